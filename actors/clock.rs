@@ -1,0 +1,28 @@
+//! Time, from tokio's clock alone, so that simulation can run it.
+
+use tokio::time::Instant;
+
+/// Tells the time of day by counting on from the start of the daemon.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    origin: Instant,
+    origin_unix_ms: u64,
+}
+
+impl Clock {
+    /// A clock that reads `unix_ms` milliseconds since 1970 now.
+    pub fn starting_at(unix_ms: u64) -> Self {
+        Self { origin: Instant::now(), origin_unix_ms: unix_ms }
+    }
+
+    /// Milliseconds since 1970.
+    pub fn unix_ms(&self) -> u64 {
+        self.unix_ms_at(Instant::now())
+    }
+
+    /// Milliseconds since 1970 at this instant.
+    pub fn unix_ms_at(&self, instant: Instant) -> u64 {
+        let since = instant.saturating_duration_since(self.origin);
+        self.origin_unix_ms + u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}

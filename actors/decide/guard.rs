@@ -1,0 +1,85 @@
+//! Whether a new list of hosts may replace the one in force. Discovery that empties (a restart, an ACL, a new leader)
+//! looks just like hosts that leave; the guard tells the two apart by how much goes at once.
+
+use crate::model::{HostList, Removal};
+
+/// What the guard says to a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The list may be used.
+    Pass,
+    /// The list in force stays; the reason is for the operator.
+    Hold(String),
+}
+
+/// Judges `seen` against the list in force. A list that takes nothing away always passes.
+pub fn judge(in_force: Option<&HostList>, seen: &HostList, removal: &Removal) -> Verdict {
+    let Some(in_force) = in_force else { return Verdict::Pass };
+    let removed = in_force.keys().filter(|name| !seen.contains_key(*name)).count();
+    if removed == 0 {
+        return Verdict::Pass;
+    }
+    if seen.len() < removal.min_hosts && seen.len() < in_force.len() {
+        return Verdict::Hold(format!(
+            "{} of {} hosts would remain and min_hosts is {}",
+            seen.len(),
+            in_force.len(),
+            removal.min_hosts
+        ));
+    }
+    // Counts of hosts are far below 2^52, so that the conversions are exact.
+    #[allow(clippy::cast_precision_loss)]
+    if removed as f64 > removal.max_removal * in_force.len() as f64 {
+        return Verdict::Hold(format!(
+            "{removed} of {} hosts would go at once and max_removal is {}",
+            in_force.len(),
+            removal.max_removal
+        ));
+    }
+    Verdict::Pass
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Address, Endpoint, Host, ServerName};
+
+    fn list(names: &[&str]) -> HostList {
+        let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
+        names.iter().map(|name| (ServerName::new(name).unwrap(), Host::at(endpoint.clone()))).collect()
+    }
+
+    fn holds(in_force: &[&str], seen: &[&str], min_hosts: usize, max_removal: f64) -> bool {
+        judge(Some(&list(in_force)), &list(seen), &Removal { min_hosts, max_removal }) != Verdict::Pass
+    }
+
+    #[test]
+    fn an_empty_list_is_held_back_by_default() {
+        let Removal { min_hosts, max_removal } = Removal::default();
+        assert!(holds(&["a", "b"], &[], min_hosts, max_removal));
+        assert!(!holds(&["a", "b"], &["b"], min_hosts, max_removal));
+    }
+
+    #[test]
+    fn min_hosts_zero_lets_a_service_run_empty() {
+        assert!(!holds(&["a"], &[], 0, 1.0));
+    }
+
+    #[test]
+    fn a_list_below_the_minimum_passes_when_it_takes_nothing_away() {
+        assert!(!holds(&["a"], &["a", "b"], 5, 1.0));
+        assert!(!holds(&["a", "b"], &["a", "c"], 5, 1.0), "as many as before");
+        assert!(holds(&["a", "b"], &["a"], 5, 1.0));
+    }
+
+    #[test]
+    fn more_than_max_removal_at_once_is_held_back() {
+        assert!(holds(&["a", "b", "c", "d"], &["a"], 1, 0.5));
+        assert!(!holds(&["a", "b", "c", "d"], &["a", "b"], 1, 0.5));
+    }
+
+    #[test]
+    fn the_first_list_passes_whatever_it_is() {
+        assert_eq!(judge(None, &list(&[]), &Removal::default()), Verdict::Pass);
+    }
+}

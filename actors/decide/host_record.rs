@@ -1,0 +1,258 @@
+//! A host as discovery writes it down: JSON of a znode, the name of a znode, a line of a file.
+//!
+//! Every text is parsed into the types of the model, and every mistake is named with its key and value. Keys that are
+//! not ours are left alone: other tools write further ones.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU16;
+
+use serde_json::{Map, Value};
+
+use super::option_policy::OptionPolicy;
+use crate::limits::{HOST_OPTION_WORDS_MAX, QUOTED_VALUE_CHARS_MAX};
+use crate::model::{Address, AdminState, Endpoint, Host, ServerName, Word};
+
+/// Reads `{"address": "10.0.0.1", "port": 8080, ...}`.
+///
+/// # Errors
+/// Every mistake, with its key and value.
+pub fn from_json(text: &[u8], policy: &OptionPolicy) -> Result<Host, String> {
+    from_json_value(&parse_json(text)?, policy)
+}
+
+/// Reads a host from JSON that is parsed already.
+///
+/// # Errors
+/// As [`from_json`].
+pub fn from_json_value(value: &Value, policy: &OptionPolicy) -> Result<Host, String> {
+    let Value::Object(keys) = value else {
+        return Err(format!("a host is a JSON object with \"address\" and \"port\", not {}", shown(value)));
+    };
+    let mut mistakes = Vec::new();
+    let address = match keys.get("address") {
+        None | Some(Value::Null) => Err("the key \"address\" is missing".to_owned()),
+        Some(Value::String(text)) => host_address(text).map_err(|reason| format!("\"address\": {reason}")),
+        Some(other) => Err(format!("\"address\": {} is not a string", shown(other))),
+    };
+    let port = match keys.get("port") {
+        None | Some(Value::Null) => Err("the key \"port\" is missing".to_owned()),
+        Some(value) => port_from(value).map_err(|reason| format!("\"port\": {reason}")),
+    };
+    let endpoint = match (address, port) {
+        (Ok(address), Ok(port)) => Some(Endpoint { address, port }),
+        (address, port) => {
+            mistakes.extend(address.err().into_iter().chain(port.err()));
+            None
+        }
+    };
+    finish(endpoint, keys, policy, mistakes)
+}
+
+/// Reads a host whose znode's *name* says where it is: `host`, `host:port`, `[v6]` or `[v6]:port` (the layout of
+/// Campanja's services). The port of the name comes first, then that of the data, then the definition's
+/// `remote_port`. The data may be empty or a JSON object with the further keys of a host.
+///
+/// # Errors
+/// Every mistake, with the name, or with its key and value.
+pub fn from_child(
+    name: &str,
+    data: &[u8],
+    remote_port: Option<NonZeroU16>,
+    policy: &OptionPolicy,
+) -> Result<Host, String> {
+    let keys = if data.trim_ascii().is_empty() {
+        Map::new()
+    } else {
+        match parse_json(data)? {
+            Value::Object(keys) => keys,
+            other => return Err(format!("the data is neither empty nor a JSON object: {}", shown(&other))),
+        }
+    };
+    let (address, port) = split_endpoint(name)?;
+    let port = match (port, keys.get("port")) {
+        (Some(port), _) => Some(port),
+        (None, None | Some(Value::Null)) => remote_port,
+        (None, Some(value)) => Some(port_from(value).map_err(|reason| format!("\"port\": {reason}"))?),
+    };
+    let port = port.ok_or_else(|| {
+        format!("no port for {name:?}: neither the name nor the data has one, and the definition no \"remote_port\"")
+    })?;
+    finish(Some(Endpoint { address, port }), &keys, policy, Vec::new())
+}
+
+/// Reads a line of a file: `host:port`, IPv6 as `[::1]:80`, then any of `weight=10 backup=true name=a cookie=b
+/// state=drain`. None for a blank line and a comment.
+///
+/// # Errors
+/// Every mistake, with the word.
+pub fn from_line(line: &str, policy: &OptionPolicy) -> Result<Option<Host>, String> {
+    let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
+    let Some(first) = words.next() else { return Ok(None) };
+    let (address, port) = split_endpoint(first)?;
+    let port = port.ok_or_else(|| format!("{first:?} has no port; write host:port"))?;
+    let mut keys = Map::new();
+    let mut mistakes = Vec::new();
+    for word in words {
+        match word.split_once('=') {
+            Some((key @ ("weight" | "backup" | "name" | "cookie" | "state"), value)) => {
+                if keys.insert(key.to_owned(), Value::String(value.to_owned())).is_some() {
+                    mistakes.push(format!("{key:?} is given twice"));
+                }
+            }
+            _ => mistakes.push(format!("{word:?} is none of weight=, backup=, name=, cookie=, state=")),
+        }
+    }
+    finish(Some(Endpoint { address, port }), &keys, policy, mistakes).map(Some)
+}
+
+/// The host with all that its keys say beyond the endpoint, or all mistakes in one text.
+fn finish(
+    endpoint: Option<Endpoint>,
+    keys: &Map<String, Value>,
+    policy: &OptionPolicy,
+    mut mistakes: Vec<String>,
+) -> Result<Host, String> {
+    let name = optional(keys, "name", &mut mistakes, |value| {
+        ServerName::new(string_from(value)?).map_err(|error| error.to_string())
+    });
+    let weight = optional(keys, "weight", &mut mistakes, |value| {
+        let weight = whole_number(value).filter(|weight| *weight <= 256).and_then(|weight| u16::try_from(weight).ok());
+        weight.ok_or_else(|| format!("{} is not a whole number from 0 to 256", shown(value)))
+    });
+    let backup = optional(keys, "backup", &mut mistakes, |value| match value {
+        Value::Bool(backup) => Ok(*backup),
+        Value::String(text) if text == "true" => Ok(true),
+        Value::String(text) if text == "false" => Ok(false),
+        other => Err(format!("{} is neither true nor false", shown(other))),
+    });
+    let cookie = optional(keys, "cookie", &mut mistakes, cookie_from);
+    let state = optional(keys, "state", &mut mistakes, |value| match value.as_str() {
+        Some("ready") => Ok(AdminState::Ready),
+        Some("drain") => Ok(AdminState::Drain),
+        Some("maint") => Ok(AdminState::Maint),
+        _ => Err(format!("{} is none of ready, drain, maint", shown(value))),
+    });
+    let options = optional(keys, "options", &mut mistakes, |value| {
+        let words = policy.server_options(&strings_from(value)?)?;
+        if words.len() > HOST_OPTION_WORDS_MAX {
+            return Err(format!("they have {} words; at most {HOST_OPTION_WORDS_MAX} are allowed", words.len()));
+        }
+        Ok(words)
+    });
+    match endpoint {
+        Some(endpoint) if mistakes.is_empty() => Ok(Host {
+            endpoint,
+            name,
+            weight,
+            backup: backup.unwrap_or_default(),
+            cookie,
+            state: state.unwrap_or_default(),
+            options: options.unwrap_or_default(),
+        }),
+        _ => Err(mistakes.join("; ")),
+    }
+}
+
+/// The value of a key that may be absent or null; a mistake in it is noted with the key.
+fn optional<T>(
+    keys: &Map<String, Value>,
+    key: &str,
+    mistakes: &mut Vec<String>,
+    read: impl FnOnce(&Value) -> Result<T, String>,
+) -> Option<T> {
+    let value = keys.get(key).filter(|value| !value.is_null())?;
+    read(value).map_err(|reason| mistakes.push(format!("{key:?}: {reason}"))).ok()
+}
+
+/// Splits `host`, `host:port`, `[v6]` and `[v6]:port`. An IPv6 address without brackets is refused: whether its tail
+/// is a port cannot be told.
+fn split_endpoint(text: &str) -> Result<(Address, Option<NonZeroU16>), String> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, after) = rest.split_once(']').ok_or_else(|| format!("{text:?} has no closing bracket"))?;
+        host.parse::<Ipv6Addr>().map_err(|_| format!("{host:?} in {text:?} is not an IPv6 address"))?;
+        match after.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if after.is_empty() => (host, None),
+            None => return Err(format!("{after:?} after the bracket of {text:?} is not a port; write [address]:port")),
+        }
+    } else if text.matches(':').count() > 1 {
+        return Err(format!("{text:?} has more than one colon; write an IPv6 address in brackets: [2001:db8::1]:80"));
+    } else {
+        text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
+    };
+    let address = host_address(host)?;
+    let port = port.map(|port| port_from(&Value::String(port.to_owned()))).transpose();
+    Ok((address, port.map_err(|reason| format!("the port of {text:?}: {reason}"))?))
+}
+
+/// An address that a host can have. HAProxy would take 0.0.0.0 for "wherever the client wanted to go".
+fn host_address(text: &str) -> Result<Address, String> {
+    if text.is_empty() {
+        return Err("an address is empty".to_owned());
+    }
+    let address = Address::parse(text).map_err(|error| error.to_string())?;
+    if let Address::Ip(ip) = &address {
+        let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+        let canonical = ip.to_canonical();
+        if canonical.is_unspecified() || canonical.is_multicast() || broadcast {
+            return Err(format!("{text:?} is not the address of a single host"));
+        }
+    }
+    Ok(address)
+}
+
+/// What a browser may send back in a cookie (RFC 6265, `cookie-octet`).
+fn cookie_from(value: &Value) -> Result<Word, String> {
+    let text = string_from(value)?;
+    let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | ',' | ';' | '\\');
+    match text.chars().find(|c| !allowed(*c)) {
+        Some(c) => Err(format!("{} holds {c:?}, which a cookie's value may not", shown(value))),
+        None => Word::new(text).map_err(|_| "the value is empty".to_owned()),
+    }
+}
+
+fn parse_json(text: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(text).map_err(|error| {
+        let text: String = String::from_utf8_lossy(text).chars().take(QUOTED_VALUE_CHARS_MAX).collect();
+        format!("{text:?} is not JSON: {error}")
+    })
+}
+
+fn string_from(value: &Value) -> Result<&str, String> {
+    value.as_str().ok_or_else(|| format!("{} is not a string", shown(value)))
+}
+
+/// A port, as a number or as digits in a string.
+pub(super) fn port_from(value: &Value) -> Result<NonZeroU16, String> {
+    whole_number(value)
+        .and_then(|port| u16::try_from(port).ok())
+        .and_then(NonZeroU16::new)
+        .ok_or_else(|| format!("{} is not a port, a whole number from 1 to 65535", shown(value)))
+}
+
+/// A number without sign or fraction, or a string of digits.
+pub(super) fn whole_number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+/// A list of strings, or one string.
+pub(super) fn strings_from(value: &Value) -> Result<Vec<String>, String> {
+    match value {
+        Value::String(text) => Ok(vec![text.clone()]),
+        Value::Array(elements) => elements.iter().map(|element| string_from(element).map(str::to_owned)).collect(),
+        other => Err(format!("{} is neither a list of strings nor a string", shown(other))),
+    }
+}
+
+/// A value as a message repeats it: as JSON, so that nothing in it can break the message's line, and cut short.
+pub(super) fn shown(value: &Value) -> String {
+    let text: String = value.to_string().chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect();
+    match text.char_indices().nth(QUOTED_VALUE_CHARS_MAX) {
+        Some((cut, _)) => format!("{}...", &text[..cut]),
+        None => text,
+    }
+}

@@ -1,0 +1,98 @@
+//! Reads back a haproxy.cfg that proxymgr wrote: what the HAProxy that runs on it has loaded, and which service a line
+//! belongs to.
+
+use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use super::haproxy_config::{END_OF_FRAME, INDENT};
+use crate::model::{ServerName, ServiceName};
+
+/// A section as it stands in the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadedSection {
+    /// Everything but the descriptor and the servers, to compare with
+    /// [`section_head`](super::haproxy_config::section_head).
+    pub head: String,
+    /// The descriptor it listens on.
+    pub descriptor: Option<RawFd>,
+    /// The servers' lines, to compare with [`server_line`](super::haproxy_config::server_line).
+    pub server_lines: BTreeMap<ServerName, String>,
+}
+
+/// The sections of a file that proxymgr wrote. Of a file that it did not write, nothing.
+pub fn parse_sections(text: &str) -> BTreeMap<ServiceName, LoadedSection> {
+    let mut sections: BTreeMap<ServiceName, LoadedSection> = BTreeMap::new();
+    let mut current: Option<&mut LoadedSection> = None;
+    for line in text.lines().skip_while(|line| *line != END_OF_FRAME).skip(1) {
+        if let Some(name) = section_name(line) {
+            let section = sections.entry(name).or_default();
+            section.push_head(line);
+            current = Some(section);
+        } else if line.is_empty() {
+            current = None;
+        } else if let Some(section) = current.as_deref_mut() {
+            section.read_line(line);
+        }
+    }
+    sections
+}
+
+impl LoadedSection {
+    fn read_line(&mut self, line: &str) {
+        let mut words = line.strip_prefix(INDENT).unwrap_or(line).split(' ');
+        let keyword_and_next = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        match keyword_and_next {
+            ("server", name) if ServerName::new(name).is_ok() => {
+                let name = ServerName::new(name).expect("the guard has just found it good");
+                self.server_lines.insert(name, line.to_owned());
+            }
+            ("bind", address) if self.descriptor.is_none() && inherited(address).is_some() => {
+                self.descriptor = inherited(address);
+            }
+            _ => self.push_head(line),
+        }
+    }
+
+    fn push_head(&mut self, line: &str) {
+        self.head.push_str(line);
+        self.head.push('\n');
+    }
+}
+
+fn inherited(address: &str) -> Option<RawFd> {
+    address.strip_prefix("fd@")?.parse().ok()
+}
+
+fn section_name(line: &str) -> Option<ServiceName> {
+    ServiceName::new(line.strip_prefix("listen ")?).ok()
+}
+
+/// Which service each line of a file belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LineIndex {
+    /// The first line of each piece, counted from 1, in ascending order.
+    pieces: Vec<(usize, Option<ServiceName>)>,
+}
+
+impl LineIndex {
+    /// The index of a text in pieces: the frame and one per service.
+    pub fn of(pieces: &[Arc<str>]) -> Self {
+        let mut next_line = 1;
+        let pieces = pieces
+            .iter()
+            .map(|piece| {
+                let first_line = next_line;
+                next_line += piece.matches('\n').count();
+                (first_line, piece.lines().next().and_then(section_name))
+            })
+            .collect();
+        Self { pieces }
+    }
+
+    /// The service whose section holds this line; none for the frame.
+    pub fn service_at(&self, line: usize) -> Option<&ServiceName> {
+        let after = self.pieces.partition_point(|(first_line, _)| *first_line <= line);
+        self.pieces.get(after.checked_sub(1)?)?.1.as_ref()
+    }
+}

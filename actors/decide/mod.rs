@@ -1,0 +1,18 @@
+//! Decisions: pure functions from values to values.
+
+pub mod capabilities;
+mod expression;
+pub mod guard;
+pub mod haproxy_config;
+pub mod host_list;
+pub mod host_record;
+pub mod hosts_diff;
+mod listen_keywords;
+pub mod loaded_config;
+pub mod nearest;
+pub mod option_policy;
+pub mod proxy_plan;
+pub mod quoting;
+pub mod rejection;
+mod server_keywords;
+pub mod service_definition;

@@ -1,0 +1,158 @@
+//! Which options a service's definition may use.
+//!
+//! Whoever can write a definition may choose options inside the service's own section, and nothing else. So lines and
+//! server options are held against an allow-list: what reads a file, runs code, names another section or takes a part
+//! of what proxymgr itself decides is refused, and so is whatever nobody has looked at yet. The operator can allow
+//! more, except what would change the structure of the file.
+
+use super::quoting::{holds_escaped_control, split_line};
+use super::{expression, listen_keywords, nearest, server_keywords};
+use crate::limits::{LINE_WORDS_MAX, LISTEN_LINE_BYTES_MAX, SERVER_OPTION_BYTES_MAX, SERVER_OPTION_WORDS_MAX};
+use crate::model::{ServiceDefinition, Word};
+
+/// The allow-list, with what the operator added to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OptionPolicy {
+    /// First words of listen and server options that are allowed besides: `http-request`, `option external-check`,
+    /// `ca-file`. What begins with such words is taken as it is.
+    pub extra: Vec<String>,
+}
+
+const OPERATOR_MAY_ALLOW: &str = "the operator can allow it with haproxy.extra_options";
+
+impl OptionPolicy {
+    /// Judges a definition that was parsed earlier: under another policy, or by another daemon.
+    pub fn judge_definition(&self, definition: &ServiceDefinition) -> Result<(), String> {
+        definition.listen_options.iter().try_for_each(|words| self.judge_listen_words(words))?;
+        self.judge_server_words(&definition.server_options)
+    }
+
+    /// Splits one line of `listen_options` into words and judges it.
+    ///
+    /// # Errors
+    /// Says why the line is refused and what to do, without naming the service or the key.
+    pub fn listen_line(&self, line: &str) -> Result<Vec<Word>, String> {
+        if line.len() > LISTEN_LINE_BYTES_MAX {
+            return Err(format!("it is {} bytes long; at most {LISTEN_LINE_BYTES_MAX} are allowed", line.len()));
+        }
+        let words = split_line(line)?;
+        self.judge_listen_words(&words)?;
+        Ok(words)
+    }
+
+    /// Judges a line that is split already: one that was saved, say, under another policy.
+    ///
+    /// # Errors
+    /// As [`OptionPolicy::listen_line`].
+    pub fn judge_listen_words(&self, words: &[Word]) -> Result<(), String> {
+        if words.is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        if words.len() > LINE_WORDS_MAX {
+            return Err(format!("it has {} words; HAProxy takes at most {LINE_WORDS_MAX} in a line", words.len()));
+        }
+        let (keyword, arguments) = listen_keywords::positive(words);
+        if let Some(reason) = listen_keywords::structural_refusal(keyword) {
+            return Err(reason);
+        }
+        if self.lifts(words) {
+            return Ok(());
+        }
+        if let Some(reason) = listen_keywords::refusal(words) {
+            return Err(format!("{reason} ({OPERATOR_MAY_ALLOW})"));
+        }
+        if keyword == "default-server" { self.judge_server_words(arguments) } else { Ok(()) }
+    }
+
+    /// Splits server options into words and judges them. Each element may hold several: `check inter 2000`.
+    ///
+    /// # Errors
+    /// Says which option is refused, why, and what to do, without naming the service or the key.
+    pub fn server_options(&self, options: &[String]) -> Result<Vec<Word>, String> {
+        let bytes: usize = options.iter().map(String::len).sum();
+        if bytes > SERVER_OPTION_BYTES_MAX {
+            return Err(format!("they are {bytes} bytes long; at most {SERVER_OPTION_BYTES_MAX} are allowed"));
+        }
+        let mut words = Vec::new();
+        for option in options {
+            words.extend(split_line(option).map_err(|reason| format!("{option:?}: {reason}"))?);
+        }
+        if words.len() > SERVER_OPTION_WORDS_MAX {
+            return Err(format!("they have {} words; at most {SERVER_OPTION_WORDS_MAX} are allowed", words.len()));
+        }
+        self.judge_server_words(&words)?;
+        Ok(words)
+    }
+
+    /// Judges server options that are split already.
+    ///
+    /// # Errors
+    /// As [`OptionPolicy::server_options`].
+    pub fn judge_server_words(&self, words: &[Word]) -> Result<(), String> {
+        // They also go through the Runtime API, where `;` and a line feed end a command and `<<` begins a payload.
+        if let Some(word) = words.iter().find(|w| w.as_str().contains(';') || w.as_str().contains("<<")) {
+            return Err(format!("{word:?} holds ';' or '<<', which server options may not"));
+        }
+        if let Some(word) = words.iter().find(|w| holds_escaped_control(w)) {
+            return Err(format!("{:?} holds \\n, \\r or \\t, which server options may not", word.as_str()));
+        }
+        let mut rest = words;
+        while let [keyword, after @ ..] = rest {
+            let values = self.judge_server_option(keyword, after)?;
+            rest = &after[values..];
+        }
+        Ok(())
+    }
+
+    /// Judges one option by what follows it; gives the number of words that are its value.
+    fn judge_server_option(&self, keyword: &Word, after: &[Word]) -> Result<usize, String> {
+        let name = keyword.as_str();
+        let refused = server_keywords::refused(name);
+        let lifted = self.lifts(std::slice::from_ref(keyword));
+        if lifted && server_keywords::allowed(name).is_none() {
+            let values = refused.map_or_else(|| self.words_until_known(after), |(values, _)| values);
+            return if values <= after.len() { Ok(values) } else { Err(format!("{name:?} lacks its value")) };
+        }
+        if let Some((_, reason)) = refused {
+            return Err(format!("{name:?} is not allowed: {reason} ({OPERATOR_MAY_ALLOW})"));
+        }
+        let Some(known) = server_keywords::allowed(name) else {
+            let meant = nearest::nearest(name, server_keywords::allowed_names());
+            let hint = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
+            return Err(format!("{name:?} is not a server option that a service may use{hint} ({OPERATOR_MAY_ALLOW})"));
+        };
+        let Some(wanted) = known.value else { return Ok(0) };
+        let value = after.first().ok_or_else(|| format!("{name:?} lacks its value"))?;
+        if let Some(mistake) = wanted.mistake(value.as_str()) {
+            return Err(format!("{:?} for {name:?} {mistake}", value.as_str()));
+        }
+        match expression::reaches_outside(std::slice::from_ref(value)) {
+            Some(reason) if !lifted => Err(format!("{name:?}: {reason} ({OPERATOR_MAY_ALLOW})")),
+            _ => Ok(1),
+        }
+    }
+
+    /// How many words an option of the operator's takes, when nothing is known of it: all up to the next known one.
+    fn words_until_known(&self, words: &[Word]) -> usize {
+        let known = |word: &Word| {
+            let name = word.as_str();
+            server_keywords::allowed(name).is_some()
+                || server_keywords::refused(name).is_some()
+                || self.lifts(std::slice::from_ref(word))
+        };
+        words.iter().position(known).unwrap_or(words.len())
+    }
+
+    /// Whether the operator has allowed what begins with these words.
+    fn lifts(&self, words: &[Word]) -> bool {
+        let words = match words {
+            [no, rest @ ..] if no.as_str() == "no" && !rest.is_empty() => rest,
+            words => words,
+        };
+        self.extra.iter().any(|allowed| {
+            let mut allowed = allowed.split_whitespace().peekable();
+            let mut words = words.iter();
+            allowed.peek().is_some() && allowed.all(|part| words.next().is_some_and(|word| word.as_str() == part))
+        })
+    }
+}

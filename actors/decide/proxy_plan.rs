@@ -1,0 +1,318 @@
+//! The cheapest way from what HAProxy has to what it should have.
+//!
+//! Three inputs, no memory: what is wanted, what the process was given (its file, and what was added since), and what
+//! it says it has. The same inputs always give the same plan, and a plan that was carried out leaves an empty one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::capabilities::{Capabilities, has_check};
+use super::haproxy_config::{self, SectionStyle};
+use crate::model::{
+    Address, AdminState, Host, HostList, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServerName,
+    ServiceDefinition, ServiceName, Word,
+};
+
+/// HAProxy's weight of a server that names none.
+const DEFAULT_WEIGHT: u16 = 1;
+
+/// What a service should be.
+#[derive(Debug, Clone, Copy)]
+pub struct WantedService<'a> {
+    /// Its definition.
+    pub definition: &'a ServiceDefinition,
+    /// Its servers.
+    pub hosts: &'a HostList,
+}
+
+/// What a HAProxy process was given of one service: by its file, and at run time since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedService {
+    /// The section without its servers, as [`haproxy_config::section_head`] writes it.
+    pub head: Arc<str>,
+    /// Each server's options.
+    pub servers: BTreeMap<ServerName, LoadedServer>,
+}
+
+/// What a HAProxy process was given of one server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadedServer {
+    /// The address and port, as written in the file or the command: a host name is resolved only then.
+    pub endpoint: String,
+    /// Its options but for the weight, which can change at run time.
+    pub options: Vec<Word>,
+    /// Whether discovery, not an operator, put it into drain.
+    pub drained_by_discovery: bool,
+}
+
+/// What surrounds every service's plan.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// What this HAProxy can do.
+    pub capabilities: Capabilities,
+    /// The `default-server` words of the `defaults` section.
+    pub inherited: &'a [Word],
+    /// What the frame means for every section.
+    pub style: SectionStyle,
+}
+
+/// What to do with one server, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The server.
+    pub server: ServerName,
+    /// What kind of change it is.
+    pub class: PlanClass,
+    /// Why, in words.
+    pub reason: String,
+    /// The commands, in order.
+    pub commands: Vec<RuntimeCommand>,
+    /// What the process will have been given of the server once they are carried out; none where that does not
+    /// change. Kept with the step, because what is wanted may have changed again by the time HAProxy answers.
+    pub gives: Option<LoadedServer>,
+}
+
+impl Step {
+    /// Whether it only clears away a server that nobody waits for: a refusal is no failure, it is tried again.
+    pub fn is_clearance(&self) -> bool {
+        self.class == PlanClass::RuntimeDisable && matches!(*self.commands, [RuntimeCommand::DeleteServer(_)])
+    }
+}
+
+/// What to do about one service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePlan {
+    /// What can be done at run time: servers that come first, so that those that go are never the last.
+    pub steps: Vec<Step>,
+    /// Why a reload is needed; empty where none is.
+    pub reload: Vec<String>,
+}
+
+/// Plans one service. `loaded` and `observed` are none where the process does not have the section; `refused` names
+/// servers for which HAProxy has already turned a runtime change down, with its words.
+pub fn plan_service(
+    wanted: WantedService<'_>,
+    loaded: Option<&LoadedService>,
+    observed: Option<&BTreeMap<ServerName, ObservedServer>>,
+    refused: &BTreeMap<ServerName, String>,
+    ground: Ground<'_>,
+) -> ServicePlan {
+    let mut plan = ServicePlan::default();
+    let (Some(loaded), Some(observed)) = (loaded, observed) else {
+        plan.reload.push("the service is new".to_owned());
+        return plan;
+    };
+    let head = haproxy_config::section_head(wanted.definition, ground.style);
+    if *head != *loaded.head {
+        plan.reload.push(head_difference(&loaded.head, &head));
+    }
+    let wanted_servers = wanted.hosts.iter().map(|(name, host)| {
+        let server = Planned { id: id(&wanted.definition.name, name), host, wanted, ground };
+        let step = match observed.get(name) {
+            None => server.add(),
+            Some(observed) => server.adjust(loaded.servers.get(name), observed),
+        };
+        (name, step)
+    });
+    let unwanted =
+        observed.iter().filter(|(name, server)| !wanted.hosts.contains_key(*name) && !server.forced_maintenance());
+    let unwanted_servers = unwanted.map(|(name, _)| (name, Ok(Some(removal(&wanted.definition.name, name)))));
+    for (name, step) in wanted_servers.chain(unwanted_servers) {
+        let step = match refused.get(name) {
+            Some(refusal) if step != Ok(None) => Err(format!("HAProxy refused a change at run time: {refusal}")),
+            _ => step,
+        };
+        match step {
+            Ok(step) => plan.steps.extend(step),
+            Err(reason) => plan.reload.push(format!("server {name}: {reason}")),
+        }
+    }
+    plan
+}
+
+/// Takes a server out of service whose host is gone.
+fn removal(service: &ServiceName, server: &ServerName) -> Step {
+    Step {
+        server: server.clone(),
+        class: PlanClass::RuntimeDisable,
+        reason: "the host is gone from discovery".to_owned(),
+        commands: vec![RuntimeCommand::SetMaintenance(id(service, server))],
+        gives: None,
+    }
+}
+
+/// What a process is given of a server by its file.
+pub fn given(definition: &ServiceDefinition, host: &Host) -> LoadedServer {
+    LoadedServer {
+        endpoint: host.endpoint.to_string(),
+        options: split_weight(&haproxy_config::server_words(definition, host)).0,
+        drained_by_discovery: false,
+    }
+}
+
+fn id(service: &ServiceName, server: &ServerName) -> ServerId {
+    ServerId { service: service.clone(), server: server.clone() }
+}
+
+/// The words without `weight N`, and the last N.
+fn split_weight(words: &[Word]) -> (Vec<Word>, u16) {
+    let mut weight = DEFAULT_WEIGHT;
+    let mut rest = Vec::with_capacity(words.len());
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "weight" => weight = words.next().and_then(|value| value.as_str().parse().ok()).unwrap_or(weight),
+            // A cookie may be called anything, `weight` included.
+            "cookie" => rest.extend([word.clone()].into_iter().chain(words.next().cloned())),
+            _ => rest.push(word.clone()),
+        }
+    }
+    (rest, weight)
+}
+
+struct Planned<'a> {
+    id: ServerId,
+    host: &'a Host,
+    wanted: WantedService<'a>,
+    ground: Ground<'a>,
+}
+
+impl Planned<'_> {
+    /// A server that HAProxy does not have.
+    fn add(&self) -> Result<Option<Step>, String> {
+        let definition = self.wanted.definition;
+        let own = haproxy_config::server_words(definition, self.host);
+        let inherited = self.inherited();
+        let options = self.ground.capabilities.options_to_add(definition, &self.host.endpoint, &inherited, &own)?;
+        let checked = has_check(&options);
+        let endpoint = self.host.endpoint.clone();
+        let mut commands = vec![RuntimeCommand::AddServer { server: self.id.clone(), endpoint, options }];
+        if checked {
+            commands.push(RuntimeCommand::EnableHealth(self.id.clone()));
+        }
+        match self.host.state {
+            AdminState::Ready => commands.push(RuntimeCommand::SetReady(self.id.clone())),
+            AdminState::Drain => commands.push(RuntimeCommand::SetDrain(self.id.clone())),
+            AdminState::Maint => {}
+        }
+        Ok(Some(self.step(PlanClass::RuntimeEnable, "the host is new".to_owned(), commands)))
+    }
+
+    /// The words of the `default-server` lines that hold for the section.
+    fn inherited(&self) -> Vec<Word> {
+        let own = haproxy_config::default_server_words(self.wanted.definition);
+        self.ground.inherited.iter().cloned().chain(own).collect()
+    }
+
+    /// A server that HAProxy has.
+    fn adjust(&self, loaded: Option<&LoadedServer>, observed: &ObservedServer) -> Result<Option<Step>, String> {
+        let Some(loaded) = loaded else {
+            return Err("it was added by somebody else, with options that are not known".to_owned());
+        };
+        let own = haproxy_config::server_words(self.wanted.definition, self.host);
+        if split_weight(&own).0 != loaded.options {
+            return if observed.forced_maintenance() { self.replace() } else { Err("its options changed".to_owned()) };
+        }
+        let mut reasons = Vec::new();
+        let mut commands = Vec::new();
+        let mut class = PlanClass::RuntimeEnable;
+        let weight = split_weight(&self.inherited().into_iter().chain(own).collect::<Vec<_>>()).1;
+        if weight != observed.weight {
+            commands.push(RuntimeCommand::SetWeight(self.id.clone(), weight));
+            reasons.push(format!("its weight changes from {} to {weight}", observed.weight));
+        }
+        if self.moved(loaded, observed)? {
+            // It takes nothing new while it moves. Whether it moved is seen before it is made ready again: a
+            // refusal must not bring the old address back into service.
+            if !observed.in_maintenance() && !observed.in_drain() {
+                commands.push(RuntimeCommand::SetMaintenance(self.id.clone()));
+            }
+            commands.push(RuntimeCommand::SetAddress(self.id.clone(), self.host.endpoint.clone()));
+            reasons.push(format!("it moved from {}:{} to {}", observed.address, observed.port, self.host.endpoint));
+        } else if let Some((command, why)) = self.state_change(loaded, observed) {
+            if !matches!(command, RuntimeCommand::SetReady(_)) {
+                class = PlanClass::RuntimeDisable;
+            }
+            commands.push(command);
+            reasons.push(why.to_owned());
+        }
+        if commands.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.step(class, reasons.join(", "), commands)))
+    }
+
+    /// A server that waits in maintenance with other options than it should come back with: deleted now, and added
+    /// by the next plan, which sees whether it is gone.
+    fn replace(&self) -> Result<Option<Step>, String> {
+        self.add().map_err(|reason| format!("its options changed, and {reason}"))?;
+        let reason = "the host is back in discovery with other options".to_owned();
+        let commands = vec![RuntimeCommand::DeleteServer(self.id.clone())];
+        Ok(Some(Step { gives: None, ..self.step(PlanClass::RuntimeEnable, reason, commands) }))
+    }
+
+    /// Whether the server is at another address than it should be, and an address can be set.
+    fn moved(&self, loaded: &LoadedServer, observed: &ObservedServer) -> Result<bool, String> {
+        match &self.host.endpoint.address {
+            Address::Ip(ip) => {
+                let same_address = observed.address.parse() == Ok(*ip);
+                Ok(!same_address || observed.port != self.host.endpoint.port.get())
+            }
+            Address::Name(_) if loaded.endpoint == self.host.endpoint.to_string() => Ok(false),
+            Address::Name(name) => Err(format!("it is now at the host name {name}, which cannot be set at run time")),
+        }
+    }
+
+    /// The command that brings the administrative state, and why; none where it is as wanted. A drain that
+    /// discovery did not ask for is an operator's, and stays.
+    fn state_change(&self, loaded: &LoadedServer, observed: &ObservedServer) -> Option<(RuntimeCommand, &'static str)> {
+        let id = self.id.clone();
+        match self.host.state {
+            AdminState::Ready if observed.forced_maintenance() => {
+                Some((RuntimeCommand::SetReady(id), "the host is back in discovery"))
+            }
+            AdminState::Ready if observed.in_drain() && loaded.drained_by_discovery => {
+                Some((RuntimeCommand::SetReady(id), "discovery no longer drains it"))
+            }
+            AdminState::Drain if !observed.in_drain() => Some((RuntimeCommand::SetDrain(id), "discovery drains it")),
+            AdminState::Maint if !observed.in_maintenance() => {
+                Some((RuntimeCommand::SetMaintenance(id), "discovery puts it into maintenance"))
+            }
+            _ => None,
+        }
+    }
+
+    fn step(&self, class: PlanClass, reason: String, commands: Vec<RuntimeCommand>) -> Step {
+        let gives = LoadedServer {
+            drained_by_discovery: self.host.state == AdminState::Drain,
+            ..given(self.wanted.definition, self.host)
+        };
+        Step { server: self.id.server.clone(), class, reason, commands, gives: Some(gives) }
+    }
+}
+
+/// Says in words what two section heads differ in.
+fn head_difference(loaded: &str, wanted: &str) -> String {
+    let without = |text: &str, other: &str| {
+        text.lines().find(|line| !other.lines().any(|known| known == *line)).map(|line| line.trim().to_owned())
+    };
+    match (without(loaded, wanted), without(wanted, loaded)) {
+        (Some(old), Some(new)) => format!("`{old}` became `{new}`"),
+        (Some(old), None) => format!("`{old}` was removed"),
+        (None, Some(new)) => format!("`{new}` was added"),
+        (None, None) => "the order of its options changed".to_owned(),
+    }
+}
+
+/// The commands that delete servers which have been in maintenance long enough.
+pub fn deletion(service: &ServiceName, server: &ServerName) -> Step {
+    Step {
+        server: server.clone(),
+        class: PlanClass::RuntimeDisable,
+        reason: "it has been out of discovery long enough".to_owned(),
+        commands: vec![RuntimeCommand::DeleteServer(id(service, server))],
+        gives: None,
+    }
+}

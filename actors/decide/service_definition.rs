@@ -1,0 +1,164 @@
+//! A service's definition: from the JSON of a znode or file to a [`ServiceDefinition`], or to every mistake in it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde_json::{Map, Value};
+
+use super::host_record::{port_from, shown, strings_from, whole_number};
+use super::nearest::nearest;
+use super::option_policy::OptionPolicy;
+use crate::limits::{LISTEN_LINES_MAX, QUOTED_VALUE_CHARS_MAX};
+use crate::model::{RawDefinition, Removal, ServiceDefinition, ServiceName, SourceSpec, Word};
+
+/// A definition that can be used, with what its author should know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParsedDefinition {
+    /// The definition.
+    pub definition: ServiceDefinition,
+    /// What works, but probably not as meant.
+    pub warnings: Vec<String>,
+}
+
+/// The keys that are the service's own; all others belong to the source of its hosts.
+const KEYS: &[&str] = &["type", "port", "bind", "listen_options", "server_options", "min_hosts", "max_removal"];
+
+/// Keys of the sources, which are not misspellings of ours.
+const SOURCE_KEYS: &[&str] = &["server", "servers", "path", "paths", "hosts", "remote_port", "format", "name", "auth"];
+
+/// Reads a definition.
+///
+/// # Errors
+/// Every mistake at once, each with its key and value.
+pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<ParsedDefinition, Vec<String>> {
+    let keys = match serde_json::from_str(&raw.text) {
+        Ok(Value::Object(keys)) => keys,
+        Ok(other) => return Err(vec![format!("a service is a JSON object, not {}", shown(&other))]),
+        Err(error) => {
+            let start: String = raw.text.chars().take(QUOTED_VALUE_CHARS_MAX).collect();
+            return Err(vec![format!("{start:?} is not JSON: {error}")]);
+        }
+    };
+    let mut reader = Reader { keys, mistakes: Vec::new() };
+    let name =
+        ServiceName::new(name).map_err(|error| reader.mistakes.push(format!("the service's name: {error}"))).ok();
+    let kind = reader.source_kind();
+    let listen = reader.listen_address();
+    let listen_options = reader.listen_options(policy);
+    let server_options =
+        reader.take("server_options", |value| policy.server_options(&strings_from(value)?)).unwrap_or_default();
+    let removal = reader.removal();
+    let mut warnings = unknown_keys(&reader.keys);
+    if listen.is_none() {
+        warnings.push("there is no \"port\": nobody can connect to the service".to_owned());
+    }
+    match (name, kind) {
+        (Some(name), Some(kind)) if reader.mistakes.is_empty() => Ok(ParsedDefinition {
+            definition: ServiceDefinition {
+                name,
+                origin: raw.origin.clone(),
+                listen,
+                listen_options,
+                server_options,
+                source: SourceSpec { kind, settings: reader.keys },
+                removal,
+            },
+            warnings,
+        }),
+        _ => Err(reader.mistakes),
+    }
+}
+
+/// A warning for each key that resembles one of the service's own and was probably meant to be it.
+pub fn unknown_keys(settings: &Map<String, Value>) -> Vec<String> {
+    let strange = settings.keys().filter(|key| !KEYS.contains(&key.as_str()) && !SOURCE_KEYS.contains(&key.as_str()));
+    strange
+        .filter_map(|key| {
+            let meant = nearest(key, KEYS.iter().copied())?;
+            Some(format!("the key {key:?} is not known and has no effect; did you mean {meant:?}?"))
+        })
+        .collect()
+}
+
+/// Takes the service's own keys out of the object; what is left is the source's.
+struct Reader {
+    keys: Map<String, Value>,
+    mistakes: Vec<String>,
+}
+
+impl Reader {
+    /// The value of a key that may be absent or null; a mistake in it is noted with the key.
+    fn take<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        let value = self.keys.remove(key).filter(|value| !value.is_null())?;
+        read(&value).map_err(|reason| self.mistakes.push(format!("{key:?}: {reason}"))).ok()
+    }
+
+    fn source_kind(&mut self) -> Option<String> {
+        if self.keys.get("type").is_none_or(Value::is_null) {
+            self.mistakes.push(
+                "the key \"type\" is missing; it says where the hosts are found (zookeeper, file, ...)".to_owned(),
+            );
+            return None;
+        }
+        self.take("type", |value| match value.as_str() {
+            Some(kind) if !kind.is_empty() => Ok(kind.to_owned()),
+            _ => Err(format!("{} is not the name of a kind of source", shown(value))),
+        })
+    }
+
+    fn listen_address(&mut self) -> Option<SocketAddr> {
+        let ip = self.take("bind", bind_address).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let port = self.take("port", port_from)?;
+        Some(SocketAddr::new(ip, port.get()))
+    }
+
+    fn listen_options(&mut self, policy: &OptionPolicy) -> Vec<Vec<Word>> {
+        let lines = self.take("listen_options", |value| {
+            let lines = strings_from(value)?;
+            if lines.len() > LISTEN_LINES_MAX {
+                return Err(format!("{} lines are more than the {LISTEN_LINES_MAX} allowed", lines.len()));
+            }
+            Ok(lines)
+        });
+        let mut options = Vec::new();
+        for line in lines.unwrap_or_default() {
+            match policy.listen_line(&line) {
+                Ok(words) => options.push(words),
+                Err(reason) => {
+                    let line = shown(&Value::String(line));
+                    self.mistakes.push(format!("\"listen_options\": {line}: {reason}"));
+                }
+            }
+        }
+        options
+    }
+
+    fn removal(&mut self) -> Removal {
+        let default = Removal::default();
+        let min_hosts = self.take("min_hosts", |value| {
+            let number = whole_number(value).and_then(|number| usize::try_from(number).ok());
+            number.ok_or_else(|| format!("{} is not a whole number from 0", shown(value)))
+        });
+        let max_removal = self.take("max_removal", |value| {
+            let share = value.as_f64().filter(|share| (0.0..=1.0).contains(share));
+            share.ok_or_else(|| format!("{} is not a share from 0 to 1", shown(value)))
+        });
+        Removal {
+            min_hosts: min_hosts.unwrap_or(default.min_hosts),
+            max_removal: max_removal.unwrap_or(default.max_removal),
+        }
+    }
+}
+
+/// An IP address of this machine, with or without brackets; `*` is every IPv4 address.
+fn bind_address(value: &Value) -> Result<IpAddr, String> {
+    let text = value.as_str().ok_or_else(|| format!("{} is not a string", shown(value)))?;
+    if text == "*" {
+        return Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    }
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map_err(|_| {
+        let with_port = text.parse::<SocketAddr>().is_ok() || text.starts_with("*:") || text.starts_with(':');
+        let advice = if with_port { "; give the port in \"port\"" } else { "" };
+        format!("{} is not an IP address{advice}", shown(value))
+    })
+}

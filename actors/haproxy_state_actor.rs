@@ -1,0 +1,394 @@
+//! Keeps one HAProxy in step: holds what is wanted and what runs, plans the way, one step at a time.
+//!
+//! Whatever happens (a change of hosts, an answer, a timer) ends in [`HaproxyStateActor::advance`], which looks at
+//! the whole and takes the next step if none is under way. So the newest desired state always wins, and nothing
+//! depends on the order of events.
+
+mod apply;
+mod desired;
+mod follow;
+mod launch;
+mod observe;
+mod reload;
+mod report;
+mod running;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{Actor, AsyncContext, Context, Handler, Recipient, ResponseActFuture, SpawnHandle, WrapFuture};
+use slog::Logger;
+use tokio::time::{Duration, Instant};
+
+use self::desired::{Desired, DesiredService, Obstacle, PendingChange};
+use self::follow::{FileFollower, StateSaver};
+use self::running::Running;
+use crate::clock::Clock;
+use crate::decide::haproxy_config::{self};
+use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE};
+use crate::message::{
+    BeginShutdown, DefinitionsLoaded, HostsChanged, HostsUnknown, PolicyChanged, ProxyExited, Record, Refresh,
+    ReleaseSockets, ServiceDefined, ServiceRemoved, SocketOpened,
+};
+use crate::model::{ProxyPolicy, ProxyVersion, ServiceName, Word};
+use crate::port::{ConfigFile, RuntimeApi, StateStore};
+use crate::snapshot::{ProxyCounts, ProxyPhase};
+
+pub use self::launch::LaunchPeers;
+
+/// Whom the HaproxyStateActor talks to.
+pub struct HaproxyPeers {
+    /// For bringing up a process.
+    pub launch: LaunchPeers,
+    /// Closes sockets that are no longer in use.
+    pub release: Recipient<ReleaseSockets>,
+    /// Remembers.
+    pub journal: Recipient<Record>,
+}
+
+/// The outside that the HaproxyStateActor works with.
+pub struct HaproxyPorts {
+    /// The running HAProxy.
+    pub runtime: Rc<dyn RuntimeApi>,
+    /// haproxy.cfg, which follows every change.
+    pub config_file: Rc<dyn ConfigFile>,
+    /// What survives a restart of the daemon.
+    pub state_store: Rc<dyn StateStore>,
+}
+
+/// Desired and actual state of one HAProxy.
+pub struct HaproxyStateActor {
+    policy: Arc<ProxyPolicy>,
+    /// The `default-server` words of the `defaults` section, which servers added at run time do not inherit.
+    inherited: Vec<Word>,
+    /// The version of the HAProxy binary, known before the first start.
+    binary: Option<ProxyVersion>,
+    desired: Desired,
+    running: Option<Running>,
+    phase: ProxyPhase,
+    /// The process that was last heard to have ended, perhaps before it was heard to serve.
+    last_exited: Option<u32>,
+    /// What is under way; the next step waits for its end.
+    busy: bool,
+    /// Services whose desired and actual state may differ.
+    dirty: BTreeSet<ServiceName>,
+    /// Services that an observation found different from what they were left as.
+    drifted: BTreeSet<ServiceName>,
+    /// Why each service needs a reload.
+    reload_due: BTreeMap<ServiceName, Vec<String>>,
+    /// Why all need one.
+    reload_forced: Vec<String>,
+    /// The head of the file that no process could be started with, while that of the last one is good.
+    refused_frame: Option<Arc<str>>,
+    /// How the process that served has ended; none while it lives.
+    exit: Option<String>,
+    /// Services whose port came free while a launch was under way that did not know it yet.
+    opened_meanwhile: BTreeSet<ServiceName>,
+    reload_not_before: Instant,
+    last_reload: Option<(Instant, Vec<String>)>,
+    launched_before: bool,
+    observe_due: bool,
+    sweep_due: bool,
+    runtime_failures: u32,
+    runtime_retry_at: Instant,
+    wake: Option<(Instant, SpawnHandle)>,
+    runtime_error: Option<String>,
+    reload_error: Option<String>,
+    file: FileFollower,
+    saver: StateSaver,
+    counts: ProxyCounts,
+    ports: HaproxyPorts,
+    peers: HaproxyPeers,
+    clock: Clock,
+    log: Logger,
+}
+
+impl HaproxyStateActor {
+    /// An actor that wants nothing yet and has nothing running.
+    pub fn new(
+        policy: ProxyPolicy,
+        binary: Option<ProxyVersion>,
+        ports: HaproxyPorts,
+        peers: HaproxyPeers,
+        clock: Clock,
+        log: Logger,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            inherited: haproxy_config::frame_default_server_words(&policy.frame),
+            policy: Arc::new(policy),
+            binary,
+            desired: Desired::default(),
+            running: None,
+            phase: ProxyPhase::Waiting,
+            last_exited: None,
+            busy: false,
+            dirty: BTreeSet::new(),
+            drifted: BTreeSet::new(),
+            reload_due: BTreeMap::new(),
+            reload_forced: Vec::new(),
+            refused_frame: None,
+            exit: None,
+            opened_meanwhile: BTreeSet::new(),
+            reload_not_before: now,
+            last_reload: None,
+            launched_before: false,
+            observe_due: false,
+            sweep_due: false,
+            runtime_failures: 0,
+            runtime_retry_at: now,
+            wake: None,
+            runtime_error: None,
+            reload_error: None,
+            file: FileFollower::default(),
+            saver: StateSaver::default(),
+            counts: ProxyCounts::default(),
+            ports,
+            peers,
+            clock,
+            log,
+        }
+    }
+
+    /// Takes the next step, if one is due and none is under way.
+    fn advance(&mut self, ctx: &mut Context<Self>) {
+        if self.busy {
+            return;
+        }
+        match self.phase {
+            ProxyPhase::Stopping | ProxyPhase::Launching => {}
+            ProxyPhase::Waiting => self.start_when_complete(ctx),
+            ProxyPhase::Down => self.relaunch_when_allowed(ctx),
+            ProxyPhase::Running => self.keep_in_step(ctx),
+        }
+    }
+
+    fn start_when_complete(&mut self, ctx: &mut Context<Self>) {
+        let Some(loaded_at) = self.desired.loaded_at else { return };
+        let deadline = loaded_at + FIRST_LISTS_WAIT;
+        if self.desired.is_complete() || Instant::now() >= deadline {
+            self.reload_forced.push("the daemon starts".to_owned());
+            self.relaunch_when_allowed(ctx);
+        } else {
+            self.wake_at(deadline, ctx);
+        }
+    }
+
+    fn relaunch_when_allowed(&mut self, ctx: &mut Context<Self>) {
+        if Instant::now() >= self.reload_not_before {
+            self.begin_launch(ctx);
+        } else {
+            self.wake_at(self.reload_not_before, ctx);
+        }
+    }
+
+    /// Runtime steps at once; then a look at the running state if one is due; reloads when their time has come.
+    fn keep_in_step(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        let reload_is_due = !self.reload_due.is_empty() || !self.reload_forced.is_empty();
+        if reload_is_due && now >= self.reload_not_before + RELOAD_PATIENCE {
+            self.begin_launch(ctx);
+            return;
+        }
+        if now < self.runtime_retry_at {
+            self.wake_at(self.runtime_retry_at, ctx);
+        } else if self.begin_batch(ctx) || self.begin_observation(ctx) {
+            return;
+        }
+        if !self.reload_due.is_empty() || !self.reload_forced.is_empty() {
+            self.relaunch_when_allowed(ctx);
+        } else if self.dirty.is_empty() {
+            // What failed is no longer wanted.
+            self.reload_error = None;
+        }
+    }
+
+    /// Comes back to [`Self::advance`] then, if not before: each advance looks at everything.
+    fn wake_at(&mut self, at: Instant, ctx: &mut Context<Self>) {
+        match self.wake.take() {
+            Some(earlier) if earlier.0 <= at => {
+                self.wake = Some(earlier);
+                return;
+            }
+            Some((_, later)) => {
+                ctx.cancel_future(later);
+            }
+            None => {}
+        }
+        let delay = at.saturating_duration_since(Instant::now());
+        let handle = ctx.run_later(delay, |actor, ctx| {
+            actor.wake = None;
+            actor.advance(ctx);
+        });
+        self.wake = Some((at, handle));
+    }
+
+    fn touch(&mut self, service: ServiceName, ctx: &mut Context<Self>) {
+        self.dirty.insert(service);
+        self.advance(ctx);
+    }
+}
+
+impl Actor for HaproxyStateActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(PARKED_SERVER_SWEEP, |actor, ctx| {
+            actor.sweep_due = true;
+            actor.advance(ctx);
+        });
+        self.observe_later(ctx);
+    }
+}
+
+impl Handler<ServiceDefined> for HaproxyStateActor {
+    type Result = ();
+
+    fn handle(&mut self, ServiceDefined { definition }: ServiceDefined, ctx: &mut Self::Context) {
+        let name = definition.name.clone();
+        match self.desired.services.get_mut(&name) {
+            Some(known) => {
+                let before = std::mem::replace(&mut known.definition, definition);
+                if self.running.is_none() {
+                    known.before.get_or_insert(before);
+                }
+                // A port that was taken may not be the one that is wanted now.
+                known.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::PortTaken { .. }));
+            }
+            None => {
+                self.desired.services.insert(name.clone(), DesiredService::new(definition));
+            }
+        }
+        self.save_later(ctx);
+        self.touch(name, ctx);
+    }
+}
+
+impl Handler<ServiceRemoved> for HaproxyStateActor {
+    type Result = ();
+
+    fn handle(&mut self, ServiceRemoved { service }: ServiceRemoved, ctx: &mut Self::Context) {
+        self.desired.services.remove(&service);
+        self.save_later(ctx);
+        self.touch(service, ctx);
+    }
+}
+
+impl Handler<DefinitionsLoaded> for HaproxyStateActor {
+    type Result = ();
+
+    fn handle(&mut self, _: DefinitionsLoaded, ctx: &mut Self::Context) {
+        self.desired.loaded_at.get_or_insert_with(Instant::now);
+        self.advance(ctx);
+    }
+}
+
+impl Handler<HostsChanged> for HaproxyStateActor {
+    type Result = ();
+
+    fn handle(&mut self, changed: HostsChanged, ctx: &mut Self::Context) {
+        let HostsChanged { change, service: name, revision, hosts, seen_at, .. } = changed;
+        let Some(service) = self.desired.services.get_mut(&name) else { return };
+        service.hosts = hosts;
+        service.known = true;
+        service.revision = Some(revision);
+        service.seen_at = seen_at;
+        service.remember(PendingChange { change, seen_at });
+        if let Some(section) = self.running.as_mut().and_then(|running| running.sections.get_mut(&name)) {
+            section.forgive();
+        }
+        self.touch(name, ctx);
+        self.save_later(ctx);
+    }
+}
+
+impl Handler<HostsUnknown> for HaproxyStateActor {
+    type Result = ();
+
+    fn handle(&mut self, HostsUnknown { service: name }: HostsUnknown, ctx: &mut Self::Context) {
+        let Some(service) = self.desired.services.get_mut(&name) else { return };
+        service.known = true;
+        self.touch(name, ctx);
+    }
+}
+
+impl Handler<SocketOpened> for HaproxyStateActor {
+    type Result = ();
+
+    fn handle(&mut self, SocketOpened { service: name }: SocketOpened, ctx: &mut Self::Context) {
+        let Some(service) = self.desired.services.get_mut(&name) else { return };
+        self.opened_meanwhile.insert(name.clone());
+        service.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::PortTaken { .. }));
+        self.touch(name, ctx);
+    }
+}
+
+impl Handler<ProxyExited> for HaproxyStateActor {
+    type Result = ();
+
+    fn handle(&mut self, ProxyExited { pid, exit }: ProxyExited, ctx: &mut Self::Context) {
+        if self.phase == ProxyPhase::Stopping {
+            return;
+        }
+        self.last_exited = Some(pid);
+        let Some(running) = self.running.as_mut().filter(|running| running.process.pid == pid) else { return };
+        // Its sections are still the last good ones.
+        running.alive = false;
+        self.exit = Some(format!("HAProxy (pid {pid}) ended with {exit}"));
+        if self.phase == ProxyPhase::Running {
+            self.phase = ProxyPhase::Down;
+            // The supervisor delays the start of a process that keeps dying.
+            self.reload_not_before = Instant::now();
+            self.advance(ctx);
+        }
+    }
+}
+
+impl Handler<PolicyChanged> for HaproxyStateActor {
+    type Result = ();
+
+    fn handle(&mut self, PolicyChanged { policy }: PolicyChanged, ctx: &mut Self::Context) {
+        if policy.frame != self.policy.frame {
+            let reason = "the settings of HAProxy changed".to_owned();
+            if !self.reload_forced.contains(&reason) {
+                self.reload_forced.push(reason);
+            }
+        }
+        self.inherited = haproxy_config::frame_default_server_words(&policy.frame);
+        self.refused_frame = None;
+        self.policy = policy;
+        self.advance(ctx);
+    }
+}
+
+impl Handler<Refresh> for HaproxyStateActor {
+    type Result = ();
+
+    /// What was refused may have been so for reasons outside: everything gets another try.
+    fn handle(&mut self, _: Refresh, ctx: &mut Self::Context) {
+        for (name, service) in &mut self.desired.services {
+            service.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::Rejected { .. }));
+            self.dirty.insert(name.clone());
+        }
+        for section in self.running.iter_mut().flat_map(|running| running.sections.values_mut()) {
+            section.forgive();
+        }
+        self.observe_due = true;
+        self.advance(ctx);
+    }
+}
+
+impl Handler<BeginShutdown> for HaproxyStateActor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: BeginShutdown, _: &mut Self::Context) -> Self::Result {
+        self.phase = ProxyPhase::Stopping;
+        Box::pin(self.write_last_words().into_actor(self))
+    }
+}
+
+/// The pause before the next of several failed attempts: doubled each time, within bounds.
+fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
+    min.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(max)
+}

@@ -1,0 +1,324 @@
+//! Runtime changes: plan what is dirty, send one batch, take in the answers, plan again.
+
+use std::collections::BTreeMap;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use slog::{debug, info, warn};
+use tokio::time::Instant;
+
+use super::running::Section;
+use super::{HaproxyStateActor, backoff};
+use crate::decide::proxy_plan::{Ground, ServicePlan, Step, WantedService, deletion, plan_service};
+use crate::journal::{Event, JournalEntry};
+use crate::limits::{
+    CLEARANCES_AT_ONCE_MAX, PARKED_SERVER_KEEP, RUNTIME_BATCH_COMMANDS_MAX, RUNTIME_FAILURES_BEFORE_RELOAD,
+    RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN, RUNTIME_TRIES_MAX,
+};
+use crate::message::Record;
+use crate::model::{ChangeId, Observation, PlanClass, RuntimeCommand, ServiceName};
+use crate::port::{Answer, RuntimeError};
+
+/// The steps that go to HAProxy together.
+type Batch = BTreeMap<ServiceName, Vec<Step>>;
+
+/// What came back from a batch: the answers, the servers as they are now, and when the answers were there.
+type BatchOutcome = Result<(Vec<Answer>, Observation, Instant), RuntimeError>;
+
+impl HaproxyStateActor {
+    /// Plans what is dirty and sends what can be done at run time. Returns whether a batch is under way.
+    pub(super) fn begin_batch(&mut self, ctx: &mut Context<Self>) -> bool {
+        let batch = self.plan_batch(ctx);
+        if batch.is_empty() {
+            return false;
+        }
+        let commands: Vec<RuntimeCommand> = batch.values().flatten().flat_map(|step| step.commands.clone()).collect();
+        let touched: Vec<ServiceName> = batch.keys().cloned().collect();
+        let runtime = self.ports.runtime.clone();
+        let talk = async move {
+            let answers = runtime.run(commands).await?;
+            let answered_at = Instant::now();
+            Ok((answers, runtime.observe(Some(touched)).await?, answered_at))
+        };
+        self.busy = true;
+        ctx.spawn(talk.into_actor(self).map(move |outcome: BatchOutcome, actor, ctx| {
+            actor.busy = false;
+            match outcome {
+                Ok(outcome) => actor.batch_answered(batch, outcome),
+                Err(error) => actor.batch_unanswered(&batch, &error),
+            }
+            actor.advance(ctx);
+        }));
+        true
+    }
+
+    /// Plans the dirty services, as many as fit into one batch.
+    fn plan_batch(&mut self, ctx: &mut Context<Self>) -> Batch {
+        let mut batch = Batch::new();
+        let mut room = RUNTIME_BATCH_COMMANDS_MAX;
+        while room > 0
+            && let Some(name) = self.dirty.pop_first()
+        {
+            let Some(plan) = self.plan_one(&name) else { continue };
+            let ServicePlan { mut steps, reload } = plan;
+            if reload.is_empty() {
+                self.reload_due.remove(&name);
+            } else {
+                self.reload_due.insert(name.clone(), reload);
+            }
+            if steps.is_empty() {
+                self.in_step(&name, ctx);
+                continue;
+            }
+            let fitting = steps.iter().scan(0, |commands, step| {
+                *commands += step.commands.len();
+                Some(*commands)
+            });
+            let fitting = fitting.take_while(|commands| *commands <= room).count().max(1);
+            if fitting < steps.len() {
+                steps.truncate(fitting);
+                self.dirty.insert(name.clone());
+            }
+            room = room.saturating_sub(steps.iter().map(|step| step.commands.len()).sum());
+            self.note_decisions(&name, &steps);
+            batch.insert(name, steps);
+        }
+        if std::mem::take(&mut self.sweep_due) {
+            self.plan_deletions(&mut batch);
+        }
+        batch
+    }
+
+    /// Plans one service. None where there is nothing to be done now: what it has is not known, or something
+    /// stands in the way.
+    fn plan_one(&mut self, name: &ServiceName) -> Option<ServicePlan> {
+        let running = self.running.as_mut()?;
+        let section = running.sections.get_mut(name);
+        let Some(service) = self.desired.services.get(name) else {
+            let mut plan = ServicePlan::default();
+            plan.reload.extend(section.map(|_| "the service was removed".to_owned()));
+            return Some(plan);
+        };
+        let Some(section) = section else {
+            let mut plan = ServicePlan::default();
+            if service.known && !service.is_blocked(None) {
+                plan.reload.push("the service is new".to_owned());
+            }
+            return Some(plan);
+        };
+        if section.stale {
+            self.observe_due = true;
+            return None;
+        }
+        let hosts = service.hosts_or(&section.hosts).clone();
+        section.park(&hosts);
+        let definition =
+            if service.is_blocked(Some(&section.definition)) { &section.definition } else { &service.definition }
+                .clone();
+        let ground = Ground { capabilities: running.capabilities, inherited: &self.inherited, style: running.style };
+        let wanted = WantedService { definition: &definition, hosts: &hosts };
+        let plan_section = |section: &Section| {
+            let Section { loaded, observed, refused, hopeless, .. } = section;
+            let mut plan = plan_service(wanted, Some(loaded), Some(observed), refused, ground);
+            let is_hopeless = |step: &Step| hopeless.contains_key(&step.server);
+            let still_hopeless: Vec<_> = plan.steps.extract_if(.., |step| is_hopeless(step)).collect();
+            (plan, still_hopeless)
+        };
+        let (mut plan, mut still_hopeless) = plan_section(section);
+        if find_ineffective(section, &plan) {
+            (plan, still_hopeless) = plan_section(section);
+        }
+        // What is as wanted by now gives no more cause for complaint.
+        section.hopeless.retain(|server, _| still_hopeless.iter().any(|step| step.server == *server));
+        if service.was_rejected_with(&hosts) {
+            // A reload for these hosts would be refused again.
+            plan.reload.clear();
+        }
+        if self.drifted.remove(name) {
+            self.note_drift(name, &plan);
+        }
+        Some(plan)
+    }
+
+    /// Servers that have waited in maintenance long enough for a flapping host to have come back.
+    fn plan_deletions(&mut self, batch: &mut Batch) {
+        let Some(running) = self.running.as_ref().filter(|running| running.capabilities.dynamic_servers()) else {
+            return;
+        };
+        let sections = running.sections.iter().filter(|(_, section)| !section.stale);
+        let ripe = sections.flat_map(|(name, section)| {
+            section.ripe_for_deletion(PARKED_SERVER_KEEP).map(move |server| (name, deletion(name, server)))
+        });
+        for (name, step) in ripe.take(CLEARANCES_AT_ONCE_MAX) {
+            batch.entry(name.clone()).or_default().push(step);
+        }
+    }
+
+    fn note_decisions(&mut self, name: &ServiceName, steps: &[Step]) {
+        let service = self.desired.services.get_mut(name);
+        let change = service.as_ref().and_then(|service| service.pending.last()).map(|pending| pending.change);
+        if let Some(service) = service {
+            let class = steps.iter().map(|step| step.class).max();
+            service.pending_class = service.pending_class.max(class);
+        }
+        for step in steps {
+            let event = Event::Decided { class: step.class, reason: step.reason.clone() };
+            self.record(name, step, change, event);
+        }
+    }
+
+    fn batch_answered(
+        &mut self,
+        batch: Batch,
+        (answers, observation, answered_at): (Vec<Answer>, Observation, Instant),
+    ) {
+        self.runtime_failures = 0;
+        self.runtime_error = None;
+        let mut answers = answers.as_slice();
+        for (name, steps) in &batch {
+            for step in steps {
+                let (own, rest) = answers.split_at(step.commands.len().min(answers.len()));
+                answers = rest;
+                self.step_answered(name, step, own, answered_at);
+            }
+        }
+        let touched: Vec<ServiceName> = batch.into_keys().collect();
+        if let Some(running) = &mut self.running {
+            running.observed(Some(&touched), observation);
+        }
+        self.dirty.extend(touched);
+    }
+
+    fn step_answered(&mut self, name: &ServiceName, step: &Step, answers: &[Answer], answered_at: Instant) {
+        let service = self.desired.services.get(name);
+        let pending = service.and_then(|service| service.pending.last()).copied();
+        let clears = step.is_clearance();
+        // A clearance that is refused is tried again and again: no news.
+        for (command, answer) in step.commands.iter().zip(answers).filter(|(_, answer)| answer.accepted || !clears) {
+            let Answer { accepted, text } = answer.clone();
+            let event = Event::Commanded { command: command.to_string(), answer: text, accepted };
+            self.record(name, step, pending.map(|pending| pending.change), event);
+        }
+        let Some(section) = self.running.as_mut().and_then(|running| running.sections.get_mut(name)) else { return };
+        section.answered_at = answered_at;
+        let refusal = section.answered(step, answers);
+        match refusal {
+            None if clears => self.counts.runtime_delete += 1,
+            None if step.class == PlanClass::RuntimeDisable => self.counts.runtime_disable += 1,
+            None => self.counts.runtime_enable += 1,
+            Some(refusal) if clears => {
+                // Still in use; it is tried again with the next sweep.
+                debug!(self.log, "not deleted yet"; "service" => %name, "server" => %step.server, "answer" => refusal);
+                return;
+            }
+            Some(refusal) => {
+                warn!(self.log, "HAProxy refused a change at run time";
+                    "service" => %name, "server" => %step.server, "answer" => &refusal);
+                self.counts.refused += 1;
+                section.refused.insert(step.server.clone(), refusal);
+                return;
+            }
+        }
+        let took_us = pending.map(|pending| micros(answered_at.saturating_duration_since(pending.seen_at)));
+        let done = if clears { "runtime-delete" } else { step.class.as_str() };
+        info!(self.log, "{}", done;
+            "service" => %name, "server" => %step.server, "reason" => &step.reason, "took_us" => took_us);
+    }
+
+    fn batch_unanswered(&mut self, batch: &Batch, error: &RuntimeError) {
+        self.counts.unanswered += 1;
+        if let Some(running) = &mut self.running {
+            for name in batch.keys() {
+                running.sections.get_mut(name).into_iter().for_each(|section| section.stale = true);
+            }
+        }
+        self.dirty.extend(batch.keys().cloned());
+        self.runtime_failed(error);
+    }
+
+    /// HAProxy did not answer: again after a pause, and in the end by a reload.
+    pub(super) fn runtime_failed(&mut self, error: &RuntimeError) {
+        self.runtime_failures += 1;
+        let pause = backoff(self.runtime_failures, RUNTIME_RETRY_MIN, RUNTIME_RETRY_MAX);
+        warn!(self.log, "HAProxy does not answer on its socket";
+            "error" => %error, "failures" => self.runtime_failures, "retry_after_ms" => micros(pause) / 1_000);
+        self.runtime_retry_at = Instant::now() + pause;
+        self.runtime_error = Some(error.to_string());
+        let event = Event::Failed { error: error.to_string() };
+        self.peers.journal.do_send(Record(JournalEntry::new(event)));
+        if self.runtime_failures == RUNTIME_FAILURES_BEFORE_RELOAD {
+            self.reload_forced.push(format!("its socket failed {} times in a row: {error}", self.runtime_failures));
+        }
+    }
+
+    /// The service has nothing left to do at run time: the file follows, and its changes are in force unless they
+    /// wait for a reload.
+    fn in_step(&mut self, name: &ServiceName, ctx: &mut Context<Self>) {
+        if self.reload_due.contains_key(name) {
+            return;
+        }
+        let Some(service) = self.desired.services.get_mut(name) else { return };
+        let Some(running) = &mut self.running else { return };
+        let style = running.style;
+        let Some(section) = running.sections.get_mut(name) else { return };
+        if section.rewrite(&service.hosts_or(&section.hosts).clone(), style) {
+            self.file.has_changed();
+        }
+        section.tried.clear();
+        if !service.is_blocked(Some(&section.definition)) {
+            service.obstacle = None;
+        }
+        let class = service.pending_class.take();
+        let pending = std::mem::take(&mut service.pending);
+        let mut applied = Vec::new();
+        if let Some(class) = class {
+            let answered_at = section.answered_at;
+            let took = |seen_at| micros(answered_at.saturating_duration_since(seen_at));
+            applied.extend(pending.iter().map(|pending| (pending.change, class, took(pending.seen_at))));
+            service.last_applied =
+                applied.last().map(|(_, class, took_us)| (*class, *took_us)).or(service.last_applied);
+        }
+        for (change, class, took_us) in applied {
+            let entry = JournalEntry::new(Event::Applied { class, took_us }).service(name).change(change);
+            self.peers.journal.do_send(Record(entry));
+        }
+        self.follow_file(ctx);
+    }
+
+    fn note_drift(&mut self, name: &ServiceName, plan: &ServicePlan) {
+        let steps = plan.steps.iter().map(|step| (Some(&step.server), &step.reason));
+        for (server, what) in steps.chain(plan.reload.iter().map(|reason| (None, reason))) {
+            warn!(self.log, "the running HAProxy is not as it was left, repairing it";
+                "service" => %name, "server" => server.map(ToString::to_string), "what" => what);
+            self.counts.drift += 1;
+            let mut entry = JournalEntry::new(Event::DriftFound { what: what.clone() }).service(name);
+            entry.server = server.cloned();
+            self.peers.journal.do_send(Record(entry));
+        }
+    }
+
+    fn record(&self, service: &ServiceName, step: &Step, change: Option<ChangeId>, event: Event) {
+        let mut entry = JournalEntry::new(event).service(service).server(&step.server);
+        entry.change = change;
+        self.peers.journal.do_send(Record(entry));
+    }
+}
+
+/// What was accepted and is planned again word for word, several times, has no effect: only a reload can bring it.
+/// Once is not enough: from 3.0 on HAProxy sets an address only after it has answered, and shows the old one meanwhile.
+fn find_ineffective(section: &mut Section, plan: &ServicePlan) -> bool {
+    let mut found = false;
+    for step in &plan.steps {
+        let has_no_effect =
+            |(commands, times): &(Vec<RuntimeCommand>, u32)| *commands == step.commands && *times >= RUNTIME_TRIES_MAX;
+        if section.tried.get(&step.server).is_some_and(has_no_effect) {
+            let commands: Vec<_> = step.commands.iter().map(ToString::to_string).collect();
+            section.refused.insert(step.server.clone(), format!("{}: accepted, without effect", commands.join("; ")));
+            found = true;
+        }
+    }
+    found
+}
+
+pub(super) fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

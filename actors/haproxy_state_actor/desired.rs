@@ -1,0 +1,172 @@
+//! The desired state: every service that is wanted, with its hosts.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::running::Running;
+use crate::limits::PENDING_CHANGES_MAX;
+use crate::model::{ChangeId, HostList, PlanClass, Revision, ServiceDefinition, ServiceName};
+use crate::port::SavedService;
+
+/// A change on its way to HAProxy.
+#[derive(Debug, Clone, Copy)]
+pub struct PendingChange {
+    /// Which.
+    pub change: ChangeId,
+    /// When its source learned of it.
+    pub seen_at: Instant,
+}
+
+/// Why a service is not served as its definition says. It is left alone until what is named here changes.
+#[derive(Debug, Clone)]
+pub enum Obstacle {
+    /// Its port cannot be had; the holder of the sockets goes on trying.
+    PortTaken {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// Why.
+        error: String,
+    },
+    /// HAProxy refuses its section as it is.
+    Rejected {
+        /// HAProxy's words.
+        message: String,
+        /// The definition that was refused.
+        definition: Arc<ServiceDefinition>,
+        /// The hosts it was refused with.
+        hosts: Arc<HostList>,
+    },
+}
+
+impl Obstacle {
+    /// The obstacle with HAProxy's words about this service alone, where it has any.
+    #[must_use]
+    pub fn saying(self, words: Option<String>) -> Self {
+        match (self, words) {
+            (Self::Rejected { definition, hosts, .. }, Some(message)) => Self::Rejected { message, definition, hosts },
+            (obstacle, _) => obstacle,
+        }
+    }
+
+    /// The obstacle in words.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::PortTaken { error, .. } => error,
+            Self::Rejected { message, .. } => message,
+        }
+    }
+}
+
+/// One service as it should be.
+#[derive(Debug)]
+pub struct DesiredService {
+    /// Its definition.
+    pub definition: Arc<ServiceDefinition>,
+    /// What it was in an earlier run of the daemon, where it has been defined anew before the first start.
+    pub before: Option<Arc<ServiceDefinition>>,
+    /// Its hosts; empty before the first list.
+    pub hosts: Arc<HostList>,
+    /// Whether a list was seen, or the first look failed: either way there is nothing more to wait for.
+    pub known: bool,
+    /// Of the hosts; none before the first list.
+    pub revision: Option<Revision>,
+    /// When the list was last confirmed.
+    pub seen_at: Instant,
+    /// The changes that are not in force yet.
+    pub pending: Vec<PendingChange>,
+    /// By what means the pending changes are being applied, as far as it is known.
+    pub pending_class: Option<PlanClass>,
+    /// What stands in the way.
+    pub obstacle: Option<Obstacle>,
+    /// How the last change was applied, and how long it took from the source's event, in microseconds.
+    pub last_applied: Option<(PlanClass, u64)>,
+}
+
+impl DesiredService {
+    /// A service whose hosts are not known yet.
+    pub fn new(definition: Arc<ServiceDefinition>) -> Self {
+        Self {
+            definition,
+            before: None,
+            hosts: Arc::default(),
+            known: false,
+            revision: None,
+            seen_at: Instant::now(),
+            pending: Vec::new(),
+            pending_class: None,
+            obstacle: None,
+            last_applied: None,
+        }
+    }
+
+    /// Whether its definition cannot be put in force for now. A service whose section was loaded with an earlier
+    /// definition goes on with that, and its hosts follow; else other hosts are worth another try.
+    pub fn is_blocked(&self, loaded: Option<&ServiceDefinition>) -> bool {
+        match &self.obstacle {
+            None => false,
+            Some(Obstacle::PortTaken { address, .. }) => self.definition.listen == Some(*address),
+            Some(Obstacle::Rejected { definition, hosts, .. }) => {
+                let goes_on_with_another = loaded.is_some_and(|loaded| *loaded != *self.definition);
+                *definition == self.definition && (goes_on_with_another || *hosts == self.hosts)
+            }
+        }
+    }
+
+    /// Whether it is HAProxy that refuses its definition.
+    pub fn is_rejected(&self, loaded: Option<&ServiceDefinition>) -> bool {
+        matches!(self.obstacle, Some(Obstacle::Rejected { .. })) && self.is_blocked(loaded)
+    }
+
+    /// Whether HAProxy refused the service with these very hosts.
+    pub fn was_rejected_with(&self, seen: &HostList) -> bool {
+        matches!(&self.obstacle, Some(Obstacle::Rejected { hosts, definition, .. })
+            if **hosts == *seen && *definition == self.definition)
+    }
+
+    /// Its hosts; before the first list of this run those that are given: nothing is known against them.
+    pub fn hosts_or<'a>(&'a self, before: &'a Arc<HostList>) -> &'a Arc<HostList> {
+        if self.revision.is_some() { &self.hosts } else { before }
+    }
+
+    /// Remembers a change until it is in force. Beyond a bound the newer ones are not followed one by one.
+    pub fn remember(&mut self, change: PendingChange) {
+        if self.pending.len() < PENDING_CHANGES_MAX {
+            self.pending.push(change);
+        }
+    }
+}
+
+/// All services as they should be.
+#[derive(Debug, Default)]
+pub struct Desired {
+    /// By name.
+    pub services: BTreeMap<ServiceName, DesiredService>,
+    /// When the definitions were first read; none before.
+    pub loaded_at: Option<Instant>,
+}
+
+impl Desired {
+    /// Whether every service has been heard of, so that the first start is a complete one.
+    pub fn is_complete(&self) -> bool {
+        self.loaded_at.is_some() && self.services.values().all(|service| service.known)
+    }
+
+    /// What is worth keeping across restarts of the daemon.
+    pub fn to_save(&self, running: Option<&Running>, unix_ms_at: impl Fn(Instant) -> u64) -> Vec<SavedService> {
+        let last_good = |service: &DesiredService| {
+            let section = running.and_then(|running| running.sections.get(&service.definition.name));
+            let before = section.map(|section| section.definition.clone()).or_else(|| service.before.clone());
+            before.filter(|_| matches!(service.obstacle, Some(Obstacle::Rejected { .. })))
+        };
+        let saved = |service: &DesiredService| SavedService {
+            // One that HAProxy refuses would be of no use to the next run.
+            definition: last_good(service).unwrap_or_else(|| service.definition.clone()),
+            hosts: service.revision.is_some().then(|| service.hosts.clone()),
+            seen_at_unix_ms: unix_ms_at(service.seen_at),
+        };
+        self.services.values().map(saved).collect()
+    }
+}

@@ -1,0 +1,168 @@
+//! What is written behind every change: haproxy.cfg and the saved state. Both at their own pace, the newest text
+//! only, so that neither holds up a change.
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use slog::{info, warn};
+use tokio::time::{Duration, Instant};
+
+use super::HaproxyStateActor;
+use crate::limits::{CONFIG_WRITE_PACE, CONFIG_WRITE_RETRY, STATE_SAVE_INTERVAL};
+use crate::port::ConfigText;
+use crate::snapshot::ProxyPhase;
+
+/// Where the file stands against the running state.
+#[derive(Debug, Default)]
+pub struct FileFollower {
+    behind: bool,
+    writing: bool,
+    waiting: bool,
+    /// Why the last write failed; none when it did not.
+    pub error: Option<String>,
+}
+
+impl FileFollower {
+    /// The text has changed since it was last written.
+    pub fn has_changed(&mut self) {
+        self.behind = true;
+    }
+
+    /// The file was just replaced as a whole.
+    pub fn is_in_step(&mut self) {
+        self.behind = false;
+        self.error = None;
+    }
+
+    /// Whether a newer text waits to be written.
+    pub fn is_behind(&self) -> bool {
+        self.behind || self.writing
+    }
+
+    /// Whether a write is under way.
+    pub fn is_writing(&self) -> bool {
+        self.writing
+    }
+}
+
+/// Where the saved state stands.
+#[derive(Debug, Default)]
+pub struct StateSaver {
+    waiting: bool,
+    saving: bool,
+    behind: bool,
+    /// Why the last save failed; none when it did not.
+    pub error: Option<String>,
+}
+
+impl HaproxyStateActor {
+    /// The text that describes what runs.
+    pub(super) fn file_text(&self) -> Option<ConfigText> {
+        let running = self.running.as_ref()?;
+        let sections = running.sections.values().map(|section| section.text.clone());
+        Some(ConfigText { pieces: std::iter::once(running.frame.clone()).chain(sections).collect() })
+    }
+
+    /// Writes the file if it is behind and no write is under way.
+    pub(super) fn follow_file(&mut self, ctx: &mut Context<Self>) {
+        let FileFollower { behind, writing, waiting, .. } = self.file;
+        // A launch replaces the file; what is behind then follows when it has ended.
+        if !behind || writing || waiting || self.phase == ProxyPhase::Launching {
+            return;
+        }
+        let Some(text) = self.file_text() else { return };
+        self.file.behind = false;
+        self.file.writing = true;
+        let begun = Instant::now();
+        let write = self.ports.config_file.write(text).into_actor(self);
+        ctx.spawn(write.map(move |outcome, actor, ctx| {
+            actor.file.writing = false;
+            actor.file_written(outcome, begun.elapsed(), ctx);
+            // A launch may have been waiting for the end of this write.
+            actor.advance(ctx);
+        }));
+    }
+
+    fn file_written(&mut self, outcome: Result<(), String>, took: Duration, ctx: &mut Context<Self>) {
+        let pause = match outcome {
+            Ok(()) => {
+                if self.file.error.take().is_some() {
+                    info!(self.log, "the configuration file can be written again");
+                }
+                took * CONFIG_WRITE_PACE
+            }
+            Err(error) => {
+                if self.file.error.as_ref() != Some(&error) {
+                    warn!(self.log, "the configuration file cannot be written, the running HAProxy is up to date";
+                        "error" => &error, "retry_after_s" => CONFIG_WRITE_RETRY.as_secs());
+                }
+                self.file.error = Some(error);
+                self.file.behind = true;
+                CONFIG_WRITE_RETRY
+            }
+        };
+        self.file.waiting = true;
+        ctx.run_later(pause, |actor, ctx| {
+            actor.file.waiting = false;
+            actor.follow_file(ctx);
+        });
+    }
+
+    /// Writes what has not been written yet, before the daemon ends.
+    pub(super) fn write_last_words(&mut self) -> impl Future<Output = ()> + use<> {
+        let clock = self.clock;
+        let services =
+            self.saver.behind.then(|| self.desired.to_save(self.running.as_ref(), |instant| clock.unix_ms_at(instant)));
+        let text = self.file.behind.then(|| self.file_text()).flatten();
+        let save = services.map(|services| self.ports.state_store.save(services));
+        let write = text.map(|text| self.ports.config_file.write(text));
+        let log = self.log.clone();
+        async move {
+            let saved = match save {
+                Some(save) => save.await,
+                None => Ok(()),
+            };
+            let written = match write {
+                Some(write) => write.await,
+                None => Ok(()),
+            };
+            for error in [saved, written].into_iter().filter_map(Result::err) {
+                warn!(log, "the last change could not be written before the end"; "error" => error);
+            }
+        }
+    }
+
+    /// Saves the desired state before long.
+    pub(super) fn save_later(&mut self, ctx: &mut Context<Self>) {
+        self.saver.behind = true;
+        if !std::mem::replace(&mut self.saver.waiting, true) {
+            ctx.run_later(STATE_SAVE_INTERVAL, |actor, ctx| {
+                actor.saver.waiting = false;
+                actor.save_now(ctx);
+            });
+        }
+    }
+
+    /// Saves the desired state, unless it is saved or being saved.
+    pub(super) fn save_now(&mut self, ctx: &mut Context<Self>) {
+        if self.saver.saving || !self.saver.behind {
+            return;
+        }
+        self.saver.saving = true;
+        self.saver.behind = false;
+        let clock = self.clock;
+        let services = self.desired.to_save(self.running.as_ref(), |instant| clock.unix_ms_at(instant));
+        let save = self.ports.state_store.save(services).into_actor(self);
+        ctx.spawn(save.map(|outcome, actor, ctx| {
+            actor.saver.saving = false;
+            if let Err(error) = &outcome {
+                if actor.saver.error.as_ref() != Some(error) {
+                    warn!(actor.log, "the last good state cannot be saved, a restart would not know it"; "error" => error);
+                }
+                actor.saver.behind = true;
+            }
+            actor.saver.error = outcome.err();
+            if actor.saver.behind {
+                actor.save_later(ctx);
+            }
+        }));
+    }
+}

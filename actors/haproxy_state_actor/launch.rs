@@ -1,0 +1,327 @@
+//! How a new HAProxy process is brought up: sockets, candidate, check, start, first look.
+//!
+//! One service that cannot listen, or whose section HAProxy refuses, never keeps the others from being served: its
+//! last good section stays, or it is left out, and it is named.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{MailboxError, Recipient};
+use slog::{Logger, warn};
+
+use super::desired::Obstacle;
+use crate::decide::haproxy_config::{self, SectionStyle};
+use crate::decide::loaded_config::LineIndex;
+use crate::decide::rejection::culprits;
+use crate::limits::REJECTION_ROUNDS_MAX;
+use crate::message::{AdoptSockets, CheckCandidate, FindOrphan, HoldSockets, LaunchError, LaunchProxy, SocketsHeld};
+use crate::model::{HostList, Observation, ProcessInfo, ServiceDefinition, ServiceName};
+use crate::port::{CheckFailure, ConfigMessage, ConfigText, RuntimeApi};
+
+/// Whom a launch needs.
+#[derive(Clone)]
+pub struct LaunchPeers {
+    /// Opens the sockets.
+    pub hold: Recipient<HoldSockets>,
+    /// Takes over the sockets of a HAProxy that outlived its daemon.
+    pub adopt: Recipient<AdoptSockets>,
+    /// Finds one.
+    pub orphan: Recipient<FindOrphan>,
+    /// Checks a candidate.
+    pub check: Recipient<CheckCandidate>,
+    /// Starts the process.
+    pub launch: Recipient<LaunchProxy>,
+    /// Tells what the new process has.
+    pub runtime: Rc<dyn RuntimeApi>,
+}
+
+/// What a section is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ingredients {
+    /// The definition.
+    pub definition: Arc<ServiceDefinition>,
+    /// The hosts.
+    pub hosts: Arc<HostList>,
+}
+
+/// A service on its way into the candidate.
+#[derive(Debug, Clone)]
+pub struct Entrant {
+    /// As it should be.
+    pub wanted: Ingredients,
+    /// As it was last good, and the descriptor it listens on.
+    pub last_good: Option<(Ingredients, Option<RawFd>)>,
+}
+
+/// What a launch starts from.
+pub struct LaunchOrder {
+    /// The text before the sections.
+    pub frame: Arc<str>,
+    /// What it means for every section.
+    pub style: SectionStyle,
+    /// The services.
+    pub entrants: BTreeMap<ServiceName, Entrant>,
+    /// The services it is for; none where it is for all, or must be in any case.
+    pub only_for: Option<BTreeSet<ServiceName>>,
+    /// Whether this is the first launch of the daemon, which may find a HAProxy that outlived the last one.
+    pub first: bool,
+}
+
+/// A section in the candidate.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// What it is made of.
+    pub ingredients: Ingredients,
+    /// The descriptor it listens on.
+    pub descriptor: Option<RawFd>,
+    text: Arc<str>,
+}
+
+impl Chosen {
+    fn new(ingredients: Ingredients, descriptor: Option<RawFd>, style: SectionStyle) -> Self {
+        let text = haproxy_config::section(&ingredients.definition, descriptor, &ingredients.hosts, style);
+        Self { ingredients, descriptor, text }
+    }
+}
+
+/// Why a launch brought no process.
+pub struct Failure {
+    /// In words.
+    pub error: String,
+    /// Whether the head of the file may be at fault, so that trying it again is of no use: not where a disk was full.
+    pub suspects_head: bool,
+}
+
+impl From<String> for Failure {
+    fn from(error: String) -> Self {
+        Self { error, suspects_head: false }
+    }
+}
+
+impl From<LaunchError> for Failure {
+    fn from(error: LaunchError) -> Self {
+        let suspects_head = matches!(error, LaunchError::Ended(_) | LaunchError::Silent(_));
+        Self { error: error.to_string(), suspects_head }
+    }
+}
+
+/// What came of a launch.
+pub enum Outcome {
+    /// A new process serves.
+    Serving(Launched),
+    /// Something stands in the way of every service it was for: what runs already is all that can be served.
+    Blocked(BTreeMap<ServiceName, Obstacle>),
+}
+
+/// A process that serves.
+pub struct Launched {
+    /// The process.
+    pub process: ProcessInfo,
+    /// The text before its sections.
+    pub frame: Arc<str>,
+    /// What it means for every section.
+    pub style: SectionStyle,
+    /// Its sections.
+    pub sections: BTreeMap<ServiceName, Chosen>,
+    /// What stands in the way of services that are not as wanted.
+    pub obstacles: BTreeMap<ServiceName, Obstacle>,
+    /// What it says it has; none where it did not say.
+    pub observation: Option<Observation>,
+}
+
+/// Brings a new process up. An error leaves the process before, if any, serving.
+pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Result<Outcome, Failure> {
+    let LaunchOrder { frame, style, entrants, only_for, first } = order;
+    if first
+        && let Some(pid) = peers.orphan.send(FindOrphan).await.map_err(gone)?
+        && let Err(error) = peers.adopt.send(AdoptSockets { pid }).await.map_err(gone)?
+    {
+        warn!(log, "its ports are bound anew once it lets go of them"; "pid" => pid, "error" => error);
+    }
+    let wanted = entrants.iter().filter_map(|(name, entrant)| Some((name.clone(), entrant.wanted.definition.listen?)));
+    let held = peers.hold.send(HoldSockets { wanted: wanted.collect() }).await.map_err(gone)?;
+    let mut candidate = Candidate::new(frame, style, entrants, held, log);
+    candidate.settle(&peers.check).await?;
+    if only_for.is_some_and(|services| services.iter().all(|name| candidate.is_stuck(name))) {
+        return Ok(Outcome::Blocked(candidate.obstacles));
+    }
+    let descriptors = candidate.descriptors();
+    let process = peers.launch.send(LaunchProxy { descriptors }).await.map_err(gone)??;
+    let observation = peers.runtime.observe(None).await;
+    if let Err(error) = &observation {
+        warn!(candidate.log, "the new process does not tell what it has"; "error" => %error);
+    }
+    let Candidate { frame, sections, obstacles, .. } = candidate;
+    Ok(Outcome::Serving(Launched { process, frame, style, sections, obstacles, observation: observation.ok() }))
+}
+
+fn gone(_: MailboxError) -> String {
+    "an actor is gone".to_owned()
+}
+
+struct Candidate {
+    frame: Arc<str>,
+    style: SectionStyle,
+    entrants: BTreeMap<ServiceName, Entrant>,
+    sections: BTreeMap<ServiceName, Chosen>,
+    obstacles: BTreeMap<ServiceName, Obstacle>,
+    log: Logger,
+}
+
+impl Candidate {
+    fn new(
+        frame: Arc<str>,
+        style: SectionStyle,
+        mut entrants: BTreeMap<ServiceName, Entrant>,
+        mut held: SocketsHeld,
+        log: Logger,
+    ) -> Self {
+        let mut sections = BTreeMap::new();
+        let mut obstacles = BTreeMap::new();
+        for (name, entrant) in &mut entrants {
+            if let Some((good, descriptor @ None)) = &mut entrant.last_good
+                && good.definition.listen == entrant.wanted.definition.listen
+            {
+                *descriptor = held.descriptors.get(name).copied();
+            }
+            match held.failed.remove(name) {
+                Some(error) => {
+                    let address = entrant.wanted.definition.listen;
+                    let taken = address.map(|address| Obstacle::PortTaken { address, error });
+                    obstacles.extend(taken.map(|taken| (name.clone(), taken)));
+                    // The socket of its last good section is still held, unless another service has it now, or the
+                    // section is of an earlier run: without a listener it is of no use.
+                    let taken = |fd: &RawFd| held.descriptors.values().any(|held| held == fd);
+                    let listens = |good: &Ingredients, fd: &Option<RawFd>| match fd {
+                        Some(fd) => !taken(fd),
+                        None => good.definition.listen.is_none(),
+                    };
+                    let last_good = entrant.last_good.clone().filter(|(good, fd)| listens(good, fd));
+                    // Its hosts follow all the same.
+                    let hosts = entrant.wanted.hosts.clone();
+                    let chosen = last_good.map(|(good, fd)| Chosen::new(Ingredients { hosts, ..good }, fd, style));
+                    sections.extend(chosen.map(|chosen| (name.clone(), chosen)));
+                }
+                None => {
+                    let descriptor = held.descriptors.get(name).copied();
+                    sections.insert(name.clone(), Chosen::new(entrant.wanted.clone(), descriptor, style));
+                }
+            }
+        }
+        Self { frame, style, entrants, sections, obstacles, log }
+    }
+
+    /// Checks, and takes back what makes the candidate bad, until HAProxy finds it good.
+    async fn settle(&mut self, check: &Recipient<CheckCandidate>) -> Result<(), Failure> {
+        for _ in 0..REJECTION_ROUNDS_MAX {
+            let Some(messages) = self.check(check).await? else { return Ok(()) };
+            let frame_lines = self.frame.lines().count();
+            if let Some(message) = messages.iter().find(|message| message.line.is_some_and(|line| line <= frame_lines))
+            {
+                let error =
+                    format!("HAProxy refuses haproxy.global or haproxy.defaults of the settings: {}", message.text);
+                return Err(Failure { error, suspects_head: true });
+            }
+            let names = self.sections.keys().cloned().collect();
+            let said = messages.iter().map(|message| (message.line, message.text.as_str()));
+            let blamed = culprits(said, &LineIndex::of(&self.text().pieces), &names);
+            if blamed.is_empty() {
+                return Ok(self.settle_one_by_one(check, &messages).await?);
+            }
+            for name in blamed {
+                let message = message_about(&name, &messages);
+                self.take_back(&name, message);
+            }
+        }
+        Err(format!("HAProxy still refuses the configuration after {REJECTION_ROUNDS_MAX} rounds").into())
+    }
+
+    /// HAProxy does not say which service is at fault: start from the last good sections and let the changed ones
+    /// in again, one at a time.
+    async fn settle_one_by_one(
+        &mut self,
+        check: &Recipient<CheckCandidate>,
+        messages: &[ConfigMessage],
+    ) -> Result<(), String> {
+        let reason = messages.first().map_or("no reason given", |message| message.text.as_str()).to_owned();
+        let suspects: Vec<(ServiceName, Chosen)> = self
+            .sections
+            .iter()
+            .filter(|(name, chosen)| !self.is_last_good(name, &chosen.ingredients))
+            .map(|(name, chosen)| (name.clone(), chosen.clone()))
+            .collect();
+        for (name, _) in &suspects {
+            self.take_back(name, reason.clone());
+        }
+        if let Some(messages) = self.check(check).await? {
+            let text = messages.first().map_or(reason, |message| message.text.clone());
+            return Err(format!("HAProxy refuses the configuration whatever the services say: {text}"));
+        }
+        for (name, chosen) in suspects {
+            let taken_back = self.sections.insert(name.clone(), chosen);
+            let obstacle = self.obstacles.remove(&name);
+            if let Some(messages) = self.check(check).await? {
+                self.sections.remove(&name);
+                self.sections.extend(taken_back.map(|good| (name.clone(), good)));
+                let message = messages.first().map(|message| message.text.clone());
+                self.obstacles.extend(obstacle.map(|obstacle| (name.clone(), obstacle.saying(message))));
+            }
+        }
+        // The last check may have been one that failed; the candidate on disk must be the good one.
+        match self.check(check).await? {
+            None => Ok(()),
+            Some(_) => Err(format!("HAProxy refuses what it accepted a moment ago: {reason}")),
+        }
+    }
+
+    /// Whether something stands in the way of the service, and it would go on just as it is.
+    fn is_stuck(&self, name: &ServiceName) -> bool {
+        let is_unchanged = |chosen: &Chosen| self.is_last_good(name, &chosen.ingredients);
+        self.obstacles.contains_key(name) && self.sections.get(name).is_none_or(is_unchanged)
+    }
+
+    fn is_last_good(&self, name: &ServiceName, ingredients: &Ingredients) -> bool {
+        self.entrants[name].last_good.as_ref().is_some_and(|(good, _)| good == ingredients)
+    }
+
+    /// Puts the service's last good section in place of the one that was refused; without one it is left out.
+    fn take_back(&mut self, name: &ServiceName, message: String) {
+        let Some(refused) = self.sections.remove(name) else { return };
+        let last_good = self.entrants[name].last_good.clone();
+        let kept = last_good.filter(|(good, _)| *good != refused.ingredients);
+        let consequence = if kept.is_some() { "its last good section stays" } else { "it is left out" };
+        warn!(self.log, "HAProxy refuses a service";
+            "service" => %name, "message" => &message, "consequence" => consequence);
+        let style = self.style;
+        self.sections.extend(kept.map(|(good, fd)| (name.clone(), Chosen::new(good, fd, style))));
+        let Ingredients { definition, hosts } = self.entrants[name].wanted.clone();
+        self.obstacles.insert(name.clone(), Obstacle::Rejected { message, definition, hosts });
+    }
+
+    /// What HAProxy says against the candidate; none when it is good.
+    async fn check(&self, check: &Recipient<CheckCandidate>) -> Result<Option<Vec<ConfigMessage>>, String> {
+        let request = CheckCandidate { text: self.text(), descriptors: self.descriptors() };
+        match check.send(request).await.map_err(gone)? {
+            Ok(()) => Ok(None),
+            Err(CheckFailure::Rejected { messages }) => Ok(Some(messages)),
+            Err(CheckFailure::Failed(error)) => Err(error),
+        }
+    }
+
+    fn text(&self) -> ConfigText {
+        let sections = self.sections.values().map(|chosen| chosen.text.clone());
+        ConfigText { pieces: std::iter::once(self.frame.clone()).chain(sections).collect() }
+    }
+
+    fn descriptors(&self) -> Vec<RawFd> {
+        let descriptors: BTreeSet<_> = self.sections.values().filter_map(|chosen| chosen.descriptor).collect();
+        descriptors.into_iter().collect()
+    }
+}
+
+fn message_about(name: &ServiceName, messages: &[ConfigMessage]) -> String {
+    let named = messages.iter().find(|message| message.text.contains(name.as_str()));
+    named.or(messages.first()).map_or_else(|| "no reason given".to_owned(), |message| message.text.clone())
+}

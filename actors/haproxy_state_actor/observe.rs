@@ -1,0 +1,95 @@
+//! Looks at what HAProxy and its file really are, from time to time and whenever it is not known.
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use slog::warn;
+
+use super::HaproxyStateActor;
+use tokio::time::Instant;
+
+use crate::journal::{Event, JournalEntry};
+use crate::limits::RUNTIME_RETRY_MAX;
+use crate::message::Record;
+use crate::model::{Observation, ProcessInfo};
+use crate::port::RuntimeError;
+
+/// What a look found: the process, its servers, and the text of its file.
+type Findings = (Result<(ProcessInfo, Observation), RuntimeError>, Result<String, String>);
+
+impl HaproxyStateActor {
+    /// Comes back for the next look.
+    pub(super) fn observe_later(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(self.policy.observe_interval, |actor, ctx| {
+            actor.observe_due = true;
+            actor.advance(ctx);
+            actor.observe_later(ctx);
+        });
+    }
+
+    /// Looks, if a look is due. Returns whether one is under way.
+    pub(super) fn begin_observation(&mut self, ctx: &mut Context<Self>) -> bool {
+        if !std::mem::take(&mut self.observe_due) {
+            return false;
+        }
+        let runtime = self.ports.runtime.clone();
+        let config_file = self.ports.config_file.clone();
+        let look = async move {
+            let observed = async { Ok((runtime.process().await?, runtime.observe(None).await?)) };
+            (observed.await, config_file.read().await)
+        };
+        self.busy = true;
+        ctx.spawn(look.into_actor(self).map(|(observed, file): Findings, actor, ctx| {
+            actor.busy = false;
+            match observed {
+                Ok((process, observation)) => actor.process_found(process, observation),
+                Err(error) => {
+                    actor.observe_due = true;
+                    actor.runtime_failed(&error);
+                }
+            }
+            actor.file_found(file, ctx);
+            actor.advance(ctx);
+        }));
+        true
+    }
+
+    fn process_found(&mut self, process: ProcessInfo, observation: Observation) {
+        let Some(running) = &mut self.running else { return };
+        if process.pid != running.process.pid {
+            let (found, known) = (process.pid, running.process.pid);
+            warn!(self.log, "another HAProxy answers on the socket"; "pid" => found, "expected" => known);
+            // Nothing may be asked of a stranger: what ours has is unknown until it answers again.
+            self.ports.runtime.disconnect();
+            running.sections.values_mut().for_each(|section| section.stale = true);
+            self.runtime_error = Some(format!("HAProxy process {found} answers on the socket, not ours ({known})"));
+            self.runtime_retry_at = Instant::now() + RUNTIME_RETRY_MAX;
+            self.reload_forced = vec![format!("process {found} answers on the socket, not ours ({known})")];
+            return;
+        }
+        running.process = process;
+        let was_stale = running.sections.iter().filter(|(_, section)| section.stale).map(|(name, _)| name.clone());
+        let was_stale: Vec<_> = was_stale.collect();
+        if was_stale.is_empty() {
+            // Otherwise a batch went unanswered, and only one that is answered shows that all is well again.
+            self.runtime_failures = 0;
+            self.runtime_error = None;
+        }
+        let different = running.observed(None, observation);
+        self.drifted.extend(different.iter().filter(|name| !was_stale.contains(name)).cloned());
+        self.dirty.extend(different);
+        self.dirty.extend(was_stale);
+    }
+
+    /// The file that is not what was last written was changed by somebody else, and is written again.
+    fn file_found(&mut self, file: Result<String, String>, ctx: &mut Context<Self>) {
+        let Some(text) = self.file_text() else { return };
+        if self.file.is_behind() || file.is_ok_and(|found| found == text.to_string()) {
+            return;
+        }
+        warn!(self.log, "the configuration file is not as it was left, writing it again");
+        self.counts.drift += 1;
+        let what = "the configuration file was changed or removed by somebody else".to_owned();
+        self.peers.journal.do_send(Record(JournalEntry::new(Event::DriftFound { what })));
+        self.file.has_changed();
+        self.follow_file(ctx);
+    }
+}

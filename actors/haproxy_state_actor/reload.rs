@@ -1,0 +1,227 @@
+//! Reloads: what a new process is brought up with, and what came of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use slog::{info, warn};
+use tokio::time::Instant;
+
+use super::HaproxyStateActor;
+use super::desired::{DesiredService, Obstacle};
+use super::launch::{self, Entrant, Failure, Ingredients, LaunchOrder, Launched, Outcome};
+use super::running::{Running, Section};
+use crate::decide::capabilities::Capabilities;
+use crate::decide::haproxy_config::{self, SectionStyle};
+use crate::journal::{Event, JournalEntry};
+use crate::limits::{RELOAD_RETRY, RESTART_BACKOFF_MIN};
+use crate::message::{Record, ReleaseSockets};
+use crate::model::{PlanClass, ProxyVersion, ServiceName};
+use crate::snapshot::ProxyPhase;
+
+impl HaproxyStateActor {
+    /// Brings up a new process with everything that is known.
+    pub(super) fn begin_launch(&mut self, ctx: &mut Context<Self>) {
+        if self.file.is_writing() {
+            // The candidate must not be overtaken by an older text; the end of the write comes back here.
+            return;
+        }
+        let reasons = self.reload_reasons();
+        let (frame, style) = self.head_of_file();
+        let tried = frame.clone();
+        let order = LaunchOrder {
+            frame,
+            style,
+            entrants: self.entrants(),
+            only_for: (self.reload_forced.is_empty() && self.exit.is_none())
+                .then(|| self.reload_due.keys().cloned().collect()),
+            first: !std::mem::replace(&mut self.launched_before, true),
+        };
+        info!(self.log, "reload"; "reasons" => reasons.join("; "), "services" => order.entrants.len());
+        self.busy = true;
+        self.phase = ProxyPhase::Launching;
+        self.reload_due.clear();
+        let forced = std::mem::take(&mut self.reload_forced);
+        self.dirty.clear();
+        self.opened_meanwhile.clear();
+        let begun = Instant::now();
+        let launch = launch::launch(order, self.peers.launch.clone(), self.log.clone()).into_actor(self);
+        ctx.spawn(launch.map(move |outcome, actor, ctx| {
+            actor.busy = false;
+            if actor.phase == ProxyPhase::Stopping {
+                return;
+            }
+            match outcome {
+                Ok(Outcome::Serving(launched)) => actor.launched(launched, reasons, begun),
+                Ok(Outcome::Blocked(obstacles)) => actor.launch_blocked(&obstacles),
+                Err(failure) => actor.launch_failed(failure, &reasons, forced, tried),
+            }
+            actor.follow_file(ctx);
+            // Which definitions are good is known only now.
+            actor.save_later(ctx);
+            actor.advance(ctx);
+        }));
+    }
+
+    /// `global` and `defaults` as the settings want them, or, where HAProxy did not start with those, as they last
+    /// were.
+    fn head_of_file(&self) -> (Arc<str>, SectionStyle) {
+        let wanted = haproxy_config::frame(&self.policy.frame);
+        match &self.running {
+            Some(running) if self.refused_frame.as_ref() == Some(&wanted) => (running.frame.clone(), running.style),
+            _ => (wanted, SectionStyle::of(&self.policy.frame, self.version())),
+        }
+    }
+
+    fn version(&self) -> Option<ProxyVersion> {
+        self.running.as_ref().map(|running| running.process.version).or(self.binary)
+    }
+
+    pub(super) fn reload_reasons(&self) -> Vec<String> {
+        let of_services = self.reload_due.iter().map(|(service, reasons)| format!("{service}: {}", reasons.join(", ")));
+        self.exit.iter().chain(&self.reload_forced).cloned().chain(of_services).collect()
+    }
+
+    fn entrants(&self) -> BTreeMap<ServiceName, Entrant> {
+        let entrant = |(name, service): (&ServiceName, &DesiredService)| {
+            let section = self.running.as_ref().and_then(|running| running.sections.get(name));
+            // After the first start a new service is brought in once its hosts have been looked for.
+            if section.is_none() && self.running.is_some() && !service.known {
+                return None;
+            }
+            let last_good = match section {
+                Some(section) => {
+                    let definition = section.definition.clone();
+                    Some((Ingredients { definition, hosts: section.hosts.clone() }, section.descriptor))
+                }
+                // Of an earlier run. Its socket is that of the wanted one: it is no help where it listened elsewhere.
+                None => service
+                    .before
+                    .as_ref()
+                    .filter(|before| before.listen == service.definition.listen)
+                    .map(|before| (Ingredients { definition: before.clone(), hosts: service.hosts.clone() }, None)),
+            };
+            let definition = match section {
+                // A port that is taken is asked for again each time; what was refused is not.
+                Some(section) if service.is_rejected(Some(&section.definition)) => &section.definition,
+                _ => &service.definition,
+            };
+            let hosts = section.map_or(&service.hosts, |section| service.hosts_or(&section.hosts));
+            let wanted = Ingredients { definition: definition.clone(), hosts: hosts.clone() };
+            Some((name.clone(), Entrant { wanted, last_good }))
+        };
+        self.desired.services.iter().filter_map(entrant).collect()
+    }
+
+    fn launched(&mut self, launched: Launched, reasons: Vec<String>, begun: Instant) {
+        let Launched { process, frame, style, sections, obstacles, observation } = launched;
+        let now = Instant::now();
+        let took_ms = u64::try_from((now - begun).as_millis()).unwrap_or(u64::MAX);
+        info!(self.log, "reloaded"; "pid" => process.pid, "took_ms" => took_ms, "reasons" => reasons.join("; "));
+        let event = Event::Reloaded { reasons: reasons.clone(), pid: process.pid, took_ms };
+        self.peers.journal.do_send(Record(JournalEntry::new(event)));
+        let section = |chosen: launch::Chosen| {
+            Section::new(chosen.ingredients.definition, chosen.descriptor, chosen.ingredients.hosts, style)
+        };
+        let mut sections: BTreeMap<_, _> = sections.into_iter().map(|(name, chosen)| (name, section(chosen))).collect();
+        self.carry_over(&mut sections, &obstacles);
+        let alive = self.last_exited != Some(process.pid);
+        let mut running =
+            Running { alive, capabilities: Capabilities::of(process.version), process, frame, style, sections };
+        if let Some(observation) = observation {
+            running.observed(None, observation);
+        }
+        self.peers.release.do_send(ReleaseSockets { keep: running.listens_on() });
+        self.exit = None;
+        self.note_obstacles(&obstacles);
+        for (name, service) in &mut self.desired.services {
+            let is_in_force =
+                running.sections.get(name).is_some_and(|section| section.definition == service.definition);
+            if is_in_force && !obstacles.contains_key(name) {
+                service.obstacle = None;
+            }
+            if !service.pending.is_empty() {
+                service.pending_class = Some(PlanClass::Reload);
+            }
+        }
+        self.dirty = self.desired.services.keys().chain(running.sections.keys()).cloned().collect();
+        if !alive {
+            self.exit = Some(format!("HAProxy (pid {}) ended as soon as it served", running.process.pid));
+        }
+        self.running = Some(running);
+        self.phase = self.phase_after_launch();
+        self.file.is_in_step();
+        self.counts.reload += 1;
+        self.last_reload = Some((now, reasons));
+        self.reload_error = None;
+        self.runtime_error = None;
+        self.runtime_failures = 0;
+        self.runtime_retry_at = now;
+        self.reload_not_before = now + self.policy.reload_interval;
+    }
+
+    /// No reload could bring what it was for: what runs goes on.
+    fn launch_blocked(&mut self, obstacles: &BTreeMap<ServiceName, Obstacle>) {
+        for (name, obstacle) in obstacles {
+            info!(self.log, "no reload, it would change nothing"; "service" => %name, "problem" => obstacle.text());
+        }
+        self.note_obstacles(obstacles);
+        self.phase = self.phase_after_launch();
+        self.dirty = self.desired.services.keys().cloned().collect();
+        if let Some(running) = &self.running {
+            self.dirty.extend(running.sections.keys().cloned());
+            self.peers.release.do_send(ReleaseSockets { keep: running.listens_on() });
+        }
+    }
+
+    /// What a reload was made for and did not bring is not tried by a reload again.
+    fn carry_over(&self, sections: &mut BTreeMap<ServiceName, Section>, obstacles: &BTreeMap<ServiceName, Obstacle>) {
+        let Some(before) = &self.running else { return };
+        // A section with an obstacle is the one before: the reload was not made with what it was made for.
+        for (name, section) in sections.iter_mut().filter(|(name, _)| !obstacles.contains_key(*name)) {
+            if let Some(known) = before.sections.get(name)
+                && Arc::ptr_eq(&known.hosts, &section.hosts)
+            {
+                section.hopeless = known.refused.clone();
+            }
+        }
+    }
+
+    fn launch_failed(&mut self, failure: Failure, reasons: &[String], forced: Vec<String>, tried: Arc<str>) {
+        let Failure { error, suspects_head } = failure;
+        warn!(self.log, "the reload failed, it is tried again"; "error" => &error, "reasons" => reasons.join("; "));
+        self.peers.journal.do_send(Record(JournalEntry::new(Event::Failed { error: error.clone() })));
+        self.counts.reload_failed += 1;
+        self.reload_error = Some(error);
+        if suspects_head && self.running.as_ref().is_some_and(|running| running.frame != tried) {
+            // The next start is with what is known to be good, and so is the file until then.
+            self.refused_frame = Some(tried);
+            self.file.has_changed();
+        }
+        // Why each service needs a reload is found again by planning them all.
+        self.reload_forced.extend(forced);
+        self.dirty = self.desired.services.keys().cloned().collect();
+        if let Some(running) = &self.running {
+            self.dirty.extend(running.sections.keys().cloned());
+        }
+        self.phase = self.phase_after_launch();
+        let serves = self.phase == ProxyPhase::Running;
+        self.reload_not_before = Instant::now() + if serves { RELOAD_RETRY } else { RESTART_BACKOFF_MIN };
+    }
+
+    /// What stands in the way of which service. A port that came free meanwhile does not.
+    fn note_obstacles(&mut self, obstacles: &BTreeMap<ServiceName, Obstacle>) {
+        for (name, obstacle) in obstacles {
+            let came_free = matches!(obstacle, Obstacle::PortTaken { .. }) && self.opened_meanwhile.contains(name);
+            if let Some(service) = self.desired.services.get_mut(name).filter(|_| !came_free) {
+                service.obstacle = Some(obstacle.clone());
+            }
+        }
+    }
+
+    /// A launch that brought no new process leaves what there was, which may have ended meanwhile.
+    fn phase_after_launch(&self) -> ProxyPhase {
+        let serves = self.running.as_ref().is_some_and(|running| running.alive);
+        if serves { ProxyPhase::Running } else { ProxyPhase::Down }
+    }
+}

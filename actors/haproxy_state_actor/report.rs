@@ -1,0 +1,64 @@
+//! What the actor says of itself.
+
+use actix::{Context, Handler, MessageResult};
+
+use super::HaproxyStateActor;
+use super::desired::DesiredService;
+use super::running::Section;
+use crate::message::GetState;
+use crate::model::{ObservedServer, ServiceName};
+use crate::snapshot::{ActorState, HaproxyState, ServiceState};
+
+impl HaproxyStateActor {
+    fn service_state(&self, name: &ServiceName, service: &DesiredService) -> ServiceState {
+        let section = self.running.as_ref().and_then(|running| running.sections.get(name));
+        let servers = section.map(|section| &section.observed).into_iter().flatten();
+        let hopeless = |section: &Section| {
+            let (server, refusal) = section.hopeless.first_key_value()?;
+            Some(format!("server {server}: {refusal}"))
+        };
+        let obstacle = service.obstacle.as_ref().map(|obstacle| obstacle.text().to_owned());
+        ServiceState {
+            listen: service.definition.listen.map(|address| address.to_string()),
+            revision: service.revision.unwrap_or_default(),
+            desired: service.hosts.len(),
+            servers: servers.map(|(name, server)| (name.clone(), state_word(server).to_owned())).collect(),
+            problem: obstacle.or_else(|| section.and_then(hopeless)),
+            last_class: service.last_applied.map(|(class, _)| class.as_str().to_owned()),
+            last_took_us: service.last_applied.map(|(_, took_us)| took_us),
+        }
+    }
+}
+
+fn state_word(server: &ObservedServer) -> &'static str {
+    if server.in_maintenance() {
+        "maint"
+    } else if server.in_drain() {
+        "drain"
+    } else if server.operational_state == 0 {
+        "down"
+    } else {
+        "ready"
+    }
+}
+
+impl Handler<GetState> for HaproxyStateActor {
+    type Result = MessageResult<GetState>;
+
+    fn handle(&mut self, _: GetState, _: &mut Context<Self>) -> Self::Result {
+        let services = self.desired.services.iter();
+        MessageResult(ActorState::HaproxyState(HaproxyState {
+            phase: self.phase,
+            process: self.running.as_ref().filter(|running| running.alive).map(|running| running.process.clone()),
+            services: services.map(|(name, service)| (name.clone(), self.service_state(name, service))).collect(),
+            reload_due: self.reload_reasons(),
+            counts: self.counts.clone(),
+            last_reload: self.last_reload.as_ref().map(|(_, reasons)| reasons.clone()).unwrap_or_default(),
+            last_reload_unix_ms: self.last_reload.as_ref().map(|(at, _)| self.clock.unix_ms_at(*at)),
+            runtime_error: self.runtime_error.clone(),
+            reload_error: self.reload_error.clone(),
+            file_error: self.file.error.clone(),
+            saved_state_error: self.saver.error.clone(),
+        }))
+    }
+}

@@ -1,0 +1,199 @@
+//! The running state: what the HAProxy process that serves was given, and what it says it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant};
+
+use crate::decide::capabilities::Capabilities;
+use crate::decide::haproxy_config::{self, SectionStyle};
+use crate::decide::proxy_plan::{LoadedService, Step, given};
+use crate::model::{
+    HostList, Observation, ObservedServer, ProcessInfo, RuntimeCommand, ServerName, ServiceDefinition, ServiceName,
+};
+use crate::port::Answer;
+
+/// The process that serves, and its sections.
+#[derive(Debug)]
+pub struct Running {
+    /// The process.
+    pub process: ProcessInfo,
+    /// Whether it still lives.
+    pub alive: bool,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// The head of its file: `global` and `defaults`.
+    pub frame: Arc<str>,
+    /// What the head means for every section.
+    pub style: SectionStyle,
+    /// Its sections.
+    pub sections: BTreeMap<ServiceName, Section>,
+}
+
+impl Running {
+    /// Takes in what HAProxy says it has. Returns the sections whose servers are not as they were last seen.
+    pub fn observed(&mut self, asked: Option<&[ServiceName]>, mut observation: Observation) -> BTreeSet<ServiceName> {
+        let asked: Vec<ServiceName> = match asked {
+            Some(asked) => asked.to_vec(),
+            None => self.sections.keys().cloned().collect(),
+        };
+        let mut different = BTreeSet::new();
+        for name in asked {
+            let Some(section) = self.sections.get_mut(&name) else { continue };
+            let servers = observation.services.remove(&name).unwrap_or_default();
+            if section.differs(&servers) {
+                different.insert(name);
+            }
+            section.observed = servers;
+            section.stale = false;
+        }
+        different
+    }
+
+    /// The addresses that the process listens on.
+    pub fn listens_on(&self) -> BTreeSet<SocketAddr> {
+        self.sections.values().filter_map(|section| section.definition.listen).collect()
+    }
+}
+
+/// One section of the process that serves.
+#[derive(Debug)]
+pub struct Section {
+    /// The definition it was started with.
+    pub definition: Arc<ServiceDefinition>,
+    /// The descriptor it listens on.
+    pub descriptor: Option<RawFd>,
+    /// What it was given.
+    pub loaded: LoadedService,
+    /// What it says it has.
+    pub observed: BTreeMap<ServerName, ObservedServer>,
+    /// Whether a batch went unanswered since, so that what it has is not known.
+    pub stale: bool,
+    /// Runtime changes that HAProxy turned down, with its words: only a reload can make them.
+    pub refused: BTreeMap<ServerName, String>,
+    /// Changes that not even a reload brought: left alone until the hosts change.
+    pub hopeless: BTreeMap<ServerName, String>,
+    /// What was last asked and accepted for each server, and how often in a row: the same again and again means that
+    /// it has no effect.
+    pub tried: BTreeMap<ServerName, (Vec<RuntimeCommand>, u32)>,
+    /// Servers out of discovery that wait in maintenance to be deleted, and since when.
+    pub parked: BTreeMap<ServerName, Instant>,
+    /// When HAProxy last answered a command for it.
+    pub answered_at: Instant,
+    /// Its text in the file.
+    pub text: Arc<str>,
+    /// The hosts in that text, which are the last good ones.
+    pub hosts: Arc<HostList>,
+}
+
+impl Section {
+    /// A section as it was written into the file of a process that has just started.
+    pub fn new(
+        definition: Arc<ServiceDefinition>,
+        descriptor: Option<RawFd>,
+        hosts: Arc<HostList>,
+        style: SectionStyle,
+    ) -> Self {
+        let servers = hosts.iter().map(|(name, host)| (name.clone(), given(&definition, host))).collect();
+        Self {
+            loaded: LoadedService { head: haproxy_config::section_head(&definition, style), servers },
+            text: haproxy_config::section(&definition, descriptor, &hosts, style),
+            definition,
+            descriptor,
+            observed: BTreeMap::new(),
+            stale: true,
+            refused: BTreeMap::new(),
+            hopeless: BTreeMap::new(),
+            tried: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            answered_at: Instant::now(),
+            hosts,
+        }
+    }
+
+    /// Writes the section anew with these hosts. Returns whether its text changed.
+    pub fn rewrite(&mut self, hosts: &Arc<HostList>, style: SectionStyle) -> bool {
+        if Arc::ptr_eq(&self.hosts, hosts) {
+            return false;
+        }
+        self.hosts = hosts.clone();
+        let text = haproxy_config::section(&self.definition, self.descriptor, hosts, style);
+        let changed = text != self.text;
+        self.text = text;
+        changed
+    }
+
+    /// A new list gives every server a new chance.
+    pub fn forgive(&mut self) {
+        self.refused.clear();
+        self.hopeless.clear();
+        self.tried.clear();
+    }
+
+    /// Records what HAProxy answered to one step. Returns its refusal, if it refused.
+    pub fn answered(&mut self, step: &Step, answers: &[Answer]) -> Option<String> {
+        for (command, answer) in step.commands.iter().zip(answers) {
+            if !answer.accepted {
+                return Some(format!("{command}: {}", answer.text));
+            }
+            self.accepted(step, command);
+        }
+        let (commands, times) = self.tried.entry(step.server.clone()).or_default();
+        if *commands != step.commands {
+            *commands = step.commands.clone();
+            *times = 0;
+        }
+        *times += 1;
+        None
+    }
+
+    fn accepted(&mut self, step: &Step, command: &RuntimeCommand) {
+        match (command, &step.gives) {
+            (RuntimeCommand::DeleteServer(_), _) => {
+                self.loaded.servers.remove(&step.server);
+            }
+            (RuntimeCommand::AddServer { .. } | RuntimeCommand::SetAddress(..), Some(given)) => {
+                self.loaded.servers.insert(step.server.clone(), given.clone());
+            }
+            (RuntimeCommand::SetReady(_) | RuntimeCommand::SetDrain(_), Some(given)) => {
+                if let Some(loaded) = self.loaded.servers.get_mut(&step.server) {
+                    loaded.drained_by_discovery = given.drained_by_discovery;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes since when which servers out of discovery have been waiting in maintenance.
+    pub fn park(&mut self, wanted: &HostList) {
+        let observed = &self.observed;
+        let waits = |name: &ServerName| {
+            !wanted.contains_key(name) && observed.get(name).is_some_and(ObservedServer::forced_maintenance)
+        };
+        self.parked.retain(|name, _| waits(name));
+        for name in observed.keys().filter(|name| waits(name)) {
+            self.parked.entry(name.clone()).or_insert_with(Instant::now);
+        }
+    }
+
+    /// The parked servers whose time has come, as far as they are still there and waiting.
+    pub fn ripe_for_deletion(&self, after: Duration) -> impl Iterator<Item = &ServerName> {
+        let waits = |name: &ServerName| self.observed.get(name).is_some_and(ObservedServer::forced_maintenance);
+        self.parked.iter().filter(move |(name, since)| since.elapsed() >= after && waits(name)).map(|(name, _)| name)
+    }
+
+    /// Whether these servers are not what was last seen, health apart.
+    fn differs(&self, servers: &BTreeMap<ServerName, ObservedServer>) -> bool {
+        let same = |known: &ObservedServer, now: &ObservedServer| {
+            known.address == now.address
+                && known.port == now.port
+                && known.weight == now.weight
+                && known.in_maintenance() == now.in_maintenance()
+                && known.in_drain() == now.in_drain()
+        };
+        servers.len() != self.observed.len()
+            || servers.iter().any(|(name, now)| self.observed.get(name).is_none_or(|known| !same(known, now)))
+    }
+}

@@ -1,0 +1,140 @@
+//! What the journal remembers of each thing that happened.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ChangeId, PlanClass, ServerName, ServiceName};
+
+/// One thing that happened, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// Orders the entries; given by the journal.
+    pub sequence: u64,
+    /// When, in milliseconds since 1970; given by the journal.
+    pub at_unix_ms: u64,
+    /// The change it belongs to, from its event to its result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeId>,
+    /// The service it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
+    /// The server it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerName>,
+    /// What happened.
+    pub event: Event,
+}
+
+impl JournalEntry {
+    /// An entry that the journal has yet to number and date.
+    pub fn new(event: Event) -> Self {
+        Self { sequence: 0, at_unix_ms: 0, change: None, service: None, server: None, event }
+    }
+
+    /// The entry, of this change.
+    #[must_use]
+    pub fn change(mut self, change: ChangeId) -> Self {
+        self.change = Some(change);
+        self
+    }
+
+    /// The entry, about this service.
+    #[must_use]
+    pub fn service(mut self, service: &ServiceName) -> Self {
+        self.service = Some(service.clone());
+        self
+    }
+
+    /// The entry, about this server.
+    #[must_use]
+    pub fn server(mut self, server: &ServerName) -> Self {
+        self.server = Some(server.clone());
+        self
+    }
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A service appeared or its definition changed.
+    ServiceDefined,
+    /// A service disappeared.
+    ServiceRemoved,
+    /// A definition or an entry of a source could not be used.
+    InputRefused {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A source cannot be read.
+    SourceLost {
+        /// Why.
+        error: String,
+    },
+    /// A source can be read again.
+    SourceBack,
+    /// Discovery showed a different list of hosts.
+    HostsChanged {
+        /// The servers that are new.
+        added: usize,
+        /// The servers that are gone.
+        removed: usize,
+        /// The servers that changed.
+        changed: usize,
+    },
+    /// The guard held a list back.
+    ChangeHeld {
+        /// Why.
+        reason: String,
+    },
+    /// A held list was replaced by one that passes.
+    HoldEnded,
+    /// It was decided what to do with one server.
+    Decided {
+        /// `runtime-enable`, `runtime-disable`, or `reload`.
+        class: PlanClass,
+        /// Why, in words.
+        reason: String,
+    },
+    /// HAProxy answered a command.
+    Commanded {
+        /// The command, as sent.
+        command: String,
+        /// HAProxy's answer; empty where it had nothing to say.
+        answer: String,
+        /// Whether it did as asked.
+        accepted: bool,
+    },
+    /// A change is in force.
+    Applied {
+        /// By what means.
+        class: PlanClass,
+        /// From the source's event to HAProxy's answer, in microseconds.
+        took_us: u64,
+    },
+    /// Something could not be applied; it is tried again.
+    Failed {
+        /// What, and why.
+        error: String,
+    },
+    /// HAProxy was started or reloaded.
+    Reloaded {
+        /// Why.
+        reasons: Vec<String>,
+        /// The new process.
+        pid: u32,
+        /// From the decision to the new process's answer, in milliseconds.
+        took_ms: u64,
+    },
+    /// HAProxy ended, unasked.
+    ProxyExited {
+        /// The process.
+        pid: u32,
+        /// How it ended.
+        how: String,
+    },
+    /// The running state was not what it should have been; it is repaired.
+    DriftFound {
+        /// What was different.
+        what: String,
+    },
+}

@@ -1,0 +1,69 @@
+//! Remembers what happened and why, within a bound.
+
+use std::collections::VecDeque;
+
+use actix::{Actor, Context, Handler, MessageResult};
+
+use crate::clock::Clock;
+use crate::journal::JournalEntry;
+use crate::limits::JOURNAL_ENTRIES_MAX;
+use crate::message::{GetState, ReadJournal, Record};
+use crate::snapshot::{ActorState, JournalState};
+
+/// The journal.
+pub struct JournalActor {
+    entries: VecDeque<JournalEntry>,
+    newest: u64,
+    clock: Clock,
+}
+
+impl JournalActor {
+    /// An empty journal.
+    pub fn new(clock: Clock) -> Self {
+        Self { entries: VecDeque::new(), newest: 0, clock }
+    }
+}
+
+impl Actor for JournalActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Record> for JournalActor {
+    type Result = ();
+
+    fn handle(&mut self, Record(mut entry): Record, _: &mut Self::Context) {
+        self.newest += 1;
+        entry.sequence = self.newest;
+        entry.at_unix_ms = self.clock.unix_ms();
+        if self.entries.len() == JOURNAL_ENTRIES_MAX {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(entry);
+    }
+}
+
+impl Handler<ReadJournal> for JournalActor {
+    type Result = MessageResult<ReadJournal>;
+
+    fn handle(&mut self, query: ReadJournal, _: &mut Self::Context) -> Self::Result {
+        let is_wanted = |entry: &&JournalEntry| {
+            let service = |wanted: &String| entry.service.as_ref().is_some_and(|s| s.as_str() == wanted);
+            let server = |wanted: &String| entry.server.as_ref().is_some_and(|s| s.as_str() == wanted);
+            query.service.as_ref().is_none_or(service)
+                && query.server.as_ref().is_none_or(server)
+                && query.after.is_none_or(|after| entry.sequence > after)
+        };
+        let newest_first = self.entries.iter().rev().filter(is_wanted);
+        let mut found: Vec<_> = newest_first.take(query.limit.unwrap_or(usize::MAX)).cloned().collect();
+        found.reverse();
+        MessageResult(found)
+    }
+}
+
+impl Handler<GetState> for JournalActor {
+    type Result = MessageResult<GetState>;
+
+    fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
+        MessageResult(ActorState::Journal(JournalState { entries: self.entries.len(), newest: self.newest }))
+    }
+}

@@ -1,0 +1,37 @@
+//! The core of proxymgr: its actors, and the decisions they take. No I/O of its own: all of the outside comes through
+//! the ports, so that the same actors run in the daemon and in simulation.
+//!
+//! # The way of one change
+//!
+//! | step | where |
+//! | --- | --- |
+//! | a source shows its hosts: [`message::HostsSeen`] | an adapter behind [`port::HostSources`] |
+//! | which servers are these? which entries are wrong? | [`decide::host_list`] |
+//! | may this list replace the one in force? | [`decide::guard`] |
+//! | what is different: [`message::HostsChanged`] | `watcher_actor.rs`, one per service |
+//! | the cheapest way there: runtime commands, or a reload and its reason | [`decide::proxy_plan`], asked by `haproxy_state_actor.rs` |
+//! | at run time: [`model::RuntimeCommand`] | an adapter behind [`port::RuntimeApi`] |
+//! | by a reload: [`message::HoldSockets`], [`message::CheckCandidate`], [`message::LaunchProxy`] | `socket_holder_actor.rs`, `process_supervisor_actor.rs` |
+//! | why it happened, and how long it took: [`journal::Event`] | `journal_actor.rs` |
+//!
+//! # Floors
+//!
+//! Each imports only from those above it in this list: [`model`] and [`limits`]; [`decide`]; [`message`], [`journal`],
+//! [`snapshot`], [`clock`] and [`port`]; the actors, which never import each other and hold `Recipient`s instead;
+//! [`wiring`], the one place where they meet.
+
+pub mod clock;
+pub mod decide;
+mod haproxy_state_actor;
+pub mod journal;
+mod journal_actor;
+pub mod limits;
+pub mod message;
+pub mod model;
+pub mod port;
+mod process_supervisor_actor;
+mod service_config_actor;
+pub mod snapshot;
+mod socket_holder_actor;
+mod watcher_actor;
+pub mod wiring;

@@ -1,0 +1,189 @@
+//! Every bound and every time-out of the core, each named with its unit.
+
+use std::time::Duration;
+
+/// The longest name of a section or server, in characters: a full host name and a port.
+pub const NAME_LENGTH_MAX: usize = 260;
+
+/// The most words HAProxy takes in one line; more are cut without a word on 2.6 and 3.0.
+pub const LINE_WORDS_MAX: usize = 64;
+
+/// The longest line sent to the Runtime API, in bytes. From `tune.bufsize` (16,384) on, 2.2 and 2.6 hang.
+pub const RUNTIME_LINE_BYTES_MAX: usize = 8_192;
+
+/// The most commands in one batch to the Runtime API, so that one batch never holds up the next change for long.
+pub const RUNTIME_BATCH_COMMANDS_MAX: usize = 2_000;
+
+/// How long HAProxy may take to answer one batch before the connection is given up.
+pub const RUNTIME_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection to the Runtime API may take to open.
+pub const RUNTIME_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// After this many failed attempts in a row the Runtime API counts as hung and HAProxy is reloaded.
+pub const RUNTIME_FAILURES_BEFORE_RELOAD: u32 = 3;
+
+/// The pause before a failed batch is tried again, doubled with each further failure up to [`RUNTIME_RETRY_MAX`].
+pub const RUNTIME_RETRY_MIN: Duration = Duration::from_millis(200);
+
+/// The longest pause between two attempts at the Runtime API.
+pub const RUNTIME_RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// How long a removed server stays in maintenance before it is deleted: a host that flaps is only enabled again.
+pub const PARKED_SERVER_KEEP: Duration = Duration::from_secs(60);
+
+/// How often parked servers are looked through for those to delete.
+pub const PARKED_SERVER_SWEEP: Duration = Duration::from_secs(15);
+
+/// How long the first start waits for the first list of every service, so that HAProxy starts once and complete.
+pub const FIRST_LISTS_WAIT: Duration = Duration::from_secs(10);
+
+/// How long `haproxy -c` may take.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a new HAProxy process may take until it answers on its socket.
+pub const PROXY_READY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The pause between two looks at whether a new HAProxy process answers.
+pub const PROXY_READY_POLL: Duration = Duration::from_millis(10);
+
+/// A process that ran at least this long did not crash at start: the next restart is immediate again.
+pub const CRASH_FREE_RUN: Duration = Duration::from_secs(10);
+
+/// The first pause between two restarts of a HAProxy that keeps dying.
+pub const RESTART_BACKOFF_MIN: Duration = Duration::from_secs(1);
+
+/// The longest pause between two restarts of a HAProxy that keeps dying.
+pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// The pause before a reload that failed for a reason outside the configuration is tried again.
+pub const RELOAD_RETRY: Duration = Duration::from_secs(5);
+
+/// The pause before a port that could not be bound is tried again.
+pub const BIND_RETRY: Duration = Duration::from_secs(1);
+
+/// Pending connections the kernel keeps for a listening socket (`listen(2)`; capped by net.core.somaxconn).
+pub const LISTEN_BACKLOG: i32 = 4_096;
+
+/// The most rounds of leaving out services that HAProxy refuses before the reload is given up.
+pub const REJECTION_ROUNDS_MAX: usize = 20;
+
+/// The least time between two writes of the saved state.
+pub const STATE_SAVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The least time between two writes of haproxy.cfg that follow runtime changes, as a multiple of the last write's time.
+pub const CONFIG_WRITE_PACE: u32 = 10;
+
+/// The pause before a failed write of haproxy.cfg is tried again.
+pub const CONFIG_WRITE_RETRY: Duration = Duration::from_secs(5);
+
+/// What the journal remembers, in entries.
+pub const JOURNAL_ENTRIES_MAX: usize = 10_000;
+
+/// How long an actor may take to answer a question about its state before it counts as stuck.
+pub const STATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a killed process may take to be seen ended before the daemon exits all the same.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// The longest line of a service's `listen_options`, in bytes.
+pub const LISTEN_LINE_BYTES_MAX: usize = 8_192;
+
+/// The most lines of `listen_options` in one service.
+pub const LISTEN_LINES_MAX: usize = 500;
+
+/// The most words of a service's `server_options`: with a host's own and those that proxymgr adds (three for name and
+/// address, eight for weight, backup, cookie and state) a server line stays within [`LINE_WORDS_MAX`].
+pub const SERVER_OPTION_WORDS_MAX: usize = 40;
+
+/// The most words of one host's own `options`.
+pub const HOST_OPTION_WORDS_MAX: usize = 12;
+
+/// The longest `server_options` of a service and `options` of a host, in bytes each: both together, escaped, fit a
+/// line of the Runtime API.
+pub const SERVER_OPTION_BYTES_MAX: usize = 1_024;
+
+/// The most characters of a refused value that a message repeats.
+pub const QUOTED_VALUE_CHARS_MAX: usize = 80;
+
+/// The longest line the Runtime API may answer with, in bytes. A longer one is not HAProxy speaking.
+pub const RUNTIME_ANSWER_LINE_BYTES_MAX: usize = 65_536;
+
+/// How much of HAProxy's answer to one command is kept, in bytes.
+pub const RUNTIME_ANSWER_TEXT_BYTES_MAX: usize = 1_024;
+
+/// How long `haproxy -v` may take.
+pub const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many lines of HAProxy's own output go to the log each second; the rest are only counted.
+pub const PROXY_OUTPUT_LINES_PER_SECOND_MAX: u32 = 50;
+
+/// How much of one line of HAProxy's own output goes to the log, in bytes.
+pub const PROXY_OUTPUT_LINE_BYTES_MAX: usize = 4_096;
+
+/// How long the answer to "who holds this port" is kept: it takes a walk through /proc, and a bind is retried often.
+pub const PORT_HOLDER_KEEP: Duration = Duration::from_secs(30);
+
+/// How long one walk through /proc may take that looks for the holder of a port.
+pub const PORT_HOLDER_SEARCH: Duration = Duration::from_millis(50);
+
+/// How many saved states that could not be read are put aside before the last one is replaced.
+pub const DAMAGED_STATES_MAX: u32 = 10;
+
+/// The most reads of one ZooKeeper ensemble under way at once.
+pub const ZOOKEEPER_READS_MAX: usize = 256;
+
+/// How long a lost ZooKeeper session may take to be replaced before its sources say that they are away: a short
+/// disconnect is normal life.
+pub const ZOOKEEPER_LOSS_GRACE: Duration = Duration::from_secs(1);
+
+/// The first pause between two attempts to reach a ZooKeeper ensemble, doubled with each further failure.
+pub const ZOOKEEPER_RETRY_MIN: Duration = Duration::from_millis(100);
+
+/// The longest pause between two attempts to reach a ZooKeeper ensemble.
+pub const ZOOKEEPER_RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// A ZooKeeper session that lived at least this long is replaced at once; a shorter one only after a pause.
+pub const ZOOKEEPER_SETTLED: Duration = Duration::from_secs(10);
+
+/// The pause before a read that failed while the session lives is tried again.
+pub const ZOOKEEPER_READ_RETRY: Duration = Duration::from_secs(1);
+
+/// The pause before a znode that refuses to be read is tried again: a changed ACL sends no event.
+pub const ZOOKEEPER_REFUSED_RETRY: Duration = Duration::from_secs(30);
+
+/// The largest file that is read as a list of hosts or as a definition, in bytes.
+pub const SOURCE_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How long a file system may take to answer before the file counts as unreadable.
+pub const SOURCE_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often files are looked at without an event, for file systems that send none.
+pub const SOURCE_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a file must be gone before it counts as gone: editors remove a file for a moment while they replace it.
+pub const SOURCE_ABSENCE_GRACE: Duration = Duration::from_millis(500);
+
+/// How long a file must stay the same between two looks to count as complete where no event said so.
+pub const SOURCE_SETTLE: Duration = Duration::from_secs(1);
+
+/// After this many reads in a row that failed while the session lives, the source says so.
+pub const ZOOKEEPER_LOSSES_MAX: u32 = 3;
+
+/// The most changes of one service that are followed one by one while none of them can be put in force.
+pub const PENDING_CHANGES_MAX: usize = 100;
+
+/// The most servers cleared away in one batch: it must not hold up a change for long.
+pub const CLEARANCES_AT_ONCE_MAX: usize = 200;
+
+/// How long runtime changes may go before a reload that is due: a steady stream of them must not starve it.
+pub const RELOAD_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often the same commands are accepted by HAProxy without being seen to work before a reload is made instead.
+pub const RUNTIME_TRIES_MAX: u32 = 3;
+
+/// The largest haproxy.cfg that is read back for comparison, in bytes. A larger one is not ours.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// How long the file system may take to give haproxy.cfg back.
+pub const CONFIG_READ_TIMEOUT: Duration = Duration::from_secs(10);

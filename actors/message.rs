@@ -1,0 +1,267 @@
+//! Every message, told as sender -> receiver. Past tense for what happened, imperative for what is to be done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use actix::{Message, Recipient};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::decide::hosts_diff::HostsDiff;
+use crate::journal::JournalEntry;
+pub use crate::model::SeenHost;
+use crate::model::{
+    ChangeId, HostList, ProcessInfo, ProxyPolicy, RawDefinition, Revision, ServiceDefinition, ServiceName,
+};
+use crate::port::{CheckFailure, ConfigText, ProcessExit};
+use crate::snapshot::ActorState;
+
+/// definition source -> ServiceConfigActor: these are the services now, or why that cannot be said.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct DefinitionsSeen {
+    /// Every definition by its name, unread. An error says nothing about the services.
+    pub result: Result<BTreeMap<Arc<str>, RawDefinition>, String>,
+}
+
+/// host source -> WatcherActor: these are the hosts now, or why that cannot be said.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct HostsSeen {
+    /// Every entry, in any order. An error says nothing about the hosts.
+    pub result: Result<Vec<SeenHost>, String>,
+    /// When the source learned of the change, for the latency that is shown.
+    pub seen_at: Instant,
+}
+
+/// ServiceConfigActor -> HaproxyStateActor: this service exists, new or changed.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct ServiceDefined {
+    /// The definition.
+    pub definition: Arc<ServiceDefinition>,
+}
+
+/// ServiceConfigActor -> HaproxyStateActor: this service exists no more.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct ServiceRemoved {
+    /// Its name.
+    pub service: ServiceName,
+}
+
+/// ServiceConfigActor -> HaproxyStateActor: the definitions have been read for the first time; the first start
+/// waits for it, and then for the first list of each service.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct DefinitionsLoaded;
+
+/// WatcherActor -> HaproxyStateActor: a list that the guard let pass. The diff says what to do and why; the list
+/// heals whatever an earlier message missed.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct HostsChanged {
+    /// Follows the change to its end.
+    pub change: ChangeId,
+    /// The service.
+    pub service: ServiceName,
+    /// Grows by one with each list of this service.
+    pub revision: Revision,
+    /// What is different from the list before.
+    pub diff: HostsDiff,
+    /// All hosts after the change.
+    pub hosts: Arc<HostList>,
+    /// When the source learned of it.
+    pub seen_at: Instant,
+}
+
+/// WatcherActor -> HaproxyStateActor: the first look at a source brought no usable list; the first start need not
+/// wait for this service any longer.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct HostsUnknown {
+    /// The service.
+    pub service: ServiceName,
+}
+
+/// HaproxyStateActor -> SocketHolderActor: hold these listening sockets, opening those that are not open yet.
+/// Nothing is closed by it.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "SocketsHeld")]
+pub struct HoldSockets {
+    /// The address each service listens on.
+    pub wanted: BTreeMap<ServiceName, SocketAddr>,
+}
+
+/// SocketHolderActor's answer to [`HoldSockets`].
+#[derive(Debug, Clone, Default)]
+pub struct SocketsHeld {
+    /// The descriptors that HAProxy inherits.
+    pub descriptors: BTreeMap<ServiceName, RawFd>,
+    /// The services whose port could not be had, and why. The holder goes on trying.
+    pub failed: BTreeMap<ServiceName, String>,
+}
+
+/// HaproxyStateActor -> SocketHolderActor: only these are in use; close the others, so that no client waits where
+/// nobody will answer.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct ReleaseSockets {
+    /// What stays open.
+    pub keep: BTreeSet<SocketAddr>,
+}
+
+/// SocketHolderActor -> HaproxyStateActor: a port that could not be bound before is now held.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct SocketOpened {
+    /// The service that was waiting for it.
+    pub service: ServiceName,
+}
+
+/// HaproxyStateActor -> SocketHolderActor: take copies of the listening sockets of a HAProxy that outlived its daemon.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<usize, String>")]
+pub struct AdoptSockets {
+    /// The process that has them.
+    pub pid: u32,
+}
+
+/// HaproxyStateActor -> ProcessSupervisorActor: check this candidate, without starting anything.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), CheckFailure>")]
+pub struct CheckCandidate {
+    /// The whole text.
+    pub text: ConfigText,
+    /// The descriptors it names.
+    pub descriptors: Vec<RawFd>,
+}
+
+/// HaproxyStateActor -> ProcessSupervisorActor: the candidate was found good: make it the live file, start HAProxy
+/// on it, let it take over from the processes before it, and answer once it answers.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<ProcessInfo, LaunchError>")]
+pub struct LaunchProxy {
+    /// The descriptors it inherits.
+    pub descriptors: Vec<RawFd>,
+}
+
+/// Why HAProxy could not be started or reloaded. The process before, if any, still serves.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LaunchError {
+    /// The live file could not be replaced.
+    #[error("cannot replace the configuration file: {0}")]
+    File(String),
+    /// The process could not be started at all.
+    #[error("cannot start HAProxy: {0}")]
+    Start(String),
+    /// The process ended before it answered.
+    #[error("HAProxy ended with {0} before it answered")]
+    Ended(ProcessExit),
+    /// The process never answered.
+    #[error("HAProxy did not answer on its socket within {0} s")]
+    Silent(u64),
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+/// ProcessSupervisorActor -> HaproxyStateActor: the HAProxy that served is gone, unasked. A launch is due; the
+/// supervisor itself delays it where HAProxy keeps dying.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct ProxyExited {
+    /// The process.
+    pub pid: u32,
+    /// How it ended.
+    pub exit: ProcessExit,
+}
+
+/// HaproxyStateActor -> ProcessSupervisorActor: take care of a HAProxy that outlived its daemon. Answers with its process id.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Option<u32>")]
+pub struct FindOrphan;
+
+/// main -> ProcessSupervisorActor: soft-stop HAProxy; what still runs after the policy's `stop_timeout` is ended.
+/// Answers when no process is left.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct StopProxy;
+
+/// main -> HaproxyStateActor: start no more plans, and answer when what is known is written: a stop follows.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct BeginShutdown;
+
+/// main, status listener -> HaproxyStateActor, ServiceConfigActor -> WatcherActor: read everything again now, and give
+/// what was refused another try.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Refresh;
+
+/// main -> HaproxyStateActor: the settings were read again.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct PolicyChanged {
+    /// The new policy.
+    pub policy: Arc<ProxyPolicy>,
+}
+
+/// ServiceConfigActor -> WatcherActor: the service's definition changed. The list in force stays until the source,
+/// reopened where its description changed, shows another.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Redefine {
+    /// The new definition.
+    pub definition: Arc<ServiceDefinition>,
+}
+
+/// ServiceConfigActor -> WatcherActor: the service is no more; end the watch.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct StopWatching;
+
+/// The ways to a WatcherActor, as the ServiceConfigActor that had it started holds them.
+#[derive(Clone)]
+pub struct WatcherHandle {
+    /// A changed definition.
+    pub redefine: Recipient<Redefine>,
+    /// Read again.
+    pub refresh: Recipient<Refresh>,
+    /// A question.
+    pub state: Recipient<GetState>,
+    /// The end.
+    pub stop: Recipient<StopWatching>,
+}
+
+/// status listener -> ServiceConfigActor: whom to ask about each service.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<Recipient<GetState>>")]
+pub struct ListWatchers;
+
+/// any actor -> JournalActor: this happened.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Record(pub JournalEntry);
+
+/// status listener -> JournalActor: what happened.
+#[derive(Debug, Clone, Default, Message, Serialize, Deserialize)]
+#[rtype(result = "Vec<JournalEntry>")]
+pub struct ReadJournal {
+    /// Only of this service.
+    pub service: Option<String>,
+    /// Only of this server.
+    pub server: Option<String>,
+    /// Only entries after this sequence number.
+    pub after: Option<u64>,
+    /// At most this many, the newest.
+    pub limit: Option<usize>,
+}
+
+/// anyone -> any actor: your state, as a snapshot that can be serialised.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "ActorState")]
+pub struct GetState;

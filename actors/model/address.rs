@@ -1,0 +1,93 @@
+//! Where a host can be reached.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// An IP address or a DNS host name: nothing else that HAProxy would take for an address
+/// (`unix@`, `fd@`, `abns@`, `${ENV}`, `*`, a path) can be expressed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Address {
+    /// An IPv4 or IPv6 address.
+    Ip(IpAddr),
+    /// A host name by RFC 1123, which HAProxy resolves when it reads its configuration.
+    Name(Arc<str>),
+}
+
+/// Why a text is not an [`Address`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{text:?} is neither an IP address nor a host name")]
+pub struct InvalidAddress {
+    /// The refused text.
+    pub text: String,
+}
+
+impl Address {
+    /// Parses an IP address (an IPv6 address with or without brackets) or a host name.
+    pub fn parse(text: &str) -> Result<Self, InvalidAddress> {
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            return Ok(Self::Ip(ip));
+        }
+        if is_host_name(text) { Ok(Self::Name(text.into())) } else { Err(InvalidAddress { text: text.to_owned() }) }
+    }
+}
+
+fn is_host_name(text: &str) -> bool {
+    let label_ok = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    // A text of digits and dots only is a mistyped IPv4 address, never a host name.
+    let has_letter = labels.bytes().any(|b| b.is_ascii_alphabetic());
+    labels.len() <= 253 && has_letter && labels.split('.').all(label_ok)
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = InvalidAddress;
+    fn try_from(text: String) -> Result<Self, InvalidAddress> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> String {
+        address.to_string()
+    }
+}
+
+/// An address with a port: what makes two registrations the same host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The address.
+    pub address: Address,
+    /// The TCP port.
+    pub port: NonZeroU16,
+}
+
+impl fmt::Display for Endpoint {
+    /// `10.0.0.1:80`, `[2001:db8::1]:80`, `a.example:80`: the form that HAProxy reads in its file and on its socket.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Address::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
+            address => write!(f, "{address}:{}", self.port),
+        }
+    }
+}

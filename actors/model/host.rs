@@ -1,0 +1,73 @@
+//! A host that provides a service, as discovery describes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Endpoint, ServerName, Word};
+
+/// What discovery wants a server's administrative state to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdminState {
+    /// Takes traffic.
+    #[default]
+    Ready,
+    /// Keeps what it has, takes nothing new.
+    Drain,
+    /// Takes nothing: HAProxy's maintenance.
+    Maint,
+}
+
+/// One host, and what it says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Host {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// The name it asked for; without one the server is named after its endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<ServerName>,
+    /// HAProxy's weight, 0 to 256; without one, HAProxy's default or that of the service's options.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// Takes traffic only when no other server can.
+    #[serde(default)]
+    pub backup: bool,
+    /// The value of the server's persistence cookie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<Word>,
+    /// The administrative state that discovery asks for.
+    #[serde(default)]
+    pub state: AdminState,
+    /// Further server options, already checked against the allow-list; they follow those of the service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<Word>,
+}
+
+impl Host {
+    /// A host with nothing but its endpoint.
+    pub fn at(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            name: None,
+            weight: None,
+            backup: false,
+            cookie: None,
+            state: AdminState::default(),
+            options: Vec::new(),
+        }
+    }
+}
+
+/// The hosts of one service, by the name of the server that stands for each.
+pub type HostList = BTreeMap<ServerName, Host>;
+
+/// One entry of a source: a znode, a line of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenHost {
+    /// What identifies the entry within its source, stable over time: the child's name, the line's text.
+    pub key: Arc<str>,
+    /// The host it describes, or what is wrong with it.
+    pub host: Result<Host, String>,
+}

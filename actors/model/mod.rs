@@ -1,0 +1,23 @@
+//! What proxymgr talks about: hosts, services, servers, versions. Plain values, no behaviour beyond their own validity.
+
+pub mod address;
+pub mod host;
+pub mod name;
+pub mod plan_class;
+pub mod policy;
+pub mod proxy;
+pub mod revision;
+pub mod runtime_command;
+pub mod service;
+pub mod word;
+
+pub use address::{Address, Endpoint};
+pub use host::{AdminState, Host, HostList, SeenHost};
+pub use name::{InvalidName, ServerName, ServiceName};
+pub use plan_class::PlanClass;
+pub use policy::{ProxyFrame, ProxyPolicy};
+pub use proxy::{Observation, ObservedServer, ProcessInfo, ProxyVersion, ServerId};
+pub use revision::{ChangeId, Revision};
+pub use runtime_command::RuntimeCommand;
+pub use service::{RawDefinition, Removal, ServiceDefinition, SourceSpec};
+pub use word::{InvalidWord, Word};

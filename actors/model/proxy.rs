@@ -1,0 +1,105 @@
+//! What a running HAProxy is and has, as its Runtime API tells it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ServerName, ServiceName};
+
+/// A server, by its section and its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServerId {
+    /// The section.
+    pub service: ServiceName,
+    /// The server within it.
+    pub server: ServerName,
+}
+
+impl fmt::Display for ServerId {
+    /// `section/server`, as the Runtime API writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.server)
+    }
+}
+
+/// HAProxy's version, as far as what it can do depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProxyVersion {
+    /// 2 in 2.6.12.
+    pub major: u16,
+    /// 6 in 2.6.12.
+    pub minor: u16,
+}
+
+impl ProxyVersion {
+    /// Reads `2.6.12-1+deb12u1` as 2.6; none where it does not begin so.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.trim().split(['.', '-', '+']);
+        let major = parts.next()?.parse().ok()?;
+        let minor = parts.next()?.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()?;
+        Some(Self { major, minor })
+    }
+}
+
+impl fmt::Display for ProxyVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// The process that answers on the Runtime API socket (`show info`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessInfo {
+    /// Its process id.
+    pub pid: u32,
+    /// Its version.
+    pub version: ProxyVersion,
+    /// The version as it writes it itself.
+    pub version_text: String,
+    /// How long it has been running, in seconds.
+    pub uptime_s: u64,
+    /// Whether it has been told to stop and only drains.
+    pub stopping: bool,
+}
+
+/// One server, as `show servers state` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedServer {
+    /// `srv_addr`: an IP address, or `-` where a name is not resolved.
+    pub address: String,
+    /// `srv_port`.
+    pub port: u16,
+    /// `srv_fqdn`: the host name the server was configured with, where it was.
+    pub fqdn: Option<String>,
+    /// `srv_admin_state`, a bit field.
+    pub admin_state: u16,
+    /// `srv_op_state`: 0 stopped, 1 starting, 2 running, 3 soft-stopping.
+    pub operational_state: u8,
+    /// `srv_uweight`: the weight as configured or set, 0 to 256.
+    pub weight: u16,
+}
+
+impl ObservedServer {
+    /// In maintenance because it was told to be, on the socket.
+    pub fn forced_maintenance(&self) -> bool {
+        self.admin_state & 0x01 != 0
+    }
+
+    /// In maintenance, forced, inherited, or because its name does not resolve.
+    pub fn in_maintenance(&self) -> bool {
+        self.admin_state & 0x23 != 0
+    }
+
+    /// In drain, forced or inherited.
+    pub fn in_drain(&self) -> bool {
+        self.admin_state & 0x18 != 0
+    }
+}
+
+/// All servers of the sections that were asked for. A section that HAProxy does not have is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The sections and their servers.
+    pub services: BTreeMap<ServiceName, BTreeMap<ServerName, ObservedServer>>,
+}

@@ -1,0 +1,86 @@
+//! What can be asked of a running HAProxy. The adapter turns each into the Runtime API's words; simulation obeys them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Endpoint, ServerId, Word};
+
+/// One request to the Runtime API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuntimeCommand {
+    /// `add server`: the server starts in maintenance and inherits nothing, so its options come with it.
+    AddServer {
+        /// The new server.
+        server: ServerId,
+        /// Where it listens.
+        endpoint: Endpoint,
+        /// All its options, those inherited in the file included, weight, backup and cookie too.
+        options: Vec<Word>,
+    },
+    /// `enable health`: starts the checks of a server that was added with `check`.
+    EnableHealth(ServerId),
+    /// `set server ... state ready`.
+    SetReady(ServerId),
+    /// `set server ... state drain`.
+    SetDrain(ServerId),
+    /// `set server ... state maint`.
+    SetMaintenance(ServerId),
+    /// `set server ... weight N`, 0 to 256.
+    SetWeight(ServerId, u16),
+    /// `set server ... addr IP port N`.
+    SetAddress(ServerId, Endpoint),
+    /// `del server`: only in maintenance and idle.
+    DeleteServer(ServerId),
+}
+
+impl RuntimeCommand {
+    /// The server that the command is about.
+    pub fn server(&self) -> &ServerId {
+        match self {
+            Self::AddServer { server, .. }
+            | Self::EnableHealth(server)
+            | Self::SetReady(server)
+            | Self::SetDrain(server)
+            | Self::SetMaintenance(server)
+            | Self::SetWeight(server, _)
+            | Self::SetAddress(server, _)
+            | Self::DeleteServer(server) => server,
+        }
+    }
+
+    /// Writes the command in the Runtime API's words. Options alone may hold anything and are left to `write_option`;
+    /// names and endpoints consist of characters that are literal everywhere.
+    pub fn write<W: fmt::Write>(
+        &self,
+        out: &mut W,
+        mut write_option: impl FnMut(&mut W, &Word) -> fmt::Result,
+    ) -> fmt::Result {
+        match self {
+            Self::AddServer { server, endpoint, options } => {
+                write!(out, "add server {server} {endpoint}")?;
+                options.iter().try_for_each(|option| {
+                    out.write_char(' ')?;
+                    write_option(out, option)
+                })
+            }
+            Self::EnableHealth(server) => write!(out, "enable health {server}"),
+            Self::SetReady(server) => write!(out, "set server {server} state ready"),
+            Self::SetDrain(server) => write!(out, "set server {server} state drain"),
+            Self::SetMaintenance(server) => write!(out, "set server {server} state maint"),
+            Self::SetWeight(server, weight) => write!(out, "set server {server} weight {weight}"),
+            Self::SetAddress(server, endpoint) => {
+                write!(out, "set server {server} addr {} port {}", endpoint.address, endpoint.port)
+            }
+            Self::DeleteServer(server) => write!(out, "del server {server}"),
+        }
+    }
+}
+
+impl fmt::Display for RuntimeCommand {
+    /// The command for people: without the escapes that the socket needs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, |f, option| f.write_str(option.as_str()))
+    }
+}

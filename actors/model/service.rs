@@ -1,0 +1,61 @@
+//! A service: one `listen` section, and where its hosts are found.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ServiceName, Word};
+
+/// A service's definition as a definition source found it, unread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawDefinition {
+    /// The JSON or YAML text (JSON is YAML; sources hand over JSON).
+    pub text: Arc<str>,
+    /// Where it stands, for messages: a file's path, or `znode /service_config/web`.
+    pub origin: Arc<str>,
+}
+
+/// Where a service's hosts are found. The keys belong to the adapter that serves this kind of source,
+/// so that a new kind of source touches no actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceSpec {
+    /// `zookeeper`, `campanjazk`, `file`, `static`, ...
+    pub kind: String,
+    /// Every key of the definition that is not the service's own.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How many hosts may leave at once before the guard holds the change back.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Removal {
+    /// A list with fewer hosts than this is held back. 0 lets a service run empty.
+    pub min_hosts: usize,
+    /// The largest share of the hosts, 0 to 1, that one change may take away. 1 lets all go.
+    pub max_removal: f64,
+}
+
+impl Default for Removal {
+    fn default() -> Self {
+        Self { min_hosts: 1, max_removal: 1.0 }
+    }
+}
+
+/// A service that can be used: everything in it has been checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceDefinition {
+    /// The name of the `listen` section.
+    pub name: ServiceName,
+    /// Where the definition stands, for messages.
+    pub origin: Arc<str>,
+    /// The address clients connect to; none where the service listens by a `bind` of its own making elsewhere.
+    pub listen: Option<SocketAddr>,
+    /// The section's lines, each split into words, each checked against the allow-list.
+    pub listen_options: Vec<Vec<Word>>,
+    /// Options of every server of the section, checked against the allow-list.
+    pub server_options: Vec<Word>,
+    /// Where the hosts are found.
+    pub source: SourceSpec,
+    /// The guard's limits.
+    pub removal: Removal,
+}

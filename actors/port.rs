@@ -1,0 +1,237 @@
+//! The ports: all that the actors need of the outside world. Adapters implement them in the daemon, simulation in tests.
+//!
+//! Every future runs on the actors' one thread, so none needs to be `Send`; whatever blocks runs elsewhere inside
+//! the adapter. Every call ends in bounded time: the adapter owns the time-out.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use actix::Recipient;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::message::{DefinitionsSeen, HostsSeen};
+use crate::model::{HostList, Observation, ProcessInfo, RuntimeCommand, ServiceDefinition, ServiceName, SourceSpec};
+
+/// What a port's call gives back, in time.
+pub type PortFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+// ---- discovery ------------------------------------------------------------------------------------------------
+
+/// Opens sources of hosts: one per service.
+pub trait HostSources {
+    /// Begins to watch what `spec` describes and tells `watcher` the level, first as soon as it is known and then
+    /// with each change. A spec that can never work is an error that names the key; an outside that is away is
+    /// reported to `watcher` and retried for ever.
+    fn open(
+        &self,
+        service: &ServiceName,
+        spec: &SourceSpec,
+        watcher: Recipient<HostsSeen>,
+    ) -> Result<Box<dyn OpenSource>, String>;
+}
+
+/// Opens the source of service definitions.
+pub trait DefinitionSource {
+    /// Begins to watch the definitions and tells `reader` the level, first as soon as it is known.
+    fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource>;
+}
+
+/// A source being watched. Dropping it ends the watch.
+pub trait OpenSource {
+    /// Reads everything again now, and reports it even when nothing changed.
+    fn refresh(&self);
+}
+
+// ---- the running HAProxy --------------------------------------------------------------------------------------
+
+/// HAProxy's answer to one command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Whether HAProxy did as asked.
+    pub accepted: bool,
+    /// What it said, for the journal.
+    pub text: String,
+}
+
+/// Why the Runtime API gave no answer. The commands may or may not have been carried out: observe again.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RuntimeError {
+    /// No connection could be made.
+    #[error("cannot connect to HAProxy's socket {path}: {error}")]
+    Unreachable {
+        /// The socket.
+        path: String,
+        /// The system's words.
+        error: String,
+    },
+    /// HAProxy did not answer in time.
+    #[error("HAProxy did not answer on {path} within {timeout_ms} ms")]
+    TimedOut {
+        /// The socket.
+        path: String,
+        /// How long it was waited for.
+        timeout_ms: u64,
+    },
+    /// The connection broke, or the answer could not be understood.
+    #[error("the conversation on {path} broke: {error}")]
+    Broken {
+        /// The socket.
+        path: String,
+        /// What was wrong.
+        error: String,
+    },
+}
+
+/// The Runtime API of one HAProxy.
+pub trait RuntimeApi {
+    /// Runs the commands in order and gives one answer each. A refused command does not stop the rest.
+    fn run(&self, commands: Vec<RuntimeCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>>;
+    /// The servers of these sections, or of all.
+    fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>>;
+    /// The process that answers now, asked on a new connection.
+    fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>>;
+    /// Closes the kept connection, so that it does not hold up a process that is to stop.
+    fn disconnect(&self);
+}
+
+// ---- configuration file and processes ---------------------------------------------------------------------------
+
+/// The text of haproxy.cfg in pieces: the frame, then one per service. Joined only where it is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigText {
+    /// The pieces in order. Each ends with a line feed.
+    pub pieces: Vec<Arc<str>>,
+}
+
+impl fmt::Display for ConfigText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pieces.iter().try_for_each(|piece| f.write_str(piece))
+    }
+}
+
+/// Why a candidate configuration was not found good.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CheckFailure {
+    /// HAProxy refuses it.
+    #[error("HAProxy refuses the configuration: {}", .messages.first().map_or("no reason given", |m| m.text.as_str()))]
+    Rejected {
+        /// What HAProxy said, alerts first.
+        messages: Vec<ConfigMessage>,
+    },
+    /// It could not be checked at all: the disk is full, the binary is missing, the check hung.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// One message of `haproxy -c`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigMessage {
+    /// The line of the candidate, from 1, where HAProxy names one.
+    pub line: Option<usize>,
+    /// HAProxy's words.
+    pub text: String,
+}
+
+/// haproxy.cfg and the candidate beside it.
+pub trait ConfigFile {
+    /// Writes the candidate beside the live file and has HAProxy check it, with the inherited descriptors it names.
+    fn check(&self, text: ConfigText, descriptors: Vec<RawFd>) -> PortFuture<Result<(), CheckFailure>>;
+    /// Makes the candidate that was last found good the live file.
+    fn promote(&self) -> PortFuture<Result<(), String>>;
+    /// The text of the live file.
+    fn read(&self) -> PortFuture<Result<String, String>>;
+    /// Replaces the live file atomically, without a check: only servers differ.
+    fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>>;
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProcessExit {
+    /// It exited with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// It was not our child; how it ended is not known.
+    Unknown,
+}
+
+impl fmt::Display for ProcessExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("an end nobody saw"),
+        }
+    }
+}
+
+/// A HAProxy process that runs.
+pub struct RunningProcess {
+    /// Its process id.
+    pub pid: u32,
+    /// Resolves when it has ended; it is reaped by then.
+    pub exit: PortFuture<ProcessExit>,
+}
+
+/// What a HAProxy process can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProcessSignal {
+    /// SIGUSR1: close the listeners, finish what is open, exit.
+    SoftStop,
+    /// SIGKILL: it does not listen to anything else.
+    Kill,
+}
+
+/// HAProxy's processes on this machine.
+pub trait ProxyProcesses {
+    /// Starts HAProxy on the live file with these inherited descriptors; it tells the processes in `replaces` to
+    /// finish (`-sf`). Resolves once the process exists, not once it answers.
+    fn start(&self, descriptors: Vec<RawFd>, replaces: Vec<u32>) -> PortFuture<Result<RunningProcess, String>>;
+    /// A HAProxy that runs our live file and was started by a daemon that is no more, the one that serves first. It is
+    /// known from then on; the next call finds the next.
+    fn find_orphan(&self) -> PortFuture<Option<RunningProcess>>;
+    /// Tells a process what to do. One that is gone already is no error.
+    fn signal(&self, pid: u32, signal: ProcessSignal) -> Result<(), String>;
+}
+
+// ---- listening sockets ------------------------------------------------------------------------------------------
+
+/// A listening socket that is open until dropped.
+pub trait HeldSocket {
+    /// The descriptor that HAProxy inherits under the same number.
+    fn descriptor(&self) -> RawFd;
+    /// The address it listens on.
+    fn address(&self) -> SocketAddr;
+}
+
+/// Opens listening sockets.
+pub trait ListeningSockets {
+    /// Binds and listens. The error says who holds the port where that can be told.
+    fn open(&self, address: SocketAddr) -> Result<Box<dyn HeldSocket>, String>;
+    /// Takes copies of the listening sockets of a running process, so that its ports never close.
+    fn adopt(&self, pid: u32) -> Result<Vec<Box<dyn HeldSocket>>, String>;
+}
+
+// ---- saved state --------------------------------------------------------------------------------------------------
+
+/// A service with its last good hosts, as kept across restarts of the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedService {
+    /// What the service was.
+    pub definition: Arc<ServiceDefinition>,
+    /// Its last good hosts; none where none were ever seen.
+    pub hosts: Option<Arc<HostList>>,
+    /// When the list was last confirmed by its source, in milliseconds since 1970.
+    pub seen_at_unix_ms: u64,
+}
+
+/// Keeps the last good state across restarts.
+pub trait StateStore {
+    /// Replaces what is saved, atomically.
+    fn save(&self, services: Vec<SavedService>) -> PortFuture<Result<(), String>>;
+}

@@ -1,0 +1,404 @@
+//! Starts HAProxy, hands over from the process before, sees every process end, and delays the restarts of one that
+//! keeps dying.
+
+use std::collections::BTreeMap;
+use std::future::{Future, ready};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, ResponseActFuture, WrapFuture,
+};
+use slog::{Logger, error, info, warn};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::clock::Clock;
+use crate::journal::{Event, JournalEntry};
+use crate::limits::{
+    CRASH_FREE_RUN, PROXY_READY_POLL, PROXY_READY_TIMEOUT, RESTART_BACKOFF_MAX, RESTART_BACKOFF_MIN, STOP_GRACE,
+};
+use crate::message::{
+    CheckCandidate, FindOrphan, GetState, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, Record, StopProxy,
+};
+use crate::model::ProcessInfo;
+use crate::port::{CheckFailure, ConfigFile, ProcessExit, ProcessSignal, ProxyProcesses, RunningProcess, RuntimeApi};
+use crate::snapshot::{ActorState, DrainingProcess, ProcessSupervisorState};
+
+/// The outside that the supervisor works with.
+#[derive(Clone)]
+pub struct SupervisorPorts {
+    /// haproxy.cfg and its candidate.
+    pub config_file: Rc<dyn ConfigFile>,
+    /// The processes.
+    pub processes: Rc<dyn ProxyProcesses>,
+    /// Asked whether a new process answers.
+    pub runtime: Rc<dyn RuntimeApi>,
+}
+
+/// Supervises every HAProxy process of this daemon.
+pub struct ProcessSupervisorActor {
+    ports: SupervisorPorts,
+    stop_timeout: Duration,
+    current: Option<u32>,
+    processes: BTreeMap<u32, Process>,
+    crashes: u64,
+    backoff: Duration,
+    not_before: Instant,
+    /// Whether a process is being started that is not known yet.
+    starting: bool,
+    /// The process that served, if it ended while another was taking over from it: a normal end, unless the other
+    /// never serves.
+    ended_in_handover: Option<(u32, ProcessExit)>,
+    /// Whether a handover is under way.
+    handing_over: bool,
+    /// Whether this daemon has looked for a HAProxy that outlived the last one.
+    looked_for_orphan: bool,
+    stopping: watch::Sender<bool>,
+    /// How many processes are left, one that is being started included; those who wait for the end watch it.
+    left: watch::Sender<usize>,
+    haproxy: Recipient<ProxyExited>,
+    journal: Recipient<Record>,
+    clock: Clock,
+    log: Logger,
+}
+
+struct Process {
+    started: Instant,
+    draining_since_unix_ms: Option<u64>,
+    exit: watch::Sender<Option<ProcessExit>>,
+}
+
+impl ProcessSupervisorActor {
+    /// A supervisor of nothing yet.
+    pub fn new(
+        ports: SupervisorPorts,
+        stop_timeout: Duration,
+        haproxy: Recipient<ProxyExited>,
+        journal: Recipient<Record>,
+        clock: Clock,
+        log: Logger,
+    ) -> Self {
+        Self {
+            ports,
+            stop_timeout,
+            current: None,
+            processes: BTreeMap::new(),
+            crashes: 0,
+            backoff: Duration::ZERO,
+            not_before: Instant::now(),
+            starting: false,
+            ended_in_handover: None,
+            handing_over: false,
+            looked_for_orphan: false,
+            stopping: watch::Sender::new(false),
+            left: watch::Sender::new(0),
+            haproxy,
+            journal,
+            clock,
+            log,
+        }
+    }
+
+    /// Takes a process into care. The receiver learns of its end.
+    fn adopt(&mut self, process: RunningProcess, ctx: &mut Context<Self>) -> watch::Receiver<Option<ProcessExit>> {
+        let RunningProcess { pid, exit } = process;
+        let (sender, receiver) = watch::channel(None);
+        let known = Process { started: Instant::now(), draining_since_unix_ms: None, exit: sender };
+        self.processes.insert(pid, known);
+        self.count_left();
+        ctx.spawn(exit.into_actor(self).map(move |exit, supervisor, _| supervisor.ended(pid, exit)));
+        receiver
+    }
+
+    fn count_left(&self) {
+        self.left.send_replace(self.processes.len() + usize::from(self.starting));
+    }
+
+    fn ended(&mut self, pid: u32, exit: ProcessExit) {
+        let Some(process) = self.processes.remove(&pid) else { return };
+        self.count_left();
+        process.exit.send_replace(Some(exit.clone()));
+        if self.current != Some(pid) {
+            info!(self.log, "an old HAProxy process has finished"; "pid" => pid, "exit" => %exit);
+            return;
+        }
+        self.current = None;
+        if *self.stopping.borrow() {
+            info!(self.log, "HAProxy has stopped"; "pid" => pid, "exit" => %exit);
+            return;
+        }
+        if self.handing_over {
+            info!(self.log, "the HAProxy process before has finished"; "pid" => pid, "exit" => %exit);
+            self.ended_in_handover = Some((pid, exit));
+            return;
+        }
+        self.crashed(pid, exit, process.started.elapsed());
+    }
+
+    fn crashed(&mut self, pid: u32, exit: ProcessExit, ran_for: Duration) {
+        self.crashes += 1;
+        self.delay_next_start(ran_for);
+        error!(self.log, "HAProxy ended unasked, starting it again";
+            "pid" => pid, "exit" => %exit, "after_ms" => millis(self.backoff));
+        self.journal.do_send(Record(JournalEntry::new(Event::ProxyExited { pid, how: exit.to_string() })));
+        self.haproxy.do_send(ProxyExited { pid, exit });
+    }
+
+    /// At once after a good run, then after a pause that doubles.
+    fn delay_next_start(&mut self, ran_for: Duration) {
+        let keeps_dying = ran_for < CRASH_FREE_RUN && self.crashes > 1;
+        self.backoff = if keeps_dying {
+            (self.backoff * 2).clamp(RESTART_BACKOFF_MIN, RESTART_BACKOFF_MAX)
+        } else {
+            Duration::ZERO
+        };
+        self.not_before = Instant::now() + self.backoff;
+    }
+
+    fn taken_over(&mut self, info: &ProcessInfo) {
+        let now = self.clock.unix_ms();
+        for (pid, process) in &mut self.processes {
+            if *pid != info.pid {
+                process.draining_since_unix_ms.get_or_insert(now);
+            }
+        }
+        self.current = Some(info.pid);
+    }
+
+    fn launch(&mut self, descriptors: Vec<i32>) -> ResponseActFuture<Self, Result<ProcessInfo, LaunchError>> {
+        let ports = self.ports.clone();
+        let not_before = self.not_before;
+        let mut stopping = self.stopping.subscribe();
+        let pause = async move {
+            tokio::select! {
+                () = sleep_until(not_before) => {}
+                // An error means that the supervisor is gone; then nothing is started, either.
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+            }
+        };
+        let start = move |(), supervisor: &mut Self, _: &mut Context<Self>| {
+            let stopping = supervisor.stopping.subscribe();
+            let replaces: Vec<u32> = supervisor.processes.keys().copied().collect();
+            supervisor.starting = true;
+            supervisor.handing_over = true;
+            supervisor.count_left();
+            async move {
+                if *stopping.borrow() {
+                    return Err(LaunchError::Stopping);
+                }
+                ports.config_file.promote().await.map_err(LaunchError::File)?;
+                if *stopping.borrow() {
+                    return Err(LaunchError::Stopping);
+                }
+                ports.runtime.disconnect();
+                ports.processes.start(descriptors, replaces).await.map_err(LaunchError::Start)
+            }
+            .into_actor(supervisor)
+        };
+        let wait = |started: Result<RunningProcess, LaunchError>, supervisor: &mut Self, ctx: &mut Context<Self>| {
+            let ports = supervisor.ports.clone();
+            supervisor.starting = false;
+            let started = started.map(|process| (process.pid, supervisor.adopt(process, ctx)));
+            supervisor.count_left();
+            let stopping = supervisor.stopping.subscribe();
+            async move {
+                let (pid, exit) = started?;
+                if *stopping.borrow() {
+                    // The stop came while the process was being started; it was not told yet. One that is gone is no error.
+                    let _ = ports.processes.signal(pid, ProcessSignal::SoftStop);
+                    return Err(LaunchError::Stopping);
+                }
+                until_it_answers(&ports, pid, exit).await
+            }
+            .into_actor(supervisor)
+        };
+        Box::pin(pause.into_actor(self).then(start).then(wait).map(|outcome, supervisor, _| {
+            supervisor.launched(&outcome);
+            outcome
+        }))
+    }
+
+    fn launched(&mut self, outcome: &Result<ProcessInfo, LaunchError>) {
+        self.handing_over = false;
+        let ended_in_handover = self.ended_in_handover.take();
+        match outcome {
+            Ok(info) => {
+                info!(self.log, "HAProxy serves"; "pid" => info.pid, "version" => &info.version_text);
+                self.taken_over(info);
+            }
+            Err(LaunchError::Stopping) => {}
+            Err(error) => {
+                warn!(self.log, "HAProxy could not be started"; "error" => %error);
+                if let Some((pid, exit)) = ended_in_handover {
+                    self.crashed(pid, exit, Duration::ZERO);
+                } else if self.current.is_none() {
+                    self.crashes += 1;
+                    self.delay_next_start(Duration::ZERO);
+                }
+            }
+        }
+    }
+
+    /// Looks for every HAProxy that outlived its daemon, and takes it into care.
+    fn find_orphan(&mut self) -> ResponseActFuture<Self, Option<u32>> {
+        self.looked_for_orphan = true;
+        let processes = self.ports.processes.clone();
+        let find_all = async move {
+            let mut found = Vec::new();
+            while let Some(orphan) = processes.find_orphan().await {
+                found.push(orphan);
+            }
+            found
+        };
+        Box::pin(find_all.into_actor(self).map(|orphans, supervisor, ctx| {
+            for orphan in orphans {
+                info!(supervisor.log, "a HAProxy outlived its daemon and is taken over"; "pid" => orphan.pid);
+                // The first is the one that serves; the others drain, or were being started when the daemon died.
+                supervisor.current.get_or_insert(orphan.pid);
+                supervisor.adopt(orphan, ctx);
+            }
+            supervisor.current
+        }))
+    }
+
+    fn signal_all(&self, signal: ProcessSignal) {
+        for pid in self.processes.keys() {
+            if let Err(error) = self.ports.processes.signal(*pid, signal) {
+                warn!(self.log, "cannot signal HAProxy"; "pid" => *pid, "signal" => ?signal, "error" => error);
+            }
+        }
+    }
+
+    /// Resolves when no process is left, or after this long.
+    fn all_ended(&self, within: Duration) -> impl Future<Output = bool> + use<> {
+        let mut left = self.left.subscribe();
+        async move { timeout(within, left.wait_for(|left| *left == 0)).await.is_ok() }
+    }
+}
+
+/// Polls the socket until the new process is the one that answers there.
+async fn until_it_answers(
+    ports: &SupervisorPorts,
+    pid: u32,
+    mut exit: watch::Receiver<Option<ProcessExit>>,
+) -> Result<ProcessInfo, LaunchError> {
+    let answers = async {
+        loop {
+            if let Ok(info) = ports.runtime.process().await
+                && info.pid == pid
+            {
+                return info;
+            }
+            sleep(PROXY_READY_POLL).await;
+        }
+    };
+    let ended = async {
+        match exit.wait_for(Option::is_some).await {
+            Ok(exit) => exit.clone().unwrap_or(ProcessExit::Unknown),
+            Err(_) => ProcessExit::Unknown,
+        }
+    };
+    tokio::select! {
+        biased;
+        exit = ended => Err(LaunchError::Ended(exit)),
+        answer = timeout(PROXY_READY_TIMEOUT, answers) => answer.map_err(|_| {
+            // It may hold the listeners without serving them: better none than one that hangs. A failure to
+            // kill it means that it is gone.
+            let _ = ports.processes.signal(pid, ProcessSignal::Kill);
+            LaunchError::Silent(PROXY_READY_TIMEOUT.as_secs())
+        }),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Actor for ProcessSupervisorActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<CheckCandidate> for ProcessSupervisorActor {
+    type Result = ResponseActFuture<Self, Result<(), CheckFailure>>;
+
+    fn handle(&mut self, CheckCandidate { text, descriptors }: CheckCandidate, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.ports.config_file.check(text, descriptors).into_actor(self))
+    }
+}
+
+impl Handler<LaunchProxy> for ProcessSupervisorActor {
+    type Result = ResponseActFuture<Self, Result<ProcessInfo, LaunchError>>;
+
+    fn handle(&mut self, LaunchProxy { descriptors }: LaunchProxy, _: &mut Self::Context) -> Self::Result {
+        self.launch(descriptors)
+    }
+}
+
+impl Handler<FindOrphan> for ProcessSupervisorActor {
+    type Result = ResponseActFuture<Self, Option<u32>>;
+
+    fn handle(&mut self, _: FindOrphan, _: &mut Self::Context) -> Self::Result {
+        self.find_orphan()
+    }
+}
+
+impl Handler<StopProxy> for ProcessSupervisorActor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: StopProxy, _: &mut Self::Context) -> Self::Result {
+        self.stopping.send_replace(true);
+        self.ports.runtime.disconnect();
+        // One that outlived the last daemon is ours to stop, even if this one never came to take it over.
+        let orphan: ResponseActFuture<Self, Option<u32>> =
+            if self.looked_for_orphan { Box::pin(ready(None).into_actor(self)) } else { self.find_orphan() };
+        let softly = orphan.then(|_, supervisor, _| {
+            info!(supervisor.log, "stopping HAProxy softly";
+                "processes" => supervisor.processes.len(), "timeout_ms" => millis(supervisor.stop_timeout));
+            supervisor.signal_all(ProcessSignal::SoftStop);
+            supervisor.all_ended(supervisor.stop_timeout).into_actor(supervisor)
+        });
+        Box::pin(
+            softly
+                .then(|all_ended, supervisor, _| {
+                    if !all_ended {
+                        warn!(supervisor.log, "HAProxy still has connections, ending it now";
+                            "processes" => supervisor.processes.len());
+                        supervisor.signal_all(ProcessSignal::Kill);
+                    }
+                    supervisor.all_ended(STOP_GRACE).into_actor(supervisor)
+                })
+                .map(|_, _, _| ()),
+        )
+    }
+}
+
+impl Handler<PolicyChanged> for ProcessSupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, PolicyChanged { policy }: PolicyChanged, _: &mut Self::Context) {
+        self.stop_timeout = policy.stop_timeout;
+    }
+}
+
+impl Handler<GetState> for ProcessSupervisorActor {
+    type Result = MessageResult<GetState>;
+
+    fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
+        let mut draining: Vec<_> = self
+            .processes
+            .iter()
+            .filter(|(pid, _)| self.current != Some(**pid))
+            .filter_map(|(pid, process)| {
+                Some(DrainingProcess { pid: *pid, since_unix_ms: process.draining_since_unix_ms? })
+            })
+            .collect();
+        draining.sort_by_key(|process| (process.since_unix_ms, process.pid));
+        MessageResult(ActorState::ProcessSupervisor(ProcessSupervisorState {
+            current_pid: self.current,
+            draining,
+            crashes: self.crashes,
+            backoff_ms: millis(self.backoff),
+        }))
+    }
+}

@@ -1,0 +1,283 @@
+//! Knows which services exist and what each says. Has one WatcherActor started, changed and stopped per backend.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient};
+use slog::{Logger, info, warn};
+
+use crate::clock::Clock;
+use crate::decide::option_policy::OptionPolicy;
+use crate::decide::service_definition::{self, ParsedDefinition};
+use crate::journal::{Event, JournalEntry};
+use crate::message::{
+    DefinitionsLoaded, DefinitionsSeen, GetState, ListWatchers, Record, Redefine, Refresh, ServiceDefined,
+    ServiceRemoved, StopWatching, WatcherHandle,
+};
+use crate::model::{RawDefinition, ServiceDefinition, ServiceName};
+use crate::port::{DefinitionSource, OpenSource, SavedService};
+use crate::snapshot::{ActorState, ServiceConfigState, SourceHealth};
+
+/// Starts the watcher of one service; what is restored comes from an earlier run of the daemon.
+pub type StartWatcher = Box<dyn Fn(Arc<ServiceDefinition>, Option<SavedService>) -> WatcherHandle>;
+
+/// Whom the ServiceConfigActor talks to.
+pub struct ServiceConfigPeers {
+    /// Hears of services that appear or change.
+    pub defined: Recipient<ServiceDefined>,
+    /// Hears of services that disappear.
+    pub removed: Recipient<ServiceRemoved>,
+    /// Hears that all services have been told for the first time.
+    pub loaded: Recipient<DefinitionsLoaded>,
+    /// Remembers.
+    pub journal: Recipient<Record>,
+}
+
+/// Owner of the service definitions.
+pub struct ServiceConfigActor {
+    definitions: Rc<dyn DefinitionSource>,
+    source: Option<Box<dyn OpenSource>>,
+    health: SourceHealth,
+    options: OptionPolicy,
+    services: BTreeMap<Arc<str>, Service>,
+    problems: BTreeMap<String, Vec<String>>,
+    held: Option<String>,
+    restored: Vec<SavedService>,
+    start_watcher: StartWatcher,
+    peers: ServiceConfigPeers,
+    clock: Clock,
+    log: Logger,
+}
+
+struct Service {
+    /// As last seen, good or bad; none where it comes from an earlier run and has not been seen since.
+    raw: Option<RawDefinition>,
+    /// The last good one; none where there never was one.
+    good: Option<(Arc<ServiceDefinition>, WatcherHandle)>,
+}
+
+impl ServiceConfigActor {
+    /// An actor that will read `definitions`. `restored` are the services of an earlier run, in force until the
+    /// source shows otherwise.
+    pub fn new(
+        definitions: Rc<dyn DefinitionSource>,
+        options: OptionPolicy,
+        restored: Vec<SavedService>,
+        start_watcher: StartWatcher,
+        peers: ServiceConfigPeers,
+        clock: Clock,
+        log: Logger,
+    ) -> Self {
+        let health = SourceHealth { error: None, since_unix_ms: clock.unix_ms(), read_at_unix_ms: None };
+        Self {
+            definitions,
+            source: None,
+            health,
+            options,
+            services: BTreeMap::new(),
+            problems: BTreeMap::new(),
+            held: None,
+            restored,
+            start_watcher,
+            peers,
+            clock,
+            log,
+        }
+    }
+
+    fn restore(&mut self) {
+        for saved in std::mem::take(&mut self.restored) {
+            let definition = saved.definition.clone();
+            if let Err(refusal) = self.options.judge_definition(&definition) {
+                warn!(self.log, "a saved service is left out, its options are not allowed";
+                    "service" => %definition.name, "refusal" => refusal);
+                continue;
+            }
+            let name: Arc<str> = definition.name.as_str().into();
+            self.peers.defined.do_send(ServiceDefined { definition: definition.clone() });
+            let watcher = (self.start_watcher)(definition.clone(), Some(saved));
+            self.services.insert(name, Service { raw: None, good: Some((definition, watcher)) });
+        }
+    }
+
+    fn apply(&mut self, seen: BTreeMap<Arc<str>, RawDefinition>) {
+        self.problems.retain(|name, _| seen.contains_key(name.as_str()));
+        let gone: Vec<_> = self.services.keys().filter(|name| !seen.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.remove(&name);
+        }
+        for (name, raw) in seen {
+            if self.services.get(&name).is_none_or(|known| known.raw.as_ref() != Some(&raw)) {
+                self.read(&name, raw);
+            }
+        }
+    }
+
+    fn read(&mut self, name: &Arc<str>, raw: RawDefinition) {
+        let origin = raw.origin.clone();
+        let parsed = service_definition::parse(name, &raw, &self.options);
+        let service = self.services.entry(name.clone()).or_insert_with(|| Service { raw: None, good: None });
+        service.raw = Some(raw);
+        match parsed {
+            Ok(ParsedDefinition { definition, warnings }) => {
+                self.report(name, &origin, warnings, "");
+                self.define(name, Arc::new(definition));
+            }
+            Err(mistakes) => {
+                let kept = if service.good.is_some() { "; its last good definition stays" } else { "; it is left out" };
+                self.report(name, &origin, mistakes, kept);
+            }
+        }
+    }
+
+    fn define(&mut self, name: &Arc<str>, definition: Arc<ServiceDefinition>) {
+        let Some(service) = self.services.get_mut(name) else { return };
+        match &mut service.good {
+            Some((known, _)) if *known == definition => return,
+            Some((known, watcher)) => {
+                info!(self.log, "the service is defined anew"; "service" => %name);
+                if known.source != definition.source || known.removal != definition.removal {
+                    watcher.redefine.do_send(Redefine { definition: definition.clone() });
+                }
+                *known = definition.clone();
+            }
+            none => {
+                info!(self.log, "the service is new"; "service" => %name, "origin" => %definition.origin);
+                *none = Some((definition.clone(), (self.start_watcher)(definition.clone(), None)));
+            }
+        }
+        let entry = JournalEntry::new(Event::ServiceDefined).service(&definition.name);
+        self.peers.journal.do_send(Record(entry));
+        self.peers.defined.do_send(ServiceDefined { definition });
+    }
+
+    fn remove(&mut self, name: &Arc<str>) {
+        let Some(Service { good: Some((definition, watcher)), .. }) = self.services.remove(name) else { return };
+        info!(self.log, "the service is gone"; "service" => %name);
+        watcher.stop.do_send(StopWatching);
+        self.peers.removed.do_send(ServiceRemoved { service: definition.name.clone() });
+        let entry = JournalEntry::new(Event::ServiceRemoved).service(&definition.name);
+        self.peers.journal.do_send(Record(entry));
+    }
+
+    fn report(&mut self, name: &Arc<str>, origin: &str, problems: Vec<String>, consequence: &str) {
+        for problem in &problems {
+            warn!(self.log, "a service's definition is not right";
+                "service" => %name, "origin" => origin, "problem" => format!("{problem}{consequence}"));
+            let problem = format!("{origin}: {problem}{consequence}");
+            let mut entry = JournalEntry::new(Event::InputRefused { problem });
+            entry.service = ServiceName::new(name).ok();
+            self.peers.journal.do_send(Record(entry));
+        }
+        if problems.is_empty() {
+            self.problems.remove(name.as_ref());
+        } else {
+            let shown = problems.iter().map(|problem| format!("{origin}: {problem}{consequence}"));
+            self.problems.insert(name.to_string(), shown.collect());
+        }
+    }
+
+    /// All services gone at once looks like a source that lost its data, not like a decision.
+    fn looks_lost(&self, seen: &BTreeMap<Arc<str>, RawDefinition>) -> bool {
+        let in_force = self.services.values().filter(|service| service.good.is_some()).count();
+        seen.is_empty() && in_force > 1
+    }
+
+    fn source_read(&mut self) {
+        let now = self.clock.unix_ms();
+        let first = self.health.read_at_unix_ms.replace(now).is_none();
+        if self.health.error.take().is_some() {
+            info!(self.log, "the service definitions can be read again");
+            self.health.since_unix_ms = now;
+            self.peers.journal.do_send(Record(JournalEntry::new(Event::SourceBack)));
+        }
+        if first {
+            self.peers.loaded.do_send(DefinitionsLoaded);
+        }
+    }
+
+    fn source_failed(&mut self, error: String) {
+        if self.health.error.is_none() {
+            warn!(self.log, "the service definitions cannot be read, the services known so far stay";
+                "error" => &error, "services" => self.services.len());
+            self.health.since_unix_ms = self.clock.unix_ms();
+            self.peers.journal.do_send(Record(JournalEntry::new(Event::SourceLost { error: error.clone() })));
+        }
+        self.health.error = Some(error);
+        let first = self.health.read_at_unix_ms.is_none();
+        if first && !self.services.is_empty() {
+            // The services of the earlier run are all that can be known now: serve them.
+            self.peers.loaded.do_send(DefinitionsLoaded);
+        }
+    }
+}
+
+impl Actor for ServiceConfigActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.restore();
+        self.source = Some(self.definitions.open(ctx.address().recipient()));
+    }
+}
+
+impl Handler<DefinitionsSeen> for ServiceConfigActor {
+    type Result = ();
+
+    fn handle(&mut self, DefinitionsSeen { result }: DefinitionsSeen, _: &mut Self::Context) {
+        match result {
+            Err(error) => self.source_failed(error),
+            Ok(seen) if self.looks_lost(&seen) => {
+                let reason = format!("all {} services are gone from their source at once", self.services.len());
+                if self.held.as_ref() != Some(&reason) {
+                    warn!(self.log, "holding a change back, the services known so far stay"; "reason" => &reason);
+                    let event = Event::ChangeHeld { reason: reason.clone() };
+                    self.peers.journal.do_send(Record(JournalEntry::new(event)));
+                }
+                self.held = Some(reason);
+                self.source_read();
+            }
+            Ok(seen) => {
+                self.held = None;
+                self.apply(seen);
+                self.source_read();
+            }
+        }
+    }
+}
+
+impl Handler<Refresh> for ServiceConfigActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Refresh, _: &mut Self::Context) {
+        info!(self.log, "reading everything again");
+        self.source.iter().for_each(|source| source.refresh());
+        for (_, watcher) in self.services.values().filter_map(|service| service.good.as_ref()) {
+            watcher.refresh.do_send(Refresh);
+        }
+    }
+}
+
+impl Handler<ListWatchers> for ServiceConfigActor {
+    type Result = MessageResult<ListWatchers>;
+
+    fn handle(&mut self, _: ListWatchers, _: &mut Self::Context) -> Self::Result {
+        let good = self.services.values().filter_map(|service| service.good.as_ref());
+        MessageResult(good.map(|(_, watcher)| watcher.state.clone()).collect())
+    }
+}
+
+impl Handler<GetState> for ServiceConfigActor {
+    type Result = MessageResult<GetState>;
+
+    fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
+        let good = self.services.values().filter_map(|service| service.good.as_ref());
+        MessageResult(ActorState::ServiceConfig(ServiceConfigState {
+            source: self.health.clone(),
+            services: good.map(|(definition, _)| definition.name.clone()).collect(),
+            problems: self.problems.clone(),
+            held: self.held.clone(),
+        }))
+    }
+}

@@ -1,0 +1,207 @@
+//! What each actor says of itself when asked: the one truth behind the status page, the API, the CLI and the tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::dev::MessageResponse;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{HostList, ProcessInfo, Revision, ServerName, ServiceName};
+
+/// The snapshot of one actor.
+#[derive(Debug, Clone, Serialize, Deserialize, MessageResponse)]
+#[serde(tag = "actor", rename_all = "snake_case")]
+pub enum ActorState {
+    /// Of the ServiceConfigActor, with its watchers.
+    ServiceConfig(ServiceConfigState),
+    /// Of one WatcherActor.
+    Watcher(WatcherState),
+    /// Of the HaproxyStateActor.
+    HaproxyState(HaproxyState),
+    /// Of the ProcessSupervisorActor.
+    ProcessSupervisor(ProcessSupervisorState),
+    /// Of the SocketHolderActor.
+    SocketHolder(SocketHolderState),
+    /// Of the JournalActor.
+    Journal(JournalState),
+}
+
+/// Whether a source can be read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceHealth {
+    /// Why it cannot be read now; none while it can.
+    pub error: Option<String>,
+    /// Since when it has been as it is, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// When it was last read, in milliseconds since 1970; none before the first time.
+    pub read_at_unix_ms: Option<u64>,
+}
+
+/// What the ServiceConfigActor knows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ServiceConfigState {
+    /// The source of definitions.
+    pub source: SourceHealth,
+    /// The names of the services in force.
+    pub services: Vec<ServiceName>,
+    /// What is wrong with which definition; the last good one, if any, stays in force.
+    pub problems: BTreeMap<String, Vec<String>>,
+    /// Why the last list of definitions is held back; none when it is in force.
+    pub held: Option<String>,
+}
+
+/// What one WatcherActor knows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct WatcherState {
+    /// The service.
+    pub service: String,
+    /// The kind of its source.
+    pub source_kind: String,
+    /// The source.
+    pub source: SourceHealth,
+    /// Of the list in force.
+    pub revision: Revision,
+    /// The list in force; none before the first.
+    pub hosts: Option<Arc<HostList>>,
+    /// Whether the list in force comes from an earlier run and has not been confirmed since.
+    pub from_saved_state: bool,
+    /// Why the newest list is held back, and since when; none when it is in force.
+    pub held: Option<HeldChange>,
+    /// What is wrong with which entry of the source.
+    pub problems: BTreeMap<String, String>,
+}
+
+/// A list that the guard holds back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldChange {
+    /// Why.
+    pub reason: String,
+    /// Since when, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// How many hosts the held list has.
+    pub hosts: usize,
+}
+
+/// Where the HaproxyStateActor stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyPhase {
+    /// Waiting for the first lists.
+    #[default]
+    Waiting,
+    /// HAProxy is being started or reloaded.
+    Launching,
+    /// HAProxy runs and is kept in step.
+    Running,
+    /// HAProxy is not running.
+    Down,
+    /// The daemon is stopping.
+    Stopping,
+}
+
+/// What the HaproxyStateActor knows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct HaproxyState {
+    /// Where it stands.
+    pub phase: ProxyPhase,
+    /// The process that answers.
+    pub process: Option<ProcessInfo>,
+    /// Every service wanted.
+    pub services: BTreeMap<ServiceName, ServiceState>,
+    /// What the next reload is for; empty when none is due.
+    pub reload_due: Vec<String>,
+    /// How often changes were applied by each means.
+    pub counts: ProxyCounts,
+    /// The reasons of the last reload.
+    pub last_reload: Vec<String>,
+    /// When it was, in milliseconds since 1970.
+    pub last_reload_unix_ms: Option<u64>,
+    /// Why the Runtime API does not answer; none while it does.
+    pub runtime_error: Option<String>,
+    /// Why the last reload failed; none when it did not.
+    pub reload_error: Option<String>,
+    /// Why haproxy.cfg could not be written; none when it is in step.
+    pub file_error: Option<String>,
+    /// Why the last good state could not be saved; none when it is.
+    pub saved_state_error: Option<String>,
+}
+
+/// How often things were done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyCounts {
+    /// Servers enabled, added or changed at run time.
+    pub runtime_enable: u64,
+    /// Servers disabled at run time.
+    pub runtime_disable: u64,
+    /// Servers deleted at run time, after their time in maintenance.
+    pub runtime_delete: u64,
+    /// Reloads, the first start included.
+    pub reload: u64,
+    /// Reloads that failed.
+    pub reload_failed: u64,
+    /// Differences found between what should run and what ran.
+    pub drift: u64,
+    /// Commands that HAProxy refused.
+    pub refused: u64,
+    /// Batches that got no answer.
+    pub unanswered: u64,
+}
+
+/// What the HaproxyStateActor knows of one service.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ServiceState {
+    /// Where it listens.
+    pub listen: Option<String>,
+    /// The newest revision received.
+    pub revision: Revision,
+    /// Servers wanted.
+    pub desired: usize,
+    /// Servers as HAProxy has them: `ready`, `down` (its checks fail), `drain`, `maint`.
+    pub servers: BTreeMap<ServerName, String>,
+    /// Why it is not served as it should be: its port is taken, its section was refused.
+    pub problem: Option<String>,
+    /// How its last change was applied.
+    pub last_class: Option<String>,
+    /// How long that took, in microseconds, from the source's event.
+    pub last_took_us: Option<u64>,
+}
+
+/// What the ProcessSupervisorActor knows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ProcessSupervisorState {
+    /// The process that serves.
+    pub current_pid: Option<u32>,
+    /// Processes that finish their open connections, oldest first.
+    pub draining: Vec<DrainingProcess>,
+    /// How often HAProxy ended unasked.
+    pub crashes: u64,
+    /// The pause before the next start, in milliseconds; 0 when HAProxy is well.
+    pub backoff_ms: u64,
+}
+
+/// A process that only finishes what it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainingProcess {
+    /// Its process id.
+    pub pid: u32,
+    /// Since when it has been draining, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+}
+
+/// What the SocketHolderActor knows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct SocketHolderState {
+    /// The sockets held: address and descriptor.
+    pub held: BTreeMap<String, i32>,
+    /// The services whose port cannot be had, and why.
+    pub failed: BTreeMap<ServiceName, String>,
+}
+
+/// What the JournalActor knows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct JournalState {
+    /// Entries kept.
+    pub entries: usize,
+    /// The sequence number of the newest.
+    pub newest: u64,
+}

@@ -1,0 +1,275 @@
+//! Watches the hosts of one service: owns one source, keeps the last good list, asks the guard, tells what changed.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, MessageResult, Recipient};
+use slog::{Logger, info, warn};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::decide::guard::{Verdict, judge};
+use crate::decide::host_list::{Assembled, assemble};
+use crate::decide::hosts_diff::HostsDiff;
+use crate::journal::{Event, JournalEntry};
+use crate::message::{
+    GetState, HostsChanged, HostsSeen, HostsUnknown, Record, Redefine, Refresh, SeenHost, StopWatching,
+};
+use crate::model::{ChangeId, Host, HostList, Revision, ServiceDefinition};
+use crate::port::{HostSources, OpenSource, SavedService};
+use crate::snapshot::{ActorState, HeldChange, SourceHealth, WatcherState};
+
+/// Gives every change of one run of the daemon its own number.
+pub type ChangeNumbers = Rc<std::cell::Cell<u64>>;
+
+/// Whom a watcher talks to.
+#[derive(Clone)]
+pub struct WatcherPeers {
+    /// Hears of changed lists.
+    pub changed: Recipient<HostsChanged>,
+    /// Hears that the first look brought nothing.
+    pub unknown: Recipient<HostsUnknown>,
+    /// Remembers.
+    pub journal: Recipient<Record>,
+}
+
+/// The watcher of one service.
+pub struct WatcherActor {
+    definition: Arc<ServiceDefinition>,
+    sources: Rc<dyn HostSources>,
+    source: Option<Box<dyn OpenSource>>,
+    health: SourceHealth,
+    hosts: Option<Arc<HostList>>,
+    from_saved_state: bool,
+    entries: BTreeMap<Arc<str>, Host>,
+    revision: Revision,
+    held: Option<HeldChange>,
+    problems: BTreeMap<String, String>,
+    /// Why the newest definition's source could not be opened, while that of the one before goes on.
+    definition_error: Option<String>,
+    changes: ChangeNumbers,
+    peers: WatcherPeers,
+    clock: Clock,
+    log: Logger,
+}
+
+impl WatcherActor {
+    /// A watcher of this service. `restored` is what an earlier run of the daemon knew.
+    pub fn new(
+        definition: Arc<ServiceDefinition>,
+        restored: Option<SavedService>,
+        sources: Rc<dyn HostSources>,
+        changes: ChangeNumbers,
+        peers: WatcherPeers,
+        clock: Clock,
+        log: &Logger,
+    ) -> Self {
+        let log = log.new(slog::o!("service" => definition.name.to_string()));
+        let read_at_unix_ms = restored.as_ref().map(|saved| saved.seen_at_unix_ms);
+        let hosts = restored.and_then(|saved| saved.hosts);
+        Self {
+            definition,
+            sources,
+            source: None,
+            health: SourceHealth { error: None, since_unix_ms: clock.unix_ms(), read_at_unix_ms },
+            from_saved_state: hosts.is_some(),
+            hosts,
+            entries: BTreeMap::new(),
+            revision: Revision::default(),
+            held: None,
+            problems: BTreeMap::new(),
+            definition_error: None,
+            changes,
+            peers,
+            clock,
+            log,
+        }
+    }
+
+    fn open_source(&mut self, ctx: &mut Context<Self>) {
+        let watcher = ctx.address().recipient();
+        match self.sources.open(&self.definition.name, &self.definition.source, watcher) {
+            // The source before, if any, ends here.
+            Ok(source) => {
+                self.source = Some(source);
+                self.definition_error = None;
+            }
+            Err(error) if self.source.is_some() => {
+                warn!(self.log, "the new source cannot be used, the one before stays"; "error" => &error);
+                self.record(None, Event::InputRefused { problem: error.clone() });
+                self.definition_error = Some(error);
+            }
+            Err(error) => self.source_failed(error),
+        }
+    }
+
+    fn source_failed(&mut self, error: String) {
+        if self.health.error.is_none() {
+            let kept = self.hosts.as_ref().map_or(0, |hosts| hosts.len());
+            warn!(self.log, "the source cannot be read, its last good hosts stay"; "error" => &error, "hosts" => kept);
+            self.health.since_unix_ms = self.clock.unix_ms();
+            self.record(None, Event::SourceLost { error: error.clone() });
+        }
+        self.health.error = Some(error);
+        if self.hosts.is_none() {
+            self.peers.unknown.do_send(HostsUnknown { service: self.definition.name.clone() });
+        }
+    }
+
+    fn source_read(&mut self) {
+        let now = self.clock.unix_ms();
+        self.health.read_at_unix_ms = Some(now);
+        if self.health.error.take().is_some() {
+            info!(self.log, "the source can be read again");
+            self.health.since_unix_ms = now;
+            self.record(None, Event::SourceBack);
+        }
+    }
+
+    fn consider(&mut self, seen: &[SeenHost], seen_at: Instant) {
+        let Assembled { mut hosts, good_entries, problems } = assemble(seen, &self.entries);
+        self.report_problems(problems);
+        // What an entry said before the daemon was restarted is not known: each of the saved hosts may be it.
+        let unsure = self.from_saved_state
+            && seen.iter().any(|entry| entry.host.is_err() && !good_entries.contains_key(&entry.key));
+        if unsure && let Some(saved) = &self.hosts {
+            for (name, host) in saved.iter() {
+                hosts.entry(name.clone()).or_insert_with(|| host.clone());
+            }
+        }
+        if let Verdict::Hold(reason) = judge(self.hosts.as_deref(), &hosts, &self.definition.removal) {
+            self.hold(reason, hosts.len());
+            return;
+        }
+        if self.held.take().is_some() {
+            info!(self.log, "the source shows a list that passes, the hold ends");
+            self.record(None, Event::HoldEnded);
+        }
+        self.entries = good_entries;
+        self.from_saved_state = unsure;
+        let diff = HostsDiff::between(self.hosts.as_deref().unwrap_or(&HostList::new()), &hosts);
+        if self.hosts.is_none() || !diff.is_empty() {
+            self.hosts = Some(Arc::new(hosts));
+            self.announce(diff, seen_at);
+        }
+    }
+
+    fn report_problems(&mut self, problems: BTreeMap<String, String>) {
+        for (entry, problem) in &problems {
+            if self.problems.get(entry) != Some(problem) {
+                warn!(self.log, "an entry of the source cannot be used"; "entry" => entry, "problem" => problem);
+                self.record(None, Event::InputRefused { problem: format!("{entry}: {problem}") });
+            }
+        }
+        self.problems = problems;
+    }
+
+    fn hold(&mut self, reason: String, hosts: usize) {
+        if self.held.as_ref().is_none_or(|held| held.reason != reason) {
+            warn!(self.log, "holding a change back, the last good hosts stay"; "reason" => &reason);
+            self.record(None, Event::ChangeHeld { reason: reason.clone() });
+        }
+        let since_unix_ms = self.held.as_ref().map_or_else(|| self.clock.unix_ms(), |held| held.since_unix_ms);
+        self.held = Some(HeldChange { reason, since_unix_ms, hosts });
+    }
+
+    fn announce(&mut self, diff: HostsDiff, seen_at: Instant) {
+        let Some(hosts) = self.hosts.clone() else { return };
+        self.changes.set(self.changes.get() + 1);
+        let change = ChangeId(self.changes.get());
+        self.revision = self.revision.next();
+        let (added, removed, changed) = (diff.added.len(), diff.removed.len(), diff.changed.len());
+        let service = self.definition.name.clone();
+        self.peers.changed.do_send(HostsChanged { change, service, revision: self.revision, diff, hosts, seen_at });
+        info!(self.log, "hosts changed";
+            "change" => %change, "added" => added, "removed" => removed, "changed" => changed);
+        self.record(Some(change), Event::HostsChanged { added, removed, changed });
+    }
+
+    fn record(&self, change: Option<ChangeId>, event: Event) {
+        let mut entry = JournalEntry::new(event).service(&self.definition.name);
+        entry.change = change;
+        self.peers.journal.do_send(Record(entry));
+    }
+}
+
+impl Actor for WatcherActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(hosts) = self.hosts.clone() {
+            let added = hosts.keys().cloned().collect();
+            self.announce(HostsDiff { added, ..HostsDiff::default() }, Instant::now());
+        }
+        self.open_source(ctx);
+    }
+}
+
+impl Handler<HostsSeen> for WatcherActor {
+    type Result = ();
+
+    fn handle(&mut self, HostsSeen { result, seen_at }: HostsSeen, _: &mut Self::Context) {
+        match result {
+            Ok(seen) => {
+                self.source_read();
+                self.consider(&seen, seen_at);
+            }
+            Err(error) => self.source_failed(error),
+        }
+    }
+}
+
+impl Handler<Redefine> for WatcherActor {
+    type Result = ();
+
+    fn handle(&mut self, Redefine { definition }: Redefine, ctx: &mut Self::Context) {
+        let reopened = definition.source != self.definition.source;
+        self.definition = definition;
+        if reopened {
+            self.open_source(ctx);
+        } else if let Some(source) = &self.source {
+            // The guard's limits may have changed: judge the list again.
+            source.refresh();
+        }
+    }
+}
+
+impl Handler<Refresh> for WatcherActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Refresh, ctx: &mut Self::Context) {
+        match &self.source {
+            Some(source) => source.refresh(),
+            None => self.open_source(ctx),
+        }
+    }
+}
+
+impl Handler<StopWatching> for WatcherActor {
+    type Result = ();
+
+    fn handle(&mut self, _: StopWatching, ctx: &mut Self::Context) {
+        self.source = None;
+        ctx.stop();
+    }
+}
+
+impl Handler<GetState> for WatcherActor {
+    type Result = MessageResult<GetState>;
+
+    fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
+        let mut problems = self.problems.clone();
+        problems.extend(self.definition_error.iter().map(|error| ("definition".to_owned(), error.clone())));
+        MessageResult(ActorState::Watcher(WatcherState {
+            service: self.definition.name.to_string(),
+            source_kind: self.definition.source.kind.clone(),
+            source: self.health.clone(),
+            revision: self.revision,
+            hosts: self.hosts.clone(),
+            from_saved_state: self.from_saved_state,
+            held: self.held.clone(),
+            problems,
+        }))
+    }
+}

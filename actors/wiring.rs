@@ -1,0 +1,259 @@
+//! The one place where actors meet.
+//!
+//! ```text
+//! ServiceConfigActor --starts, Redefine, Refresh, StopWatching--> WatcherActor (one per service)
+//! ServiceConfigActor --ServiceDefined, ServiceRemoved, DefinitionsLoaded--> HaproxyStateActor
+//! WatcherActor       --HostsChanged, HostsUnknown--> HaproxyStateActor
+//! HaproxyStateActor  --HoldSockets, AdoptSockets, ReleaseSockets--> SocketHolderActor
+//! SocketHolderActor  --SocketOpened--> HaproxyStateActor
+//! HaproxyStateActor  --FindOrphan, CheckCandidate, LaunchProxy--> ProcessSupervisorActor
+//! ProcessSupervisorActor --ProxyExited--> HaproxyStateActor
+//! all of them        --Record--> JournalActor
+//! ```
+
+use std::rc::Rc;
+
+use actix::{Actor, Addr, AsyncContext, Context, Recipient};
+use slog::{Logger, o};
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::decide::option_policy::OptionPolicy;
+use crate::haproxy_state_actor::{HaproxyPeers, HaproxyPorts, HaproxyStateActor, LaunchPeers};
+use crate::journal::JournalEntry;
+use crate::journal_actor::JournalActor;
+use crate::limits::STATE_ANSWER_TIMEOUT;
+use crate::message::{
+    BeginShutdown, GetState, ListWatchers, PolicyChanged, ReadJournal, Record, Refresh, StopProxy, WatcherHandle,
+};
+use crate::model::{ProxyPolicy, ProxyVersion};
+use crate::port::{
+    ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, RuntimeApi, SavedService, StateStore,
+};
+use crate::process_supervisor_actor::{ProcessSupervisorActor, SupervisorPorts};
+use crate::service_config_actor::{ServiceConfigActor, ServiceConfigPeers, StartWatcher};
+use crate::snapshot::ActorState;
+use crate::socket_holder_actor::SocketHolderActor;
+use crate::watcher_actor::{ChangeNumbers, WatcherActor, WatcherPeers};
+
+/// The outside world, as the daemon or a simulation provides it.
+#[derive(Clone)]
+pub struct Outside {
+    /// Where services are defined.
+    pub definitions: Rc<dyn DefinitionSource>,
+    /// Where hosts are found.
+    pub host_sources: Rc<dyn HostSources>,
+    /// The running HAProxy.
+    pub runtime: Rc<dyn RuntimeApi>,
+    /// haproxy.cfg.
+    pub config_file: Rc<dyn ConfigFile>,
+    /// HAProxy's processes.
+    pub processes: Rc<dyn ProxyProcesses>,
+    /// The listening sockets.
+    pub sockets: Rc<dyn ListeningSockets>,
+    /// What survives a restart of the daemon.
+    pub state_store: Rc<dyn StateStore>,
+}
+
+/// What the actors are to do with the outside.
+pub struct Orders {
+    /// How HAProxy is driven.
+    pub policy: ProxyPolicy,
+    /// The version of the HAProxy binary, where it is known before the first start.
+    pub binary: Option<ProxyVersion>,
+    /// What services' definitions may say.
+    pub options: OptionPolicy,
+    /// What an earlier run saved.
+    pub restored: Vec<SavedService>,
+}
+
+/// The running actors, as the daemon's faces see them.
+#[derive(Clone)]
+pub struct Actors {
+    states: Vec<(&'static str, Recipient<GetState>)>,
+    watchers: Recipient<ListWatchers>,
+    journal: Recipient<ReadJournal>,
+    refresh: Vec<Recipient<Refresh>>,
+    policy: Vec<Recipient<PolicyChanged>>,
+    shutdown: Recipient<BeginShutdown>,
+    stop: Recipient<StopProxy>,
+}
+
+impl Actors {
+    /// Starts every actor on the current arbiter. Must be called within a running `actix` system.
+    pub fn start(outside: Outside, orders: Orders, clock: Clock, log: &Logger) -> Self {
+        let journal = JournalActor::new(clock).start();
+        let supervisor_ctx = Context::new();
+        let sockets_ctx = Context::new();
+        let haproxy = HaproxyStateActor::new(
+            orders.policy.clone(),
+            orders.binary,
+            haproxy_ports(&outside),
+            haproxy_peers(&outside, &supervisor_ctx.address(), &sockets_ctx.address(), &journal),
+            clock,
+            component(log, "haproxy"),
+        )
+        .start();
+        let supervisor = supervisor_ctx.run(ProcessSupervisorActor::new(
+            supervisor_ports(&outside),
+            orders.policy.stop_timeout,
+            haproxy.clone().recipient(),
+            journal.clone().recipient(),
+            clock,
+            component(log, "supervisor"),
+        ));
+        let sockets = sockets_ctx.run(SocketHolderActor::new(
+            outside.sockets.clone(),
+            haproxy.clone().recipient(),
+            component(log, "sockets"),
+        ));
+        let services = ServiceConfigActor::new(
+            outside.definitions.clone(),
+            orders.options,
+            orders.restored,
+            watcher_starter(&outside, &haproxy, &journal, clock, &component(log, "watcher")),
+            ServiceConfigPeers {
+                defined: haproxy.clone().recipient(),
+                removed: haproxy.clone().recipient(),
+                loaded: haproxy.clone().recipient(),
+                journal: journal.clone().recipient(),
+            },
+            clock,
+            component(log, "services"),
+        )
+        .start();
+        Self {
+            states: vec![
+                ("ServiceConfigActor", services.clone().recipient()),
+                ("HaproxyStateActor", haproxy.clone().recipient()),
+                ("ProcessSupervisorActor", supervisor.clone().recipient()),
+                ("SocketHolderActor", sockets.recipient()),
+                ("JournalActor", journal.clone().recipient()),
+            ],
+            watchers: services.clone().recipient(),
+            journal: journal.recipient(),
+            refresh: vec![haproxy.clone().recipient(), services.recipient()],
+            policy: vec![haproxy.clone().recipient(), supervisor.clone().recipient()],
+            shutdown: haproxy.recipient(),
+            stop: supervisor.recipient(),
+        }
+    }
+
+    /// Every actor's snapshot. One that does not answer within [`STATE_ANSWER_TIMEOUT`] is named in the error.
+    pub async fn states(&self) -> Result<Vec<ActorState>, String> {
+        let mut states = Vec::new();
+        for (name, actor) in &self.states {
+            states.push(ask(actor, name).await?);
+        }
+        let watchers = timeout(STATE_ANSWER_TIMEOUT, self.watchers.send(ListWatchers)).await;
+        let Ok(Ok(watchers)) = watchers else { return Err("ServiceConfigActor does not answer".to_owned()) };
+        for watcher in watchers {
+            // A watcher that was stopped since it was listed has nothing to say.
+            if watcher.connected() {
+                states.push(ask(&watcher, "a WatcherActor").await?);
+            }
+        }
+        Ok(states)
+    }
+
+    /// What happened.
+    pub async fn journal(&self, query: ReadJournal) -> Vec<JournalEntry> {
+        self.journal.send(query).await.unwrap_or_default()
+    }
+
+    /// Reads every source again now.
+    pub fn refresh(&self) {
+        for actor in &self.refresh {
+            actor.do_send(Refresh);
+        }
+    }
+
+    /// Puts a changed policy in force.
+    pub fn change_policy(&self, policy: ProxyPolicy) {
+        let policy = std::sync::Arc::new(policy);
+        for actor in &self.policy {
+            actor.do_send(PolicyChanged { policy: policy.clone() });
+        }
+    }
+
+    /// Stops HAProxy, softly first, and resolves when no process of it is left.
+    pub async fn stop(&self) {
+        // An actor that is gone has nothing left to write or to stop.
+        let _ = tokio::join!(self.shutdown.send(BeginShutdown), self.stop.send(StopProxy));
+    }
+}
+
+async fn ask(actor: &Recipient<GetState>, name: &str) -> Result<ActorState, String> {
+    match timeout(STATE_ANSWER_TIMEOUT, actor.send(GetState)).await {
+        Ok(Ok(state)) => Ok(state),
+        _ => Err(format!("{name} does not answer")),
+    }
+}
+
+fn component(log: &Logger, name: &'static str) -> Logger {
+    log.new(o!("component" => name))
+}
+
+fn haproxy_ports(outside: &Outside) -> HaproxyPorts {
+    HaproxyPorts {
+        runtime: outside.runtime.clone(),
+        config_file: outside.config_file.clone(),
+        state_store: outside.state_store.clone(),
+    }
+}
+
+fn supervisor_ports(outside: &Outside) -> SupervisorPorts {
+    SupervisorPorts {
+        config_file: outside.config_file.clone(),
+        processes: outside.processes.clone(),
+        runtime: outside.runtime.clone(),
+    }
+}
+
+fn haproxy_peers(
+    outside: &Outside,
+    supervisor: &Addr<ProcessSupervisorActor>,
+    sockets: &Addr<SocketHolderActor>,
+    journal: &Addr<JournalActor>,
+) -> HaproxyPeers {
+    HaproxyPeers {
+        launch: LaunchPeers {
+            hold: sockets.clone().recipient(),
+            adopt: sockets.clone().recipient(),
+            orphan: supervisor.clone().recipient(),
+            check: supervisor.clone().recipient(),
+            launch: supervisor.clone().recipient(),
+            runtime: outside.runtime.clone(),
+        },
+        release: sockets.clone().recipient(),
+        journal: journal.clone().recipient(),
+    }
+}
+
+/// How the ServiceConfigActor has watchers started without knowing what they are.
+fn watcher_starter(
+    outside: &Outside,
+    haproxy: &Addr<HaproxyStateActor>,
+    journal: &Addr<JournalActor>,
+    clock: Clock,
+    log: &Logger,
+) -> StartWatcher {
+    let sources = outside.host_sources.clone();
+    let changes = ChangeNumbers::default();
+    let peers = WatcherPeers {
+        changed: haproxy.clone().recipient(),
+        unknown: haproxy.clone().recipient(),
+        journal: journal.clone().recipient::<Record>(),
+    };
+    let log = log.clone();
+    Box::new(move |definition, restored| {
+        let (sources, changes, peers) = (sources.clone(), changes.clone(), peers.clone());
+        let watcher = WatcherActor::new(definition, restored, sources, changes, peers, clock, &log).start();
+        WatcherHandle {
+            redefine: watcher.clone().recipient(),
+            refresh: watcher.clone().recipient(),
+            state: watcher.clone().recipient(),
+            stop: watcher.recipient(),
+        }
+    })
+}
