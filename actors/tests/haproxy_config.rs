@@ -1,0 +1,388 @@
+//! The text of haproxy.cfg: what is in it, that it reads back, and that no input adds a line to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proxymgr_actors::decide::haproxy_config::{
+    SectionStyle, default_server_words, frame, frame_default_server_words, section, section_head, server_line,
+    server_words,
+};
+use proxymgr_actors::decide::loaded_config::{LineIndex, parse_sections};
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::quoting::{joined, quoted, split_line};
+use proxymgr_actors::decide::rejection::culprits;
+use proxymgr_actors::decide::{host_record, service_definition};
+use proxymgr_actors::model::{
+    Host, HostList, ProxyFrame, ProxyVersion, RawDefinition, ServerName, ServiceDefinition, ServiceName, Word,
+};
+use serde_json::json;
+
+fn define(name: &str, keys: &serde_json::Value) -> Result<ServiceDefinition, Vec<String>> {
+    let raw = RawDefinition { text: keys.to_string().into(), origin: Arc::from("a test") };
+    service_definition::parse(name, &raw, &OptionPolicy::default()).map(|parsed| parsed.definition)
+}
+
+fn host(keys: &serde_json::Value) -> Result<Host, String> {
+    host_record::from_json_value(keys, &OptionPolicy::default())
+}
+
+fn hosts(named: &[(&str, serde_json::Value)]) -> HostList {
+    named
+        .iter()
+        .map(|(name, keys)| (ServerName::new(name).expect("a good name"), host(keys).expect("a good host")))
+        .collect()
+}
+
+fn proxy_frame(global: &[&str], defaults: &[&str]) -> ProxyFrame {
+    let lines = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect();
+    ProxyFrame { global: lines(global), defaults: lines(defaults), socket_path: "/run/haproxy/stats.sock".into() }
+}
+
+fn texts(words: &[Word]) -> Vec<&str> {
+    words.iter().map(Word::as_str).collect()
+}
+
+const V2_2: Option<ProxyVersion> = Some(ProxyVersion { major: 2, minor: 2 });
+const V2_6: Option<ProxyVersion> = Some(ProxyVersion { major: 2, minor: 6 });
+
+#[test]
+fn a_section_holds_the_socket_the_options_and_a_line_per_host_in_the_order_of_names() {
+    let definition = define(
+        "web",
+        &json!({"type": "file", "port": 8080, "listen_options": ["balance roundrobin", "http-request set-header X-A \"it's $HOME\""],
+                "server_options": ["check inter 2000"]}),
+    )
+    .expect("a good definition");
+    let hosts = hosts(&[
+        ("b", json!({"address": "2001:db8::1", "port": 80, "weight": 0, "backup": true, "cookie": "c'1"})),
+        ("a", json!({"address": "10.0.0.1", "port": 80, "options": "weight 7 maxconn 5", "weight": 9})),
+        ("c", json!({"address": "c.example", "port": 81, "state": "maint"})),
+        ("d", json!({"address": "10.0.0.4", "port": 80, "state": "drain"})),
+    ]);
+    let style = SectionStyle { http_by_default: true, idle_close: true };
+    let expected = "\
+listen web
+    # clients connect to 0.0.0.0:8080
+    bind fd@7
+    balance roundrobin
+    http-request set-header X-A 'it'\\''s $HOME'
+    option idle-close-on-response
+    server a 10.0.0.1:80 check inter 2000 weight 7 maxconn 5 weight 9
+    server b [2001:db8::1]:80 check inter 2000 weight 0 backup cookie 'c'\\''1'
+    server c c.example:81 check inter 2000 disabled
+    server d 10.0.0.4:80 check inter 2000
+
+";
+    assert_eq!(&*section(&definition, Some(7), &hosts, style), expected);
+    let without_socket = expected.replace("    bind fd@7\n", "");
+    assert_eq!(&*section(&definition, None, &hosts, style), without_socket);
+}
+
+#[test]
+fn idle_close_is_added_to_http_sections_where_haproxy_knows_it_and_nobody_has_decided() {
+    for (version, defaults, options, expected) in [
+        (V2_6, vec!["mode http"], vec![], true),
+        (V2_6, vec![], vec!["mode http"], true),
+        (V2_6, vec!["mode http", "mode tcp"], vec![], false),
+        (V2_6, vec!["mode http"], vec!["mode tcp"], false),
+        (V2_6, vec![], vec![], false),
+        (V2_2, vec!["mode http"], vec![], false),
+        (None, vec!["mode http"], vec![], false),
+        (V2_6, vec!["mode http", "option idle-close-on-response"], vec![], false),
+        (V2_6, vec!["mode http"], vec!["no option idle-close-on-response"], false),
+    ] {
+        let style = SectionStyle::of(&proxy_frame(&[], &defaults), version);
+        let definition = define("web", &json!({"type": "file", "listen_options": options})).expect("good lines");
+        let head = section_head(&definition, style);
+        let added = head.contains("    option idle-close-on-response\n");
+        assert_eq!(added, expected, "{version:?} {defaults:?} {options:?}");
+    }
+}
+
+#[test]
+fn the_frame_holds_the_operators_lines_and_the_socket() {
+    let text = frame(&proxy_frame(&["maxconn 1000", "  log stdout local0"], &["mode http", "timeout connect 1s"]));
+    let expected = "
+global
+    maxconn 1000
+    log stdout local0
+    stats socket /run/haproxy/stats.sock mode 600 level admin
+    stats timeout 2m
+
+defaults
+    default-server init-addr last,libc,none
+    mode http
+    timeout connect 1s
+    timeout client 1m
+    timeout server 1m
+
+# The services, one section each.
+
+";
+    let (header, rest) = text.split_at(text.find("\nglobal").expect("there is a global section"));
+    assert_eq!(rest, expected);
+    assert!(header.contains("Written by proxymgr") && header.contains("edits are lost"));
+}
+
+#[test]
+fn the_frame_says_nothing_twice() {
+    let own_socket = "stats socket /run/haproxy/stats.sock level admin user haproxy";
+    let text = frame(&proxy_frame(&[own_socket, "stats timeout 1h"], &[]));
+    assert_eq!(text.matches("stats socket").count(), 1);
+    assert_eq!(text.matches("stats timeout").count(), 1);
+    let other_socket = frame(&proxy_frame(&["stats socket /run/other.sock"], &[]));
+    assert_eq!(other_socket.matches("stats socket").count(), 2, "another socket does not replace ours");
+}
+
+#[test]
+fn defaults_without_lines_have_timeouts() {
+    let text = frame(&proxy_frame(&[], &[]));
+    for line in ["timeout connect", "timeout client", "timeout server"] {
+        assert!(text.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn words_for_a_server_added_at_run_time_are_those_of_the_file() {
+    let lines = ["default-server check inter 1s", "mode tcp", "default-server fall 2"];
+    let definition = define("web", &json!({"type": "file", "listen_options": lines, "server_options": "maxconn 3"}))
+        .expect("a good definition");
+    let host = host(&json!({"address": "10.0.0.1", "port": 1, "weight": 5, "state": "maint"})).expect("a good host");
+    assert_eq!(texts(&server_words(&definition, &host)), ["maxconn", "3", "weight", "5"]);
+    assert_eq!(texts(&default_server_words(&definition)), ["check", "inter", "1s", "fall", "2"]);
+    let frame = proxy_frame(&[], &["mode http", "default-server  rise 3 # slowly", "timeout connect 1s"]);
+    assert_eq!(texts(&frame_default_server_words(&frame)), ["rise", "3"]);
+}
+
+#[test]
+fn a_written_file_reads_back_whatever_its_descriptors() {
+    let frame = frame(&proxy_frame(&[], &["mode http", "listen stats", "server trap 10.0.0.9:1", "", "listen b"]));
+    let style = SectionStyle::default();
+    let web = define("web", &json!({"type": "file", "port": 80, "listen_options": ["mode http"]})).expect("good");
+    let db = define("db", &json!({"type": "file", "port": 81})).expect("good");
+    let web_hosts = hosts(&[("s1", json!({"address": "10.0.0.1", "port": 80}))]);
+    let text =
+        format!("{frame}{}{}", section(&web, Some(9), &web_hosts, style), section(&db, None, &hosts(&[]), style));
+
+    let sections = parse_sections(&text);
+    assert_eq!(
+        sections.keys().map(ServiceName::as_str).collect::<Vec<_>>(),
+        ["db", "web"],
+        "the operator's are not ours"
+    );
+    let loaded = &sections[&web.name];
+    assert_eq!(loaded.head, *section_head(&web, style));
+    assert_eq!(loaded.descriptor, Some(9));
+    let (name, host) = web_hosts.first_key_value().expect("one host");
+    assert_eq!(loaded.server_lines, BTreeMap::from([(name.clone(), server_line(&web, name, host))]));
+    assert_eq!((sections[&db.name].descriptor, sections[&db.name].server_lines.len()), (None, 0));
+    assert!(parse_sections("listen foreign\n    server a 10.0.0.1:80\n").is_empty(), "a file that is not ours");
+    assert!(parse_sections("").is_empty());
+}
+
+#[test]
+fn another_port_is_another_head() {
+    let head = |port: u16| {
+        let definition = define("web", &json!({"type": "file", "port": port})).expect("good");
+        section_head(&definition, SectionStyle::default())
+    };
+    assert_ne!(head(80), head(81));
+}
+
+#[test]
+fn the_culprit_is_found_by_line_or_by_name() {
+    let service = |name: &str| ServiceName::new(name).expect("a good name");
+    let pieces: Vec<Arc<str>> =
+        ["# frame\nglobal\n\n", "listen web\n    mode http\n\n", "listen db\n    mode tcp\n\n"].map(Arc::from).to_vec();
+    let index = LineIndex::of(&pieces);
+    let names = BTreeSet::from([service("web"), service("db"), service("default")]);
+    for (line, text, expected) in [
+        // As HAProxy 2.2, 2.6, 3.0 and 3.2 say it.
+        (Some(4), "parsing [/c:4] : 'cookie' expects <cookie_name> as argument.", Some("web")),
+        (Some(6), "parsing [/c:6]: unable to find userlist 'web' referenced in proxy 'db'.", Some("web")),
+        (Some(7), "anything", Some("db")),
+        (None, "config : Proxy 'web': unable to find stick-table 'db'.", Some("web")),
+        (
+            None,
+            "unable to find userlist 'db' referenced in arg 1 of ACL keyword 'http_auth' in proxy 'web'.",
+            Some("web"),
+        ),
+        (None, "config : proxy 'db', server 's1': unable to find required resolvers 'web'", Some("db")),
+        (None, "config : [/c] : 'server web/s1' : verify is enabled by default but no CA file", Some("web")),
+        (None, "proxy 'unheard-of': no", None),
+        (None, "unable to find stick-table 'web'.", None),
+        (None, "Fatal errors found in configuration.", None),
+        (Some(2), "parsing [/c:2] : unknown keyword 'x' in 'global' section", None),
+        (Some(0), "nothing", None),
+        (Some(4), "[WARNING] (1) : config : [/c:4] : odd", None),
+        (None, "it's not 'closed", None),
+    ] {
+        let found = culprits([(line, text)], &index, &names);
+        assert_eq!(found, expected.map(service).into_iter().collect(), "{line:?} {text}");
+    }
+    let two = culprits([(Some(4), "a"), (None, "Proxy 'db': b"), (Some(5), "c")], &index, &names);
+    assert_eq!(two, BTreeSet::from([service("web"), service("db")]));
+}
+
+/// Texts that would do harm if any of them reached the file as it is.
+fn hostile_text() -> impl Strategy<Value = String> {
+    let fragment = prop_oneof![
+        "\\PC{0,8}",
+        any::<String>().prop_map(|text| text.chars().take(8).collect()),
+        proptest::sample::select(vec![
+            "\n",
+            "\r\n",
+            "\nglobal\n",
+            "\n    server x 10.0.0.1:1",
+            "'",
+            "\"",
+            "\\",
+            "\\n",
+            "\\'",
+            "#",
+            ";",
+            "<<",
+            "$HOME",
+            "${HOME}",
+            " ",
+            "\t",
+            "\0",
+            "\u{85}",
+            "\u{2028}",
+            "\u{FDD0}",
+            "'\n'",
+            "%[env(HOME)]",
+            "listen",
+            "server ",
+            "bind fd@1",
+            "x",
+            "\\x0a",
+            "\\\\",
+            "' '",
+            "\" \"",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    proptest::collection::vec(fragment, 0..5).prop_map(|fragments| fragments.concat())
+}
+
+/// The text within single quotes, as an author may write it, or as it is.
+fn perhaps_quoted() -> impl Strategy<Value = String> {
+    (hostile_text(), any::<bool>())
+        .prop_map(|(text, quoted)| if quoted { format!("'{}'", text.replace('\'', r"'\''")) } else { text })
+}
+
+/// Lines that have a chance to be allowed, with hostile ends.
+fn hostile_line() -> impl Strategy<Value = String> {
+    let beginnings = [
+        "http-request set-header X ",
+        "acl a path ",
+        "mode ",
+        "",
+        "log-format ",
+        "option ",
+        "no ",
+        "default-server cookie ",
+    ];
+    (proptest::sample::select(beginnings.to_vec()), perhaps_quoted())
+        .prop_map(|(beginning, end)| beginning.to_owned() + &end)
+}
+
+/// A definition of hostile parts. Each part that is refused alone is left out, so that what is let pass can be seen.
+fn hostile_definition() -> impl Strategy<Value = ServiceDefinition> {
+    let server_options = perhaps_quoted().prop_map(|text| format!("check cookie {text}"));
+    let port = prop_oneof![Just(json!(8080)), hostile_text().prop_map(|text| json!(text))];
+    (hostile_text(), port, proptest::collection::vec(hostile_line(), 0..9), server_options).prop_map(
+        |(name, port, mut lines, options)| {
+            let policy = OptionPolicy::default();
+            lines.retain(|line| policy.listen_line(line).is_ok());
+            let mut keys = json!({"type": "file", "listen_options": lines});
+            for (key, value) in [("port", port), ("server_options", json!(options))] {
+                if define("web", &json!({"type": "file", key: value.clone()})).is_ok() {
+                    keys[key] = value;
+                }
+            }
+            define(&name, &keys).or_else(|_| define("web", &keys)).expect("every part of it is good")
+        },
+    )
+}
+
+fn hostile_host() -> impl Strategy<Value = serde_json::Value> {
+    let or_good = |good: &'static str| prop_oneof![3 => Just(good.to_owned()), 1 => hostile_text()];
+    (or_good("10.0.0.1"), or_good("80"), or_good("c1"), or_good("check")).prop_map(|(address, port, cookie, options)| {
+        json!({"address": address, "port": port, "cookie": cookie, "options": options})
+    })
+}
+
+/// A word as parsing makes them: what is in it came through [`split_line`].
+fn word() -> impl Strategy<Value = Word> {
+    hostile_text().prop_filter_map("not a word", |text| {
+        let text: String = text.chars().filter(|c| !c.is_control()).collect();
+        Word::new(&text).ok().filter(|word| {
+            !word.as_str().contains(|c: char| ('\u{FDD3}'..='\u{FDEF}').contains(&c) || (c as u32) & 0xFFFE == 0xFFFE)
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_quoted_word_reads_back_as_itself(words in proptest::collection::vec(word(), 1..6)) {
+        let line = joined(&words);
+        prop_assert!(!line.chars().any(|c| c.is_control()), "{:?}", line);
+        prop_assert_eq!(split_line(&line), Ok(words));
+    }
+
+    #[test]
+    fn an_authors_line_means_the_same_after_it_was_rewritten(line in hostile_line()) {
+        if let Ok(words) = split_line(&line) {
+            prop_assert_eq!(split_line(&joined(&words)), Ok(words));
+        }
+    }
+
+    #[test]
+    fn no_input_adds_a_line_or_begins_one(
+        definition in hostile_definition(),
+        host_keys in proptest::collection::vec(hostile_host(), 0..3),
+        descriptor in proptest::option::of(3..9),
+    ) {
+        let hosts: HostList = host_keys.iter().filter_map(|keys| host(keys).ok()).enumerate()
+            .map(|(i, host)| (ServerName::new(&format!("s{i}")).expect("a good name"), host)).collect();
+        let style = SectionStyle { http_by_default: true, idle_close: false };
+        let text = section(&definition, descriptor, &hosts, style);
+
+        let mut expected = vec![format!("listen {}", definition.name)];
+        expected.extend(definition.listen.map(|_| "    #".to_owned()));
+        expected.extend(descriptor.map(|_| "    bind".to_owned()));
+        expected.extend(definition.listen_options.iter().map(|words| format!("    {}", quoted(&words[0]))));
+        expected.extend(hosts.keys().map(|name| format!("    server {name} ")));
+        expected.push(String::new());
+        let lines: Vec<&str> = text.split('\n').collect();
+        prop_assert_eq!(lines.len(), expected.len() + 1, "{}", text);
+        for (line, beginning) in lines.iter().zip(&expected) {
+            prop_assert!(line.starts_with(beginning.as_str()), "{:?} does not begin with {:?}", line, beginning);
+            prop_assert!(!line.chars().any(char::is_control), "{:?}", line);
+            let is_our_comment = line.starts_with("    # ");
+            prop_assert!(is_our_comment || split_line(line).is_ok(), "{:?}", line);
+        }
+
+        let frame = frame(&proxy_frame(&[], &[]));
+        let sections = parse_sections(&format!("{frame}{text}"));
+        prop_assert_eq!(sections.len(), 1);
+        let loaded = &sections[&definition.name];
+        prop_assert_eq!(loaded.head.as_str(), &*section_head(&definition, style));
+        prop_assert_eq!(loaded.descriptor, descriptor);
+        let written: BTreeMap<_, _> =
+            hosts.iter().map(|(name, host)| (name.clone(), server_line(&definition, name, host))).collect();
+        prop_assert_eq!(&loaded.server_lines, &written);
+
+        let index = LineIndex::of(&[frame.clone(), text.clone()]);
+        let first = frame.matches('\n').count() + 1;
+        prop_assert_eq!(index.service_at(first - 1), None);
+        for line in first..first + expected.len() {
+            prop_assert_eq!(index.service_at(line), Some(&definition.name));
+        }
+    }
+}

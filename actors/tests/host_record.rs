@@ -1,0 +1,189 @@
+//! Hosts as znodes and files describe them: what is read, and what a mistake is called.
+
+use std::num::NonZeroU16;
+
+use proptest::prelude::*;
+use proxymgr_actors::decide::host_record::{from_child, from_json, from_line};
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::model::{AdminState, Host};
+
+fn policy() -> OptionPolicy {
+    OptionPolicy::default()
+}
+
+fn json(text: &str) -> Result<Host, String> {
+    from_json(text.as_bytes(), &policy())
+}
+
+#[track_caller]
+fn refused(result: Result<impl std::fmt::Debug, String>, input: &str, parts: &[&str]) {
+    let reason = result.map(|host| panic!("{input} is read as {host:?}")).unwrap_err();
+    for part in parts {
+        assert!(reason.contains(part), "{input}: {reason:?} lacks {part:?}");
+    }
+}
+
+#[test]
+fn the_documented_host_is_read() {
+    let host = json(r#"{"address": "1.2.3.4", "port": 8080}"#).expect("the ancestor's own example");
+    assert_eq!(host.endpoint.to_string(), "1.2.3.4:8080");
+    assert_eq!(host, Host::at(host.endpoint.clone()));
+}
+
+#[test]
+fn every_key_is_read_and_foreign_keys_are_left_alone() {
+    let host = json(
+        r#"{"address": "2001:db8::1", "port": "80", "name": "a", "weight": 0, "backup": true, "cookie": "c1",
+            "state": "drain", "options": ["check inter 2s", "maxconn 5"], "zone": "b", "cookies": null}"#,
+    )
+    .expect("every key is good");
+    assert_eq!(host.endpoint.to_string(), "[2001:db8::1]:80");
+    assert_eq!(host.name.as_ref().map(|name| name.as_str()), Some("a"));
+    assert_eq!((host.weight, host.backup, host.state), (Some(0), true, AdminState::Drain));
+    assert_eq!(host.cookie.as_ref().map(|cookie| cookie.as_str()), Some("c1"));
+    assert_eq!(host.options.len(), 5);
+    let nulls = json(r#"{"address": "a.example", "port": 1, "name": null, "weight": null, "options": null}"#);
+    assert!(nulls.is_ok(), "null is as good as absent: {nulls:?}");
+}
+
+#[test]
+fn a_bad_host_is_refused_with_key_and_value() {
+    for (text, parts) in [
+        ("", &["not JSON"][..]),
+        ("{", &["{", "not JSON"]),
+        ("[]", &["[]", "object"]),
+        ("7", &["7", "object"]),
+        (r#"{"port": 80}"#, &["\"address\"", "missing"]),
+        (r#"{"address": null, "port": 80}"#, &["\"address\"", "missing"]),
+        (r#"{"address": "", "port": 80}"#, &["\"address\"", "empty"]),
+        (r#"{"address": 5, "port": 80}"#, &["\"address\"", "5"]),
+        (r#"{"address": "1.2.3.4"}"#, &["\"port\"", "missing"]),
+        (r#"{"address": "1.2.3.4", "port": 0}"#, &["\"port\"", "0 is not"]),
+        (r#"{"address": "1.2.3.4", "port": 65536}"#, &["\"port\"", "65536"]),
+        (r#"{"address": "1.2.3.4", "port": 99999}"#, &["\"port\"", "99999"]),
+        (r#"{"address": "1.2.3.4", "port": 80.5}"#, &["\"port\"", "80.5"]),
+        (r#"{"address": "1.2.3.4", "port": -1}"#, &["\"port\"", "-1"]),
+        (r#"{"address": "1.2.3.4", "port": "80x"}"#, &["\"port\"", "80x"]),
+        (r#"{"address": "1.2.3.4", "port": "+80"}"#, &["\"port\"", "+80"]),
+        (r#"{"address": "1.2.3.4", "port": ""}"#, &["\"port\"", "\"\""]),
+        (r#"{"address": "1.2.3.4", "port": true}"#, &["\"port\"", "true"]),
+        (r#"{"address": "1.2.3.4:80", "port": 80}"#, &["\"address\"", "1.2.3.4:80"]),
+        (r#"{"address": "1.2.3.400", "port": 80}"#, &["\"address\"", "1.2.3.400"]),
+        (r#"{"address": "a b", "port": 80}"#, &["\"address\"", "a b"]),
+        (r#"{"address": "a;b", "port": 80}"#, &["\"address\"", "a;b"]),
+        (r#"{"address": "a\nb", "port": 80}"#, &["\"address\"", "a\\nb"]),
+        (r#"{"address": "${HOME}", "port": 80}"#, &["\"address\"", "${HOME}"]),
+        (r#"{"address": "unix@/run/x", "port": 80}"#, &["\"address\"", "unix@"]),
+        (r#"{"address": "/run/x", "port": 80}"#, &["\"address\"", "/run/x"]),
+        (r#"{"address": "*", "port": 80}"#, &["\"address\"", "*"]),
+        (r#"{"address": "0.0.0.0", "port": 80}"#, &["\"address\"", "single host"]),
+        (r#"{"address": "::", "port": 80}"#, &["\"address\"", "single host"]),
+        (r#"{"address": "224.0.0.1", "port": 80}"#, &["\"address\"", "single host"]),
+        (r#"{"address": "fe80::1%eth0", "port": 80}"#, &["\"address\"", "fe80::1%eth0"]),
+        (r#"{"address": "a.example", "port": 80, "name": "a b"}"#, &["\"name\"", "a b"]),
+        (r#"{"address": "a.example", "port": 80, "name": ""}"#, &["\"name\"", "empty"]),
+        (r#"{"address": "a.example", "port": 80, "weight": 257}"#, &["\"weight\"", "257"]),
+        (r#"{"address": "a.example", "port": 80, "weight": -1}"#, &["\"weight\"", "-1"]),
+        (r#"{"address": "a.example", "port": 80, "weight": 1.5}"#, &["\"weight\"", "1.5"]),
+        (r#"{"address": "a.example", "port": 80, "backup": 1}"#, &["\"backup\"", "1"]),
+        (r#"{"address": "a.example", "port": 80, "cookie": "a;b"}"#, &["\"cookie\"", "';'"]),
+        (r#"{"address": "a.example", "port": 80, "cookie": "a\u0000"}"#, &["\"cookie\"", "\\u0000"]),
+        (r#"{"address": "a.example", "port": 80, "cookie": ""}"#, &["\"cookie\"", "empty"]),
+        (r#"{"address": "a.example", "port": 80, "state": "off"}"#, &["\"state\"", "off"]),
+        (r#"{"address": "a.example", "port": 80, "options": "crt /x"}"#, &["\"options\"", "crt"]),
+        (r#"{"address": "a.example", "port": 80, "options": [7]}"#, &["\"options\"", "7"]),
+        (r#"{"address": "a.example", "port": 80, "options": ["check\nglobal"]}"#, &["\"options\"", "line break"]),
+        (r#"{"address": "a.example", "port": 80, "options": {}}"#, &["\"options\"", "{}"]),
+        (r#"{"address": "x y", "port": 0, "weight": 999}"#, &["\"address\"", "\"port\"", "\"weight\""]),
+    ] {
+        refused(json(text), text, parts);
+    }
+    let many = format!(r#"{{"address": "a.example", "port": 80, "options": "{}"}}"#, "check ".repeat(13));
+    refused(json(&many), &many, &["\"options\"", "13 words"]);
+    refused(from_json(&[0xff, 0xfe], &policy()), "bytes that are not UTF-8", &["not JSON"]);
+}
+
+#[test]
+fn the_name_of_a_child_is_the_host() {
+    let port = NonZeroU16::new(9000);
+    for (name, data, expected) in [
+        ("web1.example", "", "web1.example:9000"),
+        ("10.0.0.1", " \n", "10.0.0.1:9000"),
+        ("10.0.0.1:80", "", "10.0.0.1:80"),
+        ("10.0.0.1", r#"{"port": 81}"#, "10.0.0.1:81"),
+        ("10.0.0.1:80", r#"{"port": 81, "weight": 3}"#, "10.0.0.1:80"),
+        ("[2001:db8::1]:80", "{}", "[2001:db8::1]:80"),
+        ("[2001:db8::1]", "", "[2001:db8::1]:9000"),
+    ] {
+        let host = from_child(name, data.as_bytes(), port, &policy()).expect(name);
+        assert_eq!(host.endpoint.to_string(), expected, "{name} {data}");
+    }
+    for (name, data, parts) in [
+        ("web1", "", &["no port", "remote_port"][..]),
+        ("2001:db8::1", "", &["2001:db8::1", "brackets"]),
+        ("[2001:db8::1]80", "", &["80"]),
+        ("[2001:db8::1", "", &["bracket"]),
+        ("[web1]:80", "", &["web1", "IPv6"]),
+        ("web1:", "", &["\"\" is not a port"]),
+        ("web1:0", "", &["\"0\""]),
+        (":80", "", &["empty"]),
+        ("web1:80", "ready", &["ready", "not JSON"]),
+        ("web1:80", "[1]", &["[1]"]),
+        ("web1:80", r#"{"weight": 300}"#, &["\"weight\"", "300"]),
+    ] {
+        refused(from_child(name, data.as_bytes(), None, &policy()), name, parts);
+    }
+}
+
+#[test]
+fn a_line_of_a_file_is_a_host() {
+    for line in ["", "   ", "# a comment", "  # 10.0.0.1:80"] {
+        assert_eq!(from_line(line, &policy()), Ok(None), "{line:?}");
+    }
+    for (line, endpoint, weight) in [
+        ("10.0.0.1:80", "10.0.0.1:80", None),
+        (" web1.example:8080 weight=10 # the big one", "web1.example:8080", Some(10)),
+        ("[::1]:80\tweight=0\r", "[::1]:80", Some(0)),
+    ] {
+        let host = from_line(line, &policy()).expect(line).expect("it is no comment");
+        assert_eq!((host.endpoint.to_string().as_str(), host.weight), (endpoint, weight));
+    }
+    let host = from_line("a.example:1 backup=true name=a cookie=c state=maint", &policy());
+    let host = host.expect("every word is known").expect("it is no comment");
+    assert_eq!((host.backup, host.state), (true, AdminState::Maint));
+    for (line, parts) in [
+        ("10.0.0.1", &["no port"][..]),
+        ("::1:80", &["::1:80", "brackets"]),
+        ("2001:db8::1:80", &["brackets"]),
+        ("10.0.0.1:65536", &["65536"]),
+        ("10.0.0.1:80 wait=5", &["wait=5"]),
+        ("10.0.0.1:80 check", &["check"]),
+        ("10.0.0.1:80 weight=5 weight=6", &["\"weight\"", "twice"]),
+        ("10.0.0.1:80 weight=x", &["\"weight\"", "x"]),
+        ("10.0.0.1:80 backup=yes", &["\"backup\"", "yes"]),
+        ("10.0.0.1;11:80", &["10.0.0.1;11"]),
+        ("a b:80", &["\"a\"", "no port"]),
+    ] {
+        refused(from_line(line, &policy()), line, parts);
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_bytes_a_host_is_read_or_refused_in_one_line(data in proptest::collection::vec(any::<u8>(), 0..80)) {
+        for result in [from_json(&data, &policy()), from_child(&String::from_utf8_lossy(&data), &data, None, &policy())] {
+            if let Err(reason) = result {
+                prop_assert!(!reason.chars().any(char::is_control), "{reason:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_read_can_be_written_and_read_again(address in "\\PC{1,20}|[a-z0-9.:-]{1,20}", port in any::<u32>()) {
+        let text = serde_json::json!({"address": address, "port": port}).to_string();
+        if let Ok(host) = json(&text) {
+            let again = from_line(&host.endpoint.to_string(), &policy());
+            prop_assert_eq!(again, Ok(Some(host)));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What happens while something else is under way: changes that overtake each other, reloads that are overtaken.
+
+#![allow(missing_docs)]
+
+mod world;
+
+use std::time::Duration;
+
+use proxymgr_actors::message::SeenHost;
+use proxymgr_actors::model::AdminState;
+use proxymgr_actors::snapshot::ActorState;
+use world::{in_virtual_time, wait};
+
+const WEB: &str = r#"{"type": "static", "port": 8080}"#;
+const API: &str = r#"{"type": "static", "port": 8081}"#;
+
+#[test]
+fn a_change_that_comes_while_another_is_under_way_is_not_mistaken_for_it() {
+    in_virtual_time(async |world| {
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        let list = |state: AdminState| {
+            let entry = |n: u8| {
+                let host = proxymgr_actors::model::Host { state, ..world::host(n) };
+                SeenHost { key: n.to_string().into(), host: Ok(host) }
+            };
+            Ok(vec![entry(1), entry(2)])
+        };
+        world.hosts_seen("web", list(AdminState::Ready)).await;
+        world.with(|things| things.run_takes = Duration::from_millis(500));
+        world.hosts_seen("web", list(AdminState::Drain)).await;
+        world.hosts_seen("web", list(AdminState::Ready)).await;
+        wait(5).await;
+        assert_eq!(world.ready("web"), [1, 2], "a drain by discovery is not taken for an operator's");
+        assert_eq!(world.starts(), 1);
+    });
+}
+
+#[test]
+fn a_port_that_comes_free_while_a_reload_is_under_way_is_used() {
+    in_virtual_time(async |world| {
+        world.start();
+        world.with(|things| things.taken_ports.insert(8081));
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        world.with(|things| things.check_takes = Duration::from_secs(3));
+        world.define(&[("web", WEB), ("api", API)]).await;
+        world.hosts("api", &[2]).await;
+        world.with(|things| things.taken_ports.clear());
+        wait(20).await;
+        assert_eq!(world.ready("api"), [2]);
+    });
+}
+
+#[test]
+fn an_old_process_that_ends_at_once_is_no_crash_and_makes_no_second_reload() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        for n in 1..6 {
+            let options = format!(r#"{{"type": "static", "port": 8080, "listen_options": ["timeout client {n}s"]}}"#);
+            world.define(&[("web", &options)]).await;
+            wait(3).await;
+        }
+        assert_eq!(world.starts(), 6);
+        let states = actors.states().await.unwrap();
+        let crashes = states.into_iter().find_map(|state| match state {
+            ActorState::ProcessSupervisor(state) => Some(state.crashes),
+            _ => None,
+        });
+        assert_eq!(crashes, Some(0));
+    });
+}
+
+#[test]
+fn a_service_that_is_defined_again_while_its_source_is_away_keeps_its_hosts() {
+    in_virtual_time(async |world| {
+        world.start();
+        world.define(&[("web", WEB), ("api", API)]).await;
+        world.hosts("web", &[1]).await;
+        world.hosts("api", &[2]).await;
+        world.with(|things| things.check_takes = Duration::from_secs(3));
+        let changed = r#"{"type": "static", "port": 8080, "listen_options": ["balance leastconn"]}"#;
+        world.define(&[("web", changed), ("api", API)]).await;
+        world.define(&[("web", changed)]).await;
+        world.define(&[("web", changed), ("api", API)]).await;
+        world.hosts_seen("api", Err("away".to_owned())).await;
+        wait(20).await;
+        assert_eq!(world.ready("api"), [2]);
+    });
+}
+
+#[test]
+fn a_server_that_was_in_maintenance_already_is_cleared_away_when_its_host_goes() {
+    in_virtual_time(async |world| {
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        let maint = proxymgr_actors::model::Host { state: AdminState::Maint, ..world::host(2) };
+        let entry = |n: u8, host| SeenHost { key: n.to_string().into(), host: Ok(host) };
+        world.hosts_seen("web", Ok(vec![entry(1, world::host(1)), entry(2, maint)])).await;
+        world.hosts("web", &[1]).await;
+        wait(120).await;
+        let deleted = world.with(|things| things.commands.iter().filter(|command| command.starts_with("del")).count());
+        assert_eq!(deleted, 1);
+    });
+}
+
+#[test]
+fn hosts_follow_while_a_new_definition_is_refused() {
+    in_virtual_time(async |world| {
+        world.with(|things| things.version = (2, 2));
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        world.with(|things| things.reject = Some("balance leastconn".to_owned()));
+        let bad = r#"{"type": "static", "port": 8080, "listen_options": ["balance leastconn"]}"#;
+        world.define(&[("web", bad)]).await;
+        wait(3).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(5).await;
+        assert_eq!(world.ready("web"), [1, 2], "even where a new host needs a reload");
+        assert_eq!(world.starts(), 2);
+        world.with(|things| things.reject = None);
+        world.define(&[("web", WEB)]).await;
+        world.define(&[("web", bad)]).await;
+        wait(5).await;
+        assert!(world.with(|things| things.live_file.contains("leastconn")));
+    });
+}
+
+#[test]
+fn settings_that_change_while_the_disk_is_full_are_in_force_once_it_is_not() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        world.with(|things| things.disk_full = true);
+        actors.change_policy(world::policy(&["maxconn 77"]));
+        wait(20).await;
+        assert_eq!(world.starts(), 1);
+        world.with(|things| things.disk_full = false);
+        wait(20).await;
+        assert!(world.with(|things| things.live_file.contains("maxconn 77")));
+        assert_eq!((world.ready("web"), world.starts()), (vec![1], 2));
+    });
+}

@@ -1,0 +1,279 @@
+//! What a service's lines and server options may say, and what a refusal says.
+
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+
+fn policy() -> OptionPolicy {
+    OptionPolicy::default()
+}
+
+fn allowing(extra: &[&str]) -> OptionPolicy {
+    OptionPolicy { extra: extra.iter().map(|&word| word.to_owned()).collect() }
+}
+
+fn words(line: &str) -> Vec<String> {
+    let words = policy().listen_line(line).unwrap_or_else(|reason| panic!("{line:?} is refused: {reason}"));
+    words.iter().map(|word| word.as_str().to_owned()).collect()
+}
+
+#[track_caller]
+fn refused(result: Result<impl std::fmt::Debug, String>, input: &str, reason_part: &str) {
+    match result {
+        Ok(words) => panic!("{input:?} is allowed as {words:?}"),
+        Err(reason) => {
+            assert!(reason.contains(reason_part), "{input:?} is refused with {reason:?}, which lacks {reason_part:?}");
+            assert!(!reason.chars().any(char::is_control), "the reason breaks the log's line: {reason:?}");
+        }
+    }
+}
+
+#[test]
+fn a_line_is_split_as_haproxy_splits_it() {
+    for (line, expected) in [
+        (r#"http-request set-header X-A "a b""#, vec!["http-request", "set-header", "X-A", "a b"]),
+        (r"http-request set-header X-A a\ b\#c\\d", vec!["http-request", "set-header", "X-A", r"a b#c\d"]),
+        (r"acl static path_reg ^/a\.b\d+", vec!["acl", "static", "path_reg", r"^/a\.b\d+"]),
+        ("acl x path '${HOME}' \"$HOME\" $HOME", vec!["acl", "x", "path", "${HOME}", "$HOME", "$HOME"]),
+        ("\t mode  \thttp ", vec!["mode", "http"]),
+        (r#"acl x path a'b'"c"\x41"#, vec!["acl", "x", "path", "abcA"]),
+    ] {
+        assert_eq!(words(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn common_lines_are_allowed() {
+    for line in [
+        "mode http",
+        "mode tcp",
+        "balance leastconn",
+        "balance hash req.hdr(x-user)",
+        "option httplog",
+        "no option httpclose",
+        r"option httpchk GET /health HTTP/1.1\r\nHost:\ www",
+        "timeout server 30s",
+        "acl is_api path_beg -i /api",
+        "http-request deny deny_status 403 unless { src 10.0.0.0/8 }",
+        "http-request set-header X-Forwarded-Proto https if { ssl_fc }",
+        "http-request set-var(txn.path) path",
+        "http-request track-sc0 src",
+        "http-response set-header X-Server %s",
+        "http-after-response add-header X-Y z",
+        "http-check send meth GET uri /health hdr Host www",
+        "http-check expect status 200",
+        "http-check connect port 8080 addr 10.0.0.1 ssl",
+        r"tcp-check send PING\r\n",
+        "tcp-check expect string +PONG",
+        "tcp-request inspect-delay 5s",
+        "tcp-request content accept if { req_ssl_hello_type 1 }",
+        "tcp-request connection track-sc1 src",
+        "cookie SRV insert indirect nocache",
+        "stick-table type ip size 100k expire 30m store conn_rate(3s)",
+        "stick on src",
+        "default-server check inter 2s fall 3",
+        "log global",
+        "no log",
+        "redirect scheme https code 301 unless { ssl_fc }",
+        "stats enable",
+        "stats uri /haproxy",
+        "errorloc302 503 https://www.example.org/down",
+        "http-error status 503 content-type text/plain string 'down for a while'",
+        "redirect location https://lua.org/map",
+    ] {
+        assert!(!words(line).is_empty());
+    }
+}
+
+#[test]
+fn lines_that_leave_the_section_or_read_files_are_refused() {
+    for (line, reason) in [
+        ("", "empty"),
+        ("  \t ", "empty"),
+        ("mode http\nglobal", "line break"),
+        ("mode http\rx", "line break"),
+        ("mode http \u{7}", "character"),
+        ("mode http \u{FDD0}", "character"),
+        ("mode http # comment", "bare #"),
+        ("mode 'http", "single quote"),
+        ("mode \"http", "double quote"),
+        ("mode http\\", "backslash"),
+        (r"acl x path \x00", "\\x00"),
+        (r"acl x path \xzz", "hexadecimal"),
+        ("acl x path ''", "empty word"),
+        ("global", "another section"),
+        ("'global'", "another section"),
+        ("\"listen\" evil", "another section"),
+        ("no backend x", "another section"),
+        (".if true", "conditional"),
+        ("bind :80", "\"port\" and \"bind\""),
+        ("server a 10.0.0.1:80", "\"static\""),
+        ("server-template a 3 x.example:80", "\"static\""),
+        ("use_backend other", "hosts"),
+        ("default_backend other", "hosts"),
+        ("use-server a if TRUE", "hosts"),
+        ("errorfile 503 /etc/passwd", "reads a file"),
+        ("errorfiles x", "reads a file"),
+        ("load-server-state-from-file global", "reads a file"),
+        ("external-check command /bin/sh", "runs code"),
+        ("option external-check", "not something"),
+        ("option transparent", "not something"),
+        ("filter lua.x", "runs code"),
+        ("use-fcgi-app x", "runs code"),
+        ("log 127.0.0.1:514 local0", "log global"),
+        ("log global extra", "log global"),
+        ("log", "log global"),
+        ("email-alert to root", "mail"),
+        ("disabled", "removing its definition"),
+        ("mode health", "not something"),
+        ("mode", "not complete"),
+        ("stats admin if TRUE", "not something"),
+        ("stats socket /tmp/x", "not something"),
+        ("acl x path -f /etc/passwd", "-f"),
+        ("acl x path '-f' /etc/passwd", "-f"),
+        ("acl x path -M -f /etc/passwd", "-M"),
+        ("http-request deny if { path -m beg -f /etc/passwd }", "-f"),
+        ("http-request set-header X %[src,map(/etc/passwd)]", "map(...)"),
+        ("http-request set-header X %[src,lower,map_str_int('/etc/passwd')]", "map_str_int(...)"),
+        ("http-request set-header X %[env(SECRET)]", "environment"),
+        ("log-format %[env(SECRET)]", "environment"),
+        ("acl x env(SECRET) -m found", "environment"),
+        ("acl x http_auth_bearer,jwt_verify(RS256,/key.pem) 1", "jwt_verify"),
+        ("http-request set-header X %[lua.run]", "Lua"),
+        ("http-request lua.run", "not something"),
+        ("http-request use-service lua.run", "not something"),
+        ("http-request set-map(/a) x y", "not something"),
+        ("http-request add-acl(/a) x", "not something"),
+        ("http-request set-var(proc.x) int(1)", "proc."),
+        ("http-request return status 200 content-type text/plain file /etc/passwd", "\"file\""),
+        ("http-request return status 200 content-type text/plain lf-file /etc/passwd", "\"lf-file\""),
+        ("http-request deny errorfile /etc/passwd", "\"errorfile\""),
+        ("http-error status 503 errorfile /etc/passwd", "\"errorfile\""),
+        ("http-request track-sc0 src table other", "another section"),
+        ("stick on src table other", "another section"),
+        ("http-request track-sc src", "not something"),
+        ("tcp-request content lua.run", "not something"),
+        ("tcp-request nowhere accept", "none of connection"),
+        ("tcp-request", "none of connection"),
+        ("tcp-request content", "not complete"),
+        ("tcp-check connect port 80 addr ${SECRET}", "not an IP address"),
+        ("tcp-check connect addr unix@/run/x", "not an IP address"),
+        ("http-check connect via-socks4", "via-socks4"),
+        ("default-server crt /a.pem", "reads a file"),
+        ("default-server chek", "did you mean \"check\"?"),
+        ("MODE http", "did you mean \"mode\"?"),
+        ("balanse roundrobin", "did you mean \"balance\"?"),
+        ("<<", "not an option"),
+        (";", "not an option"),
+    ] {
+        refused(policy().listen_line(line), line, reason);
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_is_refused() {
+    let words = |count: usize| format!("acl x path{}", " /a".repeat(count));
+    assert!(policy().listen_line(&words(61)).is_ok(), "HAProxy takes 64 words");
+    refused(policy().listen_line(&words(62)), "65 words", "65 words");
+    refused(policy().listen_line(&format!("acl x path {}", "a".repeat(9_000))), "9000 bytes", "bytes long");
+}
+
+#[test]
+fn what_the_operator_allows_is_allowed_except_for_the_structure_of_the_file() {
+    for (extra, line) in [
+        ("errorfile", "errorfile 503 /etc/haproxy/503.http"),
+        ("option external-check", "option external-check"),
+        ("bind", "bind :443 ssl crt /etc/site.pem"),
+        ("acl", "acl x path -f /etc/list"),
+        ("http-request return", "http-request return status 200 content-type text/html file /a"),
+    ] {
+        assert!(policy().listen_line(line).is_err(), "{line} needs an allowance");
+        assert!(allowing(&[extra]).listen_line(line).is_ok(), "{extra} allows {line}");
+    }
+    let all = allowing(&["global", "listen", "server", ".if", "", "no", "mode"]);
+    for line in ["global", "listen x", "server a 10.0.0.1:80", ".if x", "no global", "errorfile 503 /x"] {
+        refused(all.listen_line(line), line, "");
+    }
+    refused(all.listen_line("mode http\nglobal"), "a line break", "line break");
+    refused(allowing(&["option external-check"]).listen_line("option transparent"), "option transparent", "option");
+}
+
+fn server(policy: &OptionPolicy, options: &[&str]) -> Result<usize, String> {
+    policy.server_options(&options.iter().map(|&option| option.to_owned()).collect::<Vec<_>>()).map(|words| words.len())
+}
+
+#[test]
+fn common_server_options_are_allowed() {
+    for (options, count) in [
+        (vec![], 0),
+        (vec!["check inter 2000"], 3),
+        (vec!["check", "inter", "2s", "fall 3 rise 2"], 7),
+        (vec!["weight 0 backup maxconn 100 slowstart 10s"], 7),
+        (vec!["ssl verify none sni str(www.example.org) alpn h2,http/1.1"], 7),
+        (vec!["cookie check"], 2),
+        (vec!["check port 8081 addr 10.0.0.9 on-marked-down shutdown-sessions"], 7),
+        (vec!["init-addr last,libc,10.0.0.1"], 2),
+        (vec!["send-proxy-v2 proxy-v2-options ssl,cert-cn pool-max-conn -1 pool-purge-delay 5s"], 7),
+        (vec!["agent-check agent-port 9000 agent-send 'a b'"], 5),
+    ] {
+        assert_eq!(server(&policy(), &options), Ok(count), "{options:?}");
+    }
+}
+
+#[test]
+fn server_options_that_read_files_or_make_no_sense_are_refused() {
+    for (option, reason) in [
+        ("crt /etc/a.pem", "reads a file"),
+        ("check ca-file /etc/ca.pem", "reads a file"),
+        ("crl-file x", "reads a file"),
+        ("source 10.0.0.1", "connections come from"),
+        ("usesrc clientip", "connections come from"),
+        ("interface eth0", "connections come from"),
+        ("namespace x", "connections come from"),
+        ("socks4 10.0.0.1:1080", "connections come from"),
+        ("disabled", "\"state\""),
+        ("enabled", "\"state\""),
+        ("id 7", "unique"),
+        ("track other/s", "removed"),
+        ("chek", "did you mean \"check\"?"),
+        ("frobnicate", "not a server option"),
+        ("inter", "lacks its value"),
+        ("inter 0", "above 0"),
+        ("inter abc", "duration"),
+        ("inter 99999d", "duration"),
+        ("inter -5", "duration"),
+        ("weight 257", "0 to 256"),
+        ("weight -1", "0 to 256"),
+        ("weight +1", "0 to 256"),
+        ("port 0", "1 to 65535"),
+        ("port 65536", "1 to 65535"),
+        ("port 80x", "1 to 65535"),
+        ("addr ${HOME}", "IP address"),
+        ("addr unix@/x", "IP address"),
+        ("addr db.example", "IP address"),
+        ("verify maybe", "none of none, required"),
+        ("sni env(HOME)", "environment"),
+        ("sni src,map(/etc/x)", "map(...)"),
+        ("init-addr /etc", "list of last"),
+        ("cookie a;b", "';'"),
+        ("cookie a<<", "'<<'"),
+        (r"agent-send a\n", "\\n"),
+        ("check # off", "bare #"),
+        ("check\nglobal", "line break"),
+        ("cookie 'a", "single quote"),
+    ] {
+        refused(server(&policy(), &[option]), option, reason);
+    }
+    refused(server(&policy(), &["check "; 41]), "41 words", "41 words");
+    refused(server(&policy(), &[&"a".repeat(2_000)]), "2000 bytes", "bytes long");
+}
+
+#[test]
+fn the_value_of_an_allowed_option_is_not_taken_for_an_option() {
+    let ca_file = allowing(&["ca-file"]);
+    assert_eq!(server(&ca_file, &["ssl verify required ca-file /etc/ca.pem check"]), Ok(6));
+    refused(server(&ca_file, &["ca-file /etc/ca.pem crt /etc/key.pem"]), "crt", "crt");
+    refused(server(&ca_file, &["check ca-file"]), "ca-file", "lacks its value");
+    let unheard_of = allowing(&["new-option"]);
+    assert_eq!(server(&unheard_of, &["new-option a b check"]), Ok(4));
+    refused(server(&unheard_of, &["new-option a crt /etc/key.pem"]), "crt", "crt");
+    assert_eq!(server(&policy(), &["cookie crt"]), Ok(2), "crt is the cookie's value");
+}

@@ -1,0 +1,338 @@
+//! Properties of the plan: carried out, it brings HAProxy to what is wanted; then nothing is left to do.
+
+#![allow(missing_docs)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proxymgr_actors::decide::capabilities::Capabilities;
+use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
+use proxymgr_actors::decide::proxy_plan::{
+    Ground, LoadedServer, LoadedService, ServicePlan, Step, WantedService, given, plan_service,
+};
+use proxymgr_actors::model::{
+    Address, AdminState, Endpoint, Host, HostList, ObservedServer, PlanClass, ProxyVersion, Removal, RuntimeCommand,
+    ServerName, ServiceDefinition, ServiceName, SourceSpec, Word,
+};
+
+const FORCED_MAINTENANCE: u16 = 0x01;
+const FORCED_DRAIN: u16 = 0x08;
+
+/// What HAProxy would have after these commands: the little of it that the plan reads.
+#[derive(Debug, Clone, Default)]
+struct Proxy {
+    servers: BTreeMap<ServerName, ObservedServer>,
+    given: BTreeMap<ServerName, LoadedServer>,
+}
+
+impl Proxy {
+    fn started_with(definition: &ServiceDefinition, hosts: &HostList) -> Self {
+        let mut proxy = Self::default();
+        for (name, host) in hosts {
+            let admin_state = if host.state == AdminState::Maint { FORCED_MAINTENANCE | 0x04 } else { 0 };
+            proxy.insert(name, host, admin_state, given(definition, host));
+        }
+        proxy
+    }
+
+    fn insert(&mut self, name: &ServerName, host: &Host, admin_state: u16, given: LoadedServer) {
+        let observed = ObservedServer {
+            address: host.endpoint.address.to_string(),
+            port: host.endpoint.port.get(),
+            fqdn: None,
+            admin_state,
+            operational_state: 2,
+            weight: host.weight.unwrap_or(1),
+        };
+        self.servers.insert(name.clone(), observed);
+        self.given.insert(name.clone(), given);
+    }
+
+    fn carry_out(&mut self, plan: &ServicePlan, wanted: &HostList) {
+        for step in &plan.steps {
+            step.commands.iter().for_each(|command| self.obey(step, command, wanted));
+        }
+    }
+
+    fn obey(&mut self, step: &Step, command: &RuntimeCommand, wanted: &HostList) {
+        let name = &command.server().server;
+        if let RuntimeCommand::AddServer { endpoint, options, .. } = command {
+            let host = &wanted[name];
+            assert_eq!(*endpoint, host.endpoint);
+            assert!(!self.servers.contains_key(name), "{name} is there already");
+            let weight = options.windows(2).rev().find(|pair| pair[0].as_str() == "weight");
+            self.insert(name, host, FORCED_MAINTENANCE, step.gives.clone().expect("a new server is given something"));
+            let weight = weight.map_or(1, |pair| pair[1].as_str().parse().unwrap());
+            self.servers.get_mut(name).unwrap().weight = weight;
+            return;
+        }
+        if matches!(command, RuntimeCommand::DeleteServer(_)) {
+            let gone = self.servers.remove(name).expect("only a server that is there can be deleted");
+            assert!(gone.forced_maintenance(), "only in maintenance can {name} be deleted");
+            return;
+        }
+        let server = self.servers.get_mut(name).expect("no command for a server that is not there");
+        match command {
+            RuntimeCommand::SetReady(_) => server.admin_state &= !(FORCED_MAINTENANCE | FORCED_DRAIN),
+            RuntimeCommand::SetDrain(_) => {
+                server.admin_state = server.admin_state & !FORCED_MAINTENANCE | FORCED_DRAIN;
+            }
+            RuntimeCommand::SetMaintenance(_) => {
+                server.admin_state = server.admin_state & !FORCED_DRAIN | FORCED_MAINTENANCE;
+            }
+            RuntimeCommand::SetWeight(_, weight) => server.weight = *weight,
+            RuntimeCommand::SetAddress(_, endpoint) => {
+                assert!(server.admin_state & (FORCED_MAINTENANCE | FORCED_DRAIN) != 0, "{name} moves out of service");
+                server.address = endpoint.address.to_string();
+                server.port = endpoint.port.get();
+            }
+            _ => {}
+        }
+        if let (RuntimeCommand::SetReady(_) | RuntimeCommand::SetDrain(_), Some(gives)) = (command, &step.gives) {
+            self.given.get_mut(name).unwrap().drained_by_discovery = gives.drained_by_discovery;
+        }
+    }
+
+    fn serves(&self, wanted: &HostList) -> Result<(), String> {
+        for (name, host) in wanted {
+            let server = self.servers.get(name).ok_or(format!("{name} is missing"))?;
+            let state = if server.in_maintenance() {
+                AdminState::Maint
+            } else if server.in_drain() {
+                AdminState::Drain
+            } else {
+                AdminState::Ready
+            };
+            let found = (server.address.clone(), server.port, server.weight, state);
+            let should =
+                (host.endpoint.address.to_string(), host.endpoint.port.get(), host.weight.unwrap_or(1), host.state);
+            if found != should {
+                return Err(format!("{name} is {found:?} and should be {should:?}"));
+            }
+        }
+        match self.servers.iter().find(|(name, server)| !wanted.contains_key(*name) && !server.in_maintenance()) {
+            Some((name, _)) => Err(format!("{name} is unwanted and takes traffic")),
+            None => Ok(()),
+        }
+    }
+
+    fn plan(&self, definition: &ServiceDefinition, wanted: &HostList, version: (u16, u16)) -> ServicePlan {
+        let style = SectionStyle::default();
+        let capabilities = Capabilities::of(ProxyVersion { major: version.0, minor: version.1 });
+        let loaded =
+            LoadedService { head: haproxy_config::section_head(definition, style), servers: self.given.clone() };
+        plan_service(
+            WantedService { definition, hosts: wanted },
+            Some(&loaded),
+            Some(&self.servers),
+            &BTreeMap::new(),
+            Ground { capabilities, inherited: &[], style },
+        )
+    }
+}
+
+fn definition(listen_options: &[&str], server_options: &str) -> ServiceDefinition {
+    let words = |line: &str| line.split_whitespace().map(|word| Word::new(word).unwrap()).collect::<Vec<_>>();
+    ServiceDefinition {
+        name: ServiceName::new("web").unwrap(),
+        origin: Arc::from("a test"),
+        listen: None,
+        listen_options: listen_options.iter().map(|line| words(line)).collect(),
+        server_options: words(server_options),
+        source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },
+        removal: Removal::default(),
+    }
+}
+
+fn host(address: &str) -> Host {
+    Host::at(Endpoint { address: Address::parse(address).unwrap(), port: 80.try_into().unwrap() })
+}
+
+fn hosts() -> impl Strategy<Value = HostList> {
+    let state = prop_oneof![4 => Just(AdminState::Ready), 1 => Just(AdminState::Drain), 1 => Just(AdminState::Maint)];
+    let one = (0_u8..8, 0_u8..4, 1_u16..3, proptest::option::of(0_u16..=256), state);
+    proptest::collection::vec(one, 0..8).prop_map(|drawn| {
+        let named = |(name, last, port, weight, state)| {
+            let mut host = host(&format!("10.0.0.{last}"));
+            host.endpoint.port = std::num::NonZeroU16::new(port).unwrap();
+            host.weight = weight;
+            host.state = state;
+            (ServerName::new(&format!("s{name}")).unwrap(), host)
+        };
+        drawn.into_iter().map(named).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_plan_that_was_carried_out_leaves_what_is_wanted_and_an_empty_plan(
+        before in hosts(), after in hosts(), checked in any::<bool>(),
+    ) {
+        let definition = definition(&["balance roundrobin"], if checked { "check inter 2s" } else { "" });
+        let mut proxy = Proxy::started_with(&definition, &before);
+        for wanted in [&before, &after, &before, &after] {
+            // A server that moves, or that is replaced, takes two plans.
+            for _ in 0..2 {
+                let plan = proxy.plan(&definition, wanted, (3, 0));
+                prop_assert_eq!(&plan.reload, &Vec::<String>::new());
+                proxy.carry_out(&plan, wanted);
+            }
+            prop_assert_eq!(proxy.serves(wanted), Ok(()));
+            prop_assert_eq!(proxy.plan(&definition, wanted, (3, 0)), ServicePlan::default());
+        }
+    }
+
+    #[test]
+    fn on_an_old_haproxy_only_new_hosts_need_a_reload(before in hosts(), after in hosts()) {
+        let definition = definition(&[], "");
+        let proxy = Proxy::started_with(&definition, &before);
+        let plan = proxy.plan(&definition, &after, (2, 2));
+        let added = after.keys().filter(|name| !before.contains_key(*name)).count();
+        prop_assert_eq!(plan.reload.len(), added, "{:?}", plan.reload);
+        let only_new = |step: &&Step| {
+            step.commands.iter().any(|command| matches!(command, RuntimeCommand::AddServer { .. }))
+        };
+        prop_assert_eq!(plan.steps.iter().find(only_new), None);
+    }
+}
+
+fn list(names: &[&str]) -> HostList {
+    names.iter().map(|name| (ServerName::new(name).unwrap(), host("10.0.0.1"))).collect()
+}
+
+#[test]
+fn a_removed_host_is_disabled_and_a_returning_one_enabled_without_a_reload() {
+    let definition = definition(&[], "");
+    let mut proxy = Proxy::started_with(&definition, &list(&["a", "b"]));
+    for (wanted, class, command) in [
+        (list(&["a"]), PlanClass::RuntimeDisable, "set server web/b state maint"),
+        (list(&["a", "b"]), PlanClass::RuntimeEnable, "set server web/b state ready"),
+    ] {
+        let plan = proxy.plan(&definition, &wanted, (2, 2));
+        assert!(plan.reload.is_empty(), "{:?}", plan.reload);
+        assert_eq!(plan.steps.len(), 1);
+        assert_eq!(plan.steps[0].class, class);
+        assert_eq!(plan.steps[0].commands.iter().map(ToString::to_string).collect::<Vec<_>>(), [command]);
+        proxy.carry_out(&plan, &wanted);
+    }
+}
+
+#[test]
+fn a_new_host_is_added_with_everything_it_would_have_inherited() {
+    let definition = definition(&["default-server inter 3s"], "check maxconn 10");
+    let plan = Proxy::default().plan(&definition, &list(&["a"]), (3, 0));
+    let commands: Vec<_> = plan.steps[0].commands.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        commands,
+        [
+            "add server web/a 10.0.0.1:80 inter 3s check maxconn 10",
+            "enable health web/a",
+            "set server web/a state ready"
+        ]
+    );
+}
+
+#[test]
+fn before_3_0_a_new_host_is_told_to_reuse_connections() {
+    let plan = Proxy::default().plan(&definition(&[], ""), &list(&["a"]), (2, 6));
+    let add = plan.steps[0].commands[0].to_string();
+    assert_eq!(add, "add server web/a 10.0.0.1:80 pool-max-conn -1 pool-purge-delay 5s");
+}
+
+#[test]
+fn the_reason_for_a_reload_is_given_in_words() {
+    let new = list(&["a"]);
+    let reason = |definition: &ServiceDefinition, version| Proxy::default().plan(definition, &new, version).reload;
+    for (listen_options, server_options, version, words) in [
+        (vec![], "", (2, 2), "server a: HAProxy 2.2 cannot add servers at run time (2.6 can)"),
+        (vec!["balance static-rr"], "", (3, 0), "server a: balance static-rr does not take servers at run time"),
+        (vec!["balance source"], "", (3, 0), "server a: balance source does not take servers at run time"),
+        (vec![], "cookie x", (2, 6), "server a: HAProxy 2.6 does not take the option cookie at run time"),
+    ] {
+        assert_eq!(reason(&definition(&listen_options, server_options), version), [words]);
+    }
+    let consistent = definition(&["balance source", "hash-type consistent"], "");
+    assert_eq!(reason(&consistent, (3, 0)), Vec::<String>::new());
+}
+
+#[test]
+fn a_changed_section_is_a_reload_that_names_the_lines() {
+    let old = definition(&["balance roundrobin"], "");
+    let proxy = Proxy::started_with(&old, &list(&["a"]));
+    let style = SectionStyle::default();
+    let loaded = LoadedService { head: haproxy_config::section_head(&old, style), servers: proxy.given.clone() };
+    let new = definition(&["balance leastconn"], "");
+    let plan = plan_service(
+        WantedService { definition: &new, hosts: &list(&["a"]) },
+        Some(&loaded),
+        Some(&proxy.servers),
+        &BTreeMap::new(),
+        Ground { capabilities: Capabilities::of(ProxyVersion { major: 3, minor: 0 }), inherited: &[], style },
+    );
+    assert_eq!(plan.reload, ["`balance roundrobin` became `balance leastconn`"]);
+}
+
+#[test]
+fn a_server_that_an_operator_drains_is_left_alone() {
+    let definition = definition(&[], "");
+    let mut proxy = Proxy::started_with(&definition, &list(&["a"]));
+    proxy.servers.values_mut().for_each(|server| server.admin_state = FORCED_DRAIN);
+    assert_eq!(proxy.plan(&definition, &list(&["a"]), (3, 0)), ServicePlan::default());
+}
+
+#[test]
+fn what_haproxy_refused_at_run_time_is_a_reload_in_its_words() {
+    let definition = definition(&[], "");
+    let refused = BTreeMap::from([(ServerName::new("a").unwrap(), "No such thing.".to_owned())]);
+    let loaded = LoadedService {
+        head: haproxy_config::section_head(&definition, SectionStyle::default()),
+        servers: BTreeMap::new(),
+    };
+    let plan = plan_service(
+        WantedService { definition: &definition, hosts: &list(&["a"]) },
+        Some(&loaded),
+        Some(&BTreeMap::new()),
+        &refused,
+        Ground {
+            capabilities: Capabilities::of(ProxyVersion { major: 3, minor: 0 }),
+            inherited: &[],
+            style: SectionStyle::default(),
+        },
+    );
+    assert!(plan.steps.is_empty());
+    assert_eq!(plan.reload, ["server a: HAProxy refused a change at run time: No such thing."]);
+}
+
+#[test]
+fn a_weight_that_the_section_inherits_is_left_as_it_is() {
+    let definition = definition(&["default-server weight 10"], "");
+    let mut proxy = Proxy::started_with(&definition, &list(&["a"]));
+    proxy.servers.values_mut().for_each(|server| server.weight = 10);
+    assert_eq!(proxy.plan(&definition, &list(&["a"]), (3, 0)), ServicePlan::default());
+}
+
+#[test]
+fn a_host_that_moves_is_made_ready_only_when_it_is_seen_to_have_moved() {
+    let definition = definition(&[], "");
+    let mut proxy = Proxy::started_with(&definition, &list(&["a"]));
+    let mut moved = list(&["a"]);
+    moved.values_mut().for_each(|there| *there = host("10.0.0.9"));
+    let texts = |plan: &ServicePlan| {
+        plan.steps.iter().flat_map(|step| &step.commands).map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let first = proxy.plan(&definition, &moved, (2, 2));
+    assert_eq!(texts(&first), ["set server web/a state maint", "set server web/a addr 10.0.0.9 port 80"]);
+    proxy.carry_out(&first, &moved);
+    assert_eq!(texts(&proxy.plan(&definition, &moved, (2, 2))), ["set server web/a state ready"]);
+}
+
+#[test]
+fn a_host_that_becomes_a_host_name_is_a_reload() {
+    let definition = definition(&[], "");
+    let proxy = Proxy::started_with(&definition, &list(&["a"]));
+    let mut named = list(&["a"]);
+    named.values_mut().for_each(|there| *there = host("a.example"));
+    let plan = proxy.plan(&definition, &named, (3, 0));
+    assert_eq!(plan.reload, ["server a: it is now at the host name a.example, which cannot be set at run time"]);
+}

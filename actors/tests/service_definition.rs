@@ -1,0 +1,131 @@
+//! Definitions of services: what is read, and that every mistake is named at once.
+
+use std::sync::Arc;
+
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::service_definition::{ParsedDefinition, parse};
+use proxymgr_actors::model::{RawDefinition, Removal};
+
+fn read(text: &str) -> Result<ParsedDefinition, Vec<String>> {
+    named("web", text)
+}
+
+fn named(name: &str, text: &str) -> Result<ParsedDefinition, Vec<String>> {
+    parse(
+        name,
+        &RawDefinition { text: text.into(), origin: Arc::from("znode /service_config/web") },
+        &OptionPolicy::default(),
+    )
+}
+
+#[test]
+fn the_documented_definition_is_read() {
+    let parsed = read(
+        r#"{"type": "zookeeper", "server": "localhost:2181", "path": "/services/testservice",
+            "listen_options": ["mode http"], "server_options": ["check inter 2000"]}"#,
+    )
+    .expect("the ancestor's own example");
+    let definition = parsed.definition;
+    assert_eq!(definition.source.kind, "zookeeper");
+    assert_eq!(definition.source.settings.keys().collect::<Vec<_>>(), ["path", "server"]);
+    assert_eq!(definition.listen_options.len(), 1);
+    assert_eq!(definition.server_options.len(), 3);
+    assert_eq!(definition.removal, Removal::default());
+    assert_eq!(definition.listen, None);
+    assert!(parsed.warnings.iter().any(|w| w.contains("\"port\"") && w.contains("nobody can connect")));
+}
+
+#[test]
+fn the_listening_address_is_read() {
+    for (keys, expected) in [
+        (r#""port": 8080"#, "0.0.0.0:8080"),
+        (r#""port": "8080""#, "0.0.0.0:8080"),
+        (r#""port": 8080, "bind": "*""#, "0.0.0.0:8080"),
+        (r#""port": 8080, "bind": "127.0.0.1""#, "127.0.0.1:8080"),
+        (r#""port": 8080, "bind": "::""#, "[::]:8080"),
+        (r#""port": 8080, "bind": "[::1]""#, "[::1]:8080"),
+        (r#""port": 8080, "bind": null"#, "0.0.0.0:8080"),
+    ] {
+        let parsed = read(&format!(r#"{{"type": "file", {keys}}}"#)).expect(keys);
+        assert_eq!(parsed.definition.listen.map(|address| address.to_string()).as_deref(), Some(expected), "{keys}");
+        assert_eq!(parsed.warnings, Vec::<String>::new(), "{keys}");
+    }
+}
+
+#[test]
+fn a_mistake_is_named_with_key_and_value() {
+    for (text, parts) in [
+        ("", &["not JSON"][..]),
+        ("nonsense", &["nonsense", "not JSON"]),
+        ("[]", &["[]", "object"]),
+        ("{}", &["\"type\"", "missing"]),
+        (r#"{"type": 7}"#, &["\"type\"", "7"]),
+        (r#"{"type": ""}"#, &["\"type\"", "\"\""]),
+        (r#"{"type": "file", "port": 0}"#, &["\"port\"", "0"]),
+        (r#"{"type": "file", "port": 65536}"#, &["\"port\"", "65536"]),
+        (r#"{"type": "file", "port": "80x"}"#, &["\"port\"", "80x"]),
+        (r#"{"type": "file", "port": 80.5}"#, &["\"port\"", "80.5"]),
+        (r#"{"type": "file", "port": [80]}"#, &["\"port\"", "[80]"]),
+        (r#"{"type": "file", "bind": "10.0.0.1:80"}"#, &["\"bind\"", "10.0.0.1:80", "\"port\""]),
+        (r#"{"type": "file", "bind": "*:80"}"#, &["\"bind\"", "*:80", "\"port\""]),
+        (r#"{"type": "file", "bind": ":80"}"#, &["\"bind\"", ":80", "\"port\""]),
+        (r#"{"type": "file", "bind": "eth0"}"#, &["\"bind\"", "eth0"]),
+        (r#"{"type": "file", "bind": "fd@3"}"#, &["\"bind\"", "fd@3"]),
+        (r#"{"type": "file", "bind": 7}"#, &["\"bind\"", "7"]),
+        (r#"{"type": "file", "listen_options": 7}"#, &["\"listen_options\"", "7"]),
+        (r#"{"type": "file", "listen_options": [["mode", "http"]]}"#, &["\"listen_options\"", "[\"mode\""]),
+        (r#"{"type": "file", "listen_options": ["bind :80"]}"#, &["\"listen_options\"", "bind :80", "\"port\""]),
+        (r#"{"type": "file", "listen_options": ["mode http\nglobal"]}"#, &["\"listen_options\"", "line break"]),
+        (r#"{"type": "file", "listen_options": "global"}"#, &["\"listen_options\"", "another section"]),
+        (r#"{"type": "file", "server_options": ["crt /x"]}"#, &["\"server_options\"", "crt"]),
+        (r#"{"type": "file", "server_options": {"check": true}}"#, &["\"server_options\"", "{\"check\""]),
+        (r#"{"type": "file", "min_hosts": -1}"#, &["\"min_hosts\"", "-1"]),
+        (r#"{"type": "file", "min_hosts": 1.5}"#, &["\"min_hosts\"", "1.5"]),
+        (r#"{"type": "file", "max_removal": 1.1}"#, &["\"max_removal\"", "1.1"]),
+        (r#"{"type": "file", "max_removal": "half"}"#, &["\"max_removal\"", "half"]),
+    ] {
+        let mistakes = read(text).map(|parsed| panic!("{text} is read as {parsed:?}")).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");
+        for part in parts {
+            assert!(mistakes[0].contains(part), "{text}: {:?} lacks {part:?}", mistakes[0]);
+        }
+        assert!(!mistakes[0].chars().any(char::is_control), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_named_at_once() {
+    let text = r#"{"port": 0, "bind": "x", "listen_options": ["global", "mode http", "log 1.2.3.4"],
+                   "server_options": "crt /x", "min_hosts": "few", "max_removal": 2}"#;
+    let mistakes = named("a b", text).unwrap_err();
+    assert_eq!(mistakes.len(), 9, "{mistakes:#?}");
+}
+
+#[test]
+fn a_name_that_cannot_be_a_section_is_refused() {
+    for name in ["", "a b", "a/b", "a\nb", "a;b", "a#b", "'a'", "é", "a$b"] {
+        let mistakes = named(name, r#"{"type": "file", "port": 80}"#).unwrap_err();
+        assert!(mistakes[0].starts_with("the service's name: "), "{name:?}: {mistakes:?}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_pointed_out_and_a_key_of_the_source_is_not() {
+    let warnings = |keys: &str| read(&format!(r#"{{"type": "x", "port": 80, {keys}}}"#)).expect(keys).warnings;
+    for (key, meant) in [
+        ("listen_option", "listen_options"),
+        ("listen-options", "listen_options"),
+        ("Server_Options", "server_options"),
+        ("min_host", "min_hosts"),
+        ("max_removals", "max_removal"),
+        ("bnd", "bind"),
+        ("ports", "port"),
+    ] {
+        let warnings = warnings(&format!("{key:?}: 1"));
+        let [warning] = warnings.as_slice() else { panic!("{key}: {warnings:?}") };
+        assert!(warning.contains(key) && warning.contains(&format!("{meant:?}")), "{warning}");
+    }
+    let of_sources =
+        r#""server": "a", "servers": "a", "path": "/", "hosts": [], "remote_port": 1, "format": "x", "comment": 1"#;
+    assert_eq!(warnings(of_sources), Vec::<String>::new());
+}

@@ -1,0 +1,422 @@
+//! A small world in memory: sources, HAProxy, files and sockets that do what they are told, and can be told to fail.
+//! Time is virtual.
+
+// Each test file takes the part of the world that it needs.
+#![allow(dead_code)]
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Recipient;
+use proxymgr_actors::clock::Clock;
+use proxymgr_actors::decide::loaded_config::parse_sections;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::journal::JournalEntry;
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, ReadJournal, SeenHost};
+use proxymgr_actors::model::{
+    Address, Endpoint, Host, Observation, ObservedServer, ProcessInfo, ProxyFrame, ProxyPolicy, ProxyVersion,
+    RawDefinition, RuntimeCommand, ServerName, ServiceName, SourceSpec,
+};
+use proxymgr_actors::port::{
+    Answer, CheckFailure, ConfigFile, ConfigMessage, ConfigText, DefinitionSource, HeldSocket, HostSources,
+    ListeningSockets, OpenSource, PortFuture, ProcessExit, ProcessSignal, ProxyProcesses, RunningProcess, RuntimeApi,
+    RuntimeError, SavedService, StateStore,
+};
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
+use proxymgr_actors::wiring::{Actors, Orders, Outside};
+use slog::{Discard, Logger, o};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+/// What is in the world.
+#[derive(Default)]
+pub struct Things {
+    pub definitions: Option<Recipient<DefinitionsSeen>>,
+    pub watchers: BTreeMap<String, Recipient<HostsSeen>>,
+    pub version: (u16, u16),
+    pub pid: u32,
+    pub exits: BTreeMap<u32, oneshot::Sender<ProcessExit>>,
+    pub proxy: BTreeMap<ServiceName, BTreeMap<ServerName, ObservedServer>>,
+    pub commands: Vec<String>,
+    pub refuse: Option<String>,
+    pub socket_hangs: bool,
+    pub reject: Option<String>,
+    pub disk_full: bool,
+    pub check_takes: Duration,
+    pub run_takes: Duration,
+    pub live_file: String,
+    candidate: String,
+    pub writes: usize,
+    pub starts: Vec<Instant>,
+    pub open_sockets: BTreeSet<SocketAddr>,
+    pub taken_ports: BTreeSet<u16>,
+    pub saved: Vec<SavedService>,
+    pub signals: Vec<(u32, ProcessSignal)>,
+}
+
+#[derive(Clone, Default)]
+pub struct World(Rc<RefCell<Things>>);
+
+/// Runs a test in virtual time.
+pub fn in_virtual_time(test: impl AsyncFnOnce(World)) {
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+    let world = World::default();
+    world.with(|things| {
+        things.version = (3, 0);
+        things.run_takes = Duration::from_micros(200);
+    });
+    actix::System::with_tokio_rt(runtime).block_on(test(world));
+}
+
+impl World {
+    pub fn with<T>(&self, look: impl FnOnce(&mut Things) -> T) -> T {
+        look(&mut self.0.borrow_mut())
+    }
+
+    pub fn start(&self) -> Actors {
+        self.start_with(Vec::new())
+    }
+
+    pub fn start_with(&self, restored: Vec<SavedService>) -> Actors {
+        let outside = Outside {
+            definitions: Rc::new(self.clone()),
+            host_sources: Rc::new(self.clone()),
+            runtime: Rc::new(self.clone()),
+            config_file: Rc::new(self.clone()),
+            processes: Rc::new(self.clone()),
+            sockets: Rc::new(self.clone()),
+            state_store: Rc::new(self.clone()),
+        };
+        let orders = Orders { policy: policy(&[]), binary: None, options: OptionPolicy::default(), restored };
+        Actors::start(outside, orders, Clock::starting_at(1_000_000), &Logger::root(Discard, o!()))
+    }
+
+    /// The definitions source shows these services: name and JSON without the source.
+    pub async fn define(&self, services: &[(&str, &str)]) {
+        let raw = |json: &str| RawDefinition { text: json.into(), origin: "a test".into() };
+        let seen = services.iter().map(|(name, json)| (Arc::from(*name), raw(json))).collect();
+        self.definitions_seen(Ok(seen)).await;
+    }
+
+    pub async fn definitions_seen(&self, result: Result<BTreeMap<Arc<str>, RawDefinition>, String>) {
+        settle().await;
+        let reader = self.with(|things| things.definitions.clone()).expect("the definitions are being watched");
+        reader.do_send(DefinitionsSeen { result });
+        settle().await;
+    }
+
+    /// The source of this service shows these hosts, at 10.0.0.N:80.
+    pub async fn hosts(&self, service: &str, hosts: &[u8]) {
+        let seen = |n: &u8| SeenHost { key: n.to_string().into(), host: Ok(host(*n)) };
+        self.hosts_seen(service, Ok(hosts.iter().map(seen).collect())).await;
+    }
+
+    pub async fn hosts_seen(&self, service: &str, result: Result<Vec<SeenHost>, String>) {
+        let watcher = self.with(|things| things.watchers.get(service).cloned()).expect("the service is being watched");
+        watcher.do_send(HostsSeen { result, seen_at: Instant::now() });
+        settle().await;
+    }
+
+    /// The servers of this service that take traffic, by the last part of their address.
+    pub fn ready(&self, service: &str) -> Vec<u8> {
+        let name = ServiceName::new(service).unwrap();
+        self.with(|things| {
+            let servers = things.proxy.get(&name).into_iter().flatten();
+            let ready = servers.filter(|(_, server)| !server.in_maintenance() && !server.in_drain());
+            let mut ready: Vec<u8> =
+                ready.map(|(_, server)| server.address.rsplit('.').next().unwrap().parse().unwrap()).collect();
+            ready.sort_unstable();
+            ready
+        })
+    }
+
+    pub fn starts(&self) -> usize {
+        self.with(|things| things.starts.len())
+    }
+
+    pub fn kill_haproxy(&self) {
+        let exit = self.with(|things| {
+            let pid = things.pid;
+            things.exits.remove(&pid)
+        });
+        exit.expect("HAProxy runs").send(ProcessExit::Signal(9)).expect("its supervisor waits for its end");
+    }
+
+    fn start_process(&self) -> RunningProcess {
+        self.with(|things| {
+            things.pid += 1;
+            things.socket_hangs = false;
+            things.starts.push(Instant::now());
+            things.proxy = parse_sections(&things.live_file)
+                .into_iter()
+                .map(|(name, section)| (name, section.server_lines.values().map(|line| server(line)).collect()))
+                .collect();
+            let (ended, end) = oneshot::channel();
+            // The processes before end at once: nobody is connected.
+            let before: Vec<_> = std::mem::take(&mut things.exits).into_values().collect();
+            things.exits.insert(things.pid, ended);
+            before.into_iter().for_each(|exit| {
+                let _ = exit.send(ProcessExit::Code(0));
+            });
+            RunningProcess { pid: things.pid, exit: Box::pin(async move { end.await.unwrap_or(ProcessExit::Unknown) }) }
+        })
+    }
+}
+
+/// How HAProxy is driven, with these lines in `global`.
+pub fn policy(global: &[&str]) -> ProxyPolicy {
+    let global = global.iter().map(|line| (*line).to_owned()).collect();
+    ProxyPolicy {
+        frame: ProxyFrame { global, defaults: vec![], socket_path: "/run/haproxy.sock".into() },
+        reload_interval: Duration::from_secs(1),
+        stop_timeout: Duration::from_secs(30),
+        observe_interval: Duration::from_secs(30),
+    }
+}
+
+/// Lets every message that is under way arrive.
+pub async fn settle() {
+    sleep(Duration::from_millis(100)).await;
+}
+
+pub async fn wait(seconds: u64) {
+    sleep(Duration::from_secs(seconds)).await;
+}
+
+pub fn host(n: u8) -> Host {
+    Host::at(Endpoint { address: Address::parse(&format!("10.0.0.{n}")).unwrap(), port: 80.try_into().unwrap() })
+}
+
+pub async fn haproxy_state(actors: &Actors) -> HaproxyState {
+    let states = actors.states().await.expect("every actor answers");
+    let found = states.into_iter().find_map(|state| match state {
+        ActorState::HaproxyState(state) => Some(state),
+        _ => None,
+    });
+    found.expect("the HaproxyStateActor answers")
+}
+
+pub async fn watcher_state(actors: &Actors, service: &str) -> WatcherState {
+    let states = actors.states().await.expect("every actor answers");
+    let found = states.into_iter().find_map(|state| match state {
+        ActorState::Watcher(state) if state.service == service => Some(state),
+        _ => None,
+    });
+    found.expect("the service has a watcher")
+}
+
+pub async fn journal(actors: &Actors, service: &str) -> Vec<JournalEntry> {
+    actors.journal(ReadJournal { service: Some(service.to_owned()), ..ReadJournal::default() }).await
+}
+
+fn server(line: &str) -> (ServerName, ObservedServer) {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (address, port) = words[2].rsplit_once(':').unwrap();
+    let weight = words.windows(2).find(|pair| pair[0] == "weight").map_or(1, |pair| pair[1].parse().unwrap());
+    let admin_state = if words.contains(&"disabled") { 5 } else { 0 };
+    (ServerName::new(words[1]).unwrap(), observed(address, port.parse().unwrap(), admin_state, weight))
+}
+
+fn observed(address: &str, port: u16, admin_state: u16, weight: u16) -> ObservedServer {
+    ObservedServer { address: address.to_owned(), port, fqdn: None, admin_state, operational_state: 2, weight }
+}
+
+struct Watched;
+
+impl OpenSource for Watched {
+    fn refresh(&self) {}
+}
+
+impl DefinitionSource for World {
+    fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
+        self.with(|things| things.definitions = Some(reader));
+        Box::new(Watched)
+    }
+}
+
+impl HostSources for World {
+    fn open(
+        &self,
+        service: &ServiceName,
+        _: &SourceSpec,
+        watcher: Recipient<HostsSeen>,
+    ) -> Result<Box<dyn OpenSource>, String> {
+        self.with(|things| things.watchers.insert(service.to_string(), watcher));
+        Ok(Box::new(Watched))
+    }
+}
+
+impl Things {
+    fn obey(&mut self, command: &RuntimeCommand) -> Result<(), String> {
+        self.commands.push(command.to_string());
+        if self.refuse.as_ref().is_some_and(|refused| command.to_string().starts_with(refused)) {
+            return Err("Refused.".to_owned());
+        }
+        let id = command.server();
+        let servers = self.proxy.get_mut(&id.service).ok_or("No such backend.")?;
+        if let RuntimeCommand::AddServer { endpoint, .. } = command {
+            if servers.contains_key(&id.server) {
+                return Err("Already exists.".to_owned());
+            }
+            servers.insert(id.server.clone(), observed(&endpoint.address.to_string(), endpoint.port.get(), 1, 1));
+            return Ok(());
+        }
+        let server = servers.get_mut(&id.server).ok_or("No such server.")?;
+        match command {
+            RuntimeCommand::SetReady(_) => server.admin_state = 0,
+            RuntimeCommand::SetDrain(_) => server.admin_state = 8,
+            RuntimeCommand::SetMaintenance(_) => server.admin_state = 1,
+            RuntimeCommand::SetWeight(_, weight) => server.weight = *weight,
+            RuntimeCommand::DeleteServer(_) => {
+                servers.remove(&id.server);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl RuntimeApi for World {
+    fn run(&self, commands: Vec<RuntimeCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
+        let world = self.clone();
+        Box::pin(async move {
+            let takes = world.with(|things| things.run_takes);
+            sleep(takes).await;
+            world.with(|things| {
+                if things.socket_hangs {
+                    return Err(RuntimeError::TimedOut { path: "/run/haproxy.sock".to_owned(), timeout_ms: 10_000 });
+                }
+                let answer = |outcome: Result<(), String>| Answer {
+                    accepted: outcome.is_ok(),
+                    text: outcome.err().unwrap_or_default(),
+                };
+                Ok(commands.iter().map(|command| answer(things.obey(command))).collect())
+            })
+        })
+    }
+
+    fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>> {
+        let all = self.with(|things| things.proxy.clone());
+        let asked = |name: &ServiceName| services.as_ref().is_none_or(|services| services.contains(name));
+        Box::pin(ready(Ok(Observation { services: all.into_iter().filter(|(name, _)| asked(name)).collect() })))
+    }
+
+    fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>> {
+        let (pid, (major, minor)) = self.with(|things| (things.pid, things.version));
+        let version = ProxyVersion { major, minor };
+        let version_text = version.to_string();
+        Box::pin(ready(Ok(ProcessInfo { pid, version, version_text, uptime_s: 0, stopping: false })))
+    }
+
+    fn disconnect(&self) {}
+}
+
+impl ConfigFile for World {
+    fn check(&self, text: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<(), CheckFailure>> {
+        let takes = self.with(|things| things.check_takes);
+        let outcome = self.with(|things| {
+            if things.disk_full {
+                return Err(CheckFailure::Failed("no space left on device".to_owned()));
+            }
+            things.candidate = text.to_string();
+            let bad = things.reject.clone();
+            let line = bad.and_then(|bad| things.candidate.lines().position(|line| line.contains(&bad)));
+            let message = |line| ConfigMessage { line: Some(line + 1), text: "unknown keyword".to_owned() };
+            line.map_or(Ok(()), |line| Err(CheckFailure::Rejected { messages: vec![message(line)] }))
+        });
+        Box::pin(async move {
+            sleep(takes).await;
+            outcome
+        })
+    }
+
+    fn promote(&self) -> PortFuture<Result<(), String>> {
+        self.with(|things| things.live_file = things.candidate.clone());
+        Box::pin(ready(Ok(())))
+    }
+
+    fn read(&self) -> PortFuture<Result<String, String>> {
+        Box::pin(ready(Ok(self.with(|things| things.live_file.clone()))))
+    }
+
+    fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>> {
+        let outcome = self.with(|things| {
+            things.writes += 1;
+            if things.disk_full {
+                return Err("no space left on device".to_owned());
+            }
+            things.live_file = text.to_string();
+            Ok(())
+        });
+        Box::pin(ready(outcome))
+    }
+}
+
+impl ProxyProcesses for World {
+    fn start(&self, _: Vec<RawFd>, _: Vec<u32>) -> PortFuture<Result<RunningProcess, String>> {
+        Box::pin(ready(Ok(self.start_process())))
+    }
+
+    fn find_orphan(&self) -> PortFuture<Option<RunningProcess>> {
+        Box::pin(ready(None))
+    }
+
+    fn signal(&self, pid: u32, signal: ProcessSignal) -> Result<(), String> {
+        self.with(|things| {
+            things.signals.push((pid, signal));
+            if let Some(exit) = things.exits.remove(&pid) {
+                let _ = exit.send(ProcessExit::Code(0));
+            }
+        });
+        Ok(())
+    }
+}
+
+struct Socket {
+    address: SocketAddr,
+    world: World,
+}
+
+impl HeldSocket for Socket {
+    fn descriptor(&self) -> RawFd {
+        i32::from(self.address.port())
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.world.with(|things| things.open_sockets.remove(&self.address));
+    }
+}
+
+impl ListeningSockets for World {
+    fn open(&self, address: SocketAddr) -> Result<Box<dyn HeldSocket>, String> {
+        if self.with(|things| things.taken_ports.contains(&address.port())) {
+            return Err(format!("{address} is in use"));
+        }
+        self.with(|things| things.open_sockets.insert(address));
+        Ok(Box::new(Socket { address, world: self.clone() }))
+    }
+
+    fn adopt(&self, _: u32) -> Result<Vec<Box<dyn HeldSocket>>, String> {
+        Ok(Vec::new())
+    }
+}
+
+impl StateStore for World {
+    fn save(&self, services: Vec<SavedService>) -> PortFuture<Result<(), String>> {
+        self.with(|things| things.saved = services);
+        Box::pin(ready(Ok(())))
+    }
+}
