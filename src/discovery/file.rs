@@ -1,0 +1,157 @@
+//! Hosts from a flat file, one per line, and definitions from a directory of JSON and YAML files.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use actix::Recipient;
+use proxymgr_actors::decide::host_record;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, SeenHost};
+use proxymgr_actors::model::{RawDefinition, SourceSpec};
+use proxymgr_actors::port::{DefinitionSource, OpenSource};
+use slog::Logger;
+
+use super::directory_watch::DirectoryWatches;
+use super::settings::required;
+use super::watched_files::{FileText, OpenFiles, Wanted};
+
+/// Watches the file that the definition names.
+pub(super) fn open(
+    spec: &SourceSpec,
+    watches: &DirectoryWatches,
+    options: &Arc<OptionPolicy>,
+    watcher: Recipient<HostsSeen>,
+) -> Result<OpenFiles, String> {
+    let path: PathBuf = required(spec, "path", "the file that lists the hosts, one per line")?;
+    let Some(name) = path.file_name().map(OsStr::to_owned) else {
+        return Err(format!("\"path\" is {path:?}, which is not the path of a file"));
+    };
+    let directory = directory_of(&path);
+    let options = options.clone();
+    Ok(OpenFiles::start(directory, Wanted::One(name.clone()), watches, move |level, seen_at| {
+        let text = level.and_then(|files| files.get(&name).cloned().unwrap_or_else(|| Err(absent(&path))));
+        let result = text.map(|text| read_hosts(&path, &text, &options));
+        watcher.do_send(HostsSeen { result, seen_at });
+    }))
+}
+
+fn directory_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn absent(path: &Path) -> String {
+    format!("{} does not exist; to have no hosts, make it an empty file", path.display())
+}
+
+/// The hosts of a file's lines. A line is known by its host's endpoint, or by its text where it has none.
+fn read_hosts(path: &Path, text: &str, options: &OptionPolicy) -> Vec<SeenHost> {
+    let mut first_lines: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    let mut hosts = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let number = index + 1;
+        let place = format!("{}, line {number}", path.display());
+        let seen = match host_record::from_line(line, options) {
+            Ok(None) => continue,
+            Ok(Some(host)) => {
+                let key: Arc<str> = host.endpoint.to_string().into();
+                match first_lines.get(&key) {
+                    Some(first) => {
+                        let error = format!("{place}: {key} stands in line {first} already");
+                        SeenHost { key: format!("{key} (line {number})").into(), host: Err(error) }
+                    }
+                    None => {
+                        first_lines.insert(key.clone(), number);
+                        SeenHost { key, host: Ok(host) }
+                    }
+                }
+            }
+            // Under the endpoint it begins with, so that its last good value is known.
+            Err(error) => {
+                let key = line.split_whitespace().next().unwrap_or_default();
+                SeenHost { key: key.into(), host: Err(format!("{place}: {error}")) }
+            }
+        };
+        hosts.push(seen);
+    }
+    hosts
+}
+
+/// The services of a directory: one per `*.json`, `*.yml` or `*.yaml`, named after the file.
+pub struct FileDefinitions {
+    directory: PathBuf,
+    watches: DirectoryWatches,
+}
+
+impl FileDefinitions {
+    /// The services of this directory.
+    pub fn new(directory: PathBuf, log: &Logger) -> Self {
+        Self { directory, watches: DirectoryWatches::new(log) }
+    }
+}
+
+impl DefinitionSource for FileDefinitions {
+    fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
+        let directory = self.directory.clone();
+        let report = move |level: Result<&BTreeMap<OsString, FileText>, String>, _| {
+            let result = level.map(|files| read_definitions(&directory, files));
+            let hint = |error| format!("{error}; the service definitions are expected there, one file each");
+            reader.do_send(DefinitionsSeen { result: result.map_err(hint) });
+        };
+        Box::new(OpenFiles::start(self.directory.clone(), Wanted::Each(is_definition), &self.watches, report))
+    }
+}
+
+/// What editors leave beside a file ends otherwise (`web.json~`, `.swp`, `.tmp`) or is hidden.
+fn is_definition(name: &OsStr) -> bool {
+    let path = Path::new(name);
+    let hidden = name.as_encoded_bytes().starts_with(b".");
+    !hidden && path.extension().is_some_and(|extension| ["json", "yml", "yaml"].iter().any(|known| extension == *known))
+}
+
+fn read_definitions(directory: &Path, files: &BTreeMap<OsString, FileText>) -> BTreeMap<Arc<str>, RawDefinition> {
+    let mut definitions: BTreeMap<Arc<str>, RawDefinition> = BTreeMap::new();
+    for (name, text) in files {
+        let path = directory.join(name);
+        let stem: Arc<str> = path.file_stem().unwrap_or(name).to_string_lossy().into();
+        match definitions.get(&stem).map(|first| first.origin.clone()) {
+            None => {
+                definitions.insert(stem, read_definition(&path, text));
+            }
+            // It stands beside the first under its full name, as a problem that is shown.
+            Some(first) => {
+                let unusable = unusable(&path, &format!("{first} defines the service {stem} already"));
+                definitions.entry(name.to_string_lossy().into()).or_insert(unusable);
+            }
+        }
+    }
+    definitions
+}
+
+fn read_definition(path: &Path, text: &FileText) -> RawDefinition {
+    let text = match text {
+        Ok(text) => text,
+        Err(error) => return unusable(path, error),
+    };
+    let origin = path.display().to_string().into();
+    if path.extension() == Some(OsStr::new("json")) {
+        return RawDefinition { text: text.clone(), origin };
+    }
+    match serde_saphyr::from_str::<serde_json::Value>(text) {
+        Ok(value) => RawDefinition { text: value.to_string().into(), origin },
+        Err(error) => {
+            let error = error.to_string();
+            let what = error.lines().next().unwrap_or_default();
+            unusable(path, &format!("not YAML: {what}"))
+        }
+    }
+}
+
+/// No text is a problem of this definition alone; the origin, which stands in every message about it, tells why.
+fn unusable(path: &Path, reason: &str) -> RawDefinition {
+    RawDefinition { text: "".into(), origin: format!("{} ({reason})", path.display()).into() }
+}

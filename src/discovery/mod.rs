@@ -1,0 +1,86 @@
+//! Where hosts and service definitions come from: one adapter per kind of source.
+//!
+//! An adapter promises a level ("these are the hosts now"), never an edge, and says when it cannot tell. To add a kind
+//! of source: write its file here, add its line to [`Sources`], and have `tests/discovery_contract.rs` run over it.
+
+mod backoff;
+mod directory_watch;
+pub mod file;
+mod settings;
+mod static_hosts;
+mod watched_files;
+pub mod zookeeper;
+
+use std::sync::Arc;
+
+use actix::Recipient;
+use proxymgr_actors::decide::nearest::nearest;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::message::HostsSeen;
+use proxymgr_actors::model::{ServiceName, SourceSpec};
+use proxymgr_actors::port::{HostSources, OpenSource};
+use slog::Logger;
+
+use self::zookeeper::{ConnectString, Ensembles, Registrations};
+use directory_watch::DirectoryWatches;
+
+/// Every kind of source that a definition's `type` may name.
+pub const KINDS: [&str; 4] = ["zookeeper", "campanjazk", "file", "static"];
+
+/// Opens the sources of hosts of every kind.
+pub struct Sources {
+    ensembles: Ensembles,
+    default_server: Option<ConnectString>,
+    directories: DirectoryWatches,
+    options: Arc<OptionPolicy>,
+}
+
+impl Sources {
+    /// Sources whose entries keep to `options`. `default_server` is the ensemble of definitions that name none.
+    pub fn new(
+        ensembles: Ensembles,
+        default_server: Option<ConnectString>,
+        options: OptionPolicy,
+        log: &Logger,
+    ) -> Self {
+        Self { ensembles, default_server, directories: DirectoryWatches::new(log), options: Arc::new(options) }
+    }
+
+    fn open_zookeeper(
+        &self,
+        registrations: Registrations,
+        spec: &SourceSpec,
+        watcher: Recipient<HostsSeen>,
+    ) -> Result<self::zookeeper::OpenLevel, String> {
+        self::zookeeper::open(
+            registrations,
+            spec,
+            &self.ensembles,
+            self.default_server.as_ref(),
+            &self.options,
+            watcher,
+        )
+    }
+}
+
+impl HostSources for Sources {
+    fn open(
+        &self,
+        _service: &ServiceName,
+        spec: &SourceSpec,
+        watcher: Recipient<HostsSeen>,
+    ) -> Result<Box<dyn OpenSource>, String> {
+        Ok(match spec.kind.as_str() {
+            "zookeeper" => Box::new(self.open_zookeeper(Registrations::InData, spec, watcher)?),
+            "campanjazk" => Box::new(self.open_zookeeper(Registrations::InName, spec, watcher)?),
+            "file" => Box::new(file::open(spec, &self.directories, &self.options, watcher)?),
+            "static" => Box::new(static_hosts::open(spec, &self.options, watcher)?),
+            unknown => return Err(unknown_kind(unknown)),
+        })
+    }
+}
+
+fn unknown_kind(kind: &str) -> String {
+    let meant = nearest(kind, KINDS).map(|near| format!("; {near:?} may be meant")).unwrap_or_default();
+    format!("\"type\" is {kind:?}, which is not a kind of source: {}{meant}", KINDS.join(", "))
+}

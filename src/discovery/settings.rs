@@ -1,0 +1,39 @@
+//! The settings of one source, read key by key so that an error names the key and its value.
+
+use proxymgr_actors::model::SourceSpec;
+use serde::de::DeserializeOwned;
+
+/// The value of a key, where it is given.
+pub(super) fn optional<T: DeserializeOwned>(spec: &SourceSpec, key: &str) -> Result<Option<T>, String> {
+    let Some(value) = spec.settings.get(key) else { return Ok(None) };
+    let parsed = serde_json::from_value(value.clone());
+    parsed.map(Some).map_err(|error| format!("{key:?} is {value}: {error}"))
+}
+
+/// The value of a key that must be given; `what` says what it is, for who forgot it.
+pub(super) fn required<T: DeserializeOwned>(spec: &SourceSpec, key: &str, what: &str) -> Result<T, String> {
+    optional(spec, key)?.ok_or_else(|| format!("{key:?} is missing: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_key_and_its_value() {
+        let settings = json!({"path": ["/x"], "remote_port": 70000}).as_object().unwrap().clone();
+        let spec = SourceSpec { kind: "zookeeper".into(), settings };
+        let path = required::<String>(&spec, "path", "the znode").unwrap_err();
+        assert_eq!(path, "\"path\" is [\"/x\"]: invalid type: sequence, expected a string");
+        let port = optional::<NonZeroU16>(&spec, "remote_port").unwrap_err();
+        assert!(port.starts_with("\"remote_port\" is 70000: "), "{port}");
+        assert_eq!(
+            required::<String>(&spec, "server", "the ensemble").unwrap_err(),
+            "\"server\" is missing: the ensemble"
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! Hosts that the definition itself lists: `{"type": "static", "hosts": ["10.0.0.1:80", {"address": ..., "port": ...}]}`.
+
+use std::sync::Arc;
+
+use actix::Recipient;
+use proxymgr_actors::decide::host_record;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::message::{HostsSeen, SeenHost};
+use proxymgr_actors::model::{Host, SourceSpec};
+use proxymgr_actors::port::OpenSource;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::settings::required;
+
+/// Tells the list that the definition holds.
+pub(super) fn open(
+    spec: &SourceSpec,
+    options: &OptionPolicy,
+    watcher: Recipient<HostsSeen>,
+) -> Result<StaticHosts, String> {
+    let entries: Vec<Value> =
+        required(spec, "hosts", "a list of hosts, like [\"10.0.0.1:80\", {\"address\": \"10.0.0.2\", \"port\": 80}]")?;
+    let hosts = entries.iter().enumerate().map(|(index, entry)| seen(index, entry, options)).collect();
+    let source = StaticHosts { hosts, watcher };
+    source.refresh();
+    Ok(source)
+}
+
+/// The list that the definition holds. It changes only with the definition.
+pub(super) struct StaticHosts {
+    hosts: Vec<SeenHost>,
+    watcher: Recipient<HostsSeen>,
+}
+
+impl OpenSource for StaticHosts {
+    fn refresh(&self) {
+        self.watcher.do_send(HostsSeen { result: Ok(self.hosts.clone()), seen_at: Instant::now() });
+    }
+}
+
+fn seen(index: usize, entry: &Value, options: &OptionPolicy) -> SeenHost {
+    let host = match entry {
+        Value::String(line) => match host_record::from_line(line, options) {
+            Ok(Some(host)) => Ok(host),
+            Ok(None) => Err("is empty".to_owned()),
+            Err(error) => Err(error),
+        },
+        other => host_record::from_json_value(other, options),
+    };
+    SeenHost { key: key(index, &host), host: host.map_err(|error| format!("hosts[{index}]: {entry}: {error}")) }
+}
+
+/// A good entry is known by where it is, so that the order of the list means nothing.
+fn key(index: usize, host: &Result<Host, String>) -> Arc<str> {
+    match host {
+        Ok(host) => host.endpoint.to_string().into(),
+        Err(_) => format!("hosts[{index}]").into(),
+    }
+}

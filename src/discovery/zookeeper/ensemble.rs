@@ -1,0 +1,173 @@
+//! One session per ensemble, shared by all that read from it, and replaced for ever when it is lost.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use proxymgr_actors::limits::{ZOOKEEPER_LOSS_GRACE, ZOOKEEPER_RETRY_MAX, ZOOKEEPER_RETRY_MIN, ZOOKEEPER_SETTLED};
+use slog::{Logger, info, o, warn};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::session::{Session, no_answer};
+use super::{ConnectString, ZookeeperOptions};
+use crate::discovery::backoff::Backoff;
+
+/// All ensembles that something is read from. Clones share them.
+#[derive(Clone)]
+pub struct Ensembles {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    options: Rc<ZookeeperOptions>,
+    open: RefCell<BTreeMap<Arc<str>, Weak<Ensemble>>>,
+    log: Logger,
+}
+
+impl Ensembles {
+    /// None yet; sessions will be made with these options.
+    pub fn new(options: ZookeeperOptions, log: &Logger) -> Self {
+        let log = log.new(o!("component" => "zookeeper"));
+        Self { inner: Rc::new(Inner { options: Rc::new(options), open: RefCell::default(), log }) }
+    }
+
+    /// How many sessions are held or sought.
+    pub fn open_count(&self) -> usize {
+        self.inner.open.borrow().values().filter(|ensemble| ensemble.strong_count() > 0).count()
+    }
+
+    /// The ensemble of this connect string. Its session ends with the last holder.
+    pub(super) fn join(&self, connect: &ConnectString) -> Rc<Ensemble> {
+        let mut open = self.inner.open.borrow_mut();
+        if let Some(ensemble) = open.get(connect.servers()).and_then(Weak::upgrade) {
+            return ensemble;
+        }
+        open.retain(|_, ensemble| ensemble.strong_count() > 0);
+        let log = self.inner.log.new(o!("ensemble" => connect.servers().to_string()));
+        let ensemble = Rc::new(Ensemble::start(connect.servers().clone(), self.inner.options.clone(), log));
+        open.insert(connect.servers().clone(), Rc::downgrade(&ensemble));
+        ensemble
+    }
+}
+
+/// Whether the ensemble can be read from now.
+#[derive(Clone)]
+pub(super) enum Link {
+    /// Not known yet.
+    Connecting,
+    /// It cannot, and why.
+    Away(Arc<str>),
+    /// It can. Each new session is to be read from anew.
+    Ready(Rc<Session>),
+}
+
+/// An ensemble with the task that keeps a session with it.
+pub(super) struct Ensemble {
+    link: watch::Receiver<Link>,
+    hurry: Rc<Notify>,
+    keeper: AbortHandle,
+}
+
+impl Ensemble {
+    fn start(servers: Arc<str>, options: Rc<ZookeeperOptions>, log: Logger) -> Self {
+        let (sender, link) = watch::channel(Link::Connecting);
+        let hurry = Rc::new(Notify::new());
+        let keeper = Keeper { servers, options, link: sender, hurry: hurry.clone(), log };
+        let keeper = tokio::task::spawn_local(keeper.run()).abort_handle();
+        Self { link, hurry, keeper }
+    }
+
+    /// The link, with what it is now counting as not yet seen.
+    pub(super) fn link(&self) -> watch::Receiver<Link> {
+        let mut link = self.link.clone();
+        link.mark_changed();
+        link
+    }
+
+    /// Ends the pause before the next attempt.
+    pub(super) fn hurry(&self) {
+        self.hurry.notify_waiters();
+    }
+}
+
+impl Drop for Ensemble {
+    fn drop(&mut self) {
+        // With the task goes its client, which closes the session in the background.
+        self.keeper.abort();
+    }
+}
+
+struct Keeper {
+    servers: Arc<str>,
+    options: Rc<ZookeeperOptions>,
+    link: watch::Sender<Link>,
+    hurry: Rc<Notify>,
+    log: Logger,
+}
+
+impl Keeper {
+    async fn run(self) {
+        let mut backoff = Backoff::new(ZOOKEEPER_RETRY_MIN, ZOOKEEPER_RETRY_MAX);
+        let mut lost_at = None;
+        loop {
+            match self.connect(lost_at).await {
+                Ok(session) => {
+                    let established = Instant::now();
+                    let (id, timeout_ms) = (session.to_string(), session.timeout().as_millis() as u64);
+                    info!(self.log, "ZooKeeper session established"; "id" => &id, "timeout_ms" => timeout_ms);
+                    let session = Rc::new(session);
+                    self.link.send_replace(Link::Ready(session.clone()));
+                    let reason = session.lost().await;
+                    warn!(self.log, "ZooKeeper session lost, making a new one"; "id" => &id, "reason" => reason);
+                    lost_at = Some(Instant::now());
+                    if established.elapsed() >= ZOOKEEPER_SETTLED {
+                        backoff.reset();
+                        continue;
+                    }
+                }
+                Err(error) => {
+                    let in_grace = lost_at.is_some_and(|lost_at| lost_at.elapsed() < ZOOKEEPER_LOSS_GRACE);
+                    if !in_grace {
+                        self.away(&error);
+                    }
+                }
+            }
+            tokio::select! {
+                () = sleep(backoff.pause()) => {}
+                () = self.hurry.notified() => {}
+            }
+        }
+    }
+
+    /// One attempt. It may take as long as a member may be silent; that the session before it is lost is told by then.
+    async fn connect(&self, lost_at: Option<Instant>) -> Result<Session, String> {
+        let mut attempt = std::pin::pin!(Session::connect(&self.servers, &self.options));
+        let Some(lost_at) = lost_at else { return attempt.await };
+        tokio::select! {
+            biased;
+            result = &mut attempt => return result,
+            () = sleep_until(lost_at + ZOOKEEPER_LOSS_GRACE) => {}
+        }
+        if matches!(*self.link.borrow(), Link::Ready(_)) {
+            self.away(&no_answer(&self.servers, &self.options));
+        }
+        attempt.await
+    }
+
+    /// Tells all readers, once per reason.
+    fn away(&self, error: &str) {
+        let told = self.link.send_if_modified(|link| {
+            let known = matches!(link, Link::Away(known) if **known == *error);
+            if !known {
+                *link = Link::Away(error.into());
+            }
+            !known
+        });
+        if told {
+            warn!(self.log, "ZooKeeper is away, trying on"; "error" => error);
+        }
+    }
+}

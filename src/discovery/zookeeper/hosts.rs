@@ -1,0 +1,97 @@
+//! Hosts from the children of a path: `zookeeper`, where a child's data describes a host, and `campanjazk`, where its
+//! name does.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use actix::Recipient;
+use proxymgr_actors::decide::host_record;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::message::{HostsSeen, SeenHost};
+use proxymgr_actors::model::{Host, SourceSpec};
+use tokio::time::Instant;
+
+use super::level::{Meaning, OpenLevel};
+use super::{ConnectString, Ensembles};
+use crate::discovery::settings::{optional, required};
+
+/// What says where a host is.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::discovery) enum Registrations {
+    /// The child's data: `{"address": "10.0.0.1", "port": 80}`.
+    InData,
+    /// The child's name, with one port for all (`remote_port`).
+    InName,
+}
+
+/// Watches the path that the definition names.
+pub(in crate::discovery) fn open(
+    registrations: Registrations,
+    spec: &SourceSpec,
+    ensembles: &Ensembles,
+    default_server: Option<&ConnectString>,
+    options: &Arc<OptionPolicy>,
+    watcher: Recipient<HostsSeen>,
+) -> Result<OpenLevel, String> {
+    let connect = match (optional::<String>(spec, "server")?, default_server) {
+        (Some(text), _) => text.parse().map_err(|error| format!("\"server\": {error}"))?,
+        (None, Some(default)) => default.clone(),
+        (None, None) => {
+            return Err("\"server\" is missing: the ZooKeeper ensemble, like \"zk1:2181,zk2:2181\"".to_owned());
+        }
+    };
+    let path: String = required(spec, "path", "the znode whose children are the hosts, like \"/services/web\"")?;
+    let path = connect.path(&path).map_err(|error| format!("\"path\": {error}"))?;
+    let port = match registrations {
+        Registrations::InData => None,
+        Registrations::InName => optional::<NonZeroU16>(spec, "remote_port")?,
+    };
+    let meaning = HostLevel {
+        registrations,
+        port,
+        path: path.clone(),
+        ensemble: connect.servers().clone(),
+        options: options.clone(),
+        watcher,
+    };
+    Ok(OpenLevel::start(ensembles.join(&connect), path, meaning))
+}
+
+struct HostLevel {
+    registrations: Registrations,
+    port: Option<NonZeroU16>,
+    path: Arc<str>,
+    ensemble: Arc<str>,
+    options: Arc<OptionPolicy>,
+    watcher: Recipient<HostsSeen>,
+}
+
+impl Meaning for HostLevel {
+    type Entry = Result<Host, String>;
+
+    fn entry(&self, child: &str, data: &[u8]) -> Self::Entry {
+        let host = match self.registrations {
+            Registrations::InData => host_record::from_json(data, &self.options),
+            Registrations::InName => host_record::from_child(child, data, self.port, &self.options),
+        };
+        host.map_err(|error| format!("znode {}/{child}: {error}", self.path.trim_end_matches('/')))
+    }
+
+    fn refused(&self, _child: &str, reason: String) -> Self::Entry {
+        Err(reason)
+    }
+
+    fn absent(&self) -> String {
+        format!(
+            "the path {} does not exist in ZooKeeper {}; it is watched until a host registers there",
+            self.path, self.ensemble
+        )
+    }
+
+    fn report(&self, level: Result<&BTreeMap<Arc<str>, Self::Entry>, String>, seen_at: Instant) {
+        let seen = |(key, host): (&Arc<str>, &Self::Entry)| SeenHost { key: key.clone(), host: host.clone() };
+        let result = level.map(|entries| entries.iter().map(seen).collect());
+        self.watcher.do_send(HostsSeen { result, seen_at });
+    }
+}

@@ -1,0 +1,303 @@
+//! The children of one path and what each of them says, kept in step with ZooKeeper.
+//!
+//! Reports are levels: "these are the children now". One task per path waits for all its watches. A removal costs the
+//! event and one list; an addition a list and one read; changed data one read. After a new session everything is read
+//! again, and reported only where it is different from what was reported last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use futures_util::stream::StreamExt;
+use proxymgr_actors::limits::{ZOOKEEPER_LOSSES_MAX, ZOOKEEPER_READ_RETRY, ZOOKEEPER_REFUSED_RETRY};
+use proxymgr_actors::port::OpenSource;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::children::{Children, read_children};
+use super::ensemble::{Ensemble, Link};
+use super::session::{ReadError, Session};
+
+/// What a level means to those it is for.
+pub(super) trait Meaning: 'static {
+    /// What one child says.
+    type Entry: Clone + PartialEq;
+    /// Reads a child's data.
+    fn entry(&self, child: &str, data: &[u8]) -> Self::Entry;
+    /// Stands for a child that refuses to be read.
+    fn refused(&self, child: &str, reason: String) -> Self::Entry;
+    /// What it means that the path does not exist, and what to do about it.
+    fn absent(&self) -> String;
+    /// Tells the level, or why it cannot be told.
+    fn report(&self, level: Result<&BTreeMap<Arc<str>, Self::Entry>, String>, seen_at: Instant);
+}
+
+/// A level that is being watched, until this is dropped.
+pub(in crate::discovery) struct OpenLevel {
+    task: AbortHandle,
+    refresh: Rc<Notify>,
+}
+
+impl OpenLevel {
+    /// Watches the children of `path`, a path from the root of the ensemble.
+    pub(super) fn start(ensemble: Rc<Ensemble>, path: Arc<str>, meaning: impl Meaning) -> Self {
+        let refresh = Rc::new(Notify::new());
+        let level = Level {
+            path,
+            meaning,
+            refresh: refresh.clone(),
+            children: Children::default(),
+            list_watch: None,
+            retry_refused_at: Instant::now(),
+            losses: 0,
+            reported: Reported::Nothing,
+        };
+        Self { task: tokio::task::spawn_local(level.run(ensemble)).abort_handle(), refresh }
+    }
+}
+
+impl OpenSource for OpenLevel {
+    fn refresh(&self) {
+        self.refresh.notify_one();
+    }
+}
+
+impl Drop for OpenLevel {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What the receiver of the reports knows.
+#[derive(PartialEq, Eq)]
+enum Reported {
+    /// Nothing, or no longer what is the case.
+    Nothing,
+    /// The level as it is.
+    Level,
+    /// This error.
+    Error(String),
+}
+
+struct Level<M: Meaning> {
+    path: Arc<str>,
+    meaning: M,
+    refresh: Rc<Notify>,
+    children: Children<M::Entry>,
+    list_watch: Option<LocalBoxFuture<'static, Result<(), ReadError>>>,
+    retry_refused_at: Instant,
+    /// Reads in a row that were lost while the session seemed well.
+    losses: u32,
+    reported: Reported,
+}
+
+/// What watches told since the last look.
+struct Events {
+    list: bool,
+    children: BTreeSet<Arc<str>>,
+    seen_at: Instant,
+}
+
+/// Why watching came to a stop while the session lives.
+enum Stop {
+    /// Everything is to be read again, and reported even if unchanged.
+    Refresh,
+    /// The path, or the session, is in trouble.
+    Failed(ReadError),
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<M: Meaning> Level<M> {
+    async fn run(mut self, ensemble: Rc<Ensemble>) {
+        let mut link = ensemble.link();
+        loop {
+            let now = link.borrow_and_update().clone();
+            let changed = match now {
+                Link::Connecting => link.changed().await,
+                Link::Away(error) => {
+                    self.report_error(error.to_string());
+                    tokio::select! {
+                        changed = link.changed() => changed,
+                        () = self.refresh.notified() => {
+                            self.reported = Reported::Nothing;
+                            ensemble.hurry();
+                            Ok(())
+                        }
+                    }
+                }
+                // An old session is left at once when there is a new one: what was under way in it is read again.
+                Link::Ready(session) => tokio::select! {
+                    biased;
+                    changed = link.changed() => changed,
+                    () = self.follow(&session) => Ok(()),
+                },
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Reads everything and follows what changes, until everything is to be read again.
+    async fn follow(&mut self, session: &Session) {
+        let Err(stop) = self.keep_in_step(session).await;
+        match stop {
+            Stop::Refresh => self.reported = Reported::Nothing,
+            Stop::Failed(ReadError::Absent) => match session.awaited(&self.path).await {
+                Ok(Some(watch)) => {
+                    self.report_error(self.meaning.absent());
+                    self.until_refresh(watch.fired()).await;
+                }
+                // It came in between.
+                Ok(None) => {}
+                Err(error) => self.pause_after(error).await,
+            },
+            Stop::Failed(error) => self.pause_after(error).await,
+        }
+    }
+
+    async fn pause_after(&mut self, error: ReadError) {
+        match error {
+            ReadError::Refused(error) => {
+                self.report_error(error);
+                self.until_refresh(sleep(ZOOKEEPER_REFUSED_RETRY)).await;
+            }
+            ReadError::Lost(error) => {
+                // Most often the session is about to be replaced, which ends this pause.
+                self.until_refresh(sleep(ZOOKEEPER_READ_RETRY)).await;
+                self.losses += 1;
+                if self.losses >= ZOOKEEPER_LOSSES_MAX {
+                    self.report_error(error);
+                }
+            }
+            ReadError::Absent => {}
+        }
+    }
+
+    /// Waits; a refresh ends the waiting.
+    async fn until_refresh<T>(&mut self, waiting: impl Future<Output = T>) {
+        tokio::select! {
+            _ = waiting => {}
+            () = self.refresh.notified() => self.reported = Reported::Nothing,
+        }
+    }
+
+    async fn keep_in_step(&mut self, session: &Session) -> Result<Infallible, Stop> {
+        self.load(session).await?;
+        loop {
+            let events = self.events().await?;
+            self.update(session, events).await?;
+        }
+    }
+
+    /// Reads everything. Nothing that is known is touched before all of it is there.
+    async fn load(&mut self, session: &Session) -> Result<(), ReadError> {
+        let seen_at = Instant::now();
+        let (children, list_watch) = session.children(&self.path).await?;
+        let children = children.into_iter().map(|child| self.children.shared_name(child)).collect();
+        let mut fresh = Children::default();
+        for (child, read) in read_children(session, &self.path, children).await? {
+            fresh.put(&self.meaning, child, read);
+        }
+        if fresh.entries != self.children.entries {
+            self.reported = Reported::Nothing;
+        }
+        // The old watches go after the new ones have come: the ensemble need not hear of it.
+        self.children = fresh;
+        self.list_watch = Some(list_watch.fired().boxed_local());
+        self.retry_refused_at = Instant::now() + ZOOKEEPER_REFUSED_RETRY;
+        self.losses = 0;
+        self.report_level(seen_at);
+        Ok(())
+    }
+
+    /// Waits for an event, and takes those along that have come with it.
+    async fn events(&mut self) -> Result<Events, Stop> {
+        let Self { children, list_watch, refresh, retry_refused_at, .. } = self;
+        let list_watch = list_watch.as_mut().expect("a level that was loaded has a watch on its list");
+        let mut events = Events { list: false, children: BTreeSet::new(), seen_at: Instant::now() };
+        tokio::select! {
+            biased;
+            fired = &mut *list_watch => {
+                fired?;
+                events.list = true;
+            }
+            Some((child, fired)) = children.watches.next() => {
+                fired?;
+                events.children.insert(child);
+            }
+            () = refresh.notified() => return Err(Stop::Refresh),
+            () = sleep_until(*retry_refused_at), if !children.refused.is_empty() => {
+                *retry_refused_at = Instant::now() + ZOOKEEPER_REFUSED_RETRY;
+                events.children.clone_from(&children.refused);
+            }
+        }
+        events.seen_at = Instant::now();
+        while let Some(Some((child, fired))) = children.watches.next().now_or_never() {
+            fired?;
+            events.children.insert(child);
+        }
+        if !events.list
+            && let Some(fired) = list_watch.now_or_never()
+        {
+            fired?;
+            events.list = true;
+        }
+        Ok(events)
+    }
+
+    /// Reads what events told of, and nothing else.
+    async fn update(&mut self, session: &Session, events: Events) -> Result<(), ReadError> {
+        let mut to_read = events.children;
+        // A child that is known to be gone may have had an event on its way.
+        to_read.retain(|child| self.children.entries.contains_key(child));
+        if events.list {
+            let (mut listed, list_watch) = session.children(&self.path).await?;
+            self.list_watch = Some(list_watch.fired().boxed_local());
+            listed.sort_unstable();
+            let is_gone = |child: &&Arc<str>| listed.binary_search_by(|name| (**name).cmp(child)).is_err();
+            let gone: Vec<_> = self.children.entries.keys().filter(is_gone).cloned().collect();
+            for child in gone {
+                to_read.remove(&child);
+                self.children.remove(&child);
+                self.reported = Reported::Nothing;
+            }
+            for child in listed {
+                let child = self.children.shared_name(child);
+                if !self.children.entries.contains_key(&child) {
+                    to_read.insert(child);
+                }
+            }
+        }
+        for (child, read) in read_children(session, &self.path, to_read.into_iter().collect()).await? {
+            if self.children.put(&self.meaning, child, read) {
+                self.reported = Reported::Nothing;
+            }
+        }
+        self.report_level(events.seen_at);
+        Ok(())
+    }
+
+    fn report_level(&mut self, seen_at: Instant) {
+        if self.reported != Reported::Level {
+            self.reported = Reported::Level;
+            self.meaning.report(Ok(&self.children.entries), seen_at);
+        }
+    }
+
+    fn report_error(&mut self, error: String) {
+        let reported = Reported::Error(error.clone());
+        if self.reported != reported {
+            self.reported = reported;
+            self.meaning.report(Err(error), Instant::now());
+        }
+    }
+}
