@@ -1,0 +1,183 @@
+//! haproxy.cfg, and the candidate beside it that HAProxy checks before anything runs on it.
+//!
+//! A candidate that HAProxy refuses stays beside the live file as `<config_path>.candidate`, for whoever wants to
+//! look; the next one replaces it.
+
+use std::cell::Cell;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::rc::Rc;
+
+use proxymgr_actors::limits::{CHECK_TIMEOUT, CONFIG_FILE_BYTES_MAX, CONFIG_READ_TIMEOUT};
+use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText, PortFuture};
+use slog::{Logger, warn};
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::config_check_output::messages;
+use super::haproxy_binary::HaproxyBinary;
+use crate::atomic_file::{FileMode, beside, rename_synced, replace, resolved, write_synced};
+
+/// The mode of a new haproxy.cfg. It may hold passwords of `userlist`s.
+const MODE: FileMode = FileMode::KeptOr(0o640);
+
+/// haproxy.cfg of one HAProxy.
+pub struct HaproxyConfigFile {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    binary: HaproxyBinary,
+    path: PathBuf,
+    log: Logger,
+    /// Whether the candidate on disk was found good and not changed since.
+    candidate_good: Cell<bool>,
+    /// Changes of the live file take turns.
+    live_turn: Mutex<()>,
+    /// Candidates take turns.
+    candidate_turn: Mutex<()>,
+}
+
+impl HaproxyConfigFile {
+    /// The configuration at `path`, checked by `binary`. Nothing is read or written yet.
+    pub fn new(binary: HaproxyBinary, path: impl Into<PathBuf>, log: Logger) -> Self {
+        let shared = Shared {
+            binary,
+            path: path.into(),
+            log,
+            candidate_good: Cell::new(false),
+            live_turn: Mutex::default(),
+            candidate_turn: Mutex::default(),
+        };
+        Self { shared: Rc::new(shared) }
+    }
+}
+
+impl ConfigFile for HaproxyConfigFile {
+    fn check(&self, text: ConfigText, descriptors: Vec<RawFd>) -> PortFuture<Result<(), CheckFailure>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let _turn = shared.candidate_turn.lock().await;
+            shared.candidate_good.set(false);
+            let candidate = shared.write_candidate(text).await.map_err(CheckFailure::Failed)?;
+            shared.check_candidate(&candidate, descriptors).await?;
+            shared.candidate_good.set(true);
+            Ok(())
+        })
+    }
+
+    fn promote(&self) -> PortFuture<Result<(), String>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let _candidate_turn = shared.candidate_turn.lock().await;
+            let _live_turn = shared.live_turn.lock().await;
+            if !shared.candidate_good.take() {
+                return Err(format!("no candidate for {} was found good since the last one", shared.path.display()));
+            }
+            let path = shared.path.clone();
+            let renamed = in_background(move || {
+                let live = resolved(&path);
+                rename_synced(&candidate_of(&live), &live)
+            });
+            // A candidate that could not be renamed is still good: the caller may try again.
+            renamed.await.inspect_err(|_| shared.candidate_good.set(true))
+        })
+    }
+
+    fn read(&self) -> PortFuture<Result<String, String>> {
+        let path = self.shared.path.clone();
+        Box::pin(async move {
+            let shown = path.display().to_string();
+            let cannot = |why: &dyn std::fmt::Display| format!("cannot read {shown}: {why}");
+            // Somebody may have put anything there: a pipe without a writer would be waited for, a device read for ever.
+            let found = tokio::fs::metadata(&path).await.map_err(|error| cannot(&error))?;
+            if !found.is_file() || found.len() > CONFIG_FILE_BYTES_MAX {
+                return Err(cannot(&"it is not a file that proxymgr wrote"));
+            }
+            let read = timeout(CONFIG_READ_TIMEOUT, tokio::fs::read_to_string(&path)).await;
+            read.map_err(|_| cannot(&"the file system does not answer"))?.map_err(|error| cannot(&error))
+        })
+    }
+
+    fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let _turn = shared.live_turn.lock().await;
+            let path = shared.path.clone();
+            in_background(move || replace(&path, MODE, |out| write_pieces(&text, out))).await
+        })
+    }
+}
+
+impl Shared {
+    async fn write_candidate(&self, text: ConfigText) -> Result<PathBuf, String> {
+        let path = self.path.clone();
+        in_background(move || {
+            let live = resolved(&path);
+            let candidate = candidate_of(&live);
+            write_synced(&candidate, &live, MODE, |out| write_pieces(&text, out))?;
+            Ok(candidate)
+        })
+        .await
+    }
+
+    async fn check_candidate(&self, candidate: &Path, descriptors: Vec<RawFd>) -> Result<(), CheckFailure> {
+        let mut command = self.binary.command(descriptors);
+        command.arg("-c").arg("-f").arg(candidate).kill_on_drop(true);
+        let failed = |why: String| {
+            CheckFailure::Failed(format!("the configuration {} could not be checked: {why}", candidate.display()))
+        };
+        let output = match timeout(CHECK_TIMEOUT, command.output()).await {
+            Ok(Ok(output)) => output,
+            Ok(Err(error)) => return Err(failed(self.binary.not_run(&error))),
+            Err(_) => {
+                let binary = self.binary.path().display();
+                return Err(failed(format!("`{binary} -c` did not end within {} s", CHECK_TIMEOUT.as_secs())));
+            }
+        };
+        self.verdict(&output, candidate, failed)
+    }
+
+    fn verdict(
+        &self,
+        output: &Output,
+        candidate: &Path,
+        failed: impl Fn(String) -> CheckFailure,
+    ) -> Result<(), CheckFailure> {
+        match output.status.code() {
+            // 2: good, but nothing listens. A daemon that has no service yet wants just that.
+            Some(0 | 2) => Ok(()),
+            Some(1) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                let messages = messages(&said, &candidate.to_string_lossy());
+                warn!(self.log, "HAProxy refuses the candidate configuration, which is kept for inspection";
+                    "candidate" => %candidate.display(),
+                    "says" => messages.first().map_or_else(String::new, |first| first.text.clone()));
+                Err(CheckFailure::Rejected { messages })
+            }
+            _ => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                Err(failed(format!("`haproxy -c` ended with {}: {}", output.status, said.trim())))
+            }
+        }
+    }
+}
+
+fn candidate_of(live: &Path) -> PathBuf {
+    beside(live, "candidate")
+}
+
+fn write_pieces(text: &ConfigText, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+    text.pieces.iter().try_for_each(|piece| out.write_all(piece.as_bytes()))
+}
+
+/// Runs what blocks away from the actors' thread.
+async fn in_background<T, F>(work: F) -> Result<T, String>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, String> + Send + 'static,
+{
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("writing the configuration was cut short: {error}")))
+}

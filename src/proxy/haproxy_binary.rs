@@ -1,0 +1,112 @@
+//! Running HAProxy's program: with descriptors it inherits, or only to ask its version.
+
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use proxymgr_actors::limits::VERSION_TIMEOUT;
+use proxymgr_actors::model::ProxyVersion;
+use rustix::io::{FdFlags, fcntl_setfd};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// HAProxy's program on this machine.
+#[derive(Debug, Clone)]
+pub struct HaproxyBinary {
+    path: PathBuf,
+}
+
+impl HaproxyBinary {
+    /// The program at `path`; a name without a slash is looked up in `PATH`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its version, and the words in which it says so (`haproxy -v`).
+    pub async fn version(&self) -> Result<(ProxyVersion, String), String> {
+        let what = format!("cannot learn the version of HAProxy from `{} -v`", self.path.display());
+        let mut command = self.command(Vec::new());
+        command.arg("-v").kill_on_drop(true);
+        let output = match timeout(VERSION_TIMEOUT, command.output()).await {
+            Ok(Ok(output)) => output,
+            Ok(Err(error)) => return Err(format!("{what}: {}", self.not_run(&error))),
+            Err(_) => return Err(format!("{what}: no answer within {} s", VERSION_TIMEOUT.as_secs())),
+        };
+        let said = String::from_utf8_lossy(&output.stdout);
+        version_in(&said).ok_or_else(|| {
+            let first = said.lines().next().unwrap_or_default();
+            format!("{what}: it says {first:?} ({}); set haproxy.path to HAProxy's program", output.status)
+        })
+    }
+
+    /// A command that runs the program, with nothing on its standard input and in a process group of its own: Ctrl-C
+    /// in the daemon's terminal is for the daemon, which then stops HAProxy softly.
+    ///
+    /// The program inherits `descriptors` under the same numbers, and no others.
+    pub(super) fn command(&self, descriptors: Vec<RawFd>) -> Command {
+        let mut command = Command::new(&self.path);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        // HAProxy's readiness is not the daemon's.
+        command.env_remove("NOTIFY_SOCKET");
+        if !descriptors.is_empty() {
+            inherit(&mut command, descriptors);
+        }
+        command
+    }
+
+    /// Why the program could not be run, and what to do.
+    pub(super) fn not_run(&self, error: &io::Error) -> String {
+        let path = self.path.display();
+        match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no {path}; install HAProxy or set haproxy.path"),
+            io::ErrorKind::PermissionDenied => format!("{path} may not be run by this user ({error})"),
+            _ => format!("{path} cannot be run: {error}"),
+        }
+    }
+}
+
+/// Lets the child keep `descriptors` across `exec`. Every descriptor of the daemon is close-on-exec, and the flag is
+/// taken off in the child alone: were it taken off in the daemon, any other program started at that moment would
+/// inherit the listening sockets, too, and keep their ports busy for ever.
+fn inherit(command: &mut Command, descriptors: Vec<RawFd>) {
+    let keep_across_exec = move || -> io::Result<()> {
+        for &descriptor in &descriptors {
+            // SAFETY: the number was handed in by the holder of the sockets and is only used for one system call.
+            // Were it closed meanwhile, the call fails with EBADF and the child is not started.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+            fcntl_setfd(descriptor, FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only async-signal-safe work is allowed. The closure makes the system call
+    // fcntl(2) for each number of a vector that was filled before the fork, and neither allocates nor locks.
+    unsafe {
+        command.pre_exec(keep_across_exec);
+    }
+}
+
+/// `HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/`; `HA-Proxy version ...` in 2.2.
+fn version_in(said: &str) -> Option<(ProxyVersion, String)> {
+    let text = said.lines().next()?.split_once("roxy version ")?.1.split_ascii_whitespace().next()?;
+    Some((ProxyVersion::parse(text)?, text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_in_both_spellings() {
+        let old = version_in("HA-Proxy version 2.2.9-2+deb11u6 2023/12/23 - https://haproxy.org/\n").unwrap();
+        assert_eq!(old, (ProxyVersion { major: 2, minor: 2 }, "2.2.9-2+deb11u6".to_owned()));
+        let new = version_in("HAProxy version 3.2.26-1 2026/10/14 - https://haproxy.org/\nStatus: x\n").unwrap();
+        assert_eq!(new.0, ProxyVersion { major: 3, minor: 2 });
+        assert_eq!(version_in("bash: version 5"), None);
+    }
+}

@@ -1,0 +1,358 @@
+//! HAProxy's Runtime API on its stats socket: the way most changes go out.
+//!
+//! One connection is kept open, because a command on it takes a third of what it takes on a new one. Calls take turns
+//! in the order they were made. A kept connection that HAProxy has closed is replaced silently as long as nothing was
+//! sent on it; once something was sent and no answer came, the caller is told and looks again.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use proxymgr_actors::limits::{RUNTIME_ANSWER_TIMEOUT, RUNTIME_BATCH_COMMANDS_MAX, RUNTIME_CONNECT_TIMEOUT};
+use proxymgr_actors::model::{Observation, ProcessInfo, ProxyVersion, RuntimeCommand, ServiceName};
+use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError};
+use slog::{Logger, debug};
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+
+use super::runtime_connection::{AnswerPart, ExchangeError, RuntimeConnection};
+use super::runtime_text::{AnswerText, classify, refusal, write_command};
+use super::server_state::ServerStateReader;
+
+pub use super::runtime_text::command_text;
+
+/// How long to wait before connecting again to a socket whose queue of connections is full.
+const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(10);
+
+/// The Runtime API of the HAProxy that listens on one socket.
+pub struct HaproxySocket {
+    shared: Rc<Shared>,
+}
+
+impl HaproxySocket {
+    /// The Runtime API at `path`. Nothing is connected until something is asked.
+    pub fn new(path: impl Into<PathBuf>, log: Logger) -> Self {
+        let shared = Shared {
+            path: path.into(),
+            log,
+            kept: RefCell::new(None),
+            disconnects: Cell::new(0),
+            turn: tokio::sync::Mutex::new(()),
+        };
+        Self { shared: Rc::new(shared) }
+    }
+}
+
+impl RuntimeApi for HaproxySocket {
+    fn run(&self, commands: Vec<RuntimeCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let _turn = shared.turn.lock().await;
+            let mut answers = Vec::with_capacity(commands.len());
+            for batch in commands.chunks(RUNTIME_BATCH_COMMANDS_MAX) {
+                shared.run_batch(batch, &mut answers).await?;
+            }
+            Ok(answers)
+        })
+    }
+
+    fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let _turn = shared.turn.lock().await;
+            match services {
+                Some(services) => shared.observe_some(&services).await,
+                None => shared.observe_all().await,
+            }
+        })
+    }
+
+    fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let _turn = shared.turn.lock().await;
+            shared.process().await
+        })
+    }
+
+    fn disconnect(&self) {
+        self.shared.disconnect();
+    }
+}
+
+struct Shared {
+    path: PathBuf,
+    log: Logger,
+    /// The connection of the call before, while no call is under way.
+    kept: RefCell<Option<RuntimeConnection>>,
+    /// Counts the calls of `disconnect`, so that a call under way does not keep its connection after one.
+    disconnects: Cell<u64>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Shared {
+    async fn run_batch(&self, batch: &[RuntimeCommand], answers: &mut Vec<Answer>) -> Result<(), RuntimeError> {
+        let first = answers.len();
+        let mut request = String::with_capacity(64 * batch.len());
+        // The places, within this batch, of the commands that are sent.
+        let mut sent = Vec::with_capacity(batch.len());
+        for (place, command) in batch.iter().enumerate() {
+            let start = request.len();
+            write_command(&mut request, command);
+            match refusal(command, &request[start..]) {
+                Some(text) => {
+                    request.truncate(start);
+                    answers.push(Answer { accepted: false, text });
+                }
+                None => {
+                    request.push('\n');
+                    sent.push(place);
+                    answers.push(Answer { accepted: false, text: String::new() });
+                }
+            }
+        }
+        if sent.is_empty() {
+            return Ok(());
+        }
+        let mut text = AnswerText::default();
+        let mut answered = sent.iter();
+        self.converse(&request, sent.len(), |part| match part {
+            AnswerPart::Line(line) => text.line(line),
+            AnswerPart::End => {
+                if let Some(&place) = answered.next() {
+                    answers[first + place] = classify(&batch[place], text.take());
+                }
+            }
+        })
+        .await
+    }
+
+    async fn observe_some(&self, services: &[ServiceName]) -> Result<Observation, RuntimeError> {
+        if services.is_empty() {
+            return Ok(Observation::default());
+        }
+        let request: String = services.iter().map(|service| format!("show servers state {service}\n")).collect();
+        let read = |reading: &mut Reading, part: AnswerPart<'_>| match part {
+            AnswerPart::End => reading.answered += 1,
+            AnswerPart::Line(line) => {
+                // The header proves that the section is there, even when it has no servers.
+                if let (true, Some(service)) = (line.starts_with("# "), services.get(reading.answered)) {
+                    reading.servers.section_exists(service.clone());
+                }
+                reading.server_line(line);
+            }
+        };
+        self.ask(&request, services.len(), read).await?.finish().map_err(|error| self.broken(error))
+    }
+
+    /// Sections without servers are in no line of `show servers state`, so the sections are asked for as well.
+    async fn observe_all(&self) -> Result<Observation, RuntimeError> {
+        let read = |reading: &mut Reading, part: AnswerPart<'_>| match part {
+            AnswerPart::End => reading.answered += 1,
+            AnswerPart::Line(name) if reading.answered == 0 => {
+                // The header, blank lines and HAProxy's own sections are no names of services.
+                if let Ok(service) = ServiceName::new(name) {
+                    reading.servers.section_exists(service);
+                }
+            }
+            AnswerPart::Line(line) => reading.server_line(line),
+        };
+        let reading = self.ask("show backend\nshow servers state\n", 2, read).await?;
+        reading.finish().map_err(|error| self.broken(error))
+    }
+
+    /// Asks on a new connection, which becomes the kept one unless its process only drains: it must not be held up.
+    async fn process(&self) -> Result<ProcessInfo, RuntimeError> {
+        self.kept.take();
+        let read = |info: &mut Info, part: AnswerPart<'_>| {
+            if let AnswerPart::Line(line) = part {
+                info.line(line);
+            }
+        };
+        let info: Info = self.ask("show info\n", 1, read).await?;
+        let process = info.finish().map_err(|error| self.broken(error))?;
+        if process.stopping {
+            self.kept.take();
+        }
+        Ok(process)
+    }
+
+    /// Asks something that changes nothing, so that it may be asked again when the kept connection breaks.
+    async fn ask<T, F>(&self, request: &str, answers: usize, read: F) -> Result<T, RuntimeError>
+    where
+        T: Default,
+        F: Fn(&mut T, AnswerPart<'_>),
+    {
+        let on_kept = self.kept.borrow().is_some();
+        let mut said = T::default();
+        match self.converse(request, answers, |part| read(&mut said, part)).await {
+            Err(RuntimeError::Broken { .. }) if on_kept => {
+                said = T::default();
+                self.converse(request, answers, |part| read(&mut said, part)).await?;
+            }
+            outcome => outcome?,
+        }
+        Ok(said)
+    }
+
+    /// Sends `request`, which holds `answers` lines, on the kept connection or a new one.
+    async fn converse<F>(&self, request: &str, answers: usize, mut on: F) -> Result<(), RuntimeError>
+    where
+        F: FnMut(AnswerPart<'_>),
+    {
+        let disconnects = self.disconnects.get();
+        if let Some(connection) = self.kept.take().filter(RuntimeConnection::is_open) {
+            match self.exchange(connection, disconnects, request, answers, &mut on).await {
+                Err(Attempt::NothingSent) => {}
+                Err(Attempt::Failed(error)) => return Err(error),
+                Ok(()) => return Ok(()),
+            }
+        }
+        let connection = RuntimeConnection::new(self.connect().await?);
+        match self.exchange(connection, disconnects, request, answers, &mut on).await {
+            Err(Attempt::NothingSent) => Err(self.broken("HAProxy closed it at once")),
+            Err(Attempt::Failed(error)) => Err(error),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn exchange<F>(
+        &self,
+        mut connection: RuntimeConnection,
+        disconnects: u64,
+        request: &str,
+        answers: usize,
+        on: F,
+    ) -> Result<(), Attempt>
+    where
+        F: FnMut(AnswerPart<'_>),
+    {
+        match timeout(RUNTIME_ANSWER_TIMEOUT, connection.exchange(request.as_bytes(), answers, on)).await {
+            Ok(Ok(())) => {
+                if self.disconnects.get() == disconnects {
+                    self.kept.replace(Some(connection));
+                }
+                Ok(())
+            }
+            Ok(Err(ExchangeError { nothing_sent: true, .. })) => Err(Attempt::NothingSent),
+            Ok(Err(ExchangeError { error, .. })) => Err(Attempt::Failed(self.broken(error))),
+            Err(_) => Err(Attempt::Failed(RuntimeError::TimedOut {
+                path: self.path_text(),
+                timeout_ms: RUNTIME_ANSWER_TIMEOUT.as_millis().try_into().unwrap_or(u64::MAX),
+            })),
+        }
+    }
+
+    async fn connect(&self) -> Result<UnixStream, RuntimeError> {
+        let outcome = timeout(RUNTIME_CONNECT_TIMEOUT, connect_when_not_full(&self.path)).await;
+        let error = match outcome {
+            Ok(Ok(stream)) => {
+                debug!(self.log, "connected to HAProxy's socket"; "path" => %self.path.display());
+                return Ok(stream);
+            }
+            Ok(Err(error)) => unreachable_in_words(&error),
+            Err(_) => "its queue of connections stays full, so HAProxy hangs or others hold all its connections".into(),
+        };
+        Err(RuntimeError::Unreachable { path: self.path_text(), error })
+    }
+
+    fn disconnect(&self) {
+        self.disconnects.set(self.disconnects.get() + 1);
+        self.kept.take();
+    }
+
+    fn path_text(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn broken(&self, error: impl ToString) -> RuntimeError {
+        RuntimeError::Broken { path: self.path_text(), error: error.to_string() }
+    }
+}
+
+/// How one attempt at an exchange ended.
+enum Attempt {
+    /// It may be tried on another connection: HAProxy has seen nothing of it.
+    NothingSent,
+    Failed(RuntimeError),
+}
+
+/// A full queue of connections is an error at once on a unix socket, unlike on a TCP socket.
+async fn connect_when_not_full(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(FULL_QUEUE_PAUSE).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn unreachable_in_words(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "HAProxy is not running, or its `stats socket` has another path",
+        io::ErrorKind::ConnectionRefused => "no HAProxy listens on it any more",
+        io::ErrorKind::PermissionDenied => "run proxymgr as the socket's owner or change its mode",
+        _ => return error.to_string(),
+    };
+    format!("{error}: {advice}")
+}
+
+/// The servers read so far, and the first thing that was not understood.
+#[derive(Default)]
+struct Reading {
+    servers: ServerStateReader,
+    answered: usize,
+    problem: Option<String>,
+}
+
+impl Reading {
+    fn server_line(&mut self, line: &str) {
+        if line == "Permission denied" {
+            self.problem.get_or_insert_with(|| "permission denied: the stats socket needs `level admin`".to_owned());
+        } else if let Err(problem) = self.servers.line(line) {
+            self.problem.get_or_insert(problem);
+        }
+    }
+
+    fn finish(self) -> Result<Observation, String> {
+        match self.problem {
+            Some(problem) => Err(problem),
+            None => Ok(self.servers.finish()),
+        }
+    }
+}
+
+/// What is read of `show info`.
+#[derive(Default)]
+struct Info {
+    pid: Option<u32>,
+    version_text: Option<String>,
+    uptime_s: Option<u64>,
+    stopping: Option<bool>,
+}
+
+impl Info {
+    fn line(&mut self, line: &str) {
+        match line.split_once(": ") {
+            Some(("Pid", value)) => self.pid = value.parse().ok(),
+            Some(("Version", value)) => self.version_text = Some(value.to_owned()),
+            Some(("Uptime_sec", value)) => self.uptime_s = value.parse().ok(),
+            Some(("Stopping", value)) => self.stopping = Some(value != "0"),
+            _ => {}
+        }
+    }
+
+    fn finish(self) -> Result<ProcessInfo, String> {
+        let lacks = |what: &str| format!("`show info` has no usable {what}; is this HAProxy's stats socket?");
+        let version_text = self.version_text.ok_or_else(|| lacks("Version"))?;
+        Ok(ProcessInfo {
+            pid: self.pid.ok_or_else(|| lacks("Pid"))?,
+            version: ProxyVersion::parse(&version_text).ok_or_else(|| lacks("Version"))?,
+            version_text,
+            uptime_s: self.uptime_s.ok_or_else(|| lacks("Uptime_sec"))?,
+            stopping: self.stopping.ok_or_else(|| lacks("Stopping"))?,
+        })
+    }
+}

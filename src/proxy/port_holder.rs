@@ -1,0 +1,116 @@
+//! Who listens on a port, by /proc. Best effort: other users' processes show their descriptors to root only.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use proxymgr_actors::limits::PORT_HOLDER_SEARCH;
+use tokio::time::Instant;
+
+/// A TCP socket that listens, as /proc/net/tcp tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listener {
+    pub(super) address: SocketAddr,
+    pub(super) inode: u64,
+}
+
+/// The TCP sockets that listen in the network namespace of process `pid`, or of this one.
+pub(super) fn listeners(pid: Option<u32>) -> Vec<Listener> {
+    let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+    ["tcp", "tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(format!("/proc/{process}/net/{table}")).ok())
+        .flat_map(|table| table.lines().filter_map(listener).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The process that listens where `address` cannot be bound, in words; none where it cannot be told.
+pub(super) fn holder(address: SocketAddr) -> Option<String> {
+    let inodes: Vec<u64> =
+        listeners(None).into_iter().filter(|held| conflicts(held.address, address)).map(|held| held.inode).collect();
+    let deadline = Instant::now() + PORT_HOLDER_SEARCH;
+    let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let mut in_time = pids.take_while(|_| Instant::now() < deadline);
+    let holds = |pid: u32| sockets(pid).is_ok_and(|held| held.iter().any(|(_, inode)| inodes.contains(inode)));
+    let pid = in_time.find(|pid| holds(*pid))?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let own = if pid == std::process::id() { ", this daemon itself" } else { "" };
+    Some(format!("{} (process {pid}{own})", name.trim_end()))
+}
+
+/// The sockets of process `pid`: descriptor and inode.
+pub(super) fn sockets(pid: u32) -> io::Result<Vec<(i32, u64)>> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd"))?;
+    let socket = |entry: fs::DirEntry| {
+        let descriptor = entry.file_name().to_str()?.parse().ok()?;
+        let target = fs::read_link(entry.path()).ok()?;
+        let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()?;
+        Some((descriptor, inode))
+    };
+    Ok(entries.filter_map(|entry| socket(entry.ok()?)).collect())
+}
+
+/// Same port, and one address covers the other. A wildcard IPv6 socket may cover IPv4 as well.
+fn conflicts(held: SocketAddr, wanted: SocketAddr) -> bool {
+    let covers = |a: IpAddr, b: IpAddr| a == b || (a.is_unspecified() && (a.is_ipv6() || b.is_ipv4()));
+    held.port() == wanted.port() && (covers(held.ip(), wanted.ip()) || covers(wanted.ip(), held.ip()))
+}
+
+/// One line of /proc/net/tcp or tcp6 (proc_net_tcp.txt of the kernel): `sl local_address rem_address st ... inode`.
+fn listener(line: &str) -> Option<Listener> {
+    let mut fields = line.split_ascii_whitespace();
+    let local = fields.nth(1)?;
+    let state = fields.nth(1)?;
+    let inode = fields.nth(5)?.parse().ok()?;
+    const LISTEN: &str = "0A";
+    (state == LISTEN).then_some(())?;
+    let (address, port) = local.split_once(':')?;
+    let address = SocketAddr::new(ip(address)?, u16::from_str_radix(port, 16).ok()?);
+    Some(Listener { address, inode })
+}
+
+/// Addresses stand there as hexadecimal words of 32 bits, each in the machine's own byte order.
+fn ip(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| u32::from_str_radix(hex.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
+    match hex.len() {
+        8 => Some(IpAddr::V4(Ipv4Addr::from(word(0)?))),
+        32 => {
+            let mut octets = [0; 16];
+            for (index, chunk) in octets.chunks_exact_mut(4).enumerate() {
+                chunk.copy_from_slice(&word(index * 8)?);
+            }
+            Some(IpAddr::V6(Ipv6Addr::from(octets)))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn this_process_is_found_as_the_holder_of_its_port() {
+        for text in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(text).unwrap();
+            let address = listener.local_addr().unwrap();
+            assert!(listeners(None).iter().any(|held| held.address == address), "{address} is not in /proc/net");
+            assert!(!sockets(std::process::id()).unwrap().is_empty());
+            let said = holder(address).unwrap();
+            assert!(said.contains(&format!("(process {}, this daemon itself)", std::process::id())), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_conflicts_with_every_address_on_its_port() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert!(conflicts(address("0.0.0.0:80"), address("10.0.0.1:80")));
+        assert!(conflicts(address("10.0.0.1:80"), address("0.0.0.0:80")));
+        assert!(conflicts(address("[::]:80"), address("10.0.0.1:80")));
+        assert!(!conflicts(address("10.0.0.2:80"), address("10.0.0.1:80")));
+        assert!(!conflicts(address("0.0.0.0:80"), address("[::1]:80")));
+        assert!(!conflicts(address("0.0.0.0:81"), address("0.0.0.0:80")));
+    }
+}

@@ -1,0 +1,200 @@
+//! One connection to HAProxy's Runtime API in `prompt` mode.
+//!
+//! Commands are lines; each answer ends with a prompt, `> ` at the start of a line, which is the only frame that
+//! holds on every version (2.6 leaves out the blank line after some answers). Lines are pipelined: reading goes on
+//! while writing, so neither side can block the other, and HAProxy takes more than its `tune.bufsize` in one go as
+//! long as no single line is larger.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
+use proxymgr_actors::limits::RUNTIME_ANSWER_LINE_BYTES_MAX;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+/// Sent before the first command. Without the second line 3.x closes the connection after ten idle seconds, and the
+/// next change would pay for a new one.
+const OPENING: &[u8] = b"prompt\nset timeout cli 3600s\n";
+const OPENING_ANSWERS: usize = 2;
+
+/// How much is read at once.
+const READ_BYTES: usize = 65_536;
+
+/// After reading this much without waiting, the actors' thread is left to others.
+const BUSY_BYTES_MAX: usize = 262_144;
+
+/// A part of HAProxy's answers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum AnswerPart<'a> {
+    /// A line of the current answer; the blank one before a prompt, too.
+    Line(&'a str),
+    /// The current answer is complete.
+    End,
+}
+
+/// Why an exchange failed.
+#[derive(Debug)]
+pub(super) struct ExchangeError {
+    /// Nothing was sent, so nothing can have been carried out.
+    pub(super) nothing_sent: bool,
+    /// What went wrong.
+    pub(super) error: io::Error,
+}
+
+/// A connection that is open until dropped.
+pub(super) struct RuntimeConnection {
+    stream: UnixStream,
+    answers: AnswerFramer,
+    opened: bool,
+}
+
+impl RuntimeConnection {
+    /// Takes a stream that was just connected.
+    pub(super) fn new(stream: UnixStream) -> Self {
+        Self { stream, answers: AnswerFramer::default(), opened: false }
+    }
+
+    /// Whether HAProxy still holds its end. One system call: tokio's own readiness may lag behind the kernel's.
+    pub(super) fn is_open(&self) -> bool {
+        let peeked = recv(self.stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+        peeked == Err(Errno::EAGAIN)
+    }
+
+    /// Sends `request`, which holds `answers` lines, and hands on what HAProxy answers, until all is answered.
+    /// After an error the connection is of no use any more.
+    pub(super) async fn exchange<F>(&mut self, request: &[u8], answers: usize, mut on: F) -> Result<(), ExchangeError>
+    where
+        F: FnMut(AnswerPart<'_>),
+    {
+        if self.opened {
+            return self.converse(request, answers, &mut on).await;
+        }
+        let request = [OPENING, request].concat();
+        let mut to_skip = OPENING_ANSWERS;
+        let past_opening = |part: AnswerPart<'_>| match part {
+            _ if to_skip == 0 => on(part),
+            AnswerPart::End => to_skip -= 1,
+            AnswerPart::Line(_) => {}
+        };
+        self.opened = true;
+        self.converse(&request, answers + OPENING_ANSWERS, past_opening).await
+    }
+
+    async fn converse<F>(&mut self, request: &[u8], mut missing: usize, mut on: F) -> Result<(), ExchangeError>
+    where
+        F: FnMut(AnswerPart<'_>),
+    {
+        let mut sent = 0;
+        let mut busy_bytes = 0;
+        while missing > 0 {
+            if sent < request.len() {
+                match self.stream.try_write(&request[sent..]) {
+                    Ok(written) => sent += written,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(ExchangeError { nothing_sent: sent == 0, error }),
+                }
+            }
+            let failed = |error| ExchangeError { nothing_sent: false, error };
+            self.answers.input.reserve(READ_BYTES);
+            match self.stream.try_read_buf(&mut self.answers.input) {
+                Ok(0) => return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "HAProxy closed it"))),
+                Ok(read) => {
+                    self.answers.parts(|part| {
+                        missing = missing.saturating_sub(usize::from(part == AnswerPart::End));
+                        on(part);
+                    })?;
+                    busy_bytes += read;
+                    if busy_bytes > BUSY_BYTES_MAX {
+                        busy_bytes = 0;
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let writing = if sent < request.len() { Interest::WRITABLE } else { Interest::READABLE };
+                    self.stream.ready(Interest::READABLE | writing).await.map_err(failed)?;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Cuts what HAProxy sends into lines and answers.
+#[derive(Debug, Default)]
+struct AnswerFramer {
+    input: Vec<u8>,
+    /// A prompt is one only after a line feed within the same answer.
+    after_line_feed: bool,
+}
+
+impl AnswerFramer {
+    /// Hands on all parts that are complete, and keeps the rest.
+    fn parts(&mut self, mut on: impl FnMut(AnswerPart<'_>)) -> Result<(), ExchangeError> {
+        let mut start = 0;
+        loop {
+            let rest = &self.input[start..];
+            if self.after_line_feed && rest.starts_with(b"> ") {
+                self.after_line_feed = false;
+                start += 2;
+                on(AnswerPart::End);
+            } else if self.after_line_feed && rest == b">" {
+                break;
+            } else if let Some(length) = rest.iter().position(|&byte| byte == b'\n') {
+                self.after_line_feed = true;
+                start += length + 1;
+                on(AnswerPart::Line(&String::from_utf8_lossy(&rest[..length])));
+            } else {
+                break;
+            }
+        }
+        self.input.drain(..start);
+        if self.input.len() > RUNTIME_ANSWER_LINE_BYTES_MAX {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "a line of the answer has no end");
+            return Err(ExchangeError { nothing_sent: false, error });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(pieces: &[&str]) -> Vec<String> {
+        let mut framer = AnswerFramer::default();
+        let mut parts = Vec::new();
+        for piece in pieces {
+            framer.input.extend_from_slice(piece.as_bytes());
+            framer
+                .parts(|part| match part {
+                    AnswerPart::Line(line) => parts.push(line.to_owned()),
+                    AnswerPart::End => parts.push("END".to_owned()),
+                })
+                .unwrap();
+        }
+        parts
+    }
+
+    #[test]
+    fn answers_are_told_apart_by_the_prompt_with_and_without_a_blank_line() {
+        let parts = framed(&["\n> Server deleted.\n> New server registered.\n\n> \n> "]);
+        assert_eq!(parts, ["", "END", "Server deleted.", "END", "New server registered.", "", "END", "", "END"]);
+    }
+
+    #[test]
+    fn answers_may_arrive_in_any_pieces() {
+        let whole = "\n> Server deleted.\n> a > b\n\n> ";
+        let bytes: Vec<String> = whole.chars().map(String::from).collect();
+        let bytes: Vec<&str> = bytes.iter().map(String::as_str).collect();
+        assert_eq!(framed(&bytes), framed(&[whole]));
+    }
+
+    #[test]
+    fn a_line_without_end_is_an_error() {
+        let mut framer = AnswerFramer { input: vec![b'x'; RUNTIME_ANSWER_LINE_BYTES_MAX + 1], after_line_feed: false };
+        assert!(framer.parts(|_| {}).is_err());
+    }
+}

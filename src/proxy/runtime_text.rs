@@ -1,0 +1,205 @@
+//! The Runtime API's words: commands as text, answers by what they say.
+//!
+//! Source: HAProxy's management guide, section 9.3, and experiments with 2.2, 2.6, 3.0 and 3.2. An answer's severity
+//! tells nothing (`set server addr` answers at the same level for success and failure), so answers are told apart by
+//! their words.
+
+use proxymgr_actors::limits::{LINE_WORDS_MAX, RUNTIME_ANSWER_TEXT_BYTES_MAX, RUNTIME_LINE_BYTES_MAX};
+use proxymgr_actors::model::{Address, Endpoint, RuntimeCommand};
+use proxymgr_actors::port::Answer;
+
+/// The command as it goes over the socket, without the line feed.
+pub fn command_text(command: &RuntimeCommand) -> String {
+    let mut text = String::with_capacity(64);
+    write_command(&mut text, command);
+    text
+}
+
+/// Appends the command's text to `out`.
+pub(super) fn write_command(out: &mut String, command: &RuntimeCommand) {
+    let written = command.write(out, |out, option| {
+        write_escaped(out, option.as_str());
+        Ok(())
+    });
+    debug_assert!(written.is_ok(), "writing to a String cannot fail");
+}
+
+/// Appends one word so that HAProxy reads it back as it is. A backslash before each of these characters is understood
+/// by every version; a space or `;` would end the word or the command, a trailing `<<` would begin a payload, and
+/// quotes, `#` and `$` are literal today but need not stay so.
+fn write_escaped(out: &mut String, word: &str) {
+    for character in word.chars() {
+        if matches!(character, '\\' | ' ' | ';' | '#' | '"' | '\'' | '<' | '$') {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+}
+
+/// Why this command must not be sent, where it must not: HAProxy would accept it and do something else, or hang.
+pub(super) fn refusal(command: &RuntimeCommand, text: &str) -> Option<String> {
+    if text.len() > RUNTIME_LINE_BYTES_MAX {
+        return Some(format!(
+            "not sent: the command is {} bytes long and the Runtime API is given at most {RUNTIME_LINE_BYTES_MAX}; \
+             shorten the server's options",
+            text.len()
+        ));
+    }
+    match command {
+        RuntimeCommand::AddServer { options, .. } if options.len() + 4 > LINE_WORDS_MAX => Some(format!(
+            "not sent: the command has {} words and HAProxy would cut it after {LINE_WORDS_MAX}; \
+             give the server fewer options",
+            options.len() + 4
+        )),
+        RuntimeCommand::AddServer { endpoint: Endpoint { address: Address::Name(name), .. }, .. }
+        | RuntimeCommand::SetAddress(_, Endpoint { address: Address::Name(name), .. }) => Some(format!(
+            "not sent: HAProxy resolves a host name like {name} only when it reads its configuration, \
+             and would leave this server without an address; a reload is needed"
+        )),
+        _ => None,
+    }
+}
+
+/// Tells by its words whether HAProxy did as asked.
+pub(super) fn classify(command: &RuntimeCommand, text: String) -> Answer {
+    let says = |line: &str| text.lines().any(|candidate| candidate == line);
+    let accepted = match command {
+        RuntimeCommand::AddServer { .. } => says("New server registered."),
+        RuntimeCommand::DeleteServer(_) => says("Server deleted."),
+        RuntimeCommand::SetAddress(..) => address_accepted(&text),
+        RuntimeCommand::EnableHealth(_)
+        | RuntimeCommand::SetReady(_)
+        | RuntimeCommand::SetDrain(_)
+        | RuntimeCommand::SetMaintenance(_)
+        | RuntimeCommand::SetWeight(..) => text.is_empty(),
+    };
+    Answer { accepted, text: if accepted { text } else { explained(text) } }
+}
+
+/// 2.2 and 2.6 apply the address before they refuse the port and say both on one line, so one word of failure wins.
+fn address_accepted(text: &str) -> bool {
+    const DONE: [&str; 4] = ["IP changed from", "port changed from", "no need to change", "nothing changed"];
+    const REFUSED: [&str; 4] = ["Invalid addr", "problem converting port", "Update for the current", "can't change"];
+    DONE.iter().any(|words| text.contains(words)) && !REFUSED.iter().any(|words| text.contains(words))
+}
+
+/// Adds what to do about the answers whose words alone do not help.
+fn explained(text: String) -> String {
+    match text.as_str() {
+        "Permission denied" => format!("{text} (the stats socket needs `level admin`)"),
+        "" => "HAProxy gave an empty answer where words were expected".to_owned(),
+        _ => text,
+    }
+}
+
+/// Collects the lines of one answer: no blank lines, bounded, and without the command list that follows
+/// "Unknown command".
+#[derive(Default)]
+pub(super) struct AnswerText {
+    text: String,
+    complete: bool,
+}
+
+impl AnswerText {
+    /// Takes the answer's next line.
+    pub(super) fn line(&mut self, line: &str) {
+        let line = line.trim_end();
+        if line.is_empty() || self.complete {
+            return;
+        }
+        if line.starts_with("Unknown command") {
+            self.text.push_str("Unknown command");
+            self.complete = true;
+            return;
+        }
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.text.push_str(line);
+        if self.text.len() > RUNTIME_ANSWER_TEXT_BYTES_MAX {
+            let fits = (0..=RUNTIME_ANSWER_TEXT_BYTES_MAX).rev().find(|end| self.text.is_char_boundary(*end));
+            self.text.truncate(fits.unwrap_or(0));
+            self.complete = true;
+        }
+    }
+
+    /// Ends the answer and begins the next.
+    pub(super) fn take(&mut self) -> String {
+        self.complete = false;
+        std::mem::take(&mut self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxymgr_actors::model::{ServerId, ServerName, ServiceName, Word};
+
+    use super::*;
+
+    fn server() -> ServerId {
+        ServerId { service: ServiceName::new("web").unwrap(), server: ServerName::new("a_1").unwrap() }
+    }
+
+    fn endpoint(address: &str) -> Endpoint {
+        Endpoint { address: Address::parse(address).unwrap(), port: 8080.try_into().unwrap() }
+    }
+
+    fn add(options: &[&str]) -> RuntimeCommand {
+        let options = options.iter().map(|word| Word::new(word).unwrap()).collect();
+        RuntimeCommand::AddServer { server: server(), endpoint: endpoint("::1"), options }
+    }
+
+    #[test]
+    fn commands_are_written_in_haproxys_words() {
+        assert_eq!(command_text(&add(&["check", "weight", "5"])), "add server web/a_1 [::1]:8080 check weight 5");
+        let set = RuntimeCommand::SetAddress(server(), endpoint("::1"));
+        assert_eq!(command_text(&set), "set server web/a_1 addr ::1 port 8080");
+        assert_eq!(command_text(&RuntimeCommand::SetWeight(server(), 0)), "set server web/a_1 weight 0");
+    }
+
+    #[test]
+    fn no_word_can_end_its_command() {
+        let text = command_text(&add(&["a b;c", r#"\"'#$<<"#]));
+        assert_eq!(text, r#"add server web/a_1 [::1]:8080 a\ b\;c \\\"\'\#\$\<\<"#);
+    }
+
+    #[test]
+    fn a_command_that_haproxy_would_cut_or_misread_is_not_sent() {
+        let refused = |command: &RuntimeCommand| refusal(command, &command_text(command)).unwrap_or_default();
+        assert_eq!(refused(&add(&["check"; 60])), "");
+        assert!(refused(&add(&["check"; 61])).contains("65 words"));
+        assert!(refused(&add(&["x".repeat(9_000).as_str()])).contains("bytes long"));
+        let named = RuntimeCommand::SetAddress(server(), endpoint("a.example"));
+        assert!(refused(&named).contains("a.example"));
+    }
+
+    #[test]
+    fn one_word_of_failure_in_an_address_answer_is_failure() {
+        let set = RuntimeCommand::SetAddress(server(), endpoint("10.0.0.1"));
+        let accepted = |text: &str| classify(&set, text.to_owned()).accepted;
+        assert!(accepted("IP changed from '1.1.1.1' to '10.0.0.1' by 'stats socket command'"));
+        assert!(accepted("no need to change the addr, no need to change the port by 'stats socket command'"));
+        assert!(accepted("nothing changed"));
+        assert!(!accepted("IP changed from '1.1.1.1' to '10.0.0.1', problem converting port '80x' by 'stats socket'"));
+        assert!(!accepted("Invalid addr '10.0.0.1'"));
+        assert!(!accepted(""));
+    }
+
+    #[test]
+    fn success_words_that_haproxy_quotes_back_are_not_success() {
+        let text = "unknown keyword 'New server registered.'.".to_owned();
+        assert!(!classify(&add(&[]), text).accepted);
+        assert!(classify(&add(&[]), "New server registered.".to_owned()).accepted);
+    }
+
+    #[test]
+    fn the_list_of_commands_after_an_unknown_one_is_left_out() {
+        let mut answer = AnswerText::default();
+        answer.line("Unknown command. Please enter one of the following commands only :");
+        answer.line("  help           : this message");
+        assert_eq!(answer.take(), "Unknown command");
+        answer.line("Server deleted.");
+        answer.line("");
+        assert_eq!(answer.take(), "Server deleted.");
+    }
+}

@@ -1,0 +1,157 @@
+//! What `show servers state` says (management guide, section 9.3).
+//!
+//! The columns grew from 20 in 2.2 to 25 in 2.6, so they are found by the header's names. Lines are taken one at a
+//! time as they arrive: 50,000 servers are several megabytes that need not be held together.
+
+use std::collections::BTreeMap;
+
+use proxymgr_actors::model::{Observation, ObservedServer, ServerName, ServiceName};
+
+/// The columns that are read, in the order of `Row`.
+const COLUMNS: [&str; 8] =
+    ["be_name", "srv_name", "srv_addr", "srv_op_state", "srv_admin_state", "srv_uweight", "srv_fqdn", "srv_port"];
+
+/// The values of one line, in the order of [`COLUMNS`].
+type Row<'a> = [&'a str; COLUMNS.len()];
+
+/// Reads the lines of one or several answers to `show servers state`.
+#[derive(Debug, Default)]
+pub struct ServerStateReader {
+    /// For each column of the output, its place in a row; none where it is not read.
+    columns: Vec<Option<usize>>,
+    /// The section that the last line belonged to: lines of one section follow each other.
+    current: Option<(ServiceName, BTreeMap<ServerName, ObservedServer>)>,
+    observation: Observation,
+}
+
+impl ServerStateReader {
+    /// Takes the next line. The error says what was not understood.
+    pub fn line(&mut self, line: &str) -> Result<(), String> {
+        if let Some(header) = line.strip_prefix("# ") {
+            return self.header(header);
+        }
+        // The format's version, a blank line, "Can't find backend.": nothing about a server.
+        if !line.starts_with(|c: char| c.is_ascii_digit()) || !line.contains(' ') {
+            return Ok(());
+        }
+        let row = self.row(line)?;
+        let (Ok(service), Ok(server)) = (ServiceName::new(row[0]), ServerName::new(row[1])) else {
+            // HAProxy's own sections, like <HTTPCLIENT>.
+            return Ok(());
+        };
+        let observed = observed(&row).ok_or_else(|| format!("a value in this line is not a number: {line:?}"))?;
+        self.section(service).insert(server, observed);
+        Ok(())
+    }
+
+    /// Notes that HAProxy has this section, even when it has no servers.
+    pub fn section_exists(&mut self, service: ServiceName) {
+        self.section(service);
+    }
+
+    /// Everything that was read.
+    pub fn finish(mut self) -> Observation {
+        self.close_section();
+        self.observation
+    }
+
+    fn header(&mut self, header: &str) -> Result<(), String> {
+        self.columns.clear();
+        self.columns.extend(header.split_ascii_whitespace().map(|name| COLUMNS.iter().position(|c| *c == name)));
+        match (0..COLUMNS.len()).find(|&index| !self.columns.contains(&Some(index))) {
+            Some(missing) => Err(format!("`show servers state` has no column {}", COLUMNS[missing])),
+            None => Ok(()),
+        }
+    }
+
+    fn row<'a>(&self, line: &'a str) -> Result<Row<'a>, String> {
+        let mut row: Row<'a> = Default::default();
+        let mut seen = 0;
+        for (value, column) in line.split(' ').zip(&self.columns) {
+            if let Some(index) = *column {
+                row[index] = value;
+                seen += 1;
+            }
+        }
+        if seen == COLUMNS.len() { Ok(row) } else { Err(format!("`show servers state` has a short line: {line:?}")) }
+    }
+
+    fn section(&mut self, service: ServiceName) -> &mut BTreeMap<ServerName, ObservedServer> {
+        if self.current.as_ref().is_none_or(|(current, _)| *current != service) {
+            self.close_section();
+            let servers = self.observation.services.remove(&service).unwrap_or_default();
+            self.current = Some((service, servers));
+        }
+        &mut self.current.as_mut().expect("it was set above").1
+    }
+
+    fn close_section(&mut self) {
+        if let Some((service, servers)) = self.current.take() {
+            self.observation.services.insert(service, servers);
+        }
+    }
+}
+
+fn observed(row: &Row<'_>) -> Option<ObservedServer> {
+    Some(ObservedServer {
+        address: row[2].to_owned(),
+        operational_state: row[3].parse().ok()?,
+        admin_state: row[4].parse().ok()?,
+        weight: row[5].parse().ok()?,
+        fqdn: (row[6] != "-").then(|| row[6].to_owned()),
+        port: row[7].parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER_2_2: &str = "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight \
+        srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state \
+        srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord";
+
+    fn read(lines: &[&str]) -> Result<Observation, String> {
+        let mut reader = ServerStateReader::default();
+        lines.iter().try_for_each(|line| reader.line(line))?;
+        Ok(reader.finish())
+    }
+
+    #[test]
+    fn servers_are_read_by_the_headers_names() {
+        let added = format!("{HEADER_2_2} srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port");
+        let state = read(&[
+            "1",
+            HEADER_2_2,
+            "2 web 1 s0 127.0.0.2 0 33 10 1 0 8 2 0 14 0 0 0 - 90 -",
+            "3 two 1 x - 2 0 1 1 0 1 0 2 0 0 0 0 a.example 1 -",
+            "",
+            "1",
+            &added,
+            "2 web 5 n2 ::1 2 0 1 1 0 1 0 0 6 0 0 0 - 99 - 0 0 - - 0",
+        ])
+        .unwrap();
+        let web = &state.services[&ServiceName::new("web").unwrap()];
+        assert_eq!(web.len(), 2);
+        let s0 = &web[&ServerName::new("s0").unwrap()];
+        assert_eq!((s0.address.as_str(), s0.port, s0.weight, s0.operational_state), ("127.0.0.2", 90, 10, 0));
+        assert!(s0.in_maintenance() && s0.fqdn.is_none());
+        assert_eq!(web[&ServerName::new("n2").unwrap()].address, "::1");
+        let two = &state.services[&ServiceName::new("two").unwrap()];
+        assert_eq!(two[&ServerName::new("x").unwrap()].fqdn.as_deref(), Some("a.example"));
+    }
+
+    #[test]
+    fn a_missing_section_is_absent() {
+        assert_eq!(read(&["Can't find backend.", ""]).unwrap(), Observation::default());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let without_port = HEADER_2_2.replace(" srv_port", "");
+        assert_eq!(read(&[&without_port]).unwrap_err(), "`show servers state` has no column srv_port");
+        assert!(read(&[HEADER_2_2, "2 web 1 s0"]).unwrap_err().contains("short line"));
+        let bad = read(&[HEADER_2_2, "2 web 1 s0 127.0.0.2 0 33 ten 1 0 8 2 0 14 0 0 0 - 90 -"]);
+        assert!(bad.unwrap_err().contains("not a number"));
+    }
+}
