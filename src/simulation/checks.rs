@@ -1,0 +1,199 @@
+//! Looks at the actors and the world together: what must hold at every moment, and what must hold at rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxymgr_actors::limits::JOURNAL_ENTRIES_MAX;
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProcessSupervisorState, ProxyPhase, WatcherState};
+use tokio::time::Instant;
+
+use super::haproxy_model::HaproxyModel;
+use super::invariant::{Invariant, Violation};
+use super::processes::ready_in;
+use super::truth::{Service, number_of_server};
+use super::world::{Things, World};
+
+/// The most reasons that one reload of so few services has when none is told twice, with room to spare.
+const RELOAD_REASONS_MAX: usize = 12;
+
+/// What was seen at earlier looks.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// The revision of each service, by manager and life.
+    revisions: BTreeMap<(u64, u64, String), u64>,
+    journal: BTreeMap<u64, u64>,
+}
+
+fn ensure(holds: bool, invariant: Invariant, what: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation { invariant, what: what() }) }
+}
+
+impl World {
+    /// Looks at what must hold at every moment.
+    pub(super) async fn look(&self, memory: &mut Memory) {
+        // What was delivered at this very instant arrives before the second question.
+        let _ = self.states().await;
+        let found = match self.states().await {
+            Ok(states) => self.with(|things| things.always(&states, memory)),
+            Err(error) => Err(Violation { invariant: Invariant::ActorsLive, what: error }),
+        };
+        if let Err(violation) = found {
+            self.violate(violation.invariant, violation.what);
+        }
+    }
+
+    /// Whether all is as discovery says, and nothing is left to do.
+    ///
+    /// # Errors
+    /// What is not so, with the invariant that promises it.
+    pub async fn at_rest(&self) -> Result<(), Violation> {
+        let states = self.states().await.map_err(|what| Violation { invariant: Invariant::ActorsLive, what })?;
+        self.with(|things| things.rests(&states))
+    }
+}
+
+impl Things {
+    fn always(&self, states: &[ActorState], memory: &mut Memory) -> Result<(), Violation> {
+        let mut watchers = 0;
+        let mut services = 0;
+        for state in states {
+            match state {
+                ActorState::Watcher(watcher) => {
+                    watchers += 1;
+                    let life = self.oracle.life(&watcher.service);
+                    let known = memory.revisions.entry((self.generation, life, watcher.service.clone())).or_default();
+                    ensure(*known <= watcher.revision.0, Invariant::RevisionsGrow, || {
+                        format!("{} had revision {known} and has {}", watcher.service, watcher.revision.0)
+                    })?;
+                    *known = watcher.revision.0;
+                }
+                ActorState::ServiceConfig(config) => services = config.services.len(),
+                ActorState::Journal(journal) => {
+                    ensure(journal.entries <= JOURNAL_ENTRIES_MAX, Invariant::BoundsHold, || {
+                        format!("it has {} entries", journal.entries)
+                    })?;
+                    let newest = memory.journal.entry(self.generation).or_default();
+                    ensure(*newest <= journal.newest, Invariant::RevisionsGrow, || {
+                        "the journal lost entries".to_owned()
+                    })?;
+                    *newest = journal.newest;
+                }
+                ActorState::ProcessSupervisor(supervisor) => self.exits_are_noticed(supervisor)?,
+                ActorState::HaproxyState(haproxy) => {
+                    let reasons = haproxy.reload_due.len();
+                    ensure(reasons <= RELOAD_REASONS_MAX, Invariant::BoundsHold, || {
+                        format!("the next reload has {reasons} reasons")
+                    })?;
+                }
+                _ => {}
+            }
+        }
+        ensure(watchers == services, Invariant::ActorsLive, || {
+            format!("{services} services have {watchers} watchers that live")
+        })
+    }
+
+    fn exits_are_noticed(&self, supervisor: &ProcessSupervisorState) -> Result<(), Violation> {
+        let draining = supervisor.draining.iter().map(|process| process.pid);
+        let now = Instant::now();
+        let missed = draining.chain(supervisor.current_pid).find(|pid| self.ended.get(pid).is_some_and(|at| *at < now));
+        ensure(missed.is_none(), Invariant::NoProcessIsForgotten, || {
+            format!("process {} has ended, and its supervisor thinks it lives", missed.unwrap_or_default())
+        })
+    }
+
+    fn rests(&self, states: &[ActorState]) -> Result<(), Violation> {
+        let mut listed = BTreeSet::new();
+        for state in states {
+            match state {
+                ActorState::HaproxyState(haproxy) => haproxy_rests(haproxy)?,
+                ActorState::Watcher(watcher) => watcher_rests(watcher)?,
+                ActorState::ProcessSupervisor(supervisor) => {
+                    listed.extend(supervisor.draining.iter().map(|process| process.pid).chain(supervisor.current_pid));
+                }
+                _ => {}
+            }
+        }
+        self.serves_what_discovery_shows()?;
+        self.sockets_are_those_in_use()?;
+        self.processes_are_listed(&listed)?;
+        self.file_says_what_runs()?;
+        self.saved_is_what_is_wanted()
+    }
+
+    fn defined(&self) -> impl Iterator<Item = (&String, &Service)> {
+        self.services.iter().filter(|(_, service)| service.defined)
+    }
+
+    fn serves_what_discovery_shows(&self) -> Result<(), Violation> {
+        let serving = self.serving().and_then(|pid| self.processes.get(&pid));
+        let ready = serving.map(|process| process.ready_servers()).unwrap_or_default();
+        for (name, service) in self.defined() {
+            let shown = &service.hosts;
+            ensure(ready.get(name) == Some(shown), Invariant::Converges, || {
+                format!("discovery shows {shown:?} for {name}, and HAProxy has {:?} (host: weight)", ready.get(name))
+            })?;
+        }
+        let strange = ready.keys().find(|name| !self.defined().any(|(defined, _)| defined == *name));
+        ensure(strange.is_none(), Invariant::Converges, || format!("HAProxy has {strange:?}, which is not defined"))
+    }
+
+    fn sockets_are_those_in_use(&self) -> Result<(), Violation> {
+        let serving = self.serving().and_then(|pid| self.processes.get(&pid));
+        let in_use = serving.map(|process| process.listens.clone()).unwrap_or_default();
+        let held: BTreeSet<_> = self.sockets.keys().copied().collect();
+        ensure(held == in_use, Invariant::SocketsStayOpen, || {
+            format!("the manager holds {held:?} and HAProxy listens on {in_use:?}")
+        })?;
+        let wanted: BTreeSet<u16> = self.defined().map(|(_, service)| service.port()).collect();
+        let ports: BTreeSet<u16> = in_use.iter().map(std::net::SocketAddr::port).collect();
+        ensure(ports == wanted, Invariant::Converges, || format!("ports {wanted:?} are wanted, {ports:?} are served"))
+    }
+
+    fn processes_are_listed(&self, listed: &BTreeSet<u32>) -> Result<(), Violation> {
+        let alive: BTreeSet<u32> = self.processes.keys().copied().collect();
+        ensure(&alive == listed, Invariant::NoProcessIsForgotten, || {
+            format!("{alive:?} run, and the supervisor knows of {listed:?}")
+        })?;
+        let serve = self.processes.values().filter(|process| !process.draining).count();
+        ensure(serve == 1, Invariant::NoProcessIsForgotten, || format!("{serve} processes serve"))
+    }
+
+    fn file_says_what_runs(&self) -> Result<(), Violation> {
+        let serving = self.serving().and_then(|pid| self.processes.get(&pid));
+        let runs = serving.map(|process| process.ready_servers()).unwrap_or_default();
+        let file = HaproxyModel::start(self.version, &self.live_file).map(|model| ready_in(&model));
+        ensure(file.as_ref() == Ok(&runs), Invariant::TheFileFollows, || {
+            format!("the file would give {file:?}, and {runs:?} runs")
+        })
+    }
+
+    fn saved_is_what_is_wanted(&self) -> Result<(), Violation> {
+        let hosts = |service: &proxymgr_actors::port::SavedService| {
+            let hosts = service.hosts.iter().flat_map(|hosts| hosts.keys());
+            hosts.filter_map(|name| number_of_server(name.as_str())).collect::<BTreeSet<u8>>()
+        };
+        let saved: BTreeMap<String, BTreeSet<u8>> =
+            self.saved.iter().map(|service| (service.definition.name.to_string(), hosts(service))).collect();
+        let wanted = self.defined().map(|(name, service)| (name.clone(), service.hosts.keys().copied().collect()));
+        let wanted: BTreeMap<String, BTreeSet<u8>> = wanted.collect();
+        ensure(saved == wanted, Invariant::TheSavedStateFollows, || format!("{wanted:?} is wanted, {saved:?} is saved"))
+    }
+}
+
+fn haproxy_rests(haproxy: &HaproxyState) -> Result<(), Violation> {
+    let errors = [&haproxy.runtime_error, &haproxy.reload_error, &haproxy.file_error, &haproxy.saved_state_error];
+    let problems = haproxy.services.iter().filter_map(|(name, service)| Some((name, service.problem.as_ref()?)));
+    let problem = problems.map(|(name, problem)| format!("{name}: {problem}")).next();
+    let unrest = errors.into_iter().flatten().cloned().chain(problem).chain(haproxy.reload_due.iter().cloned()).next();
+    ensure(haproxy.phase == ProxyPhase::Running && unrest.is_none(), Invariant::Converges, || {
+        format!("the HaproxyStateActor is {:?}: {}", haproxy.phase, unrest.unwrap_or_default())
+    })
+}
+
+fn watcher_rests(watcher: &WatcherState) -> Result<(), Violation> {
+    let held = watcher.held.as_ref().map(|held| held.reason.clone());
+    let unrest = held.or_else(|| watcher.source.error.clone()).or_else(|| watcher.problems.values().next().cloned());
+    ensure(unrest.is_none(), Invariant::Converges, || {
+        format!("the watcher of {}: {}", watcher.service, unrest.unwrap_or_default())
+    })
+}

@@ -1,0 +1,226 @@
+//! What can be done to the world: by a test in words of its own, or by a plan step by step.
+
+use std::time::Duration;
+
+use proxymgr_actors::port::ProcessExit;
+use tokio::time::sleep;
+
+use super::plan::{HOSTS_MAX, Plan, SERVICES, Step};
+use super::processes::SocketFault;
+use super::truth::Service;
+use super::world::World;
+
+/// HAProxy's weight of a host that asks for none.
+const WEIGHT: u16 = 1;
+
+impl World {
+    /// The world as a plan begins with, before any manager.
+    pub fn furnish(&self, plan: &Plan) {
+        self.install(plan.version);
+        for (name, hosts) in &plan.services {
+            self.define(name);
+            (1..=*hosts).for_each(|host| self.join(name, host));
+        }
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut Service)) {
+        self.with(|things| {
+            let next = u16::try_from(things.services.len()).unwrap_or_default();
+            let number = SERVICES.iter().position(|known| *known == name).and_then(|at| u16::try_from(at).ok());
+            let number = number.unwrap_or(next + 4);
+            let service =
+                things.services.entry(name.to_owned()).or_insert_with(|| Service { number, ..Service::default() });
+            change(service);
+        });
+    }
+
+    /// A service is defined, at a port of its own.
+    pub fn define(&self, service: &str) {
+        self.change(service, |service| service.defined = true);
+        self.show_definitions();
+    }
+
+    /// A service is removed.
+    pub fn remove(&self, service: &str) {
+        self.change(service, |service| service.defined = false);
+        self.show_definitions();
+    }
+
+    /// A host registers, number N at 10.0.0.N:80.
+    pub fn join(&self, service: &str, host: u8) {
+        self.change(service, |service| {
+            service.hosts.entry(host).or_insert(WEIGHT);
+        });
+        self.show_hosts(service);
+    }
+
+    /// A host is gone.
+    pub fn leave(&self, service: &str, host: u8) {
+        self.change(service, |service| {
+            service.hosts.remove(&host);
+        });
+        self.show_hosts(service);
+    }
+
+    /// The source of this service cannot be read until the world is healed.
+    pub fn lose_source(&self, service: &str) {
+        self.change(service, |service| service.lost = true);
+        self.show_hosts(service);
+    }
+
+    /// No source can be read until the world is healed.
+    pub fn lose_session(&self) {
+        self.with(|things| things.session_lost = true);
+        self.show_everything();
+    }
+
+    /// HAProxy dies.
+    pub fn kill_haproxy(&self) {
+        if let Some(pid) = self.with(|things| things.serving()) {
+            self.end_process(pid, ProcessExit::Signal(11));
+        }
+    }
+
+    /// All faults end.
+    pub fn heal(&self) {
+        self.with(|things| {
+            things.session_lost = false;
+            things.disk_full = false;
+            things.refuses.clear();
+            things.start_fails = None;
+            things.taken_ports.clear();
+            things.services.values_mut().for_each(Service::heal);
+            things.processes.values_mut().for_each(|process| process.fault = None);
+        });
+        self.show_everything();
+    }
+
+    /// All faults end, there is a service, and every service has a host, so that nothing is rightly held back: what is
+    /// left is for the actors to put right.
+    pub fn heal_for_good(&self) {
+        self.define(SERVICES[0]);
+        self.with(|things| {
+            for service in things.services.values_mut().filter(|service| service.hosts.is_empty()) {
+                service.hosts.insert(HOSTS_MAX, WEIGHT);
+            }
+        });
+        self.heal();
+    }
+
+    /// Does one step of a plan.
+    pub async fn apply(&self, step: &Step) {
+        self.note("the plan", "the world", words(step));
+        match step {
+            Step::Join { service, host } => self.join(service, *host),
+            Step::Leave { service, host } => self.leave(service, *host),
+            Step::Flap { service, host, away_ms } => self.flap(service, *host, *away_ms),
+            Step::Weight { service, host, weight } => {
+                self.change(service, |service| {
+                    service.hosts.entry(*host).and_modify(|known| *known = *weight);
+                });
+                self.show_hosts(service);
+            }
+            Step::Empty { service } => {
+                self.change(service, |service| service.shows_empty = true);
+                self.show_hosts(service);
+            }
+            Step::BadJson { service, host } => {
+                self.change(service, |service| {
+                    service.unreadable.insert(*host);
+                });
+                self.show_hosts(service);
+            }
+            Step::SourceLost { service } => self.lose_source(service),
+            Step::SessionLost => self.lose_session(),
+            Step::SessionExpired { away_ms } => self.expire_session(*away_ms),
+            Step::MemberFrozen { service } => self.change(service, |service| service.frozen = true),
+            Step::ManagerKilled => {
+                self.kill_manager().await;
+                self.latency("manager start", 0, 3_000).await;
+                self.start_manager();
+            }
+            Step::Heal => self.heal(),
+            Step::Wait { ms } => sleep(Duration::from_millis(*ms)).await,
+            Step::DefineService { .. }
+            | Step::RemoveService { .. }
+            | Step::ChangeOptions { .. }
+            | Step::BadDefinition { .. }
+            | Step::MovePort { .. }
+            | Step::ConfigRejected { .. } => self.redefine(step),
+            step => self.harm_haproxy(step),
+        }
+    }
+
+    fn redefine(&self, step: &Step) {
+        match step {
+            Step::DefineService { service } => self.change(service, |service| {
+                service.defined = true;
+                service.hosts.entry(1).or_insert(WEIGHT);
+            }),
+            Step::RemoveService { service } => self.change(service, |service| service.defined = false),
+            Step::ChangeOptions { service, variant } => self.change(service, |service| service.variant = *variant),
+            Step::BadDefinition { service } => self.change(service, |service| service.broken_definition = true),
+            Step::MovePort { service } => self.change(service, |service| service.moved = !service.moved),
+            Step::ConfigRejected { service, names_line } => {
+                self.change(service, |service| service.poison = Some(*names_line));
+            }
+            _ => {}
+        }
+        self.show_definitions();
+    }
+
+    fn harm_haproxy(&self, step: &Step) {
+        match step {
+            Step::SocketHang { obeys } => self.break_socket(SocketFault::Hangs { obeys: *obeys }),
+            Step::SocketDown => self.break_socket(SocketFault::Down),
+            Step::CommandRefused { what } => self.with(|things| things.refuses.push(*what)),
+            Step::ReloadFails { how } => self.with(|things| things.start_fails = Some(*how)),
+            Step::ProcessDies => self.kill_haproxy(),
+            Step::PortTaken { service } => self.with(|things| {
+                let port = things.services.get(service).map(Service::port);
+                things.taken_ports.extend(port);
+            }),
+            Step::DiskFull => self.with(|things| things.disk_full = true),
+            _ => {}
+        }
+    }
+
+    fn break_socket(&self, fault: SocketFault) {
+        self.with(|things| {
+            let serving = things.serving();
+            if let Some(process) = serving.and_then(|pid| things.processes.get_mut(&pid)) {
+                process.fault = Some(fault);
+                process.was_faulty = true;
+            }
+        });
+    }
+
+    fn flap(&self, service: &str, host: u8, away_ms: u64) {
+        let weight = self.with(|things| things.services.get(service).and_then(|known| known.hosts.get(&host)).copied());
+        let Some(weight) = weight else { return };
+        self.leave(service, host);
+        let (world, service) = (self.clone(), service.to_owned());
+        self.naturally(async move {
+            sleep(Duration::from_millis(away_ms)).await;
+            world.change(&service, |service| {
+                service.hosts.entry(host).or_insert(weight);
+            });
+            world.show_hosts(&service);
+        });
+    }
+
+    fn expire_session(&self, away_ms: u64) {
+        self.lose_session();
+        let world = self.clone();
+        self.naturally(async move {
+            sleep(Duration::from_millis(away_ms)).await;
+            world.with(|things| things.session_lost = false);
+            world.show_everything();
+        });
+    }
+}
+
+/// A step in words, for the trace.
+fn words(step: &Step) -> String {
+    serde_json::to_string(step).unwrap_or_else(|_| format!("{step:?}"))
+}

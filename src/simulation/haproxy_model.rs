@@ -1,0 +1,399 @@
+//! A model of HAProxy's Runtime API: what each version accepts, what it answers, and what it then says it has.
+//!
+//! `tests/haproxy_model.rs` drives this model and every HAProxy on the machine with the same random commands and
+//! compares. What is not modelled, or only where the simulation asks for it:
+//!
+//! - Traffic and health checks: a server is up until [`HaproxyModel::set_health`] says otherwise, and idle until
+//!   [`HaproxyModel::set_connections`] says otherwise.
+//! - DNS at run time (`resolvers`) and state files. Names are looked up once, in the table given at the start.
+//! - `track`: a tracked server cannot be deleted, but a tracking one does not follow it, and none can be added.
+//! - Uniqueness of `id` and `guid`; values of options beyond durations, weights and fixed words; the guess at what
+//!   was meant that real HAProxy adds to `unknown keyword`.
+//! - HAProxy's own limits on lines, which the adapter never reaches.
+
+mod config_reader;
+mod server_options;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use proxymgr_actors::limits::{LINE_WORDS_MAX, RUNTIME_ANSWER_TEXT_BYTES_MAX, RUNTIME_LINE_BYTES_MAX};
+use proxymgr_actors::model::{
+    Address, Endpoint, Observation, ObservedServer, ProxyVersion, RuntimeCommand, ServerId, ServerName, ServiceName,
+    Word,
+};
+use proxymgr_actors::port::{Answer, ConfigMessage};
+
+use server_options::{Reading, ServerOptions};
+
+/// What host names resolve to while HAProxy reads its configuration. A name that is not here does not resolve.
+pub type NameTable = BTreeMap<String, IpAddr>;
+
+// The bits of `srv_admin_state`.
+const FORCED_MAINTENANCE: u16 = 0x01;
+const CONFIGURED_MAINTENANCE: u16 = 0x04;
+const FORCED_DRAIN: u16 = 0x08;
+const RESOLUTION_MAINTENANCE: u16 = 0x20;
+/// Forced, inherited or by resolution: the bit from the configuration only remembers.
+const ANY_MAINTENANCE: u16 = 0x23;
+
+const DYNAMIC_SERVERS: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
+const ADDRESSES_SET_LATER: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
+
+const WEIGHT_MAX: u16 = 256;
+
+/// One simulated HAProxy process, as its Runtime API shows it.
+///
+/// ```
+/// use proxymgr::simulation::haproxy_model::HaproxyModel;
+/// use proxymgr_actors::model::{ProxyVersion, RuntimeCommand, ServerId, ServerName, ServiceName};
+///
+/// let config = "listen web\n    balance roundrobin\n    server a 10.0.0.1:80 disabled\n";
+/// let mut haproxy = HaproxyModel::start(ProxyVersion { major: 3, minor: 0 }, config).unwrap();
+/// let a = ServerId { service: ServiceName::new("web").unwrap(), server: ServerName::new("a").unwrap() };
+/// assert!(haproxy.run(&RuntimeCommand::SetReady(a.clone())).accepted);
+/// let refused = haproxy.run(&RuntimeCommand::DeleteServer(a));
+/// assert_eq!(refused.text, "Only servers in maintenance mode can be deleted.");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HaproxyModel {
+    version: ProxyVersion,
+    /// Unless the global section says `ssl-server-verify none`.
+    verify_by_default: bool,
+    addresses_lag: bool,
+    sections: BTreeMap<ServiceName, Section>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Section {
+    /// Whether its balance algorithm lets weights and servers change.
+    dynamic: bool,
+    http: bool,
+    servers: BTreeMap<ServerName, Server>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Server {
+    /// None where its name did not resolve.
+    address: Option<IpAddr>,
+    port: u16,
+    /// An address that was set and does not show yet.
+    next: Option<(IpAddr, u16)>,
+    fqdn: Option<String>,
+    admin: u16,
+    weight: u16,
+    initial_weight: u16,
+    checked: bool,
+    up: bool,
+    /// Another line of the configuration points to it.
+    referenced: bool,
+    has_connections: bool,
+}
+
+/// HAProxy's words: `Ok` where it did as asked.
+type Said = Result<String, String>;
+
+impl HaproxyModel {
+    /// Starts on a configuration in which no host name resolves.
+    ///
+    /// # Errors
+    /// What HAProxy says against the configuration, each message with its line where it has one.
+    pub fn start(version: ProxyVersion, config_text: &str) -> Result<Self, Vec<ConfigMessage>> {
+        Self::start_resolving(version, config_text, &NameTable::new())
+    }
+
+    /// Starts on a configuration whose host names resolve as `names` says.
+    ///
+    /// # Errors
+    /// What HAProxy says against the configuration, each message with its line where it has one.
+    pub fn start_resolving(
+        version: ProxyVersion,
+        config_text: &str,
+        names: &NameTable,
+    ) -> Result<Self, Vec<ConfigMessage>> {
+        let (verify_by_default, sections) = config_reader::read_config(version, config_text, names)?;
+        Ok(Self { version, verify_by_default, addresses_lag: false, sections })
+    }
+
+    /// The version that is modelled.
+    pub fn version(&self) -> ProxyVersion {
+        self.version
+    }
+
+    /// Obeys one command or refuses it, and answers as the adapter of the real socket would hand it on.
+    pub fn run(&mut self, command: &RuntimeCommand) -> Answer {
+        let said = match not_sent(command) {
+            Some(reason) => Err(reason),
+            None => self.obey(command),
+        };
+        let accepted = said.is_ok();
+        let mut text = said.unwrap_or_else(|refusal| refusal);
+        if text.len() > RUNTIME_ANSWER_TEXT_BYTES_MAX {
+            let fits = (0..=RUNTIME_ANSWER_TEXT_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
+            text.truncate(fits.unwrap_or(0));
+        }
+        Answer { accepted, text }
+    }
+
+    /// The servers of these sections, or of all. A section that HAProxy does not have is absent.
+    pub fn observe(&self, services: Option<&[ServiceName]>) -> Observation {
+        let wanted = self.sections.iter().filter(|(name, _)| services.is_none_or(|services| services.contains(name)));
+        let observed = wanted.map(|(name, section)| {
+            let servers = section.servers.iter().map(|(name, server)| (name.clone(), server.observed()));
+            (name.clone(), servers.collect())
+        });
+        Observation { services: observed.collect() }
+    }
+
+    /// Has a health check find the server up or down. Without `check` nothing happens. False where no such server is.
+    pub fn set_health(&mut self, server: &ServerId, up: bool) -> bool {
+        self.server(server).map(|server| server.up = up || !server.checked).is_ok()
+    }
+
+    /// Says whether connections are attached to the server, which then cannot be deleted. False where no such server
+    /// is.
+    pub fn set_connections(&mut self, server: &ServerId, attached: bool) -> bool {
+        self.server(server).map(|server| server.has_connections = attached).is_ok()
+    }
+
+    /// From 3.0 on HAProxy sets addresses in a task of its own: it answers before, and for a moment shows, and
+    /// compares with, the old address. With `lag` that moment lasts until [`HaproxyModel::settle`].
+    pub fn let_addresses_lag(&mut self, lag: bool) {
+        self.addresses_lag = lag && self.version >= ADDRESSES_SET_LATER;
+        if !self.addresses_lag {
+            self.settle();
+        }
+    }
+
+    /// Shows every address that was set.
+    pub fn settle(&mut self) {
+        for server in self.sections.values_mut().flat_map(|section| section.servers.values_mut()) {
+            server.settle();
+        }
+    }
+
+    fn server(&mut self, id: &ServerId) -> Result<&mut Server, String> {
+        let section = self.sections.get_mut(&id.service).ok_or("No such backend.")?;
+        section.servers.get_mut(&id.server).ok_or_else(|| "No such server.".to_owned())
+    }
+
+    fn obey(&mut self, command: &RuntimeCommand) -> Said {
+        match command {
+            RuntimeCommand::AddServer { server, endpoint, options } => self.add(server, endpoint, options),
+            RuntimeCommand::EnableHealth(server) => self.enable_health(server),
+            RuntimeCommand::SetReady(server) => self.set_admin(server, 0),
+            RuntimeCommand::SetDrain(server) => self.set_admin(server, FORCED_DRAIN),
+            RuntimeCommand::SetMaintenance(server) => self.set_admin(server, FORCED_MAINTENANCE),
+            RuntimeCommand::SetWeight(server, weight) => self.set_weight(server, *weight),
+            RuntimeCommand::SetAddress(server, endpoint) => self.set_address(server, endpoint),
+            RuntimeCommand::DeleteServer(server) => self.delete(server),
+        }
+    }
+
+    fn add(&mut self, id: &ServerId, endpoint: &Endpoint, words: &[Word]) -> Said {
+        let version = self.version;
+        if version < DYNAMIC_SERVERS {
+            return Err("Unknown command".to_owned());
+        }
+        let section = self.sections.get_mut(&id.service).ok_or("No such backend.")?;
+        if !section.dynamic {
+            return Err("Backend must use a dynamic load balancing to support dynamic servers.".to_owned());
+        }
+        // The words are judged before the name.
+        let mut options = ServerOptions::default();
+        let reading = Reading { version, at_run_time: true, http: section.http, server: id.server.as_str() };
+        options.read(words, reading)?;
+        options.finish(id.server.as_str(), self.verify_by_default)?;
+        if options.track.is_some() {
+            return Err("the model does not know how to track servers that are added at run time".to_owned());
+        }
+        if section.servers.contains_key(&id.server) {
+            return Err("Already exists a server with the same name in backend.".to_owned());
+        }
+        let admin = match options.disabled {
+            None => FORCED_MAINTENANCE,
+            Some(true) => FORCED_MAINTENANCE | CONFIGURED_MAINTENANCE,
+            Some(false) => 0,
+        };
+        let Address::Ip(ip) = endpoint.address else { return Err(format!("invalid address: {endpoint}")) };
+        let server = Server::new(Some(ip), endpoint.port.get(), None, admin, &options);
+        section.servers.insert(id.server.clone(), server);
+        let warning = if options.cookie && !section.http { "Ignoring cookie as HTTP mode is disabled.\n" } else { "" };
+        Ok(format!("{warning}New server registered."))
+    }
+
+    fn delete(&mut self, id: &ServerId) -> Said {
+        if self.version < DYNAMIC_SERVERS {
+            return Err("Unknown command".to_owned());
+        }
+        let server = self.server(id)?;
+        let refusal = if server.referenced {
+            "This server cannot be removed at runtime due to other configuration elements pointing to it."
+        } else if server.admin & ANY_MAINTENANCE == 0 {
+            "Only servers in maintenance mode can be deleted."
+        } else if server.has_connections {
+            "Server still has connections attached to it, cannot remove it."
+        } else {
+            let section = self.sections.get_mut(&id.service).expect("the server was found in its section");
+            section.servers.remove(&id.server);
+            return Ok("Server deleted.".to_owned());
+        };
+        Err(refusal.to_owned())
+    }
+
+    fn enable_health(&mut self, id: &ServerId) -> Said {
+        let version = self.version;
+        // 2.2 takes it for every server.
+        if self.server(id)?.checked || version < DYNAMIC_SERVERS {
+            return Ok(String::new());
+        }
+        Err("Health check was not configured on this server, cannot enable.".to_owned())
+    }
+
+    /// Sets one of the two forced states, and clears the other.
+    fn set_admin(&mut self, id: &ServerId, forced: u16) -> Said {
+        let server = self.server(id)?;
+        let admin = server.admin & !(FORCED_MAINTENANCE | FORCED_DRAIN) | forced;
+        server.change_admin(admin);
+        Ok(String::new())
+    }
+
+    fn set_weight(&mut self, id: &ServerId, weight: u16) -> Said {
+        let dynamic = self.sections.get(&id.service).is_some_and(|section| section.dynamic);
+        let server = self.server(id)?;
+        if weight > WEIGHT_MAX {
+            return Err("Absolute weight can only be between 0 and 256 inclusive.".to_owned());
+        }
+        if !dynamic && weight != 0 && weight != server.initial_weight {
+            return Err("Backend is using a static LB algorithm and only accepts weights '0%' and '100%'.".to_owned());
+        }
+        server.weight = weight;
+        Ok(String::new())
+    }
+
+    fn set_address(&mut self, id: &ServerId, endpoint: &Endpoint) -> Said {
+        const OTHER_FAMILY: &str =
+            "Update for the current server address family is only supported through configuration file";
+        const BY: &str = "by 'stats socket command'";
+        let (in_two_parts, lag) = (self.version < ADDRESSES_SET_LATER, self.addresses_lag);
+        let server = self.server(id)?;
+        let Address::Ip(new) = endpoint.address else { return Err(format!("Invalid addr '{}'", endpoint.address)) };
+        let Some(old) = server.address else {
+            if !in_two_parts {
+                return Err(format!("{OTHER_FAMILY}."));
+            }
+            // 2.x takes the server for resolved all the same: it is up, without an address.
+            server.change_admin(server.admin & !RESOLUTION_MAINTENANCE);
+            return Err(format!("{OTHER_FAMILY} {BY}"));
+        };
+        let (old_port, new_port) = (server.port, endpoint.port.get());
+        // 2.x repeats the new address as it was sent.
+        let written = if in_two_parts { new.to_string() } else { ip_text(new) };
+        let address = (old != new).then(|| format!("IP changed from '{}' to '{written}'", ip_text(old)));
+        let port = (old_port != new_port).then(|| format!("port changed from '{old_port}' to '{new_port}'"));
+        if address.is_some() || port.is_some() {
+            server.next = Some((new, new_port));
+        }
+        if !lag {
+            server.settle();
+        }
+        Ok(match (address, port) {
+            (address, port) if in_two_parts => format!(
+                "{}, {} {BY}",
+                address.as_deref().unwrap_or("no need to change the addr"),
+                port.as_deref().unwrap_or("no need to change the port")
+            ),
+            (None, None) => "nothing changed".to_owned(),
+            (address, port) => {
+                let changes: Vec<String> = address.into_iter().chain(port).collect();
+                format!("{} {BY}", changes.join(", "))
+            }
+        })
+    }
+}
+
+impl Server {
+    fn new(address: Option<IpAddr>, port: u16, fqdn: Option<String>, admin: u16, options: &ServerOptions) -> Self {
+        Self {
+            address,
+            port,
+            next: None,
+            fqdn,
+            admin,
+            weight: options.weight,
+            initial_weight: options.weight,
+            checked: options.check,
+            up: true,
+            referenced: false,
+            has_connections: false,
+        }
+    }
+
+    /// A server that leaves maintenance counts as up until a check says otherwise.
+    fn change_admin(&mut self, admin: u16) {
+        self.up |= self.admin & ANY_MAINTENANCE != 0 && admin & ANY_MAINTENANCE == 0;
+        self.admin = admin;
+    }
+
+    fn settle(&mut self) {
+        if let Some((address, port)) = self.next.take() {
+            self.address = Some(address);
+            self.port = port;
+        }
+    }
+
+    fn observed(&self) -> ObservedServer {
+        let stopped = self.admin & ANY_MAINTENANCE != 0 || !self.up;
+        ObservedServer {
+            address: self.address.map_or_else(|| "-".to_owned(), ip_text),
+            port: self.port,
+            fqdn: self.fqdn.clone(),
+            admin_state: self.admin,
+            operational_state: if stopped { 0 } else { 2 },
+            weight: self.weight,
+        }
+    }
+}
+
+/// Why the adapter does not send this command, where it does not.
+fn not_sent(command: &RuntimeCommand) -> Option<String> {
+    if let RuntimeCommand::AddServer { endpoint, .. } | RuntimeCommand::SetAddress(_, endpoint) = command
+        && let Address::Name(name) = &endpoint.address
+    {
+        return Some(format!(
+            "not sent: HAProxy resolves a host name like {name} only when it reads its configuration"
+        ));
+    }
+    if let RuntimeCommand::AddServer { options, .. } = command
+        && options.len() + 4 > LINE_WORDS_MAX
+    {
+        return Some(format!("not sent: the command has {} words", options.len() + 4));
+    }
+    let mut line = String::new();
+    let written = command.write(&mut line, |line, option| {
+        let escaped = |c: char| matches!(c, '\\' | ' ' | ';' | '#' | '"' | '\'' | '<' | '$');
+        option.as_str().chars().for_each(|c| {
+            line.extend(escaped(c).then_some('\\'));
+            line.push(c);
+        });
+        Ok(())
+    });
+    debug_assert!(written.is_ok(), "writing to a String cannot fail");
+    (line.len() > RUNTIME_LINE_BYTES_MAX).then(|| format!("not sent: the command is {} bytes long", line.len()))
+}
+
+/// An address as C's `inet_ntop` writes it: unlike Rust, it ends an IPv4-compatible one in dots.
+fn ip_text(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V6(v6) if is_ipv4_compatible(v6) => {
+            let [.., a, b, c, d] = v6.octets();
+            format!("::{a}.{b}.{c}.{d}")
+        }
+        ip => ip.to_string(),
+    }
+}
+
+fn is_ipv4_compatible(v6: Ipv6Addr) -> bool {
+    let segments = v6.segments();
+    segments[..6].iter().all(|segment| *segment == 0) && segments[6] != 0
+}

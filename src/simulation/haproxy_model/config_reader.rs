@@ -1,0 +1,323 @@
+//! Reads a haproxy.cfg as HAProxy does when it starts, as far as its Runtime API shows what was read.
+//!
+//! Judged are server lines, `balance`, `hash-type` and what only a younger HAProxy knows. All else is taken as good:
+//! a scenario that wants its configuration refused writes `balance no-such-algorithm`, which passes every check before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use proxymgr_actors::decide::quoting::split_line;
+use proxymgr_actors::model::{Address, Endpoint, ProxyVersion, ServerName, ServiceName, Word};
+use proxymgr_actors::port::ConfigMessage;
+
+use super::server_options::{Reading, ServerOptions};
+use super::{CONFIGURED_MAINTENANCE, FORCED_MAINTENANCE, NameTable, RESOLUTION_MAINTENANCE, Section, Server};
+
+/// First words of lines that only HAProxy from this version on knows. `option` and `timeout` go with their second.
+#[rustfmt::skip]
+const YOUNG_KEYWORDS: &[(&str, (u16, u16))] = &[
+    ("clitcpka-cnt", (2, 6)), ("clitcpka-idle", (2, 6)), ("clitcpka-intvl", (2, 6)), ("error-log-format", (2, 6)),
+    ("srvtcpka-cnt", (2, 6)), ("srvtcpka-idle", (2, 6)), ("srvtcpka-intvl", (2, 6)), ("guid", (3, 0)),
+    ("hash-preserve-affinity", (3, 2)), ("log-steps", (3, 2)),
+    ("option http-restrict-req-hdr-names", (2, 6)), ("option httpslog", (2, 6)),
+    ("option idle-close-on-response", (2, 6)), ("option forwarded", (3, 0)),
+    ("option accept-unsafe-violations-in-http-request", (3, 2)),
+    ("option accept-unsafe-violations-in-http-response", (3, 2)),
+    ("option http-drop-request-trailers", (3, 2)), ("option http-drop-response-trailers", (3, 2)),
+    ("timeout client-hs", (3, 0)),
+];
+
+const ALGORITHMS: [&str; 9] =
+    ["roundrobin", "static-rr", "leastconn", "first", "source", "uri", "url_param", "random", "rdp-cookie"];
+
+/// The algorithms that choose by a hash: static unless `hash-type consistent`.
+const HASHES: [&str; 6] = ["source", "uri", "url_param", "rdp-cookie", "hdr", "hash"];
+
+/// Reads the whole file.
+///
+/// # Errors
+/// Every message about it, with its line.
+pub(super) fn read_config(
+    version: ProxyVersion,
+    text: &str,
+    names: &NameTable,
+) -> Result<(bool, BTreeMap<ServiceName, Section>), Vec<ConfigMessage>> {
+    let mut reader = Reader {
+        version,
+        names,
+        verify_by_default: true,
+        defaults: ProxyLines::default(),
+        part: Part::Other,
+        sections: BTreeMap::new(),
+        messages: Vec::new(),
+        unresolved: Vec::new(),
+        line: 0,
+    };
+    for line in text.lines() {
+        reader.line += 1;
+        reader.read_line(&words_of(line));
+    }
+    reader.finish()
+}
+
+/// The words of a line, without a comment at its end.
+fn words_of(line: &str) -> Vec<Word> {
+    split_line(line).or_else(|_| split_line(line.split('#').next().unwrap_or_default())).unwrap_or_default()
+}
+
+/// Which part of the file a line belongs to.
+enum Part {
+    Global,
+    Defaults,
+    Listen(ServiceName),
+    /// One that has no servers that matter here.
+    Other,
+}
+
+/// What `defaults` and each section say to their servers.
+#[derive(Debug, Clone, Default)]
+struct ProxyLines {
+    balance: Option<String>,
+    consistent: bool,
+    http: bool,
+    server_options: ServerOptions,
+}
+
+impl ProxyLines {
+    /// Whether the servers' weights and number can change while it runs.
+    fn is_dynamic(&self) -> bool {
+        let Some(algorithm) = self.balance.as_deref() else { return true };
+        algorithm != "static-rr" && (self.consistent || !HASHES.contains(&algorithm))
+    }
+}
+
+struct SectionLines {
+    first_line: usize,
+    lines: ProxyLines,
+    servers: BTreeMap<ServerName, (usize, Server)>,
+    /// The servers that other lines point to.
+    referenced: BTreeSet<String>,
+}
+
+struct Reader<'a> {
+    version: ProxyVersion,
+    names: &'a NameTable,
+    verify_by_default: bool,
+    defaults: ProxyLines,
+    part: Part,
+    sections: BTreeMap<ServiceName, SectionLines>,
+    messages: Vec<ConfigMessage>,
+    /// Said last, once every line is good.
+    unresolved: Vec<ConfigMessage>,
+    line: usize,
+}
+
+impl Reader<'_> {
+    fn read_line(&mut self, words: &[Word]) {
+        let texts: Vec<&str> = words.iter().map(Word::as_str).collect();
+        let outcome = match texts.as_slice() {
+            [] => Ok(()),
+            ["global"] => {
+                self.part = Part::Global;
+                Ok(())
+            }
+            ["defaults", ..] => {
+                self.part = Part::Defaults;
+                self.defaults = ProxyLines::default();
+                Ok(())
+            }
+            ["listen" | "backend", name] => self.begin_section(name),
+            ["frontend" | "peers" | "resolvers" | "userlist" | "mailers" | "cache" | "ring", _, ..] => {
+                self.part = Part::Other;
+                Ok(())
+            }
+            ["ssl-server-verify", mode] if matches!(self.part, Part::Global) => {
+                self.verify_by_default = *mode != "none";
+                Ok(())
+            }
+            ["server", name, address, ..] => self.server(name, address, &words[3..]),
+            ["use-server", name, ..] => {
+                self.refer_to(name);
+                Ok(())
+            }
+            texts => self.proxy_line(texts, words),
+        };
+        if let Err(text) = outcome {
+            self.messages.push(ConfigMessage { line: Some(self.line), text });
+        }
+    }
+
+    fn begin_section(&mut self, name: &str) -> Result<(), String> {
+        let name = ServiceName::new(name).map_err(|error| error.to_string())?;
+        self.part = Part::Listen(name.clone());
+        if let Some(first) = self.sections.get(&name) {
+            let line = first.first_line;
+            return Err(format!("proxy '{name}' has the same name as proxy '{name}' declared at line {line}."));
+        }
+        let section = SectionLines {
+            first_line: self.line,
+            lines: self.defaults.clone(),
+            servers: BTreeMap::new(),
+            referenced: BTreeSet::new(),
+        };
+        self.sections.insert(name, section);
+        Ok(())
+    }
+
+    /// A line of `defaults` or of a section that holds for all its servers.
+    fn proxy_line(&mut self, texts: &[&str], words: &[Word]) -> Result<(), String> {
+        let version = self.version;
+        let lines = match &self.part {
+            Part::Defaults => &mut self.defaults,
+            Part::Listen(name) => match self.sections.get_mut(name) {
+                Some(section) => &mut section.lines,
+                None => return Ok(()),
+            },
+            Part::Global | Part::Other => return Ok(()),
+        };
+        match texts {
+            ["balance"] => lines.balance = None,
+            ["balance", algorithm, ..] => {
+                let name = algorithm.split('(').next().unwrap_or(algorithm);
+                let since_3_0 = ["hash", "log-hash", "sticky"].contains(&name) && version.major >= 3;
+                let hash = name == "hash" && version >= ProxyVersion { major: 2, minor: 6 };
+                if !(ALGORITHMS.contains(&name) || algorithm.starts_with("hdr(") || since_3_0 || hash) {
+                    return Err(unknown_algorithm(version));
+                }
+                if *algorithm == "random(0)" {
+                    return Err("balance random : number of draws must be at least 1.".to_owned());
+                }
+                lines.balance = Some(name.to_owned());
+            }
+            ["hash-type", kind, ..] => match *kind {
+                "consistent" => lines.consistent = true,
+                "map-based" => lines.consistent = false,
+                _ => return Err("'hash-type' only supports 'consistent' and 'map-based'.".to_owned()),
+            },
+            ["mode", mode] => lines.http = *mode == "http",
+            ["default-server", ..] => {
+                let reading = Reading { version, at_run_time: false, http: lines.http, server: "default-server" };
+                lines.server_options.read(&words[1..], reading)?;
+            }
+            [first, rest @ ..] => {
+                let pair = format!("{first} {}", rest.first().unwrap_or(&""));
+                let known_from = |name: &str, (major, minor)| {
+                    (name == *first || name == pair) && version < ProxyVersion { major, minor }
+                };
+                if YOUNG_KEYWORDS.iter().any(|(name, since)| known_from(name, *since)) {
+                    return Err(match *first {
+                        "option" => format!("unknown option '{}'.", rest.first().unwrap_or(&"")),
+                        "timeout" => format!("'timeout' does not support '{}'", rest.first().unwrap_or(&"")),
+                        _ => format!("unknown keyword '{first}' in 'listen' section"),
+                    });
+                }
+            }
+            [] => {}
+        }
+        Ok(())
+    }
+
+    fn server(&mut self, name: &str, address: &str, words: &[Word]) -> Result<(), String> {
+        let (version, names, verify_by_default, line) = (self.version, self.names, self.verify_by_default, self.line);
+        let Part::Listen(service) = &self.part else { return Ok(()) };
+        let service = service.clone();
+        let Some(section) = self.sections.get_mut(&service) else { return Ok(()) };
+        let in_server = |text: String| match version {
+            ProxyVersion { major: 2, minor: ..4 } => format!("'server {name}' : {text}"),
+            _ => format!("'server {service}/{name}' : {text}"),
+        };
+        let server_name = ServerName::new(name).map_err(|error| in_server(error.to_string()))?;
+        if let Some((first_line, _)) = section.servers.get(&server_name) {
+            return Err(format!(
+                "proxy '{service}', another server named '{name}' was already defined at line {first_line}, please use \
+                 distinct names."
+            ));
+        }
+        let endpoint = parse_endpoint(address).ok_or_else(|| in_server(format!("invalid address '{address}'")))?;
+        let mut options = section.lines.server_options.clone();
+        let reading = Reading { version, at_run_time: false, http: section.lines.http, server: name };
+        options.read(words, reading).map_err(in_server)?;
+        options.finish(name, verify_by_default).map_err(in_server)?;
+        let (resolved, fqdn) = match &endpoint.address {
+            Address::Ip(ip) => (Some(Some(*ip)), None),
+            Address::Name(fqdn) => (resolve(fqdn, options.init_addr.as_deref(), names), Some(fqdn.to_string())),
+        };
+        let server = Server::configured(resolved.flatten(), endpoint.port.get(), fqdn, &options);
+        section.servers.insert(server_name, (line, server));
+        if resolved.is_none() {
+            let text = in_server(format!("could not resolve address '{}'.", endpoint.address));
+            self.unresolved.push(ConfigMessage { line: Some(line), text });
+        }
+        if let Some(track) = &options.track {
+            self.refer_to(track);
+        }
+        Ok(())
+    }
+
+    /// Notes that a server is pointed to: `s`, or `b/s` of another section.
+    fn refer_to(&mut self, reference: &str) {
+        let section = match (reference.split_once('/'), &self.part) {
+            (Some((service, server)), _) => {
+                ServiceName::new(service).ok().and_then(|name| self.sections.get_mut(&name)).map(|s| (s, server))
+            }
+            (None, Part::Listen(name)) => self.sections.get_mut(name).map(|section| (section, reference)),
+            (None, _) => None,
+        };
+        if let Some((section, server)) = section {
+            section.referenced.insert(server.to_owned());
+        }
+    }
+
+    fn finish(mut self) -> Result<(bool, BTreeMap<ServiceName, Section>), Vec<ConfigMessage>> {
+        if self.messages.is_empty() {
+            self.messages = self.unresolved;
+        }
+        if !self.messages.is_empty() {
+            return Err(self.messages);
+        }
+        let sections = self.sections.into_iter().map(|(name, section)| {
+            let SectionLines { lines, servers, referenced, .. } = section;
+            let servers = servers.into_iter().map(|(name, (_, mut server))| {
+                server.referenced = referenced.contains(name.as_str());
+                (name, server)
+            });
+            let section = Section { dynamic: lines.is_dynamic(), http: lines.http, servers: servers.collect() };
+            (name, section)
+        });
+        Ok((self.verify_by_default, sections.collect()))
+    }
+}
+
+impl Server {
+    /// A server as the file configures it.
+    fn configured(address: Option<IpAddr>, port: u16, fqdn: Option<String>, options: &ServerOptions) -> Self {
+        let disabled = if options.disabled == Some(true) { FORCED_MAINTENANCE | CONFIGURED_MAINTENANCE } else { 0 };
+        let unresolved = if address.is_none() { RESOLUTION_MAINTENANCE } else { 0 };
+        Self::new(address, port, fqdn, disabled | unresolved, options)
+    }
+}
+
+/// Tries the methods of `init-addr` in turn: none where all fail, and nothing in it where the server may do without.
+fn resolve(name: &str, methods: Option<&str>, names: &NameTable) -> Option<Option<IpAddr>> {
+    methods.unwrap_or("last,libc").split(',').find_map(|method| match method {
+        "libc" => names.get(name).map(|address| Some(*address)),
+        "none" => Some(None),
+        // No state file is ever loaded.
+        "last" => None,
+        address => address.parse().ok().map(Some),
+    })
+}
+
+fn parse_endpoint(text: &str) -> Option<Endpoint> {
+    let (address, port) = text.rsplit_once(':')?;
+    Some(Endpoint { address: Address::parse(address).ok()?, port: port.parse().ok()? })
+}
+
+fn unknown_algorithm(version: ProxyVersion) -> String {
+    let (hash, more) = if version.major >= 3 { (" 'hash',", ", 'log-hash' and 'sticky'") } else { ("", "") };
+    let and = if more.is_empty() { " and" } else { "," };
+    format!(
+        "balance only supports 'roundrobin', 'static-rr', 'leastconn', 'source', 'uri', 'url_param',{hash} \
+         'hdr(name)'{and} 'rdp-cookie(name)'{more} options."
+    )
+}

@@ -1,0 +1,75 @@
+//! What must hold in every run, whatever happens to the world.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A promise that no fault may break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Invariant {
+    /// Once all faults are healed, the servers that are ready in HAProxy are the hosts that discovery shows, in time.
+    Converges,
+    /// No host that discovery shows, or showed last before it failed, is taken out of service.
+    NothingIsTakenAway,
+    /// A service that was served and is still defined is in the file of every later process.
+    ServicesStay,
+    /// No command names a server that HAProxy does not have, and none is added twice.
+    ServersAreKnown,
+    /// HAProxy is started or reloaded only for one of the causes in the rules.
+    ReloadsHaveACause,
+    /// A listening socket that was opened stays open for as long as it is wanted.
+    SocketsStayOpen,
+    /// A process that serves is only ever told to finish what it has: a reload cuts no connection.
+    ConnectionsAreNotCut,
+    /// Every process of HAProxy is known to its supervisor until it has ended.
+    NoProcessIsForgotten,
+    /// A service's revision grows by its changes and never falls.
+    RevisionsGrow,
+    /// The journal and the reasons of a reload stay within their bounds.
+    BoundsHold,
+    /// At rest the file says what runs: a restart of HAProxy would change nothing.
+    TheFileFollows,
+    /// At rest what was saved is what is wanted.
+    TheSavedStateFollows,
+    /// No actor stops unasked, and none panics.
+    ActorsLive,
+    /// The same seed gives the same run.
+    RunsRepeat,
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Converges => "HAProxy converges to what discovery shows",
+            Self::NothingIsTakenAway => "no host that discovery shows is taken out of service",
+            Self::ServicesStay => "a service that is served stays served",
+            Self::ServersAreKnown => "commands name servers that HAProxy has",
+            Self::ReloadsHaveACause => "a reload has a cause",
+            Self::SocketsStayOpen => "a wanted socket stays open",
+            Self::ConnectionsAreNotCut => "a reload cuts no connection",
+            Self::NoProcessIsForgotten => "no process is forgotten",
+            Self::RevisionsGrow => "revisions only grow",
+            Self::BoundsHold => "what is kept stays within its bounds",
+            Self::TheFileFollows => "the file says what runs",
+            Self::TheSavedStateFollows => "the saved state is what is wanted",
+            Self::ActorsLive => "no actor stops unasked",
+            Self::RunsRepeat => "the same seed gives the same run",
+        })
+    }
+}
+
+/// An invariant that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// What was seen instead.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.what)
+    }
+}

@@ -1,0 +1,88 @@
+//! The actor test harness: the production actors, unchanged, against a simulated world in virtual time.
+//!
+//! # A story of your own
+//!
+//! ```
+//! use proxymgr::simulation::in_virtual_time;
+//!
+//! in_virtual_time(1, async |world| {
+//!     world.define("web");
+//!     world.join("web", 1);
+//!     world.join("web", 2);
+//!     world.start_manager();
+//!     world.settle().await;
+//!     assert_eq!(world.ready("web"), [1, 2]);
+//!
+//!     world.lose_session();
+//!     world.leave("web", 1);
+//!     world.wait(3600).await;
+//!     assert_eq!(world.ready("web"), [1, 2], "a failed discovery takes nothing away");
+//!
+//!     world.heal();
+//!     world.settle().await;
+//!     assert_eq!(world.ready("web"), [2]);
+//!     assert_eq!(world.starts(), 1, "without a reload");
+//!     assert_eq!(world.violation(), None);
+//! });
+//! ```
+//!
+//! # Thousands of them
+//!
+//! A run is a function of its seed and its [`Plan`], and the plan is drawn from the seed. After the plan all faults are
+//! healed, and the actors must put everything right within a bound of virtual time. [`Invariant`] lists what must hold
+//! meanwhile. Every seed is run twice, and both runs must be the same, line by line.
+//!
+//! ```
+//! use proxymgr::simulation::sweep;
+//!
+//! let (figures, failure) = sweep(0..3, None, 1);
+//! assert!(failure.is_none(), "{}", failure.unwrap());
+//! assert_eq!(figures.seeds, 3);
+//! ```
+//!
+//! `proxymgr simulate --seeds 10000` does it from the command line; a failure ends with the command that runs it again.
+//!
+//! # How it works
+//!
+//! | file | what is in it |
+//! | --- | --- |
+//! | `world.rs`, `faults.rs` | the world, and what can be done to it |
+//! | `truth.rs`, `sources.rs` | which services and hosts there are, and how discovery tells it |
+//! | `haproxy_model.rs`, `runtime_api.rs`, `processes.rs`, `sockets.rs` | HAProxy and the system |
+//! | `plan.rs`, `random.rs` | what happens, drawn from a seed |
+//! | `invariant.rs`, `oracle.rs`, `checks.rs` | what must hold, and whether it does |
+//! | `run.rs`, `sweep.rs`, `shrink.rs`, `trace.rs` | one run, many runs, smaller runs, and what is told of them |
+//! | `planted_bug.rs` | bugs planted on purpose, which the invariants must find |
+//!
+//! Time is tokio's paused clock: it jumps to the next timer when nothing is left to do. Every latency is drawn from a
+//! stream of its own purpose, so that a plan which lost a step keeps the latencies of the others.
+
+mod checks;
+mod faults;
+pub mod haproxy_model;
+mod invariant;
+mod oracle;
+mod plan;
+mod planted_bug;
+mod processes;
+mod random;
+mod run;
+mod runtime_api;
+mod shrink;
+mod sockets;
+mod sources;
+mod sweep;
+mod trace;
+mod truth;
+mod world;
+
+pub use self::haproxy_model::HaproxyModel;
+pub use self::invariant::{Invariant, Violation};
+pub use self::plan::{Plan, Refused, StartFailure, Step};
+pub use self::planted_bug::PlantedBug;
+pub use self::random::Random;
+pub use self::run::{Outcome, run};
+pub use self::shrink::{Shrunk, shrink};
+pub use self::sweep::{Failure, Figures, replay, sweep};
+pub use self::trace::{Trace, TraceLine};
+pub use self::world::{World, in_virtual_time};

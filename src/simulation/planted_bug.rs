@@ -1,0 +1,93 @@
+//! Bugs that are planted on purpose, to show that each invariant finds what it is for.
+//!
+//! Each alters what passes between the actors and the world, as an actor with that bug would. The actors themselves
+//! have no switch for any of it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::invariant::Invariant;
+
+/// A bug to plant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// A change of hosts is lost on its way to the watcher.
+    LosesAChange,
+    /// A source that fails is taken for one that has lost its first host.
+    FailureTakesAHost,
+    /// A service is left out of the file of a reload.
+    LeavesAServiceOut,
+    /// A command names a server that HAProxy does not have.
+    NamesAStranger,
+    /// HAProxy is reloaded although a change was made at run time.
+    ReloadsInVain,
+    /// A socket is closed at a reload.
+    ClosesASocket,
+    /// The process before is ended at a reload instead of told to finish.
+    CutsConnections,
+    /// The end of a process is not noticed.
+    MissesAnExit,
+    /// A revision is given twice and then falls.
+    RevisionFalls,
+    /// The journal keeps everything.
+    JournalGrows,
+    /// A write of the file is taken for done.
+    SkipsTheFile,
+    /// A save is taken for done.
+    SkipsTheSave,
+    /// An actor panics when a source is opened a second time.
+    Panics,
+    /// A latency comes from somewhere else than the seed.
+    Dice,
+}
+
+/// Every bug, with its name on the command line and the invariant that finds it.
+const ALL: [(PlantedBug, &str, Invariant); 14] = [
+    (PlantedBug::LosesAChange, "loses-a-change", Invariant::Converges),
+    (PlantedBug::FailureTakesAHost, "failure-takes-a-host", Invariant::NothingIsTakenAway),
+    (PlantedBug::LeavesAServiceOut, "leaves-a-service-out", Invariant::ServicesStay),
+    (PlantedBug::NamesAStranger, "names-a-stranger", Invariant::ServersAreKnown),
+    (PlantedBug::ReloadsInVain, "reloads-in-vain", Invariant::ReloadsHaveACause),
+    (PlantedBug::ClosesASocket, "closes-a-socket", Invariant::SocketsStayOpen),
+    (PlantedBug::CutsConnections, "cuts-connections", Invariant::ConnectionsAreNotCut),
+    (PlantedBug::MissesAnExit, "misses-an-exit", Invariant::NoProcessIsForgotten),
+    (PlantedBug::RevisionFalls, "revision-falls", Invariant::RevisionsGrow),
+    (PlantedBug::JournalGrows, "journal-grows", Invariant::BoundsHold),
+    (PlantedBug::SkipsTheFile, "skips-the-file", Invariant::TheFileFollows),
+    (PlantedBug::SkipsTheSave, "skips-the-save", Invariant::TheSavedStateFollows),
+    (PlantedBug::Panics, "panics", Invariant::ActorsLive),
+    (PlantedBug::Dice, "dice", Invariant::RunsRepeat),
+];
+
+impl PlantedBug {
+    /// Every bug.
+    pub fn all() -> impl Iterator<Item = Self> {
+        ALL.into_iter().map(|(bug, _, _)| bug)
+    }
+
+    /// The invariant that finds it.
+    pub fn breaks(self) -> Invariant {
+        self.row().2
+    }
+
+    fn row(self) -> (Self, &'static str, Invariant) {
+        ALL.into_iter().find(|(bug, _, _)| *bug == self).expect("every bug has a row in the table")
+    }
+}
+
+impl fmt::Display for PlantedBug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.row().1)
+    }
+}
+
+impl FromStr for PlantedBug {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        ALL.into_iter().find(|(_, name, _)| *name == text).map(|(bug, _, _)| bug).ok_or_else(|| {
+            let names: Vec<_> = ALL.iter().map(|(_, name, _)| *name).collect();
+            format!("{text:?} is none of {}", names.join(", "))
+        })
+    }
+}

@@ -1,0 +1,335 @@
+//! HAProxy's processes and its configuration file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+use proxymgr_actors::decide::loaded_config::parse_sections;
+use proxymgr_actors::port::{
+    CheckFailure, ConfigFile, ConfigMessage, ConfigText, PortFuture, ProcessExit, ProcessSignal, ProxyProcesses,
+    RunningProcess,
+};
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant, sleep};
+
+use super::haproxy_model::HaproxyModel;
+use super::invariant::Invariant;
+use super::plan::StartFailure;
+use super::planted_bug::PlantedBug;
+use super::truth::{POISON_NAMED, POISON_UNNAMED};
+use super::world::{World, numbers};
+
+/// One process of HAProxy.
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) model: HaproxyModel,
+    pub(super) version: proxymgr_actors::model::ProxyVersion,
+    pub(super) listens: BTreeSet<SocketAddr>,
+    pub(super) sections: BTreeSet<String>,
+    pub(super) started: Instant,
+    /// Whether it has come up.
+    pub(super) answers: bool,
+    /// Whether it only finishes what it has.
+    pub(super) draining: bool,
+    /// The manager that started it.
+    pub(super) generation: u64,
+    pub(super) fault: Option<SocketFault>,
+    /// Whether its socket ever had a fault: its supervisor may rightly take it for one that never came up.
+    pub(super) was_faulty: bool,
+    exit: watch::Sender<Option<ProcessExit>>,
+}
+
+/// What is wrong with a process's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SocketFault {
+    /// No answer comes; the commands may be obeyed.
+    Hangs { obeys: bool },
+    /// Nobody can connect.
+    Down,
+}
+
+impl Process {
+    fn watched(&self) -> RunningProcess {
+        let mut exit = self.exit.subscribe();
+        let ended = async move {
+            let found = exit.wait_for(Option::is_some).await;
+            found.ok().and_then(|exit| exit.clone()).unwrap_or(ProcessExit::Unknown)
+        };
+        RunningProcess { pid: self.pid, exit: Box::pin(ended) }
+    }
+}
+
+/// The servers that take traffic, by section, with their weights.
+pub(super) fn ready_in(model: &HaproxyModel) -> BTreeMap<String, BTreeMap<u8, u16>> {
+    let observation = model.observe(None);
+    observation.services.iter().map(|(name, servers)| (name.to_string(), numbers(servers.values()))).collect()
+}
+
+impl World {
+    /// The process ends.
+    pub(super) fn end_process(&self, pid: u32, how: ProcessExit) {
+        let Some(process) = self.with(|things| things.processes.remove(&pid)) else { return };
+        self.note(&format!("HAProxy ({pid})"), "the system", format!("ended: {how}"));
+        self.with(|things| things.ended.insert(pid, Instant::now()));
+        if !process.draining {
+            self.with(|things| things.oracle.cause(format!("HAProxy ({pid}) ended")));
+        }
+        if !(process.draining && self.has(PlantedBug::MissesAnExit)) {
+            process.exit.send_replace(Some(how));
+        } else {
+            // Whoever waits for it waits for ever.
+            std::mem::forget(process.exit);
+        }
+    }
+
+    /// The process closes its listeners, finishes what is open, and ends.
+    pub(super) fn soft_stop(&self, pid: u32) {
+        let first = self.with(|things| {
+            let process = things.processes.get_mut(&pid)?;
+            (!std::mem::replace(&mut process.draining, true)).then_some(())
+        });
+        if first.is_none() {
+            return;
+        }
+        self.note(&format!("HAProxy ({pid})"), "", "stops listening, finishes what is open");
+        let world = self.clone();
+        self.naturally(async move {
+            // Most have little left to do; some have clients that stay.
+            let longest = if world.draw("is busy", 0, 1) == 0 { 5 } else { 20_000 };
+            world.latency("drain", 0, longest).await;
+            world.end_process(pid, ProcessExit::Code(0));
+        });
+    }
+
+    /// The process is ended by force: right where it never came up, and nowhere else.
+    fn hard_stop(&self, pid: u32, how: ProcessExit) {
+        let is_well = |process: &Process| process.answers && !process.was_faulty;
+        if self.with(|things| things.processes.get(&pid).is_some_and(is_well)) {
+            self.violate(Invariant::ConnectionsAreNotCut, format!("HAProxy ({pid}) was ended with what it had open"));
+        }
+        self.end_process(pid, how);
+    }
+
+    fn start_process(&self, descriptors: &[RawFd], replaces: Vec<u32>) -> Result<RunningProcess, String> {
+        let text = self.file();
+        self.check_sections(&text);
+        let (failure, causes) = self.with(|things| {
+            things.starts += 1;
+            (things.start_fails.take(), things.oracle.started())
+        });
+        let causes_text = causes.iter().cloned().collect::<Vec<_>>().join("; ");
+        if causes.is_empty() {
+            self.violate(
+                Invariant::ReloadsHaveACause,
+                "HAProxy was started, and nothing had happened that requires it",
+            );
+        }
+        if self.has(PlantedBug::ClosesASocket)
+            && !replaces.is_empty()
+            && let Some(address) = self.with(|things| things.sockets.keys().next().copied())
+        {
+            self.socket_closed(address);
+        }
+        if failure == Some(StartFailure::NotStarted) {
+            self.with(|things| things.oracle.cause("the start failed"));
+            return Err("cannot allocate memory".to_owned());
+        }
+        let process = self.make_process(&text, descriptors)?;
+        let (pid, running) = (process.pid, process.watched());
+        self.note("ProcessSupervisorActor", &format!("HAProxy ({pid})"), format!("start; causes: {causes_text}"));
+        self.with(|things| things.processes.insert(pid, process));
+        let world = self.clone();
+        self.naturally(async move {
+            world.latency("ready", 2, 60).await;
+            match failure {
+                Some(StartFailure::EndsAtOnce) => world.end_process(pid, ProcessExit::Code(1)),
+                Some(_) => {}
+                None => world.process_answers(pid, &replaces),
+            }
+        });
+        Ok(running)
+    }
+
+    fn make_process(&self, text: &str, descriptors: &[RawFd]) -> Result<Process, String> {
+        let version = self.with(|things| things.version);
+        let model = HaproxyModel::start(version, text).map_err(|messages| format!("{messages:?}"))?;
+        let sections = parse_sections(text);
+        self.with(|things| {
+            let mut listens = BTreeSet::new();
+            for descriptor in sections.values().filter_map(|section| section.descriptor) {
+                let address = things.sockets.iter().find(|(_, held)| **held == descriptor);
+                match address.filter(|_| descriptors.contains(&descriptor)) {
+                    Some((address, _)) => listens.insert(*address),
+                    None => return Err(format!("descriptor {descriptor} of the file is not passed on")),
+                };
+            }
+            things.last_pid += 1;
+            Ok(Process {
+                pid: things.last_pid,
+                model,
+                version,
+                listens,
+                sections: sections.keys().map(ToString::to_string).collect(),
+                started: Instant::now(),
+                answers: false,
+                draining: false,
+                generation: things.generation,
+                fault: None,
+                was_faulty: false,
+                exit: watch::Sender::new(None),
+            })
+        })
+    }
+
+    fn process_answers(&self, pid: u32, replaces: &[u32]) {
+        let alive = self.with(|things| {
+            let Some(process) = things.processes.get_mut(&pid) else { return false };
+            process.answers = true;
+            if process.generation == things.generation {
+                things.oracle.serves();
+            }
+            !process.draining
+        });
+        if alive {
+            self.note(&format!("HAProxy ({pid})"), "", "serves");
+            let cuts = self.has(PlantedBug::CutsConnections);
+            for old in replaces {
+                if cuts { self.hard_stop(*old, ProcessExit::Signal(15)) } else { self.soft_stop(*old) }
+            }
+        }
+    }
+
+    /// What was served and is still defined must be in the file of the next process.
+    fn check_sections(&self, text: &str) {
+        let sections = parse_sections(text);
+        let missing = self.with(|things| {
+            let serving = things.serving().and_then(|pid| things.processes.get(&pid))?;
+            let stays = |name: &&String| things.oracle.must_stay(name);
+            let lost = |name: &&String| !sections.keys().any(|section| section.as_str() == name.as_str());
+            let mut served = serving.sections.iter().filter(stays);
+            if things.planted == Some(PlantedBug::LeavesAServiceOut) { served.next() } else { served.find(lost) }
+                .cloned()
+        });
+        if let Some(name) = missing {
+            self.violate(
+                Invariant::ServicesStay,
+                format!("{name} is defined and was served, and is not in the file any more"),
+            );
+        }
+    }
+}
+
+impl ProxyProcesses for World {
+    fn start(&self, descriptors: Vec<RawFd>, replaces: Vec<u32>) -> PortFuture<Result<RunningProcess, String>> {
+        let world = self.clone();
+        Box::pin(async move {
+            world.latency("start", 1, 10).await;
+            world.start_process(&descriptors, replaces)
+        })
+    }
+
+    fn find_orphan(&self) -> PortFuture<Option<RunningProcess>> {
+        let world = self.clone();
+        self.with(|things| things.oracle.launch_begins());
+        Box::pin(async move {
+            world.latency("find orphan", 1, 10).await;
+            let found = world.with(|things| {
+                let (generation, serving) = (things.generation, things.serving());
+                let strange = things.processes.values_mut().filter(|process| process.generation != generation);
+                let answers = |process: &&mut Process| Some(process.pid) == serving && process.fault.is_none();
+                let orphan = strange.max_by_key(|process| (answers(process), process.pid))?;
+                orphan.generation = generation;
+                Some(orphan.watched())
+            });
+            let words = found.as_ref().map_or("none".to_owned(), |process| process.pid.to_string());
+            world.note("ProcessSupervisorActor", "the system", format!("find an orphan: {words}"));
+            found
+        })
+    }
+
+    fn signal(&self, pid: u32, signal: ProcessSignal) -> Result<(), String> {
+        self.note("ProcessSupervisorActor", &format!("HAProxy ({pid})"), format!("{signal:?}"));
+        match signal {
+            ProcessSignal::SoftStop => self.soft_stop(pid),
+            ProcessSignal::Kill => self.hard_stop(pid, ProcessExit::Signal(9)),
+        }
+        Ok(())
+    }
+}
+
+impl ConfigFile for World {
+    fn check(&self, text: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<(), CheckFailure>> {
+        let world = self.clone();
+        self.with(|things| things.oracle.launch_begins());
+        Box::pin(async move {
+            world.latency("check", 10, 80).await;
+            let text = text.to_string();
+            let outcome = world.with(|things| {
+                if things.disk_full {
+                    return Err(CheckFailure::Failed("no space left on device".to_owned()));
+                }
+                let messages = refusal(&text).or_else(|| HaproxyModel::start(things.version, &text).err());
+                if let Some(messages) = messages {
+                    return Err(CheckFailure::Rejected { messages });
+                }
+                things.candidate = text;
+                Ok(())
+            });
+            let words = outcome.as_ref().err().map_or("good".to_owned(), ToString::to_string);
+            world.note("ProcessSupervisorActor", "haproxy -c", words);
+            outcome
+        })
+    }
+
+    fn promote(&self) -> PortFuture<Result<(), String>> {
+        let world = self.clone();
+        Box::pin(async move {
+            world.latency("promote", 0, 5).await;
+            world.with(|things| things.live_file = things.candidate.clone());
+            world.note("ProcessSupervisorActor", "haproxy.cfg", "replaced by the candidate");
+            Ok(())
+        })
+    }
+
+    fn read(&self) -> PortFuture<Result<String, String>> {
+        let text = self.with(|things| things.live_file.clone());
+        Box::pin(std::future::ready(Ok(text)))
+    }
+
+    fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>> {
+        let world = self.clone();
+        Box::pin(async move {
+            world.latency("write", 1, 30).await;
+            let outcome = world.with(|things| {
+                if things.disk_full {
+                    return Err("no space left on device".to_owned());
+                }
+                if things.planted != Some(PlantedBug::SkipsTheFile) {
+                    things.live_file = text.to_string();
+                }
+                Ok(())
+            });
+            let words = outcome.as_ref().err().map_or("written".to_owned(), String::clone);
+            world.note("HaproxyStateActor", "haproxy.cfg", words);
+            outcome
+        })
+    }
+}
+
+/// What HAProxy says against a file with an option that it refuses.
+fn refusal(text: &str) -> Option<Vec<ConfigMessage>> {
+    if let Some(line) = text.lines().position(|line| line.contains(POISON_NAMED)) {
+        let text = "unexpected character in 'timeout server'".to_owned();
+        return Some(vec![ConfigMessage { line: Some(line + 1), text }]);
+    }
+    let unnamed = text.contains(POISON_UNNAMED);
+    unnamed.then(|| vec![ConfigMessage { line: None, text: "Fatal errors found in configuration.".to_owned() }])
+}
+
+/// How long a connection attempt to a dead socket takes.
+pub(super) const CONNECT: Duration = Duration::from_millis(1);
+
+/// Waits as the adapter does before it gives an answer up.
+pub(super) async fn until_given_up() {
+    sleep(proxymgr_actors::limits::RUNTIME_ANSWER_TIMEOUT).await;
+}

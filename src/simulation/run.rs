@@ -1,0 +1,142 @@
+//! One run: a function of its seed and its plan.
+
+use std::cell::RefCell;
+use std::panic;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::checks::Memory;
+use super::invariant::{Invariant, Violation};
+use super::plan::Plan;
+use super::planted_bug::PlantedBug;
+use super::trace::TraceLine;
+use super::world::{World, in_virtual_time};
+
+/// How long the actors may take to put everything right once all faults are healed, in seconds. The longest way: a
+/// start that is silent for 30 s, a pause of 30 s before the next, a socket that hangs for 10 s, and what comes after.
+const CONVERGENCE_MAX_S: u64 = 150;
+
+/// How long the world is watched at rest, in seconds: longer than the interval of observations.
+const REST_S: u64 = 35;
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The first invariant that did not hold; none where all did.
+    pub violation: Option<Violation>,
+    /// Everything that happened.
+    pub lines: Vec<TraceLine>,
+    /// How often HAProxy was started or reloaded.
+    pub starts: usize,
+    /// How many commands it was given at run time.
+    pub commands: usize,
+    /// How long it took to put everything right, in virtual seconds, to the next whole one.
+    pub converged_after_s: u64,
+}
+
+/// Runs this plan with the latencies of this seed, and a planted bug where one is given.
+pub fn run(seed: u64, plan: &Plan, planted: Option<PlantedBug>) -> Outcome {
+    catch_panics();
+    PANIC.with(|panic| *panic.borrow_mut() = Some(Vec::new()));
+    let mut outcome = in_virtual_time(seed, async |world| {
+        planted.into_iter().for_each(|bug| world.plant(bug));
+        let converged_after_s = story(&world, plan).await;
+        Outcome {
+            violation: world.violation(),
+            lines: world.trace().lines(),
+            starts: world.starts(),
+            commands: world.commands(),
+            converged_after_s,
+        }
+    });
+    let panicked = PANIC.with(|panic| panic.borrow_mut().take()).unwrap_or_default();
+    if let Some(what) = panicked.into_iter().next() {
+        outcome.violation = Some(Violation { invariant: Invariant::ActorsLive, what });
+    }
+    outcome
+}
+
+async fn story(world: &World, plan: &Plan) -> u64 {
+    let mut memory = Memory::default();
+    world.furnish(plan);
+    world.start_manager();
+    for step in &plan.steps {
+        world.apply(step).await;
+        world.look(&mut memory).await;
+        if world.violation().is_some() || has_panicked() {
+            return 0;
+        }
+    }
+    // What the plan has set going (a flap, a session that expires) comes to its end first.
+    world.wait(6).await;
+    world.heal_for_good();
+    world.note("the plan", "the world", "everything is healed");
+    let mut unrest = None;
+    for second in 1..=CONVERGENCE_MAX_S {
+        world.wait(1).await;
+        world.look(&mut memory).await;
+        if world.violation().is_some() || has_panicked() {
+            return second;
+        }
+        unrest = world.at_rest().await.err();
+        if unrest.is_none() {
+            stay_at_rest(world, &mut memory).await;
+            return second;
+        }
+    }
+    if let Some(Violation { invariant, what }) = unrest {
+        world.violate(invariant, format!("{CONVERGENCE_MAX_S} s after all was healed {what}"));
+    }
+    CONVERGENCE_MAX_S
+}
+
+async fn stay_at_rest(world: &World, memory: &mut Memory) {
+    let starts = world.starts();
+    world.note("the plan", "the world", "all is at rest");
+    world.wait(REST_S).await;
+    world.look(memory).await;
+    if world.violation().is_some() {
+        return;
+    }
+    if world.starts() > starts {
+        world.violate(Invariant::ReloadsHaveACause, "HAProxy was reloaded while all was at rest");
+    } else if let Err(Violation { invariant, what }) = world.at_rest().await {
+        world.violate(invariant, format!("the rest did not last: {what}"));
+    }
+}
+
+thread_local! {
+    /// What panicked in the run of this thread; none while there is no run.
+    static PANIC: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+fn has_panicked() -> bool {
+    PANIC.with(|panic| panic.borrow().as_ref().is_some_and(|panics| !panics.is_empty()))
+}
+
+/// A panic inside a handler makes an actor vanish without a word; the hook remembers the word.
+fn catch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let of_run = PANIC.with(|panic| match panic.try_borrow_mut().as_deref_mut() {
+                Ok(Some(panics)) => {
+                    panics.push(info.to_string());
+                    true
+                }
+                _ => false,
+            });
+            // Where a panic ends the program, there is no later to tell it in.
+            if !of_run || cfg!(panic = "abort") {
+                before(info);
+            }
+        }));
+    });
+}
+
+/// What a run must never ask: numbers that no seed determines. For the bug that is planted to be caught at it.
+pub(super) fn dice() -> u64 {
+    static THROWN: AtomicU64 = AtomicU64::new(0);
+    THROWN.fetch_add(1, Ordering::Relaxed) % 3
+}

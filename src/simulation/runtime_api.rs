@@ -1,0 +1,210 @@
+//! The Runtime API of the HAProxy that serves.
+
+use proxymgr_actors::limits::{RUNTIME_ANSWER_TIMEOUT, RUNTIME_FAILURES_BEFORE_RELOAD};
+use proxymgr_actors::model::{Observation, ProcessInfo, RuntimeCommand, ServerId, ServerName, ServiceName};
+use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError};
+use tokio::time::sleep;
+
+use super::invariant::Invariant;
+use super::plan::Refused;
+use super::planted_bug::PlantedBug;
+use super::processes::{CONNECT, SocketFault, until_given_up};
+use super::truth::number_of_server;
+use super::world::World;
+
+const SOCKET: &str = "/run/haproxy.sock";
+
+impl World {
+    /// Checks what the commands are meant to do, at the moment when they are sent.
+    fn intended(&self, commands: &[RuntimeCommand]) {
+        for (place, command) in commands.iter().enumerate() {
+            let id = command.server();
+            let takes_away = matches!(
+                command,
+                RuntimeCommand::SetMaintenance(_) | RuntimeCommand::SetDrain(_) | RuntimeCommand::DeleteServer(_)
+            );
+            // A server that moves or is replaced is only away for the length of its batch.
+            let returns = commands[place..].iter().any(|later| {
+                later.server() == id && matches!(later, RuntimeCommand::SetReady(_) | RuntimeCommand::AddServer { .. })
+            });
+            let Some(number) = number_of_server(id.server.as_str()) else { continue };
+            let shown = self.with(|things| things.oracle.must_have(id.service.as_str(), number));
+            if takes_away && !returns && shown {
+                self.violate(Invariant::NothingIsTakenAway, format!("`{command}`, and discovery shows the host"));
+            }
+        }
+    }
+
+    /// Connects to the process that serves. Returns its process id, and whether it will answer.
+    async fn connected(&self) -> Result<(u32, Option<SocketFault>), RuntimeError> {
+        sleep(CONNECT).await;
+        let found = self.with(|things| {
+            let process = things.processes.get(&things.serving()?)?;
+            Some((process.pid, process.fault))
+        });
+        match found {
+            None => Err(unreachable("no such file or directory")),
+            Some((_, Some(SocketFault::Down))) => {
+                self.failed_again();
+                Err(unreachable("connection refused"))
+            }
+            Some(found) => Ok(found),
+        }
+    }
+
+    /// A process that did not answer so many times in a row is to be replaced.
+    fn failed_again(&self) {
+        self.with(|things| {
+            things.socket_failures += 1;
+            if things.socket_failures >= RUNTIME_FAILURES_BEFORE_RELOAD {
+                things.oracle.cause("its socket failed again and again");
+            }
+        });
+    }
+
+    async fn no_answer<T>(&self) -> Result<T, RuntimeError> {
+        until_given_up().await;
+        self.failed_again();
+        let timeout_ms = u64::try_from(RUNTIME_ANSWER_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+        Err(RuntimeError::TimedOut { path: SOCKET.to_owned(), timeout_ms })
+    }
+
+    fn obey(&self, pid: u32, commands: &[RuntimeCommand]) -> Option<Vec<Answer>> {
+        let alive = self.with(|things| things.processes.contains_key(&pid));
+        alive.then(|| commands.iter().map(|command| self.obey_one(pid, command, commands)).collect())
+    }
+
+    fn obey_one(&self, pid: u32, command: &RuntimeCommand, batch: &[RuntimeCommand]) -> Answer {
+        let added = |id: &ServerId| {
+            batch.iter().any(|other| matches!(other, RuntimeCommand::AddServer { server, .. } if server == id))
+        };
+        let (answer, is_known) = self.with(|things| {
+            things.commands += 1;
+            let refused = things.refuses.iter().any(|what| is_about(*what, command));
+            let Some(process) = things.processes.get_mut(&pid) else {
+                return (Answer { accepted: false, text: "gone".to_owned() }, true);
+            };
+            let id = command.server();
+            let exists = process.model.observe(Some(std::slice::from_ref(&id.service)));
+            let exists = exists.services.get(&id.service).is_some_and(|servers| servers.contains_key(&id.server));
+            let adds = matches!(command, RuntimeCommand::AddServer { .. });
+            let is_known = if adds { !exists || deleted_in(batch, id) } else { exists || added(id) };
+            let answer = if refused {
+                Answer { accepted: false, text: "Permission denied.".to_owned() }
+            } else {
+                process.model.run(command)
+            };
+            let only_deletes = matches!(command, RuntimeCommand::DeleteServer(_)) && !added(id);
+            if !answer.accepted && !only_deletes {
+                things.oracle.cause(format!("`{command}` was refused"));
+            }
+            (answer, is_known)
+        });
+        let words = if answer.accepted { "done".to_owned() } else { answer.text.clone() };
+        self.note("HaproxyStateActor", &format!("HAProxy ({pid})"), format!("{command}: {words}"));
+        if !is_known {
+            self.violate(Invariant::ServersAreKnown, format!("`{command}`: {}", answer.text));
+        }
+        answer
+    }
+
+    /// What a planted bug makes of the commands; none where HAProxy is not even asked.
+    fn bent(&self, commands: &mut [RuntimeCommand]) -> Option<Vec<Answer>> {
+        let disables = commands.iter().position(|command| matches!(command, RuntimeCommand::SetMaintenance(_)))?;
+        if self.has(PlantedBug::NamesAStranger) {
+            let service = commands[disables].server().service.clone();
+            let server = ServerName::new("stranger").expect("a word of letters is a name");
+            commands[disables] = RuntimeCommand::SetMaintenance(ServerId { service, server });
+        }
+        let in_vain = self.has(PlantedBug::ReloadsInVain);
+        in_vain.then(|| commands.iter().map(|_| Answer { accepted: false, text: "in vain".to_owned() }).collect())
+    }
+}
+
+fn deleted_in(batch: &[RuntimeCommand], id: &ServerId) -> bool {
+    batch.iter().any(|other| matches!(other, RuntimeCommand::DeleteServer(server) if server == id))
+}
+
+fn is_about(what: Refused, command: &RuntimeCommand) -> bool {
+    match what {
+        Refused::Add => matches!(command, RuntimeCommand::AddServer { .. }),
+        Refused::Ready => matches!(command, RuntimeCommand::SetReady(_)),
+        Refused::Maintenance => matches!(command, RuntimeCommand::SetMaintenance(_)),
+        Refused::Weight => matches!(command, RuntimeCommand::SetWeight(..)),
+        Refused::Delete => matches!(command, RuntimeCommand::DeleteServer(_)),
+    }
+}
+
+fn unreachable(error: &str) -> RuntimeError {
+    RuntimeError::Unreachable { path: SOCKET.to_owned(), error: error.to_owned() }
+}
+
+fn broken() -> RuntimeError {
+    RuntimeError::Broken { path: SOCKET.to_owned(), error: "connection reset by peer".to_owned() }
+}
+
+impl RuntimeApi for World {
+    fn run(&self, mut commands: Vec<RuntimeCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
+        let world = self.clone();
+        self.intended(&commands);
+        let in_vain = self.bent(&mut commands);
+        Box::pin(async move {
+            let (pid, fault) = world.connected().await?;
+            world.latency("commands", 0, 8).await;
+            if let Some(SocketFault::Hangs { obeys }) = fault {
+                if obeys {
+                    world.obey(pid, &commands);
+                    if commands.iter().any(|command| matches!(command, RuntimeCommand::AddServer { .. })) {
+                        world.with(|things| things.oracle.cause("the answer to an `add server` was lost"));
+                    }
+                }
+                return world.no_answer().await;
+            }
+            if let Some(answers) = in_vain {
+                return Ok(answers);
+            }
+            let answers = world.obey(pid, &commands).ok_or_else(broken)?;
+            world.with(|things| things.socket_failures = 0);
+            Ok(answers)
+        })
+    }
+
+    fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>> {
+        let world = self.clone();
+        Box::pin(async move {
+            let (pid, fault) = world.connected().await?;
+            world.latency("observe", 0, 4).await;
+            if fault.is_some() {
+                return world.no_answer().await;
+            }
+            let seen = world.with(|things| {
+                let process = things.processes.get(&pid)?;
+                Some(process.model.observe(services.as_deref()))
+            });
+            seen.ok_or_else(broken)
+        })
+    }
+
+    fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>> {
+        let world = self.clone();
+        Box::pin(async move {
+            let (pid, fault) = world.connected().await?;
+            if fault.is_some() {
+                return world.no_answer().await;
+            }
+            let found = world.with(|things| {
+                let process = things.processes.get(&pid)?;
+                Some(ProcessInfo {
+                    pid,
+                    version: process.version,
+                    version_text: process.version.to_string(),
+                    uptime_s: process.started.elapsed().as_secs(),
+                    stopping: process.draining,
+                })
+            });
+            found.ok_or_else(broken)
+        })
+    }
+
+    fn disconnect(&self) {}
+}

@@ -1,0 +1,132 @@
+//! Listening sockets and the saved state.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+use proxymgr_actors::port::{HeldSocket, ListeningSockets, PortFuture, SavedService, StateStore};
+
+use super::invariant::Invariant;
+use super::planted_bug::PlantedBug;
+use super::world::World;
+
+struct Socket {
+    world: World,
+    generation: u64,
+    address: SocketAddr,
+    descriptor: RawFd,
+}
+
+impl HeldSocket for Socket {
+    fn descriptor(&self) -> RawFd {
+        self.descriptor
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let is_asked = self.world.with(|things| {
+            let held =
+                things.generation == self.generation && things.sockets.get(&self.address) == Some(&self.descriptor);
+            if held {
+                things.sockets.remove(&self.address);
+            }
+            held
+        });
+        if is_asked {
+            self.world.socket_closed(self.address);
+        }
+    }
+}
+
+impl World {
+    /// A manager closed this socket while it lived.
+    pub(super) fn socket_closed(&self, address: SocketAddr) {
+        self.note("SocketHolderActor", "the system", format!("close {address}"));
+        let wanted_by = self.with(|things| {
+            let serving = things.serving().and_then(|pid| things.processes.get(&pid));
+            serving.filter(|process| process.listens.contains(&address)).map(|process| process.pid)
+        });
+        if let Some(pid) = wanted_by {
+            self.violate(
+                Invariant::SocketsStayOpen,
+                format!("{address} was closed while HAProxy ({pid}) listens there"),
+            );
+        }
+    }
+
+    fn hold(&self, address: SocketAddr) -> Socket {
+        let (generation, descriptor) = self.with(|things| {
+            things.last_descriptor += 1;
+            things.sockets.insert(address, things.last_descriptor);
+            (things.generation, things.last_descriptor)
+        });
+        Socket { world: self.clone(), generation, address, descriptor }
+    }
+}
+
+impl ListeningSockets for World {
+    fn open(&self, address: SocketAddr) -> Result<Box<dyn HeldSocket>, String> {
+        let outcome = self.with(|things| {
+            let listens = |pid: &u32| things.processes[pid].listens.contains(&address);
+            let rival = things.processes.keys().find(|pid| !things.processes[pid].draining && listens(pid));
+            let problem = match rival {
+                _ if things.taken_ports.contains(&address.port()) => {
+                    Some(format!("{address} is in use by another program"))
+                }
+                Some(pid) => Some(format!("{address} is in use by haproxy ({pid})")),
+                None => None,
+            };
+            match problem {
+                Some(problem) => {
+                    things.unbound.insert(address);
+                    Err(problem)
+                }
+                None => {
+                    if things.unbound.remove(&address) {
+                        things.oracle.cause(format!("{address} could be bound at last"));
+                    }
+                    Ok(())
+                }
+            }
+        });
+        let words = outcome.as_ref().err().cloned().unwrap_or_else(|| "opened".to_owned());
+        self.note("SocketHolderActor", "the system", format!("bind {address}: {words}"));
+        outcome.map(|()| Box::new(self.hold(address)) as Box<dyn HeldSocket>)
+    }
+
+    fn adopt(&self, pid: u32) -> Result<Vec<Box<dyn HeldSocket>>, String> {
+        let listens = self.with(|things| {
+            let process = things.processes.get(&pid)?;
+            Some(if process.draining { BTreeSet::new() } else { process.listens.clone() })
+        });
+        let listens = listens.ok_or_else(|| format!("there is no process {pid}"))?;
+        self.note("SocketHolderActor", "the system", format!("copy the {} sockets of {pid}", listens.len()));
+        Ok(listens.into_iter().map(|address| Box::new(self.hold(address)) as Box<dyn HeldSocket>).collect())
+    }
+}
+
+impl StateStore for World {
+    fn save(&self, services: Vec<SavedService>) -> PortFuture<Result<(), String>> {
+        let world = self.clone();
+        Box::pin(async move {
+            world.latency("save", 1, 20).await;
+            let outcome = world.with(|things| {
+                if things.disk_full {
+                    return Err("no space left on device".to_owned());
+                }
+                if things.planted != Some(PlantedBug::SkipsTheSave) || things.saved.is_empty() {
+                    things.saved = services;
+                }
+                Ok(())
+            });
+            let words = outcome.as_ref().err().map_or("saved", String::as_str);
+            world.note("HaproxyStateActor", "saved state", words);
+            outcome
+        })
+    }
+}

@@ -1,0 +1,214 @@
+//! Discovery: the sources that tell the actors what the world shows, late, and in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use actix::{Recipient, spawn};
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
+use proxymgr_actors::model::{RawDefinition, ServiceName, SourceSpec};
+use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::time::{Instant, sleep_until};
+
+use super::invariant::Invariant;
+use super::oracle::Level;
+use super::planted_bug::PlantedBug;
+use super::truth::{definitions_seen, hosts_seen};
+use super::world::World;
+
+type Definitions = Result<BTreeMap<String, RawDefinition>, String>;
+
+/// The ways from the sources to the actors.
+#[derive(Default)]
+pub(super) struct Links {
+    definitions: Option<Link<Definitions>>,
+    hosts: BTreeMap<String, Link<Level>>,
+    last_id: u64,
+    /// The services whose source was ever opened in this manager's life.
+    opened: BTreeSet<String>,
+}
+
+struct Link<L> {
+    id: u64,
+    queue: UnboundedSender<(Instant, L)>,
+}
+
+impl<L> Link<L> {
+    fn send(&self, delay_ms: u64, level: L) {
+        // A reader that is gone needs no message.
+        let _ = self.queue.send((Instant::now() + Duration::from_millis(delay_ms), level));
+    }
+}
+
+/// A courier that hands each message over when its time has come, and never before the one sent earlier.
+fn courier<L: 'static>(deliver: impl Fn(L) + 'static) -> UnboundedSender<(Instant, L)> {
+    let (queue, mut waiting) = mpsc::unbounded_channel();
+    spawn(async move {
+        while let Some((at, level)) = waiting.recv().await {
+            sleep_until(at).await;
+            deliver(level);
+        }
+    });
+    queue
+}
+
+impl World {
+    /// The source of the definitions tells what they are now.
+    pub(super) fn show_definitions(&self) {
+        let delay_ms = self.draw("definitions", 0, 25);
+        self.with(|things| {
+            let Some(link) = &things.links.definitions else { return };
+            let defined = things.services.iter().filter(|(_, service)| service.defined);
+            let level = if things.session_lost {
+                Err("the session is lost".to_owned())
+            } else {
+                Ok(defined.map(|(name, service)| (name.clone(), service.definition())).collect())
+            };
+            link.send(delay_ms, level);
+        });
+    }
+
+    /// The source of this service tells its hosts as they are now, unless nothing is heard of it.
+    pub(super) fn show_hosts(&self, name: &str) {
+        let delay_ms = self.draw("hosts", 0, 25);
+        self.with(|things| {
+            let Some(service) = things.services.get(name) else { return };
+            if service.frozen && !things.session_lost {
+                return;
+            }
+            let level = service.level(things.session_lost);
+            things.links.hosts.get(name).into_iter().for_each(|link| link.send(delay_ms, level.clone()));
+        });
+    }
+
+    /// Every source tells its level.
+    pub(super) fn show_everything(&self) {
+        self.show_definitions();
+        let names: Vec<String> = self.with(|things| things.services.keys().cloned().collect());
+        names.iter().for_each(|name| self.show_hosts(name));
+    }
+
+    fn deliver_definitions(&self, id: u64, level: &Definitions, reader: &Recipient<DefinitionsSeen>) {
+        if self.with(|things| things.links.definitions.as_ref().is_none_or(|link| link.id != id)) {
+            return;
+        }
+        let what = match level {
+            Ok(services) => {
+                self.with(|things| things.oracle.defined(services));
+                let words = |(name, raw): (&String, &RawDefinition)| format!("{name} {}", raw.text);
+                format!("DefinitionsSeen: {}", services.iter().map(words).collect::<Vec<_>>().join(", "))
+            }
+            Err(error) => format!("DefinitionsSeen: {error}"),
+        };
+        self.note("definitions", "ServiceConfigActor", what);
+        reader.do_send(definitions_seen(level));
+    }
+
+    fn deliver_hosts(&self, id: u64, name: &str, level: &Level, watcher: &Recipient<HostsSeen>) {
+        if self.with(|things| things.links.hosts.get(name).is_none_or(|link| link.id != id)) {
+            return;
+        }
+        let mut told = level.clone();
+        let loses = self.with(|things| {
+            let dynamic = things.version.major > 2 || things.version.minor >= 6;
+            let is_known = things.oracle.definitions.as_ref().is_none_or(|services| services.contains_key(name));
+            let (changed, first) = if is_known { things.oracle.heard(name, level) } else { (false, false) };
+            if first || (changed && !dynamic) {
+                things.oracle.cause(format!("the hosts of {name}"));
+            }
+            if things.planted == Some(PlantedBug::FailureTakesAHost) && level.is_err() {
+                told = Ok(things
+                    .oracle
+                    .in_force(name)
+                    .into_iter()
+                    .flatten()
+                    .skip(1)
+                    .map(|(n, w)| (*n, Some(*w)))
+                    .collect());
+            }
+            things.planted == Some(PlantedBug::LosesAChange) && changed && !first
+        });
+        let words = |(host, weight): (&u8, &Option<u16>)| match weight {
+            Some(weight) => format!("{host} (weight {weight})"),
+            None => format!("{host} (not JSON)"),
+        };
+        let what = match &told {
+            Ok(hosts) => format!("HostsSeen: [{}]", hosts.iter().map(words).collect::<Vec<_>>().join(", ")),
+            Err(error) => format!("HostsSeen: {error}"),
+        };
+        self.note(&format!("source of {name}"), &format!("WatcherActor ({name})"), what);
+        if !loses {
+            watcher.do_send(hosts_seen(&told));
+        }
+    }
+}
+
+/// A source being watched.
+struct Watched {
+    world: World,
+    id: u64,
+    service: Option<String>,
+}
+
+impl OpenSource for Watched {
+    fn refresh(&self) {
+        match &self.service {
+            Some(service) => self.world.show_hosts(service),
+            None => self.world.show_definitions(),
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.world.with(|things| match &self.service {
+            Some(service) => {
+                if things.links.hosts.get(service).is_some_and(|link| link.id == self.id) {
+                    things.links.hosts.remove(service);
+                }
+            }
+            None => things.links.definitions = None,
+        });
+    }
+}
+
+impl DefinitionSource for World {
+    fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
+        let world = self.clone();
+        let id = self.with(|things| things.links.next_id());
+        let queue = courier(move |level| world.deliver_definitions(id, &level, &reader));
+        self.with(|things| things.links.definitions = Some(Link { id, queue }));
+        self.show_definitions();
+        Box::new(Watched { world: self.clone(), id, service: None })
+    }
+}
+
+impl HostSources for World {
+    fn open(
+        &self,
+        service: &ServiceName,
+        _: &SourceSpec,
+        watcher: Recipient<HostsSeen>,
+    ) -> Result<Box<dyn OpenSource>, String> {
+        let name = service.to_string();
+        let again = self.with(|things| !things.links.opened.insert(name.clone()));
+        if again && self.has(PlantedBug::Panics) {
+            self.note("the world", "", format!("{} is about to break: planted", Invariant::ActorsLive));
+            panic!("planted: the source of {name} was opened before");
+        }
+        let world = self.clone();
+        let id = self.with(|things| things.links.next_id());
+        let of = name.clone();
+        let queue = courier(move |level| world.deliver_hosts(id, &of, &level, &watcher));
+        self.with(|things| things.links.hosts.insert(name.clone(), Link { id, queue }));
+        self.show_hosts(&name);
+        Ok(Box::new(Watched { world: self.clone(), id, service: Some(name) }))
+    }
+}
+
+impl Links {
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}

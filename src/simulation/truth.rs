@@ -1,0 +1,128 @@
+//! The truth of the world: which services and hosts there really are, and what discovery shows of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, SeenHost};
+use proxymgr_actors::model::{Address, Endpoint, Host, RawDefinition, ServiceDefinition, Word};
+use tokio::time::Instant;
+
+/// The port of the first service; each further one has the next.
+const FIRST_PORT: u16 = 8001;
+
+/// How far away a service's other port is.
+const OTHER_PORT: u16 = 1_000;
+
+/// One service as it really is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Service {
+    pub(super) defined: bool,
+    /// Chooses between definitions that differ in an option.
+    pub(super) variant: u8,
+    /// Whether the definition holds an option that HAProxy refuses, and whether it names the line.
+    pub(super) poison: Option<bool>,
+    pub(super) broken_definition: bool,
+    /// Whether it listens on its other port.
+    pub(super) moved: bool,
+    pub(super) number: u16,
+    /// The hosts with their weights.
+    pub(super) hosts: BTreeMap<u8, u16>,
+    pub(super) unreadable: BTreeSet<u8>,
+    pub(super) shows_empty: bool,
+    pub(super) lost: bool,
+    pub(super) frozen: bool,
+}
+
+/// An option that HAProxy refuses and names the line of.
+pub(super) const POISON_NAMED: &str = "timeout server 13s";
+
+/// An option that makes HAProxy refuse the file without saying where.
+pub(super) const POISON_UNNAMED: &str = "timeout server 17s";
+
+/// Whether HAProxy refuses a definition.
+pub(super) fn is_refused(definition: &ServiceDefinition) -> bool {
+    let line = |words: &Vec<Word>| words.iter().map(Word::as_str).collect::<Vec<_>>().join(" ");
+    definition.listen_options.iter().map(line).any(|line| line == POISON_NAMED || line == POISON_UNNAMED)
+}
+
+impl Service {
+    pub(super) fn port(&self) -> u16 {
+        FIRST_PORT + self.number + if self.moved { OTHER_PORT } else { 0 }
+    }
+
+    /// What it is called at the other end of its port.
+    pub(super) fn definition(&self) -> RawDefinition {
+        let text = if self.broken_definition {
+            "{\"type\": ".to_owned()
+        } else {
+            let option = match self.poison {
+                Some(true) => POISON_NAMED.to_owned(),
+                Some(false) => POISON_UNNAMED.to_owned(),
+                None => format!("timeout server {}s", 30 + u16::from(self.variant)),
+            };
+            format!(r#"{{"type": "simulated", "port": {}, "listen_options": ["{option}"]}}"#, self.port())
+        };
+        RawDefinition { text: text.into(), origin: "the simulated world".into() }
+    }
+
+    /// What its source shows now.
+    pub(super) fn level(&self, session_lost: bool) -> Result<BTreeMap<u8, Option<u16>>, String> {
+        if session_lost || self.lost {
+            return Err("the session is lost".to_owned());
+        }
+        if self.shows_empty {
+            return Ok(BTreeMap::new());
+        }
+        let record = |(host, weight): (&u8, &u16)| (*host, (!self.unreadable.contains(host)).then_some(*weight));
+        Ok(self.hosts.iter().map(record).collect())
+    }
+
+    /// Everything that is wrong with it ends.
+    pub(super) fn heal(&mut self) {
+        self.poison = None;
+        self.broken_definition = false;
+        self.unreadable.clear();
+        self.shows_empty = false;
+        self.lost = false;
+        self.frozen = false;
+    }
+}
+
+/// A level as a source tells it.
+pub(super) fn hosts_seen(level: &Result<BTreeMap<u8, Option<u16>>, String>) -> HostsSeen {
+    let entry = |(number, weight): (&u8, &Option<u16>)| SeenHost {
+        key: format!("host-{number}").into(),
+        host: weight.map(|weight| host(*number, weight)).ok_or_else(|| "not JSON".to_owned()),
+    };
+    let result = level.as_ref().map(|hosts| hosts.iter().map(entry).collect()).map_err(Clone::clone);
+    HostsSeen { result, seen_at: Instant::now() }
+}
+
+/// The definitions as their source tells them.
+pub(super) fn definitions_seen(level: &Result<BTreeMap<String, RawDefinition>, String>) -> DefinitionsSeen {
+    let named = |(name, raw): (&String, &RawDefinition)| (Arc::from(name.as_str()), raw.clone());
+    DefinitionsSeen {
+        result: level.as_ref().map(|services| services.iter().map(named).collect()).map_err(Clone::clone),
+    }
+}
+
+fn host(number: u8, weight: u16) -> Host {
+    let address = Address::parse(&address_of(number)).expect("four numbers are an address");
+    let port = 80.try_into().expect("80 is a port");
+    Host { weight: Some(weight), ..Host::at(Endpoint { address, port }) }
+}
+
+/// The address of a host by its number.
+pub(super) fn address_of(number: u8) -> String {
+    format!("10.0.0.{number}")
+}
+
+/// The number of the host at this address; none where it is not one of ours.
+pub(super) fn number_of(address: &str) -> Option<u8> {
+    address.strip_prefix("10.0.0.")?.parse().ok()
+}
+
+/// The number of the host that a server stands for, by the server's name.
+pub(super) fn number_of_server(name: &str) -> Option<u8> {
+    number_of(name.strip_suffix(":80")?)
+}

@@ -1,0 +1,360 @@
+//! The world around the actors: everything outside of them, in memory and in virtual time.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::spawn;
+use proxymgr_actors::clock::Clock;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::journal::JournalEntry;
+use proxymgr_actors::message::ReadJournal;
+use proxymgr_actors::model::{ProxyFrame, ProxyPolicy, ProxyVersion};
+use proxymgr_actors::port::SavedService;
+use proxymgr_actors::snapshot::ActorState;
+use proxymgr_actors::wiring::{Actors, Orders, Outside};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::{Instant, sleep};
+
+use super::invariant::{Invariant, Violation};
+use super::oracle::Oracle;
+use super::plan::{Refused, StartFailure};
+use super::planted_bug::PlantedBug;
+use super::processes::Process;
+use super::random::Random;
+use super::sources::Links;
+use super::trace::Trace;
+use super::truth::{Service, number_of};
+
+/// Something that goes on whether or not a manager lives.
+type Natural = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The world. Clones are the same world.
+#[derive(Clone)]
+pub struct World(Rc<Shared>);
+
+struct Shared {
+    seed: u64,
+    trace: Trace,
+    things: RefCell<Things>,
+    manager: RefCell<Option<Manager>>,
+    nature: UnboundedSender<Natural>,
+}
+
+struct Manager {
+    actors: Actors,
+    life: JoinHandle<()>,
+}
+
+/// What is in the world.
+pub(super) struct Things {
+    pub(super) services: BTreeMap<String, Service>,
+    pub(super) session_lost: bool,
+    pub(super) links: Links,
+    pub(super) oracle: Oracle,
+    pub(super) version: ProxyVersion,
+    pub(super) processes: BTreeMap<u32, Process>,
+    /// When each process that is no more has ended.
+    pub(super) ended: BTreeMap<u32, Instant>,
+    pub(super) last_pid: u32,
+    pub(super) starts: usize,
+    pub(super) commands: usize,
+    pub(super) live_file: String,
+    pub(super) candidate: String,
+    pub(super) refuses: Vec<Refused>,
+    pub(super) start_fails: Option<StartFailure>,
+    pub(super) socket_failures: u32,
+    pub(super) disk_full: bool,
+    /// The listening sockets that the manager holds.
+    pub(super) sockets: BTreeMap<SocketAddr, RawFd>,
+    pub(super) last_descriptor: RawFd,
+    pub(super) taken_ports: BTreeSet<u16>,
+    /// The addresses that could not be bound when they were last asked for.
+    pub(super) unbound: BTreeSet<SocketAddr>,
+    /// Counts the managers.
+    pub(super) generation: u64,
+    pub(super) saved: Vec<SavedService>,
+    pub(super) planted: Option<PlantedBug>,
+    pub(super) violation: Option<Violation>,
+    randoms: BTreeMap<&'static str, Random>,
+}
+
+/// Runs a story in a new world and in virtual time: hours of it pass in milliseconds, and always in the same way.
+pub fn in_virtual_time<T>(seed: u64, story: impl AsyncFnOnce(World) -> T) -> T {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime without I/O needs nothing of the system")
+    };
+    actix::System::with_tokio_rt(runtime).block_on(async {
+        let world = World::new(seed);
+        let told = story(world.clone()).await;
+        world.end_manager().await;
+        told
+    })
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let (nature, mut begun) = mpsc::unbounded_channel::<Natural>();
+        spawn(async move {
+            while let Some(natural) = begun.recv().await {
+                spawn(natural);
+            }
+        });
+        let things = Things {
+            services: BTreeMap::new(),
+            session_lost: false,
+            links: Links::default(),
+            oracle: Oracle::default(),
+            version: ProxyVersion { major: 3, minor: 0 },
+            processes: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            last_pid: 1_000,
+            starts: 0,
+            commands: 0,
+            live_file: String::new(),
+            candidate: String::new(),
+            refuses: Vec::new(),
+            start_fails: None,
+            socket_failures: 0,
+            disk_full: false,
+            sockets: BTreeMap::new(),
+            last_descriptor: 2,
+            taken_ports: BTreeSet::new(),
+            unbound: BTreeSet::new(),
+            generation: 0,
+            saved: Vec::new(),
+            planted: None,
+            violation: None,
+            randoms: BTreeMap::new(),
+        };
+        let manager = RefCell::default();
+        Self(Rc::new(Shared { seed, trace: Trace::new(), things: RefCell::new(things), manager, nature }))
+    }
+
+    /// Looks at the things, or changes them. Must not be called within itself.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&mut Things) -> T) -> T {
+        look(&mut self.0.things.borrow_mut())
+    }
+
+    /// What happened so far.
+    pub fn trace(&self) -> &Trace {
+        &self.0.trace
+    }
+
+    /// Notes something that passes between two in the world.
+    pub(super) fn note(&self, from: &str, to: &str, what: impl Into<String>) {
+        self.0.trace.note(from, to, what);
+    }
+
+    /// A number from `low` to `high` from the stream of this purpose.
+    pub(super) fn draw(&self, purpose: &'static str, low: u64, high: u64) -> u64 {
+        let seed = self.0.seed;
+        self.with(|things| {
+            let dice = if things.planted == Some(PlantedBug::Dice) { super::run::dice() } else { 0 };
+            let random = things.randoms.entry(purpose).or_insert_with(|| Random::of_purpose(seed, purpose));
+            random.between(low, high) + dice
+        })
+    }
+
+    /// A pause of so many milliseconds, drawn from the stream of this purpose.
+    pub(super) async fn latency(&self, purpose: &'static str, low_ms: u64, high_ms: u64) {
+        sleep(Duration::from_millis(self.draw(purpose, low_ms, high_ms))).await;
+    }
+
+    /// Goes on whether or not the manager lives.
+    pub(super) fn naturally(&self, natural: impl Future<Output = ()> + 'static) {
+        // The other end lives as long as the world's runtime.
+        let _ = self.0.nature.send(Box::pin(natural));
+    }
+
+    /// An invariant does not hold. The first violation is the one that counts.
+    pub(super) fn violate(&self, invariant: Invariant, what: impl Into<String>) {
+        let violation = Violation { invariant, what: what.into() };
+        self.note("the world", "", format!("VIOLATION: {violation}"));
+        self.with(|things| things.violation.get_or_insert(violation).invariant);
+    }
+
+    /// The first invariant that did not hold; none while all do.
+    pub fn violation(&self) -> Option<Violation> {
+        self.with(|things| things.violation.clone())
+    }
+
+    /// Which version of HAProxy is installed. The next process that starts has it.
+    pub fn install(&self, version: ProxyVersion) {
+        self.with(|things| things.version = version);
+    }
+
+    /// Plants a bug.
+    pub fn plant(&self, bug: PlantedBug) {
+        self.with(|things| things.planted = Some(bug));
+    }
+
+    /// Whether this bug is planted.
+    pub(super) fn has(&self, bug: PlantedBug) -> bool {
+        self.with(|things| things.planted == Some(bug))
+    }
+
+    /// Starts a manager: the production actors, with what an earlier one saved.
+    pub fn start_manager(&self) {
+        let restored = self.with(|things| {
+            things.generation += 1;
+            things.oracle.restarted(&things.saved);
+            things.saved.clone()
+        });
+        self.note("the world", "", "a manager starts");
+        let frame = ProxyFrame { global: vec![], defaults: vec![], socket_path: "/run/haproxy.sock".into() };
+        let policy = ProxyPolicy {
+            frame,
+            reload_interval: Duration::from_secs(1),
+            stop_timeout: Duration::from_secs(30),
+            observe_interval: Duration::from_secs(30),
+        };
+        let orders = Orders { policy, binary: None, options: OptionPolicy::default(), restored };
+        let outside = Outside {
+            definitions: Rc::new(self.clone()),
+            host_sources: Rc::new(self.clone()),
+            runtime: Rc::new(self.clone()),
+            config_file: Rc::new(self.clone()),
+            processes: Rc::new(self.clone()),
+            sockets: Rc::new(self.clone()),
+            state_store: Rc::new(self.clone()),
+        };
+        // All that the actors spawn lives in this set, and ends with it: as at a kill, without a word.
+        let tasks = LocalSet::new();
+        let entered = tasks.enter();
+        let actors = Actors::start(outside, orders, Clock::starting_at(1_700_000_000_000), &self.0.trace.logger());
+        drop(entered);
+        *self.0.manager.borrow_mut() = Some(Manager { actors, life: spawn(tasks) });
+    }
+
+    /// Kills the manager. What it had open is closed by the system; HAProxy goes on.
+    pub async fn kill_manager(&self) {
+        self.note("the world", "manager", "SIGKILL");
+        self.end_manager().await;
+    }
+
+    async fn end_manager(&self) {
+        let Some(manager) = self.0.manager.borrow_mut().take() else { return };
+        // What is dropped from now on is the system's doing.
+        self.with(|things| {
+            things.generation += 1;
+            things.sockets.clear();
+            things.unbound.clear();
+        });
+        manager.life.abort();
+        // It was cancelled a line above.
+        let _ = manager.life.await;
+        self.with(|things| things.links = Links::default());
+    }
+
+    fn actors(&self) -> Option<Actors> {
+        self.0.manager.borrow().as_ref().map(|manager| manager.actors.clone())
+    }
+
+    /// What every actor says of itself.
+    ///
+    /// # Errors
+    /// An actor does not answer, or no manager was started.
+    pub async fn states(&self) -> Result<Vec<ActorState>, String> {
+        let actors = self.actors().ok_or("no manager was started")?;
+        let mut states = actors.states().await?;
+        if self.has(PlantedBug::JournalGrows) || self.has(PlantedBug::RevisionFalls) {
+            states.iter_mut().for_each(|state| self.distort(state));
+        }
+        Ok(states)
+    }
+
+    fn distort(&self, state: &mut ActorState) {
+        match state {
+            ActorState::Journal(journal) if self.has(PlantedBug::JournalGrows) && journal.newest > 20 => {
+                journal.entries += 10_000;
+            }
+            ActorState::Watcher(watcher) if self.has(PlantedBug::RevisionFalls) && watcher.revision.0 > 2 => {
+                watcher.revision.0 = 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// What happened and why, as the manager's journal tells it.
+    pub async fn journal(&self, query: ReadJournal) -> Vec<JournalEntry> {
+        match self.actors() {
+            Some(actors) => actors.journal(query).await,
+            None => Vec::new(),
+        }
+    }
+
+    /// Has the manager read every source again.
+    pub fn refresh(&self) {
+        self.actors().iter().for_each(Actors::refresh);
+    }
+
+    /// Lets everything that is under way arrive.
+    pub async fn settle(&self) {
+        sleep(Duration::from_millis(300)).await;
+    }
+
+    /// Lets time pass.
+    pub async fn wait(&self, seconds: u64) {
+        sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// The hosts of this service that take traffic in the HAProxy that serves.
+    pub fn ready(&self, service: &str) -> Vec<u8> {
+        self.with(|things| things.ready(service).unwrap_or_default().into_keys().collect())
+    }
+
+    /// How often HAProxy was started or reloaded.
+    pub fn starts(&self) -> usize {
+        self.with(|things| things.starts)
+    }
+
+    /// How many commands HAProxy was given at run time.
+    pub fn commands(&self) -> usize {
+        self.with(|things| things.commands)
+    }
+
+    /// haproxy.cfg as it is.
+    pub fn file(&self) -> String {
+        self.with(|things| things.live_file.clone())
+    }
+}
+
+impl Things {
+    /// The ready servers of the process that serves, with their weights; none where it does not have the section.
+    pub(super) fn ready(&self, service: &str) -> Option<BTreeMap<u8, u16>> {
+        let process = self.processes.get(&self.serving()?)?;
+        process.ready_servers().remove(service)
+    }
+
+    /// The process that answers on the socket.
+    pub(super) fn serving(&self) -> Option<u32> {
+        let serves = |process: &&Process| process.answers && !process.draining;
+        self.processes.values().filter(serves).map(|process| process.pid).next_back()
+    }
+}
+
+impl Process {
+    /// The servers that take traffic, by section, with their weights.
+    pub(super) fn ready_servers(&self) -> BTreeMap<String, BTreeMap<u8, u16>> {
+        super::processes::ready_in(&self.model)
+    }
+}
+
+/// The numbers of the hosts behind these servers.
+pub(super) fn numbers<'a>(
+    servers: impl Iterator<Item = &'a proxymgr_actors::model::ObservedServer>,
+) -> BTreeMap<u8, u16> {
+    let ready = servers.filter(|server| !server.in_maintenance() && !server.in_drain());
+    ready.filter_map(|server| Some((number_of(&server.address)?, server.weight))).collect()
+}
