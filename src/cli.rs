@@ -1,0 +1,265 @@
+//! The command line: what can be asked of proxymgr, and the way from flags to settings.
+
+mod check;
+mod desired;
+mod output;
+mod plan;
+mod render;
+mod simulate;
+mod status;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use slog::info;
+
+use crate::daemon::Daemon;
+use crate::demo;
+use crate::failure::Failure;
+use crate::logging::{self, Logging};
+use crate::settings::{DEFAULT_FILE, Loaded, Mistake, Mistakes, Settings, SettingsSources};
+
+const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PROXYMGR_COMMIT"), ")");
+
+const EXAMPLES: &str = "\
+Examples:
+  proxymgr demo                                    see it work, without ZooKeeper
+  proxymgr check -c /etc/proxymgr/proxymgr.yml     every mistake in the settings
+  proxymgr run -c /etc/proxymgr/proxymgr.yml       the daemon, in the foreground
+  proxymgr plan                                    what would happen to the running HAProxy, and why
+  proxymgr status                                  how the running daemon is
+
+Settings:
+  defaults < the YAML file < environment < flags.
+  The key haproxy.socket_path is PROXYMGR_HAPROXY__SOCKET_PATH in the environment
+  and --set haproxy.socket_path=/run/haproxy.sock on the command line.
+
+Signals to the daemon:
+  SIGTERM, SIGINT   stop HAProxy softly and exit; a second one ends it at once
+  SIGHUP            read the settings again; with any mistake in them those before stay in force
+  SIGUSR1           read every source again
+
+Exit codes:
+  0   done
+  1   mistakes in the settings
+  2   mistakes on the command line
+  3   another proxymgr manages the same haproxy.cfg
+  4   something needed is missing, taken or not permitted, or no daemon answers
+  70  a bug of proxymgr";
+
+/// Keeps HAProxy in step with the hosts that really provide each service.
+#[derive(Debug, Parser)]
+#[command(name = "proxymgr", version = LONG_VERSION, after_help = EXAMPLES, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground, as supervisord and systemd want it.
+    Run(RunArgs),
+    /// Check the settings, HAProxy's binary, and what both need; change nothing.
+    Check(SettingsArgs),
+    /// Print the haproxy.cfg that would be written for what discovery shows now.
+    Render(GatherArgs),
+    /// Print what would be done to the running HAProxy, and why; do nothing.
+    Plan(GatherArgs),
+    /// Tell how the running daemon is.
+    Status(StatusArgs),
+    /// Show it at work: a real HAProxy before three tiny backends, services in a directory of files.
+    Demo(DemoArgs),
+    /// Run the actors against a simulated world with every kind of fault, from seeds, in virtual time.
+    Simulate(simulate::SimulateArgs),
+    /// Print completions for a shell, such as: proxymgr completions bash > /etc/bash_completion.d/proxymgr
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct SettingsArgs {
+    /// The settings file; config/proxymgr.yml explains every key.
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE, value_hint = ValueHint::FilePath)]
+    config: PathBuf,
+    /// Set one key, over file and environment; can be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Log everything down to debug: short for --log-level debug.
+    #[arg(short, long)]
+    debug: bool,
+    /// What to log: critical, error, warning, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", conflicts_with = "debug")]
+    log_level: Option<String>,
+    /// How to log.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<FormatArg>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FormatArg {
+    /// A line for people.
+    Text,
+    /// An object for machines.
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct GatherArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// How long discovery may take before its last saved answer is used instead.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// The daemon's settings file, for its status.listen.
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "url")]
+    config: Option<PathBuf>,
+    /// Where the daemon's status listener is, such as http://127.0.0.1:8470
+    #[arg(long, value_hint = ValueHint::Url)]
+    url: Option<String>,
+    /// Print the whole status as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// The port that HAProxy listens on; without it 8080, or a free one where that is taken.
+    #[arg(short, long)]
+    port: Option<u16>,
+    /// HAProxy's binary.
+    #[arg(long, value_name = "FILE", default_value = "haproxy", value_hint = ValueHint::ExecutablePath)]
+    haproxy: PathBuf,
+    /// Show what the daemon logs.
+    #[arg(short, long)]
+    debug: bool,
+}
+
+/// Does what was asked.
+pub fn execute(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Run(args) => run(&args),
+        Command::Check(args) => check::check(&args.sources()),
+        Command::Render(args) => render::render(&load(&args.settings.sources())?, args.timeout),
+        Command::Plan(args) => plan::plan(&load(&args.settings.sources())?, args.timeout),
+        Command::Status(args) => status::status(&args.place()?, args.json),
+        Command::Demo(args) => demo::run(&args.haproxy, args.port, args.debug),
+        Command::Simulate(args) => simulate::simulate(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "proxymgr", &mut script);
+            output::print(&String::from_utf8_lossy(&script));
+            Ok(())
+        }
+    }
+}
+
+fn run(args: &RunArgs) -> Result<(), Failure> {
+    let sources = args.sources();
+    let Loaded { settings, remarks } = Settings::load(&sources)?;
+    let logging = Logging::to_stderr(&settings.log);
+    for remark in remarks {
+        info!(logging::component(logging.root(), "settings"), "{}", remark);
+    }
+    Daemon::prepare(settings, Some(sources), logging)?.run(|_| {})
+}
+
+fn load(sources: &SettingsSources) -> Result<Settings, Failure> {
+    Ok(Settings::load(sources)?.settings)
+}
+
+impl SettingsArgs {
+    fn sources(&self) -> SettingsSources {
+        let set = self.set.iter().map(|(key, value)| (key.clone(), value.clone(), "--set".to_owned()));
+        // The daemon may be asked to read the file again from wherever it is then.
+        let config = std::path::absolute(&self.config).unwrap_or_else(|_| self.config.clone());
+        SettingsSources { flags: set.collect(), ..SettingsSources::at(&config) }
+    }
+}
+
+impl RunArgs {
+    fn sources(&self) -> SettingsSources {
+        let mut sources = self.settings.sources();
+        let mut flag = |key: &str, value: &str, flag: &str| {
+            sources.flags.push((key.to_owned(), value.to_owned(), flag.to_owned()));
+        };
+        if self.debug {
+            flag("log.level", "debug", "--debug");
+        }
+        if let Some(level) = &self.log_level {
+            flag("log.level", level, "--log-level");
+        }
+        match self.log_format {
+            Some(FormatArg::Text) => flag("log.format", "text", "--log-format"),
+            Some(FormatArg::Json) => flag("log.format", "json", "--log-format"),
+            None => {}
+        }
+        sources
+    }
+}
+
+impl StatusArgs {
+    /// The URL to ask.
+    fn place(&self) -> Result<String, Failure> {
+        if let Some(url) = &self.url {
+            return Ok(if url.contains("://") { url.clone() } else { format!("http://{url}") });
+        }
+        let file = self.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
+        let mut sources = SettingsSources::at(&file.clone().unwrap_or_default());
+        sources.file = file;
+        let listen = load(&sources)?.status.listen.ok_or_else(|| {
+            let problem = "is none: this daemon cannot be asked".to_owned();
+            Mistakes(vec![Mistake { place: String::new(), key: "status.listen".to_owned(), problem }])
+        })?;
+        Ok(crate::status::client::url_of(listen))
+    }
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("must be KEY=VALUE, such as haproxy.reload_interval=2s".to_owned()),
+    }
+}
+
+/// What every command that drives discovery by itself logs: troubles only, beside its own output.
+fn quiet_log(settings: &Settings) -> Logging {
+    Logging::to_stderr(&crate::settings::LogSettings { level: slog::Level::Warning, ..settings.log.clone() })
+}
+
+/// Runs a future on an actix system of its own.
+fn block_on<F: Future>(future: F) -> F::Output {
+    actix::System::new().block_on(future)
+}
+
+pub use output::print;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_value_may_contain_an_equals_sign() {
+        assert_eq!(key_and_value("a.b=c=d"), Ok(("a.b".into(), "c=d".into())));
+        assert!(key_and_value("ab").is_err());
+        assert!(key_and_value("=b").is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! `proxymgr check`: everything that would keep the daemon from its work, before it is started.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use super::{block_on, output, quiet_log};
+use crate::daemon::head_check;
+use crate::failure::Failure;
+use crate::settings::{ServiceConfigSettings, Settings, SettingsSources};
+
+/// Tells every mistake, or that there is none.
+pub fn check(sources: &SettingsSources) -> Result<(), Failure> {
+    let loaded = Settings::load(sources)?;
+    loaded.remarks.iter().for_each(|remark| output::remark(remark));
+    let settings = loaded.settings;
+    let mut problems = directories(&settings);
+    let logging = quiet_log(&settings);
+    problems.extend(block_on(head_check::mistakes(&settings, logging.root())));
+    problems.extend(unreadable_files(&settings));
+    if problems.is_empty() {
+        output::print("The settings are good.\n");
+        return Ok(());
+    }
+    let noun = if problems.len() == 1 { "problem" } else { "problems" };
+    output::remark(&format!("{} {noun}:", problems.len()));
+    problems.iter().for_each(|problem| output::remark(&format!("  {problem}")));
+    Err(Failure::Told)
+}
+
+/// The directories that are written to.
+fn directories(settings: &Settings) -> Vec<String> {
+    let haproxy = &settings.haproxy;
+    let beside = |path: &Path| path.parent().map(Path::to_owned).unwrap_or_default();
+    let mut problems = Vec::new();
+    let mut must_be_writable = |key: &str, directory: &Path| {
+        if !directory.is_dir() {
+            let directory = directory.display();
+            problems.push(format!("{key}: there is no directory {directory}: create it with mkdir -p {directory}"));
+        } else if let Err(errno) = access(directory, AccessFlags::W_OK | AccessFlags::X_OK) {
+            problems.push(format!("{key}: this user may not write to {}: {errno}", directory.display()));
+        }
+    };
+    must_be_writable("haproxy.config_path", &beside(&haproxy.config_path));
+    must_be_writable("haproxy.socket_path", &beside(&haproxy.policy.frame.socket_path));
+    // The daemon creates it, where it may.
+    must_be_writable("state_dir", &nearest_existing(&settings.state_dir));
+    if let ServiceConfigSettings::File { path } = &settings.service_config
+        && let Err(error) = fs::read_dir(path)
+    {
+        problems.push(format!("service_config.path: {} cannot be read: {error}", path.display()));
+    }
+    problems
+}
+
+fn nearest_existing(path: &Path) -> PathBuf {
+    path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(path).to_owned()
+}
+
+/// The files that TLS needs.
+fn unreadable_files(settings: &Settings) -> Vec<String> {
+    let Some(tls) = &settings.zookeeper.tls else { return Vec::new() };
+    let mut files = vec![("zookeeper.tls.ca", &tls.ca)];
+    if let Some((certificate, key)) = &tls.identity {
+        files.extend([("zookeeper.tls.certificate", certificate), ("zookeeper.tls.key", key)]);
+    }
+    let problem = |(key, path): (&str, &PathBuf)| {
+        fs::File::open(path).err().map(|error| format!("{key}: {} cannot be read: {error}", path.display()))
+    };
+    files.into_iter().filter_map(problem).collect()
+}

@@ -1,0 +1,197 @@
+//! What discovery wants HAProxy to serve now, gathered once, without any actor: for `render` and `plan`.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler, Message, Recipient};
+use proxymgr_actors::decide::guard::{Verdict, judge};
+use proxymgr_actors::decide::host_list;
+use proxymgr_actors::decide::service_definition;
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
+use proxymgr_actors::model::{HostList, RawDefinition, ServiceDefinition, ServiceName};
+use proxymgr_actors::port::{HostSources, OpenSource, SavedService};
+use slog::Logger;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, timeout_at};
+
+use crate::daemon::adapters::{Discovery, saved_state_path};
+use crate::failure::Failure;
+use crate::saved_state;
+use crate::settings::Settings;
+
+/// What HAProxy should serve, and what should be known about where that comes from.
+#[derive(Debug, Default)]
+pub struct Desired {
+    /// Each service with its hosts.
+    pub services: BTreeMap<ServiceName, DesiredService>,
+    /// What is not from live discovery, was refused, or is not known.
+    pub remarks: Vec<String>,
+}
+
+/// One service and its hosts.
+#[derive(Debug, Clone)]
+pub struct DesiredService {
+    /// Its definition.
+    pub definition: Arc<ServiceDefinition>,
+    /// Its hosts.
+    pub hosts: Arc<HostList>,
+}
+
+/// Asks discovery, for at most `timeout`; what does not answer in time comes from the saved state. Must be called
+/// within an actix system.
+pub async fn gather_desired(settings: &Settings, timeout: Duration, log: &Logger) -> Result<Desired, Failure> {
+    let deadline = Instant::now() + timeout;
+    let discovery = Discovery::of(settings, log)?;
+    let saved_path = saved_state_path(settings);
+    let loaded = saved_state::load(&saved_path);
+    let mut remarks: Vec<String> = loaded.put_aside.into_iter().collect();
+    let saved: BTreeMap<ServiceName, SavedService> =
+        loaded.services.into_iter().map(|service| (service.definition.name.clone(), service)).collect();
+
+    let (inbox, definitions) = Inbox::open();
+    let _definitions_open = discovery.definitions.open(inbox);
+    let definitions = match first_good(definitions, deadline, |seen: DefinitionsSeen| seen.result).await {
+        Ok(raw) => usable(raw, settings, &saved, &mut remarks),
+        Err(error) => {
+            let from = saved_path.display();
+            remarks.push(format!("definitions cannot be read: {error}; all is from the saved state {from}"));
+            saved.values().map(|service| Arc::clone(&service.definition)).collect()
+        }
+    };
+    let opened: Vec<_> =
+        definitions.into_iter().map(|definition| Opened::begin(definition, &discovery.hosts)).collect();
+    let mut desired = Desired { remarks, ..Desired::default() };
+    for opened in opened {
+        let name = opened.definition.name.clone();
+        let service = opened.finish(deadline, saved.get(&name), &mut desired.remarks).await;
+        desired.services.insert(name, service);
+    }
+    Ok(desired)
+}
+
+/// The definitions that can be used; in the place of one that cannot, the one that was last in force.
+fn usable(
+    raw: BTreeMap<Arc<str>, RawDefinition>,
+    settings: &Settings,
+    saved: &BTreeMap<ServiceName, SavedService>,
+    remarks: &mut Vec<String>,
+) -> Vec<Arc<ServiceDefinition>> {
+    let mut definitions = Vec::new();
+    for (name, raw) in raw {
+        match service_definition::parse(&name, &raw, &settings.haproxy.options) {
+            Ok(parsed) => {
+                remarks.extend(parsed.warnings.iter().map(|warning| format!("{name} ({}): {warning}", raw.origin)));
+                definitions.push(Arc::new(parsed.definition));
+            }
+            Err(mistakes) => {
+                let last_good = ServiceName::new(&name).ok().and_then(|name| saved.get(&name));
+                let consequence = if last_good.is_some() { "its last good definition is used" } else { "left out" };
+                let from = &raw.origin;
+                remarks.extend(mistakes.iter().map(|mistake| format!("{name} ({from}): {mistake}; {consequence}")));
+                definitions.extend(last_good.map(|service| Arc::clone(&service.definition)));
+            }
+        }
+    }
+    definitions
+}
+
+/// A service whose source is being asked.
+struct Opened {
+    definition: Arc<ServiceDefinition>,
+    seen: UnboundedReceiver<HostsSeen>,
+    /// Ends the watch when dropped.
+    open: Result<Box<dyn OpenSource>, String>,
+}
+
+impl Opened {
+    fn begin(definition: Arc<ServiceDefinition>, sources: &Rc<dyn HostSources>) -> Self {
+        let (inbox, seen) = Inbox::open();
+        let open = sources.open(&definition.name, &definition.source, inbox);
+        Self { definition, seen, open }
+    }
+
+    async fn finish(
+        self,
+        deadline: Instant,
+        saved: Option<&SavedService>,
+        remarks: &mut Vec<String>,
+    ) -> DesiredService {
+        let name = self.definition.name.clone();
+        let seen = match self.open {
+            Ok(_open) => first_good(self.seen, deadline, |seen: HostsSeen| seen.result).await,
+            Err(error) => Err(error),
+        };
+        let hosts = match seen {
+            Ok(seen) => {
+                let assembled = host_list::assemble(&seen, &BTreeMap::new());
+                remarks.extend(assembled.problems.iter().map(|(entry, problem)| format!("{name}: {entry}: {problem}")));
+                let last_good = saved.and_then(|service| service.hosts.clone());
+                match (judge(last_good.as_deref(), &assembled.hosts, &self.definition.removal), last_good) {
+                    (Verdict::Hold(reason), Some(last_good)) => {
+                        remarks.push(format!("{name}: held back: {reason}; the hosts are from the saved state"));
+                        last_good
+                    }
+                    _ => Arc::new(assembled.hosts),
+                }
+            }
+            Err(error) => match saved.and_then(|service| service.hosts.clone()) {
+                Some(hosts) => {
+                    remarks.push(format!("{name}: hosts cannot be read: {error}; they are from the saved state"));
+                    hosts
+                }
+                None => {
+                    remarks.push(format!("{name}: hosts cannot be read: {error}; none are known"));
+                    Arc::default()
+                }
+            },
+        };
+        DesiredService { definition: self.definition, hosts }
+    }
+}
+
+/// The first message that brings a level; the last error where none does in time.
+async fn first_good<M, T>(
+    mut inbox: UnboundedReceiver<M>,
+    deadline: Instant,
+    result: impl Fn(M) -> Result<T, String>,
+) -> Result<T, String> {
+    let mut last_error = "no answer in time".to_owned();
+    while let Ok(Some(message)) = timeout_at(deadline, inbox.recv()).await {
+        match result(message) {
+            Ok(level) => return Ok(level),
+            Err(error) => last_error = error,
+        }
+    }
+    Err(last_error)
+}
+
+/// Passes on what a source says.
+struct Inbox<M>(UnboundedSender<M>);
+
+impl<M> Inbox<M>
+where
+    M: Message<Result = ()> + Send + Unpin + 'static,
+{
+    fn open() -> (Recipient<M>, UnboundedReceiver<M>) {
+        let (sender, receiver) = unbounded_channel();
+        (Self(sender).start().recipient(), receiver)
+    }
+}
+
+impl<M: Unpin + 'static> Actor for Inbox<M> {
+    type Context = Context<Self>;
+}
+
+impl<M> Handler<M> for Inbox<M>
+where
+    M: Message<Result = ()> + Unpin + 'static,
+{
+    type Result = ();
+
+    fn handle(&mut self, message: M, _: &mut Self::Context) {
+        // Whoever has seen enough does not listen any more.
+        let _ = self.0.send(message);
+    }
+}

@@ -1,0 +1,149 @@
+//! `proxymgr plan`: what would happen to the running HAProxy, and why, before it happens.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use proxymgr_actors::decide::capabilities::Capabilities;
+use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
+use proxymgr_actors::decide::loaded_config::{LoadedSection, parse_sections};
+use proxymgr_actors::decide::proxy_plan::{Ground, LoadedServer, LoadedService, WantedService, plan_service};
+use proxymgr_actors::decide::quoting::split_line;
+use proxymgr_actors::model::{Observation, ProcessInfo, ServiceName, Word};
+use proxymgr_actors::port::RuntimeApi;
+
+use super::desired::{Desired, gather_desired};
+use super::{block_on, output, quiet_log};
+use crate::failure::Failure;
+use crate::logging::{self, Logging};
+use crate::proxy::haproxy_socket::{HaproxySocket, command_text};
+use crate::settings::Settings;
+
+/// Prints the plan to standard output, and what is not certain about it to standard error.
+pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
+    let logging = quiet_log(settings);
+    let path = &settings.haproxy.config_path;
+    let (desired, running) = block_on(async {
+        let desired = gather_desired(settings, timeout, logging.root()).await;
+        (desired, observe(settings, &logging).await)
+    });
+    let desired = desired?;
+    for remark in &desired.remarks {
+        output::remark(&format!("# {remark}"));
+    }
+    let text = match (running, std::fs::read_to_string(path)) {
+        (Err(error), _) => {
+            output::remark(&format!("# {error}"));
+            "HAProxy is not running: it would be started with every service.\n".to_owned()
+        }
+        (Ok(_), Err(error)) => {
+            output::remark(&format!("# {} cannot be read: {error}", path.display()));
+            "reload\n    what HAProxy has loaded is not known\n".to_owned()
+        }
+        (Ok((process, observation)), Ok(file)) => {
+            output::remark(&format!("# HAProxy {}, pid {}", process.version_text, process.pid));
+            describe(settings, &desired, &process, &observation, &file)
+        }
+    };
+    output::print(&text);
+    Ok(())
+}
+
+async fn observe(settings: &Settings, logging: &Logging) -> Result<(ProcessInfo, Observation), String> {
+    let log = logging::component(logging.root(), "plan");
+    let socket = HaproxySocket::new(settings.haproxy.policy.frame.socket_path.clone(), log);
+    let process = socket.process().await.map_err(|error| error.to_string())?;
+    let observation = socket.observe(None).await.map_err(|error| error.to_string())?;
+    Ok((process, observation))
+}
+
+/// The plan in words: per service the commands as they would be sent, or why a reload is needed.
+fn describe(
+    settings: &Settings,
+    desired: &Desired,
+    process: &ProcessInfo,
+    observation: &Observation,
+    file: &str,
+) -> String {
+    let frame = &settings.haproxy.policy.frame;
+    let inherited = haproxy_config::frame_default_server_words(frame);
+    let ground = Ground {
+        capabilities: Capabilities::of(process.version),
+        inherited: &inherited,
+        style: SectionStyle::of(frame, Some(process.version)),
+    };
+    let sections = parse_sections(file);
+    let mut reload = Vec::new();
+    let mut commands = String::new();
+    if !file.starts_with(&*haproxy_config::frame(frame)) {
+        reload.push("the global or defaults section changed".to_owned());
+    }
+    for (name, service) in &desired.services {
+        let wanted = WantedService { definition: &service.definition, hosts: &service.hosts };
+        let loaded = sections.get(name).map(loaded_service);
+        let observed = observation.services.get(name);
+        let plan = plan_service(wanted, loaded.as_ref(), observed, &BTreeMap::new(), ground);
+        reload.extend(plan.reload.iter().map(|reason| format!("{name}: {reason}")));
+        for step in &plan.steps {
+            let _ = writeln!(commands, "{} {name}/{}: {}", step.class.as_str(), step.server, step.reason);
+            for command in &step.commands {
+                let _ = writeln!(commands, "    {}", command_text(command));
+            }
+        }
+    }
+    let gone = |name: &&ServiceName| !desired.services.contains_key(*name);
+    reload.extend(sections.keys().filter(gone).map(|name| format!("{name}: the service is gone")));
+    conclude(commands, &reload)
+}
+
+fn conclude(commands: String, reload: &[String]) -> String {
+    if reload.is_empty() && commands.is_empty() {
+        return "Nothing to do: HAProxy has what it should have.\n".to_owned();
+    }
+    let mut text = commands;
+    if !reload.is_empty() {
+        text.push_str("reload\n");
+        reload.iter().for_each(|reason| text.push_str(&format!("    {reason}\n")));
+    }
+    text
+}
+
+/// What HAProxy was given of a service, as its file tells it.
+fn loaded_service(section: &LoadedSection) -> LoadedService {
+    let servers = section.server_lines.iter().map(|(name, line)| (name.clone(), loaded_server(line)));
+    LoadedService { head: section.head.as_str().into(), servers: servers.collect() }
+}
+
+/// `server NAME ADDRESS options...`, without the weight, which can change at run time.
+fn loaded_server(line: &str) -> LoadedServer {
+    let words = split_line(line).unwrap_or_default();
+    let mut options: Vec<Word> = Vec::new();
+    let endpoint = words.get(2).map(|word| word.as_str().to_owned()).unwrap_or_default();
+    let mut words = words.into_iter().skip(3).peekable();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "weight" => drop(words.next()),
+            "disabled" if words.peek().is_none() => {}
+            _ => options.push(word),
+        }
+    }
+    LoadedServer { endpoint, options, drained_by_discovery: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_line_is_read_back_without_its_weight_and_state() {
+        let server = loaded_server("    server a 10.0.0.1:80 check inter 2s weight 5 backup disabled");
+        let words: Vec<&str> = server.options.iter().map(Word::as_str).collect();
+        assert_eq!(words, ["check", "inter", "2s", "backup"]);
+    }
+
+    #[test]
+    fn a_plan_without_anything_in_it_says_so() {
+        assert!(conclude(String::new(), &[]).starts_with("Nothing to do"));
+        assert_eq!(conclude(String::new(), &["web: new".into()]), "reload\n    web: new\n");
+    }
+}

@@ -1,0 +1,88 @@
+//! `proxymgr simulate`: the actors against a simulated world, from seeds.
+
+use std::time::Instant;
+
+use super::output;
+use crate::failure::Failure;
+use crate::simulation::{PlantedBug, replay, sweep};
+
+/// What to simulate.
+#[derive(Debug, clap::Args)]
+pub struct SimulateArgs {
+    /// How many seeds to run, each twice, from --from on.
+    #[arg(long, value_name = "N", default_value_t = 1_000, conflicts_with = "seed")]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, value_name = "SEED", default_value_t = 0, conflicts_with = "seed")]
+    from: u64,
+    /// Run this seed alone.
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+    /// Only the steps at these places of the seed's plan, from 0, or `none`; a failure tells which it needs.
+    #[arg(long, value_name = "PLACES", requires = "seed", value_parser = places)]
+    keep: Option<Places>,
+    /// Print everything that happened in the run of --seed.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Plant a bug, to see it found.
+    #[arg(long, value_name = "BUG")]
+    plant: Option<PlantedBug>,
+    /// How many threads to run on; without it, one for each core.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+/// Places of steps within a plan.
+#[derive(Debug, Clone)]
+struct Places(Vec<usize>);
+
+fn places(text: &str) -> Result<Places, String> {
+    if text == "none" {
+        return Ok(Places(Vec::new()));
+    }
+    let places = text.split(',').map(|place| place.trim().parse().map_err(|_| format!("{place:?} is not a place")));
+    places.collect::<Result<_, _>>().map(Places)
+}
+
+/// Runs what was asked for. A broken invariant is a failure.
+pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
+    match args.seed {
+        Some(seed) => one(seed, args),
+        None => many(args),
+    }
+}
+
+fn one(seed: u64, args: &SimulateArgs) -> Result<(), Failure> {
+    let (plan, outcome) = replay(seed, args.keep.as_ref().map(|places| places.0.as_slice()), args.plant);
+    if args.trace {
+        let lines: Vec<String> = outcome.lines.iter().map(|line| format!("{line}\n")).collect();
+        output::print(&lines.concat());
+    }
+    let (steps, starts, commands) = (plan.steps.len(), outcome.starts, outcome.commands);
+    output::print(&format!(
+        "seed {seed}: {steps} steps, {starts} starts of HAProxy, {commands} commands; right again {} s after the last fault\n",
+        outcome.converged_after_s
+    ));
+    match outcome.violation {
+        None => Ok(()),
+        Some(violation) => Err(Failure::Internal(format!("seed {seed} breaks an invariant: {violation}"))),
+    }
+}
+
+fn many(args: &SimulateArgs) -> Result<(), Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let begun = Instant::now();
+    let (figures, failure) = sweep(args.from..args.from + args.seeds, args.plant, args.threads.unwrap_or(cores));
+    if let Some(failure) = failure {
+        return Err(Failure::Internal(failure.to_string()));
+    }
+    let took_s = begun.elapsed().as_secs_f64();
+    let hours = figures.virtual_ms / 3_600_000;
+    output::print(&format!(
+        "{} seeds, each twice: every invariant held.\n\
+         {hours} virtual hours in {took_s:.1} s; {} starts and reloads, {} commands at run time;\n\
+         right again at most {} s after the last fault.\n",
+        figures.seeds, figures.starts, figures.commands, figures.converged_after_s_max
+    ));
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! The daemon: chooses the adapters, starts the actors, obeys signals, and leaves nothing behind.
+
+pub mod adapters;
+mod foreign_config;
+pub mod head_check;
+mod lock;
+mod notify;
+mod process;
+
+use std::path::Path;
+use std::time::Duration;
+
+use actix::System;
+use proxymgr_actors::clock::Clock;
+use proxymgr_actors::model::{ProcessInfo, ProxyPolicy, ProxyVersion};
+use proxymgr_actors::wiring::{Actors, Orders};
+use slog::{Logger, error, info, warn};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+
+use crate::failure::Failure;
+use crate::logging::{self, Logging};
+use crate::proxy::haproxy_binary::HaproxyBinary;
+use crate::saved_state;
+use crate::settings::{Settings, SettingsSources};
+use crate::status::listener::{self, Identity, StatusListener};
+use lock::InstanceLock;
+
+/// The version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit of this build; `unknown` where it was built outside of a repository.
+pub const COMMIT: &str = env!("PROXYMGR_COMMIT");
+
+/// The oldest HAProxy that is driven.
+pub const HAPROXY_VERSION_MIN: ProxyVersion = ProxyVersion { major: 2, minor: 2 };
+
+/// How long HAProxy is waited for once it was told to end at once.
+const HARD_STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A daemon that is about to run.
+pub struct Daemon {
+    settings: Settings,
+    /// Where the settings are read again at SIGHUP; none where they stand nowhere.
+    sources: Option<SettingsSources>,
+    logging: Logging,
+    log: Logger,
+    _lock: InstanceLock,
+}
+
+impl Daemon {
+    /// Takes the lock of `haproxy.config_path` and prepares this process.
+    pub fn prepare(settings: Settings, sources: Option<SettingsSources>, logging: Logging) -> Result<Self, Failure> {
+        let log = logging::component(logging.root(), "daemon");
+        process::prepare(&log);
+        let lock = InstanceLock::take(&settings.haproxy.config_path)?;
+        Ok(Self { settings, sources, logging, log, _lock: lock })
+    }
+
+    /// Runs until told to stop. `when_ready` is called once, with the HAProxy that runs, as soon as it does.
+    pub fn run(self, when_ready: impl FnOnce(Option<ProcessInfo>) + 'static) -> Result<(), Failure> {
+        System::new().block_on(self.serve(when_ready))
+    }
+
+    async fn serve(mut self, when_ready: impl FnOnce(Option<ProcessInfo>) + 'static) -> Result<(), Failure> {
+        // From here on no signal ends the process by itself.
+        let mut signals = Signals::install()?;
+        info!(self.log, "starting"; "version" => VERSION, "commit" => COMMIT,
+            "config_path" => %self.settings.haproxy.config_path.display(), "pid" => std::process::id());
+        let binary = HaproxyBinary::new(&self.settings.haproxy.binary);
+        let version = supported_version(&binary).await?;
+        let socket = self.settings.status.listen.map(listener::bind).transpose().map_err(Failure::CannotStart)?;
+        self.keep_foreign_config();
+        let outside = adapters::outside(&self.settings, &binary, self.logging.root())?;
+        let started_at_unix_ms = process::unix_ms_now();
+        let clock = Clock::starting_at(started_at_unix_ms);
+        let actors = Actors::start(outside, self.orders(version), clock, self.logging.root());
+        let listener = socket.map(|socket| {
+            let identity = Identity {
+                version: VERSION,
+                commit: COMMIT,
+                config_path: self.settings.haproxy.config_path.display().to_string(),
+                started_at_unix_ms,
+                clock,
+            };
+            StatusListener::start(socket, self.settings.status.hosts.clone(), identity, actors.clone())
+        });
+        let listener = listener.transpose();
+        let listener = listener.map_err(|error| Failure::CannotStart(format!("cannot serve the status: {error}")))?;
+        if let Some(listener) = &listener {
+            info!(self.log, "status listener open"; "address" => %listener.address());
+        }
+        let ready = actix::spawn(notify::when_ready(actors.clone(), self.log.clone(), when_ready));
+        self.obey(&mut signals, &actors, || ready.is_finished()).await;
+        ready.abort();
+        self.stop(&mut signals, &actors).await;
+        if let Some(listener) = listener {
+            listener.stop().await;
+        }
+        info!(self.log, "stopped");
+        Ok(())
+    }
+
+    fn keep_foreign_config(&self) {
+        match foreign_config::keep(&self.settings.haproxy.config_path) {
+            Ok(None) => {}
+            Ok(Some(kept)) => {
+                warn!(self.log, "the configuration file was written by somebody else; it is kept beside ours";
+                    "kept" => %kept.display());
+            }
+            Err(error) => warn!(self.log, "the configuration file of somebody else is not kept"; "error" => error),
+        }
+    }
+
+    fn orders(&self, version: ProxyVersion) -> Orders {
+        let saved = saved_state::load(&adapters::saved_state_path(&self.settings));
+        if let Some(problem) = &saved.put_aside {
+            warn!(self.log, "{}", problem);
+        }
+        if let Err(problem) = create_state_dir(&self.settings.state_dir) {
+            warn!(self.log, "last good hosts will not survive a restart"; "error" => problem);
+        }
+        info!(self.log, "saved state read"; "services" => saved.services.len());
+        Orders {
+            policy: self.settings.haproxy.policy.clone(),
+            binary: Some(version),
+            options: self.settings.haproxy.options.clone(),
+            restored: saved.services,
+        }
+    }
+
+    /// Obeys signals until one says stop.
+    async fn obey(&mut self, signals: &mut Signals, actors: &Actors, ready_was_told: impl Fn() -> bool) {
+        loop {
+            match signals.next().await {
+                Told::Stop(name) => {
+                    info!(self.log, "told to stop"; "signal" => name);
+                    return;
+                }
+                Told::ReadSettings => {
+                    // systemd takes a reload's end for readiness, which must not be told before its time.
+                    let announce = ready_was_told();
+                    if announce {
+                        notify::reloading();
+                    }
+                    self.read_settings_again(actors).await;
+                    if announce {
+                        notify::ready();
+                    }
+                }
+                Told::Refresh => {
+                    info!(self.log, "reading every source again"; "signal" => "SIGUSR1");
+                    actors.refresh();
+                }
+            }
+        }
+    }
+
+    /// Puts changed settings in force. With any mistake in them, those before stay, all of them.
+    async fn read_settings_again(&mut self, actors: &Actors) {
+        let Some(sources) = &self.sources else {
+            info!(self.log, "there is no settings file to read again");
+            return;
+        };
+        let newer = match Settings::load(sources) {
+            Ok(loaded) => loaded.settings,
+            Err(mistakes) => {
+                for mistake in &mistakes.0 {
+                    error!(self.log, "mistake in the settings: {}", mistake);
+                }
+                error!(self.log, "settings refused, those before stay in force"; "mistakes" => mistakes.0.len());
+                return;
+            }
+        };
+        let refusals = head_check::mistakes(&newer, &self.log).await;
+        if !refusals.is_empty() {
+            refusals.iter().for_each(|refusal| error!(self.log, "mistake in the settings: {}", refusal));
+            error!(self.log, "settings refused, those before stay in force"; "mistakes" => refusals.len());
+            return;
+        }
+        let changed = self.settings.adopt(newer);
+        info!(self.log, "settings read again"; "in_force" => names(&changed.in_force));
+        if !changed.need_restart.is_empty() {
+            warn!(self.log, "some changed settings wait for a restart"; "keys" => names(&changed.need_restart));
+        }
+        if !changed.in_force.is_empty() {
+            self.logging.set_levels(&self.settings.log);
+            actors.change_policy(self.settings.haproxy.policy.clone());
+        }
+    }
+
+    /// Stops HAProxy softly; when told a second time, at once.
+    async fn stop(&self, signals: &mut Signals, actors: &Actors) {
+        notify::stopping();
+        let stop = actors.stop();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                told = signals.next() => if let Told::Stop(name) = told {
+                    warn!(self.log, "told to stop again: ending HAProxy now"; "signal" => name);
+                    // A stop that leaves no time for connections, whatever process is there: even one being started.
+                    let policy = self.settings.haproxy.policy.clone();
+                    actors.change_policy(ProxyPolicy { stop_timeout: Duration::ZERO, ..policy });
+                    if timeout(HARD_STOP_TIMEOUT, actors.stop()).await.is_err() {
+                        warn!(self.log, "HAProxy was not seen to end; leaving all the same");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn names(keys: &[&'static str]) -> String {
+    if keys.is_empty() { "nothing changed".to_owned() } else { keys.join(",") }
+}
+
+/// The version of the binary, where it can be driven.
+pub async fn supported_version(binary: &HaproxyBinary) -> Result<ProxyVersion, Failure> {
+    let (version, text) = binary.version().await.map_err(Failure::CannotStart)?;
+    if version < HAPROXY_VERSION_MIN {
+        let path = binary.path().display();
+        let problem = format!("{path} is HAProxy {text}; {HAPROXY_VERSION_MIN} or newer is needed (haproxy.path)");
+        return Err(Failure::CannotStart(problem));
+    }
+    Ok(version)
+}
+
+/// Makes the directory of the saved state, for this user alone.
+fn create_state_dir(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(path)
+        .map_err(|error| format!("cannot create state_dir {}: {error}", path.display()))
+}
+
+/// What a signal means.
+enum Told {
+    /// SIGTERM, SIGINT.
+    Stop(&'static str),
+    /// SIGHUP.
+    ReadSettings,
+    /// SIGUSR1.
+    Refresh,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    user_1: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, Failure> {
+        let install =
+            |kind| signal(kind).map_err(|error| Failure::CannotStart(format!("cannot listen to signals: {error}")));
+        Ok(Self {
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+            hang_up: install(SignalKind::hangup())?,
+            user_1: install(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.hang_up.recv() => Told::ReadSettings,
+            _ = self.user_1.recv() => Told::Refresh,
+        }
+    }
+}

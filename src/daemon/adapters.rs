@@ -1,0 +1,108 @@
+//! Which adapter stands for which part of the outside world, by the settings. A new kind is one line here.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use proxymgr_actors::port::{DefinitionSource, HostSources};
+use proxymgr_actors::wiring::Outside;
+use slog::Logger;
+
+use crate::discovery::Sources;
+use crate::discovery::file::FileDefinitions;
+use crate::discovery::zookeeper::{
+    ConnectString, DigestAuth, Ensembles, TlsFiles, TlsIdentityFiles, ZookeeperDefinitions, ZookeeperOptions,
+};
+use crate::failure::Failure;
+use crate::logging;
+use crate::proxy::config_file::HaproxyConfigFile;
+use crate::proxy::haproxy_binary::HaproxyBinary;
+use crate::proxy::haproxy_process::HaproxyProcesses;
+use crate::proxy::haproxy_socket::HaproxySocket;
+use crate::proxy::listening_sockets::KernelListeningSockets;
+use crate::saved_state::SavedStateFile;
+use crate::settings::{ServiceConfigSettings, Settings, ZookeeperSettings};
+
+/// Where services and hosts come from.
+pub struct Discovery {
+    /// The services.
+    pub definitions: Rc<dyn DefinitionSource>,
+    /// Their hosts.
+    pub hosts: Rc<dyn HostSources>,
+}
+
+impl Discovery {
+    /// What `service_config` and `zookeeper` describe. Nothing is connected until something is opened.
+    pub fn of(settings: &Settings, log: &Logger) -> Result<Self, Failure> {
+        let log = logging::component(log, "discovery");
+        let ensembles = Ensembles::new(zookeeper_options(&settings.zookeeper)?, &log);
+        let (definitions, default_server): (Rc<dyn DefinitionSource>, _) = match &settings.service_config {
+            ServiceConfigSettings::Zookeeper { servers, path } => {
+                let wrong = |key: &str, error| Failure::CannotStart(format!("service_config.{key}: {error}"));
+                let connect: ConnectString = servers.parse().map_err(|error| wrong("servers", error))?;
+                let definitions = ZookeeperDefinitions::new(ensembles.clone(), connect.clone(), path)
+                    .map_err(|error| wrong("path", error))?;
+                (Rc::new(definitions), Some(connect))
+            }
+            ServiceConfigSettings::File { path } => (Rc::new(FileDefinitions::new(path.clone(), &log)), None),
+        };
+        let hosts = Rc::new(Sources::new(ensembles, default_server, settings.haproxy.options.clone(), &log));
+        Ok(Self { definitions, hosts })
+    }
+}
+
+fn zookeeper_options(settings: &ZookeeperSettings) -> Result<ZookeeperOptions, Failure> {
+    let wrong = |error| Failure::CannotStart(format!("zookeeper.auth: {error}"));
+    let auth = settings.auth.as_ref().map(|secret| DigestAuth::parse(secret.reveal()).map_err(wrong)).transpose()?;
+    let tls = settings.tls.as_ref().map(|tls| TlsFiles {
+        ca: tls.ca.clone(),
+        identity: tls.identity.clone().map(|(certificate, key)| TlsIdentityFiles { certificate, key }),
+    });
+    Ok(ZookeeperOptions { session_timeout: settings.session_timeout, auth, tls })
+}
+
+/// The whole outside world, as the daemon meets it.
+pub fn outside(settings: &Settings, binary: &HaproxyBinary, log: &Logger) -> Result<Outside, Failure> {
+    let discovery = Discovery::of(settings, log)?;
+    let haproxy = &settings.haproxy;
+    let socket_path = haproxy.policy.frame.socket_path.clone();
+    let log = logging::component(log, "haproxy");
+    Ok(Outside {
+        definitions: discovery.definitions,
+        host_sources: discovery.hosts,
+        runtime: Rc::new(HaproxySocket::new(socket_path.clone(), log.clone())),
+        config_file: Rc::new(HaproxyConfigFile::new(binary.clone(), haproxy.config_path.clone(), log.clone())),
+        processes: Rc::new(HaproxyProcesses::new(binary.clone(), &haproxy.config_path, Some(socket_path), log)),
+        sockets: Rc::new(KernelListeningSockets::new()),
+        state_store: Rc::new(SavedStateFile::new(saved_state_path(settings))),
+    })
+}
+
+/// Where the last good state is kept: named after haproxy.cfg's path, so that daemons can share a directory.
+pub fn saved_state_path(settings: &Settings) -> PathBuf {
+    settings.state_dir.join(format!("{}.json", file_name_of(&settings.haproxy.config_path)))
+}
+
+/// A path as one file name: `/etc/haproxy/haproxy.cfg` as `etc-haproxy-haproxy.cfg`. No two paths share one.
+fn file_name_of(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let mut name = String::with_capacity(text.len());
+    for char in text.trim_start_matches('/').chars() {
+        match char {
+            '/' => name.push('-'),
+            char if char.is_ascii_alphanumeric() || matches!(char, '.' | '_') => name.push(char),
+            char => char.to_string().bytes().for_each(|byte| name.push_str(&format!("%{byte:02x}"))),
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_configurations_never_share_a_saved_state() {
+        assert_eq!(file_name_of(Path::new("/etc/haproxy/haproxy.cfg")), "etc-haproxy-haproxy.cfg");
+        assert_ne!(file_name_of(Path::new("/a/b-c")), file_name_of(Path::new("/a-b/c")));
+    }
+}

@@ -1,0 +1,44 @@
+//! A haproxy.cfg that somebody else wrote is kept beside ours before it is replaced.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proxymgr_actors::decide::haproxy_config::is_ours;
+
+/// Copies the file at `path` aside if proxymgr did not write it. Returns where to, or none where there was no need.
+pub fn keep(path: &Path) -> Result<Option<PathBuf>, String> {
+    if !fs::metadata(path).is_ok_and(|found| found.is_file()) {
+        return Ok(None);
+    }
+    let Ok(text) = fs::read(path) else { return Ok(None) };
+    if is_ours(&String::from_utf8_lossy(&text)) {
+        return Ok(None);
+    }
+    let kept = crate::atomic_file::beside(path, "before-proxymgr");
+    if kept.exists() {
+        return Ok(None);
+    }
+    fs::copy(path, &kept)
+        .map(|_| Some(kept.clone()))
+        .map_err(|error| format!("cannot copy {} to {}: {error}", path.display(), kept.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_somebody_else_wrote_is_kept_and_only_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("haproxy.cfg");
+        assert_eq!(keep(&path), Ok(None), "there is no file");
+        fs::write(&path, "global\n").unwrap();
+        let kept = keep(&path).unwrap().expect("it is not ours");
+        assert_eq!(fs::read_to_string(&kept).unwrap(), "global\n");
+        fs::write(&path, "defaults\n").unwrap();
+        assert_eq!(keep(&path), Ok(None), "the first one is not overwritten");
+        fs::write(&path, "# Written by proxymgr, and so on\n").unwrap();
+        fs::remove_file(&kept).unwrap();
+        assert_eq!(keep(&path), Ok(None), "it is ours");
+    }
+}

@@ -1,0 +1,190 @@
+//! `proxymgr demo`: the main job on one machine, with nothing but HAProxy: services from a directory of files, three
+//! tiny backends, and the same daemon as everywhere else.
+
+mod backends;
+
+use minijinja::{Environment, UndefinedBehavior, context};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use proxymgr_actors::model::ProcessInfo;
+
+use crate::daemon::{Daemon, supported_version};
+use crate::failure::Failure;
+use crate::logging::Logging;
+use crate::proxy::haproxy_binary::HaproxyBinary;
+use crate::settings::{Settings, SettingsSources};
+
+const SERVICE: &str = include_str!("../config/demo/services/hello.json");
+const GUIDE: &str = include_str!("../config/demo/guide.txt");
+
+/// How many backends there are.
+const BACKENDS: usize = 3;
+
+/// The ports that are taken where they are free, as people expect them.
+const PORT_PREFERRED: u16 = 8080;
+const STATUS_PORT_PREFERRED: u16 = 8470;
+
+/// Runs until Ctrl-C.
+pub fn run(haproxy: &Path, port: Option<u16>, debug: bool) -> Result<(), Failure> {
+    let binary = HaproxyBinary::new(haproxy);
+    actix::System::new().block_on(supported_version(&binary)).map_err(|failure| {
+        let how = "the demo needs HAProxy: `sudo apt-get install haproxy`, or name its binary with --haproxy";
+        Failure::CannotStart(format!("{failure}\n{how}"))
+    })?;
+    let place = Place::new()?;
+    let backends = backends::start(BACKENDS).map_err(cannot("start the backends"))?;
+    let port = front_port(port)?;
+    let status_port = free_port(STATUS_PORT_PREFERRED)?;
+    place.fill(port, &backends)?;
+    let settings = Settings::load(&sources(&place.directory, haproxy, status_port, debug))?.settings;
+    let logging = Logging::to_stderr(&settings.log);
+    let directory = place.directory.display().to_string();
+    let guide = Guide { directory, port, next_port: free_port(port.wrapping_add(1))?, status_port, first: backends[0] };
+    Daemon::prepare(settings, None, logging)?.run(move |process| guide.print(process.as_ref()))
+}
+
+/// The directory of one demo; gone with it.
+struct Place {
+    directory: PathBuf,
+}
+
+impl Place {
+    fn new() -> Result<Self, Failure> {
+        let template = std::env::temp_dir().join("proxymgr-demo-XXXXXX");
+        let directory = nix::unistd::mkdtemp(&template)
+            .map_err(|errno| Failure::CannotStart(format!("cannot make {}: {errno}", template.display())))?;
+        Ok(Self { directory })
+    }
+
+    fn fill(&self, port: u16, backends: &[SocketAddr]) -> Result<(), Failure> {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let service = filled(SERVICE, &context! { directory => text(&self.directory), port })?;
+        let hosts: String = backends.iter().map(|backend| format!("{backend}\n")).collect();
+        for (folder, name, content) in [("services", "hello.json", service), ("hosts", "hello.txt", hosts)] {
+            let folder = self.directory.join(folder);
+            fs::create_dir(&folder)
+                .and_then(|()| fs::write(folder.join(name), content))
+                .map_err(cannot("write the demo's files"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Whatever keeps it from being removed, the temporary directory is emptied by the system some day.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// The demo's settings: those of an ordinary daemon, all within one directory.
+fn sources(directory: &Path, haproxy: &Path, status_port: u16, debug: bool) -> SettingsSources {
+    let within = |name: &str| directory.join(name).to_string_lossy().into_owned();
+    let defaults = r#"["mode http", "timeout connect 2s", "timeout client 30s", "timeout server 30s"]"#;
+    let settings = [
+        ("haproxy.path", haproxy.to_string_lossy().into_owned()),
+        ("haproxy.config_path", within("haproxy.cfg")),
+        ("haproxy.global", r#"["maxconn 500"]"#.to_owned()),
+        ("haproxy.defaults", defaults.to_owned()),
+        ("haproxy.stop_timeout", "2s".to_owned()),
+        ("service_config.type", "file".to_owned()),
+        ("service_config.path", within("services")),
+        ("state_dir", within("state")),
+        ("status.listen", format!("127.0.0.1:{status_port}")),
+        ("log.level", if debug { "debug" } else { "info" }.to_owned()),
+    ];
+    let flags = settings.map(|(key, value)| (key.to_owned(), value, "demo".to_owned()));
+    SettingsSources { file: None, environment: Vec::new(), flags: flags.to_vec() }
+}
+
+/// What there is to look at and to try.
+struct Guide {
+    directory: String,
+    port: u16,
+    next_port: u16,
+    status_port: u16,
+    first: SocketAddr,
+}
+
+impl Guide {
+    fn print(&self, process: Option<&ProcessInfo>) {
+        let program = std::env::args().next().unwrap_or_else(|| "proxymgr".to_owned());
+        let status = if self.status_port == STATUS_PORT_PREFERRED {
+            String::new()
+        } else {
+            format!(" --url http://127.0.0.1:{}", self.status_port)
+        };
+        let pid = process.map_or_else(|| "PID".to_owned(), |process| process.pid.to_string());
+        let context = context! {
+            haproxy => process.map_or("", |process| &process.version_text),
+            program,
+            status_arguments => status,
+            directory => &self.directory,
+            first_host => self.first.to_string(),
+            next_port => self.next_port,
+            port => self.port,
+            pid,
+        };
+        let text = filled(GUIDE, &context).unwrap_or_else(|failure| failure.to_string());
+        crate::cli::print(&text);
+    }
+}
+
+/// A template of the demo with its values.
+fn filled(template: &str, context: &minijinja::Value) -> Result<String, Failure> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment
+        .render_str(template, context)
+        .map_err(|error| Failure::CannotStart(format!("cannot write the demo's files: {error}")))
+}
+
+fn front_port(asked: Option<u16>) -> Result<u16, Failure> {
+    match asked {
+        Some(port) => TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|_| port).map_err(|error| {
+            Failure::CannotStart(format!("cannot listen on port {port}: {error}; choose another with --port"))
+        }),
+        None => free_port(PORT_PREFERRED),
+    }
+}
+
+/// This port where it is free, else any that is.
+fn free_port(preferred: u16) -> Result<u16, Failure> {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, preferred))
+        .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .and_then(|socket| socket.local_addr());
+    socket.map(|address| address.port()).map_err(cannot("find a free port"))
+}
+
+fn cannot(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
+    move |error| Failure::CannotStart(format!("cannot {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demos_settings_are_good_and_stay_in_its_directory() {
+        let settings =
+            Settings::load(&sources(Path::new("/tmp/x"), Path::new("haproxy"), 8470, false)).unwrap().settings;
+        assert!(settings.haproxy.config_path.starts_with("/tmp/x"));
+        assert!(settings.haproxy.policy.frame.socket_path.starts_with("/tmp/x"));
+        assert!(settings.state_dir.starts_with("/tmp/x"));
+    }
+
+    #[test]
+    fn the_demo_leaves_no_placeholder_and_no_directory() {
+        let place = Place::new().unwrap();
+        place.fill(8080, &["127.0.0.1:1".parse().unwrap()]).unwrap();
+        let service = fs::read_to_string(place.directory.join("services/hello.json")).unwrap();
+        let definition: serde_json::Value = serde_json::from_str(&service).unwrap();
+        assert_eq!(definition["port"], 8080);
+        assert!(!service.contains("{{"), "{service}");
+        let directory = place.directory.clone();
+        drop(place);
+        assert!(!directory.exists());
+    }
+}

@@ -1,0 +1,25 @@
+//! Why proxymgr ends without having done what it was asked to. `main` decides what exit code each is.
+
+use thiserror::Error;
+
+use crate::settings::Mistakes;
+
+/// The reason, told to the person at the terminal or in the supervisor's log.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The settings, or what they lead to, have mistakes.
+    #[error("{0}")]
+    Settings(#[from] Mistakes),
+    /// `check` has told what is wrong already.
+    #[error("")]
+    Told,
+    /// Another daemon manages the same configuration file.
+    #[error("{0}")]
+    AlreadyRunning(String),
+    /// Something that is needed is missing, taken or not permitted; or a daemon that was asked does not answer.
+    #[error("{0}")]
+    CannotStart(String),
+    /// What can never happen has happened.
+    #[error("{0}; this is a bug of proxymgr, please report it")]
+    Internal(String),
+}

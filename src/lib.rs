@@ -1,0 +1,13 @@
+//! proxymgr keeps HAProxy in step with the hosts that really provide each service.
+pub mod atomic_file;
+pub mod cli;
+pub mod daemon;
+pub mod demo;
+pub mod discovery;
+pub mod failure;
+pub mod logging;
+pub mod proxy;
+pub mod saved_state;
+pub mod settings;
+pub mod simulation;
+pub mod status;

@@ -1,0 +1,219 @@
+//! The log: a value that is handed on, with a child for each component; never a global of our own.
+//!
+//! Records are filtered where they are made, formatted and written on a thread of their own, and dropped and counted
+//! when that thread cannot keep up: nothing that is logged ever holds up an actor. What dependencies write through
+//! `log`, and through `tracing` (whose `log` feature hands its records on), lands in the same stream, with the
+//! dependency's name as its component.
+
+mod text_format;
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use slog::{Drain, KV, Key, Level, Logger, Never, OwnedKVList, Record, Serializer, o};
+use slog_async::{AsyncGuard, OverflowStrategy};
+
+use crate::settings::{LogFormat, LogSettings};
+use text_format::TextFormat;
+
+/// Records that wait to be written; what comes when it is full is dropped, and the drop is reported.
+const QUEUE_RECORDS_MAX: usize = 8_192;
+
+/// How long the end of the daemon waits for the last records to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The key under which a logger carries the name of its component.
+pub const COMPONENT: &str = "component";
+
+/// The running log. Dropping it writes what is left.
+pub struct Logging {
+    log: Logger,
+    levels: Arc<RwLock<Levels>>,
+    guard: Option<AsyncGuard>,
+    scope: Option<slog_scope::GlobalLoggerGuard>,
+}
+
+impl Logging {
+    /// Starts a log on standard error, and gathers what dependencies write through `log` into it.
+    pub fn to_stderr(settings: &LogSettings) -> Self {
+        let stderr = io::stderr();
+        let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let mut logging = Self::to(stderr, colour, settings);
+        logging.scope = Some(slog_scope::set_global_logger(logging.log.clone()));
+        // Fails only where another logger was set before, as in a test process; its records then stay there.
+        let _ = slog_stdlog::init_with_level(log_level(settings.loudest()));
+        logging
+    }
+
+    /// Starts a log on any writer.
+    pub fn to(writer: impl Write + Send + 'static, colour: bool, settings: &LogSettings) -> Self {
+        let levels = Arc::new(RwLock::new(Levels::of(settings)));
+        let (queue, guard) = match settings.format {
+            LogFormat::Text => queued(TextFormat::new(writer, colour)),
+            LogFormat::Json => {
+                let json = slog_json::Json::new(writer).set_newlines(true).set_flush(true).add_default_keys();
+                queued(json.add_key_value(slog::OwnedKV(ForeignComponent)).build().ignore_res())
+            }
+        };
+        let log = Logger::root(Filter { levels: Arc::clone(&levels), drain: queue }.fuse(), o!());
+        Self { log, levels, guard: Some(guard), scope: None }
+    }
+
+    /// The root of all loggers.
+    pub fn root(&self) -> &Logger {
+        &self.log
+    }
+
+    /// Puts other levels in force; the format stays.
+    pub fn set_levels(&self, settings: &LogSettings) {
+        *self.levels.write().unwrap_or_else(PoisonError::into_inner) = Levels::of(settings);
+        if self.scope.is_some() {
+            log::set_max_level(log_level(settings.loudest()).to_level_filter());
+        }
+    }
+}
+
+impl Drop for Logging {
+    /// Waits for the last records, but not for a reader of our output that has stopped reading.
+    fn drop(&mut self) {
+        if let Some(scope) = self.scope.take() {
+            // Other threads may still log: from now on into nothing, for there must always be a logger.
+            scope.cancel_reset();
+            slog_scope::set_global_logger(Logger::root(slog::Discard, o!())).cancel_reset();
+        }
+        let Some(guard) = self.guard.take() else { return };
+        let (done, flushed) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(guard);
+            let _ = done.send(());
+        });
+        let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
+    }
+}
+
+/// The logger of one component.
+pub fn component(log: &Logger, name: &'static str) -> Logger {
+    log.new(o!(COMPONENT => name))
+}
+
+fn queued<D>(drain: D) -> (slog_async::Async, AsyncGuard)
+where
+    D: Drain<Ok = (), Err = Never> + Send + 'static,
+{
+    slog_async::Async::new(drain)
+        .chan_size(QUEUE_RECORDS_MAX)
+        .overflow_strategy(OverflowStrategy::DropAndReport)
+        .thread_name("log".to_owned())
+        .build_with_guard()
+}
+
+impl LogSettings {
+    fn loudest(&self) -> Level {
+        self.levels.values().copied().chain([self.level]).max_by_key(|level| level.as_usize()).unwrap_or(self.level)
+    }
+}
+
+fn log_level(level: Level) -> log::Level {
+    match level {
+        Level::Critical | Level::Error => log::Level::Error,
+        Level::Warning => log::Level::Warn,
+        Level::Info => log::Level::Info,
+        Level::Debug => log::Level::Debug,
+        Level::Trace => log::Level::Trace,
+    }
+}
+
+/// Which records pass.
+#[derive(Debug)]
+struct Levels {
+    default: Level,
+    of_component: BTreeMap<String, Level>,
+    loudest: Level,
+}
+
+impl Levels {
+    fn of(settings: &LogSettings) -> Self {
+        Self { default: settings.level, of_component: settings.levels.clone(), loudest: settings.loudest() }
+    }
+
+    fn pass(&self, record: &Record<'_>, values: &OwnedKVList) -> bool {
+        let level = record.level();
+        if !level.is_at_least(self.loudest) {
+            return false;
+        }
+        let own = component_of(record, values);
+        match own.as_deref().and_then(|name| self.of_component.get(name)) {
+            Some(wanted) => level.is_at_least(*wanted),
+            // A dependency's daily business is not news; its troubles are.
+            None if is_foreign(record) => level.is_at_least(self.default) && level.is_at_least(Level::Warning),
+            None => level.is_at_least(self.default),
+        }
+    }
+}
+
+/// Records from `log` carry their target as the record's tag; ours carry none.
+fn is_foreign(record: &Record<'_>) -> bool {
+    !record.tag().is_empty() && !record.tag().starts_with("proxymgr")
+}
+
+/// The component a record belongs to: that of its logger, or the name of the dependency that wrote it.
+fn component_of(record: &Record<'_>, values: &OwnedKVList) -> Option<String> {
+    let mut finder = ComponentFinder(None);
+    // Stops at the component by returning an error, which is no failure.
+    let _ = values.serialize(record, &mut finder);
+    finder.0.or_else(|| foreign_component(record).map(ToOwned::to_owned))
+}
+
+/// The crate that wrote a record through `log`.
+fn foreign_component<'a>(record: &'a Record<'_>) -> Option<&'a str> {
+    is_foreign(record).then(|| record.tag().split("::").next().unwrap_or_default())
+}
+
+/// Gives a dependency's record the component that ours have from their logger.
+struct ForeignComponent;
+
+impl KV for ForeignComponent {
+    fn serialize(&self, record: &Record<'_>, serializer: &mut dyn Serializer) -> slog::Result {
+        match foreign_component(record) {
+            Some(name) => serializer.emit_str(COMPONENT, name),
+            None => Ok(()),
+        }
+    }
+}
+
+struct ComponentFinder(Option<String>);
+
+impl Serializer for ComponentFinder {
+    fn emit_arguments(&mut self, key: Key, value: &std::fmt::Arguments<'_>) -> slog::Result {
+        if key == COMPONENT && self.0.is_none() {
+            self.0 = Some(value.to_string());
+            return Err(slog::Error::Other);
+        }
+        Ok(())
+    }
+
+    fn emit_str(&mut self, key: Key, value: &str) -> slog::Result {
+        self.emit_arguments(key, &format_args!("{value}"))
+    }
+}
+
+/// Lets pass what its levels let pass, before it is queued.
+struct Filter<D> {
+    levels: Arc<RwLock<Levels>>,
+    drain: D,
+}
+
+impl<D: Drain> Drain for Filter<D> {
+    type Ok = Option<D::Ok>;
+    type Err = Option<D::Err>;
+
+    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<Self::Ok, Self::Err> {
+        let passes = self.levels.read().unwrap_or_else(PoisonError::into_inner).pass(record, values);
+        if passes { self.drain.log(record, values).map(Some).map_err(Some) } else { Ok(None) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! The last good state of every service, kept across restarts of the daemon in one JSON file.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use proxymgr_actors::limits::DAMAGED_STATES_MAX;
+use proxymgr_actors::port::{PortFuture, SavedService, StateStore};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::atomic_file::{FileMode, beside, replace};
+
+/// The form of the file. It grows by one with every change that older daemons would misread.
+const VERSION: u32 = 1;
+
+/// Discovery may carry what not everyone should read, so only the owner can.
+const MODE: FileMode = FileMode::Exactly(0o600);
+
+#[derive(Serialize, Deserialize)]
+struct SavedState<S> {
+    version: u32,
+    services: S,
+}
+
+/// Read before the rest, which another version may write differently.
+#[derive(Deserialize)]
+struct SavedVersion {
+    version: u32,
+}
+
+/// Writes the saved state.
+pub struct SavedStateFile {
+    path: Arc<Path>,
+    /// Saves take turns, so that an older state never replaces a newer one.
+    turn: Rc<Mutex<()>>,
+}
+
+impl SavedStateFile {
+    /// The saved state at `path`. Nothing is read or written yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into().into(), turn: Rc::default() }
+    }
+}
+
+impl StateStore for SavedStateFile {
+    fn save(&self, services: Vec<SavedService>) -> PortFuture<Result<(), String>> {
+        let (path, turn) = (Arc::clone(&self.path), Rc::clone(&self.turn));
+        Box::pin(async move {
+            let _turn = turn.lock().await;
+            tokio::task::spawn_blocking(move || write(&path, &services))
+                .await
+                .unwrap_or_else(|error| Err(format!("saving the state was cut short: {error}")))
+        })
+    }
+}
+
+fn write(path: &Path, services: &[SavedService]) -> Result<(), String> {
+    replace(path, MODE, |out| {
+        serde_json::to_writer(&mut *out, &SavedState { version: VERSION, services })?;
+        out.write_all(b"\n")
+    })
+}
+
+/// What an earlier run left.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The services with their last good lists.
+    pub services: Vec<SavedService>,
+    /// What was wrong with the file and where it is now; none where it was good, or where there was none.
+    pub put_aside: Option<String>,
+}
+
+/// Reads what an earlier run saved at `path`. Blocks. A file that cannot be used is put aside under another name and
+/// never stops the daemon.
+pub fn load(path: &Path) -> Loaded {
+    let read_file = || match fs::metadata(path)?.is_file() {
+        true => fs::read(path),
+        false => Err(io::Error::other("it is not a file")),
+    };
+    let text = match read_file() {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Loaded::default(),
+        Err(error) => {
+            let problem = format!("the saved state {} cannot be read ({error}); it was left out", path.display());
+            return Loaded { services: Vec::new(), put_aside: Some(problem) };
+        }
+    };
+    match read(&text) {
+        Ok(services) => Loaded { services, put_aside: None },
+        Err(problem) => Loaded { services: Vec::new(), put_aside: Some(put_aside(path, &problem)) },
+    }
+}
+
+fn read(text: &[u8]) -> Result<Vec<SavedService>, String> {
+    let SavedVersion { version } = serde_json::from_slice(text).map_err(|error| format!("is damaged: {error}"))?;
+    if version != VERSION {
+        return Err(format!("has version {version}, and this daemon reads version {VERSION}"));
+    }
+    let state: SavedState<Vec<SavedService>> =
+        serde_json::from_slice(text).map_err(|error| format!("is damaged: {error}"))?;
+    Ok(state.services)
+}
+
+/// Renames the file so that the next save does not destroy what someone may want to look at.
+fn put_aside(path: &Path, problem: &str) -> String {
+    let names = (1..=DAMAGED_STATES_MAX).map(|number| beside(path, &format!("damaged-{number}")));
+    let last = beside(path, &format!("damaged-{DAMAGED_STATES_MAX}"));
+    let aside = names.into_iter().find(|name| !name.exists()).unwrap_or(last);
+    let renamed = fs::rename(path, &aside);
+    let path = path.display();
+    match renamed {
+        Ok(()) => format!("the saved state {path} {problem}; it was put aside as {}", aside.display()),
+        Err(error) => format!("the saved state {path} {problem}; it was left out and could not be renamed: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// A service as it is in the file.
+    fn saved() -> SavedService {
+        serde_json::from_value(json!({
+            "definition": {
+                "name": "web", "origin": "znode /services/web", "listen": "0.0.0.0:80",
+                "listen_options": [["balance", "roundrobin"]], "server_options": ["check"],
+                "source": {"kind": "static", "settings": {"hosts": []}},
+                "removal": {"min_hosts": 1, "max_removal": 1.0},
+            },
+            "hosts": {"10.0.0.1:80": {"endpoint": {"address": "10.0.0.1", "port": 80}, "weight": 5}},
+            "seen_at_unix_ms": 1_700_000_000_000_u64,
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_saved_is_loaded_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let store = SavedStateFile::new(&path);
+        store.save(Vec::new()).await.unwrap();
+        store.save(vec![saved()]).await.unwrap();
+        let loaded = load(&path);
+        assert_eq!((loaded.services, loaded.put_aside), (vec![saved()], None));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn two_saves_at_once_leave_the_later_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let store = SavedStateFile::new(&path);
+        let many = store.save(vec![saved(); 500]);
+        let one = store.save(vec![saved()]);
+        let (many, one) = tokio::join!(many, one);
+        assert_eq!((many, one), (Ok(()), Ok(())));
+        assert_eq!(load(&path).services.len(), 1);
+    }
+
+    #[test]
+    fn nothing_saved_is_nothing_wrong() {
+        let loaded = load(Path::new("/nonexistent/state.json"));
+        assert!(loaded.services.is_empty() && loaded.put_aside.is_none());
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_file_is_put_aside_and_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let broken =
+            ["", "{", "[]", "\u{0}", r#"{"version": 2, "services": []}"#, r#"{"version": 1, "services": [{}]}"#];
+        for (number, text) in (1..).zip(broken) {
+            fs::write(&path, text).unwrap();
+            let loaded = load(&path);
+            let message = loaded.put_aside.expect("a broken file has a message");
+            let aside = directory.path().join(format!("state.json.damaged-{number}"));
+            assert!(message.contains(aside.to_str().unwrap()), "{message}");
+            assert_eq!(fs::read_to_string(aside).unwrap(), text);
+            assert!(loaded.services.is_empty() && !path.exists());
+        }
+        fs::write(&path, r#"{"version": 2}"#).unwrap();
+        assert!(load(&path).put_aside.unwrap().contains("version 2"));
+    }
+
+    #[test]
+    fn files_put_aside_do_not_grow_without_bound() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        for number in 0..DAMAGED_STATES_MAX + 3 {
+            fs::write(&path, format!("broken {number}")).unwrap();
+            assert!(load(&path).put_aside.is_some());
+        }
+        let files = fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(files, DAMAGED_STATES_MAX as usize);
+    }
+}

@@ -1,0 +1,423 @@
+//! What the operator has decided: defaults, overridden by the file, by the environment, by flags.
+//!
+//! Raw layers (`layer`) are merged by figment and read key by key against one table (`key`) into [`Settings`], in
+//! which everything has been checked. Whatever is wrong is told at once, each mistake with its key and its place.
+
+mod key;
+mod layer;
+mod mistake;
+mod reader;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::Figment;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::model::{ProxyFrame, ProxyPolicy};
+
+pub use key::{KEYS, Key, Kind, TakesEffect, Unset};
+use layer::Layer;
+pub use mistake::{Mistake, Mistakes};
+use reader::Reader;
+
+/// Where the settings file is expected when no other is named.
+pub const DEFAULT_FILE: &str = "/etc/proxymgr/proxymgr.yml";
+
+/// The znode that has the service definitions, when no other is named: the ancestor's.
+const DEFAULT_ZNODE: &str = "/service_config";
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// HAProxy and how it is driven.
+    pub haproxy: HaproxySettings,
+    /// Where services are defined.
+    pub service_config: ServiceConfigSettings,
+    /// How ZooKeeper is spoken to, by definitions and hosts alike.
+    pub zookeeper: ZookeeperSettings,
+    /// The status listener.
+    pub status: StatusSettings,
+    /// Where the last good state is kept.
+    pub state_dir: PathBuf,
+    /// The log.
+    pub log: LogSettings,
+    /// Every value as it was written, to tell what changed.
+    effective: Effective,
+}
+
+/// HAProxy and how it is driven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HaproxySettings {
+    /// The binary; a bare name is looked up in PATH.
+    pub binary: PathBuf,
+    /// The file that proxymgr writes.
+    pub config_path: PathBuf,
+    /// What the actors go by.
+    pub policy: ProxyPolicy,
+    /// What services' definitions may say.
+    pub options: OptionPolicy,
+}
+
+/// Where services are defined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceConfigSettings {
+    /// In the children of a znode.
+    Zookeeper {
+        /// The ensemble: `host:port,host:port`, with an optional chroot after the last.
+        servers: String,
+        /// The znode.
+        path: String,
+    },
+    /// In the files of a directory.
+    File {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// How ZooKeeper is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZookeeperSettings {
+    /// The session's time-out.
+    pub session_timeout: Duration,
+    /// `user:password` for the digest scheme.
+    pub auth: Option<Secret>,
+    /// TLS, where the ensemble speaks it.
+    pub tls: Option<TlsSettings>,
+}
+
+/// TLS towards ZooKeeper.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// PEM file with the authorities that are trusted.
+    pub ca: PathBuf,
+    /// PEM files with our own certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// The status listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusSettings {
+    /// Where it listens; none where it is turned off.
+    pub listen: Option<SocketAddr>,
+    /// Further names by which it may be asked for.
+    pub hosts: Vec<String>,
+}
+
+/// The log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The level of every component that has none of its own.
+    pub level: slog::Level,
+    /// How records are written.
+    pub format: LogFormat,
+    /// Levels of single components.
+    pub levels: BTreeMap<String, slog::Level>,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: slog::Level::Info, format: LogFormat::Text, levels: BTreeMap::new() }
+    }
+}
+
+/// How log records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// An object for machines.
+    Json,
+}
+
+/// A text that no message and no log ever shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself, for the one who needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+/// Every key's value as it was written; secrets included, so that it is never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Effective(BTreeMap<&'static str, String>);
+
+impl fmt::Debug for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<as written>")
+    }
+}
+
+/// The layers above the defaults.
+#[derive(Debug, Clone, Default)]
+pub struct SettingsSources {
+    /// The YAML file.
+    pub file: Option<PathBuf>,
+    /// The environment, of which names that begin with `PROXYMGR_` count.
+    pub environment: Vec<(String, String)>,
+    /// Flags: key, value, and the flag that said so.
+    pub flags: Vec<(String, String, String)>,
+}
+
+impl SettingsSources {
+    /// The file at `path`, under the environment of this process.
+    pub fn at(path: &Path) -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with(layer::ENVIRONMENT_PREFIX))
+            .collect();
+        Self { file: Some(path.to_owned()), environment, flags: Vec::new() }
+    }
+}
+
+/// Settings, and what should be known besides.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// What was left alone, for the log.
+    pub remarks: Vec<String>,
+}
+
+impl Settings {
+    /// Merges the layers and checks everything in them.
+    pub fn load(sources: &SettingsSources) -> Result<Loaded, Mistakes> {
+        let mut unread = Vec::new();
+        let mut figment = Figment::from(Layer::defaults());
+        match sources.file.as_deref().map(Layer::file) {
+            Some(Ok(layer)) => figment = figment.merge(layer),
+            Some(Err(mistake)) => unread.push(mistake),
+            None => {}
+        }
+        let (environment, left_alone) = Layer::environment(sources.environment.iter().cloned());
+        let flags = Layer::texts("flags", sources.flags.iter().cloned());
+        let mut reader = Reader::new(figment.merge(environment).merge(flags));
+        let file_is_missing = !unread.is_empty();
+        let settings = read(&mut reader);
+        let (mistakes, effective) = reader.finish();
+        // Without the file, that a key is missing says nothing.
+        let mistakes = mistakes.into_iter().filter(|mistake| !(file_is_missing && mistake.place.is_empty()));
+        unread.extend(mistakes);
+        match settings {
+            Some(settings) if unread.is_empty() => {
+                let remarks =
+                    left_alone.into_iter().map(|name| format!("environment variable {name} is no setting: left alone"));
+                Ok(Loaded {
+                    settings: Settings { effective: Effective(effective), ..settings },
+                    remarks: remarks.collect(),
+                })
+            }
+            _ => Err(Mistakes(unread)),
+        }
+    }
+
+    /// Takes over from `newer` what can change while the daemon runs; the rest stays until it is started anew.
+    pub fn adopt(&mut self, newer: Self) -> Changed {
+        let differs = |key: &&Key| self.effective.0.get(key.path) != newer.effective.0.get(key.path);
+        let (in_force, need_restart): (Vec<&Key>, Vec<&Key>) =
+            KEYS.iter().filter(differs).partition(|key| key.takes_effect == TakesEffect::OnReload);
+        for key in &in_force {
+            match newer.effective.0.get(key.path) {
+                Some(value) => self.effective.0.insert(key.path, value.clone()),
+                None => self.effective.0.remove(key.path),
+            };
+        }
+        let socket_path = std::mem::take(&mut self.haproxy.policy.frame.socket_path);
+        self.haproxy.policy = newer.haproxy.policy;
+        self.haproxy.policy.frame.socket_path = socket_path;
+        self.log = LogSettings { format: self.log.format, ..newer.log };
+        let paths = |keys: Vec<&Key>| keys.into_iter().map(|key| key.path).collect();
+        Changed { in_force: paths(in_force), need_restart: paths(need_restart) }
+    }
+}
+
+/// The keys that changed when settings were read again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// These are in force now.
+    pub in_force: Vec<&'static str>,
+    /// These wait for a restart.
+    pub need_restart: Vec<&'static str>,
+}
+
+/// Reads every key, even after a mistake, so that all of them are found.
+fn read(reader: &mut Reader) -> Option<Settings> {
+    let haproxy = read_haproxy(reader);
+    let service_config = read_service_config(reader);
+    let zookeeper = read_zookeeper(reader);
+    let status = StatusSettings { listen: reader.listen("status.listen"), hosts: reader.lines("status.hosts") };
+    let state_dir = reader.path("state_dir");
+    let log = read_log(reader);
+    Some(Settings {
+        haproxy: haproxy?,
+        service_config: service_config?,
+        zookeeper: zookeeper?,
+        status,
+        state_dir: state_dir?,
+        log: log?,
+        effective: Effective::default(),
+    })
+}
+
+fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
+    let binary = reader.path("haproxy.path");
+    let config_path = reader.path("haproxy.config_path");
+    if let Some(path) = &config_path
+        && (!path.is_absolute() || path.file_name().is_none())
+    {
+        reader.refuse("haproxy.config_path", format!("{} must be the absolute path of a file", path.display()));
+    }
+    let socket_path = reader.path("haproxy.socket_path");
+    if let Some(path) = &socket_path {
+        check_socket_path(reader, path);
+    }
+    let global = reader.lines("haproxy.global");
+    refuse_own_processes(reader, &global);
+    let defaults = reader.lines("haproxy.defaults");
+    let reload_interval = reader.duration("haproxy.reload_interval");
+    let stop_timeout = reader.duration("haproxy.stop_timeout");
+    let observe_interval = reader.duration("haproxy.observe_interval");
+    let extra = reader.lines("haproxy.extra_options");
+    let config_path = config_path?;
+    let socket_path = socket_path.unwrap_or_else(|| config_path.with_file_name("haproxy.sock"));
+    Some(HaproxySettings {
+        binary: binary?,
+        config_path,
+        policy: ProxyPolicy {
+            frame: ProxyFrame { global, defaults, socket_path },
+            reload_interval: reload_interval?,
+            stop_timeout: stop_timeout?,
+            observe_interval: observe_interval?,
+        },
+        options: OptionPolicy { extra },
+    })
+}
+
+/// With `-db`, HAProxy ignores `daemon` but not these: it would fork, and the process that answers on the socket would
+/// not be the one that proxymgr started.
+fn refuse_own_processes(reader: &mut Reader, global: &[String]) {
+    for (at, line) in global.iter().enumerate() {
+        if let Some(word @ ("master-worker" | "nbproc")) = line.split_whitespace().next() {
+            let problem = format!("{word} must go: proxymgr itself starts, reloads and supervises HAProxy's process");
+            reader.refuse_line("haproxy.global", at, problem);
+        }
+    }
+}
+
+/// HAProxy takes the path as one word of its configuration and binds it first under a longer, temporary name.
+fn check_socket_path(reader: &mut Reader, path: &Path) {
+    const LENGTH_MAX: usize = 92;
+    let text = path.to_string_lossy();
+    let problem = if text == "none" {
+        "cannot be turned off: without its socket nobody knows what HAProxy has".to_owned()
+    } else if !path.is_absolute() {
+        format!("{text} must be an absolute path")
+    } else if text.len() > LENGTH_MAX {
+        format!("{text} has {} bytes; a unix socket may have {LENGTH_MAX} here", text.len())
+    } else if text.chars().any(|c| c.is_whitespace() || matches!(c, '"' | '\'' | '\\' | '#' | '$' | ',')) {
+        format!("{text:?} must not contain white space, quotes, backslashes, '#', '$' or ','")
+    } else {
+        return;
+    };
+    reader.refuse("haproxy.socket_path", problem);
+}
+
+fn read_service_config(reader: &mut Reader) -> Option<ServiceConfigSettings> {
+    let kind = reader.choice("service_config.type");
+    let servers = reader.servers("service_config.servers");
+    let path = reader.text("service_config.path");
+    match kind? {
+        "file" => match path {
+            Some(path) if Path::new(&path).is_absolute() => Some(ServiceConfigSettings::File { path: path.into() }),
+            Some(path) => {
+                reader.refuse("service_config.path", format!("{path:?} must be the absolute path of a directory"));
+                None
+            }
+            None => {
+                if !reader.is_set("service_config.path") {
+                    reader.refuse("service_config.path", "is missing: type file needs a directory with definitions");
+                }
+                None
+            }
+        },
+        _ => {
+            let path = path.unwrap_or_else(|| DEFAULT_ZNODE.to_owned());
+            let parts_ok = path == "/" || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_znode_name));
+            if !parts_ok {
+                reader.refuse("service_config.path", format!("{path:?} must be a znode such as /service_config"));
+            }
+            Some(ServiceConfigSettings::Zookeeper { servers: servers?, path })
+        }
+    }
+}
+
+fn is_znode_name(part: &str) -> bool {
+    !part.is_empty() && part != "." && part != ".."
+}
+
+fn read_zookeeper(reader: &mut Reader) -> Option<ZookeeperSettings> {
+    let session_timeout = reader.duration("zookeeper.session_timeout");
+    let auth = reader.text("zookeeper.auth");
+    let complete =
+        |auth: &String| auth.split_once(':').is_some_and(|(user, word)| !user.is_empty() && !word.is_empty());
+    if auth.as_ref().is_some_and(|auth| !complete(auth)) {
+        reader.refuse("zookeeper.auth", "must be user:password");
+    }
+    let ca = reader.path("zookeeper.tls.ca");
+    let certificate = reader.path("zookeeper.tls.certificate");
+    let private_key = reader.path("zookeeper.tls.key");
+    let identity = match (certificate, private_key) {
+        (Some(certificate), Some(private_key)) => Some((certificate, private_key)),
+        (Some(_), None) => {
+            reader.refuse("zookeeper.tls.certificate", "needs zookeeper.tls.key beside it");
+            None
+        }
+        (None, Some(_)) => {
+            reader.refuse("zookeeper.tls.key", "needs zookeeper.tls.certificate beside it");
+            None
+        }
+        (None, None) => None,
+    };
+    if ca.is_none() && identity.is_some() {
+        reader.refuse("zookeeper.tls.certificate", "needs zookeeper.tls.ca, which turns TLS on");
+    }
+    let tls = ca.map(|ca| TlsSettings { ca, identity });
+    Some(ZookeeperSettings { session_timeout: session_timeout?, auth: auth.map(Secret), tls })
+}
+
+fn read_log(reader: &mut Reader) -> Option<LogSettings> {
+    let level = reader.choice("log.level");
+    let format = reader.choice("log.format");
+    let levels = reader.levels("log.levels");
+    Some(LogSettings {
+        level: slog_level(level?),
+        format: if format? == "json" { LogFormat::Json } else { LogFormat::Text },
+        levels: levels.into_iter().map(|(component, level)| (component, slog_level(level))).collect(),
+    })
+}
+
+fn slog_level(word: &str) -> slog::Level {
+    match word {
+        "critical" => slog::Level::Critical,
+        "error" => slog::Level::Error,
+        "warning" => slog::Level::Warning,
+        "debug" => slog::Level::Debug,
+        "trace" => slog::Level::Trace,
+        _ => slog::Level::Info,
+    }
+}

@@ -1,0 +1,310 @@
+//! The one table of keys: what can be set, of which kind it is, what it is without being set, and what it is for.
+
+use std::time::Duration;
+
+/// One thing that can be set.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its place in the file, joined by dots: `haproxy.reload_interval`.
+    pub path: &'static str,
+    /// What its value must look like.
+    pub kind: Kind,
+    /// What it is when nobody sets it.
+    pub default: Unset,
+    /// Whether SIGHUP puts a change in force, or only a restart.
+    pub takes_effect: TakesEffect,
+    /// What it is for, in one line.
+    pub doc: &'static str,
+}
+
+/// What a value must look like.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// Any text of one line.
+    Text,
+    /// A text that is never shown.
+    Secret,
+    /// A path on this machine.
+    Path,
+    /// `2s`, `500ms`, `1m`, within bounds.
+    Duration {
+        /// The shortest that makes sense.
+        min: Duration,
+        /// The longest that makes sense.
+        max: Duration,
+    },
+    /// A list of lines of text.
+    Lines,
+    /// `host:port`, several of them separated by commas or as a list.
+    Servers,
+    /// `address:port`, or `none`.
+    Listen,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A level for each component named.
+    Levels,
+}
+
+/// What a key is when nobody sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unset {
+    /// This text, read as if it had been written.
+    Text(&'static str),
+    /// An empty list or map.
+    Empty,
+    /// Nothing, or something that follows from other keys; told in words.
+    Otherwise(&'static str),
+}
+
+/// When a changed value is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakesEffect {
+    /// After SIGHUP.
+    OnReload,
+    /// After a restart of the daemon.
+    OnRestart,
+}
+
+use TakesEffect::{OnReload, OnRestart};
+use Unset::{Empty, Otherwise, Text};
+
+/// The log's levels, from the quietest.
+pub const LEVELS: &[&str] = &["critical", "error", "warning", "info", "debug", "trace"];
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+const fn duration(min_ms: u64, max: Duration) -> Kind {
+    Kind::Duration { min: Duration::from_millis(min_ms), max }
+}
+
+const fn key(path: &'static str, kind: Kind, default: Unset, takes_effect: TakesEffect, doc: &'static str) -> Key {
+    Key { path, kind, default, takes_effect, doc }
+}
+
+/// Every key there is, in the order in which config/proxymgr.yml explains them.
+pub const KEYS: &[Key] = &[
+    key(
+        "haproxy.path",
+        Kind::Path,
+        Text("haproxy"),
+        OnRestart,
+        "The HAProxy binary; a bare name is looked up in PATH.",
+    ),
+    key(
+        "haproxy.config_path",
+        Kind::Path,
+        Text("/etc/haproxy/haproxy.cfg"),
+        OnRestart,
+        "The configuration file that proxymgr writes and HAProxy reads. It belongs to proxymgr alone.",
+    ),
+    key(
+        "haproxy.socket_path",
+        Kind::Path,
+        Otherwise("haproxy.sock in the directory of haproxy.config_path"),
+        OnRestart,
+        "Where HAProxy opens its Runtime API socket, with mode 600.",
+    ),
+    key("haproxy.global", Kind::Lines, Empty, OnReload, "Lines of the global section, one an entry."),
+    key("haproxy.defaults", Kind::Lines, Empty, OnReload, "Lines of the defaults section, one an entry."),
+    key(
+        "haproxy.reload_interval",
+        duration(0, HOUR),
+        Text("1s"),
+        OnReload,
+        "The least time between two reloads; the first goes at once, those that follow are put together.",
+    ),
+    key(
+        "haproxy.stop_timeout",
+        duration(0, DAY),
+        Text("30s"),
+        OnReload,
+        "How long HAProxy may finish open connections once proxymgr was told to stop; then it is ended.",
+    ),
+    key(
+        "haproxy.observe_interval",
+        duration(1_000, DAY),
+        Text("30s"),
+        OnReload,
+        "How often the servers that HAProxy has are compared with those it should have.",
+    ),
+    key(
+        "haproxy.extra_options",
+        Kind::Lines,
+        Empty,
+        OnRestart,
+        "First words of listen and server options that services may use besides those known to be harmless.",
+    ),
+    key(
+        "service_config.type",
+        Kind::Choice(&["zookeeper", "file"]),
+        Text("zookeeper"),
+        OnRestart,
+        "Where services are defined: in znodes, or in a directory of files.",
+    ),
+    key(
+        "service_config.servers",
+        Kind::Servers,
+        Text("localhost:2181"),
+        OnRestart,
+        "The ZooKeeper ensemble, for type zookeeper: host:port, separated by commas.",
+    ),
+    key(
+        "service_config.path",
+        Kind::Path,
+        Otherwise("/service_config for type zookeeper; type file has none and needs it"),
+        OnRestart,
+        "The znode, or the directory, that has one entry for each service.",
+    ),
+    key(
+        "zookeeper.session_timeout",
+        duration(1_000, Duration::from_secs(300)),
+        Text("6s"),
+        OnRestart,
+        "How long ZooKeeper keeps a session without a sign of life; a frozen member is left within it.",
+    ),
+    key(
+        "zookeeper.auth",
+        Kind::Secret,
+        Otherwise("no authentication"),
+        OnRestart,
+        "user:password for ZooKeeper's digest scheme; better set as PROXYMGR_ZOOKEEPER__AUTH. Never shown.",
+    ),
+    key(
+        "zookeeper.tls.ca",
+        Kind::Path,
+        Otherwise("no TLS"),
+        OnRestart,
+        "PEM file with the authorities that may sign the ensemble's certificates; setting it turns TLS on.",
+    ),
+    key(
+        "zookeeper.tls.certificate",
+        Kind::Path,
+        Otherwise("none"),
+        OnRestart,
+        "PEM file with proxymgr's own certificate, where the ensemble asks for one; needs zookeeper.tls.key.",
+    ),
+    key(
+        "zookeeper.tls.key",
+        Kind::Path,
+        Otherwise("none"),
+        OnRestart,
+        "PEM file with the private key of zookeeper.tls.certificate.",
+    ),
+    key(
+        "status.listen",
+        Kind::Listen,
+        Text("127.0.0.1:8470"),
+        OnRestart,
+        "Where health, readiness and status are served, for reading only; none turns it off.",
+    ),
+    key(
+        "status.hosts",
+        Kind::Lines,
+        Empty,
+        OnRestart,
+        "Further names by which requests may ask for the status listener (their Host header).",
+    ),
+    key(
+        "state_dir",
+        Kind::Path,
+        Text("/var/lib/proxymgr"),
+        OnRestart,
+        "Where the last good hosts of every service are kept across restarts.",
+    ),
+    key("log.level", Kind::Choice(LEVELS), Text("info"), OnReload, "What is logged."),
+    key(
+        "log.format",
+        Kind::Choice(&["text", "json"]),
+        Text("text"),
+        OnRestart,
+        "One line of text, or one JSON object, for each record; on standard error.",
+    ),
+    key("log.levels", Kind::Levels, Empty, OnReload, "Levels of single components, such as {haproxy: debug}."),
+];
+
+/// Spellings of other versions, and the key that each stands for.
+pub const ALIASES: &[(&str, &str)] = &[
+    ("haproxy.stats_socket", "haproxy.socket_path"),
+    ("haproxy.binary", "haproxy.path"),
+    ("service_config.server", "service_config.servers"),
+];
+
+/// The key at this path.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The key that sets `path`: the key itself, or a map that `path` is an entry of.
+pub fn governing(path: &str) -> Option<&'static Key> {
+    let within = |key: &&Key| {
+        matches!(key.kind, Kind::Levels)
+            && path.strip_prefix(key.path).is_some_and(|rest| rest.starts_with('.') && !rest[1..].contains('.'))
+    };
+    find(path).or_else(|| KEYS.iter().find(within))
+}
+
+/// Whether keys stand below this path.
+pub fn is_section(path: &str) -> bool {
+    KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The key most like a path that is none; none where nothing is like it.
+pub fn nearest(path: &str) -> Option<&'static str> {
+    const ALIKE: f64 = 0.8;
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_lowercase();
+    let lower = path.to_lowercase();
+    KEYS.iter()
+        .map(|key| {
+            let whole = strsim::jaro_winkler(&lower, key.path);
+            // A key in the wrong section, or in none, is found by its last part alone.
+            let part = strsim::jaro_winkler(&last(path), &last(key.path)) * 0.99;
+            (whole.max(part), key.path)
+        })
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)))
+        .map(|(_, path)| path)
+}
+
+/// Whether a name without sections was meant for a key: `haproxy_socket_path`, written with one underscore for two.
+pub fn is_flattened(name: &str) -> bool {
+    const MEANT: f64 = 0.95;
+    KEYS.iter().any(|key| strsim::jaro_winkler(name, &key.path.replace('.', "_")) >= MEANT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_key_finds_the_one_that_was_meant() {
+        for (typed, meant) in [
+            ("haproxy.socketpath", "haproxy.socket_path"),
+            ("haproxy.sock_path", "haproxy.socket_path"),
+            ("socket_path", "haproxy.socket_path"),
+            ("haproxy.Global", "haproxy.global"),
+            ("haproxy.default", "haproxy.defaults"),
+            ("service_config.typ", "service_config.type"),
+            ("statedir", "state_dir"),
+            ("log.lvl", "log.level"),
+        ] {
+            assert_eq!(nearest(typed), Some(meant), "for {typed}");
+        }
+        assert_eq!(nearest("qqqq"), None);
+    }
+
+    #[test]
+    fn an_entry_of_a_map_belongs_to_the_map() {
+        assert_eq!(governing("log.levels.haproxy").map(|key| key.path), Some("log.levels"));
+        assert!(governing("log.levels.a.b").is_none());
+        assert!(governing("log.level.haproxy").is_none());
+    }
+
+    #[test]
+    fn aliases_lead_to_keys_and_are_none_themselves() {
+        for (alias, path) in ALIASES {
+            assert!(find(path).is_some(), "{alias} leads to {path}, which is no key");
+            assert!(find(alias).is_none(), "{alias} is a key of its own");
+        }
+    }
+}

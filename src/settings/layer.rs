@@ -1,0 +1,255 @@
+//! The layers that settings come from, each a figment provider that knows where its values stand.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use figment::value::{Dict, Map, Value};
+use figment::{Metadata, Profile, Provider};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use super::key::{self, KEYS, Kind, Unset};
+use super::mistake::Mistake;
+
+/// The names of environment variables that are settings begin so.
+pub const ENVIRONMENT_PREFIX: &str = "PROXYMGR_";
+
+/// Values by their path, each with the place it was written at.
+#[derive(Debug, Default)]
+pub struct Layer {
+    name: &'static str,
+    dict: Dict,
+    /// Where each path stands, lists' entries included (`haproxy.global.2`).
+    places: Arc<BTreeMap<String, String>>,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        let places = Arc::clone(&self.places);
+        Metadata::named(self.name)
+            .interpolater(move |_: &Profile, keys: &[&str]| places.get(&keys.join(".")).cloned().unwrap_or_default())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.dict.clone()))
+    }
+}
+
+impl Layer {
+    /// What the table of keys says.
+    pub fn defaults() -> Self {
+        let mut layer = Self { name: "defaults", ..Self::default() };
+        for key in KEYS {
+            let value = match key.default {
+                Unset::Text(text) => Value::from(text),
+                Unset::Empty if matches!(key.kind, Kind::Levels) => Value::from(Dict::new()),
+                Unset::Empty => Value::from(Vec::<Value>::new()),
+                Unset::Otherwise(_) => continue,
+            };
+            insert(&mut layer.dict, key.path, value);
+        }
+        layer
+    }
+
+    /// The YAML file at `path`.
+    pub fn file(path: &Path) -> Result<Self, Mistake> {
+        let whole = |problem: String| Mistake { place: path.display().to_string(), key: String::new(), problem };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            whole(format!("cannot be read: {error}; name the settings file with -c, `proxymgr demo` needs none"))
+        })?;
+        Self::yaml(&text, path)
+    }
+
+    /// YAML text that stands in the file at `path`.
+    pub fn yaml(text: &str, path: &Path) -> Result<Self, Mistake> {
+        let root: Option<Spanned<Node>> = serde_saphyr::from_str(text).map_err(|error| Mistake {
+            place: error.location().map_or_else(
+                || path.display().to_string(),
+                |location| format!("{}:{}", path.display(), location.line()),
+            ),
+            key: String::new(),
+            problem: format!("is not valid YAML: {}", first_line(&error.without_snippet().to_string())),
+        })?;
+        let mut layer = Self { name: "file", ..Self::default() };
+        let Some(root) = root else { return Ok(layer) };
+        let line = root.referenced.line();
+        let Node::Map(entries) = root.value else {
+            let place = format!("{}:{line}", path.display());
+            let problem = "the file must be a map of sections, such as `haproxy:`".to_owned();
+            return Err(Mistake { place, key: String::new(), problem });
+        };
+        let mut lines = Lines { path: path.to_owned(), places: BTreeMap::new() };
+        layer.dict = lines.dict("", entries);
+        layer.places = Arc::new(lines.places);
+        Ok(layer)
+    }
+
+    /// The environment: `PROXYMGR_HAPROXY__SOCKET_PATH` sets `haproxy.socket_path`. The names that are left alone
+    /// come back beside it: Kubernetes makes variables such as `PROXYMGR_PORT` of its own for a service of this name.
+    pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> (Self, Vec<String>) {
+        let mut left_alone = Vec::new();
+        let mut settings = Vec::new();
+        for (name, value) in variables {
+            let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+            let path = path.replace("__", ".").to_ascii_lowercase();
+            if path.contains('.') || key::find(&path).is_some() || key::is_flattened(&path) {
+                settings.push((path, value, format!("environment variable {name}")));
+            } else {
+                left_alone.push(name);
+            }
+        }
+        left_alone.sort();
+        (Self::texts("environment", settings), left_alone)
+    }
+
+    /// Values as texts, each with its path and the place it was written at.
+    pub fn texts(name: &'static str, settings: impl IntoIterator<Item = (String, String, String)>) -> Self {
+        let mut layer = Self { name, ..Self::default() };
+        let mut places = BTreeMap::new();
+        for (path, text, place) in settings {
+            let path = canonical(&path);
+            let value = match key::governing(&path).map(|key| key.kind) {
+                Some(Kind::Lines | Kind::Levels) if !path.starts_with("log.levels.") => flow(&text),
+                _ => Value::from(text),
+            };
+            insert(&mut layer.dict, &path, value);
+            places.insert(path, place);
+        }
+        layer.places = Arc::new(places);
+        layer
+    }
+}
+
+/// A list or map written on one line, such as `[maxconn 100, nbthread 2]`; anything else is one text.
+fn flow(text: &str) -> Value {
+    if text.starts_with(['[', '{'])
+        && let Ok(node) = serde_saphyr::from_str::<Spanned<Node>>(text)
+    {
+        return Lines { path: PathBuf::new(), places: BTreeMap::new() }.value("", node);
+    }
+    Value::from(text)
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// The path that a path of an older spelling stands for.
+fn canonical(path: &str) -> String {
+    key::ALIASES.iter().find(|(alias, _)| *alias == path).map_or(path, |(_, path)| path).to_owned()
+}
+
+fn insert(dict: &mut Dict, path: &str, value: Value) {
+    let Some((section, rest)) = path.split_once('.') else {
+        dict.insert(path.to_owned(), value);
+        return;
+    };
+    let below = dict.entry(section.to_owned()).or_insert_with(|| Value::from(Dict::new()));
+    if !matches!(below, Value::Dict(..)) {
+        *below = Value::from(Dict::new());
+    }
+    if let Value::Dict(_, below) = below {
+        insert(below, rest, value);
+    }
+}
+
+/// A YAML value whose parts know their lines.
+#[derive(Debug)]
+enum Node {
+    Null,
+    Scalar(Value),
+    Seq(Vec<Spanned<Node>>),
+    Map(Vec<(String, Spanned<Node>)>),
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        Node::deserialize(deserializer)
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = access.next_element()? {
+            entries.push(entry);
+        }
+        Ok(Node::Seq(entries))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = access.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Node::Map(entries))
+    }
+}
+
+/// Turns nodes into figment's values and remembers where each stood.
+struct Lines {
+    path: PathBuf,
+    places: BTreeMap<String, String>,
+}
+
+impl Lines {
+    fn dict(&mut self, below: &str, entries: Vec<(String, Spanned<Node>)>) -> Dict {
+        let mut dict = Dict::new();
+        for (name, node) in entries {
+            let path = canonical(&if below.is_empty() { name } else { format!("{below}.{name}") });
+            // A key without a value is a key that is not set.
+            if !matches!(node.value, Node::Null) || key::governing(&path).is_none() && !key::is_section(&path) {
+                let within = path.strip_prefix(below).unwrap_or(&path).trim_start_matches('.').to_owned();
+                let value = self.value(&path, node);
+                insert(&mut dict, &within, value);
+            }
+        }
+        dict
+    }
+
+    fn value(&mut self, path: &str, node: Spanned<Node>) -> Value {
+        self.places.insert(path.to_owned(), format!("{}:{}", self.path.display(), node.referenced.line()));
+        match node.value {
+            Node::Null => Value::from("null"),
+            Node::Scalar(value) => value,
+            Node::Map(entries) => Value::from(self.dict(path, entries)),
+            Node::Seq(entries) => {
+                let values = entries.into_iter().enumerate();
+                Value::from(values.map(|(at, entry)| self.value(&format!("{path}.{at}"), entry)).collect::<Vec<_>>())
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The daemon in one value: who it is, what its actors say, whether it is ready, and what is not well.
+
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase};
+use serde::{Deserialize, Serialize};
+
+/// What `/api/v1/status` answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// The daemon.
+    pub daemon: DaemonFacts,
+    /// Whether it keeps HAProxy in step now.
+    pub readiness: Readiness,
+    /// Everything that is not as it should be, in words; empty when all is well.
+    pub concerns: Vec<String>,
+    /// What every actor says of itself.
+    pub actors: Vec<ActorState>,
+}
+
+/// The daemon, as a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonFacts {
+    /// Its version.
+    pub version: String,
+    /// The commit it was built from.
+    pub commit: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, in milliseconds since 1970.
+    pub started_at_unix_ms: u64,
+    /// How long it has been running, in seconds.
+    pub uptime_s: u64,
+    /// The haproxy.cfg it writes.
+    pub config_path: String,
+}
+
+/// Whether the daemon keeps HAProxy in step now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether it does.
+    pub ready: bool,
+    /// Why not; empty when it does.
+    pub reasons: Vec<String>,
+}
+
+impl StatusReport {
+    /// The report of what the actors said, or of their silence.
+    pub fn of(daemon: DaemonFacts, states: Result<Vec<ActorState>, String>) -> Self {
+        let readiness = Readiness::of(&states);
+        let actors = states.unwrap_or_default();
+        let mut concerns = readiness.reasons.clone();
+        actors.iter().for_each(|state| concerns_of(state, &mut concerns));
+        if let Some(haproxy) = haproxy(&actors) {
+            concerns
+                .extend(actors.iter().flat_map(|state| ports_not_had(state, haproxy, &concerns)).collect::<Vec<_>>());
+        }
+        Self { daemon, readiness, concerns, actors }
+    }
+
+    /// What the HaproxyStateActor says.
+    pub fn haproxy(&self) -> Option<&HaproxyState> {
+        haproxy(&self.actors)
+    }
+}
+
+impl Readiness {
+    /// What the actors' states mean for readiness. A source that is away is none of it: what is known is served.
+    pub fn of(states: &Result<Vec<ActorState>, String>) -> Self {
+        let mut reasons = Vec::new();
+        match states {
+            Err(error) => reasons.push(error.clone()),
+            Ok(states) => match haproxy(states) {
+                None => reasons.push("the state of HAProxy is not known".to_owned()),
+                Some(state) => {
+                    reasons.extend(phase_reason(state).map(ToOwned::to_owned));
+                    reasons.extend(state.runtime_error.iter().cloned());
+                }
+            },
+        }
+        Self { ready: reasons.is_empty(), reasons }
+    }
+}
+
+fn haproxy(states: &[ActorState]) -> Option<&HaproxyState> {
+    states.iter().find_map(|state| if let ActorState::HaproxyState(state) = state { Some(state) } else { None })
+}
+
+fn phase_reason(state: &HaproxyState) -> Option<&'static str> {
+    match state.phase {
+        ProxyPhase::Running => None,
+        // The process before serves until the new one answers.
+        ProxyPhase::Launching if state.process.is_some() => None,
+        ProxyPhase::Launching => Some("HAProxy is being started"),
+        ProxyPhase::Waiting => Some("HAProxy is not started yet: the first lists of hosts are waited for"),
+        ProxyPhase::Down => Some("HAProxy is not running"),
+        ProxyPhase::Stopping => Some("proxymgr is stopping"),
+    }
+}
+
+fn concerns_of(state: &ActorState, concerns: &mut Vec<String>) {
+    match state {
+        ActorState::ServiceConfig(state) => {
+            concerns.extend(state.source.error.iter().map(|error| format!("definitions cannot be read: {error}")));
+            concerns.extend(state.held.iter().map(|why| format!("a list of definitions is held back: {why}")));
+            for (name, problems) in &state.problems {
+                concerns.extend(problems.iter().map(|problem| format!("definition of {name}: {problem}")));
+            }
+        }
+        ActorState::Watcher(state) => {
+            let service = &state.service;
+            concerns.extend(state.source.error.iter().map(|error| format!("{service}: hosts cannot be read: {error}")));
+            concerns.extend(state.held.iter().map(|held| format!("{service}: a list is held back: {}", held.reason)));
+            concerns.extend(state.problems.iter().map(|(entry, problem)| format!("{service}: {entry}: {problem}")));
+            if state.hosts.is_none() && state.source.error.is_none() && state.held.is_none() {
+                concerns.push(format!("{service}: no hosts known yet"));
+            }
+        }
+        ActorState::HaproxyState(state) => {
+            let named = [
+                ("the last reload failed", &state.reload_error),
+                ("haproxy.cfg cannot be written", &state.file_error),
+                ("the last good state cannot be saved", &state.saved_state_error),
+            ];
+            concerns.extend(named.iter().filter_map(|(what, error)| Some(format!("{what}: {}", error.as_ref()?))));
+            for (service, state) in &state.services {
+                concerns.extend(state.problem.iter().map(|problem| format!("{service}: {problem}")));
+                let down = state.servers.values().filter(|server| *server == "down").count();
+                if down > 0 && !state.servers.values().any(|server| server == "ready") {
+                    concerns.push(format!("{service}: no server takes traffic, the checks of {down} fail"));
+                }
+            }
+        }
+        ActorState::ProcessSupervisor(state) if state.backoff_ms > 0 => {
+            concerns.push(format!("HAProxy keeps ending: the next start waits {} ms", state.backoff_ms));
+        }
+        ActorState::ProcessSupervisor(_) | ActorState::SocketHolder(_) | ActorState::Journal(_) => {}
+    }
+}
+
+/// Ports that cannot be had, of services that are still wanted and do not say so themselves.
+fn ports_not_had(state: &ActorState, haproxy: &HaproxyState, told: &[String]) -> Vec<String> {
+    let ActorState::SocketHolder(state) = state else { return Vec::new() };
+    let wanted = state.failed.iter().filter(|(service, _)| haproxy.services.contains_key(*service));
+    let untold = wanted.filter(|(_, why)| !told.iter().any(|concern| concern.contains(why.as_str())));
+    untold.map(|(service, why)| format!("{service}: {why}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proxymgr_actors::model::{ProcessInfo, ProxyVersion};
+
+    fn haproxy_in(phase: ProxyPhase, process: bool) -> Result<Vec<ActorState>, String> {
+        let process = process.then(|| ProcessInfo {
+            pid: 1,
+            version: ProxyVersion { major: 2, minor: 6 },
+            version_text: "2.6.12".into(),
+            uptime_s: 1,
+            stopping: false,
+        });
+        Ok(vec![ActorState::HaproxyState(HaproxyState { phase, process, ..HaproxyState::default() })])
+    }
+
+    #[test]
+    fn the_daemon_is_ready_while_a_haproxy_serves() {
+        assert!(Readiness::of(&haproxy_in(ProxyPhase::Running, true)).ready);
+        assert!(Readiness::of(&haproxy_in(ProxyPhase::Launching, true)).ready, "a reload is no outage");
+        for phase in [ProxyPhase::Waiting, ProxyPhase::Launching, ProxyPhase::Down, ProxyPhase::Stopping] {
+            assert!(!Readiness::of(&haproxy_in(phase, false)).ready, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn an_actor_that_does_not_answer_ends_readiness() {
+        let readiness = Readiness::of(&Err("the HaproxyStateActor did not answer within 2 s".into()));
+        assert_eq!(readiness.reasons, ["the HaproxyStateActor did not answer within 2 s"]);
+    }
+
+    #[test]
+    fn a_source_that_is_away_is_a_concern_but_no_end_of_readiness() {
+        let mut states = haproxy_in(ProxyPhase::Running, true).unwrap();
+        let mut watcher = proxymgr_actors::snapshot::WatcherState { service: "web".into(), ..Default::default() };
+        watcher.source.error = Some("connection refused".into());
+        states.push(ActorState::Watcher(watcher));
+        let facts = DaemonFacts {
+            version: String::new(),
+            commit: String::new(),
+            pid: 1,
+            started_at_unix_ms: 0,
+            uptime_s: 0,
+            config_path: String::new(),
+        };
+        let report = StatusReport::of(facts, Ok(states));
+        assert!(report.readiness.ready);
+        assert_eq!(report.concerns, ["web: hosts cannot be read: connection refused"]);
+    }
+}

@@ -1,0 +1,121 @@
+use std::net::{Ipv4Addr, SocketAddr};
+
+use awc::Client;
+use awc::http::header;
+use proxymgr_actors::clock::Clock;
+use proxymgr_actors::journal::{Event, JournalEntry};
+use proxymgr_actors::message::ReadJournal;
+use proxymgr_actors::model::{ProcessInfo, ProxyVersion};
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase};
+
+use super::client;
+use super::listener::{Identity, StatusListener, View, bind};
+
+/// A daemon of which everything is known.
+#[derive(Clone)]
+struct Known(Result<ProxyPhase, String>);
+
+impl View for Known {
+    async fn states(&self) -> Result<Vec<ActorState>, String> {
+        let process = ProcessInfo {
+            pid: 7,
+            version: ProxyVersion { major: 2, minor: 6 },
+            version_text: "2.6.12".into(),
+            uptime_s: 1,
+            stopping: false,
+        };
+        let state = HaproxyState { phase: self.0.clone()?, process: Some(process), ..HaproxyState::default() };
+        Ok(vec![ActorState::HaproxyState(state)])
+    }
+
+    async fn journal(&self, query: ReadJournal) -> Vec<JournalEntry> {
+        let entry = JournalEntry::new(Event::InputRefused { problem: format!("{query:?}") });
+        vec![entry]
+    }
+}
+
+fn listen(view: Known) -> StatusListener {
+    let clock = Clock::starting_at(5_000);
+    let identity =
+        Identity { version: "0.1.0", commit: "abc", config_path: "/x".into(), started_at_unix_ms: 5_000, clock };
+    let socket = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    StatusListener::start(socket, vec!["lb.example".into()], identity, view).unwrap()
+}
+
+async fn get(listener: &StatusListener, path: &str, host: Option<&str>) -> (u16, String) {
+    let mut request = Client::default().get(format!("{}{path}", client::url_of(listener.address())));
+    if let Some(host) = host {
+        request = request.insert_header((header::HOST, host));
+    }
+    let mut response = request.send().await.unwrap();
+    let body = response.body().await.unwrap();
+    (response.status().as_u16(), String::from_utf8_lossy(&body).into_owned())
+}
+
+#[actix::test]
+async fn a_daemon_that_serves_is_healthy_ready_and_tells_its_state() {
+    let listener = listen(Known(Ok(ProxyPhase::Running)));
+    assert_eq!(get(&listener, "/healthz", None).await, (200, "ok\n".into()));
+    assert_eq!(get(&listener, "/readyz", None).await, (200, "ready\n".into()));
+    let (json, report) = client::fetch(&client::url_of(listener.address())).await.unwrap();
+    assert!(json.contains("\"config_path\":\"/x\""), "{json}");
+    assert_eq!(report.daemon.commit, "abc");
+    assert_eq!(report.haproxy().unwrap().process.as_ref().unwrap().pid, 7);
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn a_daemon_that_is_not_ready_says_why() {
+    let listener = listen(Known(Ok(ProxyPhase::Down)));
+    assert_eq!(get(&listener, "/healthz", None).await.0, 200);
+    assert_eq!(get(&listener, "/readyz", None).await, (503, "HAProxy is not running\n".into()));
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn an_actor_that_does_not_answer_is_named_and_the_listener_still_answers() {
+    let listener = listen(Known(Err("HaproxyStateActor does not answer".into())));
+    assert_eq!(get(&listener, "/readyz", None).await, (503, "HaproxyStateActor does not answer\n".into()));
+    let (_, report) = client::fetch(&client::url_of(listener.address())).await.unwrap();
+    assert_eq!(report.concerns, ["HaproxyStateActor does not answer"]);
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn a_foreign_host_header_is_refused() {
+    let listener = listen(Known(Ok(ProxyPhase::Running)));
+    for host in ["localhost", "127.0.0.1:1", "lb.example"] {
+        assert_eq!(get(&listener, "/api/v1/status", Some(host)).await.0, 200, "{host}");
+    }
+    for path in ["/healthz", "/api/v1/status", "/api/v1/journal"] {
+        let (status, text) = get(&listener, path, Some("evil.example")).await;
+        assert_eq!(status, 421, "{path}");
+        assert!(text.contains("status.hosts"), "{text}");
+    }
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn a_question_to_the_journal_reaches_it_with_a_bounded_limit() {
+    let listener = listen(Known(Ok(ProxyPhase::Running)));
+    let (_, text) = get(&listener, "/api/v1/journal?service=web&server=a&after=5&limit=99999999", None).await;
+    for part in ["service: Some(\\\"web\\\")", "server: Some(\\\"a\\\")", "after: Some(5)", "limit: Some(10000)"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert_eq!(get(&listener, "/api/v1/journal?limit=many", None).await.0, 400);
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn a_taken_port_is_named_with_what_to_do() {
+    let taken = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let error = bind(taken.local_addr().unwrap()).unwrap_err();
+    assert!(error.contains(&taken.local_addr().unwrap().to_string()) && error.contains("status.listen"), "{error}");
+}
+
+#[actix::test]
+async fn a_daemon_that_is_not_there_is_told_with_its_address() {
+    let free = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap().local_addr().unwrap();
+    let error = client::fetch(&client::url_of(free)).await.unwrap_err();
+    assert!(error.starts_with(&format!("no proxymgr answers at http://{free}")), "{error}");
+}
