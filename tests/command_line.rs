@@ -1,0 +1,370 @@
+//! What a user sees of the program itself: its commands, its messages, its exit codes.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use support::daemon::{Daemon, DaemonBuilder};
+use support::dir::TestDir;
+use support::eventually::check;
+use support::haproxy;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_proxymgr");
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn proxymgr(arguments: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PROXYMGR_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().expect("the binary can be run")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A daemon with one service of static hosts, `web`, in a directory of files.
+fn daemon_of_files(dir: &TestDir) -> DaemonBuilder {
+    web(dir, &["10.0.0.1", "10.0.0.2"]);
+    Daemon::builder(BINARY, dir).files(&dir.join("services"))
+}
+
+fn web(dir: &TestDir, hosts: &[&str]) {
+    let hosts: Vec<_> = hosts.iter().map(|address| json!({"address": address, "port": 80})).collect();
+    dir.write(
+        "services/web.json",
+        json!({"type": "static", "hosts": hosts, "bind": "127.0.0.1", "port": dir_port(dir)}).to_string(),
+    );
+}
+
+/// The same port each time it is asked for.
+fn dir_port(dir: &TestDir) -> u16 {
+    let file = dir.join("port");
+    if !file.exists() {
+        fs::write(&file, dir.port().to_string()).unwrap();
+    }
+    fs::read_to_string(&file).unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_version_names_the_commit() {
+    let text = out(&proxymgr(&["--version"]));
+    assert!(text.starts_with(concat!("proxymgr ", env!("CARGO_PKG_VERSION"), " (commit ")), "{text}");
+}
+
+#[test]
+fn help_explains_settings_signals_and_exit_codes() {
+    let text = out(&proxymgr(&["--help"]));
+    for part in ["proxymgr demo", "PROXYMGR_HAPROXY__SOCKET_PATH", "SIGHUP", "Exit codes:", "70  a bug"] {
+        assert!(text.contains(part), "{part:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn completions_are_made_for_every_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = proxymgr(&["completions", shell]);
+        assert!(output.status.success() && out(&output).contains("proxymgr"), "{shell}");
+    }
+}
+
+#[test]
+fn a_mistake_on_the_command_line_exits_with_2() {
+    assert_eq!(proxymgr(&["fly"]).status.code(), Some(2));
+    let output = proxymgr(&["run", "--set", "novalue"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("KEY=VALUE"), "{}", err(&output));
+}
+
+#[test]
+fn a_missing_settings_file_exits_with_1_and_is_named() {
+    let output = proxymgr(&["run", "-c", "/nonexistent/proxymgr.yml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("/nonexistent/proxymgr.yml: cannot be read"), "{}", err(&output));
+}
+
+#[test]
+fn every_mistake_in_the_settings_is_told_before_anything_starts() {
+    let dir = TestDir::new();
+    let file = dir.write("p.yml", "haproxy:\n  sock_path: /x\nlog: {level: loud}\n");
+    for command in ["run", "check", "render", "plan"] {
+        let output = proxymgr(&[command, "-c", file.to_str().unwrap(), "--set", "statedir=/x"]);
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let text = err(&output);
+        for part in [
+            "3 mistakes",
+            "p.yml:2: haproxy.sock_path: is not a key; did you mean haproxy.socket_path?",
+            "p.yml:3: log.level: \"loud\" must be one of",
+            "--set: statedir: is not a key; did you mean state_dir?",
+        ] {
+            assert!(text.contains(part), "{command}: {part:?} in:\n{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn check_finds_good_settings_good_and_names_what_haproxy_refuses() {
+    let dir = TestDir::new();
+    let daemon = daemon_of_files(&dir);
+    let good = daemon.run_command(&["check"]).await;
+    assert!(good.status.success(), "{}", err(&good));
+
+    let daemon = daemon
+        .set("haproxy.global", json!(["maxconn 100", "no-such-keyword 1"]))
+        .set("haproxy.socket_path", json!("/nonexistent/x.sock"));
+    let bad = daemon.run_command(&["check"]).await;
+    assert_eq!(bad.status.code(), Some(1));
+    let text = err(&bad);
+    assert!(text.contains("\"no-such-keyword 1\""), "{text}");
+    assert!(text.contains("haproxy.socket_path: there is no directory /nonexistent"), "{text}");
+}
+
+#[tokio::test]
+async fn check_says_that_haproxy_is_missing_or_something_else() {
+    let dir = TestDir::new();
+    for (path, expect) in [("/nonexistent/haproxy", "/nonexistent/haproxy"), ("/bin/true", "/bin/true")] {
+        let output = daemon_of_files(&dir).set("haproxy.path", json!(path)).run_command(&["check"]).await;
+        assert_eq!(output.status.code(), Some(1));
+        assert!(err(&output).contains("haproxy.path") && err(&output).contains(expect), "{}", err(&output));
+    }
+}
+
+#[tokio::test]
+async fn a_second_daemon_for_the_same_file_exits_with_3_and_says_who_holds_it() {
+    let dir = TestDir::new();
+    let mut first = daemon_of_files(&dir).start();
+    first.wait_until_haproxy_answers().await;
+    let output = first.run_command(&["run"]).await;
+    assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+    assert!(err(&output).contains(&format!("(pid {}, since ", first.pid())), "{}", err(&output));
+    assert!(first.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_missing_haproxy_keeps_the_daemon_from_starting_with_4() {
+    let dir = TestDir::new();
+    let output = daemon_of_files(&dir).set("haproxy.path", json!("/nonexistent/haproxy")).run_command(&["run"]).await;
+    assert_eq!(output.status.code(), Some(4));
+    assert!(err(&output).contains("/nonexistent/haproxy"), "{}", err(&output));
+}
+
+#[tokio::test]
+async fn a_taken_status_port_is_named_at_boot() {
+    let dir = TestDir::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = daemon_of_files(&dir).set("status.listen", json!(address)).run_command(&["run"]).await;
+    assert_eq!(output.status.code(), Some(4));
+    assert!(err(&output).contains(&address) && err(&output).contains("status.listen"), "{}", err(&output));
+}
+
+#[tokio::test]
+async fn render_prints_a_file_that_haproxy_accepts() {
+    let dir = TestDir::new();
+    let output = daemon_of_files(&dir).run_command(&["render"]).await;
+    assert!(output.status.success(), "{}", err(&output));
+    let text = out(&output);
+    assert!(text.contains("listen web") && text.contains("10.0.0.2:80"), "{text}");
+    let file = dir.write("rendered.cfg", text);
+    let checked = Command::new(haproxy::installed().path).args(["-c", "-f"]).arg(file).output().unwrap();
+    assert!(checked.status.success(), "{}", err(&checked));
+}
+
+#[tokio::test]
+async fn render_takes_the_saved_state_when_discovery_is_away_and_says_so() {
+    let dir = TestDir::new();
+    let mut daemon = daemon_of_files(&dir).start();
+    daemon.wait_until_haproxy_answers().await;
+    let state = daemon.dir().join("state");
+    daemon
+        .eventually(LIMIT, "the state is saved", async || {
+            let saved = fs::read_dir(&state)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .find_map(|file| fs::read_to_string(file.path()).ok());
+            check(saved.as_ref().is_some_and(|text| text.contains("10.0.0.2")), &saved)
+        })
+        .await;
+    daemon.terminate().await;
+    fs::remove_dir_all(dir.join("services")).unwrap();
+    let output = daemon.run_command(&["render", "--timeout", "300ms"]).await;
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(out(&output).contains("10.0.0.2:80"), "{}", out(&output));
+    assert!(err(&output).contains("from the saved state"), "{}", err(&output));
+}
+
+#[tokio::test]
+async fn plan_tells_the_commands_and_the_reloads_and_does_nothing() {
+    let dir = TestDir::new();
+    let mut daemon = daemon_of_files(&dir).start();
+    let before = daemon.run_command(&["plan"]).await;
+    assert!(before.status.success(), "{}", err(&before));
+    daemon.wait_until_haproxy_answers().await;
+    daemon
+        .eventually(LIMIT, "there is nothing to do", async || {
+            let plan = daemon.run_command(&["plan"]).await;
+            check(out(&plan).starts_with("Nothing to do"), &plan)
+        })
+        .await;
+
+    // A daemon that does not run does not get ahead of the plan.
+    daemon.signal(Signal::SIGSTOP);
+    web(&dir, &["10.0.0.1", "10.0.0.3"]);
+    dir.write(
+        "services/new.json",
+        json!({"type": "static", "hosts": [], "min_hosts": 0, "port": dir.port()}).to_string(),
+    );
+    let plan = daemon.run_command(&["plan"]).await;
+    let text = out(&plan);
+    assert!(plan.status.success(), "{}", err(&plan));
+    assert!(text.contains("runtime-disable web/10.0.0.2:80: "), "{text}");
+    assert!(text.contains("    set server web/10.0.0.2:80 state maint"), "{text}");
+    assert!(text.contains("runtime-enable web/10.0.0.3:80: "), "{text}");
+    assert!(text.contains("reload\n    new: the service is new"), "{text}");
+    let servers = haproxy::servers_state(&daemon.socket()).await.unwrap();
+    assert!(servers.iter().all(|server| server.name() != "10.0.0.3:80"), "the plan was carried out");
+    daemon.signal(Signal::SIGCONT);
+}
+
+#[tokio::test]
+async fn status_tells_one_sentence_first_and_json_on_request() {
+    let dir = TestDir::new();
+    let mut daemon = daemon_of_files(&dir).start();
+    daemon.wait_until_haproxy_answers().await;
+    daemon
+        .eventually(LIMIT, "all is well", async || {
+            let status = daemon.run_command(&["status"]).await;
+            let text = out(&status);
+            check(text.starts_with("All is well: HAProxy serves 1 service.\n") && text.contains("\nweb "), &status)
+        })
+        .await;
+    let json = daemon.run_command(&["status", "--json"]).await;
+    let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(report["readiness"]["ready"], true);
+    assert_eq!(report["daemon"]["pid"], daemon.pid().as_raw());
+    daemon.terminate().await;
+    let gone = daemon.run_command(&["status"]).await;
+    assert_eq!(gone.status.code(), Some(4));
+    assert!(err(&gone).contains("no proxymgr answers"), "{}", err(&gone));
+}
+
+#[tokio::test]
+async fn sighup_puts_good_settings_in_force_and_refuses_bad_ones_as_a_whole() {
+    let dir = TestDir::new();
+    let mut daemon = daemon_of_files(&dir).arg("--log-format").arg("json").start();
+    daemon.wait_until_haproxy_answers().await;
+
+    daemon.rewrite("haproxy.global", json!(["maxconn 123"]));
+    daemon.rewrite("haproxy.reload_interval", json!("soon"));
+    daemon.signal(Signal::SIGHUP);
+    logged(&daemon, "settings refused, those before stay in force").await;
+    assert!(daemon.log().contains("haproxy.reload_interval: \\\"soon\\\" is not a duration"), "{}", daemon.log());
+    assert!(!daemon.haproxy_config().contains("maxconn 123"));
+
+    daemon.rewrite("haproxy.reload_interval", json!("100ms"));
+    daemon.rewrite("status.hosts", json!(["lb.example"]));
+    daemon.signal(Signal::SIGHUP);
+    logged(&daemon, "some changed settings wait for a restart").await;
+    daemon
+        .eventually(LIMIT, "HAProxy runs with the new global section", async || {
+            let text = daemon.haproxy_config();
+            check(text.contains("maxconn 123"), &text)
+        })
+        .await;
+    for line in daemon.log().lines().filter(|line| !line.is_empty()) {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(record["level"].is_string() && record["component"].is_string(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_sigterm_does_not_wait_for_open_connections() {
+    let dir = TestDir::new();
+    let mut daemon = daemon_of_files(&dir).set("haproxy.stop_timeout", json!("10m")).start();
+    let haproxy = daemon.wait_until_haproxy_answers().await;
+    // An open connection keeps HAProxy from ending softly.
+    let open = std::net::TcpStream::connect(("127.0.0.1", dir_port(&dir))).unwrap();
+    use std::io::Write;
+    (&open).write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n").unwrap();
+    daemon.signal(Signal::SIGTERM);
+    logged(&daemon, "stopping HAProxy softly").await;
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.wait_exit(LIMIT).await.success(), "{}", daemon.log());
+    assert!(!Path::new(&format!("/proc/{haproxy}/stat")).exists(), "HAProxy still runs\n{}", daemon.log());
+}
+
+#[tokio::test]
+async fn systemd_is_told_of_readiness_reloads_and_the_end() {
+    let dir = TestDir::new();
+    let socket = std::os::unix::net::UnixDatagram::bind(dir.join("notify")).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let mut told = String::new();
+    let mut next = move || {
+        let mut buffer = [0; 4_096];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            told.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            told.push('\n');
+        }
+        told.clone()
+    };
+    let notify = dir.join("notify").display().to_string();
+    let mut daemon = daemon_of_files(&dir).env("NOTIFY_SOCKET", &notify).start();
+    daemon.eventually(LIMIT, "READY=1", async || check(next().contains("READY=1\n"), &next())).await;
+    haproxy::info(&daemon.socket()).await.expect("HAProxy answers once the daemon is ready");
+    daemon.signal(Signal::SIGHUP);
+    let reloading =
+        |told: &str| told.contains("RELOADING=1\nMONOTONIC_USEC=") && told.matches("READY=1\n").count() == 2;
+    daemon.eventually(LIMIT, "RELOADING=1, then READY=1", async || check(reloading(&next()), &next())).await;
+    daemon.terminate().await;
+    assert!(next().contains("STOPPING=1\n"), "{}", next());
+}
+
+#[test]
+fn the_demo_serves_and_leaves_nothing_behind() {
+    let port = support::ports::Port::reserve();
+    let out = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new(BINARY);
+    command.args(["demo", "--port", &port.number().to_string()]).stdout(out.reopen().unwrap());
+    let mut demo = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let deadline = std::time::Instant::now() + LIMIT;
+    let guide = loop {
+        let text = fs::read_to_string(out.path()).unwrap();
+        if text.contains("Ctrl-C") || std::time::Instant::now() > deadline {
+            break text;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let answer = get(port.number());
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(demo.id() as i32), Signal::SIGINT).unwrap();
+    assert!(demo.wait().unwrap().success());
+    assert!(guide.contains("serves http://127.0.0.1:") && !guide.contains("DEMO_"), "{guide}");
+    assert!(answer.contains("hello from backend"), "{answer}");
+    let directory = guide.split_whitespace().find_map(|word| word.strip_suffix("/haproxy.cfg")).unwrap();
+    assert!(!Path::new(directory).exists(), "{directory} is left behind");
+}
+
+fn get(port: u16) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Waits for a line of the daemon's log.
+async fn logged(daemon: &Daemon, what: &str) {
+    daemon.eventually(LIMIT, what, async || check(daemon.log().contains(what), &"not in the log")).await;
+}

@@ -1,0 +1,244 @@
+//! The kinds of sources that change, behind one trait: how a test changes what each of them finds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proxymgr::discovery::Sources;
+use proxymgr::discovery::zookeeper::{Ensembles, ZookeeperOptions};
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::message::HostsSeen;
+use proxymgr_actors::model::SourceSpec;
+use proxymgr_actors::port::{HostSources, OpenSource};
+use serde_json::{Value, json};
+use slog::{Logger, o};
+use zookeeper::Client;
+
+use super::gate::Gate;
+use super::inbox::Inbox;
+use crate::support::dir::TestDir;
+use crate::support::znodes;
+use crate::support::zookeeper::Ensemble;
+
+/// A spec as a definition gives it.
+pub fn spec(kind: &str, settings: Value) -> SourceSpec {
+    SourceSpec { kind: kind.to_owned(), settings: settings.as_object().expect("an object").clone() }
+}
+
+/// Sources without a default ensemble, with a short session time-out.
+pub fn sources() -> (Sources, Ensembles) {
+    sources_with(ZookeeperOptions { session_timeout: Duration::from_secs(4), ..ZookeeperOptions::default() })
+}
+
+/// Sources without a default ensemble.
+pub fn sources_with(options: ZookeeperOptions) -> (Sources, Ensembles) {
+    let log = Logger::root(slog::Discard, o!());
+    let ensembles = Ensembles::new(options, &log);
+    (Sources::new(ensembles.clone(), None, OptionPolicy::default(), &log), ensembles)
+}
+
+/// Opens a source for a service named `web`.
+pub fn open(sources: &Sources, spec: &SourceSpec, inbox: &Inbox<HostsSeen>) -> Result<Box<dyn OpenSource>, String> {
+    let service = proxymgr_actors::model::ServiceName::new("web").expect("a good name");
+    sources.open(&service, spec, inbox.recipient.clone())
+}
+
+/// A kind of source with its outside.
+#[allow(async_fn_in_trait)]
+pub trait Kind {
+    /// Starts the outside, with an empty list of hosts.
+    async fn start(dir: &TestDir) -> Self;
+    /// What a definition says to have this source.
+    fn spec(&self) -> SourceSpec;
+    /// Registers a host, or changes its weight.
+    async fn put(&mut self, endpoint: &str, weight: Option<u16>);
+    /// Registers something that is no host.
+    async fn put_bad(&mut self);
+    /// Takes a host away.
+    async fn remove(&mut self, endpoint: &str);
+    /// The key under which a host is told.
+    fn key(endpoint: &str) -> String {
+        endpoint.to_owned()
+    }
+    /// The key under which [`Kind::put_bad`]'s entry is told.
+    fn bad_key() -> &'static str;
+    /// Makes the list unreadable. Changes can still be made.
+    async fn go_away(&mut self);
+    /// Makes it readable again.
+    async fn come_back(&mut self);
+}
+
+/// A member, a gate before it, and a client that goes round the gate.
+struct Registry {
+    _ensemble: Ensemble,
+    client: Client,
+    gate: Gate,
+}
+
+impl Registry {
+    async fn start(dir: &TestDir) -> Self {
+        let ensemble = Ensemble::start(dir, 1).await;
+        let (_, port) = ensemble.connect_string().rsplit_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).unwrap();
+        let gate = Gate::to(port.parse().unwrap()).await;
+        let client = ensemble.client().await;
+        znodes::put_bytes(&client, "/chroot/services/web", b"").await;
+        Self { _ensemble: ensemble, client, gate }
+    }
+
+    fn server(&self) -> String {
+        format!("{}/chroot", self.gate.address())
+    }
+}
+
+fn path(child: &str) -> String {
+    format!("/chroot/services/web/{child}")
+}
+
+/// `zookeeper`.
+pub struct InData(Registry);
+
+impl Kind for InData {
+    async fn start(dir: &TestDir) -> Self {
+        Self(Registry::start(dir).await)
+    }
+
+    fn spec(&self) -> SourceSpec {
+        spec("zookeeper", json!({"server": self.0.server(), "path": "/services/web"}))
+    }
+
+    async fn put(&mut self, endpoint: &str, weight: Option<u16>) {
+        let (address, port) = endpoint.rsplit_once(':').unwrap();
+        let mut record = json!({"address": address, "port": port.parse::<u16>().unwrap()});
+        if let Some(weight) = weight {
+            record["weight"] = weight.into();
+        }
+        znodes::put(&self.0.client, &path(&Self::key(endpoint)), &record).await;
+    }
+
+    async fn put_bad(&mut self) {
+        znodes::put_bytes(&self.0.client, &path("bad"), b"{\"address\":").await;
+    }
+
+    async fn remove(&mut self, endpoint: &str) {
+        znodes::delete(&self.0.client, &path(&Self::key(endpoint))).await;
+    }
+
+    fn key(endpoint: &str) -> String {
+        format!("host-{endpoint}")
+    }
+
+    fn bad_key() -> &'static str {
+        "bad"
+    }
+
+    async fn go_away(&mut self) {
+        self.0.gate.shut();
+    }
+
+    async fn come_back(&mut self) {
+        self.0.gate.open();
+    }
+}
+
+/// `campanjazk`.
+pub struct InName(Registry);
+
+impl Kind for InName {
+    async fn start(dir: &TestDir) -> Self {
+        Self(Registry::start(dir).await)
+    }
+
+    fn spec(&self) -> SourceSpec {
+        spec("campanjazk", json!({"server": self.0.server(), "path": "/services/web", "remote_port": 80}))
+    }
+
+    async fn put(&mut self, endpoint: &str, weight: Option<u16>) {
+        let data = weight.map(|weight| json!({"weight": weight}).to_string()).unwrap_or_default();
+        znodes::put_bytes(&self.0.client, &path(&Self::key(endpoint)), data.as_bytes()).await;
+    }
+
+    async fn put_bad(&mut self) {
+        znodes::put_bytes(&self.0.client, &path("10.0.0.300"), b"").await;
+    }
+
+    async fn remove(&mut self, endpoint: &str) {
+        znodes::delete(&self.0.client, &path(&Self::key(endpoint))).await;
+    }
+
+    fn key(endpoint: &str) -> String {
+        endpoint.strip_suffix(":80").unwrap_or(endpoint).to_owned()
+    }
+
+    fn bad_key() -> &'static str {
+        "10.0.0.300"
+    }
+
+    async fn go_away(&mut self) {
+        self.0.gate.shut();
+    }
+
+    async fn come_back(&mut self) {
+        self.0.gate.open();
+    }
+}
+
+/// `file`.
+pub struct FlatFile {
+    directory: TestDir,
+    path: PathBuf,
+    lines: BTreeMap<String, String>,
+    away: bool,
+}
+
+impl FlatFile {
+    fn write(&self) {
+        if self.away {
+            return;
+        }
+        let text: String = self.lines.values().map(|line| format!("{line}\n")).collect();
+        self.directory.write("web.hosts", format!("# the hosts of web\n{text}"));
+    }
+}
+
+impl Kind for FlatFile {
+    async fn start(dir: &TestDir) -> Self {
+        let directory = dir.subdir("files");
+        let kind = Self { path: directory.join("web.hosts"), directory, lines: BTreeMap::new(), away: false };
+        kind.write();
+        kind
+    }
+
+    fn spec(&self) -> SourceSpec {
+        spec("file", json!({"path": self.path}))
+    }
+
+    async fn put(&mut self, endpoint: &str, weight: Option<u16>) {
+        let line = weight.map_or(endpoint.to_owned(), |weight| format!("{endpoint} weight={weight}"));
+        self.lines.insert(endpoint.to_owned(), line);
+        self.write();
+    }
+
+    async fn put_bad(&mut self) {
+        self.lines.insert("bad".to_owned(), "10.0.0.300:80".to_owned());
+        self.write();
+    }
+
+    async fn remove(&mut self, endpoint: &str) {
+        self.lines.remove(endpoint);
+        self.write();
+    }
+
+    fn bad_key() -> &'static str {
+        "10.0.0.300:80"
+    }
+
+    async fn go_away(&mut self) {
+        self.away = true;
+        std::fs::remove_file(&self.path).unwrap();
+    }
+
+    async fn come_back(&mut self) {
+        self.away = false;
+        self.write();
+    }
+}

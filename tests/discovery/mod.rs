@@ -1,0 +1,8 @@
+//! What the tests of discovery share: an inbox for what sources tell, a gate to cut a source off, and the kinds of
+//! sources behind one trait.
+
+#![allow(dead_code)]
+
+pub mod gate;
+pub mod inbox;
+pub mod kinds;

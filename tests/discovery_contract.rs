@@ -1,0 +1,227 @@
+//! What every source of hosts promises, whatever its kind. A new kind takes part by one line at the end.
+
+#[path = "discovery/mod.rs"]
+mod discovery;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use discovery::inbox::{Hosts, Inbox, hosts, level};
+use discovery::kinds::{FlatFile, InData, InName, Kind, open, sources, spec};
+use proxymgr_actors::message::HostsSeen;
+use proxymgr_actors::port::OpenSource;
+use serde_json::json;
+use support::dir::TestDir;
+
+const A: &str = "10.0.0.1:80";
+const B: &str = "10.0.0.2:80";
+const C: &str = "10.0.0.3:80";
+
+fn list<K: Kind>(entries: &[(&str, &str)]) -> Hosts {
+    entries.iter().map(|(endpoint, host)| (K::key(endpoint), Some((*host).to_owned()))).collect()
+}
+
+/// A source of this kind that has told its first list: A and B.
+struct Opened<K> {
+    kind: K,
+    inbox: Inbox<HostsSeen>,
+    source: Box<dyn OpenSource>,
+    _dir: TestDir,
+}
+
+async fn opened<K: Kind>() -> Opened<K> {
+    let dir = TestDir::new();
+    let mut kind = K::start(&dir).await;
+    kind.put(A, None).await;
+    kind.put(B, None).await;
+    let mut inbox = Inbox::new();
+    let source = open(&sources().0, &kind.spec(), &inbox).unwrap();
+    inbox.until_hosts(&list::<K>(&[(A, A), (B, B)])).await;
+    Opened { kind, inbox, source, _dir: dir }
+}
+
+async fn the_first_list_is_whole<K: Kind>() {
+    let dir = TestDir::new();
+    let mut kind = K::start(&dir).await;
+    kind.put(A, Some(7)).await;
+    kind.put(B, None).await;
+    let mut inbox = Inbox::new();
+    let _source = open(&sources().0, &kind.spec(), &inbox).unwrap();
+    let expected = list::<K>(&[(A, "10.0.0.1:80 weight 7"), (B, B)]);
+    assert_eq!(level(&inbox.next().await), Ok(expected), "the very first message");
+}
+
+async fn an_empty_list_is_a_list<K: Kind>() {
+    let dir = TestDir::new();
+    let kind = K::start(&dir).await;
+    let mut inbox = Inbox::new();
+    let _source = open(&sources().0, &kind.spec(), &inbox).unwrap();
+    assert_eq!(level(&inbox.next().await), Ok(Hosts::new()));
+}
+
+async fn additions_changes_and_removals_are_told<K: Kind>() {
+    let mut it = opened::<K>().await;
+    it.kind.put(C, None).await;
+    it.inbox.until_hosts(&list::<K>(&[(A, A), (B, B), (C, C)])).await;
+    it.kind.put(C, Some(9)).await;
+    it.inbox.until_hosts(&list::<K>(&[(A, A), (B, B), (C, "10.0.0.3:80 weight 9")])).await;
+    it.kind.put(C, Some(0)).await;
+    it.inbox.until_hosts(&list::<K>(&[(A, A), (B, B), (C, "10.0.0.3:80 weight 0")])).await;
+    it.kind.remove(A).await;
+    it.inbox.until_hosts(&list::<K>(&[(B, B), (C, "10.0.0.3:80 weight 0")])).await;
+    it.kind.remove(C).await;
+    it.inbox.until_hosts(&list::<K>(&[(B, B)])).await;
+    it.kind.put(A, None).await;
+    it.inbox.until_hosts(&list::<K>(&[(A, A), (B, B)])).await;
+    it.kind.remove(A).await;
+    it.kind.remove(B).await;
+    it.inbox.until_hosts(&hosts([])).await;
+}
+
+async fn a_bad_entry_is_its_own_problem<K: Kind>() {
+    let mut it = opened::<K>().await;
+    it.kind.put_bad().await;
+    let mut with_bad = list::<K>(&[(A, A), (B, B)]);
+    with_bad.insert(K::bad_key().to_owned(), None);
+    let seen = it.inbox.until_hosts(&with_bad).await;
+    let entry = seen.result.unwrap().into_iter().find(|entry| entry.host.is_err()).unwrap();
+    let error = entry.host.unwrap_err();
+    assert!(error.contains("web"), "the error names the file or znode: {error}");
+    it.kind.put(C, None).await;
+    with_bad.insert(K::key(C), Some(C.to_owned()));
+    it.inbox.until_hosts(&with_bad).await;
+}
+
+async fn a_source_that_is_away_is_an_error_and_misses_nothing<K: Kind>() {
+    let mut it = opened::<K>().await;
+    it.kind.go_away().await;
+    let (_, before) = it.inbox.until_error().await;
+    assert!(before.is_empty(), "nothing but the error is told: {before:?}");
+    it.kind.remove(A).await;
+    it.kind.put(B, Some(3)).await;
+    it.kind.put(C, None).await;
+    it.kind.come_back().await;
+    it.inbox.until_hosts(&list::<K>(&[(B, "10.0.0.2:80 weight 3"), (C, C)])).await;
+    it.kind.remove(C).await;
+    it.inbox.until_hosts(&list::<K>(&[(B, "10.0.0.2:80 weight 3")])).await;
+}
+
+async fn being_away_is_told_once<K: Kind>() {
+    let mut it = opened::<K>().await;
+    it.kind.go_away().await;
+    it.inbox.until_error().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let more = it.inbox.waiting();
+    assert!(more.is_empty(), "told again: {more:?}");
+}
+
+async fn a_source_that_was_away_comes_back_unchanged<K: Kind>() {
+    let mut it = opened::<K>().await;
+    it.kind.go_away().await;
+    it.inbox.until_error().await;
+    it.kind.come_back().await;
+    it.inbox.until_hosts(&list::<K>(&[(A, A), (B, B)])).await;
+}
+
+async fn a_source_that_is_away_at_first_is_told_when_it_comes<K: Kind>() {
+    let dir = TestDir::new();
+    let mut kind = K::start(&dir).await;
+    kind.put(A, None).await;
+    kind.go_away().await;
+    let mut inbox = Inbox::new();
+    let _source = open(&sources().0, &kind.spec(), &inbox).unwrap();
+    assert!(inbox.next().await.result.is_err());
+    kind.come_back().await;
+    inbox.until_hosts(&list::<K>(&[(A, A)])).await;
+}
+
+async fn a_refresh_tells_the_list_again<K: Kind>() {
+    let mut it = opened::<K>().await;
+    for _ in 0..3 {
+        it.source.refresh();
+        assert_eq!(level(&it.inbox.next().await), Ok(list::<K>(&[(A, A), (B, B)])));
+    }
+    it.kind.remove(A).await;
+    it.inbox.until_hosts(&list::<K>(&[(B, B)])).await;
+}
+
+async fn a_dropped_source_is_silent<K: Kind>() {
+    let mut it = opened::<K>().await;
+    drop(it.source);
+    let mut other = Inbox::new();
+    let _other_source = open(&sources().0, &it.kind.spec(), &other).unwrap();
+    other.next().await;
+    it.kind.put(C, None).await;
+    other.until_hosts(&list::<K>(&[(A, A), (B, B), (C, C)])).await;
+    let more = it.inbox.waiting();
+    assert!(more.is_empty(), "told after the end: {more:?}");
+}
+
+macro_rules! contract {
+    ($($module:ident: $kind:ident),*; $scenarios:tt) => { $(contract!(@ $module $kind $scenarios);)* };
+    (@ $module:ident $kind:ident { $($scenario:ident)* }) => {
+        mod $module {
+            $(#[actix::test] async fn $scenario() { super::$scenario::<super::$kind>().await; })*
+        }
+    };
+}
+
+contract!(zookeeper: InData, campanjazk: InName, file: FlatFile; {
+    the_first_list_is_whole
+    an_empty_list_is_a_list
+    additions_changes_and_removals_are_told
+    a_bad_entry_is_its_own_problem
+    a_source_that_is_away_is_an_error_and_misses_nothing
+    being_away_is_told_once
+    a_source_that_was_away_comes_back_unchanged
+    a_source_that_is_away_at_first_is_told_when_it_comes
+    a_refresh_tells_the_list_again
+    a_dropped_source_is_silent
+});
+
+#[actix::test]
+async fn static_hosts_are_told_at_once_and_again_at_a_refresh() {
+    let mut inbox = Inbox::new();
+    let spec =
+        spec("static", json!({"hosts": ["10.0.0.1:80", {"address": "::1", "port": 81, "weight": 5}, {"port": 1}]}));
+    let source = open(&sources().0, &spec, &inbox).unwrap();
+    let expected = hosts([("10.0.0.1:80", Some(A)), ("[::1]:81", Some("[::1]:81 weight 5")), ("hosts[2]", None)]);
+    assert_eq!(level(&inbox.next().await), Ok(expected.clone()));
+    source.refresh();
+    assert_eq!(level(&inbox.next().await), Ok(expected));
+}
+
+#[actix::test]
+async fn a_spec_that_can_never_work_is_refused_with_its_key() {
+    let inbox = Inbox::new();
+    let (sources, ensembles) = sources();
+    for (kind, settings, reason) in [
+        (
+            "zookeper",
+            json!({}),
+            "\"type\" is \"zookeper\", which is not a kind of source: zookeeper, campanjazk, file, static; \"zookeeper\" may be meant",
+        ),
+        (
+            "consul",
+            json!({}),
+            "\"type\" is \"consul\", which is not a kind of source: zookeeper, campanjazk, file, static",
+        ),
+        ("zookeeper", json!({"path": "/x"}), "\"server\" is missing"),
+        ("zookeeper", json!({"server": "h:0", "path": "/x"}), "\"server\": \"h:0\" is not a ZooKeeper connect string"),
+        ("zookeeper", json!({"server": "h"}), "\"path\" is missing"),
+        ("zookeeper", json!({"server": "h", "path": "x"}), "\"path\": the path \"x\" does not begin with '/'"),
+        ("campanjazk", json!({"server": "h", "path": "/x", "remote_port": 0}), "\"remote_port\" is 0"),
+        ("file", json!({"path": 7}), "\"path\" is 7"),
+        ("file", json!({"path": "/"}), "\"path\" is \"/\", which is not the path of a file"),
+        ("static", json!({"hosts": "10.0.0.1:80"}), "\"hosts\" is \"10.0.0.1:80\""),
+    ] {
+        let error = open(&sources, &spec(kind, settings), &inbox).err().expect(reason);
+        assert!(error.starts_with(reason), "{error}");
+    }
+    for kind in proxymgr::discovery::KINDS {
+        let error = open(&sources, &spec(kind, json!({})), &inbox).err().expect("nothing is given");
+        assert!(!error.contains("not a kind of source"), "{error}");
+    }
+    assert_eq!(ensembles.open_count(), 0, "no session is sought for a refused spec");
+}

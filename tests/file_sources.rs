@@ -1,0 +1,200 @@
+//! Files as they are really written: by editors, by `mv`, by Kubernetes, slowly, wrongly.
+
+#[path = "discovery/mod.rs"]
+mod discovery;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+use discovery::inbox::{Inbox, hosts, texts};
+use discovery::kinds::{open, sources, spec};
+use proxymgr::discovery::file::FileDefinitions;
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
+use proxymgr_actors::port::{DefinitionSource, OpenSource};
+use serde_json::json;
+use slog::{Logger, o};
+use support::dir::TestDir;
+
+const A: (&str, Option<&str>) = ("10.0.0.1:80", Some("10.0.0.1:80"));
+const B: (&str, Option<&str>) = ("10.0.0.2:80", Some("10.0.0.2:80"));
+
+fn open_hosts(path: &Path) -> (Inbox<HostsSeen>, Box<dyn OpenSource>) {
+    let inbox = Inbox::new();
+    let source = open(&sources().0, &spec("file", json!({"path": path})), &inbox).unwrap();
+    (inbox, source)
+}
+
+fn open_definitions(directory: &Path) -> (Inbox<DefinitionsSeen>, Box<dyn OpenSource>) {
+    let inbox = Inbox::new();
+    let definitions = FileDefinitions::new(directory.to_owned(), &Logger::root(slog::Discard, o!()));
+    let source = definitions.open(inbox.recipient.clone());
+    (inbox, source)
+}
+
+async fn until_texts<const N: usize>(
+    inbox: &mut Inbox<DefinitionsSeen>,
+    expected: [(&str, &str); N],
+) -> DefinitionsSeen {
+    let expected: BTreeMap<_, _> =
+        expected.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+    inbox.until(format!("{expected:?}"), move |seen| texts(seen) == Ok(expected.clone())).await.0
+}
+
+#[actix::test]
+async fn a_half_written_list_is_not_taken() {
+    let dir = TestDir::new();
+    let path = dir.write("web.hosts", "10.0.0.1:80\n");
+    let (mut inbox, _source) = open_hosts(&path);
+    inbox.until_hosts(&hosts([A])).await;
+    let mut file = File::create(&path).unwrap();
+    file.write_all(b"10.0.0.1:80\n10.0.0").unwrap();
+    // Something else happens beside it meanwhile.
+    dir.write("other", "");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(inbox.waiting().is_empty());
+    file.write_all(b".2:80\n").unwrap();
+    drop(file);
+    inbox.until_hosts(&hosts([A, B])).await;
+}
+
+#[actix::test]
+async fn renames_and_exchanged_links_are_seen_at_once() {
+    let dir = TestDir::new();
+    // The way of Kubernetes: a file is a link through `..data`, which is itself exchanged by a rename.
+    dir.write("mount/..v1/web.hosts", "10.0.0.1:80\n");
+    dir.write("mount/..v2/web.hosts", "10.0.0.1:80\n10.0.0.2:80\n");
+    symlink("..v1", dir.join("mount/..data")).unwrap();
+    symlink("..data/web.hosts", dir.join("mount/web.hosts")).unwrap();
+    let (mut linked, _linked) = open_hosts(&dir.join("mount/web.hosts"));
+    linked.until_hosts(&hosts([A])).await;
+    symlink("..v2", dir.join("mount/..data_tmp")).unwrap();
+    let exchanged = std::time::Instant::now();
+    fs::rename(dir.join("mount/..data_tmp"), dir.join("mount/..data")).unwrap();
+    fs::remove_dir_all(dir.join("mount/..v1")).unwrap();
+    linked.until_hosts(&hosts([A, B])).await;
+    assert!(exchanged.elapsed() < Duration::from_secs(1), "by the event: {:?}", exchanged.elapsed());
+
+    let plain = dir.write("web.hosts", "10.0.0.1:80\n");
+    let (mut renamed, _renamed) = open_hosts(&plain);
+    renamed.until_hosts(&hosts([A])).await;
+    let new = dir.write(".web.hosts.tmp", "10.0.0.2:80\n");
+    fs::rename(new, &plain).unwrap();
+    renamed.until_hosts(&hosts([B])).await;
+    // An editor moves the old one away first.
+    fs::rename(&plain, dir.join("web.hosts~")).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    fs::write(&plain, "10.0.0.1:80\n").unwrap();
+    let seen = renamed.next().await;
+    assert!(seen.result.is_ok(), "the moment without a file is not told: {seen:?}");
+}
+
+#[actix::test]
+async fn a_directory_that_comes_later_is_found() {
+    let dir = TestDir::new();
+    let (mut inbox, _source) = open_hosts(&dir.join("later/web.hosts"));
+    let error = inbox.next().await.result.unwrap_err();
+    assert!(error.contains("later/web.hosts does not exist"), "{error}");
+    dir.write("later/web.hosts", "10.0.0.1:80\n");
+    inbox.until_hosts(&hosts([A])).await;
+    fs::rename(dir.join("later"), dir.join("elsewhere")).unwrap();
+    inbox.until_error().await;
+    dir.write("later/web.hosts", "10.0.0.2:80\n");
+    inbox.until_hosts(&hosts([B])).await;
+}
+
+#[actix::test]
+async fn a_repeated_host_and_a_file_that_is_no_text_are_named() {
+    let dir = TestDir::new();
+    let path = dir.write("web.hosts", "# web\n10.0.0.1:80\n\n10.0.0.1:80\n");
+    let (mut inbox, _source) = open_hosts(&path);
+    let seen = inbox.until_hosts(&hosts([A, ("10.0.0.1:80 (line 4)", None)])).await;
+    let error = seen.result.unwrap()[1].host.clone().unwrap_err();
+    assert!(error.ends_with("web.hosts, line 4: 10.0.0.1:80 stands in line 2 already"), "{error}");
+    dir.write("web.hosts", b"\xff\xfe");
+    let (error, _) = inbox.until_error().await;
+    assert!(error.contains("cannot read") && error.contains("web.hosts"), "{error}");
+}
+
+#[actix::test]
+async fn definitions_are_the_json_and_yaml_files() {
+    let dir = TestDir::new();
+    dir.write("s/web.json", "{\"port\": 1}");
+    dir.write("s/api.yml", "port: 2\nlisten_options:\n  - mode http\n");
+    for ignored in [".hidden.json", "web.json~", "web.json.swp", "x.tmp", "README"] {
+        dir.write(format!("s/{ignored}"), "{}");
+    }
+    let (mut inbox, source) = open_definitions(&dir.join("s"));
+    let api = "{\"listen_options\":[\"mode http\"],\"port\":2}";
+    let first = inbox.next().await;
+    assert_eq!(texts(&first).unwrap().get("api").map(String::as_str), Some(api));
+    let definitions = first.result.unwrap();
+    assert_eq!(definitions.len(), 2);
+    assert_eq!(*definitions["web"].origin, *dir.join("s/web.json").display().to_string());
+
+    dir.write("s/web.json", "{\"port\": 3}");
+    until_texts(&mut inbox, [("api", api), ("web", "{\"port\": 3}")]).await;
+    fs::remove_file(dir.join("s/api.yml")).unwrap();
+    until_texts(&mut inbox, [("web", "{\"port\": 3}")]).await;
+    dir.write("s/new.yaml", "{}");
+    until_texts(&mut inbox, [("new", "{}"), ("web", "{\"port\": 3}")]).await;
+    source.refresh();
+    until_texts(&mut inbox, [("new", "{}"), ("web", "{\"port\": 3}")]).await;
+}
+
+#[actix::test]
+async fn a_definition_that_cannot_be_read_is_its_own_problem() {
+    let dir = TestDir::new();
+    dir.write("s/web.json", "{}");
+    dir.write("s/bad.yml", "a: [1\nb: }");
+    dir.write("s/web.yml", "{}");
+    dir.write("s/binary.json", b"\xff");
+    let (mut inbox, _source) = open_definitions(&dir.join("s"));
+    let definitions = inbox.next().await.result.unwrap();
+    let origin = |name: &str| definitions[name].origin.to_string();
+    assert_eq!(&*definitions["web"].text, "{}");
+    assert!(origin("bad").contains("s/bad.yml (not YAML: "), "{}", origin("bad"));
+    assert!(origin("web.yml").contains("web.json defines the service web already"), "{}", origin("web.yml"));
+    assert!(origin("binary").contains("(cannot read "), "{}", origin("binary"));
+    assert!(["bad", "web.yml", "binary"].iter().all(|name| definitions[*name].text.is_empty()));
+}
+
+#[actix::test]
+async fn a_definition_that_an_editor_replaces_never_goes() {
+    let dir = TestDir::new();
+    let web = dir.write("s/web.json", "{}");
+    let (mut inbox, _source) = open_definitions(&dir.join("s"));
+    until_texts(&mut inbox, [("web", "{}")]).await;
+    fs::rename(&web, dir.join("s/web.json~")).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    fs::write(&web, "{\"port\": 1}").unwrap();
+    let seen = inbox.next().await;
+    assert_eq!(texts(&seen).unwrap()["web"], "{\"port\": 1}");
+}
+
+#[actix::test]
+async fn a_missing_directory_is_an_error_and_is_read_when_it_comes() {
+    let dir = TestDir::new();
+    let (mut inbox, _source) = open_definitions(&dir.join("s"));
+    let error = inbox.next().await.result.unwrap_err();
+    assert!(error.starts_with("cannot read the directory ") && error.contains("expected there"), "{error}");
+    dir.write("s/web.json", "{}");
+    until_texts(&mut inbox, [("web", "{}")]).await;
+    fs::remove_dir_all(dir.join("s")).unwrap();
+    inbox.until("an error".into(), |seen| seen.result.is_err()).await;
+}
+
+#[actix::test]
+async fn a_named_pipe_in_the_place_of_a_file_holds_nothing_up() {
+    let dir = TestDir::new();
+    nix::unistd::mkfifo(&dir.join("web.hosts"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::set_permissions(dir.join("web.hosts"), Permissions::from_mode(0o600)).unwrap();
+    let (mut inbox, _source) = open_hosts(&dir.join("web.hosts"));
+    let error = inbox.next().await.result.unwrap_err();
+    assert!(error.contains("not a regular file"), "{error}");
+}

@@ -1,0 +1,146 @@
+//! `HaproxyConfigFile`: candidates are checked before anything runs on them, and the old file stays whole.
+
+use std::fs;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use proxymgr::proxy::config_file::HaproxyConfigFile;
+use proxymgr::proxy::listening_sockets::KernelListeningSockets;
+use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText, HeldSocket, ListeningSockets};
+
+use crate::support::dir::TestDir;
+use crate::support::haproxy::{HaproxyVersion, installed, versions};
+use crate::{DEFAULTS, binary, quiet};
+
+fn config_file(version: &HaproxyVersion, dir: &TestDir) -> HaproxyConfigFile {
+    HaproxyConfigFile::new(binary(version), dir.join("haproxy.cfg"), quiet())
+}
+
+fn text(pieces: &[&str]) -> ConfigText {
+    ConfigText { pieces: pieces.iter().map(|piece| (*piece).into()).collect() }
+}
+
+fn held_socket() -> Box<dyn HeldSocket> {
+    KernelListeningSockets::new().open("127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+fn listen(name: &str, descriptor: RawFd, line: &str) -> String {
+    format!("listen {name}\n    bind fd@{descriptor}\n    {line}\n    server a 127.0.0.1:1\n")
+}
+
+#[tokio::test]
+async fn a_good_candidate_becomes_the_live_file_when_promoted() {
+    for version in versions() {
+        let dir = TestDir::new();
+        let (file, socket) = (config_file(&version, &dir), held_socket());
+        let good = listen("web", socket.descriptor(), "balance roundrobin");
+        file.check(text(&[DEFAULTS, &good]), vec![socket.descriptor()]).await.unwrap();
+        assert!(!dir.join("haproxy.cfg").exists(), "{version}: a check alone changes nothing");
+        file.promote().await.unwrap();
+        assert_eq!(fs::read_to_string(dir.join("haproxy.cfg")).unwrap(), format!("{DEFAULTS}{good}"), "{version}");
+        assert!(file.promote().await.is_err(), "{version}: there is nothing left to promote");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_candidate_is_refused_with_its_lines_and_kept_beside_the_live_file() {
+    for version in versions() {
+        let dir = TestDir::new();
+        let (file, socket) = (config_file(&version, &dir), held_socket());
+        dir.write("haproxy.cfg", "# live\n");
+        let bad = listen("web", socket.descriptor(), "no-such-keyword 1");
+        let failure = file.check(text(&[DEFAULTS, &bad]), vec![socket.descriptor()]).await.unwrap_err();
+        let CheckFailure::Rejected { messages } = failure else { panic!("{version}: {failure}") };
+        let line = DEFAULTS.lines().count() + 3;
+        assert_eq!(messages[0].line, Some(line), "{version}: {messages:#?}");
+        assert_eq!(messages[0].text, "unknown keyword 'no-such-keyword' in 'listen' section", "{version}");
+        assert!(file.promote().await.is_err(), "{version}: a refused candidate is not promoted");
+        assert_eq!(fs::read_to_string(dir.join("haproxy.cfg")).unwrap(), "# live\n", "{version}");
+        let kept = fs::read_to_string(dir.join("haproxy.cfg.candidate")).unwrap();
+        assert!(kept.ends_with(&bad), "{version}: {kept}");
+    }
+}
+
+#[tokio::test]
+async fn every_culprit_is_named_by_its_line() {
+    for version in versions() {
+        let dir = TestDir::new();
+        let (file, socket) = (config_file(&version, &dir), held_socket());
+        let fd = socket.descriptor();
+        let two_bad = [listen("a", fd, "bogus"), listen("b", fd, "option httplog"), listen("c", fd, "balance odd")];
+        let pieces: Vec<&str> = [DEFAULTS].into_iter().chain(two_bad.iter().map(String::as_str)).collect();
+        let failure = file.check(text(&pieces), vec![fd]).await.unwrap_err();
+        let CheckFailure::Rejected { messages } = failure else { panic!("{version}: {failure}") };
+        let first = DEFAULTS.lines().count();
+        let lines: Vec<Option<usize>> = messages.iter().take(2).map(|message| message.line).collect();
+        assert_eq!(lines, [Some(first + 3), Some(first + 11)], "{version}: {messages:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_without_a_listener_is_no_mistake() {
+    for version in versions() {
+        let dir = TestDir::new();
+        config_file(&version, &dir).check(text(&[DEFAULTS]), Vec::new()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_missing_program_is_named_with_its_setting() {
+    let dir = TestDir::new();
+    let missing = HaproxyVersion { path: "/nonexistent/haproxy".into(), ..installed() };
+    let failure = config_file(&missing, &dir).check(text(&[DEFAULTS]), Vec::new()).await.unwrap_err();
+    let said = failure.to_string();
+    assert!(said.contains("/nonexistent/haproxy") && said.contains("haproxy.path"), "{said}");
+    let version = binary(&missing).version().await.unwrap_err();
+    assert!(version.contains("/nonexistent/haproxy"), "{version}");
+}
+
+#[tokio::test]
+async fn the_version_of_a_program_is_asked() {
+    for version in versions() {
+        let (parsed, said) = binary(&version).version().await.unwrap();
+        assert_eq!((parsed.major, parsed.minor), version.branch);
+        assert!(said.starts_with(&version.label), "{said}");
+    }
+}
+
+/// A file system of 64 KiB, until dropped.
+struct TinyFileSystem(PathBuf);
+
+impl TinyFileSystem {
+    /// None where this user may not mount.
+    fn mount(at: &Path) -> Option<Self> {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(at).output().ok()?;
+        mounted.status.success().then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for TinyFileSystem {
+    fn drop(&mut self) {
+        // Where it fails, the test's directory cannot be removed and says so.
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_leaves_the_old_file_whole_and_says_so() {
+    let dir = TestDir::new();
+    let disk = dir.subdir("disk");
+    let Some(_mounted) = TinyFileSystem::mount(disk.path()) else {
+        eprintln!("skipped: this user may not mount a file system");
+        return;
+    };
+    let file = HaproxyConfigFile::new(binary(&installed()), disk.join("haproxy.cfg"), quiet());
+    file.write(text(&["# old\n"])).await.unwrap();
+    let large = "# large\n".repeat(20_000);
+    let written = file.write(text(&[&large])).await.unwrap_err();
+    let checked = file.check(text(&[&large]), Vec::new()).await.unwrap_err().to_string();
+    let left = fs::read_to_string(disk.join("haproxy.cfg")).unwrap();
+    let files = fs::read_dir(disk.path()).unwrap().count();
+    file.write(text(&["# new\n"])).await.unwrap();
+    assert!(written.contains("haproxy.cfg.new") && written.contains("free some space"), "{written}");
+    assert!(checked.contains("haproxy.cfg.candidate") && checked.contains("free some space"), "{checked}");
+    assert_eq!((left.as_str(), files), ("# old\n", 1), "the old file is whole, and nothing is left beside it");
+}

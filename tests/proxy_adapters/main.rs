@@ -1,0 +1,37 @@
+//! The adapters that face HAProxy, against every HAProxy found on this machine.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod configuration;
+mod processes;
+mod runtime_api;
+
+use proxymgr::proxy::haproxy_binary::HaproxyBinary;
+use proxymgr_actors::model::{Address, Endpoint, ServerId, ServerName, ServiceName};
+use slog::{Discard, Logger, o};
+use support::haproxy::HaproxyVersion;
+
+/// What every configuration of these tests begins with, after `global`.
+const DEFAULTS: &str =
+    "defaults\n    mode http\n    timeout connect 1s\n    timeout client 5s\n    timeout server 5s\n";
+
+fn quiet() -> Logger {
+    Logger::root(Discard, o!())
+}
+
+fn binary(version: &HaproxyVersion) -> HaproxyBinary {
+    HaproxyBinary::new(&version.path)
+}
+
+fn service(name: &str) -> ServiceName {
+    ServiceName::new(name).unwrap()
+}
+
+fn server(service_name: &str, name: &str) -> ServerId {
+    ServerId { service: service(service_name), server: ServerName::new(name).unwrap() }
+}
+
+fn endpoint(address: &str, port: u16) -> Endpoint {
+    Endpoint { address: Address::parse(address).unwrap(), port: port.try_into().unwrap() }
+}

@@ -1,0 +1,127 @@
+//! Services and hosts in files.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::stage::{self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
+use crate::support::dir::TestDir;
+use crate::support::eventually::check;
+use crate::support::{haproxy, http};
+
+#[tokio::test]
+async fn services_and_hosts_in_files_are_followed_live() {
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 3);
+    let port = dir.port();
+    files.define("web", port, json!({}));
+    files.hosts("web", &backends[..2]);
+    let daemon = daemon(&dir).files(&files.services()).start();
+    wait_for_ready(&daemon, "web", &addresses(&backends[..2])).await;
+    let starts = stage::reloads(&daemon).await;
+    for hosts in [&backends[1..2], &backends[..2], &backends[..], &backends[2..]] {
+        files.hosts("web", hosts);
+        wait_for_ready(&daemon, "web", &addresses(hosts)).await;
+    }
+    assert_eq!(stage::reloads(&daemon).await, starts);
+
+    let yaml = format!("type: static\nport: {}\nbind: 127.0.0.1\nhosts:\n  - {}\n", dir.port(), backends[0].address());
+    files.replace("services/api.yml", &yaml);
+    wait_for_ready(&daemon, "api", &addresses(&backends[..1])).await;
+    files.remove("web");
+    daemon
+        .eventually(LIMIT, "the removed service no longer listens", async || {
+            let refused = http::get(([127, 0, 0, 1], port).into(), "/").await.is_err();
+            check(refused, &"it answers")
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_missing_and_an_empty_hosts_file_take_nothing_away() {
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 2);
+    files.define("web", dir.port(), json!({}));
+    files.hosts("web", &backends);
+    let daemon = daemon(&dir).files(&files.services()).start();
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+
+    files.hosts("web", []);
+    wait_for_state(&daemon, "the empty list is held back", "watcher", |state| !state["held"].is_null()).await;
+    fs::remove_file(dir.join("discovery/web.hosts")).expect("the file is there");
+    wait_for_state(&daemon, "the missing file is named", "watcher", |state| {
+        state["source"]["error"].as_str().is_some_and(|error| error.contains("web.hosts"))
+    })
+    .await;
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    files.hosts("web", &backends[..1]);
+    wait_for_ready(&daemon, "web", &addresses(&backends[..1])).await;
+}
+
+#[tokio::test]
+async fn weight_backup_name_and_state_of_a_host_reach_haproxy() {
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 3);
+    let definition = |weight: u16, state: &str| {
+        let port = |n: usize| backends[n].port();
+        json!({"type": "static", "port": 0, "hosts": [
+            {"address": "127.0.0.1", "port": port(0), "name": "first", "weight": weight},
+            {"address": "127.0.0.1", "port": port(1), "name": "second", "backup": true},
+            {"address": "127.0.0.1", "port": port(2), "name": "third", "state": state},
+        ]})
+    };
+    let port = dir.port();
+    let define = |weight, state| {
+        let mut definition = definition(weight, state);
+        definition["port"] = json!(port);
+        files.replace("services/web.json", &definition.to_string());
+    };
+    define(10, "ready");
+    let daemon = daemon(&dir).files(&files.services()).start();
+    let socket = daemon.socket();
+    let server = async |name: &str| {
+        let servers = haproxy::servers_state(&socket).await.map_err(|error| error.to_string())?;
+        servers.into_iter().find(|server| server.name() == name).ok_or_else(|| format!("no server {name}"))
+    };
+    let weighs = async |weight: u32| {
+        let server = server("first").await?;
+        check(server.weight() == weight, &server)
+    };
+    daemon.eventually(LIMIT, "the weight is in force", async || weighs(10).await).await;
+    let config = daemon.haproxy_config();
+    assert!(config.lines().any(|line| line.contains("server second ") && line.contains(" backup")), "{config}");
+
+    let starts = stage::reloads(&daemon).await;
+    define(200, "drain");
+    daemon.eventually(LIMIT, "the new weight is in force", async || weighs(200).await).await;
+    let drains = async || {
+        let third = server("third").await?;
+        check(third.is_draining(), &third)
+    };
+    daemon.eventually(LIMIT, "the drained host drains", drains).await;
+    assert_eq!(stage::reloads(&daemon).await, starts, "weight and state change at run time");
+}
+
+#[tokio::test]
+async fn ipv6_hosts_and_listeners_work() {
+    let dir = TestDir::new();
+    let backend = crate::support::backend::Backend::start_on(
+        std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, dir.port())),
+        "six",
+    );
+    let files = ServiceFiles::new(&dir);
+    let port = dir.port();
+    let definition = json!({"type": "static", "bind": "::1", "port": port, "hosts": [backend.address().to_string()]});
+    files.replace("services/web.json", &definition.to_string());
+    let daemon = daemon(&dir).files(&files.services()).start();
+    let front = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+    daemon
+        .eventually(LIMIT, "an IPv6 client reaches an IPv6 host", async || {
+            let response = http::get(front, "/").await.map_err(|error| error.to_string())?;
+            check(response.text().contains("six"), &response.text())
+        })
+        .await;
+}

@@ -1,0 +1,15 @@
+//! The real binary against real servers: ZooKeeper, HAProxy of every version at hand, supervisord.
+//!
+//! `make test-versions` fetches the HAProxy versions; without it the installed one is tested alone.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod daemon_life;
+mod files_to_haproxy;
+mod process_life;
+mod reloads;
+mod stage;
+mod under_supervisord;
+mod zookeeper_faults;
+mod zookeeper_to_haproxy;

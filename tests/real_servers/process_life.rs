@@ -1,0 +1,155 @@
+//! HAProxy dies, hangs, is tampered with; the daemon dies and comes back.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use crate::stage::{self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
+use crate::support::backend::Backend;
+use crate::support::daemon::Daemon;
+use crate::support::dir::TestDir;
+use crate::support::eventually::check;
+use crate::support::haproxy;
+use crate::support::load::Load;
+
+struct Scene {
+    dir: TestDir,
+    files: ServiceFiles,
+    backends: Vec<Backend>,
+    front: SocketAddr,
+    daemon: Daemon,
+}
+
+async fn scene() -> Scene {
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 3);
+    let front = SocketAddr::from(([127, 0, 0, 1], dir.port()));
+    files.define("web", front.port(), json!({}));
+    files.hosts("web", &backends);
+    let daemon = daemon(&dir).files(&files.services()).set("haproxy.observe_interval", json!("1s")).start();
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    stage::reloads(&daemon).await;
+    Scene { dir, files, backends, front, daemon }
+}
+
+async fn haproxy_pid(daemon: &Daemon) -> Pid {
+    let state = wait_for_state(daemon, "HAProxy runs", "process_supervisor", |state| state["current_pid"].is_u64());
+    let pid = state.await["current_pid"].as_u64().expect("a pid");
+    Pid::from_raw(i32::try_from(pid).expect("a pid"))
+}
+
+#[tokio::test]
+async fn a_killed_haproxy_is_back_at_once_with_every_runtime_change() {
+    let scene = scene().await;
+    scene.files.hosts("web", &scene.backends[1..]);
+    wait_for_ready(&scene.daemon, "web", &addresses(&scene.backends[1..])).await;
+    let first = haproxy_pid(&scene.daemon).await;
+    kill(first, Signal::SIGKILL).expect("it runs");
+    wait_for_state(&scene.daemon, "another process serves", "process_supervisor", |state| {
+        state["current_pid"].as_u64().is_some_and(|pid| pid != u64::from(first.as_raw().unsigned_abs()))
+    })
+    .await;
+    wait_for_ready(&scene.daemon, "web", &addresses(&scene.backends[1..])).await;
+    let zombie = std::fs::read_to_string(format!("/proc/{first}/stat"));
+    assert!(zombie.is_err(), "the dead process was reaped: {zombie:?}");
+}
+
+#[tokio::test]
+async fn clients_that_connect_while_haproxy_is_down_are_served_once_it_is_back() {
+    let scene = scene().await;
+    let load = Load::new(scene.front).clients(3).pause(Duration::from_millis(2)).timeout(LIMIT).start();
+    let first = haproxy_pid(&scene.daemon).await;
+    kill(first, Signal::SIGKILL).expect("it runs");
+    wait_for_state(&scene.daemon, "another process serves", "haproxy_state", |state| {
+        state["phase"] == "running" && state["process"]["pid"] != first.as_raw()
+    })
+    .await;
+    let report = load.stop().await;
+    assert!(report.failed() <= 3, "only the requests that were inside HAProxy may fail: {report}");
+}
+
+#[tokio::test]
+async fn a_frozen_haproxy_is_noticed_and_caught_up_with() {
+    let scene = scene().await;
+    let pid = haproxy_pid(&scene.daemon).await;
+    kill(pid, Signal::SIGSTOP).expect("it runs");
+    scene.files.hosts("web", &scene.backends[..1]);
+    wait_for_state(&scene.daemon, "the silence is shown", "haproxy_state", |state| state["runtime_error"].is_string())
+        .await;
+    kill(pid, Signal::SIGCONT).expect("it is there");
+    wait_for_ready(&scene.daemon, "web", &addresses(&scene.backends[..1])).await;
+}
+
+#[tokio::test]
+async fn a_server_that_somebody_disables_and_a_file_that_somebody_edits_are_repaired() {
+    let scene = scene().await;
+    let socket = scene.daemon.socket();
+    let name = scene.backends[0].address();
+    haproxy::runtime(&socket, &format!("set server web/{name} state maint")).await.expect("HAProxy answers");
+    wait_for_state(&scene.daemon, "the drift is counted", "haproxy_state", |state| {
+        state["counts"]["drift"].as_u64() > Some(0)
+    })
+    .await;
+    wait_for_ready(&scene.daemon, "web", &addresses(&scene.backends)).await;
+    let path = scene.daemon.dir().join("haproxy.cfg");
+    std::fs::write(&path, "# somebody was here\n").expect("write the file");
+    scene
+        .daemon
+        .eventually(LIMIT, "the file is written again", async || {
+            let config = scene.daemon.haproxy_config();
+            check(config.contains("listen web"), &config)
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_was_killed_takes_its_haproxy_over_and_no_request_fails() {
+    let mut scene = scene().await;
+    let before = haproxy_pid(&scene.daemon).await;
+    let load = Load::new(scene.front).clients(4).pause(Duration::from_millis(1)).start();
+    scene.daemon.kill();
+    let answers = haproxy::info(&scene.daemon.socket()).await.expect("HAProxy goes on without its daemon");
+    assert_eq!(answers["Pid"], before.to_string());
+    scene.files.hosts("web", &scene.backends[..2]);
+    scene.daemon.start_again();
+    wait_for_ready(&scene.daemon, "web", &addresses(&scene.backends[..2])).await;
+    wait_for_state(&scene.daemon, "the old process has ended", "process_supervisor", |state| {
+        state["current_pid"].as_i64().is_some_and(|pid| pid != i64::from(before.as_raw()))
+            && state["draining"].as_array().is_some_and(Vec::is_empty)
+    })
+    .await;
+    load.stop().await.assert_nothing_failed();
+    // It was the child of the daemon that was killed, so that reaping it was left to the system.
+    let stat = std::fs::read_to_string(format!("/proc/{before}/stat"));
+    assert!(stat.as_ref().is_ok_and(|stat| stat.contains(" Z ")) || stat.is_err(), "it has ended: {stat:?}");
+}
+
+#[tokio::test]
+async fn descriptors_and_processes_do_not_grow_with_reloads() {
+    let scene = scene().await;
+    let count = || std::fs::read_dir(format!("/proc/{}/fd", scene.daemon.pid())).expect("it runs").count();
+    let reload = async |n: u32| {
+        let before = stage::reloads(&scene.daemon).await;
+        let options = json!({"listen_options": [format!("timeout client {n}s")]});
+        scene.files.define("web", scene.front.port(), options);
+        stage::wait_for_reload_after(&scene.daemon, before).await;
+        wait_for_state(&scene.daemon, "old processes end", "process_supervisor", |state| {
+            state["draining"].as_array().is_some_and(Vec::is_empty)
+        })
+        .await;
+    };
+    for n in 1..4 {
+        reload(n).await;
+    }
+    let settled = count();
+    for n in 4..14 {
+        reload(n).await;
+    }
+    // The listing itself and a request under way account for the difference.
+    assert!(count() <= settled + 3, "{settled} descriptors became {}", count());
+    assert!(scene.dir.path().exists());
+}

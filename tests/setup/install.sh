@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Installs what this machine still lacks, and nothing that it already has.
+#
+#   tests/setup/install.sh run     what `make run` needs:  a C linker, HAProxy
+#   tests/setup/install.sh test    what `make test` needs: the same, ZooKeeper, a Java runtime,
+#                                  supervisord, openssl, rustfmt, clippy, cargo-nextest
+#
+# It says what it is about to install before it does. The services which those packages bring
+# (haproxy, supervisor) are neither started nor enabled: the project starts its own.
+set -euo pipefail
+
+say() { printf 'install: %s\n' "$*"; }
+fail() { printf 'install: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Debian keeps haproxy in /usr/sbin, which is not on every user's PATH.
+PATH=$PATH:/usr/sbin:/sbin
+
+# Prints the packages of a set which are missing. A program counts however it came to be here.
+missing_packages() {
+    have cc || echo gcc libc6-dev
+    have haproxy || echo haproxy
+    [ "$1" = test ] || return 0
+    # The server's jars alone: the package `zookeeper` would add a system user and a full desktop
+    # Java, and the tests start every server themselves.
+    [ -e /usr/share/java/zookeeper.jar ] || echo libzookeeper-java
+    have java || echo default-jre-headless
+    have supervisord || echo supervisor
+    have openssl || echo openssl
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif have sudo; then
+        sudo "$@"
+    else
+        fail "this needs root, and there is no sudo; as root, run: $*"
+    fi
+}
+
+# Debian asks policy-rc.d whether a freshly installed service may start; 101 means no.
+# A machine which has a policy of its own keeps it.
+policy=/usr/sbin/policy-rc.d
+policy_is_ours=no
+forbid_service_start() {
+    [ ! -e "$policy" ] || return 0
+    policy_is_ours=yes
+    trap allow_service_start EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+}
+allow_service_start() {
+    [ "$policy_is_ours" = no ] || as_root rm -f "$policy"
+    policy_is_ours=no
+}
+
+# A package which came with a service would start it at the next boot.
+leave_services_off() {
+    local package
+    have systemctl || return 0
+    for package in "$@"; do
+        case $package in
+        haproxy | supervisor)
+            if as_root systemctl disable --quiet "$package" 2>/dev/null; then
+                say "the system's own $package service stays off; to use it: systemctl enable --now $package"
+            fi
+            ;;
+        esac
+    done
+}
+
+install_packages() {
+    [ $# -gt 0 ] || { say "all packages are here"; return 0; }
+    have apt-get || fail "missing: $*; there is no apt-get here, so please install them by hand"
+    say "missing packages: $*"
+    say "reading the package lists (apt-get update)"
+    as_root apt-get -qq update
+    local planned
+    planned=$(LC_ALL=C apt-get -s -qq --no-install-recommends install "$@" | sed -n 's/^Inst \([^ ]*\).*/\1/p' | sort | tr '\n' ' ')
+    say "will install, with what they depend on: ${planned% }"
+    forbid_service_start
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@"
+    allow_service_start
+    leave_services_off "$@"
+}
+
+install_cargo_tools() {
+    have cargo || fail "there is no cargo here; a Rust toolchain is the one thing to bring along (https://rustup.rs)"
+    local component
+    for component in fmt clippy; do
+        cargo "$component" --version >/dev/null 2>&1 && continue
+        [ "$component" != fmt ] || component=rustfmt
+        have rustup || fail "missing: cargo $component; please install it with your Rust toolchain"
+        say "will add the toolchain component $component"
+        rustup component add "$component"
+    done
+    if ! cargo nextest --version >/dev/null 2>&1; then
+        say "will build and install cargo-nextest, the test runner (some minutes, once)"
+        # Its own target directory, so that the project's is neither filled nor locked.
+        env -u CARGO_TARGET_DIR cargo install cargo-nextest --locked
+    fi
+}
+
+set_name=${1:-}
+case $set_name in
+run | test) ;;
+*) fail "usage: $0 run|test" ;;
+esac
+
+missing=$(missing_packages "$set_name")
+# shellcheck disable=SC2086 # one word per package
+install_packages $missing
+[ "$set_name" = run ] || install_cargo_tools

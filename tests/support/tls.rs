@@ -1,0 +1,61 @@
+//! A certificate authority for one test, made by `openssl`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::dir::TestDir;
+
+/// A self-signed authority, and what it signed for 127.0.0.1 and `localhost`; all in PEM.
+#[derive(Clone, Debug)]
+pub struct TestCa {
+    /// The authority's certificate: what a client trusts.
+    pub ca: PathBuf,
+    /// The server's private key and certificate in one file, as ZooKeeper wants it.
+    pub server: PathBuf,
+    /// A client's certificate.
+    pub client_cert: PathBuf,
+    /// That client's private key (PKCS #8).
+    pub client_key: PathBuf,
+}
+
+impl TestCa {
+    /// Makes an authority and its certificates in `dir`.
+    pub fn new(dir: &TestDir) -> Self {
+        let dir = dir.subdir("tls");
+        openssl(
+            dir.path(),
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test-ca \
+             -addext basicConstraints=critical,CA:TRUE -keyout ca.key -out ca.pem",
+        );
+        let (server_key, server_cert) = sign(&dir, "server");
+        let (client_key, client_cert) = sign(&dir, "client");
+        let both = [server_key, server_cert].map(|path| fs::read_to_string(path).expect("openssl has written it"));
+        let server = dir.write("server-key-and-cert.pem", both.concat());
+        Self { ca: dir.join("ca.pem"), server, client_cert, client_key }
+    }
+}
+
+/// Makes a key and a certificate which the authority in `dir` signs.
+fn sign(dir: &TestDir, name: &str) -> (PathBuf, PathBuf) {
+    dir.write("extensions", "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n");
+    openssl(
+        dir.path(),
+        &format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr"
+        ),
+    );
+    openssl(
+        dir.path(),
+        &format!(
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out {name}.pem"
+        ),
+    );
+    (dir.join(format!("{name}.key")), dir.join(format!("{name}.pem")))
+}
+
+fn openssl(dir: &Path, arguments: &str) {
+    let output = Command::new("openssl").args(arguments.split_whitespace()).current_dir(dir).output();
+    let output = output.expect("run openssl: tests/setup/install.sh test installs it");
+    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,400 @@
+//! ZooKeeper failing in every way it does, while hosts come and go: afterwards nothing must have been missed.
+
+#[path = "discovery/mod.rs"]
+mod discovery;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use discovery::inbox::{Hosts, Inbox, level, texts};
+use discovery::kinds::{open, sources_with, spec};
+use futures_util::future::join_all;
+use proxymgr::discovery::Sources;
+use proxymgr::discovery::zookeeper::{DigestAuth, TlsFiles, TlsIdentityFiles, ZookeeperDefinitions, ZookeeperOptions};
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
+use proxymgr_actors::port::{DefinitionSource, OpenSource};
+use serde_json::json;
+use support::dir::TestDir;
+use support::eventually::{check, eventually};
+use support::znodes;
+use support::zookeeper::{Ensemble, ServedSession};
+use zookeeper::{Acl, Acls, AuthId, Client, CreateMode, Permission, SessionId};
+
+const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
+const SERVICES: usize = 4;
+const HOSTS_PER_SERVICE: u64 = 8;
+
+fn options() -> ZookeeperOptions {
+    ZookeeperOptions { session_timeout: SESSION_TIMEOUT, ..ZookeeperOptions::default() }
+}
+
+/// Some watched services, what they should have, and a client that changes it.
+struct Watched {
+    client: Client,
+    inboxes: Vec<Inbox<HostsSeen>>,
+    expected: Vec<Hosts>,
+    random: u64,
+    _sources: Vec<Box<dyn OpenSource>>,
+}
+
+impl Watched {
+    async fn start(ensemble: &Ensemble) -> Self {
+        let client = ensemble.client().await;
+        let (sources, _) = sources_with(options());
+        let mut watched = Self {
+            client,
+            inboxes: Vec::new(),
+            expected: vec![Hosts::new(); SERVICES],
+            random: 0x9E37_79B9_7F4A_7C15,
+            _sources: Vec::new(),
+        };
+        for service in 0..SERVICES {
+            let path = format!("/services/{service}");
+            znodes::put_bytes(&watched.client, &path, b"").await;
+            let inbox = Inbox::new();
+            let settings = json!({"server": ensemble.connect_string(), "path": path});
+            watched._sources.push(open(&sources, &spec("zookeeper", settings), &inbox).unwrap());
+            watched.inboxes.push(inbox);
+        }
+        watched.churn(20).await;
+        watched.until_all_is_told().await;
+        watched
+    }
+
+    fn random(&mut self, below: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % below
+    }
+
+    /// Adds, changes and removes hosts at random.
+    async fn churn(&mut self, changes: usize) {
+        for _ in 0..changes {
+            let service = self.random(SERVICES as u64) as usize;
+            let (host, weight) = (self.random(HOSTS_PER_SERVICE), self.random(250));
+            let (key, address) = (format!("host-{host}"), format!("10.0.{service}.{host}"));
+            let znode = format!("/services/{service}/{key}");
+            if self.random(3) == 0 {
+                znodes::delete(&self.client, &znode).await;
+                self.expected[service].remove(&key);
+            } else {
+                let record = json!({"address": address, "port": 80, "weight": weight});
+                znodes::put(&self.client, &znode, &record).await;
+                self.expected[service].insert(key, Some(format!("{address}:80 weight {weight}")));
+            }
+        }
+    }
+
+    /// Waits until each service's last message is what it should have; returns how many messages that took.
+    async fn until_all_is_told(&mut self) -> usize {
+        let mut messages = 0;
+        for (inbox, expected) in self.inboxes.iter_mut().zip(&self.expected) {
+            let expected: Result<Hosts, String> = Ok(expected.clone());
+            let fits = expected.clone();
+            let (_, before) = inbox.until(format!("the hosts are {expected:?}"), move |seen| level(seen) == fits).await;
+            messages += before.len() + 1;
+        }
+        messages
+    }
+
+    /// Makes a last change to every service, so that each has something to wait for.
+    async fn touch_all(&mut self) {
+        for service in 0..SERVICES {
+            let record = json!({"address": "10.9.9.9", "port": 99, "weight": self.random(250)});
+            znodes::put(&self.client, &format!("/services/{service}/last"), &record).await;
+            let weight = &record["weight"];
+            self.expected[service].insert("last".to_owned(), Some(format!("10.9.9.9:99 weight {weight}")));
+        }
+    }
+
+    /// The session of the sources, as members see it.
+    async fn session(&self, ensemble: &Ensemble) -> ServedSession {
+        session_besides(ensemble, self.client.session_id()).await
+    }
+}
+
+async fn session_besides(ensemble: &Ensemble, other: SessionId) -> ServedSession {
+    eventually(Duration::from_secs(10), "the sources have one session", async || {
+        let sessions = ensemble.sessions().await;
+        let ours: Vec<_> = sessions.into_iter().filter(|session| session.id != other).collect();
+        match ours[..] {
+            [session] => Ok(session),
+            _ => Err(format!("{ours:?}")),
+        }
+    })
+    .await
+}
+
+#[actix::test]
+async fn nothing_is_missed_when_the_member_that_serves_us_dies() {
+    let dir = TestDir::new();
+    let mut ensemble = Ensemble::start(&dir, 3).await;
+    let mut watched = Watched::start(&ensemble).await;
+    for _ in 0..3 {
+        let serving = watched.session(&ensemble).await.member;
+        ensemble.stop(serving);
+        watched.churn(30).await;
+        watched.touch_all().await;
+        watched.until_all_is_told().await;
+        ensemble.start_member(serving).await;
+        watched.churn(10).await;
+        watched.touch_all().await;
+        watched.until_all_is_told().await;
+    }
+}
+
+#[actix::test]
+async fn a_frozen_member_is_left_within_the_session_timeout() {
+    let dir = TestDir::new();
+    let mut ensemble = Ensemble::start(&dir, 3).await;
+    let mut watched = Watched::start(&ensemble).await;
+    let serving = watched.session(&ensemble).await.member;
+    let leads = ensemble.leader().await == Some(serving);
+    // Who changes things must not be served by the member that freezes.
+    let other = serving % ensemble.size() + 1;
+    watched.client = Client::connect(&ensemble.connect_string_of(other)).await.unwrap();
+    ensemble.freeze(serving);
+    let frozen = Instant::now();
+    watched.churn(30).await;
+    watched.touch_all().await;
+    watched.until_all_is_told().await;
+    // Where the leader froze, the others need time of their own to find a new one.
+    let limit = if leads { SESSION_TIMEOUT * 3 } else { SESSION_TIMEOUT };
+    assert!(frozen.elapsed() < limit, "{:?}; it led: {leads}", frozen.elapsed());
+    ensemble.thaw(serving);
+    watched.churn(10).await;
+    watched.touch_all().await;
+    watched.until_all_is_told().await;
+}
+
+#[actix::test]
+async fn an_ensemble_that_freezes_for_longer_than_a_session_lives_is_read_again() {
+    let dir = TestDir::new();
+    let mut ensemble = Ensemble::start(&dir, 3).await;
+    let mut watched = Watched::start(&ensemble).await;
+    (1..=3).for_each(|member| ensemble.freeze(member));
+    for inbox in &mut watched.inboxes {
+        let (error, before) = inbox.until_error().await;
+        assert!(before.is_empty() && error.contains("no server of ZooKeeper"), "{error}, after {before:?}");
+    }
+    tokio::time::sleep(SESSION_TIMEOUT * 2).await;
+    (1..=3).for_each(|member| ensemble.thaw(member));
+    ensemble.wait_for_leader().await;
+    // The client's own session may be gone as well.
+    watched.client = ensemble.client().await;
+    watched.churn(30).await;
+    watched.touch_all().await;
+    watched.until_all_is_told().await;
+}
+
+#[actix::test]
+async fn an_expired_session_is_replaced_without_a_word() {
+    let dir = TestDir::new();
+    let ensemble = Ensemble::start(&dir, 1).await;
+    let mut watched = Watched::start(&ensemble).await;
+    for _ in 0..3 {
+        let session = watched.session(&ensemble).await.id;
+        ensemble.expire(session).await;
+        watched.churn(30).await;
+        watched.touch_all().await;
+        watched.until_all_is_told().await;
+        assert_ne!(watched.session(&ensemble).await.id, session);
+    }
+    let errors = watched.inboxes.iter_mut().flat_map(Inbox::waiting).filter(|seen| seen.result.is_err()).count();
+    assert_eq!(errors, 0, "a session that is replaced at once is nobody's concern");
+}
+
+#[actix::test]
+async fn an_ensemble_that_is_away_at_the_start_is_waited_for() {
+    let dir = TestDir::new();
+    let mut ensemble = Ensemble::start(&dir, 1).await;
+    let client = ensemble.client().await;
+    znodes::put(&client, "/services/web/a", &json!({"address": "10.0.0.1", "port": 80})).await;
+    ensemble.stop_all();
+    let (sources, _) = sources_with(options());
+    let mut inbox = Inbox::new();
+    let settings = json!({"server": ensemble.connect_string(), "path": "/services/web"});
+    let _source = open(&sources, &spec("zookeeper", settings), &inbox).unwrap();
+    let error = inbox.next().await.result.unwrap_err();
+    assert_eq!(error, format!("no server of ZooKeeper {} answers", ensemble.connect_string()));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(inbox.waiting().is_empty(), "it is told once");
+    ensemble.start_all().await;
+    let (_, before) = inbox.until("a list".into(), |seen| seen.result.is_ok()).await;
+    assert!(before.is_empty(), "{before:?}");
+}
+
+#[actix::test]
+async fn a_path_that_goes_is_an_error_and_is_read_when_it_comes_again() {
+    let dir = TestDir::new();
+    let ensemble = Ensemble::start(&dir, 1).await;
+    let client = ensemble.client().await;
+    let (sources, _) = sources_with(options());
+    let mut inbox = Inbox::new();
+    let settings = json!({"server": ensemble.connect_string(), "path": "/services/web"});
+    let _source = open(&sources, &spec("zookeeper", settings), &inbox).unwrap();
+    let error = inbox.next().await.result.unwrap_err();
+    assert!(error.contains("the path /services/web does not exist"), "{error}");
+    for _ in 0..5 {
+        znodes::put(&client, "/services/web/a", &json!({"address": "10.0.0.1", "port": 80})).await;
+        inbox.until_hosts(&Hosts::from([("a".into(), Some("10.0.0.1:80".into()))])).await;
+        znodes::delete_recursive(&client, "/services").await;
+        inbox.until_error().await;
+    }
+}
+
+/// More watches than the client's package can set again on one connection (`session.rs` tells why): 5,000 paths of
+/// some 50 bytes.
+#[actix::test]
+async fn thousands_of_hosts_survive_a_fail_over() {
+    const HOSTS: usize = 5_000;
+    let dir = TestDir::new();
+    let mut ensemble = Ensemble::start(&dir, 3).await;
+    let client = ensemble.client().await;
+    let path = "/services/a-service-with-a-rather-long-name";
+    znodes::put_bytes(&client, path, b"").await;
+    let host = |index: usize| format!("10.1.{}.{}", index / 250, index % 250);
+    for batch in Vec::from_iter(0..HOSTS).chunks(500) {
+        let put = async |index: usize| {
+            let record = json!({"address": host(index), "port": 80});
+            znodes::put(&client, &format!("{path}/host-{index}"), &record).await;
+        };
+        join_all(batch.iter().map(|index| put(*index))).await;
+    }
+    let expected = |skipped: usize| -> Hosts {
+        (skipped..HOSTS).map(|index| (format!("host-{index}"), Some(format!("{}:80", host(index))))).collect()
+    };
+    let (sources, _) = sources_with(options());
+    let mut inbox = Inbox::new();
+    let settings = json!({"server": ensemble.connect_string(), "path": path});
+    let opened = Instant::now();
+    let _source = open(&sources, &spec("zookeeper", settings), &inbox).unwrap();
+    assert_eq!(level(&inbox.next().await), Ok(expected(0)));
+    println!("{HOSTS} hosts read in {:?}", opened.elapsed());
+    let serving = session_besides(&ensemble, client.session_id()).await.member;
+    ensemble.stop(serving);
+    let stopped = Instant::now();
+    znodes::delete(&client, &format!("{path}/host-0")).await;
+    inbox.until_hosts(&expected(1)).await;
+    println!("told {:?} after the member died", stopped.elapsed());
+    znodes::delete(&client, &format!("{path}/host-1")).await;
+    inbox.until_hosts(&expected(2)).await;
+}
+
+#[actix::test]
+async fn services_of_one_ensemble_share_a_session_that_ends_with_the_last() {
+    let dir = TestDir::new();
+    let ensemble = Ensemble::start(&dir, 3).await;
+    let client = ensemble.client().await;
+    znodes::put_bytes(&client, "/a/b/c", b"").await;
+    let (sources, ensembles) = sources_with(options());
+    let members = ensemble.connect_string();
+    let reversed = Vec::from_iter(members.rsplit(',')).join(", ");
+    let mut inbox = Inbox::new();
+    let mut opened = Vec::new();
+    for (server, path) in [(members.clone(), "/a"), (reversed.clone(), "/a/b"), (format!("{reversed}/a"), "/b")] {
+        opened.push(open(&sources, &spec("zookeeper", json!({"server": server, "path": path})), &inbox).unwrap());
+        inbox.until("a list".into(), |seen| seen.result.is_ok()).await;
+    }
+    let definitions = ZookeeperDefinitions::new(ensembles.clone(), members.parse().unwrap(), "/a").unwrap();
+    let mut reader = Inbox::<DefinitionsSeen>::new();
+    let opened_definitions = definitions.open(reader.recipient.clone());
+    reader.next().await;
+    assert_eq!(ensembles.open_count(), 1);
+    session_besides(&ensemble, client.session_id()).await;
+    opened.clear();
+    session_besides(&ensemble, client.session_id()).await;
+    drop(opened_definitions);
+    eventually(Duration::from_secs(5), "the session is closed", async || {
+        let sessions = ensemble.sessions().await;
+        check(sessions.iter().all(|session| session.id == client.session_id()), &sessions)
+    })
+    .await;
+    assert_eq!(ensembles.open_count(), 0);
+}
+
+#[actix::test]
+async fn definitions_follow_their_znodes() {
+    let dir = TestDir::new();
+    let ensemble = Ensemble::start(&dir, 1).await;
+    let client = ensemble.client().await;
+    let ensembles = sources_with(options()).1;
+    let connect = ensemble.connect_string().parse().unwrap();
+    let definitions = ZookeeperDefinitions::new(ensembles, connect, "/service_config").unwrap();
+    let mut reader = Inbox::<DefinitionsSeen>::new();
+    let _source = definitions.open(reader.recipient.clone());
+    let error = reader.next().await.result.unwrap_err();
+    assert!(error.contains("/service_config") && error.contains("zkCli.sh -server"), "{error}");
+
+    let mut expected = BTreeMap::new();
+    znodes::put_bytes(&client, "/service_config", b"").await;
+    for (name, text) in [("web", "{\"port\":1}"), ("api", "{bad"), ("web", "{\"port\":2}"), ("raw", "\u{e4}")] {
+        znodes::put_bytes(&client, &format!("/service_config/{name}"), text.as_bytes()).await;
+        expected.insert(name.to_owned(), text.to_owned());
+        let fits = Ok(expected.clone());
+        reader.until(format!("{expected:?}"), move |seen| texts(seen) == fits).await;
+    }
+    znodes::delete(&client, "/service_config/api").await;
+    expected.remove("api");
+    znodes::put_bytes(&client, "/service_config/raw", b"\xff").await;
+    expected.insert("raw".to_owned(), String::new());
+    let (seen, _) = reader.until(format!("{expected:?}"), move |seen| texts(seen) == Ok(expected.clone())).await;
+    let definitions = seen.result.unwrap();
+    assert_eq!(&*definitions["web"].origin, "znode /service_config/web");
+    assert!(definitions["raw"].origin.starts_with("znode /service_config/raw (invalid utf-8"), "{definitions:?}");
+}
+
+#[actix::test]
+async fn tls_and_digest_sessions_read_what_they_may() {
+    let dir = TestDir::new();
+    let ensemble = Ensemble::start_tls(&dir, 1).await;
+    let client = ensemble.client().await;
+    client.auth("digest", b"proxymgr:secret").await.unwrap();
+    znodes::put(&client, "/services/web/open", &json!({"address": "10.0.0.1", "port": 80})).await;
+    let record = json!({"address": "10.0.0.2", "port": 80}).to_string();
+    let ours = [Acl::new(Permission::ALL, AuthId::authed())];
+    let create = async |name: &str, acls: &[Acl]| {
+        let options = CreateMode::Persistent.with_acls(Acls::new(acls));
+        client.create(&format!("/services/web/{name}"), record.as_bytes(), &options).await.unwrap();
+    };
+    create("closed", &ours).await;
+
+    let tls = ensemble.tls();
+    let identity = TlsIdentityFiles { certificate: tls.client_cert.clone(), key: tls.client_key.clone() };
+    let mut options = options();
+    options.tls = Some(TlsFiles { ca: tls.ca.clone(), identity: Some(identity) });
+    let settings = json!({"server": ensemble.secure_connect_string(), "path": "/services/web"});
+    let told = async |sources: &Sources, inbox: &mut Inbox<HostsSeen>| {
+        let source = open(sources, &spec("zookeeper", settings.clone()), inbox).unwrap();
+        (inbox.next().await, source)
+    };
+
+    let mut inbox = Inbox::new();
+    let (seen, _source) = told(&sources_with(options.clone()).0, &mut inbox).await;
+    let entries = seen.result.unwrap();
+    let closed = entries.iter().find(|entry| &*entry.key == "closed").unwrap();
+    let error = closed.host.as_ref().unwrap_err();
+    assert!(error.contains("znode /services/web/closed") && error.contains("not authorized"), "{error}");
+    assert!(entries.iter().any(|entry| entry.host.is_ok()), "{entries:?}");
+
+    options.auth = Some(DigestAuth::parse("proxymgr:secret").unwrap());
+    assert!(!format!("{options:?}").contains("secret"));
+    let mut inbox = Inbox::new();
+    let (seen, _source) = told(&sources_with(options.clone()).0, &mut inbox).await;
+    assert!(seen.result.unwrap().iter().all(|entry| entry.host.is_ok()));
+
+    options.tls = Some(TlsFiles { ca: tls.client_cert.clone(), identity: None });
+    let mut inbox = Inbox::new();
+    let (seen, _source) = told(&sources_with(options.clone()).0, &mut inbox).await;
+    let error = seen.result.unwrap_err();
+    assert!(error.contains("certificate"), "{error}");
+
+    options.tls = Some(TlsFiles { ca: dir.join("missing.pem"), identity: None });
+    let mut inbox = Inbox::new();
+    let (seen, _source) = told(&sources_with(options).0, &mut inbox).await;
+    let error = seen.result.unwrap_err();
+    assert!(error.starts_with("cannot read ZooKeeper's TLS ca") && error.contains("missing.pem"), "{error}");
+}
