@@ -1,0 +1,90 @@
+//! What the pure parts cost: diff, plan, render, at 10, 1,000 and 50,000 servers.
+
+#![allow(missing_docs)]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use proxymgr_actors::decide::capabilities::Capabilities;
+use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
+use proxymgr_actors::decide::hosts_diff::HostsDiff;
+use proxymgr_actors::decide::proxy_plan::{Ground, LoadedService, WantedService, given, plan_service};
+use proxymgr_actors::model::{
+    Address, Endpoint, Host, HostList, ObservedServer, ProxyVersion, Removal, ServerName, ServiceDefinition,
+    ServiceName, SourceSpec, Word,
+};
+
+fn definition() -> ServiceDefinition {
+    let words = |line: &str| line.split(' ').map(|word| Word::new(word).expect("a word")).collect::<Vec<_>>();
+    ServiceDefinition {
+        name: ServiceName::new("web").expect("a name"),
+        origin: Arc::from("a bench"),
+        listen: None,
+        listen_options: vec![words("balance roundrobin")],
+        server_options: words("check inter 2000"),
+        source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },
+        removal: Removal::default(),
+    }
+}
+
+fn hosts(count: u32) -> HostList {
+    let host = |n: u32| {
+        let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 0).to_bits() + n);
+        let endpoint = Endpoint { address: Address::Ip(address.into()), port: 80.try_into().expect("a port") };
+        (ServerName::new(&format!("{address}:80")).expect("a name"), Host::at(endpoint))
+    };
+    (0..count).map(host).collect()
+}
+
+fn observed(hosts: &HostList) -> BTreeMap<ServerName, ObservedServer> {
+    let server = |host: &Host| ObservedServer {
+        address: host.endpoint.address.to_string(),
+        port: 80,
+        fqdn: None,
+        admin_state: 0,
+        operational_state: 2,
+        weight: 1,
+    };
+    hosts.iter().map(|(name, host)| (name.clone(), server(host))).collect()
+}
+
+fn decisions(criterion: &mut Criterion) {
+    let definition = definition();
+    let style = SectionStyle::default();
+    let mut group = criterion.benchmark_group("decisions");
+    group.sample_size(20);
+    for count in [10, 1_000, 50_000] {
+        group.throughput(Throughput::Elements(count.into()));
+        let before = hosts(count);
+        let mut after = before.clone();
+        let gone = after.pop_first().expect("there are hosts");
+        group.bench_function(BenchmarkId::new("diff", count), |bencher| {
+            bencher.iter(|| HostsDiff::between(black_box(&before), black_box(&after)));
+        });
+        let loaded = LoadedService {
+            head: haproxy_config::section_head(&definition, style),
+            servers: before.iter().map(|(name, host)| (name.clone(), given(&definition, host))).collect(),
+        };
+        let observed = observed(&before);
+        let ground =
+            Ground { capabilities: Capabilities::of(ProxyVersion { major: 3, minor: 0 }), inherited: &[], style };
+        group.bench_function(BenchmarkId::new("plan", count), |bencher| {
+            bencher.iter(|| {
+                let wanted = WantedService { definition: &definition, hosts: black_box(&after) };
+                let plan = plan_service(wanted, Some(&loaded), Some(&observed), &BTreeMap::new(), ground);
+                assert_eq!(plan.steps.len(), 1, "{} goes", gone.0);
+                plan
+            });
+        });
+        group.bench_function(BenchmarkId::new("render", count), |bencher| {
+            bencher.iter(|| haproxy_config::section(&definition, Some(7), black_box(&after), style));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decisions);
+criterion_main!(benches);

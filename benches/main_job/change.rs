@@ -1,0 +1,122 @@
+//! Acknowledged znode change -> HAProxy shows it: removal, return and new host, beside the floor of the same run.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use zookeeper::Client;
+
+use crate::floor;
+use crate::observer::{Observer, Ready};
+use crate::percentiles::{millis, p50_p99, percentile};
+use crate::support::daemon::Daemon;
+use crate::support::dir::TestDir;
+use crate::support::haproxy::{self, RunningHaproxy};
+use crate::support::znodes;
+use crate::support::zookeeper::Ensemble;
+
+const HOSTS: u8 = 10;
+const ROUNDS: u8 = 100;
+
+/// The path of the hosts whose changes are measured.
+pub const PATH: &str = "/services/web";
+
+/// Measured latencies of one system.
+#[derive(Default)]
+struct Latencies {
+    removal: Vec<Duration>,
+    back: Vec<Duration>,
+    new: Vec<Duration>,
+}
+
+/// Creates a host's znode; resolves when ZooKeeper has acknowledged it.
+pub async fn create(client: &Client, address: &str) {
+    znodes::put(client, &format!("{PATH}/{address}"), &json!({"address": address, "port": 80})).await;
+}
+
+/// Deletes it.
+pub async fn delete(client: &Client, address: &str) {
+    znodes::delete(client, &format!("{PATH}/{address}")).await;
+}
+
+/// Makes a change, and returns how long after its acknowledgement HAProxy showed it.
+pub async fn measured(observer: &Observer, wanted: &Ready, change: impl Future<Output = ()>) -> Duration {
+    let shown = observer.when("web", wanted.clone());
+    change.await;
+    let acknowledged = Instant::now();
+    let shown = shown.await.expect("the observer saw it");
+    shown.saturating_duration_since(acknowledged)
+}
+
+/// A ZooKeeper with the first hosts and one service, and the daemon in step with it.
+pub async fn daemon_in_step(dir: &TestDir, ensemble: &Ensemble, client: &Client, first: &Ready) -> (Daemon, Observer) {
+    let definition = json!({"type": "zookeeper", "path": PATH, "port": dir.port(), "bind": "127.0.0.1"});
+    znodes::put(client, "/service_config/web", &definition).await;
+    let mut daemon = Daemon::builder(crate::binary(), dir)
+        .zookeeper(&ensemble.connect_string(), "/service_config")
+        .arg("--log-level=warning")
+        .start();
+    daemon.wait_until_haproxy_answers().await;
+    let observer = Observer::of(&daemon.socket());
+    observer.when("web", first.clone()).await.expect("the observer saw it");
+    (daemon, observer)
+}
+
+/// `127.1.0.N`, on port 80.
+pub fn address(n: u8) -> String {
+    format!("127.1.0.{n}")
+}
+
+async fn run(observer: &Observer, client: &Client, mut ready: Ready) -> Latencies {
+    let mut latencies = Latencies::default();
+    for round in 0..ROUNDS {
+        let address = address(round % HOSTS + 1);
+        ready.remove(&format!("{address}:80"));
+        latencies.removal.push(measured(observer, &ready, delete(client, &address)).await);
+        ready.insert(format!("{address}:80"));
+        latencies.back.push(measured(observer, &ready, create(client, &address)).await);
+    }
+    for round in 0..ROUNDS {
+        let address = address(HOSTS + 1 + round);
+        ready.insert(format!("{address}:80"));
+        latencies.new.push(measured(observer, &ready, create(client, &address)).await);
+    }
+    for round in 0..ROUNDS {
+        delete(client, &self::address(HOSTS + 1 + round)).await;
+    }
+    latencies
+}
+
+pub async fn latency() {
+    let dir = TestDir::new();
+    let ensemble = Ensemble::start(&dir, 1).await;
+    let client = ensemble.client().await;
+    let first: Ready = (1..=HOSTS).map(|n| format!("{}:80", address(n))).collect();
+    for n in 1..=HOSTS {
+        create(&client, &address(n)).await;
+    }
+    let (daemon, observer) = daemon_in_step(&dir, &ensemble, &client, &first).await;
+    let reloads = crate::reload_count(&daemon).await;
+    let ours = run(&observer, &client, first.clone()).await;
+    assert_eq!(crate::reload_count(&daemon).await, reloads, "no reload");
+    drop(daemon);
+
+    let config = format!(
+        "defaults\n  timeout connect 1s\n  timeout client 1s\n  timeout server 1s\nlisten web\n  bind 127.0.0.1:{}\n",
+        dir.port()
+    );
+    let bare = RunningHaproxy::start(&dir, &haproxy::installed(), &config).await;
+    floor::start(ensemble.connect_string(), PATH, bare.socket.clone());
+    let observer = Observer::of(&bare.socket);
+    observer.when("web", first.clone()).await.expect("the observer saw it");
+    let floor = run(&observer, &client, first).await;
+
+    println!("Acknowledged znode change -> HAProxy shows it, {ROUNDS} of each, p50 / p99\n");
+    println!("| change | proxymgr | floor | p50 as a multiple of the floor |\n| --- | --- | --- | --- |");
+    for (name, ours, floor) in
+        [("removal", ours.removal, floor.removal), ("return", ours.back, floor.back), ("new host", ours.new, floor.new)]
+    {
+        let ratio = millis(percentile(&ours, 0.5)) / millis(percentile(&floor, 0.5)).max(0.001);
+        println!("| {name} | {} | {} | {ratio:.1} |", p50_p99(&ours), p50_p99(&floor));
+    }
+    println!();
+}

@@ -1,0 +1,74 @@
+//! The figures of the README, measured on the real thing: `cargo bench --bench main_job [-- latency trace mass reloads
+//! scale]`. Nothing here is asserted but that what is measured really happened.
+
+#![allow(missing_docs)]
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+mod change;
+mod floor;
+mod mass;
+mod observer;
+mod percentiles;
+mod reloads;
+mod scale;
+mod trace;
+
+use std::path::Path;
+use std::time::Duration;
+
+use support::daemon::Daemon;
+use support::eventually::eventually;
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    print_machine();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        if chosen("latency") {
+            change::latency().await;
+        }
+        if chosen("trace") {
+            trace::trace().await;
+        }
+        if chosen("mass") {
+            mass::mass().await;
+        }
+        if chosen("reloads") {
+            reloads::reloads().await;
+        }
+        if chosen("scale") {
+            scale::scale().await;
+        }
+    });
+}
+
+/// The binary that is measured.
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_proxymgr"))
+}
+
+/// How often HAProxy was started or reloaded, once no reload is under way.
+async fn reload_count(daemon: &Daemon) -> u64 {
+    eventually(Duration::from_secs(60), "HAProxy runs and no reload is under way", async || {
+        let status = daemon.status_json().await?;
+        let actors = status["actors"].as_array().ok_or("no list of actors")?;
+        let state = actors.iter().find(|state| state["actor"] == "haproxy_state").ok_or("no HaproxyStateActor")?;
+        let count = state["counts"]["reload"].as_u64().filter(|_| state["phase"] == "running");
+        count.ok_or_else(|| state["phase"].to_string())
+    })
+    .await
+}
+
+fn print_machine() {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    println!(
+        "Machine: {cores} cores, {}; HAProxy {}.\n",
+        model.trim_start_matches(['\t', ' ', ':']),
+        support::haproxy::installed().label
+    );
+}

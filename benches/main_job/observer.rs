@@ -1,0 +1,89 @@
+//! Sees on HAProxy's socket when a change is in force: a thread of its own, one connection kept open.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+/// Short against what is measured, long enough to leave HAProxy and the other core alone.
+const POLL_PAUSE: Duration = Duration::from_micros(30);
+
+const GIVE_UP: Duration = Duration::from_secs(60);
+
+/// The addresses that take traffic.
+pub type Ready = BTreeSet<String>;
+
+struct Question {
+    backend: String,
+    wanted: Ready,
+    answer: oneshot::Sender<Instant>,
+}
+
+/// Watches one HAProxy.
+pub struct Observer {
+    questions: mpsc::Sender<Question>,
+}
+
+impl Observer {
+    pub fn of(socket: &Path) -> Self {
+        let socket = socket.to_owned();
+        let (questions, inbox) = mpsc::channel::<Question>();
+        std::thread::spawn(move || {
+            for question in inbox {
+                let mut prompt = Prompt::open(&socket);
+                let begun = Instant::now();
+                while prompt.ready(&question.backend) != question.wanted {
+                    assert!(begun.elapsed() < GIVE_UP, "never: {:?}", question.wanted);
+                    std::thread::sleep(POLL_PAUSE);
+                }
+                let _ = question.answer.send(Instant::now());
+            }
+        });
+        Self { questions }
+    }
+
+    /// Begins to look; resolves at the instant when exactly these take traffic.
+    pub fn when(&self, backend: &str, wanted: Ready) -> oneshot::Receiver<Instant> {
+        let (answer, when) = oneshot::channel();
+        let question = Question { backend: backend.to_owned(), wanted, answer };
+        self.questions.send(question).expect("the observer runs");
+        when
+    }
+}
+
+/// A connection in prompt mode.
+struct Prompt(BufReader<UnixStream>);
+
+impl Prompt {
+    fn open(socket: &Path) -> Self {
+        let stream = UnixStream::connect(socket).expect("HAProxy's socket");
+        let mut prompt = Self(BufReader::new(stream));
+        prompt.ask("prompt");
+        prompt
+    }
+
+    fn ask(&mut self, command: &str) -> String {
+        self.0.get_mut().write_all(format!("{command}\n").as_bytes()).expect("HAProxy reads");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\n> ") {
+            let read = self.0.read_until(b' ', &mut answer).expect("HAProxy answers");
+            assert!(read > 0, "HAProxy closed the connection");
+        }
+        String::from_utf8(answer).expect("text")
+    }
+
+    fn ready(&mut self, backend: &str) -> Ready {
+        let answer = self.ask(&format!("show servers state {backend}"));
+        let servers = answer.lines().filter_map(|line| {
+            let columns: Vec<&str> = line.split(' ').collect();
+            // be_name 1, srv_addr 4, srv_admin_state 6, srv_port 18.
+            let admin_state: u16 = columns.get(6)?.parse().ok()?;
+            (columns[1] == backend && admin_state & 0x3b == 0).then(|| format!("{}:{}", columns[4], columns[18]))
+        });
+        servers.collect()
+    }
+}

@@ -1,0 +1,97 @@
+//! 1,000 services of 50 hosts each, in ZooKeeper.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use serde_json::json;
+
+use crate::change::{PATH, create, measured};
+use crate::observer::{Observer, Ready};
+use crate::percentiles::p50_p99;
+use crate::support::daemon::Daemon;
+use crate::support::dir::TestDir;
+use crate::support::haproxy;
+use crate::support::znodes;
+use crate::support::zookeeper::Ensemble;
+
+const SERVICES: u16 = 1_000;
+const HOSTS: u8 = 50;
+const CHANGES: u8 = 100;
+const IDLE: Duration = Duration::from_secs(60);
+
+pub async fn scale() {
+    let dir = TestDir::new();
+    let ensemble = Ensemble::start(&dir, 1).await;
+    let client = ensemble.client().await;
+    let services = (0..SERVICES).map(|n| if n == 0 { "web".to_owned() } else { format!("s{n}") });
+    let mut znodes_to_make = Vec::new();
+    for service in services {
+        let definition = json!({"type": "zookeeper", "path": format!("/services/{service}"), "port": dir.port(), "bind": "127.0.0.1"});
+        znodes_to_make.push((format!("/service_config/{service}"), definition));
+        for host in 1..=HOSTS {
+            let address = format!("127.1.0.{host}");
+            znodes_to_make.push((format!("/services/{service}/{address}"), json!({"address": address, "port": 80})));
+        }
+    }
+    let made = futures_util::stream::iter(znodes_to_make);
+    made.for_each_concurrent(200, |(path, data)| {
+        let client = client.clone();
+        async move { znodes::put(&client, &path, &data).await }
+    })
+    .await;
+
+    let begun = Instant::now();
+    let mut daemon = Daemon::builder(crate::binary(), &dir)
+        .zookeeper(&ensemble.connect_string(), "/service_config")
+        .arg("--log-level=warning")
+        .start();
+    let info = loop {
+        match haproxy::info(&daemon.socket()).await {
+            Ok(info) => break info,
+            Err(_) if begun.elapsed() < Duration::from_secs(120) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(error) => panic!("HAProxy never answered: {error}\n{}", daemon.log()),
+        }
+    };
+    let started = begun.elapsed();
+    assert!(info.contains_key("Pid") && daemon.exit_status().is_none());
+    let mut ready: Ready = (1..=HOSTS).map(|n| format!("127.1.0.{n}:80")).collect();
+    let observer = Observer::of(&daemon.socket());
+    observer.when("web", ready.clone()).await.expect("the observer saw it");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+
+    let (memory_before, cpu_before) = usage(&daemon);
+    tokio::time::sleep(IDLE).await;
+    let (memory, cpu_after) = usage(&daemon);
+    let idle_share = (cpu_after - cpu_before).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
+    let mut latencies = Vec::new();
+    for n in 0..CHANGES {
+        let address = format!("127.1.1.{}", n + 1);
+        ready.insert(format!("{address}:80"));
+        latencies.push(measured(&observer, &ready, create(&client, &address)).await);
+    }
+    let servers = usize::from(SERVICES) * usize::from(HOSTS);
+    println!("{SERVICES} services x {HOSTS} hosts ({servers} servers) from ZooKeeper ({PATH} and the others)\n");
+    println!("| from start to HAProxy answering | memory of the daemon | CPU when idle | a new host, p50 / p99 |");
+    println!("| --- | --- | --- | --- |");
+    let start = started.as_secs_f64();
+    let latency = p50_p99(&latencies);
+    println!(
+        "| {start:.1} s | {} MB (peak of the idle time {} MB) | {idle_share:.2} % of a core | {latency} |\n",
+        memory / 1_024,
+        memory_before.max(memory) / 1_024
+    );
+}
+
+/// Resident memory in KiB, and the processor time used so far.
+fn usage(daemon: &Daemon) -> (u64, Duration) {
+    let pid = daemon.pid();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon runs");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line for it");
+    let kib = resident.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the daemon runs");
+    let after_name = stat.rsplit(')').next().expect("a name in parentheses");
+    let columns: Vec<&str> = after_name.split_whitespace().collect();
+    // utime and stime, the 14th and 15th column of all; 100 ticks a second on Linux.
+    let ticks: u64 = columns[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+    (kib, Duration::from_millis(ticks * 10))
+}
