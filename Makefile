@@ -1,0 +1,77 @@
+# Everything a newcomer needs is `make run` and `make test`; each installs what it lacks, and says so.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+target := $(or $(CARGO_TARGET_DIR),target)
+# Debian keeps haproxy in /usr/sbin, which is not on every user's PATH.
+export PATH := $(PATH):/usr/sbin
+
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+.PHONY: build
+build: ## the release binary
+	$(CARGO) build --release
+
+.PHONY: run
+run: ## the demonstration: a real HAProxy in front of hosts that you can change
+	tests/setup/install.sh run
+	$(CARGO) build --release
+	exec $(target)/release/proxymgr demo
+
+# The stages of `test`, each of which can be called alone once `tests/setup/install.sh test` has run.
+.PHONY: test
+test: ## everything: format, lints, documentation, licences, unit and real-server tests
+	tests/setup/install.sh test
+	$(MAKE) --no-print-directory format lint docs licences unit-and-real-tests
+
+.PHONY: format
+format:
+	$(CARGO) fmt --all --check
+
+.PHONY: lint
+lint:
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+
+.PHONY: docs
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+# The advisories come from the network, where a build machine may not reach; the rest is local.
+.PHONY: licences
+licences:
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
+		echo "cargo deny: skipped, it is not installed (cargo install cargo-deny --locked)"; \
+	else \
+		$(CARGO) deny check --hide-inclusion-graph licenses bans sources; \
+		if timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then \
+			$(CARGO) deny check --disable-fetch --hide-inclusion-graph advisories; \
+		else \
+			echo "cargo deny: advisories skipped, their database cannot be reached from here"; \
+		fi; \
+	fi
+
+.PHONY: unit-and-real-tests
+unit-and-real-tests:
+	$(CARGO) nextest run --workspace
+	$(CARGO) test --workspace --doc
+
+.PHONY: test-versions
+test-versions: ## fetch HAProxy 2.2, 2.6, 3.0 and 3.2, which `make test` then tests with
+	tests/setup/install.sh run
+	tests/setup/haproxy-versions.sh
+
+.PHONY: bench
+bench: ## the figures of the README, measured here
+	tests/setup/install.sh test
+	$(CARGO) bench --workspace
+
+.PHONY: clean
+clean: ## all that was built or fetched
+	$(CARGO) clean
+	rm -rf .cache
