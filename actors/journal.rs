@@ -125,6 +125,11 @@ pub enum Event {
         /// From the decision to the new process's answer, in milliseconds.
         took_ms: u64,
     },
+    /// An output besides HAProxy now says something else.
+    OutputChanged {
+        /// The output.
+        output: String,
+    },
     /// HAProxy ended, unasked.
     ProxyExited {
         /// The process.

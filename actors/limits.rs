@@ -68,6 +68,15 @@ pub const LISTEN_BACKLOG: i32 = 4_096;
 /// The most rounds of leaving out services that HAProxy refuses before the reload is given up.
 pub const REJECTION_ROUNDS_MAX: usize = 20;
 
+/// The least time between two applications of an output besides HAProxy: changes that come together go together.
+pub const OUTPUT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The pause before an output that failed is tried again, doubled with each further failure up to [`OUTPUT_RETRY_MAX`].
+pub const OUTPUT_RETRY_MIN: Duration = Duration::from_secs(1);
+
+/// The longest pause between two attempts at an output.
+pub const OUTPUT_RETRY_MAX: Duration = Duration::from_secs(60);
+
 /// The least time between two writes of the saved state.
 pub const STATE_SAVE_INTERVAL: Duration = Duration::from_secs(2);
 

@@ -217,6 +217,35 @@ pub trait ListeningSockets {
     fn adopt(&self, pid: u32) -> Result<Vec<Box<dyn HeldSocket>>, String>;
 }
 
+// ---- outputs besides HAProxy -------------------------------------------------------------------------------------
+
+/// A service as outputs are given it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PublishedService {
+    /// Its definition.
+    pub definition: Arc<ServiceDefinition>,
+    /// Its hosts; none where no list was ever seen: nothing may be taken away on such grounds.
+    pub hosts: Option<Arc<HostList>>,
+}
+
+/// What an application of an output did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// The output says something else than before.
+    Changed,
+    /// The output already said what it should.
+    Unchanged,
+}
+
+/// Something else than HAProxy that is kept in step: another proxy's configuration, a store, a stream.
+pub trait ServiceOutput {
+    /// What messages call it: `template /etc/nginx/conf.d/services.conf`.
+    fn name(&self) -> &str;
+    /// Brings the output in step with all of these services, in the order of their names. An error leaves it as it
+    /// was, says what is wrong, and is tried again.
+    fn apply(&self, services: Vec<PublishedService>) -> PortFuture<Result<Applied, String>>;
+}
+
 // ---- saved state --------------------------------------------------------------------------------------------------
 
 /// A service with its last good hosts, as kept across restarts of the daemon.

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::service_definition::{self, ParsedDefinition};
 use crate::journal::{Event, JournalEntry};
+use crate::listeners::Listeners;
 use crate::message::{
     DefinitionsLoaded, DefinitionsSeen, GetState, ListWatchers, Record, Redefine, Refresh, ServiceDefined,
     ServiceRemoved, StopWatching, WatcherHandle,
@@ -25,11 +26,11 @@ pub type StartWatcher = Box<dyn Fn(Arc<ServiceDefinition>, Option<SavedService>)
 /// Whom the ServiceConfigActor talks to.
 pub struct ServiceConfigPeers {
     /// Hears of services that appear or change.
-    pub defined: Recipient<ServiceDefined>,
+    pub defined: Listeners<ServiceDefined>,
     /// Hears of services that disappear.
-    pub removed: Recipient<ServiceRemoved>,
+    pub removed: Listeners<ServiceRemoved>,
     /// Hears that all services have been told for the first time.
-    pub loaded: Recipient<DefinitionsLoaded>,
+    pub loaded: Listeners<DefinitionsLoaded>,
     /// Remembers.
     pub journal: Recipient<Record>,
 }

@@ -22,6 +22,8 @@ pub enum ActorState {
     ProcessSupervisor(ProcessSupervisorState),
     /// Of the SocketHolderActor.
     SocketHolder(SocketHolderState),
+    /// Of one OutputActor.
+    Output(OutputState),
     /// Of the JournalActor.
     Journal(JournalState),
 }
@@ -195,6 +197,23 @@ pub struct SocketHolderState {
     pub held: BTreeMap<String, i32>,
     /// The services whose port cannot be had, and why.
     pub failed: BTreeMap<ServiceName, String>,
+}
+
+/// What one OutputActor knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputState {
+    /// The output, as messages call it.
+    pub name: String,
+    /// The services it is to know.
+    pub services: usize,
+    /// When it was last found or brought in step, in milliseconds since 1970; none before the first time.
+    pub applied_at_unix_ms: Option<u64>,
+    /// How often it was changed.
+    pub changes: u64,
+    /// Why it cannot be brought in step; none when it is.
+    pub error: Option<String>,
+    /// Since when that error stands, in milliseconds since 1970.
+    pub since_unix_ms: Option<u64>,
 }
 
 /// What the JournalActor knows.

@@ -13,6 +13,7 @@ use crate::decide::guard::{Verdict, judge};
 use crate::decide::host_list::{Assembled, assemble};
 use crate::decide::hosts_diff::HostsDiff;
 use crate::journal::{Event, JournalEntry};
+use crate::listeners::Listeners;
 use crate::message::{
     GetState, HostsChanged, HostsSeen, HostsUnknown, Record, Redefine, Refresh, SeenHost, StopWatching,
 };
@@ -27,9 +28,9 @@ pub type ChangeNumbers = Rc<std::cell::Cell<u64>>;
 #[derive(Clone)]
 pub struct WatcherPeers {
     /// Hears of changed lists.
-    pub changed: Recipient<HostsChanged>,
+    pub changed: Listeners<HostsChanged>,
     /// Hears that the first look brought nothing.
-    pub unknown: Recipient<HostsUnknown>,
+    pub unknown: Listeners<HostsUnknown>,
     /// Remembers.
     pub journal: Recipient<Record>,
 }

@@ -4,6 +4,7 @@
 //! ServiceConfigActor --starts, Redefine, Refresh, StopWatching--> WatcherActor (one per service)
 //! ServiceConfigActor --ServiceDefined, ServiceRemoved, DefinitionsLoaded--> HaproxyStateActor
 //! WatcherActor       --HostsChanged, HostsUnknown--> HaproxyStateActor
+//! OutputActor (one for each further output) hears what HaproxyStateActor hears of services and hosts
 //! HaproxyStateActor  --HoldSockets, AdoptSockets, ReleaseSockets--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
 //! HaproxyStateActor  --FindOrphan, CheckCandidate, LaunchProxy--> ProcessSupervisorActor
@@ -13,7 +14,7 @@
 
 use std::rc::Rc;
 
-use actix::{Actor, Addr, AsyncContext, Context, Recipient};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient};
 use slog::{Logger, o};
 use tokio::time::timeout;
 
@@ -23,12 +24,15 @@ use crate::haproxy_state_actor::{HaproxyPeers, HaproxyPorts, HaproxyStateActor, 
 use crate::journal::JournalEntry;
 use crate::journal_actor::JournalActor;
 use crate::limits::STATE_ANSWER_TIMEOUT;
+use crate::listeners::Listeners;
 use crate::message::{
     BeginShutdown, GetState, ListWatchers, PolicyChanged, ReadJournal, Record, Refresh, StopProxy, WatcherHandle,
 };
 use crate::model::{ProxyPolicy, ProxyVersion};
+use crate::output_actor::OutputActor;
 use crate::port::{
-    ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, RuntimeApi, SavedService, StateStore,
+    ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, RuntimeApi, SavedService,
+    ServiceOutput, StateStore,
 };
 use crate::process_supervisor_actor::{ProcessSupervisorActor, SupervisorPorts};
 use crate::service_config_actor::{ServiceConfigActor, ServiceConfigPeers, StartWatcher};
@@ -53,6 +57,8 @@ pub struct Outside {
     pub sockets: Rc<dyn ListeningSockets>,
     /// What survives a restart of the daemon.
     pub state_store: Rc<dyn StateStore>,
+    /// What else is kept in step.
+    pub outputs: Vec<Rc<dyn ServiceOutput>>,
 }
 
 /// What the actors are to do with the outside.
@@ -107,32 +113,37 @@ impl Actors {
             haproxy.clone().recipient(),
             component(log, "sockets"),
         ));
+        let outputs = start_outputs(&outside, &journal, clock, log);
         let services = ServiceConfigActor::new(
             outside.definitions.clone(),
             orders.options,
             orders.restored,
-            watcher_starter(&outside, &haproxy, &journal, clock, &component(log, "watcher")),
+            watcher_starter(&outside, &haproxy, &outputs, &journal, clock, &component(log, "watcher")),
             ServiceConfigPeers {
-                defined: haproxy.clone().recipient(),
-                removed: haproxy.clone().recipient(),
-                loaded: haproxy.clone().recipient(),
+                defined: listeners(&haproxy, &outputs),
+                removed: listeners(&haproxy, &outputs),
+                loaded: listeners(&haproxy, &outputs),
                 journal: journal.clone().recipient(),
             },
             clock,
             component(log, "services"),
         )
         .start();
+        let mut states: Vec<(&'static str, Recipient<GetState>)> = vec![
+            ("ServiceConfigActor", services.clone().recipient()),
+            ("HaproxyStateActor", haproxy.clone().recipient()),
+            ("ProcessSupervisorActor", supervisor.clone().recipient()),
+            ("SocketHolderActor", sockets.recipient()),
+            ("JournalActor", journal.clone().recipient()),
+        ];
+        states.extend(outputs.iter().map(|output| ("an OutputActor", output.clone().recipient())));
+        let mut refresh = vec![haproxy.clone().recipient(), services.clone().recipient()];
+        refresh.extend(outputs.iter().map(|output| output.clone().recipient()));
         Self {
-            states: vec![
-                ("ServiceConfigActor", services.clone().recipient()),
-                ("HaproxyStateActor", haproxy.clone().recipient()),
-                ("ProcessSupervisorActor", supervisor.clone().recipient()),
-                ("SocketHolderActor", sockets.recipient()),
-                ("JournalActor", journal.clone().recipient()),
-            ],
+            states,
             watchers: services.clone().recipient(),
             journal: journal.recipient(),
-            refresh: vec![haproxy.clone().recipient(), services.recipient()],
+            refresh,
             policy: vec![haproxy.clone().recipient(), supervisor.clone().recipient()],
             shutdown: haproxy.recipient(),
             stop: supervisor.recipient(),
@@ -194,6 +205,30 @@ fn component(log: &Logger, name: &'static str) -> Logger {
     log.new(o!("component" => name))
 }
 
+fn start_outputs(
+    outside: &Outside,
+    journal: &Addr<JournalActor>,
+    clock: Clock,
+    log: &Logger,
+) -> Vec<Addr<OutputActor>> {
+    let start = |output: &Rc<dyn ServiceOutput>| {
+        let log = component(log, "output").new(o!("output" => output.name().to_owned()));
+        OutputActor::new(output.clone(), journal.clone().recipient(), clock, log).start()
+    };
+    outside.outputs.iter().map(start).collect()
+}
+
+/// Everyone who hears of services and hosts.
+fn listeners<M>(haproxy: &Addr<HaproxyStateActor>, outputs: &[Addr<OutputActor>]) -> Listeners<M>
+where
+    M: Message<Result = ()> + Clone + Send + 'static,
+    HaproxyStateActor: Handler<M>,
+    OutputActor: Handler<M>,
+{
+    let haproxy = std::iter::once(haproxy.clone().recipient());
+    haproxy.chain(outputs.iter().map(|output| output.clone().recipient())).collect()
+}
+
 fn haproxy_ports(outside: &Outside) -> HaproxyPorts {
     HaproxyPorts {
         runtime: outside.runtime.clone(),
@@ -234,6 +269,7 @@ fn haproxy_peers(
 fn watcher_starter(
     outside: &Outside,
     haproxy: &Addr<HaproxyStateActor>,
+    outputs: &[Addr<OutputActor>],
     journal: &Addr<JournalActor>,
     clock: Clock,
     log: &Logger,
@@ -241,8 +277,8 @@ fn watcher_starter(
     let sources = outside.host_sources.clone();
     let changes = ChangeNumbers::default();
     let peers = WatcherPeers {
-        changed: haproxy.clone().recipient(),
-        unknown: haproxy.clone().recipient(),
+        changed: listeners(haproxy, outputs),
+        unknown: listeners(haproxy, outputs),
         journal: journal.clone().recipient::<Record>(),
     };
     let log = log.clone();

@@ -74,6 +74,7 @@ pub fn outside(settings: &Settings, binary: &HaproxyBinary, log: &Logger) -> Res
         processes: Rc::new(HaproxyProcesses::new(binary.clone(), &haproxy.config_path, Some(socket_path), log)),
         sockets: Rc::new(KernelListeningSockets::new()),
         state_store: Rc::new(SavedStateFile::new(saved_state_path(settings))),
+        outputs: Vec::new(),
     })
 }
 

@@ -228,6 +228,7 @@ impl World {
             processes: Rc::new(self.clone()),
             sockets: Rc::new(self.clone()),
             state_store: Rc::new(self.clone()),
+            outputs: Vec::new(),
         };
         // All that the actors spawn lives in this set, and ends with it: as at a kill, without a word.
         let tasks = LocalSet::new();

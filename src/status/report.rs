@@ -132,6 +132,9 @@ fn concerns_of(state: &ActorState, concerns: &mut Vec<String>) {
         ActorState::ProcessSupervisor(state) if state.backoff_ms > 0 => {
             concerns.push(format!("HAProxy keeps ending: the next start waits {} ms", state.backoff_ms));
         }
+        ActorState::Output(state) => {
+            concerns.extend(state.error.iter().map(|error| format!("output {}: {error}", state.name)));
+        }
         ActorState::ProcessSupervisor(_) | ActorState::SocketHolder(_) | ActorState::Journal(_) => {}
     }
 }

@@ -24,9 +24,9 @@ use proxymgr_actors::model::{
     RawDefinition, RuntimeCommand, ServerName, ServiceName, SourceSpec,
 };
 use proxymgr_actors::port::{
-    Answer, CheckFailure, ConfigFile, ConfigMessage, ConfigText, DefinitionSource, HeldSocket, HostSources,
-    ListeningSockets, OpenSource, PortFuture, ProcessExit, ProcessSignal, ProxyProcesses, RunningProcess, RuntimeApi,
-    RuntimeError, SavedService, StateStore,
+    Answer, Applied, CheckFailure, ConfigFile, ConfigMessage, ConfigText, DefinitionSource, HeldSocket, HostSources,
+    ListeningSockets, OpenSource, PortFuture, ProcessExit, ProcessSignal, ProxyProcesses, PublishedService,
+    RunningProcess, RuntimeApi, RuntimeError, SavedService, ServiceOutput, StateStore,
 };
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -58,6 +58,9 @@ pub struct Things {
     pub taken_ports: BTreeSet<u16>,
     pub saved: Vec<SavedService>,
     pub signals: Vec<(u32, ProcessSignal)>,
+    /// What the output besides HAProxy was given, one entry an application: each service with the number of its hosts.
+    pub published: Vec<BTreeMap<String, Option<usize>>>,
+    pub output_fails: bool,
 }
 
 #[derive(Clone, Default)]
@@ -93,6 +96,7 @@ impl World {
             processes: Rc::new(self.clone()),
             sockets: Rc::new(self.clone()),
             state_store: Rc::new(self.clone()),
+            outputs: vec![Rc::new(self.clone())],
         };
         let orders = Orders { policy: policy(&[]), binary: None, options: OptionPolicy::default(), restored };
         Actors::start(outside, orders, Clock::starting_at(1_000_000), &Logger::root(Discard, o!()))
@@ -418,5 +422,24 @@ impl StateStore for World {
     fn save(&self, services: Vec<SavedService>) -> PortFuture<Result<(), String>> {
         self.with(|things| things.saved = services);
         Box::pin(ready(Ok(())))
+    }
+}
+
+impl ServiceOutput for World {
+    fn name(&self) -> &str {
+        "a list in memory"
+    }
+
+    fn apply(&self, services: Vec<PublishedService>) -> PortFuture<Result<Applied, String>> {
+        let hosts = |service: &PublishedService| service.hosts.as_ref().map(|hosts| hosts.len());
+        let shown = services.iter().map(|service| (service.definition.name.to_string(), hosts(service))).collect();
+        Box::pin(ready(self.with(|things| {
+            if things.output_fails {
+                return Err("it is told to fail".to_owned());
+            }
+            let same = things.published.last() == Some(&shown);
+            things.published.push(shown);
+            Ok(if same { Applied::Unchanged } else { Applied::Changed })
+        })))
     }
 }

@@ -1,0 +1,230 @@
+//! Keeps one more output in step: another proxy's file, a list in a store, a stream. It is always given the whole.
+//!
+//! An output takes what is wanted, as HAProxy's actor does, and nothing else: discovery's guard and the last good lists
+//! stand before both. One application runs at a time; whatever comes meanwhile is in the next.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, SpawnHandle, WrapFuture};
+use slog::{Logger, info, warn};
+use tokio::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::journal::{Event, JournalEntry};
+use crate::limits::{FIRST_LISTS_WAIT, OUTPUT_INTERVAL, OUTPUT_RETRY_MAX, OUTPUT_RETRY_MIN};
+use crate::message::{
+    DefinitionsLoaded, GetState, HostsChanged, HostsUnknown, Record, Refresh, ServiceDefined, ServiceRemoved,
+};
+use crate::model::ServiceName;
+use crate::port::{Applied, PublishedService, ServiceOutput};
+use crate::snapshot::{ActorState, OutputState};
+
+/// One output, and what it should say.
+pub struct OutputActor {
+    output: Rc<dyn ServiceOutput>,
+    services: BTreeMap<ServiceName, Wanted>,
+    /// When the definitions were first read; none before.
+    loaded_at: Option<Instant>,
+    /// Whether the output may say something else than what is wanted.
+    dirty: bool,
+    busy: bool,
+    not_before: Instant,
+    failures: u32,
+    wake: Option<SpawnHandle>,
+    state: OutputState,
+    journal: Recipient<Record>,
+    clock: Clock,
+    log: Logger,
+}
+
+struct Wanted {
+    service: PublishedService,
+    /// Whether a list was seen, or the first look failed: either way there is nothing more to wait for.
+    heard_of: bool,
+}
+
+impl OutputActor {
+    /// An actor that wants nothing yet and has given its output nothing.
+    pub fn new(output: Rc<dyn ServiceOutput>, journal: Recipient<Record>, clock: Clock, log: Logger) -> Self {
+        let state = OutputState { name: output.name().to_owned(), ..OutputState::default() };
+        Self {
+            output,
+            services: BTreeMap::new(),
+            loaded_at: None,
+            dirty: true,
+            busy: false,
+            not_before: Instant::now(),
+            failures: 0,
+            wake: None,
+            state,
+            journal,
+            clock,
+            log,
+        }
+    }
+
+    /// Gives the output what is wanted, if that is due and nothing is under way.
+    fn advance(&mut self, ctx: &mut Context<Self>) {
+        if self.busy || !self.dirty {
+            return;
+        }
+        let Some(loaded_at) = self.loaded_at else { return };
+        let complete = self.services.values().all(|wanted| wanted.heard_of);
+        // An output that began with half of the services would take the other half away for a moment.
+        let due = if complete { self.not_before } else { self.not_before.max(loaded_at + FIRST_LISTS_WAIT) };
+        if Instant::now() < due {
+            self.wake_at(due, ctx);
+            return;
+        }
+        self.apply(ctx);
+    }
+
+    fn wake_at(&mut self, at: Instant, ctx: &mut Context<Self>) {
+        if let Some(earlier) = self.wake.take() {
+            ctx.cancel_future(earlier);
+        }
+        let delay = at.saturating_duration_since(Instant::now());
+        self.wake = Some(ctx.run_later(delay, |actor, ctx| {
+            actor.wake = None;
+            actor.advance(ctx);
+        }));
+    }
+
+    fn apply(&mut self, ctx: &mut Context<Self>) {
+        self.busy = true;
+        self.dirty = false;
+        let services = self.services.values().map(|wanted| wanted.service.clone()).collect();
+        let applied = self.output.apply(services).into_actor(self);
+        ctx.spawn(applied.map(|result, actor, ctx| {
+            actor.busy = false;
+            actor.applied(result);
+            actor.advance(ctx);
+        }));
+    }
+
+    fn applied(&mut self, result: Result<Applied, String>) {
+        match result {
+            Ok(applied) => {
+                if self.failures > 0 {
+                    info!(self.log, "the output is in step again"; "failures" => self.failures);
+                }
+                self.failures = 0;
+                self.not_before = Instant::now() + OUTPUT_INTERVAL;
+                self.state.error = None;
+                self.state.since_unix_ms = None;
+                self.state.applied_at_unix_ms = Some(self.clock.unix_ms());
+                if applied == Applied::Changed {
+                    self.state.changes += 1;
+                    info!(self.log, "the output was changed"; "services" => self.services.len());
+                    self.record(Event::OutputChanged { output: self.state.name.clone() });
+                }
+            }
+            Err(error) => {
+                let pause = retry_pause(self.failures);
+                self.failures = self.failures.saturating_add(1);
+                self.not_before = Instant::now() + pause;
+                self.dirty = true;
+                if self.state.error.as_ref() != Some(&error) {
+                    warn!(self.log, "the output cannot be brought in step, it stays as it was"; "error" => &error);
+                    self.record(Event::Failed { error: format!("output {}: {error}", self.state.name) });
+                    self.state.since_unix_ms = Some(self.clock.unix_ms());
+                }
+                self.state.error = Some(error);
+            }
+        }
+    }
+
+    fn touch(&mut self, ctx: &mut Context<Self>) {
+        self.dirty = true;
+        self.advance(ctx);
+    }
+
+    fn record(&self, event: Event) {
+        self.journal.do_send(Record(JournalEntry::new(event)));
+    }
+}
+
+/// The pause after this many failures before.
+fn retry_pause(failures: u32) -> Duration {
+    OUTPUT_RETRY_MIN.saturating_mul(2_u32.saturating_pow(failures)).min(OUTPUT_RETRY_MAX)
+}
+
+impl Actor for OutputActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<ServiceDefined> for OutputActor {
+    type Result = ();
+
+    fn handle(&mut self, ServiceDefined { definition }: ServiceDefined, ctx: &mut Self::Context) {
+        match self.services.get_mut(&definition.name) {
+            Some(known) => known.service.definition = definition,
+            None => {
+                let name = definition.name.clone();
+                let service = PublishedService { definition, hosts: None };
+                self.services.insert(name, Wanted { service, heard_of: false });
+            }
+        }
+        self.touch(ctx);
+    }
+}
+
+impl Handler<ServiceRemoved> for OutputActor {
+    type Result = ();
+
+    fn handle(&mut self, ServiceRemoved { service }: ServiceRemoved, ctx: &mut Self::Context) {
+        self.services.remove(&service);
+        self.touch(ctx);
+    }
+}
+
+impl Handler<DefinitionsLoaded> for OutputActor {
+    type Result = ();
+
+    fn handle(&mut self, _: DefinitionsLoaded, ctx: &mut Self::Context) {
+        self.loaded_at.get_or_insert_with(Instant::now);
+        self.advance(ctx);
+    }
+}
+
+impl Handler<HostsChanged> for OutputActor {
+    type Result = ();
+
+    fn handle(&mut self, changed: HostsChanged, ctx: &mut Self::Context) {
+        let Some(wanted) = self.services.get_mut(&changed.service) else { return };
+        wanted.service.hosts = Some(changed.hosts);
+        wanted.heard_of = true;
+        self.touch(ctx);
+    }
+}
+
+impl Handler<HostsUnknown> for OutputActor {
+    type Result = ();
+
+    fn handle(&mut self, HostsUnknown { service }: HostsUnknown, ctx: &mut Self::Context) {
+        if let Some(wanted) = self.services.get_mut(&service) {
+            wanted.heard_of = true;
+        }
+        self.advance(ctx);
+    }
+}
+
+impl Handler<Refresh> for OutputActor {
+    type Result = ();
+
+    /// Also brings back what somebody else has changed.
+    fn handle(&mut self, _: Refresh, ctx: &mut Self::Context) {
+        self.not_before = Instant::now();
+        self.touch(ctx);
+    }
+}
+
+impl Handler<GetState> for OutputActor {
+    type Result = MessageResult<GetState>;
+
+    fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
+        let services = self.services.len();
+        MessageResult(ActorState::Output(OutputState { services, ..self.state.clone() }))
+    }
+}
