@@ -94,6 +94,9 @@ pub struct HostsUnknown {
 pub struct HoldSockets {
     /// The address each service listens on.
     pub wanted: BTreeMap<ServiceName, SocketAddr>,
+    /// Where the last good section of a service listened in an earlier run of the daemon, where that is elsewhere: it
+    /// may have to be served there again. One that cannot be had is not waited for.
+    pub last_good: BTreeMap<ServiceName, SocketAddr>,
 }
 
 /// SocketHolderActor's answer to [`HoldSockets`].
@@ -101,6 +104,8 @@ pub struct HoldSockets {
 pub struct SocketsHeld {
     /// The descriptors that HAProxy inherits.
     pub descriptors: BTreeMap<ServiceName, RawFd>,
+    /// Those of the last good sections, as far as no service wants the address.
+    pub last_good: BTreeMap<ServiceName, RawFd>,
     /// The services whose port could not be had, and why. The holder goes on trying.
     pub failed: BTreeMap<ServiceName, String>,
 }

@@ -48,6 +48,16 @@ impl SocketHolderActor {
         Ok(self.held[&address].descriptor())
     }
 
+    /// Holds an address that the service may have to go back to. It stays free for whoever wants it.
+    fn hold_besides(&mut self, service: &ServiceName, address: SocketAddr) -> Option<i32> {
+        if self.rival(service, address).is_some() {
+            return None;
+        }
+        let descriptor = self.hold(service, address).ok()?;
+        self.owners.remove(&address);
+        Some(descriptor)
+    }
+
     /// The other service that has this address, or one that covers it.
     fn rival(&self, service: &ServiceName, address: SocketAddr) -> Option<&ServiceName> {
         let covers = |other: &SocketAddr| {
@@ -87,7 +97,7 @@ impl Actor for SocketHolderActor {
 impl Handler<HoldSockets> for SocketHolderActor {
     type Result = MessageResult<HoldSockets>;
 
-    fn handle(&mut self, HoldSockets { wanted }: HoldSockets, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, HoldSockets { wanted, last_good }: HoldSockets, _: &mut Self::Context) -> Self::Result {
         // A service that moved or went gives its address up; the socket itself stays until `ReleaseSockets`.
         self.owners.retain(|address, owner| wanted.get(owner) == Some(address));
         self.failed.retain(|service, _| wanted.contains_key(service));
@@ -105,6 +115,9 @@ impl Handler<HoldSockets> for SocketHolderActor {
                     answer.failed.insert(service, error);
                 }
             }
+        }
+        for (service, address) in last_good {
+            answer.last_good.extend(self.hold_besides(&service, address).map(|descriptor| (service, descriptor)));
         }
         MessageResult(answer)
     }

@@ -4,6 +4,7 @@
 //! last good section stays, or it is left out, and it is named.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -53,6 +54,19 @@ pub struct Entrant {
     pub wanted: Ingredients,
     /// As it was last good, and the descriptor it listens on.
     pub last_good: Option<(Ingredients, Option<RawFd>)>,
+}
+
+impl Entrant {
+    /// Gives the last good section of an earlier run its socket. Without a listener it is of no use.
+    fn find_socket(&mut self, name: &ServiceName, held: &SocketsHeld) {
+        let Some((good, descriptor @ None)) = &mut self.last_good else { return };
+        let listen = good.definition.listen;
+        let sockets = if listen == self.wanted.definition.listen { &held.descriptors } else { &held.last_good };
+        *descriptor = sockets.get(name).copied();
+        if descriptor.is_none() && listen.is_some() {
+            self.last_good = None;
+        }
+    }
 }
 
 /// What a launch starts from.
@@ -141,7 +155,8 @@ pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Resu
         warn!(log, "its ports are bound anew once it lets go of them"; "pid" => pid, "error" => error);
     }
     let wanted = entrants.iter().filter_map(|(name, entrant)| Some((name.clone(), entrant.wanted.definition.listen?)));
-    let held = peers.hold.send(HoldSockets { wanted: wanted.collect() }).await.map_err(gone)?;
+    let hold = HoldSockets { wanted: wanted.collect(), last_good: listened_elsewhere(&entrants) };
+    let held = peers.hold.send(hold).await.map_err(gone)?;
     let mut candidate = Candidate::new(frame, style, entrants, held, log);
     candidate.settle(&peers.check).await?;
     if only_for.is_some_and(|services| services.iter().all(|name| candidate.is_stuck(name))) {
@@ -155,6 +170,17 @@ pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Resu
     }
     let Candidate { frame, sections, obstacles, .. } = candidate;
     Ok(Outcome::Serving(Launched { process, frame, style, sections, obstacles, observation: observation.ok() }))
+}
+
+/// Where the last good sections of an earlier run listened that are wanted elsewhere now.
+fn listened_elsewhere(entrants: &BTreeMap<ServiceName, Entrant>) -> BTreeMap<ServiceName, SocketAddr> {
+    let elsewhere = |(name, entrant): (&ServiceName, &Entrant)| match &entrant.last_good {
+        Some((good, None)) if good.definition.listen != entrant.wanted.definition.listen => {
+            Some((name.clone(), good.definition.listen?))
+        }
+        _ => None,
+    };
+    entrants.iter().filter_map(elsewhere).collect()
 }
 
 fn gone(_: MailboxError) -> String {
@@ -181,24 +207,16 @@ impl Candidate {
         let mut sections = BTreeMap::new();
         let mut obstacles = BTreeMap::new();
         for (name, entrant) in &mut entrants {
-            if let Some((good, descriptor @ None)) = &mut entrant.last_good
-                && good.definition.listen == entrant.wanted.definition.listen
-            {
-                *descriptor = held.descriptors.get(name).copied();
-            }
+            entrant.find_socket(name, &held);
             match held.failed.remove(name) {
                 Some(error) => {
                     let address = entrant.wanted.definition.listen;
                     let taken = address.map(|address| Obstacle::PortTaken { address, error });
                     obstacles.extend(taken.map(|taken| (name.clone(), taken)));
-                    // The socket of its last good section is still held, unless another service has it now, or the
-                    // section is of an earlier run: without a listener it is of no use.
-                    let taken = |fd: &RawFd| held.descriptors.values().any(|held| held == fd);
-                    let listens = |good: &Ingredients, fd: &Option<RawFd>| match fd {
-                        Some(fd) => !taken(fd),
-                        None => good.definition.listen.is_none(),
-                    };
-                    let last_good = entrant.last_good.clone().filter(|(good, fd)| listens(good, fd));
+                    // The socket of its last good section is still held, unless another service has it now.
+                    let free =
+                        |fd: &Option<RawFd>| fd.is_none_or(|fd| held.descriptors.values().all(|held| *held != fd));
+                    let last_good = entrant.last_good.clone().filter(|(_, fd)| free(fd));
                     // Its hosts follow all the same.
                     let hosts = entrant.wanted.hosts.clone();
                     let chosen = last_good.map(|(good, fd)| Chosen::new(Ingredients { hosts, ..good }, fd, style));

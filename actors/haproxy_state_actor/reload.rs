@@ -94,11 +94,10 @@ impl HaproxyStateActor {
                     let definition = section.definition.clone();
                     Some((Ingredients { definition, hosts: section.hosts.clone() }, section.descriptor))
                 }
-                // Of an earlier run. Its socket is that of the wanted one: it is no help where it listened elsewhere.
+                // Of an earlier run; its socket has yet to be held.
                 None => service
                     .before
                     .as_ref()
-                    .filter(|before| before.listen == service.definition.listen)
                     .map(|before| (Ingredients { definition: before.clone(), hosts: service.hosts.clone() }, None)),
             };
             let definition = match section {
