@@ -31,7 +31,7 @@ use crate::message::{
     BeginShutdown, DefinitionsLoaded, HostsChanged, HostsUnknown, PolicyChanged, ProxyExited, Record, Refresh,
     ReleaseSockets, ServiceDefined, ServiceRemoved, SocketOpened,
 };
-use crate::model::{ProxyPolicy, ProxyVersion, ServiceName, Word};
+use crate::model::{ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServiceName, Word};
 use crate::port::{ConfigFile, RuntimeApi, StateStore};
 use crate::snapshot::{ProxyCounts, ProxyPhase};
 
@@ -76,9 +76,9 @@ pub struct HaproxyStateActor {
     /// Services that an observation found different from what they were left as.
     drifted: BTreeSet<ServiceName>,
     /// Why each service needs a reload.
-    reload_due: BTreeMap<ServiceName, Vec<String>>,
+    reload_due: BTreeMap<ServiceName, Vec<ReloadReason>>,
     /// Why all need one.
-    reload_forced: Vec<String>,
+    reload_forced: Vec<ReloadReason>,
     /// The head of the file that no process could be started with, while that of the last one is good.
     refused_frame: Option<Arc<str>>,
     /// How the process that served has ended; none while it lives.
@@ -168,7 +168,7 @@ impl HaproxyStateActor {
         let Some(loaded_at) = self.desired.loaded_at else { return };
         let deadline = loaded_at + FIRST_LISTS_WAIT;
         if self.desired.is_complete() || Instant::now() >= deadline {
-            self.reload_forced.push("the daemon starts".to_owned());
+            self.reload_forced.push(ReloadCause::Start.because("the daemon starts"));
             self.relaunch_when_allowed(ctx);
         } else {
             self.wake_at(deadline, ctx);
@@ -350,7 +350,7 @@ impl Handler<PolicyChanged> for HaproxyStateActor {
 
     fn handle(&mut self, PolicyChanged { policy }: PolicyChanged, ctx: &mut Self::Context) {
         if policy.frame != self.policy.frame {
-            let reason = "the settings of HAProxy changed".to_owned();
+            let reason = ReloadCause::Settings.because("the settings of HAProxy changed");
             if !self.reload_forced.contains(&reason) {
                 self.reload_forced.push(reason);
             }

@@ -1,8 +1,10 @@
 //! What the journal remembers of each thing that happened.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ChangeId, PlanClass, ServerName, ServiceName};
+use crate::model::{ChangeId, PlanClass, ReloadCause, ServerName, ServiceName};
 
 /// One thing that happened, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -120,6 +122,9 @@ pub enum Event {
     Reloaded {
         /// Why.
         reasons: Vec<String>,
+        /// What kinds of causes these are.
+        #[serde(default)]
+        causes: BTreeSet<ReloadCause>,
         /// The new process.
         pid: u32,
         /// From the decision to the new process's answer, in milliseconds.
@@ -142,4 +147,27 @@ pub enum Event {
         /// What was different.
         what: String,
     },
+}
+
+impl Event {
+    /// The event's name, as it is written everywhere.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ServiceDefined => "service_defined",
+            Self::ServiceRemoved => "service_removed",
+            Self::InputRefused { .. } => "input_refused",
+            Self::SourceLost { .. } => "source_lost",
+            Self::SourceBack => "source_back",
+            Self::HostsChanged { .. } => "hosts_changed",
+            Self::ChangeHeld { .. } => "change_held",
+            Self::HoldEnded => "hold_ended",
+            Self::Decided { .. } => "decided",
+            Self::Commanded { .. } => "commanded",
+            Self::Applied { .. } => "applied",
+            Self::Failed { .. } => "failed",
+            Self::Reloaded { .. } => "reloaded",
+            Self::ProxyExited { .. } => "proxy_exited",
+            Self::DriftFound { .. } => "drift_found",
+        }
+    }
 }

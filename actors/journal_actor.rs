@@ -1,26 +1,43 @@
 //! Remembers what happened and why, within a bound.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use actix::{Actor, Context, Handler, MessageResult};
 
 use crate::clock::Clock;
-use crate::journal::JournalEntry;
+use crate::journal::{Event, JournalEntry};
 use crate::limits::JOURNAL_ENTRIES_MAX;
 use crate::message::{GetState, ReadJournal, Record};
-use crate::snapshot::{ActorState, JournalState};
+use crate::snapshot::{ActorState, JournalCounts, JournalState};
 
 /// The journal.
 pub struct JournalActor {
     entries: VecDeque<JournalEntry>,
     newest: u64,
+    events: BTreeMap<&'static str, u64>,
+    counts: JournalCounts,
     clock: Clock,
 }
 
 impl JournalActor {
     /// An empty journal.
     pub fn new(clock: Clock) -> Self {
-        Self { entries: VecDeque::new(), newest: 0, clock }
+        Self { entries: VecDeque::new(), newest: 0, events: BTreeMap::new(), counts: JournalCounts::default(), clock }
+    }
+
+    fn count(&mut self, event: &Event) {
+        *self.events.entry(event.name()).or_default() += 1;
+        let counts = &mut self.counts;
+        match event {
+            Event::HostsChanged { added, removed, changed } => {
+                counts.servers_added += *added as u64;
+                counts.servers_removed += *removed as u64;
+                counts.servers_changed += *changed as u64;
+            }
+            Event::Decided { class, .. } => *counts.decided.entry(*class).or_default() += 1,
+            Event::Applied { class, took_us } => counts.applied.entry(*class).or_default().observe(*took_us),
+            _ => {}
+        }
     }
 }
 
@@ -35,6 +52,7 @@ impl Handler<Record> for JournalActor {
         self.newest += 1;
         entry.sequence = self.newest;
         entry.at_unix_ms = self.clock.unix_ms();
+        self.count(&entry.event);
         if self.entries.len() == JOURNAL_ENTRIES_MAX {
             self.entries.pop_front();
         }
@@ -64,6 +82,8 @@ impl Handler<GetState> for JournalActor {
     type Result = MessageResult<GetState>;
 
     fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
-        MessageResult(ActorState::Journal(JournalState { entries: self.entries.len(), newest: self.newest }))
+        let events = self.events.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        let counts = JournalCounts { events, ..self.counts.clone() };
+        MessageResult(ActorState::Journal(JournalState { entries: self.entries.len(), newest: self.newest, counts }))
     }
 }

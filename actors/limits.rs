@@ -89,6 +89,13 @@ pub const CONFIG_WRITE_RETRY: Duration = Duration::from_secs(5);
 /// What the journal remembers, in entries.
 pub const JOURNAL_ENTRIES_MAX: usize = 10_000;
 
+/// The bounds by which the time from a source's event to HAProxy's answer is counted, in microseconds: from what a
+/// runtime change takes on a quiet machine to what nobody would wait for.
+pub const APPLY_LATENCY_BOUNDS_US: [u64; 15] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000, 30_000_000,
+];
+
 /// How long an actor may take to answer a question about its state before it counts as stuck.
 pub const STATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use actix::dev::MessageResponse;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{HostList, ProcessInfo, Revision, ServerName, ServiceName};
+use crate::model::{
+    HostList, LatencyHistogram, PlanClass, ProcessInfo, ReloadCause, Revision, ServerName, ServiceName,
+};
 
 /// The snapshot of one actor.
 #[derive(Debug, Clone, Serialize, Deserialize, MessageResponse)]
@@ -139,6 +141,9 @@ pub struct ProxyCounts {
     pub runtime_delete: u64,
     /// Reloads, the first start included.
     pub reload: u64,
+    /// Reloads by what caused them; one that has several counts once under each.
+    #[serde(default)]
+    pub reload_causes: BTreeMap<ReloadCause, u64>,
     /// Reloads that failed.
     pub reload_failed: u64,
     /// Differences found between what should run and what ran.
@@ -223,4 +228,24 @@ pub struct JournalState {
     pub entries: usize,
     /// The sequence number of the newest.
     pub newest: u64,
+    /// What was recorded since the daemon started, those entries included that are no longer kept.
+    #[serde(default)]
+    pub counts: JournalCounts,
+}
+
+/// What was recorded since the daemon started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalCounts {
+    /// Entries by the name of their event.
+    pub events: BTreeMap<String, u64>,
+    /// Servers that discovery showed new.
+    pub servers_added: u64,
+    /// Servers that discovery no longer showed.
+    pub servers_removed: u64,
+    /// Servers that discovery showed changed.
+    pub servers_changed: u64,
+    /// Decisions about single servers.
+    pub decided: BTreeMap<PlanClass, u64>,
+    /// Changes in force, and how long each took from its source's event to HAProxy's answer.
+    pub applied: BTreeMap<PlanClass, LatencyHistogram>,
 }

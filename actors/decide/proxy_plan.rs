@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::capabilities::{Capabilities, has_check};
 use super::haproxy_config::{self, SectionStyle};
 use crate::model::{
-    Address, AdminState, Host, HostList, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServerName,
-    ServiceDefinition, ServiceName, Word,
+    Address, AdminState, Host, HostList, ObservedServer, PlanClass, ReloadCause, ReloadReason, RuntimeCommand,
+    ServerId, ServerName, ServiceDefinition, ServiceName, Word,
 };
 
 /// HAProxy's weight of a server that names none.
@@ -87,7 +87,7 @@ pub struct ServicePlan {
     /// What can be done at run time: servers that come first, so that those that go are never the last.
     pub steps: Vec<Step>,
     /// Why a reload is needed; empty where none is.
-    pub reload: Vec<String>,
+    pub reload: Vec<ReloadReason>,
 }
 
 /// Plans one service. `loaded` and `observed` are none where the process does not have the section; `refused` names
@@ -101,12 +101,12 @@ pub fn plan_service(
 ) -> ServicePlan {
     let mut plan = ServicePlan::default();
     let (Some(loaded), Some(observed)) = (loaded, observed) else {
-        plan.reload.push("the service is new".to_owned());
+        plan.reload.push(ReloadCause::ServiceNew.because("the service is new"));
         return plan;
     };
     let head = haproxy_config::section_head(wanted.definition, ground.style);
     if *head != *loaded.head {
-        plan.reload.push(head_difference(&loaded.head, &head));
+        plan.reload.push(ReloadCause::ServiceChanged.because(head_difference(&loaded.head, &head)));
     }
     let wanted_servers = wanted.hosts.iter().map(|(name, host)| {
         let server = Planned { id: id(&wanted.definition.name, name), host, wanted, ground };
@@ -121,12 +121,14 @@ pub fn plan_service(
     let unwanted_servers = unwanted.map(|(name, _)| (name, Ok(Some(removal(&wanted.definition.name, name)))));
     for (name, step) in wanted_servers.chain(unwanted_servers) {
         let step = match refused.get(name) {
-            Some(refusal) if step != Ok(None) => Err(format!("HAProxy refused a change at run time: {refusal}")),
-            _ => step,
+            Some(refusal) if step != Ok(None) => {
+                Err((ReloadCause::Refused, format!("HAProxy refused a change at run time: {refusal}")))
+            }
+            _ => step.map_err(|reason| (ReloadCause::Server, reason)),
         };
         match step {
             Ok(step) => plan.steps.extend(step),
-            Err(reason) => plan.reload.push(format!("server {name}: {reason}")),
+            Err((cause, reason)) => plan.reload.push(cause.because(format!("server {name}: {reason}"))),
         }
     }
     plan

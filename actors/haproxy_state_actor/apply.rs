@@ -15,7 +15,7 @@ use crate::limits::{
     RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN, RUNTIME_TRIES_MAX,
 };
 use crate::message::Record;
-use crate::model::{ChangeId, Observation, PlanClass, RuntimeCommand, ServiceName};
+use crate::model::{ChangeId, Observation, PlanClass, ReloadCause, RuntimeCommand, ServiceName};
 use crate::port::{Answer, RuntimeError};
 
 /// The steps that go to HAProxy together.
@@ -95,13 +95,13 @@ impl HaproxyStateActor {
         let section = running.sections.get_mut(name);
         let Some(service) = self.desired.services.get(name) else {
             let mut plan = ServicePlan::default();
-            plan.reload.extend(section.map(|_| "the service was removed".to_owned()));
+            plan.reload.extend(section.map(|_| ReloadCause::ServiceRemoved.because("the service was removed")));
             return Some(plan);
         };
         let Some(section) = section else {
             let mut plan = ServicePlan::default();
             if service.known && !service.is_blocked(None) {
-                plan.reload.push("the service is new".to_owned());
+                plan.reload.push(ReloadCause::ServiceNew.because("the service is new"));
             }
             return Some(plan);
         };
@@ -246,7 +246,8 @@ impl HaproxyStateActor {
         let event = Event::Failed { error: error.to_string() };
         self.peers.journal.do_send(Record(JournalEntry::new(event)));
         if self.runtime_failures == RUNTIME_FAILURES_BEFORE_RELOAD {
-            self.reload_forced.push(format!("its socket failed {} times in a row: {error}", self.runtime_failures));
+            let why = format!("its socket failed {} times in a row: {error}", self.runtime_failures);
+            self.reload_forced.push(ReloadCause::RuntimeApi.because(why));
         }
     }
 
@@ -286,7 +287,7 @@ impl HaproxyStateActor {
 
     fn note_drift(&mut self, name: &ServiceName, plan: &ServicePlan) {
         let steps = plan.steps.iter().map(|step| (Some(&step.server), &step.reason));
-        for (server, what) in steps.chain(plan.reload.iter().map(|reason| (None, reason))) {
+        for (server, what) in steps.chain(plan.reload.iter().map(|reason| (None, &reason.text))) {
             warn!(self.log, "the running HAProxy is not as it was left, repairing it";
                 "service" => %name, "server" => server.map(ToString::to_string), "what" => what);
             self.counts.drift += 1;

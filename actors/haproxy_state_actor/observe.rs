@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::RUNTIME_RETRY_MAX;
 use crate::message::Record;
-use crate::model::{Observation, ProcessInfo};
+use crate::model::{Observation, ProcessInfo, ReloadCause};
 use crate::port::RuntimeError;
 
 /// What a look found: the process, its servers, and the text of its file.
@@ -62,7 +62,8 @@ impl HaproxyStateActor {
             running.sections.values_mut().for_each(|section| section.stale = true);
             self.runtime_error = Some(format!("HAProxy process {found} answers on the socket, not ours ({known})"));
             self.runtime_retry_at = Instant::now() + RUNTIME_RETRY_MAX;
-            self.reload_forced = vec![format!("process {found} answers on the socket, not ours ({known})")];
+            let why = format!("process {found} answers on the socket, not ours ({known})");
+            self.reload_forced = vec![ReloadCause::Stranger.because(why)];
             return;
         }
         running.process = process;

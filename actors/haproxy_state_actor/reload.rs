@@ -1,6 +1,6 @@
 //! Reloads: what a new process is brought up with, and what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -16,7 +16,7 @@ use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RELOAD_RETRY, RESTART_BACKOFF_MIN};
 use crate::message::{Record, ReleaseSockets};
-use crate::model::{PlanClass, ProxyVersion, ServiceName};
+use crate::model::{PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServiceName};
 use crate::snapshot::ProxyPhase;
 
 impl HaproxyStateActor {
@@ -27,6 +27,7 @@ impl HaproxyStateActor {
             return;
         }
         let reasons = self.reload_reasons();
+        let causes = self.reload_causes();
         let (frame, style) = self.head_of_file();
         let tried = frame.clone();
         let order = LaunchOrder {
@@ -52,7 +53,7 @@ impl HaproxyStateActor {
                 return;
             }
             match outcome {
-                Ok(Outcome::Serving(launched)) => actor.launched(launched, reasons, begun),
+                Ok(Outcome::Serving(launched)) => actor.launched(launched, reasons, causes, begun),
                 Ok(Outcome::Blocked(obstacles)) => actor.launch_blocked(&obstacles),
                 Err(failure) => actor.launch_failed(failure, &reasons, forced, tried),
             }
@@ -77,9 +78,20 @@ impl HaproxyStateActor {
         self.running.as_ref().map(|running| running.process.version).or(self.binary)
     }
 
+    /// Why a reload is due, in words.
     pub(super) fn reload_reasons(&self) -> Vec<String> {
-        let of_services = self.reload_due.iter().map(|(service, reasons)| format!("{service}: {}", reasons.join(", ")));
-        self.exit.iter().chain(&self.reload_forced).cloned().chain(of_services).collect()
+        let of_service = |(service, reasons): (&ServiceName, &Vec<ReloadReason>)| {
+            let reasons: Vec<&str> = reasons.iter().map(|reason| reason.text.as_str()).collect();
+            format!("{service}: {}", reasons.join(", "))
+        };
+        let forced = self.reload_forced.iter().map(|reason| reason.text.clone());
+        self.exit.iter().cloned().chain(forced).chain(self.reload_due.iter().map(of_service)).collect()
+    }
+
+    fn reload_causes(&self) -> BTreeSet<ReloadCause> {
+        let exit = self.exit.iter().map(|_| ReloadCause::Exit);
+        let reasons = self.reload_forced.iter().chain(self.reload_due.values().flatten());
+        exit.chain(reasons.map(|reason| reason.cause)).collect()
     }
 
     fn entrants(&self) -> BTreeMap<ServiceName, Entrant> {
@@ -112,12 +124,15 @@ impl HaproxyStateActor {
         self.desired.services.iter().filter_map(entrant).collect()
     }
 
-    fn launched(&mut self, launched: Launched, reasons: Vec<String>, begun: Instant) {
+    fn launched(&mut self, launched: Launched, reasons: Vec<String>, causes: BTreeSet<ReloadCause>, begun: Instant) {
         let Launched { process, frame, style, sections, obstacles, observation } = launched;
         let now = Instant::now();
         let took_ms = u64::try_from((now - begun).as_millis()).unwrap_or(u64::MAX);
         info!(self.log, "reloaded"; "pid" => process.pid, "took_ms" => took_ms, "reasons" => reasons.join("; "));
-        let event = Event::Reloaded { reasons: reasons.clone(), pid: process.pid, took_ms };
+        for cause in &causes {
+            *self.counts.reload_causes.entry(*cause).or_default() += 1;
+        }
+        let event = Event::Reloaded { reasons: reasons.clone(), causes, pid: process.pid, took_ms };
         self.peers.journal.do_send(Record(JournalEntry::new(event)));
         let section = |chosen: launch::Chosen| {
             Section::new(chosen.ingredients.definition, chosen.descriptor, chosen.ingredients.hosts, style)
@@ -186,7 +201,7 @@ impl HaproxyStateActor {
         }
     }
 
-    fn launch_failed(&mut self, failure: Failure, reasons: &[String], forced: Vec<String>, tried: Arc<str>) {
+    fn launch_failed(&mut self, failure: Failure, reasons: &[String], forced: Vec<ReloadReason>, tried: Arc<str>) {
         let Failure { error, suspects_head } = failure;
         warn!(self.log, "the reload failed, it is tried again"; "error" => &error, "reasons" => reasons.join("; "));
         self.peers.journal.do_send(Record(JournalEntry::new(Event::Failed { error: error.clone() })));

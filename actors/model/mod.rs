@@ -2,10 +2,12 @@
 
 pub mod address;
 pub mod host;
+pub mod latency;
 pub mod name;
 pub mod plan_class;
 pub mod policy;
 pub mod proxy;
+pub mod reload_cause;
 pub mod revision;
 pub mod runtime_command;
 pub mod service;
@@ -13,10 +15,12 @@ pub mod word;
 
 pub use address::{Address, Endpoint};
 pub use host::{AdminState, Host, HostList, SeenHost};
+pub use latency::LatencyHistogram;
 pub use name::{InvalidName, ServerName, ServiceName};
 pub use plan_class::PlanClass;
 pub use policy::{ProxyFrame, ProxyPolicy};
 pub use proxy::{Observation, ObservedServer, ProcessInfo, ProxyVersion, ServerId};
+pub use reload_cause::{ReloadCause, ReloadReason};
 pub use revision::{ChangeId, Revision};
 pub use runtime_command::RuntimeCommand;
 pub use service::{RawDefinition, Removal, ServiceDefinition, SourceSpec};
