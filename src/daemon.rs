@@ -8,6 +8,7 @@ mod notify;
 mod process;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::System;
@@ -23,7 +24,9 @@ use crate::logging::{self, Logging};
 use crate::proxy::haproxy_binary::HaproxyBinary;
 use crate::saved_state;
 use crate::settings::{Settings, SettingsSources};
-use crate::status::listener::{self, Identity, StatusListener};
+use crate::status::listener::{self, StatusListener};
+use crate::status::part;
+use crate::status::view::Identity;
 use lock::InstanceLock;
 
 /// The version of this build.
@@ -83,7 +86,8 @@ impl Daemon {
                 started_at_unix_ms,
                 clock,
             };
-            StatusListener::start(socket, self.settings.status.hosts.clone(), identity, actors.clone())
+            let hosts = self.settings.status.hosts.clone();
+            StatusListener::start(socket, hosts, identity, Arc::new(actors.clone()), part::own())
         });
         let listener = listener.transpose();
         let listener = listener.map_err(|error| Failure::CannotStart(format!("cannot serve the status: {error}")))?;

@@ -64,7 +64,7 @@ fn haproxy_lines(report: &StatusReport, haproxy: &HaproxyState, now_unix_ms: u64
         Some(process) => format!("HAProxy {}, pid {}", process.version_text, process.pid),
         None => "HAProxy is not running".to_owned(),
     };
-    for state in &report.actors {
+    for state in report.actors.iter() {
         if let ActorState::ProcessSupervisor(state) = state {
             if !state.draining.is_empty() {
                 text.push_str(&format!(", {} old draining", state.draining.len()));
@@ -219,7 +219,7 @@ mod tests {
             uptime_s: 3_700,
             config_path: "/etc/haproxy/haproxy.cfg".into(),
         };
-        StatusReport::of(daemon, Ok(vec![ActorState::HaproxyState(haproxy), ActorState::Watcher(watcher)]))
+        StatusReport::of(daemon, Ok(vec![ActorState::HaproxyState(haproxy), ActorState::Watcher(watcher)].into()))
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What systemd is told, where it listens (`Type=notify`); elsewhere nothing happens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::model::ProcessInfo;
@@ -23,7 +24,7 @@ pub async fn when_ready(actors: Actors, log: Logger, then: impl FnOnce(Option<Pr
     let mut pause = LOOK_MIN;
     let mut told = String::new();
     let process = loop {
-        let states = actors.states().await;
+        let states = actors.states().await.map(Arc::new);
         let readiness = Readiness::of(&states);
         if readiness.ready {
             break states.ok().and_then(process_of);
@@ -42,8 +43,10 @@ pub async fn when_ready(actors: Actors, log: Logger, then: impl FnOnce(Option<Pr
     then(process);
 }
 
-fn process_of(states: Vec<ActorState>) -> Option<ProcessInfo> {
-    states.into_iter().find_map(|state| if let ActorState::HaproxyState(state) = state { state.process } else { None })
+fn process_of(states: Arc<Vec<ActorState>>) -> Option<ProcessInfo> {
+    let process =
+        |state: &ActorState| if let ActorState::HaproxyState(state) = state { state.process.clone() } else { None };
+    states.iter().find_map(process)
 }
 
 /// The daemon does its work.

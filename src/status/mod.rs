@@ -1,8 +1,24 @@
 //! What the daemon says of itself over HTTP, and how the command line asks for it.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`listener`] | the socket, its one thread, its limits |
+//! | [`gate`] | what every request passes first |
+//! | [`part`] | who answers which paths; where other parts register theirs |
+//! | [`health`], [`api`] | the endpoints |
+//! | [`view`] | whom they ask |
+//! | [`problem`] | how they refuse |
+//! | [`client`] | how the command line asks |
 
+pub mod api;
 pub mod client;
+pub mod gate;
+pub mod health;
 pub mod listener;
+pub mod part;
+pub mod problem;
 pub mod report;
+pub mod view;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! The daemon in one value: who it is, what its actors say, whether it is ready, and what is not well.
 
+use std::sync::Arc;
+
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,7 @@ pub struct StatusReport {
     /// Everything that is not as it should be, in words; empty when all is well.
     pub concerns: Vec<String>,
     /// What every actor says of itself.
-    pub actors: Vec<ActorState>,
+    pub actors: Arc<Vec<ActorState>>,
 }
 
 /// The daemon, as a process.
@@ -44,7 +46,7 @@ pub struct Readiness {
 
 impl StatusReport {
     /// The report of what the actors said, or of their silence.
-    pub fn of(daemon: DaemonFacts, states: Result<Vec<ActorState>, String>) -> Self {
+    pub fn of(daemon: DaemonFacts, states: Result<Arc<Vec<ActorState>>, String>) -> Self {
         let readiness = Readiness::of(&states);
         let actors = states.unwrap_or_default();
         let mut concerns = readiness.reasons.clone();
@@ -64,7 +66,7 @@ impl StatusReport {
 
 impl Readiness {
     /// What the actors' states mean for readiness. A source that is away is none of it: what is known is served.
-    pub fn of(states: &Result<Vec<ActorState>, String>) -> Self {
+    pub fn of(states: &Result<Arc<Vec<ActorState>>, String>) -> Self {
         let mut reasons = Vec::new();
         match states {
             Err(error) => reasons.push(error.clone()),
@@ -152,7 +154,7 @@ mod tests {
     use super::*;
     use proxymgr_actors::model::{ProcessInfo, ProxyVersion};
 
-    fn haproxy_in(phase: ProxyPhase, process: bool) -> Result<Vec<ActorState>, String> {
+    fn haproxy_in(phase: ProxyPhase, process: bool) -> Result<Arc<Vec<ActorState>>, String> {
         let process = process.then(|| ProcessInfo {
             pid: 1,
             version: ProxyVersion { major: 2, minor: 6 },
@@ -160,7 +162,7 @@ mod tests {
             uptime_s: 1,
             stopping: false,
         });
-        Ok(vec![ActorState::HaproxyState(HaproxyState { phase, process, ..HaproxyState::default() })])
+        Ok(Arc::new(vec![ActorState::HaproxyState(HaproxyState { phase, process, ..HaproxyState::default() })]))
     }
 
     #[test]
@@ -180,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_source_that_is_away_is_a_concern_but_no_end_of_readiness() {
-        let mut states = haproxy_in(ProxyPhase::Running, true).unwrap();
+        let mut states = Arc::unwrap_or_clone(haproxy_in(ProxyPhase::Running, true).unwrap());
         let mut watcher = proxymgr_actors::snapshot::WatcherState { service: "web".into(), ..Default::default() };
         watcher.source.error = Some("connection refused".into());
         states.push(ActorState::Watcher(watcher));
@@ -192,7 +194,7 @@ mod tests {
             uptime_s: 0,
             config_path: String::new(),
         };
-        let report = StatusReport::of(facts, Ok(states));
+        let report = StatusReport::of(facts, Ok(Arc::new(states)));
         assert!(report.readiness.ready);
         assert_eq!(report.concerns, ["web: hosts cannot be read: connection refused"]);
     }

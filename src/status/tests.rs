@@ -1,5 +1,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
+use actix_web::web;
 use awc::Client;
 use awc::http::header;
 use proxymgr_actors::clock::Clock;
@@ -9,14 +11,17 @@ use proxymgr_actors::model::{ProcessInfo, ProxyVersion};
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase};
 
 use super::client;
-use super::listener::{Identity, StatusListener, View, bind};
+use super::listener::{StatusListener, bind};
+use super::part::{self, Part};
+use super::problem::Problem;
+use super::view::{Asked, Identity, States, View};
 
 /// A daemon of which everything is known.
 #[derive(Clone)]
 struct Known(Result<ProxyPhase, String>);
 
 impl View for Known {
-    async fn states(&self) -> Result<Vec<ActorState>, String> {
+    fn states(&self) -> Asked<'_, States> {
         let process = ProcessInfo {
             pid: 7,
             version: ProxyVersion { major: 2, minor: 6 },
@@ -24,22 +29,27 @@ impl View for Known {
             uptime_s: 1,
             stopping: false,
         };
-        let state = HaproxyState { phase: self.0.clone()?, process: Some(process), ..HaproxyState::default() };
-        Ok(vec![ActorState::HaproxyState(state)])
+        let state = |phase| HaproxyState { phase, process: Some(process), ..HaproxyState::default() };
+        let states = self.0.clone().map(|phase| Arc::new(vec![ActorState::HaproxyState(state(phase))]));
+        Box::pin(async { states })
     }
 
-    async fn journal(&self, query: ReadJournal) -> Vec<JournalEntry> {
+    fn journal(&self, query: ReadJournal) -> Asked<'_, Vec<JournalEntry>> {
         let entry = JournalEntry::new(Event::InputRefused { problem: format!("{query:?}") });
-        vec![entry]
+        Box::pin(async { vec![entry] })
     }
 }
 
 fn listen(view: Known) -> StatusListener {
+    listen_with(view, part::own())
+}
+
+fn listen_with(view: Known, parts: Vec<Part>) -> StatusListener {
     let clock = Clock::starting_at(5_000);
     let identity =
         Identity { version: "0.1.0", commit: "abc", config_path: "/x".into(), started_at_unix_ms: 5_000, clock };
     let socket = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-    StatusListener::start(socket, vec!["lb.example".into()], identity, view).unwrap()
+    StatusListener::start(socket, vec!["lb.example".into()], identity, Arc::new(view), parts).unwrap()
 }
 
 async fn get(listener: &StatusListener, path: &str, host: Option<&str>) -> (u16, String) {
@@ -118,4 +128,53 @@ async fn a_daemon_that_is_not_there_is_told_with_its_address() {
     let free = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap().local_addr().unwrap();
     let error = client::fetch(&client::url_of(free)).await.unwrap_err();
     assert!(error.starts_with(&format!("no proxymgr answers at http://{free}")), "{error}");
+}
+
+#[actix::test]
+async fn every_refusal_is_a_problem_object_and_every_answer_is_closed_to_browsers() {
+    let listener = listen(Known(Ok(ProxyPhase::Running)));
+    let url = client::url_of(listener.address());
+    for (method, path, status) in [
+        ("GET", "/nothing", 404),
+        ("POST", "/api/v1/status", 405),
+        ("GET", "/api/v1/journal?limit=many", 400),
+        ("GET", "/api/v1/journal?after=-1", 400),
+        ("GET", "/api/v1/status", 200),
+        ("HEAD", "/readyz", 200),
+    ] {
+        let mut response =
+            Client::default().request(method.parse().unwrap(), format!("{url}{path}")).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{method} {path}");
+        for (name, value) in [
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(
+                response.headers().get(name).map(|value| value.to_str().unwrap()),
+                Some(value),
+                "{method} {path}"
+            );
+        }
+        if status >= 400 {
+            assert_eq!(response.headers().get("content-type").unwrap(), "application/problem+json", "{method} {path}");
+            let problem: Problem = serde_json::from_slice(&response.body().await.unwrap()).unwrap();
+            assert_eq!(problem.status, status);
+            assert!(!problem.detail.is_empty(), "{method} {path}");
+        }
+    }
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn other_parts_can_register_endpoints_of_their_own() {
+    let hello = Part::new(|config| {
+        config.route("/hello/{name}", web::get().to(|name: web::Path<String>| async move { format!("hello, {name}") }));
+    });
+    let listener = listen_with(Known(Ok(ProxyPhase::Running)), part::own().into_iter().chain([hello]).collect());
+    assert_eq!(get(&listener, "/hello/you", None).await, (200, "hello, you".into()));
+    assert_eq!(get(&listener, "/hello/you", Some("evil.example")).await.0, 421, "the gate stands before every part");
+    assert_eq!(get(&listener, "/readyz", None).await.0, 200);
+    listener.stop().await;
 }

@@ -1,0 +1,36 @@
+//! `/healthz` and `/readyz`, for whoever watches the daemon.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::{self, Data, ServiceConfig};
+
+use super::report::Readiness;
+use super::view::View;
+
+/// Adds both.
+pub fn register(config: &mut ServiceConfig) {
+    config.service(web::resource("/healthz").get(healthz).head(healthz));
+    config.service(web::resource("/readyz").get(readyz).head(readyz));
+}
+
+/// Whether every actor answers.
+async fn healthz(view: Data<dyn View>) -> HttpResponse {
+    match view.states().await {
+        Ok(_) => text(StatusCode::OK, "ok\n".to_owned()),
+        Err(stuck) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{stuck}\n")),
+    }
+}
+
+/// Whether HAProxy runs the desired state, or why not.
+async fn readyz(view: Data<dyn View>) -> HttpResponse {
+    let readiness = Readiness::of(&view.states().await);
+    if readiness.ready {
+        text(StatusCode::OK, "ready\n".to_owned())
+    } else {
+        text(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", readiness.reasons.join("\n")))
+    }
+}
+
+fn text(status: StatusCode, text: String) -> HttpResponse {
+    HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(text)
+}

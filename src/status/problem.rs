@@ -1,0 +1,74 @@
+//! Refusals as problem objects: <https://www.rfc-editor.org/rfc/rfc9457>.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{JsonConfig, PathConfig, QueryConfig, ServiceConfig};
+use actix_web::{HttpResponse, ResponseError};
+use serde::{Deserialize, Serialize};
+
+/// The media type of a problem object.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Why a request was not done, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The HTTP status code.
+    pub status: u16,
+    /// What kind of problem it is; the same words for every occurrence.
+    pub title: String,
+    /// What is wrong with this request, and what to do.
+    pub detail: String,
+}
+
+impl Problem {
+    /// A problem with this status, whose title is that of the status.
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        let title = status.canonical_reason().unwrap_or("Problem").to_owned();
+        Self { status: status.as_u16(), title, detail: detail.into() }
+    }
+
+    /// The request has a mistake.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// There is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// Something that is needed does not answer.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// The answer that says so.
+    pub fn answer(&self) -> HttpResponse {
+        HttpResponse::build(self.status_code()).content_type(PROBLEM_JSON).json(self)
+    }
+}
+
+/// Has actix-web's own extractors refuse a path, a query or a body with a problem object.
+pub fn of_extractors(config: &mut ServiceConfig) {
+    config
+        .app_data(PathConfig::default().error_handler(|error, _| Problem::bad_request(error.to_string()).into()))
+        .app_data(QueryConfig::default().error_handler(|error, _| Problem::bad_request(error.to_string()).into()))
+        .app_data(JsonConfig::default().error_handler(|error, _| Problem::bad_request(error.to_string()).into()));
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.title, self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.answer()
+    }
+}
