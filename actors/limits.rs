@@ -8,6 +8,9 @@ pub const NAME_LENGTH_MAX: usize = 260;
 /// The most words HAProxy takes in one line; more are cut without a word on 2.6 and 3.0.
 pub const LINE_WORDS_MAX: usize = 64;
 
+/// The most domains of one service.
+pub const DOMAINS_MAX: usize = 1_000;
+
 /// The longest line sent to the Runtime API, in bytes. From `tune.bufsize` (16,384) on, 2.2 and 2.6 hang.
 pub const RUNTIME_LINE_BYTES_MAX: usize = 8_192;
 

@@ -25,6 +25,7 @@ fn definition() -> ServiceDefinition {
         listen: None,
         listen_options: vec![words("balance roundrobin")],
         server_options: words("check inter 2000"),
+        domains: Vec::new(),
         source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },
         removal: Removal::default(),
     }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::host_record::{port_from, shown, strings_from, whole_number};
 use super::nearest::nearest;
 use super::option_policy::OptionPolicy;
-use crate::limits::{LISTEN_LINES_MAX, QUOTED_VALUE_CHARS_MAX};
-use crate::model::{RawDefinition, Removal, ServiceDefinition, ServiceName, SourceSpec, Word};
+use crate::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, QUOTED_VALUE_CHARS_MAX};
+use crate::model::{Domain, RawDefinition, Removal, ServiceDefinition, ServiceName, SourceSpec, Word};
 
 /// A definition that can be used, with what its author should know.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +20,8 @@ pub struct ParsedDefinition {
 }
 
 /// The keys that are the service's own; all others belong to the source of its hosts.
-const KEYS: &[&str] = &["type", "port", "bind", "listen_options", "server_options", "min_hosts", "max_removal"];
+const KEYS: &[&str] =
+    &["type", "port", "bind", "listen_options", "server_options", "domains", "min_hosts", "max_removal"];
 
 /// Keys of the sources, which are not misspellings of ours.
 const SOURCE_KEYS: &[&str] = &["server", "servers", "path", "paths", "hosts", "remote_port", "format", "name", "auth"];
@@ -46,9 +47,10 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     let listen_options = reader.listen_options(policy);
     let server_options =
         reader.take("server_options", |value| policy.server_options(&strings_from(value)?)).unwrap_or_default();
+    let domains = reader.take("domains", domains).unwrap_or_default();
     let removal = reader.removal();
     let mut warnings = unknown_keys(&reader.keys);
-    if listen.is_none() {
+    if listen.is_none() && domains.is_empty() {
         warnings.push("there is no \"port\": nobody can connect to the service".to_owned());
     }
     match (name, kind) {
@@ -59,6 +61,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 listen,
                 listen_options,
                 server_options,
+                domains,
                 source: SourceSpec { kind, settings: reader.keys },
                 removal,
             },
@@ -147,6 +150,22 @@ impl Reader {
             max_removal: max_removal.unwrap_or(default.max_removal),
         }
     }
+}
+
+/// The domains of a service, each once, in the order given.
+fn domains(value: &Value) -> Result<Vec<Domain>, String> {
+    let texts = strings_from(value)?;
+    if texts.len() > DOMAINS_MAX {
+        return Err(format!("{} domains are more than the {DOMAINS_MAX} allowed", texts.len()));
+    }
+    let mut domains = Vec::new();
+    for text in texts {
+        let domain = Domain::parse(&text).map_err(|error| error.to_string())?;
+        if !domains.contains(&domain) {
+            domains.push(domain);
+        }
+    }
+    Ok(domains)
 }
 
 /// An IP address of this machine, with or without brackets; `*` is every IPv4 address.

@@ -1,6 +1,7 @@
 //! What proxymgr talks about: hosts, services, servers, versions. Plain values, no behaviour beyond their own validity.
 
 pub mod address;
+pub mod domain;
 pub mod host;
 pub mod latency;
 pub mod name;
@@ -14,6 +15,7 @@ pub mod service;
 pub mod word;
 
 pub use address::{Address, Endpoint};
+pub use domain::{Domain, InvalidDomain};
 pub use host::{AdminState, Host, HostList, SeenHost};
 pub use latency::LatencyHistogram;
 pub use name::{InvalidName, ServerName, ServiceName};

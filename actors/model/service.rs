@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ServiceName, Word};
+use super::{Domain, ServiceName, Word};
 
 /// A service's definition as a definition source found it, unread.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,9 @@ pub struct ServiceDefinition {
     pub listen_options: Vec<Vec<Word>>,
     /// Options of every server of the section, checked against the allow-list.
     pub server_options: Vec<Word>,
+    /// The domains it answers to, for outputs that tell services apart by them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<Domain>,
     /// Where the hosts are found.
     pub source: SourceSpec,
     /// The guard's limits.

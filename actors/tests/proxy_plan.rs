@@ -140,6 +140,7 @@ fn definition(listen_options: &[&str], server_options: &str) -> ServiceDefinitio
         listen: None,
         listen_options: listen_options.iter().map(|line| words(line)).collect(),
         server_options: words(server_options),
+        domains: Vec::new(),
         source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },
         removal: Removal::default(),
     }

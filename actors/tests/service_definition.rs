@@ -129,3 +129,15 @@ fn a_misspelt_key_is_pointed_out_and_a_key_of_the_source_is_not() {
         r#""server": "a", "servers": "a", "path": "/", "hosts": [], "remote_port": 1, "format": "x", "comment": 1"#;
     assert_eq!(warnings(of_sources), Vec::<String>::new());
 }
+
+#[test]
+fn domains_are_read_once_each_and_in_lower_case() {
+    let parsed = read(r#"{"type": "file", "port": 80, "domains": ["Example.org", "*.example.org", "example.org"]}"#);
+    let domains = parsed.expect("good domains").definition.domains;
+    assert_eq!(domains.iter().map(|domain| domain.as_str()).collect::<Vec<_>>(), ["example.org", "*.example.org"]);
+    let mistakes = read(r#"{"type": "file", "port": 80, "domains": ["exa mple"]}"#).expect_err("a space");
+    assert!(
+        mistakes.iter().any(|mistake| mistake.contains("\"domains\"") && mistake.contains("exa mple")),
+        "{mistakes:?}"
+    );
+}
