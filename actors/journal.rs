@@ -168,6 +168,7 @@ impl Event {
             Self::Reloaded { .. } => "reloaded",
             Self::ProxyExited { .. } => "proxy_exited",
             Self::DriftFound { .. } => "drift_found",
+            Self::OutputChanged { .. } => "output_changed",
         }
     }
 }
