@@ -166,6 +166,7 @@ impl Event {
             Self::Applied { .. } => "applied",
             Self::Failed { .. } => "failed",
             Self::Reloaded { .. } => "reloaded",
+            Self::OutputChanged { .. } => "output_changed",
             Self::ProxyExited { .. } => "proxy_exited",
             Self::DriftFound { .. } => "drift_found",
             Self::OutputChanged { .. } => "output_changed",
