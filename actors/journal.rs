@@ -169,7 +169,6 @@ impl Event {
             Self::OutputChanged { .. } => "output_changed",
             Self::ProxyExited { .. } => "proxy_exited",
             Self::DriftFound { .. } => "drift_found",
-            Self::OutputChanged { .. } => "output_changed",
         }
     }
 }
