@@ -206,3 +206,39 @@ pub const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// How long the file system may take to give haproxy.cfg back.
 pub const CONFIG_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection to an HTTP server may take to open, its name and TLS included in turn.
+pub const HTTP_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long an HTTP server may take for its whole answer, unless the request says that it will wait.
+pub const HTTP_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest answer of an HTTP server, and the longest line of one that goes on, in bytes.
+pub const HTTP_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The largest JSON parsed on the actors' thread, in bytes: some hundred microseconds' worth.
+pub const HTTP_PARSE_INLINE_BYTES_MAX: usize = 64 * 1024;
+
+/// The most connections at once to the servers of one HTTP service. Consul refuses more than 200 of one client.
+pub const HTTP_CONNECTIONS_MAX: usize = 150;
+
+/// How long an HTTP connection is kept without a request: less than servers and what stands before them do.
+pub const HTTP_CONNECTION_IDLE_MAX: Duration = Duration::from_secs(15);
+
+/// How long an HTTP connection is used for further requests: a name may lead elsewhere by then.
+pub const HTTP_CONNECTION_LIFE_MAX: Duration = Duration::from_secs(3_600);
+
+/// How often a server is asked for a sign of life while a request to it waits for minutes.
+pub const HTTP_PULSE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How long that sign may take before the server counts as frozen.
+pub const HTTP_PULSE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The first pause between two attempts at an HTTP service, doubled with each further failure.
+pub const HTTP_RETRY_MIN: Duration = Duration::from_millis(100);
+
+/// The longest pause between two attempts at an HTTP service.
+pub const HTTP_RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// How long a lost HTTP service may take to answer again before its sources say that it is away.
+pub const HTTP_LOSS_GRACE: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@
 mod backoff;
 mod directory_watch;
 pub mod file;
+pub mod http;
 mod settings;
 mod static_hosts;
 mod watched_files;

@@ -1,0 +1,102 @@
+//! What is asked.
+
+use std::time::Duration;
+
+use awc::http::Method;
+use awc::http::header::{HeaderName, HeaderValue};
+use proxymgr_actors::limits::HTTP_ANSWER_TIMEOUT;
+
+/// One request. Its path is put below the URL of whichever server is asked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: Vec<u8>,
+    pub(super) timeout: Duration,
+    pub(super) is_long: bool,
+    pub(super) redirects_max: u8,
+}
+
+impl Request {
+    /// `GET` of a path that begins with `/`.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self {
+            method: Method::GET,
+            path: path.into(),
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout: HTTP_ANSWER_TIMEOUT,
+            is_long: false,
+            redirects_max: 0,
+        }
+    }
+
+    /// `POST` of a JSON text.
+    pub fn post_json(path: impl Into<String>, body: &serde_json::Value) -> Self {
+        let json = HeaderValue::from_static("application/json");
+        let request = Self { method: Method::POST, body: body.to_string().into_bytes(), ..Self::get(path) };
+        request.header(awc::http::header::CONTENT_TYPE, json)
+    }
+
+    /// Adds a parameter to the query. Messages leave the query out.
+    pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Follows at most so many redirects; without it, one is a failure.
+    pub fn following(mut self, redirects_max: u8) -> Self {
+        self.redirects_max = redirects_max;
+        self
+    }
+
+    /// Lets the server take so long for its answer, of which most is waiting: meanwhile its pulse is felt.
+    pub fn long(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self.is_long = true;
+        self
+    }
+
+    /// The path with the query, each value escaped.
+    pub(super) fn target(&self) -> String {
+        let mut target = self.path.clone();
+        for (at, (name, value)) in self.query.iter().enumerate() {
+            target.push(if at == 0 { '?' } else { '&' });
+            target.push_str(name);
+            // `?recurse` and `?stale` have no value.
+            if !value.is_empty() {
+                target.push('=');
+                target.push_str(&escaped(value));
+            }
+        }
+        target
+    }
+}
+
+/// A text as one part of a path or one value of a query.
+pub fn escaped(text: &str) -> String {
+    const KEPT: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    percent_encoding::utf8_percent_encode(text, KEPT).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_a_query_cannot_become_further_parameters() {
+        let request = Request::get("/v1/x").query("stale", "").query("dc", "a&token=b c/é");
+        assert_eq!(request.target(), "/v1/x?stale&dc=a%26token%3Db%20c%2F%C3%A9");
+        assert_eq!(Request::get("/").target(), "/");
+    }
+}

@@ -1,0 +1,77 @@
+//! Who is trusted, and who we are, in TLS.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+/// The PEM files of TLS, read again whenever the other side was not trusted, so that renewed certificates are used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The authorities that the servers' certificates must come from; without it those of this machine.
+    pub ca: Option<PathBuf>,
+    /// The certificate that we show, and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl TlsFiles {
+    /// Reads the files. Blocks.
+    pub(super) fn load(&self) -> Result<Arc<ClientConfig>, String> {
+        let roots = match &self.ca {
+            Some(path) => roots_of(path)?,
+            None => roots_of_this_machine()?,
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| format!("TLS cannot be set up: {error}"))?
+            .with_root_certificates(roots);
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = certificates(certificate)?;
+                let private = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|error| format!("the TLS key {} cannot be read: {error}", key.display()))?;
+                builder.with_client_auth_cert(chain, private).map_err(|error| {
+                    format!("the TLS certificate {} with key {}: {error}", certificate.display(), key.display())
+                })?
+            }
+        };
+        // One request at a time on a connection: what waits for minutes must not hold up what is answered at once.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+fn roots_of(path: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| format!("the TLS ca {}: {error}", path.display()))?;
+    }
+    Ok(roots)
+}
+
+fn roots_of_this_machine() -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let cause = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+        return Err(format!(
+            "this machine has no certificate authorities{cause}; install ca-certificates, or name a file in tls.ca"
+        ));
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let wrong = |error: String| format!("the TLS certificates in {} cannot be read: {error}", path.display());
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = read.map_err(|error| wrong(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(wrong("there is none in it".to_owned()));
+    }
+    Ok(certificates)
+}
