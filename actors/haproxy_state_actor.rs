@@ -9,6 +9,7 @@ mod desired;
 mod follow;
 mod launch;
 mod observe;
+mod operator;
 mod reload;
 mod report;
 mod running;

@@ -90,6 +90,21 @@ pub enum Event {
     },
     /// A held list was replaced by one that passes.
     HoldEnded,
+    /// An operator put a held list in force.
+    HeldAccepted {
+        /// Why it had been held back.
+        reason: String,
+    },
+    /// An operator rejected a held list; what was in force stays until the list changes.
+    HeldRejected {
+        /// Why it had been held back.
+        reason: String,
+    },
+    /// An operator gave an order.
+    Ordered {
+        /// What was asked for, in words.
+        what: String,
+    },
     /// It was decided what to do with one server.
     Decided {
         /// `runtime-enable`, `runtime-disable`, or `reload`.
@@ -161,6 +176,9 @@ impl Event {
             Self::HostsChanged { .. } => "hosts_changed",
             Self::ChangeHeld { .. } => "change_held",
             Self::HoldEnded => "hold_ended",
+            Self::HeldAccepted { .. } => "held_accepted",
+            Self::HeldRejected { .. } => "held_rejected",
+            Self::Ordered { .. } => "ordered",
             Self::Decided { .. } => "decided",
             Self::Commanded { .. } => "commanded",
             Self::Applied { .. } => "applied",

@@ -17,7 +17,7 @@
 //! # Floors
 //!
 //! Each imports only from those above it in this list: [`model`] and [`limits`]; [`decide`]; [`message`], [`journal`],
-//! [`snapshot`], [`clock`] and [`port`]; the actors, which never import each other and hold `Recipient`s instead;
+//! [`operator`], [`snapshot`], [`clock`] and [`port`]; the actors, which never import each other and hold `Recipient`s instead;
 //! [`wiring`], the one place where they meet.
 
 pub mod clock;
@@ -29,6 +29,7 @@ pub mod limits;
 mod listeners;
 pub mod message;
 pub mod model;
+pub mod operator;
 mod output_actor;
 pub mod port;
 mod process_supervisor_actor;

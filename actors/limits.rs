@@ -99,6 +99,12 @@ pub const APPLY_LATENCY_BOUNDS_US: [u64; 15] = [
     10_000_000, 30_000_000,
 ];
 
+/// The most names of a held list that a snapshot shows.
+pub const HELD_NAMES_MAX: usize = 50;
+
+/// The longest reason that an operator may give for an order, in characters.
+pub const ORDER_REASON_CHARS_MAX: usize = 200;
+
 /// How long an actor may take to answer a question about its state before it counts as stuck.
 pub const STATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -16,6 +16,7 @@ pub use crate::model::SeenHost;
 use crate::model::{
     ChangeId, HostList, ProcessInfo, ProxyPolicy, RawDefinition, Revision, ServiceDefinition, ServiceName,
 };
+use crate::operator::{HeldDecision, OrderRefused, SetServer};
 use crate::port::{CheckFailure, ConfigText, ProcessExit};
 use crate::snapshot::ActorState;
 
@@ -207,6 +208,37 @@ pub struct BeginShutdown;
 #[rtype(result = "()")]
 pub struct Refresh;
 
+/// operator -> ServiceConfigActor -> WatcherActor: read the source of this service again.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<String, OrderRefused>")]
+pub struct RefreshService {
+    /// The service.
+    pub service: ServiceName,
+}
+
+/// operator -> HaproxyStateActor: reload HAProxy.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<String, OrderRefused>")]
+pub struct ReloadProxy {
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+}
+
+/// operator -> ServiceConfigActor -> WatcherActor: what becomes of the held list.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<String, OrderRefused>")]
+pub struct DecideHeld {
+    /// Whose hosts; none for the definitions.
+    pub service: Option<ServiceName>,
+    /// What becomes of it.
+    pub decision: HeldDecision,
+}
+
+/// operator -> HaproxyStateActor: an operator's choice about one server.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<String, OrderRefused>")]
+pub struct ChooseServerState(pub SetServer);
+
 /// main -> HaproxyStateActor: the settings were read again.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
@@ -236,6 +268,8 @@ pub struct WatcherHandle {
     pub redefine: Recipient<Redefine>,
     /// Read again.
     pub refresh: Recipient<Refresh>,
+    /// What becomes of a held list.
+    pub decide: Recipient<DecideHeld>,
     /// A question.
     pub state: Recipient<GetState>,
     /// The end.

@@ -390,7 +390,8 @@ impl Handler<GetState> for ProcessSupervisorActor {
             .iter()
             .filter(|(pid, _)| self.current != Some(**pid))
             .filter_map(|(pid, process)| {
-                Some(DrainingProcess { pid: *pid, since_unix_ms: process.draining_since_unix_ms? })
+                let since_unix_ms = process.draining_since_unix_ms?;
+                Some(DrainingProcess { pid: *pid, since_unix_ms, connections: None, memory_bytes: None })
             })
             .collect();
         draining.sort_by_key(|process| (process.since_unix_ms, process.pid));

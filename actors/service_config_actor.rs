@@ -1,5 +1,7 @@
 //! Knows which services exist and what each says. Has one WatcherActor started, changed and stopped per backend.
 
+mod held;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,16 +9,18 @@ use std::sync::Arc;
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient};
 use slog::{Logger, info, warn};
 
+use self::held::HeldDefinitions;
 use crate::clock::Clock;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::service_definition::{self, ParsedDefinition};
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
-    DefinitionsLoaded, DefinitionsSeen, GetState, ListWatchers, Record, Redefine, Refresh, ServiceDefined,
-    ServiceRemoved, StopWatching, WatcherHandle,
+    DefinitionsLoaded, DefinitionsSeen, GetState, ListWatchers, Record, Redefine, Refresh, RefreshService,
+    ServiceDefined, ServiceRemoved, StopWatching, WatcherHandle,
 };
 use crate::model::{RawDefinition, ServiceDefinition, ServiceName};
+use crate::operator::OrderRefused;
 use crate::port::{DefinitionSource, OpenSource, SavedService};
 use crate::snapshot::{ActorState, ServiceConfigState, SourceHealth};
 
@@ -43,7 +47,10 @@ pub struct ServiceConfigActor {
     options: OptionPolicy,
     services: BTreeMap<Arc<str>, Service>,
     problems: BTreeMap<String, Vec<String>>,
-    held: Option<String>,
+    /// The newest list, where the guard holds it back.
+    held: Option<HeldDefinitions>,
+    /// The newest list, where an operator rejected it.
+    rejected: Option<HeldDefinitions>,
     restored: Vec<SavedService>,
     start_watcher: StartWatcher,
     peers: ServiceConfigPeers,
@@ -79,6 +86,7 @@ impl ServiceConfigActor {
             services: BTreeMap::new(),
             problems: BTreeMap::new(),
             held: None,
+            rejected: None,
             restored,
             start_watcher,
             peers,
@@ -231,16 +239,11 @@ impl Handler<DefinitionsSeen> for ServiceConfigActor {
             Err(error) => self.source_failed(error),
             Ok(seen) if self.looks_lost(&seen) => {
                 let reason = format!("all {} services are gone from their source at once", self.services.len());
-                if self.held.as_ref() != Some(&reason) {
-                    warn!(self.log, "holding a change back, the services known so far stay"; "reason" => &reason);
-                    let event = Event::ChangeHeld { reason: reason.clone() };
-                    self.peers.journal.do_send(Record(JournalEntry::new(event)));
-                }
-                self.held = Some(reason);
+                self.hold(reason, seen);
                 self.source_read();
             }
             Ok(seen) => {
-                self.held = None;
+                self.end_hold();
                 self.apply(seen);
                 self.source_read();
             }
@@ -256,6 +259,20 @@ impl Handler<Refresh> for ServiceConfigActor {
         self.source.iter().for_each(|source| source.refresh());
         for (_, watcher) in self.services.values().filter_map(|service| service.good.as_ref()) {
             watcher.refresh.do_send(Refresh);
+        }
+    }
+}
+
+impl Handler<RefreshService> for ServiceConfigActor {
+    type Result = Result<String, OrderRefused>;
+
+    fn handle(&mut self, RefreshService { service }: RefreshService, _: &mut Self::Context) -> Self::Result {
+        match self.watcher(&service) {
+            Some(watcher) => {
+                watcher.refresh.do_send(Refresh);
+                Ok(format!("the source of {service} is being read again"))
+            }
+            None => Err(OrderRefused::UnknownService(service)),
         }
     }
 }
@@ -278,7 +295,8 @@ impl Handler<GetState> for ServiceConfigActor {
             source: self.health.clone(),
             services: good.map(|(definition, _)| definition.name.clone()).collect(),
             problems: self.problems.clone(),
-            held: self.held.clone(),
+            held: self.held.as_ref().map(|held| held.change.clone()),
+            rejected: self.rejected.as_ref().map(|held| held.change.clone()),
         }))
     }
 }

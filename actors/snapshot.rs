@@ -6,8 +6,9 @@ use std::sync::Arc;
 use actix::dev::MessageResponse;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::HELD_NAMES_MAX;
 use crate::model::{
-    HostList, LatencyHistogram, PlanClass, ProcessInfo, ReloadCause, Revision, ServerName, ServiceName,
+    HostList, LatencyHistogram, OperatorChoice, PlanClass, ProcessInfo, ReloadCause, Revision, ServerName, ServiceName,
 };
 
 /// The snapshot of one actor.
@@ -50,8 +51,10 @@ pub struct ServiceConfigState {
     pub services: Vec<ServiceName>,
     /// What is wrong with which definition; the last good one, if any, stays in force.
     pub problems: BTreeMap<String, Vec<String>>,
-    /// Why the last list of definitions is held back; none when it is in force.
-    pub held: Option<String>,
+    /// The newest list of definitions, where it is held back; none when it is in force.
+    pub held: Option<HeldChange>,
+    /// The newest list, where an operator rejected it; none when it is in force.
+    pub rejected: Option<HeldChange>,
 }
 
 /// What one WatcherActor knows.
@@ -69,21 +72,45 @@ pub struct WatcherState {
     pub hosts: Option<Arc<HostList>>,
     /// Whether the list in force comes from an earlier run and has not been confirmed since.
     pub from_saved_state: bool,
-    /// Why the newest list is held back, and since when; none when it is in force.
+    /// When the source last showed the list in force, in milliseconds since 1970; none before the first list.
+    pub confirmed_unix_ms: Option<u64>,
+    /// The newest list, where it is held back; none when it is in force.
     pub held: Option<HeldChange>,
+    /// The newest list, where an operator rejected it; none when it is in force.
+    pub rejected: Option<HeldChange>,
     /// What is wrong with which entry of the source.
     pub problems: BTreeMap<String, String>,
 }
 
-/// A list that the guard holds back.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A list of hosts or definitions that the guard holds back.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HeldChange {
     /// Why.
     pub reason: String,
     /// Since when, in milliseconds since 1970.
     pub since_unix_ms: u64,
-    /// How many hosts the held list has.
-    pub hosts: usize,
+    /// How many entries the held list has.
+    pub entries: usize,
+    /// What it would add to the list in force.
+    pub adds: HeldNames,
+    /// What it would take away.
+    pub removes: HeldNames,
+}
+
+/// Names in a held list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldNames {
+    /// How many there are.
+    pub count: usize,
+    /// The first of them, at most [`crate::limits::HELD_NAMES_MAX`].
+    pub first: Vec<String>,
+}
+
+impl HeldNames {
+    /// The first of these names, and how many there are.
+    pub fn of<T: ToString>(names: &[T]) -> Self {
+        Self { count: names.len(), first: names.iter().take(HELD_NAMES_MAX).map(ToString::to_string).collect() }
+    }
 }
 
 /// Where the HaproxyStateActor stands.
@@ -165,6 +192,12 @@ pub struct ServiceState {
     pub desired: usize,
     /// Servers as HAProxy has them: `ready`, `down` (its checks fail), `drain`, `maint`.
     pub servers: BTreeMap<ServerName, String>,
+    /// What operators chose for servers, whatever discovery says.
+    #[serde(default)]
+    pub operator: BTreeMap<ServerName, OperatorChoice>,
+    /// Servers that somebody put into drain on HAProxy's own socket. They are left alone.
+    #[serde(default)]
+    pub drained_on_socket: Vec<ServerName>,
     /// Why it is not served as it should be: its port is taken, its section was refused.
     pub problem: Option<String>,
     /// How its last change was applied.
@@ -193,6 +226,12 @@ pub struct DrainingProcess {
     pub pid: u32,
     /// Since when it has been draining, in milliseconds since 1970.
     pub since_unix_ms: u64,
+    /// The connections it still has; none where that is not known.
+    #[serde(default)]
+    pub connections: Option<u64>,
+    /// Its resident memory, in bytes; none where that is not known.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
 }
 
 /// What the SocketHolderActor knows.

@@ -15,11 +15,12 @@ use crate::decide::hosts_diff::HostsDiff;
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
-    GetState, HostsChanged, HostsSeen, HostsUnknown, Record, Redefine, Refresh, SeenHost, StopWatching,
+    DecideHeld, GetState, HostsChanged, HostsSeen, HostsUnknown, Record, Redefine, Refresh, SeenHost, StopWatching,
 };
 use crate::model::{ChangeId, Host, HostList, Revision, ServiceDefinition};
+use crate::operator::{HeldDecision, OrderRefused};
 use crate::port::{HostSources, OpenSource, SavedService};
-use crate::snapshot::{ActorState, HeldChange, SourceHealth, WatcherState};
+use crate::snapshot::{ActorState, HeldChange, HeldNames, SourceHealth, WatcherState};
 
 /// Gives every change of one run of the daemon its own number.
 pub type ChangeNumbers = Rc<std::cell::Cell<u64>>;
@@ -35,6 +36,23 @@ pub struct WatcherPeers {
     pub journal: Recipient<Record>,
 }
 
+/// A list as it was seen.
+#[derive(Clone)]
+struct Seen {
+    hosts: HostList,
+    /// What each good entry of the source said.
+    entries: BTreeMap<Arc<str>, Host>,
+    /// Whether hosts of an earlier run are in it because an entry cannot be read now.
+    unsure: bool,
+    seen_at: Instant,
+}
+
+/// A list that is not in force, and why.
+struct Held {
+    seen: Seen,
+    change: HeldChange,
+}
+
 /// The watcher of one service.
 pub struct WatcherActor {
     definition: Arc<ServiceDefinition>,
@@ -43,9 +61,13 @@ pub struct WatcherActor {
     health: SourceHealth,
     hosts: Option<Arc<HostList>>,
     from_saved_state: bool,
+    confirmed_unix_ms: Option<u64>,
     entries: BTreeMap<Arc<str>, Host>,
     revision: Revision,
-    held: Option<HeldChange>,
+    /// The newest list, where the guard holds it back.
+    held: Option<Held>,
+    /// The newest list, where an operator rejected it.
+    rejected: Option<Held>,
     problems: BTreeMap<String, String>,
     /// Why the newest definition's source could not be opened, while that of the one before goes on.
     definition_error: Option<String>,
@@ -75,10 +97,12 @@ impl WatcherActor {
             source: None,
             health: SourceHealth { error: None, since_unix_ms: clock.unix_ms(), read_at_unix_ms },
             from_saved_state: hosts.is_some(),
+            confirmed_unix_ms: read_at_unix_ms.filter(|_| hosts.is_some()),
             hosts,
             entries: BTreeMap::new(),
             revision: Revision::default(),
             held: None,
+            rejected: None,
             problems: BTreeMap::new(),
             definition_error: None,
             changes,
@@ -139,16 +163,24 @@ impl WatcherActor {
                 hosts.entry(name.clone()).or_insert_with(|| host.clone());
             }
         }
-        if let Verdict::Hold(reason) = judge(self.hosts.as_deref(), &hosts, &self.definition.removal) {
-            self.hold(reason, hosts.len());
-            return;
+        let seen = Seen { hosts, entries: good_entries, unsure, seen_at };
+        match judge(self.hosts.as_deref(), &seen.hosts, &self.definition.removal) {
+            Verdict::Hold(reason) => self.hold(reason, seen),
+            Verdict::Pass => {
+                self.rejected = None;
+                if self.held.take().is_some() {
+                    info!(self.log, "the source shows a list that passes, the hold ends");
+                    self.record(None, Event::HoldEnded);
+                }
+                self.put_in_force(seen);
+            }
         }
-        if self.held.take().is_some() {
-            info!(self.log, "the source shows a list that passes, the hold ends");
-            self.record(None, Event::HoldEnded);
-        }
-        self.entries = good_entries;
+    }
+
+    fn put_in_force(&mut self, Seen { hosts, entries, unsure, seen_at }: Seen) {
+        self.entries = entries;
         self.from_saved_state = unsure;
+        self.confirmed_unix_ms = Some(self.clock.unix_ms());
         let diff = HostsDiff::between(self.hosts.as_deref().unwrap_or(&HostList::new()), &hosts);
         if self.hosts.is_none() || !diff.is_empty() {
             self.hosts = Some(Arc::new(hosts));
@@ -166,13 +198,50 @@ impl WatcherActor {
         self.problems = problems;
     }
 
-    fn hold(&mut self, reason: String, hosts: usize) {
-        if self.held.as_ref().is_none_or(|held| held.reason != reason) {
+    fn hold(&mut self, reason: String, seen: Seen) {
+        if self.rejected.as_ref().is_some_and(|rejected| rejected.seen.hosts == seen.hosts) {
+            return;
+        }
+        self.rejected = None;
+        if self.held.as_ref().is_none_or(|held| held.change.reason != reason) {
             warn!(self.log, "holding a change back, the last good hosts stay"; "reason" => &reason);
             self.record(None, Event::ChangeHeld { reason: reason.clone() });
         }
-        let since_unix_ms = self.held.as_ref().map_or_else(|| self.clock.unix_ms(), |held| held.since_unix_ms);
-        self.held = Some(HeldChange { reason, since_unix_ms, hosts });
+        let since_unix_ms = self.held.as_ref().map_or_else(|| self.clock.unix_ms(), |held| held.change.since_unix_ms);
+        let diff = HostsDiff::between(self.hosts.as_deref().unwrap_or(&HostList::new()), &seen.hosts);
+        let change = HeldChange {
+            reason,
+            since_unix_ms,
+            entries: seen.hosts.len(),
+            adds: HeldNames::of(&diff.added),
+            removes: HeldNames::of(&diff.removed),
+        };
+        self.held = Some(Held { seen, change });
+    }
+
+    /// What an operator says to the held list.
+    fn decide(&mut self, decision: HeldDecision) -> Result<String, OrderRefused> {
+        let service = &self.definition.name;
+        let Some(held) = self.held.take() else { return Err(OrderRefused::NothingHeld(service.to_string())) };
+        let reason = held.change.reason.clone();
+        let HeldChange { adds, removes, .. } = &held.change;
+        let what = format!("{} to add, {} to take away", adds.count, removes.count);
+        match decision {
+            HeldDecision::Accept => {
+                let done = format!("the held list of {service} is in force: {what}");
+                info!(self.log, "an operator accepts the held list"; "reason" => &reason);
+                self.record(None, Event::HeldAccepted { reason });
+                self.put_in_force(Seen { seen_at: Instant::now(), ..held.seen });
+                Ok(done)
+            }
+            HeldDecision::Reject => {
+                let done = format!("the held list of {service} is rejected until it changes: {what}");
+                info!(self.log, "an operator rejects the held list, the last good hosts stay"; "reason" => &reason);
+                self.record(None, Event::HeldRejected { reason });
+                self.rejected = Some(held);
+                Ok(done)
+            }
+        }
     }
 
     fn announce(&mut self, diff: HostsDiff, seen_at: Instant) {
@@ -247,6 +316,14 @@ impl Handler<Refresh> for WatcherActor {
     }
 }
 
+impl Handler<DecideHeld> for WatcherActor {
+    type Result = Result<String, OrderRefused>;
+
+    fn handle(&mut self, DecideHeld { decision, .. }: DecideHeld, _: &mut Self::Context) -> Self::Result {
+        self.decide(decision)
+    }
+}
+
 impl Handler<StopWatching> for WatcherActor {
     type Result = ();
 
@@ -269,7 +346,9 @@ impl Handler<GetState> for WatcherActor {
             revision: self.revision,
             hosts: self.hosts.clone(),
             from_saved_state: self.from_saved_state,
-            held: self.held.clone(),
+            confirmed_unix_ms: self.confirmed_unix_ms,
+            held: self.held.as_ref().map(|held| held.change.clone()),
+            rejected: self.rejected.as_ref().map(|held| held.change.clone()),
             problems,
         }))
     }

@@ -9,6 +9,8 @@
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
 //! HaproxyStateActor  --FindOrphan, CheckCandidate, LaunchProxy--> ProcessSupervisorActor
 //! ProcessSupervisorActor --ProxyExited--> HaproxyStateActor
+//! operator           --RefreshService, DecideHeld--> ServiceConfigActor --DecideHeld--> WatcherActor
+//! operator           --ReloadProxy, ChooseServerState--> HaproxyStateActor
 //! all of them        --Record--> JournalActor
 //! ```
 
@@ -26,9 +28,11 @@ use crate::journal_actor::JournalActor;
 use crate::limits::STATE_ANSWER_TIMEOUT;
 use crate::listeners::Listeners;
 use crate::message::{
-    BeginShutdown, GetState, ListWatchers, PolicyChanged, ReadJournal, Record, Refresh, StopProxy, WatcherHandle,
+    BeginShutdown, ChooseServerState, DecideHeld, GetState, ListWatchers, PolicyChanged, ReadJournal, Record, Refresh,
+    RefreshService, ReloadProxy, StopProxy, WatcherHandle,
 };
 use crate::model::{ProxyPolicy, ProxyVersion};
+use crate::operator::{HeldDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
 use crate::port::{
     ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, RuntimeApi, SavedService,
@@ -80,9 +84,19 @@ pub struct Actors {
     watchers: Recipient<ListWatchers>,
     journal: Recipient<ReadJournal>,
     refresh: Vec<Recipient<Refresh>>,
+    operator: OperatorPeers,
     policy: Vec<Recipient<PolicyChanged>>,
     shutdown: Recipient<BeginShutdown>,
     stop: Recipient<StopProxy>,
+}
+
+/// Who carries out an operator's orders.
+#[derive(Clone)]
+struct OperatorPeers {
+    refresh: Recipient<RefreshService>,
+    decide: Recipient<DecideHeld>,
+    reload: Recipient<ReloadProxy>,
+    choose: Recipient<ChooseServerState>,
 }
 
 impl Actors {
@@ -144,6 +158,12 @@ impl Actors {
             watchers: services.clone().recipient(),
             journal: journal.recipient(),
             refresh,
+            operator: OperatorPeers {
+                refresh: services.clone().recipient(),
+                decide: services.clone().recipient(),
+                reload: haproxy.clone().recipient(),
+                choose: haproxy.clone().recipient(),
+            },
             policy: vec![haproxy.clone().recipient(), supervisor.clone().recipient()],
             shutdown: haproxy.recipient(),
             stop: supervisor.recipient(),
@@ -179,6 +199,22 @@ impl Actors {
         }
     }
 
+    /// Carries out what an operator asks for. Answers in one sentence what was done, or why nothing was.
+    pub async fn order(&self, order: Order) -> Result<String, OrderRefused> {
+        let OperatorPeers { refresh, decide, reload, choose } = &self.operator;
+        match order {
+            Order::Refresh { service: Some(service) } => answer(refresh, RefreshService { service }).await,
+            Order::Refresh { service: None } => {
+                self.refresh();
+                Ok("every source is being read again".to_owned())
+            }
+            Order::Reload { reason } => answer(reload, ReloadProxy { reason }).await,
+            Order::Accept { service } => answer(decide, DecideHeld { service, decision: HeldDecision::Accept }).await,
+            Order::Reject { service } => answer(decide, DecideHeld { service, decision: HeldDecision::Reject }).await,
+            Order::SetServer(choice) => answer(choose, ChooseServerState(choice)).await,
+        }
+    }
+
     /// Puts a changed policy in force.
     pub fn change_policy(&self, policy: ProxyPolicy) {
         let policy = std::sync::Arc::new(policy);
@@ -191,6 +227,16 @@ impl Actors {
     pub async fn stop(&self) {
         // An actor that is gone has nothing left to write or to stop.
         let _ = tokio::join!(self.shutdown.send(BeginShutdown), self.stop.send(StopProxy));
+    }
+}
+
+async fn answer<M>(actor: &Recipient<M>, order: M) -> Result<String, OrderRefused>
+where
+    M: Message<Result = Result<String, OrderRefused>> + Send + 'static,
+{
+    match timeout(STATE_ANSWER_TIMEOUT, actor.send(order)).await {
+        Ok(Ok(answer)) => answer,
+        _ => Err(OrderRefused::NotNow("the actor that would carry it out does not answer".to_owned())),
     }
 }
 
@@ -288,6 +334,7 @@ fn watcher_starter(
         WatcherHandle {
             redefine: watcher.clone().recipient(),
             refresh: watcher.clone().recipient(),
+            decide: watcher.clone().recipient(),
             state: watcher.clone().recipient(),
             stop: watcher.recipient(),
         }

@@ -1,5 +1,7 @@
 //! What the actor says of itself.
 
+use std::collections::BTreeMap;
+
 use actix::{Context, Handler, MessageResult};
 
 use super::HaproxyStateActor;
@@ -23,6 +25,8 @@ impl HaproxyStateActor {
             revision: service.revision.unwrap_or_default(),
             desired: service.hosts.len(),
             servers: servers.map(|(name, server)| (name.clone(), state_word(server).to_owned())).collect(),
+            operator: BTreeMap::new(),
+            drained_on_socket: Vec::new(),
             problem: obstacle.or_else(|| section.and_then(hopeless)),
             last_class: service.last_applied.map(|(class, _)| class.as_str().to_owned()),
             last_took_us: service.last_applied.map(|(_, took_us)| took_us),

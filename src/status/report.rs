@@ -102,7 +102,8 @@ fn concerns_of(state: &ActorState, concerns: &mut Vec<String>) {
     match state {
         ActorState::ServiceConfig(state) => {
             concerns.extend(state.source.error.iter().map(|error| format!("definitions cannot be read: {error}")));
-            concerns.extend(state.held.iter().map(|why| format!("a list of definitions is held back: {why}")));
+            concerns
+                .extend(state.held.iter().map(|held| format!("a list of definitions is held back: {}", held.reason)));
             for (name, problems) in &state.problems {
                 concerns.extend(problems.iter().map(|problem| format!("definition of {name}: {problem}")));
             }

@@ -1,0 +1,18 @@
+//! What an operator chose for one server.
+
+use serde::{Deserialize, Serialize};
+
+use super::AdminState;
+
+/// The state an operator wants a server to be in, whatever discovery says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorChoice {
+    /// The state.
+    pub state: AdminState,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+    /// Since when, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// Until when, in milliseconds since 1970; none until another order.
+    pub until_unix_ms: Option<u64>,
+}

@@ -1,0 +1,90 @@
+//! What an operator asks for, over the API, the page or the command line, and what is answered.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::model::{AdminState, ServerName, ServiceName};
+
+/// What an operator asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub enum Order {
+    /// Read the source of one service again, or everything.
+    Refresh {
+        /// The service; none for all, the definitions included.
+        #[serde(default)]
+        service: Option<ServiceName>,
+    },
+    /// Reload HAProxy, as soon as its time has come.
+    Reload {
+        /// Why, for the journal.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Put a list that the guard holds back in force.
+    Accept {
+        /// Whose hosts; none for the definitions.
+        #[serde(default)]
+        service: Option<ServiceName>,
+    },
+    /// Keep what is in force. That held list is not offered again until it changes.
+    Reject {
+        /// Whose hosts; none for the definitions.
+        #[serde(default)]
+        service: Option<ServiceName>,
+    },
+    /// Choose the state of one server, whatever discovery says, or leave it to discovery again.
+    SetServer(SetServer),
+}
+
+/// An operator's choice about one server. It survives reloads and restarts of the daemon, and is forgotten when it
+/// expires or the host leaves discovery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetServer {
+    /// The service.
+    pub service: ServiceName,
+    /// The server within it.
+    pub server: ServerName,
+    /// `ready` leaves the server to discovery again.
+    pub state: AdminState,
+    /// For how long, in milliseconds; without it until another order.
+    #[serde(default)]
+    pub for_ms: Option<u64>,
+    /// Why, for those who see it later.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What becomes of a list that the guard holds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldDecision {
+    /// It is put in force.
+    Accept,
+    /// What is in force stays.
+    Reject,
+}
+
+/// Why an order was not carried out. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OrderRefused {
+    /// No such service.
+    #[error("there is no service {0}")]
+    UnknownService(ServiceName),
+    /// No such server.
+    #[error("the service {service} has no server {server}")]
+    UnknownServer {
+        /// The service.
+        service: ServiceName,
+        /// The server that it does not have.
+        server: ServerName,
+    },
+    /// There is nothing to accept or reject.
+    #[error("nothing is held back for {0}")]
+    NothingHeld(String),
+    /// Something in the order itself is not right.
+    #[error("{0}")]
+    Invalid(String),
+    /// It cannot be done at the moment.
+    #[error("{0}")]
+    NotNow(String),
+}
