@@ -3,6 +3,7 @@
 //! Every future runs on the actors' one thread, so none needs to be `Send`; whatever blocks runs elsewhere inside
 //! the adapter. Every call ends in bounded time: the adapter owns the time-out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,7 +16,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::message::{DefinitionsSeen, HostsSeen};
-use crate::model::{HostList, Observation, ProcessInfo, RuntimeCommand, ServiceDefinition, ServiceName, SourceSpec};
+use crate::model::{
+    HostList, Observation, ProcessInfo, RuntimeCommand, ServerName, ServerTraffic, ServiceDefinition, ServiceName,
+    SourceSpec, Traffic,
+};
 
 /// What a port's call gives back, in time.
 pub type PortFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -97,6 +101,17 @@ pub trait RuntimeApi {
     fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>>;
     /// Closes the kept connection, so that it does not hold up a process that is to stop.
     fn disconnect(&self);
+}
+
+// ---- what HAProxy is busy with ----------------------------------------------------------------------------------
+
+/// How busy HAProxy is, for those who look on. No actor asks: it goes over a connection of its own, so that reading it
+/// never holds up a change.
+pub trait TrafficReader {
+    /// Every section's traffic. Its cost grows with the sections, not with the servers.
+    fn sections(&self) -> PortFuture<Result<BTreeMap<ServiceName, Traffic>, RuntimeError>>;
+    /// The traffic of the servers of one section.
+    fn servers(&self, service: &ServiceName) -> PortFuture<Result<BTreeMap<ServerName, ServerTraffic>, RuntimeError>>;
 }
 
 // ---- configuration file and processes ---------------------------------------------------------------------------

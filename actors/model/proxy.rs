@@ -97,6 +97,26 @@ impl ObservedServer {
     }
 }
 
+/// How busy a section is, as the line of its frontend in `show stat` tells it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// `scur`: sessions open now.
+    pub sessions: u64,
+    /// `rate`: sessions opened within the last second.
+    pub rate: u64,
+}
+
+/// How busy and how well a server is, as its line in `show stat` tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerTraffic {
+    /// Its sessions.
+    pub traffic: Traffic,
+    /// `check_desc` and `last_chk`: what its last check said; none where it is not checked.
+    pub check: Option<String>,
+    /// `lastchg`: since when its state has been what it is, in seconds.
+    pub unchanged_s: Option<u64>,
+}
+
 /// All servers of the sections that were asked for. A section that HAProxy does not have is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {

@@ -5,14 +5,17 @@
 //! sent on it; once something was sent and no answer came, the caller is told and looks again.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use proxymgr_actors::limits::{RUNTIME_ANSWER_TIMEOUT, RUNTIME_BATCH_COMMANDS_MAX, RUNTIME_CONNECT_TIMEOUT};
-use proxymgr_actors::model::{Observation, ProcessInfo, ProxyVersion, RuntimeCommand, ServiceName};
-use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError};
+use proxymgr_actors::model::{
+    Observation, ProcessInfo, ProxyVersion, RuntimeCommand, ServerName, ServerTraffic, ServiceName, Traffic,
+};
+use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, TrafficReader};
 use slog::{Logger, debug};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
@@ -20,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use super::runtime_connection::{AnswerPart, ExchangeError, RuntimeConnection};
 use super::runtime_text::{AnswerText, classify, refusal, write_command};
 use super::server_state::ServerStateReader;
+use super::statistics::StatisticsTable;
 
 pub use super::runtime_text::command_text;
 
@@ -79,6 +83,25 @@ impl RuntimeApi for HaproxySocket {
 
     fn disconnect(&self) {
         self.shared.disconnect();
+    }
+}
+
+impl TrafficReader for HaproxySocket {
+    fn sections(&self) -> PortFuture<Result<BTreeMap<ServiceName, Traffic>, RuntimeError>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let table = shared.statistics("show stat -1 1 -1\n").await?;
+            Ok(table.rows().filter_map(|row| row.section()).collect())
+        })
+    }
+
+    fn servers(&self, service: &ServiceName) -> PortFuture<Result<BTreeMap<ServerName, ServerTraffic>, RuntimeError>> {
+        let shared = Rc::clone(&self.shared);
+        let request = format!("show stat {service} 4 -1\n");
+        Box::pin(async move {
+            let table = shared.statistics(&request).await?;
+            Ok(table.rows().filter_map(|row| row.server()).collect())
+        })
     }
 }
 
@@ -177,6 +200,16 @@ impl Shared {
             self.kept.take();
         }
         Ok(process)
+    }
+
+    async fn statistics(&self, request: &str) -> Result<StatisticsTable, RuntimeError> {
+        let _turn = self.turn.lock().await;
+        let read = |table: &mut StatisticsTable, part: AnswerPart<'_>| {
+            if let AnswerPart::Line(line) = part {
+                table.line(line);
+            }
+        };
+        self.ask(request, 1, read).await
     }
 
     /// Asks something that changes nothing, so that it may be asked again when the kept connection breaks.

@@ -23,3 +23,4 @@ mod process_output;
 mod runtime_connection;
 pub mod runtime_text;
 pub mod server_state;
+mod statistics;

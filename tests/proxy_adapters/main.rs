@@ -6,6 +6,7 @@ mod support;
 mod configuration;
 mod processes;
 mod runtime_api;
+mod traffic;
 
 use proxymgr::proxy::haproxy_binary::HaproxyBinary;
 use proxymgr_actors::model::{Address, Endpoint, ServerId, ServerName, ServiceName};

@@ -1,0 +1,123 @@
+//! Reads `show stat`: comma-separated, columns named in its first line.
+//!
+//! Source: HAProxy's management guide, section 9.1. Columns are found by name, because each version adds some.
+
+use proxymgr_actors::model::{ServerName, ServerTraffic, ServiceName, Traffic};
+
+/// The longest answer that is kept, in lines: a thousand services with fifty hosts each.
+const LINES_MAX: usize = 100_000;
+
+/// The lines read so far.
+#[derive(Default)]
+pub struct StatisticsTable {
+    columns: Vec<String>,
+    lines: Vec<Vec<String>>,
+}
+
+impl StatisticsTable {
+    /// Takes in the next line of the answer.
+    pub fn line(&mut self, line: &str) {
+        if let Some(header) = line.strip_prefix("# ") {
+            self.columns = header.split(',').map(ToOwned::to_owned).collect();
+        } else if !line.is_empty() && self.lines.len() < LINES_MAX {
+            self.lines.push(fields(line));
+        }
+    }
+
+    /// What was read, once all of it was.
+    pub fn rows(&self) -> impl Iterator<Item = StatisticsRow<'_>> {
+        self.lines.iter().map(|fields| StatisticsRow { columns: &self.columns, fields })
+    }
+}
+
+/// One line.
+pub struct StatisticsRow<'a> {
+    columns: &'a [String],
+    fields: &'a [String],
+}
+
+impl StatisticsRow<'_> {
+    fn text(&self, column: &str) -> Option<&str> {
+        let at = self.columns.iter().position(|name| name == column)?;
+        self.fields.get(at).map(String::as_str).filter(|text| !text.is_empty())
+    }
+
+    fn number(&self, column: &str) -> u64 {
+        self.text(column).and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic { sessions: self.number("scur"), rate: self.number("rate") }
+    }
+
+    /// The line as that of a section; none where it is not one of ours.
+    pub fn section(&self) -> Option<(ServiceName, Traffic)> {
+        Some((ServiceName::new(self.text("pxname")?).ok()?, self.traffic()))
+    }
+
+    /// The line as that of a server.
+    pub fn server(&self) -> Option<(ServerName, ServerTraffic)> {
+        let said = [self.text("check_status"), self.text("last_chk")];
+        let said: Vec<&str> = said.into_iter().flatten().map(|text| text.trim_start_matches("* ")).collect();
+        let server = ServerTraffic {
+            traffic: self.traffic(),
+            check: (!said.is_empty()).then(|| said.join(", ")),
+            unchanged_s: self.text("lastchg").and_then(|text| text.parse().ok()),
+        };
+        Some((ServerName::new(self.text("svname")?).ok()?, server))
+    }
+}
+
+/// The fields of a line. One that holds a comma or a quote is quoted, with its quotes doubled.
+fn fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        let field = fields.last_mut().expect("it begins with one field and only grows");
+        match character {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                field.push('"');
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            character => field.push(character),
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(text: &str) -> StatisticsTable {
+        let mut table = StatisticsTable::default();
+        text.lines().for_each(|line| table.line(line));
+        table
+    }
+
+    #[test]
+    fn columns_are_found_by_name() {
+        let table = table("# pxname,svname,scur,smax,rate,\nweb,FRONTEND,3,9,12,\n#weird,FRONTEND,1,1,1,\n");
+        let sections: Vec<_> = table.rows().filter_map(|row| row.section()).collect();
+        assert_eq!(sections, [(ServiceName::new("web").unwrap(), Traffic { sessions: 3, rate: 12 })]);
+    }
+
+    #[test]
+    fn what_a_check_said_may_hold_commas_and_quotes() {
+        let table = table(
+            "# pxname,svname,scur,rate,lastchg,check_status,last_chk,\nweb,a,1,2,70,L4CON,\"refused, \"\"x\"\"\",\n",
+        );
+        let (name, server) = table.rows().find_map(|row| row.server()).unwrap();
+        assert_eq!(name.as_str(), "a");
+        assert_eq!(server.check.as_deref(), Some("L4CON, refused, \"x\""));
+        assert_eq!(server.unchanged_s, Some(70));
+    }
+
+    #[test]
+    fn an_answer_without_a_header_is_no_table() {
+        assert_eq!(table("Permission denied\n").rows().filter_map(|row| row.section()).count(), 0);
+    }
+}
