@@ -157,6 +157,13 @@ pub enum Event {
         /// How it ended.
         how: String,
     },
+    /// A HAProxy process that had been replaced has finished what it had.
+    OldProxyEnded {
+        /// The process.
+        pid: u32,
+        /// How it ended.
+        how: String,
+    },
     /// The running state was not what it should have been; it is repaired.
     DriftFound {
         /// What was different.
@@ -186,6 +193,7 @@ impl Event {
             Self::Reloaded { .. } => "reloaded",
             Self::OutputChanged { .. } => "output_changed",
             Self::ProxyExited { .. } => "proxy_exited",
+            Self::OldProxyEnded { .. } => "old_proxy_ended",
             Self::DriftFound { .. } => "drift_found",
         }
     }

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, VecDeque};
 use actix::{Actor, Context, Handler, MessageResult};
 
 use crate::clock::Clock;
+use crate::history::History;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::JOURNAL_ENTRIES_MAX;
-use crate::message::{GetState, ReadJournal, Record};
+use crate::message::{GetState, ReadHistory, ReadJournal, Record};
 use crate::snapshot::{ActorState, JournalCounts, JournalState};
 
 /// The journal.
 pub struct JournalActor {
     entries: VecDeque<JournalEntry>,
+    history: History,
     newest: u64,
     events: BTreeMap<&'static str, u64>,
     counts: JournalCounts,
@@ -22,7 +24,14 @@ pub struct JournalActor {
 impl JournalActor {
     /// An empty journal.
     pub fn new(clock: Clock) -> Self {
-        Self { entries: VecDeque::new(), newest: 0, events: BTreeMap::new(), counts: JournalCounts::default(), clock }
+        Self {
+            entries: VecDeque::new(),
+            history: History::default(),
+            newest: 0,
+            events: BTreeMap::new(),
+            counts: JournalCounts::default(),
+            clock,
+        }
     }
 
     fn count(&mut self, event: &Event) {
@@ -53,6 +62,7 @@ impl Handler<Record> for JournalActor {
         entry.sequence = self.newest;
         entry.at_unix_ms = self.clock.unix_ms();
         self.count(&entry.event);
+        self.history.add(&entry);
         if self.entries.len() == JOURNAL_ENTRIES_MAX {
             self.entries.pop_front();
         }
@@ -75,6 +85,14 @@ impl Handler<ReadJournal> for JournalActor {
         let mut found: Vec<_> = newest_first.take(query.limit.unwrap_or(usize::MAX)).cloned().collect();
         found.reverse();
         MessageResult(found)
+    }
+}
+
+impl Handler<ReadHistory> for JournalActor {
+    type Result = MessageResult<ReadHistory>;
+
+    fn handle(&mut self, _: ReadHistory, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.history.clone())
     }
 }
 

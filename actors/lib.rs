@@ -17,12 +17,14 @@
 //! # Floors
 //!
 //! Each imports only from those above it in this list: [`model`] and [`limits`]; [`decide`]; [`message`], [`journal`],
-//! [`operator`], [`snapshot`], [`clock`] and [`port`]; the actors, which never import each other and hold `Recipient`s instead;
+//! [`history`], [`operator`], [`snapshot`], [`clock`] and [`port`]; the actors, which never import each other and hold
+//! `Recipient`s instead;
 //! [`wiring`], the one place where they meet.
 
 pub mod clock;
 pub mod decide;
 mod haproxy_state_actor;
+pub mod history;
 pub mod journal;
 mod journal_actor;
 pub mod limits;

@@ -94,9 +94,9 @@ pub const JOURNAL_ENTRIES_MAX: usize = 10_000;
 
 /// The bounds by which the time from a source's event to HAProxy's answer is counted, in microseconds: from what a
 /// runtime change takes on a quiet machine to what nobody would wait for.
-pub const APPLY_LATENCY_BOUNDS_US: [u64; 15] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
-    10_000_000, 30_000_000,
+pub const APPLY_LATENCY_BOUNDS_US: [u64; 17] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000, 30_000_000,
 ];
 
 /// The most names of a held list that a snapshot shows.
@@ -104,6 +104,18 @@ pub const HELD_NAMES_MAX: usize = 50;
 
 /// The longest reason that an operator may give for an order, in characters.
 pub const ORDER_REASON_CHARS_MAX: usize = 200;
+
+/// What the history remembers by the minute, in minutes: a night.
+pub const HISTORY_MINUTES_MAX: usize = 720;
+
+/// The reloads that the history remembers one by one.
+pub const HISTORY_RELOADS_MAX: usize = 200;
+
+/// The HAProxy processes that the history remembers.
+pub const HISTORY_PROCESSES_MAX: usize = 60;
+
+/// How much of a reload's reasons the history keeps, in characters.
+pub const HISTORY_REASON_CHARS_MAX: usize = 160;
 
 /// How long an actor may take to answer a question about its state before it counts as stuck.
 pub const STATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::Instant;
 
+use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::hosts_diff::HostsDiff;
+use crate::history::History;
 use crate::journal::JournalEntry;
 pub use crate::model::SeenHost;
 use crate::model::{
@@ -298,6 +300,49 @@ pub struct ReadJournal {
     pub after: Option<u64>,
     /// At most this many, the newest.
     pub limit: Option<usize>,
+}
+
+/// status listener -> JournalActor: what the last hours were like.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "History")]
+pub struct ReadHistory;
+
+/// status listener -> HaproxyStateActor: the configuration that runs, and what the next would be made of.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "ConfigState")]
+pub struct GetConfig;
+
+/// HaproxyStateActor's answer to [`GetConfig`]: shared pieces, so that the text is put together by whoever asks.
+#[derive(Debug, Clone)]
+pub struct ConfigState {
+    /// What HAProxy was given, servers changed at run time included; none before the first start.
+    pub running: Option<RunningConfig>,
+    /// The head of the file as the settings want it.
+    pub next_frame: Arc<str>,
+    /// What that head means for every section.
+    pub next_style: SectionStyle,
+    /// The sections as discovery wants them.
+    pub next: Vec<NextSection>,
+}
+
+/// The configuration that runs.
+#[derive(Debug, Clone)]
+pub struct RunningConfig {
+    /// `global` and `defaults`.
+    pub frame: Arc<str>,
+    /// The text of each section.
+    pub sections: BTreeMap<ServiceName, Arc<str>>,
+}
+
+/// What the next section of one service is made of.
+#[derive(Debug, Clone)]
+pub struct NextSection {
+    /// The definition.
+    pub definition: Arc<ServiceDefinition>,
+    /// The descriptor it listens on; none where it is not open yet.
+    pub descriptor: Option<RawFd>,
+    /// The hosts.
+    pub hosts: Arc<HostList>,
 }
 
 /// anyone -> any actor: your state, as a snapshot that can be serialised.

@@ -121,6 +121,8 @@ impl ProcessSupervisorActor {
         process.exit.send_replace(Some(exit.clone()));
         if self.current != Some(pid) {
             info!(self.log, "an old HAProxy process has finished"; "pid" => pid, "exit" => %exit);
+            let event = Event::OldProxyEnded { pid, how: exit.to_string() };
+            self.journal.do_send(Record(JournalEntry::new(event)));
             return;
         }
         self.current = None;
@@ -130,6 +132,8 @@ impl ProcessSupervisorActor {
         }
         if self.handing_over {
             info!(self.log, "the HAProxy process before has finished"; "pid" => pid, "exit" => %exit);
+            let event = Event::OldProxyEnded { pid, how: exit.to_string() };
+            self.journal.do_send(Record(JournalEntry::new(event)));
             self.ended_in_handover = Some((pid, exit));
             return;
         }

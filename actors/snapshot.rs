@@ -191,7 +191,7 @@ pub struct ServiceState {
     /// Servers wanted.
     pub desired: usize,
     /// Servers as HAProxy has them: `ready`, `down` (its checks fail), `drain`, `maint`.
-    pub servers: BTreeMap<ServerName, String>,
+    pub servers: Arc<BTreeMap<ServerName, String>>,
     /// What operators chose for servers, whatever discovery says.
     #[serde(default)]
     pub operator: BTreeMap<ServerName, OperatorChoice>,
@@ -200,7 +200,10 @@ pub struct ServiceState {
     pub drained_on_socket: Vec<ServerName>,
     /// Why it is not served as it should be: its port is taken, its section was refused.
     pub problem: Option<String>,
-    /// How its last change was applied.
+    /// When its last change was in force, in milliseconds since 1970.
+    #[serde(default)]
+    pub last_applied_unix_ms: Option<u64>,
+    /// How it was applied.
     pub last_class: Option<String>,
     /// How long that took, in microseconds, from the source's event.
     pub last_took_us: Option<u64>,

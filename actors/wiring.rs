@@ -23,13 +23,14 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::decide::option_policy::OptionPolicy;
 use crate::haproxy_state_actor::{HaproxyPeers, HaproxyPorts, HaproxyStateActor, LaunchPeers};
+use crate::history::History;
 use crate::journal::JournalEntry;
 use crate::journal_actor::JournalActor;
 use crate::limits::STATE_ANSWER_TIMEOUT;
 use crate::listeners::Listeners;
 use crate::message::{
-    BeginShutdown, ChooseServerState, DecideHeld, GetState, ListWatchers, PolicyChanged, ReadJournal, Record, Refresh,
-    RefreshService, ReloadProxy, StopProxy, WatcherHandle,
+    BeginShutdown, ChooseServerState, ConfigState, DecideHeld, GetConfig, GetState, ListWatchers, PolicyChanged,
+    ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy, StopProxy, WatcherHandle,
 };
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::operator::{HeldDecision, Order, OrderRefused};
@@ -83,6 +84,8 @@ pub struct Actors {
     states: Vec<(&'static str, Recipient<GetState>)>,
     watchers: Recipient<ListWatchers>,
     journal: Recipient<ReadJournal>,
+    history: Recipient<ReadHistory>,
+    config: Recipient<GetConfig>,
     refresh: Vec<Recipient<Refresh>>,
     operator: OperatorPeers,
     policy: Vec<Recipient<PolicyChanged>>,
@@ -156,7 +159,9 @@ impl Actors {
         Self {
             states,
             watchers: services.clone().recipient(),
-            journal: journal.recipient(),
+            journal: journal.clone().recipient(),
+            history: journal.recipient(),
+            config: haproxy.clone().recipient(),
             refresh,
             operator: OperatorPeers {
                 refresh: services.clone().recipient(),
@@ -178,10 +183,14 @@ impl Actors {
         }
         let watchers = timeout(STATE_ANSWER_TIMEOUT, self.watchers.send(ListWatchers)).await;
         let Ok(Ok(watchers)) = watchers else { return Err("ServiceConfigActor does not answer".to_owned()) };
-        for watcher in watchers {
-            // A watcher that was stopped since it was listed has nothing to say.
-            if watcher.connected() {
-                states.push(ask(&watcher, "a WatcherActor").await?);
+        // All are asked before the first is waited for: a thousand answers take one turn of their thread, not a thousand.
+        // A watcher that was stopped since it was listed has nothing to say.
+        let asked: Vec<_> = watchers.iter().filter(|watcher| watcher.connected()).map(|w| w.send(GetState)).collect();
+        for answer in asked {
+            match timeout(STATE_ANSWER_TIMEOUT, answer).await {
+                Ok(Ok(state)) => states.push(state),
+                Ok(Err(_)) => {}
+                Err(_) => return Err("a WatcherActor does not answer".to_owned()),
             }
         }
         Ok(states)
@@ -190,6 +199,23 @@ impl Actors {
     /// What happened.
     pub async fn journal(&self, query: ReadJournal) -> Vec<JournalEntry> {
         self.journal.send(query).await.unwrap_or_default()
+    }
+
+    /// What the last hours were like; nothing where the JournalActor does not answer.
+    pub async fn history(&self) -> History {
+        timeout(STATE_ANSWER_TIMEOUT, self.history.send(ReadHistory))
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default()
+    }
+
+    /// The configuration that runs and what the next would be made of.
+    pub async fn config(&self) -> Result<ConfigState, String> {
+        match timeout(STATE_ANSWER_TIMEOUT, self.config.send(GetConfig)).await {
+            Ok(Ok(state)) => Ok(state),
+            _ => Err("HaproxyStateActor does not answer".to_owned()),
+        }
     }
 
     /// Reads every source again now.

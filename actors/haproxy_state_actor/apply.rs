@@ -6,6 +6,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use slog::{debug, info, warn};
 use tokio::time::Instant;
 
+use super::desired::AppliedChange;
 use super::running::Section;
 use super::{HaproxyStateActor, backoff};
 use crate::decide::proxy_plan::{Ground, ServicePlan, Step, WantedService, deletion, plan_service};
@@ -275,8 +276,8 @@ impl HaproxyStateActor {
             let answered_at = section.answered_at;
             let took = |seen_at| micros(answered_at.saturating_duration_since(seen_at));
             applied.extend(pending.iter().map(|pending| (pending.change, class, took(pending.seen_at))));
-            service.last_applied =
-                applied.last().map(|(_, class, took_us)| (*class, *took_us)).or(service.last_applied);
+            let last = applied.last().map(|&(_, class, took_us)| AppliedChange { class, took_us, at: answered_at });
+            service.last_applied = last.or(service.last_applied);
         }
         for (change, class, took_us) in applied {
             let entry = JournalEntry::new(Event::Applied { class, took_us }).service(name).change(change);

@@ -20,6 +20,17 @@ pub struct PendingChange {
     pub seen_at: Instant,
 }
 
+/// A change in force.
+#[derive(Debug, Clone, Copy)]
+pub struct AppliedChange {
+    /// How it was applied.
+    pub class: PlanClass,
+    /// How long it took from the source's event, in microseconds.
+    pub took_us: u64,
+    /// When HAProxy had answered.
+    pub at: Instant,
+}
+
 /// Why a service is not served as its definition says. It is left alone until what is named here changes.
 #[derive(Debug, Clone)]
 pub enum Obstacle {
@@ -81,8 +92,8 @@ pub struct DesiredService {
     pub pending_class: Option<PlanClass>,
     /// What stands in the way.
     pub obstacle: Option<Obstacle>,
-    /// How the last change was applied, and how long it took from the source's event, in microseconds.
-    pub last_applied: Option<(PlanClass, u64)>,
+    /// The last change that came into force.
+    pub last_applied: Option<AppliedChange>,
 }
 
 impl DesiredService {

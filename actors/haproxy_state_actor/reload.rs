@@ -66,7 +66,7 @@ impl HaproxyStateActor {
 
     /// `global` and `defaults` as the settings want them, or, where HAProxy did not start with those, as they last
     /// were.
-    fn head_of_file(&self) -> (Arc<str>, SectionStyle) {
+    pub(super) fn head_of_file(&self) -> (Arc<str>, SectionStyle) {
         let wanted = haproxy_config::frame(&self.policy.frame);
         match &self.running {
             Some(running) if self.refused_frame.as_ref() == Some(&wanted) => (running.frame.clone(), running.style),
@@ -94,7 +94,7 @@ impl HaproxyStateActor {
         exit.chain(reasons.map(|reason| reason.cause)).collect()
     }
 
-    fn entrants(&self) -> BTreeMap<ServiceName, Entrant> {
+    pub(super) fn entrants(&self) -> BTreeMap<ServiceName, Entrant> {
         let entrant = |(name, service): (&ServiceName, &DesiredService)| {
             let section = self.running.as_ref().and_then(|running| running.sections.get(name));
             // After the first start a new service is brought in once its hosts have been looked for.

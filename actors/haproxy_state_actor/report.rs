@@ -1,20 +1,20 @@
 //! What the actor says of itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix::{Context, Handler, MessageResult};
 
 use super::HaproxyStateActor;
 use super::desired::DesiredService;
 use super::running::Section;
-use crate::message::GetState;
+use crate::message::{ConfigState, GetConfig, GetState, NextSection, RunningConfig};
 use crate::model::{ObservedServer, ServiceName};
 use crate::snapshot::{ActorState, HaproxyState, ServiceState};
 
 impl HaproxyStateActor {
     fn service_state(&self, name: &ServiceName, service: &DesiredService) -> ServiceState {
         let section = self.running.as_ref().and_then(|running| running.sections.get(name));
-        let servers = section.map(|section| &section.observed).into_iter().flatten();
         let hopeless = |section: &Section| {
             let (server, refusal) = section.hopeless.first_key_value()?;
             Some(format!("server {server}: {refusal}"))
@@ -24,12 +24,23 @@ impl HaproxyStateActor {
             listen: service.definition.listen.map(|address| address.to_string()),
             revision: service.revision.unwrap_or_default(),
             desired: service.hosts.len(),
-            servers: servers.map(|(name, server)| (name.clone(), state_word(server).to_owned())).collect(),
+            servers: section.and_then(|section| section.states.clone()).unwrap_or_default(),
             operator: BTreeMap::new(),
             drained_on_socket: Vec::new(),
             problem: obstacle.or_else(|| section.and_then(hopeless)),
-            last_class: service.last_applied.map(|(class, _)| class.as_str().to_owned()),
-            last_took_us: service.last_applied.map(|(_, took_us)| took_us),
+            last_applied_unix_ms: service.last_applied.map(|applied| self.clock.unix_ms_at(applied.at)),
+            last_class: service.last_applied.map(|applied| applied.class.as_str().to_owned()),
+            last_took_us: service.last_applied.map(|applied| applied.took_us),
+        }
+    }
+
+    /// Puts what HAProxy has of each section into words. Only sections seen anew since the last question cost anything.
+    fn tell_states(&mut self) {
+        let sections = self.running.iter_mut().flat_map(|running| running.sections.values_mut());
+        for section in sections.filter(|section| section.states.is_none()) {
+            let servers = section.observed.iter();
+            section.states =
+                Some(Arc::new(servers.map(|(name, server)| (name.clone(), state_word(server).to_owned())).collect()));
         }
     }
 }
@@ -50,6 +61,7 @@ impl Handler<GetState> for HaproxyStateActor {
     type Result = MessageResult<GetState>;
 
     fn handle(&mut self, _: GetState, _: &mut Context<Self>) -> Self::Result {
+        self.tell_states();
         let services = self.desired.services.iter();
         MessageResult(ActorState::HaproxyState(HaproxyState {
             phase: self.phase,
@@ -64,5 +76,24 @@ impl Handler<GetState> for HaproxyStateActor {
             file_error: self.file.error.clone(),
             saved_state_error: self.saver.error.clone(),
         }))
+    }
+}
+
+impl Handler<GetConfig> for HaproxyStateActor {
+    type Result = MessageResult<GetConfig>;
+
+    fn handle(&mut self, _: GetConfig, _: &mut Context<Self>) -> Self::Result {
+        let running = self.running.as_ref().map(|running| RunningConfig {
+            frame: running.frame.clone(),
+            sections: running.sections.iter().map(|(name, section)| (name.clone(), section.text.clone())).collect(),
+        });
+        let descriptor = |name: &ServiceName| self.running.as_ref()?.sections.get(name)?.descriptor;
+        let next = self.entrants().into_iter().map(|(name, entrant)| NextSection {
+            definition: entrant.wanted.definition,
+            descriptor: descriptor(&name),
+            hosts: entrant.wanted.hosts,
+        });
+        let (next_frame, next_style) = self.head_of_file();
+        MessageResult(ConfigState { running, next: next.collect(), next_frame, next_style })
     }
 }

@@ -47,6 +47,7 @@ impl Running {
                 different.insert(name);
             }
             section.observed = servers;
+            section.states = None;
             section.stale = false;
         }
         different
@@ -69,6 +70,8 @@ pub struct Section {
     pub loaded: LoadedService,
     /// What it says it has.
     pub observed: BTreeMap<ServerName, ObservedServer>,
+    /// The state of each, in a word, for whoever asks; none where it is to be told anew.
+    pub states: Option<Arc<BTreeMap<ServerName, String>>>,
     /// Whether a batch went unanswered since, so that what it has is not known.
     pub stale: bool,
     /// Runtime changes that HAProxy turned down, with its words: only a reload can make them.
@@ -103,6 +106,7 @@ impl Section {
             definition,
             descriptor,
             observed: BTreeMap::new(),
+            states: None,
             stale: true,
             refused: BTreeMap::new(),
             hopeless: BTreeMap::new(),

@@ -205,7 +205,7 @@ mod tests {
         let servers = servers.map(|(name, state)| (ServerName::new(name).unwrap(), state.to_owned()));
         let web = ServiceState {
             listen: Some("0.0.0.0:8080".into()),
-            servers: servers.into(),
+            servers: std::sync::Arc::new(servers.into()),
             last_class: Some("runtime-disable".into()),
             last_took_us: Some(430),
             ..ServiceState::default()
