@@ -11,3 +11,4 @@ pub mod saved_state;
 pub mod settings;
 pub mod simulation;
 pub mod status;
+mod yaml;

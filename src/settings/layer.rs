@@ -1,18 +1,16 @@
 //! The layers that settings come from, each a figment provider that knows where its values stand.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::key::{self, KEYS, Kind, Unset};
 use super::mistake::Mistake;
+use crate::yaml::{self, Node};
 
 /// The names of environment variables that are settings begin so.
 pub const ENVIRONMENT_PREFIX: &str = "PROXYMGR_";
@@ -65,14 +63,7 @@ impl Layer {
 
     /// YAML text that stands in the file at `path`.
     pub fn yaml(text: &str, path: &Path) -> Result<Self, Mistake> {
-        let root: Option<Spanned<Node>> = serde_saphyr::from_str(text).map_err(|error| Mistake {
-            place: error.location().map_or_else(
-                || path.display().to_string(),
-                |location| format!("{}:{}", path.display(), location.line()),
-            ),
-            key: String::new(),
-            problem: format!("is not valid YAML: {}", first_line(&error.without_snippet().to_string())),
-        })?;
+        let root = yaml::read(text, path)?;
         let mut layer = Self { name: "file", ..Self::default() };
         let Some(root) = root else { return Ok(layer) };
         let line = root.referenced.line();
@@ -133,10 +124,6 @@ fn flow(text: &str) -> Value {
     Value::from(text)
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
-}
-
 /// The path that a path of an older spelling stands for.
 fn canonical(path: &str) -> String {
     key::ALIASES.iter().find(|(alias, _)| *alias == path).map_or(path, |(_, path)| path).to_owned()
@@ -153,69 +140,6 @@ fn insert(dict: &mut Dict, path: &str, value: Value) {
     }
     if let Value::Dict(_, below) = below {
         insert(below, rest, value);
-    }
-}
-
-/// A YAML value whose parts know their lines.
-#[derive(Debug)]
-enum Node {
-    Null,
-    Scalar(Value),
-    Seq(Vec<Spanned<Node>>),
-    Map(Vec<(String, Spanned<Node>)>),
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-    fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        Node::deserialize(deserializer)
-    }
-    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = access.next_element()? {
-            entries.push(entry);
-        }
-        Ok(Node::Seq(entries))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = access.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Node::Map(entries))
     }
 }
 
