@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::settings::Mistakes;
+use crate::simulation::scenario::ScenarioMistakes;
 
 /// The reason, told to the person at the terminal or in the supervisor's log.
 #[derive(Debug, Error)]
@@ -19,6 +20,12 @@ pub enum Failure {
     /// Something that is needed is missing, taken or not permitted; or a daemon that was asked does not answer.
     #[error("{0}")]
     CannotStart(String),
+    /// A scenario has mistakes.
+    #[error("{0}")]
+    Scenario(#[from] ScenarioMistakes),
+    /// What a scenario expects is not so.
+    #[error("{0}")]
+    NotAsExpected(String),
     /// What can never happen has happened.
     #[error("{0}; this is a bug of proxymgr, please report it")]
     Internal(String),

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
 /// The one place where exit codes are decided; `--help` tells them. 2 is clap's, for mistakes on the command line.
 fn exit_code(failure: &Failure) -> u8 {
     match failure {
-        Failure::Settings(_) | Failure::Told => 1,
+        Failure::Settings(_) | Failure::Scenario(_) | Failure::NotAsExpected(_) | Failure::Told => 1,
         Failure::AlreadyRunning(_) => 3,
         Failure::CannotStart(_) => 4,
         Failure::Internal(_) => 70,

@@ -1,10 +1,14 @@
-//! `proxymgr simulate`: the actors against a simulated world, from seeds.
+//! `proxymgr simulate`: the actors against a simulated world, from seeds or from a scenario.
 
+mod tables;
+
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::output;
 use crate::failure::Failure;
-use crate::simulation::{PlantedBug, replay, sweep};
+use crate::simulation::scenario::{Report, Scenario};
+use crate::simulation::{PlantedBug, TraceLine, fleet, replay, sweep};
 
 /// What to simulate.
 #[derive(Debug, clap::Args)]
@@ -21,8 +25,14 @@ pub struct SimulateArgs {
     /// Only the steps at these places of the seed's plan, from 0, or `none`; a failure tells which it needs.
     #[arg(long, value_name = "PLACES", requires = "seed", value_parser = places)]
     keep: Option<Places>,
-    /// Print everything that happened in the run of --seed.
-    #[arg(long, requires = "seed")]
+    /// Run the scenario in this file; with --seed, with latencies and load of that seed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "from", "keep", "plant"])]
+    scenario: Option<PathBuf>,
+    /// Run the scenario on so many machines, each with a seed of its own.
+    #[arg(long, value_name = "N", requires = "scenario", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "trace")]
+    machines: Option<u64>,
+    /// Print everything that happened in the run of --seed or --scenario.
+    #[arg(long)]
     trace: bool,
     /// Plant a bug, to see it found.
     #[arg(long, value_name = "BUG")]
@@ -46,17 +56,57 @@ fn places(text: &str) -> Result<Places, String> {
 
 /// Runs what was asked for. A broken invariant is a failure.
 pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
-    match args.seed {
-        Some(seed) => one(seed, args),
-        None => many(args),
+    match (&args.scenario, args.seed) {
+        (Some(file), _) => story(file, args),
+        (None, Some(seed)) => one(seed, args),
+        (None, None) => many(args),
     }
+}
+
+fn story(file: &Path, args: &SimulateArgs) -> Result<(), Failure> {
+    let mut scenario = Scenario::read(file)?;
+    scenario.seed = args.seed.unwrap_or(scenario.seed);
+    let begun = Instant::now();
+    if let Some(machines) = args.machines {
+        let fleet = fleet(&scenario, machines, threads(args));
+        if let Some(report) = fleet.failed {
+            let again = format!("\n\nAgain: proxymgr simulate --scenario {} --seed {}", report.file, report.seed);
+            return as_expected(&report).map_err(|failure| Failure::NotAsExpected(format!("{failure}{again}")));
+        }
+        output::print(&tables::fleet(&scenario, &fleet, begun.elapsed()));
+        return Ok(());
+    }
+    let report = scenario.run_with(scenario.seed, args.trace);
+    if args.trace {
+        print_lines(&report.lines);
+    }
+    as_expected(&report)?;
+    output::print(&tables::story(&scenario, &report, begun.elapsed()));
+    Ok(())
+}
+
+fn as_expected(report: &Report) -> Result<(), Failure> {
+    match report.problem() {
+        None => Ok(()),
+        Some(problem) if report.violation.is_some() => Err(Failure::Internal(problem)),
+        Some(problem) => Err(Failure::NotAsExpected(problem)),
+    }
+}
+
+fn print_lines(lines: &[TraceLine]) {
+    let lines: Vec<String> = lines.iter().map(|line| format!("{line}\n")).collect();
+    output::print(&lines.concat());
+}
+
+/// On how many threads to run.
+fn threads(args: &SimulateArgs) -> usize {
+    args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 fn one(seed: u64, args: &SimulateArgs) -> Result<(), Failure> {
     let (plan, outcome) = replay(seed, args.keep.as_ref().map(|places| places.0.as_slice()), args.plant);
     if args.trace {
-        let lines: Vec<String> = outcome.lines.iter().map(|line| format!("{line}\n")).collect();
-        output::print(&lines.concat());
+        print_lines(&outcome.lines);
     }
     let (steps, starts, commands) = (plan.steps.len(), outcome.starts, outcome.commands);
     output::print(&format!(
@@ -70,9 +120,8 @@ fn one(seed: u64, args: &SimulateArgs) -> Result<(), Failure> {
 }
 
 fn many(args: &SimulateArgs) -> Result<(), Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let begun = Instant::now();
-    let (figures, failure) = sweep(args.from..args.from + args.seeds, args.plant, args.threads.unwrap_or(cores));
+    let (figures, failure) = sweep(args.from..args.from + args.seeds, args.plant, threads(args));
     if let Some(failure) = failure {
         return Err(Failure::Internal(failure.to_string()));
     }

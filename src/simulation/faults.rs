@@ -13,6 +13,9 @@ use super::world::World;
 /// HAProxy's weight of a host that asks for none.
 const WEIGHT: u16 = 1;
 
+/// How many definitions of a service differ in an option.
+const VARIANTS: u8 = 100;
+
 impl World {
     /// The world as a plan begins with, before any manager.
     pub fn furnish(&self, plan: &Plan) {
@@ -24,6 +27,7 @@ impl World {
     }
 
     fn change(&self, name: &str, change: impl FnOnce(&mut Service)) {
+        let now_ms = self.trace().now_ms();
         self.with(|things| {
             let next = u16::try_from(things.services.len()).unwrap_or_default();
             let number = SERVICES.iter().position(|known| *known == name).and_then(|at| u16::try_from(at).ok());
@@ -31,6 +35,9 @@ impl World {
             let service =
                 things.services.entry(name.to_owned()).or_insert_with(|| Service { number, ..Service::default() });
             change(service);
+            if let Some(chronicle) = &mut things.chronicle {
+                chronicle.registered(name, &service.registered(), true, now_ms);
+            }
         });
     }
 
@@ -60,6 +67,12 @@ impl World {
             service.hosts.remove(&host);
         });
         self.show_hosts(service);
+    }
+
+    /// A service gets other options, which HAProxy takes only at a reload.
+    pub fn change_options(&self, service: &str) {
+        self.change(service, |service| service.variant = (service.variant + 1) % VARIANTS);
+        self.show_definitions();
     }
 
     /// The source of this service cannot be read until the world is healed.
@@ -99,17 +112,19 @@ impl World {
     /// left is for the actors to put right.
     pub fn heal_for_good(&self) {
         self.define(SERVICES[0]);
-        self.with(|things| {
-            for service in things.services.values_mut().filter(|service| service.hosts.is_empty()) {
+        let services = self.with(|things| things.services.clone());
+        for name in services.iter().filter(|(_, service)| service.hosts.is_empty()).map(|(name, _)| name) {
+            self.change(name, |service| {
                 service.hosts.insert(HOSTS_MAX, WEIGHT);
-            }
-        });
+            });
+        }
         self.heal();
     }
 
     /// Does one step of a plan.
     pub async fn apply(&self, step: &Step) {
         self.note("the plan", "the world", words(step));
+        self.chronicled(|chronicle, now_ms| chronicle.step(step, now_ms));
         match step {
             Step::Join { service, host } => self.join(service, *host),
             Step::Leave { service, host } => self.leave(service, *host),

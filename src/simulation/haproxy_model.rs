@@ -145,6 +145,21 @@ impl HaproxyModel {
         Observation { services: observed.collect() }
     }
 
+    /// Whether there is such a server.
+    pub fn has(&self, server: &ServerId) -> bool {
+        self.sections.get(&server.service).is_some_and(|section| section.servers.contains_key(&server.server))
+    }
+
+    /// Whether there is such a server, neither in maintenance nor in drain.
+    pub fn takes_traffic(&self, server: &ServerId) -> bool {
+        let section = self.sections.get(&server.service);
+        let server = section.and_then(|section| section.servers.get(&server.server));
+        server.is_some_and(|server| {
+            let observed = server.observed();
+            !observed.in_maintenance() && !observed.in_drain()
+        })
+    }
+
     /// Has a health check find the server up or down. Without `check` nothing happens. False where no such server is.
     pub fn set_health(&mut self, server: &ServerId, up: bool) -> bool {
         self.server(server).map(|server| server.up = up || !server.checked).is_ok()

@@ -52,15 +52,22 @@
 //! | `plan.rs`, `random.rs` | what happens, drawn from a seed |
 //! | `invariant.rs`, `oracle.rs`, `checks.rs` | what must hold, and whether it does |
 //! | `run.rs`, `sweep.rs`, `shrink.rs`, `trace.rs` | one run, many runs, smaller runs, and what is told of them |
+//! | `scenario/`, `load.rs` | stories from files, and days of thousands of changes |
+//! | `chronicle.rs`, `day.rs`, `ancestors.rs`, `fleet.rs` | what became of them, beside what older rules would have made of them |
 //! | `planted_bug.rs` | bugs planted on purpose, which the invariants must find |
 //!
 //! Time is tokio's paused clock: it jumps to the next timer when nothing is left to do. Every latency is drawn from a
 //! stream of its own purpose, so that a plan which lost a step keeps the latencies of the others.
 
+mod ancestors;
 mod checks;
+mod chronicle;
+mod day;
 mod faults;
+mod fleet;
 pub mod haproxy_model;
 mod invariant;
+mod load;
 mod oracle;
 mod plan;
 mod planted_bug;
@@ -68,6 +75,7 @@ mod processes;
 mod random;
 mod run;
 mod runtime_api;
+pub mod scenario;
 mod shrink;
 mod sockets;
 mod sources;
@@ -76,8 +84,13 @@ mod trace;
 mod truth;
 mod world;
 
+pub use self::ancestors::Rule;
+pub use self::chronicle::{Chronicle, Fault, HostLife, InForce, ProcessLife, Span};
+pub use self::day::{Day, Figures as DayFigures};
+pub use self::fleet::{Fleet, Spread, fleet};
 pub use self::haproxy_model::HaproxyModel;
 pub use self::invariant::{Invariant, Violation};
+pub use self::load::{Change, Load, Update};
 pub use self::plan::{Plan, Refused, StartFailure, Step};
 pub use self::planted_bug::PlantedBug;
 pub use self::random::Random;

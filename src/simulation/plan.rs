@@ -52,7 +52,7 @@ pub enum StartFailure {
 
 /// One thing that happens to the world. Faults last until [`Step::Heal`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[allow(missing_docs, reason = "service, host and port are what they say")]
 pub enum Step {
     /// A host registers.
@@ -107,6 +107,36 @@ pub enum Step {
     Heal,
     /// Nothing, for a while.
     Wait { ms: u64 },
+}
+
+impl Step {
+    /// The service that it is about, for those that are about one.
+    pub fn service(&self) -> Option<String> {
+        let written = serde_json::to_value(self).ok()?;
+        let fields = written.as_object()?.values().next()?;
+        fields.get("service")?.as_str().map(ToOwned::to_owned)
+    }
+
+    /// Whether it goes on until [`Step::Heal`].
+    pub fn lasts(&self) -> bool {
+        !matches!(
+            self,
+            Self::Join { .. }
+                | Self::Leave { .. }
+                | Self::Flap { .. }
+                | Self::Weight { .. }
+                | Self::SessionExpired { .. }
+                | Self::ReloadFails { .. }
+                | Self::ProcessDies
+                | Self::ManagerKilled
+                | Self::DefineService { .. }
+                | Self::RemoveService { .. }
+                | Self::ChangeOptions { .. }
+                | Self::MovePort { .. }
+                | Self::Heal
+                | Self::Wait { .. }
+        )
+    }
 }
 
 /// A world to begin with, and what happens to it.

@@ -71,6 +71,8 @@ impl World {
         let Some(process) = self.with(|things| things.processes.remove(&pid)) else { return };
         self.note(&format!("HAProxy ({pid})"), "the system", format!("ended: {how}"));
         self.with(|things| things.ended.insert(pid, Instant::now()));
+        self.chronicled(|chronicle, now_ms| chronicle.process(pid, |life| life.ended_ms = Some(now_ms)));
+        self.chronicle_all();
         if !process.draining {
             self.with(|things| things.oracle.cause(format!("HAProxy ({pid}) ended")));
         }
@@ -92,6 +94,8 @@ impl World {
             return;
         }
         self.note(&format!("HAProxy ({pid})"), "", "stops listening, finishes what is open");
+        self.chronicled(|chronicle, now_ms| chronicle.process(pid, |life| life.drains_ms = Some(now_ms)));
+        self.chronicle_all();
         let world = self.clone();
         self.naturally(async move {
             // Most have little left to do; some have clients that stay.
@@ -138,6 +142,7 @@ impl World {
         let (pid, running) = (process.pid, process.watched());
         self.note("ProcessSupervisorActor", &format!("HAProxy ({pid})"), format!("start; causes: {causes_text}"));
         self.with(|things| things.processes.insert(pid, process));
+        self.chronicled(|chronicle, now_ms| chronicle.started(pid, causes.into_iter().collect(), now_ms));
         let world = self.clone();
         self.naturally(async move {
             world.latency("ready", 2, 60).await;
@@ -192,6 +197,8 @@ impl World {
         });
         if alive {
             self.note(&format!("HAProxy ({pid})"), "", "serves");
+            self.chronicled(|chronicle, now_ms| chronicle.process(pid, |life| life.serves_ms = Some(now_ms)));
+            self.chronicle_all();
             let cuts = self.has(PlantedBug::CutsConnections);
             for old in replaces {
                 if cuts { self.hard_stop(*old, ProcessExit::Signal(15)) } else { self.soft_stop(*old) }

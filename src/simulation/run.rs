@@ -36,9 +36,7 @@ pub struct Outcome {
 
 /// Runs this plan with the latencies of this seed, and a planted bug where one is given.
 pub fn run(seed: u64, plan: &Plan, planted: Option<PlantedBug>) -> Outcome {
-    catch_panics();
-    PANIC.with(|panic| *panic.borrow_mut() = Some(Vec::new()));
-    let mut outcome = in_virtual_time(seed, async |world| {
+    let (mut outcome, panicked) = watched(seed, async |world| {
         planted.into_iter().for_each(|bug| world.plant(bug));
         let converged_after_s = story(&world, plan).await;
         Outcome {
@@ -49,11 +47,18 @@ pub fn run(seed: u64, plan: &Plan, planted: Option<PlantedBug>) -> Outcome {
             converged_after_s,
         }
     });
-    let panicked = PANIC.with(|panic| panic.borrow_mut().take()).unwrap_or_default();
-    if let Some(what) = panicked.into_iter().next() {
-        outcome.violation = Some(Violation { invariant: Invariant::ActorsLive, what });
-    }
+    outcome.violation = panicked.or(outcome.violation);
     outcome
+}
+
+/// Runs a story in a new world. A panic in it breaks an invariant.
+pub(super) fn watched<T>(seed: u64, story: impl AsyncFnOnce(World) -> T) -> (T, Option<Violation>) {
+    catch_panics();
+    PANIC.with(|panic| *panic.borrow_mut() = Some(Vec::new()));
+    let told = in_virtual_time(seed, story);
+    let panicked = PANIC.with(|panic| panic.borrow_mut().take()).unwrap_or_default();
+    let what = panicked.into_iter().next();
+    (told, what.map(|what| Violation { invariant: Invariant::ActorsLive, what }))
 }
 
 async fn story(world: &World, plan: &Plan) -> u64 {

@@ -78,6 +78,7 @@ impl World {
         let added = |id: &ServerId| {
             batch.iter().any(|other| matches!(other, RuntimeCommand::AddServer { server, .. } if server == id))
         };
+        let now_ms = self.trace().now_ms();
         let (answer, is_known) = self.with(|things| {
             things.commands += 1;
             let refused = things.refuses.iter().any(|what| is_about(*what, command));
@@ -85,8 +86,7 @@ impl World {
                 return (Answer { accepted: false, text: "gone".to_owned() }, true);
             };
             let id = command.server();
-            let exists = process.model.observe(Some(std::slice::from_ref(&id.service)));
-            let exists = exists.services.get(&id.service).is_some_and(|servers| servers.contains_key(&id.server));
+            let exists = process.model.has(id);
             let adds = matches!(command, RuntimeCommand::AddServer { .. });
             let is_known = if adds { !exists || deleted_in(batch, id) } else { exists || added(id) };
             let answer = if refused {
@@ -94,6 +94,11 @@ impl World {
             } else {
                 process.model.run(command)
             };
+            if let Some(number) = number_of_server(id.server.as_str())
+                && let Some(chronicle) = &mut things.chronicle
+            {
+                chronicle.enabled(id.service.as_str(), number, process.model.takes_traffic(id), now_ms);
+            }
             let only_deletes = matches!(command, RuntimeCommand::DeleteServer(_)) && !added(id);
             if !answer.accepted && !only_deletes {
                 things.oracle.cause(format!("`{command}` was refused"));

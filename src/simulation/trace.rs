@@ -1,7 +1,8 @@
 //! What happened in a run, as a sequence: virtual time, who to whom, what.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slog::{Drain, KV, Key, Logger, OwnedKVList, Record, Serializer, o};
 use tokio::time::Instant;
@@ -27,30 +28,57 @@ impl fmt::Display for TraceLine {
     }
 }
 
+/// The lines that are kept, and how many that may be; all of them where nobody said so.
+#[derive(Debug, Default)]
+struct Kept {
+    lines: VecDeque<TraceLine>,
+    max: Option<usize>,
+}
+
 /// The sequence, shared by everyone who adds to it.
 #[derive(Debug, Clone)]
 pub struct Trace {
     origin: Instant,
     // A logger's drain must be Send; all writers are on one thread.
-    lines: Arc<Mutex<Vec<TraceLine>>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 impl Trace {
     /// An empty sequence that begins now.
     pub fn new() -> Self {
-        Self { origin: Instant::now(), lines: Arc::default() }
+        Self { origin: Instant::now(), kept: Arc::default() }
     }
 
     /// Notes what happened now.
     pub fn note(&self, from: impl Into<String>, to: impl Into<String>, what: impl Into<String>) {
-        let at_ms = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let line = TraceLine { at_ms, from: from.into(), to: to.into(), what: what.into() };
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        let line = TraceLine { at_ms: self.now_ms(), from: from.into(), to: to.into(), what: what.into() };
+        let mut kept = self.kept();
+        if kept.max.is_some_and(|max| kept.lines.len() >= max) {
+            kept.lines.pop_front();
+        }
+        kept.lines.push_back(line);
+    }
+
+    /// Virtual time since the world began, in milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Keeps only so many lines from now on, the last.
+    pub fn keep_last(&self, max: usize) {
+        let mut kept = self.kept();
+        kept.max = Some(max);
+        let surplus = kept.lines.len().saturating_sub(max);
+        kept.lines.drain(..surplus);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything so far.
     pub fn lines(&self) -> Vec<TraceLine> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept().lines.iter().cloned().collect()
     }
 
     /// A logger whose records become part of the sequence, told by the component that logs.

@@ -77,6 +77,11 @@ impl Service {
         Ok(self.hosts.iter().map(record).collect())
     }
 
+    /// The hosts that ought to take traffic.
+    pub(super) fn registered(&self) -> BTreeSet<u8> {
+        self.hosts.keys().copied().filter(|_| self.defined).collect()
+    }
+
     /// Everything that is wrong with it ends.
     pub(super) fn heal(&mut self) {
         self.poison = None;

@@ -22,6 +22,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep};
 
+use super::chronicle::Chronicle;
 use super::invariant::{Invariant, Violation};
 use super::oracle::Oracle;
 use super::plan::{Refused, StartFailure};
@@ -81,6 +82,8 @@ pub(super) struct Things {
     pub(super) generation: u64,
     pub(super) saved: Vec<SavedService>,
     pub(super) planted: Option<PlantedBug>,
+    /// What happened, as intervals; none where nobody wants to know.
+    pub(super) chronicle: Option<Chronicle>,
     pub(super) violation: Option<Violation>,
     randoms: BTreeMap<&'static str, Random>,
 }
@@ -134,6 +137,7 @@ impl World {
             generation: 0,
             saved: Vec::new(),
             planted: None,
+            chronicle: None,
             violation: None,
             randoms: BTreeMap::new(),
         };
@@ -149,6 +153,48 @@ impl World {
     /// What happened so far.
     pub fn trace(&self) -> &Trace {
         &self.0.trace
+    }
+
+    /// Where latencies come from.
+    pub fn seed(&self) -> u64 {
+        self.0.seed
+    }
+
+    /// Keeps a chronicle from now on. Each change of hosts from here on is one that HAProxy must follow.
+    pub fn keep_chronicle(&self) {
+        let now_ms = self.0.trace.now_ms();
+        self.with(|things| {
+            let mut chronicle = Chronicle::default();
+            for (name, service) in &things.services {
+                chronicle.registered(name, &service.registered(), false, now_ms);
+            }
+            things.chronicle = Some(chronicle);
+        });
+    }
+
+    /// The chronicle as far as it goes; empty where none is kept.
+    pub fn chronicle(&self) -> Chronicle {
+        let mut chronicle = self.with(|things| things.chronicle.clone()).unwrap_or_default();
+        chronicle.ended_ms = self.0.trace.now_ms();
+        chronicle
+    }
+
+    /// Adds to the chronicle, where one is kept, what is so now.
+    pub(super) fn chronicled(&self, note: impl FnOnce(&mut Chronicle, u64)) {
+        let now_ms = self.0.trace.now_ms();
+        self.with(|things| things.chronicle.as_mut().map(|chronicle| note(chronicle, now_ms)));
+    }
+
+    /// Adds to the chronicle which hosts take traffic now that another process serves, or none.
+    pub(super) fn chronicle_all(&self) {
+        let now_ms = self.0.trace.now_ms();
+        self.with(|things| {
+            let Some(mut chronicle) = things.chronicle.take() else { return };
+            let serving = things.serving().and_then(|pid| things.processes.get(&pid));
+            let ready = serving.map(|process| process.ready_servers()).unwrap_or_default();
+            chronicle.all_enabled(&ready, now_ms);
+            things.chronicle = Some(chronicle);
+        });
     }
 
     /// Notes something that passes between two in the world.

@@ -1,0 +1,134 @@
+//! The figures of scenarios, as tables for people.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::simulation::scenario::{Report, Scenario};
+use crate::simulation::{Day, DayFigures, Fleet, Load, Spread};
+
+/// The width of the first column, and of each further one.
+const LABEL: usize = 34;
+const COLUMN: usize = 22;
+
+/// What to say of a scenario that went as expected.
+pub fn story(scenario: &Scenario, report: &Report, took: Duration) -> String {
+    let took_s = took.as_secs_f64();
+    let virtual_time = humantime::format_duration(Duration::from_secs(report.chronicle.ended_ms / 1_000));
+    let mut text = format!("{}\nAs expected: {virtual_time} of virtual time in {took_s:.2} s.\n", scenario.about);
+    if let (Some(load), Some(day)) = (&scenario.load, &report.day) {
+        text.push('\n');
+        text.push_str(&one_day(scenario, load, report.seed, day));
+    }
+    text
+}
+
+fn one_day(scenario: &Scenario, load: &Load, seed: u64, day: &Day) -> String {
+    let columns: Vec<&DayFigures> =
+        std::iter::once(&day.actors).chain(day.ancestors.iter().map(|(_, figures)| figures)).collect();
+    let names = std::iter::once("proxymgr".to_owned()).chain(day.ancestors.iter().map(|(rule, _)| rule.to_string()));
+    let mut text = heading(scenario, load, &format!("seed {seed}"));
+    row(&mut text, "", names);
+    row(&mut text, "updates", columns.iter().map(|_| number(day.updates as u64)));
+    figures(&mut text, "runtime commands", &columns, |figures| number(figures.commands as u64));
+    figures(&mut text, "reloads made", &columns, |figures| number(figures.reloads as u64));
+    let always = columns.iter().map(|figures| figures.reloads).max().unwrap_or_default();
+    figures(&mut text, "reloads avoided", &columns, |figures| number((always - figures.reloads) as u64));
+    figures(&mut text, "in force after, p50 / p99", &columns, |figures| {
+        format!("{} / {}", time(figures.percentile_ms(50)), time(figures.percentile_ms(99)))
+    });
+    figures(&mut text, "most updates waiting at once", &columns, |figures| number(figures.backlog_max as u64));
+    figures(&mut text, "undone before they were in force", &columns, |figures| number(figures.overtaken as u64));
+    figures(&mut text, "never in force", &columns, |figures| number(figures.never_in_force as u64));
+    text.push_str("\nReloads by cause:\n");
+    for (name, figures) in std::iter::once("proxymgr".to_owned())
+        .chain(day.ancestors.iter().map(|(rule, _)| rule.to_string()))
+        .zip(columns)
+    {
+        let causes = figures.reload_causes.iter().map(|(cause, times)| format!("{} {cause}", number(*times)));
+        let causes = causes.collect::<Vec<_>>().join(", ");
+        let causes = if causes.is_empty() { "none".to_owned() } else { causes };
+        let _ = writeln!(text, "  {name:<LABEL$}{causes}");
+    }
+    text.push_str(
+        "\nThe three columns on the right are models of the rules of older programs, on the same trace with like\n\
+         latencies; their polling and their pauses are left out. Times are virtual, from the change in discovery (which\n\
+         takes 0 to 25 ms to be heard) until HAProxy is the same.\n",
+    );
+    text
+}
+
+/// What to say of a fleet whose machines all did as expected.
+pub fn fleet(scenario: &Scenario, fleet: &Fleet, took: Duration) -> String {
+    let (machines, took_s) = (fleet.well, took.as_secs_f64());
+    let mut text = format!("{}\nAs expected on all of {machines} machines, in {took_s:.1} s.\n", scenario.about);
+    let (Some(load), Some((first, day))) = (&scenario.load, fleet.days.first()) else { return text };
+    text.push('\n');
+    let last = first.wrapping_add(fleet.well as u64 - 1);
+    text.push_str(&heading(scenario, load, &format!("seeds {first} to {last}")));
+    row(&mut text, "", ["all machines", "least", "median", "p99", "most"].map(ToOwned::to_owned).into_iter());
+    let updates = Spread::of(fleet.days.iter().map(|(_, day)| day.updates as u64));
+    spread(&mut text, "updates", updates, true, number);
+    spread(&mut text, "runtime commands", fleet.spread(|figures| figures.commands as u64), true, number);
+    spread(&mut text, "reloads made", fleet.spread(|figures| figures.reloads as u64), true, number);
+    let avoided = Spread::of(fleet.days.iter().map(|(_, day)| day.reloads_avoided() as u64));
+    spread(&mut text, "reloads avoided", avoided, true, number);
+    for (place, (rule, _)) in day.ancestors.iter().enumerate() {
+        let reloads = fleet.spread_under(place, |figures| figures.reloads as u64);
+        spread(&mut text, &format!("  reloads, {rule}"), reloads, true, number);
+    }
+    spread(&mut text, "in force after, p50", fleet.spread(|figures| figures.percentile_ms(50)), false, time);
+    spread(&mut text, "in force after, p99", fleet.spread(|figures| figures.percentile_ms(99)), false, time);
+    let waiting = fleet.spread(|figures| figures.backlog_max as u64);
+    spread(&mut text, "most updates waiting at once", waiting, false, number);
+    spread(&mut text, "never in force", fleet.spread(|figures| figures.never_in_force as u64), true, number);
+    text
+}
+
+fn heading(scenario: &Scenario, load: &Load, seeds: &str) -> String {
+    format!(
+        "{} services with {} hosts each, HAProxy {}, {}, {seeds}:\n\n",
+        load.services,
+        load.hosts,
+        scenario.version,
+        humantime::format_duration(load.over)
+    )
+}
+
+fn row(text: &mut String, label: &str, cells: impl Iterator<Item = String>) {
+    let _ = write!(text, "{label:<LABEL$}");
+    cells.for_each(|cell| {
+        let _ = write!(text, "{cell:>COLUMN$}");
+    });
+    text.push('\n');
+}
+
+fn figures(text: &mut String, label: &str, columns: &[&DayFigures], cell: impl Fn(&DayFigures) -> String) {
+    row(text, label, columns.iter().map(|figures| cell(figures)));
+}
+
+fn spread(text: &mut String, label: &str, spread: Spread, has_total: bool, cell: impl Fn(u64) -> String) {
+    let total = if has_total { cell(spread.total) } else { String::new() };
+    let rest = [spread.min, spread.median, spread.p99, spread.max].map(cell);
+    row(text, label, std::iter::once(total).chain(rest));
+}
+
+/// 20000 as `20,000`.
+fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Milliseconds as `12 ms`, or `3.4 s` and more where they are many.
+fn time(milliseconds: u64) -> String {
+    match milliseconds {
+        0..10_000 => format!("{} ms", number(milliseconds)),
+        _ => humantime::format_duration(Duration::from_secs(milliseconds / 1_000)).to_string(),
+    }
+}

@@ -1,0 +1,197 @@
+//! What happened in a run, as intervals instead of words: which hosts discovery showed and which took traffic, the
+//! processes of HAProxy, the faults, and how long each change took. For figures and drawings.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan::Step;
+
+/// A length of virtual time, in milliseconds since the world began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Its first moment.
+    pub from_ms: u64,
+    /// Its end; none where it lasted to the end of the run.
+    pub to_ms: Option<u64>,
+}
+
+/// What became of one host of one service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostLife {
+    /// When it was registered.
+    pub registered: Vec<Span>,
+    /// When it took traffic.
+    pub enabled: Vec<Span>,
+    /// Since when HAProxy has not been as discovery is.
+    behind_since_ms: Option<u64>,
+}
+
+/// What became of one process of HAProxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessLife {
+    /// Its process id.
+    pub pid: u32,
+    /// What had happened that required it.
+    pub causes: Vec<String>,
+    /// When it was started.
+    pub started_ms: u64,
+    /// When it came to serve.
+    pub serves_ms: Option<u64>,
+    /// When it was told to finish what it has.
+    pub drains_ms: Option<u64>,
+    /// When it was gone.
+    pub ended_ms: Option<u64>,
+}
+
+/// A step of a plan that is more than a change of hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// How long it lasted.
+    pub span: Span,
+    /// What it was.
+    pub what: String,
+}
+
+/// A change of one host that came into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InForce {
+    /// When discovery changed.
+    pub at_ms: u64,
+    /// How long it took from there until HAProxy was the same.
+    pub took_ms: u64,
+}
+
+/// The chronicle of one run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chronicle {
+    /// The hosts of each service.
+    pub services: BTreeMap<String, BTreeMap<u8, HostLife>>,
+    /// The processes, oldest first.
+    pub processes: Vec<ProcessLife>,
+    /// What was done to the world.
+    pub faults: Vec<Fault>,
+    /// The changes that came into force, in the order in which they did.
+    pub in_force: Vec<InForce>,
+    /// Changes that were undone before they came into force, with those that undid them.
+    pub overtaken: usize,
+    /// The most changes at one moment that had happened and were not in force.
+    pub backlog_max: usize,
+    /// When the run ended.
+    pub ended_ms: u64,
+    backlog: usize,
+}
+
+fn is_open(spans: &[Span]) -> bool {
+    spans.last().is_some_and(|span| span.to_ms.is_none())
+}
+
+fn set(spans: &mut Vec<Span>, open: bool, now_ms: u64) {
+    match (spans.last_mut(), open) {
+        (Some(last), false) if last.to_ms.is_none() => last.to_ms = Some(now_ms),
+        (Some(last), true) if last.to_ms.is_none() => {}
+        (_, true) => spans.push(Span { from_ms: now_ms, to_ms: None }),
+        (_, false) => {}
+    }
+}
+
+/// A step in words: `session lost`, `process dies`, `config rejected web`.
+fn words(step: &Step) -> String {
+    let written = serde_json::to_value(step).unwrap_or_default();
+    let name = written.as_str().or_else(|| written.as_object()?.keys().next().map(String::as_str));
+    let name = name.unwrap_or_default().replace('_', " ");
+    step.service().map_or(name.clone(), |service| format!("{name} {service}"))
+}
+
+impl Chronicle {
+    /// The changes that had not come into force when the run ended.
+    pub fn never_in_force(&self) -> usize {
+        self.backlog
+    }
+
+    /// A service has these hosts from now on. With `counts`, each difference is a change that HAProxy must follow.
+    pub(super) fn registered(&mut self, service: &str, hosts: &BTreeSet<u8>, counts: bool, now_ms: u64) {
+        if !self.services.contains_key(service) {
+            self.services.insert(service.to_owned(), BTreeMap::new());
+        }
+        let Some(lives) = self.services.get_mut(service) else { return };
+        for host in hosts {
+            lives.entry(*host).or_default();
+        }
+        for (host, life) in lives {
+            let is_registered = hosts.contains(host);
+            if is_open(&life.registered) == is_registered {
+                continue;
+            }
+            set(&mut life.registered, is_registered, now_ms);
+            let is_behind = is_open(&life.enabled) != is_registered;
+            match (life.behind_since_ms, is_behind) {
+                (None, true) if counts => {
+                    life.behind_since_ms = Some(now_ms);
+                    self.backlog += 1;
+                    self.backlog_max = self.backlog_max.max(self.backlog);
+                }
+                (Some(_), false) => {
+                    life.behind_since_ms = None;
+                    self.backlog -= 1;
+                    self.overtaken += 2;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether a host takes traffic, from now on.
+    pub(super) fn enabled(&mut self, service: &str, host: u8, is_enabled: bool, now_ms: u64) {
+        let Some(lives) = self.services.get_mut(service) else { return };
+        let life = lives.entry(host).or_default();
+        set(&mut life.enabled, is_enabled, now_ms);
+        if is_open(&life.registered) == is_enabled
+            && let Some(at_ms) = life.behind_since_ms.take()
+        {
+            self.backlog -= 1;
+            self.in_force.push(InForce { at_ms, took_ms: now_ms - at_ms });
+        }
+    }
+
+    /// The hosts that take traffic now, all of them.
+    pub(super) fn all_enabled(&mut self, ready: &BTreeMap<String, BTreeMap<u8, u16>>, now_ms: u64) {
+        let services = self.services.iter();
+        let lives = services.flat_map(|(service, lives)| lives.keys().map(move |host| (service.clone(), *host)));
+        let known: Vec<(String, u8)> = lives.collect();
+        for (service, host) in known {
+            let is_enabled = ready.get(&service).is_some_and(|hosts| hosts.contains_key(&host));
+            self.enabled(&service, host, is_enabled, now_ms);
+        }
+    }
+
+    /// Something is done to the world.
+    pub(super) fn step(&mut self, step: &Step, now_ms: u64) {
+        let to_ms = match step {
+            Step::Join { .. } | Step::Leave { .. } | Step::Flap { .. } | Step::Weight { .. } | Step::Wait { .. } => {
+                return;
+            }
+            Step::Heal => {
+                for fault in self.faults.iter_mut().filter(|fault| fault.span.to_ms.is_none()) {
+                    fault.span.to_ms = Some(now_ms);
+                }
+                return;
+            }
+            Step::SessionExpired { away_ms } => Some(now_ms + away_ms),
+            step if step.lasts() => None,
+            _ => Some(now_ms),
+        };
+        self.faults.push(Fault { span: Span { from_ms: now_ms, to_ms }, what: words(step) });
+    }
+
+    /// A process was started.
+    pub(super) fn started(&mut self, pid: u32, causes: Vec<String>, now_ms: u64) {
+        let life = ProcessLife { pid, causes, started_ms: now_ms, serves_ms: None, drains_ms: None, ended_ms: None };
+        self.processes.push(life);
+    }
+
+    /// Something happened to a process.
+    pub(super) fn process(&mut self, pid: u32, note: impl FnOnce(&mut ProcessLife)) {
+        if let Some(life) = self.processes.iter_mut().rev().find(|life| life.pid == pid) {
+            note(life);
+        }
+    }
+}

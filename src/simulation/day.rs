@@ -1,0 +1,181 @@
+//! A day under a load: what the production actors made of it, and what the rules of their ancestors would have.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proxymgr_actors::snapshot::ActorState;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::ancestors::{Rule, under_rule};
+use super::checks::Memory;
+use super::load::{Change, Load, Update};
+use super::world::World;
+
+/// How long HAProxy may take to start before the load begins.
+const START: Duration = Duration::from_secs(60);
+
+/// How long the last changes have to come into force.
+const REST: Duration = Duration::from_secs(60);
+
+/// How many updates there are between two looks at the invariants that need every actor's word.
+const UPDATES_PER_LOOK: usize = 200;
+
+/// What one way of driving HAProxy made of a day.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Commands given to HAProxy at run time.
+    pub commands: usize,
+    /// Reloads, the first start left out.
+    pub reloads: usize,
+    /// Reloads by cause; one that has several counts once under each.
+    pub reload_causes: BTreeMap<String, u64>,
+    /// From the change in discovery until HAProxy was the same, in milliseconds of virtual time, sorted; one for each
+    /// update that came into force.
+    pub took_ms: Vec<u64>,
+    /// The most updates at one moment that had happened and were not in force.
+    pub backlog_max: usize,
+    /// Updates that were undone before they came into force, with those that undid them.
+    pub overtaken: usize,
+    /// Updates that were not in force at the end of the day.
+    pub never_in_force: usize,
+}
+
+impl Figures {
+    /// The time within which this part of the updates came into force, in milliseconds.
+    pub fn percentile_ms(&self, percent: usize) -> u64 {
+        let rank = (self.took_ms.len() * percent).div_ceil(100).max(1) - 1;
+        self.took_ms.get(rank).copied().unwrap_or_default()
+    }
+}
+
+/// A day of one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Day {
+    /// How many times a host came or went.
+    pub updates: usize,
+    /// What the actors made of it.
+    pub actors: Figures,
+    /// What each rule of the ancestors would have made of the same trace.
+    pub ancestors: Vec<(Rule, Figures)>,
+}
+
+impl Day {
+    /// The reloads that a manager would have made that always reloads, and the actors did not.
+    pub fn reloads_avoided(&self) -> usize {
+        let always = self.ancestors.iter().find(|(rule, _)| *rule == Rule::AlwaysReload);
+        always.map_or(0, |(_, figures)| figures.reloads.saturating_sub(self.actors.reloads))
+    }
+}
+
+impl Load {
+    /// Whether such a day can be drawn.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let parts = self.deploys.saturating_add(self.flaps).saturating_add(self.outages);
+        if parts > 100 {
+            return Err(format!("deploys, flaps and outages are percents of the updates, and together {parts}"));
+        }
+        for (key, value, max) in [("services", usize::from(self.services), 900), ("updates", self.updates, 10_000_000)]
+        {
+            if value == 0 || value > max {
+                return Err(format!("{key} is {value}, and must be from 1 to {max}"));
+            }
+        }
+        if self.hosts == 0 || self.over < Duration::from_secs(60) {
+            return Err("there must be a host at least, and a minute".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Defines the services, with their hosts.
+    pub(super) fn furnish(&self, world: &World) {
+        for service in (0..self.services).map(Self::service) {
+            world.define(&service);
+            (1..=self.hosts).for_each(|host| world.join(&service, host));
+        }
+    }
+}
+
+/// Lets a day's load happen to the world.
+pub(super) async fn live_through(load: &Load, world: &World) -> Day {
+    let updates = load.draw(world.seed());
+    let names: Vec<String> = (0..load.services).map(Load::service).collect();
+    sleep(START).await;
+    let (mut causes, mut memory) = (Causes::default(), Memory::default());
+    causes.look(world).await;
+    let at_first = causes.so_far();
+    let (commands, starts, start) = (world.commands(), world.starts(), Instant::now());
+    for (at, update) in updates.iter().enumerate() {
+        sleep_until(start + Duration::from_millis(update.at_ms)).await;
+        let service = &names[usize::from(update.service)];
+        match update.change {
+            Change::Join(host) => world.join(service, host),
+            Change::Leave(host) => world.leave(service, host),
+            Change::Options => world.change_options(service),
+        }
+        if at % UPDATES_PER_LOOK == 0 {
+            world.look(&mut memory).await;
+            causes.look(world).await;
+        }
+    }
+    sleep(REST).await;
+    world.look(&mut memory).await;
+    causes.look(world).await;
+    let mut reload_causes = causes.so_far();
+    reload_causes.iter_mut().for_each(|(cause, times)| *times -= at_first.get(cause).copied().unwrap_or_default());
+    reload_causes.retain(|_, times| *times > 0);
+    let chronicle = world.chronicle();
+    let mut took_ms: Vec<u64> = chronicle.in_force.iter().map(|change| change.took_ms).collect();
+    took_ms.sort_unstable();
+    let actors = Figures {
+        commands: world.commands() - commands,
+        reloads: world.starts() - starts,
+        reload_causes,
+        took_ms,
+        backlog_max: chronicle.backlog_max,
+        overtaken: chronicle.overtaken,
+        never_in_force: chronicle.never_in_force(),
+    };
+    let ancestors = Rule::all(load).map(|rule| (rule, under_rule(rule, load, &updates, world.seed())));
+    Day { updates: count(&updates), actors, ancestors: ancestors.into() }
+}
+
+fn count(updates: &[Update]) -> usize {
+    updates.iter().filter(|update| update.change != Change::Options).count()
+}
+
+/// Why HAProxy was reloaded, as the managers say that lived so far.
+#[derive(Default)]
+struct Causes {
+    of_earlier_managers: BTreeMap<String, u64>,
+    newest: BTreeMap<String, u64>,
+}
+
+impl Causes {
+    async fn look(&mut self, world: &World) {
+        let states = world.states().await.unwrap_or_default();
+        let counts = states.into_iter().find_map(|state| match state {
+            ActorState::HaproxyState(haproxy) => Some(haproxy.counts.reload_causes),
+            _ => None,
+        });
+        let Some(counts) = counts else { return };
+        let counts: BTreeMap<String, u64> =
+            counts.into_iter().map(|(cause, times)| (cause.as_str().to_owned(), times)).collect();
+        // A manager that is new counts from nothing.
+        let is_new = self.newest.iter().any(|(cause, times)| counts.get(cause).is_none_or(|now| now < times));
+        if is_new {
+            self.of_earlier_managers = self.so_far();
+        }
+        self.newest = counts;
+    }
+
+    fn so_far(&self) -> BTreeMap<String, u64> {
+        let mut sum = self.of_earlier_managers.clone();
+        for (cause, times) in &self.newest {
+            *sum.entry(cause.clone()).or_default() += times;
+        }
+        sum
+    }
+}

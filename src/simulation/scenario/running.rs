@@ -1,0 +1,181 @@
+//! Runs a scenario.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix::spawn;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{Entry, Expectation, Scenario, What, When};
+use crate::simulation::checks::Memory;
+use crate::simulation::chronicle::Chronicle;
+use crate::simulation::day::{self, Day};
+use crate::simulation::invariant::Violation;
+use crate::simulation::plan::Plan;
+use crate::simulation::run::watched;
+use crate::simulation::trace::TraceLine;
+use crate::simulation::world::World;
+
+/// How long an expectation that has no time of its own may take to come true.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The pause between two looks at an expectation that is not true yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What is kept of what happened beside a load, in lines.
+const LINES_BESIDE_LOAD: usize = 200;
+
+/// How many of the last things that happened are told with a failure.
+const LINES_TOLD: usize = 40;
+
+/// An expectation that did not come true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmet {
+    /// Its line in the file.
+    pub line: u64,
+    /// What was expected, and what was so.
+    pub what: String,
+    /// When it was given up, in milliseconds of virtual time.
+    pub at_ms: u64,
+}
+
+/// What came of a scenario.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The file it was read from.
+    pub file: String,
+    /// The seed it was run with.
+    pub seed: u64,
+    /// The first expectation that did not come true; the run ended there.
+    pub unmet: Option<Unmet>,
+    /// The first invariant that did not hold.
+    pub violation: Option<Violation>,
+    /// Everything that happened; beside a load only the last of it, unless all was to be kept.
+    pub lines: Vec<TraceLine>,
+    /// What happened, as intervals.
+    pub chronicle: Chronicle,
+    /// The figures of the load; none without one.
+    pub day: Option<Day>,
+}
+
+impl Report {
+    /// What went wrong, with the last things that happened; none where all was as expected.
+    pub fn problem(&self) -> Option<String> {
+        let what = match (&self.violation, &self.unmet) {
+            (Some(violation), _) => format!("{}: an invariant is broken: {violation}", self.file),
+            (None, Some(unmet)) => {
+                let after = Duration::from_millis(unmet.at_ms);
+                let after = humantime::format_duration(after);
+                format!("{}:{}: not as expected after {after}: {}", self.file, unmet.line, unmet.what)
+            }
+            (None, None) => return None,
+        };
+        let last = &self.lines[self.lines.len().saturating_sub(LINES_TOLD)..];
+        let lines: String = last.iter().map(|line| format!("\n{line}")).collect();
+        Some(format!("{what}\n\nThe last that happened:{lines}"))
+    }
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
+}
+
+impl Scenario {
+    /// Runs it, up to the first thing that is not as it should be.
+    pub fn run(&self) -> Report {
+        self.run_with(self.seed, false)
+    }
+
+    /// Runs it with the latencies, and the load, of this seed. With `keeps_all`, every line is kept even beside a load.
+    pub fn run_with(&self, seed: u64, keeps_all: bool) -> Report {
+        let (mut report, panicked) = watched(seed, async |world| {
+            if self.load.is_some() && !keeps_all {
+                world.trace().keep_last(LINES_BESIDE_LOAD);
+            }
+            let (unmet, day) = self.play(&world).await;
+            Report {
+                file: self.file.clone(),
+                seed,
+                unmet,
+                violation: world.violation(),
+                lines: world.trace().lines(),
+                chronicle: world.chronicle(),
+                day,
+            }
+        });
+        report.violation = panicked.or(report.violation);
+        report
+    }
+
+    async fn play(&self, world: &World) -> (Option<Unmet>, Option<Day>) {
+        let services = self.services.iter().map(|(name, hosts)| (name.clone(), *hosts)).collect();
+        world.furnish(&Plan { version: self.version, services, steps: Vec::new() });
+        self.load.iter().for_each(|load| load.furnish(world));
+        world.keep_chronicle();
+        let began = Instant::now();
+        world.start_manager();
+        let load = self.load.clone().map(|load| {
+            let world = world.clone();
+            spawn(async move { day::live_through(&load, &world).await })
+        });
+        let unmet = self.go_through(world, began).await;
+        let day = match load {
+            Some(load) if unmet.is_none() => load.await.ok(),
+            Some(load) => {
+                load.abort();
+                None
+            }
+            None => None,
+        };
+        (unmet, day)
+    }
+
+    async fn go_through(&self, world: &World, began: Instant) -> Option<Unmet> {
+        let mut memory = Memory::default();
+        for entry in &self.entries {
+            match entry.when {
+                When::Next => {}
+                When::At(time) => sleep_until(began + time).await,
+                When::After(pause) => sleep(pause).await,
+            }
+            let outcome = match &entry.what {
+                What::Happens(step) => {
+                    world.apply(step).await;
+                    Ok(())
+                }
+                What::Expects(expectation) => expected(world, entry, expectation).await,
+            };
+            world.look(&mut memory).await;
+            if let Err(what) = outcome {
+                let at_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                world.note("the scenario", "", format!("line {}: {what}", entry.line));
+                return Some(Unmet { line: entry.line, what, at_ms });
+            }
+            if world.violation().is_some() {
+                break;
+            }
+        }
+        None
+    }
+}
+
+/// Waits until an expectation is true, for as long as it may take.
+async fn expected(world: &World, entry: &Entry, expectation: &Expectation) -> Result<(), String> {
+    let patience = match (expectation.within, entry.when) {
+        (Some(within), _) => within,
+        (None, When::Next) => PATIENCE,
+        (None, When::At(_) | When::After(_)) => Duration::ZERO,
+    };
+    let deadline = Instant::now() + patience;
+    // What is told at this very instant arrives first.
+    let _ = world.states().await;
+    loop {
+        let outcome = expectation.holds(world).await;
+        if outcome.is_ok() || Instant::now() >= deadline {
+            return outcome;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}

@@ -1,0 +1,82 @@
+//! The scenarios that are shipped: each does as it says.
+
+use std::path::{Path, PathBuf};
+
+use proxymgr::simulation::scenario::Scenario;
+use proxymgr::simulation::{Day, fleet};
+
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/scenarios")
+}
+
+fn named(name: &str) -> Scenario {
+    Scenario::read(&shipped().join(name)).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+fn goes_as_expected(scenario: &Scenario) -> Option<Day> {
+    let report = scenario.run();
+    if let Some(problem) = report.problem() {
+        panic!("{problem}");
+    }
+    report.day
+}
+
+#[test]
+fn discovery_fails() {
+    goes_as_expected(&named("discovery-fails.yml"));
+}
+
+#[test]
+fn haproxy_fails() {
+    goes_as_expected(&named("haproxy-fails.yml"));
+}
+
+/// A quieter day than the one that is shipped: the whole one takes long in a build that is not optimised.
+fn quieter_day() -> Scenario {
+    let mut scenario = named("busy-day.yml");
+    let load = scenario.load.as_mut().expect("the busy day has a load");
+    (load.updates, load.services) = (2_000, 5);
+    scenario
+}
+
+#[test]
+fn a_busy_day_needs_no_reload_that_can_be_avoided() {
+    let day = goes_as_expected(&quieter_day()).expect("a load gives a day's figures");
+    assert_eq!(day.updates, 2_000);
+    let actors = &day.actors;
+    assert_eq!((actors.reloads, actors.never_in_force), (7, 0), "{actors:?}");
+    assert_eq!(actors.reload_causes.get("service_changed"), Some(&6), "{:?}", actors.reload_causes);
+    assert_eq!(actors.took_ms.len() + actors.overtaken, day.updates);
+    assert!(actors.backlog_max > 1 && actors.commands >= day.updates, "{actors:?}");
+    assert!((1..=100).contains(&actors.percentile_ms(99)), "{} ms", actors.percentile_ms(99));
+    let [enable_disable, slots, always] = day.ancestors.as_slice() else { panic!("{:?}", day.ancestors) };
+    assert!(enable_disable.1.reloads > 500 && always.1.reloads > 1_500 && slots.1.reloads == 6, "{:?}", day.ancestors);
+    assert_eq!(day.reloads_avoided(), always.1.reloads - 7);
+}
+
+#[test]
+fn each_machine_of_a_fleet_has_a_day_of_its_own_whatever_the_threads() {
+    let mut scenario = quieter_day();
+    scenario.entries.clear();
+    let load = scenario.load.as_mut().expect("the busy day has a load");
+    (load.updates, load.over) = (300, std::time::Duration::from_secs(3_600));
+    let days = |threads| {
+        let fleet = fleet(&scenario, 3, threads);
+        assert!(fleet.failed.is_none());
+        fleet.days
+    };
+    let two = days(2);
+    assert_eq!(two.len(), 3);
+    assert!(two.windows(2).all(|days| days[0].1 != days[1].1), "they differ");
+    assert_eq!(two, days(1));
+}
+
+#[test]
+fn the_first_machine_of_a_fleet_that_fails_is_told() {
+    let text = "services: {web: 1}\nload: {updates: 50, over: 1m, services: 1, hosts: 3}\nsteps:\n\
+                - {at: 10s, expect: {reloads: 9}}\n";
+    let scenario = Scenario::parse(text, "fails.yml").unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let failed = fleet(&scenario, 4, 2).failed.expect("no machine reloads so often");
+    assert_eq!(failed.seed, scenario.seed);
+    assert!(failed.problem().is_some_and(|problem| problem.starts_with("fails.yml:4: ")));
+}
