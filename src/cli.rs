@@ -42,7 +42,7 @@ Signals to the daemon:
 
 Exit codes:
   0   done
-  1   mistakes in the settings
+  1   mistakes in the settings or in a scenario, or a scenario that does not go as it expects
   2   mistakes on the command line
   3   another proxymgr manages the same haproxy.cfg
   4   something needed is missing, taken or not permitted, or no daemon answers
