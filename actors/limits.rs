@@ -189,6 +189,24 @@ pub const ZOOKEEPER_READ_RETRY: Duration = Duration::from_secs(1);
 /// The pause before a znode that refuses to be read is tried again: a changed ACL sends no event.
 pub const ZOOKEEPER_REFUSED_RETRY: Duration = Duration::from_secs(30);
 
+/// How long one name server may take to answer a question, by TCP too where the answer is cut; then the next is asked.
+pub const DNS_SERVER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The most questions to one set of name servers under way at once: each holds a socket.
+pub const DNS_QUESTIONS_MAX: usize = 64;
+
+/// The most aliases (CNAME) that are followed from one name. Longer chains are loops.
+pub const DNS_ALIASES_MAX: usize = 8;
+
+/// The most targets of one SRV name whose addresses are looked up.
+pub const DNS_TARGETS_MAX: usize = 1_000;
+
+/// The first pause after a look-up that failed, doubled with each further failure.
+pub const DNS_RETRY_MIN: Duration = Duration::from_millis(500);
+
+/// The longest pause after a look-up that failed.
+pub const DNS_RETRY_MAX: Duration = Duration::from_secs(10);
+
 /// The largest file that is read as a list of hosts or as a definition, in bytes.
 pub const SOURCE_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 

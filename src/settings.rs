@@ -3,6 +3,7 @@
 //! Raw layers (`layer`) are merged by figment and read key by key against one table (`key`) into [`Settings`], in
 //! which everything has been checked. Whatever is wrong is told at once, each mistake with its key and its place.
 
+mod dns;
 mod key;
 mod layer;
 mod mistake;
@@ -21,6 +22,7 @@ use figment::Figment;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::model::{ProxyFrame, ProxyPolicy};
 
+pub use dns::DnsSettings;
 pub use key::{KEYS, Key, Kind, TakesEffect, Unset};
 use layer::Layer;
 pub use mistake::{Mistake, Mistakes};
@@ -41,6 +43,8 @@ pub struct Settings {
     pub service_config: ServiceConfigSettings,
     /// How ZooKeeper is spoken to, by definitions and hosts alike.
     pub zookeeper: ZookeeperSettings,
+    /// How DNS is asked.
+    pub dns: DnsSettings,
     /// The status listener.
     pub status: StatusSettings,
     /// Where the last good state is kept.
@@ -260,6 +264,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let haproxy = read_haproxy(reader);
     let service_config = read_service_config(reader);
     let zookeeper = read_zookeeper(reader);
+    let dns = dns::read(reader);
     let status = StatusSettings { listen: reader.listen("status.listen"), hosts: reader.lines("status.hosts") };
     let state_dir = reader.path("state_dir");
     let log = read_log(reader);
@@ -267,6 +272,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
         haproxy: haproxy?,
         service_config: service_config?,
         zookeeper: zookeeper?,
+        dns: dns?,
         status,
         state_dir: state_dir?,
         log: log?,

@@ -7,6 +7,7 @@ mod support;
 
 use std::time::Duration;
 
+use discovery::dns_kind::DnsName;
 use discovery::inbox::{Hosts, Inbox, hosts, level};
 use discovery::kinds::{FlatFile, InData, InName, Kind, open, sources, spec};
 use proxymgr_actors::message::HostsSeen;
@@ -20,6 +21,11 @@ const C: &str = "10.0.0.3:80";
 
 fn list<K: Kind>(entries: &[(&str, &str)]) -> Hosts {
     entries.iter().map(|(endpoint, host)| (K::key(endpoint), Some((*host).to_owned()))).collect()
+}
+
+/// A host as it is told: with its weight, where its kind can say one.
+fn weighing<K: Kind>(endpoint: &str, weight: u16) -> String {
+    if K::HAS_WEIGHTS { format!("{endpoint} weight {weight}") } else { endpoint.to_owned() }
 }
 
 /// A source of this kind that has told its first list: A and B.
@@ -48,7 +54,7 @@ async fn the_first_list_is_whole<K: Kind>() {
     kind.put(B, None).await;
     let mut inbox = Inbox::new();
     let _source = open(&sources().0, &kind.spec(), &inbox).unwrap();
-    let expected = list::<K>(&[(A, "10.0.0.1:80 weight 7"), (B, B)]);
+    let expected = list::<K>(&[(A, &weighing::<K>(A, 7)), (B, B)]);
     assert_eq!(level(&inbox.next().await), Ok(expected), "the very first message");
 }
 
@@ -64,12 +70,14 @@ async fn additions_changes_and_removals_are_told<K: Kind>() {
     let mut it = opened::<K>().await;
     it.kind.put(C, None).await;
     it.inbox.until_hosts(&list::<K>(&[(A, A), (B, B), (C, C)])).await;
-    it.kind.put(C, Some(9)).await;
-    it.inbox.until_hosts(&list::<K>(&[(A, A), (B, B), (C, "10.0.0.3:80 weight 9")])).await;
-    it.kind.put(C, Some(0)).await;
-    it.inbox.until_hosts(&list::<K>(&[(A, A), (B, B), (C, "10.0.0.3:80 weight 0")])).await;
+    if K::HAS_WEIGHTS {
+        it.kind.put(C, Some(9)).await;
+        it.inbox.until_hosts(&list::<K>(&[(A, A), (B, B), (C, "10.0.0.3:80 weight 9")])).await;
+        it.kind.put(C, Some(0)).await;
+        it.inbox.until_hosts(&list::<K>(&[(A, A), (B, B), (C, "10.0.0.3:80 weight 0")])).await;
+    }
     it.kind.remove(A).await;
-    it.inbox.until_hosts(&list::<K>(&[(B, B), (C, "10.0.0.3:80 weight 0")])).await;
+    it.inbox.until_hosts(&list::<K>(&[(B, B), (C, &weighing::<K>(C, 0))])).await;
     it.kind.remove(C).await;
     it.inbox.until_hosts(&list::<K>(&[(B, B)])).await;
     it.kind.put(A, None).await;
@@ -102,9 +110,9 @@ async fn a_source_that_is_away_is_an_error_and_misses_nothing<K: Kind>() {
     it.kind.put(B, Some(3)).await;
     it.kind.put(C, None).await;
     it.kind.come_back().await;
-    it.inbox.until_hosts(&list::<K>(&[(B, "10.0.0.2:80 weight 3"), (C, C)])).await;
+    it.inbox.until_hosts(&list::<K>(&[(B, &weighing::<K>(B, 3)), (C, C)])).await;
     it.kind.remove(C).await;
-    it.inbox.until_hosts(&list::<K>(&[(B, "10.0.0.2:80 weight 3")])).await;
+    it.inbox.until_hosts(&list::<K>(&[(B, &weighing::<K>(B, 3))])).await;
 }
 
 async fn being_away_is_told_once<K: Kind>() {
@@ -167,7 +175,7 @@ macro_rules! contract {
     };
 }
 
-contract!(zookeeper: InData, campanjazk: InName, file: FlatFile; {
+contract!(zookeeper: InData, campanjazk: InName, dns: DnsName, file: FlatFile; {
     the_first_list_is_whole
     an_empty_list_is_a_list
     additions_changes_and_removals_are_told
@@ -200,12 +208,12 @@ async fn a_spec_that_can_never_work_is_refused_with_its_key() {
         (
             "zookeper",
             json!({}),
-            "\"type\" is \"zookeper\", which is not a kind of source: zookeeper, campanjazk, file, static; \"zookeeper\" may be meant",
+            "\"type\" is \"zookeper\", which is not a kind of source: zookeeper, campanjazk, dns, file, static; \"zookeeper\" may be meant",
         ),
         (
             "consul",
             json!({}),
-            "\"type\" is \"consul\", which is not a kind of source: zookeeper, campanjazk, file, static",
+            "\"type\" is \"consul\", which is not a kind of source: zookeeper, campanjazk, dns, file, static",
         ),
         ("zookeeper", json!({"path": "/x"}), "\"server\" is missing"),
         ("zookeeper", json!({"server": "h:0", "path": "/x"}), "\"server\": \"h:0\" is not a ZooKeeper connect string"),

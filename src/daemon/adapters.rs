@@ -8,6 +8,7 @@ use proxymgr_actors::wiring::Outside;
 use slog::Logger;
 
 use crate::discovery::Sources;
+use crate::discovery::dns::DnsOptions;
 use crate::discovery::file::FileDefinitions;
 use crate::discovery::zookeeper::{
     ConnectString, DigestAuth, Ensembles, TlsFiles, TlsIdentityFiles, ZookeeperDefinitions, ZookeeperOptions,
@@ -20,7 +21,7 @@ use crate::proxy::haproxy_process::HaproxyProcesses;
 use crate::proxy::haproxy_socket::HaproxySocket;
 use crate::proxy::listening_sockets::KernelListeningSockets;
 use crate::saved_state::SavedStateFile;
-use crate::settings::{ServiceConfigSettings, Settings, ZookeeperSettings};
+use crate::settings::{DnsSettings, ServiceConfigSettings, Settings, ZookeeperSettings};
 
 /// Where services and hosts come from.
 pub struct Discovery {
@@ -45,7 +46,10 @@ impl Discovery {
             }
             ServiceConfigSettings::File { path } => (Rc::new(FileDefinitions::new(path.clone(), &log)), None),
         };
-        let hosts = Rc::new(Sources::new(ensembles, default_server, settings.haproxy.options.clone(), &log));
+        let DnsSettings { servers, interval, interval_max } = settings.dns.clone();
+        let hosts = Sources::new(ensembles, default_server, settings.haproxy.options.clone(), &log)
+            .with_dns(DnsOptions { servers, interval, interval_max });
+        let hosts = Rc::new(hosts);
         Ok(Self { definitions, hosts })
     }
 }

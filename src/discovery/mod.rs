@@ -5,6 +5,7 @@
 
 mod backoff;
 mod directory_watch;
+pub mod dns;
 pub mod file;
 pub mod http;
 mod settings;
@@ -24,15 +25,17 @@ use slog::Logger;
 
 use self::zookeeper::{ConnectString, Ensembles, Registrations};
 use directory_watch::DirectoryWatches;
+use dns::{Dns, DnsOptions};
 
 /// Every kind of source that a definition's `type` may name.
-pub const KINDS: [&str; 4] = ["zookeeper", "campanjazk", "file", "static"];
+pub const KINDS: [&str; 5] = ["zookeeper", "campanjazk", "dns", "file", "static"];
 
 /// Opens the sources of hosts of every kind.
 pub struct Sources {
     ensembles: Ensembles,
     default_server: Option<ConnectString>,
     directories: DirectoryWatches,
+    dns: Dns,
     options: Arc<OptionPolicy>,
 }
 
@@ -44,7 +47,18 @@ impl Sources {
         options: OptionPolicy,
         log: &Logger,
     ) -> Self {
-        Self { ensembles, default_server, directories: DirectoryWatches::new(log), options: Arc::new(options) }
+        Self {
+            ensembles,
+            default_server,
+            directories: DirectoryWatches::new(log),
+            dns: Dns::new(DnsOptions::default()),
+            options: Arc::new(options),
+        }
+    }
+
+    /// Asks DNS in this way.
+    pub fn with_dns(self, options: DnsOptions) -> Self {
+        Self { dns: Dns::new(options), ..self }
     }
 
     fn open_zookeeper(
@@ -74,6 +88,7 @@ impl HostSources for Sources {
         Ok(match spec.kind.as_str() {
             "zookeeper" => Box::new(self.open_zookeeper(Registrations::InData, spec, watcher)?),
             "campanjazk" => Box::new(self.open_zookeeper(Registrations::InName, spec, watcher)?),
+            "dns" => Box::new(self.dns.open(spec, &self.options, watcher)?),
             "file" => Box::new(file::open(spec, &self.directories, &self.options, watcher)?),
             "static" => Box::new(static_hosts::open(spec, &self.options, watcher)?),
             unknown => return Err(unknown_kind(unknown)),

@@ -192,6 +192,27 @@ pub const KEYS: &[Key] = &[
         "PEM file with the private key of zookeeper.tls.certificate.",
     ),
     key(
+        "dns.servers",
+        Kind::Servers,
+        Otherwise("those of /etc/resolv.conf"),
+        OnRestart,
+        "The DNS servers that are asked, by their addresses: address, or address:port.",
+    ),
+    key(
+        "dns.interval",
+        duration(1_000, HOUR),
+        Text("5s"),
+        OnRestart,
+        "The least time between two looks at a name, however short a time its answer lives.",
+    ),
+    key(
+        "dns.interval_max",
+        duration(1_000, DAY),
+        Text("1m"),
+        OnRestart,
+        "The longest time between two looks at a name, however long its answer lives.",
+    ),
+    key(
         "status.listen",
         Kind::Listen,
         Text("127.0.0.1:8470"),

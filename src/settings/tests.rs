@@ -333,10 +333,26 @@ fn doc_above(shipped: &str, last: &str) -> String {
 fn every_key_of_the_table_is_read() {
     let yaml = "service_config: {path: /x}
 haproxy: {socket_path: /run/x}
-zookeeper: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}";
+zookeeper: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
+dns: {servers: 10.0.0.2}";
     let settings = load(yaml, &[], &[]).unwrap();
     let read: Vec<&str> = settings.effective.0.keys().copied().collect();
     let mut all: Vec<&str> = KEYS.iter().map(|key| key.path).collect();
     all.sort_unstable();
     assert_eq!(read, all);
+}
+
+#[test]
+fn dns_servers_are_addresses_and_the_intervals_fit() {
+    let settings =
+        load("dns: {servers: ['10.0.0.2', '[::1]:5353'], interval: 2s, interval_max: 2s}", &[], &[]).unwrap();
+    assert_eq!(settings.dns.servers, ["10.0.0.2:53".parse().unwrap(), "[::1]:5353".parse().unwrap()]);
+    let mistakes = load("dns: {servers: ns.example, interval: 2m}", &[], &[]).unwrap_err();
+    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+    for (mistake, expected) in mistakes.iter().zip([
+        "p.yml:1: dns.interval: dns.interval must not be longer than dns.interval_max",
+        "p.yml:1: dns.servers: \"ns.example\" is not the IP address of a name server",
+    ]) {
+        assert!(mistake.starts_with(expected), "{mistake}");
+    }
 }

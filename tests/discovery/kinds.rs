@@ -46,6 +46,8 @@ pub fn open(sources: &Sources, spec: &SourceSpec, inbox: &Inbox<HostsSeen>) -> R
 /// A kind of source with its outside.
 #[allow(async_fn_in_trait)]
 pub trait Kind {
+    /// Whether a host can say its weight.
+    const HAS_WEIGHTS: bool = true;
     /// Starts the outside, with an empty list of hosts.
     async fn start(dir: &TestDir) -> Self;
     /// What a definition says to have this source.

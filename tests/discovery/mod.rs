@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+pub mod dns_kind;
 pub mod gate;
 pub mod inbox;
 pub mod kinds;

@@ -3,10 +3,10 @@
 #
 #   tests/setup/install.sh run     what `make run` needs:  a C linker, HAProxy
 #   tests/setup/install.sh test    what `make test` needs: the same, ZooKeeper, a Java runtime,
-#                                  supervisord, openssl, rustfmt, clippy, cargo-nextest
+#                                  supervisord, openssl, the DNS server Knot, rustfmt, clippy, cargo-nextest
 #
 # It says what it is about to install before it does. The services which those packages bring
-# (haproxy, supervisor) are neither started nor enabled: the project starts its own.
+# (haproxy, knot, supervisor) are neither started nor enabled: the project starts its own.
 set -euo pipefail
 
 say() { printf 'install: %s\n' "$*"; }
@@ -27,6 +27,7 @@ missing_packages() {
     have java || echo default-jre-headless
     have supervisord || echo supervisor
     have openssl || echo openssl
+    have knotd || echo knot
 }
 
 as_root() {
@@ -61,7 +62,7 @@ leave_services_off() {
     have systemctl || return 0
     for package in "$@"; do
         case $package in
-        haproxy | supervisor)
+        haproxy | knot | supervisor)
             if as_root systemctl disable --quiet "$package" 2>/dev/null; then
                 say "the system's own $package service stays off; to use it: systemctl enable --now $package"
             fi

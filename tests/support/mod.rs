@@ -30,6 +30,7 @@ pub mod dir;
 pub mod eventually;
 pub mod haproxy;
 pub mod http;
+pub mod knot;
 pub mod load;
 pub mod ports;
 pub mod process;

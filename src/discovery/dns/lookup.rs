@@ -1,0 +1,248 @@
+//! The hosts of one backend, and what becomes of them when a part of it cannot be looked up.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::limits::DNS_TARGETS_MAX;
+use proxymgr_actors::model::Host;
+
+use super::backends::{Backend, Question};
+use super::name_servers::{Answer, Found, NameServers, RecordKind};
+
+/// HAProxy's largest weight.
+const WEIGHT_MAX: u16 = 256;
+
+/// One question, as messages name it: `a.example AAAA`.
+pub(super) type Part = Arc<str>;
+
+/// The hosts that a backend last had, each with the question that brought it.
+pub(super) type LastKnown = RefCell<Vec<(Part, Entry)>>;
+
+/// Where a host is, and the host, or why it cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) key: Arc<str>,
+    pub(super) host: Result<Host, String>,
+}
+
+/// What a look at a backend brought.
+#[derive(Debug, Default)]
+pub(super) struct LookedUp {
+    /// What was answered.
+    pub(super) hosts: Vec<(Part, Entry)>,
+    /// What was not, and why. The hosts that these parts brought before are to stay.
+    pub(super) failures: BTreeMap<Part, String>,
+    /// The shortest time to live.
+    pub(super) ttl: Option<Duration>,
+}
+
+impl LookedUp {
+    fn note(&mut self, part: Part, result: Result<Answer, String>) -> Vec<Found> {
+        match result {
+            Ok(answer) => {
+                self.ttl = self.ttl.into_iter().chain(answer.ttl).min();
+                answer.found
+            }
+            Err(error) => {
+                self.failures.insert(part, error);
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Looks a backend up. `last` is what it had before.
+pub(super) async fn look_up(
+    backend: &Backend,
+    last: &[(Part, Entry)],
+    servers: &NameServers,
+    policy: &OptionPolicy,
+) -> LookedUp {
+    let mut looked_up = LookedUp::default();
+    match &backend.question {
+        Question::Address(ip) => {
+            looked_up.hosts.push((part(&ip.to_string(), "address"), entry(backend, *ip, None, policy)))
+        }
+        Question::Name(name) => {
+            for (part, ip) in addresses(name, &backend.families, servers, &mut looked_up).await {
+                looked_up.hosts.push((part, entry(backend, ip, None, policy)));
+            }
+        }
+        Question::Service(name) => look_up_service(name, backend, last, servers, policy, &mut looked_up).await,
+    }
+    looked_up
+}
+
+async fn look_up_service(
+    name: &str,
+    backend: &Backend,
+    last: &[(Part, Entry)],
+    servers: &NameServers,
+    policy: &OptionPolicy,
+    looked_up: &mut LookedUp,
+) {
+    let service = part(name, record_name(RecordKind::Srv));
+    let found = looked_up.note(service.clone(), servers.ask(name, RecordKind::Srv).await);
+    if !last.is_empty()
+        && let Some(error) = looked_up.failures.remove(&service)
+    {
+        // Which targets there are now is not known: all stay.
+        looked_up.failures.extend(last.iter().map(|(part, _)| (part.clone(), error.clone())));
+    }
+    if !looked_up.failures.is_empty() {
+        return;
+    }
+    let mut targets = targets(found);
+    if targets.len() > DNS_TARGETS_MAX {
+        let error = format!("it has {} targets; those after the first {DNS_TARGETS_MAX} are left out", targets.len());
+        looked_up.failures.insert(service, error);
+        targets.truncate(DNS_TARGETS_MAX);
+    }
+    let looks = targets.iter().map(|target| async {
+        let mut looked_up = LookedUp::default();
+        let addresses = addresses(&target.name, &backend.families, servers, &mut looked_up).await;
+        (addresses, looked_up)
+    });
+    for (target, (addresses, of_target)) in targets.iter().zip(join_all(looks).await) {
+        looked_up.failures.extend(of_target.failures);
+        looked_up.ttl = looked_up.ttl.into_iter().chain(of_target.ttl).min();
+        let hosts = addresses.into_iter().map(|(part, ip)| (part, entry(backend, ip, Some(target), policy)));
+        looked_up.hosts.extend(hosts);
+    }
+}
+
+/// The addresses of a name, each with the question that brought it.
+async fn addresses(
+    name: &str,
+    families: &[RecordKind],
+    servers: &NameServers,
+    looked_up: &mut LookedUp,
+) -> Vec<(Part, IpAddr)> {
+    let mut addresses = Vec::new();
+    let answers = join_all(families.iter().map(|kind| servers.ask(name, *kind))).await;
+    for (kind, answer) in families.iter().zip(answers) {
+        let part = part(name, record_name(*kind));
+        for found in looked_up.note(part.clone(), answer) {
+            if let Found::Address(ip) = found {
+                addresses.push((part.clone(), ip));
+            }
+        }
+    }
+    addresses
+}
+
+/// A host of a service, as its record describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    name: String,
+    port: u16,
+    weight: Option<u16>,
+    backup: bool,
+}
+
+/// Those of the lowest priority take traffic, the others are their backup. Weights keep their proportion.
+fn targets(found: Vec<Found>) -> Vec<Target> {
+    let records = found.into_iter().filter_map(|found| match found {
+        Found::Service { priority, weight, port, target: Some(target) } => Some((priority, weight, port, target)),
+        _ => None,
+    });
+    let records = Vec::from_iter(records);
+    let first = records.iter().map(|(priority, ..)| *priority).min();
+    let heaviest = records.iter().map(|(_, weight, ..)| *weight).max().unwrap_or_default();
+    let has_zero = records.iter().any(|(_, weight, ..)| *weight == 0);
+    let target = |(priority, weight, port, name): (u16, u16, u16, String)| Target {
+        name,
+        port,
+        weight: haproxy_weight(weight, heaviest, has_zero),
+        backup: Some(priority) != first,
+    };
+    records.into_iter().map(target).collect()
+}
+
+/// None where the service gives no weights, which is to give all the weight 0. Beside others, 0 is "a very small chance"
+/// (RFC 2782), whereas HAProxy would send such a server nothing at all.
+fn haproxy_weight(weight: u16, heaviest: u16, has_zero: bool) -> Option<u16> {
+    if heaviest == 0 {
+        return None;
+    }
+    let scaled = if heaviest > WEIGHT_MAX {
+        let (weight, heaviest) = (u32::from(weight), u32::from(heaviest));
+        u16::try_from(weight * u32::from(WEIGHT_MAX) / heaviest).unwrap_or(WEIGHT_MAX)
+    } else if has_zero {
+        weight * (WEIGHT_MAX / heaviest)
+    } else {
+        weight
+    };
+    Some(scaled.max(1))
+}
+
+fn entry(backend: &Backend, ip: IpAddr, target: Option<&Target>, policy: &OptionPolicy) -> Entry {
+    match backend.host(ip, target.map(|target| target.port), policy) {
+        Ok(mut host) => {
+            if let Some(target) = target {
+                host.weight = target.weight;
+                host.backup = target.backup;
+            }
+            Entry { key: host.endpoint.to_string().into(), host: Ok(host) }
+        }
+        Err(error) => {
+            let name = target.map_or_else(|| backend.question.to_string(), |target| target.name.clone());
+            Entry { key: format!("{name} {ip}").into(), host: Err(format!("{name} has the address {ip}: {error}")) }
+        }
+    }
+}
+
+fn part(name: &str, kind: &str) -> Part {
+    format!("{} {kind}", name.trim_end_matches('.')).into()
+}
+
+fn record_name(kind: RecordKind) -> &'static str {
+    match kind {
+        RecordKind::A => "A",
+        RecordKind::Aaaa => "AAAA",
+        RecordKind::Srv => "SRV",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(priority: u16, weight: u16, target: &str) -> Found {
+        let target = (target != ".").then(|| target.to_owned());
+        Found::Service { priority, weight, port: 80, target }
+    }
+
+    fn weights(found: Vec<Found>) -> Vec<(Option<u16>, bool)> {
+        targets(found).into_iter().map(|target| (target.weight, target.backup)).collect()
+    }
+
+    #[test]
+    fn the_lowest_priority_is_active_and_the_others_are_backup() {
+        let found = vec![service(10, 5, "a"), service(20, 5, "b"), service(10, 5, "c"), service(30, 5, "d")];
+        let backup = Vec::from_iter(targets(found).into_iter().map(|target| target.backup));
+        assert_eq!(backup, [false, true, false, true]);
+    }
+
+    #[test]
+    fn weights_keep_their_proportion_within_what_haproxy_takes() {
+        assert_eq!(weights(vec![service(1, 0, "a"), service(1, 0, "b")]), [(None, false), (None, false)]);
+        assert_eq!(weights(vec![service(1, 3, "a"), service(1, 1, "b")]), [(Some(3), false), (Some(1), false)]);
+        assert_eq!(
+            weights(vec![service(1, 60_000, "a"), service(1, 30_000, "b")]),
+            [(Some(256), false), (Some(128), false)]
+        );
+        assert_eq!(weights(vec![service(1, 60_000, "a"), service(1, 1, "b")]), [(Some(256), false), (Some(1), false)]);
+        assert_eq!(weights(vec![service(1, 2, "a"), service(1, 0, "b")]), [(Some(256), false), (Some(1), false)]);
+    }
+
+    #[test]
+    fn a_service_that_is_expressly_not_there_has_no_targets() {
+        assert_eq!(targets(vec![service(0, 0, ".")]), []);
+    }
+}

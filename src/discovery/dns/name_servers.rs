@@ -1,0 +1,325 @@
+//! Who is asked, and what an answer is. The only file that names the resolver's package.
+//!
+//! What is used of it, and what is not (0.26):
+//!
+//! - Its pools of servers, with one server each: one of several would take the SERVFAIL of one server for the answer of
+//!   all. Servers are tried here one after the other, the one that answered last first.
+//! - No cache, no search list, no hosts file. Its own search goes on after a failure, so that a server that is away and a
+//!   name that does not exist could not be told apart; its following of aliases takes an SRV record for one.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::xfer::FirstAnswer;
+use hickory_resolver::net::{DnsError, DnsHandle, NetError, NoRecords};
+use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Query, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
+use proxymgr_actors::limits::{DNS_ALIASES_MAX, DNS_QUESTIONS_MAX, DNS_SERVER_TIMEOUT, SOURCE_READ_TIMEOUT};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::discovery::backoff::Random;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RecordKind {
+    /// IPv4 addresses.
+    A,
+    /// IPv6 addresses.
+    Aaaa,
+    /// Hosts of a service.
+    Srv,
+}
+
+/// One record of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Found {
+    /// An address.
+    Address(IpAddr),
+    /// A host of a service.
+    Service {
+        /// The lowest is used first.
+        priority: u16,
+        /// The share among those of one priority.
+        weight: u16,
+        /// Its port.
+        port: u16,
+        /// Its name, fully qualified; none where there is expressly no such service.
+        target: Option<String>,
+    },
+}
+
+/// An answer, which may be that there is nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// What was found, sorted and without repetition.
+    pub(super) found: Vec<Found>,
+    /// How long it may be taken for true; none where nobody said.
+    pub(super) ttl: Option<Duration>,
+}
+
+type Pool = NameServerPool<TokioRuntimeProvider>;
+
+/// The servers to ask.
+pub(super) struct NameServers {
+    /// Those of `/etc/resolv.conf` where there are none.
+    own: Vec<SocketAddr>,
+    resolver: RefCell<Option<Rc<Resolver>>>,
+    questions: Semaphore,
+}
+
+impl NameServers {
+    /// These servers, or those of `/etc/resolv.conf` as it is whenever something is asked.
+    pub(super) fn new(own: Vec<SocketAddr>) -> Self {
+        Self { own, resolver: RefCell::default(), questions: Semaphore::new(DNS_QUESTIONS_MAX) }
+    }
+
+    /// Asks for the records of a name. An error is no answer: nobody could tell.
+    pub(super) async fn ask(&self, name: &str, kind: RecordKind) -> Result<Answer, String> {
+        let _permit = self.questions.acquire().await.expect("the semaphore is never closed");
+        let resolver = self.resolver().await?;
+        let mut ttl = None;
+        for name in resolver.config.candidates(name)? {
+            let answer = resolver.ask(name, kind).await?;
+            if !answer.found.is_empty() {
+                return Ok(answer);
+            }
+            ttl = shorter(ttl, answer.ttl);
+        }
+        Ok(Answer { found: Vec::new(), ttl })
+    }
+
+    async fn resolver(&self) -> Result<Rc<Resolver>, String> {
+        let config = if self.own.is_empty() { system_config().await? } else { Config::of(self.own.clone()) };
+        if let Some(resolver) = self.resolver.borrow().as_ref().filter(|resolver| resolver.config == config) {
+            return Ok(resolver.clone());
+        }
+        let resolver = Rc::new(Resolver::new(config)?);
+        self.resolver.replace(Some(resolver.clone()));
+        Ok(resolver)
+    }
+}
+
+/// Whom to ask for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Config {
+    servers: Vec<SocketAddr>,
+    search: Vec<Name>,
+    /// A name with at least as many dots is first asked for as it is.
+    ndots: usize,
+}
+
+impl Config {
+    fn of(servers: Vec<SocketAddr>) -> Self {
+        Self { servers, search: Vec::new(), ndots: 1 }
+    }
+
+    /// The names that a name may stand for, the first that exists being meant.
+    fn candidates(&self, text: &str) -> Result<Vec<Name>, String> {
+        let unusable = |error| format!("{text:?} cannot be looked up: {error}");
+        let mut name = Name::from_ascii(text).map_err(unusable)?;
+        let dots = text.matches('.').count();
+        let mut candidates = Vec::new();
+        if !name.is_fqdn() {
+            // A domain that makes the name too long holds no such name.
+            candidates.extend(self.search.iter().filter_map(|domain| name.clone().append_domain(domain).ok()));
+        }
+        name.set_fqdn(true);
+        let at = if dots >= self.ndots { 0 } else { candidates.len() };
+        candidates.insert(at, name);
+        Ok(candidates)
+    }
+}
+
+async fn system_config() -> Result<Config, String> {
+    let cannot = |error: String| format!("/etc/resolv.conf, which names the servers to ask, cannot be read: {error}");
+    let reading = timeout(SOURCE_READ_TIMEOUT, spawn_blocking(read_system_conf)).await;
+    let read = reading.map_err(|_| cannot("the file system does not answer".to_owned()))?;
+    let read = read.map_err(|error| cannot(error.to_string()))?;
+    let (config, options) = read.map_err(|error| cannot(error.to_string()))?;
+    let port = |server: &NameServerConfig| server.connections.first().map_or(53, |connection| connection.port);
+    let servers = config.name_servers().iter().map(|server| SocketAddr::new(server.ip, port(server))).collect();
+    let mut search = config.search().to_vec();
+    search.iter_mut().for_each(|domain| domain.set_fqdn(true));
+    Ok(Config { servers, search, ndots: options.ndots })
+}
+
+struct Resolver {
+    config: Config,
+    pools: Vec<Pool>,
+    /// The server that answered last.
+    first: Cell<usize>,
+}
+
+impl Resolver {
+    fn new(config: Config) -> Result<Self, String> {
+        let mut options = ResolverOpts::default();
+        options.timeout = DNS_SERVER_TIMEOUT;
+        options.num_concurrent_reqs = 1;
+        let tls = TlsConfig::new().map_err(|error| error.to_string())?;
+        let context = Arc::new(PoolContext::new(options, tls));
+        let pool = |server: &SocketAddr| {
+            let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+            connections.iter_mut().for_each(|connection| connection.port = server.port());
+            let server = NameServerConfig::new(server.ip(), true, connections);
+            Pool::from_config([server], context.clone(), TokioRuntimeProvider::default())
+        };
+        let pools: Vec<Pool> = config.servers.iter().map(pool).collect();
+        // Many daemons with one list of servers are not to begin with the same one.
+        let first = (Random::new().fraction() * pools.len() as f64) as usize;
+        Ok(Self { config, pools, first: Cell::new(first) })
+    }
+
+    /// Asks for a name that is fully qualified, and for what it is an alias of.
+    async fn ask(&self, name: Name, kind: RecordKind) -> Result<Answer, String> {
+        let (mut name, mut ttl) = (name, None);
+        for _ in 0..=DNS_ALIASES_MAX {
+            match self.ask_servers(&name, kind).await? {
+                Step::Answer(answer) => return Ok(Answer { ttl: shorter(ttl, answer.ttl), ..answer }),
+                Step::Alias(target, alias_ttl) => {
+                    name = target;
+                    ttl = shorter(ttl, Some(alias_ttl));
+                }
+            }
+        }
+        Err(format!("{} is an alias of an alias, more than {DNS_ALIASES_MAX} times", shown(&name)))
+    }
+
+    /// Asks one server after the other until one answers.
+    async fn ask_servers(&self, name: &Name, kind: RecordKind) -> Result<Step, String> {
+        let mut failures = Vec::new();
+        let count = self.pools.len();
+        for index in (0..count).map(|offset| (self.first.get() + offset) % count) {
+            let query = Query::query(name.clone(), record_type(kind));
+            let mut options = DnsRequestOptions::default();
+            options.use_edns = true;
+            options.recursion_desired = true;
+            // The pool's own time-out holds for each of UDP and TCP.
+            let asking = timeout(DNS_SERVER_TIMEOUT * 2, self.pools[index].lookup(query, options).first_answer());
+            let step = match asking.await.unwrap_or(Err(NetError::Timeout)) {
+                Ok(response) => read_response(&response, name, kind),
+                Err(error) => read_error(error),
+            };
+            match step {
+                Ok(step) => {
+                    self.first.set(index);
+                    return Ok(step);
+                }
+                Err(reason) => failures.push(format!("{} {reason}", self.config.servers[index])),
+            }
+        }
+        // In one order, whichever was asked first: so that one trouble is one text.
+        failures.sort_unstable();
+        Err(format!("{} cannot be looked up: {}", shown(name), failures.join(", ")))
+    }
+}
+
+/// What one response brings.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Answer(Answer),
+    /// Ask for this name instead.
+    Alias(Name, Duration),
+}
+
+/// Finds what was asked for, along the aliases that the response holds.
+fn read_response(response: &DnsResponse, name: &Name, kind: RecordKind) -> Result<Step, String> {
+    let (mut name, mut ttl) = (name, None);
+    for followed in 0..=DNS_ALIASES_MAX {
+        let here = || response.answers.iter().filter(|record| record.name == *name);
+        let mut found = Vec::new();
+        for record in here().filter(|record| record.record_type() == record_type(kind)) {
+            found.extend(read_record(record));
+            ttl = shorter(ttl, Some(seconds(record.ttl)));
+        }
+        if !found.is_empty() {
+            found.sort_unstable();
+            found.dedup();
+            return Ok(Step::Answer(Answer { found, ttl }));
+        }
+        let alias = here().find_map(|record| match &record.data {
+            RData::CNAME(target) => Some((&target.0, record.ttl)),
+            _ => None,
+        });
+        match alias {
+            Some((target, alias_ttl)) => {
+                name = target;
+                ttl = shorter(ttl, Some(seconds(alias_ttl)));
+            }
+            // An alias of a name that does not exist.
+            None if response.response_code == ResponseCode::NXDomain => {
+                return Ok(Step::Answer(Answer { found: Vec::new(), ttl }));
+            }
+            None if followed > 0 => return Ok(Step::Alias(name.clone(), ttl.unwrap_or_default())),
+            None => return Err("answers something else than was asked".to_owned()),
+        }
+    }
+    Err("answers with a loop of aliases".to_owned())
+}
+
+fn read_record(record: &Record) -> Option<Found> {
+    match &record.data {
+        RData::A(address) => Some(Found::Address(address.0.into())),
+        RData::AAAA(address) => Some(Found::Address(address.0.into())),
+        RData::SRV(service) => Some(Found::Service {
+            priority: service.priority,
+            weight: service.weight,
+            port: service.port,
+            target: (!service.target.is_root()).then(|| service.target.to_ascii()),
+        }),
+        _ => None,
+    }
+}
+
+/// That there is nothing is an answer; everything else is none.
+fn read_error(error: NetError) -> Result<Step, String> {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(NoRecords {
+            soa,
+            ns,
+            negative_ttl,
+            response_code: ResponseCode::NXDomain | ResponseCode::NoError,
+            ..
+        })) => {
+            // A server that only knows whom else to ask (RFC 2308, 2.2) has said nothing about the name.
+            if ns.is_some() && soa.is_none() {
+                return Err("only refers to other servers; it must be one that asks them itself".to_owned());
+            }
+            Ok(Step::Answer(Answer { found: Vec::new(), ttl: negative_ttl.map(seconds) }))
+        }
+        NetError::Timeout => Err("does not answer".to_owned()),
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => Err("answers SERVFAIL".to_owned()),
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => Err("answers REFUSED".to_owned()),
+        NetError::Truncated => Err("cuts its answer short, and gives none by TCP".to_owned()),
+        error => Err(format!("gives no answer ({error})")),
+    }
+}
+
+fn record_type(kind: RecordKind) -> RecordType {
+    match kind {
+        RecordKind::A => RecordType::A,
+        RecordKind::Aaaa => RecordType::AAAA,
+        RecordKind::Srv => RecordType::SRV,
+    }
+}
+
+fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    a.into_iter().chain(b).min()
+}
+
+fn seconds(ttl: u32) -> Duration {
+    Duration::from_secs(ttl.into())
+}
+
+fn shown(name: &Name) -> String {
+    let text = name.to_ascii();
+    text.strip_suffix('.').unwrap_or(&text).to_owned()
+}
