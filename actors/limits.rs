@@ -278,3 +278,18 @@ pub const HTTP_RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// How long a lost HTTP service may take to answer again before its sources say that it is away.
 pub const HTTP_LOSS_GRACE: Duration = Duration::from_secs(1);
+
+/// The most notes that wait to be written to a recording; what comes when so many wait is lost and counted.
+pub const RECORD_QUEUE_NOTES_MAX: usize = 10_000;
+
+/// The most entries of sources in the notes that wait to be written to a recording: about 100 MB.
+pub const RECORD_QUEUE_ENTRIES_MAX: usize = 500_000;
+
+/// How long a recording may get, in bytes: a forgotten one must not fill the disk that haproxy.cfg is on.
+pub const RECORD_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// How often the journal is looked at for what is new to a recording: it forgets all but the last entries.
+pub const RECORD_JOURNAL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long the end of a recording may take to be written.
+pub const RECORD_FINISH_TIMEOUT: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@ mod desired;
 mod output;
 mod plan;
 mod render;
+mod replay;
 mod simulate;
 mod status;
 
@@ -71,6 +72,8 @@ enum Command {
     Status(StatusArgs),
     /// Show it at work: a real HAProxy before three tiny backends, services in a directory of files.
     Demo(DemoArgs),
+    /// Play what a daemon recorded (run --record FILE) with other settings, and tell what would be different.
+    Replay(replay::ReplayArgs),
     /// Run the actors against a simulated world with every kind of fault, from seeds, in virtual time.
     Simulate(simulate::SimulateArgs),
     /// Print completions for a shell, such as: proxymgr completions bash > /etc/bash_completion.d/proxymgr
@@ -100,6 +103,9 @@ struct RunArgs {
     /// What to log: critical, error, warning, info, debug or trace.
     #[arg(long, value_name = "LEVEL", conflicts_with = "debug")]
     log_level: Option<String>,
+    /// Append what discovery says to this file, for `proxymgr replay`: short for --set record=FILE.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    record: Option<PathBuf>,
     /// How to log.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<FormatArg>,
@@ -157,6 +163,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Plan(args) => plan::plan(&load(&args.settings.sources())?, args.timeout),
         Command::Status(args) => status::status(&args.place()?, args.json),
         Command::Demo(args) => demo::run(&args.haproxy, args.port, args.debug),
+        Command::Replay(args) => replay::replay(&args, &load(&args.settings.sources())?),
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -201,6 +208,10 @@ impl RunArgs {
         }
         if let Some(level) = &self.log_level {
             flag("log.level", level, "--log-level");
+        }
+        if let Some(path) = &self.record {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            flag("record", &path.to_string_lossy(), "--record");
         }
         match self.log_format {
             Some(FormatArg::Text) => flag("log.format", "text", "--log-format"),

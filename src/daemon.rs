@@ -14,6 +14,7 @@ use std::time::Duration;
 use actix::System;
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::model::{ProcessInfo, ProxyPolicy, ProxyVersion};
+use proxymgr_actors::port::SavedService;
 use proxymgr_actors::wiring::{Actors, Orders};
 use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 use crate::failure::Failure;
 use crate::logging::{self, Logging};
 use crate::proxy::haproxy_binary::HaproxyBinary;
+use crate::recording::{self, Header, JournalFollower, Recorder};
 use crate::saved_state;
 use crate::settings::{Settings, SettingsSources};
 use crate::status::listener::{self, StatusListener};
@@ -77,7 +79,11 @@ impl Daemon {
         let outside = adapters::outside(&self.settings, &binary, self.logging.root())?;
         let started_at_unix_ms = process::unix_ms_now();
         let clock = Clock::starting_at(started_at_unix_ms);
-        let actors = Actors::start(outside, self.orders(version), clock, self.logging.root());
+        let orders = self.orders(version);
+        let recorder = self.recorder(version, started_at_unix_ms, &orders.restored)?;
+        let outside = recorder.iter().fold(outside, recording::listen);
+        let actors = Actors::start(outside, orders, clock, self.logging.root());
+        let follower = recorder.map(|recorder| JournalFollower::start(actors.clone(), recorder));
         let listener = socket.map(|socket| {
             let identity = Identity {
                 version: VERSION,
@@ -98,11 +104,31 @@ impl Daemon {
         self.obey(&mut signals, &actors, || ready.is_finished()).await;
         ready.abort();
         self.stop(&mut signals, &actors).await;
+        if let Some(follower) = follower {
+            follower.finish().await;
+        }
         if let Some(listener) = listener {
             listener.stop().await;
         }
         info!(self.log, "stopped");
         Ok(())
+    }
+
+    /// The recorder, where one is wanted.
+    fn recorder(
+        &self,
+        haproxy: ProxyVersion,
+        at_unix_ms: u64,
+        restored: &[SavedService],
+    ) -> Result<Option<Recorder>, Failure> {
+        let Some(path) = &self.settings.record else { return Ok(None) };
+        let header =
+            Header { proxymgr_recording: recording::FORMAT, proxymgr: VERSION.to_owned(), haproxy, at_unix_ms };
+        info!(self.log, "recording what discovery says"; "path" => %path.display());
+        let log = logging::component(self.logging.root(), "recorder");
+        let recorder = Recorder::start(path.clone(), header, log).map_err(Failure::CannotStart)?;
+        recorder.restored(restored);
+        Ok(Some(recorder))
     }
 
     fn keep_foreign_config(&self) {
@@ -125,12 +151,7 @@ impl Daemon {
             warn!(self.log, "last good hosts will not survive a restart"; "error" => problem);
         }
         info!(self.log, "saved state read"; "services" => saved.services.len());
-        Orders {
-            policy: self.settings.haproxy.policy.clone(),
-            binary: Some(version),
-            options: self.settings.haproxy.options.clone(),
-            restored: saved.services,
-        }
+        adapters::orders(&self.settings, version, saved.services)
     }
 
     /// Obeys signals until one says stop.

@@ -7,6 +7,7 @@ pub mod discovery;
 pub mod failure;
 pub mod logging;
 pub mod proxy;
+pub mod recording;
 pub mod saved_state;
 pub mod settings;
 pub mod simulation;

@@ -49,6 +49,8 @@ pub struct Settings {
     pub status: StatusSettings,
     /// Where the last good state is kept.
     pub state_dir: PathBuf,
+    /// What discovery says is recorded here; none where it is not.
+    pub record: Option<PathBuf>,
     /// The log.
     pub log: LogSettings,
     /// Every value as it was written, to tell what changed.
@@ -267,6 +269,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let dns = dns::read(reader);
     let status = StatusSettings { listen: reader.listen("status.listen"), hosts: reader.lines("status.hosts") };
     let state_dir = reader.path("state_dir");
+    let record = reader.path("record");
     let log = read_log(reader);
     Some(Settings {
         haproxy: haproxy?,
@@ -275,6 +278,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
         dns: dns?,
         status,
         state_dir: state_dir?,
+        record,
         log: log?,
         effective: Effective::default(),
     })

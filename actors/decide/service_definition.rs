@@ -23,6 +23,11 @@ pub struct ParsedDefinition {
 const KEYS: &[&str] =
     &["type", "port", "bind", "listen_options", "server_options", "domains", "min_hosts", "max_removal"];
 
+/// Whether a key is the service's own; the others belong to the source of its hosts.
+pub fn is_own_key(key: &str) -> bool {
+    KEYS.contains(&key)
+}
+
 /// Keys of the sources, which are not misspellings of ours.
 const SOURCE_KEYS: &[&str] = &["server", "servers", "path", "paths", "hosts", "remote_port", "format", "name", "auth"];
 

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use proxymgr_actors::port::{DefinitionSource, HostSources};
-use proxymgr_actors::wiring::Outside;
+use proxymgr_actors::model::ProxyVersion;
+use proxymgr_actors::port::{DefinitionSource, HostSources, SavedService};
+use proxymgr_actors::wiring::{Orders, Outside};
 use slog::Logger;
 
 use crate::discovery::Sources;
@@ -80,6 +81,16 @@ pub fn outside(settings: &Settings, binary: &HaproxyBinary, log: &Logger) -> Res
         state_store: Rc::new(SavedStateFile::new(saved_state_path(settings))),
         outputs: Vec::new(),
     })
+}
+
+/// What the settings tell the actors to do with it.
+pub fn orders(settings: &Settings, version: ProxyVersion, restored: Vec<SavedService>) -> Orders {
+    Orders {
+        policy: settings.haproxy.policy.clone(),
+        binary: Some(version),
+        options: settings.haproxy.options.clone(),
+        restored,
+    }
 }
 
 /// Where the last good state is kept: named after haproxy.cfg's path, so that daemons can share a directory.

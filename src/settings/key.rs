@@ -233,6 +233,13 @@ pub const KEYS: &[Key] = &[
         OnRestart,
         "Where the last good hosts of every service are kept across restarts.",
     ),
+    key(
+        "record",
+        Kind::Path,
+        Otherwise("nothing is recorded"),
+        OnRestart,
+        "A file that what discovery says is appended to, for proxymgr replay; no credentials get into it.",
+    ),
     key("log.level", Kind::Choice(LEVELS), Text("info"), OnReload, "What is logged."),
     key(
         "log.format",

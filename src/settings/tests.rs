@@ -332,6 +332,7 @@ fn doc_above(shipped: &str, last: &str) -> String {
 #[test]
 fn every_key_of_the_table_is_read() {
     let yaml = "service_config: {path: /x}
+record: /var/x
 haproxy: {socket_path: /run/x}
 zookeeper: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 dns: {servers: 10.0.0.2}";

@@ -161,7 +161,8 @@ impl Things {
     fn file_says_what_runs(&self) -> Result<(), Violation> {
         let serving = self.serving().and_then(|pid| self.processes.get(&pid));
         let runs = serving.map(|process| process.ready_servers()).unwrap_or_default();
-        let file = HaproxyModel::start(self.version, &self.live_file).map(|model| ready_in(&model));
+        let file =
+            HaproxyModel::start_resolving(self.version, &self.live_file, &self.names).map(|model| ready_in(&model));
         ensure(file.as_ref() == Ok(&runs), Invariant::TheFileFollows, || {
             format!("the file would give {file:?}, and {runs:?} runs")
         })

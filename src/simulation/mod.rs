@@ -54,6 +54,7 @@
 //! | `run.rs`, `sweep.rs`, `shrink.rs`, `trace.rs` | one run, many runs, smaller runs, and what is told of them |
 //! | `scenario/`, `load.rs` | stories from files, and days of thousands of changes |
 //! | `chronicle.rs`, `day.rs`, `ancestors.rs`, `fleet.rs` | what became of them, beside what older rules would have made of them |
+//! | `playback.rs` | what a real discovery once said, played to the actors |
 //! | `planted_bug.rs` | bugs planted on purpose, which the invariants must find |
 //!
 //! Time is tokio's paused clock: it jumps to the next timer when nothing is left to do. Every latency is drawn from a
@@ -71,6 +72,7 @@ mod load;
 mod oracle;
 mod plan;
 mod planted_bug;
+mod playback;
 mod processes;
 mod random;
 mod run;
@@ -93,6 +95,7 @@ pub use self::invariant::{Invariant, Violation};
 pub use self::load::{Change, Load, Update};
 pub use self::plan::{Plan, Refused, StartFailure, Step};
 pub use self::planted_bug::PlantedBug;
+pub use self::playback::{Happening, Heard, Played, play};
 pub use self::random::Random;
 pub use self::run::{Outcome, run};
 pub use self::shrink::{Shrunk, shrink};

@@ -157,7 +157,8 @@ impl World {
 
     fn make_process(&self, text: &str, descriptors: &[RawFd]) -> Result<Process, String> {
         let version = self.with(|things| things.version);
-        let model = HaproxyModel::start(version, text).map_err(|messages| format!("{messages:?}"))?;
+        let model = self.with(|things| HaproxyModel::start_resolving(version, text, &things.names));
+        let model = model.map_err(|messages| format!("{messages:?}"))?;
         let sections = parse_sections(text);
         self.with(|things| {
             let mut listens = BTreeSet::new();
@@ -275,7 +276,8 @@ impl ConfigFile for World {
                 if things.disk_full {
                     return Err(CheckFailure::Failed("no space left on device".to_owned()));
                 }
-                let messages = refusal(&text).or_else(|| HaproxyModel::start(things.version, &text).err());
+                let messages = refusal(&text)
+                    .or_else(|| HaproxyModel::start_resolving(things.version, &text, &things.names).err());
                 if let Some(messages) = messages {
                     return Err(CheckFailure::Rejected { messages });
                 }

@@ -49,6 +49,11 @@ impl Trace {
         Self { origin: Instant::now(), kept: Arc::default() }
     }
 
+    /// An instant, in milliseconds since the world began.
+    pub(super) fn at_ms(&self, instant: Instant) -> u64 {
+        u64::try_from(instant.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Notes what happened now.
     pub fn note(&self, from: impl Into<String>, to: impl Into<String>, what: impl Into<String>) {
         let line = TraceLine { at_ms: self.now_ms(), from: from.into(), to: to.into(), what: what.into() };
@@ -61,7 +66,7 @@ impl Trace {
 
     /// Virtual time since the world began, in milliseconds.
     pub fn now_ms(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.at_ms(Instant::now())
     }
 
     /// Keeps only so many lines from now on, the last.

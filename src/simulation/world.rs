@@ -15,7 +15,7 @@ use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
 use proxymgr_actors::model::{ProxyFrame, ProxyPolicy, ProxyVersion};
-use proxymgr_actors::port::SavedService;
+use proxymgr_actors::port::{DefinitionSource, HostSources, SavedService};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep};
 
 use super::chronicle::Chronicle;
+use super::haproxy_model::NameTable;
 use super::invariant::{Invariant, Violation};
 use super::oracle::Oracle;
 use super::plan::{Refused, StartFailure};
@@ -32,6 +33,9 @@ use super::random::Random;
 use super::sources::Links;
 use super::trace::Trace;
 use super::truth::{Service, number_of};
+
+/// When every manager thinks that it starts, in milliseconds since 1970.
+pub(super) const STARTED_AT_UNIX_MS: u64 = 1_700_000_000_000;
 
 /// Something that goes on whether or not a manager lives.
 type Natural = Pin<Box<dyn Future<Output = ()>>>;
@@ -60,6 +64,8 @@ pub(super) struct Things {
     pub(super) links: Links,
     pub(super) oracle: Oracle,
     pub(super) version: ProxyVersion,
+    /// What host names resolve to.
+    pub(super) names: NameTable,
     pub(super) processes: BTreeMap<u32, Process>,
     /// When each process that is no more has ended.
     pub(super) ended: BTreeMap<u32, Instant>,
@@ -119,6 +125,7 @@ impl World {
             links: Links::default(),
             oracle: Oracle::default(),
             version: ProxyVersion { major: 3, minor: 0 },
+            names: NameTable::new(),
             processes: BTreeMap::new(),
             ended: BTreeMap::new(),
             last_pid: 1_000,
@@ -257,7 +264,6 @@ impl World {
             things.oracle.restarted(&things.saved);
             things.saved.clone()
         });
-        self.note("the world", "", "a manager starts");
         let frame = ProxyFrame { global: vec![], defaults: vec![], socket_path: "/run/haproxy.sock".into() };
         let policy = ProxyPolicy {
             frame,
@@ -266,9 +272,20 @@ impl World {
             observe_interval: Duration::from_secs(30),
         };
         let orders = Orders { policy, binary: None, options: OptionPolicy::default(), restored };
+        self.start_manager_with(orders, Rc::new(self.clone()), Rc::new(self.clone()));
+    }
+
+    /// Starts a manager with orders of its own, which hears from these sources.
+    pub(super) fn start_manager_with(
+        &self,
+        orders: Orders,
+        definitions: Rc<dyn DefinitionSource>,
+        host_sources: Rc<dyn HostSources>,
+    ) {
+        self.note("the world", "", "a manager starts");
         let outside = Outside {
-            definitions: Rc::new(self.clone()),
-            host_sources: Rc::new(self.clone()),
+            definitions,
+            host_sources,
             runtime: Rc::new(self.clone()),
             config_file: Rc::new(self.clone()),
             processes: Rc::new(self.clone()),
@@ -279,7 +296,7 @@ impl World {
         // All that the actors spawn lives in this set, and ends with it: as at a kill, without a word.
         let tasks = LocalSet::new();
         let entered = tasks.enter();
-        let actors = Actors::start(outside, orders, Clock::starting_at(1_700_000_000_000), &self.0.trace.logger());
+        let actors = Actors::start(outside, orders, Clock::starting_at(STARTED_AT_UNIX_MS), &self.0.trace.logger());
         drop(entered);
         *self.0.manager.borrow_mut() = Some(Manager { actors, life: spawn(tasks) });
     }

@@ -22,7 +22,7 @@ const FLOOR_0: &[&str] = &["actors/model/", "actors/limits.rs"];
 const FLOOR_1: &[&str] = &["actors/decide/"];
 
 /// Folders of adapters and faces.
-const ADAPTERS: &[&str] = &["discovery", "proxy", "status", "simulation"];
+const ADAPTERS: &[&str] = &["discovery", "proxy", "status", "simulation", "recording"];
 
 /// Paths which `is_wrong` says so of, each with what to do.
 fn wrong_paths(source: &Source, is_wrong: impl Fn(&NamedPath) -> Option<String>) -> Vec<Finding> {

@@ -8,6 +8,7 @@ mod support;
 mod daemon_life;
 mod files_to_haproxy;
 mod process_life;
+mod record_and_replay;
 mod reloads;
 mod stage;
 mod under_supervisord;

@@ -1,0 +1,171 @@
+//! `proxymgr replay`: what a daemon recorded, played with other settings in virtual time.
+
+mod comparison;
+mod tally;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proxymgr_actors::journal::JournalEntry;
+use proxymgr_actors::model::ProxyVersion;
+use proxymgr_actors::port::SavedService;
+
+use super::{SettingsArgs, output};
+use crate::daemon::adapters;
+use crate::failure::Failure;
+use crate::recording::{self, Header, Levels, Line, Numbered, Recording, What};
+use crate::settings::Settings;
+use crate::simulation::{Happening, Heard, Played, play};
+use comparison::Comparison;
+use tally::Tally;
+
+/// What to play, and with which settings.
+#[derive(Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// The recording.
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    file: PathBuf,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+    /// Which HAProxy to simulate; without it, the version of the recording.
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    haproxy_version: Option<ProxyVersion>,
+    /// Print everything that happened first.
+    #[arg(long)]
+    trace: bool,
+}
+
+fn version(text: &str) -> Result<ProxyVersion, String> {
+    let parse =
+        |(major, minor): (&str, &str)| Some(ProxyVersion { major: major.parse().ok()?, minor: minor.parse().ok()? });
+    text.split_once('.').and_then(parse).ok_or_else(|| "must be two numbers, such as 2.6".to_owned())
+}
+
+/// Plays the recording and tells what came of it.
+pub fn replay(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
+    let recording = recording::read(&args.file).map_err(|error| Failure::CannotStart(error.to_string()))?;
+    for remark in remarks(&args.file, &recording) {
+        output::remark(&format!("# {remark}"));
+    }
+    let Recorded { header, runs, restored, outcomes } = Recorded::of(&recording);
+    let version = args.haproxy_version.unwrap_or(header.haproxy);
+    let orders = |restored| adapters::orders(settings, version, restored);
+    let played = play(heard(recording), version, orders, restored).map_err(Failure::Internal)?;
+    let Played { journal, states, lines } = &played;
+    if args.trace {
+        let lines: Vec<String> = lines.iter().map(|line| format!("{line}\n")).collect();
+        output::print(&lines.concat());
+    }
+    let comparison = Comparison { recorded: Tally::of(&outcomes), played: Tally::of(journal) };
+    let (recorder, of_version) = (&header.proxymgr, header.haproxy);
+    output::print(&format!(
+        "recorded by proxymgr {recorder} with HAProxy {of_version}, {runs}; played with HAProxy {version}\n\n{comparison}\n{}",
+        comparison::final_state(states)
+    ));
+    Ok(())
+}
+
+/// What is not certain about the recording.
+fn remarks(path: &Path, recording: &Recording) -> Vec<String> {
+    let path = path.display();
+    let missed: u64 = recording
+        .lines
+        .iter()
+        .map(|line| match line {
+            Numbered::Line(Line { what: What::Missed(lines), .. }) => *lines,
+            _ => 0,
+        })
+        .sum();
+    let missed = (missed > 0).then(|| format!("{path}: {missed} lines are missing, the disk was too slow or full"));
+    recording.torn.iter().map(|torn| format!("{path}: {torn}")).chain(missed).collect()
+}
+
+/// What is known of the daemon that recorded.
+struct Recorded {
+    header: Header,
+    /// How long, in words.
+    runs: String,
+    /// What its first run knew from an earlier one.
+    restored: Vec<SavedService>,
+    /// What it did, dated since the beginning in milliseconds.
+    outcomes: Vec<JournalEntry>,
+}
+
+impl Recorded {
+    fn of(recording: &Recording) -> Self {
+        let mut header = None;
+        let mut runs = 0;
+        let mut restored = Vec::new();
+        let mut outcomes = Vec::new();
+        for (at_ms, line) in dated(&recording.lines) {
+            match line {
+                Numbered::Run(run) => {
+                    header.get_or_insert_with(|| run.clone());
+                    runs += 1;
+                }
+                Numbered::Line(Line { what: What::Restored(services), .. }) if runs == 1 => {
+                    restored.clone_from(services)
+                }
+                Numbered::Line(Line { what: What::Outcome(entry), .. }) => {
+                    // What a later version may have written beyond this one's events is not compared.
+                    let entry = serde_json::from_value::<JournalEntry>(entry.clone()).ok();
+                    outcomes.extend(entry.map(|entry| JournalEntry { at_unix_ms: at_ms, ..entry }));
+                }
+                Numbered::Line(_) => {}
+            }
+        }
+        let took = Duration::from_millis(dated(&recording.lines).last().map_or(0, |(at_ms, _)| at_ms));
+        let took = humantime::format_duration(Duration::from_secs(took.as_secs()));
+        let times = if runs == 1 { String::new() } else { format!(" in {runs} runs") };
+        let header = header.expect("a recording that was read begins with a run");
+        Self { header, runs: format!("{took}{times}"), restored, outcomes }
+    }
+}
+
+/// Every line with its time since the first run began, in milliseconds.
+fn dated(lines: &[Numbered]) -> impl Iterator<Item = (u64, &Numbered)> {
+    let mut first_unix_ms = None;
+    let mut run_at_ms = 0;
+    lines.iter().map(move |line| match line {
+        Numbered::Run(run) => {
+            run_at_ms = run.at_unix_ms.saturating_sub(*first_unix_ms.get_or_insert(run.at_unix_ms));
+            (run_at_ms, line)
+        }
+        Numbered::Line(Line { at_ms, .. }) => (run_at_ms + at_ms, line),
+    })
+}
+
+/// What discovery said, as levels.
+fn heard(recording: Recording) -> impl Iterator<Item = Heard> {
+    let times: Vec<u64> = dated(&recording.lines).map(|(at_ms, _)| at_ms).collect();
+    let mut levels = Levels::default();
+    let mut runs = 0;
+    recording.lines.into_iter().zip(times).filter_map(move |(line, at_ms)| {
+        let what = match line {
+            Numbered::Run(_) => {
+                levels = Levels::default();
+                runs += 1;
+                (runs > 1).then_some(Happening::Restart)
+            }
+            Numbered::Line(line) => happening(line.what, &mut levels),
+        };
+        Some(Heard { at: Duration::from_millis(at_ms), what: what? })
+    })
+}
+
+fn happening(what: What, levels: &mut Levels) -> Option<Happening> {
+    match what {
+        What::Definitions { set, gone } => Some(Happening::Definitions(Ok(levels.add_definitions(set, &gone)))),
+        What::DefinitionsLost { error } => Some(Happening::Definitions(Err(error))),
+        What::Hosts { service, set, gone } => {
+            let level = levels.add_hosts(&service, set, &gone);
+            Some(Happening::Hosts(service, Ok(level)))
+        }
+        What::HostsLost { service, error } => Some(Happening::Hosts(service, Err(error))),
+        What::Missed(_) => {
+            *levels = Levels::default();
+            None
+        }
+        What::Restored(_) | What::Outcome(_) => None,
+    }
+}

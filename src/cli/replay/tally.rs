@@ -1,0 +1,139 @@
+//! What a journal adds up to.
+
+use std::collections::BTreeMap;
+
+use proxymgr_actors::journal::{Event, JournalEntry};
+
+use crate::recording::without_credentials;
+
+/// What was done, counted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Counts by what is counted, in words, in the order in which they are shown.
+    pub counts: BTreeMap<Count, u64>,
+    /// Counts of each service.
+    pub services: BTreeMap<String, BTreeMap<Count, u64>>,
+    /// What is told one by one: when, in milliseconds, and what.
+    pub told: Vec<(u64, String)>,
+}
+
+/// What is counted. The order is that of the table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Count {
+    /// Changes of hosts that the guard let pass.
+    Updates,
+    /// Changes in force, by the means.
+    Applied(&'static str),
+    /// Commands that HAProxy took.
+    Commands(String),
+    /// Commands that it refused.
+    CommandsRefused,
+    /// Starts and reloads.
+    Reloads,
+    /// Those of each cause.
+    ReloadsFor(&'static str),
+    /// Starts and reloads that failed.
+    Failures,
+    /// Changes that were held back.
+    Held,
+    /// Definitions and entries that could not be used.
+    InputRefused,
+    /// Times that a source could not be read.
+    SourcesLost,
+}
+
+impl Count {
+    /// What is counted, in words; what belongs to the line above is indented.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Updates => "updates".to_owned(),
+            Self::Applied(class) => format!("  applied by {class}"),
+            Self::Commands(what) => format!("commands: {what}"),
+            Self::CommandsRefused => "commands refused".to_owned(),
+            Self::Reloads => "starts and reloads".to_owned(),
+            Self::ReloadsFor(cause) => format!("  for {cause}"),
+            Self::Failures => "failures".to_owned(),
+            Self::Held => "changes held back".to_owned(),
+            Self::InputRefused => "input refused".to_owned(),
+            Self::SourcesLost => "sources lost".to_owned(),
+        }
+    }
+}
+
+impl Tally {
+    /// Adds a journal up.
+    pub fn of(journal: &[JournalEntry]) -> Self {
+        let mut tally = Self::default();
+        for entry in journal {
+            for count in counted(&entry.event) {
+                if let Some(service) = &entry.service {
+                    *tally.services.entry(service.to_string()).or_default().entry(count.clone()).or_default() += 1;
+                }
+                *tally.counts.entry(count).or_default() += 1;
+            }
+            tally.told.extend(told(entry).map(|what| (entry.at_unix_ms, what)));
+        }
+        tally
+    }
+}
+
+fn counted(event: &Event) -> Vec<Count> {
+    match event {
+        Event::HostsChanged { .. } => vec![Count::Updates],
+        Event::Applied { class, .. } => vec![Count::Applied(class.as_str())],
+        Event::Commanded { command, accepted: true, .. } => vec![Count::Commands(kind(command))],
+        Event::Commanded { .. } => vec![Count::CommandsRefused],
+        Event::Reloaded { causes, .. } => {
+            let causes = causes.iter().map(|cause| Count::ReloadsFor(cause.as_str()));
+            std::iter::once(Count::Reloads).chain(causes).collect()
+        }
+        Event::Failed { .. } => vec![Count::Failures],
+        Event::ChangeHeld { .. } => vec![Count::Held],
+        Event::InputRefused { .. } => vec![Count::InputRefused],
+        Event::SourceLost { .. } => vec![Count::SourcesLost],
+        _ => Vec::new(),
+    }
+}
+
+/// What a command does: `set server web/a state ready` is `state ready`.
+fn kind(command: &str) -> String {
+    let words: Vec<&str> = command.split(' ').collect();
+    match words.as_slice() {
+        ["set", "server", _, "state", state, ..] => format!("state {state}"),
+        ["set", "server", _, what, ..] => (*what).to_owned(),
+        [verb, what, ..] => format!("{verb} {what}"),
+        _ => command.to_owned(),
+    }
+}
+
+/// What is worth a line of its own. A recording holds no credentials: for the comparison, neither does this.
+fn told(entry: &JournalEntry) -> Option<String> {
+    let of = entry.service.as_ref().map(|service| format!("{service}: ")).unwrap_or_default();
+    match &entry.event {
+        Event::Reloaded { reasons, .. } => {
+            let reasons: Vec<String> = reasons.iter().map(|reason| without_credentials(reason)).collect();
+            Some(format!("reload: {}", reasons.join("; ")))
+        }
+        Event::ChangeHeld { reason } => Some(format!("held back: {of}{}", without_credentials(reason))),
+        Event::InputRefused { problem } => Some(format!("refused: {of}{}", without_credentials(problem))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_counted_by_what_they_do() {
+        for (command, counted) in [
+            ("add server web/a 10.0.0.1:80", "add server"),
+            ("set server web/a state ready", "state ready"),
+            ("set server web/a weight 5", "weight"),
+            ("set server web/a addr 10.0.0.1 port 80", "addr"),
+            ("del server web/a", "del server"),
+        ] {
+            assert_eq!(kind(command), counted);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The file that is recorded into, and the thread that writes it.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+
+use proxymgr_actors::journal::Event;
+use proxymgr_actors::limits::RECORD_FILE_BYTES_MAX;
+use proxymgr_actors::model::SeenHost;
+use proxymgr_actors::port::SavedService;
+use serde::Serialize;
+use slog::{Logger, info, warn};
+
+use super::format::{Entry, Header, Line, What};
+use super::levels::Levels;
+use super::recorder::{Note, Noted};
+use super::redact;
+
+/// How much is gathered before it is written, in bytes.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Writes every note, until the recorder is gone. `taken` hears of each note that has left the queue.
+pub(super) fn write_all(path: PathBuf, header: Header, notes: &Receiver<Noted>, taken: impl Fn(&Noted), log: Logger) {
+    let mut file = RecordFile::new(path, header, log);
+    file.write(Vec::new());
+    while let Ok(first) = notes.recv() {
+        let mut batch = Vec::new();
+        let mut ends = Vec::new();
+        let mut next = Some(first);
+        while let Some(noted) = next {
+            taken(&noted);
+            match noted.note {
+                Note::End(done) => ends.push(done),
+                note => file.add(noted.at_ms, note, &mut batch),
+            }
+            next = if batch.len() < BATCH_BYTES { notes.try_recv().ok() } else { None };
+        }
+        file.write(batch);
+        // Whoever has waited long enough does not listen any more.
+        for done in ends {
+            let _ = done.send(());
+        }
+    }
+}
+
+struct RecordFile {
+    path: PathBuf,
+    header: Header,
+    /// The open file and its length up to the last whole line.
+    file: Option<(File, u64)>,
+    has_begun: bool,
+    /// The time of the last line.
+    last_at_ms: u64,
+    levels: Levels,
+    /// The lines that could not be written since the last that could.
+    missed: u64,
+    /// Whether the file is as long as it may get.
+    is_full: bool,
+    log: Logger,
+}
+
+impl RecordFile {
+    fn new(path: PathBuf, header: Header, log: Logger) -> Self {
+        Self {
+            path,
+            header,
+            file: None,
+            has_begun: false,
+            last_at_ms: 0,
+            levels: Levels::default(),
+            missed: 0,
+            is_full: false,
+            log,
+        }
+    }
+
+    /// Adds the line of a note, if it is any news.
+    fn add(&mut self, at_ms: u64, note: Note, batch: &mut Vec<u8>) {
+        self.last_at_ms = at_ms;
+        let what = match note {
+            Note::Restored(services) => Some(What::Restored(services.iter().map(restored).collect())),
+            Note::Definitions(told) => {
+                let clean = |definitions: BTreeMap<_, _>| {
+                    let named = |(name, raw): (&std::sync::Arc<str>, &_)| (name.to_string(), redact::definition(raw));
+                    definitions.iter().map(named).collect()
+                };
+                self.levels.definitions(told.map(clean))
+            }
+            Note::Hosts(service, told) => {
+                let clean = |seen: SeenHost| (seen.key.to_string(), Entry::from(seen.host.map(redact::host)));
+                self.levels.hosts(&service, told.map(|seen| seen.into_iter().map(clean).collect()))
+            }
+            Note::Outcome(entry) => Some(What::Outcome(outcome(*entry))),
+            Note::Missed(lines) => {
+                self.levels = Levels::default();
+                Some(What::Missed(lines))
+            }
+            Note::End(_) => None,
+        };
+        if let Some(what) = what {
+            push(batch, &Line { at_ms, what });
+        }
+    }
+
+    /// Writes a batch of whole lines; what cannot be written is lost, and that is said once.
+    fn write(&mut self, batch: Vec<u8>) {
+        if self.is_full {
+            return;
+        }
+        let lines = batch.iter().filter(|byte| **byte == b'\n').count() as u64;
+        match self.try_write(batch) {
+            Ok(()) => {
+                if self.missed > 0 {
+                    info!(self.log, "the recording goes on"; "missed" => self.missed);
+                }
+                self.missed = 0;
+            }
+            Err(error) => {
+                if self.missed == 0 {
+                    warn!(self.log, "cannot record, what discovery says is lost until it can be";
+                        "path" => %self.path.display(), "error" => %error);
+                }
+                self.missed += lines.max(1);
+                // The differences that follow must not build on what is not in the file.
+                self.levels = Levels::default();
+            }
+        }
+    }
+
+    fn try_write(&mut self, batch: Vec<u8>) -> io::Result<()> {
+        let (mut file, length) = match self.file.take() {
+            Some(open) => open,
+            None => open(&self.path)?,
+        };
+        let mut bytes = Vec::new();
+        if !self.has_begun {
+            push(&mut bytes, &self.header);
+        }
+        if self.missed > 0 && self.has_begun {
+            push(&mut bytes, &Line { at_ms: self.last_at_ms, what: What::Missed(self.missed) });
+        }
+        bytes.extend(batch);
+        if length + bytes.len() as u64 > RECORD_FILE_BYTES_MAX {
+            warn!(self.log, "the recording is as long as it may get and ends here";
+                "path" => %self.path.display(), "bytes" => length);
+            self.is_full = true;
+            return Ok(());
+        }
+        if let Err(error) = file.write_all(&bytes) {
+            // A line that was begun is taken back; where that fails, too, it is torn.
+            let _ = file.set_len(length);
+            return Err(error);
+        }
+        self.has_begun = true;
+        self.file = Some((file, length + bytes.len() as u64));
+        Ok(())
+    }
+}
+
+/// Opens the file for further lines. A last line that was torn when an earlier run ended is taken away.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let length = whole_lines(&mut file)?;
+    file.set_len(length)?;
+    Ok((file, length))
+}
+
+/// The length of a file up to the end of its last whole line.
+fn whole_lines(file: &mut File) -> io::Result<u64> {
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut chunk = vec![0; 64 * 1024];
+    while end > 0 {
+        let start = end.saturating_sub(chunk.len() as u64);
+        let part = &mut chunk[..usize::try_from(end - start).unwrap_or_default()];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(part)?;
+        if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+fn push(bytes: &mut Vec<u8>, line: &impl Serialize) {
+    // Writing to memory cannot fail, and every key of a line is a text.
+    let _ = serde_json::to_writer(&mut *bytes, line);
+    bytes.push(b'\n');
+}
+
+fn restored(service: &SavedService) -> SavedService {
+    let clean = |hosts: &std::sync::Arc<proxymgr_actors::model::HostList>| {
+        hosts.iter().map(|(name, host)| (name.clone(), redact::host(host.clone()))).collect::<BTreeMap<_, _>>().into()
+    };
+    SavedService {
+        definition: redact::read_definition(&service.definition),
+        hosts: service.hosts.as_ref().map(clean),
+        seen_at_unix_ms: service.seen_at_unix_ms,
+    }
+}
+
+/// An entry of the journal without credentials: of a command only what it does and to which server.
+fn outcome(mut entry: proxymgr_actors::journal::JournalEntry) -> serde_json::Value {
+    if let Event::Commanded { command, .. } = &mut entry.event {
+        const WORDS: usize = 5;
+        *command = command.split(' ').take(WORDS).collect::<Vec<_>>().join(" ");
+    }
+    let mut value = serde_json::to_value(entry).unwrap_or_default();
+    redact::in_value(&mut value);
+    value
+}

@@ -1,0 +1,116 @@
+//! What must not get into a recording: credentials.
+
+use std::sync::Arc;
+
+use proxymgr_actors::decide::service_definition;
+use proxymgr_actors::model::{Host, RawDefinition, ServiceDefinition, Word};
+use serde_json::{Map, Value};
+
+/// A word that has one of these in it is followed by what nobody else should know.
+const TELLTALES: &[&str] = &["auth", "passw", "secret", "token", "credential", "api-key", "apikey", "bearer"];
+
+/// What stands in the place of what is left out.
+const LEFT_OUT: &str = "left-out";
+
+/// The text up to the first word that announces a credential, that word included.
+pub fn without_credentials(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let Some(found) = TELLTALES.iter().filter_map(|word| lower.find(word)).min() else { return text.to_owned() };
+    // `token=x` and `Authorization:x` are one word.
+    let end = text[found..].find([' ', '\t', '=', ':']).map_or(text.len(), |length| found + length);
+    if text[end..].trim().is_empty() {
+        return text.to_owned();
+    }
+    let separator = &text[end..=end];
+    format!("{}{separator}{LEFT_OUT}", &text[..end])
+}
+
+/// Every text within a value, without credentials.
+pub(super) fn in_value(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = without_credentials(text),
+        Value::Array(values) => values.iter_mut().for_each(in_value),
+        Value::Object(keys) => keys.values_mut().for_each(in_value),
+        _ => {}
+    }
+}
+
+/// The definition with the keys alone that are the service's own: how a source is reached is nobody's business.
+pub(super) fn definition(raw: &RawDefinition) -> RawDefinition {
+    let text = match serde_json::from_str::<Map<String, Value>>(&raw.text) {
+        Ok(mut keys) => {
+            keys.retain(|key, _| service_definition::is_own_key(key));
+            keys.values_mut().for_each(in_value);
+            Value::Object(keys).to_string()
+        }
+        Err(_) => format!("no JSON object, {} bytes", raw.text.len()),
+    };
+    RawDefinition { text: text.into(), origin: raw.origin.clone() }
+}
+
+/// The host, without credentials in its options.
+pub(super) fn host(mut host: Host) -> Host {
+    host.options = words(&host.options);
+    host
+}
+
+/// A definition of an earlier run, without credentials.
+pub(super) fn read_definition(definition: &ServiceDefinition) -> Arc<ServiceDefinition> {
+    let mut definition = definition.clone();
+    definition.source.settings.clear();
+    definition.listen_options.iter_mut().for_each(|line| *line = words(line));
+    definition.server_options = words(&definition.server_options);
+    Arc::new(definition)
+}
+
+/// The words up to the first that announces a credential, and one in the place of all others.
+fn words(words: &[Word]) -> Vec<Word> {
+    let mut kept = Vec::new();
+    for word in words {
+        let clean = without_credentials(word.as_str());
+        let announces = TELLTALES.iter().any(|telltale| clean.to_ascii_lowercase().contains(telltale));
+        kept.extend(Word::new(&clean).ok());
+        if announces {
+            if kept.len() < words.len() {
+                kept.extend(Word::new(LEFT_OUT).ok());
+            }
+            break;
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_a_telltale_is_left_out() {
+        for (text, kept) in [
+            ("http-check send hdr Authorization \"Basic c2VjcmV0\"", "http-check send hdr Authorization left-out"),
+            ("option httpchk GET /health?token=c2VjcmV0", "option httpchk GET /health?token=left-out"),
+            ("timeout server 30s", "timeout server 30s"),
+            ("http-request auth", "http-request auth"),
+        ] {
+            assert_eq!(without_credentials(text), kept);
+        }
+    }
+
+    #[test]
+    fn of_a_definition_only_the_services_own_keys_are_kept() {
+        let text = r#"{"type": "consul", "port": 80, "token": "c2VjcmV0", "server": "u:c2VjcmV0@h",
+            "listen_options": ["mode http", "http-check send hdr authorization c2VjcmV0"]}"#;
+        let kept = definition(&RawDefinition { text: text.into(), origin: "here".into() });
+        assert!(!kept.text.contains("c2VjcmV0"), "{}", kept.text);
+        assert!(kept.text.contains("mode http") && kept.text.contains("consul"), "{}", kept.text);
+        let broken = definition(&RawDefinition { text: r#"{"token": "c2VjcmV0"#.into(), origin: "here".into() });
+        assert!(!broken.text.contains("c2VjcmV0"), "{}", broken.text);
+    }
+
+    #[test]
+    fn of_options_only_what_comes_before_a_credential_is_kept() {
+        let line: Vec<Word> = ["check", "password", "c2VjcmV0", "weight"].map(|word| Word::new(word).unwrap()).to_vec();
+        let kept: Vec<String> = words(&line).iter().map(|word| word.as_str().to_owned()).collect();
+        assert_eq!(kept, ["check", "password", "left-out"]);
+    }
+}

@@ -1,0 +1,123 @@
+//! Where the recorder listens: between the sources and the actors, and at the journal.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use actix::{Actor, Context, Handler, Message, Recipient};
+use proxymgr_actors::limits::RECORD_JOURNAL_INTERVAL;
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, ReadJournal};
+use proxymgr_actors::model::{ServiceName, SourceSpec};
+use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource};
+use proxymgr_actors::wiring::{Actors, Outside};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::recorder::{Note, Recorder};
+
+/// Has the recorder hear all that the sources of this outside world tell.
+pub fn listen(outside: Outside, recorder: &Recorder) -> Outside {
+    Outside {
+        definitions: Rc::new(Tapped { source: outside.definitions.clone(), recorder: recorder.clone() }),
+        host_sources: Rc::new(Tapped { source: outside.host_sources.clone(), recorder: recorder.clone() }),
+        ..outside
+    }
+}
+
+/// Takes down what the journal gets to know.
+pub struct JournalFollower {
+    actors: Actors,
+    recorder: Recorder,
+    /// The number of the last entry taken down.
+    last: Rc<Cell<u64>>,
+    looks: JoinHandle<()>,
+}
+
+impl JournalFollower {
+    /// Looks at the journal from time to time, until it is told to finish.
+    pub fn start(actors: Actors, recorder: Recorder) -> Self {
+        let last = Rc::new(Cell::new(0));
+        let looks = {
+            let (actors, recorder, last) = (actors.clone(), recorder.clone(), last.clone());
+            actix::spawn(async move {
+                loop {
+                    take_journal(&actors, &recorder, &last).await;
+                    sleep(RECORD_JOURNAL_INTERVAL).await;
+                }
+            })
+        };
+        Self { actors, recorder, last, looks }
+    }
+
+    /// Looks a last time, and waits until all is written.
+    pub async fn finish(self) {
+        self.looks.abort();
+        take_journal(&self.actors, &self.recorder, &self.last).await;
+        self.recorder.finish().await;
+    }
+}
+
+async fn take_journal(actors: &Actors, recorder: &Recorder, last: &Cell<u64>) {
+    let query = ReadJournal { after: Some(last.get()), ..ReadJournal::default() };
+    for entry in actors.journal(query).await {
+        let forgotten = entry.sequence.saturating_sub(last.get() + 1);
+        if forgotten > 0 {
+            recorder.note(Note::Missed(forgotten));
+        }
+        last.set(entry.sequence);
+        recorder.outcome(entry);
+    }
+}
+
+/// A source whose words the recorder hears.
+struct Tapped<S: ?Sized> {
+    source: Rc<S>,
+    recorder: Recorder,
+}
+
+impl DefinitionSource for Tapped<dyn DefinitionSource> {
+    fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
+        let recorder = self.recorder.clone();
+        self.source.open(tap(reader, move |seen| recorder.note(Note::Definitions(seen.result.clone()))))
+    }
+}
+
+impl HostSources for Tapped<dyn HostSources> {
+    fn open(
+        &self,
+        service: &ServiceName,
+        spec: &SourceSpec,
+        watcher: Recipient<HostsSeen>,
+    ) -> Result<Box<dyn OpenSource>, String> {
+        let (recorder, name) = (self.recorder.clone(), service.to_string());
+        let of = name.clone();
+        let note = move |seen: &HostsSeen| recorder.note(Note::Hosts(of.clone(), seen.result.clone()));
+        let opened = self.source.open(service, spec, tap(watcher, note));
+        opened.inspect_err(|error| self.recorder.note(Note::Hosts(name, Err(error.clone()))))
+    }
+}
+
+/// A recipient that has each message noted before it goes on.
+fn tap<M>(to: Recipient<M>, note: impl Fn(&M) + Unpin + 'static) -> Recipient<M>
+where
+    M: Message<Result = ()> + Send + Unpin + 'static,
+{
+    Tap { to, note }.start().recipient()
+}
+
+struct Tap<M: Message<Result = ()> + Send + 'static, N> {
+    to: Recipient<M>,
+    note: N,
+}
+
+impl<M: Message<Result = ()> + Send + 'static, N: Unpin + 'static> Actor for Tap<M, N> {
+    type Context = Context<Self>;
+}
+
+impl<M: Message<Result = ()> + Send + 'static, N: Fn(&M) + Unpin + 'static> Handler<M> for Tap<M, N> {
+    type Result = ();
+
+    fn handle(&mut self, message: M, _: &mut Self::Context) {
+        (self.note)(&message);
+        self.to.do_send(message);
+    }
+}

@@ -1,0 +1,272 @@
+//! What a real discovery once said, played to the production actors in virtual time, before a simulated HAProxy in
+//! which nothing else goes wrong.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Recipient;
+use proxymgr_actors::journal::JournalEntry;
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, ReadJournal};
+use proxymgr_actors::model::{Address, ProxyVersion, RawDefinition, SeenHost, ServiceName, SourceSpec};
+use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource, SavedService};
+use proxymgr_actors::snapshot::{ActorState, ProxyPhase};
+use proxymgr_actors::wiring::Orders;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::trace::TraceLine;
+use super::world::{STARTED_AT_UNIX_MS, World, in_virtual_time};
+
+/// How often the journal is read, in virtual time, so that it forgets nothing unread.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the actors may take to finish after the last that was heard, in seconds.
+const END_MAX_S: u64 = 120;
+
+/// Something that is heard, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// Since the beginning.
+    pub at: Duration,
+    /// What it is.
+    pub what: Happening,
+}
+
+/// What can be heard of discovery.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Happening {
+    /// The definitions are these, or cannot be read.
+    Definitions(Result<BTreeMap<Arc<str>, RawDefinition>, String>),
+    /// The hosts of a service are these, or cannot be read.
+    Hosts(String, Result<Vec<SeenHost>, String>),
+    /// The daemon is killed and started again; it knows what it has saved.
+    Restart,
+}
+
+/// What came of a playback.
+#[derive(Debug, Clone)]
+pub struct Played {
+    /// What the actors did, as their journal tells it, dated since the beginning in milliseconds.
+    pub journal: Vec<JournalEntry>,
+    /// What the actors say of themselves at the end.
+    pub states: Vec<ActorState>,
+    /// Everything that happened.
+    pub lines: Vec<TraceLine>,
+}
+
+/// Plays what was heard, in order, to actors with these orders before a HAProxy of this version.
+///
+/// # Errors
+/// An actor does not answer.
+pub fn play(
+    heard: impl Iterator<Item = Heard>,
+    version: ProxyVersion,
+    orders: impl Fn(Vec<SavedService>) -> Orders,
+    restored: Vec<SavedService>,
+) -> Result<Played, String> {
+    in_virtual_time(0, async |world| {
+        world.install(version);
+        let mut player = Player { world, stage: Stage::default(), journal: Vec::new(), last: 0, began: Instant::now() };
+        player.begin(orders(restored));
+        let began = Instant::now();
+        for Heard { at, what } in heard {
+            player.wait_until(began + at).await;
+            match what {
+                Happening::Restart => player.restart(&orders).await,
+                what => player.tell(what),
+            }
+        }
+        player.finish().await
+    })
+}
+
+struct Player {
+    world: World,
+    stage: Stage,
+    journal: Vec<JournalEntry>,
+    /// The number of the last entry read in the life of this manager.
+    last: u64,
+    /// When the manager was started.
+    began: Instant,
+}
+
+impl Player {
+    fn begin(&mut self, orders: Orders) {
+        self.last = 0;
+        self.began = Instant::now();
+        let stage = Rc::new(self.stage.clone());
+        self.world.start_manager_with(orders, stage.clone(), stage);
+    }
+
+    async fn restart(&mut self, orders: impl Fn(Vec<SavedService>) -> Orders) {
+        self.look().await;
+        self.world.kill_manager().await;
+        self.stage.0.borrow_mut().clear();
+        let saved = self.world.with(|things| things.saved.clone());
+        self.begin(orders(saved));
+    }
+
+    fn tell(&self, what: Happening) {
+        if let Happening::Hosts(_, Ok(seen)) = &what {
+            self.resolve(seen);
+        }
+        self.stage.0.borrow_mut().tell(what);
+    }
+
+    /// Every host name resolves, each to an address of its own.
+    fn resolve(&self, seen: &[SeenHost]) {
+        let named = seen.iter().filter_map(|entry| match &entry.host.as_ref().ok()?.endpoint.address {
+            Address::Name(name) => Some(name.to_string()),
+            Address::Ip(_) => None,
+        });
+        for name in named {
+            self.world.with(|things| {
+                let number = u32::try_from(things.names.len()).unwrap_or_default();
+                // 198.18.0.0/15 is for tests (RFC 2544).
+                let address = IpAddr::V4(Ipv4Addr::from_bits(u32::from_be_bytes([198, 18, 0, 1]) + number));
+                things.names.entry(name).or_insert(address);
+            });
+        }
+    }
+
+    async fn wait_until(&mut self, at: Instant) {
+        while Instant::now() < at {
+            sleep_until(at.min(Instant::now() + LOOK_INTERVAL)).await;
+            self.look().await;
+        }
+    }
+
+    /// Reads what is new in the journal.
+    async fn look(&mut self) {
+        let query = ReadJournal { after: Some(self.last), ..ReadJournal::default() };
+        let now = self.began;
+        let before_ms = self.world.trace().at_ms(now);
+        for mut entry in self.world.journal(query).await {
+            self.last = entry.sequence;
+            entry.at_unix_ms = entry.at_unix_ms.saturating_sub(STARTED_AT_UNIX_MS) + before_ms;
+            self.journal.push(entry);
+        }
+    }
+
+    /// Waits until nothing is under way any more.
+    async fn finish(mut self) -> Result<Played, String> {
+        for _ in 0..END_MAX_S {
+            sleep(Duration::from_secs(1)).await;
+            self.look().await;
+            let is_done = |state: &ActorState| match state {
+                ActorState::HaproxyState(state) => state.phase == ProxyPhase::Running && state.reload_due.is_empty(),
+                _ => true,
+            };
+            if self.world.states().await?.iter().all(is_done) {
+                break;
+            }
+        }
+        let states = self.world.states().await?;
+        Ok(Played { journal: self.journal, states, lines: self.world.trace().lines() })
+    }
+}
+
+/// The sources that tell what is played.
+#[derive(Clone, Default)]
+struct Stage(Rc<RefCell<Playing>>);
+
+#[derive(Default)]
+struct Playing {
+    definitions: Part<DefinitionsSeen, BTreeMap<Arc<str>, RawDefinition>>,
+    hosts: BTreeMap<String, Part<HostsSeen, Vec<SeenHost>>>,
+}
+
+/// One source: who listens to it, and what it told last.
+struct Part<M: actix::Message<Result = ()> + Send, T> {
+    listener: Option<Recipient<M>>,
+    level: Option<Result<T, String>>,
+}
+
+impl<M: actix::Message<Result = ()> + Send, T> Default for Part<M, T> {
+    fn default() -> Self {
+        Self { listener: None, level: None }
+    }
+}
+
+impl Part<DefinitionsSeen, BTreeMap<Arc<str>, RawDefinition>> {
+    fn tell(&self) {
+        if let (Some(listener), Some(level)) = (&self.listener, &self.level) {
+            listener.do_send(DefinitionsSeen { result: level.clone() });
+        }
+    }
+}
+
+impl Part<HostsSeen, Vec<SeenHost>> {
+    fn tell(&self) {
+        if let (Some(listener), Some(level)) = (&self.listener, &self.level) {
+            listener.do_send(HostsSeen { result: level.clone(), seen_at: Instant::now() });
+        }
+    }
+}
+
+impl Playing {
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn tell(&mut self, what: Happening) {
+        match what {
+            Happening::Definitions(level) => {
+                self.definitions.level = Some(level);
+                self.definitions.tell();
+            }
+            Happening::Hosts(service, level) => {
+                let part = self.hosts.entry(service).or_default();
+                part.level = Some(level);
+                part.tell();
+            }
+            Happening::Restart => {}
+        }
+    }
+}
+
+/// A source being listened to.
+struct Listening {
+    stage: Stage,
+    service: Option<String>,
+}
+
+impl OpenSource for Listening {
+    fn refresh(&self) {
+        let playing = self.stage.0.borrow();
+        match &self.service {
+            Some(service) => playing.hosts.get(service).into_iter().for_each(Part::<HostsSeen, _>::tell),
+            None => playing.definitions.tell(),
+        }
+    }
+}
+
+impl DefinitionSource for Stage {
+    fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
+        let part = &mut self.0.borrow_mut().definitions;
+        part.listener = Some(reader);
+        part.tell();
+        Box::new(Listening { stage: self.clone(), service: None })
+    }
+}
+
+impl HostSources for Stage {
+    fn open(
+        &self,
+        service: &ServiceName,
+        _: &SourceSpec,
+        watcher: Recipient<HostsSeen>,
+    ) -> Result<Box<dyn OpenSource>, String> {
+        let name = service.to_string();
+        let mut playing = self.0.borrow_mut();
+        let part = playing.hosts.entry(name.clone()).or_default();
+        // A watcher that is new or has another source begins with what is told from now on.
+        part.level = part.listener.is_none().then(|| part.level.take()).flatten();
+        part.listener = Some(watcher);
+        part.tell();
+        Ok(Box::new(Listening { stage: self.clone(), service: Some(name) }))
+    }
+}

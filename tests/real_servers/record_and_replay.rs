@@ -1,0 +1,102 @@
+//! What a daemon records is played again, with the same settings and with others.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::stage::{ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
+use crate::support::dir::TestDir;
+
+const SECRET: &str = "c2VjcmV0";
+
+fn lines(path: &std::path::Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).expect("the recording is there");
+    text.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect()
+}
+
+#[tokio::test]
+async fn what_was_recorded_is_replayed_and_compared() {
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 4);
+    let recording = dir.join("recording.jsonl");
+    let check = format!("http-check send hdr Authorization {SECRET}");
+    files.define("web", dir.port(), json!({"listen_options": ["option httpchk", check], "token": SECRET}));
+    files.hosts("web", &backends);
+    let builder = daemon(&dir).files(&files.services()).arg("--record").arg(recording.to_str().expect("a plain path"));
+    let mut daemon = builder.clone().start();
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    files.hosts("web", &backends[..1]);
+    wait_for_ready(&daemon, "web", &addresses(&backends[..1])).await;
+    files.hosts("web", []);
+    wait_for_state(&daemon, "the empty list is held back", "watcher", |state| !state["held"].is_null()).await;
+    assert!(daemon.terminate().await.success());
+
+    let text = fs::read_to_string(&recording).expect("the recording is there");
+    assert!(!text.contains(SECRET), "{text}");
+    let lines = lines(&recording);
+    assert_eq!(lines[0]["proxymgr_recording"], 1);
+    let outcomes: Vec<&Value> = lines.iter().filter_map(|line| line.get("outcome")).collect();
+    for event in ["reloaded", "applied", "change_held"] {
+        assert!(outcomes.iter().any(|outcome| outcome["event"]["event"] == event), "no {event} in {text}");
+    }
+
+    let file = recording.to_str().expect("a plain path");
+    let replayed = daemon.run_command(&["replay", file]).await;
+    let report = String::from_utf8_lossy(&replayed.stdout).into_owned();
+    assert!(replayed.status.success(), "{report}{}", String::from_utf8_lossy(&replayed.stderr));
+    assert!(report.contains("No differences"), "{report}");
+    assert!(report.contains("web: held back: 0 of 1 hosts would remain and min_hosts is 1"), "{report}");
+    assert!(report.contains("web: 3 maint, 1 ready, 1 wanted") || report.contains("web: 1 ready, 3 maint"), "{report}");
+
+    // An older HAProxy cannot add servers at run time, and one that is refused the option says so.
+    let refusing = text.replacen("option httpchk", "lua-load x", 1);
+    let refused = dir.write("refused.jsonl", refusing);
+    let replayed = daemon.run_command(&["replay", refused.to_str().expect("a plain path")]).await;
+    let report = String::from_utf8_lossy(&replayed.stdout).into_owned();
+    assert!(report.contains("only replayed refused: web: "), "{report}");
+}
+
+#[tokio::test]
+async fn a_recording_goes_on_after_a_restart_and_a_torn_line_is_left_out() {
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 2);
+    let recording = dir.join("recording.jsonl");
+    files.define("web", dir.port(), json!({}));
+    files.hosts("web", &backends);
+    let mut daemon = daemon(&dir).files(&files.services()).set("record", json!(recording)).start();
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    assert!(daemon.terminate().await.success());
+    let whole = fs::read_to_string(&recording).expect("the recording is there");
+    fs::write(&recording, format!("{whole}{{\"at_ms\": 99")).expect("write the torn line");
+    let file = recording.to_str().expect("a plain path").to_owned();
+    let torn = daemon.run_command(&["replay", &file]).await;
+    assert!(torn.status.success());
+    let remarks = String::from_utf8_lossy(&torn.stderr).into_owned();
+    assert!(remarks.contains(&format!("line {}, the last, was torn", whole.lines().count() + 1)), "{remarks}");
+
+    daemon.start_again();
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    files.hosts("web", &backends[..1]);
+    wait_for_ready(&daemon, "web", &addresses(&backends[..1])).await;
+    assert!(daemon.terminate().await.success());
+    let runs = lines(&recording).iter().filter(|line| line.get("proxymgr_recording").is_some()).count();
+    assert_eq!(runs, 2);
+    let replayed = daemon.run_command(&["replay", &file]).await;
+    let report = String::from_utf8_lossy(&replayed.stdout).into_owned();
+    assert!(report.contains("in 2 runs") && report.contains("web: 1 maint, 1 ready, 1 wanted"), "{report}");
+}
+
+#[tokio::test]
+async fn a_recording_that_cannot_be_written_is_said_and_harms_nothing() {
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 1);
+    files.define("web", dir.port(), json!({}));
+    files.hosts("web", &backends);
+    let daemon = daemon(&dir).files(&files.services()).set("record", json!("/dev/full")).start();
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    let said = daemon.log().matches("cannot record").count();
+    assert_eq!(said, 1, "{}", daemon.log());
+}
