@@ -99,6 +99,10 @@ pub const APPLY_LATENCY_BOUNDS_US: [u64; 17] = [
     5_000_000, 10_000_000, 30_000_000,
 ];
 
+/// The most services that have series of their own in the metrics: ten series each, and a scrape of all stays within a
+/// few megabytes and what one Prometheus takes lightly. The first by name have them; all are in the sums.
+pub const METRICS_SERVICES_MAX: usize = 2_000;
+
 /// The most names of a held list that a snapshot shows.
 pub const HELD_NAMES_MAX: usize = 50;
 

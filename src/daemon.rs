@@ -27,8 +27,8 @@ use crate::recording::{self, Header, JournalFollower, Recorder};
 use crate::saved_state;
 use crate::settings::{Settings, SettingsSources};
 use crate::status::listener::{self, StatusListener};
-use crate::status::part;
 use crate::status::view::Identity;
+use crate::status::{metrics, part};
 use lock::InstanceLock;
 
 /// The version of this build.
@@ -93,7 +93,9 @@ impl Daemon {
                 clock,
             };
             let hosts = self.settings.status.hosts.clone();
-            StatusListener::start(socket, hosts, identity, Arc::new(actors.clone()), part::own())
+            let mut parts = part::own();
+            parts.push(metrics::part(self.settings.status.metrics_per_service));
+            StatusListener::start(socket, hosts, identity, Arc::new(actors.clone()), parts)
         });
         let listener = listener.transpose();
         let listener = listener.map_err(|error| Failure::CannotStart(format!("cannot serve the status: {error}")))?;

@@ -114,6 +114,8 @@ pub struct StatusSettings {
     pub listen: Option<SocketAddr>,
     /// Further names by which it may be asked for.
     pub hosts: Vec<String>,
+    /// Whether its metrics have series of each service.
+    pub metrics_per_service: bool,
 }
 
 /// The log.
@@ -267,7 +269,11 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let service_config = read_service_config(reader);
     let zookeeper = read_zookeeper(reader);
     let dns = dns::read(reader);
-    let status = StatusSettings { listen: reader.listen("status.listen"), hosts: reader.lines("status.hosts") };
+    let status = StatusSettings {
+        listen: reader.listen("status.listen"),
+        hosts: reader.lines("status.hosts"),
+        metrics_per_service: reader.switch("metrics.per_service").unwrap_or(true),
+    };
     let state_dir = reader.path("state_dir");
     let record = reader.path("record");
     let log = read_log(reader);

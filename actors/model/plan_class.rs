@@ -15,6 +15,9 @@ pub enum PlanClass {
 }
 
 impl PlanClass {
+    /// Every class there is.
+    pub const ALL: [Self; 3] = [Self::RuntimeEnable, Self::RuntimeDisable, Self::Reload];
+
     /// The class as it is written everywhere.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceState, WatcherState};
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceState};
 
 use super::block_on;
 use super::output::{self, Paint};
 use crate::failure::Failure;
 use crate::status::client;
 use crate::status::report::StatusReport;
+use crate::status::standing::SourceStanding;
 
 /// Concerns that are shown; what is more is counted.
 const CONCERNS_MAX: usize = 20;
@@ -121,29 +122,15 @@ fn service_table(report: &StatusReport, haproxy: &HaproxyState, paint: Paint) ->
             count("down"),
             count("drain"),
             count("maint"),
-            watcher_of(name).map_or("-", source_word),
+            watcher_of(name).map_or("-", |watcher| SourceStanding::of(watcher).as_str()),
             last_change(service)
         );
-        let well = service.problem.is_none() && watcher_of(name).is_none_or(|watcher| source_word(watcher) == "good");
+        let well = service.problem.is_none()
+            && watcher_of(name).is_none_or(|watcher| SourceStanding::of(watcher) == SourceStanding::Good);
         text.push_str(&if well { line } else { paint.bad(&line) });
         text.push('\n');
     }
     text
-}
-
-/// How the source of a service is, in a word.
-fn source_word(watcher: &WatcherState) -> &'static str {
-    if watcher.source.error.is_some() {
-        "away"
-    } else if watcher.held.is_some() {
-        "held back"
-    } else if watcher.from_saved_state {
-        "saved"
-    } else if watcher.hosts.is_none() {
-        "waiting"
-    } else {
-        "good"
-    }
 }
 
 fn last_change(service: &ServiceState) -> String {
@@ -184,7 +171,7 @@ fn clipped(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use proxymgr_actors::model::{ProcessInfo, ProxyVersion, ServerName, ServiceName};
-    use proxymgr_actors::snapshot::ProxyPhase;
+    use proxymgr_actors::snapshot::{ProxyPhase, WatcherState};
 
     use super::*;
     use crate::status::report::DaemonFacts;

@@ -41,6 +41,8 @@ pub enum Kind {
     Listen,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// `true` or `false`.
+    Switch,
     /// A level for each component named.
     Levels,
 }
@@ -225,6 +227,13 @@ pub const KEYS: &[Key] = &[
         Empty,
         OnRestart,
         "Further names by which requests may ask for the status listener (their Host header).",
+    ),
+    key(
+        "metrics.per_service",
+        Kind::Switch,
+        Text("true"),
+        OnRestart,
+        "Whether /metrics has series of each service, beside the sums of all.",
     ),
     key(
         "state_dir",

@@ -104,6 +104,21 @@ impl Reader {
         self.keep(path, &value, result)
     }
 
+    /// `true` or `false`.
+    pub fn switch(&mut self, path: &'static str) -> Option<bool> {
+        let value = self.root.find_ref(path)?.clone();
+        let result = match &value {
+            Value::Bool(_, on) => Ok(*on),
+            // From the environment and from flags everything is text.
+            other => match one_line(other).as_deref() {
+                Ok("true") => Ok(true),
+                Ok("false") => Ok(false),
+                _ => Err(format!("{} must be true or false", shown(other))),
+            },
+        };
+        self.keep(path, &value, result)
+    }
+
     /// An address with a port; none where it is turned off.
     pub fn listen(&mut self, path: &'static str) -> Option<SocketAddr> {
         let value = self.root.find_ref(path)?.clone();

@@ -117,6 +117,18 @@ fn environment_variables_take_lists_maps_and_texts_that_look_like_numbers() {
 }
 
 #[test]
+fn a_switch_is_true_or_false_and_nothing_else() {
+    let per_service = |yaml, environment: &[(&str, &str)]| {
+        load(yaml, environment, &[]).map(|settings| settings.status.metrics_per_service)
+    };
+    assert!(per_service("", &[]).unwrap());
+    assert!(!per_service("metrics: {per_service: false}", &[]).unwrap());
+    assert!(!per_service("", &[("PROXYMGR_METRICS__PER_SERVICE", "false")]).unwrap());
+    let mistakes = per_service("metrics: {per_service: 0}", &[]).unwrap_err();
+    assert_eq!(mistakes[0], "p.yml:1: metrics.per_service: 0 must be true or false");
+}
+
+#[test]
 fn every_mistake_is_told_at_once_with_its_key_and_place() {
     let yaml = "haproxy:
   socketpath: /x
@@ -304,7 +316,11 @@ fn the_shipped_file_loads_and_explains_every_key_with_its_default() {
         let active = figment.find_value(key.path).ok();
         match key.default {
             Unset::Text(default) => {
-                assert_eq!(active.as_ref().and_then(|value| value.as_str()), Some(default), "{}", key.path);
+                let text = |value: &figment::value::Value| match value.to_bool() {
+                    Some(on) => Some(on.to_string()),
+                    None => value.as_str().map(ToOwned::to_owned),
+                };
+                assert_eq!(active.as_ref().and_then(text).as_deref(), Some(default), "{}", key.path);
             }
             Unset::Empty => assert!(active.is_some(), "{} is missing", key.path),
             Unset::Otherwise(_) => {

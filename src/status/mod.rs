@@ -5,7 +5,7 @@
 //! | [`listener`] | the socket, its one thread, its limits |
 //! | [`gate`] | what every request passes first |
 //! | [`part`] | who answers which paths; where other parts register theirs |
-//! | [`health`], [`api`] | the endpoints |
+//! | [`health`], [`api`], [`metrics`] | the endpoints |
 //! | [`view`] | whom they ask |
 //! | [`problem`] | how they refuse |
 //! | [`client`] | how the command line asks |
@@ -15,9 +15,11 @@ pub mod client;
 pub mod gate;
 pub mod health;
 pub mod listener;
+pub mod metrics;
 pub mod part;
 pub mod problem;
 pub mod report;
+pub mod standing;
 pub mod view;
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 #
 #   tests/setup/install.sh run     what `make run` needs:  a C linker, HAProxy
 #   tests/setup/install.sh test    what `make test` needs: the same, ZooKeeper, a Java runtime,
-#                                  supervisord, openssl, the DNS server Knot, rustfmt, clippy, cargo-nextest
+#                                  supervisord, openssl, the DNS server Knot, rustfmt, clippy, cargo-nextest,
+#                                  and promtool in .cache/ (19 MB to fetch, of Debian's prometheus)
 #
 # It says what it is about to install before it does. The services which those packages bring
 # (haproxy, knot, supervisor) are neither started nor enabled: the project starts its own.
@@ -103,6 +104,25 @@ install_cargo_tools() {
     fi
 }
 
+# Of the package prometheus, a server with its own user and service, the tests need one program: it is unpacked beside the
+# sources, and nothing is installed.
+fetch_promtool() {
+    local cache
+    cache=$(cd "$(dirname "$0")/../.." && pwd)/.cache/promtool
+    have promtool || [ -x "$cache/promtool" ] && return 0
+    have apt-get || fail "missing: promtool; there is no apt-get here, so please put Prometheus' promtool on the PATH"
+    say "will unpack promtool, which checks the metrics, into .cache/promtool"
+    mkdir -p "$cache/debs"
+    (
+        cd "$cache/debs"
+        # Downloaded as whoever runs this: apt's own user may not write here.
+        download() { apt-get -qq -o APT::Sandbox::User= download prometheus; }
+        download 2>/dev/null || { as_root apt-get -qq update && download; }
+        dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 -C "$cache" ./usr/bin/promtool
+    ) || fail "cannot fetch promtool"
+    rm -rf "$cache/debs"
+}
+
 set_name=${1:-}
 case $set_name in
 run | test) ;;
@@ -112,4 +132,4 @@ esac
 missing=$(missing_packages "$set_name")
 # shellcheck disable=SC2086 # one word per package
 install_packages $missing
-[ "$set_name" = run ] || install_cargo_tools
+[ "$set_name" = run ] || { install_cargo_tools; fetch_promtool; }

@@ -1,0 +1,109 @@
+//! `/metrics`: the daemon in figures, for Prometheus and whatever reads its format.
+//!
+//! | file | families |
+//! | --- | --- |
+//! | [`process`] | the daemon as a process |
+//! | [`haproxy`] | HAProxy: how it is driven, what it took, what went wrong |
+//! | [`sources`] | discovery: what can be read, how old it is, what is held back |
+//! | [`services`] | servers, of all services and of each |
+//! | [`history`] | what the journal counted |
+//! | [`exposition`] | how families become text |
+//!
+//! Every figure comes from the actors' snapshots at the time of the scrape: nothing is kept beside them that could say
+//! something else. Label values are of sets that are known beforehand, but for the names of services (at most
+//! [`METRICS_SERVICES_MAX`](proxymgr_actors::limits::METRICS_SERVICES_MAX) of them) and of outputs.
+
+mod exposition;
+mod haproxy;
+mod history;
+mod process;
+mod services;
+mod sources;
+
+#[cfg(test)]
+mod tests;
+
+use actix_web::http::header;
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use proxymgr_actors::snapshot::ActorState;
+
+use super::part::Part;
+use super::problem::Problem;
+use super::report::{DaemonFacts, Readiness};
+use super::view::{Identity, States, View};
+use exposition::{Families, Format};
+
+/// Whether services have series of their own.
+#[derive(Debug, Clone, Copy)]
+struct PerService(bool);
+
+/// `/metrics`; `per_service` gives each service series of its own.
+pub fn part(per_service: bool) -> Part {
+    Part::new(move |config: &mut ServiceConfig| {
+        config.app_data(Data::new(PerService(per_service))).service(web::resource("/metrics").get(metrics));
+    })
+}
+
+async fn metrics(
+    request: HttpRequest,
+    view: Data<dyn View>,
+    identity: Data<Identity>,
+    per_service: Data<PerService>,
+) -> HttpResponse {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = Format::accepted(accept);
+    let scrape = Scrape {
+        daemon: identity.facts(),
+        now_unix_ms: identity.clock.unix_ms(),
+        states: view.states().await,
+        per_service: per_service.0,
+    };
+    match exposition::text(scrape, format) {
+        Ok(text) => HttpResponse::Ok()
+            .content_type(format.content_type())
+            .insert_header((header::VARY, header::ACCEPT.as_str()))
+            .body(text),
+        Err(error) => Problem::unavailable(format!("the metrics cannot be written: {error}")).answer(),
+    }
+}
+
+/// Everything that one answer is made of.
+#[derive(Debug)]
+struct Scrape {
+    daemon: DaemonFacts,
+    now_unix_ms: u64,
+    states: States,
+    per_service: bool,
+}
+
+impl Scrape {
+    fn write(&self, families: &mut Families<'_>) -> std::fmt::Result {
+        process::write(families)?;
+        let build = [("version", self.daemon.version.clone()), ("commit", self.daemon.commit.clone())];
+        families.gauges("build_info", "The running build; always 1", [(build.into(), 1.0)])?;
+        families.gauge("start_time_seconds", "When the daemon started", seconds(self.daemon.started_at_unix_ms))?;
+        families.gauge("uptime_seconds", "How long the daemon has been running", self.daemon.uptime_s as f64)?;
+        let readiness = Readiness::of(&self.states);
+        families.gauge("ready", "1 when HAProxy runs the desired state, as /readyz says", flag(readiness.ready))?;
+        families.gauge(
+            "actors_answering",
+            "1 when every actor answers, as /healthz says",
+            flag(self.states.is_ok()),
+        )?;
+        let states: &[ActorState] = self.states.as_ref().map_or(&[], |states| states.as_slice());
+        haproxy::write(families, states, self.now_unix_ms)?;
+        sources::write(families, states, self.now_unix_ms)?;
+        services::write(families, states, self.per_service)?;
+        history::write(families, states)
+    }
+}
+
+/// Milliseconds in Prometheus' base unit.
+fn seconds(millis: u64) -> f64 {
+    millis as f64 / 1_000.0
+}
+
+fn flag(on: bool) -> f64 {
+    if on { 1.0 } else { 0.0 }
+}

@@ -1,0 +1,96 @@
+//! Servers, of all services together and of each.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use proxymgr_actors::limits::METRICS_SERVICES_MAX;
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceState, WatcherState};
+
+use super::exposition::{Families, Labels};
+use super::sources::watchers;
+use super::{flag, seconds};
+
+/// How HAProxy may have a server.
+const STATES: [&str; 4] = ["ready", "down", "drain", "maint"];
+
+/// What the HaproxyStateActor and the WatcherActors say of servers.
+pub fn write(families: &mut Families<'_>, states: &[ActorState], per_service: bool) -> fmt::Result {
+    let haproxy = states.iter().find_map(|state| match state {
+        ActorState::HaproxyState(state) => Some(state),
+        _ => None,
+    });
+    let Some(haproxy) = haproxy else { return Ok(()) };
+    together(families, haproxy)?;
+    let limit = if per_service { METRICS_SERVICES_MAX } else { 0 };
+    let watchers: BTreeMap<&str, &WatcherState> =
+        watchers(states).map(|watcher| (watcher.service.as_str(), watcher)).collect();
+    let services: Vec<Known<'_>> = haproxy
+        .services
+        .iter()
+        .take(limit)
+        .map(|(name, state)| Known { name: name.as_str(), state, watcher: watchers.get(name.as_str()).copied() })
+        .collect();
+    let without = haproxy.services.len().saturating_sub(services.len());
+    let help = "Services that have no series of their own, because there are too many or the settings say so; they are \
+                in all the sums";
+    families.gauge("services_without_series", help, without as f64)?;
+    each(families, &services)
+}
+
+/// One service, as all who know it see it.
+struct Known<'a> {
+    name: &'a str,
+    state: &'a ServiceState,
+    watcher: Option<&'a WatcherState>,
+}
+
+fn count(service: &ServiceState, wanted: &str) -> usize {
+    service.servers.values().filter(|state| *state == wanted).count()
+}
+
+fn together(families: &mut Families<'_>, haproxy: &HaproxyState) -> fmt::Result {
+    let services = || haproxy.services.values();
+    let desired: usize = services().map(|service| service.desired).sum();
+    families.gauge("servers_desired", "Servers that discovery wants, of all services", desired as f64)?;
+    let by_state = STATES.map(|state| {
+        let servers: usize = services().map(|service| count(service, state)).sum();
+        (vec![("state", state.to_owned())], servers as f64)
+    });
+    families.gauges("servers", "Servers as HAProxy has them, of all services", by_state)?;
+    let with_problem = services().filter(|service| service.problem.is_some()).count();
+    let help = "Services that are not served as they should be";
+    families.gauge("services_with_problem", help, with_problem as f64)?;
+    let without_ready = services().filter(|service| service.desired > 0 && count(service, "ready") == 0).count();
+    let help = "Services that have hosts, of which none takes traffic";
+    families.gauge("services_without_ready_server", help, without_ready as f64)
+}
+
+fn each(families: &mut Families<'_>, services: &[Known<'_>]) -> fmt::Result {
+    let gauge = |value: &dyn Fn(&Known<'_>) -> Option<f64>| -> Vec<(Labels, f64)> {
+        services.iter().filter_map(|service| Some((labels(service), value(service)?))).collect()
+    };
+    let desired = gauge(&|service| Some(service.state.desired as f64));
+    families.gauges("service_servers_desired", "Servers that discovery wants", desired)?;
+    let by_state = services.iter().flat_map(|service| {
+        STATES.map(|state| {
+            let mut labels = labels(service);
+            labels.push(("state", state.to_owned()));
+            (labels, count(service.state, state) as f64)
+        })
+    });
+    families.gauges("service_servers", "Servers as HAProxy has them", by_state)?;
+    let up = gauge(&|service| Some(flag(service.watcher?.source.error.is_none())));
+    families.gauges("service_source_up", "1 while the service's source can be read", up)?;
+    let read_at = gauge(&|service| Some(seconds(service.watcher?.source.read_at_unix_ms?)));
+    families.gauges("service_last_read_timestamp_seconds", "When the service's source was last read", read_at)?;
+    let held = gauge(&|service| Some(flag(service.watcher?.held.is_some())));
+    families.gauges("service_held", "1 while a list of hosts is held back", held)?;
+    let problem = gauge(&|service| Some(flag(service.state.problem.is_some())));
+    families.gauges("service_problem", "1 while the service is not served as it should be", problem)?;
+    let took = gauge(&|service| Some(service.state.last_took_us? as f64 / 1_000_000.0));
+    families.gauges("service_last_apply_seconds", "How long the service's last change took", took)
+}
+
+fn labels(service: &Known<'_>) -> Labels {
+    vec![("service", service.name.to_owned())]
+}

@@ -1,0 +1,93 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proxymgr_actors::model::{PlanClass, ServerName, ServiceName};
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, JournalState, ServiceState, WatcherState};
+
+use super::exposition::{Format, text};
+use super::{DaemonFacts, Scrape};
+
+fn scrape(states: Vec<ActorState>, per_service: bool) -> Scrape {
+    let daemon = DaemonFacts {
+        version: "0.1.0".into(),
+        commit: "abc".into(),
+        pid: 1,
+        started_at_unix_ms: 1_500,
+        uptime_s: 60,
+        config_path: "/x".into(),
+    };
+    Scrape { daemon, now_unix_ms: 61_500, states: Ok(Arc::new(states)), per_service }
+}
+
+/// A service with a server of each state and a source that is away since 60 s.
+fn service(name: &str) -> [ActorState; 2] {
+    let servers = [("a", "ready"), ("b", "maint")];
+    let servers = BTreeMap::from(servers.map(|(name, state)| (ServerName::new(name).unwrap(), state.to_owned())));
+    let state = ServiceState { desired: 1, servers: servers.into(), ..ServiceState::default() };
+    let services = [(ServiceName::new(name).unwrap(), state)].into();
+    let mut watcher = WatcherState { service: name.into(), source_kind: "zookeeper".into(), ..WatcherState::default() };
+    watcher.source.error = Some("away".into());
+    watcher.source.since_unix_ms = 1_500;
+    [ActorState::HaproxyState(HaproxyState { services, ..HaproxyState::default() }), ActorState::Watcher(watcher)]
+}
+
+#[test]
+fn every_figure_stands_under_its_name_and_labels() {
+    let mut journal = JournalState::default();
+    journal.counts.applied.entry(PlanClass::RuntimeEnable).or_default().observe(2_000);
+    let mut states = Vec::from(service("web"));
+    states.push(ActorState::Journal(journal));
+    let text = text(scrape(states, true), Format::Prometheus).unwrap();
+    for line in [
+        "proxymgr_build_info{version=\"0.1.0\",commit=\"abc\"} 1.0",
+        "proxymgr_start_time_seconds 1.5",
+        "proxymgr_servers{state=\"maint\"} 1.0",
+        "proxymgr_service_servers{service=\"web\",state=\"ready\"} 1.0",
+        "proxymgr_service_source_up{service=\"web\"} 0.0",
+        "proxymgr_sources{kind=\"zookeeper\",state=\"away\"} 1.0",
+        "proxymgr_source_away_max_seconds 60.0",
+        "# TYPE proxymgr_reload_causes_total counter",
+        "proxymgr_reload_causes_total{cause=\"server\"} 0",
+        "# TYPE proxymgr_apply_latency_seconds histogram",
+        "proxymgr_apply_latency_seconds_bucket{le=\"0.001\",class=\"runtime-enable\"} 0",
+        "proxymgr_apply_latency_seconds_bucket{le=\"0.0025\",class=\"runtime-enable\"} 1",
+        "proxymgr_apply_latency_seconds_bucket{le=\"+Inf\",class=\"runtime-enable\"} 1",
+        "proxymgr_apply_latency_seconds_sum{class=\"runtime-enable\"} 0.002",
+    ] {
+        assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("# EOF") && text.ends_with('\n'));
+}
+
+#[test]
+fn a_service_without_series_of_its_own_is_in_the_sums() {
+    let text = text(scrape(service("web").into(), false), Format::Prometheus).unwrap();
+    assert!(!text.contains("proxymgr_service_") && !text.contains("web"), "{text}");
+    assert!(text.contains("proxymgr_servers{state=\"ready\"} 1.0"), "{text}");
+    assert!(text.contains("proxymgr_services_without_series 1.0"), "{text}");
+}
+
+#[test]
+fn an_actor_that_does_not_answer_leaves_what_the_daemon_knows_of_itself() {
+    let mut silent = scrape(Vec::new(), true);
+    silent.states = Err("JournalActor does not answer".into());
+    let text = text(silent, Format::Prometheus).unwrap();
+    assert!(text.contains("proxymgr_actors_answering 0.0") && text.contains("proxymgr_ready 0.0"), "{text}");
+}
+
+#[test]
+fn the_format_is_the_one_that_is_asked_for() {
+    for (accept, format) in [
+        ("", Format::Prometheus),
+        ("*/*", Format::Prometheus),
+        ("text/plain", Format::Prometheus),
+        ("application/openmetrics-text", Format::OpenMetrics),
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", Format::OpenMetrics),
+        ("text/plain, application/openmetrics-text; q=0.4", Format::Prometheus),
+        ("application/openmetrics-text;q=0", Format::Prometheus),
+    ] {
+        assert_eq!(Format::accepted(accept), format, "{accept}");
+    }
+    let open = text(scrape(service("web").into(), true), Format::OpenMetrics).unwrap();
+    assert!(open.contains("# TYPE proxymgr_reloads counter\n") && open.ends_with("# EOF\n"), "{open}");
+}

@@ -1,0 +1,70 @@
+//! config/grafana/proxymgr.json asks for what the daemon tells.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::metrics::scrape;
+use crate::stage::{LIMIT, Stage};
+
+const DASHBOARD: &str = include_str!("../../config/grafana/proxymgr.json");
+
+/// Every query in it.
+fn queries(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value {
+                    Value::String(text) if ["expr", "query", "definition"].contains(&key.as_str()) => {
+                        found.push(text.clone());
+                    }
+                    _ => queries(value, found),
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| queries(value, found)),
+        _ => {}
+    }
+}
+
+/// The names of metrics in a query: words of ours, outside of label selectors and quotes.
+fn names(query: &str) -> impl Iterator<Item = String> {
+    let words = query.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    words.filter(|word| word.starts_with("proxymgr_") || word.starts_with("process_")).map(ToOwned::to_owned)
+}
+
+#[tokio::test]
+async fn every_metric_of_the_dashboard_is_told_by_the_daemon() {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let mut found = Vec::new();
+    queries(&dashboard, &mut found);
+    let asked: BTreeSet<String> = found.iter().flat_map(|query| names(query)).collect();
+    assert!(asked.len() > 30, "the dashboard asks for {asked:?} only");
+    // A change at run time, so that the last change has a time.
+    let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
+    let daemon = stage.start().await;
+    stage.web(&["10.0.0.1"]);
+    daemon
+        .eventually(LIMIT, "every metric of the dashboard is told", async || {
+            let text = scrape(daemon.status_address()).await;
+            let samples = text.lines().filter(|line| !line.starts_with('#'));
+            let told: BTreeSet<&str> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
+            let missing: Vec<_> = asked.iter().filter(|name| !told.contains(name.as_str())).collect();
+            if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?}")) }
+        })
+        .await;
+}
+
+#[test]
+fn panels_do_not_overlap_and_have_a_description() {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let mut taken = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let place = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+        for (x, y) in (0..place("w")).flat_map(|x| (0..place("h")).map(move |y| (x, y))) {
+            assert!(taken.insert((place("x") + x, place("y") + y)), "{} overlaps another", panel["title"]);
+        }
+        assert!(place("x") + place("w") <= 24);
+        assert!(panel["type"] == "row" || panel["description"].as_str().is_some_and(|text| !text.is_empty()));
+    }
+}

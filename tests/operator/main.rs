@@ -1,0 +1,8 @@
+//! What an operator has of a running daemon: its metrics and the command line that asks it, with a real HAProxy.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod dashboard;
+mod metrics;
+mod stage;
