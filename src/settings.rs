@@ -4,9 +4,11 @@
 //! which everything has been checked. Whatever is wrong is told at once, each mistake with its key and its place.
 
 mod dns;
+mod entry;
 mod key;
 mod layer;
 mod mistake;
+mod outputs;
 mod reader;
 
 #[cfg(test)]
@@ -26,6 +28,7 @@ pub use dns::DnsSettings;
 pub use key::{KEYS, Key, Kind, TakesEffect, Unset};
 use layer::Layer;
 pub use mistake::{Mistake, Mistakes};
+pub use outputs::{CANDIDATE, CommandLine, HipacheSettings, OutputSettings, StdoutFormat, TemplateSettings};
 use reader::Reader;
 
 /// Where the settings file is expected when no other is named.
@@ -47,6 +50,8 @@ pub struct Settings {
     pub dns: DnsSettings,
     /// The status listener.
     pub status: StatusSettings,
+    /// What else is kept in step.
+    pub outputs: Vec<OutputSettings>,
     /// Where the last good state is kept.
     pub state_dir: PathBuf,
     /// What discovery says is recorded here; none where it is not.
@@ -274,6 +279,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
         hosts: reader.lines("status.hosts"),
         metrics_per_service: reader.switch("metrics.per_service").unwrap_or(true),
     };
+    let outputs = outputs::read(reader);
     let state_dir = reader.path("state_dir");
     let record = reader.path("record");
     let log = read_log(reader);
@@ -283,6 +289,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
         zookeeper: zookeeper?,
         dns: dns?,
         status,
+        outputs,
         state_dir: state_dir?,
         record,
         log: log?,

@@ -21,6 +21,7 @@ use crate::proxy::haproxy_binary::HaproxyBinary;
 use crate::proxy::haproxy_process::HaproxyProcesses;
 use crate::proxy::haproxy_socket::HaproxySocket;
 use crate::proxy::listening_sockets::KernelListeningSockets;
+use crate::proxy::outputs;
 use crate::saved_state::SavedStateFile;
 use crate::settings::{DnsSettings, ServiceConfigSettings, Settings, ZookeeperSettings};
 
@@ -70,6 +71,7 @@ pub fn outside(settings: &Settings, binary: &HaproxyBinary, log: &Logger) -> Res
     let discovery = Discovery::of(settings, log)?;
     let haproxy = &settings.haproxy;
     let socket_path = haproxy.policy.frame.socket_path.clone();
+    let root = log.clone();
     let log = logging::component(log, "haproxy");
     Ok(Outside {
         definitions: discovery.definitions,
@@ -79,7 +81,7 @@ pub fn outside(settings: &Settings, binary: &HaproxyBinary, log: &Logger) -> Res
         processes: Rc::new(HaproxyProcesses::new(binary.clone(), &haproxy.config_path, Some(socket_path), log)),
         sockets: Rc::new(KernelListeningSockets::new()),
         state_store: Rc::new(SavedStateFile::new(saved_state_path(settings))),
-        outputs: Vec::new(),
+        outputs: outputs::open(&settings.outputs, &root),
     })
 }
 

@@ -17,6 +17,7 @@ mod haproxy_message;
 pub mod haproxy_process;
 pub mod haproxy_socket;
 pub mod listening_sockets;
+pub mod outputs;
 mod port_holder;
 mod process_lookup;
 mod process_output;

@@ -45,6 +45,8 @@ pub enum Kind {
     Switch,
     /// A level for each component named.
     Levels,
+    /// A list of maps, each with keys of its own.
+    Entries,
 }
 
 /// What a key is when nobody sets it.
@@ -234,6 +236,13 @@ pub const KEYS: &[Key] = &[
         Text("true"),
         OnRestart,
         "Whether /metrics has series of each service, beside the sums of all.",
+    ),
+    key(
+        "outputs",
+        Kind::Entries,
+        Empty,
+        OnRestart,
+        "What else is kept in step besides HAProxy: any proxy by a template, Hipache's lists in Redis, standard output.",
     ),
     key(
         "state_dir",

@@ -103,7 +103,7 @@ impl Layer {
         for (path, text, place) in settings {
             let path = canonical(&path);
             let value = match key::governing(&path).map(|key| key.kind) {
-                Some(Kind::Lines | Kind::Levels) if !path.starts_with("log.levels.") => flow(&text),
+                Some(Kind::Lines | Kind::Levels | Kind::Entries) if !path.starts_with("log.levels.") => flow(&text),
                 _ => Value::from(text),
             };
             insert(&mut layer.dict, &path, value);

@@ -9,6 +9,7 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 use proxymgr_actors::decide::nearest::nearest;
 
+use super::entry::Entry;
 use super::key::{self, Key, Kind, LEVELS};
 use super::mistake::Mistake;
 
@@ -86,13 +87,7 @@ impl Reader {
     pub fn duration(&mut self, path: &'static str) -> Option<Duration> {
         let Kind::Duration { min, max } = declared(path).kind else { unreachable!("{path} is declared as a duration") };
         let value = self.root.find_ref(path)?.clone();
-        let result = duration(&value).and_then(|duration| {
-            let show = |duration| humantime::format_duration(duration);
-            if duration < min || duration > max {
-                return Err(format!("{} is out of bounds: from {} to {}", show(duration), show(min), show(max)));
-            }
-            Ok(duration)
-        });
+        let result = duration(&value, min, max);
         self.keep(path, &value, result)
     }
 
@@ -188,6 +183,49 @@ impl Reader {
         levels
     }
 
+    /// Maps of keys, one an entry. `read` takes what it knows from each; what it leaves is reported.
+    pub fn entries<T>(&mut self, path: &'static str, mut read: impl FnMut(&mut Entry<'_>) -> Option<T>) -> Vec<T> {
+        let Some(value) = self.root.find_ref(path).cloned() else { return Vec::new() };
+        self.effective.insert(path, format!("{:?}", plain(&value)));
+        let Value::Array(_, values) = &value else {
+            self.refuse(path, format!("{} must be a list of maps, such as [{{type: stdout}}]", shown(&value)));
+            return Vec::new();
+        };
+        let mut entries = Vec::new();
+        for (at, value) in values.iter().enumerate() {
+            let Value::Dict(_, dict) = value else {
+                self.refuse_line(path, at, format!("{} must be a map of keys", shown(value)));
+                continue;
+            };
+            let mut entry = Entry::new(self, path, at, dict.clone());
+            entries.extend(read(&mut entry));
+            entry.finish();
+        }
+        entries
+    }
+
+    /// Adds a mistake about one key of an entry of a list of maps, at the place where its value stands, else the entry.
+    pub(super) fn refuse_entry(
+        &mut self,
+        path: &'static str,
+        at: usize,
+        value: Option<&Value>,
+        name: &str,
+        problem: impl Into<String>,
+    ) {
+        let own = value.map(|value| self.place(value, &format!("{path}.{at}.{name}")));
+        let list = self.root.find_ref(path);
+        let entry = || {
+            let entry = list.and_then(|list| list.as_array()?.get(at));
+            entry.map(|entry| self.place(entry, &format!("{path}.{at}")))
+        };
+        let known = |place: &String| !place.is_empty();
+        let place = own.filter(known).or_else(|| entry().filter(known));
+        let place = place.or_else(|| list.map(|list| self.place(list, path))).unwrap_or_default();
+        let key = format!("{path}[{}].{name}", at + 1);
+        self.mistakes.push(Mistake { place, key, problem: problem.into() });
+    }
+
     fn keep<T>(&mut self, path: &'static str, value: &Value, result: Result<T, String>) -> Option<T> {
         self.effective.insert(path, shown(value));
         result.map_err(|problem| self.refuse(path, problem)).ok()
@@ -249,8 +287,13 @@ fn natural(place: &str) -> (String, u64) {
     }
 }
 
+/// A value without the places where its parts stand, so that moving it is no change.
+fn plain(value: &Value) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
 /// A value as the operator wrote it, as far as figment kept it.
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("{text:?}"),
         Value::Char(_, char) => char.to_string(),
@@ -267,7 +310,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn one_line(value: &Value) -> Result<String, String> {
+pub(super) fn one_line(value: &Value) -> Result<String, String> {
     match value {
         Value::String(_, text) => match text.chars().find(|c| c.is_control() && *c != '\t') {
             None => Ok(text.clone()),
@@ -279,7 +322,7 @@ fn one_line(value: &Value) -> Result<String, String> {
     }
 }
 
-fn duration(value: &Value) -> Result<Duration, String> {
+pub(super) fn duration(value: &Value, min: Duration, max: Duration) -> Result<Duration, String> {
     const UNITS: &str = "with a unit, such as 500ms, 2s or 1m";
     let text = match value {
         Value::Num(..) => shown(value),
@@ -288,10 +331,15 @@ fn duration(value: &Value) -> Result<Duration, String> {
     if text.trim().parse::<f64>().is_ok() {
         return Err(format!("{text} has no unit: write {text}s or {text}ms"));
     }
-    humantime::parse_duration(text.trim()).map_err(|_| format!("{text:?} is not a duration {UNITS}"))
+    let duration = humantime::parse_duration(text.trim()).map_err(|_| format!("{text:?} is not a duration {UNITS}"))?;
+    if duration < min || duration > max {
+        let show = humantime::format_duration;
+        return Err(format!("{} is out of bounds: from {} to {}", show(duration), show(min), show(max)));
+    }
+    Ok(duration)
 }
 
-fn choose(text: &str, words: &'static [&'static str]) -> Result<&'static str, String> {
+pub(super) fn choose(text: &str, words: &'static [&'static str]) -> Result<&'static str, String> {
     let lower = text.to_ascii_lowercase();
     // Both are written everywhere.
     let lower = if lower == "warn" { "warning" } else { &lower };
@@ -303,7 +351,7 @@ fn choose(text: &str, words: &'static [&'static str]) -> Result<&'static str, St
 }
 
 /// `host:port,host:port`, where the last may carry a chroot (`/chroot`).
-fn check_servers(text: &str) -> Result<(), String> {
+pub(super) fn check_servers(text: &str) -> Result<(), String> {
     let (servers, chroot) = text.split_at(text.find('/').unwrap_or(text.len()));
     if chroot.contains(',') {
         return Err(format!("{text:?}: a chroot such as /x stands once, after the last server"));

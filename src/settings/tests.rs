@@ -373,3 +373,34 @@ fn dns_servers_are_addresses_and_the_intervals_fit() {
         assert!(mistake.starts_with(expected), "{mistake}");
     }
 }
+
+#[test]
+fn outputs_are_read_and_every_mistake_in_them_is_named() {
+    let yaml = "outputs:
+  - {type: template, template: /t.j2, path: /f, check: [nginx, -t, -c, '{candidate}'], reload: nginx -s reload}
+  - type: hipache
+    server: 127.0.0.1:6379
+    password: hush
+  - type: stdout
+";
+    let settings = load(yaml, &[], &[]).unwrap();
+    let OutputSettings::Template(template) = &settings.outputs[0] else { panic!("{:?}", settings.outputs) };
+    assert_eq!(template.reload.as_ref().unwrap().words, ["nginx", "-s", "reload"]);
+    assert!(matches!(&settings.outputs[1], OutputSettings::Hipache(hipache) if hipache.owner == "proxymgr"));
+    assert!(!format!("{settings:?}").contains("hush"));
+    check(
+        "outputs:\n  - type: temlate\n  - type: template\n    path: relative\n    relod: x\n  - 7\n",
+        &[
+            "p.yml:2: outputs[1].type: \"temlate\" must be one of template, hipache, stdout; did you mean template?",
+            "p.yml:3: outputs[2].template: is missing; for example template: /etc/proxymgr/nginx.conf.j2",
+            "p.yml:4: outputs[2].path: \"relative\" must be an absolute path",
+            "p.yml:5: outputs[2].relod: is not a key here; did you mean reload?",
+            "p.yml:6: outputs[3]: 7 must be a map of keys",
+        ],
+    );
+    check(
+        "outputs: [{type: template, template: /t, path: /f, reload: 'nginx -s reload; true'}]",
+        &["p.yml:1: outputs[1].reload: has ';', which means something to a shell, and none runs it: write a list of \
+           words, or set shell: true"],
+    );
+}

@@ -3,11 +3,12 @@
 #
 #   tests/setup/install.sh run     what `make run` needs:  a C linker, HAProxy
 #   tests/setup/install.sh test    what `make test` needs: the same, ZooKeeper, a Java runtime,
-#                                  supervisord, openssl, the DNS server Knot, rustfmt, clippy, cargo-nextest,
-#                                  and promtool in .cache/ (19 MB to fetch, of Debian's prometheus)
+#                                  supervisord, openssl, Knot (DNS), nginx, Redis, rustfmt, clippy,
+#                                  cargo-nextest, and promtool in .cache/ (19 MB to fetch, of
+#                                  Debian's prometheus)
 #
 # It says what it is about to install before it does. The services which those packages bring
-# (haproxy, knot, supervisor) are neither started nor enabled: the project starts its own.
+# (haproxy, knot, nginx, redis, supervisor) are neither started nor enabled: the project starts its own.
 set -euo pipefail
 
 say() { printf 'install: %s\n' "$*"; }
@@ -29,6 +30,8 @@ missing_packages() {
     have supervisord || echo supervisor
     have openssl || echo openssl
     have knotd || echo knot
+    have nginx || echo nginx
+    have redis-server || echo redis-server
 }
 
 as_root() {
@@ -63,7 +66,7 @@ leave_services_off() {
     have systemctl || return 0
     for package in "$@"; do
         case $package in
-        haproxy | knot | supervisor)
+        haproxy | knot | nginx | redis-server | supervisor)
             if as_root systemctl disable --quiet "$package" 2>/dev/null; then
                 say "the system's own $package service stays off; to use it: systemctl enable --now $package"
             fi

@@ -1,0 +1,155 @@
+//! Running an operator's command: within bounded time, with bounded memory, and nothing of it left behind.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use slog::{Logger, info};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::settings::{CANDIDATE, CommandLine};
+
+/// How much of what a command prints is kept, for the log and for the error: its beginning.
+const OUTPUT_BYTES_MAX: usize = 4_096;
+
+/// Runs a command to its end. `candidate` takes the place of its name. What it prints goes to the log; an error has
+/// it, too.
+pub async fn run(line: &CommandLine, candidate: &str, limit: Duration, log: &Logger) -> Result<(), String> {
+    let shown = line.words.join(" ");
+    let mut child = command(line, candidate).spawn().map_err(|error| format!("`{shown}` cannot be run: {error}"))?;
+    // Its own process group: what a shell started must not outlive the time that it was given.
+    let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    let finished = timeout(limit, finish(&mut child)).await;
+    let Ok(finished) = finished else {
+        if let Some(group) = group {
+            // Whatever is left of the group; nothing is no mistake.
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+        let _ = child.wait().await;
+        return Err(format!("`{shown}` did not end within {} and was ended", humantime::format_duration(limit)));
+    };
+    let (status, said) = finished.map_err(|error| format!("`{shown}` was lost: {error}"))?;
+    if !said.is_empty() {
+        info!(log, "a command says: {}", said; "command" => &shown);
+    }
+    if status.success() {
+        return Ok(());
+    }
+    Err(if said.is_empty() {
+        format!("`{shown}` ended with {status}")
+    } else {
+        format!("`{shown}` ended with {status}: {said}")
+    })
+}
+
+fn command(line: &CommandLine, candidate: &str) -> Command {
+    let words: Vec<String> = line.words.iter().map(|word| word.replace(CANDIDATE, candidate)).collect();
+    let mut command = match words.as_slice() {
+        [text] if line.shell => {
+            let mut shell = Command::new("/bin/sh");
+            shell.arg("-c").arg(text);
+            shell
+        }
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments);
+            command
+        }
+        [] => Command::new(""),
+    };
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    // Its readiness is not the daemon's.
+    command.env_remove("NOTIFY_SOCKET");
+    command
+}
+
+/// The command's end. What it left running may hold its output open (a proxy that goes into the background): reading
+/// stops a moment after the end.
+async fn finish(child: &mut Child) -> std::io::Result<(std::process::ExitStatus, String)> {
+    const LAST_WORDS: Duration = Duration::from_millis(200);
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (mut said, mut complained) = (Vec::new(), Vec::new());
+    let status = {
+        let read = async {
+            tokio::join!(keep_start(out, &mut said), keep_start(err, &mut complained));
+        };
+        tokio::pin!(read);
+        let mut read_to_end = false;
+        let status = loop {
+            tokio::select! {
+                () = &mut read, if !read_to_end => read_to_end = true,
+                status = child.wait() => break status?,
+            }
+        };
+        if !read_to_end {
+            let _ = timeout(LAST_WORDS, read).await;
+        }
+        status
+    };
+    complained.extend(said);
+    Ok((status, String::from_utf8_lossy(&complained).trim().to_owned()))
+}
+
+/// Reads to the end, and keeps the beginning.
+async fn keep_start(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut from) = from else { return };
+    let mut buffer = [0; 1_024];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        let room = OUTPUT_BYTES_MAX.saturating_sub(kept.len());
+        kept.extend_from_slice(&buffer[..read.min(room)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slog::{Discard, o};
+
+    use super::*;
+
+    async fn run_words(words: &[&str], shell: bool) -> Result<(), String> {
+        let line = CommandLine { words: words.iter().map(ToString::to_string).collect(), shell };
+        run(&line, "/a candidate", Duration::from_millis(500), &Logger::root(Discard, o!())).await
+    }
+
+    #[tokio::test]
+    async fn a_command_is_given_its_words_and_no_shell_reads_them() {
+        assert_eq!(run_words(&["test", "{candidate}", "=", "/a candidate"], false).await, Ok(()));
+        assert_eq!(run_words(&["test", "$HOME", "=", "$HOME"], false).await, Ok(()));
+        assert_eq!(run_words(&["test -n \"$PATH\" && true"], true).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_with_what_the_command_said() {
+        let error = run_words(&["echo no such luck >&2; exit 3"], true).await.unwrap_err();
+        assert!(error.contains("exit status: 3") && error.contains("no such luck"), "{error}");
+        let error = run_words(&["/nowhere/at-all"], false).await.unwrap_err();
+        assert!(error.contains("/nowhere/at-all") && error.contains("cannot be run"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_hangs_is_ended_with_all_it_started() {
+        let directory = tempfile::tempdir().unwrap();
+        let pid_file = directory.path().join("pid");
+        let text = format!("sleep 60 & echo $! > {}; wait", pid_file.display());
+        let error = run_words(&[&text], true).await.unwrap_err();
+        assert!(error.contains("did not end within 500ms"), "{error}");
+        let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+        // What was ended is gone, or waits to be collected by the init process.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_goes_into_the_background_is_not_waited_for() {
+        assert_eq!(run_words(&["sleep 20 & exit 0"], true).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn what_a_command_prints_is_kept_up_to_a_bound() {
+        let error = run_words(&["head -c 1000000 /dev/zero | tr '\\0' x; exit 1"], true).await.unwrap_err();
+        assert!(error.len() < OUTPUT_BYTES_MAX + 200, "{}", error.len());
+    }
+}

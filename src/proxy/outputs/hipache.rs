@@ -1,0 +1,170 @@
+//! Hipache: its lists `frontend:<domain>` in Redis, each the service's name and then a URL for each host.
+//!
+//! Which lists are ours stands in a set beside them, so that a list which somebody else made is never touched and one
+//! of ours is taken away even after a restart. All lists change in one transaction, or none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proxymgr_actors::model::AdminState;
+use proxymgr_actors::port::{Applied, PortFuture, PublishedService, ServiceOutput};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisError};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::settings::HipacheSettings;
+
+/// How long Redis may take to answer, connecting included.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a transaction is begun anew because somebody else changed the same lists meanwhile.
+const ROUNDS_MAX: usize = 5;
+
+/// Hipache's lists in one Redis.
+pub struct HipacheOutput {
+    name: String,
+    settings: Rc<HipacheSettings>,
+    /// Kept between changes; none before the first, and after any failure.
+    connection: Rc<Mutex<Option<MultiplexedConnection>>>,
+}
+
+/// What each list should be, by its key; and the keys that stay as they are, because their hosts are not known.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Lists {
+    wanted: BTreeMap<String, Vec<String>>,
+    unknown: BTreeSet<String>,
+}
+
+impl HipacheOutput {
+    /// The output of these settings. Nothing is connected yet.
+    pub fn new(settings: HipacheSettings) -> Self {
+        let name = format!("hipache {}", settings.server);
+        Self { name, settings: Rc::new(settings), connection: Rc::default() }
+    }
+}
+
+impl ServiceOutput for HipacheOutput {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn apply(&self, services: Vec<PublishedService>) -> PortFuture<Result<Applied, String>> {
+        let (settings, connection) = (self.settings.clone(), self.connection.clone());
+        Box::pin(async move {
+            let lists = lists(&services)?;
+            let mut kept = connection.lock().await;
+            let mut connection = match kept.take() {
+                Some(connection) => connection,
+                None => connect(&settings).await?,
+            };
+            let owned_key = format!("{}:frontends", settings.owner);
+            let applied = write(&mut connection, &owned_key, &lists).await?;
+            *kept = Some(connection);
+            Ok(applied)
+        })
+    }
+}
+
+fn lists(services: &[PublishedService]) -> Result<Lists, String> {
+    let mut lists = Lists::default();
+    let mut owners: BTreeMap<String, String> = BTreeMap::new();
+    for service in services {
+        let name = service.definition.name.to_string();
+        for domain in &service.definition.domains {
+            let key = format!("frontend:{domain}");
+            if let Some(other) = owners.insert(key.clone(), name.clone()) {
+                return Err(format!("the services {other} and {name} both have the domain {domain}: give it to one"));
+            }
+            let Some(hosts) = &service.hosts else {
+                lists.unknown.insert(key);
+                continue;
+            };
+            let ready = hosts.values().filter(|host| host.state == AdminState::Ready);
+            let urls = ready.map(|host| format!("http://{}", host.endpoint));
+            lists.wanted.insert(key, std::iter::once(name.clone()).chain(urls).collect());
+        }
+    }
+    Ok(lists)
+}
+
+async fn connect(settings: &HipacheSettings) -> Result<MultiplexedConnection, String> {
+    let (host, port) = settings.server.rsplit_once(':').unwrap_or((&settings.server, "6379"));
+    let port = port.parse().map_err(|_| format!("{} is not host:port", settings.server))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let mut login = RedisConnectionInfo::default().set_db(i64::from(settings.database));
+    if let Some(password) = &settings.password {
+        login = login.set_password(password.reveal());
+    }
+    let info = ConnectionAddr::Tcp(host, port).into_connection_info().map(|info| info.set_redis_settings(login));
+    let client = info.and_then(redis::Client::open).map_err(|error| told(&error))?;
+    in_time(client.get_multiplexed_async_connection()).await
+}
+
+/// Brings the lists in step. What was read is watched: Redis refuses the transaction if any of it changed since.
+async fn write(redis: &mut MultiplexedConnection, owned_key: &str, lists: &Lists) -> Result<Applied, String> {
+    for _ in 0..ROUNDS_MAX {
+        let mut watch = redis::cmd("WATCH");
+        watch.arg(owned_key).arg(lists.wanted.keys().collect::<Vec<_>>());
+        in_time(watch.query_async::<()>(redis)).await?;
+        let transaction = match plan(redis, owned_key, lists).await? {
+            Plan::Done => {
+                in_time(redis::cmd("UNWATCH").query_async::<()>(redis)).await?;
+                return Ok(Applied::Unchanged);
+            }
+            Plan::Foreign(key) => {
+                in_time(redis::cmd("UNWATCH").query_async::<()>(redis)).await?;
+                let advice = "delete it in Redis, or take the domain from the service";
+                return Err(format!("the list {key} was made by somebody else and is left alone: {advice}"));
+            }
+            Plan::Change(transaction) => transaction,
+        };
+        let done: Option<redis::Value> = in_time(transaction.query_async(redis)).await?;
+        if done.is_some_and(|done| done != redis::Value::Nil) {
+            return Ok(Applied::Changed);
+        }
+    }
+    Err(format!("others changed the same lists {ROUNDS_MAX} times in a row"))
+}
+
+enum Plan {
+    Done,
+    Foreign(String),
+    Change(Box<Pipeline>),
+}
+
+async fn plan(redis: &mut MultiplexedConnection, owned_key: &str, lists: &Lists) -> Result<Plan, String> {
+    let owned: BTreeSet<String> = in_time(redis.smembers(owned_key)).await?;
+    let mut transaction = redis::pipe();
+    transaction.atomic();
+    let mut changes = false;
+    for (key, list) in &lists.wanted {
+        let present: Vec<String> = in_time(redis.lrange(key, 0, -1)).await?;
+        let is_owned = owned.contains(key);
+        if !is_owned && !present.is_empty() {
+            return Ok(Plan::Foreign(key.clone()));
+        }
+        if !is_owned || present != *list {
+            transaction.del(key).ignore().rpush(key, list).ignore().sadd(owned_key, key).ignore();
+            changes = true;
+        }
+    }
+    for key in owned.iter().filter(|key| !lists.wanted.contains_key(*key) && !lists.unknown.contains(*key)) {
+        transaction.del(key).ignore().srem(owned_key, key).ignore();
+        changes = true;
+    }
+    Ok(if changes { Plan::Change(Box::new(transaction)) } else { Plan::Done })
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<T, RedisError>>) -> Result<T, String> {
+    match timeout(ANSWER_TIMEOUT, call).await {
+        Ok(result) => result.map_err(|error| told(&error)),
+        Err(_) => Err(format!("Redis did not answer within {} s", ANSWER_TIMEOUT.as_secs())),
+    }
+}
+
+fn told(error: &RedisError) -> String {
+    format!("Redis: {error}")
+}

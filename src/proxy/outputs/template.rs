@@ -1,0 +1,213 @@
+//! Any proxy, from a template: candidate -> check -> rename -> reload, and only when the meaning changed.
+
+use std::cell::Cell;
+use std::io::Write;
+use std::path::Path;
+use std::rc::Rc;
+
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context, value::Serde};
+use proxymgr_actors::decide::quoting::quoted;
+use proxymgr_actors::model::Word;
+use proxymgr_actors::port::{Applied, PortFuture, PublishedService, ServiceOutput};
+use slog::{Logger, o};
+
+use super::command;
+use super::view::ServiceView;
+use crate::atomic_file::{FileMode, beside, rename_synced, resolved, write_synced};
+use crate::settings::TemplateSettings;
+
+/// The mode of a file that was not there before: proxies are often run by another user.
+const MODE: FileMode = FileMode::KeptOr(0o644);
+
+/// The work a template may do, in minijinja's units: one that never ends must not take the daemon with it. 50,000 hosts
+/// of the shipped template take less than a fifth of it.
+const FUEL: u64 = 20_000_000;
+
+/// A file made from a template.
+pub struct TemplateOutput {
+    name: String,
+    settings: Rc<TemplateSettings>,
+    /// Whether the file was replaced and its proxy has not read it yet.
+    reload_due: Rc<Cell<bool>>,
+    log: Logger,
+}
+
+impl TemplateOutput {
+    /// The output of these settings. The template is read at each change, so that a mended one is taken up.
+    pub fn new(settings: TemplateSettings, log: Logger) -> Self {
+        let name = format!("template {}", settings.path.display());
+        let log = log.new(o!("output" => name.clone()));
+        Self { name, settings: Rc::new(settings), reload_due: Rc::default(), log }
+    }
+}
+
+impl ServiceOutput for TemplateOutput {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn apply(&self, services: Vec<PublishedService>) -> PortFuture<Result<Applied, String>> {
+        let (settings, reload_due, log) = (self.settings.clone(), self.reload_due.clone(), self.log.clone());
+        Box::pin(async move {
+            let views: Vec<ServiceView> = services.iter().map(ServiceView::of).collect();
+            let path = settings.path.clone();
+            let (template, comment) = (settings.template.clone(), settings.comment.clone());
+            let prepared = blocking(move || prepare(&template, &path, comment.as_deref(), &views)).await?;
+            if let Some(candidate) = &prepared {
+                if let Some(check) = &settings.check {
+                    let checked = command::run(check, &candidate.to_string_lossy(), settings.timeout, &log).await;
+                    if let Err(error) = checked {
+                        let _ = std::fs::remove_file(candidate);
+                        return Err(format!("the check refuses what the template gives: {error}"));
+                    }
+                }
+                let (from, to) = (candidate.clone(), resolved(&settings.path));
+                blocking(move || rename_synced(&from, &to)).await?;
+                reload_due.set(true);
+            }
+            if reload_due.get()
+                && let Some(reload) = &settings.reload
+            {
+                command::run(reload, &settings.path.to_string_lossy(), settings.timeout, &log).await?;
+            }
+            reload_due.set(false);
+            Ok(if prepared.is_some() { Applied::Changed } else { Applied::Unchanged })
+        })
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("the work was cut short: {error}")))
+}
+
+/// Writes the candidate beside the file; none where the file means the same already.
+fn prepare(
+    template: &Path,
+    path: &Path,
+    comment: Option<&str>,
+    services: &[ServiceView],
+) -> Result<Option<std::path::PathBuf>, String> {
+    let source = std::fs::read_to_string(template)
+        .map_err(|error| format!("the template {} cannot be read: {error}", template.display()))?;
+    let text = render(&template.display().to_string(), &source, services)?;
+    let target = resolved(path);
+    if std::fs::read_to_string(&target).is_ok_and(|live| meaning(&live, comment).eq(meaning(&text, comment))) {
+        return Ok(None);
+    }
+    let candidate = beside(&target, "candidate");
+    write_synced(&candidate, &target, MODE, |out: &mut dyn Write| out.write_all(text.as_bytes()))?;
+    Ok(Some(candidate))
+}
+
+/// The lines that mean something.
+fn meaning<'a>(text: &'a str, comment: Option<&'a str>) -> impl Iterator<Item = &'a str> {
+    let has_meaning = move |line: &&str| !line.is_empty() && !comment.is_some_and(|comment| line.starts_with(comment));
+    text.lines().map(str::trim).filter(has_meaning)
+}
+
+/// Renders a template over `services`. `name` is what an error calls it; it names the line and what is wrong there.
+///
+/// Beside minijinja's own there is the filter `haproxy`, which quotes a text as one word of HAProxy's configuration. A
+/// variable that does not exist is an error, not an empty text.
+pub fn render(name: &str, source: &str, services: &[ServiceView]) -> Result<String, String> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax =
+        environment.syntax().to_builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
+    environment.set_syntax(syntax.map_err(|error| explain(name, &error))?);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    environment.add_filter("haproxy", haproxy_word);
+    environment.add_template(name, source).map_err(|error| explain(name, &error))?;
+    let template = environment.get_template(name).map_err(|error| explain(name, &error))?;
+    template.render(context! { services => Value::from(Serde(services)) }).map_err(|error| explain(name, &error))
+}
+
+fn haproxy_word(text: &str) -> Result<String, Error> {
+    let word = Word::new(text).map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
+    Ok(quoted(&word).into_owned())
+}
+
+/// minijinja's error in one line: where, what, and the variable if it is about one.
+fn explain(name: &str, error: &Error) -> String {
+    let line = error.line().map(|line| format!(":{line}")).unwrap_or_default();
+    let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+    let variable = match (error.kind(), error.range(), error.template_source()) {
+        (ErrorKind::UndefinedError, Some(range), Some(source)) => {
+            source.get(range).map(|text| format!(" ({text})")).unwrap_or_default()
+        }
+        _ => String::new(),
+    };
+    format!("the template {name}{line}: {}{detail}{variable}", error.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::HostView;
+    use super::*;
+
+    fn service(name: &str) -> ServiceView {
+        ServiceView {
+            name: name.to_owned(),
+            address: None,
+            port: Some(80),
+            mode: Some("http".to_owned()),
+            domains: vec!["a.example".to_owned()],
+            options: vec!["mode http".to_owned()],
+            server_options: String::new(),
+            source: "static".to_owned(),
+            known: true,
+            hosts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn services_are_rendered_and_words_quoted() {
+        let source = "{% for service in services %}\n{{ service.name | haproxy }} {{ service.domains | join(',') }}\n{% endfor %}\n";
+        let text = render("t", source, &[service("a b")]).unwrap();
+        assert_eq!(text, "'a b' a.example\n");
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_line_and_variable() {
+        let error = render("nginx.j2", "ok\n{{ service.name }}\n", &[]).unwrap_err();
+        assert!(error.contains("nginx.j2:2") && error.contains("service.name"), "{error}");
+        let error = render("nginx.j2", "a\nb\n{% for x in %}", &[]).unwrap_err();
+        assert!(error.contains("nginx.j2:3") && error.contains("syntax error"), "{error}");
+    }
+
+    #[test]
+    fn the_shipped_template_takes_a_thousand_services_of_fifty_hosts() {
+        let hosts = (0..50).map(|n| HostView {
+            name: format!("h{n}"),
+            endpoint: format!("10.0.0.{n}:80"),
+            address: format!("10.0.0.{n}"),
+            port: 80,
+            weight: Some(10),
+            backup: false,
+            state: "ready",
+            cookie: None,
+            options: String::new(),
+        });
+        let hosts: Vec<HostView> = hosts.collect();
+        let services = (0..1_000).map(|n| ServiceView { hosts: hosts.clone(), ..service(&format!("s{n}")) });
+        let source = include_str!("../../../config/templates/nginx.conf.j2");
+        let text = render("nginx.conf.j2", source, &services.collect::<Vec<_>>()).unwrap();
+        assert_eq!(text.matches("server 10.0.0.").count(), 50_000);
+    }
+
+    #[test]
+    fn a_template_that_never_ends_is_stopped() {
+        let source = "{% for a in range(9999) %}{% for b in range(9999) %}x{{ b }}{% endfor %}{% endfor %}";
+        let error = render("t", source, &[]).unwrap_err();
+        assert!(error.contains("fuel"), "{error}");
+    }
+
+    #[test]
+    fn comments_and_blank_lines_mean_nothing() {
+        let same = |a, b, comment| meaning(a, comment).eq(meaning(b, comment));
+        assert!(same("# written at 1\na;\n\n", "# written at 2\n  a;\n", Some("#")));
+        assert!(!same("# 1\na;\n", "# 2\na;\n", None));
+        assert!(!same("a;\n", "b;\n", Some("#")));
+    }
+}

@@ -1,0 +1,100 @@
+//! Services as templates and printed output see them: plain names and values, the same everywhere.
+
+use proxymgr_actors::decide::quoting::joined;
+use proxymgr_actors::model::{AdminState, Host, ServerName};
+use proxymgr_actors::port::PublishedService;
+use serde::Serialize;
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: String,
+    /// The IP address that clients connect to; none where it has no port.
+    pub address: Option<String>,
+    /// The port that clients connect to; none where it has none.
+    pub port: Option<u16>,
+    /// `http` or `tcp`, by its options; none where they do not say.
+    pub mode: Option<String>,
+    /// The domains it answers to.
+    pub domains: Vec<String>,
+    /// The lines of its section, quoted for HAProxy.
+    pub options: Vec<String>,
+    /// The options of its servers, quoted for HAProxy.
+    pub server_options: String,
+    /// Where its hosts come from: the definition's `type`.
+    pub source: String,
+    /// Whether its hosts were ever seen; without that, nothing should be taken away.
+    pub known: bool,
+    /// Its hosts, by name.
+    pub hosts: Vec<HostView>,
+}
+
+/// One host.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HostView {
+    /// The name of its server.
+    pub name: String,
+    /// Its address and port as one text, an IPv6 address in brackets.
+    pub endpoint: String,
+    /// Its IP address or host name, without brackets.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+    /// Its weight; none where it asked for none.
+    pub weight: Option<u16>,
+    /// Whether it takes traffic only when no other can.
+    pub backup: bool,
+    /// `ready`, `drain` or `maint`.
+    pub state: &'static str,
+    /// The value of its persistence cookie.
+    pub cookie: Option<String>,
+    /// Its own options, quoted for HAProxy.
+    pub options: String,
+}
+
+impl ServiceView {
+    /// What an output is given.
+    pub fn of(service: &PublishedService) -> Self {
+        let definition = &service.definition;
+        let mode =
+            definition.listen_options.iter().rev().find(|line| line.first().is_some_and(|w| w.as_str() == "mode"));
+        Self {
+            name: definition.name.to_string(),
+            address: definition.listen.map(|listen| listen.ip().to_string()),
+            port: definition.listen.map(|listen| listen.port()),
+            mode: mode.and_then(|line| Some(line.get(1)?.as_str().to_owned())),
+            domains: definition.domains.iter().map(ToString::to_string).collect(),
+            options: definition.listen_options.iter().map(joined).collect(),
+            server_options: joined(&definition.server_options),
+            source: definition.source.kind.clone(),
+            known: service.hosts.is_some(),
+            hosts: service
+                .hosts
+                .iter()
+                .flat_map(|hosts| hosts.iter())
+                .map(|(name, host)| HostView::of(name, host))
+                .collect(),
+        }
+    }
+}
+
+impl HostView {
+    fn of(name: &ServerName, host: &Host) -> Self {
+        Self {
+            name: name.to_string(),
+            endpoint: host.endpoint.to_string(),
+            address: host.endpoint.address.to_string(),
+            port: host.endpoint.port.get(),
+            weight: host.weight,
+            backup: host.backup,
+            state: match host.state {
+                AdminState::Ready => "ready",
+                AdminState::Drain => "drain",
+                AdminState::Maint => "maint",
+            },
+            cookie: host.cookie.as_ref().map(|cookie| cookie.as_str().to_owned()),
+            options: joined(&host.options),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The `outputs` section: what else is kept in step besides HAProxy.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::entry::Entry;
+use super::reader::Reader;
+use super::{Secret, reader};
+
+/// How long a command of an output may take, when nothing else is said.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What stands for the candidate's path in a check command.
+pub const CANDIDATE: &str = "{candidate}";
+
+/// What Hipache's lists are marked with as ours, when nothing else is said.
+const OWNER: &str = "proxymgr";
+
+/// One output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputSettings {
+    /// A file made from a template.
+    Template(TemplateSettings),
+    /// Hipache's lists of hosts in Redis.
+    Hipache(HipacheSettings),
+    /// Standard output.
+    Stdout(StdoutFormat),
+}
+
+/// A file made from a template, such as another proxy's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateSettings {
+    /// The template.
+    pub template: PathBuf,
+    /// The file.
+    pub path: PathBuf,
+    /// What a line begins with that has no meaning; none where every line has.
+    pub comment: Option<String>,
+    /// Says whether a candidate is good; none where any is.
+    pub check: Option<CommandLine>,
+    /// Makes the proxy read the file again; none where it does by itself.
+    pub reload: Option<CommandLine>,
+    /// How long each command may take.
+    pub timeout: Duration,
+}
+
+/// A command to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The program and its arguments, or one text for the shell.
+    pub words: Vec<String>,
+    /// Whether the shell runs it.
+    pub shell: bool,
+}
+
+/// Hipache's lists in Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HipacheSettings {
+    /// `host:port` of Redis.
+    pub server: String,
+    /// The number of the database.
+    pub database: u32,
+    /// Redis's password.
+    pub password: Option<Secret>,
+    /// Marks the lists that are ours: managers that share a Redis without sharing services have different ones.
+    pub owner: String,
+}
+
+/// How services are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StdoutFormat {
+    /// A line for each service and host.
+    Text,
+    /// One object a change.
+    Json,
+}
+
+/// Reads every output.
+pub(super) fn read(reader: &mut Reader) -> Vec<OutputSettings> {
+    reader.entries("outputs", |entry| {
+        entry.need("type", "type: template");
+        match entry.choice("type", &["template", "hipache", "stdout"])? {
+            "template" => template(entry).map(OutputSettings::Template),
+            "hipache" => hipache(entry).map(OutputSettings::Hipache),
+            _ => match entry.choice("format", &["text", "json"]) {
+                Some("json") => Some(OutputSettings::Stdout(StdoutFormat::Json)),
+                _ => Some(OutputSettings::Stdout(StdoutFormat::Text)),
+            },
+        }
+    })
+}
+
+fn template(entry: &mut Entry<'_>) -> Option<TemplateSettings> {
+    entry.need("template", "template: /etc/proxymgr/nginx.conf.j2");
+    entry.need("path", "path: /etc/nginx/nginx.conf");
+    let template = entry.path("template");
+    let path = entry.path("path");
+    if template.is_some() && template == path {
+        entry.refuse("path", "is the template itself, which would be overwritten");
+    }
+    let comment = entry.text("comment").unwrap_or_else(|| "#".to_owned());
+    let shell = entry.flag("shell");
+    let check = command(entry, "check", shell);
+    let reload = command(entry, "reload", shell);
+    let (min, max) = (Duration::from_millis(100), Duration::from_secs(3_600));
+    let timeout = entry.duration("timeout", COMMAND_TIMEOUT, min, max);
+    let comment = Some(comment).filter(|comment| !comment.is_empty());
+    Some(TemplateSettings { template: template?, path: path?, comment, check, reload, timeout: timeout? })
+}
+
+/// A list of words is run as it is; a text is split at white space, or given to the shell where that is asked for.
+fn command(entry: &mut Entry<'_>, name: &'static str, shell: bool) -> Option<CommandLine> {
+    let mut words = entry.texts(name)?;
+    if shell && words.len() > 1 {
+        entry.refuse(name, "is a list of words, which no shell can run: write one text, or leave shell out");
+        return None;
+    }
+    if !shell && let [text] = words.as_slice() {
+        let meant_for_a_shell = text.replace(CANDIDATE, "").chars().find(|char| "'\"`$|&;<>(){}*?".contains(*char));
+        words = text.split_whitespace().map(ToOwned::to_owned).collect();
+        if let Some(char) = meant_for_a_shell {
+            let advice = "write a list of words, or set shell: true";
+            entry.refuse(name, format!("has {char:?}, which means something to a shell, and none runs it: {advice}"));
+            return None;
+        }
+    }
+    if words.iter().all(|word| word.trim().is_empty()) {
+        entry.refuse(name, "is empty; leave the key out if there is nothing to run");
+        return None;
+    }
+    Some(CommandLine { words, shell })
+}
+
+fn hipache(entry: &mut Entry<'_>) -> Option<HipacheSettings> {
+    const DATABASES: u32 = 1_024;
+    entry.need("server", "server: 127.0.0.1:6379");
+    let server = entry.text("server").and_then(|server| match reader::check_servers(&server) {
+        Ok(()) if server.contains(':') && !server.contains([',', '/']) => Some(server),
+        _ => {
+            entry.refuse("server", format!("{server:?} must be host:port, such as 127.0.0.1:6379"));
+            None
+        }
+    });
+    let database = match entry.text("database").map(|text| text.parse::<u32>()) {
+        None => 0,
+        Some(Ok(number)) if number < DATABASES => number,
+        Some(_) => {
+            entry.refuse("database", format!("must be a number from 0 to {} in quotes", DATABASES - 1));
+            return None;
+        }
+    };
+    let password = entry.secret("password");
+    let owner = entry.text("owner").unwrap_or_else(|| OWNER.to_owned());
+    if owner.is_empty() || !owner.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        entry.refuse("owner", format!("{owner:?} must be letters, digits, '-', '_' and '.'"));
+        return None;
+    }
+    Some(HipacheSettings { server: server?, database, password, owner })
+}

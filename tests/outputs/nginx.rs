@@ -1,0 +1,147 @@
+//! nginx, its configuration made from the template that is shipped.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::backend::Backend;
+use crate::support::daemon::Daemon;
+use crate::support::dir::TestDir;
+use crate::support::eventually::{check, eventually};
+use crate::support::http;
+use crate::support::load::Load;
+use crate::support::process::Process;
+use crate::{LIMIT, daemon, define, output_state};
+
+/// The shipped template, with its files and its port in a directory of the test's own.
+fn template(dir: &TestDir, port: u16) -> String {
+    let shipped = include_str!("../../config/templates/nginx.conf.j2");
+    let own = [
+        (
+            "pid /run/nginx.pid;",
+            format!("pid {0}/nginx.pid; daemon off; error_log {0}/nginx.log;", dir.path().display()),
+        ),
+        ("listen {{ service.port or 80 }};", format!("listen 127.0.0.1:{port};")),
+        (
+            "access_log off;",
+            format!(
+                "access_log off; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/fastcgi; \
+             uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;",
+                dir.path().display()
+            ),
+        ),
+    ];
+    own.iter().fold(shipped.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "the template has no {from}");
+        text.replacen(from, to, 1)
+    })
+}
+
+fn output(dir: &TestDir) -> Value {
+    let config = dir.join("nginx.conf");
+    json!([{
+        "type": "template", "template": dir.join("nginx.conf.j2"), "path": config,
+        "check": ["nginx", "-t", "-q", "-e", dir.join("check.log"), "-c", "{candidate}"],
+        "reload": ["nginx", "-e", dir.join("reload.log"), "-c", config, "-s", "reload"],
+    }])
+}
+
+async fn answer(address: SocketAddr, domain: &str) -> Result<(u16, String), String> {
+    let mut connection = http::Connection::open(address).await.map_err(|error| error.to_string())?;
+    let request = format!("GET / HTTP/1.1\r\nHost: {domain}\r\nConnection: close\r\n\r\n");
+    let response = connection.exchange(&request).await.map_err(|error| error.to_string())?;
+    Ok((response.status, response.text()))
+}
+
+async fn wait_for_answer(daemon: &Daemon, address: SocketAddr, domain: &str, wanted: &str) {
+    let probe = async || {
+        let (status, text) = answer(address, domain).await?;
+        check(text.contains(wanted) || status.to_string() == wanted, &(status, text))
+    };
+    daemon.eventually(LIMIT, &format!("nginx answers for {domain} with {wanted}"), probe).await;
+}
+
+fn start_nginx(dir: &TestDir) -> Process {
+    let mut command = Command::new("nginx");
+    command.arg("-e").arg(dir.join("nginx.log")).arg("-c").arg(dir.join("nginx.conf"));
+    Process::start(dir, "nginx", command)
+}
+
+#[tokio::test]
+async fn nginx_follows_hosts_and_domains_and_loses_no_request_when_it_reloads() {
+    let dir = TestDir::new();
+    let (a, b) = (Backend::start(&dir, "a"), Backend::start(&dir, "b"));
+    let address = SocketAddr::from(([127, 0, 0, 1], dir.port()));
+    dir.write("nginx.conf.j2", template(&dir, address.port()));
+    // nginx is not running yet when proxymgr starts: its reload fails, and is tried again.
+    let (web, api) = (dir.port(), dir.port());
+    let daemon = {
+        let builder = daemon(&dir, output(&dir));
+        define(&dir, "web", web, &["web.example"], &[&a]);
+        builder.start()
+    };
+    let written = async || check(dir.join("nginx.conf").exists(), &"no nginx.conf");
+    daemon.eventually(LIMIT, "the configuration is written", written).await;
+    let refused = async || {
+        let state = output_state(&daemon).await?;
+        check(state["error"].as_str().is_some_and(|error| error.contains("-s reload")), &state)
+    };
+    daemon.eventually(LIMIT, "the failed reload is told", refused).await;
+    let _nginx = start_nginx(&dir);
+    wait_for_answer(&daemon, address, "web.example", "a").await;
+
+    let load = Load::new(address).clients(4).keep_alive(false).timeout(Duration::from_secs(10)).start();
+    for round in 0..3 {
+        let backend = if round % 2 == 0 { &b } else { &a };
+        define(&dir, "web", web, &["web.example"], &[backend]);
+        wait_for_answer(&daemon, address, "web.example", backend.name()).await;
+    }
+    define(&dir, "api", api, &["api.example", "*.api.example"], &[&a]);
+    wait_for_answer(&daemon, address, "x.api.example", "a").await;
+    load.stop().await.assert_nothing_failed();
+    define(&dir, "api", api, &["api.example"], &[]);
+    wait_for_answer(&daemon, address, "api.example", "503").await;
+    let healed = async || {
+        let state = output_state(&daemon).await?;
+        check(state["error"].is_null(), &state)
+    };
+    daemon.eventually(LIMIT, "the output is in step", healed).await;
+}
+
+#[tokio::test]
+async fn a_candidate_that_nginx_refuses_and_a_template_with_a_mistake_change_nothing() {
+    let dir = TestDir::new();
+    let backend = Backend::start(&dir, "a");
+    let address = SocketAddr::from(([127, 0, 0, 1], dir.port()));
+    let good = template(&dir, address.port());
+    dir.write("nginx.conf.j2", &good);
+    let web = dir.port();
+    let builder = daemon(&dir, output(&dir));
+    define(&dir, "web", web, &["web.example"], &[&backend]);
+    let daemon = builder.start();
+    eventually(LIMIT, "the configuration is written", async || check(dir.join("nginx.conf").exists(), &"none")).await;
+    let _nginx = start_nginx(&dir);
+    wait_for_answer(&daemon, address, "web.example", "a").await;
+    let live = std::fs::read_to_string(dir.join("nginx.conf")).expect("it was written");
+
+    for (broken, told) in [
+        (good.replace("proxy_next_upstream", "no_such_directive"), "no_such_directive"),
+        (good.replace("service.domains | join", "servise.domains | join"), "servise"),
+    ] {
+        dir.write("nginx.conf.j2", broken);
+        define(&dir, "web", web, &["web.example", "www.example"], &[&backend]);
+        let probe = async || {
+            let state = output_state(&daemon).await?;
+            check(state["error"].as_str().is_some_and(|error| error.contains(told)), &state)
+        };
+        daemon.eventually(LIMIT, &format!("the mistake {told} is told"), probe).await;
+        assert_eq!(std::fs::read_to_string(dir.join("nginx.conf")).expect("still there"), live);
+        assert!(!dir.join("nginx.conf.candidate").exists(), "a refused candidate is not left behind");
+        define(&dir, "web", web, &["web.example"], &[&backend]);
+    }
+    dir.write("nginx.conf.j2", &good);
+    define(&dir, "web", web, &["www.example"], &[&backend]);
+    wait_for_answer(&daemon, address, "www.example", "a").await;
+}
