@@ -190,6 +190,63 @@ async fn a_missing_directory_is_an_error_and_is_read_when_it_comes() {
 }
 
 #[actix::test]
+async fn services_of_proxym_stand_beside_our_own() {
+    let dir = TestDir::new();
+    let proxym = |port: u16| {
+        format!(
+            r#"{{"Id": "file_example", "ApplicationProtocol": "http", "TransportProtocol": "tcp", "Port": 1234,
+                 "Domains": ["example.org"], "Config": "option forwardfor", "Hosts": [{{"Ip": "1.2.3.4", "Port": {port}}}]}}"#
+        )
+    };
+    dir.write("s/myapp.json", proxym(1));
+    dir.write("s/web.json", "\u{feff}{}");
+    dir.write("s/taken.json", proxym(2));
+    dir.write("s/udp.json", proxym(3).replace("\"tcp\"", "\"udp\"").replace("file_example", "udp"));
+    let (mut inbox, _source) = open_definitions(&dir.join("s"));
+    let definitions = inbox.next().await.result.unwrap();
+    assert_eq!(Vec::from_iter(definitions.keys().map(|name| &**name)), ["file_example", "taken.json", "udp", "web"]);
+    let text = &definitions["file_example"].text;
+    assert!(text.contains("\"type\":\"static\"") && text.contains("\"port\":1}"), "{text}");
+    assert!(definitions["taken.json"].origin.contains("myapp.json defines the service file_example already"));
+    assert!(definitions["udp"].origin.contains("does not carry the protocol"), "{:?}", definitions["udp"]);
+    assert_eq!(&*definitions["web"].text, "\u{feff}{}");
+    fs::remove_file(dir.join("s/taken.json")).unwrap();
+    fs::rename(dir.write("s/.new", proxym(4)), dir.join("s/myapp.json")).unwrap();
+    inbox
+        .until("the changed host".into(), |seen| {
+            let definitions = seen.result.as_ref().unwrap();
+            definitions.len() == 3 && definitions["file_example"].text.contains("\"port\":4}")
+        })
+        .await;
+}
+
+#[actix::test]
+async fn a_mounted_config_map_of_definitions_is_exchanged_as_a_whole() {
+    let dir = TestDir::new();
+    for (version, port) in [("..v1", 1), ("..v2", 2)] {
+        dir.write(format!("s/{version}/web.json"), format!("{{\"port\": {port}}}"));
+        dir.write(format!("s/{version}/api.json"), format!("{{\"port\": {port}}}"));
+    }
+    symlink("..v1", dir.join("s/..data")).unwrap();
+    for name in ["web.json", "api.json"] {
+        symlink(Path::new("..data").join(name), dir.join("s").join(name)).unwrap();
+    }
+    let (mut inbox, _source) = open_definitions(&dir.join("s"));
+    until_texts(&mut inbox, [("api", "{\"port\": 1}"), ("web", "{\"port\": 1}")]).await;
+    symlink("..v2", dir.join("s/..data_tmp")).unwrap();
+    let exchanged = std::time::Instant::now();
+    fs::rename(dir.join("s/..data_tmp"), dir.join("s/..data")).unwrap();
+    fs::remove_dir_all(dir.join("s/..v1")).unwrap();
+    let both = |seen: &DefinitionsSeen| {
+        let texts = texts(seen).expect("the directory is never gone");
+        assert_eq!(texts.len(), 2, "no definition goes meanwhile");
+        texts.values().all(|text| text == "{\"port\": 2}")
+    };
+    inbox.until("both are exchanged".into(), both).await;
+    assert!(exchanged.elapsed() < Duration::from_secs(1), "by the event: {:?}", exchanged.elapsed());
+}
+
+#[actix::test]
 async fn a_named_pipe_in_the_place_of_a_file_holds_nothing_up() {
     let dir = TestDir::new();
     nix::unistd::mkfifo(&dir.join("web.hosts"), nix::sys::stat::Mode::S_IRWXU).unwrap();

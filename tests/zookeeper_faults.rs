@@ -398,3 +398,41 @@ async fn tls_and_digest_sessions_read_what_they_may() {
     let error = seen.result.unwrap_err();
     assert!(error.starts_with("cannot read ZooKeeper's TLS ca") && error.contains("missing.pem"), "{error}");
 }
+
+#[actix::test]
+async fn zookeeper_registrations_of_other_tools_are_hosts() {
+    let dir = TestDir::new();
+    let ensemble = Ensemble::start(&dir, 1).await;
+    let client = ensemble.client().await;
+    let put = async |name: &str, data: serde_json::Value| znodes::put(&client, &format!("/s/{name}"), &data).await;
+    let member = |host: &str, status: &str, shard: u8| {
+        let endpoint = json!({"host": host, "port": 80});
+        let admin = json!({"admin": {"host": host, "port": 99}});
+        json!({"serviceEndpoint": endpoint, "additionalEndpoints": admin, "status": status, "shard": shard})
+    };
+    put("i-1_0000000001", json!({"host": "10.0.0.1", "port": 80, "name": "i-1", "weight": 5})).await;
+    put("6e2c3fd5", json!({"name": "web", "address": "10.0.0.2", "port": 80, "serviceType": "DYNAMIC"})).await;
+    put("member_0000000001", member("10.0.0.3", "ALIVE", 0)).await;
+    put("vector_0000000001", json!({"vector": [{"select": "member=member_0000000001", "weight": 2}]})).await;
+    let told = async |more: serde_json::Value| {
+        let mut settings = json!({"server": ensemble.connect_string(), "path": "/s"});
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut inbox = Inbox::new();
+        let source = open(&sources_with(options()).0, &spec("zookeeper", settings), &inbox)?;
+        let told = level(&inbox.next().await);
+        drop(source);
+        told
+    };
+    let host = |key: &str, host: Option<&str>| (key.to_owned(), host.map(str::to_owned));
+    let by_nerve = host("i-1_0000000001", Some("10.0.0.1:80 weight 5"));
+    let by_curator = host("6e2c3fd5", Some("10.0.0.2:80"));
+    let all = [by_nerve.clone(), by_curator.clone(), host("member_0000000001", Some("10.0.0.3:80"))];
+    assert_eq!(told(json!({})).await, Ok(all.into()));
+    let admin = [by_nerve.clone(), by_curator.clone(), host("member_0000000001", Some("10.0.0.3:99"))];
+    assert_eq!(told(json!({"endpoint": "admin"})).await, Ok(admin.into()));
+    assert_eq!(told(json!({"shard": 1})).await, Ok([by_nerve, by_curator].into()));
+    let only_curator =
+        [host("i-1_0000000001", None), host("6e2c3fd5", Some("10.0.0.2:80")), host("member_0000000001", None)];
+    assert_eq!(told(json!({"format": "curator"})).await, Ok(only_curator.into()));
+    assert!(told(json!({"format": "eureka"})).await.unwrap_err().starts_with("\"format\": \"eureka\" is none of"));
+}

@@ -16,14 +16,6 @@ use crate::model::{Address, AdminState, Endpoint, Host, ServerName, Word};
 ///
 /// # Errors
 /// Every mistake, with its key and value.
-pub fn from_json(text: &[u8], policy: &OptionPolicy) -> Result<Host, String> {
-    from_json_value(&parse_json(text)?, policy)
-}
-
-/// Reads a host from JSON that is parsed already.
-///
-/// # Errors
-/// As [`from_json`].
 pub fn from_json_value(value: &Value, policy: &OptionPolicy) -> Result<Host, String> {
     let Value::Object(keys) = value else {
         return Err(format!("a host is a JSON object with \"address\" and \"port\", not {}", shown(value)));
@@ -211,7 +203,7 @@ fn cookie_from(value: &Value) -> Result<Word, String> {
     }
 }
 
-fn parse_json(text: &[u8]) -> Result<Value, String> {
+pub(super) fn parse_json(text: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(text).map_err(|error| {
         let text: String = String::from_utf8_lossy(text).chars().take(QUOTED_VALUE_CHARS_MAX).collect();
         format!("{text:?} is not JSON: {error}")

@@ -29,14 +29,16 @@ pub fn is_own_key(key: &str) -> bool {
 }
 
 /// Keys of the sources, which are not misspellings of ours.
-const SOURCE_KEYS: &[&str] = &["server", "servers", "path", "paths", "hosts", "remote_port", "format", "name", "auth"];
+const SOURCE_KEYS: &[&str] =
+    &["server", "servers", "path", "paths", "hosts", "remote_port", "format", "endpoint", "shard", "name", "auth"];
 
 /// Reads a definition.
 ///
 /// # Errors
 /// Every mistake at once, each with its key and value.
 pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<ParsedDefinition, Vec<String>> {
-    let keys = match serde_json::from_str(&raw.text) {
+    // Some editors begin a file with a byte order mark.
+    let keys = match serde_json::from_str(raw.text.trim_start_matches('\u{feff}')) {
         Ok(Value::Object(keys)) => keys,
         Ok(other) => return Err(vec![format!("a service is a JSON object, not {}", shown(&other))]),
         Err(error) => {

@@ -3,7 +3,8 @@
 use std::num::NonZeroU16;
 
 use proptest::prelude::*;
-use proxymgr_actors::decide::host_record::{from_child, from_json, from_line};
+use proxymgr_actors::decide::host_record::{from_child, from_line};
+use proxymgr_actors::decide::host_registration::{RegistrationRules, from_registration};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::model::{AdminState, Host};
 
@@ -11,8 +12,12 @@ fn policy() -> OptionPolicy {
     OptionPolicy::default()
 }
 
+fn from_json(data: &[u8]) -> Result<Host, String> {
+    from_registration(data, &RegistrationRules::default(), &policy()).map(|host| host.expect("no shard is asked for"))
+}
+
 fn json(text: &str) -> Result<Host, String> {
-    from_json(text.as_bytes(), &policy())
+    from_json(text.as_bytes())
 }
 
 #[track_caller]
@@ -100,7 +105,7 @@ fn a_bad_host_is_refused_with_key_and_value() {
     }
     let many = format!(r#"{{"address": "a.example", "port": 80, "options": "{}"}}"#, "check ".repeat(13));
     refused(json(&many), &many, &["\"options\"", "13 words"]);
-    refused(from_json(&[0xff, 0xfe], &policy()), "bytes that are not UTF-8", &["not JSON"]);
+    refused(from_json(&[0xff, 0xfe]), "bytes that are not UTF-8", &["not JSON"]);
 }
 
 #[test]
@@ -171,7 +176,7 @@ fn a_line_of_a_file_is_a_host() {
 proptest! {
     #[test]
     fn whatever_the_bytes_a_host_is_read_or_refused_in_one_line(data in proptest::collection::vec(any::<u8>(), 0..80)) {
-        for result in [from_json(&data, &policy()), from_child(&String::from_utf8_lossy(&data), &data, None, &policy())] {
+        for result in [from_json(&data), from_child(&String::from_utf8_lossy(&data), &data, None, &policy())] {
             if let Err(reason) = result {
                 prop_assert!(!reason.chars().any(char::is_control), "{reason:?}");
             }

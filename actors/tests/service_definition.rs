@@ -36,6 +36,11 @@ fn the_documented_definition_is_read() {
 }
 
 #[test]
+fn a_byte_order_mark_is_left_out() {
+    assert!(read("\u{feff}{\"type\": \"static\", \"port\": 80}").is_ok());
+}
+
+#[test]
 fn the_listening_address_is_read() {
     for (keys, expected) in [
         (r#""port": 8080"#, "0.0.0.0:8080"),

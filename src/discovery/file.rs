@@ -8,6 +8,7 @@ use std::sync::Arc;
 use actix::Recipient;
 use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::proxym_service;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, SeenHost};
 use proxymgr_actors::model::{RawDefinition, SourceSpec};
 use proxymgr_actors::port::{DefinitionSource, OpenSource};
@@ -117,10 +118,12 @@ fn read_definitions(directory: &Path, files: &BTreeMap<OsString, FileText>) -> B
     let mut definitions: BTreeMap<Arc<str>, RawDefinition> = BTreeMap::new();
     for (name, text) in files {
         let path = directory.join(name);
-        let stem: Arc<str> = path.file_stem().unwrap_or(name).to_string_lossy().into();
+        let (own_name, definition) = read_definition(&path, text);
+        let stem: Arc<str> =
+            own_name.unwrap_or_else(|| path.file_stem().unwrap_or(name).to_string_lossy().into_owned()).into();
         match definitions.get(&stem).map(|first| first.origin.clone()) {
             None => {
-                definitions.insert(stem, read_definition(&path, text));
+                definitions.insert(stem, definition);
             }
             // It stands beside the first under its full name, as a problem that is shown.
             Some(first) => {
@@ -132,21 +135,33 @@ fn read_definitions(directory: &Path, files: &BTreeMap<OsString, FileText>) -> B
     definitions
 }
 
-fn read_definition(path: &Path, text: &FileText) -> RawDefinition {
+/// The definition, with its name where it gives itself one, as services of proxym do.
+fn read_definition(path: &Path, text: &FileText) -> (Option<String>, RawDefinition) {
     let text = match text {
         Ok(text) => text,
-        Err(error) => return unusable(path, error),
+        Err(error) => return (None, unusable(path, error)),
     };
     let origin = path.display().to_string().into();
-    if path.extension() == Some(OsStr::new("json")) {
-        return RawDefinition { text: text.clone(), origin };
-    }
-    match serde_saphyr::from_str::<serde_json::Value>(text) {
-        Ok(value) => RawDefinition { text: value.to_string().into(), origin },
+    let is_json = path.extension() == Some(OsStr::new("json"));
+    // Some editors begin a file with a byte order mark.
+    let bare = text.trim_start_matches('\u{feff}');
+    let value = if is_json {
+        serde_json::from_str(bare).map_err(|error| error.to_string())
+    } else {
+        serde_saphyr::from_str::<serde_json::Value>(bare).map_err(|error| error.to_string())
+    };
+    match value {
+        Ok(value) => match proxym_service::read(&value) {
+            Some(Ok(service)) => (Some(service.name), RawDefinition { text: service.keys.to_string().into(), origin }),
+            Some(Err(error)) => (None, unusable(path, &error)),
+            None if is_json => (None, RawDefinition { text: text.clone(), origin }),
+            None => (None, RawDefinition { text: value.to_string().into(), origin }),
+        },
+        // What is wrong with JSON is told by those who read it.
+        Err(_) if is_json => (None, RawDefinition { text: text.clone(), origin }),
         Err(error) => {
-            let error = error.to_string();
             let what = error.lines().next().unwrap_or_default();
-            unusable(path, &format!("not YAML: {what}"))
+            (None, unusable(path, &format!("not YAML: {what}")))
         }
     }
 }

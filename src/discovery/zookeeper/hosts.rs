@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use actix::Recipient;
 use proxymgr_actors::decide::host_record;
+use proxymgr_actors::decide::host_registration::{RegistrationFormat, RegistrationRules, from_registration};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{HostsSeen, SeenHost};
 use proxymgr_actors::model::{Host, SourceSpec};
@@ -19,7 +20,7 @@ use crate::discovery::settings::{optional, required};
 /// What says where a host is.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::discovery) enum Registrations {
-    /// The child's data: `{"address": "10.0.0.1", "port": 80}`.
+    /// The child's data: `{"address": "10.0.0.1", "port": 80}`, or what another tool writes.
     InData,
     /// The child's name, with one port for all (`remote_port`).
     InName,
@@ -47,8 +48,13 @@ pub(in crate::discovery) fn open(
         Registrations::InData => None,
         Registrations::InName => optional::<NonZeroU16>(spec, "remote_port")?,
     };
+    let rules = match registrations {
+        Registrations::InData => rules(spec)?,
+        Registrations::InName => RegistrationRules::default(),
+    };
     let meaning = HostLevel {
         registrations,
+        rules,
         port,
         path: path.clone(),
         ensemble: connect.servers().clone(),
@@ -58,8 +64,20 @@ pub(in crate::discovery) fn open(
     Ok(OpenLevel::start(ensembles.join(&connect), path, meaning))
 }
 
+/// How the data of the children is to be read.
+fn rules(spec: &SourceSpec) -> Result<RegistrationRules, String> {
+    let format = optional::<String>(spec, "format")?;
+    let format = format.map(|name| RegistrationFormat::named(&name).map_err(|error| format!("\"format\": {error}")));
+    Ok(RegistrationRules {
+        format: format.transpose()?,
+        endpoint: optional(spec, "endpoint")?,
+        shard: optional(spec, "shard")?,
+    })
+}
+
 struct HostLevel {
     registrations: Registrations,
+    rules: RegistrationRules,
     port: Option<NonZeroU16>,
     path: Arc<str>,
     ensemble: Arc<str>,
@@ -68,12 +86,13 @@ struct HostLevel {
 }
 
 impl Meaning for HostLevel {
-    type Entry = Result<Host, String>;
+    /// None where the child is not one of the hosts that are wanted.
+    type Entry = Result<Option<Host>, String>;
 
     fn entry(&self, child: &str, data: &[u8]) -> Self::Entry {
         let host = match self.registrations {
-            Registrations::InData => host_record::from_json(data, &self.options),
-            Registrations::InName => host_record::from_child(child, data, self.port, &self.options),
+            Registrations::InData => from_registration(data, &self.rules, &self.options),
+            Registrations::InName => host_record::from_child(child, data, self.port, &self.options).map(Some),
         };
         host.map_err(|error| format!("znode {}/{child}: {error}", self.path.trim_end_matches('/')))
     }
@@ -90,8 +109,10 @@ impl Meaning for HostLevel {
     }
 
     fn report(&self, level: Result<&BTreeMap<Arc<str>, Self::Entry>, String>, seen_at: Instant) {
-        let seen = |(key, host): (&Arc<str>, &Self::Entry)| SeenHost { key: key.clone(), host: host.clone() };
-        let result = level.map(|entries| entries.iter().map(seen).collect());
+        let seen = |(key, host): (&Arc<str>, &Self::Entry)| {
+            host.clone().transpose().map(|host| SeenHost { key: key.clone(), host })
+        };
+        let result = level.map(|entries| entries.iter().filter_map(seen).collect());
         self.watcher.do_send(HostsSeen { result, seen_at });
     }
 }

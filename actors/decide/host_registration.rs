@@ -1,0 +1,166 @@
+//! Registrations that other tools write into ZooKeeper, read as they are.
+//!
+//! | format | written by | example |
+//! | --- | --- | --- |
+//! | `proxymgr` | ourselves, the ancestor | `{"address": "10.0.0.1", "port": 8080}` |
+//! | `nerve` | SmartStack | `{"host": "10.0.0.1", "port": 8080, "name": "i-1", "weight": 10, "haproxy_server_options": "check"}` |
+//! | `curator` | Curator's service discovery | `{"name": "web", "id": "6e2c", "address": "10.0.0.1", "port": 8080, "sslPort": null, "serviceType": "DYNAMIC", "enabled": true}` |
+//! | `serverset` | Finagle, Aurora | `{"serviceEndpoint": {"host": "10.0.0.1", "port": 8080}, "additionalEndpoints": {}, "status": "ALIVE", "shard": 0}` |
+//!
+//! Each is turned into the keys of a host and then read like one.
+
+use serde_json::{Map, Value, json};
+
+use super::host_record::{from_json_value, parse_json, shown, whole_number};
+use super::option_policy::OptionPolicy;
+use crate::model::Host;
+
+/// Who wrote a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegistrationFormat {
+    /// Keys of a host, as proxymgr knows them.
+    Proxymgr,
+    /// SmartStack nerve.
+    Nerve,
+    /// Curator service discovery.
+    Curator,
+    /// Finagle serversets.
+    Serverset,
+}
+
+/// The names of the formats, as a definition's `format` has them.
+const FORMATS: [(&str, RegistrationFormat); 4] = [
+    ("proxymgr", RegistrationFormat::Proxymgr),
+    ("nerve", RegistrationFormat::Nerve),
+    ("curator", RegistrationFormat::Curator),
+    ("serverset", RegistrationFormat::Serverset),
+];
+
+impl RegistrationFormat {
+    /// The format of this name.
+    ///
+    /// # Errors
+    /// The names there are.
+    pub fn named(name: &str) -> Result<Self, String> {
+        let known = FORMATS.iter().find(|(known, _)| *known == name);
+        known.map(|(_, format)| *format).ok_or_else(|| {
+            let names = Vec::from_iter(FORMATS.iter().map(|(name, _)| *name));
+            format!("{name:?} is none of {}", names.join(", "))
+        })
+    }
+
+    /// The format that these keys are typical of.
+    fn recognised(keys: &Map<String, Value>) -> Self {
+        let has = |key| keys.contains_key(key);
+        if has("serviceEndpoint") {
+            Self::Serverset
+        } else if has("serviceType") || has("registrationTimeUTC") {
+            Self::Curator
+        } else if has("host") && !has("address") {
+            Self::Nerve
+        } else {
+            Self::Proxymgr
+        }
+    }
+}
+
+/// How the registrations of one service are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegistrationRules {
+    /// Their format; none where each is recognised by its keys.
+    pub format: Option<RegistrationFormat>,
+    /// Of serversets: which of the `additionalEndpoints` is meant; none for the `serviceEndpoint`.
+    pub endpoint: Option<String>,
+    /// Of serversets: only members of this shard are hosts; none for all.
+    pub shard: Option<u64>,
+}
+
+/// Reads a registration. None for a member of a shard that is not wanted, and for the weights that Finagle keeps beside
+/// the members of a serverset.
+///
+/// # Errors
+/// Every mistake, with its key and value.
+pub fn from_registration(
+    data: &[u8],
+    rules: &RegistrationRules,
+    policy: &OptionPolicy,
+) -> Result<Option<Host>, String> {
+    let value = parse_json(data)?;
+    let Value::Object(keys) = &value else { return from_json_value(&value, policy).map(Some) };
+    if keys.len() == 1 && keys.contains_key("vector") {
+        return Ok(None);
+    }
+    let keys = match rules.format.unwrap_or_else(|| RegistrationFormat::recognised(keys)) {
+        RegistrationFormat::Proxymgr => return from_json_value(&value, policy).map(Some),
+        RegistrationFormat::Nerve => nerve(keys),
+        RegistrationFormat::Curator => curator(keys),
+        RegistrationFormat::Serverset => {
+            if rules.shard.is_some_and(|wanted| keys.get("shard").and_then(whole_number) != Some(wanted)) {
+                return Ok(None);
+            }
+            serverset(keys, rules.endpoint.as_deref())?
+        }
+    };
+    from_json_value(&Value::Object(keys), policy).map(Some)
+}
+
+/// A key of theirs under the name that it has here, where it is given.
+fn rename(from: &Map<String, Value>, key: &str, to: &mut Map<String, Value>, name: &str) {
+    to.extend(from.get(key).map(|value| (name.to_owned(), value.clone())));
+}
+
+/// `name` is the machine's, which several registrations of one service may share; so the server is named after its
+/// endpoint.
+fn nerve(from: &Map<String, Value>) -> Map<String, Value> {
+    let mut keys = Map::new();
+    for (key, name) in
+        [("host", "address"), ("port", "port"), ("weight", "weight"), ("haproxy_server_options", "options")]
+    {
+        rename(from, key, &mut keys, name);
+    }
+    keys
+}
+
+/// `name` is the service's. An instance that is not enabled is there and takes no traffic.
+fn curator(from: &Map<String, Value>) -> Map<String, Value> {
+    let mut keys = Map::new();
+    rename(from, "address", &mut keys, "address");
+    let has_port = from.get("port").is_some_and(|port| !port.is_null());
+    rename(from, if has_port { "port" } else { "sslPort" }, &mut keys, "port");
+    if from.get("enabled") == Some(&Value::Bool(false)) {
+        keys.insert("state".to_owned(), "maint".into());
+    }
+    keys
+}
+
+fn serverset(from: &Map<String, Value>, endpoint: Option<&str>) -> Result<Map<String, Value>, String> {
+    let place = match endpoint {
+        None => from.get("serviceEndpoint").ok_or_else(|| "the key \"serviceEndpoint\" is missing".to_owned())?,
+        Some(name) => {
+            let others = from.get("additionalEndpoints").and_then(Value::as_object);
+            others.and_then(|others| others.get(name)).ok_or_else(|| {
+                let there = others.into_iter().flat_map(Map::keys).cloned().collect::<Vec<_>>();
+                format!("it has no endpoint {name:?} among its \"additionalEndpoints\" {}", shown(&json!(there)))
+            })?
+        }
+    };
+    let Value::Object(place) = place else {
+        return Err(format!("an endpoint is an object with \"host\" and \"port\", not {}", shown(place)));
+    };
+    let mut keys = Map::new();
+    rename(place, "host", &mut keys, "address");
+    rename(place, "port", &mut keys, "port");
+    let status = from.get("status").unwrap_or(&Value::Null);
+    let state = match status.as_str() {
+        // One that warns still serves.
+        Some("ALIVE" | "WARNING") => "ready",
+        // It finishes what it has, and is not to be given more.
+        Some("STOPPING") => "drain",
+        Some("STARTING" | "STOPPED" | "DEAD") => "maint",
+        // Members need not say it.
+        None if status.is_null() => "ready",
+        _ => return Err(format!("\"status\": {} is not a status of a serverset's member", shown(status))),
+    };
+    keys.insert("state".to_owned(), state.into());
+    Ok(keys)
+}

@@ -1,0 +1,105 @@
+//! Registrations as other tools write them.
+
+use proxymgr_actors::decide::host_registration::{RegistrationFormat, RegistrationRules, from_registration};
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::model::{AdminState, Host, Word};
+use serde_json::{Value, json};
+
+fn read_by(registration: &Value, rules: &RegistrationRules) -> Result<Option<Host>, String> {
+    from_registration(registration.to_string().as_bytes(), rules, &OptionPolicy::default())
+}
+
+fn read(registration: &Value) -> Result<Host, String> {
+    read_by(registration, &RegistrationRules::default()).map(|host| host.expect("no shard is asked for"))
+}
+
+fn member(status: Value) -> Value {
+    json!({
+        "serviceEndpoint": {"host": "10.0.0.1", "port": 8080},
+        "additionalEndpoints": {"admin": {"host": "10.0.0.1", "port": 9990}},
+        "status": status,
+        "shard": 3,
+    })
+}
+
+#[test]
+fn a_registration_of_nerve_is_read_with_its_weight_and_options() {
+    let host = read(&json!({
+        "host": "10.0.0.1", "port": 3000, "name": "i-0b1c", "weight": 10,
+        "haproxy_server_options": "check inter 2000", "labels": {"az": "a"},
+    }));
+    let host = host.unwrap();
+    assert_eq!((host.endpoint.to_string(), host.weight, host.name), ("10.0.0.1:3000".to_owned(), Some(10), None));
+    assert_eq!(host.options.iter().map(Word::as_str).collect::<Vec<_>>(), ["check", "inter", "2000"]);
+}
+
+#[test]
+fn an_instance_of_curator_is_read_and_its_service_does_not_name_the_server() {
+    let instance = |port: Value, ssl_port: Value, enabled: Value| {
+        json!({
+            "name": "web", "id": "6e2c3fd5-0b45-4d1a-9a0f-2f3e5b8e7a11", "address": "10.0.0.1", "port": port,
+            "sslPort": ssl_port, "payload": {"@class": "x", "zone": "a"}, "registrationTimeUTC": 1_325_129_459_728_i64,
+            "serviceType": "DYNAMIC", "uriSpec": null, "enabled": enabled,
+        })
+    };
+    let host = read(&instance(json!(8080), json!(null), json!(true))).unwrap();
+    assert_eq!((host.endpoint.to_string(), host.name, host.state), ("10.0.0.1:8080".into(), None, AdminState::Ready));
+    let host = read(&instance(json!(null), json!(8443), json!(false))).unwrap();
+    assert_eq!((host.endpoint.to_string(), host.state), ("10.0.0.1:8443".into(), AdminState::Maint));
+}
+
+#[test]
+fn the_status_of_a_serversets_member_is_a_state() {
+    for (status, state) in [
+        (json!("ALIVE"), AdminState::Ready),
+        (json!("WARNING"), AdminState::Ready),
+        (json!(null), AdminState::Ready),
+        (json!("STOPPING"), AdminState::Drain),
+        (json!("STARTING"), AdminState::Maint),
+        (json!("STOPPED"), AdminState::Maint),
+        (json!("DEAD"), AdminState::Maint),
+    ] {
+        let host = read(&member(status.clone())).unwrap();
+        assert_eq!((host.endpoint.to_string(), host.state), ("10.0.0.1:8080".into(), state), "{status}");
+    }
+    assert!(read(&member(json!("SLEEPY"))).unwrap_err().contains("\"status\": \"SLEEPY\""));
+}
+
+#[test]
+fn endpoints_of_a_serverset_are_chosen_by_name_and_members_by_shard() {
+    let rules = |endpoint: Option<&str>, shard| RegistrationRules {
+        endpoint: endpoint.map(str::to_owned),
+        shard,
+        ..RegistrationRules::default()
+    };
+    let member = member(json!("ALIVE"));
+    let endpoint = |rules| read_by(&member, &rules).map(|host| host.map(|host| host.endpoint.to_string()));
+    assert_eq!(endpoint(rules(Some("admin"), None)), Ok(Some("10.0.0.1:9990".to_owned())));
+    assert_eq!(endpoint(rules(None, Some(3))), Ok(Some("10.0.0.1:8080".to_owned())));
+    assert_eq!(endpoint(rules(None, Some(4))), Ok(None));
+    let missing = endpoint(rules(Some("thrift"), None)).unwrap_err();
+    assert_eq!(missing, "it has no endpoint \"thrift\" among its \"additionalEndpoints\" [\"admin\"]");
+}
+
+#[test]
+fn a_format_that_is_named_holds_whatever_the_keys_look_like() {
+    let rules =
+        |name| RegistrationRules { format: Some(RegistrationFormat::named(name).unwrap()), ..Default::default() };
+    // Ours, with a key that other tools have, too.
+    let both = json!({"address": "10.0.0.1", "port": 80, "serviceType": "x", "name": "a", "host": "10.0.0.2"});
+    let read = |name| read_by(&both, &rules(name)).map(|host| host.unwrap());
+    assert_eq!(read("proxymgr").unwrap().name.unwrap().as_str(), "a");
+    assert_eq!(read("curator").unwrap().name, None);
+    assert_eq!(read("nerve").unwrap().endpoint.to_string(), "10.0.0.2:80");
+    assert!(read("serverset").unwrap_err().contains("\"serviceEndpoint\" is missing"));
+    let unknown = RegistrationFormat::named("eureka").unwrap_err();
+    assert_eq!(unknown, "\"eureka\" is none of proxymgr, nerve, curator, serverset");
+}
+
+#[test]
+fn our_own_registrations_are_read_as_ever() {
+    let host = read(&json!({"address": "10.0.0.1", "port": 80, "name": "a"})).unwrap();
+    assert_eq!(host.name.unwrap().as_str(), "a");
+    assert!(read(&json!({"port": 80})).unwrap_err().contains("\"address\" is missing"));
+    assert!(read(&json!([])).unwrap_err().contains("a host is a JSON object"));
+}
