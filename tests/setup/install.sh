@@ -3,12 +3,12 @@
 #
 #   tests/setup/install.sh run     what `make run` needs:  a C linker, HAProxy
 #   tests/setup/install.sh test    what `make test` needs: the same, ZooKeeper, a Java runtime,
-#                                  supervisord, openssl, Knot (DNS), nginx, Redis, rustfmt, clippy,
-#                                  cargo-nextest, and promtool in .cache/ (19 MB to fetch, of
-#                                  Debian's prometheus)
+#                                  supervisord, openssl, Knot (DNS), nginx, Redis, etcd, rustfmt, clippy,
+#                                  cargo-nextest, and in .cache/ promtool (19 MB to fetch, of Debian's
+#                                  prometheus) and Consul (20 MB)
 #
 # It says what it is about to install before it does. The services which those packages bring
-# (haproxy, knot, nginx, redis, supervisor) are neither started nor enabled: the project starts its own.
+# (haproxy, knot, nginx, redis, supervisor, etcd) are neither started nor enabled: the project starts its own.
 set -euo pipefail
 
 say() { printf 'install: %s\n' "$*"; }
@@ -32,6 +32,7 @@ missing_packages() {
     have knotd || echo knot
     have nginx || echo nginx
     have redis-server || echo redis-server
+    have etcd || echo etcd-server
 }
 
 as_root() {
@@ -62,16 +63,17 @@ allow_service_start() {
 
 # A package which came with a service would start it at the next boot.
 leave_services_off() {
-    local package
+    local package service
     have systemctl || return 0
     for package in "$@"; do
         case $package in
-        haproxy | knot | nginx | redis-server | supervisor)
-            if as_root systemctl disable --quiet "$package" 2>/dev/null; then
-                say "the system's own $package service stays off; to use it: systemctl enable --now $package"
-            fi
-            ;;
+        haproxy | knot | nginx | redis-server | supervisor) service=$package ;;
+        etcd-server) service=etcd ;;
+        *) continue ;;
         esac
+        if as_root systemctl disable --quiet "$service" 2>/dev/null; then
+            say "the system's own $service service stays off; to use it: systemctl enable --now $service"
+        fi
     done
 }
 
@@ -135,4 +137,9 @@ esac
 missing=$(missing_packages "$set_name")
 # shellcheck disable=SC2086 # one word per package
 install_packages $missing
-[ "$set_name" = run ] || { install_cargo_tools; fetch_promtool; }
+if [ "$set_name" = test ]; then
+    install_cargo_tools
+    fetch_promtool
+    have consul || "$(dirname "$0")/get-consul.sh" ||
+        fail "the tests need Consul: put one into PATH, or name a Debian mirror that has bullseye in DEBIAN_MIRRORS"
+fi
