@@ -259,8 +259,8 @@ pub const HTTP_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The largest JSON parsed on the actors' thread, in bytes: some hundred microseconds' worth.
 pub const HTTP_PARSE_INLINE_BYTES_MAX: usize = 64 * 1024;
 
-/// The most connections at once to the servers of one HTTP service. Consul refuses more than 200 of one client.
-pub const HTTP_CONNECTIONS_MAX: usize = 150;
+/// The most connections at once to the servers of one HTTP service: each is a descriptor and some 20 KB.
+pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
 
 /// How long an HTTP connection is kept without a request: less than servers and what stands before them do.
 pub const HTTP_CONNECTION_IDLE_MAX: Duration = Duration::from_secs(15);
@@ -297,3 +297,23 @@ pub const RECORD_JOURNAL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long the end of a recording may take to be written.
 pub const RECORD_FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The most requests that wait at the Consul agents at once. An agent closes connections beyond 200 of one address
+/// (`limits.http_max_conns_per_client`), and others on the machine want some, too.
+pub const CONSUL_CONNECTIONS_MAX: usize = 150;
+
+/// How long a request may wait at a Consul agent for news; Consul's own default, and within what proxies allow.
+pub const CONSUL_WAIT: Duration = Duration::from_secs(300);
+
+/// The same where more is watched than may wait at once: how soon the next one has its turn.
+pub const CONSUL_TURN: Duration = Duration::from_secs(2);
+
+/// The most answers a second, in the long run, that one Consul query is asked for: what changes all the time must not
+/// load the agents.
+pub const CONSUL_ANSWERS_PER_SECOND_MAX: u32 = 5;
+
+/// The most such answers in one go, so that a few changes are seen at once.
+pub const CONSUL_ANSWERS_AT_ONCE_MAX: u32 = 10;
+
+/// How long after a refused login etcd is not asked again: checking a password costs its members a tenth of a second.
+pub const ETCD_LOGIN_PAUSE: Duration = Duration::from_secs(2);

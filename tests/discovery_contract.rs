@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use discovery::dns_kind::DnsName;
 use discovery::inbox::{Hosts, Inbox, hosts, level};
-use discovery::kinds::{FlatFile, InData, InName, Kind, open, sources, spec};
+use discovery::kinds::{FlatFile, InData, InName, Instances, Keys, Kind, open, sources, spec};
 use proxymgr_actors::message::HostsSeen;
 use proxymgr_actors::port::OpenSource;
 use serde_json::json;
@@ -175,7 +175,7 @@ macro_rules! contract {
     };
 }
 
-contract!(zookeeper: InData, campanjazk: InName, dns: DnsName, file: FlatFile; {
+contract!(zookeeper: InData, campanjazk: InName, consul: Instances, dns: DnsName, etcd: Keys, file: FlatFile; {
     the_first_list_is_whole
     an_empty_list_is_a_list
     additions_changes_and_removals_are_told
@@ -204,22 +204,25 @@ async fn static_hosts_are_told_at_once_and_again_at_a_refresh() {
 async fn a_spec_that_can_never_work_is_refused_with_its_key() {
     let inbox = Inbox::new();
     let (sources, ensembles) = sources();
+    let kinds = proxymgr::discovery::KINDS.join(", ");
+    let misspelt =
+        format!("\"type\" is \"zookeper\", which is not a kind of source: {kinds}; \"zookeeper\" may be meant");
+    let unknown = format!("\"type\" is \"eureka\", which is not a kind of source: {kinds}");
     for (kind, settings, reason) in [
-        (
-            "zookeper",
-            json!({}),
-            "\"type\" is \"zookeper\", which is not a kind of source: zookeeper, campanjazk, dns, file, static; \"zookeeper\" may be meant",
-        ),
-        (
-            "consul",
-            json!({}),
-            "\"type\" is \"consul\", which is not a kind of source: zookeeper, campanjazk, dns, file, static",
-        ),
+        ("zookeper", json!({}), misspelt.as_str()),
+        ("eureka", json!({}), unknown.as_str()),
         ("zookeeper", json!({"path": "/x"}), "\"server\" is missing"),
         ("zookeeper", json!({"server": "h:0", "path": "/x"}), "\"server\": \"h:0\" is not a ZooKeeper connect string"),
         ("zookeeper", json!({"server": "h"}), "\"path\" is missing"),
         ("zookeeper", json!({"server": "h", "path": "x"}), "\"path\": the path \"x\" does not begin with '/'"),
         ("campanjazk", json!({"server": "h", "path": "/x", "remote_port": 0}), "\"remote_port\" is 0"),
+        ("consul", json!({}), "\"service\" is missing: the name of the service in Consul"),
+        ("consul", json!({"service": "web", "server": "consul:8500"}), "\"server\": \"consul:8500\" is not a URL"),
+        ("consul", json!({"service": "web", "passing": "no"}), "\"passing\" is \"no\""),
+        ("consul", json!({"service": "web", "tags": 7}), "\"tags\" is 7"),
+        ("etcd", json!({}), "\"prefix\" is missing"),
+        ("etcd", json!({"prefix": "/"}), "\"prefix\" is \"/\", which would take every key for a host"),
+        ("etcd", json!({"prefix": "/x", "server": "http://u:secret@h"}), "\"server\": a URL has a user or password"),
         ("file", json!({"path": 7}), "\"path\" is 7"),
         ("file", json!({"path": "/"}), "\"path\" is \"/\", which is not the path of a file"),
         ("static", json!({"hosts": "10.0.0.1:80"}), "\"hosts\" is \"10.0.0.1:80\""),

@@ -4,9 +4,12 @@
 //! of source: write its file here, add its line to [`Sources`], and have `tests/discovery_contract.rs` run over it.
 
 mod backoff;
+pub mod consul;
 mod directory_watch;
 pub mod dns;
+pub mod etcd;
 pub mod file;
+mod followed;
 pub mod http;
 mod settings;
 mod static_hosts;
@@ -23,17 +26,21 @@ use proxymgr_actors::model::{ServiceName, SourceSpec};
 use proxymgr_actors::port::{HostSources, OpenSource};
 use slog::Logger;
 
+use self::consul::{Consul, ConsulOptions};
+use self::etcd::{Etcd, EtcdOptions};
 use self::zookeeper::{ConnectString, Ensembles, Registrations};
 use directory_watch::DirectoryWatches;
 use dns::{Dns, DnsOptions};
 
 /// Every kind of source that a definition's `type` may name.
-pub const KINDS: [&str; 5] = ["zookeeper", "campanjazk", "dns", "file", "static"];
+pub const KINDS: [&str; 7] = ["zookeeper", "campanjazk", "consul", "dns", "etcd", "file", "static"];
 
 /// Opens the sources of hosts of every kind.
 pub struct Sources {
     ensembles: Ensembles,
     default_server: Option<ConnectString>,
+    consul: Consul,
+    etcd: Etcd,
     directories: DirectoryWatches,
     dns: Dns,
     options: Arc<OptionPolicy>,
@@ -50,6 +57,8 @@ impl Sources {
         Self {
             ensembles,
             default_server,
+            consul: Consul::new(ConsulOptions::default()),
+            etcd: Etcd::new(EtcdOptions::default()),
             directories: DirectoryWatches::new(log),
             dns: Dns::new(DnsOptions::default()),
             options: Arc::new(options),
@@ -59,6 +68,16 @@ impl Sources {
     /// Asks DNS in this way.
     pub fn with_dns(self, options: DnsOptions) -> Self {
         Self { dns: Dns::new(options), ..self }
+    }
+
+    /// The same, with these Consul agents for definitions that name none.
+    pub fn with_consul(self, consul: Consul) -> Self {
+        Self { consul, ..self }
+    }
+
+    /// The same, with this etcd cluster for definitions that name none.
+    pub fn with_etcd(self, etcd: Etcd) -> Self {
+        Self { etcd, ..self }
     }
 
     fn open_zookeeper(
@@ -88,7 +107,9 @@ impl HostSources for Sources {
         Ok(match spec.kind.as_str() {
             "zookeeper" => Box::new(self.open_zookeeper(Registrations::InData, spec, watcher)?),
             "campanjazk" => Box::new(self.open_zookeeper(Registrations::InName, spec, watcher)?),
+            "consul" => Box::new(self::consul::open(spec, &self.consul, &self.options, watcher)?),
             "dns" => Box::new(self.dns.open(spec, &self.options, watcher)?),
+            "etcd" => Box::new(self::etcd::open(spec, &self.etcd, &self.options, watcher)?),
             "file" => Box::new(file::open(spec, &self.directories, &self.options, watcher)?),
             "static" => Box::new(static_hosts::open(spec, &self.options, watcher)?),
             unknown => return Err(unknown_kind(unknown)),

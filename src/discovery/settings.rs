@@ -2,6 +2,9 @@
 
 use proxymgr_actors::model::SourceSpec;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::http::Servers;
 
 /// The value of a key, where it is given.
 pub(super) fn optional<T: DeserializeOwned>(spec: &SourceSpec, key: &str) -> Result<Option<T>, String> {
@@ -13,6 +16,25 @@ pub(super) fn optional<T: DeserializeOwned>(spec: &SourceSpec, key: &str) -> Res
 /// The value of a key that must be given; `what` says what it is, for who forgot it.
 pub(super) fn required<T: DeserializeOwned>(spec: &SourceSpec, key: &str, what: &str) -> Result<T, String> {
     optional(spec, key)?.ok_or_else(|| format!("{key:?} is missing: {what}"))
+}
+
+/// One text or a list of them; none where the key is not given.
+pub(super) fn texts(spec: &SourceSpec, key: &str) -> Result<Vec<String>, String> {
+    match spec.settings.get(key) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![text.clone()]),
+        Some(_) => Ok(optional(spec, key)?.unwrap_or_default()),
+    }
+}
+
+/// The URLs in the key `server`, where it is given.
+pub(super) fn servers(spec: &SourceSpec, example: &str) -> Result<Option<Servers>, String> {
+    let texts = texts(spec, "server")?;
+    if texts.is_empty() {
+        return Ok(None);
+    }
+    let servers = Servers::parse(texts.iter().map(String::as_str));
+    servers.map(Some).map_err(|error| format!("\"server\": {error}; for example {example:?}"))
 }
 
 #[cfg(test)]

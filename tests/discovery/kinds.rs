@@ -16,7 +16,9 @@ use zookeeper::Client;
 
 use super::gate::Gate;
 use super::inbox::Inbox;
+use crate::support::consul::Consul;
 use crate::support::dir::TestDir;
+use crate::support::etcd::Etcd;
 use crate::support::znodes;
 use crate::support::zookeeper::Ensemble;
 
@@ -181,6 +183,109 @@ impl Kind for InName {
 
     async fn come_back(&mut self) {
         self.0.gate.open();
+    }
+}
+
+/// `consul`.
+pub struct Instances {
+    consul: Consul,
+    gate: Gate,
+}
+
+impl Kind for Instances {
+    async fn start(dir: &TestDir) -> Self {
+        let consul = Consul::start(dir).await;
+        let gate = Gate::to(consul.address().port()).await;
+        Self { consul, gate }
+    }
+
+    fn spec(&self) -> SourceSpec {
+        spec("consul", json!({"service": "web", "server": format!("http://{}", self.gate.address())}))
+    }
+
+    async fn put(&mut self, endpoint: &str, weight: Option<u16>) {
+        let (address, port) = endpoint.rsplit_once(':').unwrap();
+        let mut more = json!({"Address": address, "Port": port.parse::<u16>().unwrap()});
+        match weight {
+            None => {}
+            // To Consul itself, a weight of zero is a mistake.
+            Some(0) => more["Meta"] = json!({"proxymgr_weight": "0"}),
+            Some(weight) => more["Weights"] = json!({"Passing": weight, "Warning": 1}),
+        }
+        self.consul.register("web", endpoint, more, &[("serf", "passing")]).await;
+    }
+
+    async fn put_bad(&mut self) {
+        self.consul.register("web", "bad", json!({"Port": 0}), &[]).await;
+    }
+
+    async fn remove(&mut self, endpoint: &str) {
+        self.consul.deregister(endpoint).await;
+    }
+
+    fn key(endpoint: &str) -> String {
+        format!("n/{endpoint}")
+    }
+
+    fn bad_key() -> &'static str {
+        "n/bad"
+    }
+
+    async fn go_away(&mut self) {
+        self.gate.shut();
+    }
+
+    async fn come_back(&mut self) {
+        self.gate.open();
+    }
+}
+
+/// `etcd`.
+pub struct Keys {
+    etcd: Etcd,
+    gate: Gate,
+}
+
+impl Kind for Keys {
+    async fn start(dir: &TestDir) -> Self {
+        let etcd = Etcd::start(dir, 1).await;
+        let gate = Gate::to(etcd.address(0).port()).await;
+        etcd.put("/services/web2/10.0.0.9:80", "10.0.0.9:80").await;
+        Self { etcd, gate }
+    }
+
+    fn spec(&self) -> SourceSpec {
+        spec("etcd", json!({"prefix": "/services/web", "server": format!("http://{}", self.gate.address())}))
+    }
+
+    async fn put(&mut self, endpoint: &str, weight: Option<u16>) {
+        let (address, port) = endpoint.rsplit_once(':').unwrap();
+        let value = match weight {
+            // Both forms that a value may have.
+            None => endpoint.to_owned(),
+            Some(weight) => json!({"address": address, "port": port, "weight": weight}).to_string(),
+        };
+        self.etcd.put(&format!("/services/web/{endpoint}"), &value).await;
+    }
+
+    async fn put_bad(&mut self) {
+        self.etcd.put("/services/web/bad", "").await;
+    }
+
+    async fn remove(&mut self, endpoint: &str) {
+        self.etcd.delete(&format!("/services/web/{endpoint}")).await;
+    }
+
+    fn bad_key() -> &'static str {
+        "bad"
+    }
+
+    async fn go_away(&mut self) {
+        self.gate.shut();
+    }
+
+    async fn come_back(&mut self) {
+        self.gate.open();
     }
 }
 

@@ -160,3 +160,21 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<Response, HttpError>
     let exchange = async { Connection::open(address).await?.get(path, false).await };
     tokio::time::timeout(limit, exchange).await.map_err(|_| HttpError::TimedOut(limit))?
 }
+
+/// Sends a request with a body on a connection of its own, with a time-out of 10 s. Headers are `name: value`.
+pub async fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: &str,
+) -> Result<Response, HttpError> {
+    let limit = Duration::from_secs(10);
+    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    );
+    let exchange = async { Connection::open(address).await?.exchange(&request).await };
+    tokio::time::timeout(limit, exchange).await.map_err(|_| HttpError::TimedOut(limit))?
+}

@@ -1,4 +1,4 @@
-//! Real servers for tests and benches: ZooKeeper ensembles, HAProxy of every version found here,
+//! Real servers for tests and benches: ZooKeeper ensembles, Consul, etcd, HAProxy of every version found here,
 //! HTTP backends and clients, supervisord, and proxymgr itself.
 //!
 //! A test takes this folder in with `#[path = "../support/mod.rs"] mod support;`, and a bench with
@@ -25,8 +25,10 @@
 
 pub mod backend;
 pub mod background;
+pub mod consul;
 pub mod daemon;
 pub mod dir;
+pub mod etcd;
 pub mod eventually;
 pub mod haproxy;
 pub mod http;

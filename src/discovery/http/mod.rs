@@ -3,6 +3,7 @@
 //! - `servers`: the URLs of one service, in one normal form.
 //! - `client`: sends a request to the server that answered last, and to the others, in shuffled order, where it fails.
 //! - `request`, `answer`: what is asked, and what comes back: whole and bounded, or line by line as it comes.
+//! - `per_servers`: one client for all that name the same servers.
 //! - `pulse`: tells that a server is frozen while a request to it waits for minutes, as long polls and streams do.
 //! - `tls`, `credentials`: files read again when they were refused; secrets never shown.
 //! - `error`: failures in words.
@@ -15,6 +16,7 @@ mod answer;
 mod client;
 mod credentials;
 mod error;
+mod per_servers;
 mod pulse;
 mod request;
 mod servers;
@@ -24,6 +26,7 @@ pub use answer::{Answer, Lines};
 pub use client::HttpClient;
 pub use credentials::Credentials;
 pub use error::{HttpError, HttpFailure};
+pub use per_servers::Clients;
 pub use request::{Request, escaped};
 pub use servers::Servers;
 pub use tls::TlsFiles;

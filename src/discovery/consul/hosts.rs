@@ -1,0 +1,267 @@
+//! Hosts from the health endpoint: the instances of a service that pass their checks.
+//!
+//! | key | meaning |
+//! | --- | --- |
+//! | `service` | its name in Consul |
+//! | `tags` | only instances that bear all of them |
+//! | `node_meta` | only instances on nodes with these pairs |
+//! | `datacenter`, `namespace` | where to ask |
+//! | `passing` | `false` takes instances in whatever health; those in maintenance are told as such |
+//! | `stale` | `true` lets every server answer, not only the leader |
+//! | `filter` | an expression of Consul's own |
+//! | `server` | other agents than those of the settings, to whom no token is sent |
+//!
+//! An instance without an address has that of its node. Its weight is that of its health (`Weights`), unless it is 1,
+//! which is also what Consul says of an instance that asked for none. What Consul has no words for stands in the
+//! instance's meta data: `proxymgr_weight`, `_backup`, `_name`, `_cookie`, `_state`, `_options`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::Recipient;
+use proxymgr_actors::decide::host_record;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::message::{HostsSeen, SeenHost};
+use proxymgr_actors::model::{Host, SourceSpec};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use super::Consul;
+use super::blocking::Blocking;
+use crate::discovery::followed::{Followed, OpenFollowed};
+use crate::discovery::http::{HttpError, HttpFailure, escaped};
+use crate::discovery::settings::{optional, required, servers, texts};
+
+/// Keys of the meta data begin with it where they are meant for us.
+const META_PREFIX: &str = "proxymgr_";
+
+/// What may follow it.
+const META_KEYS: [&str; 6] = ["weight", "backup", "name", "cookie", "state", "options"];
+
+/// Watches the service that the definition names.
+pub(in crate::discovery) fn open(
+    spec: &SourceSpec,
+    consul: &Consul,
+    options: &Arc<OptionPolicy>,
+    watcher: Recipient<HostsSeen>,
+) -> Result<OpenFollowed, String> {
+    let wanted: String = required(spec, "service", "the name of the service in Consul, like \"web\"")?;
+    if wanted.is_empty() {
+        return Err("\"service\" is empty: the name of the service in Consul".to_owned());
+    }
+    let passing = optional::<bool>(spec, "passing")?.unwrap_or(true);
+    let mut query = Vec::new();
+    if passing {
+        query.push(("passing", String::new()));
+    }
+    if optional::<bool>(spec, "stale")?.unwrap_or(false) {
+        query.push(("stale", String::new()));
+    }
+    query.extend(texts(spec, "tags")?.into_iter().map(|tag| ("tag", tag)));
+    for (key, value) in optional::<BTreeMap<String, String>>(spec, "node_meta")?.unwrap_or_default() {
+        query.push(("node-meta", format!("{key}:{value}")));
+    }
+    let datacenter = optional(spec, "datacenter")?.or_else(|| consul.inner.datacenter.clone());
+    query.extend(datacenter.map(|datacenter| ("dc", datacenter)));
+    query.extend(optional(spec, "namespace")?.map(|namespace| ("ns", namespace)));
+    query.extend(optional(spec, "filter")?.map(|filter| ("filter", filter)));
+    let path = format!("/v1/health/service/{}", escaped(&wanted));
+    let blocking = consul.inner.agents.watch(servers(spec, "http://consul:8500")?, path, query);
+    Ok(OpenFollowed::start(Instances { blocking, service: wanted, options: options.clone(), watcher }))
+}
+
+struct Instances {
+    blocking: Blocking,
+    service: String,
+    options: Arc<OptionPolicy>,
+    watcher: Recipient<HostsSeen>,
+}
+
+impl Followed for Instances {
+    type Level = Vec<SeenHost>;
+
+    async fn next(&mut self) -> Result<(Self::Level, Instant), HttpError> {
+        let (answer, seen_at) = self.blocking.next().await?;
+        let is_filtered = answer.header("x-consul-results-filtered-by-acls") == Some("true");
+        let entries: Vec<Entry> = answer.success()?.json().await?;
+        // What a token may not see is left out without a word, and would look like hosts that are gone.
+        if is_filtered && entries.is_empty() {
+            let service = &self.service;
+            let text = format!(
+                "Consul {} shows no instance of {service} to this token: it needs service:read and node:read",
+                self.blocking.servers()
+            );
+            return Err(HttpError::new(HttpFailure::Status(403), text));
+        }
+        let mut hosts: Vec<SeenHost> = entries.iter().map(|entry| self.seen(entry)).collect();
+        hosts.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok((hosts, seen_at))
+    }
+
+    fn start_over(&mut self) {
+        self.blocking.start_over();
+    }
+
+    fn report(&self, level: Result<&Self::Level, String>, seen_at: Instant) {
+        self.watcher.do_send(HostsSeen { result: level.cloned(), seen_at });
+    }
+}
+
+impl Instances {
+    fn seen(&self, entry: &Entry) -> SeenHost {
+        let (node, id) = (&entry.node.node, &entry.service.id);
+        let host = read_host(entry, &self.options);
+        let place = |error| format!("service {}, instance {id:?} on node {node}: {error}", self.service);
+        SeenHost { key: format!("{node}/{id}").into(), host: host.map_err(place) }
+    }
+}
+
+/// One element of the answer, as far as it matters: <https://developer.hashicorp.com/consul/api-docs/health>.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    node: Node,
+    service: Service,
+    #[serde(default)]
+    checks: Vec<Check>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Node {
+    node: String,
+    #[serde(default)]
+    address: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Service {
+    #[serde(rename = "ID")]
+    id: String,
+    #[serde(default)]
+    address: String,
+    #[serde(default)]
+    port: i64,
+    weights: Option<Weights>,
+    meta: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Weights {
+    passing: i64,
+    warning: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Check {
+    #[serde(rename = "CheckID")]
+    check_id: String,
+    status: String,
+}
+
+impl Entry {
+    /// The worst of its checks counts.
+    fn has(&self, status: &str) -> bool {
+        self.checks.iter().any(|check| check.status == status)
+    }
+
+    fn is_in_maintenance(&self) -> bool {
+        let is_maintenance = |id: &str| id == "_node_maintenance" || id.starts_with("_service_maintenance");
+        self.checks.iter().any(|check| check.status == "critical" && is_maintenance(&check.check_id))
+    }
+
+    /// The weight it asked for; none where Consul's own default stands.
+    fn weight(&self) -> Option<i64> {
+        let weights = self.service.weights.as_ref()?;
+        let has_warning = self.has("warning") && !self.has("critical");
+        if has_warning { Some(weights.warning) } else { Some(weights.passing) }.filter(|weight| *weight != 1)
+    }
+}
+
+/// Puts the entry into the form that all sources share, so that the same rules hold and the same mistakes are named.
+fn read_host(entry: &Entry, options: &OptionPolicy) -> Result<Host, String> {
+    let address = if entry.service.address.is_empty() { &entry.node.address } else { &entry.service.address };
+    let mut record = Map::new();
+    record.insert("address".into(), Value::from(address.as_str()));
+    record.insert("port".into(), Value::from(entry.service.port));
+    if let Some(weight) = entry.weight() {
+        record.insert("weight".into(), Value::from(weight));
+    }
+    for (key, value) in entry.service.meta.iter().flatten() {
+        let Some(ours) = key.strip_prefix(META_PREFIX) else { continue };
+        if !META_KEYS.contains(&ours) {
+            return Err(format!(
+                "the meta key {key:?} is none of {META_PREFIX}{}",
+                META_KEYS.join(&format!(", {META_PREFIX}"))
+            ));
+        }
+        record.insert(ours.to_owned(), Value::from(value.as_str()));
+    }
+    // An operator's command comes before what the instance says of itself.
+    if entry.is_in_maintenance() {
+        record.insert("state".into(), Value::from("maint"));
+    }
+    host_record::from_json_value(&Value::Object(record), options)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn host(service: Value, checks: Value) -> Result<Host, String> {
+        let entry = json!({"Node": {"Node": "n", "Address": "10.0.0.9"}, "Service": service, "Checks": checks});
+        read_host(&serde_json::from_value(entry).unwrap(), &OptionPolicy::default())
+    }
+
+    fn check(id: &str, status: &str) -> Value {
+        json!({"CheckID": id, "Status": status})
+    }
+
+    #[test]
+    fn an_instance_without_an_address_has_that_of_its_node() {
+        let own = host(json!({"ID": "w", "Address": "10.0.0.1", "Port": 80}), json!([])).unwrap();
+        assert_eq!(own.endpoint.to_string(), "10.0.0.1:80");
+        let nodes = host(json!({"ID": "w", "Address": "", "Port": 80, "Meta": null}), json!([])).unwrap();
+        assert_eq!(nodes.endpoint.to_string(), "10.0.0.9:80");
+    }
+
+    #[test]
+    fn the_weight_is_that_of_its_health() {
+        let service = |passing: i64, warning: i64| json!({"ID": "w", "Port": 80, "Weights": {"Passing": passing, "Warning": warning}});
+        let weight = |service: Value, statuses: &[&str]| {
+            let checks: Vec<Value> = statuses.iter().map(|status| check("c", status)).collect();
+            host(service, json!(checks)).map(|host| host.weight)
+        };
+        assert_eq!(weight(service(10, 5), &["passing"]), Ok(Some(10)));
+        assert_eq!(weight(service(10, 5), &["passing", "warning"]), Ok(Some(5)));
+        assert_eq!(weight(service(10, 0), &["warning"]), Ok(Some(0)));
+        assert_eq!(weight(service(1, 1), &[]), Ok(None), "Consul's default is HAProxy's");
+        let error = weight(service(300, 1), &[]).unwrap_err();
+        assert!(error.contains("\"weight\": 300 is not a whole number from 0 to 256"), "{error}");
+    }
+
+    #[test]
+    fn maintenance_is_told_where_health_is_not_asked_for() {
+        use proxymgr_actors::model::AdminState;
+        let state =
+            |id: &str, status: &str| host(json!({"ID": "w", "Port": 80}), json!([check(id, status)])).unwrap().state;
+        assert_eq!(state("_service_maintenance:w", "critical"), AdminState::Maint);
+        assert_eq!(state("_node_maintenance", "critical"), AdminState::Maint);
+        assert_eq!(state("http", "critical"), AdminState::Ready);
+    }
+
+    #[test]
+    fn meta_data_says_the_rest_and_its_mistakes_are_named() {
+        let with = |meta: Value| host(json!({"ID": "w", "Port": 80, "Meta": meta}), json!([]));
+        let host = with(json!({"proxymgr_backup": "true", "proxymgr_weight": "3", "version": "7"})).unwrap();
+        assert_eq!((host.backup, host.weight), (true, Some(3)));
+        let error = with(json!({"proxymgr_wait": "3"})).unwrap_err();
+        assert!(error.contains("\"proxymgr_wait\" is none of proxymgr_weight, proxymgr_backup"), "{error}");
+    }
+}

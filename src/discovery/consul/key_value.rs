@@ -1,0 +1,101 @@
+//! Definitions from a tree of keys: what follows the path is the service's name, the value is its definition.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::Recipient;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use proxymgr_actors::message::DefinitionsSeen;
+use proxymgr_actors::model::RawDefinition;
+use proxymgr_actors::port::{DefinitionSource, OpenSource};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::Consul;
+use super::blocking::Blocking;
+use crate::discovery::followed::{Followed, OpenFollowed};
+use crate::discovery::http::{HttpError, HttpFailure, escaped};
+
+/// The services below one path of Consul's key/value store.
+pub struct ConsulKeyDefinitions {
+    consul: Consul,
+    prefix: String,
+}
+
+impl ConsulKeyDefinitions {
+    /// The services below `path`, with or without a slash at either end.
+    pub fn new(consul: Consul, path: &str) -> Result<Self, String> {
+        match path.trim_matches('/') {
+            "" => Err("the path must name a folder of keys, such as service_config".to_owned()),
+            path => Ok(Self { consul, prefix: format!("{path}/") }),
+        }
+    }
+}
+
+impl DefinitionSource for ConsulKeyDefinitions {
+    fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
+        let segments: Vec<String> = self.prefix.split('/').map(escaped).collect();
+        let mut query = vec![("recurse", String::new())];
+        query.extend(self.consul.inner.datacenter.clone().map(|datacenter| ("dc", datacenter)));
+        let blocking = self.consul.inner.agents.watch(None, format!("/v1/kv/{}", segments.join("/")), query);
+        Box::new(OpenFollowed::start(Keys { blocking, prefix: self.prefix.clone(), reader }))
+    }
+}
+
+struct Keys {
+    blocking: Blocking,
+    prefix: String,
+    reader: Recipient<DefinitionsSeen>,
+}
+
+/// One element of the answer: <https://developer.hashicorp.com/consul/api-docs/kv>.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Pair {
+    key: String,
+    value: Option<String>,
+}
+
+impl Followed for Keys {
+    type Level = BTreeMap<Arc<str>, RawDefinition>;
+
+    async fn next(&mut self) -> Result<(Self::Level, Instant), HttpError> {
+        let (answer, seen_at) = self.blocking.next().await?;
+        if answer.status == 404 {
+            let (prefix, servers) = (&self.prefix, self.blocking.servers());
+            let text = format!(
+                "there is no key {prefix} in Consul {servers}, or this token may not read it (key_prefix read); it is \
+                 watched until it is created, for instance by: consul kv put {prefix}"
+            );
+            return Err(HttpError::new(HttpFailure::Status(404), text));
+        }
+        let pairs: Vec<Pair> = answer.json().await?;
+        Ok((pairs.iter().filter_map(|pair| self.definition(pair)).collect(), seen_at))
+    }
+
+    fn start_over(&mut self) {
+        self.blocking.start_over();
+    }
+
+    fn report(&self, level: Result<&Self::Level, String>, _seen_at: Instant) {
+        self.reader.do_send(DefinitionsSeen { result: level.cloned() });
+    }
+}
+
+impl Keys {
+    /// None for the folder itself. A folder in it is told like a key: its name is a mistake that is shown.
+    fn definition(&self, pair: &Pair) -> Option<(Arc<str>, RawDefinition)> {
+        let name = pair.key.strip_prefix(&self.prefix).filter(|name| !name.is_empty())?;
+        let origin = format!("Consul key {}", pair.key);
+        let bytes =
+            BASE64_STANDARD.decode(pair.value.as_deref().unwrap_or_default()).map_err(|error| error.to_string());
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
+        let definition = match text {
+            Ok(text) => RawDefinition { text: text.into(), origin: origin.into() },
+            // No text is a problem of this definition alone, and the origin tells which.
+            Err(error) => RawDefinition { text: "".into(), origin: format!("{origin} ({error})").into() },
+        };
+        Some((name.into(), definition))
+    }
+}

@@ -1,0 +1,79 @@
+//! Consul as a source of hosts and of definitions.
+//!
+//! - `blocking`: asks a path again and again, each time waiting on the server until something is new.
+//! - `hosts`: the instances of a service, with their health.
+//! - `key_value`, `catalog`: definitions from a tree of keys, and from the tags of services.
+
+mod blocking;
+mod catalog;
+mod hosts;
+mod key_value;
+
+use std::rc::Rc;
+
+use proxymgr_actors::limits::CONSUL_CONNECTIONS_MAX;
+
+use super::http::{Clients, Credentials, HttpOptions, Servers, TlsFiles};
+use blocking::Agents;
+pub use catalog::ConsulCatalogDefinitions;
+pub(super) use hosts::open;
+pub use key_value::ConsulKeyDefinitions;
+
+/// The header that carries a token.
+pub const TOKEN_HEADER: &str = "x-consul-token";
+
+/// A path that every agent answers at once, without a token, with and without a leader.
+const PULSE: &str = "/v1/status/leader";
+
+/// How Consul is spoken to.
+#[derive(Debug, Clone)]
+pub struct ConsulOptions {
+    /// The agents; each service may name others for its hosts.
+    pub servers: Servers,
+    /// What requests to these agents prove themselves with.
+    pub token: Credentials,
+    /// Where the agents' URLs begin with `https:`.
+    pub tls: TlsFiles,
+    /// The datacenter asked for, unless a service names one; none is that of the agent.
+    pub datacenter: Option<String>,
+    /// The most requests that wait at the agents at the same time; none is a default.
+    pub connections_max: Option<usize>,
+}
+
+impl Default for ConsulOptions {
+    fn default() -> Self {
+        Self {
+            servers: "http://127.0.0.1:8500".parse().expect("this is the URL of a server"),
+            token: Credentials::None,
+            tls: TlsFiles::default(),
+            datacenter: None,
+            connections_max: None,
+        }
+    }
+}
+
+/// All Consul agents that something is read from. Clones share them.
+#[derive(Clone)]
+pub struct Consul {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    agents: Agents,
+    datacenter: Option<String>,
+}
+
+impl Consul {
+    /// Nothing is connected until something is opened.
+    pub fn new(options: ConsulOptions) -> Self {
+        let connections_max = options.connections_max.unwrap_or(CONSUL_CONNECTIONS_MAX);
+        let http = HttpOptions {
+            tls: options.tls,
+            credentials: options.token,
+            connections_max: Some(connections_max),
+            pulse: Some(PULSE),
+        };
+        let agents = Agents::new(Clients::new(options.servers, http), connections_max);
+        Self { inner: Rc::new(Inner { agents, datacenter: options.datacenter }) }
+    }
+}

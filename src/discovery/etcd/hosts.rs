@@ -1,0 +1,71 @@
+//! Hosts from the keys below a prefix: `{"address": "10.0.0.1", "port": 80}` and what other tools register, as in
+//! ZooKeeper, or `10.0.0.1:80` as a line of a file has it.
+//! A key whose lease ends is gone, and its host with it.
+
+use std::sync::Arc;
+
+use actix::Recipient;
+use proxymgr_actors::decide::host_record;
+use proxymgr_actors::decide::host_registration::{RegistrationRules, from_registration};
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::message::{HostsSeen, SeenHost};
+use proxymgr_actors::model::{Host, SourceSpec};
+use tokio::time::Instant;
+
+use super::Etcd;
+use super::cluster::Cluster;
+use super::prefix::{Entries, Meaning, Prefix};
+use crate::discovery::followed::OpenFollowed;
+use crate::discovery::settings::{required, servers};
+
+/// Watches the prefix that the definition names.
+pub(in crate::discovery) fn open(
+    spec: &SourceSpec,
+    etcd: &Etcd,
+    options: &Arc<OptionPolicy>,
+    watcher: Recipient<HostsSeen>,
+) -> Result<OpenFollowed, String> {
+    let prefix: String = required(spec, "prefix", "what the keys of the hosts begin with, like \"/services/web/\"")?;
+    if prefix.trim_matches('/').is_empty() {
+        return Err(format!("\"prefix\" is {prefix:?}, which would take every key for a host"));
+    }
+    // So that /services/web does not take /services/web2 along.
+    let prefix = format!("{}/", prefix.trim_end_matches('/'));
+    let cluster = etcd.cluster(servers(spec, "http://etcd:2379")?);
+    let meaning = HostKeys { prefix: prefix.clone(), options: options.clone(), watcher };
+    Ok(OpenFollowed::start(Prefix::new(cluster, prefix, meaning)))
+}
+
+struct HostKeys {
+    prefix: String,
+    options: Arc<OptionPolicy>,
+    watcher: Recipient<HostsSeen>,
+}
+
+impl Meaning for HostKeys {
+    /// None where the key is not one of the hosts that are wanted.
+    type Entry = Result<Option<Host>, String>;
+
+    fn entry(&self, name: &str, value: &[u8]) -> Self::Entry {
+        let host = if value.trim_ascii_start().starts_with(b"{") {
+            from_registration(value, &RegistrationRules::default(), &self.options)
+        } else {
+            let line = String::from_utf8_lossy(value);
+            let host = host_record::from_line(line.trim(), &self.options);
+            host.and_then(|host| host.ok_or_else(|| "the value is empty; write host:port".to_owned())).map(Some)
+        };
+        host.map_err(|error| format!("etcd key {}{name}: {error}", self.prefix))
+    }
+
+    fn absent(&self, _cluster: &Cluster) -> Option<String> {
+        None
+    }
+
+    fn report(&self, level: Result<&Entries<Self::Entry>, String>, seen_at: Instant) {
+        let seen = |(key, host): (&Arc<str>, &Self::Entry)| {
+            host.clone().transpose().map(|host| SeenHost { key: key.clone(), host })
+        };
+        let result = level.map(|entries| entries.iter().filter_map(seen).collect());
+        self.watcher.do_send(HostsSeen { result, seen_at });
+    }
+}

@@ -1,0 +1,97 @@
+//! etcd (3.4 and later) as a source of hosts and of definitions, by the JSON form of its API.
+//!
+//! - `cluster`: calls of the API, with a token where there is a user.
+//! - `message`: what it answers.
+//! - `prefix`: the keys below a prefix and what each says, kept in step by a watch that is taken up again where it ended.
+//! - `hosts`, `definitions`: what the keys mean.
+
+mod cluster;
+mod definitions;
+mod hosts;
+mod message;
+mod prefix;
+
+use std::rc::Rc;
+
+use super::http::{Clients, Credentials, HttpOptions, Servers, TlsFiles};
+use cluster::{Cluster, Login};
+pub use definitions::EtcdDefinitions;
+pub(super) use hosts::open;
+
+/// A path that every member answers at once and by itself.
+const PULSE: &str = "/version";
+
+/// How etcd is spoken to.
+#[derive(Debug, Clone)]
+pub struct EtcdOptions {
+    /// The members; each service may name others for its hosts.
+    pub servers: Servers,
+    /// Who we are to these members.
+    pub user: Option<EtcdUser>,
+    /// Where the members' URLs begin with `https:`.
+    pub tls: TlsFiles,
+}
+
+impl Default for EtcdOptions {
+    fn default() -> Self {
+        let servers = "http://127.0.0.1:2379".parse().expect("this is the URL of a server");
+        Self { servers, user: None, tls: TlsFiles::default() }
+    }
+}
+
+/// A user and a password, which is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EtcdUser {
+    name: String,
+    password: String,
+}
+
+impl EtcdUser {
+    /// Takes `user:password`. The error does not repeat the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some((name, password)) if !name.is_empty() && !password.is_empty() => {
+                Ok(Self { name: name.to_owned(), password: password.to_owned() })
+            }
+            _ => Err("the etcd credentials must be written as user:password".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Debug for EtcdUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EtcdUser({}:***)", self.name)
+    }
+}
+
+/// All etcd clusters that something is read from. Clones share them.
+#[derive(Clone)]
+pub struct Etcd {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    servers: Servers,
+    clients: Clients,
+    login: Option<Rc<Login>>,
+}
+
+impl Etcd {
+    /// Nothing is connected until something is opened.
+    pub fn new(options: EtcdOptions) -> Self {
+        // Credentials are a token that has to be had first.
+        let http =
+            HttpOptions { tls: options.tls, credentials: Credentials::None, connections_max: None, pulse: Some(PULSE) };
+        let clients = Clients::new(options.servers.clone(), http);
+        let login = options.user.map(|user| Rc::new(Login::new(user)));
+        Self { inner: Rc::new(Inner { servers: options.servers, clients, login }) }
+    }
+
+    /// The cluster with these members, or that of the settings. Its user is known to the latter alone.
+    fn cluster(&self, servers: Option<Servers>) -> Cluster {
+        let inner = &self.inner;
+        let http = inner.clients.of(servers);
+        let login = inner.login.clone().filter(|_| *http.servers() == inner.servers);
+        Cluster::new(http, login)
+    }
+}
