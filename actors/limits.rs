@@ -317,3 +317,51 @@ pub const CONSUL_ANSWERS_AT_ONCE_MAX: u32 = 10;
 
 /// How long after a refused login etcd is not asked again: checking a password costs its members a tenth of a second.
 pub const ETCD_LOGIN_PAUSE: Duration = Duration::from_secs(2);
+
+/// Connections the status listener keeps open at once; more wait in the kernel. Those that say nothing are closed.
+pub const STATUS_CONNECTIONS_MAX: usize = 1_024;
+
+/// How long a client of the status listener may take to send the head of a request, or to greet by TLS.
+pub const STATUS_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a client of the status listener may take to send the body of a request.
+pub const STATUS_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection to the status listener may stay open between two requests.
+pub const STATUS_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a client of the status listener may take nothing of what it is being sent before the kernel ends the
+/// connection.
+pub const STATUS_UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client of the status listener may take for all of one answer: 10 MB at 1 Mbit/s.
+pub const STATUS_ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The largest body of a request to the status listener, in bytes.
+pub const STATUS_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How much of an answer is handed to a connection of the status listener at a time, in bytes.
+pub const STATUS_ANSWER_PIECE_BYTES: usize = 64 * 1024;
+
+/// What all answers under way may hold in memory, in bytes: six of the largest at 50,000 servers. Beyond it clients are
+/// told to come back; answers of one piece are always given.
+pub const STATUS_ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What the kernel may keep for one connection of the status listener, in bytes.
+pub const STATUS_SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Requests one client of the status listener may send each second, in the long run.
+pub const STATUS_REQUESTS_PER_SECOND_MAX: u32 = 200;
+
+/// Requests one client of the status listener may send at once.
+pub const STATUS_REQUESTS_BURST_MAX: u32 = 1_000;
+
+/// Clients whose rate is kept count of; beyond it the one not seen for longest is forgotten.
+pub const STATUS_RATE_CLIENTS_MAX: usize = 4_096;
+
+/// How long the answers of all actors are used again, as a multiple of the time it took to collect them: questions
+/// cost the actors a tenth of their time at the most.
+pub const STATES_PACE: u32 = 10;
+
+/// The longest time for which the answers of all actors are used again.
+pub const STATES_PACE_MAX: Duration = Duration::from_secs(1);

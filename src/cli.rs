@@ -15,11 +15,12 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use slog::info;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, adapters};
 use crate::demo;
 use crate::failure::Failure;
 use crate::logging::{self, Logging};
 use crate::settings::{DEFAULT_FILE, Loaded, Mistake, Mistakes, Settings, SettingsSources};
+use crate::status::client::{self, Place};
 
 const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PROXYMGR_COMMIT"), ")");
 
@@ -136,6 +137,9 @@ struct StatusArgs {
     /// Where the daemon's status listener is, such as http://127.0.0.1:8470
     #[arg(long, value_hint = ValueHint::Url)]
     url: Option<String>,
+    /// PEM file with the authority of the daemon's certificate, where it speaks TLS and this machine does not know it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    ca: Option<PathBuf>,
     /// Print the whole status as JSON.
     #[arg(long)]
     json: bool,
@@ -161,7 +165,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Check(args) => check::check(&args.sources()),
         Command::Render(args) => render::render(&load(&args.settings.sources())?, args.timeout),
         Command::Plan(args) => plan::plan(&load(&args.settings.sources())?, args.timeout),
-        Command::Status(args) => status::status(&args.place()?, args.json),
+        Command::Status(args) => status::status(args.place()?, args.json),
         Command::Demo(args) => demo::run(&args.haproxy, args.port, args.debug),
         Command::Replay(args) => replay::replay(&args, &load(&args.settings.sources())?),
         Command::Simulate(args) => simulate::simulate(&args),
@@ -223,19 +227,25 @@ impl RunArgs {
 }
 
 impl StatusArgs {
-    /// The URL to ask.
-    fn place(&self) -> Result<String, Failure> {
+    /// Where the daemon is, and how it is asked.
+    fn place(&self) -> Result<Place, Failure> {
+        let ca = self.ca.clone();
         if let Some(url) = &self.url {
-            return Ok(if url.contains("://") { url.clone() } else { format!("http://{url}") });
+            let url = if url.contains("://") { url.clone() } else { format!("http://{url}") };
+            return Ok(Place { url, token: None, ca });
         }
         let file = self.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
         let mut sources = SettingsSources::at(&file.clone().unwrap_or_default());
         sources.file = file;
-        let listen = load(&sources)?.status.listen.ok_or_else(|| {
+        let status = load(&sources)?.status;
+        let listen = status.listen.ok_or_else(|| {
             let problem = "is none: this daemon cannot be asked".to_owned();
             Mistakes(vec![Mistake { place: String::new(), key: "status.listen".to_owned(), problem }])
         })?;
-        Ok(crate::status::client::url_of(listen))
+        let access = adapters::status_access(&status).map_err(Failure::CannotStart)?;
+        // Reading may do without one that only the daemon may read.
+        let token = access.token.read().unwrap_or_default();
+        Ok(Place { url: client::url_of(listen, status.tls.is_some()), token, ca })
     }
 }
 

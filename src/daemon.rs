@@ -92,18 +92,17 @@ impl Daemon {
                 started_at_unix_ms,
                 clock,
             };
-            let hosts = self.settings.status.hosts.clone();
+            let access = adapters::status_access(&self.settings.status)?;
             let mut parts = part::own();
             parts.push(metrics::part(self.settings.status.metrics_per_service));
-            StatusListener::start(socket, hosts, identity, Arc::new(actors.clone()), parts)
+            StatusListener::start(socket, access, identity, Arc::new(actors.clone()), parts)
         });
-        let listener = listener.transpose();
-        let listener = listener.map_err(|error| Failure::CannotStart(format!("cannot serve the status: {error}")))?;
+        let listener = listener.transpose().map_err(Failure::CannotStart)?;
         if let Some(listener) = &listener {
             info!(self.log, "status listener open"; "address" => %listener.address());
         }
         let ready = actix::spawn(notify::when_ready(actors.clone(), self.log.clone(), when_ready));
-        self.obey(&mut signals, &actors, || ready.is_finished()).await;
+        self.obey(&mut signals, &actors, listener.as_ref(), || ready.is_finished()).await;
         ready.abort();
         self.stop(&mut signals, &actors).await;
         if let Some(follower) = follower {
@@ -157,7 +156,13 @@ impl Daemon {
     }
 
     /// Obeys signals until one says stop.
-    async fn obey(&mut self, signals: &mut Signals, actors: &Actors, ready_was_told: impl Fn() -> bool) {
+    async fn obey(
+        &mut self,
+        signals: &mut Signals,
+        actors: &Actors,
+        listener: Option<&StatusListener>,
+        ready_was_told: impl Fn() -> bool,
+    ) {
         loop {
             match signals.next().await {
                 Told::Stop(name) => {
@@ -171,6 +176,9 @@ impl Daemon {
                         notify::reloading();
                     }
                     self.read_settings_again(actors).await;
+                    for problem in listener.map(StatusListener::read_secrets_again).into_iter().flatten() {
+                        error!(self.log, "the one before stays in use: {}", problem);
+                    }
                     if announce {
                         notify::ready();
                     }

@@ -12,4 +12,5 @@ pub mod saved_state;
 pub mod settings;
 pub mod simulation;
 pub mod status;
+pub mod tls;
 mod yaml;

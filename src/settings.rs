@@ -10,13 +10,13 @@ mod layer;
 mod mistake;
 mod outputs;
 mod reader;
+mod status;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use layer::Layer;
 pub use mistake::{Mistake, Mistakes};
 pub use outputs::{CANDIDATE, CommandLine, HipacheSettings, OutputSettings, StdoutFormat, TemplateSettings};
 use reader::Reader;
+pub use status::StatusSettings;
 
 /// Where the settings file is expected when no other is named.
 pub const DEFAULT_FILE: &str = "/etc/proxymgr/proxymgr.yml";
@@ -110,17 +111,6 @@ pub struct TlsSettings {
     pub ca: PathBuf,
     /// PEM files with our own certificate and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
-}
-
-/// The status listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatusSettings {
-    /// Where it listens; none where it is turned off.
-    pub listen: Option<SocketAddr>,
-    /// Further names by which it may be asked for.
-    pub hosts: Vec<String>,
-    /// Whether its metrics have series of each service.
-    pub metrics_per_service: bool,
 }
 
 /// The log.
@@ -274,11 +264,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let service_config = read_service_config(reader);
     let zookeeper = read_zookeeper(reader);
     let dns = dns::read(reader);
-    let status = StatusSettings {
-        listen: reader.listen("status.listen"),
-        hosts: reader.lines("status.hosts"),
-        metrics_per_service: reader.switch("metrics.per_service").unwrap_or(true),
-    };
+    let status = status::read(reader);
     let outputs = outputs::read(reader);
     let state_dir = reader.path("state_dir");
     let record = reader.path("record");

@@ -7,16 +7,17 @@ use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceState};
 use super::block_on;
 use super::output::{self, Paint};
 use crate::failure::Failure;
-use crate::status::client;
+use crate::status::client::{Place, StatusClient};
 use crate::status::report::StatusReport;
 use crate::status::standing::SourceStanding;
 
 /// Concerns that are shown; what is more is counted.
 const CONCERNS_MAX: usize = 20;
 
-/// Asks the daemon at `url` and prints what it says.
-pub fn status(url: &str, json: bool) -> Result<(), Failure> {
-    let (text, report) = block_on(client::fetch(url)).map_err(Failure::CannotStart)?;
+/// Asks the daemon at this place and prints what it says.
+pub fn status(place: Place, json: bool) -> Result<(), Failure> {
+    let asked = block_on(async { StatusClient::new(place)?.status().await });
+    let (text, report) = asked.map_err(Failure::CannotStart)?;
     if json {
         output::print(&format!("{}\n", text.trim_end()));
     } else {

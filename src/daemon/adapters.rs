@@ -23,7 +23,10 @@ use crate::proxy::haproxy_socket::HaproxySocket;
 use crate::proxy::listening_sockets::KernelListeningSockets;
 use crate::proxy::outputs;
 use crate::saved_state::SavedStateFile;
-use crate::settings::{DnsSettings, ServiceConfigSettings, Settings, ZookeeperSettings};
+use crate::settings::{DnsSettings, ServiceConfigSettings, Settings, StatusSettings, ZookeeperSettings};
+use crate::status::access::{Access, TokenSource};
+use crate::status::gate::caller::Token;
+use crate::status::tls::CertificateFiles;
 
 /// Where services and hosts come from.
 pub struct Discovery {
@@ -93,6 +96,20 @@ pub fn orders(settings: &Settings, version: ProxyVersion, restored: Vec<SavedSer
         options: settings.haproxy.options.clone(),
         restored,
     }
+}
+
+/// Who may reach the status listener.
+pub fn status_access(settings: &StatusSettings) -> Result<Access, String> {
+    let token = match (&settings.token, &settings.token_file) {
+        (Some(secret), _) => {
+            let token = Token::new(secret.reveal()).map_err(|error| format!("status.token {error}"))?;
+            TokenSource::Given(token)
+        }
+        (None, Some(file)) => TokenSource::File(file.clone()),
+        (None, None) => TokenSource::None,
+    };
+    let tls = settings.tls.clone().map(|(certificate, key)| CertificateFiles { certificate, key });
+    Ok(Access { hosts: settings.hosts.clone(), token, reads_need_token: settings.reads_need_token, tls })
 }
 
 /// Where the last good state is kept: named after haproxy.cfg's path, so that daemons can share a directory.

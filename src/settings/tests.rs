@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -168,6 +169,22 @@ fn bad_values_name_themselves_and_say_what_is_expected() {
         ("haproxy: {config_path: /}", "p.yml:1: haproxy.config_path: / must be the absolute path of a file"),
         ("haproxy: {path: ''}", "p.yml:1: haproxy.path: is empty; give a path, or leave the key out"),
         (
+            "status: {token: short}",
+            "p.yml:1: status.token: is too short: at least 16 characters, as from `openssl rand -hex 16`",
+        ),
+        (
+            "status: {token: 0123456789 abcdef}",
+            "p.yml:1: status.token: may have letters, digits and punctuation of ASCII only, and no white space",
+        ),
+        (
+            "status: {token: 0123456789abcdef, token_file: /t}",
+            "p.yml:1: status.token_file: stands beside status.token; set one of them",
+        ),
+        ("status: {reads: token}", "p.yml:1: status.reads: needs status.token or status.token_file"),
+        ("status: {reads: closed}", "p.yml:1: status.reads: \"closed\" must be one of open, token"),
+        ("status: {tls_cert: /a}", "p.yml:1: status.tls_cert: needs status.tls_key beside it"),
+        ("status: {tls_key: /a}", "p.yml:1: status.tls_key: needs status.tls_cert beside it"),
+        (
             "haproxy: {socket_path: none}",
             "p.yml:1: haproxy.socket_path: cannot be turned off: without its socket nobody knows what HAProxy has",
         ),
@@ -261,8 +278,10 @@ fn a_secret_is_shown_in_no_message() {
         assert!(mistakes.contains("zookeeper.auth"), "{mistakes}");
         assert!(!mistakes.contains("hunter2") && !mistakes.contains("12345678"), "{mistakes}");
     }
-    let settings = load("zookeeper: {auth: 'user:hunter2'}", &[], &[]).unwrap();
+    let settings = load("zookeeper: {auth: 'user:hunter2'}\nstatus: {token: hunter2hunter2hunter2}", &[], &[]).unwrap();
     assert!(!format!("{settings:?}").contains("hunter2"), "{settings:?}");
+    let mistakes = load("status: {token: hunter2}", &[], &[]).unwrap_err();
+    assert!(!mistakes[0].contains("hunter2"), "{mistakes:?}");
 }
 
 #[test]
@@ -351,11 +370,13 @@ fn every_key_of_the_table_is_read() {
 record: /var/x
 haproxy: {socket_path: /run/x}
 zookeeper: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
-dns: {servers: 10.0.0.2}";
+dns: {servers: 10.0.0.2}
+status: {tls_cert: /a, tls_key: /b, token: 0123456789abcdef}";
     let settings = load(yaml, &[], &[]).unwrap();
-    let read: Vec<&str> = settings.effective.0.keys().copied().collect();
-    let mut all: Vec<&str> = KEYS.iter().map(|key| key.path).collect();
-    all.sort_unstable();
+    // It stands in the place of the token.
+    let other = load("status: {token_file: /t}", &[], &[]).unwrap();
+    let read: BTreeSet<&str> = settings.effective.0.keys().chain(other.effective.0.keys()).copied().collect();
+    let all: BTreeSet<&str> = KEYS.iter().map(|key| key.path).collect();
     assert_eq!(read, all);
 }
 

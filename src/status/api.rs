@@ -5,6 +5,7 @@ use actix_web::web::{self, Data, Query, ServiceConfig};
 use proxymgr_actors::limits::JOURNAL_ENTRIES_MAX;
 use proxymgr_actors::message::ReadJournal;
 
+use super::rendered::RenderedAnswers;
 use super::report::StatusReport;
 use super::view::{Identity, View};
 
@@ -16,8 +17,9 @@ pub fn register(config: &mut ServiceConfig) {
     config.service(web::resource("/api/v1/status").get(status)).service(web::resource("/api/v1/journal").get(journal));
 }
 
-async fn status(view: Data<dyn View>, identity: Data<Identity>) -> HttpResponse {
-    HttpResponse::Ok().json(StatusReport::of(identity.facts(), view.states().await))
+async fn status(view: Data<dyn View>, identity: Data<Identity>, rendered: Data<RenderedAnswers>) -> HttpResponse {
+    let states = view.states().await;
+    rendered.json("status", &states, |states| StatusReport::of(identity.facts(), states.clone()))
 }
 
 async fn journal(view: Data<dyn View>, query: Query<ReadJournal>) -> HttpResponse {

@@ -3,13 +3,15 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`listener`] | the socket, its one thread, its limits |
+//! | [`access`], [`tls`] | who may reach it: token and certificate |
 //! | [`gate`] | what every request passes first |
 //! | [`part`] | who answers which paths; where other parts register theirs |
 //! | [`health`], [`api`], [`metrics`] | the endpoints |
-//! | [`view`] | whom they ask |
+//! | [`view`], [`rendered`] | whom they ask, and what they need not make twice |
 //! | [`problem`] | how they refuse |
 //! | [`client`] | how the command line asks |
 
+pub mod access;
 pub mod api;
 pub mod client;
 pub mod gate;
@@ -18,8 +20,10 @@ pub mod listener;
 pub mod metrics;
 pub mod part;
 pub mod problem;
+pub mod rendered;
 pub mod report;
 pub mod standing;
+pub mod tls;
 pub mod view;
 
 #[cfg(test)]

@@ -1,3 +1,6 @@
+mod orders;
+mod slow_clients;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -6,11 +9,14 @@ use awc::Client;
 use awc::http::header;
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::journal::{Event, JournalEntry};
+use proxymgr_actors::limits::STATUS_BODY_BYTES_MAX;
 use proxymgr_actors::message::ReadJournal;
 use proxymgr_actors::model::{ProcessInfo, ProxyVersion};
+use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase};
 
-use super::client;
+use super::access::Access;
+use super::client::{self, Place, StatusClient};
 use super::listener::{StatusListener, bind};
 use super::part::{self, Part};
 use super::problem::Problem;
@@ -38,27 +44,38 @@ impl View for Known {
         let entry = JournalEntry::new(Event::InputRefused { problem: format!("{query:?}") });
         Box::pin(async { vec![entry] })
     }
+
+    fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>> {
+        Box::pin(async move { Ok(format!("{order:?}")) })
+    }
+}
+
+fn identity() -> Identity {
+    let clock = Clock::starting_at(5_000);
+    Identity { version: "0.1.0", commit: "abc", config_path: "/x".into(), started_at_unix_ms: 5_000, clock }
 }
 
 fn listen(view: Known) -> StatusListener {
-    listen_with(view, part::own())
+    listen_with(view, Access { hosts: vec!["lb.example".into()], ..Access::default() }, part::own())
 }
 
-fn listen_with(view: Known, parts: Vec<Part>) -> StatusListener {
-    let clock = Clock::starting_at(5_000);
-    let identity =
-        Identity { version: "0.1.0", commit: "abc", config_path: "/x".into(), started_at_unix_ms: 5_000, clock };
+fn listen_with(view: impl View, access: Access, parts: Vec<Part>) -> StatusListener {
     let socket = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-    StatusListener::start(socket, vec!["lb.example".into()], identity, Arc::new(view), parts).unwrap()
+    StatusListener::start(socket, access, identity(), Arc::new(view), parts).unwrap()
+}
+
+fn client_of(listener: &StatusListener) -> StatusClient {
+    let url = client::url_of(listener.address(), false);
+    StatusClient::new(Place { url, ..Place::default() }).unwrap()
 }
 
 async fn get(listener: &StatusListener, path: &str, host: Option<&str>) -> (u16, String) {
-    let mut request = Client::default().get(format!("{}{path}", client::url_of(listener.address())));
+    let mut request = Client::default().get(format!("{}{path}", client::url_of(listener.address(), false)));
     if let Some(host) = host {
         request = request.insert_header((header::HOST, host));
     }
     let mut response = request.send().await.unwrap();
-    let body = response.body().await.unwrap();
+    let body = response.body().limit(usize::MAX).await.unwrap();
     (response.status().as_u16(), String::from_utf8_lossy(&body).into_owned())
 }
 
@@ -67,7 +84,7 @@ async fn a_daemon_that_serves_is_healthy_ready_and_tells_its_state() {
     let listener = listen(Known(Ok(ProxyPhase::Running)));
     assert_eq!(get(&listener, "/healthz", None).await, (200, "ok\n".into()));
     assert_eq!(get(&listener, "/readyz", None).await, (200, "ready\n".into()));
-    let (json, report) = client::fetch(&client::url_of(listener.address())).await.unwrap();
+    let (json, report) = client_of(&listener).status().await.unwrap();
     assert!(json.contains("\"config_path\":\"/x\""), "{json}");
     assert_eq!(report.daemon.commit, "abc");
     assert_eq!(report.haproxy().unwrap().process.as_ref().unwrap().pid, 7);
@@ -86,7 +103,7 @@ async fn a_daemon_that_is_not_ready_says_why() {
 async fn an_actor_that_does_not_answer_is_named_and_the_listener_still_answers() {
     let listener = listen(Known(Err("HaproxyStateActor does not answer".into())));
     assert_eq!(get(&listener, "/readyz", None).await, (503, "HaproxyStateActor does not answer\n".into()));
-    let (_, report) = client::fetch(&client::url_of(listener.address())).await.unwrap();
+    let (_, report) = client_of(&listener).status().await.unwrap();
     assert_eq!(report.concerns, ["HaproxyStateActor does not answer"]);
     listener.stop().await;
 }
@@ -126,17 +143,18 @@ async fn a_taken_port_is_named_with_what_to_do() {
 #[actix::test]
 async fn a_daemon_that_is_not_there_is_told_with_its_address() {
     let free = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap().local_addr().unwrap();
-    let error = client::fetch(&client::url_of(free)).await.unwrap_err();
+    let place = Place { url: client::url_of(free, false), ..Place::default() };
+    let error = StatusClient::new(place).unwrap().status().await.unwrap_err();
     assert!(error.starts_with(&format!("no proxymgr answers at http://{free}")), "{error}");
 }
 
 #[actix::test]
 async fn every_refusal_is_a_problem_object_and_every_answer_is_closed_to_browsers() {
     let listener = listen(Known(Ok(ProxyPhase::Running)));
-    let url = client::url_of(listener.address());
+    let url = client::url_of(listener.address(), false);
     for (method, path, status) in [
         ("GET", "/nothing", 404),
-        ("POST", "/api/v1/status", 405),
+        ("POST", "/api/v1/status", 403),
         ("GET", "/api/v1/journal?limit=many", 400),
         ("GET", "/api/v1/journal?after=-1", 400),
         ("GET", "/api/v1/status", 200),
@@ -172,7 +190,11 @@ async fn other_parts_can_register_endpoints_of_their_own() {
     let hello = Part::new(|config| {
         config.route("/hello/{name}", web::get().to(|name: web::Path<String>| async move { format!("hello, {name}") }));
     });
-    let listener = listen_with(Known(Ok(ProxyPhase::Running)), part::own().into_iter().chain([hello]).collect());
+    let listener = listen_with(
+        Known(Ok(ProxyPhase::Running)),
+        Access::default(),
+        part::own().into_iter().chain([hello]).collect(),
+    );
     assert_eq!(get(&listener, "/hello/you", None).await, (200, "hello, you".into()));
     assert_eq!(get(&listener, "/hello/you", Some("evil.example")).await.0, 421, "the gate stands before every part");
     assert_eq!(get(&listener, "/readyz", None).await.0, 200);

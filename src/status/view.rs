@@ -6,9 +6,13 @@ use std::sync::Arc;
 
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::journal::JournalEntry;
+use proxymgr_actors::limits::{STATES_PACE, STATES_PACE_MAX};
 use proxymgr_actors::message::ReadJournal;
+use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::Actors;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::report::DaemonFacts;
 
@@ -24,6 +28,8 @@ pub trait View: Send + Sync + 'static {
     fn states(&self) -> Asked<'_, States>;
     /// What happened.
     fn journal(&self, query: ReadJournal) -> Asked<'_, Vec<JournalEntry>>;
+    /// Carries out what an operator asks for: what was done in a sentence, or why nothing was.
+    fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>>;
 }
 
 impl View for Actors {
@@ -33,6 +39,58 @@ impl View for Actors {
 
     fn journal(&self, query: ReadJournal) -> Asked<'_, Vec<JournalEntry>> {
         Box::pin(Self::journal(self, query))
+    }
+
+    fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>> {
+        Box::pin(Self::order(self, order))
+    }
+}
+
+/// A view that asks the actors for their states no more often than they can bear: all who ask meanwhile share one
+/// answer, and it is used again for a multiple of the time it took to collect. An order ends that at once.
+pub struct PacedView {
+    view: Arc<dyn View>,
+    last: Mutex<Option<Collected>>,
+}
+
+struct Collected {
+    states: States,
+    good_until: Instant,
+}
+
+impl PacedView {
+    /// Asks `view`.
+    pub fn new(view: Arc<dyn View>) -> Self {
+        Self { view, last: Mutex::new(None) }
+    }
+}
+
+impl View for PacedView {
+    fn states(&self) -> Asked<'_, States> {
+        Box::pin(async {
+            // Held while the actors are asked, so that they are asked once.
+            let mut last = self.last.lock().await;
+            if let Some(collected) = last.as_ref().filter(|collected| Instant::now() < collected.good_until) {
+                return collected.states.clone();
+            }
+            let begun = Instant::now();
+            let states = self.view.states().await;
+            let pace = (begun.elapsed() * STATES_PACE).min(STATES_PACE_MAX);
+            *last = Some(Collected { states: states.clone(), good_until: Instant::now() + pace });
+            states
+        })
+    }
+
+    fn journal(&self, query: ReadJournal) -> Asked<'_, Vec<JournalEntry>> {
+        self.view.journal(query)
+    }
+
+    fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>> {
+        Box::pin(async {
+            let done = self.view.order(order).await;
+            *self.last.lock().await = None;
+            done
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 //! - `request`, `answer`: what is asked, and what comes back: whole and bounded, or line by line as it comes.
 //! - `per_servers`: one client for all that name the same servers.
 //! - `pulse`: tells that a server is frozen while a request to it waits for minutes, as long polls and streams do.
-//! - `tls`, `credentials`: files read again when they were refused; secrets never shown.
+//! - `credentials`, and [`TlsFiles`]: files read again when they were refused; secrets never shown.
 //! - `error`: failures in words.
 //!
 //! No proxy of the environment is used, and a redirect is followed only where the request says so; credentials go to the
@@ -20,8 +20,8 @@ mod per_servers;
 mod pulse;
 mod request;
 mod servers;
-mod tls;
 
+pub use crate::tls::TlsFiles;
 pub use answer::{Answer, Lines};
 pub use client::HttpClient;
 pub use credentials::Credentials;
@@ -29,7 +29,6 @@ pub use error::{HttpError, HttpFailure};
 pub use per_servers::Clients;
 pub use request::{Request, escaped};
 pub use servers::Servers;
-pub use tls::TlsFiles;
 
 /// How one kind of service is spoken to. Holds for all its servers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

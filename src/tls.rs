@@ -18,7 +18,7 @@ pub struct TlsFiles {
 
 impl TlsFiles {
     /// Reads the files. Blocks.
-    pub(super) fn load(&self) -> Result<Arc<ClientConfig>, String> {
+    pub fn load(&self) -> Result<Arc<ClientConfig>, String> {
         let roots = match &self.ca {
             Some(path) => roots_of(path)?,
             None => roots_of_this_machine()?,
@@ -32,8 +32,7 @@ impl TlsFiles {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = certificates(certificate)?;
-                let private = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|error| format!("the TLS key {} cannot be read: {error}", key.display()))?;
+                let private = private_key(key)?;
                 builder.with_client_auth_cert(chain, private).map_err(|error| {
                     format!("the TLS certificate {} with key {}: {error}", certificate.display(), key.display())
                 })?
@@ -66,7 +65,14 @@ fn roots_of_this_machine() -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The first private key in a PEM file. Blocks.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(path)
+        .map_err(|error| format!("the TLS key {} cannot be read: {error}", path.display()))
+}
+
+/// The certificates in a PEM file, the leaf first; at least one. Blocks.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let wrong = |error: String| format!("the TLS certificates in {} cannot be read: {error}", path.display());
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = read.map_err(|error| wrong(error.to_string()))?;

@@ -1,0 +1,91 @@
+//! How often one client may ask: a bucket of tokens for each, filled at a steady rate.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+
+use proxymgr_actors::limits::{STATUS_RATE_CLIENTS_MAX, STATUS_REQUESTS_BURST_MAX, STATUS_REQUESTS_PER_SECOND_MAX};
+use tokio::time::Instant;
+
+/// The buckets of all clients.
+#[derive(Debug, Default)]
+pub struct Rates {
+    buckets: Mutex<BTreeMap<IpAddr, Bucket>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    tokens: f64,
+    filled_at: Instant,
+}
+
+impl Rates {
+    /// Takes a token out of the client's bucket; false where it is empty.
+    pub fn allow(&self, client: IpAddr) -> bool {
+        let now = Instant::now();
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = network(client);
+        if !buckets.contains_key(&client) && buckets.len() >= STATUS_RATE_CLIENTS_MAX {
+            let longest_unseen = buckets.iter().min_by_key(|(_, bucket)| bucket.filled_at).map(|(client, _)| *client);
+            longest_unseen.map(|client| buckets.remove(&client));
+        }
+        let full = Bucket { tokens: f64::from(STATUS_REQUESTS_BURST_MAX), filled_at: now };
+        let bucket = buckets.entry(client).or_insert(full);
+        let gained = (now - bucket.filled_at).as_secs_f64() * f64::from(STATUS_REQUESTS_PER_SECOND_MAX);
+        bucket.tokens = (bucket.tokens + gained).min(f64::from(STATUS_REQUESTS_BURST_MAX));
+        bucket.filled_at = now;
+        let allowed = bucket.tokens >= 1.0;
+        if allowed {
+            bucket.tokens -= 1.0;
+        }
+        allowed
+    }
+}
+
+/// Who counts as one client: an IPv4 address, or the IPv6 network that one host may have to itself.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
+        ip => ip,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_has_its_burst_and_then_its_rate_and_takes_nothing_from_another() {
+        let rates = Rates::default();
+        let greedy = IpAddr::from([10, 0, 0, 1]);
+        for n in 0..STATUS_REQUESTS_BURST_MAX {
+            assert!(rates.allow(greedy), "request {n}");
+        }
+        assert!(!rates.allow(greedy));
+        assert!(rates.allow(IpAddr::from([10, 0, 0, 2])), "another client has a bucket of its own");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let allowed = (0..STATUS_REQUESTS_PER_SECOND_MAX * 2).filter(|_| rates.allow(greedy)).count();
+        assert_eq!(allowed, STATUS_REQUESTS_PER_SECOND_MAX as usize);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_number_of_clients_takes_bounded_memory() {
+        let rates = Rates::default();
+        for n in 0..STATUS_RATE_CLIENTS_MAX as u32 * 2 {
+            assert!(rates.allow(Ipv4Addr::from_bits(n).into()));
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert_eq!(rates.buckets.lock().unwrap().len(), STATUS_RATE_CLIENTS_MAX);
+    }
+
+    #[test]
+    fn a_host_with_many_ipv6_addresses_is_one_client() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(network(ip("2001:db8::1")), network(ip("2001:db8::ffff:1")));
+        assert_ne!(network(ip("2001:db8::1")), network(ip("2001:db8:0:1::1")));
+        assert_eq!(network(ip("::ffff:10.0.0.1")), ip("10.0.0.1"));
+    }
+}
