@@ -34,6 +34,8 @@ pub struct TemplateSettings {
     pub template: PathBuf,
     /// The file.
     pub path: PathBuf,
+    /// The service whose servers are `{{ nodes }}`; none where the template does without.
+    pub service: Option<String>,
     /// What a line begins with that has no meaning; none where every line has.
     pub comment: Option<String>,
     /// Says whether a candidate is good; none where any is.
@@ -98,6 +100,7 @@ fn template(entry: &mut Entry<'_>) -> Option<TemplateSettings> {
     if template.is_some() && template == path {
         entry.refuse("path", "is the template itself, which would be overwritten");
     }
+    let service = entry.text("service");
     let comment = entry.text("comment").unwrap_or_else(|| "#".to_owned());
     let shell = entry.flag("shell");
     let check = command(entry, "check", shell);
@@ -105,7 +108,7 @@ fn template(entry: &mut Entry<'_>) -> Option<TemplateSettings> {
     let (min, max) = (Duration::from_millis(100), Duration::from_secs(3_600));
     let timeout = entry.duration("timeout", COMMAND_TIMEOUT, min, max);
     let comment = Some(comment).filter(|comment| !comment.is_empty());
-    Some(TemplateSettings { template: template?, path: path?, comment, check, reload, timeout: timeout? })
+    Some(TemplateSettings { template: template?, path: path?, service, comment, check, reload, timeout: timeout? })
 }
 
 /// A list of words is run as it is; a text is split at white space, or given to the shell where that is asked for.

@@ -4,6 +4,7 @@
 
 mod hipache;
 mod nginx;
+mod own_haproxy;
 mod printed;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context, value::Serde};
@@ -50,9 +50,8 @@ impl ServiceOutput for TemplateOutput {
         let (settings, reload_due, log) = (self.settings.clone(), self.reload_due.clone(), self.log.clone());
         Box::pin(async move {
             let views: Vec<ServiceView> = services.iter().map(ServiceView::of).collect();
-            let path = settings.path.clone();
-            let (template, comment) = (settings.template.clone(), settings.comment.clone());
-            let prepared = blocking(move || prepare(&template, &path, comment.as_deref(), &views)).await?;
+            let own = TemplateSettings::clone(&settings);
+            let prepared = blocking(move || prepare(&own, &views)).await?;
             if let Some(candidate) = &prepared {
                 if let Some(check) = &settings.check {
                     let checked = command::run(check, &candidate.to_string_lossy(), settings.timeout, &log).await;
@@ -81,16 +80,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + 
 }
 
 /// Writes the candidate beside the file; none where the file means the same already.
-fn prepare(
-    template: &Path,
-    path: &Path,
-    comment: Option<&str>,
-    services: &[ServiceView],
-) -> Result<Option<std::path::PathBuf>, String> {
-    let source = std::fs::read_to_string(template)
-        .map_err(|error| format!("the template {} cannot be read: {error}", template.display()))?;
-    let text = render(&template.display().to_string(), &source, services)?;
-    let target = resolved(path);
+fn prepare(settings: &TemplateSettings, services: &[ServiceView]) -> Result<Option<PathBuf>, String> {
+    let name = settings.template.display().to_string();
+    let source = std::fs::read_to_string(&settings.template)
+        .map_err(|error| format!("the template {name} cannot be read: {error}"))?;
+    let nodes = settings.service.as_deref().map(|service| nodes(service, services)).transpose()?;
+    let text = render(&name, &source, services, nodes)?;
+    let target = resolved(&settings.path);
+    let comment = settings.comment.as_deref();
     if std::fs::read_to_string(&target).is_ok_and(|live| meaning(&live, comment).eq(meaning(&text, comment))) {
         return Ok(None);
     }
@@ -99,17 +96,28 @@ fn prepare(
     Ok(Some(candidate))
 }
 
+/// The `server` lines of one service, as `{{ nodes }}` has them.
+fn nodes(service: &str, services: &[ServiceView]) -> Result<String, String> {
+    let found = services.iter().find(|candidate| candidate.name == service);
+    let service = found.ok_or_else(|| format!("the service {service}, whose servers are `nodes`, is not defined"))?;
+    if !service.known {
+        return Err(format!("the hosts of {} are not known yet: the file stays as it is", service.name));
+    }
+    Ok(service.hosts.iter().map(|host| format!("    {}\n", host.line)).collect())
+}
+
 /// The lines that mean something.
 fn meaning<'a>(text: &'a str, comment: Option<&'a str>) -> impl Iterator<Item = &'a str> {
     let has_meaning = move |line: &&str| !line.is_empty() && !comment.is_some_and(|comment| line.starts_with(comment));
     text.lines().map(str::trim).filter(has_meaning)
 }
 
-/// Renders a template over `services`. `name` is what an error calls it; it names the line and what is wrong there.
+/// Renders a template over `services` and, where there are any, the `server` lines that are `nodes`. `name` is what an
+/// error calls it; it names the line and what is wrong there.
 ///
 /// Beside minijinja's own there is the filter `haproxy`, which quotes a text as one word of HAProxy's configuration. A
 /// variable that does not exist is an error, not an empty text.
-pub fn render(name: &str, source: &str, services: &[ServiceView]) -> Result<String, String> {
+pub fn render(name: &str, source: &str, services: &[ServiceView], nodes: Option<String>) -> Result<String, String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let syntax =
@@ -120,7 +128,12 @@ pub fn render(name: &str, source: &str, services: &[ServiceView]) -> Result<Stri
     environment.add_filter("haproxy", haproxy_word);
     environment.add_template(name, source).map_err(|error| explain(name, &error))?;
     let template = environment.get_template(name).map_err(|error| explain(name, &error))?;
-    template.render(context! { services => Value::from(Serde(services)) }).map_err(|error| explain(name, &error))
+    let services = Value::from(Serde(services));
+    let context = match nodes {
+        Some(nodes) => context! { services, nodes },
+        None => context! { services },
+    };
+    template.render(context).map_err(|error| explain(name, &error))
 }
 
 fn haproxy_word(text: &str) -> Result<String, Error> {
@@ -164,15 +177,15 @@ mod tests {
     #[test]
     fn services_are_rendered_and_words_quoted() {
         let source = "{% for service in services %}\n{{ service.name | haproxy }} {{ service.domains | join(',') }}\n{% endfor %}\n";
-        let text = render("t", source, &[service("a b")]).unwrap();
+        let text = render("t", source, &[service("a b")], None).unwrap();
         assert_eq!(text, "'a b' a.example\n");
     }
 
     #[test]
     fn a_mistake_is_told_with_its_line_and_variable() {
-        let error = render("nginx.j2", "ok\n{{ service.name }}\n", &[]).unwrap_err();
+        let error = render("nginx.j2", "ok\n{{ service.name }}\n", &[], None).unwrap_err();
         assert!(error.contains("nginx.j2:2") && error.contains("service.name"), "{error}");
-        let error = render("nginx.j2", "a\nb\n{% for x in %}", &[]).unwrap_err();
+        let error = render("nginx.j2", "a\nb\n{% for x in %}", &[], None).unwrap_err();
         assert!(error.contains("nginx.j2:3") && error.contains("syntax error"), "{error}");
     }
 
@@ -188,19 +201,34 @@ mod tests {
             state: "ready",
             cookie: None,
             options: String::new(),
+            line: String::new(),
         });
         let hosts: Vec<HostView> = hosts.collect();
         let services = (0..1_000).map(|n| ServiceView { hosts: hosts.clone(), ..service(&format!("s{n}")) });
         let source = include_str!("../../../config/templates/nginx.conf.j2");
-        let text = render("nginx.conf.j2", source, &services.collect::<Vec<_>>()).unwrap();
+        let text = render("nginx.conf.j2", source, &services.collect::<Vec<_>>(), None).unwrap();
         assert_eq!(text.matches("server 10.0.0.").count(), 50_000);
     }
 
     #[test]
     fn a_template_that_never_ends_is_stopped() {
         let source = "{% for a in range(9999) %}{% for b in range(9999) %}x{{ b }}{% endfor %}{% endfor %}";
-        let error = render("t", source, &[]).unwrap_err();
+        let error = render("t", source, &[], None).unwrap_err();
         assert!(error.contains("fuel"), "{error}");
+    }
+
+    #[test]
+    fn nodes_are_the_server_lines_of_one_service_whose_hosts_are_known() {
+        let mut web = service("web");
+        let error = nodes("api", &[web.clone()]).unwrap_err();
+        assert!(error.contains("api") && error.contains("not defined"), "{error}");
+        assert_eq!(nodes("web", &[web.clone()]).unwrap(), "");
+        web.known = false;
+        assert!(nodes("web", &[web]).unwrap_err().contains("not known yet"));
+        assert_eq!(
+            render("t", "listen x\n{{ nodes }}", &[], Some("    server a b\n".into())).unwrap(),
+            "listen x\n    server a b\n"
+        );
     }
 
     #[test]

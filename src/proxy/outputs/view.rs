@@ -1,7 +1,8 @@
 //! Services as templates and printed output see them: plain names and values, the same everywhere.
 
+use proxymgr_actors::decide::haproxy_config::server_line;
 use proxymgr_actors::decide::quoting::joined;
-use proxymgr_actors::model::{AdminState, Host, ServerName};
+use proxymgr_actors::model::{AdminState, Host, ServerName, ServiceDefinition};
 use proxymgr_actors::port::PublishedService;
 use serde::Serialize;
 
@@ -51,6 +52,8 @@ pub struct HostView {
     pub cookie: Option<String>,
     /// Its own options, quoted for HAProxy.
     pub options: String,
+    /// Its whole `server` line, as HAProxy reads it.
+    pub line: String,
 }
 
 impl ServiceView {
@@ -73,14 +76,14 @@ impl ServiceView {
                 .hosts
                 .iter()
                 .flat_map(|hosts| hosts.iter())
-                .map(|(name, host)| HostView::of(name, host))
+                .map(|(name, host)| HostView::of(definition, name, host))
                 .collect(),
         }
     }
 }
 
 impl HostView {
-    fn of(name: &ServerName, host: &Host) -> Self {
+    fn of(definition: &ServiceDefinition, name: &ServerName, host: &Host) -> Self {
         Self {
             name: name.to_string(),
             endpoint: host.endpoint.to_string(),
@@ -95,6 +98,7 @@ impl HostView {
             },
             cookie: host.cookie.as_ref().map(|cookie| cookie.as_str().to_owned()),
             options: joined(&host.options),
+            line: server_line(definition, name, host).trim().to_owned(),
         }
     }
 }
