@@ -8,10 +8,11 @@ use std::time::Instant;
 use super::output;
 use crate::failure::Failure;
 use crate::simulation::scenario::{Report, Scenario};
-use crate::simulation::{PlantedBug, TraceLine, fleet, replay, sweep};
+use crate::simulation::{Chronicle, PlantedBug, TraceLine, chronicled, fleet, replay, sweep, timeline};
 
 /// What to simulate.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("one run").args(["seed", "scenario"]).multiple(true))]
 pub struct SimulateArgs {
     /// How many seeds to run, each twice, from --from on.
     #[arg(long, value_name = "N", default_value_t = 1_000, conflicts_with = "seed")]
@@ -32,8 +33,11 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", requires = "scenario", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "trace")]
     machines: Option<u64>,
     /// Print everything that happened in the run of --seed or --scenario.
-    #[arg(long)]
+    #[arg(long, requires = "one run")]
     trace: bool,
+    /// Draw the run of --seed or --scenario into this file, as SVG.
+    #[arg(long, value_name = "FILE", requires = "one run", conflicts_with = "machines")]
+    svg: Option<PathBuf>,
     /// Plant a bug, to see it found.
     #[arg(long, value_name = "BUG")]
     plant: Option<PlantedBug>,
@@ -80,6 +84,7 @@ fn story(file: &Path, args: &SimulateArgs) -> Result<(), Failure> {
     if args.trace {
         print_lines(&report.lines);
     }
+    draw(args, &scenario.about, &report.chronicle)?;
     as_expected(&report)?;
     output::print(&tables::story(&scenario, &report, begun.elapsed()));
     Ok(())
@@ -91,6 +96,12 @@ fn as_expected(report: &Report) -> Result<(), Failure> {
         Some(problem) if report.violation.is_some() => Err(Failure::Internal(problem)),
         Some(problem) => Err(Failure::NotAsExpected(problem)),
     }
+}
+
+fn draw(args: &SimulateArgs, title: &str, chronicle: &Chronicle) -> Result<(), Failure> {
+    let Some(file) = &args.svg else { return Ok(()) };
+    std::fs::write(file, timeline(title, chronicle))
+        .map_err(|error| Failure::CannotStart(format!("cannot write the drawing {}: {error}", file.display())))
 }
 
 fn print_lines(lines: &[TraceLine]) {
@@ -107,6 +118,10 @@ fn one(seed: u64, args: &SimulateArgs) -> Result<(), Failure> {
     let (plan, outcome) = replay(seed, args.keep.as_ref().map(|places| places.0.as_slice()), args.plant);
     if args.trace {
         print_lines(&outcome.lines);
+    }
+    if args.svg.is_some() {
+        let (_, chronicle) = chronicled(seed, &plan, args.plant);
+        draw(args, &format!("Seed {seed}, HAProxy {}", plan.version), &chronicle)?;
     }
     let (steps, starts, commands) = (plan.steps.len(), outcome.starts, outcome.commands);
     output::print(&format!(

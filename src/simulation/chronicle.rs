@@ -166,20 +166,24 @@ impl Chronicle {
     /// Something is done to the world.
     pub(super) fn step(&mut self, step: &Step, now_ms: u64) {
         let to_ms = match step {
-            Step::Join { .. } | Step::Leave { .. } | Step::Flap { .. } | Step::Weight { .. } | Step::Wait { .. } => {
-                return;
-            }
-            Step::Heal => {
-                for fault in self.faults.iter_mut().filter(|fault| fault.span.to_ms.is_none()) {
-                    fault.span.to_ms = Some(now_ms);
-                }
-                return;
-            }
+            Step::Join { .. }
+            | Step::Leave { .. }
+            | Step::Flap { .. }
+            | Step::Weight { .. }
+            | Step::Wait { .. }
+            | Step::Heal => return,
             Step::SessionExpired { away_ms } => Some(now_ms + away_ms),
             step if step.lasts() => None,
             _ => Some(now_ms),
         };
         self.faults.push(Fault { span: Span { from_ms: now_ms, to_ms }, what: words(step) });
+    }
+
+    /// All faults end.
+    pub(super) fn healed(&mut self, now_ms: u64) {
+        for fault in self.faults.iter_mut().filter(|fault| fault.span.to_ms.is_none()) {
+            fault.span.to_ms = Some(now_ms);
+        }
     }
 
     /// A process was started.

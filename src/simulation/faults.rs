@@ -5,6 +5,7 @@ use std::time::Duration;
 use proxymgr_actors::port::ProcessExit;
 use tokio::time::sleep;
 
+use super::chronicle::Chronicle;
 use super::plan::{HOSTS_MAX, Plan, SERVICES, Step};
 use super::processes::SocketFault;
 use super::truth::Service;
@@ -105,6 +106,7 @@ impl World {
             things.services.values_mut().for_each(Service::heal);
             things.processes.values_mut().for_each(|process| process.fault = None);
         });
+        self.chronicled(Chronicle::healed);
         self.show_everything();
     }
 

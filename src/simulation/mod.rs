@@ -52,6 +52,7 @@
 //! | `plan.rs`, `random.rs` | what happens, drawn from a seed |
 //! | `invariant.rs`, `oracle.rs`, `checks.rs` | what must hold, and whether it does |
 //! | `run.rs`, `sweep.rs`, `shrink.rs`, `trace.rs` | one run, many runs, smaller runs, and what is told of them |
+//! | `timeline/` | a run as a drawing |
 //! | `scenario/`, `load.rs` | stories from files, and days of thousands of changes |
 //! | `chronicle.rs`, `day.rs`, `ancestors.rs`, `fleet.rs` | what became of them, beside what older rules would have made of them |
 //! | `playback.rs` | what a real discovery once said, played to the actors |
@@ -82,6 +83,7 @@ mod shrink;
 mod sockets;
 mod sources;
 mod sweep;
+mod timeline;
 mod trace;
 mod truth;
 mod world;
@@ -97,8 +99,9 @@ pub use self::plan::{Plan, Refused, StartFailure, Step};
 pub use self::planted_bug::PlantedBug;
 pub use self::playback::{Happening, Heard, Played, play};
 pub use self::random::Random;
-pub use self::run::{Outcome, run};
+pub use self::run::{Outcome, chronicled, run};
 pub use self::shrink::{Shrunk, shrink};
 pub use self::sweep::{Failure, Figures, replay, sweep};
+pub use self::timeline::timeline;
 pub use self::trace::{Trace, TraceLine};
 pub use self::world::{World, in_virtual_time};

@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checks::Memory;
+use super::chronicle::Chronicle;
 use super::invariant::{Invariant, Violation};
 use super::plan::Plan;
 use super::planted_bug::PlantedBug;
@@ -36,19 +37,33 @@ pub struct Outcome {
 
 /// Runs this plan with the latencies of this seed, and a planted bug where one is given.
 pub fn run(seed: u64, plan: &Plan, planted: Option<PlantedBug>) -> Outcome {
-    let (mut outcome, panicked) = watched(seed, async |world| {
+    run_in(seed, plan, planted, false).0
+}
+
+/// Runs a plan as [`run`] does, and keeps a chronicle of it.
+pub fn chronicled(seed: u64, plan: &Plan, planted: Option<PlantedBug>) -> (Outcome, Chronicle) {
+    run_in(seed, plan, planted, true)
+}
+
+fn run_in(seed: u64, plan: &Plan, planted: Option<PlantedBug>, keeps_chronicle: bool) -> (Outcome, Chronicle) {
+    let ((mut outcome, chronicle), panicked) = watched(seed, async |world| {
         planted.into_iter().for_each(|bug| world.plant(bug));
+        world.furnish(plan);
+        if keeps_chronicle {
+            world.keep_chronicle();
+        }
         let converged_after_s = story(&world, plan).await;
-        Outcome {
+        let outcome = Outcome {
             violation: world.violation(),
             lines: world.trace().lines(),
             starts: world.starts(),
             commands: world.commands(),
             converged_after_s,
-        }
+        };
+        (outcome, world.chronicle())
     });
     outcome.violation = panicked.or(outcome.violation);
-    outcome
+    (outcome, chronicle)
 }
 
 /// Runs a story in a new world. A panic in it breaks an invariant.
@@ -63,7 +78,6 @@ pub(super) fn watched<T>(seed: u64, story: impl AsyncFnOnce(World) -> T) -> (T, 
 
 async fn story(world: &World, plan: &Plan) -> u64 {
     let mut memory = Memory::default();
-    world.furnish(plan);
     world.start_manager();
     for step in &plan.steps {
         world.apply(step).await;
