@@ -5,11 +5,13 @@
 
 mod dns;
 mod entry;
+mod http;
 mod key;
 mod layer;
 mod mistake;
 mod outputs;
 mod reader;
+mod service_config;
 mod status;
 
 #[cfg(test)]
@@ -25,18 +27,17 @@ use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::model::{ProxyFrame, ProxyPolicy};
 
 pub use dns::DnsSettings;
+pub use http::{ConsulSettings, ConsulToken, EtcdSettings};
 pub use key::{KEYS, Key, Kind, TakesEffect, Unset};
 use layer::Layer;
 pub use mistake::{Mistake, Mistakes};
 pub use outputs::{CANDIDATE, CommandLine, HipacheSettings, OutputSettings, StdoutFormat, TemplateSettings};
 use reader::Reader;
+pub use service_config::ServiceConfigSettings;
 pub use status::StatusSettings;
 
 /// Where the settings file is expected when no other is named.
 pub const DEFAULT_FILE: &str = "/etc/proxymgr/proxymgr.yml";
-
-/// The znode that has the service definitions, when no other is named: the ancestor's.
-const DEFAULT_ZNODE: &str = "/service_config";
 
 /// Everything that can be set, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,10 @@ pub struct Settings {
     pub service_config: ServiceConfigSettings,
     /// How ZooKeeper is spoken to, by definitions and hosts alike.
     pub zookeeper: ZookeeperSettings,
+    /// How Consul is spoken to, by definitions and hosts alike.
+    pub consul: ConsulSettings,
+    /// How etcd is spoken to, by definitions and hosts alike.
+    pub etcd: EtcdSettings,
     /// How DNS is asked.
     pub dns: DnsSettings,
     /// The status listener.
@@ -74,23 +79,6 @@ pub struct HaproxySettings {
     pub policy: ProxyPolicy,
     /// What services' definitions may say.
     pub options: OptionPolicy,
-}
-
-/// Where services are defined.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServiceConfigSettings {
-    /// In the children of a znode.
-    Zookeeper {
-        /// The ensemble: `host:port,host:port`, with an optional chroot after the last.
-        servers: String,
-        /// The znode.
-        path: String,
-    },
-    /// In the files of a directory.
-    File {
-        /// The directory.
-        path: PathBuf,
-    },
 }
 
 /// How ZooKeeper is spoken to.
@@ -261,8 +249,10 @@ pub struct Changed {
 /// Reads every key, even after a mistake, so that all of them are found.
 fn read(reader: &mut Reader) -> Option<Settings> {
     let haproxy = read_haproxy(reader);
-    let service_config = read_service_config(reader);
+    let service_config = service_config::read(reader);
     let zookeeper = read_zookeeper(reader);
+    let consul = http::read_consul(reader);
+    let etcd = http::read_etcd(reader);
     let dns = dns::read(reader);
     let status = status::read(reader);
     let outputs = outputs::read(reader);
@@ -273,6 +263,8 @@ fn read(reader: &mut Reader) -> Option<Settings> {
         haproxy: haproxy?,
         service_config: service_config?,
         zookeeper: zookeeper?,
+        consul: consul?,
+        etcd: etcd?,
         dns: dns?,
         status,
         outputs,
@@ -346,67 +338,16 @@ fn check_socket_path(reader: &mut Reader, path: &Path) {
     reader.refuse("haproxy.socket_path", problem);
 }
 
-fn read_service_config(reader: &mut Reader) -> Option<ServiceConfigSettings> {
-    let kind = reader.choice("service_config.type");
-    let servers = reader.servers("service_config.servers");
-    let path = reader.text("service_config.path");
-    match kind? {
-        "file" => match path {
-            Some(path) if Path::new(&path).is_absolute() => Some(ServiceConfigSettings::File { path: path.into() }),
-            Some(path) => {
-                reader.refuse("service_config.path", format!("{path:?} must be the absolute path of a directory"));
-                None
-            }
-            None => {
-                if !reader.is_set("service_config.path") {
-                    reader.refuse("service_config.path", "is missing: type file needs a directory with definitions");
-                }
-                None
-            }
-        },
-        _ => {
-            let path = path.unwrap_or_else(|| DEFAULT_ZNODE.to_owned());
-            let parts_ok = path == "/" || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_znode_name));
-            if !parts_ok {
-                reader.refuse("service_config.path", format!("{path:?} must be a znode such as /service_config"));
-            }
-            Some(ServiceConfigSettings::Zookeeper { servers: servers?, path })
-        }
-    }
-}
-
-fn is_znode_name(part: &str) -> bool {
-    !part.is_empty() && part != "." && part != ".."
-}
-
 fn read_zookeeper(reader: &mut Reader) -> Option<ZookeeperSettings> {
     let session_timeout = reader.duration("zookeeper.session_timeout");
-    let auth = reader.text("zookeeper.auth");
-    let complete =
-        |auth: &String| auth.split_once(':').is_some_and(|(user, word)| !user.is_empty() && !word.is_empty());
-    if auth.as_ref().is_some_and(|auth| !complete(auth)) {
-        reader.refuse("zookeeper.auth", "must be user:password");
-    }
+    let auth = http::user_and_password(reader, "zookeeper.auth");
     let ca = reader.path("zookeeper.tls.ca");
-    let certificate = reader.path("zookeeper.tls.certificate");
-    let private_key = reader.path("zookeeper.tls.key");
-    let identity = match (certificate, private_key) {
-        (Some(certificate), Some(private_key)) => Some((certificate, private_key)),
-        (Some(_), None) => {
-            reader.refuse("zookeeper.tls.certificate", "needs zookeeper.tls.key beside it");
-            None
-        }
-        (None, Some(_)) => {
-            reader.refuse("zookeeper.tls.key", "needs zookeeper.tls.certificate beside it");
-            None
-        }
-        (None, None) => None,
-    };
+    let identity = http::identity(reader, "zookeeper.tls.certificate", "zookeeper.tls.key");
     if ca.is_none() && identity.is_some() {
         reader.refuse("zookeeper.tls.certificate", "needs zookeeper.tls.ca, which turns TLS on");
     }
     let tls = ca.map(|ca| TlsSettings { ca, identity });
-    Some(ZookeeperSettings { session_timeout: session_timeout?, auth: auth.map(Secret), tls })
+    Some(ZookeeperSettings { session_timeout: session_timeout?, auth, tls })
 }
 
 fn read_log(reader: &mut Reader) -> Option<LogSettings> {

@@ -17,7 +17,7 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// Reads the files. Blocks.
+    /// Reads the files, or tells which of them is of no use. Blocks.
     pub fn load(&self) -> Result<Arc<ClientConfig>, String> {
         let roots = match &self.ca {
             Some(path) => roots_of(path)?,

@@ -8,7 +8,7 @@ use nix::unistd::{AccessFlags, access};
 use super::{block_on, output, quiet_log};
 use crate::daemon::head_check;
 use crate::failure::Failure;
-use crate::settings::{ServiceConfigSettings, Settings, SettingsSources};
+use crate::settings::{ConsulToken, ServiceConfigSettings, Settings, SettingsSources};
 
 /// Tells every mistake, or that there is none.
 pub fn check(sources: &SettingsSources) -> Result<(), Failure> {
@@ -58,15 +58,27 @@ fn nearest_existing(path: &Path) -> PathBuf {
     path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(path).to_owned()
 }
 
-/// The files that TLS needs.
+/// The files that TLS and tokens need.
 fn unreadable_files(settings: &Settings) -> Vec<String> {
-    let Some(tls) = &settings.zookeeper.tls else { return Vec::new() };
-    let mut files = vec![("zookeeper.tls.ca", &tls.ca)];
-    if let Some((certificate, key)) = &tls.identity {
-        files.extend([("zookeeper.tls.certificate", certificate), ("zookeeper.tls.key", key)]);
+    let mut files = Vec::new();
+    if let Some(tls) = &settings.zookeeper.tls {
+        files.push(("zookeeper.tls.ca", &tls.ca));
+        if let Some((certificate, key)) = &tls.identity {
+            files.extend([("zookeeper.tls.certificate", certificate), ("zookeeper.tls.key", key)]);
+        }
+    }
+    if let Some(ConsulToken::File(path)) = &settings.consul.token {
+        files.push(("consul.token_file", path));
     }
     let problem = |(key, path): (&str, &PathBuf)| {
         fs::File::open(path).err().map(|error| format!("{key}: {} cannot be read: {error}", path.display()))
     };
-    files.into_iter().filter_map(problem).collect()
+    let mut problems: Vec<String> = files.into_iter().filter_map(problem).collect();
+    let (consul, etcd) = (&settings.consul, &settings.etcd);
+    for (key, servers, tls) in [("consul.tls", &consul.servers, &consul.tls), ("etcd.tls", &etcd.servers, &etcd.tls)] {
+        if servers.use_tls() {
+            problems.extend(tls.load().err().map(|error| format!("{key}: {error}")));
+        }
+    }
+    problems
 }

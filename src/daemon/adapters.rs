@@ -9,8 +9,11 @@ use proxymgr_actors::wiring::{Orders, Outside};
 use slog::Logger;
 
 use crate::discovery::Sources;
+use crate::discovery::consul::{Consul, ConsulCatalogDefinitions, ConsulKeyDefinitions, ConsulOptions, TOKEN_HEADER};
 use crate::discovery::dns::DnsOptions;
+use crate::discovery::etcd::{Etcd, EtcdDefinitions, EtcdOptions, EtcdUser};
 use crate::discovery::file::FileDefinitions;
+use crate::discovery::http::Credentials;
 use crate::discovery::zookeeper::{
     ConnectString, DigestAuth, Ensembles, TlsFiles, TlsIdentityFiles, ZookeeperDefinitions, ZookeeperOptions,
 };
@@ -23,7 +26,10 @@ use crate::proxy::haproxy_socket::HaproxySocket;
 use crate::proxy::listening_sockets::KernelListeningSockets;
 use crate::proxy::outputs;
 use crate::saved_state::SavedStateFile;
-use crate::settings::{DnsSettings, ServiceConfigSettings, Settings, StatusSettings, ZookeeperSettings};
+use crate::settings::{
+    ConsulSettings, ConsulToken, DnsSettings, EtcdSettings, ServiceConfigSettings, Settings, StatusSettings,
+    ZookeeperSettings,
+};
 use crate::status::access::{Access, TokenSource};
 use crate::status::gate::caller::Token;
 use crate::status::tls::CertificateFiles;
@@ -37,26 +43,60 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// What `service_config` and `zookeeper` describe. Nothing is connected until something is opened.
+    /// What `service_config` and the sections of each kind describe. Nothing is connected until something is opened.
     pub fn of(settings: &Settings, log: &Logger) -> Result<Self, Failure> {
         let log = logging::component(log, "discovery");
         let ensembles = Ensembles::new(zookeeper_options(&settings.zookeeper)?, &log);
-        let (definitions, default_server): (Rc<dyn DefinitionSource>, _) = match &settings.service_config {
+        let consul = Consul::new(consul_options(&settings.consul));
+        let etcd = Etcd::new(etcd_options(&settings.etcd)?);
+        let wrong = |key: &str, error| Failure::CannotStart(format!("service_config.{key}: {error}"));
+        let bad_path = |error| wrong("path", error);
+        let mut default_server = None;
+        let definitions: Rc<dyn DefinitionSource> = match &settings.service_config {
             ServiceConfigSettings::Zookeeper { servers, path } => {
-                let wrong = |key: &str, error| Failure::CannotStart(format!("service_config.{key}: {error}"));
                 let connect: ConnectString = servers.parse().map_err(|error| wrong("servers", error))?;
-                let definitions = ZookeeperDefinitions::new(ensembles.clone(), connect.clone(), path)
-                    .map_err(|error| wrong("path", error))?;
-                (Rc::new(definitions), Some(connect))
+                default_server = Some(connect.clone());
+                Rc::new(ZookeeperDefinitions::new(ensembles.clone(), connect, path).map_err(bad_path)?)
             }
-            ServiceConfigSettings::File { path } => (Rc::new(FileDefinitions::new(path.clone(), &log)), None),
+            ServiceConfigSettings::Consul { path } => {
+                Rc::new(ConsulKeyDefinitions::new(consul.clone(), path).map_err(bad_path)?)
+            }
+            ServiceConfigSettings::ConsulCatalog { tag } => Rc::new(ConsulCatalogDefinitions::new(consul.clone(), tag)),
+            ServiceConfigSettings::Etcd { path } => {
+                Rc::new(EtcdDefinitions::new(etcd.clone(), path).map_err(bad_path)?)
+            }
+            ServiceConfigSettings::File { path } => Rc::new(FileDefinitions::new(path.clone(), &log)),
         };
         let DnsSettings { servers, interval, interval_max } = settings.dns.clone();
         let hosts = Sources::new(ensembles, default_server, settings.haproxy.options.clone(), &log)
+            .with_consul(consul)
+            .with_etcd(etcd)
             .with_dns(DnsOptions { servers, interval, interval_max });
-        let hosts = Rc::new(hosts);
-        Ok(Self { definitions, hosts })
+        Ok(Self { definitions, hosts: Rc::new(hosts) })
     }
+}
+
+fn consul_options(settings: &ConsulSettings) -> ConsulOptions {
+    let token = match &settings.token {
+        None => Credentials::None,
+        Some(ConsulToken::Text(secret)) => {
+            Credentials::Header { name: TOKEN_HEADER, value: secret.reveal().to_owned() }
+        }
+        Some(ConsulToken::File(path)) => Credentials::HeaderFromFile { name: TOKEN_HEADER, path: path.clone() },
+    };
+    ConsulOptions {
+        servers: settings.servers.clone(),
+        token,
+        tls: settings.tls.clone(),
+        datacenter: settings.datacenter.clone(),
+        connections_max: settings.connections_max,
+    }
+}
+
+fn etcd_options(settings: &EtcdSettings) -> Result<EtcdOptions, Failure> {
+    let wrong = |error| Failure::CannotStart(format!("etcd.auth: {error}"));
+    let user = settings.auth.as_ref().map(|secret| EtcdUser::parse(secret.reveal()).map_err(wrong)).transpose()?;
+    Ok(EtcdOptions { servers: settings.servers.clone(), user, tls: settings.tls.clone() })
 }
 
 fn zookeeper_options(settings: &ZookeeperSettings) -> Result<ZookeeperOptions, Failure> {

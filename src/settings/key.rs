@@ -37,6 +37,15 @@ pub enum Kind {
     Lines,
     /// `host:port`, several of them separated by commas or as a list.
     Servers,
+    /// `http://host:port` or `https://host:port`, several of them separated by commas or as a list.
+    Urls,
+    /// A whole number within bounds.
+    Count {
+        /// The least that makes sense.
+        min: u32,
+        /// The most that makes sense.
+        max: u32,
+    },
     /// `address:port`, or `none`.
     Listen,
     /// One of these words.
@@ -141,10 +150,10 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "service_config.type",
-        Kind::Choice(&["zookeeper", "file"]),
+        Kind::Choice(&["zookeeper", "consul", "consul_catalog", "etcd", "file"]),
         Text("zookeeper"),
         OnRestart,
-        "Where services are defined: in znodes, or in a directory of files.",
+        "Where services are defined: in znodes, in keys of Consul or etcd, in tags of Consul services, or in files.",
     ),
     key(
         "service_config.servers",
@@ -156,9 +165,16 @@ pub const KEYS: &[Key] = &[
     key(
         "service_config.path",
         Kind::Path,
-        Otherwise("/service_config for type zookeeper; type file has none and needs it"),
+        Otherwise("/service_config for types zookeeper, consul and etcd; type file has none and needs it"),
         OnRestart,
-        "The znode, or the directory, that has one entry for each service.",
+        "The znode, the beginning of the keys, or the directory, that has one entry for each service.",
+    ),
+    key(
+        "service_config.tag",
+        Kind::Text,
+        Text("proxymgr"),
+        OnRestart,
+        "For type consul_catalog: services with this tag are served, and tags like proxymgr.port=80 define them.",
     ),
     key(
         "zookeeper.session_timeout",
@@ -194,6 +210,97 @@ pub const KEYS: &[Key] = &[
         Otherwise("none"),
         OnRestart,
         "PEM file with the private key of zookeeper.tls.certificate.",
+    ),
+    key(
+        "consul.servers",
+        Kind::Urls,
+        Text("http://127.0.0.1:8500"),
+        OnRestart,
+        "The Consul agents: URLs, separated by commas; the next one is asked where one fails.",
+    ),
+    key(
+        "consul.token",
+        Kind::Secret,
+        Otherwise("no token"),
+        OnRestart,
+        "The token for these agents; better set as PROXYMGR_CONSUL__TOKEN, or in a file. Never shown.",
+    ),
+    key(
+        "consul.token_file",
+        Kind::Path,
+        Otherwise("no token"),
+        OnRestart,
+        "A file with the token instead, read again when it is refused.",
+    ),
+    key(
+        "consul.datacenter",
+        Kind::Text,
+        Otherwise("that of the agent"),
+        OnRestart,
+        "The datacenter asked for, unless a service names one.",
+    ),
+    key(
+        "consul.connections",
+        Kind::Count { min: 1, max: 100_000 },
+        Otherwise("150"),
+        OnRestart,
+        "How many requests wait at the agents at once; where more services are watched, they take turns.",
+    ),
+    key(
+        "consul.tls.ca",
+        Kind::Path,
+        Otherwise("the authorities of this machine"),
+        OnRestart,
+        "PEM file with the authorities that may sign the agents' certificates, for URLs that begin with https.",
+    ),
+    key(
+        "consul.tls.certificate",
+        Kind::Path,
+        Otherwise("none"),
+        OnRestart,
+        "PEM file with proxymgr's own certificate, where the agents ask for one; needs consul.tls.key.",
+    ),
+    key(
+        "consul.tls.key",
+        Kind::Path,
+        Otherwise("none"),
+        OnRestart,
+        "PEM file with the private key of consul.tls.certificate.",
+    ),
+    key(
+        "etcd.servers",
+        Kind::Urls,
+        Text("http://127.0.0.1:2379"),
+        OnRestart,
+        "The members of the etcd cluster: URLs, separated by commas; the next one is asked where one fails.",
+    ),
+    key(
+        "etcd.auth",
+        Kind::Secret,
+        Otherwise("no authentication"),
+        OnRestart,
+        "user:password for these members; better set as PROXYMGR_ETCD__AUTH. Never shown.",
+    ),
+    key(
+        "etcd.tls.ca",
+        Kind::Path,
+        Otherwise("the authorities of this machine"),
+        OnRestart,
+        "PEM file with the authorities that may sign the members' certificates, for URLs that begin with https.",
+    ),
+    key(
+        "etcd.tls.certificate",
+        Kind::Path,
+        Otherwise("none"),
+        OnRestart,
+        "PEM file with proxymgr's own certificate, where the members ask for one; needs etcd.tls.key.",
+    ),
+    key(
+        "etcd.tls.key",
+        Kind::Path,
+        Otherwise("none"),
+        OnRestart,
+        "PEM file with the private key of etcd.tls.certificate.",
     ),
     key(
         "dns.servers",

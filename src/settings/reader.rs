@@ -12,6 +12,7 @@ use proxymgr_actors::decide::nearest::nearest;
 use super::entry::Entry;
 use super::key::{self, Key, Kind, LEVELS};
 use super::mistake::Mistake;
+use crate::discovery::http::Servers;
 
 /// The word that turns off what can be turned off.
 const NONE: &str = "none";
@@ -152,16 +153,24 @@ impl Reader {
     /// `host:port`s, separated by commas or as a list, as one text.
     pub fn servers(&mut self, path: &'static str) -> Option<String> {
         let value = self.root.find_ref(path)?.clone();
-        let joined = match &value {
-            Value::Array(_, entries) => {
-                entries.iter().map(one_line).collect::<Result<Vec<_>, _>>().map(|entries| entries.join(","))
-            }
-            other => one_line(other),
-        };
-        let result = joined.and_then(|text| {
-            let tidy = text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
-            check_servers(&tidy).map(|()| tidy)
-        });
+        let result = joined(&value).and_then(|text| check_servers(&text).map(|()| text));
+        self.keep(path, &value, result)
+    }
+
+    /// URLs of HTTP servers, separated by commas or as a list.
+    pub fn urls(&mut self, path: &'static str) -> Option<Servers> {
+        let value = self.root.find_ref(path)?.clone();
+        let result = joined(&value).and_then(|text| text.parse());
+        self.keep(path, &value, result)
+    }
+
+    /// A whole number within the key's bounds.
+    pub fn count(&mut self, path: &'static str) -> Option<u32> {
+        let Kind::Count { min, max } = declared(path).kind else { unreachable!("{path} is declared as a count") };
+        let value = self.root.find_ref(path)?.clone();
+        let text = shown(&value);
+        let number = text.trim_matches('"').parse().ok().filter(|number| (min..=max).contains(number));
+        let result = number.ok_or_else(|| format!("{text} must be a whole number from {min} to {max}"));
         self.keep(path, &value, result)
     }
 
@@ -348,6 +357,15 @@ pub(super) fn choose(text: &str, words: &'static [&'static str]) -> Result<&'sta
         let hint = near.map(|word| format!("; did you mean {word}?")).unwrap_or_default();
         format!("{text:?} must be one of {}{hint}", words.join(", "))
     })
+}
+
+/// A list, or a text with commas, as a text with commas.
+fn joined(value: &Value) -> Result<String, String> {
+    let text = match value {
+        Value::Array(_, entries) => entries.iter().map(one_line).collect::<Result<Vec<_>, _>>()?.join(","),
+        other => one_line(other)?,
+    };
+    Ok(text.split(',').map(str::trim).collect::<Vec<_>>().join(","))
 }
 
 /// `host:port,host:port`, where the last may carry a chroot (`/chroot`).

@@ -138,7 +138,7 @@ fn every_mistake_is_told_at_once_with_its_key_and_place() {
     - maxconn 100
     - \"two\\nlines\"
 service_config:
-  type: consul
+  type: eureka
 statedir: /x
 ";
     let mistakes = load(
@@ -156,7 +156,7 @@ statedir: /x
             "p.yml:2: haproxy.socketpath: is not a key; did you mean haproxy.socket_path?",
             "p.yml:3: haproxy.reload_interval: 5 has no unit: write 5s or 5ms",
             "p.yml:6: haproxy.global[2]: \"two\\nlines\" must be a single line; write one entry for each line",
-            "p.yml:8: service_config.type: \"consul\" must be one of zookeeper, file",
+            "p.yml:8: service_config.type: \"eureka\" must be one of zookeeper, consul, consul_catalog, etcd, file",
             "p.yml:9: statedir: is not a key; did you mean state_dir?",
         ]
     );
@@ -370,11 +370,13 @@ fn every_key_of_the_table_is_read() {
 record: /var/x
 haproxy: {socket_path: /run/x}
 zookeeper: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
+consul: {token: t, datacenter: d, connections: 7, tls: {ca: /a, certificate: /b, key: /c}}
+etcd: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 dns: {servers: 10.0.0.2}
 status: {tls_cert: /a, tls_key: /b, token: 0123456789abcdef}";
     let settings = load(yaml, &[], &[]).unwrap();
-    // It stands in the place of the token.
-    let other = load("status: {token_file: /t}", &[], &[]).unwrap();
+    // They stand in the place of the tokens.
+    let other = load("status: {token_file: /t}\nconsul: {token_file: /t}", &[], &[]).unwrap();
     let read: BTreeSet<&str> = settings.effective.0.keys().chain(other.effective.0.keys()).copied().collect();
     let all: BTreeSet<&str> = KEYS.iter().map(|key| key.path).collect();
     assert_eq!(read, all);
@@ -423,5 +425,29 @@ fn outputs_are_read_and_every_mistake_in_them_is_named() {
         "outputs: [{type: template, template: /t, path: /f, reload: 'nginx -s reload; true'}]",
         &["p.yml:1: outputs[1].reload: has ';', which means something to a shell, and none runs it: write a list of \
            words, or set shell: true"],
+    );
+}
+
+#[test]
+fn consul_and_etcd_have_urls_and_their_secrets_are_not_shown() {
+    let yaml = "consul: {servers: ['https://A:8501', 'https://b:8501'], token: s3cret, connections: 500}\n\
+                etcd: {auth: 'user:s3cret'}\nservice_config: {type: consul_catalog, tag: lb}";
+    let settings = load(yaml, &[("PROXYMGR_ETCD__SERVERS", "http://c:2379,http://d:2379")], &[]).unwrap();
+    assert_eq!(settings.consul.servers.to_string(), "https://a:8501,https://b:8501");
+    assert_eq!(settings.consul.connections_max, Some(500));
+    assert_eq!(settings.etcd.servers.to_string(), "http://c:2379,http://d:2379");
+    assert_eq!(settings.service_config, ServiceConfigSettings::ConsulCatalog { tag: "lb".into() });
+    assert!(!format!("{settings:?}").contains("s3cret"));
+    check(
+        "consul: {servers: 'consul:8500', connections: 0, token: s3cret, token_file: /t}\netcd:\n  servers: http://u:s3cret@h\n  auth: s3cret\n\
+         service_config: {type: etcd, path: /}",
+        &[
+            "p.yml:1: consul.connections: 0 must be a whole number from 1 to 100000",
+            "p.yml:1: consul.servers: \"consul:8500\" is not a URL like http://host:port: it must begin with http:// or https://",
+            "p.yml:1: consul.token_file: stands beside consul.token; one of them has to go",
+            "p.yml:3: etcd.servers: a URL has a user or password in it; credentials have settings of their own",
+            "p.yml:4: etcd.auth: must be user:password",
+            "p.yml:5: service_config.path: \"/\" would take every key for a service",
+        ],
     );
 }

@@ -1,0 +1,93 @@
+//! How Consul and etcd are spoken to: what they have in common is that they speak HTTP.
+
+use std::path::PathBuf;
+
+use super::Secret;
+use super::reader::Reader;
+use crate::discovery::http::{Servers, TlsFiles};
+
+/// How Consul is spoken to, unless a service names other agents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsulSettings {
+    /// The agents.
+    pub servers: Servers,
+    /// What requests prove themselves with.
+    pub token: Option<ConsulToken>,
+    /// The datacenter asked for.
+    pub datacenter: Option<String>,
+    /// How many requests wait at the agents at once.
+    pub connections_max: Option<usize>,
+    /// TLS, where URLs ask for it.
+    pub tls: TlsFiles,
+}
+
+/// A token of Consul's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsulToken {
+    /// The token itself.
+    Text(Secret),
+    /// A file that holds it.
+    File(PathBuf),
+}
+
+/// How etcd is spoken to, unless a service names other members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EtcdSettings {
+    /// The members.
+    pub servers: Servers,
+    /// `user:password`.
+    pub auth: Option<Secret>,
+    /// TLS, where URLs ask for it.
+    pub tls: TlsFiles,
+}
+
+/// Reads the section `consul`.
+pub fn read_consul(reader: &mut Reader) -> Option<ConsulSettings> {
+    let servers = reader.urls("consul.servers");
+    let text = reader.text("consul.token");
+    let file = reader.path("consul.token_file");
+    if text.is_some() && file.is_some() {
+        reader.refuse("consul.token_file", "stands beside consul.token; one of them has to go");
+    }
+    let token = text.map(|text| ConsulToken::Text(Secret(text))).or(file.map(ConsulToken::File));
+    let datacenter = reader.text("consul.datacenter");
+    let connections_max = reader.count("consul.connections").and_then(|count| usize::try_from(count).ok());
+    let ca = reader.path("consul.tls.ca");
+    let identity = identity(reader, "consul.tls.certificate", "consul.tls.key");
+    Some(ConsulSettings { servers: servers?, token, datacenter, connections_max, tls: TlsFiles { ca, identity } })
+}
+
+/// Reads the section `etcd`.
+pub fn read_etcd(reader: &mut Reader) -> Option<EtcdSettings> {
+    let servers = reader.urls("etcd.servers");
+    let auth = user_and_password(reader, "etcd.auth");
+    let ca = reader.path("etcd.tls.ca");
+    let identity = identity(reader, "etcd.tls.certificate", "etcd.tls.key");
+    Some(EtcdSettings { servers: servers?, auth, tls: TlsFiles { ca, identity } })
+}
+
+/// Reads `user:password`.
+pub fn user_and_password(reader: &mut Reader, path: &'static str) -> Option<Secret> {
+    let text = reader.text(path)?;
+    let complete = text.split_once(':').is_some_and(|(user, word)| !user.is_empty() && !word.is_empty());
+    if !complete {
+        reader.refuse(path, "must be user:password");
+    }
+    Some(Secret(text))
+}
+
+/// Reads the paths of a certificate and of its key, of which neither is of use alone.
+pub fn identity(reader: &mut Reader, certificate: &'static str, key: &'static str) -> Option<(PathBuf, PathBuf)> {
+    match (reader.path(certificate), reader.path(key)) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (Some(_), None) => {
+            reader.refuse(certificate, format!("needs {key} beside it"));
+            None
+        }
+        (None, Some(_)) => {
+            reader.refuse(key, format!("needs {certificate} beside it"));
+            None
+        }
+        (None, None) => None,
+    }
+}

@@ -1,0 +1,90 @@
+//! Where services are defined.
+
+use std::path::{Path, PathBuf};
+
+use super::reader::Reader;
+
+/// What has the service definitions, when nothing else is named: the ancestor's znode.
+const DEFAULT_PATH: &str = "/service_config";
+
+/// Where services are defined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceConfigSettings {
+    /// In the children of a znode.
+    Zookeeper {
+        /// The ensemble: `host:port,host:port`, with an optional chroot after the last.
+        servers: String,
+        /// The znode.
+        path: String,
+    },
+    /// In the keys below a path of Consul's store.
+    Consul {
+        /// The path.
+        path: String,
+    },
+    /// In the tags of Consul's services.
+    ConsulCatalog {
+        /// The tag of those that are served.
+        tag: String,
+    },
+    /// In the keys of etcd that begin with a path.
+    Etcd {
+        /// The path.
+        path: String,
+    },
+    /// In the files of a directory.
+    File {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// Reads the section `service_config`.
+pub fn read(reader: &mut Reader) -> Option<ServiceConfigSettings> {
+    let kind = reader.choice("service_config.type");
+    let servers = reader.servers("service_config.servers");
+    let path = reader.text("service_config.path");
+    let tag = reader.text("service_config.tag");
+    match kind? {
+        kind @ ("consul" | "etcd") => {
+            let path = path.unwrap_or_else(|| DEFAULT_PATH.to_owned());
+            if path.trim_matches('/').is_empty() {
+                reader.refuse("service_config.path", format!("{path:?} would take every key for a service"));
+            }
+            let is_consul = kind == "consul";
+            Some(if is_consul { ServiceConfigSettings::Consul { path } } else { ServiceConfigSettings::Etcd { path } })
+        }
+        "consul_catalog" => {
+            let tag = tag?;
+            if tag.is_empty() {
+                reader.refuse("service_config.tag", "is empty; give the tag of the services that are served");
+            }
+            Some(ServiceConfigSettings::ConsulCatalog { tag })
+        }
+        "file" => match path {
+            Some(path) if Path::new(&path).is_absolute() => Some(ServiceConfigSettings::File { path: path.into() }),
+            Some(path) => {
+                reader.refuse("service_config.path", format!("{path:?} must be the absolute path of a directory"));
+                None
+            }
+            None => {
+                if !reader.is_set("service_config.path") {
+                    reader.refuse("service_config.path", "is missing: type file needs a directory with definitions");
+                }
+                None
+            }
+        },
+        _ => {
+            let path = path.unwrap_or_else(|| DEFAULT_PATH.to_owned());
+            let parts_ok = path == "/" || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_znode_name));
+            if !parts_ok {
+                reader.refuse("service_config.path", format!("{path:?} must be a znode such as /service_config"));
+            }
+            Some(ServiceConfigSettings::Zookeeper { servers: servers?, path })
+        }
+    }
+}
+
+fn is_znode_name(part: &str) -> bool {
+    !part.is_empty() && part != "." && part != ".."
+}
