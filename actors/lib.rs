@@ -17,7 +17,7 @@
 //! # Floors
 //!
 //! Each imports only from those above it in this list: [`model`] and [`limits`]; [`decide`]; [`message`], [`journal`],
-//! [`history`], [`operator`], [`snapshot`], [`clock`] and [`port`]; the actors, which never import each other and hold
+//! [`history`], [`inbox`], [`operator`], [`snapshot`], [`clock`] and [`port`]; the actors, which never import each other and hold
 //! `Recipient`s instead;
 //! [`wiring`], the one place where they meet.
 
@@ -25,6 +25,7 @@ pub mod clock;
 pub mod decide;
 mod haproxy_state_actor;
 pub mod history;
+pub mod inbox;
 pub mod journal;
 mod journal_actor;
 pub mod limits;

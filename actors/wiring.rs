@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::decide::option_policy::OptionPolicy;
 use crate::haproxy_state_actor::{HaproxyPeers, HaproxyPorts, HaproxyStateActor, LaunchPeers};
 use crate::history::History;
+use crate::inbox::{Direct, Inbox, Post};
 use crate::journal::JournalEntry;
 use crate::journal_actor::JournalActor;
 use crate::limits::STATE_ANSWER_TIMEOUT;
@@ -105,14 +106,21 @@ struct OperatorPeers {
 impl Actors {
     /// Starts every actor on the current arbiter. Must be called within a running `actix` system.
     pub fn start(outside: Outside, orders: Orders, clock: Clock, log: &Logger) -> Self {
+        Self::start_by(&Direct, outside, orders, clock, log)
+    }
+
+    /// As [`Actors::start`], with messages between actors that go by this post.
+    pub fn start_by<P: Post>(post: &P, outside: Outside, orders: Orders, clock: Clock, log: &Logger) -> Self {
         let journal = JournalActor::new(clock).start();
         let supervisor_ctx = Context::new();
         let sockets_ctx = Context::new();
+        let record: Recipient<Record> = post.inbox("JournalActor", None).way(journal.clone().recipient());
+        let to_haproxy = post.inbox("HaproxyStateActor", None);
         let haproxy = HaproxyStateActor::new(
             orders.policy.clone(),
             orders.binary,
             haproxy_ports(&outside),
-            haproxy_peers(&outside, &supervisor_ctx.address(), &sockets_ctx.address(), &journal),
+            haproxy_peers(post, &outside, &supervisor_ctx.address(), &sockets_ctx.address(), &record),
             clock,
             component(log, "haproxy"),
         )
@@ -120,27 +128,28 @@ impl Actors {
         let supervisor = supervisor_ctx.run(ProcessSupervisorActor::new(
             supervisor_ports(&outside),
             orders.policy.stop_timeout,
-            haproxy.clone().recipient(),
-            journal.clone().recipient(),
+            to_haproxy.way(haproxy.clone().recipient()),
+            record.clone(),
             clock,
             component(log, "supervisor"),
         ));
         let sockets = sockets_ctx.run(SocketHolderActor::new(
             outside.sockets.clone(),
-            haproxy.clone().recipient(),
+            to_haproxy.way(haproxy.clone().recipient()),
             component(log, "sockets"),
         ));
-        let outputs = start_outputs(&outside, &journal, clock, log);
+        let outputs = start_outputs(&outside, &record, clock, log);
+        let hearers = Hearers { haproxy: (haproxy.clone(), to_haproxy), outputs: outputs.clone() };
         let services = ServiceConfigActor::new(
             outside.definitions.clone(),
             orders.options,
             orders.restored,
-            watcher_starter(&outside, &haproxy, &outputs, &journal, clock, &component(log, "watcher")),
+            watcher_starter(post, &outside, &hearers, &record, clock, &component(log, "watcher")),
             ServiceConfigPeers {
-                defined: listeners(&haproxy, &outputs),
-                removed: listeners(&haproxy, &outputs),
-                loaded: listeners(&haproxy, &outputs),
-                journal: journal.clone().recipient(),
+                defined: hearers.of(),
+                removed: hearers.of(),
+                loaded: hearers.of(),
+                journal: record.clone(),
             },
             clock,
             component(log, "services"),
@@ -277,28 +286,32 @@ fn component(log: &Logger, name: &'static str) -> Logger {
     log.new(o!("component" => name))
 }
 
-fn start_outputs(
-    outside: &Outside,
-    journal: &Addr<JournalActor>,
-    clock: Clock,
-    log: &Logger,
-) -> Vec<Addr<OutputActor>> {
+fn start_outputs(outside: &Outside, journal: &Recipient<Record>, clock: Clock, log: &Logger) -> Vec<Addr<OutputActor>> {
     let start = |output: &Rc<dyn ServiceOutput>| {
         let log = component(log, "output").new(o!("output" => output.name().to_owned()));
-        OutputActor::new(output.clone(), journal.clone().recipient(), clock, log).start()
+        OutputActor::new(output.clone(), journal.clone(), clock, log).start()
     };
     outside.outputs.iter().map(start).collect()
 }
 
 /// Everyone who hears of services and hosts.
-fn listeners<M>(haproxy: &Addr<HaproxyStateActor>, outputs: &[Addr<OutputActor>]) -> Listeners<M>
-where
-    M: Message<Result = ()> + Clone + Send + 'static,
-    HaproxyStateActor: Handler<M>,
-    OutputActor: Handler<M>,
-{
-    let haproxy = std::iter::once(haproxy.clone().recipient());
-    haproxy.chain(outputs.iter().map(|output| output.clone().recipient())).collect()
+struct Hearers<I> {
+    haproxy: (Addr<HaproxyStateActor>, I),
+    outputs: Vec<Addr<OutputActor>>,
+}
+
+impl<I: Inbox> Hearers<I> {
+    /// Their ways for messages of this kind.
+    fn of<M>(&self) -> Listeners<M>
+    where
+        M: Message<Result = ()> + Clone + Send + 'static,
+        HaproxyStateActor: Handler<M>,
+        OutputActor: Handler<M>,
+    {
+        let (haproxy, inbox) = &self.haproxy;
+        let haproxy = std::iter::once(inbox.way(haproxy.clone().recipient()));
+        haproxy.chain(self.outputs.iter().map(|output| output.clone().recipient())).collect()
+    }
 }
 
 fn haproxy_ports(outside: &Outside) -> HaproxyPorts {
@@ -317,52 +330,52 @@ fn supervisor_ports(outside: &Outside) -> SupervisorPorts {
     }
 }
 
-fn haproxy_peers(
+fn haproxy_peers<P: Post>(
+    post: &P,
     outside: &Outside,
     supervisor: &Addr<ProcessSupervisorActor>,
     sockets: &Addr<SocketHolderActor>,
-    journal: &Addr<JournalActor>,
+    journal: &Recipient<Record>,
 ) -> HaproxyPeers {
+    let to_supervisor = post.inbox("ProcessSupervisorActor", None);
+    let to_sockets = post.inbox("SocketHolderActor", None);
     HaproxyPeers {
         launch: LaunchPeers {
-            hold: sockets.clone().recipient(),
-            adopt: sockets.clone().recipient(),
-            orphan: supervisor.clone().recipient(),
-            check: supervisor.clone().recipient(),
-            launch: supervisor.clone().recipient(),
+            hold: to_sockets.way(sockets.clone().recipient()),
+            adopt: to_sockets.way(sockets.clone().recipient()),
+            orphan: to_supervisor.way(supervisor.clone().recipient()),
+            check: to_supervisor.way(supervisor.clone().recipient()),
+            launch: to_supervisor.way(supervisor.clone().recipient()),
             runtime: outside.runtime.clone(),
         },
-        release: sockets.clone().recipient(),
-        journal: journal.clone().recipient(),
+        release: to_sockets.way(sockets.clone().recipient()),
+        journal: journal.clone(),
     }
 }
 
 /// How the ServiceConfigActor has watchers started without knowing what they are.
-fn watcher_starter(
+fn watcher_starter<P: Post>(
+    post: &P,
     outside: &Outside,
-    haproxy: &Addr<HaproxyStateActor>,
-    outputs: &[Addr<OutputActor>],
-    journal: &Addr<JournalActor>,
+    hearers: &Hearers<P::Inbox>,
+    journal: &Recipient<Record>,
     clock: Clock,
     log: &Logger,
 ) -> StartWatcher {
     let sources = outside.host_sources.clone();
     let changes = ChangeNumbers::default();
-    let peers = WatcherPeers {
-        changed: listeners(haproxy, outputs),
-        unknown: listeners(haproxy, outputs),
-        journal: journal.clone().recipient::<Record>(),
-    };
-    let log = log.clone();
+    let peers = WatcherPeers { changed: hearers.of(), unknown: hearers.of(), journal: journal.clone() };
+    let (post, log) = (post.clone(), log.clone());
     Box::new(move |definition, restored| {
         let (sources, changes, peers) = (sources.clone(), changes.clone(), peers.clone());
+        let inbox = post.inbox("WatcherActor", Some(&definition.name));
         let watcher = WatcherActor::new(definition, restored, sources, changes, peers, clock, &log).start();
         WatcherHandle {
-            redefine: watcher.clone().recipient(),
-            refresh: watcher.clone().recipient(),
-            decide: watcher.clone().recipient(),
+            redefine: inbox.way(watcher.clone().recipient()),
+            refresh: inbox.way(watcher.clone().recipient()),
+            decide: inbox.way(watcher.clone().recipient()),
             state: watcher.clone().recipient(),
-            stop: watcher.recipient(),
+            stop: inbox.way(watcher.recipient()),
         }
     })
 }

@@ -64,15 +64,3 @@ fn what_was_found_once_stays_mended() {
         assert_eq!(outcome.violation, None, "seed {}: {}", found.seed, found.what);
     }
 }
-
-/// Found later, by their seeds and the steps of their plans that are needed.
-#[test]
-fn what_was_found_by_these_seeds_stays_mended() {
-    for (seed, kept, what) in [
-        (1188, &[24, 25, 28, 30, 31, 33, 34, 36][..], "a server of a removed service was deleted twice"),
-        (3315, &[9, 11, 14, 24, 25, 26], "a section of an earlier run was loaded without its listener"),
-    ] {
-        let (_, outcome) = replay(seed, Some(kept), None);
-        assert_eq!(outcome.violation, None, "seed {seed}: {what}");
-    }
-}

@@ -15,6 +15,9 @@ use super::world::{Things, World};
 /// The most reasons that one reload of so few services has when none is told twice, with room to spare.
 const RELOAD_REASONS_MAX: usize = 12;
 
+/// The most messages that are under way to one actor, with room to spare: a few for each server of a reload.
+const MAIL_MAX: usize = 500;
+
 /// What was seen at earlier looks.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -87,9 +90,21 @@ impl Things {
                 _ => {}
             }
         }
+        self.mail_is_read()?;
         ensure(watchers == services, Invariant::ActorsLive, || {
             format!("{services} services have {watchers} watchers that live")
         })
+    }
+
+    fn mail_is_read(&self) -> Result<(), Violation> {
+        let now = Instant::now();
+        for mail in &self.mail {
+            let (unread, in_all) = (mail.unread(now), mail.len());
+            ensure(unread == 0 && in_all <= MAIL_MAX, Invariant::MailIsRead, || {
+                format!("{in_all} messages wait for {}, {unread} of them unread in its mailbox", mail.owner())
+            })?;
+        }
+        Ok(())
     }
 
     fn exits_are_noticed(&self, supervisor: &ProcessSupervisorState) -> Result<(), Violation> {

@@ -21,6 +21,10 @@ impl World {
     /// The world as a plan begins with, before any manager.
     pub fn furnish(&self, plan: &Plan) {
         self.install(plan.version);
+        self.with(|things| {
+            things.mail_delay_max_ms = plan.mail_delay_max_ms;
+            things.oracle.mail_delay_max = Duration::from_millis(plan.mail_delay_max_ms);
+        });
         for (name, hosts) in &plan.services {
             self.define(name);
             (1..=*hosts).for_each(|host| self.join(name, host));

@@ -28,6 +28,8 @@ pub enum Invariant {
     RevisionsGrow,
     /// The journal and the reasons of a reload stay within their bounds.
     BoundsHold,
+    /// Every message that has reached an actor's mailbox is handled at once: none piles up.
+    MailIsRead,
     /// At rest the file says what runs: a restart of HAProxy would change nothing.
     TheFileFollows,
     /// At rest what was saved is what is wanted.
@@ -51,6 +53,7 @@ impl fmt::Display for Invariant {
             Self::NoProcessIsForgotten => "no process is forgotten",
             Self::RevisionsGrow => "revisions only grow",
             Self::BoundsHold => "what is kept stays within its bounds",
+            Self::MailIsRead => "no mailbox fills up",
             Self::TheFileFollows => "the file says what runs",
             Self::TheSavedStateFollows => "the saved state is what is wanted",
             Self::ActorsLive => "no actor stops unasked",

@@ -55,6 +55,7 @@
 //! | `timeline/` | a run as a drawing |
 //! | `scenario/`, `load.rs` | stories from files, and days of thousands of changes |
 //! | `chronicle.rs`, `day.rs`, `ancestors.rs`, `fleet.rs` | what became of them, beside what older rules would have made of them |
+//! | `courier.rs` | the post between the actors, late at times |
 //! | `playback.rs` | what a real discovery once said, played to the actors |
 //! | `planted_bug.rs` | bugs planted on purpose, which the invariants must find |
 //!
@@ -64,6 +65,7 @@
 mod ancestors;
 mod checks;
 mod chronicle;
+mod courier;
 mod day;
 mod faults;
 mod fleet;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proxymgr_actors::model::RawDefinition;
 use proxymgr_actors::port::SavedService;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use super::truth::{is_refused, number_of_server};
 
@@ -30,6 +30,8 @@ pub(super) struct Oracle {
     /// The services of which a manager that starts knows a definition that HAProxy accepts; none once HAProxy
     /// serves.
     known_good: Option<BTreeSet<String>>,
+    /// How late a message between two actors may be.
+    pub(super) mail_delay_max: Duration,
     causes: Vec<(Instant, String)>,
     /// When the launch under way took its first step.
     launch_began: Option<Instant>,
@@ -98,7 +100,7 @@ impl Oracle {
     pub(super) fn restarted(&mut self, saved: &[SavedService]) {
         let good = saved.iter().filter(|service| !is_refused(&service.definition));
         let known_good = good.map(|service| service.definition.name.to_string()).collect();
-        *self = Self { known_good: Some(known_good), ..Self::default() };
+        *self = Self { known_good: Some(known_good), mail_delay_max: self.mail_delay_max, ..Self::default() };
         for service in saved {
             let hosts = service.hosts.iter().flat_map(|hosts| hosts.iter());
             let hosts =
@@ -125,8 +127,8 @@ impl Oracle {
     pub(super) fn must_have(&self, service: &str, host: u8) -> bool {
         let Some(expected) = self.services.get(service) else { return false };
         let now = Instant::now();
-        // What is told at this very instant may have arrived, or not.
-        let settled = expected.lists.iter().rposition(|(at, _)| *at < now).unwrap_or_default();
+        // What is told at this very instant may have arrived, or not; and what is on its way.
+        let settled = expected.lists.iter().rposition(|(at, _)| *at + self.mail_delay_max < now).unwrap_or_default();
         let known = &expected.lists[settled..];
         !known.is_empty() && known.iter().all(|(_, hosts)| hosts.contains_key(&host))
     }
@@ -135,7 +137,7 @@ impl Oracle {
     pub(super) fn must_stay(&self, service: &str) -> bool {
         // What was removed for a moment while the launch began may be missing once.
         let began = self.launch_began.unwrap_or_else(Instant::now);
-        let defined = self.since.get(service).is_some_and(|since| *since < began);
+        let defined = self.since.get(service).is_some_and(|since| *since + self.delays_of_a_launch() < began);
         let is_known_good = self.known_good.as_ref().is_none_or(|services| services.contains(service));
         defined && is_known_good && self.in_force(service).is_some()
     }
@@ -143,6 +145,12 @@ impl Oracle {
     /// Something happened for which the rules require a reload.
     pub(super) fn cause(&mut self, what: impl Into<String>) {
         self.causes.push((Instant::now(), what.into()));
+    }
+
+    /// How long before its first step, as the world sees it, a launch may have known nothing new: what is told takes one
+    /// message, and the first step follows the decision by two.
+    fn delays_of_a_launch(&self) -> Duration {
+        3 * self.mail_delay_max
     }
 
     /// A launch takes its first step: from here on it knows nothing new.
@@ -160,7 +168,8 @@ impl Oracle {
     pub(super) fn started(&mut self) -> BTreeSet<String> {
         let began = self.launch_began.take().unwrap_or_else(Instant::now);
         let causes = self.causes.iter().map(|(_, what)| what.clone()).collect();
-        self.causes.retain(|(at, _)| *at >= began);
+        let unknown = self.delays_of_a_launch();
+        self.causes.retain(|(at, _)| *at + unknown >= began);
         causes
     }
 }

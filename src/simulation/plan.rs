@@ -22,6 +22,9 @@ const VERSIONS: [ProxyVersion; 5] = [
     ProxyVersion { major: 3, minor: 2 },
 ];
 
+/// How late messages between actors may be in a run, in milliseconds.
+const MAIL_DELAYS_MS: [u64; 4] = [0, 0, 3, 40];
+
 /// What kind of command HAProxy refuses while it is told to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -146,6 +149,9 @@ pub struct Plan {
     pub version: ProxyVersion,
     /// The services defined at the beginning, each with the number of its hosts.
     pub services: Vec<(String, u8)>,
+    /// How late a message between two actors may be, in milliseconds. All that goes to one actor keeps its order.
+    #[serde(default)]
+    pub mail_delay_max_ms: u64,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -226,7 +232,8 @@ impl Plan {
                 steps.push(Step::Wait { ms: random.between(pause.0, pause.1) });
             }
         }
-        Self { version, services, steps }
+        let mail_delay_max_ms = *random.pick(&MAIL_DELAYS_MS);
+        Self { version, services, mail_delay_max_ms, steps }
     }
 
     /// The plan with only the steps at these places.

@@ -31,6 +31,8 @@ pub enum PlantedBug {
     RevisionFalls,
     /// The journal keeps everything.
     JournalGrows,
+    /// An actor no longer reads its mailbox once HAProxy was reloaded.
+    StopsReading,
     /// A write of the file is taken for done.
     SkipsTheFile,
     /// A save is taken for done.
@@ -42,7 +44,7 @@ pub enum PlantedBug {
 }
 
 /// Every bug, with its name on the command line and the invariant that finds it.
-const ALL: [(PlantedBug, &str, Invariant); 14] = [
+const ALL: [(PlantedBug, &str, Invariant); 15] = [
     (PlantedBug::LosesAChange, "loses-a-change", Invariant::Converges),
     (PlantedBug::FailureTakesAHost, "failure-takes-a-host", Invariant::NothingIsTakenAway),
     (PlantedBug::LeavesAServiceOut, "leaves-a-service-out", Invariant::ServicesStay),
@@ -53,6 +55,7 @@ const ALL: [(PlantedBug, &str, Invariant); 14] = [
     (PlantedBug::MissesAnExit, "misses-an-exit", Invariant::NoProcessIsForgotten),
     (PlantedBug::RevisionFalls, "revision-falls", Invariant::RevisionsGrow),
     (PlantedBug::JournalGrows, "journal-grows", Invariant::BoundsHold),
+    (PlantedBug::StopsReading, "stops-reading", Invariant::MailIsRead),
     (PlantedBug::SkipsTheFile, "skips-the-file", Invariant::TheFileFollows),
     (PlantedBug::SkipsTheSave, "skips-the-save", Invariant::TheSavedStateFollows),
     (PlantedBug::Panics, "panics", Invariant::ActorsLive),

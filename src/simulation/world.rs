@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep};
 
 use super::chronicle::Chronicle;
+use super::courier::{Couriers, Mail};
 use super::haproxy_model::NameTable;
 use super::invariant::{Invariant, Violation};
 use super::oracle::Oracle;
@@ -90,6 +91,10 @@ pub(super) struct Things {
     pub(super) planted: Option<PlantedBug>,
     /// What happened, as intervals; none where nobody wants to know.
     pub(super) chronicle: Option<Chronicle>,
+    /// How late a message between actors may be, in milliseconds.
+    pub(super) mail_delay_max_ms: u64,
+    /// The mail of the manager that lives.
+    pub(super) mail: Vec<Rc<Mail>>,
     pub(super) violation: Option<Violation>,
     randoms: BTreeMap<&'static str, Random>,
 }
@@ -145,6 +150,8 @@ impl World {
             saved: Vec::new(),
             planted: None,
             chronicle: None,
+            mail_delay_max_ms: 0,
+            mail: Vec::new(),
             violation: None,
             randoms: BTreeMap::new(),
         };
@@ -296,7 +303,8 @@ impl World {
         // All that the actors spawn lives in this set, and ends with it: as at a kill, without a word.
         let tasks = LocalSet::new();
         let entered = tasks.enter();
-        let actors = Actors::start(outside, orders, Clock::starting_at(STARTED_AT_UNIX_MS), &self.0.trace.logger());
+        let clock = Clock::starting_at(STARTED_AT_UNIX_MS);
+        let actors = Actors::start_by(&Couriers::of(self), outside, orders, clock, &self.0.trace.logger());
         drop(entered);
         *self.0.manager.borrow_mut() = Some(Manager { actors, life: spawn(tasks) });
     }
@@ -314,6 +322,7 @@ impl World {
             things.generation += 1;
             things.sockets.clear();
             things.unbound.clear();
+            things.mail.clear();
         });
         manager.life.abort();
         // It was cancelled a line above.
