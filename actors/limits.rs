@@ -121,6 +121,46 @@ pub const HISTORY_PROCESSES_MAX: usize = 60;
 /// How much of a reload's reasons the history keeps, in characters.
 pub const HISTORY_REASON_CHARS_MAX: usize = 160;
 
+/// Event streams that the status page serves at once. More are refused, and read the page again from time to time.
+pub const STATUS_STREAMS_MAX: usize = 512;
+
+/// Messages that the readers of event streams may be behind; one further behind is let go and connects again. All read
+/// from the same few messages, so that this bounds what they cost together.
+pub const STATUS_STREAM_MESSAGES_MAX: usize = 16;
+
+/// How often the journal is looked at for news while somebody reads.
+pub const STATUS_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often the page is brought up to date at the most, however many read it.
+pub const STATUS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The least time between two of these, as a multiple of what the last one took.
+pub const STATUS_REFRESH_COST_SHARE: u32 = 20;
+
+/// How often a reader hears of a daemon that has no news.
+pub const STATUS_BEAT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often the page is brought up to date while nobody reads it, so that it can say since when something is not well.
+pub const STATUS_IDLE_LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often HAProxy is asked how busy it is while somebody reads: that costs it more than most changes do.
+pub const STATUS_TRAFFIC_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The least time between two of these, as a multiple of what the last one took.
+pub const STATUS_TRAFFIC_COST_SHARE: u32 = 50;
+
+/// How long a page waits for HAProxy to say how busy it is.
+pub const STATUS_TRAFFIC_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Services whose lines are sent in one update. Where more changed, readers read the page again.
+pub const STATUS_UPDATE_ROWS_MAX: usize = 100;
+
+/// Removed services that readers who come back are told of.
+pub const STATUS_GONE_ROWS_MAX: usize = 1_000;
+
+/// Chapters of one server's story that are shown.
+pub const STATUS_STORY_ENTRIES_MAX: usize = 100;
+
 /// How long an actor may take to answer a question about its state before it counts as stuck.
 pub const STATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -190,6 +190,9 @@ pub struct ServiceState {
     pub revision: Revision,
     /// Servers wanted.
     pub desired: usize,
+    /// The guard holds back a list with fewer.
+    #[serde(default)]
+    pub min_hosts: usize,
     /// Servers as HAProxy has them: `ready`, `down` (its checks fail), `drain`, `maint`.
     pub servers: Arc<BTreeMap<ServerName, String>>,
     /// What operators chose for servers, whatever discovery says.

@@ -8,6 +8,7 @@ mod notify;
 mod process;
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use actix::System;
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::model::{ProcessInfo, ProxyPolicy, ProxyVersion};
 use proxymgr_actors::port::SavedService;
+use proxymgr_actors::port::TrafficReader;
 use proxymgr_actors::wiring::{Actors, Orders};
 use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,11 +25,14 @@ use tokio::time::timeout;
 use crate::failure::Failure;
 use crate::logging::{self, Logging};
 use crate::proxy::haproxy_binary::HaproxyBinary;
+use crate::proxy::haproxy_socket::HaproxySocket;
 use crate::recording::{self, Header, JournalFollower, Recorder};
 use crate::saved_state;
 use crate::settings::{Settings, SettingsSources};
+use crate::status::access::{Access, TokenSource};
 use crate::status::listener::{self, StatusListener};
-use crate::status::view::Identity;
+use crate::status::page::{self, PageSettings};
+use crate::status::view::{Identity, View};
 use crate::status::{metrics, part};
 use lock::InstanceLock;
 
@@ -95,7 +100,9 @@ impl Daemon {
             let access = adapters::status_access(&self.settings.status)?;
             let mut parts = part::own();
             parts.push(metrics::part(self.settings.status.metrics_per_service));
-            StatusListener::start(socket, access, identity, Arc::new(actors.clone()), parts)
+            let view: Arc<dyn View> = Arc::new(actors.clone());
+            parts.push(page::part(Arc::clone(&view), identity.clone(), self.page_settings(&access)));
+            StatusListener::start(socket, access, identity, view, parts)
         });
         let listener = listener.transpose().map_err(Failure::CannotStart)?;
         if let Some(listener) = &listener {
@@ -130,6 +137,13 @@ impl Daemon {
         let recorder = Recorder::start(path.clone(), header, log).map_err(Failure::CannotStart)?;
         recorder.restored(restored);
         Ok(Some(recorder))
+    }
+
+    fn page_settings(&self, access: &Access) -> PageSettings {
+        let socket_path = self.settings.haproxy.policy.frame.socket_path.clone();
+        let log = logging::component(self.logging.root(), "status");
+        let open = move || -> Rc<dyn TrafficReader> { Rc::new(HaproxySocket::new(socket_path.clone(), log.clone())) };
+        PageSettings { traffic: Some(Arc::new(open)), has_token: !matches!(access.token, TokenSource::None) }
     }
 
     fn keep_foreign_config(&self) {

@@ -121,6 +121,7 @@ impl Guide {
             haproxy => process.map_or("", |process| &process.version_text),
             program,
             status_arguments => status,
+            page => format!("http://127.0.0.1:{}/", self.status_port),
             directory => &self.directory,
             first_host => self.first.to_string(),
             next_port => self.next_port,

@@ -24,6 +24,7 @@ impl HaproxyStateActor {
             listen: service.definition.listen.map(|address| address.to_string()),
             revision: service.revision.unwrap_or_default(),
             desired: service.hosts.len(),
+            min_hosts: service.definition.removal.min_hosts,
             servers: section.and_then(|section| section.states.clone()).unwrap_or_default(),
             operator: BTreeMap::new(),
             drained_on_socket: Vec::new(),

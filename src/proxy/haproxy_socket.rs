@@ -209,7 +209,10 @@ impl Shared {
                 table.line(line);
             }
         };
-        self.ask(request, 1, read).await
+        let table = self.ask(request, 1, read).await;
+        // Asked now and then: a connection kept between would hold up a process that is to stop.
+        self.kept.take();
+        table
     }
 
     /// Asks something that changes nothing, so that it may be asked again when the kept connection breaks.

@@ -6,7 +6,7 @@
 //! | [`access`], [`tls`] | who may reach it: token and certificate |
 //! | [`gate`] | what every request passes first |
 //! | [`part`] | who answers which paths; where other parts register theirs |
-//! | [`health`], [`api`], [`metrics`] | the endpoints |
+//! | [`health`], [`api`], [`metrics`], [`page`] | the endpoints |
 //! | [`view`], [`rendered`] | whom they ask, and what they need not make twice |
 //! | [`problem`] | how they refuse |
 //! | [`client`] | how the command line asks |
@@ -18,6 +18,7 @@ pub mod gate;
 pub mod health;
 pub mod listener;
 pub mod metrics;
+pub mod page;
 pub mod part;
 pub mod problem;
 pub mod rendered;

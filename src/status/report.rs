@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase};
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase, ServiceState};
 use serde::{Deserialize, Serialize};
 
 /// What `/api/v1/status` answers.
@@ -126,10 +126,7 @@ fn concerns_of(state: &ActorState, concerns: &mut Vec<String>) {
             concerns.extend(named.iter().filter_map(|(what, error)| Some(format!("{what}: {}", error.as_ref()?))));
             for (service, state) in &state.services {
                 concerns.extend(state.problem.iter().map(|problem| format!("{service}: {problem}")));
-                let down = state.servers.values().filter(|server| *server == "down").count();
-                if down > 0 && !state.servers.values().any(|server| server == "ready") {
-                    concerns.push(format!("{service}: no server takes traffic, the checks of {down} fail"));
-                }
+                concerns.extend(without_traffic(state).map(|why| format!("{service}: {why}")));
             }
         }
         ActorState::ProcessSupervisor(state) if state.backoff_ms > 0 => {
@@ -140,6 +137,21 @@ fn concerns_of(state: &ActorState, concerns: &mut Vec<String>) {
         }
         ActorState::ProcessSupervisor(_) | ActorState::SocketHolder(_) | ActorState::Journal(_) => {}
     }
+}
+
+/// Why nobody answers the clients of a service that should have servers.
+fn without_traffic(service: &ServiceState) -> Option<String> {
+    let count = |wanted: &str| service.servers.values().filter(|state| *state == wanted).count();
+    if service.servers.is_empty() || service.desired == 0 || count("ready") > 0 {
+        return None;
+    }
+    let counts = [(count("drain"), "in drain"), (count("maint"), "in maintenance")];
+    let told = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let mut told: Vec<_> = told.collect();
+    if count("down") > 0 {
+        told.insert(0, format!("the checks of {} fail", count("down")));
+    }
+    Some(format!("no server takes traffic, {}", told.join(", ")))
 }
 
 /// Ports that cannot be had, of services that are still wanted and do not say so themselves.
@@ -153,7 +165,8 @@ fn ports_not_had(state: &ActorState, haproxy: &HaproxyState, told: &[String]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proxymgr_actors::model::{ProcessInfo, ProxyVersion};
+    use proxymgr_actors::model::{ProcessInfo, ProxyVersion, ServerName};
+    use std::collections::BTreeMap;
 
     fn haproxy_in(phase: ProxyPhase, process: bool) -> Result<Arc<Vec<ActorState>>, String> {
         let process = process.then(|| ProcessInfo {
@@ -179,6 +192,22 @@ mod tests {
     fn an_actor_that_does_not_answer_ends_readiness() {
         let readiness = Readiness::of(&Err("the HaproxyStateActor did not answer within 2 s".into()));
         assert_eq!(readiness.reasons, ["the HaproxyStateActor did not answer within 2 s"]);
+    }
+
+    #[test]
+    fn a_service_whose_servers_all_rest_is_a_concern() {
+        let state = |servers: &[(&str, &str)]| {
+            let named = |(name, state): &(&str, &str)| (ServerName::new(name).unwrap(), (*state).to_owned());
+            let servers: BTreeMap<_, _> = servers.iter().map(named).collect();
+            without_traffic(&ServiceState { desired: servers.len(), servers: servers.into(), ..Default::default() })
+        };
+        assert_eq!(state(&[("a", "ready"), ("b", "down")]), None);
+        assert_eq!(state(&[]), None, "what HAProxy has is not known yet");
+        let told = state(&[("a", "maint"), ("b", "down"), ("c", "drain")]);
+        assert_eq!(
+            told.as_deref(),
+            Some("no server takes traffic, the checks of 1 fail, 1 in drain, 1 in maintenance")
+        );
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use proxymgr_actors::clock::Clock;
+use proxymgr_actors::history::History;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::limits::{STATES_PACE, STATES_PACE_MAX};
-use proxymgr_actors::message::ReadJournal;
+use proxymgr_actors::message::{ConfigState, ReadJournal};
 use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::Actors;
@@ -30,6 +31,14 @@ pub trait View: Send + Sync + 'static {
     fn journal(&self, query: ReadJournal) -> Asked<'_, Vec<JournalEntry>>;
     /// Carries out what an operator asks for: what was done in a sentence, or why nothing was.
     fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>>;
+    /// What the last hours were like.
+    fn history(&self) -> Asked<'_, History> {
+        Box::pin(async { History::default() })
+    }
+    /// The configuration that runs, and what the next would be made of.
+    fn config(&self) -> Asked<'_, Result<ConfigState, String>> {
+        Box::pin(async { Err("the configuration is not known".to_owned()) })
+    }
 }
 
 impl View for Actors {
@@ -43,6 +52,14 @@ impl View for Actors {
 
     fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>> {
         Box::pin(Self::order(self, order))
+    }
+
+    fn history(&self) -> Asked<'_, History> {
+        Box::pin(Self::history(self))
+    }
+
+    fn config(&self) -> Asked<'_, Result<ConfigState, String>> {
+        Box::pin(Self::config(self))
     }
 }
 
@@ -91,6 +108,14 @@ impl View for PacedView {
             *self.last.lock().await = None;
             done
         })
+    }
+
+    fn history(&self) -> Asked<'_, History> {
+        self.view.history()
+    }
+
+    fn config(&self) -> Asked<'_, Result<ConfigState, String>> {
+        self.view.config()
     }
 }
 

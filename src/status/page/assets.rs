@@ -1,0 +1,76 @@
+//! What the page needs besides its text: style, script and icon, compiled in. Their paths hold a digest of what they
+//! are, so that a browser keeps each for good and a new version of the daemon is never shown with an old style.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use actix_web::http::header::{self, CacheControl, CacheDirective};
+use actix_web::web::Path;
+use actix_web::{HttpResponse, http::StatusCode};
+use minijinja::{Error, ErrorKind};
+
+/// A year, in seconds: for good, as far as browsers are concerned.
+const KEPT_S: u32 = 365 * 24 * 60 * 60;
+
+struct Asset {
+    name: &'static str,
+    extension: &'static str,
+    content_type: &'static str,
+    text: &'static str,
+}
+
+const ASSETS: [Asset; 3] = [
+    Asset {
+        name: "page",
+        extension: "css",
+        content_type: "text/css; charset=utf-8",
+        text: include_str!("assets/page.css"),
+    },
+    Asset {
+        name: "page",
+        extension: "js",
+        content_type: "text/javascript; charset=utf-8",
+        text: include_str!("assets/page.js"),
+    },
+    Asset { name: "icon", extension: "svg", content_type: "image/svg+xml", text: include_str!("assets/icon.svg") },
+];
+
+impl Asset {
+    fn file_name(&self) -> String {
+        format!("{}.{}.{}", self.name, digest(self.text), self.extension)
+    }
+}
+
+/// Where the asset of this name (`page.css`) is served.
+pub fn path_of(name: &str) -> Result<String, Error> {
+    let asset = ASSETS.iter().find(|asset| format!("{}.{}", asset.name, asset.extension) == name);
+    let asset = asset.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("there is no asset {name}")))?;
+    Ok(format!("/assets/{}", asset.file_name()))
+}
+
+/// Tells one version of all assets from another.
+pub fn version() -> String {
+    ASSETS.iter().map(Asset::file_name).collect::<Vec<_>>().join(" ")
+}
+
+/// `GET /assets/{name}`.
+pub async fn serve(name: Path<String>) -> HttpResponse {
+    let Some(asset) = ASSETS.iter().find(|asset| asset.file_name() == *name) else {
+        return HttpResponse::build(StatusCode::NOT_FOUND).content_type("text/plain").body("there is no such asset\n");
+    };
+    HttpResponse::Ok()
+        .content_type(asset.content_type)
+        .insert_header(CacheControl(vec![
+            CacheDirective::Public,
+            CacheDirective::MaxAge(KEPT_S),
+            CacheDirective::Extension("immutable".to_owned(), None),
+        ]))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .body(asset.text)
+}
+
+/// The same for the same text in every build with the same compiler: enough to tell versions apart.
+fn digest(text: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    format!("{:016x}", hasher.finish())
+}

@@ -1,0 +1,367 @@
+// Makes the page live. Without it the page says the same, as of the moment it was read.
+
+const root = document.documentElement;
+const page = root.dataset.page;
+const byId = (id) => document.getElementById(id);
+const LOST_AFTER_MS = 15000;
+const POLL_MS = 5000;
+
+// ---- times -------------------------------------------------------------------------------------------------------
+
+// The daemon's clock, as far as it is ahead of this machine's.
+let ahead = Number(root.dataset.now) - Date.now();
+const now = () => Date.now() + ahead;
+
+const two = (number) => String(number).padStart(2, "0");
+
+function ago(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 2) return "just now";
+  if (seconds < 100) return `${seconds} s ago`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 100) return `${minutes} min ago`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return `${hours} h ${two(minutes % 60)} min ago`;
+  return `${Math.floor(hours / 24)} days ago`;
+}
+
+function clock(at) {
+  const time = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  const today = new Date(now());
+  if (at.toDateString() === today.toDateString()) return time;
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${time}`;
+}
+
+function tellTimes(within = document) {
+  for (const element of within.querySelectorAll("time")) {
+    const at = new Date(element.dateTime);
+    const text = element.dataset.as === "clock" ? clock(at) : ago(now() - at.getTime());
+    if (!element.title) element.title = at.toLocaleString(undefined, { timeZoneName: "short" });
+    if (element.textContent !== text) element.textContent = text;
+  }
+}
+
+// ---- parts that are replaced -------------------------------------------------------------------------------------
+
+// What has the focus, in words that find it again in the same part made anew.
+function focusIn(part) {
+  const element = document.activeElement;
+  if (!element || !part.contains(element) || element === part) return null;
+  if (element.id) return `#${CSS.escape(element.id)}`;
+  if (element.tagName === "SUMMARY" && element.parentElement.id) return `#${CSS.escape(element.parentElement.id)} > summary`;
+  if (element.getAttribute("href")) return `a[href="${CSS.escape(element.getAttribute("href"))}"]`;
+  const form = element.closest("form");
+  return form ? `form[action="${CSS.escape(form.getAttribute("action"))}"] ${element.tagName.toLowerCase()}` : null;
+}
+
+function replace(part, change) {
+  const focus = focusIn(part);
+  const open = new Map([...part.querySelectorAll("details[id]")].map((details) => [details.id, details.open]));
+  change();
+  for (const details of part.querySelectorAll("details[id]")) {
+    if (open.has(details.id)) details.open = open.get(details.id);
+  }
+  offerActions(part);
+  tellTimes(part);
+  if (focus) part.querySelector(focus)?.focus({ preventScroll: true });
+}
+
+// What the server sent for each part, so that one which is the same is left alone.
+const sent = new Map();
+
+function fill(id, html) {
+  const part = byId(id);
+  if (!part || sent.get(id) === html) return;
+  sent.set(id, html);
+  replace(part, () => { part.innerHTML = html; });
+}
+
+function tellTrouble(trouble) {
+  if (page !== "overview" || !trouble) return;
+  root.dataset.trouble = trouble;
+  document.title = `${trouble === "none" ? "all is well" : "not all is well"} – proxymgr`;
+}
+
+// ---- services ----------------------------------------------------------------------------------------------------
+
+const rows = byId("rows");
+const filter = byId("filter");
+
+function rowOf(name) {
+  return rows.querySelector(`tr[data-name="${CSS.escape(name)}"]`);
+}
+
+function parsedRow(html) {
+  const template = document.createElement("template");
+  template.innerHTML = `<table><tbody>${html}</tbody></table>`;
+  return template.content.querySelector("tr");
+}
+
+function putRow(name, html) {
+  const fresh = parsedRow(html);
+  const old = rowOf(name);
+  if (!fresh) return;
+  if (!old) { rows.append(fresh); tellTimes(fresh); return; }
+  const hadFocus = old.contains(document.activeElement);
+  old.replaceWith(fresh);
+  tellTimes(fresh);
+  fresh.classList.add("fresh");
+  setTimeout(() => fresh.classList.remove("fresh"), 1500);
+  if (hadFocus) fresh.querySelector("a")?.focus({ preventScroll: true });
+}
+
+const TROUBLE = { none: 0, some: 1, much: 2 };
+const ORDERS = {
+  trouble: (a, b) => TROUBLE[b.dataset.trouble] - TROUBLE[a.dataset.trouble],
+  name: () => 0,
+  changed: (a, b) => Number(b.dataset.changed) - Number(a.dataset.changed),
+  down: (a, b) => Number(b.dataset.down) - Number(a.dataset.down),
+};
+
+// Shows the services that pass the filter, in the order asked for. Rows are moved only where the order is another.
+function arrange() {
+  if (!rows) return;
+  const text = filter.elements.q.value.trim().toLowerCase();
+  const onlyTrouble = filter.elements.trouble.checked;
+  const order = ORDERS[filter.elements.sort.value] ?? ORDERS.trouble;
+  const all = [...rows.children];
+  let seen = 0;
+  for (const row of all) {
+    const passes = row.dataset.find.includes(text) && !(onlyTrouble && row.dataset.trouble === "none");
+    if (row.hidden === passes) row.hidden = !passes;
+    seen += passes ? 1 : 0;
+  }
+  const byName = (a, b) => (a.dataset.name < b.dataset.name ? -1 : 1);
+  const sorted = [...all].sort((a, b) => order(a, b) || byName(a, b));
+  if (sorted.some((row, index) => row !== all[index])) {
+    const focused = document.activeElement;
+    rows.append(...sorted);
+    if (rows.contains(focused)) focused.focus({ preventScroll: true });
+  }
+  const grouped = (number) => number.toLocaleString("en");
+  const told = seen === all.length ? grouped(all.length) : `${grouped(seen)} of ${grouped(all.length)}`;
+  if (byId("seen").textContent !== told) byId("seen").textContent = told;
+  byId("none").hidden = seen > 0;
+  byId("none").textContent = all.length ? "No service is like that." : "There are no services yet.";
+}
+
+function keepFilterInAddress() {
+  const wanted = new URLSearchParams();
+  if (filter.elements.q.value) wanted.set("q", filter.elements.q.value);
+  if (filter.elements.trouble.checked) wanted.set("trouble", "1");
+  if (filter.elements.sort.value !== "trouble") wanted.set("sort", filter.elements.sort.value);
+  const query = wanted.toString();
+  history.replaceState(null, "", query ? `/?${query}` : "/");
+}
+
+if (filter) {
+  filter.querySelector(".apply").hidden = true;
+  filter.addEventListener("input", () => { arrange(); keepFilterInAddress(); });
+  filter.addEventListener("submit", (event) => { event.preventDefault(); arrange(); });
+  document.addEventListener("keydown", (event) => {
+    const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName ?? "");
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      filter.elements.q.focus();
+    }
+  });
+  // An address such as /?trouble=1#services leads to the same page with another filter.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="/?"]');
+    if (!link || event.ctrlKey || event.metaKey) return;
+    const wanted = new URL(link.href).searchParams;
+    filter.elements.q.value = wanted.get("q") ?? "";
+    filter.elements.trouble.checked = wanted.has("trouble");
+    arrange();
+  });
+}
+
+// ---- the event stream --------------------------------------------------------------------------------------------
+
+let heardAt = Date.now();
+let heardOnce = false;
+let tick = Number(root.dataset.tick);
+
+function heard() {
+  heardAt = Date.now();
+  heardOnce = true;
+  byId("lost").hidden = true;
+  byId("live").textContent = "live,";
+  byId("live").dataset.state = "live";
+  const asOf = byId("as-of").querySelector("time");
+  if (asOf) asOf.dateTime = new Date(now()).toISOString();
+}
+
+function lost() {
+  const banner = byId("lost");
+  if (!banner.hidden) return;
+  banner.textContent = `No connection to proxymgr since ${clock(new Date(heardAt + ahead))}. What stands here is from then.`;
+  banner.hidden = false;
+  byId("live").textContent = "as of";
+  byId("live").dataset.state = "lost";
+}
+
+function take(update) {
+  if (update.tick) tick = update.tick;
+  tellTrouble(update.trouble);
+  if (page !== "overview") { readAgainSoon(); return; }
+  if (update.stale) readAgainSoon();
+  for (const [id, html] of Object.entries(update.parts ?? {})) fill(id, html);
+  const changed = Object.entries(update.rows ?? {});
+  for (const [name, html] of changed) putRow(name, html);
+  for (const name of update.gone ?? []) rowOf(name)?.remove();
+  if (changed.length || update.gone?.length) arrange();
+}
+
+function takeTraffic(traffic) {
+  if (!rows) return;
+  for (const [name, [sessions, rate]] of Object.entries(traffic)) {
+    const row = rowOf(name);
+    if (!row) continue;
+    const cells = { Sessions: sessions, "Per second": rate };
+    for (const [label, number] of Object.entries(cells)) {
+      const cell = row.querySelector(`td[data-label="${label}"]`);
+      const text = number.toLocaleString("en");
+      if (cell && cell.textContent !== text) cell.textContent = text;
+    }
+  }
+}
+
+let stream = null;
+
+function listen() {
+  stream = new EventSource(`/events?tick=${tick}`);
+  stream.addEventListener("hello", (event) => {
+    if (JSON.parse(event.data).run !== root.dataset.run) { location.reload(); return; }
+    heard();
+  });
+  stream.addEventListener("update", (event) => { heard(); take(JSON.parse(event.data)); });
+  stream.addEventListener("traffic", (event) => { heard(); takeTraffic(JSON.parse(event.data)); });
+  stream.addEventListener("beat", heard);
+  stream.addEventListener("error", () => {
+    // While it is connecting, the browser tries again by itself. Closed, it was refused: read the page instead.
+    if (stream.readyState === EventSource.CLOSED) {
+      stream.close();
+      stream = null;
+    }
+  });
+}
+
+// ---- reading the page again --------------------------------------------------------------------------------------
+
+let reading = false;
+let readAt = 0;
+let readTimer = null;
+
+function readAgainSoon() {
+  const wait = Math.max(0, readAt + 1000 - Date.now());
+  readTimer ??= setTimeout(() => { readTimer = null; readAgain(); }, wait);
+}
+
+async function readAgain() {
+  if (reading || document.querySelector("dialog[open]")) return;
+  reading = true;
+  try {
+    const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+    const run = fresh.documentElement.dataset.run;
+    if (run && run !== root.dataset.run) { location.reload(); return; }
+    if (!response.ok && response.status !== 404) return;
+    heard();
+    for (const part of fresh.querySelectorAll("[data-part], #headline")) fill(part.id, part.innerHTML);
+    const freshRows = fresh.getElementById("rows");
+    if (rows && freshRows) { replace(rows, () => rows.replaceChildren(...freshRows.children)); arrange(); }
+    if (fresh.documentElement.dataset.tick) tick = Number(fresh.documentElement.dataset.tick);
+  } catch {
+    // It is not there; the banner says since when.
+  } finally {
+    reading = false;
+    readAt = Date.now();
+  }
+}
+
+// ---- what an operator may do -------------------------------------------------------------------------------------
+
+const ask = byId("ask");
+const TOKEN = "proxymgr-token";
+
+function offerActions(within = document) {
+  if (!ask) return;
+  for (const actions of within.querySelectorAll("[data-action]")) actions.hidden = false;
+}
+
+function tell(text, isBad) {
+  const outcome = byId("outcome");
+  outcome.textContent = text;
+  outcome.classList.toggle("bad", isBad);
+  outcome.hidden = false;
+  clearTimeout(tell.timer);
+  tell.timer = setTimeout(() => { outcome.hidden = true; }, isBad ? 15000 : 5000);
+}
+
+function token() {
+  const known = sessionStorage.getItem(TOKEN);
+  if (known) return Promise.resolve(known);
+  return new Promise((resolve) => {
+    const field = ask.querySelector("input");
+    field.value = "";
+    ask.returnValue = "";
+    ask.showModal();
+    ask.addEventListener("close", () => {
+      const given = ask.returnValue === "ok" ? field.value : "";
+      field.value = "";
+      if (given) sessionStorage.setItem(TOKEN, given);
+      byId("forget").hidden = !given;
+      resolve(given);
+    }, { once: true });
+  });
+}
+
+async function order(form, button) {
+  const secret = await token();
+  if (!secret) return;
+  button.disabled = true;
+  try {
+    const response = await fetch(form.getAttribute("action"), {
+      method: "POST",
+      headers: { Authorization: `Bearer ${secret}`, "Content-Type": "application/json" },
+      body: form.dataset.body ?? "{}",
+    });
+    if (response.ok) { tell(`Done: ${button.textContent}.`, false); readAgainSoon(); return; }
+    if (response.status === 401 || response.status === 403) sessionStorage.removeItem(TOKEN);
+    const answer = await response.text();
+    let why = answer;
+    try { why = JSON.parse(answer).detail ?? answer; } catch { /* It is plain text. */ }
+    tell(`Not done: ${why}`, true);
+  } catch {
+    tell("Not done: proxymgr does not answer.", true);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.closest("[data-action]")) return;
+  event.preventDefault();
+  order(event.target, event.submitter ?? event.target.querySelector("button"));
+});
+
+byId("forget")?.addEventListener("click", (event) => {
+  sessionStorage.removeItem(TOKEN);
+  event.currentTarget.hidden = true;
+});
+
+// ---- beginning ---------------------------------------------------------------------------------------------------
+
+offerActions();
+if (ask) byId("forget").hidden = !sessionStorage.getItem(TOKEN);
+arrange();
+tellTimes();
+setInterval(() => tellTimes(), 1000);
+listen();
+setInterval(() => {
+  if (Date.now() - heardAt > LOST_AFTER_MS || (heardOnce && stream?.readyState === EventSource.CONNECTING)) lost();
+  if (!stream) { readAgain(); return; }
+  // The servers' sessions change without an event.
+  if (page === "service" || page === "server") readAgainSoon();
+}, POLL_MS);

@@ -1,0 +1,219 @@
+//! The configuration that runs, and what is different in the one that would be written now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxymgr_actors::decide::haproxy_config;
+use proxymgr_actors::message::ConfigState;
+use serde::Serialize;
+
+/// Lines around a difference that are shown with it.
+const CONTEXT_LINES: usize = 3;
+
+/// Lines that are compared with each other one by one; of longer texts only the beginning and the end are told apart.
+const COMPARED_LINES_MAX: usize = 2_000;
+
+/// Differences that are shown, in lines.
+const DIFFERENCE_LINES_MAX: usize = 2_000;
+
+/// Lines of the file that one page shows; a longer one is shown section by section.
+const SHOWN_LINES_MAX: usize = 3_000;
+
+/// One line of a difference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DifferentLine {
+    /// ` ` in both, `-` only in what runs, `+` only in what would be written.
+    pub mark: char,
+    /// The line.
+    pub text: String,
+}
+
+/// One section that is not as it would be written now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Whose section; `global and defaults` for the head.
+    pub name: String,
+    /// Its lines.
+    pub lines: Vec<DifferentLine>,
+}
+
+/// The page of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ConfigView {
+    /// Whether there is any: none before the first start.
+    pub is_running: bool,
+    /// What is different in the one that would be written now.
+    pub differences: Vec<Difference>,
+    /// Whether there are more differences than are shown.
+    pub is_cut: bool,
+    /// `global` and `defaults`.
+    pub frame: String,
+    /// Each section; without its text where the whole is too long for one page.
+    pub sections: Vec<(String, Option<String>)>,
+    /// How many lines it has.
+    pub lines: usize,
+}
+
+/// The configuration as the page shows it.
+pub fn view(state: &ConfigState) -> ConfigView {
+    let Some(running) = &state.running else { return ConfigView::default() };
+    let lines =
+        running.frame.lines().count() + running.sections.values().map(|text| text.lines().count()).sum::<usize>();
+    let whole = lines <= SHOWN_LINES_MAX;
+    let text = |text: &str| whole.then(|| masked(text));
+    let sections = running.sections.iter().map(|(name, section)| (name.to_string(), text(section)));
+    let (differences, is_cut) = differences(state);
+    ConfigView {
+        is_running: true,
+        differences,
+        is_cut,
+        frame: masked(&running.frame),
+        sections: sections.collect(),
+        lines,
+    }
+}
+
+/// One section of what runs.
+pub fn section(state: &ConfigState, service: &str) -> Option<String> {
+    let sections = &state.running.as_ref()?.sections;
+    sections.iter().find(|(name, _)| name.as_str() == service).map(|(_, text)| masked(text))
+}
+
+fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
+    let Some(running) = &state.running else { return (Vec::new(), false) };
+    let next = state.next.iter().map(|section| {
+        let text = haproxy_config::section(&section.definition, section.descriptor, &section.hosts, state.next_style);
+        (&section.definition.name, text)
+    });
+    let next: BTreeMap<_, _> = next.collect();
+    let names: BTreeSet<_> = running.sections.keys().chain(next.keys().copied()).collect();
+    let of_sections = names.into_iter().map(|name| {
+        let before = running.sections.get(name).map_or("", |text| text);
+        (name.to_string(), before, next.get(name).map_or("", |text| text))
+    });
+    let head = ("global and defaults".to_owned(), &*running.frame, &*state.next_frame);
+    let mut differences = Vec::new();
+    let mut room = DIFFERENCE_LINES_MAX;
+    for (name, before, after) in std::iter::once(head).chain(of_sections).filter(|(_, before, after)| before != after) {
+        let mut lines = difference(&masked(before), &masked(after));
+        if lines.is_empty() {
+            let text = "a value that is not shown here is different".to_owned();
+            lines.push(DifferentLine { mark: ' ', text });
+        }
+        if lines.len() > room {
+            lines.truncate(room);
+            differences.push(Difference { name, lines });
+            return (differences, true);
+        }
+        room -= lines.len();
+        differences.push(Difference { name, lines });
+    }
+    (differences, false)
+}
+
+/// The lines that are different, with some around them.
+fn difference(before: &str, after: &str) -> Vec<DifferentLine> {
+    let (before, after): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    let same = |(a, b): &(&&str, &&str)| a == b;
+    let head = before.iter().zip(&after).take_while(same).count();
+    let rest = before.len().min(after.len()) - head;
+    let tail = before.iter().rev().zip(after.iter().rev()).take(rest).take_while(same).count();
+    let (old, new) = (&before[head..before.len() - tail], &after[head..after.len() - tail]);
+    if old.is_empty() && new.is_empty() {
+        return Vec::new();
+    }
+    let line = |mark, text: &str| DifferentLine { mark, text: text.to_owned() };
+    let context_before = before[head.saturating_sub(CONTEXT_LINES)..head].iter().map(|text| line(' ', text));
+    let context_after = before[before.len() - tail..].iter().take(CONTEXT_LINES).map(|text| line(' ', text));
+    context_before.chain(changes(old, new)).chain(context_after).collect()
+}
+
+/// The shortest way from one text to the other, by their longest common subsequence.
+fn changes(old: &[&str], new: &[&str]) -> Vec<DifferentLine> {
+    let line = |mark, text: &&str| DifferentLine { mark, text: (*text).to_owned() };
+    if old.len() > COMPARED_LINES_MAX || new.len() > COMPARED_LINES_MAX {
+        return old.iter().map(|text| line('-', text)).chain(new.iter().map(|text| line('+', text))).collect();
+    }
+    let width = new.len() + 1;
+    let mut common = vec![0_u16; (old.len() + 1) * width];
+    for i in (0..old.len()).rev() {
+        for j in (0..new.len()).rev() {
+            common[i * width + j] = if old[i] == new[j] {
+                common[(i + 1) * width + j + 1] + 1
+            } else {
+                common[(i + 1) * width + j].max(common[i * width + j + 1])
+            };
+        }
+    }
+    let mut lines = Vec::new();
+    let (mut i, mut j) = (0, 0);
+    while i < old.len() || j < new.len() {
+        if i < old.len() && j < new.len() && old[i] == new[j] {
+            lines.push(line(' ', &old[i]));
+            (i, j) = (i + 1, j + 1);
+        } else if j == new.len() || (i < old.len() && common[(i + 1) * width + j] >= common[i * width + j + 1]) {
+            lines.push(line('-', &old[i]));
+            i += 1;
+        } else {
+            lines.push(line('+', &new[j]));
+            j += 1;
+        }
+    }
+    lines
+}
+
+/// The text without the secrets that an operator's own lines may hold.
+fn masked(text: &str) -> String {
+    let mut masked: String = text.lines().map(|line| mask_line(line) + "\n").collect();
+    if !text.ends_with('\n') {
+        masked.pop();
+    }
+    masked
+}
+
+fn mask_line(line: &str) -> String {
+    const SHOWN: &str = "(not shown)";
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let secret_at = match words.as_slice() {
+        ["stats", "auth", ..] => Some(2),
+        ["user", _, "password" | "insecure-password", ..] => Some(3),
+        [first, ..] if first.contains("password") || *first == "setenv" || *first == "presetenv" => Some(1),
+        _ => words.iter().position(|word| matches!(*word, "password" | "key" | "secret")).map(|at| at + 1),
+    };
+    match secret_at.filter(|at| *at < words.len()) {
+        None => line.to_owned(),
+        Some(at) => {
+            let indent: String = line.chars().take_while(|character| character.is_whitespace()).collect();
+            let kept = words[..at].join(" ");
+            format!("{indent}{kept} {SHOWN}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks(before: &str, after: &str) -> String {
+        difference(before, after).iter().map(|line| format!("{}{}\n", line.mark, line.text)).collect()
+    }
+
+    #[test]
+    fn a_difference_is_shown_with_the_lines_around_it() {
+        assert_eq!(marks("a\nb\nc\nd\ne\n", "a\nb\nc\nd\ne\n"), "");
+        assert_eq!(marks("a\nb\nc\nd\ne\n", "a\nb\nc\nX\ne\n"), " a\n b\n c\n-d\n+X\n e\n");
+        assert_eq!(marks("1\na\nb\n2\n", "1\nb\nc\n2\n"), " 1\n-a\n b\n+c\n 2\n");
+        assert_eq!(marks("", "a\n"), "+a\n");
+    }
+
+    #[test]
+    fn secrets_of_operators_lines_are_not_shown() {
+        for (line, shown) in [
+            ("    stats auth admin:pass", "    stats auth (not shown)"),
+            ("    user joe insecure-password x", "    user joe insecure-password (not shown)"),
+            ("    setenv TOKEN abc", "    setenv (not shown)"),
+            ("    server a 1.1.1.1:1 check", "    server a 1.1.1.1:1 check"),
+        ] {
+            assert_eq!(mask_line(line), shown);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What stands at the top of the page: one sentence, what is not well, what is held back, and the facts.
+
+use std::collections::BTreeMap;
+
+use proxymgr_actors::history::History;
+use proxymgr_actors::snapshot::{
+    ActorState, HaproxyState, HeldChange, ProcessSupervisorState, SourceHealth, WatcherState,
+};
+use serde::Serialize;
+
+use super::service_row::{ServiceRow, Trouble};
+use crate::status::report::StatusReport;
+
+/// Concerns that are listed; what is more is counted, and found under the services with trouble.
+const CONCERNS_MAX: usize = 20;
+
+/// Services that are named as being at their minimum.
+const MINIMUM_NAMES_MAX: usize = 12;
+
+/// The daemon in one sentence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Headline {
+    /// How bad it is.
+    pub trouble: Trouble,
+    /// The sentence, without its end where a time follows.
+    pub sentence: String,
+    /// Since when it has not been well, in milliseconds since 1970.
+    pub since_unix_ms: Option<u64>,
+}
+
+/// One thing that is not well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Concern {
+    /// The service it is about, where it is about one.
+    pub service: Option<String>,
+    /// What it is.
+    pub text: String,
+    /// Since when it has been known, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+}
+
+/// What is not well.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Concerns {
+    /// The first of them.
+    pub listed: Vec<Concern>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+/// A list that waits for a person's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Whose list it is; none for the definitions.
+    pub service: Option<String>,
+    /// The list and why it is held.
+    pub change: HeldEntry,
+}
+
+/// [`HeldChange`], comparable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldEntry {
+    /// Why.
+    pub reason: String,
+    /// Since when, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// How many entries the list has.
+    pub entries: usize,
+    /// How many it would add, and the first of them.
+    pub adds: (usize, Vec<String>),
+    /// How many it would take away, and the first of them.
+    pub removes: (usize, Vec<String>),
+}
+
+impl From<&HeldChange> for HeldEntry {
+    fn from(held: &HeldChange) -> Self {
+        Self {
+            reason: held.reason.clone(),
+            since_unix_ms: held.since_unix_ms,
+            entries: held.entries,
+            adds: (held.adds.count, held.adds.first.clone()),
+            removes: (held.removes.count, held.removes.first.clone()),
+        }
+    }
+}
+
+/// The facts beneath the sentence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// HAProxy's version; none while it does not run.
+    pub haproxy: Option<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Since when it has been running, in milliseconds since 1970.
+    pub started_unix_ms: Option<u64>,
+    /// Sources by kind: how many there are and how many can be read.
+    pub sources: Vec<SourceFact>,
+    /// The oldest time at which the list in force of a source that is away was confirmed.
+    pub oldest_data_unix_ms: Option<u64>,
+    /// Services at or below the least number of hosts they may have.
+    pub at_minimum: usize,
+    /// The first of them.
+    pub at_minimum_names: Vec<String>,
+    /// Lists held back.
+    pub held: usize,
+    /// Differences found and repaired since the daemon started.
+    pub drift: u64,
+    /// Why HAProxy was last reloaded.
+    pub last_reload: String,
+    /// When, in milliseconds since 1970.
+    pub last_reload_unix_ms: Option<u64>,
+    /// Reloads since the daemon started.
+    pub reloads: u64,
+    /// What the next reload waits for.
+    pub reload_due: Vec<String>,
+    /// Old processes that finish what they have: process, and since when.
+    pub draining: Vec<(u32, u64)>,
+    /// Changes made at run time: enabled, disabled, deleted.
+    pub runtime: (u64, u64, u64),
+    /// Commands refused, and batches without an answer.
+    pub refused: (u64, u64),
+    /// How often HAProxy ended unasked.
+    pub crashes: u64,
+    /// Outputs beside HAProxy: name and what is wrong with it.
+    pub outputs: Vec<(String, Option<String>)>,
+}
+
+/// The sources of one kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SourceFact {
+    /// The kind; `definitions` for that of the services themselves.
+    pub kind: String,
+    /// How many there are.
+    pub count: usize,
+    /// How many cannot be read.
+    pub away: usize,
+}
+
+/// Remembers since when each concern has been known.
+#[derive(Debug, Default)]
+pub struct KnownSince(BTreeMap<String, u64>);
+
+impl KnownSince {
+    /// Takes in what is not well now, and forgets what is well again.
+    pub fn update(&mut self, report: &StatusReport, now_unix_ms: u64) {
+        let mut before = std::mem::take(&mut self.0);
+        for concern in &report.concerns {
+            let since = before.remove(concern).unwrap_or(now_unix_ms);
+            self.0.insert(concern.clone(), since);
+        }
+    }
+
+    fn since(&self, concern: &str) -> Option<u64> {
+        self.0.get(concern).copied()
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        self.0.values().min().copied()
+    }
+}
+
+/// The sentence.
+pub fn headline(report: &StatusReport, known: &KnownSince, rows: &BTreeMap<String, ServiceRow>) -> Headline {
+    let hosts: usize = rows.values().map(|row| row.servers.total()).sum();
+    let serves = format!("HAProxy serves {} on {}", counted(rows.len(), "service"), counted(hosts, "host"));
+    let much = rows.values().any(|row| row.trouble == Trouble::Much);
+    match (report.readiness.ready, report.concerns.len()) {
+        (true, 0) => Headline { sentence: format!("All is well: {serves}."), ..Headline::default() },
+        (true, concerns) => {
+            let what = if concerns == 1 { "one thing is".to_owned() } else { format!("{concerns} things are") };
+            Headline {
+                trouble: if much { Trouble::Much } else { Trouble::Some },
+                sentence: format!("{serves}, but {what} not well"),
+                since_unix_ms: known.oldest(),
+            }
+        }
+        (false, _) => {
+            let why = report.readiness.reasons.first().map_or("nothing is known of it", String::as_str);
+            let sentence = format!("HAProxy is not kept in step: {why}");
+            Headline { trouble: Trouble::Much, sentence, since_unix_ms: known.oldest() }
+        }
+    }
+}
+
+/// What is not well, one line each.
+pub fn concerns(report: &StatusReport, known: &KnownSince, rows: &BTreeMap<String, ServiceRow>) -> Concerns {
+    let concern = |text: &String| {
+        let service = text.split_once(": ").filter(|(name, _)| rows.contains_key(*name));
+        let since_unix_ms = known.since(text).unwrap_or_default();
+        match service {
+            Some((name, rest)) => Concern { service: Some(name.to_owned()), text: rest.to_owned(), since_unix_ms },
+            None => Concern { service: None, text: text.clone(), since_unix_ms },
+        }
+    };
+    let listed: Vec<_> = report.concerns.iter().take(CONCERNS_MAX).map(concern).collect();
+    Concerns { more: report.concerns.len() - listed.len(), listed }
+}
+
+/// The lists that wait for a person's word.
+pub fn held(actors: &[ActorState]) -> Vec<Held> {
+    let one = |state: &ActorState| match state {
+        ActorState::ServiceConfig(state) => state.held.as_ref().map(|held| Held { service: None, change: held.into() }),
+        ActorState::Watcher(state) => {
+            let service = Some(state.service.clone());
+            state.held.as_ref().map(|held| Held { service, change: held.into() })
+        }
+        _ => None,
+    };
+    actors.iter().filter_map(one).collect()
+}
+
+/// The facts.
+pub fn facts(report: &StatusReport, history: &History, rows: &BTreeMap<String, ServiceRow>) -> Facts {
+    let mut facts = Facts { held: held(&report.actors).len(), ..Facts::default() };
+    let at_minimum = rows.values().filter(|row| row.at_minimum);
+    facts.at_minimum = at_minimum.clone().count();
+    facts.at_minimum_names = at_minimum.take(MINIMUM_NAMES_MAX).map(|row| row.name.clone()).collect();
+    if let Some(haproxy) = report.haproxy() {
+        facts.of_haproxy(haproxy, history);
+    }
+    for state in report.actors.iter() {
+        match state {
+            ActorState::ServiceConfig(state) => facts.source("definitions", &state.source),
+            ActorState::Watcher(state) => facts.watcher(state),
+            ActorState::ProcessSupervisor(state) => facts.of_processes(state),
+            ActorState::Output(state) => facts.outputs.push((state.name.clone(), state.error.clone())),
+            _ => {}
+        }
+    }
+    facts
+}
+
+impl Facts {
+    fn of_haproxy(&mut self, haproxy: &HaproxyState, history: &History) {
+        if let Some(process) = &haproxy.process {
+            self.haproxy = Some(process.version_text.clone());
+            self.pid = Some(process.pid);
+            let life = history.processes.iter().rev().find(|life| life.pid == process.pid);
+            self.started_unix_ms = life.map(|life| life.from_unix_ms);
+        }
+        let counts = &haproxy.counts;
+        self.drift = counts.drift;
+        self.last_reload = haproxy.last_reload.join("; ");
+        self.last_reload_unix_ms = haproxy.last_reload_unix_ms;
+        self.reloads = counts.reload;
+        self.reload_due = haproxy.reload_due.clone();
+        self.runtime = (counts.runtime_enable, counts.runtime_disable, counts.runtime_delete);
+        self.refused = (counts.refused, counts.unanswered);
+    }
+
+    fn of_processes(&mut self, processes: &ProcessSupervisorState) {
+        self.draining = processes.draining.iter().map(|process| (process.pid, process.since_unix_ms)).collect();
+        self.crashes = processes.crashes;
+    }
+
+    fn watcher(&mut self, watcher: &WatcherState) {
+        self.source(&watcher.source_kind, &watcher.source);
+        let stale = watcher.source.error.is_some() || watcher.from_saved_state;
+        let confirmed = watcher.confirmed_unix_ms.filter(|_| stale);
+        self.oldest_data_unix_ms = self.oldest_data_unix_ms.into_iter().chain(confirmed).min();
+    }
+
+    fn source(&mut self, kind: &str, health: &SourceHealth) {
+        let away = usize::from(health.error.is_some());
+        match self.sources.iter_mut().find(|fact| fact.kind == kind) {
+            Some(fact) => {
+                fact.count += 1;
+                fact.away += away;
+            }
+            None => self.sources.push(SourceFact { kind: kind.to_owned(), count: 1, away }),
+        }
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}

@@ -1,0 +1,156 @@
+//! What happened when: hosts that changed, commands at run time, reloads.
+
+use std::fmt::Write;
+
+use proxymgr_actors::history::{History, Minute, ReloadMark};
+use serde::Serialize;
+
+use super::{Window, begin};
+
+/// Height of a lane, in units of its picture.
+const HEIGHT: u64 = 100;
+
+/// What happened within the window.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Timeline {
+    /// One picture for each kind of happening, each with its name and what it shows in words.
+    pub lanes: Vec<Lane>,
+    /// What stands beneath.
+    pub axis: Vec<String>,
+    /// How long the window is, in words.
+    pub window: String,
+    /// The reloads within it, newest first.
+    pub reloads: Vec<ReloadLine>,
+}
+
+/// One kind of happening.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lane {
+    /// What is counted.
+    pub name: &'static str,
+    /// The whole of the window in words.
+    pub told: String,
+    /// The picture.
+    pub svg: String,
+}
+
+/// One reload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReloadLine {
+    /// When, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// The kinds of its causes.
+    pub causes: String,
+    /// Why.
+    pub reason: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// The process it began.
+    pub pid: u32,
+}
+
+/// The happenings of the window.
+pub fn timeline(history: &History, window: Window) -> Timeline {
+    let mut bars = vec![Minute::default(); window.bars()];
+    for minute in &history.minutes {
+        if let Some(bar) = window.bar(minute.at_unix_ms).and_then(|bar| bars.get_mut(bar)) {
+            bar.host_changes += minute.host_changes;
+            bar.commands += minute.commands;
+            bar.refused += minute.refused;
+            bar.failures += minute.failures;
+            bar.reloads += minute.reloads;
+        }
+    }
+    let sum = |of: fn(&Minute) -> u32| -> u64 { bars.iter().map(|bar| u64::from(of(bar))).sum() };
+    let (commands, refused, failures) = (sum(|bar| bar.commands), sum(|bar| bar.refused), sum(|bar| bar.failures));
+    let reloads = history.reloads.iter().rev().filter(|mark| window.bar(mark.at_unix_ms).is_some());
+    let reloads: Vec<_> = reloads.map(line).collect();
+    let not_well = match (refused, failures) {
+        (0, 0) => String::new(),
+        (refused, failures) => format!(", {refused} refused, {failures} failures"),
+    };
+    let lanes = vec![
+        Lane {
+            name: "Hosts changed",
+            told: sum(|bar| bar.host_changes).to_string(),
+            svg: columns(&bars, |bar| [("hosts", bar.host_changes), ("bad", 0)]),
+        },
+        Lane {
+            name: "Commands at run time",
+            told: format!("{commands}{not_well}"),
+            svg: columns(&bars, |bar| [("commands", bar.commands), ("bad", bar.refused + bar.failures)]),
+        },
+        Lane { name: "Reloads", told: sum(|bar| bar.reloads).to_string(), svg: marks(&history.reloads, window) },
+    ];
+    let window_in_words =
+        if window.minutes == 60 { "hour".to_owned() } else { format!("{} hours", window.minutes / 60) };
+    Timeline { lanes, axis: window.axis(), window: window_in_words, reloads }
+}
+
+fn line(mark: &ReloadMark) -> ReloadLine {
+    let causes: Vec<_> = mark.causes.iter().map(|cause| cause.as_str().replace('_', " ")).collect();
+    let ReloadMark { at_unix_ms, took_ms, pid, .. } = *mark;
+    ReloadLine { at_unix_ms, causes: causes.join(", "), reason: mark.reason.clone(), took_ms, pid }
+}
+
+/// A column for each bar: what is well from below, what is not on top of it. By the square root, so that a single event
+/// is seen beside a thousand.
+fn columns(bars: &[Minute], of: impl Fn(&Minute) -> [(&'static str, u32); 2]) -> String {
+    let highest = bars.iter().map(|bar| of(bar).iter().map(|(_, count)| u64::from(*count)).sum()).max().unwrap_or(0);
+    let scale = |count: u64| (count * HEIGHT * HEIGHT / highest.max(16)).isqrt().min(HEIGHT);
+    let mut svg = begin("lane", bars.len() * 10, HEIGHT as usize);
+    for (index, bar) in bars.iter().enumerate() {
+        let mut below = 0;
+        for (class, count) in of(bar).into_iter().filter(|(_, count)| *count > 0) {
+            let (from, to) = (scale(below), scale(below + u64::from(count)));
+            let height = (to - from).max(3);
+            let (x, y) = (index * 10 + 1, HEIGHT.saturating_sub(from + height));
+            let _ = write!(svg, "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"8\" height=\"{height}\"/>");
+            below += u64::from(count);
+        }
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+/// A line for each reload, by its first cause.
+fn marks<'a>(reloads: impl IntoIterator<Item = &'a ReloadMark>, window: Window) -> String {
+    let mut svg = begin("lane", 1_000, HEIGHT as usize);
+    for mark in reloads.into_iter().filter(|mark| window.bar(mark.at_unix_ms).is_some()) {
+        let cause = mark.causes.iter().next_back().map_or("other", |cause| cause.as_str());
+        let x = window.place(mark.at_unix_ms).min(997);
+        let _ = write!(svg, "<rect class=\"reload cause-{cause}\" x=\"{x}\" width=\"3\" height=\"{HEIGHT}\"/>");
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proxymgr_actors::journal::{Event, JournalEntry};
+    use proxymgr_actors::model::ReloadCause;
+
+    #[test]
+    fn each_happening_is_drawn_where_it_was_and_told_in_words() {
+        let mut history = History::default();
+        let now = 600_000_000;
+        let mut add = |ago: u64, event| {
+            let mut entry = JournalEntry::new(event);
+            entry.at_unix_ms = now - ago;
+            history.add(&entry);
+        };
+        let reasons = vec!["web: <new>".to_owned()];
+        let causes = [ReloadCause::ServiceNew].into();
+        add(1_800_000, Event::Reloaded { reasons, causes, pid: 7, took_ms: 40 });
+        add(60_000, Event::HostsChanged { added: 1, removed: 2, changed: 0 });
+        add(0, Event::Commanded { command: "x".into(), answer: "no".into(), accepted: false });
+        let timeline = timeline(&history, Window::of(&history, now));
+        let told: Vec<_> = timeline.lanes.iter().map(|lane| lane.told.as_str()).collect();
+        assert_eq!(told, ["3", "0, 1 refused, 0 failures", "1"]);
+        assert!(timeline.lanes[0].svg.contains(r#"<rect class="hosts" x="581""#), "{}", timeline.lanes[0].svg);
+        assert!(timeline.lanes[1].svg.contains(r#"<rect class="bad" x="591""#), "{}", timeline.lanes[1].svg);
+        assert!(timeline.lanes[2].svg.contains("cause-service_new"), "{}", timeline.lanes[2].svg);
+        assert_eq!((timeline.reloads[0].causes.as_str(), timeline.window.as_str()), ("service new", "hour"));
+    }
+}
