@@ -2,6 +2,7 @@
 
 mod check;
 mod desired;
+mod import;
 mod output;
 mod plan;
 mod render;
@@ -71,6 +72,8 @@ enum Command {
     Plan(GatherArgs),
     /// Tell how the running daemon is.
     Status(StatusArgs),
+    /// Turn the configuration of ElasticPyProxy or proxym into proxymgr's, with a comment for what has no equivalent.
+    Import(import::ImportArgs),
     /// Show it at work: a real HAProxy before three tiny backends, services in a directory of files.
     Demo(DemoArgs),
     /// Play what a daemon recorded (run --record FILE) with other settings, and tell what would be different.
@@ -166,6 +169,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Render(args) => render::render(&load(&args.settings.sources())?, args.timeout),
         Command::Plan(args) => plan::plan(&load(&args.settings.sources())?, args.timeout),
         Command::Status(args) => status::status(args.place()?, args.json),
+        Command::Import(args) => import::import(&args),
         Command::Demo(args) => demo::run(&args.haproxy, args.port, args.debug),
         Command::Replay(args) => replay::replay(&args, &load(&args.settings.sources())?),
         Command::Simulate(args) => simulate::simulate(&args),

@@ -5,6 +5,7 @@ pub mod daemon;
 pub mod demo;
 pub mod discovery;
 pub mod failure;
+pub mod import;
 pub mod logging;
 pub mod proxy;
 pub mod recording;

@@ -1,0 +1,104 @@
+//! `import`: an ancestor's configuration as ours.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueHint};
+
+use super::output;
+use crate::failure::Failure;
+use crate::import::{Imported, SERVICES_DIRECTORY, ep2_template_file, from_ep2, from_proxym};
+use crate::settings::{Mistake, Mistakes};
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    #[command(subcommand)]
+    from: From,
+}
+
+#[derive(Debug, Subcommand)]
+enum From {
+    /// From ElasticPyProxy's ep2.conf, and the template of haproxy.cfg that it names.
+    Ep2 {
+        /// The ep2.conf.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// The template, where it is not at the place that the file names.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        template: Option<PathBuf>,
+        #[command(flatten)]
+        to: To,
+    },
+    /// From the environment file of proxym: its PROXYM_ variables, one a line.
+    Proxym {
+        /// The file.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        #[command(flatten)]
+        to: To,
+    },
+}
+
+#[derive(Debug, Args)]
+struct To {
+    /// Write proxymgr.yml and services/ into this directory instead of printing them; what is there stays.
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
+    write: Option<PathBuf>,
+}
+
+/// Prints or writes what the file becomes.
+pub fn import(args: &ImportArgs) -> Result<(), Failure> {
+    let (imported, to) = match &args.from {
+        From::Ep2 { file, template, to } => {
+            let text = read(file)?;
+            // A template that is not there is told in the result, unless it was asked for by name.
+            let template = match template {
+                Some(template) => Some(read(template)?),
+                None => ep2_template_file(&text).and_then(|template| fs::read_to_string(template).ok()),
+            };
+            (from_ep2(&text, template.as_deref()).map_err(|problem| mistake(file, problem))?, to)
+        }
+        From::Proxym { file, to } => (from_proxym(&read(file)?).map_err(|problem| mistake(file, problem))?, to),
+    };
+    match &to.write {
+        Some(directory) => write(&imported, directory),
+        None => {
+            output::print(&printed(&imported));
+            Ok(())
+        }
+    }
+}
+
+/// All of it as one text that is a `proxymgr.yml`: the definitions are comments in it.
+fn printed(imported: &Imported) -> String {
+    let mut text = imported.settings.clone();
+    for (name, definition) in &imported.services {
+        let _ = writeln!(text, "\n# {SERVICES_DIRECTORY}/{name}:\n#");
+        for line in definition.lines() {
+            let _ = writeln!(text, "#   {line}");
+        }
+    }
+    text
+}
+
+fn write(imported: &Imported, directory: &Path) -> Result<(), Failure> {
+    let services = directory.join("services");
+    let cannot = |path: &Path, error| Failure::CannotStart(format!("cannot write {}: {error}", path.display()));
+    fs::create_dir_all(&services).map_err(|error| cannot(&services, error))?;
+    let files = imported.services.iter().map(|(name, text)| (services.join(name), text));
+    for (path, text) in std::iter::once((directory.join("proxymgr.yml"), &imported.settings)).chain(files) {
+        let mut new = fs::File::create_new(&path).map_err(|error| cannot(&path, error))?;
+        std::io::Write::write_all(&mut new, text.as_bytes()).map_err(|error| cannot(&path, error))?;
+        output::print(&format!("{}\n", path.display()));
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file).map_err(|error| mistake(file, format!("cannot be read: {error}")))
+}
+
+fn mistake(file: &Path, problem: String) -> Failure {
+    Mistakes(vec![Mistake { place: file.display().to_string(), key: String::new(), problem }]).into()
+}
