@@ -115,3 +115,23 @@ pub fn texts(seen: &DefinitionsSeen) -> Result<BTreeMap<String, String>, String>
     let definitions = seen.result.as_ref().map_err(Clone::clone)?;
     Ok(definitions.iter().map(|(name, raw)| (name.to_string(), raw.text.to_string())).collect())
 }
+
+impl Inbox<DefinitionsSeen> {
+    /// Waits for these names and texts.
+    #[track_caller]
+    pub fn until_texts<const N: usize>(
+        &mut self,
+        expected: [(&str, &str); N],
+    ) -> impl Future<Output = (DefinitionsSeen, Vec<DefinitionsSeen>)> {
+        let expected: BTreeMap<String, String> =
+            expected.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+        self.until(format!("{expected:?}"), move |seen| texts(seen) == Ok(expected.clone()))
+    }
+
+    /// Waits for an error.
+    #[track_caller]
+    pub fn until_no_texts(&mut self) -> impl Future<Output = String> {
+        let seen = self.until("an error is told".to_owned(), |seen| seen.result.is_err());
+        async move { seen.await.0.result.expect_err("asked for") }
+    }
+}

@@ -158,15 +158,10 @@ impl Etcd {
         }
     }
 
-    /// A call of the API that must succeed, with the first member that runs.
+    /// A call of the API that must succeed, with the first member.
     pub async fn call(&self, method: &str, body: &Value) -> Value {
-        self.call_at(0, method, body).await
-    }
-
-    /// The same with this member.
-    pub async fn call_at(&self, member: usize, method: &str, body: &Value) -> Value {
-        let answer = self.try_call(member, method, body).await;
-        answer.unwrap_or_else(|error| panic!("{method} {body}: {error}\n{}", self.log(member)))
+        let answer = self.try_call(0, method, body).await;
+        answer.unwrap_or_else(|error| panic!("{method} {body}: {error}\n{}", self.log(0)))
     }
 
     /// Writes a key, and returns the revision that it makes.
@@ -179,12 +174,18 @@ impl Etcd {
         let body = json!({
             "key": BASE64_STANDARD.encode(key), "value": BASE64_STANDARD.encode(value), "lease": lease.to_string(),
         });
-        revision(&self.call("kv/put", &body).await)
+        revision(&self.until_acknowledged("kv/put", &body).await)
     }
 
     /// Deletes a key.
     pub async fn delete(&self, key: &str) {
-        self.call("kv/deleterange", &json!({"key": BASE64_STANDARD.encode(key)})).await;
+        self.until_acknowledged("kv/deleterange", &json!({"key": BASE64_STANDARD.encode(key)})).await;
+    }
+
+    /// A call that may be made twice, tried again while the members elect a leader.
+    async fn until_acknowledged(&self, method: &str, body: &Value) -> Value {
+        let call = async || self.try_call(0, method, body).await;
+        eventually_or(READY_LIMIT, "etcd takes the change", call, || self.log(0)).await
     }
 
     /// Makes a lease that ends in so many seconds.

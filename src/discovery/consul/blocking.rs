@@ -82,7 +82,12 @@ impl Blocking {
             self.pace.wait().await;
             let before = self.index;
             self.index = 0;
-            let answer = self.client.send(&self.request(before)).await?;
+            let answer = match self.client.send(&self.request(before)).await {
+                Ok(answer) => answer,
+                // To another server the index may be one that is yet to come, for which it would wait: ask it anew.
+                Err(_) if before > 0 && self.servers().urls().len() > 1 => continue,
+                Err(error) => return Err(error),
+            };
             let seen_at = Instant::now();
             let answer = if answer.status == 404 { answer } else { answer.success()? };
             if answer.header("x-consul-knownleader") == Some("false") {
@@ -111,7 +116,7 @@ impl Blocking {
         let wait = if is_crowded { CONSUL_TURN } else { CONSUL_WAIT };
         let request = request.query("index", index.to_string()).query("wait", format!("{}s", wait.as_secs()));
         // Consul adds up to a sixteenth of the time, so that not all come back at once.
-        request.long(wait + wait / 16 + HTTP_ANSWER_TIMEOUT)
+        request.long(wait + wait / 16 + HTTP_ANSWER_TIMEOUT).for_one_server()
     }
 }
 

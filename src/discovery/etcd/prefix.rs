@@ -30,6 +30,10 @@ pub(super) trait Meaning: 'static {
     fn report(&self, level: Result<&Entries<Self::Entry>, String>, seen_at: Instant);
 }
 
+/// How a watch says that who we are is not known, no longer known, or not enough.
+const REFUSALS: [&str; 4] =
+    ["invalid auth token", "user name is empty", "revision of auth store is old", "permission denied"];
+
 /// A prefix that is being followed.
 pub(super) struct Prefix<M: Meaning> {
     pub(super) cluster: Cluster,
@@ -155,9 +159,7 @@ impl<M: Meaning> Prefix<M> {
             WatchLine { result: Some(answer), .. } if answer.compact_revision != 0 => Err(Stop::ReadAgain),
             WatchLine { result: Some(answer), .. } if answer.canceled => {
                 let reason = &answer.cancel_reason;
-                let is_refused = ["Unauthenticated", "PermissionDenied", "auth token", "permission denied"]
-                    .iter()
-                    .any(|word| reason.contains(word));
+                let is_refused = REFUSALS.iter().any(|refusal| reason.contains(refusal));
                 if is_refused {
                     self.cluster.forget_token().await;
                 }

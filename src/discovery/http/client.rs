@@ -143,7 +143,8 @@ impl Inner {
         let order = self.order.borrow().clone();
         let transport = self.transport().await.map_err(|cause| HttpError::new(HttpFailure::Local, cause))?;
         let mut failures = BTreeMap::new();
-        for server in order {
+        let attempts = if request.is_for_one { 1 } else { order.len() };
+        for server in order.into_iter().take(attempts) {
             match attempt(server, &transport).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => {

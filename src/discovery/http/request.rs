@@ -17,6 +17,7 @@ pub struct Request {
     pub(super) timeout: Duration,
     pub(super) is_long: bool,
     pub(super) redirects_max: u8,
+    pub(super) is_for_one: bool,
 }
 
 impl Request {
@@ -31,6 +32,7 @@ impl Request {
             timeout: HTTP_ANSWER_TIMEOUT,
             is_long: false,
             redirects_max: 0,
+            is_for_one: false,
         }
     }
 
@@ -63,6 +65,12 @@ impl Request {
     pub fn long(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self.is_long = true;
+        self
+    }
+
+    /// Asks one server only, for what means nothing to another one.
+    pub fn for_one_server(mut self) -> Self {
+        self.is_for_one = true;
         self
     }
 

@@ -1,0 +1,258 @@
+//! etcd as it is, and as it fails: a watch that ends in whatever way must not miss anything.
+
+#[path = "discovery/mod.rs"]
+mod discovery;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use discovery::gate::Gate;
+use discovery::inbox::{Inbox, hosts, level};
+use discovery::kinds::{open, sources, spec};
+use proxymgr::discovery::etcd::{Etcd as Client, EtcdDefinitions, EtcdOptions, EtcdUser};
+use proxymgr::discovery::http::TlsFiles;
+use proxymgr_actors::message::HostsSeen;
+use proxymgr_actors::port::{DefinitionSource, OpenSource};
+use serde_json::json;
+use support::daemon::Daemon;
+use support::dir::TestDir;
+use support::etcd::Etcd;
+use support::eventually::{check, eventually};
+use support::http;
+use support::tls::TestCa;
+
+const A: (&str, Option<&str>) = ("10.0.0.1:80", Some("10.0.0.1:80"));
+const B: (&str, Option<&str>) = ("10.0.0.2:80", Some("10.0.0.2:80"));
+const C: (&str, Option<&str>) = ("10.0.0.3:80", Some("10.0.0.3:80"));
+
+const PASSWORD: &str = "s3cret-of-etcd";
+
+fn options(servers: &str) -> EtcdOptions {
+    EtcdOptions { servers: servers.parse().unwrap(), ..EtcdOptions::default() }
+}
+
+/// The hosts below `/services/web/`.
+fn watch(options: EtcdOptions) -> (Inbox<HostsSeen>, Box<dyn OpenSource>) {
+    let inbox = Inbox::new();
+    let sources = sources().0.with_etcd(Client::new(options));
+    let source = open(&sources, &spec("etcd", json!({"prefix": "/services/web/"})), &inbox).unwrap();
+    (inbox, source)
+}
+
+async fn put(etcd: &Etcd, host: (&str, Option<&str>)) -> i64 {
+    etcd.put(&format!("/services/web/{}", host.0), host.0).await
+}
+
+async fn delete(etcd: &Etcd, host: (&str, Option<&str>)) {
+    etcd.delete(&format!("/services/web/{}", host.0)).await;
+}
+
+#[actix::test]
+async fn a_watch_is_taken_up_again_even_where_history_is_compacted() {
+    let dir = TestDir::new();
+    let etcd = Etcd::start(&dir, 1).await;
+    put(&etcd, A).await;
+    let gate = Gate::to(etcd.address(0).port()).await;
+    let (mut inbox, _open) = watch(options(&format!("http://{}", gate.address())));
+    inbox.until_hosts(&hosts([A])).await;
+    for is_compacted in [false, true] {
+        gate.shut();
+        delete(&etcd, A).await;
+        let revision = put(&etcd, B).await;
+        if is_compacted {
+            // What happened to A is forgotten: only a new look tells that it is gone.
+            etcd.compact(revision).await;
+        }
+        gate.open();
+        inbox.until_hosts(&hosts([B])).await;
+        put(&etcd, C).await;
+        inbox.until_hosts(&hosts([B, C])).await;
+        delete(&etcd, B).await;
+        delete(&etcd, C).await;
+        put(&etcd, A).await;
+        inbox.until_hosts(&hosts([A])).await;
+    }
+}
+
+#[actix::test]
+async fn a_store_that_went_back_in_time_is_read_anew() {
+    let dir = TestDir::new();
+    let mut etcd = Etcd::start(&dir, 1).await;
+    for _ in 0..30 {
+        put(&etcd, A).await;
+    }
+    let (mut inbox, _open) = watch(options(&etcd.url(0)));
+    inbox.until_hosts(&hosts([A])).await;
+    etcd.kill(0);
+    etcd.start_empty(0).await;
+    put(&etcd, B).await;
+    inbox.until_hosts(&hosts([B])).await;
+    put(&etcd, C).await;
+    inbox.until_hosts(&hosts([B, C])).await;
+}
+
+#[actix::test]
+async fn a_host_goes_with_its_lease() {
+    let dir = TestDir::new();
+    let etcd = Etcd::start(&dir, 1).await;
+    put(&etcd, A).await;
+    let lease = etcd.lease(1).await;
+    etcd.put_with_lease("/services/web/10.0.0.2:80", "10.0.0.2:80", lease).await;
+    let (mut inbox, _open) = watch(options(&etcd.url(0)));
+    inbox.until_hosts(&hosts([A])).await;
+}
+
+#[actix::test]
+async fn a_frozen_member_is_told_and_misses_nothing() {
+    let dir = TestDir::new();
+    let mut etcd = Etcd::start(&dir, 1).await;
+    put(&etcd, A).await;
+    let (mut inbox, _open) = watch(options(&etcd.url(0)));
+    inbox.until_hosts(&hosts([A])).await;
+    put(&etcd, B).await;
+    // From the watch: it is open, and quiet from now on.
+    inbox.until_hosts(&hosts([A, B])).await;
+    etcd.freeze(0);
+    let (error, before) = inbox.until_error().await;
+    assert!(error.contains("no answer within"), "{error}");
+    assert!(before.is_empty(), "{before:?}");
+    etcd.thaw(0);
+    inbox.until_hosts(&hosts([A, B])).await;
+    put(&etcd, C).await;
+    inbox.until_hosts(&hosts([A, B, C])).await;
+}
+
+#[actix::test]
+async fn a_member_without_its_cluster_is_left_and_the_cluster_without_its_majority_is_away() {
+    let dir = TestDir::new();
+    let mut etcd = Etcd::start(&dir, 3).await;
+    put(&etcd, A).await;
+    let (mut inbox, _open) = watch(options(&etcd.urls()));
+    inbox.until_hosts(&hosts([A])).await;
+    etcd.kill(2);
+    put(&etcd, B).await;
+    inbox.until_hosts(&hosts([A, B])).await;
+    // The last member still takes connections, and would say nothing for ever.
+    etcd.kill(1);
+    let (error, before) = inbox.until_error().await;
+    assert!(before.iter().all(|seen| seen.result.is_ok()), "{before:?}");
+    assert!(error.contains("etcd") || error.contains("/v3/"), "{error}");
+    etcd.start_again(1).await;
+    inbox.until_hosts(&hosts([A, B])).await;
+    put(&etcd, C).await;
+    inbox.until_hosts(&hosts([A, B, C])).await;
+}
+
+#[actix::test]
+async fn a_user_logs_in_and_does_so_again_when_its_token_is_lost() {
+    let dir = TestDir::new();
+    let mut etcd = Etcd::start(&dir, 1).await;
+    put(&etcd, A).await;
+    let user = |text: &str| EtcdOptions { user: Some(EtcdUser::parse(text).unwrap()), ..options(&etcd.url(0)) };
+    let (reader, wrong) = (user(&format!("reader:{PASSWORD}")), user("reader:wr0ng"));
+    let nobody = options(&etcd.url(0));
+    // A user where none is demanded does no harm, and is known from the moment that one is.
+    let (mut early, _early_open) = watch(reader.clone());
+    early.until_hosts(&hosts([A])).await;
+    etcd.demand_users("/services/", PASSWORD).await;
+
+    let (mut inbox, _open) = watch(reader);
+    inbox.until_hosts(&hosts([A])).await;
+    let (mut refused, _refused_open) = watch(wrong);
+    let (error, _) = refused.until_error().await;
+    assert!(error.contains("does not take the password of user \"reader\""), "{error}");
+    assert!(!error.contains("wr0ng"), "{error}");
+    let (mut anonymous, _anonymous_open) = watch(nobody);
+    let (error, _) = anonymous.until_error().await;
+    assert!(error.contains("user name is empty"), "{error}");
+
+    // Its tokens do not outlive a member.
+    etcd.kill(0);
+    inbox.until_error().await;
+    etcd.start_again(0).await;
+    etcd.log_in(PASSWORD).await;
+    put(&etcd, B).await;
+    inbox.until_hosts(&hosts([A, B])).await;
+    early.until_hosts(&hosts([A, B])).await;
+}
+
+#[actix::test]
+async fn tls_shows_our_certificate() {
+    let dir = TestDir::new();
+    let ca = TestCa::new(&dir);
+    let etcd = Etcd::start_tls(&dir, &ca).await;
+    put(&etcd, A).await;
+    let identity = Some((ca.client_cert.clone(), ca.client_key.clone()));
+    let tls = TlsFiles { ca: Some(ca.ca.clone()), identity };
+    let (mut inbox, _open) = watch(EtcdOptions { tls, ..options(&etcd.secure_url()) });
+    inbox.until_hosts(&hosts([A])).await;
+    put(&etcd, B).await;
+    inbox.until_hosts(&hosts([A, B])).await;
+    let (mut stranger, _stranger_open) = watch(options(&etcd.secure_url()));
+    let (error, _) = stranger.until_error().await;
+    assert!(error.contains("UnknownIssuer"), "{error}");
+}
+
+#[actix::test]
+async fn definitions_come_from_keys() {
+    let dir = TestDir::new();
+    let mut etcd = Etcd::start(&dir, 1).await;
+    let mut inbox = Inbox::new();
+    let definitions = EtcdDefinitions::new(Client::new(options(&etcd.url(0))), "/proxy/services").unwrap();
+    let _open = definitions.open(inbox.recipient.clone());
+    let error = inbox.until_no_texts().await;
+    assert!(error.contains("there is no key that begins with /proxy/services/ in etcd"), "{error}");
+    etcd.put("/proxy/services2/x", "no").await;
+    etcd.put("/proxy/services/web", "{\"type\":\"static\"}").await;
+    let (seen, _) = inbox.until_texts([("web", "{\"type\":\"static\"}")]).await;
+    assert_eq!(&*seen.result.unwrap()["web"].origin, "etcd key /proxy/services/web");
+    etcd.put("/proxy/services/api", "{}").await;
+    etcd.put("/proxy/services/web", "{}").await;
+    inbox.until_texts([("api", "{}"), ("web", "{}")]).await;
+    etcd.delete("/proxy/services/web").await;
+    inbox.until_texts([("api", "{}")]).await;
+    etcd.kill(0);
+    inbox.until_no_texts().await;
+    etcd.start_again(0).await;
+    etcd.put("/proxy/services/new", "{}").await;
+    inbox.until_texts([("api", "{}"), ("new", "{}")]).await;
+}
+
+#[actix::test]
+async fn many_changes_at_once_are_all_taken_in() {
+    let dir = TestDir::new();
+    let etcd = Etcd::start(&dir, 1).await;
+    let (mut inbox, _open) = watch(options(&etcd.url(0)));
+    assert_eq!(level(&inbox.next().await), Ok(hosts([])));
+    let names: Vec<String> = (0..300).map(|number| format!("10.1.{}.{}:80", number / 200, number % 200 + 1)).collect();
+    for name in &names {
+        etcd.put(&format!("/services/web/{name}"), name).await;
+    }
+    let all = names.iter().map(|name| (name.clone(), Some(name.clone()))).collect();
+    inbox.until_hosts(&all).await;
+}
+
+#[tokio::test]
+async fn no_password_is_in_log_or_status() {
+    let dir = TestDir::new();
+    let mut etcd = Etcd::start(&dir, 1).await;
+    etcd.put("/services/web/a", "10.0.0.1:80").await;
+    etcd.demand_users("/other/", PASSWORD).await;
+    let files = dir.subdir("services");
+    files.write("web.json", json!({"type": "etcd", "prefix": "/services/web", "port": dir.port()}).to_string());
+    let daemon = Daemon::builder(env!("CARGO_BIN_EXE_proxymgr"), &dir)
+        .files(files.path())
+        .set("etcd.servers", json!(etcd.url(0)))
+        .set("log.level", json!("trace"))
+        .env("PROXYMGR_ETCD__AUTH", &format!("reader:{PASSWORD}"))
+        .start();
+    let status = daemon.status_address();
+    let answer = eventually(Duration::from_secs(20), "the refusal is shown", async || {
+        let answer = http::get(status, "/api/v1/status").await.map_err(|error| error.to_string())?.text();
+        check(answer.contains("permission denied"), &answer).map(|()| answer)
+    })
+    .await;
+    assert!(!answer.contains(PASSWORD), "{answer}");
+    assert!(!daemon.log().contains(PASSWORD), "{}", daemon.log());
+}
