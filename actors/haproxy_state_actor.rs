@@ -5,9 +5,11 @@
 //! depends on the order of events.
 
 mod apply;
+mod choices;
 mod desired;
 mod follow;
 mod launch;
+mod life_cycle;
 mod observe;
 mod operator;
 mod reload;
@@ -22,19 +24,23 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient, ResponseActFuture,
 use slog::Logger;
 use tokio::time::{Duration, Instant};
 
+use self::choices::Choices;
 use self::desired::{Desired, DesiredService, Obstacle, PendingChange};
 use self::follow::{FileFollower, StateSaver};
 use self::running::Running;
 use crate::clock::Clock;
 use crate::decide::haproxy_config::{self};
-use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE};
+use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE, SETTINGS_MISTAKES_SHOWN_MAX};
 use crate::message::{
     BeginShutdown, DefinitionsLoaded, HostsChanged, HostsUnknown, PolicyChanged, ProxyExited, Record, Refresh,
-    ReleaseSockets, ServiceDefined, ServiceRemoved, SocketOpened,
+    ReleaseSockets, ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened,
 };
-use crate::model::{ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServiceName, Word};
+use crate::model::{
+    LifeCyclePolicy, OperatorChoice, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName, ServiceName,
+    Word,
+};
 use crate::port::{ConfigFile, RuntimeApi, StateStore};
-use crate::snapshot::{ProxyCounts, ProxyPhase};
+use crate::snapshot::{ProxyCounts, ProxyPhase, RefusedSettings};
 
 pub use self::launch::LaunchPeers;
 
@@ -91,9 +97,16 @@ pub struct HaproxyStateActor {
     launched_before: bool,
     observe_due: bool,
     sweep_due: bool,
+    /// When the next service has an event of its servers' lives; none where nothing is expected.
+    life_due: Option<Instant>,
+    /// Services with servers that leave, of which it is to be looked whether they have finished.
+    drain_looks: BTreeSet<ServiceName>,
+    /// What operators chose in an earlier run, for services that are not defined yet.
+    restored_choices: BTreeMap<ServiceName, BTreeMap<ServerName, OperatorChoice>>,
     runtime_failures: u32,
     runtime_retry_at: Instant,
     wake: Option<(Instant, SpawnHandle)>,
+    settings_refused: Option<RefusedSettings>,
     runtime_error: Option<String>,
     reload_error: Option<String>,
     file: FileFollower,
@@ -106,10 +119,11 @@ pub struct HaproxyStateActor {
 }
 
 impl HaproxyStateActor {
-    /// An actor that wants nothing yet and has nothing running.
+    /// An actor that wants nothing yet and has nothing running. `restored_choices` are operators', of an earlier run.
     pub fn new(
         policy: ProxyPolicy,
         binary: Option<ProxyVersion>,
+        restored_choices: BTreeMap<ServiceName, BTreeMap<ServerName, OperatorChoice>>,
         ports: HaproxyPorts,
         peers: HaproxyPeers,
         clock: Clock,
@@ -137,9 +151,13 @@ impl HaproxyStateActor {
             launched_before: false,
             observe_due: false,
             sweep_due: false,
+            life_due: None,
+            drain_looks: BTreeSet::new(),
+            restored_choices,
             runtime_failures: 0,
             runtime_retry_at: now,
             wake: None,
+            settings_refused: None,
             runtime_error: None,
             reload_error: None,
             file: FileFollower::default(),
@@ -154,9 +172,10 @@ impl HaproxyStateActor {
 
     /// Takes the next step, if one is due and none is under way.
     fn advance(&mut self, ctx: &mut Context<Self>) {
-        if self.busy {
+        if self.busy || self.phase == ProxyPhase::Stopping {
             return;
         }
+        self.live_on(ctx);
         match self.phase {
             ProxyPhase::Stopping | ProxyPhase::Launching => {}
             ProxyPhase::Waiting => self.start_when_complete(ctx),
@@ -194,7 +213,7 @@ impl HaproxyStateActor {
         }
         if now < self.runtime_retry_at {
             self.wake_at(self.runtime_retry_at, ctx);
-        } else if self.begin_batch(ctx) || self.begin_observation(ctx) {
+        } else if self.begin_batch(ctx) || self.begin_observation(ctx) || self.begin_drain_look(ctx) {
             return;
         }
         if !self.reload_due.is_empty() || !self.reload_forced.is_empty() {
@@ -258,7 +277,8 @@ impl Handler<ServiceDefined> for HaproxyStateActor {
                 known.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::PortTaken { .. }));
             }
             None => {
-                self.desired.services.insert(name.clone(), DesiredService::new(definition));
+                let choices = Choices::restored(self.restored_choices.remove(&name).unwrap_or_default());
+                self.desired.services.insert(name.clone(), DesiredService::new(definition, choices));
             }
         }
         self.save_later(ctx);
@@ -289,16 +309,25 @@ impl Handler<HostsChanged> for HaproxyStateActor {
     type Result = ();
 
     fn handle(&mut self, changed: HostsChanged, ctx: &mut Self::Context) {
-        let HostsChanged { change, service: name, revision, hosts, seen_at, .. } = changed;
+        let HostsChanged { change, service: name, revision, diff, hosts, seen_at, shown_unix_ms } = changed;
         let Some(service) = self.desired.services.get_mut(&name) else { return };
-        service.hosts = hosts;
+        let had_list = service.revision.replace(revision).is_some();
+        service.choices.hosts_changed(&hosts, self.clock.unix_ms());
+        service.discovered = hosts;
+        service.choose();
         service.known = true;
-        service.revision = Some(revision);
-        service.seen_at = seen_at;
+        service.shown_unix_ms = shown_unix_ms;
         service.remember(PendingChange { change, seen_at });
         if let Some(section) = self.running.as_mut().and_then(|running| running.sections.get_mut(&name)) {
             section.forgive();
+            if had_list {
+                let LifeCyclePolicy { drain_timeout, ramp_up } = self.policy.life_cycle;
+                let own = service.definition.life_cycle;
+                let drain_timeout = own.drain_timeout.unwrap_or(drain_timeout);
+                service.life.hosts_changed(&diff, &section.observed, drain_timeout, own.ramp_up.unwrap_or(ramp_up));
+            }
         }
+        self.expect_life(&name, ctx);
         self.touch(name, ctx);
         self.save_later(ctx);
     }
@@ -349,7 +378,7 @@ impl Handler<ProxyExited> for HaproxyStateActor {
 impl Handler<PolicyChanged> for HaproxyStateActor {
     type Result = ();
 
-    fn handle(&mut self, PolicyChanged { policy }: PolicyChanged, ctx: &mut Self::Context) {
+    fn handle(&mut self, PolicyChanged { policy, .. }: PolicyChanged, ctx: &mut Self::Context) {
         if policy.frame != self.policy.frame {
             let reason = ReloadCause::Settings.because("the settings of HAProxy changed");
             if !self.reload_forced.contains(&reason) {
@@ -358,8 +387,18 @@ impl Handler<PolicyChanged> for HaproxyStateActor {
         }
         self.inherited = haproxy_config::frame_default_server_words(&policy.frame);
         self.refused_frame = None;
+        self.settings_refused = None;
         self.policy = policy;
         self.advance(ctx);
+    }
+}
+
+impl Handler<SettingsRefused> for HaproxyStateActor {
+    type Result = ();
+
+    fn handle(&mut self, SettingsRefused { mut mistakes }: SettingsRefused, _: &mut Self::Context) {
+        mistakes.truncate(SETTINGS_MISTAKES_SHOWN_MAX);
+        self.settings_refused = Some(RefusedSettings { at_unix_ms: self.clock.unix_ms(), mistakes });
     }
 }
 

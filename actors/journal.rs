@@ -105,6 +105,11 @@ pub enum Event {
         /// What was asked for, in words.
         what: String,
     },
+    /// An operator's choice about a server ended by itself.
+    ChoiceEnded {
+        /// Why.
+        why: String,
+    },
     /// It was decided what to do with one server.
     Decided {
         /// `runtime-enable`, `runtime-disable`, or `reload`.
@@ -164,6 +169,15 @@ pub enum Event {
         /// How it ended.
         how: String,
     },
+    /// A process that only finished what it had is ended, because it is beyond the limits.
+    OldProxyStopped {
+        /// The process.
+        pid: u32,
+        /// Which limit, and by how much.
+        why: String,
+        /// The connections it still had; none where that is not known.
+        connections: Option<u64>,
+    },
     /// The running state was not what it should have been; it is repaired.
     DriftFound {
         /// What was different.
@@ -186,6 +200,7 @@ impl Event {
             Self::HeldAccepted { .. } => "held_accepted",
             Self::HeldRejected { .. } => "held_rejected",
             Self::Ordered { .. } => "ordered",
+            Self::ChoiceEnded { .. } => "choice_ended",
             Self::Decided { .. } => "decided",
             Self::Commanded { .. } => "commanded",
             Self::Applied { .. } => "applied",
@@ -193,6 +208,7 @@ impl Event {
             Self::Reloaded { .. } => "reloaded",
             Self::OutputChanged { .. } => "output_changed",
             Self::ProxyExited { .. } => "proxy_exited",
+            Self::OldProxyStopped { .. } => "old_proxy_stopped",
             Self::OldProxyEnded { .. } => "old_proxy_ended",
             Self::DriftFound { .. } => "drift_found",
         }

@@ -35,6 +35,28 @@ pub const RUNTIME_RETRY_MAX: Duration = Duration::from_secs(10);
 /// How long a removed server stays in maintenance before it is deleted: a host that flaps is only enabled again.
 pub const PARKED_SERVER_KEEP: Duration = Duration::from_secs(60);
 
+/// The processes that may finish what they have at the same time, where the settings say nothing else.
+pub const OLD_PROCESSES_DEFAULT: usize = 20;
+
+/// How long an old process that is beyond the limits may take to end softly.
+pub const OLD_PROCESS_GRACE: Duration = Duration::from_secs(2);
+
+/// How often it is looked what old processes still have.
+pub const OLD_PROCESS_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether servers that leave have sessions left.
+pub const DRAIN_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The services that are asked for their sessions at once: each costs HAProxy about as much as a small batch.
+pub const DRAIN_LOOK_SERVICES_MAX: usize = 50;
+
+/// The steps in which a newcomer's weight rises.
+pub const RAMP_STEPS: u32 = 10;
+
+/// How long an operator's choice outlives its host's absence from discovery: longer than a machine takes to be
+/// restarted or installed anew, shorter than addresses take to be given to others.
+pub const CHOICE_KEEP: Duration = Duration::from_secs(3_600);
+
 /// How often parked servers are looked through for those to delete.
 pub const PARKED_SERVER_SWEEP: Duration = Duration::from_secs(15);
 
@@ -160,6 +182,9 @@ pub const STATUS_GONE_ROWS_MAX: usize = 1_000;
 
 /// Chapters of one server's story that are shown.
 pub const STATUS_STORY_ENTRIES_MAX: usize = 100;
+
+/// The most mistakes of refused settings that a snapshot shows.
+pub const SETTINGS_MISTAKES_SHOWN_MAX: usize = 20;
 
 /// How long an actor may take to answer a question about its state before it counts as stuck.
 pub const STATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::hosts_diff::HostsDiff;
+use crate::decide::option_policy::OptionPolicy;
 use crate::history::History;
 use crate::journal::JournalEntry;
 pub use crate::model::SeenHost;
@@ -79,6 +80,8 @@ pub struct HostsChanged {
     pub hosts: Arc<HostList>,
     /// When the source learned of it.
     pub seen_at: Instant,
+    /// When the source showed the list, in milliseconds since 1970: long ago, where it was saved by an earlier run.
+    pub shown_unix_ms: u64,
 }
 
 /// WatcherActor -> HaproxyStateActor: the first look at a source brought no usable list; the first start need not
@@ -241,12 +244,24 @@ pub struct DecideHeld {
 #[rtype(result = "Result<String, OrderRefused>")]
 pub struct ChooseServerState(pub SetServer);
 
-/// main -> HaproxyStateActor: the settings were read again.
+/// main -> HaproxyStateActor, ProcessSupervisorActor, ServiceConfigActor: the settings were read again.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct PolicyChanged {
-    /// The new policy.
+    /// How HAProxy is driven.
     pub policy: Arc<ProxyPolicy>,
+    /// What services' definitions may say, and what holds where they say nothing.
+    pub options: OptionPolicy,
+    /// The largest share of the services that definitions may take away at once.
+    pub services_removal_max: f64,
+}
+
+/// main -> HaproxyStateActor: settings that were read again have mistakes; those before stay in force.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct SettingsRefused {
+    /// Each with its key and place.
+    pub mistakes: Vec<String>,
 }
 
 /// ServiceConfigActor -> WatcherActor: the service's definition changed. The list in force stays until the source,
@@ -256,6 +271,8 @@ pub struct PolicyChanged {
 pub struct Redefine {
     /// The new definition.
     pub definition: Arc<ServiceDefinition>,
+    /// Whether its source is to be opened anew even if its description is the same.
+    pub reopen: bool,
 }
 
 /// ServiceConfigActor -> WatcherActor: the service is no more; end the watch.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::pin::Pin;
@@ -15,10 +15,11 @@ use actix::Recipient;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::decide::option_policy::OptionPolicy;
 use crate::message::{DefinitionsSeen, HostsSeen};
 use crate::model::{
-    HostList, Observation, ProcessInfo, RuntimeCommand, ServerName, ServerTraffic, ServiceDefinition, ServiceName,
-    SourceSpec, Traffic,
+    HostList, Observation, OperatorChoice, ProcessInfo, RuntimeCommand, ServerName, ServerTraffic, ServiceDefinition,
+    ServiceName, SourceSpec, Traffic,
 };
 
 /// What a port's call gives back, in time.
@@ -37,6 +38,8 @@ pub trait HostSources {
         spec: &SourceSpec,
         watcher: Recipient<HostsSeen>,
     ) -> Result<Box<dyn OpenSource>, String>;
+    /// Sources opened from now on hold their entries against these options, where entries can have any.
+    fn change_options(&self, _options: &OptionPolicy) {}
 }
 
 /// Opens the source of service definitions.
@@ -91,12 +94,17 @@ pub enum RuntimeError {
     },
 }
 
+/// How many sessions each server has. A section that HAProxy does not have is absent.
+pub type ServerSessions = BTreeMap<ServiceName, BTreeMap<ServerName, u64>>;
+
 /// The Runtime API of one HAProxy.
 pub trait RuntimeApi {
     /// Runs the commands in order and gives one answer each. A refused command does not stop the rest.
     fn run(&self, commands: Vec<RuntimeCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>>;
     /// The servers of these sections, or of all.
     fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>>;
+    /// The sessions that each server of these sections has now.
+    fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>>;
     /// The process that answers now, asked on a new connection.
     fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>>;
     /// Closes the kept connection, so that it does not hold up a process that is to stop.
@@ -202,6 +210,15 @@ pub enum ProcessSignal {
     Kill,
 }
 
+/// What a process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessUsage {
+    /// Its TCP connections, to clients and to servers.
+    pub connections: u64,
+    /// Its resident memory, in bytes.
+    pub memory_bytes: u64,
+}
+
 /// HAProxy's processes on this machine.
 pub trait ProxyProcesses {
     /// Starts HAProxy on the live file with these inherited descriptors; it tells the processes in `replaces` to
@@ -210,6 +227,10 @@ pub trait ProxyProcesses {
     /// A HAProxy that runs our live file and was started by a daemon that is no more, the one that serves first. It is
     /// known from then on; the next call finds the next.
     fn find_orphan(&self) -> PortFuture<Option<RunningProcess>>;
+    /// What these processes have now; those are missing of which it cannot be told.
+    fn usage(&self, _pids: Vec<u32>) -> PortFuture<BTreeMap<u32, ProcessUsage>> {
+        Box::pin(ready(BTreeMap::new()))
+    }
     /// Tells a process what to do. One that is gone already is no error.
     fn signal(&self, pid: u32, signal: ProcessSignal) -> Result<(), String>;
 }
@@ -272,6 +293,9 @@ pub struct SavedService {
     pub hosts: Option<Arc<HostList>>,
     /// When the list was last confirmed by its source, in milliseconds since 1970.
     pub seen_at_unix_ms: u64,
+    /// What operators chose for its servers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub choices: BTreeMap<ServerName, OperatorChoice>,
 }
 
 /// Keeps the last good state across restarts.

@@ -1,13 +1,16 @@
 //! Starts HAProxy, hands over from the process before, sees every process end, and delays the restarts of one that
 //! keeps dying.
 
+mod governor;
+
 use std::collections::BTreeMap;
 use std::future::{Future, ready};
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, ResponseActFuture, WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, ResponseActFuture, SpawnHandle,
+    WrapFuture,
 };
 use slog::{Logger, error, info, warn};
 use tokio::sync::watch;
@@ -21,8 +24,10 @@ use crate::limits::{
 use crate::message::{
     CheckCandidate, FindOrphan, GetState, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, Record, StopProxy,
 };
-use crate::model::ProcessInfo;
-use crate::port::{CheckFailure, ConfigFile, ProcessExit, ProcessSignal, ProxyProcesses, RunningProcess, RuntimeApi};
+use crate::model::{OldProcessLimits, ProcessInfo, ProxyPolicy};
+use crate::port::{
+    CheckFailure, ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi,
+};
 use crate::snapshot::{ActorState, DrainingProcess, ProcessSupervisorState};
 
 /// The outside that the supervisor works with.
@@ -40,6 +45,11 @@ pub struct SupervisorPorts {
 pub struct ProcessSupervisorActor {
     ports: SupervisorPorts,
     stop_timeout: Duration,
+    old_limits: OldProcessLimits,
+    /// Fires when the next old process comes of age.
+    old_timer: Option<SpawnHandle>,
+    /// Whether it is looked from time to time what old processes still have.
+    watching_old: bool,
     current: Option<u32>,
     processes: BTreeMap<u32, Process>,
     crashes: u64,
@@ -65,7 +75,11 @@ pub struct ProcessSupervisorActor {
 
 struct Process {
     started: Instant,
-    draining_since_unix_ms: Option<u64>,
+    draining_since: Option<Instant>,
+    /// Whether it is being ended, because it is beyond the limits.
+    ending: bool,
+    /// What it was last seen to have.
+    usage: Option<ProcessUsage>,
     exit: watch::Sender<Option<ProcessExit>>,
 }
 
@@ -73,7 +87,7 @@ impl ProcessSupervisorActor {
     /// A supervisor of nothing yet.
     pub fn new(
         ports: SupervisorPorts,
-        stop_timeout: Duration,
+        policy: &ProxyPolicy,
         haproxy: Recipient<ProxyExited>,
         journal: Recipient<Record>,
         clock: Clock,
@@ -81,7 +95,10 @@ impl ProcessSupervisorActor {
     ) -> Self {
         Self {
             ports,
-            stop_timeout,
+            stop_timeout: policy.stop_timeout,
+            old_limits: policy.old_processes,
+            old_timer: None,
+            watching_old: false,
             current: None,
             processes: BTreeMap::new(),
             crashes: 0,
@@ -104,7 +121,7 @@ impl ProcessSupervisorActor {
     fn adopt(&mut self, process: RunningProcess, ctx: &mut Context<Self>) -> watch::Receiver<Option<ProcessExit>> {
         let RunningProcess { pid, exit } = process;
         let (sender, receiver) = watch::channel(None);
-        let known = Process { started: Instant::now(), draining_since_unix_ms: None, exit: sender };
+        let known = Process { started: Instant::now(), draining_since: None, ending: false, usage: None, exit: sender };
         self.processes.insert(pid, known);
         self.count_left();
         ctx.spawn(exit.into_actor(self).map(move |exit, supervisor, _| supervisor.ended(pid, exit)));
@@ -160,14 +177,16 @@ impl ProcessSupervisorActor {
         self.not_before = Instant::now() + self.backoff;
     }
 
-    fn taken_over(&mut self, info: &ProcessInfo) {
-        let now = self.clock.unix_ms();
+    fn taken_over(&mut self, info: &ProcessInfo, ctx: &mut Context<Self>) {
+        let now = Instant::now();
         for (pid, process) in &mut self.processes {
             if *pid != info.pid {
-                process.draining_since_unix_ms.get_or_insert(now);
+                process.draining_since.get_or_insert(now);
             }
         }
         self.current = Some(info.pid);
+        self.govern(ctx);
+        self.watch_old(ctx);
     }
 
     fn launch(&mut self, descriptors: Vec<i32>) -> ResponseActFuture<Self, Result<ProcessInfo, LaunchError>> {
@@ -217,19 +236,19 @@ impl ProcessSupervisorActor {
             }
             .into_actor(supervisor)
         };
-        Box::pin(pause.into_actor(self).then(start).then(wait).map(|outcome, supervisor, _| {
-            supervisor.launched(&outcome);
+        Box::pin(pause.into_actor(self).then(start).then(wait).map(|outcome, supervisor, ctx| {
+            supervisor.launched(&outcome, ctx);
             outcome
         }))
     }
 
-    fn launched(&mut self, outcome: &Result<ProcessInfo, LaunchError>) {
+    fn launched(&mut self, outcome: &Result<ProcessInfo, LaunchError>, ctx: &mut Context<Self>) {
         self.handing_over = false;
         let ended_in_handover = self.ended_in_handover.take();
         match outcome {
             Ok(info) => {
                 info!(self.log, "HAProxy serves"; "pid" => info.pid, "version" => &info.version_text);
-                self.taken_over(info);
+                self.taken_over(info, ctx);
             }
             Err(LaunchError::Stopping) => {}
             Err(error) => {
@@ -380,8 +399,10 @@ impl Handler<StopProxy> for ProcessSupervisorActor {
 impl Handler<PolicyChanged> for ProcessSupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, PolicyChanged { policy }: PolicyChanged, _: &mut Self::Context) {
+    fn handle(&mut self, PolicyChanged { policy, .. }: PolicyChanged, ctx: &mut Self::Context) {
         self.stop_timeout = policy.stop_timeout;
+        self.old_limits = policy.old_processes;
+        self.govern(ctx);
     }
 }
 
@@ -389,16 +410,16 @@ impl Handler<GetState> for ProcessSupervisorActor {
     type Result = MessageResult<GetState>;
 
     fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
-        let mut draining: Vec<_> = self
-            .processes
-            .iter()
-            .filter(|(pid, _)| self.current != Some(**pid))
-            .filter_map(|(pid, process)| {
-                let since_unix_ms = process.draining_since_unix_ms?;
-                Some(DrainingProcess { pid: *pid, since_unix_ms, connections: None, memory_bytes: None })
-            })
-            .collect();
-        draining.sort_by_key(|process| (process.since_unix_ms, process.pid));
+        let draining = self.draining().into_iter().map(|(since, pid)| {
+            let usage = self.processes.get(&pid).and_then(|process| process.usage);
+            DrainingProcess {
+                pid,
+                since_unix_ms: self.clock.unix_ms_at(since),
+                connections: usage.map(|usage| usage.connections),
+                memory_bytes: usage.map(|usage| usage.memory_bytes),
+            }
+        });
+        let draining = draining.collect();
         MessageResult(ActorState::ProcessSupervisor(ProcessSupervisorState {
             current_pid: self.current,
             draining,

@@ -11,17 +11,18 @@ use slog::{Logger, info, warn};
 
 use self::held::HeldDefinitions;
 use crate::clock::Clock;
+use crate::decide::guard::{Verdict, judge_definitions};
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::service_definition::{self, ParsedDefinition};
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
-    DefinitionsLoaded, DefinitionsSeen, GetState, ListWatchers, Record, Redefine, Refresh, RefreshService,
-    ServiceDefined, ServiceRemoved, StopWatching, WatcherHandle,
+    DefinitionsLoaded, DefinitionsSeen, GetState, ListWatchers, PolicyChanged, Record, Redefine, Refresh,
+    RefreshService, ServiceDefined, ServiceRemoved, StopWatching, WatcherHandle,
 };
 use crate::model::{RawDefinition, ServiceDefinition, ServiceName};
 use crate::operator::OrderRefused;
-use crate::port::{DefinitionSource, OpenSource, SavedService};
+use crate::port::{DefinitionSource, HostSources, OpenSource, SavedService};
 use crate::snapshot::{ActorState, ServiceConfigState, SourceHealth};
 
 /// Starts the watcher of one service; what is restored comes from an earlier run of the daemon.
@@ -39,12 +40,28 @@ pub struct ServiceConfigPeers {
     pub journal: Recipient<Record>,
 }
 
+/// The outside that the ServiceConfigActor works with.
+pub struct ServiceConfigPorts {
+    /// Where services are defined.
+    pub definitions: Rc<dyn DefinitionSource>,
+    /// Told what the entries of hosts may say; opened by the watchers.
+    pub host_sources: Rc<dyn HostSources>,
+}
+
+/// What definitions may say and take away.
+pub struct ServicePolicy {
+    /// What they may say, and what holds where they say nothing.
+    pub options: OptionPolicy,
+    /// The largest share of the services that may go at once.
+    pub removal_max: f64,
+}
+
 /// Owner of the service definitions.
 pub struct ServiceConfigActor {
-    definitions: Rc<dyn DefinitionSource>,
+    ports: ServiceConfigPorts,
     source: Option<Box<dyn OpenSource>>,
     health: SourceHealth,
-    options: OptionPolicy,
+    policy: ServicePolicy,
     services: BTreeMap<Arc<str>, Service>,
     problems: BTreeMap<String, Vec<String>>,
     /// The newest list, where the guard holds it back.
@@ -66,11 +83,11 @@ struct Service {
 }
 
 impl ServiceConfigActor {
-    /// An actor that will read `definitions`. `restored` are the services of an earlier run, in force until the
+    /// An actor that has read nothing yet. `restored` are the services of an earlier run, in force until the
     /// source shows otherwise.
     pub fn new(
-        definitions: Rc<dyn DefinitionSource>,
-        options: OptionPolicy,
+        ports: ServiceConfigPorts,
+        policy: ServicePolicy,
         restored: Vec<SavedService>,
         start_watcher: StartWatcher,
         peers: ServiceConfigPeers,
@@ -79,10 +96,10 @@ impl ServiceConfigActor {
     ) -> Self {
         let health = SourceHealth { error: None, since_unix_ms: clock.unix_ms(), read_at_unix_ms: None };
         Self {
-            definitions,
+            ports,
             source: None,
             health,
-            options,
+            policy,
             services: BTreeMap::new(),
             problems: BTreeMap::new(),
             held: None,
@@ -98,7 +115,7 @@ impl ServiceConfigActor {
     fn restore(&mut self) {
         for saved in std::mem::take(&mut self.restored) {
             let definition = saved.definition.clone();
-            if let Err(refusal) = self.options.judge_definition(&definition) {
+            if let Err(refusal) = self.policy.options.judge_definition(&definition) {
                 warn!(self.log, "a saved service is left out, its options are not allowed";
                     "service" => %definition.name, "refusal" => refusal);
                 continue;
@@ -125,7 +142,7 @@ impl ServiceConfigActor {
 
     fn read(&mut self, name: &Arc<str>, raw: RawDefinition) {
         let origin = raw.origin.clone();
-        let parsed = service_definition::parse(name, &raw, &self.options);
+        let parsed = service_definition::parse(name, &raw, &self.policy.options);
         let service = self.services.entry(name.clone()).or_insert_with(|| Service { raw: None, good: None });
         service.raw = Some(raw);
         match parsed {
@@ -147,7 +164,7 @@ impl ServiceConfigActor {
             Some((known, watcher)) => {
                 info!(self.log, "the service is defined anew"; "service" => %name);
                 if known.source != definition.source || known.removal != definition.removal {
-                    watcher.redefine.do_send(Redefine { definition: definition.clone() });
+                    watcher.redefine.do_send(Redefine { definition: definition.clone(), reopen: false });
                 }
                 *known = definition.clone();
             }
@@ -187,10 +204,16 @@ impl ServiceConfigActor {
         }
     }
 
-    /// All services gone at once looks like a source that lost its data, not like a decision.
-    fn looks_lost(&self, seen: &BTreeMap<Arc<str>, RawDefinition>) -> bool {
-        let in_force = self.services.values().filter(|service| service.good.is_some()).count();
-        seen.is_empty() && in_force > 1
+    /// Many services gone at once look like a source that lost its data, not like a decision.
+    fn consider(&mut self, seen: BTreeMap<Arc<str>, RawDefinition>) {
+        let removed = self.in_force().filter(|name| !seen.contains_key(*name)).count();
+        match judge_definitions(self.in_force().count(), removed, self.policy.removal_max) {
+            Verdict::Hold(reason) => self.hold(reason, seen),
+            Verdict::Pass => {
+                self.end_hold();
+                self.apply(seen);
+            }
+        }
     }
 
     fn source_read(&mut self) {
@@ -227,7 +250,7 @@ impl Actor for ServiceConfigActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.restore();
-        self.source = Some(self.definitions.open(ctx.address().recipient()));
+        self.source = Some(self.ports.definitions.open(ctx.address().recipient()));
     }
 }
 
@@ -237,14 +260,8 @@ impl Handler<DefinitionsSeen> for ServiceConfigActor {
     fn handle(&mut self, DefinitionsSeen { result }: DefinitionsSeen, _: &mut Self::Context) {
         match result {
             Err(error) => self.source_failed(error),
-            Ok(seen) if self.looks_lost(&seen) => {
-                let reason = format!("all {} services are gone from their source at once", self.services.len());
-                self.hold(reason, seen);
-                self.source_read();
-            }
             Ok(seen) => {
-                self.end_hold();
-                self.apply(seen);
+                self.consider(seen);
                 self.source_read();
             }
         }
@@ -259,6 +276,33 @@ impl Handler<Refresh> for ServiceConfigActor {
         self.source.iter().for_each(|source| source.refresh());
         for (_, watcher) in self.services.values().filter_map(|service| service.good.as_ref()) {
             watcher.refresh.do_send(Refresh);
+        }
+    }
+}
+
+impl Handler<PolicyChanged> for ServiceConfigActor {
+    type Result = ();
+
+    /// Reads every definition anew, and has every source read its entries anew, under what is allowed now.
+    fn handle(&mut self, PolicyChanged { options, services_removal_max, .. }: PolicyChanged, _: &mut Self::Context) {
+        let before = std::mem::replace(&mut self.policy, ServicePolicy { options, removal_max: services_removal_max });
+        let ServicePolicy { options, removal_max } = &self.policy;
+        let guard_changed = before.removal_max.total_cmp(removal_max).is_ne();
+        let entries_change = before.options.extra != options.extra;
+        if before.options != *options {
+            self.ports.host_sources.change_options(options);
+            let known = self.services.iter().filter_map(|(name, service)| Some((name.clone(), service.raw.clone()?)));
+            for (name, raw) in known.collect::<Vec<_>>() {
+                self.read(&name, raw);
+            }
+            let watchers = self.services.values().filter_map(|service| service.good.as_ref());
+            for (definition, watcher) in watchers.filter(|_| entries_change) {
+                watcher.redefine.do_send(Redefine { definition: definition.clone(), reopen: true });
+            }
+        }
+        if guard_changed {
+            // What is held back may pass now.
+            self.source.iter().for_each(|source| source.refresh());
         }
     }
 }

@@ -155,6 +155,19 @@ pub struct HaproxyState {
     pub file_error: Option<String>,
     /// Why the last good state could not be saved; none when it is.
     pub saved_state_error: Option<String>,
+    /// The settings that were last read again, where they were refused and those before stay in force.
+    #[serde(default)]
+    pub settings_refused: Option<RefusedSettings>,
+}
+
+/// Settings that are not in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedSettings {
+    /// When they were refused, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// What is wrong with them, each mistake with its key and place; at most
+    /// [`crate::limits::SETTINGS_MISTAKES_SHOWN_MAX`].
+    pub mistakes: Vec<String>,
 }
 
 /// How often things were done.
@@ -201,6 +214,12 @@ pub struct ServiceState {
     /// Servers that somebody put into drain on HAProxy's own socket. They are left alone.
     #[serde(default)]
     pub drained_on_socket: Vec<ServerName>,
+    /// Servers whose host is gone and that finish what they have.
+    #[serde(default)]
+    pub leaving: BTreeMap<ServerName, LeavingServer>,
+    /// Newcomers that have not all of their weight yet.
+    #[serde(default)]
+    pub rising: BTreeMap<ServerName, RisingServer>,
     /// Why it is not served as it should be: its port is taken, its section was refused.
     pub problem: Option<String>,
     /// When its last change was in force, in milliseconds since 1970.
@@ -210,6 +229,26 @@ pub struct ServiceState {
     pub last_class: Option<String>,
     /// How long that took, in microseconds, from the source's event.
     pub last_took_us: Option<u64>,
+}
+
+/// A server whose host is gone from discovery and that finishes its sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeavingServer {
+    /// Since when, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// When it goes into maintenance even with sessions, in milliseconds since 1970.
+    pub until_unix_ms: u64,
+    /// Its sessions as last seen; none before the first look.
+    pub sessions: Option<u64>,
+}
+
+/// A newcomer whose weight rises.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RisingServer {
+    /// The share of its weight that it has, in percent.
+    pub percent: u8,
+    /// When it has all of it, in milliseconds since 1970.
+    pub until_unix_ms: u64,
 }
 
 /// What the ProcessSupervisorActor knows.

@@ -251,7 +251,9 @@ impl WatcherActor {
         self.revision = self.revision.next();
         let (added, removed, changed) = (diff.added.len(), diff.removed.len(), diff.changed.len());
         let service = self.definition.name.clone();
-        self.peers.changed.do_send(HostsChanged { change, service, revision: self.revision, diff, hosts, seen_at });
+        let shown_unix_ms = self.confirmed_unix_ms.unwrap_or_else(|| self.clock.unix_ms());
+        let message = HostsChanged { change, service, revision: self.revision, diff, hosts, seen_at, shown_unix_ms };
+        self.peers.changed.do_send(message);
         info!(self.log, "hosts changed";
             "change" => %change, "added" => added, "removed" => removed, "changed" => changed);
         self.record(Some(change), Event::HostsChanged { added, removed, changed });
@@ -293,8 +295,8 @@ impl Handler<HostsSeen> for WatcherActor {
 impl Handler<Redefine> for WatcherActor {
     type Result = ();
 
-    fn handle(&mut self, Redefine { definition }: Redefine, ctx: &mut Self::Context) {
-        let reopened = definition.source != self.definition.source;
+    fn handle(&mut self, Redefine { definition, reopen }: Redefine, ctx: &mut Self::Context) {
+        let reopened = reopen || definition.source != self.definition.source;
         self.definition = definition;
         if reopened {
             self.open_source(ctx);

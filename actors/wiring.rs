@@ -31,7 +31,7 @@ use crate::limits::STATE_ANSWER_TIMEOUT;
 use crate::listeners::Listeners;
 use crate::message::{
     BeginShutdown, ChooseServerState, ConfigState, DecideHeld, GetConfig, GetState, ListWatchers, PolicyChanged,
-    ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy, StopProxy, WatcherHandle,
+    ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy, SettingsRefused, StopProxy, WatcherHandle,
 };
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::operator::{HeldDecision, Order, OrderRefused};
@@ -41,7 +41,9 @@ use crate::port::{
     ServiceOutput, StateStore,
 };
 use crate::process_supervisor_actor::{ProcessSupervisorActor, SupervisorPorts};
-use crate::service_config_actor::{ServiceConfigActor, ServiceConfigPeers, StartWatcher};
+use crate::service_config_actor::{
+    ServiceConfigActor, ServiceConfigPeers, ServiceConfigPorts, ServicePolicy, StartWatcher,
+};
 use crate::snapshot::ActorState;
 use crate::socket_holder_actor::SocketHolderActor;
 use crate::watcher_actor::{ChangeNumbers, WatcherActor, WatcherPeers};
@@ -73,8 +75,10 @@ pub struct Orders {
     pub policy: ProxyPolicy,
     /// The version of the HAProxy binary, where it is known before the first start.
     pub binary: Option<ProxyVersion>,
-    /// What services' definitions may say.
+    /// What services' definitions may say, and what holds where they say nothing.
     pub options: OptionPolicy,
+    /// The largest share of the services that definitions may take away at once.
+    pub services_removal_max: f64,
     /// What an earlier run saved.
     pub restored: Vec<SavedService>,
 }
@@ -90,6 +94,7 @@ pub struct Actors {
     refresh: Vec<Recipient<Refresh>>,
     operator: OperatorPeers,
     policy: Vec<Recipient<PolicyChanged>>,
+    settings_refused: Recipient<SettingsRefused>,
     shutdown: Recipient<BeginShutdown>,
     stop: Recipient<StopProxy>,
 }
@@ -119,6 +124,7 @@ impl Actors {
         let haproxy = HaproxyStateActor::new(
             orders.policy.clone(),
             orders.binary,
+            orders.restored.iter().map(|saved| (saved.definition.name.clone(), saved.choices.clone())).collect(),
             haproxy_ports(&outside),
             haproxy_peers(post, &outside, &supervisor_ctx.address(), &sockets_ctx.address(), &record),
             clock,
@@ -127,7 +133,7 @@ impl Actors {
         .start();
         let supervisor = supervisor_ctx.run(ProcessSupervisorActor::new(
             supervisor_ports(&outside),
-            orders.policy.stop_timeout,
+            &orders.policy,
             to_haproxy.way(haproxy.clone().recipient()),
             record.clone(),
             clock,
@@ -141,8 +147,8 @@ impl Actors {
         let outputs = start_outputs(&outside, &record, clock, log);
         let hearers = Hearers { haproxy: (haproxy.clone(), to_haproxy), outputs: outputs.clone() };
         let services = ServiceConfigActor::new(
-            outside.definitions.clone(),
-            orders.options,
+            ServiceConfigPorts { definitions: outside.definitions.clone(), host_sources: outside.host_sources.clone() },
+            ServicePolicy { options: orders.options, removal_max: orders.services_removal_max },
             orders.restored,
             watcher_starter(post, &outside, &hearers, &record, clock, &component(log, "watcher")),
             ServiceConfigPeers {
@@ -178,7 +184,8 @@ impl Actors {
                 reload: haproxy.clone().recipient(),
                 choose: haproxy.clone().recipient(),
             },
-            policy: vec![haproxy.clone().recipient(), supervisor.clone().recipient()],
+            policy: vec![haproxy.clone().recipient(), supervisor.clone().recipient(), services.recipient()],
+            settings_refused: haproxy.clone().recipient(),
             shutdown: haproxy.recipient(),
             stop: supervisor.recipient(),
         }
@@ -250,12 +257,16 @@ impl Actors {
         }
     }
 
-    /// Puts a changed policy in force.
-    pub fn change_policy(&self, policy: ProxyPolicy) {
-        let policy = std::sync::Arc::new(policy);
+    /// Puts settings that were read again in force.
+    pub fn change_policy(&self, changed: &PolicyChanged) {
         for actor in &self.policy {
-            actor.do_send(PolicyChanged { policy: policy.clone() });
+            actor.do_send(changed.clone());
         }
+    }
+
+    /// Shows that settings which were read again have these mistakes, so that those before stay in force.
+    pub fn refuse_settings(&self, mistakes: Vec<String>) {
+        self.settings_refused.do_send(SettingsRefused { mistakes });
     }
 
     /// Stops HAProxy, softly first, and resolves when no process of it is left.

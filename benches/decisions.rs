@@ -11,6 +11,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
+use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{Ground, LoadedService, WantedService, given, plan_service};
 use proxymgr_actors::model::{
     Address, Endpoint, Host, HostList, ObservedServer, ProxyVersion, Removal, ServerName, ServiceDefinition,
@@ -26,6 +27,7 @@ fn definition() -> ServiceDefinition {
         listen_options: vec![words("balance roundrobin")],
         server_options: words("check inter 2000"),
         domains: Vec::new(),
+        life_cycle: Default::default(),
         source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },
         removal: Removal::default(),
     }
@@ -74,7 +76,8 @@ fn decisions(criterion: &mut Criterion) {
             Ground { capabilities: Capabilities::of(ProxyVersion { major: 3, minor: 0 }), inherited: &[], style };
         group.bench_function(BenchmarkId::new("plan", count), |bencher| {
             bencher.iter(|| {
-                let wanted = WantedService { definition: &definition, hosts: black_box(&after) };
+                let wanted =
+                    WantedService { definition: &definition, hosts: black_box(&after), overlay: &Overlay::NONE };
                 let plan = plan_service(wanted, Some(&loaded), Some(&observed), &BTreeMap::new(), ground);
                 assert_eq!(plan.steps.len(), 1, "{} goes", gone.0);
                 plan

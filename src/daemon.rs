@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use actix::System;
 use proxymgr_actors::clock::Clock;
+use proxymgr_actors::message::PolicyChanged;
 use proxymgr_actors::model::{ProcessInfo, ProxyPolicy, ProxyVersion};
 use proxymgr_actors::port::SavedService;
 use proxymgr_actors::port::TrafficReader;
@@ -218,6 +219,7 @@ impl Daemon {
                     error!(self.log, "mistake in the settings: {}", mistake);
                 }
                 error!(self.log, "settings refused, those before stay in force"; "mistakes" => mistakes.0.len());
+                actors.refuse_settings(mistakes.0.iter().map(ToString::to_string).collect());
                 return;
             }
         };
@@ -225,6 +227,7 @@ impl Daemon {
         if !refusals.is_empty() {
             refusals.iter().for_each(|refusal| error!(self.log, "mistake in the settings: {}", refusal));
             error!(self.log, "settings refused, those before stay in force"; "mistakes" => refusals.len());
+            actors.refuse_settings(refusals.iter().map(ToString::to_string).collect());
             return;
         }
         let changed = self.settings.adopt(newer);
@@ -234,7 +237,16 @@ impl Daemon {
         }
         if !changed.in_force.is_empty() {
             self.logging.set_levels(&self.settings.log);
-            actors.change_policy(self.settings.haproxy.policy.clone());
+        }
+        actors.change_policy(&self.policy());
+    }
+
+    fn policy(&self) -> PolicyChanged {
+        let haproxy = &self.settings.haproxy;
+        PolicyChanged {
+            policy: Arc::new(haproxy.policy.clone()),
+            options: haproxy.options.clone(),
+            services_removal_max: haproxy.services_removal_max,
         }
     }
 
@@ -250,7 +262,8 @@ impl Daemon {
                     warn!(self.log, "told to stop again: ending HAProxy now"; "signal" => name);
                     // A stop that leaves no time for connections, whatever process is there: even one being started.
                     let policy = self.settings.haproxy.policy.clone();
-                    actors.change_policy(ProxyPolicy { stop_timeout: Duration::ZERO, ..policy });
+                    let policy = Arc::new(ProxyPolicy { stop_timeout: Duration::ZERO, ..policy });
+                    actors.change_policy(&PolicyChanged { policy, ..self.policy() });
                     if timeout(HARD_STOP_TIMEOUT, actors.stop()).await.is_err() {
                         warn!(self.log, "HAProxy was not seen to end; leaving all the same");
                     }

@@ -136,6 +136,8 @@ mod tests {
             },
             "hosts": {"10.0.0.1:80": {"endpoint": {"address": "10.0.0.1", "port": 80}, "weight": 5}},
             "seen_at_unix_ms": 1_700_000_000_000_u64,
+            "choices": {"10.0.0.1:80": {"state": "maint", "reason": "a new disk", "since_unix_ms": 5, "until_unix_ms": null,
+                "gone_unix_ms": null}},
         }))
         .unwrap()
     }

@@ -5,6 +5,7 @@
 
 mod dns;
 mod entry;
+mod guards;
 mod http;
 mod key;
 mod layer;
@@ -40,7 +41,7 @@ pub use status::StatusSettings;
 pub const DEFAULT_FILE: &str = "/etc/proxymgr/proxymgr.yml";
 
 /// Everything that can be set, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// HAProxy and how it is driven.
     pub haproxy: HaproxySettings,
@@ -69,7 +70,7 @@ pub struct Settings {
 }
 
 /// HAProxy and how it is driven.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HaproxySettings {
     /// The binary; a bare name is looked up in PATH.
     pub binary: PathBuf,
@@ -77,8 +78,10 @@ pub struct HaproxySettings {
     pub config_path: PathBuf,
     /// What the actors go by.
     pub policy: ProxyPolicy,
-    /// What services' definitions may say.
+    /// What services' definitions may say, and what holds where they say nothing.
     pub options: OptionPolicy,
+    /// The largest share of the services that definitions may take away at once.
+    pub services_removal_max: f64,
 }
 
 /// How ZooKeeper is spoken to.
@@ -230,6 +233,8 @@ impl Settings {
         }
         let socket_path = std::mem::take(&mut self.haproxy.policy.frame.socket_path);
         self.haproxy.policy = newer.haproxy.policy;
+        self.haproxy.options = newer.haproxy.options;
+        self.haproxy.services_removal_max = newer.haproxy.services_removal_max;
         self.haproxy.policy.frame.socket_path = socket_path;
         self.log = LogSettings { format: self.log.format, ..newer.log };
         let paths = |keys: Vec<&Key>| keys.into_iter().map(|key| key.path).collect();
@@ -293,7 +298,11 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     let reload_interval = reader.duration("haproxy.reload_interval");
     let stop_timeout = reader.duration("haproxy.stop_timeout");
     let observe_interval = reader.duration("haproxy.observe_interval");
+    let life_cycle = guards::read_life_cycle(reader);
+    let old_processes = guards::read_old_processes(reader);
     let extra = reader.lines("haproxy.extra_options");
+    let removal = guards::read_removal(reader);
+    let services_removal_max = reader.share("guards.max_services_removal");
     let config_path = config_path?;
     let socket_path = socket_path.unwrap_or_else(|| config_path.with_file_name("haproxy.sock"));
     Some(HaproxySettings {
@@ -304,8 +313,11 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
             reload_interval: reload_interval?,
             stop_timeout: stop_timeout?,
             observe_interval: observe_interval?,
+            life_cycle: life_cycle?,
+            old_processes: old_processes?,
         },
-        options: OptionPolicy { extra },
+        options: OptionPolicy { extra, removal: removal? },
+        services_removal_max: services_removal_max?,
     })
 }
 

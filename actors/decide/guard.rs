@@ -39,6 +39,20 @@ pub fn judge(in_force: Option<&HostList>, seen: &HostList, removal: &Removal) ->
     Verdict::Pass
 }
 
+/// Judges a list of definitions against the services in force: so many of them would go, and `removal_max` is the
+/// largest share that may. One service that goes alone was meant to go.
+pub fn judge_definitions(in_force: usize, removed: usize, removal_max: f64) -> Verdict {
+    // Counts of services are far below 2^52, so that the conversions are exact.
+    #[allow(clippy::cast_precision_loss)]
+    let too_many = removed > 1 && removed as f64 > removal_max * in_force as f64;
+    if !too_many {
+        return Verdict::Pass;
+    }
+    Verdict::Hold(format!(
+        "{removed} of {in_force} services would go at once and guards.max_services_removal is {removal_max}"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +90,13 @@ mod tests {
     fn more_than_max_removal_at_once_is_held_back() {
         assert!(holds(&["a", "b", "c", "d"], &["a"], 1, 0.5));
         assert!(!holds(&["a", "b", "c", "d"], &["a", "b"], 1, 0.5));
+    }
+
+    #[test]
+    fn definitions_may_lose_one_service_or_the_share_allowed() {
+        let holds = |in_force, removed, share| judge_definitions(in_force, removed, share) != Verdict::Pass;
+        assert!(holds(2, 2, 0.5) && holds(10, 6, 0.5) && holds(3, 2, 0.0));
+        assert!(!holds(1, 1, 0.5) && !holds(3, 1, 0.0) && !holds(10, 5, 0.5) && !holds(10, 10, 1.0));
     }
 
     #[test]

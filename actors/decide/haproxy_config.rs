@@ -172,14 +172,15 @@ fn mode_of(words: &[Word]) -> Option<bool> {
     }
 }
 
-/// One server's line, without its line feed. A server that is to drain has no form here: it drains once told so.
+/// One server's line, without its line feed. A server that is to drain has no form here: it starts in maintenance, so
+/// that it gets nothing before it is told to drain.
 pub fn server_line(definition: &ServiceDefinition, name: &ServerName, host: &Host) -> String {
     let mut line = format!("{INDENT}server {name} {}", host.endpoint);
     for word in server_words(definition, host) {
         line.push(' ');
         line.push_str(&quoted(&word));
     }
-    if host.state == AdminState::Maint {
+    if host.state != AdminState::Ready {
         line.push_str(" disabled");
     }
     line

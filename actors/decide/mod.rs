@@ -1,6 +1,7 @@
 //! Decisions: pure functions from values to values.
 
 pub mod capabilities;
+pub mod duration;
 mod expression;
 pub mod guard;
 pub mod haproxy_config;
@@ -12,6 +13,7 @@ mod listen_keywords;
 pub mod loaded_config;
 pub mod nearest;
 pub mod option_policy;
+pub mod overlay;
 pub mod proxy_plan;
 pub mod proxym_service;
 pub mod quoting;

@@ -8,14 +8,16 @@
 use super::quoting::{holds_escaped_control, split_line};
 use super::{expression, listen_keywords, nearest, server_keywords};
 use crate::limits::{LINE_WORDS_MAX, LISTEN_LINE_BYTES_MAX, SERVER_OPTION_BYTES_MAX, SERVER_OPTION_WORDS_MAX};
-use crate::model::{ServiceDefinition, Word};
+use crate::model::{Removal, ServiceDefinition, Word};
 
-/// The allow-list, with what the operator added to it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The allow-list, with what the operator added to it, and what holds for a service that says nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct OptionPolicy {
     /// First words of listen and server options that are allowed besides: `http-request`, `option external-check`,
     /// `ca-file`. What begins with such words is taken as it is.
     pub extra: Vec<String>,
+    /// The guard's limits of a service that has none of its own.
+    pub removal: Removal,
 }
 
 const OPERATOR_MAY_ALLOW: &str = "the operator can allow it with haproxy.extra_options";

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capabilities::{Capabilities, has_check};
 use super::haproxy_config::{self, SectionStyle};
+use super::overlay::{Departure, Overlay};
 use crate::model::{
     Address, AdminState, Host, HostList, ObservedServer, PlanClass, ReloadCause, ReloadReason, RuntimeCommand,
     ServerId, ServerName, ServiceDefinition, ServiceName, Word,
@@ -25,6 +26,8 @@ pub struct WantedService<'a> {
     pub definition: &'a ServiceDefinition,
     /// Its servers.
     pub hosts: &'a HostList,
+    /// What is wanted of single servers for a time.
+    pub overlay: &'a Overlay,
 }
 
 /// What a HAProxy process was given of one service: by its file, and at run time since.
@@ -43,8 +46,22 @@ pub struct LoadedServer {
     pub endpoint: String,
     /// Its options but for the weight, which can change at run time.
     pub options: Vec<Word>,
-    /// Whether discovery, not an operator, put it into drain.
-    pub drained_by_discovery: bool,
+    /// For whom it was last put into drain or maintenance; none where that was not our doing, or is over.
+    pub held_by: Option<Holder>,
+}
+
+/// For whom a server is kept from traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holder {
+    /// Discovery asks for it.
+    Discovery,
+    /// An operator chose it, over proxymgr.
+    Operator,
+    /// Its host is gone from discovery.
+    Removal,
+    /// It moves to another address.
+    Move,
 }
 
 /// What surrounds every service's plan.
@@ -72,6 +89,8 @@ pub struct Step {
     /// What the process will have been given of the server once they are carried out; none where that does not
     /// change. Kept with the step, because what is wanted may have changed again by the time HAProxy answers.
     pub gives: Option<LoadedServer>,
+    /// For whom it keeps the server from traffic, where it does.
+    pub holder: Option<Holder>,
 }
 
 impl Step {
@@ -118,7 +137,7 @@ pub fn plan_service(
     });
     let unwanted =
         observed.iter().filter(|(name, server)| !wanted.hosts.contains_key(*name) && !server.forced_maintenance());
-    let unwanted_servers = unwanted.map(|(name, _)| (name, Ok(Some(removal(&wanted.definition.name, name)))));
+    let unwanted_servers = unwanted.map(|(name, server)| (name, Ok(removal(wanted, name, server))));
     for (name, step) in wanted_servers.chain(unwanted_servers) {
         let step = match refused.get(name) {
             Some(refusal) if step != Ok(None) => {
@@ -134,15 +153,30 @@ pub fn plan_service(
     plan
 }
 
-/// Takes a server out of service whose host is gone.
-fn removal(service: &ServiceName, server: &ServerName) -> Step {
-    Step {
+/// Takes a server out of service whose host is gone: at once, or once it has finished what it has.
+fn removal(wanted: WantedService<'_>, server: &ServerName, observed: &ObservedServer) -> Option<Step> {
+    let id = id(&wanted.definition.name, server);
+    let (command, reason) = match wanted.overlay.leaving.get(server) {
+        Some(Departure::Draining) if observed.in_drain() => return None,
+        Some(Departure::Draining) => {
+            (RuntimeCommand::SetDrain(id), "the host is gone from discovery; it may finish what it has")
+        }
+        Some(Departure::Idle) => {
+            (RuntimeCommand::SetMaintenance(id), "the host is gone from discovery, and has no sessions left")
+        }
+        Some(Departure::TimedOut) => {
+            (RuntimeCommand::SetMaintenance(id), "the host is gone from discovery, and its drain_timeout is over")
+        }
+        None => (RuntimeCommand::SetMaintenance(id), "the host is gone from discovery"),
+    };
+    Some(Step {
         server: server.clone(),
         class: PlanClass::RuntimeDisable,
-        reason: "the host is gone from discovery".to_owned(),
-        commands: vec![RuntimeCommand::SetMaintenance(id(service, server))],
+        reason: reason.to_owned(),
+        commands: vec![command],
         gives: None,
-    }
+        holder: Some(Holder::Removal),
+    })
 }
 
 /// What a process is given of a server by its file.
@@ -150,7 +184,7 @@ pub fn given(definition: &ServiceDefinition, host: &Host) -> LoadedServer {
     LoadedServer {
         endpoint: host.endpoint.to_string(),
         options: split_weight(&haproxy_config::server_words(definition, host)).0,
-        drained_by_discovery: false,
+        held_by: None,
     }
 }
 
@@ -194,6 +228,11 @@ impl Planned<'_> {
         if checked {
             commands.push(RuntimeCommand::EnableHealth(self.id.clone()));
         }
+        let full = self.full_weight();
+        let weight = self.wanted.overlay.weight(&self.id.server, full);
+        if weight != full {
+            commands.push(RuntimeCommand::SetWeight(self.id.clone(), weight));
+        }
         match self.host.state {
             AdminState::Ready => commands.push(RuntimeCommand::SetReady(self.id.clone())),
             AdminState::Drain => commands.push(RuntimeCommand::SetDrain(self.id.clone())),
@@ -208,6 +247,12 @@ impl Planned<'_> {
         self.ground.inherited.iter().cloned().chain(own).collect()
     }
 
+    /// The weight that its options give it in the end.
+    fn full_weight(&self) -> u16 {
+        let own = haproxy_config::server_words(self.wanted.definition, self.host);
+        split_weight(&self.inherited().into_iter().chain(own).collect::<Vec<_>>()).1
+    }
+
     /// A server that HAProxy has.
     fn adjust(&self, loaded: Option<&LoadedServer>, observed: &ObservedServer) -> Result<Option<Step>, String> {
         let Some(loaded) = loaded else {
@@ -220,7 +265,9 @@ impl Planned<'_> {
         let mut reasons = Vec::new();
         let mut commands = Vec::new();
         let mut class = PlanClass::RuntimeEnable;
-        let weight = split_weight(&self.inherited().into_iter().chain(own).collect::<Vec<_>>()).1;
+        let mut holder = None;
+        let full = split_weight(&self.inherited().into_iter().chain(own).collect::<Vec<_>>()).1;
+        let weight = self.wanted.overlay.weight(&self.id.server, full);
         if weight != observed.weight {
             commands.push(RuntimeCommand::SetWeight(self.id.clone(), weight));
             reasons.push(format!("its weight changes from {} to {weight}", observed.weight));
@@ -232,10 +279,12 @@ impl Planned<'_> {
                 commands.push(RuntimeCommand::SetMaintenance(self.id.clone()));
             }
             commands.push(RuntimeCommand::SetAddress(self.id.clone(), self.host.endpoint.clone()));
+            holder = Some(Holder::Move);
             reasons.push(format!("it moved from {}:{} to {}", observed.address, observed.port, self.host.endpoint));
         } else if let Some((command, why)) = self.state_change(loaded, observed) {
             if !matches!(command, RuntimeCommand::SetReady(_)) {
                 class = PlanClass::RuntimeDisable;
+                holder = self.holder();
             }
             commands.push(command);
             reasons.push(why.to_owned());
@@ -243,7 +292,7 @@ impl Planned<'_> {
         if commands.is_empty() {
             return Ok(None);
         }
-        Ok(Some(self.step(class, reasons.join(", "), commands)))
+        Ok(Some(Step { holder, ..self.step(class, reasons.join(", "), commands) }))
     }
 
     /// A server that waits in maintenance with other options than it should come back with: deleted now, and added
@@ -267,31 +316,57 @@ impl Planned<'_> {
         }
     }
 
-    /// The command that brings the administrative state, and why; none where it is as wanted. A drain that
-    /// discovery did not ask for is an operator's, and stays.
+    /// The command that brings the administrative state, and why; none where it is as wanted. A drain that is not
+    /// our doing is somebody's on HAProxy's own socket, and stays.
     fn state_change(&self, loaded: &LoadedServer, observed: &ObservedServer) -> Option<(RuntimeCommand, &'static str)> {
         let id = self.id.clone();
+        let is_chosen = self.is_chosen();
         match self.host.state {
-            AdminState::Ready if observed.forced_maintenance() => {
-                Some((RuntimeCommand::SetReady(id), "the host is back in discovery"))
+            AdminState::Ready if observed.forced_maintenance() || (observed.in_drain() && loaded.held_by.is_some()) => {
+                let why = match loaded.held_by {
+                    _ if is_chosen => "an operator makes it ready",
+                    Some(Holder::Operator) => "no operator keeps it from traffic any longer",
+                    Some(Holder::Discovery) => "discovery no longer keeps it from traffic",
+                    Some(Holder::Move) => "it has moved",
+                    Some(Holder::Removal) | None => "the host is back in discovery",
+                };
+                Some((RuntimeCommand::SetReady(id), why))
             }
-            AdminState::Ready if observed.in_drain() && loaded.drained_by_discovery => {
-                Some((RuntimeCommand::SetReady(id), "discovery no longer drains it"))
+            AdminState::Ready if !observed.in_drain() && self.was_drained_before() => {
+                Some((RuntimeCommand::SetDrain(id), "somebody had drained it on HAProxy's socket before the reload"))
             }
-            AdminState::Drain if !observed.in_drain() => Some((RuntimeCommand::SetDrain(id), "discovery drains it")),
+            AdminState::Drain if !observed.in_drain() || observed.forced_maintenance() => {
+                let why = if is_chosen { "an operator drains it" } else { "discovery drains it" };
+                Some((RuntimeCommand::SetDrain(id), why))
+            }
             AdminState::Maint if !observed.in_maintenance() => {
-                Some((RuntimeCommand::SetMaintenance(id), "discovery puts it into maintenance"))
+                let (ours, theirs) = ("an operator puts it into maintenance", "discovery puts it into maintenance");
+                Some((RuntimeCommand::SetMaintenance(id), if is_chosen { ours } else { theirs }))
             }
             _ => None,
         }
     }
 
+    fn is_chosen(&self) -> bool {
+        self.wanted.overlay.chosen.contains(&self.id.server)
+    }
+
+    fn was_drained_before(&self) -> bool {
+        self.wanted.overlay.drained_before.contains(&self.id.server)
+    }
+
+    /// For whom the server is kept from traffic, where its list does not want it ready.
+    fn holder(&self) -> Option<Holder> {
+        match self.host.state {
+            AdminState::Ready => None,
+            _ if self.is_chosen() => Some(Holder::Operator),
+            _ => Some(Holder::Discovery),
+        }
+    }
+
     fn step(&self, class: PlanClass, reason: String, commands: Vec<RuntimeCommand>) -> Step {
-        let gives = LoadedServer {
-            drained_by_discovery: self.host.state == AdminState::Drain,
-            ..given(self.wanted.definition, self.host)
-        };
-        Step { server: self.id.server.clone(), class, reason, commands, gives: Some(gives) }
+        let gives = Some(given(self.wanted.definition, self.host));
+        Step { server: self.id.server.clone(), class, reason, commands, gives, holder: self.holder() }
     }
 }
 
@@ -316,5 +391,6 @@ pub fn deletion(service: &ServiceName, server: &ServerName) -> Step {
         reason: "it has been out of discovery long enough".to_owned(),
         commands: vec![RuntimeCommand::DeleteServer(id(service, server))],
         gives: None,
+        holder: None,
     }
 }

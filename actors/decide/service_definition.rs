@@ -4,11 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde_json::{Map, Value};
 
+use super::duration;
 use super::host_record::{port_from, shown, strings_from, whole_number};
 use super::nearest::nearest;
 use super::option_policy::OptionPolicy;
 use crate::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, QUOTED_VALUE_CHARS_MAX};
-use crate::model::{Domain, RawDefinition, Removal, ServiceDefinition, ServiceName, SourceSpec, Word};
+use crate::model::{
+    Domain, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName, SourceSpec, Word,
+};
 
 /// A definition that can be used, with what its author should know.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +23,18 @@ pub struct ParsedDefinition {
 }
 
 /// The keys that are the service's own; all others belong to the source of its hosts.
-const KEYS: &[&str] =
-    &["type", "port", "bind", "listen_options", "server_options", "domains", "min_hosts", "max_removal"];
+const KEYS: &[&str] = &[
+    "type",
+    "port",
+    "bind",
+    "listen_options",
+    "server_options",
+    "domains",
+    "min_hosts",
+    "max_removal",
+    "drain_timeout",
+    "ramp_up",
+];
 
 /// Whether a key is the service's own; the others belong to the source of its hosts.
 pub fn is_own_key(key: &str) -> bool {
@@ -55,10 +68,17 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     let server_options =
         reader.take("server_options", |value| policy.server_options(&strings_from(value)?)).unwrap_or_default();
     let domains = reader.take("domains", domains).unwrap_or_default();
-    let removal = reader.removal();
+    let removal = reader.removal(policy.removal);
+    let life_cycle = reader.life_cycle();
     let mut warnings = unknown_keys(&reader.keys);
     if listen.is_none() && domains.is_empty() {
         warnings.push("there is no \"port\": nobody can connect to the service".to_owned());
+    }
+    if life_cycle.ramp_up.is_some_and(|time| !time.is_zero())
+        && !server_options.iter().any(|word| word.as_str() == "weight")
+    {
+        let advice = "give every server more, such as \"server_options\": [\"weight 100\"]";
+        warnings.push(format!("\"ramp_up\": a server without a weight has 1, which leaves nothing to rise; {advice}"));
     }
     match (name, kind) {
         (Some(name), Some(kind)) if reader.mistakes.is_empty() => Ok(ParsedDefinition {
@@ -71,6 +91,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 domains,
                 source: SourceSpec { kind, settings: reader.keys },
                 removal,
+                life_cycle,
             },
             warnings,
         }),
@@ -142,8 +163,19 @@ impl Reader {
         options
     }
 
-    fn removal(&mut self) -> Removal {
-        let default = Removal::default();
+    fn life_cycle(&mut self) -> ServiceLifeCycle {
+        let mut duration = |key| {
+            self.take(key, |value| {
+                let text = value
+                    .as_str()
+                    .ok_or_else(|| format!("{} is not a duration in quotes, such as \"30s\"", shown(value)))?;
+                duration::parse(text)
+            })
+        };
+        ServiceLifeCycle { drain_timeout: duration("drain_timeout"), ramp_up: duration("ramp_up") }
+    }
+
+    fn removal(&mut self, default: Removal) -> Removal {
         let min_hosts = self.take("min_hosts", |value| {
             let number = whole_number(value).and_then(|number| usize::try_from(number).ok());
             number.ok_or_else(|| format!("{} is not a whole number from 0", shown(value)))

@@ -94,7 +94,7 @@ impl HaproxyStateActor {
     fn plan_one(&mut self, name: &ServiceName) -> Option<ServicePlan> {
         let running = self.running.as_mut()?;
         let section = running.sections.get_mut(name);
-        let Some(service) = self.desired.services.get(name) else {
+        let Some(service) = self.desired.services.get_mut(name) else {
             let mut plan = ServicePlan::default();
             plan.reload.extend(section.map(|_| ReloadCause::ServiceRemoved.because("the service was removed")));
             return Some(plan);
@@ -112,11 +112,13 @@ impl HaproxyStateActor {
         }
         let hosts = service.hosts_or(&section.hosts).clone();
         section.park(&hosts);
+        service.life.settle(&section.observed);
+        let overlay = service.life.overlay(service.choices.all().keys(), &section.drained_before);
         let definition =
             if service.is_blocked(Some(&section.definition)) { &section.definition } else { &service.definition }
                 .clone();
         let ground = Ground { capabilities: running.capabilities, inherited: &self.inherited, style: running.style };
-        let wanted = WantedService { definition: &definition, hosts: &hosts };
+        let wanted = WantedService { definition: &definition, hosts: &hosts, overlay: &overlay };
         let plan_section = |section: &Section| {
             let Section { loaded, observed, refused, hopeless, .. } = section;
             let mut plan = plan_service(wanted, Some(loaded), Some(observed), refused, ground);

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::choices::Choices;
+use super::life_cycle::LifeCycle;
 use super::running::Running;
+use crate::decide::overlay::with_choices;
 use crate::limits::PENDING_CHANGES_MAX;
 use crate::model::{ChangeId, HostList, PlanClass, Revision, ServiceDefinition, ServiceName};
 use crate::port::SavedService;
@@ -78,14 +81,20 @@ pub struct DesiredService {
     pub definition: Arc<ServiceDefinition>,
     /// What it was in an earlier run of the daemon, where it has been defined anew before the first start.
     pub before: Option<Arc<ServiceDefinition>>,
-    /// Its hosts; empty before the first list.
+    /// Its hosts as discovery shows them; empty before the first list.
+    pub discovered: Arc<HostList>,
+    /// Its hosts as they are wanted: with what operators chose.
     pub hosts: Arc<HostList>,
+    /// What operators chose.
+    pub choices: Choices,
+    /// The servers that are on their way.
+    pub life: LifeCycle,
     /// Whether a list was seen, or the first look failed: either way there is nothing more to wait for.
     pub known: bool,
     /// Of the hosts; none before the first list.
     pub revision: Option<Revision>,
-    /// When the list was last confirmed.
-    pub seen_at: Instant,
+    /// When the source showed the list, in milliseconds since 1970.
+    pub shown_unix_ms: u64,
     /// The changes that are not in force yet.
     pub pending: Vec<PendingChange>,
     /// By what means the pending changes are being applied, as far as it is known.
@@ -98,19 +107,27 @@ pub struct DesiredService {
 
 impl DesiredService {
     /// A service whose hosts are not known yet.
-    pub fn new(definition: Arc<ServiceDefinition>) -> Self {
+    pub fn new(definition: Arc<ServiceDefinition>, choices: Choices) -> Self {
         Self {
             definition,
             before: None,
+            discovered: Arc::default(),
             hosts: Arc::default(),
+            choices,
+            life: LifeCycle::default(),
             known: false,
             revision: None,
-            seen_at: Instant::now(),
+            shown_unix_ms: 0,
             pending: Vec::new(),
             pending_class: None,
             obstacle: None,
             last_applied: None,
         }
+    }
+
+    /// Puts what operators chose in the place of what discovery asks for.
+    pub fn choose(&mut self) {
+        self.hosts = with_choices(&self.discovered, self.choices.states());
     }
 
     /// Whether its definition cannot be put in force for now. A service whose section was loaded with an earlier
@@ -166,7 +183,7 @@ impl Desired {
     }
 
     /// What is worth keeping across restarts of the daemon.
-    pub fn to_save(&self, running: Option<&Running>, unix_ms_at: impl Fn(Instant) -> u64) -> Vec<SavedService> {
+    pub fn to_save(&self, running: Option<&Running>) -> Vec<SavedService> {
         let last_good = |service: &DesiredService| {
             let section = running.and_then(|running| running.sections.get(&service.definition.name));
             let before = section.map(|section| section.definition.clone()).or_else(|| service.before.clone());
@@ -175,8 +192,9 @@ impl Desired {
         let saved = |service: &DesiredService| SavedService {
             // One that HAProxy refuses would be of no use to the next run.
             definition: last_good(service).unwrap_or_else(|| service.definition.clone()),
-            hosts: service.revision.is_some().then(|| service.hosts.clone()),
-            seen_at_unix_ms: unix_ms_at(service.seen_at),
+            hosts: service.revision.is_some().then(|| service.discovered.clone()),
+            seen_at_unix_ms: service.shown_unix_ms,
+            choices: service.choices.all().clone(),
         };
         self.services.values().map(saved).collect()
     }

@@ -53,6 +53,13 @@ pub struct StateSaver {
     pub error: Option<String>,
 }
 
+impl StateSaver {
+    /// What is wanted has changed since it was last saved.
+    pub fn has_changed(&mut self) {
+        self.behind = true;
+    }
+}
+
 impl HaproxyStateActor {
     /// The text that describes what runs.
     pub(super) fn file_text(&self) -> Option<ConfigText> {
@@ -108,9 +115,7 @@ impl HaproxyStateActor {
 
     /// Writes what has not been written yet, before the daemon ends.
     pub(super) fn write_last_words(&mut self) -> impl Future<Output = ()> + use<> {
-        let clock = self.clock;
-        let services =
-            self.saver.behind.then(|| self.desired.to_save(self.running.as_ref(), |instant| clock.unix_ms_at(instant)));
+        let services = self.saver.behind.then(|| self.desired.to_save(self.running.as_ref()));
         let text = self.file.behind.then(|| self.file_text()).flatten();
         let save = services.map(|services| self.ports.state_store.save(services));
         let write = text.map(|text| self.ports.config_file.write(text));
@@ -148,8 +153,7 @@ impl HaproxyStateActor {
         }
         self.saver.saving = true;
         self.saver.behind = false;
-        let clock = self.clock;
-        let services = self.desired.to_save(self.running.as_ref(), |instant| clock.unix_ms_at(instant));
+        let services = self.desired.to_save(self.running.as_ref());
         let save = self.ports.state_store.save(services).into_actor(self);
         ctx.spawn(save.map(|outcome, actor, ctx| {
             actor.saver.saving = false;

@@ -4,11 +4,12 @@ use actix::{Context, Handler};
 use slog::info;
 
 use super::HaproxyStateActor;
+use crate::decide::proxy_plan::Holder;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::ORDER_REASON_CHARS_MAX;
 use crate::message::{ChooseServerState, Record, ReloadProxy};
-use crate::model::ReloadCause;
-use crate::operator::OrderRefused;
+use crate::model::{AdminState, ObservedServer, OperatorChoice, ReloadCause, ServerName, ServiceName};
+use crate::operator::{OrderRefused, SetServer};
 use crate::snapshot::ProxyPhase;
 
 impl Handler<ReloadProxy> for HaproxyStateActor {
@@ -35,9 +36,77 @@ impl Handler<ReloadProxy> for HaproxyStateActor {
 impl Handler<ChooseServerState> for HaproxyStateActor {
     type Result = Result<String, OrderRefused>;
 
-    fn handle(&mut self, _: ChooseServerState, _: &mut Context<Self>) -> Self::Result {
-        Err(OrderRefused::NotNow("not available yet".to_owned()))
+    fn handle(&mut self, ChooseServerState(order): ChooseServerState, ctx: &mut Context<Self>) -> Self::Result {
+        if self.phase == ProxyPhase::Stopping {
+            return Err(OrderRefused::NotNow("proxymgr is stopping".to_owned()));
+        }
+        let choice = self.choice(&order)?;
+        let SetServer { service: name, server, state, .. } = order;
+        let Some(service) = self.desired.services.get_mut(&name) else {
+            return Err(OrderRefused::UnknownService(name));
+        };
+        let says_ready = service.discovered.get(&server).is_none_or(|host| host.state == AdminState::Ready);
+        let leaves_to_discovery = state == AdminState::Ready && says_ready;
+        let what = in_words(&server, &name, &choice, leaves_to_discovery);
+        if leaves_to_discovery {
+            service.choices.forget(&server);
+        } else {
+            service.choices.set(server.clone(), choice);
+        }
+        service.choose();
+        info!(self.log, "an operator's order"; "service" => %name, "server" => %server, "what" => &what);
+        let entry = JournalEntry::new(Event::Ordered { what: what.clone() }).service(&name).server(&server);
+        self.peers.journal.do_send(Record(entry));
+        if let Some(section) = self.running.as_mut().and_then(|running| running.sections.get_mut(&name)) {
+            section.forgive_server(&server);
+            if section.observed.get(&server).is_some_and(ObservedServer::in_drain) {
+                // Whoever put it into drain, on HAProxy's own socket even: from now on this order decides.
+                section.note_holder(&server, Some(Holder::Operator));
+            }
+        }
+        self.expect_life(&name, ctx);
+        self.touch(name, ctx);
+        // A restart of the daemon right after the order must not undo it.
+        self.saver.has_changed();
+        self.save_now(ctx);
+        Ok(what)
     }
+}
+
+impl HaproxyStateActor {
+    /// What the order says, where it can be carried out.
+    fn choice(&self, order: &SetServer) -> Result<OperatorChoice, OrderRefused> {
+        let SetServer { service: name, server, state, for_ms, reason } = order;
+        let reason = printable(reason.clone())?;
+        if *for_ms == Some(0) {
+            return Err(OrderRefused::Invalid("a duration of nothing is no order".to_owned()));
+        }
+        let service = self.desired.services.get(name).ok_or_else(|| OrderRefused::UnknownService(name.clone()))?;
+        if service.revision.is_none() {
+            return Err(OrderRefused::NotNow(format!("the hosts of {name} are not known yet")));
+        }
+        if !service.discovered.contains_key(server) && !service.choices.all().contains_key(server) {
+            return Err(OrderRefused::UnknownServer { service: name.clone(), server: server.clone() });
+        }
+        let since_unix_ms = self.clock.unix_ms();
+        let until_unix_ms = for_ms.map(|for_ms| since_unix_ms.saturating_add(for_ms));
+        let gone_unix_ms = (!service.discovered.contains_key(server)).then_some(since_unix_ms);
+        Ok(OperatorChoice { state: *state, reason, since_unix_ms, until_unix_ms, gone_unix_ms })
+    }
+}
+
+/// The order in one sentence.
+fn in_words(server: &ServerName, service: &ServiceName, choice: &OperatorChoice, leaves_to_discovery: bool) -> String {
+    let state = match choice.state {
+        _ if leaves_to_discovery => "is left to discovery, and ready",
+        AdminState::Ready => "is ready, whatever discovery says",
+        AdminState::Drain => "drains",
+        AdminState::Maint => "is in maintenance",
+    };
+    let until = choice.until_unix_ms.filter(|_| !leaves_to_discovery);
+    let time = until.map(|until| format!(", for {} s", until.saturating_sub(choice.since_unix_ms).div_ceil(1_000)));
+    let reason = choice.reason.as_ref().map(|reason| format!(": {reason}"));
+    format!("server {server} of {service} {state}{}{}", time.unwrap_or_default(), reason.unwrap_or_default())
 }
 
 /// A reason as it is kept and shown: one line, of bounded length.

@@ -188,9 +188,15 @@ impl HaproxyStateActor {
         }
     }
 
-    /// What a reload was made for and did not bring is not tried by a reload again.
+    /// What a reload was made for and did not bring is not tried by a reload again. What somebody drained on the socket
+    /// of the process before is drained again.
     fn carry_over(&self, sections: &mut BTreeMap<ServiceName, Section>, obstacles: &BTreeMap<ServiceName, Obstacle>) {
         let Some(before) = &self.running else { return };
+        for (name, section) in sections.iter_mut() {
+            let Some(known) = before.sections.get(name) else { continue };
+            let again = known.drained_on_socket(&section.hosts).chain(&known.drained_before);
+            section.drained_before = again.filter(|server| section.hosts.contains_key(*server)).cloned().collect();
+        }
         // A section with an obstacle is the one before: the reload was not made with what it was made for.
         for (name, section) in sections.iter_mut().filter(|(name, _)| !obstacles.contains_key(*name)) {
             if let Some(known) = before.sections.get(name)

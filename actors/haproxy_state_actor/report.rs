@@ -1,16 +1,16 @@
 //! What the actor says of itself.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{Context, Handler, MessageResult};
 
 use super::HaproxyStateActor;
 use super::desired::DesiredService;
+use super::life_cycle::{Leaving, Rising};
 use super::running::Section;
 use crate::message::{ConfigState, GetConfig, GetState, NextSection, RunningConfig};
-use crate::model::{ObservedServer, ServiceName};
-use crate::snapshot::{ActorState, HaproxyState, ServiceState};
+use crate::model::{ObservedServer, ServerName, ServiceName};
+use crate::snapshot::{ActorState, HaproxyState, LeavingServer, RisingServer, ServiceState};
 
 impl HaproxyStateActor {
     fn service_state(&self, name: &ServiceName, service: &DesiredService) -> ServiceState {
@@ -19,6 +19,16 @@ impl HaproxyStateActor {
             let (server, refusal) = section.hopeless.first_key_value()?;
             Some(format!("server {server}: {refusal}"))
         };
+        let drained_on_socket = |section: &Section| section.drained_on_socket(&service.hosts).cloned().collect();
+        let leaving = |(name, leaving): (&ServerName, &Leaving)| {
+            let since_unix_ms = self.clock.unix_ms_at(leaving.since);
+            let until_unix_ms = self.clock.unix_ms_at(leaving.until);
+            (name.clone(), LeavingServer { since_unix_ms, until_unix_ms, sessions: leaving.sessions })
+        };
+        let rising = |(name, rising): (&ServerName, &Rising)| {
+            let until_unix_ms = self.clock.unix_ms_at(rising.until);
+            (name.clone(), RisingServer { percent: rising.percent(), until_unix_ms })
+        };
         let obstacle = service.obstacle.as_ref().map(|obstacle| obstacle.text().to_owned());
         ServiceState {
             listen: service.definition.listen.map(|address| address.to_string()),
@@ -26,8 +36,10 @@ impl HaproxyStateActor {
             desired: service.hosts.len(),
             min_hosts: service.definition.removal.min_hosts,
             servers: section.and_then(|section| section.states.clone()).unwrap_or_default(),
-            operator: BTreeMap::new(),
-            drained_on_socket: Vec::new(),
+            operator: service.choices.all().clone(),
+            drained_on_socket: section.map(drained_on_socket).unwrap_or_default(),
+            leaving: service.life.leaving().map(leaving).collect(),
+            rising: service.life.rising().map(rising).collect(),
             problem: obstacle.or_else(|| section.and_then(hopeless)),
             last_applied_unix_ms: service.last_applied.map(|applied| self.clock.unix_ms_at(applied.at)),
             last_class: service.last_applied.map(|applied| applied.class.as_str().to_owned()),
@@ -76,6 +88,7 @@ impl Handler<GetState> for HaproxyStateActor {
             reload_error: self.reload_error.clone(),
             file_error: self.file.error.clone(),
             saved_state_error: self.saver.error.clone(),
+            settings_refused: self.settings_refused.clone(),
         }))
     }
 }

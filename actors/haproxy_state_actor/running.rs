@@ -9,9 +9,10 @@ use tokio::time::{Duration, Instant};
 
 use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::{self, SectionStyle};
-use crate::decide::proxy_plan::{LoadedService, Step, given};
+use crate::decide::proxy_plan::{Holder, LoadedService, Step, given};
 use crate::model::{
-    HostList, Observation, ObservedServer, ProcessInfo, RuntimeCommand, ServerName, ServiceDefinition, ServiceName,
+    AdminState, HostList, Observation, ObservedServer, ProcessInfo, RuntimeCommand, ServerName, ServiceDefinition,
+    ServiceName,
 };
 use crate::port::Answer;
 
@@ -46,6 +47,7 @@ impl Running {
             if section.differs(&servers) {
                 different.insert(name);
             }
+            section.drained_before.retain(|name| !servers.get(name).is_some_and(ObservedServer::in_drain));
             section.observed = servers;
             section.states = None;
             section.stale = false;
@@ -81,6 +83,8 @@ pub struct Section {
     /// What was last asked and accepted for each server, and how often in a row: the same again and again means that
     /// it has no effect.
     pub tried: BTreeMap<ServerName, (Vec<RuntimeCommand>, u32)>,
+    /// Servers that were in drain on the socket of the process before, by nobody's order to us, and are to be so again.
+    pub drained_before: BTreeSet<ServerName>,
     /// Servers out of discovery that wait in maintenance to be deleted, and since when.
     pub parked: BTreeMap<ServerName, Instant>,
     /// When HAProxy last answered a command for it.
@@ -111,6 +115,7 @@ impl Section {
             refused: BTreeMap::new(),
             hopeless: BTreeMap::new(),
             tried: BTreeMap::new(),
+            drained_before: BTreeSet::new(),
             parked: BTreeMap::new(),
             answered_at: Instant::now(),
             hosts,
@@ -134,6 +139,13 @@ impl Section {
         self.refused.clear();
         self.hopeless.clear();
         self.tried.clear();
+    }
+
+    /// An order gives its server a new chance.
+    pub fn forgive_server(&mut self, server: &ServerName) {
+        self.refused.remove(server);
+        self.hopeless.remove(server);
+        self.tried.remove(server);
     }
 
     /// Records what HAProxy answered to one step. Returns its refusal, if it refused.
@@ -161,13 +173,27 @@ impl Section {
             (RuntimeCommand::AddServer { .. } | RuntimeCommand::SetAddress(..), Some(given)) => {
                 self.loaded.servers.insert(step.server.clone(), given.clone());
             }
-            (RuntimeCommand::SetReady(_) | RuntimeCommand::SetDrain(_), Some(given)) => {
-                if let Some(loaded) = self.loaded.servers.get_mut(&step.server) {
-                    loaded.drained_by_discovery = given.drained_by_discovery;
-                }
+            (RuntimeCommand::SetReady(_), _) => self.note_holder(&step.server, None),
+            (RuntimeCommand::SetDrain(_) | RuntimeCommand::SetMaintenance(_), _) => {
+                self.note_holder(&step.server, step.holder);
             }
             _ => {}
         }
+    }
+
+    /// Notes for whom a server is kept from traffic.
+    pub fn note_holder(&mut self, server: &ServerName, holder: Option<Holder>) {
+        if let Some(loaded) = self.loaded.servers.get_mut(server) {
+            loaded.held_by = holder;
+        }
+    }
+
+    /// Servers that somebody put into drain on HAProxy's own socket.
+    pub fn drained_on_socket<'a>(&'a self, wanted: &'a HostList) -> impl Iterator<Item = &'a ServerName> {
+        let is_ours = |name: &ServerName| self.loaded.servers.get(name).is_none_or(|loaded| loaded.held_by.is_some());
+        let drained = self.observed.iter().filter(|(_, server)| server.in_drain() && !server.in_maintenance());
+        let ready = |name: &ServerName| wanted.get(name).is_some_and(|host| host.state == AdminState::Ready);
+        drained.map(|(name, _)| name).filter(move |name| ready(name) && !is_ours(name))
     }
 
     /// Notes since when which servers out of discovery have been waiting in maintenance.

@@ -15,4 +15,8 @@ pub struct OperatorChoice {
     pub since_unix_ms: u64,
     /// Until when, in milliseconds since 1970; none until another order.
     pub until_unix_ms: Option<u64>,
+    /// Since when its host has been gone from discovery, in milliseconds since 1970; none while it is there. The choice
+    /// is forgotten [`crate::limits::CHOICE_KEEP`] later.
+    #[serde(default)]
+    pub gone_unix_ms: Option<u64>,
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::limits::OLD_PROCESSES_DEFAULT;
+
 /// The parts of haproxy.cfg that do not come from services. The operator's own lines, trusted as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyFrame {
@@ -25,4 +27,32 @@ pub struct ProxyPolicy {
     pub stop_timeout: Duration,
     /// How often the running state is compared with the desired one.
     pub observe_interval: Duration,
+    /// How servers come and go, where a service does not say it itself.
+    pub life_cycle: LifeCyclePolicy,
+    /// What processes may do that only finish what they have.
+    pub old_processes: OldProcessLimits,
+}
+
+/// How servers come and go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LifeCyclePolicy {
+    /// How long a server whose host is gone may finish its sessions before it goes into maintenance; zero: none.
+    pub drain_timeout: Duration,
+    /// How long a newcomer's weight takes to rise to its own; zero: no time.
+    pub ramp_up: Duration,
+}
+
+/// The limits of processes that only finish what they have. What is beyond them ends, the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OldProcessLimits {
+    /// How many there may be.
+    pub count_max: usize,
+    /// How old each may become, from when it was told to finish; none without a limit.
+    pub age_max: Option<Duration>,
+}
+
+impl Default for OldProcessLimits {
+    fn default() -> Self {
+        Self { count_max: OLD_PROCESSES_DEFAULT, age_max: None }
+    }
 }

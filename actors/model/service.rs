@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,15 @@ impl Default for Removal {
     }
 }
 
+/// How the servers of one service come and go, where that differs from the settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceLifeCycle {
+    /// How long a server whose host is gone may finish its sessions before it goes into maintenance.
+    pub drain_timeout: Option<Duration>,
+    /// How long a newcomer's weight takes to rise to its own.
+    pub ramp_up: Option<Duration>,
+}
+
 /// A service that can be used: everything in it has been checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceDefinition {
@@ -61,4 +71,7 @@ pub struct ServiceDefinition {
     pub source: SourceSpec,
     /// The guard's limits.
     pub removal: Removal,
+    /// How its servers come and go.
+    #[serde(default)]
+    pub life_cycle: ServiceLifeCycle,
 }

@@ -71,7 +71,7 @@ listen web
     server a 10.0.0.1:80 check inter 2000 weight 7 maxconn 5 weight 9
     server b [2001:db8::1]:80 check inter 2000 weight 0 backup cookie 'c'\\''1'
     server c c.example:81 check inter 2000 disabled
-    server d 10.0.0.4:80 check inter 2000
+    server d 10.0.0.4:80 check inter 2000 disabled
 
 ";
     assert_eq!(&*section(&definition, Some(7), &hosts, style), expected);

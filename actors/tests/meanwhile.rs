@@ -136,7 +136,7 @@ fn settings_that_change_while_the_disk_is_full_are_in_force_once_it_is_not() {
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
         world.with(|things| things.disk_full = true);
-        actors.change_policy(world::policy(&["maxconn 77"]));
+        actors.change_policy(&world::changed(world::policy(&["maxconn 77"])));
         wait(20).await;
         assert_eq!(world.starts(), 1);
         world.with(|things| things.disk_full = false);

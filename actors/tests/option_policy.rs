@@ -7,7 +7,7 @@ fn policy() -> OptionPolicy {
 }
 
 fn allowing(extra: &[&str]) -> OptionPolicy {
-    OptionPolicy { extra: extra.iter().map(|&word| word.to_owned()).collect() }
+    OptionPolicy { extra: extra.iter().map(|&word| word.to_owned()).collect(), ..OptionPolicy::default() }
 }
 
 fn words(line: &str) -> Vec<String> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
+use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{
     Ground, LoadedServer, LoadedService, ServicePlan, Step, WantedService, given, plan_service,
 };
@@ -89,8 +90,12 @@ impl Proxy {
             }
             _ => {}
         }
-        if let (RuntimeCommand::SetReady(_) | RuntimeCommand::SetDrain(_), Some(gives)) = (command, &step.gives) {
-            self.given.get_mut(name).unwrap().drained_by_discovery = gives.drained_by_discovery;
+        if let Some(given) = self.given.get_mut(name) {
+            match command {
+                RuntimeCommand::SetReady(_) => given.held_by = None,
+                RuntimeCommand::SetDrain(_) | RuntimeCommand::SetMaintenance(_) => given.held_by = step.holder,
+                _ => {}
+            }
         }
     }
 
@@ -123,7 +128,7 @@ impl Proxy {
         let loaded =
             LoadedService { head: haproxy_config::section_head(definition, style), servers: self.given.clone() };
         plan_service(
-            WantedService { definition, hosts: wanted },
+            WantedService { definition, hosts: wanted, overlay: &Overlay::NONE },
             Some(&loaded),
             Some(&self.servers),
             &BTreeMap::new(),
@@ -141,6 +146,7 @@ fn definition(listen_options: &[&str], server_options: &str) -> ServiceDefinitio
         listen_options: listen_options.iter().map(|line| words(line)).collect(),
         server_options: words(server_options),
         domains: Vec::new(),
+        life_cycle: Default::default(),
         source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },
         removal: Removal::default(),
     }
@@ -270,7 +276,7 @@ fn a_changed_section_is_a_reload_that_names_the_lines() {
     let loaded = LoadedService { head: haproxy_config::section_head(&old, style), servers: proxy.given.clone() };
     let new = definition(&["balance leastconn"], "");
     let plan = plan_service(
-        WantedService { definition: &new, hosts: &list(&["a"]) },
+        WantedService { definition: &new, hosts: &list(&["a"]), overlay: &Overlay::NONE },
         Some(&loaded),
         Some(&proxy.servers),
         &BTreeMap::new(),
@@ -296,7 +302,7 @@ fn what_haproxy_refused_at_run_time_is_a_reload_in_its_words() {
         servers: BTreeMap::new(),
     };
     let plan = plan_service(
-        WantedService { definition: &definition, hosts: &list(&["a"]) },
+        WantedService { definition: &definition, hosts: &list(&["a"]), overlay: &Overlay::NONE },
         Some(&loaded),
         Some(&BTreeMap::new()),
         &refused,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::{Actor, Context, Handler, Message, Recipient};
 use proxymgr_actors::decide::guard::{Verdict, judge};
 use proxymgr_actors::decide::host_list;
+use proxymgr_actors::decide::overlay::with_choices;
 use proxymgr_actors::decide::service_definition;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::model::{HostList, RawDefinition, ServiceDefinition, ServiceName};
@@ -147,7 +148,8 @@ impl Opened {
                 }
             },
         };
-        DesiredService { definition: self.definition, hosts }
+        let choices = saved.iter().flat_map(|service| &service.choices).map(|(server, choice)| (server, choice.state));
+        DesiredService { definition: self.definition, hosts: with_choices(&hosts, choices) }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::loaded_config::{LoadedSection, parse_sections};
+use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{Ground, LoadedServer, LoadedService, WantedService, plan_service};
 use proxymgr_actors::decide::quoting::split_line;
 use proxymgr_actors::model::{Observation, ProcessInfo, ServiceName, Word};
@@ -79,7 +80,7 @@ fn describe(
         reload.push("the global or defaults section changed".to_owned());
     }
     for (name, service) in &desired.services {
-        let wanted = WantedService { definition: &service.definition, hosts: &service.hosts };
+        let wanted = WantedService { definition: &service.definition, hosts: &service.hosts, overlay: &Overlay::NONE };
         let loaded = sections.get(name).map(loaded_service);
         let observed = observation.services.get(name);
         let plan = plan_service(wanted, loaded.as_ref(), observed, &BTreeMap::new(), ground);
@@ -127,7 +128,7 @@ fn loaded_server(line: &str) -> LoadedServer {
             _ => options.push(word),
         }
     }
-    LoadedServer { endpoint, options, drained_by_discovery: false }
+    LoadedServer { endpoint, options, held_by: None }
 }
 
 #[cfg(test)]

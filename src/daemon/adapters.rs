@@ -134,6 +134,7 @@ pub fn orders(settings: &Settings, version: ProxyVersion, restored: Vec<SavedSer
         policy: settings.haproxy.policy.clone(),
         binary: Some(version),
         options: settings.haproxy.options.clone(),
+        services_removal_max: settings.haproxy.services_removal_max,
         restored,
     }
 }

@@ -16,6 +16,7 @@ mod static_hosts;
 mod watched_files;
 pub mod zookeeper;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use actix::Recipient;
@@ -43,7 +44,7 @@ pub struct Sources {
     etcd: Etcd,
     directories: DirectoryWatches,
     dns: Dns,
-    options: Arc<OptionPolicy>,
+    options: RefCell<Arc<OptionPolicy>>,
 }
 
 impl Sources {
@@ -61,7 +62,7 @@ impl Sources {
             etcd: Etcd::new(EtcdOptions::default()),
             directories: DirectoryWatches::new(log),
             dns: Dns::new(DnsOptions::default()),
-            options: Arc::new(options),
+            options: RefCell::new(Arc::new(options)),
         }
     }
 
@@ -80,6 +81,10 @@ impl Sources {
         Self { etcd, ..self }
     }
 
+    fn options(&self) -> Arc<OptionPolicy> {
+        self.options.borrow().clone()
+    }
+
     fn open_zookeeper(
         &self,
         registrations: Registrations,
@@ -91,7 +96,7 @@ impl Sources {
             spec,
             &self.ensembles,
             self.default_server.as_ref(),
-            &self.options,
+            &self.options(),
             watcher,
         )
     }
@@ -107,13 +112,17 @@ impl HostSources for Sources {
         Ok(match spec.kind.as_str() {
             "zookeeper" => Box::new(self.open_zookeeper(Registrations::InData, spec, watcher)?),
             "campanjazk" => Box::new(self.open_zookeeper(Registrations::InName, spec, watcher)?),
-            "consul" => Box::new(self::consul::open(spec, &self.consul, &self.options, watcher)?),
-            "dns" => Box::new(self.dns.open(spec, &self.options, watcher)?),
-            "etcd" => Box::new(self::etcd::open(spec, &self.etcd, &self.options, watcher)?),
-            "file" => Box::new(file::open(spec, &self.directories, &self.options, watcher)?),
-            "static" => Box::new(static_hosts::open(spec, &self.options, watcher)?),
+            "consul" => Box::new(self::consul::open(spec, &self.consul, &self.options(), watcher)?),
+            "dns" => Box::new(self.dns.open(spec, &self.options(), watcher)?),
+            "etcd" => Box::new(self::etcd::open(spec, &self.etcd, &self.options(), watcher)?),
+            "file" => Box::new(file::open(spec, &self.directories, &self.options(), watcher)?),
+            "static" => Box::new(static_hosts::open(spec, &self.options(), watcher)?),
             unknown => return Err(unknown_kind(unknown)),
         })
+    }
+
+    fn change_options(&self, options: &OptionPolicy) {
+        self.options.replace(Arc::new(options.clone()));
     }
 }
 

@@ -12,7 +12,9 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proxymgr_actors::port::{PortFuture, ProcessExit, ProcessSignal, ProxyProcesses, RunningProcess, RuntimeApi};
+use proxymgr_actors::port::{
+    PortFuture, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi,
+};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 use slog::{Logger, info, warn};
@@ -23,7 +25,7 @@ use tokio::task::{spawn, spawn_blocking};
 
 use super::haproxy_binary::HaproxyBinary;
 use super::haproxy_socket::HaproxySocket;
-use super::{process_lookup, process_output};
+use super::{process_lookup, process_output, process_usage};
 
 /// The processes of one HAProxy.
 pub struct HaproxyProcesses {
@@ -75,6 +77,17 @@ impl ProxyProcesses for HaproxyProcesses {
     fn find_orphan(&self) -> PortFuture<Option<RunningProcess>> {
         let shared = Rc::clone(&self.shared);
         Box::pin(async move { shared.find_orphan().await })
+    }
+
+    fn usage(&self, pids: Vec<u32>) -> PortFuture<BTreeMap<u32, ProcessUsage>> {
+        Box::pin(async move {
+            let look = spawn_blocking(move || {
+                let usage = |pid: u32| Some((pid, process_usage::of(pid)?));
+                pids.into_iter().filter_map(usage).collect()
+            });
+            // It is cut short only when the daemon ends.
+            look.await.unwrap_or_default()
+        })
     }
 
     fn signal(&self, pid: u32, signal: ProcessSignal) -> Result<(), String> {

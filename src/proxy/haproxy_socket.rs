@@ -15,7 +15,7 @@ use proxymgr_actors::limits::{RUNTIME_ANSWER_TIMEOUT, RUNTIME_BATCH_COMMANDS_MAX
 use proxymgr_actors::model::{
     Observation, ProcessInfo, ProxyVersion, RuntimeCommand, ServerName, ServerTraffic, ServiceName, Traffic,
 };
-use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, TrafficReader};
+use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions, TrafficReader};
 use slog::{Logger, debug};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
@@ -70,6 +70,19 @@ impl RuntimeApi for HaproxySocket {
                 Some(services) => shared.observe_some(&services).await,
                 None => shared.observe_all().await,
             }
+        })
+    }
+
+    fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let mut sessions = ServerSessions::new();
+            for service in services {
+                let table = shared.statistics(&format!("show stat {service} 4 -1\n")).await?;
+                let servers = table.rows().filter_map(|row| row.server());
+                sessions.insert(service, servers.map(|(name, server)| (name, server.traffic.sessions)).collect());
+            }
+            Ok(sessions)
         })
     }
 

@@ -21,6 +21,7 @@ pub mod outputs;
 mod port_holder;
 mod process_lookup;
 mod process_output;
+mod process_usage;
 mod runtime_connection;
 pub mod runtime_text;
 pub mod server_state;

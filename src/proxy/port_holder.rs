@@ -24,6 +24,13 @@ pub(super) fn listeners(pid: Option<u32>) -> Vec<Listener> {
         .collect()
 }
 
+/// The inodes of the TCP sockets that are no listeners in the network namespace of process `pid`.
+pub(super) fn connections(pid: u32) -> Vec<u64> {
+    let tables = ["tcp", "tcp6"].iter().filter_map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).ok());
+    let inodes = |table: String| table.lines().skip(1).filter_map(connection).collect::<Vec<_>>();
+    tables.flat_map(inodes).collect()
+}
+
 /// The process that listens where `address` cannot be bound, in words; none where it cannot be told.
 pub(super) fn holder(address: SocketAddr) -> Option<String> {
     let inodes: Vec<u64> =
@@ -56,17 +63,26 @@ fn conflicts(held: SocketAddr, wanted: SocketAddr) -> bool {
     held.port() == wanted.port() && (covers(held.ip(), wanted.ip()) || covers(wanted.ip(), held.ip()))
 }
 
+/// TCP_LISTEN, as the kernel writes it.
+const LISTEN: &str = "0A";
+
 /// One line of /proc/net/tcp or tcp6 (proc_net_tcp.txt of the kernel): `sl local_address rem_address st ... inode`.
 fn listener(line: &str) -> Option<Listener> {
     let mut fields = line.split_ascii_whitespace();
     let local = fields.nth(1)?;
     let state = fields.nth(1)?;
     let inode = fields.nth(5)?.parse().ok()?;
-    const LISTEN: &str = "0A";
     (state == LISTEN).then_some(())?;
     let (address, port) = local.split_once(':')?;
     let address = SocketAddr::new(ip(address)?, u16::from_str_radix(port, 16).ok()?);
     Some(Listener { address, inode })
+}
+
+/// The inode in a line of a socket that is connected, or was.
+fn connection(line: &str) -> Option<u64> {
+    let mut fields = line.split_ascii_whitespace();
+    (fields.nth(3)? != LISTEN).then_some(())?;
+    fields.nth(5)?.parse().ok()
 }
 
 /// Addresses stand there as hexadecimal words of 32 bits, each in the machine's own byte order.

@@ -199,6 +199,7 @@ fn restored(service: &SavedService) -> SavedService {
         definition: redact::read_definition(&service.definition),
         hosts: service.hosts.as_ref().map(clean),
         seen_at_unix_ms: service.seen_at_unix_ms,
+        choices: service.choices.clone(),
     }
 }
 

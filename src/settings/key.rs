@@ -33,6 +33,15 @@ pub enum Kind {
         /// The longest that makes sense.
         max: Duration,
     },
+    /// A whole number, within bounds.
+    Number {
+        /// The smallest that makes sense.
+        min: u64,
+        /// The largest that makes sense.
+        max: u64,
+    },
+    /// A share, from 0 to 1.
+    Share,
     /// A list of lines of text.
     Lines,
     /// `host:port`, several of them separated by commas or as a list.
@@ -86,6 +95,7 @@ pub const LEVELS: &[&str] = &["critical", "error", "warning", "info", "debug", "
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 const fn duration(min_ms: u64, max: Duration) -> Kind {
     Kind::Duration { min: Duration::from_millis(min_ms), max }
@@ -142,11 +152,60 @@ pub const KEYS: &[Key] = &[
         "How often the servers that HAProxy has are compared with those it should have.",
     ),
     key(
+        "haproxy.drain_timeout",
+        duration(0, DAY),
+        Text("0s"),
+        OnReload,
+        "How long a server whose host left discovery may finish its sessions before it goes into maintenance; 0s: at once.",
+    ),
+    key(
+        "haproxy.ramp_up",
+        duration(0, DAY),
+        Text("0s"),
+        OnReload,
+        "How long the weight of a new server takes to rise to its own, in ten steps; 0s: it has all of it at once.",
+    ),
+    key(
+        "haproxy.max_old_processes",
+        Kind::Number { min: 1, max: 1_000 },
+        Text("20"),
+        OnReload,
+        "How many HAProxy processes may finish their connections after reloads; beyond it the oldest is ended.",
+    ),
+    key(
+        "haproxy.old_process_timeout",
+        duration(0, WEEK),
+        Text("0s"),
+        OnReload,
+        "How long such a process may take to finish before it is ended; 0s: as long as it needs.",
+    ),
+    key(
         "haproxy.extra_options",
         Kind::Lines,
         Empty,
-        OnRestart,
+        OnReload,
         "First words of listen and server options that services may use besides those known to be harmless.",
+    ),
+    key(
+        "guards.min_hosts",
+        Kind::Number { min: 0, max: 100_000 },
+        Text("1"),
+        OnReload,
+        "A list with fewer hosts is held back, where a service does not say it itself; 0 lets services run empty.",
+    ),
+    key(
+        "guards.max_removal",
+        Kind::Share,
+        Text("1"),
+        OnReload,
+        "A list that takes away a larger share of the hosts at once is held back, where a service does not say it itself.",
+    ),
+    key(
+        "guards.max_services_removal",
+        Kind::Share,
+        Text("0.5"),
+        OnReload,
+        "Definitions that take away a larger share of the services at once are held back; one service may always go.",
     ),
     key(
         "service_config.type",

@@ -92,6 +92,31 @@ impl Reader {
         self.keep(path, &value, result)
     }
 
+    /// A whole number within the key's bounds.
+    pub fn number(&mut self, path: &'static str) -> Option<u64> {
+        let Kind::Number { min, max } = declared(path).kind else { unreachable!("{path} is declared as a number") };
+        let value = self.root.find_ref(path)?.clone();
+        let result = figure(&value)
+            .and_then(|text| {
+                text.parse::<u64>().map_err(|_| format!("{text} must be a whole number from {min} to {max}"))
+            })
+            .and_then(|number| match (min..=max).contains(&number) {
+                true => Ok(number),
+                false => Err(format!("{number} is out of bounds: from {min} to {max}")),
+            });
+        self.keep(path, &value, result)
+    }
+
+    /// A share from 0 to 1.
+    pub fn share(&mut self, path: &'static str) -> Option<f64> {
+        let value = self.root.find_ref(path)?.clone();
+        let result = figure(&value).and_then(|text| {
+            let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+            share.ok_or_else(|| format!("{text} must be a share from 0 to 1, such as 0.5"))
+        });
+        self.keep(path, &value, result)
+    }
+
     /// One of the key's words, in lower case.
     pub fn choice(&mut self, path: &'static str) -> Option<&'static str> {
         let Kind::Choice(words) = declared(path).kind else { unreachable!("{path} is declared as a choice") };
@@ -328,6 +353,15 @@ pub(super) fn one_line(value: &Value) -> Result<String, String> {
         },
         Value::Num(..) | Value::Bool(..) => Err(format!("{} must be text: write it in quotes", shown(value))),
         other => Err(format!("{} must be one line of text", shown(other))),
+    }
+}
+
+/// The text of a number, whether it was written in quotes or without.
+fn figure(value: &Value) -> Result<String, String> {
+    match value {
+        Value::Num(..) => Ok(shown(value)),
+        Value::String(_, text) => Ok(text.trim().to_owned()),
+        other => Err(format!("{} must be a number", shown(other))),
     }
 }
 

@@ -335,11 +335,12 @@ fn the_shipped_file_loads_and_explains_every_key_with_its_default() {
         let active = figment.find_value(key.path).ok();
         match key.default {
             Unset::Text(default) => {
-                let text = |value: &figment::value::Value| match value.to_bool() {
-                    Some(on) => Some(on.to_string()),
-                    None => value.as_str().map(ToOwned::to_owned),
+                let text = |value: &figment::value::Value| match value {
+                    figment::value::Value::Bool(_, on) => on.to_string(),
+                    figment::value::Value::Num(..) => reader::shown(value),
+                    _ => value.as_str().unwrap_or_default().to_owned(),
                 };
-                assert_eq!(active.as_ref().and_then(text).as_deref(), Some(default), "{}", key.path);
+                assert_eq!(active.as_ref().map(text).as_deref(), Some(default), "{}", key.path);
             }
             Unset::Empty => assert!(active.is_some(), "{} is missing", key.path),
             Unset::Otherwise(_) => {

@@ -8,6 +8,7 @@ use proxymgr_actors::port::SavedService;
 use tokio::time::{Duration, Instant};
 
 use super::truth::{is_refused, number_of_server};
+use super::world::SERVICES_REMOVAL_MAX;
 
 /// The hosts in force, with their weights.
 pub(super) type Hosts = BTreeMap<u8, u16>;
@@ -74,8 +75,10 @@ impl Oracle {
 
     /// The definitions were told. Services that are gone are forgotten.
     pub(super) fn defined(&mut self, definitions: &BTreeMap<String, RawDefinition>) {
-        // All services gone at once look like a source that has lost its data: that is held back.
-        let is_held = definitions.is_empty() && self.good.len() > 1;
+        // Many services gone at once look like a source that has lost its data: that is held back.
+        let gone = self.good.iter().filter(|name| !definitions.contains_key(*name)).count();
+        let share = gone as f64 / self.good.len().max(1) as f64;
+        let is_held = gone > 1 && share > SERVICES_REMOVAL_MAX;
         if is_held || self.definitions.as_ref() == Some(definitions) {
             return;
         }

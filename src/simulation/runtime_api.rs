@@ -1,8 +1,10 @@
 //! The Runtime API of the HAProxy that serves.
 
+use std::collections::BTreeMap;
+
 use proxymgr_actors::limits::{RUNTIME_ANSWER_TIMEOUT, RUNTIME_FAILURES_BEFORE_RELOAD};
 use proxymgr_actors::model::{Observation, ProcessInfo, RuntimeCommand, ServerId, ServerName, ServiceName};
-use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError};
+use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions};
 use tokio::time::sleep;
 
 use super::invariant::Invariant;
@@ -187,6 +189,18 @@ impl RuntimeApi for World {
                 Some(process.model.observe(services.as_deref()))
             });
             seen.ok_or_else(broken)
+        })
+    }
+
+    fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>> {
+        let world = self.clone();
+        let observation = self.observe(Some(services));
+        Box::pin(async move {
+            let servers = observation.await?.services;
+            let of = |names: BTreeMap<ServerName, _>| {
+                names.into_keys().map(|name| (name, world.draw("sessions", 0, 2))).collect()
+            };
+            Ok(servers.into_iter().map(|(service, names)| (service, of(names))).collect())
         })
     }
 

@@ -14,7 +14,7 @@ use proxymgr_actors::clock::Clock;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
-use proxymgr_actors::model::{ProxyFrame, ProxyPolicy, ProxyVersion};
+use proxymgr_actors::model::{LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, ProxyVersion};
 use proxymgr_actors::port::{DefinitionSource, HostSources, SavedService};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -37,6 +37,9 @@ use super::truth::{Service, number_of};
 
 /// When every manager thinks that it starts, in milliseconds since 1970.
 pub(super) const STARTED_AT_UNIX_MS: u64 = 1_700_000_000_000;
+
+/// The largest share of the services that the source may take away at once.
+pub(super) const SERVICES_REMOVAL_MAX: f64 = 0.5;
 
 /// Something that goes on whether or not a manager lives.
 type Natural = Pin<Box<dyn Future<Output = ()>>>;
@@ -277,8 +280,12 @@ impl World {
             reload_interval: Duration::from_secs(1),
             stop_timeout: Duration::from_secs(30),
             observe_interval: Duration::from_secs(30),
+            life_cycle: LifeCyclePolicy::default(),
+            old_processes: OldProcessLimits::default(),
         };
-        let orders = Orders { policy, binary: None, options: OptionPolicy::default(), restored };
+        let options = OptionPolicy::default();
+        let services_removal_max = SERVICES_REMOVAL_MAX;
+        let orders = Orders { policy, binary: None, options, services_removal_max, restored };
         self.start_manager_with(orders, Rc::new(self.clone()), Rc::new(self.clone()));
     }
 

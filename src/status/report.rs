@@ -124,6 +124,12 @@ fn concerns_of(state: &ActorState, concerns: &mut Vec<String>) {
                 ("the last good state cannot be saved", &state.saved_state_error),
             ];
             concerns.extend(named.iter().filter_map(|(what, error)| Some(format!("{what}: {}", error.as_ref()?))));
+            if let Some(refused) = &state.settings_refused {
+                let first = refused.mistakes.first().map_or("", String::as_str);
+                let count = refused.mistakes.len();
+                concerns
+                    .push(format!("settings read again were refused, {count} mistakes, those before stay: {first}"));
+            }
             for (service, state) in &state.services {
                 concerns.extend(state.problem.iter().map(|problem| format!("{service}: {problem}")));
                 concerns.extend(without_traffic(state).map(|why| format!("{service}: {why}")));

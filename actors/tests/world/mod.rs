@@ -18,15 +18,16 @@ use proxymgr_actors::clock::Clock;
 use proxymgr_actors::decide::loaded_config::parse_sections;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
-use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, ReadJournal, SeenHost};
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, PolicyChanged, ReadJournal, SeenHost};
 use proxymgr_actors::model::{
-    Address, Endpoint, Host, Observation, ObservedServer, ProcessInfo, ProxyFrame, ProxyPolicy, ProxyVersion,
-    RawDefinition, RuntimeCommand, ServerName, ServiceName, SourceSpec,
+    Address, Endpoint, Host, LifeCyclePolicy, Observation, ObservedServer, OldProcessLimits, ProcessInfo, ProxyFrame,
+    ProxyPolicy, ProxyVersion, RawDefinition, RuntimeCommand, ServerName, ServiceName, SourceSpec,
 };
 use proxymgr_actors::port::{
     Answer, Applied, CheckFailure, ConfigFile, ConfigMessage, ConfigText, DefinitionSource, HeldSocket, HostSources,
-    ListeningSockets, OpenSource, PortFuture, ProcessExit, ProcessSignal, ProxyProcesses, PublishedService,
-    RunningProcess, RuntimeApi, RuntimeError, SavedService, ServiceOutput, StateStore,
+    ListeningSockets, OpenSource, PortFuture, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses,
+    PublishedService, RunningProcess, RuntimeApi, RuntimeError, SavedService, ServerSessions, ServiceOutput,
+    StateStore,
 };
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -38,12 +39,17 @@ use tokio::time::{Instant, sleep};
 #[derive(Default)]
 pub struct Things {
     pub definitions: Option<Recipient<DefinitionsSeen>>,
+    /// How often sources of hosts were opened, and what their entries may say.
+    pub opened: usize,
+    pub entry_options: Vec<String>,
     pub watchers: BTreeMap<String, Recipient<HostsSeen>>,
     pub version: (u16, u16),
     pub pid: u32,
     pub exits: BTreeMap<u32, oneshot::Sender<ProcessExit>>,
     pub proxy: BTreeMap<ServiceName, BTreeMap<ServerName, ObservedServer>>,
     pub commands: Vec<String>,
+    /// The sessions of servers that have any.
+    pub sessions: BTreeMap<String, u64>,
     pub refuse: Option<String>,
     pub socket_hangs: bool,
     pub reject: Option<String>,
@@ -58,6 +64,9 @@ pub struct Things {
     pub taken_ports: BTreeSet<u16>,
     pub saved: Vec<SavedService>,
     pub signals: Vec<(u32, ProcessSignal)>,
+    /// Whether processes that were told to finish keep what they have.
+    pub old_stay: bool,
+    pub usage: Option<ProcessUsage>,
     /// What the output besides HAProxy was given, one entry an application: each service with the number of its hosts.
     pub published: Vec<BTreeMap<String, Option<usize>>>,
     pub output_fails: bool,
@@ -88,6 +97,14 @@ impl World {
     }
 
     pub fn start_with(&self, restored: Vec<SavedService>) -> Actors {
+        self.start_as(policy(&[]), restored)
+    }
+
+    pub fn start_under(&self, policy: ProxyPolicy) -> Actors {
+        self.start_as(policy, Vec::new())
+    }
+
+    fn start_as(&self, policy: ProxyPolicy, restored: Vec<SavedService>) -> Actors {
         let outside = Outside {
             definitions: Rc::new(self.clone()),
             host_sources: Rc::new(self.clone()),
@@ -98,7 +115,8 @@ impl World {
             state_store: Rc::new(self.clone()),
             outputs: vec![Rc::new(self.clone())],
         };
-        let orders = Orders { policy: policy(&[]), binary: None, options: OptionPolicy::default(), restored };
+        let options = OptionPolicy::default();
+        let orders = Orders { policy, binary: None, options, services_removal_max: 0.5, restored };
         Actors::start(outside, orders, Clock::starting_at(1_000_000), &Logger::root(Discard, o!()))
     }
 
@@ -163,8 +181,9 @@ impl World {
                 .map(|(name, section)| (name, section.server_lines.values().map(|line| server(line)).collect()))
                 .collect();
             let (ended, end) = oneshot::channel();
-            // The processes before end at once: nobody is connected.
-            let before: Vec<_> = std::mem::take(&mut things.exits).into_values().collect();
+            // The processes before end at once, unless somebody stays connected.
+            let before: Vec<_> =
+                if things.old_stay { vec![] } else { std::mem::take(&mut things.exits).into_values().collect() };
             things.exits.insert(things.pid, ended);
             before.into_iter().for_each(|exit| {
                 let _ = exit.send(ProcessExit::Code(0));
@@ -182,7 +201,14 @@ pub fn policy(global: &[&str]) -> ProxyPolicy {
         reload_interval: Duration::from_secs(1),
         stop_timeout: Duration::from_secs(30),
         observe_interval: Duration::from_secs(30),
+        life_cycle: LifeCyclePolicy::default(),
+        old_processes: OldProcessLimits::default(),
     }
+}
+
+/// Settings that were read again.
+pub fn changed(policy: ProxyPolicy) -> PolicyChanged {
+    PolicyChanged { policy: Arc::new(policy), options: OptionPolicy::default(), services_removal_max: 0.5 }
 }
 
 /// Lets every message that is under way arrive.
@@ -252,8 +278,15 @@ impl HostSources for World {
         _: &SourceSpec,
         watcher: Recipient<HostsSeen>,
     ) -> Result<Box<dyn OpenSource>, String> {
-        self.with(|things| things.watchers.insert(service.to_string(), watcher));
+        self.with(|things| {
+            things.opened += 1;
+            things.watchers.insert(service.to_string(), watcher)
+        });
         Ok(Box::new(Watched))
+    }
+
+    fn change_options(&self, options: &OptionPolicy) {
+        self.with(|things| things.entry_options.clone_from(&options.extra));
     }
 }
 
@@ -312,6 +345,18 @@ impl RuntimeApi for World {
         Box::pin(ready(Ok(Observation { services: all.into_iter().filter(|(name, _)| asked(name)).collect() })))
     }
 
+    fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>> {
+        let sessions = self.with(|things| {
+            let of = |name: &ServiceName| {
+                let servers = things.proxy.get(name)?.keys();
+                let count = |server: &ServerName| things.sessions.get(server.as_str()).copied().unwrap_or_default();
+                Some((name.clone(), servers.map(|server| (server.clone(), count(server))).collect()))
+            };
+            services.iter().filter_map(of).collect()
+        });
+        Box::pin(ready(Ok(sessions)))
+    }
+
     fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>> {
         let (pid, (major, minor)) = self.with(|things| (things.pid, things.version));
         let version = ProxyVersion { major, minor };
@@ -368,6 +413,11 @@ impl ProxyProcesses for World {
         Box::pin(ready(Ok(self.start_process())))
     }
 
+    fn usage(&self, pids: Vec<u32>) -> PortFuture<BTreeMap<u32, ProcessUsage>> {
+        let usage = self.with(|things| things.usage);
+        Box::pin(ready(pids.into_iter().filter_map(|pid| Some((pid, usage?))).collect()))
+    }
+
     fn find_orphan(&self) -> PortFuture<Option<RunningProcess>> {
         Box::pin(ready(None))
     }
@@ -375,7 +425,8 @@ impl ProxyProcesses for World {
     fn signal(&self, pid: u32, signal: ProcessSignal) -> Result<(), String> {
         self.with(|things| {
             things.signals.push((pid, signal));
-            if let Some(exit) = things.exits.remove(&pid) {
+            let stays = things.old_stay && signal == ProcessSignal::SoftStop;
+            if !stays && let Some(exit) = things.exits.remove(&pid) {
                 let _ = exit.send(ProcessExit::Code(0));
             }
         });

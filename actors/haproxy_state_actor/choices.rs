@@ -1,0 +1,127 @@
+//! What operators chose for the servers of one service.
+
+use std::collections::BTreeMap;
+
+use crate::limits::CHOICE_KEEP;
+use crate::model::{AdminState, HostList, OperatorChoice, ServerName};
+
+/// Operators' choices, by server.
+#[derive(Debug, Default)]
+pub struct Choices(BTreeMap<ServerName, OperatorChoice>);
+
+impl Choices {
+    /// What an earlier run saved.
+    pub fn restored(saved: BTreeMap<ServerName, OperatorChoice>) -> Self {
+        Self(saved)
+    }
+
+    /// All of them, those for hosts that are away included.
+    pub fn all(&self) -> &BTreeMap<ServerName, OperatorChoice> {
+        &self.0
+    }
+
+    /// The states chosen.
+    pub fn states(&self) -> impl Iterator<Item = (&ServerName, AdminState)> {
+        self.0.iter().map(|(server, choice)| (server, choice.state))
+    }
+
+    /// Chooses, in the place of what was chosen before.
+    pub fn set(&mut self, server: ServerName, choice: OperatorChoice) {
+        self.0.insert(server, choice);
+    }
+
+    /// Leaves the server to discovery. Returns what had been chosen.
+    pub fn forget(&mut self, server: &ServerName) -> Option<OperatorChoice> {
+        self.0.remove(server)
+    }
+
+    /// Takes in what discovery shows: a choice outlives its host for a while, because a host that is restarted
+    /// leaves discovery, too, and must not take traffic before the operator says so.
+    pub fn hosts_changed(&mut self, discovered: &HostList, now_unix_ms: u64) {
+        for (server, choice) in &mut self.0 {
+            if discovered.contains_key(server) {
+                choice.gone_unix_ms = None;
+            } else {
+                choice.gone_unix_ms.get_or_insert(now_unix_ms);
+            }
+        }
+        // To be ready is no choice any longer once discovery says the same.
+        let agrees = |server: &ServerName| discovered.get(server).is_some_and(|host| host.state == AdminState::Ready);
+        self.0.retain(|server, choice| choice.state != AdminState::Ready || !agrees(server));
+    }
+
+    /// Ends those whose time is over. Returns them, and why.
+    pub fn end(&mut self, now_unix_ms: u64) -> Vec<(ServerName, OperatorChoice, &'static str)> {
+        let over = |choice: &OperatorChoice| ends_at(choice).is_some_and(|at| at <= now_unix_ms);
+        let names: Vec<_> = self.0.iter().filter(|(_, choice)| over(choice)).map(|(name, _)| name.clone()).collect();
+        let ended = names.into_iter().filter_map(|server| Some((self.0.remove(&server)?, server)));
+        ended
+            .map(|(choice, server)| {
+                let expired = choice.until_unix_ms.is_some_and(|until| until <= now_unix_ms);
+                (server, choice, if expired { "its time is over" } else { "its host has been gone for too long" })
+            })
+            .collect()
+    }
+
+    /// When the next one ends, in milliseconds since 1970.
+    pub fn next_end(&self) -> Option<u64> {
+        self.0.values().filter_map(ends_at).min()
+    }
+}
+
+fn ends_at(choice: &OperatorChoice) -> Option<u64> {
+    let keep_ms = u64::try_from(CHOICE_KEEP.as_millis()).unwrap_or(u64::MAX);
+    let forgotten = choice.gone_unix_ms.map(|gone| gone.saturating_add(keep_ms));
+    choice.until_unix_ms.into_iter().chain(forgotten).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Address, Endpoint, Host};
+
+    fn name() -> ServerName {
+        ServerName::new("a").unwrap()
+    }
+
+    fn list(state: AdminState) -> HostList {
+        let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
+        HostList::from([(name(), Host { state, ..Host::at(endpoint) })])
+    }
+
+    fn chosen(state: AdminState, until_unix_ms: Option<u64>) -> Choices {
+        let choice = OperatorChoice { state, reason: None, since_unix_ms: 0, until_unix_ms, gone_unix_ms: None };
+        Choices::restored([(name(), choice)].into())
+    }
+
+    #[test]
+    fn a_choice_ends_when_its_time_is_over_and_not_before() {
+        let mut choices = chosen(AdminState::Maint, Some(1_000));
+        assert!(choices.end(999).is_empty());
+        assert_eq!(choices.next_end(), Some(1_000));
+        assert_eq!(choices.end(1_000)[0].2, "its time is over");
+        assert!(choices.all().is_empty());
+    }
+
+    #[test]
+    fn a_choice_outlives_its_host_for_a_while() {
+        let keep = u64::try_from(CHOICE_KEEP.as_millis()).unwrap();
+        let mut choices = chosen(AdminState::Maint, None);
+        choices.hosts_changed(&HostList::new(), 5);
+        choices.hosts_changed(&HostList::new(), 7);
+        assert!(choices.end(keep + 4).is_empty());
+        choices.hosts_changed(&list(AdminState::Ready), keep + 4);
+        assert_eq!(choices.next_end(), None, "the host is back");
+        choices.hosts_changed(&HostList::new(), 5);
+        assert_eq!(choices.end(keep + 5).len(), 1);
+    }
+
+    #[test]
+    fn to_be_ready_is_a_choice_only_while_discovery_says_otherwise() {
+        let mut choices = chosen(AdminState::Ready, None);
+        choices.hosts_changed(&list(AdminState::Drain), 0);
+        assert_eq!(choices.all().len(), 1);
+        choices.hosts_changed(&list(AdminState::Ready), 0);
+        assert!(choices.all().is_empty());
+    }
+}

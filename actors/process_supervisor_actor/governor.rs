@@ -1,0 +1,98 @@
+//! Governs the processes that only finish what they have: how many there are, and how old they become. Each reload leaves
+//! one behind, with the memory of a whole HAProxy, for as long as a single client stays connected.
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use slog::warn;
+use tokio::time::Instant;
+
+use super::ProcessSupervisorActor;
+use crate::journal::{Event, JournalEntry};
+use crate::limits::{OLD_PROCESS_GRACE, OLD_PROCESS_LOOK_INTERVAL};
+use crate::message::Record;
+use crate::port::ProcessSignal;
+
+impl ProcessSupervisorActor {
+    /// The processes that drain, the oldest first, and since when.
+    pub(super) fn draining(&self) -> Vec<(Instant, u32)> {
+        let others = self.processes.iter().filter(|(pid, _)| self.current != Some(**pid));
+        let mut draining: Vec<_> = others.filter_map(|(pid, process)| Some((process.draining_since?, *pid))).collect();
+        draining.sort_unstable();
+        draining
+    }
+
+    /// Ends what is beyond the limits, the oldest first, and comes back when the next process comes of age.
+    pub(super) fn govern(&mut self, ctx: &mut Context<Self>) {
+        if *self.stopping.borrow() {
+            return;
+        }
+        let draining = self.draining();
+        let too_many = draining.len().saturating_sub(self.old_limits.count_max);
+        let count_max = self.old_limits.count_max;
+        for (at, (since, pid)) in draining.iter().enumerate() {
+            if at < too_many {
+                let why = format!(
+                    "{} processes finish their connections, haproxy.max_old_processes is {count_max}",
+                    draining.len()
+                );
+                self.end_old(*pid, why, ctx);
+            } else if let Some(age_max) = self.old_limits.age_max
+                && since.elapsed() >= age_max
+            {
+                let why = format!("haproxy.old_process_timeout ({} s) is over", age_max.as_secs());
+                self.end_old(*pid, why, ctx);
+            }
+        }
+        let still = |pid: &u32| self.processes.get(pid).is_some_and(|process| !process.ending);
+        let next = draining.iter().find(|(_, pid)| still(pid)).zip(self.old_limits.age_max);
+        if let Some(timer) = self.old_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.old_timer = next.map(|((since, _), age_max)| {
+            ctx.run_later((*since + age_max).saturating_duration_since(Instant::now()), |supervisor, ctx| {
+                supervisor.old_timer = None;
+                supervisor.govern(ctx);
+            })
+        });
+    }
+
+    /// Softly once more, in case it was not heard the first time, and then for good.
+    fn end_old(&mut self, pid: u32, why: String, ctx: &mut Context<Self>) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        if std::mem::replace(&mut process.ending, true) {
+            return;
+        }
+        let connections = process.usage.map(|usage| usage.connections);
+        warn!(self.log, "ending an old HAProxy process"; "pid" => pid, "why" => &why, "connections" => connections);
+        self.journal.do_send(Record(JournalEntry::new(Event::OldProxyStopped { pid, why, connections })));
+        self.tell(pid, ProcessSignal::SoftStop);
+        ctx.run_later(OLD_PROCESS_GRACE, move |supervisor, _| {
+            if supervisor.processes.get(&pid).is_some_and(|process| process.ending) {
+                supervisor.tell(pid, ProcessSignal::Kill);
+            }
+        });
+    }
+
+    fn tell(&self, pid: u32, signal: ProcessSignal) {
+        if let Err(error) = self.ports.processes.signal(pid, signal) {
+            warn!(self.log, "cannot signal HAProxy"; "pid" => pid, "signal" => ?signal, "error" => error);
+        }
+    }
+
+    /// Looks from time to time what the old processes still have, for as long as there are any.
+    pub(super) fn watch_old(&mut self, ctx: &mut Context<Self>) {
+        let pids: Vec<u32> = self.draining().into_iter().map(|(_, pid)| pid).collect();
+        if pids.is_empty() || std::mem::replace(&mut self.watching_old, true) {
+            return;
+        }
+        let look = self.ports.processes.usage(pids).into_actor(self);
+        ctx.spawn(look.map(|usage, supervisor, ctx| {
+            for (pid, usage) in usage {
+                supervisor.processes.get_mut(&pid).into_iter().for_each(|process| process.usage = Some(usage));
+            }
+            ctx.run_later(OLD_PROCESS_LOOK_INTERVAL, |supervisor, ctx| {
+                supervisor.watching_old = false;
+                supervisor.watch_old(ctx);
+            });
+        }));
+    }
+}

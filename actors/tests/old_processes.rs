@@ -1,0 +1,112 @@
+//! Processes that only finish what they have, and their limits.
+
+mod world;
+
+use std::time::Duration;
+
+use proxymgr_actors::journal::Event;
+use proxymgr_actors::message::ReadJournal;
+use proxymgr_actors::model::{OldProcessLimits, ProxyPolicy};
+use proxymgr_actors::operator::Order;
+use proxymgr_actors::port::{ProcessSignal, ProcessUsage};
+use proxymgr_actors::snapshot::{ActorState, DrainingProcess};
+use proxymgr_actors::wiring::Actors;
+use world::{World, changed, in_virtual_time, policy, wait};
+
+const WEB: &str = r#"{"type": "static", "port": 8080}"#;
+
+fn limited(count_max: usize, age_max_s: Option<u64>) -> ProxyPolicy {
+    let old_processes = OldProcessLimits { count_max, age_max: age_max_s.map(Duration::from_secs) };
+    ProxyPolicy { old_processes, ..policy(&[]) }
+}
+
+/// A world in which old processes keep their connections, after so many reloads, 10 s apart.
+async fn reloaded(world: &World, policy: ProxyPolicy, times: usize) -> Actors {
+    world.with(|things| things.old_stay = true);
+    let actors = world.start_under(policy);
+    world.define(&[("web", WEB)]).await;
+    world.hosts("web", &[1]).await;
+    for _ in 0..times {
+        wait(10).await;
+        actors.order(Order::Reload { reason: None }).await.unwrap();
+    }
+    wait(1).await;
+    actors
+}
+
+async fn draining(actors: &Actors) -> Vec<DrainingProcess> {
+    let states = actors.states().await.unwrap();
+    let found = states.into_iter().find_map(|state| match state {
+        ActorState::ProcessSupervisor(state) => Some(state.draining),
+        _ => None,
+    });
+    found.unwrap()
+}
+
+fn pids(draining: &[DrainingProcess]) -> Vec<u32> {
+    draining.iter().map(|process| process.pid).collect()
+}
+
+async fn stopped(actors: &Actors) -> Vec<(u32, String)> {
+    let story = actors.journal(ReadJournal::default()).await;
+    let stopped = story.into_iter().filter_map(|entry| match entry.event {
+        Event::OldProxyStopped { pid, why, .. } => Some((pid, why)),
+        _ => None,
+    });
+    stopped.collect()
+}
+
+#[test]
+fn of_too_many_old_processes_the_oldest_is_ended_softly_and_then_for_good() {
+    in_virtual_time(async |world| {
+        let actors = reloaded(&world, limited(2, None), 3).await;
+        assert_eq!(pids(&draining(&actors).await), [1, 2, 3], "it has a moment to end by itself");
+        assert_eq!(world.with(|things| things.signals.clone()), [(1, ProcessSignal::SoftStop)]);
+        wait(5).await;
+        assert_eq!(pids(&draining(&actors).await), [2, 3]);
+        assert_eq!(world.with(|things| things.signals.clone())[1..], [(1, ProcessSignal::Kill)]);
+        let stopped = stopped(&actors).await;
+        assert_eq!(stopped.len(), 1);
+        assert!(stopped[0].1.contains("haproxy.max_old_processes is 2"), "{stopped:?}");
+    });
+}
+
+#[test]
+fn an_old_process_is_ended_when_its_time_is_over_and_not_before() {
+    in_virtual_time(async |world| {
+        let actors = reloaded(&world, limited(20, Some(60)), 2).await;
+        wait(45).await;
+        assert_eq!(pids(&draining(&actors).await), [1, 2]);
+        wait(8).await;
+        assert_eq!(pids(&draining(&actors).await), [2]);
+        wait(10).await;
+        assert!(draining(&actors).await.is_empty());
+        let stopped = stopped(&actors).await;
+        assert!(stopped.iter().all(|(_, why)| why.contains("haproxy.old_process_timeout (60 s)")), "{stopped:?}");
+        wait(300).await;
+        assert_eq!(world.starts(), 3, "the process that serves is never touched");
+    });
+}
+
+#[test]
+fn changed_limits_hold_at_once() {
+    in_virtual_time(async |world| {
+        let actors = reloaded(&world, limited(20, None), 3).await;
+        wait(3_600).await;
+        assert_eq!(pids(&draining(&actors).await), [1, 2, 3], "without limits they take as long as they need");
+        actors.change_policy(&changed(limited(1, None)));
+        wait(5).await;
+        assert_eq!(pids(&draining(&actors).await), [3]);
+    });
+}
+
+#[test]
+fn what_old_processes_still_have_is_shown() {
+    in_virtual_time(async |world| {
+        world.with(|things| things.usage = Some(ProcessUsage { connections: 7, memory_bytes: 50_000_000 }));
+        let actors = reloaded(&world, limited(20, None), 1).await;
+        wait(6).await;
+        let shown = draining(&actors).await[0].clone();
+        assert_eq!((shown.connections, shown.memory_bytes), (Some(7), Some(50_000_000)));
+    });
+}

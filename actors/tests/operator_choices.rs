@@ -1,0 +1,206 @@
+//! What operators choose for single servers.
+
+mod world;
+
+use proxymgr_actors::journal::Event;
+use proxymgr_actors::message::SeenHost;
+use proxymgr_actors::model::{AdminState, Host, OperatorChoice, ServerName, ServiceName};
+use proxymgr_actors::operator::{Order, OrderRefused, SetServer};
+use proxymgr_actors::port::SavedService;
+use proxymgr_actors::wiring::Actors;
+use world::{World, haproxy_state, host, in_virtual_time, journal, wait};
+
+const WEB: &str = r#"{"type": "static", "port": 8080}"#;
+const WEB_CHANGED: &str = r#"{"type": "static", "port": 8080, "listen_options": ["balance leastconn"]}"#;
+
+fn service() -> ServiceName {
+    ServiceName::new("web").unwrap()
+}
+
+fn server(n: u8) -> ServerName {
+    ServerName::new(&format!("10.0.0.{n}:80")).unwrap()
+}
+
+fn choose(n: u8, state: AdminState) -> SetServer {
+    SetServer { service: service(), server: server(n), state, for_ms: None, reason: Some("a new disk".to_owned()) }
+}
+
+async fn order(actors: &Actors, order: SetServer) -> String {
+    actors.order(Order::SetServer(order)).await.expect("the order can be carried out")
+}
+
+async fn two_hosts(world: &World) -> Actors {
+    let actors = world.start();
+    world.define(&[("web", WEB)]).await;
+    world.hosts("web", &[1, 2]).await;
+    actors
+}
+
+async fn choices(actors: &Actors) -> Vec<OperatorChoice> {
+    haproxy_state(actors).await.services[&service()].operator.values().cloned().collect()
+}
+
+fn admin_state(world: &World, n: u8) -> u16 {
+    world.with(|things| things.proxy[&service()][&server(n)].admin_state)
+}
+
+fn saved(world: &World) -> Vec<SavedService> {
+    let saved = world.with(|things| std::mem::take(&mut things.saved));
+    serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap()
+}
+
+#[test]
+fn a_server_in_maintenance_by_an_operator_stays_so_whatever_discovery_says() {
+    in_virtual_time(async |world| {
+        let actors = two_hosts(&world).await;
+        let done = order(&actors, choose(1, AdminState::Maint)).await;
+        assert_eq!(done, "server 10.0.0.1:80 of web is in maintenance: a new disk");
+        wait(1).await;
+        assert_eq!(world.ready("web"), [2]);
+        world.hosts("web", &[1, 2, 3]).await;
+        wait(65).await;
+        assert_eq!(world.ready("web"), [2, 3]);
+        assert_eq!(choices(&actors).await[0].reason.as_deref(), Some("a new disk"));
+        order(&actors, choose(1, AdminState::Ready)).await;
+        wait(1).await;
+        assert_eq!((world.ready("web"), world.starts()), (vec![1, 2, 3], 1));
+        assert!(choices(&actors).await.is_empty());
+        assert_eq!(haproxy_state(&actors).await.counts.drift, 0);
+    });
+}
+
+#[test]
+fn a_choice_survives_a_reload_and_a_restart_of_the_daemon() {
+    in_virtual_time(async |world| {
+        let actors = two_hosts(&world).await;
+        order(&actors, choose(1, AdminState::Drain)).await;
+        order(&actors, choose(2, AdminState::Maint)).await;
+        world.define(&[("web", WEB_CHANGED)]).await;
+        wait(3).await;
+        assert_eq!((world.starts(), admin_state(&world, 1), admin_state(&world, 2)), (2, 8, 5));
+        assert!(world.with(|things| things.live_file.matches(" disabled").count()) == 2, "it never starts as ready");
+
+        let after = World::default();
+        after.with(|things| things.version = (3, 0));
+        let actors = after.start_with(saved(&world));
+        after.define(&[("web", WEB_CHANGED)]).await;
+        after.hosts("web", &[1, 2, 3]).await;
+        wait(3).await;
+        assert_eq!((after.ready("web"), admin_state(&after, 1), admin_state(&after, 2)), (vec![3], 8, 5));
+        assert_eq!(choices(&actors).await.len(), 2);
+    });
+}
+
+#[test]
+fn an_order_is_saved_at_once() {
+    in_virtual_time(async |world| {
+        let actors = two_hosts(&world).await;
+        wait(5).await;
+        order(&actors, choose(1, AdminState::Maint)).await;
+        world::settle().await;
+        assert_eq!(saved(&world)[0].choices[&server(1)].state, AdminState::Maint);
+    });
+}
+
+#[test]
+fn a_choice_with_a_duration_ends_by_itself() {
+    in_virtual_time(async |world| {
+        let actors = two_hosts(&world).await;
+        let done = order(&actors, SetServer { for_ms: Some(600_000), ..choose(1, AdminState::Drain) }).await;
+        assert!(done.contains("drains, for 600 s"), "{done}");
+        wait(599).await;
+        assert_eq!(world.ready("web"), [2]);
+        wait(2).await;
+        assert_eq!(world.ready("web"), [1, 2]);
+        let story = journal(&actors, "web").await;
+        assert!(
+            story.iter().any(|entry| matches!(&entry.event, Event::ChoiceEnded { why } if why == "its time is over"))
+        );
+    });
+}
+
+#[test]
+fn a_choice_waits_for_a_host_that_is_restarted_and_is_forgotten_in_the_end() {
+    in_virtual_time(async |world| {
+        let actors = two_hosts(&world).await;
+        order(&actors, choose(1, AdminState::Maint)).await;
+        world.hosts("web", &[2]).await;
+        wait(600).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(1).await;
+        assert_eq!(world.ready("web"), [2], "it comes back from its restart in maintenance");
+        world.hosts("web", &[2]).await;
+        wait(3_700).await;
+        assert!(choices(&actors).await.is_empty());
+        world.hosts("web", &[1, 2]).await;
+        wait(1).await;
+        assert_eq!(world.ready("web"), [1, 2]);
+    });
+}
+
+#[test]
+fn an_operator_can_make_ready_what_discovery_drains() {
+    in_virtual_time(async |world| {
+        let actors = two_hosts(&world).await;
+        let seen = |state| {
+            let drained = Host { state, ..host(1) };
+            let seen = |(key, host): (&str, Host)| SeenHost { key: key.into(), host: Ok(host) };
+            vec![seen(("1", drained)), seen(("2", host(2)))]
+        };
+        world.hosts_seen("web", Ok(seen(AdminState::Drain))).await;
+        assert_eq!(world.ready("web"), [2]);
+        order(&actors, choose(1, AdminState::Ready)).await;
+        wait(1).await;
+        assert_eq!(world.ready("web"), [1, 2]);
+        world.hosts_seen("web", Ok(seen(AdminState::Ready))).await;
+        assert!(choices(&actors).await.is_empty(), "they agree");
+        world.hosts_seen("web", Ok(seen(AdminState::Drain))).await;
+        assert_eq!(world.ready("web"), [2], "discovery is obeyed again");
+    });
+}
+
+#[test]
+fn what_is_drained_on_the_socket_is_left_alone_and_shown_and_survives_a_reload() {
+    in_virtual_time(async |world| {
+        let actors = two_hosts(&world).await;
+        let drain = |world: &World, state: u16| {
+            world.with(|things| {
+                things.proxy.get_mut(&service()).unwrap().get_mut(&server(1)).unwrap().admin_state = state;
+            });
+        };
+        let shown = async |actors: &Actors| haproxy_state(actors).await.services[&service()].drained_on_socket.clone();
+        drain(&world, 8);
+        wait(65).await;
+        assert_eq!((admin_state(&world, 1), shown(&actors).await), (8, vec![server(1)]));
+        assert_eq!(haproxy_state(&actors).await.counts.drift, 0);
+        world.define(&[("web", WEB_CHANGED)]).await;
+        wait(3).await;
+        assert_eq!((world.starts(), admin_state(&world, 1), shown(&actors).await), (2, 8, vec![server(1)]));
+        drain(&world, 0);
+        wait(65).await;
+        assert_eq!((world.ready("web"), shown(&actors).await), (vec![1, 2], vec![]), "and so is its end");
+        drain(&world, 8);
+        wait(35).await;
+        order(&actors, choose(1, AdminState::Ready)).await;
+        wait(1).await;
+        assert_eq!(world.ready("web"), [1, 2], "an order ends it, too");
+    });
+}
+
+#[test]
+fn an_order_that_cannot_be_carried_out_is_refused_in_words() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.define(&[("web", WEB)]).await;
+        let refused = async |order: SetServer| actors.order(Order::SetServer(order)).await.unwrap_err();
+        assert!(matches!(refused(choose(1, AdminState::Maint)).await, OrderRefused::NotNow(_)));
+        world.hosts("web", &[1]).await;
+        let unknown = OrderRefused::UnknownServer { service: service(), server: server(9) };
+        assert_eq!(refused(choose(9, AdminState::Maint)).await, unknown);
+        let nothing = SetServer { for_ms: Some(0), ..choose(1, AdminState::Maint) };
+        assert!(matches!(refused(nothing).await, OrderRefused::Invalid(_)));
+        let long = SetServer { reason: Some("x".repeat(201)), ..choose(1, AdminState::Maint) };
+        assert!(matches!(refused(long).await, OrderRefused::Invalid(_)));
+        assert!(choices(&actors).await.is_empty());
+    });
+}

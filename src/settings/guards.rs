@@ -1,0 +1,29 @@
+//! The limits beyond which what discovery shows is held back, and those of processes that only finish what they have.
+
+use std::time::Duration;
+
+use proxymgr_actors::model::{LifeCyclePolicy, OldProcessLimits, Removal};
+
+use super::reader::Reader;
+
+/// What a service's hosts may lose at once, where its definition does not say it.
+pub fn read_removal(reader: &mut Reader) -> Option<Removal> {
+    let min_hosts = reader.number("guards.min_hosts");
+    let max_removal = reader.share("guards.max_removal");
+    Some(Removal { min_hosts: usize::try_from(min_hosts?).ok()?, max_removal: max_removal? })
+}
+
+/// How servers come and go.
+pub fn read_life_cycle(reader: &mut Reader) -> Option<LifeCyclePolicy> {
+    let drain_timeout = reader.duration("haproxy.drain_timeout");
+    let ramp_up = reader.duration("haproxy.ramp_up");
+    Some(LifeCyclePolicy { drain_timeout: drain_timeout?, ramp_up: ramp_up? })
+}
+
+/// How many processes may finish what they have, and for how long.
+pub fn read_old_processes(reader: &mut Reader) -> Option<OldProcessLimits> {
+    let count_max = reader.number("haproxy.max_old_processes");
+    let age_max = reader.duration("haproxy.old_process_timeout");
+    let age_max = Some(age_max?).filter(|age| *age > Duration::ZERO);
+    Some(OldProcessLimits { count_max: usize::try_from(count_max?).ok()?, age_max })
+}
