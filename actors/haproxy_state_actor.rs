@@ -12,6 +12,7 @@ mod launch;
 mod life_cycle;
 mod observe;
 mod operator;
+mod preview;
 mod reload;
 mod report;
 mod running;

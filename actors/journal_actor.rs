@@ -79,10 +79,15 @@ impl Handler<ReadJournal> for JournalActor {
             let server = |wanted: &String| entry.server.as_ref().is_some_and(|s| s.as_str() == wanted);
             query.service.as_ref().is_none_or(service)
                 && query.server.as_ref().is_none_or(server)
-                && query.after.is_none_or(|after| entry.sequence > after)
+                && query.event.as_ref().is_none_or(|wanted| entry.event.name() == wanted)
+                && query.since_unix_ms.is_none_or(|since| entry.at_unix_ms >= since)
         };
-        let newest_first = self.entries.iter().rev().filter(is_wanted);
-        let mut found: Vec<_> = newest_first.take(query.limit.unwrap_or(usize::MAX)).cloned().collect();
+        let limit = query.limit.unwrap_or(usize::MAX);
+        if let Some(after) = query.after {
+            let first = self.entries.partition_point(|entry| entry.sequence <= after);
+            return MessageResult(self.entries.range(first..).filter(is_wanted).take(limit).cloned().collect());
+        }
+        let mut found: Vec<_> = self.entries.iter().rev().filter(is_wanted).take(limit).cloned().collect();
         found.reverse();
         MessageResult(found)
     }

@@ -430,3 +430,9 @@ pub const STATES_PACE: u32 = 10;
 
 /// The longest time for which the answers of all actors are used again.
 pub const STATES_PACE_MAX: Duration = Duration::from_secs(1);
+
+/// After this many servers a plan that is only looked at lets other messages pass: 1,000 take 0.4 ms.
+pub const PREVIEW_SERVERS_AT_ONCE_MAX: usize = 1_000;
+
+/// The longest reason that an operator may give with an order over HTTP, in characters.
+pub const STATUS_REASON_CHARS_MAX: usize = 200;

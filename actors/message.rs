@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::option_policy::OptionPolicy;
+use crate::decide::proxy_plan::ServicePlan;
 use crate::history::History;
 use crate::journal::JournalEntry;
 pub use crate::model::SeenHost;
@@ -21,7 +22,7 @@ use crate::model::{
 };
 use crate::operator::{HeldDecision, OrderRefused, SetServer};
 use crate::port::{CheckFailure, ConfigText, ProcessExit};
-use crate::snapshot::ActorState;
+use crate::snapshot::{ActorState, ProxyPhase};
 
 /// definition source -> ServiceConfigActor: these are the services now, or why that cannot be said.
 #[derive(Debug, Clone, Message)]
@@ -313,10 +314,43 @@ pub struct ReadJournal {
     pub service: Option<String>,
     /// Only of this server.
     pub server: Option<String>,
-    /// Only entries after this sequence number.
+    /// Only entries with this event, by its name.
+    #[serde(default)]
+    pub event: Option<String>,
+    /// Only entries from this time on, in milliseconds since 1970.
+    #[serde(default)]
+    pub since_unix_ms: Option<u64>,
+    /// Only entries after this sequence number: to go on where an earlier answer ended.
     pub after: Option<u64>,
-    /// At most this many, the newest.
+    /// At most this many: the oldest of those after `after`, where it is given, and else the newest.
     pub limit: Option<usize>,
+}
+
+/// status listener -> HaproxyStateActor: what would be done about the next services now, and why.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "PlanPiece")]
+pub struct PreviewPlan {
+    /// The last service that was told already; none to begin with the first.
+    pub after: Option<ServiceName>,
+}
+
+/// HaproxyStateActor's answer to [`PreviewPlan`]: some services at a time, so that a change never waits for all.
+#[derive(Debug, Clone, Default)]
+pub struct PlanPiece {
+    /// Where to go on; none after the last service.
+    pub next: Option<ServiceName>,
+    /// Where the actor stands.
+    pub phase: ProxyPhase,
+    /// The plans of the services about which there is something to do.
+    pub services: Vec<(ServiceName, ServicePlan)>,
+    /// Services of which it is not known what HAProxy has: it is asked first.
+    pub not_known: Vec<ServiceName>,
+    /// Why all services need a reload; empty where they do not.
+    pub reload: Vec<String>,
+    /// How long a reload still has to wait, in milliseconds.
+    pub reload_not_before_ms: u64,
+    /// How long HAProxy is left alone after it did not answer, in milliseconds.
+    pub runtime_not_before_ms: u64,
 }
 
 /// status listener -> JournalActor: what the last hours were like.

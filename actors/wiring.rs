@@ -30,10 +30,11 @@ use crate::journal_actor::JournalActor;
 use crate::limits::STATE_ANSWER_TIMEOUT;
 use crate::listeners::Listeners;
 use crate::message::{
-    BeginShutdown, ChooseServerState, ConfigState, DecideHeld, GetConfig, GetState, ListWatchers, PolicyChanged,
-    ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy, SettingsRefused, StopProxy, WatcherHandle,
+    BeginShutdown, ChooseServerState, ConfigState, DecideHeld, GetConfig, GetState, ListWatchers, PlanPiece,
+    PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy, SettingsRefused,
+    StopProxy, WatcherHandle,
 };
-use crate::model::{ProxyPolicy, ProxyVersion};
+use crate::model::{ProxyPolicy, ProxyVersion, ServiceName};
 use crate::operator::{HeldDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
 use crate::port::{
@@ -91,6 +92,7 @@ pub struct Actors {
     journal: Recipient<ReadJournal>,
     history: Recipient<ReadHistory>,
     config: Recipient<GetConfig>,
+    preview: Recipient<PreviewPlan>,
     refresh: Vec<Recipient<Refresh>>,
     operator: OperatorPeers,
     policy: Vec<Recipient<PolicyChanged>>,
@@ -177,6 +179,7 @@ impl Actors {
             journal: journal.clone().recipient(),
             history: journal.recipient(),
             config: haproxy.clone().recipient(),
+            preview: haproxy.clone().recipient(),
             refresh,
             operator: OperatorPeers {
                 refresh: services.clone().recipient(),
@@ -224,6 +227,14 @@ impl Actors {
             .ok()
             .and_then(Result::ok)
             .unwrap_or_default()
+    }
+
+    /// What would be done now about the services after this one, and why.
+    pub async fn preview_plan(&self, after: Option<ServiceName>) -> Result<PlanPiece, String> {
+        match timeout(STATE_ANSWER_TIMEOUT, self.preview.send(PreviewPlan { after })).await {
+            Ok(Ok(piece)) => Ok(piece),
+            _ => Err("HaproxyStateActor does not answer".to_owned()),
+        }
     }
 
     /// The configuration that runs and what the next would be made of.

@@ -89,9 +89,18 @@ impl HaproxyStateActor {
         batch
     }
 
-    /// Plans one service. None where there is nothing to be done now: what it has is not known, or something
-    /// stands in the way.
+    /// Plans one service, and notes where it was not as it was left.
     fn plan_one(&mut self, name: &ServiceName) -> Option<ServicePlan> {
+        let plan = self.plan_of(name)?;
+        if self.drifted.remove(name) {
+            self.note_drift(name, &plan);
+        }
+        Some(plan)
+    }
+
+    /// The plan of one service. None where there is nothing to be done now: what it has is not known, or something
+    /// stands in the way.
+    pub(super) fn plan_of(&mut self, name: &ServiceName) -> Option<ServicePlan> {
         let running = self.running.as_mut()?;
         let section = running.sections.get_mut(name);
         let Some(service) = self.desired.services.get_mut(name) else {
@@ -135,9 +144,6 @@ impl HaproxyStateActor {
         if service.was_rejected_with(&hosts) {
             // A reload for these hosts would be refused again.
             plan.reload.clear();
-        }
-        if self.drifted.remove(name) {
-            self.note_drift(name, &plan);
         }
         Some(plan)
     }
