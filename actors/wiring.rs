@@ -31,8 +31,8 @@ use crate::limits::STATE_ANSWER_TIMEOUT;
 use crate::listeners::Listeners;
 use crate::message::{
     BeginShutdown, ChooseServerState, ConfigState, DecideHeld, GetConfig, GetState, ListWatchers, PlanPiece,
-    PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy, SettingsRefused,
-    StopProxy, WatcherHandle,
+    PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy,
+    SettingsRefused, StopProxy, WatcherHandle,
 };
 use crate::model::{ProxyPolicy, ProxyVersion, ServiceName};
 use crate::operator::{HeldDecision, Order, OrderRefused};

@@ -1,29 +1,117 @@
-//! The HTTP API below `/api/v1`.
+//! The HTTP API below `/api/v1`, as `openapi.json` beside it documents it.
+//!
+//! Answers are JSON with field names that stay; refusals are [problem objects](super::problem). Times are milliseconds
+//! since 1970. Whoever gives an order must know the token, which the [gate](super::gate) sees to.
 
-use actix_web::HttpResponse;
+mod configuration;
+mod journal;
+mod known;
+mod orders;
+mod plan;
+mod processes;
+mod servers;
+mod services;
+mod sources;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::http::Method;
 use actix_web::web::{self, Data, Query, ServiceConfig};
-use proxymgr_actors::limits::JOURNAL_ENTRIES_MAX;
-use proxymgr_actors::message::ReadJournal;
+use actix_web::{HttpResponse, Resource, Route};
+use serde::Deserialize;
 
+use super::problem::Problem;
 use super::rendered::RenderedAnswers;
 use super::report::StatusReport;
 use super::view::{Identity, View};
 
-/// Journal entries in an answer to a question that names no limit.
-const JOURNAL_ENTRIES_DEFAULT: usize = 200;
+/// What a client can rely on.
+const OPENAPI: &str = include_str!("api/openapi.json");
+
+/// One method of one path.
+struct Endpoint {
+    method: Method,
+    path: &'static str,
+    route: fn() -> Route,
+}
+
+fn get(path: &'static str, route: fn() -> Route) -> Endpoint {
+    Endpoint { method: Method::GET, path, route }
+}
+
+fn post(path: &'static str, route: fn() -> Route) -> Endpoint {
+    Endpoint { method: Method::POST, path, route }
+}
+
+/// Every endpoint there is, in the order of the documentation.
+fn endpoints() -> Vec<Endpoint> {
+    vec![
+        get("/api/v1/openapi.json", || web::to(openapi)),
+        get("/api/v1/status", || web::to(status)),
+        get("/api/v1/services", || web::to(services::list)),
+        get("/api/v1/services/{service}", || web::to(services::one)),
+        get("/api/v1/services/{service}/servers", || web::to(servers::list)),
+        get("/api/v1/servers/{service}/{server}", || web::to(servers::one)),
+        get("/api/v1/journal", || web::to(journal::read)),
+        get("/api/v1/plan", || web::to(plan::now)),
+        get("/api/v1/processes", || web::to(processes::list)),
+        get("/api/v1/sources", || web::to(sources::list)),
+        get("/api/v1/holds", || web::to(sources::holds)),
+        get("/api/v1/config", || web::to(configuration::running)),
+        get("/api/v1/config/diff", || web::to(configuration::diff)),
+        post("/api/v1/refresh", || web::to(orders::refresh_all)),
+        post("/api/v1/refresh/{service}", || web::to(orders::refresh)),
+        post("/api/v1/reload", || web::to(orders::reload)),
+        post("/api/v1/holds/accept", || web::to(orders::accept_definitions)),
+        post("/api/v1/holds/reject", || web::to(orders::reject_definitions)),
+        post("/api/v1/holds/{service}/accept", || web::to(orders::accept)),
+        post("/api/v1/holds/{service}/reject", || web::to(orders::reject)),
+        post("/api/v1/services/{service}/servers/{server}/ready", || web::to(orders::ready)),
+        post("/api/v1/services/{service}/servers/{server}/drain", || web::to(orders::drain)),
+        post("/api/v1/services/{service}/servers/{server}/maint", || web::to(orders::maint)),
+    ]
+}
 
 /// Adds every endpoint.
 pub fn register(config: &mut ServiceConfig) {
-    config.service(web::resource("/api/v1/status").get(status)).service(web::resource("/api/v1/journal").get(journal));
+    config.app_data(Data::new(configuration::KeptAnswers::default()));
+    let mut resources: BTreeMap<&str, Resource> = BTreeMap::new();
+    for Endpoint { method, path, route } in endpoints() {
+        let resource = resources.remove(path).unwrap_or_else(|| web::resource(path));
+        resources.insert(path, resource.route(route().method(method)));
+    }
+    resources.into_values().for_each(|resource| {
+        config.service(resource);
+    });
 }
 
-async fn status(view: Data<dyn View>, identity: Data<Identity>, rendered: Data<RenderedAnswers>) -> HttpResponse {
-    let states = view.states().await;
-    rendered.json("status", &states, |states| StatusReport::of(identity.facts(), states.clone()))
+/// The query of an endpoint that has none: whatever is in it is a mistake.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoQuery {}
+
+async fn openapi(_: Query<NoQuery>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(OPENAPI)
 }
 
-async fn journal(view: Data<dyn View>, query: Query<ReadJournal>) -> HttpResponse {
-    let mut query = query.into_inner();
-    query.limit = Some(query.limit.unwrap_or(JOURNAL_ENTRIES_DEFAULT).min(JOURNAL_ENTRIES_MAX));
-    HttpResponse::Ok().json(view.journal(query).await)
+async fn status(
+    _: Query<NoQuery>,
+    view: Data<dyn View>,
+    identity: Data<Identity>,
+    rendered: Data<RenderedAnswers>,
+) -> HttpResponse {
+    match view.states().await {
+        Ok(states) => rendered.json("status", &states, || StatusReport::of(identity.facts(), Ok(Arc::clone(&states)))),
+        // The one who asks how it is must be told even this.
+        stuck => HttpResponse::Ok().json(StatusReport::of(identity.facts(), stuck)),
+    }
+}
+
+/// The refusal where the actors do not answer.
+fn no_answer(stuck: &str) -> Problem {
+    Problem::unavailable(format!("{stuck}; ask again, and if that stays so look into the log and restart proxymgr"))
 }

@@ -8,12 +8,14 @@
 //! | [`part`] | who answers which paths; where other parts register theirs |
 //! | [`health`], [`api`], [`metrics`], [`page`] | the endpoints |
 //! | [`view`], [`rendered`] | whom they ask, and what they need not make twice |
+//! | [`config_text`] | the configuration as they show it |
 //! | [`problem`] | how they refuse |
 //! | [`client`] | how the command line asks |
 
 pub mod access;
 pub mod api;
 pub mod client;
+pub mod config_text;
 pub mod gate;
 pub mod health;
 pub mod listener;

@@ -10,7 +10,6 @@ use proxymgr_actors::snapshot::ActorState;
 use serde::Serialize;
 
 use super::problem::Problem;
-use super::view::States;
 
 /// Answers kept, each under its own name. Every endpoint has one, so that there are few.
 #[derive(Default)]
@@ -26,13 +25,12 @@ impl RenderedAnswers {
     pub fn json<T: Serialize>(
         &self,
         name: &'static str,
-        states: &States,
-        make: impl FnOnce(&States) -> T,
+        states: &Arc<Vec<ActorState>>,
+        make: impl FnOnce() -> T,
     ) -> HttpResponse {
-        let known = states.as_ref().ok().and_then(|states| self.known(name, states));
-        let body = match known {
+        let body = match self.known(name, states) {
             Some(body) => body,
-            None => match serde_json::to_vec(&make(states)) {
+            None => match serde_json::to_vec(&make()) {
                 Ok(json) => self.keep(name, states, json.into()),
                 Err(error) => return Problem::unavailable(format!("the answer cannot be written: {error}")).answer(),
             },
@@ -45,11 +43,9 @@ impl RenderedAnswers {
         kept.get(name).filter(|rendered| Arc::ptr_eq(&rendered.of, states)).map(|rendered| rendered.body.clone())
     }
 
-    fn keep(&self, name: &'static str, states: &States, body: Bytes) -> Bytes {
-        if let Ok(states) = states {
-            let rendered = Rendered { of: Arc::clone(states), body: body.clone() };
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, rendered);
-        }
+    fn keep(&self, name: &'static str, states: &Arc<Vec<ActorState>>, body: Bytes) -> Bytes {
+        let rendered = Rendered { of: Arc::clone(states), body: body.clone() };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, rendered);
         body
     }
 }

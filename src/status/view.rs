@@ -8,7 +8,7 @@ use proxymgr_actors::clock::Clock;
 use proxymgr_actors::history::History;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::limits::{STATES_PACE, STATES_PACE_MAX};
-use proxymgr_actors::message::{ConfigState, ReadJournal};
+use proxymgr_actors::message::{ConfigState, PlanPiece, ReadJournal};
 use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::Actors;
@@ -22,6 +22,9 @@ pub type Asked<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Every actor's snapshot, shared by all who asked for it at the same time; or which actor does not answer.
 pub type States = Result<Arc<Vec<ActorState>>, String>;
+
+/// What would be done now, in pieces; or which actor does not answer.
+pub type Plan = Result<Arc<Vec<PlanPiece>>, String>;
 
 /// Whom the listener asks: the running actors, or a test. Handlers take it as `Data<dyn View>`.
 pub trait View: Send + Sync + 'static {
@@ -39,6 +42,10 @@ pub trait View: Send + Sync + 'static {
     fn config(&self) -> Asked<'_, Result<ConfigState, String>> {
         Box::pin(async { Err("the configuration is not known".to_owned()) })
     }
+    /// What would be done now, in pieces, and why.
+    fn plan(&self) -> Asked<'_, Plan> {
+        Box::pin(async { Err("the plan is not known".to_owned()) })
+    }
 }
 
 impl View for Actors {
@@ -50,10 +57,6 @@ impl View for Actors {
         Box::pin(Self::journal(self, query))
     }
 
-    fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>> {
-        Box::pin(Self::order(self, order))
-    }
-
     fn history(&self) -> Asked<'_, History> {
         Box::pin(Self::history(self))
     }
@@ -61,53 +64,43 @@ impl View for Actors {
     fn config(&self) -> Asked<'_, Result<ConfigState, String>> {
         Box::pin(Self::config(self))
     }
+
+    fn plan(&self) -> Asked<'_, Plan> {
+        Box::pin(async {
+            let mut pieces = vec![self.preview_plan(None).await?];
+            while let Some(after) = pieces.last().and_then(|piece| piece.next.clone()) {
+                pieces.push(self.preview_plan(Some(after)).await?);
+            }
+            Ok(Arc::new(pieces))
+        })
+    }
+
+    fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>> {
+        Box::pin(Self::order(self, order))
+    }
 }
 
-/// A view that asks the actors for their states no more often than they can bear: all who ask meanwhile share one
-/// answer, and it is used again for a multiple of the time it took to collect. An order ends that at once.
+/// A view that asks the actors no more often than they can bear. An order ends what is known at once.
 pub struct PacedView {
     view: Arc<dyn View>,
-    last: Mutex<Option<Collected>>,
-}
-
-struct Collected {
-    states: States,
-    good_until: Instant,
+    states: Paced<States>,
+    plan: Paced<Plan>,
 }
 
 impl PacedView {
     /// Asks `view`.
     pub fn new(view: Arc<dyn View>) -> Self {
-        Self { view, last: Mutex::new(None) }
+        Self { view, states: Paced::default(), plan: Paced::default() }
     }
 }
 
 impl View for PacedView {
     fn states(&self) -> Asked<'_, States> {
-        Box::pin(async {
-            // Held while the actors are asked, so that they are asked once.
-            let mut last = self.last.lock().await;
-            if let Some(collected) = last.as_ref().filter(|collected| Instant::now() < collected.good_until) {
-                return collected.states.clone();
-            }
-            let begun = Instant::now();
-            let states = self.view.states().await;
-            let pace = (begun.elapsed() * STATES_PACE).min(STATES_PACE_MAX);
-            *last = Some(Collected { states: states.clone(), good_until: Instant::now() + pace });
-            states
-        })
+        Box::pin(self.states.get(|| self.view.states()))
     }
 
     fn journal(&self, query: ReadJournal) -> Asked<'_, Vec<JournalEntry>> {
         self.view.journal(query)
-    }
-
-    fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>> {
-        Box::pin(async {
-            let done = self.view.order(order).await;
-            *self.last.lock().await = None;
-            done
-        })
     }
 
     fn history(&self) -> Asked<'_, History> {
@@ -116,6 +109,52 @@ impl View for PacedView {
 
     fn config(&self) -> Asked<'_, Result<ConfigState, String>> {
         self.view.config()
+    }
+
+    fn plan(&self) -> Asked<'_, Plan> {
+        Box::pin(self.plan.get(|| self.view.plan()))
+    }
+
+    fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>> {
+        Box::pin(async {
+            let done = self.view.order(order).await;
+            self.states.forget().await;
+            self.plan.forget().await;
+            done
+        })
+    }
+}
+
+/// Something that takes time to find out: all who ask meanwhile share one answer, and it is used again for a multiple
+/// of the time it took.
+pub struct Paced<T> {
+    last: Mutex<Option<(T, Instant)>>,
+}
+
+impl<T> Default for Paced<T> {
+    fn default() -> Self {
+        Self { last: Mutex::new(None) }
+    }
+}
+
+impl<T: Clone> Paced<T> {
+    /// What is known, or what is found out now.
+    pub async fn get<'a>(&self, find_out: impl FnOnce() -> Asked<'a, T>) -> T {
+        // Held while it is found out, so that it is found out once.
+        let mut last = self.last.lock().await;
+        if let Some((known, _)) = last.as_ref().filter(|(_, good_until)| Instant::now() < *good_until) {
+            return known.clone();
+        }
+        let begun = Instant::now();
+        let found = find_out().await;
+        let pace = (begun.elapsed() * STATES_PACE).min(STATES_PACE_MAX);
+        *last = Some((found.clone(), Instant::now() + pace));
+        found
+    }
+
+    /// Has the next who asks find it out anew.
+    pub async fn forget(&self) {
+        *self.last.lock().await = None;
     }
 }
 

@@ -6,7 +6,6 @@
 //! | [`overview`], [`service_row`] | the sentence, the facts, the services, from the actors' snapshots |
 //! | [`service_page`] | one service with its servers |
 //! | [`story`] | the journal in words, and one server's own story |
-//! | [`config_text`] | the configuration that runs, and its difference to what would be written now |
 //! | [`picture`] | the last hours as SVG |
 //! | [`stream`] | the event stream |
 //! | [`pages`] | who answers which path |
@@ -14,7 +13,6 @@
 
 pub mod assets;
 pub mod board;
-pub mod config_text;
 pub mod overview;
 pub mod pages;
 pub mod picture;

@@ -15,7 +15,8 @@ use super::board::{Board, Shown};
 use super::service_row::{ServiceRow, Trouble};
 use super::stream::Streams;
 use super::templates::value;
-use super::{PageSettings, assets, config_text, service_page, story, templates};
+use super::{PageSettings, assets, service_page, story, templates};
+use crate::status::config_text;
 use crate::status::view::{Identity, View};
 
 /// All that the page loads is its own, no text in it is ever run, and no other site may frame it.

@@ -78,7 +78,15 @@ pub fn section(state: &ConfigState, service: &str) -> Option<String> {
     sections.iter().find(|(name, _)| name.as_str() == service).map(|(_, text)| masked(text))
 }
 
-fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
+/// All of what runs; none before the first start.
+pub fn whole(state: &ConfigState) -> Option<String> {
+    let running = state.running.as_ref()?;
+    let sections = running.sections.values().map(|text| masked(text));
+    Some(std::iter::once(masked(&running.frame)).chain(sections).collect())
+}
+
+/// The sections that are not as they would be written now, and whether there are more than are told.
+pub fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
     let Some(running) = &state.running else { return (Vec::new(), false) };
     let next = state.next.iter().map(|section| {
         let text = haproxy_config::section(&section.definition, section.descriptor, &section.hosts, state.next_style);

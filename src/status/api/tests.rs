@@ -1,0 +1,177 @@
+//! The API against what documents it, over a real connection.
+
+mod documented;
+mod fixture;
+mod mistaken;
+mod schema;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use awc::Client;
+use proxymgr_actors::clock::Clock;
+use serde_json::{Value, json};
+
+use self::fixture::{Fixture, TOKEN};
+use crate::status::access::{Access, TokenSource};
+use crate::status::client::{Place, StatusClient, url_of};
+use crate::status::gate::caller::Token;
+use crate::status::listener::{StatusListener, bind};
+use crate::status::part;
+use crate::status::view::Identity;
+
+fn listen() -> StatusListener {
+    let clock = Clock::starting_at(100_000);
+    let identity =
+        Identity { version: "0.1.0", commit: "abc", config_path: "/x".into(), started_at_unix_ms: 5_000, clock };
+    let access = Access { token: TokenSource::Given(Token::new(TOKEN).unwrap()), ..Access::default() };
+    let socket = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    StatusListener::start(socket, access, identity, Arc::new(Fixture), part::own()).unwrap()
+}
+
+fn client(listener: &StatusListener, token: Option<&str>) -> StatusClient {
+    let token = token.map(|token| Token::new(token).unwrap());
+    StatusClient::new(Place { url: url_of(listener.address(), false), token, ca: None }).unwrap()
+}
+
+/// Sends a request; the status, the content type and the body of the answer.
+async fn send(listener: &StatusListener, method: &str, path: &str, body: &str) -> (u16, String, Value) {
+    let url = format!("{}{path}", url_of(listener.address(), false));
+    let request = Client::default().request(method.parse().unwrap(), url).bearer_auth(TOKEN);
+    let mut response =
+        if body.is_empty() { request.send().await } else { request.send_body(body.to_owned()).await }.unwrap();
+    let kind = response.headers().get("content-type").map_or("", |kind| kind.to_str().unwrap()).to_owned();
+    let body = response.body().await.unwrap();
+    let body = serde_json::from_slice(&body).unwrap_or_else(|_| panic!("{method} {path}: {body:?}"));
+    (response.status().as_u16(), kind, body)
+}
+
+#[actix::test]
+async fn a_service_tells_where_it_stands() {
+    let listener = listen();
+    let web: Value = client(&listener, None).get("/api/v1/services/web").await.unwrap();
+    assert_eq!(web["servers"], json!({"ready": 1, "down": 0, "drain": 0, "maint": 2}));
+    assert_eq!(web["hosts"], 2);
+    assert_eq!(web["source"]["state"], "held");
+    assert_eq!(web["held"]["removes"]["count"], 2);
+    assert_eq!(web["problems"], json!(["a list is held back: all 2 hosts are gone"]));
+    assert_eq!(web["last_change"]["took_us"], 430);
+    let api: Value = client(&listener, None).get("/api/v1/services/api").await.unwrap();
+    assert_eq!(api["source"]["state"], "away");
+    assert_eq!(api["hosts"], Value::Null);
+    let error = client(&listener, None).get::<Value>("/api/v1/services/none").await.unwrap_err();
+    assert!(error.contains("there is no service none") && error.contains("/api/v1/services"), "{error}");
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn a_server_tells_its_story_from_the_event_to_the_time_taken() {
+    let listener = listen();
+    let server: Value = client(&listener, None).get("/api/v1/servers/web/10.0.0.2:80").await.unwrap();
+    assert_eq!(server["state"], "maint");
+    assert_eq!(server["operator"]["reason"], "a new kernel");
+    let events: Vec<&str> = server["story"][0]["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["event"]["event"].as_str().unwrap())
+        .collect();
+    assert_eq!(events, ["hosts_changed", "decided", "commanded", "applied"]);
+    assert_eq!(server["story"][0]["took_us"], 430);
+    let gone: Value = client(&listener, None).get("/api/v1/servers/web/10.0.0.9:80").await.unwrap();
+    assert_eq!((&gone["address"], &gone["wanted"]), (&Value::Null, &Value::Null), "only HAProxy has it");
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn the_journal_is_read_by_filters_and_with_a_cursor() {
+    let listener = listen();
+    let asked = "/api/v1/journal?service=web&server=a&event=decided&since=10s&after=5&limit=99999999";
+    let answer: Value = client(&listener, None).get(asked).await.unwrap();
+    let problem = answer["entries"][0]["event"]["problem"].as_str().unwrap();
+    for part in [
+        "service: Some(\"web\")",
+        "server: Some(\"a\")",
+        "event: Some(\"decided\")",
+        "since_unix_ms: Some(90",
+        "after: Some(5)",
+        "limit: Some(10000)",
+    ] {
+        assert!(problem.contains(part), "{part} in {problem}");
+    }
+    assert_eq!(answer["next_after"], 9);
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn what_is_planned_is_told_with_its_reasons() {
+    let listener = listen();
+    let plan: Value = client(&listener, None).get("/api/v1/plan").await.unwrap();
+    assert_eq!(plan["is_empty"], false);
+    assert_eq!(plan["steps"][0]["commands"], json!(["set server web/a state maint"]));
+    assert_eq!(plan["steps"][0]["class"], "runtime-disable");
+    assert_eq!(plan["reload"][0]["service"], "api");
+    assert_eq!(plan["reload"][0]["reason"], "the service is new");
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn the_configuration_is_shown_without_passwords_and_what_would_change() {
+    let listener = listen();
+    let config: Value = client(&listener, None).get("/api/v1/config").await.unwrap();
+    assert_eq!(config["text"], "global\n    stats auth (not shown)\nlisten web\n    mode http\n");
+    let diff: Value = client(&listener, None).get("/api/v1/config/diff").await.unwrap();
+    let told = diff.to_string();
+    assert!(!told.contains("pass") && !told.contains("word"), "{told}");
+    assert_eq!(diff["is_same"], false);
+    assert_eq!(diff["differences"][0]["section"], "global and defaults");
+    assert_eq!(diff["differences"][1]["lines"][0], json!({"mark": "-", "text": "listen web"}));
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn orders_reach_the_actors_as_they_were_meant() {
+    let listener = listen();
+    for (path, body, order) in [
+        ("/refresh", "", "Refresh { service: None }"),
+        ("/refresh/web", "{}", "Refresh { service: Some(\"web\") }"),
+        ("/reload", r#"{"reason": "a look"}"#, "Reload { reason: Some(\"a look\") }"),
+        ("/reload", r#"{"reason": " "}"#, "Reload { reason: None }"),
+        ("/holds/accept", "", "Accept { service: None }"),
+        ("/holds/reject", "", "Reject { service: None }"),
+        ("/holds/web/accept", "", "Accept { service: Some(\"web\") }"),
+        ("/holds/accept/reject", "", "Reject { service: Some(\"accept\") }"),
+        ("/services/web/servers/a/ready", "", "state: Ready, for_ms: None, reason: None"),
+        (
+            "/services/web/servers/10.0.0.1:80/drain",
+            r#"{"duration": "30m", "reason": "a disk"}"#,
+            "server: \"10.0.0.1:80\", state: Drain, for_ms: Some(1800000), reason: Some(\"a disk\")",
+        ),
+        ("/services/web/servers/a/maint", r#"{"duration": "1h 30s"}"#, "state: Maint, for_ms: Some(3630000)"),
+    ] {
+        let (status, _, answer) = send(&listener, "POST", &format!("/api/v1{path}"), body).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        assert!(answer["done"].as_str().unwrap().contains(order), "{path}: {answer}");
+    }
+    listener.stop().await;
+}
+
+#[actix::test]
+async fn a_refused_order_says_why_under_the_status_for_it() {
+    let listener = listen();
+    for (path, status, why) in [
+        ("/refresh/unknown", 404, "there is no service unknown"),
+        ("/services/web/servers/unknown/drain", 404, "has no server unknown"),
+        ("/holds/api/accept", 409, "nothing is held back for api"),
+        ("/services/web/servers/busy/drain", 503, "not now"),
+    ] {
+        let (answered, kind, answer) = send(&listener, "POST", &format!("/api/v1{path}"), "").await;
+        assert_eq!((answered, kind.as_str()), (status, "application/problem+json"), "{path}: {answer}");
+        assert!(answer["detail"].as_str().unwrap().contains(why), "{path}: {answer}");
+    }
+    let error = client(&listener, None).post::<Value>("/api/v1/reload", &json!({})).await.unwrap_err();
+    assert!(error.contains("a token is missing"), "{error}");
+    let done: Value = client(&listener, Some(TOKEN)).post("/api/v1/reload", &json!({})).await.unwrap();
+    assert!(done["done"].as_str().is_some());
+    listener.stop().await;
+}

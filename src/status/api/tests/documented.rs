@@ -1,0 +1,83 @@
+//! Every endpoint answers as `openapi.json` says, and none is left out of it.
+
+use std::collections::BTreeSet;
+
+use super::schema::faults;
+use super::*;
+use crate::status::api::{OPENAPI, endpoints};
+
+fn document() -> Value {
+    serde_json::from_str(OPENAPI).unwrap()
+}
+
+/// Each method and path of the document, with what it says.
+fn operations(document: &Value) -> Vec<(String, String, &Value)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    paths
+        .flat_map(|(path, methods)| {
+            let methods = methods.as_object().unwrap().iter();
+            methods.map(move |(method, operation)| (method.to_uppercase(), path.clone(), operation))
+        })
+        .collect()
+}
+
+/// What the document says of an answer with this status.
+fn documented_answer<'a>(document: &'a Value, operation: &'a Value, status: u16) -> Option<&'a Value> {
+    let answer = operation["responses"].get(status.to_string())?;
+    match answer.get("$ref") {
+        Some(path) => document.pointer(path.as_str().unwrap().trim_start_matches('#')),
+        None => Some(answer),
+    }
+}
+
+/// Asserts that an answer is as documented.
+#[track_caller]
+pub fn assert_documented(method: &str, path: &str, asked: &str, (status, kind, body): &(u16, String, Value)) {
+    let document = document();
+    let operation = &document["paths"][path][method.to_lowercase()];
+    let answer = documented_answer(&document, operation, *status);
+    let answer = answer.unwrap_or_else(|| panic!("{method} {asked}: {status} is not documented: {body}"));
+    let schema =
+        &answer["content"].get(kind).unwrap_or_else(|| panic!("{method} {asked}: {kind} for {status}"))["schema"];
+    assert_eq!(faults(&document, schema, body, "the answer"), [""; 0], "{method} {asked}");
+}
+
+#[test]
+fn every_endpoint_is_documented_and_every_documented_one_is_there() {
+    let document = document();
+    let documented: BTreeSet<_> = operations(&document).into_iter().map(|(method, path, _)| (method, path)).collect();
+    let there: BTreeSet<_> = endpoints().into_iter().map(|e| (e.method.to_string(), e.path.to_owned())).collect();
+    assert_eq!(documented, there);
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own_and_explains_its_parameters() {
+    let document = document();
+    let mut names = BTreeSet::new();
+    for (method, path, operation) in operations(&document) {
+        assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{method} {path}");
+        let parameters = operation["parameters"].as_array().unwrap();
+        for name in path.split(['{', '}']).skip(1).step_by(2) {
+            assert!(parameters.iter().any(|p| p["name"] == name && p["in"] == "path"), "{method} {path}: {name}");
+        }
+        assert_eq!(operation.get("security").is_some(), method == "POST", "{method} {path}");
+    }
+}
+
+#[actix::test]
+async fn every_endpoint_answers_as_documented() {
+    let listener = listen();
+    for (method, path, _) in operations(&document()) {
+        for (service, server) in [("web", "10.0.0.2:80"), ("none", "none"), ("web", "unknown"), ("not a name", "ä")] {
+            let escaped = |text: &str| text.replace(' ', "%20").replace('ä', "%C3%A4");
+            let asked = path.replace("{service}", &escaped(service)).replace("{server}", &escaped(server));
+            let answer = send(&listener, &method, &asked, "").await;
+            assert!(service != "web" || server == "unknown" || answer.0 == 200, "{method} {asked}: {answer:?}");
+            assert_documented(&method, &path, &asked, &answer);
+            if !path.contains('{') {
+                break;
+            }
+        }
+    }
+    listener.stop().await;
+}
