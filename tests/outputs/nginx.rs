@@ -66,6 +66,8 @@ async fn wait_for_answer(daemon: &Daemon, address: SocketAddr, domain: &str, wan
 fn start_nginx(dir: &TestDir) -> Process {
     let mut command = Command::new("nginx");
     command.arg("-e").arg(dir.join("nginx.log")).arg("-c").arg(dir.join("nginx.conf"));
+    // Its workers are known by it once the test is over.
+    command.current_dir(dir.path());
     Process::start(dir, "nginx", command)
 }
 

@@ -197,7 +197,8 @@ pub fn sweep(dir: &Path) {
     }
 }
 
-/// The processes which bear the mark of `dir` or of a directory below it; zombies bear none.
+/// The processes which bear the mark of `dir` or of a directory below it, and those which work there: nginx writes over
+/// its environment. Zombies do neither.
 pub fn processes_of(dir: &Path) -> Vec<Pid> {
     let belongs = |environment: &[u8]| {
         environment.split(|byte| *byte == 0).any(|variable| {
@@ -209,10 +210,9 @@ pub fn processes_of(dir: &Path) -> Vec<Pid> {
     };
     let processes = fs::read_dir("/proc").expect("/proc is mounted").flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| belongs(&environment)))
-        .map(Pid::from_raw)
-        .filter(|pid| *pid != getpid())
-        .collect()
+    let works_there = |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(dir));
+    let is_marked = |pid: &i32| fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| belongs(&environment));
+    pids.filter(|pid| is_marked(pid) || works_there(pid)).map(Pid::from_raw).filter(|pid| *pid != getpid()).collect()
 }
 
 /// The local ports of a process's TCP sockets: connections and listeners, both IP versions.
