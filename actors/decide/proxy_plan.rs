@@ -127,11 +127,20 @@ pub fn plan_service(
     if *head != *loaded.head {
         plan.reload.push(ReloadCause::ServiceChanged.because(head_difference(&loaded.head, &head)));
     }
+    let own = haproxy_config::default_server_words(wanted.definition);
+    let inherited: Vec<Word> = ground.inherited.iter().cloned().chain(own).collect();
+    let inherited_weight = split_weight(&inherited).1;
+    let mut last: Option<OwnOptions> = None;
     let wanted_servers = wanted.hosts.iter().map(|(name, host)| {
-        let server = Planned { id: id(&wanted.definition.name, name), host, wanted, ground };
+        let id = id(&wanted.definition.name, name);
+        let server = Planned { id, host, wanted, ground, inherited: &inherited, inherited_weight };
         let step = match observed.get(name) {
             None => server.add(),
-            Some(observed) => server.adjust(loaded.servers.get(name), observed),
+            Some(observed) => {
+                let known = last.take().filter(|known| known.are_those_of(host));
+                let own = last.insert(known.unwrap_or_else(|| OwnOptions::of(wanted.definition, host)));
+                server.adjust(own, loaded.servers.get(name), observed)
+            }
         };
         (name, step)
     });
@@ -192,14 +201,14 @@ fn id(service: &ServiceName, server: &ServerName) -> ServerId {
     ServerId { service: service.clone(), server: server.clone() }
 }
 
-/// The words without `weight N`, and the last N.
-fn split_weight(words: &[Word]) -> (Vec<Word>, u16) {
-    let mut weight = DEFAULT_WEIGHT;
+/// The words without `weight N`, and the last N where there is one.
+fn split_weight(words: &[Word]) -> (Vec<Word>, Option<u16>) {
+    let mut weight = None;
     let mut rest = Vec::with_capacity(words.len());
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
-            "weight" => weight = words.next().and_then(|value| value.as_str().parse().ok()).unwrap_or(weight),
+            "weight" => weight = words.next().and_then(|value| value.as_str().parse().ok()).or(weight),
             // A cookie may be called anything, `weight` included.
             "cookie" => rest.extend([word.clone()].into_iter().chain(words.next().cloned())),
             _ => rest.push(word.clone()),
@@ -208,11 +217,35 @@ fn split_weight(words: &[Word]) -> (Vec<Word>, u16) {
     (rest, weight)
 }
 
+/// What a host's server line says besides name and address. Most hosts of a service have the same: kept from one to the
+/// next, because a plan looks at all of them for each change of one.
+struct OwnOptions<'a> {
+    host: &'a Host,
+    /// Without the weight.
+    words: Vec<Word>,
+    weight: Option<u16>,
+}
+
+impl<'a> OwnOptions<'a> {
+    fn of(definition: &ServiceDefinition, host: &'a Host) -> Self {
+        let (words, weight) = split_weight(&haproxy_config::server_words(definition, host));
+        Self { host, words, weight }
+    }
+
+    fn are_those_of(&self, host: &Host) -> bool {
+        let Host { weight, backup, cookie, options, .. } = self.host;
+        (*weight, *backup, cookie, options) == (host.weight, host.backup, &host.cookie, &host.options)
+    }
+}
+
 struct Planned<'a> {
     id: ServerId,
     host: &'a Host,
     wanted: WantedService<'a>,
     ground: Ground<'a>,
+    /// The words of the `default-server` lines that hold for the section.
+    inherited: &'a [Word],
+    inherited_weight: Option<u16>,
 }
 
 impl Planned<'_> {
@@ -220,8 +253,7 @@ impl Planned<'_> {
     fn add(&self) -> Result<Option<Step>, String> {
         let definition = self.wanted.definition;
         let own = haproxy_config::server_words(definition, self.host);
-        let inherited = self.inherited();
-        let options = self.ground.capabilities.options_to_add(definition, &self.host.endpoint, &inherited, &own)?;
+        let options = self.ground.capabilities.options_to_add(definition, &self.host.endpoint, self.inherited, &own)?;
         let checked = has_check(&options);
         let endpoint = self.host.endpoint.clone();
         let mut commands = vec![RuntimeCommand::AddServer { server: self.id.clone(), endpoint, options }];
@@ -241,33 +273,33 @@ impl Planned<'_> {
         Ok(Some(self.step(PlanClass::RuntimeEnable, "the host is new".to_owned(), commands)))
     }
 
-    /// The words of the `default-server` lines that hold for the section.
-    fn inherited(&self) -> Vec<Word> {
-        let own = haproxy_config::default_server_words(self.wanted.definition);
-        self.ground.inherited.iter().cloned().chain(own).collect()
-    }
-
     /// The weight that its options give it in the end.
     fn full_weight(&self) -> u16 {
-        let own = haproxy_config::server_words(self.wanted.definition, self.host);
-        split_weight(&self.inherited().into_iter().chain(own).collect::<Vec<_>>()).1
+        self.weight_with(&OwnOptions::of(self.wanted.definition, self.host))
+    }
+
+    fn weight_with(&self, own: &OwnOptions<'_>) -> u16 {
+        own.weight.or(self.inherited_weight).unwrap_or(DEFAULT_WEIGHT)
     }
 
     /// A server that HAProxy has.
-    fn adjust(&self, loaded: Option<&LoadedServer>, observed: &ObservedServer) -> Result<Option<Step>, String> {
+    fn adjust(
+        &self,
+        own: &OwnOptions<'_>,
+        loaded: Option<&LoadedServer>,
+        observed: &ObservedServer,
+    ) -> Result<Option<Step>, String> {
         let Some(loaded) = loaded else {
             return Err("it was added by somebody else, with options that are not known".to_owned());
         };
-        let own = haproxy_config::server_words(self.wanted.definition, self.host);
-        if split_weight(&own).0 != loaded.options {
+        if own.words != loaded.options {
             return if observed.forced_maintenance() { self.replace() } else { Err("its options changed".to_owned()) };
         }
         let mut reasons = Vec::new();
         let mut commands = Vec::new();
         let mut class = PlanClass::RuntimeEnable;
         let mut holder = None;
-        let full = split_weight(&self.inherited().into_iter().chain(own).collect::<Vec<_>>()).1;
-        let weight = self.wanted.overlay.weight(&self.id.server, full);
+        let weight = self.wanted.overlay.weight(&self.id.server, self.weight_with(own));
         if weight != observed.weight {
             commands.push(RuntimeCommand::SetWeight(self.id.clone(), weight));
             reasons.push(format!("its weight changes from {} to {weight}", observed.weight));
