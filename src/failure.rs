@@ -26,6 +26,9 @@ pub enum Failure {
     /// What a scenario expects is not so.
     #[error("{0}")]
     NotAsExpected(String),
+    /// The simulation broke an invariant; the message ends with the command that does it again.
+    #[error("{0}")]
+    InvariantBroken(String),
     /// What can never happen has happened.
     #[error("{0}; this is a bug of proxymgr, please report it")]
     Internal(String),

@@ -21,6 +21,6 @@ fn exit_code(failure: &Failure) -> u8 {
         Failure::Settings(_) | Failure::Scenario(_) | Failure::NotAsExpected(_) | Failure::Told => 1,
         Failure::AlreadyRunning(_) => 3,
         Failure::CannotStart(_) => 4,
-        Failure::Internal(_) => 70,
+        Failure::InvariantBroken(_) | Failure::Internal(_) => 70,
     }
 }

@@ -35,14 +35,14 @@ fn haproxy_fails() {
 fn quieter_day() -> Scenario {
     let mut scenario = named("busy-day.yml");
     let load = scenario.load.as_mut().expect("the busy day has a load");
-    (load.updates, load.services) = (2_000, 5);
+    (load.updates, load.services, load.hosts, load.slots) = (1_000, 4, 20, None);
     scenario
 }
 
 #[test]
 fn a_busy_day_needs_no_reload_that_can_be_avoided() {
     let day = goes_as_expected(&quieter_day()).expect("a load gives a day's figures");
-    assert_eq!(day.updates, 2_000);
+    assert_eq!(day.updates, 1_000);
     let actors = &day.actors;
     assert_eq!((actors.reloads, actors.never_in_force), (7, 0), "{actors:?}");
     assert_eq!(actors.reload_causes.get("service_changed"), Some(&6), "{:?}", actors.reload_causes);
@@ -50,7 +50,7 @@ fn a_busy_day_needs_no_reload_that_can_be_avoided() {
     assert!(actors.backlog_max > 1 && actors.commands >= day.updates, "{actors:?}");
     assert!((1..=100).contains(&actors.percentile_ms(99)), "{} ms", actors.percentile_ms(99));
     let [enable_disable, slots, always] = day.ancestors.as_slice() else { panic!("{:?}", day.ancestors) };
-    assert!(enable_disable.1.reloads > 500 && always.1.reloads > 1_500 && slots.1.reloads == 6, "{:?}", day.ancestors);
+    assert!(enable_disable.1.reloads > 200 && always.1.reloads > 700 && slots.1.reloads == 6, "{:?}", day.ancestors);
     assert_eq!(day.reloads_avoided(), always.1.reloads - 7);
 }
 

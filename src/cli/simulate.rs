@@ -93,7 +93,7 @@ fn story(file: &Path, args: &SimulateArgs) -> Result<(), Failure> {
 fn as_expected(report: &Report) -> Result<(), Failure> {
     match report.problem() {
         None => Ok(()),
-        Some(problem) if report.violation.is_some() => Err(Failure::Internal(problem)),
+        Some(problem) if report.violation.is_some() => Err(Failure::InvariantBroken(problem)),
         Some(problem) => Err(Failure::NotAsExpected(problem)),
     }
 }
@@ -130,7 +130,7 @@ fn one(seed: u64, args: &SimulateArgs) -> Result<(), Failure> {
     ));
     match outcome.violation {
         None => Ok(()),
-        Some(violation) => Err(Failure::Internal(format!("seed {seed} breaks an invariant: {violation}"))),
+        Some(violation) => Err(Failure::InvariantBroken(format!("seed {seed} breaks an invariant: {violation}"))),
     }
 }
 
@@ -138,7 +138,7 @@ fn many(args: &SimulateArgs) -> Result<(), Failure> {
     let begun = Instant::now();
     let (figures, failure) = sweep(args.from..args.from + args.seeds, args.plant, threads(args));
     if let Some(failure) = failure {
-        return Err(Failure::Internal(failure.to_string()));
+        return Err(Failure::InvariantBroken(failure.to_string()));
     }
     let took_s = begun.elapsed().as_secs_f64();
     let hours = figures.virtual_ms / 3_600_000;

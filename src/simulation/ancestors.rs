@@ -4,7 +4,7 @@
 //! whatever came meanwhile done with the next. Their polling, their pauses between two rounds and their old processes
 //! are not counted against them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use super::day::Figures;
@@ -59,12 +59,44 @@ impl Latencies {
     }
 }
 
+/// A set of hosts by their numbers: copied thousands of times, at each reload.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hosts([u128; 2]);
+
+impl Hosts {
+    fn bit(host: u8) -> (usize, u128) {
+        (usize::from(host / 128), 1 << (host % 128))
+    }
+
+    fn contains(&self, host: u8) -> bool {
+        let (half, bit) = Self::bit(host);
+        self.0[half] & bit != 0
+    }
+
+    fn insert(&mut self, host: u8) {
+        let (half, bit) = Self::bit(host);
+        self.0[half] |= bit;
+    }
+
+    /// Returns whether it was there.
+    fn remove(&mut self, host: u8) -> bool {
+        let was_there = self.contains(host);
+        let (half, bit) = Self::bit(host);
+        self.0[half] &= !bit;
+        was_there
+    }
+
+    fn len(&self) -> u32 {
+        self.0.iter().map(|half| half.count_ones()).sum()
+    }
+}
+
 /// What a service is under a rule.
 #[derive(Default)]
 struct Section {
-    hosts: BTreeSet<u8>,
+    hosts: Hosts,
     /// The servers that the running HAProxy was started with.
-    loaded: BTreeSet<u8>,
+    loaded: Hosts,
     /// Hosts without a slot, with the updates that brought them.
     without_slot: VecDeque<(u8, usize)>,
 }
@@ -73,8 +105,9 @@ struct Section {
 pub(super) fn under_rule(rule: Rule, load: &Load, updates: &[Update], seed: u64) -> Figures {
     let mut latencies = Latencies(Random::of_purpose(seed, "the ancestors"));
     let initial = || {
-        let hosts: BTreeSet<u8> = (1..=load.hosts).collect();
-        Section { loaded: hosts.clone(), hosts, without_slot: VecDeque::new() }
+        let mut hosts = Hosts::default();
+        (1..=load.hosts).for_each(|host| hosts.insert(host));
+        Section { loaded: hosts, hosts, without_slot: VecDeque::new() }
     };
     let sections = (0..load.services).map(|_| initial()).collect();
     let mut model = Model { rule, sections, figures: Figures::default(), in_force: vec![None; updates.len()] };
@@ -120,7 +153,7 @@ impl Model {
                 (Rule::EnableDisable, change) => {
                     section.takes(change);
                     match change {
-                        Change::Join(host) if !section.loaded.contains(&host) => cause = cause.max(Some("a new host")),
+                        Change::Join(host) if !section.loaded.contains(host) => cause = cause.max(Some("a new host")),
                         _ => commands += 1,
                     }
                     done.push(*at);
@@ -138,7 +171,7 @@ impl Model {
         if let Some(cause) = cause {
             self.figures.reloads += 1;
             *self.figures.reload_causes.entry(cause.to_owned()).or_default() += 1;
-            self.sections.iter_mut().for_each(|section| section.loaded.clone_from(&section.hosts));
+            self.sections.iter_mut().for_each(|section| section.loaded = section.hosts);
         }
         done.iter().for_each(|at| self.in_force[*at] = Some(now_ms));
     }
@@ -170,8 +203,10 @@ impl Model {
 impl Section {
     fn takes(&mut self, change: Change) {
         match change {
-            Change::Join(host) => drop(self.hosts.insert(host)),
-            Change::Leave(host) => drop(self.hosts.remove(&host)),
+            Change::Join(host) => self.hosts.insert(host),
+            Change::Leave(host) => {
+                self.hosts.remove(host);
+            }
             Change::Options => {}
         }
     }
@@ -181,7 +216,7 @@ impl Section {
         // An address, and the state.
         const FILL: usize = 2;
         match change {
-            Change::Join(host) if self.hosts.len() < usize::from(slots) => {
+            Change::Join(host) if self.hosts.len() < u32::from(slots) => {
                 self.hosts.insert(host);
                 done.push(at);
                 FILL
@@ -192,7 +227,7 @@ impl Section {
             }
             Change::Leave(host) => {
                 done.push(at);
-                if !self.hosts.remove(&host) {
+                if !self.hosts.remove(host) {
                     // It never had a slot: its coming and its going are both as if they had been done.
                     self.without_slot.retain(|(waiting, came)| {
                         if *waiting == host {

@@ -107,24 +107,30 @@ impl Chronicle {
         self.backlog
     }
 
-    /// A service has these hosts from now on. With `counts`, each difference is a change that HAProxy must follow.
-    pub(super) fn registered(&mut self, service: &str, hosts: &BTreeSet<u8>, counts: bool, now_ms: u64) {
+    /// The hosts that a service has to begin with.
+    pub(super) fn begins_with(&mut self, service: &str, hosts: &BTreeSet<u8>, now_ms: u64) {
+        let lives = self.services.entry(service.to_owned()).or_default();
+        for host in hosts {
+            set(&mut lives.entry(*host).or_default().registered, true, now_ms);
+        }
+    }
+
+    /// The hosts of a service changed. Each difference is a change that HAProxy must follow.
+    pub(super) fn registered(&mut self, service: &str, before: &BTreeSet<u8>, now: &BTreeSet<u8>, now_ms: u64) {
+        if before == now {
+            return;
+        }
         if !self.services.contains_key(service) {
             self.services.insert(service.to_owned(), BTreeMap::new());
         }
         let Some(lives) = self.services.get_mut(service) else { return };
-        for host in hosts {
-            lives.entry(*host).or_default();
-        }
-        for (host, life) in lives {
-            let is_registered = hosts.contains(host);
-            if is_open(&life.registered) == is_registered {
-                continue;
-            }
+        for host in before.symmetric_difference(now) {
+            let is_registered = now.contains(host);
+            let life = lives.entry(*host).or_default();
             set(&mut life.registered, is_registered, now_ms);
             let is_behind = is_open(&life.enabled) != is_registered;
             match (life.behind_since_ms, is_behind) {
-                (None, true) if counts => {
+                (None, true) => {
                     life.behind_since_ms = Some(now_ms);
                     self.backlog += 1;
                     self.backlog_max = self.backlog_max.max(self.backlog);
@@ -141,8 +147,7 @@ impl Chronicle {
 
     /// Whether a host takes traffic, from now on.
     pub(super) fn enabled(&mut self, service: &str, host: u8, is_enabled: bool, now_ms: u64) {
-        let Some(lives) = self.services.get_mut(service) else { return };
-        let life = lives.entry(host).or_default();
+        let Some(life) = self.services.get_mut(service).map(|lives| lives.entry(host).or_default()) else { return };
         set(&mut life.enabled, is_enabled, now_ms);
         if is_open(&life.registered) == is_enabled
             && let Some(at_ms) = life.behind_since_ms.take()

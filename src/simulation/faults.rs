@@ -39,9 +39,10 @@ impl World {
             let number = number.unwrap_or(next + 4);
             let service =
                 things.services.entry(name.to_owned()).or_insert_with(|| Service { number, ..Service::default() });
+            let before = things.chronicle.as_ref().map(|_| service.registered());
             change(service);
-            if let Some(chronicle) = &mut things.chronicle {
-                chronicle.registered(name, &service.registered(), true, now_ms);
+            if let (Some(chronicle), Some(before)) = (&mut things.chronicle, before) {
+                chronicle.registered(name, &before, &service.registered(), now_ms);
             }
         });
     }

@@ -76,6 +76,8 @@ struct Section {
 struct Server {
     /// None where its name did not resolve.
     address: Option<IpAddr>,
+    /// The address as it is shown: looked at far more often than it changes.
+    shown: String,
     port: u16,
     /// An address that was set and does not show yet.
     next: Option<(IpAddr, u16)>,
@@ -154,10 +156,7 @@ impl HaproxyModel {
     pub fn takes_traffic(&self, server: &ServerId) -> bool {
         let section = self.sections.get(&server.service);
         let server = section.and_then(|section| section.servers.get(&server.server));
-        server.is_some_and(|server| {
-            let observed = server.observed();
-            !observed.in_maintenance() && !observed.in_drain()
-        })
+        server.is_some_and(Server::takes_traffic)
     }
 
     /// Has a health check find the server up or down. Without `check` nothing happens. False where no such server is.
@@ -331,6 +330,7 @@ impl Server {
     fn new(address: Option<IpAddr>, port: u16, fqdn: Option<String>, admin: u16, options: &ServerOptions) -> Self {
         Self {
             address,
+            shown: shown(address),
             port,
             next: None,
             fqdn,
@@ -353,14 +353,19 @@ impl Server {
     fn settle(&mut self) {
         if let Some((address, port)) = self.next.take() {
             self.address = Some(address);
+            self.shown = shown(self.address);
             self.port = port;
         }
+    }
+
+    fn takes_traffic(&self) -> bool {
+        self.admin & (ANY_MAINTENANCE | FORCED_DRAIN) == 0
     }
 
     fn observed(&self) -> ObservedServer {
         let stopped = self.admin & ANY_MAINTENANCE != 0 || !self.up;
         ObservedServer {
-            address: self.address.map_or_else(|| "-".to_owned(), ip_text),
+            address: self.shown.clone(),
             port: self.port,
             fqdn: self.fqdn.clone(),
             admin_state: self.admin,
@@ -368,6 +373,10 @@ impl Server {
             weight: self.weight,
         }
     }
+}
+
+fn shown(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| "-".to_owned(), ip_text)
 }
 
 /// Why the adapter does not send this command, where it does not.

@@ -1,6 +1,7 @@
 //! Discovery: the sources that tell the actors what the world shows, late, and in order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::time::Duration;
 
 use actix::{Recipient, spawn};
@@ -128,12 +129,8 @@ impl World {
             }
             things.planted == Some(PlantedBug::LosesAChange) && changed && !first
         });
-        let words = |(host, weight): (&u8, &Option<u16>)| match weight {
-            Some(weight) => format!("{host} (weight {weight})"),
-            None => format!("{host} (not JSON)"),
-        };
         let what = match &told {
-            Ok(hosts) => format!("HostsSeen: [{}]", hosts.iter().map(words).collect::<Vec<_>>().join(", ")),
+            Ok(hosts) => format!("HostsSeen: [{}]", words(hosts)),
             Err(error) => format!("HostsSeen: {error}"),
         };
         self.note(&format!("source of {name}"), &format!("WatcherActor ({name})"), what);
@@ -141,6 +138,20 @@ impl World {
             watcher.do_send(hosts_seen(&told));
         }
     }
+}
+
+/// The hosts of a level, in words.
+fn words(hosts: &BTreeMap<u8, Option<u16>>) -> String {
+    let mut words = String::with_capacity(hosts.len() * 16);
+    for (host, weight) in hosts {
+        let comma = if words.is_empty() { "" } else { ", " };
+        // Writing to memory cannot fail.
+        let _ = match weight {
+            Some(weight) => write!(words, "{comma}{host} (weight {weight})"),
+            None => write!(words, "{comma}{host} (not JSON)"),
+        };
+    }
+    words
 }
 
 /// A source being watched.

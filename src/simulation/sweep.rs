@@ -11,10 +11,7 @@ use super::plan::Plan;
 use super::planted_bug::PlantedBug;
 use super::run::Outcome;
 use super::shrink::{Shrunk, shrink, tried};
-use super::trace::TraceLine;
-
-/// How many of the last things that happened a failure tells.
-const LINES_TOLD: usize = 40;
+use super::trace::{TraceLine, last_of};
 
 /// What was seen in all runs together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,7 +69,7 @@ impl Failure {
     fn of(seed: u64, planted: Option<PlantedBug>, plan: &Plan, outcome: Outcome) -> Option<Self> {
         let invariant = outcome.violation.as_ref()?.invariant;
         let Shrunk { kept, outcome } = shrink(seed, plan, planted, invariant, outcome);
-        let lines = outcome.lines[outcome.lines.len().saturating_sub(LINES_TOLD)..].to_vec();
+        let lines = last_of(&outcome.lines).to_vec();
         let steps_before = plan.steps.len();
         let plan = plan.keeping(&kept);
         Some(Self { seed, planted, violation: outcome.violation?, plan, steps_before, kept, lines })

@@ -28,6 +28,19 @@ impl fmt::Display for TraceLine {
     }
 }
 
+/// How many of the last things that happened a failure tells.
+const LINES_TOLD: usize = 40;
+
+/// What a failure begins with.
+pub(super) const VIOLATION: &str = "VIOLATION";
+
+/// The last things that happened: up to the failure, where one is among them.
+pub(super) fn last_of(lines: &[TraceLine]) -> &[TraceLine] {
+    let failed = lines.iter().position(|line| line.what.starts_with(VIOLATION));
+    let end = failed.map_or(lines.len(), |at| at + 1);
+    &lines[end.saturating_sub(LINES_TOLD)..end]
+}
+
 /// The lines that are kept, and how many that may be; all of them where nobody said so.
 #[derive(Debug, Default)]
 struct Kept {

@@ -1,6 +1,7 @@
 //! The truth of the world: which services and hosts there really are, and what discovery shows of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, SeenHost};
@@ -93,10 +94,15 @@ impl Service {
     }
 }
 
+thread_local! {
+    /// The keys of the hosts' entries: each is told thousands of times.
+    static KEYS: Vec<Arc<str>> = (0..=u8::MAX).map(|number| format!("host-{number}").into()).collect();
+}
+
 /// A level as a source tells it.
 pub(super) fn hosts_seen(level: &Result<BTreeMap<u8, Option<u16>>, String>) -> HostsSeen {
     let entry = |(number, weight): (&u8, &Option<u16>)| SeenHost {
-        key: format!("host-{number}").into(),
+        key: KEYS.with(|keys| keys[usize::from(*number)].clone()),
         host: weight.map(|weight| host(*number, weight)).ok_or_else(|| "not JSON".to_owned()),
     };
     let result = level.as_ref().map(|hosts| hosts.iter().map(entry).collect()).map_err(Clone::clone);
@@ -112,14 +118,9 @@ pub(super) fn definitions_seen(level: &Result<BTreeMap<String, RawDefinition>, S
 }
 
 fn host(number: u8, weight: u16) -> Host {
-    let address = Address::parse(&address_of(number)).expect("four numbers are an address");
+    let address = Address::Ip(Ipv4Addr::new(10, 0, 0, number).into());
     let port = 80.try_into().expect("80 is a port");
     Host { weight: Some(weight), ..Host::at(Endpoint { address, port }) }
-}
-
-/// The address of a host by its number.
-pub(super) fn address_of(number: u8) -> String {
-    format!("10.0.0.{number}")
 }
 
 /// The number of the host at this address; none where it is not one of ours.

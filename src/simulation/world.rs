@@ -32,7 +32,7 @@ use super::planted_bug::PlantedBug;
 use super::processes::Process;
 use super::random::Random;
 use super::sources::Links;
-use super::trace::Trace;
+use super::trace::{Trace, VIOLATION};
 use super::truth::{Service, number_of};
 
 /// When every manager thinks that it starts, in milliseconds since 1970.
@@ -183,7 +183,7 @@ impl World {
         self.with(|things| {
             let mut chronicle = Chronicle::default();
             for (name, service) in &things.services {
-                chronicle.registered(name, &service.registered(), false, now_ms);
+                chronicle.begins_with(name, &service.registered(), now_ms);
             }
             things.chronicle = Some(chronicle);
         });
@@ -243,7 +243,7 @@ impl World {
     /// An invariant does not hold. The first violation is the one that counts.
     pub(super) fn violate(&self, invariant: Invariant, what: impl Into<String>) {
         let violation = Violation { invariant, what: what.into() };
-        self.note("the world", "", format!("VIOLATION: {violation}"));
+        self.note("the world", "", format!("{VIOLATION}: {violation}"));
         self.with(|things| things.violation.get_or_insert(violation).invariant);
     }
 

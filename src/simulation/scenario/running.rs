@@ -13,7 +13,7 @@ use crate::simulation::day::{self, Day};
 use crate::simulation::invariant::Violation;
 use crate::simulation::plan::Plan;
 use crate::simulation::run::watched;
-use crate::simulation::trace::TraceLine;
+use crate::simulation::trace::{TraceLine, last_of};
 use crate::simulation::world::World;
 
 /// How long an expectation that has no time of its own may take to come true.
@@ -24,9 +24,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What is kept of what happened beside a load, in lines.
 const LINES_BESIDE_LOAD: usize = 200;
-
-/// How many of the last things that happened are told with a failure.
-const LINES_TOLD: usize = 40;
 
 /// An expectation that did not come true.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +67,7 @@ impl Report {
             }
             (None, None) => return None,
         };
-        let last = &self.lines[self.lines.len().saturating_sub(LINES_TOLD)..];
-        let lines: String = last.iter().map(|line| format!("\n{line}")).collect();
+        let lines: String = last_of(&self.lines).iter().map(|line| format!("\n{line}")).collect();
         Some(format!("{what}\n\nThe last that happened:{lines}"))
     }
 }
