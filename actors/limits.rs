@@ -276,6 +276,15 @@ pub const DNS_RETRY_MIN: Duration = Duration::from_millis(500);
 /// The longest pause after a look-up that failed.
 pub const DNS_RETRY_MAX: Duration = Duration::from_secs(10);
 
+/// How long events of Marathon are collected before its apps are read: a deployment sends many.
+pub const MARATHON_SETTLE: Duration = Duration::from_millis(100);
+
+/// The least pause between two readings that follow events, as a multiple of the time that the last one took.
+pub const MARATHON_PACE: u32 = 5;
+
+/// How long after an event the apps are read once more: it may come before they show what it tells of.
+pub const MARATHON_ECHO: Duration = Duration::from_secs(2);
+
 /// The largest file that is read as a list of hosts or as a definition, in bytes.
 pub const SOURCE_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 

@@ -9,6 +9,7 @@ mod guards;
 mod http;
 mod key;
 mod layer;
+mod mesosphere;
 mod mistake;
 mod outputs;
 mod reader;
@@ -31,6 +32,7 @@ pub use dns::DnsSettings;
 pub use http::{ConsulSettings, ConsulToken, EtcdSettings};
 pub use key::{KEYS, Key, Kind, TakesEffect, Unset};
 use layer::Layer;
+pub use mesosphere::{MarathonSettings, MesosSettings};
 pub use mistake::{Mistake, Mistakes};
 pub use outputs::{CANDIDATE, CommandLine, HipacheSettings, OutputSettings, StdoutFormat, TemplateSettings};
 use reader::Reader;
@@ -55,6 +57,10 @@ pub struct Settings {
     pub etcd: EtcdSettings,
     /// How DNS is asked.
     pub dns: DnsSettings,
+    /// How Marathon is spoken to.
+    pub marathon: MarathonSettings,
+    /// How the masters of Mesos are spoken to.
+    pub mesos: MesosSettings,
     /// The status listener.
     pub status: StatusSettings,
     /// What else is kept in step.
@@ -259,6 +265,8 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let consul = http::read_consul(reader);
     let etcd = http::read_etcd(reader);
     let dns = dns::read(reader);
+    let marathon = mesosphere::read_marathon(reader);
+    let mesos = mesosphere::read_mesos(reader);
     let status = status::read(reader);
     let outputs = outputs::read(reader);
     let state_dir = reader.path("state_dir");
@@ -271,6 +279,8 @@ fn read(reader: &mut Reader) -> Option<Settings> {
         consul: consul?,
         etcd: etcd?,
         dns: dns?,
+        marathon: marathon?,
+        mesos: mesos?,
         status,
         outputs,
         state_dir: state_dir?,

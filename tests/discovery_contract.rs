@@ -10,6 +10,7 @@ use std::time::Duration;
 use discovery::dns_kind::DnsName;
 use discovery::inbox::{Hosts, Inbox, hosts, level};
 use discovery::kinds::{FlatFile, InData, InName, Instances, Keys, Kind, open, sources, spec};
+use discovery::marathon_kind::MarathonApp;
 use proxymgr_actors::message::HostsSeen;
 use proxymgr_actors::port::OpenSource;
 use serde_json::json;
@@ -42,7 +43,7 @@ async fn opened<K: Kind>() -> Opened<K> {
     kind.put(A, None).await;
     kind.put(B, None).await;
     let mut inbox = Inbox::new();
-    let source = open(&sources().0, &kind.spec(), &inbox).unwrap();
+    let source = open(&kind.sources(), &kind.spec(), &inbox).unwrap();
     inbox.until_hosts(&list::<K>(&[(A, A), (B, B)])).await;
     Opened { kind, inbox, source, _dir: dir }
 }
@@ -53,7 +54,7 @@ async fn the_first_list_is_whole<K: Kind>() {
     kind.put(A, Some(7)).await;
     kind.put(B, None).await;
     let mut inbox = Inbox::new();
-    let _source = open(&sources().0, &kind.spec(), &inbox).unwrap();
+    let _source = open(&kind.sources(), &kind.spec(), &inbox).unwrap();
     let expected = list::<K>(&[(A, &weighing::<K>(A, 7)), (B, B)]);
     assert_eq!(level(&inbox.next().await), Ok(expected), "the very first message");
 }
@@ -62,7 +63,7 @@ async fn an_empty_list_is_a_list<K: Kind>() {
     let dir = TestDir::new();
     let kind = K::start(&dir).await;
     let mut inbox = Inbox::new();
-    let _source = open(&sources().0, &kind.spec(), &inbox).unwrap();
+    let _source = open(&kind.sources(), &kind.spec(), &inbox).unwrap();
     assert_eq!(level(&inbox.next().await), Ok(Hosts::new()));
 }
 
@@ -138,7 +139,7 @@ async fn a_source_that_is_away_at_first_is_told_when_it_comes<K: Kind>() {
     kind.put(A, None).await;
     kind.go_away().await;
     let mut inbox = Inbox::new();
-    let _source = open(&sources().0, &kind.spec(), &inbox).unwrap();
+    let _source = open(&kind.sources(), &kind.spec(), &inbox).unwrap();
     assert!(inbox.next().await.result.is_err());
     kind.come_back().await;
     inbox.until_hosts(&list::<K>(&[(A, A)])).await;
@@ -158,7 +159,7 @@ async fn a_dropped_source_is_silent<K: Kind>() {
     let mut it = opened::<K>().await;
     drop(it.source);
     let mut other = Inbox::new();
-    let _other_source = open(&sources().0, &it.kind.spec(), &other).unwrap();
+    let _other_source = open(&it.kind.sources(), &it.kind.spec(), &other).unwrap();
     other.next().await;
     it.kind.put(C, None).await;
     other.until_hosts(&list::<K>(&[(A, A), (B, B), (C, C)])).await;
@@ -175,7 +176,8 @@ macro_rules! contract {
     };
 }
 
-contract!(zookeeper: InData, campanjazk: InName, consul: Instances, dns: DnsName, etcd: Keys, file: FlatFile; {
+contract!(zookeeper: InData, campanjazk: InName, consul: Instances, dns: DnsName, etcd: Keys, file: FlatFile,
+    marathon: MarathonApp; {
     the_first_list_is_whole
     an_empty_list_is_a_list
     additions_changes_and_removals_are_told
@@ -225,6 +227,9 @@ async fn a_spec_that_can_never_work_is_refused_with_its_key() {
         ("etcd", json!({"prefix": "/x", "server": "http://u:secret@h"}), "\"server\": a URL has a user or password"),
         ("file", json!({"path": 7}), "\"path\" is 7"),
         ("file", json!({"path": "/"}), "\"path\" is \"/\", which is not the path of a file"),
+        ("marathon", json!({"app": ["/x"]}), "\"app\" is [\"/x\"]"),
+        ("marathon", json!({"app": "x", "port_index": 0, "port_name": "a"}), "\"port_name\": give either it or"),
+        ("mesos", json!({"masters": ["m1:5050"]}), "\"masters\": \"m1:5050\" is not a URL"),
         ("static", json!({"hosts": "10.0.0.1:80"}), "\"hosts\" is \"10.0.0.1:80\""),
     ] {
         let error = open(&sources, &spec(kind, settings), &inbox).err().expect(reason);

@@ -277,3 +277,18 @@ async fn what_is_beyond_the_connections_allowed_waits_its_turn() {
     assert!(answers.iter().all(Result::is_ok));
     assert!(server.connections() <= 2, "{} connections", server.connections());
 }
+
+#[actix::test]
+async fn a_last_line_without_an_end_is_told_and_nothing_after_it() {
+    let scripts: [(Script, &[&str]); 3] = [(|_| ok("a\nb"), &["a", "b"]), (|_| ok("a\n"), &["a"]), (|_| ok(""), &[])];
+    for (script, lines) in scripts {
+        let server = TestServer::start(script).await;
+        let mut answer = client(&[&server.url], HttpOptions::default()).open(&Request::get("/")).await.unwrap();
+        for line in lines {
+            assert_eq!(answer.next().await.unwrap().as_deref(), Some(line.as_bytes()));
+        }
+        // More than once: after its end the library would panic.
+        assert_eq!(answer.next().await.unwrap(), None);
+        assert_eq!(answer.next().await.unwrap(), None);
+    }
+}

@@ -13,7 +13,9 @@ use crate::discovery::consul::{Consul, ConsulCatalogDefinitions, ConsulKeyDefini
 use crate::discovery::dns::DnsOptions;
 use crate::discovery::etcd::{Etcd, EtcdDefinitions, EtcdOptions, EtcdUser};
 use crate::discovery::file::FileDefinitions;
-use crate::discovery::http::Credentials;
+use crate::discovery::http::{Credentials, HttpOptions};
+use crate::discovery::marathon::{HostPorts, Marathon, MarathonDefinitions, MarathonOptions};
+use crate::discovery::mesos::MesosOptions;
 use crate::discovery::zookeeper::{
     ConnectString, DigestAuth, Ensembles, TlsFiles, TlsIdentityFiles, ZookeeperDefinitions, ZookeeperOptions,
 };
@@ -27,8 +29,8 @@ use crate::proxy::listening_sockets::KernelListeningSockets;
 use crate::proxy::outputs;
 use crate::saved_state::SavedStateFile;
 use crate::settings::{
-    ConsulSettings, ConsulToken, DnsSettings, EtcdSettings, ServiceConfigSettings, Settings, StatusSettings,
-    ZookeeperSettings,
+    ConsulSettings, ConsulToken, DnsSettings, EtcdSettings, MarathonSettings, MesosSettings, ServiceConfigSettings,
+    Settings, StatusSettings, ZookeeperSettings,
 };
 use crate::status::access::{Access, TokenSource};
 use crate::status::gate::caller::Token;
@@ -49,6 +51,7 @@ impl Discovery {
         let ensembles = Ensembles::new(zookeeper_options(&settings.zookeeper)?, &log);
         let consul = Consul::new(consul_options(&settings.consul));
         let etcd = Etcd::new(etcd_options(&settings.etcd)?);
+        let marathon = Marathon::new(marathon_options(&settings.marathon), &log);
         let wrong = |key: &str, error| Failure::CannotStart(format!("service_config.{key}: {error}"));
         let bad_path = |error| wrong("path", error);
         let mut default_server = None;
@@ -65,13 +68,16 @@ impl Discovery {
             ServiceConfigSettings::Etcd { path } => {
                 Rc::new(EtcdDefinitions::new(etcd.clone(), path).map_err(bad_path)?)
             }
+            ServiceConfigSettings::Marathon => Rc::new(MarathonDefinitions::new(marathon.clone())),
             ServiceConfigSettings::File { path } => Rc::new(FileDefinitions::new(path.clone(), &log)),
         };
         let DnsSettings { servers, interval, interval_max } = settings.dns.clone();
         let hosts = Sources::new(ensembles, default_server, settings.haproxy.options.clone(), &log)
             .with_consul(consul)
             .with_etcd(etcd)
-            .with_dns(DnsOptions { servers, interval, interval_max });
+            .with_dns(DnsOptions { servers, interval, interval_max })
+            .with_marathon(marathon)
+            .with_mesos(mesos_options(&settings.mesos));
         Ok(Self { definitions, hosts: Rc::new(hosts) })
     }
 }
@@ -97,6 +103,26 @@ fn etcd_options(settings: &EtcdSettings) -> Result<EtcdOptions, Failure> {
     let wrong = |error| Failure::CannotStart(format!("etcd.auth: {error}"));
     let user = settings.auth.as_ref().map(|secret| EtcdUser::parse(secret.reveal()).map_err(wrong)).transpose()?;
     Ok(EtcdOptions { servers: settings.servers.clone(), user, tls: settings.tls.clone() })
+}
+
+fn marathon_options(settings: &MarathonSettings) -> MarathonOptions {
+    let auth = settings.auth.as_ref().and_then(|secret| secret.reveal().split_once(':'));
+    let credentials = match (auth, &settings.token) {
+        (Some((user, password)), _) => Credentials::Basic { user: user.to_owned(), password: password.to_owned() },
+        (None, Some(token)) => Credentials::Bearer(token.reveal().to_owned()),
+        (None, None) => Credentials::None,
+    };
+    MarathonOptions {
+        servers: settings.servers.clone(),
+        http: HttpOptions { tls: settings.tls.clone(), credentials, ..HttpOptions::default() },
+        interval: settings.interval,
+        host_ports: if settings.use_service_ports { HostPorts::Service } else { HostPorts::Assigned },
+    }
+}
+
+fn mesos_options(settings: &MesosSettings) -> MesosOptions {
+    let http = HttpOptions { tls: settings.tls.clone(), ..HttpOptions::default() };
+    MesosOptions { http, interval: settings.interval }
 }
 
 fn zookeeper_options(settings: &ZookeeperSettings) -> Result<ZookeeperOptions, Failure> {

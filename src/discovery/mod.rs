@@ -11,6 +11,8 @@ pub mod etcd;
 pub mod file;
 mod followed;
 pub mod http;
+pub mod marathon;
+pub mod mesos;
 mod settings;
 mod static_hosts;
 mod watched_files;
@@ -32,9 +34,12 @@ use self::etcd::{Etcd, EtcdOptions};
 use self::zookeeper::{ConnectString, Ensembles, Registrations};
 use directory_watch::DirectoryWatches;
 use dns::{Dns, DnsOptions};
+use marathon::{Marathon, MarathonOptions};
+use mesos::MesosOptions;
 
 /// Every kind of source that a definition's `type` may name.
-pub const KINDS: [&str; 7] = ["zookeeper", "campanjazk", "consul", "dns", "etcd", "file", "static"];
+pub const KINDS: [&str; 9] =
+    ["zookeeper", "campanjazk", "consul", "dns", "etcd", "file", "marathon", "mesos", "static"];
 
 /// Opens the sources of hosts of every kind.
 pub struct Sources {
@@ -44,6 +49,8 @@ pub struct Sources {
     etcd: Etcd,
     directories: DirectoryWatches,
     dns: Dns,
+    marathon: Marathon,
+    mesos: MesosOptions,
     options: RefCell<Arc<OptionPolicy>>,
 }
 
@@ -62,6 +69,8 @@ impl Sources {
             etcd: Etcd::new(EtcdOptions::default()),
             directories: DirectoryWatches::new(log),
             dns: Dns::new(DnsOptions::default()),
+            marathon: Marathon::new(MarathonOptions::default(), log),
+            mesos: MesosOptions::default(),
             options: RefCell::new(Arc::new(options)),
         }
     }
@@ -79,6 +88,16 @@ impl Sources {
     /// The same, with this etcd cluster for definitions that name none.
     pub fn with_etcd(self, etcd: Etcd) -> Self {
         Self { etcd, ..self }
+    }
+
+    /// The same, with apps from this Marathon.
+    pub fn with_marathon(self, marathon: Marathon) -> Self {
+        Self { marathon, ..self }
+    }
+
+    /// The same, asking masters of Mesos in this way.
+    pub fn with_mesos(self, mesos: MesosOptions) -> Self {
+        Self { mesos, ..self }
     }
 
     fn options(&self) -> Arc<OptionPolicy> {
@@ -116,6 +135,8 @@ impl HostSources for Sources {
             "dns" => Box::new(self.dns.open(spec, &self.options(), watcher)?),
             "etcd" => Box::new(self::etcd::open(spec, &self.etcd, &self.options(), watcher)?),
             "file" => Box::new(file::open(spec, &self.directories, &self.options(), watcher)?),
+            "marathon" => Box::new(self.marathon.open(spec, &self.options(), watcher)?),
+            "mesos" => Box::new(mesos::open(spec, &self.mesos, &self.options(), watcher)?),
             "static" => Box::new(static_hosts::open(spec, &self.options(), watcher)?),
             unknown => return Err(unknown_kind(unknown)),
         })

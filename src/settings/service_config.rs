@@ -32,6 +32,8 @@ pub enum ServiceConfigSettings {
         /// The path.
         path: String,
     },
+    /// In the apps of Marathon and their labels.
+    Marathon,
     /// In the files of a directory.
     File {
         /// The directory.
@@ -61,6 +63,7 @@ pub fn read(reader: &mut Reader) -> Option<ServiceConfigSettings> {
             }
             Some(ServiceConfigSettings::ConsulCatalog { tag })
         }
+        "marathon" => Some(ServiceConfigSettings::Marathon),
         "file" => match path {
             Some(path) if Path::new(&path).is_absolute() => Some(ServiceConfigSettings::File { path: path.into() }),
             Some(path) => {

@@ -156,7 +156,7 @@ statedir: /x
             "p.yml:2: haproxy.socketpath: is not a key; did you mean haproxy.socket_path?",
             "p.yml:3: haproxy.reload_interval: 5 has no unit: write 5s or 5ms",
             "p.yml:6: haproxy.global[2]: \"two\\nlines\" must be a single line; write one entry for each line",
-            "p.yml:8: service_config.type: \"eureka\" must be one of zookeeper, consul, consul_catalog, etcd, file",
+            "p.yml:8: service_config.type: \"eureka\" must be one of zookeeper, consul, consul_catalog, etcd, marathon, file",
             "p.yml:9: statedir: is not a key; did you mean state_dir?",
         ]
     );
@@ -374,10 +374,12 @@ zookeeper: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 consul: {token: t, datacenter: d, connections: 7, tls: {ca: /a, certificate: /b, key: /c}}
 etcd: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 dns: {servers: 10.0.0.2}
+mesos: {tls: {ca: /a}}
+marathon: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 status: {tls_cert: /a, tls_key: /b, token: 0123456789abcdef}";
     let settings = load(yaml, &[], &[]).unwrap();
     // They stand in the place of the tokens.
-    let other = load("status: {token_file: /t}\nconsul: {token_file: /t}", &[], &[]).unwrap();
+    let other = load("status: {token_file: /t}\nconsul: {token_file: /t}\nmarathon: {token: t}", &[], &[]).unwrap();
     let read: BTreeSet<&str> = settings.effective.0.keys().chain(other.effective.0.keys()).copied().collect();
     let all: BTreeSet<&str> = KEYS.iter().map(|key| key.path).collect();
     assert_eq!(read, all);

@@ -52,6 +52,10 @@ pub trait Kind {
     const HAS_WEIGHTS: bool = true;
     /// Starts the outside, with an empty list of hosts.
     async fn start(dir: &TestDir) -> Self;
+    /// What opens sources of this kind.
+    fn sources(&self) -> Sources {
+        sources().0
+    }
     /// What a definition says to have this source.
     fn spec(&self) -> SourceSpec;
     /// Registers a host, or changes its weight.

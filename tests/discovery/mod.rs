@@ -7,3 +7,4 @@ pub mod dns_kind;
 pub mod gate;
 pub mod inbox;
 pub mod kinds;
+pub mod marathon_kind;

@@ -36,6 +36,7 @@ pub mod knot;
 pub mod load;
 pub mod ports;
 pub mod process;
+pub mod scripted_server;
 pub mod supervisord;
 pub mod tls;
 pub mod znodes;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 
+use super::credentials::{Proof, without_secret};
 use super::error::{Failure, HttpError, HttpFailure, excerpt};
 use super::pulse::Pulse;
 
@@ -23,6 +24,7 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// What was asked, for messages: `GET http://h:8500/v1/x`.
     pub(super) asked: Rc<str>,
+    pub(super) proof: Option<Proof>,
 }
 
 impl Answer {
@@ -37,13 +39,16 @@ impl Answer {
             return Ok(self);
         }
         let failure = status_failure(self.status, self.header("location"), &self.body);
-        Err(HttpError::new(failure.kind, format!("{}: {failure}", self.asked)))
+        let text = format!("{}: {failure}", self.asked);
+        Err(HttpError::new(failure.kind, without_secret(self.proof.as_ref(), text)))
     }
 
     /// Reads the body as JSON; a large one on another thread.
     pub async fn json<T: DeserializeOwned + Send + 'static>(self) -> Result<T, HttpError> {
-        let asked = self.asked.clone();
-        let wrong = |error: String| HttpError::new(HttpFailure::Malformed, format!("{asked}: {error}"));
+        let (asked, proof) = (self.asked.clone(), self.proof.clone());
+        let wrong = |error: String| {
+            HttpError::new(HttpFailure::Malformed, without_secret(proof.as_ref(), format!("{asked}: {error}")))
+        };
         let parse = |body: &[u8]| {
             let parsed = serde_json::from_slice(body);
             parsed.map_err(|error| format!("the answer is not what was asked for: {error}: {:?}", excerpt(body)))
@@ -63,10 +68,13 @@ pub struct Lines {
     pub(super) response: ClientResponse,
     pub(super) pulse: Option<Rc<Pulse>>,
     pub(super) asked: Rc<str>,
+    pub(super) proof: Option<Proof>,
     pub(super) _permit: OwnedSemaphorePermit,
     pub(super) buffer: Vec<u8>,
     /// How much of the buffer is known to hold no line feed.
     pub(super) searched: usize,
+    /// The library panics where more is asked for after the end.
+    pub(super) is_ended: bool,
 }
 
 impl Lines {
@@ -87,6 +95,9 @@ impl Lines {
                 return Ok(Some(line));
             }
             self.searched = self.buffer.len();
+            if self.is_ended {
+                return Ok(None);
+            }
             let pulse = self.pulse.clone();
             let chunk = tokio::select! {
                 chunk = self.response.next() => chunk,
@@ -98,8 +109,12 @@ impl Lines {
                 }
                 Some(Ok(_)) => return Err(self.error(too_large())),
                 Some(Err(error)) => return Err(self.error(error.into())),
-                None if self.buffer.is_empty() => return Ok(None),
+                None if self.buffer.is_empty() => {
+                    self.is_ended = true;
+                    return Ok(None);
+                }
                 None => {
+                    self.is_ended = true;
                     self.searched = 0;
                     return Ok(Some(std::mem::take(&mut self.buffer)));
                 }
@@ -114,7 +129,8 @@ impl Lines {
     }
 
     fn error(&self, failure: Failure) -> HttpError {
-        HttpError::new(failure.kind, format!("{}: {failure}", self.asked))
+        let text = format!("{}: {failure}", self.asked);
+        HttpError::new(failure.kind, without_secret(self.proof.as_ref(), text))
     }
 }
 

@@ -12,13 +12,15 @@ use proxymgr_actors::limits::{
     HTTP_CONNECT_TIMEOUT, HTTP_CONNECTION_IDLE_MAX, HTTP_CONNECTION_LIFE_MAX, HTTP_CONNECTIONS_MAX,
     HTTP_PULSE_INTERVAL, HTTP_PULSE_TIMEOUT,
 };
+use rustls::ClientConfig;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::answer::{Answer, Lines, lost, read, status_failure};
-use super::credentials::Proof;
+use super::credentials::{Proof, without_secret};
 use super::error::{Failure, HttpError, HttpFailure};
+use super::events::{Events, Stream};
 use super::pulse::Pulse;
 use super::request::Request;
 use super::{HttpOptions, Servers};
@@ -45,13 +47,18 @@ struct Inner {
 struct Transport {
     client: awc::Client,
     proof: Option<Proof>,
+    tls: Option<Arc<ClientConfig>>,
 }
+
+/// An event stream with what belongs to it.
+type Opened = (Stream, Option<Rc<Pulse>>, Rc<str>, Option<Proof>);
 
 /// An answer whose head has come.
 struct Head {
     response: ClientResponse,
     asked: Rc<str>,
     pulse: Option<Rc<Pulse>>,
+    proof: Option<Proof>,
 }
 
 impl HttpClient {
@@ -81,13 +88,13 @@ impl HttpClient {
         let _permit = self.permit().await;
         let attempt = async |server: usize, transport: &Transport| {
             let reading = async {
-                let Head { mut response, asked, pulse } = self.inner.head(server, transport, request).await?;
+                let Head { mut response, asked, pulse, proof } = self.inner.head(server, transport, request).await?;
                 let body = tokio::select! {
                     body = read(&mut response) => body?,
                     failure = lost(pulse) => return Err(failure),
                 };
                 let (status, headers) = (response.status().as_u16(), response.headers().clone());
-                Ok(Answer { status, headers, body, asked })
+                Ok(Answer { status, headers, body, asked, proof })
             };
             let limit = request.timeout;
             let answer =
@@ -120,12 +127,26 @@ impl HttpClient {
                 _ => Ok(head),
             }
         };
-        let Head { response, asked, pulse } = self.inner.ask_servers(request, attempt).await?;
+        let Head { response, asked, pulse, proof } = self.inner.ask_servers(request, attempt).await?;
         let status = response.status().as_u16();
         if matches!(status, 401 | 403) {
             self.inner.renew().await;
         }
-        Ok(Lines { status, response, pulse, asked, _permit: permit, buffer: Vec::new(), searched: 0 })
+        let (buffer, searched, is_ended) = (Vec::new(), 0, false);
+        Ok(Lines { status, response, pulse, asked, proof, _permit: permit, buffer, searched, is_ended })
+    }
+
+    /// Asks each server until one answers with a stream of events. Only its head has to come within the request's
+    /// time-out. No redirect is followed.
+    pub async fn open_events(&self, request: &Request) -> Result<Events, HttpError> {
+        let permit = self.permit().await;
+        let attempt = async |server: usize, transport: &Transport| {
+            let limit = request.timeout;
+            let opening = self.inner.stream(server, transport, request);
+            timeout(limit, opening).await.unwrap_or_else(|_| Err(Failure::timed_out(limit.as_secs_f64())))
+        };
+        let (stream, pulse, asked, proof) = self.inner.ask_servers(request, attempt).await?;
+        Ok(Events { stream, pulse, asked, proof, _permit: permit })
     }
 
     async fn permit(&self) -> OwnedSemaphorePermit {
@@ -176,7 +197,7 @@ impl Inner {
         let each = failures.iter().map(|(server, failure)| format!("{}: {failure}", urls[*server]));
         let each = each.collect::<Vec<_>>().join("; ");
         let text = format!("no answer to {} {}: {each}", request.method, request.path);
-        HttpError::new(kind, proof.map_or(text.clone(), |proof| proof.remove_from(text)))
+        HttpError::new(kind, without_secret(proof, text))
     }
 
     async fn transport(&self) -> Result<Rc<Transport>, String> {
@@ -198,13 +219,13 @@ impl Inner {
             .handshake_timeout(HTTP_CONNECT_TIMEOUT)
             .conn_keep_alive(HTTP_CONNECTION_IDLE_MAX)
             .conn_lifetime(HTTP_CONNECTION_LIFE_MAX);
-        if let Some(tls) = tls {
+        if let Some(tls) = tls.clone() {
             connector = connector.rustls_0_23(tls);
         }
         let builder = awc::Client::builder().connector(connector).disable_timeout().disable_redirects();
         let agent = concat!("proxymgr/", env!("CARGO_PKG_VERSION"));
         let client = builder.no_default_headers().add_default_header(("user-agent", agent)).finish();
-        Ok(transport.insert(Rc::new(Transport { client, proof })).clone())
+        Ok(transport.insert(Rc::new(Transport { client, proof, tls })).clone())
     }
 
     /// Has the files read again before the next request.
@@ -226,16 +247,32 @@ impl Inner {
                 failure = lost(pulse.clone()) => return Err(failure),
             };
             if redirects_left == 0 || !response.status().is_redirection() {
-                return Ok(Head { response, asked, pulse });
+                return Ok(Head { response, asked, pulse, proof: transport.proof.clone() });
             }
             let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
             let Some(next) = location.and_then(|location| resolve(&url, location)) else {
-                return Ok(Head { response, asked, pulse });
+                return Ok(Head { response, asked, pulse, proof: transport.proof.clone() });
             };
             redirects_left -= 1;
             asked = format!("{asked}, redirected to {}", without_query(&next)).into();
             url = next;
         }
+    }
+
+    /// Sends the request to one server and waits for the head of an event stream.
+    async fn stream(
+        self: &Rc<Self>,
+        server: usize,
+        transport: &Transport,
+        request: &Request,
+    ) -> Result<Opened, Failure> {
+        let base = &self.servers.urls()[server];
+        let asked: Rc<str> = format!("{} {base}{}", request.method, request.path).into();
+        let url = format!("{base}{}", request.target()).parse::<Uri>();
+        let url = url.map_err(|error| Failure::new(HttpFailure::Local, format!("no URL: {error}")))?;
+        let stream = Stream::open(&url, request, transport.proof.as_ref(), transport.tls.clone()).await?;
+        let pulse = if request.is_long { self.pulse(server) } else { None };
+        Ok((stream, pulse, asked, transport.proof.clone()))
     }
 
     /// The pulse of a server, felt from now on if nobody does yet.

@@ -65,6 +65,20 @@ impl Proof {
     }
 }
 
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proof({}: ***)", self.name)
+    }
+}
+
+/// A text without the secret that a request proved itself with.
+pub(super) fn without_secret(proof: Option<&Proof>, text: String) -> String {
+    match proof {
+        Some(proof) => proof.remove_from(text),
+        None => text,
+    }
+}
+
 impl Credentials {
     /// Makes the header. Blocks where a file is read.
     pub(super) fn prove(&self) -> Result<Option<Proof>, String> {

@@ -4,6 +4,7 @@
 //! - `client`: sends a request to the server that answered last, and to the others, in shuffled order, where it fails.
 //! - `request`, `answer`: what is asked, and what comes back: whole and bounded, or line by line as it comes.
 //! - `per_servers`: one client for all that name the same servers.
+//! - `events`: an event stream, which the library that the client stands on cannot read.
 //! - `pulse`: tells that a server is frozen while a request to it waits for minutes, as long polls and streams do.
 //! - `credentials`, and [`TlsFiles`]: files read again when they were refused; secrets never shown.
 //! - `error`: failures in words.
@@ -16,6 +17,7 @@ mod answer;
 mod client;
 mod credentials;
 mod error;
+mod events;
 mod per_servers;
 mod pulse;
 mod request;
@@ -26,6 +28,7 @@ pub use answer::{Answer, Lines};
 pub use client::HttpClient;
 pub use credentials::Credentials;
 pub use error::{HttpError, HttpFailure};
+pub use events::Events;
 pub use per_servers::Clients;
 pub use request::{Request, escaped};
 pub use servers::Servers;

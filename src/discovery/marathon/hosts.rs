@@ -1,0 +1,66 @@
+//! The tasks of one app as hosts.
+
+use std::sync::Arc;
+
+use actix::Recipient;
+use proxymgr_actors::decide::host_record;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::message::{HostsSeen, SeenHost};
+use proxymgr_actors::model::Host;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::HostPorts;
+use super::app::{AppPort, PortChoice, Task};
+use super::cluster::{Apps, Meaning};
+use super::health::Health;
+
+/// What the apps mean for one service.
+pub(super) struct AppHosts {
+    pub(super) id: String,
+    pub(super) port: PortChoice,
+    pub(super) host_ports: HostPorts,
+    pub(super) policy: Arc<OptionPolicy>,
+    pub(super) watcher: Recipient<HostsSeen>,
+}
+
+impl Meaning for AppHosts {
+    type Level = Vec<SeenHost>;
+
+    fn level(&self, apps: &Apps) -> Result<Vec<SeenHost>, String> {
+        let id = &self.id;
+        let app =
+            apps.apps.get(id).ok_or_else(|| format!("Marathon has no app {id}; it is watched until there is one"))?;
+        let port = app.port(&self.port).ok_or_else(|| match &self.port {
+            PortChoice::Index(index) => format!("the app {id} has no port at place {index} (\"port_index\")"),
+            PortChoice::Name(name) => format!("the app {id} has no port named {name:?} (\"port_name\")"),
+        })?;
+        Ok(app.tasks.iter().filter_map(|task| self.seen(task, &port, apps)).collect())
+    }
+
+    fn report(&self, level: Result<Vec<SeenHost>, String>, seen_at: Instant) {
+        self.watcher.do_send(HostsSeen { result: level, seen_at });
+    }
+}
+
+impl AppHosts {
+    fn seen(&self, task: &Task, port: &AppPort, apps: &Apps) -> Option<SeenHost> {
+        let state = match apps.health.get(task.id.as_str()) {
+            Some(Health::Passing) => "ready",
+            Some(Health::Ending) => "drain",
+            Some(Health::Unknown) => {
+                let error =
+                    format!("task {} of {}: Marathon does not know yet whether it is healthy", task.id, self.id);
+                return Some(SeenHost { key: task.id.as_str().into(), host: Err(error) });
+            }
+            Some(Health::Failing) | None => return None,
+        };
+        let host = self.host(task, port, state).map_err(|error| format!("task {} of {}: {error}", task.id, self.id));
+        Some(SeenHost { key: task.id.as_str().into(), host })
+    }
+
+    fn host(&self, task: &Task, port: &AppPort, state: &str) -> Result<Host, String> {
+        let (address, port) = task.endpoint(port, self.host_ports)?;
+        host_record::from_json_value(&json!({"address": address, "port": port, "state": state}), &self.policy)
+    }
+}

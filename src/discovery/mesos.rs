@@ -1,0 +1,216 @@
+//! The leading master of Mesos as the one host of a service: `{"type": "mesos", "masters": ["http://m1:5050", ...]}`.
+//!
+//! Every master is asked who leads (`/master/redirect`, and `/master/state` where that says nothing), and the one whom most
+//! name is the host: a master that was cut off may believe in a leader of the past. No redirect is followed.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Recipient;
+use futures_util::future::join_all;
+use proxymgr_actors::decide::host_record;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::limits::{HTTP_RETRY_MAX, HTTP_RETRY_MIN};
+use proxymgr_actors::message::{HostsSeen, SeenHost};
+use proxymgr_actors::model::{Host, SourceSpec};
+use proxymgr_actors::port::OpenSource;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
+
+use super::backoff::Backoff;
+use super::http::{HttpClient, HttpOptions, Request, Servers};
+use super::settings::{optional, required};
+
+/// The port of a master whose leader names none.
+const PORT: u16 = 5050;
+
+/// How masters are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MesosOptions {
+    /// TLS.
+    pub http: HttpOptions,
+    /// How often they are asked.
+    pub interval: Duration,
+}
+
+impl Default for MesosOptions {
+    fn default() -> Self {
+        Self { http: HttpOptions::default(), interval: Duration::from_secs(10) }
+    }
+}
+
+/// Watches the masters that the definition names.
+pub(super) fn open(
+    spec: &SourceSpec,
+    options: &MesosOptions,
+    policy: &Arc<OptionPolicy>,
+    watcher: Recipient<HostsSeen>,
+) -> Result<OpenMasters, String> {
+    const EXAMPLE: &str = "the masters, like [\"http://m1:5050\", \"http://m2:5050\"]";
+    let texts: Vec<String> = match optional::<String>(spec, "masters") {
+        Ok(Some(text)) => vec![text],
+        _ => required(spec, "masters", EXAMPLE)?,
+    };
+    let masters = Servers::parse(texts.iter().map(String::as_str)).map_err(|error| format!("\"masters\": {error}"))?;
+    let mut clients = Vec::new();
+    for url in masters.urls() {
+        let master: Servers = url.parse()?;
+        clients.push((url.clone(), HttpClient::new(master, options.http.clone())));
+    }
+    let refresh = Rc::new(Notify::new());
+    let masters =
+        Masters { clients, interval: options.interval, policy: policy.clone(), watcher, leader: None, reported: None };
+    Ok(OpenMasters { task: tokio::task::spawn_local(masters.run(refresh.clone())).abort_handle(), refresh })
+}
+
+/// Masters that are being asked, until this is dropped.
+pub(super) struct OpenMasters {
+    task: AbortHandle,
+    refresh: Rc<Notify>,
+}
+
+impl OpenSource for OpenMasters {
+    fn refresh(&self) {
+        self.refresh.notify_one();
+    }
+}
+
+impl Drop for OpenMasters {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Masters {
+    clients: Vec<(Arc<str>, HttpClient)>,
+    interval: Duration,
+    policy: Arc<OptionPolicy>,
+    watcher: Recipient<HostsSeen>,
+    leader: Option<Leader>,
+    reported: Option<Result<Vec<SeenHost>, String>>,
+}
+
+type Leader = (String, u16);
+
+impl Masters {
+    async fn run(mut self, refresh: Rc<Notify>) {
+        let mut backoff = Backoff::new(HTTP_RETRY_MIN, HTTP_RETRY_MAX);
+        loop {
+            let seen_at = Instant::now();
+            let level = self.level().await;
+            let pause = match &level {
+                Ok(_) => {
+                    backoff.reset();
+                    self.interval
+                }
+                Err(_) => backoff.pause().min(self.interval),
+            };
+            if self.reported.as_ref() != Some(&level) {
+                self.watcher.do_send(HostsSeen { result: level.clone(), seen_at });
+                self.reported = Some(level);
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = refresh.notified() => self.reported = None,
+            }
+        }
+    }
+
+    async fn level(&mut self) -> Result<Vec<SeenHost>, String> {
+        let asking = self.clients.iter().map(async |(_, client)| leader_by(client).await);
+        let mut votes: BTreeMap<Leader, usize> = BTreeMap::new();
+        let mut errors = Vec::new();
+        for answer in join_all(asking).await {
+            match answer {
+                Ok(leader) => *votes.entry(leader).or_default() += 1,
+                Err(error) => errors.push(error),
+            }
+        }
+        let most = votes.values().max().copied().unwrap_or_default();
+        let named = votes.into_iter().filter(|(_, count)| *count == most).map(|(leader, _)| leader);
+        // Where as many name another, the one that was named before stays.
+        let named = Vec::from_iter(named);
+        let stays = named.iter().find(|leader| Some(*leader) == self.leader.as_ref());
+        let Some(leader) = stays.or(named.first()).cloned() else { return Err(errors.join("; ")) };
+        self.leader = Some(leader.clone());
+        let key = format!("{}:{}", leader.0, leader.1);
+        let host = self.host(&leader).map_err(|error| format!("the leading master {key}: {error}"));
+        Ok(vec![SeenHost { key: key.into(), host }])
+    }
+
+    fn host(&self, (address, port): &Leader) -> Result<Host, String> {
+        host_record::from_json_value(&json!({"address": address, "port": port}), &self.policy)
+    }
+}
+
+/// Whom one master names.
+async fn leader_by(client: &HttpClient) -> Result<Leader, String> {
+    let answer = client.send(&Request::get("/master/redirect")).await.map_err(|error| error.to_string())?;
+    let location = answer.header("location").filter(|_| (300..400).contains(&answer.status));
+    if let Some(leader) = location.and_then(authority) {
+        return Ok(leader);
+    }
+    let answer = client.send(&Request::get("/master/state")).await.and_then(|answer| answer.success());
+    let answer = answer.map_err(|error| error.to_string())?;
+    let state: State = answer.json().await.map_err(|error| error.to_string())?;
+    let leader = state.leader_info.and_then(|info| Some((info.hostname?, info.port.unwrap_or(PORT))));
+    // "master@10.0.0.1:5050"
+    let leader = leader.or_else(|| authority(state.leader?.split_once('@')?.1));
+    leader.ok_or_else(|| format!("{} knows no leader", client.servers()))
+}
+
+#[derive(Deserialize)]
+struct State {
+    #[serde(default)]
+    leader: Option<String>,
+    #[serde(default)]
+    leader_info: Option<LeaderInfo>,
+}
+
+#[derive(Deserialize)]
+struct LeaderInfo {
+    #[serde(default)]
+    hostname: Option<String>,
+    #[serde(default)]
+    port: Option<u16>,
+}
+
+/// The host and port of `//10.0.0.1:5050`, `http://m1:5050/path` or `m1:5050`.
+fn authority(location: &str) -> Option<Leader> {
+    let rest = location.split_once("//").map_or(location, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+        _ => (authority, PORT),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_leads_to_a_host_and_a_port() {
+        for (location, leader) in [
+            ("//10.0.0.1:5050", Some(("10.0.0.1", 5050))),
+            ("//10.0.0.1:5050/master/state", Some(("10.0.0.1", 5050))),
+            ("http://m2.example:5051/", Some(("m2.example", 5051))),
+            ("//[2001:db8::1]:5050", Some(("2001:db8::1", 5050))),
+            ("//[2001:db8::1]", Some(("2001:db8::1", 5050))),
+            ("m1", Some(("m1", 5050))),
+            ("/master", None),
+            ("//:5050", None),
+            ("//m1:70000", None),
+        ] {
+            let expected = leader.map(|(host, port): (&str, u16)| (host.to_owned(), port));
+            assert_eq!(authority(location), expected, "{location}");
+        }
+    }
+}

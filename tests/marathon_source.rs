@@ -1,0 +1,310 @@
+//! Marathon and Mesos from servers that answer in the documented shape, and that fail, stall and lie.
+
+#[path = "discovery/mod.rs"]
+mod discovery;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use discovery::inbox::{Hosts, Inbox, hosts, level, texts};
+use discovery::kinds::{open, sources, spec};
+use discovery::marathon_kind::{EVENT, marathon, script, task, web};
+use proxymgr::discovery::http::{Credentials, HttpOptions};
+use proxymgr::discovery::marathon::{HostPorts, Marathon, MarathonDefinitions, MarathonOptions};
+use proxymgr::discovery::mesos::MesosOptions;
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
+use proxymgr_actors::port::{DefinitionSource, OpenSource};
+use serde_json::{Value, json};
+use slog::{Logger, o};
+use support::eventually::{check, eventually, stays};
+use support::scripted_server::{Reply, ScriptedServer};
+
+const A: &str = "10.0.0.1:80";
+const B: &str = "10.0.0.2:80";
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn tasks<const N: usize>(endpoints: [&str; N]) -> Hosts {
+    endpoints.into_iter().map(|endpoint| (format!("web.{endpoint}"), Some(endpoint.to_owned()))).collect()
+}
+
+fn watch(marathon: Marathon) -> (Inbox<HostsSeen>, Box<dyn OpenSource>) {
+    let inbox = Inbox::new();
+    let sources = sources().0.with_marathon(marathon);
+    let source = open(&sources, &spec("marathon", json!({"app": "web"})), &inbox).unwrap();
+    (inbox, source)
+}
+
+/// A server whose apps can be exchanged without a word, and that has a stream or has none.
+struct Quiet {
+    server: ScriptedServer,
+    apps: Arc<Mutex<Value>>,
+}
+
+impl Quiet {
+    /// `events` is what `/v2/events` is answered with.
+    async fn start(apps: Value, events: Reply) -> Self {
+        let apps = Arc::new(Mutex::new(apps));
+        let shown = apps.clone();
+        let server = ScriptedServer::start(move |path| match path.split('?').next().unwrap_or_default() {
+            "/v2/apps" => Reply::ok(shown.lock().unwrap().to_string()),
+            "/v2/events" => events.clone(),
+            "/ping" => Reply::ok("pong"),
+            _ => Reply::status("404 Not Found"),
+        });
+        Self { server: server.await, apps }
+    }
+
+    fn show(&self, tasks: &[Value]) {
+        *self.apps.lock().unwrap() = web(tasks);
+    }
+
+    async fn until_streams(&self, count: usize) {
+        let what = format!("{count} streams are open");
+        let probe = async || check(self.server.streams() == count, &self.server.streams());
+        eventually(Duration::from_secs(20), &what, probe).await;
+    }
+}
+
+#[actix::test]
+async fn an_event_has_the_apps_read_at_once_and_a_burst_of_them_not_often() {
+    for is_chunked in [false, true] {
+        let marathon_server = Quiet::start(web(&[task(A, Some(true))]), Reply::Stream { is_chunked }).await;
+        let (mut inbox, _source) = watch(marathon(&[&marathon_server.server], HOUR));
+        inbox.until_hosts(&tasks([A])).await;
+        marathon_server.until_streams(1).await;
+        let count = |path: &str| marathon_server.server.heads().iter().filter(|head| head.starts_with(path)).count();
+        let reads = || count("GET /v2/apps?");
+        // What the beginning of the stream has read, and its echo, come first.
+        eventually(Duration::from_secs(20), "three readings", async || check(reads() == 3, &reads())).await;
+        marathon_server.show(&[task(A, Some(true)), task(B, Some(true))]);
+        let changed = Instant::now();
+        for _ in 0..200 {
+            marathon_server.server.push(EVENT);
+        }
+        inbox.until_hosts(&tasks([A, B])).await;
+        assert!(changed.elapsed() < Duration::from_secs(1), "{:?}", changed.elapsed());
+        // Events about something else are no reason to read.
+        marathon_server.server.push("event: api_post_event\ndata: {}\n\n");
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert!((4..=6).contains(&reads()), "200 events together, and an echo: {} readings", reads());
+        assert_eq!(count("GET /v2/events"), 1, "the stream is read for as long as it lasts");
+    }
+}
+
+#[actix::test]
+async fn without_events_the_apps_are_read_from_time_to_time() {
+    let marathon_server = Quiet::start(web(&[task(A, Some(true))]), Reply::status("404 Not Found")).await;
+    let (mut inbox, _source) = watch(marathon(&[&marathon_server.server], Duration::from_millis(200)));
+    inbox.until_hosts(&tasks([A])).await;
+    marathon_server.show(&[task(B, Some(true))]);
+    inbox.until_hosts(&tasks([B])).await;
+}
+
+#[actix::test]
+async fn a_task_whose_health_a_new_leader_does_not_know_yet_is_not_gone() {
+    let marathon_server =
+        Quiet::start(web(&[task(A, Some(true)), task(B, Some(false))]), Reply::status("404 Not Found")).await;
+    let (mut inbox, _source) = watch(marathon(&[&marathon_server.server], Duration::from_millis(100)));
+    assert_eq!(level(&inbox.next().await), Ok(tasks([A])));
+    marathon_server.show(&[task(A, None), task(B, None), task("10.0.0.3:80", None)]);
+    stays(Duration::from_secs(1), "nothing changes", async || check(inbox.waiting().is_empty(), &())).await;
+    marathon_server.show(&[task(A, Some(true)), task(B, Some(true)), task("10.0.0.3:80", Some(true))]);
+    inbox.until_hosts(&tasks([A, B, "10.0.0.3:80"])).await;
+    marathon_server.show(&[task(A, Some(false)), task(B, Some(true)), task("10.0.0.3:80", Some(true))]);
+    inbox.until_hosts(&tasks([B, "10.0.0.3:80"])).await;
+}
+
+#[actix::test]
+async fn a_task_of_unknown_health_at_the_start_is_an_entry_that_keeps_its_last_good_host() {
+    let marathon_server =
+        Quiet::start(web(&[task(A, None), task(B, Some(true))]), Reply::status("404 Not Found")).await;
+    let (mut inbox, _source) = watch(marathon(&[&marathon_server.server], Duration::from_millis(100)));
+    let seen = inbox.next().await;
+    let mut expected = tasks([B]);
+    expected.insert(format!("web.{A}"), None);
+    assert_eq!(level(&seen), Ok(expected));
+    marathon_server.show(&[task(A, Some(true)), task(B, Some(true))]);
+    inbox.until_hosts(&tasks([A, B])).await;
+}
+
+#[actix::test]
+async fn a_server_that_lies_or_fails_is_away_and_no_host_goes() {
+    let server = ScriptedServer::start(script(web(&[task(A, Some(true))]).to_string())).await;
+    let (mut inbox, source) = watch(marathon(&[&server], Duration::from_millis(200)));
+    inbox.until_hosts(&tasks([A])).await;
+    let without_tasks = json!({"apps": [{"id": "/web", "labels": {}}]}).to_string();
+    let cut_short = web(&[task(A, Some(true))]).to_string().split_off(20);
+    for (lie, words) in [
+        (Reply::ok("<html>maintenance</html>"), "not what was asked for"),
+        (Reply::ok(cut_short), "not what was asked for"),
+        (Reply::ok(without_tasks), "missing field `tasks`"),
+        (Reply::ok("{\"message\": \"no leader\"}"), "missing field `apps`"),
+        (Reply::status("500 Internal Server Error"), "status 500"),
+        (Reply::status("404 Not Found"), "status 404"),
+        (Reply::redirect("//127.0.0.1:1/v2/apps"), "no answer"),
+        (Reply::Close, "no answer"),
+    ] {
+        server.follow(move |_| lie.clone());
+        let (error, before) = inbox.until_error().await;
+        assert!(error.contains(words), "{words}: {error}");
+        assert!(before.is_empty(), "nothing but the error is told: {before:?}");
+        server.follow(script(web(&[task(A, Some(true))]).to_string()));
+        source.refresh();
+        inbox.until_hosts(&tasks([A])).await;
+    }
+    // An app that is not there any longer is no empty list either.
+    server.follow(script(json!({"apps": []}).to_string()));
+    assert!(inbox.until_error().await.0.contains("Marathon has no app /web"));
+}
+
+#[actix::test]
+async fn a_server_that_stalls_is_left_for_another_and_alone_is_away() {
+    let stalling = ScriptedServer::start(|_| Reply::Stall).await;
+    let good = ScriptedServer::start(script(web(&[task(A, Some(true))]).to_string())).await;
+    let (mut both, _both) = watch(marathon(&[&stalling, &good], HOUR));
+    let (mut alone, _alone) = watch(marathon(&[&stalling], HOUR));
+    both.until_hosts(&tasks([A])).await;
+    assert!(alone.until_error().await.0.contains("no answer within 10 s"));
+}
+
+#[actix::test]
+async fn a_redirect_that_leads_in_circles_ends() {
+    let server = ScriptedServer::start(Reply::redirect).await;
+    let (mut inbox, _source) = watch(marathon(&[&server], HOUR));
+    let error = inbox.next().await.result.unwrap_err();
+    assert!(error.contains("status 307"), "{error}");
+    let asked = server.heads().iter().filter(|head| head.starts_with("GET /v2/apps")).count();
+    assert!(asked <= 6, "{asked}");
+}
+
+#[actix::test]
+async fn credentials_are_sent_and_never_told() {
+    let server = ScriptedServer::start(|_| Reply::Send("401 Unauthorized", String::new(), "bad hunter2".into())).await;
+    let options = MarathonOptions {
+        servers: server.url().parse().unwrap(),
+        http: HttpOptions {
+            credentials: Credentials::Basic { user: "proxymgr".into(), password: "hunter2".into() },
+            ..HttpOptions::default()
+        },
+        interval: HOUR,
+        host_ports: HostPorts::Assigned,
+    };
+    assert!(!format!("{options:?}").contains("hunter2"));
+    let (mut inbox, _source) = watch(Marathon::new(options, &Logger::root(slog::Discard, o!())));
+    let error = inbox.next().await.result.unwrap_err();
+    assert!(error.contains("status 401") && !error.contains("hunter2"), "{error}");
+    let heads = server.heads();
+    assert!(
+        heads.iter().all(|head| head.to_lowercase().contains("authorization: basic chjvehltz3i6ahvudgvymg==")),
+        "{heads:?}"
+    );
+}
+
+#[actix::test]
+async fn apps_are_definitions_and_an_empty_answer_takes_none_away() {
+    let recorded = include_str!("recorded/marathon/apps.json");
+    let server = ScriptedServer::start(script(recorded.to_owned())).await;
+    let mut inbox: Inbox<DefinitionsSeen> = Inbox::new();
+    let definitions = MarathonDefinitions::new(marathon(&[&server], HOUR));
+    let source = definitions.open(inbox.recipient.clone());
+    let all = texts(&inbox.next().await).unwrap();
+    assert_eq!(all.len(), 8);
+    assert!(all["marathon_registry_5000"].contains("\"app\":\"/registry\""));
+    server.follow(script(json!({"apps": []}).to_string()));
+    let (seen, _) = inbox.until("an error".into(), |seen| seen.result.is_err()).await;
+    assert!(seen.result.unwrap_err().contains("shows no app at all"));
+    server.follow(script(web(&[]).to_string()));
+    let only_web =
+        |seen: &DefinitionsSeen| texts(seen).is_ok_and(|texts| Vec::from_iter(texts.keys()) == ["marathon_web_8080"]);
+    inbox.until("one app".into(), only_web).await;
+    source.refresh();
+    inbox.until("one app, told again".into(), only_web).await;
+}
+
+// ---- Mesos ------------------------------------------------------------------------------------------------------
+
+/// Masters, each of which names the master at this place as the leader; none: it knows of none.
+struct Masters {
+    servers: Vec<ScriptedServer>,
+    names: BTreeMap<usize, Arc<Mutex<Option<String>>>>,
+}
+
+impl Masters {
+    async fn start(count: usize) -> Self {
+        let mut masters = Self { servers: Vec::new(), names: BTreeMap::new() };
+        for place in 0..count {
+            let named: Arc<Mutex<Option<String>>> = Arc::default();
+            masters.names.insert(place, named.clone());
+            let server = ScriptedServer::start(move |_| match &*named.lock().unwrap() {
+                Some(leader) => Reply::redirect(&format!("//{leader}")),
+                None => Reply::status("503 Service Unavailable"),
+            });
+            masters.servers.push(server.await);
+        }
+        masters
+    }
+
+    fn name(&self, master: usize, leader: Option<&str>) {
+        *self.names[&master].lock().unwrap() = leader.map(str::to_owned);
+    }
+
+    fn watch(&self) -> (Inbox<HostsSeen>, Box<dyn OpenSource>) {
+        watch_masters(&Vec::from_iter(self.servers.iter().map(ScriptedServer::url)))
+    }
+}
+
+fn watch_masters(urls: &[String]) -> (Inbox<HostsSeen>, Box<dyn OpenSource>) {
+    let inbox = Inbox::new();
+    let options = MesosOptions { interval: Duration::from_millis(100), ..MesosOptions::default() };
+    let source = open(&sources().0.with_mesos(options), &spec("mesos", json!({"masters": urls})), &inbox).unwrap();
+    (inbox, source)
+}
+
+fn one(leader: &str) -> Hosts {
+    hosts([(leader, Some(leader))])
+}
+
+#[actix::test]
+async fn the_leading_master_is_the_host_and_a_minority_is_not_believed() {
+    let masters = Masters::start(3).await;
+    (0..3).for_each(|master| masters.name(master, Some("10.0.0.1:5050")));
+    let (mut inbox, source) = masters.watch();
+    inbox.until_hosts(&one("10.0.0.1:5050")).await;
+    masters.name(2, Some("10.0.0.9:5050"));
+    stays(Duration::from_secs(1), "the leader stays", async || check(inbox.waiting().is_empty(), &())).await;
+    // An election: one has not heard of it yet, two have.
+    masters.name(1, Some("10.0.0.9:5050"));
+    inbox.until_hosts(&one("10.0.0.9:5050")).await;
+    // With nobody leading, the last leader stays and the source is away.
+    (0..3).for_each(|master| masters.name(master, None));
+    assert!(inbox.until_error().await.0.contains("status 503"));
+    masters.name(0, Some("10.0.0.2:5050"));
+    inbox.until_hosts(&one("10.0.0.2:5050")).await;
+    source.refresh();
+    inbox.until_hosts(&one("10.0.0.2:5050")).await;
+}
+
+#[actix::test]
+async fn a_master_without_a_redirect_tells_the_leader_in_its_state() {
+    let recorded = include_str!("recorded/mesos/state.json");
+    let server = ScriptedServer::start(move |path| match path {
+        "/master/state" => Reply::ok(recorded),
+        _ => Reply::status("404 Not Found"),
+    })
+    .await;
+    let (mut inbox, _source) = watch_masters(&[server.url()]);
+    inbox.until_hosts(&one("10.141.141.10:5050")).await;
+    server.follow(|path| match path {
+        "/master/state" => Reply::ok("{\"leader\": \"master@10.141.141.11:5050\"}"),
+        _ => Reply::redirect("/somewhere"),
+    });
+    inbox.until_hosts(&one("10.141.141.11:5050")).await;
+    server.follow(|_| Reply::ok("{}"));
+    assert!(inbox.until_error().await.0.contains("knows no leader"));
+    server.follow(|path| Reply::redirect(&format!("//0.0.0.0:5050{path}")));
+    let seen = inbox.until_hosts(&hosts([("0.0.0.0:5050", None)])).await;
+    assert!(seen.result.unwrap()[0].host.clone().unwrap_err().contains("not the address of a single host"));
+}
