@@ -224,7 +224,7 @@ impl ProcessSupervisorActor {
             supervisor.starting = false;
             let started = started.map(|process| (process.pid, supervisor.adopt(process, ctx)));
             supervisor.count_left();
-            let stopping = supervisor.stopping.subscribe();
+            let mut stopping = supervisor.stopping.subscribe();
             async move {
                 let (pid, exit) = started?;
                 if *stopping.borrow() {
@@ -232,7 +232,12 @@ impl ProcessSupervisorActor {
                     let _ = ports.processes.signal(pid, ProcessSignal::SoftStop);
                     return Err(LaunchError::Stopping);
                 }
-                until_it_answers(&ports, pid, exit).await
+                tokio::select! {
+                    biased;
+                    // A stop that comes now has told it to finish what it has: it is not to be ended for its silence.
+                    _ = stopping.wait_for(|stopping| *stopping) => Err(LaunchError::Stopping),
+                    outcome = until_it_answers(&ports, pid, exit) => outcome,
+                }
             }
             .into_actor(supervisor)
         };

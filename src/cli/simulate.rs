@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::output;
 use crate::failure::Failure;
 use crate::simulation::scenario::{Report, Scenario};
-use crate::simulation::{Chronicle, PlantedBug, TraceLine, chronicled, fleet, replay, sweep, timeline};
+use crate::simulation::{Chronicle, PlantedBug, TraceLine, chronicled, fleet, replay, sweep, timeline, under_way};
 
 /// What to simulate.
 #[derive(Debug, clap::Args)]
@@ -58,8 +58,20 @@ fn places(text: &str) -> Result<Places, String> {
     places.collect::<Result<_, _>>().map(Places)
 }
 
+/// Where a panic ends the program, its seed would be lost.
+fn tell_the_seed_of_a_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if let Some(run) = under_way() {
+            output::remark(&format!("An actor panics in the run of {run}"));
+        }
+        before(info);
+    }));
+}
+
 /// Runs what was asked for. A broken invariant is a failure.
 pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
+    tell_the_seed_of_a_panic();
     match (&args.scenario, args.seed) {
         (Some(file), _) => story(file, args),
         (None, Some(seed)) => one(seed, args),

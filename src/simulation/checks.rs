@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proxymgr_actors::limits::JOURNAL_ENTRIES_MAX;
+use proxymgr_actors::model::AdminState;
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProcessSupervisorState, ProxyPhase, WatcherState};
 use tokio::time::Instant;
 
@@ -143,8 +144,8 @@ impl Things {
         let serving = self.serving().and_then(|pid| self.processes.get(&pid));
         let ready = serving.map(|process| process.ready_servers()).unwrap_or_default();
         for (name, service) in self.defined() {
-            let shown = &service.hosts;
-            ensure(ready.get(name) == Some(shown), Invariant::Converges, || {
+            let shown = service.ready();
+            ensure(ready.get(name) == Some(&shown), Invariant::Converges, || {
                 format!("discovery shows {shown:?} for {name}, and HAProxy has {:?} (host: weight)", ready.get(name))
             })?;
         }
@@ -176,11 +177,21 @@ impl Things {
     fn file_says_what_runs(&self) -> Result<(), Violation> {
         let serving = self.serving().and_then(|pid| self.processes.get(&pid));
         let runs = serving.map(|process| process.ready_servers()).unwrap_or_default();
-        let file =
-            HaproxyModel::start_resolving(self.version, &self.live_file, &self.names).map(|model| ready_in(&model));
+        let file = HaproxyModel::start_resolving(self.version, &self.live_file, &self.names)
+            .map(|model| self.undrained(&model));
         ensure(file.as_ref() == Ok(&runs), Invariant::TheFileFollows, || {
             format!("the file would give {file:?}, and {runs:?} runs")
         })
+    }
+
+    /// The ready servers of a process that has just started, without those that will be told to drain: a file cannot.
+    fn undrained(&self, model: &HaproxyModel) -> BTreeMap<String, BTreeMap<u8, u16>> {
+        let mut ready = ready_in(model);
+        for (name, hosts) in &mut ready {
+            let drains = |host: u8| self.services.get(name).is_some_and(|known| known.state(host) == AdminState::Drain);
+            hosts.retain(|host, _| !drains(*host));
+        }
+        ready
     }
 
     fn saved_is_what_is_wanted(&self) -> Result<(), Violation> {

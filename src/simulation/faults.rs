@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::chronicle::Chronicle;
 use super::plan::{HOSTS_MAX, Plan, SERVICES, Step};
 use super::processes::SocketFault;
-use super::truth::Service;
+use super::truth::{self, Limits, Service};
 use super::world::World;
 
 /// HAProxy's weight of a host that asks for none.
@@ -21,6 +21,7 @@ impl World {
     /// The world as a plan begins with, before any manager.
     pub fn furnish(&self, plan: &Plan) {
         self.install(plan.version);
+        self.with(|things| things.names.extend(truth::names()));
         self.with(|things| {
             things.mail_delay_max_ms = plan.mail_delay_max_ms;
             things.oracle.mail_delay_max = Duration::from_millis(plan.mail_delay_max_ms);
@@ -71,6 +72,7 @@ impl World {
     pub fn leave(&self, service: &str, host: u8) {
         self.change(service, |service| {
             service.hosts.remove(&host);
+            service.states.remove(&host);
         });
         self.show_hosts(service);
     }
@@ -102,8 +104,10 @@ impl World {
 
     /// All faults end.
     pub fn heal(&self) {
+        self.end_tampering();
         self.with(|things| {
             things.session_lost = false;
+            things.definitions_gone = false;
             things.disk_full = false;
             things.refuses.clear();
             things.start_fails = None;
@@ -161,6 +165,26 @@ impl World {
                 self.latency("manager start", 0, 3_000).await;
                 self.start_manager();
             }
+            Step::ManagerStopped => {
+                self.stop_manager().await;
+                self.latency("manager start", 0, 3_000).await;
+                self.start_manager();
+            }
+            Step::HostState { service, host, state } => {
+                self.change(service, |service| {
+                    if service.hosts.contains_key(host) {
+                        service.states.insert(*host, *state);
+                    }
+                });
+                self.show_hosts(service);
+            }
+            Step::DefinitionsGone => {
+                self.with(|things| things.definitions_gone = true);
+                self.show_definitions();
+            }
+            Step::ServerTampered { service, host, how } => self.tamper_with_server(service, *host, *how),
+            Step::FileTampered => self.cut_the_file_short(),
+            Step::SettingsChanged { variant } => self.change_settings(*variant),
             Step::Heal => self.heal(),
             Step::Wait { ms } => sleep(Duration::from_millis(*ms)).await,
             Step::DefineService { .. }
@@ -168,6 +192,7 @@ impl World {
             | Step::ChangeOptions { .. }
             | Step::BadDefinition { .. }
             | Step::MovePort { .. }
+            | Step::Limits { .. }
             | Step::ConfigRejected { .. } => self.redefine(step),
             step => self.harm_haproxy(step),
         }
@@ -182,6 +207,10 @@ impl World {
             Step::RemoveService { service } => self.change(service, |service| service.defined = false),
             Step::ChangeOptions { service, variant } => self.change(service, |service| service.variant = *variant),
             Step::BadDefinition { service } => self.change(service, |service| service.broken_definition = true),
+            Step::Limits { service, min_hosts, max_removal_percent } => {
+                let limits = Limits { min_hosts: *min_hosts, max_removal_percent: *max_removal_percent };
+                self.change(service, |service| service.limits = Some(limits));
+            }
             Step::MovePort { service } => self.change(service, |service| service.moved = !service.moved),
             Step::ConfigRejected { service, names_line } => {
                 self.change(service, |service| service.poison = Some(*names_line));

@@ -46,7 +46,7 @@
 //!
 //! | file | what is in it |
 //! | --- | --- |
-//! | `world.rs`, `faults.rs` | the world, and what can be done to it |
+//! | `world.rs`, `faults.rs`, `tampering.rs` | the world, and what can be done to it |
 //! | `truth.rs`, `sources.rs` | which services and hosts there are, and how discovery tells it |
 //! | `haproxy_model.rs`, `runtime_api.rs`, `processes.rs`, `sockets.rs` | HAProxy and the system |
 //! | `plan.rs`, `random.rs` | what happens, drawn from a seed |
@@ -85,6 +85,7 @@ mod shrink;
 mod sockets;
 mod sources;
 mod sweep;
+mod tampering;
 mod timeline;
 mod trace;
 mod truth;
@@ -97,11 +98,11 @@ pub use self::fleet::{Fleet, Spread, fleet};
 pub use self::haproxy_model::HaproxyModel;
 pub use self::invariant::{Invariant, Violation};
 pub use self::load::{Change, Load, Update};
-pub use self::plan::{Plan, Refused, StartFailure, Step};
+pub use self::plan::{Plan, Refused, StartFailure, Step, Tampering};
 pub use self::planted_bug::PlantedBug;
 pub use self::playback::{Happening, Heard, Played, play};
 pub use self::random::Random;
-pub use self::run::{Outcome, chronicled, run};
+pub use self::run::{Outcome, chronicled, run, under_way};
 pub use self::shrink::{Shrunk, shrink};
 pub use self::sweep::{Failure, Figures, replay, sweep};
 pub use self::timeline::timeline;

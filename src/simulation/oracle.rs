@@ -3,23 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxymgr_actors::model::RawDefinition;
+use proxymgr_actors::model::{AdminState, RawDefinition, Removal};
 use proxymgr_actors::port::SavedService;
 use tokio::time::{Duration, Instant};
 
-use super::truth::{is_refused, number_of_server};
+use super::truth::{Level, Limits, NO_LIMITS, Shown, is_refused, number_of_server};
 use super::world::SERVICES_REMOVAL_MAX;
 
-/// The hosts in force, with their weights.
-pub(super) type Hosts = BTreeMap<u8, u16>;
-
-/// A level that a source told.
-pub(super) type Level = Result<BTreeMap<u8, Option<u16>>, String>;
+/// The hosts in force, as they were shown.
+pub(super) type Hosts = BTreeMap<u8, Shown>;
 
 /// What ought to be known.
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
     services: BTreeMap<String, Expected>,
+    limits: BTreeMap<String, KnownLimits>,
     /// The definitions as last told.
     pub(super) definitions: Option<BTreeMap<String, RawDefinition>>,
     /// Since when each service has been defined without a break.
@@ -44,6 +42,17 @@ struct Expected {
     lists: Vec<(Instant, Hosts)>,
     /// Whether its source was heard of at all.
     heard: bool,
+    /// Whether a list was told while the watcher may have had the limits before, or those after, a change that judge it
+    /// differently.
+    unsure: bool,
+}
+
+/// The limits of a service, and those before the last change.
+#[derive(Debug, Clone, Copy)]
+struct KnownLimits {
+    now: Limits,
+    before: Limits,
+    since: Instant,
 }
 
 impl Expected {
@@ -55,18 +64,22 @@ impl Expected {
 impl Oracle {
     /// A source told this. Returns whether the list in force changed, and whether it was the first word.
     pub(super) fn heard(&mut self, service: &str, level: &Level) -> (bool, bool) {
+        let limits = self.limits.get(service).copied();
         let expected = self.services.entry(service.to_owned()).or_default();
         let first = !std::mem::replace(&mut expected.heard, true);
         let Ok(level) = level else { return (false, first) };
         let in_force = expected.in_force();
-        let readable = |(host, weight): (&u8, &Option<u16>)| {
+        let readable = |(host, shown): (&u8, &Option<Shown>)| {
             // A record that cannot be read stays what it was.
-            Some((*host, weight.or_else(|| in_force.and_then(|hosts| hosts.get(host)).copied())?))
+            Some((*host, shown.or_else(|| in_force.and_then(|hosts| hosts.get(host)).copied())?))
         };
         let seen: Hosts = level.iter().filter_map(readable).collect();
-        // No service here has limits of its own: only a list that leaves nothing of something is held back.
-        let held = seen.is_empty() && in_force.is_some_and(|hosts| !hosts.is_empty());
+        let holds = |limits: Limits| in_force.is_some_and(|hosts| is_held(hosts, &seen, limits));
+        let held = holds(limits.map_or(NO_LIMITS, |known| known.now));
+        let may_be_late = limits.filter(|known| known.since + self.mail_delay_max >= Instant::now());
+        let unsure = may_be_late.is_some_and(|known| holds(known.before) != held);
         let changes = !held && in_force != Some(&seen);
+        expected.unsure = unsure || (expected.unsure && held);
         if changes {
             expected.lists.push((Instant::now(), seen));
         }
@@ -83,6 +96,15 @@ impl Oracle {
             return;
         }
         self.since.retain(|name, _| definitions.contains_key(name));
+        self.limits.retain(|name, _| definitions.contains_key(name));
+        for (name, raw) in definitions {
+            let Some(now) = limits_of(raw) else { continue };
+            let known = self.limits.get(name);
+            if known.map_or(NO_LIMITS, |known| known.now) != now {
+                let before = known.map_or(NO_LIMITS, |known| known.now);
+                self.limits.insert(name.clone(), KnownLimits { now, before, since: Instant::now() });
+            }
+        }
         for name in definitions.keys() {
             self.since.entry(name.clone()).or_insert_with(Instant::now);
         }
@@ -106,10 +128,16 @@ impl Oracle {
         *self = Self { known_good: Some(known_good), mail_delay_max: self.mail_delay_max, ..Self::default() };
         for service in saved {
             let hosts = service.hosts.iter().flat_map(|hosts| hosts.iter());
-            let hosts =
-                hosts.filter_map(|(name, host)| Some((number_of_server(name.as_str())?, host.weight?))).collect();
+            let hosts = hosts.filter_map(|(name, host)| {
+                let shown = Shown { weight: host.weight?, state: host.state };
+                Some((number_of_server(name.as_str())?, shown))
+            });
+            let hosts = hosts.collect();
             let lists = service.hosts.is_some().then(|| (Instant::now(), hosts)).into_iter().collect();
-            let expected = Expected { lists, heard: false };
+            let expected = Expected { lists, heard: false, unsure: false };
+            let now = limits_from(&service.definition.removal);
+            let name = service.definition.name.to_string();
+            self.limits.insert(name, KnownLimits { now, before: now, since: Instant::now() });
             self.good.insert(service.definition.name.to_string());
             self.services.insert(service.definition.name.to_string(), expected);
         }
@@ -133,7 +161,8 @@ impl Oracle {
         // What is told at this very instant may have arrived, or not; and what is on its way.
         let settled = expected.lists.iter().rposition(|(at, _)| *at + self.mail_delay_max < now).unwrap_or_default();
         let known = &expected.lists[settled..];
-        !known.is_empty() && known.iter().all(|(_, hosts)| hosts.contains_key(&host))
+        let is_ready = |hosts: &Hosts| hosts.get(&host).is_some_and(|shown| shown.state == AdminState::Ready);
+        !expected.unsure && !known.is_empty() && known.iter().all(|(_, hosts)| is_ready(hosts))
     }
 
     /// Whether this service, once served, must be in the file of the next process.
@@ -175,4 +204,32 @@ impl Oracle {
         self.causes.retain(|(at, _)| *at + unknown >= began);
         causes
     }
+}
+
+/// Whether a list is held back, by the rule that the README promises.
+fn is_held(in_force: &Hosts, seen: &Hosts, limits: Limits) -> bool {
+    let gone = in_force.keys().filter(|host| !seen.contains_key(*host)).count();
+    let too_few = seen.len() < usize::from(limits.min_hosts) && seen.len() < in_force.len();
+    gone > 0 && (too_few || gone * 100 > usize::from(limits.max_removal_percent) * in_force.len())
+}
+
+/// The limits in a definition; none where it cannot be read.
+fn limits_of(raw: &RawDefinition) -> Option<Limits> {
+    let definition: serde_json::Value = serde_json::from_str(&raw.text).ok()?;
+    let of = |key: &str| definition.get(key).and_then(serde_json::Value::as_f64);
+    let default = limits_from(&Removal::default());
+    let min_hosts = of("min_hosts").map_or(default.min_hosts, whole);
+    let max_removal_percent = of("max_removal").map_or(default.max_removal_percent, |share| whole(share * 100.0));
+    Some(Limits { min_hosts, max_removal_percent })
+}
+
+fn limits_from(removal: &Removal) -> Limits {
+    let min_hosts = u8::try_from(removal.min_hosts).unwrap_or(u8::MAX);
+    Limits { min_hosts, max_removal_percent: whole(removal.max_removal * 100.0) }
+}
+
+/// A whole number that a definition holds as a fraction.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "they are between 0 and 100")]
+fn whole(number: f64) -> u8 {
+    number.round() as u8
 }

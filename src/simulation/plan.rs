@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use proxymgr_actors::model::ProxyVersion;
+use proxymgr_actors::model::{AdminState, ProxyVersion};
 
 use super::random::Random;
 
@@ -12,6 +12,9 @@ pub const SERVICES: [&str; 4] = ["web", "api", "mail", "search"];
 
 /// The hosts that a plan gives to a service are numbered from 1 to this.
 pub const HOSTS_MAX: u8 = 6;
+
+/// The hosts from this number on are given by name; plans know two of them.
+pub const NAMED_FROM: u8 = 7;
 
 /// The versions of HAProxy that plans are drawn for, the common ones more often.
 const VERSIONS: [ProxyVersion; 5] = [
@@ -51,6 +54,20 @@ pub enum StartFailure {
     EndsAtOnce,
     /// The process never answers.
     Silent,
+}
+
+/// What somebody does to a server behind the manager's back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tampering {
+    /// An operator drains it, until all is healed.
+    Drain,
+    /// It is put into maintenance.
+    Maintenance,
+    /// It is given another weight.
+    Weight,
+    /// It is deleted, where HAProxy can.
+    Delete,
 }
 
 /// One thing that happens to the world. Faults last until [`Step::Heal`].
@@ -106,6 +123,20 @@ pub enum Step {
     BadDefinition { service: String },
     /// A service moves to another port, or back.
     MovePort { service: String },
+    /// A host asks for another administrative state.
+    HostState { service: String, host: u8, state: AdminState },
+    /// A service gets limits: the fewest hosts, and the largest share of them, in percent, that may go at once.
+    Limits { service: String, min_hosts: u8, max_removal_percent: u8 },
+    /// The source of the definitions shows none at all.
+    DefinitionsGone,
+    /// Somebody changes a server of the running HAProxy.
+    ServerTampered { service: String, host: u8, how: Tampering },
+    /// Somebody cuts haproxy.cfg short.
+    FileTampered,
+    /// The manager's settings are changed while it runs; one variant is refused by HAProxy until healed.
+    SettingsChanged { variant: u8 },
+    /// The manager is told to stop, and started again.
+    ManagerStopped,
     /// All faults end.
     Heal,
     /// Nothing, for a while.
@@ -136,6 +167,9 @@ impl Step {
                 | Self::RemoveService { .. }
                 | Self::ChangeOptions { .. }
                 | Self::MovePort { .. }
+                | Self::HostState { .. }
+                | Self::ManagerStopped
+                | Self::FileTampered
                 | Self::Heal
                 | Self::Wait { .. }
         )
@@ -157,7 +191,7 @@ pub struct Plan {
 }
 
 /// The kinds of steps, each with how often it comes in a run that favours none.
-const KINDS: [(Kind, u64); 23] = [
+const KINDS: [(Kind, u64); 31] = [
     (Kind::Join, 12),
     (Kind::Leave, 10),
     (Kind::Flap, 6),
@@ -181,6 +215,14 @@ const KINDS: [(Kind, u64); 23] = [
     (Kind::Remove, 2),
     (Kind::Options, 3),
     (Kind::Heal, 5),
+    (Kind::Named, 3),
+    (Kind::HostState, 4),
+    (Kind::Limits, 2),
+    (Kind::DefinitionsGone, 1),
+    (Kind::ServerTampered, 4),
+    (Kind::FileTampered, 1),
+    (Kind::Settings, 2),
+    (Kind::ManagerStopped, 1),
 ];
 
 #[derive(Clone, Copy)]
@@ -208,6 +250,14 @@ enum Kind {
     Remove,
     Options,
     Heal,
+    Named,
+    HostState,
+    Limits,
+    DefinitionsGone,
+    ServerTampered,
+    FileTampered,
+    Settings,
+    ManagerStopped,
 }
 
 impl Plan {
@@ -289,6 +339,35 @@ fn draw_step(weights: &[(Kind, u64)], defined: usize, random: &mut Random) -> St
         Kind::Options if random.chance(40) => Step::MovePort { service },
         Kind::Options => Step::ChangeOptions { service, variant: u8::try_from(random.below(3)).unwrap_or_default() },
         Kind::Heal => Step::Heal,
+        kind => draw_further(kind, service, host, random),
+    }
+}
+
+fn draw_further(kind: Kind, service: String, host: u8, random: &mut Random) -> Step {
+    match kind {
+        Kind::HostState => Step::HostState {
+            service,
+            host,
+            state: *random.pick(&[AdminState::Drain, AdminState::Maint, AdminState::Ready]),
+        },
+        Kind::Limits => Step::Limits {
+            service,
+            min_hosts: u8::try_from(random.below(4)).unwrap_or_default(),
+            max_removal_percent: *random.pick(&[25, 50, 100]),
+        },
+        Kind::DefinitionsGone => Step::DefinitionsGone,
+        Kind::ServerTampered => Step::ServerTampered {
+            service,
+            host,
+            how: *random.pick(&[Tampering::Drain, Tampering::Maintenance, Tampering::Weight, Tampering::Delete]),
+        },
+        Kind::FileTampered => Step::FileTampered,
+        Kind::Settings => Step::SettingsChanged { variant: u8::try_from(random.below(4)).unwrap_or_default() },
+        Kind::ManagerStopped => Step::ManagerStopped,
+        _ => {
+            let host = NAMED_FROM + host % 2;
+            if random.chance(65) { Step::Join { service, host } } else { Step::Leave { service, host } }
+        }
     }
 }
 
@@ -315,6 +394,6 @@ mod tests {
             .flat_map(|seed| Plan::draw(seed).steps)
             .map(|step| format!("{step:?}").split(' ').next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(kinds.len(), 26, "{kinds:?}");
+        assert_eq!(kinds.len(), 33, "{kinds:?}");
     }
 }

@@ -16,6 +16,7 @@ use super::haproxy_model::HaproxyModel;
 use super::invariant::Invariant;
 use super::plan::StartFailure;
 use super::planted_bug::PlantedBug;
+use super::tampering::POISON_SETTING;
 use super::truth::{POISON_NAMED, POISON_UNNAMED};
 use super::world::{World, numbers};
 
@@ -327,6 +328,9 @@ impl ConfigFile for World {
 
 /// What HAProxy says against a file with an option that it refuses.
 fn refusal(text: &str) -> Option<Vec<ConfigMessage>> {
+    if let Some(line) = text.lines().position(|line| line.contains(POISON_SETTING)) {
+        return Some(vec![ConfigMessage { line: Some(line + 1), text: "unknown keyword in 'global'".to_owned() }]);
+    }
     if let Some(line) = text.lines().position(|line| line.contains(POISON_NAMED)) {
         let text = "unexpected character in 'timeout server'".to_owned();
         return Some(vec![ConfigMessage { line: Some(line + 1), text }]);

@@ -45,7 +45,19 @@ pub fn chronicled(seed: u64, plan: &Plan, planted: Option<PlantedBug>) -> (Outco
     run_in(seed, plan, planted, true)
 }
 
+/// The run that is under way on this thread: its seed and its plan. Where a panic ends the program, all that is left of
+/// it is what a panic hook tells.
+pub fn under_way() -> Option<String> {
+    UNDER_WAY.with(|run| run.try_borrow().ok()?.clone())
+}
+
 fn run_in(seed: u64, plan: &Plan, planted: Option<PlantedBug>, keeps_chronicle: bool) -> (Outcome, Chronicle) {
+    if cfg!(panic = "abort") {
+        let planted = planted.map(|bug| format!(" --plant {bug}")).unwrap_or_default();
+        let plan = serde_json::to_string(plan).unwrap_or_else(|_| format!("{plan:?}"));
+        let run = format!("seed {seed}{planted}, plan {plan}\nAgain: proxymgr simulate --seed {seed}{planted} --trace");
+        UNDER_WAY.with(|known| *known.borrow_mut() = Some(run));
+    }
     let ((mut outcome, chronicle), panicked) = watched(seed, async |world| {
         planted.into_iter().for_each(|bug| world.plant(bug));
         world.furnish(plan);
@@ -125,6 +137,8 @@ async fn stay_at_rest(world: &World, memory: &mut Memory) {
 }
 
 thread_local! {
+    /// The run of this thread; none while there is no run.
+    static UNDER_WAY: RefCell<Option<String>> = const { RefCell::new(None) };
     /// What panicked in the run of this thread; none while there is no run.
     static PANIC: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }

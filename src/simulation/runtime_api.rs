@@ -30,7 +30,13 @@ impl World {
                 later.server() == id && matches!(later, RuntimeCommand::SetReady(_) | RuntimeCommand::AddServer { .. })
             });
             let Some(number) = number_of_server(id.server.as_str()) else { continue };
-            let shown = self.with(|things| things.oracle.must_have(id.service.as_str(), number));
+            let shown = self.with(|things| {
+                // A drain that is an operator's may be brought back.
+                let server = (id.service.to_string(), number);
+                let is_drained = matches!(command, RuntimeCommand::SetDrain(_))
+                    && (things.drained.contains(&server) || things.undrained.contains(&server));
+                !is_drained && things.oracle.must_have(id.service.as_str(), number)
+            });
             if takes_away && !returns && shown {
                 self.violate(Invariant::NothingIsTakenAway, format!("`{command}`, and discovery shows the host"));
             }
@@ -91,6 +97,8 @@ impl World {
             let exists = process.model.has(id);
             let adds = matches!(command, RuntimeCommand::AddServer { .. });
             let is_known = if adds { !exists || deleted_in(batch, id) } else { exists || added(id) };
+            let number = number_of_server(id.server.as_str());
+            let is_known = is_known || number.is_some_and(|n| things.tampered.contains(&(id.service.to_string(), n)));
             let answer = if refused {
                 Answer { accepted: false, text: "Permission denied.".to_owned() }
             } else {

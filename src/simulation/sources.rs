@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use actix::{Recipient, spawn};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
-use proxymgr_actors::model::{RawDefinition, ServiceName, SourceSpec};
+use proxymgr_actors::model::{AdminState, RawDefinition, ServiceName, SourceSpec};
 use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 
 use super::invariant::Invariant;
-use super::oracle::Level;
+use super::plan::NAMED_FROM;
 use super::planted_bug::PlantedBug;
-use super::truth::{definitions_seen, hosts_seen};
+use super::truth::{Level, Shown, definitions_seen, hosts_seen};
 use super::world::World;
 
 type Definitions = Result<BTreeMap<String, RawDefinition>, String>;
@@ -62,6 +62,8 @@ impl World {
             let defined = things.services.iter().filter(|(_, service)| service.defined);
             let level = if things.session_lost {
                 Err("the session is lost".to_owned())
+            } else if things.definitions_gone {
+                Ok(BTreeMap::new())
             } else {
                 Ok(defined.map(|(name, service)| (name.clone(), service.definition())).collect())
             };
@@ -114,7 +116,9 @@ impl World {
             let dynamic = things.version.major > 2 || things.version.minor >= 6;
             let is_known = things.oracle.definitions.as_ref().is_none_or(|services| services.contains_key(name));
             let (changed, first) = if is_known { things.oracle.heard(name, level) } else { (false, false) };
-            if first || (changed && !dynamic) {
+            // A host that is given by name is new only by a reload.
+            let is_named = level.iter().any(|hosts| hosts.keys().any(|host| *host >= NAMED_FROM));
+            if first || (changed && (!dynamic || is_named)) {
                 things.oracle.cause(format!("the hosts of {name}"));
             }
             if things.planted == Some(PlantedBug::FailureTakesAHost) && level.is_err() {
@@ -141,13 +145,14 @@ impl World {
 }
 
 /// The hosts of a level, in words.
-fn words(hosts: &BTreeMap<u8, Option<u16>>) -> String {
+fn words(hosts: &BTreeMap<u8, Option<Shown>>) -> String {
     let mut words = String::with_capacity(hosts.len() * 16);
-    for (host, weight) in hosts {
+    for (host, shown) in hosts {
         let comma = if words.is_empty() { "" } else { ", " };
         // Writing to memory cannot fail.
-        let _ = match weight {
-            Some(weight) => write!(words, "{comma}{host} (weight {weight})"),
+        let _ = match shown {
+            Some(Shown { weight, state: AdminState::Ready }) => write!(words, "{comma}{host} (weight {weight})"),
+            Some(Shown { weight, state }) => write!(words, "{comma}{host} (weight {weight}, {state:?})"),
             None => write!(words, "{comma}{host} (not JSON)"),
         };
     }

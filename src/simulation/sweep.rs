@@ -91,9 +91,10 @@ impl fmt::Display for Failure {
             self.plan.services.iter().map(|(name, hosts)| format!("{name} ({hosts} hosts)")).collect();
         writeln!(
             f,
-            "\nHAProxy {}, {}; {} of {} steps are left:",
+            "\nHAProxy {}, {}, messages up to {} ms late; {} of {} steps are left:",
             self.plan.version,
             services.join(", "),
+            self.plan.mail_delay_max_ms,
             self.kept.len(),
             self.steps_before
         )?;

@@ -1,18 +1,42 @@
 //! The truth of the world: which services and hosts there really are, and what discovery shows of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, SeenHost};
-use proxymgr_actors::model::{Address, Endpoint, Host, RawDefinition, ServiceDefinition, Word};
+use proxymgr_actors::model::{Address, AdminState, Endpoint, Host, RawDefinition, ServiceDefinition, Word};
 use tokio::time::Instant;
+
+use super::haproxy_model::NameTable;
+use super::plan::NAMED_FROM;
+
+/// A level that a source told.
+pub(super) type Level = Result<BTreeMap<u8, Option<Shown>>, String>;
 
 /// The port of the first service; each further one has the next.
 const FIRST_PORT: u16 = 8001;
 
 /// How far away a service's other port is.
 const OTHER_PORT: u16 = 1_000;
+
+/// A host as its record describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) weight: u16,
+    pub(super) state: AdminState,
+}
+
+/// The limits of a service that has none of its own: a list that leaves nothing of something is held back.
+pub(super) const NO_LIMITS: Limits = Limits { min_hosts: 1, max_removal_percent: 100 };
+
+/// How many hosts may leave a service at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) min_hosts: u8,
+    /// A quarter, a half or all: shares that have no rounding.
+    pub(super) max_removal_percent: u8,
+}
 
 /// One service as it really is.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +52,9 @@ pub(super) struct Service {
     pub(super) number: u16,
     /// The hosts with their weights.
     pub(super) hosts: BTreeMap<u8, u16>,
+    /// The administrative states of those that ask for another than ready.
+    pub(super) states: BTreeMap<u8, AdminState>,
+    pub(super) limits: Option<Limits>,
     pub(super) unreadable: BTreeSet<u8>,
     pub(super) shows_empty: bool,
     pub(super) lost: bool,
@@ -61,21 +88,40 @@ impl Service {
                 Some(false) => POISON_UNNAMED.to_owned(),
                 None => format!("timeout server {}s", 30 + u16::from(self.variant)),
             };
-            format!(r#"{{"type": "simulated", "port": {}, "listen_options": ["{option}"]}}"#, self.port())
+            let limits = self.limits.map(|Limits { min_hosts, max_removal_percent }| {
+                let max_removal = f64::from(max_removal_percent) / 100.0;
+                format!(r#", "min_hosts": {min_hosts}, "max_removal": {max_removal}"#)
+            });
+            let limits = limits.unwrap_or_default();
+            format!(r#"{{"type": "simulated", "port": {}, "listen_options": ["{option}"]{limits}}}"#, self.port())
         };
         RawDefinition { text: text.into(), origin: "the simulated world".into() }
     }
 
     /// What its source shows now.
-    pub(super) fn level(&self, session_lost: bool) -> Result<BTreeMap<u8, Option<u16>>, String> {
+    pub(super) fn level(&self, session_lost: bool) -> Level {
         if session_lost || self.lost {
             return Err("the session is lost".to_owned());
         }
         if self.shows_empty {
             return Ok(BTreeMap::new());
         }
-        let record = |(host, weight): (&u8, &u16)| (*host, (!self.unreadable.contains(host)).then_some(*weight));
+        let record = |(host, weight): (&u8, &u16)| {
+            let shown = Shown { weight: *weight, state: self.state(*host) };
+            (*host, (!self.unreadable.contains(host)).then_some(shown))
+        };
         Ok(self.hosts.iter().map(record).collect())
+    }
+
+    /// The administrative state that a host asks for.
+    pub(super) fn state(&self, host: u8) -> AdminState {
+        self.states.get(&host).copied().unwrap_or_default()
+    }
+
+    /// The hosts that ask to take traffic, with their weights.
+    pub(super) fn ready(&self) -> BTreeMap<u8, u16> {
+        let ready = self.hosts.iter().filter(|(host, _)| self.state(**host) == AdminState::Ready);
+        ready.map(|(host, weight)| (*host, *weight)).collect()
     }
 
     /// The hosts that ought to take traffic.
@@ -86,6 +132,7 @@ impl Service {
     /// Everything that is wrong with it ends.
     pub(super) fn heal(&mut self) {
         self.poison = None;
+        self.limits = None;
         self.broken_definition = false;
         self.unreadable.clear();
         self.shows_empty = false;
@@ -100,10 +147,10 @@ thread_local! {
 }
 
 /// A level as a source tells it.
-pub(super) fn hosts_seen(level: &Result<BTreeMap<u8, Option<u16>>, String>) -> HostsSeen {
-    let entry = |(number, weight): (&u8, &Option<u16>)| SeenHost {
+pub(super) fn hosts_seen(level: &Level) -> HostsSeen {
+    let entry = |(number, shown): (&u8, &Option<Shown>)| SeenHost {
         key: KEYS.with(|keys| keys[usize::from(*number)].clone()),
-        host: weight.map(|weight| host(*number, weight)).ok_or_else(|| "not JSON".to_owned()),
+        host: shown.map(|shown| host(*number, shown)).ok_or_else(|| "not JSON".to_owned()),
     };
     let result = level.as_ref().map(|hosts| hosts.iter().map(entry).collect()).map_err(Clone::clone);
     HostsSeen { result, seen_at: Instant::now() }
@@ -117,10 +164,33 @@ pub(super) fn definitions_seen(level: &Result<BTreeMap<String, RawDefinition>, S
     }
 }
 
-fn host(number: u8, weight: u16) -> Host {
-    let address = Address::Ip(Ipv4Addr::new(10, 0, 0, number).into());
+fn host(number: u8, Shown { weight, state }: Shown) -> Host {
+    let address = if number < NAMED_FROM {
+        Address::Ip(Ipv4Addr::new(10, 0, 0, number).into())
+    } else {
+        Address::Name(name_of(number).into())
+    };
     let port = 80.try_into().expect("80 is a port");
-    Host { weight: Some(weight), ..Host::at(Endpoint { address, port }) }
+    Host { weight: Some(weight), state, ..Host::at(Endpoint { address, port }) }
+}
+
+/// What the hosts that are given by name resolve to.
+pub(super) fn names() -> NameTable {
+    let address = |number| IpAddr::from(Ipv4Addr::new(10, 0, 0, number));
+    (NAMED_FROM..NAMED_FROM + 2).map(|number| (name_of(number), address(number))).collect()
+}
+
+/// The name of a host that is given by name.
+fn name_of(number: u8) -> String {
+    format!("{NAME_PREFIX}{number}{NAME_SUFFIX}")
+}
+
+const NAME_PREFIX: &str = "host-";
+const NAME_SUFFIX: &str = ".example";
+
+/// The name of the server that stands for a host.
+pub(super) fn server_of(number: u8) -> String {
+    if number < NAMED_FROM { format!("10.0.0.{number}:80") } else { format!("{}:80", name_of(number)) }
 }
 
 /// The number of the host at this address; none where it is not one of ours.
@@ -130,5 +200,7 @@ pub(super) fn number_of(address: &str) -> Option<u8> {
 
 /// The number of the host that a server stands for, by the server's name.
 pub(super) fn number_of_server(name: &str) -> Option<u8> {
-    number_of(name.strip_suffix(":80")?)
+    let host = name.strip_suffix(":80")?;
+    let named = host.strip_prefix(NAME_PREFIX).and_then(|rest| rest.strip_suffix(NAME_SUFFIX));
+    named.map_or_else(|| number_of(host), |number| number.parse().ok())
 }

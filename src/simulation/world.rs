@@ -14,7 +14,7 @@ use proxymgr_actors::clock::Clock;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
-use proxymgr_actors::model::{LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, ProxyVersion};
+use proxymgr_actors::model::ProxyVersion;
 use proxymgr_actors::port::{DefinitionSource, HostSources, SavedService};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -32,6 +32,7 @@ use super::planted_bug::PlantedBug;
 use super::processes::Process;
 use super::random::Random;
 use super::sources::Links;
+use super::tampering::policy;
 use super::trace::{Trace, VIOLATION};
 use super::truth::{Service, number_of};
 
@@ -65,6 +66,15 @@ struct Manager {
 pub(super) struct Things {
     pub(super) services: BTreeMap<String, Service>,
     pub(super) session_lost: bool,
+    pub(super) definitions_gone: bool,
+    /// Which of the settings the manager has, and the next will have.
+    pub(super) settings: u8,
+    /// The servers that somebody changed behind the manager's back: what is asked of them may come too late.
+    pub(super) tampered: BTreeSet<(String, u8)>,
+    /// Those that an operator drains.
+    pub(super) drained: BTreeSet<(String, u8)>,
+    /// Those that an operator drained before.
+    pub(super) undrained: BTreeSet<(String, u8)>,
     pub(super) links: Links,
     pub(super) oracle: Oracle,
     pub(super) version: ProxyVersion,
@@ -130,6 +140,11 @@ impl World {
         let things = Things {
             services: BTreeMap::new(),
             session_lost: false,
+            definitions_gone: false,
+            settings: 0,
+            tampered: BTreeSet::new(),
+            drained: BTreeSet::new(),
+            undrained: BTreeSet::new(),
             links: Links::default(),
             oracle: Oracle::default(),
             version: ProxyVersion { major: 3, minor: 0 },
@@ -274,15 +289,7 @@ impl World {
             things.oracle.restarted(&things.saved);
             things.saved.clone()
         });
-        let frame = ProxyFrame { global: vec![], defaults: vec![], socket_path: "/run/haproxy.sock".into() };
-        let policy = ProxyPolicy {
-            frame,
-            reload_interval: Duration::from_secs(1),
-            stop_timeout: Duration::from_secs(30),
-            observe_interval: Duration::from_secs(30),
-            life_cycle: LifeCyclePolicy::default(),
-            old_processes: OldProcessLimits::default(),
-        };
+        let policy = policy(self.with(|things| things.settings));
         let options = OptionPolicy::default();
         let services_removal_max = SERVICES_REMOVAL_MAX;
         let orders = Orders { policy, binary: None, options, services_removal_max, restored };
@@ -322,6 +329,19 @@ impl World {
         self.end_manager().await;
     }
 
+    /// Has the manager stop HAProxy and itself, as at SIGTERM.
+    pub async fn stop_manager(&self) {
+        self.note("the world", "manager", "SIGTERM");
+        if let Some(actors) = self.actors() {
+            actors.stop().await;
+        }
+        let left: Vec<u32> = self.with(|things| things.processes.keys().copied().collect());
+        if !left.is_empty() {
+            self.violate(Invariant::NoProcessIsForgotten, format!("the manager has stopped, and {left:?} run"));
+        }
+        self.end_manager().await;
+    }
+
     async fn end_manager(&self) {
         let Some(manager) = self.0.manager.borrow_mut().take() else { return };
         // What is dropped from now on is the system's doing.
@@ -337,7 +357,7 @@ impl World {
         self.with(|things| things.links = Links::default());
     }
 
-    fn actors(&self) -> Option<Actors> {
+    pub(super) fn actors(&self) -> Option<Actors> {
         self.0.manager.borrow().as_ref().map(|manager| manager.actors.clone())
     }
 

@@ -1,0 +1,144 @@
+//! What others do behind the manager's back, and what its operator does.
+
+use std::time::Duration;
+
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::message::PolicyChanged;
+use proxymgr_actors::model::{
+    LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, RuntimeCommand, ServerId, ServerName, ServiceName,
+};
+use tokio::time::sleep;
+
+use super::plan::Tampering;
+use super::truth::server_of;
+use super::world::{SERVICES_REMOVAL_MAX, World};
+
+/// A line of the settings that HAProxy refuses.
+pub(super) const POISON_SETTING: &str = "no-such-keyword";
+
+/// The settings that HAProxy refuses.
+const REFUSED_SETTINGS: u8 = 3;
+
+/// A weight that nothing in discovery asks for.
+const STRANGE_WEIGHT: u16 = 77;
+
+/// How often an operator looks whether a drain that is over has come back, once a second.
+const UNDRAINS: usize = 60;
+
+/// The settings of this number.
+pub(super) fn policy(settings: u8) -> ProxyPolicy {
+    let global: &[&str] = match settings {
+        2 => &["maxconn 1000"],
+        REFUSED_SETTINGS => &[POISON_SETTING],
+        _ => &[],
+    };
+    let global = global.iter().map(|line| (*line).to_owned()).collect();
+    let (reload_s, observe_s) = if settings == 1 { (3, 10) } else { (1, 30) };
+    ProxyPolicy {
+        frame: ProxyFrame { global, defaults: vec![], socket_path: "/run/haproxy.sock".into() },
+        reload_interval: Duration::from_secs(reload_s),
+        stop_timeout: Duration::from_secs(30),
+        observe_interval: Duration::from_secs(observe_s),
+        life_cycle: LifeCyclePolicy::default(),
+        old_processes: OldProcessLimits::default(),
+    }
+}
+
+/// The server that stands for a host.
+fn server(service: &str, host: u8) -> Option<ServerId> {
+    Some(ServerId { service: ServiceName::new(service).ok()?, server: ServerName::new(&server_of(host)).ok()? })
+}
+
+impl World {
+    /// Somebody changes a server of the HAProxy that serves.
+    pub(super) fn tamper_with_server(&self, service: &str, host: u8, how: Tampering) {
+        let Some(id) = server(service, host) else { return };
+        let commands = match how {
+            Tampering::Drain => vec![RuntimeCommand::SetDrain(id.clone())],
+            Tampering::Maintenance => vec![RuntimeCommand::SetMaintenance(id.clone())],
+            Tampering::Weight => vec![RuntimeCommand::SetWeight(id.clone(), STRANGE_WEIGHT)],
+            Tampering::Delete => {
+                vec![RuntimeCommand::SetMaintenance(id.clone()), RuntimeCommand::DeleteServer(id.clone())]
+            }
+        };
+        let done = self.with(|things| {
+            let serving = things.serving()?;
+            let process = things.processes.get_mut(&serving).filter(|process| process.model.has(&id))?;
+            commands.iter().for_each(|command| drop(process.model.run(command)));
+            things.tampered.insert((service.to_owned(), host));
+            if how == Tampering::Drain {
+                things.undrained.remove(&(service.to_owned(), host));
+                things.drained.insert((service.to_owned(), host));
+            }
+            things.oracle.cause("somebody changed a server");
+            Some(serving)
+        });
+        if let Some(pid) = done {
+            commands.iter().for_each(|command| self.note("somebody", &format!("HAProxy ({pid})"), command.to_string()));
+        }
+    }
+
+    /// Somebody takes away the second half of haproxy.cfg.
+    pub(super) fn cut_the_file_short(&self) {
+        self.with(|things| {
+            let lines = things.live_file.lines().count();
+            let kept: Vec<String> = things.live_file.lines().take(lines / 2).map(|line| format!("{line}\n")).collect();
+            things.live_file = kept.concat();
+        });
+    }
+
+    /// The operator changes the settings of the manager, which reads them again.
+    pub(super) fn change_settings(&self, settings: u8) {
+        self.with(|things| {
+            things.settings = settings;
+            things.oracle.cause("the settings changed");
+        });
+        let changed = PolicyChanged {
+            policy: policy(settings).into(),
+            options: OptionPolicy::default(),
+            services_removal_max: SERVICES_REMOVAL_MAX,
+        };
+        self.actors().iter().for_each(|actors| actors.change_policy(&changed));
+    }
+
+    /// The operator ends the drains that were set by hand, and takes back settings that are refused.
+    pub(super) fn end_tampering(&self) {
+        let begins = self.with(|things| {
+            let drained = std::mem::take(&mut things.drained);
+            let begins = !drained.is_empty();
+            things.undrained.extend(drained);
+            begins
+        });
+        if begins {
+            // A manager that knows of a drain brings it back after a reload, until it has seen that it is over.
+            let world = self.clone();
+            self.naturally(async move {
+                for _ in 0..UNDRAINS {
+                    world.undrain();
+                    sleep(Duration::from_secs(1)).await;
+                }
+            });
+        }
+        if self.with(|things| things.settings) == REFUSED_SETTINGS {
+            self.change_settings(0);
+        }
+    }
+
+    fn undrain(&self) {
+        let undrained = self.with(|things| things.undrained.clone());
+        for (service, host) in undrained {
+            let Some(id) = server(&service, host) else { continue };
+            self.with(|things| {
+                let known = things.services.get(&service);
+                let takes_traffic = known.is_some_and(|known| known.ready().contains_key(&host));
+                let Some(serving) = things.serving().filter(|_| takes_traffic) else { return };
+                let Some(process) = things.processes.get_mut(&serving) else { return };
+                let observed = process.model.observe(Some(std::slice::from_ref(&id.service)));
+                let server = observed.services.get(&id.service).and_then(|servers| servers.get(&id.server));
+                if server.is_some_and(|server| server.in_drain() && !server.in_maintenance()) {
+                    process.model.run(&RuntimeCommand::SetReady(id.clone()));
+                }
+            });
+        }
+    }
+}
