@@ -16,6 +16,7 @@ mod preview;
 mod reload;
 mod report;
 mod running;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -29,6 +30,7 @@ use self::choices::Choices;
 use self::desired::{Desired, DesiredService, Obstacle, PendingChange};
 use self::follow::{FileFollower, StateSaver};
 use self::running::Running;
+use self::trouble::Trouble;
 use crate::clock::Clock;
 use crate::decide::haproxy_config::{self};
 use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE, SETTINGS_MISTAKES_SHOWN_MAX};
@@ -108,8 +110,10 @@ pub struct HaproxyStateActor {
     runtime_retry_at: Instant,
     wake: Option<(Instant, SpawnHandle)>,
     settings_refused: Option<RefusedSettings>,
-    runtime_error: Option<String>,
-    reload_error: Option<String>,
+    runtime_error: Trouble,
+    reload_error: Trouble,
+    /// That HAProxy is gone, unasked.
+    gone: Trouble,
     file: FileFollower,
     saver: StateSaver,
     counts: ProxyCounts,
@@ -159,8 +163,9 @@ impl HaproxyStateActor {
             runtime_retry_at: now,
             wake: None,
             settings_refused: None,
-            runtime_error: None,
-            reload_error: None,
+            runtime_error: Trouble::default(),
+            reload_error: Trouble::default(),
+            gone: Trouble::default(),
             file: FileFollower::default(),
             saver: StateSaver::default(),
             counts: ProxyCounts::default(),
@@ -221,7 +226,7 @@ impl HaproxyStateActor {
             self.relaunch_when_allowed(ctx);
         } else if self.dirty.is_empty() {
             // What failed is no longer wanted.
-            self.reload_error = None;
+            self.reload_error.ends();
         }
     }
 
@@ -366,7 +371,9 @@ impl Handler<ProxyExited> for HaproxyStateActor {
         let Some(running) = self.running.as_mut().filter(|running| running.process.pid == pid) else { return };
         // Its sections are still the last good ones.
         running.alive = false;
-        self.exit = Some(format!("HAProxy (pid {pid}) ended with {exit}"));
+        let how = format!("HAProxy (pid {pid}) ended with {exit}");
+        self.gone.stands(how.clone(), self.clock);
+        self.exit = Some(how);
         if self.phase == ProxyPhase::Running {
             self.phase = ProxyPhase::Down;
             // The supervisor delays the start of a process that keeps dying.

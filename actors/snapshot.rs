@@ -158,6 +158,9 @@ pub struct HaproxyState {
     /// The settings that were last read again, where they were refused and those before stay in force.
     #[serde(default)]
     pub settings_refused: Option<RefusedSettings>,
+    /// Since when these stand.
+    #[serde(default)]
+    pub since: TroublesSince,
 }
 
 /// Settings that are not in force.
@@ -168,6 +171,21 @@ pub struct RefusedSettings {
     /// What is wrong with them, each mistake with its key and place; at most
     /// [`crate::limits::SETTINGS_MISTAKES_SHOWN_MAX`].
     pub mistakes: Vec<String>,
+}
+
+/// Since when HAProxy's troubles stand, in milliseconds since 1970; none for those that do not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TroublesSince {
+    /// Since when HAProxy is gone, unasked.
+    pub gone_unix_ms: Option<u64>,
+    /// Of `runtime_error`.
+    pub runtime_error_unix_ms: Option<u64>,
+    /// Of `reload_error`.
+    pub reload_error_unix_ms: Option<u64>,
+    /// Of `file_error`.
+    pub file_error_unix_ms: Option<u64>,
+    /// Of `saved_state_error`.
+    pub saved_state_error_unix_ms: Option<u64>,
 }
 
 /// How often things were done.
@@ -222,6 +240,9 @@ pub struct ServiceState {
     pub rising: BTreeMap<ServerName, RisingServer>,
     /// Why it is not served as it should be: its port is taken, its section was refused.
     pub problem: Option<String>,
+    /// Since when its port is taken or its section refused, in milliseconds since 1970; none when neither is so.
+    #[serde(default)]
+    pub problem_since_unix_ms: Option<u64>,
     /// When its last change was in force, in milliseconds since 1970.
     #[serde(default)]
     pub last_applied_unix_ms: Option<u64>,

@@ -2,13 +2,20 @@
 
 mod check;
 mod desired;
+mod events;
 mod import;
+mod orders;
 mod output;
+mod place;
 mod plan;
 mod render;
 mod replay;
+mod service_row;
 mod simulate;
 mod status;
+mod terminal;
+mod top;
+mod wording;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,12 +23,11 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use slog::info;
 
-use crate::daemon::{Daemon, adapters};
+use crate::daemon::Daemon;
 use crate::demo;
 use crate::failure::Failure;
 use crate::logging::{self, Logging};
-use crate::settings::{DEFAULT_FILE, Loaded, Mistake, Mistakes, Settings, SettingsSources};
-use crate::status::client::{self, Place};
+use crate::settings::{DEFAULT_FILE, Loaded, Settings, SettingsSources};
 
 const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PROXYMGR_COMMIT"), ")");
 
@@ -31,7 +37,9 @@ Examples:
   proxymgr check -c /etc/proxymgr/proxymgr.yml     every mistake in the settings
   proxymgr run -c /etc/proxymgr/proxymgr.yml       the daemon, in the foreground
   proxymgr plan                                    what would happen to the running HAProxy, and why
-  proxymgr status                                  how the running daemon is
+  proxymgr status                                  how the running daemon is; top follows it
+  proxymgr events --follow --service web           what happens to a service, and why
+  proxymgr server drain web 10.0.0.1:80 --for 10m  let a server finish what it has
 
 Settings:
   defaults < the YAML file < environment < flags.
@@ -49,6 +57,7 @@ Exit codes:
   2   mistakes on the command line
   3   another proxymgr manages the same haproxy.cfg
   4   something needed is missing, taken or not permitted, or no daemon answers
+  5   the daemon refuses the order; nothing has changed
   70  a bug of proxymgr";
 
 /// Keeps HAProxy in step with the hosts that really provide each service.
@@ -71,7 +80,21 @@ enum Command {
     /// Print what would be done to the running HAProxy, and why; do nothing.
     Plan(GatherArgs),
     /// Tell how the running daemon is.
-    Status(StatusArgs),
+    Status(status::StatusArgs),
+    /// Show how it is on a screen that follows it; services with trouble first.
+    Top(top::TopArgs),
+    /// Tell what happened, and why.
+    Events(events::EventsArgs),
+    /// Choose the state of one server, whatever discovery says: drain, maint, or ready to leave it to discovery again.
+    Server(orders::ServerArgs),
+    /// Put a list that is held back in force.
+    Accept(orders::HeldArgs),
+    /// Keep what is in force; the held list is not offered again until it changes.
+    Reject(orders::HeldArgs),
+    /// Read every source again, or that of one service.
+    Refresh(orders::RefreshArgs),
+    /// Reload HAProxy, as soon as its time has come.
+    Reload(orders::ReloadArgs),
     /// Turn the configuration of ElasticPyProxy or proxym into proxymgr's, with a comment for what has no equivalent.
     Import(import::ImportArgs),
     /// Show it at work: a real HAProxy before three tiny backends, services in a directory of files.
@@ -133,22 +156,6 @@ struct GatherArgs {
 }
 
 #[derive(Debug, Args)]
-struct StatusArgs {
-    /// The daemon's settings file, for its status.listen.
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "url")]
-    config: Option<PathBuf>,
-    /// Where the daemon's status listener is, such as http://127.0.0.1:8470
-    #[arg(long, value_hint = ValueHint::Url)]
-    url: Option<String>,
-    /// PEM file with the authority of the daemon's certificate, where it speaks TLS and this machine does not know it.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    ca: Option<PathBuf>,
-    /// Print the whole status as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
 struct DemoArgs {
     /// The port that HAProxy listens on; without it 8080, or a free one where that is taken.
     #[arg(short, long)]
@@ -168,7 +175,14 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Check(args) => check::check(&args.sources()),
         Command::Render(args) => render::render(&load(&args.settings.sources())?, args.timeout),
         Command::Plan(args) => plan::plan(&load(&args.settings.sources())?, args.timeout),
-        Command::Status(args) => status::status(args.place()?, args.json),
+        Command::Status(args) => status::status(&args),
+        Command::Top(args) => top::top(&args),
+        Command::Events(args) => events::events(&args),
+        Command::Server(args) => orders::server(&args),
+        Command::Accept(args) => orders::accept(&args),
+        Command::Reject(args) => orders::reject(&args),
+        Command::Refresh(args) => orders::refresh(&args),
+        Command::Reload(args) => orders::reload(&args),
         Command::Import(args) => import::import(&args),
         Command::Demo(args) => demo::run(&args.haproxy, args.port, args.debug),
         Command::Replay(args) => replay::replay(&args, &load(&args.settings.sources())?),
@@ -230,29 +244,6 @@ impl RunArgs {
     }
 }
 
-impl StatusArgs {
-    /// Where the daemon is, and how it is asked.
-    fn place(&self) -> Result<Place, Failure> {
-        let ca = self.ca.clone();
-        if let Some(url) = &self.url {
-            let url = if url.contains("://") { url.clone() } else { format!("http://{url}") };
-            return Ok(Place { url, token: None, ca });
-        }
-        let file = self.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
-        let mut sources = SettingsSources::at(&file.clone().unwrap_or_default());
-        sources.file = file;
-        let status = load(&sources)?.status;
-        let listen = status.listen.ok_or_else(|| {
-            let problem = "is none: this daemon cannot be asked".to_owned();
-            Mistakes(vec![Mistake { place: String::new(), key: "status.listen".to_owned(), problem }])
-        })?;
-        let access = adapters::status_access(&status).map_err(Failure::CannotStart)?;
-        // Reading may do without one that only the daemon may read.
-        let token = access.token.read().unwrap_or_default();
-        Ok(Place { url: client::url_of(listen, status.tls.is_some()), token, ca })
-    }
-}
-
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
@@ -263,6 +254,14 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 /// What every command that drives discovery by itself logs: troubles only, beside its own output.
 fn quiet_log(settings: &Settings) -> Logging {
     Logging::to_stderr(&crate::settings::LogSettings { level: slog::Level::Warning, ..settings.log.clone() })
+}
+
+/// Resolves when Ctrl-C is typed.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without it the signal itself ends the program.
+        std::future::pending().await
+    }
 }
 
 /// Runs a future on an actix system of its own.

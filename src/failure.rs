@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::settings::Mistakes;
+use crate::status::client::AskError;
 use crate::simulation::scenario::ScenarioMistakes;
 
 /// The reason, told to the person at the terminal or in the supervisor's log.
@@ -29,7 +30,22 @@ pub enum Failure {
     /// The simulation broke an invariant; the message ends with the command that does it again.
     #[error("{0}")]
     InvariantBroken(String),
+    /// The running daemon refuses an order; nothing has changed.
+    #[error("{0}")]
+    Refused(String),
     /// What can never happen has happened.
     #[error("{0}; this is a bug of proxymgr, please report it")]
     Internal(String),
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Refused { status: 400 | 404 | 409, text } => Self::Refused(text),
+            AskError::Refused { status: 401, text } => {
+                Self::CannotStart(format!("{text} (here: --token-file, or the settings that -c names)"))
+            }
+            AskError::Refused { text, .. } | AskError::NoAnswer(text) => Self::CannotStart(text),
+        }
+    }
 }

@@ -22,5 +22,6 @@ fn exit_code(failure: &Failure) -> u8 {
         Failure::AlreadyRunning(_) => 3,
         Failure::CannotStart(_) => 4,
         Failure::InvariantBroken(_) | Failure::Internal(_) => 70,
+        Failure::Refused(_) => 5,
     }
 }

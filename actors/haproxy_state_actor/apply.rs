@@ -181,7 +181,7 @@ impl HaproxyStateActor {
         (answers, observation, answered_at): (Vec<Answer>, Observation, Instant),
     ) {
         self.runtime_failures = 0;
-        self.runtime_error = None;
+        self.runtime_error.ends();
         let mut answers = answers.as_slice();
         for (name, steps) in &batch {
             for step in steps {
@@ -251,7 +251,7 @@ impl HaproxyStateActor {
         warn!(self.log, "HAProxy does not answer on its socket";
             "error" => %error, "failures" => self.runtime_failures, "retry_after_ms" => micros(pause) / 1_000);
         self.runtime_retry_at = Instant::now() + pause;
-        self.runtime_error = Some(error.to_string());
+        self.runtime_error.stands(error.to_string(), self.clock);
         let event = Event::Failed { error: error.to_string() };
         self.peers.journal.do_send(Record(JournalEntry::new(event)));
         if self.runtime_failures == RUNTIME_FAILURES_BEFORE_RELOAD {

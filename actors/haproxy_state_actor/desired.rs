@@ -101,6 +101,8 @@ pub struct DesiredService {
     pub pending_class: Option<PlanClass>,
     /// What stands in the way.
     pub obstacle: Option<Obstacle>,
+    /// Since when, in milliseconds since 1970; of no meaning without an obstacle.
+    pub obstacle_since_unix_ms: u64,
     /// The last change that came into force.
     pub last_applied: Option<AppliedChange>,
 }
@@ -121,6 +123,7 @@ impl DesiredService {
             pending: Vec::new(),
             pending_class: None,
             obstacle: None,
+            obstacle_since_unix_ms: 0,
             last_applied: None,
         }
     }

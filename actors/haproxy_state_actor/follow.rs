@@ -6,6 +6,7 @@ use slog::{info, warn};
 use tokio::time::{Duration, Instant};
 
 use super::HaproxyStateActor;
+use super::trouble::Trouble;
 use crate::limits::{CONFIG_WRITE_PACE, CONFIG_WRITE_RETRY, STATE_SAVE_INTERVAL};
 use crate::port::ConfigText;
 use crate::snapshot::ProxyPhase;
@@ -17,7 +18,7 @@ pub struct FileFollower {
     writing: bool,
     waiting: bool,
     /// Why the last write failed; none when it did not.
-    pub error: Option<String>,
+    pub error: Trouble,
 }
 
 impl FileFollower {
@@ -29,7 +30,7 @@ impl FileFollower {
     /// The file was just replaced as a whole.
     pub fn is_in_step(&mut self) {
         self.behind = false;
-        self.error = None;
+        self.error.ends();
     }
 
     /// Whether a newer text waits to be written.
@@ -50,7 +51,7 @@ pub struct StateSaver {
     saving: bool,
     behind: bool,
     /// Why the last save failed; none when it did not.
-    pub error: Option<String>,
+    pub error: Trouble,
 }
 
 impl StateSaver {
@@ -91,17 +92,17 @@ impl HaproxyStateActor {
     fn file_written(&mut self, outcome: Result<(), String>, took: Duration, ctx: &mut Context<Self>) {
         let pause = match outcome {
             Ok(()) => {
-                if self.file.error.take().is_some() {
+                if self.file.error.ends() {
                     info!(self.log, "the configuration file can be written again");
                 }
                 took * CONFIG_WRITE_PACE
             }
             Err(error) => {
-                if self.file.error.as_ref() != Some(&error) {
+                if self.file.error.text() != Some(&error) {
                     warn!(self.log, "the configuration file cannot be written, the running HAProxy is up to date";
                         "error" => &error, "retry_after_s" => CONFIG_WRITE_RETRY.as_secs());
                 }
-                self.file.error = Some(error);
+                self.file.error.stands(error, self.clock);
                 self.file.behind = true;
                 CONFIG_WRITE_RETRY
             }
@@ -157,13 +158,17 @@ impl HaproxyStateActor {
         let save = self.ports.state_store.save(services).into_actor(self);
         ctx.spawn(save.map(|outcome, actor, ctx| {
             actor.saver.saving = false;
-            if let Err(error) = &outcome {
-                if actor.saver.error.as_ref() != Some(error) {
-                    warn!(actor.log, "the last good state cannot be saved, a restart would not know it"; "error" => error);
+            match outcome {
+                Ok(()) => drop(actor.saver.error.ends()),
+                Err(error) => {
+                    if actor.saver.error.text() != Some(&error) {
+                        warn!(actor.log, "the last good state cannot be saved, a restart would not know it";
+                            "error" => &error);
+                    }
+                    actor.saver.error.stands(error, actor.clock);
+                    actor.saver.behind = true;
                 }
-                actor.saver.behind = true;
             }
-            actor.saver.error = outcome.err();
             if actor.saver.behind {
                 actor.save_later(ctx);
             }

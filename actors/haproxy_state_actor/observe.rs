@@ -60,7 +60,8 @@ impl HaproxyStateActor {
             // Nothing may be asked of a stranger: what ours has is unknown until it answers again.
             self.ports.runtime.disconnect();
             running.sections.values_mut().for_each(|section| section.stale = true);
-            self.runtime_error = Some(format!("HAProxy process {found} answers on the socket, not ours ({known})"));
+            let stranger = format!("HAProxy process {found} answers on the socket, not ours ({known})");
+            self.runtime_error.stands(stranger, self.clock);
             self.runtime_retry_at = Instant::now() + RUNTIME_RETRY_MAX;
             let why = format!("process {found} answers on the socket, not ours ({known})");
             self.reload_forced = vec![ReloadCause::Stranger.because(why)];
@@ -72,7 +73,7 @@ impl HaproxyStateActor {
         if was_stale.is_empty() {
             // Otherwise a batch went unanswered, and only one that is answered shows that all is well again.
             self.runtime_failures = 0;
-            self.runtime_error = None;
+            self.runtime_error.ends();
         }
         let different = running.observed(None, observation);
         self.drifted.extend(different.iter().filter(|name| !was_stale.contains(name)).cloned());

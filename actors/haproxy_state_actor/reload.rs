@@ -167,8 +167,11 @@ impl HaproxyStateActor {
         self.file.is_in_step();
         self.counts.reload += 1;
         self.last_reload = Some((now, reasons));
-        self.reload_error = None;
-        self.runtime_error = None;
+        self.reload_error.ends();
+        self.runtime_error.ends();
+        if alive {
+            self.gone.ends();
+        }
         self.runtime_failures = 0;
         self.runtime_retry_at = now;
         self.reload_not_before = now + self.policy.reload_interval;
@@ -212,7 +215,7 @@ impl HaproxyStateActor {
         warn!(self.log, "the reload failed, it is tried again"; "error" => &error, "reasons" => reasons.join("; "));
         self.peers.journal.do_send(Record(JournalEntry::new(Event::Failed { error: error.clone() })));
         self.counts.reload_failed += 1;
-        self.reload_error = Some(error);
+        self.reload_error.stands(error, self.clock);
         if suspects_head && self.running.as_ref().is_some_and(|running| running.frame != tried) {
             // The next start is with what is known to be good, and so is the file until then.
             self.refused_frame = Some(tried);
@@ -234,6 +237,9 @@ impl HaproxyStateActor {
         for (name, obstacle) in obstacles {
             let came_free = matches!(obstacle, Obstacle::PortTaken { .. }) && self.opened_meanwhile.contains(name);
             if let Some(service) = self.desired.services.get_mut(name).filter(|_| !came_free) {
+                if service.obstacle.is_none() {
+                    service.obstacle_since_unix_ms = self.clock.unix_ms();
+                }
                 service.obstacle = Some(obstacle.clone());
             }
         }

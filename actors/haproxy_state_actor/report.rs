@@ -10,7 +10,7 @@ use super::life_cycle::{Leaving, Rising};
 use super::running::Section;
 use crate::message::{ConfigState, GetConfig, GetState, NextSection, RunningConfig};
 use crate::model::{ObservedServer, ServerName, ServiceName};
-use crate::snapshot::{ActorState, HaproxyState, LeavingServer, RisingServer, ServiceState};
+use crate::snapshot::{ActorState, HaproxyState, LeavingServer, RisingServer, ServiceState, TroublesSince};
 
 impl HaproxyStateActor {
     fn service_state(&self, name: &ServiceName, service: &DesiredService) -> ServiceState {
@@ -40,6 +40,7 @@ impl HaproxyStateActor {
             drained_on_socket: section.map(drained_on_socket).unwrap_or_default(),
             leaving: service.life.leaving().map(leaving).collect(),
             rising: service.life.rising().map(rising).collect(),
+            problem_since_unix_ms: service.obstacle.as_ref().map(|_| service.obstacle_since_unix_ms),
             problem: obstacle.or_else(|| section.and_then(hopeless)),
             last_applied_unix_ms: service.last_applied.map(|applied| self.clock.unix_ms_at(applied.at)),
             last_class: service.last_applied.map(|applied| applied.class.as_str().to_owned()),
@@ -84,10 +85,17 @@ impl Handler<GetState> for HaproxyStateActor {
             counts: self.counts.clone(),
             last_reload: self.last_reload.as_ref().map(|(_, reasons)| reasons.clone()).unwrap_or_default(),
             last_reload_unix_ms: self.last_reload.as_ref().map(|(at, _)| self.clock.unix_ms_at(*at)),
-            runtime_error: self.runtime_error.clone(),
-            reload_error: self.reload_error.clone(),
-            file_error: self.file.error.clone(),
-            saved_state_error: self.saver.error.clone(),
+            runtime_error: self.runtime_error.text().map(ToOwned::to_owned),
+            reload_error: self.reload_error.text().map(ToOwned::to_owned),
+            file_error: self.file.error.text().map(ToOwned::to_owned),
+            saved_state_error: self.saver.error.text().map(ToOwned::to_owned),
+            since: TroublesSince {
+                gone_unix_ms: self.gone.since_unix_ms(),
+                runtime_error_unix_ms: self.runtime_error.since_unix_ms(),
+                reload_error_unix_ms: self.reload_error.since_unix_ms(),
+                file_error_unix_ms: self.file.error.since_unix_ms(),
+                saved_state_error_unix_ms: self.saver.error.since_unix_ms(),
+            },
             settings_refused: self.settings_refused.clone(),
         }))
     }

@@ -327,11 +327,15 @@ fn a_full_disk_leaves_the_running_haproxy_up_to_date() {
         world.with(|things| things.disk_full = true);
         world.hosts("web", &[1, 2]).await;
         assert_eq!(world.ready("web"), [1, 2]);
-        assert!(haproxy_state(&actors).await.file_error.is_some());
+        let state = haproxy_state(&actors).await;
+        assert!(state.file_error.is_some() && state.since.file_error_unix_ms.is_some());
+        wait(20).await;
+        assert_eq!(haproxy_state(&actors).await.since, state.since, "each failed retry is the same trouble");
         world.with(|things| things.disk_full = false);
         wait(10).await;
         assert!(world.with(|things| things.live_file.contains("10.0.0.2:80")));
-        assert!(haproxy_state(&actors).await.file_error.is_none());
+        let state = haproxy_state(&actors).await;
+        assert!(state.file_error.is_none() && state.since.file_error_unix_ms.is_none());
     });
 }
 

@@ -26,6 +26,11 @@ impl Paint {
         Self { on: wanted && io::stdout().is_terminal() }
     }
 
+    /// Whether there are any.
+    pub fn is_on(self) -> bool {
+        self.on
+    }
+
     /// None at all.
     #[cfg(test)]
     pub fn none() -> Self {

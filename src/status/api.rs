@@ -29,6 +29,9 @@ use super::rendered::RenderedAnswers;
 use super::report::StatusReport;
 use super::view::{Identity, View};
 
+pub use journal::Entries;
+pub use orders::Done;
+
 /// What a client can rely on.
 const OPENAPI: &str = include_str!("api/openapi.json");
 

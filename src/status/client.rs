@@ -9,6 +9,7 @@ use awc::http::Method;
 use awc::{Client, Connector};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use thiserror::Error;
 
 use super::gate::caller::Token;
 use super::problem::{PROBLEM_JSON, Problem};
@@ -30,6 +31,22 @@ pub fn url_of(listen: SocketAddr, tls: bool) -> String {
     };
     let scheme = if tls { "https" } else { "http" };
     format!("{scheme}://{}", SocketAddr::new(ip, listen.port()))
+}
+
+/// Why the daemon did not do as asked.
+#[derive(Debug, Error)]
+pub enum AskError {
+    /// It does not answer, or not as a proxymgr of this version does.
+    #[error("{0}")]
+    NoAnswer(String),
+    /// It refuses; nothing has changed.
+    #[error("{text}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Why, and what to do.
+        text: String,
+    },
 }
 
 /// How a daemon is reached.
@@ -63,7 +80,7 @@ impl StatusClient {
     }
 
     /// The daemon's status, as it sent it and as it is understood.
-    pub async fn status(&self) -> Result<(String, StatusReport), String> {
+    pub async fn status(&self) -> Result<(String, StatusReport), AskError> {
         let path = "/api/v1/status";
         let text = self.text(path).await?;
         let report = self.understood(path, &text)?;
@@ -71,26 +88,28 @@ impl StatusClient {
     }
 
     /// What stands under a path, as text.
-    pub async fn text(&self, path: &str) -> Result<String, String> {
+    pub async fn text(&self, path: &str) -> Result<String, AskError> {
         self.ask::<()>(Method::GET, path, None).await
     }
 
     /// What stands under a path, understood.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
         self.understood(path, &self.text(path).await?)
     }
 
     /// Has something done.
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, String> {
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, AskError> {
         self.understood(path, &self.ask(Method::POST, path, Some(body)).await?)
     }
 
-    fn understood<T: DeserializeOwned>(&self, path: &str, text: &str) -> Result<T, String> {
-        serde_json::from_str(text)
-            .map_err(|error| format!("what {}{path} answers is not from a proxymgr of this version: {error}", self.url))
+    fn understood<T: DeserializeOwned>(&self, path: &str, text: &str) -> Result<T, AskError> {
+        serde_json::from_str(text).map_err(|error| {
+            let url = &self.url;
+            AskError::NoAnswer(format!("what {url}{path} answers is not from a proxymgr of this version: {error}"))
+        })
     }
 
-    async fn ask<T: Serialize>(&self, method: Method, path: &str, body: Option<&T>) -> Result<String, String> {
+    async fn ask<T: Serialize>(&self, method: Method, path: &str, body: Option<&T>) -> Result<String, AskError> {
         let address = format!("{}{path}", self.url);
         let mut request = self.http.request(method, &address);
         if let Some(token) = &self.token {
@@ -105,27 +124,29 @@ impl StatusClient {
             .body()
             .limit(ANSWER_BYTES_MAX)
             .await
-            .map_err(|error| format!("the answer of {address} cannot be read: {error}"))?;
+            .map_err(|error| AskError::NoAnswer(format!("the answer of {address} cannot be read: {error}")))?;
         let text = String::from_utf8_lossy(&body).into_owned();
         if response.status().is_success() {
             return Ok(text);
         }
         let said = response.headers().get("content-type").filter(|kind| *kind == PROBLEM_JSON);
-        match said.and_then(|_| serde_json::from_str::<Problem>(&text).ok()) {
-            Some(problem) => Err(format!("{address} refuses: {}", problem.detail)),
-            None => Err(format!("{address} answers {}: {}", response.status(), text.trim())),
-        }
+        let status = response.status();
+        let text = match said.and_then(|_| serde_json::from_str::<Problem>(&text).ok()) {
+            Some(problem) => format!("{address} refuses: {}", problem.detail),
+            None => format!("{address} answers {status}: {}", text.trim()),
+        };
+        Err(AskError::Refused { status: status.as_u16(), text })
     }
 
-    fn no_answer(&self, error: &SendRequestError) -> String {
+    fn no_answer(&self, error: &SendRequestError) -> AskError {
         let url = &self.url;
-        match error {
+        AskError::NoAnswer(match error {
             SendRequestError::Connect(ConnectError::Io(error))
                 if error.get_ref().is_some_and(|e| e.is::<rustls::Error>()) =>
             {
                 format!("{url} is not trusted: {error}; name the authority of its certificate with --ca")
             }
             _ => format!("no proxymgr answers at {url}: {error}; is it running, with this status.listen?"),
-        }
+        })
     }
 }

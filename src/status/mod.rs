@@ -15,6 +15,7 @@
 pub mod access;
 pub mod api;
 pub mod client;
+pub mod concern;
 pub mod config_text;
 pub mod gate;
 pub mod health;
@@ -26,6 +27,7 @@ pub mod problem;
 pub mod rendered;
 pub mod report;
 pub mod standing;
+pub mod telling;
 pub mod tls;
 pub mod view;
 

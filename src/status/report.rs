@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase, ServiceState};
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase};
 use serde::{Deserialize, Serialize};
+
+use super::concern::{self, Concern};
 
 /// What `/api/v1/status` answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -12,8 +14,8 @@ pub struct StatusReport {
     pub daemon: DaemonFacts,
     /// Whether it keeps HAProxy in step now.
     pub readiness: Readiness,
-    /// Everything that is not as it should be, in words; empty when all is well.
-    pub concerns: Vec<String>,
+    /// Everything that is not as it should be; empty when all is well.
+    pub concerns: Vec<Concern>,
     /// What every actor says of itself.
     pub actors: Arc<Vec<ActorState>>,
 }
@@ -49,12 +51,9 @@ impl StatusReport {
     pub fn of(daemon: DaemonFacts, states: Result<Arc<Vec<ActorState>>, String>) -> Self {
         let readiness = Readiness::of(&states);
         let actors = states.unwrap_or_default();
-        let mut concerns = readiness.reasons.clone();
-        actors.iter().for_each(|state| concerns_of(state, &mut concerns));
-        if let Some(haproxy) = haproxy(&actors) {
-            concerns
-                .extend(actors.iter().flat_map(|state| ports_not_had(state, haproxy, &concerns)).collect::<Vec<_>>());
-        }
+        let haproxy = haproxy(&actors);
+        let not_ready = readiness.reasons.iter().map(|reason| not_ready(reason, haproxy, &daemon));
+        let concerns = not_ready.chain(concern::concerns(&actors)).collect();
         Self { daemon, readiness, concerns, actors }
     }
 
@@ -98,81 +97,32 @@ fn phase_reason(state: &HaproxyState) -> Option<&'static str> {
     }
 }
 
-fn concerns_of(state: &ActorState, concerns: &mut Vec<String>) {
-    match state {
-        ActorState::ServiceConfig(state) => {
-            concerns.extend(state.source.error.iter().map(|error| format!("definitions cannot be read: {error}")));
-            concerns
-                .extend(state.held.iter().map(|held| format!("a list of definitions is held back: {}", held.reason)));
-            for (name, problems) in &state.problems {
-                concerns.extend(problems.iter().map(|problem| format!("definition of {name}: {problem}")));
-            }
-        }
-        ActorState::Watcher(state) => {
-            let service = &state.service;
-            concerns.extend(state.source.error.iter().map(|error| format!("{service}: hosts cannot be read: {error}")));
-            concerns.extend(state.held.iter().map(|held| format!("{service}: a list is held back: {}", held.reason)));
-            concerns.extend(state.problems.iter().map(|(entry, problem)| format!("{service}: {entry}: {problem}")));
-            if state.hosts.is_none() && state.source.error.is_none() && state.held.is_none() {
-                concerns.push(format!("{service}: no hosts known yet"));
-            }
-        }
-        ActorState::HaproxyState(state) => {
-            let named = [
-                ("the last reload failed", &state.reload_error),
-                ("haproxy.cfg cannot be written", &state.file_error),
-                ("the last good state cannot be saved", &state.saved_state_error),
-            ];
-            concerns.extend(named.iter().filter_map(|(what, error)| Some(format!("{what}: {}", error.as_ref()?))));
-            if let Some(refused) = &state.settings_refused {
-                let first = refused.mistakes.first().map_or("", String::as_str);
-                let count = refused.mistakes.len();
-                concerns
-                    .push(format!("settings read again were refused, {count} mistakes, those before stay: {first}"));
-            }
-            for (service, state) in &state.services {
-                concerns.extend(state.problem.iter().map(|problem| format!("{service}: {problem}")));
-                concerns.extend(without_traffic(state).map(|why| format!("{service}: {why}")));
-            }
-        }
-        ActorState::ProcessSupervisor(state) if state.backoff_ms > 0 => {
-            concerns.push(format!("HAProxy keeps ending: the next start waits {} ms", state.backoff_ms));
-        }
-        ActorState::Output(state) => {
-            concerns.extend(state.error.iter().map(|error| format!("output {}: {error}", state.name)));
-        }
-        ActorState::ProcessSupervisor(_) | ActorState::SocketHolder(_) | ActorState::Journal(_) => {}
+/// A reason for not being ready, with what is known about it.
+fn not_ready(reason: &str, haproxy: Option<&HaproxyState>, daemon: &DaemonFacts) -> Concern {
+    let Some(haproxy) = haproxy else {
+        return Concern::new(reason, None, "restart proxymgr: HAProxy goes on meanwhile and is taken over");
+    };
+    if haproxy.runtime_error.as_deref() == Some(reason) {
+        let advice = "it is tried again by itself, and in the end HAProxy is reloaded";
+        return Concern::new(reason, haproxy.since.runtime_error_unix_ms, advice);
     }
-}
-
-/// Why nobody answers the clients of a service that should have servers.
-fn without_traffic(service: &ServiceState) -> Option<String> {
-    let count = |wanted: &str| service.servers.values().filter(|state| *state == wanted).count();
-    if service.servers.is_empty() || service.desired == 0 || count("ready") > 0 {
-        return None;
-    }
-    let counts = [(count("drain"), "in drain"), (count("maint"), "in maintenance")];
-    let told = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
-    let mut told: Vec<_> = told.collect();
-    if count("down") > 0 {
-        told.insert(0, format!("the checks of {} fail", count("down")));
-    }
-    Some(format!("no server takes traffic, {}", told.join(", ")))
-}
-
-/// Ports that cannot be had, of services that are still wanted and do not say so themselves.
-fn ports_not_had(state: &ActorState, haproxy: &HaproxyState, told: &[String]) -> Vec<String> {
-    let ActorState::SocketHolder(state) = state else { return Vec::new() };
-    let wanted = state.failed.iter().filter(|(service, _)| haproxy.services.contains_key(*service));
-    let untold = wanted.filter(|(_, why)| !told.iter().any(|concern| concern.contains(why.as_str())));
-    untold.map(|(service, why)| format!("{service}: {why}")).collect()
+    let (since_unix_ms, advice) = match haproxy.phase {
+        ProxyPhase::Waiting => {
+            (Some(daemon.started_at_unix_ms), "it starts with what is known, once the definitions could be read")
+        }
+        ProxyPhase::Stopping => (None, "it was told to"),
+        _ => {
+            let since = haproxy.since.gone_unix_ms.or(haproxy.since.reload_error_unix_ms);
+            (since, "it is started again by itself; `proxymgr events` and the log say why it ended")
+        }
+    };
+    Concern::new(reason, since_unix_ms, advice)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proxymgr_actors::model::{ProcessInfo, ProxyVersion, ServerName};
-    use std::collections::BTreeMap;
+    use proxymgr_actors::model::{ProcessInfo, ProxyVersion};
 
     fn haproxy_in(phase: ProxyPhase, process: bool) -> Result<Arc<Vec<ActorState>>, String> {
         let process = process.then(|| ProcessInfo {
@@ -201,22 +151,6 @@ mod tests {
     }
 
     #[test]
-    fn a_service_whose_servers_all_rest_is_a_concern() {
-        let state = |servers: &[(&str, &str)]| {
-            let named = |(name, state): &(&str, &str)| (ServerName::new(name).unwrap(), (*state).to_owned());
-            let servers: BTreeMap<_, _> = servers.iter().map(named).collect();
-            without_traffic(&ServiceState { desired: servers.len(), servers: servers.into(), ..Default::default() })
-        };
-        assert_eq!(state(&[("a", "ready"), ("b", "down")]), None);
-        assert_eq!(state(&[]), None, "what HAProxy has is not known yet");
-        let told = state(&[("a", "maint"), ("b", "down"), ("c", "drain")]);
-        assert_eq!(
-            told.as_deref(),
-            Some("no server takes traffic, the checks of 1 fail, 1 in drain, 1 in maintenance")
-        );
-    }
-
-    #[test]
     fn a_source_that_is_away_is_a_concern_but_no_end_of_readiness() {
         let mut states = Arc::unwrap_or_clone(haproxy_in(ProxyPhase::Running, true).unwrap());
         let mut watcher = proxymgr_actors::snapshot::WatcherState { service: "web".into(), ..Default::default() };
@@ -232,6 +166,7 @@ mod tests {
         };
         let report = StatusReport::of(facts, Ok(Arc::new(states)));
         assert!(report.readiness.ready);
-        assert_eq!(report.concerns, ["web: hosts cannot be read: connection refused"]);
+        assert_eq!(report.concerns.len(), 1);
+        assert_eq!(report.concerns[0].text, "web: hosts cannot be read: connection refused");
     }
 }

@@ -104,7 +104,7 @@ async fn an_actor_that_does_not_answer_is_named_and_the_listener_still_answers()
     let listener = listen(Known(Err("HaproxyStateActor does not answer".into())));
     assert_eq!(get(&listener, "/readyz", None).await, (503, "HaproxyStateActor does not answer\n".into()));
     let (_, report) = client_of(&listener).status().await.unwrap();
-    assert_eq!(report.concerns, ["HaproxyStateActor does not answer"]);
+    assert_eq!(report.concerns[0].text, "HaproxyStateActor does not answer");
     listener.stop().await;
 }
 
@@ -144,7 +144,7 @@ async fn a_taken_port_is_named_with_what_to_do() {
 async fn a_daemon_that_is_not_there_is_told_with_its_address() {
     let free = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap().local_addr().unwrap();
     let place = Place { url: client::url_of(free, false), ..Place::default() };
-    let error = StatusClient::new(place).unwrap().status().await.unwrap_err();
+    let error = StatusClient::new(place).unwrap().status().await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("no proxymgr answers at http://{free}")), "{error}");
 }
 

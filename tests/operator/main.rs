@@ -4,5 +4,7 @@
 mod support;
 
 mod dashboard;
+mod events;
 mod metrics;
 mod stage;
+mod top;

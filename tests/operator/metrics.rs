@@ -84,7 +84,6 @@ async fn figures_move_with_what_happens() {
             })
             .await;
     };
-    // HAProxy answers a moment before the daemon knows that it does.
     let started = [("proxymgr_reload_causes_total{cause=\"start\"}", 1.0), ("proxymgr_services", 1.0)];
     moved("the first start is counted", &started).await;
 

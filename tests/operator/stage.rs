@@ -1,11 +1,14 @@
 //! A daemon with services in files, as every test here needs it.
 
+use std::process::Output;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::daemon::{Daemon, DaemonBuilder};
 use crate::support::dir::TestDir;
+use crate::support::eventually::check;
+use crate::support::http;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_proxymgr");
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -45,10 +48,28 @@ impl Stage {
         Daemon::builder(BINARY, &self.dir).files(&self.dir.join("services"))
     }
 
-    /// The daemon, once its HAProxy answers.
+    /// The daemon, once it is ready.
     pub async fn start(&self) -> Daemon {
-        let mut daemon = self.builder().start();
-        daemon.wait_until_haproxy_answers().await;
+        let daemon = self.builder().start();
+        ready(&daemon).await;
         daemon
     }
+}
+
+/// Waits until the daemon knows that its HAProxy serves.
+pub async fn ready(daemon: &Daemon) {
+    daemon
+        .eventually(LIMIT, "the daemon is ready", async || {
+            let answer = http::get(daemon.status_address(), "/readyz").await.map_err(|error| error.to_string())?;
+            check(answer.status == 200, &answer)
+        })
+        .await;
+}
+
+pub fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -9,6 +9,7 @@ use proxymgr_actors::snapshot::{
 use serde::Serialize;
 
 use super::service_row::{ServiceRow, Trouble};
+use crate::status::concern;
 use crate::status::report::StatusReport;
 
 /// Concerns that are listed; what is more is counted, and found under the services with trouble.
@@ -37,6 +38,8 @@ pub struct Concern {
     pub text: String,
     /// Since when it has been known, in milliseconds since 1970.
     pub since_unix_ms: u64,
+    /// What to do about it.
+    pub advice: String,
 }
 
 /// What is not well.
@@ -145,8 +148,8 @@ impl KnownSince {
     pub fn update(&mut self, report: &StatusReport, now_unix_ms: u64) {
         let mut before = std::mem::take(&mut self.0);
         for concern in &report.concerns {
-            let since = before.remove(concern).unwrap_or(now_unix_ms);
-            self.0.insert(concern.clone(), since);
+            let seen = before.remove(&concern.text).unwrap_or(now_unix_ms);
+            self.0.insert(concern.text.clone(), concern.since_unix_ms.unwrap_or(seen));
         }
     }
 
@@ -184,12 +187,15 @@ pub fn headline(report: &StatusReport, known: &KnownSince, rows: &BTreeMap<Strin
 
 /// What is not well, one line each.
 pub fn concerns(report: &StatusReport, known: &KnownSince, rows: &BTreeMap<String, ServiceRow>) -> Concerns {
-    let concern = |text: &String| {
-        let service = text.split_once(": ").filter(|(name, _)| rows.contains_key(*name));
-        let since_unix_ms = known.since(text).unwrap_or_default();
+    let concern = |concern: &concern::Concern| {
+        let advice = concern.advice.clone();
+        let since_unix_ms = known.since(&concern.text).unwrap_or_default();
+        let service = concern.text.split_once(": ").filter(|(name, _)| rows.contains_key(*name));
         match service {
-            Some((name, rest)) => Concern { service: Some(name.to_owned()), text: rest.to_owned(), since_unix_ms },
-            None => Concern { service: None, text: text.clone(), since_unix_ms },
+            Some((name, rest)) => {
+                Concern { service: Some(name.to_owned()), text: rest.to_owned(), since_unix_ms, advice }
+            }
+            None => Concern { service: None, text: concern.text.clone(), since_unix_ms, advice },
         }
     };
     let listed: Vec<_> = report.concerns.iter().take(CONCERNS_MAX).map(concern).collect();

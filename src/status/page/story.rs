@@ -6,7 +6,7 @@ use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::model::ChangeId;
 use serde::Serialize;
 
-use super::words;
+use crate::status::telling::{Telling, Tone, tell};
 
 /// One entry of the journal in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -83,50 +83,19 @@ pub fn story(entries: &[JournalEntry], server: &str) -> Vec<Chapter> {
 }
 
 fn told(event: &Event) -> (String, String, &'static str) {
-    let (label, text, tone) = match event {
-        Event::ServiceDefined => ("defined", "the service appeared, or its definition changed".to_owned(), "plain"),
-        Event::ServiceRemoved => ("removed", "the service is no more".to_owned(), "plain"),
-        Event::InputRefused { problem } => ("refused", problem.clone(), "bad"),
-        Event::SourceLost { error } => ("source away", error.clone(), "bad"),
-        Event::SourceBack => ("source back", "it can be read again".to_owned(), "good"),
-        Event::HostsChanged { added, removed, changed } => {
-            ("event", format!("discovery shows other hosts: {}", change_of_hosts(*added, *removed, *changed)), "plain")
-        }
-        Event::ChangeHeld { reason } => ("held back", reason.clone(), "bad"),
-        Event::HoldEnded => ("hold ended", "the source shows a list that passes".to_owned(), "good"),
-        Event::HeldAccepted { reason } => ("accepted", format!("by an operator; it had been held: {reason}"), "good"),
-        Event::HeldRejected { reason } => ("rejected", format!("by an operator; it had been held: {reason}"), "plain"),
-        Event::Ordered { what } => ("operator", what.clone(), "plain"),
-        Event::Decided { class, reason } => ("decision", format!("{}: {reason}", class.as_str()), "plain"),
-        Event::Commanded { answer, accepted: true, .. } => ("command", said(answer), "good"),
-        Event::Commanded { answer, accepted: false, .. } => ("command", said(answer), "bad"),
-        Event::Applied { class, took_us } => {
-            let took = words::took(*took_us);
-            ("in force", format!("by {}, {took} after the event", class.as_str()), "good")
-        }
-        Event::Failed { error } => ("failed", error.clone(), "bad"),
-        Event::Reloaded { reasons, pid, took_ms, .. } => {
-            ("reload", format!("process {pid} after {took_ms} ms: {}", reasons.join("; ")), "plain")
-        }
-        Event::OutputChanged { output } => ("output", format!("{output} says something else now"), "plain"),
-        Event::ProxyExited { pid, how } => ("HAProxy ended", format!("process {pid}, unasked: {how}"), "bad"),
-        Event::OldProxyEnded { pid, how } => ("old process", format!("{pid} has finished what it had: {how}"), "plain"),
-        Event::DriftFound { what } => ("drift", format!("repaired: {what}"), "bad"),
-        #[allow(unreachable_patterns)]
-        other => return (other.name().replace('_', " "), String::new(), "plain"),
+    let Telling { label, text, tone } = tell(event);
+    let tone = match tone {
+        Tone::Good => "good",
+        Tone::Plain => "plain",
+        Tone::Bad => "bad",
     };
+    // The command itself stands beside.
+    let text = if let Event::Commanded { answer, .. } = event { said(answer) } else { text };
     (label.to_owned(), text, tone)
 }
 
 fn said(answer: &str) -> String {
     if answer.is_empty() { "done".to_owned() } else { answer.to_owned() }
-}
-
-fn change_of_hosts(added: usize, removed: usize, changed: usize) -> String {
-    let counts = [(added, "new"), (removed, "gone"), (changed, "changed")];
-    let told = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
-    let told: Vec<_> = told.collect();
-    if told.is_empty() { "none".to_owned() } else { told.join(", ") }
 }
 
 #[cfg(test)]

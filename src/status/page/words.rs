@@ -2,24 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Microseconds: `0.4 ms`, `12 ms`, `3.1 s`.
-pub fn took(micros: u64) -> String {
-    match micros {
-        0..10_000 => tenths(micros, 1_000, "ms"),
-        10_000..1_000_000 => format!("{} ms", micros / 1_000),
-        1_000_000..100_000_000 => tenths(micros, 1_000_000, "s"),
-        _ => format!("{} s", micros / 1_000_000),
-    }
-}
-
-fn tenths(value: u64, unit: u64, name: &str) -> String {
-    let tenths = (value * 10 + unit / 2) / unit;
-    if tenths.is_multiple_of(10) {
-        format!("{} {name}", tenths / 10)
-    } else {
-        format!("{}.{} {name}", tenths / 10, tenths % 10)
-    }
-}
+pub use crate::status::telling::took;
 
 /// A number with its thousands apart: `12,345`.
 pub fn grouped(number: u64) -> String {

@@ -1,0 +1,129 @@
+//! `proxymgr top`: the running daemon on a screen that follows it.
+
+mod screen;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::block_on;
+use super::output::Paint;
+use super::place::PlaceArgs;
+use super::wording::now_unix_ms;
+use crate::failure::Failure;
+use crate::status::client::StatusClient;
+use state::{Top, Wish};
+
+/// How often the keyboard's thread looks whether it is still wanted.
+const KEYS_PAUSE: Duration = Duration::from_millis(100);
+
+/// How the screen is shown.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// How often it asks the daemon.
+    #[arg(short = 'd', long, value_name = "DURATION", default_value = "1s", value_parser = interval_of)]
+    interval: Duration,
+}
+
+fn interval_of(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if interval < Duration::from_millis(100) { Err("must be 100ms or more".to_owned()) } else { Ok(interval) }
+}
+
+/// Shows the screen until it is left.
+pub fn top(args: &TopArgs) -> Result<(), Failure> {
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        let problem = "top needs a terminal; `proxymgr status` prints once, to wherever it is sent";
+        return Err(Failure::CannotStart(problem.to_owned()));
+    }
+    block_on(async {
+        let client = args.place.reader()?;
+        let cannot = |error: io::Error| Failure::CannotStart(format!("the terminal cannot be used: {error}"));
+        // Also restores the terminal when something panics.
+        let mut terminal = ratatui::try_init().map_err(cannot)?;
+        let result = show(&mut terminal, client, args.interval).await;
+        ratatui::restore();
+        result.map_err(cannot)
+    })
+}
+
+async fn show(terminal: &mut DefaultTerminal, client: StatusClient, every: Duration) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut keys = Keys::listen();
+    let mut asks = interval(every);
+    asks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut top = Top::new(Paint::for_stdout().is_on());
+    let answer = client.status();
+    tokio::pin!(answer);
+    let mut asking = true;
+    loop {
+        terminal.draw(|frame| screen::draw(frame, &mut top, now_unix_ms()))?;
+        tokio::select! {
+            answered = &mut answer, if asking => {
+                asking = false;
+                top.answered(answered.map(|(_, report)| report).map_err(|error| error.to_string()), now_unix_ms());
+            }
+            _ = asks.tick(), if !asking => {
+                answer.set(client.status());
+                asking = true;
+            }
+            key = keys.events.recv() => match key {
+                Some(event) => if top.told(&event) == Wish::Leave { return Ok(()) },
+                None => return Ok(()),
+            },
+            _ = terminate.recv() => return Ok(()),
+            _ = hang_up.recv() => return Ok(()),
+        }
+    }
+}
+
+/// What is typed, read on a thread of its own; it ends when this is dropped.
+struct Keys {
+    events: UnboundedReceiver<Event>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Keys {
+    fn listen() -> Self {
+        let (sender, events) = unbounded_channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        std::thread::spawn(move || read_keys(&sender, &told));
+        Self { events, stop }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn read_keys(sender: &UnboundedSender<Event>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let event = match event::poll(KEYS_PAUSE) {
+            Ok(true) => event::read(),
+            Ok(false) => continue,
+            Err(error) => Err(error),
+        };
+        // A terminal that is gone ends the screen, too: the sender goes with this thread.
+        let Ok(event) = event else { return };
+        if sender.send(event).is_err() {
+            return;
+        }
+    }
+}

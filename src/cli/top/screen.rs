@@ -1,0 +1,148 @@
+//! The drawing of `top`: how all is, what is not well, the services, the keys.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Cell, Paragraph, Row, Table};
+
+use super::state::Top;
+use crate::cli::service_row::{ServiceRow, Trouble};
+use crate::cli::wording::{printable, span};
+use crate::status::report::StatusReport;
+
+/// The concerns that are shown at once; what is more is counted.
+const CONCERNS_MAX: usize = 5;
+
+/// The narrowest table that shows where services listen, and that shows their last change.
+const LISTEN_FROM: u16 = 100;
+const LAST_CHANGE_FROM: u16 = 80;
+
+/// Draws everything.
+pub fn draw(frame: &mut Frame<'_>, top: &mut Top, now_unix_ms: u64) {
+    let head = head(top, now_unix_ms);
+    let concerns = concerns(top, now_unix_ms);
+    let areas = Layout::vertical([
+        Constraint::Length(rows_of(&head)),
+        Constraint::Length(rows_of(&concerns)),
+        Constraint::Min(2),
+        Constraint::Length(1),
+    ]);
+    let [head_area, concerns_area, table_area, foot_area] = areas.areas(frame.area());
+    frame.render_widget(Paragraph::new(head), head_area);
+    frame.render_widget(Paragraph::new(concerns), concerns_area);
+    draw_services(frame, table_area, top);
+    frame.render_widget(foot(top), foot_area);
+}
+
+fn rows_of(lines: &[Line<'_>]) -> u16 {
+    u16::try_from(lines.len()).unwrap_or(u16::MAX)
+}
+
+/// A style with this colour, where there are colours.
+fn coloured(top: &Top, colour: Color) -> Style {
+    if top.colours { Style::new().fg(colour) } else { Style::new() }
+}
+
+fn head(top: &Top, now_unix_ms: u64) -> Vec<Line<'static>> {
+    let bold = |colour| coloured(top, colour).add_modifier(Modifier::BOLD);
+    let mut lines = Vec::new();
+    if let Some(error) = &top.error {
+        lines.push(Line::styled(printable(error), bold(Color::Red)));
+        if top.report.is_some() {
+            let ago = span(now_unix_ms.saturating_sub(top.answered_unix_ms));
+            lines.push(Line::raw(format!("what follows is {ago} old")));
+        }
+    }
+    let Some(report) = &top.report else {
+        if top.error.is_none() {
+            lines.push(Line::raw("asking the daemon"));
+        }
+        return lines;
+    };
+    lines.push(match (report.readiness.ready, report.concerns.len()) {
+        (true, 0) => Line::styled("All is well", bold(Color::Green)),
+        (true, 1) => Line::styled("One thing is not well", bold(Color::Yellow)),
+        (true, n) => Line::styled(format!("{n} things are not well"), bold(Color::Yellow)),
+        (false, _) => Line::styled("HAProxy is not kept in step", bold(Color::Red)),
+    });
+    lines.push(Line::raw(who(report)));
+    if let Some(haproxy) = report.haproxy() {
+        let servers: usize = haproxy.services.values().map(|service| service.servers.len()).sum();
+        let counts = &haproxy.counts;
+        lines.push(Line::raw(format!(
+            "{} services, {servers} servers; {:.1} changes/s; reloads {}, drift {}, refused {}",
+            haproxy.services.len(),
+            top.changes_per_second,
+            counts.reload,
+            counts.drift,
+            counts.refused
+        )));
+    }
+    lines
+}
+
+fn who(report: &StatusReport) -> String {
+    let daemon = &report.daemon;
+    let haproxy = match report.haproxy().and_then(|haproxy| haproxy.process.as_ref()) {
+        Some(process) => format!("HAProxy {}, pid {}", process.version_text, process.pid),
+        None => "HAProxy is not running".to_owned(),
+    };
+    format!("proxymgr {}, up {}; {haproxy}", daemon.version, span(daemon.uptime_s * 1_000))
+}
+
+fn concerns(top: &Top, now_unix_ms: u64) -> Vec<Line<'static>> {
+    let Some(report) = &top.report else { return Vec::new() };
+    let line = |concern: &crate::status::concern::Concern| {
+        let since = concern.since_unix_ms.map(|since| format!("{} ", span(now_unix_ms.saturating_sub(since))));
+        let text = Span::styled(printable(&concern.text), coloured(top, Color::Red));
+        Line::from(vec![Span::raw("  "), Span::raw(since.unwrap_or_default()), text])
+    };
+    let mut lines: Vec<_> = report.concerns.iter().take(CONCERNS_MAX).map(line).collect();
+    if report.concerns.len() > CONCERNS_MAX {
+        lines.push(Line::raw(format!("  and {} more", report.concerns.len() - CONCERNS_MAX)));
+    }
+    lines
+}
+
+fn draw_services(frame: &mut Frame<'_>, area: Rect, top: &mut Top) {
+    let with_listen = area.width >= LISTEN_FROM;
+    let with_last_change = area.width >= LAST_CHANGE_FROM;
+    let cells = |name: &str, listen: &str, numbers: [String; 5], source: &str, last_change: &str| {
+        let mut cells = vec![printable(name)];
+        cells.extend(with_listen.then(|| listen.to_owned()));
+        cells.extend(numbers.map(|number| format!("{number:>6}")));
+        cells.push(source.to_owned());
+        cells.extend(with_last_change.then(|| last_change.to_owned()));
+        Row::new(cells.into_iter().map(Cell::from))
+    };
+    let mut widths = vec![Constraint::Min(12)];
+    widths.extend(with_listen.then_some(Constraint::Max(24)));
+    widths.extend([Constraint::Length(6); 5]);
+    widths.push(Constraint::Length(12));
+    widths.extend(with_last_change.then_some(Constraint::Length(27)));
+    let titles = ["WANTED", "READY", "DOWN", "DRAIN", "MAINT"].map(ToOwned::to_owned);
+    let header = cells("SERVICE", "LISTEN", titles, "SOURCE", "LAST CHANGE");
+    let rows = top.rows.iter().map(|row: &ServiceRow| {
+        let numbers = [row.desired, row.ready, row.down, row.drain, row.maint].map(|number| number.to_string());
+        let style = match row.trouble {
+            Trouble::Severe => coloured(top, Color::Red),
+            Trouble::Some => coloured(top, Color::Yellow),
+            Trouble::None => Style::new(),
+        };
+        cells(&row.name, &row.listen, numbers, &row.source, &row.last_change).style(style)
+    });
+    let table = Table::new(rows.collect::<Vec<_>>(), widths)
+        .header(header.style(Style::new().add_modifier(Modifier::REVERSED)))
+        .row_highlight_style(Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED));
+    frame.render_stateful_widget(table, area, &mut top.table);
+}
+
+fn foot(top: &Top) -> Line<'static> {
+    if top.typing {
+        return Line::raw(format!("filter: {}_   Enter keeps it, Esc drops it", top.filter));
+    }
+    let filter = if top.filter.is_empty() { String::new() } else { format!(" ({})", top.filter) };
+    let shown = if top.only_trouble { "all" } else { "only trouble" };
+    Line::raw(format!("q quit  s sort: {}  t {shown}  / filter{filter}  arrows move", top.sort.as_str()))
+}

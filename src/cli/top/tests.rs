@@ -1,0 +1,142 @@
+use std::sync::Arc;
+
+use proxymgr_actors::model::{ServerName, ServiceName};
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase, ServiceState, WatcherState};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
+
+use super::screen::draw;
+use super::state::{Top, Wish};
+use crate::status::report::{DaemonFacts, StatusReport};
+
+const NOW: u64 = 1_000_000;
+
+/// A daemon with services and the states of their servers.
+fn report(services: &[(&str, &[&str])]) -> StatusReport {
+    let mut haproxy = HaproxyState { phase: ProxyPhase::Running, ..HaproxyState::default() };
+    let mut actors = Vec::new();
+    for (name, states) in services {
+        let servers = states.iter().enumerate();
+        let servers = servers.map(|(n, state)| (ServerName::new(&format!("s{n}")).unwrap(), (*state).to_owned()));
+        let state = ServiceState {
+            listen: Some("0.0.0.0:80".into()),
+            desired: states.len(),
+            servers: Arc::new(servers.collect()),
+            ..ServiceState::default()
+        };
+        haproxy.services.insert(ServiceName::new(name).unwrap(), state);
+        let watcher = WatcherState { service: (*name).into(), hosts: Some(Arc::default()), ..WatcherState::default() };
+        actors.push(ActorState::Watcher(watcher));
+    }
+    actors.push(ActorState::HaproxyState(haproxy));
+    let daemon = DaemonFacts {
+        version: "0.1.0".into(),
+        commit: "abc".into(),
+        pid: 1,
+        started_at_unix_ms: 0,
+        uptime_s: 61,
+        config_path: "/x".into(),
+    };
+    StatusReport::of(daemon, Ok(actors.into()))
+}
+
+fn three() -> Top {
+    let mut top = Top::new(true);
+    let services: [(&str, &[&str]); 3] =
+        [("api", &["ready", "ready"]), ("mail", &["down", "down"]), ("web", &["ready", "down"])];
+    top.answered(Ok(report(&services)), NOW);
+    top
+}
+
+fn drawn(top: &mut Top, width: u16, height: u16) -> Vec<String> {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| draw(frame, top, NOW + 5_000)).unwrap();
+    let buffer = terminal.backend().buffer().clone();
+    let line = |y| (0..width).map(|x| buffer[(x, y)].symbol().to_owned()).collect::<String>();
+    (0..height).map(|y| line(y).trim_end().to_owned()).collect()
+}
+
+/// The services that are shown, from the top.
+fn shown(top: &mut Top) -> Vec<String> {
+    let lines = drawn(top, 80, 24);
+    let table = lines.iter().skip_while(|line| !line.starts_with("SERVICE")).skip(1);
+    table.take_while(|line| !line.is_empty()).filter_map(|line| line.split(' ').next().map(ToOwned::to_owned)).collect()
+}
+
+fn press(top: &mut Top, keys: &str) -> Wish {
+    let mut wish = Wish::Stay;
+    for char in keys.chars() {
+        let code = if char == '\n' { KeyCode::Enter } else { KeyCode::Char(char) };
+        wish = top.told(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)));
+    }
+    wish
+}
+
+#[test]
+fn services_with_trouble_come_first_and_numbers_stand_beside_them() {
+    let mut top = three();
+    let lines = drawn(&mut top, 80, 12);
+    assert_eq!(lines[0], "One thing is not well");
+    assert_eq!(lines[1], "proxymgr 0.1.0, up 1m 1s; HAProxy is not running");
+    assert_eq!(lines[2], "3 services, 6 servers; 0.0 changes/s; reloads 0, drift 0, refused 0");
+    assert!(lines[3].contains("mail: no server takes traffic, the checks of 2 fail"), "{lines:#?}");
+    assert!(lines[4].starts_with("SERVICE"), "{lines:#?}");
+    assert_eq!(lines[5].split_whitespace().collect::<Vec<_>>(), ["mail", "2", "0", "2", "0", "0", "good", "-"]);
+    assert_eq!(shown(&mut top), ["mail", "web", "api"]);
+    assert!(lines[11].starts_with("q quit  s sort: trouble"), "{lines:#?}");
+}
+
+#[test]
+fn keys_sort_filter_and_leave() {
+    let mut top = three();
+    press(&mut top, "s");
+    assert_eq!(shown(&mut top), ["api", "mail", "web"]);
+    press(&mut top, "t");
+    assert_eq!(shown(&mut top), ["mail", "web"]);
+    press(&mut top, "t/AP");
+    assert_eq!(shown(&mut top), ["api"]);
+    assert_eq!(press(&mut top, "q"), Wish::Stay, "while a filter is typed, q is a letter");
+    assert!(shown(&mut top).is_empty());
+    let escape = Event::Key(KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE));
+    assert_eq!(top.told(&escape), Wish::Stay);
+    assert_eq!(shown(&mut top).len(), 3);
+    assert_eq!(press(&mut top, "/mail\nq"), Wish::Leave);
+    let interrupt = Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
+    assert_eq!(top.told(&interrupt), Wish::Leave);
+}
+
+#[test]
+fn a_daemon_that_stops_answering_leaves_what_was_known_with_its_age() {
+    let mut top = three();
+    top.answered(Err("no proxymgr answers at http://x".into()), NOW + 2_000);
+    let lines = drawn(&mut top, 80, 24);
+    assert_eq!(lines[..2], ["no proxymgr answers at http://x", "what follows is 5s old"]);
+    assert_eq!(shown(&mut top), ["mail", "web", "api"]);
+}
+
+#[test]
+fn every_size_of_terminal_can_be_drawn_on() {
+    let mut top = three();
+    for (width, height) in [(1, 1), (10, 3), (40, 6), (79, 24), (80, 24), (200, 60)] {
+        drawn(&mut top, width, height);
+    }
+    let wide = drawn(&mut top, 120, 24);
+    assert!(wide.iter().any(|line| line.contains("LISTEN") && line.contains("LAST CHANGE")), "{wide:#?}");
+    let narrow = drawn(&mut top, 60, 24);
+    assert!(narrow.iter().any(|line| line.starts_with("SERVICE") && !line.contains("LAST CHANGE")), "{narrow:#?}");
+}
+
+#[test]
+fn with_no_color_nothing_is_coloured() {
+    let mut top = three();
+    let coloured = |top: &mut Top| {
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+        terminal.draw(|frame| draw(frame, top, NOW)).unwrap();
+        let cells = terminal.backend().buffer().content().to_vec();
+        cells.iter().any(|cell| cell.fg != ratatui::style::Color::Reset)
+    };
+    assert!(coloured(&mut top));
+    top.colours = false;
+    assert!(!coloured(&mut top));
+}

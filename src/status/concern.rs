@@ -1,0 +1,244 @@
+//! What is not well, since when, and what to do about it.
+
+use std::fmt;
+
+use proxymgr_actors::snapshot::{
+    ActorState, HaproxyState, OutputState, ServiceConfigState, ServiceState, SocketHolderState, WatcherState,
+};
+use serde::{Deserialize, Serialize};
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concern {
+    /// What, in words.
+    pub text: String,
+    /// The service it is about; none where it is about all.
+    pub service: Option<String>,
+    /// Since when, in milliseconds since 1970; none where that is not known.
+    pub since_unix_ms: Option<u64>,
+    /// What to do, in words.
+    pub advice: String,
+}
+
+impl Concern {
+    /// A concern about all.
+    pub fn new(text: impl Into<String>, since_unix_ms: Option<u64>, advice: impl Into<String>) -> Self {
+        Self { text: text.into(), service: None, since_unix_ms, advice: advice.into() }
+    }
+
+    /// A concern about this service, which begins with its name.
+    fn of(service: &str, text: impl fmt::Display, since_unix_ms: Option<u64>, advice: impl Into<String>) -> Self {
+        let service = service.to_owned();
+        Self { text: format!("{service}: {text}"), service: Some(service), since_unix_ms, advice: advice.into() }
+    }
+}
+
+impl fmt::Display for Concern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What the actors' states give cause for, beside HAProxy's own standing.
+pub fn concerns(states: &[ActorState]) -> Vec<Concern> {
+    let mut concerns: Vec<Concern> = states.iter().flat_map(of_state).collect();
+    let haproxy = states.iter().find_map(|state| match state {
+        ActorState::HaproxyState(state) => Some(state),
+        _ => None,
+    });
+    for state in states {
+        if let (ActorState::SocketHolder(state), Some(haproxy)) = (state, haproxy) {
+            let untold = ports_not_had(state, haproxy, &concerns);
+            concerns.extend(untold);
+        }
+    }
+    concerns
+}
+
+fn of_state(state: &ActorState) -> Vec<Concern> {
+    match state {
+        ActorState::ServiceConfig(state) => of_definitions(state),
+        ActorState::Watcher(state) => of_watcher(state),
+        ActorState::HaproxyState(state) => of_haproxy(state),
+        ActorState::ProcessSupervisor(state) if state.backoff_ms > 0 => vec![Concern::new(
+            format!("HAProxy keeps ending: the next start waits {} ms", state.backoff_ms),
+            None,
+            "its last words are in the log of proxymgr",
+        )],
+        ActorState::Output(state) => of_output(state),
+        ActorState::ProcessSupervisor(_) | ActorState::SocketHolder(_) | ActorState::Journal(_) => Vec::new(),
+    }
+}
+
+fn of_definitions(state: &ServiceConfigState) -> Vec<Concern> {
+    let away = state.source.error.iter().map(|error| {
+        let text = format!("definitions cannot be read: {error}");
+        Concern::new(text, Some(state.source.since_unix_ms), "the last good ones stay; see to service_config's source")
+    });
+    let held = state.held.iter().map(|held| {
+        let text = format!("a list of definitions is held back: {}", held.reason);
+        let advice = "`proxymgr accept --definitions` puts it in force, `proxymgr reject --definitions` keeps what is";
+        Concern::new(text, Some(held.since_unix_ms), advice)
+    });
+    let refused = state.problems.iter().flat_map(|(name, problems)| {
+        problems.iter().map(move |problem| Concern {
+            text: format!("definition of {name}: {problem}"),
+            service: Some(name.clone()),
+            since_unix_ms: None,
+            advice: "correct it where it is defined; until then the last good one, if any, stays".to_owned(),
+        })
+    });
+    away.chain(held).chain(refused).collect()
+}
+
+fn of_watcher(state: &WatcherState) -> Vec<Concern> {
+    let service = state.service.as_str();
+    let away = state.source.error.iter().map(|error| {
+        let advice = if state.hosts.is_some() {
+            format!("its last good hosts are served; see to its source, or `proxymgr refresh {service}`")
+        } else {
+            format!("it has no hosts to serve; see to its source, or `proxymgr refresh {service}`")
+        };
+        Concern::of(service, format!("hosts cannot be read: {error}"), Some(state.source.since_unix_ms), advice)
+    });
+    let held = state.held.iter().map(|held| {
+        let advice = format!("`proxymgr accept {service}` puts it in force, `proxymgr reject {service}` keeps what is");
+        Concern::of(service, format!("a list is held back: {}", held.reason), Some(held.since_unix_ms), advice)
+    });
+    let refused = state.problems.iter().map(|(entry, problem)| {
+        Concern::of(service, format!("{entry}: {problem}"), None, "correct the entry where it is registered")
+    });
+    let waiting = state.hosts.is_none() && state.source.error.is_none() && state.held.is_none();
+    let waiting = waiting.then(|| {
+        let advice = format!("see that its source has entries, or `proxymgr refresh {service}`");
+        Concern::of(service, "no hosts known yet", None, advice)
+    });
+    away.chain(held).chain(refused).chain(waiting).collect()
+}
+
+fn of_haproxy(state: &HaproxyState) -> Vec<Concern> {
+    let since = &state.since;
+    let named = [
+        (
+            "the last reload failed",
+            &state.reload_error,
+            since.reload_error_unix_ms,
+            "it is tried again by itself; a refused file is kept beside haproxy.cfg, as its .candidate",
+        ),
+        (
+            "haproxy.cfg cannot be written",
+            &state.file_error,
+            since.file_error_unix_ms,
+            "HAProxy itself is up to date; see to room and rights in the file's directory",
+        ),
+        (
+            "the last good state cannot be saved",
+            &state.saved_state_error,
+            since.saved_state_error_unix_ms,
+            "a restart of proxymgr would not know it; see to room and rights in state_dir",
+        ),
+    ];
+    let named = named.into_iter().filter_map(|(what, error, since_unix_ms, advice)| {
+        Some(Concern::new(format!("{what}: {}", error.as_ref()?), since_unix_ms, advice))
+    });
+    let refused = state.settings_refused.iter().map(|refused| {
+        let count = match refused.mistakes.len() {
+            1 => "1 mistake".to_owned(),
+            n => format!("{n} mistakes"),
+        };
+        let first = refused.mistakes.first().map_or("", String::as_str);
+        let text = format!("settings read again were refused, {count}, those before stay: {first}");
+        Concern::new(text, Some(refused.at_unix_ms), "`proxymgr check` names them all; mend them and send SIGHUP again")
+    });
+    named
+        .chain(refused)
+        .chain(state.services.iter().flat_map(|(name, service)| of_service(name.as_str(), service)))
+        .collect()
+}
+
+fn of_service(name: &str, state: &ServiceState) -> Vec<Concern> {
+    let problem = state.problem.iter().map(|problem| {
+        let advice = format!("once it is mended it is tried again; at once by `proxymgr refresh {name}`");
+        Concern::of(name, problem, state.problem_since_unix_ms, advice)
+    });
+    let none_ready = without_traffic(state)
+        .map(|why| Concern::of(name, why, None, "proxymgr has done its part: look at the servers themselves"));
+    problem.chain(none_ready).collect()
+}
+
+/// Why nobody answers the clients of a service that should have servers.
+fn without_traffic(service: &ServiceState) -> Option<String> {
+    let count = |wanted: &str| service.servers.values().filter(|state| *state == wanted).count();
+    if service.servers.is_empty() || service.desired == 0 || count("ready") > 0 {
+        return None;
+    }
+    let counts = [(count("drain"), "in drain"), (count("maint"), "in maintenance")];
+    let told = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let mut told: Vec<_> = told.collect();
+    if count("down") > 0 {
+        told.insert(0, format!("the checks of {} fail", count("down")));
+    }
+    Some(format!("no server takes traffic, {}", told.join(", ")))
+}
+
+fn of_output(state: &OutputState) -> Vec<Concern> {
+    let concern = |error| {
+        let text = format!("output {}: {error}", state.name);
+        Concern::new(text, state.since_unix_ms, "it is tried again by itself; HAProxy is not affected")
+    };
+    state.error.iter().map(concern).collect()
+}
+
+/// Ports that cannot be had, of services that are still wanted and do not say so themselves.
+fn ports_not_had(state: &SocketHolderState, haproxy: &HaproxyState, told: &[Concern]) -> Vec<Concern> {
+    let wanted = state.failed.iter().filter(|(service, _)| haproxy.services.contains_key(*service));
+    let untold = wanted.filter(|(_, why)| !told.iter().any(|concern| concern.text.contains(why.as_str())));
+    let advice = "the other services are served; it is tried again each second";
+    untold.map(|(service, why)| Concern::of(service.as_str(), why, None, advice)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proxymgr_actors::model::ServerName;
+    use proxymgr_actors::snapshot::HeldChange;
+
+    use super::*;
+
+    #[test]
+    fn a_service_whose_servers_all_rest_is_a_concern() {
+        let state = |servers: &[(&str, &str)]| {
+            let named = |(name, state): &(&str, &str)| (ServerName::new(name).unwrap(), (*state).to_owned());
+            let servers: BTreeMap<_, _> = servers.iter().map(named).collect();
+            without_traffic(&ServiceState { desired: servers.len(), servers: servers.into(), ..Default::default() })
+        };
+        assert_eq!(state(&[("a", "ready"), ("b", "down")]), None);
+        assert_eq!(state(&[]), None, "what HAProxy has is not known yet");
+        let told = state(&[("a", "maint"), ("b", "down"), ("c", "drain")]);
+        assert_eq!(
+            told.as_deref(),
+            Some("no server takes traffic, the checks of 1 fail, 1 in drain, 1 in maintenance")
+        );
+    }
+
+    #[test]
+    fn a_held_list_tells_since_when_and_the_commands_that_decide() {
+        let mut watcher = WatcherState { service: "web".into(), ..WatcherState::default() };
+        watcher.held = Some(HeldChange { reason: "all gone".into(), since_unix_ms: 5, ..HeldChange::default() });
+        let concerns = concerns(&[ActorState::Watcher(watcher)]);
+        assert_eq!(concerns.len(), 1);
+        assert_eq!(concerns[0].text, "web: a list is held back: all gone");
+        assert_eq!((concerns[0].since_unix_ms, concerns[0].service.as_deref()), (Some(5), Some("web")));
+        assert!(concerns[0].advice.contains("proxymgr accept web"), "{}", concerns[0].advice);
+    }
+
+    #[test]
+    fn a_failed_reload_tells_since_when() {
+        let mut state = HaproxyState { reload_error: Some("no memory".into()), ..HaproxyState::default() };
+        state.since.reload_error_unix_ms = Some(7);
+        let concerns = concerns(&[ActorState::HaproxyState(state)]);
+        assert_eq!(concerns[0].text, "the last reload failed: no memory");
+        assert_eq!(concerns[0].since_unix_ms, Some(7));
+    }
+}
