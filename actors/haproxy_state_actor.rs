@@ -326,12 +326,16 @@ impl Handler<HostsChanged> for HaproxyStateActor {
         service.remember(PendingChange { change, seen_at });
         if let Some(section) = self.running.as_mut().and_then(|running| running.sections.get_mut(&name)) {
             section.forgive();
-            if had_list {
-                let LifeCyclePolicy { drain_timeout, ramp_up } = self.policy.life_cycle;
-                let own = service.definition.life_cycle;
-                let drain_timeout = own.drain_timeout.unwrap_or(drain_timeout);
-                service.life.hosts_changed(&diff, &section.observed, drain_timeout, own.ramp_up.unwrap_or(ramp_up));
-            }
+        }
+        if had_list {
+            let sections = self.running.as_ref().map(|running| &running.sections);
+            let section =
+                sections.and_then(|sections| sections.get(&name)).filter(|_| self.phase == ProxyPhase::Running);
+            let LifeCyclePolicy { drain_timeout, ramp_up } = self.policy.life_cycle;
+            let own = service.definition.life_cycle;
+            let drain_timeout = own.drain_timeout.unwrap_or(drain_timeout);
+            let ramp_up = own.ramp_up.unwrap_or(ramp_up);
+            service.life.hosts_changed(&diff, section.map(|section| &section.observed), drain_timeout, ramp_up);
         }
         self.expect_life(&name, ctx);
         self.touch(name, ctx);

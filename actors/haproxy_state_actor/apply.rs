@@ -109,6 +109,7 @@ impl HaproxyStateActor {
             return Some(plan);
         };
         let Some(section) = section else {
+            service.life.settle(&BTreeMap::new());
             let mut plan = ServicePlan::default();
             if service.known && !service.is_blocked(None) {
                 plan.reload.push(ReloadCause::ServiceNew.because("the service is new"));

@@ -67,19 +67,22 @@ impl Rising {
 }
 
 impl LifeCycle {
-    /// Takes in what discovery changed about servers of a process that serves.
+    /// Takes in what discovery changed. `observed` is what the process that serves has; none while one is being brought
+    /// up, which may have been given the servers that leave now.
     pub fn hosts_changed(
         &mut self,
         diff: &HostsDiff,
-        observed: &BTreeMap<ServerName, ObservedServer>,
+        observed: Option<&BTreeMap<ServerName, ObservedServer>>,
         drain_timeout: Duration,
         ramp_up: Duration,
     ) {
         let now = Instant::now();
         for name in &diff.removed {
             self.rising.remove(name);
-            let serves = observed.get(name).is_some_and(|server| !server.in_maintenance());
-            if serves && !drain_timeout.is_zero() {
+            let is_out = |observed: &BTreeMap<ServerName, ObservedServer>| {
+                observed.get(name).is_none_or(ObservedServer::in_maintenance)
+            };
+            if !observed.is_some_and(is_out) && !drain_timeout.is_zero() {
                 let (until, look_at) = (now + drain_timeout, now + DRAIN_LOOK_INTERVAL);
                 let leaving = Leaving { since: now, until, sessions: None, look_at, departure: Departure::Draining };
                 self.leaving.insert(name.clone(), leaving);

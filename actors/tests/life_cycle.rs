@@ -98,6 +98,22 @@ fn a_host_that_returns_while_it_drains_is_ready_again() {
 }
 
 #[test]
+fn a_host_that_leaves_while_haproxy_is_started_drains_as_well() {
+    in_virtual_time(async |world| {
+        let life_cycle = LifeCyclePolicy { drain_timeout: Duration::from_secs(60), ramp_up: Duration::ZERO };
+        world.start_under(proxymgr_actors::model::ProxyPolicy { life_cycle, ..policy(&[]) });
+        world.with(|things| things.check_takes = Duration::from_secs(5));
+        has_sessions(&world, 1, 1);
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2]).await;
+        world.hosts("web", &[2]).await;
+        assert_eq!(world.starts(), 0, "it is being checked");
+        wait(10).await;
+        assert_eq!((world.starts(), admin_state(&world, 1)), (1, Some(8)));
+    });
+}
+
+#[test]
 fn without_a_time_out_a_host_goes_into_maintenance_at_once() {
     in_virtual_time(async |world| {
         started(&world, AT_ONCE, 60, 0).await;

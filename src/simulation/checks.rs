@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::haproxy_model::HaproxyModel;
 use super::invariant::{Invariant, Violation};
 use super::processes::ready_in;
+use super::tampering::NARROW;
 use super::truth::{Service, number_of_server};
 use super::world::{Things, World};
 
@@ -56,6 +57,19 @@ impl World {
 }
 
 impl Things {
+    /// The services that would go at once if the definitions were shown now, and are so many that it is held back.
+    pub(super) fn held_back(&self) -> BTreeSet<String> {
+        let is_defined = |name: &String| self.services.get(name).is_some_and(|service| service.defined);
+        self.oracle.held_back(is_defined)
+    }
+
+    /// Whether a process has been finishing what it has for too long, or is one of too many that do.
+    pub(super) fn is_beyond_limits(&self, pid: u32) -> bool {
+        let Some(since) = self.drains.get(&pid).filter(|_| self.takes_time) else { return false };
+        let younger = self.drains.values().filter(|at| *at > since).count();
+        younger >= NARROW.count_max || NARROW.age_max.is_some_and(|age_max| since.elapsed() >= age_max)
+    }
+
     fn always(&self, states: &[ActorState], memory: &mut Memory) -> Result<(), Violation> {
         let mut watchers = 0;
         let mut services = 0;

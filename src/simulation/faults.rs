@@ -24,6 +24,7 @@ impl World {
         self.with(|things| things.names.extend(truth::names()));
         self.with(|things| {
             things.mail_delay_max_ms = plan.mail_delay_max_ms;
+            things.takes_time = plan.takes_time;
             things.oracle.mail_delay_max = Duration::from_millis(plan.mail_delay_max_ms);
         });
         for (name, hosts) in &plan.services {
@@ -123,6 +124,9 @@ impl World {
     /// left is for the actors to put right.
     pub fn heal_for_good(&self) {
         self.define(SERVICES[0]);
+        for name in self.with(|things| things.held_back()) {
+            self.change(&name, |service| service.defined = true);
+        }
         let services = self.with(|things| things.services.clone());
         for name in services.iter().filter(|(_, service)| service.hosts.is_empty()).map(|(name, _)| name) {
             self.change(name, |service| {

@@ -88,10 +88,7 @@ impl Oracle {
 
     /// The definitions were told. Services that are gone are forgotten.
     pub(super) fn defined(&mut self, definitions: &BTreeMap<String, RawDefinition>) {
-        // Many services gone at once look like a source that has lost its data: that is held back.
-        let gone = self.good.iter().filter(|name| !definitions.contains_key(*name)).count();
-        let share = gone as f64 / self.good.len().max(1) as f64;
-        let is_held = gone > 1 && share > SERVICES_REMOVAL_MAX;
+        let is_held = !self.held_back(|name| definitions.contains_key(name)).is_empty();
         if is_held || self.definitions.as_ref() == Some(definitions) {
             return;
         }
@@ -119,6 +116,14 @@ impl Oracle {
         gone.into_keys().for_each(|name| *self.lives.entry(name).or_default() += 1);
         self.definitions = Some(definitions.clone());
         self.cause("the definitions changed");
+    }
+
+    /// The services that would go at once with these definitions, where they are so many that it is held back: it looks
+    /// like a source that has lost its data.
+    pub(super) fn held_back(&self, is_defined: impl Fn(&String) -> bool) -> BTreeSet<String> {
+        let gone: BTreeSet<_> = self.good.iter().filter(|name| !is_defined(name)).cloned().collect();
+        let share = gone.len() as f64 / self.good.len().max(1) as f64;
+        if gone.len() > 1 && share > SERVICES_REMOVAL_MAX { gone } else { BTreeSet::new() }
     }
 
     /// A manager starts, and knows what was saved.

@@ -186,6 +186,9 @@ pub struct Plan {
     /// How late a message between two actors may be, in milliseconds. All that goes to one actor keeps its order.
     #[serde(default)]
     pub mail_delay_max_ms: u64,
+    /// Whether servers leave and begin slowly, and old processes have narrow limits.
+    #[serde(default)]
+    pub takes_time: bool,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -283,7 +286,8 @@ impl Plan {
             }
         }
         let mail_delay_max_ms = *random.pick(&MAIL_DELAYS_MS);
-        Self { version, services, mail_delay_max_ms, steps }
+        let takes_time = random.chance(40);
+        Self { version, services, mail_delay_max_ms, takes_time, steps }
     }
 
     /// The plan with only the steps at these places.

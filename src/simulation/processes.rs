@@ -89,7 +89,9 @@ impl World {
     pub(super) fn soft_stop(&self, pid: u32) {
         let first = self.with(|things| {
             let process = things.processes.get_mut(&pid)?;
-            (!std::mem::replace(&mut process.draining, true)).then_some(())
+            let first = !std::mem::replace(&mut process.draining, true);
+            things.drains.entry(pid).or_insert_with(Instant::now);
+            first.then_some(())
         });
         if first.is_none() {
             return;
@@ -106,10 +108,12 @@ impl World {
         });
     }
 
-    /// The process is ended by force: right where it never came up, and nowhere else.
+    /// The process is ended by force: right where it never came up, or where it has been finishing beyond the limits, and
+    /// nowhere else.
     fn hard_stop(&self, pid: u32, how: ProcessExit) {
         let is_well = |process: &Process| process.answers && !process.was_faulty;
-        if self.with(|things| things.processes.get(&pid).is_some_and(is_well)) {
+        let is_well = self.with(|things| things.processes.get(&pid).is_some_and(is_well));
+        if is_well && !self.with(|things| things.is_beyond_limits(pid)) {
             self.violate(Invariant::ConnectionsAreNotCut, format!("HAProxy ({pid}) was ended with what it had open"));
         }
         self.end_process(pid, how);

@@ -25,8 +25,15 @@ const STRANGE_WEIGHT: u16 = 77;
 /// How often an operator looks whether a drain that is over has come back, once a second.
 const UNDRAINS: usize = 60;
 
+/// How servers come and go where that takes time.
+const SLOW: LifeCyclePolicy =
+    LifeCyclePolicy { drain_timeout: Duration::from_secs(5), ramp_up: Duration::from_secs(10) };
+
+/// The limits of old processes where they are narrow.
+pub(super) const NARROW: OldProcessLimits = OldProcessLimits { count_max: 2, age_max: Some(Duration::from_secs(8)) };
+
 /// The settings of this number.
-pub(super) fn policy(settings: u8) -> ProxyPolicy {
+fn policy(settings: u8) -> ProxyPolicy {
     let global: &[&str] = match settings {
         2 => &["maxconn 1000"],
         REFUSED_SETTINGS => &[POISON_SETTING],
@@ -87,6 +94,16 @@ impl World {
         });
     }
 
+    /// What a manager is told of how to drive HAProxy.
+    pub(super) fn policy(&self) -> ProxyPolicy {
+        let (takes_time, settings) = self.with(|things| (things.takes_time, things.settings));
+        if takes_time {
+            ProxyPolicy { life_cycle: SLOW, old_processes: NARROW, ..policy(settings) }
+        } else {
+            policy(settings)
+        }
+    }
+
     /// The operator changes the settings of the manager, which reads them again.
     pub(super) fn change_settings(&self, settings: u8) {
         self.with(|things| {
@@ -94,7 +111,7 @@ impl World {
             things.oracle.cause("the settings changed");
         });
         let changed = PolicyChanged {
-            policy: policy(settings).into(),
+            policy: self.policy().into(),
             options: OptionPolicy::default(),
             services_removal_max: SERVICES_REMOVAL_MAX,
         };

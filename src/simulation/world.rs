@@ -32,7 +32,6 @@ use super::planted_bug::PlantedBug;
 use super::processes::Process;
 use super::random::Random;
 use super::sources::Links;
-use super::tampering::policy;
 use super::trace::{Trace, VIOLATION};
 use super::truth::{Service, number_of};
 
@@ -105,6 +104,10 @@ pub(super) struct Things {
     /// What happened, as intervals; none where nobody wants to know.
     pub(super) chronicle: Option<Chronicle>,
     /// How late a message between actors may be, in milliseconds.
+    /// Whether servers leave and begin slowly, and old processes have narrow limits.
+    pub(super) takes_time: bool,
+    /// When each process that was told to finish heard it first.
+    pub(super) drains: BTreeMap<u32, Instant>,
     pub(super) mail_delay_max_ms: u64,
     /// The mail of the manager that lives.
     pub(super) mail: Vec<Rc<Mail>>,
@@ -168,6 +171,8 @@ impl World {
             saved: Vec::new(),
             planted: None,
             chronicle: None,
+            takes_time: false,
+            drains: BTreeMap::new(),
             mail_delay_max_ms: 0,
             mail: Vec::new(),
             violation: None,
@@ -289,7 +294,7 @@ impl World {
             things.oracle.restarted(&things.saved);
             things.saved.clone()
         });
-        let policy = policy(self.with(|things| things.settings));
+        let policy = self.policy();
         let options = OptionPolicy::default();
         let services_removal_max = SERVICES_REMOVAL_MAX;
         let orders = Orders { policy, binary: None, options, services_removal_max, restored };

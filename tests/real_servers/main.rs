@@ -7,6 +7,7 @@ mod support;
 
 mod daemon_life;
 mod files_to_haproxy;
+mod life_of_servers;
 mod process_life;
 mod record_and_replay;
 mod reloads;

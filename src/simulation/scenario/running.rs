@@ -107,7 +107,13 @@ impl Scenario {
 
     async fn play(&self, world: &World) -> (Option<Unmet>, Option<Day>) {
         let services = self.services.iter().map(|(name, hosts)| (name.clone(), *hosts)).collect();
-        world.furnish(&Plan { version: self.version, services, mail_delay_max_ms: 0, steps: Vec::new() });
+        world.furnish(&Plan {
+            version: self.version,
+            services,
+            mail_delay_max_ms: 0,
+            takes_time: false,
+            steps: Vec::new(),
+        });
         self.load.iter().for_each(|load| load.furnish(world));
         world.keep_chronicle();
         let began = Instant::now();

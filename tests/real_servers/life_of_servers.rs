@@ -1,0 +1,197 @@
+//! How servers leave, and what operators choose for them, in every real HAProxy.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use proxymgr::daemon::{adapters, supported_version};
+use proxymgr::proxy::haproxy_binary::HaproxyBinary;
+use proxymgr::saved_state;
+use proxymgr::settings::{Settings, SettingsSources};
+use proxymgr_actors::clock::Clock;
+use proxymgr_actors::model::{AdminState, ServerName, ServiceName};
+use proxymgr_actors::operator::{Order, SetServer};
+use proxymgr_actors::wiring::Actors;
+use serde_json::json;
+use slog::{Discard, Logger, o};
+
+use crate::stage::{LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready};
+use crate::support::backend::Backend;
+use crate::support::dir::TestDir;
+use crate::support::eventually::{check, eventually};
+use crate::support::haproxy::{self, HaproxyVersion, ServerLine};
+use crate::support::http;
+
+/// How long a request takes that a host is to finish.
+const BUSY: Duration = Duration::from_secs(3);
+
+/// How long a removed server may take to be deleted: a minute in maintenance, and the interval of looks.
+const DELETION_LIMIT: Duration = Duration::from_secs(100);
+
+async fn server(socket: &Path, backend: &Backend) -> Result<Option<ServerLine>, String> {
+    let servers = haproxy::servers_state(socket).await.map_err(|error| error.to_string())?;
+    Ok(servers.into_iter().find(|server| server.port() == backend.port()))
+}
+
+/// A host leaves while it answers a request: it drains, the answer arrives, it goes into maintenance.
+async fn leaves_while_it_is_busy(version: &HaproxyVersion, until_deleted: bool) {
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 2);
+    let port = dir.port();
+    files.define("web", port, json!({"drain_timeout": "1m"}));
+    files.hosts("web", &backends);
+    let daemon = daemon(&dir).haproxy(version).files(&files.services()).start();
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    backends.iter().for_each(|backend| backend.set_delay(BUSY));
+    let begun = std::time::Instant::now();
+    let request = tokio::spawn(async move { http::get(SocketAddr::from(([127, 0, 0, 1], port)), "/").await });
+    let (busy, idle): (Vec<&Backend>, Vec<&Backend>) = daemon
+        .eventually(LIMIT, "the request is at its host", async || {
+            let (busy, idle) = backends.iter().partition::<Vec<_>, _>(|backend| backend.connections() > 0);
+            check(busy.len() == 1, &busy.len())?;
+            Ok::<_, String>((busy, idle))
+        })
+        .await;
+    let leaving = busy[0];
+    files.hosts("web", idle);
+    let socket = daemon.socket();
+    let drains = async || match server(&socket, leaving).await? {
+        Some(server) if server.is_draining() => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    daemon.eventually(LIMIT, "the host that left drains", drains).await;
+    assert!(begun.elapsed() < BUSY, "the machine is too slow to see it drain");
+    let answer = request.await.expect("no panic").expect("the request is answered");
+    assert_eq!((answer.status, answer.text()), (200, leaving.name().to_owned()), "{}", version.label);
+    let waits = async || match server(&socket, leaving).await? {
+        Some(server) if server.is_in_maintenance() => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    daemon.eventually(LIMIT, "once it is idle it is in maintenance", waits).await;
+    assert!(begun.elapsed() >= BUSY, "not before");
+    if until_deleted {
+        let deleted = async || check(server(&socket, leaving).await?.is_none(), &"it is there");
+        daemon.eventually(DELETION_LIMIT, "in the end it is deleted", deleted).await;
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_leaves_finishes_what_it_has_on_every_haproxy() {
+    for version in haproxy::versions() {
+        leaves_while_it_is_busy(&version, false).await;
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_has_left_is_deleted_in_the_end() {
+    if let Some(version) = haproxy::newest(HaproxyVersion::adds_servers) {
+        leaves_while_it_is_busy(&version, true).await;
+    }
+}
+
+/// The production actors with their real adapters, within the test: what the daemon is made of.
+async fn manager(settings: &Settings) -> Actors {
+    let log = Logger::root(Discard, o!());
+    let binary = HaproxyBinary::new(&settings.haproxy.binary);
+    let version = supported_version(&binary).await.expect("HAProxy is installed");
+    let outside = adapters::outside(settings, &binary, &log).expect("the settings are good");
+    std::fs::create_dir_all(&settings.state_dir).expect("a new directory");
+    let restored = saved_state::load(&adapters::saved_state_path(settings)).services;
+    Actors::start(outside, adapters::orders(settings, version, restored), Clock::starting_at(1), &log)
+}
+
+/// Ends the HAProxy of one configuration, whatever becomes of the test.
+struct EndHaproxy(PathBuf);
+
+impl Drop for EndHaproxy {
+    fn drop(&mut self) {
+        let processes = std::fs::read_dir("/proc").expect("/proc is mounted").flatten();
+        for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+            let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let config = self.0.to_string_lossy().into_owned();
+            if command_line.split(|byte| *byte == 0).any(|word| word == config.as_bytes()) {
+                // One that has ended meanwhile is no error.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+async fn wait_until_only_is_ready(socket: &Path, wanted: &Backend) {
+    let what = format!("only {} is ready", wanted.name());
+    let probe = async || {
+        let ready = haproxy::ready_servers(socket, "web").await.map_err(|error| error.to_string())?;
+        check(ready == addresses([wanted]), &ready)
+    };
+    eventually(LIMIT, &what, probe).await;
+}
+
+#[test]
+fn an_operators_choice_survives_a_reload_and_a_restart_of_the_manager() {
+    for version in haproxy::versions() {
+        let dir = TestDir::new();
+        let files = ServiceFiles::new(&dir);
+        let backends = backends(&dir, 2);
+        let port = dir.port();
+        files.define("web", port, json!({}));
+        files.hosts("web", &backends);
+        let builder = daemon(&dir).haproxy(&version).files(&files.services());
+        let settings = Settings::load(&SettingsSources::at(&builder.write_config())).expect("good settings").settings;
+        let _end = EndHaproxy(settings.haproxy.config_path.clone());
+        let socket = builder.socket();
+        let service = ServiceName::new("web").expect("a name");
+        let name = ServerName::new(&backends[0].address().to_string()).expect("a name");
+
+        actix::System::new().block_on(async {
+            let actors = manager(&settings).await;
+            haproxy::wait_until_answering(&socket, LIMIT, String::new).await;
+            let drained = SetServer {
+                service: service.clone(),
+                server: name.clone(),
+                state: AdminState::Drain,
+                for_ms: None,
+                reason: Some("a new disk".to_owned()),
+            };
+            eventually(LIMIT, "the order is carried out", async || {
+                actors.order(Order::SetServer(drained.clone())).await
+            })
+            .await;
+            wait_until_only_is_ready(&socket, &backends[1]).await;
+            let before = haproxy::info(&socket).await.expect("it answers")["Pid"].clone();
+            actors.order(Order::Reload { reason: None }).await.expect("the order is carried out");
+            eventually(LIMIT, "another process answers", async || {
+                let pid = haproxy::info(&socket).await.map_err(|error| error.to_string())?["Pid"].clone();
+                check(pid != before, &pid)
+            })
+            .await;
+            wait_until_only_is_ready(&socket, &backends[1]).await;
+        });
+        // The manager is gone without a word; HAProxy goes on.
+        actix::System::new().block_on(async {
+            let before = haproxy::info(&socket).await.expect("HAProxy outlives its manager")["Pid"].clone();
+            let actors = manager(&settings).await;
+            eventually(LIMIT, "the manager takes HAProxy over", async || {
+                let pid = haproxy::info(&socket).await.map_err(|error| error.to_string())?["Pid"].clone();
+                check(pid != before, &pid)
+            })
+            .await;
+            wait_until_only_is_ready(&socket, &backends[1]).await;
+            eventually(LIMIT, "what drained drains again", async || match server(&socket, &backends[0]).await? {
+                Some(server) if server.is_draining() && !server.is_in_maintenance() => Ok(()),
+                other => Err(format!("{}: {other:?}", version.label)),
+            })
+            .await;
+            let ready = SetServer { service, server: name, state: AdminState::Ready, for_ms: None, reason: None };
+            actors.order(Order::SetServer(ready)).await.expect("the order is carried out");
+            eventually(LIMIT, "both are ready again", async || {
+                let ready = haproxy::ready_servers(&socket, "web").await.map_err(|error| error.to_string())?;
+                check(ready == addresses(&backends), &ready)
+            })
+            .await;
+            actors.stop().await;
+        });
+    }
+}
