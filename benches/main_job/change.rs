@@ -22,10 +22,29 @@ pub const PATH: &str = "/services/web";
 
 /// Measured latencies of one system.
 #[derive(Default)]
-struct Latencies {
-    removal: Vec<Duration>,
-    back: Vec<Duration>,
-    new: Vec<Duration>,
+pub struct Latencies {
+    pub removal: Vec<Duration>,
+    pub back: Vec<Duration>,
+    pub new: Vec<Duration>,
+}
+
+/// Where hosts register.
+#[allow(async_fn_in_trait)]
+pub trait Registry {
+    /// Adds a host; resolves when that is acknowledged.
+    async fn register(&self, address: &str);
+    /// Takes it away.
+    async fn deregister(&self, address: &str);
+}
+
+impl Registry for Client {
+    async fn register(&self, address: &str) {
+        create(self, address).await;
+    }
+
+    async fn deregister(&self, address: &str) {
+        delete(self, address).await;
+    }
 }
 
 /// Creates a host's znode; resolves when ZooKeeper has acknowledged it.
@@ -66,22 +85,31 @@ pub fn address(n: u8) -> String {
     format!("127.1.0.{n}")
 }
 
-async fn run(observer: &Observer, client: &Client, mut ready: Ready) -> Latencies {
+/// The first hosts of the service that is changed.
+pub fn first_hosts() -> Vec<String> {
+    (1..=HOSTS).map(address).collect()
+}
+
+/// Hosts that go, come back, and are new, one at a time with a pause after each.
+pub async fn run(observer: &Observer, registry: &impl Registry, mut ready: Ready, pause: Duration) -> Latencies {
     let mut latencies = Latencies::default();
     for round in 0..ROUNDS {
         let address = address(round % HOSTS + 1);
         ready.remove(&format!("{address}:80"));
-        latencies.removal.push(measured(observer, &ready, delete(client, &address)).await);
+        latencies.removal.push(measured(observer, &ready, registry.deregister(&address)).await);
+        tokio::time::sleep(pause).await;
         ready.insert(format!("{address}:80"));
-        latencies.back.push(measured(observer, &ready, create(client, &address)).await);
+        latencies.back.push(measured(observer, &ready, registry.register(&address)).await);
+        tokio::time::sleep(pause).await;
     }
     for round in 0..ROUNDS {
         let address = address(HOSTS + 1 + round);
         ready.insert(format!("{address}:80"));
-        latencies.new.push(measured(observer, &ready, create(client, &address)).await);
+        latencies.new.push(measured(observer, &ready, registry.register(&address)).await);
+        tokio::time::sleep(pause).await;
     }
     for round in 0..ROUNDS {
-        delete(client, &self::address(HOSTS + 1 + round)).await;
+        registry.deregister(&address(HOSTS + 1 + round)).await;
     }
     latencies
 }
@@ -96,7 +124,7 @@ pub async fn latency() {
     }
     let (daemon, observer) = daemon_in_step(&dir, &ensemble, &client, &first).await;
     let reloads = crate::reload_count(&daemon).await;
-    let ours = run(&observer, &client, first.clone()).await;
+    let ours = run(&observer, &client, first.clone(), Duration::ZERO).await;
     assert_eq!(crate::reload_count(&daemon).await, reloads, "no reload");
     drop(daemon);
 
@@ -108,7 +136,7 @@ pub async fn latency() {
     floor::start(ensemble.connect_string(), PATH, bare.socket.clone());
     let observer = Observer::of(&bare.socket);
     observer.when("web", first.clone()).await.expect("the observer saw it");
-    let floor = run(&observer, &client, first).await;
+    let floor = run(&observer, &client, first, Duration::ZERO).await;
 
     println!("Acknowledged znode change -> HAProxy shows it, {ROUNDS} of each, p50 / p99\n");
     println!("| change | proxymgr | floor | p50 as a multiple of the floor |\n| --- | --- | --- | --- |");

@@ -1,5 +1,5 @@
-//! The figures of the README, measured on the real thing: `cargo bench --bench main_job [-- latency trace mass reloads
-//! scale]`. Nothing here is asserted but that what is measured really happened.
+//! The figures of the README, measured on the real thing: `cargo bench --bench main_job [-- latency sources trace mass
+//! reloads scale]`. Nothing here is asserted but that what is measured really happened.
 
 #![allow(missing_docs)]
 
@@ -13,6 +13,7 @@ mod observer;
 mod percentiles;
 mod reloads;
 mod scale;
+mod sources;
 mod trace;
 
 use std::path::Path;
@@ -29,6 +30,9 @@ fn main() {
     runtime.expect("a runtime").block_on(async {
         if chosen("latency") {
             change::latency().await;
+        }
+        if chosen("sources") {
+            sources::sources().await;
         }
         if chosen("trace") {
             trace::trace().await;

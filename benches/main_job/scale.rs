@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::change::{PATH, create, measured};
@@ -59,9 +60,9 @@ pub async fn scale() {
     observer.when("web", ready.clone()).await.expect("the observer saw it");
     tokio::time::sleep(Duration::from_secs(5)).await;
 
-    let (memory_before, cpu_before) = usage(&daemon);
+    let (memory_before, cpu_before) = usage(daemon.pid());
     tokio::time::sleep(IDLE).await;
-    let (memory, cpu_after) = usage(&daemon);
+    let (memory, cpu_after) = usage(daemon.pid());
     let idle_share = (cpu_after - cpu_before).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
     let mut latencies = Vec::new();
     for n in 0..CHANGES {
@@ -83,12 +84,11 @@ pub async fn scale() {
 }
 
 /// Resident memory in KiB, and the processor time used so far.
-fn usage(daemon: &Daemon) -> (u64, Duration) {
-    let pid = daemon.pid();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon runs");
+pub fn usage(pid: Pid) -> (u64, Duration) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line for it");
     let kib = resident.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number");
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the daemon runs");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
     let after_name = stat.rsplit(')').next().expect("a name in parentheses");
     let columns: Vec<&str> = after_name.split_whitespace().collect();
     // utime and stime, the 14th and 15th column of all; 100 ticks a second on Linux.

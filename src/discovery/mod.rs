@@ -1,7 +1,8 @@
 //! Where hosts and service definitions come from: one adapter per kind of source.
 //!
 //! An adapter promises a level ("these are the hosts now"), never an edge, and says when it cannot tell. To add a kind
-//! of source: write its file here, add its line to [`Sources`], and have `tests/discovery_contract.rs` run over it.
+//! of source: write its file here, add its line to [`Sources`], and have `tests/discovery_contract.rs` run over it. One
+//! that is read over HTTP has a client in [`http`], and what it tells is told by `followed`.
 
 mod backoff;
 pub mod consul;
