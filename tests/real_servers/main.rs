@@ -12,6 +12,7 @@ mod process_life;
 mod record_and_replay;
 mod reloads;
 mod stage;
+mod status_page;
 mod under_supervisord;
 mod zookeeper_faults;
 mod zookeeper_to_haproxy;

@@ -3,7 +3,7 @@
 #
 #   tests/setup/install.sh run     what `make run` needs:  a C linker, HAProxy
 #   tests/setup/install.sh test    what `make test` needs: the same, ZooKeeper, a Java runtime,
-#                                  supervisord, openssl, Knot (DNS), nginx, Redis, etcd, rustfmt, clippy,
+#                                  supervisord, openssl, Chromium, Knot (DNS), nginx, Redis, etcd, rustfmt, clippy,
 #                                  cargo-nextest, and in .cache/ promtool (19 MB to fetch, of Debian's
 #                                  prometheus) and Consul (20 MB)
 #
@@ -29,6 +29,9 @@ missing_packages() {
     have java || echo default-jre-headless
     have supervisord || echo supervisor
     have openssl || echo openssl
+    # The status page is tested in a real browser.
+    have chromium || echo chromium
+    have chromedriver || echo chromium-driver
     have knotd || echo knot
     have nginx || echo nginx
     have redis-server || echo redis-server

@@ -25,6 +25,7 @@
 
 pub mod backend;
 pub mod background;
+pub mod browser;
 pub mod consul;
 pub mod daemon;
 pub mod dir;

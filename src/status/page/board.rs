@@ -27,6 +27,8 @@ use super::{assets, templates};
 use crate::status::report::StatusReport;
 use crate::status::view::{Identity, View};
 
+const MINUTE_MS: u64 = 60_000;
+
 /// What the page shows.
 pub struct Board {
     /// Whom it asks.
@@ -172,6 +174,8 @@ impl Shown {
         changed |= self.trouble != headline.trouble;
         self.trouble = headline.trouble;
         let window = Window::of(history, now_unix_ms);
+        // To the minute, so that the picture is not another one with each look.
+        let (generations, lives_from) = picture::generations(history, now_unix_ms / MINUTE_MS * MINUTE_MS + MINUTE_MS);
         let parts = [
             ("headline", templates::render("headline.html", context! { headline => value(&headline) })),
             (
@@ -193,7 +197,8 @@ impl Shown {
                     context! {
                         timeline => value(picture::timeline(history, window)),
                         latency => value(picture::latency(history, window)),
-                        generations => value(picture::generations(history, window)),
+                        generations => value(generations),
+                        lives_from,
                     },
                 ),
             ),

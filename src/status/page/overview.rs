@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use proxymgr_actors::history::History;
 use proxymgr_actors::snapshot::{
-    ActorState, HaproxyState, HeldChange, ProcessSupervisorState, SourceHealth, WatcherState,
+    ActorState, DrainingProcess, HaproxyState, HeldChange, ProcessSupervisorState, SourceHealth, WatcherState,
 };
 use serde::Serialize;
 
 use super::service_row::{ServiceRow, Trouble};
+use super::words;
 use crate::status::concern;
 use crate::status::report::StatusReport;
 
 /// Concerns that are listed; what is more is counted, and found under the services with trouble.
-const CONCERNS_MAX: usize = 20;
+const CONCERNS_MAX: usize = 10;
 
 /// Services that are named as being at their minimum.
 const MINIMUM_NAMES_MAX: usize = 12;
@@ -98,6 +99,10 @@ pub struct Facts {
     pub started_unix_ms: Option<u64>,
     /// Sources by kind: how many there are and how many can be read.
     pub sources: Vec<SourceFact>,
+    /// All sources.
+    pub sources_count: usize,
+    /// Those that cannot be read.
+    pub sources_away: usize,
     /// The oldest time at which the list in force of a source that is away was confirmed.
     pub oldest_data_unix_ms: Option<u64>,
     /// Services at or below the least number of hosts they may have.
@@ -116,8 +121,8 @@ pub struct Facts {
     pub reloads: u64,
     /// What the next reload waits for.
     pub reload_due: Vec<String>,
-    /// Old processes that finish what they have: process, and since when.
-    pub draining: Vec<(u32, u64)>,
+    /// Old processes that finish what they have, oldest first.
+    pub draining: Vec<DrainingProcess>,
     /// Changes made at run time: enabled, disabled, deleted.
     pub runtime: (u64, u64, u64),
     /// Commands refused, and batches without an answer.
@@ -170,7 +175,11 @@ pub fn headline(report: &StatusReport, known: &KnownSince, rows: &BTreeMap<Strin
     match (report.readiness.ready, report.concerns.len()) {
         (true, 0) => Headline { sentence: format!("All is well: {serves}."), ..Headline::default() },
         (true, concerns) => {
-            let what = if concerns == 1 { "one thing is".to_owned() } else { format!("{concerns} things are") };
+            let what = if concerns == 1 {
+                "one thing is".to_owned()
+            } else {
+                format!("{} things are", words::grouped(concerns as u64))
+            };
             Headline {
                 trouble: if much { Trouble::Much } else { Trouble::Some },
                 sentence: format!("{serves}, but {what} not well"),
@@ -255,7 +264,7 @@ impl Facts {
     }
 
     fn of_processes(&mut self, processes: &ProcessSupervisorState) {
-        self.draining = processes.draining.iter().map(|process| (process.pid, process.since_unix_ms)).collect();
+        self.draining = processes.draining.clone();
         self.crashes = processes.crashes;
     }
 
@@ -268,6 +277,8 @@ impl Facts {
 
     fn source(&mut self, kind: &str, health: &SourceHealth) {
         let away = usize::from(health.error.is_some());
+        self.sources_count += 1;
+        self.sources_away += away;
         match self.sources.iter_mut().find(|fact| fact.kind == kind) {
             Some(fact) => {
                 fact.count += 1;
@@ -279,5 +290,5 @@ impl Facts {
 }
 
 fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", words::grouped(count as u64)) }
 }

@@ -64,8 +64,8 @@ pub struct ServiceView {
     pub problems: Vec<(String, String)>,
     /// The servers that are wanted.
     pub servers: Vec<ServerLine>,
-    /// Those that are not, and wait in maintenance to be deleted.
-    pub leaving: Vec<String>,
+    /// Those that are not, with their states: they finish what they have, and wait in maintenance to be deleted.
+    pub leaving: Vec<(String, String)>,
     /// What happened last, newest first.
     pub lines: Vec<Line>,
 }
@@ -94,7 +94,11 @@ pub async fn gather(board: &Board, name: &str) -> Option<ServiceView> {
         held: watcher.and_then(|watcher| watcher.held.as_ref()).map(HeldEntry::from),
         problems: watcher.map(|watcher| watcher.problems.clone().into_iter().collect()).unwrap_or_default(),
         servers: lines.map(|name| server_line(name, service, watcher, traffic.get(*name), now)).collect(),
-        leaving: names.iter().filter(|name| !is_wanted(name)).map(ToString::to_string).collect(),
+        leaving: names
+            .iter()
+            .filter(|name| !is_wanted(name))
+            .map(|name| (name.to_string(), state_of(name, service)))
+            .collect(),
         lines: entries.iter().rev().map(story::line).collect(),
     })
 }
@@ -112,6 +116,10 @@ async fn traffic(board: &Board, service: &ServiceName) -> BTreeMap<ServerName, S
     timeout(STATUS_TRAFFIC_PATIENCE, reader.servers(service)).await.ok().and_then(Result::ok).unwrap_or_default()
 }
 
+fn state_of(name: &ServerName, service: &ServiceState) -> String {
+    service.servers.get(name).map_or("missing", String::as_str).to_owned()
+}
+
 fn server_line(
     name: &ServerName,
     service: &ServiceState,
@@ -126,7 +134,7 @@ fn server_line(
         address: host.map(|host| host.endpoint.to_string()).unwrap_or_default(),
         weight: host.and_then(|host| host.weight),
         backup: host.is_some_and(|host| host.backup),
-        state: service.servers.get(name).map_or("missing", String::as_str).to_owned(),
+        state: state_of(name, service),
         operator: service.operator.get(name).cloned(),
         drained_on_socket: service.drained_on_socket.contains(name),
         sessions: traffic.map(|traffic| traffic.traffic.sessions),

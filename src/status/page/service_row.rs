@@ -33,7 +33,7 @@ pub struct ServerCounts {
     pub down: usize,
     /// Wanted, and not in HAProxy yet.
     pub missing: usize,
-    /// Out of discovery, in maintenance until they are deleted.
+    /// Out of discovery: they finish what they have, and wait in maintenance to be deleted.
     pub leaving: usize,
 }
 
@@ -42,8 +42,9 @@ impl ServerCounts {
     pub fn of(servers: &BTreeMap<ServerName, String>, hosts: Option<&HostList>) -> Self {
         let mut counts = Self::default();
         for (name, state) in servers {
+            let is_leaving = hosts.is_some_and(|hosts| !hosts.contains_key(name));
             let count = match state.as_str() {
-                "maint" if hosts.is_some_and(|hosts| !hosts.contains_key(name)) => &mut counts.leaving,
+                _ if is_leaving => &mut counts.leaving,
                 "ready" => &mut counts.ready,
                 "drain" => &mut counts.drain,
                 "maint" => &mut counts.maint,

@@ -327,12 +327,10 @@ async function order(form, button) {
       headers: { Authorization: `Bearer ${secret}`, "Content-Type": "application/json" },
       body: form.dataset.body ?? "{}",
     });
-    if (response.ok) { tell(`Done: ${button.textContent}.`, false); readAgainSoon(); return; }
     if (response.status === 401 || response.status === 403) sessionStorage.removeItem(TOKEN);
-    const answer = await response.text();
-    let why = answer;
-    try { why = JSON.parse(answer).detail ?? answer; } catch { /* It is plain text. */ }
-    tell(`Not done: ${why}`, true);
+    const answer = await response.json();
+    tell(response.ok ? answer.done : `Not done: ${answer.detail}`, !response.ok);
+    if (response.ok) readAgainSoon();
   } catch {
     tell("Not done: proxymgr does not answer.", true);
   } finally {

@@ -5,10 +5,13 @@ use std::fmt::Write;
 use proxymgr_actors::history::{History, ProcessLife};
 use serde::Serialize;
 
-use super::{Window, begin};
+use super::begin;
 
 /// The processes that are shown.
 const SHOWN_MAX: usize = 10;
+
+/// The shortest time that is drawn, in milliseconds.
+const SPAN_MIN_MS: u64 = 60_000;
 
 /// One process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,27 +30,43 @@ pub struct Generation {
     pub svg: String,
 }
 
-/// The processes of the window, newest first.
-pub fn generations(history: &History, window: Window) -> Vec<Generation> {
-    let seen = |life: &&ProcessLife| life.ended_unix_ms.is_none_or(|ended| ended >= window.from_unix_ms());
-    let newest_first = history.processes.iter().rev().filter(seen).take(SHOWN_MAX);
-    newest_first.map(|life| generation(life, window)).collect()
+/// The last processes, newest first, drawn over the time from the first of them until now; and when that began.
+pub fn generations(history: &History, now_unix_ms: u64) -> (Vec<Generation>, u64) {
+    let shown: Vec<_> = history.processes.iter().rev().take(SHOWN_MAX).collect();
+    let begun = shown.iter().map(|life| life.from_unix_ms).min().unwrap_or(now_unix_ms);
+    let span = Span { from_unix_ms: begun.min(now_unix_ms.saturating_sub(SPAN_MIN_MS)), until_unix_ms: now_unix_ms };
+    (shown.into_iter().map(|life| generation(life, span)).collect(), span.from_unix_ms)
 }
 
-fn generation(life: &ProcessLife, window: Window) -> Generation {
+/// The time that is drawn.
+#[derive(Clone, Copy)]
+struct Span {
+    from_unix_ms: u64,
+    until_unix_ms: u64,
+}
+
+impl Span {
+    /// Where this time is, from 0 at the beginning to 1,000 at the end.
+    fn place(self, at_unix_ms: u64) -> u64 {
+        let length = (self.until_unix_ms - self.from_unix_ms).max(1);
+        at_unix_ms.saturating_sub(self.from_unix_ms).min(length) * 1_000 / length
+    }
+}
+
+fn generation(life: &ProcessLife, span: Span) -> Generation {
     let ProcessLife { pid, from_unix_ms, draining_unix_ms, ended_unix_ms, crashed } = life.clone();
-    let end = ended_unix_ms.unwrap_or(window.until_unix_ms);
+    let end = ended_unix_ms.unwrap_or(span.until_unix_ms);
     let handed_over = draining_unix_ms.unwrap_or(end);
     let mut svg = begin("generation", 1_000, 10);
     for (class, from, to) in [("serves", from_unix_ms, handed_over), ("drains", handed_over, end)] {
-        let (from, to) = (window.place(from), window.place(to));
+        let (from, to) = (span.place(from), span.place(to));
         if to > from || class == "serves" {
-            let width = (to - from).max(4);
+            let width = to.saturating_sub(from).max(4);
             let _ = write!(svg, "<rect class=\"{class}\" x=\"{}\" width=\"{width}\" height=\"10\"/>", from.min(996));
         }
     }
     if crashed.is_some() {
-        let x = window.place(end).saturating_sub(4);
+        let x = span.place(end).saturating_sub(4);
         let _ = write!(svg, "<rect class=\"bad\" x=\"{x}\" width=\"4\" height=\"10\"/>");
     }
     svg.push_str("</svg>");
@@ -76,8 +95,9 @@ mod tests {
             life(3, hour / 4, None, None),
         ]
         .into();
-        let shown = generations(&history, Window::of(&history, now));
-        assert_eq!(shown.iter().map(|life| life.pid).collect::<Vec<_>>(), [3, 2], "the first ended long ago");
+        let (shown, begun) = generations(&history, now);
+        assert_eq!(shown.iter().map(|life| life.pid).collect::<Vec<_>>(), [3, 2, 1]);
+        assert_eq!(begun, now - 9 * hour);
         assert!(shown[1].svg.contains("serves") && shown[1].svg.contains("drains"), "{}", shown[1].svg);
         assert!(!shown[0].svg.contains("drains"), "{}", shown[0].svg);
     }

@@ -28,8 +28,10 @@ pub struct Timeline {
 pub struct Lane {
     /// What is counted.
     pub name: &'static str,
-    /// The whole of the window in words.
-    pub told: String,
+    /// How many there were in the whole of the window.
+    pub told: u64,
+    /// What of it was not as it should be, in words.
+    pub not_well: Vec<String>,
     /// The picture.
     pub svg: String,
 }
@@ -65,22 +67,24 @@ pub fn timeline(history: &History, window: Window) -> Timeline {
     let (commands, refused, failures) = (sum(|bar| bar.commands), sum(|bar| bar.refused), sum(|bar| bar.failures));
     let reloads = history.reloads.iter().rev().filter(|mark| window.bar(mark.at_unix_ms).is_some());
     let reloads: Vec<_> = reloads.map(line).collect();
-    let not_well = match (refused, failures) {
-        (0, 0) => String::new(),
-        (refused, failures) => format!(", {refused} refused, {failures} failures"),
-    };
+    let not_well = [(refused, "refused"), (failures, if failures == 1 { "failure" } else { "failures" })];
+    let not_well = not_well.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let lane = |name, told, svg| Lane { name, told, not_well: Vec::new(), svg };
     let lanes = vec![
+        lane(
+            "Hosts changed",
+            sum(|bar| bar.host_changes),
+            columns(&bars, |bar| [("hosts", bar.host_changes), ("bad", 0)]),
+        ),
         Lane {
-            name: "Hosts changed",
-            told: sum(|bar| bar.host_changes).to_string(),
-            svg: columns(&bars, |bar| [("hosts", bar.host_changes), ("bad", 0)]),
+            not_well: not_well.collect(),
+            ..lane(
+                "Runtime commands",
+                commands,
+                columns(&bars, |bar| [("commands", bar.commands), ("bad", bar.refused + bar.failures)]),
+            )
         },
-        Lane {
-            name: "Commands at run time",
-            told: format!("{commands}{not_well}"),
-            svg: columns(&bars, |bar| [("commands", bar.commands), ("bad", bar.refused + bar.failures)]),
-        },
-        Lane { name: "Reloads", told: sum(|bar| bar.reloads).to_string(), svg: marks(&history.reloads, window) },
+        lane("Reloads", sum(|bar| bar.reloads), marks(&history.reloads, window)),
     ];
     let window_in_words =
         if window.minutes == 60 { "hour".to_owned() } else { format!("{} hours", window.minutes / 60) };
@@ -146,8 +150,9 @@ mod tests {
         add(60_000, Event::HostsChanged { added: 1, removed: 2, changed: 0 });
         add(0, Event::Commanded { command: "x".into(), answer: "no".into(), accepted: false });
         let timeline = timeline(&history, Window::of(&history, now));
-        let told: Vec<_> = timeline.lanes.iter().map(|lane| lane.told.as_str()).collect();
-        assert_eq!(told, ["3", "0, 1 refused, 0 failures", "1"]);
+        let told: Vec<_> = timeline.lanes.iter().map(|lane| lane.told).collect();
+        assert_eq!(told, [3, 0, 1]);
+        assert_eq!(timeline.lanes[1].not_well, ["1 refused"]);
         assert!(timeline.lanes[0].svg.contains(r#"<rect class="hosts" x="581""#), "{}", timeline.lanes[0].svg);
         assert!(timeline.lanes[1].svg.contains(r#"<rect class="bad" x="591""#), "{}", timeline.lanes[1].svg);
         assert!(timeline.lanes[2].svg.contains("cause-service_new"), "{}", timeline.lanes[2].svg);

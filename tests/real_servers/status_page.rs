@@ -1,0 +1,240 @@
+//! The status page in a real browser.
+
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::stage::{self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready};
+use crate::support::browser::Browser;
+use crate::support::daemon::Daemon;
+use crate::support::dir::TestDir;
+use crate::support::eventually::{check, eventually};
+use crate::support::http;
+use crate::support::process::Process;
+
+const TOKEN: &str = "0123456789abcdef";
+
+fn url(daemon: &Daemon, path: &str) -> String {
+    format!("http://{}{path}", daemon.status_address())
+}
+
+async fn nothing_was_logged(browser: &Browser) {
+    assert_eq!(browser.console().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_demo_is_shown_live_and_a_removed_host_leaves_without_a_reload_of_the_page() {
+    let dir = TestDir::new();
+    let browser = Browser::start(&dir).await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxymgr"));
+    command.args(["demo", "--port", &dir.port().to_string()]).env("TMPDIR", dir.path());
+    let mut demo = Process::start(&dir, "demo", command);
+    let page = eventually(LIMIT, "the demo names its page", async || {
+        let log = demo.log();
+        let line = log.lines().find_map(|line| line.strip_prefix("Look at it in a browser: "));
+        line.map(|url| url.trim().to_owned()).ok_or(log)
+    })
+    .await;
+    let places = std::fs::read_dir(dir.path()).expect("the test's directory").flatten();
+    let place = places.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("proxymgr-demo-"));
+    let hosts = place.expect("the demo's directory").join("hosts/hello.txt");
+
+    browser.size(1_280, 900).await;
+    browser.open(&page).await;
+    browser.until("all is well", "document.querySelector('h1').innerText.startsWith('All is well')").await;
+    browser.until("the page is live", "document.getElementById('live').dataset.state === 'live'").await;
+    browser.until("three hosts are ready", "document.querySelector('#rows .ready').innerText === '3/3'").await;
+    browser.run("window.sameAsBefore = true; document.querySelector('[name=q]').focus()").await;
+
+    let text = std::fs::read_to_string(&hosts).expect("the demo's hosts");
+    let (first, rest) = text.split_once('\n').expect("three lines");
+    std::fs::write(&hosts, rest).expect("write the demo's hosts");
+    browser.until("two hosts are ready", "document.querySelector('#rows .ready').innerText === '2/2'").await;
+    browser.until("the change is told", "document.querySelector('.last').innerText.includes('runtime-disable')").await;
+    browser.until("the sentence follows", "document.querySelector('h1').innerText.includes('on 2 hosts')").await;
+    assert_eq!(browser.run("return window.sameAsBefore").await, true, "it was not loaded again");
+    assert_eq!(browser.run("return document.activeElement.name").await, "q", "the focus stays");
+    nothing_was_logged(&browser).await;
+
+    let story = format!("{}services/hello/servers/{first}", page);
+    browser.open(&story).await;
+    let told = browser.text().await;
+    for part in ["1 gone", "runtime-disable", "state maint", "done", "after the event"] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    browser.open(&format!("{page}services/hello")).await;
+    let servers = "document.querySelectorAll('#servers tbody tr').length";
+    browser.until("two servers are listed", &format!("{servers} === 2")).await;
+    std::fs::write(&hosts, rest.split_once('\n').expect("two lines").1).expect("write the demo's hosts");
+    browser.until("one server is listed", &format!("{servers} === 1")).await;
+    nothing_was_logged(&browser).await;
+    demo.signal(Signal::SIGINT);
+    demo.wait_exit(Duration::from_secs(20)).await;
+}
+
+/// A daemon with one service that is well, one that is held back, and one whose servers are down.
+async fn troubled(dir: &TestDir) -> (Daemon, ServiceFiles, Vec<crate::support::backend::Backend>) {
+    let files = ServiceFiles::new(dir);
+    let backends = backends(dir, 3);
+    files.define("web", dir.port(), json!({}));
+    files.define("held", dir.port(), json!({ "min_hosts": 2 }));
+    files.hosts("web", &backends);
+    files.hosts("held", &backends);
+    let dead = dir.port();
+    let down = json!({ "type": "static", "port": dir.port(), "bind": "127.0.0.1", "hosts": [format!("127.0.0.1:{dead}")],
+        "server_options": ["check inter 100ms fall 1"] });
+    files.replace("services/down.json", &down.to_string());
+    let daemon = daemon(dir)
+        .files(&files.services())
+        .set("status.token", json!(TOKEN))
+        .set("haproxy.observe_interval", json!("1s"))
+        .start();
+    wait_for_ready(&daemon, "held", &addresses(&backends)).await;
+    files.hosts("held", &backends[..1]);
+    daemon
+        .eventually(LIMIT, "the list is held back", async || {
+            let status = daemon.status_json().await?;
+            let held = status["actors"].as_array().into_iter().flatten().any(|state| state["held"].is_object());
+            check(held, &status)
+        })
+        .await;
+    (daemon, files, backends)
+}
+
+#[tokio::test]
+async fn without_scripts_the_page_says_all_of_it_and_offers_nothing_that_needs_one() {
+    let dir = TestDir::new();
+    let browser = Browser::start(&dir).await;
+    let (daemon, _files, _backends) = troubled(&dir).await;
+    daemon
+        .eventually(LIMIT, "the failed check is told", async || {
+            let page = http::get(daemon.status_address(), "/").await.map_err(|error| error.to_string())?.text();
+            check(page.contains("the checks of 1 fail"), &page)
+        })
+        .await;
+    browser.size(1_280, 900).await;
+    browser.scripts(false).await;
+    browser.open(&url(&daemon, "/")).await;
+    browser.picture("without-scripts", 1_280).await;
+    // The page's own scripts did not run; the question comes from outside.
+    browser.scripts(true).await;
+    let told = browser.text().await;
+    for part in ["but 2 things are not well", "min_hosts is 2", "Would go (2)", "UTC", "web", "3/3", "Reloads", "as of"]
+    {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    assert!(!told.contains("Accept"), "what needs a script is not offered without one: {told}");
+    assert_eq!(browser.run("return document.querySelectorAll('#rows tr').length").await, 3);
+}
+
+#[tokio::test]
+async fn a_held_list_is_accepted_on_the_page_by_who_knows_the_token() {
+    let dir = TestDir::new();
+    let browser = Browser::start(&dir).await;
+    let (daemon, _files, backends) = troubled(&dir).await;
+    browser.size(1_280, 900).await;
+    browser.open(&url(&daemon, "/")).await;
+    let press = "document.querySelector('#held button.main').click()";
+    browser
+        .until("the hold is shown", "document.querySelector('#held button.main')?.innerText.includes('Accept')")
+        .await;
+    nothing_was_logged(&browser).await;
+
+    let answer = |token: &str| {
+        format!("document.querySelector('#ask input').value = '{token}'; document.querySelector('#ask .main').click()")
+    };
+    browser.run(press).await;
+    browser.until("it asks for the token", "document.getElementById('ask').open").await;
+    browser.run(&answer("not-the-right-token")).await;
+    browser.until("a wrong one is refused", "document.getElementById('outcome').innerText.includes('wrong')").await;
+    browser.run(press).await;
+    browser.until("it asks again", "document.getElementById('ask').open").await;
+    browser.run(&answer(TOKEN)).await;
+    browser.until("the hold is gone", "document.querySelector('#held button') === null").await;
+    wait_for_ready(&daemon, "held", &addresses(&backends[..1])).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_gone_is_told_and_one_that_is_back_is_shown() {
+    let dir = TestDir::new();
+    let browser = Browser::start(&dir).await;
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 1);
+    files.define("web", dir.port(), json!({}));
+    files.hosts("web", &backends);
+    let mut daemon = daemon(&dir).files(&files.services()).start();
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    browser.open(&url(&daemon, "/")).await;
+    browser.until("the page is live", "document.getElementById('live').dataset.state === 'live'").await;
+    daemon.terminate().await;
+    browser.until("the loss is told", "document.getElementById('lost').innerText.includes('No connection')").await;
+    daemon.start_again();
+    let live = "document.getElementById('lost').hidden && document.getElementById('live').dataset.state === 'live'";
+    browser.until("the daemon is shown again", live).await;
+}
+
+#[tokio::test]
+async fn no_page_scrolls_sideways_on_a_phone_and_pictures_are_kept() {
+    let dir = TestDir::new();
+    let browser = Browser::start(&dir).await;
+    let (daemon, _files, backends) = troubled(&dir).await;
+    let server = format!("/services/web/servers/{}", backends[0].address());
+    let pages = [
+        ("overview", "/"),
+        ("service", "/services/web"),
+        ("server", &server),
+        ("journal", "/journal"),
+        ("config", "/config"),
+    ];
+    for (name, path) in pages {
+        for (kind, width, dark) in [("light", 1_280, false), ("dark", 1_280, true), ("phone", 390, false)] {
+            browser.dark(dark).await;
+            browser.size(width, 900).await;
+            browser.open(&url(&daemon, path)).await;
+            let wide = browser.run("return document.documentElement.scrollWidth").await;
+            assert!(wide.as_u64() <= Some(u64::from(width)), "{path} is {wide} wide in {width}");
+            browser.picture(&format!("{name}-{kind}"), width).await;
+        }
+    }
+    nothing_was_logged(&browser).await;
+}
+
+#[tokio::test]
+async fn a_thousand_services_are_filtered_as_one_types() {
+    let dir = TestDir::new();
+    let browser = Browser::start(&dir).await;
+    let files = ServiceFiles::new(&dir);
+    let port = dir.port();
+    for n in 0..1_000 {
+        // Hosts that nobody checks need not be there.
+        let hosts: Vec<String> = (1..=5).map(|host| format!("127.{}.{}.{host}:80", n / 250, n % 250)).collect();
+        // On a loopback address of its own, the same port is free for each.
+        let bind = format!("127.9.{}.{}", n / 250, n % 250 + 1);
+        let definition = json!({ "type": "static", "bind": bind, "port": port, "hosts": hosts });
+        std::fs::write(files.services().join(format!("service-{n:04}.json")), definition.to_string()).expect("write");
+    }
+    let daemon = daemon(&dir).files(&files.services()).start();
+    stage::wait_for_state(&daemon, "a thousand services are there", "haproxy_state", |state| {
+        state["services"].as_object().is_some_and(|services| services.len() == 1_000)
+    })
+    .await;
+    browser.size(1_280, 900).await;
+    browser.open(&url(&daemon, "/")).await;
+    let seen = "[...document.querySelectorAll('#rows tr')].filter((row) => !row.hidden).length";
+    browser.until("all are listed", &format!("{seen} === 1000")).await;
+    browser.picture("thousand-services", 1_280).await;
+    let type_text = |text: &str| {
+        format!(
+            "const field = document.querySelector('[name=q]'); field.value = '{text}'; \
+             field.dispatchEvent(new Event('input', {{ bubbles: true }}));"
+        )
+    };
+    browser.run(&type_text("0777")).await;
+    browser.until("one is left", &format!("{seen} === 1")).await;
+    assert_eq!(browser.run("return document.getElementById('seen').innerText").await, "1 of 1,000");
+    browser.run(&type_text("service-07")).await;
+    browser.until("a hundred are left", &format!("{seen} === 100")).await;
+    nothing_was_logged(&browser).await;
+}
