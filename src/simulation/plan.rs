@@ -13,8 +13,8 @@ pub const SERVICES: [&str; 4] = ["web", "api", "mail", "search"];
 /// The hosts that a plan gives to a service are numbered from 1 to this.
 pub const HOSTS_MAX: u8 = 6;
 
-/// The hosts from this number on are given by name; plans know two of them.
-pub const NAMED_FROM: u8 = 7;
+/// The hosts from this number on, which no load comes to, are given by name; plans know two of them.
+pub const NAMED_FROM: u8 = 250;
 
 /// The versions of HAProxy that plans are drawn for, the common ones more often.
 const VERSIONS: [ProxyVersion; 5] = [

@@ -177,7 +177,7 @@ fn host(number: u8, Shown { weight, state }: Shown) -> Host {
 /// What the hosts that are given by name resolve to.
 pub(super) fn names() -> NameTable {
     let address = |number| IpAddr::from(Ipv4Addr::new(10, 0, 0, number));
-    (NAMED_FROM..NAMED_FROM + 2).map(|number| (name_of(number), address(number))).collect()
+    (NAMED_FROM..=u8::MAX).map(|number| (name_of(number), address(number))).collect()
 }
 
 /// The name of a host that is given by name.

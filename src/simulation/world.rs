@@ -103,11 +103,11 @@ pub(super) struct Things {
     pub(super) planted: Option<PlantedBug>,
     /// What happened, as intervals; none where nobody wants to know.
     pub(super) chronicle: Option<Chronicle>,
-    /// How late a message between actors may be, in milliseconds.
     /// Whether servers leave and begin slowly, and old processes have narrow limits.
     pub(super) takes_time: bool,
     /// When each process that was told to finish heard it first.
     pub(super) drains: BTreeMap<u32, Instant>,
+    /// How late a message between actors may be, in milliseconds.
     pub(super) mail_delay_max_ms: u64,
     /// The mail of the manager that lives.
     pub(super) mail: Vec<Rc<Mail>>,
