@@ -1,11 +1,12 @@
 //! The figures of the README, measured on the real thing: `cargo bench --bench main_job [-- latency sources trace mass
-//! reloads scale]`. Nothing here is asserted but that what is measured really happened.
+//! reloads api scale]`. Nothing here is asserted but that what is measured really happened.
 
 #![allow(missing_docs)]
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod api;
 mod change;
 mod floor;
 mod mass;
@@ -42,6 +43,9 @@ fn main() {
         }
         if chosen("reloads") {
             reloads::reloads().await;
+        }
+        if chosen("api") {
+            api::api().await;
         }
         if chosen("scale") {
             scale::scale().await;

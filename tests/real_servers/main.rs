@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api;
 mod daemon_life;
 mod files_to_haproxy;
 mod life_of_servers;

@@ -7,6 +7,7 @@ use actix_web::web::{Data, Path, Query};
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::message::ReadJournal;
 use proxymgr_actors::model::{AdminState, ChangeId, Host, OperatorChoice, ServerName};
+use proxymgr_actors::snapshot::{LeavingServer, RisingServer};
 use serde::Serialize;
 
 use super::known::{Known, KnownService};
@@ -42,6 +43,10 @@ struct Server<'a> {
     backup: bool,
     /// What an operator chose, whatever discovery says.
     operator: Option<&'a OperatorChoice>,
+    /// Since when and until when it finishes what it has, its host being gone.
+    leaving: Option<&'a LeavingServer>,
+    /// How much of its weight it has, being new.
+    rising: Option<&'a RisingServer>,
     /// Whether somebody put it into drain on HAProxy's own socket.
     drained_on_socket: bool,
 }
@@ -103,10 +108,7 @@ fn servers<'a>(service: &'a str, known: KnownService<'a>) -> BTreeMap<&'a str, S
     let states = known.haproxy.map(|haproxy| &*haproxy.servers);
     let states: BTreeMap<&str, &str> =
         states.into_iter().flatten().map(|(name, state)| (name.as_str(), state.as_str())).collect();
-    let operator = |name: &str| {
-        let choices = &known.haproxy?.operator;
-        choices.iter().find(|(server, _)| server.as_str() == name).map(|(_, choice)| choice)
-    };
+    let haproxy = |name: &str| Some((known.haproxy?, ServerName::new(name).ok()?));
     let drained_on_socket = |name: &str| {
         let drained: &[ServerName] = known.haproxy.map_or(&[], |haproxy| &haproxy.drained_on_socket);
         drained.iter().any(|server| server.as_str() == name)
@@ -123,7 +125,9 @@ fn servers<'a>(service: &'a str, known: KnownService<'a>) -> BTreeMap<&'a str, S
             wanted: host.map(|host| host.state),
             weight: host.and_then(|host| host.weight),
             backup: host.is_some_and(|host| host.backup),
-            operator: operator(name),
+            operator: haproxy(name).and_then(|(service, server)| service.operator.get(&server)),
+            leaving: haproxy(name).and_then(|(service, server)| service.leaving.get(&server)),
+            rising: haproxy(name).and_then(|(service, server)| service.rising.get(&server)),
             drained_on_socket: drained_on_socket(name),
         }
     };
