@@ -2,12 +2,12 @@
 //!
 //! | file | families |
 //! | --- | --- |
-//! | [`process`] | the daemon as a process |
-//! | [`haproxy`] | HAProxy: how it is driven, what it took, what went wrong |
-//! | [`sources`] | discovery: what can be read, how old it is, what is held back |
-//! | [`services`] | servers, of all services and of each |
-//! | [`history`] | what the journal counted |
-//! | [`exposition`] | how families become text |
+//! | `process` | the daemon as a process |
+//! | `haproxy` | HAProxy: how it is driven, what it took, what went wrong |
+//! | `sources` | discovery: what can be read, how old it is, what is held back |
+//! | `services` | servers, of all services and of each |
+//! | `history` | what the journal counted |
+//! | `exposition` | how families become text |
 //!
 //! Every figure comes from the actors' snapshots at the time of the scrape: nothing is kept beside them that could say
 //! something else. Label values are of sets that are known beforehand, but for the names of services (at most
