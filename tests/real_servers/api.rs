@@ -67,9 +67,9 @@ impl Scene {
 #[tokio::test]
 async fn what_runs_is_shown_as_it_is() {
     let scene = scene().await;
-    let services = scene.get("/services").await.expect("it answers");
+    // HAProxy answers before the daemon has noted its start.
+    let services = scene.wait_for("/services", |services| services["services"][0]["servers"]["ready"] == 3).await;
     assert_eq!(services["services"][0]["name"], "web");
-    assert_eq!(services["services"][0]["servers"]["ready"], 3);
     let servers = scene.get("/services/web/servers").await.expect("it answers");
     let names: Vec<&str> =
         servers["servers"].as_array().expect("a list").iter().filter_map(|s| s["name"].as_str()).collect();
