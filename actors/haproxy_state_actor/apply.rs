@@ -237,8 +237,9 @@ impl HaproxyStateActor {
     fn batch_unanswered(&mut self, batch: &Batch, error: &RuntimeError) {
         self.counts.unanswered += 1;
         if let Some(running) = &mut self.running {
-            for name in batch.keys() {
-                running.sections.get_mut(name).into_iter().for_each(|section| section.stale = true);
+            for (name, steps) in batch {
+                let Some(section) = running.sections.get_mut(name) else { continue };
+                steps.iter().for_each(|step| section.unanswered(step));
             }
         }
         self.dirty.extend(batch.keys().cloned());

@@ -50,7 +50,10 @@ impl Running {
             section.drained_before.retain(|name| !servers.get(name).is_some_and(ObservedServer::in_drain));
             section.observed = servers;
             section.states = None;
-            section.stale = false;
+            if std::mem::take(&mut section.stale) {
+                section.answered_at = Instant::now();
+                section.forget_vain_holders();
+            }
         }
         different
     }
@@ -87,7 +90,7 @@ pub struct Section {
     pub drained_before: BTreeSet<ServerName>,
     /// Servers out of discovery that wait in maintenance to be deleted, and since when.
     pub parked: BTreeMap<ServerName, Instant>,
-    /// When HAProxy last answered a command for it.
+    /// When HAProxy last answered a command for it, or was found to have obeyed one without an answer.
     pub answered_at: Instant,
     /// Its text in the file.
     pub text: Arc<str>,
@@ -165,6 +168,15 @@ impl Section {
         None
     }
 
+    /// Records that HAProxy did not answer a step, which it may have carried out all the same: a drain that is found
+    /// then is our doing, and no operator's.
+    pub fn unanswered(&mut self, step: &Step) {
+        self.stale = true;
+        if step.holder.is_some() {
+            self.note_holder(&step.server, step.holder);
+        }
+    }
+
     fn accepted(&mut self, step: &Step, command: &RuntimeCommand) {
         match (command, &step.gives) {
             (RuntimeCommand::DeleteServer(_), _) => {
@@ -178,6 +190,14 @@ impl Section {
                 self.note_holder(&step.server, step.holder);
             }
             _ => {}
+        }
+    }
+
+    /// Forgets for whom servers were to be kept from traffic by commands that turn out not to have reached HAProxy.
+    fn forget_vain_holders(&mut self) {
+        for (name, loaded) in &mut self.loaded.servers {
+            let is_kept = |server: &ObservedServer| server.in_maintenance() || server.in_drain();
+            loaded.held_by.take_if(|_| !self.observed.get(name).is_some_and(is_kept));
         }
     }
 

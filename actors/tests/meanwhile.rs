@@ -6,26 +6,26 @@ mod world;
 
 use std::time::Duration;
 
+use proxymgr_actors::journal::Event;
 use proxymgr_actors::message::SeenHost;
-use proxymgr_actors::model::AdminState;
+use proxymgr_actors::model::{AdminState, Host, PlanClass};
 use proxymgr_actors::snapshot::ActorState;
 use world::{in_virtual_time, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 
+/// A list of two hosts that are all in this state.
+fn list(state: AdminState) -> Result<Vec<SeenHost>, String> {
+    let entry = |n: u8| SeenHost { key: n.to_string().into(), host: Ok(Host { state, ..world::host(n) }) };
+    Ok(vec![entry(1), entry(2)])
+}
+
 #[test]
 fn a_change_that_comes_while_another_is_under_way_is_not_mistaken_for_it() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
-        let list = |state: AdminState| {
-            let entry = |n: u8| {
-                let host = proxymgr_actors::model::Host { state, ..world::host(n) };
-                SeenHost { key: n.to_string().into(), host: Ok(host) }
-            };
-            Ok(vec![entry(1), entry(2)])
-        };
         world.hosts_seen("web", list(AdminState::Ready)).await;
         world.with(|things| things.run_takes = Duration::from_millis(500));
         world.hosts_seen("web", list(AdminState::Drain)).await;
@@ -33,6 +33,43 @@ fn a_change_that_comes_while_another_is_under_way_is_not_mistaken_for_it() {
         wait(5).await;
         assert_eq!(world.ready("web"), [1, 2], "a drain by discovery is not taken for an operator's");
         assert_eq!(world.starts(), 1);
+    });
+}
+
+#[test]
+fn what_was_obeyed_without_an_answer_is_known_to_be_ours() {
+    in_virtual_time(async |world| {
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts_seen("web", list(AdminState::Ready)).await;
+        world.with(|things| things.answers_lost = true);
+        world.hosts_seen("web", list(AdminState::Drain)).await;
+        assert!(world.ready("web").is_empty(), "HAProxy obeyed");
+        world.with(|things| things.answers_lost = false);
+        world.hosts_seen("web", list(AdminState::Ready)).await;
+        wait(5).await;
+        assert_eq!(world.ready("web"), [1, 2], "a drain by discovery is not taken for an operator's");
+        assert_eq!(world.starts(), 1);
+    });
+}
+
+#[test]
+fn a_change_that_was_obeyed_without_an_answer_took_until_it_was_seen() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2]).await;
+        world.with(|things| (things.answers_lost, things.run_takes) = (true, Duration::from_secs(10)));
+        world.hosts("web", &[2]).await;
+        wait(11).await;
+        world.with(|things| (things.answers_lost, things.run_takes) = (false, Duration::ZERO));
+        wait(5).await;
+        let story = world::journal(&actors, "web").await;
+        let took_us = story.iter().rev().find_map(|entry| match entry.event {
+            Event::Applied { class: PlanClass::RuntimeDisable, took_us } => Some(took_us),
+            _ => None,
+        });
+        assert!(took_us.is_some_and(|took_us| took_us >= 10_000_000), "{took_us:?}");
     });
 }
 

@@ -52,6 +52,8 @@ pub struct Things {
     pub sessions: BTreeMap<String, u64>,
     pub refuse: Option<String>,
     pub socket_hangs: bool,
+    /// Whether commands are obeyed, and their answers get lost.
+    pub answers_lost: bool,
     pub reject: Option<String>,
     pub disk_full: bool,
     pub check_takes: Duration,
@@ -320,6 +322,10 @@ impl Things {
     }
 }
 
+fn no_answer() -> RuntimeError {
+    RuntimeError::TimedOut { path: "/run/haproxy.sock".to_owned(), timeout_ms: 10_000 }
+}
+
 impl RuntimeApi for World {
     fn run(&self, commands: Vec<RuntimeCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
         let world = self.clone();
@@ -328,13 +334,14 @@ impl RuntimeApi for World {
             sleep(takes).await;
             world.with(|things| {
                 if things.socket_hangs {
-                    return Err(RuntimeError::TimedOut { path: "/run/haproxy.sock".to_owned(), timeout_ms: 10_000 });
+                    return Err(no_answer());
                 }
                 let answer = |outcome: Result<(), String>| Answer {
                     accepted: outcome.is_ok(),
                     text: outcome.err().unwrap_or_default(),
                 };
-                Ok(commands.iter().map(|command| answer(things.obey(command))).collect())
+                let answers = commands.iter().map(|command| answer(things.obey(command))).collect();
+                if things.answers_lost { Err(no_answer()) } else { Ok(answers) }
             })
         })
     }
