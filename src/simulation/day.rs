@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::ancestors::{Rule, under_rule};
 use super::checks::Memory;
 use super::load::{Change, Load, Update};
+use super::plan::NAMED_FROM;
 use super::world::World;
 
 /// How long HAProxy may take to start before the load begins.
@@ -83,8 +84,11 @@ impl Load {
                 return Err(format!("{key} is {value}, and must be from 1 to {max}"));
             }
         }
-        if self.hosts == 0 || self.over < Duration::from_secs(60) {
-            return Err("there must be a host at least, and a minute".to_owned());
+        if self.hosts == 0 || self.hosts >= NAMED_FROM {
+            return Err(format!("hosts is {}, and must be from 1 to {}", self.hosts, NAMED_FROM - 1));
+        }
+        if self.over < Duration::from_secs(60) {
+            return Err("there must be a minute at least".to_owned());
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::plan::NAMED_FROM;
 use super::random::Random;
 
 /// How busy each hour of the day is, in parts.
@@ -121,7 +122,7 @@ impl Load {
         let mut random = Random::of_purpose(seed, "load");
         let mut agenda = self.draw_agenda(&mut random);
         let hosts = u16::from(self.hosts);
-        let addresses = (hosts * ADDRESSES_PER_HOST).clamp(hosts, u8::MAX.into());
+        let addresses = (hosts * ADDRESSES_PER_HOST).clamp(hosts, u16::from(NAMED_FROM) - 1);
         let numbers = |from: u16, to: u16| (from..=to).filter_map(|number| u8::try_from(number).ok()).collect();
         let service = |_| Drawn { serving: numbers(1, hosts), away: numbers(hosts + 1, addresses) };
         let mut services: Vec<Drawn> = (0..self.services).map(service).collect();
@@ -298,7 +299,7 @@ mod tests {
 
     #[test]
     fn few_hosts_and_few_updates_are_a_day_too() {
-        for (updates, services, hosts) in [(1, 1, 1), (2, 3, 2), (333, 1, 3), (50, 2, 255)] {
+        for (updates, services, hosts) in [(1, 1, 1), (2, 3, 2), (333, 1, 3), (50, 2, 249)] {
             let load = Load { updates, services, hosts, ..Load::default() };
             assert_eq!(load.draw(1).len(), updates, "{load:?}");
         }

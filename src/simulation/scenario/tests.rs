@@ -93,7 +93,7 @@ fn each_mistake_is_told_with_its_line_its_key_and_what_was_meant() {
         ("steps:\n- session_expired\n", "s.yml:2: steps[1].session_expired: needs a value"),
         ("steps:\n- {heal: 3}\n", "s.yml:2: steps[1].heal: takes no value"),
         ("load: {update: 3}\n", "s.yml:1: load.update: is not known; did you mean updates?"),
-        ("load: {over: 1s}\n", "s.yml:1: load: there must be a host at least, and a minute"),
+        ("load: {over: 1s}\n", "s.yml:1: load: there must be a minute at least"),
         (
             "load: {deploys: 90}\n",
             "s.yml:1: load: deploys, flaps and outages are percents of the updates, and together 120",
