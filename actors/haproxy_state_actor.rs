@@ -7,6 +7,7 @@
 mod apply;
 mod choices;
 mod desired;
+mod dirty;
 mod follow;
 mod launch;
 mod life_cycle;
@@ -28,11 +29,13 @@ use tokio::time::{Duration, Instant};
 
 use self::choices::Choices;
 use self::desired::{Desired, DesiredService, Obstacle, PendingChange};
+use self::dirty::Dirty;
 use self::follow::{FileFollower, StateSaver};
 use self::running::Running;
 use self::trouble::Trouble;
 use crate::clock::Clock;
-use crate::decide::haproxy_config::{self};
+use crate::decide::haproxy_config;
+use crate::decide::hosts_diff::HostsDiff;
 use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE, SETTINGS_MISTAKES_SHOWN_MAX};
 use crate::message::{
     BeginShutdown, DefinitionsLoaded, HostsChanged, HostsUnknown, PolicyChanged, ProxyExited, Record, Refresh,
@@ -81,8 +84,8 @@ pub struct HaproxyStateActor {
     last_exited: Option<u32>,
     /// What is under way; the next step waits for its end.
     busy: bool,
-    /// Services whose desired and actual state may differ.
-    dirty: BTreeSet<ServiceName>,
+    /// Where the desired and the actual state may differ.
+    dirty: Dirty,
     /// Services that an observation found different from what they were left as.
     drifted: BTreeSet<ServiceName>,
     /// Why each service needs a reload.
@@ -144,7 +147,7 @@ impl HaproxyStateActor {
             phase: ProxyPhase::Waiting,
             last_exited: None,
             busy: false,
-            dirty: BTreeSet::new(),
+            dirty: Dirty::default(),
             drifted: BTreeSet::new(),
             reload_due: BTreeMap::new(),
             reload_forced: Vec::new(),
@@ -320,11 +323,14 @@ impl Handler<HostsChanged> for HaproxyStateActor {
         let had_list = service.revision.replace(revision).is_some();
         service.choices.hosts_changed(&hosts, self.clock.unix_ms());
         service.discovered = hosts;
+        let wanted_before = service.hosts.clone();
         service.choose();
         service.known = true;
         service.shown_unix_ms = shown_unix_ms;
         service.remember(PendingChange { change, seen_at });
+        let mut gets_new_chances = false;
         if let Some(section) = self.running.as_mut().and_then(|running| running.sections.get_mut(&name)) {
+            gets_new_chances = section.is_in_trouble();
             section.forgive();
         }
         if had_list {
@@ -335,10 +341,17 @@ impl Handler<HostsChanged> for HaproxyStateActor {
             let own = service.definition.life_cycle;
             let drain_timeout = own.drain_timeout.unwrap_or(drain_timeout);
             let ramp_up = own.ramp_up.unwrap_or(ramp_up);
-            service.life.hosts_changed(&diff, section.map(|section| &section.observed), drain_timeout, ramp_up);
+            service.life.hosts_changed(&diff, section.map(|section| &*section.observed), drain_timeout, ramp_up);
+        }
+        if had_list && !gets_new_chances {
+            // What operators chose may differ where discovery does not.
+            let wanted = HostsDiff::between(&wanted_before, &service.hosts);
+            self.dirty.insert_servers(name.clone(), wanted.servers().chain(diff.servers()).cloned());
+        } else {
+            self.dirty.insert(name.clone());
         }
         self.expect_life(&name, ctx);
-        self.touch(name, ctx);
+        self.advance(ctx);
         self.save_later(ctx);
     }
 }

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::decide::guard::{Verdict, judge};
-use crate::decide::host_list::{Assembled, assemble};
+use crate::decide::host_list::{Assembled, GoodEntries, assemble};
 use crate::decide::hosts_diff::HostsDiff;
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
     DecideHeld, GetState, HostsChanged, HostsSeen, HostsUnknown, Record, Redefine, Refresh, SeenHost, StopWatching,
 };
-use crate::model::{ChangeId, Host, HostList, Revision, ServiceDefinition};
+use crate::model::{ChangeId, HostList, Revision, ServiceDefinition};
 use crate::operator::{HeldDecision, OrderRefused};
 use crate::port::{HostSources, OpenSource, SavedService};
 use crate::snapshot::{ActorState, HeldChange, HeldNames, SourceHealth, WatcherState};
@@ -41,7 +41,7 @@ pub struct WatcherPeers {
 struct Seen {
     hosts: HostList,
     /// What each good entry of the source said.
-    entries: BTreeMap<Arc<str>, Host>,
+    entries: GoodEntries,
     /// Whether hosts of an earlier run are in it because an entry cannot be read now.
     unsure: bool,
     seen_at: Instant,
@@ -62,7 +62,7 @@ pub struct WatcherActor {
     hosts: Option<Arc<HostList>>,
     from_saved_state: bool,
     confirmed_unix_ms: Option<u64>,
-    entries: BTreeMap<Arc<str>, Host>,
+    entries: GoodEntries,
     revision: Revision,
     /// The newest list, where the guard holds it back.
     held: Option<Held>,
@@ -99,7 +99,7 @@ impl WatcherActor {
             from_saved_state: hosts.is_some(),
             confirmed_unix_ms: read_at_unix_ms.filter(|_| hosts.is_some()),
             hosts,
-            entries: BTreeMap::new(),
+            entries: GoodEntries::new(),
             revision: Revision::default(),
             held: None,
             rejected: None,
@@ -164,24 +164,29 @@ impl WatcherActor {
             }
         }
         let seen = Seen { hosts, entries: good_entries, unsure, seen_at };
-        match judge(self.hosts.as_deref(), &seen.hosts, &self.definition.removal) {
-            Verdict::Hold(reason) => self.hold(reason, seen),
+        let diff = self.difference_to(&seen.hosts);
+        match judge(self.hosts.as_ref().map(|hosts| hosts.len()), &diff, &self.definition.removal) {
+            Verdict::Hold(reason) => self.hold(reason, seen, &diff),
             Verdict::Pass => {
                 self.rejected = None;
                 if self.held.take().is_some() {
                     info!(self.log, "the source shows a list that passes, the hold ends");
                     self.record(None, Event::HoldEnded);
                 }
-                self.put_in_force(seen);
+                self.put_in_force(seen, diff);
             }
         }
     }
 
-    fn put_in_force(&mut self, Seen { hosts, entries, unsure, seen_at }: Seen) {
+    /// What leads from the list in force to this one.
+    fn difference_to(&self, hosts: &HostList) -> HostsDiff {
+        HostsDiff::between(self.hosts.as_deref().unwrap_or(&HostList::new()), hosts)
+    }
+
+    fn put_in_force(&mut self, Seen { hosts, entries, unsure, seen_at }: Seen, diff: HostsDiff) {
         self.entries = entries;
         self.from_saved_state = unsure;
         self.confirmed_unix_ms = Some(self.clock.unix_ms());
-        let diff = HostsDiff::between(self.hosts.as_deref().unwrap_or(&HostList::new()), &hosts);
         if self.hosts.is_none() || !diff.is_empty() {
             self.hosts = Some(Arc::new(hosts));
             self.announce(diff, seen_at);
@@ -198,7 +203,7 @@ impl WatcherActor {
         self.problems = problems;
     }
 
-    fn hold(&mut self, reason: String, seen: Seen) {
+    fn hold(&mut self, reason: String, seen: Seen, diff: &HostsDiff) {
         if self.rejected.as_ref().is_some_and(|rejected| rejected.seen.hosts == seen.hosts) {
             return;
         }
@@ -208,7 +213,6 @@ impl WatcherActor {
             self.record(None, Event::ChangeHeld { reason: reason.clone() });
         }
         let since_unix_ms = self.held.as_ref().map_or_else(|| self.clock.unix_ms(), |held| held.change.since_unix_ms);
-        let diff = HostsDiff::between(self.hosts.as_deref().unwrap_or(&HostList::new()), &seen.hosts);
         let change = HeldChange {
             reason,
             since_unix_ms,
@@ -231,7 +235,8 @@ impl WatcherActor {
                 let done = format!("the held list of {service} is in force: {what}");
                 info!(self.log, "an operator accepts the held list"; "reason" => &reason);
                 self.record(None, Event::HeldAccepted { reason });
-                self.put_in_force(Seen { seen_at: Instant::now(), ..held.seen });
+                let diff = self.difference_to(&held.seen.hosts);
+                self.put_in_force(Seen { seen_at: Instant::now(), ..held.seen }, diff);
                 Ok(done)
             }
             HeldDecision::Reject => {

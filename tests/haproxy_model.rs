@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -263,7 +264,8 @@ fn checked_servers(commands: &[RuntimeCommand], copy: usize) -> BTreeSet<ServerI
 
 fn without_health(mut observation: Observation, checked: &BTreeSet<ServerId>) -> Observation {
     for id in checked {
-        let server = observation.services.get_mut(&id.service).and_then(|section| section.get_mut(&id.server));
+        let section = observation.services.get_mut(&id.service).map(Arc::make_mut);
+        let server = section.and_then(|section| section.get_mut(&id.server));
         if let Some(server) = server {
             server.operational_state = 0;
         }

@@ -1,7 +1,8 @@
 //! Whether a new list of hosts may replace the one in force. Discovery that empties (a restart, an ACL, a new leader)
 //! looks just like hosts that leave; the guard tells the two apart by how much goes at once.
 
-use crate::model::{HostList, Removal};
+use super::hosts_diff::HostsDiff;
+use crate::model::Removal;
 
 /// What the guard says to a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,27 +13,23 @@ pub enum Verdict {
     Hold(String),
 }
 
-/// Judges `seen` against the list in force. A list that takes nothing away always passes.
-pub fn judge(in_force: Option<&HostList>, seen: &HostList, removal: &Removal) -> Verdict {
-    let Some(in_force) = in_force else { return Verdict::Pass };
-    let removed = in_force.keys().filter(|name| !seen.contains_key(*name)).count();
-    if removed == 0 {
-        return Verdict::Pass;
-    }
-    if seen.len() < removal.min_hosts && seen.len() < in_force.len() {
+/// Judges what a new list would change in one of `in_force` hosts; none where it would be the first. A list that takes
+/// nothing away always passes.
+pub fn judge(in_force: Option<usize>, diff: &HostsDiff, removal: &Removal) -> Verdict {
+    let removed = diff.removed.len();
+    let Some(in_force) = in_force.filter(|_| removed > 0) else { return Verdict::Pass };
+    let remain = in_force - removed + diff.added.len();
+    if remain < removal.min_hosts && remain < in_force {
         return Verdict::Hold(format!(
-            "{} of {} hosts would remain and min_hosts is {}",
-            seen.len(),
-            in_force.len(),
+            "{remain} of {in_force} hosts would remain and min_hosts is {}",
             removal.min_hosts
         ));
     }
     // Counts of hosts are far below 2^52, so that the conversions are exact.
     #[allow(clippy::cast_precision_loss)]
-    if removed as f64 > removal.max_removal * in_force.len() as f64 {
+    if removed as f64 > removal.max_removal * in_force as f64 {
         return Verdict::Hold(format!(
-            "{removed} of {} hosts would go at once and max_removal is {}",
-            in_force.len(),
+            "{removed} of {in_force} hosts would go at once and max_removal is {}",
             removal.max_removal
         ));
     }
@@ -56,7 +53,7 @@ pub fn judge_definitions(in_force: usize, removed: usize, removal_max: f64) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Address, Endpoint, Host, ServerName};
+    use crate::model::{Address, Endpoint, Host, HostList, ServerName};
 
     fn list(names: &[&str]) -> HostList {
         let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
@@ -64,7 +61,8 @@ mod tests {
     }
 
     fn holds(in_force: &[&str], seen: &[&str], min_hosts: usize, max_removal: f64) -> bool {
-        judge(Some(&list(in_force)), &list(seen), &Removal { min_hosts, max_removal }) != Verdict::Pass
+        let diff = HostsDiff::between(&list(in_force), &list(seen));
+        judge(Some(in_force.len()), &diff, &Removal { min_hosts, max_removal }) != Verdict::Pass
     }
 
     #[test]
@@ -101,6 +99,6 @@ mod tests {
 
     #[test]
     fn the_first_list_passes_whatever_it_is() {
-        assert_eq!(judge(None, &list(&[]), &Removal::default()), Verdict::Pass);
+        assert_eq!(judge(None, &HostsDiff::default(), &Removal::default()), Verdict::Pass);
     }
 }

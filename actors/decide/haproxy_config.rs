@@ -129,12 +129,37 @@ pub fn section(
         let _ = writeln!(text, "{INDENT}bind fd@{descriptor}");
     }
     push_options(&mut text, definition, style);
+    hosts.iter().for_each(|(name, host)| push_server_line(&mut text, definition, name, host));
+    text.push('\n');
+    text.into()
+}
+
+/// The section once its hosts have changed: what [`section`] would write, with the lines of those that stay as they
+/// were taken from the text before.
+pub fn section_after(
+    (text, hosts_before): (&str, &HostList),
+    definition: &ServiceDefinition,
+    hosts: &HostList,
+) -> Arc<str> {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    // A line for each host, and a blank one, end the section.
+    let (start, server_lines) = lines.split_at(lines.len() - hosts_before.len() - 1);
+    let mut known = hosts_before.iter().zip(server_lines).peekable();
+    let mut text = String::with_capacity(text.len() + SERVER_LINE_BYTES);
+    text.extend(start.iter().copied());
     for (name, host) in hosts {
-        let _ = writeln!(text, "{}", server_line(definition, name, host));
+        while known.next_if(|((before, _), _)| *before < name).is_some() {}
+        match known.next_if(|((before, _), _)| *before == name) {
+            Some(((_, before), line)) if before == host => text.push_str(line),
+            _ => push_server_line(&mut text, definition, name, host),
+        }
     }
     text.push('\n');
     text.into()
 }
+
+/// About the length of a server's line.
+const SERVER_LINE_BYTES: usize = 128;
 
 /// Everything of a section but its descriptor and its servers: when it differs from what HAProxy has loaded, only a
 /// reload brings it there.
@@ -175,15 +200,23 @@ fn mode_of(words: &[Word]) -> Option<bool> {
 /// One server's line, without its line feed. A server that is to drain has no form here: it starts in maintenance, so
 /// that it gets nothing before it is told to drain.
 pub fn server_line(definition: &ServiceDefinition, name: &ServerName, host: &Host) -> String {
-    let mut line = format!("{INDENT}server {name} {}", host.endpoint);
+    let mut line = String::with_capacity(SERVER_LINE_BYTES);
+    push_server_line(&mut line, definition, name, host);
+    line.pop();
+    line
+}
+
+/// One server's line, with its line feed.
+fn push_server_line(text: &mut String, definition: &ServiceDefinition, name: &ServerName, host: &Host) {
+    let _ = write!(text, "{INDENT}server {name} {}", host.endpoint);
     for word in server_words(definition, host) {
-        line.push(' ');
-        line.push_str(&quoted(&word));
+        text.push(' ');
+        text.push_str(&quoted(&word));
     }
     if host.state != AdminState::Ready {
-        line.push_str(" disabled");
+        text.push_str(" disabled");
     }
-    line
+    text.push('\n');
 }
 
 /// All words of a server after its address, the same in the file and in `add server`: the service's options, then the

@@ -1,6 +1,6 @@
 //! From the entries of a source to the servers of a section.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{Endpoint, Host, HostList, SeenHost, ServerName};
@@ -11,48 +11,67 @@ pub struct Assembled {
     /// The usable hosts.
     pub hosts: HostList,
     /// The last good host of each entry, for the next time.
-    pub good_entries: BTreeMap<Arc<str>, Host>,
+    pub good_entries: GoodEntries,
     /// Entries that are wrong, and how. Their last good host, if there was one, is among the hosts.
     pub problems: BTreeMap<String, String>,
 }
 
+/// The last good host of each entry of a source, by the entry's key.
+pub type GoodEntries = BTreeMap<Arc<str>, GoodEntry>;
+
+/// What an entry last said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoodEntry {
+    host: Host,
+    /// The host's [`endpoint_name`]. Of a long list that is told again and again, few change theirs.
+    by_endpoint: ServerName,
+}
+
+impl GoodEntry {
+    fn of(host: &Host, known: Option<&Self>) -> Self {
+        let known = known.filter(|known| known.host.endpoint == host.endpoint);
+        let by_endpoint = known.map_or_else(|| endpoint_name(&host.endpoint), |known| known.by_endpoint.clone());
+        Self { host: host.clone(), by_endpoint }
+    }
+}
+
 /// Names the servers. An entry that cannot be read keeps the host it last had; two entries for one endpoint are one
 /// server; of two hosts that want one name the first keeps it and the other is named after its endpoint.
-pub fn assemble(seen: &[SeenHost], last_good: &BTreeMap<Arc<str>, Host>) -> Assembled {
-    let mut assembled = Assembled::default();
-    for entry in seen {
-        match &entry.host {
-            Ok(host) => {
-                assembled.good_entries.insert(entry.key.clone(), host.clone());
-            }
+pub fn assemble(seen: &[SeenHost], last_good: &GoodEntries) -> Assembled {
+    let mut problems = BTreeMap::new();
+    let good_entry = |entry: &SeenHost| {
+        let known = last_good.get(&entry.key);
+        let good = match &entry.host {
+            Ok(host) => Some(GoodEntry::of(host, known)),
             Err(problem) => {
-                let kept = last_good.get(&entry.key);
-                if let Some(host) = kept {
-                    assembled.good_entries.insert(entry.key.clone(), host.clone());
-                }
-                let consequence = if kept.is_some() { "its last good value stays" } else { "it is left out" };
-                assembled.problems.insert(entry.key.to_string(), format!("{problem}; {consequence}"));
+                let consequence = if known.is_some() { "its last good value stays" } else { "it is left out" };
+                problems.insert(entry.key.to_string(), format!("{problem}; {consequence}"));
+                known.cloned()
             }
-        }
-    }
-    let mut endpoints = BTreeSet::new();
-    let hosts: Vec<_> = assembled.good_entries.iter().filter(|(_, host)| endpoints.insert(&host.endpoint)).collect();
+        };
+        Some((entry.key.clone(), good?))
+    };
+    let good_entries: GoodEntries = seen.iter().filter_map(good_entry).collect();
+    // The sort is stable: of several entries for one endpoint the first stays.
+    let mut entries: Vec<_> = good_entries.iter().collect();
+    entries.sort_by_key(|(_, entry)| &entry.by_endpoint);
+    entries.dedup_by_key(|(_, entry)| &entry.by_endpoint);
     // Those named after their endpoints first: nobody else may take such a name from them.
-    for (_, host) in hosts.iter().filter(|(_, host)| host.name.is_none()) {
-        assembled.hosts.insert(endpoint_name(&host.endpoint), (*host).clone());
-    }
-    for (key, host) in hosts {
+    let (unnamed, mut named): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, entry)| entry.host.name.is_none());
+    let mut hosts: HostList =
+        unnamed.into_iter().map(|(_, entry)| (entry.by_endpoint.clone(), entry.host.clone())).collect();
+    named.sort_by_key(|(key, _)| *key);
+    for (key, GoodEntry { host, by_endpoint }) in named {
         let Some(wanted) = &host.name else { continue };
-        let by_endpoint = endpoint_name(&host.endpoint);
-        let free = [wanted, &by_endpoint].into_iter().find(|name| !assembled.hosts.contains_key(*name)).cloned();
-        if free.as_ref() != Some(wanted) {
-            let consequence = free.as_ref().map_or_else(|| "left out".to_owned(), |name| format!("named {name}"));
+        let free = [wanted, by_endpoint].into_iter().find(|name| !hosts.contains_key(*name));
+        if free != Some(wanted) {
+            let consequence = free.map_or_else(|| "left out".to_owned(), |name| format!("named {name}"));
             let problem = format!("another host is already named {wanted}; this one is {consequence}");
-            assembled.problems.insert(key.to_string(), problem);
+            problems.insert(key.to_string(), problem);
         }
-        assembled.hosts.extend(free.map(|name| (name, host.clone())));
+        hosts.extend(free.map(|name| (name.clone(), host.clone())));
     }
-    assembled
+    Assembled { hosts, good_entries, problems }
 }
 
 /// `10.0.0.1:80`, `2001:db8::1:80`, `a.example:80`. What follows the last colon is always the port, so that no two

@@ -18,5 +18,6 @@ pub mod proxy_plan;
 pub mod proxym_service;
 pub mod quoting;
 pub mod rejection;
+pub mod scope;
 mod server_keywords;
 pub mod service_definition;

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::capabilities::{Capabilities, has_check};
 use super::haproxy_config::{self, SectionStyle};
 use super::overlay::{Departure, Overlay};
+use super::scope::Scope;
 use crate::model::{
-    Address, AdminState, Host, HostList, ObservedServer, PlanClass, ReloadCause, ReloadReason, RuntimeCommand,
-    ServerId, ServerName, ServiceDefinition, ServiceName, Word,
+    Address, AdminState, Host, HostList, ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason,
+    RuntimeCommand, ServerId, ServerName, ServiceDefinition, ServiceName, Word,
 };
 
 /// HAProxy's weight of a server that names none.
@@ -114,24 +115,38 @@ pub struct ServicePlan {
 pub fn plan_service(
     wanted: WantedService<'_>,
     loaded: Option<&LoadedService>,
-    observed: Option<&BTreeMap<ServerName, ObservedServer>>,
+    observed: Option<&ObservedServers>,
     refused: &BTreeMap<ServerName, String>,
     ground: Ground<'_>,
+) -> ServicePlan {
+    plan_part(wanted, loaded, observed, refused, ground, &Scope::Whole)
+}
+
+/// The part of [`plan_service`]'s plan that is about the servers in `scope`.
+pub fn plan_part(
+    wanted: WantedService<'_>,
+    loaded: Option<&LoadedService>,
+    observed: Option<&ObservedServers>,
+    refused: &BTreeMap<ServerName, String>,
+    ground: Ground<'_>,
+    scope: &Scope,
 ) -> ServicePlan {
     let mut plan = ServicePlan::default();
     let (Some(loaded), Some(observed)) = (loaded, observed) else {
         plan.reload.push(ReloadCause::ServiceNew.because("the service is new"));
         return plan;
     };
-    let head = haproxy_config::section_head(wanted.definition, ground.style);
-    if *head != *loaded.head {
-        plan.reload.push(ReloadCause::ServiceChanged.because(head_difference(&loaded.head, &head)));
+    if *scope == Scope::Whole {
+        let head = haproxy_config::section_head(wanted.definition, ground.style);
+        if *head != *loaded.head {
+            plan.reload.push(ReloadCause::ServiceChanged.because(head_difference(&loaded.head, &head)));
+        }
     }
     let own = haproxy_config::default_server_words(wanted.definition);
     let inherited: Vec<Word> = ground.inherited.iter().cloned().chain(own).collect();
     let inherited_weight = split_weight(&inherited).1;
     let mut last: Option<OwnOptions> = None;
-    let wanted_servers = wanted.hosts.iter().map(|(name, host)| {
+    let wanted_servers = scope.of(wanted.hosts).map(|(name, host)| {
         let id = id(&wanted.definition.name, name);
         let server = Planned { id, host, wanted, ground, inherited: &inherited, inherited_weight };
         let step = match observed.get(name) {
@@ -145,7 +160,7 @@ pub fn plan_service(
         (name, step)
     });
     let unwanted =
-        observed.iter().filter(|(name, server)| !wanted.hosts.contains_key(*name) && !server.forced_maintenance());
+        scope.of(observed).filter(|(name, server)| !wanted.hosts.contains_key(*name) && !server.forced_maintenance());
     let unwanted_servers = unwanted.map(|(name, server)| (name, Ok(removal(wanted, name, server))));
     for (name, step) in wanted_servers.chain(unwanted_servers) {
         let step = match refused.get(name) {

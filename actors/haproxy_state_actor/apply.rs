@@ -9,14 +9,15 @@ use tokio::time::Instant;
 use super::desired::AppliedChange;
 use super::running::Section;
 use super::{HaproxyStateActor, backoff};
-use crate::decide::proxy_plan::{Ground, ServicePlan, Step, WantedService, deletion, plan_service};
+use crate::decide::proxy_plan::{Ground, ServicePlan, Step, WantedService, deletion, plan_part, plan_service};
+use crate::decide::scope::Scope;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{
     CLEARANCES_AT_ONCE_MAX, PARKED_SERVER_KEEP, RUNTIME_BATCH_COMMANDS_MAX, RUNTIME_FAILURES_BEFORE_RELOAD,
     RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN, RUNTIME_TRIES_MAX,
 };
 use crate::message::Record;
-use crate::model::{ChangeId, Observation, PlanClass, ReloadCause, RuntimeCommand, ServiceName};
+use crate::model::{ChangeId, Observation, ObservedServers, PlanClass, ReloadCause, RuntimeCommand, ServiceName};
 use crate::port::{Answer, RuntimeError};
 
 /// The steps that go to HAProxy together.
@@ -57,9 +58,9 @@ impl HaproxyStateActor {
         let mut batch = Batch::new();
         let mut room = RUNTIME_BATCH_COMMANDS_MAX;
         while room > 0
-            && let Some(name) = self.dirty.pop_first()
+            && let Some((name, scope)) = self.dirty.pop_first()
         {
-            let Some(plan) = self.plan_one(&name) else { continue };
+            let Some(plan) = self.plan_one(&name, &scope) else { continue };
             let ServicePlan { mut steps, reload } = plan;
             if reload.is_empty() {
                 self.reload_due.remove(&name);
@@ -76,8 +77,8 @@ impl HaproxyStateActor {
             });
             let fitting = fitting.take_while(|commands| *commands <= room).count().max(1);
             if fitting < steps.len() {
-                steps.truncate(fitting);
-                self.dirty.insert(name.clone());
+                let later = steps.split_off(fitting);
+                self.dirty.insert_servers(name.clone(), later.into_iter().map(|step| step.server));
             }
             room = room.saturating_sub(steps.iter().map(|step| step.commands.len()).sum());
             self.note_decisions(&name, &steps);
@@ -89,9 +90,9 @@ impl HaproxyStateActor {
         batch
     }
 
-    /// Plans one service, and notes where it was not as it was left.
-    fn plan_one(&mut self, name: &ServiceName) -> Option<ServicePlan> {
-        let plan = self.plan_of(name)?;
+    /// Plans what may differ of one service, and notes where it was not as it was left.
+    fn plan_one(&mut self, name: &ServiceName, scope: &Scope) -> Option<ServicePlan> {
+        let plan = self.plan_of(name, scope)?;
         if self.drifted.remove(name) {
             self.note_drift(name, &plan);
         }
@@ -100,7 +101,7 @@ impl HaproxyStateActor {
 
     /// The plan of one service. None where there is nothing to be done now: what it has is not known, or something
     /// stands in the way.
-    pub(super) fn plan_of(&mut self, name: &ServiceName) -> Option<ServicePlan> {
+    pub(super) fn plan_of(&mut self, name: &ServiceName, scope: &Scope) -> Option<ServicePlan> {
         let running = self.running.as_mut()?;
         let section = running.sections.get_mut(name);
         let Some(service) = self.desired.services.get_mut(name) else {
@@ -109,7 +110,7 @@ impl HaproxyStateActor {
             return Some(plan);
         };
         let Some(section) = section else {
-            service.life.settle(&BTreeMap::new());
+            service.life.settle(&ObservedServers::new());
             let mut plan = ServicePlan::default();
             if service.known && !service.is_blocked(None) {
                 plan.reload.push(ReloadCause::ServiceNew.because("the service is new"));
@@ -120,8 +121,12 @@ impl HaproxyStateActor {
             self.observe_due = true;
             return None;
         }
+        // What waits for a reload, or is not tried again, is told by plans of the whole.
+        let waits_for_reload = !self.reload_forced.is_empty() || self.reload_due.contains_key(name);
+        let is_settled = !waits_for_reload && !section.is_in_trouble() && service.obstacle.is_none();
+        let scope = if is_settled { scope } else { &Scope::Whole };
         let hosts = service.hosts_or(&section.hosts).clone();
-        section.park(&hosts);
+        section.park(&hosts, scope);
         service.life.settle(&section.observed);
         let overlay = service.life.overlay(service.choices.all().keys(), &section.drained_before);
         let definition =
@@ -131,7 +136,12 @@ impl HaproxyStateActor {
         let wanted = WantedService { definition: &definition, hosts: &hosts, overlay: &overlay };
         let plan_section = |section: &Section| {
             let Section { loaded, observed, refused, hopeless, .. } = section;
-            let mut plan = plan_service(wanted, Some(loaded), Some(observed), refused, ground);
+            let mut plan = plan_part(wanted, Some(loaded), Some(observed), refused, ground, scope);
+            debug_assert_eq!(
+                plan,
+                plan_service(wanted, Some(loaded), Some(observed), refused, ground),
+                "what lies outside of {scope:?} is as it should be"
+            );
             let is_hopeless = |step: &Step| hopeless.contains_key(&step.server);
             let still_hopeless: Vec<_> = plan.steps.extract_if(.., |step| is_hopeless(step)).collect();
             (plan, still_hopeless)
@@ -191,11 +201,13 @@ impl HaproxyStateActor {
                 self.step_answered(name, step, own, answered_at);
             }
         }
-        let touched: Vec<ServiceName> = batch.into_keys().collect();
-        if let Some(running) = &mut self.running {
-            running.observed(Some(&touched), observation);
+        let touched: Vec<ServiceName> = batch.keys().cloned().collect();
+        let running = self.running.as_mut();
+        let mut different = running.map(|running| running.observed(Some(&touched), observation)).unwrap_or_default();
+        for (name, steps) in batch {
+            let further = different.remove(&name).unwrap_or_default();
+            self.dirty.insert_servers(name, steps.into_iter().map(|step| step.server).chain(further));
         }
-        self.dirty.extend(touched);
     }
 
     fn step_answered(&mut self, name: &ServiceName, step: &Step, answers: &[Answer], answered_at: Instant) {
@@ -269,10 +281,9 @@ impl HaproxyStateActor {
             return;
         }
         let Some(service) = self.desired.services.get_mut(name) else { return };
-        let Some(running) = &mut self.running else { return };
-        let style = running.style;
-        let Some(section) = running.sections.get_mut(name) else { return };
-        if section.rewrite(&service.hosts_or(&section.hosts).clone(), style) {
+        let sections = self.running.as_mut().map(|running| &mut running.sections);
+        let Some(section) = sections.and_then(|sections| sections.get_mut(name)) else { return };
+        if section.rewrite(&service.hosts_or(&section.hosts).clone()) {
             self.file.has_changed();
         }
         section.tried.clear();

@@ -16,7 +16,7 @@ use crate::decide::overlay::{Departure, Overlay};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{DRAIN_LOOK_INTERVAL, DRAIN_LOOK_SERVICES_MAX, RAMP_STEPS};
 use crate::message::Record;
-use crate::model::{ObservedServer, OperatorChoice, ServerName, ServiceName};
+use crate::model::{ObservedServer, ObservedServers, OperatorChoice, ServerName, ServiceName};
 use crate::port::{RuntimeError, ServerSessions};
 
 /// The servers of one service that are on their way.
@@ -72,16 +72,14 @@ impl LifeCycle {
     pub fn hosts_changed(
         &mut self,
         diff: &HostsDiff,
-        observed: Option<&BTreeMap<ServerName, ObservedServer>>,
+        observed: Option<&ObservedServers>,
         drain_timeout: Duration,
         ramp_up: Duration,
     ) {
         let now = Instant::now();
         for name in &diff.removed {
             self.rising.remove(name);
-            let is_out = |observed: &BTreeMap<ServerName, ObservedServer>| {
-                observed.get(name).is_none_or(ObservedServer::in_maintenance)
-            };
+            let is_out = |observed: &ObservedServers| observed.get(name).is_none_or(ObservedServer::in_maintenance);
             if !observed.is_some_and(is_out) && !drain_timeout.is_zero() {
                 let (until, look_at) = (now + drain_timeout, now + DRAIN_LOOK_INTERVAL);
                 let leaving = Leaving { since: now, until, sessions: None, look_at, departure: Departure::Draining };
@@ -97,7 +95,7 @@ impl LifeCycle {
     }
 
     /// Forgets those that have arrived where they were going.
-    pub fn settle(&mut self, observed: &BTreeMap<ServerName, ObservedServer>) {
+    pub fn settle(&mut self, observed: &ObservedServers) {
         let serves = |name: &ServerName| observed.get(name).is_some_and(|server| !server.forced_maintenance());
         self.leaving.retain(|name, _| serves(name));
     }

@@ -76,8 +76,8 @@ impl HaproxyStateActor {
             self.runtime_error.ends();
         }
         let different = running.observed(None, observation);
-        self.drifted.extend(different.iter().filter(|name| !was_stale.contains(name)).cloned());
-        self.dirty.extend(different);
+        self.drifted.extend(different.keys().filter(|name| !was_stale.contains(name)).cloned());
+        self.dirty.extend(different.into_keys());
         self.dirty.extend(was_stale);
     }
 

@@ -9,6 +9,7 @@ use actix::{Context, Handler, MessageResult};
 use tokio::time::Instant;
 
 use super::HaproxyStateActor;
+use crate::decide::scope::Scope;
 use crate::limits::PREVIEW_SERVERS_AT_ONCE_MAX;
 use crate::message::{PlanPiece, PreviewPlan};
 use crate::model::ServiceName;
@@ -49,7 +50,7 @@ impl Handler<PreviewPlan> for HaproxyStateActor {
             ..PlanPiece::default()
         };
         for name in names {
-            match self.plan_of(&name) {
+            match self.plan_of(&name, &Scope::Whole) {
                 Some(plan) if plan.steps.is_empty() && plan.reload.is_empty() => {}
                 Some(plan) => piece.services.push((name, plan)),
                 None if self.running.is_some() => piece.not_known.push(name),

@@ -10,9 +10,10 @@ use tokio::time::{Duration, Instant};
 use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::proxy_plan::{Holder, LoadedService, Step, given};
+use crate::decide::scope::Scope;
 use crate::model::{
-    AdminState, HostList, Observation, ObservedServer, ProcessInfo, RuntimeCommand, ServerName, ServiceDefinition,
-    ServiceName,
+    AdminState, HostList, Observation, ObservedServer, ObservedServers, ProcessInfo, RuntimeCommand, ServerName,
+    ServiceDefinition, ServiceName,
 };
 use crate::port::Answer;
 
@@ -34,22 +35,30 @@ pub struct Running {
 }
 
 impl Running {
-    /// Takes in what HAProxy says it has. Returns the sections whose servers are not as they were last seen.
-    pub fn observed(&mut self, asked: Option<&[ServiceName]>, mut observation: Observation) -> BTreeSet<ServiceName> {
+    /// Takes in what HAProxy says it has. Returns the servers that are not as they were last seen, by section.
+    pub fn observed(
+        &mut self,
+        asked: Option<&[ServiceName]>,
+        mut observation: Observation,
+    ) -> BTreeMap<ServiceName, BTreeSet<ServerName>> {
         let asked: Vec<ServiceName> = match asked {
             Some(asked) => asked.to_vec(),
             None => self.sections.keys().cloned().collect(),
         };
-        let mut different = BTreeSet::new();
+        let mut different = BTreeMap::new();
         for name in asked {
             let Some(section) = self.sections.get_mut(&name) else { continue };
             let servers = observation.services.remove(&name).unwrap_or_default();
-            if section.differs(&servers) {
-                different.insert(name);
+            // The very same is what was last seen.
+            if !Arc::ptr_eq(&section.observed, &servers) {
+                let changed = section.differences(&servers);
+                if !changed.is_empty() {
+                    different.insert(name, changed);
+                }
+                section.drained_before.retain(|name| !servers.get(name).is_some_and(ObservedServer::in_drain));
+                section.observed = servers;
+                section.states = None;
             }
-            section.drained_before.retain(|name| !servers.get(name).is_some_and(ObservedServer::in_drain));
-            section.observed = servers;
-            section.states = None;
             if std::mem::take(&mut section.stale) {
                 section.answered_at = Instant::now();
                 section.forget_vain_holders();
@@ -74,7 +83,7 @@ pub struct Section {
     /// What it was given.
     pub loaded: LoadedService,
     /// What it says it has.
-    pub observed: BTreeMap<ServerName, ObservedServer>,
+    pub observed: Arc<ObservedServers>,
     /// The state of each, in a word, for whoever asks; none where it is to be told anew.
     pub states: Option<Arc<BTreeMap<ServerName, String>>>,
     /// Whether a batch went unanswered since, so that what it has is not known.
@@ -112,7 +121,7 @@ impl Section {
             text: haproxy_config::section(&definition, descriptor, &hosts, style),
             definition,
             descriptor,
-            observed: BTreeMap::new(),
+            observed: Arc::default(),
             states: None,
             stale: true,
             refused: BTreeMap::new(),
@@ -126,15 +135,20 @@ impl Section {
     }
 
     /// Writes the section anew with these hosts. Returns whether its text changed.
-    pub fn rewrite(&mut self, hosts: &Arc<HostList>, style: SectionStyle) -> bool {
+    pub fn rewrite(&mut self, hosts: &Arc<HostList>) -> bool {
         if Arc::ptr_eq(&self.hosts, hosts) {
             return false;
         }
+        let text = haproxy_config::section_after((&self.text, &self.hosts), &self.definition, hosts);
         self.hosts = hosts.clone();
-        let text = haproxy_config::section(&self.definition, self.descriptor, hosts, style);
         let changed = text != self.text;
         self.text = text;
         changed
+    }
+
+    /// Whether a change of some server was turned down or had no effect.
+    pub fn is_in_trouble(&self) -> bool {
+        !self.refused.is_empty() || !self.hopeless.is_empty()
     }
 
     /// A new list gives every server a new chance.
@@ -216,14 +230,14 @@ impl Section {
         drained.map(|(name, _)| name).filter(move |name| ready(name) && !is_ours(name))
     }
 
-    /// Notes since when which servers out of discovery have been waiting in maintenance.
-    pub fn park(&mut self, wanted: &HostList) {
+    /// Notes since when which of the servers in `scope` that are out of discovery have been waiting in maintenance.
+    pub fn park(&mut self, wanted: &HostList, scope: &Scope) {
         let observed = &self.observed;
         let waits = |name: &ServerName| {
             !wanted.contains_key(name) && observed.get(name).is_some_and(ObservedServer::forced_maintenance)
         };
         self.parked.retain(|name, _| waits(name));
-        for name in observed.keys().filter(|name| waits(name)) {
+        for (name, _) in scope.of(observed).filter(|(name, _)| waits(name)) {
             self.parked.entry(name.clone()).or_insert_with(Instant::now);
         }
     }
@@ -234,16 +248,26 @@ impl Section {
         self.parked.iter().filter(move |(name, since)| since.elapsed() >= after && waits(name)).map(|(name, _)| name)
     }
 
-    /// Whether these servers are not what was last seen, health apart.
-    fn differs(&self, servers: &BTreeMap<ServerName, ObservedServer>) -> bool {
+    /// The servers that are not what was last seen, health apart.
+    fn differences(&self, servers: &ObservedServers) -> BTreeSet<ServerName> {
         let same = |known: &ObservedServer, now: &ObservedServer| {
             known.address == now.address
+                && known.fqdn == now.fqdn
                 && known.port == now.port
                 && known.weight == now.weight
-                && known.in_maintenance() == now.in_maintenance()
-                && known.in_drain() == now.in_drain()
+                && known.admin_state == now.admin_state
         };
-        servers.len() != self.observed.len()
-            || servers.iter().any(|(name, now)| self.observed.get(name).is_none_or(|known| !same(known, now)))
+        let mut different = BTreeSet::new();
+        let mut known = self.observed.iter().peekable();
+        for (name, now) in servers {
+            while let Some((gone, _)) = known.next_if(|(known, _)| *known < name) {
+                different.insert(gone.clone());
+            }
+            if known.next_if(|(known, _)| *known == name).is_none_or(|(_, before)| !same(before, now)) {
+                different.insert(name.clone());
+            }
+        }
+        different.extend(known.map(|(gone, _)| gone.clone()));
+        different
     }
 }

@@ -23,7 +23,9 @@ pub use name::{InvalidName, ServerName, ServiceName};
 pub use operator_choice::OperatorChoice;
 pub use plan_class::PlanClass;
 pub use policy::{LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy};
-pub use proxy::{Observation, ObservedServer, ProcessInfo, ProxyVersion, ServerId, ServerTraffic, Traffic};
+pub use proxy::{
+    Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyVersion, ServerId, ServerTraffic, Traffic,
+};
 pub use reload_cause::{ReloadCause, ReloadReason};
 pub use revision::{ChangeId, Revision};
 pub use runtime_command::RuntimeCommand;

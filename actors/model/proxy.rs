@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -117,9 +118,12 @@ pub struct ServerTraffic {
     pub unchanged_s: Option<u64>,
 }
 
+/// The servers of one section.
+pub type ObservedServers = BTreeMap<ServerName, ObservedServer>;
+
 /// All servers of the sections that were asked for. A section that HAProxy does not have is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// The sections and their servers.
-    pub services: BTreeMap<ServiceName, BTreeMap<ServerName, ObservedServer>>,
+    pub services: BTreeMap<ServiceName, Arc<ObservedServers>>,
 }

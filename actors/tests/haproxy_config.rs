@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proxymgr_actors::decide::haproxy_config::{
-    SectionStyle, default_server_words, frame, frame_default_server_words, section, section_head, server_line,
-    server_words,
+    SectionStyle, default_server_words, frame, frame_default_server_words, section, section_after, section_head,
+    server_line, server_words,
 };
 use proxymgr_actors::decide::loaded_config::{LineIndex, parse_sections};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
@@ -377,6 +377,15 @@ proptest! {
         let written: BTreeMap<_, _> =
             hosts.iter().map(|(name, host)| (name.clone(), server_line(&definition, name, host))).collect();
         prop_assert_eq!(&loaded.server_lines, &written);
+
+        let fewer: HostList = hosts.iter().skip(1).map(|(name, host)| (name.clone(), host.clone())).collect();
+        let text_of_fewer = section(&definition, descriptor, &fewer, style);
+        prop_assert_eq!(&section_after((&text, &hosts), &definition, &fewer), &text_of_fewer);
+        prop_assert_eq!(&section_after((&text_of_fewer, &fewer), &definition, &hosts), &text);
+        let mut others = hosts.clone();
+        others.values_mut().for_each(|host| host.weight = Some(77));
+        let text_of_others = section(&definition, descriptor, &others, style);
+        prop_assert_eq!(&section_after((&text, &hosts), &definition, &others), &text_of_others);
 
         let index = LineIndex::of(&[frame.clone(), text.clone()]);
         let first = frame.matches('\n').count() + 1;

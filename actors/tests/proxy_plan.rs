@@ -2,16 +2,18 @@
 
 #![allow(missing_docs)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
+use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{
-    Ground, LoadedServer, LoadedService, ServicePlan, Step, WantedService, given, plan_service,
+    Ground, LoadedServer, LoadedService, ServicePlan, Step, WantedService, given, plan_part, plan_service,
 };
+use proxymgr_actors::decide::scope::Scope;
 use proxymgr_actors::model::{
     Address, AdminState, Endpoint, Host, HostList, ObservedServer, PlanClass, ProxyVersion, Removal, RuntimeCommand,
     ServerName, ServiceDefinition, ServiceName, SourceSpec, Word,
@@ -123,16 +125,27 @@ impl Proxy {
     }
 
     fn plan(&self, definition: &ServiceDefinition, wanted: &HostList, version: (u16, u16)) -> ServicePlan {
+        self.plan_part(definition, wanted, version, &Scope::Whole)
+    }
+
+    fn plan_part(
+        &self,
+        definition: &ServiceDefinition,
+        wanted: &HostList,
+        version: (u16, u16),
+        scope: &Scope,
+    ) -> ServicePlan {
         let style = SectionStyle::default();
         let capabilities = Capabilities::of(ProxyVersion { major: version.0, minor: version.1 });
         let loaded =
             LoadedService { head: haproxy_config::section_head(definition, style), servers: self.given.clone() };
-        plan_service(
+        plan_part(
             WantedService { definition, hosts: wanted, overlay: &Overlay::NONE },
             Some(&loaded),
             Some(&self.servers),
             &BTreeMap::new(),
             Ground { capabilities, inherited: &[], style },
+            scope,
         )
     }
 }
@@ -188,6 +201,25 @@ proptest! {
             prop_assert_eq!(proxy.serves(wanted), Ok(()));
             prop_assert_eq!(proxy.plan(&definition, wanted, (3, 0)), ServicePlan::default());
         }
+    }
+
+    #[test]
+    fn a_plan_of_the_servers_that_changed_is_the_plan_of_all(
+        before in hosts(), after in hosts(), tampered in proptest::collection::btree_set(0_u8..8, 0..3),
+    ) {
+        let definition = definition(&["balance roundrobin"], "");
+        let mut proxy = Proxy::started_with(&definition, &before);
+        for _ in 0..2 {
+            let plan = proxy.plan(&definition, &before, (3, 0));
+            proxy.carry_out(&plan, &before);
+        }
+        let mut changed: BTreeSet<_> = HostsDiff::between(&before, &after).servers().cloned().collect();
+        for name in tampered.iter().map(|number| ServerName::new(&format!("s{number}")).unwrap()) {
+            proxy.servers.entry(name.clone()).and_modify(|server| server.weight += 1);
+            changed.insert(name);
+        }
+        let part = proxy.plan_part(&definition, &after, (3, 0), &Scope::Servers(changed));
+        prop_assert_eq!(part, proxy.plan(&definition, &after, (3, 0)));
     }
 
     #[test]

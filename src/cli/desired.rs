@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Message, Recipient};
 use proxymgr_actors::decide::guard::{Verdict, judge};
-use proxymgr_actors::decide::host_list;
+use proxymgr_actors::decide::host_list::{self, GoodEntries};
+use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::overlay::with_choices;
 use proxymgr_actors::decide::service_definition;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
@@ -126,10 +127,12 @@ impl Opened {
         };
         let hosts = match seen {
             Ok(seen) => {
-                let assembled = host_list::assemble(&seen, &BTreeMap::new());
+                let assembled = host_list::assemble(&seen, &GoodEntries::new());
                 remarks.extend(assembled.problems.iter().map(|(entry, problem)| format!("{name}: {entry}: {problem}")));
                 let last_good = saved.and_then(|service| service.hosts.clone());
-                match (judge(last_good.as_deref(), &assembled.hosts, &self.definition.removal), last_good) {
+                let in_force = last_good.as_ref().map(|hosts| hosts.len());
+                let diff = HostsDiff::between(last_good.as_deref().unwrap_or(&HostList::new()), &assembled.hosts);
+                match (judge(in_force, &diff, &self.definition.removal), last_good) {
                     (Verdict::Hold(reason), Some(last_good)) => {
                         remarks.push(format!("{name}: held back: {reason}; the hosts are from the saved state"));
                         last_good

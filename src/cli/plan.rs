@@ -82,7 +82,7 @@ fn describe(
     for (name, service) in &desired.services {
         let wanted = WantedService { definition: &service.definition, hosts: &service.hosts, overlay: &Overlay::NONE };
         let loaded = sections.get(name).map(loaded_service);
-        let observed = observation.services.get(name);
+        let observed = observation.services.get(name).map(|servers| &**servers);
         let plan = plan_service(wanted, loaded.as_ref(), observed, &BTreeMap::new(), ground);
         reload.extend(plan.reload.iter().map(|reason| format!("{name}: {reason}")));
         for step in &plan.steps {

@@ -3,9 +3,9 @@
 //! The columns grew from 20 in 2.2 to 25 in 2.6, so they are found by the header's names. Lines are taken one at a
 //! time as they arrive: 50,000 servers are several megabytes that need not be held together.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use proxymgr_actors::model::{Observation, ObservedServer, ServerName, ServiceName};
+use proxymgr_actors::model::{Observation, ObservedServer, ObservedServers, ServerName, ServiceName};
 
 /// The columns that are read, in the order of `Row`.
 const COLUMNS: [&str; 8] =
@@ -20,7 +20,7 @@ pub struct ServerStateReader {
     /// For each column of the output, its place in a row; none where it is not read.
     columns: Vec<Option<usize>>,
     /// The section that the last line belonged to: lines of one section follow each other.
-    current: Option<(ServiceName, BTreeMap<ServerName, ObservedServer>)>,
+    current: Option<(ServiceName, ObservedServers)>,
     observation: Observation,
 }
 
@@ -76,18 +76,18 @@ impl ServerStateReader {
         if seen == COLUMNS.len() { Ok(row) } else { Err(format!("`show servers state` has a short line: {line:?}")) }
     }
 
-    fn section(&mut self, service: ServiceName) -> &mut BTreeMap<ServerName, ObservedServer> {
+    fn section(&mut self, service: ServiceName) -> &mut ObservedServers {
         if self.current.as_ref().is_none_or(|(current, _)| *current != service) {
             self.close_section();
             let servers = self.observation.services.remove(&service).unwrap_or_default();
-            self.current = Some((service, servers));
+            self.current = Some((service, Arc::unwrap_or_clone(servers)));
         }
         &mut self.current.as_mut().expect("it was set above").1
     }
 
     fn close_section(&mut self) {
         if let Some((service, servers)) = self.current.take() {
-            self.observation.services.insert(service, servers);
+            self.observation.services.insert(service, Arc::new(servers));
         }
     }
 }

@@ -14,13 +14,15 @@
 mod config_reader;
 mod server_options;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use proxymgr_actors::limits::{LINE_WORDS_MAX, RUNTIME_ANSWER_TEXT_BYTES_MAX, RUNTIME_LINE_BYTES_MAX};
 use proxymgr_actors::model::{
-    Address, Endpoint, Observation, ObservedServer, ProxyVersion, RuntimeCommand, ServerId, ServerName, ServiceName,
-    Word,
+    Address, Endpoint, Observation, ObservedServer, ObservedServers, ProxyVersion, RuntimeCommand, ServerId,
+    ServerName, ServiceName, Word,
 };
 use proxymgr_actors::port::{Answer, ConfigMessage};
 
@@ -70,6 +72,9 @@ struct Section {
     dynamic: bool,
     http: bool,
     servers: BTreeMap<ServerName, Server>,
+    /// The servers as they are shown, once somebody has looked; nothing again where one may have changed. Looked at far
+    /// more often than changed.
+    shown: OnceCell<Arc<ObservedServers>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,11 +145,7 @@ impl HaproxyModel {
     /// The servers of these sections, or of all. A section that HAProxy does not have is absent.
     pub fn observe(&self, services: Option<&[ServiceName]>) -> Observation {
         let wanted = self.sections.iter().filter(|(name, _)| services.is_none_or(|services| services.contains(name)));
-        let observed = wanted.map(|(name, section)| {
-            let servers = section.servers.iter().map(|(name, server)| (name.clone(), server.observed()));
-            (name.clone(), servers.collect())
-        });
-        Observation { services: observed.collect() }
+        Observation { services: wanted.map(|(name, section)| (name.clone(), section.shown())).collect() }
     }
 
     /// Whether there is such a server.
@@ -181,14 +182,14 @@ impl HaproxyModel {
 
     /// Shows every address that was set.
     pub fn settle(&mut self) {
-        for server in self.sections.values_mut().flat_map(|section| section.servers.values_mut()) {
-            server.settle();
+        for section in self.sections.values_mut() {
+            section.changing().values_mut().for_each(Server::settle);
         }
     }
 
     fn server(&mut self, id: &ServerId) -> Result<&mut Server, String> {
         let section = self.sections.get_mut(&id.service).ok_or("No such backend.")?;
-        section.servers.get_mut(&id.server).ok_or_else(|| "No such server.".to_owned())
+        section.changing().get_mut(&id.server).ok_or_else(|| "No such server.".to_owned())
     }
 
     fn obey(&mut self, command: &RuntimeCommand) -> Said {
@@ -231,7 +232,7 @@ impl HaproxyModel {
         };
         let Address::Ip(ip) = endpoint.address else { return Err(format!("invalid address: {endpoint}")) };
         let server = Server::new(Some(ip), endpoint.port.get(), None, admin, &options);
-        section.servers.insert(id.server.clone(), server);
+        section.changing().insert(id.server.clone(), server);
         let warning = if options.cookie && !section.http { "Ignoring cookie as HTTP mode is disabled.\n" } else { "" };
         Ok(format!("{warning}New server registered."))
     }
@@ -249,7 +250,7 @@ impl HaproxyModel {
             "Server still has connections attached to it, cannot remove it."
         } else {
             let section = self.sections.get_mut(&id.service).expect("the server was found in its section");
-            section.servers.remove(&id.server);
+            section.changing().remove(&id.server);
             return Ok("Server deleted.".to_owned());
         };
         Err(refusal.to_owned())
@@ -323,6 +324,19 @@ impl HaproxyModel {
                 format!("{} {BY}", changes.join(", "))
             }
         })
+    }
+}
+
+impl Section {
+    fn shown(&self) -> Arc<ObservedServers> {
+        let shown = || self.servers.iter().map(|(name, server)| (name.clone(), server.observed())).collect();
+        self.shown.get_or_init(|| Arc::new(shown())).clone()
+    }
+
+    /// The servers, one of which may change.
+    fn changing(&mut self) -> &mut BTreeMap<ServerName, Server> {
+        self.shown.take();
+        &mut self.servers
     }
 }
 

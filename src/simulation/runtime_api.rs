@@ -1,9 +1,9 @@
 //! The Runtime API of the HAProxy that serves.
 
-use std::collections::BTreeMap;
-
 use proxymgr_actors::limits::{RUNTIME_ANSWER_TIMEOUT, RUNTIME_FAILURES_BEFORE_RELOAD};
-use proxymgr_actors::model::{Observation, ProcessInfo, RuntimeCommand, ServerId, ServerName, ServiceName};
+use proxymgr_actors::model::{
+    Observation, ObservedServers, ProcessInfo, RuntimeCommand, ServerId, ServerName, ServiceName,
+};
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions};
 use tokio::time::sleep;
 
@@ -205,10 +205,10 @@ impl RuntimeApi for World {
         let observation = self.observe(Some(services));
         Box::pin(async move {
             let servers = observation.await?.services;
-            let of = |names: BTreeMap<ServerName, _>| {
-                names.into_keys().map(|name| (name, world.draw("sessions", 0, 2))).collect()
+            let of = |servers: &ObservedServers| {
+                servers.keys().map(|name| (name.clone(), world.draw("sessions", 0, 2))).collect()
             };
-            Ok(servers.into_iter().map(|(service, names)| (service, of(names))).collect())
+            Ok(servers.into_iter().map(|(service, servers)| (service, of(&servers))).collect())
         })
     }
 

@@ -349,7 +349,8 @@ impl RuntimeApi for World {
     fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>> {
         let all = self.with(|things| things.proxy.clone());
         let asked = |name: &ServiceName| services.as_ref().is_none_or(|services| services.contains(name));
-        Box::pin(ready(Ok(Observation { services: all.into_iter().filter(|(name, _)| asked(name)).collect() })))
+        let asked = all.into_iter().filter(|(name, _)| asked(name)).map(|(name, servers)| (name, Arc::new(servers)));
+        Box::pin(ready(Ok(Observation { services: asked.collect() })))
     }
 
     fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>> {

@@ -3,6 +3,7 @@
 //! Judged are server lines, `balance`, `hash-type` and what only a younger HAProxy knows. All else is taken as good:
 //! a scenario that wants its configuration refused writes `balance no-such-algorithm`, which passes every check before.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -281,7 +282,8 @@ impl Reader<'_> {
                 server.referenced = referenced.contains(name.as_str());
                 (name, server)
             });
-            let section = Section { dynamic: lines.is_dynamic(), http: lines.http, servers: servers.collect() };
+            let (dynamic, http, servers) = (lines.is_dynamic(), lines.http, servers.collect());
+            let section = Section { dynamic, http, servers, shown: OnceCell::new() };
             (name, section)
         });
         Ok((self.verify_by_default, sections.collect()))
