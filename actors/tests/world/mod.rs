@@ -4,6 +4,8 @@
 // Each test file takes the part of the world that it needs.
 #![allow(dead_code)]
 
+mod sockets;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
@@ -24,10 +26,9 @@ use proxymgr_actors::model::{
     ProxyPolicy, ProxyVersion, RawDefinition, RuntimeCommand, ServerName, ServiceName, SourceSpec,
 };
 use proxymgr_actors::port::{
-    Answer, Applied, CheckFailure, ConfigFile, ConfigMessage, ConfigText, DefinitionSource, HeldSocket, HostSources,
-    ListeningSockets, OpenSource, PortFuture, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses,
-    PublishedService, RunningProcess, RuntimeApi, RuntimeError, SavedService, ServerSessions, ServiceOutput,
-    StateStore,
+    Answer, Applied, CheckFailure, ConfigFile, ConfigMessage, ConfigText, DefinitionSource, HostSources, OpenSource,
+    PortFuture, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, PublishedService, RunningProcess, RuntimeApi,
+    RuntimeError, SavedService, ServerSessions, ServiceOutput, StateStore,
 };
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -439,41 +440,6 @@ impl ProxyProcesses for World {
             }
         });
         Ok(())
-    }
-}
-
-struct Socket {
-    address: SocketAddr,
-    world: World,
-}
-
-impl HeldSocket for Socket {
-    fn descriptor(&self) -> RawFd {
-        i32::from(self.address.port())
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        self.world.with(|things| things.open_sockets.remove(&self.address));
-    }
-}
-
-impl ListeningSockets for World {
-    fn open(&self, address: SocketAddr) -> Result<Box<dyn HeldSocket>, String> {
-        if self.with(|things| things.taken_ports.contains(&address.port())) {
-            return Err(format!("{address} is in use"));
-        }
-        self.with(|things| things.open_sockets.insert(address));
-        Ok(Box::new(Socket { address, world: self.clone() }))
-    }
-
-    fn adopt(&self, _: u32) -> Result<Vec<Box<dyn HeldSocket>>, String> {
-        Ok(Vec::new())
     }
 }
 
