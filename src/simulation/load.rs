@@ -287,7 +287,7 @@ mod tests {
             assert!(update.at_ms <= next.at_ms && update.at_ms <= 86_400_000, "{update:?}, {next:?}");
             let hosts = &mut there[usize::from(update.service)];
             match update.change {
-                Change::Join(host) => assert!(hosts.insert(host), "{update:?}"),
+                Change::Join(host) => assert!(host < NAMED_FROM && hosts.insert(host), "{update:?}"),
                 Change::Leave(host) => assert!(hosts.remove(&host) && hosts.len() >= HOSTS_MIN, "{update:?}"),
                 Change::Options => continue,
             }

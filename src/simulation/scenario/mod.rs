@@ -16,6 +16,7 @@
 //! | `about` | what it shows, in a sentence |
 //! | `haproxy` | the version of HAProxy, 3.0 without it |
 //! | `seed` | where the latencies come from, and the load; 1 without it |
+//! | `mail_delay_max_ms` | how late a message between two actors may be, in milliseconds; none is without it |
 //! | `services` | the services defined at the beginning, each with the number of its hosts |
 //! | `load` | a day of changes beside the steps: [`Load`] has its keys |
 //! | `steps` | what happens, in order |
@@ -74,6 +75,8 @@ pub struct Scenario {
     pub version: ProxyVersion,
     /// Where latencies and load come from.
     pub seed: u64,
+    /// How late a message between two actors may be, in milliseconds.
+    pub mail_delay_max_ms: u64,
     /// The services defined at the beginning, each with the number of its hosts.
     pub services: BTreeMap<String, u8>,
     /// Changes that go on beside the steps.
@@ -128,7 +131,10 @@ impl fmt::Display for ScenarioMistakes {
 }
 
 /// The keys of a scenario.
-const KEYS: [&str; 6] = ["about", "haproxy", "seed", "services", "load", "steps"];
+const KEYS: [&str; 7] = ["about", "haproxy", "seed", "mail_delay_max_ms", "services", "load", "steps"];
+
+/// Messages later than this look like actors that do not answer.
+const MAIL_DELAY_MAX_MS: u64 = 1_000;
 
 /// The keys that an entry of `steps` has beside the names of steps.
 const ENTRY_KEYS: [&str; 3] = ["at", "after", "expect"];
@@ -173,6 +179,7 @@ fn parse(root: Option<&Spanned<Node>>, file: &str, wrongs: &mut Vec<Wrong>) -> S
         about: String::new(),
         version: ProxyVersion { major: 3, minor: 0 },
         seed: 1,
+        mail_delay_max_ms: 0,
         services: BTreeMap::new(),
         load: None,
         entries: Vec::new(),
@@ -191,6 +198,12 @@ fn parse(root: Option<&Spanned<Node>>, file: &str, wrongs: &mut Vec<Wrong>) -> S
             "about" => read(node).map(|about| scenario.about = about),
             "haproxy" => read(node).map(|Version(version)| scenario.version = version),
             "seed" => read(node).map(|seed| scenario.seed = seed),
+            "mail_delay_max_ms" => read(node).and_then(|late_ms: u64| {
+                scenario.mail_delay_max_ms = late_ms;
+                let is_within = late_ms <= MAIL_DELAY_MAX_MS;
+                let too_late = || Wrong::at(line_of(node), format!("must be {MAIL_DELAY_MAX_MS} at the most"));
+                is_within.then_some(()).ok_or_else(too_late)
+            }),
             "services" => read(node).map(|services| scenario.services = services),
             "load" => read(node).and_then(|load: Load| {
                 load.check().map_err(|problem| Wrong::at(line_of(node), problem))?;

@@ -110,7 +110,7 @@ impl Scenario {
         world.furnish(&Plan {
             version: self.version,
             services,
-            mail_delay_max_ms: 0,
+            mail_delay_max_ms: self.mail_delay_max_ms,
             takes_time: false,
             steps: Vec::new(),
         });

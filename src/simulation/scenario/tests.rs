@@ -93,6 +93,7 @@ fn each_mistake_is_told_with_its_line_its_key_and_what_was_meant() {
         ("steps:\n- session_expired\n", "s.yml:2: steps[1].session_expired: needs a value"),
         ("steps:\n- {heal: 3}\n", "s.yml:2: steps[1].heal: takes no value"),
         ("load: {update: 3}\n", "s.yml:1: load.update: is not known; did you mean updates?"),
+        ("mail_delay_max_ms: 5000\n", "s.yml:1: mail_delay_max_ms: must be 1000 at the most"),
         ("load: {over: 1s}\n", "s.yml:1: load: there must be a minute at least"),
         (
             "load: {deploys: 90}\n",
@@ -110,6 +111,20 @@ fn each_mistake_is_told_with_its_line_its_key_and_what_was_meant() {
 #[test]
 fn a_step_on_a_service_that_is_defined_on_the_way_is_no_mistake() {
     parsed("steps:\n- define_service: {service: new}\n- join: {service: new, host: 2}\n");
+}
+
+#[test]
+fn messages_between_actors_are_as_late_as_they_may_be() {
+    let story = "services: {web: 2}\nsteps:\n- {at: 20s, leave: {service: web, host: 1}}\n";
+    let in_force_ms = |text: &str| {
+        let report = parsed(text).run();
+        assert_eq!(report.problem(), None);
+        report.chronicle.in_force.last().map(|change| change.took_ms)
+    };
+    let expect = "- {after: 5s, expect: {service: web, enabled: [2], at_rest: true}}\n";
+    let punctual = in_force_ms(&format!("{story}{expect}"));
+    let late = in_force_ms(&format!("mail_delay_max_ms: 900\n{story}{expect}"));
+    assert!(late > punctual, "{late:?} ms, {punctual:?} ms when nothing is late");
 }
 
 #[test]
