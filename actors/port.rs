@@ -131,6 +131,19 @@ pub struct ConfigText {
     pub pieces: Vec<Arc<str>>,
 }
 
+impl ConfigText {
+    /// Whether this is the same text, which comes in one piece.
+    pub fn is(&self, whole: &str) -> bool {
+        let rest = self.pieces.iter().try_fold(whole, |rest, piece| rest.strip_prefix(&**piece));
+        rest.is_some_and(str::is_empty)
+    }
+
+    /// The text in one piece.
+    pub fn joined(&self) -> String {
+        self.pieces.concat()
+    }
+}
+
 impl fmt::Display for ConfigText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.pieces.iter().try_for_each(|piece| f.write_str(piece))

@@ -84,7 +84,7 @@ impl HaproxyStateActor {
     /// The file that is not what was last written was changed by somebody else, and is written again.
     fn file_found(&mut self, file: Result<String, String>, ctx: &mut Context<Self>) {
         let Some(text) = self.file_text() else { return };
-        if self.file.is_behind() || file.is_ok_and(|found| found == text.to_string()) {
+        if self.file.is_behind() || file.is_ok_and(|found| text.is(&found)) {
             return;
         }
         warn!(self.log, "the configuration file is not as it was left, writing it again");

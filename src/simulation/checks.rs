@@ -191,7 +191,7 @@ impl Things {
     fn file_says_what_runs(&self) -> Result<(), Violation> {
         let serving = self.serving().and_then(|pid| self.processes.get(&pid));
         let runs = serving.map(|process| process.ready_servers()).unwrap_or_default();
-        let file = HaproxyModel::start_resolving(self.version, &self.live_file, &self.names)
+        let file = HaproxyModel::start_resolving(self.version, &self.live_file.joined(), &self.names)
             .map(|model| self.undrained(&model));
         ensure(file.as_ref() == Ok(&runs), Invariant::TheFileFollows, || {
             format!("the file would give {file:?}, and {runs:?} runs")

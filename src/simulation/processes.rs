@@ -276,13 +276,13 @@ impl ConfigFile for World {
         self.with(|things| things.oracle.launch_begins());
         Box::pin(async move {
             world.latency("check", 10, 80).await;
-            let text = text.to_string();
+            let whole = text.joined();
             let outcome = world.with(|things| {
                 if things.disk_full {
                     return Err(CheckFailure::Failed("no space left on device".to_owned()));
                 }
-                let messages = refusal(&text)
-                    .or_else(|| HaproxyModel::start_resolving(things.version, &text, &things.names).err());
+                let messages = refusal(&whole)
+                    .or_else(|| HaproxyModel::start_resolving(things.version, &whole, &things.names).err());
                 if let Some(messages) = messages {
                     return Err(CheckFailure::Rejected { messages });
                 }
@@ -306,8 +306,7 @@ impl ConfigFile for World {
     }
 
     fn read(&self) -> PortFuture<Result<String, String>> {
-        let text = self.with(|things| things.live_file.clone());
-        Box::pin(std::future::ready(Ok(text)))
+        Box::pin(std::future::ready(Ok(self.file())))
     }
 
     fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>> {
@@ -319,7 +318,7 @@ impl ConfigFile for World {
                     return Err("no space left on device".to_owned());
                 }
                 if things.planted != Some(PlantedBug::SkipsTheFile) {
-                    things.live_file = text.to_string();
+                    things.live_file = text;
                 }
                 Ok(())
             });

@@ -7,6 +7,7 @@ use proxymgr_actors::message::PolicyChanged;
 use proxymgr_actors::model::{
     LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, RuntimeCommand, ServerId, ServerName, ServiceName,
 };
+use proxymgr_actors::port::ConfigText;
 use tokio::time::sleep;
 
 use super::plan::Tampering;
@@ -88,9 +89,9 @@ impl World {
     /// Somebody takes away the second half of haproxy.cfg.
     pub(super) fn cut_the_file_short(&self) {
         self.with(|things| {
-            let lines = things.live_file.lines().count();
-            let kept: Vec<String> = things.live_file.lines().take(lines / 2).map(|line| format!("{line}\n")).collect();
-            things.live_file = kept.concat();
+            let whole = things.live_file.joined();
+            let kept: String = whole.split_inclusive('\n').take(whole.lines().count() / 2).collect();
+            things.live_file = ConfigText { pieces: vec![kept.into()] };
         });
     }
 

@@ -15,7 +15,7 @@ use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
 use proxymgr_actors::model::ProxyVersion;
-use proxymgr_actors::port::{DefinitionSource, HostSources, SavedService};
+use proxymgr_actors::port::{ConfigText, DefinitionSource, HostSources, SavedService};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -85,8 +85,8 @@ pub(super) struct Things {
     pub(super) last_pid: u32,
     pub(super) starts: usize,
     pub(super) commands: usize,
-    pub(super) live_file: String,
-    pub(super) candidate: String,
+    pub(super) live_file: ConfigText,
+    pub(super) candidate: ConfigText,
     pub(super) refuses: Vec<Refused>,
     pub(super) start_fails: Option<StartFailure>,
     pub(super) socket_failures: u32,
@@ -157,8 +157,8 @@ impl World {
             last_pid: 1_000,
             starts: 0,
             commands: 0,
-            live_file: String::new(),
-            candidate: String::new(),
+            live_file: ConfigText::default(),
+            candidate: ConfigText::default(),
             refuses: Vec::new(),
             start_fails: None,
             socket_failures: 0,
@@ -431,7 +431,7 @@ impl World {
 
     /// haproxy.cfg as it is.
     pub fn file(&self) -> String {
-        self.with(|things| things.live_file.clone())
+        self.with(|things| things.live_file.joined())
     }
 }
 
