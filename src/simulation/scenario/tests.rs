@@ -41,7 +41,10 @@ fn a_scenario_is_read_with_its_times_and_lines() {
 fn each_mistake_is_told_with_its_line_its_key_and_what_was_meant() {
     let cases = [
         ("abuot: x\n", "s.yml:1: abuot: is not known; did you mean about?"),
-        ("- x\n", "s.yml:1: must be a map with the keys about, haproxy, seed, services, load, steps"),
+        (
+            "- x\n",
+            "s.yml:1: must be a map with the keys about, haproxy, seed, mail_delay_max_ms, services, load, steps",
+        ),
         ("about: [\n", "s.yml:1: is not valid YAML"),
         (
             "\nhaproxy: 1.8-dev\n",
