@@ -120,12 +120,6 @@ fn of_haproxy(state: &HaproxyState) -> Vec<Concern> {
     let since = &state.since;
     let named = [
         (
-            "the last reload failed",
-            &state.reload_error,
-            since.reload_error_unix_ms,
-            "it is tried again by itself; a refused file is kept beside haproxy.cfg, as its .candidate",
-        ),
-        (
             "haproxy.cfg cannot be written",
             &state.file_error,
             since.file_error_unix_ms,
@@ -231,14 +225,5 @@ mod tests {
         assert_eq!(concerns[0].text, "web: a list is held back: all gone");
         assert_eq!((concerns[0].since_unix_ms, concerns[0].service.as_deref()), (Some(5), Some("web")));
         assert!(concerns[0].advice.contains("proxymgr accept web"), "{}", concerns[0].advice);
-    }
-
-    #[test]
-    fn a_failed_reload_tells_since_when() {
-        let mut state = HaproxyState { reload_error: Some("no memory".into()), ..HaproxyState::default() };
-        state.since.reload_error_unix_ms = Some(7);
-        let concerns = concerns(&[ActorState::HaproxyState(state)]);
-        assert_eq!(concerns[0].text, "the last reload failed: no memory");
-        assert_eq!(concerns[0].since_unix_ms, Some(7));
     }
 }

@@ -74,6 +74,7 @@ impl Readiness {
                 Some(state) => {
                     reasons.extend(phase_reason(state).map(ToOwned::to_owned));
                     reasons.extend(state.runtime_error.iter().cloned());
+                    reasons.extend(reload_reason(state));
                 }
             },
         }
@@ -97,6 +98,15 @@ fn phase_reason(state: &HaproxyState) -> Option<&'static str> {
     }
 }
 
+/// What of the last launch stands against it.
+fn reload_reason(state: &HaproxyState) -> Option<String> {
+    let why = state.reload_error.as_ref()?;
+    Some(match &state.process {
+        Some(_) => format!("the last reload failed, HAProxy runs what it had before: {why}"),
+        None => format!("HAProxy could not be started: {why}"),
+    })
+}
+
 /// A reason for not being ready, with what is known about it.
 fn not_ready(reason: &str, haproxy: Option<&HaproxyState>, daemon: &DaemonFacts) -> Concern {
     let Some(haproxy) = haproxy else {
@@ -105,6 +115,10 @@ fn not_ready(reason: &str, haproxy: Option<&HaproxyState>, daemon: &DaemonFacts)
     if haproxy.runtime_error.as_deref() == Some(reason) {
         let advice = "it is tried again by itself, and in the end HAProxy is reloaded";
         return Concern::new(reason, haproxy.since.runtime_error_unix_ms, advice);
+    }
+    if reload_reason(haproxy).as_deref() == Some(reason) {
+        let advice = "it is tried again by itself; a refused file is kept beside haproxy.cfg, as its .candidate";
+        return Concern::new(reason, haproxy.since.reload_error_unix_ms, advice);
     }
     let (since_unix_ms, advice) = match haproxy.phase {
         ProxyPhase::Waiting => {
@@ -135,6 +149,17 @@ mod tests {
         Ok(Arc::new(vec![ActorState::HaproxyState(HaproxyState { phase, process, ..HaproxyState::default() })]))
     }
 
+    fn facts() -> DaemonFacts {
+        DaemonFacts {
+            version: String::new(),
+            commit: String::new(),
+            pid: 1,
+            started_at_unix_ms: 0,
+            uptime_s: 0,
+            config_path: String::new(),
+        }
+    }
+
     #[test]
     fn the_daemon_is_ready_while_a_haproxy_serves() {
         assert!(Readiness::of(&haproxy_in(ProxyPhase::Running, true)).ready);
@@ -142,6 +167,20 @@ mod tests {
         for phase in [ProxyPhase::Waiting, ProxyPhase::Launching, ProxyPhase::Down, ProxyPhase::Stopping] {
             assert!(!Readiness::of(&haproxy_in(phase, false)).ready, "{phase:?}");
         }
+    }
+
+    #[test]
+    fn a_failed_reload_ends_readiness_and_is_told_once_with_its_time() {
+        let mut states = Arc::unwrap_or_clone(haproxy_in(ProxyPhase::Running, true).unwrap());
+        let ActorState::HaproxyState(state) = &mut states[0] else { panic!("it is HAProxy's") };
+        state.reload_error = Some("no memory".into());
+        state.since.reload_error_unix_ms = Some(7);
+        let report = StatusReport::of(facts(), Ok(Arc::new(states)));
+        let text = "the last reload failed, HAProxy runs what it had before: no memory";
+        assert_eq!(report.readiness, Readiness { ready: false, reasons: vec![text.to_owned()] });
+        let told: Vec<_> =
+            report.concerns.iter().map(|concern| (concern.text.as_str(), concern.since_unix_ms)).collect();
+        assert_eq!(told, [(text, Some(7))]);
     }
 
     #[test]
@@ -156,15 +195,7 @@ mod tests {
         let mut watcher = proxymgr_actors::snapshot::WatcherState { service: "web".into(), ..Default::default() };
         watcher.source.error = Some("connection refused".into());
         states.push(ActorState::Watcher(watcher));
-        let facts = DaemonFacts {
-            version: String::new(),
-            commit: String::new(),
-            pid: 1,
-            started_at_unix_ms: 0,
-            uptime_s: 0,
-            config_path: String::new(),
-        };
-        let report = StatusReport::of(facts, Ok(Arc::new(states)));
+        let report = StatusReport::of(facts(), Ok(Arc::new(states)));
         assert!(report.readiness.ready);
         assert_eq!(report.concerns.len(), 1);
         assert_eq!(report.concerns[0].text, "web: hosts cannot be read: connection refused");
