@@ -7,6 +7,7 @@
 //! | [`gate`] | what every request passes first |
 //! | [`part`] | who answers which paths; where other parts register theirs |
 //! | [`health`], [`api`], [`metrics`], [`page`] | the endpoints |
+//! | [`report`], [`concern`], [`standing`], [`telling`], [`story`] | what all of them tell, and in which words |
 //! | [`view`], [`rendered`] | whom they ask, and what they need not make twice |
 //! | [`config_text`] | the configuration as they show it |
 //! | [`problem`] | how they refuse |
@@ -27,6 +28,7 @@ pub mod problem;
 pub mod rendered;
 pub mod report;
 pub mod standing;
+pub mod story;
 pub mod telling;
 pub mod tls;
 pub mod view;

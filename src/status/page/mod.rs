@@ -5,7 +5,7 @@
 //! | [`board`] | what the page shows, kept once for all readers |
 //! | [`overview`], [`service_row`] | the sentence, the facts, the services, from the actors' snapshots |
 //! | [`service_page`] | one service with its servers |
-//! | [`story`] | the journal in words, and one server's own story |
+//! | [`lines`] | the journal, and one server's own story, in words |
 //! | [`picture`] | the last hours as SVG |
 //! | [`stream`] | the event stream |
 //! | [`pages`] | who answers which path |
@@ -13,12 +13,12 @@
 
 pub mod assets;
 pub mod board;
+pub mod lines;
 pub mod overview;
 pub mod pages;
 pub mod picture;
 pub mod service_page;
 pub mod service_row;
-pub mod story;
 pub mod stream;
 pub mod templates;
 pub mod words;

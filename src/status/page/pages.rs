@@ -15,7 +15,7 @@ use super::board::{Board, Shown};
 use super::service_row::{ServiceRow, Trouble};
 use super::stream::Streams;
 use super::templates::value;
-use super::{PageSettings, assets, service_page, story, templates};
+use super::{PageSettings, assets, lines, service_page, templates};
 use crate::status::config_text;
 use crate::status::view::{Identity, View};
 
@@ -135,8 +135,7 @@ async fn server(page: Data<Page>, path: Path<(String, String)>) -> HttpResponse 
     page.board.refresh(STATUS_REFRESH_INTERVAL).await;
     let query = ReadJournal { service: Some(service.clone()), ..ReadJournal::default() };
     let entries = page.board.view.journal(query).await;
-    let mut chapters = story::story(&entries, &server);
-    chapters.truncate(STATUS_STORY_ENTRIES_MAX);
+    let chapters = lines::chapters(&entries, &server, STATUS_STORY_ENTRIES_MAX);
     let view = service_page::gather(&page.board, &service).await;
     let line = view.and_then(|view| view.servers.into_iter().find(|line| line.name == server));
     if line.is_none() && chapters.is_empty() {
@@ -170,7 +169,7 @@ async fn journal(page: Data<Page>, filter: Query<Filter>) -> HttpResponse {
         ..ReadJournal::default()
     };
     let entries = page.board.view.journal(query).await;
-    let lines: Vec<_> = entries.iter().rev().map(story::line).collect();
+    let lines: Vec<_> = entries.iter().rev().map(lines::line).collect();
     let html = page.board.read(|shown| {
         let content = context! {
             page => "journal",

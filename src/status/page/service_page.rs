@@ -10,9 +10,9 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::board::Board;
+use super::lines::{self, Line};
 use super::overview::HeldEntry;
 use super::service_row::{ServerCounts, ServiceRow};
-use super::story::{self, Line};
 use crate::status::report::StatusReport;
 
 /// What happened last, in entries.
@@ -99,7 +99,7 @@ pub async fn gather(board: &Board, name: &str) -> Option<ServiceView> {
             .filter(|name| !is_wanted(name))
             .map(|name| (name.to_string(), state_of(name, service)))
             .collect(),
-        lines: entries.iter().rev().map(story::line).collect(),
+        lines: entries.iter().rev().map(lines::line).collect(),
     })
 }
 

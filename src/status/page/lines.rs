@@ -1,11 +1,9 @@
-//! The journal in words; and one server's own story: event, decision, command, HAProxy's answer, time taken.
-
-use std::collections::BTreeSet;
+//! The journal, and one server's own story, in words.
 
 use proxymgr_actors::journal::{Event, JournalEntry};
-use proxymgr_actors::model::ChangeId;
 use serde::Serialize;
 
+use crate::status::story;
 use crate::status::telling::{Telling, Tone, tell};
 
 /// One entry of the journal in words.
@@ -60,26 +58,14 @@ pub fn line(entry: &JournalEntry) -> Line {
     }
 }
 
-/// The story of one server, newest chapter first: what the journal says of it, and what it says of the changes that
-/// touched it without naming it. `entries` are those of its service, oldest first.
-pub fn story(entries: &[JournalEntry], server: &str) -> Vec<Chapter> {
-    let is_about = |entry: &&JournalEntry| entry.server.as_ref().is_some_and(|name| name.as_str() == server);
-    let changes: BTreeSet<ChangeId> = entries.iter().filter(is_about).filter_map(|entry| entry.change).collect();
-    let belongs = |entry: &&JournalEntry| match (&entry.server, entry.change) {
-        (Some(name), _) => name.as_str() == server,
-        (None, Some(change)) => changes.contains(&change),
-        (None, None) => false,
+/// The story of one server in words, newest chapter first, at most so many. `entries` are those of its service, oldest
+/// first.
+pub fn chapters(entries: &[JournalEntry], server: &str, most: usize) -> Vec<Chapter> {
+    let in_words = |chapter: story::Chapter| Chapter {
+        change: chapter.change.map(|change| change.to_string()),
+        lines: chapter.entries.into_iter().map(line).collect(),
     };
-    let mut chapters: Vec<Chapter> = Vec::new();
-    for entry in entries.iter().filter(belongs) {
-        let line = line(entry);
-        match chapters.iter_mut().rev().find(|chapter| line.change.is_some() && chapter.change == line.change) {
-            Some(chapter) => chapter.lines.push(line),
-            None => chapters.push(Chapter { change: line.change.clone(), lines: vec![line] }),
-        }
-    }
-    chapters.reverse();
-    chapters
+    story::story(entries, server).into_iter().rev().take(most).map(in_words).collect()
 }
 
 fn told(event: &Event) -> (String, String, &'static str) {
@@ -100,28 +86,28 @@ fn said(answer: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use proxymgr_actors::model::{PlanClass, ServerName, ServiceName};
+    use proxymgr_actors::model::{ChangeId, PlanClass, ServerName, ServiceName};
 
     use super::*;
 
     #[test]
-    fn a_story_has_its_own_steps_and_those_of_its_change() {
+    fn a_story_is_told_in_words_with_its_commands() {
         let web = ServiceName::new("web").unwrap();
-        let (a, b) = (ServerName::new("a").unwrap(), ServerName::new("b").unwrap());
+        let a = ServerName::new("a").unwrap();
         let entry = |event, change: u64| JournalEntry::new(event).service(&web).change(ChangeId(change));
         let decided = || Event::Decided { class: PlanClass::RuntimeDisable, reason: "it left".into() };
         let command = "set server web/a state maint".to_owned();
         let entries = [
             entry(Event::HostsChanged { added: 0, removed: 2, changed: 0 }, 1),
             entry(decided(), 1).server(&a),
-            entry(decided(), 1).server(&b),
             entry(Event::Commanded { command, answer: String::new(), accepted: true }, 1).server(&a),
             entry(Event::Applied { class: PlanClass::RuntimeDisable, took_us: 430 }, 1),
-            entry(Event::HostsChanged { added: 1, removed: 0, changed: 0 }, 2),
+            JournalEntry::new(Event::DriftFound { what: "x".into() }).service(&web).server(&a),
         ];
-        let story = story(&entries, "a");
-        assert_eq!(story.len(), 1, "{story:?}");
-        let told: Vec<_> = story[0].lines.iter().map(|line| (line.label.as_str(), line.text.as_str())).collect();
+        let told = chapters(&entries, "a", 5);
+        assert_eq!(told.iter().map(|chapter| chapter.lines.len()).collect::<Vec<_>>(), [1, 4], "the newest first");
+        let lines = &told[1].lines;
+        let told: Vec<_> = lines.iter().map(|line| (line.label.as_str(), line.text.as_str())).collect();
         assert_eq!(
             told,
             [
@@ -131,6 +117,6 @@ mod tests {
                 ("in force", "by runtime-disable, 0.4 ms after the event"),
             ]
         );
-        assert_eq!(story[0].lines[2].command.as_deref(), Some("set server web/a state maint"));
+        assert_eq!(lines[2].command.as_deref(), Some("set server web/a state maint"));
     }
 }
