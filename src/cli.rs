@@ -1,6 +1,7 @@
 //! The command line: what can be asked of proxymgr, and the way from flags to settings.
 
 mod check;
+mod connect;
 mod desired;
 mod events;
 mod import;
@@ -21,13 +22,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
-use slog::info;
+use slog::{crit, info};
 
 use crate::daemon::Daemon;
 use crate::demo;
 use crate::failure::Failure;
 use crate::logging::{self, Logging};
-use crate::settings::{DEFAULT_FILE, Loaded, Settings, SettingsSources};
+use crate::settings::{DEFAULT_FILE, Loaded, LogFormat, LogSettings, Settings, SettingsSources};
 
 const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PROXYMGR_COMMIT"), ")");
 
@@ -74,7 +75,7 @@ enum Command {
     /// Run the daemon in the foreground, as supervisord and systemd want it.
     Run(RunArgs),
     /// Check the settings, HAProxy's binary, and what both need; change nothing.
-    Check(SettingsArgs),
+    Check(check::CheckArgs),
     /// Print the haproxy.cfg that would be written for what discovery shows now.
     Render(GatherArgs),
     /// Print what would be done to the running HAProxy, and why; do nothing.
@@ -172,7 +173,7 @@ struct DemoArgs {
 pub fn execute(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run(&args),
-        Command::Check(args) => check::check(&args.sources()),
+        Command::Check(args) => check::check(&args),
         Command::Render(args) => render::render(&load(&args.settings.sources())?, args.timeout),
         Command::Plan(args) => plan::plan(&load(&args.settings.sources())?, args.timeout),
         Command::Status(args) => status::status(&args),
@@ -198,12 +199,25 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
 
 fn run(args: &RunArgs) -> Result<(), Failure> {
     let sources = args.sources();
-    let Loaded { settings, remarks } = Settings::load(&sources)?;
-    let logging = Logging::to_stderr(&settings.log);
+    let Loaded { settings, remarks } = Settings::load(&sources)
+        .map_err(|mistakes| in_the_log(mistakes.into(), &Settings::log_despite_mistakes(&sources)))?;
+    let log = settings.log.clone();
+    let logging = Logging::to_stderr(&log);
     for remark in remarks {
         info!(logging::component(logging.root(), "settings"), "{}", remark);
     }
-    Daemon::prepare(settings, Some(sources), logging)?.run(|_| {})
+    let ended = Daemon::prepare(settings, Some(sources), logging).and_then(|daemon| daemon.run(|_| {}));
+    ended.map_err(|failure| in_the_log(failure, &log))
+}
+
+/// Machines that read the log are told in it why the daemon ends; people are told in words by `main`.
+fn in_the_log(failure: Failure, settings: &LogSettings) -> Failure {
+    if settings.format == LogFormat::Text {
+        return failure;
+    }
+    let logging = Logging::to_stderr(settings);
+    crit!(logging::component(logging.root(), "daemon"), "{}", failure);
+    Failure::Logged(Box::new(failure))
 }
 
 fn load(sources: &SettingsSources) -> Result<Settings, Failure> {
@@ -253,7 +267,7 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 
 /// What every command that drives discovery by itself logs: troubles only, beside its own output.
 fn quiet_log(settings: &Settings) -> Logging {
-    Logging::to_stderr(&crate::settings::LogSettings { level: slog::Level::Warning, ..settings.log.clone() })
+    Logging::to_stderr(&LogSettings { level: slog::Level::Warning, ..settings.log.clone() })
 }
 
 /// Resolves when Ctrl-C is typed.

@@ -160,7 +160,7 @@ impl Daemon {
 
     fn orders(&self, version: ProxyVersion) -> Orders {
         let saved = saved_state::load(&adapters::saved_state_path(&self.settings));
-        if let Some(problem) = &saved.put_aside {
+        if let Some(problem) = &saved.problem {
             warn!(self.log, "{}", problem);
         }
         if let Err(problem) = create_state_dir(&self.settings.state_dir) {

@@ -15,6 +15,9 @@ pub enum Failure {
     /// `check` has told what is wrong already.
     #[error("")]
     Told,
+    /// The log, which machines read, has told this already.
+    #[error("{0}")]
+    Logged(Box<Self>),
     /// Another daemon manages the same configuration file.
     #[error("{0}")]
     AlreadyRunning(String),

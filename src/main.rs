@@ -9,7 +9,7 @@ use proxymgr::failure::Failure;
 fn main() -> ExitCode {
     let result = cli::execute(Cli::parse());
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    if !matches!(failure, Failure::Told) {
+    if !matches!(failure, Failure::Told | Failure::Logged(_)) {
         eprintln!("proxymgr: {failure}");
     }
     ExitCode::from(exit_code(&failure))
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
 fn exit_code(failure: &Failure) -> u8 {
     match failure {
         Failure::Settings(_) | Failure::Scenario(_) | Failure::NotAsExpected(_) | Failure::Told => 1,
+        Failure::Logged(failure) => exit_code(failure),
         Failure::AlreadyRunning(_) => 3,
         Failure::CannotStart(_) => 4,
         Failure::InvariantBroken(_) | Failure::Internal(_) => 70,

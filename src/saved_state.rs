@@ -69,13 +69,22 @@ fn write(path: &Path, services: &[SavedService]) -> Result<(), String> {
 pub struct Loaded {
     /// The services with their last good lists.
     pub services: Vec<SavedService>,
-    /// What was wrong with the file and where it is now; none where it was good, or where there was none.
-    pub put_aside: Option<String>,
+    /// What was wrong with the file, and what became of it; none where it was good, or where there was none.
+    pub problem: Option<String>,
 }
 
 /// Reads what an earlier run saved at `path`. Blocks. A file that cannot be used is put aside under another name and
 /// never stops the daemon.
 pub fn load(path: &Path) -> Loaded {
+    load_or(path, put_aside)
+}
+
+/// The same for one who only looks: a file that cannot be used stays where it is.
+pub fn look(path: &Path) -> Loaded {
+    load_or(path, |path, problem| format!("the saved state {} {problem}; it is left out", path.display()))
+}
+
+fn load_or(path: &Path, unusable: impl FnOnce(&Path, &str) -> String) -> Loaded {
     let read_file = || match fs::metadata(path)?.is_file() {
         true => fs::read(path),
         false => Err(io::Error::other("it is not a file")),
@@ -85,12 +94,12 @@ pub fn load(path: &Path) -> Loaded {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Loaded::default(),
         Err(error) => {
             let problem = format!("the saved state {} cannot be read ({error}); it was left out", path.display());
-            return Loaded { services: Vec::new(), put_aside: Some(problem) };
+            return Loaded { services: Vec::new(), problem: Some(problem) };
         }
     };
     match read(&text) {
-        Ok(services) => Loaded { services, put_aside: None },
-        Err(problem) => Loaded { services: Vec::new(), put_aside: Some(put_aside(path, &problem)) },
+        Ok(services) => Loaded { services, problem: None },
+        Err(problem) => Loaded { services: Vec::new(), problem: Some(unusable(path, &problem)) },
     }
 }
 
@@ -150,7 +159,7 @@ mod tests {
         store.save(Vec::new()).await.unwrap();
         store.save(vec![saved()]).await.unwrap();
         let loaded = load(&path);
-        assert_eq!((loaded.services, loaded.put_aside), (vec![saved()], None));
+        assert_eq!((loaded.services, loaded.problem), (vec![saved()], None));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
@@ -169,7 +178,7 @@ mod tests {
     #[test]
     fn nothing_saved_is_nothing_wrong() {
         let loaded = load(Path::new("/nonexistent/state.json"));
-        assert!(loaded.services.is_empty() && loaded.put_aside.is_none());
+        assert!(loaded.services.is_empty() && loaded.problem.is_none());
     }
 
     #[test]
@@ -180,15 +189,16 @@ mod tests {
             ["", "{", "[]", "\u{0}", r#"{"version": 2, "services": []}"#, r#"{"version": 1, "services": [{}]}"#];
         for (number, text) in (1..).zip(broken) {
             fs::write(&path, text).unwrap();
+            assert!(look(&path).problem.is_some_and(|problem| problem.contains("left out")) && path.exists());
             let loaded = load(&path);
-            let message = loaded.put_aside.expect("a broken file has a message");
+            let message = loaded.problem.expect("a broken file has a message");
             let aside = directory.path().join(format!("state.json.damaged-{number}"));
             assert!(message.contains(aside.to_str().unwrap()), "{message}");
             assert_eq!(fs::read_to_string(aside).unwrap(), text);
             assert!(loaded.services.is_empty() && !path.exists());
         }
         fs::write(&path, r#"{"version": 2}"#).unwrap();
-        assert!(load(&path).put_aside.unwrap().contains("version 2"));
+        assert!(load(&path).problem.unwrap().contains("version 2"));
     }
 
     #[test]
@@ -197,7 +207,7 @@ mod tests {
         let path = directory.path().join("state.json");
         for number in 0..DAMAGED_STATES_MAX + 3 {
             fs::write(&path, format!("broken {number}")).unwrap();
-            assert!(load(&path).put_aside.is_some());
+            assert!(load(&path).problem.is_some());
         }
         let files = fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(files, DAMAGED_STATES_MAX as usize);

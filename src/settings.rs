@@ -183,6 +183,20 @@ impl SettingsSources {
             .collect();
         Self { file: Some(path.to_owned()), environment, flags: Vec::new() }
     }
+
+    /// The layers that can be read, and why the file is none of them; with the names in the environment that are left
+    /// alone.
+    fn merged(&self) -> (Figment, Option<Mistake>, Vec<String>) {
+        let (file, unread) = match self.file.as_deref().map(Layer::file) {
+            Some(Ok(layer)) => (layer, None),
+            Some(Err(mistake)) => (Layer::default(), Some(mistake)),
+            None => (Layer::default(), None),
+        };
+        let (environment, left_alone) = Layer::environment(self.environment.iter().cloned());
+        let flags = Layer::texts("flags", self.flags.iter().cloned());
+        let figment = Figment::from(Layer::defaults()).merge(file).merge(environment).merge(flags);
+        (figment, unread, left_alone)
+    }
 }
 
 /// Settings, and what should be known besides.
@@ -197,16 +211,9 @@ pub struct Loaded {
 impl Settings {
     /// Merges the layers and checks everything in them.
     pub fn load(sources: &SettingsSources) -> Result<Loaded, Mistakes> {
-        let mut unread = Vec::new();
-        let mut figment = Figment::from(Layer::defaults());
-        match sources.file.as_deref().map(Layer::file) {
-            Some(Ok(layer)) => figment = figment.merge(layer),
-            Some(Err(mistake)) => unread.push(mistake),
-            None => {}
-        }
-        let (environment, left_alone) = Layer::environment(sources.environment.iter().cloned());
-        let flags = Layer::texts("flags", sources.flags.iter().cloned());
-        let mut reader = Reader::new(figment.merge(environment).merge(flags));
+        let (figment, unread, left_alone) = sources.merged();
+        let mut reader = Reader::new(figment);
+        let mut unread: Vec<Mistake> = unread.into_iter().collect();
         let file_is_missing = !unread.is_empty();
         let settings = read(&mut reader);
         let (mistakes, effective) = reader.finish();
@@ -224,6 +231,11 @@ impl Settings {
             }
             _ => Err(Mistakes(unread)),
         }
+    }
+
+    /// How to log that the settings have mistakes: as far as these say it.
+    pub fn log_despite_mistakes(sources: &SettingsSources) -> LogSettings {
+        read_log(&mut Reader::new(sources.merged().0)).unwrap_or_default()
     }
 
     /// Takes over from `newer` what can change while the daemon runs; the rest stays until it is started anew.

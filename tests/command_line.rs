@@ -206,6 +206,70 @@ async fn render_takes_the_saved_state_when_discovery_is_away_and_says_so() {
 }
 
 #[tokio::test]
+async fn render_and_plan_with_nothing_known_exit_with_4_and_change_nothing() {
+    let dir = TestDir::new();
+    let daemon = Daemon::builder(BINARY, &dir).files(&dir.join("nowhere"));
+    fs::create_dir_all(daemon.config_path().with_file_name("state")).unwrap();
+    let cfg = daemon.config_path().with_file_name("haproxy.cfg").display().to_string();
+    let saved = format!("state/{}.json", cfg.trim_start_matches('/').replace('-', "%2d").replace('/', "-"));
+    let saved = daemon.config_path().with_file_name(saved);
+    fs::write(&saved, "damaged").unwrap();
+    for command in ["render", "plan"] {
+        let output = daemon.run_command(&[command, "--timeout", "300ms"]).await;
+        assert_eq!(output.status.code(), Some(4), "{command}");
+        assert_eq!(out(&output), "", "{command}");
+        for part in ["nothing is known", "definitions cannot be read", "is damaged"] {
+            assert!(err(&output).contains(part), "{part} in {}", err(&output));
+        }
+    }
+    assert_eq!(fs::read_to_string(&saved).unwrap(), "damaged", "it is where it was");
+}
+
+#[tokio::test]
+async fn check_asks_every_source_and_the_socket_on_demand() {
+    let dir = TestDir::new();
+    let daemon = daemon_of_files(&dir);
+    let asked = daemon.run_command(&["check", "--connect"]).await;
+    assert!(asked.status.success(), "{}", err(&asked));
+    for part in ["definitions: 1 service\n", "hosts from static: 1 of 1 source answer, 2 hosts\n", "HAProxy's socket: "]
+    {
+        assert!(out(&asked).contains(part), "{part} in {}", out(&asked));
+    }
+    let nobody = dir.port();
+    let away =
+        json!({"type": "consul", "service": "x", "server": format!("http://127.0.0.1:{nobody}"), "port": dir.port()});
+    dir.write("services/away.json", away.to_string());
+    let mut running = daemon.start();
+    running.wait_until_haproxy_answers().await;
+    let asked = running.run_command(&["check", "--connect", "--timeout", "1s"]).await;
+    assert_eq!(asked.status.code(), Some(4), "{}", out(&asked));
+    for part in ["hosts from consul: 0 of 1 source answer", "\n  away: ", "hosts from static: 1 of 1", " answers, pid "]
+    {
+        assert!(out(&asked).contains(part), "{part} in {}", out(&asked));
+    }
+}
+
+#[tokio::test]
+async fn with_a_json_log_even_what_is_wrong_with_the_settings_is_json() {
+    let dir = TestDir::new();
+    let daemon = daemon_of_files(&dir).set("haproxy.reload_interval", json!("soon"));
+    let by_file = daemon.clone().set("log.format", json!("json")).run_command(&["run"]).await;
+    let by_flag = daemon.run_command(&["run", "--log-format", "json"]).await;
+    let missing = daemon_of_files(&dir).set("haproxy.path", json!("/nonexistent/haproxy"));
+    let later = missing.run_command(&["run", "--log-format", "json"]).await;
+    for (output, code, part) in
+        [(by_file, 1, "haproxy.reload_interval"), (by_flag, 1, "soon"), (later, 4, "/nonexistent")]
+    {
+        assert_eq!(output.status.code(), Some(code), "{}", err(&output));
+        let lines: Vec<serde_json::Value> =
+            err(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let last = lines.last().expect("a last word");
+        assert!(last["msg"].as_str().is_some_and(|text| text.contains(part)), "{last}");
+        assert_eq!(last["level"], "CRIT");
+    }
+}
+
+#[tokio::test]
 async fn plan_tells_the_commands_and_the_reloads_and_does_nothing() {
     let dir = TestDir::new();
     let mut daemon = daemon_of_files(&dir).start();
@@ -320,13 +384,16 @@ async fn systemd_is_told_of_readiness_reloads_and_the_end() {
         told.clone()
     };
     let notify = dir.join("notify").display().to_string();
-    let mut daemon = daemon_of_files(&dir).env("NOTIFY_SOCKET", &notify).start();
+    let mut daemon = daemon_of_files(&dir).env("NOTIFY_SOCKET", &notify).env("WATCHDOG_USEC", "300000").start();
     daemon.eventually(LIMIT, "READY=1", async || check(next().contains("READY=1\n"), &next())).await;
     haproxy::info(&daemon.socket()).await.expect("HAProxy answers once the daemon is ready");
     daemon.signal(Signal::SIGHUP);
     let reloading =
         |told: &str| told.contains("RELOADING=1\nMONOTONIC_USEC=") && told.matches("READY=1\n").count() == 2;
     daemon.eventually(LIMIT, "RELOADING=1, then READY=1", async || check(reloading(&next()), &next())).await;
+    let beats = next().matches("WATCHDOG=1\n").count();
+    let beats_again = |told: &str| told.matches("WATCHDOG=1\n").count() > beats + 1;
+    daemon.eventually(LIMIT, "WATCHDOG=1, again and again", async || check(beats_again(&next()), &next())).await;
     daemon.terminate().await;
     assert!(next().contains("STOPPING=1\n"), "{}", next());
 }

@@ -2,17 +2,33 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use clap::Args;
 use nix::unistd::{AccessFlags, access};
 
-use super::{block_on, output, quiet_log};
+use super::{SettingsArgs, block_on, connect, output, quiet_log};
 use crate::daemon::head_check;
 use crate::failure::Failure;
-use crate::settings::{ConsulToken, ServiceConfigSettings, Settings, SettingsSources};
+use crate::settings::{ConsulToken, ServiceConfigSettings, Settings};
+
+/// What is to be checked.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Ask every source and HAProxy's socket, too, and tell what each answers.
+    #[arg(long)]
+    connect: bool,
+    /// How long each may take to answer.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(requires = "connect")]
+    timeout: Duration,
+}
 
 /// Tells every mistake, or that there is none.
-pub fn check(sources: &SettingsSources) -> Result<(), Failure> {
-    let loaded = Settings::load(sources)?;
+pub fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let loaded = Settings::load(&args.settings.sources())?;
     loaded.remarks.iter().for_each(|remark| output::remark(remark));
     let settings = loaded.settings;
     let mut problems = directories(&settings);
@@ -21,7 +37,7 @@ pub fn check(sources: &SettingsSources) -> Result<(), Failure> {
     problems.extend(unreadable_files(&settings));
     if problems.is_empty() {
         output::print("The settings are good.\n");
-        return Ok(());
+        return if args.connect { connect::connect(&settings, args.timeout) } else { Ok(()) };
     }
     let noun = if problems.len() == 1 { "problem" } else { "problems" };
     output::remark(&format!("{} {noun}:", problems.len()));

@@ -1,4 +1,5 @@
-//! What discovery wants HAProxy to serve now, gathered once, without any actor: for `render` and `plan`.
+//! What discovery wants HAProxy to serve now, gathered once, without any actor: for `render` and `plan`, which change
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -47,8 +48,8 @@ pub async fn gather_desired(settings: &Settings, timeout: Duration, log: &Logger
     let deadline = Instant::now() + timeout;
     let discovery = Discovery::of(settings, log)?;
     let saved_path = saved_state_path(settings);
-    let loaded = saved_state::load(&saved_path);
-    let mut remarks: Vec<String> = loaded.put_aside.into_iter().collect();
+    let loaded = saved_state::look(&saved_path);
+    let mut remarks: Vec<String> = loaded.problem.into_iter().collect();
     let saved: BTreeMap<ServiceName, SavedService> =
         loaded.services.into_iter().map(|service| (service.definition.name.clone(), service)).collect();
 
@@ -56,6 +57,14 @@ pub async fn gather_desired(settings: &Settings, timeout: Duration, log: &Logger
     let _definitions_open = discovery.definitions.open(inbox);
     let definitions = match first_good(definitions, deadline, |seen: DefinitionsSeen| seen.result).await {
         Ok(raw) => usable(raw, settings, &saved, &mut remarks),
+        Err(error) if saved.is_empty() => {
+            let from = saved_path.display();
+            remarks.push(format!(
+                "nothing is known: definitions cannot be read: {error}; and the saved state {from} has none: see to \
+                 service_config, or give it more time with --timeout"
+            ));
+            return Err(Failure::CannotStart(remarks.join("\n")));
+        }
         Err(error) => {
             let from = saved_path.display();
             remarks.push(format!("definitions cannot be read: {error}; all is from the saved state {from}"));
@@ -157,7 +166,7 @@ impl Opened {
 }
 
 /// The first message that brings a level; the last error where none does in time.
-async fn first_good<M, T>(
+pub(super) async fn first_good<M, T>(
     mut inbox: UnboundedReceiver<M>,
     deadline: Instant,
     result: impl Fn(M) -> Result<T, String>,
@@ -173,13 +182,14 @@ async fn first_good<M, T>(
 }
 
 /// Passes on what a source says.
-struct Inbox<M>(UnboundedSender<M>);
+pub(super) struct Inbox<M>(UnboundedSender<M>);
 
 impl<M> Inbox<M>
 where
     M: Message<Result = ()> + Send + Unpin + 'static,
 {
-    fn open() -> (Recipient<M>, UnboundedReceiver<M>) {
+    /// Whom the source tells, and what it said.
+    pub(super) fn open() -> (Recipient<M>, UnboundedReceiver<M>) {
         let (sender, receiver) = unbounded_channel();
         (Self(sender).start().recipient(), receiver)
     }

@@ -1,0 +1,117 @@
+//! `proxymgr check --connect`: whether every source and HAProxy's socket answer, and what.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proxymgr_actors::decide::service_definition;
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
+use proxymgr_actors::port::RuntimeApi;
+use slog::Logger;
+use tokio::time::{Instant, timeout};
+
+use super::desired::{Inbox, first_good};
+use super::wording::printable;
+use super::{block_on, output, quiet_log};
+use crate::daemon::adapters::Discovery;
+use crate::failure::Failure;
+use crate::logging;
+use crate::proxy::haproxy_socket::HaproxySocket;
+use crate::settings::Settings;
+
+/// What the sources of one kind answer.
+#[derive(Debug, Default)]
+struct Kind {
+    sources: usize,
+    entries: usize,
+    /// Services whose source does not answer, and why.
+    silent: Vec<(String, String)>,
+}
+
+/// Tells what each answers, within `limit`. A source that does not is a failure; a HAProxy that does not may have yet
+/// to be started.
+pub fn connect(settings: &Settings, limit: Duration) -> Result<(), Failure> {
+    let logging = quiet_log(settings);
+    let (sources, socket) = block_on(async {
+        let sources = ask_sources(settings, limit, logging.root()).await;
+        (sources, ask_socket(settings, limit, logging.root()).await)
+    });
+    let (text, all_answer) = sources?;
+    output::print(&printable_lines(&format!("{text}{socket}\n")));
+    if all_answer {
+        return Ok(());
+    }
+    Err(Failure::CannotStart(format!("not every source answers within {}", humantime::format_duration(limit))))
+}
+
+/// What the sources say, and whether all of them answer.
+async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Result<(String, bool), Failure> {
+    let discovery = Discovery::of(settings, log)?;
+    let (inbox, seen) = Inbox::open();
+    let _definitions_open = discovery.definitions.open(inbox);
+    let definitions = match first_good(seen, Instant::now() + limit, |seen: DefinitionsSeen| seen.result).await {
+        Ok(definitions) => definitions,
+        Err(error) => return Ok((format!("definitions: no answer: {error}\n"), false)),
+    };
+    let mut text = format!("definitions: {}\n", counted(definitions.len(), "service"));
+    // All are asked at once, and each has the same time.
+    let mut asked = Vec::new();
+    for (name, raw) in definitions {
+        match service_definition::parse(&name, &raw, &settings.haproxy.options) {
+            Ok(parsed) => {
+                let (inbox, seen) = Inbox::open();
+                let source = parsed.definition.source;
+                let open = discovery.hosts.open(&parsed.definition.name, &source, inbox);
+                asked.push((name, source.kind, seen, open));
+            }
+            Err(mistakes) => mistakes.iter().for_each(|mistake| text.push_str(&format!("  {name}: {mistake}\n"))),
+        }
+    }
+    let deadline = Instant::now() + limit;
+    let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
+    for (name, kind, seen, open) in asked {
+        let answer = match open {
+            Ok(_open) => first_good(seen, deadline, |seen: HostsSeen| seen.result).await,
+            Err(error) => Err(error),
+        };
+        let kind = kinds.entry(kind).or_default();
+        kind.sources += 1;
+        match answer {
+            Ok(seen) => kind.entries += seen.len(),
+            Err(error) => kind.silent.push((name.to_string(), error)),
+        }
+    }
+    kinds.iter().for_each(|(name, kind)| text.push_str(&kind.in_words(name)));
+    Ok((text, kinds.values().all(|kind| kind.silent.is_empty())))
+}
+
+impl Kind {
+    fn in_words(&self, name: &str) -> String {
+        let answering = self.sources - self.silent.len();
+        let mut text = format!(
+            "hosts from {name}: {answering} of {} answer, {}\n",
+            counted(self.sources, "source"),
+            counted(self.entries, "host")
+        );
+        self.silent.iter().for_each(|(service, error)| text.push_str(&format!("  {service}: {error}\n")));
+        text
+    }
+}
+
+async fn ask_socket(settings: &Settings, limit: Duration, log: &Logger) -> String {
+    let path = &settings.haproxy.policy.frame.socket_path;
+    let socket = HaproxySocket::new(path.clone(), logging::component(log, "check"));
+    match timeout(limit, socket.process()).await {
+        Ok(Ok(process)) => format!("HAProxy's socket: HAProxy {} answers, pid {}", process.version_text, process.pid),
+        Ok(Err(error)) => format!("HAProxy's socket: {error}; before proxymgr has started it, that is as it should be"),
+        Err(_) => format!("HAProxy's socket: {} does not answer", path.display()),
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// What comes from outside must not move the cursor.
+fn printable_lines(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", printable(line))).collect()
+}
