@@ -109,6 +109,7 @@ impl Daemon {
         if let Some(listener) = &listener {
             info!(self.log, "status listener open"; "address" => %listener.address());
         }
+        actix::spawn(notify::keep_watchdog_quiet(actors.clone()));
         let ready = actix::spawn(notify::when_ready(actors.clone(), self.log.clone(), when_ready));
         self.obey(&mut signals, &actors, listener.as_ref(), || ready.is_finished()).await;
         ready.abort();

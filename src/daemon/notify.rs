@@ -49,6 +49,18 @@ fn process_of(states: Arc<Vec<ActorState>>) -> Option<ProcessInfo> {
     states.iter().find_map(process)
 }
 
+/// Tells systemd's watchdog, where there is one, that every actor answers: a daemon that hangs is ended by it and started
+/// again, and takes HAProxy over.
+pub async fn keep_watchdog_quiet(actors: Actors) {
+    let Some(patience) = sd_notify::watchdog_enabled() else { return };
+    loop {
+        if actors.states().await.is_ok() {
+            tell(&[NotifyState::Watchdog]);
+        }
+        sleep(patience / 3).await;
+    }
+}
+
 /// The daemon does its work.
 pub fn ready() {
     tell(&[NotifyState::Ready, NotifyState::Status("HAProxy runs")]);
