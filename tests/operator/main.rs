@@ -6,5 +6,6 @@ mod support;
 mod dashboard;
 mod events;
 mod metrics;
+mod orders;
 mod stage;
 mod top;

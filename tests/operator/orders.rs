@@ -1,0 +1,208 @@
+//! The orders of the command line, given to a real daemon with a real HAProxy.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::stage::{BINARY, LIMIT, Stage, err, out, ready};
+use crate::support::daemon::Daemon;
+use crate::support::eventually::check;
+use crate::support::haproxy;
+use crate::support::tls::TestCa;
+
+const TOKEN: &str = "correct-horse-battery";
+
+/// A daemon that takes orders, with two hosts of `web`.
+async fn daemon_with_token(stage: &Stage) -> Daemon {
+    let daemon = stage.builder().set("status.token", json!(TOKEN)).start();
+    ready(&daemon).await;
+    daemon
+}
+
+/// Waits until HAProxy has exactly these servers of `web` ready.
+async fn wait_for_ready(daemon: &Daemon, wanted: &[&str]) {
+    daemon
+        .eventually(LIMIT, &format!("{wanted:?} are ready"), async || {
+            let ready = haproxy::ready_servers(&daemon.socket(), "web").await.map_err(|error| error.to_string())?;
+            check(ready == wanted, &ready)
+        })
+        .await;
+}
+
+/// The command without any settings file, as from another machine.
+async fn from_elsewhere(arguments: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PROXYMGR_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments);
+    let run = tokio::task::spawn_blocking(move || command.output());
+    run.await.expect("no panic").expect("the binary can be run")
+}
+
+async fn haproxy_state(daemon: &Daemon) -> Value {
+    let status = daemon.status_json().await.expect("the daemon answers");
+    let actors = status["actors"].as_array().expect("a list").iter();
+    actors.clone().find(|state| state["actor"] == "haproxy_state").expect("it is there").clone()
+}
+
+#[tokio::test]
+async fn a_server_is_drained_put_into_maintenance_and_left_to_discovery_again() {
+    let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
+    let daemon = daemon_with_token(&stage).await;
+    let server = "10.0.0.2:80";
+    let drained =
+        daemon.run_command(&["server", "drain", "web", server, "--for", "1h", "--reason", "a new disk"]).await;
+    assert!(drained.status.success(), "{}", err(&drained));
+    assert_eq!(out(&drained), "server 10.0.0.2:80 of web drains, for 3600 s: a new disk\n");
+    wait_for_ready(&daemon, &["10.0.0.1:80"]).await;
+    let status = out(&daemon.run_command(&["status"]).await);
+    assert!(status.contains("by an operator: web/10.0.0.2:80 drain since 0s ago, for 59m"), "{status}");
+
+    let maint = daemon.run_command(&["server", "maint", "web", server]).await;
+    assert!(maint.status.success() && out(&maint).contains("in maintenance"), "{}", err(&maint));
+    daemon
+        .eventually(LIMIT, "it is in maintenance", async || {
+            let state = haproxy_state(&daemon).await;
+            check(state["services"]["web"]["servers"][server] == "maint", &state)
+        })
+        .await;
+
+    let back = daemon.run_command(&["server", "ready", "web", server]).await;
+    assert!(back.status.success() && out(&back).contains("left to discovery"), "{}", err(&back));
+    wait_for_ready(&daemon, &["10.0.0.1:80", "10.0.0.2:80"]).await;
+}
+
+#[tokio::test]
+async fn a_held_list_is_rejected_until_it_changes_and_then_accepted() {
+    let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
+    stage.define("web", &["10.0.0.1", "10.0.0.2"], json!({"port": stage.dir.port(), "min_hosts": 2}));
+    let daemon = daemon_with_token(&stage).await;
+    let held = async |what: &str, is: bool| {
+        daemon
+            .eventually(LIMIT, what, async || {
+                let status = out(&daemon.run_command(&["status"]).await);
+                check(status.contains("a list is held back") == is, &status)
+            })
+            .await;
+    };
+    let port = haproxy_state(&daemon).await["services"]["web"]["listen"].as_str().expect("an address").to_owned();
+    let port: u16 = port.rsplit_once(':').expect("a port").1.parse().expect("a number");
+    stage.define("web", &["10.0.0.1"], json!({"port": port, "min_hosts": 2}));
+    held("the list is held", true).await;
+    let rejected = daemon.run_command(&["reject", "web"]).await;
+    assert!(rejected.status.success() && out(&rejected).contains("0 to add, 1 to take away"), "{}", err(&rejected));
+    held("it is rejected", false).await;
+    wait_for_ready(&daemon, &["10.0.0.1:80", "10.0.0.2:80"]).await;
+
+    stage.define("web", &["10.0.0.2"], json!({"port": port, "min_hosts": 2}));
+    held("another list is held", true).await;
+    let accepted = daemon.run_command(&["accept", "web"]).await;
+    assert!(accepted.status.success() && out(&accepted).contains("in force"), "{}", err(&accepted));
+    wait_for_ready(&daemon, &["10.0.0.2:80"]).await;
+}
+
+#[tokio::test]
+async fn sources_are_read_again_and_haproxy_is_reloaded_on_demand() {
+    let stage = Stage::new(&["10.0.0.1"]);
+    let daemon = daemon_with_token(&stage).await;
+    for arguments in [&["refresh"][..], &["refresh", "web"]] {
+        let refreshed = daemon.run_command(arguments).await;
+        assert!(refreshed.status.success() && !out(&refreshed).is_empty(), "{}", err(&refreshed));
+    }
+    let before = haproxy_state(&daemon).await["counts"]["reload"].as_u64();
+    let reloaded = daemon.run_command(&["reload", "--reason", "to see it"]).await;
+    assert!(reloaded.status.success(), "{}", err(&reloaded));
+    daemon
+        .eventually(LIMIT, "it is reloaded for that reason", async || {
+            let state = haproxy_state(&daemon).await;
+            let reason = state["last_reload"].to_string();
+            check(state["counts"]["reload"].as_u64() > before && reason.contains("to see it"), &state)
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_exit_code_5_and_changes_nothing() {
+    let stage = Stage::new(&["10.0.0.1"]);
+    let daemon = daemon_with_token(&stage).await;
+    let before = haproxy_state(&daemon).await["counts"].clone();
+    for (arguments, why) in [
+        (&["server", "drain", "web", "10.9.9.9:80"][..], "the service web has no server 10.9.9.9:80"),
+        (&["server", "maint", "nowhere", "10.0.0.1:80"], "there is no service nowhere"),
+        (&["server", "drain", "web", "10.0.0.1:80", "--reason", "two\nlines"], "the reason must be one line"),
+        (&["server", "drain", "web", "a b"], "refuses"),
+        (&["accept", "web"], "nothing is held back for web"),
+        (&["reject", "--definitions"], "nothing is held back for the service definitions"),
+        (&["refresh", "nowhere"], "there is no service nowhere"),
+    ] {
+        let output = daemon.run_command(arguments).await;
+        assert_eq!(output.status.code(), Some(5), "{arguments:?}: {}", err(&output));
+        assert!(err(&output).contains(why), "{arguments:?}: {}", err(&output));
+        assert_eq!(out(&output), "");
+    }
+    assert_eq!(haproxy_state(&daemon).await["counts"], before);
+    wait_for_ready(&daemon, &["10.0.0.1:80"]).await;
+}
+
+#[tokio::test]
+async fn the_token_is_from_the_settings_or_a_file_and_without_one_it_is_said_where_it_belongs() {
+    let stage = Stage::new(&["10.0.0.1"]);
+    let daemon = daemon_with_token(&stage).await;
+    let url = daemon.status_address().to_string();
+    let (right, wrong) = (stage.dir.write("right", TOKEN), stage.dir.write("wrong", "correct-horse-batterz"));
+    let (right, wrong) = (right.to_str().expect("a path"), wrong.to_str().expect("a path"));
+
+    let done = from_elsewhere(&["refresh", "--status-url", &url, "--token-file", right]).await;
+    assert!(done.status.success(), "{}", err(&done));
+    for (arguments, why) in [
+        (&["--status-url", &url][..], "orders need the daemon's token: name a file that holds it with --token-file"),
+        (&["--status-url", &url, "--token-file", wrong], "the token is wrong"),
+        (&["--status-url", &url, "--token-file", "/nowhere/token"], "/nowhere/token"),
+    ] {
+        let output = from_elsewhere(&[&["refresh"], arguments].concat()).await;
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}: {}", err(&output));
+        assert!(err(&output).contains(why), "{arguments:?}: {}", err(&output));
+        assert!(!err(&output).contains("horse"), "no message shows a token: {}", err(&output));
+    }
+
+    let deaf = Stage::new(&["10.0.0.1"]);
+    let deaf = deaf.start().await;
+    let url = deaf.status_address().to_string();
+    let output = from_elsewhere(&["refresh", "--status-url", &url, "--token-file", right]).await;
+    assert_eq!(output.status.code(), Some(4));
+    assert!(err(&output).contains("this daemon takes no orders: set status.token"), "{}", err(&output));
+}
+
+#[tokio::test]
+async fn orders_go_over_tls_to_who_shows_the_right_certificate_only() {
+    let stage = Stage::new(&["10.0.0.1"]);
+    let (ours, foreign) = (TestCa::new(&stage.dir.subdir("ours")), TestCa::new(&stage.dir.subdir("foreign")));
+    let daemon = stage
+        .builder()
+        .set("status.token", json!(TOKEN))
+        .set("status.tls_cert", json!(ours.server))
+        .set("status.tls_key", json!(ours.server))
+        .start();
+    let reload = async |ca: &TestCa| daemon.run_command(&["reload", "--ca", ca.ca.to_str().expect("a path")]).await;
+    daemon
+        .eventually(LIMIT, "the order is taken", async || {
+            let output = reload(&ours).await;
+            check(output.status.success(), &output)
+        })
+        .await;
+    let output = reload(&foreign).await;
+    assert_eq!(output.status.code(), Some(4));
+    assert!(err(&output).contains("is not trusted") && err(&output).contains("--ca"), "{}", err(&output));
+}
+
+#[tokio::test]
+async fn without_a_daemon_every_order_is_exit_code_4() {
+    let stage = Stage::new(&["10.0.0.1"]);
+    let builder = stage.builder().set("status.token", json!(TOKEN));
+    for arguments in [&["reload"][..], &["accept", "web"], &["server", "ready", "web", "10.0.0.1:80"]] {
+        let output = builder.run_command(arguments).await;
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}");
+        assert!(err(&output).contains("no proxymgr answers"), "{}", err(&output));
+    }
+}
