@@ -215,6 +215,36 @@ async fn definitions_come_from_keys() {
 }
 
 #[actix::test]
+async fn the_last_definition_may_be_deleted_and_an_agent_that_lost_its_keys_takes_none_away() {
+    let dir = TestDir::new();
+    let mut consul = Consul::start(&dir).await;
+    let mut inbox = Inbox::new();
+    let definitions = ConsulKeyDefinitions::new(Client::new(options(&consul.url())), "services").unwrap();
+    let open = definitions.open(inbox.recipient.clone());
+    inbox.until_no_texts().await;
+    consul.put_key("services/web", "{}").await;
+    inbox.until_texts([("web", "{}")]).await;
+    consul.delete_key("services/web").await;
+    inbox.until_texts([]).await;
+    open.refresh();
+    inbox.until_texts([]).await;
+    for number in 0..30 {
+        consul.put_key("services/web", &number.to_string()).await;
+    }
+    inbox.until_texts([("web", "29")]).await;
+    consul.kill();
+    inbox.until_no_texts().await;
+    consul.start_again().await;
+    let (told, _) = inbox
+        .until("the missing keys".to_owned(), |seen| {
+            seen.result.as_ref().is_ok_and(|seen| seen.is_empty())
+                || seen.result.as_ref().is_err_and(|error| error.contains("there is no key"))
+        })
+        .await;
+    assert!(told.result.is_err(), "{told:?}");
+}
+
+#[actix::test]
 async fn definitions_come_from_tags() {
     let dir = TestDir::new();
     let consul = Consul::start(&dir).await;

@@ -220,6 +220,35 @@ async fn definitions_come_from_keys() {
 }
 
 #[actix::test]
+async fn the_last_definition_may_be_deleted_and_a_store_that_lost_its_keys_takes_none_away() {
+    let dir = TestDir::new();
+    let mut etcd = Etcd::start(&dir, 1).await;
+    let mut inbox = Inbox::new();
+    let definitions = EtcdDefinitions::new(Client::new(options(&etcd.url(0))), "/services").unwrap();
+    let open = definitions.open(inbox.recipient.clone());
+    inbox.until_no_texts().await;
+    etcd.put("/services/web", "{}").await;
+    inbox.until_texts([("web", "{}")]).await;
+    etcd.delete("/services/web").await;
+    inbox.until_texts([]).await;
+    open.refresh();
+    inbox.until_texts([]).await;
+    for _ in 0..10 {
+        etcd.put("/services/web", "{}").await;
+    }
+    inbox.until_texts([("web", "{}")]).await;
+    etcd.kill(0);
+    etcd.start_empty(0).await;
+    let (told, _) = inbox
+        .until("the missing keys".to_owned(), |seen| {
+            seen.result.as_ref().is_ok_and(|seen| seen.is_empty())
+                || seen.result.as_ref().is_err_and(|error| error.contains("there is no key"))
+        })
+        .await;
+    assert!(told.result.is_err(), "{told:?}");
+}
+
+#[actix::test]
 async fn many_changes_at_once_are_all_taken_in() {
     let dir = TestDir::new();
     let etcd = Etcd::start(&dir, 1).await;

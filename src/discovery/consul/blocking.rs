@@ -70,6 +70,11 @@ impl Blocking {
         self.client.servers()
     }
 
+    /// The index of the last answer, which grows with every change; 0 where it went backwards.
+    pub(super) fn index(&self) -> u64 {
+        self.index
+    }
+
     /// Has the next answer come at once.
     pub(super) fn start_over(&mut self) {
         self.index = 0;

@@ -39,13 +39,15 @@ impl DefinitionSource for ConsulKeyDefinitions {
         let mut query = vec![("recurse", String::new())];
         query.extend(self.consul.inner.datacenter.clone().map(|datacenter| ("dc", datacenter)));
         let blocking = self.consul.inner.agents.watch(None, format!("/v1/kv/{}", segments.join("/")), query);
-        Box::new(OpenFollowed::start(Keys { blocking, prefix: self.prefix.clone(), reader }))
+        Box::new(OpenFollowed::start(Keys { blocking, prefix: self.prefix.clone(), had_keys_at: None, reader }))
     }
 }
 
 struct Keys {
     blocking: Blocking,
     prefix: String,
+    /// The index of the last answer with keys: a store with a lower one has lost them.
+    had_keys_at: Option<u64>,
     reader: Recipient<DefinitionsSeen>,
 }
 
@@ -62,6 +64,11 @@ impl Followed for Keys {
 
     async fn next(&mut self) -> Result<(Self::Level, Instant), HttpError> {
         let (answer, seen_at) = self.blocking.next().await?;
+        if answer.status == 404 && self.had_keys_at.is_some_and(|then| then <= self.blocking.index()) {
+            // The last key was deleted. Consul forgets in time at which index that was.
+            self.had_keys_at = Some(0);
+            return Ok((BTreeMap::new(), seen_at));
+        }
         if answer.status == 404 {
             let (prefix, servers) = (&self.prefix, self.blocking.servers());
             let text = format!(
@@ -71,6 +78,7 @@ impl Followed for Keys {
             return Err(HttpError::new(HttpFailure::Status(404), text));
         }
         let pairs: Vec<Pair> = answer.json().await?;
+        self.had_keys_at = Some(self.blocking.index());
         Ok((pairs.iter().filter_map(|pair| self.definition(pair)).collect(), seen_at))
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Prefix<M: Meaning> {
     pub(super) meaning: M,
     state: Option<State<M::Entry>>,
     watch: Option<Lines>,
+    /// The store that last had keys, and its revision then.
+    had_keys: Option<(String, i64)>,
 }
 
 /// What was read, and when.
@@ -68,7 +70,7 @@ impl From<HttpError> for Stop {
 impl<M: Meaning> Prefix<M> {
     /// Nothing is read yet.
     pub(super) fn new(cluster: Cluster, prefix: String, meaning: M) -> Self {
-        Self { cluster, prefix, meaning, state: None, watch: None }
+        Self { cluster, prefix, meaning, state: None, watch: None, had_keys: None }
     }
 
     async fn read(&mut self) -> Result<Instant, HttpError> {
@@ -170,11 +172,18 @@ impl<M: Meaning> Prefix<M> {
         }
     }
 
-    fn level(&self, seen_at: Instant) -> Result<(Entries<M::Entry>, Instant), HttpError> {
-        let entries = self.state.as_ref().map(|state| state.entries.clone()).unwrap_or_default();
-        match self.meaning.absent(&self.cluster).filter(|_| entries.is_empty()) {
+    /// That there is no key is a level where the last one was deleted. A store that never had one, or that is not the one
+    /// which had some, may be the wrong one, or have lost its keys.
+    fn level(&mut self, seen_at: Instant) -> Result<(Entries<M::Entry>, Instant), HttpError> {
+        let Some(State { entries, cluster_id, revision }) = &self.state else { return Ok((Entries::new(), seen_at)) };
+        if !entries.is_empty() {
+            self.had_keys = Some((cluster_id.clone(), *revision));
+            return Ok((entries.clone(), seen_at));
+        }
+        let were_deleted = self.had_keys.as_ref().is_some_and(|(store, then)| store == cluster_id && then <= revision);
+        match self.meaning.absent(&self.cluster).filter(|_| !were_deleted) {
             Some(absent) => Err(HttpError::new(HttpFailure::Status(404), absent)),
-            None => Ok((entries, seen_at)),
+            None => Ok((Entries::new(), seen_at)),
         }
     }
 }
