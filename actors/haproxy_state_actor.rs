@@ -109,6 +109,8 @@ pub struct HaproxyStateActor {
     drain_looks: BTreeSet<ServiceName>,
     /// What operators chose in an earlier run, for services that are not defined yet.
     restored_choices: BTreeMap<ServiceName, BTreeMap<ServerName, OperatorChoice>>,
+    /// How often in a row a reload failed.
+    reload_failures: u32,
     runtime_failures: u32,
     runtime_retry_at: Instant,
     wake: Option<(Instant, SpawnHandle)>,
@@ -162,6 +164,7 @@ impl HaproxyStateActor {
             life_due: None,
             drain_looks: BTreeSet::new(),
             restored_choices,
+            reload_failures: 0,
             runtime_failures: 0,
             runtime_retry_at: now,
             wake: None,

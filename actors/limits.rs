@@ -84,6 +84,9 @@ pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// The pause before a reload that failed for a reason outside the configuration is tried again.
 pub const RELOAD_RETRY: Duration = Duration::from_secs(5);
 
+/// The longest such pause: it doubles with each failure in a row.
+pub const RELOAD_RETRY_MAX: Duration = Duration::from_secs(40);
+
 /// The pause before a port that could not be bound is tried again.
 pub const BIND_RETRY: Duration = Duration::from_secs(1);
 

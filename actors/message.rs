@@ -109,10 +109,11 @@ pub struct HoldSockets {
 /// SocketHolderActor's answer to [`HoldSockets`].
 #[derive(Debug, Clone, Default)]
 pub struct SocketsHeld {
-    /// The descriptors that HAProxy inherits.
-    pub descriptors: BTreeMap<ServiceName, RawFd>,
+    /// The services that have their address, each with the descriptor that HAProxy inherits; none where HAProxy binds it
+    /// itself.
+    pub descriptors: BTreeMap<ServiceName, Option<RawFd>>,
     /// Those of the last good sections, as far as no service wants the address.
-    pub last_good: BTreeMap<ServiceName, RawFd>,
+    pub last_good: BTreeMap<ServiceName, Option<RawFd>>,
     /// The services whose port could not be had, and why. The holder goes on trying.
     pub failed: BTreeMap<ServiceName, String>,
 }

@@ -252,8 +252,9 @@ pub trait ProxyProcesses {
 
 /// A listening socket that is open until dropped.
 pub trait HeldSocket {
-    /// The descriptor that HAProxy inherits under the same number.
-    fn descriptor(&self) -> RawFd;
+    /// The descriptor that HAProxy inherits under the same number; none where HAProxy binds the address itself, and
+    /// only the claim to it is held here.
+    fn descriptor(&self) -> Option<RawFd>;
     /// The address it listens on.
     fn address(&self) -> SocketAddr;
 }

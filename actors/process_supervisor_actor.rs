@@ -24,7 +24,7 @@ use crate::limits::{
 use crate::message::{
     CheckCandidate, FindOrphan, GetState, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, Record, StopProxy,
 };
-use crate::model::{OldProcessLimits, ProcessInfo, ProxyPolicy};
+use crate::model::{OldProcessLimits, ProcessInfo, ProxyPolicy, RunBy};
 use crate::port::{
     CheckFailure, ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi,
 };
@@ -44,6 +44,7 @@ pub struct SupervisorPorts {
 /// Supervises every HAProxy process of this daemon.
 pub struct ProcessSupervisorActor {
     ports: SupervisorPorts,
+    run_by: RunBy,
     stop_timeout: Duration,
     old_limits: OldProcessLimits,
     /// Fires when the next old process comes of age.
@@ -56,7 +57,7 @@ pub struct ProcessSupervisorActor {
     backoff: Duration,
     not_before: Instant,
     /// Whether a process is being started that is not known yet.
-    starting: bool,
+    starting: watch::Sender<bool>,
     /// The process that served, if it ended while another was taking over from it: a normal end, unless the other
     /// never serves.
     ended_in_handover: Option<(u32, ProcessExit)>,
@@ -95,6 +96,7 @@ impl ProcessSupervisorActor {
     ) -> Self {
         Self {
             ports,
+            run_by: policy.frame.run_by,
             stop_timeout: policy.stop_timeout,
             old_limits: policy.old_processes,
             old_timer: None,
@@ -104,7 +106,7 @@ impl ProcessSupervisorActor {
             crashes: 0,
             backoff: Duration::ZERO,
             not_before: Instant::now(),
-            starting: false,
+            starting: watch::Sender::new(false),
             ended_in_handover: None,
             handing_over: false,
             looked_for_orphan: false,
@@ -129,7 +131,7 @@ impl ProcessSupervisorActor {
     }
 
     fn count_left(&self) {
-        self.left.send_replace(self.processes.len() + usize::from(self.starting));
+        self.left.send_replace(self.processes.len() + usize::from(*self.starting.borrow()));
     }
 
     fn ended(&mut self, pid: u32, exit: ProcessExit) {
@@ -203,7 +205,7 @@ impl ProcessSupervisorActor {
         let start = move |(), supervisor: &mut Self, _: &mut Context<Self>| {
             let stopping = supervisor.stopping.subscribe();
             let replaces: Vec<u32> = supervisor.processes.keys().copied().collect();
-            supervisor.starting = true;
+            supervisor.starting.send_replace(true);
             supervisor.handing_over = true;
             supervisor.count_left();
             async move {
@@ -221,22 +223,26 @@ impl ProcessSupervisorActor {
         };
         let wait = |started: Result<RunningProcess, LaunchError>, supervisor: &mut Self, ctx: &mut Context<Self>| {
             let ports = supervisor.ports.clone();
-            supervisor.starting = false;
+            supervisor.starting.send_replace(false);
+            let ours = supervisor.run_by == RunBy::Us;
             let started = started.map(|process| (process.pid, supervisor.adopt(process, ctx)));
             supervisor.count_left();
             let mut stopping = supervisor.stopping.subscribe();
             async move {
                 let (pid, exit) = started?;
                 if *stopping.borrow() {
-                    // The stop came while the process was being started; it was not told yet. One that is gone is no error.
-                    let _ = ports.processes.signal(pid, ProcessSignal::SoftStop);
+                    if ours {
+                        // The stop came while the process was being started; it was not told yet. One that is gone is no
+                        // error.
+                        let _ = ports.processes.signal(pid, ProcessSignal::SoftStop);
+                    }
                     return Err(LaunchError::Stopping);
                 }
                 tokio::select! {
                     biased;
                     // A stop that comes now has told it to finish what it has: it is not to be ended for its silence.
                     _ = stopping.wait_for(|stopping| *stopping) => Err(LaunchError::Stopping),
-                    outcome = until_it_answers(&ports, pid, exit) => outcome,
+                    outcome = until_it_answers(&ports, pid, exit, ours) => outcome,
                 }
             }
             .into_actor(supervisor)
@@ -298,6 +304,12 @@ impl ProcessSupervisorActor {
         }
     }
 
+    /// Resolves when no process is being started, or after this long: half a start may be worse than none.
+    fn none_is_starting(&self, within: Duration) -> impl Future<Output = ()> + use<> {
+        let mut starting = self.starting.subscribe();
+        async move { drop(timeout(within, starting.wait_for(|starting| !*starting)).await) }
+    }
+
     /// Resolves when no process is left, or after this long.
     fn all_ended(&self, within: Duration) -> impl Future<Output = bool> + use<> {
         let mut left = self.left.subscribe();
@@ -305,11 +317,12 @@ impl ProcessSupervisorActor {
     }
 }
 
-/// Polls the socket until the new process is the one that answers there.
+/// Polls the socket until the new process is the one that answers there. One of `ours` that never does is ended.
 async fn until_it_answers(
     ports: &SupervisorPorts,
     pid: u32,
     mut exit: watch::Receiver<Option<ProcessExit>>,
+    ours: bool,
 ) -> Result<ProcessInfo, LaunchError> {
     let answers = async {
         loop {
@@ -331,9 +344,11 @@ async fn until_it_answers(
         biased;
         exit = ended => Err(LaunchError::Ended(exit)),
         answer = timeout(PROXY_READY_TIMEOUT, answers) => answer.map_err(|_| {
-            // It may hold the listeners without serving them: better none than one that hangs. A failure to
-            // kill it means that it is gone.
-            let _ = ports.processes.signal(pid, ProcessSignal::Kill);
+            if ours {
+                // It may hold the listeners without serving them: better none than one that hangs. A failure to
+                // kill it means that it is gone.
+                let _ = ports.processes.signal(pid, ProcessSignal::Kill);
+            }
             LaunchError::Silent(PROXY_READY_TIMEOUT.as_secs())
         }),
     }
@@ -377,6 +392,10 @@ impl Handler<StopProxy> for ProcessSupervisorActor {
     fn handle(&mut self, _: StopProxy, _: &mut Self::Context) -> Self::Result {
         self.stopping.send_replace(true);
         self.ports.runtime.disconnect();
+        if self.run_by != RunBy::Us {
+            info!(self.log, "HAProxy is left running, it is not this daemon that runs it");
+            return Box::pin(self.none_is_starting(self.stop_timeout).into_actor(self));
+        }
         // One that outlived the last daemon is ours to stop, even if this one never came to take it over.
         let orphan: ResponseActFuture<Self, Option<u32>> =
             if self.looked_for_orphan { Box::pin(ready(None).into_actor(self)) } else { self.find_orphan() };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient};
@@ -35,7 +36,7 @@ impl SocketHolderActor {
         Self { sockets, held: BTreeMap::new(), owners: BTreeMap::new(), failed: BTreeMap::new(), haproxy, log }
     }
 
-    fn hold(&mut self, service: &ServiceName, address: SocketAddr) -> Result<i32, String> {
+    fn hold(&mut self, service: &ServiceName, address: SocketAddr) -> Result<Option<RawFd>, String> {
         if let Some(owner) = self.rival(service, address) {
             return Err(format!("{address} is already taken by the service {owner}, which came first"));
         }
@@ -49,7 +50,7 @@ impl SocketHolderActor {
     }
 
     /// Holds an address that the service may have to go back to. It stays free for whoever wants it.
-    fn hold_besides(&mut self, service: &ServiceName, address: SocketAddr) -> Option<i32> {
+    fn hold_besides(&mut self, service: &ServiceName, address: SocketAddr) -> Option<Option<RawFd>> {
         if self.rival(service, address).is_some() {
             return None;
         }
@@ -160,8 +161,8 @@ impl Handler<GetState> for SocketHolderActor {
     type Result = MessageResult<GetState>;
 
     fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
-        let held = self.held.iter().map(|(address, socket)| (address.to_string(), socket.descriptor())).collect();
+        let held = self.held.iter().filter_map(|(address, socket)| Some((address.to_string(), socket.descriptor()?)));
         let failed = self.failed.iter().map(|(service, bind)| (service.clone(), bind.error.clone())).collect();
-        MessageResult(ActorState::SocketHolder(SocketHolderState { held, failed }))
+        MessageResult(ActorState::SocketHolder(SocketHolderState { held: held.collect(), failed }))
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use actix::System;
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::message::PolicyChanged;
-use proxymgr_actors::model::{ProcessInfo, ProxyPolicy, ProxyVersion};
+use proxymgr_actors::model::{ProcessInfo, ProxyPolicy, ProxyVersion, RunBy};
 use proxymgr_actors::port::SavedService;
 use proxymgr_actors::port::TrafficReader;
 use proxymgr_actors::wiring::{Actors, Orders};
@@ -79,7 +79,10 @@ impl Daemon {
         info!(self.log, "starting"; "version" => VERSION, "commit" => COMMIT,
             "config_path" => %self.settings.haproxy.config_path.display(), "pid" => std::process::id());
         let binary = HaproxyBinary::new(&self.settings.haproxy.binary);
-        let version = supported_version(&binary).await?;
+        let version = match self.settings.haproxy.run.needs_program() {
+            true => Some(supported_version(&binary).await?),
+            false => None,
+        };
         let socket = self.settings.status.listen.map(listener::bind).transpose().map_err(Failure::CannotStart)?;
         self.keep_foreign_config();
         let outside = adapters::outside(&self.settings, &binary, self.logging.root())?;
@@ -127,11 +130,13 @@ impl Daemon {
     /// The recorder, where one is wanted.
     fn recorder(
         &self,
-        haproxy: ProxyVersion,
+        haproxy: Option<ProxyVersion>,
         at_unix_ms: u64,
         restored: &[SavedService],
     ) -> Result<Option<Recorder>, Failure> {
         let Some(path) = &self.settings.record else { return Ok(None) };
+        // One that is not known is taken for the oldest.
+        let haproxy = haproxy.unwrap_or(HAPROXY_VERSION_MIN);
         let header =
             Header { proxymgr_recording: recording::FORMAT, proxymgr: VERSION.to_owned(), haproxy, at_unix_ms };
         info!(self.log, "recording what discovery says"; "path" => %path.display());
@@ -149,6 +154,9 @@ impl Daemon {
     }
 
     fn keep_foreign_config(&self) {
+        if self.settings.haproxy.run.run_by() == RunBy::Others {
+            return;
+        }
         match foreign_config::keep(&self.settings.haproxy.config_path) {
             Ok(None) => {}
             Ok(Some(kept)) => {
@@ -159,7 +167,7 @@ impl Daemon {
         }
     }
 
-    fn orders(&self, version: ProxyVersion) -> Orders {
+    fn orders(&self, version: Option<ProxyVersion>) -> Orders {
         let saved = saved_state::load(&adapters::saved_state_path(&self.settings));
         if let Some(problem) = &saved.problem {
             warn!(self.log, "{}", problem);

@@ -3,9 +3,11 @@
 //! Raw layers (`layer`) are merged by figment and read key by key against one table (`key`) into [`Settings`], in
 //! which everything has been checked. Whatever is wrong is told at once, each mistake with its key and its place.
 
+mod command_line;
 mod dns;
 mod entry;
 mod guards;
+mod haproxy_run;
 mod http;
 mod key;
 mod layer;
@@ -26,15 +28,17 @@ use std::time::Duration;
 
 use figment::Figment;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::model::{ProxyFrame, ProxyPolicy};
+use proxymgr_actors::model::{ProxyFrame, ProxyPolicy, RunBy};
 
+pub use command_line::{CANDIDATE, CommandLine};
 pub use dns::DnsSettings;
+pub use haproxy_run::{RunSettings, RunWay};
 pub use http::{ConsulSettings, ConsulToken, EtcdSettings};
 pub use key::{KEYS, Key, Kind, TakesEffect, Unset};
 use layer::Layer;
 pub use mesosphere::{MarathonSettings, MesosSettings};
 pub use mistake::{Mistake, Mistakes};
-pub use outputs::{CANDIDATE, CommandLine, HipacheSettings, OutputSettings, StdoutFormat, TemplateSettings};
+pub use outputs::{HipacheSettings, OutputSettings, StdoutFormat, TemplateSettings};
 use reader::Reader;
 pub use service_config::ServiceConfigSettings;
 pub use status::StatusSettings;
@@ -82,6 +86,8 @@ pub struct HaproxySettings {
     pub binary: PathBuf,
     /// The file that proxymgr writes.
     pub config_path: PathBuf,
+    /// Who runs HAProxy.
+    pub run: RunSettings,
     /// What the actors go by.
     pub policy: ProxyPolicy,
     /// What services' definitions may say, and what holds where they say nothing.
@@ -249,11 +255,12 @@ impl Settings {
                 None => self.effective.0.remove(key.path),
             };
         }
-        let socket_path = std::mem::take(&mut self.haproxy.policy.frame.socket_path);
+        let ProxyFrame { socket_path, run_by, .. } = self.haproxy.policy.frame.clone();
         self.haproxy.policy = newer.haproxy.policy;
         self.haproxy.options = newer.haproxy.options;
         self.haproxy.services_removal_max = newer.haproxy.services_removal_max;
         self.haproxy.policy.frame.socket_path = socket_path;
+        self.haproxy.policy.frame.run_by = run_by;
         self.log = LogSettings { format: self.log.format, ..newer.log };
         let paths = |keys: Vec<&Key>| keys.into_iter().map(|key| key.path).collect();
         Changed { in_force: paths(in_force), need_restart: paths(need_restart) }
@@ -314,8 +321,11 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     if let Some(path) = &socket_path {
         check_socket_path(reader, path);
     }
+    let run = haproxy_run::read(reader, config_path.as_deref());
     let global = reader.lines("haproxy.global");
-    refuse_own_processes(reader, &global);
+    if run.as_ref().is_none_or(|run| run.run_by() == RunBy::Us) {
+        refuse_own_processes(reader, &global);
+    }
     let defaults = reader.lines("haproxy.defaults");
     let reload_interval = reader.duration("haproxy.reload_interval");
     let stop_timeout = reader.duration("haproxy.stop_timeout");
@@ -325,13 +335,15 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     let extra = reader.lines("haproxy.extra_options");
     let removal = guards::read_removal(reader);
     let services_removal_max = reader.share("guards.max_services_removal");
-    let config_path = config_path?;
+    let (config_path, run) = (config_path?, run?);
+    let run_by = run.run_by();
     let socket_path = socket_path.unwrap_or_else(|| config_path.with_file_name("haproxy.sock"));
     Some(HaproxySettings {
         binary: binary?,
         config_path,
+        run,
         policy: ProxyPolicy {
-            frame: ProxyFrame { global, defaults, socket_path },
+            frame: ProxyFrame { global, defaults, socket_path, run_by },
             reload_interval: reload_interval?,
             stop_timeout: stop_timeout?,
             observe_interval: observe_interval?,

@@ -18,7 +18,9 @@ use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame, section};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::{quoted, split_line};
 use proxymgr_actors::decide::{host_record, service_definition};
-use proxymgr_actors::model::{HostList, ProxyFrame, ProxyVersion, RawDefinition, ServerName, ServiceDefinition, Word};
+use proxymgr_actors::model::{
+    HostList, ProxyFrame, ProxyVersion, RawDefinition, RunBy, ServerName, ServiceDefinition, Word,
+};
 use serde_json::{Value, json};
 
 fn haproxy() -> Command {
@@ -63,6 +65,7 @@ fn plain_frame(defaults: &[&str]) -> ProxyFrame {
         global: Vec::new(),
         defaults: defaults.iter().map(|&line| line.to_owned()).collect(),
         socket_path: std::env::temp_dir().join(format!("pm-rendered-{}.sock", std::process::id())),
+        run_by: RunBy::Us,
     }
 }
 

@@ -3,12 +3,12 @@
 //! Everything that comes from discovery arrives here in types that cannot hold a line break, and every word is quoted,
 //! so that the file has exactly the lines written here. [`loaded_config`](super::loaded_config) reads it back.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::quoting::{joined, quoted, split_line};
-use crate::model::{AdminState, Host, HostList, ProxyFrame, ProxyVersion, ServerName, ServiceDefinition, Word};
+use crate::model::{AdminState, Host, HostList, ProxyFrame, ProxyVersion, RunBy, ServerName, ServiceDefinition, Word};
 
 /// Ends the frame; all sections after it are ours.
 pub(super) const END_OF_FRAME: &str = "# The services, one section each.";
@@ -19,6 +19,9 @@ pub(super) const INDENT: &str = "    ";
 const HEADER: &str = "\
 # Written by proxymgr, which replaces this file with every change: edits are lost.
 # The lines of `global` and `defaults` come from proxymgr's settings, the sections from discovery.
+";
+
+const INHERITED: &str = "\
 # The descriptors (fd@N) are listening sockets that HAProxy inherits: only proxymgr can start it, or check this file.
 ";
 
@@ -51,6 +54,8 @@ pub struct SectionStyle {
     /// HTTP sections get `option idle-close-on-response`, without which a reload closes idle connections that clients
     /// are about to use. HAProxy knows it from 2.4 on; the operator can decide by mentioning it.
     pub idle_close: bool,
+    /// HAProxy binds its addresses itself, because it is not we who start it: it inherits nothing from us.
+    pub own_binds: bool,
 }
 
 impl SectionStyle {
@@ -61,6 +66,7 @@ impl SectionStyle {
         Self {
             http_by_default: mode == Some(true),
             idle_close: !mentioned && version >= Some(ProxyVersion { major: 2, minor: 4 }),
+            own_binds: frame.run_by != RunBy::Us,
         }
     }
 }
@@ -70,6 +76,9 @@ const IDLE_CLOSE: &str = "idle-close-on-response";
 /// The part of the file that does not come from services: who writes it, `global`, `defaults`.
 pub fn frame(frame: &ProxyFrame) -> Arc<str> {
     let mut text = String::from(HEADER);
+    if frame.run_by == RunBy::Us {
+        text.push_str(INHERITED);
+    }
     text.push_str("\nglobal\n");
     push_lines(&mut text, &frame.global);
     push_socket(&mut text, frame);
@@ -104,7 +113,9 @@ fn push_socket(text: &mut String, frame: &ProxyFrame) {
     };
     if !operator_lines(&frame.global).any(is_ours) {
         let path = Word::new(&path).map_or_else(|_| path.to_string(), |word| quoted(&word).into_owned());
-        let _ = writeln!(text, "{INDENT}stats socket {path} mode 600 level admin");
+        // A process that takes over asks for the listening sockets there (`-x`) where it cannot inherit them.
+        let expose = if frame.run_by == RunBy::Us { "" } else { " expose-fd listeners" };
+        let _ = writeln!(text, "{INDENT}stats socket {path} mode 600 level admin{expose}");
     }
     if !frame.global.iter().any(|line| line.trim_start().starts_with("stats timeout")) {
         let _ = writeln!(text, "{INDENT}stats timeout {STATS_TIMEOUT}");
@@ -117,7 +128,7 @@ fn push_lines(text: &mut String, lines: &[impl AsRef<str>]) {
     }
 }
 
-/// The section of one service. Without a descriptor it has no listening socket yet.
+/// The section of one service. Without a descriptor it has no listening socket yet, unless HAProxy is to open its own.
 pub fn section(
     definition: &ServiceDefinition,
     descriptor: Option<RawFd>,
@@ -125,8 +136,10 @@ pub fn section(
     style: SectionStyle,
 ) -> Arc<str> {
     let mut text = section_start(definition);
-    if let Some(descriptor) = descriptor {
-        let _ = writeln!(text, "{INDENT}bind fd@{descriptor}");
+    match (descriptor, definition.listen) {
+        (Some(descriptor), _) => drop(writeln!(text, "{INDENT}bind fd@{descriptor}")),
+        (None, Some(address)) if style.own_binds => drop(writeln!(text, "{INDENT}bind {address}")),
+        (None, _) => {}
     }
     push_options(&mut text, definition, style);
     hosts.iter().for_each(|(name, host)| push_server_line(&mut text, definition, name, host));
@@ -172,9 +185,14 @@ pub fn section_head(definition: &ServiceDefinition, style: SectionStyle) -> Arc<
 fn section_start(definition: &ServiceDefinition) -> String {
     let mut text = format!("listen {}\n", definition.name);
     if let Some(address) = definition.listen {
-        let _ = writeln!(text, "{INDENT}# clients connect to {address}");
+        let _ = writeln!(text, "{}", clients_connect_to(address));
     }
     text
+}
+
+/// The comment that a section begins with.
+pub(super) fn clients_connect_to(address: impl Display) -> String {
+    format!("{INDENT}# clients connect to {address}")
 }
 
 fn push_options(text: &mut String, definition: &ServiceDefinition, style: SectionStyle) {

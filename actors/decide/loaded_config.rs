@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::haproxy_config::{END_OF_FRAME, INDENT};
+use super::haproxy_config::{END_OF_FRAME, INDENT, clients_connect_to};
 use crate::model::{ServerName, ServiceName};
 
 /// A section as it stands in the file.
@@ -50,6 +50,8 @@ impl LoadedSection {
             ("bind", address) if self.descriptor.is_none() && inherited(address).is_some() => {
                 self.descriptor = inherited(address);
             }
+            // HAProxy's own socket, where the line before says that clients connect to.
+            ("bind", address) if self.head.lines().nth(1) == Some(&*clients_connect_to(address)) => {}
             _ => self.push_head(line),
         }
     }

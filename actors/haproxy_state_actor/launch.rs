@@ -62,9 +62,10 @@ impl Entrant {
         let Some((good, descriptor @ None)) = &mut self.last_good else { return };
         let listen = good.definition.listen;
         let sockets = if listen == self.wanted.definition.listen { &held.descriptors } else { &held.last_good };
-        *descriptor = sockets.get(name).copied();
-        if descriptor.is_none() && listen.is_some() {
-            self.last_good = None;
+        match sockets.get(name) {
+            Some(held) => *descriptor = *held,
+            None if listen.is_some() => self.last_good = None,
+            None => {}
         }
     }
 }
@@ -106,18 +107,21 @@ pub struct Failure {
     pub error: String,
     /// Whether the head of the file may be at fault, so that trying it again is of no use: not where a disk was full.
     pub suspects_head: bool,
+    /// Whether the file may be ahead of what runs: it was made the live one for a process that does not serve.
+    pub file_is_ahead: bool,
 }
 
 impl From<String> for Failure {
     fn from(error: String) -> Self {
-        Self { error, suspects_head: false }
+        Self { error, suspects_head: false, file_is_ahead: false }
     }
 }
 
 impl From<LaunchError> for Failure {
     fn from(error: LaunchError) -> Self {
         let suspects_head = matches!(error, LaunchError::Ended(_) | LaunchError::Silent(_));
-        Self { error: error.to_string(), suspects_head }
+        let file_is_ahead = suspects_head || matches!(error, LaunchError::Start(_));
+        Self { error: error.to_string(), suspects_head, file_is_ahead }
     }
 }
 
@@ -206,6 +210,9 @@ impl Candidate {
     ) -> Self {
         let mut sections = BTreeMap::new();
         let mut obstacles = BTreeMap::new();
+        let has_address = |(name, _): &(&ServiceName, &Entrant)| held.descriptors.contains_key(*name);
+        let addresses = entrants.iter().filter(has_address).filter_map(|(_, entrant)| entrant.wanted.definition.listen);
+        let in_use: BTreeSet<SocketAddr> = addresses.collect();
         for (name, entrant) in &mut entrants {
             entrant.find_socket(name, &held);
             match held.failed.remove(name) {
@@ -213,17 +220,17 @@ impl Candidate {
                     let address = entrant.wanted.definition.listen;
                     let taken = address.map(|address| Obstacle::PortTaken { address, error });
                     obstacles.extend(taken.map(|taken| (name.clone(), taken)));
-                    // The socket of its last good section is still held, unless another service has it now.
+                    // Its last good section still has its address, unless another service has it now.
                     let free =
-                        |fd: &Option<RawFd>| fd.is_none_or(|fd| held.descriptors.values().all(|held| *held != fd));
-                    let last_good = entrant.last_good.clone().filter(|(_, fd)| free(fd));
+                        |good: &Ingredients| good.definition.listen.is_none_or(|listen| !in_use.contains(&listen));
+                    let last_good = entrant.last_good.clone().filter(|(good, _)| free(good));
                     // Its hosts follow all the same.
                     let hosts = entrant.wanted.hosts.clone();
                     let chosen = last_good.map(|(good, fd)| Chosen::new(Ingredients { hosts, ..good }, fd, style));
                     sections.extend(chosen.map(|chosen| (name.clone(), chosen)));
                 }
                 None => {
-                    let descriptor = held.descriptors.get(name).copied();
+                    let descriptor = held.descriptors.get(name).copied().flatten();
                     sections.insert(name.clone(), Chosen::new(entrant.wanted.clone(), descriptor, style));
                 }
             }
@@ -240,7 +247,7 @@ impl Candidate {
             {
                 let error =
                     format!("HAProxy refuses haproxy.global or haproxy.defaults of the settings: {}", message.text);
-                return Err(Failure { error, suspects_head: true });
+                return Err(Failure { error, suspects_head: true, file_is_ahead: false });
             }
             let names = self.sections.keys().cloned().collect();
             let said = messages.iter().map(|message| (message.line, message.text.as_str()));

@@ -7,14 +7,14 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use slog::{info, warn};
 use tokio::time::Instant;
 
-use super::HaproxyStateActor;
 use super::desired::{DesiredService, Obstacle};
 use super::launch::{self, Entrant, Failure, Ingredients, LaunchOrder, Launched, Outcome};
 use super::running::{Running, Section};
+use super::{HaproxyStateActor, backoff};
 use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::journal::{Event, JournalEntry};
-use crate::limits::{RELOAD_RETRY, RESTART_BACKOFF_MIN};
+use crate::limits::{RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
 use crate::message::{Record, ReleaseSockets};
 use crate::model::{PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServiceName};
 use crate::snapshot::ProxyPhase;
@@ -168,6 +168,7 @@ impl HaproxyStateActor {
         self.counts.reload += 1;
         self.last_reload = Some((now, reasons));
         self.reload_error.ends();
+        self.reload_failures = 0;
         self.runtime_error.ends();
         if alive {
             self.gone.ends();
@@ -211,14 +212,18 @@ impl HaproxyStateActor {
     }
 
     fn launch_failed(&mut self, failure: Failure, reasons: &[String], forced: Vec<ReloadReason>, tried: Arc<str>) {
-        let Failure { error, suspects_head } = failure;
+        let Failure { error, suspects_head, file_is_ahead } = failure;
         warn!(self.log, "the reload failed, it is tried again"; "error" => &error, "reasons" => reasons.join("; "));
         self.peers.journal.do_send(Record(JournalEntry::new(Event::Failed { error: error.clone() })));
         self.counts.reload_failed += 1;
+        self.reload_failures += 1;
         self.reload_error.stands(error, self.clock);
         if suspects_head && self.running.as_ref().is_some_and(|running| running.frame != tried) {
-            // The next start is with what is known to be good, and so is the file until then.
+            // The next start is with what is known to be good.
             self.refused_frame = Some(tried);
+        }
+        if file_is_ahead || self.refused_frame.is_some() {
+            // And so is the file until then.
             self.file.has_changed();
         }
         // Why each service needs a reload is found again by planning them all.
@@ -229,7 +234,8 @@ impl HaproxyStateActor {
         }
         self.phase = self.phase_after_launch();
         let serves = self.phase == ProxyPhase::Running;
-        self.reload_not_before = Instant::now() + if serves { RELOAD_RETRY } else { RESTART_BACKOFF_MIN };
+        self.reload_not_before = Instant::now()
+            + if serves { backoff(self.reload_failures, RELOAD_RETRY, RELOAD_RETRY_MAX) } else { RESTART_BACKOFF_MIN };
     }
 
     /// What stands in the way of which service. A port that came free meanwhile does not.

@@ -22,7 +22,7 @@ pub use latency::LatencyHistogram;
 pub use name::{InvalidName, ServerName, ServiceName};
 pub use operator_choice::OperatorChoice;
 pub use plan_class::PlanClass;
-pub use policy::{LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy};
+pub use policy::{LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, RunBy};
 pub use proxy::{
     Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyVersion, ServerId, ServerTraffic, Traffic,
 };

@@ -14,6 +14,20 @@ pub struct ProxyFrame {
     pub defaults: Vec<String>,
     /// Where HAProxy is to open its Runtime API socket.
     pub socket_path: PathBuf,
+    /// Who runs HAProxy.
+    pub run_by: RunBy,
+}
+
+/// Who runs HAProxy, and so what may be done with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RunBy {
+    /// This daemon: it starts the process, holds its listening sockets, and ends it with itself.
+    #[default]
+    Us,
+    /// Somebody who starts and reloads it when we say so. HAProxy binds its ports itself and outlives this daemon.
+    OurOrder,
+    /// Somebody whom we cannot tell anything. All that we can do is done at run time.
+    Others,
 }
 
 /// How HAProxy is driven.

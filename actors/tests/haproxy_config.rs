@@ -14,7 +14,7 @@ use proxymgr_actors::decide::quoting::{joined, quoted, split_line};
 use proxymgr_actors::decide::rejection::culprits;
 use proxymgr_actors::decide::{host_record, service_definition};
 use proxymgr_actors::model::{
-    Host, HostList, ProxyFrame, ProxyVersion, RawDefinition, ServerName, ServiceDefinition, ServiceName, Word,
+    Host, HostList, ProxyFrame, ProxyVersion, RawDefinition, RunBy, ServerName, ServiceDefinition, ServiceName, Word,
 };
 use serde_json::json;
 
@@ -36,7 +36,12 @@ fn hosts(named: &[(&str, serde_json::Value)]) -> HostList {
 
 fn proxy_frame(global: &[&str], defaults: &[&str]) -> ProxyFrame {
     let lines = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect();
-    ProxyFrame { global: lines(global), defaults: lines(defaults), socket_path: "/run/haproxy/stats.sock".into() }
+    ProxyFrame {
+        global: lines(global),
+        defaults: lines(defaults),
+        socket_path: "/run/haproxy/stats.sock".into(),
+        run_by: RunBy::Us,
+    }
 }
 
 fn texts(words: &[Word]) -> Vec<&str> {
@@ -60,7 +65,7 @@ fn a_section_holds_the_socket_the_options_and_a_line_per_host_in_the_order_of_na
         ("c", json!({"address": "c.example", "port": 81, "state": "maint"})),
         ("d", json!({"address": "10.0.0.4", "port": 80, "state": "drain"})),
     ]);
-    let style = SectionStyle { http_by_default: true, idle_close: true };
+    let style = SectionStyle { http_by_default: true, idle_close: true, own_binds: false };
     let expected = "\
 listen web
     # clients connect to 0.0.0.0:8080
@@ -350,7 +355,7 @@ proptest! {
     ) {
         let hosts: HostList = host_keys.iter().filter_map(|keys| host(keys).ok()).enumerate()
             .map(|(i, host)| (ServerName::new(&format!("s{i}")).expect("a good name"), host)).collect();
-        let style = SectionStyle { http_by_default: true, idle_close: false };
+        let style = SectionStyle { http_by_default: true, idle_close: false, own_binds: false };
         let text = section(&definition, descriptor, &hosts, style);
 
         let mut expected = vec![format!("listen {}", definition.name)];

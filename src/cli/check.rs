@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use nix::unistd::{AccessFlags, access};
 
+use proxymgr_actors::model::RunBy;
+
 use super::{SettingsArgs, block_on, connect, output, quiet_log};
 use crate::daemon::head_check;
 use crate::failure::Failure;
@@ -59,7 +61,9 @@ fn directories(settings: &Settings) -> Vec<String> {
         }
     };
     must_be_writable("haproxy.config_path", &beside(&haproxy.config_path));
-    must_be_writable("haproxy.socket_path", &beside(&haproxy.policy.frame.socket_path));
+    if haproxy.run.run_by() == RunBy::Us {
+        must_be_writable("haproxy.socket_path", &beside(&haproxy.policy.frame.socket_path));
+    }
     // The daemon creates it, where it may.
     must_be_writable("state_dir", &nearest_existing(&settings.state_dir));
     if let ServiceConfigSettings::File { path } = &settings.service_config

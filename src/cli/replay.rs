@@ -49,7 +49,7 @@ pub fn replay(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
     }
     let Recorded { header, runs, restored, outcomes } = Recorded::of(&recording);
     let version = args.haproxy_version.unwrap_or(header.haproxy);
-    let orders = |restored| adapters::orders(settings, version, restored);
+    let orders = |restored| adapters::orders(settings, Some(version), restored);
     let played = play(heard(recording), version, orders, restored).map_err(Failure::Internal)?;
     let Played { journal, states, lines } = &played;
     if args.trace {

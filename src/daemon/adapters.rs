@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use proxymgr_actors::model::ProxyVersion;
-use proxymgr_actors::port::{DefinitionSource, HostSources, SavedService};
+use proxymgr_actors::port::{
+    ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, SavedService,
+};
 use proxymgr_actors::wiring::{Orders, Outside};
 use slog::Logger;
 
@@ -21,16 +23,18 @@ use crate::discovery::zookeeper::{
 };
 use crate::failure::Failure;
 use crate::logging;
+use crate::proxy::claimed_addresses::ClaimedAddresses;
 use crate::proxy::config_file::HaproxyConfigFile;
 use crate::proxy::haproxy_binary::HaproxyBinary;
 use crate::proxy::haproxy_process::HaproxyProcesses;
 use crate::proxy::haproxy_socket::HaproxySocket;
 use crate::proxy::listening_sockets::KernelListeningSockets;
-use crate::proxy::outputs;
+use crate::proxy::run_by_others::NotOurs;
+use crate::proxy::{outputs, run_by_binary, run_by_command, run_by_systemd};
 use crate::saved_state::SavedStateFile;
 use crate::settings::{
-    ConsulSettings, ConsulToken, DnsSettings, EtcdSettings, MarathonSettings, MesosSettings, ServiceConfigSettings,
-    Settings, StatusSettings, ZookeeperSettings,
+    CommandLine, ConsulSettings, ConsulToken, DnsSettings, EtcdSettings, HaproxySettings, MarathonSettings,
+    MesosSettings, RunWay, ServiceConfigSettings, Settings, StatusSettings, ZookeeperSettings,
 };
 use crate::status::access::{Access, TokenSource};
 use crate::status::gate::caller::Token;
@@ -139,26 +143,70 @@ fn zookeeper_options(settings: &ZookeeperSettings) -> Result<ZookeeperOptions, F
 pub fn outside(settings: &Settings, binary: &HaproxyBinary, log: &Logger) -> Result<Outside, Failure> {
     let discovery = Discovery::of(settings, log)?;
     let haproxy = &settings.haproxy;
-    let socket_path = haproxy.policy.frame.socket_path.clone();
     let root = log.clone();
     let log = logging::component(log, "haproxy");
+    let HaproxyAdapters { config_file, processes, sockets } = haproxy_adapters(haproxy, binary, &log);
     Ok(Outside {
         definitions: discovery.definitions,
         host_sources: discovery.hosts,
-        runtime: Rc::new(HaproxySocket::new(socket_path.clone(), log.clone())),
-        config_file: Rc::new(HaproxyConfigFile::new(binary.clone(), haproxy.config_path.clone(), log.clone())),
-        processes: Rc::new(HaproxyProcesses::new(binary.clone(), &haproxy.config_path, Some(socket_path), log)),
-        sockets: Rc::new(KernelListeningSockets::new()),
+        runtime: Rc::new(HaproxySocket::new(haproxy.policy.frame.socket_path.clone(), log)),
+        config_file,
+        processes,
+        sockets,
         state_store: Rc::new(SavedStateFile::new(saved_state_path(settings))),
         outputs: outputs::open(&settings.outputs, &root),
     })
 }
 
-/// What the settings tell the actors to do with it.
-pub fn orders(settings: &Settings, version: ProxyVersion, restored: Vec<SavedService>) -> Orders {
+/// What depends on who runs HAProxy.
+struct HaproxyAdapters {
+    config_file: Rc<dyn ConfigFile>,
+    processes: Rc<dyn ProxyProcesses>,
+    sockets: Rc<dyn ListeningSockets>,
+}
+
+/// The adapters of `haproxy.run`.
+fn haproxy_adapters(haproxy: &HaproxySettings, binary: &HaproxyBinary, log: &Logger) -> HaproxyAdapters {
+    let (config, socket) = (haproxy.config_path.as_path(), haproxy.policy.frame.socket_path.as_path());
+    let (limit, log) = (haproxy.run.timeout, log.clone());
+    let file = |checker: Option<&CommandLine>| {
+        let checker = checker.map(|line| (line.clone(), limit));
+        Rc::new(HaproxyConfigFile::checked_by(checker, binary.clone(), config, log.clone()))
+    };
+    match &haproxy.run.way {
+        RunWay::Supervise => HaproxyAdapters {
+            config_file: file(None),
+            processes: Rc::new(HaproxyProcesses::new(binary.clone(), config, Some(socket.to_owned()), log.clone())),
+            sockets: Rc::new(KernelListeningSockets::new()),
+        },
+        RunWay::Systemd { unit } => HaproxyAdapters {
+            config_file: file(None),
+            processes: Rc::new(run_by_systemd::processes(unit, limit, config, socket, log.clone())),
+            sockets: Rc::new(ClaimedAddresses::new(Some(config.to_owned()))),
+        },
+        RunWay::Binary { pid_file } => HaproxyAdapters {
+            config_file: file(None),
+            processes: Rc::new(run_by_binary::processes(binary, pid_file, limit, config, socket, log.clone())),
+            sockets: Rc::new(ClaimedAddresses::new(Some(config.to_owned()))),
+        },
+        RunWay::Command { start, check, reload } => HaproxyAdapters {
+            config_file: file(check.as_ref()),
+            processes: Rc::new(run_by_command::processes(start.as_ref(), reload, limit, config, socket, log.clone())),
+            sockets: Rc::new(ClaimedAddresses::new(None)),
+        },
+        RunWay::Nobody => HaproxyAdapters {
+            config_file: Rc::new(NotOurs),
+            processes: Rc::new(NotOurs),
+            sockets: Rc::new(ClaimedAddresses::new(None)),
+        },
+    }
+}
+
+/// What the settings tell the actors to do with it. The version is none where HAProxy's program is not on this machine.
+pub fn orders(settings: &Settings, version: Option<ProxyVersion>, restored: Vec<SavedService>) -> Orders {
     Orders {
         policy: settings.haproxy.policy.clone(),
-        binary: Some(version),
+        binary: version,
         options: settings.haproxy.options.clone(),
         services_removal_max: settings.haproxy.services_removal_max,
         restored,

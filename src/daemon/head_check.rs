@@ -15,6 +15,10 @@ use crate::settings::Settings;
 
 /// What is wrong with the binary, or with the operator's own lines as it understands them.
 pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
+    if !settings.haproxy.run.needs_program() {
+        // Whoever has the program says so when it is asked to take the file.
+        return Vec::new();
+    }
     let binary = HaproxyBinary::new(&settings.haproxy.binary);
     if let Err(failure) = supported_version(&binary).await {
         return vec![format!("haproxy.path: {failure}")];

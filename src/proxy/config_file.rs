@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::rc::Rc;
+use std::time::Duration;
 
 use proxymgr_actors::limits::{CHECK_TIMEOUT, CONFIG_FILE_BYTES_MAX, CONFIG_READ_TIMEOUT};
 use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText, PortFuture};
@@ -16,9 +17,11 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::command::{self, CommandFailure};
 use super::config_check_output::messages;
 use super::haproxy_binary::HaproxyBinary;
 use crate::atomic_file::{FileMode, beside, rename_synced, replace, resolved, write_synced};
+use crate::settings::CommandLine;
 
 /// The mode of a new haproxy.cfg. It may hold passwords of `userlist`s.
 const MODE: FileMode = FileMode::KeptOr(0o640);
@@ -30,6 +33,8 @@ pub struct HaproxyConfigFile {
 
 struct Shared {
     binary: HaproxyBinary,
+    /// A command that checks candidates in the binary's place, and how long it may take.
+    checker: Option<(CommandLine, Duration)>,
     path: PathBuf,
     log: Logger,
     /// Whether the candidate on disk was found good and not changed since.
@@ -43,8 +48,19 @@ struct Shared {
 impl HaproxyConfigFile {
     /// The configuration at `path`, checked by `binary`. Nothing is read or written yet.
     pub fn new(binary: HaproxyBinary, path: impl Into<PathBuf>, log: Logger) -> Self {
+        Self::checked_by(None, binary, path, log)
+    }
+
+    /// As [`HaproxyConfigFile::new`], with a command of the operator's that checks candidates, and may take this long.
+    pub fn checked_by(
+        checker: Option<(CommandLine, Duration)>,
+        binary: HaproxyBinary,
+        path: impl Into<PathBuf>,
+        log: Logger,
+    ) -> Self {
         let shared = Shared {
             binary,
+            checker,
             path: path.into(),
             log,
             candidate_good: Cell::new(false),
@@ -124,6 +140,9 @@ impl Shared {
     }
 
     async fn check_candidate(&self, candidate: &Path, descriptors: Vec<RawFd>) -> Result<(), CheckFailure> {
+        if let Some((line, limit)) = &self.checker {
+            return self.check_by_command(line, *limit, candidate).await;
+        }
         let mut command = self.binary.command(descriptors);
         command.arg("-c").arg("-f").arg(candidate).kill_on_drop(true);
         let failed = |why: String| {
@@ -138,6 +157,22 @@ impl Shared {
             }
         };
         self.verdict(&output, candidate, failed)
+    }
+
+    async fn check_by_command(
+        &self,
+        line: &CommandLine,
+        limit: Duration,
+        candidate: &Path,
+    ) -> Result<(), CheckFailure> {
+        let shown = candidate.to_string_lossy();
+        match command::run(line, &shown, limit, &self.log).await {
+            Ok(()) => Ok(()),
+            Err(CommandFailure::Ended { said: Some(said), .. }) => {
+                Err(CheckFailure::Rejected { messages: messages(&said, &shown) })
+            }
+            Err(failure) => Err(CheckFailure::Failed(format!("haproxy.check_command: {failure}"))),
+        }
     }
 
     fn verdict(

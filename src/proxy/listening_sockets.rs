@@ -131,8 +131,8 @@ impl Held {
 }
 
 impl HeldSocket for Held {
-    fn descriptor(&self) -> RawFd {
-        self.listener.as_raw_fd()
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.listener.as_raw_fd())
     }
 
     fn address(&self) -> SocketAddr {

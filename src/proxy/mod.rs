@@ -4,12 +4,15 @@
 //! | --- | --- |
 //! | `RuntimeApi` | [`haproxy_socket`]: text by [`runtime_text`], conversation by `runtime_connection`, servers by [`server_state`] |
 //! | `ConfigFile` | [`config_file`]: what `haproxy -c` says is read by `config_check_output` |
-//! | `ProxyProcesses` | [`haproxy_process`]: output to the log by `process_output`, /proc by `process_lookup` |
-//! | `ListeningSockets` | [`listening_sockets`]: who holds a port by `port_holder` |
+//! | `ProxyProcesses` | by `haproxy.run`: [`haproxy_process`] (supervise), [`run_by_systemd`], [`run_by_binary`], [`run_by_command`], [`run_by_others`] (none); all watch processes by `watched_processes` |
+//! | `ListeningSockets` | [`listening_sockets`], or [`claimed_addresses`] where HAProxy binds its own: who holds a port by `port_holder` |
 //!
-//! [`haproxy_binary`] is how every one of them runs HAProxy's program. `unsafe` is there (work between fork and exec)
-//! and in [`haproxy_process`] (a pidfd handed to the reactor), nowhere else.
+//! [`haproxy_binary`] is how every one of them runs HAProxy's program, `command` how an operator's command is run.
+//! `unsafe` is in [`haproxy_binary`] (work between fork and exec) and in `watched_processes` (a pidfd handed to the
+//! reactor), nowhere else.
 
+pub mod claimed_addresses;
+mod command;
 mod config_check_output;
 pub mod config_file;
 pub mod haproxy_binary;
@@ -17,12 +20,18 @@ mod haproxy_message;
 pub mod haproxy_process;
 pub mod haproxy_socket;
 pub mod listening_sockets;
+pub mod ordered_processes;
 pub mod outputs;
 mod port_holder;
 mod process_lookup;
 mod process_output;
 mod process_usage;
+pub mod run_by_binary;
+pub mod run_by_command;
+pub mod run_by_others;
+pub mod run_by_systemd;
 mod runtime_connection;
 pub mod runtime_text;
 pub mod server_state;
 mod statistics;
+mod watched_processes;

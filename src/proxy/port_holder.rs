@@ -33,16 +33,25 @@ pub(super) fn connections(pid: u32) -> Vec<u64> {
 
 /// The process that listens where `address` cannot be bound, in words; none where it cannot be told.
 pub(super) fn holder(address: SocketAddr) -> Option<String> {
+    holding_process(address).map(in_words)
+}
+
+/// The process that listens where `address` cannot be bound; none where it cannot be told.
+pub(super) fn holding_process(address: SocketAddr) -> Option<u32> {
     let inodes: Vec<u64> =
         listeners(None).into_iter().filter(|held| conflicts(held.address, address)).map(|held| held.inode).collect();
     let deadline = Instant::now() + PORT_HOLDER_SEARCH;
     let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let mut in_time = pids.take_while(|_| Instant::now() < deadline);
     let holds = |pid: u32| sockets(pid).is_ok_and(|held| held.iter().any(|(_, inode)| inodes.contains(inode)));
-    let pid = in_time.find(|pid| holds(*pid))?;
+    in_time.find(|pid| holds(*pid))
+}
+
+/// A process by its name and number.
+pub(super) fn in_words(pid: u32) -> String {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let own = if pid == std::process::id() { ", this daemon itself" } else { "" };
-    Some(format!("{} (process {pid}{own})", name.trim_end()))
+    format!("{} (process {pid}{own})", name.trim_end())
 }
 
 /// The sockets of process `pid`: descriptor and inode.

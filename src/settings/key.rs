@@ -95,6 +95,9 @@ pub enum TakesEffect {
 /// The log's levels, from the quietest.
 pub const LEVELS: &[&str] = &["critical", "error", "warning", "info", "debug", "trace"];
 
+/// The ways in which HAProxy is run.
+pub const RUN_WAYS: &[&str] = &["supervise", "systemd", "binary", "command", "none"];
+
 /// Spellings of other versions, and the key that each stands for.
 pub const ALIASES: &[(&str, &str)] = &[
     ("haproxy.stats_socket", "haproxy.socket_path"),

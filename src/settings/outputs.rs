@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::command_line::CommandLine;
 use super::entry::Entry;
 use super::reader::Reader;
 use super::{Secret, reader};
 
 /// How long a command of an output may take, when nothing else is said.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What stands for the candidate's path in a check command.
-pub const CANDIDATE: &str = "{candidate}";
 
 /// What Hipache's lists are marked with as ours, when nothing else is said.
 const OWNER: &str = "proxymgr";
@@ -44,15 +42,6 @@ pub struct TemplateSettings {
     pub reload: Option<CommandLine>,
     /// How long each command may take.
     pub timeout: Duration,
-}
-
-/// A command to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandLine {
-    /// The program and its arguments, or one text for the shell.
-    pub words: Vec<String>,
-    /// Whether the shell runs it.
-    pub shell: bool,
 }
 
 /// Hipache's lists in Redis.
@@ -111,27 +100,9 @@ fn template(entry: &mut Entry<'_>) -> Option<TemplateSettings> {
     Some(TemplateSettings { template: template?, path: path?, service, comment, check, reload, timeout: timeout? })
 }
 
-/// A list of words is run as it is; a text is split at white space, or given to the shell where that is asked for.
 fn command(entry: &mut Entry<'_>, name: &'static str, shell: bool) -> Option<CommandLine> {
-    let mut words = entry.texts(name)?;
-    if shell && words.len() > 1 {
-        entry.refuse(name, "is a list of words, which no shell can run: write one text, or leave shell out");
-        return None;
-    }
-    if !shell && let [text] = words.as_slice() {
-        let meant_for_a_shell = text.replace(CANDIDATE, "").chars().find(|char| "'\"`$|&;<>(){}*?".contains(*char));
-        words = text.split_whitespace().map(ToOwned::to_owned).collect();
-        if let Some(char) = meant_for_a_shell {
-            let advice = "write a list of words, or set shell: true";
-            entry.refuse(name, format!("has {char:?}, which means something to a shell, and none runs it: {advice}"));
-            return None;
-        }
-    }
-    if words.iter().all(|word| word.trim().is_empty()) {
-        entry.refuse(name, "is empty; leave the key out if there is nothing to run");
-        return None;
-    }
-    Some(CommandLine { words, shell })
+    let words = entry.texts(name)?;
+    CommandLine::new(words, shell).map_err(|problem| entry.refuse(name, problem)).ok()
 }
 
 fn hipache(entry: &mut Entry<'_>) -> Option<HipacheSettings> {

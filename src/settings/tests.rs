@@ -1,3 +1,5 @@
+mod haproxy_run;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -369,7 +371,7 @@ fn doc_above(shipped: &str, last: &str) -> String {
 fn every_key_of_the_table_is_read() {
     let yaml = "service_config: {path: /x}
 record: /var/x
-haproxy: {socket_path: /run/x}
+haproxy: {socket_path: /run/x, pid_file: /run/y}
 zookeeper: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 consul: {token: t, datacenter: d, connections: 7, tls: {ca: /a, certificate: /b, key: /c}}
 etcd: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}

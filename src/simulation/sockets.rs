@@ -18,8 +18,8 @@ struct Socket {
 }
 
 impl HeldSocket for Socket {
-    fn descriptor(&self) -> RawFd {
-        self.descriptor
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.descriptor)
     }
 
     fn address(&self) -> SocketAddr {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::PolicyChanged;
 use proxymgr_actors::model::{
-    LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, RuntimeCommand, ServerId, ServerName, ServiceName,
+    LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, RunBy, RuntimeCommand, ServerId, ServerName,
+    ServiceName,
 };
 use proxymgr_actors::port::ConfigText;
 use tokio::time::sleep;
@@ -43,7 +44,7 @@ fn policy(settings: u8) -> ProxyPolicy {
     let global = global.iter().map(|line| (*line).to_owned()).collect();
     let (reload_s, observe_s) = if settings == 1 { (3, 10) } else { (1, 30) };
     ProxyPolicy {
-        frame: ProxyFrame { global, defaults: vec![], socket_path: "/run/haproxy.sock".into() },
+        frame: ProxyFrame { global, defaults: vec![], socket_path: "/run/haproxy.sock".into(), run_by: RunBy::Us },
         reload_interval: Duration::from_secs(reload_s),
         stop_timeout: Duration::from_secs(30),
         observe_interval: Duration::from_secs(observe_s),

@@ -11,7 +11,7 @@ use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText, HeldSocket, Li
 
 use crate::support::dir::TestDir;
 use crate::support::haproxy::{HaproxyVersion, installed, versions};
-use crate::{DEFAULTS, binary, quiet};
+use crate::{DEFAULTS, binary, descriptor, quiet};
 
 fn config_file(version: &HaproxyVersion, dir: &TestDir) -> HaproxyConfigFile {
     HaproxyConfigFile::new(binary(version), dir.join("haproxy.cfg"), quiet())
@@ -34,8 +34,8 @@ async fn a_good_candidate_becomes_the_live_file_when_promoted() {
     for version in versions() {
         let dir = TestDir::new();
         let (file, socket) = (config_file(&version, &dir), held_socket());
-        let good = listen("web", socket.descriptor(), "balance roundrobin");
-        file.check(text(&[DEFAULTS, &good]), vec![socket.descriptor()]).await.unwrap();
+        let good = listen("web", descriptor(socket.as_ref()), "balance roundrobin");
+        file.check(text(&[DEFAULTS, &good]), vec![descriptor(socket.as_ref())]).await.unwrap();
         assert!(!dir.join("haproxy.cfg").exists(), "{version}: a check alone changes nothing");
         file.promote().await.unwrap();
         assert_eq!(fs::read_to_string(dir.join("haproxy.cfg")).unwrap(), format!("{DEFAULTS}{good}"), "{version}");
@@ -49,8 +49,8 @@ async fn a_bad_candidate_is_refused_with_its_lines_and_kept_beside_the_live_file
         let dir = TestDir::new();
         let (file, socket) = (config_file(&version, &dir), held_socket());
         dir.write("haproxy.cfg", "# live\n");
-        let bad = listen("web", socket.descriptor(), "no-such-keyword 1");
-        let failure = file.check(text(&[DEFAULTS, &bad]), vec![socket.descriptor()]).await.unwrap_err();
+        let bad = listen("web", descriptor(socket.as_ref()), "no-such-keyword 1");
+        let failure = file.check(text(&[DEFAULTS, &bad]), vec![descriptor(socket.as_ref())]).await.unwrap_err();
         let CheckFailure::Rejected { messages } = failure else { panic!("{version}: {failure}") };
         let line = DEFAULTS.lines().count() + 3;
         assert_eq!(messages[0].line, Some(line), "{version}: {messages:#?}");
@@ -67,7 +67,7 @@ async fn every_culprit_is_named_by_its_line() {
     for version in versions() {
         let dir = TestDir::new();
         let (file, socket) = (config_file(&version, &dir), held_socket());
-        let fd = socket.descriptor();
+        let fd = descriptor(socket.as_ref());
         let two_bad = [listen("a", fd, "bogus"), listen("b", fd, "option httplog"), listen("c", fd, "balance odd")];
         let pieces: Vec<&str> = [DEFAULTS].into_iter().chain(two_bad.iter().map(String::as_str)).collect();
         let failure = file.check(text(&pieces), vec![fd]).await.unwrap_err();

@@ -8,8 +8,11 @@ mod processes;
 mod runtime_api;
 mod traffic;
 
+use std::os::fd::RawFd;
+
 use proxymgr::proxy::haproxy_binary::HaproxyBinary;
 use proxymgr_actors::model::{Address, Endpoint, ServerId, ServerName, ServiceName};
+use proxymgr_actors::port::HeldSocket;
 use slog::{Discard, Logger, o};
 use support::haproxy::HaproxyVersion;
 
@@ -23,6 +26,11 @@ fn quiet() -> Logger {
 
 fn binary(version: &HaproxyVersion) -> HaproxyBinary {
     HaproxyBinary::new(&version.path)
+}
+
+/// The descriptor of a socket that is held here, as all of this adapter's are.
+fn descriptor(held: &dyn HeldSocket) -> RawFd {
+    held.descriptor().expect("it is held here")
 }
 
 fn service(name: &str) -> ServiceName {

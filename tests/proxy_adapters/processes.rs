@@ -20,7 +20,7 @@ use crate::support::eventually::eventually;
 use crate::support::haproxy::{HaproxyVersion, installed, versions};
 use crate::support::load::Load;
 use crate::support::process::Process;
-use crate::{DEFAULTS, binary, quiet};
+use crate::{DEFAULTS, binary, descriptor, quiet};
 
 const READY: Duration = Duration::from_secs(10);
 
@@ -42,7 +42,7 @@ impl Site {
             "global\n    stats socket {} mode 600 level admin\n{DEFAULTS}{idle_close}\
              listen web\n    bind fd@{}\n    server a {backend}\n",
             socket.display(),
-            held.descriptor()
+            descriptor(held.as_ref())
         );
         dir.write("haproxy.cfg", config);
         let processes = Self::processes(version, &dir);
@@ -55,7 +55,7 @@ impl Site {
     }
 
     async fn start(&self, replaces: Vec<u32>) -> RunningProcess {
-        let process = self.processes.start(vec![self.held.descriptor()], replaces).await.unwrap();
+        let process = self.processes.start(vec![descriptor(self.held.as_ref())], replaces).await.unwrap();
         self.answers(process.pid).await;
         process
     }
@@ -189,8 +189,8 @@ async fn a_child_inherits_the_sockets_meant_for_it_and_nothing_else() {
         .unwrap()
         .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
         .collect();
-    assert!(theirs.contains(&links(site.held.descriptor())));
-    assert!(!theirs.contains(&links(other.descriptor())));
+    assert!(theirs.contains(&links(descriptor(site.held.as_ref()))));
+    assert!(!theirs.contains(&links(descriptor(other.as_ref()))));
     site.processes.signal(process.pid, ProcessSignal::Kill).unwrap();
     ended(process).await;
 }

@@ -100,7 +100,7 @@ async fn manager(settings: &Settings) -> Actors {
     let outside = adapters::outside(settings, &binary, &log).expect("the settings are good");
     std::fs::create_dir_all(&settings.state_dir).expect("a new directory");
     let restored = saved_state::load(&adapters::saved_state_path(settings)).services;
-    Actors::start(outside, adapters::orders(settings, version, restored), Clock::starting_at(1), &log)
+    Actors::start(outside, adapters::orders(settings, Some(version), restored), Clock::starting_at(1), &log)
 }
 
 /// Ends the HAProxy of one configuration, whatever becomes of the test.

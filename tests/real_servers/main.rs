@@ -15,5 +15,6 @@ mod reloads;
 mod stage;
 mod status_page;
 mod under_supervisord;
+mod who_runs_haproxy;
 mod zookeeper_faults;
 mod zookeeper_to_haproxy;

@@ -23,7 +23,7 @@ use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, PolicyChanged, ReadJournal, SeenHost};
 use proxymgr_actors::model::{
     Address, Endpoint, Host, LifeCyclePolicy, Observation, ObservedServer, OldProcessLimits, ProcessInfo, ProxyFrame,
-    ProxyPolicy, ProxyVersion, RawDefinition, RuntimeCommand, ServerName, ServiceName, SourceSpec,
+    ProxyPolicy, ProxyVersion, RawDefinition, RunBy, RuntimeCommand, ServerName, ServiceName, SourceSpec,
 };
 use proxymgr_actors::port::{
     Answer, Applied, CheckFailure, ConfigFile, ConfigMessage, ConfigText, DefinitionSource, HostSources, OpenSource,
@@ -200,7 +200,7 @@ impl World {
 pub fn policy(global: &[&str]) -> ProxyPolicy {
     let global = global.iter().map(|line| (*line).to_owned()).collect();
     ProxyPolicy {
-        frame: ProxyFrame { global, defaults: vec![], socket_path: "/run/haproxy.sock".into() },
+        frame: ProxyFrame { global, defaults: vec![], socket_path: "/run/haproxy.sock".into(), run_by: RunBy::Us },
         reload_interval: Duration::from_secs(1),
         stop_timeout: Duration::from_secs(30),
         observe_interval: Duration::from_secs(30),

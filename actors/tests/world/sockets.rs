@@ -13,8 +13,8 @@ struct Socket {
 }
 
 impl HeldSocket for Socket {
-    fn descriptor(&self) -> RawFd {
-        i32::from(self.address.port())
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(i32::from(self.address.port()))
     }
 
     fn address(&self) -> SocketAddr {

@@ -1,7 +1,6 @@
 //! What is kept in step besides HAProxy: one adapter a kind. To add one: write its file here, read its keys in
 //! `src/settings/outputs.rs`, and add its line to [`open`].
 
-mod command;
 mod hipache;
 mod stdout;
 mod template;

@@ -11,9 +11,9 @@ use proxymgr_actors::model::Word;
 use proxymgr_actors::port::{Applied, PortFuture, PublishedService, ServiceOutput};
 use slog::{Logger, o};
 
-use super::command;
 use super::view::ServiceView;
 use crate::atomic_file::{FileMode, beside, rename_synced, resolved, write_synced};
+use crate::proxy::command;
 use crate::settings::TemplateSettings;
 
 /// The mode of a file that was not there before: proxies are often run by another user.
@@ -67,7 +67,9 @@ impl ServiceOutput for TemplateOutput {
             if reload_due.get()
                 && let Some(reload) = &settings.reload
             {
-                command::run(reload, &settings.path.to_string_lossy(), settings.timeout, &log).await?;
+                command::run(reload, &settings.path.to_string_lossy(), settings.timeout, &log)
+                    .await
+                    .map_err(|failure| failure.to_string())?;
             }
             reload_due.set(false);
             Ok(if prepared.is_some() { Applied::Changed } else { Applied::Unchanged })

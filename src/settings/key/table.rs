@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::TakesEffect::{OnReload, OnRestart};
 use super::Unset::{Empty, Otherwise, Text};
-use super::{Key, Kind, LEVELS, TakesEffect, Unset};
+use super::{Key, Kind, LEVELS, RUN_WAYS, TakesEffect, Unset};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -40,6 +40,26 @@ pub const KEYS: &[Key] = &[
         Otherwise("haproxy.sock in the directory of haproxy.config_path"),
         OnRestart,
         "Where HAProxy opens its Runtime API socket, with mode 600.",
+    ),
+    key(
+        "haproxy.run",
+        Kind::Choice(RUN_WAYS),
+        Text("supervise"),
+        OnRestart,
+        "Who runs HAProxy, and how they are told.",
+    ),
+    key("haproxy.unit", Kind::Text, Text("haproxy.service"), OnRestart, "The unit, with run: systemd."),
+    key("haproxy.pid_file", Kind::Path, Otherwise("beside config_path"), OnRestart, "The pid file, with run: binary."),
+    key("haproxy.start_command", Kind::Lines, Empty, OnRestart, "Starts HAProxy, with run: command."),
+    key("haproxy.check_command", Kind::Lines, Empty, OnRestart, "Checks a candidate, with run: command."),
+    key("haproxy.reload_command", Kind::Lines, Empty, OnRestart, "Reloads HAProxy, with run: command."),
+    key("haproxy.command_shell", Kind::Switch, Text("false"), OnRestart, "Whether a shell runs these commands."),
+    key(
+        "haproxy.command_timeout",
+        duration(100, HOUR),
+        Text("30s"),
+        OnRestart,
+        "How long each may take, systemctl too.",
     ),
     key("haproxy.global", Kind::Lines, Empty, OnReload, "Lines of the global section, one an entry."),
     key("haproxy.defaults", Kind::Lines, Empty, OnReload, "Lines of the defaults section, one an entry."),

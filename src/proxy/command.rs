@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use slog::{Logger, info};
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -15,11 +16,35 @@ use crate::settings::{CANDIDATE, CommandLine};
 /// How much of what a command prints is kept, for the log and for the error: its beginning.
 const OUTPUT_BYTES_MAX: usize = 4_096;
 
-/// Runs a command to its end. `candidate` takes the place of its name. What it prints goes to the log; an error has
+/// Why a command did not do what it was run for.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(super) enum CommandFailure {
+    /// It ended, and said no.
+    #[error("`{command}` ended with {status}{}", .said.iter().map(|said| format!(": {said}")).collect::<String>())]
+    Ended {
+        /// The command.
+        command: String,
+        /// How it ended, in words.
+        status: String,
+        /// What it printed, where it printed anything.
+        said: Option<String>,
+    },
+    /// It did not come to an end of its own, or could not be run at all.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Runs a command to its end. `candidate` takes the place of its name. What it prints goes to the log; a failure has
 /// it, too.
-pub async fn run(line: &CommandLine, candidate: &str, limit: Duration, log: &Logger) -> Result<(), String> {
+pub(super) async fn run(
+    line: &CommandLine,
+    candidate: &str,
+    limit: Duration,
+    log: &Logger,
+) -> Result<(), CommandFailure> {
     let shown = line.words.join(" ");
-    let mut child = command(line, candidate).spawn().map_err(|error| format!("`{shown}` cannot be run: {error}"))?;
+    let broken = |how: String| CommandFailure::Broken(format!("`{shown}` {how}"));
+    let mut child = command(line, candidate).spawn().map_err(|error| broken(format!("cannot be run: {error}")))?;
     // Its own process group: what a shell started must not outlive the time that it was given.
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let finished = timeout(limit, finish(&mut child)).await;
@@ -29,20 +54,17 @@ pub async fn run(line: &CommandLine, candidate: &str, limit: Duration, log: &Log
             let _ = killpg(group, Signal::SIGKILL);
         }
         let _ = child.wait().await;
-        return Err(format!("`{shown}` did not end within {} and was ended", humantime::format_duration(limit)));
+        return Err(broken(format!("did not end within {} and was ended", humantime::format_duration(limit))));
     };
-    let (status, said) = finished.map_err(|error| format!("`{shown}` was lost: {error}"))?;
+    let (status, said) = finished.map_err(|error| broken(format!("was lost: {error}")))?;
     if !said.is_empty() {
         info!(log, "a command says: {}", said; "command" => &shown);
     }
     if status.success() {
         return Ok(());
     }
-    Err(if said.is_empty() {
-        format!("`{shown}` ended with {status}")
-    } else {
-        format!("`{shown}` ended with {status}: {said}")
-    })
+    let said = Some(said).filter(|said| !said.is_empty());
+    Err(CommandFailure::Ended { command: shown, status: status.to_string(), said })
 }
 
 fn command(line: &CommandLine, candidate: &str) -> Command {
@@ -111,7 +133,8 @@ mod tests {
 
     async fn run_words(words: &[&str], shell: bool) -> Result<(), String> {
         let line = CommandLine { words: words.iter().map(ToString::to_string).collect(), shell };
-        run(&line, "/a candidate", Duration::from_secs(2), &Logger::root(Discard, o!())).await
+        let outcome = run(&line, "/a candidate", Duration::from_secs(2), &Logger::root(Discard, o!())).await;
+        outcome.map_err(|failure| failure.to_string())
     }
 
     #[tokio::test]

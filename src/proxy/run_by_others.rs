@@ -1,0 +1,44 @@
+//! `haproxy.run: none`: whoever runs HAProxy is not told anything, and the file is theirs.
+
+use std::os::fd::RawFd;
+
+use proxymgr_actors::port::{
+    CheckFailure, ConfigFile, ConfigText, PortFuture, ProcessSignal, ProxyProcesses, RunningProcess,
+};
+
+/// Processes and a file that are not ours. Nobody should ask for them; who does is told why not.
+pub struct NotOurs;
+
+const WHY: &str = "haproxy.run is none: whoever runs HAProxy starts it, reloads it and writes its file";
+
+impl ProxyProcesses for NotOurs {
+    fn start(&self, _: Vec<RawFd>, _: Vec<u32>) -> PortFuture<Result<RunningProcess, String>> {
+        Box::pin(async { Err(WHY.to_owned()) })
+    }
+
+    fn find_orphan(&self) -> PortFuture<Option<RunningProcess>> {
+        Box::pin(async { None })
+    }
+
+    fn signal(&self, _: u32, _: ProcessSignal) -> Result<(), String> {
+        Err(WHY.to_owned())
+    }
+}
+
+impl ConfigFile for NotOurs {
+    fn check(&self, _: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<(), CheckFailure>> {
+        Box::pin(async { Err(CheckFailure::Failed(WHY.to_owned())) })
+    }
+
+    fn promote(&self) -> PortFuture<Result<(), String>> {
+        Box::pin(async { Err(WHY.to_owned()) })
+    }
+
+    fn read(&self) -> PortFuture<Result<String, String>> {
+        Box::pin(async { Err(WHY.to_owned()) })
+    }
+
+    fn write(&self, _: ConfigText) -> PortFuture<Result<(), String>> {
+        Box::pin(async { Err(WHY.to_owned()) })
+    }
+}

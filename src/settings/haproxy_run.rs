@@ -1,0 +1,114 @@
+//! `haproxy.run`, and the keys that belong to each way of running HAProxy.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proxymgr_actors::model::RunBy;
+
+use super::command_line::CommandLine;
+use super::reader::Reader;
+
+/// Who runs HAProxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunSettings {
+    /// How they are told.
+    pub way: RunWay,
+    /// How long each command that tells them may take.
+    pub timeout: Duration,
+}
+
+/// How HAProxy is started and reloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunWay {
+    /// This daemon starts it and supervises the process.
+    Supervise,
+    /// It is a unit of systemd.
+    Systemd {
+        /// The unit.
+        unit: String,
+    },
+    /// Its program is started into the background, and takes over from the one before.
+    Binary {
+        /// Where its process id is kept.
+        pid_file: PathBuf,
+    },
+    /// By commands of the operator's.
+    Command {
+        /// Starts it; none where `reload` does that, too.
+        start: Option<CommandLine>,
+        /// Says whether a candidate is good, in the place of `haproxy -c`.
+        check: Option<CommandLine>,
+        /// Makes it take on the file.
+        reload: CommandLine,
+    },
+    /// Not at all: only what can be done at run time is done.
+    Nobody,
+}
+
+impl RunSettings {
+    /// Whose HAProxy that is.
+    pub fn run_by(&self) -> RunBy {
+        match self.way {
+            RunWay::Supervise => RunBy::Us,
+            RunWay::Systemd { .. } | RunWay::Binary { .. } | RunWay::Command { .. } => RunBy::OurOrder,
+            RunWay::Nobody => RunBy::Others,
+        }
+    }
+
+    /// Whether HAProxy's program must be on this machine: to be started, or to check candidates.
+    pub fn needs_program(&self) -> bool {
+        !matches!(self.way, RunWay::Nobody | RunWay::Command { check: Some(_), .. })
+    }
+}
+
+/// Reads who runs HAProxy.
+pub(super) fn read(reader: &mut Reader, config_path: Option<&Path>) -> Option<RunSettings> {
+    let way = reader.choice("haproxy.run");
+    let unit = reader.text("haproxy.unit");
+    if let Some(unit) = &unit
+        && !is_unit_name(unit)
+    {
+        reader.refuse("haproxy.unit", format!("{unit:?} is no name of a unit, such as haproxy.service"));
+    }
+    let pid_file = reader.path("haproxy.pid_file");
+    if let Some(path) = pid_file.as_ref().filter(|path| !path.is_absolute()) {
+        reader.refuse("haproxy.pid_file", format!("{} must be an absolute path", path.display()));
+    }
+    let shell = reader.switch("haproxy.command_shell").unwrap_or_default();
+    let start = command(reader, "haproxy.start_command", shell, way);
+    let check = command(reader, "haproxy.check_command", shell, way);
+    let reload = command(reader, "haproxy.reload_command", shell, way);
+    let timeout = reader.duration("haproxy.command_timeout");
+    let way = match way? {
+        "systemd" => RunWay::Systemd { unit: unit? },
+        "binary" => RunWay::Binary { pid_file: pid_file.or_else(|| Some(config_path?.with_file_name("haproxy.pid")))? },
+        "command" => {
+            if !reader.is_set("haproxy.reload_command") {
+                let problem = "is missing; haproxy.run: command needs it, for example [docker, kill, -s, HUP, haproxy]";
+                reader.refuse("haproxy.reload_command", problem);
+            }
+            RunWay::Command { start, check, reload: reload? }
+        }
+        "none" => RunWay::Nobody,
+        _ => RunWay::Supervise,
+    };
+    Some(RunSettings { way, timeout: timeout? })
+}
+
+fn command(reader: &mut Reader, key: &'static str, shell: bool, way: Option<&str>) -> Option<CommandLine> {
+    let words = reader.lines(key);
+    if words.is_empty() {
+        return None;
+    }
+    if let Some(way) = way.filter(|way| *way != "command") {
+        reader.refuse(key, format!("is of no use with haproxy.run: {way}; set haproxy.run: command, or take it out"));
+    }
+    CommandLine::new(words, shell).map_err(|problem| reader.refuse(key, problem)).ok()
+}
+
+/// systemd.unit(5): letters, digits and `:-_.\@`. A leading `-` would be an option of systemctl.
+fn is_unit_name(name: &str) -> bool {
+    const LENGTH_MAX: usize = 255;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
+    !name.is_empty() && name.len() <= LENGTH_MAX && !name.starts_with('-') && name.bytes().all(allowed)
+}

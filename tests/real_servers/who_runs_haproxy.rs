@@ -1,0 +1,231 @@
+//! `haproxy.run`: HAProxy in the hands of its own master process, of an operator's commands, of a unit of systemd. Only
+//! `systemctl` is a stub, which drives a real HAProxy as the unit of Debian's package does.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::stage::{self, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
+use crate::support::backend::Backend;
+use crate::support::daemon::{Daemon, DaemonBuilder};
+use crate::support::dir::TestDir;
+use crate::support::haproxy::{self, HaproxyVersion, installed, versions};
+use crate::support::load::Load;
+
+struct Scene {
+    dir: TestDir,
+    files: ServiceFiles,
+    backends: Vec<Backend>,
+    front: SocketAddr,
+    builder: DaemonBuilder,
+}
+
+impl Scene {
+    fn new(version: &HaproxyVersion) -> Self {
+        let dir = TestDir::new();
+        let files = ServiceFiles::new(&dir);
+        let backends = backends(&dir, 2);
+        let front = SocketAddr::from(([127, 0, 0, 1], dir.port()));
+        files.define("web", front.port(), json!({}));
+        files.hosts("web", &backends);
+        let builder = daemon(&dir).files(&files.services()).haproxy(version);
+        let builder = builder.set("haproxy.observe_interval", json!("1s"));
+        Self { dir, files, backends, front, builder }
+    }
+
+    fn beside_socket(&self, name: &str) -> PathBuf {
+        self.builder.socket().with_file_name(name)
+    }
+
+    /// What starts a HAProxy into the background, or has a new one take over, as a shell would say it.
+    fn start_or_reload(&self, version: &HaproxyVersion) -> String {
+        let path = |name| self.beside_socket(name).display().to_string();
+        let (config, pid, socket) = (path("haproxy.cfg"), path("own.pid"), path("haproxy.sock"));
+        let program = version.path.display();
+        format!("{program} -W -D -f {config} -p {pid} $([ -s {pid} ] && echo -x {socket} -sf $(cat {pid}))")
+    }
+
+    fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.write(name, format!("#!/bin/sh\n{text}\n"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it was just written");
+        path
+    }
+
+    async fn served(&self, daemon: &Daemon) {
+        wait_for_ready(daemon, "web", &addresses(&self.backends)).await;
+        stage::reloads(daemon).await;
+    }
+
+    /// Defines one more service and waits for the reload that brings it, with clients at work.
+    async fn reload_under_load(&self, daemon: &Daemon) {
+        let before = stage::reloads(daemon).await;
+        let load = Load::new(self.front).clients(3).pause(Duration::from_millis(1)).start();
+        self.files.define("more", self.dir.port(), json!({}));
+        self.files.hosts("more", &self.backends[..1]);
+        stage::wait_for_reload_after(daemon, before).await;
+        wait_for_ready(daemon, "more", &addresses(&self.backends[..1])).await;
+        load.stop().await.assert_nothing_failed();
+    }
+}
+
+async fn serving_pid(daemon: &Daemon) -> u64 {
+    let state = wait_for_state(daemon, "HAProxy serves", "haproxy_state", |state| state["process"]["pid"].is_u64());
+    state.await["process"]["pid"].as_u64().expect("a pid")
+}
+
+async fn reload_error(daemon: &Daemon, words: &str) -> Value {
+    wait_for_state(daemon, "the reload's failure is told", "haproxy_state", |state| {
+        state["reload_error"].as_str().is_some_and(|error| error.contains(words))
+    })
+    .await
+}
+
+fn first_bind(config: &str) -> &str {
+    config.lines().find(|line| line.trim_start().starts_with("bind ")).expect("a section listens").trim()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_haproxy_in_the_background_is_reloaded_without_loss_and_outlives_the_daemon() {
+    for version in versions() {
+        let scene = Scene::new(&version);
+        let pid_file = scene.beside_socket("own.pid");
+        let builder = scene.builder.clone().set("haproxy.run", json!("binary"));
+        let mut daemon = builder.set("haproxy.pid_file", json!(pid_file)).start();
+        scene.served(&daemon).await;
+        assert_eq!(first_bind(&daemon.haproxy_config()), format!("bind {}", scene.front), "{version}");
+        let sockets = stage::actor_state(&daemon, "socket_holder").await.expect("it is told");
+        assert_eq!(sockets["held"], json!({}), "{version}: HAProxy holds its own");
+        scene.reload_under_load(&daemon).await;
+
+        let before = serving_pid(&daemon).await;
+        assert!(daemon.terminate().await.success(), "{version}");
+        let info = haproxy::info(&daemon.socket()).await.expect("HAProxy goes on");
+        assert_eq!(info["Pid"], before.to_string(), "{version}");
+        daemon.start_again();
+        scene.files.hosts("web", &scene.backends[1..]);
+        wait_for_ready(&daemon, "web", &addresses(&scene.backends[1..])).await;
+    }
+}
+
+#[tokio::test]
+async fn a_haproxy_in_the_background_that_dies_is_started_again() {
+    let scene = Scene::new(&installed());
+    let daemon = scene.builder.clone().set("haproxy.run", json!("binary")).start();
+    scene.served(&daemon).await;
+    let first = serving_pid(&daemon).await;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(first.try_into().unwrap()), nix::sys::signal::Signal::SIGKILL)
+        .expect("it runs");
+    wait_for_state(&daemon, "another process serves", "haproxy_state", |state| {
+        state["phase"] == "running" && state["process"]["pid"].as_u64().is_some_and(|pid| pid != first)
+    })
+    .await;
+    scene.served(&daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_start_and_reload_haproxy_and_one_that_fails_or_hangs_is_told_and_tried_again() {
+    let scene = Scene::new(&installed());
+    let text = scene.start_or_reload(&installed());
+    let reload = scene.script("reload", &text);
+    let daemon = scene
+        .builder
+        .clone()
+        .set("haproxy.run", json!("command"))
+        .set("haproxy.reload_command", json!([reload]))
+        .set("haproxy.command_timeout", json!("3s"))
+        .start();
+    scene.served(&daemon).await;
+    scene.reload_under_load(&daemon).await;
+    let (serving, good) = (serving_pid(&daemon).await, daemon.haproxy_config());
+
+    scene.script("reload", "echo no such luck; exit 3");
+    scene.files.define("third", scene.dir.port(), json!({}));
+    scene.files.hosts("third", &scene.backends);
+    let state = reload_error(&daemon, "no such luck").await;
+    let error = state["reload_error"].as_str().expect("just seen");
+    assert!(error.contains("haproxy.reload_command") && error.contains("exit status: 3"), "{error}");
+    assert_eq!(serving_pid(&daemon).await, serving, "what ran goes on");
+    daemon
+        .eventually(stage::LIMIT, "the file says what runs", async || match daemon.haproxy_config() {
+            config if config == good => Ok(()),
+            other => Err(other),
+        })
+        .await;
+
+    scene.script("reload", "sleep 60");
+    reload_error(&daemon, "did not end within 3s").await;
+    scene.script("reload", &text);
+    wait_for_ready(&daemon, "third", &addresses(&scene.backends)).await;
+}
+
+#[tokio::test]
+async fn a_check_command_stands_in_for_a_program_that_is_not_here() {
+    let scene = Scene::new(&installed());
+    let reload = scene.script("reload", &scene.start_or_reload(&installed()));
+    let check = [installed().path.display().to_string(), "-c".into(), "-f".into(), "{candidate}".into()];
+    let daemon = scene
+        .builder
+        .clone()
+        .set("haproxy.path", json!("/nonexistent/haproxy"))
+        .set("haproxy.run", json!("command"))
+        .set("haproxy.check_command", json!(check))
+        .set("haproxy.reload_command", json!([reload]))
+        .start();
+    scene.served(&daemon).await;
+    scene.files.define("bad", scene.dir.port(), json!({"listen_options": ["balance no-such-algorithm"]}));
+    scene.files.hosts("bad", &scene.backends);
+    let state = wait_for_state(&daemon, "the bad service is named", "haproxy_state", |state| {
+        state["services"]["bad"]["problem"].is_string()
+    });
+    assert!(state.await["services"]["web"]["problem"].is_null());
+}
+
+#[tokio::test]
+async fn a_port_that_another_program_has_is_the_trouble_of_its_service_alone() {
+    let scene = Scene::new(&installed());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("it is bound").port();
+    scene.files.define("late", port, json!({}));
+    scene.files.hosts("late", &scene.backends);
+    let daemon = scene.builder.clone().set("haproxy.run", json!("binary")).start();
+    scene.served(&daemon).await;
+    let state = wait_for_state(&daemon, "the port's holder is named", "haproxy_state", |state| {
+        state["services"]["late"]["problem"].as_str().is_some_and(|problem| problem.contains("in use by"))
+    });
+    state.await;
+    drop(taken);
+    wait_for_ready(&daemon, "late", &addresses(&scene.backends)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_of_systemd_is_started_when_it_is_not_active_and_reloaded_when_it_is() {
+    let scene = Scene::new(&installed());
+    let bin = scene.dir.subdir("bin");
+    let calls = scene.dir.join("calls");
+    let text = format!(
+        "echo \"$*\" >> {}\nfor verb; do case $verb in\n\
+         is-active) [ -s {} ] && exit 0; exit 3;;\nstart|reload) exec {};;\nesac; done",
+        calls.display(),
+        scene.beside_socket("own.pid").display(),
+        scene.start_or_reload(&installed()),
+    );
+    std::fs::rename(scene.script("systemctl", &text), bin.join("systemctl")).expect("rename in one directory");
+    let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap_or_default());
+    let builder = scene.builder.clone().env("PATH", &path).set("haproxy.run", json!("systemd"));
+    let daemon = builder.set("haproxy.unit", json!("edge.service")).start();
+    scene.served(&daemon).await;
+    scene.reload_under_load(&daemon).await;
+    let verbs = verbs(&calls);
+    assert_eq!(verbs.first().map(String::as_str), Some("start edge.service"), "{verbs:?}");
+    assert!(verbs[1..].iter().all(|verb| verb == "reload edge.service") && verbs.len() > 1, "{verbs:?}");
+}
+
+/// What `systemctl` was asked to do, questions apart.
+fn verbs(calls: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(calls).expect("it was called");
+    let orders = text.lines().filter(|line| !line.contains("is-active"));
+    orders.map(|line| line.trim_start_matches("--no-ask-password ").to_owned()).collect()
+}
