@@ -5,6 +5,7 @@
 //! depends on the order of events.
 
 mod apply;
+mod attach;
 mod choices;
 mod desired;
 mod dirty;
@@ -37,9 +38,10 @@ use crate::clock::Clock;
 use crate::decide::haproxy_config;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE, SETTINGS_MISTAKES_SHOWN_MAX};
+use crate::listeners::Listeners;
 use crate::message::{
-    BeginShutdown, DefinitionsLoaded, HostsChanged, HostsUnknown, PolicyChanged, ProxyExited, Record, Refresh,
-    ReleaseSockets, ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened,
+    BeginShutdown, ChoicesChanged, DefinitionsLoaded, HostsChanged, HostsUnknown, PolicyChanged, ProxyExited, Record,
+    Refresh, ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened,
 };
 use crate::model::{
     LifeCyclePolicy, OperatorChoice, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName, ServiceName,
@@ -52,10 +54,10 @@ pub use self::launch::LaunchPeers;
 
 /// Whom the HaproxyStateActor talks to.
 pub struct HaproxyPeers {
-    /// For bringing up a process.
-    pub launch: LaunchPeers,
-    /// Closes sockets that are no longer in use.
-    pub release: Recipient<ReleaseSockets>,
+    /// For bringing up a process; none where somebody else runs HAProxy.
+    pub launch: Option<LaunchPeers>,
+    /// Hear what operators chose, where this actor is the one that is told.
+    pub choices: Listeners<ChoicesChanged>,
     /// Remembers.
     pub journal: Recipient<Record>,
 }
@@ -64,10 +66,12 @@ pub struct HaproxyPeers {
 pub struct HaproxyPorts {
     /// The running HAProxy.
     pub runtime: Rc<dyn RuntimeApi>,
-    /// haproxy.cfg, which follows every change.
-    pub config_file: Rc<dyn ConfigFile>,
-    /// What survives a restart of the daemon.
-    pub state_store: Rc<dyn StateStore>,
+    /// haproxy.cfg, which follows every change; none where it is somebody else's.
+    pub config_file: Option<Rc<dyn ConfigFile>>,
+    /// What survives a restart of the daemon; none where another actor keeps it.
+    pub state_store: Option<Rc<dyn StateStore>>,
+    /// What messages call this HAProxy, where it is one of `haproxy.targets`; none for the first.
+    pub target: Option<String>,
 }
 
 /// Desired and actual state of one HAProxy.
@@ -141,7 +145,7 @@ impl HaproxyStateActor {
     ) -> Self {
         let now = Instant::now();
         Self {
-            inherited: haproxy_config::frame_default_server_words(&policy.frame),
+            inherited: inherited(&policy, &peers),
             policy: Arc::new(policy),
             binary,
             desired: Desired::default(),
@@ -200,7 +204,9 @@ impl HaproxyStateActor {
         let Some(loaded_at) = self.desired.loaded_at else { return };
         let deadline = loaded_at + FIRST_LISTS_WAIT;
         if self.desired.is_complete() || Instant::now() >= deadline {
-            self.reload_forced.push(ReloadCause::Start.because("the daemon starts"));
+            if !self.is_run_by_others() {
+                self.reload_forced.push(ReloadCause::Start.because("the daemon starts"));
+            }
             self.relaunch_when_allowed(ctx);
         } else {
             self.wake_at(deadline, ctx);
@@ -209,7 +215,10 @@ impl HaproxyStateActor {
 
     fn relaunch_when_allowed(&mut self, ctx: &mut Context<Self>) {
         if Instant::now() >= self.reload_not_before {
-            self.begin_launch(ctx);
+            match self.peers.launch.clone() {
+                Some(peers) => self.begin_launch(peers, ctx),
+                None => self.begin_attachment(ctx),
+            }
         } else {
             self.wake_at(self.reload_not_before, ctx);
         }
@@ -218,9 +227,8 @@ impl HaproxyStateActor {
     /// Runtime steps at once; then a look at the running state if one is due; reloads when their time has come.
     fn keep_in_step(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        let reload_is_due = !self.reload_due.is_empty() || !self.reload_forced.is_empty();
-        if reload_is_due && now >= self.reload_not_before + RELOAD_PATIENCE {
-            self.begin_launch(ctx);
+        if self.reload_is_due() && now >= self.reload_not_before + RELOAD_PATIENCE {
+            self.relaunch_when_allowed(ctx);
             return;
         }
         if now < self.runtime_retry_at {
@@ -228,12 +236,17 @@ impl HaproxyStateActor {
         } else if self.begin_batch(ctx) || self.begin_observation(ctx) || self.begin_drain_look(ctx) {
             return;
         }
-        if !self.reload_due.is_empty() || !self.reload_forced.is_empty() {
+        if self.reload_is_due() {
             self.relaunch_when_allowed(ctx);
         } else if self.dirty.is_empty() {
             // What failed is no longer wanted.
             self.reload_error.ends();
         }
+    }
+
+    /// Whether there is a reload to make, which is never ours where somebody else runs HAProxy.
+    fn reload_is_due(&self) -> bool {
+        !self.is_run_by_others() && (!self.reload_due.is_empty() || !self.reload_forced.is_empty())
     }
 
     /// Comes back to [`Self::advance`] then, if not before: each advance looks at everything.
@@ -290,7 +303,11 @@ impl Handler<ServiceDefined> for HaproxyStateActor {
             }
             None => {
                 let choices = Choices::restored(self.restored_choices.remove(&name).unwrap_or_default());
+                let is_chosen = !choices.all().is_empty();
                 self.desired.services.insert(name.clone(), DesiredService::new(definition, choices));
+                if is_chosen {
+                    self.tell_choices(&name, None);
+                }
             }
         }
         self.save_later(ctx);
@@ -324,6 +341,7 @@ impl Handler<HostsChanged> for HaproxyStateActor {
         let HostsChanged { change, service: name, revision, diff, hosts, seen_at, shown_unix_ms } = changed;
         let Some(service) = self.desired.services.get_mut(&name) else { return };
         let had_list = service.revision.replace(revision).is_some();
+        let had_choices = !service.choices.all().is_empty();
         service.choices.hosts_changed(&hosts, self.clock.unix_ms());
         service.discovered = hosts;
         let wanted_before = service.hosts.clone();
@@ -352,6 +370,9 @@ impl Handler<HostsChanged> for HaproxyStateActor {
             self.dirty.insert_servers(name.clone(), wanted.servers().chain(diff.servers()).cloned());
         } else {
             self.dirty.insert(name.clone());
+        }
+        if had_choices {
+            self.tell_choices(&name, None);
         }
         self.expect_life(&name, ctx);
         self.advance(ctx);
@@ -407,13 +428,13 @@ impl Handler<PolicyChanged> for HaproxyStateActor {
     type Result = ();
 
     fn handle(&mut self, PolicyChanged { policy, .. }: PolicyChanged, ctx: &mut Self::Context) {
-        if policy.frame != self.policy.frame {
+        if policy.frame != self.policy.frame && !self.is_run_by_others() {
             let reason = ReloadCause::Settings.because("the settings of HAProxy changed");
             if !self.reload_forced.contains(&reason) {
                 self.reload_forced.push(reason);
             }
         }
-        self.inherited = haproxy_config::frame_default_server_words(&policy.frame);
+        self.inherited = inherited(&policy, &self.peers);
         self.refused_frame = None;
         self.settings_refused = None;
         self.policy = policy;
@@ -454,6 +475,11 @@ impl Handler<BeginShutdown> for HaproxyStateActor {
         self.phase = ProxyPhase::Stopping;
         Box::pin(self.write_last_words().into_actor(self))
     }
+}
+
+/// The `default-server` words of our own `defaults` section. What another's says is not known.
+fn inherited(policy: &ProxyPolicy, peers: &HaproxyPeers) -> Vec<Word> {
+    if peers.launch.is_some() { haproxy_config::frame_default_server_words(&policy.frame) } else { Vec::new() }
 }
 
 /// The pause before the next of several failed attempts: doubled each time, within bounds.

@@ -22,6 +22,9 @@ pub struct JournalEntry {
     /// The server it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerName>,
+    /// The one of `haproxy.targets` it is about; none where it is about the first HAProxy, or about none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// What happened.
     pub event: Event,
 }
@@ -29,13 +32,20 @@ pub struct JournalEntry {
 impl JournalEntry {
     /// An entry that the journal has yet to number and date.
     pub fn new(event: Event) -> Self {
-        Self { sequence: 0, at_unix_ms: 0, change: None, service: None, server: None, event }
+        Self { sequence: 0, at_unix_ms: 0, change: None, service: None, server: None, target: None, event }
     }
 
     /// The entry, of this change.
     #[must_use]
     pub fn change(mut self, change: ChangeId) -> Self {
         self.change = Some(change);
+        self
+    }
+
+    /// The entry, about this target.
+    #[must_use]
+    pub fn of_target(mut self, target: String) -> Self {
+        self.target = Some(target);
         self
     }
 

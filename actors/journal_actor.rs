@@ -61,8 +61,11 @@ impl Handler<Record> for JournalActor {
         self.newest += 1;
         entry.sequence = self.newest;
         entry.at_unix_ms = self.clock.unix_ms();
-        self.count(&entry.event);
-        self.history.add(&entry);
+        if entry.target.is_none() {
+            // Each target does the same once more: counts and history are of the first.
+            self.count(&entry.event);
+            self.history.add(&entry);
+        }
         if self.entries.len() == JOURNAL_ENTRIES_MAX {
             self.entries.pop_front();
         }

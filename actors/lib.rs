@@ -39,5 +39,6 @@ mod process_supervisor_actor;
 mod service_config_actor;
 pub mod snapshot;
 mod socket_holder_actor;
+mod target_journal_actor;
 mod watcher_actor;
 pub mod wiring;

@@ -18,7 +18,8 @@ use crate::history::History;
 use crate::journal::JournalEntry;
 pub use crate::model::SeenHost;
 use crate::model::{
-    ChangeId, HostList, ProcessInfo, ProxyPolicy, RawDefinition, Revision, ServiceDefinition, ServiceName,
+    ChangeId, HostList, OperatorChoice, ProcessInfo, ProxyPolicy, RawDefinition, Revision, ServerName,
+    ServiceDefinition, ServiceName,
 };
 use crate::operator::{HeldDecision, OrderRefused, SetServer};
 use crate::port::{CheckFailure, ConfigText, ProcessExit};
@@ -245,6 +246,18 @@ pub struct DecideHeld {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<String, OrderRefused>")]
 pub struct ChooseServerState(pub SetServer);
+
+/// HaproxyStateActor -> HaproxyStateActors of targets, OutputActor: what operators chose for the servers of a service.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct ChoicesChanged {
+    /// The service.
+    pub service: ServiceName,
+    /// All choices in force.
+    pub choices: BTreeMap<ServerName, OperatorChoice>,
+    /// The server that an order was just given about.
+    pub ordered: Option<ServerName>,
+}
 
 /// main -> HaproxyStateActor, ProcessSupervisorActor, ServiceConfigActor: the settings were read again.
 #[derive(Debug, Clone, Message)]

@@ -1,7 +1,7 @@
 //! Keeps one more output in step: another proxy's file, a list in a store, a stream. It is always given the whole.
 //!
-//! An output takes what is wanted, as HAProxy's actor does, and nothing else: discovery's guard and the last good lists
-//! stand before both. One application runs at a time; whatever comes meanwhile is in the next.
+//! An output takes what is wanted, as HAProxy's actor does, and nothing else: discovery's guard, the last good lists and
+//! what operators chose stand before both. One application runs at a time; whatever comes meanwhile is in the next.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -11,12 +11,14 @@ use slog::{Logger, info, warn};
 use tokio::time::{Duration, Instant};
 
 use crate::clock::Clock;
+use crate::decide::overlay::with_choices;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{FIRST_LISTS_WAIT, OUTPUT_INTERVAL, OUTPUT_RETRY_MAX, OUTPUT_RETRY_MIN};
 use crate::message::{
-    DefinitionsLoaded, GetState, HostsChanged, HostsUnknown, Record, Refresh, ServiceDefined, ServiceRemoved,
+    ChoicesChanged, DefinitionsLoaded, GetState, HostsChanged, HostsUnknown, Record, Refresh, ServiceDefined,
+    ServiceRemoved,
 };
-use crate::model::ServiceName;
+use crate::model::{OperatorChoice, ServerName, ServiceName};
 use crate::port::{Applied, PublishedService, ServiceOutput};
 use crate::snapshot::{ActorState, OutputState};
 
@@ -24,6 +26,8 @@ use crate::snapshot::{ActorState, OutputState};
 pub struct OutputActor {
     output: Rc<dyn ServiceOutput>,
     services: BTreeMap<ServiceName, Wanted>,
+    /// What operators chose; of services that are not known yet, too.
+    choices: BTreeMap<ServiceName, BTreeMap<ServerName, OperatorChoice>>,
     /// When the definitions were first read; none before.
     loaded_at: Option<Instant>,
     /// Whether the output may say something else than what is wanted.
@@ -51,6 +55,7 @@ impl OutputActor {
         Self {
             output,
             services: BTreeMap::new(),
+            choices: BTreeMap::new(),
             loaded_at: None,
             dirty: true,
             busy: false,
@@ -94,13 +99,20 @@ impl OutputActor {
     fn apply(&mut self, ctx: &mut Context<Self>) {
         self.busy = true;
         self.dirty = false;
-        let services = self.services.values().map(|wanted| wanted.service.clone()).collect();
+        let services = self.services.iter().map(|(name, wanted)| self.published(name, wanted)).collect();
         let applied = self.output.apply(services).into_actor(self);
         ctx.spawn(applied.map(|result, actor, ctx| {
             actor.busy = false;
             actor.applied(result);
             actor.advance(ctx);
         }));
+    }
+
+    /// A service with what operators chose in the place of what discovery asks for.
+    fn published(&self, name: &ServiceName, wanted: &Wanted) -> PublishedService {
+        let choices = self.choices.get(name).into_iter().flatten().map(|(server, choice)| (server, choice.state));
+        let hosts = wanted.service.hosts.as_ref().map(|hosts| with_choices(hosts, choices));
+        PublishedService { definition: wanted.service.definition.clone(), hosts }
     }
 
     fn applied(&mut self, result: Result<Applied, String>) {
@@ -175,6 +187,7 @@ impl Handler<ServiceRemoved> for OutputActor {
 
     fn handle(&mut self, ServiceRemoved { service }: ServiceRemoved, ctx: &mut Self::Context) {
         self.services.remove(&service);
+        self.choices.remove(&service);
         self.touch(ctx);
     }
 }
@@ -195,6 +208,15 @@ impl Handler<HostsChanged> for OutputActor {
         let Some(wanted) = self.services.get_mut(&changed.service) else { return };
         wanted.service.hosts = Some(changed.hosts);
         wanted.heard_of = true;
+        self.touch(ctx);
+    }
+}
+
+impl Handler<ChoicesChanged> for OutputActor {
+    type Result = ();
+
+    fn handle(&mut self, ChoicesChanged { service, choices, .. }: ChoicesChanged, ctx: &mut Self::Context) {
+        self.choices.insert(service, choices);
         self.touch(ctx);
     }
 }

@@ -21,6 +21,8 @@ pub enum ActorState {
     Watcher(WatcherState),
     /// Of the HaproxyStateActor.
     HaproxyState(HaproxyState),
+    /// Of the HaproxyStateActor of one of `haproxy.targets`.
+    Target(TargetState),
     /// Of the ProcessSupervisorActor.
     ProcessSupervisor(ProcessSupervisorState),
     /// Of the SocketHolderActor.
@@ -161,6 +163,18 @@ pub struct HaproxyState {
     /// Since when these stand.
     #[serde(default)]
     pub since: TroublesSince,
+    /// Whether somebody else runs this HAProxy, so that a reload waits for them.
+    #[serde(default)]
+    pub run_by_others: bool,
+}
+
+/// What the HaproxyStateActor of one target knows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct TargetState {
+    /// The target, as the settings name it.
+    pub name: String,
+    /// What is known of its HAProxy.
+    pub haproxy: HaproxyState,
 }
 
 /// Settings that are not in force.

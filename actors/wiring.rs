@@ -4,7 +4,9 @@
 //! ServiceConfigActor --starts, Redefine, Refresh, StopWatching--> WatcherActor (one per service)
 //! ServiceConfigActor --ServiceDefined, ServiceRemoved, DefinitionsLoaded--> HaproxyStateActor
 //! WatcherActor       --HostsChanged, HostsUnknown--> HaproxyStateActor
-//! OutputActor (one for each further output) hears what HaproxyStateActor hears of services and hosts
+//! HaproxyStateActor (one more for each target that somebody else runs), OutputActor (one for each further output) hear
+//!                    what HaproxyStateActor hears of services and hosts
+//! HaproxyStateActor  --ChoicesChanged--> all of these
 //! HaproxyStateActor  --HoldSockets, AdoptSockets, ReleaseSockets--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
 //! HaproxyStateActor  --FindOrphan, CheckCandidate, LaunchProxy--> ProcessSupervisorActor
@@ -14,6 +16,7 @@
 //! all of them        --Record--> JournalActor
 //! ```
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient};
@@ -30,11 +33,11 @@ use crate::journal_actor::JournalActor;
 use crate::limits::STATE_ANSWER_TIMEOUT;
 use crate::listeners::Listeners;
 use crate::message::{
-    BeginShutdown, ChooseServerState, ConfigState, DecideHeld, GetConfig, GetState, ListWatchers, PlanPiece,
-    PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy,
+    BeginShutdown, ChoicesChanged, ChooseServerState, ConfigState, DecideHeld, GetConfig, GetState, ListWatchers,
+    PlanPiece, PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy,
     SettingsRefused, StopProxy, WatcherHandle,
 };
-use crate::model::{ProxyPolicy, ProxyVersion, ServiceName};
+use crate::model::{ProxyPolicy, ProxyVersion, RunBy, ServiceName};
 use crate::operator::{HeldDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
 use crate::port::{
@@ -47,6 +50,7 @@ use crate::service_config_actor::{
 };
 use crate::snapshot::ActorState;
 use crate::socket_holder_actor::SocketHolderActor;
+use crate::target_journal_actor::TargetJournalActor;
 use crate::watcher_actor::{ChangeNumbers, WatcherActor, WatcherPeers};
 
 /// The outside world, as the daemon or a simulation provides it.
@@ -66,8 +70,19 @@ pub struct Outside {
     pub sockets: Rc<dyn ListeningSockets>,
     /// What survives a restart of the daemon.
     pub state_store: Rc<dyn StateStore>,
+    /// Further HAProxies, which somebody else runs.
+    pub targets: Vec<RuntimeTarget>,
     /// What else is kept in step.
     pub outputs: Vec<Rc<dyn ServiceOutput>>,
+}
+
+/// A HAProxy that somebody else runs and that is driven at run time.
+#[derive(Clone)]
+pub struct RuntimeTarget {
+    /// What messages call it: where its Runtime API is.
+    pub name: String,
+    /// Its Runtime API.
+    pub runtime: Rc<dyn RuntimeApi>,
 }
 
 /// What the actors are to do with the outside.
@@ -97,7 +112,7 @@ pub struct Actors {
     operator: OperatorPeers,
     policy: Vec<Recipient<PolicyChanged>>,
     settings_refused: Recipient<SettingsRefused>,
-    shutdown: Recipient<BeginShutdown>,
+    shutdown: Vec<Recipient<BeginShutdown>>,
     stop: Recipient<StopProxy>,
 }
 
@@ -122,13 +137,22 @@ impl Actors {
         let supervisor_ctx = Context::new();
         let sockets_ctx = Context::new();
         let record: Recipient<Record> = post.inbox("JournalActor", None).way(journal.clone().recipient());
+        let outputs = start_outputs(&outside, &record, clock, log);
+        let targets = start_targets(&outside, &orders.policy, &record, clock, log);
         let to_haproxy = post.inbox("HaproxyStateActor", None);
+        let is_ours = orders.policy.frame.run_by != RunBy::Others;
+        let launch = is_ours.then(|| launch_peers(post, &outside, &supervisor_ctx.address(), &sockets_ctx.address()));
         let haproxy = HaproxyStateActor::new(
             orders.policy.clone(),
             orders.binary,
             orders.restored.iter().map(|saved| (saved.definition.name.clone(), saved.choices.clone())).collect(),
-            haproxy_ports(&outside),
-            haproxy_peers(post, &outside, &supervisor_ctx.address(), &sockets_ctx.address(), &record),
+            HaproxyPorts {
+                runtime: outside.runtime.clone(),
+                config_file: is_ours.then(|| outside.config_file.clone()),
+                state_store: Some(outside.state_store.clone()),
+                target: None,
+            },
+            HaproxyPeers { launch, choices: who_obey(&targets, &outputs), journal: record.clone() },
             clock,
             component(log, "haproxy"),
         )
@@ -146,8 +170,8 @@ impl Actors {
             to_haproxy.way(haproxy.clone().recipient()),
             component(log, "sockets"),
         ));
-        let outputs = start_outputs(&outside, &record, clock, log);
-        let hearers = Hearers { haproxy: (haproxy.clone(), to_haproxy), outputs: outputs.clone() };
+        let hearers =
+            Hearers { haproxy: (haproxy.clone(), to_haproxy), targets: targets.clone(), outputs: outputs.clone() };
         let services = ServiceConfigActor::new(
             ServiceConfigPorts { definitions: outside.definitions.clone(), host_sources: outside.host_sources.clone() },
             ServicePolicy { options: orders.options, removal_max: orders.services_removal_max },
@@ -171,8 +195,15 @@ impl Actors {
             ("JournalActor", journal.clone().recipient()),
         ];
         states.extend(outputs.iter().map(|output| ("an OutputActor", output.clone().recipient())));
+        states.extend(targets.iter().map(|target| ("the HaproxyStateActor of a target", target.clone().recipient())));
         let mut refresh = vec![haproxy.clone().recipient(), services.clone().recipient()];
+        refresh.extend(targets.iter().map(|target| target.clone().recipient()));
         refresh.extend(outputs.iter().map(|output| output.clone().recipient()));
+        let mut policy =
+            vec![haproxy.clone().recipient(), supervisor.clone().recipient(), services.clone().recipient()];
+        policy.extend(targets.iter().map(|target| target.clone().recipient()));
+        let mut shutdown = vec![haproxy.clone().recipient()];
+        shutdown.extend(targets.iter().map(|target| target.clone().recipient()));
         Self {
             states,
             watchers: services.clone().recipient(),
@@ -187,9 +218,9 @@ impl Actors {
                 reload: haproxy.clone().recipient(),
                 choose: haproxy.clone().recipient(),
             },
-            policy: vec![haproxy.clone().recipient(), supervisor.clone().recipient(), services.recipient()],
-            settings_refused: haproxy.clone().recipient(),
-            shutdown: haproxy.recipient(),
+            policy,
+            settings_refused: haproxy.recipient(),
+            shutdown,
             stop: supervisor.recipient(),
         }
     }
@@ -283,7 +314,12 @@ impl Actors {
     /// Stops HAProxy, softly first, and resolves when no process of it is left.
     pub async fn stop(&self) {
         // An actor that is gone has nothing left to write or to stop.
-        let _ = tokio::join!(self.shutdown.send(BeginShutdown), self.stop.send(StopProxy));
+        let written = async {
+            for actor in &self.shutdown {
+                let _ = actor.send(BeginShutdown).await;
+            }
+        };
+        let _ = tokio::join!(written, self.stop.send(StopProxy));
     }
 }
 
@@ -316,9 +352,35 @@ fn start_outputs(outside: &Outside, journal: &Recipient<Record>, clock: Clock, l
     outside.outputs.iter().map(start).collect()
 }
 
+/// Further HAProxies are driven as the first is, each by an actor of its own: none waits for another.
+fn start_targets(
+    outside: &Outside,
+    policy: &ProxyPolicy,
+    journal: &Recipient<Record>,
+    clock: Clock,
+    log: &Logger,
+) -> Vec<Addr<HaproxyStateActor>> {
+    let start = |target: &RuntimeTarget| {
+        let RuntimeTarget { name, runtime } = target.clone();
+        let log = component(log, "target").new(o!("target" => name.clone()));
+        let journal = TargetJournalActor::new(name.clone(), journal.clone()).start().recipient();
+        let ports = HaproxyPorts { runtime, config_file: None, state_store: None, target: Some(name) };
+        let peers = HaproxyPeers { launch: None, choices: Listeners::none(), journal };
+        HaproxyStateActor::new(policy.clone(), None, BTreeMap::new(), ports, peers, clock, log).start()
+    };
+    outside.targets.iter().map(start).collect()
+}
+
+/// Who else obeys what operators choose.
+fn who_obey(targets: &[Addr<HaproxyStateActor>], outputs: &[Addr<OutputActor>]) -> Listeners<ChoicesChanged> {
+    let outputs = outputs.iter().map(|output| output.clone().recipient());
+    targets.iter().map(|target| target.clone().recipient()).chain(outputs).collect()
+}
+
 /// Everyone who hears of services and hosts.
 struct Hearers<I> {
     haproxy: (Addr<HaproxyStateActor>, I),
+    targets: Vec<Addr<HaproxyStateActor>>,
     outputs: Vec<Addr<OutputActor>>,
 }
 
@@ -332,15 +394,8 @@ impl<I: Inbox> Hearers<I> {
     {
         let (haproxy, inbox) = &self.haproxy;
         let haproxy = std::iter::once(inbox.way(haproxy.clone().recipient()));
-        haproxy.chain(self.outputs.iter().map(|output| output.clone().recipient())).collect()
-    }
-}
-
-fn haproxy_ports(outside: &Outside) -> HaproxyPorts {
-    HaproxyPorts {
-        runtime: outside.runtime.clone(),
-        config_file: outside.config_file.clone(),
-        state_store: outside.state_store.clone(),
+        let targets = self.targets.iter().map(|target| target.clone().recipient());
+        haproxy.chain(targets).chain(self.outputs.iter().map(|output| output.clone().recipient())).collect()
     }
 }
 
@@ -352,26 +407,22 @@ fn supervisor_ports(outside: &Outside) -> SupervisorPorts {
     }
 }
 
-fn haproxy_peers<P: Post>(
+fn launch_peers<P: Post>(
     post: &P,
     outside: &Outside,
     supervisor: &Addr<ProcessSupervisorActor>,
     sockets: &Addr<SocketHolderActor>,
-    journal: &Recipient<Record>,
-) -> HaproxyPeers {
+) -> LaunchPeers {
     let to_supervisor = post.inbox("ProcessSupervisorActor", None);
     let to_sockets = post.inbox("SocketHolderActor", None);
-    HaproxyPeers {
-        launch: LaunchPeers {
-            hold: to_sockets.way(sockets.clone().recipient()),
-            adopt: to_sockets.way(sockets.clone().recipient()),
-            orphan: to_supervisor.way(supervisor.clone().recipient()),
-            check: to_supervisor.way(supervisor.clone().recipient()),
-            launch: to_supervisor.way(supervisor.clone().recipient()),
-            runtime: outside.runtime.clone(),
-        },
+    LaunchPeers {
+        hold: to_sockets.way(sockets.clone().recipient()),
         release: to_sockets.way(sockets.clone().recipient()),
-        journal: journal.clone(),
+        adopt: to_sockets.way(sockets.clone().recipient()),
+        orphan: to_supervisor.way(supervisor.clone().recipient()),
+        check: to_supervisor.way(supervisor.clone().recipient()),
+        launch: to_supervisor.way(supervisor.clone().recipient()),
+        runtime: outside.runtime.clone(),
     }
 }
 

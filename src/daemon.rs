@@ -26,7 +26,6 @@ use tokio::time::timeout;
 use crate::failure::Failure;
 use crate::logging::{self, Logging};
 use crate::proxy::haproxy_binary::HaproxyBinary;
-use crate::proxy::haproxy_socket::HaproxySocket;
 use crate::recording::{self, Header, JournalFollower, Recorder};
 use crate::saved_state;
 use crate::settings::{Settings, SettingsSources};
@@ -147,9 +146,9 @@ impl Daemon {
     }
 
     fn page_settings(&self, access: &Access) -> PageSettings {
-        let socket_path = self.settings.haproxy.policy.frame.socket_path.clone();
+        let haproxy = self.settings.haproxy.clone();
         let log = logging::component(self.logging.root(), "status");
-        let open = move || -> Rc<dyn TrafficReader> { Rc::new(HaproxySocket::new(socket_path.clone(), log.clone())) };
+        let open = move || -> Rc<dyn TrafficReader> { Rc::new(adapters::runtime(&haproxy, &log)) };
         PageSettings { traffic: Some(Arc::new(open)), has_token: !matches!(access.token, TokenSource::None) }
     }
 

@@ -17,6 +17,7 @@ mod outputs;
 mod reader;
 mod service_config;
 mod status;
+mod targets;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use outputs::{HipacheSettings, OutputSettings, StdoutFormat, TemplateSetting
 use reader::Reader;
 pub use service_config::ServiceConfigSettings;
 pub use status::StatusSettings;
+pub use targets::RuntimeAddress;
 
 /// Where the settings file is expected when no other is named.
 pub const DEFAULT_FILE: &str = "/etc/proxymgr/proxymgr.yml";
@@ -88,6 +90,10 @@ pub struct HaproxySettings {
     pub config_path: PathBuf,
     /// Who runs HAProxy.
     pub run: RunSettings,
+    /// Where its Runtime API is.
+    pub socket: RuntimeAddress,
+    /// Further HAProxies, which somebody else runs.
+    pub targets: Vec<RuntimeAddress>,
     /// What the actors go by.
     pub policy: ProxyPolicy,
     /// What services' definitions may say, and what holds where they say nothing.
@@ -335,13 +341,21 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     let extra = reader.lines("haproxy.extra_options");
     let removal = guards::read_removal(reader);
     let services_removal_max = reader.share("guards.max_services_removal");
+    let mut targets = targets::read(reader);
     let (config_path, run) = (config_path?, run?);
     let run_by = run.run_by();
+    let is_elsewhere = run_by == RunBy::Others && socket_path.is_none() && !targets.is_empty();
     let socket_path = socket_path.unwrap_or_else(|| config_path.with_file_name("haproxy.sock"));
+    let socket = if is_elsewhere { targets.remove(0) } else { RuntimeAddress::Unix(socket_path.clone()) };
+    if let Some(at) = targets.iter().position(|target| *target == socket) {
+        reader.refuse_line("haproxy.targets", at, "is haproxy.socket_path, which is driven anyway".to_owned());
+    }
     Some(HaproxySettings {
         binary: binary?,
         config_path,
         run,
+        socket,
+        targets,
         policy: ProxyPolicy {
             frame: ProxyFrame { global, defaults, socket_path, run_by },
             reload_interval: reload_interval?,

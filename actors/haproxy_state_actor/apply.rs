@@ -19,6 +19,7 @@ use crate::limits::{
 use crate::message::Record;
 use crate::model::{ChangeId, Observation, ObservedServers, PlanClass, ReloadCause, RuntimeCommand, ServiceName};
 use crate::port::{Answer, RuntimeError};
+use crate::snapshot::ProxyPhase;
 
 /// The steps that go to HAProxy together.
 type Batch = BTreeMap<ServiceName, Vec<Step>>;
@@ -102,6 +103,10 @@ impl HaproxyStateActor {
     /// The plan of one service. None where there is nothing to be done now: what it has is not known, or something
     /// stands in the way.
     pub(super) fn plan_of(&mut self, name: &ServiceName, scope: &Scope) -> Option<ServicePlan> {
+        let of_others = self.is_run_by_others();
+        if of_others {
+            self.claim(name, scope);
+        }
         let running = self.running.as_mut()?;
         let section = running.sections.get_mut(name);
         let Some(service) = self.desired.services.get_mut(name) else {
@@ -113,7 +118,8 @@ impl HaproxyStateActor {
             service.life.settle(&ObservedServers::new());
             let mut plan = ServicePlan::default();
             if service.known && !service.is_blocked(None) {
-                plan.reload.push(ReloadCause::ServiceNew.because("the service is new"));
+                let why = if of_others { "HAProxy has no section of this name" } else { "the service is new" };
+                plan.reload.push(ReloadCause::ServiceNew.because(why));
             }
             return Some(plan);
         };
@@ -268,7 +274,13 @@ impl HaproxyStateActor {
         self.runtime_error.stands(error.to_string(), self.clock);
         let event = Event::Failed { error: error.to_string() };
         self.peers.journal.do_send(Record(JournalEntry::new(event)));
-        if self.runtime_failures == RUNTIME_FAILURES_BEFORE_RELOAD {
+        if self.is_run_by_others() {
+            if self.runtime_failures >= RUNTIME_FAILURES_BEFORE_RELOAD {
+                // It is looked for anew: whoever runs it may have started another.
+                self.phase = ProxyPhase::Down;
+                self.reload_not_before = self.runtime_retry_at;
+            }
+        } else if self.runtime_failures == RUNTIME_FAILURES_BEFORE_RELOAD {
             let why = format!("its socket failed {} times in a row: {error}", self.runtime_failures);
             self.reload_forced.push(ReloadCause::RuntimeApi.because(why));
         }

@@ -64,6 +64,7 @@ impl StateSaver {
 impl HaproxyStateActor {
     /// The text that describes what runs.
     pub(super) fn file_text(&self) -> Option<ConfigText> {
+        self.ports.config_file.as_ref()?;
         let running = self.running.as_ref()?;
         let sections = running.sections.values().map(|section| section.text.clone());
         Some(ConfigText { pieces: std::iter::once(running.frame.clone()).chain(sections).collect() })
@@ -76,11 +77,11 @@ impl HaproxyStateActor {
         if !behind || writing || waiting || self.phase == ProxyPhase::Launching {
             return;
         }
-        let Some(text) = self.file_text() else { return };
+        let (Some(text), Some(file)) = (self.file_text(), self.ports.config_file.clone()) else { return };
         self.file.behind = false;
         self.file.writing = true;
         let begun = Instant::now();
-        let write = self.ports.config_file.write(text).into_actor(self);
+        let write = file.write(text).into_actor(self);
         ctx.spawn(write.map(move |outcome, actor, ctx| {
             actor.file.writing = false;
             actor.file_written(outcome, begun.elapsed(), ctx);
@@ -118,8 +119,8 @@ impl HaproxyStateActor {
     pub(super) fn write_last_words(&mut self) -> impl Future<Output = ()> + use<> {
         let services = self.saver.behind.then(|| self.desired.to_save(self.running.as_ref()));
         let text = self.file.behind.then(|| self.file_text()).flatten();
-        let save = services.map(|services| self.ports.state_store.save(services));
-        let write = text.map(|text| self.ports.config_file.write(text));
+        let save = services.zip(self.ports.state_store.as_ref()).map(|(services, store)| store.save(services));
+        let write = text.zip(self.ports.config_file.as_ref()).map(|(text, file)| file.write(text));
         let log = self.log.clone();
         async move {
             let saved = match save {
@@ -138,8 +139,8 @@ impl HaproxyStateActor {
 
     /// Saves the desired state before long.
     pub(super) fn save_later(&mut self, ctx: &mut Context<Self>) {
-        self.saver.behind = true;
-        if !std::mem::replace(&mut self.saver.waiting, true) {
+        self.saver.behind = self.ports.state_store.is_some();
+        if self.saver.behind && !std::mem::replace(&mut self.saver.waiting, true) {
             ctx.run_later(STATE_SAVE_INTERVAL, |actor, ctx| {
                 actor.saver.waiting = false;
                 actor.save_now(ctx);
@@ -149,13 +150,14 @@ impl HaproxyStateActor {
 
     /// Saves the desired state, unless it is saved or being saved.
     pub(super) fn save_now(&mut self, ctx: &mut Context<Self>) {
+        let Some(store) = self.ports.state_store.clone() else { return };
         if self.saver.saving || !self.saver.behind {
             return;
         }
         self.saver.saving = true;
         self.saver.behind = false;
         let services = self.desired.to_save(self.running.as_ref());
-        let save = self.ports.state_store.save(services).into_actor(self);
+        let save = store.save(services).into_actor(self);
         ctx.spawn(save.map(|outcome, actor, ctx| {
             actor.saver.saving = false;
             match outcome {

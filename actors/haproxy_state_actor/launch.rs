@@ -17,7 +17,9 @@ use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::loaded_config::LineIndex;
 use crate::decide::rejection::culprits;
 use crate::limits::REJECTION_ROUNDS_MAX;
-use crate::message::{AdoptSockets, CheckCandidate, FindOrphan, HoldSockets, LaunchError, LaunchProxy, SocketsHeld};
+use crate::message::{
+    AdoptSockets, CheckCandidate, FindOrphan, HoldSockets, LaunchError, LaunchProxy, ReleaseSockets, SocketsHeld,
+};
 use crate::model::{HostList, Observation, ProcessInfo, ServiceDefinition, ServiceName};
 use crate::port::{CheckFailure, ConfigMessage, ConfigText, RuntimeApi};
 
@@ -26,6 +28,8 @@ use crate::port::{CheckFailure, ConfigMessage, ConfigText, RuntimeApi};
 pub struct LaunchPeers {
     /// Opens the sockets.
     pub hold: Recipient<HoldSockets>,
+    /// Closes sockets that are no longer in use.
+    pub release: Recipient<ReleaseSockets>,
     /// Takes over the sockets of a HAProxy that outlived its daemon.
     pub adopt: Recipient<AdoptSockets>,
     /// Finds one.

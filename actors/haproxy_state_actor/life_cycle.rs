@@ -199,6 +199,7 @@ impl HaproxyStateActor {
         }
         for (service, server, choice, why) in ended {
             self.choice_ended(&service, &server, &choice, why);
+            self.tell_choices(&service, None);
             self.save_later(ctx);
         }
         let names: Vec<ServiceName> = self.desired.services.keys().cloned().collect();

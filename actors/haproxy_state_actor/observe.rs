@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::RUNTIME_RETRY_MAX;
 use crate::message::Record;
-use crate::model::{Observation, ProcessInfo, ReloadCause};
+use crate::model::{Observation, ProcessInfo, ReloadCause, ServiceName};
 use crate::port::RuntimeError;
 
 /// What a look found: the process, its servers, and the text of its file.
-type Findings = (Result<(ProcessInfo, Observation), RuntimeError>, Result<String, String>);
+type Findings = (Result<(ProcessInfo, Observation), RuntimeError>, Option<Result<String, String>>);
 
 impl HaproxyStateActor {
     /// Comes back for the next look.
@@ -34,7 +34,11 @@ impl HaproxyStateActor {
         let config_file = self.ports.config_file.clone();
         let look = async move {
             let observed = async { Ok((runtime.process().await?, runtime.observe(None).await?)) };
-            (observed.await, config_file.read().await)
+            let file = match config_file {
+                Some(file) => Some(file.read().await),
+                None => None,
+            };
+            (observed.await, file)
         };
         self.busy = true;
         ctx.spawn(look.into_actor(self).map(|(observed, file): Findings, actor, ctx| {
@@ -46,14 +50,19 @@ impl HaproxyStateActor {
                     actor.runtime_failed(&error);
                 }
             }
-            actor.file_found(file, ctx);
+            file.into_iter().for_each(|file| actor.file_found(file, ctx));
             actor.advance(ctx);
         }));
         true
     }
 
-    fn process_found(&mut self, process: ProcessInfo, observation: Observation) {
+    pub(super) fn process_found(&mut self, process: ProcessInfo, mut observation: Observation) {
+        let of_others = self.is_run_by_others();
         let Some(running) = &mut self.running else { return };
+        if process.pid != running.process.pid && of_others {
+            self.attach(process, observation);
+            return;
+        }
         if process.pid != running.process.pid {
             let (found, known) = (process.pid, running.process.pid);
             warn!(self.log, "another HAProxy answers on the socket"; "pid" => found, "expected" => known);
@@ -74,6 +83,12 @@ impl HaproxyStateActor {
             // Otherwise a batch went unanswered, and only one that is answered shows that all is well again.
             self.runtime_failures = 0;
             self.runtime_error.ends();
+        }
+        if of_others {
+            let is_ours = |name: &ServiceName| running.sections.contains_key(name);
+            let (ours, unclaimed) = observation.services.into_iter().partition(|(name, _)| is_ours(name));
+            running.unclaimed = unclaimed;
+            observation.services = ours;
         }
         let different = running.observed(None, observation);
         self.drifted.extend(different.keys().filter(|name| !was_stale.contains(name)).cloned());

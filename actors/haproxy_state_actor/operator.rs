@@ -4,10 +4,11 @@ use actix::{Context, Handler};
 use slog::info;
 
 use super::HaproxyStateActor;
+use super::choices::Choices;
 use crate::decide::proxy_plan::Holder;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::ORDER_REASON_CHARS_MAX;
-use crate::message::{ChooseServerState, Record, ReloadProxy};
+use crate::message::{ChoicesChanged, ChooseServerState, Record, ReloadProxy};
 use crate::model::{AdminState, ObservedServer, OperatorChoice, ReloadCause, ServerName, ServiceName};
 use crate::operator::{OrderRefused, SetServer};
 use crate::snapshot::ProxyPhase;
@@ -18,6 +19,9 @@ impl Handler<ReloadProxy> for HaproxyStateActor {
     fn handle(&mut self, ReloadProxy { reason }: ReloadProxy, ctx: &mut Context<Self>) -> Self::Result {
         if self.phase == ProxyPhase::Stopping {
             return Err(OrderRefused::NotNow("proxymgr is stopping".to_owned()));
+        }
+        if self.is_run_by_others() {
+            return Err(OrderRefused::NotNow("haproxy.run is none: whoever runs HAProxy reloads it".to_owned()));
         }
         let said = printable(reason)?;
         let why =
@@ -57,13 +61,8 @@ impl Handler<ChooseServerState> for HaproxyStateActor {
         info!(self.log, "an operator's order"; "service" => %name, "server" => %server, "what" => &what);
         let entry = JournalEntry::new(Event::Ordered { what: what.clone() }).service(&name).server(&server);
         self.peers.journal.do_send(Record(entry));
-        if let Some(section) = self.running.as_mut().and_then(|running| running.sections.get_mut(&name)) {
-            section.forgive_server(&server);
-            if section.observed.get(&server).is_some_and(ObservedServer::in_drain) {
-                // Whoever put it into drain, on HAProxy's own socket even: from now on this order decides.
-                section.note_holder(&server, Some(Holder::Operator));
-            }
-        }
+        self.ordered(&name, &server);
+        self.tell_choices(&name, Some(server));
         self.expect_life(&name, ctx);
         self.touch(name, ctx);
         // A restart of the daemon right after the order must not undo it.
@@ -73,7 +72,44 @@ impl Handler<ChooseServerState> for HaproxyStateActor {
     }
 }
 
+impl Handler<ChoicesChanged> for HaproxyStateActor {
+    type Result = ();
+
+    /// The choices were made elsewhere; here they are only obeyed.
+    fn handle(&mut self, changed: ChoicesChanged, ctx: &mut Context<Self>) -> Self::Result {
+        let ChoicesChanged { service: name, choices, ordered } = changed;
+        let Some(service) = self.desired.services.get_mut(&name) else {
+            self.restored_choices.insert(name, choices);
+            return;
+        };
+        service.choices = Choices::restored(choices);
+        service.choose();
+        if let Some(server) = ordered {
+            self.ordered(&name, &server);
+        }
+        self.expect_life(&name, ctx);
+        self.touch(name, ctx);
+    }
+}
+
 impl HaproxyStateActor {
+    /// An order about a server gives it a new chance, and decides over whatever was done on HAProxy's own socket.
+    fn ordered(&mut self, service: &ServiceName, server: &ServerName) {
+        let section = self.running.as_mut().and_then(|running| running.sections.get_mut(service));
+        let Some(section) = section else { return };
+        section.forgive_server(server);
+        if section.observed.get(server).is_some_and(ObservedServer::in_drain) {
+            section.note_holder(server, Some(Holder::Operator));
+        }
+    }
+
+    /// Tells the others what operators chose for the servers of this service.
+    pub(super) fn tell_choices(&self, name: &ServiceName, ordered: Option<ServerName>) {
+        let Some(service) = self.desired.services.get(name) else { return };
+        let choices = service.choices.all().clone();
+        self.peers.choices.do_send(ChoicesChanged { service: name.clone(), choices, ordered });
+    }
+
     /// What the order says, where it can be carried out.
     fn choice(&self, order: &SetServer) -> Result<OperatorChoice, OrderRefused> {
         let SetServer { service: name, server, state, for_ms, reason } = order;

@@ -8,7 +8,7 @@ use slog::{info, warn};
 use tokio::time::Instant;
 
 use super::desired::{DesiredService, Obstacle};
-use super::launch::{self, Entrant, Failure, Ingredients, LaunchOrder, Launched, Outcome};
+use super::launch::{self, Entrant, Failure, Ingredients, LaunchOrder, LaunchPeers, Launched, Outcome};
 use super::running::{Running, Section};
 use super::{HaproxyStateActor, backoff};
 use crate::decide::capabilities::Capabilities;
@@ -21,7 +21,7 @@ use crate::snapshot::ProxyPhase;
 
 impl HaproxyStateActor {
     /// Brings up a new process with everything that is known.
-    pub(super) fn begin_launch(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn begin_launch(&mut self, peers: LaunchPeers, ctx: &mut Context<Self>) {
         if self.file.is_writing() {
             // The candidate must not be overtaken by an older text; the end of the write comes back here.
             return;
@@ -46,7 +46,7 @@ impl HaproxyStateActor {
         self.dirty.clear();
         self.opened_meanwhile.clear();
         let begun = Instant::now();
-        let launch = launch::launch(order, self.peers.launch.clone(), self.log.clone()).into_actor(self);
+        let launch = launch::launch(order, peers, self.log.clone()).into_actor(self);
         ctx.spawn(launch.map(move |outcome, actor, ctx| {
             actor.busy = false;
             if actor.phase == ProxyPhase::Stopping {
@@ -140,12 +140,19 @@ impl HaproxyStateActor {
         let mut sections: BTreeMap<_, _> = sections.into_iter().map(|(name, chosen)| (name, section(chosen))).collect();
         self.carry_over(&mut sections, &obstacles);
         let alive = self.last_exited != Some(process.pid);
-        let mut running =
-            Running { alive, capabilities: Capabilities::of(process.version), process, frame, style, sections };
+        let mut running = Running {
+            alive,
+            capabilities: Capabilities::of(process.version),
+            process,
+            frame,
+            style,
+            sections,
+            unclaimed: BTreeMap::new(),
+        };
         if let Some(observation) = observation {
             running.observed(None, observation);
         }
-        self.peers.release.do_send(ReleaseSockets { keep: running.listens_on() });
+        self.release_sockets(&running);
         self.exit = None;
         self.note_obstacles(&obstacles);
         for (name, service) in &mut self.desired.services {
@@ -178,6 +185,12 @@ impl HaproxyStateActor {
         self.reload_not_before = now + self.policy.reload_interval;
     }
 
+    /// Has the sockets closed that the process does not listen on.
+    fn release_sockets(&self, running: &Running) {
+        let launch = self.peers.launch.iter();
+        launch.for_each(|peers| peers.release.do_send(ReleaseSockets { keep: running.listens_on() }));
+    }
+
     /// No reload could bring what it was for: what runs goes on.
     fn launch_blocked(&mut self, obstacles: &BTreeMap<ServiceName, Obstacle>) {
         for (name, obstacle) in obstacles {
@@ -188,13 +201,17 @@ impl HaproxyStateActor {
         self.dirty = self.desired.services.keys().cloned().collect();
         if let Some(running) = &self.running {
             self.dirty.extend(running.sections.keys().cloned());
-            self.peers.release.do_send(ReleaseSockets { keep: running.listens_on() });
+            self.release_sockets(running);
         }
     }
 
     /// What a reload was made for and did not bring is not tried by a reload again. What somebody drained on the socket
     /// of the process before is drained again.
-    fn carry_over(&self, sections: &mut BTreeMap<ServiceName, Section>, obstacles: &BTreeMap<ServiceName, Obstacle>) {
+    pub(super) fn carry_over(
+        &self,
+        sections: &mut BTreeMap<ServiceName, Section>,
+        obstacles: &BTreeMap<ServiceName, Obstacle>,
+    ) {
         let Some(before) = &self.running else { return };
         for (name, section) in sections.iter_mut() {
             let Some(known) = before.sections.get(name) else { continue };

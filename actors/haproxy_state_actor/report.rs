@@ -10,7 +10,9 @@ use super::life_cycle::{Leaving, Rising};
 use super::running::Section;
 use crate::message::{ConfigState, GetConfig, GetState, NextSection, RunningConfig};
 use crate::model::{ObservedServer, ServerName, ServiceName};
-use crate::snapshot::{ActorState, HaproxyState, LeavingServer, RisingServer, ServiceState, TroublesSince};
+use crate::snapshot::{
+    ActorState, HaproxyState, LeavingServer, RisingServer, ServiceState, TargetState, TroublesSince,
+};
 
 impl HaproxyStateActor {
     fn service_state(&self, name: &ServiceName, service: &DesiredService) -> ServiceState {
@@ -77,7 +79,7 @@ impl Handler<GetState> for HaproxyStateActor {
     fn handle(&mut self, _: GetState, _: &mut Context<Self>) -> Self::Result {
         self.tell_states();
         let services = self.desired.services.iter();
-        MessageResult(ActorState::HaproxyState(HaproxyState {
+        let state = HaproxyState {
             phase: self.phase,
             process: self.running.as_ref().filter(|running| running.alive).map(|running| running.process.clone()),
             services: services.map(|(name, service)| (name.clone(), self.service_state(name, service))).collect(),
@@ -97,7 +99,12 @@ impl Handler<GetState> for HaproxyStateActor {
                 saved_state_error_unix_ms: self.saver.error.since_unix_ms(),
             },
             settings_refused: self.settings_refused.clone(),
-        }))
+            run_by_others: self.is_run_by_others(),
+        };
+        MessageResult(match self.ports.target.clone() {
+            None => ActorState::HaproxyState(state),
+            Some(name) => ActorState::Target(TargetState { name, haproxy: state }),
+        })
     }
 }
 
@@ -105,7 +112,8 @@ impl Handler<GetConfig> for HaproxyStateActor {
     type Result = MessageResult<GetConfig>;
 
     fn handle(&mut self, _: GetConfig, _: &mut Context<Self>) -> Self::Result {
-        let running = self.running.as_ref().map(|running| RunningConfig {
+        let running = self.running.as_ref().filter(|_| !self.is_run_by_others());
+        let running = running.map(|running| RunningConfig {
             frame: running.frame.clone(),
             sections: running.sections.iter().map(|(name, section)| (name.clone(), section.text.clone())).collect(),
         });

@@ -32,6 +32,8 @@ pub struct Running {
     pub style: SectionStyle,
     /// Its sections.
     pub sections: BTreeMap<ServiceName, Section>,
+    /// Where somebody else runs it: its other sections, which no service of ours claims.
+    pub unclaimed: BTreeMap<ServiceName, Arc<ObservedServers>>,
 }
 
 impl Running {
@@ -97,6 +99,8 @@ pub struct Section {
     pub tried: BTreeMap<ServerName, (Vec<RuntimeCommand>, u32)>,
     /// Servers that were in drain on the socket of the process before, by nobody's order to us, and are to be so again.
     pub drained_before: BTreeSet<ServerName>,
+    /// Servers that were there before we were: not ours to delete.
+    pub found: BTreeSet<ServerName>,
     /// Servers out of discovery that wait in maintenance to be deleted, and since when.
     pub parked: BTreeMap<ServerName, Instant>,
     /// When HAProxy last answered a command for it, or was found to have obeyed one without an answer.
@@ -128,6 +132,7 @@ impl Section {
             hopeless: BTreeMap::new(),
             tried: BTreeMap::new(),
             drained_before: BTreeSet::new(),
+            found: BTreeSet::new(),
             parked: BTreeMap::new(),
             answered_at: Instant::now(),
             hosts,
@@ -245,7 +250,10 @@ impl Section {
     /// The parked servers whose time has come, as far as they are still there and waiting.
     pub fn ripe_for_deletion(&self, after: Duration) -> impl Iterator<Item = &ServerName> {
         let waits = |name: &ServerName| self.observed.get(name).is_some_and(ObservedServer::forced_maintenance);
-        self.parked.iter().filter(move |(name, since)| since.elapsed() >= after && waits(name)).map(|(name, _)| name)
+        let is_ripe = move |name: &ServerName, since: &Instant| {
+            since.elapsed() >= after && waits(name) && !self.found.contains(name)
+        };
+        self.parked.iter().filter(move |(name, since)| is_ripe(name, since)).map(|(name, _)| name)
     }
 
     /// The servers that are not what was last seen, health apart.

@@ -15,9 +15,10 @@ use proxymgr_actors::port::RuntimeApi;
 
 use super::desired::{Desired, gather_desired};
 use super::{block_on, output, quiet_log};
+use crate::daemon::adapters;
 use crate::failure::Failure;
 use crate::logging::{self, Logging};
-use crate::proxy::haproxy_socket::{HaproxySocket, command_text};
+use crate::proxy::haproxy_socket::command_text;
 use crate::settings::Settings;
 
 /// Prints the plan to standard output, and what is not certain about it to standard error.
@@ -52,7 +53,7 @@ pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
 
 async fn observe(settings: &Settings, logging: &Logging) -> Result<(ProcessInfo, Observation), String> {
     let log = logging::component(logging.root(), "plan");
-    let socket = HaproxySocket::new(settings.haproxy.policy.frame.socket_path.clone(), log);
+    let socket = adapters::runtime(&settings.haproxy, &log);
     let process = socket.process().await.map_err(|error| error.to_string())?;
     let observation = socket.observe(None).await.map_err(|error| error.to_string())?;
     Ok((process, observation))

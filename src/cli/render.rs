@@ -26,15 +26,11 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
         output::remark(&format!("# {error}; the file is for an old one"));
     }
     let frame = &settings.haproxy.policy.frame;
-    let style = SectionStyle::of(frame, version.ok().map(|(version, _)| version));
+    // The daemon holds the sockets itself and writes the number of the descriptor that HAProxy inherits.
+    let style = SectionStyle { own_binds: true, ..SectionStyle::of(frame, version.ok().map(|(version, _)| version)) };
     let mut text = haproxy_config::frame(frame).to_string();
     for service in desired.services.values() {
-        let section = haproxy_config::section(&service.definition, None, &service.hosts, style);
-        match service.definition.listen {
-            // The daemon binds the address itself and writes the number of the descriptor that HAProxy inherits.
-            Some(address) => text.push_str(&section.replacen('\n', &format!("\n    bind {address}\n"), 1)),
-            None => text.push_str(&section),
-        }
+        text.push_str(&haproxy_config::section(&service.definition, None, &service.hosts, style));
     }
     output::print(&text);
     Ok(())

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use proxymgr_actors::model::ProxyVersion;
+use proxymgr_actors::model::{ProxyVersion, RunBy};
 use proxymgr_actors::port::{
     ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, SavedService,
 };
-use proxymgr_actors::wiring::{Orders, Outside};
-use slog::Logger;
+use proxymgr_actors::wiring::{Orders, Outside, RuntimeTarget};
+use slog::{Logger, o};
 
 use crate::discovery::Sources;
 use crate::discovery::consul::{Consul, ConsulCatalogDefinitions, ConsulKeyDefinitions, ConsulOptions, TOKEN_HEADER};
@@ -34,7 +34,7 @@ use crate::proxy::{outputs, run_by_binary, run_by_command, run_by_systemd};
 use crate::saved_state::SavedStateFile;
 use crate::settings::{
     CommandLine, ConsulSettings, ConsulToken, DnsSettings, EtcdSettings, HaproxySettings, MarathonSettings,
-    MesosSettings, RunWay, ServiceConfigSettings, Settings, StatusSettings, ZookeeperSettings,
+    MesosSettings, RunWay, RuntimeAddress, ServiceConfigSettings, Settings, StatusSettings, ZookeeperSettings,
 };
 use crate::status::access::{Access, TokenSource};
 use crate::status::gate::caller::Token;
@@ -149,13 +149,27 @@ pub fn outside(settings: &Settings, binary: &HaproxyBinary, log: &Logger) -> Res
     Ok(Outside {
         definitions: discovery.definitions,
         host_sources: discovery.hosts,
-        runtime: Rc::new(HaproxySocket::new(haproxy.policy.frame.socket_path.clone(), log)),
+        runtime: Rc::new(runtime(haproxy, &log)),
         config_file,
         processes,
         sockets,
         state_store: Rc::new(SavedStateFile::new(saved_state_path(settings))),
+        targets: haproxy.targets.iter().map(|address| target(address, &root)).collect(),
         outputs: outputs::open(&settings.outputs, &root),
     })
+}
+
+/// The Runtime API of the first HAProxy.
+pub fn runtime(haproxy: &HaproxySettings, log: &Logger) -> HaproxySocket {
+    match &haproxy.socket {
+        RuntimeAddress::Unix(path) if haproxy.run.run_by() != RunBy::Others => HaproxySocket::new(path, log.clone()),
+        address => HaproxySocket::of_others(address, log.clone()),
+    }
+}
+
+fn target(address: &RuntimeAddress, log: &Logger) -> RuntimeTarget {
+    let log = logging::component(log, "target").new(o!("target" => address.to_string()));
+    RuntimeTarget { name: address.to_string(), runtime: Rc::new(HaproxySocket::of_others(address, log)) }
 }
 
 /// What depends on who runs HAProxy.

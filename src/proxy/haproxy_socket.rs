@@ -17,13 +17,14 @@ use proxymgr_actors::model::{
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions, TrafficReader};
 use slog::{Logger, debug};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
-use super::runtime_connection::{AnswerPart, ExchangeError, RuntimeConnection};
+use super::runtime_connection::{AnswerPart, ExchangeError, RuntimeConnection, RuntimeStream};
 use super::runtime_text::{AnswerText, classify, refusal, write_command};
 use super::server_state::ServerStateReader;
 use super::statistics::StatisticsTable;
+use crate::settings::RuntimeAddress;
 
 pub use super::runtime_text::command_text;
 
@@ -38,8 +39,19 @@ pub struct HaproxySocket {
 impl HaproxySocket {
     /// The Runtime API at `path`. Nothing is connected until something is asked.
     pub fn new(path: impl Into<PathBuf>, log: Logger) -> Self {
+        Self::at(RuntimeAddress::Unix(path.into()), true, log)
+    }
+
+    /// The Runtime API of a HAProxy that somebody else runs. No connection is kept: nobody says when that HAProxy is
+    /// reloaded, and an old process must be neither held up nor taken for the one that serves.
+    pub fn of_others(address: &RuntimeAddress, log: Logger) -> Self {
+        Self::at(address.clone(), false, log)
+    }
+
+    fn at(address: RuntimeAddress, keeps: bool, log: Logger) -> Self {
         let shared = Shared {
-            path: path.into(),
+            address,
+            keeps,
             log,
             kept: RefCell::new(None),
             disconnects: Cell::new(0),
@@ -119,7 +131,9 @@ impl TrafficReader for HaproxySocket {
 }
 
 struct Shared {
-    path: PathBuf,
+    address: RuntimeAddress,
+    /// Whether a connection may be kept from one call to the next.
+    keeps: bool,
     log: Logger,
     /// The connection of the call before, while no call is under way.
     kept: RefCell<Option<RuntimeConnection>>,
@@ -280,7 +294,7 @@ impl Shared {
     {
         match timeout(RUNTIME_ANSWER_TIMEOUT, connection.exchange(request.as_bytes(), answers, on)).await {
             Ok(Ok(())) => {
-                if self.disconnects.get() == disconnects {
+                if self.keeps && self.disconnects.get() == disconnects {
                     self.kept.replace(Some(connection));
                 }
                 Ok(())
@@ -294,15 +308,20 @@ impl Shared {
         }
     }
 
-    async fn connect(&self) -> Result<UnixStream, RuntimeError> {
-        let outcome = timeout(RUNTIME_CONNECT_TIMEOUT, connect_when_not_full(&self.path)).await;
+    async fn connect(&self) -> Result<RuntimeStream, RuntimeError> {
+        let outcome = timeout(RUNTIME_CONNECT_TIMEOUT, connected(&self.address)).await;
         let error = match outcome {
             Ok(Ok(stream)) => {
-                debug!(self.log, "connected to HAProxy's socket"; "path" => %self.path.display());
+                debug!(self.log, "connected to HAProxy's socket"; "path" => self.path_text());
                 return Ok(stream);
             }
             Ok(Err(error)) => unreachable_in_words(&error),
-            Err(_) => "its queue of connections stays full, so HAProxy hangs or others hold all its connections".into(),
+            Err(_) => match self.address {
+                RuntimeAddress::Unix(_) => {
+                    "its queue of connections stays full, so HAProxy hangs or others hold all its connections".into()
+                }
+                RuntimeAddress::Tcp(_) => format!("no answer within {} s", RUNTIME_CONNECT_TIMEOUT.as_secs()),
+            },
         };
         Err(RuntimeError::Unreachable { path: self.path_text(), error })
     }
@@ -313,7 +332,10 @@ impl Shared {
     }
 
     fn path_text(&self) -> String {
-        self.path.display().to_string()
+        match &self.address {
+            RuntimeAddress::Unix(path) => path.display().to_string(),
+            tcp @ RuntimeAddress::Tcp(_) => tcp.to_string(),
+        }
     }
 
     fn broken(&self, error: impl ToString) -> RuntimeError {
@@ -326,6 +348,18 @@ enum Attempt {
     /// It may be tried on another connection: HAProxy has seen nothing of it.
     NothingSent,
     Failed(RuntimeError),
+}
+
+async fn connected(address: &RuntimeAddress) -> io::Result<RuntimeStream> {
+    match address {
+        RuntimeAddress::Unix(path) => connect_when_not_full(path).await.map(RuntimeStream::Unix),
+        RuntimeAddress::Tcp(server) => {
+            let stream = TcpStream::connect(server).await?;
+            // A batch is one write, and its answers are waited for.
+            stream.set_nodelay(true)?;
+            Ok(RuntimeStream::Tcp(stream))
+        }
+    }
 }
 
 /// A full queue of connections is an error at once on a unix socket, unlike on a TCP socket.

@@ -6,13 +6,14 @@
 //! long as no single line is larger.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use proxymgr_actors::limits::RUNTIME_ANSWER_LINE_BYTES_MAX;
 use tokio::io::Interest;
-use tokio::net::UnixStream;
+use tokio::io::Ready;
+use tokio::net::{TcpStream, UnixStream};
 
 /// Sent before the first command. Without the second line 3.x closes the connection after ten idle seconds, and the
 /// next change would pay for a new one.
@@ -43,16 +44,54 @@ pub(super) struct ExchangeError {
     pub(super) error: io::Error,
 }
 
+/// The two ways to a Runtime API.
+pub(super) enum RuntimeStream {
+    /// On this machine.
+    Unix(UnixStream),
+    /// On any.
+    Tcp(TcpStream),
+}
+
+impl RuntimeStream {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.try_write(bytes),
+            Self::Tcp(stream) => stream.try_write(bytes),
+        }
+    }
+
+    fn try_read_buf(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.try_read_buf(buffer),
+            Self::Tcp(stream) => stream.try_read_buf(buffer),
+        }
+    }
+
+    async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            Self::Unix(stream) => stream.ready(interest).await,
+            Self::Tcp(stream) => stream.ready(interest).await,
+        }
+    }
+
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Tcp(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
 /// A connection that is open until dropped.
 pub(super) struct RuntimeConnection {
-    stream: UnixStream,
+    stream: RuntimeStream,
     answers: AnswerFramer,
     opened: bool,
 }
 
 impl RuntimeConnection {
     /// Takes a stream that was just connected.
-    pub(super) fn new(stream: UnixStream) -> Self {
+    pub(super) fn new(stream: RuntimeStream) -> Self {
         Self { stream, answers: AnswerFramer::default(), opened: false }
     }
 

@@ -317,6 +317,7 @@ impl World {
             processes: Rc::new(self.clone()),
             sockets: Rc::new(self.clone()),
             state_store: Rc::new(self.clone()),
+            targets: Vec::new(),
             outputs: Vec::new(),
         };
         // All that the actors spawn lives in this set, and ends with it: as at a kill, without a word.

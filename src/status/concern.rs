@@ -3,7 +3,8 @@
 use std::fmt;
 
 use proxymgr_actors::snapshot::{
-    ActorState, HaproxyState, OutputState, ServiceConfigState, ServiceState, SocketHolderState, WatcherState,
+    ActorState, HaproxyState, OutputState, ServiceConfigState, ServiceState, SocketHolderState, TargetState,
+    WatcherState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,7 @@ fn of_state(state: &ActorState) -> Vec<Concern> {
             "its last words are in the log of proxymgr",
         )],
         ActorState::Output(state) => of_output(state),
+        ActorState::Target(state) => of_target(state),
         ActorState::ProcessSupervisor(_) | ActorState::SocketHolder(_) | ActorState::Journal(_) => Vec::new(),
     }
 }
@@ -146,8 +148,34 @@ fn of_haproxy(state: &HaproxyState) -> Vec<Concern> {
     });
     named
         .chain(refused)
+        .chain(waiting_for_others(state))
         .chain(state.services.iter().flat_map(|(name, service)| of_service(name.as_str(), service)))
         .collect()
+}
+
+/// A HAProxy that somebody else runs, beside the first.
+fn of_target(state: &TargetState) -> Vec<Concern> {
+    let TargetState { name, haproxy } = state;
+    let away = haproxy.runtime_error.iter().map(|error| {
+        let advice = "it is caught up when it answers again; the others are not affected";
+        Concern::new(format!("target {name}: {error}"), haproxy.since.runtime_error_unix_ms, advice)
+    });
+    let waiting = waiting_for_others(haproxy)
+        .map(|Concern { text, advice, .. }| Concern::new(format!("target {name}: {text}"), None, advice));
+    away.chain(waiting).collect()
+}
+
+/// What only a reload can bring, where somebody else makes it.
+fn waiting_for_others(state: &HaproxyState) -> Option<Concern> {
+    let waits = state.run_by_others && !state.reload_due.is_empty();
+    waits.then(|| {
+        let text = format!("waits for whoever runs HAProxy: {}", state.reload_due.join("; "));
+        Concern::new(
+            text,
+            None,
+            "change that HAProxy's own file, where need be, and reload it; it is then looked at anew",
+        )
+    })
 }
 
 fn of_service(name: &str, state: &ServiceState) -> Vec<Concern> {

@@ -113,7 +113,10 @@ fn not_ready(reason: &str, haproxy: Option<&HaproxyState>, daemon: &DaemonFacts)
         return Concern::new(reason, None, "restart proxymgr: HAProxy goes on meanwhile and is taken over");
     };
     if haproxy.runtime_error.as_deref() == Some(reason) {
-        let advice = "it is tried again by itself, and in the end HAProxy is reloaded";
+        let advice = match haproxy.run_by_others {
+            true => "it is tried again by itself, and caught up when it answers",
+            false => "it is tried again by itself, and in the end HAProxy is reloaded",
+        };
         return Concern::new(reason, haproxy.since.runtime_error_unix_ms, advice);
     }
     if reload_reason(haproxy).as_deref() == Some(reason) {

@@ -14,6 +14,7 @@ mod record_and_replay;
 mod reloads;
 mod stage;
 mod status_page;
+mod targets;
 mod under_supervisord;
 mod who_runs_haproxy;
 mod zookeeper_faults;

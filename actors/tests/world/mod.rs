@@ -116,6 +116,7 @@ impl World {
             processes: Rc::new(self.clone()),
             sockets: Rc::new(self.clone()),
             state_store: Rc::new(self.clone()),
+            targets: Vec::new(),
             outputs: vec![Rc::new(self.clone())],
         };
         let options = OptionPolicy::default();

@@ -61,6 +61,7 @@ pub const KEYS: &[Key] = &[
         OnRestart,
         "How long each may take, systemctl too.",
     ),
+    key("haproxy.targets", Kind::Lines, Empty, OnRestart, "Further HAProxies, by where their Runtime APIs are."),
     key("haproxy.global", Kind::Lines, Empty, OnReload, "Lines of the global section, one an entry."),
     key("haproxy.defaults", Kind::Lines, Empty, OnReload, "Lines of the defaults section, one an entry."),
     key(

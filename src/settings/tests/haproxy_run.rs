@@ -61,11 +61,44 @@ fn mistakes_name_their_key_and_say_what_to_do() {
              words, or set shell: true",
         ),
         (
-            "haproxy: {run: command, reload_command: [x, y], command_shell: true}",
+            "haproxy: {run: command, reload_command: [a, b], command_shell: true}",
             "p.yml:1: haproxy.reload_command: is a list of words, which no shell can run: write one text, or leave shell \
              out",
         ),
     ] {
         check(yaml, &[expect]);
     }
+}
+
+#[test]
+fn targets_are_sockets_of_this_machine_and_ports_of_any() {
+    let yaml =
+        "haproxy: {targets: ['unix:/run/b.sock', 'tcp://10.0.0.2:9999', 'tcp://[::1]:9999', 'tcp://lb.example:1']}";
+    let haproxy = load(yaml, &[], &[]).unwrap().haproxy;
+    let named: Vec<String> = haproxy.targets.iter().map(ToString::to_string).collect();
+    assert_eq!(named, ["unix:/run/b.sock", "tcp://10.0.0.2:9999", "tcp://[::1]:9999", "tcp://lb.example:1"]);
+    assert_eq!(haproxy.socket.to_string(), "unix:/etc/haproxy/haproxy.sock");
+    let instead = load("haproxy: {run: none, targets: ['tcp://a:1', 'tcp://b:1']}", &[], &[]).unwrap().haproxy;
+    assert_eq!((instead.socket.to_string(), instead.targets.len()), ("tcp://a:1".to_owned(), 1));
+    let besides = load("haproxy: {run: none, socket_path: /run/x, targets: ['tcp://a:1']}", &[], &[]).unwrap().haproxy;
+    assert_eq!((besides.socket.to_string(), besides.targets.len()), ("unix:/run/x".to_owned(), 1));
+}
+
+#[test]
+fn a_target_that_cannot_be_one_is_named() {
+    const SHAPES: &str = "write unix:/run/haproxy.sock or tcp://10.0.0.2:9999";
+    for (target, problem) in [
+        ("tcp://10.0.0.2", format!("tcp://10.0.0.2 has no port: {SHAPES}")),
+        ("tcp://10.0.0.2:0", format!("tcp://10.0.0.2:0 must have a host and a port: {SHAPES}")),
+        ("tcp://[::1]", format!("tcp://[::1] must have a host and a port: {SHAPES}")),
+        ("tcp://:9999", format!("tcp://:9999 must have a host and a port: {SHAPES}")),
+        ("tcp://a:1,b:1", format!("tcp://a:1,b:1 must have a host and a port: {SHAPES}")),
+        ("unix:run/x", format!("unix:run/x is no absolute path: {SHAPES}")),
+        ("10.0.0.2:9999", format!("\"10.0.0.2:9999\" is not known where: {SHAPES}")),
+        ("unix:/etc/haproxy/haproxy.sock", "is haproxy.socket_path, which is driven anyway".to_owned()),
+    ] {
+        check(&format!("haproxy: {{targets: ['{target}']}}"), &[&format!("p.yml:1: haproxy.targets[1]: {problem}")]);
+    }
+    let twice = "haproxy: {targets: ['tcp://a:1', 'tcp://a:1']}";
+    check(twice, &["p.yml:1: haproxy.targets[2]: tcp://a:1 is there twice"]);
 }

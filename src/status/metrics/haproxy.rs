@@ -17,7 +17,7 @@ const PHASES: [(ProxyPhase, &str); 5] = [
     (ProxyPhase::Stopping, "stopping"),
 ];
 
-/// What the HaproxyStateActor, the ProcessSupervisorActor, the SocketHolderActor and further outputs say.
+/// What the HaproxyStateActor, the ProcessSupervisorActor, the SocketHolderActor and targets and further outputs say.
 pub fn write(families: &mut Families<'_>, states: &[ActorState], now_unix_ms: u64) -> fmt::Result {
     for state in states {
         match state {
@@ -35,6 +35,7 @@ pub fn write(families: &mut Families<'_>, states: &[ActorState], now_unix_ms: u6
             _ => {}
         }
     }
+    targets(families, states)?;
     outputs(families, states)
 }
 
@@ -92,6 +93,26 @@ fn processes(families: &mut Families<'_>, state: &ProcessSupervisorState, now_un
     let oldest = state.draining.iter().map(|process| now_unix_ms.saturating_sub(process.since_unix_ms)).max();
     let help = "How long the oldest of them has been finishing; 0 without any";
     families.gauge("old_process_age_max_seconds", help, seconds(oldest.unwrap_or_default()))
+}
+
+/// HAProxies that somebody else runs; their names stand in the settings.
+fn targets(families: &mut Families<'_>, states: &[ActorState]) -> fmt::Result {
+    let targets = || {
+        states.iter().filter_map(|state| match state {
+            ActorState::Target(state) => Some((vec![("target", state.name.clone())], &state.haproxy)),
+            _ => None,
+        })
+    };
+    let answers = |state: &HaproxyState| state.process.is_some() && state.runtime_error.is_none();
+    let up = targets().map(|(labels, state)| (labels, flag(answers(state))));
+    families.gauges("target_up", "1 while a target answers", up)?;
+    let waits = targets().map(|(labels, state)| (labels, state.reload_due.len() as f64));
+    families.gauges("target_waits", "Services of a target that wait for whoever runs it to reload it", waits)?;
+    let changes = targets().map(|(labels, state)| {
+        let counts = &state.counts;
+        (labels, counts.runtime_enable + counts.runtime_disable + counts.runtime_delete)
+    });
+    families.counters("target_changes", "Servers changed at a target", changes)
 }
 
 /// Outputs beside HAProxy; their names stand in the settings.

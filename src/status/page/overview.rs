@@ -131,6 +131,8 @@ pub struct Facts {
     pub crashes: u64,
     /// Outputs beside HAProxy: name and what is wrong with it.
     pub outputs: Vec<(String, Option<String>)>,
+    /// Further HAProxies, and why they do not answer.
+    pub targets: Vec<(String, Option<String>)>,
 }
 
 /// The sources of one kind.
@@ -238,6 +240,7 @@ pub fn facts(report: &StatusReport, history: &History, rows: &BTreeMap<String, S
             ActorState::ServiceConfig(state) => facts.source("definitions", &state.source),
             ActorState::Watcher(state) => facts.watcher(state),
             ActorState::ProcessSupervisor(state) => facts.of_processes(state),
+            ActorState::Target(state) => facts.targets.push((state.name.clone(), state.haproxy.runtime_error.clone())),
             ActorState::Output(state) => facts.outputs.push((state.name.clone(), state.error.clone())),
             _ => {}
         }

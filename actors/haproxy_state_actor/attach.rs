@@ -1,0 +1,138 @@
+//! A HAProxy that somebody else runs: taken as it is found, and driven at run time alone.
+//!
+//! A section that bears the name of a service is ours to drive. What is written there of servers that discovery knows is
+//! taken to be as our definition says; other servers go into maintenance, and none that was found there is ever deleted.
+//! What only a reload can bring waits for whoever runs it: the process that is found afterwards is taken anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use slog::{info, warn};
+use tokio::time::Instant;
+
+use super::desired::DesiredService;
+use super::running::{Running, Section};
+use super::{HaproxyStateActor, backoff};
+use crate::decide::capabilities::Capabilities;
+use crate::decide::haproxy_config::SectionStyle;
+use crate::decide::proxy_plan::{Holder, given};
+use crate::decide::scope::Scope;
+use crate::journal::{Event, JournalEntry};
+use crate::limits::{RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN};
+use crate::message::Record;
+use crate::model::{AdminState, Host, Observation, ObservedServers, ProcessInfo, ServerName, ServiceName};
+use crate::port::RuntimeError;
+use crate::snapshot::ProxyPhase;
+
+impl HaproxyStateActor {
+    /// Whether somebody else runs this HAProxy, so that only what can be done at run time is ours to do.
+    pub(super) fn is_run_by_others(&self) -> bool {
+        self.peers.launch.is_none()
+    }
+
+    /// Looks whether it is there, and what it has.
+    pub(super) fn begin_attachment(&mut self, ctx: &mut Context<Self>) {
+        self.busy = true;
+        self.observe_due = false;
+        let runtime = self.ports.runtime.clone();
+        let look = async move { Ok((runtime.process().await?, runtime.observe(None).await?)) };
+        ctx.spawn(look.into_actor(self).map(|found: Result<(ProcessInfo, Observation), RuntimeError>, actor, ctx| {
+            actor.busy = false;
+            if actor.phase == ProxyPhase::Stopping {
+                return;
+            }
+            match found {
+                Ok((process, observation)) => actor.attach(process, observation),
+                Err(error) => actor.still_away(&error),
+            }
+            actor.advance(ctx);
+        }));
+    }
+
+    /// Takes the process that answers, with all that it has.
+    pub(super) fn attach(&mut self, process: ProcessInfo, observation: Observation) {
+        self.phase = ProxyPhase::Running;
+        self.runtime_failures = 0;
+        self.runtime_retry_at = Instant::now();
+        self.runtime_error.ends();
+        if let Some(running) = self.running.as_mut().filter(|running| running.process.pid == process.pid) {
+            info!(self.log, "HAProxy is back"; "pid" => process.pid);
+            running.alive = true;
+            running.sections.values_mut().for_each(|section| section.stale = true);
+            self.process_found(process, observation);
+            return;
+        }
+        info!(self.log, "a HAProxy that somebody else runs is driven from here on";
+            "pid" => process.pid, "version" => &process.version_text);
+        let style = SectionStyle::of(&self.policy.frame, Some(process.version));
+        let mut unclaimed = observation.services;
+        let mut sections = BTreeMap::new();
+        for (name, service) in self.desired.services.iter().filter(|(_, service)| service.revision.is_some()) {
+            let found = unclaimed.remove(name).map(|servers| found_section(service, servers, style));
+            sections.extend(found.map(|section| (name.clone(), section)));
+        }
+        self.carry_over(&mut sections, &BTreeMap::new());
+        let capabilities = Capabilities::of(process.version);
+        let frame = Arc::default();
+        self.running = Some(Running { process, alive: true, capabilities, frame, style, sections, unclaimed });
+        self.reload_due.clear();
+        self.drifted.clear();
+        self.dirty = self.desired.services.keys().cloned().collect();
+    }
+
+    /// It does not answer; it is looked for again after a pause.
+    fn still_away(&mut self, error: &RuntimeError) {
+        self.phase = ProxyPhase::Down;
+        self.runtime_failures += 1;
+        self.reload_not_before = Instant::now() + backoff(self.runtime_failures, RUNTIME_RETRY_MIN, RUNTIME_RETRY_MAX);
+        let error = error.to_string();
+        if self.runtime_error.text() != Some(&error) {
+            warn!(self.log, "HAProxy is away, it is caught up when it returns"; "error" => &error);
+            self.peers.journal.do_send(Record(JournalEntry::new(Event::Failed { error: error.clone() })));
+        }
+        self.runtime_error.stands(error, self.clock);
+        self.running.iter_mut().for_each(|running| running.alive = false);
+    }
+
+    /// Takes the section of a service whose hosts are known by now, and leaves that of a service that is no more.
+    pub(super) fn claim(&mut self, name: &ServiceName, scope: &Scope) {
+        let Some(running) = &mut self.running else { return };
+        let service = self.desired.services.get(name).filter(|service| service.revision.is_some());
+        let Some(service) = service else {
+            let left = running.sections.remove(name);
+            running.unclaimed.extend(left.map(|section| (name.clone(), section.observed)));
+            return;
+        };
+        if let Some(servers) = running.unclaimed.remove(name) {
+            running.sections.insert(name.clone(), found_section(service, servers, running.style));
+        }
+        let Some(section) = running.sections.get_mut(name) else { return };
+        let mut take_as_defined = |server: &ServerName, host: &Host| {
+            if section.observed.contains_key(server) && !section.loaded.servers.contains_key(server) {
+                section.loaded.servers.insert(server.clone(), given(&service.definition, host));
+            }
+        };
+        match scope {
+            Scope::Whole => service.hosts.iter().for_each(|(server, host)| take_as_defined(server, host)),
+            Scope::Servers(servers) => {
+                let wanted = servers.iter().filter_map(|server| Some((server, service.hosts.get(server)?)));
+                wanted.for_each(|(server, host)| take_as_defined(server, host));
+            }
+        }
+    }
+}
+
+fn found_section(service: &DesiredService, servers: Arc<ObservedServers>, style: SectionStyle) -> Section {
+    let mut section = Section::new(service.definition.clone(), None, service.hosts.clone(), style);
+    for (name, server) in &*servers {
+        // Whoever put it there, it is as it should be, and ours to end.
+        if server.in_drain() && service.hosts.get(name).is_some_and(|host| host.state == AdminState::Drain) {
+            section.note_holder(name, Some(Holder::Discovery));
+        }
+    }
+    section.found = servers.keys().cloned().collect();
+    section.observed = servers;
+    section.stale = false;
+    section
+}
