@@ -31,6 +31,11 @@ fn haproxy_fails() {
     goes_as_expected(&named("haproxy-fails.yml"));
 }
 
+#[test]
+fn operator_decides() {
+    goes_as_expected(&named("operator-decides.yml"));
+}
+
 /// A quieter day than the one that is shipped: the whole one takes long in a build that is not optimised.
 fn quieter_day() -> Scenario {
     let mut scenario = named("busy-day.yml");

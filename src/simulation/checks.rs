@@ -63,6 +63,19 @@ impl Things {
         self.oracle.held_back(is_defined)
     }
 
+    /// The state that a host ought to have: an operator's choice, or what discovery says; none where it is gone.
+    fn state(&self, service: &str, host: u8) -> Option<AdminState> {
+        let known = self.services.get(service).filter(|known| known.hosts.contains_key(&host))?;
+        Some(self.oracle.choices.state(service, host).unwrap_or_else(|| known.state(host)))
+    }
+
+    /// The hosts that ought to take traffic, with their weights.
+    pub(super) fn wanted(&self, service: &str) -> BTreeMap<u8, u16> {
+        let hosts = self.services.get(service).into_iter().flat_map(|known| &known.hosts);
+        let ready = hosts.filter(|(host, _)| self.state(service, **host) == Some(AdminState::Ready));
+        ready.map(|(host, weight)| (*host, *weight)).collect()
+    }
+
     /// Whether a process has been finishing what it has for too long, or is one of too many that do.
     pub(super) fn is_beyond_limits(&self, pid: u32) -> bool {
         let Some(since) = self.drains.get(&pid).filter(|_| self.takes_time) else { return false };
@@ -143,6 +156,7 @@ impl Things {
                 _ => {}
             }
         }
+        ensure(!self.oracle.choices.any_ends(), Invariant::Converges, || "an operator's choice is to end".to_owned())?;
         self.serves_what_discovery_shows()?;
         self.sockets_are_those_in_use()?;
         self.processes_are_listed(&listed)?;
@@ -157,10 +171,15 @@ impl Things {
     fn serves_what_discovery_shows(&self) -> Result<(), Violation> {
         let serving = self.serving().and_then(|pid| self.processes.get(&pid));
         let ready = serving.map(|process| process.ready_servers()).unwrap_or_default();
-        for (name, service) in self.defined() {
-            let shown = service.ready();
-            ensure(ready.get(name) == Some(&shown), Invariant::Converges, || {
-                format!("discovery shows {shown:?} for {name}, and HAProxy has {:?} (host: weight)", ready.get(name))
+        for (name, _) in self.defined() {
+            let wanted = self.wanted(name);
+            let is_kept = |host: &&u8| self.oracle.choices.must_keep(name, **host);
+            let against_orders = ready.get(name).and_then(|hosts| hosts.keys().find(is_kept));
+            ensure(against_orders.is_none(), Invariant::OperatorsDecide, || {
+                format!("host {} of {name} takes traffic", against_orders.copied().unwrap_or_default())
+            })?;
+            ensure(ready.get(name) == Some(&wanted), Invariant::Converges, || {
+                format!("{wanted:?} is wanted for {name}, and HAProxy has {:?} (host: weight)", ready.get(name))
             })?;
         }
         let strange = ready.keys().find(|name| !self.defined().any(|(defined, _)| defined == *name));
@@ -202,7 +221,7 @@ impl Things {
     fn undrained(&self, model: &HaproxyModel) -> BTreeMap<String, BTreeMap<u8, u16>> {
         let mut ready = ready_in(model);
         for (name, hosts) in &mut ready {
-            let drains = |host: u8| self.services.get(name).is_some_and(|known| known.state(host) == AdminState::Drain);
+            let drains = |host: u8| self.state(name, host) == Some(AdminState::Drain);
             hosts.retain(|host, _| !drains(*host));
         }
         ready

@@ -198,6 +198,11 @@ impl World {
             | Step::MovePort { .. }
             | Step::Limits { .. }
             | Step::ConfigRejected { .. } => self.redefine(step),
+            Step::ServerOrdered { .. }
+            | Step::HeldAccepted { .. }
+            | Step::HeldRejected { .. }
+            | Step::ReloadOrdered
+            | Step::RefreshOrdered => self.give(step).await,
             step => self.harm_haproxy(step),
         }
     }

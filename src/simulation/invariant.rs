@@ -34,6 +34,8 @@ pub enum Invariant {
     TheFileFollows,
     /// At rest what was saved is what is wanted.
     TheSavedStateFollows,
+    /// What an operator chose for a server survives reloads, restarts and whatever discovery says.
+    OperatorsDecide,
     /// No actor stops unasked, and none panics.
     ActorsLive,
     /// The same seed gives the same run.
@@ -56,6 +58,7 @@ impl fmt::Display for Invariant {
             Self::MailIsRead => "no mailbox fills up",
             Self::TheFileFollows => "the file says what runs",
             Self::TheSavedStateFollows => "the saved state is what is wanted",
+            Self::OperatorsDecide => "what an operator chose stays",
             Self::ActorsLive => "no actor stops unasked",
             Self::RunsRepeat => "the same seed gives the same run",
         })

@@ -46,11 +46,11 @@
 //!
 //! | file | what is in it |
 //! | --- | --- |
-//! | `world.rs`, `faults.rs`, `tampering.rs` | the world, and what can be done to it |
+//! | `world.rs`, `faults.rs`, `tampering.rs`, `orders.rs` | the world, and what can be done to it |
 //! | `truth.rs`, `sources.rs` | which services and hosts there are, and how discovery tells it |
 //! | `haproxy_model.rs`, `runtime_api.rs`, `processes.rs`, `sockets.rs` | HAProxy and the system |
 //! | `plan.rs`, `random.rs` | what happens, drawn from a seed |
-//! | `invariant.rs`, `oracle.rs`, `checks.rs` | what must hold, and whether it does |
+//! | `invariant.rs`, `oracle.rs`, `choices.rs`, `checks.rs` | what must hold, and whether it does |
 //! | `run.rs`, `sweep.rs`, `shrink.rs`, `trace.rs` | one run, many runs, smaller runs, and what is told of them |
 //! | `timeline/` | a run as a drawing |
 //! | `scenario/`, `load.rs` | stories from files, and days of thousands of changes |
@@ -64,6 +64,7 @@
 
 mod ancestors;
 mod checks;
+mod choices;
 mod chronicle;
 mod courier;
 mod day;
@@ -73,6 +74,7 @@ pub mod haproxy_model;
 mod invariant;
 mod load;
 mod oracle;
+mod orders;
 mod plan;
 mod planted_bug;
 mod playback;

@@ -7,6 +7,7 @@ use proxymgr_actors::model::{AdminState, RawDefinition, Removal};
 use proxymgr_actors::port::SavedService;
 use tokio::time::{Duration, Instant};
 
+use super::choices::Choices;
 use super::truth::{Level, Limits, NO_LIMITS, Shown, is_refused, number_of_server};
 use super::world::SERVICES_REMOVAL_MAX;
 
@@ -29,6 +30,8 @@ pub(super) struct Oracle {
     /// The services of which a manager that starts knows a definition that HAProxy accepts; none once HAProxy
     /// serves.
     known_good: Option<BTreeSet<String>>,
+    /// What operators chose.
+    pub(super) choices: Choices,
     /// How late a message between two actors may be.
     pub(super) mail_delay_max: Duration,
     causes: Vec<(Instant, String)>,
@@ -40,8 +43,12 @@ pub(super) struct Oracle {
 struct Expected {
     /// The lists in force, the newest last, with when they came to be.
     lists: Vec<(Instant, Hosts)>,
+    /// The newest list that was told.
+    told: Hosts,
     /// Whether its source was heard of at all.
     heard: bool,
+    /// Whether an operator accepts what is held back, and is not answered yet.
+    accepting: bool,
     /// Whether a list was told while the watcher may have had the limits before, or those after, a change that judge it
     /// differently.
     unsure: bool,
@@ -80,10 +87,34 @@ impl Oracle {
         let unsure = may_be_late.is_some_and(|known| holds(known.before) != held);
         let changes = !held && in_force != Some(&seen);
         expected.unsure = unsure || (expected.unsure && held);
+        expected.told.clone_from(&seen);
         if changes {
+            self.choices.hosts_changed(service, &seen);
             expected.lists.push((Instant::now(), seen));
         }
         (changes, first)
+    }
+
+    /// An operator accepts the list of this service that is held back: until the answer, it may be in force or not.
+    pub(super) fn accept(&mut self, service: &str) {
+        self.services.entry(service.to_owned()).or_default().accepting = true;
+    }
+
+    /// The operator was answered. What was accepted is the newest list.
+    pub(super) fn accepted(&mut self, service: &str, is_done: bool) {
+        let Some(expected) = self.services.get_mut(service) else { return };
+        expected.accepting = false;
+        if is_done {
+            expected.unsure = false;
+            self.choices.hosts_changed(service, &expected.told);
+            expected.lists.push((Instant::now(), expected.told.clone()));
+        }
+    }
+
+    /// An operator's order about a server was answered: with a state where it was carried out.
+    pub(super) fn chosen(&mut self, service: &str, host: u8, order: Option<(AdminState, Option<Duration>)>) {
+        let in_force = self.services.get(service).and_then(Expected::in_force);
+        self.choices.answered(service, host, order, in_force);
     }
 
     /// The definitions were told. Services that are gone are forgotten.
@@ -94,6 +125,7 @@ impl Oracle {
         }
         self.since.retain(|name, _| definitions.contains_key(name));
         self.limits.retain(|name, _| definitions.contains_key(name));
+        self.choices.retain(|name| definitions.contains_key(name));
         for (name, raw) in definitions {
             let Some(now) = limits_of(raw) else { continue };
             let known = self.limits.get(name);
@@ -127,10 +159,12 @@ impl Oracle {
     }
 
     /// A manager starts, and knows what was saved.
-    pub(super) fn restarted(&mut self, saved: &[SavedService]) {
+    pub(super) fn restarted(&mut self, saved: &[SavedService], unix_ms: u64) {
         let good = saved.iter().filter(|service| !is_refused(&service.definition));
         let known_good = good.map(|service| service.definition.name.to_string()).collect();
-        *self = Self { known_good: Some(known_good), mail_delay_max: self.mail_delay_max, ..Self::default() };
+        let choices = std::mem::take(&mut self.choices).restarted(saved, unix_ms);
+        let mail_delay_max = self.mail_delay_max;
+        *self = Self { known_good: Some(known_good), mail_delay_max, choices, ..Self::default() };
         for service in saved {
             let hosts = service.hosts.iter().flat_map(|hosts| hosts.iter());
             let hosts = hosts.filter_map(|(name, host)| {
@@ -139,7 +173,7 @@ impl Oracle {
             });
             let hosts = hosts.collect();
             let lists = service.hosts.is_some().then(|| (Instant::now(), hosts)).into_iter().collect();
-            let expected = Expected { lists, heard: false, unsure: false };
+            let expected = Expected { lists, ..Expected::default() };
             let now = limits_from(&service.definition.removal);
             let name = service.definition.name.to_string();
             self.limits.insert(name, KnownLimits { now, before: now, since: Instant::now() });
@@ -167,7 +201,12 @@ impl Oracle {
         let settled = expected.lists.iter().rposition(|(at, _)| *at + self.mail_delay_max < now).unwrap_or_default();
         let known = &expected.lists[settled..];
         let is_ready = |hosts: &Hosts| hosts.get(&host).is_some_and(|shown| shown.state == AdminState::Ready);
-        !expected.unsure && !known.is_empty() && known.iter().all(|(_, hosts)| is_ready(hosts))
+        let may_be_kept = self.choices.may_keep(service, host);
+        !may_be_kept
+            && !expected.accepting
+            && !expected.unsure
+            && !known.is_empty()
+            && known.iter().all(|(_, hosts)| is_ready(hosts))
     }
 
     /// Whether this service, once served, must be in the file of the next process.

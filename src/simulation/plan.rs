@@ -28,6 +28,9 @@ const VERSIONS: [ProxyVersion; 5] = [
 /// How late messages between actors may be in a run, in milliseconds.
 const MAIL_DELAYS_MS: [u64; 4] = [0, 0, 3, 40];
 
+/// The longest time that a choice of an operator is given for in a drawn plan, in milliseconds.
+const ORDER_LASTS_MAX_MS: u64 = 40_000;
+
 /// What kind of command HAProxy refuses while it is told to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -137,6 +140,22 @@ pub enum Step {
     SettingsChanged { variant: u8 },
     /// The manager is told to stop, and started again.
     ManagerStopped,
+    /// An operator chooses the state of a server, for a time where one is given.
+    ServerOrdered {
+        service: String,
+        host: u8,
+        state: AdminState,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_ms: Option<u64>,
+    },
+    /// An operator accepts the list of hosts that is held back.
+    HeldAccepted { service: String },
+    /// An operator rejects it.
+    HeldRejected { service: String },
+    /// An operator has HAProxy reloaded.
+    ReloadOrdered,
+    /// An operator has every source read again.
+    RefreshOrdered,
     /// All faults end.
     Heal,
     /// Nothing, for a while.
@@ -170,6 +189,11 @@ impl Step {
                 | Self::HostState { .. }
                 | Self::ManagerStopped
                 | Self::FileTampered
+                | Self::ServerOrdered { .. }
+                | Self::HeldAccepted { .. }
+                | Self::HeldRejected { .. }
+                | Self::ReloadOrdered
+                | Self::RefreshOrdered
                 | Self::Heal
                 | Self::Wait { .. }
         )
@@ -194,7 +218,7 @@ pub struct Plan {
 }
 
 /// The kinds of steps, each with how often it comes in a run that favours none.
-const KINDS: [(Kind, u64); 31] = [
+const KINDS: [(Kind, u64); 34] = [
     (Kind::Join, 12),
     (Kind::Leave, 10),
     (Kind::Flap, 6),
@@ -226,6 +250,9 @@ const KINDS: [(Kind, u64); 31] = [
     (Kind::FileTampered, 1),
     (Kind::Settings, 2),
     (Kind::ManagerStopped, 1),
+    (Kind::ServerOrdered, 5),
+    (Kind::HeldDecided, 3),
+    (Kind::Ordered, 1),
 ];
 
 #[derive(Clone, Copy)]
@@ -261,6 +288,9 @@ enum Kind {
     FileTampered,
     Settings,
     ManagerStopped,
+    ServerOrdered,
+    HeldDecided,
+    Ordered,
 }
 
 impl Plan {
@@ -368,6 +398,16 @@ fn draw_further(kind: Kind, service: String, host: u8, random: &mut Random) -> S
         Kind::FileTampered => Step::FileTampered,
         Kind::Settings => Step::SettingsChanged { variant: u8::try_from(random.below(4)).unwrap_or_default() },
         Kind::ManagerStopped => Step::ManagerStopped,
+        Kind::ServerOrdered => Step::ServerOrdered {
+            service,
+            host,
+            state: *random.pick(&[AdminState::Drain, AdminState::Maint, AdminState::Ready]),
+            for_ms: random.chance(30).then(|| random.between(500, ORDER_LASTS_MAX_MS)),
+        },
+        Kind::HeldDecided if random.chance(60) => Step::HeldAccepted { service },
+        Kind::HeldDecided => Step::HeldRejected { service },
+        Kind::Ordered if random.chance(50) => Step::ReloadOrdered,
+        Kind::Ordered => Step::RefreshOrdered,
         _ => {
             let host = NAMED_FROM + host % 2;
             if random.chance(65) { Step::Join { service, host } } else { Step::Leave { service, host } }
@@ -398,6 +438,6 @@ mod tests {
             .flat_map(|seed| Plan::draw(seed).steps)
             .map(|step| format!("{step:?}").split(' ').next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(kinds.len(), 33, "{kinds:?}");
+        assert_eq!(kinds.len(), 38, "{kinds:?}");
     }
 }

@@ -37,6 +37,8 @@ pub enum PlantedBug {
     SkipsTheFile,
     /// A save is taken for done.
     SkipsTheSave,
+    /// What operators chose is left out of the saved state.
+    ForgetsAChoice,
     /// An actor panics when a source is opened a second time.
     Panics,
     /// A latency comes from somewhere else than the seed.
@@ -44,7 +46,7 @@ pub enum PlantedBug {
 }
 
 /// Every bug, with its name on the command line and the invariant that finds it.
-const ALL: [(PlantedBug, &str, Invariant); 15] = [
+const ALL: [(PlantedBug, &str, Invariant); 16] = [
     (PlantedBug::LosesAChange, "loses-a-change", Invariant::Converges),
     (PlantedBug::FailureTakesAHost, "failure-takes-a-host", Invariant::NothingIsTakenAway),
     (PlantedBug::LeavesAServiceOut, "leaves-a-service-out", Invariant::ServicesStay),
@@ -58,6 +60,7 @@ const ALL: [(PlantedBug, &str, Invariant); 15] = [
     (PlantedBug::StopsReading, "stops-reading", Invariant::MailIsRead),
     (PlantedBug::SkipsTheFile, "skips-the-file", Invariant::TheFileFollows),
     (PlantedBug::SkipsTheSave, "skips-the-save", Invariant::TheSavedStateFollows),
+    (PlantedBug::ForgetsAChoice, "forgets-a-choice", Invariant::OperatorsDecide),
     (PlantedBug::Panics, "panics", Invariant::ActorsLive),
     (PlantedBug::Dice, "dice", Invariant::RunsRepeat),
 ];

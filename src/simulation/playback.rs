@@ -12,6 +12,7 @@ use actix::Recipient;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, ReadJournal};
 use proxymgr_actors::model::{Address, ProxyVersion, RawDefinition, SeenHost, ServiceName, SourceSpec};
+use proxymgr_actors::operator::Order;
 use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource, SavedService};
 use proxymgr_actors::snapshot::{ActorState, ProxyPhase};
 use proxymgr_actors::wiring::Orders;
@@ -35,13 +36,15 @@ pub struct Heard {
     pub what: Happening,
 }
 
-/// What can be heard of discovery.
+/// What can be heard of discovery and of operators.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Happening {
     /// The definitions are these, or cannot be read.
     Definitions(Result<BTreeMap<Arc<str>, RawDefinition>, String>),
     /// The hosts of a service are these, or cannot be read.
     Hosts(String, Result<Vec<SeenHost>, String>),
+    /// An operator gives an order.
+    Ordered(Order),
     /// The daemon is killed and started again; it knows what it has saved.
     Restart,
 }
@@ -69,13 +72,15 @@ pub fn play(
 ) -> Result<Played, String> {
     in_virtual_time(0, async |world| {
         world.install(version);
-        let mut player = Player { world, stage: Stage::default(), journal: Vec::new(), last: 0, began: Instant::now() };
+        let mut player = Player { world, stage: Stage::default(), journal: Vec::new(), last: 0 };
         player.begin(orders(restored));
         let began = Instant::now();
         for Heard { at, what } in heard {
             player.wait_until(began + at).await;
             match what {
                 Happening::Restart => player.restart(&orders).await,
+                // With other settings it may be refused: then it is one more difference.
+                Happening::Ordered(order) => drop(player.world.order(order).await),
                 what => player.tell(what),
             }
         }
@@ -89,14 +94,11 @@ struct Player {
     journal: Vec<JournalEntry>,
     /// The number of the last entry read in the life of this manager.
     last: u64,
-    /// When the manager was started.
-    began: Instant,
 }
 
 impl Player {
     fn begin(&mut self, orders: Orders) {
         self.last = 0;
-        self.began = Instant::now();
         let stage = Rc::new(self.stage.clone());
         self.world.start_manager_with(orders, stage.clone(), stage);
     }
@@ -142,11 +144,9 @@ impl Player {
     /// Reads what is new in the journal.
     async fn look(&mut self) {
         let query = ReadJournal { after: Some(self.last), ..ReadJournal::default() };
-        let now = self.began;
-        let before_ms = self.world.trace().at_ms(now);
         for mut entry in self.world.journal(query).await {
             self.last = entry.sequence;
-            entry.at_unix_ms = entry.at_unix_ms.saturating_sub(STARTED_AT_UNIX_MS) + before_ms;
+            entry.at_unix_ms = entry.at_unix_ms.saturating_sub(STARTED_AT_UNIX_MS);
             self.journal.push(entry);
         }
     }
@@ -223,7 +223,7 @@ impl Playing {
                 part.level = Some(level);
                 part.tell();
             }
-            Happening::Restart => {}
+            Happening::Restart | Happening::Ordered(_) => {}
         }
     }
 }

@@ -37,6 +37,10 @@ impl World {
                     && (things.drained.contains(&server) || things.undrained.contains(&server));
                 !is_drained && things.oracle.must_have(id.service.as_str(), number)
             });
+            let brings = matches!(command, RuntimeCommand::SetReady(_));
+            if brings && self.with(|things| things.oracle.choices.must_keep(id.service.as_str(), number)) {
+                self.violate(Invariant::OperatorsDecide, format!("`{command}`, and an operator chose otherwise"));
+            }
             if takes_away && !returns && shown {
                 self.violate(Invariant::NothingIsTakenAway, format!("`{command}`, and discovery shows the host"));
             }

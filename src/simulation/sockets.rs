@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use proxymgr_actors::port::{HeldSocket, ListeningSockets, PortFuture, SavedService, StateStore};
+use tokio::time::Instant;
 
 use super::invariant::Invariant;
 use super::planted_bug::PlantedBug;
@@ -113,6 +114,7 @@ impl ListeningSockets for World {
 impl StateStore for World {
     fn save(&self, services: Vec<SavedService>) -> PortFuture<Result<(), String>> {
         let world = self.clone();
+        let asked = Instant::now();
         Box::pin(async move {
             world.latency("save", 1, 20).await;
             let outcome = world.with(|things| {
@@ -121,6 +123,10 @@ impl StateStore for World {
                 }
                 if things.planted != Some(PlantedBug::SkipsTheSave) || things.saved.is_empty() {
                     things.saved = services;
+                    things.oracle.choices.saved(asked);
+                }
+                if things.planted == Some(PlantedBug::ForgetsAChoice) {
+                    things.saved.iter_mut().for_each(|service| service.choices.clear());
                 }
                 Ok(())
             });

@@ -54,7 +54,7 @@ fn policy(settings: u8) -> ProxyPolicy {
 }
 
 /// The server that stands for a host.
-fn server(service: &str, host: u8) -> Option<ServerId> {
+pub(super) fn server(service: &str, host: u8) -> Option<ServerId> {
     Some(ServerId { service: ServiceName::new(service).ok()?, server: ServerName::new(&server_of(host)).ok()? })
 }
 
@@ -148,8 +148,7 @@ impl World {
         for (service, host) in undrained {
             let Some(id) = server(&service, host) else { continue };
             self.with(|things| {
-                let known = things.services.get(&service);
-                let takes_traffic = known.is_some_and(|known| known.ready().contains_key(&host));
+                let takes_traffic = things.wanted(&service).contains_key(&host);
                 let Some(serving) = things.serving().filter(|_| takes_traffic) else { return };
                 let Some(process) = things.processes.get_mut(&serving) else { return };
                 let observed = process.model.observe(Some(std::slice::from_ref(&id.service)));

@@ -118,12 +118,6 @@ impl Service {
         self.states.get(&host).copied().unwrap_or_default()
     }
 
-    /// The hosts that ask to take traffic, with their weights.
-    pub(super) fn ready(&self) -> BTreeMap<u8, u16> {
-        let ready = self.hosts.iter().filter(|(host, _)| self.state(**host) == AdminState::Ready);
-        ready.map(|(host, weight)| (*host, *weight)).collect()
-    }
-
     /// The hosts that ought to take traffic.
     pub(super) fn registered(&self) -> BTreeSet<u8> {
         self.hosts.keys().copied().filter(|_| self.defined).collect()
@@ -143,7 +137,7 @@ impl Service {
 
 thread_local! {
     /// The keys of the hosts' entries: each is told thousands of times.
-    static KEYS: Vec<Arc<str>> = (0..=u8::MAX).map(|number| format!("host-{number}").into()).collect();
+    static KEYS: Vec<Arc<str>> = (0..=u8::MAX).map(|number| format!("host-{number:03}").into()).collect();
 }
 
 /// A level as a source tells it.

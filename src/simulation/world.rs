@@ -35,7 +35,7 @@ use super::sources::Links;
 use super::trace::{Trace, VIOLATION};
 use super::truth::{Service, number_of};
 
-/// When every manager thinks that it starts, in milliseconds since 1970.
+/// When the world begins, in milliseconds since 1970.
 pub(super) const STARTED_AT_UNIX_MS: u64 = 1_700_000_000_000;
 
 /// The largest share of the services that the source may take away at once.
@@ -287,11 +287,16 @@ impl World {
         self.with(|things| things.planted == Some(bug))
     }
 
+    /// What the time of day is, in milliseconds since 1970.
+    fn unix_ms(&self) -> u64 {
+        STARTED_AT_UNIX_MS + self.trace().now_ms()
+    }
+
     /// Starts a manager: the production actors, with what an earlier one saved.
     pub fn start_manager(&self) {
         let restored = self.with(|things| {
             things.generation += 1;
-            things.oracle.restarted(&things.saved);
+            things.oracle.restarted(&things.saved, self.unix_ms());
             things.saved.clone()
         });
         let policy = self.policy();
@@ -323,7 +328,7 @@ impl World {
         // All that the actors spawn lives in this set, and ends with it: as at a kill, without a word.
         let tasks = LocalSet::new();
         let entered = tasks.enter();
-        let clock = Clock::starting_at(STARTED_AT_UNIX_MS);
+        let clock = Clock::starting_at(self.unix_ms());
         let actors = Actors::start_by(&Couriers::of(self), outside, orders, clock, &self.0.trace.logger());
         drop(entered);
         *self.0.manager.borrow_mut() = Some(Manager { actors, life: spawn(tasks) });

@@ -1,0 +1,155 @@
+//! What operators chose for servers, as it ought to be in force; worked out here a second time and in another way than
+//! in the actors.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxymgr_actors::limits::CHOICE_KEEP;
+use proxymgr_actors::model::AdminState;
+use proxymgr_actors::port::SavedService;
+use tokio::time::{Duration, Instant};
+
+use super::oracle::Hosts;
+use super::truth::number_of_server;
+
+/// A server by its service and the number of its host.
+type Server = (String, u8);
+
+/// What ought to be in force.
+#[derive(Debug, Default)]
+pub(super) struct Choices {
+    chosen: BTreeMap<Server, Chosen>,
+    /// Servers about which an order is on its way.
+    ordered: BTreeSet<Server>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Chosen {
+    state: AdminState,
+    since: Instant,
+    until: Option<Instant>,
+    /// Since when its host has been gone from discovery.
+    gone: Option<Instant>,
+    /// Whether it was saved since.
+    saved: bool,
+}
+
+impl Chosen {
+    fn is_in_force(&self) -> bool {
+        let now = Instant::now();
+        let is_kept = self.gone.is_none_or(|gone| gone + CHOICE_KEEP > now);
+        self.until.is_none_or(|until| until > now) && is_kept
+    }
+}
+
+impl Choices {
+    /// An order about this server is on its way: until it is answered, it may be in force or not.
+    pub(super) fn order(&mut self, service: &str, host: u8) {
+        self.ordered.insert((service.to_owned(), host));
+    }
+
+    /// The order was answered. With a state, that is in force from now on; without one nothing has changed.
+    pub(super) fn answered(
+        &mut self,
+        service: &str,
+        host: u8,
+        order: Option<(AdminState, Option<Duration>)>,
+        in_force: Option<&Hosts>,
+    ) {
+        let server = (service.to_owned(), host);
+        self.ordered.remove(&server);
+        let Some((state, lasts)) = order else { return };
+        let shown = in_force.and_then(|hosts| hosts.get(&host)).map(|shown| shown.state);
+        if state == AdminState::Ready && shown.is_none_or(|shown| shown == AdminState::Ready) {
+            self.chosen.remove(&server);
+            return;
+        }
+        let since = Instant::now();
+        let gone = shown.is_none().then_some(since);
+        self.chosen
+            .insert(server, Chosen { state, since, until: lasts.map(|lasts| since + lasts), gone, saved: false });
+    }
+
+    /// These hosts of a service are in force now.
+    pub(super) fn hosts_changed(&mut self, service: &str, hosts: &Hosts) {
+        self.chosen.retain(|(of, host), chosen| {
+            if of != service {
+                return true;
+            }
+            match hosts.get(host) {
+                Some(shown) => {
+                    chosen.gone = None;
+                    chosen.state != AdminState::Ready || shown.state != AdminState::Ready
+                }
+                None => {
+                    chosen.gone.get_or_insert_with(Instant::now);
+                    true
+                }
+            }
+        });
+    }
+
+    /// Only these services are defined.
+    pub(super) fn retain(&mut self, is_defined: impl Fn(&String) -> bool) {
+        self.chosen.retain(|(service, _), _| is_defined(service));
+    }
+
+    /// What had been chosen by then was saved.
+    pub(super) fn saved(&mut self, asked: Instant) {
+        for chosen in self.chosen.values_mut().filter(|chosen| chosen.since <= asked) {
+            chosen.saved = true;
+        }
+    }
+
+    /// A manager starts, and knows what was saved: everything that had been, whatever the file holds by now; of what had
+    /// not, what it does.
+    pub(super) fn restarted(mut self, saved: &[SavedService], unix_ms: u64) -> Self {
+        let now = Instant::now();
+        self.ordered.clear();
+        self.chosen.retain(|_, chosen| chosen.saved);
+        let instant = |at_ms: u64| now + Duration::from_millis(at_ms.saturating_sub(unix_ms));
+        for service in saved {
+            for (server, choice) in &service.choices {
+                let Some(host) = number_of_server(server.as_str()) else { continue };
+                self.chosen.entry((service.definition.name.to_string(), host)).or_insert_with(|| Chosen {
+                    state: choice.state,
+                    since: now,
+                    until: choice.until_unix_ms.map(instant),
+                    gone: choice.gone_unix_ms.map(|_| now),
+                    saved: true,
+                });
+            }
+        }
+        self
+    }
+
+    /// The state that was chosen for a server; none where discovery decides.
+    pub(super) fn state(&self, service: &str, host: u8) -> Option<AdminState> {
+        self.chosen.get(&(service.to_owned(), host)).filter(|chosen| chosen.is_in_force()).map(|chosen| chosen.state)
+    }
+
+    /// Whether a server may be kept from traffic because an operator asked for it.
+    pub(super) fn may_keep(&self, service: &str, host: u8) -> bool {
+        let server = (service.to_owned(), host);
+        let now = Instant::now();
+        // What ends at this very instant may have ended, or not.
+        let keeps = |chosen: &Chosen| {
+            chosen.state != AdminState::Ready
+                && (chosen.is_in_force() || chosen.until.is_some_and(|until| until >= now))
+        };
+        self.ordered.contains(&server) || self.chosen.get(&server).is_some_and(keeps)
+    }
+
+    /// Whether this server must not be made ready: an operator chose otherwise, before this instant.
+    pub(super) fn must_keep(&self, service: &str, host: u8) -> bool {
+        let server = (service.to_owned(), host);
+        let keeps = |chosen: &Chosen| {
+            chosen.state != AdminState::Ready && chosen.is_in_force() && chosen.since < Instant::now()
+        };
+        !self.ordered.contains(&server) && self.chosen.get(&server).is_some_and(keeps)
+    }
+
+    /// Whether one is going to end by itself.
+    pub(super) fn any_ends(&self) -> bool {
+        self.chosen.values().any(|chosen| chosen.is_in_force() && chosen.until.is_some())
+    }
+}

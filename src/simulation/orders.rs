@@ -1,0 +1,75 @@
+//! What operators order.
+
+use std::time::Duration;
+
+use proxymgr_actors::model::{AdminState, ServiceName};
+use proxymgr_actors::operator::{Order, OrderRefused, SetServer};
+
+use super::plan::Step;
+use super::tampering::server;
+use super::world::World;
+
+impl World {
+    /// An operator gives an order. Returns what the manager answers; where there is none, there is nobody to refuse.
+    ///
+    /// # Errors
+    /// Why it was not carried out.
+    pub async fn order(&self, order: Order) -> Result<String, OrderRefused> {
+        let Some(actors) = self.actors() else { return Err(OrderRefused::NotNow("no manager runs".to_owned())) };
+        let asked = serde_json::to_string(&order).unwrap_or_else(|_| format!("{order:?}"));
+        let answer = actors.order(order).await;
+        let words = answer.as_ref().map_or_else(ToString::to_string, Clone::clone);
+        self.note("an operator", "the manager", format!("{asked}: {words}"));
+        answer
+    }
+
+    /// Gives the order that a step is.
+    pub(super) async fn give(&self, step: &Step) {
+        match step {
+            Step::ServerOrdered { service, host, state, for_ms } => {
+                self.choose_state(service, *host, *state, *for_ms).await;
+            }
+            Step::HeldAccepted { service } => self.accept_held(service).await,
+            // What is in force stays, as it would without an order.
+            Step::HeldRejected { service } => {
+                let Ok(name) = ServiceName::new(service) else { return };
+                drop(self.order(Order::Reject { service: Some(name) }).await);
+            }
+            Step::ReloadOrdered => {
+                self.with(|things| things.oracle.cause("an operator asked for it"));
+                drop(self.order(Order::Reload { reason: None }).await);
+            }
+            Step::RefreshOrdered => drop(self.order(Order::Refresh { service: None }).await),
+            _ => {}
+        }
+    }
+
+    async fn choose_state(&self, service: &str, host: u8, state: AdminState, for_ms: Option<u64>) {
+        let Some(id) = server(service, host) else { return };
+        let life = self.with(|things| {
+            things.oracle.choices.order(service, host);
+            things.oracle.life(service)
+        });
+        let order = SetServer { service: id.service, server: id.server, state, for_ms, reason: None };
+        let answer = self.order(Order::SetServer(order)).await;
+        self.with(|things| {
+            // A service that was removed meanwhile has taken its choices along.
+            let is_done = answer.is_ok() && things.oracle.life(service) == life;
+            let chosen = is_done.then(|| (state, for_ms.map(Duration::from_millis)));
+            things.oracle.chosen(service, host, chosen);
+        });
+    }
+
+    async fn accept_held(&self, service: &str) {
+        let Ok(name) = ServiceName::new(service) else { return };
+        let life = self.with(|things| {
+            things.oracle.accept(service);
+            things.oracle.life(service)
+        });
+        let answer = self.order(Order::Accept { service: Some(name) }).await;
+        self.with(|things| {
+            let is_done = answer.is_ok() && things.oracle.life(service) == life;
+            things.oracle.accepted(service, is_done);
+        });
+    }
+}
