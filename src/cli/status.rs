@@ -87,7 +87,9 @@ impl Look {
     /// What is not well; below it since when, and what to do.
     fn concern(self, concern: &Concern) -> String {
         let since = concern.since_unix_ms.map(|since| format!("since {} ago: ", self.ago(since)));
-        let next = format!("{}{}", since.unwrap_or_default(), concern.advice);
+        let serves = concern.serves_list_of_unix_ms;
+        let serves = serves.map(|at| format!("served is the list confirmed {} ago; ", self.ago(at)));
+        let next = format!("{}{}{}", since.unwrap_or_default(), serves.unwrap_or_default(), concern.advice);
         format!("  {}\n    {}\n", self.paint.bad(&printable(&concern.text)), self.paint.faint(&printable(&next)))
     }
 
@@ -252,6 +254,7 @@ mod tests {
         let mut watcher = WatcherState { service: "web".into(), hosts: Some(Default::default()), ..Default::default() };
         watcher.source.error = Some("no member\nanswers".into());
         watcher.source.since_unix_ms = 10_000;
+        watcher.confirmed_unix_ms = Some(9_000);
         watcher
     }
 
@@ -313,7 +316,8 @@ web     0.0.0.0:8080     2     0     0     1  good   runtime-disable in 0.4 ms
         assert_eq!(lines.next(), Some("HAProxy serves 1 service, but one thing is not well:"));
         assert_eq!(lines.next(), Some("  web: hosts cannot be read: no member answers"));
         let next = lines.next().unwrap();
-        assert!(next.starts_with("    since 1m 5s ago: its last good hosts are served;"), "{next}");
+        let told = "    since 1m 5s ago: served is the list confirmed 1m 6s ago; its last good hosts are served;";
+        assert!(next.starts_with(told), "{next}");
         assert!(screen.contains("  away 1m runtime-disable"), "{screen}");
     }
 

@@ -17,6 +17,10 @@ pub struct Concern {
     pub service: Option<String>,
     /// Since when, in milliseconds since 1970; none where that is not known.
     pub since_unix_ms: Option<u64>,
+    /// When the list that is served meanwhile was last confirmed by its source, in milliseconds since 1970; none where no
+    /// list is served in another's place, or where that is not known.
+    #[serde(default)]
+    pub serves_list_of_unix_ms: Option<u64>,
     /// What to do, in words.
     pub advice: String,
 }
@@ -24,13 +28,13 @@ pub struct Concern {
 impl Concern {
     /// A concern about all.
     pub fn new(text: impl Into<String>, since_unix_ms: Option<u64>, advice: impl Into<String>) -> Self {
-        Self { text: text.into(), service: None, since_unix_ms, advice: advice.into() }
+        Self { text: text.into(), service: None, since_unix_ms, serves_list_of_unix_ms: None, advice: advice.into() }
     }
 
     /// A concern about this service, which begins with its name.
     fn of(service: &str, text: impl fmt::Display, since_unix_ms: Option<u64>, advice: impl Into<String>) -> Self {
-        let service = service.to_owned();
-        Self { text: format!("{service}: {text}"), service: Some(service), since_unix_ms, advice: advice.into() }
+        let text = format!("{service}: {text}");
+        Self { service: Some(service.to_owned()), ..Self::new(text, since_unix_ms, advice) }
     }
 }
 
@@ -75,7 +79,9 @@ fn of_state(state: &ActorState) -> Vec<Concern> {
 fn of_definitions(state: &ServiceConfigState) -> Vec<Concern> {
     let away = state.source.error.iter().map(|error| {
         let text = format!("definitions cannot be read: {error}");
-        Concern::new(text, Some(state.source.since_unix_ms), "the last good ones stay; see to service_config's source")
+        let advice = "the last good ones stay; see to service_config's source";
+        let serves_list_of_unix_ms = state.source.read_at_unix_ms;
+        Concern { serves_list_of_unix_ms, ..Concern::new(text, Some(state.source.since_unix_ms), advice) }
     });
     let held = state.held.iter().map(|held| {
         let text = format!("a list of definitions is held back: {}", held.reason);
@@ -83,11 +89,10 @@ fn of_definitions(state: &ServiceConfigState) -> Vec<Concern> {
         Concern::new(text, Some(held.since_unix_ms), advice)
     });
     let refused = state.problems.iter().flat_map(|(name, problems)| {
-        problems.iter().map(move |problem| Concern {
-            text: format!("definition of {name}: {problem}"),
-            service: Some(name.clone()),
-            since_unix_ms: None,
-            advice: "correct it where it is defined; until then the last good one, if any, stays".to_owned(),
+        problems.iter().map(move |problem| {
+            let advice = "correct it where it is defined; until then the last good one, if any, stays";
+            let text = format!("definition of {name}: {problem}");
+            Concern { service: Some(name.clone()), ..Concern::new(text, None, advice) }
         })
     });
     away.chain(held).chain(refused).collect()
@@ -101,11 +106,15 @@ fn of_watcher(state: &WatcherState) -> Vec<Concern> {
         } else {
             format!("it has no hosts to serve; see to its source, or `proxymgr refresh {service}`")
         };
-        Concern::of(service, format!("hosts cannot be read: {error}"), Some(state.source.since_unix_ms), advice)
+        let text = format!("hosts cannot be read: {error}");
+        let serves_list_of_unix_ms = state.confirmed_unix_ms;
+        Concern { serves_list_of_unix_ms, ..Concern::of(service, text, Some(state.source.since_unix_ms), advice) }
     });
     let held = state.held.iter().map(|held| {
         let advice = format!("`proxymgr accept {service}` puts it in force, `proxymgr reject {service}` keeps what is");
-        Concern::of(service, format!("a list is held back: {}", held.reason), Some(held.since_unix_ms), advice)
+        let text = format!("a list is held back: {}", held.reason);
+        let serves_list_of_unix_ms = state.confirmed_unix_ms;
+        Concern { serves_list_of_unix_ms, ..Concern::of(service, text, Some(held.since_unix_ms), advice) }
     });
     let refused = state.problems.iter().map(|(entry, problem)| {
         Concern::of(service, format!("{entry}: {problem}"), None, "correct the entry where it is registered")
@@ -247,11 +256,13 @@ mod tests {
     #[test]
     fn a_held_list_tells_since_when_and_the_commands_that_decide() {
         let mut watcher = WatcherState { service: "web".into(), ..WatcherState::default() };
+        watcher.confirmed_unix_ms = Some(3);
         watcher.held = Some(HeldChange { reason: "all gone".into(), since_unix_ms: 5, ..HeldChange::default() });
         let concerns = concerns(&[ActorState::Watcher(watcher)]);
         assert_eq!(concerns.len(), 1);
         assert_eq!(concerns[0].text, "web: a list is held back: all gone");
         assert_eq!((concerns[0].since_unix_ms, concerns[0].service.as_deref()), (Some(5), Some("web")));
+        assert_eq!(concerns[0].serves_list_of_unix_ms, Some(3));
         assert!(concerns[0].advice.contains("proxymgr accept web"), "{}", concerns[0].advice);
     }
 }

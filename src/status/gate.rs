@@ -80,6 +80,10 @@ pub async fn pass<B: MessageBody + 'static>(
         None => Problem::unavailable("too many large answers are under way; ask again in a moment").answer(),
     };
     let mut response = ServiceResponse::new(request, response);
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let challenge = caller::challenge(response.request().method());
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
     complete(response.status(), response.headers_mut());
     Ok(response)
 }
@@ -106,14 +110,8 @@ fn told(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
 /// Headers that hold for every answer, unless its handler has set them: browsers load nothing, show it in no frame,
 /// guess no type, keep nothing, tell nobody.
 fn complete(status: StatusCode, headers: &mut HeaderMap) {
-    match status {
-        StatusCode::UNAUTHORIZED => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"proxymgr\""));
-        }
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        _ => {}
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     const COMPLETION: [(header::HeaderName, &str); 4] = [
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),

@@ -156,6 +156,110 @@ async fn a_held_list_is_accepted_on_the_page_by_who_knows_the_token() {
     wait_for_ready(&daemon, "held", &addresses(&backends[..1])).await;
 }
 
+/// Presses the button of this order, which must be offered.
+async fn press(browser: &Browser, order: &str) {
+    let button = format!("document.querySelector('form[action=\"/api/v1{order}\"] button')");
+    browser
+        .until(&format!("{order} is offered"), &format!("{button} !== null && {button}.offsetParent !== null"))
+        .await;
+    browser.run(&format!("document.getElementById('outcome').innerText = ''; {button}.click()")).await;
+}
+
+/// Waits until the page tells what was done.
+async fn outcome(browser: &Browser, text: &str) {
+    browser.until(text, &format!("document.getElementById('outcome').innerText.includes('{text}')")).await;
+}
+
+#[tokio::test]
+async fn every_button_does_what_it_says() {
+    let dir = TestDir::new();
+    let browser = Browser::start(&dir).await;
+    let (daemon, _files, backends) = troubled(&dir).await;
+    let all = addresses(&backends);
+    browser.size(1_280, 900).await;
+    browser.open(&url(&daemon, "/")).await;
+    let before = stage::reloads(&daemon).await;
+    press(&browser, "/reload").await;
+    browser.until("it asks for the token", "document.getElementById('ask').open").await;
+    browser
+        .run(&format!(
+            "document.querySelector('#ask input').value = '{TOKEN}'; document.querySelector('#ask .main').click()"
+        ))
+        .await;
+    stage::wait_for_reload_after(&daemon, before).await;
+    press(&browser, "/refresh").await;
+    outcome(&browser, "read again").await;
+    press(&browser, "/holds/held/reject").await;
+    outcome(&browser, "rejected until it changes").await;
+    browser.until("the hold is gone", "document.querySelector('#held button') === null").await;
+    wait_for_ready(&daemon, "held", &all).await;
+
+    browser.open(&url(&daemon, "/services/web")).await;
+    press(&browser, "/refresh/web").await;
+    outcome(&browser, "read again").await;
+    let server = &all[0];
+    for (order, told, ready) in [
+        ("drain", "drains", &all[1..]),
+        ("maint", "is in maintenance", &all[1..]),
+        ("ready", "is left to discovery", &all[..]),
+    ] {
+        press(&browser, &format!("/services/web/servers/{server}/{order}")).await;
+        outcome(&browser, told).await;
+        wait_for_ready(&daemon, "web", ready).await;
+    }
+    nothing_was_logged(&browser).await;
+}
+
+#[tokio::test]
+async fn where_reading_needs_the_token_a_browser_asks_its_user_for_it() {
+    let dir = TestDir::new();
+    let browser = Browser::start(&dir).await;
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 1);
+    files.define("web", dir.port(), json!({}));
+    files.hosts("web", &backends);
+    let settings =
+        daemon(&dir).files(&files.services()).set("status.token", json!(TOKEN)).set("status.reads", json!("token"));
+    let daemon = settings.start();
+    let refused = daemon.eventually(LIMIT, "it listens", async || http::get(daemon.status_address(), "/").await).await;
+    assert_eq!(refused.status, 401);
+    let asks = refused.header("www-authenticate").unwrap_or_default();
+    assert!(asks.starts_with("Basic ") && asks.contains("status.token"), "{asks}");
+    assert_eq!(http::get(daemon.status_address(), "/healthz").await.expect("it answers").status, 200);
+
+    let typed_in = format!("http://anyone:{TOKEN}@{}/", daemon.status_address());
+    browser.open(&typed_in).await;
+    // From then on the browser sends it by itself: style, script and event stream come, too.
+    browser.open(&url(&daemon, "/")).await;
+    browser.until("the page is live", "document.getElementById('live')?.dataset.state === 'live'").await;
+    browser.until("one host is ready", "document.querySelector('#rows .ready')?.innerText.startsWith('1/1')").await;
+    nothing_was_logged(&browser).await;
+}
+
+#[tokio::test]
+async fn hosts_of_an_earlier_run_are_shown_with_their_age() {
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 2);
+    files.define("web", dir.port(), json!({}));
+    files.hosts("web", &backends);
+    let mut daemon = daemon(&dir).files(&files.services()).start();
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    daemon.terminate().await;
+    std::fs::remove_file(dir.join("discovery/web.hosts")).expect("the hosts are there");
+    daemon.start_again();
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    daemon
+        .eventually(LIMIT, "the age of the list is told", async || {
+            let page = http::get(daemon.status_address(), "/").await.map_err(|error| error.to_string())?.text();
+            check(page.contains("served is the list confirmed <time") && page.contains("oldest list served"), &page)
+        })
+        .await;
+    let status = daemon.run_command(&["status"]).await;
+    let status = String::from_utf8_lossy(&status.stdout);
+    assert!(status.contains("served is the list confirmed "), "{status}");
+}
+
 #[tokio::test]
 async fn a_daemon_that_is_gone_is_told_and_one_that_is_back_is_shown() {
     let dir = TestDir::new();

@@ -1,11 +1,17 @@
 //! Who may change something: whoever knows the token, and is not a web page of another origin.
+//!
+//! Where reading needs the token, too, a browser asks its user for it: HTTP's Basic authentication, with the token as the
+//! password and any name. A browser sends that with every request, also with those that a foreign page makes it send, so
+//! that it counts for reading only: an order needs the token in a header that no foreign page can have sent.
 
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
 use actix_web::dev::ServiceRequest;
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
 use crate::status::problem::Problem;
@@ -86,8 +92,10 @@ impl Callers {
         if !reads && let Some(problem) = foreign_origin(request) {
             return Some(problem);
         }
-        match offered(request.headers()) {
-            Some(offered) if token.is(offered) => None,
+        let headers = request.headers();
+        let offered = offered(headers).map(<[u8]>::to_vec).or_else(|| typed_in(headers).filter(|_| reads));
+        match offered {
+            Some(offered) if token.is(&offered) => None,
             Some(_) => Some(unauthorized("the token is wrong")),
             None => Some(unauthorized("a token is missing")),
         }
@@ -95,8 +103,29 @@ impl Callers {
 }
 
 fn unauthorized(what: &str) -> Problem {
-    let detail = format!("{what}; send that of status.token as `Authorization: Bearer TOKEN` or `X-Proxymgr-Token`");
+    let detail = format!(
+        "{what}; send that of status.token as `Authorization: Bearer TOKEN` or `X-Proxymgr-Token`; to read, a browser may \
+         send it as the password, with any name"
+    );
     Problem::new(StatusCode::UNAUTHORIZED, detail)
+}
+
+/// How a caller without the right token is to send it. A browser that is told of Basic asks its user; with orders, the
+/// page itself does.
+pub fn challenge(method: &Method) -> HeaderValue {
+    HeaderValue::from_static(match *method {
+        Method::GET | Method::HEAD => "Basic realm=\"proxymgr: status.token is the password\", charset=\"UTF-8\"",
+        _ => "Bearer realm=\"proxymgr\"",
+    })
+}
+
+/// What was typed in as the password.
+fn typed_in(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, credentials) = value.split_at_checked("Basic ".len())?;
+    let decoded = STANDARD.decode(credentials).ok().filter(|_| scheme.eq_ignore_ascii_case(b"Basic "))?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    Some(decoded[colon + 1..].to_vec())
 }
 
 fn offered(headers: &HeaderMap) -> Option<&[u8]> {
@@ -193,6 +222,19 @@ mod tests {
         ] {
             let headers = [token, (name, value)];
             assert_eq!(asked(&callers, Method::POST, "/api/v1/refresh", &headers), refused, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn what_a_browser_sends_by_itself_is_enough_to_read_and_never_for_an_order() {
+        let callers = with_token(true);
+        let typed = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        let asked = |method, value: &str| asked(&callers, method, "/", &[("authorization", value)]);
+        let right = typed(&format!("anyone:{TOKEN}"));
+        assert_eq!(asked(Method::GET, &right), None);
+        assert_eq!(asked(Method::POST, &right), Some(401));
+        for wrong in [typed("anyone:0123456789abcdeg"), typed(TOKEN), typed(""), "Basic ?".into(), "Basic".into()] {
+            assert_eq!(asked(Method::GET, &wrong), Some(401), "{wrong}");
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Concern {
     pub text: String,
     /// Since when it has been known, in milliseconds since 1970.
     pub since_unix_ms: u64,
+    /// When the list that is served meanwhile was last confirmed by its source, in milliseconds since 1970.
+    pub serves_list_of_unix_ms: Option<u64>,
     /// What to do about it.
     pub advice: String,
 }
@@ -199,14 +201,14 @@ pub fn headline(report: &StatusReport, known: &KnownSince, rows: &BTreeMap<Strin
 /// What is not well, one line each.
 pub fn concerns(report: &StatusReport, known: &KnownSince, rows: &BTreeMap<String, ServiceRow>) -> Concerns {
     let concern = |concern: &concern::Concern| {
-        let advice = concern.advice.clone();
-        let since_unix_ms = known.since(&concern.text).unwrap_or_default();
-        let service = concern.text.split_once(": ").filter(|(name, _)| rows.contains_key(*name));
-        match service {
-            Some((name, rest)) => {
-                Concern { service: Some(name.to_owned()), text: rest.to_owned(), since_unix_ms, advice }
-            }
-            None => Concern { service: None, text: concern.text.clone(), since_unix_ms, advice },
+        // Named before its words, as a link.
+        let named = concern.text.split_once(": ").filter(|(name, _)| rows.contains_key(*name));
+        Concern {
+            service: named.map(|(name, _)| name.to_owned()),
+            text: named.map_or(concern.text.as_str(), |(_, rest)| rest).to_owned(),
+            since_unix_ms: known.since(&concern.text).unwrap_or_default(),
+            serves_list_of_unix_ms: concern.serves_list_of_unix_ms,
+            advice: concern.advice.clone(),
         }
     };
     let listed: Vec<_> = report.concerns.iter().take(CONCERNS_MAX).map(concern).collect();
