@@ -69,6 +69,10 @@ pub const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a new HAProxy process may take until it answers on its socket.
 pub const PROXY_READY_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long the first look at whether a new HAProxy process answers may take; each that is in vain doubles it. The process
+/// before may hang on the socket until the new one has it.
+pub const PROXY_READY_LOOK_MIN: Duration = Duration::from_millis(200);
+
 /// The pause between two looks at whether a new HAProxy process answers.
 pub const PROXY_READY_POLL: Duration = Duration::from_millis(10);
 

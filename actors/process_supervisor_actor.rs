@@ -19,7 +19,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::clock::Clock;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{
-    CRASH_FREE_RUN, PROXY_READY_POLL, PROXY_READY_TIMEOUT, RESTART_BACKOFF_MAX, RESTART_BACKOFF_MIN, STOP_GRACE,
+    CRASH_FREE_RUN, PROXY_READY_LOOK_MIN, PROXY_READY_POLL, PROXY_READY_TIMEOUT, RESTART_BACKOFF_MAX,
+    RESTART_BACKOFF_MIN, STOP_GRACE,
 };
 use crate::message::{
     CheckCandidate, FindOrphan, GetState, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, Record, StopProxy,
@@ -325,11 +326,12 @@ async fn until_it_answers(
     ours: bool,
 ) -> Result<ProcessInfo, LaunchError> {
     let answers = async {
+        let mut patience = PROXY_READY_LOOK_MIN;
         loop {
-            if let Ok(info) = ports.runtime.process().await
-                && info.pid == pid
-            {
-                return info;
+            match timeout(patience, ports.runtime.process()).await {
+                Ok(Ok(info)) if info.pid == pid => return info,
+                Ok(_) => {}
+                Err(_) => patience *= 2,
             }
             sleep(PROXY_READY_POLL).await;
         }

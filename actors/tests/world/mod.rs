@@ -53,6 +53,8 @@ pub struct Things {
     pub sessions: BTreeMap<String, u64>,
     pub refuse: Option<String>,
     pub socket_hangs: bool,
+    /// How many times the process before hangs on the socket before the new one has it.
+    pub looks_in_vain: usize,
     /// Whether commands are obeyed, and their answers get lost.
     pub answers_lost: bool,
     pub reject: Option<String>,
@@ -371,7 +373,18 @@ impl RuntimeApi for World {
         let (pid, (major, minor)) = self.with(|things| (things.pid, things.version));
         let version = ProxyVersion { major, minor };
         let version_text = version.to_string();
-        Box::pin(ready(Ok(ProcessInfo { pid, version, version_text, uptime_s: 0, stopping: false })))
+        let in_vain = self.with(|things| {
+            let before = things.looks_in_vain;
+            things.looks_in_vain = before.saturating_sub(1);
+            before > 0
+        });
+        Box::pin(async move {
+            if in_vain {
+                sleep(Duration::from_secs(10)).await;
+                return Err(RuntimeError::TimedOut { path: "/run/haproxy.sock".to_owned(), timeout_ms: 10_000 });
+            }
+            Ok(ProcessInfo { pid, version, version_text, uptime_s: 0, stopping: false })
+        })
     }
 
     fn disconnect(&self) {}
