@@ -348,7 +348,7 @@ impl Handler<HostsChanged> for HaproxyStateActor {
         service.choose();
         service.known = true;
         service.shown_unix_ms = shown_unix_ms;
-        service.remember(PendingChange { change, seen_at });
+        service.remember(PendingChange { change, seen_at, class: None });
         let mut gets_new_chances = false;
         if let Some(section) = self.running.as_mut().and_then(|running| running.sections.get_mut(&name)) {
             gets_new_chances = section.is_in_trouble();

@@ -124,8 +124,8 @@ pub struct SocketsHeld {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ReleaseSockets {
-    /// What stays open.
-    pub keep: BTreeSet<SocketAddr>,
+    /// What stays open, and who listens there: whoever else wants it waits.
+    pub keep: BTreeMap<SocketAddr, ServiceName>,
 }
 
 /// SocketHolderActor -> HaproxyStateActor: a port that could not be bound before is now held.

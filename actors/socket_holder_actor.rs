@@ -129,14 +129,14 @@ impl Handler<ReleaseSockets> for SocketHolderActor {
 
     fn handle(&mut self, ReleaseSockets { keep }: ReleaseSockets, _: &mut Self::Context) {
         let log = &self.log;
-        self.owners.retain(|address, _| keep.contains(address));
         self.held.retain(|address, _| {
-            let wanted = keep.contains(address);
+            let wanted = keep.contains_key(address);
             if !wanted {
                 info!(log, "no longer listening"; "address" => %address);
             }
             wanted
         });
+        self.owners = keep;
     }
 }
 

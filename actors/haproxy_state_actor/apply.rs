@@ -180,12 +180,11 @@ impl HaproxyStateActor {
     }
 
     fn note_decisions(&mut self, name: &ServiceName, steps: &[Step]) {
+        let class = steps.iter().map(|step| step.class).max();
         let service = self.desired.services.get_mut(name);
-        let change = service.as_ref().and_then(|service| service.pending.last()).map(|pending| pending.change);
-        if let Some(service) = service {
-            let class = steps.iter().map(|step| step.class).max();
-            service.pending_class = service.pending_class.max(class);
-        }
+        let pending = service.map_or(&mut [][..], |service| &mut service.pending);
+        let change = pending.last().map(|pending| pending.change);
+        pending.iter_mut().for_each(|pending| pending.class = pending.class.max(class));
         for step in steps {
             let event = Event::Decided { class: step.class, reason: step.reason.clone() };
             self.record(name, step, change, event);
@@ -302,16 +301,14 @@ impl HaproxyStateActor {
         if !service.is_blocked(Some(&section.definition)) {
             service.obstacle = None;
         }
-        let class = service.pending_class.take();
-        let pending = std::mem::take(&mut service.pending);
-        let mut applied = Vec::new();
-        if let Some(class) = class {
-            let answered_at = section.answered_at;
-            let took = |seen_at| micros(answered_at.saturating_duration_since(seen_at));
-            applied.extend(pending.iter().map(|pending| (pending.change, class, took(pending.seen_at))));
-            let last = applied.last().map(|&(_, class, took_us)| AppliedChange { class, took_us, at: answered_at });
-            service.last_applied = last.or(service.last_applied);
-        }
+        let answered_at = section.answered_at;
+        let took = |seen_at| micros(answered_at.saturating_duration_since(seen_at));
+        // One for which nothing had to be done has come into force by nothing.
+        let pending = std::mem::take(&mut service.pending).into_iter();
+        let applied = pending.filter_map(|pending| Some((pending.change, pending.class?, took(pending.seen_at))));
+        let applied: Vec<_> = applied.collect();
+        let last = applied.last().map(|&(_, class, took_us)| AppliedChange { class, took_us, at: answered_at });
+        service.last_applied = last.or(service.last_applied);
         for (change, class, took_us) in applied {
             let entry = JournalEntry::new(Event::Applied { class, took_us }).service(name).change(change);
             self.peers.journal.do_send(Record(entry));

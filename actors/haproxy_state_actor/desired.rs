@@ -21,6 +21,8 @@ pub struct PendingChange {
     pub change: ChangeId,
     /// When its source learned of it.
     pub seen_at: Instant,
+    /// By what means it is being applied, as far as it is known.
+    pub class: Option<PlanClass>,
 }
 
 /// A change in force.
@@ -97,8 +99,6 @@ pub struct DesiredService {
     pub shown_unix_ms: u64,
     /// The changes that are not in force yet.
     pub pending: Vec<PendingChange>,
-    /// By what means the pending changes are being applied, as far as it is known.
-    pub pending_class: Option<PlanClass>,
     /// What stands in the way.
     pub obstacle: Option<Obstacle>,
     /// Since when, in milliseconds since 1970; of no meaning without an obstacle.
@@ -121,7 +121,6 @@ impl DesiredService {
             revision: None,
             shown_unix_ms: 0,
             pending: Vec::new(),
-            pending_class: None,
             obstacle: None,
             obstacle_since_unix_ms: 0,
             last_applied: None,
@@ -183,6 +182,11 @@ impl Desired {
     /// Whether every service has been heard of, so that the first start is a complete one.
     pub fn is_complete(&self) -> bool {
         self.loaded_at.is_some() && self.services.values().all(|service| service.known)
+    }
+
+    /// The newest change that is not in force yet.
+    pub fn newest_change(&self) -> Option<ChangeId> {
+        self.services.values().flat_map(|service| &service.pending).map(|pending| pending.change).max()
     }
 
     /// What is worth keeping across restarts of the daemon.

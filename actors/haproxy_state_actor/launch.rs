@@ -213,33 +213,71 @@ impl Candidate {
         log: Logger,
     ) -> Self {
         let mut sections = BTreeMap::new();
-        let mut obstacles = BTreeMap::new();
-        let has_address = |(name, _): &(&ServiceName, &Entrant)| held.descriptors.contains_key(*name);
-        let addresses = entrants.iter().filter(has_address).filter_map(|(_, entrant)| entrant.wanted.definition.listen);
-        let in_use: BTreeSet<SocketAddr> = addresses.collect();
         for (name, entrant) in &mut entrants {
             entrant.find_socket(name, &held);
-            match held.failed.remove(name) {
-                Some(error) => {
-                    let address = entrant.wanted.definition.listen;
-                    let taken = address.map(|address| Obstacle::PortTaken { address, error });
-                    obstacles.extend(taken.map(|taken| (name.clone(), taken)));
-                    // Its last good section still has its address, unless another service has it now.
-                    let free =
-                        |good: &Ingredients| good.definition.listen.is_none_or(|listen| !in_use.contains(&listen));
-                    let last_good = entrant.last_good.clone().filter(|(good, _)| free(good));
-                    // Its hosts follow all the same.
-                    let hosts = entrant.wanted.hosts.clone();
-                    let chosen = last_good.map(|(good, fd)| Chosen::new(Ingredients { hosts, ..good }, fd, style));
-                    sections.extend(chosen.map(|chosen| (name.clone(), chosen)));
-                }
-                None => {
-                    let descriptor = held.descriptors.get(name).copied().flatten();
-                    sections.insert(name.clone(), Chosen::new(entrant.wanted.clone(), descriptor, style));
-                }
+            if !held.failed.contains_key(name) {
+                let descriptor = held.descriptors.get(name).copied().flatten();
+                sections.insert(name.clone(), Chosen::new(entrant.wanted.clone(), descriptor, style));
             }
         }
-        Self { frame, style, entrants, sections, obstacles, log }
+        let mut candidate = Self { frame, style, entrants, sections, obstacles: BTreeMap::new(), log };
+        for (name, error) in std::mem::take(&mut held.failed) {
+            candidate.port_not_had(&name, error);
+        }
+        candidate.part_rivals();
+        candidate
+    }
+
+    /// The service goes on with its last good section where it has one, and its hosts follow all the same.
+    fn port_not_had(&mut self, name: &ServiceName, error: String) {
+        let Some(Entrant { wanted, last_good }) = self.entrants.get(name).cloned() else { return };
+        let taken = wanted.definition.listen.map(|address| Obstacle::PortTaken { address, error });
+        self.obstacles.extend(taken.map(|taken| (name.clone(), taken)));
+        self.sections.remove(name);
+        let Some((good, descriptor)) = last_good else { return };
+        let chosen = Chosen::new(Ingredients { hosts: wanted.hosts, ..good }, descriptor, self.style);
+        self.sections.insert(name.clone(), chosen);
+    }
+
+    /// An address that a service gives up may be wanted by another. Where the first goes on with its last good section
+    /// all the same, the other one waits: HAProxy must not have one socket in two sections.
+    fn part_rivals(&mut self) {
+        while let Some((name, first)) = self.rivals() {
+            let address = self.last_listened(&first);
+            let told = address.map_or_else(String::new, |address| address.to_string());
+            let error = format!("{told} is still served by {first}, whose new definition cannot be put in force");
+            warn!(self.log, "a service waits for its port"; "service" => %name, "reason" => &error);
+            // In an earlier run both may have been there, in turns.
+            if self.last_listened(&name) == address
+                && let Some(entrant) = self.entrants.get_mut(&name)
+            {
+                entrant.last_good = None;
+            }
+            self.port_not_had(&name, error);
+        }
+    }
+
+    /// Whether another service listened where this one is to listen, when it was last good.
+    fn is_anothers(&self, name: &ServiceName, chosen: &Chosen) -> bool {
+        let address = chosen.ingredients.definition.listen;
+        address.is_some() && self.entrants.keys().any(|other| other != name && self.last_listened(other) == address)
+    }
+
+    fn last_listened(&self, name: &ServiceName) -> Option<SocketAddr> {
+        self.entrants[name].last_good.as_ref().and_then(|(good, _)| good.definition.listen)
+    }
+
+    /// A service that would listen where another one goes on with its last good section, and that other one.
+    fn rivals(&self) -> Option<(ServiceName, ServiceName)> {
+        let sections = self.sections.iter();
+        let listening = sections.filter_map(|(name, chosen)| Some((name, chosen.ingredients.definition.listen?)));
+        let stays = |(name, address): &(&ServiceName, SocketAddr)| self.last_listened(name) == Some(*address);
+        let kept: BTreeMap<SocketAddr, &ServiceName> =
+            listening.clone().filter(stays).map(|(name, address)| (address, name)).collect();
+        listening
+            .filter_map(|(name, address)| Some((name, *kept.get(&address)?)))
+            .find(|(name, first)| name != first)
+            .map(|(name, first)| (name.clone(), first.clone()))
     }
 
     /// Checks, and takes back what makes the candidate bad, until HAProxy finds it good.
@@ -263,6 +301,7 @@ impl Candidate {
                 let message = message_about(&name, &messages);
                 self.take_back(&name, message);
             }
+            self.part_rivals();
         }
         Err(format!("HAProxy still refuses the configuration after {REJECTION_ROUNDS_MAX} rounds").into())
     }
@@ -275,7 +314,7 @@ impl Candidate {
         messages: &[ConfigMessage],
     ) -> Result<(), String> {
         let reason = messages.first().map_or("no reason given", |message| message.text.as_str()).to_owned();
-        let suspects: Vec<(ServiceName, Chosen)> = self
+        let mut suspects: Vec<(ServiceName, Chosen)> = self
             .sections
             .iter()
             .filter(|(name, chosen)| !self.is_last_good(name, &chosen.ingredients))
@@ -284,6 +323,8 @@ impl Candidate {
         for (name, _) in &suspects {
             self.take_back(name, reason.clone());
         }
+        // Whoever waits for an address that another one may give up comes after that one.
+        suspects.sort_by_key(|(name, chosen)| self.is_anothers(name, chosen));
         if let Some(messages) = self.check(check).await? {
             let text = messages.first().map_or(reason, |message| message.text.clone());
             return Err(format!("HAProxy refuses the configuration whatever the services say: {text}"));
@@ -291,6 +332,7 @@ impl Candidate {
         for (name, chosen) in suspects {
             let taken_back = self.sections.insert(name.clone(), chosen);
             let obstacle = self.obstacles.remove(&name);
+            self.part_rivals();
             if let Some(messages) = self.check(check).await? {
                 self.sections.remove(&name);
                 self.sections.extend(taken_back.map(|good| (name.clone(), good)));

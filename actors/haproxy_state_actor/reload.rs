@@ -16,7 +16,7 @@ use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
 use crate::message::{Record, ReleaseSockets};
-use crate::model::{PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServiceName};
+use crate::model::{ChangeId, PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServiceName};
 use crate::snapshot::ProxyPhase;
 
 impl HaproxyStateActor {
@@ -46,6 +46,7 @@ impl HaproxyStateActor {
         self.dirty.clear();
         self.opened_meanwhile.clear();
         let begun = Instant::now();
+        let newest = self.desired.newest_change();
         let launch = launch::launch(order, peers, self.log.clone()).into_actor(self);
         ctx.spawn(launch.map(move |outcome, actor, ctx| {
             actor.busy = false;
@@ -53,7 +54,7 @@ impl HaproxyStateActor {
                 return;
             }
             match outcome {
-                Ok(Outcome::Serving(launched)) => actor.launched(launched, reasons, causes, begun),
+                Ok(Outcome::Serving(launched)) => actor.launched(launched, reasons, causes, (begun, newest)),
                 Ok(Outcome::Blocked(obstacles)) => actor.launch_blocked(&obstacles),
                 Err(failure) => actor.launch_failed(failure, &reasons, forced, tried),
             }
@@ -124,7 +125,14 @@ impl HaproxyStateActor {
         self.desired.services.iter().filter_map(entrant).collect()
     }
 
-    fn launched(&mut self, launched: Launched, reasons: Vec<String>, causes: BTreeSet<ReloadCause>, begun: Instant) {
+    /// What was begun, when, and with which change as the newest, is done.
+    fn launched(
+        &mut self,
+        launched: Launched,
+        reasons: Vec<String>,
+        causes: BTreeSet<ReloadCause>,
+        (begun, newest): (Instant, Option<ChangeId>),
+    ) {
         let Launched { process, frame, style, sections, obstacles, observation } = launched;
         let now = Instant::now();
         let took_ms = u64::try_from((now - begun).as_millis()).unwrap_or(u64::MAX);
@@ -161,8 +169,9 @@ impl HaproxyStateActor {
             if is_in_force && !obstacles.contains_key(name) {
                 service.obstacle = None;
             }
-            if !service.pending.is_empty() {
-                service.pending_class = Some(PlanClass::Reload);
+            // What came after the launch had begun is not in it.
+            for pending in service.pending.iter_mut().filter(|pending| Some(pending.change) <= newest) {
+                pending.class = Some(PlanClass::Reload);
             }
         }
         self.dirty = self.desired.services.keys().chain(running.sections.keys()).cloned().collect();

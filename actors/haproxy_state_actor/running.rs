@@ -69,9 +69,10 @@ impl Running {
         different
     }
 
-    /// The addresses that the process listens on.
-    pub fn listens_on(&self) -> BTreeSet<SocketAddr> {
-        self.sections.values().filter_map(|section| section.definition.listen).collect()
+    /// The addresses that the process listens on, and for whom.
+    pub fn listens_on(&self) -> BTreeMap<SocketAddr, ServiceName> {
+        let listening = |(name, section): (&ServiceName, &Section)| Some((section.definition.listen?, name.clone()));
+        self.sections.iter().filter_map(listening).collect()
     }
 }
 

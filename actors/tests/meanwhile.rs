@@ -9,8 +9,8 @@ use std::time::Duration;
 use proxymgr_actors::journal::Event;
 use proxymgr_actors::message::SeenHost;
 use proxymgr_actors::model::{AdminState, Host, PlanClass};
-use proxymgr_actors::snapshot::ActorState;
-use world::{in_virtual_time, wait};
+use proxymgr_actors::snapshot::{ActorState, ProxyPhase};
+use world::{haproxy_state, in_virtual_time, journal, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
@@ -180,5 +180,40 @@ fn settings_that_change_while_the_disk_is_full_are_in_force_once_it_is_not() {
         wait(20).await;
         assert!(world.with(|things| things.live_file.contains("maxconn 77")));
         assert_eq!((world.ready("web"), world.starts()), (vec![1], 2));
+    });
+}
+
+#[test]
+fn a_change_that_comes_during_a_reload_and_is_made_at_run_time_is_not_told_as_one_by_reload() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2]).await;
+        world.with(|things| things.check_takes = Duration::from_secs(3));
+        world.define(&[("web", WEB), ("api", API)]).await;
+        world.hosts("api", &[3]).await;
+        wait(1).await;
+        world.hosts("web", &[1]).await;
+        wait(10).await;
+        assert_eq!((world.ready("web"), world.starts()), (vec![1], 2));
+        let class = |event: &Event| if let Event::Applied { class, .. } = event { Some(*class) } else { None };
+        let of =
+            async |service| journal(&actors, service).await.iter().filter_map(|entry| class(&entry.event)).next_back();
+        assert_eq!(of("web").await, Some(PlanClass::RuntimeDisable));
+        assert_eq!(of("api").await, Some(PlanClass::Reload));
+    });
+}
+
+#[test]
+fn a_process_that_hangs_on_the_old_socket_does_not_hide_the_new_one() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        world.with(|things| things.looks_in_vain = 1);
+        world.define(&[("web", WEB), ("api", API)]).await;
+        world.hosts("api", &[2]).await;
+        wait(2).await;
+        assert_eq!((world.starts(), haproxy_state(&actors).await.phase), (2, ProxyPhase::Running));
     });
 }

@@ -1,0 +1,102 @@
+//! Services that move to other ports while others want the ones they leave.
+
+#![allow(missing_docs)]
+
+mod world;
+
+use std::collections::BTreeSet;
+
+use world::{World, haproxy_state, in_virtual_time, wait};
+
+const WEB: &str = r#"{"type": "static", "port": 8080}"#;
+const WEB_MOVED: &str = r#"{"type": "static", "port": 8081}"#;
+const WEB_MOVED_BADLY: &str = r#"{"type": "static", "port": 8081, "listen_options": ["balance leastconn"]}"#;
+const API_AT_WEBS: &str = r#"{"type": "static", "port": 8080}"#;
+
+/// The descriptors that the live file names, each of which may stand there once.
+fn descriptors(world: &World) -> Vec<String> {
+    let text = world.with(|things| things.live_file.clone());
+    let binds = text.lines().filter_map(|line| line.trim().strip_prefix("bind "));
+    let descriptors: Vec<String> = binds.map(ToOwned::to_owned).collect();
+    let distinct: BTreeSet<_> = descriptors.iter().collect();
+    assert_eq!(
+        distinct.len(),
+        descriptors.len(),
+        "one socket in two sections:
+{text}"
+    );
+    descriptors
+}
+
+#[test]
+fn a_new_service_waits_for_the_port_of_one_that_cannot_leave_it() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        wait(3).await;
+        let before = descriptors(&world);
+        world.with(|things| things.reject = Some("balance leastconn".to_owned()));
+        world.define(&[("web", WEB_MOVED_BADLY), ("api", API_AT_WEBS)]).await;
+        world.hosts("api", &[2]).await;
+        wait(20).await;
+        assert_eq!(descriptors(&world), before, "the last good section of web stays where it was");
+        assert_eq!((world.ready("web"), world.ready("api")), (vec![1], vec![]));
+        let state = haproxy_state(&actors).await;
+        let problem =
+            state.services.iter().find(|(name, _)| name.as_str() == "api").and_then(|(_, api)| api.problem.clone());
+        assert!(
+            problem
+                .as_ref()
+                .is_some_and(|problem| problem.contains("served by web") || problem.contains("the service web")),
+            "{problem:?}"
+        );
+        let starts = world.starts();
+        wait(60).await;
+        assert_eq!(world.starts(), starts, "nothing is tried in vain");
+
+        world.hosts("web", &[1, 3]).await;
+        wait(5).await;
+        assert_eq!(world.ready("web"), [1, 3], "its hosts follow");
+        world.define(&[("web", WEB_MOVED), ("api", API_AT_WEBS)]).await;
+        wait(10).await;
+        assert_eq!((world.ready("web"), world.ready("api")), (vec![1, 3], vec![2]));
+        assert_eq!(descriptors(&world).len(), 2);
+    });
+}
+
+#[test]
+fn one_that_would_move_there_stays_where_it_is() {
+    in_virtual_time(async |world| {
+        world.start();
+        let api = r#"{"type": "static", "port": 9090}"#;
+        world.define(&[("web", WEB), ("api", api)]).await;
+        world.hosts("web", &[1]).await;
+        world.hosts("api", &[2]).await;
+        wait(3).await;
+        let before = descriptors(&world);
+        world.with(|things| things.reject = Some("balance leastconn".to_owned()));
+        world.define(&[("web", WEB_MOVED_BADLY), ("api", API_AT_WEBS)]).await;
+        wait(20).await;
+        assert_eq!(descriptors(&world), before);
+        assert_eq!((world.ready("web"), world.ready("api")), (vec![1], vec![2]));
+    });
+}
+
+#[test]
+fn a_port_whose_owner_cannot_have_its_new_one_stays_its_own() {
+    in_virtual_time(async |world| {
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        world.with(|things| things.taken_ports.insert(8081));
+        world.define(&[("web", WEB_MOVED), ("api", API_AT_WEBS)]).await;
+        world.hosts("api", &[2]).await;
+        wait(10).await;
+        assert_eq!((world.ready("web"), world.ready("api")), (vec![1], vec![]));
+        world.with(|things| things.taken_ports.clear());
+        wait(20).await;
+        assert_eq!((world.ready("web"), world.ready("api")), (vec![1], vec![2]));
+        assert_eq!(descriptors(&world).len(), 2);
+    });
+}
