@@ -128,6 +128,9 @@ fn not_ready(reason: &str, haproxy: Option<&HaproxyState>, daemon: &DaemonFacts)
             (Some(daemon.started_at_unix_ms), "it starts with what is known, once the definitions could be read")
         }
         ProxyPhase::Stopping => (None, "it was told to"),
+        ProxyPhase::Launching if haproxy.since.gone_unix_ms.is_none() => {
+            (Some(daemon.started_at_unix_ms), "it takes a moment; `proxymgr events` and the log say how it goes on")
+        }
         _ => {
             let since = haproxy.since.gone_unix_ms.or(haproxy.since.reload_error_unix_ms);
             (since, "it is started again by itself; `proxymgr events` and the log say why it ended")
