@@ -1,5 +1,5 @@
 //! The figures of the README, measured on the real thing: `cargo bench --bench main_job [-- latency sources trace mass
-//! reloads api scale]`. Nothing here is asserted but that what is measured really happened.
+//! reloads api streams scale]`. Nothing here is asserted but that what is measured really happened.
 
 #![allow(missing_docs)]
 
@@ -15,6 +15,7 @@ mod percentiles;
 mod reloads;
 mod scale;
 mod sources;
+mod streams;
 mod trace;
 
 use std::path::Path;
@@ -46,6 +47,9 @@ fn main() {
         }
         if chosen("api") {
             api::api().await;
+        }
+        if chosen("streams") {
+            streams::streams().await;
         }
         if chosen("scale") {
             scale::scale().await;
