@@ -44,10 +44,10 @@ use crate::message::{
     Refresh, ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened,
 };
 use crate::model::{
-    LifeCyclePolicy, OperatorChoice, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName, ServiceName,
-    Word,
+    AdminState, LifeCyclePolicy, OperatorChoice, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName,
+    ServiceName, Word,
 };
-use crate::port::{ConfigFile, RuntimeApi, StateStore};
+use crate::port::{ConfigFile, RuntimeApi, SavedService, StateStore};
 use crate::snapshot::{ProxyCounts, ProxyPhase, RefusedSettings};
 
 pub use self::launch::LaunchPeers;
@@ -113,6 +113,8 @@ pub struct HaproxyStateActor {
     drain_looks: BTreeSet<ServiceName>,
     /// What operators chose in an earlier run, for services that are not defined yet.
     restored_choices: BTreeMap<ServiceName, BTreeMap<ServerName, OperatorChoice>>,
+    /// The servers that an earlier run wanted ready, with no operator's choice about them; none after the first launch.
+    wanted_before: BTreeMap<ServiceName, BTreeSet<ServerName>>,
     /// How often in a row a reload failed.
     reload_failures: u32,
     runtime_failures: u32,
@@ -133,11 +135,11 @@ pub struct HaproxyStateActor {
 }
 
 impl HaproxyStateActor {
-    /// An actor that wants nothing yet and has nothing running. `restored_choices` are operators', of an earlier run.
+    /// An actor that wants nothing yet and has nothing running. `restored` is what an earlier run of the daemon knew.
     pub fn new(
         policy: ProxyPolicy,
         binary: Option<ProxyVersion>,
-        restored_choices: BTreeMap<ServiceName, BTreeMap<ServerName, OperatorChoice>>,
+        restored: &[SavedService],
         ports: HaproxyPorts,
         peers: HaproxyPeers,
         clock: Clock,
@@ -167,7 +169,8 @@ impl HaproxyStateActor {
             sweep_due: false,
             life_due: None,
             drain_looks: BTreeSet::new(),
-            restored_choices,
+            restored_choices: of_each(restored, |saved| saved.choices.clone()),
+            wanted_before: of_each(restored, wanted_ready),
             reload_failures: 0,
             runtime_failures: 0,
             runtime_retry_at: now,
@@ -273,6 +276,17 @@ impl HaproxyStateActor {
         self.dirty.insert(service);
         self.advance(ctx);
     }
+}
+
+fn of_each<T>(restored: &[SavedService], of: impl Fn(&SavedService) -> T) -> BTreeMap<ServiceName, T> {
+    restored.iter().map(|saved| (saved.definition.name.clone(), of(saved))).collect()
+}
+
+/// The servers that discovery wanted ready, with no operator's choice about them.
+fn wanted_ready(saved: &SavedService) -> BTreeSet<ServerName> {
+    let hosts = saved.hosts.iter().flat_map(|hosts| hosts.iter());
+    let ready = hosts.filter(|(name, host)| host.state == AdminState::Ready && !saved.choices.contains_key(*name));
+    ready.map(|(name, _)| name.clone()).collect()
 }
 
 impl Actor for HaproxyStateActor {

@@ -1,6 +1,6 @@
 //! Every message, told as sender -> receiver. Past tense for what happened, imperative for what is to be done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -93,6 +93,16 @@ pub struct HostsChanged {
 pub struct HostsUnknown {
     /// The service.
     pub service: ServiceName,
+}
+
+/// WatcherActor -> HaproxyStateActor: an operator rejected this list, which is to be known after a restart of the daemon, too.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct ListRejected {
+    /// Whose hosts.
+    pub service: ServiceName,
+    /// The list; none where none is rejected any more.
+    pub hosts: Option<Arc<HostList>>,
 }
 
 /// HaproxyStateActor -> SocketHolderActor: hold these listening sockets, opening those that are not open yet.

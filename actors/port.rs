@@ -310,6 +310,9 @@ pub struct SavedService {
     /// What operators chose for its servers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub choices: BTreeMap<ServerName, OperatorChoice>,
+    /// The newest list of its hosts, where an operator rejected it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Arc<HostList>>,
 }
 
 /// Keeps the last good state across restarts.

@@ -15,7 +15,8 @@ use crate::decide::hosts_diff::HostsDiff;
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
-    DecideHeld, GetState, HostsChanged, HostsSeen, HostsUnknown, Record, Redefine, Refresh, SeenHost, StopWatching,
+    DecideHeld, GetState, HostsChanged, HostsSeen, HostsUnknown, ListRejected, Record, Redefine, Refresh, SeenHost,
+    StopWatching,
 };
 use crate::model::{ChangeId, HostList, Revision, ServiceDefinition};
 use crate::operator::{HeldDecision, OrderRefused};
@@ -32,6 +33,8 @@ pub struct WatcherPeers {
     pub changed: Listeners<HostsChanged>,
     /// Hears that the first look brought nothing.
     pub unknown: Listeners<HostsUnknown>,
+    /// Keeps what an operator rejected.
+    pub rejected: Recipient<ListRejected>,
     /// Remembers.
     pub journal: Recipient<Record>,
 }
@@ -53,6 +56,19 @@ struct Held {
     change: HeldChange,
 }
 
+impl Held {
+    fn new(seen: Seen, diff: &HostsDiff, reason: String, since_unix_ms: u64) -> Self {
+        let change = HeldChange {
+            reason,
+            since_unix_ms,
+            entries: seen.hosts.len(),
+            adds: HeldNames::of(&diff.added),
+            removes: HeldNames::of(&diff.removed),
+        };
+        Self { seen, change }
+    }
+}
+
 /// The watcher of one service.
 pub struct WatcherActor {
     definition: Arc<ServiceDefinition>,
@@ -68,6 +84,8 @@ pub struct WatcherActor {
     held: Option<Held>,
     /// The newest list, where an operator rejected it.
     rejected: Option<Held>,
+    /// The list that an operator rejected in an earlier run of the daemon, until the source shows one.
+    rejected_before: Option<Arc<HostList>>,
     problems: BTreeMap<String, String>,
     /// Why the newest definition's source could not be opened, while that of the one before goes on.
     definition_error: Option<String>,
@@ -90,6 +108,7 @@ impl WatcherActor {
     ) -> Self {
         let log = log.new(slog::o!("service" => definition.name.to_string()));
         let read_at_unix_ms = restored.as_ref().map(|saved| saved.seen_at_unix_ms);
+        let rejected_before = restored.as_ref().and_then(|saved| saved.rejected.clone());
         let hosts = restored.and_then(|saved| saved.hosts);
         Self {
             definition,
@@ -103,6 +122,7 @@ impl WatcherActor {
             revision: Revision::default(),
             held: None,
             rejected: None,
+            rejected_before,
             problems: BTreeMap::new(),
             definition_error: None,
             changes,
@@ -168,7 +188,7 @@ impl WatcherActor {
         match judge(self.hosts.as_ref().map(|hosts| hosts.len()), &diff, &self.definition.removal) {
             Verdict::Hold(reason) => self.hold(reason, seen, &diff),
             Verdict::Pass => {
-                self.rejected = None;
+                self.forget_rejected();
                 if self.held.take().is_some() {
                     info!(self.log, "the source shows a list that passes, the hold ends");
                     self.record(None, Event::HoldEnded);
@@ -207,20 +227,33 @@ impl WatcherActor {
         if self.rejected.as_ref().is_some_and(|rejected| rejected.seen.hosts == seen.hosts) {
             return;
         }
-        self.rejected = None;
+        if self.rejected_before.as_ref().is_some_and(|rejected| **rejected == seen.hosts) {
+            self.rejected_before = None;
+            info!(self.log, "the source shows the list that an operator rejected, the last good hosts stay");
+            self.rejected = Some(Held::new(seen, diff, reason, self.clock.unix_ms()));
+            return;
+        }
+        self.forget_rejected();
         if self.held.as_ref().is_none_or(|held| held.change.reason != reason) {
             warn!(self.log, "holding a change back, the last good hosts stay"; "reason" => &reason);
             self.record(None, Event::ChangeHeld { reason: reason.clone() });
         }
         let since_unix_ms = self.held.as_ref().map_or_else(|| self.clock.unix_ms(), |held| held.change.since_unix_ms);
-        let change = HeldChange {
-            reason,
-            since_unix_ms,
-            entries: seen.hosts.len(),
-            adds: HeldNames::of(&diff.added),
-            removes: HeldNames::of(&diff.removed),
-        };
-        self.held = Some(Held { seen, change });
+        self.held = Some(Held::new(seen, diff, reason, since_unix_ms));
+    }
+
+    /// The source shows another list than the one that was rejected.
+    fn forget_rejected(&mut self) {
+        let before = self.rejected_before.take().is_some();
+        if self.rejected.take().is_some() || before {
+            self.tell_rejected();
+        }
+    }
+
+    fn tell_rejected(&self) {
+        let rejected = self.rejected.as_ref().map(|rejected| Arc::new(rejected.seen.hosts.clone()));
+        let hosts = rejected.or_else(|| self.rejected_before.clone());
+        self.peers.rejected.do_send(ListRejected { service: self.definition.name.clone(), hosts });
     }
 
     /// What an operator says to the held list.
@@ -244,6 +277,7 @@ impl WatcherActor {
                 info!(self.log, "an operator rejects the held list, the last good hosts stay"; "reason" => &reason);
                 self.record(None, Event::HeldRejected { reason });
                 self.rejected = Some(held);
+                self.tell_rejected();
                 Ok(done)
             }
         }
@@ -278,6 +312,9 @@ impl Actor for WatcherActor {
         if let Some(hosts) = self.hosts.clone() {
             let added = hosts.keys().cloned().collect();
             self.announce(HostsDiff { added, ..HostsDiff::default() }, Instant::now());
+        }
+        if self.rejected_before.is_some() {
+            self.tell_rejected();
         }
         self.open_source(ctx);
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! ServiceConfigActor --starts, Redefine, Refresh, StopWatching--> WatcherActor (one per service)
 //! ServiceConfigActor --ServiceDefined, ServiceRemoved, DefinitionsLoaded--> HaproxyStateActor
-//! WatcherActor       --HostsChanged, HostsUnknown--> HaproxyStateActor
+//! WatcherActor       --HostsChanged, HostsUnknown, ListRejected--> HaproxyStateActor
 //! HaproxyStateActor (one more for each target that somebody else runs), OutputActor (one for each further output) hear
 //!                    what HaproxyStateActor hears of services and hosts
 //! HaproxyStateActor  --ChoicesChanged--> all of these
@@ -16,7 +16,6 @@
 //! all of them        --Record--> JournalActor
 //! ```
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient};
@@ -145,7 +144,7 @@ impl Actors {
         let haproxy = HaproxyStateActor::new(
             orders.policy.clone(),
             orders.binary,
-            orders.restored.iter().map(|saved| (saved.definition.name.clone(), saved.choices.clone())).collect(),
+            &orders.restored,
             HaproxyPorts {
                 runtime: outside.runtime.clone(),
                 config_file: is_ours.then(|| outside.config_file.clone()),
@@ -366,7 +365,7 @@ fn start_targets(
         let journal = TargetJournalActor::new(name.clone(), journal.clone()).start().recipient();
         let ports = HaproxyPorts { runtime, config_file: None, state_store: None, target: Some(name) };
         let peers = HaproxyPeers { launch: None, choices: Listeners::none(), journal };
-        HaproxyStateActor::new(policy.clone(), None, BTreeMap::new(), ports, peers, clock, log).start()
+        HaproxyStateActor::new(policy.clone(), None, &[], ports, peers, clock, log).start()
     };
     outside.targets.iter().map(start).collect()
 }
@@ -437,7 +436,9 @@ fn watcher_starter<P: Post>(
 ) -> StartWatcher {
     let sources = outside.host_sources.clone();
     let changes = ChangeNumbers::default();
-    let peers = WatcherPeers { changed: hearers.of(), unknown: hearers.of(), journal: journal.clone() };
+    let (haproxy, inbox) = &hearers.haproxy;
+    let rejected = inbox.way(haproxy.clone().recipient());
+    let peers = WatcherPeers { changed: hearers.of(), unknown: hearers.of(), rejected, journal: journal.clone() };
     let (post, log) = (post.clone(), log.clone());
     Box::new(move |definition, restored| {
         let (sources, changes, peers) = (sources.clone(), changes.clone(), peers.clone());

@@ -89,6 +89,8 @@ pub struct DesiredService {
     pub hosts: Arc<HostList>,
     /// What operators chose.
     pub choices: Choices,
+    /// The newest list of its hosts, where an operator rejected it.
+    pub rejected: Option<Arc<HostList>>,
     /// The servers that are on their way.
     pub life: LifeCycle,
     /// Whether a list was seen, or the first look failed: either way there is nothing more to wait for.
@@ -116,6 +118,7 @@ impl DesiredService {
             discovered: Arc::default(),
             hosts: Arc::default(),
             choices,
+            rejected: None,
             life: LifeCycle::default(),
             known: false,
             revision: None,
@@ -202,6 +205,7 @@ impl Desired {
             hosts: service.revision.is_some().then(|| service.discovered.clone()),
             seen_at_unix_ms: service.shown_unix_ms,
             choices: service.choices.all().clone(),
+            rejected: service.rejected.clone(),
         };
         self.services.values().map(saved).collect()
     }

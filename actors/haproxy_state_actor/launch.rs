@@ -151,16 +151,19 @@ pub struct Launched {
     pub obstacles: BTreeMap<ServiceName, Obstacle>,
     /// What it says it has; none where it did not say.
     pub observation: Option<Observation>,
+    /// What the process had that outlived the last daemon; none where there was none, or where it did not say.
+    pub outlived: Option<Observation>,
 }
 
 /// Brings a new process up. An error leaves the process before, if any, serving.
 pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Result<Outcome, Failure> {
     let LaunchOrder { frame, style, entrants, only_for, first } = order;
-    if first
-        && let Some(pid) = peers.orphan.send(FindOrphan).await.map_err(gone)?
-        && let Err(error) = peers.adopt.send(AdoptSockets { pid }).await.map_err(gone)?
-    {
-        warn!(log, "its ports are bound anew once it lets go of them"; "pid" => pid, "error" => error);
+    let mut outlived = None;
+    if first && let Some(pid) = peers.orphan.send(FindOrphan).await.map_err(gone)? {
+        outlived = peers.runtime.observe(None).await.ok();
+        if let Err(error) = peers.adopt.send(AdoptSockets { pid }).await.map_err(gone)? {
+            warn!(log, "its ports are bound anew once it lets go of them"; "pid" => pid, "error" => error);
+        }
     }
     let wanted = entrants.iter().filter_map(|(name, entrant)| Some((name.clone(), entrant.wanted.definition.listen?)));
     let hold = HoldSockets { wanted: wanted.collect(), last_good: listened_elsewhere(&entrants) };
@@ -177,7 +180,8 @@ pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Resu
         warn!(candidate.log, "the new process does not tell what it has"; "error" => %error);
     }
     let Candidate { frame, sections, obstacles, .. } = candidate;
-    Ok(Outcome::Serving(Launched { process, frame, style, sections, obstacles, observation: observation.ok() }))
+    let observation = observation.ok();
+    Ok(Outcome::Serving(Launched { process, frame, style, sections, obstacles, observation, outlived }))
 }
 
 /// Where the last good sections of an earlier run listened that are wanted elsewhere now.

@@ -16,7 +16,7 @@ use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
 use crate::message::{Record, ReleaseSockets};
-use crate::model::{ChangeId, PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServiceName};
+use crate::model::{ChangeId, Observation, PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServiceName};
 use crate::snapshot::ProxyPhase;
 
 impl HaproxyStateActor {
@@ -133,7 +133,7 @@ impl HaproxyStateActor {
         causes: BTreeSet<ReloadCause>,
         (begun, newest): (Instant, Option<ChangeId>),
     ) {
-        let Launched { process, frame, style, sections, obstacles, observation } = launched;
+        let Launched { process, frame, style, sections, obstacles, observation, outlived } = launched;
         let now = Instant::now();
         let took_ms = u64::try_from((now - begun).as_millis()).unwrap_or(u64::MAX);
         info!(self.log, "reloaded"; "pid" => process.pid, "took_ms" => took_ms, "reasons" => reasons.join("; "));
@@ -147,6 +147,7 @@ impl HaproxyStateActor {
         };
         let mut sections: BTreeMap<_, _> = sections.into_iter().map(|(name, chosen)| (name, section(chosen))).collect();
         self.carry_over(&mut sections, &obstacles);
+        self.carry_over_drains(&mut sections, outlived);
         let alive = self.last_exited != Some(process.pid);
         let mut running = Running {
             alive,
@@ -234,6 +235,18 @@ impl HaproxyStateActor {
             {
                 section.hopeless = known.refused.clone();
             }
+        }
+    }
+
+    /// What somebody drained on the socket of a process that outlived the last daemon is drained again: what that daemon
+    /// wanted ready, and what no operator chose.
+    fn carry_over_drains(&mut self, sections: &mut BTreeMap<ServiceName, Section>, outlived: Option<Observation>) {
+        let wanted = std::mem::take(&mut self.wanted_before);
+        for (name, servers) in outlived.into_iter().flat_map(|observation| observation.services) {
+            let (Some(section), Some(wanted)) = (sections.get_mut(&name), wanted.get(&name)) else { continue };
+            let drained = servers.iter().filter(|(_, server)| server.in_drain() && !server.in_maintenance());
+            let by_hand = drained.map(|(server, _)| server).filter(|server| wanted.contains(*server));
+            section.drained_before.extend(by_hand.filter(|server| section.hosts.contains_key(*server)).cloned());
         }
     }
 

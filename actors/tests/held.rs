@@ -86,6 +86,32 @@ fn a_rejected_list_is_not_offered_again_until_it_changes() {
 }
 
 #[test]
+fn a_rejected_list_stays_rejected_after_a_restart_of_the_daemon() {
+    in_virtual_time(async |world| {
+        let actors = three_of_four_go(&world).await;
+        actors.order(Order::Reject { service: web() }).await.unwrap();
+        wait(10).await;
+        let mut saved = world.with(|things| things.saved.clone());
+        for show in [&[1][..], &[2]] {
+            let after = World::default();
+            after.with(|things| things.version = (3, 0));
+            let actors = after.start_with(saved);
+            after.define(&[("web", WEB)]).await;
+            // Before its source says anything, it is saved again.
+            wait(10).await;
+            after.hosts("web", show).await;
+            let state = watcher_state(&actors, "web").await;
+            let same = show == [1];
+            assert_eq!((state.held.is_some(), state.rejected.is_some()), (!same, same));
+            assert_eq!(after.ready("web"), [1, 2, 3, 4]);
+            wait(10).await;
+            saved = after.with(|things| things.saved.clone());
+            assert_eq!(saved[0].rejected.is_some(), same);
+        }
+    });
+}
+
+#[test]
 fn a_hold_ends_by_itself_when_the_source_recovers() {
     in_virtual_time(async |world| {
         let actors = three_of_four_go(&world).await;

@@ -67,7 +67,9 @@ pub async fn streams() {
     assert_eq!(crate::reload_count(&daemon).await, reloads, "no reload");
 
     println!("{STREAMS} event streams, {rate:.0} acknowledged changes a second in {SERVICES} other services\n");
-    println!("| acknowledged removal or return -> HAProxy shows it, p50 / p99 | without | with | p50, with / without |");
+    println!(
+        "| acknowledged removal or return -> HAProxy shows it, p50 / p99 | without | with | p50, with / without |"
+    );
     println!("| --- | --- | --- | --- |");
     let ratio = millis(percentile(&with, 0.5)) / millis(percentile(&without, 0.5)).max(0.001);
     let sent = bytes.load(Ordering::Relaxed) / 1_000_000;

@@ -195,3 +195,38 @@ fn an_operators_choice_survives_a_reload_and_a_restart_of_the_manager() {
         });
     }
 }
+
+/// Somebody drains a server on HAProxy's own socket; the daemon dies, and the next one takes HAProxy over.
+#[tokio::test]
+async fn what_is_drained_on_the_socket_drains_on_under_the_next_daemon() {
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 2);
+    files.define("web", dir.port(), json!({}));
+    files.hosts("web", &backends);
+    let mut daemon = daemon(&dir).files(&files.services()).start();
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    let state = daemon.dir().join("state");
+    daemon
+        .eventually(LIMIT, "the state is saved", async || {
+            let saved = std::fs::read_dir(&state).into_iter().flatten().flatten();
+            let text: String = saved.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+            check(text.contains(&backends[1].address().to_string()), &text)
+        })
+        .await;
+    let before = daemon.wait_until_haproxy_answers().await;
+    let command = format!("set server web/{} state drain", backends[0].address());
+    haproxy::runtime(&daemon.socket(), &command).await.expect("HAProxy takes it");
+    daemon.kill();
+    daemon.start_again();
+    let socket = daemon.socket();
+    daemon
+        .eventually(LIMIT, "another process has it in drain", async || {
+            let pid = haproxy::info(&socket).await.map_err(|error| error.to_string())?["Pid"].clone();
+            check(pid != before.to_string(), &pid)?;
+            let drained = server(&socket, &backends[0]).await?;
+            check(drained.as_ref().is_some_and(ServerLine::is_draining), &drained)
+        })
+        .await;
+    wait_for_ready(&daemon, "web", &addresses(&backends[1..])).await;
+}
