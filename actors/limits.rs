@@ -283,11 +283,17 @@ pub const DNS_RETRY_MIN: Duration = Duration::from_millis(500);
 /// The longest pause after a look-up that failed.
 pub const DNS_RETRY_MAX: Duration = Duration::from_secs(10);
 
+/// How long whoever reads or writes an annotation waits for ZooKeeper.
+pub const ANNOTATION_ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// How long events of Marathon are collected before its apps are read: a deployment sends many.
 pub const MARATHON_SETTLE: Duration = Duration::from_millis(100);
 
 /// The least pause between two readings that follow events, as a multiple of the time that the last one took.
 pub const MARATHON_PACE: u32 = 5;
+
+/// How long a proxymgr that stops waits until Marathon has taken back where it posts its events to.
+pub const MARATHON_FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long after an event the apps are read once more: it may come before they show what it tells of.
 pub const MARATHON_ECHO: Duration = Duration::from_secs(2);

@@ -11,9 +11,10 @@ use slog::{Logger, info, warn};
 
 use self::held::HeldDefinitions;
 use crate::clock::Clock;
+use crate::decide::annotation;
 use crate::decide::guard::{Verdict, judge_definitions};
 use crate::decide::option_policy::OptionPolicy;
-use crate::decide::service_definition::{self, ParsedDefinition};
+use crate::decide::service_definition::ParsedDefinition;
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
@@ -142,7 +143,7 @@ impl ServiceConfigActor {
 
     fn read(&mut self, name: &Arc<str>, raw: RawDefinition) {
         let origin = raw.origin.clone();
-        let parsed = service_definition::parse(name, &raw, &self.policy.options);
+        let parsed = annotation::parse(name, &raw, &self.policy.options);
         let service = self.services.entry(name.clone()).or_insert_with(|| Service { raw: None, good: None });
         service.raw = Some(raw);
         match parsed {

@@ -1,6 +1,7 @@
 //! The daemon: chooses the adapters, starts the actors, obeys signals, and leaves nothing behind.
 
 pub mod adapters;
+mod annotations;
 mod foreign_config;
 pub mod head_check;
 mod lock;
@@ -23,6 +24,7 @@ use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
+use crate::discovery::http::Servers;
 use crate::failure::Failure;
 use crate::logging::{self, Logging};
 use crate::proxy::haproxy_binary::HaproxyBinary;
@@ -33,7 +35,9 @@ use crate::status::access::{Access, TokenSource};
 use crate::status::listener::{self, StatusListener};
 use crate::status::page::{self, PageSettings};
 use crate::status::view::{Identity, View};
-use crate::status::{metrics, part};
+use crate::status::{self, metrics, part};
+use adapters::Discovery;
+use annotations::SharedAnnotations;
 use lock::InstanceLock;
 
 /// The version of this build.
@@ -84,7 +88,9 @@ impl Daemon {
         };
         let socket = self.settings.status.listen.map(listener::bind).transpose().map_err(Failure::CannotStart)?;
         self.keep_foreign_config();
-        let outside = adapters::outside(&self.settings, &binary, self.logging.root())?;
+        let callback = adapters::marathon_callback(&self.settings)?;
+        let discovery = Discovery::to_serve(&self.settings, callback.clone(), self.logging.root())?;
+        let outside = adapters::outside(&self.settings, &discovery, &binary, self.logging.root());
         let started_at_unix_ms = process::unix_ms_now();
         let clock = Clock::starting_at(started_at_unix_ms);
         let orders = self.orders(version);
@@ -100,8 +106,13 @@ impl Daemon {
                 started_at_unix_ms,
                 clock,
             };
-            let access = adapters::status_access(&self.settings.status)?;
+            let mut access = adapters::status_access(&self.settings.status)?;
+            // Marathon asks for us by the name that it was given.
+            access.hosts.extend(self.settings.marathon.callback.iter().flat_map(Servers::hosts));
             let mut parts = part::own();
+            let shared = discovery.annotations.clone().map(|annotations| Arc::new(SharedAnnotations(annotations)));
+            parts.extend(shared.map(|annotations| status::annotations::part(annotations)));
+            parts.extend(callback.map(|callback| adapters::marathon_part(&callback, &discovery.marathon)));
             parts.push(metrics::part(self.settings.status.metrics_per_service));
             let view: Arc<dyn View> = Arc::new(actors.clone());
             parts.push(page::part(Arc::clone(&view), identity.clone(), self.page_settings(&access)));
@@ -115,7 +126,7 @@ impl Daemon {
         let ready = actix::spawn(notify::when_ready(actors.clone(), self.log.clone(), when_ready));
         self.obey(&mut signals, &actors, listener.as_ref(), || ready.is_finished()).await;
         ready.abort();
-        self.stop(&mut signals, &actors).await;
+        tokio::join!(self.stop(&mut signals, &actors), discovery.marathon.leave());
         if let Some(follower) = follower {
             follower.finish().await;
         }

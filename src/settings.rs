@@ -41,7 +41,7 @@ pub use mesosphere::{MarathonSettings, MesosSettings};
 pub use mistake::{Mistake, Mistakes};
 pub use outputs::{HipacheSettings, OutputSettings, StdoutFormat, TemplateSettings};
 use reader::Reader;
-pub use service_config::ServiceConfigSettings;
+pub use service_config::{AnnotationSettings, ServiceConfigSettings};
 pub use status::StatusSettings;
 pub use targets::RuntimeAddress;
 
@@ -55,6 +55,8 @@ pub struct Settings {
     pub haproxy: HaproxySettings,
     /// Where services are defined.
     pub service_config: ServiceConfigSettings,
+    /// Where what is added to definitions stands; none where nothing is.
+    pub annotations: Option<AnnotationSettings>,
     /// How ZooKeeper is spoken to, by definitions and hosts alike.
     pub zookeeper: ZookeeperSettings,
     /// How Consul is spoken to, by definitions and hosts alike.
@@ -286,6 +288,7 @@ pub struct Changed {
 fn read(reader: &mut Reader) -> Option<Settings> {
     let haproxy = read_haproxy(reader);
     let service_config = service_config::read(reader);
+    let annotations = service_config::read_annotations(reader, service_config.as_ref());
     let zookeeper = read_zookeeper(reader);
     let consul = http::read_consul(reader);
     let etcd = http::read_etcd(reader);
@@ -293,6 +296,9 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let marathon = mesosphere::read_marathon(reader);
     let mesos = mesosphere::read_mesos(reader);
     let status = status::read(reader);
+    if status.listen.is_none() && reader.is_set("marathon.callback") {
+        reader.refuse("marathon.callback", "needs the status listener, which is turned off (status.listen)");
+    }
     let outputs = outputs::read(reader);
     let state_dir = reader.path("state_dir");
     let record = reader.path("record");
@@ -300,6 +306,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     Some(Settings {
         haproxy: haproxy?,
         service_config: service_config?,
+        annotations,
         zookeeper: zookeeper?,
         consul: consul?,
         etcd: etcd?,

@@ -6,6 +6,7 @@ mod discovery;
 mod support;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,10 @@ use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::port::{DefinitionSource, OpenSource};
 use serde_json::{Value, json};
 use slog::{Logger, o};
+use support::daemon::Daemon;
+use support::dir::TestDir;
 use support::eventually::{check, eventually, stays};
+use support::http;
 use support::scripted_server::{Reply, ScriptedServer};
 
 const A: &str = "10.0.0.1:80";
@@ -190,6 +194,7 @@ async fn credentials_are_sent_and_never_told() {
             ..HttpOptions::default()
         },
         interval: HOUR,
+        callback: None,
         host_ports: HostPorts::Assigned,
     };
     assert!(!format!("{options:?}").contains("hunter2"));
@@ -222,6 +227,77 @@ async fn apps_are_definitions_and_an_empty_answer_takes_none_away() {
     inbox.until("one app".into(), only_web).await;
     source.refresh();
     inbox.until("one app, told again".into(), only_web).await;
+}
+
+// ---- events that Marathon posts -----------------------------------------------------------------------------------
+
+/// The URL that was registered, as a path.
+fn registered(server: &ScriptedServer) -> Option<String> {
+    let heads = server.heads();
+    let head = heads.iter().rev().find(|head| head.starts_with("POST /v2/eventSubscriptions?callbackUrl="))?;
+    let url = head.split(' ').nth(1)?.split_once('=')?.1;
+    let url = percent_encoding::percent_decode_str(url).decode_utf8().ok()?;
+    Some(url[url.find("/callbacks/")?..].to_owned())
+}
+
+#[actix::test]
+async fn marathon_posts_events_where_it_is_asked_to_and_garbage_has_nothing_read() {
+    let dir = TestDir::new();
+    let shown = Arc::new(Mutex::new(web(&[task(A, Some(true))])));
+    let apps = shown.clone();
+    let left_over = format!("http://127.0.0.1:{}", dir.port());
+    let callbacks =
+        json!({"callbackUrls": [format!("{left_over}/callbacks/marathon/old"), "http://other/x"]}).to_string();
+    let server = ScriptedServer::start(move |path| match path.split('?').next().unwrap_or_default() {
+        "/v2/apps" => Reply::ok(apps.lock().unwrap().to_string()),
+        "/v2/eventSubscriptions" => Reply::ok(callbacks.clone()),
+        _ => Reply::status("404 Not Found"),
+    });
+    let server = server.await;
+    let files = dir.subdir("services");
+    files.write("web.json", json!({"type": "marathon", "app": "/web", "port": dir.port()}).to_string());
+    let mut daemon = Daemon::builder(env!("CARGO_BIN_EXE_proxymgr"), &dir)
+        .files(files.path())
+        .set("marathon.servers", json!(server.url()))
+        .set("marathon.interval", json!("1h"))
+        .set("status.listen", json!(left_over.trim_start_matches("http://")))
+        .set("marathon.callback", json!(left_over))
+        .start();
+    let status: SocketAddr = left_over.trim_start_matches("http://").parse().unwrap();
+    let limit = Duration::from_secs(20);
+    let path =
+        daemon.eventually(limit, "the callback is registered", async || registered(&server).ok_or("not yet")).await;
+    let asked = |start: &str| server.heads().iter().filter(|head| head.starts_with(start)).count();
+    assert_eq!(asked("DELETE /v2/eventSubscriptions?callbackUrl=http%3A%2F%2F127.0.0.1"), 1, "what a run before left");
+    assert_eq!(asked("DELETE /v2/eventSubscriptions?callbackUrl=http%3A%2F%2Fother"), 0, "what is another's");
+    let servers = async || {
+        let answer = http::get(status, "/api/v1/services/web/servers").await.map_err(|error| error.to_string())?;
+        Ok::<_, String>(answer.text())
+    };
+    let has = async |endpoint: &str| servers().await.and_then(|text| check(text.contains(endpoint), &text));
+    daemon.eventually(limit, "the first host", async || has(A).await).await;
+
+    let reads = asked("GET /v2/apps");
+    *shown.lock().unwrap() = web(&[task(A, Some(true)), task(B, Some(true))]);
+    let event = json!({"eventType": "status_update_event", "taskStatus": "TASK_RUNNING"}).to_string();
+    for (path, body, expected) in [
+        ("/callbacks/marathon/0123", event.as_str(), 404),
+        (path.as_str(), "garbage", 400),
+        (path.as_str(), "{\"eventType\": \"api_post_event\"}", 204),
+    ] {
+        let answer = http::request(status, "POST", path, &[], body).await.unwrap();
+        assert_eq!(answer.status, expected, "{path} {body}: {}", answer.text());
+    }
+    stays(Duration::from_secs(1), "nothing is read", async || check(asked("GET /v2/apps") == reads, &reads)).await;
+    assert_eq!(http::request(status, "POST", &path, &[], &event).await.unwrap().status, 204);
+    daemon.eventually(limit, "the second host", async || has(B).await).await;
+
+    let secret = path.rsplit_once('/').unwrap().1;
+    assert!(!daemon.log().contains(secret), "{}", daemon.log());
+    daemon.terminate().await;
+    let farewell = format!("DELETE /v2/eventSubscriptions?callbackUrl=http%3A%2F%2F127.0.0.1%3A{}", status.port());
+    let heads = server.heads();
+    assert!(heads.iter().any(|head| head.starts_with(&farewell) && head.contains(secret)), "{heads:?}");
 }
 
 // ---- Mesos ------------------------------------------------------------------------------------------------------

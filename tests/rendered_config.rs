@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -48,7 +48,7 @@ fn check(text: &str) -> Result<String, String> {
 }
 
 fn define(name: &str, keys: &Value) -> ServiceDefinition {
-    let raw = RawDefinition { text: keys.to_string().into(), origin: Arc::from("a test") };
+    let raw = RawDefinition::new(keys.to_string(), "a test");
     let parsed = service_definition::parse(name, &raw, &OptionPolicy::default());
     parsed.unwrap_or_else(|mistakes| panic!("{keys}: {mistakes:?}")).definition
 }

@@ -1,5 +1,6 @@
 //! Decisions: pure functions from values to values.
 
+pub mod annotation;
 pub mod capabilities;
 pub mod duration;
 mod expression;

@@ -29,5 +29,5 @@ pub use proxy::{
 pub use reload_cause::{ReloadCause, ReloadReason};
 pub use revision::{ChangeId, Revision};
 pub use runtime_command::RuntimeCommand;
-pub use service::{RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, SourceSpec};
+pub use service::{Annotation, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, SourceSpec};
 pub use word::{InvalidWord, Word};

@@ -15,6 +15,25 @@ pub struct RawDefinition {
     pub text: Arc<str>,
     /// Where it stands, for messages: a file's path, or `znode /service_config/web`.
     pub origin: Arc<str>,
+    /// What somebody else adds to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotation: Option<Annotation>,
+}
+
+impl RawDefinition {
+    /// A definition without an annotation.
+    pub fn new(text: impl Into<Arc<str>>, origin: impl Into<Arc<str>>) -> Self {
+        Self { text: text.into(), origin: origin.into(), annotation: None }
+    }
+}
+
+/// What somebody else adds to a service's definition, unread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Annotation {
+    /// The JSON text.
+    pub text: Arc<str>,
+    /// Where it stands, for messages: `znode /annotations/web`.
+    pub origin: Arc<str>,
 }
 
 /// Where a service's hosts are found. The keys belong to the adapter that serves this kind of source,

@@ -19,7 +19,7 @@ use proxymgr_actors::model::{
 use serde_json::json;
 
 fn define(name: &str, keys: &serde_json::Value) -> Result<ServiceDefinition, Vec<String>> {
-    let raw = RawDefinition { text: keys.to_string().into(), origin: Arc::from("a test") };
+    let raw = RawDefinition::new(keys.to_string(), "a test");
     service_definition::parse(name, &raw, &OptionPolicy::default()).map(|parsed| parsed.definition)
 }
 

@@ -1,7 +1,5 @@
 //! Definitions of services: what is read, and that every mistake is named at once.
 
-use std::sync::Arc;
-
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::service_definition::{ParsedDefinition, parse};
 use proxymgr_actors::model::{RawDefinition, Removal};
@@ -11,11 +9,7 @@ fn read(text: &str) -> Result<ParsedDefinition, Vec<String>> {
 }
 
 fn named(name: &str, text: &str) -> Result<ParsedDefinition, Vec<String>> {
-    parse(
-        name,
-        &RawDefinition { text: text.into(), origin: Arc::from("znode /service_config/web") },
-        &OptionPolicy::default(),
-    )
+    parse(name, &RawDefinition::new(text, "znode /service_config/web"), &OptionPolicy::default())
 }
 
 #[test]

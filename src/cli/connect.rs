@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proxymgr_actors::decide::service_definition;
+use proxymgr_actors::decide::annotation;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::port::RuntimeApi;
 use slog::Logger;
@@ -45,7 +45,7 @@ pub fn connect(settings: &Settings, limit: Duration) -> Result<(), Failure> {
 
 /// What the sources say, and whether all of them answer.
 async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Result<(String, bool), Failure> {
-    let discovery = Discovery::of(settings, log)?;
+    let discovery = Discovery::to_look(settings, log)?;
     let (inbox, seen) = Inbox::open();
     let _definitions_open = discovery.definitions.open(inbox);
     let definitions = match first_good(seen, Instant::now() + limit, |seen: DefinitionsSeen| seen.result).await {
@@ -56,7 +56,7 @@ async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Resu
     // All are asked at once, and each has the same time.
     let mut asked = Vec::new();
     for (name, raw) in definitions {
-        match service_definition::parse(&name, &raw, &settings.haproxy.options) {
+        match annotation::parse(&name, &raw, &settings.haproxy.options) {
             Ok(parsed) => {
                 let (inbox, seen) = Inbox::open();
                 let source = parsed.definition.source;

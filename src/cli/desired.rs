@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Message, Recipient};
+use proxymgr_actors::decide::annotation;
 use proxymgr_actors::decide::guard::{Verdict, judge};
 use proxymgr_actors::decide::host_list::{self, GoodEntries};
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::overlay::with_choices;
-use proxymgr_actors::decide::service_definition;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::model::{HostList, RawDefinition, ServiceDefinition, ServiceName};
 use proxymgr_actors::port::{HostSources, OpenSource, SavedService};
@@ -46,7 +46,7 @@ pub struct DesiredService {
 /// within an actix system.
 pub async fn gather_desired(settings: &Settings, timeout: Duration, log: &Logger) -> Result<Desired, Failure> {
     let deadline = Instant::now() + timeout;
-    let discovery = Discovery::of(settings, log)?;
+    let discovery = Discovery::to_look(settings, log)?;
     let saved_path = saved_state_path(settings);
     let loaded = saved_state::look(&saved_path);
     let mut remarks: Vec<String> = loaded.problem.into_iter().collect();
@@ -91,7 +91,7 @@ fn usable(
 ) -> Vec<Arc<ServiceDefinition>> {
     let mut definitions = Vec::new();
     for (name, raw) in raw {
-        match service_definition::parse(&name, &raw, &settings.haproxy.options) {
+        match annotation::parse(&name, &raw, &settings.haproxy.options) {
             Ok(parsed) => {
                 remarks.extend(parsed.warnings.iter().map(|warning| format!("{name} ({}): {warning}", raw.origin)));
                 definitions.push(Arc::new(parsed.definition));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use proxymgr_actors::model::{ProxyVersion, RunBy};
 use proxymgr_actors::port::{
@@ -11,15 +12,17 @@ use proxymgr_actors::wiring::{Orders, Outside, RuntimeTarget};
 use slog::{Logger, o};
 
 use crate::discovery::Sources;
+use crate::discovery::annotations::{AnnotatedDefinitions, Annotations, LastAnnotations};
 use crate::discovery::consul::{Consul, ConsulCatalogDefinitions, ConsulKeyDefinitions, ConsulOptions, TOKEN_HEADER};
 use crate::discovery::dns::DnsOptions;
 use crate::discovery::etcd::{Etcd, EtcdDefinitions, EtcdOptions, EtcdUser};
 use crate::discovery::file::FileDefinitions;
 use crate::discovery::http::{Credentials, HttpOptions};
-use crate::discovery::marathon::{HostPorts, Marathon, MarathonDefinitions, MarathonOptions};
+use crate::discovery::marathon::{self, Callback, HostPorts, Marathon, MarathonDefinitions, MarathonOptions};
 use crate::discovery::mesos::MesosOptions;
 use crate::discovery::zookeeper::{
-    ConnectString, DigestAuth, Ensembles, TlsFiles, TlsIdentityFiles, ZookeeperDefinitions, ZookeeperOptions,
+    ConnectString, DigestAuth, Ensembles, TlsFiles, TlsIdentityFiles, ZookeeperAnnotations, ZookeeperDefinitions,
+    ZookeeperOptions,
 };
 use crate::failure::Failure;
 use crate::logging;
@@ -33,11 +36,14 @@ use crate::proxy::run_by_others::NotOurs;
 use crate::proxy::{outputs, run_by_binary, run_by_command, run_by_systemd};
 use crate::saved_state::SavedStateFile;
 use crate::settings::{
-    CommandLine, ConsulSettings, ConsulToken, DnsSettings, EtcdSettings, HaproxySettings, MarathonSettings,
-    MesosSettings, RunWay, RuntimeAddress, ServiceConfigSettings, Settings, StatusSettings, ZookeeperSettings,
+    AnnotationSettings, CommandLine, ConsulSettings, ConsulToken, DnsSettings, EtcdSettings, HaproxySettings,
+    MarathonSettings, MesosSettings, RunWay, RuntimeAddress, ServiceConfigSettings, Settings, StatusSettings,
+    ZookeeperSettings,
 };
 use crate::status::access::{Access, TokenSource};
+use crate::status::callbacks;
 use crate::status::gate::caller::Token;
+use crate::status::part::Part;
 use crate::status::tls::CertificateFiles;
 
 /// Where services and hosts come from.
@@ -46,16 +52,30 @@ pub struct Discovery {
     pub definitions: Rc<dyn DefinitionSource>,
     /// Their hosts.
     pub hosts: Rc<dyn HostSources>,
+    /// What is added to the services, where anything is.
+    pub annotations: Option<Annotations>,
+    /// To be left when the daemon stops.
+    pub marathon: Marathon,
 }
 
 impl Discovery {
-    /// What `service_config` and the sections of each kind describe. Nothing is connected until something is opened.
-    pub fn of(settings: &Settings, log: &Logger) -> Result<Self, Failure> {
+    /// What `service_config` and the sections of each kind describe, for one look that leaves no trace. Nothing is
+    /// connected until something is opened.
+    pub fn to_look(settings: &Settings, log: &Logger) -> Result<Self, Failure> {
+        Self::of(settings, None, Trace::Nowhere, log)
+    }
+
+    /// The same for a daemon: `callback` is where Marathon posts its events, and what was read is kept for the next run.
+    pub fn to_serve(settings: &Settings, callback: Option<Callback>, log: &Logger) -> Result<Self, Failure> {
+        Self::of(settings, callback, Trace::InStateDir, log)
+    }
+
+    fn of(settings: &Settings, callback: Option<Callback>, trace: Trace, log: &Logger) -> Result<Self, Failure> {
         let log = logging::component(log, "discovery");
         let ensembles = Ensembles::new(zookeeper_options(&settings.zookeeper)?, &log);
         let consul = Consul::new(consul_options(&settings.consul));
         let etcd = Etcd::new(etcd_options(&settings.etcd)?);
-        let marathon = Marathon::new(marathon_options(&settings.marathon), &log);
+        let marathon = Marathon::new(marathon_options(&settings.marathon, callback), &log);
         let wrong = |key: &str, error| Failure::CannotStart(format!("service_config.{key}: {error}"));
         let bad_path = |error| wrong("path", error);
         let mut default_server = None;
@@ -75,15 +95,43 @@ impl Discovery {
             ServiceConfigSettings::Marathon => Rc::new(MarathonDefinitions::new(marathon.clone())),
             ServiceConfigSettings::File { path } => Rc::new(FileDefinitions::new(path.clone(), &log)),
         };
+        let (definitions, annotations) = annotated(definitions, settings, &ensembles, trace, &log)?;
         let DnsSettings { servers, interval, interval_max } = settings.dns.clone();
         let hosts = Sources::new(ensembles, default_server, settings.haproxy.options.clone(), &log)
             .with_consul(consul)
             .with_etcd(etcd)
             .with_dns(DnsOptions { servers, interval, interval_max })
-            .with_marathon(marathon)
+            .with_marathon(marathon.clone())
             .with_mesos(mesos_options(&settings.mesos));
-        Ok(Self { definitions, hosts: Rc::new(hosts) })
+        Ok(Self { definitions, hosts: Rc::new(hosts), annotations, marathon })
     }
+}
+
+/// Where what was read is kept for the next run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trace {
+    Nowhere,
+    InStateDir,
+}
+
+/// The definitions, with annotations where the settings name some.
+fn annotated(
+    definitions: Rc<dyn DefinitionSource>,
+    settings: &Settings,
+    ensembles: &Ensembles,
+    trace: Trace,
+    log: &Logger,
+) -> Result<(Rc<dyn DefinitionSource>, Option<Annotations>), Failure> {
+    let Some(AnnotationSettings { servers, path }) = &settings.annotations else { return Ok((definitions, None)) };
+    let wrong = |key: &str, error| Failure::CannotStart(format!("annotations.{key}: {error}"));
+    let connect: ConnectString = servers.parse().map_err(|error| wrong("servers", error))?;
+    let store = ZookeeperAnnotations::new(ensembles.clone(), connect, path);
+    let store = store.map_err(|error| wrong("path", error))?;
+    let copy = saved_state_path(settings).with_extension("annotations.json");
+    let annotated =
+        AnnotatedDefinitions::new(definitions, store, LastAnnotations::at(copy, trace == Trace::InStateDir), log);
+    let annotations = annotated.annotations();
+    Ok((Rc::new(annotated), Some(annotations)))
 }
 
 fn consul_options(settings: &ConsulSettings) -> ConsulOptions {
@@ -109,7 +157,7 @@ fn etcd_options(settings: &EtcdSettings) -> Result<EtcdOptions, Failure> {
     Ok(EtcdOptions { servers: settings.servers.clone(), user, tls: settings.tls.clone() })
 }
 
-fn marathon_options(settings: &MarathonSettings) -> MarathonOptions {
+fn marathon_options(settings: &MarathonSettings, callback: Option<Callback>) -> MarathonOptions {
     let auth = settings.auth.as_ref().and_then(|secret| secret.reveal().split_once(':'));
     let credentials = match (auth, &settings.token) {
         (Some((user, password)), _) => Credentials::Basic { user: user.to_owned(), password: password.to_owned() },
@@ -120,8 +168,28 @@ fn marathon_options(settings: &MarathonSettings) -> MarathonOptions {
         servers: settings.servers.clone(),
         http: HttpOptions { tls: settings.tls.clone(), credentials, ..HttpOptions::default() },
         interval: settings.interval,
+        callback,
         host_ports: if settings.use_service_ports { HostPorts::Service } else { HostPorts::Assigned },
     }
+}
+
+/// Where Marathon is to post its events, with a secret of this run; none where they are read from its stream.
+pub fn marathon_callback(settings: &Settings) -> Result<Option<Callback>, Failure> {
+    let wrong = |error| Failure::CannotStart(format!("marathon.callback: {error}"));
+    let server = settings.marathon.callback.as_ref();
+    server.map(|server| Callback::new(server, callbacks::MARATHON)).transpose().map_err(wrong)
+}
+
+/// Takes the events that Marathon posts.
+pub fn marathon_part(callback: &Callback, marathon: &Marathon) -> Part {
+    let happened = marathon.happened();
+    let take = move |body: &[u8]| {
+        if marathon::is_news(body)? {
+            happened.notify_one();
+        }
+        Ok(())
+    };
+    callbacks::part(callbacks::MARATHON, callback.secret(), Arc::new(take))
 }
 
 fn mesos_options(settings: &MesosSettings) -> MesosOptions {
@@ -140,15 +208,14 @@ fn zookeeper_options(settings: &ZookeeperSettings) -> Result<ZookeeperOptions, F
 }
 
 /// The whole outside world, as the daemon meets it.
-pub fn outside(settings: &Settings, binary: &HaproxyBinary, log: &Logger) -> Result<Outside, Failure> {
-    let discovery = Discovery::of(settings, log)?;
+pub fn outside(settings: &Settings, discovery: &Discovery, binary: &HaproxyBinary, log: &Logger) -> Outside {
     let haproxy = &settings.haproxy;
     let root = log.clone();
     let log = logging::component(log, "haproxy");
     let HaproxyAdapters { config_file, processes, sockets } = haproxy_adapters(haproxy, binary, &log);
-    Ok(Outside {
-        definitions: discovery.definitions,
-        host_sources: discovery.hosts,
+    Outside {
+        definitions: discovery.definitions.clone(),
+        host_sources: discovery.hosts.clone(),
         runtime: Rc::new(runtime(haproxy, &log)),
         config_file,
         processes,
@@ -156,7 +223,7 @@ pub fn outside(settings: &Settings, binary: &HaproxyBinary, log: &Logger) -> Res
         state_store: Rc::new(SavedStateFile::new(saved_state_path(settings))),
         targets: haproxy.targets.iter().map(|address| target(address, &root)).collect(),
         outputs: outputs::open(&settings.outputs, &root),
-    })
+    }
 }
 
 /// The Runtime API of the first HAProxy.

@@ -141,7 +141,7 @@ fn read_definition(path: &Path, text: &FileText) -> (Option<String>, RawDefiniti
         Ok(text) => text,
         Err(error) => return (None, unusable(path, error)),
     };
-    let origin = path.display().to_string().into();
+    let origin = path.display().to_string();
     let is_json = path.extension() == Some(OsStr::new("json"));
     // Some editors begin a file with a byte order mark.
     let bare = text.trim_start_matches('\u{feff}');
@@ -152,13 +152,13 @@ fn read_definition(path: &Path, text: &FileText) -> (Option<String>, RawDefiniti
     };
     match value {
         Ok(value) => match proxym_service::read(&value) {
-            Some(Ok(service)) => (Some(service.name), RawDefinition { text: service.keys.to_string().into(), origin }),
+            Some(Ok(service)) => (Some(service.name), RawDefinition::new(service.keys.to_string(), origin)),
             Some(Err(error)) => (None, unusable(path, &error)),
-            None if is_json => (None, RawDefinition { text: text.clone(), origin }),
-            None => (None, RawDefinition { text: value.to_string().into(), origin }),
+            None if is_json => (None, RawDefinition::new(text.clone(), origin)),
+            None => (None, RawDefinition::new(value.to_string(), origin)),
         },
         // What is wrong with JSON is told by those who read it.
-        Err(_) if is_json => (None, RawDefinition { text: text.clone(), origin }),
+        Err(_) if is_json => (None, RawDefinition::new(text.clone(), origin)),
         Err(error) => {
             let what = error.lines().next().unwrap_or_default();
             (None, unusable(path, &format!("not YAML: {what}")))
@@ -168,5 +168,5 @@ fn read_definition(path: &Path, text: &FileText) -> (Option<String>, RawDefiniti
 
 /// No text is a problem of this definition alone; the origin, which stands in every message about it, tells why.
 fn unusable(path: &Path, reason: &str) -> RawDefinition {
-    RawDefinition { text: "".into(), origin: format!("{} ({reason})", path.display()).into() }
+    RawDefinition::new("", format!("{} ({reason})", path.display()))
 }

@@ -4,6 +4,7 @@
 //! of source: write its file here, add its line to [`Sources`], and have `tests/discovery_contract.rs` run over it. One
 //! that is read over HTTP has a client in [`http`], and what it tells is told by `followed`.
 
+pub mod annotations;
 mod backoff;
 pub mod consul;
 mod directory_watch;

@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_service_that_is_gone_has_no_hosts_when_it_comes_back() {
-        let raw = RawDefinition { text: "{}".into(), origin: "here".into() };
+        let raw = RawDefinition::new("{}", "here");
         let definitions = BTreeMap::from([("web".to_owned(), raw)]);
         let mut levels = Levels::default();
         levels.definitions(Ok(definitions.clone()));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proxymgr_actors::decide::service_definition;
-use proxymgr_actors::model::{Host, RawDefinition, ServiceDefinition, Word};
+use proxymgr_actors::model::{Annotation, Host, RawDefinition, ServiceDefinition, Word};
 use serde_json::{Map, Value};
 
 /// A word that has one of these in it is followed by what nobody else should know.
@@ -45,7 +45,19 @@ pub(super) fn definition(raw: &RawDefinition) -> RawDefinition {
         }
         Err(_) => format!("no JSON object, {} bytes", raw.text.len()),
     };
-    RawDefinition { text: text.into(), origin: raw.origin.clone() }
+    RawDefinition { annotation: raw.annotation.clone().map(annotation), ..RawDefinition::new(text, raw.origin.clone()) }
+}
+
+/// The annotation, without credentials in its options.
+fn annotation(annotation: Annotation) -> Annotation {
+    let text = match serde_json::from_str::<Value>(&annotation.text) {
+        Ok(mut keys) => {
+            in_value(&mut keys);
+            keys.to_string()
+        }
+        Err(_) => format!("no JSON, {} bytes", annotation.text.len()),
+    };
+    Annotation { text: text.into(), origin: annotation.origin }
 }
 
 /// The host, without credentials in its options.
@@ -100,10 +112,10 @@ mod tests {
     fn of_a_definition_only_the_services_own_keys_are_kept() {
         let text = r#"{"type": "consul", "port": 80, "token": "c2VjcmV0", "server": "u:c2VjcmV0@h",
             "listen_options": ["mode http", "http-check send hdr authorization c2VjcmV0"]}"#;
-        let kept = definition(&RawDefinition { text: text.into(), origin: "here".into() });
+        let kept = definition(&RawDefinition::new(text, "here"));
         assert!(!kept.text.contains("c2VjcmV0"), "{}", kept.text);
         assert!(kept.text.contains("mode http") && kept.text.contains("consul"), "{}", kept.text);
-        let broken = definition(&RawDefinition { text: r#"{"token": "c2VjcmV0"#.into(), origin: "here".into() });
+        let broken = definition(&RawDefinition::new(r#"{"token": "c2VjcmV0"#, "here"));
         assert!(!broken.text.contains("c2VjcmV0"), "{}", broken.text);
     }
 

@@ -18,6 +18,8 @@ pub struct MarathonSettings {
     pub token: Option<Secret>,
     /// How often everything is read without an event.
     pub interval: Duration,
+    /// The URL by which Marathon reaches the status listener, where it is to post its events there.
+    pub callback: Option<Servers>,
     /// Whether tasks on the host's network listen on the service ports of their app, as proxym takes it.
     pub use_service_ports: bool,
     /// TLS, where URLs ask for it.
@@ -42,6 +44,10 @@ pub fn read_marathon(reader: &mut Reader) -> Option<MarathonSettings> {
         reader.refuse("marathon.token", "stands beside marathon.auth; one of them has to go");
     }
     let interval = reader.duration("marathon.interval");
+    let callback = reader.urls("marathon.callback");
+    if callback.as_ref().is_some_and(|callback| callback.urls().len() > 1) {
+        reader.refuse("marathon.callback", "must be one URL, by which Marathon reaches status.listen");
+    }
     let host_ports = reader.choice("marathon.host_ports");
     let ca = reader.path("marathon.tls.ca");
     let identity = identity(reader, "marathon.tls.certificate", "marathon.tls.key");
@@ -50,6 +56,7 @@ pub fn read_marathon(reader: &mut Reader) -> Option<MarathonSettings> {
         auth,
         token,
         interval: interval?,
+        callback,
         use_service_ports: host_ports? == "service",
         tls: TlsFiles { ca, identity },
     })

@@ -41,6 +41,49 @@ pub enum ServiceConfigSettings {
     },
 }
 
+/// Where annotations are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnotationSettings {
+    /// The ensemble.
+    pub servers: String,
+    /// The znode.
+    pub path: String,
+}
+
+/// Reads the section `annotations`; none where there are none.
+pub fn read_annotations(
+    reader: &mut Reader,
+    definitions: Option<&ServiceConfigSettings>,
+) -> Option<AnnotationSettings> {
+    let own_servers = reader.servers("annotations.servers");
+    let path = reader.text("annotations.path")?;
+    if !is_znode(&path) || path == "/" {
+        reader.refuse("annotations.path", format!("{path:?} must be a znode such as /annotations"));
+    }
+    let servers = match (own_servers, definitions) {
+        (Some(servers), _) => servers,
+        (None, Some(ServiceConfigSettings::Zookeeper { servers, path: services })) => {
+            if *services == path {
+                reader
+                    .refuse("annotations.path", format!("{path:?} has the definitions: give the annotations another"));
+            }
+            servers.clone()
+        }
+        (None, _) => {
+            reader.refuse(
+                "annotations.path",
+                "needs annotations.servers: the ZooKeeper ensemble that has the annotations",
+            );
+            return None;
+        }
+    };
+    Some(AnnotationSettings { servers, path })
+}
+
+fn is_znode(path: &str) -> bool {
+    path == "/" || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_znode_name))
+}
+
 /// Reads the section `service_config`.
 pub fn read(reader: &mut Reader) -> Option<ServiceConfigSettings> {
     let kind = reader.choice("service_config.type");
@@ -79,8 +122,7 @@ pub fn read(reader: &mut Reader) -> Option<ServiceConfigSettings> {
         },
         _ => {
             let path = path.unwrap_or_else(|| DEFAULT_PATH.to_owned());
-            let parts_ok = path == "/" || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_znode_name));
-            if !parts_ok {
+            if !is_znode(&path) {
                 reader.refuse("service_config.path", format!("{path:?} must be a znode such as /service_config"));
             }
             Some(ServiceConfigSettings::Zookeeper { servers: servers?, path })

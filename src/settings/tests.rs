@@ -373,11 +373,12 @@ fn every_key_of_the_table_is_read() {
 record: /var/x
 haproxy: {socket_path: /run/x, pid_file: /run/y}
 zookeeper: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
+annotations: {path: /a, servers: 'h:1'}
 consul: {token: t, datacenter: d, connections: 7, tls: {ca: /a, certificate: /b, key: /c}}
 etcd: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 dns: {servers: 10.0.0.2}
 mesos: {tls: {ca: /a}}
-marathon: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
+marathon: {auth: 'a:b', callback: 'http://h:1', tls: {ca: /a, certificate: /b, key: /c}}
 status: {tls_cert: /a, tls_key: /b, token: 0123456789abcdef}";
     let settings = load(yaml, &[], &[]).unwrap();
     // They stand in the place of the tokens.

@@ -95,7 +95,7 @@ impl Service {
             let limits = limits.unwrap_or_default();
             format!(r#"{{"type": "simulated", "port": {}, "listen_options": ["{option}"]{limits}}}"#, self.port())
         };
-        RawDefinition { text: text.into(), origin: "the simulated world".into() }
+        RawDefinition::new(text, "the simulated world")
     }
 
     /// What its source shows now.

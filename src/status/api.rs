@@ -1,4 +1,4 @@
-//! The HTTP API below `/api/v1`, as `openapi.json` beside it documents it.
+//! The HTTP API below `/api/v1`, and `/annotations` where proxym has it, as `openapi.json` beside it documents it.
 //!
 //! Answers are JSON with field names that stay; refusals are [problem objects](super::problem). Times are milliseconds
 //! since 1970. Whoever gives an order must know the token, which the [gate](super::gate) sees to.
@@ -24,6 +24,7 @@ use actix_web::web::{self, Data, Query, ServiceConfig};
 use actix_web::{HttpResponse, Resource, Route};
 use serde::Deserialize;
 
+use super::annotations;
 use super::problem::Problem;
 use super::rendered::RenderedAnswers;
 use super::report::StatusReport;
@@ -44,6 +45,10 @@ struct Endpoint {
 
 fn get(path: &'static str, route: fn() -> Route) -> Endpoint {
     Endpoint { method: Method::GET, path, route }
+}
+
+fn delete(path: &'static str, route: fn() -> Route) -> Endpoint {
+    Endpoint { method: Method::DELETE, path, route }
 }
 
 fn post(path: &'static str, route: fn() -> Route) -> Endpoint {
@@ -76,6 +81,10 @@ fn endpoints() -> Vec<Endpoint> {
         post("/api/v1/services/{service}/servers/{server}/ready", || web::to(orders::ready)),
         post("/api/v1/services/{service}/servers/{server}/drain", || web::to(orders::drain)),
         post("/api/v1/services/{service}/servers/{server}/maint", || web::to(orders::maint)),
+        get("/annotations", || web::to(annotations::list)),
+        get("/annotations/{service}", || web::to(annotations::one)),
+        post("/annotations/{service}", || web::to(annotations::write)),
+        delete("/annotations/{service}", || web::to(annotations::delete)),
     ]
 }
 
@@ -95,7 +104,7 @@ pub fn register(config: &mut ServiceConfig) {
 /// The query of an endpoint that has none: whatever is in it is a mistake.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NoQuery {}
+pub struct NoQuery {}
 
 async fn openapi(_: Query<NoQuery>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(OPENAPI)

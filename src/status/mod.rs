@@ -6,7 +6,7 @@
 //! | [`access`], [`tls`] | who may reach it: token and certificate |
 //! | [`gate`] | what every request passes first |
 //! | [`part`] | who answers which paths; where other parts register theirs |
-//! | [`health`], [`api`], [`metrics`], [`page`] | the endpoints |
+//! | [`health`], [`api`], [`metrics`], [`page`], [`annotations`], [`callbacks`] | the endpoints |
 //! | [`report`], [`concern`], [`standing`], [`telling`], [`story`] | what all of them tell, and in which words |
 //! | [`view`], [`rendered`] | whom they ask, and what they need not make twice |
 //! | [`config_text`] | the configuration as they show it |
@@ -14,7 +14,9 @@
 //! | [`client`] | how the command line asks |
 
 pub mod access;
+pub mod annotations;
 pub mod api;
+pub mod callbacks;
 pub mod client;
 pub mod concern;
 pub mod config_text;

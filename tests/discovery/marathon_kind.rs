@@ -58,7 +58,13 @@ pub fn script(apps: String) -> impl Fn(&str) -> Reply + Send + Sync + 'static {
 pub fn marathon(servers: &[&ScriptedServer], interval: Duration) -> Marathon {
     let urls = Vec::from_iter(servers.iter().map(|server| server.url()));
     let servers = proxymgr::discovery::http::Servers::parse(urls.iter().map(String::as_str)).expect("good URLs");
-    let options = MarathonOptions { servers, http: HttpOptions::default(), interval, host_ports: HostPorts::Assigned };
+    let options = MarathonOptions {
+        servers,
+        http: HttpOptions::default(),
+        interval,
+        callback: None,
+        host_ports: HostPorts::Assigned,
+    };
     Marathon::new(options, &Logger::root(slog::Discard, o!()))
 }
 

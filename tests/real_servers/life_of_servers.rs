@@ -97,7 +97,8 @@ async fn manager(settings: &Settings) -> Actors {
     let log = Logger::root(Discard, o!());
     let binary = HaproxyBinary::new(&settings.haproxy.binary);
     let version = supported_version(&binary).await.expect("HAProxy is installed");
-    let outside = adapters::outside(settings, &binary, &log).expect("the settings are good");
+    let discovery = adapters::Discovery::to_look(settings, &log).expect("the settings are good");
+    let outside = adapters::outside(settings, &discovery, &binary, &log);
     std::fs::create_dir_all(&settings.state_dir).expect("a new directory");
     let restored = saved_state::load(&adapters::saved_state_path(settings)).services;
     Actors::start(outside, adapters::orders(settings, Some(version), restored), Clock::starting_at(1), &log)

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, watch};
 
@@ -114,6 +114,12 @@ async fn serve(
             if stream.read_line(&mut head).await.unwrap_or(0) == 0 {
                 return;
             }
+        }
+        let length =
+            head.to_ascii_lowercase().split_once("content-length:").map(|(_, rest)| rest.trim_start().to_owned());
+        let length = length.and_then(|rest| rest.lines().next()?.trim().parse().ok()).unwrap_or(0);
+        if stream.read_exact(&mut vec![0; length]).await.is_err() {
+            return;
         }
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         heads.lock().expect("no holder of this lock panics").push(head);

@@ -128,7 +128,7 @@ impl World {
 
     /// The definitions source shows these services: name and JSON without the source.
     pub async fn define(&self, services: &[(&str, &str)]) {
-        let raw = |json: &str| RawDefinition { text: json.into(), origin: "a test".into() };
+        let raw = |json: &str| RawDefinition::new(json, "a test");
         let seen = services.iter().map(|(name, json)| (Arc::from(*name), raw(json))).collect();
         self.definitions_seen(Ok(seen)).await;
     }

@@ -76,9 +76,9 @@ fn definition(service: &str, mut tags: Vec<String>, chosen: &str) -> (Arc<str>, 
     tags.sort_unstable();
     let origin = format!("tags of Consul service {service}");
     let definition = match keys(service, &tags, chosen) {
-        Ok(keys) => RawDefinition { text: Value::Object(keys).to_string().into(), origin: origin.into() },
+        Ok(keys) => RawDefinition::new(Value::Object(keys).to_string(), origin),
         // No text is a problem of this definition alone, and the origin tells which.
-        Err(reason) => RawDefinition { text: "".into(), origin: format!("{origin} ({reason})").into() },
+        Err(reason) => RawDefinition::new("", format!("{origin} ({reason})")),
     };
     (service.into(), definition)
 }

@@ -100,9 +100,9 @@ impl Keys {
             BASE64_STANDARD.decode(pair.value.as_deref().unwrap_or_default()).map_err(|error| error.to_string());
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
         let definition = match text {
-            Ok(text) => RawDefinition { text: text.into(), origin: origin.into() },
+            Ok(text) => RawDefinition::new(text, origin),
             // No text is a problem of this definition alone, and the origin tells which.
-            Err(error) => RawDefinition { text: "".into(), origin: format!("{origin} ({error})").into() },
+            Err(error) => RawDefinition::new("", format!("{origin} ({error})")),
         };
         Some((name.into(), definition))
     }

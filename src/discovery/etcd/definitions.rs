@@ -45,9 +45,9 @@ impl Meaning for DefinitionKeys {
     fn entry(&self, name: &str, value: &[u8]) -> RawDefinition {
         let origin = format!("etcd key {}{name}", self.prefix);
         match str::from_utf8(value) {
-            Ok(text) => RawDefinition { text: text.into(), origin: origin.into() },
+            Ok(text) => RawDefinition::new(text, origin),
             // No text is a problem of this definition alone, and the origin tells which.
-            Err(error) => RawDefinition { text: "".into(), origin: format!("{origin} ({error})").into() },
+            Err(error) => RawDefinition::new("", format!("{origin} ({error})")),
         }
     }
 

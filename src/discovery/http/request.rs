@@ -36,10 +36,20 @@ impl Request {
         }
     }
 
+    /// `POST` of nothing.
+    pub fn post(path: impl Into<String>) -> Self {
+        Self { method: Method::POST, ..Self::get(path) }
+    }
+
+    /// `DELETE` of a path.
+    pub fn delete(path: impl Into<String>) -> Self {
+        Self { method: Method::DELETE, ..Self::get(path) }
+    }
+
     /// `POST` of a JSON text.
     pub fn post_json(path: impl Into<String>, body: &serde_json::Value) -> Self {
         let json = HeaderValue::from_static("application/json");
-        let request = Self { method: Method::POST, body: body.to_string().into_bytes(), ..Self::get(path) };
+        let request = Self { body: body.to_string().into_bytes(), ..Self::post(path) };
         request.header(awc::http::header::CONTENT_TYPE, json)
     }
 

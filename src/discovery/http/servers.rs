@@ -28,6 +28,11 @@ impl Servers {
         &self.0
     }
 
+    /// Their names or addresses, without ports.
+    pub fn hosts(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter_map(|url| Some(url.parse::<Uri>().ok()?.host()?.to_owned()))
+    }
+
     /// Whether any of them is reached by TLS.
     pub fn use_tls(&self) -> bool {
         self.0.iter().any(|url| url.starts_with("https:"))

@@ -1,4 +1,5 @@
-//! One reader of apps and tasks for all that need them: woken by the event stream, with polling behind it.
+//! One reader of apps and tasks for all that need them: woken by the event stream, or by events that Marathon posts, with
+//! polling behind it.
 //!
 //! Events only say that something happened; what is the case is always read as a whole, so that none can be missed for
 //! long. Several events that come together are one reading.
@@ -20,12 +21,13 @@ use tokio::time::{Instant, sleep};
 
 use super::MarathonOptions;
 use super::app::{Answer, App};
+use super::callback::Registration;
 use super::health::{Health, Memory};
 use crate::discovery::backoff::Backoff;
 use crate::discovery::http::{HttpClient, HttpError, HttpFailure, HttpOptions, Request};
 
 /// After these, apps or tasks may be different.
-const EVENTS: [&str; 9] = [
+pub(super) const EVENTS: [&str; 9] = [
     "app_terminated_event",
     "deployment_failed",
     "deployment_step_success",
@@ -76,21 +78,36 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn start(options: MarathonOptions, log: Logger) -> Self {
+    /// `happened` is notified of events from elsewhere.
+    pub(super) fn start(options: MarathonOptions, happened: Arc<Notify>, log: Logger) -> Self {
         let (sender, link) = watch::channel(Link::Asking);
-        let (hurry, happened) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+        let hurry = Rc::new(Notify::new());
         // It answers at once, whatever else it has to do.
         let http = HttpOptions { pulse: Some("/ping"), ..options.http };
         let client = HttpClient::new(options.servers, http);
-        let events = Events { client: client.clone(), happened: happened.clone(), log: log.clone() };
         let (interval, hurry_too) = (options.interval, hurry.clone());
+        let events = match options.callback {
+            Some(callback) => {
+                let registration = Registration { client: client.clone(), callback, interval, log: log.clone() };
+                tokio::task::spawn_local(registration.run())
+            }
+            None => {
+                let events = Events { client: client.clone(), happened: happened.clone(), log: log.clone() };
+                tokio::task::spawn_local(events.run())
+            }
+        };
         let reader =
             Reader { client, interval, link: sender, hurry: hurry_too, happened, memory: Memory::default(), log };
-        let tasks = [
-            tokio::task::spawn_local(reader.run()).abort_handle(),
-            tokio::task::spawn_local(events.run()).abort_handle(),
-        ];
+        let tasks = [tokio::task::spawn_local(reader.run()).abort_handle(), events.abort_handle()];
         Self { link, hurry, tasks }
+    }
+}
+
+impl Cluster {
+    /// Ends what listens to events, or has them posted.
+    pub(super) fn hear_no_more(&self) {
+        let [_, events] = &self.tasks;
+        events.abort();
     }
 }
 
@@ -105,7 +122,7 @@ struct Reader {
     interval: Duration,
     link: watch::Sender<Link>,
     hurry: Rc<Notify>,
-    happened: Rc<Notify>,
+    happened: Arc<Notify>,
     memory: Memory,
     log: Logger,
 }
@@ -171,7 +188,7 @@ impl Reader {
 /// Listens to the event stream, for ever.
 struct Events {
     client: HttpClient,
-    happened: Rc<Notify>,
+    happened: Arc<Notify>,
     log: Logger,
 }
 

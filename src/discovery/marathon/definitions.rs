@@ -99,10 +99,10 @@ fn definition(app: &App, port: &AppPort) -> RawDefinition {
             keys.insert("type".to_owned(), "marathon".into());
             keys.insert("app".to_owned(), app.id.as_str().into());
             keys.insert("port_index".to_owned(), port.index.into());
-            RawDefinition { text: Value::Object(keys).to_string().into(), origin: origin.into() }
+            RawDefinition::new(Value::Object(keys).to_string(), origin)
         }
         // No text is a problem of this definition alone, and the origin tells which.
-        Err(error) => RawDefinition { text: "".into(), origin: format!("{origin} ({error})").into() },
+        Err(error) => RawDefinition::new("", format!("{origin} ({error})")),
     }
 }
 

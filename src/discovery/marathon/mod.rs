@@ -1,11 +1,13 @@
 //! Marathon as a source of hosts (`{"type": "marathon", "app": "/shop/web", "port_index": 0}`) and of definitions.
 //!
 //! - `cluster`: one reader of apps and tasks for all that need them, woken by the event stream, with polling behind it.
+//! - `callback`: events that Marathon posts to us, in the place of the stream.
 //! - `app`: the part of Marathon's JSON that matters, and where a task can be reached.
 //! - `health`: which tasks pass their checks, and that a new leader has yet to find out.
 //! - `hosts`, `definitions`: what the apps mean.
 
 mod app;
+mod callback;
 mod cluster;
 mod definitions;
 mod health;
@@ -21,10 +23,12 @@ use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::HostsSeen;
 use proxymgr_actors::model::SourceSpec;
 use slog::{Logger, o};
+use tokio::sync::Notify;
 
-use super::http::{HttpOptions, Servers};
+use super::http::{HttpClient, HttpOptions, Servers};
 use super::settings::{optional, required};
 use app::PortChoice;
+pub use callback::{Callback, is_news};
 use cluster::{Cluster, OpenApps};
 pub use definitions::MarathonDefinitions;
 
@@ -37,6 +41,8 @@ pub struct MarathonOptions {
     pub http: HttpOptions,
     /// How often everything is read without an event.
     pub interval: Duration,
+    /// Where Marathon posts its events to; none: they are read from its stream.
+    pub callback: Option<Callback>,
     /// Which ports the tasks of apps on the host's network listen on.
     pub host_ports: HostPorts,
 }
@@ -47,6 +53,7 @@ impl Default for MarathonOptions {
             servers: "http://127.0.0.1:8080".parse().expect("it is a URL with a host and a port"),
             http: HttpOptions::default(),
             interval: Duration::from_secs(30),
+            callback: None,
             host_ports: HostPorts::default(),
         }
     }
@@ -71,6 +78,7 @@ pub struct Marathon {
 struct Inner {
     options: MarathonOptions,
     cluster: RefCell<Weak<Cluster>>,
+    happened: Arc<Notify>,
     log: Logger,
 }
 
@@ -78,7 +86,23 @@ impl Marathon {
     /// Nothing is asked before something is opened.
     pub fn new(options: MarathonOptions, log: &Logger) -> Self {
         let log = log.new(o!("component" => "marathon"));
-        Self { inner: Rc::new(Inner { options, cluster: RefCell::default(), log }) }
+        Self { inner: Rc::new(Inner { options, cluster: RefCell::default(), happened: Arc::default(), log }) }
+    }
+
+    /// Notified of an event, it has the apps read again, by whatever thread.
+    pub fn happened(&self) -> Arc<Notify> {
+        self.inner.happened.clone()
+    }
+
+    /// Has Marathon post no further events to us, where it ever was asked to. Ends in bounded time.
+    pub async fn leave(&self) {
+        let Inner { options, cluster, log, .. } = &*self.inner;
+        let cluster = cluster.borrow().upgrade();
+        if let (Some(callback), Some(cluster)) = (&options.callback, cluster) {
+            cluster.hear_no_more();
+            let client = HttpClient::new(options.servers.clone(), options.http.clone());
+            callback::deregister(&client, callback, log).await;
+        }
     }
 
     fn join(&self) -> Rc<Cluster> {
@@ -86,7 +110,8 @@ impl Marathon {
         if let Some(cluster) = cluster.upgrade() {
             return cluster;
         }
-        let joined = Rc::new(Cluster::start(self.inner.options.clone(), self.inner.log.clone()));
+        let Inner { options, happened, log, .. } = &*self.inner;
+        let joined = Rc::new(Cluster::start(options.clone(), happened.clone(), log.clone()));
         *cluster = Rc::downgrade(&joined);
         joined
     }

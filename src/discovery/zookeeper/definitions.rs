@@ -51,22 +51,22 @@ impl Meaning for DefinitionLevel {
 
     fn entry(&self, child: &str, data: &[u8]) -> RawDefinition {
         match str::from_utf8(data) {
-            Ok(text) => RawDefinition { text: text.into(), origin: self.origin(child).into() },
+            Ok(text) => RawDefinition::new(text, self.origin(child)),
             Err(error) => self.refused(child, error.to_string()),
         }
     }
 
     fn refused(&self, child: &str, reason: String) -> RawDefinition {
         // No text is a problem of this definition alone, and the origin tells which.
-        RawDefinition { text: "".into(), origin: format!("{} ({reason})", self.origin(child)).into() }
+        RawDefinition::new("", format!("{} ({reason})", self.origin(child)))
     }
 
-    fn absent(&self) -> String {
+    fn absent(&self) -> Option<String> {
         let (path, ensemble) = (&self.path, &self.ensemble);
-        format!(
+        Some(format!(
             "the path {path} of the service definitions does not exist in ZooKeeper {ensemble}; it is watched until \
              it is created, for instance by: zkCli.sh -server {ensemble} create {path} \"\""
-        )
+        ))
     }
 
     fn report(&self, level: Result<&BTreeMap<Arc<str>, RawDefinition>, String>, _seen_at: Instant) {

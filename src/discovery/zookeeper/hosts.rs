@@ -101,11 +101,11 @@ impl Meaning for HostLevel {
         Err(reason)
     }
 
-    fn absent(&self) -> String {
-        format!(
+    fn absent(&self) -> Option<String> {
+        Some(format!(
             "the path {} does not exist in ZooKeeper {}; it is watched until a host registers there",
             self.path, self.ensemble
-        )
+        ))
     }
 
     fn report(&self, level: Result<&BTreeMap<Arc<str>, Self::Entry>, String>, seen_at: Instant) {

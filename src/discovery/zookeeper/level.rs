@@ -29,8 +29,8 @@ pub(super) trait Meaning: 'static {
     fn entry(&self, child: &str, data: &[u8]) -> Self::Entry;
     /// Stands for a child that refuses to be read.
     fn refused(&self, child: &str, reason: String) -> Self::Entry;
-    /// What it means that the path does not exist, and what to do about it.
-    fn absent(&self) -> String;
+    /// What it means that the path does not exist, and what to do about it; none where it is a level without entries.
+    fn absent(&self) -> Option<String>;
     /// Tells the level, or why it cannot be told.
     fn report(&self, level: Result<&BTreeMap<Arc<str>, Self::Entry>, String>, seen_at: Instant);
 }
@@ -153,7 +153,10 @@ impl<M: Meaning> Level<M> {
             Stop::Refresh => self.reported = Reported::Nothing,
             Stop::Failed(ReadError::Absent) => match session.awaited(&self.path).await {
                 Ok(Some(watch)) => {
-                    self.report_error(self.meaning.absent());
+                    match self.meaning.absent() {
+                        Some(error) => self.report_error(error),
+                        None => self.report_level(Instant::now()),
+                    }
                     self.until_refresh(watch.fired()).await;
                 }
                 // It came in between.

@@ -4,8 +4,9 @@
 //! - `session`: one session per ensemble, replaced whenever it is lost. The only file that names the client's package.
 //! - `ensemble`: who shares which session, and how it is replaced.
 //! - `level`, `children`: the children of a path and what each says, kept in step by one-shot watches.
-//! - `hosts`, `definitions`: what a level means.
+//! - `hosts`, `definitions`, `annotations`: what a level means.
 
+mod annotations;
 mod children;
 mod connect_string;
 mod definitions;
@@ -18,11 +19,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use annotations::{AnnotationMap, ZookeeperAnnotations};
 pub use connect_string::ConnectString;
 pub use definitions::ZookeeperDefinitions;
 pub use ensemble::Ensembles;
 pub(super) use hosts::{Registrations, open};
 pub(super) use level::OpenLevel;
+pub(super) use session::WriteError;
 
 /// How sessions are made. Holds for every ensemble.
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ use std::time::Duration;
 use proxymgr_actors::limits::ZOOKEEPER_READS_MAX;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
-use zookeeper::{Client, Error, EventType, OneshotWatcher, TlsOptions};
+use zookeeper::{Acls, Client, CreateMode, Error, EventType, OneshotWatcher, TlsOptions};
 
 use super::{DigestAuth, TlsFiles, ZookeeperOptions};
 
@@ -31,6 +31,15 @@ pub(super) enum ReadError {
     Refused(String),
     /// The session is in trouble.
     Lost(String),
+}
+
+/// Why nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::discovery) enum WriteError {
+    /// There is no such znode.
+    Absent,
+    /// It cannot be written now, or not by us.
+    Away(String),
 }
 
 /// A one-shot watch that is set. Dropping it removes it.
@@ -53,6 +62,8 @@ pub(super) struct Session {
     reads: Semaphore,
     suspected: Notify,
     read_timeout: Duration,
+    /// Who may do what with znodes that we make: whoever proves the same as we do, or everybody.
+    acls: Acls<'static>,
 }
 
 impl fmt::Display for Session {
@@ -83,7 +94,8 @@ impl Session {
         })?;
         let read_timeout = client.session_timeout().max(options.session_timeout);
         let reads = Semaphore::new(ZOOKEEPER_READS_MAX);
-        let session = Self { servers: servers.clone(), client, reads, suspected: Notify::new(), read_timeout };
+        let acls = if options.auth.is_some() { Acls::creator_all() } else { Acls::anyone_all() };
+        let session = Self { servers: servers.clone(), client, reads, suspected: Notify::new(), read_timeout, acls };
         if let Some(auth) = &options.auth {
             let proven = session.bounded(session.client.auth("digest", auth.as_bytes())).await;
             proven.map_err(|error| format!("ZooKeeper {servers} does not take the credentials: {error}"))?;
@@ -154,6 +166,41 @@ impl Session {
                 Err(ReadError::Lost(format!("reading znode {path} of {} took too long", self.servers)))
             }
             Err(error) => Err(ReadError::Lost(format!("cannot read znode {path} of {}: {error}", self.servers))),
+        }
+    }
+
+    /// Writes the data of a znode, which is made, with those above it, where it does not exist.
+    pub(super) async fn write(&self, path: &str, data: &[u8]) -> Result<(), WriteError> {
+        let options = CreateMode::Persistent.with_acls(self.acls);
+        let writing = async {
+            match self.client.set_data(path, data, None).await {
+                Err(Error::NoNode) => {}
+                done => return done.map(drop),
+            }
+            if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
+                self.client.mkdir(parent, &options).await?;
+            }
+            match self.client.create(path, data, &options).await {
+                Err(Error::NodeExists) => self.client.set_data(path, data, None).await.map(drop),
+                done => done.map(drop),
+            }
+        };
+        self.bounded(writing).await.map_err(|error| self.not_written(path, &error))
+    }
+
+    /// Deletes a znode.
+    pub(super) async fn delete(&self, path: &str) -> Result<(), WriteError> {
+        self.bounded(self.client.delete(path, None)).await.map_err(|error| self.not_written(path, &error))
+    }
+
+    fn not_written(&self, path: &str, error: &Error) -> WriteError {
+        match error {
+            Error::NoNode => WriteError::Absent,
+            Error::Timeout => WriteError::Away(format!(
+                "ZooKeeper {} did not answer in time; look before it is tried again",
+                self.servers
+            )),
+            error => WriteError::Away(format!("znode {path} of ZooKeeper {} cannot be written: {error}", self.servers)),
         }
     }
 

@@ -1,10 +1,13 @@
-//! The one table of keys.
+//! The one table of keys; those of the sources have a file of their own.
+
+mod sources;
 
 use std::time::Duration;
 
 use super::TakesEffect::{OnReload, OnRestart};
 use super::Unset::{Empty, Otherwise, Text};
 use super::{Key, Kind, LEVELS, RUN_WAYS, TakesEffect, Unset};
+use sources::SOURCES;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -19,7 +22,17 @@ const fn key(path: &'static str, kind: Kind, default: Unset, takes_effect: Takes
 }
 
 /// Every key there is, in the order in which config/proxymgr.yml explains them.
-pub const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &{
+    let mut keys = [BEFORE_SOURCES[0]; BEFORE_SOURCES.len() + SOURCES.len() + AFTER_SOURCES.len()];
+    keys.split_at_mut(BEFORE_SOURCES.len()).0.copy_from_slice(BEFORE_SOURCES);
+    let after = keys.split_at_mut(BEFORE_SOURCES.len()).1;
+    after.split_at_mut(SOURCES.len()).0.copy_from_slice(SOURCES);
+    after.split_at_mut(SOURCES.len()).1.copy_from_slice(AFTER_SOURCES);
+    keys
+};
+
+/// What stands before the keys of the sources.
+const BEFORE_SOURCES: &[Key] = &[
     key(
         "haproxy.path",
         Kind::Path,
@@ -204,188 +217,10 @@ pub const KEYS: &[Key] = &[
         OnRestart,
         "PEM file with the private key of zookeeper.tls.certificate.",
     ),
-    key(
-        "consul.servers",
-        Kind::Urls,
-        Text("http://127.0.0.1:8500"),
-        OnRestart,
-        "The Consul agents: URLs, separated by commas; the next one is asked where one fails.",
-    ),
-    key(
-        "consul.token",
-        Kind::Secret,
-        Otherwise("no token"),
-        OnRestart,
-        "The token for these agents; better set as PROXYMGR_CONSUL__TOKEN, or in a file. Never shown.",
-    ),
-    key(
-        "consul.token_file",
-        Kind::Path,
-        Otherwise("no token"),
-        OnRestart,
-        "A file with the token instead, read again when it is refused.",
-    ),
-    key(
-        "consul.datacenter",
-        Kind::Text,
-        Otherwise("that of the agent"),
-        OnRestart,
-        "The datacenter asked for, unless a service names one.",
-    ),
-    key(
-        "consul.connections",
-        Kind::Count { min: 1, max: 100_000 },
-        Otherwise("150"),
-        OnRestart,
-        "How many requests wait at the agents at once; where more services are watched, they take turns.",
-    ),
-    key(
-        "consul.tls.ca",
-        Kind::Path,
-        Otherwise("the authorities of this machine"),
-        OnRestart,
-        "PEM file with the authorities that may sign the agents' certificates, for URLs that begin with https.",
-    ),
-    key(
-        "consul.tls.certificate",
-        Kind::Path,
-        Otherwise("none"),
-        OnRestart,
-        "PEM file with proxymgr's own certificate, where the agents ask for one; needs consul.tls.key.",
-    ),
-    key(
-        "consul.tls.key",
-        Kind::Path,
-        Otherwise("none"),
-        OnRestart,
-        "PEM file with the private key of consul.tls.certificate.",
-    ),
-    key(
-        "etcd.servers",
-        Kind::Urls,
-        Text("http://127.0.0.1:2379"),
-        OnRestart,
-        "The members of the etcd cluster: URLs, separated by commas; the next one is asked where one fails.",
-    ),
-    key(
-        "etcd.auth",
-        Kind::Secret,
-        Otherwise("no authentication"),
-        OnRestart,
-        "user:password for these members; better set as PROXYMGR_ETCD__AUTH. Never shown.",
-    ),
-    key(
-        "etcd.tls.ca",
-        Kind::Path,
-        Otherwise("the authorities of this machine"),
-        OnRestart,
-        "PEM file with the authorities that may sign the members' certificates, for URLs that begin with https.",
-    ),
-    key(
-        "etcd.tls.certificate",
-        Kind::Path,
-        Otherwise("none"),
-        OnRestart,
-        "PEM file with proxymgr's own certificate, where the members ask for one; needs etcd.tls.key.",
-    ),
-    key(
-        "etcd.tls.key",
-        Kind::Path,
-        Otherwise("none"),
-        OnRestart,
-        "PEM file with the private key of etcd.tls.certificate.",
-    ),
-    key(
-        "dns.servers",
-        Kind::Servers,
-        Otherwise("those of /etc/resolv.conf"),
-        OnRestart,
-        "The DNS servers that are asked, by their addresses: address, or address:port.",
-    ),
-    key(
-        "dns.interval",
-        duration(1_000, HOUR),
-        Text("5s"),
-        OnRestart,
-        "The least time between two looks at a name, however short a time its answer lives.",
-    ),
-    key(
-        "dns.interval_max",
-        duration(1_000, DAY),
-        Text("1m"),
-        OnRestart,
-        "The longest time between two looks at a name, however long its answer lives.",
-    ),
-    key(
-        "marathon.servers",
-        Kind::Urls,
-        Text("http://127.0.0.1:8080"),
-        OnRestart,
-        "The servers of Marathon: URLs, separated by commas; the next one is asked where one fails.",
-    ),
-    key(
-        "marathon.auth",
-        Kind::Secret,
-        Otherwise("no authentication"),
-        OnRestart,
-        "user:password for these servers; better set as PROXYMGR_MARATHON__AUTH. Never shown.",
-    ),
-    key(
-        "marathon.token",
-        Kind::Secret,
-        Otherwise("no token"),
-        OnRestart,
-        "A bearer token instead; better set as PROXYMGR_MARATHON__TOKEN. Never shown.",
-    ),
-    key(
-        "marathon.interval",
-        duration(1_000, HOUR),
-        Text("30s"),
-        OnRestart,
-        "How often all apps are read without an event.",
-    ),
-    key(
-        "marathon.host_ports",
-        Kind::Choice(&["assigned", "service"]),
-        Text("assigned"),
-        OnRestart,
-        "Which ports tasks on the host's network listen on: those assigned to them, or the app's service ports.",
-    ),
-    key(
-        "marathon.tls.ca",
-        Kind::Path,
-        Otherwise("the authorities of this machine"),
-        OnRestart,
-        "PEM file with the authorities that may sign the servers' certificates, for URLs that begin with https.",
-    ),
-    key(
-        "marathon.tls.certificate",
-        Kind::Path,
-        Otherwise("none"),
-        OnRestart,
-        "PEM file with proxymgr's own certificate, where the servers ask for one; needs marathon.tls.key.",
-    ),
-    key(
-        "marathon.tls.key",
-        Kind::Path,
-        Otherwise("none"),
-        OnRestart,
-        "PEM file with the private key of marathon.tls.certificate.",
-    ),
-    key(
-        "mesos.interval",
-        duration(1_000, HOUR),
-        Text("10s"),
-        OnRestart,
-        "How often the masters of Mesos are asked who leads.",
-    ),
-    key(
-        "mesos.tls.ca",
-        Kind::Path,
-        Otherwise("the authorities of this machine"),
-        OnRestart,
-        "PEM file with the authorities that may sign the masters' certificates, for URLs that begin with https.",
-    ),
+];
+
+/// What stands after them.
+const AFTER_SOURCES: &[Key] = &[
     key(
         "status.listen",
         Kind::Listen,

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use self::fixture::{Fixture, TOKEN};
 use crate::status::access::{Access, TokenSource};
+use crate::status::annotations;
 use crate::status::client::{Place, StatusClient, url_of};
 use crate::status::gate::caller::Token;
 use crate::status::listener::{StatusListener, bind};
@@ -25,8 +26,10 @@ fn listen() -> StatusListener {
     let identity =
         Identity { version: "0.1.0", commit: "abc", config_path: "/x".into(), started_at_unix_ms: 5_000, clock };
     let access = Access { token: TokenSource::Given(Token::new(TOKEN).unwrap()), ..Access::default() };
+    let mut parts = part::own();
+    parts.push(annotations::part(Arc::new(Fixture)));
     let socket = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-    StatusListener::start(socket, access, identity, Arc::new(Fixture), part::own()).unwrap()
+    StatusListener::start(socket, access, identity, Arc::new(Fixture), parts).unwrap()
 }
 
 fn client(listener: &StatusListener, token: Option<&str>) -> StatusClient {

@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
+use crate::status::callbacks;
 use crate::status::problem::Problem;
 
 /// The header for the token beside `Authorization: Bearer`, for clients behind a proxy that uses that one itself.
@@ -78,6 +79,9 @@ impl Callers {
 
     /// Why a request is refused; none where it is not.
     pub fn refusal(&self, request: &ServiceRequest) -> Option<Problem> {
+        if *request.method() == Method::POST && request.path().starts_with(callbacks::PREFIX) {
+            return None;
+        }
         let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         if reads && (!self.reads_need_it || matches!(request.path(), "/healthz" | "/readyz")) {
             return None;
@@ -181,6 +185,15 @@ mod tests {
             assert_eq!(asked(&callers, method, "/api/v1/refresh", &[offered]), Some(403));
         }
         assert_eq!(asked(&callers, Method::GET, "/api/v1/status", &[]), None);
+    }
+
+    #[test]
+    fn a_callback_needs_no_token_and_nothing_else_passes_for_one() {
+        let callers = with_token(true);
+        assert_eq!(asked(&callers, Method::POST, "/callbacks/marathon/secret", &[]), None);
+        assert_eq!(asked(&callers, Method::DELETE, "/callbacks/marathon/secret", &[]), Some(401));
+        assert_eq!(asked(&callers, Method::POST, "/api/v1/reload", &[]), Some(401));
+        assert_eq!(asked(&callers, Method::POST, "/api/v1/callbacks/x", &[]), Some(401));
     }
 
     #[test]

@@ -35,9 +35,13 @@ impl AllowedHosts {
         let name = host_without_port(host).to_ascii_lowercase();
         if let Ok(ip) = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             // Nobody can make an address lead elsewhere; on all interfaces, any of ours may be meant.
-            return ip.is_loopback() || ip == self.listen || self.listen.is_unspecified();
+            return ip.is_loopback() || ip == self.listen || self.listen.is_unspecified() || self.is_named(&name);
         }
-        name == "localhost" || self.names.iter().any(|allowed| allowed.eq_ignore_ascii_case(&name))
+        name == "localhost" || self.is_named(&name)
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        self.names.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
     }
 }
 

@@ -60,7 +60,7 @@ fn every_operation_has_a_name_of_its_own_and_explains_its_parameters() {
         for name in path.split(['{', '}']).skip(1).step_by(2) {
             assert!(parameters.iter().any(|p| p["name"] == name && p["in"] == "path"), "{method} {path}: {name}");
         }
-        assert_eq!(operation.get("security").is_some(), method == "POST", "{method} {path}");
+        assert_eq!(operation.get("security").is_some(), method != "GET", "{method} {path}");
     }
 }
 
@@ -71,7 +71,8 @@ async fn every_endpoint_answers_as_documented() {
         for (service, server) in [("web", "10.0.0.2:80"), ("none", "none"), ("web", "unknown"), ("not a name", "ä")] {
             let escaped = |text: &str| text.replace(' ', "%20").replace('ä', "%C3%A4");
             let asked = path.replace("{service}", &escaped(service)).replace("{server}", &escaped(server));
-            let answer = send(&listener, &method, &asked, "").await;
+            let body = if asked.starts_with("/annotations") { "{}" } else { "" };
+            let answer = send(&listener, &method, &asked, if method == "POST" { body } else { "" }).await;
             assert!(service != "web" || server == "unknown" || answer.0 == 200, "{method} {asked}: {answer:?}");
             assert_documented(&method, &path, &asked, &answer);
             if !path.contains('{') {

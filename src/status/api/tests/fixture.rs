@@ -17,6 +17,8 @@ use proxymgr_actors::snapshot::{
     ServiceConfigState, ServiceState, SourceHealth, WatcherState,
 };
 
+use crate::status::annotations::{AnnotationStore, Stored};
+use crate::status::problem::Problem;
 use crate::status::view::{Asked, Plan, States, View};
 
 /// What whoever gives orders must know.
@@ -203,4 +205,26 @@ impl View for Fixture {
         };
         Box::pin(async move { refused.map_or_else(|| Ok(format!("{order:?}")), Err) })
     }
+}
+
+/// Everybody has an annotation but those whose name begins with `no` or is `unknown`.
+impl AnnotationStore for Fixture {
+    fn read(&self, service: Option<ServiceName>) -> Asked<'_, Result<BTreeMap<String, Stored>, Problem>> {
+        let name = service.unwrap_or_else(|| self::service("web"));
+        let stored = Stored { text: r#"{"domains": ["a.example"]}"#.into(), origin: "znode /annotations/web".into() };
+        Box::pin(async move { there(&name).map(|()| BTreeMap::from([(name.to_string(), stored)])) })
+    }
+
+    fn write(&self, _: ServiceName, _: String) -> Asked<'_, Result<(), Problem>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn delete(&self, service: ServiceName) -> Asked<'_, Result<(), Problem>> {
+        Box::pin(async move { there(&service) })
+    }
+}
+
+fn there(service: &ServiceName) -> Result<(), Problem> {
+    let is_there = !service.as_str().starts_with("no") && service.as_str() != "unknown";
+    if is_there { Ok(()) } else { Err(Problem::not_found(format!("{service} has none"))) }
 }

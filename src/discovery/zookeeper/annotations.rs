@@ -1,0 +1,100 @@
+//! Annotations in the children of a path: a child's name is a service's, its data what is added to the definition.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proxymgr_actors::model::Annotation;
+use tokio::time::Instant;
+
+use super::ensemble::Link;
+use super::level::{Meaning, OpenLevel};
+use super::session::WriteError;
+use super::{ConnectString, Ensembles};
+
+/// The annotations of each service.
+pub type AnnotationMap = BTreeMap<Arc<str>, Annotation>;
+
+/// The annotations below one path, which all managers share.
+#[derive(Clone)]
+pub struct ZookeeperAnnotations {
+    ensembles: Ensembles,
+    connect: ConnectString,
+    path: Arc<str>,
+}
+
+impl ZookeeperAnnotations {
+    /// The annotations below `path`, counted from the connect string's chroot. It is made with the first of them.
+    pub fn new(ensembles: Ensembles, connect: ConnectString, path: &str) -> Result<Self, String> {
+        let path = connect.path(path)?;
+        Ok(Self { ensembles, connect, path })
+    }
+
+    /// Tells all that there are, and again with each change.
+    pub(in crate::discovery) fn watch(&self, tell: impl Fn(Result<AnnotationMap, String>) + 'static) -> OpenLevel {
+        let meaning = AnnotationLevel { path: self.path.clone(), tell, had_some: Cell::new(false) };
+        OpenLevel::start(self.ensembles.join(&self.connect), self.path.clone(), meaning)
+    }
+
+    /// Writes the annotation of a service.
+    pub(in crate::discovery) async fn write(&self, service: &str, text: &str) -> Result<(), WriteError> {
+        let znode = self.znode(service);
+        self.session()?.write(&znode, text.as_bytes()).await
+    }
+
+    /// Deletes the annotation of a service.
+    pub(in crate::discovery) async fn delete(&self, service: &str) -> Result<(), WriteError> {
+        let znode = self.znode(service);
+        self.session()?.delete(&znode).await
+    }
+
+    fn znode(&self, service: &str) -> String {
+        format!("{}/{service}", self.path.trim_end_matches('/'))
+    }
+
+    fn session(&self) -> Result<std::rc::Rc<super::session::Session>, WriteError> {
+        match &*self.ensembles.join(&self.connect).link().borrow() {
+            Link::Ready(session) => Ok(session.clone()),
+            Link::Away(error) => Err(WriteError::Away(error.to_string())),
+            Link::Connecting => {
+                Err(WriteError::Away(format!("ZooKeeper {} is being connected", self.connect.servers())))
+            }
+        }
+    }
+}
+
+struct AnnotationLevel<T> {
+    path: Arc<str>,
+    tell: T,
+    had_some: Cell<bool>,
+}
+
+impl<T> AnnotationLevel<T> {
+    fn origin(&self, child: &str) -> Arc<str> {
+        format!("znode {}/{child}", self.path.trim_end_matches('/')).into()
+    }
+}
+
+impl<T: Fn(Result<AnnotationMap, String>) + 'static> Meaning for AnnotationLevel<T> {
+    type Entry = Annotation;
+
+    fn entry(&self, child: &str, data: &[u8]) -> Annotation {
+        // What is no text is no JSON either, and is told so.
+        Annotation { text: String::from_utf8_lossy(data).into(), origin: self.origin(child) }
+    }
+
+    fn refused(&self, child: &str, reason: String) -> Annotation {
+        Annotation { text: "".into(), origin: format!("{} ({reason})", self.origin(child)).into() }
+    }
+
+    fn absent(&self) -> Option<String> {
+        let gone =
+            || format!("the path {} of the annotations is gone; the last ones stay until it is there", self.path);
+        self.had_some.get().then(gone)
+    }
+
+    fn report(&self, level: Result<&AnnotationMap, String>, _seen_at: Instant) {
+        self.had_some.set(self.had_some.get() || level.as_ref().is_ok_and(|level| !level.is_empty()));
+        (self.tell)(level.cloned());
+    }
+}

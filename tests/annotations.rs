@@ -1,0 +1,154 @@
+//! Annotations in a real ZooKeeper, over the status listener of real daemons.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::daemon::{Daemon, DaemonBuilder};
+use support::dir::TestDir;
+use support::eventually::check;
+use support::http::{self, Response};
+use support::znodes;
+use support::zookeeper::Ensemble;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+const TOKEN: &str = "0123456789abcdef";
+
+/// A manager of the service `web` that takes its annotations from this ensemble.
+fn manager(dir: &TestDir, ensemble: &Ensemble) -> DaemonBuilder {
+    let files = dir.subdir(&format!("services-{}", dir.port()));
+    let web = json!({"type": "static", "hosts": ["127.0.0.1:9"], "port": dir.port(), "listen_options": ["mode tcp"]});
+    files.write("web.json", web.to_string());
+    Daemon::builder(env!("CARGO_BIN_EXE_proxymgr"), dir)
+        .files(files.path())
+        .set("annotations", json!({"path": "/proxy/annotations", "servers": ensemble.connect_string()}))
+        .set("zookeeper.session_timeout", json!("4s"))
+        .set("status.token", json!(TOKEN))
+}
+
+async fn ask(daemon: &Daemon, method: &str, path: &str, body: &str) -> Response {
+    let token = format!("X-Proxymgr-Token: {TOKEN}");
+    http::request(daemon.status_address(), method, path, &[&token], body).await.expect("the listener answers")
+}
+
+fn body(response: &Response) -> Value {
+    serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("{error}: {}", response.text()))
+}
+
+/// Waits until the section in the file fits.
+async fn until_config(daemon: &Daemon, what: &str, fits: impl Fn(&str) -> bool) {
+    let probe = async || {
+        let text = std::fs::read_to_string(daemon.dir().join("haproxy.cfg")).unwrap_or_default();
+        check(fits(&text), &text)
+    };
+    daemon.eventually(LIMIT, what, probe).await;
+}
+
+async fn until_problem(daemon: &Daemon, fits: impl Fn(&str) -> bool) {
+    let probe = async || {
+        let answer = http::get(daemon.status_address(), "/api/v1/status").await.map_err(|error| error.to_string())?;
+        check(fits(&answer.text()), &answer.text())
+    };
+    daemon.eventually(LIMIT, "what status says of web", probe).await;
+}
+
+#[tokio::test]
+async fn all_managers_share_the_annotations_in_zookeeper_and_a_bad_one_harms_nobody() {
+    let dir = TestDir::new();
+    let ensemble = Ensemble::start(&dir, 1).await;
+    let [mut one, mut other] = [manager(&dir, &ensemble).start(), manager(&dir, &ensemble).start()];
+    one.wait_until_haproxy_answers().await;
+    other.wait_until_haproxy_answers().await;
+    assert_eq!(body(&ask(&one, "GET", "/annotations", "").await), json!({"annotations": []}));
+    assert_eq!(ask(&one, "GET", "/annotations/web", "").await.status, 404);
+
+    let annotation = json!({"listen_options": ["option forwardfor"], "protocol": "http"});
+    let refused = http::request(one.status_address(), "POST", "/annotations/web", &[], &annotation.to_string()).await;
+    assert_eq!(refused.unwrap().status, 401, "nobody writes without the token");
+    for (path, text, reason) in [
+        ("/annotations/web", "{\"port\": 81}", "\\\"port\\\" is not a key of an annotation"),
+        ("/annotations/web", "", "it is not JSON"),
+        ("/annotations/not%20a%20name", "{}", "not a name"),
+    ] {
+        let answer = ask(&one, "POST", path, text).await;
+        assert!(answer.status == 400 && answer.text().contains(reason), "{path} {text}: {}", answer.text());
+    }
+    let answer = ask(&one, "POST", "/annotations/web", &annotation.to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    for daemon in [&one, &other] {
+        until_config(daemon, "it is in force", |text| text.contains("option forwardfor") && !text.contains("mode tcp"))
+            .await;
+    }
+    let shown = body(&ask(&other, "GET", "/annotations/web", "").await);
+    assert_eq!(shown["annotation"], annotation);
+    assert_eq!(shown["origin"], "znode /proxy/annotations/web");
+
+    // Well formed, but nothing that a service may have; and no annotation at all, written past us.
+    ask(&one, "POST", "/annotations/web", "{\"server_options\": [\"ca-file /etc/shadow\"]}").await;
+    until_problem(&other, |status| status.contains("its annotation (znode /proxy/annotations/web): ")).await;
+    until_config(&other, "the definition alone is in force", |text| !text.contains("option forwardfor")).await;
+    let client = ensemble.client().await;
+    znodes::put_bytes(&client, "/proxy/annotations/web", b"garbage").await;
+    until_problem(&one, |status| status.contains("it is not JSON")).await;
+    let config = one.haproxy_config();
+    assert!(config.contains("mode tcp") && config.contains("listen web"), "{config}");
+
+    assert_eq!(ask(&other, "DELETE", "/annotations/web", "").await.status, 200);
+    until_problem(&one, |status| !status.contains("its annotation")).await;
+    assert_eq!(ask(&one, "DELETE", "/annotations/web", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn while_zookeeper_is_away_nothing_is_written_and_the_last_annotations_stay_even_after_a_restart() {
+    let dir = TestDir::new();
+    let mut ensemble = Ensemble::start(&dir, 1).await;
+    let client = ensemble.client().await;
+    let annotation = json!({"listen_options": ["balance leastconn"]});
+    znodes::put(&client, "/proxy/annotations/web", &annotation).await;
+    drop(client);
+    let mut daemon = manager(&dir, &ensemble).start();
+    daemon.wait_until_haproxy_answers().await;
+    until_config(&daemon, "the annotation is in force", |text| text.contains("balance leastconn")).await;
+    ensemble.stop(1);
+    let refused = async || {
+        let answer = ask(&daemon, "POST", "/annotations/web", "{}").await;
+        check(answer.status == 503, &answer.text()).map(|()| answer.text())
+    };
+    let words = daemon.eventually(LIMIT, "the order is refused", refused).await;
+    assert!(words.contains("nothing was written: ") && words.contains("the last good annotations stay"), "{words}");
+    assert_eq!(body(&ask(&daemon, "GET", "/annotations/web", "").await)["annotation"], annotation);
+    assert!(daemon.haproxy_config().contains("balance leastconn"));
+
+    daemon.terminate().await;
+    std::fs::remove_file(daemon.dir().join("haproxy.cfg")).unwrap();
+    daemon.start_again();
+    daemon.wait_until_haproxy_answers().await;
+    until_config(&daemon, "the annotation is in force again", |text| text.contains("balance leastconn")).await;
+    ensemble.start_member(1).await;
+    let written = async || {
+        let answer = ask(&daemon, "POST", "/annotations/web", "{}").await;
+        check(answer.status == 200, &answer.text())
+    };
+    daemon.eventually(LIMIT, "the order is taken", written).await;
+    until_config(&daemon, "the definition alone", |text| text.contains("listen web") && !text.contains("leastconn"))
+        .await;
+}
+
+#[tokio::test]
+async fn without_a_path_there_are_no_annotations_and_zookeeper_is_not_asked() {
+    let dir = TestDir::new();
+    let files = dir.subdir("services");
+    files.write("web.json", json!({"type": "static", "hosts": [], "port": dir.port()}).to_string());
+    let mut daemon = Daemon::builder(env!("CARGO_BIN_EXE_proxymgr"), &dir)
+        .files(files.path())
+        .set("status.token", json!(TOKEN))
+        .start();
+    daemon.wait_until_haproxy_answers().await;
+    let status: SocketAddr = daemon.status_address();
+    let answer = http::get(status, "/annotations/web").await.unwrap();
+    assert!(answer.status == 404 && answer.text().contains("set annotations.path"), "{}", answer.text());
+}
