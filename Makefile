@@ -36,7 +36,7 @@ format:
 
 .PHONY: lint
 lint:
-	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 .PHONY: docs
 docs:
@@ -65,6 +65,14 @@ unit-and-real-tests:
 test-versions: ## fetch HAProxy 2.2, 2.6, 3.0 and 3.2, which `make test` then tests with
 	tests/setup/install.sh run
 	tests/setup/haproxy-versions.sh
+
+# By itself, because the official client of AWS takes some minutes to build, and as long again to be linted.
+.PHONY: test-aws
+test-aws: ## lints and tests of the cargo feature `aws`, against moto
+	tests/setup/install.sh test
+	tests/setup/get-moto.sh
+	$(CARGO) clippy --workspace --all-targets --features aws -- -D warnings
+	$(CARGO) nextest run --features aws --test aws_source --test discovery_contract -E 'binary(aws_source) | test(/^aws::/)'
 
 .PHONY: bench
 bench: ## the figures of the README, measured here

@@ -283,6 +283,30 @@ pub const DNS_RETRY_MIN: Duration = Duration::from_millis(500);
 /// The longest pause after a look-up that failed.
 pub const DNS_RETRY_MAX: Duration = Duration::from_secs(10);
 
+/// How long AWS may take for one answer, finding credentials included.
+pub const AWS_ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The first pause after a failure of AWS, doubled with each further one.
+pub const AWS_RETRY_MIN: Duration = Duration::from_secs(1);
+
+/// The longest pause after a failure of AWS, which may be that it was asked too often.
+pub const AWS_RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// The most Auto Scaling groups of one service.
+pub const AWS_GROUPS_MAX: usize = 200;
+
+/// The most instances of one service.
+pub const AWS_INSTANCES_MAX: usize = 10_000;
+
+/// The most Auto Scaling groups that one request may name.
+pub const AWS_GROUPS_AT_ONCE: usize = 50;
+
+/// The most values that one filter of EC2 may have.
+pub const AWS_INSTANCES_AT_ONCE: usize = 200;
+
+/// How many of EC2's reservations come on one page: it answers sooner than with all that it would send.
+pub const AWS_PAGE: i32 = 100;
+
 /// How long whoever reads or writes an annotation waits for ZooKeeper.
 pub const ANNOTATION_ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 

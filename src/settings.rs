@@ -3,6 +3,7 @@
 //! Raw layers (`layer`) are merged by figment and read key by key against one table (`key`) into [`Settings`], in
 //! which everything has been checked. Whatever is wrong is told at once, each mistake with its key and its place.
 
+mod aws;
 mod command_line;
 mod dns;
 mod entry;
@@ -31,6 +32,7 @@ use figment::Figment;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::model::{ProxyFrame, ProxyPolicy, RunBy};
 
+pub use aws::AwsSettings;
 pub use command_line::{CANDIDATE, CommandLine};
 pub use dns::DnsSettings;
 pub use haproxy_run::{RunSettings, RunWay};
@@ -59,6 +61,8 @@ pub struct Settings {
     pub annotations: Option<AnnotationSettings>,
     /// How ZooKeeper is spoken to, by definitions and hosts alike.
     pub zookeeper: ZookeeperSettings,
+    /// How AWS is asked.
+    pub aws: AwsSettings,
     /// How Consul is spoken to, by definitions and hosts alike.
     pub consul: ConsulSettings,
     /// How etcd is spoken to, by definitions and hosts alike.
@@ -290,6 +294,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let service_config = service_config::read(reader);
     let annotations = service_config::read_annotations(reader, service_config.as_ref());
     let zookeeper = read_zookeeper(reader);
+    let aws = aws::read(reader);
     let consul = http::read_consul(reader);
     let etcd = http::read_etcd(reader);
     let dns = dns::read(reader);
@@ -308,6 +313,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
         service_config: service_config?,
         annotations,
         zookeeper: zookeeper?,
+        aws: aws?,
         consul: consul?,
         etcd: etcd?,
         dns: dns?,

@@ -7,6 +7,8 @@ mod support;
 
 use std::time::Duration;
 
+#[cfg(feature = "aws")]
+use discovery::aws_kind::AutoScaling;
 use discovery::dns_kind::DnsName;
 use discovery::inbox::{Hosts, Inbox, hosts, level};
 use discovery::kinds::{FlatFile, InData, InName, Instances, Keys, Kind, open, sources, spec};
@@ -168,7 +170,9 @@ async fn a_dropped_source_is_silent<K: Kind>() {
 }
 
 macro_rules! contract {
-    ($($module:ident: $kind:ident),*; $scenarios:tt) => { $(contract!(@ $module $kind $scenarios);)* };
+    ($($(#[$when:meta])? $module:ident: $kind:ident),*; $scenarios:tt) => {
+        $($(#[$when])? contract!(@ $module $kind $scenarios);)*
+    };
     (@ $module:ident $kind:ident { $($scenario:ident)* }) => {
         mod $module {
             $(#[actix::test] async fn $scenario() { super::$scenario::<super::$kind>().await; })*
@@ -176,7 +180,7 @@ macro_rules! contract {
     };
 }
 
-contract!(zookeeper: InData, campanjazk: InName, consul: Instances, dns: DnsName, etcd: Keys, file: FlatFile,
+contract!(#[cfg(feature = "aws")] aws: AutoScaling, zookeeper: InData, campanjazk: InName, consul: Instances, dns: DnsName, etcd: Keys, file: FlatFile,
     marathon: MarathonApp; {
     the_first_list_is_whole
     an_empty_list_is_a_list
@@ -222,6 +226,11 @@ async fn a_spec_that_can_never_work_is_refused_with_its_key() {
         ("consul", json!({"service": "web", "server": "consul:8500"}), "\"server\": \"consul:8500\" is not a URL"),
         ("consul", json!({"service": "web", "passing": "no"}), "\"passing\" is \"no\""),
         ("consul", json!({"service": "web", "tags": 7}), "\"tags\" is 7"),
+        (
+            "aws",
+            json!({}),
+            if cfg!(feature = "aws") { "\"groups\" is missing" } else { "\"type\" is \"aws\", and this" },
+        ),
         ("etcd", json!({}), "\"prefix\" is missing"),
         ("etcd", json!({"prefix": "/"}), "\"prefix\" is \"/\", which would take every key for a host"),
         ("etcd", json!({"prefix": "/x", "server": "http://u:secret@h"}), "\"server\": a URL has a user or password"),

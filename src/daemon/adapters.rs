@@ -13,6 +13,7 @@ use slog::{Logger, o};
 
 use crate::discovery::Sources;
 use crate::discovery::annotations::{AnnotatedDefinitions, Annotations, LastAnnotations};
+use crate::discovery::aws::AwsOptions;
 use crate::discovery::consul::{Consul, ConsulCatalogDefinitions, ConsulKeyDefinitions, ConsulOptions, TOKEN_HEADER};
 use crate::discovery::dns::DnsOptions;
 use crate::discovery::etcd::{Etcd, EtcdDefinitions, EtcdOptions, EtcdUser};
@@ -36,9 +37,9 @@ use crate::proxy::run_by_others::NotOurs;
 use crate::proxy::{outputs, run_by_binary, run_by_command, run_by_systemd};
 use crate::saved_state::SavedStateFile;
 use crate::settings::{
-    AnnotationSettings, CommandLine, ConsulSettings, ConsulToken, DnsSettings, EtcdSettings, HaproxySettings,
-    MarathonSettings, MesosSettings, RunWay, RuntimeAddress, ServiceConfigSettings, Settings, StatusSettings,
-    ZookeeperSettings,
+    AnnotationSettings, AwsSettings, CommandLine, ConsulSettings, ConsulToken, DnsSettings, EtcdSettings,
+    HaproxySettings, MarathonSettings, MesosSettings, RunWay, RuntimeAddress, ServiceConfigSettings, Settings,
+    StatusSettings, ZookeeperSettings,
 };
 use crate::status::access::{Access, TokenSource};
 use crate::status::callbacks;
@@ -98,6 +99,7 @@ impl Discovery {
         let (definitions, annotations) = annotated(definitions, settings, &ensembles, trace, &log)?;
         let DnsSettings { servers, interval, interval_max } = settings.dns.clone();
         let hosts = Sources::new(ensembles, default_server, settings.haproxy.options.clone(), &log)
+            .with_aws(aws_options(&settings.aws))
             .with_consul(consul)
             .with_etcd(etcd)
             .with_dns(DnsOptions { servers, interval, interval_max })
@@ -132,6 +134,11 @@ fn annotated(
         AnnotatedDefinitions::new(definitions, store, LastAnnotations::at(copy, trace == Trace::InStateDir), log);
     let annotations = annotated.annotations();
     Ok((Rc::new(annotated), Some(annotations)))
+}
+
+fn aws_options(settings: &AwsSettings) -> AwsOptions {
+    let AwsSettings { region, endpoint, interval, requests_max } = settings.clone();
+    AwsOptions { region, endpoint, interval, requests_max }
 }
 
 fn consul_options(settings: &ConsulSettings) -> ConsulOptions {

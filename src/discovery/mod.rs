@@ -5,6 +5,7 @@
 //! that is read over HTTP has a client in [`http`], and what it tells is told by `followed`.
 
 pub mod annotations;
+pub mod aws;
 mod backoff;
 pub mod consul;
 mod directory_watch;
@@ -31,6 +32,7 @@ use proxymgr_actors::model::{ServiceName, SourceSpec};
 use proxymgr_actors::port::{HostSources, OpenSource};
 use slog::Logger;
 
+use self::aws::{Aws, AwsOptions};
 use self::consul::{Consul, ConsulOptions};
 use self::etcd::{Etcd, EtcdOptions};
 use self::zookeeper::{ConnectString, Ensembles, Registrations};
@@ -40,13 +42,14 @@ use marathon::{Marathon, MarathonOptions};
 use mesos::MesosOptions;
 
 /// Every kind of source that a definition's `type` may name.
-pub const KINDS: [&str; 9] =
-    ["zookeeper", "campanjazk", "consul", "dns", "etcd", "file", "marathon", "mesos", "static"];
+pub const KINDS: [&str; 10] =
+    ["zookeeper", "campanjazk", "aws", "consul", "dns", "etcd", "file", "marathon", "mesos", "static"];
 
 /// Opens the sources of hosts of every kind.
 pub struct Sources {
     ensembles: Ensembles,
     default_server: Option<ConnectString>,
+    aws: Aws,
     consul: Consul,
     etcd: Etcd,
     directories: DirectoryWatches,
@@ -67,6 +70,7 @@ impl Sources {
         Self {
             ensembles,
             default_server,
+            aws: Aws::new(AwsOptions::default()),
             consul: Consul::new(ConsulOptions::default()),
             etcd: Etcd::new(EtcdOptions::default()),
             directories: DirectoryWatches::new(log),
@@ -80,6 +84,11 @@ impl Sources {
     /// Asks DNS in this way.
     pub fn with_dns(self, options: DnsOptions) -> Self {
         Self { dns: Dns::new(options), ..self }
+    }
+
+    /// The same, asking AWS in this way.
+    pub fn with_aws(self, options: AwsOptions) -> Self {
+        Self { aws: Aws::new(options), ..self }
     }
 
     /// The same, with these Consul agents for definitions that name none.
@@ -133,6 +142,7 @@ impl HostSources for Sources {
         Ok(match spec.kind.as_str() {
             "zookeeper" => Box::new(self.open_zookeeper(Registrations::InData, spec, watcher)?),
             "campanjazk" => Box::new(self.open_zookeeper(Registrations::InName, spec, watcher)?),
+            "aws" => Box::new(self.aws.open(spec, &self.options(), watcher)?),
             "consul" => Box::new(self::consul::open(spec, &self.consul, &self.options(), watcher)?),
             "dns" => Box::new(self.dns.open(spec, &self.options(), watcher)?),
             "etcd" => Box::new(self::etcd::open(spec, &self.etcd, &self.options(), watcher)?),

@@ -374,6 +374,7 @@ record: /var/x
 haproxy: {socket_path: /run/x, pid_file: /run/y}
 zookeeper: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 annotations: {path: /a, servers: 'h:1'}
+aws: {region: r, endpoint: 'http://h:1'}
 consul: {token: t, datacenter: d, connections: 7, tls: {ca: /a, certificate: /b, key: /c}}
 etcd: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 dns: {servers: 10.0.0.2}

@@ -3,6 +3,8 @@
 
 #![allow(dead_code)]
 
+#[cfg(feature = "aws")]
+pub mod aws_kind;
 pub mod dns_kind;
 pub mod gate;
 pub mod inbox;

@@ -35,6 +35,8 @@ pub mod haproxy;
 pub mod http;
 pub mod knot;
 pub mod load;
+#[cfg(feature = "aws")]
+pub mod moto;
 pub mod ports;
 pub mod process;
 pub mod scripted_server;

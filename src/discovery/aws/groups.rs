@@ -1,0 +1,225 @@
+//! The instances of Auto Scaling groups as hosts: those in service and healthy, at the address that the definition asks
+//! for. A group that does not exist is an error, never an empty list.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::Recipient;
+use proxymgr_actors::decide::host_record;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::limits::{AWS_GROUPS_MAX, AWS_INSTANCES_MAX, AWS_RETRY_MAX, AWS_RETRY_MIN};
+use proxymgr_actors::message::{HostsSeen, SeenHost};
+use proxymgr_actors::model::{Host, SourceSpec};
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
+
+use super::AwsOptions;
+use super::api::{Account, Instance, Region};
+use crate::discovery::backoff::{Backoff, Random};
+use crate::discovery::followed::{Followed, OpenFollowed};
+use crate::discovery::http::{HttpError, HttpFailure};
+use crate::discovery::settings::{optional, required, texts};
+
+/// AWS, asked with one set of credentials for all services.
+pub struct Aws {
+    options: AwsOptions,
+    account: Account,
+    requests: Rc<Semaphore>,
+}
+
+impl Aws {
+    /// Nothing is asked, and no credential is looked for, before something is opened.
+    pub fn new(options: AwsOptions) -> Self {
+        let account = Account::new(options.region.clone(), options.endpoint.clone());
+        Self { requests: Rc::new(Semaphore::new(options.requests_max.max(1))), account, options }
+    }
+
+    /// Watches the groups that the definition names.
+    pub(in crate::discovery) fn open(
+        &self,
+        spec: &SourceSpec,
+        policy: &Arc<OptionPolicy>,
+        watcher: Recipient<HostsSeen>,
+    ) -> Result<OpenFollowed, String> {
+        let groups = texts(spec, "groups")?;
+        if groups.is_empty() || groups.iter().any(String::is_empty) {
+            return Err(
+                "\"groups\" is missing: the names of Auto Scaling groups, like [\"web-a\", \"web-b\"]".to_owned()
+            );
+        }
+        if groups.len() > AWS_GROUPS_MAX {
+            return Err(format!("\"groups\": {} groups are more than the {AWS_GROUPS_MAX} allowed", groups.len()));
+        }
+        let port = required::<NonZeroU16>(spec, "remote_port", "the port that the instances listen on, like 8080")?;
+        let place = Place::of(spec)?;
+        let region: Option<String> = optional(spec, "region")?;
+        Ok(OpenFollowed::start(Groups {
+            region: self.account.region(region),
+            requests: self.requests.clone(),
+            groups,
+            port,
+            place,
+            policy: policy.clone(),
+            watcher,
+            interval: self.options.interval,
+            next_at: Instant::now(),
+            backoff: Backoff::new(AWS_RETRY_MIN, AWS_RETRY_MAX),
+            random: Random::new(),
+        }))
+    }
+}
+
+/// Which of an instance's addresses its clients reach it at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Private,
+    Public,
+    Ipv6,
+}
+
+impl Place {
+    fn of(spec: &SourceSpec) -> Result<Self, String> {
+        let address = optional::<String>(spec, "address")?;
+        let is_public = match address.as_deref() {
+            None | Some("private") => false,
+            Some("public") => true,
+            Some(other) => return Err(format!("\"address\" is {other:?}, and must be private or public")),
+        };
+        match optional::<String>(spec, "family")?.as_deref() {
+            None | Some("ipv4") => Ok(if is_public { Self::Public } else { Self::Private }),
+            // An IPv6 address is the same from within and from without.
+            Some("ipv6") => Ok(Self::Ipv6),
+            Some(other) => Err(format!("\"family\" is {other:?}, and must be ipv4 or ipv6")),
+        }
+    }
+
+    fn address_of(self, instance: &Instance) -> Result<&str, String> {
+        let (address, what) = match self {
+            Self::Private => (&instance.private, "private IPv4 address"),
+            Self::Public => (&instance.public, "public IPv4 address"),
+            Self::Ipv6 => (&instance.ipv6, "IPv6 address"),
+        };
+        address.as_deref().ok_or_else(|| format!("it has no {what}"))
+    }
+}
+
+struct Groups {
+    region: Region,
+    requests: Rc<Semaphore>,
+    groups: Vec<String>,
+    port: NonZeroU16,
+    place: Place,
+    policy: Arc<OptionPolicy>,
+    watcher: Recipient<HostsSeen>,
+    interval: std::time::Duration,
+    next_at: Instant,
+    /// Slower than that of a server of one's own: AWS counts requests, those that it refuses included.
+    backoff: Backoff,
+    random: Random,
+}
+
+impl Followed for Groups {
+    type Level = Vec<SeenHost>;
+
+    async fn next(&mut self) -> Result<(Self::Level, Instant), HttpError> {
+        sleep_until(self.next_at).await;
+        let _permit = self.requests.acquire().await;
+        let seen_at = Instant::now();
+        let level = self.level().await;
+        let pause = match &level {
+            Ok(_) => {
+                self.backoff.reset();
+                // Services that were opened together are not asked for together for ever.
+                self.interval.mul_f64(0.9 + 0.2 * self.random.fraction())
+            }
+            Err(_) => self.backoff.pause(),
+        };
+        self.next_at = Instant::now() + pause;
+        level.map(|level| (level, seen_at))
+    }
+
+    fn start_over(&mut self) {
+        self.next_at = Instant::now();
+    }
+
+    fn report(&self, level: Result<&Self::Level, String>, seen_at: Instant) {
+        self.watcher.do_send(HostsSeen { result: level.cloned(), seen_at });
+    }
+}
+
+impl Groups {
+    async fn level(&self) -> Result<Vec<SeenHost>, HttpError> {
+        let members = self.region.members(&self.groups).await?;
+        let missing = Vec::from_iter(self.groups.iter().filter(|group| !members.contains_key(*group)).cloned());
+        if !missing.is_empty() {
+            let (missing, region) = (missing.join(", "), self.region.name().await?);
+            let text = format!("there is no Auto Scaling group {missing} in {region}; it is looked for until there is");
+            return Err(HttpError::new(HttpFailure::Status(404), text));
+        }
+        let in_service = Vec::from_iter(members.values().flatten().cloned());
+        if in_service.len() > AWS_INSTANCES_MAX {
+            let count = in_service.len();
+            let text = format!("the groups have {count} instances, more than the {AWS_INSTANCES_MAX} that are read");
+            return Err(HttpError::new(HttpFailure::Malformed, text));
+        }
+        let instances = self.region.instances(&in_service).await?;
+        Ok(self.hosts(&members, &instances))
+    }
+
+    fn hosts(&self, members: &BTreeMap<String, Vec<String>>, instances: &BTreeMap<String, Instance>) -> Vec<SeenHost> {
+        let mut hosts = Vec::new();
+        for (group, ids) in members {
+            for id in ids {
+                let host = match instances.get(id) {
+                    // The group has yet to find out that it ends.
+                    Some(instance) if !instance.runs => continue,
+                    Some(instance) => self.host(instance),
+                    None => Err("EC2 does not show it yet".to_owned()),
+                };
+                let host = host.map_err(|error| format!("instance {id} of group {group}: {error}"));
+                hosts.push(SeenHost { key: id.as_str().into(), host });
+            }
+        }
+        hosts
+    }
+
+    fn host(&self, instance: &Instance) -> Result<Host, String> {
+        let address = self.place.address_of(instance)?;
+        host_record::from_json_value(&json!({"address": address, "port": self.port}), &self.policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(settings: serde_json::Value) -> SourceSpec {
+        SourceSpec { kind: "aws".into(), settings: settings.as_object().unwrap().clone() }
+    }
+
+    #[test]
+    fn an_address_is_chosen_by_address_and_family_and_its_lack_is_named() {
+        let instance = Instance {
+            runs: true,
+            private: Some("10.0.0.1".into()),
+            public: Some("198.51.100.1".into()),
+            ipv6: Some("2001:db8::1".into()),
+        };
+        for (settings, address) in [
+            (json!({}), "10.0.0.1"),
+            (json!({"address": "private", "family": "ipv4"}), "10.0.0.1"),
+            (json!({"address": "public"}), "198.51.100.1"),
+            (json!({"family": "ipv6"}), "2001:db8::1"),
+            (json!({"address": "public", "family": "ipv6"}), "2001:db8::1"),
+        ] {
+            let place = Place::of(&spec(settings)).unwrap();
+            assert_eq!(place.address_of(&instance), Ok(address));
+            assert!(place.address_of(&Instance { runs: true, ..Instance::default() }).unwrap_err().contains("has no"));
+        }
+        assert!(Place::of(&spec(json!({"address": "elastic"}))).unwrap_err().starts_with("\"address\" is \"elastic\""));
+        assert!(Place::of(&spec(json!({"family": "any"}))).unwrap_err().starts_with("\"family\" is \"any\""));
+    }
+}
