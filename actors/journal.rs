@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{ChangeId, PlanClass, ReloadCause, ServerName, ServiceName};
+use crate::operator::Order;
 
 /// One thing that happened, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,6 +115,8 @@ pub enum Event {
     Ordered {
         /// What was asked for, in words.
         what: String,
+        /// The order itself.
+        order: Order,
     },
     /// An operator's choice about a server ended by itself.
     ChoiceEnded {

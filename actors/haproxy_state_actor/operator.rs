@@ -10,7 +10,7 @@ use crate::journal::{Event, JournalEntry};
 use crate::limits::ORDER_REASON_CHARS_MAX;
 use crate::message::{ChoicesChanged, ChooseServerState, ListRejected, Record, ReloadProxy};
 use crate::model::{AdminState, ObservedServer, OperatorChoice, ReloadCause, ServerName, ServiceName};
-use crate::operator::{OrderRefused, SetServer};
+use crate::operator::{Order, OrderRefused, SetServer};
 use crate::snapshot::ProxyPhase;
 
 impl Handler<ReloadProxy> for HaproxyStateActor {
@@ -23,11 +23,13 @@ impl Handler<ReloadProxy> for HaproxyStateActor {
         if self.is_run_by_others() {
             return Err(OrderRefused::NotNow("haproxy.run is none: whoever runs HAProxy reloads it".to_owned()));
         }
+        let order = Order::Reload { reason: reason.clone() };
         let said = printable(reason)?;
         let why =
             said.map_or_else(|| "an operator asked for it".to_owned(), |said| format!("an operator asked: {said}"));
         info!(self.log, "an operator asks for a reload"; "reason" => &why);
-        self.peers.journal.do_send(Record(JournalEntry::new(Event::Ordered { what: format!("reload ({why})") })));
+        let what = format!("reload ({why})");
+        self.peers.journal.do_send(Record(JournalEntry::new(Event::Ordered { what, order })));
         let asked = self.reload_forced.iter().any(|reason| reason.cause == ReloadCause::Operator);
         if !asked {
             self.reload_forced.push(ReloadCause::Operator.because(why));
@@ -45,7 +47,7 @@ impl Handler<ChooseServerState> for HaproxyStateActor {
             return Err(OrderRefused::NotNow("proxymgr is stopping".to_owned()));
         }
         let choice = self.choice(&order)?;
-        let SetServer { service: name, server, state, .. } = order;
+        let SetServer { service: name, server, state, .. } = order.clone();
         let Some(service) = self.desired.services.get_mut(&name) else {
             return Err(OrderRefused::UnknownService(name));
         };
@@ -59,7 +61,9 @@ impl Handler<ChooseServerState> for HaproxyStateActor {
         }
         service.choose();
         info!(self.log, "an operator's order"; "service" => %name, "server" => %server, "what" => &what);
-        let entry = JournalEntry::new(Event::Ordered { what: what.clone() }).service(&name).server(&server);
+        let entry = JournalEntry::new(Event::Ordered { what: what.clone(), order: Order::SetServer(order) })
+            .service(&name)
+            .server(&server);
         self.peers.journal.do_send(Record(entry));
         self.ordered(&name, &server);
         self.tell_choices(&name, Some(server));

@@ -6,8 +6,9 @@ mod tally;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proxymgr_actors::journal::JournalEntry;
+use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::model::ProxyVersion;
+use proxymgr_actors::operator::Order;
 use proxymgr_actors::port::SavedService;
 
 use super::{SettingsArgs, output};
@@ -135,12 +136,13 @@ fn dated(lines: &[Numbered]) -> impl Iterator<Item = (u64, &Numbered)> {
     })
 }
 
-/// What discovery said, as levels.
+/// What discovery said, as levels, and what operators ordered.
 fn heard(recording: Recording) -> impl Iterator<Item = Heard> {
     let times: Vec<u64> = dated(&recording.lines).map(|(at_ms, _)| at_ms).collect();
+    let ordered = ordered(&recording);
     let mut levels = Levels::default();
     let mut runs = 0;
-    recording.lines.into_iter().zip(times).filter_map(move |(line, at_ms)| {
+    let shown = recording.lines.into_iter().zip(times).filter_map(move |(line, at_ms)| {
         let what = match line {
             Numbered::Run(_) => {
                 levels = Levels::default();
@@ -150,7 +152,35 @@ fn heard(recording: Recording) -> impl Iterator<Item = Heard> {
             Numbered::Line(line) => happening(line.what, &mut levels),
         };
         Some(Heard { at: Duration::from_millis(at_ms), what: what? })
-    })
+    });
+    let mut heard: Vec<Heard> = shown.chain(ordered).collect();
+    // The journal, which tells of the orders, was taken down a little later than they were given.
+    heard.sort_by_key(|heard| heard.at);
+    heard.into_iter()
+}
+
+/// What operators ordered, as the journal tells it.
+fn ordered(recording: &Recording) -> Vec<Heard> {
+    let mut first_unix_ms = None;
+    let orders = recording.lines.iter().filter_map(|line| match line {
+        Numbered::Run(run) => {
+            first_unix_ms.get_or_insert(run.at_unix_ms);
+            None
+        }
+        Numbered::Line(Line { what: What::Outcome(entry), .. }) => {
+            let JournalEntry { at_unix_ms, service, event, .. } = serde_json::from_value(entry.clone()).ok()?;
+            let order = match event {
+                Event::Ordered { order, .. } => order,
+                Event::HeldAccepted { .. } => Order::Accept { service },
+                Event::HeldRejected { .. } => Order::Reject { service },
+                _ => return None,
+            };
+            let at = Duration::from_millis(at_unix_ms.saturating_sub(first_unix_ms?));
+            Some(Heard { at, what: Happening::Ordered(order) })
+        }
+        Numbered::Line(_) => None,
+    });
+    orders.collect()
 }
 
 fn happening(what: What, levels: &mut Levels) -> Option<Happening> {

@@ -41,7 +41,7 @@ pub fn tell(event: &Event) -> Telling {
         Event::HeldAccepted { reason } => ("accepted", format!("by an operator; it had been held: {reason}"), Good),
         Event::HeldRejected { reason } => ("rejected", format!("by an operator; it had been held: {reason}"), Plain),
         Event::ChoiceEnded { why } => ("choice ended", format!("what an operator chose holds no more: {why}"), Plain),
-        Event::Ordered { what } => ("operator", what.clone(), Plain),
+        Event::Ordered { what, .. } => ("operator", what.clone(), Plain),
         Event::Decided { class, reason } => ("decision", format!("{}: {reason}", class.as_str()), Plain),
         Event::Commanded { command, answer, accepted } => {
             let said = if answer.is_empty() { "done" } else { answer.as_str() };
