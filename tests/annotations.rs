@@ -94,8 +94,7 @@ async fn all_managers_share_the_annotations_in_zookeeper_and_a_bad_one_harms_nob
     let client = ensemble.client().await;
     znodes::put_bytes(&client, "/proxy/annotations/web", b"garbage").await;
     until_problem(&one, |status| status.contains("it is not JSON")).await;
-    let config = one.haproxy_config();
-    assert!(config.contains("mode tcp") && config.contains("listen web"), "{config}");
+    until_config(&one, "the definition alone", |text| text.contains("mode tcp") && text.contains("listen web")).await;
 
     assert_eq!(ask(&other, "DELETE", "/annotations/web", "").await.status, 200);
     until_problem(&one, |status| !status.contains("its annotation")).await;
