@@ -7,6 +7,7 @@ use proxymgr_actors::model::AdminState;
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProcessSupervisorState, ProxyPhase, WatcherState};
 use tokio::time::Instant;
 
+use super::besides::{output_rests, target_rests};
 use super::haproxy_model::HaproxyModel;
 use super::invariant::{Invariant, Violation};
 use super::processes::ready_in;
@@ -150,6 +151,8 @@ impl Things {
             match state {
                 ActorState::HaproxyState(haproxy) => haproxy_rests(haproxy)?,
                 ActorState::Watcher(watcher) => watcher_rests(watcher)?,
+                ActorState::Target(target) => target_rests(target)?,
+                ActorState::Output(output) => output_rests(output)?,
                 ActorState::ProcessSupervisor(supervisor) => {
                     listed.extend(supervisor.draining.iter().map(|process| process.pid).chain(supervisor.current_pid));
                 }
@@ -158,6 +161,8 @@ impl Things {
         }
         ensure(!self.oracle.choices.any_ends(), Invariant::Converges, || "an operator's choice is to end".to_owned())?;
         self.serves_what_discovery_shows()?;
+        let wanted = || self.defined().map(|(name, _)| (name, self.wanted(name).into_keys().collect()));
+        self.besides.iter().try_for_each(|besides| besides.rest(wanted()))?;
         self.sockets_are_those_in_use()?;
         self.processes_are_listed(&listed)?;
         self.file_says_what_runs()?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proxymgr_actors::port::ProcessExit;
 use tokio::time::sleep;
 
+use super::besides::Besides;
 use super::chronicle::Chronicle;
 use super::plan::{HOSTS_MAX, Plan, SERVICES, Step};
 use super::processes::SocketFault;
@@ -27,6 +28,9 @@ impl World {
             things.takes_time = plan.takes_time;
             things.oracle.mail_delay_max = Duration::from_millis(plan.mail_delay_max_ms);
         });
+        if plan.besides {
+            self.have_besides();
+        }
         for (name, hosts) in &plan.services {
             self.define(name);
             (1..=*hosts).for_each(|host| self.join(name, host));
@@ -115,6 +119,7 @@ impl World {
             things.taken_ports.clear();
             things.services.values_mut().for_each(Service::heal);
             things.processes.values_mut().for_each(|process| process.fault = None);
+            things.besides.iter_mut().for_each(Besides::heal);
         });
         self.chronicled(Chronicle::healed);
         self.show_everything();
@@ -241,6 +246,10 @@ impl World {
                 things.taken_ports.extend(port);
             }),
             Step::DiskFull => self.with(|things| things.disk_full = true),
+            Step::TargetHang { obeys } => self.silence_target(SocketFault::Hangs { obeys: *obeys }),
+            Step::TargetDown => self.silence_target(SocketFault::Down),
+            Step::TargetRestarted => self.restart_target(),
+            Step::OutputFails => self.fail_output(),
             _ => {}
         }
     }

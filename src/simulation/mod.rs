@@ -63,6 +63,7 @@
 //! stream of its own purpose, so that a plan which lost a step keeps the latencies of the others.
 
 mod ancestors;
+mod besides;
 mod checks;
 mod choices;
 mod chronicle;

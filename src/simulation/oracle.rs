@@ -234,6 +234,11 @@ impl Oracle {
         self.launch_began.get_or_insert_with(Instant::now);
     }
 
+    /// Whether a launch has begun and HAProxy has not been started.
+    pub(super) fn is_launching(&self) -> bool {
+        self.launch_began.is_some()
+    }
+
     /// A process serves: what it was given is known from now on.
     pub(super) fn serves(&mut self) {
         self.known_good = None;

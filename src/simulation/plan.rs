@@ -156,6 +156,14 @@ pub enum Step {
     ReloadOrdered,
     /// An operator has every source read again.
     RefreshOrdered,
+    /// A HAProxy that somebody else runs does not answer any more. It may have done as asked, or not.
+    TargetHang { obeys: bool },
+    /// It cannot be connected to.
+    TargetDown,
+    /// Whoever runs it starts it anew.
+    TargetRestarted,
+    /// An output besides HAProxy cannot be written.
+    OutputFails,
     /// All faults end.
     Heal,
     /// Nothing, for a while.
@@ -188,6 +196,7 @@ impl Step {
                 | Self::MovePort { .. }
                 | Self::HostState { .. }
                 | Self::ManagerStopped
+                | Self::TargetRestarted
                 | Self::FileTampered
                 | Self::ServerOrdered { .. }
                 | Self::HeldAccepted { .. }
@@ -213,6 +222,9 @@ pub struct Plan {
     /// Whether servers leave and begin slowly, and old processes have narrow limits.
     #[serde(default)]
     pub takes_time: bool,
+    /// Whether a HAProxy that somebody else runs, and an output, are kept in step as well.
+    #[serde(default)]
+    pub besides: bool,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -317,7 +329,8 @@ impl Plan {
         }
         let mail_delay_max_ms = *random.pick(&MAIL_DELAYS_MS);
         let takes_time = random.chance(40);
-        Self { version, services, mail_delay_max_ms, takes_time, steps }
+        let besides = draw_besides(seed, &mut steps);
+        Self { version, services, mail_delay_max_ms, takes_time, besides, steps }
     }
 
     /// The plan with only the steps at these places.
@@ -375,6 +388,25 @@ fn draw_step(weights: &[(Kind, u64)], defined: usize, random: &mut Random) -> St
         Kind::Heal => Step::Heal,
         kind => draw_further(kind, service, host, random),
     }
+}
+
+/// Whether there is more than one HAProxy, and what happens to the rest among the other steps.
+fn draw_besides(seed: u64, steps: &mut Vec<Step>) -> bool {
+    let mut random = Random::of_purpose(seed, "besides");
+    if !random.chance(30) {
+        return false;
+    }
+    for _ in 0..random.below(4) {
+        let step = match random.below(4) {
+            0 => Step::TargetHang { obeys: random.chance(50) },
+            1 => Step::TargetDown,
+            2 => Step::TargetRestarted,
+            _ => Step::OutputFails,
+        };
+        let place = usize::try_from(random.below(steps.len() as u64)).unwrap_or_default();
+        steps.insert(place, step);
+    }
+    true
 }
 
 fn draw_further(kind: Kind, service: String, host: u8, random: &mut Random) -> Step {
@@ -438,6 +470,6 @@ mod tests {
             .flat_map(|seed| Plan::draw(seed).steps)
             .map(|step| format!("{step:?}").split(' ').next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(kinds.len(), 38, "{kinds:?}");
+        assert_eq!(kinds.len(), 42, "{kinds:?}");
     }
 }

@@ -87,9 +87,13 @@ impl World {
         }
     }
 
-    /// Somebody takes away the second half of haproxy.cfg.
+    /// Somebody takes away the second half of haproxy.cfg; not in the moment between its replacement and HAProxy's start,
+    /// of which no manager could know.
     pub(super) fn cut_the_file_short(&self) {
         self.with(|things| {
+            if things.oracle.is_launching() && things.live_file == things.candidate {
+                return;
+            }
             let whole = things.live_file.joined();
             let kept: String = whole.split_inclusive('\n').take(whole.lines().count() / 2).collect();
             things.live_file = ConfigText { pieces: vec![kept.into()] };

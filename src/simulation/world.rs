@@ -22,6 +22,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep};
 
+use super::besides::Besides;
 use super::chronicle::Chronicle;
 use super::courier::{Couriers, Mail};
 use super::haproxy_model::NameTable;
@@ -112,6 +113,8 @@ pub(super) struct Things {
     /// The mail of the manager that lives.
     pub(super) mail: Vec<Rc<Mail>>,
     pub(super) violation: Option<Violation>,
+    /// A further HAProxy and an output; none in most worlds.
+    pub(super) besides: Option<Besides>,
     randoms: BTreeMap<&'static str, Random>,
 }
 
@@ -176,6 +179,7 @@ impl World {
             mail_delay_max_ms: 0,
             mail: Vec::new(),
             violation: None,
+            besides: None,
             randoms: BTreeMap::new(),
         };
         let manager = RefCell::default();
@@ -314,6 +318,7 @@ impl World {
         host_sources: Rc<dyn HostSources>,
     ) {
         self.note("the world", "", "a manager starts");
+        let (targets, outputs) = self.targets_and_outputs();
         let outside = Outside {
             definitions,
             host_sources,
@@ -322,8 +327,8 @@ impl World {
             processes: Rc::new(self.clone()),
             sockets: Rc::new(self.clone()),
             state_store: Rc::new(self.clone()),
-            targets: Vec::new(),
-            outputs: Vec::new(),
+            targets,
+            outputs,
         };
         // All that the actors spawn lives in this set, and ends with it: as at a kill, without a word.
         let tasks = LocalSet::new();

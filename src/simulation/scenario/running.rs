@@ -112,6 +112,7 @@ impl Scenario {
             services,
             mail_delay_max_ms: self.mail_delay_max_ms,
             takes_time: false,
+            besides: false,
             steps: Vec::new(),
         });
         self.load.iter().for_each(|load| load.furnish(world));

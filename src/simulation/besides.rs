@@ -1,0 +1,222 @@
+//! What some worlds have besides the first HAProxy: one that somebody else runs, and an output.
+//!
+//! The other HAProxy has a section for every service from the beginning, with one server that discovery never shows.
+//! It is never reloaded for the manager's sake: what it cannot take at run time (hosts by name) is not expected of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use proxymgr_actors::limits::RUNTIME_ANSWER_TIMEOUT;
+use proxymgr_actors::model::{
+    AdminState, Observation, ObservedServers, ProcessInfo, ProxyVersion, RuntimeCommand, ServiceName,
+};
+use proxymgr_actors::port::{
+    Answer, Applied, PortFuture, PublishedService, RuntimeApi, RuntimeError, ServerSessions, ServiceOutput,
+};
+use proxymgr_actors::snapshot::{OutputState, ProxyPhase, TargetState};
+use proxymgr_actors::wiring::RuntimeTarget;
+use tokio::time::{Instant, sleep};
+
+use super::haproxy_model::HaproxyModel;
+use super::invariant::{Invariant, Violation};
+use super::plan::{NAMED_FROM, SERVICES};
+use super::processes::{CONNECT, SocketFault, ready_in, until_given_up};
+use super::truth::number_of_server;
+use super::world::World;
+
+const NAME: &str = "tcp://10.1.0.1:9999";
+
+const VERSION: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
+
+/// The other HAProxy, and what the output was last given.
+pub(super) struct Besides {
+    pid: u32,
+    started: Instant,
+    model: HaproxyModel,
+    fault: Option<SocketFault>,
+    output_fails: bool,
+    published: BTreeMap<String, BTreeSet<u8>>,
+}
+
+impl Besides {
+    fn new(pid: u32) -> Self {
+        let section = |name| format!("listen {name}\n    balance roundrobin\n    server stray 10.0.0.99:80\n");
+        let config: String = SERVICES.iter().map(section).collect();
+        let model = HaproxyModel::start(VERSION, &config).expect("three plain lines a section");
+        let published = BTreeMap::new();
+        Self { pid, started: Instant::now(), model, fault: None, output_fails: false, published }
+    }
+
+    /// All faults end.
+    pub(super) fn heal(&mut self) {
+        self.fault = None;
+        self.output_fails = false;
+    }
+
+    /// Whether both are as is wanted of these services: which of their hosts are to take traffic.
+    pub(super) fn rest<'a>(&self, services: impl Iterator<Item = (&'a String, BTreeSet<u8>)>) -> Result<(), Violation> {
+        let ready = ready_in(&self.model);
+        for (name, shown) in services {
+            let takeable: BTreeSet<u8> = shown.iter().copied().filter(|host| *host < NAMED_FROM).collect();
+            let has: BTreeSet<u8> = ready.get(name).into_iter().flat_map(|hosts| hosts.keys().copied()).collect();
+            if has != takeable {
+                return Err(unlike(format!("the target should have {takeable:?} of {name}, and has {has:?}")));
+            }
+            if self.published.get(name) != Some(&shown) {
+                let published = self.published.get(name);
+                return Err(unlike(format!("the output should say {shown:?} of {name}, and says {published:?}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unlike(what: String) -> Violation {
+    Violation { invariant: Invariant::Converges, what }
+}
+
+/// Whether the target's actor has nothing to complain of.
+pub(super) fn target_rests(target: &TargetState) -> Result<(), Violation> {
+    let TargetState { haproxy, .. } = target;
+    match &haproxy.runtime_error {
+        None if haproxy.phase == ProxyPhase::Running => Ok(()),
+        error => Err(unlike(format!("the target's actor is {:?}: {error:?}", haproxy.phase))),
+    }
+}
+
+/// Whether the output is in step, as its actor sees it.
+pub(super) fn output_rests(output: &OutputState) -> Result<(), Violation> {
+    output.error.as_ref().map_or(Ok(()), |error| Err(unlike(format!("the output: {error}"))))
+}
+
+impl World {
+    /// There is another HAProxy and an output from now on.
+    pub(super) fn have_besides(&self) {
+        self.with(|things| things.besides = Some(Besides::new(1)));
+    }
+
+    /// The targets and outputs that the next manager has.
+    pub(super) fn targets_and_outputs(&self) -> (Vec<RuntimeTarget>, Vec<Rc<dyn ServiceOutput>>) {
+        if self.with(|things| things.besides.is_none()) {
+            return (Vec::new(), Vec::new());
+        }
+        let target = RuntimeTarget { name: NAME.to_owned(), runtime: Rc::new(Target(self.clone())) };
+        (vec![target], vec![Rc::new(Output(self.clone()))])
+    }
+
+    /// The other HAProxy does not answer any more.
+    pub(super) fn silence_target(&self, fault: SocketFault) {
+        self.besides(|besides| besides.fault = Some(fault));
+    }
+
+    /// Whoever runs the other HAProxy starts it anew, with its own file.
+    pub(super) fn restart_target(&self) {
+        self.besides(|besides| {
+            let restarted = Besides::new(besides.pid + 1);
+            (besides.pid, besides.started, besides.model) = (restarted.pid, restarted.started, restarted.model);
+        });
+    }
+
+    /// The output cannot be written any more.
+    pub(super) fn fail_output(&self) {
+        self.besides(|besides| besides.output_fails = true);
+    }
+
+    fn besides<T>(&self, look: impl FnOnce(&mut Besides) -> T) -> Option<T> {
+        self.with(|things| things.besides.as_mut().map(look))
+    }
+}
+
+/// The Runtime API of the other HAProxy.
+#[derive(Clone)]
+struct Target(World);
+
+impl Target {
+    /// Has the process do something on a new connection, unless it is away or its answer never comes.
+    async fn ask<T>(self, latency_ms: u64, obey: impl FnOnce(&mut Besides) -> T) -> Result<T, RuntimeError> {
+        sleep(CONNECT).await;
+        self.0.latency("target", 0, latency_ms).await;
+        match self.0.besides(|besides| besides.fault).flatten() {
+            Some(SocketFault::Down) => {
+                Err(RuntimeError::Unreachable { path: NAME.to_owned(), error: "connection refused".to_owned() })
+            }
+            Some(SocketFault::Hangs { obeys }) => {
+                if obeys {
+                    self.0.besides(obey);
+                }
+                until_given_up().await;
+                let timeout_ms = u64::try_from(RUNTIME_ANSWER_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+                Err(RuntimeError::TimedOut { path: NAME.to_owned(), timeout_ms })
+            }
+            None => {
+                let gone = || RuntimeError::Broken { path: NAME.to_owned(), error: "there is none".to_owned() };
+                self.0.besides(obey).ok_or_else(gone)
+            }
+        }
+    }
+}
+
+impl RuntimeApi for Target {
+    fn run(&self, commands: Vec<RuntimeCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
+        let obey = move |besides: &mut Besides| commands.iter().map(|command| besides.model.run(command)).collect();
+        Box::pin(self.clone().ask(8, obey))
+    }
+
+    fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>> {
+        Box::pin(self.clone().ask(4, move |besides| besides.model.observe(services.as_deref())))
+    }
+
+    /// Nobody is connected there.
+    fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>> {
+        let observation = self.observe(Some(services));
+        Box::pin(async move {
+            let of = |(service, servers): (ServiceName, Arc<ObservedServers>)| {
+                (service, servers.keys().map(|name| (name.clone(), 0)).collect())
+            };
+            Ok(observation.await?.services.into_iter().map(of).collect())
+        })
+    }
+
+    fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>> {
+        Box::pin(self.clone().ask(4, |besides| ProcessInfo {
+            pid: besides.pid,
+            version: VERSION,
+            version_text: VERSION.to_string(),
+            uptime_s: besides.started.elapsed().as_secs(),
+            stopping: false,
+        }))
+    }
+
+    fn disconnect(&self) {}
+}
+
+struct Output(World);
+
+impl ServiceOutput for Output {
+    fn name(&self) -> &str {
+        "simulated"
+    }
+
+    fn apply(&self, services: Vec<PublishedService>) -> PortFuture<Result<Applied, String>> {
+        let world = self.0.clone();
+        Box::pin(async move {
+            world.latency("output", 0, 50).await;
+            let written = world.besides(|besides| match besides.output_fails {
+                true => Err("the output is told to fail".to_owned()),
+                false => {
+                    let said = services.iter().map(|service| (service.definition.name.to_string(), ready_of(service)));
+                    besides.published = said.collect();
+                    Ok(Applied::Changed)
+                }
+            });
+            written.unwrap_or_else(|| Err("there is none".to_owned()))
+        })
+    }
+}
+
+fn ready_of(service: &PublishedService) -> BTreeSet<u8> {
+    let hosts = service.hosts.iter().flat_map(|hosts| hosts.iter());
+    let ready = hosts.filter(|(_, host)| host.state == AdminState::Ready);
+    ready.filter_map(|(name, _)| number_of_server(name.as_str())).collect()
+}
