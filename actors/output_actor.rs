@@ -19,7 +19,7 @@ use crate::message::{
     ServiceRemoved,
 };
 use crate::model::{OperatorChoice, ServerName, ServiceName};
-use crate::port::{Applied, PublishedService, ServiceOutput};
+use crate::port::{Applied, PublishedService, SavedService, ServiceOutput};
 use crate::snapshot::{ActorState, OutputState};
 
 /// One output, and what it should say.
@@ -49,13 +49,19 @@ struct Wanted {
 }
 
 impl OutputActor {
-    /// An actor that wants nothing yet and has given its output nothing.
-    pub fn new(output: Rc<dyn ServiceOutput>, journal: Recipient<Record>, clock: Clock, log: Logger) -> Self {
+    /// An actor that wants nothing yet and has given its output nothing. `restored` is what an earlier run knew.
+    pub fn new(
+        output: Rc<dyn ServiceOutput>,
+        restored: &[SavedService],
+        journal: Recipient<Record>,
+        clock: Clock,
+        log: Logger,
+    ) -> Self {
         let state = OutputState { name: output.name().to_owned(), ..OutputState::default() };
         Self {
             output,
             services: BTreeMap::new(),
-            choices: BTreeMap::new(),
+            choices: restored.iter().map(|saved| (saved.definition.name.clone(), saved.choices.clone())).collect(),
             loaded_at: None,
             dirty: true,
             busy: false,

@@ -136,8 +136,8 @@ impl Actors {
         let supervisor_ctx = Context::new();
         let sockets_ctx = Context::new();
         let record: Recipient<Record> = post.inbox("JournalActor", None).way(journal.clone().recipient());
-        let outputs = start_outputs(&outside, &record, clock, log);
-        let targets = start_targets(&outside, &orders.policy, &record, clock, log);
+        let outputs = start_outputs(&outside, &orders.restored, &record, clock, log);
+        let targets = start_targets(&outside, &orders.policy, &orders.restored, &record, clock, log);
         let to_haproxy = post.inbox("HaproxyStateActor", None);
         let is_ours = orders.policy.frame.run_by != RunBy::Others;
         let launch = is_ours.then(|| launch_peers(post, &outside, &supervisor_ctx.address(), &sockets_ctx.address()));
@@ -343,10 +343,16 @@ fn component(log: &Logger, name: &'static str) -> Logger {
     log.new(o!("component" => name))
 }
 
-fn start_outputs(outside: &Outside, journal: &Recipient<Record>, clock: Clock, log: &Logger) -> Vec<Addr<OutputActor>> {
+fn start_outputs(
+    outside: &Outside,
+    restored: &[SavedService],
+    journal: &Recipient<Record>,
+    clock: Clock,
+    log: &Logger,
+) -> Vec<Addr<OutputActor>> {
     let start = |output: &Rc<dyn ServiceOutput>| {
         let log = component(log, "output").new(o!("output" => output.name().to_owned()));
-        OutputActor::new(output.clone(), journal.clone(), clock, log).start()
+        OutputActor::new(output.clone(), restored, journal.clone(), clock, log).start()
     };
     outside.outputs.iter().map(start).collect()
 }
@@ -355,6 +361,7 @@ fn start_outputs(outside: &Outside, journal: &Recipient<Record>, clock: Clock, l
 fn start_targets(
     outside: &Outside,
     policy: &ProxyPolicy,
+    restored: &[SavedService],
     journal: &Recipient<Record>,
     clock: Clock,
     log: &Logger,
@@ -365,7 +372,7 @@ fn start_targets(
         let journal = TargetJournalActor::new(name.clone(), journal.clone()).start().recipient();
         let ports = HaproxyPorts { runtime, config_file: None, state_store: None, target: Some(name) };
         let peers = HaproxyPeers { launch: None, choices: Listeners::none(), journal };
-        HaproxyStateActor::new(policy.clone(), None, &[], ports, peers, clock, log).start()
+        HaproxyStateActor::new(policy.clone(), None, restored, ports, peers, clock, log).start()
     };
     outside.targets.iter().map(start).collect()
 }

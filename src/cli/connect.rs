@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use proxymgr_actors::decide::annotation;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
-use proxymgr_actors::port::RuntimeApi;
+use proxymgr_actors::model::{ProcessInfo, RunBy};
+use proxymgr_actors::port::{RuntimeApi, RuntimeError};
 use slog::Logger;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
 use super::desired::{Inbox, first_good};
 use super::wording::printable;
 use super::{block_on, output, quiet_log};
-use crate::daemon::adapters::Discovery;
+use crate::daemon::adapters::{self, Discovery};
 use crate::failure::Failure;
 use crate::logging;
 use crate::proxy::haproxy_socket::HaproxySocket;
-use crate::settings::Settings;
+use crate::settings::{RuntimeAddress, Settings};
 
 /// What the sources of one kind answer.
 #[derive(Debug, Default)]
@@ -31,12 +33,12 @@ struct Kind {
 /// to be started.
 pub fn connect(settings: &Settings, limit: Duration) -> Result<(), Failure> {
     let logging = quiet_log(settings);
-    let (sources, socket) = block_on(async {
+    let (sources, sockets) = block_on(async {
         let sources = ask_sources(settings, limit, logging.root()).await;
-        (sources, ask_socket(settings, limit, logging.root()).await)
+        (sources, ask_sockets(settings, limit, logging.root()).await)
     });
     let (text, all_answer) = sources?;
-    output::print(&printable_lines(&format!("{text}{socket}\n")));
+    output::print(&printable_lines(&format!("{text}{sockets}")));
     if all_answer {
         return Ok(());
     }
@@ -97,13 +99,29 @@ impl Kind {
     }
 }
 
-async fn ask_socket(settings: &Settings, limit: Duration, log: &Logger) -> String {
-    let path = &settings.haproxy.policy.frame.socket_path;
-    let socket = HaproxySocket::new(path.clone(), logging::component(log, "check"));
-    match timeout(limit, socket.process()).await {
-        Ok(Ok(process)) => format!("HAProxy's socket: HAProxy {} answers, pid {}", process.version_text, process.pid),
-        Ok(Err(error)) => format!("HAProxy's socket: {error}; before proxymgr has started it, that is as it should be"),
-        Err(_) => format!("HAProxy's socket: {} does not answer", path.display()),
+/// What HAProxy's socket says, and those of the targets.
+async fn ask_sockets(settings: &Settings, limit: Duration, log: &Logger) -> String {
+    let haproxy = &settings.haproxy;
+    let log = logging::component(log, "check");
+    let own = adapters::runtime(haproxy, &log);
+    let mut text = match (timeout(limit, own.process()).await, haproxy.run.run_by()) {
+        (Ok(Err(error)), RunBy::Us) => {
+            format!("HAProxy's socket: {error}; before proxymgr has started it, that is as it should be\n")
+        }
+        (answer, _) => format!("HAProxy's socket: {}\n", in_words(answer, &haproxy.socket)),
+    };
+    for address in &haproxy.targets {
+        let answer = timeout(limit, HaproxySocket::of_others(address, log.clone()).process()).await;
+        text.push_str(&format!("target {address}: {}\n", in_words(answer, address)));
+    }
+    text
+}
+
+fn in_words(answer: Result<Result<ProcessInfo, RuntimeError>, Elapsed>, address: &RuntimeAddress) -> String {
+    match answer {
+        Ok(Ok(process)) => format!("HAProxy {} answers, pid {}", process.version_text, process.pid),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("{address} does not answer"),
     }
 }
 

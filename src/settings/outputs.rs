@@ -7,6 +7,7 @@ use super::command_line::CommandLine;
 use super::entry::Entry;
 use super::reader::Reader;
 use super::{Secret, reader};
+use crate::tls::TlsFiles;
 
 /// How long a command of an output may take, when nothing else is said.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,6 +50,8 @@ pub struct TemplateSettings {
 pub struct HipacheSettings {
     /// `host:port` of Redis.
     pub server: String,
+    /// TLS, where Redis speaks it.
+    pub tls: Option<TlsFiles>,
     /// The number of the database.
     pub database: u32,
     /// Redis's password.
@@ -108,13 +111,20 @@ fn command(entry: &mut Entry<'_>, name: &'static str, shell: bool) -> Option<Com
 fn hipache(entry: &mut Entry<'_>) -> Option<HipacheSettings> {
     const DATABASES: u32 = 1_024;
     entry.need("server", "server: 127.0.0.1:6379");
-    let server = entry.text("server").and_then(|server| match reader::check_servers(&server) {
-        Ok(()) if server.contains(':') && !server.contains([',', '/']) => Some(server),
-        _ => {
-            entry.refuse("server", format!("{server:?} must be host:port, such as 127.0.0.1:6379"));
-            None
+    let server = entry.text("server").and_then(|text| {
+        let (scheme, server) = text.split_once("://").unwrap_or(("redis", &text));
+        match reader::check_servers(server) {
+            Ok(()) if server.contains(':') && !server.contains([',', '/']) && ["redis", "rediss"].contains(&scheme) => {
+                Some((server.to_owned(), scheme == "rediss"))
+            }
+            _ => {
+                let shapes = "must be host:port, such as 127.0.0.1:6379, or rediss://host:port for TLS";
+                entry.refuse("server", format!("{text:?} {shapes}"));
+                None
+            }
         }
     });
+    let tls = tls(entry);
     let database = match entry.text("database").map(|text| text.parse::<u32>()) {
         None => 0,
         Some(Ok(number)) if number < DATABASES => number,
@@ -129,5 +139,22 @@ fn hipache(entry: &mut Entry<'_>) -> Option<HipacheSettings> {
         entry.refuse("owner", format!("{owner:?} must be letters, digits, '-', '_' and '.'"));
         return None;
     }
-    Some(HipacheSettings { server: server?, database, password, owner })
+    let (server, speaks_tls) = server?;
+    if !speaks_tls && tls != TlsFiles::default() {
+        entry.refuse(
+            "server",
+            format!("{server} is spoken to without TLS, which ca and certificate are for: rediss://{server}"),
+        );
+        return None;
+    }
+    Some(HipacheSettings { server, tls: speaks_tls.then_some(tls), database, password, owner })
+}
+
+fn tls(entry: &mut Entry<'_>) -> TlsFiles {
+    let (ca, certificate, key) = (entry.path("ca"), entry.path("certificate"), entry.path("key"));
+    if certificate.is_some() != key.is_some() {
+        let missing = if key.is_none() { "key" } else { "certificate" };
+        entry.refuse(missing, "is missing; a certificate and its key go together");
+    }
+    TlsFiles { ca, identity: certificate.zip(key) }
 }

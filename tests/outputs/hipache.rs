@@ -10,6 +10,7 @@ use crate::support::daemon::Daemon;
 use crate::support::dir::TestDir;
 use crate::support::eventually::{check, eventually};
 use crate::support::process::Process;
+use crate::support::tls::TestCa;
 use crate::{LIMIT, daemon, define, output_state};
 
 const PASSWORD: &str = "a-word-that-no-log-may-have";
@@ -28,6 +29,15 @@ fn start_redis(dir: &TestDir, port: u16) -> Process {
     ]);
     command.arg("--dir").arg(dir.path());
     Process::start(dir, "redis", command)
+}
+
+/// Speaks TLS alone, and wants to see a certificate.
+fn start_tls_redis(dir: &TestDir, port: u16, tls: &TestCa) -> Process {
+    let mut command = Command::new("redis-server");
+    command.args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1", "--requirepass", PASSWORD]);
+    command.arg("--tls-cert-file").arg(&tls.server).arg("--tls-key-file").arg(&tls.server);
+    command.arg("--tls-ca-cert-file").arg(&tls.ca).arg("--dir").arg(dir.path());
+    Process::start(dir, "redis-tls", command)
 }
 
 async fn connect(port: u16) -> redis::aio::MultiplexedConnection {
@@ -110,4 +120,80 @@ async fn hipaches_lists_follow_services_and_those_of_others_are_left_alone() {
     assert!(!daemon.log().contains(PASSWORD), "the password is in the log");
     let status = daemon.status_json().await.expect("a status").to_string();
     assert!(!status.contains(PASSWORD), "the password is in the status");
+}
+
+#[tokio::test]
+async fn redis_is_spoken_to_over_tls_when_its_certificate_is_one_to_trust() {
+    let dir = TestDir::new();
+    let port = dir.port();
+    let (tls, strangers) = (TestCa::new(&dir), TestCa::new(&dir.subdir("strangers")));
+    let _redis_server = start_tls_redis(&dir, port, &tls);
+    let a = Backend::start(&dir, "a");
+    let output = |ca: &TestCa| {
+        json!([{
+            "type": "hipache", "server": format!("rediss://127.0.0.1:{port}"), "password": PASSWORD, "ca": ca.ca,
+            "certificate": tls.client_cert, "key": tls.client_key,
+        }])
+    };
+    let builder = daemon(&dir, output(&strangers));
+    define(&dir, "web", dir.port(), &["web.example"], &[&a]);
+    let mut daemon = builder.start();
+    let refused = async || {
+        let state = output_state(&daemon).await?;
+        check(state["error"].as_str().is_some_and(|error| error.contains("invalid peer certificate")), &state)
+    };
+    daemon.eventually(LIMIT, "a certificate of strangers is not trusted", refused).await;
+    daemon.terminate().await;
+    daemon.rewrite("outputs", output(&tls));
+    daemon.start_again();
+    let written = async || {
+        let state = output_state(&daemon).await?;
+        check(state["error"].is_null() && state["changes"] == 1, &state)
+    };
+    daemon.eventually(LIMIT, "the list is written", written).await;
+    let asked = Command::new("redis-cli")
+        .args(["-p", &port.to_string(), "-a", PASSWORD, "--no-auth-warning", "--tls", "--cacert"])
+        .arg(&tls.ca)
+        .arg("--cert")
+        .arg(&tls.client_cert)
+        .arg("--key")
+        .arg(&tls.client_key)
+        .args(["lrange", "frontend:web.example", "0", "-1"])
+        .output();
+    let said = String::from_utf8(asked.expect("redis-cli runs").stdout).expect("text");
+    assert_eq!(said.lines().collect::<Vec<_>>(), list("web", &[&a]));
+}
+
+#[tokio::test]
+async fn a_server_that_an_operator_takes_out_is_out_of_the_lists_too() {
+    let dir = TestDir::new();
+    let port = dir.port();
+    let _redis_server = start_redis(&dir, port);
+    let mut redis = connect(port).await;
+    let backends = [Backend::start(&dir, "a"), Backend::start(&dir, "b")];
+    let mut both: Vec<&Backend> = backends.iter().collect();
+    both.sort_by_key(|backend| backend.address().to_string());
+    let outputs = json!([{"type": "hipache", "server": format!("127.0.0.1:{port}"), "password": PASSWORD}]);
+    let builder = daemon(&dir, outputs).set("status.token", json!("0123456789abcdef0123"));
+    define(&dir, "web", dir.port(), &["web.example"], &both);
+    let mut daemon = builder.start();
+    wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &both)).await;
+    let server = both[0].address().to_string();
+    let order = async |daemon: &Daemon, state: &str| {
+        let done = daemon.run_command(&["server", state, "web", &server]).await;
+        assert!(done.status.success(), "{done:?}");
+    };
+    order(&daemon, "maint").await;
+    wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &both[1..])).await;
+    // The choice outlives the daemon, and so does what the list makes of it.
+    daemon.terminate().await;
+    daemon.start_again();
+    let applied = async || {
+        let state = output_state(&daemon).await?;
+        check(state["applied_at_unix_ms"].is_u64(), &state)
+    };
+    daemon.eventually(LIMIT, "the output was looked at", applied).await;
+    wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &both[1..])).await;
+    order(&daemon, "ready").await;
+    wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &both)).await;
 }

@@ -5,17 +5,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use proxymgr_actors::model::AdminState;
 use proxymgr_actors::port::{Applied, PortFuture, PublishedService, ServiceOutput};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisError};
+use redis::{
+    AsyncCommands, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisError,
+    TlsCertificates,
+};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::settings::HipacheSettings;
+use crate::tls::TlsFiles;
 
 /// How long Redis may take to answer, connecting included.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -98,9 +103,41 @@ async fn connect(settings: &HipacheSettings) -> Result<MultiplexedConnection, St
     if let Some(password) = &settings.password {
         login = login.set_password(password.reveal());
     }
-    let info = ConnectionAddr::Tcp(host, port).into_connection_info().map(|info| info.set_redis_settings(login));
-    let client = info.and_then(redis::Client::open).map_err(|error| told(&error))?;
+    let address = match settings.tls {
+        None => ConnectionAddr::Tcp(host, port),
+        // Who answers is verified, by name and by authority.
+        Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+    };
+    let info =
+        address.into_connection_info().map(|info| info.set_redis_settings(login)).map_err(|error| told(&error))?;
+    let client = match &settings.tls {
+        None => redis::Client::open(info),
+        Some(files) => redis::Client::build_with_tls(info, certificates(files).await?),
+    };
+    let client = client.map_err(|error| told(&error))?;
     in_time(client.get_multiplexed_async_connection()).await
+}
+
+/// The files are read with each connection, so that renewed certificates are used.
+async fn certificates(files: &TlsFiles) -> Result<TlsCertificates, String> {
+    // Already there where the process has chosen one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let root_cert = match &files.ca {
+        Some(ca) => Some(pem("ca", ca).await?),
+        None => None,
+    };
+    let client_tls = match &files.identity {
+        Some((certificate, key)) => {
+            let (client_cert, client_key) = (pem("certificate", certificate).await?, pem("key", key).await?);
+            Some(ClientTlsConfig { client_cert, client_key })
+        }
+        None => None,
+    };
+    Ok(TlsCertificates { client_tls, root_cert })
+}
+
+async fn pem(key: &str, path: &Path) -> Result<Vec<u8>, String> {
+    tokio::fs::read(path).await.map_err(|error| format!("{key}: {} cannot be read: {error}", path.display()))
 }
 
 /// Brings the lists in step. What was read is watched: Redis refuses the transaction if any of it changed since.
