@@ -235,7 +235,8 @@ pub struct ProcessUsage {
 /// HAProxy's processes on this machine.
 pub trait ProxyProcesses {
     /// Starts HAProxy on the live file with these inherited descriptors; it tells the processes in `replaces` to
-    /// finish (`-sf`). Resolves once the process exists, not once it answers.
+    /// finish (`-sf`). Resolves once the process exists, not once it answers. Where somebody else runs HAProxy, they are
+    /// told to start or reload it, inherit nothing, and it resolves once the new process answers: only then it is known.
     fn start(&self, descriptors: Vec<RawFd>, replaces: Vec<u32>) -> PortFuture<Result<RunningProcess, String>>;
     /// A HAProxy that runs our live file and was started by a daemon that is no more, the one that serves first. It is
     /// known from then on; the next call finds the next.

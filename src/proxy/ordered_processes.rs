@@ -1,6 +1,6 @@
 //! HAProxies that somebody else runs at our order: the order is given, and then the socket tells who serves.
 //!
-//! What differs from one to the next is only the order, a [`Runner`] each.
+//! What differs from one to the next is only the order, a `Runner` each.
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
@@ -31,7 +31,7 @@ pub(super) trait Runner {
     fn bring_up(&self, serving: Option<u32>) -> PortFuture<Result<(), String>>;
 }
 
-/// The processes of one HAProxy that a [`Runner`] runs.
+/// The processes of one HAProxy that a `Runner` runs.
 pub struct OrderedProcesses {
     shared: Rc<Shared>,
 }

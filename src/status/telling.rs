@@ -66,12 +66,16 @@ pub fn tell(event: &Event) -> Telling {
     Telling { label, text, tone }
 }
 
-/// Whom an entry is about: `web`, `web/10.0.0.1:80`, or `-` where it is about all.
+/// Whom an entry is about: `web`, `web/10.0.0.1:80`, or `-` where it is about all; and at which target.
 pub fn whom(entry: &JournalEntry) -> String {
-    match (&entry.service, &entry.server) {
+    let whom = match (&entry.service, &entry.server) {
         (Some(service), Some(server)) => format!("{service}/{server}"),
         (Some(service), None) => service.to_string(),
         _ => "-".to_owned(),
+    };
+    match &entry.target {
+        Some(target) => format!("{whom} at {target}"),
+        None => whom,
     }
 }
 
