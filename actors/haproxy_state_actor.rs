@@ -28,6 +28,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient, ResponseActFuture,
 use slog::Logger;
 use tokio::time::{Duration, Instant};
 
+use self::attach::inherited;
 use self::choices::Choices;
 use self::desired::{Desired, DesiredService, Obstacle, PendingChange};
 use self::dirty::Dirty;
@@ -35,7 +36,6 @@ use self::follow::{FileFollower, StateSaver};
 use self::running::Running;
 use self::trouble::Trouble;
 use crate::clock::Clock;
-use crate::decide::haproxy_config;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE, SETTINGS_MISTAKES_SHOWN_MAX};
 use crate::listeners::Listeners;
@@ -489,11 +489,6 @@ impl Handler<BeginShutdown> for HaproxyStateActor {
         self.phase = ProxyPhase::Stopping;
         Box::pin(self.write_last_words().into_actor(self))
     }
-}
-
-/// The `default-server` words of our own `defaults` section. What another's says is not known.
-fn inherited(policy: &ProxyPolicy, peers: &HaproxyPeers) -> Vec<Word> {
-    if peers.launch.is_some() { haproxy_config::frame_default_server_words(&policy.frame) } else { Vec::new() }
 }
 
 /// The pause before the next of several failed attempts: doubled each time, within bounds.

@@ -13,15 +13,17 @@ use tokio::time::Instant;
 
 use super::desired::DesiredService;
 use super::running::{Running, Section};
-use super::{HaproxyStateActor, backoff};
+use super::{HaproxyPeers, HaproxyStateActor, backoff};
 use crate::decide::capabilities::Capabilities;
-use crate::decide::haproxy_config::SectionStyle;
+use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::proxy_plan::{Holder, given};
 use crate::decide::scope::Scope;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN};
 use crate::message::Record;
-use crate::model::{AdminState, Host, Observation, ObservedServers, ProcessInfo, ServerName, ServiceName};
+use crate::model::{
+    AdminState, Host, Observation, ObservedServers, ProcessInfo, ProxyPolicy, ServerName, ServiceName, Word,
+};
 use crate::port::RuntimeError;
 use crate::snapshot::ProxyPhase;
 
@@ -121,6 +123,11 @@ impl HaproxyStateActor {
             }
         }
     }
+}
+
+/// The `default-server` words of our own `defaults` section. What another's says is not known.
+pub(super) fn inherited(policy: &ProxyPolicy, peers: &HaproxyPeers) -> Vec<Word> {
+    if peers.launch.is_some() { haproxy_config::frame_default_server_words(&policy.frame) } else { Vec::new() }
 }
 
 fn found_section(service: &DesiredService, servers: Arc<ObservedServers>, style: SectionStyle) -> Section {
