@@ -41,7 +41,7 @@ use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE, SETT
 use crate::listeners::Listeners;
 use crate::message::{
     BeginShutdown, ChoicesChanged, DefinitionsLoaded, HostsChanged, HostsUnknown, PolicyChanged, ProxyExited, Record,
-    Refresh, ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened,
+    Refresh, ServiceDefined, ServiceRemoved, SettingsRefused,
 };
 use crate::model::{
     AdminState, LifeCyclePolicy, OperatorChoice, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName,
@@ -400,17 +400,6 @@ impl Handler<HostsUnknown> for HaproxyStateActor {
     fn handle(&mut self, HostsUnknown { service: name }: HostsUnknown, ctx: &mut Self::Context) {
         let Some(service) = self.desired.services.get_mut(&name) else { return };
         service.known = true;
-        self.touch(name, ctx);
-    }
-}
-
-impl Handler<SocketOpened> for HaproxyStateActor {
-    type Result = ();
-
-    fn handle(&mut self, SocketOpened { service: name }: SocketOpened, ctx: &mut Self::Context) {
-        let Some(service) = self.desired.services.get_mut(&name) else { return };
-        self.opened_meanwhile.insert(name.clone());
-        service.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::PortTaken { .. }));
         self.touch(name, ctx);
     }
 }

@@ -4,7 +4,7 @@
 mod governor;
 
 use std::collections::BTreeMap;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ pub struct ProcessSupervisorActor {
     handing_over: bool,
     /// Whether this daemon has looked for a HAProxy that outlived the last one.
     looked_for_orphan: bool,
+    /// Whether it is looking for one: what it finds is not known yet.
+    looking: watch::Sender<bool>,
     stopping: watch::Sender<bool>,
     /// How many processes are left, one that is being started included; those who wait for the end watch it.
     left: watch::Sender<usize>,
@@ -111,6 +113,7 @@ impl ProcessSupervisorActor {
             ended_in_handover: None,
             handing_over: false,
             looked_for_orphan: false,
+            looking: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             left: watch::Sender::new(0),
             haproxy,
@@ -278,6 +281,7 @@ impl ProcessSupervisorActor {
     /// Looks for every HAProxy that outlived its daemon, and takes it into care.
     fn find_orphan(&mut self) -> ResponseActFuture<Self, Option<u32>> {
         self.looked_for_orphan = true;
+        self.looking.send_replace(true);
         let processes = self.ports.processes.clone();
         let find_all = async move {
             let mut found = Vec::new();
@@ -293,8 +297,18 @@ impl ProcessSupervisorActor {
                 supervisor.current.get_or_insert(orphan.pid);
                 supervisor.adopt(orphan, ctx);
             }
+            supervisor.looking.send_replace(false);
             supervisor.current
         }))
+    }
+
+    /// Resolves when what a look for orphans finds is in care.
+    fn look_ended(&self) -> impl Future<Output = Option<u32>> + use<> {
+        let mut looking = self.looking.subscribe();
+        async move {
+            drop(looking.wait_for(|looking| !*looking).await);
+            None
+        }
     }
 
     fn signal_all(&self, signal: ProcessSignal) {
@@ -400,7 +414,7 @@ impl Handler<StopProxy> for ProcessSupervisorActor {
         }
         // One that outlived the last daemon is ours to stop, even if this one never came to take it over.
         let orphan: ResponseActFuture<Self, Option<u32>> =
-            if self.looked_for_orphan { Box::pin(ready(None).into_actor(self)) } else { self.find_orphan() };
+            if self.looked_for_orphan { Box::pin(self.look_ended().into_actor(self)) } else { self.find_orphan() };
         let softly = orphan.then(|_, supervisor, _| {
             info!(supervisor.log, "stopping HAProxy softly";
                 "processes" => supervisor.processes.len(), "timeout_ms" => millis(supervisor.stop_timeout));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use slog::{info, warn};
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
-use crate::message::{Record, ReleaseSockets};
+use crate::message::{Record, ReleaseSockets, SocketOpened};
 use crate::model::{ChangeId, Observation, PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServiceName};
 use crate::snapshot::ProxyPhase;
 
@@ -196,7 +196,7 @@ impl HaproxyStateActor {
     }
 
     /// Has the sockets closed that the process does not listen on.
-    fn release_sockets(&self, running: &Running) {
+    pub(super) fn release_sockets(&self, running: &Running) {
         let launch = self.peers.launch.iter();
         launch.for_each(|peers| peers.release.do_send(ReleaseSockets { keep: running.listens_on() }));
     }
@@ -294,5 +294,21 @@ impl HaproxyStateActor {
     fn phase_after_launch(&self) -> ProxyPhase {
         let serves = self.running.as_ref().is_some_and(|running| running.alive);
         if serves { ProxyPhase::Running } else { ProxyPhase::Down }
+    }
+}
+
+impl Handler<SocketOpened> for HaproxyStateActor {
+    type Result = ();
+
+    fn handle(&mut self, SocketOpened { service: name }: SocketOpened, ctx: &mut Self::Context) {
+        let Some(service) = self.desired.services.get_mut(&name) else {
+            // Removed while its port was waited for. What a launch that is under way holds is released at its end.
+            let running = self.running.iter().filter(|_| self.phase != ProxyPhase::Launching);
+            running.for_each(|running| self.release_sockets(running));
+            return;
+        };
+        self.opened_meanwhile.insert(name.clone());
+        service.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::PortTaken { .. }));
+        self.touch(name, ctx);
     }
 }
