@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proxymgr_actors::decide::loaded_config::parse_sections;
 use proxymgr_actors::limits::JOURNAL_ENTRIES_MAX;
 use proxymgr_actors::model::AdminState;
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProcessSupervisorState, ProxyPhase, WatcherState};
@@ -166,6 +167,7 @@ impl Things {
         self.sockets_are_those_in_use()?;
         self.processes_are_listed(&listed)?;
         self.file_says_what_runs()?;
+        self.options_are_in_force()?;
         self.saved_is_what_is_wanted()
     }
 
@@ -210,6 +212,18 @@ impl Things {
         })?;
         let serve = self.processes.values().filter(|process| !process.draining).count();
         ensure(serve == 1, Invariant::NoProcessIsForgotten, || format!("{serve} processes serve"))
+    }
+
+    /// The file, which follows what was loaded, has the options of every definition.
+    fn options_are_in_force(&self) -> Result<(), Violation> {
+        let sections = parse_sections(&self.live_file.joined());
+        for (name, service) in self.defined() {
+            let option = service.option();
+            let section = sections.iter().find(|(known, _)| known.as_str() == name);
+            let has_option = section.is_some_and(|(_, section)| section.head.lines().any(|line| line.trim() == option));
+            ensure(has_option, Invariant::Converges, || format!("`{option}` of {name} is not in force"))?;
+        }
+        Ok(())
     }
 
     fn file_says_what_runs(&self) -> Result<(), Violation> {

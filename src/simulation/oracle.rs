@@ -111,6 +111,17 @@ impl Oracle {
         }
     }
 
+    /// Whether an order about this service would meet it: it does not come or go at this very moment.
+    pub(super) fn is_settled(&self, service: &str) -> bool {
+        let since = self.since.get(service);
+        since.map_or(self.definitions.is_none(), |since| *since + self.delays_of_a_launch() < Instant::now())
+    }
+
+    /// Whether this service is defined, as far as anything was told.
+    pub(super) fn is_known(&self, service: &str) -> bool {
+        self.definitions.as_ref().is_none_or(|services| services.contains_key(service))
+    }
+
     /// An operator's order about a server was answered: with a state where it was carried out.
     pub(super) fn chosen(&mut self, service: &str, host: u8, order: Option<(AdminState, Option<Duration>)>) {
         let in_force = self.services.get(service).and_then(Expected::in_force);

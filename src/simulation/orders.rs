@@ -44,8 +44,13 @@ impl World {
         }
     }
 
+    /// Nobody gives orders about a service that comes or goes this very moment.
+    fn is_settled(&self, service: &str) -> bool {
+        self.with(|things| things.oracle.is_settled(service))
+    }
+
     async fn choose_state(&self, service: &str, host: u8, state: AdminState, for_ms: Option<u64>) {
-        let Some(id) = server(service, host) else { return };
+        let Some(id) = server(service, host).filter(|_| self.is_settled(service)) else { return };
         let life = self.with(|things| {
             things.oracle.choices.order(service, host);
             things.oracle.life(service)
@@ -54,14 +59,15 @@ impl World {
         let answer = self.order(Order::SetServer(order)).await;
         self.with(|things| {
             // A service that was removed meanwhile has taken its choices along.
-            let is_done = answer.is_ok() && things.oracle.life(service) == life;
+            let is_the_same = things.oracle.life(service) == life && things.oracle.is_known(service);
+            let is_done = answer.is_ok() && is_the_same;
             let chosen = is_done.then(|| (state, for_ms.map(Duration::from_millis)));
             things.oracle.chosen(service, host, chosen);
         });
     }
 
     async fn accept_held(&self, service: &str) {
-        let Ok(name) = ServiceName::new(service) else { return };
+        let Some(name) = ServiceName::new(service).ok().filter(|_| self.is_settled(service)) else { return };
         let life = self.with(|things| {
             things.oracle.accept(service);
             things.oracle.life(service)

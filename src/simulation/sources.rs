@@ -114,7 +114,7 @@ impl World {
         let mut told = level.clone();
         let loses = self.with(|things| {
             let dynamic = things.version.major > 2 || things.version.minor >= 6;
-            let is_known = things.oracle.definitions.as_ref().is_none_or(|services| services.contains_key(name));
+            let is_known = things.oracle.is_known(name);
             let (changed, first) = if is_known { things.oracle.heard(name, level) } else { (false, false) };
             // A host that is given by name is new only by a reload.
             let is_named = level.iter().any(|hosts| hosts.keys().any(|host| *host >= NAMED_FROM));

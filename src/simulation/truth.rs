@@ -83,11 +83,7 @@ impl Service {
         let text = if self.broken_definition {
             "{\"type\": ".to_owned()
         } else {
-            let option = match self.poison {
-                Some(true) => POISON_NAMED.to_owned(),
-                Some(false) => POISON_UNNAMED.to_owned(),
-                None => format!("timeout server {}s", 30 + u16::from(self.variant)),
-            };
+            let option = self.option();
             let limits = self.limits.map(|Limits { min_hosts, max_removal_percent }| {
                 let max_removal = f64::from(max_removal_percent) / 100.0;
                 format!(r#", "min_hosts": {min_hosts}, "max_removal": {max_removal}"#)
@@ -96,6 +92,15 @@ impl Service {
             format!(r#"{{"type": "simulated", "port": {}, "listen_options": ["{option}"]{limits}}}"#, self.port())
         };
         RawDefinition::new(text, "the simulated world")
+    }
+
+    /// The option in its definition.
+    pub(super) fn option(&self) -> String {
+        match self.poison {
+            Some(true) => POISON_NAMED.to_owned(),
+            Some(false) => POISON_UNNAMED.to_owned(),
+            None => format!("timeout server {}s", 30 + u16::from(self.variant)),
+        }
     }
 
     /// What its source shows now.
