@@ -34,6 +34,15 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+#[test]
+fn an_actor_that_panics_is_told_with_the_seed_that_shows_it() {
+    let simulated = proxymgr(&["simulate", "--plant", "panics", "--seeds", "100", "--threads", "1"]);
+    assert!(!simulated.status.success());
+    let said = err(&simulated);
+    assert!(said.contains("planted: the source of"), "{said}");
+    assert!(said.contains("Again: proxymgr simulate --seed"), "{said}");
+}
+
 /// A daemon with one service of static hosts, `web`, in a directory of files.
 fn daemon_of_files(dir: &TestDir) -> DaemonBuilder {
     web(dir, &["10.0.0.1", "10.0.0.2"]);
