@@ -14,6 +14,7 @@ mod launch;
 mod life_cycle;
 mod observe;
 mod operator;
+mod policy;
 mod preview;
 mod reload;
 mod report;
@@ -29,22 +30,21 @@ use slog::Logger;
 use tokio::time::{Duration, Instant};
 
 use self::attach::inherited;
-use self::choices::Choices;
-use self::desired::{Desired, DesiredService, Obstacle, PendingChange};
+use self::desired::{Desired, DesiredService, LeftBehind, Obstacle, PendingChange};
 use self::dirty::Dirty;
 use self::follow::{FileFollower, StateSaver};
 use self::running::Running;
 use self::trouble::Trouble;
 use crate::clock::Clock;
 use crate::decide::hosts_diff::HostsDiff;
-use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE, SETTINGS_MISTAKES_SHOWN_MAX};
+use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE};
 use crate::listeners::Listeners;
 use crate::message::{
-    BeginShutdown, ChoicesChanged, DefinitionsLoaded, HostsChanged, HostsUnknown, PolicyChanged, ProxyExited, Record,
-    Refresh, ServiceDefined, ServiceRemoved, SettingsRefused,
+    BeginShutdown, ChoicesChanged, DefinitionsLoaded, HostsChanged, HostsUnknown, ProxyExited, Record, Refresh,
+    ServiceDefined, ServiceRemoved,
 };
 use crate::model::{
-    AdminState, LifeCyclePolicy, OperatorChoice, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName,
+    AdminState, LifeCyclePolicy, ObservedServer, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName,
     ServiceName, Word,
 };
 use crate::port::{ConfigFile, RuntimeApi, SavedService, StateStore};
@@ -103,6 +103,8 @@ pub struct HaproxyStateActor {
     /// Services whose port came free while a launch was under way that did not know it yet.
     opened_meanwhile: BTreeSet<ServiceName>,
     reload_not_before: Instant,
+    /// Since when a reload has been due, while changes at run time went before it.
+    reload_due_since: Option<Instant>,
     last_reload: Option<(Instant, Vec<String>)>,
     launched_before: bool,
     observe_due: bool,
@@ -111,9 +113,10 @@ pub struct HaproxyStateActor {
     life_due: Option<Instant>,
     /// Services with servers that leave, of which it is to be looked whether they have finished.
     drain_looks: BTreeSet<ServiceName>,
-    /// What operators chose in an earlier run, for services that are not defined yet.
-    restored_choices: BTreeMap<ServiceName, BTreeMap<ServerName, OperatorChoice>>,
-    /// The servers that an earlier run wanted ready, with no operator's choice about them; none after the first launch.
+    /// What an earlier run left of services that are not defined yet.
+    left_behind: BTreeMap<ServiceName, LeftBehind>,
+    /// The servers, by their names in HAProxy, that an earlier run wanted ready, with no operator's choice about them;
+    /// none after the first launch.
     wanted_before: BTreeMap<ServiceName, BTreeSet<ServerName>>,
     /// How often in a row a reload failed.
     reload_failures: u32,
@@ -163,13 +166,14 @@ impl HaproxyStateActor {
             exit: None,
             opened_meanwhile: BTreeSet::new(),
             reload_not_before: now,
+            reload_due_since: None,
             last_reload: None,
             launched_before: false,
             observe_due: false,
             sweep_due: false,
             life_due: None,
             drain_looks: BTreeSet::new(),
-            restored_choices: of_each(restored, |saved| saved.choices.clone()),
+            left_behind: of_each(restored, LeftBehind::of),
             wanted_before: of_each(restored, wanted_ready),
             reload_failures: 0,
             runtime_failures: 0,
@@ -230,7 +234,9 @@ impl HaproxyStateActor {
     /// Runtime steps at once; then a look at the running state if one is due; reloads when their time has come.
     fn keep_in_step(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        if self.reload_is_due() && now >= self.reload_not_before + RELOAD_PATIENCE {
+        self.reload_due_since = self.reload_is_due().then(|| self.reload_due_since.unwrap_or(now));
+        let out_of_patience = |since: Instant| now >= since.max(self.reload_not_before) + RELOAD_PATIENCE;
+        if self.reload_due_since.is_some_and(out_of_patience) {
             self.relaunch_when_allowed(ctx);
             return;
         }
@@ -286,7 +292,7 @@ fn of_each<T>(restored: &[SavedService], of: impl Fn(&SavedService) -> T) -> BTr
 fn wanted_ready(saved: &SavedService) -> BTreeSet<ServerName> {
     let hosts = saved.hosts.iter().flat_map(|hosts| hosts.iter());
     let ready = hosts.filter(|(name, host)| host.state == AdminState::Ready && !saved.choices.contains_key(*name));
-    ready.map(|(name, _)| name.clone()).collect()
+    ready.map(|(name, _)| saved.slots.in_haproxy(name).clone()).collect()
 }
 
 impl Actor for HaproxyStateActor {
@@ -306,6 +312,7 @@ impl Handler<ServiceDefined> for HaproxyStateActor {
 
     fn handle(&mut self, ServiceDefined { definition }: ServiceDefined, ctx: &mut Self::Context) {
         let name = definition.name.clone();
+        let strategy = self.strategy_of(&definition);
         match self.desired.services.get_mut(&name) {
             Some(known) => {
                 let before = std::mem::replace(&mut known.definition, definition);
@@ -314,11 +321,12 @@ impl Handler<ServiceDefined> for HaproxyStateActor {
                 }
                 // A port that was taken may not be the one that is wanted now.
                 known.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::PortTaken { .. }));
+                known.update_by(strategy);
             }
             None => {
-                let choices = Choices::restored(self.restored_choices.remove(&name).unwrap_or_default());
-                let is_chosen = !choices.all().is_empty();
-                self.desired.services.insert(name.clone(), DesiredService::new(definition, choices));
+                let left = self.left_behind.remove(&name).unwrap_or_default();
+                let is_chosen = !left.choices.is_empty();
+                self.desired.services.insert(name.clone(), DesiredService::new(definition, strategy, left));
                 if is_chosen {
                     self.tell_choices(&name, None);
                 }
@@ -358,8 +366,7 @@ impl Handler<HostsChanged> for HaproxyStateActor {
         let had_choices = !service.choices.all().is_empty();
         service.choices.hosts_changed(&hosts, self.clock.unix_ms());
         service.discovered = hosts;
-        let wanted_before = service.hosts.clone();
-        service.choose();
+        let wanted_before = service.servers.clone();
         service.known = true;
         service.shown_unix_ms = shown_unix_ms;
         service.remember(PendingChange { change, seen_at, class: None });
@@ -376,12 +383,19 @@ impl Handler<HostsChanged> for HaproxyStateActor {
             let own = service.definition.life_cycle;
             let drain_timeout = own.drain_timeout.unwrap_or(drain_timeout);
             let ramp_up = own.ramp_up.unwrap_or(ramp_up);
-            service.life.hosts_changed(&diff, section.map(|section| &*section.observed), drain_timeout, ramp_up);
+            let DesiredService { life, slots, .. } = service;
+            let is_out = |server: &ServerName| {
+                let observed = section.map(|section| section.observed.get(slots.in_haproxy(server)));
+                observed.is_some_and(|observed| observed.is_none_or(ObservedServer::in_maintenance))
+            };
+            life.hosts_changed(&diff, is_out, drain_timeout, ramp_up);
         }
+        service.choose();
         if had_list && !gets_new_chances {
             // What operators chose may differ where discovery does not.
-            let wanted = HostsDiff::between(&wanted_before, &service.hosts);
-            self.dirty.insert_servers(name.clone(), wanted.servers().chain(diff.servers()).cloned());
+            let wanted = HostsDiff::between(&wanted_before, &service.servers);
+            let changed = diff.servers().map(|server| service.slots.in_haproxy(server));
+            self.dirty.insert_servers(name.clone(), wanted.servers().chain(changed).cloned());
         } else {
             self.dirty.insert(name.clone());
         }
@@ -424,33 +438,6 @@ impl Handler<ProxyExited> for HaproxyStateActor {
             self.reload_not_before = Instant::now();
             self.advance(ctx);
         }
-    }
-}
-
-impl Handler<PolicyChanged> for HaproxyStateActor {
-    type Result = ();
-
-    fn handle(&mut self, PolicyChanged { policy, .. }: PolicyChanged, ctx: &mut Self::Context) {
-        if policy.frame != self.policy.frame && !self.is_run_by_others() {
-            let reason = ReloadCause::Settings.because("the settings of HAProxy changed");
-            if !self.reload_forced.contains(&reason) {
-                self.reload_forced.push(reason);
-            }
-        }
-        self.inherited = inherited(&policy, &self.peers);
-        self.refused_frame = None;
-        self.settings_refused = None;
-        self.policy = policy;
-        self.advance(ctx);
-    }
-}
-
-impl Handler<SettingsRefused> for HaproxyStateActor {
-    type Result = ();
-
-    fn handle(&mut self, SettingsRefused { mut mistakes }: SettingsRefused, _: &mut Self::Context) {
-        mistakes.truncate(SETTINGS_MISTAKES_SHOWN_MAX);
-        self.settings_refused = Some(RefusedSettings { at_unix_ms: self.clock.unix_ms(), mistakes });
     }
 }
 

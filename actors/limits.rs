@@ -35,6 +35,12 @@ pub const RUNTIME_RETRY_MAX: Duration = Duration::from_secs(10);
 /// How long a removed server stays in maintenance before it is deleted: a host that flaps is only enabled again.
 pub const PARKED_SERVER_KEEP: Duration = Duration::from_secs(60);
 
+/// The slots of a service that is to have slots and does not say how many.
+pub const SLOTS_DEFAULT: usize = 20;
+
+/// The most slots of one service.
+pub const SLOTS_MAX: usize = 10_000;
+
 /// The processes that may finish what they have at the same time, where the settings say nothing else.
 pub const OLD_PROCESSES_DEFAULT: usize = 20;
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::decide::option_policy::OptionPolicy;
+use crate::decide::slots::SlotTable;
 use crate::message::{DefinitionsSeen, HostsSeen};
 use crate::model::{
     HostList, Observation, OperatorChoice, ProcessInfo, RuntimeCommand, ServerName, ServerTraffic, ServiceDefinition,
@@ -314,6 +315,9 @@ pub struct SavedService {
     /// The newest list of its hosts, where an operator rejected it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Arc<HostList>>,
+    /// Which server has which slot, where it has slots.
+    #[serde(default, skip_serializing_if = "SlotTable::is_empty")]
+    pub slots: SlotTable,
 }
 
 /// Keeps the last good state across restarts.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits::HELD_NAMES_MAX;
 use crate::model::{
     HostList, LatencyHistogram, OperatorChoice, PlanClass, ProcessInfo, ReloadCause, Revision, ServerName, ServiceName,
+    UpdateStrategy,
 };
 
 /// The snapshot of one actor.
@@ -235,6 +236,18 @@ pub struct ServiceState {
     pub revision: Revision,
     /// Servers wanted.
     pub desired: usize,
+    /// By which strategy its changes reach the running HAProxy.
+    #[serde(default)]
+    pub update: UpdateStrategy,
+    /// Why by this one, in words.
+    #[serde(default)]
+    pub update_reason: String,
+    /// Slots that stand for no host; none where its servers are not in slots.
+    #[serde(default)]
+    pub free_slots: Option<usize>,
+    /// The slot of each server that is in one: what HAProxy itself calls it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slots: BTreeMap<ServerName, ServerName>,
     /// The guard holds back a list with fewer.
     #[serde(default)]
     pub min_hosts: usize,

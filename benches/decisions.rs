@@ -15,7 +15,7 @@ use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{Ground, LoadedService, WantedService, given, plan_service};
 use proxymgr_actors::model::{
     Address, Endpoint, Host, HostList, ObservedServer, ProxyVersion, Removal, ServerName, ServiceDefinition,
-    ServiceName, SourceSpec, Word,
+    ServiceName, SourceSpec, UpdateStrategy, Word,
 };
 
 fn definition() -> ServiceDefinition {
@@ -28,6 +28,7 @@ fn definition() -> ServiceDefinition {
         server_options: words("check inter 2000"),
         domains: Vec::new(),
         life_cycle: Default::default(),
+        update: Default::default(),
         source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },
         removal: Removal::default(),
     }
@@ -76,8 +77,13 @@ fn decisions(criterion: &mut Criterion) {
             Ground { capabilities: Capabilities::of(ProxyVersion { major: 3, minor: 0 }), inherited: &[], style };
         group.bench_function(BenchmarkId::new("plan", count), |bencher| {
             bencher.iter(|| {
-                let wanted =
-                    WantedService { definition: &definition, hosts: black_box(&after), overlay: &Overlay::NONE };
+                let wanted = WantedService {
+                    definition: &definition,
+                    hosts: black_box(&after),
+                    overlay: &Overlay::NONE,
+                    strategy: UpdateStrategy::Dynamic,
+                    slots: None,
+                };
                 let plan = plan_service(wanted, Some(&loaded), Some(&observed), &BTreeMap::new(), ground);
                 assert_eq!(plan.steps.len(), 1, "{} goes", gone.0);
                 plan

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use figment::Figment;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::model::{ProxyFrame, ProxyPolicy, RunBy};
+use proxymgr_actors::model::{ProxyFrame, ProxyPolicy, RunBy, UpdateChoice};
 
 pub use aws::AwsSettings;
 pub use command_line::{CANDIDATE, CommandLine};
@@ -350,6 +350,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     let stop_timeout = reader.duration("haproxy.stop_timeout");
     let observe_interval = reader.duration("haproxy.observe_interval");
     let life_cycle = guards::read_life_cycle(reader);
+    let update = reader.choice("haproxy.update").and_then(UpdateChoice::parse);
     let old_processes = guards::read_old_processes(reader);
     let extra = reader.lines("haproxy.extra_options");
     let removal = guards::read_removal(reader);
@@ -375,6 +376,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
             stop_timeout: stop_timeout?,
             observe_interval: observe_interval?,
             life_cycle: life_cycle?,
+            update: update?,
             old_processes: old_processes?,
         },
         options: OptionPolicy { extra, removal: removal? },

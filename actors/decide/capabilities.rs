@@ -38,6 +38,11 @@ impl Capabilities {
         Self { version }
     }
 
+    /// The version.
+    pub fn version(self) -> ProxyVersion {
+        self.version
+    }
+
     /// Whether servers can be added and deleted at run time at all.
     pub fn dynamic_servers(self) -> bool {
         self.version >= DYNAMIC_SERVERS
@@ -120,7 +125,7 @@ fn names(options: &[Word], name: &str) -> bool {
 }
 
 /// The section's balance algorithm, where it is one whose server map is computed when HAProxy starts.
-fn static_balance(definition: &ServiceDefinition) -> Option<&str> {
+pub(super) fn static_balance(definition: &ServiceDefinition) -> Option<&str> {
     let line = |first: &str| {
         definition.listen_options.iter().rev().find(|line| line.first().is_some_and(|word| word.as_str() == first))
     };

@@ -22,3 +22,5 @@ pub mod rejection;
 pub mod scope;
 mod server_keywords;
 pub mod service_definition;
+pub mod slots;
+pub mod update_strategy;

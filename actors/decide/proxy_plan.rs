@@ -3,32 +3,43 @@
 //! Three inputs, no memory: what is wanted, what the process was given (its file, and what was added since), and what
 //! it says it has. The same inputs always give the same plan, and a plan that was carried out leaves an empty one.
 
-use std::collections::BTreeMap;
+mod one_server;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::capabilities::{Capabilities, has_check};
+use self::one_server::{OwnOptions, Planned};
+use super::capabilities::Capabilities;
 use super::haproxy_config::{self, SectionStyle};
 use super::overlay::{Departure, Overlay};
 use super::scope::Scope;
+use super::slots::SlotTable;
 use crate::model::{
-    Address, AdminState, Host, HostList, ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason,
-    RuntimeCommand, ServerId, ServerName, ServiceDefinition, ServiceName, Word,
+    Host, HostList, ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId,
+    ServerName, ServiceDefinition, ServiceName, UpdateStrategy, Word,
 };
-
-/// HAProxy's weight of a server that names none.
-const DEFAULT_WEIGHT: u16 = 1;
 
 /// What a service should be.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedService<'a> {
     /// Its definition.
     pub definition: &'a ServiceDefinition,
-    /// Its servers.
+    /// Its servers: under the names of their slots, where it has slots, with the free ones.
     pub hosts: &'a HostList,
     /// What is wanted of single servers for a time.
     pub overlay: &'a Overlay,
+    /// How its changes may be made.
+    pub strategy: UpdateStrategy,
+    /// Its slots; none where its servers have the names of their hosts.
+    pub slots: Option<&'a SlotTable>,
+}
+
+impl WantedService<'_> {
+    fn is_free_slot(&self, server: &ServerName) -> bool {
+        self.slots.is_some_and(|slots| slots.is_free(server))
+    }
 }
 
 /// What a HAProxy process was given of one service: by its file, and at run time since.
@@ -81,6 +92,9 @@ pub struct Ground<'a> {
 pub struct Step {
     /// The server.
     pub server: ServerName,
+    /// The server that discovery knows, where HAProxy has it in a slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_slot: Option<ServerName>,
     /// What kind of change it is.
     pub class: PlanClass,
     /// Why, in words.
@@ -95,9 +109,24 @@ pub struct Step {
 }
 
 impl Step {
+    /// The server as discovery and operators call it.
+    pub fn known_as(&self) -> &ServerName {
+        self.in_slot.as_ref().unwrap_or(&self.server)
+    }
+
     /// Whether it only clears away a server that nobody waits for: a refusal is no failure, it is tried again.
     pub fn is_clearance(&self) -> bool {
         self.class == PlanClass::RuntimeDisable && matches!(*self.commands, [RuntimeCommand::DeleteServer(_)])
+    }
+
+    /// Whether it changes which hosts serve, or where: states and weights of those that stay, which the file cannot
+    /// hold or which are for a time only, are none of that.
+    fn changes_hosts(&self) -> bool {
+        self.commands.iter().any(|command| match command {
+            RuntimeCommand::AddServer { .. } | RuntimeCommand::DeleteServer(_) | RuntimeCommand::SetAddress(..) => true,
+            RuntimeCommand::SetMaintenance(_) => self.holder == Some(Holder::Removal),
+            _ => false,
+        })
     }
 }
 
@@ -146,35 +175,72 @@ pub fn plan_part(
     let inherited: Vec<Word> = ground.inherited.iter().cloned().chain(own).collect();
     let inherited_weight = split_weight(&inherited).1;
     let mut last: Option<OwnOptions> = None;
-    let wanted_servers = scope.of(wanted.hosts).map(|(name, host)| {
-        let id = id(&wanted.definition.name, name);
-        let server = Planned { id, host, wanted, ground, inherited: &inherited, inherited_weight };
-        let step = match observed.get(name) {
-            None => server.add(),
-            Some(observed) => {
-                let known = last.take().filter(|known| known.are_those_of(host));
-                let own = last.insert(known.unwrap_or_else(|| OwnOptions::of(wanted.definition, host)));
-                server.adjust(own, loaded.servers.get(name), observed)
+    let mut missing_slots = 0;
+    let mut awaited = BTreeSet::new();
+    let mut steps = Vec::new();
+    for (name, host) in scope.of(wanted.hosts) {
+        let step = match (observed.get(name), wanted.is_free_slot(name)) {
+            (None, true) => {
+                missing_slots += 1;
+                continue;
+            }
+            (Some(observed), true) if observed.forced_maintenance() => continue,
+            (Some(observed), true) => Ok(removal(wanted, name, observed)),
+            (found, false) => {
+                let id = id(&wanted.definition.name, name);
+                let server = Planned { id, host, wanted, ground, inherited: &inherited, inherited_weight };
+                match found {
+                    None => server.add(),
+                    Some(observed) => {
+                        let known = last.take().filter(|known| known.are_those_of(host));
+                        let own = last.insert(known.unwrap_or_else(|| OwnOptions::of(wanted.definition, host)));
+                        server.adjust(own, loaded.servers.get(name), observed)
+                    }
+                }
             }
         };
-        (name, step)
+        if step.is_err() && !observed.contains_key(name) {
+            awaited.insert((host.endpoint.address.to_string(), host.endpoint.port.get()));
+        }
+        steps.push((name, step));
+    }
+    // A host that only gets another name is not taken from traffic before the reload that brings the new one.
+    let is_awaited = |server: &ObservedServer| awaited.contains(&(server.address.clone(), server.port));
+    let unwanted = scope.of(observed).filter(|(name, server)| {
+        !wanted.hosts.contains_key(*name) && !server.forced_maintenance() && !is_awaited(server)
     });
-    let unwanted =
-        scope.of(observed).filter(|(name, server)| !wanted.hosts.contains_key(*name) && !server.forced_maintenance());
-    let unwanted_servers = unwanted.map(|(name, server)| (name, Ok(removal(wanted, name, server))));
-    for (name, step) in wanted_servers.chain(unwanted_servers) {
-        let step = match refused.get(name) {
-            Some(refusal) if step != Ok(None) => {
-                Err((ReloadCause::Refused, format!("HAProxy refused a change at run time: {refusal}")))
+    steps.extend(unwanted.map(|(name, server)| (name, Ok(removal(wanted, name, server)))));
+    for (name, step) in steps {
+        let in_slot = wanted.slots.and_then(|slots| slots.server_in(name)).cloned();
+        match judged(step, wanted.strategy, refused.get(name)) {
+            Ok(step) => plan.steps.extend(step.map(|step| Step { in_slot, ..step })),
+            Err((cause, reason)) => {
+                let name = in_slot.as_ref().unwrap_or(name);
+                plan.reload.push(cause.because(format!("server {name}: {reason}")));
             }
-            _ => step.map_err(|reason| (ReloadCause::Server, reason)),
-        };
-        match step {
-            Ok(step) => plan.steps.extend(step),
-            Err((cause, reason)) => plan.reload.push(cause.because(format!("server {name}: {reason}"))),
         }
     }
+    if let (1.., Some(slots)) = (missing_slots, wanted.slots) {
+        let few = format!("{} of {} slots are free", slots.free() - missing_slots, slots.len() - missing_slots);
+        plan.reload.push(ReloadCause::Slots.because(format!("only {few}, it gets {missing_slots} more ahead of need")));
+    }
     plan
+}
+
+/// A step that may be taken, or why a reload takes its place.
+fn judged(
+    step: Result<Option<Step>, String>,
+    strategy: UpdateStrategy,
+    refusal: Option<&String>,
+) -> Result<Option<Step>, (ReloadCause, String)> {
+    match (refusal, step) {
+        (_, Ok(None)) => Ok(None),
+        (Some(refusal), _) => Err((ReloadCause::Refused, format!("HAProxy refused a change at run time: {refusal}"))),
+        (None, Ok(Some(step))) if strategy == UpdateStrategy::Reload && step.changes_hosts() => {
+            Err((ReloadCause::Server, step.reason))
+        }
+        (None, step) => step.map_err(|reason| (ReloadCause::Server, reason)),
+    }
 }
 
 /// Takes a server out of service whose host is gone: at once, or once it has finished what it has.
@@ -195,6 +261,7 @@ fn removal(wanted: WantedService<'_>, server: &ServerName, observed: &ObservedSe
     };
     Some(Step {
         server: server.clone(),
+        in_slot: None,
         class: PlanClass::RuntimeDisable,
         reason: reason.to_owned(),
         commands: vec![command],
@@ -232,191 +299,6 @@ fn split_weight(words: &[Word]) -> (Vec<Word>, Option<u16>) {
     (rest, weight)
 }
 
-/// What a host's server line says besides name and address. Most hosts of a service have the same: kept from one to the
-/// next, because a plan looks at all of them for each change of one.
-struct OwnOptions<'a> {
-    host: &'a Host,
-    /// Without the weight.
-    words: Vec<Word>,
-    weight: Option<u16>,
-}
-
-impl<'a> OwnOptions<'a> {
-    fn of(definition: &ServiceDefinition, host: &'a Host) -> Self {
-        let (words, weight) = split_weight(&haproxy_config::server_words(definition, host));
-        Self { host, words, weight }
-    }
-
-    fn are_those_of(&self, host: &Host) -> bool {
-        let Host { weight, backup, cookie, options, .. } = self.host;
-        (*weight, *backup, cookie, options) == (host.weight, host.backup, &host.cookie, &host.options)
-    }
-}
-
-struct Planned<'a> {
-    id: ServerId,
-    host: &'a Host,
-    wanted: WantedService<'a>,
-    ground: Ground<'a>,
-    /// The words of the `default-server` lines that hold for the section.
-    inherited: &'a [Word],
-    inherited_weight: Option<u16>,
-}
-
-impl Planned<'_> {
-    /// A server that HAProxy does not have.
-    fn add(&self) -> Result<Option<Step>, String> {
-        let definition = self.wanted.definition;
-        let own = haproxy_config::server_words(definition, self.host);
-        let options = self.ground.capabilities.options_to_add(definition, &self.host.endpoint, self.inherited, &own)?;
-        let checked = has_check(&options);
-        let endpoint = self.host.endpoint.clone();
-        let mut commands = vec![RuntimeCommand::AddServer { server: self.id.clone(), endpoint, options }];
-        if checked {
-            commands.push(RuntimeCommand::EnableHealth(self.id.clone()));
-        }
-        let full = self.full_weight();
-        let weight = self.wanted.overlay.weight(&self.id.server, full);
-        if weight != full {
-            commands.push(RuntimeCommand::SetWeight(self.id.clone(), weight));
-        }
-        match self.host.state {
-            AdminState::Ready => commands.push(RuntimeCommand::SetReady(self.id.clone())),
-            AdminState::Drain => commands.push(RuntimeCommand::SetDrain(self.id.clone())),
-            AdminState::Maint => {}
-        }
-        Ok(Some(self.step(PlanClass::RuntimeEnable, "the host is new".to_owned(), commands)))
-    }
-
-    /// The weight that its options give it in the end.
-    fn full_weight(&self) -> u16 {
-        self.weight_with(&OwnOptions::of(self.wanted.definition, self.host))
-    }
-
-    fn weight_with(&self, own: &OwnOptions<'_>) -> u16 {
-        own.weight.or(self.inherited_weight).unwrap_or(DEFAULT_WEIGHT)
-    }
-
-    /// A server that HAProxy has.
-    fn adjust(
-        &self,
-        own: &OwnOptions<'_>,
-        loaded: Option<&LoadedServer>,
-        observed: &ObservedServer,
-    ) -> Result<Option<Step>, String> {
-        let Some(loaded) = loaded else {
-            return Err("it was added by somebody else, with options that are not known".to_owned());
-        };
-        if own.words != loaded.options {
-            return if observed.forced_maintenance() { self.replace() } else { Err("its options changed".to_owned()) };
-        }
-        let mut reasons = Vec::new();
-        let mut commands = Vec::new();
-        let mut class = PlanClass::RuntimeEnable;
-        let mut holder = None;
-        let weight = self.wanted.overlay.weight(&self.id.server, self.weight_with(own));
-        if weight != observed.weight {
-            commands.push(RuntimeCommand::SetWeight(self.id.clone(), weight));
-            reasons.push(format!("its weight changes from {} to {weight}", observed.weight));
-        }
-        if self.moved(loaded, observed)? {
-            // It takes nothing new while it moves. Whether it moved is seen before it is made ready again: a
-            // refusal must not bring the old address back into service.
-            if !observed.in_maintenance() && !observed.in_drain() {
-                commands.push(RuntimeCommand::SetMaintenance(self.id.clone()));
-            }
-            commands.push(RuntimeCommand::SetAddress(self.id.clone(), self.host.endpoint.clone()));
-            holder = Some(Holder::Move);
-            reasons.push(format!("it moved from {}:{} to {}", observed.address, observed.port, self.host.endpoint));
-        } else if let Some((command, why)) = self.state_change(loaded, observed) {
-            if !matches!(command, RuntimeCommand::SetReady(_)) {
-                class = PlanClass::RuntimeDisable;
-                holder = self.holder();
-            }
-            commands.push(command);
-            reasons.push(why.to_owned());
-        }
-        if commands.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(Step { holder, ..self.step(class, reasons.join(", "), commands) }))
-    }
-
-    /// A server that waits in maintenance with other options than it should come back with: deleted now, and added
-    /// by the next plan, which sees whether it is gone.
-    fn replace(&self) -> Result<Option<Step>, String> {
-        self.add().map_err(|reason| format!("its options changed, and {reason}"))?;
-        let reason = "the host is back in discovery with other options".to_owned();
-        let commands = vec![RuntimeCommand::DeleteServer(self.id.clone())];
-        Ok(Some(Step { gives: None, ..self.step(PlanClass::RuntimeEnable, reason, commands) }))
-    }
-
-    /// Whether the server is at another address than it should be, and an address can be set.
-    fn moved(&self, loaded: &LoadedServer, observed: &ObservedServer) -> Result<bool, String> {
-        match &self.host.endpoint.address {
-            Address::Ip(ip) => {
-                let same_address = observed.address.parse() == Ok(*ip);
-                Ok(!same_address || observed.port != self.host.endpoint.port.get())
-            }
-            Address::Name(_) if loaded.endpoint == self.host.endpoint.to_string() => Ok(false),
-            Address::Name(name) => Err(format!("it is now at the host name {name}, which cannot be set at run time")),
-        }
-    }
-
-    /// The command that brings the administrative state, and why; none where it is as wanted. A drain that is not
-    /// our doing is somebody's on HAProxy's own socket, and stays.
-    fn state_change(&self, loaded: &LoadedServer, observed: &ObservedServer) -> Option<(RuntimeCommand, &'static str)> {
-        let id = self.id.clone();
-        let is_chosen = self.is_chosen();
-        match self.host.state {
-            AdminState::Ready if observed.forced_maintenance() || (observed.in_drain() && loaded.held_by.is_some()) => {
-                let why = match loaded.held_by {
-                    _ if is_chosen => "an operator makes it ready",
-                    Some(Holder::Operator) => "no operator keeps it from traffic any longer",
-                    Some(Holder::Discovery) => "discovery no longer keeps it from traffic",
-                    Some(Holder::Move) => "it has moved",
-                    Some(Holder::Removal) | None => "the host is back in discovery",
-                };
-                Some((RuntimeCommand::SetReady(id), why))
-            }
-            AdminState::Ready if !observed.in_drain() && self.was_drained_before() => {
-                Some((RuntimeCommand::SetDrain(id), "somebody had drained it on HAProxy's socket before the reload"))
-            }
-            AdminState::Drain if !observed.in_drain() || observed.forced_maintenance() => {
-                let why = if is_chosen { "an operator drains it" } else { "discovery drains it" };
-                Some((RuntimeCommand::SetDrain(id), why))
-            }
-            AdminState::Maint if !observed.in_maintenance() => {
-                let (ours, theirs) = ("an operator puts it into maintenance", "discovery puts it into maintenance");
-                Some((RuntimeCommand::SetMaintenance(id), if is_chosen { ours } else { theirs }))
-            }
-            _ => None,
-        }
-    }
-
-    fn is_chosen(&self) -> bool {
-        self.wanted.overlay.chosen.contains(&self.id.server)
-    }
-
-    fn was_drained_before(&self) -> bool {
-        self.wanted.overlay.drained_before.contains(&self.id.server)
-    }
-
-    /// For whom the server is kept from traffic, where its list does not want it ready.
-    fn holder(&self) -> Option<Holder> {
-        match self.host.state {
-            AdminState::Ready => None,
-            _ if self.is_chosen() => Some(Holder::Operator),
-            _ => Some(Holder::Discovery),
-        }
-    }
-
-    fn step(&self, class: PlanClass, reason: String, commands: Vec<RuntimeCommand>) -> Step {
-        let gives = Some(given(self.wanted.definition, self.host));
-        Step { server: self.id.server.clone(), class, reason, commands, gives, holder: self.holder() }
-    }
-}
-
 /// Says in words what two section heads differ in.
 fn head_difference(loaded: &str, wanted: &str) -> String {
     let without = |text: &str, other: &str| {
@@ -434,6 +316,7 @@ fn head_difference(loaded: &str, wanted: &str) -> String {
 pub fn deletion(service: &ServiceName, server: &ServerName) -> Step {
     Step {
         server: server.clone(),
+        in_slot: None,
         class: PlanClass::RuntimeDisable,
         reason: "it has been out of discovery long enough".to_owned(),
         commands: vec![RuntimeCommand::DeleteServer(id(service, server))],

@@ -8,9 +8,10 @@ use super::duration;
 use super::host_record::{port_from, shown, strings_from, whole_number};
 use super::nearest::nearest;
 use super::option_policy::OptionPolicy;
+use super::update_strategy::{choice_from, slots_from};
 use crate::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, QUOTED_VALUE_CHARS_MAX};
 use crate::model::{
-    Domain, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName, SourceSpec, Word,
+    Domain, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec, Word,
 };
 
 /// A definition that can be used, with what its author should know.
@@ -34,6 +35,8 @@ const KEYS: &[&str] = &[
     "max_removal",
     "drain_timeout",
     "ramp_up",
+    "update",
+    "slots",
 ];
 
 /// Whether a key is the service's own; the others belong to the source of its hosts.
@@ -70,6 +73,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     let domains = reader.take("domains", domains).unwrap_or_default();
     let removal = reader.removal(policy.removal);
     let life_cycle = reader.life_cycle();
+    let update = ServiceUpdate { choice: reader.take("update", choice_from), slots: reader.take("slots", slots_from) };
     let mut warnings = unknown_keys(&reader.keys);
     if listen.is_none() && domains.is_empty() {
         warnings.push("there is no \"port\": nobody can connect to the service".to_owned());
@@ -92,6 +96,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 source: SourceSpec { kind, settings: reader.keys },
                 removal,
                 life_cycle,
+                update,
             },
             warnings,
         }),

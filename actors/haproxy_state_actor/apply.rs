@@ -17,7 +17,9 @@ use crate::limits::{
     RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN, RUNTIME_TRIES_MAX,
 };
 use crate::message::Record;
-use crate::model::{ChangeId, Observation, ObservedServers, PlanClass, ReloadCause, RuntimeCommand, ServiceName};
+use crate::model::{
+    ChangeId, Observation, ObservedServers, PlanClass, ReloadCause, RuntimeCommand, ServiceName, UpdateStrategy,
+};
 use crate::port::{Answer, RuntimeError};
 use crate::snapshot::ProxyPhase;
 
@@ -115,7 +117,7 @@ impl HaproxyStateActor {
             return Some(plan);
         };
         let Some(section) = section else {
-            service.life.settle(&ObservedServers::new());
+            service.life.settle(&ObservedServers::new(), &service.slots);
             let mut plan = ServicePlan::default();
             if service.known && !service.is_blocked(None) {
                 let why = if of_others { "HAProxy has no section of this name" } else { "the service is new" };
@@ -131,15 +133,22 @@ impl HaproxyStateActor {
         let waits_for_reload = !self.reload_forced.is_empty() || self.reload_due.contains_key(name);
         let is_settled = !waits_for_reload && !section.is_in_trouble() && service.obstacle.is_none();
         let scope = if is_settled { scope } else { &Scope::Whole };
-        let hosts = service.hosts_or(&section.hosts).clone();
+        let hosts = service.servers_or(&section.hosts).clone();
         section.park(&hosts, scope);
-        service.life.settle(&section.observed);
-        let overlay = service.life.overlay(service.choices.all().keys(), &section.drained_before);
+        service.life.settle(&section.observed, &service.slots);
+        let chosen = service.choices.all().keys();
+        let overlay = service.life.overlay(chosen, &section.drained_before, &service.slots);
         let definition =
             if service.is_blocked(Some(&section.definition)) { &section.definition } else { &service.definition }
                 .clone();
         let ground = Ground { capabilities: running.capabilities, inherited: &self.inherited, style: running.style };
-        let wanted = WantedService { definition: &definition, hosts: &hosts, overlay: &overlay };
+        let wanted = WantedService {
+            definition: &definition,
+            hosts: &hosts,
+            overlay: &overlay,
+            strategy: service.strategy.strategy,
+            slots: service.slots_in_use(),
+        };
         let plan_section = |section: &Section| {
             let Section { loaded, observed, refused, hopeless, .. } = section;
             let mut plan = plan_part(wanted, Some(loaded), Some(observed), refused, ground, scope);
@@ -170,7 +179,11 @@ impl HaproxyStateActor {
         let Some(running) = self.running.as_ref().filter(|running| running.capabilities.dynamic_servers()) else {
             return;
         };
-        let sections = running.sections.iter().filter(|(_, section)| !section.stale);
+        let may_delete = |name: &ServiceName| {
+            let service = self.desired.services.get(name);
+            service.is_none_or(|service| service.strategy.strategy == UpdateStrategy::Dynamic)
+        };
+        let sections = running.sections.iter().filter(|(name, section)| !section.stale && may_delete(name));
         let ripe = sections.flat_map(|(name, section)| {
             section.ripe_for_deletion(PARKED_SERVER_KEEP).map(move |server| (name, deletion(name, server)))
         });
@@ -234,12 +247,12 @@ impl HaproxyStateActor {
             None => self.counts.runtime_enable += 1,
             Some(refusal) if clears => {
                 // Still in use; it is tried again with the next sweep.
-                debug!(self.log, "not deleted yet"; "service" => %name, "server" => %step.server, "answer" => refusal);
+                debug!(self.log, "not deleted yet"; "service" => %name, "server" => %step.known_as(), "answer" => refusal);
                 return;
             }
             Some(refusal) => {
                 warn!(self.log, "HAProxy refused a change at run time";
-                    "service" => %name, "server" => %step.server, "answer" => &refusal);
+                    "service" => %name, "server" => %step.known_as(), "answer" => &refusal);
                 self.counts.refused += 1;
                 section.refused.insert(step.server.clone(), refusal);
                 return;
@@ -248,7 +261,7 @@ impl HaproxyStateActor {
         let took_us = pending.map(|pending| micros(answered_at.saturating_duration_since(pending.seen_at)));
         let done = if clears { "runtime-delete" } else { step.class.as_str() };
         info!(self.log, "{}", done;
-            "service" => %name, "server" => %step.server, "reason" => &step.reason, "took_us" => took_us);
+            "service" => %name, "server" => %step.known_as(), "reason" => &step.reason, "took_us" => took_us);
     }
 
     fn batch_unanswered(&mut self, batch: &Batch, error: &RuntimeError) {
@@ -294,7 +307,7 @@ impl HaproxyStateActor {
         let Some(service) = self.desired.services.get_mut(name) else { return };
         let sections = self.running.as_mut().map(|running| &mut running.sections);
         let Some(section) = sections.and_then(|sections| sections.get_mut(name)) else { return };
-        if section.rewrite(&service.hosts_or(&section.hosts).clone()) {
+        if section.rewrite(&service.servers_or(&section.hosts).clone()) {
             self.file.has_changed();
         }
         section.tried.clear();
@@ -317,7 +330,7 @@ impl HaproxyStateActor {
     }
 
     fn note_drift(&mut self, name: &ServiceName, plan: &ServicePlan) {
-        let steps = plan.steps.iter().map(|step| (Some(&step.server), &step.reason));
+        let steps = plan.steps.iter().map(|step| (Some(step.known_as()), &step.reason));
         for (server, what) in steps.chain(plan.reload.iter().map(|reason| (None, &reason.text))) {
             warn!(self.log, "the running HAProxy is not as it was left, repairing it";
                 "service" => %name, "server" => server.map(ToString::to_string), "what" => what);
@@ -329,7 +342,7 @@ impl HaproxyStateActor {
     }
 
     fn record(&self, service: &ServiceName, step: &Step, change: Option<ChangeId>, event: Event) {
-        let mut entry = JournalEntry::new(event).service(service).server(&step.server);
+        let mut entry = JournalEntry::new(event).service(service).server(step.known_as());
         entry.change = change;
         self.peers.journal.do_send(Record(entry));
     }

@@ -78,6 +78,7 @@ impl HaproxyStateActor {
         let capabilities = Capabilities::of(process.version);
         let frame = Arc::default();
         self.running = Some(Running { process, alive: true, capabilities, frame, style, sections, unclaimed });
+        self.choose_strategies();
         self.reload_due.clear();
         self.drifted.clear();
         self.dirty = self.desired.services.keys().cloned().collect();
@@ -116,9 +117,9 @@ impl HaproxyStateActor {
             }
         };
         match scope {
-            Scope::Whole => service.hosts.iter().for_each(|(server, host)| take_as_defined(server, host)),
+            Scope::Whole => service.servers.iter().for_each(|(server, host)| take_as_defined(server, host)),
             Scope::Servers(servers) => {
-                let wanted = servers.iter().filter_map(|server| Some((server, service.hosts.get(server)?)));
+                let wanted = servers.iter().filter_map(|server| Some((server, service.servers.get(server)?)));
                 wanted.for_each(|(server, host)| take_as_defined(server, host));
             }
         }
@@ -131,10 +132,10 @@ pub(super) fn inherited(policy: &ProxyPolicy, peers: &HaproxyPeers) -> Vec<Word>
 }
 
 fn found_section(service: &DesiredService, servers: Arc<ObservedServers>, style: SectionStyle) -> Section {
-    let mut section = Section::new(service.definition.clone(), None, service.hosts.clone(), style);
+    let mut section = Section::new(service.definition.clone(), None, service.servers.clone(), style);
     for (name, server) in &*servers {
         // Whoever put it there, it is as it should be, and ours to end.
-        if server.in_drain() && service.hosts.get(name).is_some_and(|host| host.state == AdminState::Drain) {
+        if server.in_drain() && service.servers.get(name).is_some_and(|host| host.state == AdminState::Drain) {
             section.note_holder(name, Some(Holder::Discovery));
         }
     }

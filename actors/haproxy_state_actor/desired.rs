@@ -10,8 +10,12 @@ use super::choices::Choices;
 use super::life_cycle::LifeCycle;
 use super::running::Running;
 use crate::decide::overlay::with_choices;
+use crate::decide::slots::SlotTable;
+use crate::decide::update_strategy::{ChosenStrategy, slot_rules};
 use crate::limits::PENDING_CHANGES_MAX;
-use crate::model::{ChangeId, HostList, PlanClass, Revision, ServiceDefinition, ServiceName};
+use crate::model::{
+    ChangeId, HostList, OperatorChoice, PlanClass, Revision, ServerName, ServiceDefinition, ServiceName, UpdateStrategy,
+};
 use crate::port::SavedService;
 
 /// A change on its way to HAProxy.
@@ -76,6 +80,22 @@ impl Obstacle {
     }
 }
 
+/// What an earlier run of the daemon left of a service besides its definition and hosts.
+#[derive(Debug, Default)]
+pub struct LeftBehind {
+    /// What operators chose.
+    pub choices: BTreeMap<ServerName, OperatorChoice>,
+    /// Which server had which slot.
+    pub slots: SlotTable,
+}
+
+impl LeftBehind {
+    /// What is saved of a service.
+    pub fn of(saved: &SavedService) -> Self {
+        Self { choices: saved.choices.clone(), slots: saved.slots.clone() }
+    }
+}
+
 /// One service as it should be.
 #[derive(Debug)]
 pub struct DesiredService {
@@ -87,6 +107,12 @@ pub struct DesiredService {
     pub discovered: Arc<HostList>,
     /// Its hosts as they are wanted: with what operators chose.
     pub hosts: Arc<HostList>,
+    /// The servers that HAProxy should have for them: the hosts themselves, or in their slots.
+    pub servers: Arc<HostList>,
+    /// How changes reach the running HAProxy.
+    pub strategy: ChosenStrategy,
+    /// Which server has which slot; empty where the strategy needs none.
+    pub slots: SlotTable,
     /// What operators chose.
     pub choices: Choices,
     /// The newest list of its hosts, where an operator rejected it.
@@ -110,14 +136,17 @@ pub struct DesiredService {
 }
 
 impl DesiredService {
-    /// A service whose hosts are not known yet.
-    pub fn new(definition: Arc<ServiceDefinition>, choices: Choices) -> Self {
-        Self {
+    /// A service whose hosts are not known yet, with what an earlier run left of it.
+    pub fn new(definition: Arc<ServiceDefinition>, strategy: ChosenStrategy, left: LeftBehind) -> Self {
+        let mut service = Self {
             definition,
             before: None,
             discovered: Arc::default(),
             hosts: Arc::default(),
-            choices,
+            servers: Arc::default(),
+            strategy,
+            slots: left.slots,
+            choices: Choices::restored(left.choices),
             rejected: None,
             life: LifeCycle::default(),
             known: false,
@@ -127,12 +156,54 @@ impl DesiredService {
             obstacle: None,
             obstacle_since_unix_ms: 0,
             last_applied: None,
-        }
+        };
+        service.place();
+        service
     }
 
     /// Puts what operators chose in the place of what discovery asks for.
     pub fn choose(&mut self) {
         self.hosts = with_choices(&self.discovered, self.choices.states());
+        self.place();
+    }
+
+    /// Says which servers HAProxy should have for the hosts.
+    fn place(&mut self) {
+        if self.strategy.strategy != UpdateStrategy::Slots {
+            self.slots = SlotTable::default();
+            self.servers = self.hosts.clone();
+            return;
+        }
+        let life = &self.life;
+        self.slots.place(&self.hosts, slot_rules(&self.definition), |server| life.is_leaving(server));
+        self.take_servers_of_slots();
+    }
+
+    /// Gives up slots that are too many. Only for a process that has yet to start.
+    pub fn shrink_slots(&mut self) {
+        if self.slots_in_use().is_some() {
+            self.slots.shrink(slot_rules(&self.definition));
+            self.take_servers_of_slots();
+        }
+    }
+
+    /// The same list stays the same value, so that it can be told apart from a new one at a glance.
+    fn take_servers_of_slots(&mut self) {
+        let servers = self.slots.servers(&self.hosts);
+        if *self.servers != servers {
+            self.servers = Arc::new(servers);
+        }
+    }
+
+    /// Puts a strategy in force.
+    pub fn update_by(&mut self, strategy: ChosenStrategy) {
+        self.strategy = strategy;
+        self.place();
+    }
+
+    /// Its slots, where its servers are in slots.
+    pub fn slots_in_use(&self) -> Option<&SlotTable> {
+        (self.strategy.strategy == UpdateStrategy::Slots).then_some(&self.slots)
     }
 
     /// Whether its definition cannot be put in force for now. A service whose section was loaded with an earlier
@@ -143,7 +214,7 @@ impl DesiredService {
             Some(Obstacle::PortTaken { address, .. }) => self.definition.listen == Some(*address),
             Some(Obstacle::Rejected { definition, hosts, .. }) => {
                 let goes_on_with_another = loaded.is_some_and(|loaded| *loaded != *self.definition);
-                *definition == self.definition && (goes_on_with_another || *hosts == self.hosts)
+                *definition == self.definition && (goes_on_with_another || *hosts == self.servers)
             }
         }
     }
@@ -159,9 +230,9 @@ impl DesiredService {
             if **hosts == *seen && *definition == self.definition)
     }
 
-    /// Its hosts; before the first list of this run those that are given: nothing is known against them.
-    pub fn hosts_or<'a>(&'a self, before: &'a Arc<HostList>) -> &'a Arc<HostList> {
-        if self.revision.is_some() { &self.hosts } else { before }
+    /// Its servers; before the first list of this run those that are given: nothing is known against them.
+    pub fn servers_or<'a>(&'a self, before: &'a Arc<HostList>) -> &'a Arc<HostList> {
+        if self.revision.is_some() { &self.servers } else { before }
     }
 
     /// Remembers a change until it is in force. Beyond a bound the newer ones are not followed one by one.
@@ -206,6 +277,7 @@ impl Desired {
             seen_at_unix_ms: service.shown_unix_ms,
             choices: service.choices.all().clone(),
             rejected: service.rejected.clone(),
+            slots: service.slots.clone(),
         };
         self.services.values().map(saved).collect()
     }

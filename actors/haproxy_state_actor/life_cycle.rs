@@ -13,10 +13,11 @@ use tokio::time::{Duration, Instant};
 use super::HaproxyStateActor;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::overlay::{Departure, Overlay};
+use crate::decide::slots::SlotTable;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{DRAIN_LOOK_INTERVAL, DRAIN_LOOK_SERVICES_MAX, RAMP_STEPS};
 use crate::message::Record;
-use crate::model::{ObservedServer, ObservedServers, OperatorChoice, ServerName, ServiceName};
+use crate::model::{ObservedServers, OperatorChoice, ServerName, ServiceName};
 use crate::port::{RuntimeError, ServerSessions};
 
 /// The servers of one service that are on their way.
@@ -67,20 +68,19 @@ impl Rising {
 }
 
 impl LifeCycle {
-    /// Takes in what discovery changed. `observed` is what the process that serves has; none while one is being brought
-    /// up, which may have been given the servers that leave now.
+    /// Takes in what discovery changed. `is_out` tells what takes no traffic in the process that serves; nothing while
+    /// one is being brought up, which may have been given the servers that leave now.
     pub fn hosts_changed(
         &mut self,
         diff: &HostsDiff,
-        observed: Option<&ObservedServers>,
+        is_out: impl Fn(&ServerName) -> bool,
         drain_timeout: Duration,
         ramp_up: Duration,
     ) {
         let now = Instant::now();
         for name in &diff.removed {
             self.rising.remove(name);
-            let is_out = |observed: &ObservedServers| observed.get(name).is_none_or(ObservedServer::in_maintenance);
-            if !observed.is_some_and(is_out) && !drain_timeout.is_zero() {
+            if !is_out(name) && !drain_timeout.is_zero() {
                 let (until, look_at) = (now + drain_timeout, now + DRAIN_LOOK_INTERVAL);
                 let leaving = Leaving { since: now, until, sessions: None, look_at, departure: Departure::Draining };
                 self.leaving.insert(name.clone(), leaving);
@@ -95,9 +95,14 @@ impl LifeCycle {
     }
 
     /// Forgets those that have arrived where they were going.
-    pub fn settle(&mut self, observed: &ObservedServers) {
-        let serves = |name: &ServerName| observed.get(name).is_some_and(|server| !server.forced_maintenance());
-        self.leaving.retain(|name, _| serves(name));
+    pub fn settle(&mut self, observed: &ObservedServers, slots: &SlotTable) {
+        let found = |name: &ServerName| observed.get(slots.in_haproxy(name));
+        self.leaving.retain(|name, _| found(name).is_some_and(|server| !server.forced_maintenance()));
+    }
+
+    /// Whether this server's host is gone, and it has not finished what it has.
+    pub fn is_leaving(&self, server: &ServerName) -> bool {
+        self.leaving.contains_key(server)
     }
 
     /// Moves on to now. Returns whether anything changed.
@@ -124,12 +129,12 @@ impl LifeCycle {
         self.draining().any(|leaving| leaving.look_at <= now)
     }
 
-    fn looked(&mut self, service: &ServiceName, sessions: &ServerSessions) -> bool {
+    fn looked(&mut self, service: &ServiceName, sessions: &ServerSessions, slots: &SlotTable) -> bool {
         let mut changed = false;
         let next = Instant::now() + DRAIN_LOOK_INTERVAL;
         for (name, leaving) in &mut self.leaving {
             leaving.look_at = next;
-            leaving.sessions = sessions.get(service).and_then(|servers| servers.get(name)).copied();
+            leaving.sessions = sessions.get(service).and_then(|servers| servers.get(slots.in_haproxy(name))).copied();
             if leaving.departure == Departure::Draining && leaving.sessions == Some(0) {
                 leaving.departure = Departure::Idle;
                 changed = true;
@@ -157,16 +162,18 @@ impl LifeCycle {
         self.rising.iter()
     }
 
-    /// What it means for the plan.
+    /// What it means for the plan, whose servers have the names that HAProxy knows.
     pub fn overlay<'a>(
         &self,
         choices: impl Iterator<Item = &'a ServerName>,
         drained_before: &BTreeSet<ServerName>,
+        slots: &SlotTable,
     ) -> Overlay {
+        let named = |name: &ServerName| slots.in_haproxy(name).clone();
         Overlay {
-            chosen: choices.cloned().collect(),
-            leaving: self.leaving.iter().map(|(name, leaving)| (name.clone(), leaving.departure)).collect(),
-            rising: self.rising.iter().map(|(name, rising)| (name.clone(), rising.percent())).collect(),
+            chosen: choices.map(named).collect(),
+            leaving: self.leaving.iter().map(|(name, leaving)| (named(name), leaving.departure)).collect(),
+            rising: self.rising.iter().map(|(name, rising)| (named(name), rising.percent())).collect(),
             drained_before: drained_before.clone(),
         }
     }
@@ -253,7 +260,7 @@ impl HaproxyStateActor {
             });
             for name in asked {
                 let Some(service) = actor.desired.services.get_mut(&name) else { continue };
-                if service.life.looked(&name, &sessions) {
+                if service.life.looked(&name, &sessions, &service.slots) {
                     actor.dirty.insert(name.clone());
                 }
                 actor.expect_life(&name, ctx);

@@ -83,7 +83,7 @@ impl Handler<ChoicesChanged> for HaproxyStateActor {
     fn handle(&mut self, changed: ChoicesChanged, ctx: &mut Context<Self>) -> Self::Result {
         let ChoicesChanged { service: name, choices, ordered } = changed;
         let Some(service) = self.desired.services.get_mut(&name) else {
-            self.restored_choices.insert(name, choices);
+            self.left_behind.entry(name).or_default().choices = choices;
             return;
         };
         service.choices = Choices::restored(choices);
@@ -110,7 +110,8 @@ impl HaproxyStateActor {
     /// An order about a server gives it a new chance, and decides over whatever was done on HAProxy's own socket.
     fn ordered(&mut self, service: &ServiceName, server: &ServerName) {
         let section = self.running.as_mut().and_then(|running| running.sections.get_mut(service));
-        let Some(section) = section else { return };
+        let (Some(section), Some(service)) = (section, self.desired.services.get(service)) else { return };
+        let server = service.slots.in_haproxy(server);
         section.forgive_server(server);
         if section.observed.get(server).is_some_and(ObservedServer::in_drain) {
             section.note_holder(server, Some(Holder::Operator));

@@ -16,7 +16,9 @@ use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
 use crate::message::{Record, ReleaseSockets, SocketOpened};
-use crate::model::{ChangeId, Observation, PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServiceName};
+use crate::model::{
+    ChangeId, Observation, ObservedServer, PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServerName, ServiceName,
+};
 use crate::snapshot::ProxyPhase;
 
 impl HaproxyStateActor {
@@ -26,6 +28,7 @@ impl HaproxyStateActor {
             // The candidate must not be overtaken by an older text; the end of the write comes back here.
             return;
         }
+        self.desired.services.values_mut().for_each(DesiredService::shrink_slots);
         let reasons = self.reload_reasons();
         let causes = self.reload_causes();
         let (frame, style) = self.head_of_file();
@@ -42,6 +45,7 @@ impl HaproxyStateActor {
         self.busy = true;
         self.phase = ProxyPhase::Launching;
         self.reload_due.clear();
+        self.reload_due_since = None;
         let forced = std::mem::take(&mut self.reload_forced);
         self.dirty.clear();
         self.opened_meanwhile.clear();
@@ -75,7 +79,7 @@ impl HaproxyStateActor {
         }
     }
 
-    fn version(&self) -> Option<ProxyVersion> {
+    pub(super) fn version(&self) -> Option<ProxyVersion> {
         self.running.as_ref().map(|running| running.process.version).or(self.binary)
     }
 
@@ -111,14 +115,14 @@ impl HaproxyStateActor {
                 None => service
                     .before
                     .as_ref()
-                    .map(|before| (Ingredients { definition: before.clone(), hosts: service.hosts.clone() }, None)),
+                    .map(|before| (Ingredients { definition: before.clone(), hosts: service.servers.clone() }, None)),
             };
             let definition = match section {
                 // A port that is taken is asked for again each time; what was refused is not.
                 Some(section) if service.is_rejected(Some(&section.definition)) => &section.definition,
                 _ => &service.definition,
             };
-            let hosts = section.map_or(&service.hosts, |section| service.hosts_or(&section.hosts));
+            let hosts = section.map_or(&service.servers, |section| service.servers_or(&section.hosts));
             let wanted = Ingredients { definition: definition.clone(), hosts: hosts.clone() };
             Some((name.clone(), Entrant { wanted, last_good }))
         };
@@ -180,6 +184,7 @@ impl HaproxyStateActor {
             self.exit = Some(format!("HAProxy (pid {}) ended as soon as it served", running.process.pid));
         }
         self.running = Some(running);
+        self.choose_strategies();
         self.phase = self.phase_after_launch();
         self.file.is_in_step();
         self.counts.reload += 1;
@@ -223,10 +228,18 @@ impl HaproxyStateActor {
         obstacles: &BTreeMap<ServiceName, Obstacle>,
     ) {
         let Some(before) = &self.running else { return };
+        let has_slots = |name: &ServiceName| {
+            self.desired.services.get(name).is_some_and(|service| service.slots_in_use().is_some())
+        };
         for (name, section) in sections.iter_mut() {
             let Some(known) = before.sections.get(name) else { continue };
             let again = known.drained_on_socket(&section.hosts).chain(&known.drained_before);
-            section.drained_before = again.filter(|server| section.hosts.contains_key(*server)).cloned().collect();
+            // A slot that stands for another host by now was meant with the one before.
+            let is_same = |server: &&ServerName| {
+                let (before, now) = (known.hosts.get(*server), section.hosts.get(*server));
+                now.is_some_and(|now| !has_slots(name) || before.is_some_and(|before| before.endpoint == now.endpoint))
+            };
+            section.drained_before = again.filter(is_same).cloned().collect();
         }
         // A section with an obstacle is the one before: the reload was not made with what it was made for.
         for (name, section) in sections.iter_mut().filter(|(name, _)| !obstacles.contains_key(*name)) {
@@ -245,8 +258,13 @@ impl HaproxyStateActor {
         for (name, servers) in outlived.into_iter().flat_map(|observation| observation.services) {
             let (Some(section), Some(wanted)) = (sections.get_mut(&name), wanted.get(&name)) else { continue };
             let drained = servers.iter().filter(|(_, server)| server.in_drain() && !server.in_maintenance());
-            let by_hand = drained.map(|(server, _)| server).filter(|server| wanted.contains(*server));
-            section.drained_before.extend(by_hand.filter(|server| section.hosts.contains_key(*server)).cloned());
+            let by_hand = drained.filter(|(server, _)| wanted.contains(*server));
+            let has_slots = self.desired.services.get(&name).is_some_and(|service| service.slots_in_use().is_some());
+            // A slot that stands for another host by now was meant with the one before.
+            let is_same = |(name, server): &(&ServerName, &ObservedServer)| {
+                section.hosts.get(*name).is_some_and(|host| !has_slots || server.is_at(&host.endpoint))
+            };
+            section.drained_before.extend(by_hand.filter(is_same).map(|(name, _)| name.clone()));
         }
     }
 

@@ -8,6 +8,7 @@ use super::HaproxyStateActor;
 use super::desired::DesiredService;
 use super::life_cycle::{Leaving, Rising};
 use super::running::Section;
+use crate::decide::slots::SlotTable;
 use crate::message::{ConfigState, GetConfig, GetState, NextSection, RunningConfig};
 use crate::model::{ObservedServer, ServerName, ServiceName};
 use crate::snapshot::{
@@ -19,9 +20,12 @@ impl HaproxyStateActor {
         let section = self.running.as_ref().and_then(|running| running.sections.get(name));
         let hopeless = |section: &Section| {
             let (server, refusal) = section.hopeless.first_key_value()?;
-            Some(format!("server {server}: {refusal}"))
+            Some(format!("server {}: {refusal}", service.slots.known_as(server)))
         };
-        let drained_on_socket = |section: &Section| section.drained_on_socket(&service.hosts).cloned().collect();
+        let drained_on_socket = |section: &Section| {
+            let drained = section.drained_on_socket(&service.servers);
+            drained.map(|server| service.slots.known_as(server).clone()).collect()
+        };
         let leaving = |(name, leaving): (&ServerName, &Leaving)| {
             let since_unix_ms = self.clock.unix_ms_at(leaving.since);
             let until_unix_ms = self.clock.unix_ms_at(leaving.until);
@@ -36,6 +40,10 @@ impl HaproxyStateActor {
             listen: service.definition.listen.map(|address| address.to_string()),
             revision: service.revision.unwrap_or_default(),
             desired: service.hosts.len(),
+            update: service.strategy.strategy,
+            update_reason: service.strategy.why.clone(),
+            free_slots: service.slots_in_use().map(|slots| section.map_or(0, |section| free_slots(section, slots))),
+            slots: service.slots.taken(),
             min_hosts: service.definition.removal.min_hosts,
             servers: section.and_then(|section| section.states.clone()).unwrap_or_default(),
             operator: service.choices.all().clone(),
@@ -52,13 +60,22 @@ impl HaproxyStateActor {
 
     /// Puts what HAProxy has of each section into words. Only sections seen anew since the last question cost anything.
     fn tell_states(&mut self) {
-        let sections = self.running.iter_mut().flat_map(|running| running.sections.values_mut());
-        for section in sections.filter(|section| section.states.is_none()) {
-            let servers = section.observed.iter();
-            section.states =
-                Some(Arc::new(servers.map(|(name, server)| (name.clone(), state_word(server).to_owned())).collect()));
+        let sections = self.running.iter_mut().flat_map(|running| running.sections.iter_mut());
+        for (name, section) in sections.filter(|(_, section)| section.states.is_none()) {
+            let slots = self.desired.services.get(name).map(|service| &service.slots);
+            let servers = section.observed.iter().filter_map(|(name, server)| {
+                let waits = slots.is_some_and(|slots| slots.is_free(name)) && server.forced_maintenance();
+                let name = slots.map_or(name, |slots| slots.known_as(name));
+                (!waits).then(|| (name.clone(), state_word(server).to_owned()))
+            });
+            section.states = Some(Arc::new(servers.collect()));
         }
     }
+}
+
+/// The free slots that the process has, of those that it may yet get.
+fn free_slots(section: &Section, slots: &SlotTable) -> usize {
+    section.observed.keys().filter(|name| slots.is_free(name)).count()
 }
 
 fn state_word(server: &ObservedServer) -> &'static str {

@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::{self, SectionStyle};
-use crate::decide::proxy_plan::{Holder, LoadedService, Step, given};
+use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Step, given};
 use crate::decide::scope::Scope;
 use crate::model::{
     AdminState, HostList, Observation, ObservedServer, ObservedServers, ProcessInfo, RuntimeCommand, ServerName,
@@ -202,8 +202,12 @@ impl Section {
             (RuntimeCommand::DeleteServer(_), _) => {
                 self.loaded.servers.remove(&step.server);
             }
-            (RuntimeCommand::AddServer { .. } | RuntimeCommand::SetAddress(..), Some(given)) => {
+            (RuntimeCommand::AddServer { .. }, Some(given)) => {
                 self.loaded.servers.insert(step.server.clone(), given.clone());
+            }
+            (RuntimeCommand::SetAddress(..), Some(given)) => {
+                let moved = LoadedServer { held_by: step.holder, ..given.clone() };
+                self.loaded.servers.insert(step.server.clone(), moved);
             }
             (RuntimeCommand::SetReady(_), _) => self.note_holder(&step.server, None),
             (RuntimeCommand::SetDrain(_) | RuntimeCommand::SetMaintenance(_), _) => {

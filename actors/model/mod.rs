@@ -13,6 +13,7 @@ pub mod reload_cause;
 pub mod revision;
 pub mod runtime_command;
 pub mod service;
+pub mod update;
 pub mod word;
 
 pub use address::{Address, Endpoint};
@@ -30,4 +31,5 @@ pub use reload_cause::{ReloadCause, ReloadReason};
 pub use revision::{ChangeId, Revision};
 pub use runtime_command::RuntimeCommand;
 pub use service::{Annotation, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, SourceSpec};
+pub use update::{ServiceUpdate, SlotRules, UpdateChoice, UpdateStrategy};
 pub use word::{InvalidWord, Word};

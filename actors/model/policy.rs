@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::UpdateChoice;
 use crate::limits::OLD_PROCESSES_DEFAULT;
 
 /// The parts of haproxy.cfg that do not come from services. The operator's own lines, trusted as they are.
@@ -43,6 +44,8 @@ pub struct ProxyPolicy {
     pub observe_interval: Duration,
     /// How servers come and go, where a service does not say it itself.
     pub life_cycle: LifeCyclePolicy,
+    /// How changes reach the running HAProxy, where a service does not say it itself.
+    pub update: UpdateChoice,
     /// What processes may do that only finish what they have.
     pub old_processes: OldProcessLimits,
 }

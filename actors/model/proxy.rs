@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ServerName, ServiceName};
+use super::{Endpoint, ServerName, ServiceName};
 
 /// A server, by its section and its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -82,6 +82,11 @@ pub struct ObservedServer {
 }
 
 impl ObservedServer {
+    /// Whether it is at this address and port.
+    pub fn is_at(&self, endpoint: &Endpoint) -> bool {
+        self.port == endpoint.port.get() && self.address == endpoint.address.to_string()
+    }
+
     /// In maintenance because it was told to be, on the socket.
     pub fn forced_maintenance(&self) -> bool {
         self.admin_state & 0x01 != 0

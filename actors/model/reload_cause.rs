@@ -22,6 +22,8 @@ pub enum ReloadCause {
     ServiceChanged,
     /// A server changed in a way that the Runtime API cannot express.
     Server,
+    /// A service has too few slots left.
+    Slots,
     /// HAProxy refused a change at run time, or accepted it without effect.
     Refused,
     /// The Runtime API does not answer.
@@ -34,7 +36,7 @@ pub enum ReloadCause {
 
 impl ReloadCause {
     /// Every cause there is.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Start,
         Self::Exit,
         Self::Settings,
@@ -42,6 +44,7 @@ impl ReloadCause {
         Self::ServiceRemoved,
         Self::ServiceChanged,
         Self::Server,
+        Self::Slots,
         Self::Refused,
         Self::RuntimeApi,
         Self::Stranger,
@@ -58,6 +61,7 @@ impl ReloadCause {
             Self::ServiceRemoved => "service_removed",
             Self::ServiceChanged => "service_changed",
             Self::Server => "server",
+            Self::Slots => "slots",
             Self::Refused => "refused",
             Self::RuntimeApi => "runtime_api",
             Self::Stranger => "stranger",

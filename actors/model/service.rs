@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Domain, ServiceName, Word};
+use super::{Domain, ServiceName, ServiceUpdate, Word};
 
 /// A service's definition as a definition source found it, unread.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,4 +93,7 @@ pub struct ServiceDefinition {
     /// How its servers come and go.
     #[serde(default)]
     pub life_cycle: ServiceLifeCycle,
+    /// How its changes reach the running HAProxy.
+    #[serde(default)]
+    pub update: ServiceUpdate,
 }

@@ -2,172 +2,21 @@
 
 #![allow(missing_docs)]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+mod planned;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use planned::{FORCED_DRAIN, Proxy, definition, host, list, words};
 use proptest::prelude::*;
 use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::overlay::Overlay;
-use proxymgr_actors::decide::proxy_plan::{
-    Ground, LoadedServer, LoadedService, ServicePlan, Step, WantedService, given, plan_part, plan_service,
-};
+use proxymgr_actors::decide::proxy_plan::{Ground, LoadedService, ServicePlan, Step, WantedService, plan_service};
 use proxymgr_actors::decide::scope::Scope;
 use proxymgr_actors::model::{
-    Address, AdminState, Endpoint, Host, HostList, ObservedServer, PlanClass, ProxyVersion, Removal, RuntimeCommand,
-    ServerName, ServiceDefinition, ServiceName, SourceSpec, Word,
+    AdminState, HostList, PlanClass, ProxyVersion, RuntimeCommand, ServerName, ServiceDefinition, UpdateStrategy,
 };
-
-const FORCED_MAINTENANCE: u16 = 0x01;
-const FORCED_DRAIN: u16 = 0x08;
-
-/// What HAProxy would have after these commands: the little of it that the plan reads.
-#[derive(Debug, Clone, Default)]
-struct Proxy {
-    servers: BTreeMap<ServerName, ObservedServer>,
-    given: BTreeMap<ServerName, LoadedServer>,
-}
-
-impl Proxy {
-    fn started_with(definition: &ServiceDefinition, hosts: &HostList) -> Self {
-        let mut proxy = Self::default();
-        for (name, host) in hosts {
-            let admin_state = if host.state == AdminState::Maint { FORCED_MAINTENANCE | 0x04 } else { 0 };
-            proxy.insert(name, host, admin_state, given(definition, host));
-        }
-        proxy
-    }
-
-    fn insert(&mut self, name: &ServerName, host: &Host, admin_state: u16, given: LoadedServer) {
-        let observed = ObservedServer {
-            address: host.endpoint.address.to_string(),
-            port: host.endpoint.port.get(),
-            fqdn: None,
-            admin_state,
-            operational_state: 2,
-            weight: host.weight.unwrap_or(1),
-        };
-        self.servers.insert(name.clone(), observed);
-        self.given.insert(name.clone(), given);
-    }
-
-    fn carry_out(&mut self, plan: &ServicePlan, wanted: &HostList) {
-        for step in &plan.steps {
-            step.commands.iter().for_each(|command| self.obey(step, command, wanted));
-        }
-    }
-
-    fn obey(&mut self, step: &Step, command: &RuntimeCommand, wanted: &HostList) {
-        let name = &command.server().server;
-        if let RuntimeCommand::AddServer { endpoint, options, .. } = command {
-            let host = &wanted[name];
-            assert_eq!(*endpoint, host.endpoint);
-            assert!(!self.servers.contains_key(name), "{name} is there already");
-            let weight = options.windows(2).rev().find(|pair| pair[0].as_str() == "weight");
-            self.insert(name, host, FORCED_MAINTENANCE, step.gives.clone().expect("a new server is given something"));
-            let weight = weight.map_or(1, |pair| pair[1].as_str().parse().unwrap());
-            self.servers.get_mut(name).unwrap().weight = weight;
-            return;
-        }
-        if matches!(command, RuntimeCommand::DeleteServer(_)) {
-            let gone = self.servers.remove(name).expect("only a server that is there can be deleted");
-            assert!(gone.forced_maintenance(), "only in maintenance can {name} be deleted");
-            return;
-        }
-        let server = self.servers.get_mut(name).expect("no command for a server that is not there");
-        match command {
-            RuntimeCommand::SetReady(_) => server.admin_state &= !(FORCED_MAINTENANCE | FORCED_DRAIN),
-            RuntimeCommand::SetDrain(_) => {
-                server.admin_state = server.admin_state & !FORCED_MAINTENANCE | FORCED_DRAIN;
-            }
-            RuntimeCommand::SetMaintenance(_) => {
-                server.admin_state = server.admin_state & !FORCED_DRAIN | FORCED_MAINTENANCE;
-            }
-            RuntimeCommand::SetWeight(_, weight) => server.weight = *weight,
-            RuntimeCommand::SetAddress(_, endpoint) => {
-                assert!(server.admin_state & (FORCED_MAINTENANCE | FORCED_DRAIN) != 0, "{name} moves out of service");
-                server.address = endpoint.address.to_string();
-                server.port = endpoint.port.get();
-            }
-            _ => {}
-        }
-        if let Some(given) = self.given.get_mut(name) {
-            match command {
-                RuntimeCommand::SetReady(_) => given.held_by = None,
-                RuntimeCommand::SetDrain(_) | RuntimeCommand::SetMaintenance(_) => given.held_by = step.holder,
-                _ => {}
-            }
-        }
-    }
-
-    fn serves(&self, wanted: &HostList) -> Result<(), String> {
-        for (name, host) in wanted {
-            let server = self.servers.get(name).ok_or(format!("{name} is missing"))?;
-            let state = if server.in_maintenance() {
-                AdminState::Maint
-            } else if server.in_drain() {
-                AdminState::Drain
-            } else {
-                AdminState::Ready
-            };
-            let found = (server.address.clone(), server.port, server.weight, state);
-            let should =
-                (host.endpoint.address.to_string(), host.endpoint.port.get(), host.weight.unwrap_or(1), host.state);
-            if found != should {
-                return Err(format!("{name} is {found:?} and should be {should:?}"));
-            }
-        }
-        match self.servers.iter().find(|(name, server)| !wanted.contains_key(*name) && !server.in_maintenance()) {
-            Some((name, _)) => Err(format!("{name} is unwanted and takes traffic")),
-            None => Ok(()),
-        }
-    }
-
-    fn plan(&self, definition: &ServiceDefinition, wanted: &HostList, version: (u16, u16)) -> ServicePlan {
-        self.plan_part(definition, wanted, version, &Scope::Whole)
-    }
-
-    fn plan_part(
-        &self,
-        definition: &ServiceDefinition,
-        wanted: &HostList,
-        version: (u16, u16),
-        scope: &Scope,
-    ) -> ServicePlan {
-        let style = SectionStyle::default();
-        let capabilities = Capabilities::of(ProxyVersion { major: version.0, minor: version.1 });
-        let loaded =
-            LoadedService { head: haproxy_config::section_head(definition, style), servers: self.given.clone() };
-        plan_part(
-            WantedService { definition, hosts: wanted, overlay: &Overlay::NONE },
-            Some(&loaded),
-            Some(&self.servers),
-            &BTreeMap::new(),
-            Ground { capabilities, inherited: &[], style },
-            scope,
-        )
-    }
-}
-
-fn definition(listen_options: &[&str], server_options: &str) -> ServiceDefinition {
-    let words = |line: &str| line.split_whitespace().map(|word| Word::new(word).unwrap()).collect::<Vec<_>>();
-    ServiceDefinition {
-        name: ServiceName::new("web").unwrap(),
-        origin: Arc::from("a test"),
-        listen: None,
-        listen_options: listen_options.iter().map(|line| words(line)).collect(),
-        server_options: words(server_options),
-        domains: Vec::new(),
-        life_cycle: Default::default(),
-        source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },
-        removal: Removal::default(),
-    }
-}
-
-fn host(address: &str) -> Host {
-    Host::at(Endpoint { address: Address::parse(address).unwrap(), port: 80.try_into().unwrap() })
-}
 
 fn hosts() -> impl Strategy<Value = HostList> {
     let state = prop_oneof![4 => Just(AdminState::Ready), 1 => Just(AdminState::Drain), 1 => Just(AdminState::Maint)];
@@ -218,7 +67,7 @@ proptest! {
             proxy.servers.entry(name.clone()).and_modify(|server| server.weight += 1);
             changed.insert(name);
         }
-        let part = proxy.plan_part(&definition, &after, (3, 0), &Scope::Servers(changed));
+        let part = proxy.plan_part(UpdateStrategy::Dynamic, None, &definition, &after, (3, 0), &Scope::Servers(changed));
         prop_assert_eq!(part, proxy.plan(&definition, &after, (3, 0)));
     }
 
@@ -234,10 +83,6 @@ proptest! {
         };
         prop_assert_eq!(plan.steps.iter().find(only_new), None);
     }
-}
-
-fn list(names: &[&str]) -> HostList {
-    names.iter().map(|name| (ServerName::new(name).unwrap(), host("10.0.0.1"))).collect()
 }
 
 #[test]
@@ -279,11 +124,6 @@ fn before_3_0_a_new_host_is_told_to_reuse_connections() {
     assert_eq!(add, "add server web/a 10.0.0.1:80 pool-max-conn -1 pool-purge-delay 5s");
 }
 
-/// Why a reload is needed, in words.
-fn words(plan: &ServicePlan) -> Vec<String> {
-    plan.reload.iter().map(ToString::to_string).collect()
-}
-
 #[test]
 fn the_reason_for_a_reload_is_given_in_words() {
     let new = list(&["a"]);
@@ -308,7 +148,13 @@ fn a_changed_section_is_a_reload_that_names_the_lines() {
     let loaded = LoadedService { head: haproxy_config::section_head(&old, style), servers: proxy.given.clone() };
     let new = definition(&["balance leastconn"], "");
     let plan = plan_service(
-        WantedService { definition: &new, hosts: &list(&["a"]), overlay: &Overlay::NONE },
+        WantedService {
+            definition: &new,
+            hosts: &list(&["a"]),
+            overlay: &Overlay::NONE,
+            strategy: UpdateStrategy::Dynamic,
+            slots: None,
+        },
         Some(&loaded),
         Some(&proxy.servers),
         &BTreeMap::new(),
@@ -334,7 +180,13 @@ fn what_haproxy_refused_at_run_time_is_a_reload_in_its_words() {
         servers: BTreeMap::new(),
     };
     let plan = plan_service(
-        WantedService { definition: &definition, hosts: &list(&["a"]), overlay: &Overlay::NONE },
+        WantedService {
+            definition: &definition,
+            hosts: &list(&["a"]),
+            overlay: &Overlay::NONE,
+            strategy: UpdateStrategy::Dynamic,
+            slots: None,
+        },
         Some(&loaded),
         Some(&BTreeMap::new()),
         &refused,
@@ -379,4 +231,32 @@ fn a_host_that_becomes_a_host_name_is_a_reload() {
     named.values_mut().for_each(|there| *there = host("a.example"));
     let plan = proxy.plan(&definition, &named, (3, 0));
     assert_eq!(words(&plan), ["server a: it is now at the host name a.example, which cannot be set at run time"]);
+}
+
+#[test]
+fn by_reload_hosts_come_and_go_with_reloads_and_their_states_at_run_time() {
+    let definition = definition(&[], "");
+    let proxy = Proxy::started_with(&definition, &list(&["a", "b"]));
+    let plan = |wanted: &HostList| proxy.plan_by(UpdateStrategy::Reload, None, &definition, wanted, (3, 0));
+    assert_eq!(plan(&list(&["a", "b"])), ServicePlan::default());
+    assert_eq!(words(&plan(&list(&["a"]))), ["server b: the host is gone from discovery"]);
+    let mut other = list(&["a", "b", "c"]);
+    other.retain(|name, _| name.as_str() != "b");
+    other.values_mut().next().unwrap().endpoint = host("10.0.0.9").endpoint;
+    let (moved, plan_of_other) = ("server a: it moved from 10.0.0.1:80 to 10.0.0.9:80", plan(&other));
+    assert_eq!(words(&plan_of_other)[0], moved);
+    assert!(plan_of_other.steps.is_empty() && words(&plan_of_other)[1].starts_with("server c: it is new"));
+    let mut drained = list(&["a", "b"]);
+    drained.values_mut().next().unwrap().state = AdminState::Drain;
+    let plan = plan(&drained);
+    assert!(plan.reload.is_empty() && plan.steps.len() == 1, "a file cannot hold a drain: {plan:?}");
+}
+
+#[test]
+fn by_toggle_a_new_host_waits_for_a_reload_even_where_it_could_be_added() {
+    let definition = definition(&[], "");
+    let proxy = Proxy::started_with(&definition, &list(&["a"]));
+    let plan = proxy.plan_by(UpdateStrategy::Toggle, None, &definition, &list(&["b"]), (3, 0));
+    assert_eq!(words(&plan), ["server b: it is new, and update: toggle leaves that to reloads"]);
+    assert!(plan.steps.is_empty(), "a has the address of b, and serves it until the reload");
 }

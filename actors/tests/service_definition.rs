@@ -2,7 +2,7 @@
 
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::service_definition::{ParsedDefinition, parse};
-use proxymgr_actors::model::{RawDefinition, Removal};
+use proxymgr_actors::model::{RawDefinition, Removal, ServiceUpdate, SlotRules, UpdateChoice};
 
 fn read(text: &str) -> Result<ParsedDefinition, Vec<String>> {
     named("web", text)
@@ -139,4 +139,28 @@ fn domains_are_read_once_each_and_in_lower_case() {
         mistakes.iter().any(|mistake| mistake.contains("\"domains\"") && mistake.contains("exa mple")),
         "{mistakes:?}"
     );
+}
+
+#[test]
+fn the_strategy_and_the_slots_are_read_and_mistakes_in_them_named() {
+    let update =
+        |keys: &str| read(&format!(r#"{{"type": "static", "port": 80, {keys}}}"#)).map(|p| p.definition.update);
+    let read = update(r#""update": "slots", "slots": {"base": 30, "min_free": 5}"#).unwrap();
+    assert_eq!(read.choice, Some(UpdateChoice::Slots));
+    assert_eq!(read.slots, Some(SlotRules { base: 30, grow_by: 30, min_free: 5 }));
+    let ten = SlotRules { base: 10, grow_by: 10, min_free: 1 };
+    assert_eq!(update(r#""slots": 10"#).unwrap(), ServiceUpdate { choice: None, slots: Some(ten) });
+    for (keys, mistake) in [
+        (
+            r#""update": "slot""#,
+            r#""update": "slot" is none of auto, dynamic, slots, toggle, reload; did you mean "slots"?"#,
+        ),
+        (r#""update": 3"#, r#""update": 3 is none of auto, dynamic, slots, toggle, reload"#),
+        (r#""slots": 0"#, r#""slots": 0 is not a whole number from 1 to 10000"#),
+        (r#""slots": {"grow_by": 5}"#, r#""slots": "base" is missing; it says how many slots there are at the least"#),
+        (r#""slots": {"base": 5, "min_free": -1}"#, r#""slots": min_free: -1 is not a whole number from 0 to 10000"#),
+        (r#""slots": {"bas": 5}"#, r#""slots": "bas" is none of base, grow_by, min_free"#),
+    ] {
+        assert_eq!(update(keys).unwrap_err(), [mistake]);
+    }
 }

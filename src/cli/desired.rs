@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Message, Recipient};
 use proxymgr_actors::decide::annotation;
+use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::guard::{Verdict, judge};
 use proxymgr_actors::decide::host_list::{self, GoodEntries};
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::overlay::with_choices;
+use proxymgr_actors::decide::slots::SlotTable;
+use proxymgr_actors::decide::update_strategy::{self, ChosenStrategy};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
-use proxymgr_actors::model::{HostList, RawDefinition, ServiceDefinition, ServiceName};
+use proxymgr_actors::model::{HostList, ProxyVersion, RawDefinition, ServiceDefinition, ServiceName, UpdateStrategy};
 use proxymgr_actors::port::{HostSources, OpenSource, SavedService};
 use slog::Logger;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -40,6 +43,32 @@ pub struct DesiredService {
     pub definition: Arc<ServiceDefinition>,
     /// Its hosts.
     pub hosts: Arc<HostList>,
+    /// Which of them had which slot when the daemon last saved its state.
+    slots: SlotTable,
+}
+
+/// A service as a HAProxy of some version is to have it.
+pub struct Placed {
+    /// How its changes reach HAProxy.
+    pub strategy: ChosenStrategy,
+    /// Its servers, those in slots and those in reserve under the names of their slots.
+    pub servers: Arc<HostList>,
+    /// Its slots; none where it needs none.
+    pub slots: Option<SlotTable>,
+}
+
+impl DesiredService {
+    /// The service as a HAProxy of this version is to have it.
+    pub fn placed(&self, settings: &Settings, version: Option<ProxyVersion>) -> Placed {
+        let update = settings.haproxy.policy.update;
+        let strategy = update_strategy::choose(&self.definition, update, version.map(Capabilities::of));
+        if strategy.strategy != UpdateStrategy::Slots {
+            return Placed { strategy, servers: Arc::clone(&self.hosts), slots: None };
+        }
+        let mut slots = self.slots.clone();
+        slots.place(&self.hosts, update_strategy::slot_rules(&self.definition), |_| false);
+        Placed { strategy, servers: Arc::new(slots.servers(&self.hosts)), slots: Some(slots) }
+    }
 }
 
 /// Asks discovery, for at most `timeout`; what does not answer in time comes from the saved state. Must be called
@@ -161,7 +190,8 @@ impl Opened {
             },
         };
         let choices = saved.iter().flat_map(|service| &service.choices).map(|(server, choice)| (server, choice.state));
-        DesiredService { definition: self.definition, hosts: with_choices(&hosts, choices) }
+        let slots = saved.map(|service| service.slots.clone()).unwrap_or_default();
+        DesiredService { definition: self.definition, hosts: with_choices(&hosts, choices), slots }
     }
 }
 

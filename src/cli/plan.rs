@@ -10,10 +10,10 @@ use proxymgr_actors::decide::loaded_config::{LoadedSection, parse_sections};
 use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{Ground, LoadedServer, LoadedService, WantedService, plan_service};
 use proxymgr_actors::decide::quoting::split_line;
-use proxymgr_actors::model::{Observation, ProcessInfo, ServiceName, Word};
+use proxymgr_actors::model::{Observation, ProcessInfo, ServiceName, UpdateStrategy, Word};
 use proxymgr_actors::port::RuntimeApi;
 
-use super::desired::{Desired, gather_desired};
+use super::desired::{Desired, Placed, gather_desired};
 use super::{block_on, output, quiet_log};
 use crate::daemon::adapters;
 use crate::failure::Failure;
@@ -81,13 +81,23 @@ fn describe(
         reload.push("the global or defaults section changed".to_owned());
     }
     for (name, service) in &desired.services {
-        let wanted = WantedService { definition: &service.definition, hosts: &service.hosts, overlay: &Overlay::NONE };
+        let Placed { strategy, servers, slots } = service.placed(settings, Some(process.version));
+        if strategy.strategy != UpdateStrategy::Dynamic {
+            output::remark(&format!("# {name}: {} ({})", strategy.strategy.as_str(), strategy.why));
+        }
+        let wanted = WantedService {
+            definition: &service.definition,
+            hosts: &servers,
+            overlay: &Overlay::NONE,
+            strategy: strategy.strategy,
+            slots: slots.as_ref(),
+        };
         let loaded = sections.get(name).map(loaded_service);
         let observed = observation.services.get(name).map(|servers| &**servers);
         let plan = plan_service(wanted, loaded.as_ref(), observed, &BTreeMap::new(), ground);
         reload.extend(plan.reload.iter().map(|reason| format!("{name}: {reason}")));
         for step in &plan.steps {
-            let _ = writeln!(commands, "{} {name}/{}: {}", step.class.as_str(), step.server, step.reason);
+            let _ = writeln!(commands, "{} {name}/{}: {}", step.class.as_str(), step.known_as(), step.reason);
             for command in &step.commands {
                 let _ = writeln!(commands, "    {}", command_text(command));
             }

@@ -26,11 +26,13 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
         output::remark(&format!("# {error}; the file is for an old one"));
     }
     let frame = &settings.haproxy.policy.frame;
+    let version = version.ok().map(|(version, _)| version);
     // The daemon holds the sockets itself and writes the number of the descriptor that HAProxy inherits.
-    let style = SectionStyle { own_binds: true, ..SectionStyle::of(frame, version.ok().map(|(version, _)| version)) };
+    let style = SectionStyle { own_binds: true, ..SectionStyle::of(frame, version) };
     let mut text = haproxy_config::frame(frame).to_string();
     for service in desired.services.values() {
-        text.push_str(&haproxy_config::section(&service.definition, None, &service.hosts, style));
+        let servers = service.placed(settings, version).servers;
+        text.push_str(&haproxy_config::section(&service.definition, None, &servers, style));
     }
     output::print(&text);
     Ok(())

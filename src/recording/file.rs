@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 
+use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::journal::Event;
 use proxymgr_actors::limits::RECORD_FILE_BYTES_MAX;
 use proxymgr_actors::model::SeenHost;
@@ -201,6 +202,8 @@ fn restored(service: &SavedService) -> SavedService {
         seen_at_unix_ms: service.seen_at_unix_ms,
         choices: service.choices.clone(),
         rejected: service.rejected.as_ref().map(clean),
+        // Its hosts are in the list, without credentials.
+        slots: SlotTable::default(),
     }
 }
 

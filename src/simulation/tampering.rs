@@ -6,7 +6,7 @@ use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::PolicyChanged;
 use proxymgr_actors::model::{
     LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, RunBy, RuntimeCommand, ServerId, ServerName,
-    ServiceName,
+    ServiceName, UpdateChoice,
 };
 use proxymgr_actors::port::ConfigText;
 use tokio::time::sleep;
@@ -49,6 +49,7 @@ fn policy(settings: u8) -> ProxyPolicy {
         stop_timeout: Duration::from_secs(30),
         observe_interval: Duration::from_secs(observe_s),
         life_cycle: LifeCyclePolicy::default(),
+        update: UpdateChoice::default(),
         old_processes: OldProcessLimits::default(),
     }
 }

@@ -12,6 +12,7 @@ mod life_of_servers;
 mod process_life;
 mod record_and_replay;
 mod reloads;
+mod slots;
 mod stage;
 mod status_page;
 mod targets;

@@ -23,7 +23,7 @@ use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, PolicyChanged, ReadJournal, SeenHost};
 use proxymgr_actors::model::{
     Address, Endpoint, Host, LifeCyclePolicy, Observation, ObservedServer, OldProcessLimits, ProcessInfo, ProxyFrame,
-    ProxyPolicy, ProxyVersion, RawDefinition, RunBy, RuntimeCommand, ServerName, ServiceName, SourceSpec,
+    ProxyPolicy, ProxyVersion, RawDefinition, RunBy, RuntimeCommand, ServerName, ServiceName, SourceSpec, UpdateChoice,
 };
 use proxymgr_actors::port::{
     Answer, Applied, CheckFailure, ConfigFile, ConfigMessage, ConfigText, DefinitionSource, HostSources, OpenSource,
@@ -208,6 +208,7 @@ pub fn policy(global: &[&str]) -> ProxyPolicy {
         stop_timeout: Duration::from_secs(30),
         observe_interval: Duration::from_secs(30),
         life_cycle: LifeCyclePolicy::default(),
+        update: UpdateChoice::default(),
         old_processes: OldProcessLimits::default(),
     }
 }
@@ -317,6 +318,10 @@ impl Things {
             RuntimeCommand::SetDrain(_) => server.admin_state = 8,
             RuntimeCommand::SetMaintenance(_) => server.admin_state = 1,
             RuntimeCommand::SetWeight(_, weight) => server.weight = *weight,
+            RuntimeCommand::SetAddress(_, endpoint) => {
+                server.address = endpoint.address.to_string();
+                server.port = endpoint.port.get();
+            }
             RuntimeCommand::DeleteServer(_) => {
                 servers.remove(&id.server);
             }

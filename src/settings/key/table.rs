@@ -4,6 +4,8 @@ mod sources;
 
 use std::time::Duration;
 
+use proxymgr_actors::model::UpdateChoice;
+
 use super::TakesEffect::{OnReload, OnRestart};
 use super::Unset::{Empty, Otherwise, Text};
 use super::{Key, Kind, LEVELS, RUN_WAYS, TakesEffect, Unset};
@@ -111,6 +113,13 @@ const BEFORE_SOURCES: &[Key] = &[
         Text("0s"),
         OnReload,
         "How long the weight of a new server takes to rise to its own, in ten steps; 0s: it has all of it at once.",
+    ),
+    key(
+        "haproxy.update",
+        Kind::Choice(&UpdateChoice::NAMES),
+        Text("auto"),
+        OnReload,
+        "How changes of hosts reach the running HAProxy, where a service does not say it itself.",
     ),
     key(
         "haproxy.max_old_processes",

@@ -66,7 +66,7 @@ impl<'a> Plan<'a> {
             let service = service.as_str();
             plan.steps.extend(planned.steps.iter().map(|step| Step {
                 service,
-                server: step.server.as_str(),
+                server: step.known_as().as_str(),
                 class: step.class,
                 reason: &step.reason,
                 commands: step.commands.iter().map(ToString::to_string).collect(),

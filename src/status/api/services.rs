@@ -2,6 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, Query};
+use proxymgr_actors::model::UpdateStrategy;
 use proxymgr_actors::snapshot::HeldChange;
 use serde::Serialize;
 
@@ -31,6 +32,8 @@ pub struct Service<'a> {
     hosts: Option<usize>,
     /// How many servers HAProxy has in which state.
     servers: Counts,
+    /// By which strategy its changes reach the running HAProxy; none where that is not known yet.
+    update: Option<Update<'a>>,
     /// The newest list, where it is held back.
     held: Option<&'a HeldChange>,
     /// The newest list, where an operator rejected it.
@@ -39,6 +42,16 @@ pub struct Service<'a> {
     problems: Vec<String>,
     /// How the last change was put in force.
     last_change: Option<LastChange<'a>>,
+}
+
+/// How a service's changes reach the running HAProxy.
+#[derive(Serialize)]
+struct Update<'a> {
+    strategy: UpdateStrategy,
+    /// Why by this one.
+    reason: &'a str,
+    /// Slots that stand for no host; none where its servers are not in slots.
+    free_slots: Option<usize>,
 }
 
 /// Servers by the state HAProxy has them in.
@@ -77,6 +90,11 @@ impl<'a> Service<'a> {
             source: watcher.map(|watcher| Source::of(Some(name), watcher)),
             hosts: watcher.and_then(|watcher| Some(watcher.hosts.as_ref()?.len())),
             servers: haproxy.map(|service| Counts::of(service.servers.values())).unwrap_or_default(),
+            update: haproxy.map(|service| Update {
+                strategy: service.update,
+                reason: &service.update_reason,
+                free_slots: service.free_slots,
+            }),
             held: watcher.and_then(|watcher| watcher.held.as_ref()),
             rejected: watcher.and_then(|watcher| watcher.rejected.as_ref()),
             problems,

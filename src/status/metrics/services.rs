@@ -79,6 +79,8 @@ fn each(families: &mut Families<'_>, services: &[Known<'_>]) -> fmt::Result {
         })
     });
     families.gauges("service_servers", "Servers as HAProxy has them", by_state)?;
+    let free_slots = gauge(&|service| Some(service.state.free_slots? as f64));
+    families.gauges("service_free_slots", "Slots that stand for no host", free_slots)?;
     let up = gauge(&|service| Some(flag(service.watcher?.source.error.is_none())));
     families.gauges("service_source_up", "1 while the service's source can be read", up)?;
     let read_at = gauge(&|service| Some(seconds(service.watcher?.source.read_at_unix_ms?)));

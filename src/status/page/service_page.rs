@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proxymgr_actors::limits::STATUS_TRAFFIC_PATIENCE;
 use proxymgr_actors::message::ReadJournal;
-use proxymgr_actors::model::{OperatorChoice, ServerName, ServerTraffic, ServiceName};
+use proxymgr_actors::model::{OperatorChoice, ServerName, ServerTraffic, ServiceName, UpdateStrategy};
 use proxymgr_actors::snapshot::{ActorState, ServiceState, WatcherState};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -62,6 +62,8 @@ pub struct ServiceView {
     pub held: Option<HeldEntry>,
     /// What is wrong with which entry of the source.
     pub problems: Vec<(String, String)>,
+    /// By which strategy its changes reach the running HAProxy, why, and how many slots it has left where it has any.
+    pub update: (UpdateStrategy, String, Option<usize>),
     /// The servers that are wanted.
     pub servers: Vec<ServerLine>,
     /// Those that are not, with their states: they finish what they have, and wait in maintenance to be deleted.
@@ -93,7 +95,8 @@ pub async fn gather(board: &Board, name: &str) -> Option<ServiceView> {
         confirmed_unix_ms: watcher.and_then(|watcher| watcher.confirmed_unix_ms),
         held: watcher.and_then(|watcher| watcher.held.as_ref()).map(HeldEntry::from),
         problems: watcher.map(|watcher| watcher.problems.clone().into_iter().collect()).unwrap_or_default(),
-        servers: lines.map(|name| server_line(name, service, watcher, traffic.get(*name), now)).collect(),
+        update: (service.update, service.update_reason.clone(), service.free_slots),
+        servers: lines.map(|name| server_line(name, service, watcher, &traffic, now)).collect(),
         leaving: names
             .iter()
             .filter(|name| !is_wanted(name))
@@ -124,10 +127,12 @@ fn server_line(
     name: &ServerName,
     service: &ServiceState,
     watcher: Option<&WatcherState>,
-    traffic: Option<&ServerTraffic>,
+    traffic: &BTreeMap<ServerName, ServerTraffic>,
     now_unix_ms: u64,
 ) -> ServerLine {
     let host = watcher.and_then(|watcher| watcher.hosts.as_ref()?.get(name));
+    // HAProxy itself calls it by its slot, where it is in one.
+    let traffic = traffic.get(service.slots.get(name).unwrap_or(name));
     let unchanged_s = traffic.and_then(|traffic| traffic.unchanged_s);
     ServerLine {
         name: name.to_string(),

@@ -165,6 +165,7 @@ impl View for Fixture {
         let id = ServerId { service: service("web"), server: server("a") };
         let step = Step {
             server: server("a"),
+            in_slot: None,
             class: PlanClass::RuntimeDisable,
             reason: "the host is gone from discovery".into(),
             commands: vec![RuntimeCommand::SetMaintenance(id)],

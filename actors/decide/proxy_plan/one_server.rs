@@ -1,0 +1,219 @@
+//! The plan of one server that is wanted: added, or brought from what HAProxy has of it to what it should be.
+
+use super::{Ground, Holder, LoadedServer, Step, WantedService, given, split_weight};
+use crate::decide::capabilities::has_check;
+use crate::decide::haproxy_config;
+use crate::model::{
+    Address, AdminState, Host, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServiceDefinition, UpdateStrategy,
+    Word,
+};
+
+/// HAProxy's weight of a server that names none.
+const DEFAULT_WEIGHT: u16 = 1;
+
+/// What a host's server line says besides name and address. Most hosts of a service have the same: kept from one to the
+/// next, because a plan looks at all of them for each change of one.
+pub(super) struct OwnOptions<'a> {
+    host: &'a Host,
+    /// Without the weight.
+    words: Vec<Word>,
+    weight: Option<u16>,
+}
+
+impl<'a> OwnOptions<'a> {
+    pub(super) fn of(definition: &ServiceDefinition, host: &'a Host) -> Self {
+        let (words, weight) = split_weight(&haproxy_config::server_words(definition, host));
+        Self { host, words, weight }
+    }
+
+    pub(super) fn are_those_of(&self, host: &Host) -> bool {
+        let Host { weight, backup, cookie, options, .. } = self.host;
+        (*weight, *backup, cookie, options) == (host.weight, host.backup, &host.cookie, &host.options)
+    }
+}
+
+/// A server that is wanted, and all that its plan depends on but for what HAProxy has of it.
+pub(super) struct Planned<'a> {
+    pub(super) id: ServerId,
+    pub(super) host: &'a Host,
+    pub(super) wanted: WantedService<'a>,
+    pub(super) ground: Ground<'a>,
+    /// The words of the `default-server` lines that hold for the section.
+    pub(super) inherited: &'a [Word],
+    pub(super) inherited_weight: Option<u16>,
+}
+
+impl Planned<'_> {
+    /// A server that HAProxy does not have.
+    pub(super) fn add(&self) -> Result<Option<Step>, String> {
+        let definition = self.wanted.definition;
+        if self.wanted.strategy == UpdateStrategy::Slots {
+            return Err("no slot is free for it".to_owned());
+        }
+        let own = haproxy_config::server_words(definition, self.host);
+        let options = self.ground.capabilities.options_to_add(definition, &self.host.endpoint, self.inherited, &own)?;
+        if self.wanted.strategy != UpdateStrategy::Dynamic {
+            return Err(format!("it is new, and update: {} leaves that to reloads", self.wanted.strategy.as_str()));
+        }
+        let checked = has_check(&options);
+        let endpoint = self.host.endpoint.clone();
+        let mut commands = vec![RuntimeCommand::AddServer { server: self.id.clone(), endpoint, options }];
+        if checked {
+            commands.push(RuntimeCommand::EnableHealth(self.id.clone()));
+        }
+        let full = self.full_weight();
+        let weight = self.wanted.overlay.weight(&self.id.server, full);
+        if weight != full {
+            commands.push(RuntimeCommand::SetWeight(self.id.clone(), weight));
+        }
+        match self.host.state {
+            AdminState::Ready => commands.push(RuntimeCommand::SetReady(self.id.clone())),
+            AdminState::Drain => commands.push(RuntimeCommand::SetDrain(self.id.clone())),
+            AdminState::Maint => {}
+        }
+        Ok(Some(self.step(PlanClass::RuntimeEnable, "the host is new".to_owned(), commands)))
+    }
+
+    /// The weight that its options give it in the end.
+    fn full_weight(&self) -> u16 {
+        self.weight_with(&OwnOptions::of(self.wanted.definition, self.host))
+    }
+
+    fn weight_with(&self, own: &OwnOptions<'_>) -> u16 {
+        own.weight.or(self.inherited_weight).unwrap_or(DEFAULT_WEIGHT)
+    }
+
+    /// A server that HAProxy has.
+    pub(super) fn adjust(
+        &self,
+        own: &OwnOptions<'_>,
+        loaded: Option<&LoadedServer>,
+        observed: &ObservedServer,
+    ) -> Result<Option<Step>, String> {
+        let Some(loaded) = loaded else {
+            return Err("it was added by somebody else, with options that are not known".to_owned());
+        };
+        if own.words != loaded.options {
+            let is_slot = self.wanted.strategy == UpdateStrategy::Slots;
+            return match observed.forced_maintenance() {
+                _ if is_slot => Err("it needs other options than its slot has, and only a reload sets them".to_owned()),
+                true => self.replace(),
+                false => Err("its options changed".to_owned()),
+            };
+        }
+        let mut reasons = Vec::new();
+        let mut commands = Vec::new();
+        let mut class = PlanClass::RuntimeEnable;
+        let mut holder = None;
+        let weight = self.wanted.overlay.weight(&self.id.server, self.weight_with(own));
+        if weight != observed.weight {
+            commands.push(RuntimeCommand::SetWeight(self.id.clone(), weight));
+            reasons.push(format!("its weight changes from {} to {weight}", observed.weight));
+        }
+        if self.moved(loaded, observed)? {
+            // It takes nothing new while it moves. Whether it moved is seen before it is made ready again: a
+            // refusal must not bring the old address back into service. Who drained a slot meant the host it had.
+            if !observed.in_maintenance() && (!observed.in_drain() || self.wanted.slots.is_some()) {
+                commands.push(RuntimeCommand::SetMaintenance(self.id.clone()));
+            }
+            commands.push(RuntimeCommand::SetAddress(self.id.clone(), self.host.endpoint.clone()));
+            holder = (!observed.in_drain() || self.wanted.slots.is_some()).then_some(Holder::Move);
+            reasons.push(self.move_in_words(observed));
+        } else if let Some((command, why)) = self.state_change(loaded, observed) {
+            if !matches!(command, RuntimeCommand::SetReady(_)) {
+                class = PlanClass::RuntimeDisable;
+                holder = self.holder();
+            }
+            commands.push(command);
+            reasons.push(why.to_owned());
+        }
+        if commands.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Step { holder, ..self.step(class, reasons.join(", "), commands) }))
+    }
+
+    fn move_in_words(&self, observed: &ObservedServer) -> String {
+        let (slot, endpoint) = (&self.id.server, &self.host.endpoint);
+        match (self.wanted.slots.is_some(), observed.forced_maintenance()) {
+            (true, true) => format!("{endpoint} takes the free slot {slot}"),
+            (true, false) => format!("{endpoint} takes {slot} from {}:{}", observed.address, observed.port),
+            _ => format!("it moved from {}:{} to {endpoint}", observed.address, observed.port),
+        }
+    }
+
+    /// A server that waits in maintenance with other options than it should come back with: deleted now, and added
+    /// by the next plan, which sees whether it is gone.
+    fn replace(&self) -> Result<Option<Step>, String> {
+        self.add().map_err(|reason| format!("its options changed, and {reason}"))?;
+        let reason = "the host is back in discovery with other options".to_owned();
+        let commands = vec![RuntimeCommand::DeleteServer(self.id.clone())];
+        Ok(Some(Step { gives: None, ..self.step(PlanClass::RuntimeEnable, reason, commands) }))
+    }
+
+    /// Whether the server is at another address than it should be, and an address can be set.
+    fn moved(&self, loaded: &LoadedServer, observed: &ObservedServer) -> Result<bool, String> {
+        match &self.host.endpoint.address {
+            Address::Ip(ip) => {
+                let same_address = observed.address.parse() == Ok(*ip);
+                Ok(!same_address || observed.port != self.host.endpoint.port.get())
+            }
+            Address::Name(_) if loaded.endpoint == self.host.endpoint.to_string() => Ok(false),
+            Address::Name(name) => Err(format!("it is now at the host name {name}, which cannot be set at run time")),
+        }
+    }
+
+    /// The command that brings the administrative state, and why; none where it is as wanted. A drain that is not
+    /// our doing is somebody's on HAProxy's own socket, and stays.
+    fn state_change(&self, loaded: &LoadedServer, observed: &ObservedServer) -> Option<(RuntimeCommand, &'static str)> {
+        let id = self.id.clone();
+        let is_chosen = self.is_chosen();
+        match self.host.state {
+            AdminState::Ready if observed.forced_maintenance() || (observed.in_drain() && loaded.held_by.is_some()) => {
+                let why = match loaded.held_by {
+                    _ if is_chosen => "an operator makes it ready",
+                    Some(Holder::Operator) => "no operator keeps it from traffic any longer",
+                    Some(Holder::Discovery) => "discovery no longer keeps it from traffic",
+                    Some(Holder::Move) if self.wanted.slots.is_some() => "its slot has its address now",
+                    Some(Holder::Move) => "it has moved",
+                    Some(Holder::Removal) | None => "the host is back in discovery",
+                };
+                Some((RuntimeCommand::SetReady(id), why))
+            }
+            AdminState::Ready if !observed.in_drain() && self.was_drained_before() => {
+                Some((RuntimeCommand::SetDrain(id), "somebody had drained it on HAProxy's socket before the reload"))
+            }
+            AdminState::Drain if !observed.in_drain() || observed.forced_maintenance() => {
+                let why = if is_chosen { "an operator drains it" } else { "discovery drains it" };
+                Some((RuntimeCommand::SetDrain(id), why))
+            }
+            AdminState::Maint if !observed.in_maintenance() => {
+                let (ours, theirs) = ("an operator puts it into maintenance", "discovery puts it into maintenance");
+                Some((RuntimeCommand::SetMaintenance(id), if is_chosen { ours } else { theirs }))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_chosen(&self) -> bool {
+        self.wanted.overlay.chosen.contains(&self.id.server)
+    }
+
+    fn was_drained_before(&self) -> bool {
+        self.wanted.overlay.drained_before.contains(&self.id.server)
+    }
+
+    /// For whom the server is kept from traffic, where its list does not want it ready.
+    fn holder(&self) -> Option<Holder> {
+        match self.host.state {
+            AdminState::Ready => None,
+            _ if self.is_chosen() => Some(Holder::Operator),
+            _ => Some(Holder::Discovery),
+        }
+    }
+
+    fn step(&self, class: PlanClass, reason: String, commands: Vec<RuntimeCommand>) -> Step {
+        let gives = Some(given(self.wanted.definition, self.host));
+        Step { server: self.id.server.clone(), in_slot: None, class, reason, commands, gives, holder: self.holder() }
+    }
+}

@@ -1,0 +1,197 @@
+//! What a plan does to HAProxy, as far as plans look at it.
+
+// Each test file takes what it needs.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proxymgr_actors::decide::capabilities::Capabilities;
+use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
+use proxymgr_actors::decide::overlay::Overlay;
+use proxymgr_actors::decide::proxy_plan::{
+    Ground, LoadedServer, LoadedService, ServicePlan, Step, WantedService, given, plan_part,
+};
+use proxymgr_actors::decide::scope::Scope;
+use proxymgr_actors::decide::slots::SlotTable;
+use proxymgr_actors::model::{
+    Address, AdminState, Endpoint, Host, HostList, ObservedServer, ProxyVersion, Removal, RuntimeCommand, ServerName,
+    ServiceDefinition, ServiceName, SourceSpec, UpdateStrategy, Word,
+};
+
+pub const FORCED_MAINTENANCE: u16 = 0x01;
+pub const FORCED_DRAIN: u16 = 0x08;
+
+/// What HAProxy would have after these commands: the little of it that the plan reads.
+#[derive(Debug, Clone, Default)]
+pub struct Proxy {
+    pub servers: BTreeMap<ServerName, ObservedServer>,
+    pub given: BTreeMap<ServerName, LoadedServer>,
+}
+
+impl Proxy {
+    pub fn started_with(definition: &ServiceDefinition, hosts: &HostList) -> Self {
+        let mut proxy = Self::default();
+        for (name, host) in hosts {
+            let admin_state = if host.state == AdminState::Maint { FORCED_MAINTENANCE | 0x04 } else { 0 };
+            proxy.insert(name, host, admin_state, given(definition, host));
+        }
+        proxy
+    }
+
+    fn insert(&mut self, name: &ServerName, host: &Host, admin_state: u16, given: LoadedServer) {
+        let observed = ObservedServer {
+            address: host.endpoint.address.to_string(),
+            port: host.endpoint.port.get(),
+            fqdn: None,
+            admin_state,
+            operational_state: 2,
+            weight: host.weight.unwrap_or(1),
+        };
+        self.servers.insert(name.clone(), observed);
+        self.given.insert(name.clone(), given);
+    }
+
+    pub fn carry_out(&mut self, plan: &ServicePlan, wanted: &HostList) {
+        for step in &plan.steps {
+            step.commands.iter().for_each(|command| self.obey(step, command, wanted));
+        }
+    }
+
+    fn obey(&mut self, step: &Step, command: &RuntimeCommand, wanted: &HostList) {
+        let name = &command.server().server;
+        if let RuntimeCommand::AddServer { endpoint, options, .. } = command {
+            let host = &wanted[name];
+            assert_eq!(*endpoint, host.endpoint);
+            assert!(!self.servers.contains_key(name), "{name} is there already");
+            let weight = options.windows(2).rev().find(|pair| pair[0].as_str() == "weight");
+            self.insert(name, host, FORCED_MAINTENANCE, step.gives.clone().expect("a new server is given something"));
+            let weight = weight.map_or(1, |pair| pair[1].as_str().parse().unwrap());
+            self.servers.get_mut(name).unwrap().weight = weight;
+            return;
+        }
+        if matches!(command, RuntimeCommand::DeleteServer(_)) {
+            let gone = self.servers.remove(name).expect("only a server that is there can be deleted");
+            assert!(gone.forced_maintenance(), "only in maintenance can {name} be deleted");
+            return;
+        }
+        let server = self.servers.get_mut(name).expect("no command for a server that is not there");
+        match command {
+            RuntimeCommand::SetReady(_) => server.admin_state &= !(FORCED_MAINTENANCE | FORCED_DRAIN),
+            RuntimeCommand::SetDrain(_) => {
+                server.admin_state = server.admin_state & !FORCED_MAINTENANCE | FORCED_DRAIN;
+            }
+            RuntimeCommand::SetMaintenance(_) => {
+                server.admin_state = server.admin_state & !FORCED_DRAIN | FORCED_MAINTENANCE;
+            }
+            RuntimeCommand::SetWeight(_, weight) => server.weight = *weight,
+            RuntimeCommand::SetAddress(_, endpoint) => {
+                assert!(server.admin_state & (FORCED_MAINTENANCE | FORCED_DRAIN) != 0, "{name} moves out of service");
+                server.address = endpoint.address.to_string();
+                server.port = endpoint.port.get();
+            }
+            _ => {}
+        }
+        if let Some(given) = self.given.get_mut(name) {
+            match command {
+                RuntimeCommand::SetReady(_) => given.held_by = None,
+                RuntimeCommand::SetDrain(_) | RuntimeCommand::SetMaintenance(_) => given.held_by = step.holder,
+                _ => {}
+            }
+        }
+    }
+
+    pub fn serves(&self, wanted: &HostList) -> Result<(), String> {
+        for (name, host) in wanted {
+            let server = self.servers.get(name).ok_or(format!("{name} is missing"))?;
+            let state = if server.in_maintenance() {
+                AdminState::Maint
+            } else if server.in_drain() {
+                AdminState::Drain
+            } else {
+                AdminState::Ready
+            };
+            let found = (server.address.clone(), server.port, server.weight, state);
+            let should =
+                (host.endpoint.address.to_string(), host.endpoint.port.get(), host.weight.unwrap_or(1), host.state);
+            if found != should {
+                return Err(format!("{name} is {found:?} and should be {should:?}"));
+            }
+        }
+        match self.servers.iter().find(|(name, server)| !wanted.contains_key(*name) && !server.in_maintenance()) {
+            Some((name, _)) => Err(format!("{name} is unwanted and takes traffic")),
+            None => Ok(()),
+        }
+    }
+
+    pub fn plan(&self, definition: &ServiceDefinition, wanted: &HostList, version: (u16, u16)) -> ServicePlan {
+        let strategy = match version >= (2, 6) {
+            true => UpdateStrategy::Dynamic,
+            false => UpdateStrategy::Toggle,
+        };
+        self.plan_by(strategy, None, definition, wanted, version)
+    }
+
+    pub fn plan_by(
+        &self,
+        strategy: UpdateStrategy,
+        slots: Option<&SlotTable>,
+        definition: &ServiceDefinition,
+        wanted: &HostList,
+        version: (u16, u16),
+    ) -> ServicePlan {
+        self.plan_part(strategy, slots, definition, wanted, version, &Scope::Whole)
+    }
+
+    pub fn plan_part(
+        &self,
+        strategy: UpdateStrategy,
+        slots: Option<&SlotTable>,
+        definition: &ServiceDefinition,
+        wanted: &HostList,
+        version: (u16, u16),
+        scope: &Scope,
+    ) -> ServicePlan {
+        let style = SectionStyle::default();
+        let capabilities = Capabilities::of(ProxyVersion { major: version.0, minor: version.1 });
+        let loaded =
+            LoadedService { head: haproxy_config::section_head(definition, style), servers: self.given.clone() };
+        plan_part(
+            WantedService { definition, hosts: wanted, overlay: &Overlay::NONE, strategy, slots },
+            Some(&loaded),
+            Some(&self.servers),
+            &BTreeMap::new(),
+            Ground { capabilities, inherited: &[], style },
+            scope,
+        )
+    }
+}
+
+pub fn definition(listen_options: &[&str], server_options: &str) -> ServiceDefinition {
+    let words = |line: &str| line.split_whitespace().map(|word| Word::new(word).unwrap()).collect::<Vec<_>>();
+    ServiceDefinition {
+        name: ServiceName::new("web").unwrap(),
+        origin: Arc::from("a test"),
+        listen: None,
+        listen_options: listen_options.iter().map(|line| words(line)).collect(),
+        server_options: words(server_options),
+        domains: Vec::new(),
+        life_cycle: Default::default(),
+        update: Default::default(),
+        source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },
+        removal: Removal::default(),
+    }
+}
+
+pub fn host(address: &str) -> Host {
+    Host::at(Endpoint { address: Address::parse(address).unwrap(), port: 80.try_into().unwrap() })
+}
+
+pub fn list(names: &[&str]) -> HostList {
+    names.iter().map(|name| (ServerName::new(name).unwrap(), host("10.0.0.1"))).collect()
+}
+
+/// Why a reload is needed, in words.
+pub fn words(plan: &ServicePlan) -> Vec<String> {
+    plan.reload.iter().map(ToString::to_string).collect()
+}

@@ -1,0 +1,101 @@
+//! Services whose hosts take slots, on real HAProxies: the way that 2.2 and older have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use crate::stage::{self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
+use crate::support::backend::Backend;
+use crate::support::daemon::Daemon;
+use crate::support::dir::TestDir;
+use crate::support::eventually::check;
+use crate::support::{haproxy, http};
+
+/// What the daemon says of the service `web`.
+async fn web(daemon: &Daemon) -> Value {
+    stage::actor_state(daemon, "haproxy_state").await.expect("its state")["services"]["web"].clone()
+}
+
+/// Which host has which slot.
+async fn slots(daemon: &Daemon) -> BTreeMap<String, String> {
+    serde_json::from_value(web(daemon).await["slots"].clone()).expect("names")
+}
+
+fn slotted(base: usize, min_free: usize) -> Value {
+    let slots = json!({"base": base, "min_free": min_free});
+    json!({"update": "slots", "slots": slots, "server_options": ["check inter 200ms"], "listen_options": ["mode http"]})
+}
+
+/// Waits until one request after another is answered by each of these backends, and by no other.
+async fn wait_until_served_by(daemon: &Daemon, port: u16, wanted: &[&Backend]) {
+    let names: BTreeSet<String> = wanted.iter().map(|backend| backend.name().to_owned()).collect();
+    let probe = async || {
+        let mut answers = BTreeSet::new();
+        for _ in 0..2 * names.len() {
+            let answer = http::get(SocketAddr::from(([127, 0, 0, 1], port)), "/").await;
+            answers.insert(answer.map_err(|error| error.to_string())?.text().trim().to_owned());
+        }
+        check(answers == names, &answers)
+    };
+    daemon.eventually(LIMIT, "clients reach exactly the hosts", probe).await;
+}
+
+#[tokio::test]
+async fn hosts_come_and_go_by_slots_without_a_reload_on_every_haproxy() {
+    for version in haproxy::versions() {
+        let dir = TestDir::new();
+        let files = ServiceFiles::new(&dir);
+        let backends = backends(&dir, 5);
+        let port = dir.port();
+        files.define("web", port, slotted(5, 0));
+        files.hosts("web", &backends[..1]);
+        let daemon = daemon(&dir).haproxy(&version).files(&files.services()).start();
+        wait_for_ready(&daemon, "web", &addresses(&backends[..1])).await;
+        for serving in [0..3, 1..3, 1..5, 0..5, 3..4, 0..2] {
+            files.hosts("web", &backends[serving.clone()]);
+            wait_for_ready(&daemon, "web", &addresses(&backends[serving.clone()])).await;
+            wait_until_served_by(&daemon, port, &backends[serving].iter().collect::<Vec<_>>()).await;
+        }
+        assert_eq!(stage::reloads(&daemon).await, 1, "{version:?}");
+        assert_eq!(web(&daemon).await["free_slots"], 3);
+    }
+}
+
+#[tokio::test]
+async fn slots_grow_by_one_reload_ahead_of_need_and_a_takeover_keeps_everyone_in_place() {
+    for version in haproxy::versions() {
+        let dir = TestDir::new();
+        let files = ServiceFiles::new(&dir);
+        let backends = backends(&dir, 4);
+        files.define("web", dir.port(), slotted(3, 1));
+        files.hosts("web", &backends[..2]);
+        let mut daemon = daemon(&dir).haproxy(&version).files(&files.services()).start();
+        wait_for_ready(&daemon, "web", &addresses(&backends[..2])).await;
+        files.hosts("web", &backends[..3]);
+        // Before the reload the one that is new has the last slot.
+        let grown = |state: &Value| state["services"]["web"]["free_slots"] == 3;
+        wait_for_state(&daemon, "the slots grow", "haproxy_state", grown).await;
+        wait_for_ready(&daemon, "web", &addresses(&backends[..3])).await;
+        assert_eq!(stage::reloads(&daemon).await, 2, "{version:?}");
+        files.hosts("web", &backends[1..3]);
+        wait_for_ready(&daemon, "web", &addresses(&backends[1..3])).await;
+        let two = |state: &Value| state["services"]["web"]["slots"].as_object().is_some_and(|slots| slots.len() == 2);
+        wait_for_state(&daemon, "two hosts have slots", "haproxy_state", two).await;
+        let before = slots(&daemon).await;
+        let saved = async || {
+            let files = std::fs::read_dir(daemon.dir().join("state")).map_err(|error| error.to_string())?;
+            let complete = files.flatten().filter(|file| file.path().extension().is_some_and(|end| end == "json"));
+            let text: String = complete.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+            check(before.keys().all(|host| text.contains(&format!("\"server\":\"{host}\""))), &text)
+        };
+        daemon.eventually(LIMIT, "who has which slot is saved", saved).await;
+
+        daemon.kill();
+        daemon.start_again();
+        let taken_over = |state: &Value| state["phase"] == "running" && two(state);
+        wait_for_state(&daemon, "HAProxy is taken over", "haproxy_state", taken_over).await;
+        wait_for_ready(&daemon, "web", &addresses(&backends[1..3])).await;
+        assert_eq!(slots(&daemon).await, before, "{version:?}");
+    }
+}
