@@ -18,6 +18,7 @@ mod policy;
 mod preview;
 mod reload;
 mod report;
+mod routes;
 mod running;
 mod trouble;
 
@@ -25,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::{Actor, AsyncContext, Context, Handler, Recipient, ResponseActFuture, SpawnHandle, WrapFuture};
+use actix::{Actor, AsyncContext, Context, Handler, Recipient, SpawnHandle};
 use slog::Logger;
 use tokio::time::{Duration, Instant};
 
@@ -40,8 +41,7 @@ use crate::decide::hosts_diff::HostsDiff;
 use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE};
 use crate::listeners::Listeners;
 use crate::message::{
-    BeginShutdown, ChoicesChanged, DefinitionsLoaded, HostsChanged, HostsUnknown, ProxyExited, Record, Refresh,
-    ServiceDefined, ServiceRemoved,
+    ChoicesChanged, DefinitionsLoaded, HostsChanged, HostsUnknown, ProxyExited, Record, ServiceDefined, ServiceRemoved,
 };
 use crate::model::{
     AdminState, LifeCyclePolicy, ObservedServer, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName,
@@ -92,6 +92,10 @@ pub struct HaproxyStateActor {
     dirty: Dirty,
     /// Services that an observation found different from what they were left as.
     drifted: BTreeSet<ServiceName>,
+    /// Whether it is to be decided anew who is asked for which domain.
+    routes_due: bool,
+    /// What was last said about services that want what another has.
+    complaints: BTreeMap<ServiceName, String>,
     /// Why each service needs a reload.
     reload_due: BTreeMap<ServiceName, Vec<ReloadReason>>,
     /// Why all need one.
@@ -160,6 +164,8 @@ impl HaproxyStateActor {
             busy: false,
             dirty: Dirty::default(),
             drifted: BTreeSet::new(),
+            routes_due: false,
+            complaints: BTreeMap::new(),
             reload_due: BTreeMap::new(),
             reload_forced: Vec::new(),
             refused_frame: None,
@@ -242,7 +248,11 @@ impl HaproxyStateActor {
         }
         if now < self.runtime_retry_at {
             self.wake_at(self.runtime_retry_at, ctx);
-        } else if self.begin_batch(ctx) || self.begin_observation(ctx) || self.begin_drain_look(ctx) {
+        } else if self.begin_batch(ctx)
+            || self.begin_route_change(ctx)
+            || self.begin_observation(ctx)
+            || self.begin_drain_look(ctx)
+        {
             return;
         }
         if self.reload_is_due() {
@@ -332,6 +342,7 @@ impl Handler<ServiceDefined> for HaproxyStateActor {
                 }
             }
         }
+        self.routes_due = true;
         self.save_later(ctx);
         self.touch(name, ctx);
     }
@@ -342,6 +353,7 @@ impl Handler<ServiceRemoved> for HaproxyStateActor {
 
     fn handle(&mut self, ServiceRemoved { service }: ServiceRemoved, ctx: &mut Self::Context) {
         self.desired.services.remove(&service);
+        self.routes_due = true;
         self.save_later(ctx);
         self.touch(service, ctx);
     }
@@ -371,6 +383,8 @@ impl Handler<HostsChanged> for HaproxyStateActor {
         service.shown_unix_ms = shown_unix_ms;
         service.remember(PendingChange { change, seen_at, class: None });
         let mut gets_new_chances = false;
+        // Other hosts may make a definition acceptable that was refused.
+        self.routes_due |= service.obstacle.is_some();
         if let Some(section) = self.running.as_mut().and_then(|running| running.sections.get_mut(&name)) {
             gets_new_chances = section.is_in_trouble();
             section.forgive();
@@ -438,32 +452,6 @@ impl Handler<ProxyExited> for HaproxyStateActor {
             self.reload_not_before = Instant::now();
             self.advance(ctx);
         }
-    }
-}
-
-impl Handler<Refresh> for HaproxyStateActor {
-    type Result = ();
-
-    /// What was refused may have been so for reasons outside: everything gets another try.
-    fn handle(&mut self, _: Refresh, ctx: &mut Self::Context) {
-        for (name, service) in &mut self.desired.services {
-            service.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::Rejected { .. }));
-            self.dirty.insert(name.clone());
-        }
-        for section in self.running.iter_mut().flat_map(|running| running.sections.values_mut()) {
-            section.forgive();
-        }
-        self.observe_due = true;
-        self.advance(ctx);
-    }
-}
-
-impl Handler<BeginShutdown> for HaproxyStateActor {
-    type Result = ResponseActFuture<Self, ()>;
-
-    fn handle(&mut self, _: BeginShutdown, _: &mut Self::Context) -> Self::Result {
-        self.phase = ProxyPhase::Stopping;
-        Box::pin(self.write_last_words().into_actor(self))
     }
 }
 

@@ -11,6 +11,15 @@ pub const LINE_WORDS_MAX: usize = 64;
 /// The most domains of one service.
 pub const DOMAINS_MAX: usize = 1_000;
 
+/// The most labels that may follow the `*.` of a domain: HAProxy looks for each number of them.
+pub const WILDCARD_LABELS_MAX: usize = 8;
+
+/// The longest beginning of a path that tells services of one domain apart, in bytes.
+pub const PATH_PREFIX_BYTES_MAX: usize = 256;
+
+/// After so many refusals in a row to change the map at run time, a reload brings it.
+pub const MAP_REFUSALS_BEFORE_RELOAD: u32 = 2;
+
 /// The longest line sent to the Runtime API, in bytes. From `tune.bufsize` (16,384) on, 2.2 and 2.6 hang.
 pub const RUNTIME_LINE_BYTES_MAX: usize = 8_192;
 

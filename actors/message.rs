@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
@@ -14,6 +15,7 @@ use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::proxy_plan::ServicePlan;
+use crate::decide::routing::{RouteStep, routed_at};
 use crate::history::History;
 use crate::journal::JournalEntry;
 pub use crate::model::SeenHost;
@@ -111,10 +113,27 @@ pub struct ListRejected {
 #[rtype(result = "SocketsHeld")]
 pub struct HoldSockets {
     /// The address each service listens on.
-    pub wanted: BTreeMap<ServiceName, SocketAddr>,
+    pub wanted: BTreeMap<ServiceName, WantedSocket>,
     /// Where the last good section of a service listened in an earlier run of the daemon, where that is elsewhere: it
     /// may have to be served there again. One that cannot be had is not waited for.
-    pub last_good: BTreeMap<ServiceName, SocketAddr>,
+    pub last_good: BTreeMap<ServiceName, WantedSocket>,
+}
+
+/// A listening socket that a service needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WantedSocket {
+    /// Where.
+    pub address: SocketAddr,
+    /// Whether it goes together with other services that share it: those are told apart by their domains.
+    pub is_shared: bool,
+}
+
+impl WantedSocket {
+    /// The socket of a service with this definition; none where it has no port.
+    pub fn of(definition: &ServiceDefinition) -> Option<Self> {
+        let is_shared = routed_at(definition).is_some();
+        definition.listen.map(|address| Self { address, is_shared })
+    }
 }
 
 /// SocketHolderActor's answer to [`HoldSockets`].
@@ -134,8 +153,8 @@ pub struct SocketsHeld {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ReleaseSockets {
-    /// What stays open, and who listens there: whoever else wants it waits.
-    pub keep: BTreeMap<SocketAddr, ServiceName>,
+    /// Who listens where: these stay open, and whoever else wants one waits.
+    pub keep: BTreeMap<ServiceName, WantedSocket>,
 }
 
 /// SocketHolderActor -> HaproxyStateActor: a port that could not be bound before is now held.
@@ -369,6 +388,8 @@ pub struct PlanPiece {
     pub services: Vec<(ServiceName, ServicePlan)>,
     /// Services of which it is not known what HAProxy has: it is asked first.
     pub not_known: Vec<ServiceName>,
+    /// What would be told to the map of domains; with the first services only.
+    pub routes: Vec<RouteStep>,
     /// Why all services need a reload; empty where they do not.
     pub reload: Vec<String>,
     /// How long a reload still has to wait, in milliseconds.
@@ -396,6 +417,8 @@ pub struct ConfigState {
     pub next_frame: Arc<str>,
     /// What that head means for every section.
     pub next_style: SectionStyle,
+    /// The map that frontends look into.
+    pub map_path: PathBuf,
     /// The sections as discovery wants them.
     pub next: Vec<NextSection>,
 }
@@ -407,6 +430,8 @@ pub struct RunningConfig {
     pub frame: Arc<str>,
     /// The text of each section.
     pub sections: BTreeMap<ServiceName, Arc<str>>,
+    /// The texts of the frontends that services share.
+    pub frontends: Vec<Arc<str>>,
 }
 
 /// What the next section of one service is made of.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ use crate::decide::option_policy::OptionPolicy;
 use crate::decide::slots::SlotTable;
 use crate::message::{DefinitionsSeen, HostsSeen};
 use crate::model::{
-    HostList, Observation, OperatorChoice, ProcessInfo, RuntimeCommand, ServerName, ServerTraffic, ServiceDefinition,
-    ServiceName, SourceSpec, Traffic,
+    HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, RouteCommand, RuntimeCommand, ServerName,
+    ServerTraffic, ServiceDefinition, ServiceName, SourceSpec, Traffic,
 };
 
 /// What a port's call gives back, in time.
@@ -106,6 +107,11 @@ pub trait RuntimeApi {
     fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>>;
     /// The sessions that each server of these sections has now.
     fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>>;
+    /// Runs these commands on the map that was loaded from `map`, in order, and gives one answer each.
+    fn change_routes(&self, map: PathBuf, commands: Vec<RouteCommand>)
+    -> PortFuture<Result<Vec<Answer>, RuntimeError>>;
+    /// The map that was loaded from there; none where HAProxy has none.
+    fn routes(&self, map: PathBuf) -> PortFuture<Result<Option<ObservedRoutes>, RuntimeError>>;
     /// The process that answers now, asked on a new connection.
     fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>>;
     /// Closes the kept connection, so that it does not hold up a process that is to stop.
@@ -125,11 +131,14 @@ pub trait TrafficReader {
 
 // ---- configuration file and processes ---------------------------------------------------------------------------
 
-/// The text of haproxy.cfg in pieces: the frame, then one per service. Joined only where it is written.
+/// The text of haproxy.cfg in pieces: the frame, then one per service and per frontend that services share. Joined only
+/// where it is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigText {
     /// The pieces in order. Each ends with a line feed.
     pub pieces: Vec<Arc<str>>,
+    /// The map beside it, which tells the frontends which service a domain belongs to; none where there are no frontends.
+    pub map: Option<Arc<str>>,
 }
 
 impl ConfigText {
@@ -174,15 +183,17 @@ pub struct ConfigMessage {
     pub text: String,
 }
 
-/// haproxy.cfg and the candidate beside it.
+/// haproxy.cfg, the map and the candidate beside it.
 pub trait ConfigFile {
     /// Writes the candidate beside the live file and has HAProxy check it, with the inherited descriptors it names.
     fn check(&self, text: ConfigText, descriptors: Vec<RawFd>) -> PortFuture<Result<(), CheckFailure>>;
-    /// Makes the candidate that was last found good the live file.
+    /// Makes the candidate that was last found good the live file, with its map.
     fn promote(&self) -> PortFuture<Result<(), String>>;
+    /// The text of the map; none where there is none.
+    fn read_map(&self) -> PortFuture<Result<Option<String>, String>>;
     /// The text of the live file.
     fn read(&self) -> PortFuture<Result<String, String>>;
-    /// Replaces the live file atomically, without a check: only servers differ.
+    /// Replaces the live file and the map, each atomically, without a check: only servers and routes differ.
     fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>>;
 }
 

@@ -212,6 +212,9 @@ pub struct ProxyCounts {
     pub runtime_disable: u64,
     /// Servers deleted at run time, after their time in maintenance.
     pub runtime_delete: u64,
+    /// Domains given to a service, or taken from one, at run time.
+    #[serde(default)]
+    pub routes: u64,
     /// Reloads, the first start included.
     pub reload: u64,
     /// Reloads by what caused them; one that has several counts once under each.
@@ -232,6 +235,9 @@ pub struct ProxyCounts {
 pub struct ServiceState {
     /// Where it listens.
     pub listen: Option<String>,
+    /// The domains that it wants to be asked for, with the path where it names one.
+    #[serde(default)]
+    pub domains: Vec<String>,
     /// The newest revision received.
     pub revision: Revision,
     /// Servers wanted.

@@ -1,6 +1,6 @@
 //! Opens, keeps and releases the listening sockets, so that a reload of HAProxy never closes one that is wanted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient};
 use slog::{Logger, error, info, warn};
 
 use crate::limits::BIND_RETRY;
-use crate::message::{AdoptSockets, GetState, HoldSockets, ReleaseSockets, SocketOpened, SocketsHeld};
+use crate::message::{AdoptSockets, GetState, HoldSockets, ReleaseSockets, SocketOpened, SocketsHeld, WantedSocket};
 use crate::model::ServiceName;
 use crate::port::{HeldSocket, ListeningSockets};
 use crate::snapshot::{ActorState, SocketHolderState};
@@ -18,15 +18,22 @@ use crate::snapshot::{ActorState, SocketHolderState};
 pub struct SocketHolderActor {
     sockets: Rc<dyn ListeningSockets>,
     held: BTreeMap<SocketAddr, Box<dyn HeldSocket>>,
-    /// Which service each address belongs to: the first that asked keeps it.
-    owners: BTreeMap<SocketAddr, ServiceName>,
+    /// Which service each address belongs to, or which ones share it: the first that asked keeps it.
+    owners: BTreeMap<SocketAddr, Owners>,
     failed: BTreeMap<ServiceName, FailedBind>,
     haproxy: Recipient<SocketOpened>,
     log: Logger,
 }
 
+/// Whose an address is; never nobody's.
+struct Owners {
+    services: BTreeSet<ServiceName>,
+    /// Whether others may join.
+    is_shared: bool,
+}
+
 struct FailedBind {
-    address: SocketAddr,
+    wanted: WantedSocket,
     error: String,
 }
 
@@ -36,8 +43,19 @@ impl SocketHolderActor {
         Self { sockets, held: BTreeMap::new(), owners: BTreeMap::new(), failed: BTreeMap::new(), haproxy, log }
     }
 
-    fn hold(&mut self, service: &ServiceName, address: SocketAddr) -> Result<Option<RawFd>, String> {
-        if let Some(owner) = self.rival(service, address) {
+    fn hold(&mut self, service: &ServiceName, wanted: WantedSocket) -> Result<Option<RawFd>, String> {
+        let descriptor = self.open(service, wanted)?;
+        let nobody = || Owners { services: BTreeSet::new(), is_shared: wanted.is_shared };
+        let owners = self.owners.entry(wanted.address).or_insert_with(nobody);
+        owners.is_shared = wanted.is_shared;
+        owners.services.insert(service.clone());
+        Ok(descriptor)
+    }
+
+    /// Opens an address that the service may have; it stays free for whoever wants it.
+    fn open(&mut self, service: &ServiceName, wanted: WantedSocket) -> Result<Option<RawFd>, String> {
+        let address = wanted.address;
+        if let Some(owner) = self.rival(service, wanted) {
             return Err(format!("{address} is already taken by the service {owner}, which came first"));
         }
         if !self.held.contains_key(&address) {
@@ -45,45 +63,53 @@ impl SocketHolderActor {
             info!(self.log, "listening"; "address" => %address, "service" => %service, "fd" => socket.descriptor());
             self.held.insert(address, socket);
         }
-        self.owners.insert(address, service.clone());
         Ok(self.held[&address].descriptor())
     }
 
-    /// Holds an address that the service may have to go back to. It stays free for whoever wants it.
-    fn hold_besides(&mut self, service: &ServiceName, address: SocketAddr) -> Option<Option<RawFd>> {
-        if self.rival(service, address).is_some() {
-            return None;
-        }
-        let descriptor = self.hold(service, address).ok()?;
-        self.owners.remove(&address);
-        Some(descriptor)
-    }
-
-    /// The other service that has this address, or one that covers it.
-    fn rival(&self, service: &ServiceName, address: SocketAddr) -> Option<&ServiceName> {
+    /// The other service that has this address, or one that covers it, and does not share it.
+    fn rival(&self, service: &ServiceName, wanted: WantedSocket) -> Option<&ServiceName> {
+        let address = wanted.address;
         let covers = |other: &SocketAddr| {
             other.port() == address.port()
                 && (other.ip() == address.ip()
                     || (other.is_ipv4() == address.is_ipv4()
                         && (other.ip().is_unspecified() || address.ip().is_unspecified())))
         };
-        self.owners.iter().find(|(held, owner)| covers(held) && *owner != service).map(|(_, owner)| owner)
+        let goes_together =
+            |held: &SocketAddr, owners: &Owners| *held == address && owners.is_shared && wanted.is_shared;
+        let rivals = self.owners.iter().filter(|(held, owners)| covers(held) && !goes_together(held, owners));
+        rivals.flat_map(|(_, owners)| &owners.services).find(|owner| *owner != service)
     }
 
     fn retry(&mut self) {
-        let addresses: Vec<_> = self.failed.iter().map(|(service, bind)| (service.clone(), bind.address)).collect();
-        for (service, address) in addresses {
-            match self.hold(&service, address) {
+        let wanted: Vec<_> = self.failed.iter().map(|(service, bind)| (service.clone(), bind.wanted)).collect();
+        for (service, wanted) in wanted {
+            match self.hold(&service, wanted) {
                 Ok(_) => {
-                    info!(self.log, "the port is free at last"; "service" => %service, "address" => %address);
+                    info!(self.log, "the port is free at last"; "service" => %service, "address" => %wanted.address);
                     self.failed.remove(&service);
                     self.haproxy.do_send(SocketOpened { service });
                 }
                 Err(error) => {
-                    self.failed.insert(service, FailedBind { address, error });
+                    self.failed.insert(service, FailedBind { wanted, error });
                 }
             }
         }
+    }
+
+    /// A service that moved or went gives its address up; the socket itself stays until [`ReleaseSockets`]. Where those
+    /// that stay differ on whether to share it, the ones that do keep it.
+    fn forget_owners(&mut self, wanted: &BTreeMap<ServiceName, WantedSocket>) {
+        self.owners.retain(|address, owners| {
+            let here = |owner: &ServiceName| wanted.get(owner).filter(|socket| socket.address == *address);
+            let shares = |owner: &ServiceName| here(owner).is_some_and(|socket| socket.is_shared);
+            owners.is_shared = owners.services.iter().any(shares);
+            let is_shared = owners.is_shared;
+            owners.services.retain(|owner| here(owner).is_some_and(|socket| socket.is_shared == is_shared));
+            let first = owners.services.first().cloned();
+            owners.services.retain(|owner| is_shared || Some(owner) == first.as_ref());
+            !owners.services.is_empty()
+        });
     }
 }
 
@@ -99,26 +125,26 @@ impl Handler<HoldSockets> for SocketHolderActor {
     type Result = MessageResult<HoldSockets>;
 
     fn handle(&mut self, HoldSockets { wanted, last_good }: HoldSockets, _: &mut Self::Context) -> Self::Result {
-        // A service that moved or went gives its address up; the socket itself stays until `ReleaseSockets`.
-        self.owners.retain(|address, owner| wanted.get(owner) == Some(address));
+        self.forget_owners(&wanted);
         self.failed.retain(|service, _| wanted.contains_key(service));
         let mut answer = SocketsHeld::default();
-        for (service, address) in wanted {
-            match self.hold(&service, address) {
+        for (service, socket) in wanted {
+            match self.hold(&service, socket) {
                 Ok(descriptor) => {
                     self.failed.remove(&service);
                     answer.descriptors.insert(service, descriptor);
                 }
                 Err(error) => {
                     error!(self.log, "cannot listen, trying again every second";
-                        "service" => %service, "address" => %address, "error" => &error);
-                    self.failed.insert(service.clone(), FailedBind { address, error: error.clone() });
+                        "service" => %service, "address" => %socket.address, "error" => &error);
+                    self.failed.insert(service.clone(), FailedBind { wanted: socket, error: error.clone() });
                     answer.failed.insert(service, error);
                 }
             }
         }
-        for (service, address) in last_good {
-            answer.last_good.extend(self.hold_besides(&service, address).map(|descriptor| (service, descriptor)));
+        // What a service may have to go back to.
+        for (service, socket) in last_good {
+            answer.last_good.extend(self.open(&service, socket).ok().map(|descriptor| (service, descriptor)));
         }
         MessageResult(answer)
     }
@@ -128,15 +154,19 @@ impl Handler<ReleaseSockets> for SocketHolderActor {
     type Result = ();
 
     fn handle(&mut self, ReleaseSockets { keep }: ReleaseSockets, _: &mut Self::Context) {
-        let log = &self.log;
+        self.owners.clear();
+        for (service, WantedSocket { address, is_shared }) in keep {
+            let nobody = || Owners { services: BTreeSet::new(), is_shared };
+            self.owners.entry(address).or_insert_with(nobody).services.insert(service);
+        }
+        let (log, owners) = (&self.log, &self.owners);
         self.held.retain(|address, _| {
-            let wanted = keep.contains_key(address);
+            let wanted = owners.contains_key(address);
             if !wanted {
                 info!(log, "no longer listening"; "address" => %address);
             }
             wanted
         });
-        self.owners = keep;
     }
 }
 

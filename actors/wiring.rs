@@ -429,6 +429,7 @@ fn launch_peers<P: Post>(
         check: to_supervisor.way(supervisor.clone().recipient()),
         launch: to_supervisor.way(supervisor.clone().recipient()),
         runtime: outside.runtime.clone(),
+        config_file: outside.config_file.clone(),
     }
 }
 

@@ -27,6 +27,8 @@ fn definition() -> ServiceDefinition {
         listen_options: vec![words("balance roundrobin")],
         server_options: words("check inter 2000"),
         domains: Vec::new(),
+        path_prefix: None,
+        is_default: false,
         life_cycle: Default::default(),
         update: Default::default(),
         source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use figment::Figment;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::model::{ProxyFrame, ProxyPolicy, RunBy, UpdateChoice};
+use proxymgr_actors::model::{ProxyFrame, ProxyPolicy, RunBy, UpdateChoice, map_path_of};
 
 pub use aws::AwsSettings;
 pub use command_line::{CANDIDATE, CommandLine};
@@ -267,11 +267,12 @@ impl Settings {
                 None => self.effective.0.remove(key.path),
             };
         }
-        let ProxyFrame { socket_path, run_by, .. } = self.haproxy.policy.frame.clone();
+        let ProxyFrame { socket_path, map_path, run_by, .. } = self.haproxy.policy.frame.clone();
         self.haproxy.policy = newer.haproxy.policy;
         self.haproxy.options = newer.haproxy.options;
         self.haproxy.services_removal_max = newer.haproxy.services_removal_max;
         self.haproxy.policy.frame.socket_path = socket_path;
+        self.haproxy.policy.frame.map_path = map_path;
         self.haproxy.policy.frame.run_by = run_by;
         self.log = LogSettings { format: self.log.format, ..newer.log };
         let paths = |keys: Vec<&Key>| keys.into_iter().map(|key| key.path).collect();
@@ -335,6 +336,13 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
         && (!path.is_absolute() || path.file_name().is_none())
     {
         reader.refuse("haproxy.config_path", format!("{} must be the absolute path of a file", path.display()));
+    } else if let Some(path) = &config_path
+        && path.to_str().is_none_or(|text| text.contains(is_special_in_maps))
+    {
+        let why = "the name of the map beside it stands in HAProxy's expressions";
+        let problem =
+            format!("{path:?} must not contain white space, quotes, backslashes, '#', '$', ',', '(' or ')': {why}");
+        reader.refuse("haproxy.config_path", problem);
     }
     let socket_path = reader.path("haproxy.socket_path");
     if let Some(path) = &socket_path {
@@ -364,6 +372,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     if let Some(at) = targets.iter().position(|target| *target == socket) {
         reader.refuse_line("haproxy.targets", at, "is haproxy.socket_path, which is driven anyway".to_owned());
     }
+    let map_path = map_path_of(&config_path);
     Some(HaproxySettings {
         binary: binary?,
         config_path,
@@ -371,7 +380,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
         socket,
         targets,
         policy: ProxyPolicy {
-            frame: ProxyFrame { global, defaults, socket_path, run_by },
+            frame: ProxyFrame { global, defaults, socket_path, map_path, run_by },
             reload_interval: reload_interval?,
             stop_timeout: stop_timeout?,
             observe_interval: observe_interval?,
@@ -393,6 +402,10 @@ fn refuse_own_processes(reader: &mut Reader, global: &[String]) {
             reader.refuse_line("haproxy.global", at, problem);
         }
     }
+}
+
+fn is_special_in_maps(character: char) -> bool {
+    character.is_whitespace() || character.is_control() || "\"'\\#$,()".contains(character)
 }
 
 /// HAProxy takes the path as one word of its configuration and binds it first under a longer, temporary name.

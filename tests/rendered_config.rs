@@ -66,6 +66,7 @@ fn plain_frame(defaults: &[&str]) -> ProxyFrame {
         defaults: defaults.iter().map(|&line| line.to_owned()).collect(),
         socket_path: std::env::temp_dir().join(format!("pm-rendered-{}.sock", std::process::id())),
         run_by: RunBy::Us,
+        map_path: std::env::temp_dir().join(format!("pm-rendered-{}.domains", std::process::id())),
     }
 }
 

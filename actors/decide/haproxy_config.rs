@@ -1,13 +1,15 @@
-//! The text of haproxy.cfg: the frame, then one `listen` section per service.
+//! The text of haproxy.cfg: the frame, then one section per service.
 //!
 //! Everything that comes from discovery arrives here in types that cannot hold a line break, and every word is quoted,
 //! so that the file has exactly the lines written here. [`loaded_config`](super::loaded_config) reads it back.
 
 use std::fmt::{Display, Write};
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::quoting::{joined, quoted, split_line};
+use super::routing::routed_at;
 use crate::model::{AdminState, Host, HostList, ProxyFrame, ProxyVersion, RunBy, ServerName, ServiceDefinition, Word};
 
 /// Ends the frame; all sections after it are ours.
@@ -71,7 +73,7 @@ impl SectionStyle {
     }
 }
 
-const IDLE_CLOSE: &str = "idle-close-on-response";
+pub(super) const IDLE_CLOSE: &str = "idle-close-on-response";
 
 /// The part of the file that does not come from services: who writes it, `global`, `defaults`.
 pub fn frame(frame: &ProxyFrame) -> Arc<str> {
@@ -128,7 +130,8 @@ fn push_lines(text: &mut String, lines: &[impl AsRef<str>]) {
     }
 }
 
-/// The section of one service. Without a descriptor it has no listening socket yet, unless HAProxy is to open its own.
+/// The section of one service. Without a descriptor it has no listening socket yet, unless HAProxy is to open its own; one
+/// that shares its port has none of its own, but a [`frontend`](super::frontend) that looks for it.
 pub fn section(
     definition: &ServiceDefinition,
     descriptor: Option<RawFd>,
@@ -136,10 +139,8 @@ pub fn section(
     style: SectionStyle,
 ) -> Arc<str> {
     let mut text = section_start(definition);
-    match (descriptor, definition.listen) {
-        (Some(descriptor), _) => drop(writeln!(text, "{INDENT}bind fd@{descriptor}")),
-        (None, Some(address)) if style.own_binds => drop(writeln!(text, "{INDENT}bind {address}")),
-        (None, _) => {}
+    if routed_at(definition).is_none() {
+        push_bind(&mut text, descriptor, definition.listen, style);
     }
     push_options(&mut text, definition, style);
     hosts.iter().for_each(|(name, host)| push_server_line(&mut text, definition, name, host));
@@ -183,11 +184,21 @@ pub fn section_head(definition: &ServiceDefinition, style: SectionStyle) -> Arc<
 }
 
 fn section_start(definition: &ServiceDefinition) -> String {
-    let mut text = format!("listen {}\n", definition.name);
+    let keyword = if routed_at(definition).is_some() { "backend" } else { "listen" };
+    let mut text = format!("{keyword} {}\n", definition.name);
     if let Some(address) = definition.listen {
         let _ = writeln!(text, "{}", clients_connect_to(address));
     }
     text
+}
+
+/// Where a section listens: on a socket that HAProxy inherits, or on one that it opens itself.
+pub(super) fn push_bind(text: &mut String, descriptor: Option<RawFd>, listen: Option<SocketAddr>, style: SectionStyle) {
+    match (descriptor, listen) {
+        (Some(descriptor), _) => drop(writeln!(text, "{INDENT}bind fd@{descriptor}")),
+        (None, Some(address)) if style.own_binds => drop(writeln!(text, "{INDENT}bind {address}")),
+        (None, _) => {}
+    }
 }
 
 /// The comment that a section begins with.
@@ -197,18 +208,22 @@ pub(super) fn clients_connect_to(address: impl Display) -> String {
 
 fn push_options(text: &mut String, definition: &ServiceDefinition, style: SectionStyle) {
     let lines = &definition.listen_options;
+    let is_routed = routed_at(definition).is_some();
+    if is_routed && !style.http_by_default && !lines.iter().any(|words| mode_of(words).is_some()) {
+        let _ = writeln!(text, "{INDENT}mode http");
+    }
     for words in lines.iter().filter(|words| !words.is_empty()) {
         let _ = writeln!(text, "{INDENT}{}", joined(words));
     }
     let http = lines.iter().filter_map(|words| mode_of(words)).next_back().unwrap_or(style.http_by_default);
     let mentioned = lines.iter().flatten().any(|word| word.as_str() == IDLE_CLOSE);
-    if style.idle_close && http && !mentioned {
+    if style.idle_close && http && !mentioned && !is_routed {
         let _ = writeln!(text, "{INDENT}option {IDLE_CLOSE}");
     }
 }
 
 /// Whether a `mode` line chooses HTTP; none for other lines.
-fn mode_of(words: &[Word]) -> Option<bool> {
+pub(super) fn mode_of(words: &[Word]) -> Option<bool> {
     match words {
         [keyword, mode, ..] if keyword.as_str() == "mode" => Some(mode.as_str() == "http"),
         _ => None,

@@ -1,7 +1,7 @@
 //! Reads back a haproxy.cfg that proxymgr wrote: what the HAProxy that runs on it has loaded, and which service a line
 //! belongs to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -38,6 +38,12 @@ pub fn parse_sections(text: &str) -> BTreeMap<ServiceName, LoadedSection> {
     sections
 }
 
+/// The descriptors that a process of this file inherits, for its sections and for the frontends they share.
+pub fn inherited_descriptors(text: &str) -> BTreeSet<RawFd> {
+    let ours = text.lines().skip_while(|line| *line != END_OF_FRAME);
+    ours.filter_map(|line| inherited(line.strip_prefix(INDENT)?.strip_prefix("bind ")?)).collect()
+}
+
 impl LoadedSection {
     fn read_line(&mut self, line: &str) {
         let mut words = line.strip_prefix(INDENT).unwrap_or(line).split(' ');
@@ -67,7 +73,8 @@ fn inherited(address: &str) -> Option<RawFd> {
 }
 
 fn section_name(line: &str) -> Option<ServiceName> {
-    ServiceName::new(line.strip_prefix("listen ")?).ok()
+    let name = line.strip_prefix("listen ").or_else(|| line.strip_prefix("backend "))?;
+    ServiceName::new(name).ok()
 }
 
 /// Which service each line of a file belongs to.

@@ -5,13 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde_json::{Map, Value};
 
 use super::duration;
+use super::frontend::NAME_PREFIX;
 use super::host_record::{port_from, shown, strings_from, whole_number};
 use super::nearest::nearest;
 use super::option_policy::OptionPolicy;
 use super::update_strategy::{choice_from, slots_from};
-use crate::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, QUOTED_VALUE_CHARS_MAX};
+use crate::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, QUOTED_VALUE_CHARS_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
-    Domain, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate, SourceSpec, Word,
+    Domain, PathPrefix, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate,
+    SourceSpec, Word,
 };
 
 /// A definition that can be used, with what its author should know.
@@ -31,6 +33,8 @@ const KEYS: &[&str] = &[
     "listen_options",
     "server_options",
     "domains",
+    "path_prefix",
+    "default",
     "min_hosts",
     "max_removal",
     "drain_timeout",
@@ -63,20 +67,26 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
         }
     };
     let mut reader = Reader { keys, mistakes: Vec::new() };
-    let name =
-        ServiceName::new(name).map_err(|error| reader.mistakes.push(format!("the service's name: {error}"))).ok();
+    let name = service_name(name).map_err(|error| reader.mistakes.push(format!("the service's name: {error}"))).ok();
     let kind = reader.source_kind();
     let listen = reader.listen_address();
     let listen_options = reader.listen_options(policy);
     let server_options =
         reader.take("server_options", |value| policy.server_options(&strings_from(value)?)).unwrap_or_default();
     let domains = reader.take("domains", domains).unwrap_or_default();
+    let path_prefix = reader.take("path_prefix", path_prefix).flatten();
+    let is_default = reader
+        .take("default", |value| value.as_bool().ok_or_else(|| format!("{} is neither true nor false", shown(value))));
+    let is_default = is_default.unwrap_or_default();
     let removal = reader.removal(policy.removal);
     let life_cycle = reader.life_cycle();
     let update = ServiceUpdate { choice: reader.take("update", choice_from), slots: reader.take("slots", slots_from) };
     let mut warnings = unknown_keys(&reader.keys);
     if listen.is_none() && domains.is_empty() {
         warnings.push("there is no \"port\": nobody can connect to the service".to_owned());
+    }
+    if path_prefix.is_some() && domains.is_empty() && !is_default {
+        warnings.push("\"path_prefix\" has no effect without \"domains\" or \"default\"".to_owned());
     }
     if life_cycle.ramp_up.is_some_and(|time| !time.is_zero())
         && !server_options.iter().any(|word| word.as_str() == "weight")
@@ -93,6 +103,8 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 listen_options,
                 server_options,
                 domains,
+                path_prefix,
+                is_default,
                 source: SourceSpec { kind, settings: reader.keys },
                 removal,
                 life_cycle,
@@ -196,6 +208,25 @@ impl Reader {
     }
 }
 
+/// A name that keeps to HAProxy's rules, and is not one of a frontend that services share.
+fn service_name(text: &str) -> Result<ServiceName, String> {
+    if text.starts_with(NAME_PREFIX) {
+        return Err(format!(
+            "{text:?} begins with {NAME_PREFIX:?}, as the frontends do that services with domains share; choose another"
+        ));
+    }
+    ServiceName::new(text).map_err(|error| error.to_string())
+}
+
+/// The beginning of a path; the root is all paths.
+fn path_prefix(value: &Value) -> Result<Option<PathPrefix>, String> {
+    let text = value.as_str().ok_or_else(|| format!("{} is not a string", shown(value)))?;
+    if text == "/" {
+        return Ok(None);
+    }
+    PathPrefix::parse(text).map(Some).map_err(|error| error.to_string())
+}
+
 /// The domains of a service, each once, in the order given.
 fn domains(value: &Value) -> Result<Vec<Domain>, String> {
     let texts = strings_from(value)?;
@@ -205,6 +236,9 @@ fn domains(value: &Value) -> Result<Vec<Domain>, String> {
     let mut domains = Vec::new();
     for text in texts {
         let domain = Domain::parse(&text).map_err(|error| error.to_string())?;
+        if domain.wildcard().is_some_and(|below| below.split('.').count() > WILDCARD_LABELS_MAX) {
+            return Err(format!("{text:?} has more than the {WILDCARD_LABELS_MAX} labels allowed after \"*.\""));
+        }
         if !domains.contains(&domain) {
             domains.push(domain);
         }

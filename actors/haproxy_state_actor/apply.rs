@@ -312,7 +312,8 @@ impl HaproxyStateActor {
         }
         section.tried.clear();
         if !service.is_blocked(Some(&section.definition)) {
-            service.obstacle = None;
+            self.routes_due |= service.obstacle.take().is_some();
+            section.definition = service.definition.clone();
         }
         let answered_at = section.answered_at;
         let took = |seen_at| micros(answered_at.saturating_duration_since(seen_at));

@@ -17,6 +17,7 @@ use super::{HaproxyPeers, HaproxyStateActor, backoff};
 use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::proxy_plan::{Holder, given};
+use crate::decide::routing::Routing;
 use crate::decide::scope::Scope;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN};
@@ -62,7 +63,7 @@ impl HaproxyStateActor {
             info!(self.log, "HAProxy is back"; "pid" => process.pid);
             running.alive = true;
             running.sections.values_mut().for_each(|section| section.stale = true);
-            self.process_found(process, observation);
+            self.process_found(process, observation, None);
             return;
         }
         info!(self.log, "a HAProxy that somebody else runs is driven from here on";
@@ -77,7 +78,20 @@ impl HaproxyStateActor {
         self.carry_over(&mut sections, &BTreeMap::new());
         let capabilities = Capabilities::of(process.version);
         let frame = Arc::default();
-        self.running = Some(Running { process, alive: true, capabilities, frame, style, sections, unclaimed });
+        self.running = Some(Running {
+            process,
+            alive: true,
+            capabilities,
+            frame,
+            style,
+            sections,
+            unclaimed,
+            // Who is asked for which domain is decided by whoever runs it.
+            frontends: BTreeMap::new(),
+            routing: Routing::default(),
+            map: None,
+            map_refusals: 0,
+        });
         self.choose_strategies();
         self.reload_due.clear();
         self.drifted.clear();

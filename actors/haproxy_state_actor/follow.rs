@@ -1,13 +1,15 @@
 //! What is written behind every change: haproxy.cfg and the saved state. Both at their own pace, the newest text
 //! only, so that neither holds up a change.
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use slog::{info, warn};
 use tokio::time::{Duration, Instant};
 
 use super::HaproxyStateActor;
+use super::running::Running;
 use super::trouble::Trouble;
 use crate::limits::{CONFIG_WRITE_PACE, CONFIG_WRITE_RETRY, STATE_SAVE_INTERVAL};
+use crate::message::BeginShutdown;
 use crate::port::ConfigText;
 use crate::snapshot::ProxyPhase;
 
@@ -65,9 +67,7 @@ impl HaproxyStateActor {
     /// The text that describes what runs.
     pub(super) fn file_text(&self) -> Option<ConfigText> {
         self.ports.config_file.as_ref()?;
-        let running = self.running.as_ref()?;
-        let sections = running.sections.values().map(|section| section.text.clone());
-        Some(ConfigText { pieces: std::iter::once(running.frame.clone()).chain(sections).collect() })
+        self.running.as_ref().map(Running::text)
     }
 
     /// Writes the file if it is behind and no write is under way.
@@ -175,5 +175,14 @@ impl HaproxyStateActor {
                 actor.save_later(ctx);
             }
         }));
+    }
+}
+
+impl Handler<BeginShutdown> for HaproxyStateActor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: BeginShutdown, _: &mut Self::Context) -> Self::Result {
+        self.phase = ProxyPhase::Stopping;
+        Box::pin(self.write_last_words().into_actor(self))
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,15 +14,18 @@ use actix::{MailboxError, Recipient};
 use slog::{Logger, warn};
 
 use super::desired::Obstacle;
+use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::loaded_config::LineIndex;
 use crate::decide::rejection::culprits;
+use crate::decide::routing::{Claim, Routing, assign, map_text, parse_map, routed_at};
 use crate::limits::REJECTION_ROUNDS_MAX;
 use crate::message::{
     AdoptSockets, CheckCandidate, FindOrphan, HoldSockets, LaunchError, LaunchProxy, ReleaseSockets, SocketsHeld,
+    WantedSocket,
 };
-use crate::model::{HostList, Observation, ProcessInfo, ServiceDefinition, ServiceName};
-use crate::port::{CheckFailure, ConfigMessage, ConfigText, RuntimeApi};
+use crate::model::{HostList, Observation, ProcessInfo, Routes, ServiceDefinition, ServiceName};
+use crate::port::{CheckFailure, ConfigFile, ConfigMessage, ConfigText, RuntimeApi};
 
 /// Whom a launch needs.
 #[derive(Clone)]
@@ -40,6 +44,8 @@ pub struct LaunchPeers {
     pub launch: Recipient<LaunchProxy>,
     /// Tells what the new process has.
     pub runtime: Rc<dyn RuntimeApi>,
+    /// Tells who had which domain in an earlier run.
+    pub config_file: Rc<dyn ConfigFile>,
 }
 
 /// What a section is made of.
@@ -80,6 +86,10 @@ pub struct LaunchOrder {
     pub frame: Arc<str>,
     /// What it means for every section.
     pub style: SectionStyle,
+    /// The map that frontends look into.
+    pub map_path: PathBuf,
+    /// Who has what is asked for.
+    pub had: Routes,
     /// The services.
     pub entrants: BTreeMap<ServiceName, Entrant>,
     /// The services it is for; none where it is for all, or must be in any case.
@@ -102,6 +112,11 @@ impl Chosen {
     fn new(ingredients: Ingredients, descriptor: Option<RawFd>, style: SectionStyle) -> Self {
         let text = haproxy_config::section(&ingredients.definition, descriptor, &ingredients.hosts, style);
         Self { ingredients, descriptor, text }
+    }
+
+    /// Whether it shares its port with others.
+    fn is_routed(&self) -> bool {
+        routed_at(&self.ingredients.definition).is_some()
     }
 }
 
@@ -147,6 +162,10 @@ pub struct Launched {
     pub style: SectionStyle,
     /// Its sections.
     pub sections: BTreeMap<ServiceName, Chosen>,
+    /// Its frontends.
+    pub frontends: BTreeMap<SocketAddr, Arc<str>>,
+    /// Who is asked for what.
+    pub routing: Routing,
     /// What stands in the way of services that are not as wanted.
     pub obstacles: BTreeMap<ServiceName, Obstacle>,
     /// What it says it has; none where it did not say.
@@ -157,7 +176,10 @@ pub struct Launched {
 
 /// Brings a new process up. An error leaves the process before, if any, serving.
 pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Result<Outcome, Failure> {
-    let LaunchOrder { frame, style, entrants, only_for, first } = order;
+    let LaunchOrder { frame, style, map_path, mut had, entrants, only_for, first } = order;
+    if first && let Ok(Some(map)) = peers.config_file.read_map().await {
+        had = parse_map(&map);
+    }
     let mut outlived = None;
     if first && let Some(pid) = peers.orphan.send(FindOrphan).await.map_err(gone)? {
         outlived = peers.runtime.observe(None).await.ok();
@@ -165,10 +187,12 @@ pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Resu
             warn!(log, "its ports are bound anew once it lets go of them"; "pid" => pid, "error" => error);
         }
     }
-    let wanted = entrants.iter().filter_map(|(name, entrant)| Some((name.clone(), entrant.wanted.definition.listen?)));
+    let wanted = entrants
+        .iter()
+        .filter_map(|(name, entrant)| Some((name.clone(), WantedSocket::of(&entrant.wanted.definition)?)));
     let hold = HoldSockets { wanted: wanted.collect(), last_good: listened_elsewhere(&entrants) };
     let held = peers.hold.send(hold).await.map_err(gone)?;
-    let mut candidate = Candidate::new(frame, style, entrants, held, log);
+    let mut candidate = Candidate::new(Surroundings { frame, style, map_path, had }, entrants, held, log);
     candidate.settle(&peers.check).await?;
     if only_for.is_some_and(|services| services.iter().all(|name| candidate.is_stuck(name))) {
         return Ok(Outcome::Blocked(candidate.obstacles));
@@ -179,16 +203,27 @@ pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Resu
     if let Err(error) = &observation {
         warn!(candidate.log, "the new process does not tell what it has"; "error" => %error);
     }
-    let Candidate { frame, sections, obstacles, .. } = candidate;
+    let (frontends, routing) = (candidate.frontends(), candidate.routing());
+    let Candidate { around: Surroundings { frame, .. }, sections, obstacles, .. } = candidate;
     let observation = observation.ok();
-    Ok(Outcome::Serving(Launched { process, frame, style, sections, obstacles, observation, outlived }))
+    Ok(Outcome::Serving(Launched {
+        process,
+        frame,
+        style,
+        sections,
+        frontends,
+        routing,
+        obstacles,
+        observation,
+        outlived,
+    }))
 }
 
 /// Where the last good sections of an earlier run listened that are wanted elsewhere now.
-fn listened_elsewhere(entrants: &BTreeMap<ServiceName, Entrant>) -> BTreeMap<ServiceName, SocketAddr> {
+fn listened_elsewhere(entrants: &BTreeMap<ServiceName, Entrant>) -> BTreeMap<ServiceName, WantedSocket> {
     let elsewhere = |(name, entrant): (&ServiceName, &Entrant)| match &entrant.last_good {
         Some((good, None)) if good.definition.listen != entrant.wanted.definition.listen => {
-            Some((name.clone(), good.definition.listen?))
+            Some((name.clone(), WantedSocket::of(&good.definition)?))
         }
         _ => None,
     };
@@ -199,9 +234,16 @@ fn gone(_: MailboxError) -> String {
     "an actor is gone".to_owned()
 }
 
-struct Candidate {
+/// What surrounds the sections.
+struct Surroundings {
     frame: Arc<str>,
     style: SectionStyle,
+    map_path: PathBuf,
+    had: Routes,
+}
+
+struct Candidate {
+    around: Surroundings,
     entrants: BTreeMap<ServiceName, Entrant>,
     sections: BTreeMap<ServiceName, Chosen>,
     obstacles: BTreeMap<ServiceName, Obstacle>,
@@ -210,12 +252,12 @@ struct Candidate {
 
 impl Candidate {
     fn new(
-        frame: Arc<str>,
-        style: SectionStyle,
+        around: Surroundings,
         mut entrants: BTreeMap<ServiceName, Entrant>,
         mut held: SocketsHeld,
         log: Logger,
     ) -> Self {
+        let style = around.style;
         let mut sections = BTreeMap::new();
         for (name, entrant) in &mut entrants {
             entrant.find_socket(name, &held);
@@ -224,7 +266,7 @@ impl Candidate {
                 sections.insert(name.clone(), Chosen::new(entrant.wanted.clone(), descriptor, style));
             }
         }
-        let mut candidate = Self { frame, style, entrants, sections, obstacles: BTreeMap::new(), log };
+        let mut candidate = Self { around, entrants, sections, obstacles: BTreeMap::new(), log };
         for (name, error) in std::mem::take(&mut held.failed) {
             candidate.port_not_had(&name, error);
         }
@@ -239,7 +281,7 @@ impl Candidate {
         self.obstacles.extend(taken.map(|taken| (name.clone(), taken)));
         self.sections.remove(name);
         let Some((good, descriptor)) = last_good else { return };
-        let chosen = Chosen::new(Ingredients { hosts: wanted.hosts, ..good }, descriptor, self.style);
+        let chosen = Chosen::new(Ingredients { hosts: wanted.hosts, ..good }, descriptor, self.around.style);
         self.sections.insert(name.clone(), chosen);
     }
 
@@ -267,6 +309,12 @@ impl Candidate {
         address.is_some() && self.entrants.keys().any(|other| other != name && self.last_listened(other) == address)
     }
 
+    /// Whether both share their port with others.
+    fn go_together(&self, name: &ServiceName, other: &ServiceName) -> bool {
+        let is_routed = |name| self.sections.get(name).is_some_and(Chosen::is_routed);
+        is_routed(name) && is_routed(other)
+    }
+
     fn last_listened(&self, name: &ServiceName) -> Option<SocketAddr> {
         self.entrants[name].last_good.as_ref().and_then(|(good, _)| good.definition.listen)
     }
@@ -280,7 +328,7 @@ impl Candidate {
             listening.clone().filter(stays).map(|(name, address)| (address, name)).collect();
         listening
             .filter_map(|(name, address)| Some((name, *kept.get(&address)?)))
-            .find(|(name, first)| name != first)
+            .find(|(name, first)| name != first && !self.go_together(name, first))
             .map(|(name, first)| (name.clone(), first.clone()))
     }
 
@@ -288,7 +336,7 @@ impl Candidate {
     async fn settle(&mut self, check: &Recipient<CheckCandidate>) -> Result<(), Failure> {
         for _ in 0..REJECTION_ROUNDS_MAX {
             let Some(messages) = self.check(check).await? else { return Ok(()) };
-            let frame_lines = self.frame.lines().count();
+            let frame_lines = self.around.frame.lines().count();
             if let Some(message) = messages.iter().find(|message| message.line.is_some_and(|line| line <= frame_lines))
             {
                 let error =
@@ -369,10 +417,10 @@ impl Candidate {
         let consequence = if kept.is_some() { "its last good section stays" } else { "it is left out" };
         warn!(self.log, "HAProxy refuses a service";
             "service" => %name, "message" => &message, "consequence" => consequence);
-        let style = self.style;
-        self.sections.extend(kept.map(|(good, fd)| (name.clone(), Chosen::new(good, fd, style))));
         let Ingredients { definition, hosts } = self.entrants[name].wanted.clone();
         self.obstacles.insert(name.clone(), Obstacle::Rejected { message, definition, hosts });
+        let style = self.around.style;
+        self.sections.extend(kept.map(|(good, fd)| (name.clone(), Chosen::new(good, fd, style))));
     }
 
     /// What HAProxy says against the candidate; none when it is good.
@@ -387,7 +435,26 @@ impl Candidate {
 
     fn text(&self) -> ConfigText {
         let sections = self.sections.values().map(|chosen| chosen.text.clone());
-        ConfigText { pieces: std::iter::once(self.frame.clone()).chain(sections).collect() }
+        let frontends = self.frontends();
+        let map = (!frontends.is_empty()).then(|| map_text(&self.routing().routes));
+        let pieces = std::iter::once(self.around.frame.clone()).chain(sections).chain(frontends.into_values());
+        ConfigText { pieces: pieces.collect(), map }
+    }
+
+    /// The frontends that the sections need.
+    fn frontends(&self) -> BTreeMap<SocketAddr, Arc<str>> {
+        let sections = self.sections.values();
+        let services = sections.map(|chosen| (&*chosen.ingredients.definition, chosen.descriptor));
+        frontends(services, self.around.style, &self.around.map_path)
+    }
+
+    /// Who of them is asked for what.
+    fn routing(&self) -> Routing {
+        let claims = self.sections.iter().filter_map(|(service, chosen)| {
+            let definition = &*chosen.ingredients.definition;
+            Some(Claim { service, listen: routed_at(definition)?, definition, is_leaving: false })
+        });
+        assign(claims, &BTreeSet::new(), &self.around.had)
     }
 
     fn descriptors(&self) -> Vec<RawFd> {

@@ -1,19 +1,33 @@
 //! Looks at what HAProxy and its file really are, from time to time and whenever it is not known.
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use slog::warn;
 
 use super::HaproxyStateActor;
+use super::desired::Obstacle;
 use tokio::time::Instant;
 
 use crate::journal::{Event, JournalEntry};
 use crate::limits::RUNTIME_RETRY_MAX;
-use crate::message::Record;
-use crate::model::{Observation, ProcessInfo, ReloadCause, ServiceName};
+use crate::message::{Record, Refresh};
+use crate::model::{Observation, ObservedRoutes, ProcessInfo, ReloadCause, ServiceName};
 use crate::port::RuntimeError;
 
-/// What a look found: the process, its servers, and the text of its file.
-type Findings = (Result<(ProcessInfo, Observation), RuntimeError>, Option<Result<String, String>>);
+/// What a look found.
+struct Findings {
+    /// The process, its servers, and its map, where it was asked for that.
+    observed: Result<(ProcessInfo, Observation, Option<ObservedRoutes>), RuntimeError>,
+    /// Its files; none where they are not ours.
+    files: Option<Files>,
+}
+
+/// The files as they were found.
+struct Files {
+    /// The text of haproxy.cfg.
+    config: Result<String, String>,
+    /// The text of the map, where there is one.
+    map: Result<Option<String>, String>,
+}
 
 impl HaproxyStateActor {
     /// Comes back for the next look.
@@ -32,31 +46,52 @@ impl HaproxyStateActor {
         }
         let runtime = self.ports.runtime.clone();
         let config_file = self.ports.config_file.clone();
+        let has_frontends = self.running.as_ref().is_some_and(|running| !running.frontends.is_empty());
+        let map_path = has_frontends.then(|| self.policy.frame.map_path.clone());
         let look = async move {
-            let observed = async { Ok((runtime.process().await?, runtime.observe(None).await?)) };
-            let file = match config_file {
-                Some(file) => Some(file.read().await),
+            let observed = async {
+                let process = runtime.process().await?;
+                let observation = runtime.observe(None).await?;
+                let routes = match map_path {
+                    // One that has no map has none of the routes.
+                    Some(map) => Some(runtime.routes(map).await?.unwrap_or_default()),
+                    None => None,
+                };
+                Ok((process, observation, routes))
+            };
+            let observed = observed.await;
+            let files = match config_file {
+                Some(file) => {
+                    let map = if has_frontends { file.read_map().await } else { Ok(None) };
+                    Some(Files { config: file.read().await, map })
+                }
                 None => None,
             };
-            (observed.await, file)
+            Findings { observed, files }
         };
         self.busy = true;
-        ctx.spawn(look.into_actor(self).map(|(observed, file): Findings, actor, ctx| {
+        ctx.spawn(look.into_actor(self).map(|findings: Findings, actor, ctx| {
             actor.busy = false;
+            let Findings { observed, files } = findings;
             match observed {
-                Ok((process, observation)) => actor.process_found(process, observation),
+                Ok((process, observation, routes)) => actor.process_found(process, observation, routes),
                 Err(error) => {
                     actor.observe_due = true;
                     actor.runtime_failed(&error);
                 }
             }
-            file.into_iter().for_each(|file| actor.file_found(file, ctx));
+            files.into_iter().for_each(|files| actor.files_found(files, ctx));
             actor.advance(ctx);
         }));
         true
     }
 
-    pub(super) fn process_found(&mut self, process: ProcessInfo, mut observation: Observation) {
+    pub(super) fn process_found(
+        &mut self,
+        process: ProcessInfo,
+        mut observation: Observation,
+        routes: Option<ObservedRoutes>,
+    ) {
         let of_others = self.is_run_by_others();
         let Some(running) = &mut self.running else { return };
         if process.pid != running.process.pid && of_others {
@@ -94,12 +129,15 @@ impl HaproxyStateActor {
         self.drifted.extend(different.keys().filter(|name| !was_stale.contains(name)).cloned());
         self.dirty.extend(different.into_keys());
         self.dirty.extend(was_stale);
+        self.routes_found(routes);
     }
 
     /// The file that is not what was last written was changed by somebody else, and is written again.
-    fn file_found(&mut self, file: Result<String, String>, ctx: &mut Context<Self>) {
+    fn files_found(&mut self, Files { config, map }: Files, ctx: &mut Context<Self>) {
         let Some(text) = self.file_text() else { return };
-        if self.file.is_behind() || file.is_ok_and(|found| text.is(&found)) {
+        let is_as_left = config.is_ok_and(|found| text.is(&found));
+        let map_is_as_left = map.is_ok_and(|found| found.as_deref() == text.map.as_deref());
+        if self.file.is_behind() || (is_as_left && map_is_as_left) {
             return;
         }
         warn!(self.log, "the configuration file is not as it was left, writing it again");
@@ -108,5 +146,23 @@ impl HaproxyStateActor {
         self.peers.journal.do_send(Record(JournalEntry::new(Event::DriftFound { what })));
         self.file.has_changed();
         self.follow_file(ctx);
+    }
+}
+
+impl Handler<Refresh> for HaproxyStateActor {
+    type Result = ();
+
+    /// What was refused may have been so for reasons outside: everything gets another try.
+    fn handle(&mut self, _: Refresh, ctx: &mut Self::Context) {
+        for (name, service) in &mut self.desired.services {
+            service.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::Rejected { .. }));
+            self.dirty.insert(name.clone());
+        }
+        for section in self.running.iter_mut().flat_map(|running| running.sections.values_mut()) {
+            section.forgive();
+        }
+        self.observe_due = true;
+        self.routes_due = true;
+        self.advance(ctx);
     }
 }

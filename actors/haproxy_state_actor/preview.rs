@@ -40,9 +40,11 @@ impl Handler<PreviewPlan> for HaproxyStateActor {
     type Result = MessageResult<PreviewPlan>;
 
     fn handle(&mut self, PreviewPlan { after }: PreviewPlan, _: &mut Context<Self>) -> Self::Result {
+        let routes = if after.is_none() { self.preview_routes() } else { Vec::new() };
         let (names, next) = self.next_to_preview(after);
         let mut piece = PlanPiece {
             next,
+            routes,
             phase: self.phase,
             reload: self.reload_forced.iter().map(|reason| reason.text.clone()).collect(),
             reload_not_before_ms: millis_until(self.reload_not_before),

@@ -36,6 +36,8 @@ impl HaproxyStateActor {
         let order = LaunchOrder {
             frame,
             style,
+            map_path: self.policy.frame.map_path.clone(),
+            had: self.running.as_ref().map(|running| running.routing.routes.clone()).unwrap_or_default(),
             entrants: self.entrants(),
             only_for: (self.reload_forced.is_empty() && self.exit.is_none())
                 .then(|| self.reload_due.keys().cloned().collect()),
@@ -62,6 +64,7 @@ impl HaproxyStateActor {
                 Ok(Outcome::Blocked(obstacles)) => actor.launch_blocked(&obstacles),
                 Err(failure) => actor.launch_failed(failure, &reasons, forced, tried),
             }
+            actor.routes_due = true;
             actor.follow_file(ctx);
             // Which definitions are good is known only now.
             actor.save_later(ctx);
@@ -137,7 +140,8 @@ impl HaproxyStateActor {
         causes: BTreeSet<ReloadCause>,
         (begun, newest): (Instant, Option<ChangeId>),
     ) {
-        let Launched { process, frame, style, sections, obstacles, observation, outlived } = launched;
+        let Launched { process, frame, style, sections, frontends, routing, obstacles, observation, outlived } =
+            launched;
         let now = Instant::now();
         let took_ms = u64::try_from((now - begun).as_millis()).unwrap_or(u64::MAX);
         info!(self.log, "reloaded"; "pid" => process.pid, "took_ms" => took_ms, "reasons" => reasons.join("; "));
@@ -153,6 +157,7 @@ impl HaproxyStateActor {
         self.carry_over(&mut sections, &obstacles);
         self.carry_over_drains(&mut sections, outlived);
         let alive = self.last_exited != Some(process.pid);
+        let loaded = routing.routes.iter().map(|(key, service)| (key.clone(), service.to_string()));
         let mut running = Running {
             alive,
             capabilities: Capabilities::of(process.version),
@@ -161,6 +166,10 @@ impl HaproxyStateActor {
             style,
             sections,
             unclaimed: BTreeMap::new(),
+            frontends,
+            map: Some(loaded.collect()),
+            routing,
+            map_refusals: 0,
         };
         if let Some(observation) = observation {
             running.observed(None, observation);

@@ -8,9 +8,10 @@ use super::HaproxyStateActor;
 use super::desired::DesiredService;
 use super::life_cycle::{Leaving, Rising};
 use super::running::Section;
+use crate::decide::routing::{keys, routed_at};
 use crate::decide::slots::SlotTable;
 use crate::message::{ConfigState, GetConfig, GetState, NextSection, RunningConfig};
-use crate::model::{ObservedServer, ServerName, ServiceName};
+use crate::model::{ObservedServer, ServerName, ServiceDefinition, ServiceName};
 use crate::snapshot::{
     ActorState, HaproxyState, LeavingServer, RisingServer, ServiceState, TargetState, TroublesSince,
 };
@@ -35,9 +36,11 @@ impl HaproxyStateActor {
             let until_unix_ms = self.clock.unix_ms_at(rising.until);
             (name.clone(), RisingServer { percent: rising.percent(), until_unix_ms })
         };
+        let complaint = || self.running.as_ref()?.routing.complaint(name);
         let obstacle = service.obstacle.as_ref().map(|obstacle| obstacle.text().to_owned());
         ServiceState {
             listen: service.definition.listen.map(|address| address.to_string()),
+            domains: domains(&service.definition),
             revision: service.revision.unwrap_or_default(),
             desired: service.hosts.len(),
             update: service.strategy.strategy,
@@ -51,7 +54,7 @@ impl HaproxyStateActor {
             leaving: service.life.leaving().map(leaving).collect(),
             rising: service.life.rising().map(rising).collect(),
             problem_since_unix_ms: service.obstacle.as_ref().map(|_| service.obstacle_since_unix_ms),
-            problem: obstacle.or_else(|| section.and_then(hopeless)),
+            problem: obstacle.or_else(|| section.and_then(hopeless)).or_else(complaint),
             last_applied_unix_ms: service.last_applied.map(|applied| self.clock.unix_ms_at(applied.at)),
             last_class: service.last_applied.map(|applied| applied.class.as_str().to_owned()),
             last_took_us: service.last_applied.map(|applied| applied.took_us),
@@ -76,6 +79,14 @@ impl HaproxyStateActor {
 /// The free slots that the process has, of those that it may yet get.
 fn free_slots(section: &Section, slots: &SlotTable) -> usize {
     section.observed.keys().filter(|name| slots.is_free(name)).count()
+}
+
+/// What the service wants to be asked for, for people.
+fn domains(definition: &ServiceDefinition) -> Vec<String> {
+    match routed_at(definition) {
+        Some(listen) => keys(listen, definition).map(|key| key.to_string()).collect(),
+        None => definition.domains.iter().map(ToString::to_string).collect(),
+    }
 }
 
 fn state_word(server: &ObservedServer) -> &'static str {
@@ -133,6 +144,7 @@ impl Handler<GetConfig> for HaproxyStateActor {
         let running = running.map(|running| RunningConfig {
             frame: running.frame.clone(),
             sections: running.sections.iter().map(|(name, section)| (name.clone(), section.text.clone())).collect(),
+            frontends: running.frontends.values().cloned().collect(),
         });
         let descriptor = |name: &ServiceName| self.running.as_ref()?.sections.get(name)?.descriptor;
         let next = self.entrants().into_iter().map(|(name, entrant)| NextSection {
@@ -141,6 +153,7 @@ impl Handler<GetConfig> for HaproxyStateActor {
             hosts: entrant.wanted.hosts,
         });
         let (next_frame, next_style) = self.head_of_file();
-        MessageResult(ConfigState { running, next: next.collect(), next_frame, next_style })
+        let map_path = self.policy.frame.map_path.clone();
+        MessageResult(ConfigState { running, next: next.collect(), next_frame, next_style, map_path })
     }
 }

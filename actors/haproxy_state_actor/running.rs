@@ -10,12 +10,14 @@ use tokio::time::{Duration, Instant};
 use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Step, given};
+use crate::decide::routing::{Routing, map_text};
 use crate::decide::scope::Scope;
+use crate::message::WantedSocket;
 use crate::model::{
-    AdminState, HostList, Observation, ObservedServer, ObservedServers, ProcessInfo, RuntimeCommand, ServerName,
-    ServiceDefinition, ServiceName,
+    AdminState, HostList, Observation, ObservedRoutes, ObservedServer, ObservedServers, ProcessInfo, RuntimeCommand,
+    ServerName, ServiceDefinition, ServiceName,
 };
-use crate::port::Answer;
+use crate::port::{Answer, ConfigText};
 
 /// The process that serves, and its sections.
 #[derive(Debug)]
@@ -34,9 +36,25 @@ pub struct Running {
     pub sections: BTreeMap<ServiceName, Section>,
     /// Where somebody else runs it: its other sections, which no service of ours claims.
     pub unclaimed: BTreeMap<ServiceName, Arc<ObservedServers>>,
+    /// Its frontends, which services share.
+    pub frontends: BTreeMap<SocketAddr, Arc<str>>,
+    /// Who is to be asked for what.
+    pub routing: Routing,
+    /// The map that it says it has; none where that is not known.
+    pub map: Option<ObservedRoutes>,
+    /// How often in a row it refused a change of its map.
+    pub map_refusals: u32,
 }
 
 impl Running {
+    /// The text of its file.
+    pub fn text(&self) -> ConfigText {
+        let sections = self.sections.values().map(|section| section.text.clone());
+        let frontends = self.frontends.values().cloned();
+        let map = (!self.frontends.is_empty()).then(|| map_text(&self.routing.routes));
+        ConfigText { pieces: std::iter::once(self.frame.clone()).chain(sections).chain(frontends).collect(), map }
+    }
+
     /// Takes in what HAProxy says it has. Returns the servers that are not as they were last seen, by section.
     pub fn observed(
         &mut self,
@@ -69,9 +87,10 @@ impl Running {
         different
     }
 
-    /// The addresses that the process listens on, and for whom.
-    pub fn listens_on(&self) -> BTreeMap<SocketAddr, ServiceName> {
-        let listening = |(name, section): (&ServiceName, &Section)| Some((section.definition.listen?, name.clone()));
+    /// Where the process listens, and for whom.
+    pub fn listens_on(&self) -> BTreeMap<ServiceName, WantedSocket> {
+        let listening =
+            |(name, section): (&ServiceName, &Section)| Some((name.clone(), WantedSocket::of(&section.definition)?));
         self.sections.iter().filter_map(listening).collect()
     }
 }
@@ -79,7 +98,7 @@ impl Running {
 /// One section of the process that serves.
 #[derive(Debug)]
 pub struct Section {
-    /// The definition it was started with.
+    /// The definition in force: the one it was started with, or a later one that needed no reload.
     pub definition: Arc<ServiceDefinition>,
     /// The descriptor it listens on.
     pub descriptor: Option<RawFd>,

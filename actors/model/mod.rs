@@ -11,6 +11,7 @@ pub mod policy;
 pub mod proxy;
 pub mod reload_cause;
 pub mod revision;
+pub mod route;
 pub mod runtime_command;
 pub mod service;
 pub mod update;
@@ -23,12 +24,13 @@ pub use latency::LatencyHistogram;
 pub use name::{InvalidName, ServerName, ServiceName};
 pub use operator_choice::OperatorChoice;
 pub use plan_class::PlanClass;
-pub use policy::{LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, RunBy};
+pub use policy::{LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, RunBy, map_path_of};
 pub use proxy::{
     Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyVersion, ServerId, ServerTraffic, Traffic,
 };
 pub use reload_cause::{ReloadCause, ReloadReason};
 pub use revision::{ChangeId, Revision};
+pub use route::{InvalidPathPrefix, ObservedRoutes, PathPrefix, RouteCommand, RouteKey, Routes};
 pub use runtime_command::RuntimeCommand;
 pub use service::{Annotation, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, SourceSpec};
 pub use update::{ServiceUpdate, SlotRules, UpdateChoice, UpdateStrategy};

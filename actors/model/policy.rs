@@ -1,6 +1,6 @@
 //! What the operator has decided about HAProxy: the validated part of the settings that actors act upon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::UpdateChoice;
@@ -15,8 +15,17 @@ pub struct ProxyFrame {
     pub defaults: Vec<String>,
     /// Where HAProxy is to open its Runtime API socket.
     pub socket_path: PathBuf,
+    /// The map that tells HAProxy which service a domain belongs to.
+    pub map_path: PathBuf,
     /// Who runs HAProxy.
     pub run_by: RunBy,
+}
+
+/// The map of domains that belongs to this haproxy.cfg.
+pub fn map_path_of(config_path: &Path) -> PathBuf {
+    let mut path = config_path.as_os_str().to_owned();
+    path.push(".domains");
+    path.into()
 }
 
 /// Who runs HAProxy, and so what may be done with it.

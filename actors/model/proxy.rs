@@ -103,7 +103,8 @@ impl ObservedServer {
     }
 }
 
-/// How busy a section is, as the line of its frontend in `show stat` tells it.
+/// How busy a section is, as the line of its frontend in `show stat` tells it; where it shares that with others, the line
+/// of its backend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// `scur`: sessions open now.

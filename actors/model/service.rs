@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Domain, ServiceName, ServiceUpdate, Word};
+use super::{Domain, PathPrefix, ServiceName, ServiceUpdate, Word};
 
 /// A service's definition as a definition source found it, unread.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,9 +83,15 @@ pub struct ServiceDefinition {
     pub listen_options: Vec<Vec<Word>>,
     /// Options of every server of the section, checked against the allow-list.
     pub server_options: Vec<Word>,
-    /// The domains it answers to, for outputs that tell services apart by them.
+    /// The domains it answers to: over HTTP it shares its port with others that have some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domains: Vec<Domain>,
+    /// Of its domains it answers only to paths that begin so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<PathPrefix>,
+    /// Whether it answers to every domain of its port that no service has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_default: bool,
     /// Where the hosts are found.
     pub source: SourceSpec,
     /// The guard's limits.

@@ -40,6 +40,7 @@ fn proxy_frame(global: &[&str], defaults: &[&str]) -> ProxyFrame {
         global: lines(global),
         defaults: lines(defaults),
         socket_path: "/run/haproxy/stats.sock".into(),
+        map_path: "/etc/haproxy/haproxy.cfg.domains".into(),
         run_by: RunBy::Us,
     }
 }

@@ -1,6 +1,6 @@
 //! `proxymgr plan`: what would happen to the running HAProxy, and why, before it happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use proxymgr_actors::decide::loaded_config::{LoadedSection, parse_sections};
 use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{Ground, LoadedServer, LoadedService, WantedService, plan_service};
 use proxymgr_actors::decide::quoting::split_line;
-use proxymgr_actors::model::{Observation, ProcessInfo, ServiceName, UpdateStrategy, Word};
+use proxymgr_actors::decide::routing::{Claim, RouteStep, assign, plan_routes, routed_at};
+use proxymgr_actors::model::{Observation, ObservedRoutes, PlanClass, ProcessInfo, ServiceName, UpdateStrategy, Word};
 use proxymgr_actors::port::RuntimeApi;
 
 use super::desired::{Desired, Placed, gather_desired};
@@ -42,31 +43,30 @@ pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
             output::remark(&format!("# {} cannot be read: {error}", path.display()));
             "reload\n    what HAProxy has loaded is not known\n".to_owned()
         }
-        (Ok((process, observation)), Ok(file)) => {
-            output::remark(&format!("# HAProxy {}, pid {}", process.version_text, process.pid));
-            describe(settings, &desired, &process, &observation, &file)
+        (Ok(running), Ok(file)) => {
+            output::remark(&format!("# HAProxy {}, pid {}", running.0.version_text, running.0.pid));
+            describe(settings, &desired, &running, &file)
         }
     };
     output::print(&text);
     Ok(())
 }
 
-async fn observe(settings: &Settings, logging: &Logging) -> Result<(ProcessInfo, Observation), String> {
+/// What runs: the process, its servers, and its map of domains.
+type Running = (ProcessInfo, Observation, ObservedRoutes);
+
+async fn observe(settings: &Settings, logging: &Logging) -> Result<Running, String> {
     let log = logging::component(logging.root(), "plan");
     let socket = adapters::runtime(&settings.haproxy, &log);
     let process = socket.process().await.map_err(|error| error.to_string())?;
     let observation = socket.observe(None).await.map_err(|error| error.to_string())?;
-    Ok((process, observation))
+    let routes = socket.routes(settings.haproxy.policy.frame.map_path.clone()).await;
+    let routes = routes.map_err(|error| error.to_string())?.unwrap_or_default();
+    Ok((process, observation, routes))
 }
 
 /// The plan in words: per service the commands as they would be sent, or why a reload is needed.
-fn describe(
-    settings: &Settings,
-    desired: &Desired,
-    process: &ProcessInfo,
-    observation: &Observation,
-    file: &str,
-) -> String {
+fn describe(settings: &Settings, desired: &Desired, (process, observation, routes): &Running, file: &str) -> String {
     let frame = &settings.haproxy.policy.frame;
     let inherited = haproxy_config::frame_default_server_words(frame);
     let ground = Ground {
@@ -103,9 +103,30 @@ fn describe(
             }
         }
     }
+    for step in plan_domains(desired, &sections, routes) {
+        let map = frame.map_path.to_string_lossy();
+        let service = step.service.map_or_else(|| "the map of domains".to_owned(), |service| service.to_string());
+        let _ = writeln!(commands, "{} {service}: {}", PlanClass::RuntimeEnable.as_str(), step.reason);
+        let _ = writeln!(commands, "    {}", step.command.text(&map, step.command.key().as_str()));
+    }
     let gone = |name: &&ServiceName| !desired.services.contains_key(*name);
     reload.extend(sections.keys().filter(gone).map(|name| format!("{name}: the service is gone")));
     conclude(commands, &reload)
+}
+
+/// What the map of domains would be told of the services that HAProxy has.
+fn plan_domains(
+    desired: &Desired,
+    sections: &BTreeMap<ServiceName, LoadedSection>,
+    observed: &ObservedRoutes,
+) -> Vec<RouteStep> {
+    let claims =
+        desired.services.iter().filter(|(name, _)| sections.contains_key(*name)).filter_map(|(name, service)| {
+            let definition = &*service.definition;
+            Some(Claim { service: name, listen: routed_at(definition)?, definition, is_leaving: false })
+        });
+    let had = observed.iter().filter_map(|(key, service)| Some((key.clone(), ServiceName::new(service).ok()?)));
+    plan_routes(&assign(claims, &BTreeSet::new(), &had.collect()).routes, observed)
 }
 
 fn conclude(commands: String, reload: &[String]) -> String {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 
 use super::desired::gather_desired;
@@ -33,6 +34,10 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     for service in desired.services.values() {
         let servers = service.placed(settings, version).servers;
         text.push_str(&haproxy_config::section(&service.definition, None, &servers, style));
+    }
+    let services = desired.services.values().map(|service| (&*service.definition, None));
+    for frontend in frontends(services, style, &frame.map_path).values() {
+        text.push_str(frontend);
     }
     output::print(&text);
     Ok(())

@@ -31,7 +31,7 @@ pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
     let file = HaproxyConfigFile::new(binary, directory.0.join("haproxy.cfg"), log.clone());
     let frame = haproxy_config::frame(&settings.haproxy.policy.frame);
     let text = frame.to_string();
-    match file.check(ConfigText { pieces: vec![frame] }, Vec::new()).await {
+    match file.check(ConfigText { pieces: vec![frame], map: None }, Vec::new()).await {
         Ok(()) => Vec::new(),
         Err(CheckFailure::Failed(problem)) => vec![problem],
         Err(CheckFailure::Rejected { messages }) => messages

@@ -1,16 +1,18 @@
-//! haproxy.cfg, and the candidate beside it that HAProxy checks before anything runs on it.
+//! haproxy.cfg, the candidate beside it that HAProxy checks before anything runs on it, and the map of domains.
 //!
 //! A candidate that HAProxy refuses stays beside the live file as `<config_path>.candidate`, for whoever wants to
 //! look; the next one replaces it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::limits::{CHECK_TIMEOUT, CONFIG_FILE_BYTES_MAX, CONFIG_READ_TIMEOUT};
+use proxymgr_actors::model::map_path_of;
 use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText, PortFuture};
 use slog::{Logger, warn};
 use tokio::sync::Mutex;
@@ -39,6 +41,10 @@ struct Shared {
     log: Logger,
     /// Whether the candidate on disk was found good and not changed since.
     candidate_good: Cell<bool>,
+    /// The map of the candidate.
+    candidate_map: RefCell<Option<Arc<str>>>,
+    /// The map as it was last read or written; none where that is not known.
+    map_on_disk: RefCell<Option<Option<Arc<str>>>>,
     /// Changes of the live file take turns.
     live_turn: Mutex<()>,
     /// Candidates take turns.
@@ -64,6 +70,8 @@ impl HaproxyConfigFile {
             path: path.into(),
             log,
             candidate_good: Cell::new(false),
+            candidate_map: RefCell::default(),
+            map_on_disk: RefCell::default(),
             live_turn: Mutex::default(),
             candidate_turn: Mutex::default(),
         };
@@ -77,6 +85,8 @@ impl ConfigFile for HaproxyConfigFile {
         Box::pin(async move {
             let _turn = shared.candidate_turn.lock().await;
             shared.candidate_good.set(false);
+            shared.candidate_map.replace(text.map.clone());
+            shared.provide_map(text.map.clone()).await.map_err(CheckFailure::Failed)?;
             let candidate = shared.write_candidate(text).await.map_err(CheckFailure::Failed)?;
             shared.check_candidate(&candidate, descriptors).await?;
             shared.candidate_good.set(true);
@@ -92,35 +102,50 @@ impl ConfigFile for HaproxyConfigFile {
             if !shared.candidate_good.take() {
                 return Err(format!("no candidate for {} was found good since the last one", shared.path.display()));
             }
+            let map = shared.candidate_map.borrow().clone();
+            // The new process finds the map that belongs to it; the one that runs does not read it again. One that is
+            // not used any more goes last.
+            let is_unused = map.is_none();
+            if !is_unused {
+                shared.write_map(map).await.inspect_err(|_| shared.candidate_good.set(true))?;
+            }
             let path = shared.path.clone();
             let renamed = in_background(move || {
                 let live = resolved(&path);
                 rename_synced(&candidate_of(&live), &live)
             });
             // A candidate that could not be renamed is still good: the caller may try again.
-            renamed.await.inspect_err(|_| shared.candidate_good.set(true))
+            renamed.await.inspect_err(|_| shared.candidate_good.set(true))?;
+            if is_unused {
+                shared.write_map(None).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn read_map(&self) -> PortFuture<Result<Option<String>, String>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let path = map_path_of(&shared.path);
+            let text = match tokio::fs::try_exists(&path).await {
+                Ok(false) => None,
+                _ => Some(read_bounded(&path).await?),
+            };
+            shared.map_on_disk.replace(Some(text.as_deref().map(Arc::from)));
+            Ok(text)
         })
     }
 
     fn read(&self) -> PortFuture<Result<String, String>> {
         let path = self.shared.path.clone();
-        Box::pin(async move {
-            let shown = path.display().to_string();
-            let cannot = |why: &dyn std::fmt::Display| format!("cannot read {shown}: {why}");
-            // Somebody may have put anything there: a pipe without a writer would be waited for, a device read for ever.
-            let found = tokio::fs::metadata(&path).await.map_err(|error| cannot(&error))?;
-            if !found.is_file() || found.len() > CONFIG_FILE_BYTES_MAX {
-                return Err(cannot(&"it is not a file that proxymgr wrote"));
-            }
-            let read = timeout(CONFIG_READ_TIMEOUT, tokio::fs::read_to_string(&path)).await;
-            read.map_err(|_| cannot(&"the file system does not answer"))?.map_err(|error| cannot(&error))
-        })
+        Box::pin(async move { read_bounded(&path).await })
     }
 
     fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>> {
         let shared = Rc::clone(&self.shared);
         Box::pin(async move {
             let _turn = shared.live_turn.lock().await;
+            shared.write_map(text.map.clone()).await?;
             let path = shared.path.clone();
             in_background(move || replace(&path, MODE, |out| write_pieces(&text, out))).await
         })
@@ -128,6 +153,31 @@ impl ConfigFile for HaproxyConfigFile {
 }
 
 impl Shared {
+    /// Writes the map, or removes the one that is not used any more; does nothing where it is so already.
+    async fn write_map(&self, map: Option<Arc<str>>) -> Result<(), String> {
+        if self.map_on_disk.borrow().as_ref() == Some(&map) {
+            return Ok(());
+        }
+        self.map_on_disk.take();
+        let path = map_path_of(&self.path);
+        let content = map.clone();
+        in_background(move || match content {
+            Some(text) => replace(&path, MODE, |out| out.write_all(text.as_bytes())),
+            None => remove(&path),
+        })
+        .await?;
+        self.map_on_disk.replace(Some(map));
+        Ok(())
+    }
+
+    /// HAProxy checks no candidate whose map is not there. One that is there belongs to the process that runs, and stays.
+    async fn provide_map(&self, map: Option<Arc<str>>) -> Result<(), String> {
+        match map {
+            Some(map) if !map_path_of(&self.path).exists() => self.write_map(Some(map)).await,
+            _ => Ok(()),
+        }
+    }
+
     async fn write_candidate(&self, text: ConfigText) -> Result<PathBuf, String> {
         let path = self.path.clone();
         in_background(move || {
@@ -197,6 +247,27 @@ impl Shared {
                 Err(failed(format!("`haproxy -c` ended with {}: {}", output.status, said.trim())))
             }
         }
+    }
+}
+
+async fn read_bounded(path: &Path) -> Result<String, String> {
+    let shown = path.display().to_string();
+    let cannot = |why: &dyn std::fmt::Display| format!("cannot read {shown}: {why}");
+    // Somebody may have put anything there: a pipe without a writer would be waited for, a device read for ever.
+    let found = tokio::fs::metadata(path).await.map_err(|error| cannot(&error))?;
+    if !found.is_file() || found.len() > CONFIG_FILE_BYTES_MAX {
+        return Err(cannot(&"it is not a file that proxymgr wrote"));
+    }
+    let read = timeout(CONFIG_READ_TIMEOUT, tokio::fs::read_to_string(path)).await;
+    read.map_err(|_| cannot(&"the file system does not answer"))?.map_err(|error| cannot(&error))
+}
+
+fn remove(path: &Path) -> Result<(), String> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("cannot remove {}, which is not used any more: {error}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 

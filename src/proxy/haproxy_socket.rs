@@ -13,17 +13,19 @@ use std::time::Duration;
 
 use proxymgr_actors::limits::{RUNTIME_ANSWER_TIMEOUT, RUNTIME_BATCH_COMMANDS_MAX, RUNTIME_CONNECT_TIMEOUT};
 use proxymgr_actors::model::{
-    Observation, ProcessInfo, ProxyVersion, RuntimeCommand, ServerName, ServerTraffic, ServiceName, Traffic,
+    Observation, ObservedRoutes, ProcessInfo, ProxyVersion, RouteCommand, RuntimeCommand, ServerName, ServerTraffic,
+    ServiceName, Traffic,
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions, TrafficReader};
 use slog::{Logger, debug};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
+use super::route_map::{self, MapReader};
 use super::runtime_connection::{AnswerPart, ExchangeError, RuntimeConnection, RuntimeStream};
 use super::runtime_text::{AnswerText, classify, refusal, write_command};
 use super::server_state::ServerStateReader;
-use super::statistics::StatisticsTable;
+use super::statistics::{StatisticsRow, StatisticsTable};
 use crate::settings::RuntimeAddress;
 
 pub use super::runtime_text::command_text;
@@ -98,6 +100,42 @@ impl RuntimeApi for HaproxySocket {
         })
     }
 
+    fn change_routes(
+        &self,
+        map: PathBuf,
+        commands: Vec<RouteCommand>,
+    ) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let _turn = shared.turn.lock().await;
+            let mut answers = Vec::with_capacity(commands.len());
+            for batch in commands.chunks(RUNTIME_BATCH_COMMANDS_MAX) {
+                let request: String = batch.iter().map(|command| route_map::request(&map, command)).collect();
+                let mut text = AnswerText::default();
+                let on = |part: AnswerPart<'_>| match part {
+                    AnswerPart::Line(line) => text.line(line),
+                    AnswerPart::End => answers.push(route_map::classify(text.take())),
+                };
+                shared.converse(&request, batch.len(), on).await?;
+            }
+            Ok(answers)
+        })
+    }
+
+    fn routes(&self, map: PathBuf) -> PortFuture<Result<Option<ObservedRoutes>, RuntimeError>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let _turn = shared.turn.lock().await;
+            let read = |reader: &mut MapReader, part: AnswerPart<'_>| {
+                if let AnswerPart::Line(line) = part {
+                    reader.line(line);
+                }
+            };
+            let reader = shared.ask(&route_map::show(&map), 1, read).await?;
+            reader.finish().map_err(|error| shared.broken(error))
+        })
+    }
+
     fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>> {
         let shared = Rc::clone(&self.shared);
         Box::pin(async move {
@@ -115,8 +153,10 @@ impl TrafficReader for HaproxySocket {
     fn sections(&self) -> PortFuture<Result<BTreeMap<ServiceName, Traffic>, RuntimeError>> {
         let shared = Rc::clone(&self.shared);
         Box::pin(async move {
-            let table = shared.statistics("show stat -1 1 -1\n").await?;
-            Ok(table.rows().filter_map(|row| row.section()).collect())
+            // Frontends and backends: a section has a line of each, and one that shares its port the latter alone.
+            let table = shared.statistics("show stat -1 3 -1\n").await?;
+            let (backends, frontends): (Vec<_>, Vec<_>) = table.rows().partition(StatisticsRow::is_backend);
+            Ok(backends.iter().chain(&frontends).filter_map(StatisticsRow::section).collect())
         })
     }
 

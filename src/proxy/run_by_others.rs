@@ -34,6 +34,10 @@ impl ConfigFile for NotOurs {
         Box::pin(async { Err(WHY.to_owned()) })
     }
 
+    fn read_map(&self) -> PortFuture<Result<Option<String>, String>> {
+        Box::pin(async { Err(WHY.to_owned()) })
+    }
+
     fn read(&self) -> PortFuture<Result<String, String>> {
         Box::pin(async { Err(WHY.to_owned()) })
     }

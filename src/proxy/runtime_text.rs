@@ -24,6 +24,13 @@ pub(super) fn write_command(out: &mut String, command: &RuntimeCommand) {
     debug_assert!(written.is_ok(), "writing to a String cannot fail");
 }
 
+/// One word as [`write_escaped`] writes it.
+pub(super) fn escaped(word: &str) -> String {
+    let mut text = String::with_capacity(word.len());
+    write_escaped(&mut text, word);
+    text
+}
+
 /// Appends one word so that HAProxy reads it back as it is. A backslash before each of these characters is understood
 /// by every version; a space or `;` would end the word or the command, a trailing `<<` would begin a payload, and
 /// quotes, `#` and `$` are literal today but need not stay so.

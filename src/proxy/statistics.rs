@@ -50,6 +50,11 @@ impl StatisticsRow<'_> {
         Traffic { sessions: self.number("scur"), rate: self.number("rate") }
     }
 
+    /// Whether it is about what stands behind a section, and not about its clients.
+    pub fn is_backend(&self) -> bool {
+        self.text("svname") == Some("BACKEND")
+    }
+
     /// The line as that of a section; none where it is not one of ours.
     pub fn section(&self) -> Option<(ServiceName, Traffic)> {
         Some((ServiceName::new(self.text("pxname")?).ok()?, self.traffic()))

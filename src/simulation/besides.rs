@@ -4,12 +4,14 @@
 //! It is never reloaded for the manager's sake: what it cannot take at run time (hosts by name) is not expected of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use proxymgr_actors::limits::RUNTIME_ANSWER_TIMEOUT;
 use proxymgr_actors::model::{
-    AdminState, Observation, ObservedServers, ProcessInfo, ProxyVersion, RuntimeCommand, ServiceName,
+    AdminState, Observation, ObservedRoutes, ObservedServers, ProcessInfo, ProxyVersion, RouteCommand, RuntimeCommand,
+    ServiceName,
 };
 use proxymgr_actors::port::{
     Answer, Applied, PortFuture, PublishedService, RuntimeApi, RuntimeError, ServerSessions, ServiceOutput,
@@ -176,6 +178,16 @@ impl RuntimeApi for Target {
             };
             Ok(observation.await?.services.into_iter().map(of).collect())
         })
+    }
+
+    fn change_routes(&self, _: PathBuf, commands: Vec<RouteCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
+        // Whoever runs it has no map of domains.
+        let refused = || Answer { accepted: false, text: "Unknown map identifier.".to_owned() };
+        Box::pin(std::future::ready(Ok(commands.iter().map(|_| refused()).collect())))
+    }
+
+    fn routes(&self, _: PathBuf) -> PortFuture<Result<Option<ObservedRoutes>, RuntimeError>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 
     fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>> {

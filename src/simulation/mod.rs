@@ -81,6 +81,7 @@ mod planted_bug;
 mod playback;
 mod processes;
 mod random;
+pub mod route_map;
 mod run;
 mod runtime_api;
 pub mod scenario;

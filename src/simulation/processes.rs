@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
-use proxymgr_actors::decide::loaded_config::parse_sections;
+use proxymgr_actors::decide::loaded_config::{inherited_descriptors, parse_sections};
 use proxymgr_actors::port::{
     CheckFailure, ConfigFile, ConfigMessage, ConfigText, PortFuture, ProcessExit, ProcessSignal, ProxyProcesses,
     RunningProcess,
@@ -16,6 +16,7 @@ use super::haproxy_model::HaproxyModel;
 use super::invariant::Invariant;
 use super::plan::StartFailure;
 use super::planted_bug::PlantedBug;
+use super::route_map::RouteMap;
 use super::tampering::POISON_SETTING;
 use super::truth::{POISON_NAMED, POISON_UNNAMED};
 use super::world::{World, numbers};
@@ -24,6 +25,8 @@ use super::world::{World, numbers};
 pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) model: HaproxyModel,
+    /// The map that it loaded, where there was one.
+    pub(super) map: Option<RouteMap>,
     pub(super) version: proxymgr_actors::model::ProxyVersion,
     pub(super) listens: BTreeSet<SocketAddr>,
     pub(super) sections: BTreeSet<String>,
@@ -167,7 +170,7 @@ impl World {
         let sections = parse_sections(text);
         self.with(|things| {
             let mut listens = BTreeSet::new();
-            for descriptor in sections.values().filter_map(|section| section.descriptor) {
+            for descriptor in inherited_descriptors(text) {
                 let address = things.sockets.iter().find(|(_, held)| **held == descriptor);
                 match address.filter(|_| descriptors.contains(&descriptor)) {
                     Some((address, _)) => listens.insert(*address),
@@ -178,6 +181,7 @@ impl World {
             Ok(Process {
                 pid: things.last_pid,
                 model,
+                map: things.live_file.map.as_deref().map(RouteMap::load),
                 version,
                 listens,
                 sections: sections.keys().map(ToString::to_string).collect(),
@@ -303,6 +307,11 @@ impl ConfigFile for World {
             world.note("ProcessSupervisorActor", "haproxy.cfg", "replaced by the candidate");
             Ok(())
         })
+    }
+
+    fn read_map(&self) -> PortFuture<Result<Option<String>, String>> {
+        let text = self.with(|things| things.live_file.map.as_deref().map(str::to_owned));
+        Box::pin(std::future::ready(Ok(text)))
     }
 
     fn read(&self) -> PortFuture<Result<String, String>> {

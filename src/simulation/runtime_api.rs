@@ -1,8 +1,11 @@
 //! The Runtime API of the HAProxy that serves.
 
+use std::path::PathBuf;
+
 use proxymgr_actors::limits::{RUNTIME_ANSWER_TIMEOUT, RUNTIME_FAILURES_BEFORE_RELOAD};
 use proxymgr_actors::model::{
-    Observation, ObservedServers, ProcessInfo, RuntimeCommand, ServerId, ServerName, ServiceName,
+    Observation, ObservedRoutes, ObservedServers, ProcessInfo, RouteCommand, RuntimeCommand, ServerId, ServerName,
+    ServiceName,
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions};
 use tokio::time::sleep;
@@ -11,6 +14,7 @@ use super::invariant::Invariant;
 use super::plan::Refused;
 use super::planted_bug::PlantedBug;
 use super::processes::{CONNECT, SocketFault, until_given_up};
+use super::route_map::RouteMap;
 use super::truth::number_of_server;
 use super::world::World;
 
@@ -127,6 +131,25 @@ impl World {
         answer
     }
 
+    /// Has the process obey commands about its map; none where it is gone.
+    fn route(&self, pid: u32, commands: &[RouteCommand]) -> Option<Vec<Answer>> {
+        let refused = || Answer { accepted: false, text: "Unknown map identifier.".to_owned() };
+        let answers = self.with(|things| {
+            let mut map = things.processes.get_mut(&pid)?.map.as_mut();
+            let answers = commands.iter().map(|command| map.as_mut().map_or_else(refused, |map| map.run(command)));
+            Some(answers.collect::<Vec<_>>())
+        })?;
+        for (command, answer) in commands.iter().zip(&answers) {
+            let text = command.text("MAP", command.key().as_str());
+            let words = if answer.accepted { "done" } else { &answer.text };
+            self.note("HaproxyStateActor", &format!("HAProxy ({pid})"), format!("{text}: {words}"));
+            if !answer.accepted {
+                self.with(|things| things.oracle.cause(format!("`{text}` was refused")));
+            }
+        }
+        Some(answers)
+    }
+
     /// What a planted bug makes of the commands; none where HAProxy is not even asked.
     fn bent(&self, commands: &mut [RuntimeCommand]) -> Option<Vec<Answer>> {
         let disables = commands.iter().position(|command| matches!(command, RuntimeCommand::SetMaintenance(_)))?;
@@ -213,6 +236,35 @@ impl RuntimeApi for World {
                 servers.keys().map(|name| (name.clone(), world.draw("sessions", 0, 2))).collect()
             };
             Ok(servers.into_iter().map(|(service, servers)| (service, of(&servers))).collect())
+        })
+    }
+
+    fn change_routes(&self, _: PathBuf, commands: Vec<RouteCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
+        let world = self.clone();
+        Box::pin(async move {
+            let (pid, fault) = world.connected().await?;
+            world.latency("routes", 0, 8).await;
+            if let Some(fault) = fault {
+                if matches!(fault, SocketFault::Hangs { obeys: true }) {
+                    world.route(pid, &commands);
+                }
+                return world.no_answer().await;
+            }
+            let answers = world.route(pid, &commands).ok_or_else(broken)?;
+            world.with(|things| things.socket_failures = 0);
+            Ok(answers)
+        })
+    }
+
+    fn routes(&self, _: PathBuf) -> PortFuture<Result<Option<ObservedRoutes>, RuntimeError>> {
+        let world = self.clone();
+        Box::pin(async move {
+            let (pid, fault) = world.connected().await?;
+            if fault.is_some() {
+                return world.no_answer().await;
+            }
+            let found = world.with(|things| Some(things.processes.get(&pid)?.map.as_ref().map(RouteMap::show)));
+            found.ok_or_else(broken)
         })
     }
 

@@ -44,7 +44,13 @@ fn policy(settings: u8) -> ProxyPolicy {
     let global = global.iter().map(|line| (*line).to_owned()).collect();
     let (reload_s, observe_s) = if settings == 1 { (3, 10) } else { (1, 30) };
     ProxyPolicy {
-        frame: ProxyFrame { global, defaults: vec![], socket_path: "/run/haproxy.sock".into(), run_by: RunBy::Us },
+        frame: ProxyFrame {
+            global,
+            defaults: vec![],
+            socket_path: "/run/haproxy.sock".into(),
+            map_path: "/etc/haproxy/haproxy.cfg.domains".into(),
+            run_by: RunBy::Us,
+        },
         reload_interval: Duration::from_secs(reload_s),
         stop_timeout: Duration::from_secs(30),
         observe_interval: Duration::from_secs(observe_s),
@@ -97,7 +103,7 @@ impl World {
             }
             let whole = things.live_file.joined();
             let kept: String = whole.split_inclusive('\n').take(whole.lines().count() / 2).collect();
-            things.live_file = ConfigText { pieces: vec![kept.into()] };
+            things.live_file = ConfigText { pieces: vec![kept.into()], ..things.live_file.clone() };
         });
     }
 

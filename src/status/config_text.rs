@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config;
 use proxymgr_actors::message::ConfigState;
 use serde::Serialize;
@@ -56,11 +57,13 @@ pub struct ConfigView {
 /// The configuration as the page shows it.
 pub fn view(state: &ConfigState) -> ConfigView {
     let Some(running) = &state.running else { return ConfigView::default() };
-    let lines =
-        running.frame.lines().count() + running.sections.values().map(|text| text.lines().count()).sum::<usize>();
+    let pieces = running.sections.values().chain(&running.frontends);
+    let lines = running.frame.lines().count() + pieces.map(|text| text.lines().count()).sum::<usize>();
     let whole = lines <= SHOWN_LINES_MAX;
     let text = |text: &str| whole.then(|| masked(text));
     let sections = running.sections.iter().map(|(name, section)| (name.to_string(), text(section)));
+    let frontends = running.frontends.iter().map(|frontend| (name_of(frontend), text(frontend)));
+    let sections = sections.chain(frontends);
     let (differences, is_cut) = differences(state);
     ConfigView {
         is_running: true,
@@ -72,6 +75,12 @@ pub fn view(state: &ConfigState) -> ConfigView {
     }
 }
 
+/// `http:8080` of `frontend http:8080`.
+fn name_of(frontend: &str) -> String {
+    let first = frontend.lines().next().unwrap_or_default();
+    first.strip_prefix("frontend ").unwrap_or(first).to_owned()
+}
+
 /// One section of what runs.
 pub fn section(state: &ConfigState, service: &str) -> Option<String> {
     let sections = &state.running.as_ref()?.sections;
@@ -81,7 +90,7 @@ pub fn section(state: &ConfigState, service: &str) -> Option<String> {
 /// All of what runs; none before the first start.
 pub fn whole(state: &ConfigState) -> Option<String> {
     let running = state.running.as_ref()?;
-    let sections = running.sections.values().map(|text| masked(text));
+    let sections = running.sections.values().chain(&running.frontends).map(|text| masked(text));
     Some(std::iter::once(masked(&running.frame)).chain(sections).collect())
 }
 
@@ -98,10 +107,21 @@ pub fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
         let before = running.sections.get(name).map_or("", |text| text);
         (name.to_string(), before, next.get(name).map_or("", |text| text))
     });
+    let services = state.next.iter().map(|section| (&*section.definition, section.descriptor));
+    let next_frontends = frontends(services, state.next_style, &state.map_path);
+    let mut of_frontends: BTreeMap<String, (&str, &str)> = BTreeMap::new();
+    for text in &running.frontends {
+        of_frontends.entry(name_of(text)).or_default().0 = text;
+    }
+    for text in next_frontends.values() {
+        of_frontends.entry(name_of(text)).or_default().1 = text;
+    }
+    let of_frontends = of_frontends.into_iter().map(|(name, (before, after))| (name, before, after));
     let head = ("global and defaults".to_owned(), &*running.frame, &*state.next_frame);
     let mut differences = Vec::new();
     let mut room = DIFFERENCE_LINES_MAX;
-    for (name, before, after) in std::iter::once(head).chain(of_sections).filter(|(_, before, after)| before != after) {
+    let pieces = std::iter::once(head).chain(of_sections).chain(of_frontends);
+    for (name, before, after) in pieces.filter(|(_, before, after)| before != after) {
         let mut lines = difference(&masked(before), &masked(after));
         if lines.is_empty() {
             let text = "a value that is not shown here is different".to_owned();

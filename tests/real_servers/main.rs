@@ -7,6 +7,7 @@ mod support;
 
 mod api;
 mod daemon_life;
+mod domains;
 mod files_to_haproxy;
 mod life_of_servers;
 mod process_life;

@@ -176,6 +176,8 @@ pub fn definition(listen_options: &[&str], server_options: &str) -> ServiceDefin
         listen_options: listen_options.iter().map(|line| words(line)).collect(),
         server_options: words(server_options),
         domains: Vec::new(),
+        path_prefix: None,
+        is_default: false,
         life_cycle: Default::default(),
         update: Default::default(),
         source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },

@@ -4,6 +4,7 @@
 // Each test file takes the part of the world that it needs.
 #![allow(dead_code)]
 
+mod config_file;
 mod sockets;
 
 use std::cell::RefCell;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +21,18 @@ use actix::Recipient;
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::decide::loaded_config::parse_sections;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::routing::parse_map;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, PolicyChanged, ReadJournal, SeenHost};
 use proxymgr_actors::model::{
-    Address, Endpoint, Host, LifeCyclePolicy, Observation, ObservedServer, OldProcessLimits, ProcessInfo, ProxyFrame,
-    ProxyPolicy, ProxyVersion, RawDefinition, RunBy, RuntimeCommand, ServerName, ServiceName, SourceSpec, UpdateChoice,
+    Address, Endpoint, Host, LifeCyclePolicy, Observation, ObservedRoutes, ObservedServer, OldProcessLimits,
+    ProcessInfo, ProxyFrame, ProxyPolicy, ProxyVersion, RawDefinition, RouteCommand, RunBy, RuntimeCommand, ServerName,
+    ServiceName, SourceSpec, UpdateChoice,
 };
 use proxymgr_actors::port::{
-    Answer, Applied, CheckFailure, ConfigFile, ConfigMessage, ConfigText, DefinitionSource, HostSources, OpenSource,
-    PortFuture, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, PublishedService, RunningProcess, RuntimeApi,
-    RuntimeError, SavedService, ServerSessions, ServiceOutput, StateStore,
+    Answer, Applied, DefinitionSource, HostSources, OpenSource, PortFuture, ProcessExit, ProcessSignal, ProcessUsage,
+    ProxyProcesses, PublishedService, RunningProcess, RuntimeApi, RuntimeError, SavedService, ServerSessions,
+    ServiceOutput, StateStore,
 };
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -63,6 +67,10 @@ pub struct Things {
     pub run_takes: Duration,
     pub live_file: String,
     candidate: String,
+    /// The map that the process has, the one beside its file, and that of the candidate.
+    pub map: Option<ObservedRoutes>,
+    pub map_file: Option<String>,
+    candidate_map: Option<String>,
     pub writes: usize,
     pub starts: Vec<Instant>,
     pub open_sockets: BTreeSet<SocketAddr>,
@@ -186,6 +194,10 @@ impl World {
                 .into_iter()
                 .map(|(name, section)| (name, section.server_lines.values().map(|line| server(line)).collect()))
                 .collect();
+            things.map = things
+                .map_file
+                .as_deref()
+                .map(|text| parse_map(text).into_iter().map(|(key, service)| (key, service.to_string())).collect());
             let (ended, end) = oneshot::channel();
             // The processes before end at once, unless somebody stays connected.
             let before: Vec<_> =
@@ -203,7 +215,13 @@ impl World {
 pub fn policy(global: &[&str]) -> ProxyPolicy {
     let global = global.iter().map(|line| (*line).to_owned()).collect();
     ProxyPolicy {
-        frame: ProxyFrame { global, defaults: vec![], socket_path: "/run/haproxy.sock".into(), run_by: RunBy::Us },
+        frame: ProxyFrame {
+            global,
+            defaults: vec![],
+            socket_path: "/run/haproxy.sock".into(),
+            map_path: "/etc/haproxy.cfg.domains".into(),
+            run_by: RunBy::Us,
+        },
         reload_interval: Duration::from_secs(1),
         stop_timeout: Duration::from_secs(30),
         observe_interval: Duration::from_secs(30),
@@ -392,48 +410,25 @@ impl RuntimeApi for World {
         })
     }
 
+    fn change_routes(
+        &self,
+        map: PathBuf,
+        commands: Vec<RouteCommand>,
+    ) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
+        let answers = self.with(|things| {
+            if things.socket_hangs {
+                return Err(RuntimeError::TimedOut { path: "/run/haproxy.sock".to_owned(), timeout_ms: 10_000 });
+            }
+            Ok(commands.iter().map(|command| things.route(&map, command)).collect())
+        });
+        Box::pin(ready(answers))
+    }
+
+    fn routes(&self, _: PathBuf) -> PortFuture<Result<Option<ObservedRoutes>, RuntimeError>> {
+        Box::pin(ready(Ok(self.with(|things| things.map.clone()))))
+    }
+
     fn disconnect(&self) {}
-}
-
-impl ConfigFile for World {
-    fn check(&self, text: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<(), CheckFailure>> {
-        let takes = self.with(|things| things.check_takes);
-        let outcome = self.with(|things| {
-            if things.disk_full {
-                return Err(CheckFailure::Failed("no space left on device".to_owned()));
-            }
-            things.candidate = text.to_string();
-            let bad = things.reject.clone();
-            let line = bad.and_then(|bad| things.candidate.lines().position(|line| line.contains(&bad)));
-            let message = |line| ConfigMessage { line: Some(line + 1), text: "unknown keyword".to_owned() };
-            line.map_or(Ok(()), |line| Err(CheckFailure::Rejected { messages: vec![message(line)] }))
-        });
-        Box::pin(async move {
-            sleep(takes).await;
-            outcome
-        })
-    }
-
-    fn promote(&self) -> PortFuture<Result<(), String>> {
-        self.with(|things| things.live_file = things.candidate.clone());
-        Box::pin(ready(Ok(())))
-    }
-
-    fn read(&self) -> PortFuture<Result<String, String>> {
-        Box::pin(ready(Ok(self.with(|things| things.live_file.clone()))))
-    }
-
-    fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>> {
-        let outcome = self.with(|things| {
-            things.writes += 1;
-            if things.disk_full {
-                return Err("no space left on device".to_owned());
-            }
-            things.live_file = text.to_string();
-            Ok(())
-        });
-        Box::pin(ready(outcome))
-    }
 }
 
 impl ProxyProcesses for World {

@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
 use proxymgr_actors::message::PlanPiece;
-use proxymgr_actors::model::{PlanClass, ReloadCause};
+use proxymgr_actors::model::{PlanClass, ReloadCause, ServiceName};
 use proxymgr_actors::snapshot::ProxyPhase;
 use serde::Serialize;
 
@@ -20,6 +20,8 @@ struct Plan<'a> {
     is_empty: bool,
     /// What can be done at run time.
     steps: Vec<Step<'a>>,
+    /// What the map of domains would be told.
+    domains: Vec<DomainStep<'a>>,
     /// Why HAProxy must be reloaded; empty where it need not be.
     reload: Vec<Reason<'a>>,
     /// How long a reload still has to wait, so that there are not too many, in milliseconds.
@@ -40,6 +42,14 @@ struct Step<'a> {
     commands: Vec<String>,
 }
 
+/// One change of the map of domains.
+#[derive(Serialize)]
+struct DomainStep<'a> {
+    /// Which service is concerned; none where a line goes that names none.
+    service: Option<&'a str>,
+    reason: &'a str,
+}
+
 /// Why HAProxy must be reloaded.
 #[derive(Serialize)]
 struct Reason<'a> {
@@ -55,11 +65,18 @@ impl<'a> Plan<'a> {
             phase: pieces.first().map(|piece| piece.phase).unwrap_or_default(),
             is_empty: true,
             steps: Vec::new(),
+            domains: Vec::new(),
             reload: Vec::new(),
             reload_not_before_ms: pieces.first().map_or(0, |piece| piece.reload_not_before_ms),
             runtime_not_before_ms: pieces.first().map_or(0, |piece| piece.runtime_not_before_ms),
             not_known: pieces.iter().flat_map(|piece| &piece.not_known).map(|name| name.as_str()).collect(),
         };
+        plan.domains.extend(
+            pieces.iter().flat_map(|piece| &piece.routes).map(|step| DomainStep {
+                service: step.service.as_ref().map(ServiceName::as_str),
+                reason: &step.reason,
+            }),
+        );
         let forced = pieces.first().map_or(&[][..], |piece| &piece.reload);
         plan.reload.extend(forced.iter().map(|reason| Reason { service: None, cause: None, reason }));
         for (service, planned) in pieces.iter().flat_map(|piece| &piece.services) {
@@ -77,7 +94,8 @@ impl<'a> Plan<'a> {
                 reason: &reason.text,
             }));
         }
-        plan.is_empty = plan.steps.is_empty() && plan.reload.is_empty() && plan.not_known.is_empty();
+        let nothing_at_run_time = plan.steps.is_empty() && plan.domains.is_empty();
+        plan.is_empty = nothing_at_run_time && plan.reload.is_empty() && plan.not_known.is_empty();
         plan
     }
 }

@@ -50,6 +50,8 @@ pub struct ServerLine {
 pub struct ServiceView {
     /// As on the first page.
     pub row: ServiceRow,
+    /// The domains that it wants to be asked for.
+    pub domains: Vec<String>,
     /// The least hosts that the guard lets it have.
     pub min_hosts: usize,
     /// Why its source cannot be read.
@@ -89,6 +91,7 @@ pub async fn gather(board: &Board, name: &str) -> Option<ServiceView> {
     let lines = names.iter().filter(|name| is_wanted(name));
     Some(ServiceView {
         row: ServiceRow::of(name, service, watcher, counts),
+        domains: service.domains.clone(),
         min_hosts: service.min_hosts,
         source_error: watcher.and_then(|watcher| watcher.source.error.clone()),
         read_unix_ms: watcher.and_then(|watcher| watcher.source.read_at_unix_ms),

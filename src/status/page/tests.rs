@@ -130,9 +130,14 @@ impl View for World {
         let section = format!("listen web\n    http-request deny # {HOSTILE}\n");
         let sections = BTreeMap::from([(ServiceName::new("web").unwrap(), section.into())]);
         let frame: Arc<str> = format!("global\n    # {HOSTILE}\n").into();
-        let running = Some(RunningConfig { frame, sections });
-        let state =
-            ConfigState { running, next_frame: HOSTILE.into(), next_style: Default::default(), next: Vec::new() };
+        let running = Some(RunningConfig { frame, sections, frontends: Vec::new() });
+        let state = ConfigState {
+            running,
+            next_frame: HOSTILE.into(),
+            next_style: Default::default(),
+            map_path: "/x".into(),
+            next: Vec::new(),
+        };
         Box::pin(async { Ok(state) })
     }
 }

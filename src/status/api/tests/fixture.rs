@@ -151,11 +151,13 @@ impl View for Fixture {
         let running = RunningConfig {
             frame: "global\n    stats auth admin:pass\n".into(),
             sections: BTreeMap::from([(service("web"), section.into())]),
+            frontends: Vec::new(),
         };
         let state = ConfigState {
             running: Some(running),
             next_frame: "global\n    stats auth admin:word\n".into(),
             next_style: SectionStyle::default(),
+            map_path: "/x".into(),
             next: Vec::new(),
         };
         Box::pin(async { Ok(state) })

@@ -1,0 +1,53 @@
+//! The map of domains of one simulated HAProxy, as the Runtime API shows it: the same on every version.
+
+use std::collections::BTreeMap;
+
+use proxymgr_actors::decide::routing::parse_map;
+use proxymgr_actors::model::{ObservedRoutes, RouteCommand, RouteKey, ServiceName};
+use proxymgr_actors::port::Answer;
+
+/// A map in memory. HAProxy adds what is there already a second time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteMap {
+    entries: BTreeMap<RouteKey, Vec<ServiceName>>,
+}
+
+impl RouteMap {
+    /// The map that is loaded from a file.
+    pub fn load(text: &str) -> Self {
+        Self { entries: parse_map(text).into_iter().map(|(key, service)| (key, vec![service])).collect() }
+    }
+
+    /// Does what the command says, and answers as HAProxy does.
+    pub fn run(&mut self, command: &RouteCommand) -> Answer {
+        let refusal = match command {
+            RouteCommand::Add(key, service) => {
+                self.entries.entry(key.clone()).or_default().push(service.clone());
+                ""
+            }
+            RouteCommand::Set(key, service) => match self.entries.get_mut(key) {
+                Some(services) => {
+                    services.fill(service.clone());
+                    ""
+                }
+                None => "entry not found.",
+            },
+            RouteCommand::Delete(key) => match self.entries.remove(key) {
+                Some(_) => "",
+                None => "Key not found.",
+            },
+        };
+        Answer { accepted: refusal.is_empty(), text: refusal.to_owned() }
+    }
+
+    /// The map as it is shown: all values of a key, each once.
+    pub fn show(&self) -> ObservedRoutes {
+        let shown = |services: &Vec<ServiceName>| {
+            let mut values: Vec<&str> = services.iter().map(ServiceName::as_str).collect();
+            values.sort_unstable();
+            values.dedup();
+            values.join(" ")
+        };
+        self.entries.iter().map(|(key, services)| (key.clone(), shown(services))).collect()
+    }
+}

@@ -1,0 +1,260 @@
+//! Services that share a port by their domains, with real requests, on every HAProxy at hand.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::stage::{self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
+use crate::support::backend::Backend;
+use crate::support::daemon::Daemon;
+use crate::support::dir::TestDir;
+use crate::support::eventually::check;
+use crate::support::haproxy::{self, HaproxyVersion};
+use crate::support::http::Connection;
+use crate::support::load::Load;
+
+/// Who answers this request: a backend's name, or the status.
+async fn answer(front: SocketAddr, host: &str, path: &str) -> Result<String, String> {
+    let request = format!("GET {path} HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+    let exchange = async { Connection::open(front).await?.exchange(&request).await };
+    let response = exchange.await.map_err(|error| error.to_string())?;
+    Ok(response.header("x-backend").map_or_else(|| response.status.to_string(), ToOwned::to_owned))
+}
+
+async fn asked(front: SocketAddr, host: &str, path: &str) -> String {
+    answer(front, &format!("Host: {host}\r\n"), path).await.expect("it answers")
+}
+
+/// Services on one port, each with a backend of its own, served by a daemon.
+struct Scene {
+    dir: TestDir,
+    files: ServiceFiles,
+    backends: Vec<Backend>,
+    names: Vec<String>,
+    front: SocketAddr,
+    daemon: Daemon,
+}
+
+impl Scene {
+    async fn begin(version: &HaproxyVersion, services: &[(&str, Value)]) -> Self {
+        let dir = TestDir::new();
+        let files = ServiceFiles::new(&dir);
+        let backends = backends(&dir, services.len());
+        let port = dir.port();
+        for ((name, more), backend) in services.iter().zip(&backends) {
+            files.define(name, port, more.clone());
+            files.hosts(name, [backend]);
+        }
+        let daemon =
+            daemon(&dir).haproxy(version).files(&files.services()).set("haproxy.observe_interval", json!("1s"));
+        let daemon = daemon.start();
+        for ((name, _), backend) in services.iter().zip(&backends) {
+            wait_for_ready(&daemon, name, &addresses([backend])).await;
+        }
+        let names = services.iter().map(|(name, _)| (*name).to_owned()).collect();
+        Self { dir, files, backends, names, front: ([127, 0, 0, 1], port).into(), daemon }
+    }
+
+    fn define(&self, name: &str, more: Value) {
+        self.files.define(name, self.front.port(), more);
+    }
+
+    /// The name of the backend of a service.
+    fn backend(&self, service: &str) -> &str {
+        let at = self.names.iter().position(|name| name == service).expect("a service of the scene");
+        self.backends[at].name()
+    }
+
+    /// Waits until requests for the host go to the service, or get this status.
+    async fn goes_to(&self, host: &str, service: &str) {
+        let wanted = if self.names.iter().any(|name| name == service) { self.backend(service) } else { service };
+        let what = format!("{host} goes to {service}");
+        self.daemon
+            .eventually(LIMIT, &what, async || {
+                let answered = answer(self.front, &format!("Host: {host}\r\n"), "/").await?;
+                check(answered == wanted, &answered)
+            })
+            .await;
+    }
+
+    fn map(&self) -> String {
+        std::fs::read_to_string(self.map_path()).unwrap_or_default()
+    }
+
+    fn map_path(&self) -> std::path::PathBuf {
+        let mut path = self.daemon.dir().join("haproxy.cfg").into_os_string();
+        path.push(".domains");
+        path.into()
+    }
+}
+
+#[tokio::test]
+async fn the_exact_domain_then_the_longest_wildcard_then_the_longest_path_decide() {
+    for version in haproxy::versions() {
+        let services = [
+            ("any", json!({"default": true})),
+            ("api", json!({"domains": ["a.example.org"], "path_prefix": "/api"})),
+            ("deep", json!({"domains": ["*.b.example.org"]})),
+            ("exact", json!({"domains": ["a.example.org", "::1"]})),
+            ("wild", json!({"domains": ["*.example.org"]})),
+        ];
+        let scene = Scene::begin(&version, &services).await;
+        for (host, path, service) in [
+            ("a.example.org", "/", "exact"),
+            ("A.Example.ORG", "/", "exact"),
+            ("a.example.org:8080", "/", "exact"),
+            ("a.example.org.", "/", "exact"),
+            ("[::1]:8080", "/", "exact"),
+            ("a.example.org", "/api", "api"),
+            ("a.example.org", "/api?query=1", "api"),
+            ("a.example.org", "/api/v1", "api"),
+            ("a.example.org", "/apiary", "exact"),
+            ("a.example.org", "/x/api", "exact"),
+            ("x.example.org", "/", "wild"),
+            ("x.y.example.org", "/api", "wild"),
+            ("b.example.org", "/", "wild"),
+            ("x.b.example.org", "/", "deep"),
+            ("one.two.three.four.five.six.seven.b.example.org", "/", "deep"),
+            ("example.org", "/", "any"),
+            ("xexample.org", "/", "any"),
+            ("10.0.0.1", "/", "any"),
+            ("org", "/", "any"),
+            ("", "/", "any"),
+        ] {
+            let answered = asked(scene.front, host, path).await;
+            assert_eq!(answered, scene.backend(service), "{version}: {host}{path}");
+        }
+        scene.define("any", json!({"domains": ["any.example"]}));
+        scene.goes_to("unknown.example", "404").await;
+        assert_eq!(stage::reloads(&scene.daemon).await, 1, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_domain_moves_under_load_without_a_reload_and_without_a_failed_request() {
+    for version in haproxy::versions() {
+        // The host that clients of the load ask for.
+        let with = json!({"domains": ["localhost", "other.example"]});
+        let without = json!({"domains": ["more.example"]});
+        let scene = Scene::begin(&version, &[("one", with.clone()), ("two", without.clone())]).await;
+        let load =
+            |keep_alive| Load::new(scene.front).clients(5).keep_alive(keep_alive).pause(Duration::from_millis(1));
+        let loads = [true, false].map(|keep_alive| load(keep_alive).start());
+        for round in 0..6 {
+            let (to, from) = if round % 2 == 0 { ("two", "one") } else { ("one", "two") };
+            // The service that gains it is told first, so that both want it for a moment.
+            scene.define(to, with.clone());
+            wait_for_state(&scene.daemon, "both want it", "haproxy_state", |state| {
+                state["services"][to]["problem"].is_string()
+            })
+            .await;
+            scene.define(from, without.clone());
+            scene.goes_to("localhost", to).await;
+            scene.goes_to("more.example", from).await;
+        }
+        for load in loads {
+            let report = load.stop().await;
+            report.assert_nothing_failed();
+            assert_eq!(report.answered_by.len(), 2, "{version}: both have answered");
+        }
+        assert_eq!(stage::reloads(&scene.daemon).await, 1, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn the_next_daemon_and_the_next_process_know_the_domains_that_changed_at_run_time() {
+    for version in haproxy::versions() {
+        let services = [("one", json!({"domains": ["a.example"]})), ("two", json!({"domains": ["b.example"]}))];
+        let mut scene = Scene::begin(&version, &services).await;
+        // By name the first would have it; the second has it because it had it first.
+        scene.define("two", json!({"domains": ["b.example", "c.example"]}));
+        scene.goes_to("c.example", "two").await;
+        scene.define("one", json!({"domains": ["a.example", "c.example"]}));
+        let state = wait_for_state(&scene.daemon, "the rival is named", "haproxy_state", |state| {
+            state["services"]["one"]["problem"].is_string()
+        });
+        let problem = state.await["services"]["one"]["problem"].to_string();
+        assert!(problem.contains("c.example") && problem.contains("service two"), "{problem}");
+        let follows = async || {
+            let map = scene.map();
+            check(map.contains("/c.example/ two\n"), &map)?;
+            Ok::<_, String>(map)
+        };
+        let map = scene.daemon.eventually(LIMIT, "the map on disk follows", follows).await;
+        scene.daemon.kill();
+        assert_eq!(asked(scene.front, "c.example", "/").await, scene.backend("two"), "HAProxy goes on alone");
+        scene.daemon.start_again();
+        stage::reloads(&scene.daemon).await;
+        assert_eq!(scene.map(), map, "{version}");
+        for (host, service) in [("a.example", "one"), ("b.example", "two"), ("c.example", "two")] {
+            assert_eq!(asked(scene.front, host, "/").await, scene.backend(service), "{version}: {host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_map_that_somebody_changed_on_the_socket_or_on_disk_is_repaired() {
+    for version in haproxy::versions() {
+        let services = [("one", json!({"domains": ["a.example"]})), ("two", json!({"domains": ["b.example"]}))];
+        let scene = Scene::begin(&version, &services).await;
+        let path = scene.map_path().display().to_string();
+        let key = |host: &str| format!("{}/{host}/", scene.front);
+        let written = scene.map();
+        for command in [
+            format!("set map {path} {} two", key("a.example")),
+            format!("del map {path} {}", key("b.example")),
+            format!("add map {path} {} one", key("c.example")),
+            format!("add map {path} {} two", key("a.example")),
+        ] {
+            haproxy::runtime(&scene.daemon.socket(), &command).await.expect("the socket answers");
+        }
+        std::fs::write(&path, "nonsense").expect("the map is there");
+        for (host, service) in [("a.example", "one"), ("b.example", "two"), ("c.example", "404")] {
+            scene.goes_to(host, service).await;
+        }
+        scene
+            .daemon
+            .eventually(LIMIT, "the map's file is as it was", async || check(scene.map() == written, &scene.map()))
+            .await;
+        assert_eq!(stage::reloads(&scene.daemon).await, 1, "{version}");
+        let state = stage::actor_state(&scene.daemon, "haproxy_state").await.expect("it answers");
+        assert!(state["counts"]["drift"].as_u64() >= Some(4), "{version}: {}", state["counts"]);
+        assert!(scene.dir.path().exists());
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_a_service_has_alone_is_not_shared_and_a_refused_backend_harms_nobody() {
+    for version in haproxy::versions() {
+        let services = [("one", json!({"domains": ["a.example"]})), ("two", json!({"domains": ["b.example"]}))];
+        let scene = Scene::begin(&version, &services).await;
+        scene.define("alone", json!({}));
+        scene.files.hosts("alone", &scene.backends[1..]);
+        let bad = json!({"domains": ["a.example", "c.example"], "listen_options": ["balance no-such-algorithm"]});
+        scene.define("one", bad);
+        let named = |state: &Value, name: &str| state["services"][name]["problem"].as_str().map(str::to_owned);
+        let state = wait_for_state(&scene.daemon, "both are named", "haproxy_state", |state| {
+            named(state, "alone").is_some() && named(state, "one").is_some()
+        })
+        .await;
+        let problem = named(&state, "alone").expect("it was waited for");
+        assert!(problem.contains("already taken by the service"), "{version}: {problem}");
+        for (host, service) in [("a.example", "one"), ("b.example", "two"), ("c.example", "404")] {
+            scene.goes_to(host, service).await;
+        }
+        // The other's domains change all the same.
+        scene.define("two", json!({"domains": ["d.example"]}));
+        scene.goes_to("d.example", "two").await;
+        scene.goes_to("b.example", "404").await;
+        // Without domains there is no frontend and no map any more.
+        scene.files.remove("one");
+        scene.goes_to("a.example", "404").await;
+        scene.files.remove("two");
+        scene.goes_to("a.example", scene.backends[1].name()).await;
+        scene
+            .daemon
+            .eventually(LIMIT, "the map is gone", async || check(!scene.map_path().exists(), &"it is there"))
+            .await;
+    }
+}
