@@ -40,7 +40,7 @@ fn the_sample_of_elasticpyproxy_becomes_settings_that_load() {
     assert_eq!(settings.haproxy.config_path, Path::new("/etc/haproxy/haproxy.cfg"));
     assert!(settings.haproxy.policy.frame.global.contains(&"user haproxy".to_owned()), "{printed}");
     assert!(settings.haproxy.policy.frame.defaults.contains(&"timeout client  50000".to_owned()), "{printed}");
-    for told in ["#   type: aws", "#   port: 7001", "node_slots = 5", "`listen stats`", "{{ ssl_fc }}"] {
+    for told in ["#   type: aws", "#   port: 7001", "#   slots: 5", "`listen stats`", "{{ ssl_fc }}"] {
         assert!(printed.contains(told), "{told} is not in\n{printed}");
     }
 

@@ -1,7 +1,7 @@
 //! ElasticPyProxy: its `ep2.conf`, and the HAProxy template beside it.
 //!
 //! Its one backend becomes one service; the template's `global`, `defaults` and the backend's own lines become ours.
-//! What it polls for, proxymgr watches; what it has slots for, HAProxy 2.6 and later take at run time.
+//! What it polls for, proxymgr watches; its slots are ours, for where HAProxy takes no new servers at run time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,12 @@ use super::{Imported, SERVICES_DIRECTORY};
 
 /// Keys whose purpose proxymgr fulfils in another way, and how.
 const OTHERWISE: &[(&str, &str)] = &[
-    ("pid_file", "proxymgr starts and supervises HAProxy itself, there is no pid file"),
-    ("start_by", "proxymgr starts and supervises HAProxy itself: systemctl disable --now haproxy"),
+    ("pid_file", "systemd knows the process, and there is no pid file"),
+    ("start_by", "it is neither systemd nor binary: proxymgr starts and supervises HAProxy itself"),
     ("lock_dir", "the lock is beside haproxy.config_path"),
     ("sleep_before_next_run", "sources are watched, not polled"),
     ("log_file", "the log goes to standard error, where systemd and supervisord keep it"),
     ("update_type", "changes are applied at run time wherever HAProxy can, by a reload elsewhere"),
-    ("node_slots", "HAProxy 2.6 and later take new servers at run time without slots"),
     ("template_file", "the template's lines stand here and in the service's definition"),
     ("aws_access_key_id", "credentials come from the usual chain: environment, shared files, the instance's role"),
     ("aws_secret_access_key", "credentials come from the usual chain: environment, shared files, the instance's role"),
@@ -63,8 +62,21 @@ fn settings<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet
             haproxy.key("socket_path", sockets.next().unwrap_or_default());
             for other in sockets {
                 haproxy.comment(&format!(
-                    "haproxy_socket_file had {other}, too: proxymgr starts one process, without nbproc"
+                    "haproxy_socket_file had {other}, too: proxymgr starts one process, without nbproc; \
+                     targets: [unix:{other}] is for a HAProxy that others start"
                 ));
+            }
+        }
+        if let Some(by @ ("systemd" | "binary")) = conf.get("start_by") {
+            take("start_by");
+            haproxy.comment(
+                "Without run, proxymgr starts HAProxy itself: it then holds the ports, so that no crash closes one.",
+            );
+            haproxy.key("run", by);
+            if by == "binary"
+                && let Some(file) = take("pid_file")
+            {
+                haproxy.key("pid_file", file);
             }
         }
         match template {
@@ -145,6 +157,10 @@ fn service<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet<
         }
     }
     listening(&mut written, template);
+    used.insert("node_slots");
+    if let Some(slots) = conf.get("node_slots").filter(|value| !value.is_empty()) {
+        written.key("slots", number_or_text(slots));
+    }
     let mut options = Vec::new();
     used.insert("check_interval");
     if let Some(interval) = conf.get("check_interval").filter(|value| !value.is_empty()) {
@@ -363,11 +379,12 @@ listen stats
         let imported = from_ep2(CONF, Some(TEMPLATE)).unwrap();
         let settings = read(&imported.settings);
         assert_eq!(settings["haproxy"]["path"], "/usr/sbin/haproxy");
+        assert_eq!(settings["haproxy"]["run"], "systemd");
         assert_eq!(settings["haproxy"]["socket_path"], "/var/run/haproxy/haproxy.sock");
         assert_eq!(settings["haproxy"]["global"], json!(["log /dev/log local0"]));
         assert_eq!(settings["haproxy"]["defaults"], json!(["mode http", "timeout connect 5000"]));
         let expected = json!({
-            "type": "aws", "groups": ["web-asg"], "region": "eu-west-1", "remote_port": 6003, "port": 7001,
+            "type": "aws", "groups": ["web-asg"], "region": "eu-west-1", "remote_port": 6003, "port": 7001, "slots": 5,
             "listen_options": ["balance roundrobin", "option forwardfor"], "server_options": ["check inter 3000"],
         });
         assert_eq!(read(&imported.services["haproxynode.yml"]), expected);
@@ -376,7 +393,7 @@ listen stats
     #[test]
     fn whatever_has_no_equivalent_is_told_and_no_secret_is() {
         let text = from_ep2(CONF, Some(TEMPLATE)).unwrap().settings;
-        for told in ["two.sock", "`listen stats`", "node_slots = 5", "start_by = systemd", "aws_secret_access_key:"] {
+        for told in ["two.sock", "`listen stats`", "pid_file = /run/haproxy.pid", "aws_secret_access_key:"] {
             assert!(text.contains(told), "{told} is not in\n{text}");
         }
         assert!(!text.contains("hush") && !text.contains("AKIA"), "{text}");
@@ -391,6 +408,13 @@ listen stats
             "type": "consul", "server": "http://10.0.0.9:8501", "service": "api", "tags": ["a", "b"], "passing": false,
         });
         assert_eq!(read(&imported.services["web.yml"]), expected);
+    }
+
+    #[test]
+    fn a_haproxy_that_was_started_by_its_binary_still_is() {
+        let conf = "start_by = binary\npid_file = /run/haproxy.pid\n";
+        let haproxy = read(&from_ep2(conf, None).unwrap().settings)["haproxy"].clone();
+        assert_eq!(haproxy, json!({"run": "binary", "pid_file": "/run/haproxy.pid"}));
     }
 
     #[test]
