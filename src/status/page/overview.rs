@@ -135,6 +135,26 @@ pub struct Facts {
     pub outputs: Vec<(String, Option<String>)>,
     /// Further HAProxies, and why they do not answer.
     pub targets: Vec<(String, Option<String>)>,
+    /// The slots that stand for no host; none where no service has slots.
+    pub slots: Option<SlotFact>,
+}
+
+/// How many slots are free.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlotFact {
+    /// In all services together.
+    pub free: usize,
+    /// The service that has the fewest, and how many.
+    pub fewest: (String, usize),
+}
+
+impl SlotFact {
+    fn of(haproxy: &HaproxyState) -> Option<Self> {
+        let services = haproxy.services.iter();
+        let free = services.filter_map(|(name, service)| Some((name, service.free_slots?)));
+        let (name, count) = free.clone().min_by_key(|(_, count)| *count)?;
+        Some(Self { free: free.map(|(_, count)| count).sum(), fewest: (name.to_string(), count) })
+    }
 }
 
 /// The sources of one kind.
@@ -252,6 +272,7 @@ pub fn facts(report: &StatusReport, history: &History, rows: &BTreeMap<String, S
 
 impl Facts {
     fn of_haproxy(&mut self, haproxy: &HaproxyState, history: &History) {
+        self.slots = SlotFact::of(haproxy);
         if let Some(process) = &haproxy.process {
             self.haproxy = Some(process.version_text.clone());
             self.pid = Some(process.pid);
@@ -296,4 +317,25 @@ impl Facts {
 
 fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{} {what}s", words::grouped(count as u64)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxymgr_actors::model::ServiceName;
+    use proxymgr_actors::snapshot::ServiceState;
+
+    use super::*;
+
+    #[test]
+    fn free_slots_are_told_where_there_are_slots() {
+        let mut haproxy = HaproxyState::default();
+        let mut add = |name: &str, free_slots: Option<usize>| {
+            let service = ServiceState { free_slots, ..ServiceState::default() };
+            haproxy.services.insert(ServiceName::new(name).unwrap(), service);
+            SlotFact::of(&haproxy)
+        };
+        assert_eq!(add("without", None), None);
+        assert_eq!(add("api", Some(7)).map(|fact| fact.free), Some(7));
+        assert_eq!(add("web", Some(2)), Some(SlotFact { free: 9, fewest: ("web".to_owned(), 2) }));
+    }
 }
