@@ -147,7 +147,7 @@ impl From<LaunchError> for Failure {
 /// What came of a launch.
 pub enum Outcome {
     /// A new process serves.
-    Serving(Launched),
+    Serving(Box<Launched>),
     /// Something stands in the way of every service it was for: what runs already is all that can be served.
     Blocked(BTreeMap<ServiceName, Obstacle>),
 }
@@ -206,7 +206,7 @@ pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Resu
     let (frontends, routing) = (candidate.frontends(), candidate.routing());
     let Candidate { around: Surroundings { frame, .. }, sections, obstacles, .. } = candidate;
     let observation = observation.ok();
-    Ok(Outcome::Serving(Launched {
+    Ok(Outcome::Serving(Box::new(Launched {
         process,
         frame,
         style,
@@ -216,7 +216,7 @@ pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Resu
         obstacles,
         observation,
         outlived,
-    }))
+    })))
 }
 
 /// Where the last good sections of an earlier run listened that are wanted elsewhere now.

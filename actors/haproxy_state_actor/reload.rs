@@ -60,7 +60,7 @@ impl HaproxyStateActor {
                 return;
             }
             match outcome {
-                Ok(Outcome::Serving(launched)) => actor.launched(launched, reasons, causes, (begun, newest)),
+                Ok(Outcome::Serving(launched)) => actor.launched(*launched, reasons, causes, (begun, newest)),
                 Ok(Outcome::Blocked(obstacles)) => actor.launch_blocked(&obstacles),
                 Err(failure) => actor.launch_failed(failure, &reasons, forced, tried),
             }
