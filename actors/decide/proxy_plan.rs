@@ -205,7 +205,10 @@ pub fn plan_part(
         steps.push((name, step));
     }
     // A host that only gets another name is not taken from traffic before the reload that brings the new one.
-    let is_awaited = |server: &ObservedServer| awaited.contains(&(server.address.clone(), server.port));
+    let is_awaited = |server: &ObservedServer| {
+        // One that is given by name shows the address that the name resolves to, too.
+        awaited.contains(&(server.fqdn.as_ref().unwrap_or(&server.address).clone(), server.port))
+    };
     let unwanted = scope.of(observed).filter(|(name, server)| {
         !wanted.hosts.contains_key(*name) && !server.forced_maintenance() && !is_awaited(server)
     });

@@ -18,22 +18,31 @@ pub struct ChosenStrategy {
 }
 
 /// The strategy of a service under this default of the settings. `capabilities` are none while HAProxy's version is
-/// not known: nothing is expected of it then.
+/// not known: nothing is expected of it then. One that somebody else runs (`of_others`) gets no file from here: what
+/// needs one would never come.
 pub fn choose(
     definition: &ServiceDefinition,
     default: UpdateChoice,
     capabilities: Option<Capabilities>,
+    of_others: bool,
 ) -> ChosenStrategy {
     let chosen = |strategy, why: String| ChosenStrategy { strategy, why };
     let choice = definition.update.choice.unwrap_or(default);
     let asked_by = if definition.update.choice.is_some() { "the service's definition" } else { "haproxy.update" };
-    let has_slots = definition.update.slots.is_some();
+    let has_slots = definition.update.slots.is_some() && !of_others;
     let cannot_add = match capabilities {
         Some(capabilities) if capabilities.dynamic_servers() => None,
         Some(capabilities) => Some(format!("HAProxy {} cannot add servers at run time", capabilities.version())),
         None => Some("HAProxy's version is not known yet".to_owned()),
     };
     match (choice, cannot_add) {
+        (UpdateChoice::Slots | UpdateChoice::Reload, cannot_add) if of_others => {
+            let strategy = if cannot_add.is_some() { UpdateStrategy::Toggle } else { UpdateStrategy::Dynamic };
+            chosen(
+                strategy,
+                format!("{asked_by} asks for a way that needs reloads, and somebody else runs this HAProxy"),
+            )
+        }
         (UpdateChoice::Slots, _) => chosen(UpdateStrategy::Slots, format!("{asked_by} asks for it")),
         (UpdateChoice::Toggle, _) => chosen(UpdateStrategy::Toggle, format!("{asked_by} asks for it")),
         (UpdateChoice::Reload, _) => chosen(UpdateStrategy::Reload, format!("{asked_by} asks for it")),
@@ -49,7 +58,7 @@ pub fn choose(
         },
         (UpdateChoice::Auto, Some(reason)) if has_slots => chosen(UpdateStrategy::Slots, reason),
         (UpdateChoice::Auto, Some(reason)) => {
-            chosen(UpdateStrategy::Toggle, format!("{reason}, and the service has no slots"))
+            chosen(UpdateStrategy::Toggle, format!("{reason}, and there are no slots for it"))
         }
     }
 }
@@ -110,11 +119,20 @@ mod tests {
     use crate::model::{ProxyVersion, RawDefinition};
 
     fn chosen(keys: &str, default: UpdateChoice, version: Option<(u16, u16)>) -> (UpdateStrategy, String) {
+        chosen_on(keys, default, version, false)
+    }
+
+    fn chosen_on(
+        keys: &str,
+        default: UpdateChoice,
+        version: Option<(u16, u16)>,
+        of_others: bool,
+    ) -> (UpdateStrategy, String) {
         let text = format!(r#"{{"type": "static", "port": 80{keys}}}"#).into();
         let raw = RawDefinition { text, origin: Arc::from("a test"), annotation: None };
         let definition = parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
         let capabilities = version.map(|(major, minor)| Capabilities::of(ProxyVersion { major, minor }));
-        let ChosenStrategy { strategy, why } = choose(&definition, default, capabilities);
+        let ChosenStrategy { strategy, why } = choose(&definition, default, capabilities, of_others);
         (strategy, why)
     }
 
@@ -131,7 +149,7 @@ mod tests {
                 auto,
                 Some((2, 2)),
                 Toggle,
-                "HAProxy 2.2 cannot add servers at run time, and the service has no slots",
+                "HAProxy 2.2 cannot add servers at run time, and there are no slots for it",
             ),
             (slots, auto, Some((2, 2)), Slots, "HAProxy 2.2 cannot add servers at run time"),
             (slots, auto, Some((3, 0)), Dynamic, "this HAProxy adds servers at run time"),
@@ -155,6 +173,15 @@ mod tests {
             ),
         ] {
             assert_eq!(chosen(keys, default, version), (strategy, why.to_owned()), "{keys}");
+        }
+    }
+
+    #[test]
+    fn a_haproxy_that_somebody_else_runs_is_driven_without_reloads() {
+        for keys in ["", r#", "slots": 5"#, r#", "update": "slots""#, r#", "update": "reload""#] {
+            for (version, strategy) in [((2, 2), UpdateStrategy::Toggle), ((3, 0), UpdateStrategy::Dynamic)] {
+                assert_eq!(chosen_on(keys, UpdateChoice::Auto, Some(version), true).0, strategy, "{keys}");
+            }
         }
     }
 }

@@ -44,7 +44,7 @@ impl Handler<SettingsRefused> for HaproxyStateActor {
 impl HaproxyStateActor {
     /// The strategy for a service of this definition, on the HAProxy that runs or will.
     pub(super) fn strategy_of(&self, definition: &ServiceDefinition) -> ChosenStrategy {
-        choose(definition, self.policy.update, self.version().map(Capabilities::of))
+        choose(definition, self.policy.update, self.version().map(Capabilities::of), self.is_run_by_others())
     }
 
     /// Chooses for all services.

@@ -61,7 +61,7 @@ impl DesiredService {
     /// The service as a HAProxy of this version is to have it.
     pub fn placed(&self, settings: &Settings, version: Option<ProxyVersion>) -> Placed {
         let update = settings.haproxy.policy.update;
-        let strategy = update_strategy::choose(&self.definition, update, version.map(Capabilities::of));
+        let strategy = update_strategy::choose(&self.definition, update, version.map(Capabilities::of), false);
         if strategy.strategy != UpdateStrategy::Slots {
             return Placed { strategy, servers: Arc::clone(&self.hosts), slots: None };
         }
