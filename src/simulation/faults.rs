@@ -32,6 +32,8 @@ impl World {
             self.have_besides();
         }
         for (name, hosts) in &plan.services {
+            let slots = plan.slots.as_ref().filter(|(slotted, _)| slotted == name).map(|(_, slots)| *slots);
+            self.change(name, |service| service.slots = slots);
             self.define(name);
             (1..=*hosts).for_each(|host| self.join(name, host));
         }

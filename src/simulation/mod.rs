@@ -47,7 +47,7 @@
 //! | file | what is in it |
 //! | --- | --- |
 //! | `world.rs`, `faults.rs`, `tampering.rs`, `orders.rs` | the world, and what can be done to it |
-//! | `truth.rs`, `sources.rs` | which services and hosts there are, and how discovery tells it |
+//! | `truth.rs`, `sources.rs`, `slots.rs` | which services and hosts there are, how discovery tells it, and how HAProxy does |
 //! | `haproxy_model.rs`, `runtime_api.rs`, `processes.rs`, `sockets.rs` | HAProxy and the system |
 //! | `plan.rs`, `random.rs` | what happens, drawn from a seed |
 //! | `invariant.rs`, `oracle.rs`, `choices.rs`, `checks.rs` | what must hold, and whether it does |
@@ -86,6 +86,7 @@ mod run;
 mod runtime_api;
 pub mod scenario;
 mod shrink;
+mod slots;
 mod sockets;
 mod sources;
 mod sweep;
@@ -108,6 +109,7 @@ pub use self::playback::{Happening, Heard, Played, play};
 pub use self::random::Random;
 pub use self::run::{Outcome, chronicled, run, under_way};
 pub use self::shrink::{Shrunk, shrink};
+pub use self::slots::Slots;
 pub use self::sweep::{Failure, Figures, replay, sweep};
 pub use self::timeline::timeline;
 pub use self::trace::{Trace, TraceLine};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use proxymgr_actors::model::{AdminState, ProxyVersion};
 
 use super::random::Random;
+use super::slots::Slots;
 
 /// The services that plans know, each with a port of its own.
 pub const SERVICES: [&str; 4] = ["web", "api", "mail", "search"];
@@ -225,6 +226,9 @@ pub struct Plan {
     /// Whether a HAProxy that somebody else runs, and an output, are kept in step as well.
     #[serde(default)]
     pub besides: bool,
+    /// The service that is updated by slots, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<(String, Slots)>,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -330,7 +334,8 @@ impl Plan {
         let mail_delay_max_ms = *random.pick(&MAIL_DELAYS_MS);
         let takes_time = random.chance(40);
         let besides = draw_besides(seed, &mut steps);
-        Self { version, services, mail_delay_max_ms, takes_time, besides, steps }
+        let slots = Slots::draw(seed, &services);
+        Self { version, services, mail_delay_max_ms, takes_time, besides, slots, steps }
     }
 
     /// The plan with only the steps at these places.

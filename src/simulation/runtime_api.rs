@@ -15,6 +15,7 @@ use super::plan::Refused;
 use super::planted_bug::PlantedBug;
 use super::processes::{CONNECT, SocketFault, until_given_up};
 use super::route_map::RouteMap;
+use super::slots::{host_of, hosts_of, is_served_by_another, takes_traffic};
 use super::truth::number_of_server;
 use super::world::World;
 
@@ -23,17 +24,24 @@ const SOCKET: &str = "/run/haproxy.sock";
 impl World {
     /// Checks what the commands are meant to do, at the moment when they are sent.
     fn intended(&self, commands: &[RuntimeCommand]) {
-        for (place, command) in commands.iter().enumerate() {
+        let hosts = self.with(|things| {
+            let process = things.serving().and_then(|pid| things.processes.get(&pid));
+            process.map(|process| hosts_of(&process.model, commands)).unwrap_or_default()
+        });
+        for (place, (command, host)) in commands.iter().zip(&hosts).enumerate() {
+            let Some(number) = *host else { continue };
             let id = command.server();
             let takes_away = matches!(
                 command,
                 RuntimeCommand::SetMaintenance(_) | RuntimeCommand::SetDrain(_) | RuntimeCommand::DeleteServer(_)
             );
-            // A server that moves or is replaced is only away for the length of its batch.
-            let returns = commands[place..].iter().any(|later| {
-                later.server() == id && matches!(later, RuntimeCommand::SetReady(_) | RuntimeCommand::AddServer { .. })
+            // A server that moves or is replaced is only away for the length of its batch; a host that was gone for a
+            // moment may have got another slot.
+            let returns = commands.iter().zip(&hosts).enumerate().any(|(at, (other, of))| {
+                let brings = matches!(other, RuntimeCommand::SetReady(_) | RuntimeCommand::AddServer { .. });
+                let is_later = at > place || other.server() != id;
+                brings && is_later && of == host && other.server().service == id.service
             });
-            let Some(number) = number_of_server(id.server.as_str()) else { continue };
             let shown = self.with(|things| {
                 // A drain that is an operator's may be brought back.
                 let server = (id.service.to_string(), number);
@@ -45,10 +53,17 @@ impl World {
             if brings && self.with(|things| things.oracle.choices.must_keep(id.service.as_str(), number)) {
                 self.violate(Invariant::OperatorsDecide, format!("`{command}`, and an operator chose otherwise"));
             }
-            if takes_away && !returns && shown {
+            if takes_away && !returns && shown && !self.is_served_by_another(id, number) {
                 self.violate(Invariant::NothingIsTakenAway, format!("`{command}`, and discovery shows the host"));
             }
         }
+    }
+
+    fn is_served_by_another(&self, id: &ServerId, host: u8) -> bool {
+        self.with(|things| {
+            let process = things.serving().and_then(|pid| things.processes.get(&pid));
+            process.is_some_and(|process| is_served_by_another(&process.model, id, host))
+        })
     }
 
     /// Connects to the process that serves. Returns its process id, and whether it will answer.
@@ -105,17 +120,20 @@ impl World {
             let exists = process.model.has(id);
             let adds = matches!(command, RuntimeCommand::AddServer { .. });
             let is_known = if adds { !exists || deleted_in(batch, id) } else { exists || added(id) };
-            let number = number_of_server(id.server.as_str());
-            let is_known = is_known || number.is_some_and(|n| things.tampered.contains(&(id.service.to_string(), n)));
+            let is_known = is_known || things.tampered.contains(id);
             let answer = if refused {
                 Answer { accepted: false, text: "Permission denied.".to_owned() }
             } else {
                 process.model.run(command)
             };
-            if let Some(number) = number_of_server(id.server.as_str())
-                && let Some(chronicle) = &mut things.chronicle
+            if let Some(chronicle) = &mut things.chronicle
+                && let Some(host) = host_of(&process.model, id)
             {
-                chronicle.enabled(id.service.as_str(), number, process.model.takes_traffic(id), now_ms);
+                let takes_traffic = match number_of_server(id.server.as_str()) {
+                    Some(_) => process.model.takes_traffic(id),
+                    None => takes_traffic(&process.model, id.service.as_str(), host),
+                };
+                chronicle.enabled(id.service.as_str(), host, takes_traffic, now_ms);
             }
             let only_deletes = matches!(command, RuntimeCommand::DeleteServer(_)) && !added(id);
             if !answer.accepted && !only_deletes {

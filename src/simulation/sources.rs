@@ -116,9 +116,10 @@ impl World {
             let dynamic = things.version.major > 2 || things.version.minor >= 6;
             let is_known = things.oracle.is_known(name);
             let (changed, first) = if is_known { things.oracle.heard(name, level) } else { (false, false) };
-            // A host that is given by name is new only by a reload.
+            // A host that is given by name is new only by a reload, and slots may run short.
             let is_named = level.iter().any(|hosts| hosts.keys().any(|host| *host >= NAMED_FROM));
-            if first || (changed && (!dynamic || is_named)) {
+            let has_slots = things.services.get(name).is_some_and(|service| service.slots.is_some());
+            if first || (changed && (!dynamic || is_named || has_slots)) {
                 things.oracle.cause(format!("the hosts of {name}"));
             }
             if things.planted == Some(PlantedBug::FailureTakesAHost) && level.is_err() {

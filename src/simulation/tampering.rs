@@ -12,6 +12,7 @@ use proxymgr_actors::port::ConfigText;
 use tokio::time::sleep;
 
 use super::plan::Tampering;
+use super::slots::server_in;
 use super::truth::server_of;
 use super::world::{SERVICES_REMOVAL_MAX, World};
 
@@ -68,7 +69,11 @@ pub(super) fn server(service: &str, host: u8) -> Option<ServerId> {
 impl World {
     /// Somebody changes a server of the HAProxy that serves.
     pub(super) fn tamper_with_server(&self, service: &str, host: u8, how: Tampering) {
-        let Some(id) = server(service, host) else { return };
+        let found = self.with(|things| {
+            let serving = things.serving()?;
+            Some((serving, server_in(&things.processes.get(&serving)?.model, service, host)?))
+        });
+        let Some((pid, id)) = found else { return };
         let commands = match how {
             Tampering::Drain => vec![RuntimeCommand::SetDrain(id.clone())],
             Tampering::Maintenance => vec![RuntimeCommand::SetMaintenance(id.clone())],
@@ -77,21 +82,18 @@ impl World {
                 vec![RuntimeCommand::SetMaintenance(id.clone()), RuntimeCommand::DeleteServer(id.clone())]
             }
         };
-        let done = self.with(|things| {
-            let serving = things.serving()?;
-            let process = things.processes.get_mut(&serving).filter(|process| process.model.has(&id))?;
-            commands.iter().for_each(|command| drop(process.model.run(command)));
-            things.tampered.insert((service.to_owned(), host));
+        self.with(|things| {
+            if let Some(process) = things.processes.get_mut(&pid) {
+                commands.iter().for_each(|command| drop(process.model.run(command)));
+            }
+            things.tampered.insert(id);
             if how == Tampering::Drain {
                 things.undrained.remove(&(service.to_owned(), host));
                 things.drained.insert((service.to_owned(), host));
             }
             things.oracle.cause("somebody changed a server");
-            Some(serving)
         });
-        if let Some(pid) = done {
-            commands.iter().for_each(|command| self.note("somebody", &format!("HAProxy ({pid})"), command.to_string()));
-        }
+        commands.iter().for_each(|command| self.note("somebody", &format!("HAProxy ({pid})"), command.to_string()));
     }
 
     /// Somebody takes away the second half of haproxy.cfg; not in the moment between its replacement and HAProxy's start,
@@ -157,15 +159,15 @@ impl World {
     fn undrain(&self) {
         let undrained = self.with(|things| things.undrained.clone());
         for (service, host) in undrained {
-            let Some(id) = server(&service, host) else { continue };
             self.with(|things| {
                 let takes_traffic = things.wanted(&service).contains_key(&host);
                 let Some(serving) = things.serving().filter(|_| takes_traffic) else { return };
                 let Some(process) = things.processes.get_mut(&serving) else { return };
+                let Some(id) = server_in(&process.model, &service, host) else { return };
                 let observed = process.model.observe(Some(std::slice::from_ref(&id.service)));
                 let server = observed.services.get(&id.service).and_then(|servers| servers.get(&id.server));
                 if server.is_some_and(|server| server.in_drain() && !server.in_maintenance()) {
-                    process.model.run(&RuntimeCommand::SetReady(id.clone()));
+                    process.model.run(&RuntimeCommand::SetReady(id));
                 }
             });
         }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::haproxy_model::NameTable;
 use super::plan::NAMED_FROM;
+use super::slots::Slots;
 
 /// A level that a source told.
 pub(super) type Level = Result<BTreeMap<u8, Option<Shown>>, String>;
@@ -55,6 +56,8 @@ pub(super) struct Service {
     /// The administrative states of those that ask for another than ready.
     pub(super) states: BTreeMap<u8, AdminState>,
     pub(super) limits: Option<Limits>,
+    /// None where it is not updated by slots.
+    pub(super) slots: Option<Slots>,
     pub(super) unreadable: BTreeSet<u8>,
     pub(super) shows_empty: bool,
     pub(super) lost: bool,
@@ -89,7 +92,9 @@ impl Service {
                 format!(r#", "min_hosts": {min_hosts}, "max_removal": {max_removal}"#)
             });
             let limits = limits.unwrap_or_default();
-            format!(r#"{{"type": "simulated", "port": {}, "listen_options": ["{option}"]{limits}}}"#, self.port())
+            let slots = self.slots.map(Slots::keys).unwrap_or_default();
+            let port = self.port();
+            format!(r#"{{"type": "simulated", "port": {port}, "listen_options": ["{option}"]{limits}{slots}}}"#)
         };
         RawDefinition::new(text, "the simulated world")
     }

@@ -14,7 +14,7 @@ use proxymgr_actors::clock::Clock;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
-use proxymgr_actors::model::ProxyVersion;
+use proxymgr_actors::model::{ProxyVersion, ServerId};
 use proxymgr_actors::port::{ConfigText, DefinitionSource, HostSources, SavedService};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -70,7 +70,7 @@ pub(super) struct Things {
     /// Which of the settings the manager has, and the next will have.
     pub(super) settings: u8,
     /// The servers that somebody changed behind the manager's back: what is asked of them may come too late.
-    pub(super) tampered: BTreeSet<(String, u8)>,
+    pub(super) tampered: BTreeSet<ServerId>,
     /// Those that an operator drains.
     pub(super) drained: BTreeSet<(String, u8)>,
     /// Those that an operator drained before.

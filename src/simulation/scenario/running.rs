@@ -113,6 +113,7 @@ impl Scenario {
             mail_delay_max_ms: self.mail_delay_max_ms,
             takes_time: false,
             besides: false,
+            slots: None,
             steps: Vec::new(),
         });
         self.load.iter().for_each(|load| load.furnish(world));
