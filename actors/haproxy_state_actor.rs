@@ -10,6 +10,7 @@ mod choices;
 mod desired;
 mod dirty;
 mod follow;
+mod health;
 mod launch;
 mod life_cycle;
 mod observe;

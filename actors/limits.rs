@@ -78,14 +78,16 @@ pub const PARKED_SERVER_SWEEP: Duration = Duration::from_secs(15);
 /// How long the first start waits for the first list of every service, so that HAProxy starts once and complete.
 pub const FIRST_LISTS_WAIT: Duration = Duration::from_secs(10);
 
+/// How long a reload waits for the process before to tell how its servers are; it goes on without.
+pub const STATE_FILE_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How long `haproxy -c` may take.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a new HAProxy process may take until it answers on its socket.
 pub const PROXY_READY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long the first look at whether a new HAProxy process answers may take; each that is in vain doubles it. The process
-/// before may hang on the socket until the new one has it.
+/// How long the first look whether a new process answers may take; each in vain doubles it: the one before may hang there.
 pub const PROXY_READY_LOOK_MIN: Duration = Duration::from_millis(200);
 
 /// The pause between two looks at whether a new HAProxy process answers.
@@ -456,8 +458,7 @@ pub const STATUS_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection to the status listener may stay open between two requests.
 pub const STATUS_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a client of the status listener may take nothing of what it is being sent before the kernel ends the
-/// connection.
+/// How long a client of the status listener may take nothing of what it is sent before the kernel ends the connection.
 pub const STATUS_UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a client of the status listener may take for all of one answer: 10 MB at 1 Mbit/s.

@@ -190,6 +190,8 @@ pub struct CheckCandidate {
 pub struct LaunchProxy {
     /// The descriptors it inherits.
     pub descriptors: Vec<RawFd>,
+    /// The state file that it reads, and what that is to say; none where it reads none.
+    pub state_file: Option<(PathBuf, String)>,
 }
 
 /// Why HAProxy could not be started or reloaded. The process before, if any, still serves.

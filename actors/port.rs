@@ -105,6 +105,10 @@ pub trait RuntimeApi {
     fn run(&self, commands: Vec<RuntimeCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>>;
     /// The servers of these sections, or of all.
     fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>>;
+    /// All that HAProxy knows about its servers, as text that it reads again: the answer to `show servers state`.
+    fn server_states(&self) -> PortFuture<Result<String, RuntimeError>> {
+        Box::pin(ready(Ok(String::new())))
+    }
     /// The sessions that each server of these sections has now.
     fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>>;
     /// Runs these commands on the map that was loaded from `map`, in order, and gives one answer each.
@@ -195,6 +199,10 @@ pub trait ConfigFile {
     fn read(&self) -> PortFuture<Result<String, String>>;
     /// Replaces the live file and the map, each atomically, without a check: only servers and routes differ.
     fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>>;
+    /// Replaces the state file at `path`, which a HAProxy that starts reads. Calls take turns.
+    fn write_state_file(&self, _path: PathBuf, _text: String) -> PortFuture<Result<(), String>> {
+        Box::pin(ready(Ok(())))
+    }
 }
 
 /// How a process ended.

@@ -5,6 +5,7 @@ mod governor;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::clock::Clock;
+use crate::decide::state_file::NOTHING_KNOWN;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{
     CRASH_FREE_RUN, PROXY_READY_LOOK_MIN, PROXY_READY_POLL, PROXY_READY_TIMEOUT, RESTART_BACKOFF_MAX,
@@ -195,7 +197,9 @@ impl ProcessSupervisorActor {
         self.watch_old(ctx);
     }
 
-    fn launch(&mut self, descriptors: Vec<i32>) -> ResponseActFuture<Self, Result<ProcessInfo, LaunchError>> {
+    fn launch(&mut self, order: LaunchProxy) -> ResponseActFuture<Self, Result<ProcessInfo, LaunchError>> {
+        let LaunchProxy { descriptors, state_file } = order;
+        let state_path = state_file.as_ref().map(|(path, _)| path.clone());
         let ports = self.ports.clone();
         let not_before = self.not_before;
         let mut stopping = self.stopping.subscribe();
@@ -212,9 +216,13 @@ impl ProcessSupervisorActor {
             supervisor.starting.send_replace(true);
             supervisor.handing_over = true;
             supervisor.count_left();
+            let log = supervisor.log.clone();
             async move {
                 if *stopping.borrow() {
                     return Err(LaunchError::Stopping);
+                }
+                if let Some((path, text)) = state_file {
+                    write_state_file(&*ports.config_file, path, text, &log).await;
                 }
                 ports.config_file.promote().await.map_err(LaunchError::File)?;
                 if *stopping.borrow() {
@@ -253,8 +261,18 @@ impl ProcessSupervisorActor {
         };
         Box::pin(pause.into_actor(self).then(start).then(wait).map(|outcome, supervisor, ctx| {
             supervisor.launched(&outcome, ctx);
+            if let Some(path) = state_path {
+                supervisor.forget_states(path, ctx);
+            }
             outcome
         }))
+    }
+
+    /// What a process that starts later, by whoever's doing, must not take for true.
+    fn forget_states(&self, path: PathBuf, ctx: &mut Context<Self>) {
+        let (config_file, log) = (self.ports.config_file.clone(), self.log.clone());
+        let forget = async move { write_state_file(&*config_file, path, NOTHING_KNOWN.to_owned(), &log).await };
+        ctx.spawn(forget.into_actor(self));
     }
 
     fn launched(&mut self, outcome: &Result<ProcessInfo, LaunchError>, ctx: &mut Context<Self>) {
@@ -332,6 +350,13 @@ impl ProcessSupervisorActor {
     }
 }
 
+/// Without it a process only has to check its servers first, so that a failure is told and nothing more.
+async fn write_state_file(config_file: &dyn ConfigFile, path: PathBuf, text: String, log: &Logger) {
+    if let Err(error) = config_file.write_state_file(path, text).await {
+        warn!(log, "the health of servers cannot be kept for the next HAProxy process"; "error" => error);
+    }
+}
+
 /// Polls the socket until the new process is the one that answers there. One of `ours` that never does is ended.
 async fn until_it_answers(
     ports: &SupervisorPorts,
@@ -389,8 +414,8 @@ impl Handler<CheckCandidate> for ProcessSupervisorActor {
 impl Handler<LaunchProxy> for ProcessSupervisorActor {
     type Result = ResponseActFuture<Self, Result<ProcessInfo, LaunchError>>;
 
-    fn handle(&mut self, LaunchProxy { descriptors }: LaunchProxy, _: &mut Self::Context) -> Self::Result {
-        self.launch(descriptors)
+    fn handle(&mut self, order: LaunchProxy, _: &mut Self::Context) -> Self::Result {
+        self.launch(order)
     }
 }
 

@@ -32,6 +32,8 @@ use figment::Figment;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::model::{ProxyFrame, ProxyPolicy, RunBy, UpdateChoice, map_path_of};
 
+use crate::atomic_file::beside;
+
 pub use aws::AwsSettings;
 pub use command_line::{CANDIDATE, CommandLine};
 pub use dns::DnsSettings;
@@ -268,12 +270,16 @@ impl Settings {
             };
         }
         let ProxyFrame { socket_path, map_path, run_by, .. } = self.haproxy.policy.frame.clone();
+        let config_path = &self.haproxy.config_path;
         self.haproxy.policy = newer.haproxy.policy;
         self.haproxy.options = newer.haproxy.options;
         self.haproxy.services_removal_max = newer.haproxy.services_removal_max;
         self.haproxy.policy.frame.socket_path = socket_path;
         self.haproxy.policy.frame.map_path = map_path;
         self.haproxy.policy.frame.run_by = run_by;
+        if let Some(state_file) = &mut self.haproxy.policy.frame.state_file {
+            *state_file = beside(config_path, STATE_FILE_SUFFIX);
+        }
         self.log = LogSettings { format: self.log.format, ..newer.log };
         let paths = |keys: Vec<&Key>| keys.into_iter().map(|key| key.path).collect();
         Changed { in_force: paths(in_force), need_restart: paths(need_restart) }
@@ -329,6 +335,9 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     })
 }
 
+/// What the name of HAProxy's state file has more than that of haproxy.cfg.
+const STATE_FILE_SUFFIX: &str = "state";
+
 fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     let binary = reader.path("haproxy.path");
     let config_path = reader.path("haproxy.config_path");
@@ -354,6 +363,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
         refuse_own_processes(reader, &global);
     }
     let defaults = reader.lines("haproxy.defaults");
+    let has_state_file = reader.switch("haproxy.state_file");
     let reload_interval = reader.duration("haproxy.reload_interval");
     let stop_timeout = reader.duration("haproxy.stop_timeout");
     let observe_interval = reader.duration("haproxy.observe_interval");
@@ -373,6 +383,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
         reader.refuse_line("haproxy.targets", at, "is haproxy.socket_path, which is driven anyway".to_owned());
     }
     let map_path = map_path_of(&config_path);
+    let state_file = has_state_file?.then(|| beside(&config_path, STATE_FILE_SUFFIX));
     Some(HaproxySettings {
         binary: binary?,
         config_path,
@@ -380,7 +391,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
         socket,
         targets,
         policy: ProxyPolicy {
-            frame: ProxyFrame { global, defaults, socket_path, map_path, run_by },
+            frame: ProxyFrame { global, defaults, socket_path, map_path, state_file, run_by },
             reload_interval: reload_interval?,
             stop_timeout: stop_timeout?,
             observe_interval: observe_interval?,

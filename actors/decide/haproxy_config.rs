@@ -6,10 +6,12 @@
 use std::fmt::{Display, Write};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::quoting::{joined, quoted, split_line};
 use super::routing::routed_at;
+use super::state_file;
 use crate::model::{AdminState, Host, HostList, ProxyFrame, ProxyVersion, RunBy, ServerName, ServiceDefinition, Word};
 
 /// Ends the frame; all sections after it are ours.
@@ -84,9 +86,15 @@ pub fn frame(frame: &ProxyFrame) -> Arc<str> {
     text.push_str("\nglobal\n");
     push_lines(&mut text, &frame.global);
     push_socket(&mut text, frame);
+    if let Some(path) = state_file::in_use(frame) {
+        let _ = writeln!(text, "{INDENT}server-state-file {}", path_word(path));
+    }
     text.push_str("\ndefaults\n");
     // A name that does not resolve takes its server out, not the whole HAProxy.
     let _ = writeln!(text, "{INDENT}default-server init-addr last,libc,none");
+    if state_file::in_use(frame).is_some() {
+        let _ = writeln!(text, "{INDENT}load-server-state-from-file global");
+    }
     if frame.defaults.is_empty() {
         push_lines(&mut text, &DEFAULT_LINES);
     } else {
@@ -114,7 +122,7 @@ fn push_socket(text: &mut String, frame: &ProxyFrame) {
         start == ["stats", "socket", &path]
     };
     if !operator_lines(&frame.global).any(is_ours) {
-        let path = Word::new(&path).map_or_else(|_| path.to_string(), |word| quoted(&word).into_owned());
+        let path = path_word(&frame.socket_path);
         // A process that takes over asks for the listening sockets there (`-x`) where it cannot inherit them.
         let expose = if frame.run_by == RunBy::Us { "" } else { " expose-fd listeners" };
         let _ = writeln!(text, "{INDENT}stats socket {path} mode 600 level admin{expose}");
@@ -122,6 +130,11 @@ fn push_socket(text: &mut String, frame: &ProxyFrame) {
     if !frame.global.iter().any(|line| line.trim_start().starts_with("stats timeout")) {
         let _ = writeln!(text, "{INDENT}stats timeout {STATS_TIMEOUT}");
     }
+}
+
+fn path_word(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    Word::new(&path).map_or_else(|_| path.to_string(), |word| quoted(&word).into_owned())
 }
 
 fn push_lines(text: &mut String, lines: &[impl AsRef<str>]) {

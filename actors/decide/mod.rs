@@ -25,4 +25,5 @@ pub mod scope;
 mod server_keywords;
 pub mod service_definition;
 pub mod slots;
+pub mod state_file;
 pub mod update_strategy;

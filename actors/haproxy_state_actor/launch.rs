@@ -14,9 +14,11 @@ use actix::{MailboxError, Recipient};
 use slog::{Logger, warn};
 
 use super::desired::Obstacle;
+use super::health;
 use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::loaded_config::LineIndex;
+use crate::decide::proxy_plan::LoadedService;
 use crate::decide::rejection::culprits;
 use crate::decide::routing::{Claim, Routing, assign, map_text, parse_map, routed_at};
 use crate::limits::REJECTION_ROUNDS_MAX;
@@ -96,6 +98,10 @@ pub struct LaunchOrder {
     pub only_for: Option<BTreeSet<ServiceName>>,
     /// Whether this is the first launch of the daemon, which may find a HAProxy that outlived the last one.
     pub first: bool,
+    /// Where the new process finds the health that servers have; none where it reads no such file.
+    pub state_file: Option<PathBuf>,
+    /// What the process was given that can be asked for it; none where none can.
+    pub asked: Option<BTreeMap<ServiceName, LoadedService>>,
 }
 
 /// A section in the candidate.
@@ -176,7 +182,7 @@ pub struct Launched {
 
 /// Brings a new process up. An error leaves the process before, if any, serving.
 pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Result<Outcome, Failure> {
-    let LaunchOrder { frame, style, map_path, mut had, entrants, only_for, first } = order;
+    let LaunchOrder { frame, style, map_path, mut had, entrants, only_for, first, state_file, asked } = order;
     if first && let Ok(Some(map)) = peers.config_file.read_map().await {
         had = parse_map(&map);
     }
@@ -198,7 +204,13 @@ pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Resu
         return Ok(Outcome::Blocked(candidate.obstacles));
     }
     let descriptors = candidate.descriptors();
-    let process = peers.launch.send(LaunchProxy { descriptors }).await.map_err(gone)??;
+    let state_file = match state_file {
+        Some(path) => {
+            Some((path, health::carried_over(asked, &candidate.sections, style, &*peers.runtime, &candidate.log).await))
+        }
+        None => None,
+    };
+    let process = peers.launch.send(LaunchProxy { descriptors, state_file }).await.map_err(gone)??;
     let observation = peers.runtime.observe(None).await;
     if let Err(error) = &observation {
         warn!(candidate.log, "the new process does not tell what it has"; "error" => %error);

@@ -1,6 +1,7 @@
 //! Reloads: what a new process is brought up with, and what came of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
@@ -13,6 +14,8 @@ use super::running::{Running, Section};
 use super::{HaproxyStateActor, backoff};
 use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::{self, SectionStyle};
+use crate::decide::proxy_plan::LoadedService;
+use crate::decide::state_file;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
 use crate::message::{Record, ReleaseSockets, SocketOpened};
@@ -34,6 +37,8 @@ impl HaproxyStateActor {
         let (frame, style) = self.head_of_file();
         let tried = frame.clone();
         let order = LaunchOrder {
+            asked: self.loaded_beside(&frame),
+            state_file: state_file::in_use(&self.policy.frame).map(Path::to_owned),
             frame,
             style,
             map_path: self.policy.frame.map_path.clone(),
@@ -80,6 +85,15 @@ impl HaproxyStateActor {
             Some(running) if self.refused_frame.as_ref() == Some(&wanted) => (running.frame.clone(), running.style),
             _ => (wanted, SectionStyle::of(&self.policy.frame, self.version())),
         }
+    }
+
+    /// What each service was given in the process that serves, where that one answers and has the same `global` and
+    /// `defaults`: else its servers may be checked otherwise.
+    fn loaded_beside(&self, frame: &Arc<str>) -> Option<BTreeMap<ServiceName, LoadedService>> {
+        state_file::in_use(&self.policy.frame)?;
+        let serves = |running: &&Running| running.alive && self.runtime_failures == 0 && running.frame == *frame;
+        let running = self.running.as_ref().filter(serves)?;
+        Some(running.sections.iter().map(|(name, section)| (name.clone(), section.loaded.clone())).collect())
     }
 
     pub(super) fn version(&self) -> Option<ProxyVersion> {

@@ -17,6 +17,8 @@ pub struct ProxyFrame {
     pub socket_path: PathBuf,
     /// The map that tells HAProxy which service a domain belongs to.
     pub map_path: PathBuf,
+    /// Where the next process finds the health that servers had; none where it is to find out itself.
+    pub state_file: Option<PathBuf>,
     /// Who runs HAProxy.
     pub run_by: RunBy,
 }

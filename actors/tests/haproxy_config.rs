@@ -41,6 +41,7 @@ fn proxy_frame(global: &[&str], defaults: &[&str]) -> ProxyFrame {
         defaults: lines(defaults),
         socket_path: "/run/haproxy/stats.sock".into(),
         map_path: "/etc/haproxy/haproxy.cfg.domains".into(),
+        state_file: None,
         run_by: RunBy::Us,
     }
 }

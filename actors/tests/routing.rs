@@ -157,6 +157,7 @@ fn services_with_domains_are_backends_behind_a_frontend_with_their_socket() {
         defaults: vec![],
         socket_path: "/run/x".into(),
         map_path: "/run/y".into(),
+        state_file: None,
         run_by: RunBy::Us,
     });
     let read = parse_sections(&format!("{frame}{text}{frontend}"));

@@ -47,6 +47,8 @@ struct Shared {
     map_on_disk: RefCell<Option<Option<Arc<str>>>>,
     /// Changes of the live file take turns.
     live_turn: Mutex<()>,
+    /// Texts of the state file take turns.
+    state_turn: Mutex<()>,
     /// Candidates take turns.
     candidate_turn: Mutex<()>,
 }
@@ -73,6 +75,7 @@ impl HaproxyConfigFile {
             candidate_map: RefCell::default(),
             map_on_disk: RefCell::default(),
             live_turn: Mutex::default(),
+            state_turn: Mutex::default(),
             candidate_turn: Mutex::default(),
         };
         Self { shared: Rc::new(shared) }
@@ -148,6 +151,14 @@ impl ConfigFile for HaproxyConfigFile {
             shared.write_map(text.map.clone()).await?;
             let path = shared.path.clone();
             in_background(move || replace(&path, MODE, |out| write_pieces(&text, out))).await
+        })
+    }
+
+    fn write_state_file(&self, path: PathBuf, text: String) -> PortFuture<Result<(), String>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let _turn = shared.state_turn.lock().await;
+            in_background(move || replace(&path, MODE, |out| out.write_all(text.as_bytes()))).await
         })
     }
 }

@@ -87,6 +87,20 @@ impl RuntimeApi for HaproxySocket {
         })
     }
 
+    fn server_states(&self) -> PortFuture<Result<String, RuntimeError>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let _turn = shared.turn.lock().await;
+            let read = |text: &mut String, part: AnswerPart<'_>| {
+                if let AnswerPart::Line(line) = part {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            };
+            shared.ask("show servers state\n", 1, read).await
+        })
+    }
+
     fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>> {
         let shared = Rc::clone(&self.shared);
         Box::pin(async move {

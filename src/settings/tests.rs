@@ -306,15 +306,17 @@ fn one_underscore_for_two_is_a_mistake_and_not_left_alone() {
 #[test]
 fn what_can_change_while_running_is_adopted_and_the_rest_waits_for_a_restart() {
     let mut running = load("haproxy: {reload_interval: 1s, global: [a], socket_path: /run/x}", &[], &[]).unwrap();
-    let yaml = "haproxy: {reload_interval: 2s, global: [a, b], socket_path: /run/y}
+    let yaml = "haproxy: {reload_interval: 2s, global: [a, b], socket_path: /run/y, config_path: /y/h.cfg}
 state_dir: /x
 log: {level: debug, format: json}";
     let newer = load(yaml, &[], &[]).unwrap();
     let changed = running.adopt(newer.clone());
     assert_eq!(changed.in_force, ["haproxy.global", "haproxy.reload_interval", "log.level"]);
-    assert_eq!(changed.need_restart, ["haproxy.socket_path", "state_dir", "log.format"]);
+    assert_eq!(changed.need_restart, ["haproxy.config_path", "haproxy.socket_path", "state_dir", "log.format"]);
     assert_eq!(running.haproxy.policy.reload_interval, Duration::from_secs(2));
-    assert_eq!(running.haproxy.policy.frame.socket_path, Path::new("/run/x"));
+    let frame = &running.haproxy.policy.frame;
+    assert_eq!(frame.socket_path, Path::new("/run/x"));
+    assert_eq!(frame.state_file.as_deref(), Some(Path::new("/etc/haproxy/haproxy.cfg.state")));
     assert_eq!(running.log.level, slog::Level::Debug);
     assert_eq!(running.log.format, LogFormat::Text);
     let again = running.adopt(newer);

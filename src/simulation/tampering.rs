@@ -50,6 +50,7 @@ fn policy(settings: u8) -> ProxyPolicy {
             defaults: vec![],
             socket_path: "/run/haproxy.sock".into(),
             map_path: "/etc/haproxy/haproxy.cfg.domains".into(),
+            state_file: Some("/etc/haproxy/haproxy.cfg.state".into()),
             run_by: RunBy::Us,
         },
         reload_interval: Duration::from_secs(reload_s),

@@ -15,6 +15,7 @@ mod record_and_replay;
 mod reloads;
 mod slots;
 mod stage;
+mod state_file;
 mod status_page;
 mod targets;
 mod under_supervisord;

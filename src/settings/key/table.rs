@@ -80,6 +80,13 @@ const BEFORE_SOURCES: &[Key] = &[
     key("haproxy.global", Kind::Lines, Empty, OnReload, "Lines of the global section, one an entry."),
     key("haproxy.defaults", Kind::Lines, Empty, OnReload, "Lines of the defaults section, one an entry."),
     key(
+        "haproxy.state_file",
+        Kind::Switch,
+        Text("true"),
+        OnReload,
+        "Whether a reload carries over the health of servers, in a file beside haproxy.config_path.",
+    ),
+    key(
         "haproxy.reload_interval",
         duration(0, HOUR),
         Text("1s"),

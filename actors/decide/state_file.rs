@@ -1,0 +1,106 @@
+//! HAProxy's state file: what a new process is told about the health and the weights of its servers, so that a reload
+//! does not send clients to a server that is known to be down.
+//!
+//! It carries no more than that. Which servers there are, where they are, and which of them drain or are in maintenance
+//! is for haproxy.cfg and the plan to say; HAProxy would take a port, or a maintenance that is over, from this file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::haproxy_config::{SectionStyle, section_head};
+use super::proxy_plan::{LoadedServer, LoadedService, given};
+use crate::model::{Address, AdminState, HostList, ProxyFrame, ServerName, ServiceDefinition, ServiceName};
+
+/// A state file that says nothing: the number of its format. HAProxy warns of one that is empty or not there.
+pub const NOTHING_KNOWN: &str = "1\n";
+
+/// The columns that are looked at. Their places differ from version to version.
+const COLUMNS: [&str; 6] = ["be_name", "srv_name", "srv_addr", "srv_admin_state", "srv_fqdn", "srv_port"];
+
+/// Where the state file is, if HAProxy is to read one. An operator whose own lines are about server states has that say;
+/// with `zero-warning` HAProxy would not start, because it warns of each server that it takes over as down.
+pub fn in_use(frame: &ProxyFrame) -> Option<&Path> {
+    let mut lines = frame.global.iter().chain(&frame.defaults);
+    let decided = lines.any(|line| line.contains("server-state") || line.contains("zero-warning"));
+    frame.state_file.as_deref().filter(|_| !decided)
+}
+
+/// What of `said`, the answer to `show servers state`, is true for the process that follows: servers that were ready and
+/// are to be, at the same address, with the same checks. One that is no longer checked would stay down for ever.
+pub fn carried_over<'a>(
+    said: &str,
+    loaded: &BTreeMap<ServiceName, LoadedService>,
+    next: impl Fn(&ServiceName) -> Option<(&'a ServiceDefinition, &'a HostList)>,
+    style: SectionStyle,
+) -> String {
+    let mut text = NOTHING_KNOWN.to_owned();
+    let mut places = None;
+    // Lines of one section follow each other.
+    let mut current: Option<(&str, Option<Carried<'_>>)> = None;
+    for line in said.lines() {
+        if let Some(header) = line.strip_prefix("# ") {
+            places = places_of(header);
+            push_line(&mut text, line);
+            continue;
+        }
+        let Some([section, server, row @ ..]) = places.and_then(|places| row(line, places)) else { continue };
+        if current.as_ref().is_none_or(|(name, _)| *name != section) {
+            let carried = ServiceName::new(section).ok().and_then(|name| {
+                let (before, (definition, hosts)) = (loaded.get(&name)?, next(&name)?);
+                (before.head == section_head(definition, style)).then_some(Carried { before, definition, hosts })
+            });
+            current = Some((section, carried));
+        }
+        if let Some((_, Some(carried))) = &current
+            && carried.is_true_of(server, row)
+        {
+            push_line(&mut text, line);
+        }
+    }
+    text
+}
+
+/// A section that the next process has with the same options.
+struct Carried<'a> {
+    before: &'a LoadedService,
+    definition: &'a ServiceDefinition,
+    hosts: &'a HostList,
+}
+
+impl Carried<'_> {
+    fn is_true_of(&self, server: &str, [address, admin_state, fqdn, port]: [&str; 4]) -> bool {
+        let Ok(name) = ServerName::new(server) else { return false };
+        let (Some(before), Some(host)) = (self.before.servers.get(&name), self.hosts.get(&name)) else { return false };
+        let LoadedServer { endpoint, options, .. } = given(self.definition, host);
+        let is_there = matches!(host.endpoint.address, Address::Ip(ip) if ip.to_string() == address)
+            && host.endpoint.port.to_string() == port;
+        // A host name is looked up anew when HAProxy reads its file.
+        let is_plain = fqdn == "-" && admin_state == "0";
+        host.state == AdminState::Ready
+            && is_plain
+            && is_there
+            && (before.endpoint == endpoint && before.options == options)
+    }
+}
+
+fn places_of(header: &str) -> Option<[usize; COLUMNS.len()]> {
+    let mut places = [0; COLUMNS.len()];
+    for (place, column) in places.iter_mut().zip(COLUMNS) {
+        *place = header.split_ascii_whitespace().position(|name| name == column)?;
+    }
+    Some(places)
+}
+
+fn row(line: &str, places: [usize; COLUMNS.len()]) -> Option<[&str; COLUMNS.len()]> {
+    let values: Vec<&str> = line.split_ascii_whitespace().collect();
+    let mut row = [""; COLUMNS.len()];
+    for (value, place) in row.iter_mut().zip(places) {
+        *value = values.get(place)?;
+    }
+    Some(row)
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}

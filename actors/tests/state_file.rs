@@ -1,0 +1,157 @@
+//! HAProxy's state file: what is true for the next process is in it, and nothing else.
+
+#![allow(missing_docs)]
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame, section_head};
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::proxy_plan::{LoadedService, given};
+use proxymgr_actors::decide::state_file::{NOTHING_KNOWN, carried_over, in_use};
+use proxymgr_actors::decide::{host_record, service_definition};
+use proxymgr_actors::model::{HostList, RawDefinition, ServerName, ServiceDefinition};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use world::{in_virtual_time, policy, settle};
+
+const HEADER_2_2: &str = "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight \
+    srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state \
+    srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord";
+
+/// The line of a server that is down; `rest` begins with its administrative state.
+fn line(section: &str, server: &str, address: &str, admin_state: u16, fqdn: &str, port: u16) -> String {
+    format!("2 {section} 1 {server} {address} 0 {admin_state} 10 1 0 8 2 0 6 0 0 0 {fqdn} {port} -")
+}
+
+fn web(keys: Value) -> ServiceDefinition {
+    let mut definition = json!({"type": "file", "path": "/x", "port": 80});
+    definition.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    let raw = RawDefinition::new(definition.to_string(), "a test");
+    service_definition::parse("web", &raw, &OptionPolicy::default()).unwrap().definition
+}
+
+fn hosts(named: &[(&str, Value)]) -> HostList {
+    let host = |keys| host_record::from_json_value(keys, &OptionPolicy::default()).unwrap();
+    named.iter().map(|(name, keys)| (ServerName::new(name).unwrap(), host(keys))).collect()
+}
+
+fn loaded(definition: &ServiceDefinition, hosts: &HostList) -> LoadedService {
+    LoadedService {
+        head: section_head(definition, SectionStyle::default()),
+        servers: hosts.iter().map(|(name, host)| (name.clone(), given(definition, host))).collect(),
+    }
+}
+
+/// What a process with `next` is told by one with `before` that says these lines.
+fn told(lines: &[String], before: (&ServiceDefinition, &HostList), next: (&ServiceDefinition, &HostList)) -> String {
+    let said = format!("1\n{HEADER_2_2}\n{}\n\n", lines.join("\n"));
+    let loaded = BTreeMap::from([(before.0.name.clone(), loaded(before.0, before.1))]);
+    carried_over(&said, &loaded, |name| (*name == next.0.name).then_some(next), SectionStyle::default())
+}
+
+#[test]
+fn only_servers_that_stay_ready_where_they_are_are_carried_over() {
+    let web = web(json!({"server_options": ["check"]}));
+    let before = hosts(&[
+        ("stays", json!({"address": "10.0.0.1", "port": 1})),
+        ("six", json!({"address": "fd00::1", "port": 1})),
+        ("moves", json!({"address": "10.0.0.2", "port": 1})),
+        ("rests", json!({"address": "10.0.0.3", "port": 1})),
+        ("drained", json!({"address": "10.0.0.4", "port": 1})),
+        ("named", json!({"address": "a.example", "port": 1})),
+        ("changed", json!({"address": "10.0.0.5", "port": 1})),
+        ("gone", json!({"address": "10.0.0.6", "port": 1})),
+    ]);
+    let mut next = before.clone();
+    next.extend(hosts(&[
+        ("moves", json!({"address": "10.0.0.2", "port": 2})),
+        ("rests", json!({"address": "10.0.0.3", "port": 1, "state": "maint"})),
+        ("changed", json!({"address": "10.0.0.5", "port": 1, "options": ["no-check"]})),
+    ]));
+    next.remove(&ServerName::new("gone").unwrap());
+    let stays = line("web", "stays", "10.0.0.1", 0, "-", 1);
+    let six = line("web", "six", "fd00::1", 0, "-", 1);
+    let lines = [
+        stays.clone(),
+        line("web", "moves", "10.0.0.2", 0, "-", 1),
+        line("web", "rests", "10.0.0.3", 0, "-", 1),
+        line("web", "drained", "10.0.0.4", 8, "-", 1),
+        line("web", "named", "10.9.9.9", 0, "a.example", 1),
+        line("web", "changed", "10.0.0.5", 0, "-", 1),
+        line("web", "gone", "10.0.0.6", 0, "-", 1),
+        line("web", "unknown", "10.0.0.7", 0, "-", 1),
+        line("elsewhere", "stays", "10.0.0.1", 0, "-", 1),
+        line("<HTTPCLIENT>", "stays", "10.0.0.1", 0, "-", 1),
+        "2 web 1 stays".to_owned(),
+        six.clone(),
+    ];
+    assert_eq!(told(&lines, (&web, &before), (&web, &next)), format!("1\n{HEADER_2_2}\n{stays}\n{six}\n"));
+}
+
+#[test]
+fn a_server_that_is_no_longer_checked_is_not_left_down_for_ever() {
+    let hosts = hosts(&[("s", json!({"address": "10.0.0.1", "port": 1}))]);
+    let lines = [line("web", "s", "10.0.0.1", 0, "-", 1)];
+    let checked = web(json!({"server_options": ["check"]}));
+    let by_default = web(json!({"listen_options": ["default-server check"]}));
+    let unchecked = web(json!({}));
+    for (before, next, is_kept) in [
+        (&checked, &checked, true),
+        (&by_default, &by_default, true),
+        (&checked, &unchecked, false),
+        (&by_default, &unchecked, false),
+    ] {
+        let text = told(&lines, (before, &hosts), (next, &hosts));
+        assert_eq!(text.contains(&lines[0]), is_kept, "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_says_nothing() {
+    let all_known = BTreeMap::new();
+    for said in ["", "\n", "Unknown command.\n", "1\n2 web 1 s 10.0.0.1 0 0 1 1 0 8 2 0 6 0 0 0 - 1 -\n"] {
+        assert_eq!(carried_over(said, &all_known, |_| None, SectionStyle::default()), NOTHING_KNOWN);
+    }
+}
+
+#[test]
+fn the_operators_own_lines_about_it_stand() {
+    let mut head = policy(&[]).frame;
+    let path = head.state_file.clone().expect("it is on");
+    assert_eq!(in_use(&head), Some(path.as_path()));
+    let text = frame(&head);
+    assert!(text.contains("    server-state-file /haproxy.cfg.state\n"), "{text}");
+    assert!(text.contains("    load-server-state-from-file global\n"), "{text}");
+    for line in ["server-state-file /x", "server-state-base /x", "zero-warning"] {
+        head.global = vec![line.to_owned()];
+        assert_eq!(in_use(&head), None, "{line}");
+    }
+    head.global.clear();
+    head.defaults = vec!["load-server-state-from-file local".to_owned()];
+    assert_eq!(frame(&head).matches("server-state").count(), 1);
+    head.defaults.clear();
+    head.state_file = None;
+    assert!(!frame(&head).contains("server-state"));
+}
+
+#[test]
+fn a_process_that_does_not_tell_its_health_does_not_hold_up_a_reload() {
+    in_virtual_time(async |world| {
+        let _actors = world.start();
+        world.define(&[("web", r#"{"type": "file", "path": "/x", "port": 80}"#)]).await;
+        world.hosts("web", &[1]).await;
+        settle().await;
+        assert_eq!(world.starts(), 1);
+        world.with(|things| things.socket_hangs = true);
+        let asked = Instant::now();
+        let changed = r#"{"type": "file", "path": "/x", "port": 80, "listen_options": ["balance leastconn"]}"#;
+        world.define(&[("web", changed)]).await;
+        while world.starts() == 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    });
+}
