@@ -384,6 +384,7 @@ impl Handler<HostsChanged> for HaproxyStateActor {
         service.shown_unix_ms = shown_unix_ms;
         service.remember(PendingChange { change, seen_at, class: None });
         let mut gets_new_chances = false;
+        let mut drains = false;
         // Other hosts may make a definition acceptable that was refused.
         self.routes_due |= service.obstacle.is_some();
         if let Some(section) = self.running.as_mut().and_then(|running| running.sections.get_mut(&name)) {
@@ -398,6 +399,7 @@ impl Handler<HostsChanged> for HaproxyStateActor {
             let own = service.definition.life_cycle;
             let drain_timeout = own.drain_timeout.unwrap_or(drain_timeout);
             let ramp_up = own.ramp_up.unwrap_or(ramp_up);
+            drains = !drain_timeout.is_zero() && !diff.removed.is_empty();
             let DesiredService { life, slots, .. } = service;
             let is_out = |server: &ServerName| {
                 let observed = section.map(|section| section.observed.get(slots.in_haproxy(server)));
@@ -418,8 +420,12 @@ impl Handler<HostsChanged> for HaproxyStateActor {
             self.tell_choices(&name, None);
         }
         self.expect_life(&name, ctx);
-        self.advance(ctx);
         self.save_later(ctx);
+        if drains {
+            // The next daemon is to know whose drain it is, whenever this one ends.
+            self.save_now(ctx);
+        }
+        self.advance(ctx);
     }
 }
 

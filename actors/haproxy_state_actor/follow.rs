@@ -1,8 +1,11 @@
 //! What is written behind every change: haproxy.cfg and the saved state. Both at their own pace, the newest text
 //! only, so that neither holds up a change.
 
+use std::rc::Rc;
+
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use slog::{info, warn};
+use tokio::sync::Mutex;
 use tokio::time::{Duration, Instant};
 
 use super::HaproxyStateActor;
@@ -10,7 +13,7 @@ use super::running::Running;
 use super::trouble::Trouble;
 use crate::limits::{CONFIG_WRITE_PACE, CONFIG_WRITE_RETRY, STATE_SAVE_INTERVAL};
 use crate::message::BeginShutdown;
-use crate::port::ConfigText;
+use crate::port::{ConfigText, SavedService, StateStore};
 use crate::snapshot::ProxyPhase;
 
 /// Where the file stands against the running state.
@@ -52,11 +55,26 @@ pub struct StateSaver {
     waiting: bool,
     saving: bool,
     behind: bool,
+    /// Whose turn it is to save: of two at once, the older must not be the last.
+    turn: Rc<Mutex<()>>,
     /// Why the last save failed; none when it did not.
     pub error: Trouble,
 }
 
 impl StateSaver {
+    /// Saves these once what is being saved has been.
+    fn save(
+        &self,
+        store: Rc<dyn StateStore>,
+        services: Vec<SavedService>,
+    ) -> impl Future<Output = Result<(), String>> + use<> {
+        let turn = self.turn.clone();
+        async move {
+            let _turn = turn.lock().await;
+            store.save(services).await
+        }
+    }
+
     /// What is wanted has changed since it was last saved.
     pub fn has_changed(&mut self) {
         self.behind = true;
@@ -119,7 +137,8 @@ impl HaproxyStateActor {
     pub(super) fn write_last_words(&mut self) -> impl Future<Output = ()> + use<> {
         let services = self.saver.behind.then(|| self.desired.to_save(self.running.as_ref()));
         let text = self.file.behind.then(|| self.file_text()).flatten();
-        let save = services.zip(self.ports.state_store.as_ref()).map(|(services, store)| store.save(services));
+        let store = self.ports.state_store.clone();
+        let save = services.zip(store).map(|(services, store)| self.saver.save(store, services));
         let write = text.zip(self.ports.config_file.as_ref()).map(|(text, file)| file.write(text));
         let log = self.log.clone();
         async move {
@@ -157,7 +176,7 @@ impl HaproxyStateActor {
         self.saver.saving = true;
         self.saver.behind = false;
         let services = self.desired.to_save(self.running.as_ref());
-        let save = store.save(services).into_actor(self);
+        let save = self.saver.save(store, services).into_actor(self);
         ctx.spawn(save.map(|outcome, actor, ctx| {
             actor.saver.saving = false;
             match outcome {
