@@ -18,7 +18,7 @@ const CRATES: &[&str] = &[
     "tokio",
 ];
 
-const FLOOR_0: &[&str] = &["actors/model/", "actors/limits.rs"];
+const FLOOR_0: &[&str] = &["actors/model/", "actors/limits.rs", "actors/limits/"];
 const FLOOR_1: &[&str] = &["actors/decide/"];
 
 /// Folders of adapters and faces.
