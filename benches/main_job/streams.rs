@@ -1,12 +1,14 @@
 //! 500 readers of the status page's event stream, while 1,000 hosts a second change: what that costs a change.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use zookeeper::Client;
@@ -127,12 +129,12 @@ async fn open(daemon: &Daemon, bytes: &Arc<AtomicU64>) -> JoinSet<()> {
     let address = daemon.status_address();
     let greeted = Arc::new(AtomicU64::new(0));
     let mut readers = JoinSet::new();
-    for _ in 0..STREAMS {
+    for reader in 0..STREAMS {
         let (greeted, bytes) = (Arc::clone(&greeted), Arc::clone(bytes));
         readers.spawn(async move {
             let mut taken = vec![0; 65_536];
             let (mut stream, mut read) = loop {
-                let mut stream = TcpStream::connect(address).await.expect("it listens");
+                let mut stream = connect(address, reader).await.expect("it listens");
                 stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("it reads");
                 let read = stream.read(&mut taken).await.expect("it answers");
                 if taken.starts_with(b"HTTP/1.1 200") {
@@ -155,4 +157,12 @@ async fn open(daemon: &Daemon, bytes: &Arc<AtomicU64>) -> JoinSet<()> {
     })
     .await;
     readers
+}
+
+/// As from a machine of the reader's own: what one address may ask for is limited.
+async fn connect(status: SocketAddr, reader: usize) -> io::Result<TcpStream> {
+    let [.., high, low] = reader.to_be_bytes();
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from(([127, 3, high, low], 0)))?;
+    socket.connect(status).await
 }
