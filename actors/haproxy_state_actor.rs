@@ -87,8 +87,8 @@ pub struct HaproxyStateActor {
     phase: ProxyPhase,
     /// The process that was last heard to have ended, perhaps before it was heard to serve.
     last_exited: Option<u32>,
-    /// What is under way; the next step waits for its end.
-    busy: bool,
+    /// Since when a step is under way; the next one waits for its end.
+    busy_since: Option<Instant>,
     /// Where the desired and the actual state may differ.
     dirty: Dirty,
     /// Services that an observation found different from what they were left as.
@@ -162,7 +162,7 @@ impl HaproxyStateActor {
             running: None,
             phase: ProxyPhase::Waiting,
             last_exited: None,
-            busy: false,
+            busy_since: None,
             dirty: Dirty::default(),
             drifted: BTreeSet::new(),
             routes_due: false,
@@ -202,7 +202,7 @@ impl HaproxyStateActor {
 
     /// Takes the next step, if one is due and none is under way.
     fn advance(&mut self, ctx: &mut Context<Self>) {
-        if self.busy || self.phase == ProxyPhase::Stopping {
+        if self.busy_since.is_some() || self.phase == ProxyPhase::Stopping {
             return;
         }
         self.live_on(ctx);

@@ -38,6 +38,9 @@ pub const RUNTIME_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection to the Runtime API may take to open.
 pub const RUNTIME_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long HAProxy may be silent before that is told, while its answer is still waited for.
+pub const RUNTIME_SILENCE_TOLD: Duration = Duration::from_secs(2);
+
 /// After this many failed attempts in a row the Runtime API counts as hung and HAProxy is reloaded.
 pub const RUNTIME_FAILURES_BEFORE_RELOAD: u32 = 3;
 

@@ -44,9 +44,9 @@ impl HaproxyStateActor {
             let answered_at = Instant::now();
             Ok((answers, runtime.observe(Some(touched)).await?, answered_at))
         };
-        self.busy = true;
+        self.busy_since = Some(Instant::now());
         ctx.spawn(talk.into_actor(self).map(move |outcome: BatchOutcome, actor, ctx| {
-            actor.busy = false;
+            actor.busy_since = None;
             match outcome {
                 Ok(outcome) => actor.batch_answered(batch, outcome),
                 Err(error) => actor.batch_unanswered(&batch, &error),

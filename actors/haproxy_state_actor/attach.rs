@@ -36,12 +36,12 @@ impl HaproxyStateActor {
 
     /// Looks whether it is there, and what it has.
     pub(super) fn begin_attachment(&mut self, ctx: &mut Context<Self>) {
-        self.busy = true;
+        self.busy_since = Some(Instant::now());
         self.observe_due = false;
         let runtime = self.ports.runtime.clone();
         let look = async move { Ok((runtime.process().await?, runtime.observe(None).await?)) };
         ctx.spawn(look.into_actor(self).map(|found: Result<(ProcessInfo, Observation), RuntimeError>, actor, ctx| {
-            actor.busy = false;
+            actor.busy_since = None;
             if actor.phase == ProxyPhase::Stopping {
                 return;
             }

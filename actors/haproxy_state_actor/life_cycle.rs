@@ -250,9 +250,9 @@ impl HaproxyStateActor {
             return false;
         }
         let look = self.ports.runtime.sessions(asked.clone());
-        self.busy = true;
+        self.busy_since = Some(Instant::now());
         ctx.spawn(look.into_actor(self).map(move |outcome: Result<ServerSessions, RuntimeError>, actor, ctx| {
-            actor.busy = false;
+            actor.busy_since = None;
             let sessions = outcome.unwrap_or_else(|error| {
                 // What still answers is found out by the batches; a look is only tried again.
                 debug!(actor.log, "HAProxy does not tell its sessions"; "error" => %error);

@@ -69,9 +69,9 @@ impl HaproxyStateActor {
             };
             Findings { observed, files }
         };
-        self.busy = true;
+        self.busy_since = Some(Instant::now());
         ctx.spawn(look.into_actor(self).map(|findings: Findings, actor, ctx| {
-            actor.busy = false;
+            actor.busy_since = None;
             let Findings { observed, files } = findings;
             match observed {
                 Ok((process, observation, routes)) => actor.process_found(process, observation, routes),

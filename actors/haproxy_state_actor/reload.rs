@@ -49,7 +49,7 @@ impl HaproxyStateActor {
             first: !std::mem::replace(&mut self.launched_before, true),
         };
         info!(self.log, "reload"; "reasons" => reasons.join("; "), "services" => order.entrants.len());
-        self.busy = true;
+        self.busy_since = Some(Instant::now());
         self.phase = ProxyPhase::Launching;
         self.reload_due.clear();
         self.reload_due_since = None;
@@ -60,7 +60,7 @@ impl HaproxyStateActor {
         let newest = self.desired.newest_change();
         let launch = launch::launch(order, peers, self.log.clone()).into_actor(self);
         ctx.spawn(launch.map(move |outcome, actor, ctx| {
-            actor.busy = false;
+            actor.busy_since = None;
             if actor.phase == ProxyPhase::Stopping {
                 return;
             }

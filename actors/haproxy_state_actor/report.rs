@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix::{Context, Handler, MessageResult};
+use tokio::time::Instant;
 
 use super::HaproxyStateActor;
 use super::desired::DesiredService;
@@ -10,11 +11,15 @@ use super::life_cycle::{Leaving, Rising};
 use super::running::Section;
 use crate::decide::routing::{keys, routed_at};
 use crate::decide::slots::SlotTable;
+use crate::limits::RUNTIME_SILENCE_TOLD;
 use crate::message::{ConfigState, GetConfig, GetState, NextSection, RunningConfig};
 use crate::model::{ObservedServer, ServerName, ServiceDefinition, ServiceName};
 use crate::snapshot::{
-    ActorState, HaproxyState, LeavingServer, RisingServer, ServiceState, TargetState, TroublesSince,
+    ActorState, HaproxyState, LeavingServer, ProxyPhase, RisingServer, ServiceState, TargetState, TroublesSince,
 };
+
+/// Said of a HAProxy whose answer is still waited for.
+const SILENCE: &str = "HAProxy's socket does not answer; what changes meanwhile waits for it";
 
 impl HaproxyStateActor {
     fn service_state(&self, name: &ServiceName, service: &DesiredService) -> ServiceState {
@@ -59,6 +64,12 @@ impl HaproxyStateActor {
             last_class: service.last_applied.map(|applied| applied.class.as_str().to_owned()),
             last_took_us: service.last_applied.map(|applied| applied.took_us),
         }
+    }
+
+    /// Since when HAProxy has not answered a step at run time that takes longer than such steps do.
+    fn silent_since(&self) -> Option<Instant> {
+        let is_step = matches!(self.phase, ProxyPhase::Running | ProxyPhase::Down);
+        self.busy_since.filter(|since| is_step && since.elapsed() >= RUNTIME_SILENCE_TOLD)
     }
 
     /// Puts what HAProxy has of each section into words. Only sections seen anew since the last question cost anything.
@@ -106,6 +117,8 @@ impl Handler<GetState> for HaproxyStateActor {
 
     fn handle(&mut self, _: GetState, _: &mut Context<Self>) -> Self::Result {
         self.tell_states();
+        let silent_since = self.silent_since();
+        let silence = silent_since.map(|_| SILENCE.to_owned());
         let services = self.desired.services.iter();
         let state = HaproxyState {
             phase: self.phase,
@@ -115,13 +128,14 @@ impl Handler<GetState> for HaproxyStateActor {
             counts: self.counts.clone(),
             last_reload: self.last_reload.as_ref().map(|(_, reasons)| reasons.clone()).unwrap_or_default(),
             last_reload_unix_ms: self.last_reload.as_ref().map(|(at, _)| self.clock.unix_ms_at(*at)),
-            runtime_error: self.runtime_error.text().map(ToOwned::to_owned),
+            runtime_error: self.runtime_error.text().map(ToOwned::to_owned).or(silence),
             reload_error: self.reload_error.text().map(ToOwned::to_owned),
             file_error: self.file.error.text().map(ToOwned::to_owned),
             saved_state_error: self.saver.error.text().map(ToOwned::to_owned),
             since: TroublesSince {
                 gone_unix_ms: self.gone.since_unix_ms(),
-                runtime_error_unix_ms: self.runtime_error.since_unix_ms(),
+                runtime_error_unix_ms: (self.runtime_error.since_unix_ms())
+                    .or_else(|| silent_since.map(|since| self.clock.unix_ms_at(since))),
                 reload_error_unix_ms: self.reload_error.since_unix_ms(),
                 file_error_unix_ms: self.file.error.since_unix_ms(),
                 saved_state_error_unix_ms: self.saver.error.since_unix_ms(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use slog::{info, warn};
+use tokio::time::Instant;
 
 use super::HaproxyStateActor;
 use super::running::{Running, Section};
@@ -48,9 +49,9 @@ impl HaproxyStateActor {
         }
         let commands = steps.iter().map(|step| step.command.clone()).collect();
         let change = self.ports.runtime.change_routes(self.policy.frame.map_path.clone(), commands);
-        self.busy = true;
+        self.busy_since = Some(Instant::now());
         ctx.spawn(change.into_actor(self).map(move |outcome, actor, ctx| {
-            actor.busy = false;
+            actor.busy_since = None;
             // There may be more than fitted, or what was refused.
             actor.routes_due = true;
             match outcome {

@@ -78,8 +78,14 @@ async fn a_frozen_haproxy_is_noticed_and_caught_up_with() {
     let pid = haproxy_pid(&scene.daemon).await;
     kill(pid, Signal::SIGSTOP).expect("it runs");
     scene.files.hosts("web", &scene.backends[..1]);
-    wait_for_state(&scene.daemon, "the silence is shown", "haproxy_state", |state| state["runtime_error"].is_string())
-        .await;
+    wait_for_state(&scene.daemon, "the silence is shown while it lasts", "haproxy_state", |state| {
+        state["runtime_error"].as_str().is_some_and(|error| error.contains("what changes meanwhile waits"))
+    })
+    .await;
+    wait_for_state(&scene.daemon, "the silence is an error in the end", "haproxy_state", |state| {
+        state["runtime_error"].as_str().is_some_and(|error| error.contains("did not answer"))
+    })
+    .await;
     kill(pid, Signal::SIGCONT).expect("it is there");
     wait_for_ready(&scene.daemon, "web", &addresses(&scene.backends[..1])).await;
 }
