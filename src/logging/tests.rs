@@ -44,6 +44,14 @@ fn a_record_is_one_line_whatever_stands_in_it() {
 }
 
 #[test]
+fn a_value_that_is_not_known_is_left_out() {
+    let text = written(&LogSettings::default(), |log| {
+        info!(log, "runtime-disable"; "took_us" => None::<u64>, "waited_us" => Some(7), "service" => "web");
+    });
+    assert!(text.ends_with(": runtime-disable waited_us=7 service=web\n"), "{text}");
+}
+
+#[test]
 fn every_json_record_is_an_object_with_level_component_and_values() {
     let settings = LogSettings { format: LogFormat::Json, ..LogSettings::default() };
     let text = written(&settings, |log| {

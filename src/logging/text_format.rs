@@ -80,6 +80,11 @@ impl Pairs {
 }
 
 impl Serializer for Pairs {
+    /// What is not known is not there.
+    fn emit_none(&mut self, _: Key) -> slog::Result {
+        Ok(())
+    }
+
     fn emit_arguments(&mut self, key: Key, value: &std::fmt::Arguments<'_>) -> slog::Result {
         if key == COMPONENT {
             return Ok(());
