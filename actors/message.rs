@@ -142,7 +142,7 @@ pub struct SocketsHeld {
     /// The services that have their address, each with the descriptor that HAProxy inherits; none where HAProxy binds it
     /// itself.
     pub descriptors: BTreeMap<ServiceName, Option<RawFd>>,
-    /// Those of the last good sections, as far as no service wants the address.
+    /// Those of the last good sections, as far as they can be had. Another service may want the same one.
     pub last_good: BTreeMap<ServiceName, Option<RawFd>>,
     /// The services whose port could not be had, and why. The holder goes on trying.
     pub failed: BTreeMap<ServiceName, String>,

@@ -142,9 +142,11 @@ impl Handler<HoldSockets> for SocketHolderActor {
                 }
             }
         }
-        // What a service may have to go back to.
+        // What a service may have to go back to; whether another one may then have it is for the launch to say.
         for (service, socket) in last_good {
-            answer.last_good.extend(self.open(&service, socket).ok().map(|descriptor| (service, descriptor)));
+            let held = self.held.get(&socket.address).map(|held| held.descriptor());
+            let descriptor = held.map_or_else(|| self.open(&service, socket), Ok);
+            answer.last_good.extend(descriptor.ok().map(|descriptor| (service, descriptor)));
         }
         MessageResult(answer)
     }

@@ -100,3 +100,34 @@ fn a_port_whose_owner_cannot_have_its_new_one_stays_its_own() {
         assert_eq!(descriptors(&world).len(), 2);
     });
 }
+
+#[test]
+fn at_a_first_start_too_a_refused_service_keeps_the_port_that_another_wants() {
+    in_virtual_time(async |world| {
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        wait(10).await;
+        let saved = world.with(|things| things.saved.clone());
+        let after = World::default();
+        after.with(|things| {
+            things.version = (3, 0);
+            things.reject = Some("balance leastconn".to_owned());
+        });
+        let actors = after.start_with(saved);
+        after.define(&[("web", WEB_MOVED_BADLY), ("api", API_AT_WEBS)]).await;
+        after.hosts("web", &[1]).await;
+        after.hosts("api", &[2]).await;
+        wait(20).await;
+        assert_eq!((after.ready("web"), after.ready("api")), (vec![1], vec![]));
+        assert_eq!(descriptors(&after).len(), 1);
+        let state = haproxy_state(&actors).await;
+        let problems: Vec<_> = state.services.values().filter_map(|service| service.problem.clone()).collect();
+        assert!(problems[0].contains("served by web"), "{problems:?}");
+
+        after.define(&[("web", WEB_MOVED), ("api", API_AT_WEBS)]).await;
+        wait(20).await;
+        assert_eq!((after.ready("web"), after.ready("api")), (vec![1], vec![2]));
+        assert_eq!(descriptors(&after).len(), 2);
+    });
+}
