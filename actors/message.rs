@@ -24,7 +24,7 @@ use crate::model::{
     ServiceDefinition, ServiceName,
 };
 use crate::operator::{HeldDecision, OrderRefused, SetServer};
-use crate::port::{CheckFailure, ConfigText, ProcessExit};
+use crate::port::{CheckFailure, ConfigText, ProcessExit, RejectedDefinitions};
 use crate::snapshot::{ActorState, ProxyPhase};
 
 /// definition source -> ServiceConfigActor: these are the services now, or why that cannot be said.
@@ -105,6 +105,14 @@ pub struct ListRejected {
     pub service: ServiceName,
     /// The list; none where none is rejected any more.
     pub hosts: Option<Arc<HostList>>,
+}
+
+/// ServiceConfigActor -> HaproxyStateActor: the same of a list of definitions.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct DefinitionsRejected {
+    /// The list; none where none is rejected any more.
+    pub definitions: Option<RejectedDefinitions>,
 }
 
 /// HaproxyStateActor -> SocketHolderActor: hold these listening sockets, opening those that are not open yet.

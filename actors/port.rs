@@ -20,8 +20,8 @@ use crate::decide::option_policy::OptionPolicy;
 use crate::decide::slots::SlotTable;
 use crate::message::{DefinitionsSeen, HostsSeen};
 use crate::model::{
-    HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, RouteCommand, RuntimeCommand, ServerName,
-    ServerTraffic, ServiceDefinition, ServiceName, SourceSpec, Traffic,
+    HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, RawDefinition, RouteCommand, RuntimeCommand,
+    ServerName, ServerTraffic, ServiceDefinition, ServiceName, SourceSpec, Traffic,
 };
 
 /// What a port's call gives back, in time.
@@ -339,8 +339,20 @@ pub struct SavedService {
     pub slots: SlotTable,
 }
 
+/// A list of definitions that an operator rejected, as it was shown.
+pub type RejectedDefinitions = Arc<BTreeMap<Arc<str>, RawDefinition>>;
+
+/// All that is kept across restarts of the daemon.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SavedState {
+    /// The services.
+    pub services: Vec<SavedService>,
+    /// The newest list of definitions, where an operator rejected it.
+    pub rejected_definitions: Option<RejectedDefinitions>,
+}
+
 /// Keeps the last good state across restarts.
 pub trait StateStore {
     /// Replaces what is saved, atomically.
-    fn save(&self, services: Vec<SavedService>) -> PortFuture<Result<(), String>>;
+    fn save(&self, state: SavedState) -> PortFuture<Result<(), String>>;
 }

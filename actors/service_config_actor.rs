@@ -18,12 +18,12 @@ use crate::decide::service_definition::ParsedDefinition;
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
-    DefinitionsLoaded, DefinitionsSeen, GetState, ListWatchers, PolicyChanged, Record, Redefine, Refresh,
-    RefreshService, ServiceDefined, ServiceRemoved, StopWatching, WatcherHandle,
+    DefinitionsLoaded, DefinitionsRejected, DefinitionsSeen, GetState, ListWatchers, PolicyChanged, Record, Redefine,
+    Refresh, RefreshService, ServiceDefined, ServiceRemoved, StopWatching, WatcherHandle,
 };
 use crate::model::{RawDefinition, ServiceDefinition, ServiceName};
 use crate::operator::OrderRefused;
-use crate::port::{DefinitionSource, HostSources, OpenSource, SavedService};
+use crate::port::{DefinitionSource, HostSources, OpenSource, RejectedDefinitions, SavedService, SavedState};
 use crate::snapshot::{ActorState, ServiceConfigState, SourceHealth};
 
 /// Starts the watcher of one service; what is restored comes from an earlier run of the daemon.
@@ -37,6 +37,8 @@ pub struct ServiceConfigPeers {
     pub removed: Listeners<ServiceRemoved>,
     /// Hears that all services have been told for the first time.
     pub loaded: Listeners<DefinitionsLoaded>,
+    /// Keeps what an operator rejected.
+    pub rejected: Recipient<DefinitionsRejected>,
     /// Remembers.
     pub journal: Recipient<Record>,
 }
@@ -69,6 +71,8 @@ pub struct ServiceConfigActor {
     held: Option<HeldDefinitions>,
     /// The newest list, where an operator rejected it.
     rejected: Option<HeldDefinitions>,
+    /// The list that an operator rejected in an earlier run of the daemon, until the source shows one.
+    rejected_before: Option<RejectedDefinitions>,
     restored: Vec<SavedService>,
     start_watcher: StartWatcher,
     peers: ServiceConfigPeers,
@@ -84,12 +88,12 @@ struct Service {
 }
 
 impl ServiceConfigActor {
-    /// An actor that has read nothing yet. `restored` are the services of an earlier run, in force until the
-    /// source shows otherwise.
+    /// An actor that has read nothing yet. What is restored are the services of an earlier run, in force until the
+    /// source shows otherwise, and what was rejected then.
     pub fn new(
         ports: ServiceConfigPorts,
         policy: ServicePolicy,
-        restored: Vec<SavedService>,
+        SavedState { services: restored, rejected_definitions: rejected_before }: SavedState,
         start_watcher: StartWatcher,
         peers: ServiceConfigPeers,
         clock: Clock,
@@ -105,6 +109,7 @@ impl ServiceConfigActor {
             problems: BTreeMap::new(),
             held: None,
             rejected: None,
+            rejected_before,
             restored,
             start_watcher,
             peers,
@@ -114,6 +119,9 @@ impl ServiceConfigActor {
     }
 
     fn restore(&mut self) {
+        if self.rejected_before.is_some() {
+            self.tell_rejected();
+        }
         for saved in std::mem::take(&mut self.restored) {
             let definition = saved.definition.clone();
             if let Err(refusal) = self.policy.options.judge_definition(&definition) {

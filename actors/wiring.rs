@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ServiceConfigActor --starts, Redefine, Refresh, StopWatching--> WatcherActor (one per service)
-//! ServiceConfigActor --ServiceDefined, ServiceRemoved, DefinitionsLoaded--> HaproxyStateActor
+//! ServiceConfigActor --ServiceDefined, ServiceRemoved, DefinitionsLoaded, DefinitionsRejected--> HaproxyStateActor
 //! WatcherActor       --HostsChanged, HostsUnknown, ListRejected--> HaproxyStateActor
 //! HaproxyStateActor (one more for each target that somebody else runs), OutputActor (one for each further output) hear
 //!                    what HaproxyStateActor hears of services and hosts
@@ -40,7 +40,7 @@ use crate::model::{ProxyPolicy, ProxyVersion, RunBy, ServiceName};
 use crate::operator::{HeldDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
 use crate::port::{
-    ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, RuntimeApi, SavedService,
+    ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, RuntimeApi, SavedService, SavedState,
     ServiceOutput, StateStore,
 };
 use crate::process_supervisor_actor::{ProcessSupervisorActor, SupervisorPorts};
@@ -95,7 +95,7 @@ pub struct Orders {
     /// The largest share of the services that definitions may take away at once.
     pub services_removal_max: f64,
     /// What an earlier run saved.
-    pub restored: Vec<SavedService>,
+    pub restored: SavedState,
 }
 
 /// The running actors, as the daemon's faces see them.
@@ -136,15 +136,15 @@ impl Actors {
         let supervisor_ctx = Context::new();
         let sockets_ctx = Context::new();
         let record: Recipient<Record> = post.inbox("JournalActor", None).way(journal.clone().recipient());
-        let outputs = start_outputs(&outside, &orders.restored, &record, clock, log);
-        let targets = start_targets(&outside, &orders.policy, &orders.restored, &record, clock, log);
+        let outputs = start_outputs(&outside, &orders.restored.services, &record, clock, log);
+        let targets = start_targets(&outside, &orders.policy, &orders.restored.services, &record, clock, log);
         let to_haproxy = post.inbox("HaproxyStateActor", None);
         let is_ours = orders.policy.frame.run_by != RunBy::Others;
         let launch = is_ours.then(|| launch_peers(post, &outside, &supervisor_ctx.address(), &sockets_ctx.address()));
         let haproxy = HaproxyStateActor::new(
             orders.policy.clone(),
             orders.binary,
-            &orders.restored,
+            &orders.restored.services,
             HaproxyPorts {
                 runtime: outside.runtime.clone(),
                 config_file: is_ours.then(|| outside.config_file.clone()),
@@ -180,6 +180,7 @@ impl Actors {
                 defined: hearers.of(),
                 removed: hearers.of(),
                 loaded: hearers.of(),
+                rejected: hearers.haproxy.1.way(haproxy.clone().recipient()),
                 journal: record.clone(),
             },
             clock,

@@ -94,7 +94,7 @@ impl Daemon {
         let started_at_unix_ms = process::unix_ms_now();
         let clock = Clock::starting_at(started_at_unix_ms);
         let orders = self.orders(version);
-        let recorder = self.recorder(version, started_at_unix_ms, &orders.restored)?;
+        let recorder = self.recorder(version, started_at_unix_ms, &orders.restored.services)?;
         let outside = recorder.iter().fold(outside, recording::listen);
         let actors = Actors::start(outside, orders, clock, self.logging.root());
         let follower = recorder.map(|recorder| JournalFollower::start(actors.clone(), recorder));
@@ -185,8 +185,8 @@ impl Daemon {
         if let Err(problem) = create_state_dir(&self.settings.state_dir) {
             warn!(self.log, "last good hosts will not survive a restart"; "error" => problem);
         }
-        info!(self.log, "saved state read"; "services" => saved.services.len());
-        adapters::orders(&self.settings, version, saved.services)
+        info!(self.log, "saved state read"; "services" => saved.state.services.len());
+        adapters::orders(&self.settings, version, saved.state)
     }
 
     /// Obeys signals until one says stop.

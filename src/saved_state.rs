@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use proxymgr_actors::limits::DAMAGED_STATES_MAX;
-use proxymgr_actors::port::{PortFuture, SavedService, StateStore};
+use proxymgr_actors::port::{PortFuture, RejectedDefinitions, SavedService, SavedState, StateStore};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -20,9 +20,11 @@ const VERSION: u32 = 1;
 const MODE: FileMode = FileMode::Exactly(0o600);
 
 #[derive(Serialize, Deserialize)]
-struct SavedState<S> {
+struct Written<S> {
     version: u32,
     services: S,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rejected_definitions: Option<RejectedDefinitions>,
 }
 
 /// Read before the rest, which another version may write differently.
@@ -46,20 +48,22 @@ impl SavedStateFile {
 }
 
 impl StateStore for SavedStateFile {
-    fn save(&self, services: Vec<SavedService>) -> PortFuture<Result<(), String>> {
+    fn save(&self, state: SavedState) -> PortFuture<Result<(), String>> {
         let (path, turn) = (Arc::clone(&self.path), Rc::clone(&self.turn));
         Box::pin(async move {
             let _turn = turn.lock().await;
-            tokio::task::spawn_blocking(move || write(&path, &services))
+            tokio::task::spawn_blocking(move || write(&path, &state))
                 .await
                 .unwrap_or_else(|error| Err(format!("saving the state was cut short: {error}")))
         })
     }
 }
 
-fn write(path: &Path, services: &[SavedService]) -> Result<(), String> {
+fn write(path: &Path, state: &SavedState) -> Result<(), String> {
+    let SavedState { services, rejected_definitions } = state;
+    let written = Written { version: VERSION, services, rejected_definitions: rejected_definitions.clone() };
     replace(path, MODE, |out| {
-        serde_json::to_writer(&mut *out, &SavedState { version: VERSION, services })?;
+        serde_json::to_writer(&mut *out, &written)?;
         out.write_all(b"\n")
     })
 }
@@ -67,8 +71,8 @@ fn write(path: &Path, services: &[SavedService]) -> Result<(), String> {
 /// What an earlier run left.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The services with their last good lists.
-    pub services: Vec<SavedService>,
+    /// The services with their last good lists, and what was rejected.
+    pub state: SavedState,
     /// What was wrong with the file, and what became of it; none where it was good, or where there was none.
     pub problem: Option<String>,
 }
@@ -94,23 +98,23 @@ fn load_or(path: &Path, unusable: impl FnOnce(&Path, &str) -> String) -> Loaded 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Loaded::default(),
         Err(error) => {
             let problem = format!("the saved state {} cannot be read ({error}); it was left out", path.display());
-            return Loaded { services: Vec::new(), problem: Some(problem) };
+            return Loaded { problem: Some(problem), ..Loaded::default() };
         }
     };
     match read(&text) {
-        Ok(services) => Loaded { services, problem: None },
-        Err(problem) => Loaded { services: Vec::new(), problem: Some(unusable(path, &problem)) },
+        Ok(state) => Loaded { state, problem: None },
+        Err(problem) => Loaded { problem: Some(unusable(path, &problem)), ..Loaded::default() },
     }
 }
 
-fn read(text: &[u8]) -> Result<Vec<SavedService>, String> {
+fn read(text: &[u8]) -> Result<SavedState, String> {
     let SavedVersion { version } = serde_json::from_slice(text).map_err(|error| format!("is damaged: {error}"))?;
     if version != VERSION {
         return Err(format!("has version {version}, and this daemon reads version {VERSION}"));
     }
-    let state: SavedState<Vec<SavedService>> =
+    let Written { services, rejected_definitions, .. }: Written<Vec<SavedService>> =
         serde_json::from_slice(text).map_err(|error| format!("is damaged: {error}"))?;
-    Ok(state.services)
+    Ok(SavedState { services, rejected_definitions })
 }
 
 /// Renames the file so that the next save does not destroy what someone may want to look at.
@@ -130,6 +134,7 @@ fn put_aside(path: &Path, problem: &str) -> String {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use proxymgr_actors::model::RawDefinition;
     use serde_json::json;
 
     use super::*;
@@ -156,10 +161,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
         let store = SavedStateFile::new(&path);
-        store.save(Vec::new()).await.unwrap();
-        store.save(vec![saved()]).await.unwrap();
+        store.save(SavedState::default()).await.unwrap();
+        let rejected = Arc::new([("api".into(), RawDefinition::new("{}", "a test"))].into());
+        let state = SavedState { services: vec![saved()], rejected_definitions: Some(rejected) };
+        store.save(state.clone()).await.unwrap();
         let loaded = load(&path);
-        assert_eq!((loaded.services, loaded.problem), (vec![saved()], None));
+        assert_eq!((loaded.state, loaded.problem), (state, None));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
@@ -168,17 +175,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
         let store = SavedStateFile::new(&path);
-        let many = store.save(vec![saved(); 500]);
-        let one = store.save(vec![saved()]);
+        let state = |count| SavedState { services: vec![saved(); count], ..SavedState::default() };
+        let many = store.save(state(500));
+        let one = store.save(state(1));
         let (many, one) = tokio::join!(many, one);
         assert_eq!((many, one), (Ok(()), Ok(())));
-        assert_eq!(load(&path).services.len(), 1);
+        assert_eq!(load(&path).state.services.len(), 1);
     }
 
     #[test]
     fn nothing_saved_is_nothing_wrong() {
         let loaded = load(Path::new("/nonexistent/state.json"));
-        assert!(loaded.services.is_empty() && loaded.problem.is_none());
+        assert!(loaded.state == SavedState::default() && loaded.problem.is_none());
     }
 
     #[test]
@@ -195,7 +203,7 @@ mod tests {
             let aside = directory.path().join(format!("state.json.damaged-{number}"));
             assert!(message.contains(aside.to_str().unwrap()), "{message}");
             assert_eq!(fs::read_to_string(aside).unwrap(), text);
-            assert!(loaded.services.is_empty() && !path.exists());
+            assert!(loaded.state == SavedState::default() && !path.exists());
         }
         fs::write(&path, r#"{"version": 2}"#).unwrap();
         assert!(load(&path).problem.unwrap().contains("version 2"));

@@ -16,7 +16,7 @@ use crate::limits::PENDING_CHANGES_MAX;
 use crate::model::{
     ChangeId, HostList, OperatorChoice, PlanClass, Revision, ServerName, ServiceDefinition, ServiceName, UpdateStrategy,
 };
-use crate::port::SavedService;
+use crate::port::{RejectedDefinitions, SavedService, SavedState};
 
 /// A change on its way to HAProxy.
 #[derive(Debug, Clone, Copy)]
@@ -248,6 +248,8 @@ impl DesiredService {
 pub struct Desired {
     /// By name.
     pub services: BTreeMap<ServiceName, DesiredService>,
+    /// The newest list of definitions, where an operator rejected it. It is kept for the next run alone.
+    pub rejected_definitions: Option<RejectedDefinitions>,
     /// When the definitions were first read; none before.
     pub loaded_at: Option<Instant>,
 }
@@ -264,7 +266,7 @@ impl Desired {
     }
 
     /// What is worth keeping across restarts of the daemon.
-    pub fn to_save(&self, running: Option<&Running>) -> Vec<SavedService> {
+    pub fn to_save(&self, running: Option<&Running>) -> SavedState {
         let last_good = |service: &DesiredService| {
             let section = running.and_then(|running| running.sections.get(&service.definition.name));
             let before = section.map(|section| section.definition.clone()).or_else(|| service.before.clone());
@@ -279,6 +281,7 @@ impl Desired {
             rejected: service.rejected.clone(),
             slots: service.slots.clone(),
         };
-        self.services.values().map(saved).collect()
+        let services = self.services.values().map(saved).collect();
+        SavedState { services, rejected_definitions: self.rejected_definitions.clone() }
     }
 }

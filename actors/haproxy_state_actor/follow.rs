@@ -13,7 +13,7 @@ use super::running::Running;
 use super::trouble::Trouble;
 use crate::limits::{CONFIG_WRITE_PACE, CONFIG_WRITE_RETRY, STATE_SAVE_INTERVAL};
 use crate::message::BeginShutdown;
-use crate::port::{ConfigText, SavedService, StateStore};
+use crate::port::{ConfigText, SavedState, StateStore};
 use crate::snapshot::ProxyPhase;
 
 /// Where the file stands against the running state.
@@ -62,16 +62,12 @@ pub struct StateSaver {
 }
 
 impl StateSaver {
-    /// Saves these once what is being saved has been.
-    fn save(
-        &self,
-        store: Rc<dyn StateStore>,
-        services: Vec<SavedService>,
-    ) -> impl Future<Output = Result<(), String>> + use<> {
+    /// Saves this once what is being saved has been.
+    fn save(&self, store: Rc<dyn StateStore>, state: SavedState) -> impl Future<Output = Result<(), String>> + use<> {
         let turn = self.turn.clone();
         async move {
             let _turn = turn.lock().await;
-            store.save(services).await
+            store.save(state).await
         }
     }
 
@@ -135,10 +131,10 @@ impl HaproxyStateActor {
 
     /// Writes what has not been written yet, before the daemon ends.
     pub(super) fn write_last_words(&mut self) -> impl Future<Output = ()> + use<> {
-        let services = self.saver.behind.then(|| self.desired.to_save(self.running.as_ref()));
+        let state = self.saver.behind.then(|| self.desired.to_save(self.running.as_ref()));
         let text = self.file.behind.then(|| self.file_text()).flatten();
         let store = self.ports.state_store.clone();
-        let save = services.zip(store).map(|(services, store)| self.saver.save(store, services));
+        let save = state.zip(store).map(|(state, store)| self.saver.save(store, state));
         let write = text.zip(self.ports.config_file.as_ref()).map(|(text, file)| file.write(text));
         let log = self.log.clone();
         async move {
@@ -175,8 +171,8 @@ impl HaproxyStateActor {
         }
         self.saver.saving = true;
         self.saver.behind = false;
-        let services = self.desired.to_save(self.running.as_ref());
-        let save = self.saver.save(store, services).into_actor(self);
+        let state = self.desired.to_save(self.running.as_ref());
+        let save = self.saver.save(store, state).into_actor(self);
         ctx.spawn(save.map(|outcome, actor, ctx| {
             actor.saver.saving = false;
             match outcome {

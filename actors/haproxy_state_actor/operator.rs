@@ -8,7 +8,7 @@ use super::choices::Choices;
 use crate::decide::proxy_plan::Holder;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::ORDER_REASON_CHARS_MAX;
-use crate::message::{ChoicesChanged, ChooseServerState, ListRejected, Record, ReloadProxy};
+use crate::message::{ChoicesChanged, ChooseServerState, DefinitionsRejected, ListRejected, Record, ReloadProxy};
 use crate::model::{AdminState, ObservedServer, OperatorChoice, ReloadCause, ServerName, ServiceName};
 use crate::operator::{Order, OrderRefused, SetServer};
 use crate::snapshot::ProxyPhase;
@@ -102,6 +102,15 @@ impl Handler<ListRejected> for HaproxyStateActor {
     fn handle(&mut self, ListRejected { service, hosts }: ListRejected, ctx: &mut Self::Context) {
         let Some(service) = self.desired.services.get_mut(&service) else { return };
         service.rejected = hosts;
+        self.save_later(ctx);
+    }
+}
+
+impl Handler<DefinitionsRejected> for HaproxyStateActor {
+    type Result = ();
+
+    fn handle(&mut self, DefinitionsRejected { definitions }: DefinitionsRejected, ctx: &mut Self::Context) {
+        self.desired.rejected_definitions = definitions;
         self.save_later(ctx);
     }
 }

@@ -6,6 +6,7 @@ use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::message::ReadJournal;
 use proxymgr_actors::model::ServiceName;
 use proxymgr_actors::operator::{Order, OrderRefused};
+use proxymgr_actors::port::SavedState;
 use proxymgr_actors::snapshot::{ActorState, ServiceConfigState};
 use proxymgr_actors::wiring::Actors;
 use world::{World, haproxy_state, in_virtual_time, journal, wait, watcher_state};
@@ -107,6 +108,41 @@ fn a_rejected_list_stays_rejected_after_a_restart_of_the_daemon() {
             wait(10).await;
             saved = after.with(|things| things.saved.clone());
             assert_eq!(saved[0].rejected.is_some(), same);
+        }
+    });
+}
+
+#[test]
+fn rejected_definitions_stay_rejected_after_a_restart_of_the_daemon() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.define(&[("web", WEB), ("api", API)]).await;
+        world.hosts("web", &[1]).await;
+        world.hosts("api", &[2]).await;
+        world.define(&[]).await;
+        actors.order(Order::Reject { service: None }).await.unwrap();
+        wait(10).await;
+        let kept = |world: &World| {
+            world.with(|things| SavedState {
+                services: things.saved.clone(),
+                rejected_definitions: things.rejected_definitions.clone(),
+            })
+        };
+        let mut saved = kept(&world);
+        for (shows, stays) in [(&[][..], true), (&[("new", WEB)], false)] {
+            let after = World::default();
+            after.with(|things| things.version = (3, 0));
+            let actors = after.start_from(saved);
+            // Before their source says anything, it is saved again.
+            wait(10).await;
+            assert!(kept(&after).rejected_definitions.is_some());
+            after.define(shows).await;
+            let state = definitions(&actors).await;
+            assert_eq!((state.held.is_some(), state.rejected.is_some()), (!stays, stays));
+            assert_eq!(Vec::from_iter(state.services.iter().map(ServiceName::as_str)), ["api", "web"]);
+            wait(10).await;
+            saved = kept(&after);
+            assert_eq!(saved.rejected_definitions.is_some(), stays);
         }
     });
 }

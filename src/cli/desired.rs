@@ -80,7 +80,7 @@ pub async fn gather_desired(settings: &Settings, timeout: Duration, log: &Logger
     let loaded = saved_state::look(&saved_path);
     let mut remarks: Vec<String> = loaded.problem.into_iter().collect();
     let saved: BTreeMap<ServiceName, SavedService> =
-        loaded.services.into_iter().map(|service| (service.definition.name.clone(), service)).collect();
+        loaded.state.services.into_iter().map(|service| (service.definition.name.clone(), service)).collect();
 
     let (inbox, definitions) = Inbox::open();
     let _definitions_open = discovery.definitions.open(inbox);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::model::ProxyVersion;
 use proxymgr_actors::operator::Order;
-use proxymgr_actors::port::SavedService;
+use proxymgr_actors::port::{SavedService, SavedState};
 
 use super::{SettingsArgs, output};
 use crate::daemon::adapters;
@@ -51,6 +51,7 @@ pub fn replay(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
     let Recorded { header, runs, restored, outcomes } = Recorded::of(&recording);
     let version = args.haproxy_version.unwrap_or(header.haproxy);
     let orders = |restored| adapters::orders(settings, Some(version), restored);
+    let restored = SavedState { services: restored, ..SavedState::default() };
     let played = play(heard(recording), version, orders, restored).map_err(Failure::Internal)?;
     let Played { journal, states, lines } = &played;
     if args.trace {

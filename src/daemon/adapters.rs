@@ -5,9 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use proxymgr_actors::model::{ProxyVersion, RunBy};
-use proxymgr_actors::port::{
-    ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, SavedService,
-};
+use proxymgr_actors::port::{ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, SavedState};
 use proxymgr_actors::wiring::{Orders, Outside, RuntimeTarget};
 use slog::{Logger, o};
 
@@ -291,7 +289,7 @@ fn haproxy_adapters(haproxy: &HaproxySettings, binary: &HaproxyBinary, log: &Log
 }
 
 /// What the settings tell the actors to do with it. The version is none where HAProxy's program is not on this machine.
-pub fn orders(settings: &Settings, version: Option<ProxyVersion>, restored: Vec<SavedService>) -> Orders {
+pub fn orders(settings: &Settings, version: Option<ProxyVersion>, restored: SavedState) -> Orders {
     Orders {
         policy: settings.haproxy.policy.clone(),
         binary: version,

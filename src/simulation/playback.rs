@@ -13,7 +13,7 @@ use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, ReadJournal};
 use proxymgr_actors::model::{Address, ProxyVersion, RawDefinition, SeenHost, ServiceName, SourceSpec};
 use proxymgr_actors::operator::Order;
-use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource, SavedService};
+use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource, SavedState};
 use proxymgr_actors::snapshot::{ActorState, ProxyPhase};
 use proxymgr_actors::wiring::Orders;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -67,8 +67,8 @@ pub struct Played {
 pub fn play(
     heard: impl Iterator<Item = Heard>,
     version: ProxyVersion,
-    orders: impl Fn(Vec<SavedService>) -> Orders,
-    restored: Vec<SavedService>,
+    orders: impl Fn(SavedState) -> Orders,
+    restored: SavedState,
 ) -> Result<Played, String> {
     in_virtual_time(0, async |world| {
         world.install(version);
@@ -103,11 +103,11 @@ impl Player {
         self.world.start_manager_with(orders, stage.clone(), stage);
     }
 
-    async fn restart(&mut self, orders: impl Fn(Vec<SavedService>) -> Orders) {
+    async fn restart(&mut self, orders: impl Fn(SavedState) -> Orders) {
         self.look().await;
         self.world.kill_manager().await;
         self.stage.0.borrow_mut().clear();
-        let saved = self.world.with(|things| things.saved.clone());
+        let saved = self.world.with(|things| things.saved_state());
         self.begin(orders(saved));
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
-use proxymgr_actors::port::{HeldSocket, ListeningSockets, PortFuture, SavedService, StateStore};
+use proxymgr_actors::port::{HeldSocket, ListeningSockets, PortFuture, SavedState, StateStore};
 use tokio::time::Instant;
 
 use super::invariant::Invariant;
@@ -112,7 +112,7 @@ impl ListeningSockets for World {
 }
 
 impl StateStore for World {
-    fn save(&self, services: Vec<SavedService>) -> PortFuture<Result<(), String>> {
+    fn save(&self, SavedState { services, rejected_definitions }: SavedState) -> PortFuture<Result<(), String>> {
         let world = self.clone();
         let asked = Instant::now();
         Box::pin(async move {
@@ -123,6 +123,7 @@ impl StateStore for World {
                 }
                 if things.planted != Some(PlantedBug::SkipsTheSave) || things.saved.is_empty() {
                     things.saved = services;
+                    things.rejected_definitions = rejected_definitions;
                     things.oracle.choices.saved(asked);
                 }
                 if things.planted == Some(PlantedBug::ForgetsAChoice) {

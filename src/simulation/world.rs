@@ -15,7 +15,7 @@ use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
 use proxymgr_actors::model::{ProxyVersion, ServerId};
-use proxymgr_actors::port::{ConfigText, DefinitionSource, HostSources, SavedService};
+use proxymgr_actors::port::{ConfigText, DefinitionSource, HostSources, RejectedDefinitions, SavedService, SavedState};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -101,6 +101,7 @@ pub(super) struct Things {
     /// Counts the managers.
     pub(super) generation: u64,
     pub(super) saved: Vec<SavedService>,
+    pub(super) rejected_definitions: Option<RejectedDefinitions>,
     pub(super) planted: Option<PlantedBug>,
     /// What happened, as intervals; none where nobody wants to know.
     pub(super) chronicle: Option<Chronicle>,
@@ -172,6 +173,7 @@ impl World {
             unbound: BTreeSet::new(),
             generation: 0,
             saved: Vec::new(),
+            rejected_definitions: None,
             planted: None,
             chronicle: None,
             takes_time: false,
@@ -301,7 +303,7 @@ impl World {
         let restored = self.with(|things| {
             things.generation += 1;
             things.oracle.restarted(&things.saved, self.unix_ms());
-            things.saved.clone()
+            things.saved_state()
         });
         let policy = self.policy();
         let options = OptionPolicy::default();
@@ -447,6 +449,11 @@ impl World {
 }
 
 impl Things {
+    /// What a manager that starts finds.
+    pub(super) fn saved_state(&self) -> SavedState {
+        SavedState { services: self.saved.clone(), rejected_definitions: self.rejected_definitions.clone() }
+    }
+
     /// The ready servers of the process that serves, with their weights; none where it does not have the section.
     pub(super) fn ready(&self, service: &str) -> Option<BTreeMap<u8, u16>> {
         let process = self.processes.get(&self.serving()?)?;

@@ -100,7 +100,7 @@ async fn manager(settings: &Settings) -> Actors {
     let discovery = adapters::Discovery::to_look(settings, &log).expect("the settings are good");
     let outside = adapters::outside(settings, &discovery, &binary, &log);
     std::fs::create_dir_all(&settings.state_dir).expect("a new directory");
-    let restored = saved_state::load(&adapters::saved_state_path(settings)).services;
+    let restored = saved_state::load(&adapters::saved_state_path(settings)).state;
     Actors::start(outside, adapters::orders(settings, Some(version), restored), Clock::starting_at(1), &log)
 }
 

@@ -31,8 +31,8 @@ use proxymgr_actors::model::{
 };
 use proxymgr_actors::port::{
     Answer, Applied, DefinitionSource, HostSources, OpenSource, PortFuture, ProcessExit, ProcessSignal, ProcessUsage,
-    ProxyProcesses, PublishedService, RunningProcess, RuntimeApi, RuntimeError, SavedService, ServerSessions,
-    ServiceOutput, StateStore,
+    ProxyProcesses, PublishedService, RejectedDefinitions, RunningProcess, RuntimeApi, RuntimeError, SavedService,
+    SavedState, ServerSessions, ServiceOutput, StateStore,
 };
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -76,6 +76,7 @@ pub struct Things {
     pub open_sockets: BTreeSet<SocketAddr>,
     pub taken_ports: BTreeSet<u16>,
     pub saved: Vec<SavedService>,
+    pub rejected_definitions: Option<RejectedDefinitions>,
     pub signals: Vec<(u32, ProcessSignal)>,
     /// Whether processes that were told to finish keep what they have.
     pub old_stay: bool,
@@ -110,14 +111,18 @@ impl World {
     }
 
     pub fn start_with(&self, restored: Vec<SavedService>) -> Actors {
+        self.start_from(SavedState { services: restored, rejected_definitions: None })
+    }
+
+    pub fn start_from(&self, restored: SavedState) -> Actors {
         self.start_as(policy(&[]), restored)
     }
 
     pub fn start_under(&self, policy: ProxyPolicy) -> Actors {
-        self.start_as(policy, Vec::new())
+        self.start_as(policy, SavedState::default())
     }
 
-    fn start_as(&self, policy: ProxyPolicy, restored: Vec<SavedService>) -> Actors {
+    fn start_as(&self, policy: ProxyPolicy, restored: SavedState) -> Actors {
         let outside = Outside {
             definitions: Rc::new(self.clone()),
             host_sources: Rc::new(self.clone()),
@@ -464,8 +469,11 @@ impl ProxyProcesses for World {
 }
 
 impl StateStore for World {
-    fn save(&self, services: Vec<SavedService>) -> PortFuture<Result<(), String>> {
-        self.with(|things| things.saved = services);
+    fn save(&self, SavedState { services, rejected_definitions }: SavedState) -> PortFuture<Result<(), String>> {
+        self.with(|things| {
+            things.saved = services;
+            things.rejected_definitions = rejected_definitions;
+        });
         Box::pin(ready(Ok(())))
     }
 }
