@@ -80,9 +80,11 @@ impl Obstacle {
     }
 }
 
-/// What an earlier run of the daemon left of a service besides its definition and hosts.
+/// What an earlier run of the daemon left of a service.
 #[derive(Debug, Default)]
 pub struct LeftBehind {
+    /// The service as it was saved, which is worth saving again until its hosts are told.
+    pub saved: Option<SavedService>,
     /// What operators chose.
     pub choices: BTreeMap<ServerName, OperatorChoice>,
     /// Which server had which slot.
@@ -92,7 +94,7 @@ pub struct LeftBehind {
 impl LeftBehind {
     /// What is saved of a service.
     pub fn of(saved: &SavedService) -> Self {
-        Self { choices: saved.choices.clone(), slots: saved.slots.clone() }
+        Self { saved: Some(saved.clone()), choices: saved.choices.clone(), slots: saved.slots.clone() }
     }
 }
 
@@ -119,6 +121,8 @@ pub struct DesiredService {
     pub rejected: Option<Arc<HostList>>,
     /// The servers that are on their way.
     pub life: LifeCycle,
+    /// What was saved of it, until its hosts are told: those of the earlier run are on their way, too.
+    pub saved_before: Option<SavedService>,
     /// Whether a list was seen, or the first look failed: either way there is nothing more to wait for.
     pub known: bool,
     /// Of the hosts; none before the first list.
@@ -149,6 +153,7 @@ impl DesiredService {
             choices: Choices::restored(left.choices),
             rejected: None,
             life: LifeCycle::default(),
+            saved_before: left.saved,
             known: false,
             revision: None,
             shown_unix_ms: 0,
@@ -272,16 +277,60 @@ impl Desired {
             let before = section.map(|section| section.definition.clone()).or_else(|| service.before.clone());
             before.filter(|_| matches!(service.obstacle, Some(Obstacle::Rejected { .. })))
         };
-        let saved = |service: &DesiredService| SavedService {
-            // One that HAProxy refuses would be of no use to the next run.
-            definition: last_good(service).unwrap_or_else(|| service.definition.clone()),
-            hosts: service.revision.is_some().then(|| service.discovered.clone()),
-            seen_at_unix_ms: service.shown_unix_ms,
-            choices: service.choices.all().clone(),
-            rejected: service.rejected.clone(),
-            slots: service.slots.clone(),
+        let saved = |service: &DesiredService| {
+            let before = service.saved_before.as_ref().filter(|_| service.revision.is_none());
+            SavedService {
+                // One that HAProxy refuses would be of no use to the next run.
+                definition: last_good(service).unwrap_or_else(|| service.definition.clone()),
+                hosts: match before {
+                    Some(before) => before.hosts.clone(),
+                    None => service.revision.is_some().then(|| service.discovered.clone()),
+                },
+                seen_at_unix_ms: before.map_or(service.shown_unix_ms, |before| before.seen_at_unix_ms),
+                choices: service.choices.all().clone(),
+                rejected: service.rejected.clone().or_else(|| before.and_then(|before| before.rejected.clone())),
+                slots: service.slots.clone(),
+            }
         };
         let services = self.services.values().map(saved).collect();
         SavedState { services, rejected_definitions: self.rejected_definitions.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::option_policy::OptionPolicy;
+    use crate::decide::service_definition;
+    use crate::decide::update_strategy::choose;
+    use crate::model::{Address, Endpoint, Host, RawDefinition, UpdateChoice};
+
+    fn saved() -> SavedService {
+        let raw = RawDefinition::new(r#"{"type": "file", "path": "/x", "port": 80}"#, "a test");
+        let definition = service_definition::parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
+        let endpoint = Endpoint { address: Address::Name("a".into()), port: 80.try_into().unwrap() };
+        let hosts = Arc::new(HostList::from([(ServerName::new("a:80").unwrap(), Host::at(endpoint))]));
+        SavedService {
+            definition: Arc::new(definition),
+            hosts: Some(hosts.clone()),
+            seen_at_unix_ms: 7,
+            choices: BTreeMap::new(),
+            rejected: Some(hosts),
+            slots: SlotTable::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_saved_before_the_hosts_of_the_earlier_run_are_told_still_has_them() {
+        let saved = saved();
+        let mut desired = Desired::default();
+        let strategy = choose(&saved.definition, UpdateChoice::Auto, None, false);
+        let service = DesiredService::new(saved.definition.clone(), strategy, LeftBehind::of(&saved));
+        desired.services.insert(saved.definition.name.clone(), service);
+        assert_eq!(desired.to_save(None).services, [saved.clone()]);
+        let service = desired.services.values_mut().next().unwrap();
+        service.revision = Some(Revision::default());
+        let told = SavedService { hosts: Some(Arc::default()), seen_at_unix_ms: 0, rejected: None, ..saved };
+        assert_eq!(desired.to_save(None).services, [told], "what is told counts");
     }
 }
