@@ -105,7 +105,9 @@ impl History {
                 self.ended(*pid, at, Some(how));
             }
             Event::OldProxyEnded { pid, .. } => self.ended(*pid, at, None),
-            Event::Failed { .. } | Event::SourceLost { .. } => self.minute(at).failures += 1,
+            Event::Failed { .. } | Event::SourceLost { .. } | Event::AnnotationsLost { .. } => {
+                self.minute(at).failures += 1;
+            }
             Event::DriftFound { .. } => self.minute(at).drift += 1,
             _ => {}
         }

@@ -85,6 +85,13 @@ pub enum Event {
     },
     /// A source can be read again.
     SourceBack,
+    /// The annotations of definitions cannot be read; those known so far stay.
+    AnnotationsLost {
+        /// Why.
+        error: String,
+    },
+    /// The annotations can be read again.
+    AnnotationsBack,
     /// Discovery showed a different list of hosts.
     HostsChanged {
         /// The servers that are new.
@@ -207,6 +214,8 @@ impl Event {
             Self::InputRefused { .. } => "input_refused",
             Self::SourceLost { .. } => "source_lost",
             Self::SourceBack => "source_back",
+            Self::AnnotationsLost { .. } => "annotations_lost",
+            Self::AnnotationsBack => "annotations_back",
             Self::HostsChanged { .. } => "hosts_changed",
             Self::ChangeHeld { .. } => "change_held",
             Self::HoldEnded => "hold_ended",

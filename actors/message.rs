@@ -33,6 +33,16 @@ use crate::snapshot::{ActorState, ProxyPhase};
 pub struct DefinitionsSeen {
     /// Every definition by its name, unread. An error says nothing about the services.
     pub result: Result<BTreeMap<Arc<str>, RawDefinition>, String>,
+    /// Whether the annotations that are laid over them can be read, or why not; none where there are none to be read, or
+    /// nothing has been heard of them yet.
+    pub annotations: Option<Result<(), String>>,
+}
+
+impl DefinitionsSeen {
+    /// Definitions without annotations.
+    pub fn plain(result: Result<BTreeMap<Arc<str>, RawDefinition>, String>) -> Self {
+        Self { result, annotations: None }
+    }
 }
 
 /// host source -> WatcherActor: these are the hosts now, or why that cannot be said.

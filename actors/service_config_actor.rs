@@ -64,6 +64,8 @@ pub struct ServiceConfigActor {
     ports: ServiceConfigPorts,
     source: Option<Box<dyn OpenSource>>,
     health: SourceHealth,
+    /// Of the annotations; none where none were heard of.
+    annotations: Option<SourceHealth>,
     policy: ServicePolicy,
     services: BTreeMap<Arc<str>, Service>,
     problems: BTreeMap<String, Vec<String>>,
@@ -104,6 +106,7 @@ impl ServiceConfigActor {
             ports,
             source: None,
             health,
+            annotations: None,
             policy,
             services: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -254,6 +257,28 @@ impl ServiceConfigActor {
     }
 }
 
+impl ServiceConfigActor {
+    /// Without its annotations, or with old ones, a definition is as good as it was.
+    fn annotations_heard(&mut self, heard: Result<(), String>) {
+        let now = self.clock.unix_ms();
+        let health = self.annotations.get_or_insert_with(|| SourceHealth { since_unix_ms: now, ..Default::default() });
+        let event = match heard {
+            Ok(()) => {
+                health.read_at_unix_ms = Some(now);
+                health.error.take().map(|_| Event::AnnotationsBack)
+            }
+            Err(error) => {
+                let was_away = health.error.replace(error.clone()).is_some();
+                (!was_away).then_some(Event::AnnotationsLost { error })
+            }
+        };
+        if let Some(event) = event {
+            health.since_unix_ms = now;
+            self.peers.journal.do_send(Record(JournalEntry::new(event)));
+        }
+    }
+}
+
 impl Actor for ServiceConfigActor {
     type Context = Context<Self>;
 
@@ -266,7 +291,10 @@ impl Actor for ServiceConfigActor {
 impl Handler<DefinitionsSeen> for ServiceConfigActor {
     type Result = ();
 
-    fn handle(&mut self, DefinitionsSeen { result }: DefinitionsSeen, _: &mut Self::Context) {
+    fn handle(&mut self, DefinitionsSeen { result, annotations }: DefinitionsSeen, _: &mut Self::Context) {
+        if let Some(heard) = annotations {
+            self.annotations_heard(heard);
+        }
         match result {
             Err(error) => self.source_failed(error),
             Ok(seen) => {
@@ -346,6 +374,7 @@ impl Handler<GetState> for ServiceConfigActor {
         let good = self.services.values().filter_map(|service| service.good.as_ref());
         MessageResult(ActorState::ServiceConfig(ServiceConfigState {
             source: self.health.clone(),
+            annotations: self.annotations.clone(),
             services: good.map(|(definition, _)| definition.name.clone()).collect(),
             problems: self.problems.clone(),
             held: self.held.as_ref().map(|held| held.change.clone()),

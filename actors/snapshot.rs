@@ -50,6 +50,9 @@ pub struct SourceHealth {
 pub struct ServiceConfigState {
     /// The source of definitions.
     pub source: SourceHealth,
+    /// That of the annotations laid over them; none where there are none, or nothing has been heard of them yet.
+    #[serde(default)]
+    pub annotations: Option<SourceHealth>,
     /// The names of the services in force.
     pub services: Vec<ServiceName>,
     /// What is wrong with which definition; the last good one, if any, stays in force.

@@ -56,6 +56,18 @@ async fn until_problem(daemon: &Daemon, fits: impl Fn(&str) -> bool) {
     daemon.eventually(LIMIT, "what status says of web", probe).await;
 }
 
+/// Waits until the API tells the source of the annotations in this state.
+async fn until_source(daemon: &Daemon, state: &str) {
+    let probe = async || {
+        let answer = http::get(daemon.status_address(), "/api/v1/sources").await.map_err(|error| error.to_string())?;
+        let answer = body(&answer);
+        let sources = answer["sources"].as_array().into_iter().flatten();
+        let states = sources.filter(|source| source["kind"] == "annotations").map(|source| source["state"].clone());
+        check(Vec::from_iter(states) == [state], &answer)
+    };
+    daemon.eventually(LIMIT, "the state of the annotations' source", probe).await;
+}
+
 #[tokio::test]
 async fn all_managers_share_the_annotations_in_zookeeper_and_a_bad_one_harms_nobody() {
     let dir = TestDir::new();
@@ -120,6 +132,10 @@ async fn while_zookeeper_is_away_nothing_is_written_and_the_last_annotations_sta
     let words = daemon.eventually(LIMIT, "the order is refused", refused).await;
     assert!(words.contains("nothing was written: ") && words.contains("the last good annotations stay"), "{words}");
     assert_eq!(body(&ask(&daemon, "GET", "/annotations/web", "").await)["annotation"], annotation);
+    until_source(&daemon, "away").await;
+    until_problem(&daemon, |status| status.contains("annotations cannot be read: ")).await;
+    let metrics = http::get(daemon.status_address(), "/metrics").await.unwrap().text();
+    assert!(metrics.contains("\nproxymgr_annotations_source_up 0.0\n"), "{metrics}");
     assert!(daemon.haproxy_config().contains("balance leastconn"));
 
     daemon.terminate().await;
@@ -133,6 +149,8 @@ async fn while_zookeeper_is_away_nothing_is_written_and_the_last_annotations_sta
         check(answer.status == 200, &answer.text())
     };
     daemon.eventually(LIMIT, "the order is taken", written).await;
+    until_source(&daemon, "good").await;
+    until_problem(&daemon, |status| !status.contains("annotations cannot be read")).await;
     until_config(&daemon, "the definition alone", |text| text.contains("listen web") && !text.contains("leastconn"))
         .await;
 }

@@ -101,7 +101,7 @@ impl DefinitionSource for FileDefinitions {
         let report = move |level: Result<&BTreeMap<OsString, FileText>, String>, _| {
             let result = level.map(|files| read_definitions(&directory, files));
             let hint = |error| format!("{error}; the service definitions are expected there, one file each");
-            reader.do_send(DefinitionsSeen { result: result.map_err(hint) });
+            reader.do_send(DefinitionsSeen::plain(result.map_err(hint)));
         };
         Box::new(OpenFiles::start(self.directory.clone(), Wanted::Each(is_definition), &self.watches, report))
     }

@@ -194,7 +194,7 @@ impl<M: actix::Message<Result = ()> + Send, T> Default for Part<M, T> {
 impl Part<DefinitionsSeen, BTreeMap<Arc<str>, RawDefinition>> {
     fn tell(&self) {
         if let (Some(listener), Some(level)) = (&self.listener, &self.level) {
-            listener.do_send(DefinitionsSeen { result: level.clone() });
+            listener.do_send(DefinitionsSeen::plain(level.clone()));
         }
     }
 }

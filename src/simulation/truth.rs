@@ -163,9 +163,7 @@ pub(super) fn hosts_seen(level: &Level) -> HostsSeen {
 /// The definitions as their source tells them.
 pub(super) fn definitions_seen(level: &Result<BTreeMap<String, RawDefinition>, String>) -> DefinitionsSeen {
     let named = |(name, raw): (&String, &RawDefinition)| (Arc::from(name.as_str()), raw.clone());
-    DefinitionsSeen {
-        result: level.as_ref().map(|services| services.iter().map(named).collect()).map_err(Clone::clone),
-    }
+    DefinitionsSeen::plain(level.as_ref().map(|services| services.iter().map(named).collect()).map_err(Clone::clone))
 }
 
 fn host(number: u8, Shown { weight, state }: Shown) -> Host {

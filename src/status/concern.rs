@@ -83,6 +83,12 @@ fn of_definitions(state: &ServiceConfigState) -> Vec<Concern> {
         let serves_list_of_unix_ms = state.source.read_at_unix_ms;
         Concern { serves_list_of_unix_ms, ..Concern::new(text, Some(state.source.since_unix_ms), advice) }
     });
+    let annotations = state.annotations.iter().filter_map(|health| {
+        let text = format!("annotations cannot be read: {}", health.error.as_ref()?);
+        let advice = "the last good ones stay, and none can be written; see to the ZooKeeper of annotations";
+        let serves_list_of_unix_ms = health.read_at_unix_ms;
+        Some(Concern { serves_list_of_unix_ms, ..Concern::new(text, Some(health.since_unix_ms), advice) })
+    });
     let held = state.held.iter().map(|held| {
         let text = format!("a list of definitions is held back: {}", held.reason);
         let advice = "`proxymgr accept --definitions` puts it in force, `proxymgr reject --definitions` keeps what is";
@@ -95,7 +101,7 @@ fn of_definitions(state: &ServiceConfigState) -> Vec<Concern> {
             Concern { service: Some(name.clone()), ..Concern::new(text, None, advice) }
         })
     });
-    away.chain(held).chain(refused).collect()
+    away.chain(annotations).chain(held).chain(refused).collect()
 }
 
 fn of_watcher(state: &WatcherState) -> Vec<Concern> {

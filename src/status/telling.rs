@@ -33,6 +33,8 @@ pub fn tell(event: &Event) -> Telling {
         Event::InputRefused { problem } => ("refused", problem.clone(), Bad),
         Event::SourceLost { error } => ("source away", error.clone(), Bad),
         Event::SourceBack => ("source back", "it can be read again".to_owned(), Good),
+        Event::AnnotationsLost { error } => ("annotations away", error.clone(), Bad),
+        Event::AnnotationsBack => ("annotations back", "they can be read again".to_owned(), Good),
         Event::HostsChanged { added, removed, changed } => {
             ("event", format!("discovery shows other hosts: {}", counted(*added, *removed, *changed)), Plain)
         }

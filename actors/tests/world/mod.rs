@@ -149,7 +149,7 @@ impl World {
     pub async fn definitions_seen(&self, result: Result<BTreeMap<Arc<str>, RawDefinition>, String>) {
         settle().await;
         let reader = self.with(|things| things.definitions.clone()).expect("the definitions are being watched");
-        reader.do_send(DefinitionsSeen { result });
+        reader.do_send(DefinitionsSeen::plain(result));
         settle().await;
     }
 

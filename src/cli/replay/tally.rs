@@ -90,7 +90,7 @@ fn counted(event: &Event) -> Vec<Count> {
         Event::Failed { .. } => vec![Count::Failures],
         Event::ChangeHeld { .. } => vec![Count::Held],
         Event::InputRefused { .. } => vec![Count::InputRefused],
-        Event::SourceLost { .. } => vec![Count::SourcesLost],
+        Event::SourceLost { .. } | Event::AnnotationsLost { .. } => vec![Count::SourcesLost],
         _ => Vec::new(),
     }
 }

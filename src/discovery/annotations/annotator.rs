@@ -74,33 +74,54 @@ pub(super) struct Annotator {
     store: ZookeeperAnnotations,
     last: LastAnnotations,
     reader: Option<Recipient<DefinitionsSeen>>,
-    definitions: Option<BTreeMap<Arc<str>, RawDefinition>>,
+    definitions: Option<Result<BTreeMap<Arc<str>, RawDefinition>, String>>,
     /// None until they were read, or could not be.
     annotations: Option<AnnotationMap>,
-    error: Option<String>,
+    /// Whether they can be read, or why not; none until something was heard of them.
+    heard: Option<Result<(), String>>,
     log: Logger,
 }
 
 impl Annotator {
     pub(super) fn new(store: ZookeeperAnnotations, last: LastAnnotations, log: &Logger) -> Self {
         let (annotations, log) = (last.load(), log.clone());
-        Self { store, last, reader: None, definitions: None, annotations, error: None, log }
+        Self { store, last, reader: None, definitions: None, annotations, heard: None, log }
     }
 
-    /// Tells the definitions as they are now, once something is known of both.
+    /// Tells the definitions as they are now, once something is known of both; or that they cannot be read.
     fn tell(&self) {
-        let (Some(reader), Some(definitions), Some(annotations)) = (&self.reader, &self.definitions, &self.annotations)
-        else {
-            return;
+        let (Some(reader), Some(definitions)) = (&self.reader, &self.definitions) else { return };
+        let result = match (definitions, &self.annotations) {
+            (Err(error), _) => Err(error.clone()),
+            (Ok(_), None) => return,
+            (Ok(definitions), Some(annotations)) => Ok(annotated(definitions, annotations)),
         };
-        let mut annotated = definitions.clone();
-        for (service, annotation) in annotations {
-            if let Some(definition) = annotated.get_mut(service) {
-                definition.annotation = Some(annotation.clone());
-            }
-        }
-        reader.do_send(DefinitionsSeen { result: Ok(annotated) });
+        reader.do_send(DefinitionsSeen { result, annotations: self.heard.clone() });
     }
+
+    /// Keeps these for a start while ZooKeeper is away.
+    fn save(&self, annotations: &AnnotationMap, ctx: &mut Context<Self>) {
+        let saving = self.last.save(annotations).into_actor(self);
+        ctx.spawn(saving.then(|saved, annotator, _| {
+            if let Err(error) = saved {
+                warn!(annotator.log, "the annotations will not survive a restart"; "error" => error);
+            }
+            ready(())
+        }));
+    }
+}
+
+fn annotated(
+    definitions: &BTreeMap<Arc<str>, RawDefinition>,
+    annotations: &AnnotationMap,
+) -> BTreeMap<Arc<str>, RawDefinition> {
+    let mut annotated = definitions.clone();
+    for (service, annotation) in annotations {
+        if let Some(definition) = annotated.get_mut(service) {
+            definition.annotation = Some(annotation.clone());
+        }
+    }
+    annotated
 }
 
 impl Actor for Annotator {
@@ -118,19 +139,9 @@ impl Handler<TellTo> for Annotator {
 impl Handler<DefinitionsSeen> for Annotator {
     type Result = ();
 
-    fn handle(&mut self, DefinitionsSeen { result }: DefinitionsSeen, _: &mut Self::Context) {
-        match (result, &self.reader) {
-            (Ok(definitions), _) => {
-                self.definitions = Some(definitions);
-                self.tell();
-            }
-            (Err(error), Some(reader)) => {
-                // They are not told again before they can be read again: that would say that they can.
-                self.definitions = None;
-                reader.do_send(DefinitionsSeen { result: Err(error) });
-            }
-            (Err(_), None) => {}
-        }
+    fn handle(&mut self, DefinitionsSeen { result, .. }: DefinitionsSeen, _: &mut Self::Context) {
+        self.definitions = Some(result);
+        self.tell();
     }
 }
 
@@ -138,37 +149,32 @@ impl Handler<AnnotationsSeen> for Annotator {
     type Result = ();
 
     fn handle(&mut self, AnnotationsSeen { result }: AnnotationsSeen, ctx: &mut Self::Context) {
+        let heard = Some(result.as_ref().map(|_| ()).map_err(Clone::clone));
+        let before = std::mem::replace(&mut self.heard, heard);
+        let mut is_news = before != self.heard;
         match result {
             Ok(annotations) => {
-                if self.error.take().is_some() {
+                if matches!(before, Some(Err(_))) {
                     info!(self.log, "the annotations can be read again");
                 }
-                if self.annotations.as_ref() == Some(&annotations) {
-                    return;
+                if self.annotations.as_ref() != Some(&annotations) {
+                    self.save(&annotations, ctx);
+                    self.annotations = Some(annotations);
+                    is_news = true;
                 }
-                let saving = self.last.save(&annotations).into_actor(self);
-                ctx.spawn(saving.then(|saved, annotator, _| {
-                    if let Err(error) = saved {
-                        warn!(annotator.log, "the annotations will not survive a restart"; "error" => error);
-                    }
-                    ready(())
-                }));
-                self.annotations = Some(annotations);
-                self.tell();
             }
             Err(error) => {
-                if self.error.as_ref() != Some(&error) {
+                if is_news {
                     let known = self.annotations.as_ref().map_or(0, BTreeMap::len);
                     warn!(self.log, "the annotations cannot be read, those known so far stay";
                         "error" => &error, "annotations" => known);
                 }
-                self.error = Some(error);
                 // Services without their annotations are better than none.
-                if self.annotations.is_none() {
-                    self.annotations = Some(AnnotationMap::new());
-                    self.tell();
-                }
+                self.annotations.get_or_insert_default();
             }
+        }
+        if is_news {
+            self.tell();
         }
     }
 }

@@ -87,7 +87,7 @@ impl Followed for Keys {
     }
 
     fn report(&self, level: Result<&Self::Level, String>, _seen_at: Instant) {
-        self.reader.do_send(DefinitionsSeen { result: level.cloned() });
+        self.reader.do_send(DefinitionsSeen::plain(level.cloned()));
     }
 }
 

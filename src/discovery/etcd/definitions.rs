@@ -60,6 +60,6 @@ impl Meaning for DefinitionKeys {
     }
 
     fn report(&self, level: Result<&Entries<RawDefinition>, String>, _seen_at: Instant) {
-        self.reader.do_send(DefinitionsSeen { result: level.cloned() });
+        self.reader.do_send(DefinitionsSeen::plain(level.cloned()));
     }
 }

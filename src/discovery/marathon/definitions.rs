@@ -62,7 +62,7 @@ impl Meaning for AppDefinitions {
     }
 
     fn report(&self, level: Result<Self::Level, String>, _seen_at: Instant) {
-        self.reader.do_send(DefinitionsSeen { result: level });
+        self.reader.do_send(DefinitionsSeen::plain(level));
     }
 }
 

@@ -70,7 +70,6 @@ impl Meaning for DefinitionLevel {
     }
 
     fn report(&self, level: Result<&BTreeMap<Arc<str>, RawDefinition>, String>, _seen_at: Instant) {
-        let result = level.cloned();
-        self.reader.do_send(DefinitionsSeen { result });
+        self.reader.do_send(DefinitionsSeen::plain(level.cloned()));
     }
 }

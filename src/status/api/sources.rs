@@ -12,6 +12,9 @@ use crate::status::rendered::RenderedAnswers;
 use crate::status::standing::SourceStanding;
 use crate::status::view::View;
 
+/// What stands for a kind where no host is from.
+const ANNOTATIONS: &str = "annotations";
+
 /// All sources, that of the definitions first.
 #[derive(Serialize)]
 struct Sources<'a> {
@@ -23,7 +26,7 @@ struct Sources<'a> {
 pub struct Source<'a> {
     /// Whose hosts it has; none for that of the definitions.
     service: Option<&'a str>,
-    /// Its kind; none for that of the definitions.
+    /// Its kind; none for that of the definitions, [`ANNOTATIONS`] for that of the annotations laid over them.
     kind: Option<&'a str>,
     /// `good`, `away`, `held`, `saved` (what is served is of an earlier run), `waiting` (for its first list).
     state: &'static str,
@@ -79,8 +82,11 @@ pub async fn list(
             let held = state.held.is_some() && state.source.error.is_none();
             Source { state: if held { SourceStanding::Held.as_str() } else { source.state }, ..source }
         });
+        let annotations = known.definitions.and_then(|state| state.annotations.as_ref());
+        let annotations =
+            annotations.map(|health| Source { kind: Some(ANNOTATIONS), ..Source::with_health(None, health) });
         let hosts = known.services().filter_map(|(name, service)| Some(Source::of(Some(name), service.watcher?)));
-        Sources { sources: definitions.into_iter().chain(hosts).collect() }
+        Sources { sources: definitions.into_iter().chain(annotations).chain(hosts).collect() }
     }))
 }
 

@@ -68,6 +68,23 @@ async fn a_service_tells_where_it_stands() {
 }
 
 #[actix::test]
+async fn sources_begin_with_those_of_the_definitions_and_their_annotations() {
+    let listener = listen();
+    let answer: Value = client(&listener, None).get("/api/v1/sources").await.unwrap();
+    let sources = answer["sources"].as_array().unwrap();
+    let told = sources.iter().map(|source| json!([source["service"], source["kind"], source["state"]]));
+    let expected = [
+        json!([null, null, "held"]),
+        json!([null, "annotations", "away"]),
+        json!(["api", "zookeeper", "away"]),
+        json!(["web", "file", "held"]),
+    ];
+    assert_eq!(Vec::from_iter(told), expected);
+    assert_eq!(sources[1]["error"], "connection refused");
+    listener.stop().await;
+}
+
+#[actix::test]
 async fn a_server_tells_its_story_from_the_event_to_the_time_taken() {
     let listener = listen();
     let server: Value = client(&listener, None).get("/api/v1/servers/web/10.0.0.2:80").await.unwrap();

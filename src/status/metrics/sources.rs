@@ -53,9 +53,21 @@ fn definitions(families: &mut Families<'_>, state: &ServiceConfigState, now_unix
     families.gauges("definitions_last_read_timestamp_seconds", help, read_at)?;
     let help = "1 while a list of definitions is held back";
     families.gauge("definitions_held", help, flag(state.held.is_some()))?;
+    if let Some(health) = &state.annotations {
+        annotations(families, health, now_unix_ms)?;
+    }
     families.gauge("services", "Services in force", state.services.len() as f64)?;
     let help = "Definitions that cannot be used as they are";
     families.gauge("definitions_refused", help, state.problems.len() as f64)
+}
+
+fn annotations(families: &mut Families<'_>, health: &SourceHealth, now_unix_ms: u64) -> fmt::Result {
+    let up = flag(health.error.is_none());
+    families.gauge("annotations_source_up", "1 while the annotations of definitions can be read", up)?;
+    let help = "How long the annotations have not been readable; 0 while they are";
+    families.gauge("annotations_away_seconds", help, seconds(away_ms(health, now_unix_ms)))?;
+    let read_at = health.read_at_unix_ms.map(|at| (Vec::new(), seconds(at)));
+    families.gauges("annotations_last_read_timestamp_seconds", "When the annotations were last read", read_at)
 }
 
 /// Sources by kind and by how they are. The kinds are those that definitions may name.

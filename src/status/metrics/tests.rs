@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proxymgr_actors::model::{PlanClass, ServerName, ServiceName};
-use proxymgr_actors::snapshot::{ActorState, HaproxyState, JournalState, ServiceState, WatcherState};
+use proxymgr_actors::snapshot::{
+    ActorState, HaproxyState, JournalState, ServiceConfigState, ServiceState, SourceHealth, WatcherState,
+};
 
 use super::exposition::{Format, text};
 use super::{DaemonFacts, Scrape};
@@ -57,6 +59,25 @@ fn every_figure_stands_under_its_name_and_labels() {
         assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
     }
     assert!(!text.contains("# EOF") && text.ends_with('\n'));
+}
+
+#[test]
+fn annotations_have_a_source_of_their_own_where_there_are_any() {
+    let with = |annotations| {
+        let state = ServiceConfigState { annotations, ..ServiceConfigState::default() };
+        text(scrape(vec![ActorState::ServiceConfig(state)], true), Format::Prometheus).unwrap()
+    };
+    let away = SourceHealth { error: Some("away".into()), since_unix_ms: 1_500, read_at_unix_ms: Some(500) };
+    let text = with(Some(away));
+    for line in [
+        "proxymgr_annotations_source_up 0.0",
+        "proxymgr_annotations_away_seconds 60.0",
+        "proxymgr_annotations_last_read_timestamp_seconds 0.5",
+        "proxymgr_definitions_source_up 1.0",
+    ] {
+        assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
+    }
+    assert!(!with(None).contains("annotations"));
 }
 
 #[test]

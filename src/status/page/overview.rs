@@ -160,7 +160,7 @@ impl SlotFact {
 /// The sources of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SourceFact {
-    /// The kind; `definitions` for that of the services themselves.
+    /// The kind; `definitions` for that of the services themselves, `annotations` for that of what is added to them.
     pub kind: String,
     /// How many there are.
     pub count: usize,
@@ -259,7 +259,10 @@ pub fn facts(report: &StatusReport, history: &History, rows: &BTreeMap<String, S
     }
     for state in report.actors.iter() {
         match state {
-            ActorState::ServiceConfig(state) => facts.source("definitions", &state.source),
+            ActorState::ServiceConfig(state) => {
+                facts.source("definitions", &state.source);
+                state.annotations.iter().for_each(|health| facts.source("annotations", health));
+            }
             ActorState::Watcher(state) => facts.watcher(state),
             ActorState::ProcessSupervisor(state) => facts.of_processes(state),
             ActorState::Target(state) => facts.targets.push((state.name.clone(), state.haproxy.runtime_error.clone())),

@@ -88,7 +88,9 @@ fn choice() -> OperatorChoice {
 }
 
 fn states() -> Vec<ActorState> {
+    let away = SourceHealth { error: Some("connection refused".into()), ..SourceHealth::default() };
     let definitions = ServiceConfigState {
+        annotations: Some(away.clone()),
         services: vec![service("api"), service("web")],
         held: Some(held()),
         ..ServiceConfigState::default()
@@ -101,7 +103,6 @@ fn states() -> Vec<ActorState> {
         rejected: None,
         ..WatcherState::default()
     };
-    let away = SourceHealth { error: Some("connection refused".into()), ..SourceHealth::default() };
     let api = WatcherState {
         service: "api".into(),
         source_kind: "zookeeper".into(),

@@ -1,0 +1,60 @@
+//! What is told of the source of annotations.
+
+#![allow(missing_docs)]
+
+mod world;
+
+use std::collections::BTreeMap;
+
+use proxymgr_actors::message::{DefinitionsSeen, ReadJournal};
+use proxymgr_actors::model::{Annotation, RawDefinition};
+use proxymgr_actors::snapshot::{ActorState, ServiceConfigState};
+use proxymgr_actors::wiring::Actors;
+use world::{World, in_virtual_time, settle, wait};
+
+const WEB: &str = r#"{"type": "static", "port": 8080}"#;
+
+async fn definitions(actors: &Actors) -> ServiceConfigState {
+    let states = actors.states().await.unwrap();
+    let found = states.into_iter().find_map(|state| match state {
+        ActorState::ServiceConfig(state) => Some(state),
+        _ => None,
+    });
+    found.expect("the ServiceConfigActor answers")
+}
+
+async fn tell(world: &World, heard: Option<Result<(), String>>) {
+    settle().await;
+    let annotation = Annotation { text: r#"{"listen_options": ["balance leastconn"]}"#.into(), origin: "there".into() };
+    let web = RawDefinition { annotation: Some(annotation), ..RawDefinition::new(WEB, "here") };
+    let result = Ok(BTreeMap::from([("web".into(), web)]));
+    let reader = world.with(|things| things.definitions.clone()).expect("the definitions are being watched");
+    reader.do_send(DefinitionsSeen { result, annotations: heard });
+    settle().await;
+}
+
+#[test]
+fn annotations_that_cannot_be_read_are_told_with_since_when_and_change_no_service() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        tell(&world, None).await;
+        world.hosts("web", &[1]).await;
+        wait(5).await;
+        assert_eq!(definitions(&actors).await.annotations, None, "nothing was heard of them");
+        let away = || Err("no member answers".to_owned());
+        for (heard, since) in [(Ok(()), 0), (away(), 1), (away(), 1), (Ok(()), 3)] {
+            tell(&world, Some(heard.clone())).await;
+            let state = definitions(&actors).await;
+            let health = state.annotations.expect("they were heard of");
+            assert_eq!(health.error, heard.err());
+            let since_s = (health.since_unix_ms - 1_000_000) / 1_000;
+            assert_eq!((since_s - 5) / 10, since);
+            assert_eq!((state.source.error, state.problems.len()), (None, 0));
+            wait(10).await;
+        }
+        let story = actors.journal(ReadJournal::default()).await;
+        let told = story.iter().map(|entry| entry.event.name()).filter(|name| name.starts_with("annotations"));
+        assert_eq!(Vec::from_iter(told), ["annotations_lost", "annotations_back"]);
+        assert_eq!((world.starts(), world.ready("web")), (1, vec![1]));
+    });
+}
