@@ -32,6 +32,11 @@ fn haproxy_fails() {
 }
 
 #[test]
+fn annotations() {
+    goes_as_expected(&named("annotations.yml"));
+}
+
+#[test]
 fn operator_decides() {
     goes_as_expected(&named("operator-decides.yml"));
 }

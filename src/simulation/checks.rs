@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use proxymgr_actors::decide::loaded_config::parse_sections;
 use proxymgr_actors::limits::JOURNAL_ENTRIES_MAX;
 use proxymgr_actors::model::AdminState;
-use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProcessSupervisorState, ProxyPhase, WatcherState};
+use proxymgr_actors::snapshot::{
+    ActorState, HaproxyState, ProcessSupervisorState, ProxyPhase, ServiceConfigState, WatcherState,
+};
 use tokio::time::Instant;
 
+use super::annotations;
 use super::besides::{output_rests, target_rests};
 use super::haproxy_model::HaproxyModel;
 use super::invariant::{Invariant, Violation};
@@ -152,6 +155,7 @@ impl Things {
             match state {
                 ActorState::HaproxyState(haproxy) => haproxy_rests(haproxy)?,
                 ActorState::Watcher(watcher) => watcher_rests(watcher)?,
+                ActorState::ServiceConfig(config) => definitions_rest(config)?,
                 ActorState::Target(target) => target_rests(target)?,
                 ActorState::Output(output) => output_rests(output)?,
                 ActorState::ProcessSupervisor(supervisor) => {
@@ -222,6 +226,12 @@ impl Things {
             let section = sections.iter().find(|(known, _)| known.as_str() == name);
             let has_option = section.is_some_and(|(_, section)| section.head.lines().any(|line| line.trim() == option));
             ensure(has_option, Invariant::Converges, || format!("`{option}` of {name} is not in force"))?;
+            let lines = section.into_iter().flat_map(|(_, section)| section.head.lines().map(str::trim));
+            let added: Vec<&str> = lines.filter(|line| line.starts_with(annotations::OPTION)).collect();
+            let annotated = Vec::from_iter(service.note_read.option());
+            ensure(added == annotated, Invariant::Converges, || {
+                format!("{annotated:?} is what the annotation of {name} adds, {added:?} is in force")
+            })?;
         }
         Ok(())
     }
@@ -266,6 +276,14 @@ fn haproxy_rests(haproxy: &HaproxyState) -> Result<(), Violation> {
     let unrest = errors.into_iter().flatten().cloned().chain(problem).chain(haproxy.reload_due.iter().cloned()).next();
     ensure(haproxy.phase == ProxyPhase::Running && unrest.is_none(), Invariant::Converges, || {
         format!("the HaproxyStateActor is {:?}: {}", haproxy.phase, unrest.unwrap_or_default())
+    })
+}
+
+fn definitions_rest(config: &ServiceConfigState) -> Result<(), Violation> {
+    let annotations = config.annotations.as_ref().and_then(|health| health.error.as_ref());
+    let unrest = config.source.error.as_ref().or(annotations);
+    ensure(unrest.is_none(), Invariant::Converges, || {
+        format!("the ServiceConfigActor: {}", unrest.cloned().unwrap_or_default())
     })
 }
 

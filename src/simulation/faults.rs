@@ -39,7 +39,7 @@ impl World {
         }
     }
 
-    fn change(&self, name: &str, change: impl FnOnce(&mut Service)) {
+    pub(super) fn change(&self, name: &str, change: impl FnOnce(&mut Service)) {
         let now_ms = self.trace().now_ms();
         self.with(|things| {
             let next = u16::try_from(things.services.len()).unwrap_or_default();
@@ -115,6 +115,7 @@ impl World {
         self.with(|things| {
             things.session_lost = false;
             things.definitions_gone = false;
+            things.annotations_lost = false;
             things.disk_full = false;
             things.refuses.clear();
             things.start_fails = None;
@@ -205,6 +206,10 @@ impl World {
             | Step::MovePort { .. }
             | Step::Limits { .. }
             | Step::ConfigRejected { .. } => self.redefine(step),
+            Step::Annotated { .. }
+            | Step::AnnotationRemoved { .. }
+            | Step::BadAnnotation { .. }
+            | Step::AnnotationsLost => self.annotate(step),
             Step::ServerOrdered { .. }
             | Step::HeldAccepted { .. }
             | Step::HeldRejected { .. }

@@ -47,7 +47,7 @@
 //! | file | what is in it |
 //! | --- | --- |
 //! | `world.rs`, `faults.rs`, `tampering.rs`, `orders.rs` | the world, and what can be done to it |
-//! | `truth.rs`, `sources.rs`, `slots.rs` | which services and hosts there are, how discovery tells it, and how HAProxy does |
+//! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs` | which services and hosts there are, how discovery tells it, and how HAProxy does |
 //! | `haproxy_model.rs`, `runtime_api.rs`, `processes.rs`, `sockets.rs` | HAProxy and the system |
 //! | `plan.rs`, `random.rs` | what happens, drawn from a seed |
 //! | `invariant.rs`, `oracle.rs`, `choices.rs`, `checks.rs` | what must hold, and whether it does |
@@ -63,6 +63,7 @@
 //! stream of its own purpose, so that a plan which lost a step keeps the latencies of the others.
 
 mod ancestors;
+mod annotations;
 mod besides;
 mod checks;
 mod choices;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use proxymgr_actors::model::{AdminState, ProxyVersion};
 
+use super::annotations;
 use super::random::Random;
 use super::slots::Slots;
 
@@ -89,9 +90,11 @@ pub enum Step {
     Weight { service: String, host: u8, weight: u16 },
     /// The source shows no host at all.
     Empty { service: String },
-    /// One host's record cannot be read.
+    /// One host's record cannot be read. To the actors it is the same when Marathon, at the start, does not know the
+    /// health of a task; after a change of leaders, its adapter remembers what was known, and tells nothing.
     BadJson { service: String, host: u8 },
-    /// The source of one service cannot be read.
+    /// The source of one service cannot be read. To the actors it is the same when AWS refuses because it is asked too
+    /// often: its adapter tells one error, and asks less often.
     SourceLost { service: String },
     /// The session is lost: no source can be read, that of the definitions included.
     SessionLost,
@@ -125,6 +128,14 @@ pub enum Step {
     ChangeOptions { service: String, variant: u8 },
     /// A service's definition is replaced by text that is not JSON.
     BadDefinition { service: String },
+    /// Somebody annotates a service, which adds an option to its definition.
+    Annotated { service: String, variant: u8 },
+    /// A service's annotation is deleted.
+    AnnotationRemoved { service: String },
+    /// A service's annotation is replaced by what none may say, or by text that is not even JSON.
+    BadAnnotation { service: String, is_json: bool },
+    /// The ZooKeeper of the annotations is away: what they said last stays.
+    AnnotationsLost,
     /// A service moves to another port, or back.
     MovePort { service: String },
     /// A host asks for another administrative state.
@@ -194,6 +205,8 @@ impl Step {
                 | Self::DefineService { .. }
                 | Self::RemoveService { .. }
                 | Self::ChangeOptions { .. }
+                | Self::Annotated { .. }
+                | Self::AnnotationRemoved { .. }
                 | Self::MovePort { .. }
                 | Self::HostState { .. }
                 | Self::ManagerStopped
@@ -334,6 +347,7 @@ impl Plan {
         let mail_delay_max_ms = *random.pick(&MAIL_DELAYS_MS);
         let takes_time = random.chance(40);
         let besides = draw_besides(seed, &mut steps);
+        annotations::draw(seed, &services, &mut steps);
         let slots = Slots::draw(seed, &services);
         Self { version, services, mail_delay_max_ms, takes_time, besides, slots, steps }
     }
@@ -475,6 +489,6 @@ mod tests {
             .flat_map(|seed| Plan::draw(seed).steps)
             .map(|step| format!("{step:?}").split(' ').next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(kinds.len(), 42, "{kinds:?}");
+        assert_eq!(kinds.len(), 46, "{kinds:?}");
     }
 }

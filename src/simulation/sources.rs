@@ -14,15 +14,13 @@ use tokio::time::{Instant, sleep_until};
 use super::invariant::Invariant;
 use super::plan::NAMED_FROM;
 use super::planted_bug::PlantedBug;
-use super::truth::{Level, Shown, definitions_seen, hosts_seen};
-use super::world::World;
-
-type Definitions = Result<BTreeMap<String, RawDefinition>, String>;
+use super::truth::{Level, Shown, ShownDefinitions, definitions_seen, hosts_seen};
+use super::world::{Things, World};
 
 /// The ways from the sources to the actors.
 #[derive(Default)]
 pub(super) struct Links {
-    definitions: Option<Link<Definitions>>,
+    definitions: Option<Link<ShownDefinitions>>,
     hosts: BTreeMap<String, Link<Level>>,
     last_id: u64,
     /// The services whose source was ever opened in this manager's life.
@@ -58,16 +56,17 @@ impl World {
     pub(super) fn show_definitions(&self) {
         let delay_ms = self.draw("definitions", 0, 25);
         self.with(|things| {
+            let annotations = things.read_annotations();
             let Some(link) = &things.links.definitions else { return };
             let defined = things.services.iter().filter(|(_, service)| service.defined);
-            let level = if things.session_lost {
+            let services = if things.session_lost {
                 Err("the session is lost".to_owned())
             } else if things.definitions_gone {
                 Ok(BTreeMap::new())
             } else {
                 Ok(defined.map(|(name, service)| (name.clone(), service.definition())).collect())
             };
-            link.send(delay_ms, level);
+            link.send(delay_ms, ShownDefinitions { services, annotations });
         });
     }
 
@@ -91,20 +90,25 @@ impl World {
         names.iter().for_each(|name| self.show_hosts(name));
     }
 
-    fn deliver_definitions(&self, id: u64, level: &Definitions, reader: &Recipient<DefinitionsSeen>) {
+    fn deliver_definitions(&self, id: u64, shown: &ShownDefinitions, reader: &Recipient<DefinitionsSeen>) {
         if self.with(|things| things.links.definitions.as_ref().is_none_or(|link| link.id != id)) {
             return;
         }
-        let what = match level {
+        let what = match &shown.services {
             Ok(services) => {
                 self.with(|things| things.oracle.defined(services));
-                let words = |(name, raw): (&String, &RawDefinition)| format!("{name} {}", raw.text);
-                format!("DefinitionsSeen: {}", services.iter().map(words).collect::<Vec<_>>().join(", "))
+                let words = |(name, raw): (&String, &RawDefinition)| {
+                    let annotation = raw.annotation.as_ref().map(|annotation| format!(" + {}", annotation.text));
+                    format!("{name} {}{}", raw.text, annotation.unwrap_or_default())
+                };
+                services.iter().map(words).collect::<Vec<_>>().join(", ")
             }
-            Err(error) => format!("DefinitionsSeen: {error}"),
+            Err(error) => error.clone(),
         };
+        let annotations = shown.annotations.as_ref().err().map(|error| format!("; annotations: {error}"));
+        let what = format!("DefinitionsSeen: {what}{}", annotations.unwrap_or_default());
         self.note("definitions", "ServiceConfigActor", what);
-        reader.do_send(definitions_seen(level));
+        reader.do_send(definitions_seen(shown));
     }
 
     fn deliver_hosts(&self, id: u64, name: &str, level: &Level, watcher: &Recipient<HostsSeen>) {
@@ -193,7 +197,7 @@ impl DefinitionSource for World {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
         let world = self.clone();
         let id = self.with(|things| things.links.next_id());
-        let queue = courier(move |level| world.deliver_definitions(id, &level, &reader));
+        let queue = courier(move |shown| world.deliver_definitions(id, &shown, &reader));
         self.with(|things| things.links.definitions = Some(Link { id, queue }));
         self.show_definitions();
         Box::new(Watched { world: self.clone(), id, service: None })
@@ -220,6 +224,17 @@ impl HostSources for World {
         self.with(|things| things.links.hosts.insert(name.clone(), Link { id, queue }));
         self.show_hosts(&name);
         Ok(Box::new(Watched { world: self.clone(), id, service: Some(name) }))
+    }
+}
+
+impl Things {
+    /// Reads the annotations, or tells why that cannot be done: those that were read last are in force.
+    fn read_annotations(&mut self) -> Result<(), String> {
+        if self.session_lost || self.annotations_lost {
+            return Err("their ZooKeeper is away".to_owned());
+        }
+        self.services.values_mut().for_each(|service| service.note_read = service.note);
+        Ok(())
     }
 }
 

@@ -8,12 +8,19 @@ use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, SeenHost};
 use proxymgr_actors::model::{Address, AdminState, Endpoint, Host, RawDefinition, ServiceDefinition, Word};
 use tokio::time::Instant;
 
+use super::annotations::Note;
 use super::haproxy_model::NameTable;
 use super::plan::NAMED_FROM;
 use super::slots::Slots;
 
 /// A level that a source told.
 pub(super) type Level = Result<BTreeMap<u8, Option<Shown>>, String>;
+
+/// What the source of the definitions told.
+pub(super) struct ShownDefinitions {
+    pub(super) services: Result<BTreeMap<String, RawDefinition>, String>,
+    pub(super) annotations: Result<(), String>,
+}
 
 /// The port of the first service; each further one has the next.
 const FIRST_PORT: u16 = 8001;
@@ -48,6 +55,9 @@ pub(super) struct Service {
     /// Whether the definition holds an option that HAProxy refuses, and whether it names the line.
     pub(super) poison: Option<bool>,
     pub(super) broken_definition: bool,
+    /// Its annotation as it is written, and as it was last read.
+    pub(super) note: Note,
+    pub(super) note_read: Note,
     /// Whether it listens on its other port.
     pub(super) moved: bool,
     pub(super) number: u16,
@@ -96,7 +106,7 @@ impl Service {
             let port = self.port();
             format!(r#"{{"type": "simulated", "port": {port}, "listen_options": ["{option}"]{limits}{slots}}}"#)
         };
-        RawDefinition::new(text, "the simulated world")
+        RawDefinition { annotation: self.note_read.annotation(), ..RawDefinition::new(text, "the simulated world") }
     }
 
     /// The option in its definition.
@@ -138,6 +148,7 @@ impl Service {
         self.poison = None;
         self.limits = None;
         self.broken_definition = false;
+        self.note.heal();
         self.unreadable.clear();
         self.shows_empty = false;
         self.lost = false;
@@ -161,9 +172,12 @@ pub(super) fn hosts_seen(level: &Level) -> HostsSeen {
 }
 
 /// The definitions as their source tells them.
-pub(super) fn definitions_seen(level: &Result<BTreeMap<String, RawDefinition>, String>) -> DefinitionsSeen {
+pub(super) fn definitions_seen(shown: &ShownDefinitions) -> DefinitionsSeen {
     let named = |(name, raw): (&String, &RawDefinition)| (Arc::from(name.as_str()), raw.clone());
-    DefinitionsSeen::plain(level.as_ref().map(|services| services.iter().map(named).collect()).map_err(Clone::clone))
+    DefinitionsSeen {
+        result: shown.services.as_ref().map(|services| services.iter().map(named).collect()).map_err(Clone::clone),
+        annotations: Some(shown.annotations.clone()),
+    }
 }
 
 fn host(number: u8, Shown { weight, state }: Shown) -> Host {

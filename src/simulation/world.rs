@@ -67,6 +67,7 @@ pub(super) struct Things {
     pub(super) services: BTreeMap<String, Service>,
     pub(super) session_lost: bool,
     pub(super) definitions_gone: bool,
+    pub(super) annotations_lost: bool,
     /// Which of the settings the manager has, and the next will have.
     pub(super) settings: u8,
     /// The servers that somebody changed behind the manager's back: what is asked of them may come too late.
@@ -148,6 +149,7 @@ impl World {
             services: BTreeMap::new(),
             session_lost: false,
             definitions_gone: false,
+            annotations_lost: false,
             settings: 0,
             tampered: BTreeSet::new(),
             drained: BTreeSet::new(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use proxymgr_actors::decide::loaded_config::parse_sections;
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
 use serde::Deserialize;
 use serde::de::Deserializer;
@@ -15,7 +16,7 @@ use crate::simulation::world::World;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expectation {
-    /// The service that `enabled`, `disabled`, `served`, `held` and `problem` are about.
+    /// The service that `enabled`, `disabled`, `served`, `held`, `problem` and `lines` are about.
     pub service: Option<String>,
     /// The hosts that take traffic in the HAProxy that serves: these and no others.
     pub enabled: Option<BTreeSet<u8>>,
@@ -25,8 +26,12 @@ pub struct Expectation {
     pub served: Option<bool>,
     /// Whether the newest list of hosts is held back.
     pub held: Option<bool>,
-    /// A part of what the manager says is wrong with the service; empty where nothing may be.
+    /// A part of what the manager says is wrong with the service, or with its definition; empty where nothing may be.
     pub problem: Option<String>,
+    /// Lines that its section in haproxy.cfg has.
+    pub lines: Vec<String>,
+    /// Whether the manager says that the annotations cannot be read.
+    pub annotations_away: Option<bool>,
     /// How often HAProxy was started or reloaded since its first start.
     pub reloads: Option<usize>,
     /// The most that may be.
@@ -95,7 +100,8 @@ impl Expectation {
             equal("at_rest", Some(&wanted), &rests.is_ok())
                 .map_err(|difference| format!("{difference}: {}", words()))?;
         }
-        if self.held.is_some() || self.problem.is_some() || self.reload_reason.is_some() {
+        let of_states = [self.held, self.annotations_away, self.problem.as_ref().map(|_| true)];
+        if of_states.iter().any(Option::is_some) || self.reload_reason.is_some() {
             self.states_are(&world.states().await?)?;
         }
         Ok(())
@@ -112,16 +118,33 @@ impl Expectation {
         });
         equal("served", self.served.as_ref(), &all.is_some())?;
         let disabled = all.unwrap_or_default().difference(&enabled).copied().collect();
-        equal("disabled", self.disabled.as_ref(), &disabled)
+        equal("disabled", self.disabled.as_ref(), &disabled)?;
+        self.file_has_lines(service, &world.file())
+    }
+
+    fn file_has_lines(&self, service: &str, file: &str) -> Difference {
+        let sections = parse_sections(file);
+        let section = sections.iter().find(|(name, _)| name.as_str() == service);
+        let head = section.map(|(_, section)| section.head.as_str()).unwrap_or_default();
+        let missing = self.lines.iter().find(|wanted| !head.lines().any(|line| line.trim() == wanted.as_str()));
+        missing.map_or(Ok(()), |line| Err(format!("lines: {line:?} is expected in {head:?}")))
     }
 
     fn states_are(&self, states: &[ActorState]) -> Difference {
+        let mut wrong_definition = String::new();
         for state in states {
             match state {
+                ActorState::ServiceConfig(config) => {
+                    let health = config.annotations.as_ref();
+                    let is_away = health.is_some_and(|health| health.error.is_some());
+                    equal("annotations_away", self.annotations_away.as_ref(), &is_away)?;
+                    let problems = self.service.as_ref().and_then(|service| config.problems.get(service));
+                    wrong_definition = problems.map(|problems| problems.join("; ")).unwrap_or_default();
+                }
                 ActorState::Watcher(watcher) if Some(&watcher.service) == self.service.as_ref() => {
                     self.watcher_is(watcher)?;
                 }
-                ActorState::HaproxyState(haproxy) => self.haproxy_is(haproxy)?,
+                ActorState::HaproxyState(haproxy) => self.haproxy_is(haproxy, &wrong_definition)?,
                 _ => {}
             }
         }
@@ -132,10 +155,10 @@ impl Expectation {
         equal("held", self.held.as_ref(), &watcher.held.is_some())
     }
 
-    fn haproxy_is(&self, haproxy: &HaproxyState) -> Difference {
+    fn haproxy_is(&self, haproxy: &HaproxyState, wrong_definition: &str) -> Difference {
         let service = haproxy.services.iter().find(|(name, _)| Some(name.as_str()) == self.service.as_deref());
         let problem = service.and_then(|(_, service)| service.problem.clone()).unwrap_or_default();
-        contains("problem", self.problem.as_ref(), &problem)?;
+        contains("problem", self.problem.as_ref(), &format!("{problem}{wrong_definition}"))?;
         contains("reload_reason", self.reload_reason.as_ref(), &haproxy.last_reload.join("; "))
     }
 }
