@@ -1,6 +1,7 @@
 //! The API against what documents it, over a real connection.
 
 mod documented;
+mod events;
 mod fixture;
 mod mistaken;
 mod schema;
