@@ -28,6 +28,8 @@ pub struct ServiceRow {
     pub maint: usize,
     /// How its source is, and since when where it is not good: `away 5m`.
     pub source: String,
+    /// By which strategy its changes reach the running HAProxy.
+    pub update: &'static str,
     /// Its last change: by what means, and how fast.
     pub last_change: String,
     /// How much trouble it has.
@@ -80,6 +82,7 @@ fn row(name: &str, service: &ServiceState, watcher: Option<&WatcherState>, now_u
         drain: count("drain"),
         maint: count("maint"),
         source: watcher.map_or_else(|| "-".to_owned(), |watcher| source(watcher, now_unix_ms)),
+        update: service.update.as_str(),
         last_change: last_change(service),
         trouble,
     }

@@ -175,6 +175,7 @@ struct Columns {
     name: usize,
     listen: usize,
     source: usize,
+    update: usize,
     last_change: usize,
     whole: usize,
 }
@@ -195,6 +196,7 @@ impl Columns {
             name: widest(|row| &row.name, "SERVICE".len()),
             listen: widest(|row| &row.listen, "LISTEN".len()),
             source: widest(|row| &row.source, "SOURCE".len()),
+            update: widest(|row| row.update, "UPDATE".len()),
             last_change: widest(|row| &row.last_change, "LAST CHANGE".len()),
             whole,
         };
@@ -204,6 +206,9 @@ impl Columns {
             columns.listen = 0;
         }
         if excess(&columns) > 0 {
+            columns.update = 0;
+        }
+        if excess(&columns) > 0 {
             columns.last_change = 0;
         }
         columns
@@ -211,25 +216,32 @@ impl Columns {
 
     fn needed(&self) -> usize {
         let with_blank = |width: usize| if width == 0 { 0 } else { width + 1 };
-        self.name + with_blank(self.listen) + NUMBERS_WIDTH + 2 + self.source + with_blank(self.last_change)
+        let least = self.name + NUMBERS_WIDTH + 2 + self.source;
+        [self.listen, self.update, self.last_change].into_iter().map(with_blank).sum::<usize>() + least
     }
 
     fn head(&self) -> String {
-        self.written(["SERVICE", "LISTEN", "SOURCE", "LAST CHANGE"], ["READY", "DOWN", "DRAIN", "MAINT"])
+        self.written(["SERVICE", "LISTEN", "SOURCE", "UPDATE", "LAST CHANGE"], ["READY", "DOWN", "DRAIN", "MAINT"])
     }
 
     fn line(&self, row: &ServiceRow) -> String {
         let numbers = [row.ready, row.down, row.drain, row.maint].map(|number| number.to_string());
-        self.written([&row.name, &row.listen, &row.source, &row.last_change], numbers.each_ref().map(String::as_str))
+        self.written(
+            [&row.name, &row.listen, &row.source, row.update, &row.last_change],
+            numbers.each_ref().map(String::as_str),
+        )
     }
 
-    fn written(&self, [name, listen, source, last_change]: [&str; 4], numbers: [&str; 4]) -> String {
+    fn written(&self, [name, listen, source, update, last_change]: [&str; 5], numbers: [&str; 4]) -> String {
         let mut line = format!("{:width$}", clipped(&printable(name), self.name), width = self.name);
         if self.listen > 0 {
             line.push_str(&format!(" {:width$}", clipped(listen, self.listen), width = self.listen));
         }
         numbers.iter().for_each(|number| line.push_str(&format!(" {number:>5}")));
         line.push_str(&format!("  {source:width$}", width = self.source));
+        if self.update > 0 {
+            line.push_str(&format!(" {update:width$}", width = self.update));
+        }
         if self.last_change > 0 {
             line.push_str(&format!(" {last_change}"));
         }
@@ -239,7 +251,9 @@ impl Columns {
 
 #[cfg(test)]
 mod tests {
-    use proxymgr_actors::model::{AdminState, OperatorChoice, ProcessInfo, ProxyVersion, ServerName, ServiceName};
+    use proxymgr_actors::model::{
+        AdminState, OperatorChoice, ProcessInfo, ProxyVersion, ServerName, ServiceName, UpdateStrategy,
+    };
     use proxymgr_actors::snapshot::{ProxyPhase, ServiceState, WatcherState};
 
     use super::*;
@@ -275,6 +289,7 @@ mod tests {
         let web = ServiceState {
             listen: Some("0.0.0.0:8080".into()),
             servers: std::sync::Arc::new(servers.into()),
+            update: UpdateStrategy::Slots,
             last_class: Some("runtime-disable".into()),
             last_took_us: Some(430),
             ..ServiceState::default()
@@ -303,8 +318,8 @@ HAProxy 2.6.12, pid 43
 changes at run time: 0 enabled, 0 disabled, 0 deleted; reloads: 1
 last reload 1m 5s ago: first start
 
-SERVICE LISTEN       READY  DOWN DRAIN MAINT  SOURCE LAST CHANGE
-web     0.0.0.0:8080     2     0     0     1  good   runtime-disable in 0.4 ms
+SERVICE LISTEN       READY  DOWN DRAIN MAINT  SOURCE UPDATE LAST CHANGE
+web     0.0.0.0:8080     2     0     0     1  good   slots  runtime-disable in 0.4 ms
 "
         );
     }
@@ -318,7 +333,7 @@ web     0.0.0.0:8080     2     0     0     1  good   runtime-disable in 0.4 ms
         let next = lines.next().unwrap();
         let told = "    since 1m 5s ago: served is the list confirmed 1m 6s ago; its last good hosts are served;";
         assert!(next.starts_with(told), "{next}");
-        assert!(screen.contains("  away 1m runtime-disable"), "{screen}");
+        assert!(screen.contains("  away 1m slots  runtime-disable"), "{screen}");
     }
 
     #[test]
@@ -330,6 +345,7 @@ web     0.0.0.0:8080     2     0     0     1  good   runtime-disable in 0.4 ms
             assert!(table.contains("SOURCE") && table.contains("away 1m"), "{width}:\n{table}");
         }
         let wide = look(Some(100)).screen(&report(away()));
+        assert!(wide.contains("UPDATE") && wide.contains(" slots "), "{wide}");
         assert!(wide.contains("0.0.0.0:8080") && wide.contains("LAST CHANGE"), "{wide}");
     }
 

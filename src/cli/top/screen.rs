@@ -14,8 +14,9 @@ use crate::status::report::StatusReport;
 /// The concerns that are shown at once; what is more is counted.
 const CONCERNS_MAX: usize = 5;
 
-/// The narrowest table that shows where services listen, and that shows their last change.
-const LISTEN_FROM: u16 = 100;
+/// The narrowest table that shows where services listen, how they are updated, and their last change.
+const LISTEN_FROM: u16 = 108;
+const UPDATE_FROM: u16 = 88;
 const LAST_CHANGE_FROM: u16 = 80;
 
 /// Draws everything.
@@ -107,12 +108,14 @@ fn concerns(top: &Top, now_unix_ms: u64) -> Vec<Line<'static>> {
 
 fn draw_services(frame: &mut Frame<'_>, area: Rect, top: &mut Top) {
     let with_listen = area.width >= LISTEN_FROM;
+    let with_update = area.width >= UPDATE_FROM;
     let with_last_change = area.width >= LAST_CHANGE_FROM;
-    let cells = |name: &str, listen: &str, numbers: [String; 5], source: &str, last_change: &str| {
+    let cells = |name: &str, listen: &str, numbers: [String; 5], source: &str, update: &str, last_change: &str| {
         let mut cells = vec![printable(name)];
         cells.extend(with_listen.then(|| listen.to_owned()));
         cells.extend(numbers.map(|number| format!("{number:>6}")));
         cells.push(source.to_owned());
+        cells.extend(with_update.then(|| update.to_owned()));
         cells.extend(with_last_change.then(|| last_change.to_owned()));
         Row::new(cells.into_iter().map(Cell::from))
     };
@@ -120,9 +123,10 @@ fn draw_services(frame: &mut Frame<'_>, area: Rect, top: &mut Top) {
     widths.extend(with_listen.then_some(Constraint::Max(24)));
     widths.extend([Constraint::Length(6); 5]);
     widths.push(Constraint::Length(12));
+    widths.extend(with_update.then_some(Constraint::Length(7)));
     widths.extend(with_last_change.then_some(Constraint::Length(27)));
     let titles = ["WANTED", "READY", "DOWN", "DRAIN", "MAINT"].map(ToOwned::to_owned);
-    let header = cells("SERVICE", "LISTEN", titles, "SOURCE", "LAST CHANGE");
+    let header = cells("SERVICE", "LISTEN", titles, "SOURCE", "UPDATE", "LAST CHANGE");
     let rows = top.rows.iter().map(|row: &ServiceRow| {
         let numbers = [row.desired, row.ready, row.down, row.drain, row.maint].map(|number| number.to_string());
         let style = match row.trouble {
@@ -130,7 +134,7 @@ fn draw_services(frame: &mut Frame<'_>, area: Rect, top: &mut Top) {
             Trouble::Some => coloured(top, Color::Yellow),
             Trouble::None => Style::new(),
         };
-        cells(&row.name, &row.listen, numbers, &row.source, &row.last_change).style(style)
+        cells(&row.name, &row.listen, numbers, &row.source, row.update, &row.last_change).style(style)
     });
     let table = Table::new(rows.collect::<Vec<_>>(), widths)
         .header(header.style(Style::new().add_modifier(Modifier::REVERSED)))

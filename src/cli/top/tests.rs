@@ -123,6 +123,8 @@ fn every_size_of_terminal_can_be_drawn_on() {
     }
     let wide = drawn(&mut top, 120, 24);
     assert!(wide.iter().any(|line| line.contains("LISTEN") && line.contains("LAST CHANGE")), "{wide:#?}");
+    let row = |line: &String| line.starts_with("api") && line.contains("  dynamic");
+    assert!(wide.iter().any(|line| line.contains("UPDATE")) && wide.iter().any(row), "{wide:#?}");
     let narrow = drawn(&mut top, 60, 24);
     assert!(narrow.iter().any(|line| line.starts_with("SERVICE") && !line.contains("LAST CHANGE")), "{narrow:#?}");
 }
