@@ -8,7 +8,7 @@
 mod text_format;
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ use text_format::TextFormat;
 
 /// Records that wait to be written; what comes when it is full is dropped, and the drop is reported.
 const QUEUE_RECORDS_MAX: usize = 8_192;
+
+/// A record of JSON that is no longer is written at once, and not word by word, so that no other line comes between.
+const JSON_RECORD_BYTES: usize = 64 * 1024;
 
 /// How long the end of the daemon waits for the last records to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,6 +56,7 @@ impl Logging {
         let (queue, guard) = match settings.format {
             LogFormat::Text => queued(TextFormat::new(writer, colour)),
             LogFormat::Json => {
+                let writer = BufWriter::with_capacity(JSON_RECORD_BYTES, writer);
                 let json = slog_json::Json::new(writer).set_newlines(true).set_flush(true).add_default_keys();
                 queued(json.add_key_value(slog::OwnedKV(ForeignComponent)).build().ignore_res())
             }

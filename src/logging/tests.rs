@@ -118,3 +118,32 @@ fn what_a_dependency_writes_is_named_after_it_and_only_its_troubles_are_shown() 
     assert_eq!(record["component"], "zookeeper_client");
     assert_eq!(record["msg"], "session expired");
 }
+
+/// Each piece that was written.
+#[derive(Clone, Default)]
+struct Pieces(Arc<Mutex<Vec<String>>>);
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().push(String::from_utf8_lossy(bytes).into_owned());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn each_record_is_written_in_one_piece() {
+    for format in [LogFormat::Json, LogFormat::Text] {
+        let pieces = Pieces::default();
+        let logging = Logging::to(pieces.clone(), false, &LogSettings { format, ..LogSettings::default() });
+        info!(component(logging.root(), "haproxy"), "one"; "service" => "web");
+        info!(component(logging.root(), "haproxy"), "two");
+        drop(logging);
+        let pieces = pieces.0.lock().unwrap();
+        assert_eq!(pieces.len(), 2, "{pieces:?}");
+        assert!(pieces.iter().all(|piece| piece.ends_with('\n')), "{pieces:?}");
+    }
+}
