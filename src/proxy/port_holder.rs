@@ -40,10 +40,15 @@ pub(super) fn holder(address: SocketAddr) -> Option<String> {
 pub(super) fn holding_process(address: SocketAddr) -> Option<u32> {
     let inodes: Vec<u64> =
         listeners(None).into_iter().filter(|held| conflicts(held.address, address)).map(|held| held.inode).collect();
+    let holds = |pid: u32| sockets(pid).is_ok_and(|held| held.iter().any(|(_, inode)| inodes.contains(inode)));
+    // Ourselves first: on a busy machine the walk may end before it comes to us, and a child that is being started has
+    // what we have until it runs its own program.
+    if holds(std::process::id()) {
+        return Some(std::process::id());
+    }
     let deadline = Instant::now() + PORT_HOLDER_SEARCH;
     let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let mut in_time = pids.take_while(|_| Instant::now() < deadline);
-    let holds = |pid: u32| sockets(pid).is_ok_and(|held| held.iter().any(|(_, inode)| inodes.contains(inode)));
     in_time.find(|pid| holds(*pid))
 }
 
