@@ -1,7 +1,8 @@
 //! A service as proxym writes it, in a file or out of Marathon's labels, turned into a definition of ours.
 //!
 //! `{"Id": "web", "ApplicationProtocol": "http", "TransportProtocol": "tcp", "Port": 8080, "ServicePort": 80,
-//! "Domains": ["example.org"], "Config": "option forwardfor", "Hosts": [{"Ip": "10.0.0.1", "Port": 31001}]}`
+//! "Domains": ["example.org"], "ProxyPath": "/api", "Config": "option forwardfor", "Hosts": [{"Ip": "10.0.0.1",
+//! "Port": 31001}]}`
 
 use serde_json::{Map, Value, json};
 
@@ -25,6 +26,8 @@ pub struct ProxymPort {
     pub protocols: Vec<String>,
     /// The domains it answers to.
     pub domains: Vec<String>,
+    /// What of its domains it answers to: the beginning of a path. Nothing, or `/`, is everything.
+    pub path: String,
     /// Lines for its section.
     pub config: String,
 }
@@ -53,6 +56,9 @@ impl ProxymPort {
         if !self.domains.is_empty() {
             keys.insert("domains".to_owned(), json!(self.domains));
         }
+        if !["", "/"].contains(&self.path.as_str()) {
+            keys.insert("path_prefix".to_owned(), json!(self.path));
+        }
         Ok(keys)
     }
 }
@@ -74,8 +80,9 @@ fn definition(service: &Map<String, Value>) -> Result<NamedDefinition, String> {
         Value::String(domain) => Ok(domain.clone()),
         other => Err(format!("\"Domains\": {} is not a string", shown(other))),
     });
-    let port =
-        ProxymPort { listen, protocols, domains: domains.collect::<Result<_, _>>()?, config: text(service, "Config")? };
+    let domains = domains.collect::<Result<_, _>>()?;
+    let (path, config) = (text(service, "ProxyPath")?, text(service, "Config")?);
+    let port = ProxymPort { listen, protocols, domains, path, config };
     let mut keys = port.keys()?;
     let hosts = list(service, "Hosts")?.iter().map(|host| match host {
         Value::Object(host) => Ok(json!({"address": host.get("Ip"), "port": host.get("Port")})),
@@ -149,6 +156,12 @@ mod tests {
     }
 
     #[test]
+    fn the_proxy_path_is_what_the_service_answers_to_and_the_root_is_everything() {
+        let path = |path: &str| read(&with("ProxyPath", json!(path))).unwrap().unwrap().keys["path_prefix"].clone();
+        assert_eq!([path("/api/"), path("/"), path("")], [json!("/api/"), json!(null), json!(null)]);
+    }
+
+    #[test]
     fn a_mistake_is_named_with_its_key_and_other_definitions_are_left_alone() {
         for (service, reason) in [
             (with("TransportProtocol", json!("udp")), "does not carry the protocol \"udp\""),
@@ -156,6 +169,7 @@ mod tests {
             (with("Port", json!("x")), "\"Port\": \"x\" is not a port"),
             (with("Hosts", json!(["a"])), "\"Hosts\": \"a\" is not an object"),
             (with("Domains", json!([1])), "\"Domains\": 1 is not a string"),
+            (with("ProxyPath", json!(1)), "\"ProxyPath\": 1 is not a string"),
         ] {
             let error = read(&service).unwrap().unwrap_err();
             assert!(error.contains(reason), "{error}");

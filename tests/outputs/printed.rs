@@ -31,3 +31,25 @@ async fn every_change_is_printed_as_one_object() {
     daemon.eventually(LIMIT, "the change is printed", printed).await;
     assert_eq!(objects().len(), 2, "nothing is printed twice");
 }
+
+#[tokio::test]
+async fn the_part_of_its_domains_that_a_service_answers_to_is_printed() {
+    let dir = TestDir::new();
+    let builder = daemon(&dir, json!([{"type": "stdout", "format": "text"}]));
+    let port = dir.port();
+    // As proxym writes it.
+    let service = json!({
+        "Id": "api", "Hosts": [], "ServicePort": port, "ApplicationProtocol": "http", "Domains": ["a.example"],
+        "ProxyPath": "/api",
+    });
+    dir.write("services/api.json", service.to_string());
+    let any = json!({"type": "static", "hosts": [], "port": port, "default": true});
+    dir.write("services/any.json", any.to_string());
+    let daemon = builder.start();
+    let printed = async || {
+        let log = daemon.log();
+        let is_printed = |end: String| log.lines().any(|line| line.ends_with(&end));
+        check(is_printed(format!(" {port} a.example/api")) && is_printed(format!(" {port} *")), &log)
+    };
+    daemon.eventually(LIMIT, "both are printed with what they answer to", printed).await;
+}

@@ -91,6 +91,7 @@ fn definition(app: &App, port: &AppPort) -> RawDefinition {
         listen: port.service_port.into(),
         protocols: vec![protocol(app, port).to_owned()],
         domains: domains.map(str::to_owned).collect(),
+        path: String::new(),
         config: label(app, port, "config").cloned().unwrap_or_default(),
     };
     let origin = format!("Marathon's app {}, port {}", app.id, port.number);

@@ -55,8 +55,12 @@ fn text(services: &[ServiceView]) -> String {
         let address = service.address.as_deref().unwrap_or("-");
         let port = service.port.map_or("-".to_owned(), |port| port.to_string());
         let _ = write!(text, "service {} {address} {port}", service.name);
+        let path = service.path_prefix.as_deref().unwrap_or_default();
         for domain in &service.domains {
-            let _ = write!(text, " {domain}");
+            let _ = write!(text, " {domain}{path}");
+        }
+        if service.default {
+            let _ = write!(text, " *{path}");
         }
         text.push_str(if service.known { "\n" } else { " (hosts not known yet)\n" });
         for host in &service.hosts {

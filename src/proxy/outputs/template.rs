@@ -168,6 +168,8 @@ mod tests {
             port: Some(80),
             mode: Some("http".to_owned()),
             domains: vec!["a.example".to_owned()],
+            path_prefix: Some("/api".to_owned()),
+            default: true,
             options: vec!["mode http".to_owned()],
             server_options: String::new(),
             source: "static".to_owned(),
@@ -181,6 +183,8 @@ mod tests {
         let source = "{% for service in services %}\n{{ service.name | haproxy }} {{ service.domains | join(',') }}\n{% endfor %}\n";
         let text = render("t", source, &[service("a b")], None).unwrap();
         assert_eq!(text, "'a b' a.example\n");
+        let source = "{% for service in services if service.default %}{{ service.path_prefix or '/' }}{% endfor %}";
+        assert_eq!(render("t", source, &[service("a")], None).unwrap(), "/api");
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub struct ServiceView {
     pub mode: Option<String>,
     /// The domains it answers to.
     pub domains: Vec<String>,
+    /// The beginning of the paths that it answers to, without a slash at its end; none where it is every path.
+    pub path_prefix: Option<String>,
+    /// Whether it answers to every domain of its port that no service has.
+    pub default: bool,
     /// The lines of its section, quoted for HAProxy.
     pub options: Vec<String>,
     /// The options of its servers, quoted for HAProxy.
@@ -68,6 +72,8 @@ impl ServiceView {
             port: definition.listen.map(|listen| listen.port()),
             mode: mode.and_then(|line| Some(line.get(1)?.as_str().to_owned())),
             domains: definition.domains.iter().map(ToString::to_string).collect(),
+            path_prefix: definition.path_prefix.as_ref().map(|path| path.as_str().to_owned()),
+            default: definition.is_default,
             options: definition.listen_options.iter().map(joined).collect(),
             server_options: joined(&definition.server_options),
             source: definition.source.kind.clone(),
