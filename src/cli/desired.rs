@@ -58,10 +58,10 @@ pub struct Placed {
 }
 
 impl DesiredService {
-    /// The service as a HAProxy of this version is to have it.
-    pub fn placed(&self, settings: &Settings, version: Option<ProxyVersion>) -> Placed {
+    /// The service as a HAProxy of this version is to have it, which somebody else runs or not.
+    pub fn placed(&self, settings: &Settings, version: Option<ProxyVersion>, of_others: bool) -> Placed {
         let update = settings.haproxy.policy.update;
-        let strategy = update_strategy::choose(&self.definition, update, version.map(Capabilities::of), false);
+        let strategy = update_strategy::choose(&self.definition, update, version.map(Capabilities::of), of_others);
         if strategy.strategy != UpdateStrategy::Slots {
             return Placed { strategy, servers: Arc::clone(&self.hosts), slots: None };
         }

@@ -1,4 +1,6 @@
-//! `proxymgr plan`: what would happen to the running HAProxy, and why, before it happens.
+//! `proxymgr plan`: what would happen to the running HAProxy, and to each target, and why, before it happens.
+
+mod others;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -8,33 +10,66 @@ use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::loaded_config::{LoadedSection, parse_sections};
 use proxymgr_actors::decide::overlay::Overlay;
-use proxymgr_actors::decide::proxy_plan::{Ground, LoadedServer, LoadedService, WantedService, plan_service};
+use proxymgr_actors::decide::proxy_plan::{
+    Ground, LoadedServer, LoadedService, ServicePlan, WantedService, plan_service,
+};
 use proxymgr_actors::decide::quoting::split_line;
 use proxymgr_actors::decide::routing::{Claim, RouteStep, assign, plan_routes, routed_at};
-use proxymgr_actors::model::{Observation, ObservedRoutes, PlanClass, ProcessInfo, ServiceName, UpdateStrategy, Word};
+use proxymgr_actors::model::{
+    Observation, ObservedRoutes, PlanClass, ProcessInfo, RunBy, ServiceName, UpdateStrategy, Word,
+};
 use proxymgr_actors::port::RuntimeApi;
 
 use super::desired::{Desired, Placed, gather_desired};
 use super::{block_on, output, quiet_log};
 use crate::daemon::adapters;
 use crate::failure::Failure;
-use crate::logging::{self, Logging};
-use crate::proxy::haproxy_socket::command_text;
+use crate::logging;
+use crate::proxy::haproxy_socket::{HaproxySocket, command_text};
 use crate::settings::Settings;
 
 /// Prints the plan to standard output, and what is not certain about it to standard error.
 pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     let logging = quiet_log(settings);
-    let path = &settings.haproxy.config_path;
-    let (desired, running) = block_on(async {
+    let log = logging::component(logging.root(), "plan");
+    let haproxy = &settings.haproxy;
+    let (desired, first, targets) = block_on(async {
         let desired = gather_desired(settings, timeout, logging.root()).await;
-        (desired, observe(settings, &logging).await)
+        let socket = adapters::runtime(haproxy, &log);
+        let first = match haproxy.run.run_by() {
+            RunBy::Others => First::OfOthers(others::look(&socket).await),
+            RunBy::Us | RunBy::OurOrder => First::Ours(observe(settings, &socket).await),
+        };
+        let mut targets = Vec::new();
+        for address in &haproxy.targets {
+            targets.push((address, others::look(&HaproxySocket::of_others(address, log.clone())).await));
+        }
+        (desired, first, targets)
     });
     let desired = desired?;
     for remark in &desired.remarks {
         output::remark(&format!("# {remark}"));
     }
-    let text = match (running, std::fs::read_to_string(path)) {
+    let mut text = match first {
+        First::Ours(running) => describe_ours(settings, &desired, running),
+        First::OfOthers(found) => others::describe(settings, &desired, &found),
+    };
+    for (address, found) in targets {
+        let _ = write!(text, "\ntarget {address}\n{}", others::describe(settings, &desired, &found));
+    }
+    output::print(&text);
+    Ok(())
+}
+
+/// What was found of the first HAProxy.
+enum First {
+    Ours(Result<Running, String>),
+    OfOthers(others::Found),
+}
+
+fn describe_ours(settings: &Settings, desired: &Desired, running: Result<Running, String>) -> String {
+    let path = &settings.haproxy.config_path;
+    match (running, std::fs::read_to_string(path)) {
         (Err(error), _) => {
             output::remark(&format!("# {error}"));
             "HAProxy is not running: it would be started with every service.\n".to_owned()
@@ -45,19 +80,15 @@ pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
         }
         (Ok(running), Ok(file)) => {
             output::remark(&format!("# HAProxy {}, pid {}", running.0.version_text, running.0.pid));
-            describe(settings, &desired, &running, &file)
+            describe(settings, desired, &running, &file)
         }
-    };
-    output::print(&text);
-    Ok(())
+    }
 }
 
 /// What runs: the process, its servers, and its map of domains.
 type Running = (ProcessInfo, Observation, ObservedRoutes);
 
-async fn observe(settings: &Settings, logging: &Logging) -> Result<Running, String> {
-    let log = logging::component(logging.root(), "plan");
-    let socket = adapters::runtime(&settings.haproxy, &log);
+async fn observe(settings: &Settings, socket: &HaproxySocket) -> Result<Running, String> {
     let process = socket.process().await.map_err(|error| error.to_string())?;
     let observation = socket.observe(None).await.map_err(|error| error.to_string())?;
     let routes = socket.routes(settings.haproxy.policy.frame.map_path.clone()).await;
@@ -81,7 +112,7 @@ fn describe(settings: &Settings, desired: &Desired, (process, observation, route
         reload.push("the global or defaults section changed".to_owned());
     }
     for (name, service) in &desired.services {
-        let Placed { strategy, servers, slots } = service.placed(settings, Some(process.version));
+        let Placed { strategy, servers, slots } = service.placed(settings, Some(process.version), false);
         if strategy.strategy != UpdateStrategy::Dynamic {
             output::remark(&format!("# {name}: {} ({})", strategy.strategy.as_str(), strategy.why));
         }
@@ -96,12 +127,7 @@ fn describe(settings: &Settings, desired: &Desired, (process, observation, route
         let observed = observation.services.get(name).map(|servers| &**servers);
         let plan = plan_service(wanted, loaded.as_ref(), observed, &BTreeMap::new(), ground);
         reload.extend(plan.reload.iter().map(|reason| format!("{name}: {reason}")));
-        for step in &plan.steps {
-            let _ = writeln!(commands, "{} {name}/{}: {}", step.class.as_str(), step.known_as(), step.reason);
-            for command in &step.commands {
-                let _ = writeln!(commands, "    {}", command_text(command));
-            }
-        }
+        push_steps(&mut commands, name, &plan);
     }
     for step in plan_domains(desired, &sections, routes) {
         let map = frame.map_path.to_string_lossy();
@@ -111,7 +137,17 @@ fn describe(settings: &Settings, desired: &Desired, (process, observation, route
     }
     let gone = |name: &&ServiceName| !desired.services.contains_key(*name);
     reload.extend(sections.keys().filter(gone).map(|name| format!("{name}: the service is gone")));
-    conclude(commands, &reload)
+    conclude(commands, "reload", &reload)
+}
+
+/// What is done at run time, with the commands as they would be sent.
+fn push_steps(text: &mut String, service: &ServiceName, plan: &ServicePlan) {
+    for step in &plan.steps {
+        let _ = writeln!(text, "{} {service}/{}: {}", step.class.as_str(), step.known_as(), step.reason);
+        for command in &step.commands {
+            let _ = writeln!(text, "    {}", command_text(command));
+        }
+    }
 }
 
 /// What the map of domains would be told of the services that HAProxy has.
@@ -129,14 +165,15 @@ fn plan_domains(
     plan_routes(&assign(claims, &BTreeSet::new(), &had.collect()).routes, observed)
 }
 
-fn conclude(commands: String, reload: &[String]) -> String {
-    if reload.is_empty() && commands.is_empty() {
+/// What is done at run time, and what is not, with the reasons for that.
+fn conclude(commands: String, otherwise: &str, reasons: &[String]) -> String {
+    if reasons.is_empty() && commands.is_empty() {
         return "Nothing to do: HAProxy has what it should have.\n".to_owned();
     }
     let mut text = commands;
-    if !reload.is_empty() {
-        text.push_str("reload\n");
-        reload.iter().for_each(|reason| text.push_str(&format!("    {reason}\n")));
+    if !reasons.is_empty() {
+        let _ = writeln!(text, "{otherwise}");
+        reasons.iter().for_each(|reason| text.push_str(&format!("    {reason}\n")));
     }
     text
 }
@@ -176,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_plan_without_anything_in_it_says_so() {
-        assert!(conclude(String::new(), &[]).starts_with("Nothing to do"));
-        assert_eq!(conclude(String::new(), &["web: new".into()]), "reload\n    web: new\n");
+        assert!(conclude(String::new(), "reload", &[]).starts_with("Nothing to do"));
+        assert_eq!(conclude(String::new(), "reload", &["web: new".into()]), "reload\n    web: new\n");
     }
 }

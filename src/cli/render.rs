@@ -32,7 +32,7 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     let style = SectionStyle { own_binds: true, ..SectionStyle::of(frame, version) };
     let mut text = haproxy_config::frame(frame).to_string();
     for service in desired.services.values() {
-        let servers = service.placed(settings, version).servers;
+        let servers = service.placed(settings, version, false).servers;
         text.push_str(&haproxy_config::section(&service.definition, None, &servers, style));
     }
     let services = desired.services.values().map(|service| (&*service.definition, None));

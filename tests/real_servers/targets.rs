@@ -262,3 +262,36 @@ async fn without_a_haproxy_of_our_own_the_first_target_takes_its_place() {
         haproxy::info(&others.socket()).await.expect("it is not ours to stop");
     }
 }
+
+#[tokio::test]
+async fn the_plan_says_of_each_haproxy_of_others_what_is_done_at_run_time_and_what_waits_for_them() {
+    let scene = scene();
+    let [first, second] = [(&scene.backends[..2], "first"), (&scene.backends[1..], "second")]
+        .map(|(servers, name)| Others::start(&scene.dir, name, &installed(), servers));
+    for others in [&first, &second] {
+        haproxy::wait_until_answering(&others.socket(), LIMIT, String::new).await;
+    }
+    scene.files.hosts("web", &scene.backends[1..]);
+    scene.files.define("more", scene.dir.port(), json!({"update": "slots"}));
+    scene.files.hosts("more", &scene.backends);
+    let gone = scene.dir.join("nobody.sock");
+    let builder = daemon(&scene.dir).files(&scene.files.services()).set("haproxy.run", json!("none"));
+    let builder = builder.set("haproxy.socket_path", json!(first.socket()));
+    let builder = builder
+        .set("haproxy.targets", json!([second.tcp(), format!("unix:{}", gone.display())]))
+        .set("haproxy.path", json!("/nonexistent/haproxy"));
+    let output = builder.run_command(&["plan"]).await;
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let plans: Vec<&str> = text.split("\ntarget ").collect();
+    let [first, second, third] = plans.as_slice() else { panic!("{text}") };
+
+    let waits = "waits for whoever runs this HAProxy, and reloads it\n    more: HAProxy has no section of this name\n";
+    let [left, _, new] = [0, 1, 2].map(|at| scene.backends[at].address());
+    for command in [format!("set server web/{left} state maint"), format!("add server web/{new} {new}")] {
+        assert!(first.contains(&command), "{text}");
+    }
+    assert!(first.ends_with(waits) && second.ends_with(waits), "{text}");
+    assert!(second.starts_with("tcp://") && !second.contains("web"), "what is in step is left alone: {text}");
+    assert!(third.contains("HAProxy is away"), "{text}");
+}
