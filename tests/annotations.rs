@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use support::daemon::{Daemon, DaemonBuilder};
 use support::dir::TestDir;
 use support::eventually::check;
+use support::haproxy;
 use support::http::{self, Response};
 use support::znodes;
 use support::zookeeper::Ensemble;
@@ -20,8 +21,13 @@ const TOKEN: &str = "0123456789abcdef";
 
 /// A manager of the service `web` that takes its annotations from this ensemble.
 fn manager(dir: &TestDir, ensemble: &Ensemble) -> DaemonBuilder {
-    let files = dir.subdir(&format!("services-{}", dir.port()));
     let web = json!({"type": "static", "hosts": ["127.0.0.1:9"], "port": dir.port(), "listen_options": ["mode tcp"]});
+    manager_of(dir, ensemble, &web)
+}
+
+/// The same with this definition.
+fn manager_of(dir: &TestDir, ensemble: &Ensemble, web: &Value) -> DaemonBuilder {
+    let files = dir.subdir(&format!("services-{}", dir.port()));
     files.write("web.json", web.to_string());
     Daemon::builder(env!("CARGO_BIN_EXE_proxymgr"), dir)
         .files(files.path())
@@ -111,6 +117,35 @@ async fn all_managers_share_the_annotations_in_zookeeper_and_a_bad_one_harms_nob
     assert_eq!(ask(&other, "DELETE", "/annotations/web", "").await.status, 200);
     until_problem(&one, |status| !status.contains("its annotation")).await;
     assert_eq!(ask(&one, "DELETE", "/annotations/web", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_annotation_brings_a_domain_and_takes_it_along_without_a_reload() {
+    let dir = TestDir::new();
+    let ensemble = Ensemble::start(&dir, 1).await;
+    let port = dir.port();
+    let web = json!({"type": "static", "hosts": ["127.0.0.1:9"], "port": port, "domains": ["a.example"]});
+    let mut daemon = manager_of(&dir, &ensemble, &web).start();
+    let first = daemon.wait_until_haproxy_answers().await;
+    let until_map = async |what: &str, domains: &[&str]| {
+        let wanted: Vec<String> = domains.iter().map(|domain| format!("0.0.0.0:{port}/{domain}/ web")).collect();
+        let map = daemon.dir().join("haproxy.cfg.domains");
+        let probe = async || {
+            let shown = haproxy::runtime(&daemon.socket(), &format!("show map {}", map.display())).await;
+            let shown = shown.map_err(|error| error.to_string())?;
+            // Each line begins with an identifier of HAProxy's own.
+            let lines = shown.lines().filter_map(|line| line.split_once(' ')).map(|(_, line)| line);
+            check(lines.eq(&wanted), &shown)
+        };
+        daemon.eventually(LIMIT, what, probe).await;
+    };
+    until_map("the definition's domain", &["a.example"]).await;
+    let answer = ask(&daemon, "POST", "/annotations/web", &json!({"domains": ["b.example"]}).to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    until_map("the annotation's domain, too", &["a.example", "b.example"]).await;
+    assert_eq!(ask(&daemon, "DELETE", "/annotations/web", "").await.status, 200);
+    until_map("the definition's domain alone", &["a.example"]).await;
+    assert_eq!(daemon.wait_until_haproxy_answers().await, first, "the same process serves");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
 use crate::support::backend::Backend;
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, DaemonBuilder};
 use crate::support::dir::TestDir;
 use crate::support::eventually::check;
 use crate::support::haproxy::{self, HaproxyVersion};
@@ -38,6 +38,14 @@ struct Scene {
 
 impl Scene {
     async fn begin(version: &HaproxyVersion, services: &[(&str, Value)]) -> Self {
+        Self::begin_with(version, services, |daemon| daemon).await
+    }
+
+    async fn begin_with(
+        version: &HaproxyVersion,
+        services: &[(&str, Value)],
+        settings: impl FnOnce(DaemonBuilder) -> DaemonBuilder,
+    ) -> Self {
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);
         let backends = backends(&dir, services.len());
@@ -48,7 +56,7 @@ impl Scene {
         }
         let daemon =
             daemon(&dir).haproxy(version).files(&files.services()).set("haproxy.observe_interval", json!("1s"));
-        let daemon = daemon.start();
+        let daemon = settings(daemon).start();
         for ((name, _), backend) in services.iter().zip(&backends) {
             wait_for_ready(&daemon, name, &addresses([backend])).await;
         }
@@ -66,9 +74,14 @@ impl Scene {
         self.backends[at].name()
     }
 
+    /// What a request is answered by that goes to the service, or gets this status.
+    fn answer_of<'a>(&'a self, service: &'a str) -> &'a str {
+        if self.names.iter().any(|name| name == service) { self.backend(service) } else { service }
+    }
+
     /// Waits until requests for the host go to the service, or get this status.
     async fn goes_to(&self, host: &str, service: &str) {
-        let wanted = if self.names.iter().any(|name| name == service) { self.backend(service) } else { service };
+        let wanted = self.answer_of(service);
         let what = format!("{host} goes to {service}");
         self.daemon
             .eventually(LIMIT, &what, async || {
@@ -189,6 +202,50 @@ async fn the_next_daemon_and_the_next_process_know_the_domains_that_changed_at_r
         assert_eq!(scene.map(), map, "{version}");
         for (host, service) in [("a.example", "one"), ("b.example", "two"), ("c.example", "two")] {
             assert_eq!(asked(scene.front, host, "/").await, scene.backend(service), "{version}: {host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_by_slots_changes_hosts_and_domains_without_a_reload() {
+    for version in haproxy::versions() {
+        let by_slots =
+            |domain: &str| json!({"domains": [domain], "update": "slots", "slots": {"base": 3, "min_free": 0}});
+        let services = [("one", by_slots("a.example")), ("two", json!({"domains": ["b.example"]}))];
+        let scene = Scene::begin(&version, &services).await;
+        for hosts in [&scene.backends[..], &scene.backends[1..]] {
+            scene.files.hosts("one", hosts);
+            wait_for_ready(&scene.daemon, "one", &addresses(hosts)).await;
+        }
+        // It is the backend of `two` that serves both by now.
+        scene.goes_to("a.example", "two").await;
+        scene.define("one", by_slots("c.example"));
+        for (host, service) in [("c.example", "two"), ("b.example", "two"), ("a.example", "404")] {
+            scene.goes_to(host, service).await;
+        }
+        assert_eq!(stage::reloads(&scene.daemon).await, 1, "{version}");
+        let state = stage::actor_state(&scene.daemon, "haproxy_state").await.expect("it answers");
+        assert_eq!(state["services"]["one"]["free_slots"], 2, "{version}: {state}");
+    }
+}
+
+#[tokio::test]
+async fn domains_change_without_a_reload_and_outlive_one_where_haproxy_runs_in_the_background() {
+    for version in haproxy::versions() {
+        let services = [("one", json!({"domains": ["a.example"]})), ("two", json!({"domains": ["b.example"]}))];
+        let in_background = |daemon: DaemonBuilder| daemon.set("haproxy.run", json!("binary"));
+        let scene = Scene::begin_with(&version, &services, in_background).await;
+        let begun = stage::reloads(&scene.daemon).await;
+        scene.define("one", json!({"domains": ["c.example"]}));
+        let expected = [("c.example", "one"), ("b.example", "two"), ("a.example", "404")];
+        for (host, service) in expected {
+            scene.goes_to(host, service).await;
+        }
+        assert_eq!(stage::reloads(&scene.daemon).await, begun, "{version}");
+        scene.define("two", json!({"domains": ["b.example"], "listen_options": ["balance leastconn"]}));
+        stage::wait_for_reload_after(&scene.daemon, begun).await;
+        for (host, service) in expected {
+            assert_eq!(asked(scene.front, host, "/").await, scene.answer_of(service), "{version}: {host}");
         }
     }
 }
