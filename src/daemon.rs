@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use actix::System;
 use proxymgr_actors::clock::Clock;
+use proxymgr_actors::limits::RUNTIME_CONNECT_TIMEOUT;
 use proxymgr_actors::message::PolicyChanged;
 use proxymgr_actors::model::{ProcessInfo, ProxyPolicy, ProxyVersion, RunBy};
-use proxymgr_actors::port::SavedService;
-use proxymgr_actors::port::TrafficReader;
+use proxymgr_actors::port::{RuntimeApi, SavedService, TrafficReader};
 use proxymgr_actors::wiring::{Actors, Orders};
 use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -84,7 +84,7 @@ impl Daemon {
         let binary = HaproxyBinary::new(&self.settings.haproxy.binary);
         let version = match self.settings.haproxy.run.needs_program() {
             true => Some(supported_version(&binary).await?),
-            false => None,
+            false => self.running_version().await,
         };
         let socket = self.settings.status.listen.map(listener::bind).transpose().map_err(Failure::CannotStart)?;
         self.keep_foreign_config();
@@ -154,6 +154,18 @@ impl Daemon {
         let recorder = Recorder::start(path.clone(), header, log).map_err(Failure::CannotStart)?;
         recorder.restored(restored);
         Ok(Some(recorder))
+    }
+
+    /// The version of a HAProxy that runs already, by orders of ours, while its program is elsewhere: the first file is made
+    /// for it. One that does not answer at once is not waited for.
+    async fn running_version(&self) -> Option<ProxyVersion> {
+        let haproxy = &self.settings.haproxy;
+        if haproxy.run.run_by() != RunBy::OurOrder {
+            return None;
+        }
+        let socket = adapters::runtime(haproxy, &logging::component(self.logging.root(), "runtime_api"));
+        let answer = timeout(RUNTIME_CONNECT_TIMEOUT, socket.process()).await;
+        answer.ok()?.ok().map(|process| process.version)
     }
 
     fn page_settings(&self, access: &Access) -> PageSettings {

@@ -184,6 +184,31 @@ async fn a_check_command_stands_in_for_a_program_that_is_not_here() {
 }
 
 #[tokio::test]
+async fn the_next_daemon_makes_its_file_for_the_version_that_runs_where_the_program_is_elsewhere() {
+    let scene = Scene::new(&installed());
+    assert!(installed().adds_servers(), "slots are for other versions");
+    scene.files.define("web", scene.front.port(), json!({"slots": 3}));
+    let files = scene.dir.join("files");
+    let (config, start) = (scene.beside_socket("haproxy.cfg"), scene.start_or_reload(&installed()));
+    let reload = scene.script("reload", &format!("cat {} >> {}\n{start}", config.display(), files.display()));
+    let mut daemon = scene
+        .builder
+        .clone()
+        .set("haproxy.path", json!("/nonexistent/haproxy"))
+        .set("haproxy.run", json!("command"))
+        .set("haproxy.check_command", json!([installed().path, "-c", "-f", "{candidate}"]))
+        .set("haproxy.reload_command", json!([reload]))
+        .start();
+    scene.served(&daemon).await;
+    daemon.terminate().await;
+    std::fs::write(&files, "").expect("it was written to");
+    daemon.start_again();
+    scene.served(&daemon).await;
+    let read = std::fs::read_to_string(&files).expect("it is there");
+    assert!(read.contains("listen web") && !read.contains("slot1"), "{read}");
+}
+
+#[tokio::test]
 async fn a_port_that_another_program_has_is_the_trouble_of_its_service_alone() {
     let scene = Scene::new(&installed());
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
