@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use proxymgr::simulation::scenario::Scenario;
-use proxymgr::simulation::{Day, fleet};
+use proxymgr::simulation::{Day, Way, fleet};
 
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/scenarios")
@@ -43,9 +43,13 @@ fn operator_decides() {
 
 /// A quieter day than the one that is shipped: the whole one takes long in a build that is not optimised.
 fn quieter_day() -> Scenario {
-    let mut scenario = named("busy-day.yml");
+    quieter("busy-day.yml", 1_000)
+}
+
+fn quieter(name: &str, updates: usize) -> Scenario {
+    let mut scenario = named(name);
     let load = scenario.load.as_mut().expect("the busy day has a load");
-    (load.updates, load.services, load.hosts, load.slots) = (1_000, 4, 20, None);
+    (load.updates, load.services, load.hosts, load.slots) = (updates, 4, 20, None);
     scenario
 }
 
@@ -62,6 +66,20 @@ fn a_busy_day_needs_no_reload_that_can_be_avoided() {
     let [enable_disable, slots, always] = day.ancestors.as_slice() else { panic!("{:?}", day.ancestors) };
     assert!(enable_disable.1.reloads > 200 && always.1.reloads > 700 && slots.1.reloads == 6, "{:?}", day.ancestors);
     assert_eq!(day.reloads_avoided(), always.1.reloads - 7);
+}
+
+#[test]
+fn the_busy_day_goes_as_well_by_slots_and_with_a_second_target() {
+    let day = goes_as_expected(&quieter("busy-day-ways.yml", 300)).expect("a load gives a day's figures");
+    let [(Way::Slots, slots), (Way::SecondTarget, targets)] = day.ways.as_slice() else { panic!("{:?}", day.ways) };
+    for figures in [slots, targets] {
+        assert_eq!((figures.reloads, figures.never_in_force), (7, 0), "{figures:?}");
+        assert_eq!(figures.took_ms.len() + figures.overtaken, day.updates);
+        assert!((1..=100).contains(&figures.percentile_ms(99)), "{} ms", figures.percentile_ms(99));
+    }
+    // A new host is an address and a state, and never a server more; two HAProxies take twice the commands.
+    assert!(slots.commands < day.actors.commands, "{} and {}", slots.commands, day.actors.commands);
+    assert!(targets.commands > day.actors.commands * 3 / 2, "{} and {}", targets.commands, day.actors.commands);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use super::haproxy_model::HaproxyModel;
 use super::invariant::{Invariant, Violation};
-use super::plan::{NAMED_FROM, SERVICES};
+use super::plan::NAMED_FROM;
 use super::processes::{CONNECT, SocketFault, ready_in, until_given_up};
 use super::truth::number_of_server;
 use super::world::World;
@@ -35,19 +35,32 @@ const VERSION: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 pub(super) struct Besides {
     pid: u32,
     started: Instant,
+    /// What its own file says, at each of its starts.
+    config: String,
     model: HaproxyModel,
+    /// Commands that it obeyed or refused.
+    commands: usize,
     fault: Option<SocketFault>,
     output_fails: bool,
     published: BTreeMap<String, BTreeSet<u8>>,
 }
 
 impl Besides {
-    fn new(pid: u32) -> Self {
+    fn new<'a>(services: impl IntoIterator<Item = &'a str>) -> Self {
         let section = |name| format!("listen {name}\n    balance roundrobin\n    server stray 10.0.0.99:80\n");
-        let config: String = SERVICES.iter().map(section).collect();
-        let model = HaproxyModel::start(VERSION, &config).expect("three plain lines a section");
+        let config: String = services.into_iter().map(section).collect();
+        let model = started(&config);
         let published = BTreeMap::new();
-        Self { pid, started: Instant::now(), model, fault: None, output_fails: false, published }
+        Self {
+            pid: 1,
+            started: Instant::now(),
+            config,
+            model,
+            commands: 0,
+            fault: None,
+            output_fails: false,
+            published,
+        }
     }
 
     /// All faults end.
@@ -74,6 +87,10 @@ impl Besides {
     }
 }
 
+fn started(config: &str) -> HaproxyModel {
+    HaproxyModel::start(VERSION, config).expect("three plain lines a section")
+}
+
 fn unlike(what: String) -> Violation {
     Violation { invariant: Invariant::Converges, what }
 }
@@ -93,9 +110,15 @@ pub(super) fn output_rests(output: &OutputState) -> Result<(), Violation> {
 }
 
 impl World {
-    /// There is another HAProxy and an output from now on.
-    pub(super) fn have_besides(&self) {
-        self.with(|things| things.besides = Some(Besides::new(1)));
+    /// There is another HAProxy, with sections for these services, and an output from now on.
+    pub(super) fn have_besides<'a>(&self, services: impl IntoIterator<Item = &'a str>) {
+        let besides = Besides::new(services);
+        self.with(|things| things.besides = Some(besides));
+    }
+
+    /// How many commands the other HAProxy was given.
+    pub(super) fn commands_besides(&self) -> usize {
+        self.besides(|besides| besides.commands).unwrap_or_default()
     }
 
     /// The targets and outputs that the next manager has.
@@ -115,8 +138,8 @@ impl World {
     /// Whoever runs the other HAProxy starts it anew, with its own file.
     pub(super) fn restart_target(&self) {
         self.besides(|besides| {
-            let restarted = Besides::new(besides.pid + 1);
-            (besides.pid, besides.started, besides.model) = (restarted.pid, restarted.started, restarted.model);
+            (besides.pid, besides.started) = (besides.pid + 1, Instant::now());
+            besides.model = started(&besides.config);
         });
     }
 
@@ -161,7 +184,10 @@ impl Target {
 
 impl RuntimeApi for Target {
     fn run(&self, commands: Vec<RuntimeCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
-        let obey = move |besides: &mut Besides| commands.iter().map(|command| besides.model.run(command)).collect();
+        let obey = move |besides: &mut Besides| {
+            besides.commands += commands.len();
+            commands.iter().map(|command| besides.model.run(command)).collect()
+        };
         Box::pin(self.clone().ask(8, obey))
     }
 

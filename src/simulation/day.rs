@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ancestors::{Rule, under_rule};
 use super::checks::Memory;
-use super::load::{Change, Load, Update};
+use super::load::{Change, Load, Update, Way};
 use super::plan::NAMED_FROM;
+use super::slots::Slots;
 use super::world::World;
 
 /// How long HAProxy may take to start before the load begins.
@@ -18,13 +19,16 @@ const START: Duration = Duration::from_secs(60);
 /// How long the last changes have to come into force.
 const REST: Duration = Duration::from_secs(60);
 
+/// How many slots are to be free at the least: those of two deploys, each of which has one host more for a while.
+const SLOTS_FREE: u8 = 2;
+
 /// How many updates there are between two looks at the invariants that need every actor's word.
 const UPDATES_PER_LOOK: usize = 200;
 
 /// What one way of driving HAProxy made of a day.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Commands given to HAProxy at run time.
+    /// Commands given to HAProxy at run time, and to a second one.
     pub commands: usize,
     /// Reloads, the first start left out.
     pub reloads: usize,
@@ -56,6 +60,8 @@ pub struct Day {
     pub updates: usize,
     /// What the actors made of it.
     pub actors: Figures,
+    /// What they made of the same trace in the other ways that the load names.
+    pub ways: Vec<(Way, Figures)>,
     /// What each rule of the ancestors would have made of the same trace.
     pub ancestors: Vec<(Rule, Figures)>,
 }
@@ -93,9 +99,16 @@ impl Load {
         Ok(())
     }
 
-    /// Defines the services, with their hosts.
-    pub(super) fn furnish(&self, world: &World) {
-        for service in (0..self.services).map(Self::service) {
+    /// Defines the services, with their hosts, as this way asks for.
+    pub(super) fn furnish(&self, world: &World, way: Option<Way>) {
+        let names: Vec<String> = (0..self.services).map(Self::service).collect();
+        if way == Some(Way::SecondTarget) {
+            world.have_besides(names.iter().map(String::as_str));
+        }
+        let base = u8::try_from(self.slots()).unwrap_or(u8::MAX);
+        let slots = (way == Some(Way::Slots)).then_some(Slots { base, min_free: SLOTS_FREE, always: true });
+        for service in names {
+            world.update_by_slots(&service, slots);
             world.define(&service);
             (1..=self.hosts).for_each(|host| world.join(&service, host));
         }
@@ -110,7 +123,8 @@ pub(super) async fn live_through(load: &Load, world: &World) -> Day {
     let (mut causes, mut memory) = (Causes::default(), Memory::default());
     causes.look(world).await;
     let at_first = causes.so_far();
-    let (commands, starts, start) = (world.commands(), world.starts(), Instant::now());
+    let commands_so_far = || world.commands() + world.commands_besides();
+    let (commands, starts, start) = (commands_so_far(), world.starts(), Instant::now());
     for (at, update) in updates.iter().enumerate() {
         sleep_until(start + Duration::from_millis(update.at_ms)).await;
         let service = &names[usize::from(update.service)];
@@ -134,7 +148,7 @@ pub(super) async fn live_through(load: &Load, world: &World) -> Day {
     let mut took_ms: Vec<u64> = chronicle.in_force.iter().map(|change| change.took_ms).collect();
     took_ms.sort_unstable();
     let actors = Figures {
-        commands: world.commands() - commands,
+        commands: commands_so_far() - commands,
         reloads: world.starts() - starts,
         reload_causes,
         took_ms,
@@ -143,7 +157,7 @@ pub(super) async fn live_through(load: &Load, world: &World) -> Day {
         never_in_force: chronicle.never_in_force(),
     };
     let ancestors = Rule::all(load).map(|rule| (rule, under_rule(rule, load, &updates, world.seed())));
-    Day { updates: count(&updates), actors, ancestors: ancestors.into() }
+    Day { updates: count(&updates), actors, ways: Vec::new(), ancestors: ancestors.into() }
 }
 
 fn count(updates: &[Update]) -> usize {

@@ -9,6 +9,7 @@ use super::besides::Besides;
 use super::chronicle::Chronicle;
 use super::plan::{HOSTS_MAX, Plan, SERVICES, Step};
 use super::processes::SocketFault;
+use super::slots::Slots;
 use super::truth::{self, Limits, Service};
 use super::world::World;
 
@@ -29,11 +30,11 @@ impl World {
             things.oracle.mail_delay_max = Duration::from_millis(plan.mail_delay_max_ms);
         });
         if plan.besides {
-            self.have_besides();
+            self.have_besides(SERVICES);
         }
         for (name, hosts) in &plan.services {
             let slots = plan.slots.as_ref().filter(|(slotted, _)| slotted == name).map(|(_, slots)| *slots);
-            self.change(name, |service| service.slots = slots);
+            self.update_by_slots(name, slots);
             self.define(name);
             (1..=*hosts).for_each(|host| self.join(name, host));
         }
@@ -59,6 +60,11 @@ impl World {
     pub fn define(&self, service: &str) {
         self.change(service, |service| service.defined = true);
         self.show_definitions();
+    }
+
+    /// A service is updated by slots, or by what HAProxy does best.
+    pub(super) fn update_by_slots(&self, service: &str, slots: Option<Slots>) {
+        self.change(service, |service| service.slots = slots);
     }
 
     /// A service is removed.

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -41,8 +42,30 @@ pub struct Load {
     pub outages: u64,
     /// How often a service gets other options, which needs a reload whoever makes it.
     pub option_changes: usize,
-    /// The slots that each service has where slots are fixed, for the comparison; without it a fifth more than hosts.
+    /// The slots that each service has where slots are fixed, for the comparison, and where it is updated by slots;
+    /// without it a fifth more than hosts.
     pub slots: Option<u16>,
+    /// In which other ways the actors drive HAProxy through the same day again, to be told beside the first.
+    pub ways: Vec<Way>,
+}
+
+/// Another way to drive HAProxy than by what this version does best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Every service is updated by slots.
+    Slots,
+    /// A second HAProxy, which somebody else runs, and an output are kept in step as well.
+    SecondTarget,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Slots => "proxymgr, by slots",
+            Self::SecondTarget => "proxymgr, two targets",
+        })
+    }
 }
 
 impl Default for Load {
@@ -57,6 +80,7 @@ impl Default for Load {
             outages: 10,
             option_changes: 0,
             slots: None,
+            ways: Vec::new(),
         }
     }
 }

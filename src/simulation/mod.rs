@@ -103,7 +103,7 @@ pub use self::day::{Day, Figures as DayFigures};
 pub use self::fleet::{Fleet, Spread, fleet};
 pub use self::haproxy_model::HaproxyModel;
 pub use self::invariant::{Invariant, Violation};
-pub use self::load::{Change, Load, Update};
+pub use self::load::{Change, Load, Update, Way};
 pub use self::plan::{Plan, Refused, StartFailure, Step, Tampering};
 pub use self::planted_bug::PlantedBug;
 pub use self::playback::{Happening, Heard, Played, play};

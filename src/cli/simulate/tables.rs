@@ -23,11 +23,12 @@ pub fn story(scenario: &Scenario, report: &Report, took: Duration) -> String {
 }
 
 fn one_day(scenario: &Scenario, load: &Load, seed: u64, day: &Day) -> String {
-    let columns: Vec<&DayFigures> =
-        std::iter::once(&day.actors).chain(day.ancestors.iter().map(|(_, figures)| figures)).collect();
-    let names = std::iter::once("proxymgr".to_owned()).chain(day.ancestors.iter().map(|(rule, _)| rule.to_string()));
+    let ways = day.ways.iter().map(|(way, figures)| (way.to_string(), figures));
+    let ancestors = day.ancestors.iter().map(|(rule, figures)| (rule.to_string(), figures));
+    let actors = std::iter::once(("proxymgr".to_owned(), &day.actors));
+    let (names, columns): (Vec<String>, Vec<&DayFigures>) = actors.chain(ways).chain(ancestors).unzip();
     let mut text = heading(scenario, load, &format!("seed {seed}"));
-    row(&mut text, "", names);
+    row(&mut text, "", names.iter().cloned());
     row(&mut text, "updates", columns.iter().map(|_| number(day.updates as u64)));
     figures(&mut text, "runtime commands", &columns, |figures| number(figures.commands as u64));
     figures(&mut text, "reloads made", &columns, |figures| number(figures.reloads as u64));
@@ -40,10 +41,7 @@ fn one_day(scenario: &Scenario, load: &Load, seed: u64, day: &Day) -> String {
     figures(&mut text, "undone before they were in force", &columns, |figures| number(figures.overtaken as u64));
     figures(&mut text, "never in force", &columns, |figures| number(figures.never_in_force as u64));
     text.push_str("\nReloads by cause:\n");
-    for (name, figures) in std::iter::once("proxymgr".to_owned())
-        .chain(day.ancestors.iter().map(|(rule, _)| rule.to_string()))
-        .zip(columns)
-    {
+    for (name, figures) in names.into_iter().zip(columns) {
         let causes = figures.reload_causes.iter().map(|(cause, times)| format!("{} {cause}", number(*times)));
         let causes = causes.collect::<Vec<_>>().join(", ");
         let causes = if causes.is_empty() { "none".to_owned() } else { causes };

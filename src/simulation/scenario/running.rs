@@ -11,6 +11,7 @@ use crate::simulation::checks::Memory;
 use crate::simulation::chronicle::Chronicle;
 use crate::simulation::day::{self, Day};
 use crate::simulation::invariant::Violation;
+use crate::simulation::load::Way;
 use crate::simulation::plan::Plan;
 use crate::simulation::run::watched;
 use crate::simulation::trace::{TraceLine, last_of};
@@ -86,11 +87,25 @@ impl Scenario {
 
     /// Runs it with the latencies, and the load, of this seed. With `keeps_all`, every line is kept even beside a load.
     pub fn run_with(&self, seed: u64, keeps_all: bool) -> Report {
+        let mut report = self.run_in(None, seed, keeps_all);
+        for way in self.load.iter().flat_map(|load| load.ways.iter().copied()) {
+            let Some(day) = report.day.as_mut().filter(|_| report.unmet.is_none() && report.violation.is_none()) else {
+                break;
+            };
+            match self.run_in(Some(way), seed, false) {
+                Report { unmet: None, violation: None, day: Some(other), .. } => day.ways.push((way, other.actors)),
+                failed => return Report { file: format!("{} ({way})", self.file), ..failed },
+            }
+        }
+        report
+    }
+
+    fn run_in(&self, way: Option<Way>, seed: u64, keeps_all: bool) -> Report {
         let (mut report, panicked) = watched(seed, async |world| {
             if self.load.is_some() && !keeps_all {
                 world.trace().keep_last(LINES_BESIDE_LOAD);
             }
-            let (unmet, day) = self.play(&world).await;
+            let (unmet, day) = self.play(&world, way).await;
             Report {
                 file: self.file.clone(),
                 seed,
@@ -105,7 +120,7 @@ impl Scenario {
         report
     }
 
-    async fn play(&self, world: &World) -> (Option<Unmet>, Option<Day>) {
+    async fn play(&self, world: &World, way: Option<Way>) -> (Option<Unmet>, Option<Day>) {
         let services = self.services.iter().map(|(name, hosts)| (name.clone(), *hosts)).collect();
         world.furnish(&Plan {
             version: self.version,
@@ -116,7 +131,7 @@ impl Scenario {
             slots: None,
             steps: Vec::new(),
         });
-        self.load.iter().for_each(|load| load.furnish(world));
+        self.load.iter().for_each(|load| load.furnish(world, way));
         world.keep_chronicle();
         let began = Instant::now();
         world.start_manager();
