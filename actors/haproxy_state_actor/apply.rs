@@ -135,6 +135,9 @@ impl HaproxyStateActor {
         let scope = if is_settled { scope } else { &Scope::Whole };
         let hosts = service.servers_or(&section.hosts).clone();
         section.park(&hosts, scope);
+        if service.slots_in_use().is_some() {
+            section.forget_drains_of_others(&hosts);
+        }
         service.life.settle(&section.observed, &service.slots);
         let chosen = service.choices.all().keys();
         let overlay = service.life.overlay(chosen, &section.drained_before, &service.slots);

@@ -262,6 +262,13 @@ impl Section {
     /// Notes since when which of the servers in `scope` that are out of discovery have been waiting in maintenance.
     pub fn park(&mut self, wanted: &HostList, scope: &Scope) {
         let observed = &self.observed;
+    /// Forgets what was drained on the socket before of slots that stand for other hosts by now: it was meant with those
+    /// before.
+    pub fn forget_drains_of_others(&mut self, wanted: &HostList) {
+        let at = |hosts: &HostList, slot: &ServerName| hosts.get(slot).map(|host| host.endpoint.clone());
+        self.drained_before.retain(|slot| at(wanted, slot) == at(&self.hosts, slot));
+    }
+
         let waits = |name: &ServerName| {
             !wanted.contains_key(name) && observed.get(name).is_some_and(ObservedServer::forced_maintenance)
         };

@@ -27,6 +27,17 @@ fn slotted(base: usize, min_free: usize) -> Value {
     json!({"update": "slots", "slots": slots, "server_options": ["check inter 200ms"], "listen_options": ["mode http"]})
 }
 
+/// Waits until a next daemon would know who has which slot.
+async fn until_saved(daemon: &Daemon, slots: &BTreeMap<String, String>) {
+    let saved = async || {
+        let files = std::fs::read_dir(daemon.dir().join("state")).map_err(|error| error.to_string())?;
+        let complete = files.flatten().filter(|file| file.path().extension().is_some_and(|end| end == "json"));
+        let text: String = complete.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+        check(slots.keys().all(|host| text.contains(&format!("\"server\":\"{host}\""))), &text)
+    };
+    daemon.eventually(LIMIT, "who has which slot is saved", saved).await;
+}
+
 /// Waits until one request after another is answered by each of these backends, and by no other.
 async fn wait_until_served_by(daemon: &Daemon, port: u16, wanted: &[&Backend]) {
     let names: BTreeSet<String> = wanted.iter().map(|backend| backend.name().to_owned()).collect();
@@ -83,13 +94,7 @@ async fn slots_grow_by_one_reload_ahead_of_need_and_a_takeover_keeps_everyone_in
         let two = |state: &Value| state["services"]["web"]["slots"].as_object().is_some_and(|slots| slots.len() == 2);
         wait_for_state(&daemon, "two hosts have slots", "haproxy_state", two).await;
         let before = slots(&daemon).await;
-        let saved = async || {
-            let files = std::fs::read_dir(daemon.dir().join("state")).map_err(|error| error.to_string())?;
-            let complete = files.flatten().filter(|file| file.path().extension().is_some_and(|end| end == "json"));
-            let text: String = complete.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
-            check(before.keys().all(|host| text.contains(&format!("\"server\":\"{host}\""))), &text)
-        };
-        daemon.eventually(LIMIT, "who has which slot is saved", saved).await;
+        until_saved(&daemon, &before).await;
 
         daemon.kill();
         daemon.start_again();
@@ -97,5 +102,41 @@ async fn slots_grow_by_one_reload_ahead_of_need_and_a_takeover_keeps_everyone_in
         wait_for_state(&daemon, "HAProxy is taken over", "haproxy_state", taken_over).await;
         wait_for_ready(&daemon, "web", &addresses(&backends[1..3])).await;
         assert_eq!(slots(&daemon).await, before, "{version:?}");
+    }
+}
+
+/// Somebody drains both servers on HAProxy's own socket; the daemon dies, and one host is replaced before the next daemon
+/// takes HAProxy over.
+#[tokio::test]
+async fn who_was_drained_on_the_socket_drains_on_under_the_next_daemon_and_not_who_has_the_slot_by_then() {
+    for version in haproxy::versions() {
+        let dir = TestDir::new();
+        let files = ServiceFiles::new(&dir);
+        let backends = backends(&dir, 3);
+        files.define("web", dir.port(), slotted(2, 0));
+        files.hosts("web", &backends[..2]);
+        let mut daemon = daemon(&dir).haproxy(&version).files(&files.services()).start();
+        wait_for_ready(&daemon, "web", &addresses(&backends[..2])).await;
+        let before = slots(&daemon).await;
+        until_saved(&daemon, &before).await;
+        for slot in before.values() {
+            let command = format!("set server web/{slot} state drain");
+            haproxy::runtime(&daemon.socket(), &command).await.expect("HAProxy takes it");
+        }
+        daemon.kill();
+        files.hosts("web", [&backends[0], &backends[2]]);
+        daemon.start_again();
+        let seats = |state: &Value| state["services"]["web"]["slots"].clone();
+        let taken = before[&backends[1].address().to_string()].clone();
+        let successor = backends[2].address().to_string();
+        wait_for_state(&daemon, "the new host has the slot", "haproxy_state", |state| {
+            state["phase"] == "running" && seats(state)[&successor] == taken.as_str()
+        })
+        .await;
+        wait_for_ready(&daemon, "web", &addresses(&backends[2..])).await;
+        let servers = haproxy::servers_state(&daemon.socket()).await.expect("it answers");
+        let drained: Vec<u16> =
+            servers.iter().filter(|server| server.is_draining()).map(|server| server.port()).collect();
+        assert_eq!(drained, [backends[0].port()], "{version:?}: {servers:?}");
     }
 }
