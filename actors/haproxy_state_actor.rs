@@ -10,6 +10,7 @@ mod choices;
 mod desired;
 mod dirty;
 mod follow;
+mod follow_health;
 mod health;
 mod launch;
 mod life_cycle;
@@ -35,6 +36,7 @@ use self::attach::inherited;
 use self::desired::{Desired, DesiredService, LeftBehind, Obstacle, PendingChange};
 use self::dirty::Dirty;
 use self::follow::{FileFollower, StateSaver};
+use self::follow_health::HealthFollower;
 use self::running::Running;
 use self::trouble::Trouble;
 use crate::clock::Clock;
@@ -135,6 +137,7 @@ pub struct HaproxyStateActor {
     gone: Trouble,
     file: FileFollower,
     saver: StateSaver,
+    health: HealthFollower,
     counts: ProxyCounts,
     ports: HaproxyPorts,
     peers: HaproxyPeers,
@@ -192,6 +195,7 @@ impl HaproxyStateActor {
             gone: Trouble::default(),
             file: FileFollower::default(),
             saver: StateSaver::default(),
+            health: HealthFollower::default(),
             counts: ProxyCounts::default(),
             ports,
             peers,
@@ -206,6 +210,7 @@ impl HaproxyStateActor {
             return;
         }
         self.live_on(ctx);
+        self.follow_health(ctx);
         match self.phase {
             ProxyPhase::Stopping | ProxyPhase::Launching => {}
             ProxyPhase::Waiting => self.start_when_complete(ctx),

@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::slots::SlotTable;
+use crate::decide::state_file::FileHosts;
 use crate::message::{DefinitionsSeen, HostsSeen};
 use crate::model::{
     HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, RawDefinition, RouteCommand, RuntimeCommand,
@@ -202,6 +203,15 @@ pub trait ConfigFile {
     /// Replaces the state file at `path`, which a HAProxy that starts reads. Calls take turns.
     fn write_state_file(&self, _path: PathBuf, _text: String) -> PortFuture<Result<(), String>> {
         Box::pin(ready(Ok(())))
+    }
+    /// The same, with what of `said`, the answer to `show servers state`, is still true of these hosts: worked out in the
+    /// background.
+    fn follow_health(&self, _path: PathBuf, _said: String, _hosts: FileHosts) -> PortFuture<Result<(), String>> {
+        Box::pin(ready(Ok(())))
+    }
+    /// The text of the state file.
+    fn read_state_file(&self, _path: PathBuf) -> PortFuture<Result<String, String>> {
+        Box::pin(ready(Ok(String::new())))
     }
 }
 

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::haproxy_config::{SectionStyle, section_head};
 use super::proxy_plan::{LoadedServer, LoadedService, given};
-use crate::model::{Address, AdminState, HostList, ProxyFrame, ServerName, ServiceDefinition, ServiceName};
+use crate::model::{Address, AdminState, Host, HostList, ProxyFrame, ServerName, ServiceDefinition, ServiceName};
 
 /// A state file that says nothing: the number of its format. HAProxy warns of one that is empty or not there.
 pub const NOTHING_KNOWN: &str = "1\n";
@@ -23,6 +24,30 @@ pub fn in_use(frame: &ProxyFrame) -> Option<&Path> {
     let mut lines = frame.global.iter().chain(&frame.defaults);
     let decided = lines.any(|line| line.contains("server-state") || line.contains("zero-warning"));
     frame.state_file.as_deref().filter(|_| !decided)
+}
+
+/// The hosts of each section in the file.
+pub type FileHosts = BTreeMap<ServiceName, Arc<HostList>>;
+
+/// What of `said`, the answer to `show servers state`, a process may believe that is started with the very file of the
+/// one that said it, which has these hosts.
+pub fn still_true(said: &str, hosts: &FileHosts) -> String {
+    let mut text = NOTHING_KNOWN.to_owned();
+    let mut places = None;
+    for line in said.lines() {
+        if let Some(header) = line.strip_prefix("# ") {
+            places = places_of(header);
+            push_line(&mut text, line);
+            continue;
+        }
+        let Some([section, server, row @ ..]) = places.and_then(|places| row(line, places)) else { continue };
+        let named = ServiceName::new(section).ok().zip(ServerName::new(server).ok());
+        let host = named.and_then(|(section, server)| hosts.get(&section)?.get(&server));
+        if host.is_some_and(|host| is_ready_there(host, row)) {
+            push_line(&mut text, line);
+        }
+    }
+    text
 }
 
 /// What of `said`, the answer to `show servers state`, is true for the process that follows: servers that were ready and
@@ -68,19 +93,21 @@ struct Carried<'a> {
 }
 
 impl Carried<'_> {
-    fn is_true_of(&self, server: &str, [address, admin_state, fqdn, port]: [&str; 4]) -> bool {
+    fn is_true_of(&self, server: &str, row: [&str; 4]) -> bool {
         let Ok(name) = ServerName::new(server) else { return false };
         let (Some(before), Some(host)) = (self.before.servers.get(&name), self.hosts.get(&name)) else { return false };
         let LoadedServer { endpoint, options, .. } = given(self.definition, host);
-        let is_there = matches!(host.endpoint.address, Address::Ip(ip) if ip.to_string() == address)
-            && host.endpoint.port.to_string() == port;
-        // A host name is looked up anew when HAProxy reads its file.
-        let is_plain = fqdn == "-" && admin_state == "0";
-        host.state == AdminState::Ready
-            && is_plain
-            && is_there
-            && (before.endpoint == endpoint && before.options == options)
+        is_ready_there(host, row) && before.endpoint == endpoint && before.options == options
     }
+}
+
+/// Whether the host is to be ready, and the server of this row is, at its address.
+fn is_ready_there(host: &Host, [address, admin_state, fqdn, port]: [&str; 4]) -> bool {
+    let is_there = matches!(host.endpoint.address, Address::Ip(ip) if ip.to_string() == address)
+        && host.endpoint.port.to_string() == port;
+    // A host name is looked up anew when HAProxy reads its file.
+    let is_plain = fqdn == "-" && admin_state == "0";
+    host.state == AdminState::Ready && is_plain && is_there
 }
 
 fn places_of(header: &str) -> Option<[usize; COLUMNS.len()]> {

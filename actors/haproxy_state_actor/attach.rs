@@ -91,6 +91,7 @@ impl HaproxyStateActor {
             routing: Routing::default(),
             map: None,
             map_refusals: 0,
+            health_changed: false,
         });
         self.choose_strategies();
         self.reload_due.clear();

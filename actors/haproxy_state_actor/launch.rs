@@ -14,13 +14,13 @@ use actix::{MailboxError, Recipient};
 use slog::{Logger, warn};
 
 use super::desired::Obstacle;
-use super::health;
+use super::health::Witness;
 use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::loaded_config::LineIndex;
-use crate::decide::proxy_plan::LoadedService;
 use crate::decide::rejection::culprits;
 use crate::decide::routing::{Claim, Routing, assign, map_text, parse_map, routed_at};
+use crate::decide::state_file::NOTHING_KNOWN;
 use crate::limits::REJECTION_ROUNDS_MAX;
 use crate::message::{
     AdoptSockets, CheckCandidate, FindOrphan, HoldSockets, LaunchError, LaunchProxy, ReleaseSockets, SocketsHeld,
@@ -100,8 +100,8 @@ pub struct LaunchOrder {
     pub first: bool,
     /// Where the new process finds the health that servers have; none where it reads no such file.
     pub state_file: Option<PathBuf>,
-    /// What the process was given that can be asked for it; none where none can.
-    pub asked: Option<BTreeMap<ServiceName, LoadedService>>,
+    /// Who says how servers are; none where nobody can.
+    pub witness: Option<Witness>,
 }
 
 /// A section in the candidate.
@@ -182,7 +182,7 @@ pub struct Launched {
 
 /// Brings a new process up. An error leaves the process before, if any, serving.
 pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Result<Outcome, Failure> {
-    let LaunchOrder { frame, style, map_path, mut had, entrants, only_for, first, state_file, asked } = order;
+    let LaunchOrder { frame, style, map_path, mut had, entrants, only_for, first, state_file, witness } = order;
     if first && let Ok(Some(map)) = peers.config_file.read_map().await {
         had = parse_map(&map);
     }
@@ -206,7 +206,11 @@ pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Resu
     let descriptors = candidate.descriptors();
     let state_file = match state_file {
         Some(path) => {
-            Some((path, health::carried_over(asked, &candidate.sections, style, &*peers.runtime, &candidate.log).await))
+            let said = match witness {
+                Some(witness) => witness.says(&peers, &candidate.sections, style, &candidate.log).await,
+                None => NOTHING_KNOWN.to_owned(),
+            };
+            Some((path, said))
         }
         None => None,
     };

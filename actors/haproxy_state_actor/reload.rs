@@ -9,12 +9,12 @@ use slog::{info, warn};
 use tokio::time::Instant;
 
 use super::desired::{DesiredService, Obstacle};
+use super::health::Witness;
 use super::launch::{self, Entrant, Failure, Ingredients, LaunchOrder, LaunchPeers, Launched, Outcome};
 use super::running::{Running, Section};
 use super::{HaproxyStateActor, backoff};
 use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::{self, SectionStyle};
-use crate::decide::proxy_plan::LoadedService;
 use crate::decide::state_file;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
@@ -37,7 +37,7 @@ impl HaproxyStateActor {
         let (frame, style) = self.head_of_file();
         let tried = frame.clone();
         let order = LaunchOrder {
-            asked: self.loaded_beside(&frame),
+            witness: self.witness(&frame),
             state_file: state_file::in_use(&self.policy.frame).map(Path::to_owned),
             frame,
             style,
@@ -87,13 +87,16 @@ impl HaproxyStateActor {
         }
     }
 
-    /// What each service was given in the process that serves, where that one answers and has the same `global` and
-    /// `defaults`: else its servers may be checked otherwise.
-    fn loaded_beside(&self, frame: &Arc<str>) -> Option<BTreeMap<ServiceName, LoadedService>> {
-        state_file::in_use(&self.policy.frame)?;
-        let serves = |running: &&Running| running.alive && self.runtime_failures == 0 && running.frame == *frame;
-        let running = self.running.as_ref().filter(serves)?;
-        Some(running.sections.iter().map(|(name, section)| (name.clone(), section.loaded.clone())).collect())
+    /// Who can say how servers are: the process that serves, where it answers, or what it left. None where it had other
+    /// `global` or `defaults`: its servers may have been checked otherwise.
+    fn witness(&self, frame: &Arc<str>) -> Option<Witness> {
+        let path = state_file::in_use(&self.policy.frame)?;
+        let running = self.running.as_ref().filter(|running| running.frame == *frame)?;
+        let loaded = running.sections.iter().map(|(name, section)| (name.clone(), section.loaded.clone())).collect();
+        Some(match running.alive && self.runtime_failures == 0 {
+            true => Witness::Process { loaded },
+            false => Witness::File { path: path.to_owned(), loaded },
+        })
     }
 
     pub(super) fn version(&self) -> Option<ProxyVersion> {
@@ -184,6 +187,7 @@ impl HaproxyStateActor {
             map: Some(loaded.collect()),
             routing,
             map_refusals: 0,
+            health_changed: true,
         };
         if let Some(observation) = observation {
             running.observed(None, observation);

@@ -44,6 +44,8 @@ pub struct Running {
     pub map: Option<ObservedRoutes>,
     /// How often in a row it refused a change of its map.
     pub map_refusals: u32,
+    /// Whether its servers are not as they were when it was last asked for all that it knows of them.
+    pub health_changed: bool,
 }
 
 impl Running {
@@ -78,6 +80,7 @@ impl Running {
                 section.drained_before.retain(|name| !servers.get(name).is_some_and(ObservedServer::in_drain));
                 section.observed = servers;
                 section.states = None;
+                self.health_changed = true;
             }
             if std::mem::take(&mut section.stale) {
                 section.answered_at = Instant::now();
@@ -259,9 +262,6 @@ impl Section {
         drained.map(|(name, _)| name).filter(move |name| ready(name) && !is_ours(name))
     }
 
-    /// Notes since when which of the servers in `scope` that are out of discovery have been waiting in maintenance.
-    pub fn park(&mut self, wanted: &HostList, scope: &Scope) {
-        let observed = &self.observed;
     /// Forgets what was drained on the socket before of slots that stand for other hosts by now: it was meant with those
     /// before.
     pub fn forget_drains_of_others(&mut self, wanted: &HostList) {
@@ -269,6 +269,9 @@ impl Section {
         self.drained_before.retain(|slot| at(wanted, slot) == at(&self.hosts, slot));
     }
 
+    /// Notes since when which of the servers in `scope` that are out of discovery have been waiting in maintenance.
+    pub fn park(&mut self, wanted: &HostList, scope: &Scope) {
+        let observed = &self.observed;
         let waits = |name: &ServerName| {
             !wanted.contains_key(name) && observed.get(name).is_some_and(ObservedServer::forced_maintenance)
         };

@@ -5,12 +5,13 @@
 mod world;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame, section_head};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::proxy_plan::{LoadedService, given};
-use proxymgr_actors::decide::state_file::{NOTHING_KNOWN, carried_over, in_use};
+use proxymgr_actors::decide::state_file::{NOTHING_KNOWN, carried_over, in_use, still_true};
 use proxymgr_actors::decide::{host_record, service_definition};
 use proxymgr_actors::model::{HostList, RawDefinition, ServerName, ServiceDefinition};
 use serde_json::{Value, json};
@@ -89,6 +90,31 @@ fn only_servers_that_stay_ready_where_they_are_are_carried_over() {
         six.clone(),
     ];
     assert_eq!(told(&lines, (&web, &before), (&web, &next)), format!("1\n{HEADER_2_2}\n{stays}\n{six}\n"));
+}
+
+#[test]
+fn a_process_after_a_crash_is_told_of_servers_that_were_ready_where_the_file_has_them() {
+    let hosts = hosts(&[
+        ("stays", json!({"address": "10.0.0.1", "port": 1})),
+        ("moves", json!({"address": "10.0.0.2", "port": 2})),
+        ("rests", json!({"address": "10.0.0.3", "port": 1, "state": "maint"})),
+        ("drained", json!({"address": "10.0.0.4", "port": 1})),
+    ]);
+    let stays = line("web", "stays", "10.0.0.1", 0, "-", 1);
+    let lines = [
+        stays.clone(),
+        line("web", "moves", "10.0.0.2", 0, "-", 1),
+        line("web", "rests", "10.0.0.3", 0, "-", 1),
+        line("web", "drained", "10.0.0.4", 8, "-", 1),
+        line("web", "gone", "10.0.0.5", 0, "-", 1),
+        line("elsewhere", "stays", "10.0.0.1", 0, "-", 1),
+    ];
+    let said = format!("1\n{HEADER_2_2}\n{}\n\n", lines.join("\n"));
+    let in_file = BTreeMap::from([(web(json!({})).name, Arc::new(hosts))]);
+    let text = still_true(&said, &in_file);
+    assert_eq!(text, format!("1\n{HEADER_2_2}\n{stays}\n"));
+    assert_eq!(still_true(&text, &in_file), text, "it is read back as it was written");
+    assert_eq!(still_true("garbage", &in_file), NOTHING_KNOWN);
 }
 
 #[test]

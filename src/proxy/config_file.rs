@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxymgr_actors::decide::state_file::{FileHosts, still_true};
 use proxymgr_actors::limits::{CHECK_TIMEOUT, CONFIG_FILE_BYTES_MAX, CONFIG_READ_TIMEOUT};
 use proxymgr_actors::model::map_path_of;
 use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText, PortFuture};
@@ -160,6 +161,19 @@ impl ConfigFile for HaproxyConfigFile {
             let _turn = shared.state_turn.lock().await;
             in_background(move || replace(&path, MODE, |out| out.write_all(text.as_bytes()))).await
         })
+    }
+
+    fn follow_health(&self, path: PathBuf, said: String, hosts: FileHosts) -> PortFuture<Result<(), String>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let _turn = shared.state_turn.lock().await;
+            let write = move || replace(&path, MODE, |out| out.write_all(still_true(&said, &hosts).as_bytes()));
+            in_background(write).await
+        })
+    }
+
+    fn read_state_file(&self, path: PathBuf) -> PortFuture<Result<String, String>> {
+        Box::pin(async move { read_bounded(&path).await })
     }
 }
 

@@ -1,8 +1,8 @@
 //! HAProxy's Runtime API on its stats socket: the way most changes go out.
 //!
-//! One connection is kept open, because a command on it takes a third of what it takes on a new one. Calls take turns
-//! in the order they were made. A kept connection that HAProxy has closed is replaced silently as long as nothing was
-//! sent on it; once something was sent and no answer came, the caller is told and looks again.
+//! One connection is kept open, because a command on it takes a third of what it takes on a new one. Changes and looks at
+//! servers take turns in the order they were made. A kept connection that HAProxy has closed is replaced silently as long
+//! as nothing was sent on it; once something was sent and no answer came, the caller is told and looks again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -89,8 +89,8 @@ impl RuntimeApi for HaproxySocket {
 
     fn server_states(&self) -> PortFuture<Result<String, RuntimeError>> {
         let shared = Rc::clone(&self.shared);
+        // Beside changes, which it must not hold up.
         Box::pin(async move {
-            let _turn = shared.turn.lock().await;
             let read = |text: &mut String, part: AnswerPart<'_>| {
                 if let AnswerPart::Line(line) = part {
                     text.push_str(line);

@@ -1,5 +1,7 @@
 //! What HAProxy knows about its servers outlives its reloads.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::stage::{self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_reload_after};
@@ -22,11 +24,37 @@ async fn state_and_weight(daemon: &Daemon, backend: &Backend) -> (String, u32) {
 /// Has HAProxy take this server for one whose checks have failed.
 async fn fail_checks(daemon: &Daemon, backend: &mut Backend) {
     backend.stop().await;
+    take_down(daemon, backend).await;
+}
+
+/// The same while it answers.
+async fn take_down(daemon: &Daemon, backend: &Backend) {
     let servers = haproxy::servers_state(&daemon.socket()).await.expect("HAProxy answers");
     let server = servers.iter().find(|server| server.port() == backend.port()).expect("it has this server");
     let command = format!("set server web/{} health down", server.name());
     haproxy::runtime(&daemon.socket(), &command).await.expect("HAProxy answers");
     assert_eq!(state_and_weight(daemon, backend).await.0, "0");
+}
+
+/// Waits until a process that starts would be told of these servers that they are in these operational states.
+async fn until_state_file_tells<const N: usize>(daemon: &Daemon, wanted: [(&Backend, &str); N]) {
+    let path = daemon.socket().with_file_name("haproxy.cfg.state");
+    let probe = async || {
+        let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+        let tells = |(backend, state): &(&Backend, &str)| told(&text, backend.port()).as_deref() == Some(*state);
+        check(wanted.iter().all(tells), &text)
+    };
+    daemon.eventually(LIMIT, "the state file follows", probe).await;
+}
+
+/// The operational state of the server at this port, in the text of a state file.
+fn told(text: &str, port: u16) -> Option<String> {
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("# "));
+    let columns: Vec<&str> = lines.next()?.trim_start_matches("# ").split(' ').collect();
+    let place = |name: &str| columns.iter().position(|column| *column == name);
+    let (state_at, port_at) = (place("srv_op_state")?, place("srv_port")?);
+    let mut rows = lines.map(|line| line.split(' ').collect::<Vec<_>>());
+    rows.find(|row| row.get(port_at) == Some(&port.to_string().as_str())).map(|row| row[state_at].to_owned())
 }
 
 #[tokio::test]
@@ -73,14 +101,51 @@ async fn health_and_weights_survive_a_reload_on_every_haproxy() {
                 assert_eq!(seen, (state.to_owned(), 20), "{version}: {}; {}", backend.name(), daemon.log());
             }
         }
-        // A process that somebody starts later must not take it for true.
-        let state_file = daemon.socket().with_file_name("haproxy.cfg.state");
-        daemon
-            .eventually(LIMIT, "the state file says nothing", async || {
-                let text = std::fs::read_to_string(&state_file).map_err(|error| error.to_string())?;
-                check(text == "1\n", &text)
-            })
-            .await;
+        until_state_file_tells(&daemon, [(&backends[0], "0"), (&backends[1], "2"), (&backends[2], "0")]).await;
+    }
+}
+
+/// A server that is down answers again. One good check is too few, and the next is a minute away: whoever says that it
+/// is up has not been told.
+#[tokio::test]
+async fn who_was_down_is_down_after_a_reload_and_after_a_crash_and_only_the_state_file_knows_that() {
+    for version in haproxy::versions() {
+        for (has_state_file, state) in [(true, "0"), (false, "2")] {
+            let dir = TestDir::new();
+            let files = ServiceFiles::new(&dir);
+            let backends = backends(&dir, 2);
+            let another = dir.port();
+            let define = |timeout: &str| {
+                files.define("another", another, json!({"listen_options": [format!("timeout client {timeout}")]}));
+            };
+            define("30s");
+            files.hosts("another", []);
+            files.define("web", dir.port(), json!({"server_options": [SLOW_CHECK]}));
+            files.hosts("web", &backends);
+            let builder = daemon(&dir).haproxy(&version).files(&files.services());
+            let builder = builder.set("haproxy.observe_interval", json!("1s"));
+            let daemon = builder.set("haproxy.state_file", json!(has_state_file)).start();
+            wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+
+            for crashes in [false, true] {
+                let before = stage::reloads(&daemon).await;
+                take_down(&daemon, &backends[0]).await;
+                if crashes {
+                    if has_state_file {
+                        until_state_file_tells(&daemon, [(&backends[0], "0"), (&backends[1], "2")]).await;
+                    }
+                    let info = haproxy::info(&daemon.socket()).await.expect("HAProxy answers");
+                    let pid = Pid::from_raw(info["Pid"].parse().expect("a pid"));
+                    kill(pid, Signal::SIGKILL).expect("it runs");
+                } else {
+                    define("31s");
+                }
+                wait_for_reload_after(&daemon, before).await;
+                let (down, up) =
+                    (state_and_weight(&daemon, &backends[0]).await.0, state_and_weight(&daemon, &backends[1]).await.0);
+                assert_eq!((down.as_str(), up.as_str()), (state, "2"), "{version}, {has_state_file}, {crashes}");
+            }
+        }
     }
 }
 
