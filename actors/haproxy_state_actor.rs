@@ -41,6 +41,7 @@ use self::running::Running;
 use self::trouble::Trouble;
 use crate::clock::Clock;
 use crate::decide::hosts_diff::HostsDiff;
+use crate::decide::proxy_plan::Holder;
 use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE};
 use crate::listeners::Listeners;
 use crate::message::{
@@ -122,9 +123,8 @@ pub struct HaproxyStateActor {
     drain_looks: BTreeSet<ServiceName>,
     /// What an earlier run left of services that are not defined yet.
     left_behind: BTreeMap<ServiceName, LeftBehind>,
-    /// The servers, by their names in HAProxy, that an earlier run wanted ready, with no operator's choice about them;
-    /// none after the first launch.
-    wanted_before: BTreeMap<ServiceName, BTreeSet<ServerName>>,
+    /// What an earlier run wanted of each service's servers; nothing once it is of no use any more.
+    wanted_before: BTreeMap<ServiceName, WantedBefore>,
     /// How often in a row a reload failed.
     reload_failures: u32,
     runtime_failures: u32,
@@ -184,7 +184,7 @@ impl HaproxyStateActor {
             life_due: None,
             drain_looks: BTreeSet::new(),
             left_behind: of_each(restored, LeftBehind::of),
-            wanted_before: of_each(restored, wanted_ready),
+            wanted_before: of_each(restored, wanted_before),
             reload_failures: 0,
             runtime_failures: 0,
             runtime_retry_at: now,
@@ -304,11 +304,21 @@ fn of_each<T>(restored: &[SavedService], of: impl Fn(&SavedService) -> T) -> BTr
     restored.iter().map(|saved| (saved.definition.name.clone(), of(saved))).collect()
 }
 
-/// The servers that discovery wanted ready, with no operator's choice about them.
-fn wanted_ready(saved: &SavedService) -> BTreeSet<ServerName> {
+/// The servers that an earlier run wanted, by their names in HAProxy, and for whom it kept each from traffic; none where
+/// it wanted it ready.
+type WantedBefore = BTreeMap<ServerName, Option<Holder>>;
+
+fn wanted_before(saved: &SavedService) -> WantedBefore {
     let hosts = saved.hosts.iter().flat_map(|hosts| hosts.iter());
-    let ready = hosts.filter(|(name, host)| host.state == AdminState::Ready && !saved.choices.contains_key(*name));
-    ready.map(|(name, _)| saved.slots.in_haproxy(name).clone()).collect()
+    let wanted = hosts.map(|(name, host)| {
+        let holder = match host.state {
+            _ if saved.choices.contains_key(name) => Some(Holder::Operator),
+            AdminState::Ready => None,
+            AdminState::Drain | AdminState::Maint => Some(Holder::Discovery),
+        };
+        (saved.slots.in_haproxy(name).clone(), holder)
+    });
+    wanted.collect()
 }
 
 impl Actor for HaproxyStateActor {

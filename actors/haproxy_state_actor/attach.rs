@@ -13,17 +13,18 @@ use tokio::time::Instant;
 
 use super::desired::DesiredService;
 use super::running::{Running, Section};
-use super::{HaproxyPeers, HaproxyStateActor, backoff};
+use super::{HaproxyPeers, HaproxyStateActor, WantedBefore, backoff};
 use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::{self, SectionStyle};
-use crate::decide::proxy_plan::{Holder, given};
+use crate::decide::proxy_plan::{Holder, LoadedServer, given};
 use crate::decide::routing::Routing;
 use crate::decide::scope::Scope;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN};
 use crate::message::Record;
 use crate::model::{
-    AdminState, Host, Observation, ObservedServers, ProcessInfo, ProxyPolicy, ServerName, ServiceName, Word,
+    AdminState, Host, Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyPolicy, ServerName, ServiceName,
+    Word,
 };
 use crate::port::RuntimeError;
 use crate::snapshot::ProxyPhase;
@@ -68,11 +69,16 @@ impl HaproxyStateActor {
         }
         info!(self.log, "a HAProxy that somebody else runs is driven from here on";
             "pid" => process.pid, "version" => &process.version_text);
+        if self.running.is_some() {
+            // Nothing of an earlier run was ever asked of this process.
+            self.wanted_before.clear();
+        }
         let style = SectionStyle::of(&self.policy.frame, Some(process.version));
         let mut unclaimed = observation.services;
         let mut sections = BTreeMap::new();
         for (name, service) in self.desired.services.iter().filter(|(_, service)| service.revision.is_some()) {
-            let found = unclaimed.remove(name).map(|servers| found_section(service, servers, style));
+            let before = self.wanted_before.get(name);
+            let found = unclaimed.remove(name).map(|servers| found_section(service, servers, style, before));
             sections.extend(found.map(|section| (name.clone(), section)));
         }
         self.carry_over(&mut sections, &BTreeMap::new());
@@ -122,13 +128,20 @@ impl HaproxyStateActor {
             running.unclaimed.extend(left.map(|section| (name.clone(), section.observed)));
             return;
         };
+        let before = self.wanted_before.get(name);
         if let Some(servers) = running.unclaimed.remove(name) {
-            running.sections.insert(name.clone(), found_section(service, servers, running.style));
+            running.sections.insert(name.clone(), found_section(service, servers, running.style, before));
         }
         let Some(section) = running.sections.get_mut(name) else { return };
         let mut take_as_defined = |server: &ServerName, host: &Host| {
-            if section.observed.contains_key(server) && !section.loaded.servers.contains_key(server) {
-                section.loaded.servers.insert(server.clone(), given(&service.definition, host));
+            if let Some(found) = section.observed.get(server)
+                && !section.loaded.servers.contains_key(server)
+            {
+                let held_by = drained_for((server, found), host, before);
+                section
+                    .loaded
+                    .servers
+                    .insert(server.clone(), LoadedServer { held_by, ..given(&service.definition, host) });
             }
         };
         match scope {
@@ -146,16 +159,35 @@ pub(super) fn inherited(policy: &ProxyPolicy, peers: &HaproxyPeers) -> Vec<Word>
     if peers.launch.is_some() { haproxy_config::frame_default_server_words(&policy.frame) } else { Vec::new() }
 }
 
-fn found_section(service: &DesiredService, servers: Arc<ObservedServers>, style: SectionStyle) -> Section {
+fn found_section(
+    service: &DesiredService,
+    servers: Arc<ObservedServers>,
+    style: SectionStyle,
+    before: Option<&WantedBefore>,
+) -> Section {
     let mut section = Section::new(service.definition.clone(), None, service.servers.clone(), style);
-    for (name, server) in &*servers {
-        // Whoever put it there, it is as it should be, and ours to end.
-        if server.in_drain() && service.servers.get(name).is_some_and(|host| host.state == AdminState::Drain) {
-            section.note_holder(name, Some(Holder::Discovery));
+    for found in &*servers {
+        if let Some(host) = service.servers.get(found.0) {
+            section.note_holder(found.0, drained_for(found, host, before));
         }
     }
     section.found = servers.keys().cloned().collect();
     section.observed = servers;
     section.stale = false;
     section
+}
+
+/// For whom a server is in drain that is found so; none where it is not, or where it is an operator's doing on HAProxy's
+/// own socket: what an earlier run wanted ready, it never drained. What that run did not want it drained for good.
+fn drained_for(
+    (name, found): (&ServerName, &ObservedServer),
+    host: &Host,
+    before: Option<&WantedBefore>,
+) -> Option<Holder> {
+    match host.state {
+        _ if !found.in_drain() => None,
+        // Whoever put it there, it is as it should be, and ours to end.
+        AdminState::Drain => Some(Holder::Discovery),
+        AdminState::Ready | AdminState::Maint => before?.get(name).copied().unwrap_or(Some(Holder::Removal)),
+    }
 }

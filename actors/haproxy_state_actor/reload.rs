@@ -285,7 +285,7 @@ impl HaproxyStateActor {
         for (name, servers) in outlived.into_iter().flat_map(|observation| observation.services) {
             let (Some(section), Some(wanted)) = (sections.get_mut(&name), wanted.get(&name)) else { continue };
             let drained = servers.iter().filter(|(_, server)| server.in_drain() && !server.in_maintenance());
-            let by_hand = drained.filter(|(server, _)| wanted.contains(*server));
+            let by_hand = drained.filter(|(server, _)| wanted.get(*server) == Some(&None));
             let has_slots = self.desired.services.get(&name).is_some_and(|service| service.slots_in_use().is_some());
             // A slot that stands for another host by now was meant with the one before.
             let is_same = |(name, server): &(&ServerName, &ObservedServer)| {

@@ -122,7 +122,7 @@ impl World {
         self.start_as(policy, SavedState::default())
     }
 
-    fn start_as(&self, policy: ProxyPolicy, restored: SavedState) -> Actors {
+    pub fn start_as(&self, policy: ProxyPolicy, restored: SavedState) -> Actors {
         let outside = Outside {
             definitions: Rc::new(self.clone()),
             host_sources: Rc::new(self.clone()),
