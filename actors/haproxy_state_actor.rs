@@ -369,6 +369,7 @@ impl Handler<ServiceRemoved> for HaproxyStateActor {
 
     fn handle(&mut self, ServiceRemoved { service }: ServiceRemoved, ctx: &mut Self::Context) {
         self.desired.services.remove(&service);
+        self.end_waits_in_vain();
         self.routes_due = true;
         self.save_later(ctx);
         self.touch(service, ctx);

@@ -1,6 +1,6 @@
 //! Every message, told as sender -> receiver. Past tense for what happened, imperative for what is to be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -173,6 +173,14 @@ pub struct SocketsHeld {
 pub struct ReleaseSockets {
     /// Who listens where: these stay open, and whoever else wants one waits.
     pub keep: BTreeMap<ServiceName, WantedSocket>,
+}
+
+/// HaproxyStateActor -> SocketHolderActor: there are only these services; nobody waits any more for the ports of others.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct WaitOnlyFor {
+    /// All that are wanted.
+    pub services: BTreeSet<ServiceName>,
 }
 
 /// SocketHolderActor -> HaproxyStateActor: a port that could not be bound before is now held.

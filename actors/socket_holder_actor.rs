@@ -9,7 +9,9 @@ use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient};
 use slog::{Logger, error, info, warn};
 
 use crate::limits::BIND_RETRY;
-use crate::message::{AdoptSockets, GetState, HoldSockets, ReleaseSockets, SocketOpened, SocketsHeld, WantedSocket};
+use crate::message::{
+    AdoptSockets, GetState, HoldSockets, ReleaseSockets, SocketOpened, SocketsHeld, WaitOnlyFor, WantedSocket,
+};
 use crate::model::ServiceName;
 use crate::port::{HeldSocket, ListeningSockets};
 use crate::snapshot::{ActorState, SocketHolderState};
@@ -169,6 +171,14 @@ impl Handler<ReleaseSockets> for SocketHolderActor {
             }
             wanted
         });
+    }
+}
+
+impl Handler<WaitOnlyFor> for SocketHolderActor {
+    type Result = ();
+
+    fn handle(&mut self, WaitOnlyFor { services }: WaitOnlyFor, _: &mut Self::Context) {
+        self.failed.retain(|service, _| services.contains(service));
     }
 }
 

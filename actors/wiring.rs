@@ -7,7 +7,7 @@
 //! HaproxyStateActor (one more for each target that somebody else runs), OutputActor (one for each further output) hear
 //!                    what HaproxyStateActor hears of services and hosts
 //! HaproxyStateActor  --ChoicesChanged--> all of these
-//! HaproxyStateActor  --HoldSockets, AdoptSockets, ReleaseSockets--> SocketHolderActor
+//! HaproxyStateActor  --HoldSockets, AdoptSockets, ReleaseSockets, WaitOnlyFor--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
 //! HaproxyStateActor  --FindOrphan, CheckCandidate, LaunchProxy--> ProcessSupervisorActor
 //! ProcessSupervisorActor --ProxyExited--> HaproxyStateActor
@@ -425,6 +425,7 @@ fn launch_peers<P: Post>(
     LaunchPeers {
         hold: to_sockets.way(sockets.clone().recipient()),
         release: to_sockets.way(sockets.clone().recipient()),
+        wait_only_for: to_sockets.way(sockets.clone().recipient()),
         adopt: to_sockets.way(sockets.clone().recipient()),
         orphan: to_supervisor.way(supervisor.clone().recipient()),
         check: to_supervisor.way(supervisor.clone().recipient()),

@@ -24,7 +24,7 @@ use crate::decide::state_file::NOTHING_KNOWN;
 use crate::limits::REJECTION_ROUNDS_MAX;
 use crate::message::{
     AdoptSockets, CheckCandidate, FindOrphan, HoldSockets, LaunchError, LaunchProxy, ReleaseSockets, SocketsHeld,
-    WantedSocket,
+    WaitOnlyFor, WantedSocket,
 };
 use crate::model::{HostList, Observation, ProcessInfo, Routes, ServiceDefinition, ServiceName};
 use crate::port::{CheckFailure, ConfigFile, ConfigMessage, ConfigText, RuntimeApi};
@@ -36,6 +36,8 @@ pub struct LaunchPeers {
     pub hold: Recipient<HoldSockets>,
     /// Closes sockets that are no longer in use.
     pub release: Recipient<ReleaseSockets>,
+    /// Forgets who waits for a port and is no more.
+    pub wait_only_for: Recipient<WaitOnlyFor>,
     /// Takes over the sockets of a HAProxy that outlived its daemon.
     pub adopt: Recipient<AdoptSockets>,
     /// Finds one.

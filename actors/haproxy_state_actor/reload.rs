@@ -18,7 +18,7 @@ use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::state_file;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
-use crate::message::{Record, ReleaseSockets, SocketOpened};
+use crate::message::{Record, ReleaseSockets, SocketOpened, WaitOnlyFor};
 use crate::model::{
     ChangeId, Observation, ObservedServer, PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServerName, ServiceName,
 };
@@ -69,6 +69,7 @@ impl HaproxyStateActor {
                 Ok(Outcome::Blocked(obstacles)) => actor.launch_blocked(&obstacles),
                 Err(failure) => actor.launch_failed(failure, &reasons, forced, tried),
             }
+            actor.end_waits_in_vain();
             actor.routes_due = true;
             actor.follow_file(ctx);
             // Which definitions are good is known only now.
@@ -231,6 +232,14 @@ impl HaproxyStateActor {
     pub(super) fn release_sockets(&self, running: &Running) {
         let launch = self.peers.launch.iter();
         launch.for_each(|peers| peers.release.do_send(ReleaseSockets { keep: running.listens_on() }));
+    }
+
+    /// Nobody waits any more for the port of a service that is no more. Of a launch that is under way it is said at its
+    /// end, because it may yet ask for one.
+    pub(super) fn end_waits_in_vain(&self) {
+        let services: BTreeSet<ServiceName> = self.desired.services.keys().cloned().collect();
+        let launch = self.peers.launch.iter().filter(|_| self.phase != ProxyPhase::Launching);
+        launch.for_each(|peers| peers.wait_only_for.do_send(WaitOnlyFor { services: services.clone() }));
     }
 
     /// No reload could bring what it was for: what runs goes on.

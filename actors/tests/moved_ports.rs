@@ -5,7 +5,10 @@
 mod world;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use proxymgr_actors::snapshot::ActorState;
+use proxymgr_actors::wiring::Actors;
 use world::{World, haproxy_state, in_virtual_time, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
@@ -129,5 +132,55 @@ fn at_a_first_start_too_a_refused_service_keeps_the_port_that_another_wants() {
         wait(20).await;
         assert_eq!((after.ready("web"), after.ready("api")), (vec![1], vec![2]));
         assert_eq!(descriptors(&after).len(), 2);
+    });
+}
+
+/// The services that wait for their ports, as the holder of the sockets tells it.
+async fn waiting(actors: &Actors) -> Vec<String> {
+    let states = actors.states().await.expect("every actor answers");
+    let waiting = states.into_iter().find_map(|state| match state {
+        ActorState::SocketHolder(holder) => Some(holder.failed.into_keys().map(|name| name.to_string()).collect()),
+        _ => None,
+    });
+    waiting.expect("the SocketHolderActor answers")
+}
+
+#[test]
+fn nobody_waits_for_the_port_of_a_service_that_is_removed() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.with(|things| things.taken_ports.insert(9090));
+        let api = r#"{"type": "static", "port": 9090}"#;
+        world.define(&[("web", WEB), ("api", api)]).await;
+        world.hosts("web", &[1]).await;
+        world.hosts("api", &[2]).await;
+        wait(3).await;
+        assert_eq!(waiting(&actors).await, ["api"]);
+        world.define(&[("web", WEB)]).await;
+        assert!(waiting(&actors).await.is_empty());
+        world.with(|things| things.taken_ports.clear());
+        wait(3).await;
+        let open: Vec<u16> = world.with(|things| things.open_sockets.iter().map(|address| address.port()).collect());
+        assert_eq!(open, [8080]);
+    });
+}
+
+#[test]
+fn nor_where_it_is_removed_while_a_launch_asks_for_the_port() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.with(|things| {
+            things.taken_ports.insert(9090);
+            things.check_takes = Duration::from_secs(5);
+        });
+        let api = r#"{"type": "static", "port": 9090}"#;
+        world.define(&[("web", WEB), ("api", api)]).await;
+        world.hosts("web", &[1]).await;
+        world.hosts("api", &[2]).await;
+        wait(1).await;
+        assert_eq!((waiting(&actors).await, world.starts()), (vec!["api".to_owned()], 0));
+        world.define(&[("web", WEB)]).await;
+        wait(10).await;
+        assert_eq!((waiting(&actors).await, world.starts()), (vec![], 1));
     });
 }
