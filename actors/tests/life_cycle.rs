@@ -82,6 +82,18 @@ fn a_host_that_never_becomes_idle_goes_when_its_time_is_over() {
 }
 
 #[test]
+fn a_departure_is_saved_as_it_begins_so_that_the_next_daemon_knows_whose_drain_it_is() {
+    in_virtual_time(async |world| {
+        started(&world, WEB, 60, 0).await;
+        wait(5).await;
+        has_sessions(&world, 1, 1);
+        world.hosts("web", &[2]).await;
+        let saved = world.with(|things| things.saved[0].hosts.clone()).expect("its hosts are known");
+        assert_eq!((admin_state(&world, 1), saved.keys().collect::<Vec<_>>()), (Some(8), vec![&server(2)]));
+    });
+}
+
+#[test]
 fn a_host_that_returns_while_it_drains_is_ready_again() {
     in_virtual_time(async |world| {
         let actors = started(&world, WEB, 60, 60).await;

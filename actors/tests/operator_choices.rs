@@ -2,6 +2,8 @@
 
 mod world;
 
+use std::time::Duration;
+
 use proxymgr_actors::journal::Event;
 use proxymgr_actors::message::SeenHost;
 use proxymgr_actors::model::{AdminState, Host, OperatorChoice, ServerName, ServiceName};
@@ -99,6 +101,24 @@ fn an_order_is_saved_at_once() {
         order(&actors, choose(1, AdminState::Maint)).await;
         world::settle().await;
         assert_eq!(saved(&world)[0].choices[&server(1)].state, AdminState::Maint);
+    });
+}
+
+#[test]
+fn what_is_saved_last_is_the_newest_although_an_older_save_takes_longer() {
+    in_virtual_time(async |world| {
+        let actors = two_hosts(&world).await;
+        wait(5).await;
+        world.with(|things| things.save_takes = Duration::from_secs(1));
+        order(&actors, choose(1, AdminState::Maint)).await;
+        world::settle().await;
+        world.with(|things| things.save_takes = Duration::ZERO);
+        order(&actors, choose(2, AdminState::Maint)).await;
+        // The end of the daemon waits for no timer.
+        actors.stop().await;
+        // Longer than the older save takes, and shorter than it takes until the next would be made.
+        wait(2).await;
+        assert_eq!(saved(&world)[0].choices.len(), 2);
     });
 }
 

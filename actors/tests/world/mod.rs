@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 mod config_file;
+mod saves;
 mod sockets;
 
 use std::cell::RefCell;
@@ -32,7 +33,7 @@ use proxymgr_actors::model::{
 use proxymgr_actors::port::{
     Answer, Applied, DefinitionSource, HostSources, OpenSource, PortFuture, ProcessExit, ProcessSignal, ProcessUsage,
     ProxyProcesses, PublishedService, RejectedDefinitions, RunningProcess, RuntimeApi, RuntimeError, SavedService,
-    SavedState, ServerSessions, ServiceOutput, StateStore,
+    SavedState, ServerSessions, ServiceOutput,
 };
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -77,6 +78,7 @@ pub struct Things {
     pub taken_ports: BTreeSet<u16>,
     pub saved: Vec<SavedService>,
     pub rejected_definitions: Option<RejectedDefinitions>,
+    pub save_takes: Duration,
     pub signals: Vec<(u32, ProcessSignal)>,
     /// Whether processes that were told to finish keep what they have.
     pub old_stay: bool,
@@ -465,16 +467,6 @@ impl ProxyProcesses for World {
             }
         });
         Ok(())
-    }
-}
-
-impl StateStore for World {
-    fn save(&self, SavedState { services, rejected_definitions }: SavedState) -> PortFuture<Result<(), String>> {
-        self.with(|things| {
-            things.saved = services;
-            things.rejected_definitions = rejected_definitions;
-        });
-        Box::pin(ready(Ok(())))
     }
 }
 
