@@ -327,7 +327,7 @@ mod tests {
         let strategy = choose(&saved.definition, UpdateChoice::Auto, None, false);
         let service = DesiredService::new(saved.definition.clone(), strategy, LeftBehind::of(&saved));
         desired.services.insert(saved.definition.name.clone(), service);
-        assert_eq!(desired.to_save(None).services, [saved.clone()]);
+        assert_eq!(desired.to_save(None).services, std::slice::from_ref(&saved));
         let service = desired.services.values_mut().next().unwrap();
         service.revision = Some(Revision::default());
         let told = SavedService { hosts: Some(Arc::default()), seen_at_unix_ms: 0, rejected: None, ..saved };
