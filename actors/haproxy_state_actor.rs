@@ -6,6 +6,7 @@
 
 mod apply;
 mod attach;
+mod candidate;
 mod choices;
 mod desired;
 mod dirty;

@@ -214,6 +214,8 @@ pub struct CheckCandidate {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<ProcessInfo, LaunchError>")]
 pub struct LaunchProxy {
+    /// Whether the candidate that was checked becomes the live file first; else the live file is taken as it is.
+    pub with_candidate: bool,
     /// The descriptors it inherits.
     pub descriptors: Vec<RawFd>,
     /// The state file that it reads, and what that is to say; none where it reads none.

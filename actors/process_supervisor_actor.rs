@@ -198,7 +198,7 @@ impl ProcessSupervisorActor {
     }
 
     fn launch(&mut self, order: LaunchProxy) -> ResponseActFuture<Self, Result<ProcessInfo, LaunchError>> {
-        let LaunchProxy { descriptors, state_file } = order;
+        let LaunchProxy { with_candidate, descriptors, state_file } = order;
         let state_path = state_file.as_ref().map(|(path, _)| path.clone());
         let ports = self.ports.clone();
         let not_before = self.not_before;
@@ -224,7 +224,9 @@ impl ProcessSupervisorActor {
                 if let Some((path, text)) = state_file {
                     write_state_file(&*ports.config_file, path, text, &log).await;
                 }
-                ports.config_file.promote().await.map_err(LaunchError::File)?;
+                if with_candidate {
+                    ports.config_file.promote().await.map_err(LaunchError::File)?;
+                }
                 if *stopping.borrow() {
                     return Err(LaunchError::Stopping);
                 }

@@ -20,6 +20,7 @@ use crate::snapshot::ProxyPhase;
 #[derive(Debug, Default)]
 pub struct FileFollower {
     behind: bool,
+    ahead: bool,
     writing: bool,
     waiting: bool,
     /// Why the last write failed; none when it did not.
@@ -32,9 +33,21 @@ impl FileFollower {
         self.behind = true;
     }
 
+    /// The file was made the live one for a process that does not serve.
+    pub fn was_overtaken(&mut self) {
+        self.behind = true;
+        self.ahead = true;
+    }
+
+    /// Whether the file says what no process serves.
+    pub fn is_ahead(&self) -> bool {
+        self.ahead
+    }
+
     /// The file was just replaced as a whole.
     pub fn is_in_step(&mut self) {
         self.behind = false;
+        self.ahead = false;
         self.error.ends();
     }
 
@@ -107,6 +120,7 @@ impl HaproxyStateActor {
     fn file_written(&mut self, outcome: Result<(), String>, took: Duration, ctx: &mut Context<Self>) {
         let pause = match outcome {
             Ok(()) => {
+                self.file.ahead = false;
                 if self.file.error.ends() {
                     info!(self.log, "the configuration file can be written again");
                 }

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use slog::{Logger, info};
 use tokio::time::timeout;
 
-use super::launch::{Chosen, Ingredients, LaunchPeers};
+use super::candidate::{Chosen, Ingredients};
+use super::launch::LaunchPeers;
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::proxy_plan::LoadedService;
 use crate::decide::state_file;

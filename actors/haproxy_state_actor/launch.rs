@@ -1,7 +1,8 @@
 //! How a new HAProxy process is brought up: sockets, candidate, check, start, first look.
 //!
 //! One service that cannot listen, or whose section HAProxy refuses, never keeps the others from being served: its
-//! last good section stays, or it is left out, and it is named.
+//! last good section stays, or it is left out, and it is named. Where nothing serves any more and no new file can be
+//! had, on a full disk for one, the file that the last process ran on is good enough.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,21 +14,18 @@ use std::sync::Arc;
 use actix::{MailboxError, Recipient};
 use slog::{Logger, warn};
 
+use super::candidate::{Candidate, Chosen, Entrant, Surroundings};
 use super::desired::Obstacle;
 use super::health::Witness;
-use crate::decide::frontend::frontends;
-use crate::decide::haproxy_config::{self, SectionStyle};
-use crate::decide::loaded_config::LineIndex;
-use crate::decide::rejection::culprits;
-use crate::decide::routing::{Claim, Routing, assign, map_text, parse_map, routed_at};
+use crate::decide::haproxy_config::SectionStyle;
+use crate::decide::routing::{Routing, parse_map};
 use crate::decide::state_file::NOTHING_KNOWN;
-use crate::limits::REJECTION_ROUNDS_MAX;
 use crate::message::{
-    AdoptSockets, CheckCandidate, FindOrphan, HoldSockets, LaunchError, LaunchProxy, ReleaseSockets, SocketsHeld,
-    WaitOnlyFor, WantedSocket,
+    AdoptSockets, CheckCandidate, FindOrphan, HoldSockets, LaunchError, LaunchProxy, ReleaseSockets, WaitOnlyFor,
+    WantedSocket,
 };
-use crate::model::{HostList, Observation, ProcessInfo, Routes, ServiceDefinition, ServiceName};
-use crate::port::{CheckFailure, ConfigFile, ConfigMessage, ConfigText, RuntimeApi};
+use crate::model::{Observation, ProcessInfo, Routes, ServiceName};
+use crate::port::{ConfigFile, RuntimeApi};
 
 /// Whom a launch needs.
 #[derive(Clone)]
@@ -52,38 +50,6 @@ pub struct LaunchPeers {
     pub config_file: Rc<dyn ConfigFile>,
 }
 
-/// What a section is made of.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ingredients {
-    /// The definition.
-    pub definition: Arc<ServiceDefinition>,
-    /// The hosts.
-    pub hosts: Arc<HostList>,
-}
-
-/// A service on its way into the candidate.
-#[derive(Debug, Clone)]
-pub struct Entrant {
-    /// As it should be.
-    pub wanted: Ingredients,
-    /// As it was last good, and the descriptor it listens on.
-    pub last_good: Option<(Ingredients, Option<RawFd>)>,
-}
-
-impl Entrant {
-    /// Gives the last good section of an earlier run its socket. Without a listener it is of no use.
-    fn find_socket(&mut self, name: &ServiceName, held: &SocketsHeld) {
-        let Some((good, descriptor @ None)) = &mut self.last_good else { return };
-        let listen = good.definition.listen;
-        let sockets = if listen == self.wanted.definition.listen { &held.descriptors } else { &held.last_good };
-        match sockets.get(name) {
-            Some(held) => *descriptor = *held,
-            None if listen.is_some() => self.last_good = None,
-            None => {}
-        }
-    }
-}
-
 /// What a launch starts from.
 pub struct LaunchOrder {
     /// The text before the sections.
@@ -100,32 +66,12 @@ pub struct LaunchOrder {
     pub only_for: Option<BTreeSet<ServiceName>>,
     /// Whether this is the first launch of the daemon, which may find a HAProxy that outlived the last one.
     pub first: bool,
+    /// The descriptors that the live file names, where what it says ran until its process ended; none where one serves.
+    pub live_file: Option<Vec<RawFd>>,
     /// Where the new process finds the health that servers have; none where it reads no such file.
     pub state_file: Option<PathBuf>,
     /// Who says how servers are; none where nobody can.
     pub witness: Option<Witness>,
-}
-
-/// A section in the candidate.
-#[derive(Debug, Clone)]
-pub struct Chosen {
-    /// What it is made of.
-    pub ingredients: Ingredients,
-    /// The descriptor it listens on.
-    pub descriptor: Option<RawFd>,
-    text: Arc<str>,
-}
-
-impl Chosen {
-    fn new(ingredients: Ingredients, descriptor: Option<RawFd>, style: SectionStyle) -> Self {
-        let text = haproxy_config::section(&ingredients.definition, descriptor, &ingredients.hosts, style);
-        Self { ingredients, descriptor, text }
-    }
-
-    /// Whether it shares its port with others.
-    fn is_routed(&self) -> bool {
-        routed_at(&self.ingredients.definition).is_some()
-    }
 }
 
 /// Why a launch brought no process.
@@ -156,6 +102,8 @@ impl From<LaunchError> for Failure {
 pub enum Outcome {
     /// A new process serves.
     Serving(Box<Launched>),
+    /// A new process serves what the last one did, from the file that is there, because no other could be had.
+    Revived(Box<Revived>),
     /// Something stands in the way of every service it was for: what runs already is all that can be served.
     Blocked(BTreeMap<ServiceName, Obstacle>),
 }
@@ -182,9 +130,38 @@ pub struct Launched {
     pub outlived: Option<Observation>,
 }
 
+/// A process that runs what the one before it ran.
+pub struct Revived {
+    /// The process.
+    pub process: ProcessInfo,
+    /// What it says it has; none where it did not say.
+    pub observation: Option<Observation>,
+    /// Why it does not run what is wanted.
+    pub failure: Failure,
+}
+
 /// Brings a new process up. An error leaves the process before, if any, serving.
-pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Result<Outcome, Failure> {
-    let LaunchOrder { frame, style, map_path, mut had, entrants, only_for, first, state_file, witness } = order;
+pub async fn launch(mut order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Result<Outcome, Failure> {
+    let live_file = order.live_file.take();
+    let failure = match renew(order, peers.clone(), log.clone()).await {
+        Err(failure) if !failure.file_is_ahead => failure,
+        outcome => return outcome,
+    };
+    let Some(descriptors) = live_file else { return Err(failure) };
+    warn!(log, "nothing serves, HAProxy is started with the file that it had"; "error" => &failure.error);
+    let order = LaunchProxy { with_candidate: false, descriptors, state_file: None };
+    match peers.launch.send(order).await {
+        Ok(Ok(process)) => {
+            let observation = peers.runtime.observe(None).await.ok();
+            Ok(Outcome::Revived(Box::new(Revived { process, observation, failure })))
+        }
+        _ => Err(failure),
+    }
+}
+
+/// Has a candidate made of the order, checked, and put in force by a new process.
+async fn renew(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Result<Outcome, Failure> {
+    let LaunchOrder { frame, style, map_path, mut had, entrants, only_for, first, state_file, witness, .. } = order;
     if first && let Ok(Some(map)) = peers.config_file.read_map().await {
         had = parse_map(&map);
     }
@@ -200,7 +177,7 @@ pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Resu
         .filter_map(|(name, entrant)| Some((name.clone(), WantedSocket::of(&entrant.wanted.definition)?)));
     let hold = HoldSockets { wanted: wanted.collect(), last_good: listened_elsewhere(&entrants) };
     let held = peers.hold.send(hold).await.map_err(gone)?;
-    let mut candidate = Candidate::new(Surroundings { frame, style, map_path, had }, entrants, held, log);
+    let mut candidate = Candidate::new(Surroundings { frame, style, map_path, had }, entrants, held, log.clone());
     candidate.settle(&peers.check).await?;
     if only_for.is_some_and(|services| services.iter().all(|name| candidate.is_stuck(name))) {
         return Ok(Outcome::Blocked(candidate.obstacles));
@@ -209,17 +186,18 @@ pub async fn launch(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Resu
     let state_file = match state_file {
         Some(path) => {
             let said = match witness {
-                Some(witness) => witness.says(&peers, &candidate.sections, style, &candidate.log).await,
+                Some(witness) => witness.says(&peers, &candidate.sections, style, &log).await,
                 None => NOTHING_KNOWN.to_owned(),
             };
             Some((path, said))
         }
         None => None,
     };
-    let process = peers.launch.send(LaunchProxy { descriptors, state_file }).await.map_err(gone)??;
+    let process =
+        peers.launch.send(LaunchProxy { with_candidate: true, descriptors, state_file }).await.map_err(gone)??;
     let observation = peers.runtime.observe(None).await;
     if let Err(error) = &observation {
-        warn!(candidate.log, "the new process does not tell what it has"; "error" => %error);
+        warn!(log, "the new process does not tell what it has"; "error" => %error);
     }
     let (frontends, routing) = (candidate.frontends(), candidate.routing());
     let Candidate { around: Surroundings { frame, .. }, sections, obstacles, .. } = candidate;
@@ -248,240 +226,7 @@ fn listened_elsewhere(entrants: &BTreeMap<ServiceName, Entrant>) -> BTreeMap<Ser
     entrants.iter().filter_map(elsewhere).collect()
 }
 
-fn gone(_: MailboxError) -> String {
+/// Said where the one who was asked is no more.
+pub fn gone(_: MailboxError) -> String {
     "an actor is gone".to_owned()
-}
-
-/// What surrounds the sections.
-struct Surroundings {
-    frame: Arc<str>,
-    style: SectionStyle,
-    map_path: PathBuf,
-    had: Routes,
-}
-
-struct Candidate {
-    around: Surroundings,
-    entrants: BTreeMap<ServiceName, Entrant>,
-    sections: BTreeMap<ServiceName, Chosen>,
-    obstacles: BTreeMap<ServiceName, Obstacle>,
-    log: Logger,
-}
-
-impl Candidate {
-    fn new(
-        around: Surroundings,
-        mut entrants: BTreeMap<ServiceName, Entrant>,
-        mut held: SocketsHeld,
-        log: Logger,
-    ) -> Self {
-        let style = around.style;
-        let mut sections = BTreeMap::new();
-        for (name, entrant) in &mut entrants {
-            entrant.find_socket(name, &held);
-            if !held.failed.contains_key(name) {
-                let descriptor = held.descriptors.get(name).copied().flatten();
-                sections.insert(name.clone(), Chosen::new(entrant.wanted.clone(), descriptor, style));
-            }
-        }
-        let mut candidate = Self { around, entrants, sections, obstacles: BTreeMap::new(), log };
-        for (name, error) in std::mem::take(&mut held.failed) {
-            candidate.port_not_had(&name, error);
-        }
-        candidate.part_rivals();
-        candidate
-    }
-
-    /// The service goes on with its last good section where it has one, and its hosts follow all the same.
-    fn port_not_had(&mut self, name: &ServiceName, error: String) {
-        let Some(Entrant { wanted, last_good }) = self.entrants.get(name).cloned() else { return };
-        let taken = wanted.definition.listen.map(|address| Obstacle::PortTaken { address, error });
-        self.obstacles.extend(taken.map(|taken| (name.clone(), taken)));
-        self.sections.remove(name);
-        let Some((good, descriptor)) = last_good else { return };
-        let chosen = Chosen::new(Ingredients { hosts: wanted.hosts, ..good }, descriptor, self.around.style);
-        self.sections.insert(name.clone(), chosen);
-    }
-
-    /// An address that a service gives up may be wanted by another. Where the first goes on with its last good section
-    /// all the same, the other one waits: HAProxy must not have one socket in two sections.
-    fn part_rivals(&mut self) {
-        while let Some((name, first)) = self.rivals() {
-            let address = self.last_listened(&first);
-            let told = address.map_or_else(String::new, |address| address.to_string());
-            let error = format!("{told} is still served by {first}, whose new definition cannot be put in force");
-            warn!(self.log, "a service waits for its port"; "service" => %name, "reason" => &error);
-            // In an earlier run both may have been there, in turns.
-            if self.last_listened(&name) == address
-                && let Some(entrant) = self.entrants.get_mut(&name)
-            {
-                entrant.last_good = None;
-            }
-            self.port_not_had(&name, error);
-        }
-    }
-
-    /// Whether another service listened where this one is to listen, when it was last good.
-    fn is_anothers(&self, name: &ServiceName, chosen: &Chosen) -> bool {
-        let address = chosen.ingredients.definition.listen;
-        address.is_some() && self.entrants.keys().any(|other| other != name && self.last_listened(other) == address)
-    }
-
-    /// Whether both share their port with others.
-    fn go_together(&self, name: &ServiceName, other: &ServiceName) -> bool {
-        let is_routed = |name| self.sections.get(name).is_some_and(Chosen::is_routed);
-        is_routed(name) && is_routed(other)
-    }
-
-    fn last_listened(&self, name: &ServiceName) -> Option<SocketAddr> {
-        self.entrants[name].last_good.as_ref().and_then(|(good, _)| good.definition.listen)
-    }
-
-    /// A service that would listen where another one goes on with its last good section, and that other one.
-    fn rivals(&self) -> Option<(ServiceName, ServiceName)> {
-        let sections = self.sections.iter();
-        let listening = sections.filter_map(|(name, chosen)| Some((name, chosen.ingredients.definition.listen?)));
-        let stays = |(name, address): &(&ServiceName, SocketAddr)| self.last_listened(name) == Some(*address);
-        let kept: BTreeMap<SocketAddr, &ServiceName> =
-            listening.clone().filter(stays).map(|(name, address)| (address, name)).collect();
-        listening
-            .filter_map(|(name, address)| Some((name, *kept.get(&address)?)))
-            .find(|(name, first)| name != first && !self.go_together(name, first))
-            .map(|(name, first)| (name.clone(), first.clone()))
-    }
-
-    /// Checks, and takes back what makes the candidate bad, until HAProxy finds it good.
-    async fn settle(&mut self, check: &Recipient<CheckCandidate>) -> Result<(), Failure> {
-        for _ in 0..REJECTION_ROUNDS_MAX {
-            let Some(messages) = self.check(check).await? else { return Ok(()) };
-            let frame_lines = self.around.frame.lines().count();
-            if let Some(message) = messages.iter().find(|message| message.line.is_some_and(|line| line <= frame_lines))
-            {
-                let error =
-                    format!("HAProxy refuses haproxy.global or haproxy.defaults of the settings: {}", message.text);
-                return Err(Failure { error, suspects_head: true, file_is_ahead: false });
-            }
-            let names = self.sections.keys().cloned().collect();
-            let said = messages.iter().map(|message| (message.line, message.text.as_str()));
-            let blamed = culprits(said, &LineIndex::of(&self.text().pieces), &names);
-            if blamed.is_empty() {
-                return Ok(self.settle_one_by_one(check, &messages).await?);
-            }
-            for name in blamed {
-                let message = message_about(&name, &messages);
-                self.take_back(&name, message);
-            }
-            self.part_rivals();
-        }
-        Err(format!("HAProxy still refuses the configuration after {REJECTION_ROUNDS_MAX} rounds").into())
-    }
-
-    /// HAProxy does not say which service is at fault: start from the last good sections and let the changed ones
-    /// in again, one at a time.
-    async fn settle_one_by_one(
-        &mut self,
-        check: &Recipient<CheckCandidate>,
-        messages: &[ConfigMessage],
-    ) -> Result<(), String> {
-        let reason = messages.first().map_or("no reason given", |message| message.text.as_str()).to_owned();
-        let mut suspects: Vec<(ServiceName, Chosen)> = self
-            .sections
-            .iter()
-            .filter(|(name, chosen)| !self.is_last_good(name, &chosen.ingredients))
-            .map(|(name, chosen)| (name.clone(), chosen.clone()))
-            .collect();
-        for (name, _) in &suspects {
-            self.take_back(name, reason.clone());
-        }
-        // Whoever waits for an address that another one may give up comes after that one.
-        suspects.sort_by_key(|(name, chosen)| self.is_anothers(name, chosen));
-        if let Some(messages) = self.check(check).await? {
-            let text = messages.first().map_or(reason, |message| message.text.clone());
-            return Err(format!("HAProxy refuses the configuration whatever the services say: {text}"));
-        }
-        for (name, chosen) in suspects {
-            let taken_back = self.sections.insert(name.clone(), chosen);
-            let obstacle = self.obstacles.remove(&name);
-            self.part_rivals();
-            if let Some(messages) = self.check(check).await? {
-                self.sections.remove(&name);
-                self.sections.extend(taken_back.map(|good| (name.clone(), good)));
-                let message = messages.first().map(|message| message.text.clone());
-                self.obstacles.extend(obstacle.map(|obstacle| (name.clone(), obstacle.saying(message))));
-            }
-        }
-        // The last check may have been one that failed; the candidate on disk must be the good one.
-        match self.check(check).await? {
-            None => Ok(()),
-            Some(_) => Err(format!("HAProxy refuses what it accepted a moment ago: {reason}")),
-        }
-    }
-
-    /// Whether something stands in the way of the service, and it would go on just as it is.
-    fn is_stuck(&self, name: &ServiceName) -> bool {
-        let is_unchanged = |chosen: &Chosen| self.is_last_good(name, &chosen.ingredients);
-        self.obstacles.contains_key(name) && self.sections.get(name).is_none_or(is_unchanged)
-    }
-
-    fn is_last_good(&self, name: &ServiceName, ingredients: &Ingredients) -> bool {
-        self.entrants[name].last_good.as_ref().is_some_and(|(good, _)| good == ingredients)
-    }
-
-    /// Puts the service's last good section in place of the one that was refused; without one it is left out.
-    fn take_back(&mut self, name: &ServiceName, message: String) {
-        let Some(refused) = self.sections.remove(name) else { return };
-        let last_good = self.entrants[name].last_good.clone();
-        let kept = last_good.filter(|(good, _)| *good != refused.ingredients);
-        let consequence = if kept.is_some() { "its last good section stays" } else { "it is left out" };
-        warn!(self.log, "HAProxy refuses a service";
-            "service" => %name, "message" => &message, "consequence" => consequence);
-        let Ingredients { definition, hosts } = self.entrants[name].wanted.clone();
-        self.obstacles.insert(name.clone(), Obstacle::Rejected { message, definition, hosts });
-        let style = self.around.style;
-        self.sections.extend(kept.map(|(good, fd)| (name.clone(), Chosen::new(good, fd, style))));
-    }
-
-    /// What HAProxy says against the candidate; none when it is good.
-    async fn check(&self, check: &Recipient<CheckCandidate>) -> Result<Option<Vec<ConfigMessage>>, String> {
-        let request = CheckCandidate { text: self.text(), descriptors: self.descriptors() };
-        match check.send(request).await.map_err(gone)? {
-            Ok(()) => Ok(None),
-            Err(CheckFailure::Rejected { messages }) => Ok(Some(messages)),
-            Err(CheckFailure::Failed(error)) => Err(error),
-        }
-    }
-
-    fn text(&self) -> ConfigText {
-        let sections = self.sections.values().map(|chosen| chosen.text.clone());
-        let frontends = self.frontends();
-        let map = (!frontends.is_empty()).then(|| map_text(&self.routing().routes));
-        let pieces = std::iter::once(self.around.frame.clone()).chain(sections).chain(frontends.into_values());
-        ConfigText { pieces: pieces.collect(), map }
-    }
-
-    /// The frontends that the sections need.
-    fn frontends(&self) -> BTreeMap<SocketAddr, Arc<str>> {
-        let sections = self.sections.values();
-        let services = sections.map(|chosen| (&*chosen.ingredients.definition, chosen.descriptor));
-        frontends(services, self.around.style, &self.around.map_path)
-    }
-
-    /// Who of them is asked for what.
-    fn routing(&self) -> Routing {
-        let claims = self.sections.iter().filter_map(|(service, chosen)| {
-            let definition = &*chosen.ingredients.definition;
-            Some(Claim { service, listen: routed_at(definition)?, definition, is_leaving: false })
-        });
-        assign(claims, &BTreeSet::new(), &self.around.had)
-    }
-
-    fn descriptors(&self) -> Vec<RawFd> {
-        let descriptors: BTreeSet<_> = self.sections.values().filter_map(|chosen| chosen.descriptor).collect();
-        descriptors.into_iter().collect()
-    }
-}
-
-fn message_about(name: &ServiceName, messages: &[ConfigMessage]) -> String {
-    let named = messages.iter().find(|message| message.text.contains(name.as_str()));
-    named.or(messages.first()).map_or_else(|| "no reason given".to_owned(), |message| message.text.clone())
 }

@@ -1,6 +1,7 @@
 //! Reloads: what a new process is brought up with, and what came of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,9 +9,10 @@ use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use slog::{info, warn};
 use tokio::time::Instant;
 
+use super::candidate::{Chosen, Entrant, Ingredients};
 use super::desired::{DesiredService, Obstacle};
 use super::health::Witness;
-use super::launch::{self, Entrant, Failure, Ingredients, LaunchOrder, LaunchPeers, Launched, Outcome};
+use super::launch::{self, Failure, LaunchOrder, LaunchPeers, Launched, Outcome, Revived};
 use super::running::{Running, Section};
 use super::{HaproxyStateActor, backoff};
 use crate::decide::capabilities::Capabilities;
@@ -47,6 +49,7 @@ impl HaproxyStateActor {
             only_for: (self.reload_forced.is_empty() && self.exit.is_none())
                 .then(|| self.reload_due.keys().cloned().collect()),
             first: !std::mem::replace(&mut self.launched_before, true),
+            live_file: self.live_file(),
         };
         info!(self.log, "reload"; "reasons" => reasons.join("; "), "services" => order.entrants.len());
         self.busy_since = Some(Instant::now());
@@ -66,6 +69,10 @@ impl HaproxyStateActor {
             }
             match outcome {
                 Ok(Outcome::Serving(launched)) => actor.launched(*launched, reasons, causes, (begun, newest)),
+                Ok(Outcome::Revived(revived)) => {
+                    let failure = actor.revived(*revived, &reasons, causes, begun);
+                    actor.launch_failed(failure, &reasons, forced, tried);
+                }
                 Ok(Outcome::Blocked(obstacles)) => actor.launch_blocked(&obstacles),
                 Err(failure) => actor.launch_failed(failure, &reasons, forced, tried),
             }
@@ -161,14 +168,8 @@ impl HaproxyStateActor {
         let Launched { process, frame, style, sections, frontends, routing, obstacles, observation, outlived } =
             launched;
         let now = Instant::now();
-        let took_ms = u64::try_from((now - begun).as_millis()).unwrap_or(u64::MAX);
-        info!(self.log, "reloaded"; "pid" => process.pid, "took_ms" => took_ms, "reasons" => reasons.join("; "));
-        for cause in &causes {
-            *self.counts.reload_causes.entry(*cause).or_default() += 1;
-        }
-        let event = Event::Reloaded { reasons: reasons.clone(), causes, pid: process.pid, took_ms };
-        self.peers.journal.do_send(Record(JournalEntry::new(event)));
-        let section = |chosen: launch::Chosen| {
+        self.tell_reload(process.pid, &reasons, causes, begun);
+        let section = |chosen: Chosen| {
             Section::new(chosen.ingredients.definition, chosen.descriptor, chosen.ingredients.hosts, style)
         };
         let mut sections: BTreeMap<_, _> = sections.into_iter().map(|(name, chosen)| (name, section(chosen))).collect();
@@ -215,7 +216,6 @@ impl HaproxyStateActor {
         self.choose_strategies();
         self.phase = self.phase_after_launch();
         self.file.is_in_step();
-        self.counts.reload += 1;
         self.last_reload = Some((now, reasons));
         self.reload_error.ends();
         self.reload_failures = 0;
@@ -226,6 +226,51 @@ impl HaproxyStateActor {
         self.runtime_failures = 0;
         self.runtime_retry_at = now;
         self.reload_not_before = now + self.policy.reload_interval;
+    }
+
+    fn tell_reload(&mut self, pid: u32, reasons: &[String], causes: BTreeSet<ReloadCause>, begun: Instant) {
+        let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        info!(self.log, "reloaded"; "pid" => pid, "took_ms" => took_ms, "reasons" => reasons.join("; "));
+        for cause in &causes {
+            *self.counts.reload_causes.entry(*cause).or_default() += 1;
+        }
+        self.counts.reload += 1;
+        let event = Event::Reloaded { reasons: reasons.to_vec(), causes, pid, took_ms };
+        self.peers.journal.do_send(Record(JournalEntry::new(event)));
+    }
+
+    /// The descriptors that the live file names, where nothing serves and it says what ran last.
+    fn live_file(&self) -> Option<Vec<RawFd>> {
+        let ended = self.running.as_ref().filter(|running| !running.alive && !self.file.is_ahead())?;
+        let descriptors: BTreeSet<_> = ended.sections.values().filter_map(|section| section.descriptor).collect();
+        Some(descriptors.into_iter().collect())
+    }
+
+    /// What ran until its process ended runs again. What the file had not been told of by then is planned anew.
+    fn revived(
+        &mut self,
+        revived: Revived,
+        reasons: &[String],
+        causes: BTreeSet<ReloadCause>,
+        begun: Instant,
+    ) -> Failure {
+        let Revived { process, observation, failure } = revived;
+        self.tell_reload(process.pid, reasons, causes, begun);
+        self.last_reload = Some((Instant::now(), reasons.to_vec()));
+        self.exit = None;
+        self.runtime_failures = 0;
+        self.runtime_retry_at = Instant::now();
+        self.observe_due = observation.is_none();
+        if let Some(running) = &mut self.running {
+            running.alive = self.last_exited != Some(process.pid);
+            running.sections.values_mut().for_each(Section::begins_anew);
+            running.process = process.clone();
+        }
+        if let Some(observation) = observation {
+            self.process_found(process, observation, None);
+        }
+        self.gone.ends();
+        failure
     }
 
     /// Has the sockets closed that the process does not listen on.
@@ -315,7 +360,9 @@ impl HaproxyStateActor {
             // The next start is with what is known to be good.
             self.refused_frame = Some(tried);
         }
-        if file_is_ahead || self.refused_frame.is_some() {
+        if file_is_ahead {
+            self.file.was_overtaken();
+        } else if self.refused_frame.is_some() {
             // And so is the file until then.
             self.file.has_changed();
         }

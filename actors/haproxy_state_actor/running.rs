@@ -269,6 +269,13 @@ impl Section {
         self.drained_before.retain(|slot| at(wanted, slot) == at(&self.hosts, slot));
     }
 
+    /// A new process has it as the file has it: what somebody drained on the socket of the one before is drained again.
+    pub fn begins_anew(&mut self) {
+        let again = self.drained_on_socket(&self.hosts).chain(&self.drained_before).cloned().collect();
+        self.drained_before = again;
+        self.stale = true;
+    }
+
     /// Notes since when which of the servers in `scope` that are out of discovery have been waiting in maintenance.
     pub fn park(&mut self, wanted: &HostList, scope: &Scope) {
         let observed = &self.observed;

@@ -340,6 +340,53 @@ fn a_full_disk_leaves_the_running_haproxy_up_to_date() {
 }
 
 #[test]
+fn a_haproxy_that_dies_while_the_disk_is_full_runs_again_on_the_file_that_it_had() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(5).await;
+        world.with(|things| things.disk_full = true);
+        world.hosts("web", &[2, 3]).await;
+        let starts = world.starts();
+        world.kill_haproxy();
+        wait(3).await;
+        assert_eq!((world.starts(), world.ready("web")), (starts + 1, vec![2, 3]));
+        assert!(haproxy_state(&actors).await.file_error.is_some());
+        assert!(world.with(|things| things.live_file.contains("10.0.0.1:80")), "the file has yet to follow");
+        world.with(|things| things.disk_full = false);
+        wait(20).await;
+        assert_eq!((world.starts(), world.ready("web")), (starts + 1, vec![2, 3]));
+        assert!(world.with(|things| things.live_file.contains("10.0.0.3:80")));
+        let state = haproxy_state(&actors).await;
+        assert_eq!((state.file_error, state.reload_error), (None, None));
+    });
+}
+
+#[test]
+fn a_file_that_no_process_came_up_with_is_not_used_again() {
+    in_virtual_time(async |world| {
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        wait(5).await;
+        let starts = world.starts();
+        world.with(|things| things.looks_in_vain = usize::MAX);
+        world.kill_haproxy();
+        wait(1).await;
+        world.with(|things| things.disk_full = true);
+        wait(120).await;
+        assert_eq!(world.starts(), starts + 1, "what the file says was never served");
+        world.with(|things| {
+            things.disk_full = false;
+            things.looks_in_vain = 0;
+        });
+        wait(60).await;
+        assert_eq!((world.starts(), world.ready("web")), (starts + 2, vec![1]));
+    });
+}
+
+#[test]
 fn what_was_known_is_served_when_discovery_is_away_at_start() {
     in_virtual_time(async |world| {
         world.start();

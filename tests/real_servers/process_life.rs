@@ -59,6 +59,32 @@ async fn a_killed_haproxy_is_back_at_once_with_every_runtime_change() {
 }
 
 #[tokio::test]
+async fn a_haproxy_that_dies_while_no_file_can_be_written_runs_again_on_the_one_that_it_had() {
+    let scene = scene().await;
+    // Directories stand where the new files would be written: as hopeless as a full disk, for root, too.
+    let blocked = ["haproxy.cfg.new", "haproxy.cfg.candidate"].map(|name| scene.daemon.dir().join(name));
+    blocked.iter().for_each(|path| std::fs::create_dir(path).expect("nothing has that name"));
+    scene.files.hosts("web", &scene.backends[1..]);
+    wait_for_ready(&scene.daemon, "web", &addresses(&scene.backends[1..])).await;
+    let first = haproxy_pid(&scene.daemon).await;
+    kill(first, Signal::SIGKILL).expect("it runs");
+    wait_for_state(&scene.daemon, "another process serves", "haproxy_state", |state| {
+        state["phase"] == "running" && state["process"]["pid"] != first.as_raw()
+    })
+    .await;
+    wait_for_ready(&scene.daemon, "web", &addresses(&scene.backends[1..])).await;
+    let report = Load::new(scene.front).clients(2).timeout(LIMIT).start();
+    scene.files.hosts("web", &scene.backends);
+    wait_for_ready(&scene.daemon, "web", &addresses(&scene.backends)).await;
+    assert_eq!(report.stop().await.failed(), 0);
+    blocked.iter().for_each(|path| std::fs::remove_dir(path).expect("it is empty"));
+    wait_for_state(&scene.daemon, "the file is written in the end", "haproxy_state", |state| {
+        state["file_error"].is_null() && state["reload_error"].is_null()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn clients_that_connect_while_haproxy_is_down_are_served_once_it_is_back() {
     let scene = scene().await;
     let load = Load::new(scene.front).clients(3).pause(Duration::from_millis(2)).timeout(LIMIT).start();
