@@ -166,6 +166,7 @@ impl Things {
         }
         ensure(!self.oracle.choices.any_ends(), Invariant::Converges, || "an operator's choice is to end".to_owned())?;
         self.serves_what_discovery_shows()?;
+        self.domains_lead_to_their_services()?;
         let wanted = || self.defined().map(|(name, _)| (name, self.wanted(name).into_keys().collect()));
         self.besides.iter().try_for_each(|besides| besides.rest(wanted()))?;
         self.sockets_are_those_in_use()?;

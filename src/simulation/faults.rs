@@ -208,6 +208,7 @@ impl World {
             Step::DefineService { .. }
             | Step::RemoveService { .. }
             | Step::ChangeOptions { .. }
+            | Step::Domains { .. }
             | Step::BadDefinition { .. }
             | Step::MovePort { .. }
             | Step::Limits { .. }
@@ -233,6 +234,9 @@ impl World {
             }),
             Step::RemoveService { service } => self.change(service, |service| service.defined = false),
             Step::ChangeOptions { service, variant } => self.change(service, |service| service.variant = *variant),
+            Step::Domains { service, numbers } => {
+                self.change(service, |service| service.domains = numbers.iter().copied().collect());
+            }
             Step::BadDefinition { service } => self.change(service, |service| service.broken_definition = true),
             Step::Limits { service, min_hosts, max_removal_percent } => {
                 let limits = Limits { min_hosts: *min_hosts, max_removal_percent: *max_removal_percent };

@@ -47,7 +47,7 @@
 //! | file | what is in it |
 //! | --- | --- |
 //! | `world.rs`, `faults.rs`, `tampering.rs`, `orders.rs` | the world, and what can be done to it |
-//! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs` | which services and hosts there are, how discovery tells it, and how HAProxy does |
+//! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs`, `domains.rs` | which services and hosts there are, how discovery tells it, and how HAProxy does |
 //! | `haproxy_model.rs`, `runtime_api.rs`, `processes.rs`, `sockets.rs` | HAProxy and the system |
 //! | `plan.rs`, `random.rs` | what happens, drawn from a seed |
 //! | `invariant.rs`, `oracle.rs`, `choices.rs`, `checks.rs` | what must hold, and whether it does |
@@ -70,6 +70,7 @@ mod choices;
 mod chronicle;
 mod courier;
 mod day;
+mod domains;
 mod faults;
 mod fleet;
 pub mod haproxy_model;

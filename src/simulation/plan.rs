@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use proxymgr_actors::model::{AdminState, ProxyVersion};
 
-use super::annotations;
 use super::random::Random;
 use super::slots::Slots;
+use super::{annotations, domains};
 
 /// The services that plans know, each with a port of its own.
 pub const SERVICES: [&str; 4] = ["web", "api", "mail", "search"];
@@ -126,6 +126,8 @@ pub enum Step {
     RemoveService { service: String },
     /// A service gets other options.
     ChangeOptions { service: String, variant: u8 },
+    /// A service answers to these of its domains, by their numbers, on a port that it shares; to none, on its own.
+    Domains { service: String, numbers: Vec<u8> },
     /// A service's definition is replaced by text that is not JSON.
     BadDefinition { service: String },
     /// Somebody annotates a service, which adds an option to its definition.
@@ -207,6 +209,7 @@ impl Step {
                 | Self::ChangeOptions { .. }
                 | Self::Annotated { .. }
                 | Self::AnnotationRemoved { .. }
+                | Self::Domains { .. }
                 | Self::MovePort { .. }
                 | Self::HostState { .. }
                 | Self::ManagerStopped
@@ -348,6 +351,7 @@ impl Plan {
         let takes_time = random.chance(40);
         let besides = draw_besides(seed, &mut steps);
         annotations::draw(seed, &services, &mut steps);
+        domains::draw(seed, count, &mut steps);
         let slots = Slots::draw(seed, &services);
         Self { version, services, mail_delay_max_ms, takes_time, besides, slots, steps }
     }
@@ -489,6 +493,6 @@ mod tests {
             .flat_map(|seed| Plan::draw(seed).steps)
             .map(|step| format!("{step:?}").split(' ').next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(kinds.len(), 46, "{kinds:?}");
+        assert_eq!(kinds.len(), 47, "{kinds:?}");
     }
 }

@@ -25,6 +25,9 @@ pub(super) struct ShownDefinitions {
 /// The port of the first service; each further one has the next.
 const FIRST_PORT: u16 = 8001;
 
+/// What the port of services with domains is, after the first.
+const SHARED: u16 = 950;
+
 /// How far away a service's other port is.
 const OTHER_PORT: u16 = 1_000;
 
@@ -68,6 +71,8 @@ pub(super) struct Service {
     pub(super) limits: Option<Limits>,
     /// None where it is not updated by slots.
     pub(super) slots: Option<Slots>,
+    /// The numbers of its domains.
+    pub(super) domains: BTreeSet<u8>,
     pub(super) unreadable: BTreeSet<u8>,
     pub(super) shows_empty: bool,
     pub(super) lost: bool,
@@ -88,7 +93,8 @@ pub(super) fn is_refused(definition: &ServiceDefinition) -> bool {
 
 impl Service {
     pub(super) fn port(&self) -> u16 {
-        FIRST_PORT + self.number + if self.moved { OTHER_PORT } else { 0 }
+        let number = if self.domains.is_empty() { self.number } else { SHARED };
+        FIRST_PORT + number + if self.moved { OTHER_PORT } else { 0 }
     }
 
     /// What it is called at the other end of its port.
@@ -103,8 +109,11 @@ impl Service {
             });
             let limits = limits.unwrap_or_default();
             let slots = self.slots.map(Slots::keys).unwrap_or_default();
+            let domains = self.domain_keys();
             let port = self.port();
-            format!(r#"{{"type": "simulated", "port": {port}, "listen_options": ["{option}"]{limits}{slots}}}"#)
+            format!(
+                r#"{{"type": "simulated", "port": {port}, "listen_options": ["{option}"]{limits}{slots}{domains}}}"#
+            )
         };
         RawDefinition { annotation: self.note_read.annotation(), ..RawDefinition::new(text, "the simulated world") }
     }
