@@ -27,7 +27,7 @@ use crate::decide::option_policy::OptionPolicy;
 use crate::haproxy_state_actor::{HaproxyPeers, HaproxyPorts, HaproxyStateActor, LaunchPeers};
 use crate::history::History;
 use crate::inbox::{Direct, Inbox, Post};
-use crate::journal::JournalEntry;
+use crate::journal::{Event, JournalEntry};
 use crate::journal_actor::JournalActor;
 use crate::limits::STATE_ANSWER_TIMEOUT;
 use crate::listeners::Listeners;
@@ -122,6 +122,7 @@ struct OperatorPeers {
     decide: Recipient<DecideHeld>,
     reload: Recipient<ReloadProxy>,
     choose: Recipient<ChooseServerState>,
+    journal: Recipient<Record>,
 }
 
 impl Actors {
@@ -217,6 +218,7 @@ impl Actors {
                 decide: services.clone().recipient(),
                 reload: haproxy.clone().recipient(),
                 choose: haproxy.clone().recipient(),
+                journal: record,
             },
             policy,
             settings_refused: haproxy.recipient(),
@@ -285,11 +287,15 @@ impl Actors {
 
     /// Carries out what an operator asks for. Answers in one sentence what was done, or why nothing was.
     pub async fn order(&self, order: Order) -> Result<String, OrderRefused> {
-        let OperatorPeers { refresh, decide, reload, choose } = &self.operator;
+        let OperatorPeers { refresh, decide, reload, choose, .. } = &self.operator;
         match order {
-            Order::Refresh { service: Some(service) } => answer(refresh, RefreshService { service }).await,
+            Order::Refresh { service: Some(service) } => {
+                let done = answer(refresh, RefreshService { service: service.clone() }).await;
+                done.inspect(|_| self.note_refresh(Some(service)))
+            }
             Order::Refresh { service: None } => {
                 self.refresh();
+                self.note_refresh(None);
                 Ok("every source is being read again".to_owned())
             }
             Order::Reload { reason } => answer(reload, ReloadProxy { reason }).await,
@@ -297,6 +303,15 @@ impl Actors {
             Order::Reject { service } => answer(decide, DecideHeld { service, decision: HeldDecision::Reject }).await,
             Order::SetServer(choice) => answer(choose, ChooseServerState(choice)).await,
         }
+    }
+
+    fn note_refresh(&self, service: Option<ServiceName>) {
+        let of =
+            service.as_ref().map_or_else(|| "every source".to_owned(), |service| format!("the source of {service}"));
+        let event =
+            Event::Ordered { what: format!("refresh of {of}"), order: Order::Refresh { service: service.clone() } };
+        let entry = JournalEntry { service, ..JournalEntry::new(event) };
+        self.operator.journal.do_send(Record(entry));
     }
 
     /// Puts settings that were read again in force.

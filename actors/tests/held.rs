@@ -42,6 +42,29 @@ async fn three_of_four_go(world: &World) -> Actors {
 }
 
 #[test]
+fn what_is_to_be_read_again_is_told_as_every_order_is() {
+    in_virtual_time(async |world| {
+        let actors = three_of_four_go(&world).await;
+        let orders = [Order::Refresh { service: web() }, Order::Refresh { service: None }];
+        for order in &orders {
+            actors.order(order.clone()).await.unwrap();
+        }
+        let unknown = Some(ServiceName::new("mail").unwrap());
+        actors.order(Order::Refresh { service: unknown }).await.unwrap_err();
+        let told = actors.journal(ReadJournal::default()).await.into_iter().filter_map(|entry| match entry.event {
+            Event::Ordered { order, what } => Some((entry.service, order, what)),
+            _ => None,
+        });
+        let [first, second] = orders;
+        let expected = [
+            (web(), first, "refresh of the source of web".to_owned()),
+            (None, second, "refresh of every source".to_owned()),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+    });
+}
+
+#[test]
 fn a_held_list_tells_what_it_would_change() {
     in_virtual_time(async |world| {
         let actors = three_of_four_go(&world).await;
