@@ -47,7 +47,7 @@ fn hosts(count: u32) -> HostList {
 
 fn observed(hosts: &HostList) -> BTreeMap<ServerName, ObservedServer> {
     let server = |host: &Host| ObservedServer {
-        address: host.endpoint.address.to_string(),
+        address: host.endpoint.address.to_string().into(),
         port: 80,
         fqdn: None,
         admin_state: 0,

@@ -200,7 +200,7 @@ pub fn plan_part(
             }
         };
         if step.is_err() && !observed.contains_key(name) {
-            awaited.insert((host.endpoint.address.to_string(), host.endpoint.port.get()));
+            awaited.insert((Arc::from(host.endpoint.address.to_string()), host.endpoint.port.get()));
         }
         steps.push((name, step));
     }

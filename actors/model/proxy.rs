@@ -68,11 +68,11 @@ pub struct ProcessInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedServer {
     /// `srv_addr`: an IP address, or `-` where a name is not resolved.
-    pub address: String,
+    pub address: Arc<str>,
     /// `srv_port`.
     pub port: u16,
     /// `srv_fqdn`: the host name the server was configured with, where it was.
-    pub fqdn: Option<String>,
+    pub fqdn: Option<Arc<str>>,
     /// `srv_admin_state`, a bit field.
     pub admin_state: u16,
     /// `srv_op_state`: 0 stopped, 1 starting, 2 running, 3 soft-stopping.
@@ -84,7 +84,7 @@ pub struct ObservedServer {
 impl ObservedServer {
     /// Whether it is at this address and port.
     pub fn is_at(&self, endpoint: &Endpoint) -> bool {
-        self.port == endpoint.port.get() && self.address == endpoint.address.to_string()
+        self.port == endpoint.port.get() && *self.address == *endpoint.address.to_string()
     }
 
     /// In maintenance because it was told to be, on the socket.

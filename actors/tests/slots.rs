@@ -282,7 +282,7 @@ fn the_table_survives_a_restart_of_the_daemon() {
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[3, 2, 1]).await;
         wait(2).await;
-        let address = |slot: &str| world.with(|things| things.proxy[&web()][&name(slot)].address.clone());
+        let address = |slot: &str| world.with(|things| things.proxy[&web()][&name(slot)].address.to_string());
         assert_eq!(["slot1", "slot2", "slot3"].map(address), ["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
     });
 }

@@ -94,11 +94,11 @@ impl ServerStateReader {
 
 fn observed(row: &Row<'_>) -> Option<ObservedServer> {
     Some(ObservedServer {
-        address: row[2].to_owned(),
+        address: row[2].into(),
         operational_state: row[3].parse().ok()?,
         admin_state: row[4].parse().ok()?,
         weight: row[5].parse().ok()?,
-        fqdn: (row[6] != "-").then(|| row[6].to_owned()),
+        fqdn: (row[6] != "-").then(|| row[6].into()),
         port: row[7].parse().ok()?,
     })
 }
@@ -134,9 +134,9 @@ mod tests {
         let web = &state.services[&ServiceName::new("web").unwrap()];
         assert_eq!(web.len(), 2);
         let s0 = &web[&ServerName::new("s0").unwrap()];
-        assert_eq!((s0.address.as_str(), s0.port, s0.weight, s0.operational_state), ("127.0.0.2", 90, 10, 0));
+        assert_eq!((&*s0.address, s0.port, s0.weight, s0.operational_state), ("127.0.0.2", 90, 10, 0));
         assert!(s0.in_maintenance() && s0.fqdn.is_none());
-        assert_eq!(web[&ServerName::new("n2").unwrap()].address, "::1");
+        assert_eq!(web[&ServerName::new("n2").unwrap()].address.as_ref(), "::1");
         let two = &state.services[&ServiceName::new("two").unwrap()];
         assert_eq!(two[&ServerName::new("x").unwrap()].fqdn.as_deref(), Some("a.example"));
     }

@@ -14,7 +14,7 @@
 mod config_reader;
 mod server_options;
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -72,9 +72,16 @@ struct Section {
     dynamic: bool,
     http: bool,
     servers: BTreeMap<ServerName, Server>,
-    /// The servers as they are shown, once somebody has looked; nothing again where one may have changed. Looked at far
-    /// more often than changed.
-    shown: OnceCell<Arc<ObservedServers>>,
+    /// The servers as they were last shown, and those that may have changed since: most stay as they are from one look
+    /// to the next.
+    shown: RefCell<Shown>,
+}
+
+/// What a section last showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Shown {
+    servers: Arc<ObservedServers>,
+    changed: Vec<ServerName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,11 +89,11 @@ struct Server {
     /// None where its name did not resolve.
     address: Option<IpAddr>,
     /// The address as it is shown: looked at far more often than it changes.
-    shown: String,
+    shown: Arc<str>,
     port: u16,
     /// An address that was set and does not show yet.
     next: Option<(IpAddr, u16)>,
-    fqdn: Option<String>,
+    fqdn: Option<Arc<str>>,
     admin: u16,
     weight: u16,
     initial_weight: u16,
@@ -183,13 +190,13 @@ impl HaproxyModel {
     /// Shows every address that was set.
     pub fn settle(&mut self) {
         for section in self.sections.values_mut() {
-            section.changing().values_mut().for_each(Server::settle);
+            section.change_all(Server::settle);
         }
     }
 
     fn server(&mut self, id: &ServerId) -> Result<&mut Server, String> {
         let section = self.sections.get_mut(&id.service).ok_or("No such backend.")?;
-        section.changing().get_mut(&id.server).ok_or_else(|| "No such server.".to_owned())
+        section.changing(&id.server).ok_or_else(|| "No such server.".to_owned())
     }
 
     fn obey(&mut self, command: &RuntimeCommand) -> Said {
@@ -232,7 +239,7 @@ impl HaproxyModel {
         };
         let Address::Ip(ip) = endpoint.address else { return Err(format!("invalid address: {endpoint}")) };
         let server = Server::new(Some(ip), endpoint.port.get(), None, admin, &options);
-        section.changing().insert(id.server.clone(), server);
+        section.insert(id.server.clone(), server);
         let warning = if options.cookie && !section.http { "Ignoring cookie as HTTP mode is disabled.\n" } else { "" };
         Ok(format!("{warning}New server registered."))
     }
@@ -250,7 +257,7 @@ impl HaproxyModel {
             "Server still has connections attached to it, cannot remove it."
         } else {
             let section = self.sections.get_mut(&id.service).expect("the server was found in its section");
-            section.changing().remove(&id.server);
+            section.remove(&id.server);
             return Ok("Server deleted.".to_owned());
         };
         Err(refusal.to_owned())
@@ -328,20 +335,51 @@ impl HaproxyModel {
 }
 
 impl Section {
-    fn shown(&self) -> Arc<ObservedServers> {
-        let shown = || self.servers.iter().map(|(name, server)| (name.clone(), server.observed())).collect();
-        self.shown.get_or_init(|| Arc::new(shown())).clone()
+    fn new(dynamic: bool, http: bool, servers: BTreeMap<ServerName, Server>) -> Self {
+        let shown = servers.iter().map(|(name, server)| (name.clone(), server.observed())).collect();
+        let shown = Shown { servers: Arc::new(shown), changed: Vec::new() };
+        Self { dynamic, http, servers, shown: RefCell::new(shown) }
     }
 
-    /// The servers, one of which may change.
-    fn changing(&mut self) -> &mut BTreeMap<ServerName, Server> {
-        self.shown.take();
-        &mut self.servers
+    fn shown(&self) -> Arc<ObservedServers> {
+        let Shown { servers, changed } = &mut *self.shown.borrow_mut();
+        if !changed.is_empty() {
+            let servers = Arc::make_mut(servers);
+            for name in changed.drain(..) {
+                match self.servers.get(&name) {
+                    Some(server) => servers.insert(name, server.observed()),
+                    None => servers.remove(&name),
+                };
+            }
+        }
+        servers.clone()
+    }
+
+    /// A server that may change; none where there is no such server.
+    fn changing(&mut self, name: &ServerName) -> Option<&mut Server> {
+        let server = self.servers.get_mut(name)?;
+        self.shown.get_mut().changed.push(name.clone());
+        Some(server)
+    }
+
+    fn change_all(&mut self, change: impl Fn(&mut Server)) {
+        self.servers.values_mut().for_each(change);
+        self.shown.get_mut().changed.extend(self.servers.keys().cloned());
+    }
+
+    fn insert(&mut self, name: ServerName, server: Server) {
+        self.shown.get_mut().changed.push(name.clone());
+        self.servers.insert(name, server);
+    }
+
+    fn remove(&mut self, name: &ServerName) {
+        self.shown.get_mut().changed.push(name.clone());
+        self.servers.remove(name);
     }
 }
 
 impl Server {
-    fn new(address: Option<IpAddr>, port: u16, fqdn: Option<String>, admin: u16, options: &ServerOptions) -> Self {
+    fn new(address: Option<IpAddr>, port: u16, fqdn: Option<Arc<str>>, admin: u16, options: &ServerOptions) -> Self {
         Self {
             address,
             shown: shown(address),
@@ -389,8 +427,8 @@ impl Server {
     }
 }
 
-fn shown(address: Option<IpAddr>) -> String {
-    address.map_or_else(|| "-".to_owned(), ip_text)
+fn shown(address: Option<IpAddr>) -> Arc<str> {
+    address.map_or_else(|| "-".into(), |ip| ip_text(ip).into())
 }
 
 /// Why the adapter does not send this command, where it does not.

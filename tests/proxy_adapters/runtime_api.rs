@@ -76,7 +76,7 @@ async fn state_weight_and_address_of_a_server_follow_commands_on_every_version()
         assert_eq!(seen.services.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["empty", "web"], "{version}");
         assert!(seen.services[&service("empty")].is_empty());
         assert!(of(&seen, "web", "s0").in_maintenance() && of(&seen, "web", "s1").in_drain(), "{version}: {seen:?}");
-        assert_eq!((of(&seen, "web", "s0").address.as_str(), of(&seen, "web", "s0").port), ("::1", 8_080), "{version}");
+        assert_eq!((&*of(&seen, "web", "s0").address, of(&seen, "web", "s0").port), ("::1", 8_080), "{version}");
         assert_eq!(of(&seen, "web", "s2").weight, 77, "{version}");
         assert_eq!(socket.observe(None).await.unwrap(), seen, "{version}: all sections are the same two");
 

@@ -41,7 +41,7 @@ impl Proxy {
 
     fn insert(&mut self, name: &ServerName, host: &Host, admin_state: u16, given: LoadedServer) {
         let observed = ObservedServer {
-            address: host.endpoint.address.to_string(),
+            address: host.endpoint.address.to_string().into(),
             port: host.endpoint.port.get(),
             fqdn: None,
             admin_state,
@@ -87,7 +87,7 @@ impl Proxy {
             RuntimeCommand::SetWeight(_, weight) => server.weight = *weight,
             RuntimeCommand::SetAddress(_, endpoint) => {
                 assert!(server.admin_state & (FORCED_MAINTENANCE | FORCED_DRAIN) != 0, "{name} moves out of service");
-                server.address = endpoint.address.to_string();
+                server.address = endpoint.address.to_string().into();
                 server.port = endpoint.port.get();
             }
             _ => {}
@@ -111,7 +111,7 @@ impl Proxy {
             } else {
                 AdminState::Ready
             };
-            let found = (server.address.clone(), server.port, server.weight, state);
+            let found = (server.address.to_string(), server.port, server.weight, state);
             let should =
                 (host.endpoint.address.to_string(), host.endpoint.port.get(), host.weight.unwrap_or(1), host.state);
             if found != should {

@@ -288,7 +288,7 @@ fn server(line: &str) -> (ServerName, ObservedServer) {
 }
 
 fn observed(address: &str, port: u16, admin_state: u16, weight: u16) -> ObservedServer {
-    ObservedServer { address: address.to_owned(), port, fqdn: None, admin_state, operational_state: 2, weight }
+    ObservedServer { address: address.into(), port, fqdn: None, admin_state, operational_state: 2, weight }
 }
 
 struct Watched;
@@ -345,7 +345,7 @@ impl Things {
             RuntimeCommand::SetMaintenance(_) => server.admin_state = 1,
             RuntimeCommand::SetWeight(_, weight) => server.weight = *weight,
             RuntimeCommand::SetAddress(_, endpoint) => {
-                server.address = endpoint.address.to_string();
+                server.address = endpoint.address.to_string().into();
                 server.port = endpoint.port.get();
             }
             RuntimeCommand::DeleteServer(_) => {

@@ -3,9 +3,9 @@
 //! Judged are server lines, `balance`, `hash-type` and what only a younger HAProxy knows. All else is taken as good:
 //! a scenario that wants its configuration refused writes `balance no-such-algorithm`, which passes every check before.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use proxymgr_actors::decide::quoting::split_line;
 use proxymgr_actors::model::{Address, Endpoint, ProxyVersion, ServerName, ServiceName, Word};
@@ -241,7 +241,7 @@ impl Reader<'_> {
         options.finish(name, verify_by_default).map_err(in_server)?;
         let (resolved, fqdn) = match &endpoint.address {
             Address::Ip(ip) => (Some(Some(*ip)), None),
-            Address::Name(fqdn) => (resolve(fqdn, options.init_addr.as_deref(), names), Some(fqdn.to_string())),
+            Address::Name(fqdn) => (resolve(fqdn, options.init_addr.as_deref(), names), Some(fqdn.clone())),
         };
         let server = Server::configured(resolved.flatten(), endpoint.port.get(), fqdn, &options);
         section.servers.insert(server_name, (line, server));
@@ -283,7 +283,7 @@ impl Reader<'_> {
                 (name, server)
             });
             let (dynamic, http, servers) = (lines.is_dynamic(), lines.http, servers.collect());
-            let section = Section { dynamic, http, servers, shown: OnceCell::new() };
+            let section = Section::new(dynamic, http, servers);
             (name, section)
         });
         Ok((self.verify_by_default, sections.collect()))
@@ -292,7 +292,7 @@ impl Reader<'_> {
 
 impl Server {
     /// A server as the file configures it.
-    fn configured(address: Option<IpAddr>, port: u16, fqdn: Option<String>, options: &ServerOptions) -> Self {
+    fn configured(address: Option<IpAddr>, port: u16, fqdn: Option<Arc<str>>, options: &ServerOptions) -> Self {
         let disabled = if options.disabled == Some(true) { FORCED_MAINTENANCE | CONFIGURED_MAINTENANCE } else { 0 };
         let unresolved = if address.is_none() { RESOLUTION_MAINTENANCE } else { 0 };
         Self::new(address, port, fqdn, disabled | unresolved, options)
