@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::decide::guard::{Verdict, judge};
-use crate::decide::host_list::{Assembled, GoodEntries, assemble};
+use crate::decide::host_list::{Assembled, Followed, GoodEntries, assemble, follow};
 use crate::decide::hosts_diff::HostsDiff;
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
@@ -173,6 +173,14 @@ impl WatcherActor {
     }
 
     fn consider(&mut self, seen: &[SeenHost], seen_at: Instant) {
+        if let Some(followed) = self.follow(seen) {
+            self.report_problems(BTreeMap::new());
+            self.passed();
+            let (hosts, diff) = (followed.hosts.clone(), followed.diff.clone());
+            followed.enter_into(&mut self.entries);
+            self.put_in_force(hosts, diff, seen_at);
+            return;
+        }
         let Assembled { mut hosts, good_entries, problems } = assemble(seen, &self.entries);
         self.report_problems(problems);
         // What an entry said before the daemon was restarted is not known: each of the saved hosts may be it.
@@ -188,13 +196,26 @@ impl WatcherActor {
         match judge(self.hosts.as_ref().map(|hosts| hosts.len()), &diff, &self.definition.removal) {
             Verdict::Hold(reason) => self.hold(reason, seen, &diff),
             Verdict::Pass => {
-                self.forget_rejected();
-                if self.held.take().is_some() {
-                    info!(self.log, "the source shows a list that passes, the hold ends");
-                    self.record(None, Event::HoldEnded);
-                }
-                self.put_in_force(seen, diff);
+                self.passed();
+                self.put_seen_in_force(seen, diff);
             }
+        }
+    }
+
+    /// What the list makes of the one in force, where that is simple and the guard lets it pass.
+    fn follow(&self, seen: &[SeenHost]) -> Option<Followed> {
+        let in_force = self.hosts.as_ref().filter(|_| !self.from_saved_state)?;
+        let followed = follow(seen, &self.entries, in_force)?;
+        let verdict = judge(Some(in_force.len()), &followed.diff, &self.definition.removal);
+        (verdict == Verdict::Pass).then_some(followed)
+    }
+
+    /// The guard lets the newest list pass.
+    fn passed(&mut self) {
+        self.forget_rejected();
+        if self.held.take().is_some() {
+            info!(self.log, "the source shows a list that passes, the hold ends");
+            self.record(None, Event::HoldEnded);
         }
     }
 
@@ -203,12 +224,16 @@ impl WatcherActor {
         HostsDiff::between(self.hosts.as_deref().unwrap_or(&HostList::new()), hosts)
     }
 
-    fn put_in_force(&mut self, Seen { hosts, entries, unsure, seen_at }: Seen, diff: HostsDiff) {
+    fn put_seen_in_force(&mut self, Seen { hosts, entries, unsure, seen_at }: Seen, diff: HostsDiff) {
         self.entries = entries;
         self.from_saved_state = unsure;
+        self.put_in_force(Arc::new(hosts), diff, seen_at);
+    }
+
+    fn put_in_force(&mut self, hosts: Arc<HostList>, diff: HostsDiff, seen_at: Instant) {
         self.confirmed_unix_ms = Some(self.clock.unix_ms());
         if self.hosts.is_none() || !diff.is_empty() {
-            self.hosts = Some(Arc::new(hosts));
+            self.hosts = Some(hosts);
             self.announce(diff, seen_at);
         }
     }
@@ -269,7 +294,7 @@ impl WatcherActor {
                 info!(self.log, "an operator accepts the held list"; "reason" => &reason);
                 self.record(None, Event::HeldAccepted { reason });
                 let diff = self.difference_to(&held.seen.hosts);
-                self.put_in_force(Seen { seen_at: Instant::now(), ..held.seen }, diff);
+                self.put_seen_in_force(Seen { seen_at: Instant::now(), ..held.seen }, diff);
                 Ok(done)
             }
             HeldDecision::Reject => {

@@ -1,8 +1,10 @@
 //! From the entries of a source to the servers of a section.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::hosts_diff::HostsDiff;
 use crate::model::{Endpoint, Host, HostList, SeenHost, ServerName};
 
 /// The hosts by the names of their servers, and what is wrong with which entry.
@@ -74,6 +76,109 @@ pub fn assemble(seen: &[SeenHost], last_good: &GoodEntries) -> Assembled {
     Assembled { hosts, good_entries, problems }
 }
 
+/// What a list makes of the one before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// The hosts after it: the very list before, where nothing changed.
+    pub hosts: Arc<HostList>,
+    /// What differs from the hosts before.
+    pub diff: HostsDiff,
+    changes: Vec<EntryChange>,
+}
+
+/// An entry that says something else than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct EntryChange {
+    key: Arc<str>,
+    /// The server that it was; none for a new entry.
+    before: Option<ServerName>,
+    /// None for an entry that is gone.
+    now: Option<GoodEntry>,
+}
+
+impl Followed {
+    /// Makes them the last good entries.
+    pub fn enter_into(self, last_good: &mut GoodEntries) {
+        for EntryChange { key, now, .. } in self.changes {
+            match now {
+                Some(entry) => last_good.insert(key, entry),
+                None => last_good.remove(&key),
+            };
+        }
+    }
+}
+
+/// What [`assemble`] makes of a list, for little more than what changes in it: `before` is what it made of the last good
+/// entries. None where that is not so simple, because an entry cannot be read, a host has a name of its own, or two
+/// entries are one server.
+pub fn follow(seen: &[SeenHost], last_good: &GoodEntries, before: &Arc<HostList>) -> Option<Followed> {
+    if last_good.len() != before.len() {
+        return None;
+    }
+    let changes = changed_entries(seen, last_good)?;
+    let mut hosts = before.clone();
+    let mut diff = HostsDiff::default();
+    if !changes.is_empty() {
+        let hosts = Arc::make_mut(&mut hosts);
+        changes.iter().filter_map(|change| change.before.as_ref()).for_each(|name| drop(hosts.remove(name)));
+        for GoodEntry { host, by_endpoint } in changes.iter().filter_map(|change| change.now.as_ref()) {
+            if hosts.insert(by_endpoint.clone(), host.clone()).is_some() {
+                return None;
+            }
+        }
+    }
+    let now = |change: &EntryChange| change.now.as_ref().map(|entry| entry.by_endpoint.clone());
+    let touched: BTreeSet<ServerName> =
+        changes.iter().flat_map(|change| change.before.clone().into_iter().chain(now(change))).collect();
+    for name in touched {
+        match (before.get(&name), hosts.get(&name)) {
+            (None, _) => diff.added.push(name),
+            (_, None) => diff.removed.push(name),
+            (before, after) if before != after => diff.changed.push(name),
+            _ => {}
+        }
+    }
+    Some(Followed { hosts, diff, changes })
+}
+
+/// The entries that are not what they last were; none where it is not as simple as that.
+fn changed_entries(seen: &[SeenHost], last_good: &GoodEntries) -> Option<Vec<EntryChange>> {
+    let mut seen: Vec<&SeenHost> = seen.iter().collect();
+    let is_in_order = |seen: &[&SeenHost]| seen.is_sorted_by(|one, next| one.key < next.key);
+    if !is_in_order(&seen) {
+        seen.sort_by(|one, other| one.key.cmp(&other.key));
+        if !is_in_order(&seen) {
+            return None;
+        }
+    }
+    let mut changes = Vec::new();
+    let mut known = last_good.iter().peekable();
+    let gone = |(key, entry): (&Arc<str>, &GoodEntry)| {
+        let before = entry.host.name.is_none().then(|| entry.by_endpoint.clone())?;
+        Some(EntryChange { key: key.clone(), before: Some(before), now: None })
+    };
+    for entry in seen {
+        let host = entry.host.as_ref().ok().filter(|host| host.name.is_none())?;
+        let same_key = loop {
+            match known.peek().map(|(key, _)| (*key).cmp(&entry.key)) {
+                Some(Ordering::Less) => changes.push(gone(known.next()?)?),
+                Some(Ordering::Equal) => break known.next(),
+                Some(Ordering::Greater) | None => break None,
+            }
+        };
+        let change = match same_key {
+            Some((_, known)) if known.host == *host => continue,
+            Some(known) => EntryChange { now: Some(GoodEntry::of(host, Some(known.1))), ..gone(known)? },
+            None => EntryChange { key: entry.key.clone(), before: None, now: Some(GoodEntry::of(host, None)) },
+        };
+        changes.push(change);
+    }
+    for lost in known {
+        changes.push(gone(lost)?);
+    }
+    Some(changes)
+}
+
 /// `10.0.0.1:80`, `2001:db8::1:80`, `a.example:80`. What follows the last colon is always the port, so that no two
 /// endpoints share a name.
 pub fn endpoint_name(endpoint: &Endpoint) -> ServerName {
@@ -134,6 +239,49 @@ mod tests {
         assert_eq!(names(&second), ["10.0.0.1:80", "10.0.0.2:80"]);
         assert!(second.problems["a"].contains("last good value stays"));
         assert!(second.problems["c"].contains("left out"));
+    }
+
+    #[test]
+    fn a_list_that_follows_another_becomes_what_it_is_by_itself() {
+        let lists = [
+            vec![seen("b", Ok(host("10.0.0.2", 80))), seen("a", Ok(host("10.0.0.1", 80)))],
+            vec![seen("a", Ok(host("10.0.0.1", 80))), seen("b", Ok(host("10.0.0.2", 80)))],
+            vec![seen("a", Ok(host("10.0.0.2", 80))), seen("b", Ok(host("10.0.0.1", 80)))],
+            vec![seen("a", Ok(host("10.0.0.2", 80))), seen("c", Ok(host("10.0.0.3", 80)))],
+            vec![seen("c", Ok(Host { weight: Some(7), ..host("10.0.0.3", 80) })), seen("d", Ok(host("10.0.0.4", 80)))],
+            vec![seen("0", Ok(host("10.0.0.9", 80))), seen("c", Ok(host("10.0.0.3", 81)))],
+        ];
+        let mut before = assemble(&lists[0], &GoodEntries::new());
+        for list in lists {
+            let whole = assemble(&list, &before.good_entries);
+            let hosts = Arc::new(before.hosts);
+            let followed = follow(&list, &before.good_entries, &hosts).expect("it is simple");
+            assert_eq!((&*followed.hosts, &followed.diff), (&whole.hosts, &HostsDiff::between(&hosts, &whole.hosts)));
+            assert_eq!(Arc::ptr_eq(&followed.hosts, &hosts), followed.diff.is_empty() && followed.changes.is_empty());
+            followed.enter_into(&mut before.good_entries);
+            assert_eq!(before.good_entries, whole.good_entries);
+            before.hosts = whole.hosts;
+        }
+    }
+
+    #[test]
+    fn what_is_not_simple_is_left_to_the_whole() {
+        let named = Host { name: Some(ServerName::new("web").unwrap()), ..host("10.0.0.3", 80) };
+        let before = assemble(&[seen("a", Ok(host("10.0.0.1", 80)))], &GoodEntries::new());
+        let hosts = Arc::new(before.hosts);
+        for further in [
+            seen("b", Err("bad JSON".into())),
+            seen("b", Ok(named.clone())),
+            seen("b", Ok(host("10.0.0.1", 80))),
+            seen("a", Ok(host("10.0.0.2", 80))),
+        ] {
+            let list = [seen("a", Ok(host("10.0.0.1", 80))), further];
+            assert_eq!(follow(&list, &before.good_entries, &hosts), None, "{list:?}");
+        }
+        let before = assemble(&[seen("a", Ok(named))], &GoodEntries::new());
+        let hosts = Arc::new(before.hosts);
+        assert_eq!(follow(&[seen("a", Ok(host("10.0.0.3", 80)))], &before.good_entries, &hosts), None);
+        assert_eq!(follow(&[], &before.good_entries, &hosts), None);
     }
 
     #[test]
