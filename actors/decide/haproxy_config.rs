@@ -168,21 +168,34 @@ pub fn section_after(
     definition: &ServiceDefinition,
     hosts: &HostList,
 ) -> Arc<str> {
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let line_count = text.bytes().filter(|byte| *byte == b'\n').count();
+    let mut lines = text.split_inclusive('\n');
     // A line for each host, and a blank one, end the section.
-    let (start, server_lines) = lines.split_at(lines.len() - hosts_before.len() - 1);
-    let mut known = hosts_before.iter().zip(server_lines).peekable();
-    let mut text = String::with_capacity(text.len() + SERVER_LINE_BYTES);
-    text.extend(start.iter().copied());
+    let start = lines.by_ref().take(line_count - hosts_before.len() - 1);
+    let mut end = start.map(str::len).sum();
+    let mut known = hosts_before.iter().zip(lines).peekable();
+    let mut after = String::with_capacity(text.len() + SERVER_LINE_BYTES);
+    // Lines that stay and follow each other are taken together: those from here to `end`.
+    let mut begin = 0;
     for (name, host) in hosts {
-        while known.next_if(|((before, _), _)| *before < name).is_some() {}
+        while let Some((_, line)) = known.next_if(|((before, _), _)| *before < name) {
+            after.push_str(&text[begin..end]);
+            end += line.len();
+            begin = end;
+        }
         match known.next_if(|((before, _), _)| *before == name) {
-            Some(((_, before), line)) if before == host => text.push_str(line),
-            _ => push_server_line(&mut text, definition, name, host),
+            Some(((_, before), line)) if before == host => end += line.len(),
+            changed => {
+                after.push_str(&text[begin..end]);
+                end += changed.map_or(0, |(_, line)| line.len());
+                begin = end;
+                push_server_line(&mut after, definition, name, host);
+            }
         }
     }
-    text.push('\n');
-    text.into()
+    after.push_str(&text[begin..end]);
+    after.push('\n');
+    after.into()
 }
 
 /// About the length of a server's line.

@@ -282,7 +282,14 @@ impl Section {
         let waits = |name: &ServerName| {
             !wanted.contains_key(name) && observed.get(name).is_some_and(ObservedServer::forced_maintenance)
         };
-        self.parked.retain(|name, _| waits(name));
+        match scope {
+            Scope::Whole => self.parked.retain(|name, _| waits(name)),
+            Scope::Servers(names) => {
+                for name in names.iter().filter(|name| !waits(name)) {
+                    self.parked.remove(name);
+                }
+            }
+        }
         for (name, _) in scope.of(observed).filter(|(name, _)| waits(name)) {
             self.parked.entry(name.clone()).or_insert_with(Instant::now);
         }
