@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use super::day::Figures;
+use super::host_numbers::HostNumbers;
 use super::load::{Change, Load, Update};
 use super::random::Random;
 
@@ -59,45 +60,13 @@ impl Latencies {
     }
 }
 
-/// A set of hosts by their numbers: copied thousands of times, at each reload.
-#[derive(Debug, Clone, Copy, Default)]
-struct Hosts([u128; 2]);
-
-impl Hosts {
-    fn bit(host: u8) -> (usize, u128) {
-        (usize::from(host / 128), 1 << (host % 128))
-    }
-
-    fn contains(&self, host: u8) -> bool {
-        let (half, bit) = Self::bit(host);
-        self.0[half] & bit != 0
-    }
-
-    fn insert(&mut self, host: u8) {
-        let (half, bit) = Self::bit(host);
-        self.0[half] |= bit;
-    }
-
-    /// Returns whether it was there.
-    fn remove(&mut self, host: u8) -> bool {
-        let was_there = self.contains(host);
-        let (half, bit) = Self::bit(host);
-        self.0[half] &= !bit;
-        was_there
-    }
-
-    fn len(&self) -> u32 {
-        self.0.iter().map(|half| half.count_ones()).sum()
-    }
-}
-
 /// What a service is under a rule.
 #[derive(Default)]
 struct Section {
-    hosts: Hosts,
+    hosts: HostNumbers,
     /// The servers that the running HAProxy was started with.
-    loaded: Hosts,
-    /// Hosts without a slot, with the updates that brought them.
+    loaded: HostNumbers,
+    /// HostNumbers without a slot, with the updates that brought them.
     without_slot: VecDeque<(u8, usize)>,
 }
 
@@ -105,8 +74,7 @@ struct Section {
 pub(super) fn under_rule(rule: Rule, load: &Load, updates: &[Update], seed: u64) -> Figures {
     let mut latencies = Latencies(Random::of_purpose(seed, "the ancestors"));
     let initial = || {
-        let mut hosts = Hosts::default();
-        (1..=load.hosts).for_each(|host| hosts.insert(host));
+        let hosts: HostNumbers = (1..=load.hosts).collect();
         Section { loaded: hosts, hosts, without_slot: VecDeque::new() }
     };
     let sections = (0..load.services).map(|_| initial()).collect();

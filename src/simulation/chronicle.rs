@@ -1,8 +1,9 @@
 //! What happened in a run, as intervals instead of words: which hosts discovery showed and which took traffic, the
 //! processes of HAProxy, the faults, and how long each change took. For figures and drawings.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::host_numbers::HostNumbers;
 use super::plan::Step;
 
 /// A length of virtual time, in milliseconds since the world began.
@@ -108,15 +109,15 @@ impl Chronicle {
     }
 
     /// The hosts that a service has to begin with.
-    pub(super) fn begins_with(&mut self, service: &str, hosts: &BTreeSet<u8>, now_ms: u64) {
+    pub(super) fn begins_with(&mut self, service: &str, hosts: HostNumbers, now_ms: u64) {
         let lives = self.services.entry(service.to_owned()).or_default();
-        for host in hosts {
-            set(&mut lives.entry(*host).or_default().registered, true, now_ms);
+        for host in hosts.iter() {
+            set(&mut lives.entry(host).or_default().registered, true, now_ms);
         }
     }
 
     /// The hosts of a service changed. Each difference is a change that HAProxy must follow.
-    pub(super) fn registered(&mut self, service: &str, before: &BTreeSet<u8>, now: &BTreeSet<u8>, now_ms: u64) {
+    pub(super) fn registered(&mut self, service: &str, before: HostNumbers, now: HostNumbers, now_ms: u64) {
         if before == now {
             return;
         }
@@ -124,9 +125,9 @@ impl Chronicle {
             self.services.insert(service.to_owned(), BTreeMap::new());
         }
         let Some(lives) = self.services.get_mut(service) else { return };
-        for host in before.symmetric_difference(now) {
+        for host in before.difference_to(now).iter() {
             let is_registered = now.contains(host);
-            let life = lives.entry(*host).or_default();
+            let life = lives.entry(host).or_default();
             set(&mut life.registered, is_registered, now_ms);
             let is_behind = is_open(&life.enabled) != is_registered;
             match (life.behind_since_ms, is_behind) {

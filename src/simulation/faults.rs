@@ -51,7 +51,7 @@ impl World {
             let before = things.chronicle.as_ref().map(|_| service.registered());
             change(service);
             if let (Some(chronicle), Some(before)) = (&mut things.chronicle, before) {
-                chronicle.registered(name, &before, &service.registered(), now_ms);
+                chronicle.registered(name, before, service.registered(), now_ms);
             }
         });
     }

@@ -74,6 +74,7 @@ mod domains;
 mod faults;
 mod fleet;
 pub mod haproxy_model;
+mod host_numbers;
 mod invariant;
 mod load;
 mod oracle;

@@ -73,7 +73,7 @@ impl World {
     /// The process ends.
     pub(super) fn end_process(&self, pid: u32, how: ProcessExit) {
         let Some(process) = self.with(|things| things.processes.remove(&pid)) else { return };
-        self.note(&format!("HAProxy ({pid})"), "the system", format!("ended: {how}"));
+        self.note(format_args!("HAProxy ({pid})"), "the system", format!("ended: {how}"));
         self.with(|things| things.ended.insert(pid, Instant::now()));
         self.chronicled(|chronicle, now_ms| chronicle.process(pid, |life| life.ended_ms = Some(now_ms)));
         self.chronicle_all();
@@ -99,7 +99,7 @@ impl World {
         if first.is_none() {
             return;
         }
-        self.note(&format!("HAProxy ({pid})"), "", "stops listening, finishes what is open");
+        self.note(format_args!("HAProxy ({pid})"), "", "stops listening, finishes what is open");
         self.chronicled(|chronicle, now_ms| chronicle.process(pid, |life| life.drains_ms = Some(now_ms)));
         self.chronicle_all();
         let world = self.clone();
@@ -148,7 +148,7 @@ impl World {
         }
         let process = self.make_process(&text, descriptors)?;
         let (pid, running) = (process.pid, process.watched());
-        self.note("ProcessSupervisorActor", &format!("HAProxy ({pid})"), format!("start; causes: {causes_text}"));
+        self.note("ProcessSupervisorActor", format_args!("HAProxy ({pid})"), format!("start; causes: {causes_text}"));
         self.with(|things| things.processes.insert(pid, process));
         self.chronicled(|chronicle, now_ms| chronicle.started(pid, causes.into_iter().collect(), now_ms));
         let world = self.clone();
@@ -206,7 +206,7 @@ impl World {
             !process.draining
         });
         if alive {
-            self.note(&format!("HAProxy ({pid})"), "", "serves");
+            self.note(format_args!("HAProxy ({pid})"), "", "serves");
             self.chronicled(|chronicle, now_ms| chronicle.process(pid, |life| life.serves_ms = Some(now_ms)));
             self.chronicle_all();
             let cuts = self.has(PlantedBug::CutsConnections);
@@ -265,7 +265,7 @@ impl ProxyProcesses for World {
     }
 
     fn signal(&self, pid: u32, signal: ProcessSignal) -> Result<(), String> {
-        self.note("ProcessSupervisorActor", &format!("HAProxy ({pid})"), format!("{signal:?}"));
+        self.note("ProcessSupervisorActor", format_args!("HAProxy ({pid})"), format!("{signal:?}"));
         match signal {
             ProcessSignal::SoftStop => self.soft_stop(pid),
             ProcessSignal::Kill => self.hard_stop(pid, ProcessExit::Signal(9)),
@@ -331,7 +331,7 @@ impl ConfigFile for World {
                 }
                 Ok(())
             });
-            let words = outcome.as_ref().err().map_or("written".to_owned(), String::clone);
+            let words = outcome.as_ref().err().map_or("written", String::as_str);
             world.note("HaproxyStateActor", "haproxy.cfg", words);
             outcome
         })

@@ -141,8 +141,8 @@ impl World {
             }
             (answer, is_known)
         });
-        let words = if answer.accepted { "done".to_owned() } else { answer.text.clone() };
-        self.note("HaproxyStateActor", &format!("HAProxy ({pid})"), format!("{command}: {words}"));
+        let words = if answer.accepted { "done" } else { &answer.text };
+        self.note("HaproxyStateActor", format_args!("HAProxy ({pid})"), format_args!("{command}: {words}"));
         if !is_known {
             self.violate(Invariant::ServersAreKnown, format!("`{command}`: {}", answer.text));
         }
@@ -160,7 +160,7 @@ impl World {
         for (command, answer) in commands.iter().zip(&answers) {
             let text = command.text("MAP", command.key().as_str());
             let words = if answer.accepted { "done" } else { &answer.text };
-            self.note("HaproxyStateActor", &format!("HAProxy ({pid})"), format!("{text}: {words}"));
+            self.note("HaproxyStateActor", format_args!("HAProxy ({pid})"), format!("{text}: {words}"));
             if !answer.accepted {
                 self.with(|things| things.oracle.cause(format!("`{text}` was refused")));
             }

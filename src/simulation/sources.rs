@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Recipient, spawn};
@@ -127,22 +128,17 @@ impl World {
                 things.oracle.cause(format!("the hosts of {name}"));
             }
             if things.planted == Some(PlantedBug::FailureTakesAHost) && level.is_err() {
-                told = Ok(things
-                    .oracle
-                    .in_force(name)
-                    .into_iter()
-                    .flatten()
-                    .skip(1)
-                    .map(|(n, w)| (*n, Some(*w)))
-                    .collect());
+                let in_force = things.oracle.in_force(name).into_iter().flatten();
+                told = Ok(Arc::new(in_force.skip(1).map(|(n, w)| (*n, Some(*w))).collect()));
             }
             things.planted == Some(PlantedBug::LosesAChange) && changed && !first
         });
-        let what = match &told {
+        let noted = told.clone();
+        let what = move || match &noted {
             Ok(hosts) => format!("HostsSeen: [{}]", words(hosts)),
             Err(error) => format!("HostsSeen: {error}"),
         };
-        self.note(&format!("source of {name}"), &format!("WatcherActor ({name})"), what);
+        self.trace().note_later(format_args!("source of {name}"), format_args!("WatcherActor ({name})"), what);
         if !loses {
             watcher.do_send(hosts_seen(&told));
         }

@@ -94,7 +94,7 @@ impl World {
             }
             things.oracle.cause("somebody changed a server");
         });
-        commands.iter().for_each(|command| self.note("somebody", &format!("HAProxy ({pid})"), command.to_string()));
+        commands.iter().for_each(|command| self.note("somebody", format_args!("HAProxy ({pid})"), command.to_string()));
     }
 
     /// Somebody takes away the second half of haproxy.cfg; not in the moment between its replacement and HAProxy's start,

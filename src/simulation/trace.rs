@@ -1,14 +1,14 @@
 //! What happened in a run, as a sequence: virtual time, who to whom, what.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::fmt::{self, Display, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slog::{Drain, KV, Key, Logger, OwnedKVList, Record, Serializer, o};
 use tokio::time::Instant;
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TraceLine {
     /// Virtual time since the world began, in milliseconds.
     pub at_ms: u64,
@@ -41,11 +41,52 @@ pub(super) fn last_of(lines: &[TraceLine]) -> &[TraceLine] {
     &lines[end.saturating_sub(LINES_TOLD)..end]
 }
 
+/// Words that are found when somebody reads them.
+type Later = Box<dyn Fn() -> String + Send>;
+
+/// A line as it was noted.
+#[derive(Default)]
+struct Noted {
+    line: TraceLine,
+    /// What it is to say; none where it says so itself.
+    later: Option<Later>,
+}
+
+impl Noted {
+    fn line(&self) -> TraceLine {
+        let mut line = self.line.clone();
+        line.what.extend(self.later.iter().map(|words| words()));
+        line
+    }
+}
+
 /// The lines that are kept, and how many that may be; all of them where nobody said so.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Kept {
-    lines: VecDeque<TraceLine>,
+    lines: VecDeque<Noted>,
     max: Option<usize>,
+}
+
+impl Kept {
+    /// Adds a line, which gets the memory of the oldest where that is dropped for it.
+    fn add(&mut self, at_ms: u64, [from, to, what]: [&dyn Display; 3], later: Option<Later>) {
+        let is_full = self.max.is_some_and(|max| self.lines.len() >= max);
+        let oldest = if is_full { self.lines.pop_front() } else { None };
+        let mut line = oldest.unwrap_or_default().line;
+        line.at_ms = at_ms;
+        for (text, words) in [(&mut line.from, from), (&mut line.to, to), (&mut line.what, what)] {
+            text.clear();
+            // Writing to memory cannot fail.
+            let _ = write!(text, "{words}");
+        }
+        self.lines.push_back(Noted { line, later });
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("lines", &self.lines.len()).field("max", &self.max).finish()
+    }
 }
 
 /// The sequence, shared by everyone who adds to it.
@@ -68,13 +109,16 @@ impl Trace {
     }
 
     /// Notes what happened now.
-    pub fn note(&self, from: impl Into<String>, to: impl Into<String>, what: impl Into<String>) {
-        let line = TraceLine { at_ms: self.now_ms(), from: from.into(), to: to.into(), what: what.into() };
-        let mut kept = self.kept();
-        if kept.max.is_some_and(|max| kept.lines.len() >= max) {
-            kept.lines.pop_front();
-        }
-        kept.lines.push_back(line);
+    pub fn note(&self, from: impl Display, to: impl Display, what: impl Display) {
+        let at_ms = self.now_ms();
+        self.kept().add(at_ms, [&from, &to, &what], None);
+    }
+
+    /// Notes what happened now, in words that are found only when somebody reads them: beside a load nearly everything
+    /// is forgotten unread.
+    pub fn note_later(&self, from: impl Display, to: impl Display, what: impl Fn() -> String + Send + 'static) {
+        let at_ms = self.now_ms();
+        self.kept().add(at_ms, [&from, &to, &""], Some(Box::new(what)));
     }
 
     /// Virtual time since the world began, in milliseconds.
@@ -96,7 +140,7 @@ impl Trace {
 
     /// Everything so far.
     pub fn lines(&self) -> Vec<TraceLine> {
-        self.kept().lines.iter().cloned().collect()
+        self.kept().lines.iter().map(Noted::line).collect()
     }
 
     /// A logger whose records become part of the sequence, told by the component that logs.
@@ -118,22 +162,51 @@ impl Drain for TraceDrain {
     type Err = slog::Never;
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
-        let mut of_logger = Words::default();
-        let mut of_record = Words::default();
+        let mut of_logger = Words::none();
+        let mut of_record = Words::none();
         // Writing to memory cannot fail.
         let _ = values.serialize(record, &mut of_logger);
         let _ = record.kv().serialize(record, &mut of_record);
-        let who = of_logger.component.take().unwrap_or_else(|| "actor".to_owned());
-        let who = if of_logger.text.is_empty() { who } else { format!("{who} ({})", of_logger.text.trim()) };
-        self.0.note(who, "", format!("{}{}", record.msg(), of_record.text));
+        self.0.note(of_logger.who(), "", format_args!("{}{}", record.msg(), of_record));
         Ok(())
     }
 }
 
-#[derive(Default)]
+/// About the length of a record's pairs.
+const PAIRS_BYTES: usize = 128;
+
+/// About the number of a record's pairs.
+const PAIRS: usize = 8;
+
+/// The pairs of a record or of a logger.
 struct Words {
     component: Option<String>,
-    text: String,
+    /// The pairs, each with a blank before it, in the order in which slog visits them: the last first.
+    pairs: String,
+    /// Where each begins.
+    starts: Vec<usize>,
+}
+
+impl Words {
+    fn none() -> Self {
+        Self { component: None, pairs: String::with_capacity(PAIRS_BYTES), starts: Vec::with_capacity(PAIRS) }
+    }
+
+    /// Who has a logger with these pairs.
+    fn who(&self) -> String {
+        let who = self.component.as_deref().unwrap_or("actor");
+        if self.starts.is_empty() { who.to_owned() } else { format!("{who} ({})", self.to_string().trim()) }
+    }
+}
+
+impl Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut end = self.pairs.len();
+        self.starts
+            .iter()
+            .rev()
+            .try_for_each(|start| f.write_str(&self.pairs[*start..std::mem::replace(&mut end, *start)]))
+    }
 }
 
 impl Serializer for Words {
@@ -141,10 +214,37 @@ impl Serializer for Words {
         // The innermost logger comes first.
         if key == "component" {
             self.component.get_or_insert_with(|| value.to_string());
-        } else {
-            // slog visits the last pair first.
-            self.text.insert_str(0, &format!(" {key}={value}"));
+            return Ok(());
         }
-        Ok(())
+        self.starts.push(self.pairs.len());
+        write!(self.pairs, " {key}={value}").map_err(Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slog::{info, o};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_last_lines_are_kept_where_that_is_asked_for() {
+        let trace = Trace::new();
+        trace.keep_last(2);
+        trace.note_later("a source of many hosts", "somebody", || unreachable!("nobody reads it"));
+        trace.note("one", "", "a line that is longer than the next in its place");
+        trace.note_later("a source", "a watcher", || "hosts".to_owned());
+        trace.note("two", "one", 2);
+        let lines: Vec<_> = trace.lines().into_iter().map(|line| [line.from, line.to, line.what]).collect();
+        assert_eq!(lines, [["a source", "a watcher", "hosts"], ["two", "one", "2"]]);
+    }
+
+    #[tokio::test]
+    async fn a_record_is_told_by_its_component_with_its_pairs_in_order() {
+        let trace = Trace::new();
+        let log = trace.logger().new(o!("component" => "watcher")).new(o!("service" => "web"));
+        info!(log, "hosts changed"; "added" => 1, "removed" => 2);
+        let line = trace.lines().remove(0);
+        assert_eq!([line.from, line.to, line.what], ["watcher (service=web)", "", "hosts changed added=1 removed=2"]);
     }
 }

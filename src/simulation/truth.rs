@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::annotations::Note;
 use super::haproxy_model::NameTable;
+use super::host_numbers::HostNumbers;
 use super::plan::NAMED_FROM;
 use super::slots::Slots;
 
-/// A level that a source told.
-pub(super) type Level = Result<BTreeMap<u8, Option<Shown>>, String>;
+/// A level that a source told: the hosts, none for a record that cannot be read.
+pub(super) type Level = Result<Arc<BTreeMap<u8, Option<Shown>>>, String>;
 
 /// What the source of the definitions told.
 pub(super) struct ShownDefinitions {
@@ -133,13 +134,13 @@ impl Service {
             return Err("the session is lost".to_owned());
         }
         if self.shows_empty {
-            return Ok(BTreeMap::new());
+            return Ok(Arc::default());
         }
         let record = |(host, weight): (&u8, &u16)| {
             let shown = Shown { weight: *weight, state: self.state(*host) };
             (*host, (!self.unreadable.contains(host)).then_some(shown))
         };
-        Ok(self.hosts.iter().map(record).collect())
+        Ok(Arc::new(self.hosts.iter().map(record).collect()))
     }
 
     /// The administrative state that a host asks for.
@@ -148,7 +149,7 @@ impl Service {
     }
 
     /// The hosts that ought to take traffic.
-    pub(super) fn registered(&self) -> BTreeSet<u8> {
+    pub(super) fn registered(&self) -> HostNumbers {
         self.hosts.keys().copied().filter(|_| self.defined).collect()
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
@@ -211,7 +212,7 @@ impl World {
         self.with(|things| {
             let mut chronicle = Chronicle::default();
             for (name, service) in &things.services {
-                chronicle.begins_with(name, &service.registered(), now_ms);
+                chronicle.begins_with(name, service.registered(), now_ms);
             }
             things.chronicle = Some(chronicle);
         });
@@ -243,7 +244,7 @@ impl World {
     }
 
     /// Notes something that passes between two in the world.
-    pub(super) fn note(&self, from: &str, to: &str, what: impl Into<String>) {
+    pub(super) fn note(&self, from: impl Display, to: impl Display, what: impl Display) {
         self.0.trace.note(from, to, what);
     }
 

@@ -1,0 +1,66 @@
+//! A set of hosts by their numbers, in 32 bytes: made, copied and compared at each change of one of them.
+
+/// The numbers of some hosts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct HostNumbers([u128; 2]);
+
+impl HostNumbers {
+    fn bit(host: u8) -> (usize, u128) {
+        (usize::from(host / 128), 1 << (host % 128))
+    }
+
+    pub(super) fn contains(&self, host: u8) -> bool {
+        let (half, bit) = Self::bit(host);
+        self.0[half] & bit != 0
+    }
+
+    pub(super) fn insert(&mut self, host: u8) {
+        let (half, bit) = Self::bit(host);
+        self.0[half] |= bit;
+    }
+
+    /// Returns whether it was there.
+    pub(super) fn remove(&mut self, host: u8) -> bool {
+        let was_there = self.contains(host);
+        let (half, bit) = Self::bit(host);
+        self.0[half] &= !bit;
+        was_there
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.0.iter().map(|half| half.count_ones()).sum()
+    }
+
+    /// The hosts in order.
+    pub(super) fn iter(self) -> impl Iterator<Item = u8> {
+        (0..=u8::MAX).filter(move |host| self.contains(*host))
+    }
+
+    /// The hosts that only one of the two has.
+    pub(super) fn difference_to(self, other: Self) -> Self {
+        Self([self.0[0] ^ other.0[0], self.0[1] ^ other.0[1]])
+    }
+}
+
+impl FromIterator<u8> for HostNumbers {
+    fn from_iter<T: IntoIterator<Item = u8>>(hosts: T) -> Self {
+        let mut numbers = Self::default();
+        hosts.into_iter().for_each(|host| numbers.insert(host));
+        numbers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_come_and_go_and_are_told_in_order() {
+        let mut hosts: HostNumbers = [255, 0, 127, 128].into_iter().collect();
+        assert_eq!(hosts.iter().collect::<Vec<_>>(), [0, 127, 128, 255]);
+        assert!(hosts.remove(128) && !hosts.remove(128) && !hosts.contains(128));
+        assert_eq!(hosts.len(), 3);
+        let other: HostNumbers = [0, 1].into_iter().collect();
+        assert_eq!(hosts.difference_to(other).iter().collect::<Vec<_>>(), [1, 127, 255]);
+    }
+}
