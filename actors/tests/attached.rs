@@ -44,7 +44,7 @@ fn saved(hosts: &[(u8, AdminState)]) -> SavedState {
 /// A HAProxy with these servers in these states.
 fn has(world: &World, servers: &[(u8, u16)]) {
     let found = |(n, admin_state): &(u8, u16)| {
-        let address = format!("10.0.0.{n}");
+        let address = format!("10.0.0.{n}").into();
         let admin_state = *admin_state;
         (server(*n), ObservedServer { address, port: 80, fqdn: None, admin_state, operational_state: 2, weight: 1 })
     };
