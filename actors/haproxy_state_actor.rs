@@ -111,6 +111,8 @@ pub struct HaproxyStateActor {
     exit: Option<String>,
     /// Services whose port came free while a launch was under way that did not know it yet.
     opened_meanwhile: BTreeSet<ServiceName>,
+    /// Whether sockets may be held that neither the process listens on nor a launch is going to.
+    sockets_to_spare: bool,
     reload_not_before: Instant,
     /// Since when a reload has been due, while changes at run time went before it.
     reload_due_since: Option<Instant>,
@@ -176,6 +178,7 @@ impl HaproxyStateActor {
             refused_frame: None,
             exit: None,
             opened_meanwhile: BTreeSet::new(),
+            sockets_to_spare: false,
             reload_not_before: now,
             reload_due_since: None,
             last_reload: None,
@@ -265,8 +268,9 @@ impl HaproxyStateActor {
         if self.reload_is_due() {
             self.relaunch_when_allowed(ctx);
         } else if self.dirty.is_empty() {
-            // What failed is no longer wanted.
+            // What failed is no longer wanted, nor are the sockets that were opened for it.
             self.reload_error.ends();
+            self.spare_sockets();
         }
     }
 
@@ -349,9 +353,14 @@ impl Handler<ServiceDefined> for HaproxyStateActor {
                 // A port that was taken may not be the one that is wanted now.
                 known.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::PortTaken { .. }));
                 known.update_by(strategy);
+                self.end_waits_in_vain();
             }
             None => {
-                let left = self.left_behind.remove(&name).unwrap_or_default();
+                let mut left = self.left_behind.remove(&name).unwrap_or_default();
+                let section = self.running.as_mut().and_then(|running| running.sections.get_mut(&name));
+                if let Some(slots) = section.and_then(|section| section.slots_left.take()) {
+                    left.slots = slots;
+                }
                 let is_chosen = !left.choices.is_empty();
                 self.desired.services.insert(name.clone(), DesiredService::new(definition, strategy, left));
                 if is_chosen {
@@ -369,7 +378,10 @@ impl Handler<ServiceRemoved> for HaproxyStateActor {
     type Result = ();
 
     fn handle(&mut self, ServiceRemoved { service }: ServiceRemoved, ctx: &mut Self::Context) {
-        self.desired.services.remove(&service);
+        let section = self.running.as_mut().and_then(|running| running.sections.get_mut(&service));
+        if let (Some(removed), Some(section)) = (self.desired.services.remove(&service), section) {
+            section.slots_left = Some(removed.slots);
+        }
         self.end_waits_in_vain();
         self.routes_due = true;
         self.save_later(ctx);

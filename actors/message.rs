@@ -1,6 +1,6 @@
 //! Every message, told as sender -> receiver. Past tense for what happened, imperative for what is to be done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -175,12 +175,12 @@ pub struct ReleaseSockets {
     pub keep: BTreeMap<ServiceName, WantedSocket>,
 }
 
-/// HaproxyStateActor -> SocketHolderActor: there are only these services; nobody waits any more for the ports of others.
+/// HaproxyStateActor -> SocketHolderActor: only these sockets are wanted; nobody waits any more for others.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct WaitOnlyFor {
-    /// All that are wanted.
-    pub services: BTreeSet<ServiceName>,
+    /// Of every service there is.
+    pub wanted: BTreeMap<ServiceName, WantedSocket>,
 }
 
 /// SocketHolderActor -> HaproxyStateActor: a port that could not be bound before is now held.

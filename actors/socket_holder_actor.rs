@@ -177,8 +177,8 @@ impl Handler<ReleaseSockets> for SocketHolderActor {
 impl Handler<WaitOnlyFor> for SocketHolderActor {
     type Result = ();
 
-    fn handle(&mut self, WaitOnlyFor { services }: WaitOnlyFor, _: &mut Self::Context) {
-        self.failed.retain(|service, _| services.contains(service));
+    fn handle(&mut self, WaitOnlyFor { wanted }: WaitOnlyFor, _: &mut Self::Context) {
+        self.failed.retain(|service, bind| wanted.get(service) == Some(&bind.wanted));
     }
 }
 

@@ -125,6 +125,11 @@ impl HaproxyStateActor {
         let service = self.desired.services.get(name).filter(|service| service.revision.is_some());
         let Some(service) = service else {
             let left = running.sections.remove(name);
+            if let Some(section) = &left {
+                // It may be defined again: whose drains these are is known until then.
+                let held = section.loaded.servers.iter().map(|(server, loaded)| (server.clone(), loaded.held_by));
+                self.wanted_before.insert(name.clone(), held.collect());
+            }
             running.unclaimed.extend(left.map(|section| (name.clone(), section.observed)));
             return;
         };

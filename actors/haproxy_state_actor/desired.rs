@@ -179,9 +179,16 @@ impl DesiredService {
             self.servers = self.hosts.clone();
             return;
         }
+        // Before the first list nothing is known against who has a slot.
+        if self.revision.is_some() || self.slots.is_empty() {
+            self.place_in_slots();
+        }
+        self.take_servers_of_slots();
+    }
+
+    fn place_in_slots(&mut self) {
         let life = &self.life;
         self.slots.place(&self.hosts, slot_rules(&self.definition), |server| life.is_leaving(server));
-        self.take_servers_of_slots();
     }
 
     /// Gives up slots that are too many. Only for a process that has yet to start.

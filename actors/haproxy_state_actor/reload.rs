@@ -20,7 +20,7 @@ use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::state_file;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
-use crate::message::{Record, ReleaseSockets, SocketOpened, WaitOnlyFor};
+use crate::message::{Record, ReleaseSockets, SocketOpened, WaitOnlyFor, WantedSocket};
 use crate::model::{
     ChangeId, Observation, ObservedServer, PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServerName, ServiceName,
 };
@@ -279,12 +279,21 @@ impl HaproxyStateActor {
         launch.for_each(|peers| peers.release.do_send(ReleaseSockets { keep: running.listens_on() }));
     }
 
-    /// Nobody waits any more for the port of a service that is no more. Of a launch that is under way it is said at its
+    /// Nobody waits any more for a port that no service wants. Of a launch that is under way it is said at its
     /// end, because it may yet ask for one.
     pub(super) fn end_waits_in_vain(&self) {
-        let services: BTreeSet<ServiceName> = self.desired.services.keys().cloned().collect();
-        let launch = self.peers.launch.iter().filter(|_| self.phase != ProxyPhase::Launching);
-        launch.for_each(|peers| peers.wait_only_for.do_send(WaitOnlyFor { services: services.clone() }));
+        let Some(peers) = self.peers.launch.as_ref().filter(|_| self.phase != ProxyPhase::Launching) else { return };
+        let services = self.desired.services.iter();
+        let wanted =
+            services.filter_map(|(name, service)| Some((name.clone(), WantedSocket::of(&service.definition)?)));
+        peers.wait_only_for.do_send(WaitOnlyFor { wanted: wanted.collect() });
+    }
+
+    /// Has the sockets closed that were opened for launches, where none is to be made any more.
+    pub(super) fn spare_sockets(&mut self) {
+        if std::mem::take(&mut self.sockets_to_spare) {
+            self.running.iter().for_each(|running| self.release_sockets(running));
+        }
     }
 
     /// No reload could bring what it was for: what runs goes on.
@@ -354,6 +363,7 @@ impl HaproxyStateActor {
         warn!(self.log, "the reload failed, it is tried again"; "error" => &error, "reasons" => reasons.join("; "));
         self.peers.journal.do_send(Record(JournalEntry::new(Event::Failed { error: error.clone() })));
         self.counts.reload_failed += 1;
+        self.sockets_to_spare = true;
         self.reload_failures += 1;
         self.reload_error.stands(error, self.clock);
         if suspects_head && self.running.as_ref().is_some_and(|running| running.frame != tried) {
@@ -409,6 +419,7 @@ impl Handler<SocketOpened> for HaproxyStateActor {
             return;
         };
         self.opened_meanwhile.insert(name.clone());
+        self.sockets_to_spare = true;
         service.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::PortTaken { .. }));
         self.touch(name, ctx);
     }

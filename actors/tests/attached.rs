@@ -11,6 +11,7 @@ use proxymgr_actors::message::SeenHost;
 use proxymgr_actors::model::{
     AdminState, Host, HostList, ObservedServer, ProxyFrame, ProxyPolicy, RawDefinition, RunBy, ServerName, ServiceName,
 };
+use proxymgr_actors::operator::{Order, SetServer};
 use proxymgr_actors::port::{SavedService, SavedState};
 use world::{World, haproxy_state, host, in_virtual_time, policy, settle, wait};
 
@@ -118,5 +119,26 @@ fn what_is_found_draining_as_its_host_comes_and_discovery_drains_it_is_discovery
         world.hosts("web", &[1, 2]).await;
         wait(1).await;
         assert_eq!(world.ready("web"), [1, 2]);
+    });
+}
+
+#[test]
+fn what_was_drained_for_an_operator_is_ready_when_its_service_is_removed_and_defined_again() {
+    in_virtual_time(async |world| {
+        has(&world, &[(1, 0), (2, 0)]);
+        let actors = world.start_as(of_others(), SavedState::default());
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(1).await;
+        let order =
+            SetServer { service: service(), server: server(1), state: AdminState::Drain, for_ms: None, reason: None };
+        actors.order(Order::SetServer(order)).await.unwrap();
+        wait(1).await;
+        assert_eq!(admin_state(&world, 1), DRAIN);
+        world.define(&[]).await;
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(1).await;
+        assert_eq!(world.ready("web"), [1, 2], "the choice went with its service");
     });
 }

@@ -184,3 +184,44 @@ fn nor_where_it_is_removed_while_a_launch_asks_for_the_port() {
         assert_eq!((waiting(&actors).await, world.starts()), (vec![], 1));
     });
 }
+
+fn open_ports(world: &World) -> Vec<u16> {
+    world.with(|things| things.open_sockets.iter().map(|address| address.port()).collect())
+}
+
+#[test]
+fn a_port_that_a_service_leaves_again_before_it_could_be_served_there_is_closed() {
+    in_virtual_time(async |world| {
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        wait(3).await;
+        world.with(|things| things.disk_full = true);
+        world.define(&[("web", WEB_MOVED)]).await;
+        wait(2).await;
+        assert_eq!(open_ports(&world), [8080, 8081]);
+        world.define(&[("web", WEB)]).await;
+        wait(20).await;
+        assert_eq!((open_ports(&world), world.ready("web")), (vec![8080], vec![1]));
+    });
+}
+
+#[test]
+fn a_service_that_moves_back_waits_no_more_for_the_port_it_could_not_have() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        wait(3).await;
+        world.with(|things| things.taken_ports.insert(8081));
+        world.define(&[("web", WEB_MOVED)]).await;
+        wait(3).await;
+        assert_eq!(waiting(&actors).await, ["web"]);
+        world.define(&[("web", WEB)]).await;
+        wait(5).await;
+        assert!(waiting(&actors).await.is_empty());
+        world.with(|things| things.taken_ports.clear());
+        wait(5).await;
+        assert_eq!(open_ports(&world), [8080]);
+    });
+}

@@ -302,6 +302,24 @@ fn a_service_that_gets_slots_never_loses_a_host_on_the_way() {
 }
 
 #[test]
+fn a_service_that_is_defined_again_before_it_could_be_taken_away_keeps_its_slots() {
+    in_virtual_time(async |world| {
+        started(&world, &[1, 2, 3]).await;
+        world.hosts("web", &[1, 3]).await;
+        // No reload can be made, so that its section stays.
+        world.with(|things| things.disk_full = true);
+        world.define(&[]).await;
+        wait(2).await;
+        world.with(|things| things.commands.clear());
+        world.define(&[("web", WEB)]).await;
+        assert_eq!(world.ready("web"), [1, 3], "no list was seen that says otherwise");
+        world.hosts("web", &[1, 3]).await;
+        wait(2).await;
+        assert_eq!((world.ready("web"), world.with(|things| things.commands.clone())), (vec![1, 3], vec![]));
+    });
+}
+
+#[test]
 fn the_plan_says_what_it_lacks() {
     let definition = planned::definition(&[], "");
     let mut table = SlotTable::default();
