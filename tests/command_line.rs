@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -41,6 +42,21 @@ fn an_actor_that_panics_is_told_with_the_seed_that_shows_it() {
     let said = err(&simulated);
     assert!(said.contains("planted: the source of"), "{said}");
     assert!(said.contains("Again: proxymgr simulate --seed"), "{said}");
+    // Where a panic does not end the program, the run goes on to make the plan small.
+    assert!(simulated.status.signal().is_some() || said.contains("breaks an invariant"), "{said}");
+}
+
+#[test]
+fn a_panic_that_ends_the_program_leaves_the_seed_and_the_plan_that_show_it() {
+    let simulate = ["simulate", "--plant", "panics", "--seeds", "100", "--threads", "1", "--end-at-panic"];
+    let simulated = proxymgr(&simulate);
+    let said = err(&simulated);
+    assert_eq!(simulated.status.signal(), Some(Signal::SIGABRT as i32), "{said}");
+    let run = said.split("An actor panics in the run of seed ").nth(1).unwrap_or_else(|| panic!("no seed in {said}"));
+    let (seed, rest) = run.split_once(' ').expect("the plan follows");
+    assert!(rest.starts_with("--plant panics, plan {\"version\":"), "{said}");
+    let again = proxymgr(&["simulate", "--plant", "panics", "--end-at-panic", "--seed", seed]);
+    assert!(again.status.signal().is_some() && err(&again).contains("planted: the source of"), "{}", err(&again));
 }
 
 /// A daemon with one service of static hosts, `web`, in a directory of files.

@@ -8,7 +8,9 @@ use std::time::Instant;
 use super::output;
 use crate::failure::Failure;
 use crate::simulation::scenario::{Report, Scenario};
-use crate::simulation::{Chronicle, PlantedBug, TraceLine, chronicled, fleet, replay, sweep, timeline, under_way};
+use crate::simulation::{
+    Chronicle, PlantedBug, TraceLine, chronicled, end_at_panics, fleet, replay, sweep, timeline, under_way,
+};
 
 /// What to simulate.
 #[derive(Debug, clap::Args)]
@@ -41,6 +43,9 @@ pub struct SimulateArgs {
     /// Plant a bug, to see it found.
     #[arg(long, value_name = "BUG")]
     plant: Option<PlantedBug>,
+    /// End at the first panic, as a release build always does, instead of making its plan small.
+    #[arg(long)]
+    end_at_panic: bool,
     /// How many threads to run on; without it, one for each core.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -72,6 +77,9 @@ fn tell_the_seed_of_a_panic() {
 /// Runs what was asked for. A broken invariant is a failure.
 pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
     tell_the_seed_of_a_panic();
+    if args.end_at_panic {
+        end_at_panics();
+    }
     match (&args.scenario, args.seed) {
         (Some(file), _) => story(file, args),
         (None, Some(seed)) => one(seed, args),

@@ -110,7 +110,7 @@ pub use self::plan::{Plan, Refused, StartFailure, Step, Tampering};
 pub use self::planted_bug::PlantedBug;
 pub use self::playback::{Happening, Heard, Played, play};
 pub use self::random::Random;
-pub use self::run::{Outcome, chronicled, run, under_way};
+pub use self::run::{Outcome, chronicled, end_at_panics, run, under_way};
 pub use self::shrink::{Shrunk, shrink};
 pub use self::slots::Slots;
 pub use self::sweep::{Failure, Figures, replay, sweep};

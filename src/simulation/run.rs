@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::panic;
+use std::process;
 use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::checks::Memory;
 use super::chronicle::Chronicle;
@@ -51,8 +52,19 @@ pub fn under_way() -> Option<String> {
     UNDER_WAY.with(|run| run.try_borrow().ok()?.clone())
 }
 
+/// From now on a panic in a run ends the program, as it does in a release build.
+pub fn end_at_panics() {
+    END_AT_PANICS.store(true, Ordering::Relaxed);
+}
+
+static END_AT_PANICS: AtomicBool = AtomicBool::new(false);
+
+fn panics_end_the_program() -> bool {
+    cfg!(panic = "abort") || END_AT_PANICS.load(Ordering::Relaxed)
+}
+
 fn run_in(seed: u64, plan: &Plan, planted: Option<PlantedBug>, keeps_chronicle: bool) -> (Outcome, Chronicle) {
-    if cfg!(panic = "abort") {
+    if panics_end_the_program() {
         let planted = planted.map(|bug| format!(" --plant {bug}")).unwrap_or_default();
         let plan = serde_json::to_string(plan).unwrap_or_else(|_| format!("{plan:?}"));
         let run = format!("seed {seed}{planted}, plan {plan}\nAgain: proxymgr simulate --seed {seed}{planted} --trace");
@@ -161,8 +173,11 @@ fn catch_panics() {
                 _ => false,
             });
             // Where a panic ends the program, there is no later to tell it in.
-            if !of_run || cfg!(panic = "abort") {
+            if !of_run || panics_end_the_program() {
                 before(info);
+            }
+            if of_run && END_AT_PANICS.load(Ordering::Relaxed) {
+                process::abort();
             }
         }));
     });
