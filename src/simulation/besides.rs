@@ -11,7 +11,7 @@ use std::sync::Arc;
 use proxymgr_actors::limits::RUNTIME_ANSWER_TIMEOUT;
 use proxymgr_actors::model::{
     AdminState, Observation, ObservedRoutes, ObservedServers, ProcessInfo, ProxyVersion, RouteCommand, RuntimeCommand,
-    ServiceName,
+    ServerId, ServiceName,
 };
 use proxymgr_actors::port::{
     Answer, Applied, PortFuture, PublishedService, RuntimeApi, RuntimeError, ServerSessions, ServiceOutput,
@@ -22,8 +22,10 @@ use tokio::time::{Instant, sleep};
 
 use super::haproxy_model::HaproxyModel;
 use super::invariant::{Invariant, Violation};
-use super::plan::NAMED_FROM;
+use super::plan::{NAMED_FROM, Step};
 use super::processes::{CONNECT, SocketFault, ready_in, until_given_up};
+use super::random::Random;
+use super::tampering::{drained_of, undrain};
 use super::truth::number_of_server;
 use super::world::World;
 
@@ -43,6 +45,8 @@ pub(super) struct Besides {
     fault: Option<SocketFault>,
     output_fails: bool,
     published: BTreeMap<String, BTreeSet<u8>>,
+    /// Servers that a manager drained without having been able to write down why.
+    unsaved_drains: BTreeSet<(String, u8)>,
 }
 
 impl Besides {
@@ -50,7 +54,7 @@ impl Besides {
         let section = |name| format!("listen {name}\n    balance roundrobin\n    server stray 10.0.0.99:80\n");
         let config: String = services.into_iter().map(section).collect();
         let model = started(&config);
-        let published = BTreeMap::new();
+        let (published, unsaved_drains) = (BTreeMap::new(), BTreeSet::new());
         Self {
             pid: 1,
             started: Instant::now(),
@@ -60,6 +64,7 @@ impl Besides {
             fault: None,
             output_fails: false,
             published,
+            unsaved_drains,
         }
     }
 
@@ -67,6 +72,16 @@ impl Besides {
     pub(super) fn heal(&mut self) {
         self.fault = None;
         self.output_fails = false;
+    }
+
+    /// A manager ends: what drains although the next will know it to be `wanted` is left to an operator.
+    pub(super) fn leave_unsaved_drains(&mut self, wanted: &BTreeSet<ServerId>) {
+        self.unsaved_drains.extend(drained_of(&self.model, wanted));
+    }
+
+    /// Whether anything was left so.
+    pub(super) fn has_unsaved_drains(&self) -> bool {
+        !self.unsaved_drains.is_empty()
     }
 
     /// Whether both are as is wanted of these services: which of their hosts are to take traffic.
@@ -140,6 +155,17 @@ impl World {
         self.besides(|besides| {
             (besides.pid, besides.started) = (besides.pid + 1, Instant::now());
             besides.model = started(&besides.config);
+        });
+    }
+
+    /// An operator ends the drains there that a manager left behind.
+    pub(super) fn undrain_target(&self) {
+        self.with(|things| {
+            let left = things.besides.as_ref().map(|besides| besides.unsaved_drains.clone()).unwrap_or_default();
+            let wanted = left.into_iter().filter(|(service, host)| things.wanted(service).contains_key(host));
+            let wanted: Vec<_> = wanted.collect();
+            let Some(besides) = &mut things.besides else { return };
+            wanted.iter().for_each(|(service, host)| undrain(&mut besides.model, service, *host));
         });
     }
 
@@ -257,4 +283,23 @@ fn ready_of(service: &PublishedService) -> BTreeSet<u8> {
     let hosts = service.hosts.iter().flat_map(|hosts| hosts.iter());
     let ready = hosts.filter(|(_, host)| host.state == AdminState::Ready);
     ready.filter_map(|(name, _)| number_of_server(name.as_str())).collect()
+}
+
+/// Whether there is more than one HAProxy, and what happens to the rest among the other steps.
+pub(super) fn draw(seed: u64, steps: &mut Vec<Step>) -> bool {
+    let mut random = Random::of_purpose(seed, "besides");
+    if !random.chance(30) {
+        return false;
+    }
+    for _ in 0..random.below(4) {
+        let step = match random.below(4) {
+            0 => Step::TargetHang { obeys: random.chance(50) },
+            1 => Step::TargetDown,
+            2 => Step::TargetRestarted,
+            _ => Step::OutputFails,
+        };
+        let place = usize::try_from(random.below(steps.len() as u64)).unwrap_or_default();
+        steps.insert(place, step);
+    }
+    true
 }

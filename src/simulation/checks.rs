@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proxymgr_actors::decide::loaded_config::parse_sections;
 use proxymgr_actors::limits::JOURNAL_ENTRIES_MAX;
-use proxymgr_actors::model::AdminState;
+use proxymgr_actors::model::{AdminState, ServerId};
 use proxymgr_actors::snapshot::{
     ActorState, HaproxyState, ProcessSupervisorState, ProxyPhase, ServiceConfigState, WatcherState,
 };
@@ -171,6 +171,7 @@ impl Things {
         self.besides.iter().try_for_each(|besides| besides.rest(wanted()))?;
         self.sockets_are_those_in_use()?;
         self.processes_are_listed(&listed)?;
+        self.slots_are_there()?;
         self.file_says_what_runs()?;
         self.options_are_in_force()?;
         self.saved_is_what_is_wanted()
@@ -217,6 +218,21 @@ impl Things {
         })?;
         let serve = self.processes.values().filter(|process| !process.draining).count();
         ensure(serve == 1, Invariant::NoProcessIsForgotten, || format!("{serve} processes serve"))
+    }
+
+    /// A slot that somebody deleted is missed although nobody needs it yet: a reload brings it back.
+    fn slots_are_there(&self) -> Result<(), Violation> {
+        let Some(serving) = self.serving().and_then(|pid| self.processes.get(&pid)) else { return Ok(()) };
+        let has_slots = |name: &str| self.services.get(name).is_some_and(|service| service.slots.is_some());
+        for (service, section) in parse_sections(&self.live_file.joined()) {
+            let servers = section.server_lines.into_keys().filter(|server| number_of_server(server.as_str()).is_none());
+            let mut ids = servers.map(|server| ServerId { service: service.clone(), server });
+            let missing = ids.find(|id| has_slots(service.as_str()) && !serving.model.has(id));
+            ensure(missing.is_none(), Invariant::Converges, || {
+                format!("HAProxy has no {missing:?}, and its file has")
+            })?;
+        }
+        Ok(())
     }
 
     /// The file, which follows what was loaded, has the options of every definition.

@@ -93,10 +93,15 @@ impl Choices {
         self.chosen.retain(|(service, _), _| is_defined(service));
     }
 
-    /// What had been chosen by then was saved.
-    pub(super) fn saved(&mut self, asked: Instant) {
-        for chosen in self.chosen.values_mut().filter(|chosen| chosen.since <= asked) {
-            chosen.saved = true;
+    /// What had been chosen by then was saved; what was chosen at that very instant, where it is among the `services`.
+    pub(super) fn saved(&mut self, asked: Instant, services: &[SavedService]) {
+        let choices = services.iter().flat_map(|service| {
+            let name = service.definition.name.to_string();
+            service.choices.keys().filter_map(move |server| Some((name.clone(), number_of_server(server.as_str())?)))
+        });
+        let choices: BTreeSet<Server> = choices.collect();
+        for (server, chosen) in &mut self.chosen {
+            chosen.saved |= chosen.since < asked || (chosen.since == asked && choices.contains(server));
         }
     }
 

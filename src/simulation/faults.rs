@@ -220,6 +220,8 @@ impl World {
             Step::ServerOrdered { .. }
             | Step::HeldAccepted { .. }
             | Step::HeldRejected { .. }
+            | Step::DefinitionsAccepted
+            | Step::DefinitionsRejected
             | Step::ReloadOrdered
             | Step::RefreshOrdered => self.give(step).await,
             step => self.harm_haproxy(step),

@@ -25,6 +25,8 @@ pub(super) struct Oracle {
     since: BTreeMap<String, Instant>,
     /// The services that have a definition which can be used.
     good: BTreeSet<String>,
+    /// The hosts in force when a service was removed that is not heard of since.
+    left: BTreeMap<String, Hosts>,
     /// How often each service has been removed.
     lives: BTreeMap<String, u64>,
     /// The services of which a manager that starts knows a definition that HAProxy accepts; none once HAProxy
@@ -35,6 +37,10 @@ pub(super) struct Oracle {
     /// How late a message between two actors may be.
     pub(super) mail_delay_max: Duration,
     causes: Vec<(Instant, String)>,
+    /// What is a cause only for a launch that began before it was known.
+    late_causes: Vec<(Instant, String)>,
+    /// The newest definitions that were told, in force or held back.
+    told_definitions: Option<BTreeMap<String, RawDefinition>>,
     /// When the launch under way took its first step.
     launch_began: Option<Instant>,
 }
@@ -45,6 +51,8 @@ struct Expected {
     lists: Vec<(Instant, Hosts)>,
     /// The newest list that was told.
     told: Hosts,
+    /// The list in force when the service was last removed: as long as the first one is on its way, the next that is known.
+    of_life_before: Option<Hosts>,
     /// Whether its source was heard of at all.
     heard: bool,
     /// Whether an operator accepts what is held back, and is not answered yet.
@@ -72,7 +80,9 @@ impl Oracle {
     /// A source told this. Returns whether the list in force changed, and whether it was the first word.
     pub(super) fn heard(&mut self, service: &str, level: &Level) -> (bool, bool) {
         let limits = self.limits.get(service).copied();
-        let expected = self.services.entry(service.to_owned()).or_default();
+        let left = &mut self.left;
+        let next_life = || Expected { of_life_before: left.remove(service), ..Expected::default() };
+        let expected = self.services.entry(service.to_owned()).or_insert_with(next_life);
         let first = !std::mem::replace(&mut expected.heard, true);
         let Ok(level) = level else { return (false, first) };
         let in_force = expected.in_force();
@@ -128,12 +138,25 @@ impl Oracle {
         self.choices.answered(service, host, order, in_force);
     }
 
-    /// The definitions were told. Services that are gone are forgotten.
+    /// The definitions were told.
     pub(super) fn defined(&mut self, definitions: &BTreeMap<String, RawDefinition>) {
+        self.told_definitions = Some(definitions.clone());
         let is_held = !self.held_back(|name| definitions.contains_key(name)).is_empty();
         if is_held || self.definitions.as_ref() == Some(definitions) {
             return;
         }
+        self.are_defined(definitions);
+    }
+
+    /// An operator has put in force what was held back: the newest that was told.
+    pub(super) fn definitions_accepted(&mut self) {
+        if let Some(told) = self.told_definitions.clone() {
+            self.are_defined(&told);
+        }
+    }
+
+    /// These definitions are in force. Services that are gone are forgotten.
+    fn are_defined(&mut self, definitions: &BTreeMap<String, RawDefinition>) {
         self.since.retain(|name, _| definitions.contains_key(name));
         self.limits.retain(|name, _| definitions.contains_key(name));
         self.choices.retain(|name| definitions.contains_key(name));
@@ -156,7 +179,10 @@ impl Oracle {
             std::mem::take(&mut self.services).into_iter().partition(|(name, _)| definitions.contains_key(name));
         self.services = stay;
         let gone: BTreeMap<String, Expected> = gone;
-        gone.into_keys().for_each(|name| *self.lives.entry(name).or_default() += 1);
+        for (name, Expected { mut lists, .. }) in gone {
+            *self.lives.entry(name.clone()).or_default() += 1;
+            self.left.extend(lists.pop().map(|(_, hosts)| (name, hosts)));
+        }
         self.definitions = Some(definitions.clone());
         self.cause("the definitions changed");
     }
@@ -199,6 +225,17 @@ impl Oracle {
         self.lives.get(service).copied().unwrap_or_default()
     }
 
+    /// The hosts that were in force within so long, and are not the newest.
+    pub(super) fn lately_in_force(&self, service: &str, within: Duration) -> BTreeSet<u8> {
+        let Some((_, before)) = self.services.get(service).and_then(|expected| expected.lists.split_last()) else {
+            return BTreeSet::new();
+        };
+        let last = before.len().saturating_sub(1);
+        // A list was in force until the next.
+        let first = before.iter().rposition(|(at, _)| *at + within < Instant::now()).unwrap_or_default().min(last);
+        before[first..].iter().flat_map(|(_, hosts)| hosts.keys().copied()).collect()
+    }
+
     /// The hosts that ought to be in force; none where none were ever seen.
     pub(super) fn in_force(&self, service: &str) -> Option<&Hosts> {
         self.services.get(service)?.in_force()
@@ -211,13 +248,16 @@ impl Oracle {
         // What is told at this very instant may have arrived, or not; and what is on its way.
         let settled = expected.lists.iter().rposition(|(at, _)| *at + self.mail_delay_max < now).unwrap_or_default();
         let known = &expected.lists[settled..];
+        let of_life_before = expected.of_life_before.as_ref().filter(|_| known.len() == expected.lists.len());
+        let is_new = known.first().is_some_and(|(at, _)| *at + self.mail_delay_max >= now);
+        let of_life_before = of_life_before.filter(|_| is_new);
         let is_ready = |hosts: &Hosts| hosts.get(&host).is_some_and(|shown| shown.state == AdminState::Ready);
         let may_be_kept = self.choices.may_keep(service, host);
         !may_be_kept
             && !expected.accepting
             && !expected.unsure
             && !known.is_empty()
-            && known.iter().all(|(_, hosts)| is_ready(hosts))
+            && known.iter().map(|(_, hosts)| hosts).chain(of_life_before).all(is_ready)
     }
 
     /// Whether this service, once served, must be in the file of the next process.
@@ -234,6 +274,13 @@ impl Oracle {
         self.causes.push((Instant::now(), what.into()));
     }
 
+    /// Something happened that is a cause for another reload if a launch is under way already that does not know it.
+    pub(super) fn came_before_a_launch(&mut self, what: String) {
+        let unknown = self.delays_of_a_launch();
+        self.late_causes.retain(|(at, _)| *at + unknown >= Instant::now());
+        self.late_causes.push((Instant::now(), what));
+    }
+
     /// How long before its first step, as the world sees it, a launch may have known nothing new: what is told takes one
     /// message, and the first step follows the decision by two.
     fn delays_of_a_launch(&self) -> Duration {
@@ -242,7 +289,12 @@ impl Oracle {
 
     /// A launch takes its first step: from here on it knows nothing new.
     pub(super) fn launch_begins(&mut self) {
-        self.launch_began.get_or_insert_with(Instant::now);
+        if self.launch_began.is_none() {
+            self.launch_began = Some(Instant::now());
+            let unknown = self.delays_of_a_launch();
+            let late = std::mem::take(&mut self.late_causes).into_iter();
+            self.causes.extend(late.filter(|(at, _)| *at + unknown >= Instant::now()));
+        }
     }
 
     /// Whether a launch has begun and HAProxy has not been started.
@@ -250,9 +302,9 @@ impl Oracle {
         self.launch_began.is_some()
     }
 
-    /// A process serves: what it was given is known from now on.
-    pub(super) fn serves(&mut self) {
-        self.known_good = None;
+    /// A process serves: what it was given is known from now on. Returns whether it is the manager's first.
+    pub(super) fn serves(&mut self) -> bool {
+        self.known_good.take().is_some()
     }
 
     /// A process is started. Returns the causes for it; what came up only since its candidate was made stays a cause

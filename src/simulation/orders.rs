@@ -6,8 +6,22 @@ use proxymgr_actors::model::{AdminState, ServiceName};
 use proxymgr_actors::operator::{Order, OrderRefused, SetServer};
 
 use super::plan::Step;
+use super::random::Random;
 use super::tampering::server;
 use super::world::World;
+
+/// What an operator says to definitions that are gone, where anybody does, a while after they are.
+pub(super) fn draw_decisions(seed: u64, steps: &mut Vec<Step>) {
+    let mut random = Random::of_purpose(seed, "decisions");
+    for step in std::mem::take(steps) {
+        let decides = step == Step::DefinitionsGone && random.chance(60);
+        steps.push(step);
+        if decides {
+            steps.push(Step::Wait { ms: random.between(20, 5_000) });
+            steps.push(if random.chance(60) { Step::DefinitionsAccepted } else { Step::DefinitionsRejected });
+        }
+    }
+}
 
 impl World {
     /// An operator gives an order. Returns what the manager answers; where there is none, there is nobody to refuse.
@@ -35,6 +49,12 @@ impl World {
                 let Ok(name) = ServiceName::new(service) else { return };
                 drop(self.order(Order::Reject { service: Some(name) }).await);
             }
+            Step::DefinitionsAccepted => {
+                if self.order(Order::Accept { service: None }).await.is_ok() {
+                    self.with(|things| things.oracle.definitions_accepted());
+                }
+            }
+            Step::DefinitionsRejected => drop(self.order(Order::Reject { service: None }).await),
             Step::ReloadOrdered => {
                 self.with(|things| things.oracle.cause("an operator asked for it"));
                 drop(self.order(Order::Reload { reason: None }).await);
@@ -76,6 +96,7 @@ impl World {
         self.with(|things| {
             let is_done = answer.is_ok() && things.oracle.life(service) == life;
             things.oracle.accepted(service, is_done);
+            things.note_hosts(service, false, is_done);
         });
     }
 }

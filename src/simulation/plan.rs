@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use proxymgr_actors::model::{AdminState, ProxyVersion};
 
+use super::orders::draw_decisions;
 use super::random::Random;
 use super::slots::Slots;
-use super::{annotations, domains};
+use super::{annotations, besides, domains};
 
 /// The services that plans know, each with a port of its own.
 pub const SERVICES: [&str; 4] = ["web", "api", "mail", "search"];
@@ -166,6 +167,10 @@ pub enum Step {
     HeldAccepted { service: String },
     /// An operator rejects it.
     HeldRejected { service: String },
+    /// An operator accepts the definitions that are held back.
+    DefinitionsAccepted,
+    /// An operator rejects them.
+    DefinitionsRejected,
     /// An operator has HAProxy reloaded.
     ReloadOrdered,
     /// An operator has every source read again.
@@ -218,6 +223,8 @@ impl Step {
                 | Self::ServerOrdered { .. }
                 | Self::HeldAccepted { .. }
                 | Self::HeldRejected { .. }
+                | Self::DefinitionsAccepted
+                | Self::DefinitionsRejected
                 | Self::ReloadOrdered
                 | Self::RefreshOrdered
                 | Self::Heal
@@ -349,9 +356,10 @@ impl Plan {
         }
         let mail_delay_max_ms = *random.pick(&MAIL_DELAYS_MS);
         let takes_time = random.chance(40);
-        let besides = draw_besides(seed, &mut steps);
+        let besides = besides::draw(seed, &mut steps);
         annotations::draw(seed, &services, &mut steps);
         domains::draw(seed, count, &mut steps);
+        draw_decisions(seed, &mut steps);
         let slots = Slots::draw(seed, &services);
         Self { version, services, mail_delay_max_ms, takes_time, besides, slots, steps }
     }
@@ -411,25 +419,6 @@ fn draw_step(weights: &[(Kind, u64)], defined: usize, random: &mut Random) -> St
         Kind::Heal => Step::Heal,
         kind => draw_further(kind, service, host, random),
     }
-}
-
-/// Whether there is more than one HAProxy, and what happens to the rest among the other steps.
-fn draw_besides(seed: u64, steps: &mut Vec<Step>) -> bool {
-    let mut random = Random::of_purpose(seed, "besides");
-    if !random.chance(30) {
-        return false;
-    }
-    for _ in 0..random.below(4) {
-        let step = match random.below(4) {
-            0 => Step::TargetHang { obeys: random.chance(50) },
-            1 => Step::TargetDown,
-            2 => Step::TargetRestarted,
-            _ => Step::OutputFails,
-        };
-        let place = usize::try_from(random.below(steps.len() as u64)).unwrap_or_default();
-        steps.insert(place, step);
-    }
-    true
 }
 
 fn draw_further(kind: Kind, service: String, host: u8, random: &mut Random) -> Step {
@@ -493,6 +482,6 @@ mod tests {
             .flat_map(|seed| Plan::draw(seed).steps)
             .map(|step| format!("{step:?}").split(' ').next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(kinds.len(), 47, "{kinds:?}");
+        assert_eq!(kinds.len(), 49, "{kinds:?}");
     }
 }

@@ -21,6 +21,10 @@ pub enum PlantedBug {
     NamesAStranger,
     /// HAProxy is reloaded although a change was made at run time.
     ReloadsInVain,
+    /// A free slot is not taken, and HAProxy reloaded instead.
+    SpurnsASlot,
+    /// A host of a service without slots is given a second server, and one of the two is taken away.
+    TwinsAServer,
     /// A socket is closed at a reload.
     ClosesASocket,
     /// The process before is ended at a reload instead of told to finish.
@@ -46,12 +50,14 @@ pub enum PlantedBug {
 }
 
 /// Every bug, with its name on the command line and the invariant that finds it.
-const ALL: [(PlantedBug, &str, Invariant); 16] = [
+const ALL: [(PlantedBug, &str, Invariant); 18] = [
     (PlantedBug::LosesAChange, "loses-a-change", Invariant::Converges),
     (PlantedBug::FailureTakesAHost, "failure-takes-a-host", Invariant::NothingIsTakenAway),
     (PlantedBug::LeavesAServiceOut, "leaves-a-service-out", Invariant::ServicesStay),
     (PlantedBug::NamesAStranger, "names-a-stranger", Invariant::ServersAreKnown),
     (PlantedBug::ReloadsInVain, "reloads-in-vain", Invariant::ReloadsHaveACause),
+    (PlantedBug::SpurnsASlot, "spurns-a-slot", Invariant::ReloadsHaveACause),
+    (PlantedBug::TwinsAServer, "twins-a-server", Invariant::NothingIsTakenAway),
     (PlantedBug::ClosesASocket, "closes-a-socket", Invariant::SocketsStayOpen),
     (PlantedBug::CutsConnections, "cuts-connections", Invariant::ConnectionsAreNotCut),
     (PlantedBug::MissesAnExit, "misses-an-exit", Invariant::NoProcessIsForgotten),

@@ -200,10 +200,11 @@ impl World {
         let alive = self.with(|things| {
             let Some(process) = things.processes.get_mut(&pid) else { return false };
             process.answers = true;
-            if process.generation == things.generation {
-                things.oracle.serves();
+            let (is_ours, serves) = (process.generation == things.generation, !process.draining);
+            if is_ours && things.oracle.serves() {
+                things.note_slots_left();
             }
-            !process.draining
+            serves
         });
         if alive {
             self.note(format_args!("HAProxy ({pid})"), "", "serves");

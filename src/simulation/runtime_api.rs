@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use proxymgr_actors::limits::{RUNTIME_ANSWER_TIMEOUT, RUNTIME_FAILURES_BEFORE_RELOAD};
 use proxymgr_actors::model::{
-    Observation, ObservedRoutes, ObservedServers, ProcessInfo, RouteCommand, RuntimeCommand, ServerId, ServerName,
-    ServiceName,
+    Address, Endpoint, Observation, ObservedRoutes, ObservedServers, ProcessInfo, RouteCommand, RuntimeCommand,
+    ServerId, ServerName, ServiceName,
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions};
 use tokio::time::sleep;
@@ -13,9 +13,10 @@ use tokio::time::sleep;
 use super::invariant::Invariant;
 use super::plan::Refused;
 use super::planted_bug::PlantedBug;
-use super::processes::{CONNECT, SocketFault, until_given_up};
+use super::processes::{CONNECT, SocketFault, ready_in, until_given_up};
 use super::route_map::RouteMap;
 use super::slots::{host_of, hosts_of, is_served_by_another, takes_traffic};
+use super::tampering::server;
 use super::truth::number_of_server;
 use super::world::World;
 
@@ -28,13 +29,15 @@ impl World {
             let process = things.serving().and_then(|pid| things.processes.get(&pid));
             process.map(|process| hosts_of(&process.model, commands)).unwrap_or_default()
         });
+        let gone: Vec<&ServerId> =
+            commands.iter().filter(|command| takes_away(command)).map(RuntimeCommand::server).collect();
         for (place, (command, host)) in commands.iter().zip(&hosts).enumerate() {
             let Some(number) = *host else { continue };
             let id = command.server();
-            let takes_away = matches!(
-                command,
-                RuntimeCommand::SetMaintenance(_) | RuntimeCommand::SetDrain(_) | RuntimeCommand::DeleteServer(_)
-            );
+            // A slot that has been left keeps its address in maintenance.
+            if matches!(command, RuntimeCommand::DeleteServer(_)) && number_of_server(id.server.as_str()).is_none() {
+                continue;
+            }
             // A server that moves or is replaced is only away for the length of its batch; a host that was gone for a
             // moment may have got another slot.
             let returns = commands.iter().zip(&hosts).enumerate().any(|(at, (other, of))| {
@@ -53,16 +56,19 @@ impl World {
             if brings && self.with(|things| things.oracle.choices.must_keep(id.service.as_str(), number)) {
                 self.violate(Invariant::OperatorsDecide, format!("`{command}`, and an operator chose otherwise"));
             }
-            if takes_away && !returns && shown && !self.is_served_by_another(id, number) {
+            if takes_away(command) && !returns && shown && !self.is_served_by_another(id, number, &gone) {
                 self.violate(Invariant::NothingIsTakenAway, format!("`{command}`, and discovery shows the host"));
             }
         }
     }
 
-    fn is_served_by_another(&self, id: &ServerId, host: u8) -> bool {
+    /// Whether a host keeps its traffic by another server than those that are `gone`: only in slots can it have two, for as
+    /// long as it moves from one to the other.
+    fn is_served_by_another(&self, id: &ServerId, host: u8, gone: &[&ServerId]) -> bool {
         self.with(|things| {
-            let process = things.serving().and_then(|pid| things.processes.get(&pid));
-            process.is_some_and(|process| is_served_by_another(&process.model, id, host))
+            let has_slots = things.services.get(id.service.as_str()).is_some_and(|service| service.slots.is_some());
+            let process = things.serving().and_then(|pid| things.processes.get(&pid)).filter(|_| has_slots);
+            process.is_some_and(|process| is_served_by_another(&process.model, id, host, gone))
         })
     }
 
@@ -170,15 +176,44 @@ impl World {
 
     /// What a planted bug makes of the commands; none where HAProxy is not even asked.
     fn bent(&self, commands: &mut [RuntimeCommand]) -> Option<Vec<Answer>> {
+        if self.has(PlantedBug::SpurnsASlot) && commands.iter().any(|it| matches!(it, RuntimeCommand::SetAddress(..))) {
+            return Some(in_vain(commands));
+        }
         let disables = commands.iter().position(|command| matches!(command, RuntimeCommand::SetMaintenance(_)))?;
         if self.has(PlantedBug::NamesAStranger) {
             let service = commands[disables].server().service.clone();
             let server = ServerName::new("stranger").expect("a word of letters is a name");
             commands[disables] = RuntimeCommand::SetMaintenance(ServerId { service, server });
         }
-        let in_vain = self.has(PlantedBug::ReloadsInVain);
-        in_vain.then(|| commands.iter().map(|_| Answer { accepted: false, text: "in vain".to_owned() }).collect())
+        self.has(PlantedBug::ReloadsInVain).then(|| in_vain(commands))
     }
+
+    /// What a planted bug has done before: a host of a service without slots has a second server.
+    fn twin_a_server(&self) {
+        self.with(|things| {
+            let plain = things.services.iter().find(|(_, service)| service.slots.is_none()).map(|(name, _)| name);
+            let process = things.serving().and_then(|pid| things.processes.get_mut(&pid));
+            let (Some(service), Some(process)) = (plain, process) else { return };
+            let hosts = ready_in(&process.model).remove(service).unwrap_or_default();
+            let Some(own) = hosts.into_keys().next().and_then(|host| server(service, host)) else { return };
+            let Some(address) = own.server.as_str().strip_suffix(":80").and_then(|text| Address::parse(text).ok())
+            else {
+                return;
+            };
+            let endpoint = Endpoint { address, port: 80.try_into().expect("80 is a port") };
+            let twin = ServerId { server: ServerName::new("twin").expect("letters are a name"), ..own };
+            process.model.run(&RuntimeCommand::AddServer { server: twin.clone(), endpoint, options: Vec::new() });
+            process.model.run(&RuntimeCommand::SetReady(twin));
+        });
+    }
+}
+
+fn takes_away(command: &RuntimeCommand) -> bool {
+    matches!(command, RuntimeCommand::SetMaintenance(_) | RuntimeCommand::SetDrain(_) | RuntimeCommand::DeleteServer(_))
+}
+
+fn in_vain(commands: &[RuntimeCommand]) -> Vec<Answer> {
+    commands.iter().map(|_| Answer { accepted: false, text: "in vain".to_owned() }).collect()
 }
 
 fn deleted_in(batch: &[RuntimeCommand], id: &ServerId) -> bool {
@@ -206,6 +241,9 @@ fn broken() -> RuntimeError {
 impl RuntimeApi for World {
     fn run(&self, mut commands: Vec<RuntimeCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
         let world = self.clone();
+        if self.has(PlantedBug::TwinsAServer) {
+            self.twin_a_server();
+        }
         self.intended(&commands);
         let in_vain = self.bent(&mut commands);
         Box::pin(async move {

@@ -2,17 +2,23 @@
 //!
 //! The actors keep a table of that. Here it is worked out in another way: a slot stands for the host at its address.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use proxymgr_actors::model::{ObservedServer, RuntimeCommand, ServerId};
+use proxymgr_actors::model::{ObservedServer, ObservedServers, RuntimeCommand, ServerId, ServerName, ServiceName};
 use serde::{Deserialize, Serialize};
 
 use super::haproxy_model::HaproxyModel;
+use super::oracle::Hosts;
+use super::plan::NAMED_FROM;
 use super::processes::ready_in;
 use super::random::Random;
-use super::tampering::server;
-use super::truth::{number_of, number_of_server};
-use super::world::numbers;
+use super::tampering::{SLOW, server};
+use super::truth::{Service, number_of, number_of_server};
+use super::world::{Things, numbers};
+
+/// How long after its time to finish is over a server may take to leave its slot.
+const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 
 /// How many slots a service has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,12 +92,87 @@ pub(super) fn takes_traffic(model: &HaproxyModel, service: &str, host: u8) -> bo
     ready_in(model).get(service).is_some_and(|hosts| hosts.contains_key(&host))
 }
 
-/// Whether another server than this one takes the traffic of the host.
-pub(super) fn is_served_by_another(model: &HaproxyModel, id: &ServerId, host: u8) -> bool {
+/// Whether another server than this one takes the traffic of the host, and is none of those that are `gone`.
+pub(super) fn is_served_by_another(model: &HaproxyModel, id: &ServerId, host: u8, gone: &[&ServerId]) -> bool {
     let observation = model.observe(Some(std::slice::from_ref(&id.service)));
     let servers = observation.services.get(&id.service);
-    let others = servers.into_iter().flat_map(|servers| servers.iter()).filter(|(name, _)| **name != id.server);
+    let stays = |name: &ServerName| {
+        *name != id.server && !gone.iter().any(|gone| gone.service == id.service && gone.server == *name)
+    };
+    let others = servers.into_iter().flat_map(|servers| servers.iter()).filter(|(name, _)| stays(name));
     numbers(others.map(|(_, server)| server)).contains_key(&host)
+}
+
+impl Things {
+    /// Other hosts of a service are in force, or it was heard of for the first time: is that a cause for a reload?
+    pub(super) fn note_hosts(&mut self, service: &str, first: bool, changed: bool) {
+        let dynamic = self.version.major > 2 || self.version.minor >= 6;
+        let slots = self.services.get(service).and_then(|known| known.slots).filter(|slots| slots.always || !dynamic);
+        // A host that is given by name is new only by a reload.
+        let is_named = |hosts: &Hosts| hosts.keys().any(|host| *host >= NAMED_FROM);
+        let needs_reload = self.oracle.in_force(service).is_some_and(is_named)
+            || match slots {
+                Some(slots) => self.slots_run_short(service, slots),
+                None => !dynamic,
+            };
+        if first || (changed && needs_reload) {
+            self.oracle.cause(format!("the hosts of {service}"));
+        } else if changed && slots.is_some() {
+            self.oracle.came_before_a_launch(format!("the hosts of {service}, of which the launch does not know"));
+        }
+    }
+
+    /// The manager knows HAProxy's version at last, and services leave their slots where it can add servers: but for those
+    /// that are given by name.
+    pub(super) fn note_slots_left(&mut self) {
+        let dynamic = self.version.major > 2 || self.version.minor >= 6;
+        let leave = |known: &Service| known.slots.is_some_and(|slots| !slots.always && dynamic);
+        let leaving: Vec<String> =
+            self.services.iter().filter(|(_, known)| leave(known)).map(|(name, _)| name.clone()).collect();
+        for name in leaving {
+            let hosts = self.oracle.in_force(&name);
+            if hosts.is_some_and(|hosts| hosts.keys().any(|host| *host >= NAMED_FROM)) {
+                self.oracle.cause(format!("{name} has a host by name, and leaves its slots"));
+            }
+        }
+    }
+
+    /// Whether the hosts in force are more than the slots can take as they are, or leave fewer free than there should be.
+    fn slots_run_short(&self, service: &str, slots: Slots) -> bool {
+        let Some(hosts) = self.oracle.in_force(service) else { return true };
+        // How many slots a process under way was given is not known here.
+        if self.oracle.is_launching() {
+            return true;
+        }
+        let Ok(name) = ServiceName::new(service) else { return true };
+        let sections = self.processes.values().filter(|process| !process.draining).map(|process| {
+            let servers = process.model.observe(Some(std::slice::from_ref(&name))).services.remove(&name);
+            (servers.unwrap_or_default(), process.was_faulty)
+        });
+        let mut sections = sections.peekable();
+        let there_is_none = sections.peek().is_none();
+        there_is_none
+            || sections.any(|(servers, was_faulty)| {
+                let has = servers.keys().filter(|server| number_of_server(server.as_str()).is_none()).count();
+                // A server with a name takes no other address at run time.
+                let has_names = servers.values().any(|server| server.fqdn.is_some());
+                let too_few = has < hosts.len() + usize::from(slots.min_free);
+                has_names
+                    || too_few
+                    || (self.takes_time && (was_faulty || self.slots_are_left_slowly(service, &servers)))
+            })
+    }
+
+    /// Whether there are more new hosts than slots that nobody is leaving.
+    fn slots_are_left_slowly(&self, service: &str, servers: &ObservedServers) -> bool {
+        let Some(hosts) = self.oracle.in_force(service) else { return true };
+        let before = self.oracle.lately_in_force(service, SLOW.drain_timeout + LEAVES_WITHIN);
+        let in_use = servers.values().filter(|server| !server.in_maintenance());
+        let in_use = in_use.filter_map(|server| number_of(&server.address)).chain(before);
+        let in_use: BTreeSet<u8> = in_use.collect();
+        let new = hosts.keys().filter(|host| !in_use.contains(host)).count();
+        new > 0 && in_use.len() + new > servers.len()
+    }
 }
 
 fn observed(model: &HaproxyModel, id: &ServerId) -> Option<ObservedServer> {

@@ -122,9 +122,9 @@ impl StateStore for World {
                     return Err("no space left on device".to_owned());
                 }
                 if things.planted != Some(PlantedBug::SkipsTheSave) || things.saved.is_empty() {
+                    things.oracle.choices.saved(asked, &services);
                     things.saved = services;
                     things.rejected_definitions = rejected_definitions;
-                    things.oracle.choices.saved(asked);
                 }
                 if things.planted == Some(PlantedBug::ForgetsAChoice) {
                     things.saved.iter_mut().for_each(|service| service.choices.clear());

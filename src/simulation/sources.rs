@@ -13,7 +13,6 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 
 use super::invariant::Invariant;
-use super::plan::NAMED_FROM;
 use super::planted_bug::PlantedBug;
 use super::truth::{Level, Shown, ShownDefinitions, definitions_seen, hosts_seen};
 use super::world::{Things, World};
@@ -118,15 +117,9 @@ impl World {
         }
         let mut told = level.clone();
         let loses = self.with(|things| {
-            let dynamic = things.version.major > 2 || things.version.minor >= 6;
             let is_known = things.oracle.is_known(name);
             let (changed, first) = if is_known { things.oracle.heard(name, level) } else { (false, false) };
-            // A host that is given by name is new only by a reload, and slots may run short.
-            let is_named = level.iter().any(|hosts| hosts.keys().any(|host| *host >= NAMED_FROM));
-            let has_slots = things.services.get(name).is_some_and(|service| service.slots.is_some());
-            if first || (changed && (!dynamic || is_named || has_slots)) {
-                things.oracle.cause(format!("the hosts of {name}"));
-            }
+            things.note_hosts(name, first, changed);
             if things.planted == Some(PlantedBug::FailureTakesAHost) && level.is_err() {
                 let in_force = things.oracle.in_force(name).into_iter().flatten();
                 told = Ok(Arc::new(in_force.skip(1).map(|(n, w)| (*n, Some(*w))).collect()));

@@ -1,20 +1,23 @@
 //! What others do behind the manager's back, and what its operator does.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::PolicyChanged;
 use proxymgr_actors::model::{
-    LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, RunBy, RuntimeCommand, ServerId, ServerName,
-    ServiceName, UpdateChoice,
+    AdminState, LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, RunBy, RuntimeCommand, ServerId,
+    ServerName, ServiceName, UpdateChoice,
 };
-use proxymgr_actors::port::ConfigText;
+use proxymgr_actors::port::{ConfigText, SavedService};
 use tokio::time::sleep;
 
+use super::besides::Besides;
+use super::haproxy_model::HaproxyModel;
 use super::plan::Tampering;
-use super::slots::server_in;
+use super::slots::{host_of, server_in};
 use super::truth::server_of;
-use super::world::{SERVICES_REMOVAL_MAX, World};
+use super::world::{SERVICES_REMOVAL_MAX, Things, World};
 
 /// A line of the settings that HAProxy refuses.
 pub(super) const POISON_SETTING: &str = "no-such-keyword";
@@ -29,7 +32,7 @@ const STRANGE_WEIGHT: u16 = 77;
 const UNDRAINS: usize = 60;
 
 /// How servers come and go where that takes time.
-const SLOW: LifeCyclePolicy =
+pub(super) const SLOW: LifeCyclePolicy =
     LifeCyclePolicy { drain_timeout: Duration::from_secs(5), ramp_up: Duration::from_secs(10) };
 
 /// The limits of old processes where they are narrow.
@@ -65,6 +68,44 @@ fn policy(settings: u8) -> ProxyPolicy {
 /// The server that stands for a host.
 pub(super) fn server(service: &str, host: u8) -> Option<ServerId> {
     Some(ServerId { service: ServiceName::new(service).ok()?, server: ServerName::new(&server_of(host)).ok()? })
+}
+
+/// The servers that whoever starts from this saved state knows to have been wanted ready, by their names in HAProxy. One of
+/// them that is found in drain must be taken for drained by hand.
+fn wanted_ready(saved: &[SavedService]) -> BTreeSet<ServerId> {
+    let mut wanted = BTreeSet::new();
+    for SavedService { definition, hosts, choices, slots, .. } in saved {
+        let hosts = hosts.iter().flat_map(|hosts| hosts.iter());
+        let ready = hosts.filter(|(name, host)| host.state == AdminState::Ready && !choices.contains_key(*name));
+        let id = |server: &ServerName| ServerId { service: definition.name.clone(), server: server.clone() };
+        wanted.extend(ready.map(|(name, _)| id(slots.in_haproxy(name))));
+    }
+    wanted
+}
+
+/// The servers of a HAProxy that drain, although they are among the `wanted`: with the service and the number of the host.
+pub(super) fn drained_of(model: &HaproxyModel, wanted: &BTreeSet<ServerId>) -> BTreeSet<(String, u8)> {
+    let mut drained = BTreeSet::new();
+    for (service, servers) in model.observe(None).services {
+        for (server, _) in servers.iter().filter(|(_, server)| server.in_drain() && !server.in_maintenance()) {
+            let id = ServerId { service: service.clone(), server: server.clone() };
+            let host = host_of(model, &id).filter(|_| wanted.contains(&id));
+            drained.extend(host.map(|host| (service.to_string(), host)));
+        }
+    }
+    drained
+}
+
+impl Things {
+    /// A manager ends. What it drained and could not write down why, the next one cannot tell from what somebody drained on
+    /// the socket: it is left to an operator as that is.
+    pub(super) fn leave_unsaved_drains(&mut self) {
+        let wanted = wanted_ready(&self.saved);
+        let processes = self.processes.values().filter(|process| !process.draining);
+        let drained: Vec<_> = processes.map(|process| drained_of(&process.model, &wanted)).collect();
+        self.drained.extend(drained.into_iter().flatten());
+        self.besides.iter_mut().for_each(|besides| besides.leave_unsaved_drains(&wanted));
+    }
 }
 
 impl World {
@@ -138,7 +179,7 @@ impl World {
     pub(super) fn end_tampering(&self) {
         let begins = self.with(|things| {
             let drained = std::mem::take(&mut things.drained);
-            let begins = !drained.is_empty();
+            let begins = !drained.is_empty() || things.besides.as_ref().is_some_and(Besides::has_unsaved_drains);
             things.undrained.extend(drained);
             begins
         });
@@ -148,6 +189,7 @@ impl World {
             self.naturally(async move {
                 for _ in 0..UNDRAINS {
                     world.undrain();
+                    world.undrain_target();
                     sleep(Duration::from_secs(1)).await;
                 }
             });
@@ -164,13 +206,18 @@ impl World {
                 let takes_traffic = things.wanted(&service).contains_key(&host);
                 let Some(serving) = things.serving().filter(|_| takes_traffic) else { return };
                 let Some(process) = things.processes.get_mut(&serving) else { return };
-                let Some(id) = server_in(&process.model, &service, host) else { return };
-                let observed = process.model.observe(Some(std::slice::from_ref(&id.service)));
-                let server = observed.services.get(&id.service).and_then(|servers| servers.get(&id.server));
-                if server.is_some_and(|server| server.in_drain() && !server.in_maintenance()) {
-                    process.model.run(&RuntimeCommand::SetReady(id));
-                }
+                undrain(&mut process.model, &service, host);
             });
         }
+    }
+}
+
+/// An operator ends a drain.
+pub(super) fn undrain(model: &mut HaproxyModel, service: &str, host: u8) {
+    let Some(id) = server_in(model, service, host) else { return };
+    let observed = model.observe(Some(std::slice::from_ref(&id.service)));
+    let server = observed.services.get(&id.service).and_then(|servers| servers.get(&id.server));
+    if server.is_some_and(|server| server.in_drain() && !server.in_maintenance()) {
+        model.run(&RuntimeCommand::SetReady(id));
     }
 }

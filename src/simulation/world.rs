@@ -365,6 +365,7 @@ impl World {
 
     async fn end_manager(&self) {
         let Some(manager) = self.0.manager.borrow_mut().take() else { return };
+        self.with(Things::leave_unsaved_drains);
         // What is dropped from now on is the system's doing.
         self.with(|things| {
             things.generation += 1;
