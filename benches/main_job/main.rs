@@ -1,5 +1,5 @@
 //! The figures of the README, measured on the real thing: `cargo bench --bench main_job [-- latency sources trace mass
-//! reloads api streams scale]`. Nothing here is asserted but that what is measured really happened.
+//! reloads strategies domains api streams scale]`. Nothing here is asserted but that what is measured really happened.
 
 #![allow(missing_docs)]
 
@@ -7,7 +7,9 @@
 mod support;
 
 mod api;
+mod bare;
 mod change;
+mod domains;
 mod floor;
 mod mass;
 mod observer;
@@ -15,6 +17,7 @@ mod percentiles;
 mod reloads;
 mod scale;
 mod sources;
+mod strategies;
 mod streams;
 mod trace;
 
@@ -44,6 +47,12 @@ fn main() {
         }
         if chosen("reloads") {
             reloads::reloads().await;
+        }
+        if chosen("strategies") {
+            strategies::strategies().await;
+        }
+        if chosen("domains") {
+            domains::domains().await;
         }
         if chosen("api") {
             api::api().await;

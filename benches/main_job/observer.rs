@@ -56,10 +56,10 @@ impl Observer {
 }
 
 /// A connection in prompt mode.
-struct Prompt(BufReader<UnixStream>);
+pub struct Prompt(BufReader<UnixStream>);
 
 impl Prompt {
-    fn open(socket: &Path) -> Self {
+    pub fn open(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).expect("HAProxy's socket");
         let mut prompt = Self(BufReader::new(stream));
         prompt.ask("prompt");
@@ -68,6 +68,10 @@ impl Prompt {
 
     fn ask(&mut self, command: &str) -> String {
         self.0.get_mut().write_all(format!("{command}\n").as_bytes()).expect("HAProxy reads");
+        self.answer()
+    }
+
+    fn answer(&mut self) -> String {
         let mut answer = Vec::new();
         while !answer.ends_with(b"\n> ") {
             let read = self.0.read_until(b' ', &mut answer).expect("HAProxy answers");
@@ -76,14 +80,27 @@ impl Prompt {
         String::from_utf8(answer).expect("text")
     }
 
-    fn ready(&mut self, backend: &str) -> Ready {
-        let answer = self.ask(&format!("show servers state {backend}"));
-        let servers = answer.lines().filter_map(|line| {
-            let columns: Vec<&str> = line.split(' ').collect();
-            // be_name 1, srv_addr 4, srv_admin_state 6, srv_port 18.
-            let admin_state: u16 = columns.get(6)?.parse().ok()?;
-            (columns[1] == backend && admin_state & 0x3b == 0).then(|| format!("{}:{}", columns[4], columns[18]))
-        });
-        servers.collect()
+    /// Says all of it at once, and waits until every line is answered.
+    pub fn tell(&mut self, commands: &[String]) {
+        let lines: String = commands.iter().map(|command| format!("{command}\n")).collect();
+        self.0.get_mut().write_all(lines.as_bytes()).expect("HAProxy reads");
+        for _ in commands {
+            self.answer();
+        }
     }
+
+    fn ready(&mut self, backend: &str) -> Ready {
+        ready_in(&self.ask(&format!("show servers state {backend}")), backend)
+    }
+}
+
+/// The addresses of a backend that take traffic, by the answer to `show servers state`.
+pub fn ready_in(answer: &str, backend: &str) -> Ready {
+    let servers = answer.lines().filter_map(|line| {
+        let columns: Vec<&str> = line.split(' ').collect();
+        // be_name 1, srv_addr 4, srv_admin_state 6, srv_port 18.
+        let admin_state: u16 = columns.get(6)?.parse().ok()?;
+        (columns[1] == backend && admin_state & 0x3b == 0).then(|| format!("{}:{}", columns[4], columns[18]))
+    });
+    servers.collect()
 }
