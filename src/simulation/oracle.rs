@@ -41,6 +41,8 @@ pub(super) struct Oracle {
     late_causes: Vec<(Instant, String)>,
     /// The newest definitions that were told, in force or held back.
     told_definitions: Option<BTreeMap<String, RawDefinition>>,
+    /// Whether the next process is started on a file made for it.
+    has_new_file: bool,
     /// When the launch under way took its first step.
     launch_began: Option<Instant>,
 }
@@ -307,13 +309,23 @@ impl Oracle {
         self.known_good.take().is_some()
     }
 
+    /// The candidate became the live file.
+    pub(super) fn promoted(&mut self) {
+        self.has_new_file = true;
+    }
+
     /// A process is started. Returns the causes for it; what came up only since its candidate was made stays a cause
     /// for the next.
     pub(super) fn started(&mut self) -> BTreeSet<String> {
         let began = self.launch_began.take().unwrap_or_else(Instant::now);
         let causes = self.causes.iter().map(|(_, what)| what.clone()).collect();
         let unknown = self.delays_of_a_launch();
-        self.causes.retain(|(at, _)| *at + unknown >= began);
+        if std::mem::take(&mut self.has_new_file) {
+            self.causes.retain(|(at, _)| *at + unknown >= began);
+        } else {
+            // There is a process again, and nothing else that was due is in force with it.
+            self.causes.retain(|(_, what)| !what.ends_with(" ended"));
+        }
         causes
     }
 }

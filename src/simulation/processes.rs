@@ -304,7 +304,10 @@ impl ConfigFile for World {
         let world = self.clone();
         Box::pin(async move {
             world.latency("promote", 0, 5).await;
-            world.with(|things| things.live_file = things.candidate.clone());
+            world.with(|things| {
+                things.live_file = things.candidate.clone();
+                things.oracle.promoted();
+            });
             world.note("ProcessSupervisorActor", "haproxy.cfg", "replaced by the candidate");
             Ok(())
         })
