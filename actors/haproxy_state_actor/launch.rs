@@ -18,6 +18,7 @@ use super::candidate::{Candidate, Chosen, Entrant, Surroundings};
 use super::desired::Obstacle;
 use super::health::Witness;
 use crate::decide::haproxy_config::SectionStyle;
+use crate::decide::loaded_config::{inherited_descriptors, parse_sections};
 use crate::decide::routing::{Routing, parse_map};
 use crate::decide::state_file::NOTHING_KNOWN;
 use crate::message::{
@@ -66,12 +67,28 @@ pub struct LaunchOrder {
     pub only_for: Option<BTreeSet<ServiceName>>,
     /// Whether this is the first launch of the daemon, which may find a HAProxy that outlived the last one.
     pub first: bool,
-    /// The descriptors that the live file names, where what it says ran until its process ended; none where one serves.
-    pub live_file: Option<Vec<RawFd>>,
+    /// What the live file should say, where that ran until its process ended; none where one serves.
+    pub live_file: Option<LiveFile>,
     /// Where the new process finds the health that servers have; none where it reads no such file.
     pub state_file: Option<PathBuf>,
     /// Who says how servers are; none where nobody can.
     pub witness: Option<Witness>,
+}
+
+/// By what the live file is known for that of the last process.
+pub struct LiveFile {
+    /// The descriptors that it names.
+    pub descriptors: BTreeSet<RawFd>,
+    /// The services that it has sections for.
+    pub services: BTreeSet<ServiceName>,
+}
+
+impl LiveFile {
+    /// Whether this is it. Servers may differ, because they follow; a file of somebody else's does in the rest.
+    fn is(&self, text: &str) -> bool {
+        inherited_descriptors(text) == self.descriptors
+            && parse_sections(text).into_keys().eq(self.services.iter().cloned())
+    }
 }
 
 /// Why a launch brought no process.
@@ -147,9 +164,11 @@ pub async fn launch(mut order: LaunchOrder, peers: LaunchPeers, log: Logger) -> 
         Err(failure) if !failure.file_is_ahead => failure,
         outcome => return outcome,
     };
-    let Some(descriptors) = live_file else { return Err(failure) };
+    let text = peers.config_file.read().await;
+    let Some(file) = live_file.filter(|file| text.is_ok_and(|text| file.is(&text))) else { return Err(failure) };
     warn!(log, "nothing serves, HAProxy is started with the file that it had"; "error" => &failure.error);
-    let order = LaunchProxy { with_candidate: false, descriptors, state_file: None };
+    let order =
+        LaunchProxy { with_candidate: false, descriptors: file.descriptors.into_iter().collect(), state_file: None };
     match peers.launch.send(order).await {
         Ok(Ok(process)) => {
             let observation = peers.runtime.observe(None).await.ok();

@@ -1,7 +1,6 @@
 //! Reloads: what a new process is brought up with, and what came of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use tokio::time::Instant;
 use super::candidate::{Chosen, Entrant, Ingredients};
 use super::desired::{DesiredService, Obstacle};
 use super::health::Witness;
-use super::launch::{self, Failure, LaunchOrder, LaunchPeers, Launched, Outcome, Revived};
+use super::launch::{self, Failure, LaunchOrder, LaunchPeers, Launched, LiveFile, Outcome, Revived};
 use super::running::{Running, Section};
 use super::{HaproxyStateActor, backoff};
 use crate::decide::capabilities::Capabilities;
@@ -239,11 +238,11 @@ impl HaproxyStateActor {
         self.peers.journal.do_send(Record(JournalEntry::new(event)));
     }
 
-    /// The descriptors that the live file names, where nothing serves and it says what ran last.
-    fn live_file(&self) -> Option<Vec<RawFd>> {
+    /// What the live file should say, where nothing serves and it was not replaced since.
+    fn live_file(&self) -> Option<LiveFile> {
         let ended = self.running.as_ref().filter(|running| !running.alive && !self.file.is_ahead())?;
-        let descriptors: BTreeSet<_> = ended.sections.values().filter_map(|section| section.descriptor).collect();
-        Some(descriptors.into_iter().collect())
+        let descriptors = ended.sections.values().filter_map(|section| section.descriptor).collect();
+        Some(LiveFile { descriptors, services: ended.sections.keys().cloned().collect() })
     }
 
     /// What ran until its process ended runs again. What the file had not been told of by then is planned anew.

@@ -364,6 +364,27 @@ fn a_haproxy_that_dies_while_the_disk_is_full_runs_again_on_the_file_that_it_had
 }
 
 #[test]
+fn nor_is_haproxy_started_on_a_file_that_somebody_else_wrote() {
+    in_virtual_time(async |world| {
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        wait(5).await;
+        let starts = world.starts();
+        world.with(|things| {
+            things.disk_full = true;
+            things.live_file = "# edited\n".to_owned();
+        });
+        world.kill_haproxy();
+        wait(30).await;
+        assert_eq!(world.starts(), starts);
+        world.with(|things| things.disk_full = false);
+        wait(30).await;
+        assert_eq!((world.starts(), world.ready("web")), (starts + 1, vec![1]));
+    });
+}
+
+#[test]
 fn a_file_that_no_process_came_up_with_is_not_used_again() {
     in_virtual_time(async |world| {
         world.start();

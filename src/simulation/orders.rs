@@ -50,7 +50,8 @@ impl World {
                 drop(self.order(Order::Reject { service: Some(name) }).await);
             }
             Step::DefinitionsAccepted => {
-                if self.order(Order::Accept { service: None }).await.is_ok() {
+                let done = self.order(Order::Accept { service: None }).await;
+                if done.is_ok() {
                     self.with(|things| things.oracle.definitions_accepted());
                 }
             }
