@@ -81,7 +81,8 @@ impl HaproxyStateActor {
             let found = unclaimed.remove(name).map(|servers| found_section(service, servers, style, before));
             sections.extend(found.map(|section| (name.clone(), section)));
         }
-        self.carry_over(&mut sections, &BTreeMap::new());
+        // What the process before refused is tried again: nothing was reloaded to bring it.
+        self.drain_again(&mut sections);
         let capabilities = Capabilities::of(process.version);
         let frame = Arc::default();
         self.running = Some(Running {

@@ -172,7 +172,8 @@ impl HaproxyStateActor {
             Section::new(chosen.ingredients.definition, chosen.descriptor, chosen.ingredients.hosts, style)
         };
         let mut sections: BTreeMap<_, _> = sections.into_iter().map(|(name, chosen)| (name, section(chosen))).collect();
-        self.carry_over(&mut sections, &obstacles);
+        self.drain_again(&mut sections);
+        self.give_up_again(&mut sections, &obstacles);
         self.carry_over_drains(&mut sections, outlived);
         let alive = self.last_exited != Some(process.pid);
         let loaded = routing.routes.iter().map(|(key, service)| (key.clone(), service.to_string()));
@@ -309,13 +310,8 @@ impl HaproxyStateActor {
         }
     }
 
-    /// What a reload was made for and did not bring is not tried by a reload again. What somebody drained on the socket
-    /// of the process before is drained again.
-    pub(super) fn carry_over(
-        &self,
-        sections: &mut BTreeMap<ServiceName, Section>,
-        obstacles: &BTreeMap<ServiceName, Obstacle>,
-    ) {
+    /// What somebody drained on the socket of the process before is drained again.
+    pub(super) fn drain_again(&self, sections: &mut BTreeMap<ServiceName, Section>) {
         let Some(before) = &self.running else { return };
         let has_slots = |name: &ServiceName| {
             self.desired.services.get(name).is_some_and(|service| service.slots_in_use().is_some())
@@ -330,6 +326,15 @@ impl HaproxyStateActor {
             };
             section.drained_before = again.filter(is_same).cloned().collect();
         }
+    }
+
+    /// What a reload was made for and did not bring is not tried by a reload again.
+    fn give_up_again(
+        &self,
+        sections: &mut BTreeMap<ServiceName, Section>,
+        obstacles: &BTreeMap<ServiceName, Obstacle>,
+    ) {
+        let Some(before) = &self.running else { return };
         // A section with an obstacle is the one before: the reload was not made with what it was made for.
         for (name, section) in sections.iter_mut().filter(|(name, _)| !obstacles.contains_key(*name)) {
             if let Some(known) = before.sections.get(name)

@@ -123,6 +123,29 @@ fn what_is_found_draining_as_its_host_comes_and_discovery_drains_it_is_discovery
 }
 
 #[test]
+fn what_a_process_refused_is_tried_again_with_the_one_that_somebody_starts_in_its_place() {
+    in_virtual_time(async |world| {
+        has(&world, &[(1, 0), (2, 0)]);
+        let actors = world.start_as(of_others(), SavedState::default());
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(1).await;
+        world.with(|things| things.refuse = Some("set server web/10.0.0.2:80 state maint".to_owned()));
+        let (state, for_ms) = (AdminState::Maint, Some(20_000));
+        let order = SetServer { service: service(), server: server(2), state, for_ms, reason: None };
+        actors.order(Order::SetServer(order)).await.unwrap();
+        wait(1).await;
+        world.with(|things| {
+            things.refuse = None;
+            things.pid += 1;
+        });
+        has(&world, &[(1, 0)]);
+        wait(120).await;
+        assert_eq!(world.ready("web"), [1, 2]);
+    });
+}
+
+#[test]
 fn what_was_drained_for_an_operator_is_ready_when_its_service_is_removed_and_defined_again() {
     in_virtual_time(async |world| {
         has(&world, &[(1, 0), (2, 0)]);
