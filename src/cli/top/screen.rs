@@ -14,9 +14,9 @@ use crate::status::report::StatusReport;
 /// The concerns that are shown at once; what is more is counted.
 const CONCERNS_MAX: usize = 5;
 
-/// The narrowest table that shows where services listen, how they are updated, and their last change.
-const LISTEN_FROM: u16 = 108;
-const UPDATE_FROM: u16 = 88;
+/// The narrowest table that shows how services are updated, where they listen, and their last change.
+const UPDATE_FROM: u16 = 108;
+const LISTEN_FROM: u16 = 100;
 const LAST_CHANGE_FROM: u16 = 80;
 
 /// Draws everything.
