@@ -175,7 +175,7 @@ impl HaproxyStateActor {
         self.drain_again(&mut sections);
         self.give_up_again(&mut sections, &obstacles);
         self.carry_over_drains(&mut sections, outlived);
-        let alive = self.last_exited != Some(process.pid);
+        let alive = self.came_to_stay(process.pid);
         let loaded = routing.routes.iter().map(|(key, service)| (key.clone(), service.to_string()));
         let mut running = Running {
             alive,
@@ -195,7 +195,6 @@ impl HaproxyStateActor {
             running.observed(None, observation);
         }
         self.release_sockets(&running);
-        self.exit = None;
         self.note_obstacles(&obstacles);
         for (name, service) in &mut self.desired.services {
             let is_in_force =
@@ -209,9 +208,6 @@ impl HaproxyStateActor {
             }
         }
         self.dirty = self.desired.services.keys().chain(running.sections.keys()).cloned().collect();
-        if !alive {
-            self.exit = Some(format!("HAProxy (pid {}) ended as soon as it served", running.process.pid));
-        }
         self.running = Some(running);
         self.choose_strategies();
         self.phase = self.phase_after_launch();
@@ -220,12 +216,19 @@ impl HaproxyStateActor {
         self.reload_error.ends();
         self.reload_failures = 0;
         self.runtime_error.ends();
-        if alive {
-            self.gone.ends();
-        }
         self.runtime_failures = 0;
         self.runtime_retry_at = now;
         self.reload_not_before = now + self.policy.reload_interval;
+    }
+
+    /// Whether the process that was brought up is still there: its end may have been heard before it was heard to serve.
+    fn came_to_stay(&mut self, pid: u32) -> bool {
+        let alive = self.last_exited != Some(pid);
+        self.exit = (!alive).then(|| format!("HAProxy (pid {pid}) ended as soon as it served"));
+        if alive {
+            self.gone.ends();
+        }
+        alive
     }
 
     fn tell_reload(&mut self, pid: u32, reasons: &[String], causes: BTreeSet<ReloadCause>, begun: Instant) {
@@ -257,19 +260,18 @@ impl HaproxyStateActor {
         let Revived { process, observation, failure } = revived;
         self.tell_reload(process.pid, reasons, causes, begun);
         self.last_reload = Some((Instant::now(), reasons.to_vec()));
-        self.exit = None;
         self.runtime_failures = 0;
         self.runtime_retry_at = Instant::now();
         self.observe_due = observation.is_none();
+        let alive = self.came_to_stay(process.pid);
         if let Some(running) = &mut self.running {
-            running.alive = self.last_exited != Some(process.pid);
+            running.alive = alive;
             running.sections.values_mut().for_each(Section::begins_anew);
             running.process = process.clone();
         }
         if let Some(observation) = observation {
             self.process_found(process, observation, None);
         }
-        self.gone.ends();
         failure
     }
 
