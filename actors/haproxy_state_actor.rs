@@ -124,7 +124,7 @@ pub struct HaproxyStateActor {
     life_due: Option<Instant>,
     /// Services with servers that leave, of which it is to be looked whether they have finished.
     drain_looks: BTreeSet<ServiceName>,
-    /// What an earlier run left of services that are not defined yet.
+    /// What is left of services that are not defined, or not yet.
     left_behind: BTreeMap<ServiceName, LeftBehind>,
     /// What an earlier run wanted of each service's servers; nothing once it is of no use any more.
     wanted_before: BTreeMap<ServiceName, WantedBefore>,
@@ -356,11 +356,7 @@ impl Handler<ServiceDefined> for HaproxyStateActor {
                 self.end_waits_in_vain();
             }
             None => {
-                let mut left = self.left_behind.remove(&name).unwrap_or_default();
-                let section = self.running.as_mut().and_then(|running| running.sections.get_mut(&name));
-                if let Some(slots) = section.and_then(|section| section.slots_left.take()) {
-                    left.slots = slots;
-                }
+                let left = self.left_behind.remove(&name).unwrap_or_default();
                 let is_chosen = !left.choices.is_empty();
                 self.desired.services.insert(name.clone(), DesiredService::new(definition, strategy, left));
                 if is_chosen {
@@ -378,10 +374,8 @@ impl Handler<ServiceRemoved> for HaproxyStateActor {
     type Result = ();
 
     fn handle(&mut self, ServiceRemoved { service }: ServiceRemoved, ctx: &mut Self::Context) {
-        let section = self.running.as_mut().and_then(|running| running.sections.get_mut(&service));
-        if let (Some(removed), Some(section)) = (self.desired.services.remove(&service), section) {
-            section.slots_left = Some(removed.slots);
-        }
+        let Some(removed) = self.desired.services.remove(&service) else { return };
+        self.left_behind.insert(service.clone(), LeftBehind::by(removed));
         self.end_waits_in_vain();
         self.routes_due = true;
         self.save_later(ctx);

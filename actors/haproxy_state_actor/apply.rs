@@ -133,7 +133,7 @@ impl HaproxyStateActor {
         let waits_for_reload = !self.reload_forced.is_empty() || self.reload_due.contains_key(name);
         let is_settled = !waits_for_reload && !section.is_in_trouble() && service.obstacle.is_none();
         let scope = if is_settled { scope } else { &Scope::Whole };
-        let hosts = service.servers_or(&section.hosts).clone();
+        let hosts = service.servers.clone();
         section.park(&hosts, scope);
         if service.slots_in_use().is_some() {
             section.forget_drains_of_others(&hosts);
@@ -310,7 +310,7 @@ impl HaproxyStateActor {
         let Some(service) = self.desired.services.get_mut(name) else { return };
         let sections = self.running.as_mut().map(|running| &mut running.sections);
         let Some(section) = sections.and_then(|sections| sections.get_mut(name)) else { return };
-        if section.rewrite(&service.servers_or(&section.hosts).clone()) {
+        if section.rewrite(&service.servers) {
             self.file.has_changed();
         }
         section.tried.clear();

@@ -80,12 +80,14 @@ impl Obstacle {
     }
 }
 
-/// What an earlier run of the daemon left of a service.
+/// What is left of a service that is not defined: by an earlier run of the daemon, or by its removal.
 #[derive(Debug, Default)]
 pub struct LeftBehind {
     /// The service as it was saved, which is worth saving again until its hosts are told.
     pub saved: Option<SavedService>,
     /// What operators chose.
+    /// The hosts that this run was last told.
+    pub discovered: Arc<HostList>,
     pub choices: BTreeMap<ServerName, OperatorChoice>,
     /// Which server had which slot.
     pub slots: SlotTable,
@@ -94,7 +96,14 @@ pub struct LeftBehind {
 impl LeftBehind {
     /// What is saved of a service.
     pub fn of(saved: &SavedService) -> Self {
-        Self { saved: Some(saved.clone()), choices: saved.choices.clone(), slots: saved.slots.clone() }
+        let (choices, slots) = (saved.choices.clone(), saved.slots.clone());
+        Self { saved: Some(saved.clone()), choices, slots, ..Self::default() }
+    }
+
+    /// What a service leaves that is removed. HAProxy has its section until a reload, and where it is defined again before,
+    /// nothing is known against its hosts until it is told others.
+    pub fn by(removed: DesiredService) -> Self {
+        Self { discovered: removed.discovered, slots: removed.slots, ..Self::default() }
     }
 }
 
@@ -105,7 +114,7 @@ pub struct DesiredService {
     pub definition: Arc<ServiceDefinition>,
     /// What it was in an earlier run of the daemon, where it has been defined anew before the first start.
     pub before: Option<Arc<ServiceDefinition>>,
-    /// Its hosts as discovery shows them; empty before the first list.
+    /// Its hosts as discovery shows them; before the first list those that it had when it was last removed, if any.
     pub discovered: Arc<HostList>,
     /// Its hosts as they are wanted: with what operators chose.
     pub hosts: Arc<HostList>,
@@ -140,12 +149,12 @@ pub struct DesiredService {
 }
 
 impl DesiredService {
-    /// A service whose hosts are not known yet, with what an earlier run left of it.
+    /// A service whose hosts are not told yet, with what is left of it.
     pub fn new(definition: Arc<ServiceDefinition>, strategy: ChosenStrategy, left: LeftBehind) -> Self {
         let mut service = Self {
             definition,
             before: None,
-            discovered: Arc::default(),
+            discovered: left.discovered,
             hosts: Arc::default(),
             servers: Arc::default(),
             strategy,
@@ -162,7 +171,7 @@ impl DesiredService {
             obstacle_since_unix_ms: 0,
             last_applied: None,
         };
-        service.place();
+        service.choose();
         service
     }
 
@@ -240,11 +249,6 @@ impl DesiredService {
     pub fn was_rejected_with(&self, seen: &HostList) -> bool {
         matches!(&self.obstacle, Some(Obstacle::Rejected { hosts, definition, .. })
             if **hosts == *seen && *definition == self.definition)
-    }
-
-    /// Its servers; before the first list of this run those that are given: nothing is known against them.
-    pub fn servers_or<'a>(&'a self, before: &'a Arc<HostList>) -> &'a Arc<HostList> {
-        if self.revision.is_some() { &self.servers } else { before }
     }
 
     /// Remembers a change until it is in force. Beyond a bound the newer ones are not followed one by one.

@@ -149,8 +149,7 @@ impl HaproxyStateActor {
                 Some(section) if service.is_rejected(Some(&section.definition)) => &section.definition,
                 _ => &service.definition,
             };
-            let hosts = section.map_or(&service.servers, |section| service.servers_or(&section.hosts));
-            let wanted = Ingredients { definition: definition.clone(), hosts: hosts.clone() };
+            let wanted = Ingredients { definition: definition.clone(), hosts: service.servers.clone() };
             Some((name.clone(), Entrant { wanted, last_good }))
         };
         self.desired.services.iter().filter_map(entrant).collect()
@@ -208,6 +207,8 @@ impl HaproxyStateActor {
             }
         }
         self.dirty = self.desired.services.keys().chain(running.sections.keys()).cloned().collect();
+        // Of a service whose section is gone, a new one is made of what it is then told.
+        self.left_behind.retain(|name, _| running.sections.contains_key(name));
         self.running = Some(running);
         self.choose_strategies();
         self.phase = self.phase_after_launch();

@@ -12,7 +12,6 @@ use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Step, given};
 use crate::decide::routing::{Routing, map_text};
 use crate::decide::scope::Scope;
-use crate::decide::slots::SlotTable;
 use crate::message::WantedSocket;
 use crate::model::{
     AdminState, HostList, Observation, ObservedRoutes, ObservedServer, ObservedServers, ProcessInfo, RuntimeCommand,
@@ -125,9 +124,6 @@ pub struct Section {
     pub drained_before: BTreeSet<ServerName>,
     /// Servers that were there before we were: not ours to delete.
     pub found: BTreeSet<ServerName>,
-    /// Which server had which slot when its service was removed: until the reload that takes the section away, the service
-    /// may be defined again.
-    pub slots_left: Option<SlotTable>,
     /// Servers out of discovery that wait in maintenance to be deleted, and since when.
     pub parked: BTreeMap<ServerName, Instant>,
     /// When HAProxy last answered a command for it, or was found to have obeyed one without an answer.
@@ -160,7 +156,6 @@ impl Section {
             tried: BTreeMap::new(),
             drained_before: BTreeSet::new(),
             found: BTreeSet::new(),
-            slots_left: None,
             parked: BTreeMap::new(),
             answered_at: Instant::now(),
             hosts,

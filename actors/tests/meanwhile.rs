@@ -217,3 +217,25 @@ fn a_process_that_hangs_on_the_old_socket_does_not_hide_the_new_one() {
         assert_eq!((world.starts(), haproxy_state(&actors).await.phase), (2, ProxyPhase::Running));
     });
 }
+
+#[test]
+fn a_host_that_came_at_run_time_stays_although_its_service_was_removed_for_a_while() {
+    in_virtual_time(async |world| {
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        wait(3).await;
+        world.with(|things| things.run_takes = Duration::from_millis(500));
+        world.hosts("web", &[1, 2]).await;
+        // Its section stays, because no reload can be made, and neither section nor file has been told of the host.
+        world.with(|things| things.disk_full = true);
+        world.define(&[]).await;
+        wait(2).await;
+        world.with(|things| things.commands.clear());
+        world.define(&[("web", WEB)]).await;
+        wait(2).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(2).await;
+        assert_eq!((world.ready("web"), world.with(|things| things.commands.clone())), (vec![1, 2], vec![]));
+    });
+}

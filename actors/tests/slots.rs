@@ -6,6 +6,7 @@ mod planned;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use planned::{Proxy, words};
 use proptest::prelude::*;
@@ -316,6 +317,29 @@ fn a_service_that_is_defined_again_before_it_could_be_taken_away_keeps_its_slots
         world.hosts("web", &[1, 3]).await;
         wait(2).await;
         assert_eq!((world.ready("web"), world.with(|things| things.commands.clone())), (vec![1, 3], vec![]));
+    });
+}
+
+#[test]
+fn so_does_one_that_goes_while_the_first_process_is_being_started() {
+    in_virtual_time(async |world| {
+        world.with(|things| {
+            things.version = (2, 2);
+            things.check_takes = Duration::from_secs(3);
+        });
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2, 3]).await;
+        world.define(&[]).await;
+        while world.starts() == 0 {
+            wait(1).await;
+        }
+        world.define(&[("web", WEB)]).await;
+        wait(1).await;
+        assert_eq!(world.ready("web"), [1, 2, 3], "no list was seen that says otherwise");
+        world.hosts("web", &[1, 2, 3]).await;
+        wait(5).await;
+        assert_eq!((world.ready("web"), world.with(|things| things.commands.clone())), (vec![1, 2, 3], vec![]));
     });
 }
 
