@@ -377,6 +377,10 @@ impl Handler<ServiceRemoved> for HaproxyStateActor {
         let Some(removed) = self.desired.services.remove(&service) else { return };
         self.left_behind.insert(service.clone(), LeftBehind::by(removed));
         self.end_waits_in_vain();
+        // What operators chose ends with it: whoever heard of a choice after the removal is not to keep it.
+        if !removed.choices.all().is_empty() {
+            self.tell_choices(&service, None);
+        }
         self.routes_due = true;
         self.save_later(ctx);
         self.touch(service, ctx);

@@ -127,10 +127,10 @@ impl HaproxyStateActor {
         }
     }
 
-    /// Tells the others what operators chose for the servers of this service.
+    /// Tells the others what operators chose for the servers of this service: nothing, where it is no more.
     pub(super) fn tell_choices(&self, name: &ServiceName, ordered: Option<ServerName>) {
-        let Some(service) = self.desired.services.get(name) else { return };
-        let choices = service.choices.all().clone();
+        let service = self.desired.services.get(name);
+        let choices = service.map(|service| service.choices.all().clone()).unwrap_or_default();
         self.peers.choices.do_send(ChoicesChanged { service: name.clone(), choices, ordered });
     }
 
