@@ -128,7 +128,6 @@ impl Handler<HoldSockets> for SocketHolderActor {
 
     fn handle(&mut self, HoldSockets { wanted, last_good }: HoldSockets, _: &mut Self::Context) -> Self::Result {
         self.forget_owners(&wanted);
-        self.failed.retain(|service, _| wanted.contains_key(service));
         let mut answer = SocketsHeld::default();
         for (service, socket) in wanted {
             match self.hold(&service, socket) {

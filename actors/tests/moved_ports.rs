@@ -225,3 +225,23 @@ fn a_service_that_moves_back_waits_no_more_for_the_port_it_could_not_have() {
         assert_eq!(open_ports(&world), [8080]);
     });
 }
+
+#[test]
+fn a_service_whose_hosts_are_not_known_yet_goes_on_waiting_for_its_port_while_others_are_brought_in() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.with(|things| things.taken_ports.insert(9090));
+        let api = r#"{"type": "static", "port": 9090}"#;
+        world.define(&[("web", WEB), ("api", api)]).await;
+        world.hosts("web", &[1]).await;
+        wait(15).await;
+        assert_eq!((waiting(&actors).await, world.ready("web")), (vec!["api".to_owned()], vec![1]));
+        world.define(&[("web", WEB_MOVED), ("api", api)]).await;
+        wait(5).await;
+        assert_eq!(waiting(&actors).await, ["api"]);
+        world.with(|things| things.taken_ports.clear());
+        world.hosts("api", &[2]).await;
+        wait(5).await;
+        assert_eq!((world.ready("api"), open_ports(&world)), (vec![2], vec![8081, 9090]));
+    });
+}
