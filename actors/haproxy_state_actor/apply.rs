@@ -314,8 +314,10 @@ impl HaproxyStateActor {
             self.file.has_changed();
         }
         section.tried.clear();
+        let mut is_redefined = false;
         if !service.is_blocked(Some(&section.definition)) {
             self.routes_due |= service.obstacle.take().is_some();
+            is_redefined = section.definition != service.definition;
             section.definition = service.definition.clone();
         }
         let answered_at = section.answered_at;
@@ -329,6 +331,9 @@ impl HaproxyStateActor {
         for (change, class, took_us) in applied {
             let entry = JournalEntry::new(Event::Applied { class, took_us }).service(name).change(change);
             self.peers.journal.do_send(Record(entry));
+        }
+        if is_redefined {
+            self.save_later(ctx);
         }
         self.follow_file(ctx);
     }

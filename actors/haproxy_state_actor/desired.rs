@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::choices::Choices;
 use super::life_cycle::LifeCycle;
-use super::running::Running;
 use crate::decide::overlay::with_choices;
 use crate::decide::slots::SlotTable;
 use crate::decide::update_strategy::{ChosenStrategy, slot_rules};
@@ -86,9 +85,9 @@ pub struct LeftBehind {
     /// The service as it was saved, which is worth saving again until its hosts are told.
     pub saved: Option<SavedService>,
     /// What operators chose.
+    pub choices: BTreeMap<ServerName, OperatorChoice>,
     /// The hosts that this run was last told.
     pub discovered: Arc<HostList>,
-    pub choices: BTreeMap<ServerName, OperatorChoice>,
     /// Which server had which slot.
     pub slots: SlotTable,
 }
@@ -281,18 +280,12 @@ impl Desired {
         self.services.values().flat_map(|service| &service.pending).map(|pending| pending.change).max()
     }
 
-    /// What is worth keeping across restarts of the daemon.
-    pub fn to_save(&self, running: Option<&Running>) -> SavedState {
-        let last_good = |service: &DesiredService| {
-            let section = running.and_then(|running| running.sections.get(&service.definition.name));
-            let before = section.map(|section| section.definition.clone()).or_else(|| service.before.clone());
-            before.filter(|_| matches!(service.obstacle, Some(Obstacle::Rejected { .. })))
-        };
+    /// What is worth keeping across restarts of the daemon, with the definitions that are `in_force`.
+    pub fn to_save(&self, in_force: impl Fn(&DesiredService) -> Arc<ServiceDefinition>) -> SavedState {
         let saved = |service: &DesiredService| {
             let before = service.saved_before.as_ref().filter(|_| service.revision.is_none());
             SavedService {
-                // One that HAProxy refuses would be of no use to the next run.
-                definition: last_good(service).unwrap_or_else(|| service.definition.clone()),
+                definition: in_force(service),
                 hosts: match before {
                     Some(before) => before.hosts.clone(),
                     None => service.revision.is_some().then(|| service.discovered.clone()),
@@ -334,14 +327,15 @@ mod tests {
     #[test]
     fn what_is_saved_before_the_hosts_of_the_earlier_run_are_told_still_has_them() {
         let saved = saved();
+        let in_force = |service: &DesiredService| service.definition.clone();
         let mut desired = Desired::default();
         let strategy = choose(&saved.definition, UpdateChoice::Auto, None, false);
         let service = DesiredService::new(saved.definition.clone(), strategy, LeftBehind::of(&saved));
         desired.services.insert(saved.definition.name.clone(), service);
-        assert_eq!(desired.to_save(None).services, std::slice::from_ref(&saved));
+        assert_eq!(desired.to_save(in_force).services, std::slice::from_ref(&saved));
         let service = desired.services.values_mut().next().unwrap();
         service.revision = Some(Revision::default());
         let told = SavedService { hosts: Some(Arc::default()), seen_at_unix_ms: 0, rejected: None, ..saved };
-        assert_eq!(desired.to_save(None).services, [told], "what is told counts");
+        assert_eq!(desired.to_save(in_force).services, [told], "what is told counts");
     }
 }

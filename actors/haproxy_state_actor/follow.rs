@@ -145,7 +145,7 @@ impl HaproxyStateActor {
 
     /// Writes what has not been written yet, before the daemon ends.
     pub(super) fn write_last_words(&mut self) -> impl Future<Output = ()> + use<> {
-        let state = self.saver.behind.then(|| self.desired.to_save(self.running.as_ref()));
+        let state = self.saver.behind.then(|| self.state_to_save());
         let text = self.file.behind.then(|| self.file_text()).flatten();
         let store = self.ports.state_store.clone();
         let save = state.zip(store).map(|(state, store)| self.saver.save(store, state));
@@ -164,6 +164,18 @@ impl HaproxyStateActor {
                 warn!(log, "the last change could not be written before the end"; "error" => error);
             }
         }
+    }
+
+    /// What the next run of the daemon is to know. Of definitions it is those in force: what cannot be put in force, or is
+    /// not yet, may meet a taken port there, and the service is served all the same.
+    fn state_to_save(&self) -> SavedState {
+        let sections = self.running.as_ref().map(|running| &running.sections);
+        self.desired.to_save(|service| {
+            let section = sections.and_then(|sections| sections.get(&service.definition.name));
+            let in_force = section.map(|section| &section.definition).or(service.before.as_ref());
+            // Whoever runs HAProxy decides how it is served; its hosts and limits are as its newest definition says.
+            in_force.filter(|_| !self.is_run_by_others()).unwrap_or(&service.definition).clone()
+        })
     }
 
     /// Saves the desired state before long.
@@ -185,7 +197,7 @@ impl HaproxyStateActor {
         }
         self.saver.saving = true;
         self.saver.behind = false;
-        let state = self.desired.to_save(self.running.as_ref());
+        let state = self.state_to_save();
         let save = self.saver.save(store, state).into_actor(self);
         ctx.spawn(save.map(|outcome, actor, ctx| {
             actor.saver.saving = false;

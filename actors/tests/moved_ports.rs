@@ -245,3 +245,27 @@ fn a_service_whose_hosts_are_not_known_yet_goes_on_waiting_for_its_port_while_ot
         assert_eq!((world.ready("api"), open_ports(&world)), (vec![2], vec![8081, 9090]));
     });
 }
+
+#[test]
+fn what_is_saved_for_the_next_run_is_where_a_service_is_served_until_it_has_moved() {
+    in_virtual_time(async |world| {
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        wait(5).await;
+        let saved = || world.with(|things| things.saved[0].definition.listen.map(|address| address.port()));
+        world.with(|things| things.taken_ports.insert(8081));
+        world.define(&[("web", WEB_MOVED)]).await;
+        wait(5).await;
+        assert_eq!(saved(), Some(8080), "the port is taken");
+        world.with(|things| {
+            things.taken_ports.clear();
+            things.disk_full = true;
+        });
+        wait(5).await;
+        assert_eq!(saved(), Some(8080), "no reload could be made");
+        world.with(|things| things.disk_full = false);
+        wait(30).await;
+        assert_eq!(saved(), Some(8081));
+    });
+}
