@@ -126,7 +126,8 @@ pub struct HaproxyStateActor {
     drain_looks: BTreeSet<ServiceName>,
     /// What is left of services that are not defined, or not yet.
     left_behind: BTreeMap<ServiceName, LeftBehind>,
-    /// What an earlier run wanted of each service's servers; nothing once it is of no use any more.
+    /// What an earlier run wanted of each service's servers, or this one of those of another's HAProxy; nothing once it is
+    /// of no use any more.
     wanted_before: BTreeMap<ServiceName, WantedBefore>,
     /// How often in a row a reload failed.
     reload_failures: u32,
@@ -188,7 +189,7 @@ impl HaproxyStateActor {
             life_due: None,
             drain_looks: BTreeSet::new(),
             left_behind: of_each(restored, LeftBehind::of),
-            wanted_before: of_each(restored, wanted_before),
+            wanted_before: of_each(restored, |saved| wanted_before(saved, peers.launch.is_some())),
             reload_failures: 0,
             runtime_failures: 0,
             runtime_retry_at: now,
@@ -309,11 +310,12 @@ fn of_each<T>(restored: &[SavedService], of: impl Fn(&SavedService) -> T) -> BTr
     restored.iter().map(|saved| (saved.definition.name.clone(), of(saved))).collect()
 }
 
-/// The servers that an earlier run wanted, by their names in HAProxy, and for whom it kept each from traffic; none where
-/// it wanted it ready.
+/// The servers that were wanted, by their names in HAProxy, and for whom each was kept from traffic; none where it was
+/// wanted ready.
 type WantedBefore = BTreeMap<ServerName, Option<Holder>>;
 
-fn wanted_before(saved: &SavedService) -> WantedBefore {
+/// Servers of a HAProxy that somebody else runs are never in slots.
+fn wanted_before(saved: &SavedService, may_be_in_slots: bool) -> WantedBefore {
     let hosts = saved.hosts.iter().flat_map(|hosts| hosts.iter());
     let wanted = hosts.map(|(name, host)| {
         let holder = match host.state {
@@ -321,7 +323,7 @@ fn wanted_before(saved: &SavedService) -> WantedBefore {
             AdminState::Ready => None,
             AdminState::Drain | AdminState::Maint => Some(Holder::Discovery),
         };
-        (saved.slots.in_haproxy(name).clone(), holder)
+        (if may_be_in_slots { saved.slots.in_haproxy(name) } else { name }.clone(), holder)
     });
     wanted.collect()
 }
@@ -375,12 +377,12 @@ impl Handler<ServiceRemoved> for HaproxyStateActor {
 
     fn handle(&mut self, ServiceRemoved { service }: ServiceRemoved, ctx: &mut Self::Context) {
         let Some(removed) = self.desired.services.remove(&service) else { return };
-        self.left_behind.insert(service.clone(), LeftBehind::by(removed));
-        self.end_waits_in_vain();
         // What operators chose ends with it: whoever heard of a choice after the removal is not to keep it.
         if !removed.choices.all().is_empty() {
             self.tell_choices(&service, None);
         }
+        self.left_behind.insert(service.clone(), LeftBehind::by(removed));
+        self.end_waits_in_vain();
         self.routes_due = true;
         self.save_later(ctx);
         self.touch(service, ctx);

@@ -69,9 +69,10 @@ impl HaproxyStateActor {
         }
         info!(self.log, "a HAProxy that somebody else runs is driven from here on";
             "pid" => process.pid, "version" => &process.version_text);
-        if self.running.is_some() {
-            // Nothing of an earlier run was ever asked of this process.
-            self.wanted_before.clear();
+        if let Some(before) = &self.running {
+            // Until it was seen to be another process it was asked for what that one was meant to do.
+            let holders = before.sections.iter().map(|(name, section)| (name.clone(), section.holders()));
+            self.wanted_before.extend(holders);
         }
         let style = SectionStyle::of(&self.policy.frame, Some(process.version));
         let mut unclaimed = observation.services;
@@ -128,14 +129,13 @@ impl HaproxyStateActor {
             let left = running.sections.remove(name);
             if let Some(section) = &left {
                 // It may be defined again: whose drains these are is known until then.
-                let held = section.loaded.servers.iter().map(|(server, loaded)| (server.clone(), loaded.held_by));
-                self.wanted_before.insert(name.clone(), held.collect());
+                self.wanted_before.insert(name.clone(), section.holders());
             }
             running.unclaimed.extend(left.map(|section| (name.clone(), section.observed)));
             return;
         };
-        let before = self.wanted_before.get(name);
         if let Some(servers) = running.unclaimed.remove(name) {
+            let before = self.wanted_before.get(name);
             running.sections.insert(name.clone(), found_section(service, servers, running.style, before));
         }
         let Some(section) = running.sections.get_mut(name) else { return };
@@ -143,7 +143,8 @@ impl HaproxyStateActor {
             if let Some(found) = section.observed.get(server)
                 && !section.loaded.servers.contains_key(server)
             {
-                let held_by = drained_for((server, found), host, before);
+                let held_by = section.unwanted_held_by.remove(server);
+                let held_by = drained_for(found, host.state, || held_by);
                 section
                     .loaded
                     .servers
@@ -172,10 +173,11 @@ fn found_section(
     before: Option<&WantedBefore>,
 ) -> Section {
     let mut section = Section::new(service.definition.clone(), None, service.servers.clone(), style);
-    for found in &*servers {
-        if let Some(host) = service.servers.get(found.0) {
-            section.note_holder(found.0, drained_for(found, host, before));
-        }
+    for (name, found) in &*servers {
+        let state = service.servers.get(name).map_or(AdminState::Ready, |host| host.state);
+        // What an earlier run wanted ready, it never drained. What that run did not want it drained for good.
+        let holder_before = || before?.get(name).copied().unwrap_or(Some(Holder::Removal));
+        section.note_holder(name, drained_for(found, state, holder_before));
     }
     section.found = servers.keys().cloned().collect();
     section.observed = servers;
@@ -184,16 +186,16 @@ fn found_section(
 }
 
 /// For whom a server is in drain that is found so; none where it is not, or where it is an operator's doing on HAProxy's
-/// own socket: what an earlier run wanted ready, it never drained. What that run did not want it drained for good.
+/// own socket.
 fn drained_for(
-    (name, found): (&ServerName, &ObservedServer),
-    host: &Host,
-    before: Option<&WantedBefore>,
+    found: &ObservedServer,
+    wanted: AdminState,
+    holder_before: impl FnOnce() -> Option<Holder>,
 ) -> Option<Holder> {
-    match host.state {
+    match wanted {
         _ if !found.in_drain() => None,
         // Whoever put it there, it is as it should be, and ours to end.
         AdminState::Drain => Some(Holder::Discovery),
-        AdminState::Ready | AdminState::Maint => before?.get(name).copied().unwrap_or(Some(Holder::Removal)),
+        AdminState::Ready | AdminState::Maint => holder_before(),
     }
 }

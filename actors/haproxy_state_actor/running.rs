@@ -122,6 +122,8 @@ pub struct Section {
     pub tried: BTreeMap<ServerName, (Vec<RuntimeCommand>, u32)>,
     /// Servers that were in drain on the socket of the process before, by nobody's order to us, and are to be so again.
     pub drained_before: BTreeSet<ServerName>,
+    /// For whom servers are kept from traffic that were there before we were, and that discovery does not know, or not yet.
+    pub unwanted_held_by: BTreeMap<ServerName, Holder>,
     /// Servers that were there before we were: not ours to delete.
     pub found: BTreeSet<ServerName>,
     /// Servers out of discovery that wait in maintenance to be deleted, and since when.
@@ -155,6 +157,7 @@ impl Section {
             hopeless: BTreeMap::new(),
             tried: BTreeMap::new(),
             drained_before: BTreeSet::new(),
+            unwanted_held_by: BTreeMap::new(),
             found: BTreeSet::new(),
             parked: BTreeMap::new(),
             answered_at: Instant::now(),
@@ -247,10 +250,19 @@ impl Section {
         }
     }
 
+    /// For whom each server is kept from traffic; none where it is not.
+    pub fn holders(&self) -> BTreeMap<ServerName, Option<Holder>> {
+        let wanted = self.loaded.servers.iter().map(|(server, loaded)| (server, loaded.held_by));
+        let unwanted = self.unwanted_held_by.iter().map(|(server, holder)| (server, Some(*holder)));
+        wanted.chain(unwanted).map(|(server, holder)| (server.clone(), holder)).collect()
+    }
+
     /// Notes for whom a server is kept from traffic.
     pub fn note_holder(&mut self, server: &ServerName, holder: Option<Holder>) {
-        if let Some(loaded) = self.loaded.servers.get_mut(server) {
-            loaded.held_by = holder;
+        match (self.loaded.servers.get_mut(server), holder) {
+            (Some(loaded), holder) => loaded.held_by = holder,
+            (None, Some(holder)) => drop(self.unwanted_held_by.insert(server.clone(), holder)),
+            (None, None) => drop(self.unwanted_held_by.remove(server)),
         }
     }
 

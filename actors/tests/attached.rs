@@ -4,12 +4,14 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::service_definition::parse;
 use proxymgr_actors::message::SeenHost;
 use proxymgr_actors::model::{
-    AdminState, Host, HostList, ObservedServer, ProxyFrame, ProxyPolicy, RawDefinition, RunBy, ServerName, ServiceName,
+    AdminState, Host, HostList, LifeCyclePolicy, ObservedServer, ProxyFrame, ProxyPolicy, RawDefinition, RunBy,
+    ServerName, ServiceName, SlotRules,
 };
 use proxymgr_actors::operator::{Order, SetServer};
 use proxymgr_actors::port::{SavedService, SavedState};
@@ -163,5 +165,62 @@ fn what_was_drained_for_an_operator_is_ready_when_its_service_is_removed_and_def
         world.hosts("web", &[1, 2]).await;
         wait(1).await;
         assert_eq!(world.ready("web"), [1, 2], "the choice went with its service");
+    });
+}
+
+#[test]
+fn what_was_drained_before_a_restart_of_haproxy_was_seen_is_not_taken_for_drained_by_hand() {
+    in_virtual_time(async |world| {
+        has(&world, &[(1, 0), (2, 0)]);
+        let actors = world.start_as(of_others(), SavedState::default());
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(1).await;
+        world.with(|things| things.pid += 1);
+        let order =
+            SetServer { service: service(), server: server(1), state: AdminState::Drain, for_ms: None, reason: None };
+        actors.order(Order::SetServer(order)).await.unwrap();
+        wait(1).await;
+        world.define(&[]).await;
+        wait(65).await;
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(1).await;
+        assert_eq!(world.ready("web"), [1, 2]);
+    });
+}
+
+#[test]
+fn what_somebody_drained_stays_so_although_the_service_is_in_slots_elsewhere() {
+    in_virtual_time(async |world| {
+        has(&world, &[(1, DRAIN), (2, 0)]);
+        let mut before = saved(&[(1, AdminState::Ready), (2, AdminState::Ready)]);
+        let web = &mut before.services[0];
+        let rules = SlotRules { base: 2, grow_by: 2, min_free: 0 };
+        web.slots.place(web.hosts.as_ref().unwrap(), rules, |_| false);
+        world.start_as(of_others(), before);
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(65).await;
+        assert_eq!((admin_state(&world, 1), world.ready("web")), (DRAIN, vec![2]));
+    });
+}
+
+#[test]
+fn what_drains_since_its_host_went_as_the_daemon_began_is_ready_when_the_host_is_back() {
+    in_virtual_time(async |world| {
+        has(&world, &[(1, 0), (2, 0)]);
+        let life_cycle = LifeCyclePolicy { drain_timeout: Duration::from_secs(60), ..LifeCyclePolicy::default() };
+        let before = saved(&[(1, AdminState::Ready), (2, AdminState::Ready)]);
+        world.with(|things| things.sessions = [(server(1).to_string(), 1)].into());
+        world.start_as(ProxyPolicy { life_cycle, ..of_others() }, before);
+        settle().await;
+        world.hosts("web", &[2]).await;
+        world.define(&[("web", WEB)]).await;
+        wait(1).await;
+        assert_eq!(admin_state(&world, 1), DRAIN);
+        world.hosts("web", &[1, 2]).await;
+        wait(1).await;
+        assert_eq!(world.ready("web"), [1, 2]);
     });
 }
