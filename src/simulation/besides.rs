@@ -14,7 +14,8 @@ use proxymgr_actors::model::{
     ServerId, ServiceName,
 };
 use proxymgr_actors::port::{
-    Answer, Applied, PortFuture, PublishedService, RuntimeApi, RuntimeError, ServerSessions, ServiceOutput,
+    Answer, Applied, PortFuture, PublishedService, RuntimeApi, RuntimeError, SavedService, ServerSessions,
+    ServiceOutput,
 };
 use proxymgr_actors::snapshot::{OutputState, ProxyPhase, TargetState};
 use proxymgr_actors::wiring::RuntimeTarget;
@@ -25,7 +26,7 @@ use super::invariant::{Invariant, Violation};
 use super::plan::{NAMED_FROM, Step};
 use super::processes::{CONNECT, SocketFault, ready_in, until_given_up};
 use super::random::Random;
-use super::tampering::{drained_of, undrain};
+use super::tampering::{drained_of, undrain, wanted_ready};
 use super::truth::number_of_server;
 use super::world::World;
 
@@ -74,9 +75,13 @@ impl Besides {
         self.output_fails = false;
     }
 
-    /// A manager ends: what drains although the next will know it to be `wanted` is left to an operator.
-    pub(super) fn leave_unsaved_drains(&mut self, wanted: &BTreeSet<ServerId>) {
-        self.unsaved_drains.extend(drained_of(&self.model, wanted));
+    /// A manager ends: what drains although the next will know it to be wanted, or will know nothing of its service, is
+    /// left to an operator.
+    pub(super) fn leave_unsaved_drains(&mut self, saved: &[SavedService]) {
+        let wanted = wanted_ready(saved, false);
+        let known: BTreeSet<&ServiceName> = saved.iter().map(|service| &service.definition.name).collect();
+        let is_left = |id: &ServerId| wanted.contains(id) || !known.contains(&id.service);
+        self.unsaved_drains.extend(drained_of(&self.model, is_left));
     }
 
     /// Whether anything was left so.

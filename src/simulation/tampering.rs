@@ -70,26 +70,27 @@ pub(super) fn server(service: &str, host: u8) -> Option<ServerId> {
     Some(ServerId { service: ServiceName::new(service).ok()?, server: ServerName::new(&server_of(host)).ok()? })
 }
 
-/// The servers that whoever starts from this saved state knows to have been wanted ready, by their names in HAProxy. One of
-/// them that is found in drain must be taken for drained by hand.
-fn wanted_ready(saved: &[SavedService]) -> BTreeSet<ServerId> {
+/// The servers that whoever starts from this saved state knows to have been wanted ready, by their names in a HAProxy that
+/// has services in slots or not. One of them that is found in drain must be taken for drained by hand.
+pub(super) fn wanted_ready(saved: &[SavedService], in_slots: bool) -> BTreeSet<ServerId> {
     let mut wanted = BTreeSet::new();
     for SavedService { definition, hosts, choices, slots, .. } in saved {
         let hosts = hosts.iter().flat_map(|hosts| hosts.iter());
         let ready = hosts.filter(|(name, host)| host.state == AdminState::Ready && !choices.contains_key(*name));
-        let id = |server: &ServerName| ServerId { service: definition.name.clone(), server: server.clone() };
-        wanted.extend(ready.map(|(name, _)| id(slots.in_haproxy(name))));
+        let names = ready.map(|(name, _)| if in_slots { slots.in_haproxy(name) } else { name });
+        wanted.extend(names.map(|name| ServerId { service: definition.name.clone(), server: name.clone() }));
     }
     wanted
 }
 
-/// The servers of a HAProxy that drain, although they are among the `wanted`: with the service and the number of the host.
-pub(super) fn drained_of(model: &HaproxyModel, wanted: &BTreeSet<ServerId>) -> BTreeSet<(String, u8)> {
+/// The servers of a HAProxy that drain, as far as they are `left` to an operator: with the service and the number of the
+/// host.
+pub(super) fn drained_of(model: &HaproxyModel, left: impl Fn(&ServerId) -> bool) -> BTreeSet<(String, u8)> {
     let mut drained = BTreeSet::new();
     for (service, servers) in model.observe(None).services {
         for (server, _) in servers.iter().filter(|(_, server)| server.in_drain() && !server.in_maintenance()) {
             let id = ServerId { service: service.clone(), server: server.clone() };
-            let host = host_of(model, &id).filter(|_| wanted.contains(&id));
+            let host = host_of(model, &id).filter(|_| left(&id));
             drained.extend(host.map(|host| (service.to_string(), host)));
         }
     }
@@ -100,11 +101,11 @@ impl Things {
     /// A manager ends. What it drained and could not write down why, the next one cannot tell from what somebody drained on
     /// the socket: it is left to an operator as that is.
     pub(super) fn leave_unsaved_drains(&mut self) {
-        let wanted = wanted_ready(&self.saved);
+        let wanted = wanted_ready(&self.saved, true);
         let processes = self.processes.values().filter(|process| !process.draining);
-        let drained: Vec<_> = processes.map(|process| drained_of(&process.model, &wanted)).collect();
+        let drained: Vec<_> = processes.map(|process| drained_of(&process.model, |id| wanted.contains(id))).collect();
         self.drained.extend(drained.into_iter().flatten());
-        self.besides.iter_mut().for_each(|besides| besides.leave_unsaved_drains(&wanted));
+        self.besides.iter_mut().for_each(|besides| besides.leave_unsaved_drains(&self.saved));
     }
 }
 
