@@ -84,8 +84,9 @@ impl Things {
     /// Whether a process has been finishing what it has for too long, or is one of too many that do.
     pub(super) fn is_beyond_limits(&self, pid: u32) -> bool {
         let Some(since) = self.drains.get(&pid).filter(|_| self.takes_time) else { return false };
-        let younger = self.drains.values().filter(|at| *at > since).count();
-        younger >= NARROW.count_max || NARROW.age_max.is_some_and(|age_max| since.elapsed() >= age_max)
+        // Of those that began together any may be taken for the oldest.
+        let others = self.drains.iter().filter(|(other, at)| **other != pid && *at >= since).count();
+        others >= NARROW.count_max || NARROW.age_max.is_some_and(|age_max| since.elapsed() >= age_max)
     }
 
     fn always(&self, states: &[ActorState], memory: &mut Memory) -> Result<(), Violation> {
