@@ -126,12 +126,15 @@ impl HaproxyStateActor {
         let Some(running) = &mut self.running else { return };
         let service = self.desired.services.get(name).filter(|service| service.revision.is_some());
         let Some(service) = service else {
-            let left = running.sections.remove(name);
-            if let Some(section) = &left {
-                // It may be defined again: whose drains these are is known until then.
-                self.wanted_before.insert(name.clone(), section.holders());
+            let Some(section) = running.sections.remove(name) else { return };
+            // It may be defined again: whose drains these are is known until then.
+            self.wanted_before.insert(name.clone(), section.holders());
+            if section.stale {
+                // What it has is asked for before it is taken again.
+                self.observe_due = true;
+            } else {
+                running.unclaimed.insert(name.clone(), section.observed);
             }
-            running.unclaimed.extend(left.map(|section| (name.clone(), section.observed)));
             return;
         };
         if let Some(servers) = running.unclaimed.remove(name) {

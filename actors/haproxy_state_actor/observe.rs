@@ -123,6 +123,8 @@ impl HaproxyStateActor {
             let is_ours = |name: &ServiceName| running.sections.contains_key(name);
             let (ours, unclaimed) = observation.services.into_iter().partition(|(name, _)| is_ours(name));
             running.unclaimed = unclaimed;
+            let is_wanted = |name: &&ServiceName| self.desired.services.contains_key(*name);
+            self.dirty.extend(running.unclaimed.keys().filter(is_wanted).cloned());
             observation.services = ours;
         }
         let different = running.observed(None, observation);

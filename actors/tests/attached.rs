@@ -224,3 +224,25 @@ fn what_drains_since_its_host_went_as_the_daemon_began_is_ready_when_the_host_is
         assert_eq!(world.ready("web"), [1, 2]);
     });
 }
+
+#[test]
+fn what_was_drained_without_an_answer_is_ready_when_its_service_is_removed_and_defined_again() {
+    in_virtual_time(async |world| {
+        has(&world, &[(1, 0), (2, 0)]);
+        let actors = world.start_as(of_others(), SavedState::default());
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(1).await;
+        world.with(|things| things.answers_lost = true);
+        let order =
+            SetServer { service: service(), server: server(1), state: AdminState::Drain, for_ms: None, reason: None };
+        actors.order(Order::SetServer(order)).await.unwrap();
+        world.define(&[]).await;
+        wait(1).await;
+        world.with(|things| things.answers_lost = false);
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(60).await;
+        assert_eq!(world.ready("web"), [1, 2]);
+    });
+}
