@@ -6,6 +6,7 @@
 mod one_server;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -130,6 +131,24 @@ impl Step {
     }
 }
 
+/// A change at run time that HAProxy turned down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it was asked.
+    pub commands: Vec<RuntimeCommand>,
+    /// Its words.
+    pub words: String,
+}
+
+impl Refusal {
+    /// Whether the step asks for the same kind of change again. A drain is another than the addition that was refused,
+    /// and that a reload has brought since.
+    pub fn meets(&self, step: &Step) -> bool {
+        let is_same = |one: &RuntimeCommand, other: &RuntimeCommand| discriminant(one) == discriminant(other);
+        step.commands.iter().any(|command| self.commands.iter().any(|refused| is_same(refused, command)))
+    }
+}
+
 /// What to do about one service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePlan {
@@ -140,12 +159,12 @@ pub struct ServicePlan {
 }
 
 /// Plans one service. `loaded` and `observed` are none where the process does not have the section; `refused` names
-/// servers for which HAProxy has already turned a runtime change down, with its words.
+/// servers for which HAProxy has already turned a runtime change down.
 pub fn plan_service(
     wanted: WantedService<'_>,
     loaded: Option<&LoadedService>,
     observed: Option<&ObservedServers>,
-    refused: &BTreeMap<ServerName, String>,
+    refused: &BTreeMap<ServerName, Refusal>,
     ground: Ground<'_>,
 ) -> ServicePlan {
     plan_part(wanted, loaded, observed, refused, ground, &Scope::Whole)
@@ -156,7 +175,7 @@ pub fn plan_part(
     wanted: WantedService<'_>,
     loaded: Option<&LoadedService>,
     observed: Option<&ObservedServers>,
-    refused: &BTreeMap<ServerName, String>,
+    refused: &BTreeMap<ServerName, Refusal>,
     ground: Ground<'_>,
     scope: &Scope,
 ) -> ServicePlan {
@@ -234,11 +253,13 @@ pub fn plan_part(
 fn judged(
     step: Result<Option<Step>, String>,
     strategy: UpdateStrategy,
-    refusal: Option<&String>,
+    refusal: Option<&Refusal>,
 ) -> Result<Option<Step>, (ReloadCause, String)> {
     match (refusal, step) {
         (_, Ok(None)) => Ok(None),
-        (Some(refusal), _) => Err((ReloadCause::Refused, format!("HAProxy refused a change at run time: {refusal}"))),
+        (Some(Refusal { words, .. }), _) => {
+            Err((ReloadCause::Refused, format!("HAProxy refused a change at run time: {words}")))
+        }
         (None, Ok(Some(step))) if strategy == UpdateStrategy::Reload && step.changes_hosts() => {
             Err((ReloadCause::Server, step.reason))
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::desired::AppliedChange;
 use super::running::Section;
 use super::{HaproxyStateActor, backoff};
-use crate::decide::proxy_plan::{Ground, ServicePlan, Step, WantedService, deletion, plan_part, plan_service};
+use crate::decide::proxy_plan::{Ground, Refusal, ServicePlan, Step, WantedService, deletion, plan_part, plan_service};
 use crate::decide::scope::Scope;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{
@@ -160,7 +160,7 @@ impl HaproxyStateActor {
                 plan_service(wanted, Some(loaded), Some(observed), refused, ground),
                 "what lies outside of {scope:?} is as it should be"
             );
-            let is_hopeless = |step: &Step| hopeless.contains_key(&step.server);
+            let is_hopeless = |step: &Step| hopeless.get(&step.server).is_some_and(|refusal| refusal.meets(step));
             let still_hopeless: Vec<_> = plan.steps.extract_if(.., |step| is_hopeless(step)).collect();
             (plan, still_hopeless)
         };
@@ -250,12 +250,13 @@ impl HaproxyStateActor {
             None => self.counts.runtime_enable += 1,
             Some(refusal) if clears => {
                 // Still in use; it is tried again with the next sweep.
-                debug!(self.log, "not deleted yet"; "service" => %name, "server" => %step.known_as(), "answer" => refusal);
+                debug!(self.log, "not deleted yet";
+                    "service" => %name, "server" => %step.known_as(), "answer" => refusal.words);
                 return;
             }
             Some(refusal) => {
                 warn!(self.log, "HAProxy refused a change at run time";
-                    "service" => %name, "server" => %step.known_as(), "answer" => &refusal);
+                    "service" => %name, "server" => %step.known_as(), "answer" => &refusal.words);
                 self.counts.refused += 1;
                 section.refused.insert(step.server.clone(), refusal);
                 return;
@@ -366,7 +367,8 @@ fn find_ineffective(section: &mut Section, plan: &ServicePlan) -> bool {
             |(commands, times): &(Vec<RuntimeCommand>, u32)| *commands == step.commands && *times >= RUNTIME_TRIES_MAX;
         if section.tried.get(&step.server).is_some_and(has_no_effect) {
             let commands: Vec<_> = step.commands.iter().map(ToString::to_string).collect();
-            section.refused.insert(step.server.clone(), format!("{}: accepted, without effect", commands.join("; ")));
+            let words = format!("{}: accepted, without effect", commands.join("; "));
+            section.refused.insert(step.server.clone(), Refusal { commands: step.commands.clone(), words });
             found = true;
         }
     }

@@ -26,7 +26,7 @@ impl HaproxyStateActor {
         let section = self.running.as_ref().and_then(|running| running.sections.get(name));
         let hopeless = |section: &Section| {
             let (server, refusal) = section.hopeless.first_key_value()?;
-            Some(format!("server {}: {refusal}", service.slots.known_as(server)))
+            Some(format!("server {}: {}", service.slots.known_as(server), refusal.words))
         };
         let drained_on_socket = |section: &Section| {
             let drained = section.drained_on_socket(&service.servers);

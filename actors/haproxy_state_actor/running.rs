@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::{self, SectionStyle};
-use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Step, given};
+use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Refusal, Step, given};
 use crate::decide::routing::{Routing, map_text};
 use crate::decide::scope::Scope;
 use crate::message::WantedSocket;
@@ -113,10 +113,10 @@ pub struct Section {
     pub states: Option<Arc<BTreeMap<ServerName, String>>>,
     /// Whether a batch went unanswered since, so that what it has is not known.
     pub stale: bool,
-    /// Runtime changes that HAProxy turned down, with its words: only a reload can make them.
-    pub refused: BTreeMap<ServerName, String>,
+    /// Runtime changes that HAProxy turned down: only a reload can make them.
+    pub refused: BTreeMap<ServerName, Refusal>,
     /// Changes that not even a reload brought: left alone until the hosts change.
-    pub hopeless: BTreeMap<ServerName, String>,
+    pub hopeless: BTreeMap<ServerName, Refusal>,
     /// What was last asked and accepted for each server, and how often in a row: the same again and again means that
     /// it has no effect.
     pub tried: BTreeMap<ServerName, (Vec<RuntimeCommand>, u32)>,
@@ -197,10 +197,10 @@ impl Section {
     }
 
     /// Records what HAProxy answered to one step. Returns its refusal, if it refused.
-    pub fn answered(&mut self, step: &Step, answers: &[Answer]) -> Option<String> {
+    pub fn answered(&mut self, step: &Step, answers: &[Answer]) -> Option<Refusal> {
         for (command, answer) in step.commands.iter().zip(answers) {
             if !answer.accepted {
-                return Some(format!("{command}: {}", answer.text));
+                return Some(Refusal { commands: vec![command.clone()], words: format!("{command}: {}", answer.text) });
             }
             self.accepted(step, command);
         }

@@ -224,3 +224,17 @@ fn an_order_that_cannot_be_carried_out_is_refused_in_words() {
         assert!(choices(&actors).await.is_empty());
     });
 }
+
+#[test]
+fn what_a_reload_brought_after_a_refusal_is_no_trouble_any_more_although_the_server_drains() {
+    in_virtual_time(async |world| {
+        let actors = two_hosts(&world).await;
+        world.with(|things| things.refuse = Some("add server".to_owned()));
+        let drained = SeenHost { key: "3".into(), host: Ok(Host { state: AdminState::Drain, ..host(3) }) };
+        let ready = |n: u8| SeenHost { key: n.to_string().into(), host: Ok(host(n)) };
+        world.hosts_seen("web", Ok(vec![ready(1), ready(2), drained])).await;
+        wait(10).await;
+        assert_eq!((admin_state(&world, 3), world.ready("web")), (8, vec![1, 2]));
+        assert_eq!(haproxy_state(&actors).await.services[&service()].problem, None);
+    });
+}

@@ -12,7 +12,9 @@ use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::overlay::Overlay;
-use proxymgr_actors::decide::proxy_plan::{Ground, LoadedService, ServicePlan, Step, WantedService, plan_service};
+use proxymgr_actors::decide::proxy_plan::{
+    Ground, LoadedService, Refusal, ServicePlan, Step, WantedService, plan_service,
+};
 use proxymgr_actors::decide::scope::Scope;
 use proxymgr_actors::model::{
     AdminState, HostList, PlanClass, ProxyVersion, RuntimeCommand, ServerName, ServiceDefinition, UpdateStrategy,
@@ -174,7 +176,10 @@ fn a_server_that_an_operator_drains_is_left_alone() {
 #[test]
 fn what_haproxy_refused_at_run_time_is_a_reload_in_its_words() {
     let definition = definition(&[], "");
-    let refused = BTreeMap::from([(ServerName::new("a").unwrap(), "No such thing.".to_owned())]);
+    let refused = BTreeMap::from([(
+        ServerName::new("a").unwrap(),
+        Refusal { commands: Vec::new(), words: "No such thing.".to_owned() },
+    )]);
     let loaded = LoadedService {
         head: haproxy_config::section_head(&definition, SectionStyle::default()),
         servers: BTreeMap::new(),
