@@ -407,8 +407,8 @@ impl Handler<HostsChanged> for HaproxyStateActor {
         let had_list = service.revision.replace(revision).is_some();
         let had_choices = !service.choices.all().is_empty();
         service.choices.hosts_changed(&hosts, self.clock.unix_ms());
+        let (wanted_before, was_as_discovered) = (service.servers.clone(), service.is_as_discovered());
         service.discovered = hosts;
-        let wanted_before = service.servers.clone();
         service.known = true;
         service.shown_unix_ms = shown_unix_ms;
         service.remember(PendingChange { change, seen_at, class: None });
@@ -438,8 +438,10 @@ impl Handler<HostsChanged> for HaproxyStateActor {
         }
         service.choose();
         if had_list && !gets_new_chances {
-            // What operators chose may differ where discovery does not.
-            let wanted = HostsDiff::between(&wanted_before, &service.servers);
+            // What operators chose, and slots, may differ where discovery does not.
+            let is_as_discovered = was_as_discovered && service.is_as_discovered();
+            let wanted = (!is_as_discovered).then(|| HostsDiff::between(&wanted_before, &service.servers));
+            let wanted = wanted.unwrap_or_default();
             let changed = diff.servers().map(|server| service.slots.in_haproxy(server));
             self.dirty.insert_servers(name.clone(), wanted.servers().chain(changed).cloned());
         } else {

@@ -23,6 +23,8 @@ pub struct SocketHolderActor {
     /// Which service each address belongs to, or which ones share it: the first that asked keeps it.
     owners: BTreeMap<SocketAddr, Owners>,
     failed: BTreeMap<ServiceName, FailedBind>,
+    /// Whether a time is set at which what failed is tried again.
+    retry_waits: bool,
     haproxy: Recipient<SocketOpened>,
     log: Logger,
 }
@@ -42,7 +44,8 @@ struct FailedBind {
 impl SocketHolderActor {
     /// A holder of nothing yet. `haproxy` hears of ports that could be bound late.
     pub fn new(sockets: Rc<dyn ListeningSockets>, haproxy: Recipient<SocketOpened>, log: Logger) -> Self {
-        Self { sockets, held: BTreeMap::new(), owners: BTreeMap::new(), failed: BTreeMap::new(), haproxy, log }
+        let (held, owners, failed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { sockets, held, owners, failed, retry_waits: false, haproxy, log }
     }
 
     fn hold(&mut self, service: &ServiceName, wanted: WantedSocket) -> Result<Option<RawFd>, String> {
@@ -83,6 +86,16 @@ impl SocketHolderActor {
         rivals.flat_map(|(_, owners)| &owners.services).find(|owner| *owner != service)
     }
 
+    fn retry_later(&mut self, ctx: &mut Context<Self>) {
+        if !self.failed.is_empty() && !std::mem::replace(&mut self.retry_waits, true) {
+            ctx.run_later(BIND_RETRY, |holder, ctx| {
+                holder.retry_waits = false;
+                holder.retry();
+                holder.retry_later(ctx);
+            });
+        }
+    }
+
     fn retry(&mut self) {
         let wanted: Vec<_> = self.failed.iter().map(|(service, bind)| (service.clone(), bind.wanted)).collect();
         for (service, wanted) in wanted {
@@ -117,16 +130,12 @@ impl SocketHolderActor {
 
 impl Actor for SocketHolderActor {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(BIND_RETRY, |holder, _| holder.retry());
-    }
 }
 
 impl Handler<HoldSockets> for SocketHolderActor {
     type Result = MessageResult<HoldSockets>;
 
-    fn handle(&mut self, HoldSockets { wanted, last_good }: HoldSockets, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, HoldSockets { wanted, last_good }: HoldSockets, ctx: &mut Self::Context) -> Self::Result {
         self.forget_owners(&wanted);
         let mut answer = SocketsHeld::default();
         for (service, socket) in wanted {
@@ -149,6 +158,7 @@ impl Handler<HoldSockets> for SocketHolderActor {
             let descriptor = held.map_or_else(|| self.open(&service, socket), Ok);
             answer.last_good.extend(descriptor.ok().map(|descriptor| (service, descriptor)));
         }
+        self.retry_later(ctx);
         MessageResult(answer)
     }
 }

@@ -40,7 +40,7 @@ fn hosts(count: u32) -> HostList {
     let host = |n: u32| {
         let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 0).to_bits() + n);
         let endpoint = Endpoint { address: Address::Ip(address.into()), port: 80.try_into().expect("a port") };
-        (ServerName::new(&format!("{address}:80")).expect("a name"), Host::at(endpoint))
+        (ServerName::new(&format!("{address}:80")).expect("a name"), Host::at(endpoint).into())
     };
     (0..count).map(host).collect()
 }

@@ -57,7 +57,7 @@ mod tests {
 
     fn list(names: &[&str]) -> HostList {
         let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
-        names.iter().map(|name| (ServerName::new(name).unwrap(), Host::at(endpoint.clone()))).collect()
+        names.iter().map(|name| (ServerName::new(name).unwrap(), Host::at(endpoint.clone()).into())).collect()
     }
 
     fn holds(in_force: &[&str], seen: &[&str], min_hosts: usize, max_removal: f64) -> bool {

@@ -9,6 +9,10 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use itertools::EitherOrBoth::{Both, Right};
+use itertools::Itertools;
+use memchr::memchr_iter;
+
 use super::quoting::{joined, quoted, split_line};
 use super::routing::routed_at;
 use super::state_file;
@@ -168,33 +172,25 @@ pub fn section_after(
     definition: &ServiceDefinition,
     hosts: &HostList,
 ) -> Arc<str> {
-    let line_count = text.bytes().filter(|byte| *byte == b'\n').count();
-    let mut lines = text.split_inclusive('\n');
+    let line_ends: Vec<usize> = memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1).collect();
     // A line for each host, and a blank one, end the section.
-    let start = lines.by_ref().take(line_count - hosts_before.len() - 1);
-    let mut end = start.map(str::len).sum();
-    let mut known = hosts_before.iter().zip(lines).peekable();
+    let mut place = line_ends.len() - 1 - hosts_before.len();
     let mut after = String::with_capacity(text.len() + SERVER_LINE_BYTES);
-    // Lines that stay and follow each other are taken together: those from here to `end`.
-    let mut begin = 0;
-    for (name, host) in hosts {
-        while let Some((_, line)) = known.next_if(|((before, _), _)| *before < name) {
-            after.push_str(&text[begin..end]);
-            end += line.len();
-            begin = end;
+    // What stays is taken together, up to the next line that does not.
+    let mut taken = 0;
+    for pair in hosts_before.iter().merge_join_by(hosts, |(before, _), (now, _)| before.cmp(now)) {
+        let line_start = line_ends[place - 1];
+        place += usize::from(pair.has_left());
+        let stays = matches!(pair, Both((_, before), (_, host)) if before == host);
+        if !stays {
+            after.push_str(&text[taken..line_start]);
+            taken = line_ends[place - 1];
         }
-        match known.next_if(|((before, _), _)| *before == name) {
-            Some(((_, before), line)) if before == host => end += line.len(),
-            changed => {
-                after.push_str(&text[begin..end]);
-                end += changed.map_or(0, |(_, line)| line.len());
-                begin = end;
-                push_server_line(&mut after, definition, name, host);
-            }
+        if let (false, Right((name, host)) | Both(_, (name, host))) = (stays, pair) {
+            push_server_line(&mut after, definition, name, host);
         }
     }
-    after.push_str(&text[begin..end]);
-    after.push('\n');
+    after.push_str(&text[taken..]);
     after.into()
 }
 

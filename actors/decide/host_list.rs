@@ -1,8 +1,10 @@
 //! From the entries of a source to the servers of a section.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use itertools::EitherOrBoth::{Both, Left, Right};
+use itertools::Itertools;
 
 use super::hosts_diff::HostsDiff;
 use crate::model::{Endpoint, Host, HostList, SeenHost, ServerName};
@@ -24,13 +26,13 @@ pub type GoodEntries = BTreeMap<Arc<str>, GoodEntry>;
 /// What an entry last said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoodEntry {
-    host: Host,
+    host: Arc<Host>,
     /// The host's [`endpoint_name`]. Of a long list that is told again and again, few change theirs.
     by_endpoint: ServerName,
 }
 
 impl GoodEntry {
-    fn of(host: &Host, known: Option<&Self>) -> Self {
+    fn of(host: &Arc<Host>, known: Option<&Self>) -> Self {
         let known = known.filter(|known| known.host.endpoint == host.endpoint);
         let by_endpoint = known.map_or_else(|| endpoint_name(&host.endpoint), |known| known.by_endpoint.clone());
         Self { host: host.clone(), by_endpoint }
@@ -151,32 +153,29 @@ fn changed_entries(seen: &[SeenHost], last_good: &GoodEntries) -> Option<Vec<Ent
             return None;
         }
     }
+    let server_of = |known: &GoodEntry| known.host.name.is_none().then(|| known.by_endpoint.clone());
     let mut changes = Vec::new();
-    let mut known = last_good.iter().peekable();
-    let gone = |(key, entry): (&Arc<str>, &GoodEntry)| {
-        let before = entry.host.name.is_none().then(|| entry.by_endpoint.clone())?;
-        Some(EntryChange { key: key.clone(), before: Some(before), now: None })
-    };
-    for entry in seen {
-        let host = entry.host.as_ref().ok().filter(|host| host.name.is_none())?;
-        let same_key = loop {
-            match known.peek().map(|(key, _)| (*key).cmp(&entry.key)) {
-                Some(Ordering::Less) => changes.push(gone(known.next()?)?),
-                Some(Ordering::Equal) => break known.next(),
-                Some(Ordering::Greater) | None => break None,
+    for pair in last_good.iter().merge_join_by(seen, |(key, _), entry| key.cmp(&&entry.key)) {
+        let change = match pair {
+            Both((_, known), entry) if known.host == *host_of(entry)? => continue,
+            Both((key, known), entry) => {
+                let now = GoodEntry::of(host_of(entry)?, Some(known));
+                EntryChange { key: key.clone(), before: Some(server_of(known)?), now: Some(now) }
             }
-        };
-        let change = match same_key {
-            Some((_, known)) if known.host == *host => continue,
-            Some(known) => EntryChange { now: Some(GoodEntry::of(host, Some(known.1))), ..gone(known)? },
-            None => EntryChange { key: entry.key.clone(), before: None, now: Some(GoodEntry::of(host, None)) },
+            Left((key, known)) => EntryChange { key: key.clone(), before: Some(server_of(known)?), now: None },
+            Right(entry) => {
+                let now = GoodEntry::of(host_of(entry)?, None);
+                EntryChange { key: entry.key.clone(), before: None, now: Some(now) }
+            }
         };
         changes.push(change);
     }
-    for lost in known {
-        changes.push(gone(lost)?);
-    }
     Some(changes)
+}
+
+/// The host of an entry that is simple: it can be read, and the host has no name of its own.
+fn host_of(entry: &SeenHost) -> Option<&Arc<Host>> {
+    entry.host.as_ref().ok().filter(|host| host.name.is_none())
 }
 
 /// `10.0.0.1:80`, `2001:db8::1:80`, `a.example:80`. What follows the last colon is always the port, so that no two
@@ -196,7 +195,7 @@ mod tests {
     }
 
     fn seen(key: &str, host: Result<Host, String>) -> SeenHost {
-        SeenHost { key: key.into(), host }
+        SeenHost::new(key, host)
     }
 
     fn names(assembled: &Assembled) -> Vec<&str> {

@@ -1,5 +1,7 @@
 //! What differs between two lists of hosts.
 
+use itertools::EitherOrBoth::{Both, Left, Right};
+use itertools::Itertools;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{HostList, ServerName};
@@ -20,18 +22,14 @@ impl HostsDiff {
     pub fn between(before: &HostList, after: &HostList) -> Self {
         let mut diff = Self::default();
         // Both are in the order of names: one walk over the two instead of a search for each host.
-        let mut before = before.iter().peekable();
-        for (name, host) in after {
-            while let Some((gone, _)) = before.next_if(|(known, _)| *known < name) {
-                diff.removed.push(gone.clone());
-            }
-            match before.next_if(|(known, _)| *known == name) {
-                None => diff.added.push(name.clone()),
-                Some((_, known)) if known != host => diff.changed.push(name.clone()),
-                Some(_) => {}
+        for pair in before.iter().merge_join_by(after, |(before, _), (after, _)| before.cmp(after)) {
+            match pair {
+                Left((gone, _)) => diff.removed.push(gone.clone()),
+                Right((new, _)) => diff.added.push(new.clone()),
+                Both((_, before), (name, after)) if before != after => diff.changed.push(name.clone()),
+                Both(..) => {}
             }
         }
-        diff.removed.extend(before.map(|(name, _)| name.clone()));
         diff
     }
 

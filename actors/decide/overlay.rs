@@ -58,7 +58,7 @@ pub fn with_choices<'a>(
         if hosts.get(server).is_some_and(|host| host.state != state)
             && let Some(host) = Arc::make_mut(&mut hosts).get_mut(server)
         {
-            host.state = state;
+            Arc::make_mut(host).state = state;
         }
     }
     hosts
@@ -75,7 +75,7 @@ mod tests {
 
     fn list(names: &[&str]) -> Arc<HostList> {
         let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
-        Arc::new(names.iter().map(|text| (name(text), Host::at(endpoint.clone()))).collect())
+        Arc::new(names.iter().map(|text| (name(text), Host::at(endpoint.clone()).into())).collect())
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +41,7 @@ pub struct Tenant {
     /// The server, as discovery and operators call it.
     server: ServerName,
     /// As it was last seen.
-    host: Host,
+    host: Arc<Host>,
     /// That it is gone, and before whom: the lower, the longer ago. None while it has the slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     left: Option<u64>,
@@ -82,7 +83,7 @@ impl Slot {
     fn free_host(&self) -> Host {
         match &self.tenant {
             Some(Tenant { host, .. }) if matches!(host.endpoint.address, Address::Ip(_)) => {
-                Host { state: AdminState::Maint, ..host.clone() }
+                Host { state: AdminState::Maint, ..Host::clone(host) }
             }
             _ => Host { state: AdminState::Maint, ..Host::at(placeholder()) },
         }
@@ -110,10 +111,10 @@ impl SlotTable {
                 _ => {}
             }
         }
-        let has_none = |(server, _): &(&ServerName, &Host)| {
+        let has_none = |(server, _): &(&ServerName, &Arc<Host>)| {
             self.places.get(*server).is_none_or(|index| self.slots[*index].is_free())
         };
-        let newcomers: Vec<(&ServerName, &Host)> = hosts.iter().filter(has_none).collect();
+        let newcomers: Vec<(&ServerName, &Arc<Host>)> = hosts.iter().filter(has_none).collect();
         let (returning, new): (Vec<_>, Vec<_>) =
             newcomers.into_iter().partition(|(server, _)| self.places.contains_key(*server));
         for (server, host) in returning {
@@ -125,7 +126,12 @@ impl SlotTable {
         self.grow(rules);
     }
 
-    fn place_new(&mut self, new: &[(&ServerName, &Host)], freed_before: u64, is_leaving: impl Fn(&ServerName) -> bool) {
+    fn place_new(
+        &mut self,
+        new: &[(&ServerName, &Arc<Host>)],
+        freed_before: u64,
+        is_leaving: impl Fn(&ServerName) -> bool,
+    ) {
         let can_be_taken = |slot: &Slot| match &slot.tenant {
             Some(tenant) => tenant.has_left() && !is_leaving(&tenant.server),
             None => true,
@@ -147,7 +153,7 @@ impl SlotTable {
         }
     }
 
-    fn occupy(&mut self, index: usize, server: &ServerName, host: &Host) {
+    fn occupy(&mut self, index: usize, server: &ServerName, host: &Arc<Host>) {
         let tenant = Tenant { server: server.clone(), host: host.clone(), left: None };
         if let Some(before) = self.slots[index].tenant.replace(tenant) {
             self.places.remove(&before.server);
@@ -182,7 +188,7 @@ impl SlotTable {
         let server = |slot: &Slot| {
             let tenant = slot.tenant.as_ref().filter(|tenant| !tenant.has_left());
             let host = tenant.and_then(|tenant| hosts.get(&tenant.server)).cloned();
-            (slot.name.clone(), host.unwrap_or_else(|| slot.free_host()))
+            (slot.name.clone(), host.unwrap_or_else(|| Arc::new(slot.free_host())))
         };
         self.slots.iter().map(server).collect()
     }

@@ -221,6 +221,11 @@ impl DesiredService {
         self.place();
     }
 
+    /// Whether the servers that HAProxy should have are the very hosts that discovery shows.
+    pub fn is_as_discovered(&self) -> bool {
+        Arc::ptr_eq(&self.servers, &self.discovered)
+    }
+
     /// Its slots, where its servers are in slots.
     pub fn slots_in_use(&self) -> Option<&SlotTable> {
         (self.strategy.strategy == UpdateStrategy::Slots).then_some(&self.slots)
@@ -313,7 +318,7 @@ mod tests {
         let raw = RawDefinition::new(r#"{"type": "file", "path": "/x", "port": 80}"#, "a test");
         let definition = service_definition::parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
         let endpoint = Endpoint { address: Address::Name("a".into()), port: 80.try_into().unwrap() };
-        let hosts = Arc::new(HostList::from([(ServerName::new("a:80").unwrap(), Host::at(endpoint))]));
+        let hosts = Arc::new(HostList::from([(ServerName::new("a:80").unwrap(), Host::at(endpoint).into())]));
         SavedService {
             definition: Arc::new(definition),
             hosts: Some(hosts.clone()),

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use itertools::EitherOrBoth::{Both, Left, Right};
+use itertools::Itertools;
 use tokio::time::{Duration, Instant};
 
 use crate::decide::capabilities::Capabilities;
@@ -325,17 +327,11 @@ impl Section {
                 && known.weight == now.weight
                 && known.admin_state == now.admin_state
         };
-        let mut different = BTreeSet::new();
-        let mut known = self.observed.iter().peekable();
-        for (name, now) in servers {
-            while let Some((gone, _)) = known.next_if(|(known, _)| *known < name) {
-                different.insert(gone.clone());
-            }
-            if known.next_if(|(known, _)| *known == name).is_none_or(|(_, before)| !same(before, now)) {
-                different.insert(name.clone());
-            }
-        }
-        different.extend(known.map(|(gone, _)| gone.clone()));
-        different
+        let pairs = self.observed.iter().merge_join_by(servers, |(known, _), (now, _)| known.cmp(now));
+        let different = pairs.filter_map(|pair| match pair {
+            Both((_, known), (_, now)) if same(known, now) => None,
+            Left((name, _)) | Right((name, _)) | Both(_, (name, _)) => Some(name.clone()),
+        });
+        different.collect()
     }
 }

@@ -71,8 +71,9 @@ impl Host {
     }
 }
 
-/// The hosts of one service, by the name of the server that stands for each.
-pub type HostList = BTreeMap<ServerName, Host>;
+/// The hosts of one service, by the name of the server that stands for each. Of a list that changes most hosts stay, and
+/// are shared with the list before.
+pub type HostList = BTreeMap<ServerName, Arc<Host>>;
 
 /// One entry of a source: a znode, a line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,5 +81,12 @@ pub struct SeenHost {
     /// What identifies the entry within its source, stable over time: the child's name, the line's text.
     pub key: Arc<str>,
     /// The host it describes, or what is wrong with it.
-    pub host: Result<Host, String>,
+    pub host: Result<Arc<Host>, String>,
+}
+
+impl SeenHost {
+    /// An entry as it was read just now.
+    pub fn new(key: impl Into<Arc<str>>, host: Result<Host, String>) -> Self {
+        Self { key: key.into(), host: host.map(Arc::new) }
+    }
 }

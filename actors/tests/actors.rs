@@ -118,8 +118,8 @@ fn a_bad_entry_is_its_own_problem() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
-        let good = |n: u8| SeenHost { key: n.to_string().into(), host: Ok(world::host(n)) };
-        let bad = SeenHost { key: "2".into(), host: Err("port 0 is not a port".to_owned()) };
+        let good = |n: u8| SeenHost::new(n.to_string(), Ok(world::host(n)));
+        let bad = SeenHost::new("2", Err("port 0 is not a port".to_owned()));
         world.hosts_seen("web", Ok(vec![good(1), good(2)])).await;
         world.hosts_seen("web", Ok(vec![bad, good(3)])).await;
         assert_eq!(world.ready("web"), [2, 3], "the last good value of 2 stays, 1 is gone");

@@ -31,7 +31,7 @@ fn server(n: u8) -> ServerName {
 /// What the daemon before has saved: these hosts, in these states.
 fn saved(hosts: &[(u8, AdminState)]) -> SavedState {
     let definition = parse("web", &RawDefinition::new(WEB, "a test"), &OptionPolicy::default()).unwrap().definition;
-    let host = |(n, state): &(u8, AdminState)| (server(*n), Host { state: *state, ..host(*n) });
+    let host = |(n, state): &(u8, AdminState)| (server(*n), Host { state: *state, ..host(*n) }.into());
     let hosts: HostList = hosts.iter().map(host).collect();
     let service = SavedService {
         definition: Arc::new(definition),
@@ -114,7 +114,7 @@ fn what_is_found_draining_as_its_host_comes_and_discovery_drains_it_is_discovery
         wait(1).await;
         // Whoever runs it adds the server, and drains it from the beginning.
         has(&world, &[(1, DRAIN), (2, 0)]);
-        let seen = |n: u8, state| SeenHost { key: n.to_string().into(), host: Ok(Host { state, ..host(n) }) };
+        let seen = |n: u8, state| SeenHost::new(n.to_string(), Ok(Host { state, ..host(n) }));
         world.hosts_seen("web", Ok(vec![seen(1, AdminState::Drain), seen(2, AdminState::Ready)])).await;
         wait(65).await;
         assert_eq!(admin_state(&world, 1), DRAIN);

@@ -30,7 +30,7 @@ fn host(keys: &serde_json::Value) -> Result<Host, String> {
 fn hosts(named: &[(&str, serde_json::Value)]) -> HostList {
     named
         .iter()
-        .map(|(name, keys)| (ServerName::new(name).expect("a good name"), host(keys).expect("a good host")))
+        .map(|(name, keys)| (ServerName::new(name).expect("a good name"), host(keys).expect("a good host").into()))
         .collect()
 }
 
@@ -356,7 +356,7 @@ proptest! {
         descriptor in proptest::option::of(3..9),
     ) {
         let hosts: HostList = host_keys.iter().filter_map(|keys| host(keys).ok()).enumerate()
-            .map(|(i, host)| (ServerName::new(&format!("s{i}")).expect("a good name"), host)).collect();
+            .map(|(i, host)| (ServerName::new(&format!("s{i}")).expect("a good name"), host.into())).collect();
         let style = SectionStyle { http_by_default: true, idle_close: false, own_binds: false };
         let text = section(&definition, descriptor, &hosts, style);
 
@@ -390,7 +390,7 @@ proptest! {
         prop_assert_eq!(&section_after((&text, &hosts), &definition, &fewer), &text_of_fewer);
         prop_assert_eq!(&section_after((&text_of_fewer, &fewer), &definition, &hosts), &text);
         let mut others = hosts.clone();
-        others.values_mut().for_each(|host| host.weight = Some(77));
+        others.values_mut().for_each(|host| std::sync::Arc::make_mut(host).weight = Some(77));
         let text_of_others = section(&definition, descriptor, &others, style);
         prop_assert_eq!(&section_after((&text, &hosts), &definition, &others), &text_of_others);
 

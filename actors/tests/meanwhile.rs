@@ -17,7 +17,7 @@ const API: &str = r#"{"type": "static", "port": 8081}"#;
 
 /// A list of two hosts that are all in this state.
 fn list(state: AdminState) -> Result<Vec<SeenHost>, String> {
-    let entry = |n: u8| SeenHost { key: n.to_string().into(), host: Ok(Host { state, ..world::host(n) }) };
+    let entry = |n: u8| SeenHost::new(n.to_string(), Ok(Host { state, ..world::host(n) }));
     Ok(vec![entry(1), entry(2)])
 }
 
@@ -134,7 +134,7 @@ fn a_server_that_was_in_maintenance_already_is_cleared_away_when_its_host_goes()
         world.start();
         world.define(&[("web", WEB)]).await;
         let maint = proxymgr_actors::model::Host { state: AdminState::Maint, ..world::host(2) };
-        let entry = |n: u8, host| SeenHost { key: n.to_string().into(), host: Ok(host) };
+        let entry = |n: u8, host| SeenHost::new(n.to_string(), Ok(host));
         world.hosts_seen("web", Ok(vec![entry(1, world::host(1)), entry(2, maint)])).await;
         world.hosts("web", &[1]).await;
         wait(120).await;

@@ -164,7 +164,7 @@ fn an_operator_can_make_ready_what_discovery_drains() {
         let actors = two_hosts(&world).await;
         let seen = |state| {
             let drained = Host { state, ..host(1) };
-            let seen = |(key, host): (&str, Host)| SeenHost { key: key.into(), host: Ok(host) };
+            let seen = |(key, host): (&str, Host)| SeenHost::new(key, Ok(host));
             vec![seen(("1", drained)), seen(("2", host(2)))]
         };
         world.hosts_seen("web", Ok(seen(AdminState::Drain))).await;

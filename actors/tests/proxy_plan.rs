@@ -5,6 +5,7 @@
 mod planned;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use planned::{FORCED_DRAIN, Proxy, definition, host, list, words};
 use proptest::prelude::*;
@@ -29,7 +30,7 @@ fn hosts() -> impl Strategy<Value = HostList> {
             host.endpoint.port = std::num::NonZeroU16::new(port).unwrap();
             host.weight = weight;
             host.state = state;
-            (ServerName::new(&format!("s{name}")).unwrap(), host)
+            (ServerName::new(&format!("s{name}")).unwrap(), host.into())
         };
         drawn.into_iter().map(named).collect()
     })
@@ -218,7 +219,7 @@ fn a_host_that_moves_is_made_ready_only_when_it_is_seen_to_have_moved() {
     let definition = definition(&[], "");
     let mut proxy = Proxy::started_with(&definition, &list(&["a"]));
     let mut moved = list(&["a"]);
-    moved.values_mut().for_each(|there| *there = host("10.0.0.9"));
+    moved.values_mut().for_each(|there| *there = host("10.0.0.9").into());
     let texts = |plan: &ServicePlan| {
         plan.steps.iter().flat_map(|step| &step.commands).map(ToString::to_string).collect::<Vec<_>>()
     };
@@ -233,7 +234,7 @@ fn a_host_that_becomes_a_host_name_is_a_reload() {
     let definition = definition(&[], "");
     let proxy = Proxy::started_with(&definition, &list(&["a"]));
     let mut named = list(&["a"]);
-    named.values_mut().for_each(|there| *there = host("a.example"));
+    named.values_mut().for_each(|there| *there = host("a.example").into());
     let plan = proxy.plan(&definition, &named, (3, 0));
     assert_eq!(words(&plan), ["server a: it is now at the host name a.example, which cannot be set at run time"]);
 }
@@ -247,12 +248,12 @@ fn by_reload_hosts_come_and_go_with_reloads_and_their_states_at_run_time() {
     assert_eq!(words(&plan(&list(&["a"]))), ["server b: the host is gone from discovery"]);
     let mut other = list(&["a", "b", "c"]);
     other.retain(|name, _| name.as_str() != "b");
-    other.values_mut().next().unwrap().endpoint = host("10.0.0.9").endpoint;
+    other.values_mut().next().map(Arc::make_mut).unwrap().endpoint = host("10.0.0.9").endpoint;
     let (moved, plan_of_other) = ("server a: it moved from 10.0.0.1:80 to 10.0.0.9:80", plan(&other));
     assert_eq!(words(&plan_of_other)[0], moved);
     assert!(plan_of_other.steps.is_empty() && words(&plan_of_other)[1].starts_with("server c: it is new"));
     let mut drained = list(&["a", "b"]);
-    drained.values_mut().next().unwrap().state = AdminState::Drain;
+    drained.values_mut().next().map(Arc::make_mut).unwrap().state = AdminState::Drain;
     let plan = plan(&drained);
     assert!(plan.reload.is_empty() && plan.steps.len() == 1, "a file cannot hold a drain: {plan:?}");
 }

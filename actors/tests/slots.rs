@@ -6,6 +6,7 @@ mod planned;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use planned::{Proxy, words};
@@ -33,7 +34,8 @@ fn nobody_leaves(_: &ServerName) -> bool {
 /// Hosts by number, some with an option of their own.
 fn hosts() -> impl Strategy<Value = HostList> {
     proptest::collection::btree_map(0_u8..12, prop_oneof![4 => Just(false), 1 => Just(true)], 0..9).prop_map(|drawn| {
-        let host = |(n, backup)| (name(&format!("h{n}")), Host { backup, ..planned::host(&format!("10.0.0.{n}")) });
+        let host =
+            |(n, backup)| (name(&format!("h{n}")), Host { backup, ..planned::host(&format!("10.0.0.{n}")) }.into());
         drawn.into_iter().map(host).collect()
     })
 }
@@ -105,14 +107,14 @@ proptest! {
 }
 
 fn list(numbers: &[u8]) -> HostList {
-    numbers.iter().map(|n| (name(&format!("h{n}")), planned::host(&format!("10.0.0.{n}")))).collect()
+    numbers.iter().map(|n| (name(&format!("h{n}")), planned::host(&format!("10.0.0.{n}")).into())).collect()
 }
 
 #[test]
 fn the_slot_that_was_free_for_longest_is_taken_first_and_one_with_other_options_last() {
     let mut table = SlotTable::default();
     let mut hosts = list(&[1, 2, 3]);
-    hosts.values_mut().next().unwrap().cookie = Some(Word::new("one").unwrap());
+    hosts.values_mut().next().map(Arc::make_mut).unwrap().cookie = Some(Word::new("one").unwrap());
     table.place(&hosts, RULES, nobody_leaves);
     for left in [&[2, 3][..], &[3]] {
         table.place(&list(left), RULES, nobody_leaves);

@@ -67,7 +67,7 @@ fn read_hosts(path: &Path, text: &str, options: &OptionPolicy) -> Vec<SeenHost> 
                     }
                     None => {
                         first_lines.insert(key.clone(), number);
-                        SeenHost { key, host: Ok(host) }
+                        SeenHost::new(key, Ok(host))
                     }
                 }
             }

@@ -140,7 +140,7 @@ impl Masters {
         self.leader = Some(leader.clone());
         let key = format!("{}:{}", leader.0, leader.1);
         let host = self.host(&leader).map_err(|error| format!("the leading master {key}: {error}"));
-        Ok(vec![SeenHost { key: key.into(), host }])
+        Ok(vec![SeenHost::new(key, host)])
     }
 
     fn host(&self, (address, port): &Leader) -> Result<Host, String> {

@@ -48,7 +48,7 @@ fn seen(index: usize, entry: &Value, options: &OptionPolicy) -> SeenHost {
         },
         other => host_record::from_json_value(other, options),
     };
-    SeenHost { key: key(index, &host), host: host.map_err(|error| format!("hosts[{index}]: {entry}: {error}")) }
+    SeenHost::new(key(index, &host), host.map_err(|error| format!("hosts[{index}]: {entry}: {error}")))
 }
 
 /// A good entry is known by where it is, so that the order of the list means nothing.

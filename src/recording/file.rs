@@ -91,7 +91,8 @@ impl RecordFile {
                 self.levels.definitions(told.map(clean))
             }
             Note::Hosts(service, told) => {
-                let clean = |seen: SeenHost| (seen.key.to_string(), Entry::from(seen.host.map(redact::host)));
+                let clean =
+                    |seen: SeenHost| (seen.key.to_string(), Entry::from(seen.host.map(|host| redact::host(&host))));
                 self.levels.hosts(&service, told.map(|seen| seen.into_iter().map(clean).collect()))
             }
             Note::Outcome(entry) => Some(What::Outcome(outcome(*entry))),
@@ -194,7 +195,7 @@ fn push(bytes: &mut Vec<u8>, line: &impl Serialize) {
 
 fn restored(service: &SavedService) -> SavedService {
     let clean = |hosts: &std::sync::Arc<proxymgr_actors::model::HostList>| {
-        hosts.iter().map(|(name, host)| (name.clone(), redact::host(host.clone()))).collect::<BTreeMap<_, _>>().into()
+        hosts.iter().map(|(name, host)| (name.clone(), redact::host(host).into())).collect::<BTreeMap<_, _>>().into()
     };
     SavedService {
         definition: redact::read_definition(&service.definition),

@@ -93,7 +93,7 @@ impl Entry {
             Self::Host(host) => Ok(host.clone()),
             Self::Problem(problem) => Err(problem.clone()),
         };
-        SeenHost { key: key.into(), host }
+        SeenHost::new(key, host)
     }
 }
 

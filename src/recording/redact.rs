@@ -61,9 +61,8 @@ fn annotation(annotation: Annotation) -> Annotation {
 }
 
 /// The host, without credentials in its options.
-pub(super) fn host(mut host: Host) -> Host {
-    host.options = words(&host.options);
-    host
+pub(super) fn host(host: &Host) -> Host {
+    Host { options: words(&host.options), ..host.clone() }
 }
 
 /// A definition of an earlier run, without credentials.

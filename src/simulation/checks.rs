@@ -70,15 +70,15 @@ impl Things {
 
     /// The state that a host ought to have: an operator's choice, or what discovery says; none where it is gone.
     fn state(&self, service: &str, host: u8) -> Option<AdminState> {
-        let known = self.services.get(service).filter(|known| known.hosts.contains_key(&host))?;
-        Some(self.oracle.choices.state(service, host).unwrap_or_else(|| known.state(host)))
+        let shown = self.services.get(service)?.hosts.get(host)?;
+        Some(self.oracle.choices.state(service, host).unwrap_or(shown.state))
     }
 
     /// The hosts that ought to take traffic, with their weights.
     pub(super) fn wanted(&self, service: &str) -> BTreeMap<u8, u16> {
-        let hosts = self.services.get(service).into_iter().flat_map(|known| &known.hosts);
-        let ready = hosts.filter(|(host, _)| self.state(service, **host) == Some(AdminState::Ready));
-        ready.map(|(host, weight)| (*host, *weight)).collect()
+        let hosts = self.services.get(service).into_iter().flat_map(|known| known.hosts.iter());
+        let ready = hosts.filter(|(host, _)| self.state(service, *host) == Some(AdminState::Ready));
+        ready.map(|(host, shown)| (host, shown.weight)).collect()
     }
 
     /// Whether a process has been finishing what it has for too long, or is one of too many that do.
@@ -281,7 +281,7 @@ impl Things {
         };
         let saved: BTreeMap<String, BTreeSet<u8>> =
             self.saved.iter().map(|service| (service.definition.name.to_string(), hosts(service))).collect();
-        let wanted = self.defined().map(|(name, service)| (name.clone(), service.hosts.keys().copied().collect()));
+        let wanted = self.defined().map(|(name, service)| (name.clone(), service.hosts.numbers().iter().collect()));
         let wanted: BTreeMap<String, BTreeSet<u8>> = wanted.collect();
         ensure(saved == wanted, Invariant::TheSavedStateFollows, || format!("{wanted:?} is wanted, {saved:?} is saved"))
     }

@@ -8,7 +8,7 @@ use proxymgr_actors::model::AdminState;
 use proxymgr_actors::port::SavedService;
 use tokio::time::{Duration, Instant};
 
-use super::oracle::Hosts;
+use super::hosts::Hosts;
 use super::truth::number_of_server;
 
 /// A server by its service and the number of its host.
@@ -58,7 +58,7 @@ impl Choices {
         let server = (service.to_owned(), host);
         self.ordered.remove(&server);
         let Some((state, lasts)) = order else { return };
-        let shown = in_force.and_then(|hosts| hosts.get(&host)).map(|shown| shown.state);
+        let shown = in_force.and_then(|hosts| hosts.get(host)).map(|shown| shown.state);
         if state == AdminState::Ready && shown.is_none_or(|shown| shown == AdminState::Ready) {
             self.chosen.remove(&server);
             return;
@@ -75,7 +75,7 @@ impl Choices {
             if of != service {
                 return true;
             }
-            match hosts.get(host) {
+            match hosts.get(*host) {
                 Some(shown) => {
                     chosen.gone = None;
                     chosen.state != AdminState::Ready || shown.state != AdminState::Ready
@@ -95,6 +95,9 @@ impl Choices {
 
     /// What had been chosen by then was saved; what was chosen at that very instant, where it is among the `services`.
     pub(super) fn saved(&mut self, asked: Instant, services: &[SavedService]) {
+        if self.chosen.is_empty() {
+            return;
+        }
         let choices = services.iter().flat_map(|service| {
             let name = service.definition.name.to_string();
             service.choices.keys().filter_map(move |server| Some((name.clone(), number_of_server(server.as_str())?)))

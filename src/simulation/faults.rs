@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
+use proxymgr_actors::model::AdminState;
 use proxymgr_actors::port::ProcessExit;
 use tokio::time::sleep;
 
 use super::besides::Besides;
 use super::chronicle::Chronicle;
+use super::hosts::Shown;
 use super::plan::{HOSTS_MAX, Plan, SERVICES, Step};
 use super::processes::SocketFault;
 use super::slots::Slots;
 use super::truth::{self, Limits, Service};
 use super::world::World;
-
-/// HAProxy's weight of a host that asks for none.
-const WEIGHT: u16 = 1;
 
 /// How many definitions of a service differ in an option.
 const VARIANTS: u8 = 100;
@@ -75,18 +74,13 @@ impl World {
 
     /// A host registers, number N at 10.0.0.N:80.
     pub fn join(&self, service: &str, host: u8) {
-        self.change(service, |service| {
-            service.hosts.entry(host).or_insert(WEIGHT);
-        });
+        self.change(service, |service| service.join(host, Shown::PLAIN));
         self.show_hosts(service);
     }
 
     /// A host is gone.
     pub fn leave(&self, service: &str, host: u8) {
-        self.change(service, |service| {
-            service.hosts.remove(&host);
-            service.states.remove(&host);
-        });
+        self.change(service, |service| service.leave(host));
         self.show_hosts(service);
     }
 
@@ -143,9 +137,7 @@ impl World {
         }
         let services = self.with(|things| things.services.clone());
         for name in services.iter().filter(|(_, service)| service.hosts.is_empty()).map(|(name, _)| name) {
-            self.change(name, |service| {
-                service.hosts.insert(HOSTS_MAX, WEIGHT);
-            });
+            self.change(name, |service| service.join(HOSTS_MAX, Shown::PLAIN));
         }
         self.heal();
     }
@@ -159,9 +151,7 @@ impl World {
             Step::Leave { service, host } => self.leave(service, *host),
             Step::Flap { service, host, away_ms } => self.flap(service, *host, *away_ms),
             Step::Weight { service, host, weight } => {
-                self.change(service, |service| {
-                    service.hosts.entry(*host).and_modify(|known| *known = *weight);
-                });
+                self.change(service, |service| service.show(*host, |shown| shown.weight = *weight));
                 self.show_hosts(service);
             }
             Step::Empty { service } => {
@@ -169,9 +159,7 @@ impl World {
                 self.show_hosts(service);
             }
             Step::BadJson { service, host } => {
-                self.change(service, |service| {
-                    service.unreadable.insert(*host);
-                });
+                self.change(service, |service| service.unreadable.insert(*host));
                 self.show_hosts(service);
             }
             Step::SourceLost { service } => self.lose_source(service),
@@ -189,11 +177,7 @@ impl World {
                 self.start_manager();
             }
             Step::HostState { service, host, state } => {
-                self.change(service, |service| {
-                    if service.hosts.contains_key(host) {
-                        service.states.insert(*host, *state);
-                    }
-                });
+                self.change(service, |service| service.show(*host, |shown| shown.state = *state));
                 self.show_hosts(service);
             }
             Step::DefinitionsGone => {
@@ -232,7 +216,7 @@ impl World {
         match step {
             Step::DefineService { service } => self.change(service, |service| {
                 service.defined = true;
-                service.hosts.entry(1).or_insert(WEIGHT);
+                service.join(1, Shown::PLAIN);
             }),
             Step::RemoveService { service } => self.change(service, |service| service.defined = false),
             Step::ChangeOptions { service, variant } => self.change(service, |service| service.variant = *variant),
@@ -284,15 +268,14 @@ impl World {
     }
 
     fn flap(&self, service: &str, host: u8, away_ms: u64) {
-        let weight = self.with(|things| things.services.get(service).and_then(|known| known.hosts.get(&host)).copied());
-        let Some(weight) = weight else { return };
+        let shown = self.with(|things| things.services.get(service).and_then(|known| known.hosts.get(host)));
+        let Some(shown) = shown else { return };
         self.leave(service, host);
         let (world, service) = (self.clone(), service.to_owned());
         self.naturally(async move {
             sleep(Duration::from_millis(away_ms)).await;
-            world.change(&service, |service| {
-                service.hosts.entry(host).or_insert(weight);
-            });
+            let shown = Shown { state: AdminState::Ready, ..shown };
+            world.change(&service, |service| service.join(host, shown));
             world.show_hosts(&service);
         });
     }

@@ -31,9 +31,27 @@ impl HostNumbers {
         self.0.iter().map(|half| half.count_ones()).sum()
     }
 
+    /// How many of them have a lower number than this.
+    pub(super) fn count_below(&self, host: u8) -> usize {
+        let (half, bit) = Self::bit(host);
+        let lower = self.0[..half].iter().map(|half| half.count_ones()).sum::<u32>();
+        (lower + (self.0[half] & (bit - 1)).count_ones()) as usize
+    }
+
     /// The hosts in order.
     pub(super) fn iter(self) -> impl Iterator<Item = u8> {
-        (0..=u8::MAX).filter(move |host| self.contains(*host))
+        [0, 128].into_iter().zip(self.0).flat_map(|(first, mut half)| {
+            std::iter::from_fn(move || {
+                let lowest = u8::try_from(half.trailing_zeros()).ok().filter(|place| *place < 128)?;
+                half &= half - 1;
+                Some(first + lowest)
+            })
+        })
+    }
+
+    /// The hosts that it has and the other has not.
+    pub(super) fn without(self, other: Self) -> Self {
+        Self([self.0[0] & !other.0[0], self.0[1] & !other.0[1]])
     }
 
     /// The hosts that only one of the two has.
@@ -59,8 +77,9 @@ mod tests {
         let mut hosts: HostNumbers = [255, 0, 127, 128].into_iter().collect();
         assert_eq!(hosts.iter().collect::<Vec<_>>(), [0, 127, 128, 255]);
         assert!(hosts.remove(128) && !hosts.remove(128) && !hosts.contains(128));
-        assert_eq!(hosts.len(), 3);
+        assert_eq!((hosts.len(), hosts.count_below(127), hosts.count_below(255)), (3, 1, 2));
         let other: HostNumbers = [0, 1].into_iter().collect();
         assert_eq!(hosts.difference_to(other).iter().collect::<Vec<_>>(), [1, 127, 255]);
+        assert_eq!(hosts.without(other).iter().collect::<Vec<_>>(), [127, 255]);
     }
 }

@@ -75,6 +75,7 @@ mod faults;
 mod fleet;
 pub mod haproxy_model;
 mod host_numbers;
+mod hosts;
 mod invariant;
 mod load;
 mod oracle;

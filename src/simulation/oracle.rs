@@ -2,17 +2,19 @@
 //! way than in the actors.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proxymgr_actors::model::{AdminState, RawDefinition, Removal};
 use proxymgr_actors::port::SavedService;
 use tokio::time::{Duration, Instant};
 
 use super::choices::Choices;
-use super::truth::{Level, Limits, NO_LIMITS, Shown, is_refused, number_of_server};
+use super::hosts::{Hosts, Shown};
+use super::truth::{Level, Limits, NO_LIMITS, ShownHosts, is_refused, number_of_server};
 use super::world::SERVICES_REMOVAL_MAX;
 
-/// The hosts in force, as they were shown.
-pub(super) type Hosts = BTreeMap<u8, Shown>;
+/// How long a list that is no longer in force may matter: what it showed is still on its way, or leaves slowly.
+const LISTS_KEPT: Duration = Duration::from_secs(600);
 
 /// What ought to be known.
 #[derive(Debug, Default)]
@@ -26,7 +28,7 @@ pub(super) struct Oracle {
     /// The services that have a definition which can be used.
     good: BTreeSet<String>,
     /// The hosts in force when a service was removed that is not heard of since.
-    left: BTreeMap<String, Hosts>,
+    left: BTreeMap<String, Arc<Hosts>>,
     /// How often each service has been removed.
     lives: BTreeMap<String, u64>,
     /// The services of which a manager that starts knows a definition that HAProxy accepts; none once HAProxy
@@ -50,11 +52,11 @@ pub(super) struct Oracle {
 #[derive(Debug, Default)]
 struct Expected {
     /// The lists in force, the newest last, with when they came to be.
-    lists: Vec<(Instant, Hosts)>,
+    lists: Vec<(Instant, Arc<Hosts>)>,
     /// The newest list that was told.
-    told: Hosts,
+    told: Arc<Hosts>,
     /// The list in force when the service was last removed: as long as the first one is on its way, the next that is known.
-    of_life_before: Option<Hosts>,
+    of_life_before: Option<Arc<Hosts>>,
     /// Whether its source was heard of at all.
     heard: bool,
     /// Whether an operator accepts what is held back, and is not answered yet.
@@ -73,8 +75,16 @@ struct KnownLimits {
 }
 
 impl Expected {
-    fn in_force(&self) -> Option<&Hosts> {
+    fn in_force(&self) -> Option<&Arc<Hosts>> {
         self.lists.last().map(|(_, hosts)| hosts)
+    }
+
+    fn put_in_force(&mut self, hosts: Arc<Hosts>) {
+        let now = Instant::now();
+        // The first of those that may still be asked for, and the one before it, which was in force until then.
+        let asked_for = self.lists.partition_point(|(at, _)| *at + LISTS_KEPT < now).saturating_sub(1);
+        self.lists.drain(..asked_for);
+        self.lists.push((now, hosts));
     }
 }
 
@@ -88,21 +98,23 @@ impl Oracle {
         let first = !std::mem::replace(&mut expected.heard, true);
         let Ok(level) = level else { return (false, first) };
         let in_force = expected.in_force();
-        let readable = |(host, shown): (&u8, &Option<Shown>)| {
+        let ShownHosts { hosts: mut seen, unreadable } = level.clone();
+        for host in unreadable.iter() {
             // A record that cannot be read stays what it was.
-            Some((*host, shown.or_else(|| in_force.and_then(|hosts| hosts.get(host)).copied())?))
-        };
-        let seen: Hosts = level.iter().filter_map(readable).collect();
+            if let Some(before) = in_force.and_then(|hosts| hosts.get(host)) {
+                Arc::make_mut(&mut seen).insert(host, before);
+            }
+        }
         let holds = |limits: Limits| in_force.is_some_and(|hosts| is_held(hosts, &seen, limits));
         let held = holds(limits.map_or(NO_LIMITS, |known| known.now));
         let may_be_late = limits.filter(|known| known.since + self.mail_delay_max >= Instant::now());
         let unsure = may_be_late.is_some_and(|known| holds(known.before) != held);
         let changes = !held && in_force != Some(&seen);
         expected.unsure = unsure || (expected.unsure && held);
-        expected.told.clone_from(&seen);
+        expected.told = seen.clone();
         if changes {
             self.choices.hosts_changed(service, &seen);
-            expected.lists.push((Instant::now(), seen));
+            expected.put_in_force(seen);
         }
         (changes, first)
     }
@@ -119,7 +131,7 @@ impl Oracle {
         if is_done {
             expected.unsure = false;
             self.choices.hosts_changed(service, &expected.told);
-            expected.lists.push((Instant::now(), expected.told.clone()));
+            expected.put_in_force(expected.told.clone());
         }
     }
 
@@ -136,7 +148,7 @@ impl Oracle {
 
     /// An operator's order about a server was answered: with a state where it was carried out.
     pub(super) fn chosen(&mut self, service: &str, host: u8, order: Option<(AdminState, Option<Duration>)>) {
-        let in_force = self.services.get(service).and_then(Expected::in_force);
+        let in_force = self.services.get(service).and_then(Expected::in_force).map(Arc::as_ref);
         self.choices.answered(service, host, order, in_force);
     }
 
@@ -210,7 +222,7 @@ impl Oracle {
                 let shown = Shown { weight: host.weight?, state: host.state };
                 Some((number_of_server(name.as_str())?, shown))
             });
-            let hosts = hosts.collect();
+            let hosts = Arc::new(hosts.collect());
             let lists = service.hosts.is_some().then(|| (Instant::now(), hosts)).into_iter().collect();
             let expected = Expected { lists, ..Expected::default() };
             let now = limits_from(&service.definition.removal);
@@ -235,12 +247,12 @@ impl Oracle {
         let last = before.len().saturating_sub(1);
         // A list was in force until the next.
         let first = before.iter().rposition(|(at, _)| *at + within < Instant::now()).unwrap_or_default().min(last);
-        before[first..].iter().flat_map(|(_, hosts)| hosts.keys().copied()).collect()
+        before[first..].iter().flat_map(|(_, hosts)| hosts.numbers().iter()).collect()
     }
 
     /// The hosts that ought to be in force; none where none were ever seen.
     pub(super) fn in_force(&self, service: &str) -> Option<&Hosts> {
-        self.services.get(service)?.in_force()
+        self.services.get(service)?.in_force().map(Arc::as_ref)
     }
 
     /// Whether every list that an actor may know at this instant has this host.
@@ -253,13 +265,13 @@ impl Oracle {
         let of_life_before = expected.of_life_before.as_ref().filter(|_| known.len() == expected.lists.len());
         let is_new = known.first().is_some_and(|(at, _)| *at + self.mail_delay_max >= now);
         let of_life_before = of_life_before.filter(|_| is_new);
-        let is_ready = |hosts: &Hosts| hosts.get(&host).is_some_and(|shown| shown.state == AdminState::Ready);
+        let is_ready = |hosts: &Hosts| hosts.get(host).is_some_and(|shown| shown.state == AdminState::Ready);
         let may_be_kept = self.choices.may_keep(service, host);
         !may_be_kept
             && !expected.accepting
             && !expected.unsure
             && !known.is_empty()
-            && known.iter().map(|(_, hosts)| hosts).chain(of_life_before).all(is_ready)
+            && known.iter().map(|(_, hosts)| hosts).chain(of_life_before).all(|hosts| is_ready(hosts))
     }
 
     /// Whether this service, once served, must be in the file of the next process.
@@ -332,7 +344,7 @@ impl Oracle {
 
 /// Whether a list is held back, by the rule that the README promises.
 fn is_held(in_force: &Hosts, seen: &Hosts, limits: Limits) -> bool {
-    let gone = in_force.keys().filter(|host| !seen.contains_key(*host)).count();
+    let gone = in_force.numbers().without(seen.numbers()).len() as usize;
     let too_few = seen.len() < usize::from(limits.min_hosts) && seen.len() < in_force.len();
     gone > 0 && (too_few || gone * 100 > usize::from(limits.max_removal_percent) * in_force.len())
 }

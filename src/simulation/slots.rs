@@ -9,7 +9,7 @@ use proxymgr_actors::model::{ObservedServer, ObservedServers, RuntimeCommand, Se
 use serde::{Deserialize, Serialize};
 
 use super::haproxy_model::HaproxyModel;
-use super::oracle::Hosts;
+use super::hosts::Hosts;
 use super::plan::NAMED_FROM;
 use super::processes::ready_in;
 use super::random::Random;
@@ -109,7 +109,7 @@ impl Things {
         let dynamic = self.version.major > 2 || self.version.minor >= 6;
         let slots = self.services.get(service).and_then(|known| known.slots).filter(|slots| slots.always || !dynamic);
         // A host that is given by name is new only by a reload.
-        let is_named = |hosts: &Hosts| hosts.keys().any(|host| *host >= NAMED_FROM);
+        let is_named = |hosts: &Hosts| hosts.numbers().iter().any(|host| host >= NAMED_FROM);
         let needs_reload = self.oracle.in_force(service).is_some_and(is_named)
             || match slots {
                 Some(slots) => self.slots_run_short(service, slots),
@@ -131,7 +131,7 @@ impl Things {
             self.services.iter().filter(|(_, known)| leave(known)).map(|(name, _)| name.clone()).collect();
         for name in leaving {
             let hosts = self.oracle.in_force(&name);
-            if hosts.is_some_and(|hosts| hosts.keys().any(|host| *host >= NAMED_FROM)) {
+            if hosts.is_some_and(|hosts| hosts.numbers().iter().any(|host| host >= NAMED_FROM)) {
                 self.oracle.cause(format!("{name} has a host by name, and leaves its slots"));
             }
         }
@@ -170,7 +170,7 @@ impl Things {
         let in_use = servers.values().filter(|server| !server.in_maintenance());
         let in_use = in_use.filter_map(|server| number_of(&server.address)).chain(before);
         let in_use: BTreeSet<u8> = in_use.collect();
-        let new = hosts.keys().filter(|host| !in_use.contains(host)).count();
+        let new = hosts.numbers().iter().filter(|host| !in_use.contains(host)).count();
         new > 0 && in_use.len() + new > servers.len()
     }
 }

@@ -1,20 +1,20 @@
 //! Discovery: the sources that tell the actors what the world shows, late, and in order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Recipient, spawn};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
-use proxymgr_actors::model::{AdminState, RawDefinition, ServiceName, SourceSpec};
+use proxymgr_actors::model::{RawDefinition, ServiceName, SourceSpec};
 use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 
 use super::invariant::Invariant;
 use super::planted_bug::PlantedBug;
-use super::truth::{Level, Shown, ShownDefinitions, definitions_seen, hosts_seen};
+use super::truth::{Level, ShownDefinitions, ShownHosts, definitions_seen, hosts_seen};
 use super::world::{Things, World};
 
 /// The ways from the sources to the actors.
@@ -121,36 +121,22 @@ impl World {
             let (changed, first) = if is_known { things.oracle.heard(name, level) } else { (false, false) };
             things.note_hosts(name, first, changed);
             if things.planted == Some(PlantedBug::FailureTakesAHost) && level.is_err() {
-                let in_force = things.oracle.in_force(name).into_iter().flatten();
-                told = Ok(Arc::new(in_force.skip(1).map(|(n, w)| (*n, Some(*w))).collect()));
+                let mut hosts = things.oracle.in_force(name).cloned().unwrap_or_default();
+                hosts.numbers().iter().take(1).for_each(|first| hosts.remove(first));
+                told = Ok(ShownHosts { hosts: Arc::new(hosts), ..ShownHosts::default() });
             }
             things.planted == Some(PlantedBug::LosesAChange) && changed && !first
         });
-        let noted = told.clone();
-        let what = move || match &noted {
-            Ok(hosts) => format!("HostsSeen: [{}]", words(hosts)),
-            Err(error) => format!("HostsSeen: {error}"),
+        let what: &dyn fmt::Display = match &told {
+            Ok(shown) => shown,
+            Err(error) => error,
         };
-        self.trace().note_later(format_args!("source of {name}"), format_args!("WatcherActor ({name})"), what);
+        let (source, watcher_of) = (format_args!("source of {name}"), format_args!("WatcherActor ({name})"));
+        self.note(source, watcher_of, format_args!("HostsSeen: {what}"));
         if !loses {
             watcher.do_send(hosts_seen(&told));
         }
     }
-}
-
-/// The hosts of a level, in words.
-fn words(hosts: &BTreeMap<u8, Option<Shown>>) -> String {
-    let mut words = String::with_capacity(hosts.len() * 16);
-    for (host, shown) in hosts {
-        let comma = if words.is_empty() { "" } else { ", " };
-        // Writing to memory cannot fail.
-        let _ = match shown {
-            Some(Shown { weight, state: AdminState::Ready }) => write!(words, "{comma}{host} (weight {weight})"),
-            Some(Shown { weight, state }) => write!(words, "{comma}{host} (weight {weight}, {state:?})"),
-            None => write!(words, "{comma}{host} (not JSON)"),
-        };
-    }
-    words
 }
 
 /// A source being watched.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::{self, Display, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use slog::{Drain, KV, Key, Logger, OwnedKVList, Record, Serializer, o};
+use slog::{Discard, Drain, KV, Key, Logger, OwnedKVList, Record, Serializer, o};
 use tokio::time::Instant;
 
 /// One thing that happened.
@@ -41,46 +41,11 @@ pub(super) fn last_of(lines: &[TraceLine]) -> &[TraceLine] {
     &lines[end.saturating_sub(LINES_TOLD)..end]
 }
 
-/// Words that are found when somebody reads them.
-type Later = Box<dyn Fn() -> String + Send>;
-
-/// A line as it was noted.
-#[derive(Default)]
-struct Noted {
-    line: TraceLine,
-    /// What it is to say; none where it says so itself.
-    later: Option<Later>,
-}
-
-impl Noted {
-    fn line(&self) -> TraceLine {
-        let mut line = self.line.clone();
-        line.what.extend(self.later.iter().map(|words| words()));
-        line
-    }
-}
-
 /// The lines that are kept, and how many that may be; all of them where nobody said so.
 #[derive(Default)]
 struct Kept {
-    lines: VecDeque<Noted>,
+    lines: VecDeque<TraceLine>,
     max: Option<usize>,
-}
-
-impl Kept {
-    /// Adds a line, which gets the memory of the oldest where that is dropped for it.
-    fn add(&mut self, at_ms: u64, [from, to, what]: [&dyn Display; 3], later: Option<Later>) {
-        let is_full = self.max.is_some_and(|max| self.lines.len() >= max);
-        let oldest = if is_full { self.lines.pop_front() } else { None };
-        let mut line = oldest.unwrap_or_default().line;
-        line.at_ms = at_ms;
-        for (text, words) in [(&mut line.from, from), (&mut line.to, to), (&mut line.what, what)] {
-            text.clear();
-            // Writing to memory cannot fail.
-            let _ = write!(text, "{words}");
-        }
-        self.lines.push_back(Noted { line, later });
-    }
 }
 
 impl fmt::Debug for Kept {
@@ -110,15 +75,16 @@ impl Trace {
 
     /// Notes what happened now.
     pub fn note(&self, from: impl Display, to: impl Display, what: impl Display) {
-        let at_ms = self.now_ms();
-        self.kept().add(at_ms, [&from, &to, &what], None);
-    }
-
-    /// Notes what happened now, in words that are found only when somebody reads them: beside a load nearly everything
-    /// is forgotten unread.
-    pub fn note_later(&self, from: impl Display, to: impl Display, what: impl Fn() -> String + Send + 'static) {
-        let at_ms = self.now_ms();
-        self.kept().add(at_ms, [&from, &to, &""], Some(Box::new(what)));
+        let mut kept = self.kept();
+        // What nobody will read is not even put into words.
+        if kept.max == Some(0) {
+            return;
+        }
+        if kept.max.is_some_and(|max| kept.lines.len() >= max) {
+            kept.lines.pop_front();
+        }
+        let (from, to, what) = (from.to_string(), to.to_string(), what.to_string());
+        kept.lines.push_back(TraceLine { at_ms: self.now_ms(), from, to, what });
     }
 
     /// Virtual time since the world began, in milliseconds.
@@ -126,7 +92,7 @@ impl Trace {
         self.at_ms(Instant::now())
     }
 
-    /// Keeps only so many lines from now on, the last.
+    /// Keeps only so many lines from now on, the last. With none, the loggers that are asked for from here on are silent.
     pub fn keep_last(&self, max: usize) {
         let mut kept = self.kept();
         kept.max = Some(max);
@@ -140,11 +106,14 @@ impl Trace {
 
     /// Everything so far.
     pub fn lines(&self) -> Vec<TraceLine> {
-        self.kept().lines.iter().map(Noted::line).collect()
+        self.kept().lines.iter().cloned().collect()
     }
 
     /// A logger whose records become part of the sequence, told by the component that logs.
     pub fn logger(&self) -> Logger {
+        if self.kept().max == Some(0) {
+            return Logger::root(Discard, o!());
+        }
         Logger::root(TraceDrain(self.clone()).fuse(), o!())
     }
 }
@@ -227,16 +196,25 @@ mod tests {
 
     use super::*;
 
+    struct NeverTold;
+
+    impl Display for NeverTold {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            unreachable!("nobody reads it")
+        }
+    }
+
     #[tokio::test]
     async fn only_the_last_lines_are_kept_where_that_is_asked_for() {
         let trace = Trace::new();
         trace.keep_last(2);
-        trace.note_later("a source of many hosts", "somebody", || unreachable!("nobody reads it"));
-        trace.note("one", "", "a line that is longer than the next in its place");
-        trace.note_later("a source", "a watcher", || "hosts".to_owned());
-        trace.note("two", "one", 2);
+        (1..=3).for_each(|what| trace.note("a source", "a watcher", what));
         let lines: Vec<_> = trace.lines().into_iter().map(|line| [line.from, line.to, line.what]).collect();
-        assert_eq!(lines, [["a source", "a watcher", "hosts"], ["two", "one", "2"]]);
+        assert_eq!(lines, [["a source", "a watcher", "2"], ["a source", "a watcher", "3"]]);
+        trace.keep_last(0);
+        trace.note("a source", "", NeverTold);
+        info!(trace.logger(), "{}", NeverTold);
+        assert_eq!(trace.lines(), []);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The truth of the world: which services and hosts there really are, and what discovery shows of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -11,16 +12,36 @@ use tokio::time::Instant;
 use super::annotations::Note;
 use super::haproxy_model::NameTable;
 use super::host_numbers::HostNumbers;
+use super::hosts::{Hosts, Shown};
 use super::plan::NAMED_FROM;
 use super::slots::Slots;
 
-/// A level that a source told: the hosts, none for a record that cannot be read.
-pub(super) type Level = Result<Arc<BTreeMap<u8, Option<Shown>>>, String>;
+/// A level that a source told.
+pub(super) type Level = Result<ShownHosts, String>;
+
+/// The hosts that a source shows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ShownHosts {
+    pub(super) hosts: Arc<Hosts>,
+    /// Those whose records cannot be read.
+    pub(super) unreadable: HostNumbers,
+}
 
 /// What the source of the definitions told.
 pub(super) struct ShownDefinitions {
     pub(super) services: Result<BTreeMap<String, RawDefinition>, String>,
     pub(super) annotations: Result<(), String>,
+}
+
+impl fmt::Display for ShownHosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let readable = self.hosts.iter().map(|(host, shown)| match shown {
+            Shown { weight, state: AdminState::Ready } => format!("{host} (weight {weight})"),
+            Shown { weight, state } => format!("{host} (weight {weight}, {state:?})"),
+        });
+        let unreadable = self.unreadable.iter().map(|host| format!("{host} (not JSON)"));
+        write!(f, "[{}]", readable.chain(unreadable).collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// The port of the first service; each further one has the next.
@@ -31,13 +52,6 @@ const SHARED: u16 = 950;
 
 /// How far away a service's other port is.
 const OTHER_PORT: u16 = 1_000;
-
-/// A host as its record describes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shown {
-    pub(super) weight: u16,
-    pub(super) state: AdminState,
-}
 
 /// The limits of a service that has none of its own: a list that leaves nothing of something is held back.
 pub(super) const NO_LIMITS: Limits = Limits { min_hosts: 1, max_removal_percent: 100 };
@@ -65,16 +79,13 @@ pub(super) struct Service {
     /// Whether it listens on its other port.
     pub(super) moved: bool,
     pub(super) number: u16,
-    /// The hosts with their weights.
-    pub(super) hosts: BTreeMap<u8, u16>,
-    /// The administrative states of those that ask for another than ready.
-    pub(super) states: BTreeMap<u8, AdminState>,
+    pub(super) hosts: Arc<Hosts>,
     pub(super) limits: Option<Limits>,
     /// None where it is not updated by slots.
     pub(super) slots: Option<Slots>,
     /// The numbers of its domains.
     pub(super) domains: BTreeSet<u8>,
-    pub(super) unreadable: BTreeSet<u8>,
+    pub(super) unreadable: HostNumbers,
     pub(super) shows_empty: bool,
     pub(super) lost: bool,
     pub(super) frozen: bool,
@@ -134,23 +145,38 @@ impl Service {
             return Err("the session is lost".to_owned());
         }
         if self.shows_empty {
-            return Ok(Arc::default());
+            return Ok(ShownHosts::default());
         }
-        let record = |(host, weight): (&u8, &u16)| {
-            let shown = Shown { weight: *weight, state: self.state(*host) };
-            (*host, (!self.unreadable.contains(host)).then_some(shown))
-        };
-        Ok(Arc::new(self.hosts.iter().map(record).collect()))
+        let unreadable = self.unreadable.iter().filter(|host| self.hosts.contains(*host));
+        let mut shown = ShownHosts { hosts: self.hosts.clone(), unreadable: unreadable.collect() };
+        for host in shown.unreadable.iter() {
+            Arc::make_mut(&mut shown.hosts).remove(host);
+        }
+        Ok(shown)
     }
 
-    /// The administrative state that a host asks for.
-    pub(super) fn state(&self, host: u8) -> AdminState {
-        self.states.get(&host).copied().unwrap_or_default()
+    /// A host registers, unless it is there.
+    pub(super) fn join(&mut self, host: u8, shown: Shown) {
+        if !self.hosts.contains(host) {
+            Arc::make_mut(&mut self.hosts).insert(host, shown);
+        }
+    }
+
+    /// A host that is there is shown in another way.
+    pub(super) fn show(&mut self, host: u8, change: impl FnOnce(&mut Shown)) {
+        Arc::make_mut(&mut self.hosts).get_mut(host).map(change);
+    }
+
+    /// A host is gone.
+    pub(super) fn leave(&mut self, host: u8) {
+        if self.hosts.contains(host) {
+            Arc::make_mut(&mut self.hosts).remove(host);
+        }
     }
 
     /// The hosts that ought to take traffic.
     pub(super) fn registered(&self) -> HostNumbers {
-        self.hosts.keys().copied().filter(|_| self.defined).collect()
+        if self.defined { self.hosts.numbers() } else { HostNumbers::default() }
     }
 
     /// Everything that is wrong with it ends.
@@ -159,7 +185,7 @@ impl Service {
         self.limits = None;
         self.broken_definition = false;
         self.note.heal();
-        self.unreadable.clear();
+        self.unreadable = HostNumbers::default();
         self.shows_empty = false;
         self.lost = false;
         self.frozen = false;
@@ -167,17 +193,29 @@ impl Service {
 }
 
 thread_local! {
-    /// The keys of the hosts' entries: each is told thousands of times.
-    static KEYS: Vec<Arc<str>> = (0..=u8::MAX).map(|number| format!("host-{number:03}").into()).collect();
+    /// The entries of the hosts that ask for nothing: each is told thousands of times.
+    static PLAIN: Vec<SeenHost> = (0..=u8::MAX).map(plain_entry).collect();
+}
+
+fn plain_entry(number: u8) -> SeenHost {
+    SeenHost::new(format!("host-{number:03}"), Ok(host(number, Shown::PLAIN)))
 }
 
 /// A level as a source tells it.
 pub(super) fn hosts_seen(level: &Level) -> HostsSeen {
-    let entry = |(number, shown): (&u8, &Option<Shown>)| SeenHost {
-        key: KEYS.with(|keys| keys[usize::from(*number)].clone()),
-        host: shown.map(|shown| host(*number, shown)).ok_or_else(|| "not JSON".to_owned()),
+    let entries = |ShownHosts { hosts, unreadable }: &ShownHosts| {
+        PLAIN.with(|plain| {
+            let readable = hosts.iter().map(|(number, shown)| match &plain[usize::from(number)] {
+                entry if shown == Shown::PLAIN => entry.clone(),
+                entry => SeenHost::new(entry.key.clone(), Ok(host(number, shown))),
+            });
+            let key = |number: u8| plain[usize::from(number)].key.clone();
+            readable
+                .chain(unreadable.iter().map(|number| SeenHost::new(key(number), Err("not JSON".to_owned()))))
+                .collect()
+        })
     };
-    let result = level.as_ref().map(|hosts| hosts.iter().map(entry).collect()).map_err(Clone::clone);
+    let result = level.as_ref().map(entries).map_err(Clone::clone);
     HostsSeen { result, seen_at: Instant::now() }
 }
 

@@ -190,7 +190,7 @@ pub fn host(address: &str) -> Host {
 }
 
 pub fn list(names: &[&str]) -> HostList {
-    names.iter().map(|name| (ServerName::new(name).unwrap(), host("10.0.0.1"))).collect()
+    names.iter().map(|name| (ServerName::new(name).unwrap(), host("10.0.0.1").into())).collect()
 }
 
 /// Why a reload is needed, in words.

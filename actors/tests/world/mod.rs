@@ -157,7 +157,7 @@ impl World {
 
     /// The source of this service shows these hosts, at 10.0.0.N:80.
     pub async fn hosts(&self, service: &str, hosts: &[u8]) {
-        let seen = |n: &u8| SeenHost { key: n.to_string().into(), host: Ok(host(*n)) };
+        let seen = |n: &u8| SeenHost::new(n.to_string(), Ok(host(*n)));
         self.hosts_seen(service, Ok(hosts.iter().map(seen).collect())).await;
     }
 

@@ -113,7 +113,7 @@ impl Instances {
         let (node, id) = (&entry.node.node, &entry.service.id);
         let host = read_host(entry, &self.options);
         let place = |error| format!("service {}, instance {id:?} on node {node}: {error}", self.service);
-        SeenHost { key: format!("{node}/{id}").into(), host: host.map_err(place) }
+        SeenHost::new(format!("{node}/{id}"), host.map_err(place))
     }
 }
 

@@ -44,7 +44,7 @@ struct HostKeys {
 
 impl Meaning for HostKeys {
     /// None where the key is not one of the hosts that are wanted.
-    type Entry = Result<Option<Host>, String>;
+    type Entry = Result<Option<Arc<Host>>, String>;
 
     fn entry(&self, name: &str, value: &[u8]) -> Self::Entry {
         let host = if value.trim_ascii_start().starts_with(b"{") {
@@ -54,7 +54,7 @@ impl Meaning for HostKeys {
             let host = host_record::from_line(line.trim(), &self.options);
             host.and_then(|host| host.ok_or_else(|| "the value is empty; write host:port".to_owned())).map(Some)
         };
-        host.map_err(|error| format!("etcd key {}{name}: {error}", self.prefix))
+        host.map(|host| host.map(Arc::new)).map_err(|error| format!("etcd key {}{name}: {error}", self.prefix))
     }
 
     fn absent(&self, _cluster: &Cluster) -> Option<String> {

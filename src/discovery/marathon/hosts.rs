@@ -56,7 +56,7 @@ impl AppHosts {
             Some(Health::Failing) | None => return None,
         };
         let host = self.host(task, port, state).map_err(|error| format!("task {} of {}: {error}", task.id, self.id));
-        Some(SeenHost { key: task.id.as_str().into(), host })
+        Some(SeenHost::new(task.id.as_str(), host))
     }
 
     fn host(&self, task: &Task, port: &AppPort, state: &str) -> Result<Host, String> {

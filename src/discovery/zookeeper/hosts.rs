@@ -87,14 +87,15 @@ struct HostLevel {
 
 impl Meaning for HostLevel {
     /// None where the child is not one of the hosts that are wanted.
-    type Entry = Result<Option<Host>, String>;
+    type Entry = Result<Option<Arc<Host>>, String>;
 
     fn entry(&self, child: &str, data: &[u8]) -> Self::Entry {
         let host = match self.registrations {
             Registrations::InData => from_registration(data, &self.rules, &self.options),
             Registrations::InName => host_record::from_child(child, data, self.port, &self.options).map(Some),
         };
-        host.map_err(|error| format!("znode {}/{child}: {error}", self.path.trim_end_matches('/')))
+        host.map(|host| host.map(Arc::new))
+            .map_err(|error| format!("znode {}/{child}: {error}", self.path.trim_end_matches('/')))
     }
 
     fn refused(&self, _child: &str, reason: String) -> Self::Entry {

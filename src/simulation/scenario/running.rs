@@ -48,7 +48,7 @@ pub struct Report {
     pub unmet: Option<Unmet>,
     /// The first invariant that did not hold.
     pub violation: Option<Violation>,
-    /// Everything that happened; beside a load only the last of it, unless all was to be kept.
+    /// Everything that happened; beside a load only the last of it where something went wrong, unless all was to be kept.
     pub lines: Vec<TraceLine>,
     /// What happened, as intervals.
     pub chronicle: Chronicle,
@@ -101,10 +101,21 @@ impl Scenario {
     }
 
     fn run_in(&self, way: Option<Way>, seed: u64, keeps_all: bool) -> Report {
+        if self.load.is_none() || keeps_all {
+            return self.run_keeping(usize::MAX, way, seed);
+        }
+        let report = self.run_keeping(0, way, seed);
+        if report.unmet.is_none() && report.violation.is_none() {
+            return report;
+        }
+        // The same happens again, and this time it is told.
+        self.run_keeping(LINES_BESIDE_LOAD, way, seed)
+    }
+
+    /// Runs it once, keeping no more than these lines of what happens.
+    fn run_keeping(&self, lines_max: usize, way: Option<Way>, seed: u64) -> Report {
         let (mut report, panicked) = watched(seed, async |world| {
-            if self.load.is_some() && !keeps_all {
-                world.trace().keep_last(LINES_BESIDE_LOAD);
-            }
+            world.trace().keep_last(lines_max);
             let (unmet, day) = self.play(&world, way).await;
             Report {
                 file: self.file.clone(),

@@ -91,7 +91,8 @@ fn no_such_server(service: &str, server: &str) -> Problem {
 /// Every server that discovery or HAProxy has.
 fn servers<'a>(service: &'a str, known: KnownService<'a>) -> BTreeMap<&'a str, Server<'a>> {
     let hosts = known.watcher.and_then(|watcher| watcher.hosts.as_deref());
-    let hosts: BTreeMap<&str, &Host> = hosts.into_iter().flatten().map(|(name, host)| (name.as_str(), host)).collect();
+    let hosts: BTreeMap<&str, &Host> =
+        hosts.into_iter().flatten().map(|(name, host)| (name.as_str(), host.as_ref())).collect();
     let states = known.haproxy.map(|haproxy| &*haproxy.servers);
     let states: BTreeMap<&str, &str> =
         states.into_iter().flatten().map(|(name, state)| (name.as_str(), state.as_str())).collect();

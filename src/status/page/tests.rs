@@ -62,7 +62,8 @@ impl World {
             let named = |(name, state): &(&str, &str)| (ServerName::new(name).unwrap(), (*state).to_owned());
             let servers: BTreeMap<_, _> = servers.iter().map(named).collect();
             let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
-            let hosts: HostList = servers.keys().map(|name| (name.clone(), Host::at(endpoint.clone()))).collect();
+            let hosts: HostList =
+                servers.keys().map(|name| (name.clone(), Host::at(endpoint.clone()).into())).collect();
             let mut watcher = WatcherState { service: (*name).to_owned(), ..WatcherState::default() };
             watcher.source_kind = self.text().unwrap_or_else(|| "file".to_owned());
             watcher.hosts = Some(Arc::new(hosts));

@@ -34,12 +34,12 @@ fn server(name: &str) -> ServerName {
     ServerName::new(name).unwrap()
 }
 
-fn host(last: u8) -> (ServerName, Host) {
+fn host(last: u8) -> (ServerName, Arc<Host>) {
     let endpoint: Endpoint = Endpoint {
         address: proxymgr_actors::model::Address::Ip([10, 0, 0, last].into()),
         port: 80.try_into().unwrap(),
     };
-    (server(&format!("10.0.0.{last}:80")), Host { weight: Some(5), ..Host::at(endpoint) })
+    (server(&format!("10.0.0.{last}:80")), Arc::new(Host { weight: Some(5), ..Host::at(endpoint) }))
 }
 
 fn held() -> HeldChange {
