@@ -63,6 +63,16 @@ impl JournalEntry {
         self.server = Some(server.clone());
         self
     }
+
+    /// The order of an operator that this entry tells of; none where it tells of something else.
+    pub fn order(&self) -> Option<Order> {
+        match &self.event {
+            Event::Ordered { order, .. } => Some(order.clone()),
+            Event::HeldAccepted { .. } => Some(Order::Accept { service: self.service.clone() }),
+            Event::HeldRejected { .. } => Some(Order::Reject { service: self.service.clone() }),
+            _ => None,
+        }
+    }
 }
 
 /// What can happen.

@@ -18,6 +18,7 @@ use proxymgr_actors::clock::Clock;
 use proxymgr_actors::limits::RUNTIME_CONNECT_TIMEOUT;
 use proxymgr_actors::message::PolicyChanged;
 use proxymgr_actors::model::{ProcessInfo, ProxyPolicy, ProxyVersion, RunBy};
+use proxymgr_actors::operator::Order;
 use proxymgr_actors::port::{RuntimeApi, SavedService, TrafficReader};
 use proxymgr_actors::wiring::{Actors, Orders};
 use slog::{Logger, error, info, warn};
@@ -231,7 +232,8 @@ impl Daemon {
                 }
                 Told::Refresh => {
                     info!(self.log, "reading every source again"; "signal" => "SIGUSR1");
-                    actors.refresh();
+                    // An order like any other, so that the journal tells of it; this one is never refused.
+                    drop(actors.order(Order::Refresh { service: None }).await);
                 }
             }
         }

@@ -6,6 +6,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
+use proxymgr_actors::operator::Order;
 use proxymgr_actors::snapshot::{ActorState, OutputState};
 use proxymgr_actors::wiring::Actors;
 use world::{World, in_virtual_time, wait};
@@ -88,7 +89,7 @@ fn a_service_that_is_gone_leaves_the_output_and_a_refresh_gives_it_all_again() {
         wait(2).await;
         assert_eq!(published(&world).last(), Some(&shown([("web", Some(1))])));
         let before = published(&world).len();
-        actors.refresh();
+        actors.order(Order::Refresh { service: None }).await.expect("everything is read again");
         wait(1).await;
         assert_eq!(published(&world).len(), before + 1);
         assert_eq!(output_state(&actors).await.changes, 2, "nothing was changed by it");

@@ -6,9 +6,8 @@ mod tally;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proxymgr_actors::journal::{Event, JournalEntry};
+use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::model::ProxyVersion;
-use proxymgr_actors::operator::Order;
 use proxymgr_actors::port::{SavedService, SavedState};
 
 use super::{SettingsArgs, output};
@@ -16,7 +15,7 @@ use crate::daemon::adapters;
 use crate::failure::Failure;
 use crate::recording::{self, Header, Levels, Line, Numbered, Recording, What};
 use crate::settings::Settings;
-use crate::simulation::{Happening, Heard, Played, play};
+use crate::simulation::{Beginning, Happening, Heard, Played, play};
 use comparison::Comparison;
 use tally::Tally;
 
@@ -52,7 +51,8 @@ pub fn replay(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
     let version = args.haproxy_version.unwrap_or(header.haproxy);
     let orders = |restored| adapters::orders(settings, Some(version), restored);
     let restored = SavedState { services: restored, ..SavedState::default() };
-    let played = play(heard(recording), version, orders, restored).map_err(Failure::Internal)?;
+    let beginning = Beginning { version, at_unix_ms: header.at_unix_ms, restored };
+    let played = play(heard(recording), beginning, orders).map_err(Failure::Internal)?;
     let Played { journal, states, lines } = &played;
     if args.trace {
         let lines: Vec<String> = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -169,15 +169,9 @@ fn ordered(recording: &Recording) -> Vec<Heard> {
             None
         }
         Numbered::Line(Line { what: What::Outcome(entry), .. }) => {
-            let JournalEntry { at_unix_ms, service, event, .. } = serde_json::from_value(entry.clone()).ok()?;
-            let order = match event {
-                Event::Ordered { order, .. } => order,
-                Event::HeldAccepted { .. } => Order::Accept { service },
-                Event::HeldRejected { .. } => Order::Reject { service },
-                _ => return None,
-            };
-            let at = Duration::from_millis(at_unix_ms.saturating_sub(first_unix_ms?));
-            Some(Heard { at, what: Happening::Ordered(order) })
+            let entry: JournalEntry = serde_json::from_value(entry.clone()).ok()?;
+            let at = Duration::from_millis(entry.at_unix_ms.saturating_sub(first_unix_ms?));
+            Some(Heard { at, what: Happening::Ordered(entry.order()?) })
         }
         Numbered::Line(_) => None,
     });

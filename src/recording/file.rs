@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 
 use proxymgr_actors::decide::slots::SlotTable;
-use proxymgr_actors::journal::Event;
+use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::limits::RECORD_FILE_BYTES_MAX;
 use proxymgr_actors::model::SeenHost;
 use proxymgr_actors::port::SavedService;
@@ -208,13 +208,47 @@ fn restored(service: &SavedService) -> SavedService {
     }
 }
 
-/// An entry of the journal without credentials: of a command only what it does and to which server.
-fn outcome(mut entry: proxymgr_actors::journal::JournalEntry) -> serde_json::Value {
-    if let Event::Commanded { command, .. } = &mut entry.event {
-        const WORDS: usize = 5;
-        *command = command.split(' ').take(WORDS).collect::<Vec<_>>().join(" ");
+/// An entry of the journal without credentials: of a command only what it does and to which server. What a playback
+/// gives again or counts names services and servers, and their names are no credentials, whatever they contain.
+fn outcome(entry: JournalEntry) -> serde_json::Value {
+    const WORDS: usize = 5;
+    let mut value = serde_json::to_value(&entry).unwrap_or_default();
+    redact::in_value(&mut value["event"]);
+    match entry.event {
+        Event::Commanded { command, .. } => {
+            value["event"]["command"] = command.split(' ').take(WORDS).collect::<Vec<_>>().join(" ").into();
+        }
+        Event::Ordered { order, .. } => {
+            value["event"]["order"] = serde_json::to_value(redact::order(order)).unwrap_or_default();
+        }
+        _ => {}
     }
-    let mut value = serde_json::to_value(entry).unwrap_or_default();
-    redact::in_value(&mut value);
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use proxymgr_actors::model::{AdminState, ServerName, ServiceName};
+    use proxymgr_actors::operator::{Order, SetServer};
+
+    use super::*;
+
+    #[test]
+    fn names_that_look_like_credentials_are_kept_where_a_replay_needs_them() {
+        let command = "set server auth/10.0.0.1:80 state maint".to_owned();
+        let commanded = Event::Commanded { command: command.clone(), answer: String::new(), accepted: true };
+        assert_eq!(outcome(JournalEntry::new(commanded))["event"]["command"], command);
+
+        let (service, server) = (ServiceName::new("auth").unwrap(), ServerName::new("token.example.org:80").unwrap());
+        let reason = Some("password: c2VjcmV0".to_owned());
+        let order = SetServer { service, server: server.clone(), state: AdminState::Drain, for_ms: None, reason };
+        let what = "server token.example.org:80 of auth drains: password: c2VjcmV0".to_owned();
+        let entry = JournalEntry::new(Event::Ordered { what, order: Order::SetServer(order.clone()) });
+        let recorded = outcome(entry.server(&server));
+        assert!(!recorded.to_string().contains("c2VjcmV0"), "{recorded}");
+        let read: JournalEntry = serde_json::from_value(recorded).unwrap();
+        let reason = Some("password: left-out".to_owned());
+        assert_eq!(read.order(), Some(Order::SetServer(SetServer { reason, ..order })));
+        assert_eq!(read.server, Some(server));
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proxymgr_actors::decide::service_definition;
 use proxymgr_actors::model::{Annotation, Host, RawDefinition, ServiceDefinition, Word};
+use proxymgr_actors::operator::{Order, SetServer};
 use serde_json::{Map, Value};
 
 /// A word that has one of these in it is followed by what nobody else should know.
@@ -63,6 +64,14 @@ fn annotation(annotation: Annotation) -> Annotation {
 /// The host, without credentials in its options.
 pub(super) fn host(host: &Host) -> Host {
     Host { options: words(&host.options), ..host.clone() }
+}
+
+/// The order, without credentials in its reason. Names stay as they are, whatever they contain: it is to be given again.
+pub(super) fn order(mut order: Order) -> Order {
+    if let Order::Reload { reason } | Order::SetServer(SetServer { reason, .. }) = &mut order {
+        *reason = reason.as_deref().map(without_credentials);
+    }
+    order
 }
 
 /// A definition of an earlier run, without credentials.

@@ -109,7 +109,7 @@ pub use self::invariant::{Invariant, Violation};
 pub use self::load::{Change, Load, Update, Way};
 pub use self::plan::{Plan, Refused, StartFailure, Step, Tampering};
 pub use self::planted_bug::PlantedBug;
-pub use self::playback::{Happening, Heard, Played, play};
+pub use self::playback::{Beginning, Happening, Heard, Played, play};
 pub use self::random::Random;
 pub use self::run::{Outcome, chronicled, end_at_panics, run, under_way};
 pub use self::shrink::{Shrunk, shrink};

@@ -19,7 +19,7 @@ use proxymgr_actors::wiring::Orders;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::trace::TraceLine;
-use super::world::{STARTED_AT_UNIX_MS, World, in_virtual_time};
+use super::world::{World, in_virtual_time};
 
 /// How often the journal is read, in virtual time, so that it forgets nothing unread.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,6 +49,17 @@ pub enum Happening {
     Restart,
 }
 
+/// What a playback begins with.
+#[derive(Debug, Clone)]
+pub struct Beginning {
+    /// The HAProxy to simulate.
+    pub version: ProxyVersion,
+    /// When it begins, in milliseconds since 1970: what is restored ends by that clock.
+    pub at_unix_ms: u64,
+    /// What the daemon knows from an earlier run.
+    pub restored: SavedState,
+}
+
 /// What came of a playback.
 #[derive(Debug, Clone)]
 pub struct Played {
@@ -60,20 +71,21 @@ pub struct Played {
     pub lines: Vec<TraceLine>,
 }
 
-/// Plays what was heard, in order, to actors with these orders before a HAProxy of this version.
+/// Plays what was heard, in order, to actors with these orders.
 ///
 /// # Errors
 /// An actor does not answer.
 pub fn play(
     heard: impl Iterator<Item = Heard>,
-    version: ProxyVersion,
+    beginning: Beginning,
     orders: impl Fn(SavedState) -> Orders,
-    restored: SavedState,
 ) -> Result<Played, String> {
     in_virtual_time(0, async |world| {
-        world.install(version);
-        let mut player = Player { world, stage: Stage::default(), journal: Vec::new(), last: 0 };
-        player.begin(orders(restored));
+        world.install(beginning.version);
+        world.begin_at(beginning.at_unix_ms);
+        let (stage, at_unix_ms) = (Stage::default(), beginning.at_unix_ms);
+        let mut player = Player { world, at_unix_ms, stage, journal: Vec::new(), last: 0 };
+        player.begin(orders(beginning.restored));
         let began = Instant::now();
         for Heard { at, what } in heard {
             player.wait_until(began + at).await;
@@ -90,6 +102,8 @@ pub fn play(
 
 struct Player {
     world: World,
+    /// When the world began, in milliseconds since 1970.
+    at_unix_ms: u64,
     stage: Stage,
     journal: Vec<JournalEntry>,
     /// The number of the last entry read in the life of this manager.
@@ -146,7 +160,7 @@ impl Player {
         let query = ReadJournal { after: Some(self.last), ..ReadJournal::default() };
         for mut entry in self.world.journal(query).await {
             self.last = entry.sequence;
-            entry.at_unix_ms = entry.at_unix_ms.saturating_sub(STARTED_AT_UNIX_MS);
+            entry.at_unix_ms = entry.at_unix_ms.saturating_sub(self.at_unix_ms);
             self.journal.push(entry);
         }
     }

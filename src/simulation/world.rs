@@ -1,6 +1,6 @@
 //! The world around the actors: everything outside of them, in memory and in virtual time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::future::Future;
@@ -37,8 +37,8 @@ use super::sources::Links;
 use super::trace::{Trace, VIOLATION};
 use super::truth::{Service, number_of};
 
-/// When the world begins, in milliseconds since 1970.
-pub(super) const STARTED_AT_UNIX_MS: u64 = 1_700_000_000_000;
+/// When the world begins unless it is told otherwise, in milliseconds since 1970.
+const STARTED_AT_UNIX_MS: u64 = 1_700_000_000_000;
 
 /// The largest share of the services that the source may take away at once.
 pub(super) const SERVICES_REMOVAL_MAX: f64 = 0.5;
@@ -52,6 +52,7 @@ pub struct World(Rc<Shared>);
 
 struct Shared {
     seed: u64,
+    started_at_unix_ms: Cell<u64>,
     trace: Trace,
     things: RefCell<Things>,
     manager: RefCell<Option<Manager>>,
@@ -187,8 +188,9 @@ impl World {
             besides: None,
             randoms: BTreeMap::new(),
         };
-        let manager = RefCell::default();
-        Self(Rc::new(Shared { seed, trace: Trace::new(), things: RefCell::new(things), manager, nature }))
+        let (manager, started_at_unix_ms) = (RefCell::default(), Cell::new(STARTED_AT_UNIX_MS));
+        let things = RefCell::new(things);
+        Self(Rc::new(Shared { seed, started_at_unix_ms, trace: Trace::new(), things, manager, nature }))
     }
 
     /// Looks at the things, or changes them. Must not be called within itself.
@@ -296,9 +298,14 @@ impl World {
         self.with(|things| things.planted == Some(bug))
     }
 
+    /// Has it begin then, in milliseconds since 1970, before the first manager looks at the clock.
+    pub(super) fn begin_at(&self, unix_ms: u64) {
+        self.0.started_at_unix_ms.set(unix_ms);
+    }
+
     /// What the time of day is, in milliseconds since 1970.
     fn unix_ms(&self) -> u64 {
-        STARTED_AT_UNIX_MS + self.trace().now_ms()
+        self.0.started_at_unix_ms.get() + self.trace().now_ms()
     }
 
     /// Starts a manager: the production actors, with what an earlier one saved.

@@ -3,10 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::stage::{self, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
 use crate::support::dir::TestDir;
+use crate::support::eventually::check;
 
 const SECRET: &str = "c2VjcmV0";
 
@@ -60,6 +62,64 @@ async fn what_was_recorded_is_replayed_and_compared() {
     let replayed = daemon.run_command(&["replay", refused.to_str().expect("a plain path")]).await;
     let report = String::from_utf8_lossy(&replayed.stdout).into_owned();
     assert!(report.contains("only replayed refused: web: "), "{report}");
+}
+
+#[tokio::test]
+async fn what_operators_ordered_is_replayed_with_its_effects() {
+    const TOKEN: &str = "correct-horse-battery";
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 4);
+    let recording = dir.join("recording.jsonl");
+    files.define("web", dir.port(), json!({"min_hosts": 4}));
+    files.hosts("web", &backends);
+    let settings = daemon(&dir).files(&files.services()).set("record", json!(recording));
+    let mut daemon = settings.set("status.token", json!(TOKEN)).start();
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    let order = async |arguments: &[&str]| {
+        let done = daemon.run_command(arguments).await;
+        assert!(done.status.success(), "{arguments:?}: {done:?}");
+    };
+    let [drained, stopped, returned] = [0, 1, 2].map(|place: usize| backends[place].address().to_string());
+    order(&["server", "drain", "web", &drained, "--for", "1h"]).await;
+    order(&["server", "maint", "web", &stopped, "--reason", "a new disk"]).await;
+    order(&["server", "maint", "web", &returned]).await;
+    order(&["server", "ready", "web", &returned]).await;
+    wait_for_ready(&daemon, "web", &addresses(&backends[2..])).await;
+    let held = async |is: bool| {
+        let what = if is { "the list is held back" } else { "no list is held back" };
+        wait_for_state(&daemon, what, "watcher", |state| state["held"].is_null() != is).await;
+    };
+    files.hosts("web", &backends[1..]);
+    held(true).await;
+    order(&["reject", "web"]).await;
+    files.hosts("web", &backends[..3]);
+    held(true).await;
+    order(&["accept", "web"]).await;
+    held(false).await;
+    order(&["refresh", "web"]).await;
+    let before = stage::reloads(&daemon).await;
+    order(&["reload", "--reason", "to see it"]).await;
+    stage::wait_for_reload_after(&daemon, before).await;
+    daemon.signal(Signal::SIGUSR1);
+    let journal = async || {
+        let events = String::from_utf8_lossy(&daemon.run_command(&["events"]).await.stdout).into_owned();
+        check(events.contains("refresh of every source"), &events)
+    };
+    daemon.eventually(stage::LIMIT, "the journal tells of the signal", journal).await;
+    assert!(daemon.terminate().await.success());
+
+    let replayed = daemon.run_command(&["replay", recording.to_str().expect("a plain path")]).await;
+    let report = String::from_utf8_lossy(&replayed.stdout).into_owned();
+    assert!(replayed.status.success(), "{replayed:?}");
+    for (what, times) in
+        [("drain", 1), ("maint", 2), ("ready", 1), ("reject", 1), ("accept", 1), ("refresh", 2), ("reload", 1)]
+    {
+        let row = format!("{:<32} {times:>9} {times:>9}", format!("orders: {what}"));
+        assert!(report.contains(&row), "no {row} in {report}");
+    }
+    assert!(!report.contains("ordered: ") && !report.contains("ed: web: "), "no order is a difference: {report}");
+    assert!(report.contains("web: 1 drain, 1 maint, 1 ready, 3 wanted"), "{report}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proxymgr_actors::journal::{Event, JournalEntry};
+use proxymgr_actors::operator::{Order, SetServer};
 
 use crate::recording::without_credentials;
 
@@ -40,6 +41,8 @@ pub enum Count {
     InputRefused,
     /// Times that a source could not be read.
     SourcesLost,
+    /// Operators' orders that were carried out, by what they ask for.
+    Orders(&'static str),
 }
 
 impl Count {
@@ -56,6 +59,7 @@ impl Count {
             Self::Held => "changes held back".to_owned(),
             Self::InputRefused => "input refused".to_owned(),
             Self::SourcesLost => "sources lost".to_owned(),
+            Self::Orders(what) => format!("orders: {what}"),
         }
     }
 }
@@ -65,7 +69,8 @@ impl Tally {
     pub fn of(journal: &[JournalEntry]) -> Self {
         let mut tally = Self::default();
         for entry in journal {
-            for count in counted(&entry.event) {
+            let orders = entry.order().map(|order| Count::Orders(name(&order)));
+            for count in counted(&entry.event).into_iter().chain(orders) {
                 if let Some(service) = &entry.service {
                     *tally.services.entry(service.to_string()).or_default().entry(count.clone()).or_default() += 1;
                 }
@@ -95,6 +100,16 @@ fn counted(event: &Event) -> Vec<Count> {
     }
 }
 
+fn name(order: &Order) -> &'static str {
+    match order {
+        Order::Refresh { .. } => "refresh",
+        Order::Reload { .. } => "reload",
+        Order::Accept { .. } => "accept",
+        Order::Reject { .. } => "reject",
+        Order::SetServer(SetServer { state, .. }) => state.as_str(),
+    }
+}
+
 /// What a command does: `set server web/a state ready` is `state ready`.
 fn kind(command: &str) -> String {
     let words: Vec<&str> = command.split(' ').collect();
@@ -114,6 +129,9 @@ fn told(entry: &JournalEntry) -> Option<String> {
             let reasons: Vec<String> = reasons.iter().map(|reason| without_credentials(reason)).collect();
             Some(format!("reload: {}", reasons.join("; ")))
         }
+        Event::Ordered { what, .. } => Some(format!("ordered: {}", without_credentials(what))),
+        Event::HeldAccepted { reason } => Some(format!("accepted: {of}{}", without_credentials(reason))),
+        Event::HeldRejected { reason } => Some(format!("rejected: {of}{}", without_credentials(reason))),
         Event::ChangeHeld { reason } => Some(format!("held back: {of}{}", without_credentials(reason))),
         Event::InputRefused { problem } => Some(format!("refused: {of}{}", without_credentials(problem))),
         _ => None,
