@@ -1,9 +1,11 @@
 //! The scenarios that are shipped: each does as it says.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 
 use proxymgr::simulation::scenario::Scenario;
-use proxymgr::simulation::{Day, Way, fleet};
+use proxymgr::simulation::{Day, DayInShort, Way, fleet};
 
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/scenarios")
@@ -89,14 +91,19 @@ fn each_machine_of_a_fleet_has_a_day_of_its_own_whatever_the_threads() {
     let load = scenario.load.as_mut().expect("the busy day has a load");
     (load.updates, load.over) = (300, std::time::Duration::from_secs(3_600));
     let days = |threads| {
-        let fleet = fleet(&scenario, 3, threads);
+        let heard = Mutex::new(Vec::new());
+        let fleet = fleet(&scenario, 3, threads, |well| heard.lock().expect("no panic").push(well));
         assert!(fleet.failed.is_none());
-        fleet.days
+        assert_eq!(heard.into_inner().expect("no panic"), [1, 2, 3], "each machine is told as soon as it is done");
+        (fleet.days, fleet.took_ms)
     };
-    let two = days(2);
+    let (two, took_ms) = days(2);
     assert_eq!(two.len(), 3);
-    assert!(two.windows(2).all(|days| days[0].1 != days[1].1), "they differ");
-    assert_eq!(two, days(1));
+    let with_one_seed = |day: &DayInShort| DayInShort { seed: 0, ..day.clone() };
+    assert!(two.windows(2).all(|days| with_one_seed(&days[0]) != with_one_seed(&days[1])), "they differ: {two:?}");
+    let in_force: u64 = took_ms.values().sum();
+    assert!(in_force > 800 && in_force <= 900, "the updates of all three are told together: {in_force}");
+    assert_eq!((two, took_ms), days(1));
 }
 
 #[test]
@@ -104,7 +111,57 @@ fn the_first_machine_of_a_fleet_that_fails_is_told() {
     let text = "services: {web: 1}\nload: {updates: 50, over: 1m, services: 1, hosts: 3}\nsteps:\n\
                 - {at: 10s, expect: {reloads: 9}}\n";
     let scenario = Scenario::parse(text, "fails.yml").unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    let failed = fleet(&scenario, 4, 2).failed.expect("no machine reloads so often");
+    let failed = fleet(&scenario, 4, 2, |_| ()).failed.expect("no machine reloads so often");
     assert_eq!(failed.seed, scenario.seed);
-    assert!(failed.problem().is_some_and(|problem| problem.starts_with("fails.yml:4: ")));
+    let problem = failed.problem().expect("it failed");
+    assert!(problem.starts_with("fails.yml:4: "), "{problem}");
+    let again = format!("Again: proxymgr simulate --scenario fails.yml --seed {}", scenario.seed);
+    assert!(problem.ends_with(&again), "{problem}");
+}
+
+/// `simulate` on so many machines; with `terminal`, as somebody sees it who looks at standard error.
+fn simulate(scenario: &str, machines: &str, terminal: bool) -> Output {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("story.yml");
+    std::fs::write(&file, scenario).expect("write the scenario");
+    let arguments = ["simulate", "--machines", machines, "--scenario", file.to_str().expect("a plain path")];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxymgr"));
+    if terminal {
+        command = Command::new("script");
+        command
+            .arg("-qefc")
+            .arg(format!("{} {}", env!("CARGO_BIN_EXE_proxymgr"), arguments.join(" ")))
+            .arg("/dev/null");
+    } else {
+        command.args(arguments);
+    }
+    command.stdin(Stdio::null()).output().expect("the command can be run")
+}
+
+#[test]
+fn a_fleet_tells_how_far_it_is_where_somebody_looks_and_its_sums_at_the_end() {
+    let story = "load: {updates: 50, over: 1m, services: 1, hosts: 3}\nsteps: [{at: 1s, expect: {reloads: 0}}]\n";
+    let read = simulate(story, "3", false);
+    let (table, remarks) = (String::from_utf8_lossy(&read.stdout), String::from_utf8_lossy(&read.stderr));
+    assert!(read.status.success() && remarks.is_empty(), "{remarks}");
+    assert!(table.contains("As expected on all of 3 machines"), "{table}");
+    let updates = table.lines().find(|line| line.starts_with("updates ")).expect("a row of updates");
+    assert_eq!(updates.split_whitespace().collect::<Vec<_>>(), ["updates", "150", "50", "50", "50", "50"]);
+    let seen = simulate(story, "3", true);
+    let screen = String::from_utf8_lossy(&seen.stdout);
+    assert!(seen.status.success() && screen.contains("2 of 3 machines, about "), "{screen}");
+}
+
+#[test]
+fn a_machine_that_fails_is_named_by_its_seed_and_the_command_that_runs_it_again() {
+    let story = "seed: 7\nservices: {web: 1}\nsteps: [{at: 10s, expect: {reloads: 9}}]\n";
+    let failed = simulate(story, "3", false);
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("The machine with seed 7 fails"), "{said}");
+    let again = said.lines().last().expect("something is said");
+    assert!(
+        again.starts_with("Again: proxymgr simulate --scenario /") && again.ends_with("story.yml --seed 7"),
+        "{said}"
+    );
 }

@@ -48,9 +48,13 @@ pub struct Figures {
 impl Figures {
     /// The time within which this part of the updates came into force, in milliseconds.
     pub fn percentile_ms(&self, percent: usize) -> u64 {
-        let rank = (self.took_ms.len() * percent).div_ceil(100).max(1) - 1;
-        self.took_ms.get(rank).copied().unwrap_or_default()
+        self.took_ms.get(percentile_rank(self.took_ms.len(), percent)).copied().unwrap_or_default()
     }
+}
+
+/// The place, from 0, of the value within which this part of so many sorted values is.
+pub(super) fn percentile_rank(values: usize, percent: usize) -> usize {
+    (values * percent).div_ceil(100).max(1) - 1
 }
 
 /// A day of one machine.

@@ -1,20 +1,67 @@
 //! A fleet: one scenario on many machines, each with a seed of its own.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::day::{Day, Figures};
+use super::ancestors::Rule;
+use super::day::{Day, percentile_rank};
 use super::scenario::{Report, Scenario};
 
 /// What became of a fleet.
 #[derive(Debug, Default)]
 pub struct Fleet {
     /// The days of the machines whose scenario has a load, by their seeds.
-    pub days: Vec<(u64, Day)>,
+    pub days: Vec<DayInShort>,
+    /// In how many milliseconds how many updates came into force, on all machines together.
+    pub took_ms: BTreeMap<u64, u64>,
     /// The machines that did as expected.
-    pub well: usize,
+    pub well: u64,
     /// The first machine that did not, by its seed.
     pub failed: Option<Box<Report>>,
+}
+
+/// What is kept of a machine's day: what is told of it, and not the thousands of times that this was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DayInShort {
+    /// The machine's seed.
+    pub seed: u64,
+    /// How many times a host came or went.
+    pub updates: u64,
+    /// Commands given to HAProxy at run time.
+    pub commands: u64,
+    /// Reloads, the first start left out.
+    pub reloads: u64,
+    /// The reloads that a manager would have made that always reloads, and the actors did not.
+    pub reloads_avoided: u64,
+    /// The reloads that each rule of the ancestors would have made.
+    pub reloads_under: Vec<(Rule, u64)>,
+    /// The time within which half of the updates came into force, in milliseconds.
+    pub p50_ms: u64,
+    /// The same for 99 of 100.
+    pub p99_ms: u64,
+    /// The most updates at one moment that had happened and were not in force.
+    pub backlog_max: u64,
+    /// Updates that were not in force at the end of the day.
+    pub never_in_force: u64,
+}
+
+impl DayInShort {
+    fn of(seed: u64, day: &Day) -> Self {
+        let ancestors = day.ancestors.iter();
+        Self {
+            seed,
+            updates: day.updates as u64,
+            commands: day.actors.commands as u64,
+            reloads: day.actors.reloads as u64,
+            reloads_avoided: day.reloads_avoided() as u64,
+            reloads_under: ancestors.map(|(rule, figures)| (*rule, figures.reloads as u64)).collect(),
+            p50_ms: day.actors.percentile_ms(50),
+            p99_ms: day.actors.percentile_ms(99),
+            backlog_max: day.actors.backlog_max as u64,
+            never_in_force: day.actors.never_in_force as u64,
+        }
+    }
 }
 
 /// How a figure is spread over the machines.
@@ -37,32 +84,47 @@ impl Spread {
     pub fn of(figures: impl IntoIterator<Item = u64>) -> Self {
         let mut sorted: Vec<u64> = figures.into_iter().collect();
         sorted.sort_unstable();
-        let at = |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).max(1) - 1).copied();
+        let at = |percent| sorted.get(percentile_rank(sorted.len(), percent)).copied().unwrap_or_default();
         Self {
             total: sorted.iter().sum(),
             min: sorted.first().copied().unwrap_or_default(),
-            median: at(50).unwrap_or_default(),
-            p99: at(99).unwrap_or_default(),
+            median: at(50),
+            p99: at(99),
             max: sorted.last().copied().unwrap_or_default(),
         }
     }
 }
 
 impl Fleet {
-    /// How a figure of the actors is spread.
-    pub fn spread(&self, figure: impl Fn(&Figures) -> u64) -> Spread {
-        Spread::of(self.days.iter().map(|(_, day)| figure(&day.actors)))
+    /// How a figure of a day is spread.
+    pub fn spread(&self, figure: impl Fn(&DayInShort) -> u64) -> Spread {
+        Spread::of(self.days.iter().map(figure))
     }
 
-    /// How a figure of the ancestors' rule at this place is spread.
-    pub fn spread_under(&self, place: usize, figure: impl Fn(&Figures) -> u64) -> Spread {
-        Spread::of(self.days.iter().filter_map(|(_, day)| day.ancestors.get(place)).map(|(_, figures)| figure(figures)))
+    /// The time within which this part of the updates of all machines came into force, in milliseconds.
+    pub fn percentile_ms(&self, percent: usize) -> u64 {
+        let updates: u64 = self.took_ms.values().sum();
+        let rank = percentile_rank(usize::try_from(updates).unwrap_or(usize::MAX), percent) as u64;
+        let mut within = 0;
+        let reached = self.took_ms.iter().find(|(_, updates)| {
+            within += **updates;
+            within > rank
+        });
+        reached.map_or(0, |(took_ms, _)| *took_ms)
+    }
+
+    fn add(&mut self, report: &Report) {
+        self.well += 1;
+        let Some(day) = &report.day else { return };
+        self.days.push(DayInShort::of(report.seed, day));
+        day.actors.took_ms.iter().for_each(|took_ms| *self.took_ms.entry(*took_ms).or_default() += 1);
     }
 }
 
 /// Runs a scenario on so many machines, on as many threads as wished. The first has the scenario's own seed, each
-/// further one the next. Ends with the first machine that does not do as expected.
-pub fn fleet(scenario: &Scenario, machines: u64, threads: usize) -> Fleet {
+/// further one the next. Ends with the first machine that does not do as expected; `told` hears of each that does, and
+/// how many there are.
+pub fn fleet(scenario: &Scenario, machines: u64, threads: usize, told: impl Fn(u64) + Sync) -> Fleet {
     let next = AtomicU64::new(0);
     let lowest = AtomicU64::new(machines);
     let found: Mutex<Fleet> = Mutex::default();
@@ -76,9 +138,9 @@ pub fn fleet(scenario: &Scenario, machines: u64, threads: usize) -> Fleet {
                     }
                     let report = scenario.run_with(scenario.seed.wrapping_add(machine), false);
                     let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                    if report.problem().is_none() {
-                        found.well += 1;
-                        found.days.extend(report.day.map(|day| (report.seed, day)));
+                    if report.is_as_expected() {
+                        found.add(&report);
+                        told(found.well);
                     } else if lowest.fetch_min(machine, Ordering::Relaxed) > machine {
                         found.failed = Some(Box::new(report));
                     }
@@ -87,6 +149,21 @@ pub fn fleet(scenario: &Scenario, machines: u64, threads: usize) -> Fleet {
         }
     });
     let mut fleet = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    fleet.days.sort_by_key(|(seed, _)| *seed);
+    fleet.days.sort_by_key(|day| day.seed);
     fleet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_all_machines_are_told_together() {
+        let times = |took_ms: &[u64]| took_ms.iter().map(|took_ms| (*took_ms, 1)).collect();
+        let even = Fleet { took_ms: times(&[1, 2, 3, 4]), ..Fleet::default() };
+        assert_eq!((even.percentile_ms(50), even.percentile_ms(99)), (2, 4));
+        let most = Fleet { took_ms: [(7, 98), (900, 1), (1_000, 1)].into(), ..Fleet::default() };
+        assert_eq!((most.percentile_ms(50), most.percentile_ms(99)), (7, 900));
+        assert_eq!(Fleet::default().percentile_ms(50), 0);
+    }
 }

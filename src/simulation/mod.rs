@@ -103,7 +103,7 @@ mod world;
 pub use self::ancestors::Rule;
 pub use self::chronicle::{Chronicle, Fault, HostLife, InForce, ProcessLife, Span};
 pub use self::day::{Day, Figures as DayFigures};
-pub use self::fleet::{Fleet, Spread, fleet};
+pub use self::fleet::{DayInShort, Fleet, Spread, fleet};
 pub use self::haproxy_model::HaproxyModel;
 pub use self::invariant::{Invariant, Violation};
 pub use self::load::{Change, Load, Update, Way};

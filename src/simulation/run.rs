@@ -64,13 +64,12 @@ fn panics_end_the_program() -> bool {
 }
 
 fn run_in(seed: u64, plan: &Plan, planted: Option<PlantedBug>, keeps_chronicle: bool) -> (Outcome, Chronicle) {
-    if panics_end_the_program() {
+    let words = || {
         let planted = planted.map(|bug| format!(" --plant {bug}")).unwrap_or_default();
         let plan = serde_json::to_string(plan).unwrap_or_else(|_| format!("{plan:?}"));
-        let run = format!("seed {seed}{planted}, plan {plan}\nAgain: proxymgr simulate --seed {seed}{planted} --trace");
-        UNDER_WAY.with(|known| *known.borrow_mut() = Some(run));
-    }
-    let ((mut outcome, chronicle), panicked) = watched(seed, async |world| {
+        format!("seed {seed}{planted}, plan {plan}\nAgain: proxymgr simulate --seed {seed}{planted} --trace")
+    };
+    let ((mut outcome, chronicle), panicked) = watched(seed, words, async |world| {
         planted.into_iter().for_each(|bug| world.plant(bug));
         world.furnish(plan);
         if keeps_chronicle {
@@ -90,8 +89,15 @@ fn run_in(seed: u64, plan: &Plan, planted: Option<PlantedBug>, keeps_chronicle: 
     (outcome, chronicle)
 }
 
-/// Runs a story in a new world. A panic in it breaks an invariant.
-pub(super) fn watched<T>(seed: u64, story: impl AsyncFnOnce(World) -> T) -> (T, Option<Violation>) {
+/// Runs a story in a new world. A panic in it breaks an invariant, or ends the program, which leaves these words behind.
+pub(super) fn watched<T>(
+    seed: u64,
+    words: impl FnOnce() -> String,
+    story: impl AsyncFnOnce(World) -> T,
+) -> (T, Option<Violation>) {
+    if panics_end_the_program() {
+        UNDER_WAY.with(|known| *known.borrow_mut() = Some(words()));
+    }
     catch_panics();
     PANIC.with(|panic| *panic.borrow_mut() = Some(Vec::new()));
     let told = in_virtual_time(seed, story);

@@ -57,28 +57,27 @@ fn one_day(scenario: &Scenario, load: &Load, seed: u64, day: &Day) -> String {
 
 /// What to say of a fleet whose machines all did as expected.
 pub fn fleet(scenario: &Scenario, fleet: &Fleet, took: Duration) -> String {
-    let (machines, took_s) = (fleet.well, took.as_secs_f64());
+    let (machines, took_s) = (number(fleet.well), took.as_secs_f64());
     let mut text = format!("{}\nAs expected on all of {machines} machines, in {took_s:.1} s.\n", scenario.about);
-    let (Some(load), Some((first, day))) = (&scenario.load, fleet.days.first()) else { return text };
+    let (Some(load), Some(first)) = (&scenario.load, fleet.days.first()) else { return text };
     text.push('\n');
-    let last = first.wrapping_add(fleet.well as u64 - 1);
-    text.push_str(&heading(scenario, load, &format!("seeds {first} to {last}")));
+    let last = first.seed.wrapping_add(fleet.well - 1);
+    text.push_str(&heading(scenario, load, &format!("seeds {} to {last}", first.seed)));
     row(&mut text, "", ["all machines", "least", "median", "p99", "most"].map(ToOwned::to_owned).into_iter());
-    let updates = Spread::of(fleet.days.iter().map(|(_, day)| day.updates as u64));
-    spread(&mut text, "updates", updates, true, number);
-    spread(&mut text, "runtime commands", fleet.spread(|figures| figures.commands as u64), true, number);
-    spread(&mut text, "reloads made", fleet.spread(|figures| figures.reloads as u64), true, number);
-    let avoided = Spread::of(fleet.days.iter().map(|(_, day)| day.reloads_avoided() as u64));
-    spread(&mut text, "reloads avoided", avoided, true, number);
-    for (place, (rule, _)) in day.ancestors.iter().enumerate() {
-        let reloads = fleet.spread_under(place, |figures| figures.reloads as u64);
-        spread(&mut text, &format!("  reloads, {rule}"), reloads, true, number);
+    summed(&mut text, "updates", fleet.spread(|day| day.updates));
+    summed(&mut text, "runtime commands", fleet.spread(|day| day.commands));
+    summed(&mut text, "reloads made", fleet.spread(|day| day.reloads));
+    summed(&mut text, "reloads avoided", fleet.spread(|day| day.reloads_avoided));
+    for (place, (rule, _)) in first.reloads_under.iter().enumerate() {
+        summed(&mut text, &format!("  reloads, {rule}"), fleet.spread(|day| day.reloads_under[place].1));
     }
-    spread(&mut text, "in force after, p50", fleet.spread(|figures| figures.percentile_ms(50)), false, time);
-    spread(&mut text, "in force after, p99", fleet.spread(|figures| figures.percentile_ms(99)), false, time);
-    let waiting = fleet.spread(|figures| figures.backlog_max as u64);
-    spread(&mut text, "most updates waiting at once", waiting, false, number);
-    spread(&mut text, "never in force", fleet.spread(|figures| figures.never_in_force as u64), true, number);
+    let within = |percent| time(fleet.percentile_ms(percent));
+    spread(&mut text, "in force after, p50", within(50), fleet.spread(|day| day.p50_ms), time);
+    spread(&mut text, "in force after, p99", within(99), fleet.spread(|day| day.p99_ms), time);
+    let waiting = fleet.spread(|day| day.backlog_max);
+    spread(&mut text, "most updates waiting at once", String::new(), waiting, number);
+    summed(&mut text, "never in force", fleet.spread(|day| day.never_in_force));
+    text.push_str("\nTimes of all machines are those of all their updates; the other columns are machines.\n");
     text
 }
 
@@ -104,10 +103,14 @@ fn figures(text: &mut String, label: &str, columns: &[&DayFigures], cell: impl F
     row(text, label, columns.iter().map(|figures| cell(figures)));
 }
 
-fn spread(text: &mut String, label: &str, spread: Spread, has_total: bool, cell: impl Fn(u64) -> String) {
-    let total = if has_total { cell(spread.total) } else { String::new() };
+/// A figure that adds up over the machines.
+fn summed(text: &mut String, label: &str, figures: Spread) {
+    spread(text, label, number(figures.total), figures, number);
+}
+
+fn spread(text: &mut String, label: &str, of_all: String, spread: Spread, cell: impl Fn(u64) -> String) {
     let rest = [spread.min, spread.median, spread.p99, spread.max].map(cell);
-    row(text, label, std::iter::once(total).chain(rest));
+    row(text, label, std::iter::once(of_all).chain(rest));
 }
 
 /// 20000 as `20,000`.

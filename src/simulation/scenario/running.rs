@@ -44,6 +44,8 @@ pub struct Report {
     pub file: String,
     /// The seed it was run with.
     pub seed: u64,
+    /// In which other way HAProxy was driven than by what this version does best; none where it was not.
+    pub way: Option<Way>,
     /// The first expectation that did not come true; the run ended there.
     pub unmet: Option<Unmet>,
     /// The first invariant that did not hold.
@@ -57,20 +59,32 @@ pub struct Report {
 }
 
 impl Report {
-    /// What went wrong, with the last things that happened; none where all was as expected.
+    /// Whether all was as expected.
+    pub fn is_as_expected(&self) -> bool {
+        self.violation.is_none() && self.unmet.is_none()
+    }
+
+    /// What went wrong, with the last things that happened and the command that does it again; none where all was as
+    /// expected.
     pub fn problem(&self) -> Option<String> {
+        let way = self.way.map(|way| format!(" ({way})")).unwrap_or_default();
         let what = match (&self.violation, &self.unmet) {
-            (Some(violation), _) => format!("{}: an invariant is broken: {violation}", self.file),
+            (Some(violation), _) => format!("{}{way}: an invariant is broken: {violation}", self.file),
             (None, Some(unmet)) => {
                 let after = Duration::from_millis(unmet.at_ms);
                 let after = humantime::format_duration(after);
-                format!("{}:{}: not as expected after {after}: {}", self.file, unmet.line, unmet.what)
+                format!("{}:{}: not as expected after {after}{way}: {}", self.file, unmet.line, unmet.what)
             }
             (None, None) => return None,
         };
         let lines: String = last_of(&self.lines).iter().map(|line| format!("\n{line}")).collect();
-        Some(format!("{what}\n\nThe last that happened:{lines}"))
+        Some(format!("{what}\n\nThe last that happened:{lines}\n\n{}", again(&self.file, self.seed)))
     }
+}
+
+/// The command that runs a scenario with this seed.
+fn again(file: &str, seed: u64) -> String {
+    format!("Again: proxymgr simulate --scenario {file} --seed {seed}")
 }
 
 impl fmt::Display for Unmet {
@@ -89,12 +103,11 @@ impl Scenario {
     pub fn run_with(&self, seed: u64, keeps_all: bool) -> Report {
         let mut report = self.run_in(None, seed, keeps_all);
         for way in self.load.iter().flat_map(|load| load.ways.iter().copied()) {
-            let Some(day) = report.day.as_mut().filter(|_| report.unmet.is_none() && report.violation.is_none()) else {
-                break;
-            };
+            let is_as_expected = report.is_as_expected();
+            let Some(day) = report.day.as_mut().filter(|_| is_as_expected) else { break };
             match self.run_in(Some(way), seed, false) {
                 Report { unmet: None, violation: None, day: Some(other), .. } => day.ways.push((way, other.actors)),
-                failed => return Report { file: format!("{} ({way})", self.file), ..failed },
+                failed => return failed,
             }
         }
         report
@@ -114,12 +127,14 @@ impl Scenario {
 
     /// Runs it once, keeping no more than these lines of what happens.
     fn run_keeping(&self, lines_max: usize, way: Option<Way>, seed: u64) -> Report {
-        let (mut report, panicked) = watched(seed, async |world| {
+        let words = || format!("seed {seed} of {}\n{}", self.file, again(&self.file, seed));
+        let (mut report, panicked) = watched(seed, words, async |world| {
             world.trace().keep_last(lines_max);
             let (unmet, day) = self.play(&world, way).await;
             Report {
                 file: self.file.clone(),
                 seed,
+                way,
                 unmet,
                 violation: world.violation(),
                 lines: world.trace().lines(),
