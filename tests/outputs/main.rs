@@ -27,11 +27,17 @@ fn daemon(dir: &TestDir, outputs: Value) -> DaemonBuilder {
 
 /// Defines a service with static hosts and domains; it replaces the one before at once.
 fn define(dir: &TestDir, name: &str, port: u16, domains: &[&str], backends: &[&Backend]) {
+    define_with(dir, name, port, backends, json!({"domains": domains}));
+}
+
+/// The same with further keys of the definition.
+fn define_with(dir: &TestDir, name: &str, port: u16, backends: &[&Backend], more: Value) {
     let hosts: Vec<String> = backends.iter().map(|backend| backend.address().to_string()).collect();
-    let definition = json!({
-        "type": "static", "hosts": hosts, "port": port, "bind": "127.0.0.1", "domains": domains, "min_hosts": 0,
+    let mut definition = json!({
+        "type": "static", "hosts": hosts, "port": port, "bind": "127.0.0.1", "min_hosts": 0,
         "listen_options": ["mode http"],
     });
+    definition.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     let new = dir.write(format!("{name}.new"), definition.to_string());
     std::fs::rename(new, dir.join(format!("services/{name}.json"))).expect("rename in one directory");
 }

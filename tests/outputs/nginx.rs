@@ -13,7 +13,7 @@ use crate::support::eventually::{check, eventually};
 use crate::support::http;
 use crate::support::load::Load;
 use crate::support::process::Process;
-use crate::{LIMIT, daemon, define, output_state};
+use crate::{LIMIT, daemon, define, define_with, output_state};
 
 /// The shipped template, with its files and its port in a directory of the test's own.
 fn template(dir: &TestDir, port: u16) -> String {
@@ -23,7 +23,7 @@ fn template(dir: &TestDir, port: u16) -> String {
             "pid /run/nginx.pid;",
             format!("pid {0}/nginx.pid; daemon off; error_log {0}/nginx.log;", dir.path().display()),
         ),
-        ("listen {{ service.port or 80 }};", format!("listen 127.0.0.1:{port};")),
+        ("listen {{ domain.port or 80 }};", format!("listen 127.0.0.1:{port};")),
         (
             "access_log off;",
             format!(
@@ -48,19 +48,21 @@ fn output(dir: &TestDir) -> Value {
     }])
 }
 
-async fn answer(address: SocketAddr, domain: &str) -> Result<(u16, String), String> {
+/// The answer to a request for a domain, or for a path below it: `web.example/api`.
+async fn answer(address: SocketAddr, asked: &str) -> Result<(u16, String), String> {
+    let (domain, path) = asked.split_once('/').unwrap_or((asked, ""));
     let mut connection = http::Connection::open(address).await.map_err(|error| error.to_string())?;
-    let request = format!("GET / HTTP/1.1\r\nHost: {domain}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {domain}\r\nConnection: close\r\n\r\n");
     let response = connection.exchange(&request).await.map_err(|error| error.to_string())?;
     Ok((response.status, response.text()))
 }
 
-async fn wait_for_answer(daemon: &Daemon, address: SocketAddr, domain: &str, wanted: &str) {
+async fn wait_for_answer(daemon: &Daemon, address: SocketAddr, asked: &str, wanted: &str) {
     let probe = async || {
-        let (status, text) = answer(address, domain).await?;
+        let (status, text) = answer(address, asked).await?;
         check(text.contains(wanted) || status.to_string() == wanted, &(status, text))
     };
-    daemon.eventually(LIMIT, &format!("nginx answers for {domain} with {wanted}"), probe).await;
+    daemon.eventually(LIMIT, &format!("nginx answers for {asked} with {wanted}"), probe).await;
 }
 
 fn start_nginx(dir: &TestDir) -> Process {
@@ -113,6 +115,38 @@ async fn nginx_follows_hosts_and_domains_and_loses_no_request_when_it_reloads() 
 }
 
 #[tokio::test]
+async fn services_of_one_domain_are_told_apart_by_their_paths() {
+    let dir = TestDir::new();
+    let [site, api, admin] = ["site", "api", "admin"].map(|name| Backend::start(&dir, name));
+    let address = SocketAddr::from(([127, 0, 0, 1], dir.port()));
+    dir.write("nginx.conf.j2", template(&dir, address.port()));
+    let port = dir.port();
+    let builder = daemon(&dir, output(&dir));
+    define_with(&dir, "api", port, &[&api], json!({"domains": ["web.example"], "path_prefix": "/api"}));
+    define_with(&dir, "admin", port, &[&admin], json!({"domains": ["web.example"], "path_prefix": "/api/admin;v=1"}));
+    let daemon = builder.start();
+    let written = async || check(dir.join("nginx.conf").exists(), &"no nginx.conf");
+    daemon.eventually(LIMIT, "the configuration is written", written).await;
+    let _nginx = start_nginx(&dir);
+    for (asked, wanted) in [
+        ("web.example/api", "api"),
+        ("web.example/api/v1?x=/", "api"),
+        ("web.example/api/admin;v=1/", "admin"),
+        ("web.example/apiary", "404"),
+        ("web.example/", "404"),
+    ] {
+        wait_for_answer(&daemon, address, asked, wanted).await;
+    }
+    define(&dir, "site", port, &["web.example"], &[&site]);
+    wait_for_answer(&daemon, address, "web.example/apiary", "site").await;
+    wait_for_answer(&daemon, address, "web.example/api", "api").await;
+    let text = std::fs::read_to_string(dir.join("nginx.conf")).expect("it was written");
+    assert_eq!(text.matches("server_name web.example;").count(), 1, "{text}");
+    define_with(&dir, "api", port, &[], json!({"domains": ["web.example"], "path_prefix": "/api"}));
+    wait_for_answer(&daemon, address, "web.example/api/v1", "503").await;
+}
+
+#[tokio::test]
 async fn a_candidate_that_nginx_refuses_and_a_template_with_a_mistake_change_nothing() {
     let dir = TestDir::new();
     let backend = Backend::start(&dir, "a");
@@ -130,7 +164,7 @@ async fn a_candidate_that_nginx_refuses_and_a_template_with_a_mistake_change_not
 
     for (broken, told) in [
         (good.replace("proxy_next_upstream", "no_such_directive"), "no_such_directive"),
-        (good.replace("service.domains | join", "servise.domains | join"), "servise"),
+        (good.replace("if service.domains", "if servise.domains"), "servise"),
     ] {
         dir.write("nginx.conf.j2", broken);
         define(&dir, "web", web, &["web.example", "www.example"], &[&backend]);

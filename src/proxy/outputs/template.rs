@@ -11,7 +11,7 @@ use proxymgr_actors::model::Word;
 use proxymgr_actors::port::{Applied, PortFuture, PublishedService, ServiceOutput};
 use slog::{Logger, o};
 
-use super::view::ServiceView;
+use super::view::{DomainView, ServiceView};
 use crate::atomic_file::{FileMode, beside, rename_synced, resolved, write_synced};
 use crate::proxy::command;
 use crate::settings::TemplateSettings;
@@ -114,7 +114,7 @@ fn meaning<'a>(text: &'a str, comment: Option<&'a str>) -> impl Iterator<Item = 
     text.lines().map(str::trim).filter(has_meaning)
 }
 
-/// Renders a template over `services` and, where there are any, the `server` lines that are `nodes`. `name` is what an
+/// Renders a template over `services`, their `domains` and, where there are any, the `server` lines that are `nodes`. `name` is what an
 /// error calls it; it names the line and what is wrong there.
 ///
 /// Beside minijinja's own there is the filter `haproxy`, which quotes a text as one word of HAProxy's configuration. A
@@ -130,10 +130,11 @@ pub fn render(name: &str, source: &str, services: &[ServiceView], nodes: Option<
     environment.add_filter("haproxy", haproxy_word);
     environment.add_template(name, source).map_err(|error| explain(name, &error))?;
     let template = environment.get_template(name).map_err(|error| explain(name, &error))?;
+    let domains = Value::from(Serde(DomainView::all(services)));
     let services = Value::from(Serde(services));
     let context = match nodes {
-        Some(nodes) => context! { services, nodes },
-        None => context! { services },
+        Some(nodes) => context! { services, domains, nodes },
+        None => context! { services, domains },
     };
     template.render(context).map_err(|error| explain(name, &error))
 }
@@ -188,6 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn domains_have_one_service_for_each_path_and_of_several_the_first() {
+        let of = |name: &str, path: Option<&str>| ServiceView { path_prefix: path.map(Into::into), ..service(name) };
+        let services = [of("a", Some("/api")), of("b", None), of("c", Some("/api"))];
+        let source = "{% for domain in domains %}{{ domain.name }}:{{ domain.port }}\
+            {% for service in domain.services %} {{ service.name }}{% endfor %}{% endfor %}";
+        assert_eq!(render("t", source, &services, None).unwrap(), "a.example:80 b a");
+    }
+
+    #[test]
     fn a_mistake_is_told_with_its_line_and_variable() {
         let error = render("nginx.j2", "ok\n{{ service.name }}\n", &[], None).unwrap_err();
         assert!(error.contains("nginx.j2:2") && error.contains("service.name"), "{error}");
@@ -210,10 +220,15 @@ mod tests {
             line: String::new(),
         });
         let hosts: Vec<HostView> = hosts.collect();
-        let services = (0..1_000).map(|n| ServiceView { hosts: hosts.clone(), ..service(&format!("s{n}")) });
+        let domains = |n| (0..3).map(|more| format!("{more}.s{n}.example")).collect();
+        let services = (0..1_000).map(|n| {
+            let name = format!("s{n}");
+            ServiceView { hosts: hosts.clone(), domains: domains(n), ..service(&name) }
+        });
         let source = include_str!("../../../config/templates/nginx.conf.j2");
         let text = render("nginx.conf.j2", source, &services.collect::<Vec<_>>(), None).unwrap();
         assert_eq!(text.matches("server 10.0.0.").count(), 50_000);
+        assert_eq!(text.matches("server_name ").count(), 3_000);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Services as templates and printed output see them: plain names and values, the same everywhere.
 
+use std::collections::BTreeMap;
+
 use proxymgr_actors::decide::haproxy_config::server_line;
 use proxymgr_actors::decide::quoting::joined;
 use proxymgr_actors::model::{AdminState, Host, ServerName, ServiceDefinition};
@@ -58,6 +60,33 @@ pub struct HostView {
     pub options: String,
     /// Its whole `server` line, as HAProxy reads it.
     pub line: String,
+}
+
+/// A domain on one port, which services share by their paths.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DomainView<'a> {
+    /// The domain, `*.` before it where it is all below it.
+    pub name: &'a str,
+    /// The port that clients connect to; none where its services have none.
+    pub port: Option<u16>,
+    /// The services that answer to it, one for each path. Of several that want the same, the first by name.
+    pub services: Vec<&'a ServiceView>,
+}
+
+impl<'a> DomainView<'a> {
+    /// Every domain of these services, which are in the order of their names.
+    pub fn all(services: &'a [ServiceView]) -> Vec<Self> {
+        let mut domains: BTreeMap<_, BTreeMap<Option<&str>, &ServiceView>> = BTreeMap::new();
+        for service in services {
+            for domain in &service.domains {
+                let paths = domains.entry((domain.as_str(), service.port)).or_default();
+                paths.entry(service.path_prefix.as_deref()).or_insert(service);
+            }
+        }
+        let view =
+            |((name, port), paths): (_, BTreeMap<_, _>)| Self { name, port, services: paths.into_values().collect() };
+        domains.into_iter().map(view).collect()
+    }
 }
 
 impl ServiceView {
