@@ -47,7 +47,7 @@ pub use outputs::{HipacheSettings, OutputSettings, StdoutFormat, TemplateSetting
 use reader::Reader;
 pub use service_config::{AnnotationSettings, ServiceConfigSettings};
 pub use status::StatusSettings;
-pub use targets::RuntimeAddress;
+pub use targets::{RuntimeAddress, Target};
 
 /// Where the settings file is expected when no other is named.
 pub const DEFAULT_FILE: &str = "/etc/proxymgr/proxymgr.yml";
@@ -101,7 +101,7 @@ pub struct HaproxySettings {
     /// Where its Runtime API is.
     pub socket: RuntimeAddress,
     /// Further HAProxies, which somebody else runs.
-    pub targets: Vec<RuntimeAddress>,
+    pub targets: Vec<Target>,
     /// What the actors go by.
     pub policy: ProxyPolicy,
     /// What services' definitions may say, and what holds where they say nothing.
@@ -378,8 +378,8 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     let run_by = run.run_by();
     let is_elsewhere = run_by == RunBy::Others && socket_path.is_none() && !targets.is_empty();
     let socket_path = socket_path.unwrap_or_else(|| config_path.with_file_name("haproxy.sock"));
-    let socket = if is_elsewhere { targets.remove(0) } else { RuntimeAddress::Unix(socket_path.clone()) };
-    if let Some(at) = targets.iter().position(|target| *target == socket) {
+    let socket = if is_elsewhere { targets.remove(0).address } else { RuntimeAddress::Unix(socket_path.clone()) };
+    if let Some(at) = targets.iter().position(|target| target.address == socket) {
         reader.refuse_line("haproxy.targets", at, "is haproxy.socket_path, which is driven anyway".to_owned());
     }
     let map_path = map_path_of(&config_path);

@@ -18,7 +18,7 @@ use crate::daemon::adapters::{self, Discovery};
 use crate::failure::Failure;
 use crate::logging;
 use crate::proxy::haproxy_socket::HaproxySocket;
-use crate::settings::{RuntimeAddress, Settings};
+use crate::settings::{RuntimeAddress, Settings, Target};
 
 /// What the sources of one kind answer.
 #[derive(Debug, Default)]
@@ -110,9 +110,9 @@ async fn ask_sockets(settings: &Settings, limit: Duration, log: &Logger) -> Stri
         }
         (answer, _) => format!("HAProxy's socket: {}\n", in_words(answer, &haproxy.socket)),
     };
-    for address in &haproxy.targets {
+    for Target { name, address } in &haproxy.targets {
         let answer = timeout(limit, HaproxySocket::of_others(address, log.clone()).process()).await;
-        text.push_str(&format!("target {address}: {}\n", in_words(answer, address)));
+        text.push_str(&format!("target {name}: {}\n", in_words(answer, address)));
     }
     text
 }

@@ -26,7 +26,7 @@ use crate::daemon::adapters;
 use crate::failure::Failure;
 use crate::logging;
 use crate::proxy::haproxy_socket::{HaproxySocket, command_text};
-use crate::settings::Settings;
+use crate::settings::{Settings, Target};
 
 /// Prints the plan to standard output, and what is not certain about it to standard error.
 pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
@@ -41,8 +41,8 @@ pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
             RunBy::Us | RunBy::OurOrder => First::Ours(observe(settings, &socket).await),
         };
         let mut targets = Vec::new();
-        for address in &haproxy.targets {
-            targets.push((address, others::look(&HaproxySocket::of_others(address, log.clone())).await));
+        for Target { name, address } in &haproxy.targets {
+            targets.push((name, others::look(&HaproxySocket::of_others(address, log.clone())).await));
         }
         (desired, first, targets)
     });
@@ -54,8 +54,8 @@ pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
         First::Ours(running) => describe_ours(settings, &desired, running),
         First::OfOthers(found) => others::describe(settings, &desired, &found),
     };
-    for (address, found) in targets {
-        let _ = write!(text, "\ntarget {address}\n{}", others::describe(settings, &desired, &found));
+    for (name, found) in targets {
+        let _ = write!(text, "\ntarget {name}\n{}", others::describe(settings, &desired, &found));
     }
     output::print(&text);
     Ok(())

@@ -37,7 +37,7 @@ use crate::saved_state::SavedStateFile;
 use crate::settings::{
     AnnotationSettings, AwsSettings, CommandLine, ConsulSettings, ConsulToken, DnsSettings, EtcdSettings,
     HaproxySettings, MarathonSettings, MesosSettings, RunWay, RuntimeAddress, ServiceConfigSettings, Settings,
-    StatusSettings, ZookeeperSettings,
+    StatusSettings, Target, ZookeeperSettings,
 };
 use crate::status::access::{Access, TokenSource};
 use crate::status::callbacks;
@@ -226,7 +226,7 @@ pub fn outside(settings: &Settings, discovery: &Discovery, binary: &HaproxyBinar
         processes,
         sockets,
         state_store: Rc::new(SavedStateFile::new(saved_state_path(settings))),
-        targets: haproxy.targets.iter().map(|address| target(address, &root)).collect(),
+        targets: haproxy.targets.iter().map(|settings| target(settings, &root)).collect(),
         outputs: outputs::open(&settings.outputs, &root),
     }
 }
@@ -239,9 +239,9 @@ pub fn runtime(haproxy: &HaproxySettings, log: &Logger) -> HaproxySocket {
     }
 }
 
-fn target(address: &RuntimeAddress, log: &Logger) -> RuntimeTarget {
-    let log = logging::component(log, "target").new(o!("target" => address.to_string()));
-    RuntimeTarget { name: address.to_string(), runtime: Rc::new(HaproxySocket::of_others(address, log)) }
+fn target(Target { name, address }: &Target, log: &Logger) -> RuntimeTarget {
+    let log = logging::component(log, "target").new(o!("target" => name.clone()));
+    RuntimeTarget { name: name.clone(), runtime: Rc::new(HaproxySocket::of_others(address, log)) }
 }
 
 /// What depends on who runs HAProxy.

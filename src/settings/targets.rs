@@ -1,6 +1,5 @@
 //! `haproxy.targets`: further HAProxies, which somebody else runs, by where their Runtime APIs are.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -53,18 +52,51 @@ impl FromStr for RuntimeAddress {
     }
 }
 
+/// A further HAProxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What status, metrics and journal call it: its own name, or else its address.
+    pub name: String,
+    /// Where its Runtime API is.
+    pub address: RuntimeAddress,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    /// Reads `tcp://10.0.0.2:9999`, or `edge=tcp://10.0.0.2:9999` with a name.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+        // What stands before a `=` of a socket's path is no name.
+        match text.split_once('=').filter(|(name, _)| is_name(name)) {
+            Some(("", address)) => Err(format!("={address} has an empty name")),
+            Some((name, address)) => Ok(Self { name: name.to_owned(), address: address.parse()? }),
+            None => Ok(Self { name: text.to_owned(), address: text.parse()? }),
+        }
+    }
+}
+
 /// Reads the targets.
-pub(super) fn read(reader: &mut Reader) -> Vec<RuntimeAddress> {
-    let mut targets = Vec::new();
-    let mut seen = BTreeSet::new();
+pub(super) fn read(reader: &mut Reader) -> Vec<Target> {
+    let mut targets: Vec<Target> = Vec::new();
     for (at, line) in reader.lines(KEY).iter().enumerate() {
-        match line.parse::<RuntimeAddress>() {
-            Ok(target) if !seen.insert(target.clone()) => {
-                reader.refuse_line(KEY, at, format!("{target} is there twice"))
-            }
+        let read =
+            line.parse::<Target>().and_then(|target| match targets.iter().find(|known| known.is_like(&target)) {
+                None => Ok(target),
+                Some(known) if known.address == target.address => Err(format!("{} is there twice", target.address)),
+                Some(_) => Err(format!("the name {} is there twice", target.name)),
+            });
+        match read {
             Ok(target) => targets.push(target),
             Err(problem) => reader.refuse_line(KEY, at, problem),
         }
     }
     targets
+}
+
+impl Target {
+    /// Whether one of the two would be taken for the other.
+    fn is_like(&self, other: &Self) -> bool {
+        self.name == other.name || self.address == other.address
+    }
 }

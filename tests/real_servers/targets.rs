@@ -126,7 +126,8 @@ async fn several_haproxies_of_others_are_kept_alike_over_unix_and_tcp() {
     let old = Others::start(&scene.dir, "old", &oldest, &scene.backends);
     let new = Others::start(&scene.dir, "new", &newest, &scene.backends[..2]);
     scene.files.hosts("web", &scene.backends[..2]);
-    let daemon = scene.daemon(&[("haproxy.targets", json!([old.unix(), new.tcp()]))]);
+    let named = format!("edge={}", new.tcp());
+    let daemon = scene.daemon(&[("haproxy.targets", json!([old.unix(), named]))]);
     let first_two = addresses(&scene.backends[..2]);
     wait_for_ready(&daemon, "web", &first_two).await;
     old.has_ready(&daemon, &first_two).await;
@@ -137,12 +138,16 @@ async fn several_haproxies_of_others_are_kept_alike_over_unix_and_tcp() {
     if newest.adds_servers() {
         new.has_ready(&daemon, &addresses(&scene.backends)).await;
     } else {
-        target_state(&daemon, &new.tcp(), "the new host waits", |state| state["reload_due"][0].is_string()).await;
+        target_state(&daemon, "edge", "the new host waits", |state| state["reload_due"][0].is_string()).await;
     }
     scene.files.hosts("web", &scene.backends[1..2]);
     wait_for_ready(&daemon, "web", &addresses(&scene.backends[1..2])).await;
     old.has_ready(&daemon, &addresses(&scene.backends[1..2])).await;
     new.has_ready(&daemon, &addresses(&scene.backends[1..2])).await;
+    target_state(&daemon, "edge", "a target is told by its name", |state| state["phase"] == "running").await;
+    let plan = daemon.run_command(&["plan"]).await;
+    let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
+    assert!(plan.contains("\ntarget edge\n") && plan.contains(&format!("\ntarget {}\n", old.unix())), "{plan}");
 }
 
 #[tokio::test]

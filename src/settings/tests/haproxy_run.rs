@@ -75,13 +75,37 @@ fn targets_are_sockets_of_this_machine_and_ports_of_any() {
     let yaml =
         "haproxy: {targets: ['unix:/run/b.sock', 'tcp://10.0.0.2:9999', 'tcp://[::1]:9999', 'tcp://lb.example:1']}";
     let haproxy = load(yaml, &[], &[]).unwrap().haproxy;
-    let named: Vec<String> = haproxy.targets.iter().map(ToString::to_string).collect();
+    let named: Vec<&str> = haproxy.targets.iter().map(|target| target.name.as_str()).collect();
     assert_eq!(named, ["unix:/run/b.sock", "tcp://10.0.0.2:9999", "tcp://[::1]:9999", "tcp://lb.example:1"]);
     assert_eq!(haproxy.socket.to_string(), "unix:/etc/haproxy/haproxy.sock");
     let instead = load("haproxy: {run: none, targets: ['tcp://a:1', 'tcp://b:1']}", &[], &[]).unwrap().haproxy;
     assert_eq!((instead.socket.to_string(), instead.targets.len()), ("tcp://a:1".to_owned(), 1));
     let besides = load("haproxy: {run: none, socket_path: /run/x, targets: ['tcp://a:1']}", &[], &[]).unwrap().haproxy;
     assert_eq!((besides.socket.to_string(), besides.targets.len()), ("unix:/run/x".to_owned(), 1));
+}
+
+#[test]
+fn a_target_has_a_name_where_one_stands_before_its_address() {
+    let targets = "['edge-1=tcp://a:1', 'unix:/run/x=y.sock', 'b.example=unix:/run/b.sock']";
+    let haproxy = load(&format!("haproxy: {{targets: {targets}}}"), &[], &[]).unwrap().haproxy;
+    let known: Vec<_> =
+        haproxy.targets.iter().map(|target| (target.name.clone(), target.address.to_string())).collect();
+    let pair = |name: &str, address: &str| (name.to_owned(), address.to_owned());
+    assert_eq!(
+        known,
+        [
+            pair("edge-1", "tcp://a:1"),
+            pair("unix:/run/x=y.sock", "unix:/run/x=y.sock"),
+            pair("b.example", "unix:/run/b.sock"),
+        ]
+    );
+    for (targets, problem) in [
+        ("'a=tcp://a:1', 'a=tcp://b:1'", "haproxy.targets[2]: the name a is there twice"),
+        ("'a=tcp://a:1', 'b=tcp://a:1'", "haproxy.targets[2]: tcp://a:1 is there twice"),
+        ("'=tcp://a:1'", "haproxy.targets[1]: =tcp://a:1 has an empty name"),
+    ] {
+        check(&format!("haproxy: {{targets: [{targets}]}}"), &[&format!("p.yml:1: {problem}")]);
+    }
 }
 
 #[test]
