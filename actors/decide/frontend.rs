@@ -52,6 +52,7 @@ fn frontend(listen: SocketAddr, descriptor: Option<RawFd>, style: SectionStyle, 
         let _ = writeln!(text, "{INDENT}option {IDLE_CLOSE}");
     }
     // Without the port and the dot that may end it; then without its first label, for the names with `*.`.
+    push_comment(&mut text, "What is asked for: the domain, the path, and the domain without its first label.");
     push_variable(&mut text, "host", "req.hdr(host),lower,regsub(:[0-9]*$,),regsub([.]$,)", Always);
     push_variable(&mut text, "path", "path", Always);
     push_variable(&mut text, "below", "var(txn.proxymgr_host),regsub(^[^.]*[.]?,)", Always);
@@ -59,18 +60,28 @@ fn frontend(listen: SocketAddr, descriptor: Option<RawFd>, style: SectionStyle, 
     let found = |start: &str, variable: &str| {
         format!("str({listen}/{start}){variable},concat(,txn.proxymgr_path,/),map_beg({map})")
     };
+    let shown = format!("Who serves it says a map, which changes while HAProxy runs (on its socket: show map {map}).");
+    push_comment(&mut text, &shown);
+    push_comment(&mut text, "First whoever has the domain itself, and of several the one with the longest path.");
     push_variable(&mut text, "service", &found("", ",concat(,txn.proxymgr_host,)"), Always);
+    push_comment(&mut text, "Else whoever has a *. before the end of the domain: the longest end first.");
     for labels in (1..=WILDCARD_LABELS_MAX).rev() {
         let zone = format!("var(txn.proxymgr_below),field(-1,.,{labels})");
         push_variable(&mut text, "zone", &zone, UnlessFound);
         push_variable(&mut text, "service", &found("*.", ",concat(,txn.proxymgr_zone,)"), UnlessFound);
     }
+    push_comment(&mut text, "Else whoever has every domain that nobody else has; else it is not found.");
     push_variable(&mut text, "service", &found("*", ""), UnlessFound);
-    // A name that nobody serves is not found. 503 says that a service is there and cannot answer.
+    // 503 says that a service is there and cannot answer.
     let _ = writeln!(text, "{INDENT}http-request deny deny_status 404 {UNLESS_FOUND}");
     let _ = writeln!(text, "{INDENT}use_backend %[var(txn.proxymgr_service)]");
     text.push('\n');
     text.into()
+}
+
+/// Says to whoever reads the file what the lines that follow do.
+fn push_comment(text: &mut String, comment: &str) {
+    let _ = writeln!(text, "{INDENT}# {comment}");
 }
 
 const UNLESS_FOUND: &str = "unless { var(txn.proxymgr_service) -m found }";

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::metrics::scrape;
-use crate::stage::{LIMIT, Stage};
+use crate::stage::{LIMIT, Stage, ready};
 
 const DASHBOARD: &str = include_str!("../../config/grafana/proxymgr.json");
 
@@ -40,9 +40,15 @@ async fn every_metric_of_the_dashboard_is_told_by_the_daemon() {
     queries(&dashboard, &mut found);
     let asked: BTreeSet<String> = found.iter().flat_map(|query| names(query)).collect();
     assert!(asked.len() > 30, "the dashboard asks for {asked:?} only");
-    // A change at run time, so that the last change has a time.
+    // A change at run time, so that the last change has a time; and annotations, which nobody has.
     let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
-    let daemon = stage.start().await;
+    let nobody = format!("127.0.0.1:{}", stage.dir.port());
+    let daemon = stage
+        .builder()
+        .set("annotations.path", json!("/annotations"))
+        .set("annotations.servers", json!(nobody))
+        .start();
+    ready(&daemon).await;
     stage.web(&["10.0.0.1"]);
     daemon
         .eventually(LIMIT, "every metric of the dashboard is told", async || {
