@@ -230,8 +230,8 @@ fn what_a_reload_brought_after_a_refusal_is_no_trouble_any_more_although_the_ser
     in_virtual_time(async |world| {
         let actors = two_hosts(&world).await;
         world.with(|things| things.refuse = Some("add server".to_owned()));
-        let drained = SeenHost { key: "3".into(), host: Ok(Host { state: AdminState::Drain, ..host(3) }) };
-        let ready = |n: u8| SeenHost { key: n.to_string().into(), host: Ok(host(n)) };
+        let drained = SeenHost::new("3", Ok(Host { state: AdminState::Drain, ..host(3) }));
+        let ready = |n: u8| SeenHost::new(n.to_string(), Ok(host(n)));
         world.hosts_seen("web", Ok(vec![ready(1), ready(2), drained])).await;
         wait(10).await;
         assert_eq!((admin_state(&world, 3), world.ready("web")), (8, vec![1, 2]));
