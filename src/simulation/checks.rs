@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::annotations;
 use super::besides::{output_rests, target_rests};
+use super::domains::Holders;
 use super::haproxy_model::HaproxyModel;
 use super::invariant::{Invariant, Violation};
 use super::processes::ready_in;
@@ -31,6 +32,7 @@ pub(super) struct Memory {
     /// The revision of each service, by manager and life.
     revisions: BTreeMap<(u64, u64, String), u64>,
     journal: BTreeMap<u64, u64>,
+    holders: Holders,
 }
 
 fn ensure(holds: bool, invariant: Invariant, what: impl FnOnce() -> String) -> Result<(), Violation> {
@@ -125,6 +127,7 @@ impl Things {
             }
         }
         self.mail_is_read()?;
+        self.domains_stay(&mut memory.holders)?;
         ensure(watchers == services, Invariant::ActorsLive, || {
             format!("{services} services have {watchers} watchers that live")
         })
@@ -154,7 +157,10 @@ impl Things {
         let mut listed = BTreeSet::new();
         for state in states {
             match state {
-                ActorState::HaproxyState(haproxy) => haproxy_rests(haproxy)?,
+                ActorState::HaproxyState(haproxy) => {
+                    haproxy_rests(haproxy)?;
+                    self.domains_lead_to_their_services(haproxy)?;
+                }
                 ActorState::Watcher(watcher) => watcher_rests(watcher)?,
                 ActorState::ServiceConfig(config) => definitions_rest(config)?,
                 ActorState::Target(target) => target_rests(target)?,
@@ -167,7 +173,6 @@ impl Things {
         }
         ensure(!self.oracle.choices.any_ends(), Invariant::Converges, || "an operator's choice is to end".to_owned())?;
         self.serves_what_discovery_shows()?;
-        self.domains_lead_to_their_services()?;
         let wanted = || self.defined().map(|(name, _)| (name, self.wanted(name).into_keys().collect()));
         self.besides.iter().try_for_each(|besides| besides.rest(wanted()))?;
         self.sockets_are_those_in_use()?;
@@ -289,9 +294,7 @@ impl Things {
 
 fn haproxy_rests(haproxy: &HaproxyState) -> Result<(), Violation> {
     let errors = [&haproxy.runtime_error, &haproxy.reload_error, &haproxy.file_error, &haproxy.saved_state_error];
-    let problems = haproxy.services.iter().filter_map(|(name, service)| Some((name, service.problem.as_ref()?)));
-    let problem = problems.map(|(name, problem)| format!("{name}: {problem}")).next();
-    let unrest = errors.into_iter().flatten().cloned().chain(problem).chain(haproxy.reload_due.iter().cloned()).next();
+    let unrest = errors.into_iter().flatten().chain(&haproxy.reload_due).next().cloned();
     ensure(haproxy.phase == ProxyPhase::Running && unrest.is_none(), Invariant::Converges, || {
         format!("the HaproxyStateActor is {:?}: {}", haproxy.phase, unrest.unwrap_or_default())
     })

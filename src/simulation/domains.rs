@@ -1,8 +1,13 @@
 //! Services with domains: which plans have some, and what the map of domains ought to be.
 //!
-//! Those that have any share a port, and none wants what another has: who comes first depends on when each was heard of.
+//! Those that have any share a port. Most domains are a service's own; some are wanted by several, and then whoever had
+//! one first keeps it for as long as it wants it, and the others are told so. Who is the first of those that come
+//! together depends on when each was heard of: it must be one of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxymgr_actors::model::RawDefinition;
+use proxymgr_actors::snapshot::HaproxyState;
 
 use super::invariant::{Invariant, Violation};
 use super::plan::{SERVICES, Step};
@@ -13,6 +18,9 @@ use super::world::Things;
 
 /// The domains that a plan gives to a service are numbered from 1 to this.
 const DOMAINS_MAX: u8 = 3;
+
+/// The numbers from this on are of domains that every service may want; plans know two of them.
+const CONTESTED_FROM: u8 = 4;
 
 /// In some plans services come to have domains among the other steps, get others and lose them.
 pub(super) fn draw(seed: u64, defined: usize, steps: &mut Vec<Step>) {
@@ -29,9 +37,43 @@ pub(super) fn draw(seed: u64, defined: usize, steps: &mut Vec<Step>) {
     }
 }
 
+/// In some plans services want what another has, too, beside a domain of their own or alone.
+pub(super) fn draw_contests(seed: u64, defined: usize, steps: &mut Vec<Step>) {
+    let mut random = Random::of_purpose(seed, "contests");
+    if defined < 2 || !random.chance(25) {
+        return;
+    }
+    for _ in 0..random.between(2, 7) {
+        let service = (*random.pick(&SERVICES[..defined])).to_owned();
+        let wanted = [(1, 30), (CONTESTED_FROM, 70), (CONTESTED_FROM + 1, 30)];
+        let numbers = wanted.into_iter().filter(|(_, percent)| random.chance(*percent)).map(|(number, _)| number);
+        let numbers = numbers.collect();
+        let place = usize::try_from(random.below(steps.len() as u64)).unwrap_or_default();
+        steps.insert(place, Step::Domains { service, numbers });
+    }
+}
+
+/// A key of the map, and a service.
+type Claim = (String, String);
+
+/// Who was seen to have which domain.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    /// The manager and the process of the last look: others need not know who was first.
+    seen_with: (u64, Option<u32>),
+    had: BTreeSet<Claim>,
+    /// What was wanted at the last look.
+    wanted: BTreeSet<Claim>,
+    /// Who let go of what: it may come to want it again while that is on its way, and loses it all the same.
+    let_go: BTreeSet<Claim>,
+}
+
 impl Service {
     fn domains(&self) -> impl Iterator<Item = String> {
-        self.domains.iter().map(|domain| format!("d{domain}.s{}.example", self.number))
+        self.domains.iter().map(|domain| match *domain < CONTESTED_FROM {
+            true => format!("d{domain}.s{}.example", self.number),
+            false => format!("d{domain}.any.example"),
+        })
     }
 
     /// What the service's definition says of them.
@@ -51,19 +93,146 @@ impl Service {
 }
 
 impl Things {
-    /// Whether the map of the process that serves is what the definitions say.
-    pub(super) fn domains_lead_to_their_services(&self) -> Result<(), Violation> {
-        let defined = self.services.iter().filter(|(_, service)| service.defined);
-        let wanted: BTreeMap<String, String> =
-            defined.flat_map(|(name, service)| service.routes().map(|key| (key, name.clone()))).collect();
+    /// Whether whoever had a domain and never let go of it has it still.
+    pub(super) fn domains_stay(&self, holders: &mut Holders) -> Result<(), Violation> {
+        let seen_with = (self.generation, self.serving());
+        if std::mem::replace(&mut holders.seen_with, seen_with) != seen_with {
+            holders.had.clear();
+        }
+        let Some(told) = &self.oracle.definitions else { return Ok(()) };
+        let (map, wanted) = (self.map_that_serves(), self.claims_of(told));
+        let mut had = holders.had.intersection(&wanted);
+        if let Some((key, holder)) = had.find(|(key, holder)| map.get(key) != Some(holder)) {
+            let what = format!("{holder} had {key} and wants it, and {:?} has it now", map.get(key));
+            return Err(Violation { invariant: Invariant::ServicesStay, what });
+        }
+        holders.let_go.extend(holders.wanted.difference(&wanted).cloned());
+        let has = |claim: &Claim| wanted.contains(claim) && !holders.let_go.contains(claim);
+        holders.had = map.into_iter().filter(has).collect();
+        holders.wanted = wanted;
+        Ok(())
+    }
+
+    /// What the services want that these definitions tell of. Of a definition that cannot be used the last that could be
+    /// is in force, whatever that wants.
+    fn claims_of(&self, told: &BTreeMap<String, RawDefinition>) -> BTreeSet<Claim> {
+        let is_told =
+            |name: &String, service: &Service| service.defined && !self.definitions_gone && told.contains_key(name);
+        let usable = |service: &Service| !service.broken_definition && service.poison.is_none();
+        let services = self.services.iter().filter(|(name, service)| is_told(name, service) && usable(service));
+        services.flat_map(|(name, service)| service.routes().map(move |key| (key, name.clone()))).collect()
+    }
+
+    /// Whether the map of the process that serves is what the definitions say, and whoever does not have what it wants
+    /// is told so.
+    pub(super) fn domains_lead_to_their_services(&self, haproxy: &HaproxyState) -> Result<(), Violation> {
+        let mut wanted: BTreeMap<String, BTreeSet<&String>> = BTreeMap::new();
+        for (name, service) in self.services.iter().filter(|(_, service)| service.defined) {
+            service.routes().for_each(|key| wanted.entry(key).or_default().extend([name]));
+        }
+        let unlike = |what: String| Err(Violation { invariant: Invariant::Converges, what });
+        let map = self.map_that_serves();
+        let leads = |key: &String| map.get(key).is_some_and(|holder| wanted[key].contains(holder));
+        if !map.keys().eq(wanted.keys()) || !wanted.keys().all(leads) {
+            return unlike(format!("the map of domains should be {wanted:?}, and is {map:?}"));
+        }
+        let lost = |name: &str| {
+            let keys = wanted.iter().filter(|(_, services)| services.iter().any(|service| *service == name));
+            keys.map(|(key, _)| &map[key]).find(|holder| *holder != name)
+        };
+        for (name, state) in &haproxy.services {
+            let problem = state.problem.as_deref();
+            match lost(name.as_str()) {
+                Some(_) if problem.is_some_and(|problem| problem.contains("belongs to the service")) => {}
+                None if problem.is_none() => {}
+                Some(holder) => {
+                    return unlike(format!("{name} wants a domain that {holder} has, and is told {problem:?}"));
+                }
+                None => return unlike(format!("{name}: {}", problem.unwrap_or_default())),
+            }
+        }
+        Ok(())
+    }
+
+    fn map_that_serves(&self) -> BTreeMap<String, String> {
         let serving = self.serving().and_then(|pid| self.processes.get(&pid));
         let map = serving.and_then(|process| process.map.as_ref()).map(RouteMap::show).unwrap_or_default();
-        let map: BTreeMap<String, String> =
-            map.into_iter().map(|(key, service)| (key.as_str().to_owned(), service)).collect();
-        if map == wanted {
-            return Ok(());
-        }
-        let what = format!("the map of domains should be {wanted:?}, and is {map:?}");
-        Err(Violation { invariant: Invariant::Converges, what })
+        map.into_iter().map(|(key, service)| (key.as_str().to_owned(), service)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxymgr_actors::model::{ProxyVersion, RouteCommand, RouteKey, ServiceName};
+
+    use super::super::checks::Memory;
+    use super::super::plan::Plan;
+    use super::super::world::{World, in_virtual_time};
+    use super::*;
+
+    const KEY: &str = "0.0.0.0:8951/d4.any.example/";
+
+    fn of_two_services(story: impl AsyncFnOnce(World)) {
+        in_virtual_time(1, async |world| {
+            let services = vec![("api".to_owned(), 1), ("web".to_owned(), 1)];
+            let version = ProxyVersion { major: 2, minor: 6 };
+            let (mail_delay_max_ms, takes_time, besides, slots) = (0, false, false, None);
+            world.furnish(&Plan {
+                version,
+                services,
+                mail_delay_max_ms,
+                takes_time,
+                besides,
+                slots,
+                steps: Vec::new(),
+            });
+            world.start_manager();
+            world.wait(5).await;
+            story(world).await;
+        });
+    }
+
+    /// Has the service want the contested domain, or not, and waits until that is in force.
+    async fn want(world: &World, service: &str, numbers: Vec<u8>) {
+        world.apply(&Step::Domains { service: service.to_owned(), numbers }).await;
+        world.wait(20).await;
+    }
+
+    fn holder(world: &World) -> Option<String> {
+        world.with(|things| things.map_that_serves().get(KEY).cloned())
+    }
+
+    #[test]
+    fn whoever_had_a_domain_first_keeps_it_until_it_lets_go() {
+        of_two_services(async |world| {
+            want(&world, "web", vec![4]).await;
+            want(&world, "api", vec![1, 4]).await;
+            assert_eq!(holder(&world).as_deref(), Some("web"));
+            assert_eq!(world.at_rest().await, Ok(()));
+            want(&world, "web", vec![2]).await;
+            assert_eq!(holder(&world).as_deref(), Some("api"));
+            assert_eq!(world.at_rest().await, Ok(()));
+        });
+    }
+
+    #[test]
+    fn a_domain_that_is_taken_from_who_wants_it_is_found() {
+        of_two_services(async |world| {
+            want(&world, "web", vec![4]).await;
+            want(&world, "api", vec![4]).await;
+            let mut memory = Memory::default();
+            world.look(&mut memory).await;
+            assert_eq!(world.violation(), None);
+            world.with(|things| {
+                let pid = things.serving().expect("it serves");
+                let map = things.processes.get_mut(&pid).and_then(|process| process.map.as_mut()).expect("it has one");
+                map.run(&RouteCommand::Set(RouteKey::observed(KEY), ServiceName::new("api").unwrap()));
+            });
+            world.look(&mut memory).await;
+            let violation = world.violation().expect("it is found");
+            assert_eq!(violation.invariant, Invariant::ServicesStay);
+            let unmet = world.at_rest().await.expect_err("the wrong one is told that it has to go without");
+            assert!(unmet.what.starts_with("api: 0.0.0.0:8951") || unmet.what.starts_with("api: d4.any"), "{unmet}");
+        });
     }
 }

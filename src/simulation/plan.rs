@@ -127,7 +127,8 @@ pub enum Step {
     RemoveService { service: String },
     /// A service gets other options.
     ChangeOptions { service: String, variant: u8 },
-    /// A service answers to these of its domains, by their numbers, on a port that it shares; to none, on its own.
+    /// A service answers to these domains, by their numbers, on a port that it shares; to none, on its own. From 4 on they
+    /// are those that any other may want, too.
     Domains { service: String, numbers: Vec<u8> },
     /// A service's definition is replaced by text that is not JSON.
     BadDefinition { service: String },
@@ -359,6 +360,7 @@ impl Plan {
         let besides = besides::draw(seed, &mut steps);
         annotations::draw(seed, &services, &mut steps);
         domains::draw(seed, count, &mut steps);
+        domains::draw_contests(seed, count, &mut steps);
         draw_decisions(seed, &mut steps);
         let slots = Slots::draw(seed, &services);
         Self { version, services, mail_delay_max_ms, takes_time, besides, slots, steps }
