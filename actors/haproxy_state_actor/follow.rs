@@ -170,12 +170,17 @@ impl HaproxyStateActor {
     /// not yet, may meet a taken port there, and the service is served all the same.
     fn state_to_save(&self) -> SavedState {
         let sections = self.running.as_ref().map(|running| &running.sections);
-        self.desired.to_save(|service| {
+        let mut state = self.desired.to_save(|service| {
             let section = sections.and_then(|sections| sections.get(&service.definition.name));
             let in_force = section.map(|section| &section.definition).or(service.before.as_ref());
             // Whoever runs HAProxy decides how it is served; its hosts and limits are as its newest definition says.
             in_force.filter(|_| !self.is_run_by_others()).unwrap_or(&service.definition).clone()
-        })
+        });
+        if self.desired.loaded_at.is_none() {
+            // Of services that are not told yet the earlier run knew more than this one.
+            state.services.extend(self.left_behind.values().filter_map(|left| left.saved.clone()));
+        }
+        state
     }
 
     /// Saves the desired state before long.
