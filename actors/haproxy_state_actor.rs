@@ -34,7 +34,7 @@ use slog::Logger;
 use tokio::time::{Duration, Instant};
 
 use self::attach::inherited;
-use self::desired::{Desired, DesiredService, LeftBehind, Obstacle, PendingChange};
+use self::desired::{Desired, DesiredService, LeftBehind, Obstacle, PendingChange, WantedBefore, wanted_before};
 use self::dirty::Dirty;
 use self::follow::{FileFollower, StateSaver};
 use self::follow_health::HealthFollower;
@@ -42,15 +42,14 @@ use self::running::Running;
 use self::trouble::Trouble;
 use crate::clock::Clock;
 use crate::decide::hosts_diff::HostsDiff;
-use crate::decide::proxy_plan::Holder;
 use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE};
 use crate::listeners::Listeners;
 use crate::message::{
     ChoicesChanged, DefinitionsLoaded, HostsChanged, HostsUnknown, ProxyExited, Record, ServiceDefined, ServiceRemoved,
 };
 use crate::model::{
-    AdminState, LifeCyclePolicy, ObservedServer, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName,
-    ServiceName, Word,
+    LifeCyclePolicy, ObservedServer, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName, ServiceName,
+    Word,
 };
 use crate::port::{ConfigFile, RuntimeApi, SavedService, StateStore};
 use crate::snapshot::{ProxyCounts, ProxyPhase, RefusedSettings};
@@ -310,24 +309,6 @@ fn of_each<T>(restored: &[SavedService], of: impl Fn(&SavedService) -> T) -> BTr
     restored.iter().map(|saved| (saved.definition.name.clone(), of(saved))).collect()
 }
 
-/// The servers that were wanted, by their names in HAProxy, and for whom each was kept from traffic; none where it was
-/// wanted ready.
-type WantedBefore = BTreeMap<ServerName, Option<Holder>>;
-
-/// Servers of a HAProxy that somebody else runs are never in slots.
-fn wanted_before(saved: &SavedService, may_be_in_slots: bool) -> WantedBefore {
-    let hosts = saved.hosts.iter().flat_map(|hosts| hosts.iter());
-    let wanted = hosts.map(|(name, host)| {
-        let holder = match host.state {
-            _ if saved.choices.contains_key(name) => Some(Holder::Operator),
-            AdminState::Ready => None,
-            AdminState::Drain | AdminState::Maint => Some(Holder::Discovery),
-        };
-        (if may_be_in_slots { saved.slots.in_haproxy(name) } else { name }.clone(), holder)
-    });
-    wanted.collect()
-}
-
 impl Actor for HaproxyStateActor {
     type Context = Context<Self>;
 
@@ -381,7 +362,10 @@ impl Handler<ServiceRemoved> for HaproxyStateActor {
         if !removed.choices.all().is_empty() {
             self.tell_choices(&service, None);
         }
-        self.left_behind.insert(service.clone(), LeftBehind::by(removed));
+        // A HAProxy of others is left as it is until the hosts are told, and no launch of ours ever ends what is kept here.
+        if !self.is_run_by_others() {
+            self.left_behind.insert(service.clone(), LeftBehind::by(removed));
+        }
         self.end_waits_in_vain();
         self.routes_due = true;
         self.save_later(ctx);

@@ -11,9 +11,9 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use slog::{info, warn};
 use tokio::time::Instant;
 
-use super::desired::DesiredService;
+use super::desired::{DesiredService, WantedBefore};
 use super::running::{Running, Section};
-use super::{HaproxyPeers, HaproxyStateActor, WantedBefore, backoff};
+use super::{HaproxyPeers, HaproxyStateActor, backoff};
 use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::proxy_plan::{Holder, LoadedServer, given};

@@ -9,11 +9,13 @@ use tokio::time::Instant;
 use super::choices::Choices;
 use super::life_cycle::LifeCycle;
 use crate::decide::overlay::with_choices;
+use crate::decide::proxy_plan::Holder;
 use crate::decide::slots::SlotTable;
 use crate::decide::update_strategy::{ChosenStrategy, slot_rules};
 use crate::limits::PENDING_CHANGES_MAX;
 use crate::model::{
-    ChangeId, HostList, OperatorChoice, PlanClass, Revision, ServerName, ServiceDefinition, ServiceName, UpdateStrategy,
+    AdminState, ChangeId, HostList, OperatorChoice, PlanClass, Revision, ServerName, ServiceDefinition, ServiceName,
+    UpdateStrategy,
 };
 use crate::port::{RejectedDefinitions, SavedService, SavedState};
 
@@ -104,6 +106,24 @@ impl LeftBehind {
     pub fn by(removed: DesiredService) -> Self {
         Self { discovered: removed.discovered, slots: removed.slots, ..Self::default() }
     }
+}
+
+/// The servers that were wanted, by their names in HAProxy, and for whom each was kept from traffic; none where it was
+/// wanted ready.
+pub type WantedBefore = BTreeMap<ServerName, Option<Holder>>;
+
+/// The servers that an earlier run wanted. Those of a HAProxy that somebody else runs are never in slots.
+pub fn wanted_before(saved: &SavedService, may_be_in_slots: bool) -> WantedBefore {
+    let hosts = saved.hosts.iter().flat_map(|hosts| hosts.iter());
+    let wanted = hosts.map(|(name, host)| {
+        let holder = match host.state {
+            _ if saved.choices.contains_key(name) => Some(Holder::Operator),
+            AdminState::Ready => None,
+            AdminState::Drain | AdminState::Maint => Some(Holder::Discovery),
+        };
+        (if may_be_in_slots { saved.slots.in_haproxy(name) } else { name }.clone(), holder)
+    });
+    wanted.collect()
 }
 
 /// One service as it should be.
