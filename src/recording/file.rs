@@ -247,7 +247,7 @@ mod tests {
         let recorded = outcome(entry.server(&server));
         assert!(!recorded.to_string().contains("c2VjcmV0"), "{recorded}");
         let read: JournalEntry = serde_json::from_value(recorded).unwrap();
-        let reason = Some("password: left-out".to_owned());
+        let reason = Some("password:left-out".to_owned());
         assert_eq!(read.order(), Some(Order::SetServer(SetServer { reason, ..order })));
         assert_eq!(read.server, Some(server));
     }
