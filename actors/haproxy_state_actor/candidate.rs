@@ -227,7 +227,17 @@ impl Candidate {
         }
         // Whoever waits for an address that another one may give up comes after that one.
         suspects.sort_by_key(|(name, chosen)| self.is_anothers(name, chosen));
-        if let Some(messages) = self.check(check).await? {
+        let mut refused = self.check(check).await?;
+        if refused.is_some() {
+            for (name, _) in &suspects {
+                let has_other_hosts = |chosen: &Chosen| !self.is_last_good(name, &chosen.ingredients);
+                if self.sections.get(name).is_some_and(has_other_hosts) {
+                    self.take_back(name, reason.clone());
+                }
+            }
+            refused = self.check(check).await?;
+        }
+        if let Some(messages) = refused {
             let text = messages.first().map_or(reason, |message| message.text.clone());
             return Err(format!("HAProxy refuses the configuration whatever the services say: {text}"));
         }
@@ -259,12 +269,16 @@ impl Candidate {
         self.entrants[name].last_good.as_ref().is_some_and(|(good, _)| good == ingredients)
     }
 
-    /// Puts the service's last good section in place of the one that was refused; without one it is left out.
+    /// Takes a step back from the section that was refused: to the last good definition, which the hosts follow all the
+    /// same; where that is refused with them, to the last good section as it was; without one the service is left out.
     fn take_back(&mut self, name: &ServiceName, message: String) {
-        let Some(refused) = self.sections.remove(name) else { return };
-        let last_good = self.entrants[name].last_good.clone();
-        let kept = last_good.filter(|(good, _)| *good != refused.ingredients);
-        let consequence = if kept.is_some() { "its last good section stays" } else { "it is left out" };
+        let Some(refused) = self.sections.remove(name).map(|chosen| chosen.ingredients) else { return };
+        let last_good = self.entrants[name].last_good.clone().filter(|(good, _)| *good != refused);
+        let kept = last_good.map(|(good, descriptor)| match good.definition == refused.definition {
+            true => (good, descriptor),
+            false => (Ingredients { hosts: refused.hosts, ..good }, descriptor),
+        });
+        let consequence = if kept.is_some() { "it goes on as it last was" } else { "it is left out" };
         warn!(self.log, "HAProxy refuses a service";
             "service" => %name, "message" => &message, "consequence" => consequence);
         let Ingredients { definition, hosts } = self.entrants[name].wanted.clone();

@@ -167,6 +167,24 @@ fn hosts_follow_while_a_new_definition_is_refused() {
 }
 
 #[test]
+fn hosts_that_come_with_a_refused_definition_are_served_as_the_one_before_says() {
+    in_virtual_time(async |world| {
+        world.with(|things| things.version = (2, 2));
+        world.start();
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        world.with(|things| things.reject = Some("balance leastconn".to_owned()));
+        let bad = r#"{"type": "static", "port": 8080, "listen_options": ["balance leastconn"]}"#;
+        // Both wait for the same reload.
+        world.define(&[("web", bad)]).await;
+        world.hosts("web", &[1, 2]).await;
+        wait(5).await;
+        assert_eq!(world.ready("web"), [1, 2]);
+        assert_eq!(world.starts(), 2);
+    });
+}
+
+#[test]
 fn settings_that_change_while_the_disk_is_full_are_in_force_once_it_is_not() {
     in_virtual_time(async |world| {
         let actors = world.start();
