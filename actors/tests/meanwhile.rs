@@ -10,7 +10,7 @@ use proxymgr_actors::journal::Event;
 use proxymgr_actors::message::SeenHost;
 use proxymgr_actors::model::{AdminState, Host, PlanClass};
 use proxymgr_actors::snapshot::{ActorState, ProxyPhase};
-use world::{haproxy_state, in_virtual_time, journal, wait};
+use world::{World, haproxy_state, in_virtual_time, journal, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
@@ -143,16 +143,23 @@ fn a_server_that_was_in_maintenance_already_is_cleared_away_when_its_host_goes()
     });
 }
 
+/// A definition that is refused in the two tests below.
+const REFUSED: &str = r#"{"type": "static", "port": 8080, "listen_options": ["balance leastconn"]}"#;
+
+/// One host of one service is served by a HAProxy that cannot add servers at run time, and that refuses [`REFUSED`].
+async fn served_where_leastconn_is_refused(world: &World) {
+    world.with(|things| things.version = (2, 2));
+    world.start();
+    world.define(&[("web", WEB)]).await;
+    world.hosts("web", &[1]).await;
+    world.with(|things| things.reject = Some("balance leastconn".to_owned()));
+}
+
 #[test]
 fn hosts_follow_while_a_new_definition_is_refused() {
     in_virtual_time(async |world| {
-        world.with(|things| things.version = (2, 2));
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
-        world.with(|things| things.reject = Some("balance leastconn".to_owned()));
-        let bad = r#"{"type": "static", "port": 8080, "listen_options": ["balance leastconn"]}"#;
-        world.define(&[("web", bad)]).await;
+        served_where_leastconn_is_refused(&world).await;
+        world.define(&[("web", REFUSED)]).await;
         wait(3).await;
         world.hosts("web", &[1, 2]).await;
         wait(5).await;
@@ -160,7 +167,7 @@ fn hosts_follow_while_a_new_definition_is_refused() {
         assert_eq!(world.starts(), 2);
         world.with(|things| things.reject = None);
         world.define(&[("web", WEB)]).await;
-        world.define(&[("web", bad)]).await;
+        world.define(&[("web", REFUSED)]).await;
         wait(5).await;
         assert!(world.with(|things| things.live_file.contains("leastconn")));
     });
@@ -169,14 +176,9 @@ fn hosts_follow_while_a_new_definition_is_refused() {
 #[test]
 fn hosts_that_come_with_a_refused_definition_are_served_as_the_one_before_says() {
     in_virtual_time(async |world| {
-        world.with(|things| things.version = (2, 2));
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
-        world.with(|things| things.reject = Some("balance leastconn".to_owned()));
-        let bad = r#"{"type": "static", "port": 8080, "listen_options": ["balance leastconn"]}"#;
+        served_where_leastconn_is_refused(&world).await;
         // Both wait for the same reload.
-        world.define(&[("web", bad)]).await;
+        world.define(&[("web", REFUSED)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(5).await;
         assert_eq!(world.ready("web"), [1, 2]);

@@ -114,8 +114,8 @@ fn meaning<'a>(text: &'a str, comment: Option<&'a str>) -> impl Iterator<Item = 
     text.lines().map(str::trim).filter(has_meaning)
 }
 
-/// Renders a template over `services`, their `domains` and, where there are any, the `server` lines that are `nodes`. `name` is what an
-/// error calls it; it names the line and what is wrong there.
+/// Renders a template over `services`, their `domains` and, where there are any, the `server` lines that are `nodes`.
+/// `name` is what an error calls it; it names the line and what is wrong there.
 ///
 /// Beside minijinja's own there is the filter `haproxy`, which quotes a text as one word of HAProxy's configuration. A
 /// variable that does not exist is an error, not an empty text.
