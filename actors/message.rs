@@ -253,10 +253,11 @@ pub struct ProxyExited {
     pub exit: ProcessExit,
 }
 
-/// HaproxyStateActor -> ProcessSupervisorActor: take care of a HAProxy that outlived its daemon. Answers with its process id.
+/// HaproxyStateActor -> ProcessSupervisorActor: take care of every HAProxy that outlived its daemon: one that serves, those
+/// that drain, and one that was being started. Answers with the process ids of all in its care, the one that serves first.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Option<u32>")]
-pub struct FindOrphan;
+#[rtype(result = "Vec<u32>")]
+pub struct FindOrphans;
 
 /// main -> ProcessSupervisorActor: soft-stop HAProxy; what still runs after the policy's `stop_timeout` is ended.
 /// Answers when no process is left.

@@ -25,7 +25,7 @@ use crate::limits::{
     RESTART_BACKOFF_MIN, STOP_GRACE,
 };
 use crate::message::{
-    CheckCandidate, FindOrphan, GetState, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, Record, StopProxy,
+    CheckCandidate, FindOrphans, GetState, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, Record, StopProxy,
 };
 use crate::model::{OldProcessLimits, ProcessInfo, ProxyPolicy, RunBy};
 use crate::port::{
@@ -67,7 +67,7 @@ pub struct ProcessSupervisorActor {
     /// Whether a handover is under way.
     handing_over: bool,
     /// Whether this daemon has looked for a HAProxy that outlived the last one.
-    looked_for_orphan: bool,
+    looked_for_orphans: bool,
     /// Whether it is looking for one: what it finds is not known yet.
     looking: watch::Sender<bool>,
     stopping: watch::Sender<bool>,
@@ -114,7 +114,7 @@ impl ProcessSupervisorActor {
             starting: watch::Sender::new(false),
             ended_in_handover: None,
             handing_over: false,
-            looked_for_orphan: false,
+            looked_for_orphans: false,
             looking: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             left: watch::Sender::new(0),
@@ -299,8 +299,8 @@ impl ProcessSupervisorActor {
     }
 
     /// Looks for every HAProxy that outlived its daemon, and takes it into care.
-    fn find_orphan(&mut self) -> ResponseActFuture<Self, Option<u32>> {
-        self.looked_for_orphan = true;
+    fn find_orphans(&mut self) -> ResponseActFuture<Self, Vec<u32>> {
+        self.looked_for_orphans = true;
         self.looking.send_replace(true);
         let processes = self.ports.processes.clone();
         let find_all = async move {
@@ -318,17 +318,15 @@ impl ProcessSupervisorActor {
                 supervisor.adopt(orphan, ctx);
             }
             supervisor.looking.send_replace(false);
-            supervisor.current
+            let others = supervisor.processes.keys().copied().filter(|pid| Some(*pid) != supervisor.current);
+            supervisor.current.into_iter().chain(others).collect()
         }))
     }
 
     /// Resolves when what a look for orphans finds is in care.
-    fn look_ended(&self) -> impl Future<Output = Option<u32>> + use<> {
+    fn look_ended(&self) -> impl Future<Output = ()> + use<> {
         let mut looking = self.looking.subscribe();
-        async move {
-            drop(looking.wait_for(|looking| !*looking).await);
-            None
-        }
+        async move { drop(looking.wait_for(|looking| !*looking).await) }
     }
 
     fn signal_all(&self, signal: ProcessSignal) {
@@ -421,11 +419,11 @@ impl Handler<LaunchProxy> for ProcessSupervisorActor {
     }
 }
 
-impl Handler<FindOrphan> for ProcessSupervisorActor {
-    type Result = ResponseActFuture<Self, Option<u32>>;
+impl Handler<FindOrphans> for ProcessSupervisorActor {
+    type Result = ResponseActFuture<Self, Vec<u32>>;
 
-    fn handle(&mut self, _: FindOrphan, _: &mut Self::Context) -> Self::Result {
-        self.find_orphan()
+    fn handle(&mut self, _: FindOrphans, _: &mut Self::Context) -> Self::Result {
+        self.find_orphans()
     }
 }
 
@@ -440,9 +438,12 @@ impl Handler<StopProxy> for ProcessSupervisorActor {
             return Box::pin(self.none_is_starting(self.stop_timeout).into_actor(self));
         }
         // One that outlived the last daemon is ours to stop, even if this one never came to take it over.
-        let orphan: ResponseActFuture<Self, Option<u32>> =
-            if self.looked_for_orphan { Box::pin(self.look_ended().into_actor(self)) } else { self.find_orphan() };
-        let softly = orphan.then(|_, supervisor, _| {
+        let look: ResponseActFuture<Self, ()> = if self.looked_for_orphans {
+            Box::pin(self.look_ended().into_actor(self))
+        } else {
+            Box::pin(self.find_orphans().map(|_, _, _| ()))
+        };
+        let softly = look.then(|(), supervisor, _| {
             info!(supervisor.log, "stopping HAProxy softly";
                 "processes" => supervisor.processes.len(), "timeout_ms" => millis(supervisor.stop_timeout));
             supervisor.signal_all(ProcessSignal::SoftStop);

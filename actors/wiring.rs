@@ -9,7 +9,7 @@
 //! HaproxyStateActor  --ChoicesChanged--> all of these
 //! HaproxyStateActor  --HoldSockets, AdoptSockets, ReleaseSockets, WaitOnlyFor--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
-//! HaproxyStateActor  --FindOrphan, CheckCandidate, LaunchProxy--> ProcessSupervisorActor
+//! HaproxyStateActor  --FindOrphans, CheckCandidate, LaunchProxy--> ProcessSupervisorActor
 //! ProcessSupervisorActor --ProxyExited--> HaproxyStateActor
 //! operator           --RefreshService, DecideHeld--> ServiceConfigActor --DecideHeld--> WatcherActor
 //! operator           --ReloadProxy, ChooseServerState--> HaproxyStateActor
@@ -442,7 +442,7 @@ fn launch_peers<P: Post>(
         release: to_sockets.way(sockets.clone().recipient()),
         wait_only_for: to_sockets.way(sockets.clone().recipient()),
         adopt: to_sockets.way(sockets.clone().recipient()),
-        orphan: to_supervisor.way(supervisor.clone().recipient()),
+        orphans: to_supervisor.way(supervisor.clone().recipient()),
         check: to_supervisor.way(supervisor.clone().recipient()),
         launch: to_supervisor.way(supervisor.clone().recipient()),
         runtime: outside.runtime.clone(),

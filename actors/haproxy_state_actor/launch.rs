@@ -22,7 +22,7 @@ use crate::decide::loaded_config::{inherited_descriptors, parse_sections};
 use crate::decide::routing::{Routing, parse_map};
 use crate::decide::state_file::NOTHING_KNOWN;
 use crate::message::{
-    AdoptSockets, CheckCandidate, FindOrphan, HoldSockets, LaunchError, LaunchProxy, ReleaseSockets, WaitOnlyFor,
+    AdoptSockets, CheckCandidate, FindOrphans, HoldSockets, LaunchError, LaunchProxy, ReleaseSockets, WaitOnlyFor,
     WantedSocket,
 };
 use crate::model::{Observation, ProcessInfo, Routes, ServiceName};
@@ -37,10 +37,10 @@ pub struct LaunchPeers {
     pub release: Recipient<ReleaseSockets>,
     /// Forgets who waits for a port and is no more.
     pub wait_only_for: Recipient<WaitOnlyFor>,
-    /// Takes over the sockets of a HAProxy that outlived its daemon.
+    /// Takes over the sockets of HAProxys that outlived their daemon.
     pub adopt: Recipient<AdoptSockets>,
-    /// Finds one.
-    pub orphan: Recipient<FindOrphan>,
+    /// Finds them.
+    pub orphans: Recipient<FindOrphans>,
     /// Checks a candidate.
     pub check: Recipient<CheckCandidate>,
     /// Starts the process.
@@ -185,8 +185,11 @@ async fn renew(order: LaunchOrder, peers: LaunchPeers, log: Logger) -> Result<Ou
         had = parse_map(&map);
     }
     let mut outlived = None;
-    if first && let Some(pid) = peers.orphan.send(FindOrphan).await.map_err(gone)? {
+    let outlivers = if first { peers.orphans.send(FindOrphans).await.map_err(gone)? } else { Vec::new() };
+    if !outlivers.is_empty() {
         outlived = peers.runtime.observe(None).await.ok();
+    }
+    for pid in outlivers {
         if let Err(error) = peers.adopt.send(AdoptSockets { pid }).await.map_err(gone)? {
             warn!(log, "its ports are bound anew once it lets go of them"; "pid" => pid, "error" => error);
         }

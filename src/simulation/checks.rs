@@ -208,7 +208,7 @@ impl Things {
     fn sockets_are_those_in_use(&self) -> Result<(), Violation> {
         let serving = self.serving().and_then(|pid| self.processes.get(&pid));
         let in_use = serving.map(|process| process.listens.clone()).unwrap_or_default();
-        let held: BTreeSet<_> = self.sockets.keys().copied().collect();
+        let held: BTreeSet<_> = self.sockets.values().copied().collect();
         ensure(held == in_use, Invariant::SocketsStayOpen, || {
             format!("the manager holds {held:?} and HAProxy listens on {in_use:?}")
         })?;

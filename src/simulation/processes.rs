@@ -138,7 +138,7 @@ impl World {
         }
         if self.has(PlantedBug::ClosesASocket)
             && !replaces.is_empty()
-            && let Some(address) = self.with(|things| things.sockets.keys().next().copied())
+            && let Some(address) = self.with(|things| things.sockets.values().next().copied())
         {
             self.socket_closed(address);
         }
@@ -171,9 +171,8 @@ impl World {
         self.with(|things| {
             let mut listens = BTreeSet::new();
             for descriptor in inherited_descriptors(text) {
-                let address = things.sockets.iter().find(|(_, held)| **held == descriptor);
-                match address.filter(|_| descriptors.contains(&descriptor)) {
-                    Some((address, _)) => listens.insert(*address),
+                match things.sockets.get(&descriptor).filter(|_| descriptors.contains(&descriptor)) {
+                    Some(address) => listens.insert(*address),
                     None => return Err(format!("descriptor {descriptor} of the file is not passed on")),
                 };
             }

@@ -30,22 +30,18 @@ impl HeldSocket for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let is_asked = self.world.with(|things| {
-            let held =
-                things.generation == self.generation && things.sockets.get(&self.address) == Some(&self.descriptor);
-            if held {
-                things.sockets.remove(&self.address);
-            }
-            held
+        let was_last = self.world.with(|things| {
+            let is_asked = things.generation == self.generation && things.sockets.remove(&self.descriptor).is_some();
+            is_asked && !things.sockets.values().any(|address| *address == self.address)
         });
-        if is_asked {
+        if was_last {
             self.world.socket_closed(self.address);
         }
     }
 }
 
 impl World {
-    /// A manager closed this socket while it lived.
+    /// A manager closed its last descriptor of this socket while it lived.
     pub(super) fn socket_closed(&self, address: SocketAddr) {
         self.note("SocketHolderActor", "the system", format!("close {address}"));
         let wanted_by = self.with(|things| {
@@ -63,7 +59,7 @@ impl World {
     fn hold(&self, address: SocketAddr) -> Socket {
         let (generation, descriptor) = self.with(|things| {
             things.last_descriptor += 1;
-            things.sockets.insert(address, things.last_descriptor);
+            things.sockets.insert(things.last_descriptor, address);
             (things.generation, things.last_descriptor)
         });
         Socket { world: self.clone(), generation, address, descriptor }

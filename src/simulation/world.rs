@@ -95,8 +95,8 @@ pub(super) struct Things {
     pub(super) start_fails: Option<StartFailure>,
     pub(super) socket_failures: u32,
     pub(super) disk_full: bool,
-    /// The listening sockets that the manager holds.
-    pub(super) sockets: BTreeMap<SocketAddr, RawFd>,
+    /// The descriptors of listening sockets that the manager holds; two may be of one socket.
+    pub(super) sockets: BTreeMap<RawFd, SocketAddr>,
     pub(super) last_descriptor: RawFd,
     pub(super) taken_ports: BTreeSet<u16>,
     /// The addresses that could not be bound when they were last asked for.
