@@ -9,10 +9,9 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use itertools::EitherOrBoth::{Both, Right};
-use itertools::Itertools;
-use memchr::memchr_iter;
+use memchr::memrchr_iter;
 
+use super::common_ends::between_common_ends;
 use super::quoting::{joined, quoted, split_line};
 use super::routing::routed_at;
 use super::state_file;
@@ -172,25 +171,15 @@ pub fn section_after(
     definition: &ServiceDefinition,
     hosts: &HostList,
 ) -> Arc<str> {
-    let line_ends: Vec<usize> = memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1).collect();
+    let (of_before, of_hosts) = between_common_ends(hosts_before.as_slice(), hosts.as_slice(), PartialEq::eq);
     // A line for each host, and a blank one, end the section.
-    let mut place = line_ends.len() - 1 - hosts_before.len();
-    let mut after = String::with_capacity(text.len() + SERVER_LINE_BYTES);
-    // What stays is taken together, up to the next line that does not.
-    let mut taken = 0;
-    for pair in hosts_before.iter().merge_join_by(hosts, |(before, _), (now, _)| before.cmp(now)) {
-        let line_start = line_ends[place - 1];
-        place += usize::from(pair.has_left());
-        let stays = matches!(pair, Both((_, before), (_, host)) if before == host);
-        if !stays {
-            after.push_str(&text[taken..line_start]);
-            taken = line_ends[place - 1];
-        }
-        if let (false, Right((name, host)) | Both(_, (name, host))) = (stays, pair) {
-            push_server_line(&mut after, definition, name, host);
-        }
-    }
-    after.push_str(&text[taken..]);
+    let mut line_ends = memrchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1);
+    let stays_from = line_ends.nth(1 + hosts_before.len() - of_before.end).unwrap_or(0);
+    let stays_to = line_ends.take(of_before.len()).last().unwrap_or(stays_from);
+    let mut after = String::with_capacity(text.len() + of_hosts.len() * SERVER_LINE_BYTES);
+    after.push_str(&text[..stays_to]);
+    hosts.as_slice()[of_hosts].iter().for_each(|(name, host)| push_server_line(&mut after, definition, name, host));
+    after.push_str(&text[stays_from..]);
     after.into()
 }
 

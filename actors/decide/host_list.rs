@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use itertools::EitherOrBoth::{Both, Left, Right};
 use itertools::Itertools;
+use litemap::LiteMap;
 
+use super::common_ends::between_common_ends;
 use super::hosts_diff::HostsDiff;
 use crate::model::{Endpoint, Host, HostList, SeenHost, ServerName};
 
@@ -21,7 +23,7 @@ pub struct Assembled {
 }
 
 /// The last good host of each entry of a source, by the entry's key.
-pub type GoodEntries = BTreeMap<Arc<str>, GoodEntry>;
+pub type GoodEntries = LiteMap<Arc<str>, GoodEntry>;
 
 /// What an entry last said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,7 +157,12 @@ fn changed_entries(seen: &[SeenHost], last_good: &GoodEntries) -> Option<Vec<Ent
     }
     let server_of = |known: &GoodEntry| known.host.name.is_none().then(|| known.by_endpoint.clone());
     let mut changes = Vec::new();
-    for pair in last_good.iter().merge_join_by(seen, |(key, _), entry| key.cmp(&&entry.key)) {
+    let says_the_same = |(key, known): &(Arc<str>, GoodEntry), entry: &&SeenHost| {
+        *key == entry.key && host_of(entry).is_some_and(|host| known.host == *host)
+    };
+    let known = last_good.as_slice();
+    let (of_known, of_seen) = between_common_ends(known, &seen, says_the_same);
+    for pair in known[of_known].iter().merge_join_by(&seen[of_seen], |(key, _), entry| key.cmp(&entry.key)) {
         let change = match pair {
             Both((_, known), entry) if known.host == *host_of(entry)? => continue,
             Both((key, known), entry) => {
@@ -205,13 +212,13 @@ mod tests {
     #[test]
     fn servers_are_named_after_their_endpoints() {
         let list = [seen("a", Ok(host("10.0.0.1", 80))), seen("b", Ok(host("2001:db8::1", 80)))];
-        assert_eq!(names(&assemble(&list, &BTreeMap::new())), ["10.0.0.1:80", "2001:db8::1:80"]);
+        assert_eq!(names(&assemble(&list, &GoodEntries::new())), ["10.0.0.1:80", "2001:db8::1:80"]);
     }
 
     #[test]
     fn two_entries_for_one_endpoint_are_one_server() {
         let list = [seen("a", Ok(host("10.0.0.1", 80))), seen("b", Ok(host("10.0.0.1", 80)))];
-        assert_eq!(names(&assemble(&list, &BTreeMap::new())), ["10.0.0.1:80"]);
+        assert_eq!(names(&assemble(&list, &GoodEntries::new())), ["10.0.0.1:80"]);
     }
 
     #[test]
@@ -222,7 +229,7 @@ mod tests {
             host
         };
         let assembled =
-            assemble(&[seen("a", Ok(named("10.0.0.1"))), seen("b", Ok(named("10.0.0.2")))], &BTreeMap::new());
+            assemble(&[seen("a", Ok(named("10.0.0.1"))), seen("b", Ok(named("10.0.0.2")))], &GoodEntries::new());
         assert_eq!(names(&assembled), ["10.0.0.2:80", "web"]);
         assert!(assembled.problems["b"].contains("already named web"), "{:?}", assembled.problems);
     }
@@ -230,7 +237,7 @@ mod tests {
     #[test]
     fn an_unreadable_entry_keeps_its_last_good_host_and_harms_no_other() {
         let first =
-            assemble(&[seen("a", Ok(host("10.0.0.1", 80))), seen("b", Ok(host("10.0.0.2", 80)))], &BTreeMap::new());
+            assemble(&[seen("a", Ok(host("10.0.0.1", 80))), seen("b", Ok(host("10.0.0.2", 80)))], &GoodEntries::new());
         let second = assemble(
             &[seen("a", Err("bad JSON".into())), seen("b", Ok(host("10.0.0.2", 80))), seen("c", Err("no port".into()))],
             &first.good_entries,
@@ -285,7 +292,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_gone_is_forgotten() {
-        let first = assemble(&[seen("a", Ok(host("10.0.0.1", 80)))], &BTreeMap::new());
+        let first = assemble(&[seen("a", Ok(host("10.0.0.1", 80)))], &GoodEntries::new());
         assert!(assemble(&[], &first.good_entries).hosts.is_empty());
     }
 }

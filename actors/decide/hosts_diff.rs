@@ -4,6 +4,7 @@ use itertools::EitherOrBoth::{Both, Left, Right};
 use itertools::Itertools;
 use serde::{Deserialize, Serialize};
 
+use super::common_ends::between_common_ends;
 use crate::model::{HostList, ServerName};
 
 /// The servers that one list has and the other has not, or has differently.
@@ -22,7 +23,11 @@ impl HostsDiff {
     pub fn between(before: &HostList, after: &HostList) -> Self {
         let mut diff = Self::default();
         // Both are in the order of names: one walk over the two instead of a search for each host.
-        for pair in before.iter().merge_join_by(after, |(before, _), (after, _)| before.cmp(after)) {
+        let (before, after) = (before.as_slice(), after.as_slice());
+        let (of_before, of_after) = between_common_ends(before, after, PartialEq::eq);
+        for pair in
+            before[of_before].iter().merge_join_by(&after[of_after], |(before, _), (after, _)| before.cmp(after))
+        {
             match pair {
                 Left((gone, _)) => diff.removed.push(gone.clone()),
                 Right((new, _)) => diff.added.push(new.clone()),

@@ -2,6 +2,7 @@
 
 pub mod annotation;
 pub mod capabilities;
+pub mod common_ends;
 pub mod duration;
 mod expression;
 pub mod frontend;

@@ -1,6 +1,9 @@
 //! Which servers of a service a plan has to look at: after a change of one host it need not be all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use itertools::Either;
+use litemap::LiteMap;
 
 use crate::model::ServerName;
 
@@ -16,13 +19,10 @@ pub enum Scope {
 
 impl Scope {
     /// The servers of this list that are in it, in the order of their names.
-    pub fn of<'a, T>(
-        &'a self,
-        servers: &'a BTreeMap<ServerName, T>,
-    ) -> Box<dyn Iterator<Item = (&'a ServerName, &'a T)> + 'a> {
+    pub fn of<'a, T>(&'a self, servers: &'a LiteMap<ServerName, T>) -> impl Iterator<Item = (&'a ServerName, &'a T)> {
         match self {
-            Self::Whole => Box::new(servers.iter()),
-            Self::Servers(names) => Box::new(names.iter().filter_map(|name| servers.get_key_value(name))),
+            Self::Whole => Either::Left(servers.iter()),
+            Self::Servers(names) => Either::Right(names.iter().filter_map(|name| Some((name, servers.get(name)?)))),
         }
     }
 

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use litemap::LiteMap;
+
 use super::haproxy_config::{SectionStyle, section_head};
 use super::proxy_plan::{LoadedServer, LoadedService, given};
 use crate::model::{Address, AdminState, Host, HostList, ProxyFrame, ServerName, ServiceDefinition, ServiceName};
@@ -27,7 +29,7 @@ pub fn in_use(frame: &ProxyFrame) -> Option<&Path> {
 }
 
 /// The hosts of each section in the file.
-pub type FileHosts = BTreeMap<ServiceName, Arc<HostList>>;
+pub type FileHosts = LiteMap<ServiceName, Arc<HostList>>;
 
 /// What of `said`, the answer to `show servers state`, a process may believe that is started with the very file of the
 /// one that said it, which has these hosts.

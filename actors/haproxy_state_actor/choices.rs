@@ -86,7 +86,7 @@ mod tests {
 
     fn list(state: AdminState) -> HostList {
         let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
-        HostList::from([(name(), Host { state, ..Host::at(endpoint) }.into())])
+        HostList::from_iter([(name(), Host { state, ..Host::at(endpoint) }.into())])
     }
 
     fn chosen(state: AdminState, until_unix_ms: Option<u64>) -> Choices {

@@ -338,7 +338,7 @@ mod tests {
         let raw = RawDefinition::new(r#"{"type": "file", "path": "/x", "port": 80}"#, "a test");
         let definition = service_definition::parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
         let endpoint = Endpoint { address: Address::Name("a".into()), port: 80.try_into().unwrap() };
-        let hosts = Arc::new(HostList::from([(ServerName::new("a:80").unwrap(), Host::at(endpoint).into())]));
+        let hosts = Arc::new(HostList::from_iter([(ServerName::new("a:80").unwrap(), Host::at(endpoint).into())]));
         SavedService {
             definition: Arc::new(definition),
             hosts: Some(hosts.clone()),

@@ -10,6 +10,7 @@ use itertools::Itertools;
 use tokio::time::{Duration, Instant};
 
 use crate::decide::capabilities::Capabilities;
+use crate::decide::common_ends::between_common_ends;
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Refusal, Step, given};
 use crate::decide::routing::{Routing, map_text};
@@ -327,7 +328,10 @@ impl Section {
                 && known.weight == now.weight
                 && known.admin_state == now.admin_state
         };
-        let pairs = self.observed.iter().merge_join_by(servers, |(known, _), (now, _)| known.cmp(now));
+        let (known, now) = (self.observed.as_slice(), servers.as_slice());
+        let (of_known, of_now) =
+            between_common_ends(known, now, |(name, known), (other, now)| name == other && same(known, now));
+        let pairs = known[of_known].iter().merge_join_by(&now[of_now], |(known, _), (now, _)| known.cmp(now));
         let different = pairs.filter_map(|pair| match pair {
             Both((_, known), (_, now)) if same(known, now) => None,
             Left((name, _)) | Right((name, _)) | Both(_, (name, _)) => Some(name.clone()),

@@ -1,8 +1,8 @@
 //! A host that provides a service, as discovery describes it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, ServerName, Word};
@@ -73,7 +73,7 @@ impl Host {
 
 /// The hosts of one service, by the name of the server that stands for each. Of a list that changes most hosts stay, and
 /// are shared with the list before.
-pub type HostList = BTreeMap<ServerName, Arc<Host>>;
+pub type HostList = LiteMap<ServerName, Arc<Host>>;
 
 /// One entry of a source: a znode, a line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, ServerName, ServiceName};
@@ -125,7 +126,7 @@ pub struct ServerTraffic {
 }
 
 /// The servers of one section.
-pub type ObservedServers = BTreeMap<ServerName, ObservedServer>;
+pub type ObservedServers = LiteMap<ServerName, ObservedServer>;
 
 /// All servers of the sections that were asked for. A section that HAProxy does not have is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -308,7 +308,7 @@ fn drift_is_seen_and_repaired() {
         world.hosts("web", &[1, 2]).await;
         world.with(|things| {
             let servers = things.proxy.values_mut().next().unwrap();
-            servers.values_mut().next().unwrap().admin_state = 1;
+            servers.iter_mut().next().unwrap().1.admin_state = 1;
             things.live_file.push_str("# edited\n");
         });
         wait(65).await;

@@ -181,7 +181,7 @@ fn a_written_file_reads_back_whatever_its_descriptors() {
     let loaded = &sections[&web.name];
     assert_eq!(loaded.head, *section_head(&web, style));
     assert_eq!(loaded.descriptor, Some(9));
-    let (name, host) = web_hosts.first_key_value().expect("one host");
+    let (name, host) = web_hosts.first().expect("one host");
     assert_eq!(loaded.server_lines, BTreeMap::from([(name.clone(), server_line(&web, name, host))]));
     assert_eq!((sections[&db.name].descriptor, sections[&db.name].server_lines.len()), (None, 0));
     assert!(parse_sections("listen foreign\n    server a 10.0.0.1:80\n").is_empty(), "a file that is not ours");
@@ -390,7 +390,7 @@ proptest! {
         prop_assert_eq!(&section_after((&text, &hosts), &definition, &fewer), &text_of_fewer);
         prop_assert_eq!(&section_after((&text_of_fewer, &fewer), &definition, &hosts), &text);
         let mut others = hosts.clone();
-        others.values_mut().for_each(|host| std::sync::Arc::make_mut(host).weight = Some(77));
+        others.iter_mut().for_each(|(_, host)| std::sync::Arc::make_mut(host).weight = Some(77));
         let text_of_others = section(&definition, descriptor, &others, style);
         prop_assert_eq!(&section_after((&text, &hosts), &definition, &others), &text_of_others);
 

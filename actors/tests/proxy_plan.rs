@@ -170,7 +170,7 @@ fn a_changed_section_is_a_reload_that_names_the_lines() {
 fn a_server_that_an_operator_drains_is_left_alone() {
     let definition = definition(&[], "");
     let mut proxy = Proxy::started_with(&definition, &list(&["a"]));
-    proxy.servers.values_mut().for_each(|server| server.admin_state = FORCED_DRAIN);
+    proxy.servers.iter_mut().for_each(|(_, server)| server.admin_state = FORCED_DRAIN);
     assert_eq!(proxy.plan(&definition, &list(&["a"]), (3, 0)), ServicePlan::default());
 }
 
@@ -194,7 +194,7 @@ fn what_haproxy_refused_at_run_time_is_a_reload_in_its_words() {
             slots: None,
         },
         Some(&loaded),
-        Some(&BTreeMap::new()),
+        Some(&Default::default()),
         &refused,
         Ground {
             capabilities: Capabilities::of(ProxyVersion { major: 3, minor: 0 }),
@@ -210,7 +210,7 @@ fn what_haproxy_refused_at_run_time_is_a_reload_in_its_words() {
 fn a_weight_that_the_section_inherits_is_left_as_it_is() {
     let definition = definition(&["default-server weight 10"], "");
     let mut proxy = Proxy::started_with(&definition, &list(&["a"]));
-    proxy.servers.values_mut().for_each(|server| server.weight = 10);
+    proxy.servers.iter_mut().for_each(|(_, server)| server.weight = 10);
     assert_eq!(proxy.plan(&definition, &list(&["a"]), (3, 0)), ServicePlan::default());
 }
 
@@ -219,7 +219,7 @@ fn a_host_that_moves_is_made_ready_only_when_it_is_seen_to_have_moved() {
     let definition = definition(&[], "");
     let mut proxy = Proxy::started_with(&definition, &list(&["a"]));
     let mut moved = list(&["a"]);
-    moved.values_mut().for_each(|there| *there = host("10.0.0.9").into());
+    moved.iter_mut().for_each(|(_, there)| *there = host("10.0.0.9").into());
     let texts = |plan: &ServicePlan| {
         plan.steps.iter().flat_map(|step| &step.commands).map(ToString::to_string).collect::<Vec<_>>()
     };
@@ -234,7 +234,7 @@ fn a_host_that_becomes_a_host_name_is_a_reload() {
     let definition = definition(&[], "");
     let proxy = Proxy::started_with(&definition, &list(&["a"]));
     let mut named = list(&["a"]);
-    named.values_mut().for_each(|there| *there = host("a.example").into());
+    named.iter_mut().for_each(|(_, there)| *there = host("a.example").into());
     let plan = proxy.plan(&definition, &named, (3, 0));
     assert_eq!(words(&plan), ["server a: it is now at the host name a.example, which cannot be set at run time"]);
 }
@@ -248,12 +248,12 @@ fn by_reload_hosts_come_and_go_with_reloads_and_their_states_at_run_time() {
     assert_eq!(words(&plan(&list(&["a"]))), ["server b: the host is gone from discovery"]);
     let mut other = list(&["a", "b", "c"]);
     other.retain(|name, _| name.as_str() != "b");
-    other.values_mut().next().map(Arc::make_mut).unwrap().endpoint = host("10.0.0.9").endpoint;
+    Arc::make_mut(other.iter_mut().next().unwrap().1).endpoint = host("10.0.0.9").endpoint;
     let (moved, plan_of_other) = ("server a: it moved from 10.0.0.1:80 to 10.0.0.9:80", plan(&other));
     assert_eq!(words(&plan_of_other)[0], moved);
     assert!(plan_of_other.steps.is_empty() && words(&plan_of_other)[1].starts_with("server c: it is new"));
     let mut drained = list(&["a", "b"]);
-    drained.values_mut().next().map(Arc::make_mut).unwrap().state = AdminState::Drain;
+    Arc::make_mut(drained.iter_mut().next().unwrap().1).state = AdminState::Drain;
     let plan = plan(&drained);
     assert!(plan.reload.is_empty() && plan.steps.len() == 1, "a file cannot hold a drain: {plan:?}");
 }

@@ -114,7 +114,7 @@ fn list(numbers: &[u8]) -> HostList {
 fn the_slot_that_was_free_for_longest_is_taken_first_and_one_with_other_options_last() {
     let mut table = SlotTable::default();
     let mut hosts = list(&[1, 2, 3]);
-    hosts.values_mut().next().map(Arc::make_mut).unwrap().cookie = Some(Word::new("one").unwrap());
+    hosts.iter_mut().next().map(|(_, host)| Arc::make_mut(host)).unwrap().cookie = Some(Word::new("one").unwrap());
     table.place(&hosts, RULES, nobody_leaves);
     for left in [&[2, 3][..], &[3]] {
         table.place(&list(left), RULES, nobody_leaves);

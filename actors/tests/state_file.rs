@@ -11,7 +11,7 @@ use std::time::Duration;
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame, section_head};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::proxy_plan::{LoadedService, given};
-use proxymgr_actors::decide::state_file::{NOTHING_KNOWN, carried_over, in_use, still_true};
+use proxymgr_actors::decide::state_file::{FileHosts, NOTHING_KNOWN, carried_over, in_use, still_true};
 use proxymgr_actors::decide::{host_record, service_definition};
 use proxymgr_actors::model::{HostList, RawDefinition, ServerName, ServiceDefinition};
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ fn a_process_after_a_crash_is_told_of_servers_that_were_ready_where_the_file_has
         line("elsewhere", "stays", "10.0.0.1", 0, "-", 1),
     ];
     let said = format!("1\n{HEADER_2_2}\n{}\n\n", lines.join("\n"));
-    let in_file = BTreeMap::from([(web(json!({})).name, Arc::new(hosts))]);
+    let in_file = FileHosts::from_iter([(web(json!({})).name, Arc::new(hosts))]);
     let text = still_true(&said, &in_file);
     assert_eq!(text, format!("1\n{HEADER_2_2}\n{stays}\n"));
     assert_eq!(still_true(&text, &in_file), text, "it is read back as it was written");

@@ -5,12 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::limits::RECORD_FILE_BYTES_MAX;
-use proxymgr_actors::model::SeenHost;
+use proxymgr_actors::model::{HostList, SeenHost};
 use proxymgr_actors::port::SavedService;
 use serde::Serialize;
 use slog::{Logger, info, warn};
@@ -85,7 +86,7 @@ impl RecordFile {
             Note::Restored(services) => Some(What::Restored(services.iter().map(restored).collect())),
             Note::Definitions(told) => {
                 let clean = |definitions: BTreeMap<_, _>| {
-                    let named = |(name, raw): (&std::sync::Arc<str>, &_)| (name.to_string(), redact::definition(raw));
+                    let named = |(name, raw): (&Arc<str>, &_)| (name.to_string(), redact::definition(raw));
                     definitions.iter().map(named).collect()
                 };
                 self.levels.definitions(told.map(clean))
@@ -194,8 +195,8 @@ fn push(bytes: &mut Vec<u8>, line: &impl Serialize) {
 }
 
 fn restored(service: &SavedService) -> SavedService {
-    let clean = |hosts: &std::sync::Arc<proxymgr_actors::model::HostList>| {
-        hosts.iter().map(|(name, host)| (name.clone(), redact::host(host).into())).collect::<BTreeMap<_, _>>().into()
+    let clean = |hosts: &Arc<HostList>| {
+        hosts.iter().map(|(name, host)| (name.clone(), redact::host(host).into())).collect::<HostList>().into()
     };
     SavedService {
         definition: redact::read_definition(&service.definition),

@@ -15,8 +15,8 @@ use proxymgr_actors::decide::proxy_plan::{
 use proxymgr_actors::decide::scope::Scope;
 use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::model::{
-    Address, AdminState, Endpoint, Host, HostList, ObservedServer, ProxyVersion, Removal, RuntimeCommand, ServerName,
-    ServiceDefinition, ServiceName, SourceSpec, UpdateStrategy, Word,
+    Address, AdminState, Endpoint, Host, HostList, ObservedServer, ObservedServers, ProxyVersion, Removal,
+    RuntimeCommand, ServerName, ServiceDefinition, ServiceName, SourceSpec, UpdateStrategy, Word,
 };
 
 pub const FORCED_MAINTENANCE: u16 = 0x01;
@@ -25,7 +25,7 @@ pub const FORCED_DRAIN: u16 = 0x08;
 /// What HAProxy would have after these commands: the little of it that the plan reads.
 #[derive(Debug, Clone, Default)]
 pub struct Proxy {
-    pub servers: BTreeMap<ServerName, ObservedServer>,
+    pub servers: ObservedServers,
     pub given: BTreeMap<ServerName, LoadedServer>,
 }
 

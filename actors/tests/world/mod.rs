@@ -26,9 +26,9 @@ use proxymgr_actors::decide::routing::parse_map;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, PolicyChanged, ReadJournal, SeenHost};
 use proxymgr_actors::model::{
-    Address, Endpoint, Host, LifeCyclePolicy, Observation, ObservedRoutes, ObservedServer, OldProcessLimits,
-    ProcessInfo, ProxyFrame, ProxyPolicy, ProxyVersion, RawDefinition, RouteCommand, RunBy, RuntimeCommand, ServerName,
-    ServiceName, SourceSpec, UpdateChoice,
+    Address, Endpoint, Host, LifeCyclePolicy, Observation, ObservedRoutes, ObservedServer, ObservedServers,
+    OldProcessLimits, ProcessInfo, ProxyFrame, ProxyPolicy, ProxyVersion, RawDefinition, RouteCommand, RunBy,
+    RuntimeCommand, ServerName, ServiceName, SourceSpec, UpdateChoice,
 };
 use proxymgr_actors::port::{
     Answer, Applied, DefinitionSource, HostSources, OpenSource, PortFuture, ProcessExit, ProcessSignal, ProcessUsage,
@@ -52,7 +52,7 @@ pub struct Things {
     pub version: (u16, u16),
     pub pid: u32,
     pub exits: BTreeMap<u32, oneshot::Sender<ProcessExit>>,
-    pub proxy: BTreeMap<ServiceName, BTreeMap<ServerName, ObservedServer>>,
+    pub proxy: BTreeMap<ServiceName, ObservedServers>,
     pub commands: Vec<String>,
     /// The sessions of servers that have any.
     pub sessions: BTreeMap<String, u64>,

@@ -8,7 +8,7 @@ use proxymgr_actors::decide::proxy_plan::{ServicePlan, Step};
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::message::{ConfigState, PlanPiece, ReadJournal, RunningConfig};
 use proxymgr_actors::model::{
-    AdminState, ChangeId, Endpoint, Host, OperatorChoice, PlanClass, ProcessInfo, ProxyVersion, ReloadCause,
+    AdminState, ChangeId, Endpoint, Host, HostList, OperatorChoice, PlanClass, ProcessInfo, ProxyVersion, ReloadCause,
     RuntimeCommand, ServerId, ServerName, ServiceName,
 };
 use proxymgr_actors::operator::{Order, OrderRefused};
@@ -98,7 +98,7 @@ fn states() -> Vec<ActorState> {
     let web = WatcherState {
         service: "web".into(),
         source_kind: "file".into(),
-        hosts: Some(Arc::new([host(1), host(2)].into())),
+        hosts: Some(Arc::new(HostList::from_iter([host(1), host(2)]))),
         held: Some(held()),
         rejected: None,
         ..WatcherState::default()
