@@ -10,6 +10,7 @@ mod candidate;
 mod choices;
 mod desired;
 mod dirty;
+mod errands;
 mod follow;
 mod follow_health;
 mod health;
@@ -29,13 +30,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::{Actor, AsyncContext, Context, Handler, Recipient, SpawnHandle};
+use actix::{Actor, Context, Handler, Recipient};
 use slog::Logger;
 use tokio::time::{Duration, Instant};
 
 use self::attach::inherited;
 use self::desired::{Desired, DesiredService, LeftBehind, Obstacle, PendingChange, WantedBefore, wanted_before};
 use self::dirty::Dirty;
+use self::errands::{Errand, Errands};
 use self::follow::{FileFollower, StateSaver};
 use self::follow_health::HealthFollower;
 use self::running::Running;
@@ -132,7 +134,7 @@ pub struct HaproxyStateActor {
     reload_failures: u32,
     runtime_failures: u32,
     runtime_retry_at: Instant,
-    wake: Option<(Instant, SpawnHandle)>,
+    errands: Errands,
     settings_refused: Option<RefusedSettings>,
     runtime_error: Trouble,
     reload_error: Trouble,
@@ -192,7 +194,7 @@ impl HaproxyStateActor {
             reload_failures: 0,
             runtime_failures: 0,
             runtime_retry_at: now,
-            wake: None,
+            errands: Errands::default(),
             settings_refused: None,
             runtime_error: Trouble::default(),
             reload_error: Trouble::default(),
@@ -232,7 +234,7 @@ impl HaproxyStateActor {
             }
             self.relaunch_when_allowed(ctx);
         } else {
-            self.wake_at(deadline, ctx);
+            self.come_back_at(deadline, Errand::Advance, ctx);
         }
     }
 
@@ -243,7 +245,7 @@ impl HaproxyStateActor {
                 None => self.begin_attachment(ctx),
             }
         } else {
-            self.wake_at(self.reload_not_before, ctx);
+            self.come_back_at(self.reload_not_before, Errand::Advance, ctx);
         }
     }
 
@@ -257,7 +259,7 @@ impl HaproxyStateActor {
             return;
         }
         if now < self.runtime_retry_at {
-            self.wake_at(self.runtime_retry_at, ctx);
+            self.come_back_at(self.runtime_retry_at, Errand::Advance, ctx);
         } else if self.begin_batch(ctx)
             || self.begin_route_change(ctx)
             || self.begin_observation(ctx)
@@ -279,26 +281,6 @@ impl HaproxyStateActor {
         !self.is_run_by_others() && (!self.reload_due.is_empty() || !self.reload_forced.is_empty())
     }
 
-    /// Comes back to [`Self::advance`] then, if not before: each advance looks at everything.
-    fn wake_at(&mut self, at: Instant, ctx: &mut Context<Self>) {
-        match self.wake.take() {
-            Some(earlier) if earlier.0 <= at => {
-                self.wake = Some(earlier);
-                return;
-            }
-            Some((_, later)) => {
-                ctx.cancel_future(later);
-            }
-            None => {}
-        }
-        let delay = at.saturating_duration_since(Instant::now());
-        let handle = ctx.run_later(delay, |actor, ctx| {
-            actor.wake = None;
-            actor.advance(ctx);
-        });
-        self.wake = Some((at, handle));
-    }
-
     fn touch(&mut self, service: ServiceName, ctx: &mut Context<Self>) {
         self.dirty.insert(service);
         self.advance(ctx);
@@ -313,11 +295,8 @@ impl Actor for HaproxyStateActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(PARKED_SERVER_SWEEP, |actor, ctx| {
-            actor.sweep_due = true;
-            actor.advance(ctx);
-        });
-        self.observe_later(ctx);
+        self.come_back_after(PARKED_SERVER_SWEEP, Errand::Sweep, ctx);
+        self.come_back_after(self.policy.observe_interval, Errand::Observe, ctx);
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Duration, Instant};
 
 use super::HaproxyStateActor;
+use super::errands::Errand;
 use super::running::Running;
 use super::trouble::Trouble;
 use crate::limits::{CONFIG_WRITE_PACE, CONFIG_WRITE_RETRY, STATE_SAVE_INTERVAL};
@@ -22,7 +23,6 @@ pub struct FileFollower {
     behind: bool,
     ahead: bool,
     writing: bool,
-    waiting: bool,
     /// Why the last write failed; none when it did not.
     pub error: Trouble,
 }
@@ -65,7 +65,6 @@ impl FileFollower {
 /// Where the saved state stands.
 #[derive(Debug, Default)]
 pub struct StateSaver {
-    waiting: bool,
     saving: bool,
     behind: bool,
     /// Whose turn it is to save: of two at once, the older must not be the last.
@@ -99,9 +98,10 @@ impl HaproxyStateActor {
 
     /// Writes the file if it is behind and no write is under way.
     pub(super) fn follow_file(&mut self, ctx: &mut Context<Self>) {
-        let FileFollower { behind, writing, waiting, .. } = self.file;
+        let FileFollower { behind, writing, .. } = self.file;
+        let waits = self.errands.has(Errand::FollowFile);
         // A launch replaces the file; what is behind then follows when it has ended.
-        if !behind || writing || waiting || self.phase == ProxyPhase::Launching {
+        if !behind || writing || waits || self.phase == ProxyPhase::Launching {
             return;
         }
         let (Some(text), Some(file)) = (self.file_text(), self.ports.config_file.clone()) else { return };
@@ -136,11 +136,7 @@ impl HaproxyStateActor {
                 CONFIG_WRITE_RETRY
             }
         };
-        self.file.waiting = true;
-        ctx.run_later(pause, |actor, ctx| {
-            actor.file.waiting = false;
-            actor.follow_file(ctx);
-        });
+        self.come_back_after(pause, Errand::FollowFile, ctx);
     }
 
     /// Writes what has not been written yet, before the daemon ends.
@@ -186,11 +182,8 @@ impl HaproxyStateActor {
     /// Saves the desired state before long.
     pub(super) fn save_later(&mut self, ctx: &mut Context<Self>) {
         self.saver.behind = self.ports.state_store.is_some();
-        if self.saver.behind && !std::mem::replace(&mut self.saver.waiting, true) {
-            ctx.run_later(STATE_SAVE_INTERVAL, |actor, ctx| {
-                actor.saver.waiting = false;
-                actor.save_now(ctx);
-            });
+        if self.saver.behind && !self.errands.has(Errand::Save) {
+            self.come_back_after(STATE_SAVE_INTERVAL, Errand::Save, ctx);
         }
     }
 

@@ -6,6 +6,7 @@ use slog::{info, warn};
 use tokio::time::Instant;
 
 use super::HaproxyStateActor;
+use super::errands::Errand;
 use crate::decide::state_file::{self, FileHosts};
 use crate::limits::{CONFIG_WRITE_PACE, STATE_SAVE_INTERVAL};
 use crate::snapshot::ProxyPhase;
@@ -29,15 +30,18 @@ impl HaproxyStateActor {
         let Some(running) = self.running.as_mut().filter(|running| running.health_changed) else { return };
         running.health_changed = false;
         self.health.waiting = true;
-        ctx.run_later(STATE_SAVE_INTERVAL, |actor, ctx| {
-            let asked = (actor.running.as_ref().map(|running| running.process.pid), Instant::now());
-            let said = actor.ports.runtime.server_states().into_actor(actor);
-            ctx.spawn(said.map(move |said, actor, ctx| match said {
-                Ok(said) => actor.write_health(said, asked, ctx),
-                // Whatever hangs there is told, and tried again, where changes are made.
-                Err(_) => actor.health_not_written(),
-            }));
-        });
+        self.come_back_after(STATE_SAVE_INTERVAL, Errand::AskHealth, ctx);
+    }
+
+    /// Asks HAProxy for what the state file is to say.
+    pub(super) fn ask_health(&mut self, ctx: &mut Context<Self>) {
+        let asked = (self.running.as_ref().map(|running| running.process.pid), Instant::now());
+        let said = self.ports.runtime.server_states().into_actor(self);
+        ctx.spawn(said.map(move |said, actor, ctx| match said {
+            Ok(said) => actor.write_health(said, asked, ctx),
+            // Whatever hangs there is told, and tried again, where changes are made.
+            Err(_) => actor.health_not_written(),
+        }));
     }
 
     /// Writes what was said by the process that was asked, and when. A launch writes the file itself, with what is true
@@ -64,11 +68,14 @@ impl HaproxyStateActor {
                     actor.health.error = Some(error);
                 }
             }
-            ctx.run_later(asked.elapsed() * CONFIG_WRITE_PACE, |actor, ctx| {
-                actor.health.waiting = false;
-                actor.follow_health(ctx);
-            });
+            actor.come_back_after(asked.elapsed() * CONFIG_WRITE_PACE, Errand::FollowHealth, ctx);
         }));
+    }
+
+    /// The next one may be written.
+    pub(super) fn health_may_follow(&mut self, ctx: &mut Context<Self>) {
+        self.health.waiting = false;
+        self.follow_health(ctx);
     }
 
     /// It is tried again with the next look that brings anything new.

@@ -11,6 +11,7 @@ use slog::{debug, info};
 use tokio::time::{Duration, Instant};
 
 use super::HaproxyStateActor;
+use super::errands::Errand;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::overlay::{Departure, Overlay};
 use crate::decide::slots::SlotTable;
@@ -184,7 +185,7 @@ impl HaproxyStateActor {
     pub(super) fn live_on(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         if self.life_due.is_none_or(|due| due > now) {
-            self.life_due.into_iter().for_each(|due| self.wake_at(due, ctx));
+            self.life_due.into_iter().for_each(|due| self.come_back_at(due, Errand::Advance, ctx));
             return;
         }
         self.life_due = None;
@@ -223,7 +224,7 @@ impl HaproxyStateActor {
         let life = service.life.next_event().filter(|_| !look_pends);
         for at in life.into_iter().chain(expiry) {
             self.life_due = Some(self.life_due.map_or(at, |due| due.min(at)));
-            self.wake_at(at, ctx);
+            self.come_back_at(at, Errand::Advance, ctx);
         }
     }
 

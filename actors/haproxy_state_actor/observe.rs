@@ -30,15 +30,6 @@ struct Files {
 }
 
 impl HaproxyStateActor {
-    /// Comes back for the next look.
-    pub(super) fn observe_later(&self, ctx: &mut Context<Self>) {
-        ctx.run_later(self.policy.observe_interval, |actor, ctx| {
-            actor.observe_due = true;
-            actor.advance(ctx);
-            actor.observe_later(ctx);
-        });
-    }
-
     /// Looks, if a look is due. Returns whether one is under way.
     pub(super) fn begin_observation(&mut self, ctx: &mut Context<Self>) -> bool {
         if !std::mem::take(&mut self.observe_due) {
