@@ -4,7 +4,7 @@
 //! whatever came meanwhile done with the next. Their polling, their pauses between two rounds and their old processes
 //! are not counted against them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 
 use super::day::Figures;
@@ -146,22 +146,22 @@ impl Model {
 
     fn figures(self, updates: &[Update]) -> Figures {
         let Self { mut figures, in_force, .. } = self;
-        // Every change opens something, every change in force closes it; what closes goes first.
-        let mut turns: BTreeMap<(u64, bool), usize> = BTreeMap::new();
-        for (update, in_force) in updates.iter().zip(in_force).filter(|(update, _)| update.change != Change::Options) {
-            *turns.entry((update.at_ms, true)).or_default() += 1;
+        let changes = updates.iter().zip(in_force).filter(|(update, _)| update.change != Change::Options);
+        let mut in_force_at = Vec::with_capacity(updates.len());
+        for (update, in_force) in changes.clone() {
             match in_force {
                 Some(in_force) => {
-                    *turns.entry((in_force, false)).or_default() += 1;
+                    in_force_at.push(in_force);
                     figures.took_ms.push(in_force - update.at_ms);
                 }
                 None => figures.never_in_force += 1,
             }
         }
-        let mut backlog = 0;
-        for ((_, opens), count) in turns {
-            backlog = if opens { backlog + count } else { backlog - count };
-            figures.backlog_max = figures.backlog_max.max(backlog);
+        in_force_at.sort_unstable();
+        let mut done = 0;
+        for (before, (update, _)) in changes.enumerate() {
+            done += in_force_at[done..].iter().take_while(|at_ms| **at_ms <= update.at_ms).count();
+            figures.backlog_max = figures.backlog_max.max(before + 1 - done);
         }
         figures.took_ms.sort_unstable();
         figures

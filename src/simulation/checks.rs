@@ -40,17 +40,19 @@ fn ensure(holds: bool, invariant: Invariant, what: impl FnOnce() -> String) -> R
 }
 
 impl World {
-    /// Looks at what must hold at every moment.
-    pub(super) async fn look(&self, memory: &mut Memory) {
+    /// Looks at what must hold at every moment. Returns what every actor says of itself.
+    pub(super) async fn look(&self, memory: &mut Memory) -> Vec<ActorState> {
         // What was delivered at this very instant arrives before the second question.
         let _ = self.states().await;
-        let found = match self.states().await {
-            Ok(states) => self.with(|things| things.always(&states, memory)),
-            Err(error) => Err(Violation { invariant: Invariant::ActorsLive, what: error }),
+        let states = self.states().await;
+        let found = match &states {
+            Ok(states) => self.with(|things| things.always(states, memory)),
+            Err(error) => Err(Violation { invariant: Invariant::ActorsLive, what: error.clone() }),
         };
         if let Err(violation) = found {
             self.violate(violation.invariant, violation.what);
         }
+        states.unwrap_or_default()
     }
 
     /// Whether all is as discovery says, and nothing is left to do.

@@ -26,6 +26,18 @@ pub struct HostLife {
     behind_since_ms: Option<u64>,
 }
 
+impl HostLife {
+    /// Whether it takes traffic, from now on. Returns the change that is in force by that.
+    fn takes_traffic(&mut self, is_enabled: bool, now_ms: u64) -> Option<InForce> {
+        set(&mut self.enabled, is_enabled, now_ms);
+        if is_open(&self.registered) != is_enabled {
+            return None;
+        }
+        let at_ms = self.behind_since_ms.take()?;
+        Some(InForce { at_ms, took_ms: now_ms - at_ms })
+    }
+}
+
 /// What became of one process of HAProxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessLife {
@@ -148,25 +160,28 @@ impl Chronicle {
 
     /// Whether a host takes traffic, from now on.
     pub(super) fn enabled(&mut self, service: &str, host: u8, is_enabled: bool, now_ms: u64) {
-        let Some(life) = self.services.get_mut(service).map(|lives| lives.entry(host).or_default()) else { return };
-        set(&mut life.enabled, is_enabled, now_ms);
-        if is_open(&life.registered) == is_enabled
-            && let Some(at_ms) = life.behind_since_ms.take()
-        {
-            self.backlog -= 1;
-            self.in_force.push(InForce { at_ms, took_ms: now_ms - at_ms });
-        }
+        let Some(lives) = self.services.get_mut(service) else { return };
+        let change = lives.entry(host).or_default().takes_traffic(is_enabled, now_ms);
+        self.come_into_force(change);
     }
 
     /// The hosts that take traffic now, all of them.
     pub(super) fn all_enabled(&mut self, ready: &BTreeMap<String, BTreeMap<u8, u16>>, now_ms: u64) {
-        let services = self.services.iter();
-        let lives = services.flat_map(|(service, lives)| lives.keys().map(move |host| (service.clone(), *host)));
-        let known: Vec<(String, u8)> = lives.collect();
-        for (service, host) in known {
-            let is_enabled = ready.get(&service).is_some_and(|hosts| hosts.contains_key(&host));
-            self.enabled(&service, host, is_enabled, now_ms);
+        let mut changes = Vec::new();
+        for (service, lives) in &mut self.services {
+            let ready = ready.get(service);
+            for (host, life) in lives {
+                let is_enabled = ready.is_some_and(|hosts| hosts.contains_key(host));
+                changes.extend(life.takes_traffic(is_enabled, now_ms));
+            }
         }
+        self.come_into_force(changes);
+    }
+
+    fn come_into_force(&mut self, changes: impl IntoIterator<Item = InForce>) {
+        let before = self.in_force.len();
+        self.in_force.extend(changes);
+        self.backlog -= self.in_force.len() - before;
     }
 
     /// Something is done to the world.

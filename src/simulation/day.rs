@@ -125,7 +125,7 @@ pub(super) async fn live_through(load: &Load, world: &World) -> Day {
     let names: Vec<String> = (0..load.services).map(Load::service).collect();
     sleep(START).await;
     let (mut causes, mut memory) = (Causes::default(), Memory::default());
-    causes.look(world).await;
+    causes.take_in(world.look(&mut memory).await);
     let at_first = causes.so_far();
     let commands_so_far = || world.commands() + world.commands_besides();
     let (commands, starts, start) = (commands_so_far(), world.starts(), Instant::now());
@@ -138,13 +138,11 @@ pub(super) async fn live_through(load: &Load, world: &World) -> Day {
             Change::Options => world.change_options(service),
         }
         if at % UPDATES_PER_LOOK == 0 {
-            world.look(&mut memory).await;
-            causes.look(world).await;
+            causes.take_in(world.look(&mut memory).await);
         }
     }
     sleep(REST).await;
-    world.look(&mut memory).await;
-    causes.look(world).await;
+    causes.take_in(world.look(&mut memory).await);
     let mut reload_causes = causes.so_far();
     reload_causes.iter_mut().for_each(|(cause, times)| *times -= at_first.get(cause).copied().unwrap_or_default());
     reload_causes.retain(|_, times| *times > 0);
@@ -176,8 +174,7 @@ struct Causes {
 }
 
 impl Causes {
-    async fn look(&mut self, world: &World) {
-        let states = world.states().await.unwrap_or_default();
+    fn take_in(&mut self, states: Vec<ActorState>) {
         let counts = states.into_iter().find_map(|state| match state {
             ActorState::HaproxyState(haproxy) => Some(haproxy.counts.reload_causes),
             _ => None,

@@ -151,8 +151,12 @@ impl HaproxyModel {
 
     /// The servers of these sections, or of all. A section that HAProxy does not have is absent.
     pub fn observe(&self, services: Option<&[ServiceName]>) -> Observation {
-        let wanted = self.sections.iter().filter(|(name, _)| services.is_none_or(|services| services.contains(name)));
-        Observation { services: wanted.map(|(name, section)| (name.clone(), section.shown())).collect() }
+        let shown = |(name, section): (&ServiceName, &Section)| (name.clone(), section.shown());
+        let services = match services {
+            Some(names) => names.iter().filter_map(|name| self.sections.get_key_value(name)).map(shown).collect(),
+            None => self.sections.iter().map(shown).collect(),
+        };
+        Observation { services }
     }
 
     /// Whether there is such a server.
@@ -440,9 +444,9 @@ fn not_sent(command: &RuntimeCommand) -> Option<String> {
             "not sent: HAProxy resolves a host name like {name} only when it reads its configuration"
         ));
     }
-    if let RuntimeCommand::AddServer { options, .. } = command
-        && options.len() + 4 > LINE_WORDS_MAX
-    {
+    // Two names and an address fit in any case.
+    let RuntimeCommand::AddServer { options, .. } = command else { return None };
+    if options.len() + 4 > LINE_WORDS_MAX {
         return Some(format!("not sent: the command has {} words", options.len() + 4));
     }
     let mut line = String::new();

@@ -165,7 +165,12 @@ impl World {
 
     fn make_process(&self, text: &str, descriptors: &[RawFd]) -> Result<Process, String> {
         let version = self.with(|things| things.version);
-        let model = self.with(|things| HaproxyModel::start_resolving(version, text, &things.names));
+        let model = self.with(|things| {
+            // What was read when it was checked need not be read again. The names always resolve to the same.
+            let is_checked = things.live_file == things.candidate;
+            let checked = things.checked.take_if(|model| is_checked && model.version() == version);
+            checked.map_or_else(|| HaproxyModel::start_resolving(version, text, &things.names), Ok)
+        });
         let model = model.map_err(|messages| format!("{messages:?}"))?;
         let sections = parse_sections(text);
         self.with(|things| {
@@ -285,11 +290,9 @@ impl ConfigFile for World {
                 if things.disk_full {
                     return Err(CheckFailure::Failed("no space left on device".to_owned()));
                 }
-                let messages = refusal(&whole)
-                    .or_else(|| HaproxyModel::start_resolving(things.version, &whole, &things.names).err());
-                if let Some(messages) = messages {
-                    return Err(CheckFailure::Rejected { messages });
-                }
+                let read = || HaproxyModel::start_resolving(things.version, &whole, &things.names);
+                let model = refusal(&whole).map_or_else(read, Err);
+                things.checked = Some(model.map_err(|messages| CheckFailure::Rejected { messages })?);
                 things.candidate = text;
                 Ok(())
             });

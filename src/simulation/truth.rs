@@ -210,9 +210,10 @@ pub(super) fn hosts_seen(level: &Level) -> HostsSeen {
                 entry => SeenHost::new(entry.key.clone(), Ok(host(number, shown))),
             });
             let key = |number: u8| plain[usize::from(number)].key.clone();
-            readable
-                .chain(unreadable.iter().map(|number| SeenHost::new(key(number), Err("not JSON".to_owned()))))
-                .collect()
+            let mut entries = Vec::with_capacity(hosts.len());
+            entries.extend(readable);
+            entries.extend(unreadable.iter().map(|number| SeenHost::new(key(number), Err("not JSON".to_owned()))));
+            entries
         })
     };
     let result = level.as_ref().map(entries).map_err(Clone::clone);

@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep};
 use super::besides::Besides;
 use super::chronicle::Chronicle;
 use super::courier::{Couriers, Mail};
-use super::haproxy_model::NameTable;
+use super::haproxy_model::{HaproxyModel, NameTable};
 use super::invariant::{Invariant, Violation};
 use super::oracle::Oracle;
 use super::plan::{Refused, StartFailure};
@@ -91,6 +91,8 @@ pub(super) struct Things {
     pub(super) commands: usize,
     pub(super) live_file: ConfigText,
     pub(super) candidate: ConfigText,
+    /// What a process is that starts with the candidate; none once one has.
+    pub(super) checked: Option<HaproxyModel>,
     pub(super) refuses: Vec<Refused>,
     pub(super) start_fails: Option<StartFailure>,
     pub(super) socket_failures: u32,
@@ -167,6 +169,7 @@ impl World {
             commands: 0,
             live_file: ConfigText::default(),
             candidate: ConfigText::default(),
+            checked: None,
             refuses: Vec::new(),
             start_fails: None,
             socket_failures: 0,
