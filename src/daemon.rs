@@ -19,7 +19,7 @@ use proxymgr_actors::limits::RUNTIME_CONNECT_TIMEOUT;
 use proxymgr_actors::message::PolicyChanged;
 use proxymgr_actors::model::{ProcessInfo, ProxyPolicy, ProxyVersion, RunBy};
 use proxymgr_actors::operator::Order;
-use proxymgr_actors::port::{RuntimeApi, SavedService, TrafficReader};
+use proxymgr_actors::port::{RuntimeApi, SavedState, TrafficReader};
 use proxymgr_actors::wiring::{Actors, Orders};
 use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -95,7 +95,7 @@ impl Daemon {
         let started_at_unix_ms = process::unix_ms_now();
         let clock = Clock::starting_at(started_at_unix_ms);
         let orders = self.orders(version);
-        let recorder = self.recorder(version, started_at_unix_ms, &orders.restored.services)?;
+        let recorder = self.recorder(version, started_at_unix_ms, &orders.restored)?;
         let outside = recorder.iter().fold(outside, recording::listen);
         let actors = Actors::start(outside, orders, clock, self.logging.root());
         let follower = recorder.map(|recorder| JournalFollower::start(actors.clone(), recorder));
@@ -143,7 +143,7 @@ impl Daemon {
         &self,
         haproxy: Option<ProxyVersion>,
         at_unix_ms: u64,
-        restored: &[SavedService],
+        restored: &SavedState,
     ) -> Result<Option<Recorder>, Failure> {
         let Some(path) = &self.settings.record else { return Ok(None) };
         // One that is not known is taken for the oldest.

@@ -154,6 +154,27 @@ fn what_an_operator_chose_in_an_earlier_run_ends_when_its_time_is_over() {
 }
 
 #[test]
+fn definitions_that_an_operator_rejected_in_an_earlier_run_stay_rejected() {
+    let saved = |name: &str| {
+        let definition = json!({
+            "name": name, "origin": "here", "listen_options": [], "server_options": [],
+            "source": {"kind": "static", "settings": {}}, "removal": {"min_hosts": 1, "max_removal": 1.0},
+        });
+        json!({"definition": definition, "seen_at_unix_ms": STARTED_AT_UNIX_MS - 1_000, "hosts": {}, "choices": {}})
+    };
+    let restored = json!({"at_ms": 0, "restored": [saved("api"), saved("mail"), saved("web")]});
+    let shown = web(1);
+    let rejected = json!({"at_ms": 0, "rejected_definitions": shown["definitions"]["set"]});
+    let unknown = report(&[restored.clone(), shown.clone()]);
+    assert!(unknown.contains("changes held back"), "two of three services would go: {unknown}");
+    let known = report(&[restored, rejected, shown]);
+    assert!(!known.contains("changes held back"), "{known}");
+    for service in ["api", "mail", "web"] {
+        assert!(known.contains(&format!("  {service}: ")), "{known}");
+    }
+}
+
+#[test]
 fn another_version_of_the_format_is_named() {
     let said = refusal("{\"proxymgr_recording\": 9}\n");
     assert!(said.contains("recording.jsonl:1: is of version 9 of the format; this proxymgr reads version 1"), "{said}");

@@ -4,11 +4,12 @@ mod comparison;
 mod tally;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::journal::JournalEntry;
-use proxymgr_actors::model::ProxyVersion;
-use proxymgr_actors::port::{SavedService, SavedState};
+use proxymgr_actors::model::{ProxyVersion, RawDefinition};
+use proxymgr_actors::port::SavedState;
 
 use super::{SettingsArgs, output};
 use crate::daemon::adapters;
@@ -50,7 +51,6 @@ pub fn replay(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
     let Recorded { header, runs, restored, outcomes } = Recorded::of(&recording);
     let version = args.haproxy_version.unwrap_or(header.haproxy);
     let orders = |restored| adapters::orders(settings, Some(version), restored);
-    let restored = SavedState { services: restored, ..SavedState::default() };
     let beginning = Beginning { version, at_unix_ms: header.at_unix_ms, restored };
     let played = play(heard(recording), beginning, orders).map_err(Failure::Internal)?;
     let Played { journal, states, lines } = &played;
@@ -88,7 +88,7 @@ struct Recorded {
     /// How long, in words.
     runs: String,
     /// What its first run knew from an earlier one.
-    restored: Vec<SavedService>,
+    restored: SavedState,
     /// What it did, dated since the beginning in milliseconds.
     outcomes: Vec<JournalEntry>,
 }
@@ -97,7 +97,7 @@ impl Recorded {
     fn of(recording: &Recording) -> Self {
         let mut header = None;
         let mut runs = 0;
-        let mut restored = Vec::new();
+        let mut restored = SavedState::default();
         let mut outcomes = Vec::new();
         for (at_ms, line) in dated(&recording.lines) {
             match line {
@@ -106,7 +106,11 @@ impl Recorded {
                     runs += 1;
                 }
                 Numbered::Line(Line { what: What::Restored(services), .. }) if runs == 1 => {
-                    restored.clone_from(services)
+                    restored.services.clone_from(services);
+                }
+                Numbered::Line(Line { what: What::RejectedDefinitions(definitions), .. }) if runs == 1 => {
+                    let named = |(name, raw): (&String, &RawDefinition)| (Arc::from(name.as_str()), raw.clone());
+                    restored.rejected_definitions = Some(Arc::new(definitions.iter().map(named).collect()));
                 }
                 Numbered::Line(Line { what: What::Outcome(entry), .. }) => {
                     // What a later version may have written beyond this one's events is not compared.
@@ -191,6 +195,6 @@ fn happening(what: What, levels: &mut Levels) -> Option<Happening> {
             *levels = Levels::default();
             None
         }
-        What::Restored(_) | What::Outcome(_) => None,
+        What::Restored(_) | What::RejectedDefinitions(_) | What::Outcome(_) => None,
     }
 }

@@ -11,7 +11,7 @@ use std::sync::mpsc::Receiver;
 use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::limits::RECORD_FILE_BYTES_MAX;
-use proxymgr_actors::model::{HostList, SeenHost};
+use proxymgr_actors::model::{HostList, RawDefinition, SeenHost};
 use proxymgr_actors::port::SavedService;
 use serde::Serialize;
 use slog::{Logger, info, warn};
@@ -84,13 +84,8 @@ impl RecordFile {
         self.last_at_ms = at_ms;
         let what = match note {
             Note::Restored(services) => Some(What::Restored(services.iter().map(restored).collect())),
-            Note::Definitions(told) => {
-                let clean = |definitions: BTreeMap<_, _>| {
-                    let named = |(name, raw): (&Arc<str>, &_)| (name.to_string(), redact::definition(raw));
-                    definitions.iter().map(named).collect()
-                };
-                self.levels.definitions(told.map(clean))
-            }
+            Note::RejectedDefinitions(definitions) => Some(What::RejectedDefinitions(clean(&definitions))),
+            Note::Definitions(told) => self.levels.definitions(told.map(|definitions| clean(&definitions))),
             Note::Hosts(service, told) => {
                 let clean =
                     |seen: SeenHost| (seen.key.to_string(), Entry::from(seen.host.map(|host| redact::host(&host))));
@@ -192,6 +187,10 @@ fn push(bytes: &mut Vec<u8>, line: &impl Serialize) {
     // Writing to memory cannot fail, and every key of a line is a text.
     let _ = serde_json::to_writer(&mut *bytes, line);
     bytes.push(b'\n');
+}
+
+fn clean(definitions: &BTreeMap<Arc<str>, RawDefinition>) -> BTreeMap<String, RawDefinition> {
+    definitions.iter().map(|(name, raw)| (name.to_string(), redact::definition(raw))).collect()
 }
 
 fn restored(service: &SavedService) -> SavedService {

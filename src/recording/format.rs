@@ -38,6 +38,8 @@ pub struct Line {
 pub enum What {
     /// The daemon knew these services from an earlier run.
     Restored(Vec<SavedService>),
+    /// An operator had rejected these definitions in an earlier run.
+    RejectedDefinitions(BTreeMap<String, RawDefinition>),
     /// The source of the definitions showed others than before.
     Definitions {
         /// Those that are new or different.

@@ -11,7 +11,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::limits::{RECORD_FINISH_TIMEOUT, RECORD_QUEUE_ENTRIES_MAX, RECORD_QUEUE_NOTES_MAX};
 use proxymgr_actors::model::{RawDefinition, SeenHost};
-use proxymgr_actors::port::SavedService;
+use proxymgr_actors::port::{RejectedDefinitions, SavedService, SavedState};
 use slog::{Logger, warn};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -24,6 +24,8 @@ use super::format::Header;
 pub(super) enum Note {
     /// What the daemon knew from an earlier run.
     Restored(Vec<SavedService>),
+    /// What an operator had rejected in an earlier run.
+    RejectedDefinitions(RejectedDefinitions),
     /// What the source of the definitions told.
     Definitions(Result<BTreeMap<Arc<str>, RawDefinition>, String>),
     /// What the source of a service told.
@@ -41,6 +43,7 @@ impl Note {
     fn entries(&self) -> usize {
         match self {
             Self::Definitions(Ok(definitions)) => definitions.len(),
+            Self::RejectedDefinitions(definitions) => definitions.len(),
             Self::Hosts(_, Ok(hosts)) => hosts.len(),
             _ => 1,
         }
@@ -88,9 +91,12 @@ impl Recorder {
     }
 
     /// Takes down what the daemon knew from an earlier run.
-    pub fn restored(&self, services: &[SavedService]) {
+    pub fn restored(&self, SavedState { services, rejected_definitions }: &SavedState) {
         if !services.is_empty() {
-            self.note(Note::Restored(services.to_vec()));
+            self.note(Note::Restored(services.clone()));
+        }
+        if let Some(rejected) = rejected_definitions {
+            self.note(Note::RejectedDefinitions(rejected.clone()));
         }
     }
 
