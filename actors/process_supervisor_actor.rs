@@ -423,7 +423,8 @@ impl Handler<FindOrphans> for ProcessSupervisorActor {
     type Result = ResponseActFuture<Self, Vec<u32>>;
 
     fn handle(&mut self, _: FindOrphans, _: &mut Self::Context) -> Self::Result {
-        self.find_orphans()
+        // Of two looks at once, a stop's for one, each would find what the other then lacks.
+        Box::pin(self.look_ended().into_actor(self).then(|(), supervisor, _| supervisor.find_orphans()))
     }
 }
 
