@@ -8,7 +8,7 @@ use proxymgr_actors::model::{
     ServerId, ServerName, ServiceName,
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions};
-use tokio::time::sleep;
+use tokio::time::{Duration, sleep};
 
 use super::invariant::Invariant;
 use super::plan::Refused;
@@ -72,13 +72,13 @@ impl World {
         })
     }
 
-    /// Connects to the process that serves. Returns its process id, and whether it will answer.
-    async fn connected(&self) -> Result<(u32, Option<SocketFault>), RuntimeError> {
-        sleep(CONNECT).await;
+    /// Connects to the process that serves, and waits until it may answer. Returns its process id, and whether it will.
+    async fn connected(&self, answers_after_ms: u64) -> Result<(u32, Option<SocketFault>), RuntimeError> {
         let found = self.with(|things| {
             let process = things.processes.get(&things.serving()?)?;
             Some((process.pid, process.fault))
         });
+        sleep(CONNECT + Duration::from_millis(answers_after_ms)).await;
         match found {
             None => Err(unreachable("no such file or directory")),
             Some((_, Some(SocketFault::Down))) => {
@@ -247,8 +247,7 @@ impl RuntimeApi for World {
         self.intended(&commands);
         let in_vain = self.bent(&mut commands);
         Box::pin(async move {
-            let (pid, fault) = world.connected().await?;
-            world.latency("commands", 0, 8).await;
+            let (pid, fault) = world.connected(world.draw("commands", 0, 8)).await?;
             if let Some(SocketFault::Hangs { obeys }) = fault {
                 if obeys {
                     world.obey(pid, &commands);
@@ -270,8 +269,7 @@ impl RuntimeApi for World {
     fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>> {
         let world = self.clone();
         Box::pin(async move {
-            let (pid, fault) = world.connected().await?;
-            world.latency("observe", 0, 4).await;
+            let (pid, fault) = world.connected(world.draw("observe", 0, 4)).await?;
             if fault.is_some() {
                 return world.no_answer().await;
             }
@@ -298,8 +296,7 @@ impl RuntimeApi for World {
     fn change_routes(&self, _: PathBuf, commands: Vec<RouteCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
         let world = self.clone();
         Box::pin(async move {
-            let (pid, fault) = world.connected().await?;
-            world.latency("routes", 0, 8).await;
+            let (pid, fault) = world.connected(world.draw("routes", 0, 8)).await?;
             if let Some(fault) = fault {
                 if matches!(fault, SocketFault::Hangs { obeys: true }) {
                     world.route(pid, &commands);
@@ -315,7 +312,7 @@ impl RuntimeApi for World {
     fn routes(&self, _: PathBuf) -> PortFuture<Result<Option<ObservedRoutes>, RuntimeError>> {
         let world = self.clone();
         Box::pin(async move {
-            let (pid, fault) = world.connected().await?;
+            let (pid, fault) = world.connected(0).await?;
             if fault.is_some() {
                 return world.no_answer().await;
             }
@@ -327,7 +324,7 @@ impl RuntimeApi for World {
     fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>> {
         let world = self.clone();
         Box::pin(async move {
-            let (pid, fault) = world.connected().await?;
+            let (pid, fault) = world.connected(0).await?;
             if fault.is_some() {
                 return world.no_answer().await;
             }
