@@ -18,11 +18,12 @@ help: ## this list
 build: ## the release binary
 	$(CARGO) build --release
 
+# Built as the tests are: a release is linked as a whole, and takes minutes longer.
 .PHONY: run
 run: ## the demonstration: a real HAProxy in front of hosts that you can change
 	tests/setup/install.sh run
-	$(CARGO) build --release
-	exec $(target)/release/proxymgr demo
+	$(CARGO) build
+	exec $(target)/debug/proxymgr demo
 
 # The stages of `test`, each of which can be called alone once `tests/setup/install.sh test` has run.
 .PHONY: test
