@@ -1,7 +1,6 @@
 //! Runtime changes: plan what is dirty, send one batch, take in the answers, plan again.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use slog::{debug, info, warn};
@@ -23,9 +22,6 @@ use crate::model::{
 };
 use crate::port::{Answer, RuntimeError};
 use crate::snapshot::ProxyPhase;
-
-/// About the length of a command.
-const COMMAND_BYTES: usize = 128;
 
 /// The steps that go to HAProxy together.
 type Batch = BTreeMap<ServiceName, Vec<Step>>;
@@ -242,9 +238,7 @@ impl HaproxyStateActor {
         // A clearance that is refused is tried again and again: no news.
         for (command, answer) in step.commands.iter().zip(answers).filter(|(_, answer)| answer.accepted || !clears) {
             let Answer { accepted, text } = answer.clone();
-            let mut words = String::with_capacity(COMMAND_BYTES);
-            let _ = write!(words, "{command}");
-            let event = Event::Commanded { command: words, answer: text, accepted };
+            let event = Event::Commanded { command: command.to_string(), answer: text, accepted };
             self.record(name, step, pending.map(|pending| pending.change), event);
         }
         let Some(section) = self.running.as_mut().and_then(|running| running.sections.get_mut(name)) else { return };
