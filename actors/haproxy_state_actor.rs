@@ -6,15 +6,12 @@
 
 mod apply;
 mod attach;
-mod candidate;
 mod choices;
 mod desired;
 mod dirty;
 mod errands;
 mod follow;
 mod follow_health;
-mod health;
-mod launch;
 mod life_cycle;
 mod observe;
 mod operator;
@@ -35,7 +32,7 @@ use slog::Logger;
 use tokio::time::{Duration, Instant};
 
 use self::attach::inherited;
-use self::desired::{Desired, DesiredService, LeftBehind, Obstacle, PendingChange, WantedBefore, wanted_before};
+use self::desired::{Desired, DesiredService, LeftBehind, PendingChange, WantedBefore, wanted_before};
 use self::dirty::Dirty;
 use self::errands::{Errand, Errands};
 use self::follow::{FileFollower, StateSaver};
@@ -47,25 +44,35 @@ use crate::decide::hosts_diff::HostsDiff;
 use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE};
 use crate::listeners::Listeners;
 use crate::message::{
-    ChoicesChanged, DefinitionsLoaded, HostsChanged, HostsUnknown, ProxyExited, Record, ServiceDefined, ServiceRemoved,
+    ChoicesChanged, DefinitionsLoaded, Deploy, HostsChanged, HostsUnknown, ProxyExited, Record, ReleaseSockets,
+    ServiceDefined, ServiceRemoved, WaitOnlyFor,
 };
 use crate::model::{
-    LifeCyclePolicy, ObservedServer, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName, ServiceName,
-    Word,
+    Blocker, LifeCyclePolicy, ObservedServer, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName,
+    ServiceName, Word,
 };
 use crate::port::{ConfigFile, RuntimeApi, SavedService, StateStore};
 use crate::snapshot::{ProxyCounts, ProxyPhase, RefusedSettings};
 
-pub use self::launch::LaunchPeers;
-
 /// Whom the HaproxyStateActor talks to.
 pub struct HaproxyPeers {
-    /// For bringing up a process; none where somebody else runs HAProxy.
-    pub launch: Option<LaunchPeers>,
+    /// For deployments; none where somebody else runs HAProxy.
+    pub deployment: Option<HaproxyDeployment>,
     /// Hear what operators chose, where this actor is the one that is told.
     pub choices: Listeners<ChoicesChanged>,
     /// Remembers.
     pub journal: Recipient<Record>,
+}
+
+/// Whom the HaproxyStateActor of our own HAProxy has its deployments made by.
+#[derive(Clone)]
+pub struct HaproxyDeployment {
+    /// Brings up a new process.
+    pub deploy: Recipient<Deploy>,
+    /// Closes sockets that are no longer in use.
+    pub release: Recipient<ReleaseSockets>,
+    /// Forgets ports that no service waits for any more.
+    pub wait_only_for: Recipient<WaitOnlyFor>,
 }
 
 /// The outside that the HaproxyStateActor works with.
@@ -118,7 +125,6 @@ pub struct HaproxyStateActor {
     /// Since when a reload has been due, while changes at run time went before it.
     reload_due_since: Option<Instant>,
     last_reload: Option<(Instant, Vec<String>)>,
-    launched_before: bool,
     observe_due: bool,
     sweep_due: bool,
     /// When the next service has an event of its servers' lives; none where nothing is expected.
@@ -184,13 +190,12 @@ impl HaproxyStateActor {
             reload_not_before: now,
             reload_due_since: None,
             last_reload: None,
-            launched_before: false,
             observe_due: false,
             sweep_due: false,
             life_due: None,
             drain_looks: BTreeSet::new(),
             left_behind: of_each(restored, LeftBehind::of),
-            wanted_before: of_each(restored, |saved| wanted_before(saved, peers.launch.is_some())),
+            wanted_before: of_each(restored, |saved| wanted_before(saved, peers.deployment.is_some())),
             reload_failures: 0,
             runtime_failures: 0,
             runtime_retry_at: now,
@@ -240,8 +245,8 @@ impl HaproxyStateActor {
 
     fn relaunch_when_allowed(&mut self, ctx: &mut Context<Self>) {
         if Instant::now() >= self.reload_not_before {
-            match self.peers.launch.clone() {
-                Some(peers) => self.begin_launch(peers, ctx),
+            match self.peers.deployment.clone() {
+                Some(deployment) => self.begin_launch(&deployment, ctx),
                 None => self.begin_attachment(ctx),
             }
         } else {
@@ -313,7 +318,7 @@ impl Handler<ServiceDefined> for HaproxyStateActor {
                     known.before.get_or_insert(before);
                 }
                 // A port that was taken may not be the one that is wanted now.
-                known.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::PortTaken { .. }));
+                known.blocker.take_if(|blocker| matches!(blocker, Blocker::PortTaken { .. }));
                 known.update_by(strategy);
                 self.end_waits_in_vain();
             }
@@ -378,7 +383,7 @@ impl Handler<HostsChanged> for HaproxyStateActor {
         let mut gets_new_chances = false;
         let mut drains = false;
         // Other hosts may make a definition acceptable that was refused.
-        self.routes_due |= service.obstacle.is_some();
+        self.routes_due |= service.blocker.is_some();
         if let Some(section) = self.running.as_mut().and_then(|running| running.sections.get_mut(&name)) {
             gets_new_chances = section.is_in_trouble();
             section.forgive();

@@ -11,18 +11,19 @@
 //! | what is different: [`message::HostsChanged`] | `watcher_actor.rs`, one per service |
 //! | the cheapest way there: runtime commands, or a reload and its reason | [`decide::proxy_plan`], asked by `haproxy_state_actor.rs` |
 //! | at run time: [`model::RuntimeCommand`] | an adapter behind [`port::RuntimeApi`] |
-//! | by a reload: [`message::HoldSockets`], [`message::CheckCandidate`], [`message::LaunchProxy`] | `socket_holder_actor.rs`, `process_supervisor_actor.rs` |
+//! | by a reload: [`message::Deploy`] | `deployment/`, run by `process_supervisor_actor.rs`; `socket_holder_actor.rs` |
 //! | why it happened, and how long it took: [`journal::Event`] | `journal_actor.rs` |
 //!
 //! # Floors
 //!
 //! Each imports only from those above it in this list: [`model`] and [`limits`]; [`decide`]; [`message`], [`journal`],
-//! [`history`], [`inbox`], [`operator`], [`snapshot`], [`clock`] and [`port`]; the actors, which never import each other and hold
-//! `Recipient`s instead;
+//! [`history`], [`inbox`], [`operator`], [`snapshot`], [`clock`] and [`port`]; `deployment` and the actors, which never import
+//! each other and hold `Recipient`s instead;
 //! [`wiring`], the one place where they meet.
 
 pub mod clock;
 pub mod decide;
+mod deployment;
 mod haproxy_state_actor;
 pub mod history;
 pub mod inbox;

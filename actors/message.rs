@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::Instant;
 
+use crate::decide::deployment::{DeployFailure, DeployOrder, Deployed};
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::option_policy::OptionPolicy;
@@ -24,7 +25,7 @@ use crate::model::{
     ServiceDefinition, ServiceName,
 };
 use crate::operator::{HeldDecision, OrderRefused, SetServer};
-use crate::port::{CheckFailure, ConfigText, ProcessExit, RejectedDefinitions};
+use crate::port::{ProcessExit, RejectedDefinitions};
 use crate::snapshot::{ActorState, ProxyPhase};
 
 /// definition source -> ServiceConfigActor: these are the services now, or why that cannot be said.
@@ -125,7 +126,7 @@ pub struct DefinitionsRejected {
     pub definitions: Option<RejectedDefinitions>,
 }
 
-/// HaproxyStateActor -> SocketHolderActor: hold these listening sockets, opening those that are not open yet.
+/// deployment -> SocketHolderActor: hold these listening sockets, opening those that are not open yet.
 /// Nothing is closed by it.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "SocketsHeld")]
@@ -191,7 +192,7 @@ pub struct SocketOpened {
     pub service: ServiceName,
 }
 
-/// HaproxyStateActor -> SocketHolderActor: take copies of the listening sockets of a HAProxy that outlived its daemon.
+/// deployment -> SocketHolderActor: take copies of the listening sockets of an orphaned HAProxy.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<usize, String>")]
 pub struct AdoptSockets {
@@ -199,18 +200,13 @@ pub struct AdoptSockets {
     pub pid: u32,
 }
 
-/// HaproxyStateActor -> ProcessSupervisorActor: check this candidate, without starting anything.
+/// HaproxyStateActor -> ProcessSupervisorActor: bring up a new HAProxy process with these services.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<(), CheckFailure>")]
-pub struct CheckCandidate {
-    /// The whole text.
-    pub text: ConfigText,
-    /// The descriptors it names.
-    pub descriptors: Vec<RawFd>,
-}
+#[rtype(result = "Result<Deployed, DeployFailure>")]
+pub struct Deploy(pub DeployOrder);
 
-/// HaproxyStateActor -> ProcessSupervisorActor: the candidate was found good: make it the live file, start HAProxy
-/// on it, let it take over from the processes before it, and answer once it answers.
+/// deployment -> ProcessSupervisorActor: the candidate was found good: make it the live file, start HAProxy on it, let it
+/// take over from the processes before it, and answer once it answers.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<ProcessInfo, LaunchError>")]
 pub struct LaunchProxy {
@@ -253,8 +249,8 @@ pub struct ProxyExited {
     pub exit: ProcessExit,
 }
 
-/// HaproxyStateActor -> ProcessSupervisorActor: take care of every HAProxy that outlived its daemon: one that serves, those
-/// that drain, and one that was being started. Answers with the process ids of all in its care, the one that serves first.
+/// deployment -> ProcessSupervisorActor: adopt every orphaned HAProxy: one that serves, those that drain, and one that was
+/// being started. Answers with the process ids of all in its care, the one that serves first.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Vec<u32>")]
 pub struct FindOrphans;

@@ -18,19 +18,19 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::clock::Clock;
+use crate::decide::deployment::{DeployFailure, Deployed};
 use crate::decide::state_file::NOTHING_KNOWN;
+use crate::deployment::{DeploymentPeers, SocketPeers, deploy};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{
     CRASH_FREE_RUN, PROXY_READY_LOOK_MIN, PROXY_READY_POLL, PROXY_READY_TIMEOUT, RESTART_BACKOFF_MAX,
     RESTART_BACKOFF_MIN, STOP_GRACE,
 };
 use crate::message::{
-    CheckCandidate, FindOrphans, GetState, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, Record, StopProxy,
+    Deploy, FindOrphans, GetState, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, Record, StopProxy,
 };
 use crate::model::{OldProcessLimits, ProcessInfo, ProxyPolicy, RunBy};
-use crate::port::{
-    CheckFailure, ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi,
-};
+use crate::port::{ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi};
 use crate::snapshot::{ActorState, DrainingProcess, ProcessSupervisorState};
 
 /// The outside that the supervisor works with.
@@ -47,6 +47,9 @@ pub struct SupervisorPorts {
 /// Supervises every HAProxy process of this daemon.
 pub struct ProcessSupervisorActor {
     ports: SupervisorPorts,
+    sockets: SocketPeers,
+    /// Whether this daemon has begun a deployment before.
+    deployed_before: bool,
     run_by: RunBy,
     stop_timeout: Duration,
     old_limits: OldProcessLimits,
@@ -66,7 +69,7 @@ pub struct ProcessSupervisorActor {
     ended_in_handover: Option<(u32, ProcessExit)>,
     /// Whether a handover is under way.
     handing_over: bool,
-    /// Whether this daemon has looked for a HAProxy that outlived the last one.
+    /// Whether this daemon has looked for an orphaned HAProxy.
     looked_for_orphans: bool,
     /// Whether it is looking for one: what it finds is not known yet.
     looking: watch::Sender<bool>,
@@ -93,6 +96,7 @@ impl ProcessSupervisorActor {
     /// A supervisor of nothing yet.
     pub fn new(
         ports: SupervisorPorts,
+        sockets: SocketPeers,
         policy: &ProxyPolicy,
         haproxy: Recipient<ProxyExited>,
         journal: Recipient<Record>,
@@ -101,6 +105,8 @@ impl ProcessSupervisorActor {
     ) -> Self {
         Self {
             ports,
+            sockets,
+            deployed_before: false,
             run_by: policy.frame.run_by,
             stop_timeout: policy.stop_timeout,
             old_limits: policy.old_processes,
@@ -298,7 +304,7 @@ impl ProcessSupervisorActor {
         }
     }
 
-    /// Looks for every HAProxy that outlived its daemon, and takes it into care.
+    /// Looks for every orphaned HAProxy and adopts it.
     fn find_orphans(&mut self) -> ResponseActFuture<Self, Vec<u32>> {
         self.looked_for_orphans = true;
         self.looking.send_replace(true);
@@ -312,7 +318,7 @@ impl ProcessSupervisorActor {
         };
         Box::pin(find_all.into_actor(self).map(|orphans, supervisor, ctx| {
             for orphan in orphans {
-                info!(supervisor.log, "a HAProxy outlived its daemon and is taken over"; "pid" => orphan.pid);
+                info!(supervisor.log, "adopted an orphaned HAProxy"; "pid" => orphan.pid);
                 // The first is the one that serves; the others drain, or were being started when the daemon died.
                 supervisor.current.get_or_insert(orphan.pid);
                 supervisor.adopt(orphan, ctx);
@@ -403,11 +409,20 @@ impl Actor for ProcessSupervisorActor {
     type Context = Context<Self>;
 }
 
-impl Handler<CheckCandidate> for ProcessSupervisorActor {
-    type Result = ResponseActFuture<Self, Result<(), CheckFailure>>;
+impl Handler<Deploy> for ProcessSupervisorActor {
+    type Result = ResponseActFuture<Self, Result<Deployed, DeployFailure>>;
 
-    fn handle(&mut self, CheckCandidate { text, descriptors }: CheckCandidate, _: &mut Self::Context) -> Self::Result {
-        Box::pin(self.ports.config_file.check(text, descriptors).into_actor(self))
+    fn handle(&mut self, Deploy(order): Deploy, ctx: &mut Self::Context) -> Self::Result {
+        let is_first = !std::mem::replace(&mut self.deployed_before, true);
+        let own = ctx.address();
+        let peers = DeploymentPeers {
+            sockets: self.sockets.clone(),
+            orphans: own.clone().recipient(),
+            launch: own.recipient(),
+            config_file: self.ports.config_file.clone(),
+            runtime: self.ports.runtime.clone(),
+        };
+        Box::pin(deploy(order, is_first, peers, self.log.clone()).into_actor(self))
     }
 }
 
@@ -438,7 +453,7 @@ impl Handler<StopProxy> for ProcessSupervisorActor {
             info!(self.log, "HAProxy is left running, it is not this daemon that runs it");
             return Box::pin(self.none_is_starting(self.stop_timeout).into_actor(self));
         }
-        // One that outlived the last daemon is ours to stop, even if this one never came to take it over.
+        // An orphaned one is ours to stop, even if this one never came to take it over.
         let look: ResponseActFuture<Self, ()> = if self.looked_for_orphans {
             Box::pin(self.look_ended().into_actor(self))
         } else {

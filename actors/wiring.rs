@@ -7,9 +7,9 @@
 //! HaproxyStateActor (one more for each target that somebody else runs), OutputActor (one for each further output) hear
 //!                    what HaproxyStateActor hears of services and hosts
 //! HaproxyStateActor  --ChoicesChanged--> all of these
-//! HaproxyStateActor  --HoldSockets, AdoptSockets, ReleaseSockets, WaitOnlyFor--> SocketHolderActor
+//! HaproxyStateActor  --ReleaseSockets, WaitOnlyFor--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
-//! HaproxyStateActor  --FindOrphans, CheckCandidate, LaunchProxy--> ProcessSupervisorActor
+//! HaproxyStateActor  --Deploy--> ProcessSupervisorActor --HoldSockets, AdoptSockets--> SocketHolderActor
 //! ProcessSupervisorActor --ProxyExited--> HaproxyStateActor
 //! operator           --RefreshService, DecideHeld--> ServiceConfigActor --DecideHeld--> WatcherActor
 //! operator           --ReloadProxy, ChooseServerState--> HaproxyStateActor
@@ -24,7 +24,8 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::decide::option_policy::OptionPolicy;
-use crate::haproxy_state_actor::{HaproxyPeers, HaproxyPorts, HaproxyStateActor, LaunchPeers};
+use crate::deployment::SocketPeers;
+use crate::haproxy_state_actor::{HaproxyDeployment, HaproxyPeers, HaproxyPorts, HaproxyStateActor};
 use crate::history::History;
 use crate::inbox::{Direct, Inbox, Post};
 use crate::journal::{Event, JournalEntry};
@@ -141,7 +142,12 @@ impl Actors {
         let targets = start_targets(&outside, &orders.policy, &orders.restored.services, &record, clock, log);
         let to_haproxy = post.inbox("HaproxyStateActor", None);
         let is_ours = orders.policy.frame.run_by != RunBy::Others;
-        let launch = is_ours.then(|| launch_peers(post, &outside, &supervisor_ctx.address(), &sockets_ctx.address()));
+        let (to_sockets, sockets) = (post.inbox("SocketHolderActor", None), sockets_ctx.address());
+        let deployment = is_ours.then(|| HaproxyDeployment {
+            deploy: post.inbox("ProcessSupervisorActor", None).way(supervisor_ctx.address().recipient()),
+            release: to_sockets.way(sockets.clone().recipient()),
+            wait_only_for: to_sockets.way(sockets.clone().recipient()),
+        });
         let haproxy = HaproxyStateActor::new(
             orders.policy.clone(),
             orders.binary,
@@ -152,13 +158,17 @@ impl Actors {
                 state_store: Some(outside.state_store.clone()),
                 target: None,
             },
-            HaproxyPeers { launch, choices: who_obey(&targets, &outputs), journal: record.clone() },
+            HaproxyPeers { deployment, choices: who_obey(&targets, &outputs), journal: record.clone() },
             clock,
             component(log, "haproxy"),
         )
         .start();
         let supervisor = supervisor_ctx.run(ProcessSupervisorActor::new(
             supervisor_ports(&outside),
+            SocketPeers {
+                hold: to_sockets.way(sockets.clone().recipient()),
+                adopt: to_sockets.way(sockets.recipient()),
+            },
             &orders.policy,
             to_haproxy.way(haproxy.clone().recipient()),
             record.clone(),
@@ -387,7 +397,7 @@ fn start_targets(
         let log = component(log, "target").new(o!("target" => name.clone()));
         let journal = TargetJournalActor::new(name.clone(), journal.clone()).start().recipient();
         let ports = HaproxyPorts { runtime, config_file: None, state_store: None, target: Some(name) };
-        let peers = HaproxyPeers { launch: None, choices: Listeners::none(), journal };
+        let peers = HaproxyPeers { deployment: None, choices: Listeners::none(), journal };
         HaproxyStateActor::new(policy.clone(), None, restored, ports, peers, clock, log).start()
     };
     outside.targets.iter().map(start).collect()
@@ -426,27 +436,6 @@ fn supervisor_ports(outside: &Outside) -> SupervisorPorts {
         config_file: outside.config_file.clone(),
         processes: outside.processes.clone(),
         runtime: outside.runtime.clone(),
-    }
-}
-
-fn launch_peers<P: Post>(
-    post: &P,
-    outside: &Outside,
-    supervisor: &Addr<ProcessSupervisorActor>,
-    sockets: &Addr<SocketHolderActor>,
-) -> LaunchPeers {
-    let to_supervisor = post.inbox("ProcessSupervisorActor", None);
-    let to_sockets = post.inbox("SocketHolderActor", None);
-    LaunchPeers {
-        hold: to_sockets.way(sockets.clone().recipient()),
-        release: to_sockets.way(sockets.clone().recipient()),
-        wait_only_for: to_sockets.way(sockets.clone().recipient()),
-        adopt: to_sockets.way(sockets.clone().recipient()),
-        orphans: to_supervisor.way(supervisor.clone().recipient()),
-        check: to_supervisor.way(supervisor.clone().recipient()),
-        launch: to_supervisor.way(supervisor.clone().recipient()),
-        runtime: outside.runtime.clone(),
-        config_file: outside.config_file.clone(),
     }
 }
 

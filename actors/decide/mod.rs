@@ -3,6 +3,7 @@
 pub mod annotation;
 pub mod capabilities;
 pub mod common_ends;
+pub mod deployment;
 pub mod duration;
 mod expression;
 pub mod frontend;

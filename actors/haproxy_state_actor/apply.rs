@@ -131,7 +131,7 @@ impl HaproxyStateActor {
         }
         // What waits for a reload, or is not tried again, is told by plans of the whole.
         let waits_for_reload = !self.reload_forced.is_empty() || self.reload_due.contains_key(name);
-        let is_settled = !waits_for_reload && !section.is_in_trouble() && service.obstacle.is_none();
+        let is_settled = !waits_for_reload && !section.is_in_trouble() && service.blocker.is_none();
         let scope = if is_settled { scope } else { &Scope::Whole };
         let hosts = service.servers.clone();
         section.park(&hosts, scope);
@@ -317,7 +317,7 @@ impl HaproxyStateActor {
         section.tried.clear();
         let mut is_redefined = false;
         if !service.is_blocked(Some(&section.definition)) {
-            self.routes_due |= service.obstacle.take().is_some();
+            self.routes_due |= service.blocker.take().is_some();
             is_redefined = section.definition != service.definition;
             section.definition = service.definition.clone();
         }

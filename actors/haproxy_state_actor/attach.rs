@@ -32,7 +32,7 @@ use crate::snapshot::ProxyPhase;
 impl HaproxyStateActor {
     /// Whether somebody else runs this HAProxy, so that only what can be done at run time is ours to do.
     pub(super) fn is_run_by_others(&self) -> bool {
-        self.peers.launch.is_none()
+        self.peers.deployment.is_none()
     }
 
     /// Looks whether it is there, and what it has.
@@ -166,7 +166,7 @@ impl HaproxyStateActor {
 
 /// The `default-server` words of our own `defaults` section. What another's says is not known.
 pub(super) fn inherited(policy: &ProxyPolicy, peers: &HaproxyPeers) -> Vec<Word> {
-    if peers.launch.is_some() { haproxy_config::frame_default_server_words(&policy.frame) } else { Vec::new() }
+    if peers.deployment.is_some() { haproxy_config::frame_default_server_words(&policy.frame) } else { Vec::new() }
 }
 
 fn found_section(

@@ -1,7 +1,6 @@
 //! The desired state: every service that is wanted, with its hosts.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -14,8 +13,8 @@ use crate::decide::slots::SlotTable;
 use crate::decide::update_strategy::{ChosenStrategy, slot_rules};
 use crate::limits::PENDING_CHANGES_MAX;
 use crate::model::{
-    AdminState, ChangeId, HostList, OperatorChoice, PlanClass, Revision, ServerName, ServiceDefinition, ServiceName,
-    UpdateStrategy,
+    AdminState, Blocker, ChangeId, HostList, OperatorChoice, PlanClass, Revision, ServerName, ServiceDefinition,
+    ServiceName, UpdateStrategy,
 };
 use crate::port::{RejectedDefinitions, SavedService, SavedState};
 
@@ -39,46 +38,6 @@ pub struct AppliedChange {
     pub took_us: u64,
     /// When HAProxy had answered.
     pub at: Instant,
-}
-
-/// Why a service is not served as its definition says. It is left alone until what is named here changes.
-#[derive(Debug, Clone)]
-pub enum Obstacle {
-    /// Its port cannot be had; the holder of the sockets goes on trying.
-    PortTaken {
-        /// The address that was asked for.
-        address: SocketAddr,
-        /// Why.
-        error: String,
-    },
-    /// HAProxy refuses its section as it is.
-    Rejected {
-        /// HAProxy's words.
-        message: String,
-        /// The definition that was refused.
-        definition: Arc<ServiceDefinition>,
-        /// The hosts it was refused with.
-        hosts: Arc<HostList>,
-    },
-}
-
-impl Obstacle {
-    /// The obstacle with HAProxy's words about this service alone, where it has any.
-    #[must_use]
-    pub fn saying(self, words: Option<String>) -> Self {
-        match (self, words) {
-            (Self::Rejected { definition, hosts, .. }, Some(message)) => Self::Rejected { message, definition, hosts },
-            (obstacle, _) => obstacle,
-        }
-    }
-
-    /// The obstacle in words.
-    pub fn text(&self) -> &str {
-        match self {
-            Self::PortTaken { error, .. } => error,
-            Self::Rejected { message, .. } => message,
-        }
-    }
 }
 
 /// What is left of a service that is not defined: by an earlier run of the daemon, or by its removal.
@@ -160,9 +119,9 @@ pub struct DesiredService {
     /// The changes that are not in force yet.
     pub pending: Vec<PendingChange>,
     /// What stands in the way.
-    pub obstacle: Option<Obstacle>,
-    /// Since when, in milliseconds since 1970; of no meaning without an obstacle.
-    pub obstacle_since_unix_ms: u64,
+    pub blocker: Option<Blocker>,
+    /// Since when, in milliseconds since 1970; of no meaning without an blocker.
+    pub blocked_since_unix_ms: u64,
     /// The last change that came into force.
     pub last_applied: Option<AppliedChange>,
 }
@@ -186,8 +145,8 @@ impl DesiredService {
             revision: None,
             shown_unix_ms: 0,
             pending: Vec::new(),
-            obstacle: None,
-            obstacle_since_unix_ms: 0,
+            blocker: None,
+            blocked_since_unix_ms: 0,
             last_applied: None,
         };
         service.choose();
@@ -254,10 +213,10 @@ impl DesiredService {
     /// Whether its definition cannot be put in force for now. A service whose section was loaded with an earlier
     /// definition goes on with that, and its hosts follow; else other hosts are worth another try.
     pub fn is_blocked(&self, loaded: Option<&ServiceDefinition>) -> bool {
-        match &self.obstacle {
+        match &self.blocker {
             None => false,
-            Some(Obstacle::PortTaken { address, .. }) => self.definition.listen == Some(*address),
-            Some(Obstacle::Rejected { definition, hosts, .. }) => {
+            Some(Blocker::PortTaken { address, .. }) => self.definition.listen == Some(*address),
+            Some(Blocker::Rejected { definition, hosts, .. }) => {
                 let goes_on_with_another = loaded.is_some_and(|loaded| *loaded != *self.definition);
                 *definition == self.definition && (goes_on_with_another || *hosts == self.servers)
             }
@@ -266,12 +225,12 @@ impl DesiredService {
 
     /// Whether it is HAProxy that refuses its definition.
     pub fn is_rejected(&self, loaded: Option<&ServiceDefinition>) -> bool {
-        matches!(self.obstacle, Some(Obstacle::Rejected { .. })) && self.is_blocked(loaded)
+        matches!(self.blocker, Some(Blocker::Rejected { .. })) && self.is_blocked(loaded)
     }
 
     /// Whether HAProxy refused the service with these very hosts.
     pub fn was_rejected_with(&self, seen: &HostList) -> bool {
-        matches!(&self.obstacle, Some(Obstacle::Rejected { hosts, definition, .. })
+        matches!(&self.blocker, Some(Blocker::Rejected { hosts, definition, .. })
             if **hosts == *seen && *definition == self.definition)
     }
 

@@ -4,13 +4,12 @@ use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use slog::warn;
 
 use super::HaproxyStateActor;
-use super::desired::Obstacle;
 use tokio::time::Instant;
 
 use crate::journal::{Event, JournalEntry};
 use crate::limits::RUNTIME_RETRY_MAX;
 use crate::message::{Record, Refresh};
-use crate::model::{Observation, ObservedRoutes, ProcessInfo, ReloadCause, ServiceName};
+use crate::model::{Blocker, Observation, ObservedRoutes, ProcessInfo, ReloadCause, ServiceName};
 use crate::port::RuntimeError;
 
 /// What a look found.
@@ -148,7 +147,7 @@ impl Handler<Refresh> for HaproxyStateActor {
     /// What was refused may have been so for reasons outside: everything gets another try.
     fn handle(&mut self, _: Refresh, ctx: &mut Self::Context) {
         for (name, service) in &mut self.desired.services {
-            service.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::Rejected { .. }));
+            service.blocker.take_if(|blocker| matches!(blocker, Blocker::Rejected { .. }));
             self.dirty.insert(name.clone());
         }
         for section in self.running.iter_mut().flat_map(|running| running.sections.values_mut()) {

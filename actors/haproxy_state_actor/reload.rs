@@ -8,26 +8,28 @@ use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use slog::{info, warn};
 use tokio::time::Instant;
 
-use super::candidate::{Chosen, Entrant, Ingredients};
-use super::desired::{DesiredService, Obstacle};
-use super::health::Witness;
-use super::launch::{self, Failure, LaunchOrder, LaunchPeers, Launched, LiveFile, Outcome, Revived};
+use super::desired::DesiredService;
 use super::running::{Running, Section};
-use super::{HaproxyStateActor, backoff};
+use super::{HaproxyDeployment, HaproxyStateActor, backoff};
 use crate::decide::capabilities::Capabilities;
+use crate::decide::deployment::{
+    BoundSection, ConfigContext, DeployFailure, DeployOrder, Deployed, HealthSource, LastFile, RestartedProcess,
+    SectionSpec, ServiceSection, ServingProcess,
+};
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::state_file;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
-use crate::message::{Record, ReleaseSockets, SocketOpened, WaitOnlyFor, WantedSocket};
+use crate::message::{Deploy, Record, ReleaseSockets, SocketOpened, WaitOnlyFor, WantedSocket};
 use crate::model::{
-    ChangeId, Observation, ObservedServer, PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServerName, ServiceName,
+    Blocker, ChangeId, Observation, ObservedServer, PlanClass, ProxyVersion, ReloadCause, ReloadReason, ServerName,
+    ServiceName,
 };
 use crate::snapshot::ProxyPhase;
 
 impl HaproxyStateActor {
     /// Brings up a new process with everything that is known.
-    pub(super) fn begin_launch(&mut self, peers: LaunchPeers, ctx: &mut Context<Self>) {
+    pub(super) fn begin_launch(&mut self, deployment: &HaproxyDeployment, ctx: &mut Context<Self>) {
         if self.file.is_writing() {
             // The candidate must not be overtaken by an older text; the end of the write comes back here.
             return;
@@ -35,22 +37,27 @@ impl HaproxyStateActor {
         self.desired.services.values_mut().for_each(DesiredService::shrink_slots);
         let reasons = self.reload_reasons();
         let causes = self.reload_causes();
-        let (frame, style) = self.head_of_file();
-        let tried = frame.clone();
-        let order = LaunchOrder {
-            witness: self.witness(&frame),
+        let (base, style) = self.head_of_file();
+        let tried = base.clone();
+        let order = DeployOrder {
+            health_source: self.health_source(&base),
             state_file: state_file::in_use(&self.policy.frame).map(Path::to_owned),
-            frame,
-            style,
-            map_path: self.policy.frame.map_path.clone(),
-            had: self.running.as_ref().map(|running| running.routing.routes.clone()).unwrap_or_default(),
-            entrants: self.entrants(),
+            context: ConfigContext {
+                base,
+                style,
+                map_path: self.policy.frame.map_path.clone(),
+                previous_routes: self
+                    .running
+                    .as_ref()
+                    .map(|running| running.routing.routes.clone())
+                    .unwrap_or_default(),
+            },
+            services: self.service_sections(),
             only_for: (self.reload_forced.is_empty() && self.exit.is_none())
                 .then(|| self.reload_due.keys().cloned().collect()),
-            first: !std::mem::replace(&mut self.launched_before, true),
-            live_file: self.live_file(),
+            last_file: self.last_file(),
         };
-        info!(self.log, "reload"; "reasons" => reasons.join("; "), "services" => order.entrants.len());
+        info!(self.log, "reload"; "reasons" => reasons.join("; "), "services" => order.services.len());
         self.busy_since = Some(Instant::now());
         self.phase = ProxyPhase::Launching;
         self.reload_due.clear();
@@ -60,19 +67,20 @@ impl HaproxyStateActor {
         self.opened_meanwhile.clear();
         let begun = Instant::now();
         let newest = self.desired.newest_change();
-        let launch = launch::launch(order, peers, self.log.clone()).into_actor(self);
-        ctx.spawn(launch.map(move |outcome, actor, ctx| {
+        let deployed = deployment.deploy.send(Deploy(order)).into_actor(self);
+        ctx.spawn(deployed.map(move |outcome, actor, ctx| {
             actor.busy_since = None;
             if actor.phase == ProxyPhase::Stopping {
                 return;
             }
-            match outcome {
-                Ok(Outcome::Serving(launched)) => actor.launched(*launched, reasons, causes, (begun, newest)),
-                Ok(Outcome::Revived(revived)) => {
-                    let failure = actor.revived(*revived, &reasons, causes, begun);
+            let gone = |_| Err(DeployFailure::from("the supervisor of HAProxy's processes is gone".to_owned()));
+            match outcome.unwrap_or_else(gone) {
+                Ok(Deployed::Serving(serving)) => actor.launched(*serving, reasons, causes, (begun, newest)),
+                Ok(Deployed::OnLastFile(restarted)) => {
+                    let failure = actor.restarted(*restarted, &reasons, causes, begun);
                     actor.launch_failed(failure, &reasons, forced, tried);
                 }
-                Ok(Outcome::Blocked(obstacles)) => actor.launch_blocked(&obstacles),
+                Ok(Deployed::NothingToGain(blockers)) => actor.launch_blocked(&blockers),
                 Err(failure) => actor.launch_failed(failure, &reasons, forced, tried),
             }
             actor.end_waits_in_vain();
@@ -94,15 +102,15 @@ impl HaproxyStateActor {
         }
     }
 
-    /// Who can say how servers are: the process that serves, where it answers, or what it left. None where it had other
-    /// `global` or `defaults`: its servers may have been checked otherwise.
-    fn witness(&self, frame: &Arc<str>) -> Option<Witness> {
+    /// Who knows the health of the servers: the process that serves, where it answers, or the file that it left. None where
+    /// it had another base: its servers may have been checked otherwise.
+    fn health_source(&self, base: &Arc<str>) -> Option<HealthSource> {
         let path = state_file::in_use(&self.policy.frame)?;
-        let running = self.running.as_ref().filter(|running| running.frame == *frame)?;
+        let running = self.running.as_ref().filter(|running| running.frame == *base)?;
         let loaded = running.sections.iter().map(|(name, section)| (name.clone(), section.loaded.clone())).collect();
         Some(match running.alive && self.runtime_failures == 0 {
-            true => Witness::Process { loaded },
-            false => Witness::File { path: path.to_owned(), loaded },
+            true => HealthSource::Process { loaded },
+            false => HealthSource::File { path: path.to_owned(), loaded },
         })
     }
 
@@ -126,61 +134,71 @@ impl HaproxyStateActor {
         exit.chain(reasons.map(|reason| reason.cause)).collect()
     }
 
-    pub(super) fn entrants(&self) -> BTreeMap<ServiceName, Entrant> {
-        let entrant = |(name, service): (&ServiceName, &DesiredService)| {
+    /// The services that a deployment would bring, as they should be and as they were last good.
+    pub(super) fn service_sections(&self) -> BTreeMap<ServiceName, ServiceSection> {
+        let of_service = |(name, service): (&ServiceName, &DesiredService)| {
             let section = self.running.as_ref().and_then(|running| running.sections.get(name));
             // After the first start a new service is brought in once its hosts have been looked for.
             if section.is_none() && self.running.is_some() && !service.known {
                 return None;
             }
             let last_good = match section {
-                Some(section) => {
-                    let definition = section.definition.clone();
-                    Some((Ingredients { definition, hosts: section.hosts.clone() }, section.descriptor))
-                }
+                Some(section) => Some(BoundSection {
+                    spec: SectionSpec { definition: section.definition.clone(), hosts: section.hosts.clone() },
+                    descriptor: section.descriptor,
+                }),
                 // Of an earlier run; its socket has yet to be held.
-                None => service
-                    .before
-                    .as_ref()
-                    .map(|before| (Ingredients { definition: before.clone(), hosts: service.servers.clone() }, None)),
+                None => service.before.as_ref().map(|before| BoundSection {
+                    spec: SectionSpec { definition: before.clone(), hosts: service.servers.clone() },
+                    descriptor: None,
+                }),
             };
             let definition = match section {
                 // A port that is taken is asked for again each time; what was refused is not.
                 Some(section) if service.is_rejected(Some(&section.definition)) => &section.definition,
                 _ => &service.definition,
             };
-            let wanted = Ingredients { definition: definition.clone(), hosts: service.servers.clone() };
-            Some((name.clone(), Entrant { wanted, last_good }))
+            let desired = SectionSpec { definition: definition.clone(), hosts: service.servers.clone() };
+            Some((name.clone(), ServiceSection { desired, last_good }))
         };
-        self.desired.services.iter().filter_map(entrant).collect()
+        self.desired.services.iter().filter_map(of_service).collect()
     }
 
     /// What was begun, when, and with which change as the newest, is done.
     fn launched(
         &mut self,
-        launched: Launched,
+        serving: ServingProcess,
         reasons: Vec<String>,
         causes: BTreeSet<ReloadCause>,
         (begun, newest): (Instant, Option<ChangeId>),
     ) {
-        let Launched { process, frame, style, sections, frontends, routing, obstacles, observation, outlived } =
-            launched;
+        let ServingProcess {
+            process,
+            base,
+            style,
+            sections,
+            frontends,
+            routing,
+            blockers,
+            observation,
+            orphan_observation,
+        } = serving;
         let now = Instant::now();
         self.tell_reload(process.pid, &reasons, causes, begun);
-        let section = |chosen: Chosen| {
-            Section::new(chosen.ingredients.definition, chosen.descriptor, chosen.ingredients.hosts, style)
+        let section = |BoundSection { spec, descriptor }: BoundSection| {
+            Section::new(spec.definition, descriptor, spec.hosts, style)
         };
-        let mut sections: BTreeMap<_, _> = sections.into_iter().map(|(name, chosen)| (name, section(chosen))).collect();
+        let mut sections: BTreeMap<_, _> = sections.into_iter().map(|(name, bound)| (name, section(bound))).collect();
         self.drain_again(&mut sections);
-        self.give_up_again(&mut sections, &obstacles);
-        self.carry_over_drains(&mut sections, outlived);
+        self.give_up_again(&mut sections, &blockers);
+        self.carry_over_drains(&mut sections, orphan_observation);
         let alive = self.came_to_stay(process.pid);
         let loaded = routing.routes.iter().map(|(key, service)| (key.clone(), service.to_string()));
         let mut running = Running {
             alive,
             capabilities: Capabilities::of(process.version),
             process,
-            frame,
+            frame: base,
             style,
             sections,
             unclaimed: BTreeMap::new(),
@@ -194,12 +212,12 @@ impl HaproxyStateActor {
             running.observed(None, observation);
         }
         self.release_sockets(&running);
-        self.note_obstacles(&obstacles);
+        self.note_blockers(&blockers);
         for (name, service) in &mut self.desired.services {
             let is_in_force =
                 running.sections.get(name).is_some_and(|section| section.definition == service.definition);
-            if is_in_force && !obstacles.contains_key(name) {
-                service.obstacle = None;
+            if is_in_force && !blockers.contains_key(name) {
+                service.blocker = None;
             }
             // What came after the launch had begun is not in it.
             for pending in service.pending.iter_mut().filter(|pending| Some(pending.change) <= newest) {
@@ -243,22 +261,22 @@ impl HaproxyStateActor {
         self.peers.journal.do_send(Record(JournalEntry::new(event)));
     }
 
-    /// What the live file should say, where nothing serves and it was not replaced since.
-    fn live_file(&self) -> Option<LiveFile> {
+    /// The file of the last process, where that has ended and its file was not replaced since.
+    fn last_file(&self) -> Option<LastFile> {
         let ended = self.running.as_ref().filter(|running| !running.alive && !self.file.is_ahead())?;
         let descriptors = ended.sections.values().filter_map(|section| section.descriptor).collect();
-        Some(LiveFile { descriptors, services: ended.sections.keys().cloned().collect() })
+        Some(LastFile { descriptors, services: ended.sections.keys().cloned().collect() })
     }
 
     /// What ran until its process ended runs again. What the file had not been told of by then is planned anew.
-    fn revived(
+    fn restarted(
         &mut self,
-        revived: Revived,
+        restarted: RestartedProcess,
         reasons: &[String],
         causes: BTreeSet<ReloadCause>,
         begun: Instant,
-    ) -> Failure {
-        let Revived { process, observation, failure } = revived;
+    ) -> DeployFailure {
+        let RestartedProcess { process, observation, failure } = restarted;
         self.tell_reload(process.pid, reasons, causes, begun);
         self.last_reload = Some((Instant::now(), reasons.to_vec()));
         self.runtime_failures = 0;
@@ -278,14 +296,16 @@ impl HaproxyStateActor {
 
     /// Has the sockets closed that the process does not listen on.
     pub(super) fn release_sockets(&self, running: &Running) {
-        let launch = self.peers.launch.iter();
-        launch.for_each(|peers| peers.release.do_send(ReleaseSockets { keep: running.listens_on() }));
+        let deployment = self.peers.deployment.iter();
+        deployment.for_each(|peers| peers.release.do_send(ReleaseSockets { keep: running.listens_on() }));
     }
 
     /// Nobody waits any more for a port that no service wants. Of a launch that is under way it is said at its
     /// end, because it may yet ask for one.
     pub(super) fn end_waits_in_vain(&self) {
-        let Some(peers) = self.peers.launch.as_ref().filter(|_| self.phase != ProxyPhase::Launching) else { return };
+        let Some(peers) = self.peers.deployment.as_ref().filter(|_| self.phase != ProxyPhase::Launching) else {
+            return;
+        };
         let services = self.desired.services.iter();
         let wanted =
             services.filter_map(|(name, service)| Some((name.clone(), WantedSocket::of(&service.definition)?)));
@@ -300,11 +320,11 @@ impl HaproxyStateActor {
     }
 
     /// No reload could bring what it was for: what runs goes on.
-    fn launch_blocked(&mut self, obstacles: &BTreeMap<ServiceName, Obstacle>) {
-        for (name, obstacle) in obstacles {
-            info!(self.log, "no reload, it would change nothing"; "service" => %name, "problem" => obstacle.text());
+    fn launch_blocked(&mut self, blockers: &BTreeMap<ServiceName, Blocker>) {
+        for (name, blocker) in blockers {
+            info!(self.log, "no reload, it would change nothing"; "service" => %name, "problem" => blocker.text());
         }
-        self.note_obstacles(obstacles);
+        self.note_blockers(blockers);
         self.phase = self.phase_after_launch();
         self.dirty = self.desired.services.keys().cloned().collect();
         if let Some(running) = &self.running {
@@ -332,14 +352,10 @@ impl HaproxyStateActor {
     }
 
     /// What a reload was made for and did not bring is not tried by a reload again.
-    fn give_up_again(
-        &self,
-        sections: &mut BTreeMap<ServiceName, Section>,
-        obstacles: &BTreeMap<ServiceName, Obstacle>,
-    ) {
+    fn give_up_again(&self, sections: &mut BTreeMap<ServiceName, Section>, blockers: &BTreeMap<ServiceName, Blocker>) {
         let Some(before) = &self.running else { return };
-        // A section with an obstacle is the one before: the reload was not made with what it was made for.
-        for (name, section) in sections.iter_mut().filter(|(name, _)| !obstacles.contains_key(*name)) {
+        // A section with an blocker is the one before: the reload was not made with what it was made for.
+        for (name, section) in sections.iter_mut().filter(|(name, _)| !blockers.contains_key(*name)) {
             if let Some(known) = before.sections.get(name)
                 && Arc::ptr_eq(&known.hosts, &section.hosts)
             {
@@ -348,11 +364,11 @@ impl HaproxyStateActor {
         }
     }
 
-    /// What somebody drained on the socket of a process that outlived the last daemon is drained again: what that daemon
+    /// What somebody drained on the socket of an orphaned HAProxy is drained again: what that daemon
     /// wanted ready, and what no operator chose.
-    fn carry_over_drains(&mut self, sections: &mut BTreeMap<ServiceName, Section>, outlived: Option<Observation>) {
+    fn carry_over_drains(&mut self, sections: &mut BTreeMap<ServiceName, Section>, orphan: Option<Observation>) {
         let wanted = std::mem::take(&mut self.wanted_before);
-        for (name, servers) in outlived.into_iter().flat_map(|observation| observation.services) {
+        for (name, servers) in orphan.into_iter().flat_map(|observation| observation.services) {
             let (Some(section), Some(wanted)) = (sections.get_mut(&name), wanted.get(&name)) else { continue };
             let drained = servers.iter().filter(|(_, server)| server.in_drain() && !server.in_maintenance());
             let by_hand = drained.filter(|(server, _)| wanted.get(*server) == Some(&None));
@@ -365,15 +381,21 @@ impl HaproxyStateActor {
         }
     }
 
-    fn launch_failed(&mut self, failure: Failure, reasons: &[String], forced: Vec<ReloadReason>, tried: Arc<str>) {
-        let Failure { error, suspects_head, file_is_ahead } = failure;
+    fn launch_failed(
+        &mut self,
+        failure: DeployFailure,
+        reasons: &[String],
+        forced: Vec<ReloadReason>,
+        tried: Arc<str>,
+    ) {
+        let DeployFailure { error, suspects_base, file_is_ahead } = failure;
         warn!(self.log, "the reload failed, it is tried again"; "error" => &error, "reasons" => reasons.join("; "));
         self.peers.journal.do_send(Record(JournalEntry::new(Event::Failed { error: error.clone() })));
         self.counts.reload_failed += 1;
         self.sockets_to_spare = true;
         self.reload_failures += 1;
         self.reload_error.stands(error, self.clock);
-        if suspects_head && self.running.as_ref().is_some_and(|running| running.frame != tried) {
+        if suspects_base && self.running.as_ref().is_some_and(|running| running.frame != tried) {
             // The next start is with what is known to be good.
             self.refused_frame = Some(tried);
         }
@@ -396,14 +418,14 @@ impl HaproxyStateActor {
     }
 
     /// What stands in the way of which service. A port that came free meanwhile does not.
-    fn note_obstacles(&mut self, obstacles: &BTreeMap<ServiceName, Obstacle>) {
-        for (name, obstacle) in obstacles {
-            let came_free = matches!(obstacle, Obstacle::PortTaken { .. }) && self.opened_meanwhile.contains(name);
+    fn note_blockers(&mut self, blockers: &BTreeMap<ServiceName, Blocker>) {
+        for (name, blocker) in blockers {
+            let came_free = matches!(blocker, Blocker::PortTaken { .. }) && self.opened_meanwhile.contains(name);
             if let Some(service) = self.desired.services.get_mut(name).filter(|_| !came_free) {
-                if service.obstacle.is_none() {
-                    service.obstacle_since_unix_ms = self.clock.unix_ms();
+                if service.blocker.is_none() {
+                    service.blocked_since_unix_ms = self.clock.unix_ms();
                 }
-                service.obstacle = Some(obstacle.clone());
+                service.blocker = Some(blocker.clone());
             }
         }
     }
@@ -427,7 +449,7 @@ impl Handler<SocketOpened> for HaproxyStateActor {
         };
         self.opened_meanwhile.insert(name.clone());
         self.sockets_to_spare = true;
-        service.obstacle.take_if(|obstacle| matches!(obstacle, Obstacle::PortTaken { .. }));
+        service.blocker.take_if(|blocker| matches!(blocker, Blocker::PortTaken { .. }));
         self.touch(name, ctx);
     }
 }

@@ -42,7 +42,7 @@ impl HaproxyStateActor {
             (name.clone(), RisingServer { percent: rising.percent(), until_unix_ms })
         };
         let complaint = || self.running.as_ref()?.routing.complaint(name);
-        let obstacle = service.obstacle.as_ref().map(|obstacle| obstacle.text().to_owned());
+        let blocker = service.blocker.as_ref().map(|blocker| blocker.text().to_owned());
         ServiceState {
             listen: service.definition.listen.map(|address| address.to_string()),
             domains: domains(&service.definition),
@@ -58,8 +58,8 @@ impl HaproxyStateActor {
             drained_on_socket: section.map(drained_on_socket).unwrap_or_default(),
             leaving: service.life.leaving().map(leaving).collect(),
             rising: service.life.rising().map(rising).collect(),
-            problem_since_unix_ms: service.obstacle.as_ref().map(|_| service.obstacle_since_unix_ms),
-            problem: obstacle.or_else(|| section.and_then(hopeless)).or_else(complaint),
+            problem_since_unix_ms: service.blocker.as_ref().map(|_| service.blocked_since_unix_ms),
+            problem: blocker.or_else(|| section.and_then(hopeless)).or_else(complaint),
             last_applied_unix_ms: service.last_applied.map(|applied| self.clock.unix_ms_at(applied.at)),
             last_class: service.last_applied.map(|applied| applied.class.as_str().to_owned()),
             last_took_us: service.last_applied.map(|applied| applied.took_us),
@@ -161,10 +161,10 @@ impl Handler<GetConfig> for HaproxyStateActor {
             frontends: running.frontends.values().cloned().collect(),
         });
         let descriptor = |name: &ServiceName| self.running.as_ref()?.sections.get(name)?.descriptor;
-        let next = self.entrants().into_iter().map(|(name, entrant)| NextSection {
-            definition: entrant.wanted.definition,
+        let next = self.service_sections().into_iter().map(|(name, service)| NextSection {
+            definition: service.desired.definition,
             descriptor: descriptor(&name),
-            hosts: entrant.wanted.hosts,
+            hosts: service.desired.hosts,
         });
         let (next_frame, next_style) = self.head_of_file();
         let map_path = self.policy.frame.map_path.clone();

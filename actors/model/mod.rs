@@ -1,6 +1,7 @@
 //! What proxymgr talks about: hosts, services, servers, versions. Plain values, no behaviour beyond their own validity.
 
 pub mod address;
+pub mod blocker;
 pub mod domain;
 pub mod host;
 pub mod latency;
@@ -18,6 +19,7 @@ pub mod update;
 pub mod word;
 
 pub use address::{Address, Endpoint};
+pub use blocker::Blocker;
 pub use domain::{Domain, InvalidDomain};
 pub use host::{AdminState, Host, HostList, SeenHost};
 pub use latency::LatencyHistogram;

@@ -1,0 +1,204 @@
+//! The content of the candidate file: which section each service has in it, and who keeps which socket.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
+use crate::decide::frontend::frontends;
+use crate::decide::haproxy_config::{self, SectionStyle};
+use crate::decide::routing::{Claim, Routing, assign, map_text, routed_at};
+use crate::message::SocketsHeld;
+use crate::model::{Blocker, ServiceName};
+use crate::port::ConfigText;
+
+/// A section in the candidate.
+#[derive(Debug, Clone)]
+pub struct CandidateSection {
+    /// What it is made of, and its socket.
+    pub section: BoundSection,
+    text: Arc<str>,
+}
+
+impl CandidateSection {
+    fn new(section: BoundSection, style: SectionStyle) -> Self {
+        let BoundSection { spec: SectionSpec { definition, hosts }, descriptor } = &section;
+        Self { text: haproxy_config::section(definition, *descriptor, hosts, style), section }
+    }
+
+    fn listen(&self) -> Option<SocketAddr> {
+        self.section.spec.definition.listen
+    }
+
+    /// Whether it shares its port with others.
+    fn is_routed(&self) -> bool {
+        routed_at(&self.section.spec.definition).is_some()
+    }
+}
+
+/// The candidate: of each service its desired section, or the last good one, or none.
+#[derive(Debug)]
+pub struct Candidate {
+    /// What surrounds its sections.
+    pub context: ConfigContext,
+    services: BTreeMap<ServiceName, ServiceSection>,
+    /// Its sections.
+    pub sections: BTreeMap<ServiceName, CandidateSection>,
+    /// Why services are not served as their definitions ask.
+    pub blockers: BTreeMap<ServiceName, Blocker>,
+}
+
+impl Candidate {
+    /// The desired sections of the services whose sockets are held, and the last good ones of the others.
+    pub fn new(
+        context: ConfigContext,
+        mut services: BTreeMap<ServiceName, ServiceSection>,
+        mut held: SocketsHeld,
+    ) -> Self {
+        let style = context.style;
+        let mut sections = BTreeMap::new();
+        for (name, service) in &mut services {
+            find_socket(service, name, &held);
+            if !held.failed.contains_key(name) {
+                let descriptor = held.descriptors.get(name).copied().flatten();
+                let section = BoundSection { spec: service.desired.clone(), descriptor };
+                sections.insert(name.clone(), CandidateSection::new(section, style));
+            }
+        }
+        let mut candidate = Self { context, services, sections, blockers: BTreeMap::new() };
+        for (name, error) in std::mem::take(&mut held.failed) {
+            candidate.port_not_had(&name, error);
+        }
+        candidate.separate_rivals();
+        candidate
+    }
+
+    /// The service keeps its last good section where it has one, with its new hosts.
+    fn port_not_had(&mut self, name: &ServiceName, error: String) {
+        let Some(ServiceSection { desired, last_good }) = self.services.get(name).cloned() else { return };
+        let taken = desired.definition.listen.map(|address| Blocker::PortTaken { address, error });
+        self.blockers.extend(taken.map(|taken| (name.clone(), taken)));
+        self.sections.remove(name);
+        let Some(BoundSection { spec, descriptor }) = last_good else { return };
+        let section = BoundSection { spec: SectionSpec { hosts: desired.hosts, ..spec }, descriptor };
+        self.sections.insert(name.clone(), CandidateSection::new(section, self.context.style));
+    }
+
+    /// A service may give up an address that another one wants. Where the first keeps its last good section after all, the
+    /// other one waits: HAProxy must not have one socket in two sections.
+    pub fn separate_rivals(&mut self) {
+        while let Some((name, first)) = self.rivals() {
+            let address = self.last_listened(&first);
+            let shown = address.map_or_else(String::new, |address| address.to_string());
+            // In an earlier run both may have been there, in turns.
+            if self.last_listened(&name) == address
+                && let Some(service) = self.services.get_mut(&name)
+            {
+                service.last_good = None;
+            }
+            self.port_not_had(
+                &name,
+                format!("{shown} is still served by {first}, whose new definition cannot be applied"),
+            );
+        }
+    }
+
+    /// A service that would listen where another one keeps its last good section, and that other one.
+    fn rivals(&self) -> Option<(ServiceName, ServiceName)> {
+        let listening = self.sections.iter().filter_map(|(name, section)| Some((name, section.listen()?)));
+        let stays = |(name, address): &(&ServiceName, SocketAddr)| self.last_listened(name) == Some(*address);
+        let kept: BTreeMap<SocketAddr, &ServiceName> =
+            listening.clone().filter(stays).map(|(name, address)| (address, name)).collect();
+        listening
+            .filter_map(|(name, address)| Some((name, *kept.get(&address)?)))
+            .find(|(name, first)| name != first && !self.go_together(name, first))
+            .map(|(name, first)| (name.clone(), first.clone()))
+    }
+
+    /// Whether both share their port with others.
+    fn go_together(&self, name: &ServiceName, other: &ServiceName) -> bool {
+        let is_routed = |name| self.sections.get(name).is_some_and(CandidateSection::is_routed);
+        is_routed(name) && is_routed(other)
+    }
+
+    fn last_listened(&self, name: &ServiceName) -> Option<SocketAddr> {
+        self.services[name].last_good.as_ref().and_then(|good| good.spec.definition.listen)
+    }
+
+    /// Whether another service listened where this section is to listen, when it was last good.
+    pub fn is_anothers(&self, name: &ServiceName, section: &CandidateSection) -> bool {
+        let address = section.listen();
+        address.is_some() && self.services.keys().any(|other| other != name && self.last_listened(other) == address)
+    }
+
+    /// Replaces a section that HAProxy refuses: by the last good definition with the new hosts; where that is what it
+    /// refuses, by the last good section as it was; without one the service is left out.
+    pub fn step_back(&mut self, name: &ServiceName, message: String) {
+        let Some(refused) = self.sections.remove(name).map(|section| section.section.spec) else { return };
+        let last_good = self.services[name].last_good.clone().filter(|good| good.spec != refused);
+        let kept = last_good.map(|good| match good.spec.definition == refused.definition {
+            true => good,
+            false => BoundSection { spec: SectionSpec { hosts: refused.hosts, ..good.spec }, ..good },
+        });
+        let SectionSpec { definition, hosts } = self.services[name].desired.clone();
+        self.blockers.insert(name.clone(), Blocker::Rejected { message, definition, hosts });
+        let style = self.context.style;
+        self.sections.extend(kept.map(|good| (name.clone(), CandidateSection::new(good, style))));
+    }
+
+    /// Whether the service is blocked and would go on just as it is.
+    pub fn is_stuck(&self, name: &ServiceName) -> bool {
+        let is_unchanged = |section: &CandidateSection| self.is_last_good(name, section);
+        self.blockers.contains_key(name) && self.sections.get(name).is_none_or(is_unchanged)
+    }
+
+    /// Whether this section of the service is its last good one.
+    pub fn is_last_good(&self, name: &ServiceName, section: &CandidateSection) -> bool {
+        self.services[name].last_good.as_ref().is_some_and(|good| good.spec == section.section.spec)
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> ConfigText {
+        let sections = self.sections.values().map(|section| section.text.clone());
+        let frontends = self.frontends();
+        let map = (!frontends.is_empty()).then(|| map_text(&self.routing().routes));
+        let pieces = std::iter::once(self.context.base.clone()).chain(sections).chain(frontends.into_values());
+        ConfigText { pieces: pieces.collect(), map }
+    }
+
+    /// The frontends that the sections share.
+    pub fn frontends(&self) -> BTreeMap<SocketAddr, Arc<str>> {
+        let sections = self.sections.values();
+        let services = sections.map(|section| (&*section.section.spec.definition, section.section.descriptor));
+        frontends(services, self.context.style, &self.context.map_path)
+    }
+
+    /// Which service each domain belongs to.
+    pub fn routing(&self) -> Routing {
+        let claims = self.sections.iter().filter_map(|(service, section)| {
+            let definition = &*section.section.spec.definition;
+            Some(Claim { service, listen: routed_at(definition)?, definition, is_leaving: false })
+        });
+        assign(claims, &BTreeSet::new(), &self.context.previous_routes)
+    }
+
+    /// The descriptors that it names.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let descriptors: BTreeSet<_> =
+            self.sections.values().filter_map(|section| section.section.descriptor).collect();
+        descriptors.into_iter().collect()
+    }
+}
+
+/// Gives the last good section of an earlier run its socket. It is of no use without one where it has a port.
+fn find_socket(service: &mut ServiceSection, name: &ServiceName, held: &SocketsHeld) {
+    let Some(BoundSection { spec, descriptor: descriptor @ None }) = &mut service.last_good else { return };
+    let listen = spec.definition.listen;
+    let sockets = if listen == service.desired.definition.listen { &held.descriptors } else { &held.last_good };
+    match sockets.get(name) {
+        Some(held) => *descriptor = *held,
+        None if listen.is_some() => service.last_good = None,
+        None => {}
+    }
+}
