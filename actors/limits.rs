@@ -32,6 +32,18 @@ pub const RUNTIME_LINE_BYTES_MAX: usize = 8_192;
 /// The most commands in one batch to the Runtime API, so that one batch never holds up the next change for long.
 pub const RUNTIME_BATCH_COMMANDS_MAX: usize = 2_000;
 
+/// The most servers that are planned in one turn of the actor: what comes meanwhile waits no longer than that takes.
+pub const PLANNED_SERVERS_AT_ONCE_MAX: usize = 2_000;
+
+/// The most services that are observed together because the health of their servers changed.
+pub const OBSERVED_SERVICES_AT_ONCE_MAX: usize = 100;
+
+/// The shortest interval at which the health of servers is polled, where no log line of HAProxy reports it.
+pub const HEALTH_POLL_MIN: Duration = Duration::from_millis(1_500);
+
+/// The servers whose health is polled each second at the most, where no log line of HAProxy reports it.
+pub const HEALTH_POLL_SERVERS_PER_SECOND: usize = 1_000;
+
 /// How long HAProxy may take to answer one batch before the connection is given up.
 pub const RUNTIME_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 

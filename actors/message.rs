@@ -25,7 +25,7 @@ use crate::model::{
     ServiceDefinition, ServiceName,
 };
 use crate::operator::{HeldDecision, OrderRefused, SetServer};
-use crate::port::{ProcessExit, RejectedDefinitions};
+use crate::port::{ProcessExit, RejectedDefinitions, SavedState};
 use crate::snapshot::{ActorState, ProxyPhase};
 
 /// definition source -> ServiceConfigActor: these are the services now, or why that cannot be said.
@@ -298,12 +298,17 @@ pub struct DecideHeld {
     pub decision: HeldDecision,
 }
 
-/// operator -> HaproxyStateActor: an operator's choice about one server.
+/// operator -> OverridesActor: an operator's choice about one server.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<String, OrderRefused>")]
 pub struct ChooseServerState(pub SetServer);
 
-/// HaproxyStateActor -> HaproxyStateActors of targets, OutputActor: what operators chose for the servers of a service.
+/// HaproxyStateActor -> StateStoreActor: save this in place of what was saved before.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), String>")]
+pub struct SaveState(pub SavedState);
+
+/// OverridesActor -> HaproxyStateActor, those of targets, OutputActor: what operators chose for the servers of a service.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ChoicesChanged {

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::model::{AdminState, ServerName, ServiceName};
+use crate::limits::ORDER_REASON_CHARS_MAX;
+use crate::model::{AdminState, OperatorChoice, ServerName, ServiceName};
 
 /// What an operator asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,4 +88,37 @@ pub enum OrderRefused {
     /// It cannot be done at the moment.
     #[error("{0}")]
     NotNow(String),
+}
+
+/// A reason as it is kept and shown: one line, of bounded length; none where it is empty.
+///
+/// # Errors
+/// The reason has control characters, or is too long.
+pub fn printable(reason: Option<String>) -> Result<Option<String>, OrderRefused> {
+    let Some(reason) = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty()) else {
+        return Ok(None);
+    };
+    if reason.chars().any(char::is_control) {
+        return Err(OrderRefused::Invalid("the reason must be one line without control characters".to_owned()));
+    }
+    let length = reason.chars().count();
+    if length > ORDER_REASON_CHARS_MAX {
+        let problem = format!("the reason has {length} characters; at most {ORDER_REASON_CHARS_MAX} are allowed");
+        return Err(OrderRefused::Invalid(problem));
+    }
+    Ok(Some(reason))
+}
+
+/// What an order about one server does, as one sentence. `is_ended` says that it only ends an earlier one.
+pub fn describe(server: &ServerName, service: &ServiceName, choice: &OperatorChoice, is_ended: bool) -> String {
+    let state = match choice.state {
+        _ if is_ended => "follows discovery again, and is ready",
+        AdminState::Ready => "is ready, whatever discovery says",
+        AdminState::Drain => "drains",
+        AdminState::Maint => "is in maintenance",
+    };
+    let until = choice.until_unix_ms.filter(|_| !is_ended);
+    let time = until.map(|until| format!(", for {} s", until.saturating_sub(choice.since_unix_ms).div_ceil(1_000)));
+    let reason = choice.reason.as_ref().map(|reason| format!(": {reason}"));
+    format!("server {server} of {service} {state}{}{}", time.unwrap_or_default(), reason.unwrap_or_default())
 }

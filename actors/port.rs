@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::{Future, ready};
+use std::future::{Future, pending, ready};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -121,6 +121,11 @@ pub trait RuntimeApi {
     fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>>;
     /// Closes the kept connection, so that it does not hold up a process that is to stop.
     fn disconnect(&self);
+    /// Resolves when HAProxy does not answer a liveness probe: a cheap command every second on a connection of its own.
+    /// The one call that may take for ever; it ends when it is dropped.
+    fn silence(&self) -> PortFuture<RuntimeError> {
+        Box::pin(pending())
+    }
 }
 
 // ---- what HAProxy is busy with ----------------------------------------------------------------------------------

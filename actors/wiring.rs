@@ -6,7 +6,8 @@
 //! WatcherActor       --HostsChanged, HostsUnknown, ListRejected--> HaproxyStateActor
 //! HaproxyStateActor (one more for each target that somebody else runs), OutputActor (one for each further output) hear
 //!                    what HaproxyStateActor hears of services and hosts
-//! HaproxyStateActor  --ChoicesChanged--> all of these
+//! operator           --ChooseServerState--> OverridesActor --ChoicesChanged--> all of these
+//! HaproxyStateActor  --SaveState--> StateStoreActor
 //! HaproxyStateActor  --ReleaseSockets, WaitOnlyFor--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
 //! HaproxyStateActor  --Deploy--> ProcessSupervisorActor --HoldSockets, AdoptSockets--> SocketHolderActor
@@ -25,7 +26,7 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::decide::option_policy::OptionPolicy;
 use crate::deployment::SocketPeers;
-use crate::haproxy_state_actor::{HaproxyDeployment, HaproxyPeers, HaproxyPorts, HaproxyStateActor};
+use crate::haproxy_state_actor::{HaproxyDeployment, HaproxyIdentity, HaproxyPeers, HaproxyStateActor};
 use crate::history::History;
 use crate::inbox::{Direct, Inbox, Post};
 use crate::journal::{Event, JournalEntry};
@@ -40,6 +41,7 @@ use crate::message::{
 use crate::model::{ProxyPolicy, ProxyVersion, RunBy, ServiceName};
 use crate::operator::{HeldDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
+use crate::overrides_actor::OverridesActor;
 use crate::port::{
     ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, RuntimeApi, SavedService, SavedState,
     ServiceOutput, StateStore,
@@ -50,6 +52,7 @@ use crate::service_config_actor::{
 };
 use crate::snapshot::ActorState;
 use crate::socket_holder_actor::SocketHolderActor;
+use crate::state_store_actor::StateStoreActor;
 use crate::target_journal_actor::TargetJournalActor;
 use crate::watcher_actor::{ChangeNumbers, WatcherActor, WatcherPeers};
 
@@ -142,25 +145,30 @@ impl Actors {
         let targets = start_targets(&outside, &orders.policy, &orders.restored.services, &record, clock, log);
         let to_haproxy = post.inbox("HaproxyStateActor", None);
         let is_ours = orders.policy.frame.run_by != RunBy::Others;
+        let store = StateStoreActor::new(outside.state_store.clone()).start();
         let (to_sockets, sockets) = (post.inbox("SocketHolderActor", None), sockets_ctx.address());
         let deployment = is_ours.then(|| HaproxyDeployment {
             deploy: post.inbox("ProcessSupervisorActor", None).way(supervisor_ctx.address().recipient()),
             release: to_sockets.way(sockets.clone().recipient()),
             wait_only_for: to_sockets.way(sockets.clone().recipient()),
+            config_file: outside.config_file.clone(),
         });
         let haproxy = HaproxyStateActor::new(
             orders.policy.clone(),
-            orders.binary,
+            HaproxyIdentity { runtime: outside.runtime.clone(), target: None, binary: orders.binary },
             &orders.restored.services,
-            HaproxyPorts {
-                runtime: outside.runtime.clone(),
-                config_file: is_ours.then(|| outside.config_file.clone()),
-                state_store: Some(outside.state_store.clone()),
-                target: None,
-            },
-            HaproxyPeers { deployment, choices: who_obey(&targets, &outputs), journal: record.clone() },
+            HaproxyPeers { deployment, saves: Some(store.recipient()), journal: record.clone() },
             clock,
             component(log, "haproxy"),
+        )
+        .start();
+        let overridden = std::iter::once(to_haproxy.way(haproxy.clone().recipient()));
+        let overrides = OverridesActor::new(
+            &orders.restored.services,
+            overridden.chain(also_overridden(&targets, &outputs)).collect(),
+            record.clone(),
+            clock,
+            component(log, "overrides"),
         )
         .start();
         let supervisor = supervisor_ctx.run(ProcessSupervisorActor::new(
@@ -181,15 +189,20 @@ impl Actors {
             component(log, "sockets"),
         ));
         let hearers =
-            Hearers { haproxy: (haproxy.clone(), to_haproxy), targets: targets.clone(), outputs: outputs.clone() };
+            Hearers {
+                haproxy: (haproxy.clone(), to_haproxy),
+                targets: targets.clone(),
+                outputs: outputs.clone(),
+                overrides: overrides.clone(),
+            };
         let services = ServiceConfigActor::new(
             ServiceConfigPorts { definitions: outside.definitions.clone(), host_sources: outside.host_sources.clone() },
             ServicePolicy { options: orders.options, removal_max: orders.services_removal_max },
             orders.restored,
             watcher_starter(post, &outside, &hearers, &record, clock, &component(log, "watcher")),
             ServiceConfigPeers {
-                defined: hearers.of(),
-                removed: hearers.of(),
+                defined: hearers.all(),
+                removed: hearers.all(),
                 loaded: hearers.of(),
                 rejected: hearers.haproxy.1.way(haproxy.clone().recipient()),
                 journal: record.clone(),
@@ -213,7 +226,7 @@ impl Actors {
         let mut policy =
             vec![haproxy.clone().recipient(), supervisor.clone().recipient(), services.clone().recipient()];
         policy.extend(targets.iter().map(|target| target.clone().recipient()));
-        let mut shutdown = vec![haproxy.clone().recipient()];
+        let mut shutdown = vec![overrides.clone().recipient(), haproxy.clone().recipient()];
         shutdown.extend(targets.iter().map(|target| target.clone().recipient()));
         Self {
             states,
@@ -227,7 +240,7 @@ impl Actors {
                 refresh: services.clone().recipient(),
                 decide: services.clone().recipient(),
                 reload: haproxy.clone().recipient(),
-                choose: haproxy.clone().recipient(),
+                choose: overrides.recipient(),
                 journal: record,
             },
             policy,
@@ -396,17 +409,20 @@ fn start_targets(
         let RuntimeTarget { name, runtime } = target.clone();
         let log = component(log, "target").new(o!("target" => name.clone()));
         let journal = TargetJournalActor::new(name.clone(), journal.clone()).start().recipient();
-        let ports = HaproxyPorts { runtime, config_file: None, state_store: None, target: Some(name) };
-        let peers = HaproxyPeers { deployment: None, choices: Listeners::none(), journal };
-        HaproxyStateActor::new(policy.clone(), None, restored, ports, peers, clock, log).start()
+        let haproxy = HaproxyIdentity { runtime, target: Some(name), binary: None };
+        let peers = HaproxyPeers { deployment: None, saves: None, journal };
+        HaproxyStateActor::new(policy.clone(), haproxy, restored, peers, clock, log).start()
     };
     outside.targets.iter().map(start).collect()
 }
 
-/// Who else obeys what operators choose.
-fn who_obey(targets: &[Addr<HaproxyStateActor>], outputs: &[Addr<OutputActor>]) -> Listeners<ChoicesChanged> {
+/// Whom operators' choices reach besides the primary HAProxy.
+fn also_overridden<'a>(
+    targets: &'a [Addr<HaproxyStateActor>],
+    outputs: &'a [Addr<OutputActor>],
+) -> impl Iterator<Item = Recipient<ChoicesChanged>> + 'a {
     let outputs = outputs.iter().map(|output| output.clone().recipient());
-    targets.iter().map(|target| target.clone().recipient()).chain(outputs).collect()
+    targets.iter().map(|target| target.clone().recipient()).chain(outputs)
 }
 
 /// Everyone who hears of services and hosts.
@@ -414,11 +430,32 @@ struct Hearers<I> {
     haproxy: (Addr<HaproxyStateActor>, I),
     targets: Vec<Addr<HaproxyStateActor>>,
     outputs: Vec<Addr<OutputActor>>,
+    overrides: Addr<OverridesActor>,
 }
 
 impl<I: Inbox> Hearers<I> {
-    /// Their ways for messages of this kind.
+    /// The ways to all of them for messages of this kind.
+    fn all<M>(&self) -> Listeners<M>
+    where
+        M: Message<Result = ()> + Clone + Send + 'static,
+        HaproxyStateActor: Handler<M>,
+        OutputActor: Handler<M>,
+        OverridesActor: Handler<M>,
+    {
+        self.of_proxies().chain(std::iter::once(self.overrides.clone().recipient())).collect()
+    }
+
+    /// The ways to every HAProxy and output for messages of this kind.
     fn of<M>(&self) -> Listeners<M>
+    where
+        M: Message<Result = ()> + Clone + Send + 'static,
+        HaproxyStateActor: Handler<M>,
+        OutputActor: Handler<M>,
+    {
+        self.of_proxies().collect()
+    }
+
+    fn of_proxies<M>(&self) -> impl Iterator<Item = Recipient<M>>
     where
         M: Message<Result = ()> + Clone + Send + 'static,
         HaproxyStateActor: Handler<M>,
@@ -427,7 +464,7 @@ impl<I: Inbox> Hearers<I> {
         let (haproxy, inbox) = &self.haproxy;
         let haproxy = std::iter::once(inbox.way(haproxy.clone().recipient()));
         let targets = self.targets.iter().map(|target| target.clone().recipient());
-        haproxy.chain(targets).chain(self.outputs.iter().map(|output| output.clone().recipient())).collect()
+        haproxy.chain(targets).chain(self.outputs.iter().map(|output| output.clone().recipient()))
     }
 }
 
@@ -452,7 +489,7 @@ fn watcher_starter<P: Post>(
     let changes = ChangeNumbers::default();
     let (haproxy, inbox) = &hearers.haproxy;
     let rejected = inbox.way(haproxy.clone().recipient());
-    let peers = WatcherPeers { changed: hearers.of(), unknown: hearers.of(), rejected, journal: journal.clone() };
+    let peers = WatcherPeers { changed: hearers.all(), unknown: hearers.of(), rejected, journal: journal.clone() };
     let (post, log) = (post.clone(), log.clone());
     Box::new(move |definition, restored| {
         let (sources, changes, peers) = (sources.clone(), changes.clone(), peers.clone());

@@ -18,6 +18,7 @@ pub mod loaded_config;
 pub mod nearest;
 pub mod option_policy;
 pub mod overlay;
+pub mod overrides;
 pub mod proxy_plan;
 pub mod proxym_service;
 pub mod quoting;

@@ -1,4 +1,4 @@
-//! What operators chose for the servers of one service.
+//! What operators chose for the servers of one service, whatever discovery says.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use crate::model::{AdminState, HostList, OperatorChoice, ServerName};
 
 /// Operators' choices, by server.
 #[derive(Debug, Default)]
-pub struct Choices(BTreeMap<ServerName, OperatorChoice>);
+pub struct OverrideSet(BTreeMap<ServerName, OperatorChoice>);
 
-impl Choices {
-    /// What an earlier run saved.
+impl OverrideSet {
+    /// What an earlier run of the daemon saved.
     pub fn restored(saved: BTreeMap<ServerName, OperatorChoice>) -> Self {
         Self(saved)
     }
@@ -20,24 +20,20 @@ impl Choices {
         &self.0
     }
 
-    /// The states chosen.
-    pub fn states(&self) -> impl Iterator<Item = (&ServerName, AdminState)> {
-        self.0.iter().map(|(server, choice)| (server, choice.state))
-    }
-
     /// Chooses, in the place of what was chosen before.
     pub fn set(&mut self, server: ServerName, choice: OperatorChoice) {
         self.0.insert(server, choice);
     }
 
-    /// Leaves the server to discovery. Returns what had been chosen.
-    pub fn forget(&mut self, server: &ServerName) -> Option<OperatorChoice> {
-        self.0.remove(server)
+    /// Lets the server follow discovery again.
+    pub fn remove(&mut self, server: &ServerName) {
+        self.0.remove(server);
     }
 
-    /// Takes in what discovery shows: a choice outlives its host for a while, because a host that is restarted
-    /// leaves discovery, too, and must not take traffic before the operator says so.
-    pub fn hosts_changed(&mut self, discovered: &HostList, now_unix_ms: u64) {
+    /// Takes in what discovery shows. A choice outlives its host for a while, because a host that is restarted leaves
+    /// discovery, too, and must not get traffic before the operator agrees. Returns whether anything changed.
+    pub fn hosts_changed(&mut self, discovered: &HostList, now_unix_ms: u64) -> bool {
+        let before = self.0.clone();
         for (server, choice) in &mut self.0 {
             if discovered.contains_key(server) {
                 choice.gone_unix_ms = None;
@@ -45,12 +41,13 @@ impl Choices {
                 choice.gone_unix_ms.get_or_insert(now_unix_ms);
             }
         }
-        // To be ready is no choice any longer once discovery says the same.
+        // To be ready is no override any more once discovery says the same.
         let agrees = |server: &ServerName| discovered.get(server).is_some_and(|host| host.state == AdminState::Ready);
         self.0.retain(|server, choice| choice.state != AdminState::Ready || !agrees(server));
+        self.0 != before
     }
 
-    /// Ends those whose time is over. Returns them, and why.
+    /// Ends those whose time is over. Returns each with the reason why it ended.
     pub fn end(&mut self, now_unix_ms: u64) -> Vec<(ServerName, OperatorChoice, &'static str)> {
         let over = |choice: &OperatorChoice| ends_at(choice).is_some_and(|at| at <= now_unix_ms);
         let names: Vec<_> = self.0.iter().filter(|(_, choice)| over(choice)).map(|(name, _)| name.clone()).collect();
@@ -89,13 +86,13 @@ mod tests {
         HostList::from_iter([(name(), Host { state, ..Host::at(endpoint) }.into())])
     }
 
-    fn chosen(state: AdminState, until_unix_ms: Option<u64>) -> Choices {
+    fn chosen(state: AdminState, until_unix_ms: Option<u64>) -> OverrideSet {
         let choice = OperatorChoice { state, reason: None, since_unix_ms: 0, until_unix_ms, gone_unix_ms: None };
-        Choices::restored([(name(), choice)].into())
+        OverrideSet::restored([(name(), choice)].into())
     }
 
     #[test]
-    fn a_choice_ends_when_its_time_is_over_and_not_before() {
+    fn override_ends_at_its_time() {
         let mut choices = chosen(AdminState::Maint, Some(1_000));
         assert!(choices.end(999).is_empty());
         assert_eq!(choices.next_end(), Some(1_000));
@@ -104,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_outlives_its_host_for_a_while() {
+    fn override_outlives_its_host() {
         let keep = u64::try_from(CHOICE_KEEP.as_millis()).unwrap();
         let mut choices = chosen(AdminState::Maint, None);
         choices.hosts_changed(&HostList::new(), 5);
@@ -117,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn to_be_ready_is_a_choice_only_while_discovery_says_otherwise() {
+    fn ready_override_ends_when_discovery_agrees() {
         let mut choices = chosen(AdminState::Ready, None);
         choices.hosts_changed(&list(AdminState::Drain), 0);
         assert_eq!(choices.all().len(), 1);

@@ -1,0 +1,308 @@
+//! Runtime lane: plans what may differ, sends what can be done at run time, and takes in the answers.
+
+use std::collections::BTreeSet;
+
+use tokio::time::Instant;
+
+use super::desired::AppliedChange;
+use super::effect::{Effect, debug, info, warn};
+use super::planning::{Planned, Planning};
+use super::state::{Batch, Exchange, State};
+use super::time::{Now, micros};
+use crate::decide::proxy_plan::{ServicePlan, Step, deletion};
+use crate::decide::scope::Scope;
+use crate::journal::{Event, JournalEntry};
+use crate::limits::{
+    CLEARANCES_AT_ONCE_MAX, PARKED_SERVER_KEEP, PLANNED_SERVERS_AT_ONCE_MAX, RUNTIME_BATCH_COMMANDS_MAX,
+};
+use crate::model::{
+    ChangeId, Observation, ObservedServers, PlanClass, RuntimeCommand, ServerName, ServiceName, UpdateStrategy,
+};
+use crate::port::Answer;
+
+impl State {
+    /// Plans what may differ, and sends what can be done at run time. Returns whether that is under way.
+    pub(super) fn begin_commands(&mut self, now: Now) -> bool {
+        let batch = self.plan_batch(now);
+        if batch.is_empty() {
+            return false;
+        }
+        let commands: Vec<RuntimeCommand> = batch.values().flatten().flat_map(|step| step.commands.clone()).collect();
+        let services: Vec<ServiceName> = batch.keys().cloned().collect();
+        self.begin_exchange(Exchange::Commands(batch), Effect::RunCommands { commands, services }, now);
+        true
+    }
+
+    /// Plans services that may differ: as many as fit into one batch, and no more than one turn may take.
+    fn plan_batch(&mut self, now: Now) -> Batch {
+        let mut batch = Batch::new();
+        let mut room = RUNTIME_BATCH_COMMANDS_MAX;
+        let mut servers = 0;
+        self.timers.more_to_plan = false;
+        while room > 0 {
+            if servers >= PLANNED_SERVERS_AT_ONCE_MAX {
+                self.timers.more_to_plan = !self.work.is_empty();
+                break;
+            }
+            let Some((name, scope)) = self.work.pop() else { break };
+            servers += 1 + self.servers_in(&name, &scope);
+            let Some(plan) = self.plan_next(&name, &scope, now) else { continue };
+            let ServicePlan { mut steps, reload } = plan;
+            self.reloads.set(&name, reload);
+            if steps.is_empty() {
+                self.in_sync(&name, now);
+                continue;
+            }
+            let later = steps.split_off(fitting(&steps, room));
+            self.work.review_servers_of(&name, later);
+            room = room.saturating_sub(steps.iter().map(|step| step.commands.len()).sum());
+            self.note_decisions(&name, &steps);
+            batch.insert(name, steps);
+        }
+        if std::mem::take(&mut self.work.sweep) {
+            self.plan_deletions(&mut batch, now.instant);
+        }
+        batch
+    }
+
+    fn servers_in(&self, name: &ServiceName, scope: &Scope) -> usize {
+        match scope {
+            Scope::Servers(servers) => servers.len(),
+            Scope::Whole => self.desired.services.get(name).map_or(0, |service| service.servers.len()),
+        }
+    }
+
+    /// Plans one service, and takes note of what planning it shows. None where there is nothing to be done now.
+    fn plan_next(&mut self, name: &ServiceName, scope: &Scope, now: Now) -> Option<ServicePlan> {
+        if self.settings.is_external() {
+            self.claim(name, scope, now.instant);
+        }
+        self.settle(name, scope, now.instant);
+        let planning = match self.plan_of(name, scope)? {
+            Planned::Unknown => {
+                self.work.observe_all = true;
+                return None;
+            }
+            Planned::Plan(planning) => planning,
+        };
+        let Planning { plan, ineffective, hopeless } = planning;
+        if let Some(section) = self.process.running_mut().and_then(|running| running.sections.get_mut(name)) {
+            section.attempts.refused.extend(ineffective);
+            // What is as desired by now is no problem any more.
+            section.attempts.hopeless.retain(|server, _| hopeless.contains(server));
+        }
+        if self.work.take_drift(name) {
+            self.note_drift(name, &plan);
+        }
+        Some(plan)
+    }
+
+    /// Servers of this service may have arrived where they were going.
+    fn settle(&mut self, name: &ServiceName, scope: &Scope, now: Instant) {
+        let Some(service) = self.desired.services.get_mut(name) else { return };
+        let section = self.process.running_mut().and_then(|running| running.sections.get_mut(name));
+        let Some(section) = section else {
+            service.life.settle(&ObservedServers::new(), &service.slots);
+            return;
+        };
+        if section.stale {
+            return;
+        }
+        let scope = if section.attempts.any() || service.blocked.is_some() { &Scope::Whole } else { scope };
+        section.park(&service.servers, scope, now);
+        if service.slots_in_use().is_some() {
+            section.forget_drains_of_moved_slots(&service.servers);
+        }
+        service.life.settle(&section.observed, &service.slots);
+    }
+
+    /// Servers that have waited in maintenance long enough for a flapping host to have come back.
+    fn plan_deletions(&mut self, batch: &mut Batch, now: Instant) {
+        let Some(running) = self.process.running().filter(|running| running.capabilities.dynamic_servers()) else {
+            return;
+        };
+        let may_delete = |name: &ServiceName| {
+            let service = self.desired.services.get(name);
+            service.is_none_or(|service| service.strategy.strategy == UpdateStrategy::Dynamic)
+        };
+        let sections = running.sections.iter().filter(|(name, section)| !section.stale && may_delete(name));
+        let ripe = sections.flat_map(|(name, section)| {
+            section.ripe_for_deletion(PARKED_SERVER_KEEP, now).map(move |server| (name, deletion(name, server)))
+        });
+        for (name, step) in ripe.take(CLEARANCES_AT_ONCE_MAX) {
+            batch.entry(name.clone()).or_default().push(step);
+        }
+    }
+
+    fn note_decisions(&mut self, name: &ServiceName, steps: &[Step]) {
+        let class = steps.iter().map(|step| step.class).max();
+        let service = self.desired.services.get_mut(name);
+        let pending = service.map_or(&mut [][..], |service| &mut service.changes.pending);
+        let change = pending.last().map(|pending| pending.change);
+        pending.iter_mut().for_each(|pending| pending.class = pending.class.max(class));
+        for step in steps {
+            let event = Event::Decided { class: step.class, reason: step.reason.clone() };
+            self.record_step(name, step, change, event);
+        }
+    }
+
+    /// HAProxy answered a batch.
+    pub(super) fn commands_answered(
+        &mut self,
+        batch: Batch,
+        (answers, observation, answered_at): (Vec<Answer>, Observation, Instant),
+        now: Now,
+    ) {
+        self.link_answered();
+        self.steps_answered(&batch, &answers, Some(answered_at));
+        let services: Vec<ServiceName> = batch.keys().cloned().collect();
+        let running = self.process.running_mut();
+        let mut different =
+            running.map(|running| running.observe(Some(&services), observation, now.instant)).unwrap_or_default();
+        for (name, steps) in batch {
+            let further: BTreeSet<ServerName> = different.remove(&name).unwrap_or_default();
+            self.work.changed_servers(name, steps.into_iter().map(|step| step.server).chain(further));
+        }
+    }
+
+    /// A batch was answered, maybe by the process before: what this one has is not known.
+    pub(super) fn commands_outdated(&mut self, batch: &Batch, answers: Option<&[Answer]>) {
+        self.steps_answered(batch, answers.unwrap_or_default(), None);
+        self.distrust(batch);
+    }
+
+    /// HAProxy did not answer a batch.
+    pub(super) fn commands_unanswered(&mut self, batch: &Batch) {
+        self.tally.counts.unanswered += 1;
+        self.distrust(batch);
+    }
+
+    fn distrust(&mut self, batch: &Batch) {
+        if let Some(running) = self.process.running_mut() {
+            for (name, steps) in batch {
+                let Some(section) = running.sections.get_mut(name) else { continue };
+                steps.iter().for_each(|step| section.unanswered(step));
+            }
+        }
+        self.work.review(batch.keys().cloned());
+    }
+
+    /// Takes in the answers to steps, which are in the order of the commands. `at` is none where the process that answered
+    /// does not serve any more.
+    fn steps_answered(&mut self, batch: &Batch, mut answers: &[Answer], at: Option<Instant>) {
+        for (name, steps) in batch {
+            for step in steps {
+                let (own, rest) = answers.split_at(step.commands.len().min(answers.len()));
+                answers = rest;
+                self.record_answers(name, step, own);
+                if let Some(at) = at {
+                    self.step_answered(name, step, own, at);
+                }
+            }
+        }
+    }
+
+    fn record_answers(&mut self, name: &ServiceName, step: &Step, answers: &[Answer]) {
+        let change = self.desired.services.get(name).and_then(|service| service.changes.newest());
+        let change = change.map(|pending| pending.change);
+        let clears = step.is_clearance();
+        // A clearance that is refused is tried again and again: no news.
+        for (command, answer) in step.commands.iter().zip(answers).filter(|(_, answer)| answer.accepted || !clears) {
+            let Answer { accepted, text } = answer.clone();
+            let event = Event::Commanded { command: command.to_string(), answer: text, accepted };
+            self.record_step(name, step, change, event);
+        }
+    }
+
+    fn step_answered(&mut self, name: &ServiceName, step: &Step, answers: &[Answer], answered_at: Instant) {
+        let newest = self.desired.services.get(name).and_then(|service| service.changes.newest()).copied();
+        let clears = step.is_clearance();
+        let section = self.process.running_mut().and_then(|running| running.sections.get_mut(name));
+        let Some(section) = section else { return };
+        let counts = &mut self.tally.counts;
+        match section.answered(step, answers, answered_at) {
+            None if clears => counts.runtime_delete += 1,
+            None if step.class == PlanClass::RuntimeDisable => counts.runtime_disable += 1,
+            None => counts.runtime_enable += 1,
+            Some(refusal) if clears => {
+                // Still in use; it is tried again with the next sweep.
+                let line = debug("not deleted yet").with("service", name).with("server", step.known_as());
+                self.outbox.log(line.with("answer", refusal.words));
+                return;
+            }
+            Some(refusal) => {
+                let line = warn("HAProxy refused a runtime change").with("service", name);
+                self.outbox.log(line.with("server", step.known_as()).with("answer", &refusal.words));
+                counts.refused += 1;
+                section.attempts.refused.insert(step.server.clone(), refusal);
+                return;
+            }
+        }
+        let took_us = newest.map(|pending| micros(answered_at.saturating_duration_since(pending.seen_at)));
+        let message = if clears { "runtime-delete" } else { step.class.as_str() };
+        let line = info(message).with("service", name).with("server", step.known_as());
+        self.outbox.log(line.with("reason", &step.reason).with_some("took_us", took_us));
+    }
+
+    /// The service has nothing left to do at run time: the file follows, and its changes are applied unless they wait for
+    /// a reload.
+    fn in_sync(&mut self, name: &ServiceName, now: Now) {
+        if self.reloads.waits(name) {
+            return;
+        }
+        let Some(service) = self.desired.services.get_mut(name) else { return };
+        let Some(section) = self.process.running_mut().and_then(|running| running.sections.get_mut(name)) else { return };
+        if section.rewrite(&service.servers) {
+            self.files.config.changed();
+        }
+        section.attempts.repeated.clear();
+        let mut is_redefined = false;
+        if !service.is_blocked(Some(&section.definition)) {
+            self.work.routes |= service.blocked.take().is_some();
+            is_redefined = section.definition != service.definition;
+            section.definition = service.definition.clone();
+        }
+        let answered_at = section.answered_at;
+        let took = |seen_at| micros(answered_at.saturating_duration_since(seen_at));
+        // A change for which nothing had to be done was applied by nothing.
+        let pending = std::mem::take(&mut service.changes.pending).into_iter();
+        let applied = pending.filter_map(|pending| Some((pending.change, pending.class?, took(pending.seen_at))));
+        let applied: Vec<_> = applied.collect();
+        let last = applied.last().map(|&(_, class, took_us)| AppliedChange { class, took_us, at: answered_at });
+        service.changes.last_applied = last.or(service.changes.last_applied);
+        for (change, class, took_us) in applied {
+            let entry = JournalEntry::new(Event::Applied { class, took_us }).service(name).change(change);
+            self.outbox.record(entry);
+        }
+        if is_redefined {
+            self.save_later(now);
+        }
+    }
+
+    fn note_drift(&mut self, name: &ServiceName, plan: &ServicePlan) {
+        let steps = plan.steps.iter().map(|step| (Some(step.known_as()), &step.reason));
+        for (server, what) in steps.chain(plan.reload.iter().map(|reason| (None, &reason.text))) {
+            let line = warn("drift: HAProxy differs from what was applied, repairing it").with("service", name);
+            self.outbox.log(line.with_some("server", server).with("what", what));
+            self.tally.counts.drift += 1;
+            let mut entry = JournalEntry::new(Event::DriftFound { what: what.clone() }).service(name);
+            entry.server = server.cloned();
+            self.outbox.record(entry);
+        }
+    }
+
+    fn record_step(&mut self, service: &ServiceName, step: &Step, change: Option<ChangeId>, event: Event) {
+        let mut entry = JournalEntry::new(event).service(service).server(step.known_as());
+        entry.change = change;
+        self.outbox.record(entry);
+    }
+}
+
+/// How many of these steps fit into a batch with room for so many commands: one at the least.
+fn fitting(steps: &[Step], room: usize) -> usize {
+    let sizes = steps.iter().scan(0, |commands, step| {
+        *commands += step.commands.len();
+        Some(*commands)
+    });
+    sizes.take_while(|commands| *commands <= room).count().max(1)
+}

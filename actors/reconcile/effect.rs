@@ -1,0 +1,181 @@
+//! What the reconciler wants done. The actor carries it out and feeds the answers back as [`Input`](super::Input)s.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::decide::deployment::DeployOrder;
+use crate::decide::state_file::FileHosts;
+use crate::journal::{Event, JournalEntry};
+use crate::message::WantedSocket;
+use crate::model::{RouteCommand, RuntimeCommand, ServerName, ServiceName};
+use crate::port::{ConfigText, SavedState};
+
+/// One thing to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Runtime lane: send these commands to the process that serves, then observe these services. Answered by
+    /// [`Input::CommandsAnswered`](super::Input::CommandsAnswered).
+    RunCommands {
+        /// In the order in which they have to be carried out.
+        commands: Vec<RuntimeCommand>,
+        /// The services that the commands are about.
+        services: Vec<ServiceName>,
+    },
+    /// Runtime lane: change the map of domains. Answered by [`Input::RoutesAnswered`](super::Input::RoutesAnswered).
+    ChangeRoutes {
+        /// The file that the map was loaded from.
+        map: PathBuf,
+        /// In the order in which they have to be carried out.
+        commands: Vec<RouteCommand>,
+    },
+    /// Runtime lane: read what the process has. Answered by [`Input::Observed`](super::Input::Observed).
+    Observe {
+        /// Only these services; none for all.
+        services: Option<Vec<ServiceName>>,
+        /// The file that the map was loaded from, where the map is to be read as well.
+        map: Option<PathBuf>,
+    },
+    /// Runtime lane: read the sessions of the servers of these services. Answered by
+    /// [`Input::SessionsRead`](super::Input::SessionsRead).
+    ReadSessions(Vec<ServiceName>),
+    /// Close the kept connection: another process serves from now on, or none.
+    Disconnect,
+    /// Report it when HAProxy stops answering, by [`Input::Silent`](super::Input::Silent).
+    WatchLiveness,
+
+    /// Deployment lane: bring up a new process. Answered by [`Input::Deployed`](super::Input::Deployed).
+    Deploy(Box<DeployOrder>),
+    /// Deployment lane: send these commands to the new process, which may not answer yet. Nobody waits for the answers:
+    /// everything is observed and planned again once that process serves.
+    CommandSuccessor(Vec<RuntimeCommand>),
+    /// These services listen here; close every other socket.
+    ReleaseSockets(BTreeMap<ServiceName, WantedSocket>),
+    /// Only these services wait for a port any longer.
+    WaitOnlyFor(BTreeMap<ServiceName, WantedSocket>),
+
+    /// Write haproxy.cfg. Answered by [`Input::ConfigFileWritten`](super::Input::ConfigFileWritten).
+    WriteConfigFile(ConfigText),
+    /// Read haproxy.cfg and the map. Answered by [`Input::FilesRead`](super::Input::FilesRead).
+    ReadFiles {
+        /// Whether there is a map.
+        with_map: bool,
+    },
+    /// Read the state of all servers in the form of the state file. Answered by
+    /// [`Input::ServerStatesRead`](super::Input::ServerStatesRead).
+    ReadServerStates {
+        /// The process that is asked.
+        pid: Option<u32>,
+    },
+    /// Write the state file. Answered by [`Input::StateFileWritten`](super::Input::StateFileWritten).
+    WriteStateFile {
+        /// Where.
+        path: PathBuf,
+        /// The answer to `show servers state`.
+        states: String,
+        /// The hosts of each section in haproxy.cfg.
+        hosts: FileHosts,
+    },
+    /// Save what a restart of the daemon needs. Answered by [`Input::StateSaved`](super::Input::StateSaved).
+    SaveState(SavedState),
+
+    /// Record this in the journal.
+    Record(JournalEntry),
+    /// Write this to the log.
+    Log(LogLine),
+}
+
+/// The severity of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// For tracing one decision.
+    Debug,
+    /// Normal operation.
+    Info,
+    /// Something an operator should know.
+    Warning,
+}
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// How severe it is.
+    pub severity: Severity,
+    /// What happened.
+    pub message: &'static str,
+    /// The values that belong to it.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+impl LogLine {
+    /// A line of this severity.
+    pub fn new(severity: Severity, message: &'static str) -> Self {
+        Self { severity, message, fields: Vec::new() }
+    }
+
+    /// The line with another value.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.fields.push((key, value.to_string()));
+        self
+    }
+
+    /// The line with a value that may be missing.
+    #[must_use]
+    pub fn with_some(self, key: &'static str, value: Option<impl ToString>) -> Self {
+        match value {
+            Some(value) => self.with(key, value),
+            None => self,
+        }
+    }
+}
+
+/// The effects that wait to be carried out, in order.
+#[derive(Debug, Default)]
+pub struct Outbox(Vec<Effect>);
+
+impl Outbox {
+    /// This is to be done.
+    pub fn push(&mut self, effect: Effect) {
+        self.0.push(effect);
+    }
+
+    /// This goes to the log.
+    pub fn log(&mut self, line: LogLine) {
+        self.0.push(Effect::Log(line));
+    }
+
+    /// This goes to the journal.
+    pub fn record(&mut self, entry: JournalEntry) {
+        self.0.push(Effect::Record(entry));
+    }
+
+    /// This happened to a service.
+    pub fn record_of(&mut self, service: &ServiceName, event: Event) {
+        self.record(JournalEntry::new(event).service(service));
+    }
+
+    /// This happened to a server.
+    pub fn record_of_server(&mut self, service: &ServiceName, server: &ServerName, event: Event) {
+        self.record(JournalEntry::new(event).service(service).server(server));
+    }
+
+    /// Everything that waits.
+    pub fn take(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+/// A line of normal operation.
+pub fn info(message: &'static str) -> LogLine {
+    LogLine::new(Severity::Info, message)
+}
+
+/// A line that an operator should see.
+pub fn warn(message: &'static str) -> LogLine {
+    LogLine::new(Severity::Warning, message)
+}
+
+/// A line for tracing.
+pub fn debug(message: &'static str) -> LogLine {
+    LogLine::new(Severity::Debug, message)
+}

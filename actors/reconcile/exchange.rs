@@ -1,0 +1,99 @@
+//! Runtime lane: one exchange with the process that serves at a time, and what its failure means.
+
+use super::effect::{Effect, info, warn};
+use super::state::{Exchange, InFlight, State};
+use super::time::{Now, millis};
+use crate::journal::{Event, JournalEntry};
+use crate::limits::DRAIN_LOOK_SERVICES_MAX;
+use crate::model::ReloadCause;
+use crate::port::RuntimeError;
+
+impl State {
+    /// Runtime changes at once; then the map of domains, observations, and sessions of draining servers. Returns whether
+    /// an exchange is under way.
+    pub(super) fn begin_next_exchange(&mut self, now: Now) -> bool {
+        self.begin_commands(now)
+            || self.begin_route_change(now)
+            || self.begin_observation(now)
+            || self.begin_reading_sessions(now)
+    }
+
+    /// Begins an exchange, which the lane must be free for.
+    pub(super) fn begin_exchange(&mut self, exchange: Exchange, effect: Effect, now: Now) {
+        self.lane.in_flight = Some(InFlight { since: now.instant, pid: self.pid(), exchange });
+        self.outbox.push(effect);
+    }
+
+    /// An exchange has ended: what was asked, and whether another process serves by now, or is about to.
+    pub(super) fn end_exchange(&mut self) -> Option<(Exchange, bool)> {
+        let InFlight { pid, exchange, .. } = self.lane.in_flight.take()?;
+        let is_outdated = pid.is_some() && pid != self.pid();
+        Some((exchange, is_outdated))
+    }
+
+    /// HAProxy answered.
+    pub(super) fn link_answered(&mut self) {
+        if self.lane.link.answered() {
+            self.outbox.log(info("HAProxy answers on its socket again"));
+        }
+    }
+
+    /// HAProxy did not answer: it is asked again after a pause, and in the end replaced.
+    pub(super) fn link_failed(&mut self, error: &RuntimeError, now: Now) {
+        if self.deployment.as_ref().is_some_and(|deployment| deployment.successor.pid.is_some()) {
+            // The process before closes its socket while the new one takes over.
+            return;
+        }
+        let link = &mut self.lane.link;
+        link.failed(error.to_string(), now);
+        let pause = link.retry_at().saturating_duration_since(now.instant);
+        let line = warn("HAProxy does not answer on its socket").with("error", error);
+        self.outbox.log(line.with("failures", link.failures()).with("retry_after_ms", millis(pause)));
+        self.outbox.record(JournalEntry::new(Event::Failed { error: error.to_string() }));
+        if !link.is_hung() {
+            return;
+        }
+        if self.settings.is_external() {
+            // It may have been replaced by another one.
+            self.reloads.not_before = link.retry_at();
+            self.process.end(None);
+        } else {
+            let why = format!("its socket failed {} times in a row: {error}", link.failures());
+            self.reloads.request(ReloadCause::RuntimeApi.because(why));
+        }
+    }
+
+    /// HAProxy stopped answering while nothing was asked of it.
+    pub(super) fn silent(&mut self, error: &RuntimeError, now: Now) {
+        self.lane.is_watched = false;
+        if !self.process.is_serving() || self.lane.link.problem.text().is_some() {
+            return;
+        }
+        self.lane.link.problem.set(error.to_string(), now);
+        self.outbox.log(warn("HAProxy does not answer on its socket").with("error", error));
+        self.outbox.record(JournalEntry::new(Event::Failed { error: error.to_string() }));
+        // Its answer shows that all is well again.
+        self.work.observe_all = true;
+    }
+
+    /// Has it reported when HAProxy stops answering.
+    pub(super) fn watch_liveness(&mut self) {
+        let is_well = self.process.is_serving() && self.lane.link.problem.text().is_none();
+        if is_well && !std::mem::replace(&mut self.lane.is_watched, true) {
+            self.outbox.push(Effect::WatchLiveness);
+        }
+    }
+
+    /// Reads the sessions of servers that drain, where that is due. Returns whether that is under way.
+    fn begin_reading_sessions(&mut self, now: Now) -> bool {
+        let running = self.process.running();
+        let has_section = |name: &_| running.is_some_and(|running| running.sections.contains_key(name));
+        let services = self.work.pop_drains(DRAIN_LOOK_SERVICES_MAX, has_section);
+        if services.is_empty() {
+            return false;
+        }
+        let effect = Effect::ReadSessions(services.clone());
+        self.begin_exchange(Exchange::Sessions(services), effect, now);
+        true
+    }
+}

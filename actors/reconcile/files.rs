@@ -1,0 +1,318 @@
+//! What is written behind every change, each at its own pace: haproxy.cfg, HAProxy's state file, the saved state. None of
+//! them ever delays a runtime change.
+
+use tokio::time::{Duration, Instant};
+
+use super::problem::Problem;
+use super::time::Now;
+use crate::limits::{CONFIG_WRITE_PACE, CONFIG_WRITE_RETRY, STATE_SAVE_INTERVAL};
+
+/// The files, and how far each is behind.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// haproxy.cfg and the map.
+    pub config: ConfigFileSync,
+    /// HAProxy's state file.
+    pub states: StateFileSync,
+    /// What survives a restart of the daemon.
+    pub saved: SavedStateSync,
+    /// Whether the files are being read for comparison.
+    pub comparing: bool,
+}
+
+/// haproxy.cfg against what the process has.
+#[derive(Debug, Default)]
+pub struct ConfigFileSync {
+    behind: bool,
+    ahead: bool,
+    writing: bool,
+    next_at: Option<Instant>,
+    /// Why the last write failed.
+    pub problem: Problem,
+}
+
+impl ConfigFileSync {
+    /// The text changed since it was last written.
+    pub fn changed(&mut self) {
+        self.behind = true;
+    }
+
+    /// The file was replaced for a process that does not serve.
+    pub fn overtaken(&mut self) {
+        self.behind = true;
+        self.ahead = true;
+    }
+
+    /// The file was just replaced as a whole, by a deployment.
+    pub fn replaced(&mut self) {
+        self.behind = false;
+        self.ahead = false;
+        self.problem.clear();
+    }
+
+    /// Whether the file says what no process serves.
+    pub fn is_ahead(&self) -> bool {
+        self.ahead
+    }
+
+    /// Whether the file is not expected to be as the process is.
+    pub fn is_behind(&self) -> bool {
+        self.behind || self.writing
+    }
+
+    /// Whether a newer text waits to be written.
+    pub fn has_changed(&self) -> bool {
+        self.behind
+    }
+
+    /// Whether a write is under way.
+    pub fn is_writing(&self) -> bool {
+        self.writing
+    }
+
+    /// Whether a write is due. If so, it begins now.
+    pub fn begin(&mut self, now: Instant) -> bool {
+        let is_due = self.behind && !self.writing && self.next_at.is_none_or(|at| at <= now);
+        if is_due {
+            self.behind = false;
+            self.writing = true;
+        }
+        is_due
+    }
+
+    /// The write took this long. Returns whether the outcome is news: the first failure of its kind, or the first success
+    /// after one.
+    pub fn written(&mut self, result: Result<(), String>, took: Duration, now: Now) -> bool {
+        self.writing = false;
+        let (pause, is_news) = match result {
+            Ok(()) => {
+                self.ahead = false;
+                (took * CONFIG_WRITE_PACE, self.problem.clear())
+            }
+            Err(error) => {
+                self.behind = true;
+                (CONFIG_WRITE_RETRY, self.problem.set(error, now))
+            }
+        };
+        self.next_at = Some(now.instant + pause);
+        is_news
+    }
+
+    /// When a write becomes due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next_at.filter(|_| self.behind && !self.writing)
+    }
+}
+
+/// HAProxy's state file, which follows what HAProxy reports of its servers: a process that comes after a crash finds their
+/// health there.
+#[derive(Debug, Default)]
+pub struct StateFileSync {
+    stage: StateFileStage,
+    /// Why the last one could not be written.
+    pub problem: Problem,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum StateFileStage {
+    /// It may follow the next change.
+    #[default]
+    Idle,
+    /// It follows at this moment.
+    Due(Instant),
+    /// HAProxy is asked, or the file written; since when.
+    Working(Instant),
+    /// No other before this moment.
+    Pausing(Instant),
+}
+
+impl StateFileSync {
+    /// The health of some server changed. Returns whether the change is taken care of.
+    pub fn health_changed(&mut self, now: Instant) -> bool {
+        let is_free = match self.stage {
+            StateFileStage::Idle => true,
+            StateFileStage::Pausing(until) => until <= now,
+            _ => false,
+        };
+        if is_free {
+            self.stage = StateFileStage::Due(now + STATE_SAVE_INTERVAL);
+        }
+        is_free
+    }
+
+    /// Whether HAProxy is to be asked. If so, that begins now.
+    pub fn begin(&mut self, now: Instant) -> bool {
+        let is_due = matches!(self.stage, StateFileStage::Due(at) if at <= now);
+        if is_due {
+            self.stage = StateFileStage::Working(now);
+        }
+        is_due
+    }
+
+    /// HAProxy did not answer, or another process serves by now.
+    pub fn given_up(&mut self) {
+        self.stage = StateFileStage::Idle;
+    }
+
+    /// The file was written, or not. Returns whether that is news.
+    pub fn written(&mut self, result: Result<(), String>, now: Now) -> bool {
+        let took = match self.stage {
+            StateFileStage::Working(since) => now.instant.saturating_duration_since(since),
+            _ => Duration::ZERO,
+        };
+        self.stage = StateFileStage::Pausing(now.instant + took * CONFIG_WRITE_PACE);
+        match result {
+            Ok(()) => self.problem.clear(),
+            Err(error) => self.problem.set(error, now),
+        }
+    }
+
+    /// When something becomes due.
+    pub fn deadline(&self, health_changed: bool) -> Option<Instant> {
+        match self.stage {
+            StateFileStage::Due(at) => Some(at),
+            StateFileStage::Pausing(until) if health_changed => Some(until),
+            _ => None,
+        }
+    }
+}
+
+/// The saved state against what is desired.
+#[derive(Debug, Default)]
+pub struct SavedStateSync {
+    behind: bool,
+    saving: bool,
+    due_at: Option<Instant>,
+    /// Why the last save failed.
+    pub problem: Problem,
+}
+
+impl SavedStateSync {
+    /// The desired state changed: it is saved before long.
+    pub fn changed(&mut self, now: Instant) {
+        self.behind = true;
+        self.due_at.get_or_insert(now + STATE_SAVE_INTERVAL);
+    }
+
+    /// The desired state changed in a way that a restart must not undo: it is saved at once.
+    pub fn changed_for_good(&mut self, now: Instant) {
+        self.behind = true;
+        self.due_at = Some(now);
+    }
+
+    /// Whether it is behind.
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Whether a save is due. If so, it begins now.
+    pub fn begin(&mut self, now: Instant) -> bool {
+        let is_due = self.behind && !self.saving && self.due_at.is_some_and(|at| at <= now);
+        if is_due {
+            self.behind = false;
+            self.saving = true;
+            self.due_at = None;
+        }
+        is_due
+    }
+
+    /// It was saved, or not. Returns whether a failure is news.
+    pub fn saved(&mut self, result: Result<(), String>, now: Now) -> bool {
+        self.saving = false;
+        let is_news = match result {
+            Ok(()) => {
+                self.problem.clear();
+                false
+            }
+            Err(error) => {
+                self.behind = true;
+                self.problem.set(error, now)
+            }
+        };
+        if self.behind {
+            self.due_at.get_or_insert(now.instant + STATE_SAVE_INTERVAL);
+        }
+        is_news
+    }
+
+    /// When a save becomes due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.due_at.filter(|_| self.behind && !self.saving)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Now {
+        Now { instant: Instant::now(), unix_ms: 7 }
+    }
+
+    fn later(now: Now, by: Duration) -> Now {
+        Now { instant: now.instant + by, ..now }
+    }
+
+    #[test]
+    fn config_file_follows_at_its_own_pace() {
+        let (mut file, start) = (ConfigFileSync::default(), now());
+        assert!(!file.begin(start.instant), "nothing changed");
+        file.changed();
+        assert!(file.begin(start.instant) && file.is_writing());
+        file.changed();
+        assert!(!file.begin(start.instant), "one write at a time");
+        let took = Duration::from_millis(3);
+        assert!(!file.written(Ok(()), took, start));
+        assert_eq!(file.deadline(), Some(start.instant + took * CONFIG_WRITE_PACE));
+        assert!(!file.begin(start.instant) && file.begin(start.instant + took * CONFIG_WRITE_PACE));
+    }
+
+    #[test]
+    fn failed_write_is_retried_and_reported_once() {
+        let (mut file, start) = (ConfigFileSync::default(), now());
+        file.changed();
+        assert!(file.begin(start.instant));
+        assert!(file.written(Err("disk full".to_owned()), Duration::ZERO, start));
+        let retry = later(start, CONFIG_WRITE_RETRY);
+        assert!(file.is_behind() && !file.begin(start.instant) && file.begin(retry.instant));
+        assert!(!file.written(Err("disk full".to_owned()), Duration::ZERO, retry), "known already");
+        assert!(file.begin(later(retry, CONFIG_WRITE_RETRY).instant));
+        assert!(file.written(Ok(()), Duration::ZERO, retry) && file.problem.text().is_none());
+    }
+
+    #[test]
+    fn replaced_file_is_neither_behind_nor_ahead() {
+        let mut file = ConfigFileSync::default();
+        file.overtaken();
+        assert!(file.is_ahead() && file.is_behind());
+        file.replaced();
+        assert!(!file.is_ahead() && !file.is_behind());
+    }
+
+    #[test]
+    fn state_file_follows_once_per_pause() {
+        let (mut file, start) = (StateFileSync::default(), now());
+        assert!(file.health_changed(start.instant) && !file.health_changed(start.instant));
+        let due = later(start, STATE_SAVE_INTERVAL);
+        assert!(!file.begin(start.instant) && file.begin(due.instant));
+        let done = later(due, Duration::from_millis(2));
+        assert!(!file.written(Ok(()), done));
+        assert_eq!(file.deadline(true), Some(done.instant + Duration::from_millis(2) * CONFIG_WRITE_PACE));
+        assert!(!file.health_changed(done.instant));
+        assert!(file.health_changed(later(done, Duration::from_millis(2) * CONFIG_WRITE_PACE).instant));
+    }
+
+    #[test]
+    fn state_is_saved_later_or_at_once() {
+        let (mut saved, start) = (SavedStateSync::default(), now());
+        saved.changed(start.instant);
+        assert!(!saved.begin(start.instant));
+        saved.changed_for_good(start.instant);
+        assert!(saved.begin(start.instant));
+        saved.changed_for_good(start.instant);
+        assert!(!saved.begin(start.instant), "one save at a time");
+        assert!(saved.saved(Err("full".to_owned()), start) && saved.is_behind());
+        assert!(saved.begin(start.instant));
+        assert!(!saved.saved(Ok(()), start) && !saved.is_behind() && saved.deadline().is_none());
+    }
+}

@@ -1,0 +1,158 @@
+//! Runtime lane: observes what HAProxy has, from time to time and whenever that is not known. Drift is repaired.
+
+use super::effect::{Effect, warn};
+use super::input::Observed;
+use super::observed::Running;
+use super::section::Section;
+use super::state::{Exchange, State};
+use super::time::Now;
+use crate::journal::{Event, JournalEntry};
+use crate::limits::OBSERVED_SERVICES_AT_ONCE_MAX;
+use crate::model::{ObservedRoutes, ProcessInfo, ReloadCause, ServiceName};
+use crate::port::RuntimeError;
+
+impl State {
+    /// Observes everything, or single services, where that is due. Returns whether that is under way.
+    pub(super) fn begin_observation(&mut self, now: Now) -> bool {
+        if std::mem::take(&mut self.work.observe_all) {
+            self.work.observe.clear();
+            let has_frontends = self.running().is_some_and(|running| !running.frontends.is_empty());
+            let map = has_frontends.then(|| self.settings.policy.frame.map_path.clone());
+            let effect = Effect::Observe { services: None, map };
+            self.begin_exchange(Exchange::Observation(None), effect, now);
+            return true;
+        }
+        let mut services = Vec::new();
+        while services.len() < OBSERVED_SERVICES_AT_ONCE_MAX
+            && let Some(service) = self.work.observe.pop_first()
+        {
+            services.push(service);
+        }
+        if services.is_empty() {
+            return false;
+        }
+        let effect = Effect::Observe { services: Some(services.clone()), map: None };
+        self.begin_exchange(Exchange::Observation(Some(services)), effect, now);
+        true
+    }
+
+    /// An observation has ended, of the process that serves, or of the one before it where `is_outdated`.
+    pub(super) fn observed(
+        &mut self,
+        services: Option<&[ServiceName]>,
+        is_outdated: bool,
+        result: Result<Observed, RuntimeError>,
+        now: Now,
+    ) {
+        match result {
+            Ok(observed) if !is_outdated => self.process_observed(services, observed, now),
+            Ok(_) => self.work.observe_all = true,
+            Err(error) => {
+                self.work.observe_all = true;
+                self.link_failed(&error, now);
+            }
+        }
+    }
+
+    /// A process answered, with this.
+    pub(super) fn process_observed(&mut self, services: Option<&[ServiceName]>, observed: Observed, now: Now) {
+        let Observed { process, mut servers, routes } = observed;
+        let is_external = self.settings.is_external();
+        let Some(running) = self.process.running_mut() else { return };
+        if process.pid != running.process.pid {
+            return self.another_process(Observed { process, servers, routes }, now);
+        }
+        running.process = process;
+        let stale: Vec<ServiceName> = running.sections.iter().filter(|(_, section)| section.stale).map(named).collect();
+        if is_external && services.is_none() {
+            let is_ours = |name: &ServiceName| running.sections.contains_key(name);
+            let (ours, unclaimed) = servers.services.into_iter().partition(|(name, _)| is_ours(name));
+            running.unclaimed = unclaimed;
+            let is_desired = |name: &&ServiceName| self.desired.services.contains_key(*name);
+            self.work.review(running.unclaimed.keys().filter(is_desired).cloned());
+            servers.services = ours;
+        }
+        let different = running.observe(services, servers, now.instant);
+        self.work.drift_found(different.keys().filter(|name| !stale.contains(name)).cloned());
+        self.work.review(different.into_keys());
+        self.work.review(stale.iter().cloned());
+        if stale.is_empty() {
+            // Otherwise a batch went unanswered, and only one that is answered shows that all is well again.
+            self.link_answered();
+        }
+        self.routes_observed(routes);
+    }
+
+    /// Another process answers than the one that was known.
+    fn another_process(&mut self, observed: Observed, now: Now) {
+        if self.settings.is_external() {
+            return self.attach(observed.process, observed.servers, now);
+        }
+        if self.deployment.is_some() {
+            // The one that is being deployed, most likely.
+            self.work.observe_all = true;
+            return;
+        }
+        self.stranger_found(&observed.process, now);
+    }
+
+    /// What our process has is not known until it answers again; nothing may be asked of a stranger.
+    fn stranger_found(&mut self, stranger: &ProcessInfo, now: Now) {
+        let Some(running) = self.process.running_mut() else { return };
+        let (found, known) = (stranger.pid, running.process.pid);
+        running.distrust();
+        self.outbox.log(warn("another HAProxy answers on the socket").with("pid", found).with("expected", known));
+        self.outbox.push(Effect::Disconnect);
+        let problem = format!("HAProxy process {found} answers on the socket, not ours ({known})");
+        self.lane.link.blocked(problem, now);
+        let why = format!("process {found} answers on the socket, not ours ({known})");
+        self.reloads.replace_stranger(ReloadCause::Stranger.because(why));
+    }
+
+    /// Takes in the map that HAProxy reports; what somebody else changed there is repaired.
+    fn routes_observed(&mut self, observed: Option<ObservedRoutes>) {
+        let Some((observed, running)) = observed.zip(self.process.running_mut()) else { return };
+        let known = running.map.observed.replace(observed.clone());
+        if known.as_ref() == Some(&observed) {
+            return;
+        }
+        self.work.routes = true;
+        // After a batch without an answer a difference is no surprise.
+        if known.is_some() {
+            self.note_route_drift(&observed);
+        }
+    }
+
+    /// Compares the files with what was written, where that is due.
+    pub(super) fn compare_files(&mut self) {
+        let is_free = !self.settings.is_external() && self.deployment.is_none() && !self.files.comparing;
+        if is_free && self.process.is_serving() && std::mem::take(&mut self.work.compare_files) {
+            self.files.comparing = true;
+            let with_map = self.running().is_some_and(|running| !running.frontends.is_empty());
+            self.outbox.push(Effect::ReadFiles { with_map });
+        }
+    }
+
+    /// A file that is not what was last written was changed by somebody else, and is written again.
+    pub(super) fn files_read(&mut self, config: Result<String, String>, map: Result<Option<String>, String>) {
+        self.files.comparing = false;
+        let Some(text) = self.running().map(Running::text) else { return };
+        if self.files.config.is_behind() || self.deployment.is_some() {
+            return;
+        }
+        let config_is_same = config.is_ok_and(|found| text.is(&found));
+        let map_is_same = map.is_ok_and(|found| found.as_deref() == text.map.as_deref());
+        if config_is_same && map_is_same {
+            return;
+        }
+        self.outbox.log(warn("the configuration file was changed by somebody else, writing it again"));
+        self.tally.counts.drift += 1;
+        let what = "the configuration file was changed or removed by somebody else".to_owned();
+        self.outbox.record(JournalEntry::new(Event::DriftFound { what }));
+        self.files.config.changed();
+    }
+}
+
+fn named((name, _): (&ServiceName, &Section)) -> ServiceName {
+    name.clone()
+}

@@ -1,0 +1,120 @@
+//! The observed state: the process that serves, what was applied to it, and what it reports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::section::Section;
+use crate::decide::capabilities::Capabilities;
+use crate::decide::haproxy_config::SectionStyle;
+use crate::decide::routing::{Routing, map_text};
+use crate::message::WantedSocket;
+use crate::model::{
+    Observation, ObservedRoutes, ObservedServers, ProcessInfo, ServerName, ServiceName,
+};
+use crate::port::ConfigText;
+
+/// The process that serves, or that served last.
+#[derive(Debug)]
+pub struct Running {
+    /// The process.
+    pub process: ProcessInfo,
+    /// What its version can do.
+    pub capabilities: Capabilities,
+    /// The base of its file: `global` and `defaults`.
+    pub base: Arc<str>,
+    /// What the base means for every section.
+    pub style: SectionStyle,
+    /// Its sections.
+    pub sections: BTreeMap<ServiceName, Section>,
+    /// Of an external process: its other sections, which belong to no service of ours.
+    pub unclaimed: BTreeMap<ServiceName, Arc<ObservedServers>>,
+    /// The texts of the frontends that services share.
+    pub frontends: BTreeMap<SocketAddr, Arc<str>>,
+    /// Which service each domain belongs to.
+    pub routing: Routing,
+    /// The map of domains that the process has.
+    pub map: DomainMap,
+    /// Whether the health of its servers changed since the state file was last written.
+    pub health_changed: bool,
+}
+
+/// The map of domains, as the process reports it.
+#[derive(Debug, Default)]
+pub struct DomainMap {
+    /// Its entries; none where they are not known.
+    pub observed: Option<ObservedRoutes>,
+    /// How often in a row a change of it was refused.
+    pub refusals: u32,
+}
+
+impl Running {
+    /// The text of its file.
+    pub fn text(&self) -> ConfigText {
+        let sections = self.sections.values().map(|section| section.file.text.clone());
+        let frontends = self.frontends.values().cloned();
+        let map = (!self.frontends.is_empty()).then(|| map_text(&self.routing.routes));
+        ConfigText { pieces: std::iter::once(self.base.clone()).chain(sections).chain(frontends).collect(), map }
+    }
+
+    /// Takes in what the process reports of these services, or of all. Returns the servers that are not as they were last
+    /// seen, by service.
+    pub fn observe(
+        &mut self,
+        asked: Option<&[ServiceName]>,
+        mut observation: Observation,
+        now: Instant,
+    ) -> BTreeMap<ServiceName, BTreeSet<ServerName>> {
+        let mut different = BTreeMap::new();
+        let mut observe = |name: &ServiceName, section: &mut Section, health_changed: &mut bool| {
+            let servers = observation.services.remove(name).unwrap_or_default();
+            if let Some(changed) = section.observe(servers, now) {
+                *health_changed = true;
+                if !changed.is_empty() {
+                    different.insert(name.clone(), changed);
+                }
+            }
+        };
+        match asked {
+            Some(asked) => {
+                for name in asked {
+                    if let Some(section) = self.sections.get_mut(name) {
+                        observe(name, section, &mut self.health_changed);
+                    }
+                }
+            }
+            None => {
+                for (name, section) in &mut self.sections {
+                    observe(name, section, &mut self.health_changed);
+                }
+            }
+        }
+        different
+    }
+
+    /// Takes in the first report of a process that was just started.
+    pub fn observe_first(&mut self, mut observation: Observation) {
+        for (name, section) in &mut self.sections {
+            section.observe_first(observation.services.remove(name).unwrap_or_default());
+        }
+    }
+
+    /// Where the process listens, and for which service.
+    pub fn listens_on(&self) -> BTreeMap<ServiceName, WantedSocket> {
+        let listening =
+            |(name, section): (&ServiceName, &Section)| Some((name.clone(), WantedSocket::of(&section.definition)?));
+        self.sections.iter().filter_map(listening).collect()
+    }
+
+    /// What it has is not known until it is observed again.
+    pub fn distrust(&mut self) {
+        self.sections.values_mut().for_each(|section| section.stale = true);
+    }
+
+    /// The names of its sections.
+    pub fn section_names(&self) -> impl Iterator<Item = ServiceName> {
+        self.sections.keys().cloned()
+    }
+}

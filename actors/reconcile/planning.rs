@@ -1,0 +1,130 @@
+//! The plan of one service, made of the desired state and of what the process has. Making a plan changes nothing.
+
+use std::collections::BTreeMap;
+
+use super::desired::DesiredService;
+use super::section::Section;
+use super::state::State;
+use crate::decide::proxy_plan::{Ground, Refusal, ServicePlan, Step, WantedService, plan_part, plan_service};
+use crate::decide::scope::Scope;
+use crate::limits::RUNTIME_TRIES_MAX;
+use crate::model::{ReloadCause, ServerName, ServiceName};
+
+/// What is known about the plan of a service.
+#[derive(Debug)]
+pub enum Planned {
+    /// This is to be done.
+    Plan(Planning),
+    /// What the process has is not known: it has to be observed first.
+    Unknown,
+}
+
+/// A plan, and what was left out of it.
+#[derive(Debug, Default)]
+pub struct Planning {
+    /// What is to be done.
+    pub plan: ServicePlan,
+    /// Changes that were accepted several times in a row without effect.
+    pub ineffective: BTreeMap<ServerName, Refusal>,
+    /// Servers of which not even a reload brought what is desired.
+    pub hopeless: Vec<ServerName>,
+}
+
+impl State {
+    /// The plan of one service; of its servers only those in `scope`, where nothing else of it is open.
+    pub fn plan_of(&self, name: &ServiceName, scope: &Scope) -> Option<Planned> {
+        let running = self.process.running()?;
+        let reload = |cause: ReloadCause, why: &str| {
+            let mut planning = Planning::default();
+            planning.plan.reload.push(cause.because(why));
+            Some(Planned::Plan(planning))
+        };
+        let section = running.sections.get(name);
+        let Some(service) = self.desired.services.get(name) else {
+            return match section {
+                Some(_) => reload(ReloadCause::ServiceRemoved, "the service was removed"),
+                None => Some(Planned::Plan(Planning::default())),
+            };
+        };
+        let Some(section) = section else {
+            return match service.source.known && !service.is_blocked(None) {
+                true if self.settings.is_external() => {
+                    reload(ReloadCause::ServiceNew, "HAProxy has no section of this name")
+                }
+                true => reload(ReloadCause::ServiceNew, "the service is new"),
+                false => Some(Planned::Plan(Planning::default())),
+            };
+        };
+        if section.stale {
+            return Some(Planned::Unknown);
+        }
+        // What waits for a reload, or is not tried again, is found by plans of the whole.
+        let waits_for_reload = self.reloads.is_due_for_all() || self.reloads.waits(name);
+        let is_settled = !waits_for_reload && !section.attempts.any() && service.blocked.is_none();
+        let scope = if is_settled { scope } else { &Scope::Whole };
+        let ground = Ground {
+            capabilities: running.capabilities,
+            inherited: &self.settings.inherited,
+            style: running.style,
+        };
+        Some(Planned::Plan(plan_section(service, section, ground, scope)))
+    }
+}
+
+fn plan_section(service: &DesiredService, section: &Section, ground: Ground<'_>, scope: &Scope) -> Planning {
+    let definition = match service.is_blocked(Some(&section.definition)) {
+        true => &section.definition,
+        false => &service.definition,
+    };
+    let overlay = service.life.overlay(service.overrides.keys(), &section.found.drained_before, &service.slots);
+    let wanted = WantedService {
+        definition,
+        hosts: &service.servers,
+        overlay: &overlay,
+        strategy: service.strategy.strategy,
+        slots: service.slots_in_use(),
+    };
+    let plan_with = |refused: &BTreeMap<ServerName, Refusal>| {
+        let plan = plan_part(wanted, Some(&section.loaded), Some(&section.observed), refused, ground, scope);
+        debug_assert_eq!(
+            plan,
+            plan_service(wanted, Some(&section.loaded), Some(&section.observed), refused, ground),
+            "what lies outside of {scope:?} is as it should be"
+        );
+        plan
+    };
+    let is_hopeless = |step: &Step| section.attempts.hopeless.get(&step.server).is_some_and(|known| known.meets(step));
+    let mut plan = plan_with(&section.attempts.refused);
+    let ineffective = ineffective(section, &plan, is_hopeless);
+    if !ineffective.is_empty() {
+        let mut refused = section.attempts.refused.clone();
+        refused.extend(ineffective.clone());
+        plan = plan_with(&refused);
+    }
+    let hopeless = plan.steps.extract_if(.., |step| is_hopeless(step)).map(|step| step.server).collect();
+    if service.was_rejected_with(&service.servers) {
+        // A reload for these hosts would be refused again.
+        plan.reload.clear();
+    }
+    Planning { plan, ineffective, hopeless }
+}
+
+/// What was accepted and is planned again word for word, several times, has no effect: only a reload can bring it.
+/// Once is not enough: from 3.0 on HAProxy sets an address only after it has answered, and shows the old one meanwhile.
+fn ineffective(
+    section: &Section,
+    plan: &ServicePlan,
+    is_hopeless: impl Fn(&Step) -> bool,
+) -> BTreeMap<ServerName, Refusal> {
+    let has_no_effect = |step: &&Step| {
+        let repeated = section.attempts.repeated.get(&step.server);
+        repeated.is_some_and(|(commands, times)| *commands == step.commands && *times >= RUNTIME_TRIES_MAX)
+    };
+    let steps = plan.steps.iter().filter(|step| !is_hopeless(step)).filter(has_no_effect);
+    let refusal = |step: &Step| {
+        let commands: Vec<_> = step.commands.iter().map(ToString::to_string).collect();
+        let words = format!("{}: accepted, without effect", commands.join("; "));
+        (step.server.clone(), Refusal { commands: step.commands.clone(), words })
+    };
+    steps.map(refusal).collect()
+}

@@ -1,0 +1,68 @@
+//! The plan as an operator may see it before it is executed. It is made as every plan is, some services at a time, so that
+//! a change never waits for somebody who only looks.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use tokio::time::Instant;
+
+use super::planning::Planned;
+use super::state::State;
+use super::time::{Now, millis};
+use crate::decide::scope::Scope;
+use crate::limits::PREVIEW_SERVERS_AT_ONCE_MAX;
+use crate::message::PlanPiece;
+use crate::model::ServiceName;
+
+impl State {
+    /// The plans of the services after this one, by name; of the first ones without it.
+    pub fn preview(&self, after: Option<ServiceName>, now: Now) -> PlanPiece {
+        let routes = if after.is_none() { self.plan_routes() } else { Vec::new() };
+        let (names, next) = self.next_to_preview(after);
+        let mut piece = PlanPiece {
+            next,
+            routes,
+            phase: self.phase(),
+            reload: self.reloads.general().iter().map(|reason| reason.text.clone()).collect(),
+            reload_not_before_ms: millis_until(self.reloads.not_before, now.instant),
+            runtime_not_before_ms: millis_until(self.lane.link.retry_at(), now.instant),
+            ..PlanPiece::default()
+        };
+        for name in names {
+            match self.plan_of(&name, &Scope::Whole) {
+                Some(Planned::Plan(planning)) => {
+                    if !planning.plan.steps.is_empty() || !planning.plan.reload.is_empty() {
+                        piece.services.push((name, planning.plan));
+                    }
+                }
+                Some(Planned::Unknown) => piece.not_known.push(name),
+                None => {}
+            }
+        }
+        piece
+    }
+
+    /// As many services as may be planned at once, and the last of them where there are more.
+    fn next_to_preview(&self, after: Option<ServiceName>) -> (Vec<ServiceName>, Option<ServiceName>) {
+        let bounds = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let desired = self.desired.services.range::<ServiceName, _>(bounds.clone());
+        let sections = self.running().into_iter().flat_map(|running| running.sections.range::<ServiceName, _>(bounds.clone()));
+        let names: BTreeSet<&ServiceName> =
+            desired.map(|(name, _)| name).chain(sections.map(|(name, _)| name)).collect();
+        let mut chosen: Vec<ServiceName> = Vec::new();
+        let mut servers = 0;
+        for name in names {
+            if servers >= PREVIEW_SERVERS_AT_ONCE_MAX {
+                let last = chosen.last().cloned();
+                return (chosen, last);
+            }
+            servers += 1 + self.desired.services.get(name).map_or(0, |service| service.hosts.len());
+            chosen.push(name.clone());
+        }
+        (chosen, None)
+    }
+}
+
+fn millis_until(at: Instant, now: Instant) -> u64 {
+    millis(at.saturating_duration_since(now))
+}

@@ -1,0 +1,161 @@
+//! What is reported of the state. Looking changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::desired::DesiredService;
+use super::section::Section;
+use super::server_life::{Leaving, Rising};
+use super::state::State;
+use super::time::Now;
+use crate::decide::routing::{keys, routed_at};
+use crate::decide::slots::SlotTable;
+use crate::limits::RUNTIME_SILENCE_TOLD;
+use crate::model::{ObservedServer, RunBy, ServerName, ServiceDefinition, ServiceName};
+use crate::snapshot::{HaproxyState, LeavingServer, ProxyPhase, RisingServer, ServiceState, TroublesSince};
+
+/// Reported while HAProxy's answer is waited for.
+const SILENCE: &str = "HAProxy's socket does not answer; runtime changes wait for it";
+
+impl State {
+    /// Where HAProxy stands.
+    pub fn phase(&self) -> ProxyPhase {
+        use super::process_state::ProcessState::{Down, Serving, Stopping, Waiting};
+        match &self.process {
+            Stopping { .. } => ProxyPhase::Stopping,
+            _ if self.deployment.is_some() => ProxyPhase::Launching,
+            Waiting => ProxyPhase::Waiting,
+            Serving(_) => ProxyPhase::Running,
+            Down { .. } => ProxyPhase::Down,
+        }
+    }
+
+    /// Everything that is known, as a snapshot.
+    pub fn snapshot(&self, now: Now) -> HaproxyState {
+        let silent_since = self.silent_since(now.instant);
+        let link = &self.lane.link.problem;
+        let files = &self.files;
+        let services = self.desired.services.iter();
+        HaproxyState {
+            phase: self.phase(),
+            process: self.process.serving().map(|running| running.process.clone()),
+            services: services
+                .map(|(name, service)| (name.clone(), self.service_state(name, service, now)))
+                .collect(),
+            reload_due: self.reload_reasons(),
+            counts: self.tally.counts.clone(),
+            last_reload: self.reloads.last.as_ref().map(|(_, reasons)| reasons.clone()).unwrap_or_default(),
+            last_reload_unix_ms: self.reloads.last.as_ref().map(|(at, _)| now.unix_ms_at(*at)),
+            runtime_error: link.text().map(ToOwned::to_owned).or(silent_since.map(|_| SILENCE.to_owned())),
+            reload_error: self.reloads.problem.text().map(ToOwned::to_owned),
+            file_error: files.config.problem.text().map(ToOwned::to_owned),
+            saved_state_error: files.saved.problem.text().map(ToOwned::to_owned),
+            since: TroublesSince {
+                gone_unix_ms: self.process.exit().map(|exit| exit.since_unix_ms),
+                runtime_error_unix_ms: link.since_unix_ms().or(silent_since.map(|since| now.unix_ms_at(since))),
+                reload_error_unix_ms: self.reloads.problem.since_unix_ms(),
+                file_error_unix_ms: files.config.problem.since_unix_ms(),
+                saved_state_error_unix_ms: files.saved.problem.since_unix_ms(),
+            },
+            settings_refused: self.tally.settings_refused.clone(),
+            run_by_others: self.settings.management == RunBy::Others,
+        }
+    }
+
+    fn service_state(&self, name: &ServiceName, service: &DesiredService, now: Now) -> ServiceState {
+        let section = self.running().and_then(|running| running.sections.get(name));
+        let hopeless = |section: &Section| {
+            let (server, refusal) = section.attempts.hopeless.first_key_value()?;
+            Some(format!("server {}: {}", service.slots.known_as(server), refusal.words))
+        };
+        let drained_on_socket = |section: &Section| {
+            let drained = section.drained_on_socket(&service.servers);
+            drained.map(|server| service.slots.known_as(server).clone()).collect()
+        };
+        let leaving = |(name, leaving): (&ServerName, &Leaving)| {
+            let since_unix_ms = now.unix_ms_at(leaving.since);
+            let until_unix_ms = now.unix_ms_at(leaving.until);
+            (name.clone(), LeavingServer { since_unix_ms, until_unix_ms, sessions: leaving.sessions })
+        };
+        let rising = |(name, rising): (&ServerName, &Rising)| {
+            let until_unix_ms = now.unix_ms_at(rising.until);
+            (name.clone(), RisingServer { percent: rising.percent(), until_unix_ms })
+        };
+        let complaint = || self.running()?.routing.complaint(name);
+        let blocked = service.blocker().map(|blocker| blocker.text().to_owned());
+        let applied = service.changes.last_applied;
+        ServiceState {
+            listen: service.definition.listen.map(|address| address.to_string()),
+            domains: domains(&service.definition),
+            revision: service.source.revision.unwrap_or_default(),
+            desired: service.hosts.len(),
+            update: service.strategy.strategy,
+            update_reason: service.strategy.why.clone(),
+            free_slots: service.slots_in_use().map(|slots| section.map_or(0, |section| free_slots(section, slots))),
+            slots: service.slots.taken(),
+            min_hosts: service.definition.removal.min_hosts,
+            servers: section.map(|section| section.reported_states(slots_of(service))).unwrap_or_default(),
+            operator: service.overrides.clone(),
+            drained_on_socket: section.map(drained_on_socket).unwrap_or_default(),
+            leaving: service.life.leaving().map(leaving).collect(),
+            rising: service.life.rising().map(rising).collect(),
+            problem_since_unix_ms: service.blocked.as_ref().map(|blocked| blocked.since_unix_ms),
+            problem: blocked.or_else(|| section.and_then(hopeless)).or_else(complaint),
+            last_applied_unix_ms: applied.map(|applied| now.unix_ms_at(applied.at)),
+            last_class: applied.map(|applied| applied.class.as_str().to_owned()),
+            last_took_us: applied.map(|applied| applied.took_us),
+        }
+    }
+
+    /// Since when an exchange has been going on that takes longer than such exchanges do.
+    fn silent_since(&self, now: Instant) -> Option<Instant> {
+        let since = self.lane.in_flight.as_ref()?.since;
+        (now.saturating_duration_since(since) >= RUNTIME_SILENCE_TOLD).then_some(since)
+    }
+}
+
+fn slots_of(service: &DesiredService) -> &SlotTable {
+    &service.slots
+}
+
+/// The free slots that the process has.
+fn free_slots(section: &Section, slots: &SlotTable) -> usize {
+    section.observed.keys().filter(|name| slots.is_free(name)).count()
+}
+
+/// The domains of a service, for people.
+fn domains(definition: &ServiceDefinition) -> Vec<String> {
+    match routed_at(definition) {
+        Some(listen) => keys(listen, definition).map(|key| key.to_string()).collect(),
+        None => definition.domains.iter().map(ToString::to_string).collect(),
+    }
+}
+
+impl Section {
+    /// The state of each server as a word, by the name that discovery knows. Free slots that wait are left out. What was
+    /// reported once is kept until the section is observed again.
+    fn reported_states(&self, slots: &SlotTable) -> Arc<BTreeMap<ServerName, String>> {
+        let states = || {
+            let servers = self.observed.iter().filter_map(|(name, server)| {
+                let waits = slots.is_free(name) && server.forced_maintenance();
+                (!waits).then(|| (slots.known_as(name).clone(), state_word(server).to_owned()))
+            });
+            Arc::new(servers.collect())
+        };
+        self.states.get_or_init(states).clone()
+    }
+}
+
+fn state_word(server: &ObservedServer) -> &'static str {
+    if server.in_maintenance() {
+        "maint"
+    } else if server.in_drain() {
+        "drain"
+    } else if server.operational_state == 0 {
+        "down"
+    } else {
+        "ready"
+    }
+}

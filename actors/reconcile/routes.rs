@@ -1,0 +1,182 @@
+//! Runtime lane: which service each domain belongs to, decided again whenever a definition changes, and sent to the map of
+//! the process that serves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::effect::{Effect, info, warn};
+use super::observed::Running;
+use super::section::Section;
+use super::state::{Exchange, State};
+use super::time::Now;
+use crate::decide::routing::{Claim, RouteStep, Routing, assign, keys, plan_routes, routed_at};
+use crate::journal::{Event, JournalEntry};
+use crate::limits::{MAP_REFUSALS_BEFORE_RELOAD, RUNTIME_BATCH_COMMANDS_MAX};
+use crate::model::{ObservedRoutes, PlanClass, ReloadCause, RouteCommand, RouteKey, ServiceName};
+use crate::port::Answer;
+
+impl State {
+    /// Decides, where that is due, and sends the changes. Returns whether that is under way.
+    pub(super) fn begin_route_change(&mut self, now: Now) -> bool {
+        if !std::mem::take(&mut self.work.routes) {
+            return false;
+        }
+        let Some(routing) = self.next_routing() else { return false };
+        self.report_complaints(&routing);
+        let Some(running) = self.process.running_mut() else { return false };
+        if running.routing.routes != routing.routes {
+            self.files.config.changed();
+        }
+        running.routing = routing;
+        if running.map.refusals >= MAP_REFUSALS_BEFORE_RELOAD {
+            // The reload that is due brings it.
+            return false;
+        }
+        let Some(map) = &running.map.observed else {
+            self.work.observe_all = true;
+            return false;
+        };
+        let mut steps = plan_routes(&running.routing.routes, map);
+        if steps.is_empty() {
+            return false;
+        }
+        steps.truncate(RUNTIME_BATCH_COMMANDS_MAX);
+        for step in &steps {
+            let event = Event::Decided { class: PlanClass::RuntimeEnable, reason: step.reason.clone() };
+            self.record_route(step, event);
+        }
+        let commands = steps.iter().map(|step| step.command.clone()).collect();
+        let effect = Effect::ChangeRoutes { map: self.settings.policy.frame.map_path.clone(), commands };
+        self.begin_exchange(Exchange::Routes(steps), effect, now);
+        true
+    }
+
+    /// The changes that the map needs now.
+    pub fn plan_routes(&self) -> Vec<RouteStep> {
+        let Some((routing, running)) = self.next_routing().zip(self.running()) else { return Vec::new() };
+        running.map.observed.as_ref().map(|map| plan_routes(&routing.routes, map)).unwrap_or_default()
+    }
+
+    /// Which service each domain should belong to; none where no frontend looks it up.
+    fn next_routing(&self) -> Option<Routing> {
+        let running = self.running().filter(|running| !running.frontends.is_empty())?;
+        let claims = running.sections.iter().filter_map(|(name, section)| self.route_claim(name, section));
+        Some(assign(claims, &self.awaited_routes(running), &running.routing.routes))
+    }
+
+    /// What a service wants that HAProxy has: by its section as long as that is the older one.
+    fn route_claim<'a>(&'a self, service: &'a ServiceName, section: &'a Section) -> Option<Claim<'a>> {
+        let listen = routed_at(&section.definition)?;
+        let desired = self.desired.services.get(service);
+        let current = desired.map(|desired| match desired.is_blocked(Some(&section.definition)) {
+            true => &section.definition,
+            false => &desired.definition,
+        });
+        let still_there = current.filter(|definition| routed_at(definition) == Some(listen));
+        let definition = still_there.unwrap_or(&section.definition);
+        Some(Claim { service, listen, definition, is_leaving: still_there.is_none() })
+    }
+
+    /// What services want that only the next reload brings.
+    fn awaited_routes(&self, running: &Running) -> BTreeSet<RouteKey> {
+        let here = |name: &ServiceName| running.sections.get(name).and_then(|section| routed_at(&section.definition));
+        let waiting = self.desired.services.iter().filter_map(|(name, service)| {
+            let listen = routed_at(&service.definition).filter(|listen| here(name) != Some(*listen))?;
+            Some(keys(listen, &service.definition))
+        });
+        waiting.flatten().collect()
+    }
+
+    /// Reports which services want what another has: once, and again when it is something else.
+    fn report_complaints(&mut self, routing: &Routing) {
+        let contested = routing.contested.keys();
+        let complaints = contested.filter_map(|name| Some((name.clone(), routing.complaint(name)?)));
+        let complaints: BTreeMap<ServiceName, String> = complaints.collect();
+        let known = &self.tally.complaints;
+        for (name, problem) in complaints.iter().filter(|(name, problem)| known.get(*name) != Some(*problem)) {
+            let line = warn("a service wants a domain that another service has").with("service", name);
+            self.outbox.log(line.with("problem", problem));
+            self.outbox.record_of(name, Event::InputRefused { problem: problem.clone() });
+        }
+        self.tally.complaints = complaints;
+    }
+
+    /// HAProxy answered a change of its map.
+    pub(super) fn routes_answered(&mut self, steps: &[RouteStep], answers: &[Answer]) {
+        self.link_answered();
+        let mut refusal = None;
+        for (step, answer) in steps.iter().zip(answers) {
+            let Answer { accepted, text } = answer.clone();
+            let command = self.route_command_text(&step.command);
+            if accepted {
+                self.tally.counts.routes += 1;
+                let line = info("the map of domains changes").with_some("service", step.service.as_ref());
+                self.outbox.log(line.with("reason", &step.reason));
+            } else {
+                let line = warn("HAProxy refused a change of its map").with("command", &command);
+                self.outbox.log(line.with("answer", &text));
+                self.tally.counts.refused += 1;
+                refusal.get_or_insert_with(|| format!("{command}: {text}"));
+            }
+            self.record_route(step, Event::Commanded { command, answer: text, accepted });
+            let map = self.process.running_mut().and_then(|running| running.map.observed.as_mut());
+            if let Some(map) = map.filter(|_| accepted) {
+                execute(map, &step.command);
+            }
+        }
+        let Some(running) = self.process.running_mut() else { return };
+        let Some(refusal) = refusal else {
+            running.map.refusals = 0;
+            return;
+        };
+        // The map is not as it was thought to be.
+        running.map.observed = None;
+        running.map.refusals += 1;
+        if running.map.refusals == MAP_REFUSALS_BEFORE_RELOAD {
+            let why = format!("HAProxy refused a change of its map at run time: {refusal}");
+            self.reloads.request(ReloadCause::Refused.because(why));
+        }
+    }
+
+    /// HAProxy did not answer a change of its map: what that is now has to be observed.
+    pub(super) fn routes_unanswered(&mut self) {
+        if let Some(running) = self.process.running_mut() {
+            running.map.observed = None;
+        }
+    }
+
+    /// The map of the process differs from what was applied.
+    pub(super) fn note_route_drift(&mut self, observed: &ObservedRoutes) {
+        let Some(running) = self.running() else { return };
+        for step in plan_routes(&running.routing.routes, observed) {
+            let what = step.reason.clone();
+            let line = warn("drift: the map of HAProxy differs from what was applied, repairing it");
+            self.outbox.log(line.with("what", &what));
+            self.tally.counts.drift += 1;
+            self.record_route(&step, Event::DriftFound { what });
+        }
+    }
+
+    fn route_command_text(&self, command: &RouteCommand) -> String {
+        command.text(&self.settings.policy.frame.map_path.to_string_lossy(), command.key().as_str())
+    }
+
+    fn record_route(&mut self, step: &RouteStep, event: Event) {
+        let entry = JournalEntry::new(event);
+        self.outbox.record(match &step.service {
+            Some(service) => entry.service(service),
+            None => entry,
+        });
+    }
+}
+
+/// What the map is after the command.
+fn execute(map: &mut ObservedRoutes, command: &RouteCommand) {
+    match command {
+        RouteCommand::Add(key, service) | RouteCommand::Set(key, service) => {
+            map.insert(key.clone(), service.to_string());
+        }
+        RouteCommand::Delete(key) => {
+            map.remove(key);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What the settings decide: how HAProxy is driven, and who manages its process.
+
+use std::sync::Arc;
+
+use crate::decide::capabilities::Capabilities;
+use crate::decide::haproxy_config;
+use crate::decide::update_strategy::{ChosenStrategy, choose};
+use crate::model::{ProxyPolicy, ProxyVersion, RunBy, ServiceDefinition, Word};
+
+/// The settings of one HAProxy.
+#[derive(Debug)]
+pub struct Settings {
+    /// How HAProxy is driven.
+    pub policy: Arc<ProxyPolicy>,
+    /// Who manages the process. One of `haproxy.targets` is always external.
+    pub management: RunBy,
+    /// The name of the target; none for the primary HAProxy.
+    pub target: Option<String>,
+    /// The version of the HAProxy binary, where it is known before the first start.
+    pub binary: Option<ProxyVersion>,
+    /// The `default-server` words of the `defaults` section, which servers added at run time do not inherit. What an
+    /// external HAProxy has there is not known.
+    pub inherited: Vec<Word>,
+}
+
+impl Settings {
+    /// The settings of the primary HAProxy, or of the target of this name.
+    pub fn new(policy: ProxyPolicy, target: Option<String>, binary: Option<ProxyVersion>) -> Self {
+        let management = if target.is_some() { RunBy::Others } else { policy.frame.run_by };
+        let inherited = inherited(&policy, management);
+        Self { policy: Arc::new(policy), management, target, binary, inherited }
+    }
+
+    /// Settings that were read again.
+    pub fn update(&mut self, policy: Arc<ProxyPolicy>) {
+        self.inherited = inherited(&policy, self.management);
+        self.policy = policy;
+    }
+
+    /// Whether somebody else manages this HAProxy, so that it can only be changed at run time.
+    pub fn is_external(&self) -> bool {
+        self.management == RunBy::Others
+    }
+
+    /// Whether HAProxy's process is ours, so that its log lines report the health of its servers.
+    pub fn is_supervised(&self) -> bool {
+        self.management == RunBy::Us
+    }
+
+    /// The strategy for a service of this definition, on a HAProxy of this version.
+    pub fn strategy_of(&self, definition: &ServiceDefinition, version: Option<ProxyVersion>) -> ChosenStrategy {
+        choose(definition, self.policy.update, version.map(Capabilities::of), self.is_external())
+    }
+}
+
+fn inherited(policy: &ProxyPolicy, management: RunBy) -> Vec<Word> {
+    match management {
+        RunBy::Others => Vec::new(),
+        RunBy::Us | RunBy::OurOrder => haproxy_config::frame_default_server_words(&policy.frame),
+    }
+}

@@ -1,0 +1,38 @@
+//! Writes what survives a restart of the daemon: the one writer of the saved state.
+
+use std::rc::Rc;
+
+use actix::{Actor, Context, Handler, ResponseFuture};
+use tokio::sync::Mutex;
+
+use crate::message::SaveState;
+use crate::port::StateStore;
+
+/// Saves states, one after the other: of two at once, the older is never the last.
+pub struct StateStoreActor {
+    store: Rc<dyn StateStore>,
+    turn: Rc<Mutex<()>>,
+}
+
+impl StateStoreActor {
+    /// The writer of this store.
+    pub fn new(store: Rc<dyn StateStore>) -> Self {
+        Self { store, turn: Rc::default() }
+    }
+}
+
+impl Actor for StateStoreActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<SaveState> for StateStoreActor {
+    type Result = ResponseFuture<Result<(), String>>;
+
+    fn handle(&mut self, SaveState(state): SaveState, _: &mut Self::Context) -> Self::Result {
+        let (store, turn) = (self.store.clone(), self.turn.clone());
+        Box::pin(async move {
+            let _turn = turn.lock().await;
+            store.save(state).await
+        })
+    }
+}
