@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use proxymgr::proxy::haproxy_socket::HaproxySocket;
-use proxymgr::simulation::route_map::RouteMap;
+use proxymgr_simulation::route_map::RouteMap;
 use proxymgr_actors::model::{RouteCommand, RouteKey, ServiceName};
 use proxymgr_actors::port::RuntimeApi;
 use slog::{Discard, Logger, o};

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use proxymgr::proxy::haproxy_socket::HaproxySocket;
-use proxymgr::simulation::haproxy_model::{HaproxyModel, NameTable};
+use proxymgr_simulation::haproxy_model::{HaproxyModel, NameTable};
 use proxymgr_actors::model::{
     Address, Endpoint, Observation, ProxyVersion, RuntimeCommand, ServerId, ServerName, ServiceName, Word,
 };

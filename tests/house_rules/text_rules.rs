@@ -5,6 +5,9 @@ use super::source::{Finding, Source};
 const FILE_LINES_MAX: usize = 500;
 const MAIN_LINES_MAX: usize = 99;
 
+/// Where the program's code is.
+const OUR_CODE: &[&str] = &["src/", "actors/", "simulation/", "yaml/"];
+
 /// Names that fit everything and say nothing.
 const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "types", "manager", "helper", "helpers", "misc"];
 
@@ -55,8 +58,8 @@ pub fn nothing_is_left_for_later(source: &Source) -> Vec<Finding> {
 
 /// The command line and the demonstration talk to a user; all else logs.
 pub fn output_goes_through_the_logger(source: &Source) -> Vec<Finding> {
-    let talks = ["src/main.rs", "src/cli.rs", "src/cli/", "src/demo.rs", "src/demo/"];
-    if !source.is_in(&["src/", "actors/"]) || source.is_in(&talks) {
+    let talks = ["src/main.rs", "src/cli.rs", "src/cli/", "src/demo.rs", "src/demo/", "simulation/benches/"];
+    if !source.is_in(OUR_CODE) || source.is_in(&talks) {
         return Vec::new();
     }
     let macros = ["println!", "print!", "eprintln!", "eprint!"];
@@ -70,7 +73,7 @@ pub fn output_goes_through_the_logger(source: &Source) -> Vec<Finding> {
 pub fn an_expectation_says_why_it_holds(source: &Source) -> Vec<Finding> {
     const WORDS_MIN: usize = 3;
     let is_test = source.stem() == "tests" || source.path.contains("/tests/");
-    if !source.is_in(&["src/", "actors/"]) || is_test {
+    if !source.is_in(OUR_CODE) || is_test {
         return Vec::new();
     }
     let unwraps = source

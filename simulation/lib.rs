@@ -3,7 +3,7 @@
 //! # A story of your own
 //!
 //! ```
-//! use proxymgr::simulation::in_virtual_time;
+//! use proxymgr_simulation::in_virtual_time;
 //!
 //! in_virtual_time(1, async |world| {
 //!     world.define("web");
@@ -33,7 +33,7 @@
 //! meanwhile. Every seed is run twice, and both runs must be the same, line by line.
 //!
 //! ```
-//! use proxymgr::simulation::sweep;
+//! use proxymgr_simulation::sweep;
 //!
 //! let (figures, failure) = sweep(0..3, None, 1);
 //! assert!(failure.is_none(), "{}", failure.unwrap());
