@@ -1,7 +1,8 @@
 //! What the simulation costs: `cargo bench -p proxymgr-simulation [-- day seeds]`. Nothing here is asserted but that what is
 //! measured went as it should.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::print_stdout, reason = "the figures are what a bench is for")]
+#![allow(clippy::disallowed_types, reason = "a bench measures real time")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
