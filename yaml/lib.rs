@@ -7,7 +7,6 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-
 /// Reads YAML text that stands in the file at `path`; none where it is empty.
 ///
 /// # Errors
