@@ -43,18 +43,14 @@ lint:
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-# The advisories come from the network, where a build machine may not reach; the rest is local.
+# The database of advisories is fetched from the network, which a build machine may not reach; the rest is local.
 .PHONY: licences
 licences:
-	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
-		echo "cargo deny: skipped, it is not installed (cargo install cargo-deny --locked)"; \
+	$(CARGO) deny check --hide-inclusion-graph licenses bans sources
+	@if timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then \
+		$(CARGO) deny check --disable-fetch --hide-inclusion-graph advisories; \
 	else \
-		$(CARGO) deny check --hide-inclusion-graph licenses bans sources; \
-		if timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then \
-			$(CARGO) deny check --disable-fetch --hide-inclusion-graph advisories; \
-		else \
-			echo "cargo deny: advisories skipped, their database cannot be reached from here"; \
-		fi; \
+		echo "cargo deny: advisories SKIPPED, their database is not reachable from this machine"; \
 	fi
 
 .PHONY: unit-and-real-tests

@@ -1,5 +1,7 @@
 //! Tells the build which commit it is made from, for `proxymgr --version`.
 
+#![allow(clippy::print_stdout, reason = "Cargo reads instructions from standard output")]
+
 use std::path::Path;
 use std::process::Command;
 

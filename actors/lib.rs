@@ -14,7 +14,7 @@
 //! | by a reload: [`message::Deploy`] | `deployment/`, run by `process_supervisor_actor.rs`; `socket_holder_actor.rs` |
 //! | why it happened, and how long it took: [`journal::Event`] | `journal_actor.rs` |
 //!
-//! # Floors
+//! # Layers
 //!
 //! Each imports only from those above it in this list: [`model`] and [`limits`]; [`decide`]; [`message`], [`journal`],
 //! [`history`], [`inbox`], [`operator`], [`snapshot`], [`clock`] and [`port`]; `deployment` and the actors, which never import

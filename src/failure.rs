@@ -3,8 +3,8 @@
 use thiserror::Error;
 
 use crate::settings::Mistakes;
-use crate::simulation::scenario::ScenarioMistakes;
 use crate::status::client::AskError;
+use proxymgr_simulation::scenario::ScenarioMistakes;
 
 /// The reason, told to the person at the terminal or in the supervisor's log.
 #[derive(Debug, Error)]

@@ -11,7 +11,5 @@ pub mod proxy;
 pub mod recording;
 pub mod saved_state;
 pub mod settings;
-pub mod simulation;
 pub mod status;
 pub mod tls;
-mod yaml;

@@ -6,6 +6,7 @@ use clap::Parser;
 use proxymgr::cli::{self, Cli};
 use proxymgr::failure::Failure;
 
+#[allow(clippy::print_stderr, reason = "a failure is reported to whoever started the program")]
 fn main() -> ExitCode {
     let result = cli::execute(Cli::parse());
     let Err(failure) = result else { return ExitCode::SUCCESS };

@@ -14,11 +14,11 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use proxymgr::proxy::haproxy_socket::HaproxySocket;
-use proxymgr::simulation::haproxy_model::{HaproxyModel, NameTable};
 use proxymgr_actors::model::{
     Address, Endpoint, Observation, ProxyVersion, RuntimeCommand, ServerId, ServerName, ServiceName, Word,
 };
 use proxymgr_actors::port::{Answer, RuntimeApi};
+use proxymgr_simulation::haproxy_model::{HaproxyModel, NameTable};
 use slog::{Discard, Logger, o};
 use support::dir::TestDir;
 use support::eventually::eventually;

@@ -1,7 +1,7 @@
 //! The figures of the README, measured on the real thing: `cargo bench --bench main_job [-- latency sources trace mass
 //! reloads strategies domains api streams scale]`. Nothing here is asserted but that what is measured really happened.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "the figures are what a bench is for")]
 
 #[path = "../../tests/support/mod.rs"]
 mod support;

@@ -16,8 +16,8 @@ use crate::daemon::adapters;
 use crate::failure::Failure;
 use crate::recording::{self, Header, Levels, Line, Numbered, Recording, What};
 use crate::settings::Settings;
-use crate::simulation::{Beginning, Happening, Heard, Played, play};
 use comparison::Comparison;
+use proxymgr_simulation::{Beginning, Happening, Heard, Played, play};
 use tally::Tally;
 
 /// What to play, and with which settings.

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::output::{self, Progress};
 use crate::failure::Failure;
-use crate::simulation::scenario::{Report, Scenario};
-use crate::simulation::{
+use proxymgr_simulation::scenario::{Report, Scenario};
+use proxymgr_simulation::{
     Chronicle, PlantedBug, TraceLine, chronicled, end_at_panics, fleet, replay, sweep, timeline, under_way,
 };
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
+use proxymgr_yaml::{self as yaml, Mistake, Node, Scalar};
 use serde_saphyr::Spanned;
 
 use super::key::{self, KEYS, Kind, Unset};
-use super::mistake::Mistake;
-use crate::yaml::{self, Node};
 
 /// The names of environment variables that are settings begin so.
 pub const ENVIRONMENT_PREFIX: &str = "PROXYMGR_";
@@ -168,12 +167,22 @@ impl Lines {
         self.places.insert(path.to_owned(), format!("{}:{}", self.path.display(), node.referenced.line()));
         match node.value {
             Node::Null => Value::from("null"),
-            Node::Scalar(value) => value,
+            Node::Scalar(scalar) => figment_value(scalar),
             Node::Map(entries) => Value::from(self.dict(path, entries)),
             Node::Seq(entries) => {
                 let values = entries.into_iter().enumerate();
                 Value::from(values.map(|(at, entry)| self.value(&format!("{path}.{at}"), entry)).collect::<Vec<_>>())
             }
         }
+    }
+}
+
+fn figment_value(scalar: Scalar) -> Value {
+    match scalar {
+        Scalar::Bool(truth) => truth.into(),
+        Scalar::Negative(number) => number.into(),
+        Scalar::Whole(number) => number.into(),
+        Scalar::Float(number) => number.into(),
+        Scalar::Text(text) => text.into(),
     }
 }

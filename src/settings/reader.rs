@@ -8,10 +8,10 @@ use std::time::Duration;
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 use proxymgr_actors::decide::nearest::nearest;
+use proxymgr_yaml::Mistake;
 
 use super::entry::Entry;
 use super::key::{self, Key, Kind, LEVELS};
-use super::mistake::Mistake;
 use crate::discovery::http::Servers;
 
 /// The word that turns off what can be turned off.

@@ -1,9 +1,9 @@
-//! The house rules: what a compiler does not check, and a reviewer should not have to.
+//! The house rules that neither Cargo nor clippy can check.
 //!
 //! Each rule is a function from one file to what is wrong in it, with the line and what to do. Each
 //! shows, in tests of its own, that it can fail. The example is TigerBeetle's `tidy.zig`.
 
-mod floors;
+mod layers;
 mod source;
 mod text_rules;
 
@@ -14,18 +14,15 @@ use source::{Finding, Source};
 
 /// Every rule, in the order of the two files that hold them.
 const RULES: &[fn(&Source) -> Vec<Finding>] = &[
-    floors::model_stands_on_nothing,
-    floors::decisions_stand_on_the_model,
-    floors::the_core_does_no_io,
-    floors::actors_do_not_know_each_other,
-    floors::adapters_do_not_know_each_other,
-    floors::one_adapter_names_zookeeper,
-    floors::the_cores_order_is_deterministic,
+    layers::model_imports_nothing,
+    layers::decisions_import_the_model,
+    layers::actors_do_not_know_each_other,
+    layers::adapters_do_not_know_each_other,
+    layers::one_adapter_names_zookeeper,
     text_rules::files_stay_in_the_hundreds_of_lines,
     text_rules::main_reads_like_a_table_of_contents,
     text_rules::names_say_what_a_file_is_for,
     text_rules::nothing_is_left_for_later,
-    text_rules::output_goes_through_the_logger,
     text_rules::an_expectation_says_why_it_holds,
     text_rules::no_test_is_ignored,
 ];

@@ -5,6 +5,9 @@ use super::source::{Finding, Source};
 const FILE_LINES_MAX: usize = 500;
 const MAIN_LINES_MAX: usize = 99;
 
+/// Where the program's code is.
+const OUR_CODE: &[&str] = &["src/", "actors/", "simulation/", "yaml/"];
+
 /// Names that fit everything and say nothing.
 const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "types", "manager", "helper", "helpers", "misc"];
 
@@ -38,7 +41,6 @@ pub fn names_say_what_a_file_is_for(source: &Source) -> Vec<Finding> {
 /// together here so that this file does not contain them.)
 pub fn nothing_is_left_for_later(source: &Source) -> Vec<Finding> {
     const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
-    const MACROS: &[&str] = &[concat!("to", "do!"), concat!("unimple", "mented!"), concat!("d", "bg!")];
     const PLACES: &[&str] = &[concat!("/wo", "rk/"), concat!("../sha", "red")];
     let found = |text: &str, words: &[&str], advice: &str| -> Vec<Finding> {
         let one = |word: &&str| {
@@ -48,29 +50,15 @@ pub fn nothing_is_left_for_later(source: &Source) -> Vec<Finding> {
         words.iter().flat_map(one).collect()
     };
     let mut findings = found(&source.text, UNFINISHED, "do it, or open an issue and say in words what is missing");
-    findings.extend(found(&source.code, MACROS, "finish it"));
     findings.extend(found(&source.text, PLACES, "a path of one machine: the project must work wherever it is cloned"));
     findings
-}
-
-/// The command line and the demonstration talk to a user; all else logs.
-pub fn output_goes_through_the_logger(source: &Source) -> Vec<Finding> {
-    let talks = ["src/main.rs", "src/cli.rs", "src/cli/", "src/demo.rs", "src/demo/"];
-    if !source.is_in(&["src/", "actors/"]) || source.is_in(&talks) {
-        return Vec::new();
-    }
-    let macros = ["println!", "print!", "eprintln!", "eprint!"];
-    let found = macros.into_iter().flat_map(|name| Source::words(&source.code, name));
-    found
-        .map(|at| source.finding(at, "write to the logger that was passed in; only src/cli and src/demo print"))
-        .collect()
 }
 
 /// The daemon aborts on panic. Where none can happen, the code says why.
 pub fn an_expectation_says_why_it_holds(source: &Source) -> Vec<Finding> {
     const WORDS_MIN: usize = 3;
     let is_test = source.stem() == "tests" || source.path.contains("/tests/");
-    if !source.is_in(&["src/", "actors/"]) || is_test {
+    if !source.is_in(OUR_CODE) || is_test {
         return Vec::new();
     }
     let unwraps = source
@@ -99,7 +87,7 @@ pub fn no_test_is_ignored(source: &Source) -> Vec<Finding> {
 mod tests {
     use super::*;
 
-    /// The lines which a rule finds fault with.
+    /// The lines that a rule complains about.
     fn lines(rule: fn(&Source) -> Vec<Finding>, path: &str, text: &str) -> Vec<usize> {
         rule(&Source::new(path, text)).into_iter().map(|finding| finding.line).collect()
     }
@@ -121,19 +109,9 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_work_is_found_in_comments_and_in_code() {
+    fn unfinished_work_is_found_in_text() {
         let text = concat!("// TO", "DO later\n\n# XX", "X\nXXXXXX\n/wo", "rk/main\n");
         assert_eq!(lines(nothing_is_left_for_later, "README.md", text), [1, 3, 5]);
-        let code = concat!("// to", "do! in words\nfn f() { to", "do!() }\n");
-        assert_eq!(lines(nothing_is_left_for_later, "src/a.rs", code), [2]);
-    }
-
-    #[test]
-    fn printing_is_for_the_command_line() {
-        let text = "fn f() {\n    println!();\n    eprintln!();\n}\n";
-        assert_eq!(lines(output_goes_through_the_logger, "src/daemon.rs", text), [2, 3]);
-        assert_eq!(lines(output_goes_through_the_logger, "src/cli.rs", text), []);
-        assert_eq!(lines(output_goes_through_the_logger, "src/demo/mod.rs", text), []);
     }
 
     #[test]

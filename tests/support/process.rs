@@ -179,6 +179,7 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
 }
 
 /// Kills every process that belongs to `dir` or to a directory below it, until there is none.
+#[allow(clippy::print_stderr, reason = "whoever reads the output of a failed test needs it")]
 pub fn sweep(dir: &Path) {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {

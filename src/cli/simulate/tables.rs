@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::simulation::scenario::{Report, Scenario};
-use crate::simulation::{Day, DayFigures, Fleet, Load, Spread};
+use proxymgr_simulation::scenario::{Report, Scenario};
+use proxymgr_simulation::{Day, DayFigures, Fleet, Load, Spread};
 
 /// The width of the first column, and of each further one.
 const LABEL: usize = 34;

@@ -16,7 +16,10 @@ use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
 use proxymgr_actors::model::{ProxyVersion, ServerId};
-use proxymgr_actors::port::{ConfigText, DefinitionSource, HostSources, RejectedDefinitions, SavedService, SavedState};
+use proxymgr_actors::port::{
+    ConfigText, DefinitionSource, HostSources, ProcessSignal, ProcessUsage, RejectedDefinitions, SavedService,
+    SavedState, ServiceOutput,
+};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -26,6 +29,7 @@ use tokio::time::{Instant, sleep};
 use super::besides::Besides;
 use super::chronicle::Chronicle;
 use super::courier::{Couriers, Mail};
+use super::durations::Durations;
 use super::haproxy_model::{HaproxyModel, NameTable};
 use super::invariant::{Invariant, Violation};
 use super::oracle::Oracle;
@@ -121,6 +125,26 @@ pub(super) struct Things {
     pub(super) violation: Option<Violation>,
     /// A further HAProxy and an output; none in most worlds.
     pub(super) besides: Option<Besides>,
+    /// The commands that were sent, where a test wants to know.
+    pub(super) sent: Option<Vec<String>>,
+    /// When each process was started.
+    pub(super) started_at: Vec<Instant>,
+    /// The signals that were sent to processes.
+    pub(super) signals: Vec<(u32, ProcessSignal)>,
+    /// The sessions of servers by their names; drawn where none are given.
+    pub(super) sessions: Option<BTreeMap<String, u64>>,
+    /// What every process uses; not known where none is given.
+    pub(super) usage: Option<ProcessUsage>,
+    /// HAProxy refuses a file with a line that contains one of these.
+    pub(super) refused_lines: Vec<String>,
+    /// HAProxy refuses commands that begin so.
+    pub(super) refused_prefix: Option<String>,
+    /// How every start fails, until it is healed.
+    pub(super) starts_fail: Option<StartFailure>,
+    /// Outputs that the next manager has.
+    pub(super) outputs: Vec<Rc<dyn ServiceOutput>>,
+    /// What does not take as long as usual.
+    pub(super) durations: Durations,
     randoms: BTreeMap<&'static str, Random>,
 }
 
@@ -142,7 +166,7 @@ pub fn in_virtual_time<T>(seed: u64, story: impl AsyncFnOnce(World) -> T) -> T {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let (nature, mut begun) = mpsc::unbounded_channel::<Natural>();
         spawn(async move {
             while let Some(natural) = begun.recv().await {
@@ -189,6 +213,16 @@ impl World {
             mail: Vec::new(),
             violation: None,
             besides: None,
+            sent: None,
+            started_at: Vec::new(),
+            signals: Vec::new(),
+            sessions: None,
+            usage: None,
+            refused_lines: Vec::new(),
+            refused_prefix: None,
+            starts_fail: None,
+            outputs: Vec::new(),
+            durations: Durations::new(),
             randoms: BTreeMap::new(),
         };
         let (manager, started_at_unix_ms) = (RefCell::default(), Cell::new(STARTED_AT_UNIX_MS));
@@ -333,7 +367,8 @@ impl World {
         host_sources: Rc<dyn HostSources>,
     ) {
         self.note("the world", "", "a manager starts");
-        let (targets, outputs) = self.targets_and_outputs();
+        let (targets, mut outputs) = self.targets_and_outputs();
+        outputs.extend(self.with(|things| things.outputs.clone()));
         let outside = Outside {
             definitions,
             host_sources,

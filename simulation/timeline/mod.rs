@@ -121,7 +121,7 @@ fn time(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulation::{Plan, chronicled};
+    use crate::{Plan, chronicled};
 
     #[test]
     fn a_drawing_has_everything_that_happened_and_is_well_formed() {

@@ -5,7 +5,7 @@
 
 use std::env;
 
-use proxymgr::simulation::{Plan, PlantedBug, replay, run, sweep};
+use proxymgr_simulation::{Plan, PlantedBug, replay, run, sweep};
 
 /// How many seeds are run where nobody says otherwise.
 const SEEDS: u64 = 500;
@@ -47,7 +47,7 @@ fn each_planted_bug_is_found_by_its_invariant_and_made_small() {
 
 /// What the sweep once found: the seed, the smallest plan that showed it, and what was wrong. Whole plans, so that they
 /// stay what they were when plans are drawn in another way. One JSON object a line.
-const FOUND: &str = include_str!("simulation_found.jsonl");
+const FOUND: &str = include_str!("found.jsonl");
 
 #[derive(serde::Deserialize)]
 struct Found {

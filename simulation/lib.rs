@@ -3,7 +3,7 @@
 //! # A story of your own
 //!
 //! ```
-//! use proxymgr::simulation::in_virtual_time;
+//! use proxymgr_simulation::in_virtual_time;
 //!
 //! in_virtual_time(1, async |world| {
 //!     world.define("web");
@@ -33,7 +33,7 @@
 //! meanwhile. Every seed is run twice, and both runs must be the same, line by line.
 //!
 //! ```
-//! use proxymgr::simulation::sweep;
+//! use proxymgr_simulation::sweep;
 //!
 //! let (figures, failure) = sweep(0..3, None, 1);
 //! assert!(failure.is_none(), "{}", failure.unwrap());
@@ -71,6 +71,7 @@ mod chronicle;
 mod courier;
 mod day;
 mod domains;
+mod durations;
 mod faults;
 mod fleet;
 pub mod haproxy_model;
@@ -89,6 +90,7 @@ pub mod route_map;
 mod run;
 mod runtime_api;
 pub mod scenario;
+pub mod scripted;
 mod shrink;
 mod slots;
 mod sockets;
@@ -103,6 +105,7 @@ mod world;
 pub use self::ancestors::Rule;
 pub use self::chronicle::{Chronicle, Fault, HostLife, InForce, ProcessLife, Span};
 pub use self::day::{Day, Figures as DayFigures};
+pub use self::durations::Work;
 pub use self::fleet::{DayInShort, Fleet, Spread, fleet};
 pub use self::haproxy_model::HaproxyModel;
 pub use self::invariant::{Invariant, Violation};

@@ -10,6 +10,7 @@ use proxymgr_actors::model::{
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions};
 use tokio::time::{Duration, sleep};
 
+use super::durations::Work;
 use super::invariant::Invariant;
 use super::plan::Refused;
 use super::planted_bug::PlantedBug;
@@ -18,9 +19,12 @@ use super::route_map::RouteMap;
 use super::slots::{host_of, hosts_of, is_served_by_another, takes_traffic};
 use super::tampering::server;
 use super::truth::number_of_server;
-use super::world::World;
+use super::world::{Things, World};
 
 const SOCKET: &str = "/run/haproxy.sock";
+
+/// What the trace calls the file of the map.
+const MAP: &str = "MAP";
 
 impl World {
     /// Checks what the commands are meant to do, at the moment when they are sent.
@@ -106,6 +110,14 @@ impl World {
         Err(RuntimeError::TimedOut { path: SOCKET.to_owned(), timeout_ms })
     }
 
+    /// The sessions of a server.
+    fn sessions_of(&self, server: &ServerName) -> u64 {
+        let given = self.with(|things| {
+            things.sessions.as_ref().map(|sessions| sessions.get(server.as_str()).copied().unwrap_or_default())
+        });
+        given.unwrap_or_else(|| self.draw("sessions", 0, 2))
+    }
+
     fn obey(&self, pid: u32, commands: &[RuntimeCommand]) -> Option<Vec<Answer>> {
         let alive = self.with(|things| things.processes.contains_key(&pid));
         alive.then(|| commands.iter().map(|command| self.obey_one(pid, command, commands)).collect())
@@ -119,6 +131,7 @@ impl World {
         let (answer, is_known) = self.with(|things| {
             things.commands += 1;
             let refused = things.refuses.iter().any(|what| is_about(*what, command));
+            let refused = things.is_refused(|| command.to_string()) || refused;
             let Some(process) = things.processes.get_mut(&pid) else {
                 return (Answer { accepted: false, text: "gone".to_owned() }, true);
             };
@@ -159,12 +172,15 @@ impl World {
     fn route(&self, pid: u32, commands: &[RouteCommand]) -> Option<Vec<Answer>> {
         let refused = || Answer { accepted: false, text: "Unknown map identifier.".to_owned() };
         let answers = self.with(|things| {
-            let mut map = things.processes.get_mut(&pid)?.map.as_mut();
-            let answers = commands.iter().map(|command| map.as_mut().map_or_else(refused, |map| map.run(command)));
-            Some(answers.collect::<Vec<_>>())
+            let answer = |command: &RouteCommand| {
+                let is_refused = things.is_refused(|| command.text(MAP, command.key().as_str()));
+                let map = things.processes.get_mut(&pid)?.map.as_mut().filter(|_| !is_refused);
+                Some(map.map_or_else(refused, |map| map.run(command)))
+            };
+            commands.iter().map(answer).collect::<Option<Vec<_>>>()
         })?;
         for (command, answer) in commands.iter().zip(&answers) {
-            let text = command.text("MAP", command.key().as_str());
+            let text = command.text(MAP, command.key().as_str());
             let words = if answer.accepted { "done" } else { &answer.text };
             self.note("HaproxyStateActor", format_args!("HAProxy ({pid})"), format!("{text}: {words}"));
             if !answer.accepted {
@@ -208,6 +224,17 @@ impl World {
     }
 }
 
+impl Things {
+    /// Records a command, and returns whether HAProxy refuses it for its text.
+    fn is_refused(&mut self, text: impl Fn() -> String) -> bool {
+        let is_refused = self.refused_prefix.as_ref().is_some_and(|prefix| text().starts_with(prefix.as_str()));
+        if let Some(sent) = &mut self.sent {
+            sent.push(text());
+        }
+        is_refused
+    }
+}
+
 fn takes_away(command: &RuntimeCommand) -> bool {
     matches!(command, RuntimeCommand::SetMaintenance(_) | RuntimeCommand::SetDrain(_) | RuntimeCommand::DeleteServer(_))
 }
@@ -247,7 +274,7 @@ impl RuntimeApi for World {
         self.intended(&commands);
         let in_vain = self.bent(&mut commands);
         Box::pin(async move {
-            let (pid, fault) = world.connected(world.draw("commands", 0, 8)).await?;
+            let (pid, fault) = world.connected(world.duration_ms(Work::Commands)).await?;
             if let Some(SocketFault::Hangs { obeys }) = fault {
                 if obeys {
                     world.obey(pid, &commands);
@@ -269,7 +296,7 @@ impl RuntimeApi for World {
     fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>> {
         let world = self.clone();
         Box::pin(async move {
-            let (pid, fault) = world.connected(world.draw("observe", 0, 4)).await?;
+            let (pid, fault) = world.connected(world.duration_ms(Work::Observe)).await?;
             if fault.is_some() {
                 return world.no_answer().await;
             }
@@ -287,7 +314,7 @@ impl RuntimeApi for World {
         Box::pin(async move {
             let servers = observation.await?.services;
             let of = |servers: &ObservedServers| {
-                servers.keys().map(|name| (name.clone(), world.draw("sessions", 0, 2))).collect()
+                servers.keys().map(|name| (name.clone(), world.sessions_of(name))).collect()
             };
             Ok(servers.into_iter().map(|(service, servers)| (service, of(&servers))).collect())
         })
@@ -296,7 +323,7 @@ impl RuntimeApi for World {
     fn change_routes(&self, _: PathBuf, commands: Vec<RouteCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
         let world = self.clone();
         Box::pin(async move {
-            let (pid, fault) = world.connected(world.draw("routes", 0, 8)).await?;
+            let (pid, fault) = world.connected(world.duration_ms(Work::Routes)).await?;
             if let Some(fault) = fault {
                 if matches!(fault, SocketFault::Hangs { obeys: true }) {
                     world.route(pid, &commands);

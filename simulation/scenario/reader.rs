@@ -3,16 +3,14 @@
 
 use std::fmt;
 
-use figment::value::Value;
 use proxymgr_actors::decide::nearest::nearest;
+use proxymgr_yaml::{Node, Scalar};
 use serde::de::value::{SeqDeserializer, StrDeserializer};
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, Expected, IntoDeserializer, MapAccess,
     Unexpected, VariantAccess, Visitor,
 };
 use serde_saphyr::Spanned;
-
-use crate::yaml::Node;
 
 /// What is wrong, where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,7 +166,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     ) -> Result<V::Value, Wrong> {
         let line = line_of(self.node);
         self.placed(match &self.node.value {
-            Node::Scalar(Value::String(_, name)) => visitor.visit_enum(VariantReader { name, node: None, line }),
+            Node::Scalar(Scalar::Text(name)) => visitor.visit_enum(VariantReader { name, node: None, line }),
             Node::Map(entries) if entries.len() == 1 => {
                 let (name, node) = &entries[0];
                 visitor.visit_enum(VariantReader { name, node: Some(node), line })
@@ -267,16 +265,12 @@ impl<'de> VariantAccess<'de> for VariantReader<'de> {
     }
 }
 
-fn scalar<'de, V: Visitor<'de>>(value: &Value, visitor: V) -> Result<V::Value, Wrong> {
+fn scalar<'de, V: Visitor<'de>>(value: &Scalar, visitor: V) -> Result<V::Value, Wrong> {
     match value {
-        Value::Bool(_, truth) => visitor.visit_bool(*truth),
-        Value::Num(_, number) => match (number.to_u128().and_then(|n| u64::try_from(n).ok()), number.to_f64()) {
-            (Some(whole), _) => visitor.visit_u64(whole),
-            (None, Some(fraction)) => visitor.visit_f64(fraction),
-            (None, None) => Err(Wrong::at(0, "is not a number that can be used here")),
-        },
-        Value::Char(_, char) => visitor.visit_string(char.to_string()),
-        Value::String(_, text) => visitor.visit_str(text),
-        _ => visitor.visit_unit(),
+        Scalar::Bool(truth) => visitor.visit_bool(*truth),
+        Scalar::Whole(number) => visitor.visit_u64(*number),
+        Scalar::Negative(number) => visitor.visit_i64(*number),
+        Scalar::Float(number) => visitor.visit_f64(*number),
+        Scalar::Text(text) => visitor.visit_str(text),
     }
 }

@@ -38,6 +38,11 @@ pub(super) const SLOW: LifeCyclePolicy =
 /// The limits of old processes where they are narrow.
 pub(super) const NARROW: OldProcessLimits = OldProcessLimits { count_max: 2, age_max: Some(Duration::from_secs(8)) };
 
+/// The settings of a manager where nobody changes them.
+pub(super) fn default_policy() -> ProxyPolicy {
+    policy(0)
+}
+
 /// The settings of this number.
 fn policy(settings: u8) -> ProxyPolicy {
     let global: &[&str] = match settings {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::simulation::plan::Refused;
+use crate::plan::Refused;
 
 /// The mistakes in a scenario, without their file.
 fn mistakes(text: &str) -> Vec<String> {

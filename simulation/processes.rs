@@ -6,12 +6,13 @@ use std::os::fd::RawFd;
 
 use proxymgr_actors::decide::loaded_config::{inherited_descriptors, parse_sections};
 use proxymgr_actors::port::{
-    CheckFailure, ConfigFile, ConfigMessage, ConfigText, PortFuture, ProcessExit, ProcessSignal, ProxyProcesses,
-    RunningProcess,
+    CheckFailure, ConfigFile, ConfigMessage, ConfigText, PortFuture, ProcessExit, ProcessSignal, ProcessUsage,
+    ProxyProcesses, RunningProcess,
 };
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep};
 
+use super::durations::Work;
 use super::haproxy_model::HaproxyModel;
 use super::invariant::Invariant;
 use super::plan::StartFailure;
@@ -105,8 +106,11 @@ impl World {
         let world = self.clone();
         self.naturally(async move {
             // Most have little left to do; some have clients that stay.
-            let longest = if world.draw("is busy", 0, 1) == 0 { 5 } else { 20_000 };
-            world.latency("drain", 0, longest).await;
+            if world.draw("is busy", 0, 1) == 0 && !world.with(|things| things.durations.contains_key(&Work::Finish)) {
+                world.latency(Work::Finish.purpose(), 0, 5).await;
+            } else {
+                world.take(Work::Finish).await;
+            }
             world.end_process(pid, ProcessExit::Code(0));
         });
     }
@@ -127,7 +131,8 @@ impl World {
         self.check_sections(&text);
         let (failure, causes) = self.with(|things| {
             things.starts += 1;
-            (things.start_fails.take(), things.oracle.started())
+            things.started_at.push(Instant::now());
+            (things.start_fails.take().or(things.starts_fail), things.oracle.started())
         });
         let causes_text = causes.iter().cloned().collect::<Vec<_>>().join("; ");
         if causes.is_empty() {
@@ -153,7 +158,7 @@ impl World {
         self.chronicled(|chronicle, now_ms| chronicle.started(pid, causes.into_iter().collect(), now_ms));
         let world = self.clone();
         self.naturally(async move {
-            world.latency("ready", 2, 60).await;
+            world.take(Work::FirstAnswer).await;
             match failure {
                 Some(StartFailure::EndsAtOnce) => world.end_process(pid, ProcessExit::Code(1)),
                 Some(_) => {}
@@ -198,6 +203,16 @@ impl World {
                 exit: watch::Sender::new(None),
             })
         })
+    }
+
+    /// Somebody else's HAProxy runs with this configuration, in place of the one before.
+    pub(super) fn run_external(&self, config: &str) {
+        let before = self.with(|things| things.serving());
+        let mut process = self.make_process(config, &[]).expect("a configuration in a test is accepted");
+        // No manager that starts takes it for an orphan.
+        (process.answers, process.generation) = (true, u64::MAX);
+        self.with(|things| things.processes.insert(process.pid, process));
+        before.into_iter().for_each(|pid| self.end_process(pid, ProcessExit::Code(0)));
     }
 
     fn process_answers(&self, pid: u32, replaces: &[u32]) {
@@ -245,7 +260,7 @@ impl ProxyProcesses for World {
     fn start(&self, descriptors: Vec<RawFd>, replaces: Vec<u32>) -> PortFuture<Result<RunningProcess, String>> {
         let world = self.clone();
         Box::pin(async move {
-            world.latency("start", 1, 10).await;
+            world.take(Work::Start).await;
             world.start_process(&descriptors, replaces)
         })
     }
@@ -254,7 +269,7 @@ impl ProxyProcesses for World {
         let world = self.clone();
         self.with(|things| things.oracle.launch_begins());
         Box::pin(async move {
-            world.latency("find orphan", 1, 10).await;
+            world.take(Work::FindOrphan).await;
             let found = world.with(|things| {
                 let (generation, serving) = (things.generation, things.serving());
                 let strange = things.processes.values_mut().filter(|process| process.generation != generation);
@@ -269,8 +284,14 @@ impl ProxyProcesses for World {
         })
     }
 
+    fn usage(&self, pids: Vec<u32>) -> PortFuture<BTreeMap<u32, ProcessUsage>> {
+        let usage = self.with(|things| things.usage);
+        Box::pin(std::future::ready(pids.into_iter().filter_map(|pid| Some((pid, usage?))).collect()))
+    }
+
     fn signal(&self, pid: u32, signal: ProcessSignal) -> Result<(), String> {
         self.note("ProcessSupervisorActor", format_args!("HAProxy ({pid})"), format!("{signal:?}"));
+        self.with(|things| things.signals.push((pid, signal)));
         match signal {
             ProcessSignal::SoftStop => self.soft_stop(pid),
             ProcessSignal::Kill => self.hard_stop(pid, ProcessExit::Signal(9)),
@@ -284,14 +305,14 @@ impl ConfigFile for World {
         let world = self.clone();
         self.with(|things| things.oracle.launch_begins());
         Box::pin(async move {
-            world.latency("check", 10, 80).await;
+            world.take(Work::Check).await;
             let whole = text.joined();
             let outcome = world.with(|things| {
                 if things.disk_full {
                     return Err(CheckFailure::Failed("no space left on device".to_owned()));
                 }
                 let read = || HaproxyModel::start_resolving(things.version, &whole, &things.names);
-                let model = refusal(&whole).map_or_else(read, Err);
+                let model = refusal(&whole, &things.refused_lines).map_or_else(read, Err);
                 things.checked = Some(model.map_err(|messages| CheckFailure::Rejected { messages })?);
                 things.candidate = text;
                 Ok(())
@@ -305,7 +326,7 @@ impl ConfigFile for World {
     fn promote(&self) -> PortFuture<Result<(), String>> {
         let world = self.clone();
         Box::pin(async move {
-            world.latency("promote", 0, 5).await;
+            world.take(Work::Promote).await;
             world.with(|things| {
                 things.live_file = things.candidate.clone();
                 things.oracle.promoted();
@@ -327,7 +348,7 @@ impl ConfigFile for World {
     fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>> {
         let world = self.clone();
         Box::pin(async move {
-            world.latency("write", 1, 30).await;
+            world.take(Work::Write).await;
             let outcome = world.with(|things| {
                 if things.disk_full {
                     return Err("no space left on device".to_owned());
@@ -345,7 +366,11 @@ impl ConfigFile for World {
 }
 
 /// What HAProxy says against a file with an option that it refuses.
-fn refusal(text: &str) -> Option<Vec<ConfigMessage>> {
+fn refusal(text: &str, refused_lines: &[String]) -> Option<Vec<ConfigMessage>> {
+    let is_refused = |line: &str| refused_lines.iter().any(|refused| line.contains(refused.as_str()));
+    if let Some(line) = text.lines().position(is_refused) {
+        return Some(vec![ConfigMessage { line: Some(line + 1), text: "unknown keyword".to_owned() }]);
+    }
     if let Some(line) = text.lines().position(|line| line.contains(POISON_SETTING)) {
         return Some(vec![ConfigMessage { line: Some(line + 1), text: "unknown keyword in 'global'".to_owned() }]);
     }

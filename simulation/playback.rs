@@ -1,23 +1,22 @@
 //! What a real discovery once said, played to the production actors in virtual time, before a simulated HAProxy in
 //! which nothing else goes wrong.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Recipient;
 use proxymgr_actors::journal::JournalEntry;
-use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, ReadJournal};
-use proxymgr_actors::model::{Address, ProxyVersion, RawDefinition, SeenHost, ServiceName, SourceSpec};
+use proxymgr_actors::message::ReadJournal;
+use proxymgr_actors::model::{Address, ProxyVersion, RawDefinition, SeenHost};
 use proxymgr_actors::operator::Order;
-use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource, SavedState};
+use proxymgr_actors::port::SavedState;
 use proxymgr_actors::snapshot::{ActorState, ProxyPhase};
 use proxymgr_actors::wiring::Orders;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::scripted::sources::ScriptedSources;
 use super::trace::TraceLine;
 use super::world::{World, in_virtual_time};
 
@@ -83,8 +82,8 @@ pub fn play(
     in_virtual_time(0, async |world| {
         world.install(beginning.version);
         world.begin_at(beginning.at_unix_ms);
-        let (stage, at_unix_ms) = (Stage::default(), beginning.at_unix_ms);
-        let mut player = Player { world, at_unix_ms, stage, journal: Vec::new(), last: 0 };
+        let (sources, at_unix_ms) = (ScriptedSources::default(), beginning.at_unix_ms);
+        let mut player = Player { world, at_unix_ms, sources, journal: Vec::new(), last: 0 };
         player.begin(orders(beginning.restored));
         let began = Instant::now();
         for Heard { at, what } in heard {
@@ -104,7 +103,7 @@ struct Player {
     world: World,
     /// When the world began, in milliseconds since 1970.
     at_unix_ms: u64,
-    stage: Stage,
+    sources: ScriptedSources,
     journal: Vec<JournalEntry>,
     /// The number of the last entry read in the life of this manager.
     last: u64,
@@ -113,14 +112,14 @@ struct Player {
 impl Player {
     fn begin(&mut self, orders: Orders) {
         self.last = 0;
-        let stage = Rc::new(self.stage.clone());
-        self.world.start_manager_with(orders, stage.clone(), stage);
+        let sources = Rc::new(self.sources.clone());
+        self.world.start_manager_with(orders, sources.clone(), sources);
     }
 
     async fn restart(&mut self, orders: impl Fn(SavedState) -> Orders) {
         self.look().await;
         self.world.kill_manager().await;
-        self.stage.0.borrow_mut().clear();
+        self.sources.clear();
         let saved = self.world.with(|things| things.saved_state());
         self.begin(orders(saved));
     }
@@ -129,7 +128,11 @@ impl Player {
         if let Happening::Hosts(_, Ok(seen)) = &what {
             self.resolve(seen);
         }
-        self.stage.0.borrow_mut().tell(what);
+        match what {
+            Happening::Definitions(level) => self.sources.report_definitions(level),
+            Happening::Hosts(service, level) => self.sources.report_hosts(&service, level),
+            Happening::Restart | Happening::Ordered(_) => {}
+        }
     }
 
     /// Every host name resolves, each to an address of its own.
@@ -180,107 +183,5 @@ impl Player {
         }
         let states = self.world.states().await?;
         Ok(Played { journal: self.journal, states, lines: self.world.trace().lines() })
-    }
-}
-
-/// The sources that tell what is played.
-#[derive(Clone, Default)]
-struct Stage(Rc<RefCell<Playing>>);
-
-#[derive(Default)]
-struct Playing {
-    definitions: Part<DefinitionsSeen, BTreeMap<Arc<str>, RawDefinition>>,
-    hosts: BTreeMap<String, Part<HostsSeen, Vec<SeenHost>>>,
-}
-
-/// One source: who listens to it, and what it told last.
-struct Part<M: actix::Message<Result = ()> + Send, T> {
-    listener: Option<Recipient<M>>,
-    level: Option<Result<T, String>>,
-}
-
-impl<M: actix::Message<Result = ()> + Send, T> Default for Part<M, T> {
-    fn default() -> Self {
-        Self { listener: None, level: None }
-    }
-}
-
-impl Part<DefinitionsSeen, BTreeMap<Arc<str>, RawDefinition>> {
-    fn tell(&self) {
-        if let (Some(listener), Some(level)) = (&self.listener, &self.level) {
-            listener.do_send(DefinitionsSeen::plain(level.clone()));
-        }
-    }
-}
-
-impl Part<HostsSeen, Vec<SeenHost>> {
-    fn tell(&self) {
-        if let (Some(listener), Some(level)) = (&self.listener, &self.level) {
-            listener.do_send(HostsSeen { result: level.clone(), seen_at: Instant::now() });
-        }
-    }
-}
-
-impl Playing {
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    fn tell(&mut self, what: Happening) {
-        match what {
-            Happening::Definitions(level) => {
-                self.definitions.level = Some(level);
-                self.definitions.tell();
-            }
-            Happening::Hosts(service, level) => {
-                let part = self.hosts.entry(service).or_default();
-                part.level = Some(level);
-                part.tell();
-            }
-            Happening::Restart | Happening::Ordered(_) => {}
-        }
-    }
-}
-
-/// A source being listened to.
-struct Listening {
-    stage: Stage,
-    service: Option<String>,
-}
-
-impl OpenSource for Listening {
-    fn refresh(&self) {
-        let playing = self.stage.0.borrow();
-        match &self.service {
-            Some(service) => playing.hosts.get(service).into_iter().for_each(Part::<HostsSeen, _>::tell),
-            None => playing.definitions.tell(),
-        }
-    }
-}
-
-impl DefinitionSource for Stage {
-    fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
-        let part = &mut self.0.borrow_mut().definitions;
-        part.listener = Some(reader);
-        part.tell();
-        Box::new(Listening { stage: self.clone(), service: None })
-    }
-}
-
-impl HostSources for Stage {
-    fn open(
-        &self,
-        service: &ServiceName,
-        _: &SourceSpec,
-        watcher: Recipient<HostsSeen>,
-    ) -> Result<Box<dyn OpenSource>, String> {
-        let name = service.to_string();
-        let mut playing = self.0.borrow_mut();
-        let part = playing.hosts.entry(name.clone()).or_default();
-        // A watcher that is new or has another source begins with what is told from now on.
-        part.level = part.listener.is_none().then(|| part.level.take()).flatten();
-        part.listener = Some(watcher);
-        part.tell();
-        Ok(Box::new(Listening { stage: self.clone(), service: Some(name) }))
     }
 }

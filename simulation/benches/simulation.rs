@@ -1,14 +1,15 @@
-//! What the simulation costs: `cargo bench --bench simulation [-- day seeds]`. Nothing here is asserted but that what is
+//! What the simulation costs: `cargo bench -p proxymgr-simulation [-- day seeds]`. Nothing here is asserted but that what is
 //! measured went as it should.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::print_stdout, reason = "the figures are what a bench is for")]
+#![allow(clippy::disallowed_types, reason = "a bench measures real time")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use proxymgr::simulation::scenario::Scenario;
-use proxymgr::simulation::{in_virtual_time, sweep};
+use proxymgr_simulation::scenario::Scenario;
+use proxymgr_simulation::{in_virtual_time, sweep};
 
 /// Runs of a day; the quickest counts, as on a machine that does nothing else.
 const DAYS: usize = 5;
@@ -28,7 +29,7 @@ fn main() {
 }
 
 fn day() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/scenarios/busy-day.yml");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/scenarios/busy-day.yml");
     let scenario = Scenario::read(&file).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let updates = scenario.load.as_ref().map_or(0, |load| load.updates);
     let floor = quickest(|| floor(updates));

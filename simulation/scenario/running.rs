@@ -7,15 +7,15 @@ use actix::spawn;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Entry, Expectation, Scenario, What, When};
-use crate::simulation::checks::Memory;
-use crate::simulation::chronicle::Chronicle;
-use crate::simulation::day::{self, Day};
-use crate::simulation::invariant::Violation;
-use crate::simulation::load::Way;
-use crate::simulation::plan::Plan;
-use crate::simulation::run::watched;
-use crate::simulation::trace::{TraceLine, last_of};
-use crate::simulation::world::World;
+use crate::checks::Memory;
+use crate::chronicle::Chronicle;
+use crate::day::{self, Day};
+use crate::invariant::Violation;
+use crate::load::Way;
+use crate::plan::Plan;
+use crate::run::watched;
+use crate::trace::{TraceLine, last_of};
+use crate::world::World;
 
 /// How long an expectation that has no time of its own may take to come true.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -26,7 +26,7 @@
 //! with a time must be true then, or within its `within`.
 //!
 //! ```
-//! use proxymgr::simulation::scenario::Scenario;
+//! use proxymgr_simulation::scenario::Scenario;
 //!
 //! let text = "
 //! services: {web: 2}
@@ -63,8 +63,7 @@ use self::reader::{Wrong, line_of, read, read_variant};
 pub use self::running::{Report, Unmet};
 use super::load::Load;
 use super::plan::Step;
-use crate::settings::Mistake;
-use crate::yaml::{self, Node};
+use proxymgr_yaml::{self as yaml, Mistake, Node};
 
 /// A story, read from a file and checked.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 use proxymgr_actors::port::{HeldSocket, ListeningSockets, PortFuture, SavedState, StateStore};
 use tokio::time::Instant;
 
+use super::durations::Work;
 use super::invariant::Invariant;
 use super::planted_bug::PlantedBug;
 use super::world::World;
@@ -112,7 +113,7 @@ impl StateStore for World {
         let world = self.clone();
         let asked = Instant::now();
         Box::pin(async move {
-            world.latency("save", 1, 20).await;
+            world.take(Work::Save).await;
             let outcome = world.with(|things| {
                 if things.disk_full {
                     return Err("no space left on device".to_owned());

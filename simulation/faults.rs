@@ -257,7 +257,8 @@ impl World {
         }
     }
 
-    fn break_socket(&self, fault: SocketFault) {
+    /// The HAProxy that serves has this fault from now on.
+    pub(super) fn break_socket(&self, fault: SocketFault) {
         self.with(|things| {
             let serving = things.serving();
             if let Some(process) = serving.and_then(|pid| things.processes.get_mut(&pid)) {

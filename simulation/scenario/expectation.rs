@@ -9,8 +9,8 @@ use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use crate::simulation::truth::number_of_server;
-use crate::simulation::world::World;
+use crate::truth::number_of_server;
+use crate::world::World;
 
 /// What must be so. What is not named may be as it likes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

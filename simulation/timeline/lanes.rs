@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::canvas::{Canvas, fitting, text_width};
 use super::{Axis, LEFT, PLOT, WIDTH, time};
-use crate::simulation::chronicle::{Chronicle, HostLife, InForce, ProcessLife, Span};
+use crate::chronicle::{Chronicle, HostLife, InForce, ProcessLife, Span};
 
 const ROW: f64 = 15.0;
 const GAP: f64 = 22.0;

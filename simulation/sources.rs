@@ -12,6 +12,7 @@ use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 
+use super::durations::Work;
 use super::invariant::Invariant;
 use super::planted_bug::PlantedBug;
 use super::truth::{Level, ShownDefinitions, ShownHosts, definitions_seen, hosts_seen};
@@ -54,7 +55,7 @@ fn courier<L: 'static>(deliver: impl Fn(L) + 'static) -> UnboundedSender<(Instan
 impl World {
     /// The source of the definitions tells what they are now.
     pub(super) fn show_definitions(&self) {
-        let delay_ms = self.draw("definitions", 0, 25);
+        let delay_ms = self.duration_ms(Work::Definitions);
         self.with(|things| {
             let annotations = things.read_annotations();
             let Some(link) = &things.links.definitions else { return };
@@ -72,7 +73,7 @@ impl World {
 
     /// The source of this service tells its hosts as they are now, unless nothing is heard of it.
     pub(super) fn show_hosts(&self, name: &str) {
-        let delay_ms = self.draw("hosts", 0, 25);
+        let delay_ms = self.duration_ms(Work::Hosts);
         self.with(|things| {
             let Some(service) = things.services.get(name) else { return };
             if service.frozen && !things.session_lost {

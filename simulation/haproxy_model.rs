@@ -47,7 +47,7 @@ const WEIGHT_MAX: u16 = 256;
 /// One simulated HAProxy process, as its Runtime API shows it.
 ///
 /// ```
-/// use proxymgr::simulation::haproxy_model::HaproxyModel;
+/// use proxymgr_simulation::haproxy_model::HaproxyModel;
 /// use proxymgr_actors::model::{ProxyVersion, RuntimeCommand, ServerId, ServerName, ServiceName};
 ///
 /// let config = "listen web\n    balance roundrobin\n    server a 10.0.0.1:80 disabled\n";

@@ -1,0 +1,174 @@
+//! Tests of the actors that choose every input themselves: definitions as text, lists of hosts, and faults one by one,
+//! against the same simulated HAProxy, processes, sockets and files as every run of the simulation.
+//!
+//! ```
+//! use proxymgr_simulation::scripted::{in_virtual_time, wait};
+//!
+//! in_virtual_time(async |world| {
+//!     world.start();
+//!     world.define(&[("web", r#"{"type": "static", "port": 8080}"#)]).await;
+//!     world.hosts("web", &[1, 2]).await;
+//!     assert_eq!((world.ready("web"), world.starts()), (vec![1, 2], 1));
+//!     world.kill_haproxy();
+//!     wait(1).await;
+//!     assert_eq!((world.ready("web"), world.starts()), (vec![1, 2], 2));
+//! });
+//! ```
+//!
+//! Nothing takes time that matters unless the test says so with [`ScriptedWorld::takes`].
+
+mod faults;
+mod observations;
+pub(crate) mod sources;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::message::{DefinitionsSeen, PolicyChanged, SeenHost};
+use proxymgr_actors::model::{Address, Endpoint, Host, ProxyPolicy, RawDefinition, RunBy};
+use proxymgr_actors::port::{SavedService, SavedState};
+use proxymgr_actors::wiring::{Actors, Orders};
+use tokio::time::sleep;
+
+pub use self::observations::{haproxy_state, journal, watcher_state};
+use self::sources::ScriptedSources;
+use crate::durations::Work;
+use crate::tampering::default_policy;
+use crate::world::{self, SERVICES_REMOVAL_MAX, World};
+
+/// What every operation takes unless a test says otherwise, in milliseconds.
+const SHORT_MS: u64 = 1;
+
+/// A world in which a test decides what discovery reports. Clones are the same world.
+#[derive(Clone)]
+pub struct ScriptedWorld {
+    world: World,
+    sources: ScriptedSources,
+}
+
+/// Runs a test in a new world and in virtual time.
+pub fn in_virtual_time(test: impl AsyncFnOnce(ScriptedWorld)) {
+    world::in_virtual_time(1, async |world| test(ScriptedWorld::of(world)).await);
+}
+
+impl ScriptedWorld {
+    fn of(world: World) -> Self {
+        for work in Work::ALL {
+            world.set_duration(work, SHORT_MS, SHORT_MS);
+        }
+        world.with(|things| {
+            things.sent = Some(Vec::new());
+            things.sessions = Some(BTreeMap::new());
+        });
+        world.begin_at(1_000_000);
+        Self { world, sources: ScriptedSources::default() }
+    }
+
+    /// Another machine in the same virtual time: no HAProxy runs there, and nothing is saved.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::of(World::new(self.world.seed()))
+    }
+
+    /// Starts a manager that knows nothing.
+    pub fn start(&self) -> Actors {
+        self.start_from(SavedState::default())
+    }
+
+    /// Starts a manager that has saved these services.
+    pub fn start_with(&self, services: Vec<SavedService>) -> Actors {
+        self.start_from(SavedState { services, rejected_definitions: None })
+    }
+
+    /// Starts a manager that has saved this.
+    pub fn start_from(&self, restored: SavedState) -> Actors {
+        self.start_as(policy(&[]), restored)
+    }
+
+    /// Starts a manager with these settings that knows nothing.
+    pub fn start_under(&self, policy: ProxyPolicy) -> Actors {
+        self.start_as(policy, SavedState::default())
+    }
+
+    /// Starts a manager with these settings that has saved this.
+    pub fn start_as(&self, policy: ProxyPolicy, restored: SavedState) -> Actors {
+        let options = OptionPolicy::default();
+        let orders = Orders { policy, binary: None, options, services_removal_max: SERVICES_REMOVAL_MAX, restored };
+        let sources = Rc::new(self.sources.clone());
+        self.world.start_manager_with(orders, sources.clone(), sources);
+        self.world.actors().expect("a manager was started just now")
+    }
+
+    /// The definitions are these now: name and JSON.
+    pub async fn define(&self, services: &[(&str, &str)]) {
+        let raw = |json: &str| RawDefinition::new(json, "a test");
+        self.definitions_seen(Ok(services.iter().map(|(name, json)| (Arc::from(*name), raw(json))).collect())).await;
+    }
+
+    /// The definitions are these now, or cannot be read.
+    pub async fn definitions_seen(&self, result: Result<BTreeMap<Arc<str>, RawDefinition>, String>) {
+        self.report_definitions(DefinitionsSeen::plain(result)).await;
+    }
+
+    /// The definitions and the health of their annotations are these now.
+    pub async fn report_definitions(&self, seen: DefinitionsSeen) {
+        settle().await;
+        assert!(self.sources.definitions_are_watched(), "the definitions are being watched");
+        self.sources.report_definitions_with(seen);
+        settle().await;
+    }
+
+    /// The hosts of this service are these now, each at 10.0.0.N:80.
+    pub async fn hosts(&self, service: &str, hosts: &[u8]) {
+        self.hosts_seen(service, Ok(hosts.iter().map(|n| SeenHost::new(n.to_string(), Ok(host(*n)))).collect())).await;
+    }
+
+    /// The hosts of this service are these now, or cannot be read.
+    pub async fn hosts_seen(&self, service: &str, result: Result<Vec<SeenHost>, String>) {
+        assert!(self.sources.is_watched(service), "the hosts of {service} are being watched");
+        self.sources.report_hosts(service, result);
+        settle().await;
+    }
+}
+
+/// The settings of a manager, with these lines in `global`.
+pub fn policy(global: &[&str]) -> ProxyPolicy {
+    let mut policy = default_policy();
+    policy.frame.global = global.iter().map(|line| (*line).to_owned()).collect();
+    policy
+}
+
+/// The settings of a manager that follows an external HAProxy.
+pub fn external_policy() -> ProxyPolicy {
+    let mut policy = policy(&[]);
+    policy.frame.run_by = RunBy::Others;
+    policy
+}
+
+/// Settings that were read again.
+pub fn changed(policy: ProxyPolicy) -> PolicyChanged {
+    PolicyChanged {
+        policy: Arc::new(policy),
+        options: OptionPolicy::default(),
+        services_removal_max: SERVICES_REMOVAL_MAX,
+    }
+}
+
+/// Lets every message that is under way arrive.
+pub async fn settle() {
+    sleep(Duration::from_millis(100)).await;
+}
+
+/// Lets so many seconds pass.
+pub async fn wait(seconds: u64) {
+    sleep(Duration::from_secs(seconds)).await;
+}
+
+/// A host at 10.0.0.N:80.
+pub fn host(number: u8) -> Host {
+    let address = Address::parse(&format!("10.0.0.{number}")).expect("four numbers are an address");
+    Host::at(Endpoint { address, port: 80.try_into().expect("80 is a port") })
+}

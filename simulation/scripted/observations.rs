@@ -1,0 +1,118 @@
+//! What a test can see of the world and of the actors.
+
+use proxymgr_actors::journal::JournalEntry;
+use proxymgr_actors::message::ReadJournal;
+use proxymgr_actors::model::{ObservedRoutes, ObservedServer, ObservedServers, ServerName, ServiceName};
+use proxymgr_actors::port::{ProcessSignal, SavedState};
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
+use proxymgr_actors::wiring::Actors;
+use tokio::time::Instant;
+
+use super::ScriptedWorld;
+use crate::route_map::RouteMap;
+
+impl ScriptedWorld {
+    /// The hosts of this service that get traffic, by the last part of their address.
+    pub fn ready(&self, service: &str) -> Vec<u8> {
+        self.world.ready(service)
+    }
+
+    /// The servers of this section in the HAProxy that serves; none where it has none.
+    pub fn servers(&self, service: &str) -> ObservedServers {
+        let name = ServiceName::new(service).expect("a name in a test is a name");
+        self.world
+            .with(|things| {
+                let serving = things.serving().and_then(|pid| things.processes.get(&pid));
+                let observed = serving.map(|process| process.model.observe(Some(std::slice::from_ref(&name))));
+                observed.and_then(|mut seen| seen.services.remove(&name)).map(|servers| (*servers).clone())
+            })
+            .unwrap_or_default()
+    }
+
+    /// One of these servers.
+    pub fn server(&self, service: &str, server: &str) -> Option<ObservedServer> {
+        self.servers(service).get(&ServerName::new(server).expect("a name in a test is a name")).cloned()
+    }
+
+    /// How often HAProxy was started or reloaded.
+    pub fn starts(&self) -> usize {
+        self.world.starts()
+    }
+
+    /// When it was.
+    pub fn start_times(&self) -> Vec<Instant> {
+        self.world.with(|things| things.started_at.clone())
+    }
+
+    /// The commands that HAProxy was sent since [`Self::forget_commands`], as the Runtime API has them.
+    pub fn commands(&self) -> Vec<String> {
+        self.world.with(|things| things.sent.clone()).unwrap_or_default()
+    }
+
+    /// Forgets the commands so far.
+    pub fn forget_commands(&self) {
+        self.world.with(|things| things.sent = Some(Vec::new()));
+    }
+
+    /// The signals that were sent to processes.
+    pub fn signals(&self) -> Vec<(u32, ProcessSignal)> {
+        self.world.with(|things| things.signals.clone())
+    }
+
+    /// haproxy.cfg.
+    pub fn file(&self) -> String {
+        self.world.file()
+    }
+
+    /// The map beside haproxy.cfg.
+    pub fn map_file(&self) -> Option<String> {
+        self.world.with(|things| things.live_file.map.as_deref().map(ToOwned::to_owned))
+    }
+
+    /// The map of the HAProxy that serves.
+    pub fn map(&self) -> ObservedRoutes {
+        self.world.with(|things| {
+            let serving = things.serving().and_then(|pid| things.processes.get(&pid));
+            serving.and_then(|process| process.map.as_ref()).map(RouteMap::show).unwrap_or_default()
+        })
+    }
+
+    /// What a manager has saved.
+    pub fn saved(&self) -> SavedState {
+        self.world.with(|things| things.saved_state())
+    }
+
+    /// The ports of the listening sockets that the manager holds.
+    pub fn open_ports(&self) -> Vec<u16> {
+        let mut ports: Vec<u16> =
+            self.world.with(|things| things.sockets.values().map(std::net::SocketAddr::port).collect());
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+}
+
+/// What the HaproxyStateActor reports.
+pub async fn haproxy_state(actors: &Actors) -> HaproxyState {
+    let states = actors.states().await.expect("every actor answers");
+    let found = states.into_iter().find_map(|state| match state {
+        ActorState::HaproxyState(state) => Some(state),
+        _ => None,
+    });
+    found.expect("the HaproxyStateActor answers")
+}
+
+/// What the watcher of this service reports.
+pub async fn watcher_state(actors: &Actors, service: &str) -> WatcherState {
+    let states = actors.states().await.expect("every actor answers");
+    let found = states.into_iter().find_map(|state| match state {
+        ActorState::Watcher(state) if state.service == service => Some(state),
+        _ => None,
+    });
+    found.expect("the service has a watcher")
+}
+
+/// What the journal has about this service.
+pub async fn journal(actors: &Actors, service: &str) -> Vec<JournalEntry> {
+    actors.journal(ReadJournal { service: Some(service.to_owned()), ..ReadJournal::default() }).await
+}

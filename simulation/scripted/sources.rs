@@ -1,0 +1,130 @@
+//! Sources that report what a test or a recording has them report.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{Message, Recipient};
+use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
+use proxymgr_actors::model::{RawDefinition, SeenHost, ServiceName, SourceSpec};
+use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource};
+use tokio::time::Instant;
+
+/// Sources of definitions and hosts. Clones are the same sources.
+#[derive(Clone, Default)]
+pub(crate) struct ScriptedSources(Rc<RefCell<Levels>>);
+
+#[derive(Default)]
+struct Levels {
+    definitions: Part<DefinitionsSeen>,
+    hosts: BTreeMap<String, Part<HostsSeen>>,
+}
+
+/// One source: who listens to it, and what it reported last.
+struct Part<M: Message<Result = ()> + Send> {
+    listener: Option<Recipient<M>>,
+    level: Option<M>,
+}
+
+impl<M: Message<Result = ()> + Send> Default for Part<M> {
+    fn default() -> Self {
+        Self { listener: None, level: None }
+    }
+}
+
+impl Part<DefinitionsSeen> {
+    fn report(&self) {
+        if let (Some(listener), Some(level)) = (&self.listener, &self.level) {
+            listener.do_send(level.clone());
+        }
+    }
+}
+
+impl Part<HostsSeen> {
+    fn report(&self) {
+        if let (Some(listener), Some(level)) = (&self.listener, &self.level) {
+            listener.do_send(HostsSeen { seen_at: Instant::now(), ..level.clone() });
+        }
+    }
+}
+
+impl ScriptedSources {
+    /// Forgets every listener and every level, as the sources of a manager that ended.
+    pub(crate) fn clear(&self) {
+        *self.0.borrow_mut() = Levels::default();
+    }
+
+    /// The definitions are these, or cannot be read.
+    pub(crate) fn report_definitions(&self, level: Result<BTreeMap<Arc<str>, RawDefinition>, String>) {
+        self.report_definitions_with(DefinitionsSeen::plain(level));
+    }
+
+    /// The definitions and the health of their annotations are these.
+    pub(crate) fn report_definitions_with(&self, seen: DefinitionsSeen) {
+        let definitions = &mut self.0.borrow_mut().definitions;
+        definitions.level = Some(seen);
+        definitions.report();
+    }
+
+    /// The hosts of a service are these, or cannot be read.
+    pub(crate) fn report_hosts(&self, service: &str, level: Result<Vec<SeenHost>, String>) {
+        let mut levels = self.0.borrow_mut();
+        let part = levels.hosts.entry(service.to_owned()).or_default();
+        part.level = Some(HostsSeen { result: level, seen_at: Instant::now() });
+        part.report();
+    }
+
+    /// Whether somebody watches the definitions.
+    pub(crate) fn definitions_are_watched(&self) -> bool {
+        self.0.borrow().definitions.listener.is_some()
+    }
+
+    /// Whether somebody watches the hosts of this service.
+    pub(crate) fn is_watched(&self, service: &str) -> bool {
+        self.0.borrow().hosts.get(service).is_some_and(|part| part.listener.is_some())
+    }
+}
+
+/// A source being listened to.
+struct Listening {
+    stage: ScriptedSources,
+    service: Option<String>,
+}
+
+impl OpenSource for Listening {
+    fn refresh(&self) {
+        let levels = self.stage.0.borrow();
+        match &self.service {
+            Some(service) => levels.hosts.get(service).into_iter().for_each(Part::<HostsSeen>::report),
+            None => levels.definitions.report(),
+        }
+    }
+}
+
+impl DefinitionSource for ScriptedSources {
+    fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
+        let part = &mut self.0.borrow_mut().definitions;
+        part.listener = Some(reader);
+        part.report();
+        Box::new(Listening { stage: self.clone(), service: None })
+    }
+}
+
+impl HostSources for ScriptedSources {
+    fn open(
+        &self,
+        service: &ServiceName,
+        _: &SourceSpec,
+        watcher: Recipient<HostsSeen>,
+    ) -> Result<Box<dyn OpenSource>, String> {
+        let name = service.to_string();
+        let mut levels = self.0.borrow_mut();
+        let part = levels.hosts.entry(name.clone()).or_default();
+        // A watcher that is new or has another source begins with what is reported from now on.
+        part.level = part.listener.is_none().then(|| part.level.take()).flatten();
+        part.listener = Some(watcher);
+        part.report();
+        Ok(Box::new(Listening { stage: self.clone(), service: Some(name) }))
+    }
+}
