@@ -2,11 +2,10 @@
 //! become requests, and their answers become inputs again.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient, ResponseActFuture, SpawnHandle,
-    WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient, ResponseActFuture,
+    SpawnHandle, WrapFuture,
 };
 use slog::Logger;
 use tokio::time::Instant;
@@ -190,7 +189,9 @@ impl HaproxyStateActor {
             }
             Effect::SaveState(state) => {
                 if let Some(saves) = self.peers.saves.clone() {
-                    let save = async move { saves.send(SaveState(state)).await.unwrap_or_else(|error| Err(error.to_string())) };
+                    let save = async move {
+                        saves.send(SaveState(state)).await.unwrap_or_else(|error| Err(error.to_string()))
+                    };
                     self.answer(save, Input::StateSaved, ctx);
                 }
             }
@@ -292,11 +293,14 @@ impl Handler<ReloadProxy> for HaproxyStateActor {
             return Err(OrderRefused::NotNow("proxymgr is stopping".to_owned()));
         }
         if self.reconciler.is_external() {
-            return Err(OrderRefused::NotNow("haproxy.run is none: this HAProxy is reloaded by whoever manages it".to_owned()));
+            return Err(OrderRefused::NotNow(
+                "haproxy.run is none: this HAProxy is reloaded by whoever manages it".to_owned(),
+            ));
         }
         let order = Order::Reload { reason: reason.clone() };
         let words = printable(reason)?;
-        let why = words.map_or_else(|| "an operator asked for it".to_owned(), |words| format!("an operator asked: {words}"));
+        let why =
+            words.map_or_else(|| "an operator asked for it".to_owned(), |words| format!("an operator asked: {words}"));
         let what = format!("reload ({why})");
         self.peers.journal.do_send(Record(JournalEntry::new(Event::Ordered { what, order })));
         self.feed(Input::ReloadOrdered(why), ctx);

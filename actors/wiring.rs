@@ -188,13 +188,12 @@ impl Actors {
             to_haproxy.way(haproxy.clone().recipient()),
             component(log, "sockets"),
         ));
-        let hearers =
-            Hearers {
-                haproxy: (haproxy.clone(), to_haproxy),
-                targets: targets.clone(),
-                outputs: outputs.clone(),
-                overrides: overrides.clone(),
-            };
+        let hearers = Hearers {
+            haproxy: (haproxy.clone(), to_haproxy),
+            targets: targets.clone(),
+            outputs: outputs.clone(),
+            overrides: overrides.clone(),
+        };
         let services = ServiceConfigActor::new(
             ServiceConfigPorts { definitions: outside.definitions.clone(), host_sources: outside.host_sources.clone() },
             ServicePolicy { options: orders.options, removal_max: orders.services_removal_max },

@@ -24,7 +24,9 @@ use crate::decide::routing::Routing;
 use crate::decide::scope::Scope;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN};
-use crate::model::{AdminState, Host, Observation, ObservedServer, ObservedServers, ProcessInfo, ServerName, ServiceName};
+use crate::model::{
+    AdminState, Host, Observation, ObservedServer, ObservedServers, ProcessInfo, ServerName, ServiceName,
+};
 use crate::port::RuntimeError;
 
 impl State {
@@ -121,7 +123,8 @@ impl State {
     fn still_away(&mut self, error: &RuntimeError, now: Now) {
         let link = &mut self.lane.link;
         if link.failed(error.to_string(), now) {
-            self.outbox.log(warn("the external HAProxy does not answer, it is caught up when it does").with("error", error));
+            self.outbox
+                .log(warn("the external HAProxy does not answer, it is caught up when it does").with("error", error));
             self.outbox.record(JournalEntry::new(Event::Failed { error: error.to_string() }));
         }
         self.reloads.not_before = now.instant + backoff(link.failures(), RUNTIME_RETRY_MIN, RUNTIME_RETRY_MAX);

@@ -108,7 +108,8 @@ impl State {
         if section.stale {
             return;
         }
-        let scope = if section.attempts.any() || service.blocked.is_some() { &Scope::Whole } else { scope };
+        let is_settled = self.deployment.is_none() && !section.attempts.any() && service.blocked.is_none();
+        let scope = if is_settled { scope } else { &Scope::Whole };
         section.park(&service.servers, scope, now);
         if service.slots_in_use().is_some() {
             section.forget_drains_of_moved_slots(&service.servers);
@@ -251,7 +252,9 @@ impl State {
             return;
         }
         let Some(service) = self.desired.services.get_mut(name) else { return };
-        let Some(section) = self.process.running_mut().and_then(|running| running.sections.get_mut(name)) else { return };
+        let Some(section) = self.process.running_mut().and_then(|running| running.sections.get_mut(name)) else {
+            return;
+        };
         if section.rewrite(&service.servers) {
             self.files.config.changed();
         }

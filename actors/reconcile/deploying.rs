@@ -1,6 +1,6 @@
 //! Deployment lane: what a new process is brought up with, and what came of it. Runtime changes go on meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::decide::deployment::{
     BoundSection, ConfigContext, DeployFailure, DeployOrder, Deployed, HealthSource, LastFile, RestartedProcess,
     SectionSpec, ServiceSection, ServingProcess,
 };
-use crate::decide::proxy_plan::Holder;
+use crate::decide::proxy_plan::{Holder, Refusal};
 use crate::decide::state_file;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::FIRST_LISTS_WAIT;
@@ -68,7 +68,8 @@ impl State {
         let reasons = self.reload_reasons();
         let mut causes = self.reloads.causes();
         causes.extend(self.process.exit().map(|_| ReloadCause::Exit));
-        let only_for = (!self.reloads.is_due_for_all() && self.process.exit().is_none()).then(|| self.reloads.services());
+        let only_for =
+            (!self.reloads.is_due_for_all() && self.process.exit().is_none()).then(|| self.reloads.services());
         let order = self.deploy_order(only_for);
         let line = info("deploying a new HAProxy process").with("reasons", reasons.join("; "));
         self.outbox.log(line.with("services", order.services.len()));
@@ -80,7 +81,8 @@ impl State {
             begun: now.instant,
             newest: self.desired.newest_change(),
             base: order.context.base.clone(),
-            opened: std::collections::BTreeSet::new(),
+            refused: self.refused_changes(),
+            opened: BTreeSet::new(),
             exited: None,
             successor: Successor::rendered(
                 desired.map(|(name, service)| (name.clone(), service.servers.clone())).collect(),
@@ -89,7 +91,7 @@ impl State {
         self.outbox.push(Effect::Deploy(Box::new(order)));
     }
 
-    fn deploy_order(&self, only_for: Option<std::collections::BTreeSet<ServiceName>>) -> DeployOrder {
+    fn deploy_order(&self, only_for: Option<BTreeSet<ServiceName>>) -> DeployOrder {
         let (base, style) = self.base();
         let running = self.running();
         DeployOrder {
@@ -105,6 +107,13 @@ impl State {
             only_for,
             last_file: self.last_file(),
         }
+    }
+
+    /// The runtime changes that HAProxy refused, by service.
+    fn refused_changes(&self) -> BTreeMap<ServiceName, BTreeMap<ServerName, Refusal>> {
+        let sections = self.running().into_iter().flat_map(|running| &running.sections);
+        let refused = sections.filter(|(_, section)| !section.attempts.refused.is_empty());
+        refused.map(|(name, section)| (name.clone(), section.attempts.refused.clone())).collect()
     }
 
     /// Who knows how servers are: the process that serves, where it answers, or the state file. Nobody where that one had
@@ -224,7 +233,9 @@ impl State {
         let mut replacement: BTreeMap<ServiceName, Section> = BTreeMap::new();
         for (name, bound) in sections {
             let known = before.as_mut().and_then(|before| before.sections.remove(&name));
-            let section = self.replace_section(&name, bound, style, known, blockers.contains_key(&name), now);
+            // A section that is blocked is the one before: the reload was not made with what it was made for.
+            let refused = deployment.refused.remove(&name).filter(|_| !blockers.contains_key(&name));
+            let section = self.replace_section(&name, bound, style, known, refused.unwrap_or_default(), now);
             replacement.insert(name, section);
         }
         self.carry_over_drains(&mut replacement, orphan_observation);
@@ -277,7 +288,7 @@ impl State {
         bound: BoundSection,
         style: crate::decide::haproxy_config::SectionStyle,
         known: Option<Section>,
-        is_blocked: bool,
+        refused: BTreeMap<ServerName, Refusal>,
         now: Now,
     ) -> Section {
         let hosts = bound.spec.hosts.clone();
@@ -293,14 +304,10 @@ impl State {
             };
             again.filter(is_same).cloned().collect()
         });
-        // A section that is blocked is the one before: the reload was not made with what it was made for.
-        let refused = known
-            .as_ref()
-            .filter(|known| !is_blocked && Arc::ptr_eq(&known.file.hosts, &hosts))
-            .map(|known| known.attempts.refused.clone());
+        let has_same_hosts = known.as_ref().is_some_and(|known| Arc::ptr_eq(&known.file.hosts, &hosts));
         let mut section = Section::started(bound, style, known, now.instant);
         section.found.drained_before = drained.unwrap_or_default();
-        section.attempts.hopeless = refused.unwrap_or_default();
+        section.attempts.hopeless = if has_same_hosts { refused } else { BTreeMap::new() };
         section
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::desired::DesiredService;
+use crate::decide::proxy_plan::Refusal;
 use crate::model::{
     AdminState, ChangeId, HostList, ReloadCause, ReloadReason, RuntimeCommand, ServerId, ServerName, ServiceName,
 };
@@ -25,6 +26,8 @@ pub struct Deployment {
     pub newest: Option<ChangeId>,
     /// The base of its file.
     pub base: Arc<str>,
+    /// The runtime changes that it is to bring because HAProxy had refused them.
+    pub refused: BTreeMap<ServiceName, BTreeMap<ServerName, Refusal>>,
     /// Services whose port became free meanwhile.
     pub opened: BTreeSet<ServiceName>,
     /// The process that was last reported to have exited meanwhile.

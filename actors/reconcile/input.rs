@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
-use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::deployment::{DeployFailure, Deployed};
+use crate::decide::hosts_diff::HostsDiff;
 use crate::model::{
     ChangeId, HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, ProxyPolicy, Revision, ServerName,
     ServiceDefinition, ServiceName,

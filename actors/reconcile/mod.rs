@@ -47,9 +47,7 @@ use self::discovery_events::NewHosts;
 use self::effect::{info, warn};
 use self::observed::Running;
 use self::state::{Exchange, State};
-use crate::limits::{
-    FIRST_LISTS_WAIT, HEALTH_POLL_MIN, HEALTH_POLL_SERVERS_PER_SECOND, PARKED_SERVER_SWEEP,
-};
+use crate::limits::{FIRST_LISTS_WAIT, HEALTH_POLL_MIN, HEALTH_POLL_SERVERS_PER_SECOND, PARKED_SERVER_SWEEP};
 use crate::message::{ConfigState, NextSection, PlanPiece, RunningConfig};
 use crate::model::{ProxyPolicy, ProxyVersion, ReloadCause, ServiceName};
 use crate::port::{ConfigText, RuntimeError, SavedService, SavedState};

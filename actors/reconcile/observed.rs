@@ -11,9 +11,7 @@ use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::routing::{Routing, map_text};
 use crate::message::WantedSocket;
-use crate::model::{
-    Observation, ObservedRoutes, ObservedServers, ProcessInfo, ServerName, ServiceName,
-};
+use crate::model::{Observation, ObservedRoutes, ObservedServers, ProcessInfo, ServerName, ServiceName};
 use crate::port::ConfigText;
 
 /// The process that serves, or that served last.

@@ -59,14 +59,11 @@ impl State {
             return Some(Planned::Unknown);
         }
         // What waits for a reload, or is not tried again, is found by plans of the whole.
-        let waits_for_reload = self.reloads.is_due_for_all() || self.reloads.waits(name);
+        let waits_for_reload = self.deployment.is_some() || self.reloads.is_due_for_all() || self.reloads.waits(name);
         let is_settled = !waits_for_reload && !section.attempts.any() && service.blocked.is_none();
         let scope = if is_settled { scope } else { &Scope::Whole };
-        let ground = Ground {
-            capabilities: running.capabilities,
-            inherited: &self.settings.inherited,
-            style: running.style,
-        };
+        let ground =
+            Ground { capabilities: running.capabilities, inherited: &self.settings.inherited, style: running.style };
         Some(Planned::Plan(plan_section(service, section, ground, scope)))
     }
 }

@@ -46,7 +46,8 @@ impl State {
     fn next_to_preview(&self, after: Option<ServiceName>) -> (Vec<ServiceName>, Option<ServiceName>) {
         let bounds = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let desired = self.desired.services.range::<ServiceName, _>(bounds.clone());
-        let sections = self.running().into_iter().flat_map(|running| running.sections.range::<ServiceName, _>(bounds.clone()));
+        let sections =
+            self.running().into_iter().flat_map(|running| running.sections.range::<ServiceName, _>(bounds.clone()));
         let names: BTreeSet<&ServiceName> =
             desired.map(|(name, _)| name).chain(sections.map(|(name, _)| name)).collect();
         let mut chosen: Vec<ServiceName> = Vec::new();

@@ -41,9 +41,7 @@ impl State {
         HaproxyState {
             phase: self.phase(),
             process: self.process.serving().map(|running| running.process.clone()),
-            services: services
-                .map(|(name, service)| (name.clone(), self.service_state(name, service, now)))
-                .collect(),
+            services: services.map(|(name, service)| (name.clone(), self.service_state(name, service, now))).collect(),
             reload_due: self.reload_reasons(),
             counts: self.tally.counts.clone(),
             last_reload: self.reloads.last.as_ref().map(|(_, reasons)| reasons.clone()).unwrap_or_default(),

@@ -33,10 +33,6 @@ pub fn millis(duration: std::time::Duration) -> u64 {
 }
 
 /// The pause before the next of several failed attempts: doubled each time, within bounds.
-pub fn backoff(
-    failures: u32,
-    min: std::time::Duration,
-    max: std::time::Duration,
-) -> std::time::Duration {
+pub fn backoff(failures: u32, min: std::time::Duration, max: std::time::Duration) -> std::time::Duration {
     min.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(max)
 }
