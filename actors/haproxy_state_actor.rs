@@ -82,7 +82,7 @@ impl HaproxyStateActor {
         log: Logger,
     ) -> Self {
         let HaproxyIdentity { runtime, target, binary } = haproxy;
-        let reconciler = Reconciler::new(policy, target.clone(), binary, restored, Instant::now());
+        let reconciler = Reconciler::new(policy, target.is_some(), binary, restored, Instant::now());
         Self { reconciler, runtime, successor: None, target, timer: None, peers, clock, log }
     }
 

@@ -12,11 +12,6 @@ impl<M> Listeners<M>
 where
     M: Message<Result = ()> + Clone + Send + 'static,
 {
-    /// Nobody.
-    pub fn none() -> Self {
-        Self(Vec::new())
-    }
-
     /// Tells all of them, without waiting for any.
     pub fn do_send(&self, message: M) {
         let Some((last, others)) = self.0.split_last() else { return };

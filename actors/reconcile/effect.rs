@@ -7,7 +7,7 @@ use crate::decide::deployment::DeployOrder;
 use crate::decide::state_file::FileHosts;
 use crate::journal::{Event, JournalEntry};
 use crate::message::WantedSocket;
-use crate::model::{RouteCommand, RuntimeCommand, ServerName, ServiceName};
+use crate::model::{RouteCommand, RuntimeCommand, ServiceName};
 use crate::port::{ConfigText, SavedState};
 
 /// One thing to do.
@@ -152,11 +152,6 @@ impl Outbox {
     /// This happened to a service.
     pub fn record_of(&mut self, service: &ServiceName, event: Event) {
         self.record(JournalEntry::new(event).service(service));
-    }
-
-    /// This happened to a server.
-    pub fn record_of_server(&mut self, service: &ServiceName, server: &ServerName, event: Event) {
-        self.record(JournalEntry::new(event).service(service).server(server));
     }
 
     /// Everything that waits.

@@ -22,6 +22,7 @@ mod discovery_events;
 mod effect;
 mod exchange;
 mod files;
+mod handover;
 mod input;
 mod observation;
 mod observed;
@@ -38,19 +39,19 @@ mod server_life;
 mod settings;
 mod state;
 mod time;
+mod timing;
 mod work_queue;
+mod writing;
 
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use self::desired::Desired;
 use self::discovery_events::NewHosts;
-use self::effect::{info, warn};
 use self::observed::Running;
 use self::state::{Exchange, State};
-use crate::limits::{FIRST_LISTS_WAIT, HEALTH_POLL_MIN, HEALTH_POLL_SERVERS_PER_SECOND, PARKED_SERVER_SWEEP};
 use crate::message::{ConfigState, NextSection, PlanPiece, RunningConfig};
 use crate::model::{ProxyPolicy, ProxyVersion, ReloadCause, ServiceName};
-use crate::port::{ConfigText, RuntimeError, SavedService, SavedState};
+use crate::port::{ConfigText, SavedService, SavedState};
 use crate::snapshot::HaproxyState;
 
 pub use self::effect::{Effect, LogLine, Severity};
@@ -64,16 +65,16 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Nothing is desired and nothing runs yet. `target` is the name of an external HAProxy; `binary` the version of the
-    /// HAProxy binary, where it is known; `restored` what an earlier run of the daemon saved.
+    /// Nothing is desired and nothing runs yet. `is_target` says that it is one of `haproxy.targets`; `binary` is the version
+    /// of the HAProxy binary, where it is known; `restored` is what an earlier run of the daemon saved.
     pub fn new(
         policy: ProxyPolicy,
-        target: Option<String>,
+        is_target: bool,
         binary: Option<ProxyVersion>,
         restored: &[SavedService],
         now: Instant,
     ) -> Self {
-        let settings = settings::Settings::new(policy, target, binary);
+        let settings = settings::Settings::new(policy, is_target, binary);
         let desired = Desired::restored(restored, !settings.is_external());
         Self { state: State::new(settings, desired, now) }
     }
@@ -258,212 +259,5 @@ impl Reconciler {
         let files = &self.state.files;
         let text = files.config.has_changed().then(|| self.state.running().map(Running::text)).flatten();
         (files.saved.is_behind().then(|| self.state.state_to_save()), text.filter(|_| self.state.deploys()))
-    }
-}
-
-impl State {
-    /// Notes what is due by now.
-    fn run_timers(&mut self, now: Now) {
-        if self.timers.observe_at <= now.instant {
-            self.timers.observe_at = now.instant + self.settings.policy.observe_interval;
-            self.work.observe_all = true;
-            self.work.compare_files = true;
-        }
-        if self.timers.sweep_at <= now.instant {
-            self.timers.sweep_at = now.instant + PARKED_SERVER_SWEEP;
-            self.work.sweep = true;
-        }
-        if self.timers.life_at.is_some_and(|at| at <= now.instant) {
-            self.timers.life_at = None;
-            self.advance_server_lives(now);
-        }
-        self.poll_health(now);
-    }
-
-    /// Moves servers in transition on, and notes when the next event is due.
-    fn advance_server_lives(&mut self, now: Now) {
-        for (name, service) in &mut self.desired.services {
-            if service.life.advance(now.instant) {
-                self.work.changed(name.clone());
-            }
-            if service.life.wants_sessions(now.instant) {
-                self.work.drains.insert(name.clone());
-            }
-        }
-        let names: Vec<ServiceName> = self.desired.services.keys().cloned().collect();
-        names.iter().for_each(|name| self.expect_life_event(name));
-    }
-
-    /// The health of servers is polled where no log line of HAProxy reports it: the more servers, the less often.
-    fn poll_health(&mut self, now: Now) {
-        if self.settings.is_supervised() || self.timers.health_at.is_none_or(|at| at > now.instant) {
-            return;
-        }
-        let sections = self.process.serving().into_iter().flat_map(|running| running.sections.values());
-        let servers: usize = sections.map(|section| section.observed.len()).sum();
-        let scaled = Duration::from_millis((servers * 1_000 / HEALTH_POLL_SERVERS_PER_SECOND) as u64);
-        let longest = self.settings.policy.observe_interval.max(HEALTH_POLL_MIN);
-        self.timers.health_at = Some(now.instant + scaled.clamp(HEALTH_POLL_MIN, longest));
-        if self.process.is_serving() {
-            self.work.observe_all = true;
-        }
-    }
-
-    /// Begins the next exchange of the runtime lane, if it is free.
-    fn begin_runtime_step(&mut self, now: Now) {
-        let is_free = self.process.is_serving() && self.lane.in_flight.is_none();
-        if !is_free || now.instant < self.lane.link.retry_at() || self.gives_way_to_reload(now) {
-            return;
-        }
-        if !self.begin_next_exchange(now) && self.work.is_empty() && !self.reloads.is_due() {
-            // What failed is no longer desired, nor are the sockets that were opened for it.
-            self.reloads.problem.clear();
-            self.spare_sockets();
-        }
-    }
-
-    /// A reload that has waited long enough is begun before the next runtime changes.
-    fn gives_way_to_reload(&mut self, now: Now) -> bool {
-        self.deployment.is_none() && self.deploys() && self.reloads.is_overdue(now.instant)
-    }
-
-    /// When the first thing is due.
-    fn next_event(&self, now: Instant) -> Option<Instant> {
-        if self.timers.more_to_plan && self.lane.in_flight.is_none() {
-            return Some(now);
-        }
-        let is_lane_free = self.lane.in_flight.is_none();
-        let serves = self.process.is_serving();
-        let waits_for_start = self.running().is_none() && !self.may_be_complete();
-        let start_at = self.desired.loaded_at.map(|at| at + FIRST_LISTS_WAIT).filter(|_| waits_for_start);
-        let deploys_later = self.deployment.is_none() && (self.reloads.is_due() || !serves) && !waits_for_start;
-        let is_health_polled = !self.settings.is_supervised() && serves;
-        let events = [
-            Some(self.timers.observe_at),
-            Some(self.timers.sweep_at),
-            self.timers.life_at,
-            self.timers.health_at.filter(|_| is_health_polled),
-            start_at,
-            Some(self.lane.link.retry_at()).filter(|_| is_lane_free && serves && self.has_runtime_work()),
-            Some(self.reloads.not_before).filter(|_| deploys_later && self.desired.loaded_at.is_some()),
-            self.reloads.overdue_at().filter(|_| self.deployment.is_none()),
-            self.files.config.deadline().filter(|_| self.deployment.is_none()),
-            self.files.states.deadline(self.running().is_some_and(|running| running.health_changed)),
-            self.files.saved.deadline(),
-        ];
-        // What was due before now was looked at already: it waits for an input.
-        events.into_iter().flatten().filter(|at| *at > now).min()
-    }
-
-    fn may_be_complete(&self) -> bool {
-        self.desired.is_complete()
-    }
-
-    fn has_runtime_work(&self) -> bool {
-        !self.work.is_empty()
-            || self.work.observe_all
-            || self.work.routes
-            || self.work.sweep
-            || !self.work.observe.is_empty()
-            || !self.work.drains.is_empty()
-    }
-
-    /// Writes what is behind and due.
-    fn write_files(&mut self, now: Now) {
-        if self.files.saved.begin(now.instant) {
-            let state = self.state_to_save();
-            self.outbox.push(Effect::SaveState(state));
-        }
-        if !self.deploys() || self.deployment.is_some() {
-            return;
-        }
-        if let Some(text) = self.running().map(Running::text)
-            && self.files.config.begin(now.instant)
-        {
-            self.outbox.push(Effect::WriteConfigFile(text));
-        }
-        self.follow_health(now);
-    }
-
-    /// What the next run of the daemon needs. Of definitions it is those that apply: what cannot be applied, or is not yet,
-    /// may meet a taken port there, and the service is served all the same.
-    fn state_to_save(&self) -> SavedState {
-        let sections = self.running().map(|running| &running.sections);
-        self.desired.to_save(|service| {
-            let section = sections.and_then(|sections| sections.get(&service.definition.name));
-            let applies = section.map(|section| &section.definition).or(service.earlier.definition.as_ref());
-            // Whoever manages HAProxy decides how it is served; its hosts and limits are as its newest definition says.
-            applies.filter(|_| self.deploys()).unwrap_or(&service.definition).clone()
-        })
-    }
-
-    fn config_file_written(&mut self, result: Result<(), String>, took: Duration, now: Now) {
-        let error = result.clone().err();
-        if !self.files.config.written(result, took, now) {
-            return;
-        }
-        self.outbox.log(match error {
-            None => info("the configuration file can be written again"),
-            Some(error) => {
-                let message = "the configuration file cannot be written, the running HAProxy is up to date";
-                warn(message).with("error", error)
-            }
-        });
-    }
-
-    /// Has the state file follow, where the health of servers changed.
-    fn follow_health(&mut self, now: Now) {
-        if !self.process.is_serving() || crate::decide::state_file::in_use(&self.settings.policy.frame).is_none() {
-            return;
-        }
-        if let Some(running) = self.process.running_mut().filter(|running| running.health_changed)
-            && self.files.states.health_changed(now.instant)
-        {
-            running.health_changed = false;
-        }
-        if self.files.states.begin(now.instant) {
-            self.outbox.push(Effect::ReadServerStates { pid: self.pid() });
-        }
-    }
-
-    /// HAProxy reported the states of its servers. A deployment writes the file itself, with what is true for the process
-    /// to come.
-    fn server_states_read(&mut self, (pid, result): (Option<u32>, Result<String, RuntimeError>)) {
-        let path = crate::decide::state_file::in_use(&self.settings.policy.frame);
-        let is_same = self.deployment.is_none() && self.process.is_serving() && self.pid() == pid;
-        let (Some(path), Ok(states), true, Some(running)) = (path, result, is_same, self.running()) else {
-            // Whatever hangs there is reported, and tried again, where changes are made.
-            self.files.states.given_up();
-            if let Some(running) = self.process.running_mut() {
-                running.health_changed = true;
-            }
-            return;
-        };
-        let path = path.to_owned();
-        let hosts = running.sections.iter().map(|(name, section)| (name.clone(), section.file.hosts.clone())).collect();
-        self.outbox.push(Effect::WriteStateFile { path, states, hosts });
-    }
-
-    fn state_file_written(&mut self, result: Result<(), String>, now: Now) {
-        let error = result.clone().err();
-        if !self.files.states.written(result, now) {
-            return;
-        }
-        self.outbox.log(match error {
-            None => info("the state file can be written again"),
-            Some(error) => {
-                warn("the health of servers cannot be kept for a HAProxy process after a crash").with("error", error)
-            }
-        });
-    }
-
-    fn state_saved(&mut self, result: Result<(), String>, now: Now) {
-        let error = result.clone().err();
-        if self.files.saved.saved(result, now)
-            && let Some(error) = error
-        {
-            let message = "the last good state cannot be saved, a restart would not have it";
-            self.outbox.log(warn(message).with("error", error));
-        }
     }
 }

@@ -14,8 +14,6 @@ pub struct Settings {
     pub policy: Arc<ProxyPolicy>,
     /// Who manages the process. One of `haproxy.targets` is always external.
     pub management: RunBy,
-    /// The name of the target; none for the primary HAProxy.
-    pub target: Option<String>,
     /// The version of the HAProxy binary, where it is known before the first start.
     pub binary: Option<ProxyVersion>,
     /// The `default-server` words of the `defaults` section, which servers added at run time do not inherit. What an
@@ -24,11 +22,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of the primary HAProxy, or of the target of this name.
-    pub fn new(policy: ProxyPolicy, target: Option<String>, binary: Option<ProxyVersion>) -> Self {
-        let management = if target.is_some() { RunBy::Others } else { policy.frame.run_by };
+    /// The settings of the primary HAProxy, or of a target.
+    pub fn new(policy: ProxyPolicy, is_target: bool, binary: Option<ProxyVersion>) -> Self {
+        let management = if is_target { RunBy::Others } else { policy.frame.run_by };
         let inherited = inherited(&policy, management);
-        Self { policy: Arc::new(policy), management, target, binary, inherited }
+        Self { policy: Arc::new(policy), management, binary, inherited }
     }
 
     /// Settings that were read again.

@@ -1,0 +1,304 @@
+//! What came of a deployment: another process serves, the last one was started again, or what runs goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::deployment_lane::{Deployment, Successor};
+use super::desired::Blocked;
+use super::effect::{Effect, info, warn};
+use super::input::Observed;
+use super::observed::{DomainMap, Running};
+use super::process_state::ProcessEnd;
+use super::section::Section;
+use super::state::State;
+use super::time::{Now, millis};
+use crate::decide::capabilities::Capabilities;
+use crate::decide::deployment::{BoundSection, DeployFailure, Deployed, RestartedProcess, ServingProcess};
+use crate::decide::haproxy_config::SectionStyle;
+use crate::decide::proxy_plan::{Holder, Refusal};
+use crate::journal::{Event, JournalEntry};
+use crate::model::{
+    AdminState, Blocker, ChangeId, Host, Observation, ObservedServer, PlanClass, ServerName, ServiceName,
+};
+
+impl State {
+    /// The deployment has ended.
+    pub(super) fn deployed(&mut self, result: Result<Deployed, DeployFailure>, now: Now) {
+        let Some(mut deployment) = self.deployment.take() else { return };
+        if self.process.is_stopping() {
+            return;
+        }
+        match result {
+            Ok(Deployed::Serving(serving)) => self.serve(*serving, &mut deployment, now),
+            Ok(Deployed::OnLastFile(restarted)) => {
+                let failure = self.restarted(*restarted, &deployment, now);
+                self.deployment_failed(failure, deployment, now);
+            }
+            Ok(Deployed::NothingToGain(blockers)) => self.nothing_to_gain(&blockers, &deployment, now),
+            Err(failure) => self.deployment_failed(failure, deployment, now),
+        }
+        self.end_vain_waits();
+        self.work.routes = true;
+        // Which definitions are good is known only now.
+        self.save_later(now);
+    }
+
+    fn serve(&mut self, serving: ServingProcess, deployment: &mut Deployment, now: Now) {
+        let ServingProcess {
+            process,
+            base,
+            style,
+            sections,
+            frontends,
+            routing,
+            blockers,
+            observation,
+            orphan_observation,
+        } = serving;
+        self.report_reload(process.pid, deployment, now);
+        let pid = process.pid;
+        let exit = self.process.exit().cloned();
+        let mut before = self.process.take_running();
+        let mut replacement: BTreeMap<ServiceName, Section> = BTreeMap::new();
+        for (name, bound) in sections {
+            let known = before.as_mut().and_then(|before| before.sections.remove(&name));
+            // A section that is blocked is the one before: the reload was not made with what it was made for.
+            let refused = deployment.refused.remove(&name).filter(|_| !blockers.contains_key(&name));
+            let section = self.replace_section(&name, bound, style, known, refused.unwrap_or_default(), now);
+            replacement.insert(name, section);
+        }
+        self.carry_over_drains(&mut replacement, orphan_observation);
+        self.note_disabled_in_successor(&mut replacement, &deployment.successor);
+        let loaded = routing.routes.iter().map(|(key, service)| (key.clone(), service.to_string()));
+        let mut running = Running {
+            capabilities: Capabilities::of(process.version),
+            process,
+            base,
+            style,
+            sections: replacement,
+            unclaimed: BTreeMap::new(),
+            frontends,
+            map: DomainMap { observed: Some(loaded.collect()), refusals: 0 },
+            routing,
+            health_changed: true,
+        };
+        if let Some(observation) = observation {
+            running.observe_first(observation);
+        }
+        self.process.serve(Box::new(running));
+        self.ends_if_exited(pid, exit, deployment, now);
+        self.release_sockets();
+        self.note_blockers(&blockers, deployment, now);
+        self.note_deployed_changes(&blockers, deployment.newest);
+        let running = self.process.running();
+        let has_section = |name: &ServiceName| running.is_some_and(|running| running.sections.contains_key(name));
+        // Of a service whose section is gone, a new one is made of what it then receives.
+        self.desired.retained.retain(|name, _| has_section(name));
+        self.choose_strategies();
+        self.lane.link.replaced(now.instant);
+        self.lane.is_watched = false;
+        self.outbox.push(Effect::Disconnect);
+        self.files.config.replaced();
+        let interval = self.settings.policy.reload_interval;
+        self.reloads.succeeded(std::mem::take(&mut deployment.reasons), interval, now.instant);
+        // What changed since the file was rendered goes first.
+        for service in deployment.successor.changed() {
+            self.work.changed(service.clone());
+        }
+        self.review_all();
+        self.timers.health_at = Some(now.instant);
+    }
+
+    /// The section of the new process: what somebody drained on the socket of the process before is drained again, and
+    /// what a reload was made for and did not bring is not tried by a reload again.
+    fn replace_section(
+        &self,
+        name: &ServiceName,
+        bound: BoundSection,
+        style: SectionStyle,
+        known: Option<Section>,
+        refused: BTreeMap<ServerName, Refusal>,
+        now: Now,
+    ) -> Section {
+        let hosts = bound.spec.hosts.clone();
+        let drained = known.as_ref().map(|known| {
+            let again = known.drained_on_socket(&hosts).chain(&known.found.drained_before);
+            // A slot that stands for another host by now was meant for the one before.
+            let is_same = |server: &&ServerName| {
+                let (before, now) = (known.file.hosts.get(*server), hosts.get(*server));
+                let is_there = |now: &Arc<Host>| {
+                    !self.desired.has_slots(name) || before.is_some_and(|before| before.endpoint == now.endpoint)
+                };
+                now.is_some_and(is_there)
+            };
+            again.filter(is_same).cloned().collect()
+        });
+        let has_same_hosts = known.as_ref().is_some_and(|known| Arc::ptr_eq(&known.file.hosts, &hosts));
+        let mut section = Section::started(bound, style, known, now.instant);
+        section.found.drained_before = drained.unwrap_or_default();
+        section.attempts.hopeless = if has_same_hosts { refused } else { BTreeMap::new() };
+        section
+    }
+
+    /// Servers that were disabled in the new process before it answered are kept from traffic by us, not by an operator on
+    /// the socket.
+    fn note_disabled_in_successor(&self, sections: &mut BTreeMap<ServiceName, Section>, successor: &Successor) {
+        for (name, servers) in successor.disabled() {
+            let (Some(section), Some(service)) = (sections.get_mut(name), self.desired.services.get(name)) else {
+                continue;
+            };
+            for (server, _) in servers.iter().filter(|(_, state)| **state != AdminState::Ready) {
+                let reason = match service.servers.get(server) {
+                    None => Holder::Removal,
+                    Some(_) if service.overrides.contains_key(service.slots.known_as(server)) => Holder::Operator,
+                    Some(host) if host.state == AdminState::Ready => Holder::Move,
+                    Some(_) => Holder::Discovery,
+                };
+                section.note_disabled_by(server, Some(reason));
+            }
+        }
+    }
+
+    /// The exit of the new process may have been reported before it was reported to serve.
+    fn ends_if_exited(&mut self, pid: u32, before: Option<ProcessEnd>, deployment: &Deployment, now: Now) {
+        if deployment.exited == Some(pid) {
+            let since_unix_ms = before.map_or(now.unix_ms, |before| before.since_unix_ms);
+            let text = format!("HAProxy (pid {pid}) exited as soon as it served");
+            self.process.end(Some(ProcessEnd { text, since_unix_ms }));
+        }
+    }
+
+    fn report_reload(&mut self, pid: u32, deployment: &Deployment, now: Now) {
+        let took_ms = millis(now.instant.saturating_duration_since(deployment.begun));
+        let reasons = deployment.reasons.clone();
+        let line = info("reloaded").with("pid", pid).with("took_ms", took_ms);
+        self.outbox.log(line.with("reasons", reasons.join("; ")));
+        for cause in &deployment.causes {
+            *self.tally.counts.reload_causes.entry(*cause).or_default() += 1;
+        }
+        self.tally.counts.reload += 1;
+        let event = Event::Reloaded { reasons, causes: deployment.causes.clone(), pid, took_ms };
+        self.outbox.record(JournalEntry::new(event));
+    }
+
+    /// Changes that came after the file was rendered are not in it; the others are applied by the reload.
+    fn note_deployed_changes(&mut self, blockers: &BTreeMap<ServiceName, Blocker>, newest: Option<ChangeId>) {
+        let Some(running) = self.process.running() else { return };
+        for (name, service) in &mut self.desired.services {
+            let applies = running.sections.get(name).is_some_and(|section| section.definition == service.definition);
+            if applies && !blockers.contains_key(name) {
+                service.blocked = None;
+            }
+            for pending in service.changes.pending.iter_mut().filter(|pending| Some(pending.change) <= newest) {
+                pending.class = Some(PlanClass::Reload);
+            }
+        }
+    }
+
+    /// The configuration that ran until its process ended runs again. What its file did not have by then is planned again.
+    fn restarted(&mut self, restarted: RestartedProcess, deployment: &Deployment, now: Now) -> DeployFailure {
+        let RestartedProcess { process, observation, failure } = restarted;
+        self.report_reload(process.pid, deployment, now);
+        self.reloads.last = Some((now.instant, deployment.reasons.clone()));
+        self.lane.link.replaced(now.instant);
+        self.lane.is_watched = false;
+        self.outbox.push(Effect::Disconnect);
+        let exit = self.process.exit().cloned();
+        let pid = process.pid;
+        let Some(mut running) = self.process.take_running() else { return failure };
+        running.sections.values_mut().for_each(Section::restarted);
+        running.process = process.clone();
+        self.process.serve(running);
+        match observation {
+            Some(servers) => self.process_observed(None, Observed { process, servers, routes: None }, now),
+            None => self.work.observe_all = true,
+        }
+        self.ends_if_exited(pid, exit, deployment, now);
+        failure
+    }
+
+    /// No reload could bring what it was for: what runs goes on.
+    fn nothing_to_gain(&mut self, blockers: &BTreeMap<ServiceName, Blocker>, deployment: &Deployment, now: Now) {
+        for (name, blocker) in blockers {
+            let line = info("no reload, it would change nothing").with("service", name);
+            self.outbox.log(line.with("problem", blocker.text()));
+        }
+        self.note_blockers(blockers, deployment, now);
+        self.review_all();
+        self.release_sockets();
+    }
+
+    fn deployment_failed(&mut self, failure: DeployFailure, deployment: Deployment, now: Now) {
+        let DeployFailure { error, suspects_base, file_is_ahead, .. } = failure;
+        let line = warn("the reload failed, it is tried again").with("error", &error);
+        self.outbox.log(line.with("reasons", deployment.reasons.join("; ")));
+        self.outbox.record(JournalEntry::new(Event::Failed { error: error.clone() }));
+        self.tally.counts.reload_failed += 1;
+        self.tally.sockets_to_spare = true;
+        if suspects_base && self.running().is_some_and(|running| running.base != deployment.base) {
+            // The next start is with what is known to be good.
+            self.reloads.refused_base = Some(deployment.base);
+        }
+        if file_is_ahead {
+            self.files.config.overtaken();
+        } else if self.reloads.refused_base.is_some() {
+            // And so is the file until then.
+            self.files.config.changed();
+        }
+        if self.process.running().is_none() {
+            self.process.end(None);
+        }
+        let is_serving = self.process.is_serving();
+        self.reloads.failed(error, deployment.general, is_serving, now);
+        // Why each service needs a reload is found again by planning them all.
+        self.review_all();
+    }
+
+    /// Why services are not served as their definitions ask. A port that became free meanwhile does not block.
+    fn note_blockers(&mut self, blockers: &BTreeMap<ServiceName, Blocker>, deployment: &Deployment, now: Now) {
+        for (name, blocker) in blockers {
+            let is_free = matches!(blocker, Blocker::PortTaken { .. }) && deployment.opened.contains(name);
+            if let Some(service) = self.desired.services.get_mut(name).filter(|_| !is_free) {
+                let since_unix_ms = service.blocked.as_ref().map_or(now.unix_ms, |blocked| blocked.since_unix_ms);
+                service.blocked = Some(Blocked { by: blocker.clone(), since_unix_ms });
+            }
+        }
+    }
+
+    /// What somebody drained on the socket of an orphaned process is drained again: what the daemon before wanted ready,
+    /// and what no operator chose.
+    fn carry_over_drains(&mut self, sections: &mut BTreeMap<ServiceName, Section>, orphan: Option<Observation>) {
+        let before = std::mem::take(&mut self.desired.disabled_before);
+        for (name, servers) in orphan.into_iter().flat_map(|observation| observation.services) {
+            let (Some(section), Some(before)) = (sections.get_mut(&name), before.get(&name)) else { continue };
+            let drained = servers.iter().filter(|(_, server)| server.in_drain() && !server.in_maintenance());
+            let on_socket = drained.filter(|(server, _)| before.get(*server) == Some(&None));
+            let has_slots = self.desired.has_slots(&name);
+            // A slot that stands for another host by now was meant for the one before.
+            let is_same = |(name, server): &(&ServerName, &ObservedServer)| {
+                section.file.hosts.get(*name).is_some_and(|host| !has_slots || server.is_at(&host.endpoint))
+            };
+            let again: Vec<ServerName> = on_socket.filter(is_same).map(|(name, _)| name.clone()).collect();
+            section.found.drained_before.extend(again);
+        }
+    }
+
+    /// A process that served, or was about to, has exited.
+    pub(super) fn process_exited(&mut self, pid: u32, how: String, now: Now) {
+        if self.process.is_stopping() {
+            return;
+        }
+        if let Some(deployment) = &mut self.deployment {
+            deployment.exited = Some(pid);
+        }
+        if self.pid() != Some(pid) {
+            return;
+        }
+        let text = format!("HAProxy (pid {pid}) exited unexpectedly: {how}");
+        self.process.end(Some(ProcessEnd { text, since_unix_ms: now.unix_ms }));
+        if self.deployment.is_none() {
+            // The supervisor delays the start of a process that keeps crashing.
+            self.reloads.not_before = now.instant;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! When something is due that no input announces.
+
+use tokio::time::{Duration, Instant};
+
+use super::state::State;
+use super::time::Now;
+use crate::limits::{FIRST_LISTS_WAIT, HEALTH_POLL_MIN, HEALTH_POLL_SERVERS_PER_SECOND, PARKED_SERVER_SWEEP};
+use crate::model::ServiceName;
+
+impl State {
+    /// Notes what is due by now.
+    pub(super) fn run_timers(&mut self, now: Now) {
+        if self.timers.observe_at <= now.instant {
+            self.timers.observe_at = now.instant + self.settings.policy.observe_interval;
+            self.work.observe_all = true;
+            self.work.compare_files = true;
+        }
+        if self.timers.sweep_at <= now.instant {
+            self.timers.sweep_at = now.instant + PARKED_SERVER_SWEEP;
+            self.work.sweep = true;
+        }
+        if self.timers.life_at.is_some_and(|at| at <= now.instant) {
+            self.timers.life_at = None;
+            self.advance_server_lives(now);
+        }
+        self.poll_health(now);
+    }
+
+    /// Moves servers in transition on, and notes when the next event is due.
+    fn advance_server_lives(&mut self, now: Now) {
+        for (name, service) in &mut self.desired.services {
+            if service.life.advance(now.instant) {
+                self.work.changed(name.clone());
+            }
+            if service.life.wants_sessions(now.instant) {
+                self.work.drains.insert(name.clone());
+            }
+        }
+        let names: Vec<ServiceName> = self.desired.services.keys().cloned().collect();
+        names.iter().for_each(|name| self.expect_life_event(name));
+    }
+
+    /// The health of servers is polled where no log line of HAProxy reports it: the more servers, the less often.
+    fn poll_health(&mut self, now: Now) {
+        if self.settings.is_supervised() || self.timers.health_at.is_none_or(|at| at > now.instant) {
+            return;
+        }
+        let sections = self.process.serving().into_iter().flat_map(|running| running.sections.values());
+        let servers: usize = sections.map(|section| section.observed.len()).sum();
+        let scaled = Duration::from_millis((servers * 1_000 / HEALTH_POLL_SERVERS_PER_SECOND) as u64);
+        let longest = self.settings.policy.observe_interval.max(HEALTH_POLL_MIN);
+        self.timers.health_at = Some(now.instant + scaled.clamp(HEALTH_POLL_MIN, longest));
+        if self.process.is_serving() {
+            self.work.observe_all = true;
+        }
+    }
+
+    /// Begins the next exchange of the runtime lane, if it is free.
+    pub(super) fn begin_runtime_step(&mut self, now: Now) {
+        let is_free = self.process.is_serving() && self.lane.in_flight.is_none();
+        if !is_free || now.instant < self.lane.link.retry_at() || self.gives_way_to_reload(now) {
+            return;
+        }
+        if !self.begin_next_exchange(now) && self.work.is_empty() && !self.reloads.is_due() {
+            // What failed is no longer desired, nor are the sockets that were opened for it.
+            self.reloads.problem.clear();
+            self.spare_sockets();
+        }
+    }
+
+    /// A reload that has waited long enough is begun before the next runtime changes.
+    fn gives_way_to_reload(&mut self, now: Now) -> bool {
+        self.deployment.is_none() && self.deploys() && self.reloads.is_overdue(now.instant)
+    }
+
+    /// When the first thing is due.
+    pub(super) fn next_event(&self, now: Instant) -> Option<Instant> {
+        if self.timers.more_to_plan && self.lane.in_flight.is_none() {
+            return Some(now);
+        }
+        let is_lane_free = self.lane.in_flight.is_none();
+        let serves = self.process.is_serving();
+        let waits_for_start = self.running().is_none() && !self.may_be_complete();
+        let start_at = self.desired.loaded_at.map(|at| at + FIRST_LISTS_WAIT).filter(|_| waits_for_start);
+        let deploys_later = self.deployment.is_none() && (self.reloads.is_due() || !serves) && !waits_for_start;
+        let is_health_polled = !self.settings.is_supervised() && serves;
+        let events = [
+            Some(self.timers.observe_at),
+            Some(self.timers.sweep_at),
+            self.timers.life_at,
+            self.timers.health_at.filter(|_| is_health_polled),
+            start_at,
+            Some(self.lane.link.retry_at()).filter(|_| is_lane_free && serves && self.has_runtime_work()),
+            Some(self.reloads.not_before).filter(|_| deploys_later && self.desired.loaded_at.is_some()),
+            self.reloads.overdue_at().filter(|_| self.deployment.is_none()),
+            self.files.config.deadline().filter(|_| self.deployment.is_none()),
+            self.files.states.deadline(self.running().is_some_and(|running| running.health_changed)),
+            self.files.saved.deadline(),
+        ];
+        // What was due before now was looked at already: it waits for an input.
+        events.into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    fn may_be_complete(&self) -> bool {
+        self.desired.is_complete()
+    }
+
+    fn has_runtime_work(&self) -> bool {
+        !self.work.is_empty()
+            || self.work.observe_all
+            || self.work.routes
+            || self.work.sweep
+            || !self.work.observe.is_empty()
+            || !self.work.drains.is_empty()
+    }
+}
