@@ -23,7 +23,7 @@ use crate::decide::proxy_plan::{Holder, LoadedServer, given};
 use crate::decide::routing::Routing;
 use crate::decide::scope::Scope;
 use crate::journal::{Event, JournalEntry};
-use crate::limits::{RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN};
+use crate::limits::{HEALTH_POLL_MIN, RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN};
 use crate::model::{
     AdminState, Host, Observation, ObservedServer, ObservedServers, ProcessInfo, ServerName, ServiceName,
 };
@@ -116,7 +116,7 @@ impl State {
         self.work.forget_drift();
         let services: Vec<ServiceName> = self.desired.services.keys().cloned().collect();
         self.work.review(services);
-        self.timers.health_at = Some(now.instant);
+        self.timers.health_at = Some(now.instant + HEALTH_POLL_MIN);
     }
 
     /// It does not answer; it is looked for again after a pause.

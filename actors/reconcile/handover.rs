@@ -17,6 +17,7 @@ use crate::decide::deployment::{BoundSection, DeployFailure, Deployed, Restarted
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::proxy_plan::{Holder, Refusal};
 use crate::journal::{Event, JournalEntry};
+use crate::limits::HEALTH_POLL_MIN;
 use crate::model::{
     AdminState, Blocker, ChangeId, Host, Observation, ObservedServer, PlanClass, ServerName, ServiceName,
 };
@@ -106,7 +107,7 @@ impl State {
             self.work.changed(service.clone());
         }
         self.review_all();
-        self.timers.health_at = Some(now.instant);
+        self.timers.health_at = Some(now.instant + HEALTH_POLL_MIN);
     }
 
     /// The section of the new process: what somebody drained on the socket of the process before is drained again, and

@@ -38,6 +38,8 @@ mod section;
 mod server_life;
 mod settings;
 mod state;
+#[cfg(test)]
+mod tests;
 mod time;
 mod timing;
 mod work_queue;

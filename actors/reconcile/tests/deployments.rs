@@ -1,0 +1,252 @@
+//! The deployment lane, and where it meets the runtime lane.
+
+use super::*;
+use crate::decide::deployment::{DeployFailure, RestartedProcess};
+use crate::limits::{FIRST_LISTS_WAIT, RELOAD_RETRY, RESTART_BACKOFF_MIN};
+use crate::model::ReloadCause;
+use crate::port::ProcessExit;
+
+/// A HAProxy that serves two hosts of `web` while a deployment for a new service is under way.
+fn deploying() -> Rig {
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.define("api", r#", "bind": "127.0.0.2""#);
+    rig.hosts("api", &[9]);
+    assert_eq!(rig.phase(), ProxyPhase::Launching);
+    rig
+}
+
+fn failure(error: &str) -> DeployFailure {
+    DeployFailure::from(error.to_owned())
+}
+
+#[test]
+fn first_start_waits_for_every_list() {
+    let mut rig = Rig::new();
+    rig.define("web", "");
+    rig.define("api", r#", "bind": "127.0.0.2""#);
+    rig.feed(Input::DefinitionsLoaded);
+    rig.hosts("web", &[1]);
+    assert!(rig.order().is_none());
+    rig.feed(Input::HostsUnknown(service("api")));
+    let order = rig.order().expect("nothing more is waited for");
+    assert_eq!(order.services.len(), 2);
+}
+
+#[test]
+fn first_start_does_not_wait_for_ever() {
+    let mut rig = Rig::new();
+    rig.define("web", "");
+    rig.feed(Input::DefinitionsLoaded);
+    rig.wait(FIRST_LISTS_WAIT - Duration::from_millis(1));
+    assert!(rig.order().is_none());
+    rig.wait(Duration::from_millis(1));
+    assert!(rig.order().is_some());
+}
+
+#[test]
+fn removal_goes_out_while_a_deployment_is_under_way() {
+    let mut rig = deploying();
+    rig.hosts("web", &[1]);
+    assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
+}
+
+#[test]
+fn new_process_is_caught_up_before_it_answers() {
+    let mut rig = deploying();
+    rig.hosts("web", &[1]);
+    assert!(rig.successor_commands().is_empty(), "it is not started yet");
+    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
+    assert_eq!(rig.successor_commands(), ["set server web/s2 state maint"]);
+    rig.accept(&[(1, READY), (2, MAINT)]);
+    rig.hosts("web", &[]);
+    assert_eq!(rig.successor_commands(), ["set server web/s1 state maint"]);
+    assert_eq!(rig.command_texts(), ["set server web/s1 state maint"], "the process that serves hears of it as well");
+}
+
+#[test]
+fn host_that_returns_meanwhile_is_ready_in_the_new_process() {
+    let mut rig = deploying();
+    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
+    rig.hosts("web", &[1]);
+    rig.hosts("web", &[1, 2]);
+    assert_eq!(rig.successor_commands(), ["set server web/s2 state maint"]);
+    assert_eq!(rig.successor_commands(), ["set server web/s2 state ready"]);
+}
+
+#[test]
+fn process_that_opens_its_own_socket_is_not_commanded_early() {
+    let mut rig = deploying();
+    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: false });
+    rig.hosts("web", &[1]);
+    assert!(rig.successor_commands().is_empty());
+}
+
+#[test]
+fn handover_plans_what_changed_meanwhile_first() {
+    let mut rig = deploying();
+    rig.hosts("web", &[1]);
+    rig.accept(&[(1, READY), (2, MAINT)]);
+    rig.deployed(2);
+    assert_eq!(rig.command_texts(), ["set server web/s2 state maint"], "the file of the new process has it ready");
+    assert_eq!(rig.snapshot().process.map(|process| process.pid), Some(2));
+}
+
+#[test]
+fn server_disabled_in_the_new_process_is_ours_to_enable() {
+    let mut rig = deploying();
+    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
+    rig.hosts("web", &[1]);
+    rig.accept(&[(1, READY), (2, MAINT)]);
+    let order = rig.order().unwrap();
+    let mut process = serving(order, 2, BTreeMap::new());
+    let observed = observation(&[("web", &[(1, READY), (2, MAINT)]), ("api", &[(9, READY)])]);
+    process.observation = Some(observed);
+    rig.feed(Input::Deployed(Ok(Deployed::Serving(Box::new(process)))));
+    assert!(rig.commands().is_none(), "it is in maintenance already");
+    rig.hosts("web", &[1, 2]);
+    assert_eq!(rig.command_texts(), ["set server web/s2 state ready"]);
+}
+
+#[test]
+fn answer_of_the_process_before_is_not_trusted() {
+    let mut rig = deploying();
+    rig.hosts("web", &[1]);
+    assert!(rig.commands().is_some());
+    rig.deployed(2);
+    rig.effects.clear();
+    let accepted = vec![Answer { accepted: true, text: String::new() }];
+    rig.answer(accepted, &[(1, READY), (2, MAINT)]);
+    assert!(rig.commands().is_none(), "what the new process has is observed first");
+    let servers = observation(&[("web", &[(1, READY), (2, READY)]), ("api", &[(9, READY)])]);
+    rig.feed(Input::Observed(Ok(Observed { process: process(2), servers, routes: None })));
+    assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
+}
+
+#[test]
+fn reload_waits_for_its_interval() {
+    let mut rig = deploying();
+    rig.deployed(2);
+    rig.feed(Input::ReloadOrdered("an operator asked for it".to_owned()));
+    assert!(rig.order().is_none());
+    rig.wait(RELOAD_INTERVAL - Duration::from_millis(1));
+    assert!(rig.order().is_none());
+    rig.wait(Duration::from_millis(1));
+    assert!(rig.order().is_some());
+}
+
+#[test]
+fn crashed_process_is_replaced_at_once() {
+    let mut rig = Rig::serving(&[1]);
+    rig.feed(Input::ProcessExited { pid: 1, exit: ProcessExit::Signal(9) });
+    let order = rig.order().expect("nothing serves");
+    assert!(order.only_for.is_none() && order.last_file.is_some());
+    assert!(rig.snapshot().since.gone_unix_ms.is_some() && rig.snapshot().process.is_none());
+    rig.effects.push(Effect::Deploy(Box::new(order)));
+    rig.deployed(2);
+    let state = rig.snapshot();
+    assert_eq!((state.since.gone_unix_ms, state.counts.reload_causes[&ReloadCause::Exit]), (None, 1));
+}
+
+#[test]
+fn process_that_crashed_before_it_was_reported_is_replaced() {
+    let mut rig = deploying();
+    rig.feed(Input::ProcessExited { pid: 2, exit: ProcessExit::Code(1) });
+    rig.deployed(2);
+    rig.wait(RELOAD_INTERVAL);
+    assert!(rig.order().is_some());
+    assert_eq!(rig.snapshot().process, None);
+}
+
+#[test]
+fn failed_deployment_is_retried_with_its_reasons() {
+    let mut rig = Rig::serving(&[1]);
+    rig.feed(Input::ReloadOrdered("an operator asked for it".to_owned()));
+    rig.order();
+    rig.feed(Input::Deployed(Err(failure("disk full"))));
+    assert_eq!(rig.snapshot().reload_error.as_deref(), Some("disk full"));
+    assert!(rig.order().is_none());
+    rig.wait(RELOAD_RETRY);
+    assert!(rig.order().is_some_and(|order| order.only_for.is_none()));
+}
+
+#[test]
+fn failed_first_start_is_retried_soon() {
+    let mut rig = Rig::new();
+    rig.define("web", "");
+    rig.feed(Input::DefinitionsLoaded);
+    rig.hosts("web", &[1]);
+    rig.order();
+    rig.feed(Input::Deployed(Err(failure("no binary"))));
+    assert_eq!(rig.phase(), ProxyPhase::Down);
+    rig.wait(RESTART_BACKOFF_MIN);
+    assert!(rig.order().is_some());
+}
+
+#[test]
+fn refused_base_is_not_tried_again() {
+    let mut rig = Rig::serving(&[1]);
+    let mut changed = policy();
+    changed.frame.global.push("nonsense".to_owned());
+    rig.feed(Input::PolicyChanged(Arc::new(changed)));
+    let order = rig.order().unwrap();
+    assert!(order.context.base.contains("nonsense"));
+    rig.feed(Input::Deployed(Err(DeployFailure { suspects_base: true, ..failure("unknown keyword") })));
+    rig.feed(Input::ConfigFileWritten { result: Ok(()), took: Duration::ZERO });
+    rig.wait(RELOAD_RETRY);
+    assert!(!rig.order().unwrap().context.base.contains("nonsense"));
+}
+
+#[test]
+fn process_on_the_last_file_serves() {
+    let mut rig = Rig::serving(&[1]);
+    rig.feed(Input::ProcessExited { pid: 1, exit: ProcessExit::Signal(9) });
+    rig.order();
+    let restarted = RestartedProcess {
+        process: process(2),
+        observation: Some(observation(&[("web", &[(1, READY)])])),
+        failure: failure("disk full"),
+    };
+    rig.feed(Input::Deployed(Ok(Deployed::OnLastFile(Box::new(restarted)))));
+    let state = rig.snapshot();
+    assert_eq!((state.phase, state.process.map(|process| process.pid)), (ProxyPhase::Running, Some(2)));
+    assert_eq!((state.counts.reload, state.counts.reload_failed), (2, 1));
+}
+
+#[test]
+fn blocked_service_keeps_its_last_good_section() {
+    let mut rig = Rig::serving(&[1]);
+    rig.define("web", r#", "listen_options": ["timeout server 13s"]"#);
+    let order = rig.order().expect("another definition needs a reload");
+    let web = &order.services[&service("web")];
+    let (definition, hosts) = (web.desired.definition.clone(), web.desired.hosts.clone());
+    assert_ne!(web.last_good.as_ref().unwrap().spec.definition, definition);
+    let blocker = Blocker::Rejected { message: "unknown keyword".to_owned(), definition, hosts };
+    rig.feed(Input::Deployed(Ok(Deployed::NothingToGain(BTreeMap::from([(service("web"), blocker)])))));
+    assert_eq!(rig.snapshot().services[&service("web")].problem.as_deref(), Some("unknown keyword"));
+    rig.wait(RELOAD_RETRY);
+    assert!(rig.order().is_none(), "the same definition would be refused again");
+    rig.hosts("web", &[1, 2]);
+    assert!(rig.command_texts()[0].starts_with("add server web/s2"), "its hosts follow");
+}
+
+#[test]
+fn taken_port_is_asked_for_once_it_is_free() {
+    let mut rig = Rig::serving(&[1]);
+    rig.define("api", r#", "bind": "127.0.0.2""#);
+    rig.hosts("api", &[9]);
+    rig.order();
+    let address = "127.0.0.2:80".parse().unwrap();
+    let blocker = Blocker::PortTaken { address, error: "in use".to_owned() };
+    rig.feed(Input::Deployed(Ok(Deployed::NothingToGain(BTreeMap::from([(service("api"), blocker)])))));
+    rig.wait(RELOAD_RETRY);
+    assert!(rig.order().is_none());
+    rig.feed(Input::SocketOpened(service("api")));
+    assert!(rig.order().is_some());
+}
+
+#[test]
+fn removed_service_is_taken_away_by_a_reload() {
+    let mut rig = Rig::serving(&[1]);
+    rig.feed(Input::ServiceRemoved(service("web")));
+    assert!(rig.order().is_some_and(|order| order.services.is_empty()));
+}

@@ -1,0 +1,141 @@
+//! What is written behind every change.
+
+use super::*;
+use crate::limits::{CONFIG_WRITE_RETRY, STATE_SAVE_INTERVAL};
+
+fn config_text(rig: &mut Rig) -> Option<String> {
+    rig.take(|effect| match effect {
+        Effect::WriteConfigFile(text) => Some(text.joined()),
+        _ => None,
+    })
+}
+
+fn is_saving(rig: &mut Rig) -> bool {
+    rig.take(|effect| matches!(effect, Effect::SaveState(_)).then_some(())).is_some()
+}
+
+fn written(rig: &mut Rig, result: Result<(), String>) {
+    rig.feed(Input::ConfigFileWritten { result, took: Duration::from_millis(1) });
+}
+
+#[test]
+fn config_file_follows_an_applied_change() {
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.hosts("web", &[1]);
+    assert!(config_text(&mut rig).is_none(), "HAProxy has not answered yet");
+    rig.accept(&[(1, READY), (2, MAINT)]);
+    let text = config_text(&mut rig).expect("the change is applied");
+    assert!(text.contains("server s1") && !text.contains("server s2"));
+}
+
+#[test]
+fn hanging_write_delays_no_runtime_change() {
+    let mut rig = Rig::serving(&[1, 2, 3]);
+    rig.hosts("web", &[1, 2]);
+    rig.accept(&[(1, READY), (2, READY), (3, MAINT)]);
+    assert!(config_text(&mut rig).is_some());
+    rig.hosts("web", &[1]);
+    assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
+}
+
+#[test]
+fn config_file_is_not_written_during_a_deployment() {
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.feed(Input::ReloadOrdered("an operator asked for it".to_owned()));
+    rig.hosts("web", &[1]);
+    rig.accept(&[(1, READY), (2, MAINT)]);
+    assert!(config_text(&mut rig).is_none());
+    rig.deployed(2);
+    rig.accept(&[(1, READY), (2, MAINT)]);
+    assert!(config_text(&mut rig).is_some());
+}
+
+#[test]
+fn deployment_waits_for_a_write() {
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.hosts("web", &[1]);
+    rig.accept(&[(1, READY), (2, MAINT)]);
+    assert!(config_text(&mut rig).is_some());
+    rig.feed(Input::ReloadOrdered("an operator asked for it".to_owned()));
+    assert!(rig.order().is_none());
+    written(&mut rig, Ok(()));
+    assert!(rig.order().is_some());
+}
+
+#[test]
+fn failed_write_is_a_problem_and_retried() {
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.hosts("web", &[1]);
+    rig.accept(&[(1, READY), (2, MAINT)]);
+    config_text(&mut rig);
+    written(&mut rig, Err("disk full".to_owned()));
+    assert_eq!(rig.snapshot().file_error.as_deref(), Some("disk full"));
+    rig.wait(CONFIG_WRITE_RETRY);
+    assert!(config_text(&mut rig).is_some());
+    written(&mut rig, Ok(()));
+    assert_eq!(rig.snapshot().file_error, None);
+}
+
+#[test]
+fn foreign_change_of_the_file_is_repaired() {
+    let mut rig = Rig::serving(&[1]);
+    rig.wait(OBSERVE_INTERVAL);
+    rig.feed(Input::FilesRead { config: Ok("something else".to_owned()), map: Ok(None) });
+    assert!(config_text(&mut rig).is_some());
+    assert_eq!(rig.snapshot().counts.drift, 1);
+}
+
+#[test]
+fn unchanged_file_is_left_alone() {
+    let mut rig = Rig::serving(&[1]);
+    let text = crate::port::ConfigText {
+        pieces: {
+            let running = rig.reconciler.config().running.unwrap();
+            std::iter::once(running.frame).chain(running.sections.into_values()).collect()
+        },
+        map: None,
+    };
+    rig.wait(OBSERVE_INTERVAL);
+    rig.feed(Input::FilesRead { config: Ok(text.joined()), map: Ok(None) });
+    assert!(config_text(&mut rig).is_none());
+    assert_eq!(rig.snapshot().counts.drift, 0);
+}
+
+#[test]
+fn state_is_saved_soon_and_only_once() {
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.feed(Input::StateSaved(Ok(())));
+    rig.effects.clear();
+    rig.hosts("web", &[1]);
+    rig.hosts("web", &[1, 2]);
+    assert!(!is_saving(&mut rig));
+    rig.wait(STATE_SAVE_INTERVAL);
+    assert!(is_saving(&mut rig) && !is_saving(&mut rig));
+}
+
+#[test]
+fn drain_is_saved_at_once() {
+    let mut draining = policy();
+    draining.life_cycle.drain_timeout = Duration::from_secs(30);
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.feed(Input::StateSaved(Ok(())));
+    rig.feed(Input::PolicyChanged(Arc::new(draining)));
+    rig.effects.clear();
+    rig.hosts("web", &[1]);
+    assert_eq!(rig.command_texts(), ["set server web/s2 state drain"]);
+    assert!(is_saving(&mut rig));
+}
+
+#[test]
+fn stop_leaves_what_is_unwritten_to_the_caller() {
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.feed(Input::StateSaved(Ok(())));
+    rig.hosts("web", &[1]);
+    let (state, _) = rig.reconciler.unwritten();
+    assert!(state.is_some());
+    rig.effects.clear();
+    rig.feed(Input::Stop);
+    rig.hosts("web", &[1, 2]);
+    assert!(rig.effects.is_empty() && rig.reconciler.deadline(rig.now).is_none());
+    assert_eq!(rig.phase(), ProxyPhase::Stopping);
+}

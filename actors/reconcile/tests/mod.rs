@@ -1,0 +1,285 @@
+//! The reconciler by itself: inputs, effects, and time as an argument.
+
+mod deployments;
+mod external;
+mod files;
+mod runtime;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant};
+
+use super::{Effect, Input, Now, Observed, Reconciler};
+use crate::decide::deployment::{BoundSection, DeployOrder, Deployed, ServingProcess};
+use crate::decide::hosts_diff::HostsDiff;
+use crate::decide::option_policy::OptionPolicy;
+use crate::decide::routing::Routing;
+use crate::decide::service_definition;
+use crate::model::{
+    Address, AdminState, Blocker, ChangeId, Endpoint, Host, HostList, LifeCyclePolicy, Observation, ObservedServer,
+    ObservedServers, OldProcessLimits, ProcessInfo, ProxyFrame, ProxyPolicy, ProxyVersion, RawDefinition, Revision,
+    RunBy, RuntimeCommand, ServerName, ServiceDefinition, ServiceName, UpdateChoice,
+};
+use crate::port::{Answer, RuntimeError};
+use crate::snapshot::{HaproxyState, ProxyPhase};
+
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+const OBSERVE_INTERVAL: Duration = Duration::from_secs(30);
+
+const READY: u16 = 0;
+const MAINT: u16 = 0x01;
+const DRAIN: u16 = 0x08;
+
+fn policy() -> ProxyPolicy {
+    ProxyPolicy {
+        frame: ProxyFrame {
+            global: Vec::new(),
+            defaults: Vec::new(),
+            socket_path: "/run/haproxy.sock".into(),
+            map_path: "/etc/haproxy/haproxy.cfg.domains".into(),
+            state_file: None,
+            run_by: RunBy::Us,
+        },
+        reload_interval: RELOAD_INTERVAL,
+        stop_timeout: Duration::from_secs(30),
+        observe_interval: OBSERVE_INTERVAL,
+        life_cycle: LifeCyclePolicy::default(),
+        update: UpdateChoice::Auto,
+        old_processes: OldProcessLimits::default(),
+    }
+}
+
+fn service(name: &str) -> ServiceName {
+    ServiceName::new(name).unwrap()
+}
+
+fn server(name: &str) -> ServerName {
+    ServerName::new(name).unwrap()
+}
+
+fn definition(name: &str, keys: &str) -> Arc<ServiceDefinition> {
+    let raw = RawDefinition::new(format!(r#"{{"type": "file", "path": "/hosts", "port": 80{keys}}}"#), "a test");
+    Arc::new(service_definition::parse(name, &raw, &OptionPolicy::default()).unwrap().definition)
+}
+
+/// Hosts 10.0.0.N:80, each with the name of its server.
+fn hosts(numbers: &[u8]) -> Arc<HostList> {
+    Arc::new(numbers.iter().map(|n| (server(&format!("s{n}")), Arc::new(Host::at(endpoint(*n))))).collect())
+}
+
+fn endpoint(number: u8) -> Endpoint {
+    let address = Address::parse(&format!("10.0.0.{number}")).unwrap();
+    Endpoint { address, port: 80.try_into().unwrap() }
+}
+
+/// What HAProxy reports of these servers, each with its administrative state.
+fn reported(servers: &[(u8, u16)]) -> Arc<ObservedServers> {
+    let server = |(number, admin_state): &(u8, u16)| {
+        let observed = ObservedServer {
+            address: format!("10.0.0.{number}").into(),
+            port: 80,
+            fqdn: None,
+            admin_state: *admin_state,
+            operational_state: 2,
+            weight: 1,
+        };
+        (self::server(&format!("s{number}")), observed)
+    };
+    Arc::new(servers.iter().map(server).collect())
+}
+
+fn observation(services: &[(&str, &[(u8, u16)])]) -> Observation {
+    Observation { services: services.iter().map(|(name, servers)| (service(name), reported(servers))).collect() }
+}
+
+fn process(pid: u32) -> ProcessInfo {
+    let version = ProxyVersion { major: 3, minor: 2 };
+    ProcessInfo { pid, version, version_text: "3.2.0".to_owned(), uptime_s: 1, stopping: false }
+}
+
+fn timed_out() -> RuntimeError {
+    RuntimeError::TimedOut { path: "/run/haproxy.sock".to_owned(), timeout_ms: 10_000 }
+}
+
+/// A reconciler, its time, and the effects that were not looked at yet.
+struct Rig {
+    reconciler: Reconciler,
+    now: Now,
+    effects: Vec<Effect>,
+    changes: u64,
+    lists: BTreeMap<ServiceName, (Revision, Arc<HostList>)>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with(policy(), false)
+    }
+
+    fn with(policy: ProxyPolicy, is_target: bool) -> Self {
+        let now = Now { instant: Instant::now(), unix_ms: 1_000_000 };
+        let reconciler = Reconciler::new(policy, is_target, None, &[], now.instant);
+        Self { reconciler, now, effects: Vec::new(), changes: 0, lists: BTreeMap::new() }
+    }
+
+    /// A HAProxy with process id 1 that serves the service `web` with these hosts, all ready.
+    fn serving(numbers: &[u8]) -> Self {
+        let mut rig = Self::new();
+        rig.define("web", "");
+        rig.feed(Input::DefinitionsLoaded);
+        rig.hosts("web", numbers);
+        rig.deployed(1);
+        rig.wait(RELOAD_INTERVAL);
+        rig.effects.clear();
+        rig
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.reconciler.on(input, self.now);
+        self.proceed();
+    }
+
+    fn proceed(&mut self) {
+        loop {
+            self.effects.extend(self.reconciler.next_effects(self.now));
+            if self.reconciler.deadline(self.now) != Some(self.now.instant) {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass, and the reconciler do what becomes due.
+    fn wait(&mut self, duration: Duration) {
+        let end = self.now.instant + duration;
+        while let Some(due) = self.reconciler.deadline(self.now).filter(|due| *due <= end) {
+            self.pass(due - self.now.instant);
+            self.proceed();
+        }
+        self.pass(end - self.now.instant);
+        self.proceed();
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        self.now.instant += duration;
+        self.now.unix_ms += u64::try_from(duration.as_millis()).unwrap();
+    }
+
+    fn define(&mut self, name: &str, keys: &str) {
+        self.feed(Input::ServiceDefined(definition(name, keys)));
+    }
+
+    fn hosts(&mut self, name: &str, numbers: &[u8]) {
+        let hosts = hosts(numbers);
+        let (revision, before) = self.lists.get(&service(name)).cloned().unwrap_or_default();
+        let diff = HostsDiff::between(&before, &hosts);
+        self.lists.insert(service(name), (revision.next(), hosts.clone()));
+        self.changes += 1;
+        self.feed(Input::HostsChanged {
+            change: ChangeId(self.changes),
+            service: service(name),
+            revision: revision.next(),
+            diff,
+            hosts,
+            seen_at: self.now.instant,
+            shown_unix_ms: self.now.unix_ms,
+        });
+    }
+
+    /// Takes out the first effect of this kind; none where there is none.
+    fn take<T>(&mut self, kind: impl Fn(&Effect) -> Option<T>) -> Option<T> {
+        let at = self.effects.iter().position(|effect| kind(effect).is_some())?;
+        kind(&self.effects.remove(at))
+    }
+
+    /// The commands that were sent to the process that serves.
+    fn commands(&mut self) -> Option<Vec<RuntimeCommand>> {
+        self.take(|effect| match effect {
+            Effect::RunCommands { commands, .. } => Some(commands.clone()),
+            _ => None,
+        })
+    }
+
+    /// The same as texts.
+    fn command_texts(&mut self) -> Vec<String> {
+        self.commands().unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
+    /// The commands that were sent to the process that is being deployed, as texts.
+    fn successor_commands(&mut self) -> Vec<String> {
+        let commands = self.take(|effect| match effect {
+            Effect::CommandSuccessor(commands) => Some(commands.clone()),
+            _ => None,
+        });
+        commands.unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
+    /// The deployment that was asked for.
+    fn order(&mut self) -> Option<DeployOrder> {
+        self.take(|effect| match effect {
+            Effect::Deploy(order) => Some((**order).clone()),
+            _ => None,
+        })
+    }
+
+    /// Accepts the commands that were sent, after which `web` has these servers.
+    fn accept(&mut self, servers: &[(u8, u16)]) {
+        let commands = self.commands().expect("commands were sent");
+        self.answer(commands.iter().map(|_| Answer { accepted: true, text: String::new() }).collect(), servers);
+    }
+
+    fn answer(&mut self, answers: Vec<Answer>, servers: &[(u8, u16)]) {
+        let observed = observation(&[("web", servers)]);
+        self.feed(Input::CommandsAnswered(Ok((answers, observed, self.now.instant))));
+    }
+
+    /// The process reports that `web` has these servers.
+    fn observed(&mut self, pid: u32, servers: &[(u8, u16)]) {
+        let observed = Observed { process: process(pid), servers: observation(&[("web", servers)]), routes: None };
+        self.feed(Input::Observed(Ok(observed)));
+    }
+
+    /// The deployment that was asked for brings this process, with every section as it should be.
+    fn deployed(&mut self, pid: u32) {
+        let order = self.order().expect("a deployment was asked for");
+        self.feed(Input::Deployed(Ok(Deployed::Serving(Box::new(serving(order, pid, BTreeMap::new()))))));
+    }
+
+    fn snapshot(&self) -> HaproxyState {
+        self.reconciler.snapshot(self.now)
+    }
+
+    fn phase(&self) -> ProxyPhase {
+        self.snapshot().phase
+    }
+}
+
+/// The process that a deployment brings. Services that are blocked keep their last good section, where they have one.
+fn serving(order: DeployOrder, pid: u32, blockers: BTreeMap<ServiceName, Blocker>) -> ServingProcess {
+    let mut sections = BTreeMap::new();
+    for (name, section) in order.services {
+        let bound = match blockers.contains_key(&name) {
+            true => section.last_good,
+            false => Some(BoundSection { spec: section.desired, descriptor: Some(7) }),
+        };
+        sections.extend(bound.map(|bound| (name, bound)));
+    }
+    let states = |section: &BoundSection| {
+        let admin = |state| if state == AdminState::Ready { READY } else { MAINT };
+        let server = |(name, host): (&ServerName, &Arc<Host>)| {
+            (name.as_str()[1..].parse::<u8>().expect("a server of these tests"), admin(host.state))
+        };
+        reported(&section.spec.hosts.iter().map(server).collect::<Vec<_>>())
+    };
+    let services = sections.iter().map(|(name, section)| (name.clone(), states(section))).collect();
+    ServingProcess {
+        process: process(pid),
+        base: order.context.base,
+        style: order.context.style,
+        frontends: BTreeMap::new(),
+        routing: Routing::default(),
+        blockers,
+        observation: Some(Observation { services }),
+        orphan_observation: None,
+        sections,
+    }
+}
