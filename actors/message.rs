@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
+use send_wrapper::SendWrapper;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -24,7 +26,7 @@ use crate::model::{
     ServiceDefinition, ServiceName,
 };
 use crate::operator::{HeldDecision, OrderRefused, SetServer};
-use crate::port::{CheckFailure, ConfigText, ProcessExit, RejectedDefinitions};
+use crate::port::{CheckFailure, ConfigText, ProcessExit, RejectedDefinitions, RuntimeApi};
 use crate::snapshot::{ActorState, ProxyPhase};
 
 /// definition source -> ServiceConfigActor: these are the services now, or why that cannot be said.
@@ -240,6 +242,18 @@ pub enum LaunchError {
     /// The daemon is stopping.
     #[error("the daemon is stopping")]
     Stopping,
+}
+
+/// ProcessSupervisorActor -> HaproxyStateActor: a new HAProxy process exists and does not answer yet. Until it has taken
+/// over, it and the process before it can be commanded independently.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct ProxyStarted {
+    /// The process.
+    pub pid: u32,
+    /// Its own Runtime API, on a connection opened before its start; none where it opens its socket itself. All actors
+    /// share one thread, which the wrapper asserts.
+    pub runtime: Option<SendWrapper<Rc<dyn RuntimeApi>>>,
 }
 
 /// ProcessSupervisorActor -> HaproxyStateActor: the HAProxy that served is gone, unasked. A launch is due; the

@@ -10,7 +10,7 @@
 //! HaproxyStateActor  --HoldSockets, AdoptSockets, ReleaseSockets, WaitOnlyFor--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
 //! HaproxyStateActor  --FindOrphans, CheckCandidate, LaunchProxy--> ProcessSupervisorActor
-//! ProcessSupervisorActor --ProxyExited--> HaproxyStateActor
+//! ProcessSupervisorActor --ProxyStarted, ProxyExited--> HaproxyStateActor
 //! operator           --RefreshService, DecideHeld--> ServiceConfigActor --DecideHeld--> WatcherActor
 //! operator           --ReloadProxy, ChooseServerState--> HaproxyStateActor
 //! all of them        --Record--> JournalActor
@@ -43,7 +43,7 @@ use crate::port::{
     ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, RuntimeApi, SavedService, SavedState,
     ServiceOutput, StateStore,
 };
-use crate::process_supervisor_actor::{ProcessSupervisorActor, SupervisorPorts};
+use crate::process_supervisor_actor::{ProcessSupervisorActor, SupervisorPeers, SupervisorPorts};
 use crate::service_config_actor::{
     ServiceConfigActor, ServiceConfigPeers, ServiceConfigPorts, ServicePolicy, StartWatcher,
 };
@@ -160,8 +160,11 @@ impl Actors {
         let supervisor = supervisor_ctx.run(ProcessSupervisorActor::new(
             supervisor_ports(&outside),
             &orders.policy,
-            to_haproxy.way(haproxy.clone().recipient()),
-            record.clone(),
+            SupervisorPeers {
+                started: to_haproxy.way(haproxy.clone().recipient()),
+                exited: to_haproxy.way(haproxy.clone().recipient()),
+                journal: record.clone(),
+            },
             clock,
             component(log, "supervisor"),
         ));
