@@ -47,8 +47,8 @@ use crate::decide::hosts_diff::HostsDiff;
 use crate::limits::{FIRST_LISTS_WAIT, PARKED_SERVER_SWEEP, RELOAD_PATIENCE};
 use crate::listeners::Listeners;
 use crate::message::{
-    ChoicesChanged, DefinitionsLoaded, HostsChanged, HostsUnknown, ProxyExited, ProxyStarted, Record, ServiceDefined,
-    ServiceRemoved,
+    ChoicesChanged, DefinitionsLoaded, HostsChanged, HostsUnknown, ProxyExited, ProxyStarted, Record,
+    ServerHealthReported, ServiceDefined, ServiceRemoved,
 };
 use crate::model::{
     LifeCyclePolicy, ObservedServer, ProxyPolicy, ProxyVersion, ReloadCause, ReloadReason, ServerName, ServiceName,
@@ -439,6 +439,13 @@ impl Handler<ProxyStarted> for HaproxyStateActor {
 
     /// Nothing is sent to a process before it has taken over yet; its own connection is closed again.
     fn handle(&mut self, _: ProxyStarted, _: &mut Self::Context) {}
+}
+
+impl Handler<ServerHealthReported> for HaproxyStateActor {
+    type Result = ();
+
+    /// Health is seen at the next observation.
+    fn handle(&mut self, _: ServerHealthReported, _: &mut Self::Context) {}
 }
 
 impl Handler<ProxyExited> for HaproxyStateActor {

@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::slots::SlotTable;
 use crate::decide::state_file::FileHosts;
-use crate::message::{DefinitionsSeen, HostsSeen};
+use crate::message::{DefinitionsSeen, HostsSeen, ServerHealthReported};
 use crate::model::{
     HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, RawDefinition, RouteCommand, RuntimeCommand,
     ServerName, ServerTraffic, ServiceDefinition, ServiceName, SourceSpec, Traffic,
@@ -275,6 +275,9 @@ pub trait ProxyProcesses {
     /// A HAProxy that runs our live file and was started by a daemon that is no more, the one that serves first. It is
     /// known from then on; the next call finds the next.
     fn find_orphan(&self) -> PortFuture<Option<RunningProcess>>;
+    /// From now on, `to` hears of servers whose health changed, as the processes that are started log it. Where HAProxy's
+    /// output is not read here, nobody hears of it.
+    fn report_health(&self, _to: Recipient<ServerHealthReported>) {}
     /// Makes the Runtime API of this process, which answers by now, the one at the socket's path, in place of that of
     /// the process before. Does nothing for a process without a [`RunningProcess::runtime`].
     fn publish_runtime(&self, _pid: u32) -> PortFuture<Result<(), String>> {

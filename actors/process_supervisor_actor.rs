@@ -28,7 +28,7 @@ use crate::journal::{Event, JournalEntry};
 use crate::limits::STOP_GRACE;
 use crate::message::{
     CheckCandidate, FindOrphans, GetState, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, ProxyStarted, Record,
-    StopProxy,
+    ServerHealthReported, StopProxy,
 };
 use crate::model::{OldProcessLimits, ProcessInfo, ProxyPolicy, RunBy};
 use crate::port::{
@@ -54,6 +54,8 @@ pub struct SupervisorPeers {
     pub started: Recipient<ProxyStarted>,
     /// The process that served has crashed.
     pub exited: Recipient<ProxyExited>,
+    /// A server's health changed, as the process that serves logs it.
+    pub health: Recipient<ServerHealthReported>,
     /// What happened.
     pub journal: Recipient<Record>,
 }
@@ -368,6 +370,25 @@ fn millis(duration: Duration) -> u64 {
 
 impl Actor for ProcessSupervisorActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.ports.processes.report_health(ctx.address().recipient());
+    }
+}
+
+impl Handler<ServerHealthReported> for ProcessSupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, report: ServerHealthReported, _: &mut Self::Context) {
+        // A process that drains checks its servers on, for itself alone.
+        if self.processes.get(&report.pid).is_none_or(|process| process.draining_since.is_some()) {
+            return;
+        }
+        let event = Event::HealthChanged { up: report.up, check: report.check.clone() };
+        let entry = JournalEntry::new(event).service(&report.service).server(&report.server);
+        self.peers.journal.do_send(Record(entry));
+        self.peers.health.do_send(report);
+    }
 }
 
 impl Handler<CheckCandidate> for ProcessSupervisorActor {

@@ -10,7 +10,7 @@
 //! HaproxyStateActor  --HoldSockets, AdoptSockets, ReleaseSockets, WaitOnlyFor--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
 //! HaproxyStateActor  --FindOrphans, CheckCandidate, LaunchProxy--> ProcessSupervisorActor
-//! ProcessSupervisorActor --ProxyStarted, ProxyExited--> HaproxyStateActor
+//! ProcessSupervisorActor --ProxyStarted, ServerHealthReported, ProxyExited--> HaproxyStateActor
 //! operator           --RefreshService, DecideHeld--> ServiceConfigActor --DecideHeld--> WatcherActor
 //! operator           --ReloadProxy, ChooseServerState--> HaproxyStateActor
 //! all of them        --Record--> JournalActor
@@ -163,6 +163,7 @@ impl Actors {
             SupervisorPeers {
                 started: to_haproxy.way(haproxy.clone().recipient()),
                 exited: to_haproxy.way(haproxy.clone().recipient()),
+                health: to_haproxy.way(haproxy.clone().recipient()),
                 journal: record.clone(),
             },
             clock,

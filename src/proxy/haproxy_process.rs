@@ -3,7 +3,7 @@
 //! HAProxy runs in the foreground (`-db`) as one process that the supervisor watches itself; a master process would
 //! only stand between.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::rc::Rc;
 
+use actix::Recipient;
+use proxymgr_actors::message::ServerHealthReported;
+use proxymgr_actors::model::ServerId;
 use proxymgr_actors::port::{
     PortFuture, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi, RuntimeError,
 };
@@ -22,7 +25,8 @@ use tokio::task::{spawn, spawn_blocking};
 
 use super::haproxy_binary::{HaproxyBinary, Inherited};
 use super::haproxy_socket::HaproxySocket;
-use super::process_output;
+use super::health_line::HealthChange;
+use super::process_output::{self, OnHealthChange};
 use super::stats_socket::{Prepared, StatsSocket};
 use super::watched_processes::WatchedProcesses;
 
@@ -38,6 +42,8 @@ struct Shared {
     /// Whether it was seen to what a daemon before this one left beside the socket's path.
     recovered: Cell<bool>,
     watched: WatchedProcesses,
+    /// Who hears of changes of servers' health.
+    health_to: RefCell<Option<Recipient<ServerHealthReported>>>,
     log: Logger,
 }
 
@@ -52,7 +58,16 @@ impl HaproxyProcesses {
     ) -> Self {
         let watched = WatchedProcesses::of(config_path.as_ref(), log.clone());
         let stats = socket_path.map(StatsSocket::at);
-        Self { shared: Rc::new(Shared { binary, stats, recovered: Cell::new(false), watched, log }) }
+        Self {
+            shared: Rc::new(Shared {
+                binary,
+                stats,
+                recovered: Cell::new(false),
+                watched,
+                health_to: RefCell::default(),
+                log,
+            }),
+        }
     }
 }
 
@@ -76,6 +91,10 @@ impl ProxyProcesses for HaproxyProcesses {
         })
     }
 
+    fn report_health(&self, to: Recipient<ServerHealthReported>) {
+        self.shared.health_to.replace(Some(to));
+    }
+
     fn usage(&self, pids: Vec<u32>) -> PortFuture<BTreeMap<u32, ProcessUsage>> {
         self.shared.watched.usage(pids)
     }
@@ -93,22 +112,27 @@ impl Shared {
             arguments.extend(replaces.iter().map(|pid| pid.to_string().into()));
         }
         let (listener, runtime) = self.stats_listener().await?.unzip();
+        let (output, writer) = process_output::pipe().map_err(|error| format!("cannot open a pipe: {error}"))?;
         let inherited = Inherited { listeners: descriptors, stats: listener };
         let (binary, stats) = (self.binary.clone(), self.stats.clone().filter(|_| runtime.is_some()));
         // Forking copies the page tables and then waits for exec: not on the actors' thread.
-        let spawned = spawn_blocking(move || spawn_child(&binary, stats.as_ref(), inherited, &arguments)).await;
-        let mut child = spawned
+        let spawned = spawn_blocking(move || spawn_child(&binary, stats.as_ref(), inherited, writer, &arguments)).await;
+        let child = spawned
             .unwrap_or_else(|error| Err(format!("starting {} was cut short: {error}", self.binary.path().display())))?;
         let pid = child.id().ok_or("the process that was started has no id")?;
         self.watched.begin(pid);
-        if let Some(stdout) = child.stdout.take() {
-            spawn(process_output::forward(stdout, pid, self.log.clone()));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            spawn(process_output::forward(stderr, pid, self.log.clone()));
-        }
+        spawn(process_output::forward(output, pid, self.on_health_change(pid), self.log.clone()));
         info!(self.log, "HAProxy started"; "pid" => pid, "replaces" => format!("{replaces:?}"));
         Ok(RunningProcess { pid, exit: self.reaped(pid, child), runtime })
+    }
+
+    fn on_health_change(&self, pid: u32) -> OnHealthChange {
+        let to = self.health_to.borrow().clone();
+        Box::new(move |HealthChange { server: ServerId { service, server }, up, check }| {
+            if let Some(to) = &to {
+                to.do_send(ServerHealthReported { pid, service, server, up, check });
+            }
+        })
     }
 
     /// What a new process inherits as its Runtime API socket, and the way to it; none where it opens its own.
@@ -190,9 +214,12 @@ fn spawn_child(
     binary: &HaproxyBinary,
     stats: Option<&StatsSocket>,
     inherited: Inherited,
+    output: OwnedFd,
     arguments: &[OsString],
 ) -> Result<Child, String> {
-    let spawned = binary.command(inherited).args(arguments).spawn();
+    let spawned = output
+        .try_clone()
+        .and_then(|copy| binary.command(inherited).args(arguments).stdout(copy).stderr(output).spawn());
     if let Some(stats) = stats {
         match spawned.as_ref().ok().and_then(Child::id) {
             Some(pid) => stats.belongs_to(pid),

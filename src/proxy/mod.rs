@@ -20,6 +20,7 @@ pub mod haproxy_binary;
 mod haproxy_message;
 pub mod haproxy_process;
 pub mod haproxy_socket;
+mod health_line;
 pub mod listening_sockets;
 pub mod ordered_processes;
 pub mod outputs;
