@@ -7,6 +7,7 @@ use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient, ResponseActFuture,
     SpawnHandle, WrapFuture,
 };
+use send_wrapper::SendWrapper;
 use slog::Logger;
 use tokio::time::Instant;
 
@@ -16,8 +17,9 @@ use crate::journal::{Event, JournalEntry};
 use crate::log_line::write;
 use crate::message::{
     BeginShutdown, ChoicesChanged, DefinitionsLoaded, DefinitionsRejected, Deploy, GetConfig, GetState, HostsChanged,
-    HostsUnknown, ListRejected, PolicyChanged, PreviewPlan, ProxyExited, Record, Refresh, ReleaseSockets, ReloadProxy,
-    SaveState, ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened, WaitOnlyFor,
+    HostsUnknown, ListRejected, PolicyChanged, PreviewPlan, ProxyExited, ProxyStarted, Record, Refresh, ReleaseSockets,
+    ReloadProxy, SaveState, ServerHealthReported, ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened,
+    WaitOnlyFor,
 };
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::operator::{Order, OrderRefused, printable};
@@ -283,6 +285,17 @@ feeds! {
     Refresh: Refresh => Input::Refresh;
     SocketOpened: SocketOpened { service } => Input::SocketOpened(service);
     ProxyExited: ProxyExited { pid, exit } => Input::ProcessExited { pid, exit };
+    ServerHealthReported: ServerHealthReported { pid, service, .. } => Input::ServerHealthReported { pid, service };
+}
+
+impl Handler<ProxyStarted> for HaproxyStateActor {
+    type Result = ();
+
+    fn handle(&mut self, ProxyStarted { pid, runtime }: ProxyStarted, ctx: &mut Self::Context) {
+        self.successor = runtime.map(SendWrapper::take);
+        let takes_commands = self.successor.is_some();
+        self.feed(Input::ProcessStarted { pid, takes_commands }, ctx);
+    }
 }
 
 impl Handler<ReloadProxy> for HaproxyStateActor {

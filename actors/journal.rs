@@ -208,6 +208,13 @@ pub enum Event {
         /// The connections it still had; none where that is not known.
         connections: Option<u64>,
     },
+    /// HAProxy's check found a server up or down.
+    HealthChanged {
+        /// Whether it is up now.
+        up: bool,
+        /// The result of the check in HAProxy's words; empty where HAProxy gives none.
+        check: String,
+    },
     /// The running state was not what it should have been; it is repaired.
     DriftFound {
         /// What was different.
@@ -242,6 +249,7 @@ impl Event {
             Self::ProxyExited { .. } => "proxy_exited",
             Self::OldProxyStopped { .. } => "old_proxy_stopped",
             Self::OldProxyEnded { .. } => "old_proxy_ended",
+            Self::HealthChanged { .. } => "health_changed",
             Self::DriftFound { .. } => "drift_found",
         }
     }

@@ -216,6 +216,18 @@ pub const PROXY_OUTPUT_LINES_PER_SECOND_MAX: u32 = 50;
 /// How much of one line of HAProxy's own output goes to the log, in bytes.
 pub const PROXY_OUTPUT_LINE_BYTES_MAX: usize = 4_096;
 
+/// How much HAProxy can write before somebody has to read it, in bytes: about 1,500 lines.
+pub const PROXY_OUTPUT_PIPE_BYTES: usize = 262_144;
+
+/// How much of the result of a health check is kept, in characters: a server's answer may be in it.
+pub const CHECK_RESULT_CHARS_MAX: usize = 256;
+
+/// Of how many servers the reader of HAProxy's output remembers the last health check; beyond it forgets them all.
+pub const CHECK_RESULTS_KEPT_MAX: usize = 4_096;
+
+/// How many changes of servers' health one process may report each second; the rest show at the next observation.
+pub const HEALTH_REPORTS_PER_SECOND_MAX: u32 = 1_000;
+
 /// How long the answer to "who holds this port" is kept: it takes a walk through /proc, and a bind is retried often.
 pub const PORT_HOLDER_KEEP: Duration = Duration::from_secs(30);
 

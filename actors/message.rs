@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
+use send_wrapper::SendWrapper;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -25,7 +27,7 @@ use crate::model::{
     ServiceDefinition, ServiceName,
 };
 use crate::operator::{HeldDecision, OrderRefused, SetServer};
-use crate::port::{ProcessExit, RejectedDefinitions, SavedState};
+use crate::port::{ProcessExit, RejectedDefinitions, RuntimeApi, SavedState};
 use crate::snapshot::{ActorState, ProxyPhase};
 
 /// definition source -> ServiceConfigActor: these are the services now, or why that cannot be said.
@@ -236,6 +238,36 @@ pub enum LaunchError {
     /// The daemon is stopping.
     #[error("the daemon is stopping")]
     Stopping,
+}
+
+/// ProcessSupervisorActor -> HaproxyStateActor: a new HAProxy process exists and does not answer yet. Until it has taken
+/// over, it and the process before it can be commanded independently.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct ProxyStarted {
+    /// The process.
+    pub pid: u32,
+    /// Its own Runtime API, on a connection opened before its start; none where it opens its socket itself. All actors
+    /// share one thread, which the wrapper asserts.
+    pub runtime: Option<SendWrapper<Rc<dyn RuntimeApi>>>,
+}
+
+/// HAProxy's processes -> ProcessSupervisorActor -> HaproxyStateActor: HAProxy logged that a server came up or went down
+/// by its check. A hint to look at the server: lines can be lost, and where an operator's `log-format` puts the text of
+/// clients first, forged.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct ServerHealthReported {
+    /// The process that checks it; of those that drain nothing is passed on.
+    pub pid: u32,
+    /// The backend.
+    pub service: ServiceName,
+    /// The server, by its name in HAProxy.
+    pub server: ServerName,
+    /// Whether it is up now.
+    pub up: bool,
+    /// The result of the check in HAProxy's words, printable and short; empty where HAProxy gives none.
+    pub check: String,
 }
 
 /// ProcessSupervisorActor -> HaproxyStateActor: the HAProxy that served is gone, unasked. A launch is due; the

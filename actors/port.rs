@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::Recipient;
@@ -19,7 +20,7 @@ use thiserror::Error;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::slots::SlotTable;
 use crate::decide::state_file::FileHosts;
-use crate::message::{DefinitionsSeen, HostsSeen};
+use crate::message::{DefinitionsSeen, HostsSeen, ServerHealthReported};
 use crate::model::{
     HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, RawDefinition, RouteCommand, RuntimeCommand,
     ServerName, ServerTraffic, ServiceDefinition, ServiceName, SourceSpec, Traffic,
@@ -247,6 +248,9 @@ pub struct RunningProcess {
     pub pid: u32,
     /// Resolves when it has ended; it is reaped by then.
     pub exit: PortFuture<ProcessExit>,
+    /// The Runtime API of this very process, on a connection that was opened before its start: what is sent there is
+    /// answered as soon as the process runs. It does not reconnect. None where the process opens its own socket.
+    pub runtime: Option<Rc<dyn RuntimeApi>>,
 }
 
 /// What a HAProxy process can be told.
@@ -276,6 +280,14 @@ pub trait ProxyProcesses {
     /// A HAProxy that runs our live file and was started by a daemon that is no more, the one that serves first. It is
     /// known from then on; the next call finds the next.
     fn find_orphan(&self) -> PortFuture<Option<RunningProcess>>;
+    /// From now on, `to` hears of servers whose health changed, as the processes that are started log it. Where HAProxy's
+    /// output is not read here, nobody hears of it.
+    fn report_health(&self, _to: Recipient<ServerHealthReported>) {}
+    /// Makes the Runtime API of this process, which answers by now, the one at the socket's path, in place of that of
+    /// the process before. Does nothing for a process without a [`RunningProcess::runtime`].
+    fn publish_runtime(&self, _pid: u32) -> PortFuture<Result<(), String>> {
+        Box::pin(ready(Ok(())))
+    }
     /// What these processes have now; those are missing of which it cannot be told.
     fn usage(&self, _pids: Vec<u32>) -> PortFuture<BTreeMap<u32, ProcessUsage>> {
         Box::pin(ready(BTreeMap::new()))

@@ -2,6 +2,8 @@
 //! keeps dying.
 
 mod governor;
+mod readiness;
+mod restart_backoff;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,21 +15,22 @@ use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, ResponseActFuture, SpawnHandle,
     WrapFuture,
 };
+use send_wrapper::SendWrapper;
 use slog::{Logger, error, info, warn};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use self::readiness::{NewProcess, until_it_answers};
+use self::restart_backoff::RestartBackoff;
 use crate::clock::Clock;
 use crate::decide::deployment::{DeployFailure, Deployed};
 use crate::decide::state_file::NOTHING_KNOWN;
 use crate::deployment::{DeploymentPeers, SocketPeers, deploy};
 use crate::journal::{Event, JournalEntry};
-use crate::limits::{
-    CRASH_FREE_RUN, PROXY_READY_LOOK_MIN, PROXY_READY_POLL, PROXY_READY_TIMEOUT, RESTART_BACKOFF_MAX,
-    RESTART_BACKOFF_MIN, STOP_GRACE,
-};
+use crate::limits::STOP_GRACE;
 use crate::message::{
-    Deploy, FindOrphans, GetState, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, Record, StopProxy,
+    Deploy, FindOrphans, GetState, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, ProxyStarted, Record,
+    ServerHealthReported, StopProxy,
 };
 use crate::model::{OldProcessLimits, ProcessInfo, ProxyPolicy, RunBy};
 use crate::port::{ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi};
@@ -42,6 +45,19 @@ pub struct SupervisorPorts {
     pub processes: Rc<dyn ProxyProcesses>,
     /// Asked whether a new process answers.
     pub runtime: Rc<dyn RuntimeApi>,
+}
+
+/// Who hears from the supervisor.
+#[derive(Clone)]
+pub struct SupervisorPeers {
+    /// A process exists and does not answer yet.
+    pub started: Recipient<ProxyStarted>,
+    /// The process that served has crashed.
+    pub exited: Recipient<ProxyExited>,
+    /// A server's health changed, as the process that serves logs it.
+    pub health: Recipient<ServerHealthReported>,
+    /// What happened.
+    pub journal: Recipient<Record>,
 }
 
 /// Supervises every HAProxy process of this daemon.
@@ -60,8 +76,7 @@ pub struct ProcessSupervisorActor {
     current: Option<u32>,
     processes: BTreeMap<u32, Process>,
     crashes: u64,
-    backoff: Duration,
-    not_before: Instant,
+    backoff: RestartBackoff,
     /// Whether a process is being started that is not known yet.
     starting: watch::Sender<bool>,
     /// The process that served, if it ended while another was taking over from it: a normal end, unless the other
@@ -76,8 +91,7 @@ pub struct ProcessSupervisorActor {
     stopping: watch::Sender<bool>,
     /// How many processes are left, one that is being started included; those who wait for the end watch it.
     left: watch::Sender<usize>,
-    haproxy: Recipient<ProxyExited>,
-    journal: Recipient<Record>,
+    peers: SupervisorPeers,
     clock: Clock,
     log: Logger,
 }
@@ -98,8 +112,7 @@ impl ProcessSupervisorActor {
         ports: SupervisorPorts,
         sockets: SocketPeers,
         policy: &ProxyPolicy,
-        haproxy: Recipient<ProxyExited>,
-        journal: Recipient<Record>,
+        peers: SupervisorPeers,
         clock: Clock,
         log: Logger,
     ) -> Self {
@@ -115,8 +128,7 @@ impl ProcessSupervisorActor {
             current: None,
             processes: BTreeMap::new(),
             crashes: 0,
-            backoff: Duration::ZERO,
-            not_before: Instant::now(),
+            backoff: RestartBackoff::new(Instant::now()),
             starting: watch::Sender::new(false),
             ended_in_handover: None,
             handing_over: false,
@@ -124,8 +136,7 @@ impl ProcessSupervisorActor {
             looking: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             left: watch::Sender::new(0),
-            haproxy,
-            journal,
+            peers,
             clock,
             log,
         }
@@ -133,7 +144,7 @@ impl ProcessSupervisorActor {
 
     /// Takes a process into care. The receiver learns of its end.
     fn adopt(&mut self, process: RunningProcess, ctx: &mut Context<Self>) -> watch::Receiver<Option<ProcessExit>> {
-        let RunningProcess { pid, exit } = process;
+        let RunningProcess { pid, exit, .. } = process;
         let (sender, receiver) = watch::channel(None);
         let known = Process { started: Instant::now(), draining_since: None, ending: false, usage: None, exit: sender };
         self.processes.insert(pid, known);
@@ -153,7 +164,7 @@ impl ProcessSupervisorActor {
         if self.current != Some(pid) {
             info!(self.log, "an old HAProxy process has finished"; "pid" => pid, "exit" => %exit);
             let event = Event::OldProxyEnded { pid, how: exit.to_string() };
-            self.journal.do_send(Record(JournalEntry::new(event)));
+            self.peers.journal.do_send(Record(JournalEntry::new(event)));
             return;
         }
         self.current = None;
@@ -164,7 +175,7 @@ impl ProcessSupervisorActor {
         if self.handing_over {
             info!(self.log, "the HAProxy process before has finished"; "pid" => pid, "exit" => %exit);
             let event = Event::OldProxyEnded { pid, how: exit.to_string() };
-            self.journal.do_send(Record(JournalEntry::new(event)));
+            self.peers.journal.do_send(Record(JournalEntry::new(event)));
             self.ended_in_handover = Some((pid, exit));
             return;
         }
@@ -173,22 +184,11 @@ impl ProcessSupervisorActor {
 
     fn crashed(&mut self, pid: u32, exit: ProcessExit, ran_for: Duration) {
         self.crashes += 1;
-        self.delay_next_start(ran_for);
-        error!(self.log, "HAProxy ended unasked, starting it again";
-            "pid" => pid, "exit" => %exit, "after_ms" => millis(self.backoff));
-        self.journal.do_send(Record(JournalEntry::new(Event::ProxyExited { pid, how: exit.to_string() })));
-        self.haproxy.do_send(ProxyExited { pid, exit });
-    }
-
-    /// At once after a good run, then after a pause that doubles.
-    fn delay_next_start(&mut self, ran_for: Duration) {
-        let keeps_dying = ran_for < CRASH_FREE_RUN && self.crashes > 1;
-        self.backoff = if keeps_dying {
-            (self.backoff * 2).clamp(RESTART_BACKOFF_MIN, RESTART_BACKOFF_MAX)
-        } else {
-            Duration::ZERO
-        };
-        self.not_before = Instant::now() + self.backoff;
+        self.backoff.crashed(ran_for, Instant::now());
+        error!(self.log, "HAProxy exited unexpectedly, starting it again";
+            "pid" => pid, "exit" => %exit, "after_ms" => millis(self.backoff.delay()));
+        self.peers.journal.do_send(Record(JournalEntry::new(Event::ProxyExited { pid, how: exit.to_string() })));
+        self.peers.exited.do_send(ProxyExited { pid, exit });
     }
 
     fn taken_over(&mut self, info: &ProcessInfo, ctx: &mut Context<Self>) {
@@ -207,7 +207,7 @@ impl ProcessSupervisorActor {
         let LaunchProxy { with_candidate, descriptors, state_file } = order;
         let state_path = state_file.as_ref().map(|(path, _)| path.clone());
         let ports = self.ports.clone();
-        let not_before = self.not_before;
+        let not_before = self.backoff.not_before();
         let mut stopping = self.stopping.subscribe();
         let pause = async move {
             tokio::select! {
@@ -236,7 +236,6 @@ impl ProcessSupervisorActor {
                 if *stopping.borrow() {
                     return Err(LaunchError::Stopping);
                 }
-                ports.runtime.disconnect();
                 ports.processes.start(descriptors, replaces).await.map_err(LaunchError::Start)
             }
             .into_actor(supervisor)
@@ -245,16 +244,21 @@ impl ProcessSupervisorActor {
             let ports = supervisor.ports.clone();
             supervisor.starting.send_replace(false);
             let ours = supervisor.run_by == RunBy::Us;
-            let started = started.map(|process| (process.pid, supervisor.adopt(process, ctx)));
+            let started = started.map(|process| {
+                let (pid, runtime) = (process.pid, process.runtime.clone());
+                let to_actor = runtime.clone().map(SendWrapper::new);
+                supervisor.peers.started.do_send(ProxyStarted { pid, runtime: to_actor });
+                NewProcess { pid, runtime, exit: supervisor.adopt(process, ctx) }
+            });
             supervisor.count_left();
             let mut stopping = supervisor.stopping.subscribe();
             async move {
-                let (pid, exit) = started?;
+                let process = started?;
                 if *stopping.borrow() {
                     if ours {
                         // The stop came while the process was being started; it was not told yet. One that is gone is no
                         // error.
-                        let _ = ports.processes.signal(pid, ProcessSignal::SoftStop);
+                        let _ = ports.processes.signal(process.pid, ProcessSignal::SoftStop);
                     }
                     return Err(LaunchError::Stopping);
                 }
@@ -262,7 +266,7 @@ impl ProcessSupervisorActor {
                     biased;
                     // A stop that comes now has told it to finish what it has: it is not to be ended for its silence.
                     _ = stopping.wait_for(|stopping| *stopping) => Err(LaunchError::Stopping),
-                    outcome = until_it_answers(&ports, pid, exit, ours) => outcome,
+                    outcome = until_it_answers(&ports, process, ours) => outcome,
                 }
             }
             .into_actor(supervisor)
@@ -288,6 +292,9 @@ impl ProcessSupervisorActor {
         let ended_in_handover = self.ended_in_handover.take();
         match outcome {
             Ok(info) => {
+                if self.current.is_some() || ended_in_handover.is_some() {
+                    self.backoff.replaced();
+                }
                 info!(self.log, "HAProxy serves"; "pid" => info.pid, "version" => &info.version_text);
                 self.taken_over(info, ctx);
             }
@@ -298,7 +305,7 @@ impl ProcessSupervisorActor {
                     self.crashed(pid, exit, Duration::ZERO);
                 } else if self.current.is_none() {
                     self.crashes += 1;
-                    self.delay_next_start(Duration::ZERO);
+                    self.backoff.failed(Instant::now());
                 }
             }
         }
@@ -363,50 +370,31 @@ async fn write_state_file(config_file: &dyn ConfigFile, path: PathBuf, text: Str
     }
 }
 
-/// Polls the socket until the new process is the one that answers there. One of `ours` that never does is ended.
-async fn until_it_answers(
-    ports: &SupervisorPorts,
-    pid: u32,
-    mut exit: watch::Receiver<Option<ProcessExit>>,
-    ours: bool,
-) -> Result<ProcessInfo, LaunchError> {
-    let answers = async {
-        let mut patience = PROXY_READY_LOOK_MIN;
-        loop {
-            match timeout(patience, ports.runtime.process()).await {
-                Ok(Ok(info)) if info.pid == pid => return info,
-                Ok(_) => {}
-                Err(_) => patience *= 2,
-            }
-            sleep(PROXY_READY_POLL).await;
-        }
-    };
-    let ended = async {
-        match exit.wait_for(Option::is_some).await {
-            Ok(exit) => exit.clone().unwrap_or(ProcessExit::Unknown),
-            Err(_) => ProcessExit::Unknown,
-        }
-    };
-    tokio::select! {
-        biased;
-        exit = ended => Err(LaunchError::Ended(exit)),
-        answer = timeout(PROXY_READY_TIMEOUT, answers) => answer.map_err(|_| {
-            if ours {
-                // It may hold the listeners without serving them: better none than one that hangs. A failure to
-                // kill it means that it is gone.
-                let _ = ports.processes.signal(pid, ProcessSignal::Kill);
-            }
-            LaunchError::Silent(PROXY_READY_TIMEOUT.as_secs())
-        }),
-    }
-}
-
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Actor for ProcessSupervisorActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.ports.processes.report_health(ctx.address().recipient());
+    }
+}
+
+impl Handler<ServerHealthReported> for ProcessSupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, report: ServerHealthReported, _: &mut Self::Context) {
+        // A process that drains checks its servers on, for itself alone.
+        if self.processes.get(&report.pid).is_none_or(|process| process.draining_since.is_some()) {
+            return;
+        }
+        let event = Event::HealthChanged { up: report.up, check: report.check.clone() };
+        let entry = JournalEntry::new(event).service(&report.service).server(&report.server);
+        self.peers.journal.do_send(Record(entry));
+        self.peers.health.do_send(report);
+    }
 }
 
 impl Handler<Deploy> for ProcessSupervisorActor {
@@ -508,7 +496,7 @@ impl Handler<GetState> for ProcessSupervisorActor {
             current_pid: self.current,
             draining,
             crashes: self.crashes,
-            backoff_ms: millis(self.backoff),
+            backoff_ms: millis(self.backoff.delay()),
         }))
     }
 }

@@ -11,7 +11,7 @@
 //! HaproxyStateActor  --ReleaseSockets, WaitOnlyFor--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
 //! HaproxyStateActor  --Deploy--> ProcessSupervisorActor --HoldSockets, AdoptSockets--> SocketHolderActor
-//! ProcessSupervisorActor --ProxyExited--> HaproxyStateActor
+//! ProcessSupervisorActor --ProxyStarted, ServerHealthReported, ProxyExited--> HaproxyStateActor
 //! operator           --RefreshService, DecideHeld--> ServiceConfigActor --DecideHeld--> WatcherActor
 //! operator           --ReloadProxy, ChooseServerState--> HaproxyStateActor
 //! all of them        --Record--> JournalActor
@@ -46,7 +46,7 @@ use crate::port::{
     ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, RuntimeApi, SavedService, SavedState,
     ServiceOutput, StateStore,
 };
-use crate::process_supervisor_actor::{ProcessSupervisorActor, SupervisorPorts};
+use crate::process_supervisor_actor::{ProcessSupervisorActor, SupervisorPeers, SupervisorPorts};
 use crate::service_config_actor::{
     ServiceConfigActor, ServiceConfigPeers, ServiceConfigPorts, ServicePolicy, StartWatcher,
 };
@@ -178,8 +178,12 @@ impl Actors {
                 adopt: to_sockets.way(sockets.recipient()),
             },
             &orders.policy,
-            to_haproxy.way(haproxy.clone().recipient()),
-            record.clone(),
+            SupervisorPeers {
+                started: to_haproxy.way(haproxy.clone().recipient()),
+                exited: to_haproxy.way(haproxy.clone().recipient()),
+                health: to_haproxy.way(haproxy.clone().recipient()),
+                journal: record.clone(),
+            },
             clock,
             component(log, "supervisor"),
         ));

@@ -48,7 +48,7 @@
 //! | --- | --- |
 //! | `world.rs`, `faults.rs`, `tampering.rs`, `orders.rs` | the world, and what can be done to it |
 //! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs`, `domains.rs` | which services and hosts there are, how discovery tells it, and how HAProxy does |
-//! | `haproxy_model.rs`, `runtime_api.rs`, `processes.rs`, `sockets.rs` | HAProxy and the system |
+//! | `haproxy_model.rs`, `runtime_api.rs`, `process_runtime.rs`, `processes.rs`, `sockets.rs` | HAProxy and the system |
 //! | `plan.rs`, `random.rs` | what happens, drawn from a seed |
 //! | `invariant.rs`, `oracle.rs`, `choices.rs`, `checks.rs` | what must hold, and whether it does |
 //! | `run.rs`, `sweep.rs`, `shrink.rs`, `trace.rs` | one run, many runs, smaller runs, and what is told of them |
@@ -84,6 +84,7 @@ mod orders;
 mod plan;
 mod planted_bug;
 mod playback;
+mod process_runtime;
 mod processes;
 mod random;
 pub mod route_map;

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 
 use proxymgr_actors::decide::loaded_config::{inherited_descriptors, parse_sections};
+use proxymgr_actors::model::ProcessInfo;
 use proxymgr_actors::port::{
     CheckFailure, ConfigFile, ConfigMessage, ConfigText, PortFuture, ProcessExit, ProcessSignal, ProcessUsage,
-    ProxyProcesses, RunningProcess,
+    ProxyProcesses, RunningProcess, RuntimeApi,
 };
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep};
@@ -17,6 +19,7 @@ use super::haproxy_model::HaproxyModel;
 use super::invariant::Invariant;
 use super::plan::StartFailure;
 use super::planted_bug::PlantedBug;
+use super::process_runtime::ProcessRuntime;
 use super::route_map::RouteMap;
 use super::tampering::POISON_SETTING;
 use super::truth::{POISON_NAMED, POISON_UNNAMED};
@@ -34,6 +37,8 @@ pub(super) struct Process {
     pub(super) started: Instant,
     /// Whether it has come up.
     pub(super) answers: bool,
+    /// Says the same to those who wait for it; dropped when the process ends.
+    pub(super) up: watch::Sender<bool>,
     /// Whether it only finishes what it has.
     pub(super) draining: bool,
     /// The manager that started it.
@@ -54,13 +59,24 @@ pub(super) enum SocketFault {
 }
 
 impl Process {
+    /// What `show info` says.
+    pub(super) fn info(&self) -> ProcessInfo {
+        ProcessInfo {
+            pid: self.pid,
+            version: self.version,
+            version_text: self.version.to_string(),
+            uptime_s: self.started.elapsed().as_secs(),
+            stopping: self.draining,
+        }
+    }
+
     fn watched(&self) -> RunningProcess {
         let mut exit = self.exit.subscribe();
         let ended = async move {
             let found = exit.wait_for(Option::is_some).await;
             found.ok().and_then(|exit| exit.clone()).unwrap_or(ProcessExit::Unknown)
         };
-        RunningProcess { pid: self.pid, exit: Box::pin(ended) }
+        RunningProcess { pid: self.pid, exit: Box::pin(ended), runtime: None }
     }
 }
 
@@ -152,7 +168,9 @@ impl World {
             return Err("cannot allocate memory".to_owned());
         }
         let process = self.make_process(&text, descriptors)?;
-        let (pid, running) = (process.pid, process.watched());
+        let pid = process.pid;
+        let runtime: Rc<dyn RuntimeApi> = Rc::new(ProcessRuntime { world: self.clone(), pid });
+        let running = RunningProcess { runtime: Some(runtime), ..process.watched() };
         self.note("ProcessSupervisorActor", format_args!("HAProxy ({pid})"), format!("start; causes: {causes_text}"));
         self.with(|things| things.processes.insert(pid, process));
         self.chronicled(|chronicle, now_ms| chronicle.started(pid, causes.into_iter().collect(), now_ms));
@@ -196,6 +214,7 @@ impl World {
                 sections: sections.keys().map(ToString::to_string).collect(),
                 started: Instant::now(),
                 answers: false,
+                up: watch::Sender::new(false),
                 draining: false,
                 generation: things.generation,
                 fault: None,
@@ -219,6 +238,7 @@ impl World {
         let alive = self.with(|things| {
             let Some(process) = things.processes.get_mut(&pid) else { return false };
             process.answers = true;
+            process.up.send_replace(true);
             let (is_ours, serves) = (process.generation == things.generation, !process.draining);
             if is_ours && things.oracle.serves() {
                 things.note_slots_left();

@@ -14,7 +14,7 @@ use super::durations::Work;
 use super::invariant::Invariant;
 use super::plan::Refused;
 use super::planted_bug::PlantedBug;
-use super::processes::{CONNECT, SocketFault, ready_in, until_given_up};
+use super::processes::{CONNECT, Process, SocketFault, ready_in, until_given_up};
 use super::route_map::RouteMap;
 use super::slots::{host_of, hosts_of, is_served_by_another, takes_traffic};
 use super::tampering::server;
@@ -118,7 +118,7 @@ impl World {
         given.unwrap_or_else(|| self.draw("sessions", 0, 2))
     }
 
-    fn obey(&self, pid: u32, commands: &[RuntimeCommand]) -> Option<Vec<Answer>> {
+    pub(super) fn obey(&self, pid: u32, commands: &[RuntimeCommand]) -> Option<Vec<Answer>> {
         let alive = self.with(|things| things.processes.contains_key(&pid));
         alive.then(|| commands.iter().map(|command| self.obey_one(pid, command, commands)).collect())
     }
@@ -169,7 +169,7 @@ impl World {
     }
 
     /// Has the process obey commands about its map; none where it is gone.
-    fn route(&self, pid: u32, commands: &[RouteCommand]) -> Option<Vec<Answer>> {
+    pub(super) fn route(&self, pid: u32, commands: &[RouteCommand]) -> Option<Vec<Answer>> {
         let refused = || Answer { accepted: false, text: "Unknown map identifier.".to_owned() };
         let answers = self.with(|things| {
             let answer = |command: &RouteCommand| {
@@ -261,7 +261,7 @@ fn unreachable(error: &str) -> RuntimeError {
     RuntimeError::Unreachable { path: SOCKET.to_owned(), error: error.to_owned() }
 }
 
-fn broken() -> RuntimeError {
+pub(super) fn broken() -> RuntimeError {
     RuntimeError::Broken { path: SOCKET.to_owned(), error: "connection reset by peer".to_owned() }
 }
 
@@ -355,16 +355,7 @@ impl RuntimeApi for World {
             if fault.is_some() {
                 return world.no_answer().await;
             }
-            let found = world.with(|things| {
-                let process = things.processes.get(&pid)?;
-                Some(ProcessInfo {
-                    pid,
-                    version: process.version,
-                    version_text: process.version.to_string(),
-                    uptime_s: process.started.elapsed().as_secs(),
-                    stopping: process.draining,
-                })
-            });
+            let found = world.with(|things| things.processes.get(&pid).map(Process::info));
             found.ok_or_else(broken)
         })
     }

@@ -66,7 +66,7 @@ fn plain_frame(defaults: &[&str]) -> ProxyFrame {
         defaults: defaults.iter().map(|&line| line.to_owned()).collect(),
         socket_path: std::env::temp_dir().join(format!("pm-rendered-{}.sock", std::process::id())),
         state_file: None,
-        run_by: RunBy::Us,
+        run_by: RunBy::OurOrder,
         map_path: std::env::temp_dir().join(format!("pm-rendered-{}.domains", std::process::id())),
     }
 }

@@ -32,6 +32,10 @@ const INHERITED: &str = "\
 # The descriptors (fd@N) are listening sockets that HAProxy inherits: only proxymgr can start it, or check this file.
 ";
 
+/// The descriptor under which a HAProxy that this daemon starts inherits its Runtime API socket. It is the same at every
+/// launch, so that `global` stays the same; a low number, because HAProxy refuses those above what `maxconn` asks for.
+pub const STATS_DESCRIPTOR: RawFd = 3;
+
 /// Whether proxymgr wrote this text.
 pub fn is_ours(text: &str) -> bool {
     text.starts_with("# Written by proxymgr")
@@ -125,14 +129,23 @@ fn push_socket(text: &mut String, frame: &ProxyFrame) {
         start == ["stats", "socket", &path]
     };
     if !operator_lines(&frame.global).any(is_ours) {
-        let path = path_word(&frame.socket_path);
-        // A process that takes over asks for the listening sockets there (`-x`) where it cannot inherit them.
-        let expose = if frame.run_by == RunBy::Us { "" } else { " expose-fd listeners" };
-        let _ = writeln!(text, "{INDENT}stats socket {path} mode 600 level admin{expose}");
+        let line = match frame.run_by {
+            RunBy::Us => inherited_socket_line(),
+            // A process that takes over asks there for the listening sockets that it cannot inherit (`-x`).
+            RunBy::OurOrder | RunBy::Others => {
+                format!("stats socket {} mode 600 level admin expose-fd listeners", path_word(&frame.socket_path))
+            }
+        };
+        let _ = writeln!(text, "{INDENT}{line}");
     }
     if !frame.global.iter().any(|line| line.trim_start().starts_with("stats timeout")) {
         let _ = writeln!(text, "{INDENT}stats timeout {STATS_TIMEOUT}");
     }
+}
+
+/// The line of a Runtime API socket that HAProxy inherits.
+pub(super) fn inherited_socket_line() -> String {
+    format!("stats socket fd@{STATS_DESCRIPTOR} level admin")
 }
 
 fn path_word(path: &Path) -> String {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::haproxy_config::{END_OF_FRAME, INDENT, clients_connect_to};
+use super::haproxy_config::{END_OF_FRAME, INDENT, clients_connect_to, inherited_socket_line};
 use crate::model::{ServerName, ServiceName};
 
 /// A section as it stands in the file.
@@ -42,6 +42,14 @@ pub fn parse_sections(text: &str) -> BTreeMap<ServiceName, LoadedSection> {
 pub fn inherited_descriptors(text: &str) -> BTreeSet<RawFd> {
     let ours = text.lines().skip_while(|line| *line != END_OF_FRAME);
     ours.filter_map(|line| inherited(line.strip_prefix(INDENT)?.strip_prefix("bind ")?)).collect()
+}
+
+/// Whether a process of the file with these lines inherits its Runtime API socket, as
+/// [`STATS_DESCRIPTOR`](super::haproxy_config::STATS_DESCRIPTOR). Reads no further than the base configuration.
+pub fn inherits_stats_socket(lines: impl IntoIterator<Item = impl AsRef<str>>) -> bool {
+    let expected = inherited_socket_line();
+    let mut base = lines.into_iter().take_while(|line| line.as_ref() != END_OF_FRAME);
+    base.any(|line| line.as_ref().trim_start() == expected)
 }
 
 impl LoadedSection {

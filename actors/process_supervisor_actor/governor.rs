@@ -63,7 +63,7 @@ impl ProcessSupervisorActor {
         }
         let connections = process.usage.map(|usage| usage.connections);
         warn!(self.log, "ending an old HAProxy process"; "pid" => pid, "why" => &why, "connections" => connections);
-        self.journal.do_send(Record(JournalEntry::new(Event::OldProxyStopped { pid, why, connections })));
+        self.peers.journal.do_send(Record(JournalEntry::new(Event::OldProxyStopped { pid, why, connections })));
         self.tell(pid, ProcessSignal::SoftStop);
         ctx.run_later(OLD_PROCESS_GRACE, move |supervisor, _| {
             if supervisor.processes.get(&pid).is_some_and(|process| process.ending) {

@@ -8,7 +8,7 @@ use proxymgr_actors::decide::haproxy_config::{
     SectionStyle, default_server_words, frame, frame_default_server_words, section, section_after, section_head,
     server_line, server_words,
 };
-use proxymgr_actors::decide::loaded_config::{LineIndex, parse_sections};
+use proxymgr_actors::decide::loaded_config::{LineIndex, inherits_stats_socket, parse_sections};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::{joined, quoted, split_line};
 use proxymgr_actors::decide::rejection::culprits;
@@ -114,7 +114,7 @@ fn the_frame_holds_the_operators_lines_and_the_socket() {
 global
     maxconn 1000
     log stdout local0
-    stats socket /run/haproxy/stats.sock mode 600 level admin
+    stats socket fd@3 level admin
     stats timeout 2m
 
 defaults
@@ -140,6 +140,17 @@ fn the_frame_says_nothing_twice() {
     assert_eq!(text.matches("stats timeout").count(), 1);
     let other_socket = frame(&proxy_frame(&["stats socket /run/other.sock"], &[]));
     assert_eq!(other_socket.matches("stats socket").count(), 2, "another socket does not replace ours");
+}
+
+#[test]
+fn stats_socket_is_inherited_only_from_this_daemon() {
+    let ours = proxy_frame(&[], &[]);
+    assert!(inherits_stats_socket(frame(&ours).lines()));
+    let own_line = proxy_frame(&["stats socket /run/haproxy/stats.sock level admin"], &[]);
+    assert!(!inherits_stats_socket(frame(&own_line).lines()));
+    let delegated = frame(&ProxyFrame { run_by: RunBy::OurOrder, ..ours });
+    assert!(!inherits_stats_socket(delegated.lines()));
+    assert!(delegated.contains("stats socket /run/haproxy/stats.sock mode 600 level admin expose-fd listeners\n"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
+use proxymgr_actors::model::{ProxyFrame, RunBy};
 
 use super::desired::gather_desired;
 use super::{block_on, output, quiet_log};
@@ -26,10 +27,11 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     if let Err(error) = &version {
         output::remark(&format!("# {error}; the file is for an old one"));
     }
-    let frame = &settings.haproxy.policy.frame;
+    // The daemon opens sockets itself and writes the numbers of the descriptors that HAProxy inherits; this file is for a
+    // HAProxy that opens its own.
+    let frame = &ProxyFrame { run_by: RunBy::OurOrder, ..settings.haproxy.policy.frame.clone() };
     let version = version.ok().map(|(version, _)| version);
-    // The daemon holds the sockets itself and writes the number of the descriptor that HAProxy inherits.
-    let style = SectionStyle { own_binds: true, ..SectionStyle::of(frame, version) };
+    let style = SectionStyle::of(frame, version);
     let mut text = haproxy_config::frame(frame).to_string();
     for service in desired.services.values() {
         let servers = service.placed(settings, version, false).servers;

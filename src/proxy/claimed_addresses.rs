@@ -1,6 +1,7 @@
-//! The addresses of services where HAProxy opens its sockets itself: only that no two services want the same one, and no
-//! other program has it, is seen to here.
+//! The addresses of services where HAProxy opens its sockets itself: each belongs to one service, and none to another
+//! program.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -16,20 +17,25 @@ pub struct ClaimedAddresses {
 }
 
 impl ClaimedAddresses {
-    /// With `here_on`, the file of a HAProxy on this machine, an address that another program has is not to be had.
+    /// With `here_on`, the file of a HAProxy on this machine, an address that another program has is refused.
     pub fn new(here_on: Option<PathBuf>) -> Self {
         Self { here_on }
+    }
+
+    /// Whether our HAProxy cannot have the address. It binds all of its addresses or none: an address that is taken and
+    /// not known to be its own must not come into its file.
+    fn is_taken(&self, address: SocketAddr) -> bool {
+        let Some(config) = &self.here_on else { return false };
+        // HAProxy may have rights to bind that this daemon lacks.
+        TcpListener::bind(address).is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
+            && !port_holder::may_be_held_by(address, process_lookup::all_running(config))
     }
 }
 
 impl ListeningSockets for ClaimedAddresses {
     fn open(&self, address: SocketAddr) -> Result<Box<dyn HeldSocket>, String> {
-        if let Some(config) = &self.here_on
-            && TcpListener::bind(address).is_err()
-            && let Some(pid) = port_holder::holding_process(address)
-            && !process_lookup::runs(pid, config)
-        {
-            let holder = port_holder::in_words(pid);
+        if self.is_taken(address) {
+            let holder = port_holder::holder(address).unwrap_or_else(|| "another process".to_owned());
             return Err(format!(
                 "HAProxy cannot listen on {address}: the port is in use by {holder}; stop it or choose another port"
             ));
@@ -51,5 +57,42 @@ impl HeldSocket for Claim {
 
     fn address(&self) -> SocketAddr {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+    use super::*;
+
+    fn claims() -> ClaimedAddresses {
+        ClaimedAddresses::new(Some("/nonexistent/haproxy.cfg".into()))
+    }
+
+    #[test]
+    fn free_address_is_claimed() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert!(claims().open(free).is_ok());
+    }
+
+    #[test]
+    fn address_of_an_unidentified_process_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // On its way from one process to another a socket is in no process's list of descriptors.
+        let (sender, _receiver) = UnixStream::pair().unwrap();
+        let message = [IoSlice::new(b"x")];
+        let descriptors = [listener.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&descriptors)];
+        sendmsg::<()>(sender.as_raw_fd(), &message, &rights, MsgFlags::empty(), None).unwrap();
+        drop(listener);
+        assert_eq!(port_holder::holder(address), None);
+        assert!(claims().open(address).is_err());
+        assert!(ClaimedAddresses::new(None).open(address).is_ok());
     }
 }

@@ -22,7 +22,8 @@ use tokio::time::timeout;
 
 use super::command::{self, CommandFailure};
 use super::config_check_output::messages;
-use super::haproxy_binary::HaproxyBinary;
+use super::haproxy_binary::{HaproxyBinary, Inherited};
+use super::stats_socket;
 use crate::atomic_file::{FileMode, beside, rename_synced, replace, resolved, write_synced};
 use crate::settings::CommandLine;
 
@@ -218,11 +219,12 @@ impl Shared {
         if let Some((line, limit)) = &self.checker {
             return self.check_by_command(line, *limit, candidate).await;
         }
-        let mut command = self.binary.command(descriptors);
-        command.arg("-c").arg("-f").arg(candidate).kill_on_drop(true);
         let failed = |why: String| {
             CheckFailure::Failed(format!("the configuration {} could not be checked: {why}", candidate.display()))
         };
+        let stats = stats_socket::stand_in().map_err(|error| failed(format!("cannot open a socket: {error}")))?;
+        let mut command = self.binary.command(Inherited { listeners: descriptors, stats: Some(stats) });
+        command.arg("-c").arg("-f").arg(candidate).kill_on_drop(true);
         let output = match timeout(CHECK_TIMEOUT, command.output()).await {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => return Err(failed(self.binary.not_run(&error))),

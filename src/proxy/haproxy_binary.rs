@@ -1,13 +1,16 @@
 //! Running HAProxy's program: with descriptors it inherits, or only to ask its version.
 
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use nix::unistd::dup2_raw;
+use proxymgr_actors::decide::haproxy_config::STATS_DESCRIPTOR;
 use proxymgr_actors::limits::VERSION_TIMEOUT;
 use proxymgr_actors::model::ProxyVersion;
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -31,7 +34,7 @@ impl HaproxyBinary {
     /// Its version, and the words in which it says so (`haproxy -v`).
     pub async fn version(&self) -> Result<(ProxyVersion, String), String> {
         let what = format!("cannot learn the version of HAProxy from `{} -v`", self.path.display());
-        let mut command = self.command(Vec::new());
+        let mut command = self.command(Inherited::default());
         command.arg("-v").kill_on_drop(true);
         let output = match timeout(VERSION_TIMEOUT, command.output()).await {
             Ok(Ok(output)) => output,
@@ -48,15 +51,14 @@ impl HaproxyBinary {
     /// A command that runs the program, with nothing on its standard input and in a process group of its own: Ctrl-C
     /// in the daemon's terminal is for the daemon, which then stops HAProxy softly.
     ///
-    /// The program inherits `descriptors` under the same numbers, and no others.
-    pub(super) fn command(&self, descriptors: Vec<RawFd>) -> Command {
+    /// The program inherits what `inherited` says, and no other descriptors. What it owns is open until the command is
+    /// dropped.
+    pub(super) fn command(&self, inherited: Inherited) -> Command {
         let mut command = Command::new(&self.path);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         // HAProxy's readiness is not the daemon's.
         command.env_remove("NOTIFY_SOCKET");
-        if !descriptors.is_empty() {
-            inherit(&mut command, descriptors);
-        }
+        inherit(&mut command, inherited);
         command
     }
 
@@ -71,21 +73,49 @@ impl HaproxyBinary {
     }
 }
 
-/// Lets the child keep `descriptors` across `exec`. Every descriptor of the daemon is close-on-exec, and the flag is
+/// What HAProxy inherits from the daemon.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    /// The listening sockets of services, under the numbers that they have here.
+    pub(super) listeners: Vec<RawFd>,
+    /// Its Runtime API socket, as [`STATS_DESCRIPTOR`].
+    pub(super) stats: Option<OwnedFd>,
+}
+
+/// Lets the child keep these descriptors across `exec`. Every descriptor of the daemon is close-on-exec, and the flag is
 /// taken off in the child alone: were it taken off in the daemon, any other program started at that moment would
 /// inherit the listening sockets, too, and keep their ports busy for ever.
-fn inherit(command: &mut Command, descriptors: Vec<RawFd>) {
+fn inherit(command: &mut Command, Inherited { listeners, stats }: Inherited) {
+    if listeners.is_empty() && stats.is_none() {
+        return;
+    }
     let keep_across_exec = move || -> io::Result<()> {
-        for &descriptor in &descriptors {
+        for &descriptor in &listeners {
+            if stats.is_some() && descriptor == STATS_DESCRIPTOR {
+                // The number is reserved before the first listening socket is opened.
+                return Err(Errno::BUSY.into());
+            }
             // SAFETY: the number was handed in by the holder of the sockets and is only used for one system call.
             // Were it closed meanwhile, the call fails with EBADF and the child is not started.
             let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
             fcntl_setfd(descriptor, FdFlags::empty())?;
         }
+        match &stats {
+            // dup2(2) would leave its flags as they are.
+            Some(stats) if stats.as_raw_fd() == STATS_DESCRIPTOR => fcntl_setfd(stats, FdFlags::empty())?,
+            Some(stats) => {
+                // SAFETY: what has this number in the child is a copy of a descriptor of the daemon that the child has
+                // no use for: its own are the listeners, which were compared above, and 0 to 2. The copy that is made
+                // is not to be closed before exec.
+                let copy = unsafe { dup2_raw(stats, STATS_DESCRIPTOR) }?;
+                mem::forget(copy);
+            }
+            None => {}
+        }
         Ok(())
     };
-    // SAFETY: between fork and exec only async-signal-safe work is allowed. The closure makes the system call
-    // fcntl(2) for each number of a vector that was filled before the fork, and neither allocates nor locks.
+    // SAFETY: between fork and exec only async-signal-safe work is allowed. The closure makes the system calls fcntl(2)
+    // and dup2(2) for numbers that were known before the fork, and neither allocates nor locks.
     unsafe {
         command.pre_exec(keep_across_exec);
     }

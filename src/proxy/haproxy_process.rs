@@ -3,24 +3,31 @@
 //! HAProxy runs in the foreground (`-db`) as one process that the supervisor watches itself; a master process would
 //! only stand between.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::os::fd::RawFd;
+use std::ffi::OsString;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::rc::Rc;
 
+use actix::Recipient;
+use proxymgr_actors::message::ServerHealthReported;
+use proxymgr_actors::model::ServerId;
 use proxymgr_actors::port::{
-    PortFuture, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi,
+    PortFuture, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi, RuntimeError,
 };
 use slog::{Logger, info, warn};
 use tokio::process::Child;
 use tokio::sync::oneshot;
 use tokio::task::{spawn, spawn_blocking};
 
-use super::haproxy_binary::HaproxyBinary;
+use super::haproxy_binary::{HaproxyBinary, Inherited};
 use super::haproxy_socket::HaproxySocket;
-use super::process_output;
+use super::health_line::HealthChange;
+use super::process_output::{self, OnHealthChange};
+use super::stats_socket::{Prepared, StatsSocket};
 use super::watched_processes::WatchedProcesses;
 
 /// The processes of one HAProxy.
@@ -30,9 +37,13 @@ pub struct HaproxyProcesses {
 
 struct Shared {
     binary: HaproxyBinary,
-    /// Where a HAProxy of an earlier daemon would answer.
-    socket: Option<HaproxySocket>,
+    /// Its Runtime API socket; none where nobody is to ask it anything.
+    stats: Option<StatsSocket>,
+    /// Whether it was seen to what a daemon before this one left beside the socket's path.
+    recovered: Cell<bool>,
     watched: WatchedProcesses,
+    /// Who hears of changes of servers' health.
+    health_to: RefCell<Option<Recipient<ServerHealthReported>>>,
     log: Logger,
 }
 
@@ -46,8 +57,17 @@ impl HaproxyProcesses {
         log: Logger,
     ) -> Self {
         let watched = WatchedProcesses::of(config_path.as_ref(), log.clone());
-        let socket = socket_path.map(|path| HaproxySocket::new(path, log.clone()));
-        Self { shared: Rc::new(Shared { binary, socket, watched, log }) }
+        let stats = socket_path.map(StatsSocket::at);
+        Self {
+            shared: Rc::new(Shared {
+                binary,
+                stats,
+                recovered: Cell::new(false),
+                watched,
+                health_to: RefCell::default(),
+                log,
+            }),
+        }
     }
 }
 
@@ -62,6 +82,19 @@ impl ProxyProcesses for HaproxyProcesses {
         Box::pin(async move { shared.find_orphan().await })
     }
 
+    fn publish_runtime(&self, pid: u32) -> PortFuture<Result<(), String>> {
+        let stats = self.shared.stats.clone();
+        Box::pin(async move {
+            let Some(stats) = stats else { return Ok(()) };
+            let published = spawn_blocking(move || stats.publish(pid)).await;
+            published.unwrap_or_else(|error| Err(format!("the socket was not moved: {error}")))
+        })
+    }
+
+    fn report_health(&self, to: Recipient<ServerHealthReported>) {
+        self.shared.health_to.replace(Some(to));
+    }
+
     fn usage(&self, pids: Vec<u32>) -> PortFuture<BTreeMap<u32, ProcessUsage>> {
         self.shared.watched.usage(pids)
     }
@@ -73,34 +106,52 @@ impl ProxyProcesses for HaproxyProcesses {
 
 impl Shared {
     async fn start(&self, descriptors: Vec<RawFd>, replaces: &[u32]) -> Result<RunningProcess, String> {
-        let mut command = self.binary.command(descriptors);
-        command.arg("-f").arg(self.watched.config_path()).arg("-db");
+        let mut arguments = vec![OsString::from("-f"), self.watched.config_path().into(), "-db".into()];
         if !replaces.is_empty() {
-            command.arg("-sf").args(replaces.iter().map(u32::to_string));
+            arguments.push("-sf".into());
+            arguments.extend(replaces.iter().map(|pid| pid.to_string().into()));
         }
+        let (listener, runtime) = self.stats_listener().await?.unzip();
+        let (output, writer) = process_output::pipe().map_err(|error| format!("cannot open a pipe: {error}"))?;
+        let inherited = Inherited { listeners: descriptors, stats: listener };
+        let (binary, stats) = (self.binary.clone(), self.stats.clone().filter(|_| runtime.is_some()));
         // Forking copies the page tables and then waits for exec: not on the actors' thread.
-        let spawned = spawn_blocking(move || command.spawn()).await;
-        let mut child = match spawned {
-            Ok(Ok(child)) => child,
-            Ok(Err(error)) => return Err(self.binary.not_run(&error)),
-            Err(error) => return Err(format!("starting {} was cut short: {error}", self.binary.path().display())),
-        };
+        let spawned = spawn_blocking(move || spawn_child(&binary, stats.as_ref(), inherited, writer, &arguments)).await;
+        let child = spawned
+            .unwrap_or_else(|error| Err(format!("starting {} was cut short: {error}", self.binary.path().display())))?;
         let pid = child.id().ok_or("the process that was started has no id")?;
         self.watched.begin(pid);
-        if let Some(stdout) = child.stdout.take() {
-            spawn(process_output::forward(stdout, pid, self.log.clone()));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            spawn(process_output::forward(stderr, pid, self.log.clone()));
-        }
+        spawn(process_output::forward(output, pid, self.on_health_change(pid), self.log.clone()));
         info!(self.log, "HAProxy started"; "pid" => pid, "replaces" => format!("{replaces:?}"));
-        Ok(RunningProcess { pid, exit: self.reaped(pid, child) })
+        Ok(RunningProcess { pid, exit: self.reaped(pid, child), runtime })
+    }
+
+    fn on_health_change(&self, pid: u32) -> OnHealthChange {
+        let to = self.health_to.borrow().clone();
+        Box::new(move |HealthChange { server: ServerId { service, server }, up, check }| {
+            if let Some(to) = &to {
+                to.do_send(ServerHealthReported { pid, service, server, up, check });
+            }
+        })
+    }
+
+    /// What a new process inherits as its Runtime API socket, and the way to it; none where it opens its own.
+    async fn stats_listener(&self) -> Result<Option<(OwnedFd, Rc<dyn RuntimeApi>)>, String> {
+        let Some(stats) = self.stats.clone() else { return Ok(None) };
+        let next_path = stats.next_path();
+        let config = self.watched.config_path().to_owned();
+        let prepared = spawn_blocking(move || stats.prepare(&config)).await;
+        let prepared = prepared.unwrap_or_else(|error| Err(format!("opening a socket was cut short: {error}")))?;
+        let Some(Prepared { listener, client }) = prepared else { return Ok(None) };
+        let socket = HaproxySocket::opened(client, next_path, self.log.clone());
+        let socket = socket.map_err(|error| format!("cannot use the connection to a new process: {error}"))?;
+        Ok(Some((listener, Rc::new(socket))))
     }
 
     /// Waits in a task of its own: the child is reaped even when nobody is interested any more.
     fn reaped(&self, pid: u32, mut child: Child) -> PortFuture<ProcessExit> {
         let (tell, told) = oneshot::channel();
-        let (watched, log) = (self.watched.clone(), self.log.clone());
+        let (stats, watched, log) = (self.stats.clone(), self.watched.clone(), self.log.clone());
         spawn(async move {
             let exit = match child.wait().await {
                 Ok(status) => exit_of(status),
@@ -109,6 +160,9 @@ impl Shared {
                     ProcessExit::Unknown
                 }
             };
+            if let Some(stats) = stats {
+                stats.discard(Some(pid));
+            }
             watched.end(pid, &exit);
             // Nobody may be listening any more.
             let _ = tell.send(exit);
@@ -117,15 +171,62 @@ impl Shared {
     }
 
     async fn find_orphan(&self) -> Option<RunningProcess> {
-        let answering = match &self.socket {
-            Some(socket) => socket.process().await.ok().filter(|process| !process.stopping).map(|process| process.pid),
+        let answering = match &self.stats {
+            Some(stats) => {
+                if !self.recovered.replace(true) {
+                    self.recover_next(stats).await;
+                }
+                self.serving_at(stats.path()).await.ok().flatten()
+            }
             None => None,
         };
-        if let Some(socket) = &self.socket {
-            socket.disconnect();
-        }
         self.watched.find(answering).await
     }
+
+    /// A daemon that was killed during a launch left a listener beside the path. It is moved to the path where a
+    /// process serves there, and removed where nobody listens any more.
+    async fn recover_next(&self, stats: &StatsSocket) {
+        let next = stats.next_path();
+        if !next.exists() {
+            return;
+        }
+        match self.serving_at(&next).await {
+            Ok(Some(pid)) => match stats.rename() {
+                Ok(()) => info!(self.log, "the Runtime API socket of an unfinished launch is taken over"; "pid" => pid),
+                Err(error) => warn!(self.log, "a HAProxy process cannot be reached at its socket's path";
+                    "pid" => pid, "error" => error),
+            },
+            Err(RuntimeError::Unreachable { .. }) => stats.discard(None),
+            // It drains, or is still starting: the next launch replaces it.
+            Ok(None) | Err(_) => {}
+        }
+    }
+
+    /// The process that answers there; none where it drains.
+    async fn serving_at(&self, path: &Path) -> Result<Option<u32>, RuntimeError> {
+        let process = HaproxySocket::new(path, self.log.clone()).process().await?;
+        Ok((!process.stopping).then_some(process.pid))
+    }
+}
+
+/// The daemon's copy of what only the child is to have is closed with the command.
+fn spawn_child(
+    binary: &HaproxyBinary,
+    stats: Option<&StatsSocket>,
+    inherited: Inherited,
+    output: OwnedFd,
+    arguments: &[OsString],
+) -> Result<Child, String> {
+    let spawned = output
+        .try_clone()
+        .and_then(|copy| binary.command(inherited).args(arguments).stdout(copy).stderr(output).spawn());
+    if let Some(stats) = stats {
+        match spawned.as_ref().ok().and_then(Child::id) {
+            Some(pid) => stats.belongs_to(pid),
+            None => stats.discard(None),
+        }
+    }
+    spawned.map_err(|error| binary.not_run(&error))
 }
 
 fn exit_of(status: ExitStatus) -> ProcessExit {

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use proxymgr_actors::limits::{RUNTIME_ANSWER_TIMEOUT, RUNTIME_BATCH_COMMANDS_MAX, RUNTIME_CONNECT_TIMEOUT};
+use proxymgr_actors::limits::{
+    PROXY_READY_TIMEOUT, RUNTIME_ANSWER_TIMEOUT, RUNTIME_BATCH_COMMANDS_MAX, RUNTIME_CONNECT_TIMEOUT,
+};
 use proxymgr_actors::model::{
     Observation, ObservedRoutes, ProcessInfo, ProxyVersion, RouteCommand, RuntimeCommand, ServerName, ServerTraffic,
     ServiceName, Traffic,
@@ -41,19 +43,31 @@ pub struct HaproxySocket {
 impl HaproxySocket {
     /// The Runtime API at `path`. Nothing is connected until something is asked.
     pub fn new(path: impl Into<PathBuf>, log: Logger) -> Self {
-        Self::at(RuntimeAddress::Unix(path.into()), true, log)
+        Self::at(RuntimeAddress::Unix(path.into()), Connections::Kept, log)
     }
 
     /// The Runtime API of a HAProxy that somebody else runs. No connection is kept: nobody says when that HAProxy is
     /// reloaded, and an old process must be neither held up nor taken for the one that serves.
     pub fn of_others(address: &RuntimeAddress, log: Logger) -> Self {
-        Self::at(address.clone(), false, log)
+        Self::at(address.clone(), Connections::OneEach, log)
     }
 
-    fn at(address: RuntimeAddress, keeps: bool, log: Logger) -> Self {
+    /// The Runtime API of a process that does not run yet, on this connection to its listener at `path`. There is no
+    /// other: once it is closed, every call fails. The first answer may take as long as the start.
+    ///
+    /// # Errors
+    /// The system cannot watch the connection.
+    pub(super) fn opened(stream: std::os::unix::net::UnixStream, path: PathBuf, log: Logger) -> io::Result<Self> {
+        let connection = RuntimeConnection::new(RuntimeStream::Unix(UnixStream::from_std(stream)?));
+        let socket = Self::at(RuntimeAddress::Unix(path), Connections::Opened { answered: Cell::new(false) }, log);
+        socket.shared.kept.replace(Some(connection));
+        Ok(socket)
+    }
+
+    fn at(address: RuntimeAddress, connections: Connections, log: Logger) -> Self {
         let shared = Shared {
             address,
-            keeps,
+            connections,
             log,
             kept: RefCell::new(None),
             disconnects: Cell::new(0),
@@ -89,8 +103,12 @@ impl RuntimeApi for HaproxySocket {
 
     fn server_states(&self) -> PortFuture<Result<String, RuntimeError>> {
         let shared = Rc::clone(&self.shared);
-        // Beside changes, which it must not hold up.
         Box::pin(async move {
+            // Beside changes, which it must not hold up, unless there is only one connection.
+            let _turn = match shared.connections {
+                Connections::Opened { .. } => Some(shared.turn.lock().await),
+                Connections::Kept | Connections::OneEach => None,
+            };
             let read = |text: &mut String, part: AnswerPart<'_>| {
                 if let AnswerPart::Line(line) = part {
                     text.push_str(line);
@@ -184,10 +202,22 @@ impl TrafficReader for HaproxySocket {
     }
 }
 
+/// Which connections are used.
+enum Connections {
+    /// One is kept from call to call, and replaced where it was closed.
+    Kept,
+    /// Each call has its own.
+    OneEach,
+    /// One alone, which was opened before the process was started.
+    Opened {
+        /// Whether the process runs: it has answered.
+        answered: Cell<bool>,
+    },
+}
+
 struct Shared {
     address: RuntimeAddress,
-    /// Whether a connection may be kept from one call to the next.
-    keeps: bool,
+    connections: Connections,
     log: Logger,
     /// The connection of the call before, while no call is under way.
     kept: RefCell<Option<RuntimeConnection>>,
@@ -269,7 +299,7 @@ impl Shared {
 
     /// Asks on a new connection, which becomes the kept one unless its process only drains: it must not be held up.
     async fn process(&self) -> Result<ProcessInfo, RuntimeError> {
-        self.kept.take();
+        self.renew();
         let read = |info: &mut Info, part: AnswerPart<'_>| {
             if let AnswerPart::Line(line) = part {
                 info.line(line);
@@ -292,7 +322,7 @@ impl Shared {
         };
         let table = self.ask(request, 1, read).await;
         // Asked now and then: a connection kept between would hold up a process that is to stop.
-        self.kept.take();
+        self.renew();
         table
     }
 
@@ -327,6 +357,9 @@ impl Shared {
                 Ok(()) => return Ok(()),
             }
         }
+        if let Connections::Opened { .. } = self.connections {
+            return Err(self.broken("the connection that was opened before the start is closed"));
+        }
         let connection = RuntimeConnection::new(self.connect().await?);
         match self.exchange(connection, disconnects, request, answers, &mut on).await {
             Err(Attempt::NothingSent) => Err(self.broken("HAProxy closed it at once")),
@@ -346,9 +379,18 @@ impl Shared {
     where
         F: FnMut(AnswerPart<'_>),
     {
-        match timeout(RUNTIME_ANSWER_TIMEOUT, connection.exchange(request.as_bytes(), answers, on)).await {
+        let limit = self.answer_timeout();
+        match timeout(limit, connection.exchange(request.as_bytes(), answers, on)).await {
             Ok(Ok(())) => {
-                if self.keeps && self.disconnects.get() == disconnects {
+                let keeps = match &self.connections {
+                    Connections::Kept => true,
+                    Connections::OneEach => false,
+                    Connections::Opened { answered } => {
+                        answered.set(true);
+                        true
+                    }
+                };
+                if keeps && self.disconnects.get() == disconnects {
                     self.kept.replace(Some(connection));
                 }
                 Ok(())
@@ -357,8 +399,22 @@ impl Shared {
             Ok(Err(ExchangeError { error, .. })) => Err(Attempt::Failed(self.broken(error))),
             Err(_) => Err(Attempt::Failed(RuntimeError::TimedOut {
                 path: self.path_text(),
-                timeout_ms: RUNTIME_ANSWER_TIMEOUT.as_millis().try_into().unwrap_or(u64::MAX),
+                timeout_ms: limit.as_millis().try_into().unwrap_or(u64::MAX),
             })),
+        }
+    }
+
+    /// Lets go of the kept connection, so that the next call has a new one, where there can be another.
+    fn renew(&self) {
+        if !matches!(self.connections, Connections::Opened { .. }) {
+            self.kept.take();
+        }
+    }
+
+    fn answer_timeout(&self) -> Duration {
+        match &self.connections {
+            Connections::Opened { answered } if !answered.get() => PROXY_READY_TIMEOUT,
+            _ => RUNTIME_ANSWER_TIMEOUT,
         }
     }
 

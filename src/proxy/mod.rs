@@ -8,6 +8,7 @@
 //! | `ListeningSockets` | [`listening_sockets`], or [`claimed_addresses`] where HAProxy binds its own: who holds a port by `port_holder` |
 //!
 //! [`haproxy_binary`] is how every one of them runs HAProxy's program, `command` how an operator's command is run.
+//! [`haproxy_process`] lets it inherit its Runtime API socket, which `stats_socket` opens for each launch.
 //! `unsafe` is in [`haproxy_binary`] (work between fork and exec) and in `watched_processes` (a pidfd handed to the
 //! reactor), nowhere else.
 
@@ -19,6 +20,7 @@ pub mod haproxy_binary;
 mod haproxy_message;
 pub mod haproxy_process;
 pub mod haproxy_socket;
+mod health_line;
 pub mod listening_sockets;
 pub mod ordered_processes;
 pub mod outputs;
@@ -35,4 +37,5 @@ mod runtime_connection;
 pub mod runtime_text;
 pub mod server_state;
 mod statistics;
+mod stats_socket;
 mod watched_processes;

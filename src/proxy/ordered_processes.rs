@@ -125,7 +125,11 @@ impl Shared {
     async fn watch(&self, pid: u32) -> RunningProcess {
         match self.watched.watch_this(pid).await {
             Some(process) => process,
-            None => RunningProcess { pid, exit: Box::pin(unseen(self.socket_path.clone(), pid, self.log.clone())) },
+            None => RunningProcess {
+                pid,
+                exit: Box::pin(unseen(self.socket_path.clone(), pid, self.log.clone())),
+                runtime: None,
+            },
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who listens on a port, by /proc. Best effort: other users' processes show their descriptors to root only.
+//! Who listens on a port, by /proc. Other users' processes show their descriptors to root only.
 
 use std::fs;
 use std::io;
@@ -31,16 +31,34 @@ pub(super) fn connections(pid: u32) -> Vec<u64> {
     tables.flat_map(inodes).collect()
 }
 
-/// The process that listens where `address` cannot be bound, in words; none where it cannot be told.
+/// The process that listens where `address` cannot be bound, by name and number. None where it is not found: it does
+/// not show its descriptors, or there are too many processes to look at all of them within [`PORT_HOLDER_SEARCH`].
 pub(super) fn holder(address: SocketAddr) -> Option<String> {
-    holding_process(address).map(in_words)
+    holding_process(address).map(name_and_number)
 }
 
-/// The process that listens where `address` cannot be bound; none where it cannot be told.
-pub(super) fn holding_process(address: SocketAddr) -> Option<u32> {
-    let inodes: Vec<u64> =
-        listeners(None).into_iter().filter(|held| conflicts(held.address, address)).map(|held| held.inode).collect();
-    let holds = |pid: u32| sockets(pid).is_ok_and(|held| held.iter().any(|(_, inode)| inodes.contains(inode)));
+/// Whether one of these processes listens where `address` cannot be bound, or may do so: it does not show its
+/// descriptors.
+pub(super) fn may_be_held_by(address: SocketAddr, mut pids: impl Iterator<Item = u32>) -> bool {
+    let inodes = conflicting_sockets(address);
+    pids.any(|pid| match sockets(pid) {
+        Ok(held) => has_any(&held, &inodes),
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    })
+}
+
+/// The inodes of the sockets that listen where `address` would.
+fn conflicting_sockets(address: SocketAddr) -> Vec<u64> {
+    listeners(None).into_iter().filter(|held| conflicts(held.address, address)).map(|held| held.inode).collect()
+}
+
+fn has_any(held: &[(i32, u64)], inodes: &[u64]) -> bool {
+    held.iter().any(|(_, inode)| inodes.contains(inode))
+}
+
+fn holding_process(address: SocketAddr) -> Option<u32> {
+    let inodes = conflicting_sockets(address);
+    let holds = |pid: u32| sockets(pid).is_ok_and(|held| has_any(&held, &inodes));
     // Ourselves first: on a busy machine the walk may end before it comes to us, and a child that is being started has
     // what we have until it runs its own program.
     if holds(std::process::id()) {
@@ -52,8 +70,7 @@ pub(super) fn holding_process(address: SocketAddr) -> Option<u32> {
     in_time.find(|pid| holds(*pid))
 }
 
-/// A process by its name and number.
-pub(super) fn in_words(pid: u32) -> String {
+fn name_and_number(pid: u32) -> String {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let own = if pid == std::process::id() { ", this daemon itself" } else { "" };
     format!("{} (process {pid}{own})", name.trim_end())

@@ -15,10 +15,16 @@ pub(super) struct FoundProcess {
 
 /// The youngest HAProxy that runs `config` and is none of `known`: the older ones drain.
 pub(super) fn youngest_running(config: &Path, known: &[u32]) -> Option<FoundProcess> {
-    let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let strangers = pids.filter(|pid| !known.contains(pid) && runs(*pid, config));
+    let strangers = all_running(config).filter(|pid| !known.contains(pid));
     let found = strangers.filter_map(|pid| Some(FoundProcess { pid, started_ticks: started_ticks(pid)? }));
     found.max_by_key(|process| (process.started_ticks, process.pid))
+}
+
+/// Every HAProxy that runs `config`.
+pub(super) fn all_running(config: &Path) -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(move |pid| runs(*pid, config))
 }
 
 /// Whether process `pid` is a HAProxy that serves `config`. A check (`-c`) of the same file is not.

@@ -1,47 +1,110 @@
-//! HAProxy's own output, line by line into the log, with the level that HAProxy gave it.
+//! What HAProxy writes to its standard output and error: line by line into the log, with the level that HAProxy gave it,
+//! and changes of servers' health to whoever wants to know them.
 
-use proxymgr_actors::limits::{PROXY_OUTPUT_LINE_BYTES_MAX, PROXY_OUTPUT_LINES_PER_SECOND_MAX};
+use std::io;
+use std::os::fd::OwnedFd;
+
+use proxymgr_actors::limits::{
+    HEALTH_REPORTS_PER_SECOND_MAX, PROXY_OUTPUT_LINE_BYTES_MAX, PROXY_OUTPUT_LINES_PER_SECOND_MAX,
+    PROXY_OUTPUT_PIPE_BYTES,
+};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use slog::{Logger, error, info, warn};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Duration, Instant};
 
 use super::haproxy_message::{Severity, split};
+use super::health_line::{HealthChange, HealthReader, Read};
 
 const READ_BYTES: usize = 8_192;
 
-/// Reads until the end, whatever happens: HAProxy must never wait for a full pipe. More lines than the log is to take
-/// each second are only counted.
-pub(super) async fn forward(mut output: impl AsyncRead + Unpin, pid: u32, log: Logger) {
+/// A pipe from HAProxy to this daemon. Writing to it never blocks: HAProxy writes from the threads that serve traffic, and
+/// loses a line rather than time when nobody has read for a while. After the daemon's end it is told by EPIPE.
+pub(super) fn pipe() -> io::Result<(Receiver, OwnedFd)> {
+    // The flag is one of the open file, so that it holds in HAProxy, too.
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    // Without the right to a larger one, lines are lost sooner.
+    let _ = fcntl_setpipe_size(&writer, PROXY_OUTPUT_PIPE_BYTES);
+    Ok((Receiver::from_owned_fd(reader)?, writer))
+}
+
+/// Receives the changes of servers' health that one process reports.
+pub(super) type OnHealthChange = Box<dyn FnMut(HealthChange) + Send>;
+
+/// Reads to the end. Of the lines, and of the changes of health, only so many are taken each second; the rest are counted.
+pub(super) async fn forward(mut output: impl AsyncRead + Unpin, pid: u32, on_change: OnHealthChange, log: Logger) {
     let mut lines = Lines::default();
-    let mut flood = FloodGate::new();
-    let mut severity = Severity::Notice;
+    let mut forwarder = Forwarder {
+        pid,
+        severity: Severity::Notice,
+        logged: PerSecond::new(PROXY_OUTPUT_LINES_PER_SECOND_MAX),
+        health: HealthReader::default(),
+        reported: PerSecond::new(HEALTH_REPORTS_PER_SECOND_MAX),
+        on_change,
+        log,
+    };
     let mut buffer = vec![0; READ_BYTES];
     // An error means the same as the end: nothing more will come.
     while let Ok(read @ 1..) = output.read(&mut buffer).await {
-        lines.feed(&buffer[..read], |line| write(line, pid, &mut severity, &mut flood, &log));
+        lines.feed(&buffer[..read], |line| forwarder.line(line, Instant::now()));
     }
-    lines.finish(|line| write(line, pid, &mut severity, &mut flood, &log));
-    flood.report(pid, &log);
+    lines.finish(|line| forwarder.line(line, Instant::now()));
+    forwarder.report_left_out(forwarder.logged.left_out);
 }
 
-fn write(line: &str, pid: u32, severity: &mut Severity, flood: &mut FloodGate, log: &Logger) {
-    // Further lines of a message have its level.
-    let words = match split(line) {
-        Some((of_line, words)) => {
-            *severity = of_line;
-            words
+/// Where the lines of one process go.
+struct Forwarder {
+    pid: u32,
+    /// Of the line before: further lines of a message have its level.
+    severity: Severity,
+    logged: PerSecond,
+    health: HealthReader,
+    reported: PerSecond,
+    on_change: OnHealthChange,
+    log: Logger,
+}
+
+impl Forwarder {
+    fn line(&mut self, line: &str, now: Instant) {
+        let words = match split(line) {
+            Some((severity, words)) => {
+                self.severity = severity;
+                words
+            }
+            None => line.trim_end(),
+        };
+        let about_health = self.health.read(words, now);
+        // The same line once more, or one that comes again with the change that it leads to.
+        if words.is_empty() || about_health == Read::Known {
+            return;
         }
-        None => line.trim_end(),
-    };
-    if words.is_empty() || !flood.admits(pid, log) {
-        return;
+        let is_expected = matches!(about_health, Read::Changed(_)) || echoes_our_doing(words);
+        self.write(words, is_expected, now);
+        if let Read::Changed(change) = about_health
+            && self.reported.admits(now).is_some()
+        {
+            (self.on_change)(change);
+        }
     }
-    match severity {
-        Severity::Alert => error!(log, "HAProxy says: {words}"; "pid" => pid),
-        // What follows from a change or a reload of ours stands in the log already, with its reason.
-        Severity::Warning if echoes_our_doing(words) => info!(log, "HAProxy says: {words}"; "pid" => pid),
-        Severity::Warning => warn!(log, "HAProxy says: {words}"; "pid" => pid),
-        Severity::Notice => info!(log, "HAProxy says: {words}"; "pid" => pid),
+
+    fn write(&mut self, words: &str, is_expected: bool, now: Instant) {
+        let Some(left_out_before) = self.logged.admits(now) else { return };
+        self.report_left_out(left_out_before);
+        match self.severity {
+            Severity::Alert => error!(self.log, "HAProxy: {words}"; "pid" => self.pid),
+            // It is in the journal, or stands in the log already, with its reason.
+            Severity::Warning if is_expected => info!(self.log, "HAProxy: {words}"; "pid" => self.pid),
+            Severity::Warning => warn!(self.log, "HAProxy: {words}"; "pid" => self.pid),
+            Severity::Notice => info!(self.log, "HAProxy: {words}"; "pid" => self.pid),
+        }
+    }
+
+    fn report_left_out(&self, lines: u64) {
+        if lines > 0 {
+            warn!(self.log, "HAProxy writes more than the log takes; lines were left out";
+                "pid" => self.pid, "left_out" => lines);
+        }
     }
 }
 
@@ -81,37 +144,32 @@ impl Lines {
     }
 }
 
-/// Lets so many lines through each second.
-struct FloodGate {
+/// Lets so many through each second, and counts the rest.
+struct PerSecond {
+    max: u32,
     second_began: Instant,
     admitted: u32,
     left_out: u64,
 }
 
-impl FloodGate {
-    fn new() -> Self {
-        Self { second_began: Instant::now(), admitted: 0, left_out: 0 }
+impl PerSecond {
+    fn new(max: u32) -> Self {
+        Self { max, second_began: Instant::now(), admitted: 0, left_out: 0 }
     }
 
-    fn admits(&mut self, pid: u32, log: &Logger) -> bool {
-        if self.second_began.elapsed() >= Duration::from_secs(1) {
-            self.report(pid, log);
-            *self = Self::new();
+    /// Admits one more: with how many were left out in the second that ended just now. None where this one is left out.
+    fn admits(&mut self, now: Instant) -> Option<u64> {
+        let mut left_out_before = 0;
+        if now.saturating_duration_since(self.second_began) >= Duration::from_secs(1) {
+            left_out_before = self.left_out;
+            *self = Self { max: self.max, second_began: now, admitted: 0, left_out: 0 };
         }
-        let admits = self.admitted < PROXY_OUTPUT_LINES_PER_SECOND_MAX;
-        if admits {
-            self.admitted += 1;
-        } else {
+        if self.admitted == self.max {
             self.left_out += 1;
+            return None;
         }
-        admits
-    }
-
-    fn report(&self, pid: u32, log: &Logger) {
-        if self.left_out > 0 {
-            warn!(log, "HAProxy says more than the log takes; lines were left out";
-                "pid" => pid, "left_out" => self.left_out);
-        }
+        self.admitted += 1;
+        Some(left_out_before)
     }
 }
 
@@ -137,16 +195,41 @@ mod tests {
 
     async fn forwarded(output: &[u8]) -> Vec<(Level, String)> {
         let kept = Kept::default();
-        forward(output, 17, Logger::root(kept.clone(), o!())).await;
+        forward(output, 17, Box::new(|_| {}), Logger::root(kept.clone(), o!())).await;
         let lines = kept.0.lock().unwrap();
         lines.clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn health_change_is_reported_and_logged_once() {
+        let (reported, reports) = std::sync::mpsc::channel();
+        let on_change =
+            Box::new(move |change: HealthChange| reported.send((change.server.to_string(), change.up)).unwrap());
+        let words = "Server web/a is DOWN, reason: Layer4 timeout. 0 active and 0 backup servers left.";
+        let output = format!("[WARNING]  (17) : {words}\n<1>{words}\n");
+        let kept = Kept::default();
+        forward(output.as_bytes(), 17, on_change, Logger::root(kept.clone(), o!())).await;
+        assert_eq!(reports.iter().collect::<Vec<_>>(), [("web/a".to_owned(), false)]);
+        assert_eq!(*kept.0.lock().unwrap(), [(Level::Info, format!("HAProxy: {words}"))]);
+    }
+
+    #[tokio::test]
+    async fn writer_of_the_pipe_never_blocks() {
+        let (_reader, writer) = pipe().unwrap();
+        let mut writer = std::fs::File::from(writer);
+        let full = loop {
+            if let Err(error) = std::io::Write::write(&mut writer, &[b'x'; 4_096]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[tokio::test(start_paused = true)]
     async fn lines_come_with_haproxys_level() {
         let lines =
             forwarded(b"[ALERT]    (9) : bad\n  very bad\n[WARNING] 3/1 (9) : odd\nplain\n\n[NOTICE]   (9) : hi").await;
-        let said = |level, words: &str| (level, format!("HAProxy says: {words}"));
+        let said = |level, words: &str| (level, format!("HAProxy: {words}"));
         let expected = [
             said(Level::Error, "bad"),
             said(Level::Error, "  very bad"),
@@ -163,7 +246,7 @@ mod tests {
         output.extend_from_slice(&b"\ny".repeat(1_000));
         let lines = forwarded(&output).await;
         assert_eq!(lines.len(), PROXY_OUTPUT_LINES_PER_SECOND_MAX as usize + 1);
-        assert_eq!(lines[0].1.len(), "HAProxy says: ".len() + PROXY_OUTPUT_LINE_BYTES_MAX);
+        assert_eq!(lines[0].1.len(), "HAProxy: ".len() + PROXY_OUTPUT_LINE_BYTES_MAX);
         assert!(lines.last().unwrap().1.contains("left out"));
     }
 }

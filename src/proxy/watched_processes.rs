@@ -111,7 +111,11 @@ impl WatchedProcesses {
             // Nobody may be listening any more.
             let _ = tell.send(exit);
         });
-        Ok(RunningProcess { pid, exit: Box::pin(async move { told.await.unwrap_or(ProcessExit::Unknown) }) })
+        Ok(RunningProcess {
+            pid,
+            exit: Box::pin(async move { told.await.unwrap_or(ProcessExit::Unknown) }),
+            runtime: None,
+        })
     }
 
     /// What these processes have now.

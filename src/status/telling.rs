@@ -63,9 +63,15 @@ pub fn tell(event: &Event) -> Telling {
             let lost = connections.map(|count| format!(", with {count} connections")).unwrap_or_default();
             ("old process", format!("{pid} is ended{lost}: {why}"), Bad)
         }
+        Event::HealthChanged { up: true, check } => ("up", check_in_words(check), Good),
+        Event::HealthChanged { up: false, check } => ("down", check_in_words(check), Bad),
         Event::DriftFound { what } => ("drift", format!("repaired: {what}"), Bad),
     };
     Telling { label, text, tone }
+}
+
+fn check_in_words(check: &str) -> String {
+    if check.is_empty() { "by HAProxy's check".to_owned() } else { format!("by HAProxy's check: {check}") }
 }
 
 /// Whom an entry is about: `web`, `web/10.0.0.1:80`, or `-` where it is about all; and at which target.

@@ -4,6 +4,8 @@
 mod support;
 
 mod configuration;
+mod output;
+mod own_runtime;
 mod processes;
 mod runtime_api;
 mod traffic;

@@ -213,7 +213,11 @@ impl World {
             before.into_iter().for_each(|exit| {
                 let _ = exit.send(ProcessExit::Code(0));
             });
-            RunningProcess { pid: things.pid, exit: Box::pin(async move { end.await.unwrap_or(ProcessExit::Unknown) }) }
+            RunningProcess {
+                pid: things.pid,
+                exit: Box::pin(async move { end.await.unwrap_or(ProcessExit::Unknown) }),
+                runtime: None,
+            }
         })
     }
 }

@@ -43,7 +43,8 @@ fn next(event: Option<&Event>) -> Option<Event> {
         Some(Event::OutputChanged { .. }) => Event::ProxyExited { pid: 1, how: some() },
         Some(Event::ProxyExited { .. }) => Event::OldProxyEnded { pid: 1, how: some() },
         Some(Event::OldProxyEnded { .. }) => Event::OldProxyStopped { pid: 1, why: some(), connections: None },
-        Some(Event::OldProxyStopped { .. }) => Event::DriftFound { what: some() },
+        Some(Event::OldProxyStopped { .. }) => Event::HealthChanged { up: false, check: some() },
+        Some(Event::HealthChanged { .. }) => Event::DriftFound { what: some() },
         Some(Event::DriftFound { .. }) => return None,
     })
 }
