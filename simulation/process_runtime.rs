@@ -26,9 +26,8 @@ impl ProcessRuntime {
         ask: impl FnOnce(&World, u32) -> Option<T> + 'static,
     ) -> PortFuture<Result<T, RuntimeError>> {
         let (world, pid) = (self.world.clone(), self.pid);
-        let up = world.with(|things| things.processes.get(&pid).map(|process| process.up.subscribe()));
         Box::pin(async move {
-            up.ok_or_else(broken)?.wait_for(|up| *up).await.map_err(|_| broken())?;
+            until_up(&world, pid).await?;
             sleep(CONNECT).await;
             match world.with(|things| things.processes.get(&pid).map(|process| process.fault)) {
                 None => Err(broken()),
@@ -47,6 +46,20 @@ impl ProcessRuntime {
 
     fn read<T: 'static>(&self, read: impl FnOnce(&Process) -> T + 'static) -> PortFuture<Result<T, RuntimeError>> {
         self.once_up(move |world, pid| world.with(|things| things.processes.get(&pid).map(read)))
+    }
+}
+
+/// Resolves when the process answers; an error when it has ended. Those who wait go on in the order in which they came:
+/// with `tokio::sync::watch` that order is random.
+async fn until_up(world: &World, pid: u32) -> Result<(), RuntimeError> {
+    loop {
+        let process =
+            world.with(|things| things.processes.get(&pid).map(|process| (process.answers, process.up.clone())));
+        let (answers, up) = process.ok_or_else(broken)?;
+        if answers {
+            return Ok(());
+        }
+        up.notified().await;
     }
 }
 

@@ -11,7 +11,7 @@ use proxymgr_actors::port::{
     CheckFailure, ConfigFile, ConfigMessage, ConfigText, PortFuture, ProcessExit, ProcessSignal, ProcessUsage,
     ProxyProcesses, RunningProcess, RuntimeApi,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Duration, Instant, sleep};
 
 use super::durations::Work;
@@ -38,7 +38,7 @@ pub(super) struct Process {
     /// Whether it has come up.
     pub(super) answers: bool,
     /// Says the same to those who wait for it; dropped when the process ends.
-    pub(super) up: watch::Sender<bool>,
+    pub(super) up: Rc<Notify>,
     /// Whether it only finishes what it has.
     pub(super) draining: bool,
     /// The manager that started it.
@@ -90,6 +90,7 @@ impl World {
     /// The process ends.
     pub(super) fn end_process(&self, pid: u32, how: ProcessExit) {
         let Some(process) = self.with(|things| things.processes.remove(&pid)) else { return };
+        process.up.notify_waiters();
         self.note(format_args!("HAProxy ({pid})"), "the system", format!("ended: {how}"));
         self.with(|things| things.ended.insert(pid, Instant::now()));
         self.chronicled(|chronicle, now_ms| chronicle.process(pid, |life| life.ended_ms = Some(now_ms)));
@@ -214,7 +215,7 @@ impl World {
                 sections: sections.keys().map(ToString::to_string).collect(),
                 started: Instant::now(),
                 answers: false,
-                up: watch::Sender::new(false),
+                up: Rc::new(Notify::new()),
                 draining: false,
                 generation: things.generation,
                 fault: None,
@@ -238,7 +239,7 @@ impl World {
         let alive = self.with(|things| {
             let Some(process) = things.processes.get_mut(&pid) else { return false };
             process.answers = true;
-            process.up.send_replace(true);
+            process.up.notify_waiters();
             let (is_ours, serves) = (process.generation == things.generation, !process.draining);
             if is_ours && things.oracle.serves() {
                 things.note_slots_left();

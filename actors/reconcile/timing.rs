@@ -61,7 +61,8 @@ impl State {
         if !is_free || now.instant < self.lane.link.retry_at() || self.gives_way_to_reload(now) {
             return;
         }
-        if !self.begin_next_exchange(now) && self.work.is_empty() && !self.reloads.is_due() {
+        let is_deploying = self.deployment.is_some();
+        if !self.begin_next_exchange(now) && self.work.is_empty() && !self.reloads.is_due() && !is_deploying {
             // What failed is no longer desired, nor are the sockets that were opened for it.
             self.reloads.problem.clear();
             self.spare_sockets();
