@@ -50,6 +50,12 @@ pub const RUNTIME_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection to the Runtime API may take to open.
 pub const RUNTIME_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The pause between two liveness probes of HAProxy.
+pub const LIVENESS_PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long HAProxy may take to answer a liveness probe: with the pause before it, silence is noticed within 2 s.
+pub const LIVENESS_PROBE_TIMEOUT: Duration = Duration::from_millis(1_300);
+
 /// How long HAProxy may be silent before that is told, while its answer is still waited for.
 pub const RUNTIME_SILENCE_TOLD: Duration = Duration::from_secs(2);
 

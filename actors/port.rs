@@ -122,8 +122,8 @@ pub trait RuntimeApi {
     fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>>;
     /// Closes the kept connection, so that it does not hold up a process that is to stop.
     fn disconnect(&self);
-    /// Resolves when HAProxy does not answer a liveness probe: a cheap command every second on a connection of its own.
-    /// The one call that may take for ever; it ends when it is dropped.
+    /// Resolves when HAProxy does not answer a liveness probe. The one call that may take for ever; it ends when it is
+    /// dropped.
     fn silence(&self) -> PortFuture<RuntimeError> {
         Box::pin(pending())
     }

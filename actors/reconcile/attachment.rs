@@ -55,7 +55,6 @@ impl State {
     /// Takes the process that answers, with all that it has.
     pub(super) fn attach(&mut self, process: ProcessInfo, observation: Observation, now: Now) {
         self.lane.link.replaced(now.instant);
-        self.lane.is_watched = false;
         let before = self.process.take_running();
         if let Some(mut running) = before {
             if running.process.pid == process.pid {

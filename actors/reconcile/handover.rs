@@ -97,7 +97,6 @@ impl State {
         self.desired.retained.retain(|name, _| has_section(name));
         self.choose_strategies();
         self.lane.link.replaced(now.instant);
-        self.lane.is_watched = false;
         self.outbox.push(Effect::Disconnect);
         self.files.config.replaced();
         let interval = self.settings.policy.reload_interval;
@@ -202,7 +201,6 @@ impl State {
         self.report_reload(process.pid, deployment, now);
         self.reloads.last = Some((now.instant, deployment.reasons.clone()));
         self.lane.link.replaced(now.instant);
-        self.lane.is_watched = false;
         self.outbox.push(Effect::Disconnect);
         let exit = self.process.exit().cloned();
         let pid = process.pid;

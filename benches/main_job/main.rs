@@ -1,5 +1,5 @@
 //! The figures of the README, measured on the real thing: `cargo bench --bench main_job [-- latency sources trace mass
-//! reloads strategies domains api streams scale]`. Nothing here is asserted but that what is measured really happened.
+//! reloads stalls strategies domains api streams scale]`. With `PROXYMGR_BINARY` another build of the daemon is measured. Nothing here is asserted but that what is measured really happened.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "the figures are what a bench is for")]
 
@@ -17,11 +17,12 @@ mod percentiles;
 mod reloads;
 mod scale;
 mod sources;
+mod stalls;
 mod strategies;
 mod streams;
 mod trace;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use support::daemon::Daemon;
@@ -48,6 +49,9 @@ fn main() {
         if chosen("reloads") {
             reloads::reloads().await;
         }
+        if chosen("stalls") {
+            stalls::stalls().await;
+        }
         if chosen("strategies") {
             strategies::strategies().await;
         }
@@ -67,8 +71,8 @@ fn main() {
 }
 
 /// The binary that is measured.
-fn binary() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_proxymgr"))
+fn binary() -> PathBuf {
+    std::env::var_os("PROXYMGR_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_proxymgr").into(), PathBuf::from)
 }
 
 /// How often HAProxy was started or reloaded, once no reload is under way.

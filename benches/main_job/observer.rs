@@ -66,6 +66,29 @@ impl Prompt {
         prompt
     }
 
+    /// The same, where HAProxy may be going or coming.
+    pub fn try_open(socket: &Path) -> Option<Self> {
+        let mut prompt = Self(BufReader::new(UnixStream::connect(socket).ok()?));
+        prompt.try_ask("prompt")?;
+        Some(prompt)
+    }
+
+    /// The addresses of a backend that take traffic; none where HAProxy closes the connection.
+    pub fn try_ready(&mut self, backend: &str) -> Option<Ready> {
+        Some(ready_in(&self.try_ask(&format!("show servers state {backend}"))?, backend))
+    }
+
+    fn try_ask(&mut self, command: &str) -> Option<String> {
+        self.0.get_mut().write_all(format!("{command}\n").as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\n> ") {
+            if self.0.read_until(b' ', &mut answer).ok()? == 0 {
+                return None;
+            }
+        }
+        String::from_utf8(answer).ok()
+    }
+
     fn ask(&mut self, command: &str) -> String {
         self.0.get_mut().write_all(format!("{command}\n").as_bytes()).expect("HAProxy reads");
         self.answer()

@@ -23,6 +23,7 @@ use slog::{Logger, debug};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
+use super::liveness::until_silent;
 use super::route_map::{self, MapReader};
 use super::runtime_connection::{AnswerPart, ExchangeError, RuntimeConnection, RuntimeStream};
 use super::runtime_text::{AnswerText, classify, refusal, write_command};
@@ -178,6 +179,12 @@ impl RuntimeApi for HaproxySocket {
 
     fn disconnect(&self) {
         self.shared.disconnect();
+    }
+
+    fn silence(&self) -> PortFuture<RuntimeError> {
+        let Shared { address, log, .. } = &*self.shared;
+        let probe = Self::at(address.clone(), Connections::OneEach, log.clone());
+        Box::pin(until_silent(probe, self.shared.path_text()))
     }
 }
 

@@ -22,6 +22,7 @@ pub mod haproxy_process;
 pub mod haproxy_socket;
 mod health_line;
 pub mod listening_sockets;
+mod liveness;
 pub mod ordered_processes;
 pub mod outputs;
 mod port_holder;

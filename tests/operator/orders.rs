@@ -69,7 +69,7 @@ async fn a_server_is_drained_put_into_maintenance_and_left_to_discovery_again() 
         .await;
 
     let back = daemon.run_command(&["server", "ready", "web", server]).await;
-    assert!(back.status.success() && out(&back).contains("left to discovery"), "{}", err(&back));
+    assert!(back.status.success() && out(&back).contains("follows discovery"), "{}", err(&back));
     wait_for_ready(&daemon, &["10.0.0.1:80", "10.0.0.2:80"]).await;
 }
 

@@ -210,8 +210,10 @@ async fn what_is_drained_on_the_socket_drains_on_under_the_next_daemon() {
     let state = daemon.dir().join("state");
     daemon
         .eventually(LIMIT, "the state is saved", async || {
-            let saved = std::fs::read_dir(&state).into_iter().flatten().flatten();
-            let text: String = saved.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+            // What is still being written beside it is not saved yet.
+            let files = std::fs::read_dir(&state).into_iter().flatten().flatten().map(|file| file.path());
+            let saved = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+            let text: String = saved.filter_map(|path| std::fs::read_to_string(path).ok()).collect();
             check(text.contains(&backends[1].address().to_string()), &text)
         })
         .await;

@@ -18,6 +18,7 @@ mod stage;
 mod state_file;
 mod status_page;
 mod targets;
+mod two_lanes;
 mod under_supervisord;
 mod who_runs_haproxy;
 mod zookeeper_faults;

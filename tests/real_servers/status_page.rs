@@ -201,7 +201,7 @@ async fn every_button_does_what_it_says() {
     for (order, told, ready) in [
         ("drain", "drains", &all[1..]),
         ("maint", "is in maintenance", &all[1..]),
-        ("ready", "is left to discovery", &all[..]),
+        ("ready", "follows discovery", &all[..]),
     ] {
         press(&browser, &format!("/services/web/servers/{server}/{order}")).await;
         outcome(&browser, told).await;

@@ -1,0 +1,154 @@
+//! A host leaves while a reload is being prepared: how long until HAProxy shows it, and the same on a quiet daemon.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::observer::Prompt;
+use crate::percentiles::{millis, percentile};
+use crate::support::daemon::Daemon;
+use crate::support::dir::TestDir;
+use crate::support::eventually::eventually;
+
+/// Services and hosts of each.
+const SIZES: [(usize, u16); 2] = [(300, 30), (1_000, 50)];
+const QUIET_CHANGES: usize = 50;
+const RELOADS: usize = 6;
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The service whose hosts change: others of its size are planned before it.
+const CHANGED: &str = "s150";
+
+pub async fn stalls() {
+    println!("A host leaves or returns: hosts file renamed -> HAProxy that serves shows it, p50 / max\n");
+    println!("| services x hosts | quiet | while a reload is prepared, started and taken over | changes |");
+    println!("| --- | --- | --- | --- |");
+    for (services, hosts) in SIZES {
+        let (quiet, busy) = measure(services, hosts).await;
+        println!("| {services} x {hosts} | {} | {} | {} |", p50_max(&quiet), p50_max(&busy), busy.len());
+    }
+    println!();
+}
+
+fn p50_max(measured: &[Duration]) -> String {
+    format!("{:.1} / {:.1} ms", millis(percentile(measured, 0.5)), millis(percentile(measured, 1.0)))
+}
+
+async fn measure(services: usize, hosts: u16) -> (Vec<Duration>, Vec<Duration>) {
+    let dir = TestDir::new();
+    let scene = Scene::new(&dir, hosts);
+    for service in 0..services {
+        scene.define(&format!("s{service}"), dir.port(), 30);
+    }
+    let daemon = Daemon::builder(crate::binary(), &dir).files(&scene.services).arg("--log-level=warning").start();
+    eventually(Duration::from_secs(120), "every service is served", async || {
+        match tokio::task::spawn_blocking({
+            let (socket, last) = (daemon.socket(), format!("s{}", services - 1));
+            move || shown(&socket, &last).map(|ready| ready.len())
+        })
+        .await
+        {
+            Ok(Some(ready)) if ready == usize::from(hosts) => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut quiet = Vec::new();
+    while quiet.len() < QUIET_CHANGES {
+        quiet.extend(scene.toggle(&daemon.socket()).await);
+    }
+    let mut busy = Vec::new();
+    for reload in 0..RELOADS {
+        let before = crate::reload_count(&daemon).await;
+        let port = scene.port_of("s1");
+        scene.define("s1", port, 31 + reload);
+        let begun = Instant::now();
+        while reloads_now(&daemon).await <= before && begun.elapsed() < Duration::from_secs(60) {
+            busy.extend(scene.toggle(&daemon.socket()).await);
+            tokio::time::sleep(PAUSE).await;
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    (quiet, busy)
+}
+
+async fn reloads_now(daemon: &Daemon) -> u64 {
+    let status = daemon.status_json().await.unwrap_or_default();
+    let states = status["actors"].as_array().cloned().unwrap_or_default();
+    let state = states.iter().find(|state| state["actor"] == "haproxy_state");
+    state.and_then(|state| state["counts"]["reload"].as_u64()).unwrap_or(0)
+}
+
+/// Definitions and hosts in files.
+struct Scene {
+    services: PathBuf,
+    lists: PathBuf,
+    hosts: u16,
+}
+
+impl Scene {
+    fn new(dir: &TestDir, hosts: u16) -> Self {
+        let (services, lists) = (dir.join("services"), dir.join("lists"));
+        for folder in [&services, &lists] {
+            std::fs::create_dir_all(folder).expect("a new directory");
+        }
+        Self { services, lists, hosts }
+    }
+
+    fn define(&self, name: &str, port: u16, timeout_s: usize) {
+        let list = self.lists.join(name);
+        if !list.exists() {
+            self.write_hosts(name, 1);
+        }
+        let definition = json!({
+            "type": "file", "path": list, "port": port, "bind": "127.0.0.1",
+            "listen_options": [format!("timeout client {timeout_s}s")],
+        });
+        replace(&self.services.join(format!("{name}.json")), &definition.to_string());
+    }
+
+    fn port_of(&self, name: &str) -> u16 {
+        let text = std::fs::read_to_string(self.services.join(format!("{name}.json"))).expect("our own file");
+        let definition: serde_json::Value = serde_json::from_str(&text).expect("our own file");
+        definition["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port")
+    }
+
+    /// The hosts from this number on.
+    fn write_hosts(&self, name: &str, first: u16) {
+        let lines: String = (first..=self.hosts).map(|n| format!("127.1.{}.{}:80\n", n / 250, n % 250 + 1)).collect();
+        replace(&self.lists.join(name), &lines);
+    }
+
+    /// Takes the first host away, and brings it back; how long each took.
+    async fn toggle(&self, socket: &Path) -> [Duration; 2] {
+        let all = usize::from(self.hosts);
+        [self.changed(socket, 2, all - 1).await, self.changed(socket, 1, all).await]
+    }
+
+    async fn changed(&self, socket: &Path, first: u16, ready: usize) -> Duration {
+        self.write_hosts(CHANGED, first);
+        let (changed, socket) = (Instant::now(), socket.to_owned());
+        let look = move || {
+            while shown(&socket, CHANGED).is_none_or(|shown| shown.len() != ready) {
+                assert!(changed.elapsed() < Duration::from_secs(60), "never shown");
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            changed.elapsed()
+        };
+        tokio::task::spawn_blocking(look).await.expect("the look does not panic")
+    }
+}
+
+/// The servers that take traffic, as the process reports that answers now; none while that is not to be told.
+fn shown(socket: &Path, service: &str) -> Option<BTreeSet<String>> {
+    Prompt::try_open(socket)?.try_ready(service)
+}
+
+fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).expect("a writable directory");
+    std::fs::rename(new, path).expect("one directory");
+}
