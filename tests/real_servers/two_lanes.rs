@@ -38,6 +38,11 @@ impl SlowHaproxy {
         Self { binary, slow_check, slow_start, waits }
     }
 
+    /// The same version, by the slow program.
+    fn version(&self, version: &HaproxyVersion) -> HaproxyVersion {
+        HaproxyVersion { path: self.binary.clone(), ..version.clone() }
+    }
+
     /// Waits until it is called and does not return.
     async fn until_it_waits(&self) {
         let waits = async || check(self.waits.exists(), &"not called yet");
@@ -62,7 +67,7 @@ async fn host_is_removed_and_added_while_a_check_hangs() {
     let slow = SlowHaproxy::new(&dir, &version);
     files.define("web", dir.port(), json!({}));
     files.hosts("web", &backends[..2]);
-    let daemon = daemon(&dir).set("haproxy.binary", json!(slow.binary)).files(&files.services()).start();
+    let daemon = daemon(&dir).haproxy(&slow.version(&version)).files(&files.services()).start();
     wait_for_ready(&daemon, "web", &addresses(&backends[..2])).await;
     let before = stage::reloads(&daemon).await;
     hold(&slow.slow_check);
@@ -88,7 +93,7 @@ async fn host_removed_while_a_process_starts_is_out_of_it_before_its_first_answe
         let slow = SlowHaproxy::new(&dir, &version);
         files.define("web", dir.port(), json!({"update": "toggle"}));
         files.hosts("web", &backends);
-        let daemon = daemon(&dir).set("haproxy.binary", json!(slow.binary)).files(&files.services()).start();
+        let daemon = daemon(&dir).haproxy(&slow.version(&version)).files(&files.services()).start();
         wait_for_ready(&daemon, "web", &addresses(&backends)).await;
         let before = stage::reloads(&daemon).await;
         let pid = haproxy::info(&daemon.socket()).await.expect("an answer")["Pid"].clone();
