@@ -1,24 +1,25 @@
-//! The core of proxymgr: its actors, and the decisions they take. No I/O of its own: all of the outside comes through
-//! the ports, so that the same actors run in the daemon and in simulation.
+//! The core of proxymgr: its actors, and the decisions they take. No I/O of its own: everything outside comes through the
+//! ports, so that the same actors run in the daemon and in simulation.
 //!
-//! # The way of one change
+//! # The path of one change
 //!
 //! | step | where |
 //! | --- | --- |
 //! | a source shows its hosts: [`message::HostsSeen`] | an adapter behind [`port::HostSources`] |
 //! | which servers are these? which entries are wrong? | [`decide::host_list`] |
-//! | may this list replace the one in force? | [`decide::guard`] |
+//! | may this list replace the one that applies? | [`decide::guard`] |
 //! | what is different: [`message::HostsChanged`] | `watcher_actor.rs`, one per service |
-//! | the cheapest way there: runtime commands, or a reload and its reason | [`decide::proxy_plan`], asked by `haproxy_state_actor.rs` |
+//! | what is desired, what is observed, what is to be done: [`reconcile::Input`] to [`reconcile::Effect`] | [`reconcile`], run by `haproxy_state_actor.rs` |
+//! | the cheapest way there: runtime commands, or a reload and its reason | [`decide::proxy_plan`], asked by [`reconcile`] |
 //! | at run time: [`model::RuntimeCommand`] | an adapter behind [`port::RuntimeApi`] |
 //! | by a reload: [`message::Deploy`] | `deployment/`, run by `process_supervisor_actor.rs`; `socket_holder_actor.rs` |
 //! | why it happened, and how long it took: [`journal::Event`] | `journal_actor.rs` |
 //!
 //! # Layers
 //!
-//! Each imports only from those above it in this list: [`model`] and [`limits`]; [`decide`]; [`message`], [`journal`],
-//! [`history`], [`inbox`], [`operator`], [`snapshot`], [`clock`] and [`port`]; `deployment` and the actors, which never import
-//! each other and hold `Recipient`s instead;
+//! Each imports only from those above it in this list: [`model`] and [`limits`]; [`decide`] (pure functions); [`message`],
+//! [`journal`], [`history`], [`inbox`], [`operator`], [`snapshot`], [`clock`] and [`port`]; [`reconcile`] (pure, without
+//! actix and without a clock); `deployment` and the actors, which never import each other and hold `Recipient`s instead;
 //! [`wiring`], the one place where they meet.
 
 pub mod clock;
