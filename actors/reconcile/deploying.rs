@@ -159,7 +159,8 @@ impl State {
                 _ => &service.definition,
             };
             let desired = SectionSpec { definition: definition.clone(), hosts: service.servers.clone() };
-            Some((name.clone(), ServiceSection { desired, last_good }))
+            let is_running = section.is_some() && self.process.is_serving();
+            Some((name.clone(), ServiceSection { desired, last_good, is_running }))
         };
         self.desired.services.iter().filter_map(section).collect()
     }
