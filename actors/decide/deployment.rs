@@ -52,6 +52,9 @@ pub struct ServiceSection {
     pub last_good: Option<BoundSection>,
     /// Whether the process that serves has it like that now.
     pub is_running: bool,
+    /// HAProxy's message, where it refused the desired section before, with the same base. It is tried again only where a
+    /// section changes that it refers to.
+    pub refused: Option<String>,
 }
 
 /// Who knows the health of the servers, and which servers it is about.

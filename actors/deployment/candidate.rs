@@ -168,6 +168,14 @@ impl Candidate {
         self.sections.iter().filter(|section| !runs(section)).map(|(name, _)| name.clone()).collect()
     }
 
+    /// The services whose desired sections are in it although HAProxy refused them before, with its messages.
+    pub fn refused_before(&self) -> BTreeMap<ServiceName, String> {
+        let services = self.services.iter().filter(|(name, service)| {
+            self.sections.get(*name).is_some_and(|section| section.section.spec == service.desired)
+        });
+        services.filter_map(|(name, service)| Some((name.clone(), service.refused.clone()?))).collect()
+    }
+
     /// The services that run.
     pub fn running(&self) -> impl Iterator<Item = &ServiceName> {
         self.services.iter().filter(|(_, service)| service.is_running).map(|(name, _)| name)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::loaded_config::LineIndex;
 use crate::decide::quoting::joined;
-use crate::decide::rejection::culprits;
+use crate::decide::rejection::named_services;
 use crate::limits::CONFIG_LINE_CHARS_MAX;
 use crate::model::{ServiceDefinition, ServiceName};
 use crate::port::{ConfigMessage, ConfigText};
@@ -81,7 +81,7 @@ impl<'a> CheckedText<'a> {
     /// The services that HAProxy names, by a place or in words.
     pub fn named(&self, messages: &[ConfigMessage]) -> BTreeSet<ServiceName> {
         let said = messages.iter().map(|message| (message.line, message.text.as_str()));
-        culprits(said, &self.index, &self.index.services())
+        named_services(said, &self.index, &self.index.services())
     }
 
     /// Each message with the service that it is about; none for those about the base, or about nothing that can be told.

@@ -34,12 +34,12 @@ pub fn spec(service: &str, lines: &[&str]) -> SectionSpec {
 pub fn running(service: &str, lines: &[&str]) -> ServiceSection {
     let desired = spec(service, lines);
     let last_good = Some(BoundSection { spec: desired.clone(), descriptor: None });
-    ServiceSection { desired, last_good, is_running: true }
+    ServiceSection { desired, last_good, is_running: true, refused: None }
 }
 
 /// A service that does not run yet.
 pub fn new(service: &str, lines: &[&str]) -> ServiceSection {
-    ServiceSection { desired: spec(service, lines), last_good: None, is_running: false }
+    ServiceSection { desired: spec(service, lines), last_good: None, is_running: false, refused: None }
 }
 
 /// A service whose definition has changed since it was started.

@@ -62,14 +62,33 @@ enum Stage {
 impl Isolation {
     /// An isolation that begins with a check of the whole candidate.
     pub fn new(candidate: Candidate) -> Self {
-        Self {
+        let mut isolation = Self {
             candidate,
             stage: Stage::Whole,
             checked: ConfigPart::default(),
             accepted: BTreeMap::new(),
             references: References::new(),
             is_base_good: false,
+        };
+        isolation.take_out_what_was_refused();
+        isolation
+    }
+
+    /// Sections that were refused before, and refer to nothing that changes, are not tried again.
+    fn take_out_what_was_refused(&mut self) {
+        let refused = self.candidate.refused_before();
+        if refused.is_empty() {
+            return;
         }
+        let references = self.find_references();
+        let suspects = self.candidate.suspects();
+        let changes = |name: &ServiceName| suspects.contains(name) && !refused.contains_key(name);
+        for (name, message) in &refused {
+            if !references.get(name).is_some_and(|references| references.iter().any(changes)) {
+                self.candidate.step_back(name, message.clone());
+            }
+        }
+        self.candidate.separate_rivals();
     }
 
     /// What is to be checked next.

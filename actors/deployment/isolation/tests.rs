@@ -117,6 +117,18 @@ fn forty_bad_definitions_among_200_take_few_checks() {
 }
 
 #[test]
+fn section_that_was_refused_before_is_not_tried_again() {
+    let refused =
+        |service: &str, lines: &[&str]| ServiceSection { refused: Some("no".to_owned()), ..new(service, lines) };
+    let refers = "http-request deny if { nbsrv(other) eq 0 }";
+    let services = [refused("bad", &[BAD]), refused("user", &[refers]), new("other", &[]), running("old", &[])];
+    let outcome = isolate(services, refusing(&["nosuchconverter"]));
+    assert_eq!((outcome.wholes, outcome.parts), (1, 0));
+    assert_eq!((outcome.served(), outcome.blocked()), (vec!["old", "other", "user"], vec!["bad"]));
+    assert_eq!(outcome.message("bad"), "no");
+}
+
+#[test]
 fn reduced_files_hold_the_base_and_the_suspects_only() {
     let old = (0..50).map(|n| running(&format!("old-{n}"), &[]));
     let refuse = refusing(&["nosuchconverter"]);
