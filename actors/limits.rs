@@ -141,8 +141,11 @@ pub const BIND_RETRY: Duration = Duration::from_secs(1);
 /// Pending connections the kernel keeps for a listening socket (`listen(2)`; capped by net.core.somaxconn).
 pub const LISTEN_BACKLOG: i32 = 4_096;
 
-/// The most rounds of leaving out services that HAProxy refuses before the reload is given up.
-pub const REJECTION_ROUNDS_MAX: usize = 20;
+/// How much of one message of `haproxy -c` is kept, in characters.
+pub const CONFIG_MESSAGE_CHARS_MAX: usize = 1_024;
+
+/// How much of a line of haproxy.cfg is repeated in a message about it, in characters.
+pub const CONFIG_LINE_CHARS_MAX: usize = 200;
 
 /// The least time between two applications of an output besides HAProxy: changes that come together go together.
 pub const OUTPUT_INTERVAL: Duration = Duration::from_secs(1);

@@ -177,7 +177,7 @@ pub enum CheckFailure {
     /// HAProxy refuses it.
     #[error("HAProxy refuses the configuration: {}", .messages.first().map_or("no reason given", |m| m.text.as_str()))]
     Rejected {
-        /// What HAProxy said, alerts first.
+        /// HAProxy's alerts.
         messages: Vec<ConfigMessage>,
     },
     /// It could not be checked at all: the disk is full, the binary is missing, the check hung.
@@ -196,8 +196,16 @@ pub struct ConfigMessage {
 
 /// haproxy.cfg, the map and the candidate beside it.
 pub trait ConfigFile {
-    /// Writes the candidate beside the live file and has HAProxy check it, with the inherited descriptors it names.
-    fn check(&self, text: ConfigText, descriptors: Vec<RawFd>) -> PortFuture<Result<(), CheckFailure>>;
+    /// Writes the candidate beside the live file and has HAProxy check it, with the inherited descriptors it names. Returns
+    /// what HAProxy warns of.
+    fn check(&self, text: ConfigText, descriptors: Vec<RawFd>) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>>;
+    /// Has HAProxy check a text that is not to run, to find out which part of a candidate it refuses. The candidate stays as
+    /// it is.
+    fn try_part(
+        &self,
+        text: ConfigText,
+        descriptors: Vec<RawFd>,
+    ) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>>;
     /// Makes the candidate that was last found good the live file, with its map.
     fn promote(&self) -> PortFuture<Result<(), String>>;
     /// The text of the map; none where there is none.

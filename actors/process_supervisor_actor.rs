@@ -25,7 +25,7 @@ use self::restart_backoff::RestartBackoff;
 use crate::clock::Clock;
 use crate::decide::deployment::{DeployFailure, Deployed};
 use crate::decide::state_file::NOTHING_KNOWN;
-use crate::deployment::{DeploymentPeers, SocketPeers, deploy};
+use crate::deployment::{DeploymentPeers, Processes, SocketPeers, deploy};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::STOP_GRACE;
 use crate::message::{
@@ -401,7 +401,8 @@ impl Handler<Deploy> for ProcessSupervisorActor {
     type Result = ResponseActFuture<Self, Result<Deployed, DeployFailure>>;
 
     fn handle(&mut self, Deploy(order): Deploy, ctx: &mut Self::Context) -> Self::Result {
-        let is_first = !std::mem::replace(&mut self.deployed_before, true);
+        let may_be_orphaned = !std::mem::replace(&mut self.deployed_before, true);
+        let processes = Processes { may_be_orphaned, serve: self.current.is_some() };
         let own = ctx.address();
         let peers = DeploymentPeers {
             sockets: self.sockets.clone(),
@@ -409,8 +410,9 @@ impl Handler<Deploy> for ProcessSupervisorActor {
             launch: own.recipient(),
             config_file: self.ports.config_file.clone(),
             runtime: self.ports.runtime.clone(),
+            log: self.log.clone(),
         };
-        Box::pin(deploy(order, is_first, peers, self.log.clone()).into_actor(self))
+        Box::pin(deploy(order, processes, peers).into_actor(self))
     }
 }
 

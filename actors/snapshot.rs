@@ -170,6 +170,9 @@ pub struct HaproxyState {
     /// Whether somebody else runs this HAProxy, so that a reload waits for them.
     #[serde(default)]
     pub run_by_others: bool,
+    /// What HAProxy warned of when it checked the file that runs, about no single service.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// What the HaproxyStateActor of one target knows.
@@ -279,6 +282,9 @@ pub struct ServiceState {
     /// Since when its port is taken or its section refused, in milliseconds since 1970; none when neither is so.
     #[serde(default)]
     pub problem_since_unix_ms: Option<u64>,
+    /// What HAProxy warned of when it checked the section that runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// When its last change was in force, in milliseconds since 1970.
     #[serde(default)]
     pub last_applied_unix_ms: Option<u64>,

@@ -10,7 +10,8 @@
 //! HaproxyStateActor  --SaveState--> StateStoreActor
 //! HaproxyStateActor  --ReleaseSockets, WaitOnlyFor--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
-//! HaproxyStateActor  --Deploy--> ProcessSupervisorActor --HoldSockets, AdoptSockets--> SocketHolderActor
+//! HaproxyStateActor  --Deploy--> ProcessSupervisorActor --HoldSockets, AdoptSockets, ReleaseSockets-->
+//!                    SocketHolderActor
 //! ProcessSupervisorActor --ProxyStarted, ServerHealthReported, ProxyExited--> HaproxyStateActor
 //! operator           --RefreshService, DecideHeld--> ServiceConfigActor --DecideHeld--> WatcherActor
 //! operator           --ReloadProxy, ChooseServerState--> HaproxyStateActor
@@ -175,7 +176,8 @@ impl Actors {
             supervisor_ports(&outside),
             SocketPeers {
                 hold: to_sockets.way(sockets.clone().recipient()),
-                adopt: to_sockets.way(sockets.recipient()),
+                adopt: to_sockets.way(sockets.clone().recipient()),
+                release: to_sockets.way(sockets.recipient()),
             },
             &orders.policy,
             SupervisorPeers {

@@ -322,24 +322,27 @@ impl ProxyProcesses for World {
 }
 
 impl ConfigFile for World {
-    fn check(&self, text: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<(), CheckFailure>> {
+    fn check(&self, text: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>> {
         let world = self.clone();
         self.with(|things| things.oracle.launch_begins());
         Box::pin(async move {
             world.take(Work::Check).await;
-            let whole = text.joined();
             let outcome = world.with(|things| {
-                if things.disk_full {
-                    return Err(CheckFailure::Failed("no space left on device".to_owned()));
-                }
-                let read = || HaproxyModel::start_resolving(things.version, &whole, &things.names);
-                let model = refusal(&whole, &things.refused_lines).map_or_else(read, Err);
-                things.checked = Some(model.map_err(|messages| CheckFailure::Rejected { messages })?);
+                things.checked = Some(things.read_config(&text)?);
                 things.candidate = text;
-                Ok(())
+                Ok(Vec::new())
             });
-            let words = outcome.as_ref().err().map_or("good".to_owned(), ToString::to_string);
-            world.note("ProcessSupervisorActor", "haproxy -c", words);
+            world.note("ProcessSupervisorActor", "haproxy -c", verdict(&outcome));
+            outcome
+        })
+    }
+
+    fn try_part(&self, text: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>> {
+        let world = self.clone();
+        Box::pin(async move {
+            world.take(Work::Check).await;
+            let outcome = world.with(|things| things.read_config(&text).map(|_| Vec::new()));
+            world.note("ProcessSupervisorActor", "haproxy -c", verdict(&outcome));
             outcome
         })
     }
@@ -383,6 +386,24 @@ impl ConfigFile for World {
             world.note("HaproxyStateActor", "haproxy.cfg", words);
             outcome
         })
+    }
+}
+
+fn verdict(outcome: &Result<Vec<ConfigMessage>, CheckFailure>) -> String {
+    outcome.as_ref().err().map_or("good".to_owned(), ToString::to_string)
+}
+
+impl Things {
+    /// What HAProxy makes of a text.
+    fn read_config(&self, text: &ConfigText) -> Result<HaproxyModel, CheckFailure> {
+        if self.disk_full {
+            return Err(CheckFailure::Failed("no space left on device".to_owned()));
+        }
+        let whole = text.joined();
+        let read = || HaproxyModel::start_resolving(self.version, &whole, &self.names);
+        refusal(&whole, &self.refused_lines)
+            .map_or_else(read, Err)
+            .map_err(|messages| CheckFailure::Rejected { messages })
     }
 }
 

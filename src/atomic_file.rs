@@ -36,21 +36,36 @@ pub fn write_synced<W>(path: &Path, model: &Path, mode: FileMode, content: W) ->
 where
     W: FnOnce(&mut dyn Write) -> io::Result<()>,
 {
+    let write = || write_new(path, model, mode, content)?.sync_all();
+    write().map_err(|error| not_written(path, &error))
+}
+
+/// As [`write_synced`], for a file that need not survive a loss of power.
+pub fn write_unsynced<W>(path: &Path, model: &Path, mode: FileMode, content: W) -> Result<(), String>
+where
+    W: FnOnce(&mut dyn Write) -> io::Result<()>,
+{
+    write_new(path, model, mode, content).map(drop).map_err(|error| not_written(path, &error))
+}
+
+fn write_new<W>(path: &Path, model: &Path, mode: FileMode, content: W) -> io::Result<File>
+where
+    W: FnOnce(&mut dyn Write) -> io::Result<()>,
+{
     // Not reused: an old file may have another owner or mode, or be somebody's link.
     remove_quietly(path);
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        take_mode(&file, model, mode)?;
-        let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, &mut file);
-        content(&mut buffered)?;
-        buffered.flush()?;
-        drop(buffered);
-        file.sync_all()
-    };
-    write().map_err(|error| {
-        remove_quietly(path);
-        failure("write", path, &error)
-    })
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    take_mode(&file, model, mode)?;
+    let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, &mut file);
+    content(&mut buffered)?;
+    buffered.flush()?;
+    drop(buffered);
+    Ok(file)
+}
+
+fn not_written(path: &Path, error: &io::Error) -> String {
+    remove_quietly(path);
+    failure("write", path, error)
 }
 
 /// Renames `from` to `to` and makes that last.

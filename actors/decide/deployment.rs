@@ -50,6 +50,11 @@ pub struct ServiceSection {
     pub desired: SectionSpec,
     /// As HAProxy last accepted it. One of an earlier run of the daemon has no socket yet.
     pub last_good: Option<BoundSection>,
+    /// Whether the process that serves has it like that now.
+    pub is_running: bool,
+    /// HAProxy's message, where it refused the desired section before, with the same base. It is tried again only where a
+    /// section changes that it refers to.
+    pub refused: Option<String>,
 }
 
 /// Who knows the health of the servers, and which servers it is about.
@@ -132,10 +137,21 @@ pub struct ServingProcess {
     pub routing: Routing,
     /// Why services are not served as their definitions ask.
     pub blockers: BTreeMap<ServiceName, Blocker>,
+    /// What HAProxy warned of when it checked the file.
+    pub warnings: Warnings,
     /// What the process reports; none where it did not answer.
     pub observation: Option<Observation>,
     /// What an orphaned HAProxy reported that this process took over from; none where there was none or it did not answer.
     pub orphan_observation: Option<Observation>,
+}
+
+/// What HAProxy warned of when it accepted a file, in its words, with the line and its key where they are known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Warnings {
+    /// About the base, or about nothing that can be told.
+    pub base: Vec<String>,
+    /// About services.
+    pub services: BTreeMap<ServiceName, Vec<String>>,
 }
 
 /// A process that serves the file of the one before it.

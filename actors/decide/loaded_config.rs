@@ -107,6 +107,11 @@ impl LineIndex {
         Self { pieces }
     }
 
+    /// The services that have a section.
+    pub fn services(&self) -> BTreeSet<ServiceName> {
+        self.pieces.iter().filter_map(|(_, service)| service.clone()).collect()
+    }
+
     /// The service whose section holds this line; none for the frame.
     pub fn service_at(&self, line: usize) -> Option<&ServiceName> {
         let after = self.pieces.partition_point(|(first_line, _)| *first_line <= line);

@@ -5,6 +5,7 @@ pub mod capabilities;
 pub mod common_ends;
 pub mod deployment;
 pub mod duration;
+pub mod earlier_file;
 mod expression;
 pub mod frontend;
 pub mod guard;

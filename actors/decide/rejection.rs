@@ -1,4 +1,4 @@
-//! Which services make a configuration bad, from what `haproxy -c` says about it.
+//! Which services the messages of `haproxy -c` name. A hint and no more: a definition's own text may be part of a message.
 //!
 //! HAProxy names a line for most mistakes (`parsing [file:12] : ...`). For those that it finds once everything is read
 //! it names the section: `Proxy 'web': unable to find stick-table 'x'`, `[file:12] : 'server web/s1' : ...`, `... in
@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use super::loaded_config::LineIndex;
 use crate::model::ServiceName;
 
-/// The services that the messages blame; empty when that cannot be told. A message is the line it names, if any, and
-/// HAProxy's words. Warnings and notices, where they still bear their level, blame nobody.
-pub fn culprits<'a>(
+/// The services that the messages name; empty where they name none. A message is the line it names, if any, and HAProxy's
+/// words. Warnings and notices, where they still have their level, name nobody.
+pub fn named_services<'a>(
     messages: impl IntoIterator<Item = (Option<usize>, &'a str)>,
     index: &LineIndex,
     names: &BTreeSet<ServiceName>,

@@ -37,6 +37,15 @@ impl CandidateSection {
     }
 }
 
+/// A text for HAProxy to check, and the descriptors that it names.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigPart {
+    /// The text.
+    pub text: ConfigText,
+    /// The descriptors.
+    pub descriptors: Vec<RawFd>,
+}
+
 /// The candidate: of each service its desired section, or the last good one, or none.
 #[derive(Debug)]
 pub struct Candidate {
@@ -76,7 +85,7 @@ impl Candidate {
 
     /// The service keeps its last good section where it has one, with its new hosts.
     fn port_not_had(&mut self, name: &ServiceName, error: String) {
-        let Some(ServiceSection { desired, last_good }) = self.services.get(name).cloned() else { return };
+        let Some(ServiceSection { desired, last_good, .. }) = self.services.get(name).cloned() else { return };
         let taken = desired.definition.listen.map(|address| Blocker::PortTaken { address, error });
         self.blockers.extend(taken.map(|taken| (name.clone(), taken)));
         self.sections.remove(name);
@@ -126,14 +135,8 @@ impl Candidate {
         self.services[name].last_good.as_ref().and_then(|good| good.spec.definition.listen)
     }
 
-    /// Whether another service listened where this section is to listen, when it was last good.
-    pub fn is_anothers(&self, name: &ServiceName, section: &CandidateSection) -> bool {
-        let address = section.listen();
-        address.is_some() && self.services.keys().any(|other| other != name && self.last_listened(other) == address)
-    }
-
     /// Replaces a section that HAProxy refuses: by the last good definition with the new hosts; where that is what it
-    /// refuses, by the last good section as it was; without one the service is left out.
+    /// refuses, by the last good section as it was; without one the service is left out. The first message stays.
     pub fn step_back(&mut self, name: &ServiceName, message: String) {
         let Some(refused) = self.sections.remove(name).map(|section| section.section.spec) else { return };
         let last_good = self.services[name].last_good.clone().filter(|good| good.spec != refused);
@@ -142,7 +145,7 @@ impl Candidate {
             false => BoundSection { spec: SectionSpec { hosts: refused.hosts, ..good.spec }, ..good },
         });
         let SectionSpec { definition, hosts } = self.services[name].desired.clone();
-        self.blockers.insert(name.clone(), Blocker::Rejected { message, definition, hosts });
+        self.blockers.entry(name.clone()).or_insert(Blocker::Rejected { message, definition, hosts });
         let style = self.context.style;
         self.sections.extend(kept.map(|good| (name.clone(), CandidateSection::new(good, style))));
     }
@@ -153,41 +156,91 @@ impl Candidate {
         self.blockers.contains_key(name) && self.sections.get(name).is_none_or(is_unchanged)
     }
 
-    /// Whether this section of the service is its last good one.
-    pub fn is_last_good(&self, name: &ServiceName, section: &CandidateSection) -> bool {
+    fn is_last_good(&self, name: &ServiceName, section: &CandidateSection) -> bool {
         self.services[name].last_good.as_ref().is_some_and(|good| good.spec == section.section.spec)
     }
 
-    /// The whole text.
-    pub fn text(&self) -> ConfigText {
-        let sections = self.sections.values().map(|section| section.text.clone());
-        let frontends = self.frontends();
-        let map = (!frontends.is_empty()).then(|| map_text(&self.routing().routes));
-        let pieces = std::iter::once(self.context.base.clone()).chain(sections).chain(frontends.into_values());
-        ConfigText { pieces: pieces.collect(), map }
+    /// The services whose sections do not run as they are: HAProxy may refuse them.
+    pub fn suspects(&self) -> BTreeSet<ServiceName> {
+        let runs = |(name, section): &(&ServiceName, &CandidateSection)| {
+            self.services[*name].is_running && self.is_last_good(name, section)
+        };
+        self.sections.iter().filter(|section| !runs(section)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The services whose desired sections are in it although HAProxy refused them before, with its messages.
+    pub fn refused_before(&self) -> BTreeMap<ServiceName, String> {
+        let services = self.services.iter().filter(|(name, service)| {
+            self.sections.get(*name).is_some_and(|section| section.section.spec == service.desired)
+        });
+        services.filter_map(|(name, service)| Some((name.clone(), service.refused.clone()?))).collect()
+    }
+
+    /// The services that run.
+    pub fn running(&self) -> impl Iterator<Item = &ServiceName> {
+        self.services.iter().filter(|(_, service)| service.is_running).map(|(name, _)| name)
+    }
+
+    /// All of it.
+    pub fn whole(&self) -> ConfigPart {
+        self.render(self.sections.iter())
+    }
+
+    /// The base and these sections.
+    pub fn part(&self, names: &BTreeSet<ServiceName>) -> ConfigPart {
+        self.render(self.sections.iter().filter(|(name, _)| names.contains(*name)))
+    }
+
+    /// The whole with these services as they run, or without them where they do not.
+    pub fn rolled_back(&self, names: &BTreeSet<ServiceName>) -> ConfigPart {
+        let as_running = |name: &ServiceName| {
+            let service = self.services.get(name).filter(|service| service.is_running)?;
+            Some(CandidateSection::new(service.last_good.clone()?, self.context.style))
+        };
+        let running: BTreeMap<&ServiceName, CandidateSection> =
+            names.iter().filter_map(|name| Some((name, as_running(name)?))).collect();
+        let others = self.sections.iter().filter(|(name, _)| !names.contains(*name));
+        let all: BTreeMap<_, _> = running.iter().map(|(name, section)| (*name, section)).chain(others).collect();
+        self.render(all.iter().map(|(name, section)| (*name, *section)))
+    }
+
+    fn render<'a>(
+        &self,
+        sections: impl Iterator<Item = (&'a ServiceName, &'a CandidateSection)> + Clone,
+    ) -> ConfigPart {
+        let texts = sections.clone().map(|(_, section)| section.text.clone());
+        let frontends = self.frontends_of(sections.clone());
+        let map = (!frontends.is_empty()).then(|| map_text(&self.routing_of(sections.clone()).routes));
+        let pieces = std::iter::once(self.context.base.clone()).chain(texts).chain(frontends.into_values());
+        let descriptors: BTreeSet<RawFd> = sections.filter_map(|(_, section)| section.section.descriptor).collect();
+        let text = ConfigText { pieces: pieces.collect(), map };
+        ConfigPart { text, descriptors: descriptors.into_iter().collect() }
     }
 
     /// The frontends that the sections share.
     pub fn frontends(&self) -> BTreeMap<SocketAddr, Arc<str>> {
-        let sections = self.sections.values();
-        let services = sections.map(|section| (&*section.section.spec.definition, section.section.descriptor));
+        self.frontends_of(self.sections.iter())
+    }
+
+    fn frontends_of<'a>(
+        &self,
+        sections: impl Iterator<Item = (&'a ServiceName, &'a CandidateSection)>,
+    ) -> BTreeMap<SocketAddr, Arc<str>> {
+        let services = sections.map(|(_, section)| (&*section.section.spec.definition, section.section.descriptor));
         frontends(services, self.context.style, &self.context.map_path)
     }
 
     /// Which service each domain belongs to.
     pub fn routing(&self) -> Routing {
-        let claims = self.sections.iter().filter_map(|(service, section)| {
+        self.routing_of(self.sections.iter())
+    }
+
+    fn routing_of<'a>(&self, sections: impl Iterator<Item = (&'a ServiceName, &'a CandidateSection)>) -> Routing {
+        let claims = sections.filter_map(|(service, section)| {
             let definition = &*section.section.spec.definition;
             Some(Claim { service, listen: routed_at(definition)?, definition, is_leaving: false })
         });
         assign(claims, &BTreeSet::new(), &self.context.previous_routes)
-    }
-
-    /// The descriptors that it names.
-    pub fn descriptors(&self) -> Vec<RawFd> {
-        let descriptors: BTreeSet<_> =
-            self.sections.values().filter_map(|section| section.section.descriptor).collect();
-        descriptors.into_iter().collect()
     }
 }
 

@@ -1,109 +1,230 @@
-//! Takes out of the candidate what HAProxy refuses, until it accepts the rest.
+//! Takes out of the candidate what HAProxy refuses, and nothing else: a state machine that asks for checks.
+//!
+//! 1. The whole candidate is checked. Nothing else happens where it is accepted.
+//! 2. The base of the file alone: what is refused with any sections is the operator's to mend.
+//! 3. The suspects, sections that do not run already, each in a file with nothing but the base and what it refers to
+//!    ([`Search`]). A bad one is replaced by the last good section, or left out. Then back to 1.
+//! 4. Where all are good for themselves and the whole is refused: the whole without them, then with one group more at a
+//!    time. Then back to 1.
+//!
+//! Each round replaces at least one section or is the last one, so that it ends whatever HAProxy answers.
 
-use std::collections::BTreeSet;
+#[cfg(test)]
+mod tests;
 
-use super::candidate::{Candidate, CandidateSection};
-use crate::decide::deployment::DeployFailure;
-use crate::decide::loaded_config::LineIndex;
-use crate::decide::rejection::culprits;
-use crate::limits::REJECTION_ROUNDS_MAX;
-use crate::model::{Blocker, ServiceName};
-use crate::port::{CheckFailure, ConfigFile, ConfigMessage};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Checks, and replaces the sections that make the candidate bad, until HAProxy accepts it.
-pub async fn settle(candidate: &mut Candidate, config_file: &dyn ConfigFile) -> Result<(), DeployFailure> {
-    for _ in 0..REJECTION_ROUNDS_MAX {
-        let Some(messages) = check(candidate, config_file).await? else { return Ok(()) };
-        let base_lines = candidate.context.base.lines().count();
-        if let Some(message) = messages.iter().find(|message| message.line.is_some_and(|line| line <= base_lines)) {
-            let error = format!("HAProxy refuses haproxy.global or haproxy.defaults of the settings: {}", message.text);
-            return Err(DeployFailure { error, suspects_base: true, file_is_ahead: false });
-        }
-        let names: BTreeSet<ServiceName> = candidate.sections.keys().cloned().collect();
-        let said = messages.iter().map(|message| (message.line, message.text.as_str()));
-        let blamed = culprits(said, &LineIndex::of(&candidate.text().pieces), &names);
-        if blamed.is_empty() {
-            return Ok(settle_one_by_one(candidate, config_file, &messages).await?);
-        }
-        for name in blamed {
-            candidate.step_back(&name, message_about(&name, &messages));
-        }
-        candidate.separate_rivals();
-    }
-    Err(format!("HAProxy still refuses the configuration after {REJECTION_ROUNDS_MAX} rounds").into())
+use super::candidate::{Candidate, ConfigPart};
+use super::complaint::CheckedText;
+use super::references::{names_in_text, references};
+use super::search::{Finding, References, Search};
+use crate::decide::deployment::{DeployFailure, SectionSpec, Warnings};
+use crate::model::ServiceName;
+use crate::port::ConfigMessage;
+
+/// What to check next.
+#[derive(Debug)]
+pub enum Step {
+    /// The candidate as a whole, which is started from if it is accepted.
+    CheckWhole(ConfigPart),
+    /// Some of it.
+    TryPart(ConfigPart),
+    /// Nothing: HAProxy accepts the candidate, with these warnings, or cannot be made to.
+    Done(Result<Warnings, DeployFailure>),
 }
 
-/// HAProxy does not say which service is at fault: start from the last good sections and let the changed ones
-/// in again, one at a time.
-async fn settle_one_by_one(
-    candidate: &mut Candidate,
-    config_file: &dyn ConfigFile,
-    messages: &[ConfigMessage],
-) -> Result<(), String> {
-    let reason = messages.first().map_or("no reason given", |message| message.text.as_str()).to_owned();
-    let mut suspects: Vec<(ServiceName, CandidateSection)> = candidate
-        .sections
-        .iter()
-        .filter(|(name, section)| !candidate.is_last_good(name, section))
-        .map(|(name, section)| (name.clone(), section.clone()))
-        .collect();
-    for (name, _) in &suspects {
-        candidate.step_back(name, reason.clone());
+/// What HAProxy says to a text: warnings where it accepts it, alerts where it refuses it.
+pub type Verdict = Result<Vec<ConfigMessage>, Vec<ConfigMessage>>;
+
+/// The search for a candidate that HAProxy accepts.
+#[derive(Debug)]
+pub struct Isolation {
+    candidate: Candidate,
+    stage: Stage,
+    /// What the last step asked to be checked.
+    checked: ConfigPart,
+    /// Sections that were accepted in reduced files.
+    accepted: BTreeMap<ServiceName, SectionSpec>,
+    references: References,
+    is_base_good: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Whole,
+    Base,
+    Alone(Search),
+    WithoutSuspects,
+    Together { search: Search, suspects: BTreeSet<ServiceName> },
+    Done(Result<Warnings, DeployFailure>),
+}
+
+impl Isolation {
+    /// An isolation that begins with a check of the whole candidate.
+    pub fn new(candidate: Candidate) -> Self {
+        let mut isolation = Self {
+            candidate,
+            stage: Stage::Whole,
+            checked: ConfigPart::default(),
+            accepted: BTreeMap::new(),
+            references: References::new(),
+            is_base_good: false,
+        };
+        isolation.take_out_what_was_refused();
+        isolation
     }
-    // Whoever waits for an address that another one may give up comes after that one.
-    suspects.sort_by_key(|(name, section)| candidate.is_anothers(name, section));
-    let mut refused = check(candidate, config_file).await?;
-    if refused.is_some() {
-        for (name, _) in &suspects {
-            let section = candidate.sections.get(name);
-            if section.is_some_and(|section| !candidate.is_last_good(name, section)) {
-                candidate.step_back(name, reason.clone());
+
+    /// Sections that were refused before, and refer to nothing that changes, are not tried again.
+    fn take_out_what_was_refused(&mut self) {
+        let refused = self.candidate.refused_before();
+        if refused.is_empty() {
+            return;
+        }
+        let references = self.find_references();
+        let suspects = self.candidate.suspects();
+        let changes = |name: &ServiceName| suspects.contains(name) && !refused.contains_key(name);
+        for (name, message) in &refused {
+            if !references.get(name).is_some_and(|references| references.iter().any(changes)) {
+                self.candidate.step_back(name, message.clone());
             }
         }
-        refused = check(candidate, config_file).await?;
+        self.candidate.separate_rivals();
     }
-    if let Some(messages) = refused {
-        let text = messages.first().map_or(reason, |message| message.text.clone());
-        return Err(format!("HAProxy refuses the configuration whatever the services say: {text}"));
+
+    /// What is to be checked next.
+    pub fn next_step(&mut self) -> Step {
+        let part = match &self.stage {
+            Stage::Done(outcome) => return Step::Done(outcome.clone()),
+            Stage::Whole => {
+                self.checked = self.candidate.whole();
+                return Step::CheckWhole(self.checked.clone());
+            }
+            Stage::Base => self.reduced(&[]),
+            Stage::Alone(search) => self.reduced(search.next_group().unwrap_or_default()),
+            Stage::WithoutSuspects => self.candidate.rolled_back(&self.candidate.suspects()),
+            Stage::Together { search, suspects } => {
+                let group = search.next_group().unwrap_or_default();
+                let not_yet = |name: &&ServiceName| !search.accepted().contains(*name) && !group.contains(name);
+                self.candidate.rolled_back(&suspects.iter().filter(not_yet).cloned().collect())
+            }
+        };
+        self.checked = part.clone();
+        Step::TryPart(part)
     }
-    for (name, section) in suspects {
-        let last_good = candidate.sections.insert(name.clone(), section);
-        let blocker = candidate.blockers.remove(&name);
-        candidate.separate_rivals();
-        if let Some(messages) = check(candidate, config_file).await? {
-            candidate.sections.remove(&name);
-            candidate.sections.extend(last_good.map(|good| (name.clone(), good)));
-            let message = messages.first().map(|message| message.text.clone());
-            candidate.blockers.extend(blocker.map(|blocker| (name.clone(), with_message(blocker, message))));
+
+    /// Takes in HAProxy's verdict about what the last step asked for.
+    pub fn judged(&mut self, verdict: Verdict) {
+        match std::mem::replace(&mut self.stage, Stage::Whole) {
+            Stage::Whole => match verdict {
+                Ok(warnings) => self.stage = Stage::Done(Ok(self.attributed(&warnings))),
+                Err(_) if !self.is_base_good => self.stage = Stage::Base,
+                Err(_) => self.look_for_suspects(),
+            },
+            Stage::Base => match verdict {
+                Ok(_) => {
+                    self.is_base_good = true;
+                    self.look_for_suspects();
+                }
+                Err(messages) => self.blame_base(&messages),
+            },
+            Stage::Alone(mut search) => {
+                self.judge_group(&mut search, verdict);
+                if search.next_group().is_some() {
+                    self.stage = Stage::Alone(search);
+                    return;
+                }
+                for name in search.accepted() {
+                    let section = self.candidate.sections.get(name);
+                    self.accepted.extend(section.map(|section| (name.clone(), section.section.spec.clone())));
+                }
+                self.candidate.separate_rivals();
+            }
+            Stage::WithoutSuspects => match verdict {
+                Ok(_) => {
+                    let suspects = self.candidate.suspects();
+                    let search = Search::new(suspects.iter().cloned(), self.references.clone());
+                    self.stage = match suspects.is_empty() {
+                        false => Stage::Together { search, suspects },
+                        true => inconsistent(),
+                    };
+                }
+                Err(messages) => self.blame_base(&messages),
+            },
+            Stage::Together { mut search, suspects } => {
+                self.judge_group(&mut search, verdict);
+                if search.next_group().is_some() {
+                    self.stage = Stage::Together { search, suspects };
+                } else if search.accepted().len() == suspects.len() {
+                    self.stage = inconsistent();
+                } else {
+                    self.candidate.separate_rivals();
+                }
+            }
+            done @ Stage::Done(_) => self.stage = done,
         }
     }
-    // The last check may have been one that failed; the candidate on disk must be the good one.
-    match check(candidate, config_file).await? {
-        None => Ok(()),
-        Some(_) => Err(format!("HAProxy refuses what it accepted a moment ago: {reason}")),
+
+    /// The candidate that was accepted.
+    pub fn into_candidate(self) -> Candidate {
+        self.candidate
     }
-}
 
-/// What HAProxy says against the candidate; none when it is good.
-async fn check(candidate: &Candidate, config_file: &dyn ConfigFile) -> Result<Option<Vec<ConfigMessage>>, String> {
-    match config_file.check(candidate.text(), candidate.descriptors()).await {
-        Ok(()) => Ok(None),
-        Err(CheckFailure::Rejected { messages }) => Ok(Some(messages)),
-        Err(CheckFailure::Failed(error)) => Err(error),
+    /// The whole is refused, and the base is not to blame.
+    fn look_for_suspects(&mut self) {
+        self.references = self.find_references();
+        let is_accepted = |name: &ServiceName| {
+            self.accepted.get(name).is_some_and(|accepted| self.candidate.sections[name].section.spec == *accepted)
+        };
+        let unknown: Vec<_> = self.candidate.suspects().into_iter().filter(|name| !is_accepted(name)).collect();
+        self.stage = match unknown.is_empty() {
+            false => Stage::Alone(Search::new(unknown, self.references.clone())),
+            true => Stage::WithoutSuspects,
+        };
     }
-}
 
-fn message_about(name: &ServiceName, messages: &[ConfigMessage]) -> String {
-    let named = messages.iter().find(|message| message.text.contains(name.as_str()));
-    named.or(messages.first()).map_or_else(|| "no reason given".to_owned(), |message| message.text.clone())
-}
-
-/// The blocker with HAProxy's message about this service alone, where there is one.
-fn with_message(blocker: Blocker, message: Option<String>) -> Blocker {
-    match (blocker, message) {
-        (Blocker::Rejected { definition, hosts, .. }, Some(message)) => {
-            Blocker::Rejected { message, definition, hosts }
+    fn judge_group(&mut self, search: &mut Search, verdict: Verdict) {
+        let Err(messages) = verdict else { return search.group_accepted() };
+        let checked = CheckedText::new(&self.checked.text);
+        if let Finding::Bad(name) = search.group_refused(&checked.named(&messages)) {
+            let message = match self.candidate.sections.get(&name) {
+                Some(section) => checked.about(&name, &section.section.spec.definition, &messages),
+                None => return,
+            };
+            self.candidate.step_back(&name, message);
         }
-        (blocker, _) => blocker,
     }
+
+    fn blame_base(&mut self, messages: &[ConfigMessage]) {
+        let text = CheckedText::new(&self.checked.text).about_base(messages);
+        let error = match self.is_base_good {
+            false => format!("HAProxy refuses haproxy.global or haproxy.defaults of the settings: {text}"),
+            true => format!("HAProxy refuses services that run unchanged, or haproxy.defaults with them: {text}"),
+        };
+        self.stage = Stage::Done(Err(DeployFailure { error, suspects_base: true, file_is_ahead: false }));
+    }
+
+    /// The base, these sections, and all that they and the base refer to.
+    fn reduced(&self, group: &[ServiceName]) -> ConfigPart {
+        let of_base = names_in_text(&self.candidate.context.base, self.candidate.running());
+        let of_group = group.iter().chain(&of_base).flat_map(|name| self.references.get(name).into_iter().flatten());
+        self.candidate.part(&group.iter().chain(&of_base).chain(of_group).cloned().collect())
+    }
+
+    fn find_references(&self) -> References {
+        let sections = self.candidate.sections.iter();
+        references(&sections.map(|(name, section)| (name, &section.section.spec)).collect())
+    }
+
+    fn attributed(&self, warnings: &[ConfigMessage]) -> Warnings {
+        let definition = |name: &ServiceName| Some(&*self.candidate.sections.get(name)?.section.spec.definition);
+        let mut services = CheckedText::new(&self.checked.text).attributed(warnings, definition);
+        let base = services.remove(&None).unwrap_or_default();
+        let services = services.into_iter().filter_map(|(name, texts)| Some((name?, texts))).collect();
+        Warnings { base, services }
+    }
+}
+
+/// HAProxy refuses a whole whose sections it accepts in every combination that was tried.
+fn inconsistent() -> Stage {
+    Stage::Done(Err("HAProxy refuses the configuration, but none of its sections".to_owned().into()))
 }

@@ -1,31 +1,46 @@
 //! A deployment: listening sockets, candidate, check, start of a new HAProxy, hand-over of health, first observation.
 //!
 //! A service that cannot listen, or whose section HAProxy refuses, never keeps the others from being served: its last good
-//! section stays, or it is left out, and it is named. Where nothing serves any more and no new file can be had, on a full
-//! disk for one, HAProxy is started on the file of the last process.
+//! section stays, or it is left out, and it is named. Where nothing serves and no new file can be had, HAProxy is started on the
+//! last good one ([`last_file`]).
 //!
-//! [`candidate`] decides what the file contains; this module executes it.
+//! | decision, all pure | where |
+//! | --- | --- |
+//! | what the candidate contains, who keeps a socket | `candidate.rs` |
+//! | what is checked, and what HAProxy's verdict means | `isolation.rs`, with `search.rs` and `references.rs` |
+//! | HAProxy's message in terms of the definition | `complaint.rs` |
+//!
+//! This module executes them.
 
 mod candidate;
+mod complaint;
 mod health_handover;
 mod isolation;
+mod last_file;
+mod references;
+mod search;
+
+#[cfg(test)]
+mod fixture;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use actix::{MailboxError, Recipient};
 use slog::{Logger, info, warn};
 
-use self::candidate::Candidate;
+use self::candidate::{Candidate, ConfigPart};
+use self::isolation::{Isolation, Step};
+use self::last_file::EarlierFile;
 use crate::decide::deployment::{
-    BoundSection, ConfigContext, DeployFailure, DeployOrder, Deployed, HealthSource, LastFile, RestartedProcess,
-    ServiceSection, ServingProcess,
+    BoundSection, ConfigContext, DeployFailure, DeployOrder, Deployed, ServiceSection, ServingProcess, Warnings,
 };
 use crate::decide::routing::parse_map;
-use crate::message::{AdoptSockets, FindOrphans, HoldSockets, LaunchError, LaunchProxy, SocketsHeld, WantedSocket};
+use crate::message::{
+    AdoptSockets, FindOrphans, HoldSockets, LaunchError, LaunchProxy, ReleaseSockets, SocketsHeld, WantedSocket,
+};
 use crate::model::{Blocker, Observation, ServiceName};
-use crate::port::{ConfigFile, RuntimeApi};
+use crate::port::{CheckFailure, ConfigFile, RuntimeApi};
 
 /// Whom a deployment asks for sockets.
 #[derive(Clone)]
@@ -34,6 +49,8 @@ pub struct SocketPeers {
     pub hold: Recipient<HoldSockets>,
     /// Takes over those of an orphaned HAProxy.
     pub adopt: Recipient<AdoptSockets>,
+    /// Closes them, where nothing serves.
+    pub release: Recipient<ReleaseSockets>,
 }
 
 /// What a deployment works with.
@@ -48,56 +65,70 @@ pub struct DeploymentPeers {
     pub config_file: Rc<dyn ConfigFile>,
     /// The process that serves, before and after.
     pub runtime: Rc<dyn RuntimeApi>,
+    /// For what happens on the way.
+    pub log: Logger,
 }
 
-/// Brings a new process up. A failure leaves the process before, if any, serving. `is_first` says that this daemon has
-/// deployed nothing before, so that there may be an orphaned HAProxy of an earlier one.
+/// What is known of HAProxy's processes when a deployment begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Processes {
+    /// Whether this daemon has deployed nothing before, so that there may be an orphaned HAProxy of an earlier one.
+    pub may_be_orphaned: bool,
+    /// Whether one serves.
+    pub serve: bool,
+}
+
+/// Brings a new process up. A failure leaves the process before, if any, serving.
 pub async fn deploy(
     mut order: DeployOrder,
-    is_first: bool,
+    mut processes: Processes,
     peers: DeploymentPeers,
-    log: Logger,
 ) -> Result<Deployed, DeployFailure> {
+    let mut orphan_observation = None;
+    if processes.may_be_orphaned {
+        restore_routes(&mut order.context, &*peers.config_file).await;
+        let orphans = peers.orphans.send(FindOrphans).await.map_err(gone)?;
+        processes.serve |= !orphans.is_empty();
+        orphan_observation = adopt(orphans, &peers).await?;
+    }
     let last_file = order.last_file.take();
-    let failure = match deploy_new_file(order, is_first, &peers, &log).await {
-        Err(failure) if !failure.file_is_ahead => failure,
+    let earlier_file = match &last_file {
+        None if !processes.serve => EarlierFile::read(&order.services, &*peers.config_file).await,
+        _ => None,
+    };
+    let failure = match deploy_new_file(order, orphan_observation, &peers).await {
+        Err(failure) => failure,
         outcome => return outcome,
     };
-    match last_file {
-        Some(file) => restart_on(file, failure, &peers, &log).await,
-        None => Err(failure),
+    match (last_file, earlier_file) {
+        (Some(file), _) if !failure.file_is_ahead => last_file::restart_on(file, failure, &peers).await,
+        (None, Some(file)) => Err(file.start(failure, &peers).await),
+        _ => Err(failure),
     }
 }
 
 /// Builds the candidate, has it checked, and starts a process on it.
 async fn deploy_new_file(
     order: DeployOrder,
-    is_first: bool,
+    orphan_observation: Option<Observation>,
     peers: &DeploymentPeers,
-    log: &Logger,
 ) -> Result<Deployed, DeployFailure> {
-    let DeployOrder { mut context, services, only_for, state_file, health_source, .. } = order;
-    let mut orphan_observation = None;
-    if is_first {
-        restore_routes(&mut context, &*peers.config_file).await;
-        orphan_observation = adopt_orphans(peers, log).await?;
-    }
-    let held = hold_sockets(&services, peers).await?;
-    let mut candidate = Candidate::new(context, services, held);
-    isolation::settle(&mut candidate, &*peers.config_file).await?;
-    log_blockers(&candidate, log);
+    let DeployOrder { context, services, only_for, state_file, health_source, .. } = order;
+    let held = hold_sockets(&services, BTreeMap::new(), peers).await?;
+    let (candidate, warnings) = isolate(Candidate::new(context, services, held), &*peers.config_file).await?;
+    log_blockers(&candidate, &peers.log);
     if only_for.is_some_and(|services| services.iter().all(|name| candidate.is_stuck(name))) {
         return Ok(Deployed::NothingToGain(candidate.blockers));
     }
     let state_file = match state_file {
-        Some(path) => Some(state_of(path, health_source, &candidate, peers, log).await),
+        Some(path) => Some((path, health_handover::state_file_text(health_source, &candidate, peers).await)),
         None => None,
     };
-    let start = LaunchProxy { with_candidate: true, descriptors: candidate.descriptors(), state_file };
+    let start = LaunchProxy { with_candidate: true, descriptors: candidate.whole().descriptors, state_file };
     let process = peers.launch.send(start).await.map_err(gone)?.map_err(start_failure)?;
     let observation = peers.runtime.observe(None).await;
     if let Err(error) = &observation {
-        warn!(log, "the new process does not report its servers"; "error" => %error);
+        warn!(peers.log, "the new process does not report its servers"; "error" => %error);
     }
     let (frontends, routing) = (candidate.frontends(), candidate.routing());
     let Candidate { context: ConfigContext { base, style, .. }, sections, blockers, .. } = candidate;
@@ -112,6 +143,7 @@ async fn deploy_new_file(
         frontends,
         routing,
         blockers,
+        warnings,
         observation,
         orphan_observation,
     })))
@@ -125,23 +157,25 @@ async fn restore_routes(context: &mut ConfigContext, config_file: &dyn ConfigFil
 }
 
 /// Takes over the sockets of orphaned HAProxys. Returns what the one that serves reports.
-async fn adopt_orphans(peers: &DeploymentPeers, log: &Logger) -> Result<Option<Observation>, String> {
-    let orphans = peers.orphans.send(FindOrphans).await.map_err(gone)?;
+async fn adopt(orphans: Vec<u32>, peers: &DeploymentPeers) -> Result<Option<Observation>, String> {
     let observation = match orphans.is_empty() {
         true => None,
         false => peers.runtime.observe(None).await.ok(),
     };
     for pid in orphans {
         if let Err(error) = peers.sockets.adopt.send(AdoptSockets { pid }).await.map_err(gone)? {
-            warn!(log, "the ports of an orphaned HAProxy are opened again once it closes them"; "pid" => pid, "error" => error);
+            warn!(peers.log, "the ports of an orphaned HAProxy are opened again once it closes them";
+                "pid" => pid, "error" => error);
         }
     }
     Ok(observation)
 }
 
-/// Has every socket opened that a desired section listens on, and those of last good sections of an earlier run.
+/// Has every socket opened that a desired section listens on, those of last good sections of an earlier run, and `more`
+/// that may be free.
 async fn hold_sockets(
     services: &BTreeMap<ServiceName, ServiceSection>,
+    more: BTreeMap<ServiceName, WantedSocket>,
     peers: &DeploymentPeers,
 ) -> Result<SocketsHeld, String> {
     let desired = |(name, service): (&ServiceName, &ServiceSection)| {
@@ -157,9 +191,26 @@ async fn hold_sockets(
     };
     let hold = HoldSockets {
         wanted: services.iter().filter_map(desired).collect(),
-        last_good: services.iter().filter_map(elsewhere).collect(),
+        last_good: services.iter().filter_map(elsewhere).chain(more).collect(),
     };
     peers.sockets.hold.send(hold).await.map_err(gone)
+}
+
+/// Has HAProxy check the candidate, and takes out what it refuses.
+async fn isolate(candidate: Candidate, config_file: &dyn ConfigFile) -> Result<(Candidate, Warnings), DeployFailure> {
+    let mut isolation = Isolation::new(candidate);
+    loop {
+        let verdict = match isolation.next_step() {
+            Step::CheckWhole(ConfigPart { text, descriptors }) => config_file.check(text, descriptors).await,
+            Step::TryPart(ConfigPart { text, descriptors }) => config_file.try_part(text, descriptors).await,
+            Step::Done(outcome) => return outcome.map(|warnings| (isolation.into_candidate(), warnings)),
+        };
+        isolation.judged(match verdict {
+            Ok(warnings) => Ok(warnings),
+            Err(CheckFailure::Rejected { messages }) => Err(messages),
+            Err(CheckFailure::Failed(error)) => return Err(error.into()),
+        });
+    }
 }
 
 fn log_blockers(candidate: &Candidate, log: &Logger) {
@@ -171,44 +222,14 @@ fn log_blockers(candidate: &Candidate, log: &Logger) {
         let (service, cause) = (name.as_str(), blocker.text());
         match blocker {
             Blocker::PortTaken { .. } => {
-                info!(log, "a service waits for its port"; "service" => service, "cause" => cause, "consequence" => consequence);
+                info!(log, "a service waits for its port";
+                    "service" => service, "cause" => cause, "consequence" => consequence);
             }
             Blocker::Rejected { .. } => {
-                warn!(log, "HAProxy refuses a service"; "service" => service, "message" => cause, "consequence" => consequence);
+                warn!(log, "HAProxy refuses a service";
+                    "service" => service, "message" => cause, "consequence" => consequence);
             }
         }
-    }
-}
-
-async fn state_of(
-    path: PathBuf,
-    source: Option<HealthSource>,
-    candidate: &Candidate,
-    peers: &DeploymentPeers,
-    log: &Logger,
-) -> (PathBuf, String) {
-    let text = health_handover::state_file_text(source, candidate, &*peers.config_file, &*peers.runtime, log).await;
-    (path, text)
-}
-
-/// Starts a process on the file of the last one, if that is still in place.
-async fn restart_on(
-    last_file: LastFile,
-    failure: DeployFailure,
-    peers: &DeploymentPeers,
-    log: &Logger,
-) -> Result<Deployed, DeployFailure> {
-    if !peers.config_file.read().await.is_ok_and(|text| last_file.is(&text)) {
-        return Err(failure);
-    }
-    warn!(log, "nothing serves, HAProxy is started on the last file"; "error" => &failure.error);
-    let descriptors = last_file.descriptors.into_iter().collect();
-    match peers.launch.send(LaunchProxy { with_candidate: false, descriptors, state_file: None }).await {
-        Ok(Ok(process)) => {
-            let observation = peers.runtime.observe(None).await.ok();
-            Ok(Deployed::OnLastFile(Box::new(RestartedProcess { process, observation, failure })))
-        }
-        _ => Err(failure),
     }
 }
 

@@ -17,6 +17,7 @@ use super::section::Section;
 use super::state::{Exchange, State};
 use super::time::{Now, backoff};
 use crate::decide::capabilities::Capabilities;
+use crate::decide::deployment::Warnings;
 use crate::decide::deployment::{BoundSection, SectionSpec};
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::proxy_plan::{Holder, LoadedServer, given};
@@ -101,6 +102,7 @@ impl State {
             capabilities: Capabilities::of(process.version),
             process,
             base: Arc::default(),
+            warnings: Warnings::default(),
             style,
             sections,
             unclaimed,

@@ -85,6 +85,12 @@ impl State {
     fn deploy_order(&self, only_for: Option<BTreeSet<ServiceName>>) -> DeployOrder {
         let (base, style) = self.base();
         let running = self.running();
+        let mut services = self.service_sections();
+        if let Some(only_for) = only_for.as_ref().filter(|_| running.is_some_and(|running| running.base == base)) {
+            for (name, section) in services.iter_mut().filter(|(name, _)| !only_for.contains(*name)) {
+                section.refused = self.desired.services.get(name).and_then(|service| refused_before(service, section));
+            }
+        }
         DeployOrder {
             health_source: self.health_source(&base),
             state_file: state_file::in_use(&self.settings.policy.frame).map(Path::to_owned),
@@ -94,7 +100,7 @@ impl State {
                 map_path: self.settings.policy.frame.map_path.clone(),
                 previous_routes: running.map(|running| running.routing.routes.clone()).unwrap_or_default(),
             },
-            services: self.service_sections(),
+            services,
             only_for,
             last_file: self.last_file(),
         }
@@ -159,7 +165,8 @@ impl State {
                 _ => &service.definition,
             };
             let desired = SectionSpec { definition: definition.clone(), hosts: service.servers.clone() };
-            Some((name.clone(), ServiceSection { desired, last_good }))
+            let is_running = section.is_some() && self.process.is_serving();
+            Some((name.clone(), ServiceSection { desired, last_good, is_running, refused: None }))
         };
         self.desired.services.iter().filter_map(section).collect()
     }
@@ -187,5 +194,16 @@ impl State {
     /// Whether HAProxy's process is started by this daemon, or by somebody on its request.
     pub(super) fn deploys(&self) -> bool {
         self.settings.management != RunBy::Others
+    }
+}
+
+/// HAProxy's message, where it refused this very section before.
+fn refused_before(service: &DesiredService, section: &ServiceSection) -> Option<String> {
+    match service.blocker()? {
+        Blocker::Rejected { message, definition, hosts } => {
+            let SectionSpec { definition: desired, hosts: with } = &section.desired;
+            (desired == definition && with == hosts).then(|| message.clone())
+        }
+        Blocker::PortTaken { .. } => None,
     }
 }

@@ -53,6 +53,7 @@ impl State {
             frontends,
             routing,
             blockers,
+            warnings,
             observation,
             orphan_observation,
         } = serving;
@@ -75,6 +76,7 @@ impl State {
             capabilities: Capabilities::of(process.version),
             process,
             base,
+            warnings,
             style,
             sections: replacement,
             unclaimed: BTreeMap::new(),

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::section::Section;
 use crate::decide::capabilities::Capabilities;
+use crate::decide::deployment::Warnings;
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::routing::{Routing, map_text};
 use crate::message::WantedSocket;
@@ -23,6 +24,8 @@ pub struct Running {
     pub capabilities: Capabilities,
     /// The base of its file: `global` and `defaults`.
     pub base: Arc<str>,
+    /// What HAProxy warned of when it checked the file.
+    pub warnings: Warnings,
     /// What the base means for every section.
     pub style: SectionStyle,
     /// Its sections.

@@ -59,6 +59,7 @@ impl State {
             },
             settings_refused: self.tally.settings_refused.clone(),
             run_by_others: self.settings.management == RunBy::Others,
+            warnings: self.running().map(|running| running.warnings.base.clone()).unwrap_or_default(),
         }
     }
 
@@ -101,6 +102,11 @@ impl State {
             rising: service.life.rising().map(rising).collect(),
             problem_since_unix_ms: service.blocked.as_ref().map(|blocked| blocked.since_unix_ms),
             problem: blocked.or_else(|| section.and_then(hopeless)).or_else(complaint),
+            warnings: self
+                .running()
+                .and_then(|running| running.warnings.services.get(name))
+                .cloned()
+                .unwrap_or_default(),
             last_applied_unix_ms: applied.map(|applied| now.unix_ms_at(applied.at)),
             last_class: applied.map(|applied| applied.class.as_str().to_owned()),
             last_took_us: applied.map(|applied| applied.took_us),

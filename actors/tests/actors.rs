@@ -144,7 +144,10 @@ fn a_service_that_haproxy_refuses_keeps_its_last_good_section_and_harms_no_other
         assert_eq!(world.ready("api"), [2]);
         let state = haproxy_state(&actors).await;
         let problem = |name: &str| state.services.iter().find(|(n, _)| n.as_str() == name).unwrap().1.problem.clone();
-        assert_eq!((problem("api").as_deref(), problem("web")), (Some("unknown keyword"), None));
+        assert_eq!(
+            (problem("api").as_deref(), problem("web")),
+            (Some("listen_options[0] \"balance leastconn\": unknown keyword"), None)
+        );
         assert_eq!(world.with(|things| things.open_sockets.len()), 2);
         let starts = world.starts();
         wait(60).await;

@@ -153,7 +153,10 @@ fn a_backend_that_haproxy_refuses_leaves_the_others_their_frontend() {
         world.hosts("new", &[3]).await;
         wait(5).await;
         assert_eq!(map(&world), ["a.example=web", "b.example=api", "n.example=new"]);
-        assert_eq!(service_state(&actors, "web").await.problem.as_deref(), Some("unknown keyword"));
+        assert_eq!(
+            service_state(&actors, "web").await.problem.as_deref(),
+            Some("listen_options[0] \"balance leastconn\": unknown keyword")
+        );
         assert_eq!((world.ready("web"), world.ready("new")), (vec![2], vec![3]));
     });
 }

@@ -11,7 +11,7 @@ use proxymgr_actors::decide::haproxy_config::{
 use proxymgr_actors::decide::loaded_config::{LineIndex, inherits_stats_socket, parse_sections};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::{joined, quoted, split_line};
-use proxymgr_actors::decide::rejection::culprits;
+use proxymgr_actors::decide::rejection::named_services;
 use proxymgr_actors::decide::{host_record, service_definition};
 use proxymgr_actors::model::{
     Host, HostList, ProxyFrame, ProxyVersion, RawDefinition, RunBy, ServerName, ServiceDefinition, ServiceName, Word,
@@ -236,10 +236,10 @@ fn the_culprit_is_found_by_line_or_by_name() {
         (Some(4), "[WARNING] (1) : config : [/c:4] : odd", None),
         (None, "it's not 'closed", None),
     ] {
-        let found = culprits([(line, text)], &index, &names);
+        let found = named_services([(line, text)], &index, &names);
         assert_eq!(found, expected.map(service).into_iter().collect(), "{line:?} {text}");
     }
-    let two = culprits([(Some(4), "a"), (None, "Proxy 'db': b"), (Some(5), "c")], &index, &names);
+    let two = named_services([(Some(4), "a"), (None, "Proxy 'db': b"), (Some(5), "c")], &index, &names);
     assert_eq!(two, BTreeSet::from([service("web"), service("db")]));
 }
 

@@ -18,6 +18,9 @@ const CONCERNS_MAX: usize = 20;
 /// Operators' choices that are shown; what is more is counted.
 const CHOICES_MAX: usize = 10;
 
+/// The most warnings of HAProxy that are shown.
+const WARNINGS_MAX: usize = 5;
+
 /// What is to be shown.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
@@ -65,6 +68,7 @@ impl Look {
         if let Some(haproxy) = report.haproxy() {
             text.push_str(&self.haproxy_lines(report, haproxy));
             text.push_str(&self.choices(haproxy));
+            text.push_str(&self.warnings(haproxy));
             text.push('\n');
             text.push_str(&self.service_table(&service_row::rows(report, self.now_unix_ms)));
         }
@@ -148,6 +152,20 @@ impl Look {
         }
         if choices.len() > CHOICES_MAX {
             text.push_str(&format!("and {} more by operators: see --json\n", choices.len() - CHOICES_MAX));
+        }
+        text
+    }
+
+    /// What HAProxy warned of when it checked the file that runs.
+    fn warnings(self, haproxy: &HaproxyState) -> String {
+        let of_services = haproxy.services.iter().flat_map(|(service, state)| {
+            state.warnings.iter().map(move |warning| format!("HAProxy warns about {service}: {warning}"))
+        });
+        let warnings: Vec<String> =
+            haproxy.warnings.iter().map(|warning| format!("HAProxy warns: {warning}")).chain(of_services).collect();
+        let mut text: String = warnings.iter().take(WARNINGS_MAX).map(|warning| self.fitting(warning)).collect();
+        if warnings.len() > WARNINGS_MAX {
+            text.push_str(&format!("and {} more warnings: see --json\n", warnings.len() - WARNINGS_MAX));
         }
         text
     }

@@ -32,7 +32,7 @@ pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
     let frame = haproxy_config::frame(&settings.haproxy.policy.frame);
     let text = frame.to_string();
     match file.check(ConfigText { pieces: vec![frame], map: None }, Vec::new()).await {
-        Ok(()) => Vec::new(),
+        Ok(_) => Vec::new(),
         Err(CheckFailure::Failed(problem)) => vec![problem],
         Err(CheckFailure::Rejected { messages }) => messages
             .iter()

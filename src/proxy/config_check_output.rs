@@ -4,9 +4,10 @@
 //! [FILE:LINE] : TEXT` (2.2), `Parsing [FILE:LINE]: TEXT`, and texts without a place. Lines without a severity belong
 //! to the message before them.
 
+use proxymgr_actors::limits::CONFIG_MESSAGE_CHARS_MAX;
 use proxymgr_actors::port::ConfigMessage;
 
-use super::haproxy_message::{Severity, split};
+use super::haproxy_message::{Message, Severity, split};
 
 /// The most messages that are kept of one check.
 const MESSAGES_MAX: usize = 1_000;
@@ -17,12 +18,24 @@ const LINES_PER_MESSAGE_MAX: usize = 4;
 /// Said at the end of every refusal; of use only where nothing else was said.
 const CLOSING_WORDS: [&str; 2] = ["Error(s) found in configuration file", "Fatal errors found in configuration"];
 
-/// The alerts, or if there are none the warnings, that HAProxy printed to `stderr` about the file it was given as `file`.
-pub(super) fn messages(stderr: &str, file: &str) -> Vec<ConfigMessage> {
+/// What HAProxy printed to `stderr` about the file it was given as `file`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct CheckOutput {
+    /// Why it refuses the file.
+    pub alerts: Vec<ConfigMessage>,
+    /// What it accepts and warns of.
+    pub warnings: Vec<ConfigMessage>,
+}
+
+/// Reads what HAProxy printed. A message begins with a severity and HAProxy's own process id; texts of the file that it
+/// repeats within a message may look alike, but cannot know the id.
+pub(super) fn read(stderr: &str, file: &str) -> CheckOutput {
     let mut found: Vec<(Severity, Vec<&str>)> = Vec::new();
+    let mut origin = None;
     for line in stderr.lines() {
-        match (split(line), found.last_mut()) {
-            (Some((severity, words)), _) => {
+        let begins = split(line).filter(|message| *origin.get_or_insert(message.pid) == message.pid);
+        match (begins, found.last_mut()) {
+            (Some(Message { severity, words, .. }), _) => {
                 if found.len() < MESSAGES_MAX {
                     found.push((severity, vec![words]));
                 }
@@ -38,38 +51,30 @@ pub(super) fn messages(stderr: &str, file: &str) -> Vec<ConfigMessage> {
             (None, None) => {}
         }
     }
-    found.retain(|(severity, _)| *severity != Severity::Notice);
-    let is_closing = |lines: &Vec<&str>| CLOSING_WORDS.iter().any(|words| lines[0].contains(words));
-    if found.iter().any(|(severity, lines)| *severity == Severity::Alert && !is_closing(lines)) {
-        found.retain(|(_, lines)| !is_closing(lines));
-    }
-    if found.iter().any(|(severity, _)| *severity == Severity::Alert) {
-        // A warning refuses nothing, and must not put the blame on the service it is about.
-        found.retain(|(severity, _)| *severity == Severity::Alert);
-    }
-    found.into_iter().map(|(_, lines)| message(&lines.join(" "), file)).collect()
+    let is_closing = |lines: &[&str]| CLOSING_WORDS.iter().any(|words| lines[0].contains(words));
+    let of = |wanted: Severity| found.iter().filter(move |(severity, _)| *severity == wanted).map(|(_, lines)| lines);
+    let has_reasons = of(Severity::Alert).any(|lines| !is_closing(lines));
+    let alerts = of(Severity::Alert).filter(|lines| !has_reasons || !is_closing(lines));
+    let message = |lines: &Vec<&str>| message(&lines.join(" "), file);
+    CheckOutput { alerts: alerts.map(message).collect(), warnings: of(Severity::Warning).map(message).collect() }
 }
 
+/// A place counts only at the beginning: further on it may come from the text of a definition.
 fn message(words: &str, file: &str) -> ConfigMessage {
     let words = words.strip_prefix("config : ").unwrap_or(words);
-    let place = format!("[{file}:");
-    let Some((before, after)) = words.split_once(place.as_str()) else {
-        return ConfigMessage { line: None, text: without_file(words, file) };
+    let begin = ["parsing ", "Parsing "].iter().find_map(|begin| words.strip_prefix(begin)).unwrap_or(words);
+    let place = begin.strip_prefix('[').and_then(|rest| rest.strip_prefix(file)?.strip_prefix(':')?.split_once(']'));
+    let Some((Ok(number), after)) = place.map(|(number, after)| (number.parse(), after)) else {
+        return ConfigMessage { line: None, text: shown(words, file) };
     };
-    let Some((number, after)) = after.split_once(']') else {
-        return ConfigMessage { line: None, text: without_file(words, file) };
-    };
-    let after = after.trim_start_matches([' ', ':']);
-    let text = match before.trim() {
-        "" | "parsing" | "Parsing" => after.to_owned(),
-        before => format!("{before} {after}"),
-    };
-    ConfigMessage { line: number.parse().ok(), text: without_file(&text, file) }
+    ConfigMessage { line: Some(number), text: shown(after.trim_start_matches([' ', ':']), file) }
 }
 
-/// The candidate's own path tells a reader nothing: `declared at FILE:8` becomes `declared at line 8`.
-fn without_file(text: &str, file: &str) -> String {
-    text.replace(&format!("{file}:"), "line ")
+/// The words for people: without control characters and without the candidate's own path, which says nothing to a reader
+/// (`declared at FILE:8` becomes `declared at line 8`), and not too many.
+fn shown(text: &str, file: &str) -> String {
+    let text = text.replace(&format!("{file}:"), "line ");
+    text.chars().filter(|c| !c.is_control()).take(CONFIG_MESSAGE_CHARS_MAX).collect()
 }
 
 #[cfg(test)]
@@ -77,7 +82,7 @@ mod tests {
     use super::*;
 
     fn check(stderr: &str) -> Vec<(Option<usize>, String)> {
-        messages(stderr, "/d/c.candidate").into_iter().map(|message| (message.line, message.text)).collect()
+        read(stderr, "/d/c.candidate").alerts.into_iter().map(|message| (message.line, message.text)).collect()
     }
 
     fn said(line: usize, text: &str) -> (Option<usize>, String) {
@@ -122,5 +127,35 @@ mod tests {
         assert_eq!(check(stderr), [(None, stderr.trim().to_owned())]);
         let only_closing = "[ALERT]    (1) : config : Fatal errors found in configuration.\n";
         assert_eq!(check(only_closing), [(None, "Fatal errors found in configuration.".to_owned())]);
+    }
+
+    #[test]
+    fn warnings_are_kept_apart_with_their_places() {
+        let stderr = "\
+[NOTICE]   (7) : haproxy version is 2.6.12-1+deb12u4
+[WARNING]  (7) : config : parsing acl keyword 'path_beg' :
+  no pattern to match against were provided.
+[WARNING]  (7) : config : parsing [/d/c.candidate:10] : 'option forwardfor' ignored.
+";
+        let warnings = [
+            ConfigMessage {
+                line: None,
+                text: "parsing acl keyword 'path_beg' : no pattern to match against were provided.".to_owned(),
+            },
+            ConfigMessage { line: Some(10), text: "'option forwardfor' ignored.".to_owned() },
+        ];
+        assert_eq!(read(stderr, "/d/c.candidate"), CheckOutput { alerts: Vec::new(), warnings: warnings.to_vec() });
+    }
+
+    #[test]
+    fn places_and_messages_within_a_message_do_not_count() {
+        let stderr = "\
+[ALERT]    (7) : config : Proxy 'b': unable to find table '[/d/c.candidate:10]' \u{1b}[31m
+[ALERT]    (8) : config : parsing [/d/c.candidate:11] : forged by a line feed
+[ALERT]    (7) : config : parsing [/d/c.candidate:12] : true
+";
+        let text = "Proxy 'b': unable to find table '[line 10]' [31m [ALERT]    (8) : config : parsing [line 11] : \
+                    forged by a line feed";
+        assert_eq!(check(stderr), [(None, text.to_owned()), said(12, "true")]);
     }
 }

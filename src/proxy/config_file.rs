@@ -6,7 +6,6 @@
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +13,17 @@ use std::time::Duration;
 use proxymgr_actors::decide::state_file::{FileHosts, still_true};
 use proxymgr_actors::limits::{CHECK_TIMEOUT, CONFIG_FILE_BYTES_MAX, CONFIG_READ_TIMEOUT};
 use proxymgr_actors::model::map_path_of;
-use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText, PortFuture};
-use slog::{Logger, warn};
+use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigMessage, ConfigText, PortFuture};
+use slog::Logger;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::command::{self, CommandFailure};
-use super::config_check_output::messages;
+use super::config_check_output::{self, CheckOutput};
 use super::haproxy_binary::{HaproxyBinary, Inherited};
 use super::stats_socket;
-use crate::atomic_file::{FileMode, beside, rename_synced, replace, resolved, write_synced};
+use crate::atomic_file::{FileMode, beside, rename_synced, replace, resolved, write_synced, write_unsynced};
 use crate::settings::CommandLine;
 
 /// The mode of a new haproxy.cfg. It may hold passwords of `userlist`s.
@@ -85,7 +84,7 @@ impl HaproxyConfigFile {
 }
 
 impl ConfigFile for HaproxyConfigFile {
-    fn check(&self, text: ConfigText, descriptors: Vec<RawFd>) -> PortFuture<Result<(), CheckFailure>> {
+    fn check(&self, text: ConfigText, descriptors: Vec<RawFd>) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>> {
         let shared = Rc::clone(&self.shared);
         Box::pin(async move {
             let _turn = shared.candidate_turn.lock().await;
@@ -93,9 +92,25 @@ impl ConfigFile for HaproxyConfigFile {
             shared.candidate_map.replace(text.map.clone());
             shared.provide_map(text.map.clone()).await.map_err(CheckFailure::Failed)?;
             let candidate = shared.write_candidate(text).await.map_err(CheckFailure::Failed)?;
-            shared.check_candidate(&candidate, descriptors).await?;
+            let warnings = shared.checked(&candidate, descriptors).await?;
             shared.candidate_good.set(true);
-            Ok(())
+            Ok(warnings)
+        })
+    }
+
+    fn try_part(
+        &self,
+        text: ConfigText,
+        descriptors: Vec<RawFd>,
+    ) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>> {
+        let shared = Rc::clone(&self.shared);
+        Box::pin(async move {
+            let _turn = shared.candidate_turn.lock().await;
+            shared.provide_map(text.map.clone()).await.map_err(CheckFailure::Failed)?;
+            let part = shared.write_part(text).await.map_err(CheckFailure::Failed)?;
+            let outcome = shared.checked(&part, descriptors).await;
+            in_background(move || remove(&part)).await.map_err(CheckFailure::Failed)?;
+            outcome
         })
     }
 
@@ -215,16 +230,29 @@ impl Shared {
         .await
     }
 
-    async fn check_candidate(&self, candidate: &Path, descriptors: Vec<RawFd>) -> Result<(), CheckFailure> {
+    /// Writes a text that is read once, by the check that follows.
+    async fn write_part(&self, text: ConfigText) -> Result<PathBuf, String> {
+        let path = self.path.clone();
+        in_background(move || {
+            let live = resolved(&path);
+            let part = beside(&live, "part");
+            write_unsynced(&part, &live, MODE, |out| write_pieces(&text, out))?;
+            Ok(part)
+        })
+        .await
+    }
+
+    /// Has HAProxy, or the operator's command, check a file. Returns what it warns of.
+    async fn checked(&self, file: &Path, descriptors: Vec<RawFd>) -> Result<Vec<ConfigMessage>, CheckFailure> {
         if let Some((line, limit)) = &self.checker {
-            return self.check_by_command(line, *limit, candidate).await;
+            return self.checked_by_command(line, *limit, file).await;
         }
         let failed = |why: String| {
-            CheckFailure::Failed(format!("the configuration {} could not be checked: {why}", candidate.display()))
+            CheckFailure::Failed(format!("the configuration {} could not be checked: {why}", file.display()))
         };
         let stats = stats_socket::stand_in().map_err(|error| failed(format!("cannot open a socket: {error}")))?;
         let mut command = self.binary.command(Inherited { listeners: descriptors, stats: Some(stats) });
-        command.arg("-c").arg("-f").arg(candidate).kill_on_drop(true);
+        command.arg("-c").arg("-f").arg(file).kill_on_drop(true);
         let output = match timeout(CHECK_TIMEOUT, command.output()).await {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => return Err(failed(self.binary.not_run(&error))),
@@ -233,46 +261,29 @@ impl Shared {
                 return Err(failed(format!("`{binary} -c` did not end within {} s", CHECK_TIMEOUT.as_secs())));
             }
         };
-        self.verdict(&output, candidate, failed)
-    }
-
-    async fn check_by_command(
-        &self,
-        line: &CommandLine,
-        limit: Duration,
-        candidate: &Path,
-    ) -> Result<(), CheckFailure> {
-        let shown = candidate.to_string_lossy();
-        match command::run(line, &shown, limit, &self.log).await {
-            Ok(()) => Ok(()),
-            Err(CommandFailure::Ended { said: Some(said), .. }) => {
-                Err(CheckFailure::Rejected { messages: messages(&said, &shown) })
-            }
-            Err(failure) => Err(CheckFailure::Failed(format!("haproxy.check_command: {failure}"))),
+        let printed = String::from_utf8_lossy(&output.stderr);
+        let CheckOutput { alerts, warnings } = config_check_output::read(&printed, &file.to_string_lossy());
+        match output.status.code() {
+            // 2: good, but nothing listens. A daemon that has no service yet wants just that.
+            Some(0 | 2) => Ok(warnings),
+            Some(1) => Err(CheckFailure::Rejected { messages: alerts }),
+            _ => Err(failed(format!("`haproxy -c` ended with {}: {}", output.status, printed.trim()))),
         }
     }
 
-    fn verdict(
+    async fn checked_by_command(
         &self,
-        output: &Output,
-        candidate: &Path,
-        failed: impl Fn(String) -> CheckFailure,
-    ) -> Result<(), CheckFailure> {
-        match output.status.code() {
-            // 2: good, but nothing listens. A daemon that has no service yet wants just that.
-            Some(0 | 2) => Ok(()),
-            Some(1) => {
-                let said = String::from_utf8_lossy(&output.stderr);
-                let messages = messages(&said, &candidate.to_string_lossy());
-                warn!(self.log, "HAProxy refuses the candidate configuration, which is kept for inspection";
-                    "candidate" => %candidate.display(),
-                    "says" => messages.first().map_or_else(String::new, |first| first.text.clone()));
-                Err(CheckFailure::Rejected { messages })
+        line: &CommandLine,
+        limit: Duration,
+        file: &Path,
+    ) -> Result<Vec<ConfigMessage>, CheckFailure> {
+        let shown = file.to_string_lossy();
+        match command::run(line, &shown, limit, &self.log).await {
+            Ok(()) => Ok(Vec::new()),
+            Err(CommandFailure::Ended { said: Some(said), .. }) => {
+                Err(CheckFailure::Rejected { messages: config_check_output::read(&said, &shown).alerts })
             }
-            _ => {
-                let said = String::from_utf8_lossy(&output.stderr);
-                Err(failed(format!("`haproxy -c` ended with {}: {}", output.status, said.trim())))
-            }
+            Err(failure) => Err(CheckFailure::Failed(format!("haproxy.check_command: {failure}"))),
         }
     }
 }

@@ -8,9 +8,17 @@ pub(super) enum Severity {
     Notice,
 }
 
-/// Splits a line into HAProxy's severity and its words; none where the line has no severity, as the further lines of
-/// a message have none.
-pub(super) fn split(line: &str) -> Option<(Severity, &str)> {
+/// The first line of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Message<'a> {
+    pub severity: Severity,
+    /// The process that HAProxy names as the origin; none where it names none.
+    pub pid: Option<u32>,
+    pub words: &'a str,
+}
+
+/// Splits the first line of a message; none where the line has no severity, as the further lines of a message have none.
+pub(super) fn split(line: &str) -> Option<Message<'_>> {
     let (severity, rest) = [
         ("[ALERT]", Severity::Alert),
         ("[WARNING]", Severity::Warning),
@@ -19,8 +27,11 @@ pub(super) fn split(line: &str) -> Option<(Severity, &str)> {
     ]
     .into_iter()
     .find_map(|(mark, severity)| line.strip_prefix(mark).map(|rest| (severity, rest)))?;
-    let words = rest.split_once(") : ").filter(|(origin, _)| is_origin(origin)).map_or(rest, |(_, words)| words);
-    Some((severity, words.trim()))
+    let (pid, words) = match rest.split_once(") : ").filter(|(origin, _)| is_origin(origin)) {
+        Some((origin, words)) => (origin.rsplit_once('(').and_then(|(_, pid)| pid.parse().ok()), words),
+        None => (None, rest),
+    };
+    Some(Message { severity, pid, words: words.trim() })
 }
 
 /// ` 323/114450 (123`: a date and a process id, and nothing that could be part of the words.
@@ -32,13 +43,17 @@ fn is_origin(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn message(severity: Severity, pid: Option<u32>, words: &str) -> Option<Message<'_>> {
+        Some(Message { severity, pid, words })
+    }
+
     #[test]
     fn both_forms_are_understood() {
         let new = "[WARNING]  (17) : proxy 'b' has no 'bind' directive.";
-        assert_eq!(split(new), Some((Severity::Warning, "proxy 'b' has no 'bind' directive.")));
+        assert_eq!(split(new), message(Severity::Warning, Some(17), "proxy 'b' has no 'bind' directive."));
         let old = "[ALERT] 323/114450 (17) : parsing [/etc/x:10] : unknown keyword";
-        assert_eq!(split(old), Some((Severity::Alert, "parsing [/etc/x:10] : unknown keyword")));
+        assert_eq!(split(old), message(Severity::Alert, Some(17), "parsing [/etc/x:10] : unknown keyword"));
         assert_eq!(split("  no pattern to match (1) : x"), None);
-        assert_eq!(split("[NOTICE] what (1) : x"), Some((Severity::Notice, "what (1) : x")));
+        assert_eq!(split("[NOTICE] what (1) : x"), message(Severity::Notice, None, "what (1) : x"));
     }
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Duration, Instant};
 
-use super::haproxy_message::{Severity, split};
+use super::haproxy_message::{Message, Severity, split};
 use super::health_line::{HealthChange, HealthReader, Read};
 
 const READ_BYTES: usize = 8_192;
@@ -68,7 +68,7 @@ struct Forwarder {
 impl Forwarder {
     fn line(&mut self, line: &str, now: Instant) {
         let words = match split(line) {
-            Some((severity, words)) => {
+            Some(Message { severity, words, .. }) => {
                 self.severity = severity;
                 words
             }

@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 
 use proxymgr_actors::port::{
-    CheckFailure, ConfigFile, ConfigText, PortFuture, ProcessSignal, ProxyProcesses, RunningProcess,
+    CheckFailure, ConfigFile, ConfigMessage, ConfigText, PortFuture, ProcessSignal, ProxyProcesses, RunningProcess,
 };
 
 /// Processes and a file that are not ours. Nobody should ask for them; who does is told why not.
@@ -26,7 +26,11 @@ impl ProxyProcesses for NotOurs {
 }
 
 impl ConfigFile for NotOurs {
-    fn check(&self, _: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<(), CheckFailure>> {
+    fn check(&self, _: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>> {
+        Box::pin(async { Err(CheckFailure::Failed(WHY.to_owned())) })
+    }
+
+    fn try_part(&self, _: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>> {
         Box::pin(async { Err(CheckFailure::Failed(WHY.to_owned())) })
     }
 

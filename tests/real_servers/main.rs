@@ -12,6 +12,7 @@ mod files_to_haproxy;
 mod life_of_servers;
 mod process_life;
 mod record_and_replay;
+mod refused_definitions;
 mod reloads;
 mod slots;
 mod stage;

@@ -280,6 +280,7 @@ fn serving(order: DeployOrder, pid: u32, blockers: BTreeMap<ServiceName, Blocker
         blockers,
         observation: Some(Observation { services }),
         orphan_observation: None,
+        warnings: Warnings::default(),
         sections,
     }
 }

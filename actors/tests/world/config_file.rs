@@ -24,26 +24,35 @@ impl Things {
         });
         Answer { accepted: done, text: if done { String::new() } else { "Refused.".to_owned() } }
     }
+
+    fn refusal_of(&self, text: &ConfigText) -> Result<(), CheckFailure> {
+        if self.disk_full {
+            return Err(CheckFailure::Failed("no space left on device".to_owned()));
+        }
+        let Some(bad) = &self.reject else { return Ok(()) };
+        let line = text.to_string().lines().position(|line| line.contains(bad));
+        let message = |line| ConfigMessage { line: Some(line + 1), text: "unknown keyword".to_owned() };
+        line.map_or(Ok(()), |line| Err(CheckFailure::Rejected { messages: vec![message(line)] }))
+    }
 }
 
 impl ConfigFile for World {
-    fn check(&self, text: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<(), CheckFailure>> {
+    fn check(&self, text: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>> {
         let takes = self.with(|things| things.check_takes);
         let outcome = self.with(|things| {
-            if things.disk_full {
-                return Err(CheckFailure::Failed("no space left on device".to_owned()));
-            }
+            things.refusal_of(&text)?;
             things.candidate = text.to_string();
             things.candidate_map = text.map.as_deref().map(str::to_owned);
-            let bad = things.reject.clone();
-            let line = bad.and_then(|bad| things.candidate.lines().position(|line| line.contains(&bad)));
-            let message = |line| ConfigMessage { line: Some(line + 1), text: "unknown keyword".to_owned() };
-            line.map_or(Ok(()), |line| Err(CheckFailure::Rejected { messages: vec![message(line)] }))
+            Ok(Vec::new())
         });
         Box::pin(async move {
             sleep(takes).await;
             outcome
         })
+    }
+
+    fn try_part(&self, text: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>> {
+        Box::pin(ready(self.with(|things| things.refusal_of(&text)).map(|()| Vec::new())))
     }
 
     fn promote(&self) -> PortFuture<Result<(), String>> {

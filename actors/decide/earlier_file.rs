@@ -1,0 +1,110 @@
+//! A haproxy.cfg of an earlier run of the daemon, to start HAProxy on where no new one can be had: its listening sockets have
+//! other descriptors by now.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+use super::haproxy_config::{END_OF_FRAME, INDENT, clients_connect_to, is_ours};
+
+/// A socket that a process of the file inherits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The section that listens: that of a service, or a frontend that services share.
+    pub section: String,
+    /// Whether it is such a frontend.
+    pub is_shared: bool,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The descriptor that the file names.
+    pub descriptor: RawFd,
+}
+
+/// The sockets that a process of the file inherits. None where proxymgr did not write the file, or it does not say the
+/// address of each.
+pub fn listeners(text: &str) -> Option<Vec<Listener>> {
+    let (mut section, mut is_shared, mut address) = ("", false, None);
+    let mut listeners = Vec::new();
+    for line in text.lines().skip_while(|line| *line != END_OF_FRAME) {
+        let of_service = line.strip_prefix("listen ");
+        if let Some(name) = of_service.or_else(|| line.strip_prefix("frontend ")) {
+            (section, is_shared, address) = (name, of_service.is_none(), None);
+        } else if let Some(shown) = line.strip_prefix(&clients_connect_to("")) {
+            address = shown.parse().ok();
+        } else if let Some((descriptor, _)) = inherited_bind(line) {
+            listeners.push(Listener { section: section.to_owned(), is_shared, address: address?, descriptor });
+        }
+    }
+    is_ours(text).then_some(listeners)
+}
+
+/// The file with other descriptors in place of those that it names. None where one has no other.
+pub fn with_descriptors(text: &str, by_old: &BTreeMap<RawFd, RawFd>) -> Option<String> {
+    let mut renamed = String::with_capacity(text.len());
+    let mut is_after_base = false;
+    for line in text.split_inclusive('\n') {
+        is_after_base |= line.trim_end() == END_OF_FRAME;
+        match inherited_bind(line).filter(|_| is_after_base) {
+            Some((old, rest)) => renamed.push_str(&format!("{INDENT}bind fd@{}{rest}", by_old.get(&old)?)),
+            None => renamed.push_str(line),
+        }
+    }
+    Some(renamed)
+}
+
+/// The descriptor of a `bind` line, and what follows it.
+fn inherited_bind(line: &str) -> Option<(RawFd, &str)> {
+    let after = line.strip_prefix(INDENT)?.strip_prefix("bind fd@")?;
+    let (digits, rest) = after.split_at(after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len()));
+    Some((digits.parse().ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(sections: &str) -> String {
+        format!("# Written by proxymgr, which\n\nglobal\n    bind fd@9\n\n{END_OF_FRAME}\n\n{sections}")
+    }
+
+    const SECTIONS: &str = "\
+listen web
+    # clients connect to 127.0.0.1:80
+    bind fd@12 ssl crt /x.pem
+    http-request set-header x fd@12
+
+frontend http:8080
+    # clients connect to 0.0.0.0:8080
+    bind fd@13
+
+backend shop
+    # clients connect to 0.0.0.0:8080
+";
+
+    #[test]
+    fn sockets_are_found_with_their_addresses() {
+        let listener = |section: &str, is_shared, address: &str, descriptor| Listener {
+            section: section.to_owned(),
+            is_shared,
+            address: address.parse().unwrap(),
+            descriptor,
+        };
+        let expected = [listener("web", false, "127.0.0.1:80", 12), listener("http:8080", true, "0.0.0.0:8080", 13)];
+        assert_eq!(listeners(&file(SECTIONS)), Some(expected.to_vec()));
+    }
+
+    #[test]
+    fn file_of_somebody_else_or_without_an_address_is_of_no_use() {
+        assert_eq!(listeners(SECTIONS), None);
+        assert_eq!(listeners(&file("listen web\n    bind fd@12\n")), None);
+        assert_eq!(listeners(&file("")), Some(Vec::new()));
+    }
+
+    #[test]
+    fn descriptors_are_replaced_in_the_sections_bind_lines_only() {
+        let renamed = with_descriptors(&file(SECTIONS), &BTreeMap::from([(12, 13), (13, 7)])).unwrap();
+        let expected = SECTIONS.replace("bind fd@13", "bind fd@7").replace("bind fd@12 ssl", "bind fd@13 ssl");
+        assert_eq!(renamed, file(&expected));
+        assert_eq!(with_descriptors(&file(SECTIONS), &BTreeMap::from([(12, 13)])), None);
+    }
+}

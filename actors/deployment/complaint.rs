@@ -1,0 +1,120 @@
+//! HAProxy's messages in terms of the service: with the key and the line of its definition.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::decide::loaded_config::LineIndex;
+use crate::decide::quoting::joined;
+use crate::decide::rejection::named_services;
+use crate::limits::CONFIG_LINE_CHARS_MAX;
+use crate::model::{ServiceDefinition, ServiceName};
+use crate::port::{ConfigMessage, ConfigText};
+
+/// A text that HAProxy has checked, to look up the places that it names.
+pub struct CheckedText<'a> {
+    text: &'a ConfigText,
+    index: LineIndex,
+    base_lines: usize,
+}
+
+impl<'a> CheckedText<'a> {
+    /// The first piece of the text is its base.
+    pub fn new(text: &'a ConfigText) -> Self {
+        let base_lines = text.pieces.first().map_or(0, |base| base.matches('\n').count());
+        Self { text, index: LineIndex::of(&text.pieces), base_lines }
+    }
+
+    /// The service whose section the message names the place of.
+    fn service_at(&self, message: &ConfigMessage) -> Option<&ServiceName> {
+        self.index.service_at(message.line?)
+    }
+
+    fn line(&self, number: usize) -> Option<&'a str> {
+        let mut lines_before = 0;
+        for piece in &self.text.pieces {
+            let lines = piece.matches('\n').count();
+            if number <= lines_before + lines {
+                return piece.lines().nth(number.checked_sub(lines_before + 1)?).map(str::trim);
+            }
+            lines_before += lines;
+        }
+        None
+    }
+
+    fn is_in_base(&self, line: usize) -> bool {
+        line <= self.base_lines
+    }
+
+    /// Of a service that is refused, the message that is about it, with its own key and line.
+    pub fn about(&self, name: &ServiceName, definition: &ServiceDefinition, messages: &[ConfigMessage]) -> String {
+        let own = messages.iter().find(|message| self.service_at(message) == Some(name));
+        let named = || messages.iter().find(|message| message.text.contains(name.as_str()));
+        match own.or_else(named).or(messages.first()) {
+            Some(message) => self.in_own_words(message, definition),
+            None => "HAProxy refuses it and gives no reason".to_owned(),
+        }
+    }
+
+    fn in_own_words(&self, message: &ConfigMessage, definition: &ServiceDefinition) -> String {
+        let place = message.line.and_then(|number| Some((number, self.line(number)?)));
+        match place {
+            None => message.text.clone(),
+            Some((number, line)) if self.is_in_base(number) => {
+                format!("with {} of haproxy.global or haproxy.defaults: {}", shown(line), message.text)
+            }
+            Some((_, line)) => match key_of(line, definition) {
+                Some(key) => format!("{key} {}: {}", shown(line), message.text),
+                None => format!("{}: {}", shown(line), message.text),
+            },
+        }
+    }
+
+    /// What HAProxy says against the base, or against whatever it names.
+    pub fn about_base(&self, messages: &[ConfigMessage]) -> String {
+        let in_base = messages.iter().find(|message| message.line.is_some_and(|line| self.is_in_base(line)));
+        let Some(message) = in_base.or(messages.first()) else { return "no reason given".to_owned() };
+        match message.line.and_then(|number| self.line(number)) {
+            Some(line) => format!("{}: {}", shown(line), message.text),
+            None => message.text.clone(),
+        }
+    }
+
+    /// The services that HAProxy names, by a place or in words.
+    pub fn named(&self, messages: &[ConfigMessage]) -> BTreeSet<ServiceName> {
+        let said = messages.iter().map(|message| (message.line, message.text.as_str()));
+        named_services(said, &self.index, &self.index.services())
+    }
+
+    /// Each message with the service that it is about; none for those about the base, or about nothing that can be told.
+    pub fn attributed<'d>(
+        &self,
+        messages: &[ConfigMessage],
+        definition_of: impl Fn(&ServiceName) -> Option<&'d ServiceDefinition>,
+    ) -> BTreeMap<Option<ServiceName>, Vec<String>> {
+        let mut attributed: BTreeMap<Option<ServiceName>, Vec<String>> = BTreeMap::new();
+        for message in messages {
+            let named = self.named(std::slice::from_ref(message)).into_iter().next();
+            let words = match named.as_ref().and_then(&definition_of) {
+                Some(definition) => self.in_own_words(message, definition),
+                None => self.about_base(std::slice::from_ref(message)),
+            };
+            attributed.entry(named).or_default().push(words);
+        }
+        attributed
+    }
+}
+
+/// The key of a definition that a line of its section comes from; none for lines that are not from the definition.
+fn key_of(line: &str, definition: &ServiceDefinition) -> Option<String> {
+    if let Some(server) = line.strip_prefix("server ") {
+        return Some(format!("server {}", server.split(' ').next()?));
+    }
+    let at = definition.listen_options.iter().position(|words| joined(words) == line)?;
+    Some(format!("listen_options[{at}]"))
+}
+
+fn shown(line: &str) -> String {
+    match line.char_indices().nth(CONFIG_LINE_CHARS_MAX) {
+        Some((end, _)) => format!("\"{}...\"", &line[..end]),
+        None => format!("\"{line}\""),
+    }
+}

@@ -1,0 +1,60 @@
+//! Small sections for the tests of this folder.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::candidate::Candidate;
+use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
+use crate::decide::haproxy_config::SectionStyle;
+use crate::decide::option_policy::OptionPolicy;
+use crate::decide::service_definition;
+use crate::message::SocketsHeld;
+use crate::model::{RawDefinition, Routes, ServiceName};
+
+/// A service's name.
+pub fn name(text: &str) -> ServiceName {
+    ServiceName::new(text).expect("a good name")
+}
+
+/// Several names.
+pub fn names(texts: &[&str]) -> BTreeSet<ServiceName> {
+    texts.iter().map(|text| name(text)).collect()
+}
+
+/// A service without port and hosts, with these lines.
+pub fn spec(service: &str, lines: &[&str]) -> SectionSpec {
+    let options: Vec<String> = lines.iter().map(|line| format!("{line:?}")).collect();
+    let text = format!(r#"{{"type": "static", "listen_options": [{}]}}"#, options.join(", "));
+    let raw = RawDefinition::new(&*text, "a test");
+    let read = service_definition::parse(service, &raw, &OptionPolicy::default()).expect("a good definition");
+    SectionSpec { definition: Arc::new(read.definition), hosts: Arc::default() }
+}
+
+/// A service that runs as it is.
+pub fn running(service: &str, lines: &[&str]) -> ServiceSection {
+    let desired = spec(service, lines);
+    let last_good = Some(BoundSection { spec: desired.clone(), descriptor: None });
+    ServiceSection { desired, last_good, is_running: true, refused: None }
+}
+
+/// A service that does not run yet.
+pub fn new(service: &str, lines: &[&str]) -> ServiceSection {
+    ServiceSection { desired: spec(service, lines), last_good: None, is_running: false, refused: None }
+}
+
+/// A service whose definition has changed since it was started.
+pub fn changed(service: &str, before: &[&str], lines: &[&str]) -> ServiceSection {
+    ServiceSection { desired: spec(service, lines), ..running(service, before) }
+}
+
+/// A candidate of these services after this base.
+pub fn candidate(base: &str, services: impl IntoIterator<Item = ServiceSection>) -> Candidate {
+    let context = ConfigContext {
+        base: base.into(),
+        style: SectionStyle::default(),
+        map_path: "/map".into(),
+        previous_routes: Routes::default(),
+    };
+    let named = services.into_iter().map(|service| (service.desired.definition.name.clone(), service));
+    Candidate::new(context, named.collect(), SocketsHeld::default())
+}

@@ -1,0 +1,102 @@
+//! The last good file, for a HAProxy that serves nothing: better old hosts than none.
+//!
+//! The file of a process that has ended while this daemon runs is started as it is. That of an earlier run of the daemon
+//! names descriptors that are gone, and gets the ones of the sockets that are held now.
+
+use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+
+use slog::warn;
+
+use super::{DeploymentPeers, gone, hold_sockets};
+use crate::decide::deployment::{DeployFailure, Deployed, LastFile, RestartedProcess, ServiceSection};
+use crate::decide::earlier_file::{Listener, listeners, with_descriptors};
+use crate::message::{LaunchProxy, ReleaseSockets, SocketsHeld, WantedSocket};
+use crate::model::{ProcessInfo, ServiceName};
+use crate::port::{ConfigFile, ConfigText};
+
+/// Starts a process on the file of the last one, if that is still in place.
+pub async fn restart_on(
+    last_file: LastFile,
+    failure: DeployFailure,
+    peers: &DeploymentPeers,
+) -> Result<Deployed, DeployFailure> {
+    if !peers.config_file.read().await.is_ok_and(|text| last_file.is(&text)) {
+        return Err(failure);
+    }
+    warn!(peers.log, "nothing serves, HAProxy is started on the last file"; "error" => &failure.error);
+    let descriptors = last_file.descriptors.into_iter().collect();
+    match peers.launch.send(LaunchProxy { with_candidate: false, descriptors, state_file: None }).await {
+        Ok(Ok(process)) => {
+            let observation = peers.runtime.observe(None).await.ok();
+            Ok(Deployed::OnLastFile(Box::new(RestartedProcess { process, observation, failure })))
+        }
+        _ => Err(failure),
+    }
+}
+
+/// The file of an earlier run of the daemon.
+pub struct EarlierFile {
+    text: String,
+    map: Option<String>,
+    listeners: Vec<Listener>,
+    services: BTreeMap<ServiceName, ServiceSection>,
+}
+
+impl EarlierFile {
+    /// Reads it, before a deployment replaces it. None where proxymgr did not write it, or where this run has sockets that
+    /// sections use already. `services` are those that the deployment is to bring.
+    pub async fn read(services: &BTreeMap<ServiceName, ServiceSection>, config_file: &dyn ConfigFile) -> Option<Self> {
+        let has_socket =
+            |service: &ServiceSection| service.last_good.as_ref().is_some_and(|good| good.descriptor.is_some());
+        if services.values().any(has_socket) {
+            return None;
+        }
+        let text = config_file.read().await.ok()?;
+        let map = config_file.read_map().await.ok()?;
+        Some(Self { listeners: listeners(&text)?, text, map, services: services.clone() })
+    }
+
+    /// Starts HAProxy on it, because the deployment failed. Returns why that did, and what is served meanwhile. Where nothing
+    /// is, no socket stays open: no client is to wait where nobody answers.
+    pub async fn start(self, failure: DeployFailure, peers: &DeploymentPeers) -> DeployFailure {
+        match self.try_start(peers).await {
+            Ok(process) => {
+                warn!(peers.log, "HAProxy is started on the file of an earlier run";
+                    "pid" => process.pid, "error" => &failure.error);
+                let error = format!("{}; meanwhile HAProxy serves the file of an earlier run", failure.error);
+                DeployFailure { error, file_is_ahead: false, ..failure }
+            }
+            Err(error) => {
+                warn!(peers.log, "HAProxy cannot be started on the file of an earlier run"; "error" => error);
+                peers.sockets.release.do_send(ReleaseSockets { keep: BTreeMap::new() });
+                failure
+            }
+        }
+    }
+
+    async fn try_start(self, peers: &DeploymentPeers) -> Result<ProcessInfo, String> {
+        let wanted = |listener: &Listener| {
+            let socket = WantedSocket { address: listener.address, is_shared: listener.is_shared };
+            Some((ServiceName::new(&listener.section).ok()?, socket))
+        };
+        let wanted = self.listeners.iter().filter_map(wanted).collect();
+        let held = hold_sockets(&self.services, wanted, peers).await?;
+        let by_old: BTreeMap<RawFd, RawFd> = self
+            .listeners
+            .iter()
+            .filter_map(|listener| Some((listener.descriptor, held_for(listener, &held)?)))
+            .collect();
+        let text = with_descriptors(&self.text, &by_old).ok_or("another service has one of its ports")?;
+        let descriptors: Vec<RawFd> = by_old.into_values().collect();
+        let text = ConfigText { pieces: vec![text.into()], map: self.map.map(Into::into) };
+        peers.config_file.check(text, descriptors.clone()).await.map_err(|failure| failure.to_string())?;
+        let start = LaunchProxy { with_candidate: true, descriptors, state_file: None };
+        peers.launch.send(start).await.map_err(gone)?.map_err(|error| error.to_string())
+    }
+}
+
+fn held_for(listener: &Listener, held: &SocketsHeld) -> Option<RawFd> {
+    let name = ServiceName::new(&listener.section).ok()?;
+    held.last_good.get(&name).copied().flatten()
+}
