@@ -15,6 +15,7 @@ use crate::decide::annotation;
 use crate::decide::guard::{Verdict, judge_definitions};
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::service_definition::ParsedDefinition;
+use crate::decide::unknown_keys;
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
@@ -158,7 +159,8 @@ impl ServiceConfigActor {
         let service = self.services.entry(name.clone()).or_insert_with(|| Service { raw: None, good: None });
         service.raw = Some(raw);
         match parsed {
-            Ok(ParsedDefinition { definition, warnings }) => {
+            Ok(ParsedDefinition { definition, mut warnings }) => {
+                warnings.extend(unknown_keys::in_definition(&definition.source, self.ports.host_sources.kinds()));
                 self.report(name, &origin, warnings, "");
                 self.define(name, Arc::new(definition));
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::haproxy_config::{END_OF_FRAME, INDENT, clients_connect_to, inherited_socket_line};
+use super::config_text::{END_OF_FRAME, INDENT, clients_connect_to, inherited_socket_line};
 use crate::model::{ServerName, ServiceName};
 
 /// A section as it stands in the file.

@@ -75,18 +75,39 @@ impl Host {
 /// are shared with the list before; all else is copied, which one piece of memory makes cheaper than the many of a tree.
 pub type HostList = LiteMap<ServerName, Arc<Host>>;
 
+/// What an entry of a source says: a host, and keys that nobody reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRecord {
+    /// The host.
+    pub host: Arc<Host>,
+    /// The entry's keys that are not those of a host, in ascending order.
+    pub unknown_keys: Vec<Arc<str>>,
+}
+
+impl From<Host> for HostRecord {
+    /// A record whose keys are all known.
+    fn from(host: Host) -> Self {
+        Self { host: Arc::new(host), unknown_keys: Vec::new() }
+    }
+}
+
 /// One entry of a source: a znode, a line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenHost {
     /// What identifies the entry within its source, stable over time: the child's name, the line's text.
     pub key: Arc<str>,
-    /// The host it describes, or what is wrong with it.
-    pub host: Result<Arc<Host>, String>,
+    /// What it says, or what is wrong with it.
+    pub record: Result<HostRecord, String>,
 }
 
 impl SeenHost {
     /// An entry as it was read just now.
-    pub fn new(key: impl Into<Arc<str>>, host: Result<Host, String>) -> Self {
-        Self { key: key.into(), host: host.map(Arc::new) }
+    pub fn new(key: impl Into<Arc<str>>, record: Result<impl Into<HostRecord>, String>) -> Self {
+        Self { key: key.into(), record: record.map(Into::into) }
+    }
+
+    /// The host that it describes, where it can be used.
+    pub fn host(&self) -> Option<&Arc<Host>> {
+        self.record.as_ref().ok().map(|record| &record.host)
     }
 }

@@ -14,6 +14,7 @@ use proxymgr_actors::decide::host_list::{self, GoodEntries};
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::overlay::with_choices;
 use proxymgr_actors::decide::slots::SlotTable;
+use proxymgr_actors::decide::unknown_keys;
 use proxymgr_actors::decide::update_strategy::{self, ChosenStrategy};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::model::{HostList, ProxyVersion, RawDefinition, ServiceDefinition, ServiceName, UpdateStrategy};
@@ -23,6 +24,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
 use crate::daemon::adapters::{Discovery, saved_state_path};
+use crate::discovery::KINDS;
 use crate::failure::Failure;
 use crate::saved_state;
 use crate::settings::Settings;
@@ -122,7 +124,10 @@ fn usable(
     for (name, raw) in raw {
         match annotation::parse(&name, &raw, &settings.haproxy.options) {
             Ok(parsed) => {
-                remarks.extend(parsed.warnings.iter().map(|warning| format!("{name} ({}): {warning}", raw.origin)));
+                let unknown = unknown_keys::in_definition(&parsed.definition.source, &KINDS);
+                remarks.extend(
+                    parsed.warnings.iter().chain(&unknown).map(|warning| format!("{name} ({}): {warning}", raw.origin)),
+                );
                 definitions.push(Arc::new(parsed.definition));
             }
             Err(mistakes) => {

@@ -1,8 +1,10 @@
 //! The plan of one server that is wanted: added, or brought from what HAProxy has of it to what it should be.
 
-use super::{Ground, Holder, LoadedServer, Step, WantedService, given, split_weight};
-use crate::decide::capabilities::has_check;
-use crate::decide::haproxy_config;
+use super::step::Step;
+use super::wanted::{Ground, WantedService};
+use crate::decide::loaded_service::{Holder, LoadedServer, given, split_weight};
+use crate::decide::server_line::server_words;
+use crate::decide::server_options::contains;
 use crate::model::{
     Address, AdminState, Host, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServiceDefinition, UpdateStrategy,
     Word,
@@ -22,7 +24,7 @@ pub(super) struct OwnOptions<'a> {
 
 impl<'a> OwnOptions<'a> {
     pub(super) fn of(definition: &ServiceDefinition, host: &'a Host) -> Self {
-        let (words, weight) = split_weight(&haproxy_config::server_words(definition, host));
+        let (words, weight) = split_weight(&server_words(definition, host));
         Self { host, words, weight }
     }
 
@@ -50,12 +52,12 @@ impl Planned<'_> {
         if self.wanted.strategy == UpdateStrategy::Slots {
             return Err("no slot is free for it".to_owned());
         }
-        let own = haproxy_config::server_words(definition, self.host);
+        let own = server_words(definition, self.host);
         let options = self.ground.capabilities.options_to_add(definition, &self.host.endpoint, self.inherited, &own)?;
         if self.wanted.strategy != UpdateStrategy::Dynamic {
             return Err(format!("it is new, and update: {} leaves that to reloads", self.wanted.strategy.as_str()));
         }
-        let checked = has_check(&options);
+        let checked = contains(&options, "check");
         let endpoint = self.host.endpoint.clone();
         let mut commands = vec![RuntimeCommand::AddServer { server: self.id.clone(), endpoint, options }];
         if checked {

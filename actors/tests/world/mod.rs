@@ -28,14 +28,14 @@ use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, PolicyChanged, ReadJo
 use proxymgr_actors::model::{
     Address, Endpoint, Host, LifeCyclePolicy, Observation, ObservedRoutes, ObservedServer, ObservedServers,
     OldProcessLimits, ProcessInfo, ProxyFrame, ProxyPolicy, ProxyVersion, RawDefinition, RouteCommand, RunBy,
-    RuntimeCommand, ServerName, ServiceName, SourceSpec, UpdateChoice,
+    RuntimeCommand, ServerName, ServiceName, SourceKind, SourceSpec, UpdateChoice,
 };
 use proxymgr_actors::port::{
     Answer, Applied, DefinitionSource, HostSources, OpenSource, PortFuture, ProcessExit, ProcessSignal, ProcessUsage,
     ProxyProcesses, PublishedService, RejectedDefinitions, RunningProcess, RuntimeApi, RuntimeError, SavedService,
     SavedState, ServerSessions, ServiceOutput,
 };
-use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceConfigState, WatcherState};
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
 use slog::{Discard, Logger, o};
 use tokio::sync::oneshot;
@@ -279,6 +279,15 @@ pub async fn watcher_state(actors: &Actors, service: &str) -> WatcherState {
     found.expect("the service has a watcher")
 }
 
+pub async fn config_state(actors: &Actors) -> ServiceConfigState {
+    let states = actors.states().await.expect("every actor answers");
+    let found = states.into_iter().find_map(|state| match state {
+        ActorState::ServiceConfig(state) => Some(state),
+        _ => None,
+    });
+    found.expect("the ServiceConfigActor answers")
+}
+
 pub async fn journal(actors: &Actors, service: &str) -> Vec<JournalEntry> {
     actors.journal(ReadJournal { service: Some(service.to_owned()), ..ReadJournal::default() }).await
 }
@@ -320,6 +329,10 @@ impl HostSources for World {
             things.watchers.insert(service.to_string(), watcher)
         });
         Ok(Box::new(Watched))
+    }
+
+    fn kinds(&self) -> &[SourceKind] {
+        &[SourceKind { name: "static", keys: &["hosts"] }]
     }
 
     fn change_options(&self, options: &OptionPolicy) {

@@ -186,7 +186,7 @@ impl Groups {
         hosts
     }
 
-    fn host(&self, instance: &Instance) -> Result<Host, String> {
+    fn host(&self, instance: &Instance) -> Result<HostRecord, String> {
         let address = self.place.address_of(instance)?;
         host_record::from_json_value(&json!({"address": address, "port": self.port}), &self.policy)
     }

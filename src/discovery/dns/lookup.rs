@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::limits::DNS_TARGETS_MAX;
-use proxymgr_actors::model::Host;
+use proxymgr_actors::model::HostRecord;
 
 use super::backends::{Backend, Question};
 use super::name_servers::{Answer, Found, NameServers, RecordKind};
@@ -27,7 +27,7 @@ pub(super) type LastKnown = RefCell<Vec<(Part, Entry)>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) key: Arc<str>,
-    pub(super) host: Result<Host, String>,
+    pub(super) host: Result<HostRecord, String>,
 }
 
 /// What a look at a backend brought.
