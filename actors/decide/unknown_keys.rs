@@ -136,12 +136,12 @@ mod tests {
     fn seen(key: &str, unknown_keys: &[&str]) -> SeenHost {
         let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
         let unknown_keys = unknown_keys.iter().map(|key| (*key).into()).collect();
-        SeenHost::new(key, Ok(HostRecord { unknown_keys, ..Host::at(endpoint).into() }))
+        SeenHost::of_record(key, Ok(HostRecord { unknown_keys, ..Host::at(endpoint).into() }))
     }
 
     #[test]
     fn hosts_with_one_unknown_key_make_one_warning() {
-        assert_eq!(in_hosts(&[seen("a", &[]), SeenHost::new("b", Err::<Host, _>("bad".to_owned()))]), None);
+        assert_eq!(in_hosts(&[seen("a", &[]), SeenHost::new("b", Err("bad".to_owned()))]), None);
         let warning = in_hosts(&[seen("a", &["wieght"]), seen("b", &["wieght", "zone"])]).unwrap();
         assert_eq!(warning.matches("wieght").count(), 1, "{warning}");
         assert!(warning.contains("did you mean \"weight\"?") && warning.contains("\"zone\" (of b)"), "{warning}");

@@ -101,9 +101,14 @@ pub struct SeenHost {
 }
 
 impl SeenHost {
+    /// An entry whose keys are all known.
+    pub fn new(key: impl Into<Arc<str>>, host: Result<Host, String>) -> Self {
+        Self::of_record(key, host.map(HostRecord::from))
+    }
+
     /// An entry as it was read just now.
-    pub fn new(key: impl Into<Arc<str>>, record: Result<impl Into<HostRecord>, String>) -> Self {
-        Self { key: key.into(), record: record.map(Into::into) }
+    pub fn of_record(key: impl Into<Arc<str>>, record: Result<HostRecord, String>) -> Self {
+        Self { key: key.into(), record }
     }
 
     /// The host that it describes, where it can be used.

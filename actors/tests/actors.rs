@@ -135,7 +135,7 @@ fn unknown_keys_are_problems_and_the_service_works() {
         let with_foreign_key = r#"{"type": "static", "port": 8080, "bind_options": "ssl", "x-team": "a"}"#;
         world.define(&[("web", with_foreign_key)]).await;
         let record = HostRecord { unknown_keys: vec!["wieght".into()], ..world::host(1).into() };
-        world.hosts_seen("web", Ok(vec![SeenHost::new("1", Ok(record))])).await;
+        world.hosts_seen("web", Ok(vec![SeenHost::of_record("1", Ok(record))])).await;
         assert_eq!(world.ready("web"), [1]);
         let problems = config_state(&actors).await.problems;
         let [problem] = problems["web"].as_slice() else { panic!("{problems:?}") };

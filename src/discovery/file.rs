@@ -70,7 +70,7 @@ fn read_hosts(path: &Path, text: &str, options: &OptionPolicy) -> Vec<SeenHost> 
                     }
                     None => {
                         first_lines.insert(key.clone(), number);
-                        SeenHost::new(key, Ok(record))
+                        SeenHost::of_record(key, Ok(record))
                     }
                 }
             }

@@ -143,7 +143,7 @@ impl Masters {
         self.leader = Some(leader.clone());
         let key = format!("{}:{}", leader.0, leader.1);
         let host = self.host(&leader).map_err(|error| format!("the leading master {key}: {error}"));
-        Ok(vec![SeenHost::new(key, host)])
+        Ok(vec![SeenHost::of_record(key, host)])
     }
 
     fn host(&self, (address, port): &Leader) -> Result<HostRecord, String> {

@@ -51,7 +51,7 @@ fn seen(index: usize, entry: &Value, options: &OptionPolicy) -> SeenHost {
         },
         other => host_record::from_json_value(other, options),
     };
-    SeenHost::new(key(index, &record), record.map_err(|error| format!("hosts[{index}]: {entry}: {error}")))
+    SeenHost::of_record(key(index, &record), record.map_err(|error| format!("hosts[{index}]: {entry}: {error}")))
 }
 
 /// A good entry is known by where it is, so that the order of the list means nothing.

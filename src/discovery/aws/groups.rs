@@ -180,7 +180,7 @@ impl Groups {
                     None => Err("EC2 does not show it yet".to_owned()),
                 };
                 let host = host.map_err(|error| format!("instance {id} of group {group}: {error}"));
-                hosts.push(SeenHost::new(id.as_str(), host));
+                hosts.push(SeenHost::of_record(id.as_str(), host));
             }
         }
         hosts

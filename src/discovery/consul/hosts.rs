@@ -117,7 +117,7 @@ impl Instances {
         let (node, id) = (&entry.node.node, &entry.service.id);
         let host = read_host(entry, &self.options);
         let place = |error| format!("service {}, instance {id:?} on node {node}: {error}", self.service);
-        SeenHost::new(format!("{node}/{id}"), host.map_err(place))
+        SeenHost::of_record(format!("{node}/{id}"), host.map_err(place))
     }
 }
 

@@ -51,12 +51,12 @@ impl AppHosts {
             Some(Health::Unknown) => {
                 let error =
                     format!("task {} of {}: Marathon does not know yet whether it is healthy", task.id, self.id);
-                return Some(SeenHost { key: task.id.as_str().into(), record: Err(error) });
+                return Some(SeenHost::of_record(task.id.as_str(), Err(error)));
             }
             Some(Health::Failing) | None => return None,
         };
         let host = self.host(task, port, state).map_err(|error| format!("task {} of {}: {error}", task.id, self.id));
-        Some(SeenHost::new(task.id.as_str(), host))
+        Some(SeenHost::of_record(task.id.as_str(), host))
     }
 
     fn host(&self, task: &Task, port: &AppPort, state: &str) -> Result<HostRecord, String> {
