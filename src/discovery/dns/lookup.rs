@@ -183,12 +183,13 @@ fn haproxy_weight(weight: u16, heaviest: u16, has_zero: bool) -> Option<u16> {
 
 fn entry(backend: &Backend, ip: IpAddr, target: Option<&Target>, policy: &OptionPolicy) -> Entry {
     match backend.host(ip, target.map(|target| target.port), policy) {
-        Ok(mut host) => {
+        Ok(mut record) => {
             if let Some(target) = target {
+                let host = Arc::make_mut(&mut record.host);
                 host.weight = target.weight;
                 host.backup = target.backup;
             }
-            Entry { key: host.endpoint.to_string().into(), host: Ok(host) }
+            Entry { key: record.host.endpoint.to_string().into(), host: Ok(record) }
         }
         Err(error) => {
             let name = target.map_or_else(|| backend.question.to_string(), |target| target.name.clone());
