@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::decide::guard::{Verdict, judge};
 use crate::decide::host_list::{Assembled, Followed, GoodEntries, assemble, follow};
 use crate::decide::hosts_diff::HostsDiff;
-use crate::decide::unknown_keys;
+use crate::decide::{server_order, unknown_keys};
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
@@ -361,8 +361,9 @@ impl Handler<HostsSeen> for WatcherActor {
 
     fn handle(&mut self, HostsSeen { result, seen_at }: HostsSeen, _: &mut Self::Context) {
         match result {
-            Ok(seen) => {
+            Ok(mut seen) => {
                 self.source_read();
+                server_order::place(&mut seen, &self.definition, self.sources.kinds());
                 self.report_unknown_keys(unknown_keys::in_hosts(&seen));
                 self.consider(&seen, seen_at);
             }

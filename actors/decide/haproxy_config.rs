@@ -21,6 +21,7 @@ use super::section_style::IDLE_CLOSE;
 pub use super::section_style::SectionStyle;
 use super::server_line::{SERVER_LINE_BYTES, push_server_line};
 pub use super::server_line::{default_server_words, server_line, server_words};
+use super::server_order::{has_places, in_file_order};
 use crate::model::{HostList, ServiceDefinition};
 
 /// The section of one service. Without a descriptor it has no listening socket yet, unless HAProxy is to open its own; one
@@ -36,7 +37,9 @@ pub fn section(
         push_bind(&mut text, descriptor, definition.listen, style);
     }
     push_options(&mut text, definition, style);
-    hosts.iter().for_each(|(name, host)| push_server_line(&mut text, definition, name, host));
+    for (name, host) in in_file_order(hosts) {
+        push_server_line(&mut text, definition, name, host);
+    }
     text.push('\n');
     text.into()
 }
@@ -48,14 +51,20 @@ pub fn section_after(
     definition: &ServiceDefinition,
     hosts: &HostList,
 ) -> Arc<str> {
-    let (of_before, of_hosts) = between_common_ends(hosts_before.as_slice(), hosts.as_slice(), PartialEq::eq);
+    let in_order_of_names = !has_places(hosts_before) && !has_places(hosts);
+    let (of_before, of_hosts) = match in_order_of_names {
+        true => between_common_ends(hosts_before.as_slice(), hosts.as_slice(), PartialEq::eq),
+        false => (0..hosts_before.len(), 0..hosts.len()),
+    };
     // A line for each host, and a blank one, end the section.
     let mut line_ends = memrchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1);
     let stays_from = line_ends.nth(1 + hosts_before.len() - of_before.end).unwrap_or(0);
     let stays_to = line_ends.take(of_before.len()).last().unwrap_or(stays_from);
     let mut after = String::with_capacity(text.len() + of_hosts.len() * SERVER_LINE_BYTES);
     after.push_str(&text[..stays_to]);
-    hosts.as_slice()[of_hosts].iter().for_each(|(name, host)| push_server_line(&mut after, definition, name, host));
+    for (name, host) in &in_file_order(hosts)[of_hosts] {
+        push_server_line(&mut after, definition, name, host);
+    }
     after.push_str(&text[stays_from..]);
     after.into()
 }

@@ -14,10 +14,10 @@ use crate::limits::HOST_OPTION_WORDS_MAX;
 use crate::model::{Address, AdminState, Endpoint, Host, HostRecord, ServerName, Word};
 
 /// The keys of a host.
-pub const KEYS: [&str; 8] = ["address", "port", "name", "weight", "backup", "cookie", "state", "options"];
+pub const KEYS: [&str; 9] = ["address", "port", "name", "weight", "backup", "priority", "cookie", "state", "options"];
 
 /// The keys that a line may have after its address, `key=value` each.
-const LINE_KEYS: [&str; 5] = ["weight", "backup", "name", "cookie", "state"];
+const LINE_KEYS: [&str; 6] = ["weight", "backup", "priority", "name", "cookie", "state"];
 
 /// Reads `{"address": "10.0.0.1", "port": 8080, ...}`.
 ///
@@ -125,6 +125,10 @@ fn finish(
         Value::String(text) if text == "false" => Ok(false),
         other => Err(format!("{} is neither true nor false", shown(other))),
     });
+    let priority = optional(keys, "priority", &mut mistakes, |value| {
+        let priority = whole_number(value).and_then(|priority| u16::try_from(priority).ok());
+        priority.ok_or_else(|| format!("{} is not a whole number from 0 to 65535", shown(value)))
+    });
     let cookie = optional(keys, "cookie", &mut mistakes, cookie_from);
     let state = optional(keys, "state", &mut mistakes, |value| match value.as_str() {
         Some("ready") => Ok(AdminState::Ready),
@@ -146,6 +150,7 @@ fn finish(
                 name,
                 weight,
                 backup: backup.unwrap_or_default(),
+                priority,
                 cookie,
                 state: state.unwrap_or_default(),
                 options: options.unwrap_or_default(),

@@ -25,6 +25,9 @@ pub struct LoadedServer {
     pub endpoint: String,
     /// Its options but for the weight, which can change at run time.
     pub options: Vec<Word>,
+    /// Its priority when it got its place among HAProxy's servers, which changes only with a reload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u16>,
     /// For whom it was last put into drain or maintenance; none where that was not our doing, or is over.
     pub held_by: Option<Holder>,
 }
@@ -48,6 +51,7 @@ pub fn given(definition: &ServiceDefinition, host: &Host) -> LoadedServer {
     LoadedServer {
         endpoint: host.endpoint.to_string(),
         options: split_weight(&server_words(definition, host)).0,
+        priority: host.priority,
         held_by: None,
     }
 }

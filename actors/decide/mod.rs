@@ -34,6 +34,7 @@ pub mod scope;
 mod section_style;
 mod server_line;
 pub mod server_options;
+pub mod server_order;
 pub mod service_definition;
 pub mod slots;
 pub mod state_file;

@@ -3,6 +3,7 @@
 //! Three inputs, no memory: what is wanted, what the process was given (its file, and what was added since), and what
 //! it says it has. The same inputs always give the same plan, and a plan that was carried out leaves an empty one.
 
+mod backups;
 mod one_server;
 mod step;
 mod wanted;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::backups::Backups;
 use self::one_server::{OwnOptions, Planned};
 pub use self::step::{Refusal, Step};
 pub use self::wanted::{Ground, WantedService};
@@ -69,6 +71,11 @@ pub fn plan_part(
     let own = haproxy_config::default_server_words(wanted.definition);
     let inherited: Vec<Word> = ground.inherited.iter().cloned().chain(own).collect();
     let inherited_weight = split_weight(&inherited).1;
+    let backups = Backups::of(wanted, loaded, observed);
+    if let Some((first, before)) = backups.misplaced() {
+        let why = format!("the backup {first} comes before {before}, which HAProxy uses first");
+        plan.reload.push(ReloadCause::Server.because(why));
+    }
     let mut last: Option<OwnOptions> = None;
     let mut missing_slots = 0;
     let mut awaited = BTreeSet::new();
@@ -83,7 +90,9 @@ pub fn plan_part(
             (Some(observed), true) => Ok(removal(wanted, name, observed)),
             (found, false) => {
                 let id = id(&wanted.definition.name, name);
-                let server = Planned { id, host, wanted, ground, inherited: &inherited, inherited_weight };
+                let later_backup = backups.after(host);
+                let server =
+                    Planned { id, host, wanted, ground, inherited: &inherited, inherited_weight, later_backup };
                 match found {
                     None => server.add(),
                     Some(observed) => {

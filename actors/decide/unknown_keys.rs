@@ -79,8 +79,8 @@ mod tests {
     use crate::model::{Address, Endpoint, Host, HostRecord};
 
     const KINDS: [SourceKind; 2] = [
-        SourceKind { name: "zookeeper", keys: &["server", "path", "format"] },
-        SourceKind { name: "campanjazk", keys: &["server", "path", "remote_port"] },
+        SourceKind { name: "zookeeper", keys: &["server", "path", "format"], is_ordered: false },
+        SourceKind { name: "campanjazk", keys: &["server", "path", "remote_port"], is_ordered: false },
     ];
 
     fn warnings(kind: &str, keys: &[&str]) -> Vec<String> {

@@ -45,6 +45,10 @@ pub struct Host {
     /// Takes traffic only when no other server can.
     #[serde(default)]
     pub backup: bool,
+    /// Its place among the hosts of a service whose order matters (backups, `balance first`): the lowest number comes
+    /// first, hosts without one last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u16>,
     /// The value of the server's persistence cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<Word>,
@@ -64,6 +68,7 @@ impl Host {
             name: None,
             weight: None,
             backup: false,
+            priority: None,
             cookie: None,
             state: AdminState::default(),
             options: Vec::new(),

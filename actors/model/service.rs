@@ -53,6 +53,8 @@ pub struct SourceKind {
     pub name: &'static str,
     /// The keys of a definition that it reads.
     pub keys: &'static [&'static str],
+    /// Whether the order of its entries is one that somebody chose.
+    pub is_ordered: bool,
 }
 
 /// How many hosts may leave at once before the guard holds the change back.

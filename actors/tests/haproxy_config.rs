@@ -87,6 +87,45 @@ listen web
 }
 
 #[test]
+fn hosts_with_places_are_in_their_order() {
+    let definition = define("web", &json!({"type": "static"})).expect("a good definition");
+    let placed = |places: &[(&str, Option<u16>)]| {
+        let place = |(name, priority): &(&str, Option<u16>)| {
+            let host =
+                Host { priority: *priority, ..host(&json!({"address": "10.0.0.1", "port": 80})).expect("a host") };
+            (ServerName::new(name).expect("a good name"), host.into())
+        };
+        places.iter().map(place).collect::<HostList>()
+    };
+    let names = |text: &str| {
+        let servers = text.lines().filter_map(|line| line.trim().strip_prefix("server "));
+        Vec::from_iter(servers.map(|rest| rest.split(' ').next().unwrap_or_default().to_owned()))
+    };
+    let style = SectionStyle::default();
+    let lists = [
+        placed(&[("a", None), ("b", None)]),
+        placed(&[("a", Some(3)), ("b", Some(1)), ("c", None), ("d", Some(2))]),
+        placed(&[("a", Some(1)), ("b", Some(2)), ("d", Some(0))]),
+        placed(&[("a", None), ("d", None)]),
+    ];
+    let orders = [vec!["a", "b"], vec!["b", "d", "a", "c"], vec!["d", "a", "b"], vec!["a", "d"]];
+    for ((before, after), order) in lists.iter().zip(lists.iter().cycle().skip(1)).zip(orders.iter().cycle().skip(1)) {
+        let text = section(&definition, None, after, style);
+        assert_eq!(names(&text), *order);
+        assert_eq!(section_after((&section(&definition, None, before, style), before), &definition, after), text);
+        assert_eq!(
+            parse_sections(&format!("{}{text}", frame(&proxy_frame(&[], &[]))))
+                .into_values()
+                .next()
+                .expect("one")
+                .order
+                .len(),
+            order.len()
+        );
+    }
+}
+
+#[test]
 fn tcp_section_gets_tcplog_where_defaults_log_http() {
     for (defaults, options, expected) in [
         (vec!["mode http", "log-format %HM"], vec!["mode tcp"], true),

@@ -14,8 +14,8 @@ use proxymgr_actors::decide::host_list::{self, GoodEntries};
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::overlay::with_choices;
 use proxymgr_actors::decide::slots::SlotTable;
-use proxymgr_actors::decide::unknown_keys;
 use proxymgr_actors::decide::update_strategy::{self, ChosenStrategy};
+use proxymgr_actors::decide::{server_order, unknown_keys};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::model::{HostList, ProxyVersion, RawDefinition, ServiceDefinition, ServiceName, UpdateStrategy};
 use proxymgr_actors::port::{HostSources, OpenSource, SavedService};
@@ -169,7 +169,9 @@ impl Opened {
             Err(error) => Err(error),
         };
         let hosts = match seen {
-            Ok(seen) => {
+            Ok(mut seen) => {
+                server_order::place(&mut seen, &self.definition, &KINDS);
+                remarks.extend(unknown_keys::in_hosts(&seen).map(|remark| format!("{name}: {remark}")));
                 let assembled = host_list::assemble(&seen, &GoodEntries::new());
                 remarks.extend(assembled.problems.iter().map(|(entry, problem)| format!("{name}: {entry}: {problem}")));
                 let last_good = saved.and_then(|service| service.hosts.clone());

@@ -43,16 +43,16 @@ use mesos::MesosOptions;
 
 /// Every kind of source that a definition's `type` may name, with the keys that its adapter reads.
 pub const KINDS: [SourceKind; 10] = [
-    SourceKind { name: "zookeeper", keys: zookeeper::HOST_KEYS },
-    SourceKind { name: "campanjazk", keys: zookeeper::CAMPANJA_KEYS },
-    SourceKind { name: "aws", keys: aws::KEYS },
-    SourceKind { name: "consul", keys: consul::KEYS },
-    SourceKind { name: "dns", keys: dns::KEYS },
-    SourceKind { name: "etcd", keys: etcd::KEYS },
-    SourceKind { name: "file", keys: file::KEYS },
-    SourceKind { name: "marathon", keys: marathon::KEYS },
-    SourceKind { name: "mesos", keys: mesos::KEYS },
-    SourceKind { name: "static", keys: static_hosts::KEYS },
+    SourceKind { name: "zookeeper", keys: zookeeper::HOST_KEYS, is_ordered: false },
+    SourceKind { name: "campanjazk", keys: zookeeper::CAMPANJA_KEYS, is_ordered: false },
+    SourceKind { name: "aws", keys: aws::KEYS, is_ordered: false },
+    SourceKind { name: "consul", keys: consul::KEYS, is_ordered: false },
+    SourceKind { name: "dns", keys: dns::KEYS, is_ordered: false },
+    SourceKind { name: "etcd", keys: etcd::KEYS, is_ordered: false },
+    SourceKind { name: "file", keys: file::KEYS, is_ordered: true },
+    SourceKind { name: "marathon", keys: marathon::KEYS, is_ordered: false },
+    SourceKind { name: "mesos", keys: mesos::KEYS, is_ordered: false },
+    SourceKind { name: "static", keys: static_hosts::KEYS, is_ordered: true },
 ];
 
 /// The names of all kinds of sources.

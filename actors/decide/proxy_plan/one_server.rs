@@ -6,8 +6,8 @@ use crate::decide::loaded_service::{Holder, LoadedServer, given, split_weight};
 use crate::decide::server_line::server_words;
 use crate::decide::server_options::contains;
 use crate::model::{
-    Address, AdminState, Host, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServiceDefinition, UpdateStrategy,
-    Word,
+    Address, AdminState, Host, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServerName, ServiceDefinition,
+    UpdateStrategy, Word,
 };
 
 /// HAProxy's weight of a server that names none.
@@ -43,6 +43,8 @@ pub(super) struct Planned<'a> {
     /// The words of the `default-server` lines that hold for the section.
     pub(super) inherited: &'a [Word],
     pub(super) inherited_weight: Option<u16>,
+    /// A backup that HAProxy has, and that this one, a backup as well, has to come before.
+    pub(super) later_backup: Option<&'a ServerName>,
 }
 
 impl Planned<'_> {
@@ -51,6 +53,9 @@ impl Planned<'_> {
         let definition = self.wanted.definition;
         if self.wanted.strategy == UpdateStrategy::Slots {
             return Err("no slot is free for it".to_owned());
+        }
+        if let Some(later) = self.later_backup {
+            return Err(format!("it comes before the backup {later}, and servers added at run time come last"));
         }
         let own = server_words(definition, self.host);
         let options = self.ground.capabilities.options_to_add(definition, &self.host.endpoint, self.inherited, &own)?;
@@ -132,7 +137,10 @@ impl Planned<'_> {
         if commands.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Step { holder, ..self.step(class, reasons.join(", "), commands) }))
+        let step = self.step(class, reasons.join(", "), commands);
+        // It stays where it is among the servers, whatever its host says of its place now.
+        let gives = step.gives.map(|given| LoadedServer { priority: loaded.priority, ..given });
+        Ok(Some(Step { holder, gives, ..step }))
     }
 
     fn move_in_words(&self, observed: &ObservedServer) -> String {

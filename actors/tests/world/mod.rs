@@ -332,7 +332,7 @@ impl HostSources for World {
     }
 
     fn kinds(&self) -> &[SourceKind] {
-        &[SourceKind { name: "static", keys: &["hosts"] }]
+        &[SourceKind { name: "static", keys: &["hosts"], is_ordered: true }]
     }
 
     fn change_options(&self, options: &OptionPolicy) {

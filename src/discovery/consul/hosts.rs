@@ -13,7 +13,7 @@
 //!
 //! An instance without an address has that of its node. Its weight is that of its health (`Weights`), unless it is 1,
 //! which is also what Consul says of an instance that asked for none. What Consul has no words for stands in the
-//! instance's meta data: `proxymgr_weight`, `_backup`, `_name`, `_cookie`, `_state`, `_options`.
+//! instance's meta data: `proxymgr_weight`, `_backup`, `_priority`, `_name`, `_cookie`, `_state`, `_options`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use crate::discovery::settings::{optional, required, servers, texts};
 const META_PREFIX: &str = "proxymgr_";
 
 /// What may follow it.
-const META_KEYS: [&str; 6] = ["weight", "backup", "name", "cookie", "state", "options"];
+const META_KEYS: [&str; 7] = ["weight", "backup", "priority", "name", "cookie", "state", "options"];
 
 /// The keys of a definition that this kind of source reads.
 pub(in crate::discovery) const KEYS: &[&str] =

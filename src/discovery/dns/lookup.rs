@@ -142,6 +142,7 @@ struct Target {
     name: String,
     port: u16,
     weight: Option<u16>,
+    priority: u16,
     backup: bool,
 }
 
@@ -159,6 +160,7 @@ fn targets(found: Vec<Found>) -> Vec<Target> {
         name,
         port,
         weight: haproxy_weight(weight, heaviest, has_zero),
+        priority,
         backup: Some(priority) != first,
     };
     records.into_iter().map(target).collect()
@@ -188,6 +190,8 @@ fn entry(backend: &Backend, ip: IpAddr, target: Option<&Target>, policy: &Option
                 let host = Arc::make_mut(&mut record.host);
                 host.weight = target.weight;
                 host.backup = target.backup;
+                // Of several backups, that of the lower priority comes first.
+                host.priority = target.backup.then_some(target.priority);
             }
             Entry { key: record.host.endpoint.to_string().into(), host: Ok(record) }
         }
