@@ -58,6 +58,22 @@ pub struct HostsSeen {
     pub seen_at: Instant,
 }
 
+/// HaproxyStateActor -> NameLookupActor: HAProxy could not resolve these host names, and no others.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct NamesUnresolved {
+    /// The names.
+    pub names: BTreeSet<Arc<str>>,
+}
+
+/// NameLookupActor -> HaproxyStateActor: this host name resolves now.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct NameResolves {
+    /// The name.
+    pub name: Arc<str>,
+}
+
 /// ServiceConfigActor -> HaproxyStateActor: this service exists, new or changed.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]

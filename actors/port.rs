@@ -50,6 +50,12 @@ pub trait HostSources {
     fn change_options(&self, _options: &OptionPolicy) {}
 }
 
+/// Resolves host names as HAProxy does when it reads its file.
+pub trait NameResolver {
+    /// Whether the name has an address now.
+    fn resolves(&self, name: Arc<str>) -> PortFuture<bool>;
+}
+
 /// Opens the source of service definitions.
 pub trait DefinitionSource {
     /// Begins to watch the definitions and tells `reader` the level, first as soon as it is known.

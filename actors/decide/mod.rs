@@ -39,4 +39,5 @@ pub mod service_definition;
 pub mod slots;
 pub mod state_file;
 pub mod unknown_keys;
+pub mod unresolved;
 pub mod update_strategy;

@@ -98,6 +98,11 @@ impl ObservedServer {
         self.admin_state & 0x23 != 0
     }
 
+    /// In maintenance because HAProxy could not resolve its host name.
+    pub fn is_unresolved(&self) -> bool {
+        self.admin_state & 0x20 != 0
+    }
+
     /// In drain, forced or inherited.
     pub fn in_drain(&self) -> bool {
         self.admin_state & 0x18 != 0

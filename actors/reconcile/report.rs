@@ -68,6 +68,7 @@ impl State {
             let (server, refusal) = section.attempts.hopeless.first_key_value()?;
             Some(format!("server {}: {}", service.slots.known_as(server), refusal.words))
         };
+        let unresolved = || section?.names(&self.settings.inherited).problem();
         let drained_on_socket = |section: &Section| {
             let drained = section.drained_on_socket(&service.servers);
             drained.map(|server| service.slots.known_as(server).clone()).collect()
@@ -100,7 +101,7 @@ impl State {
             leaving: service.life.leaving().map(leaving).collect(),
             rising: service.life.rising().map(rising).collect(),
             problem_since_unix_ms: service.blocked.as_ref().map(|blocked| blocked.since_unix_ms),
-            problem: blocked.or_else(|| section.and_then(hopeless)).or_else(complaint),
+            problem: blocked.or_else(|| section.and_then(hopeless)).or_else(unresolved).or_else(complaint),
             last_applied_unix_ms: applied.map(|applied| now.unix_ms_at(applied.at)),
             last_class: applied.map(|applied| applied.class.as_str().to_owned()),
             last_took_us: applied.map(|applied| applied.took_us),

@@ -14,8 +14,9 @@ use crate::decide::deployment::{BoundSection, SectionSpec};
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Refusal, Step, given};
 use crate::decide::scope::Scope;
+use crate::decide::unresolved::SectionNames;
 use crate::model::{
-    AdminState, HostList, ObservedServer, ObservedServers, RuntimeCommand, ServerName, ServiceDefinition,
+    AdminState, HostList, ObservedServer, ObservedServers, RuntimeCommand, ServerName, ServiceDefinition, Word,
 };
 use crate::port::Answer;
 
@@ -109,6 +110,11 @@ impl Attempts {
 }
 
 impl Section {
+    /// Its hosts, to find those whose names HAProxy could not resolve.
+    pub fn names<'a>(&'a self, inherited: &'a [Word]) -> SectionNames<'a> {
+        SectionNames { definition: &self.definition, inherited, hosts: &self.file.hosts, observed: &self.observed }
+    }
+
     /// A section as a process was just started with it. Where the process before had the same, `before`, its text and
     /// what is known of its servers are taken over.
     pub fn started(bound: BoundSection, style: SectionStyle, before: Option<Self>, now: Instant) -> Self {
@@ -128,7 +134,10 @@ impl Section {
             ),
         };
         loaded.servers.retain(|name, _| hosts.contains_key(name));
-        loaded.servers.values_mut().for_each(|server| server.held_by = None);
+        for (name, server) in &mut loaded.servers {
+            server.held_by = None;
+            server.priority = hosts.get(name).and_then(|host| host.priority);
+        }
         Self {
             definition,
             descriptor,
