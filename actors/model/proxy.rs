@@ -7,7 +7,7 @@ use std::sync::Arc;
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, ServerName, ServiceName};
+use super::{Endpoint, ServerName, ServerState, ServiceName};
 
 /// A server, by its section and its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,6 +86,19 @@ impl ObservedServer {
     /// Whether it is at this address and port.
     pub fn is_at(&self, endpoint: &Endpoint) -> bool {
         self.port == endpoint.port.get() && *self.address == *endpoint.address.to_string()
+    }
+
+    /// What it does.
+    pub fn state(&self) -> ServerState {
+        if self.in_maintenance() {
+            ServerState::Maint
+        } else if self.in_drain() {
+            ServerState::Drain
+        } else if self.operational_state == 0 {
+            ServerState::Down
+        } else {
+            ServerState::Ready
+        }
     }
 
     /// In maintenance because it was told to be, on the socket.

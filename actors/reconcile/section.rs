@@ -16,7 +16,8 @@ use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Refusal, St
 use crate::decide::scope::Scope;
 use crate::decide::unresolved::SectionNames;
 use crate::model::{
-    AdminState, HostList, ObservedServer, ObservedServers, RuntimeCommand, ServerName, ServiceDefinition, Word,
+    AdminState, HostList, ObservedServer, ObservedServers, RuntimeCommand, ServerName, ServerState, ServiceDefinition,
+    Word,
 };
 use crate::port::Answer;
 
@@ -33,8 +34,8 @@ pub struct Section {
     pub file: SectionFile,
     /// What the process reports.
     pub observed: Arc<ObservedServers>,
-    /// The same in words for whoever asks: put together when it is first asked for.
-    pub states: OnceCell<Arc<BTreeMap<ServerName, String>>>,
+    /// The state of each server, for whoever asks: put together when it is first asked for.
+    pub states: OnceCell<Arc<BTreeMap<ServerName, ServerState>>>,
     /// Whether a batch went unanswered since, so that what the process has is not known.
     pub stale: bool,
     /// What was tried and did not work.
