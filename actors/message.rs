@@ -1,6 +1,6 @@
 //! Every message, told as sender -> receiver. Past tense for what happened, imperative for what is to be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;

@@ -16,7 +16,7 @@ use proxymgr_actors::decide::proxy_plan::{
 use proxymgr_actors::decide::quoting::split_line;
 use proxymgr_actors::decide::routing::{Claim, RouteStep, assign, plan_routes, routed_at};
 use proxymgr_actors::model::{
-    Observation, ObservedRoutes, PlanClass, ProcessInfo, RunBy, ServiceName, UpdateStrategy, Word,
+    Observation, ObservedRoutes, PlanClass, ProcessInfo, RunBy, ServerName, ServiceName, UpdateStrategy, Word,
 };
 use proxymgr_actors::port::RuntimeApi;
 
