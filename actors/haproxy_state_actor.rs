@@ -17,9 +17,9 @@ use crate::journal::{Event, JournalEntry};
 use crate::log_line::write;
 use crate::message::{
     BeginShutdown, ChoicesChanged, DefinitionsLoaded, DefinitionsRejected, Deploy, GetConfig, GetState, HostsChanged,
-    HostsUnknown, ListRejected, NameResolves, NamesUnresolved, PolicyChanged, PreviewPlan, ProxyExited, ProxyStarted, Record, Refresh, ReleaseSockets,
-    ReloadProxy, SaveState, ServerHealthReported, ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened,
-    WaitOnlyFor,
+    HostsUnknown, ListRejected, NameResolves, NamesUnresolved, PolicyChanged, PreviewPlan, ProxyExited, ProxyStarted,
+    Record, Refresh, ReleaseSockets, ReloadProxy, SaveState, ServerHealthReported, ServiceDefined, ServiceRemoved,
+    SettingsRefused, SocketOpened, WaitOnlyFor,
 };
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::operator::{Order, OrderRefused, printable};
