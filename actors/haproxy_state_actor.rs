@@ -17,9 +17,9 @@ use crate::journal::{Event, JournalEntry};
 use crate::log_line::write;
 use crate::message::{
     BeginShutdown, ChoicesChanged, DefinitionsLoaded, DefinitionsRejected, Deploy, GetConfig, GetState, HostsChanged,
-    HostsUnknown, ListRejected, PolicyChanged, PreviewPlan, ProxyExited, ProxyStarted, Record, Refresh, ReleaseSockets,
-    ReloadProxy, SaveState, ServerHealthReported, ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened,
-    WaitOnlyFor,
+    HostsUnknown, ListRejected, NameResolves, NamesUnresolved, PolicyChanged, PreviewPlan, ProxyExited, ProxyStarted,
+    Record, Refresh, ReleaseSockets, ReloadProxy, SaveState, ServerHealthReported, ServiceDefined, ServiceRemoved,
+    SettingsRefused, SocketOpened, WaitOnlyFor,
 };
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::operator::{Order, OrderRefused, printable};
@@ -48,6 +48,8 @@ pub struct HaproxyDeployment {
     pub wait_only_for: Recipient<WaitOnlyFor>,
     /// haproxy.cfg, which follows every change.
     pub config_file: Rc<dyn ConfigFile>,
+    /// Looks up host names that HAProxy could not resolve.
+    pub names: Recipient<NamesUnresolved>,
 }
 
 /// Which HAProxy it is.
@@ -214,6 +216,7 @@ impl HaproxyStateActor {
                 self.answer(deploy, Input::Deployed, ctx);
             }
             Effect::ReleaseSockets(keep) => deployment.release.do_send(ReleaseSockets { keep }),
+            Effect::LookUpNames(names) => deployment.names.do_send(NamesUnresolved { names }),
             Effect::WaitOnlyFor(wanted) => deployment.wait_only_for.do_send(WaitOnlyFor { wanted }),
             Effect::WriteConfigFile(text) => {
                 let begun = Instant::now();
@@ -284,6 +287,7 @@ feeds! {
     SettingsRefused: SettingsRefused { mistakes } => Input::SettingsRefused(mistakes);
     Refresh: Refresh => Input::Refresh;
     SocketOpened: SocketOpened { service } => Input::SocketOpened(service);
+    NameResolves: NameResolves { name } => Input::NameResolves(name);
     ProxyExited: ProxyExited { pid, exit } => Input::ProcessExited { pid, exit };
     ServerHealthReported: ServerHealthReported { pid, service, .. } => Input::ServerHealthReported { pid, service };
 }

@@ -35,6 +35,7 @@ mod listeners;
 mod log_line;
 pub mod message;
 pub mod model;
+pub mod name_lookup_actor;
 pub mod operator;
 mod output_actor;
 mod overrides_actor;

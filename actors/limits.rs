@@ -26,6 +26,15 @@ pub const PATH_PREFIX_BYTES_MAX: usize = 256;
 /// After so many refusals in a row to change the map at run time, a reload brings it.
 pub const MAP_REFUSALS_BEFORE_RELOAD: u32 = 2;
 
+/// The pause before a host name that did not resolve is looked up again. It doubles each time.
+pub const NAME_LOOKUP_RETRY_MIN: Duration = Duration::from_secs(1);
+
+/// The longest such pause.
+pub const NAME_LOOKUP_RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// How long the machine's resolver may take; a name that takes longer does not resolve.
+pub const NAME_LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The longest line sent to the Runtime API, in bytes. From `tune.bufsize` (16,384) on, 2.2 and 2.6 hang.
 pub const RUNTIME_LINE_BYTES_MAX: usize = 8_192;
 

@@ -1,6 +1,6 @@
 //! Every message, told as sender -> receiver. Past tense for what happened, imperative for what is to be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -56,6 +56,22 @@ pub struct HostsSeen {
     pub result: Result<Vec<SeenHost>, String>,
     /// When the source learned of the change, for the latency that is shown.
     pub seen_at: Instant,
+}
+
+/// HaproxyStateActor -> NameLookupActor: HAProxy could not resolve these host names, and no others.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct NamesUnresolved {
+    /// The names.
+    pub names: BTreeSet<Arc<str>>,
+}
+
+/// NameLookupActor -> HaproxyStateActor: this host name resolves now.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct NameResolves {
+    /// The name.
+    pub name: Arc<str>,
 }
 
 /// ServiceConfigActor -> HaproxyStateActor: this service exists, new or changed.

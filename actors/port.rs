@@ -23,7 +23,7 @@ use crate::decide::state_file::FileHosts;
 use crate::message::{DefinitionsSeen, HostsSeen, ServerHealthReported};
 use crate::model::{
     HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, RawDefinition, RouteCommand, RuntimeCommand,
-    ServerName, ServerTraffic, ServiceDefinition, ServiceName, SourceSpec, Traffic,
+    ServerName, ServerTraffic, ServiceDefinition, ServiceName, SourceKind, SourceSpec, Traffic,
 };
 
 /// What a port's call gives back, in time.
@@ -42,8 +42,18 @@ pub trait HostSources {
         spec: &SourceSpec,
         watcher: Recipient<HostsSeen>,
     ) -> Result<Box<dyn OpenSource>, String>;
+    /// The kinds of sources, with the keys that each reads. Definitions are held against them.
+    fn kinds(&self) -> &[SourceKind] {
+        &[]
+    }
     /// Sources opened from now on hold their entries against these options, where entries can have any.
     fn change_options(&self, _options: &OptionPolicy) {}
+}
+
+/// Resolves host names as HAProxy does when it reads its file.
+pub trait NameResolver {
+    /// Whether the name has an address now.
+    fn resolves(&self, name: Arc<str>) -> PortFuture<bool>;
 }
 
 /// Opens the source of service definitions.

@@ -15,6 +15,7 @@ use crate::decide::annotation;
 use crate::decide::guard::{Verdict, judge_definitions};
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::service_definition::ParsedDefinition;
+use crate::decide::{server_order, unknown_keys};
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
@@ -158,7 +159,8 @@ impl ServiceConfigActor {
         let service = self.services.entry(name.clone()).or_insert_with(|| Service { raw: None, good: None });
         service.raw = Some(raw);
         match parsed {
-            Ok(ParsedDefinition { definition, warnings }) => {
+            Ok(ParsedDefinition { definition, mut warnings }) => {
+                warnings.extend(unknown_keys::in_definition(&definition.source, self.ports.host_sources.kinds()));
                 self.report(name, &origin, warnings, "");
                 self.define(name, Arc::new(definition));
             }
@@ -175,7 +177,8 @@ impl ServiceConfigActor {
             Some((known, _)) if *known == definition => return,
             Some((known, watcher)) => {
                 info!(self.log, "the service is defined anew"; "service" => %name);
-                if known.source != definition.source || known.removal != definition.removal {
+                let ranks_change = server_order::ranks_all(known) != server_order::ranks_all(&definition);
+                if known.source != definition.source || known.removal != definition.removal || ranks_change {
                     watcher.redefine.do_send(Redefine { definition: definition.clone(), reopen: false });
                 }
                 *known = definition.clone();

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::HELD_NAMES_MAX;
 use crate::model::{
-    HostList, LatencyHistogram, OperatorChoice, PlanClass, ProcessInfo, ReloadCause, Revision, ServerName, ServiceName,
-    UpdateStrategy,
+    HostList, LatencyHistogram, OperatorChoice, PlanClass, ProcessInfo, ReloadCause, Revision, ServerName, ServerState,
+    ServiceName, UpdateStrategy,
 };
 
 /// The snapshot of one actor.
@@ -263,8 +263,8 @@ pub struct ServiceState {
     /// The guard holds back a list with fewer.
     #[serde(default)]
     pub min_hosts: usize,
-    /// Servers as HAProxy has them: `ready`, `down` (its checks fail), `drain`, `maint`.
-    pub servers: Arc<BTreeMap<ServerName, String>>,
+    /// Servers as HAProxy has them.
+    pub servers: Arc<BTreeMap<ServerName, ServerState>>,
     /// What operators chose for servers, whatever discovery says.
     #[serde(default)]
     pub operator: BTreeMap<ServerName, OperatorChoice>,
@@ -292,6 +292,13 @@ pub struct ServiceState {
     pub last_class: Option<String>,
     /// How long that took, in microseconds, from the source's event.
     pub last_took_us: Option<u64>,
+}
+
+impl ServiceState {
+    /// The number of servers in this state.
+    pub fn count(&self, wanted: ServerState) -> usize {
+        self.servers.values().filter(|state| **state == wanted).count()
+    }
 }
 
 /// A server whose host is gone from discovery and that finishes its sessions.

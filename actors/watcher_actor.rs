@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::decide::guard::{Verdict, judge};
 use crate::decide::host_list::{Assembled, Followed, GoodEntries, assemble, follow};
 use crate::decide::hosts_diff::HostsDiff;
+use crate::decide::{server_order, unknown_keys};
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
@@ -87,6 +88,8 @@ pub struct WatcherActor {
     /// The list that an operator rejected in an earlier run of the daemon, until the source shows one.
     rejected_before: Option<Arc<HostList>>,
     problems: BTreeMap<String, String>,
+    /// Keys of the newest list's entries that nobody reads.
+    unknown_keys: Option<String>,
     /// Why the newest definition's source could not be opened, while that of the one before goes on.
     definition_error: Option<String>,
     changes: ChangeNumbers,
@@ -124,6 +127,7 @@ impl WatcherActor {
             rejected: None,
             rejected_before,
             problems: BTreeMap::new(),
+            unknown_keys: None,
             definition_error: None,
             changes,
             peers,
@@ -185,7 +189,7 @@ impl WatcherActor {
         self.report_problems(problems);
         // What an entry said before the daemon was restarted is not known: each of the saved hosts may be it.
         let unsure = self.from_saved_state
-            && seen.iter().any(|entry| entry.host.is_err() && !good_entries.contains_key(&entry.key));
+            && seen.iter().any(|entry| entry.record.is_err() && !good_entries.contains_key(&entry.key));
         if unsure && let Some(saved) = &self.hosts {
             for (name, host) in saved.iter() {
                 hosts.entry(name.clone()).or_insert_with(|| host.clone());
@@ -246,6 +250,13 @@ impl WatcherActor {
             }
         }
         self.problems = problems;
+    }
+
+    fn report_unknown_keys(&mut self, unknown: Option<String>) {
+        if let Some(problem) = unknown.as_ref().filter(|_| unknown != self.unknown_keys) {
+            warn!(self.log, "entries of the source have keys that have no effect"; "problem" => problem);
+        }
+        self.unknown_keys = unknown;
     }
 
     fn hold(&mut self, reason: String, seen: Seen, diff: &HostsDiff) {
@@ -350,8 +361,10 @@ impl Handler<HostsSeen> for WatcherActor {
 
     fn handle(&mut self, HostsSeen { result, seen_at }: HostsSeen, _: &mut Self::Context) {
         match result {
-            Ok(seen) => {
+            Ok(mut seen) => {
                 self.source_read();
+                server_order::place(&mut seen, &self.definition, self.sources.kinds());
+                self.report_unknown_keys(unknown_keys::in_hosts(&seen));
                 self.consider(&seen, seen_at);
             }
             Err(error) => self.source_failed(error),
@@ -408,6 +421,7 @@ impl Handler<GetState> for WatcherActor {
     fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
         let mut problems = self.problems.clone();
         problems.extend(self.definition_error.iter().map(|error| ("definition".to_owned(), error.clone())));
+        problems.extend(self.unknown_keys.iter().map(|problem| ("hosts".to_owned(), problem.clone())));
         MessageResult(ActorState::Watcher(WatcherState {
             service: self.definition.name.to_string(),
             source_kind: self.definition.source.kind.clone(),

@@ -40,12 +40,13 @@ use crate::message::{
     SettingsRefused, StopProxy, WatcherHandle,
 };
 use crate::model::{ProxyPolicy, ProxyVersion, RunBy, ServiceName};
+use crate::name_lookup_actor::NameLookupActor;
 use crate::operator::{HeldDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
 use crate::overrides_actor::OverridesActor;
 use crate::port::{
-    ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, RuntimeApi, SavedService, SavedState,
-    ServiceOutput, StateStore,
+    ConfigFile, DefinitionSource, HostSources, ListeningSockets, NameResolver, ProxyProcesses, RuntimeApi,
+    SavedService, SavedState, ServiceOutput, StateStore,
 };
 use crate::process_supervisor_actor::{ProcessSupervisorActor, SupervisorPeers, SupervisorPorts};
 use crate::service_config_actor::{
@@ -68,6 +69,8 @@ pub struct Outside {
     pub runtime: Rc<dyn RuntimeApi>,
     /// haproxy.cfg.
     pub config_file: Rc<dyn ConfigFile>,
+    /// The machine's resolver of host names.
+    pub names: Rc<dyn NameResolver>,
     /// HAProxy's processes.
     pub processes: Rc<dyn ProxyProcesses>,
     /// The listening sockets.
@@ -141,6 +144,7 @@ impl Actors {
         let journal = JournalActor::new(clock).start();
         let supervisor_ctx = Context::new();
         let sockets_ctx = Context::new();
+        let names_ctx = Context::new();
         let record: Recipient<Record> = post.inbox("JournalActor", None).way(journal.clone().recipient());
         let outputs = start_outputs(&outside, &orders.restored.services, &record, clock, log);
         let targets = start_targets(&outside, &orders.policy, &orders.restored.services, &record, clock, log);
@@ -153,6 +157,7 @@ impl Actors {
             release: to_sockets.way(sockets.clone().recipient()),
             wait_only_for: to_sockets.way(sockets.clone().recipient()),
             config_file: outside.config_file.clone(),
+            names: names_ctx.address().recipient(),
         });
         let haproxy = HaproxyStateActor::new(
             orders.policy.clone(),
@@ -189,6 +194,7 @@ impl Actors {
             clock,
             component(log, "supervisor"),
         ));
+        names_ctx.run(NameLookupActor::new(outside.names.clone(), to_haproxy.way(haproxy.clone().recipient())));
         let sockets = sockets_ctx.run(SocketHolderActor::new(
             outside.sockets.clone(),
             to_haproxy.way(haproxy.clone().recipient()),

@@ -79,6 +79,7 @@ mod host_numbers;
 mod hosts;
 mod invariant;
 mod load;
+mod name_resolver;
 mod oracle;
 mod orders;
 mod plan;

@@ -137,7 +137,7 @@ impl Player {
 
     /// Every host name resolves, each to an address of its own.
     fn resolve(&self, seen: &[SeenHost]) {
-        let named = seen.iter().filter_map(|entry| match &entry.host.as_ref().ok()?.endpoint.address {
+        let named = seen.iter().filter_map(|entry| match &entry.host()?.endpoint.address {
             Address::Name(name) => Some(name.to_string()),
             Address::Ip(_) => None,
         });

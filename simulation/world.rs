@@ -374,6 +374,7 @@ impl World {
             host_sources,
             runtime: Rc::new(self.clone()),
             config_file: Rc::new(self.clone()),
+            names: Rc::new(self.clone()),
             processes: Rc::new(self.clone()),
             sockets: Rc::new(self.clone()),
             state_store: Rc::new(self.clone()),

@@ -210,7 +210,7 @@ async fn static_hosts_are_told_at_once_and_again_at_a_refresh() {
 async fn a_spec_that_can_never_work_is_refused_with_its_key() {
     let inbox = Inbox::new();
     let (sources, ensembles) = sources();
-    let kinds = proxymgr::discovery::KINDS.join(", ");
+    let kinds = proxymgr::discovery::kind_names().join(", ");
     let misspelt =
         format!("\"type\" is \"zookeper\", which is not a kind of source: {kinds}; \"zookeeper\" may be meant");
     let unknown = format!("\"type\" is \"eureka\", which is not a kind of source: {kinds}");
@@ -244,7 +244,7 @@ async fn a_spec_that_can_never_work_is_refused_with_its_key() {
         let error = open(&sources, &spec(kind, settings), &inbox).err().expect(reason);
         assert!(error.starts_with(reason), "{error}");
     }
-    for kind in proxymgr::discovery::KINDS {
+    for kind in proxymgr::discovery::kind_names() {
         let error = open(&sources, &spec(kind, json!({})), &inbox).err().expect("nothing is given");
         assert!(!error.contains("not a kind of source"), "{error}");
     }

@@ -57,7 +57,7 @@ fn host_list(hosts: &[Value]) -> HostList {
     let host =
         |keys| host_record::from_json_value(keys, &OptionPolicy::default()).unwrap_or_else(|e| panic!("{keys}: {e}"));
     let name = |number| ServerName::new(&format!("s{number}")).expect("letters and digits are a name");
-    hosts.iter().enumerate().map(|(number, keys)| (name(number), host(keys).into())).collect()
+    hosts.iter().enumerate().map(|(number, keys)| (name(number), host(keys).host)).collect()
 }
 
 fn plain_frame(defaults: &[&str]) -> ProxyFrame {

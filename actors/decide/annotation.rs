@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::host_record::{shown, strings_from};
+use super::json_value::{shown, strings_from};
 use super::option_policy::OptionPolicy;
 use super::service_definition::{self, ParsedDefinition};
 use crate::model::RawDefinition;

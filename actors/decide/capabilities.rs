@@ -1,30 +1,22 @@
-//! What a version of HAProxy can do at run time. Measured on 2.2.9, 2.6.12, 3.0.11 and 3.2.
+//! What a version of HAProxy can do at run time. Measured on 2.2.9, 2.6.12, 3.0.11 and 3.2. Which options `add server`
+//! takes stands in [`server_options`](super::server_options).
 
+use super::server_options::{AtRuntime, contains, used_options};
 use crate::model::{Address, Endpoint, ProxyVersion, ServiceDefinition, Word};
 
 /// `add server` and `del server` need no experimental mode from here on.
 const DYNAMIC_SERVERS: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
 
-/// From here on dynamic servers take a cookie, and reuse backend connections without being told to.
-const DYNAMIC_COOKIES_AND_POOLS: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
+/// From here on dynamic servers reuse backend connections without options for it.
+const DYNAMIC_POOLS: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 
-/// Options that `add server` refuses and whose absence changes how the server works.
-const NEVER_DYNAMIC: [&str; 11] = [
-    "agent-check",
-    "guid",
-    "log-proto",
-    "max-reuse",
-    "namespace",
-    "non-stick",
-    "redir",
-    "socks4",
-    "ssl-reuse",
-    "stick",
-    "tcp-ut",
-];
+/// From here on dynamic servers get the value of a `cookie ... dynamic` line. Before, HAProxy answers through them with
+/// an expired cookie.
+const DYNAMIC_COOKIES: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 
-/// Options that concern the resolution of host names. A server with an IP address does without them.
-const RESOLUTION: [&str; 5] = ["init-addr", "resolvers", "resolve-net", "resolve-opts", "resolve-prefer"];
+/// `add server` takes it, but the agent of a server that was added is not asked before `enable agent`, which no plan
+/// sends yet.
+const AGENT_CHECK: &str = "agent-check";
 
 /// What one HAProxy can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,76 +58,127 @@ impl Capabilities {
         if let Some(balance) = static_balance(definition) {
             return Err(format!("balance {balance} does not take servers at run time"));
         }
+        if self.version < DYNAMIC_COOKIES && has_dynamic_cookies(definition) {
+            return Err(format!("HAProxy {} gives servers added at run time no dynamic cookie", self.version));
+        }
         let mut options = Vec::new();
-        if self.version < DYNAMIC_COOKIES_AND_POOLS
-            && !names(own, "pool-max-conn")
-            && !names(inherited, "pool-max-conn")
-        {
+        if self.version < DYNAMIC_POOLS && !contains(own, "pool-max-conn") && !contains(inherited, "pool-max-conn") {
             // Without these, 2.6 never reuses a connection to a dynamic server.
             options.extend(["pool-max-conn", "-1", "pool-purge-delay", "5s"].map(word));
         }
-        for words in [inherited, own] {
-            self.extend_with_dynamic(&mut options, words)?;
+        for option in used_options(inherited).chain(used_options(own)) {
+            let takes = match option.known.map(|known| known.at_runtime) {
+                Some(AtRuntime::Needless) => continue,
+                Some(AtRuntime::Since(version)) => self.version >= version && option.name() != AGENT_CHECK,
+                Some(AtRuntime::Never) => false,
+                // What only the operator knows is tried: HAProxy's refusal leads to a reload.
+                None => !option.name().starts_with("no-"),
+            };
+            if !takes {
+                return Err(format!("HAProxy {} does not take the option {} at run time", self.version, option.name()));
+            }
+            options.extend(option.words().cloned());
         }
         Ok(options)
     }
-
-    fn extend_with_dynamic(self, options: &mut Vec<Word>, words: &[Word]) -> Result<(), String> {
-        let mut words = words.iter();
-        while let Some(option) = words.next() {
-            let name = option.as_str();
-            if RESOLUTION.contains(&name) {
-                words.next();
-                continue;
-            }
-            let refused = NEVER_DYNAMIC.contains(&name)
-                || name.starts_with("no-")
-                || (name == "cookie" && self.version < DYNAMIC_COOKIES_AND_POOLS);
-            if refused {
-                return Err(format!("HAProxy {} does not take the option {name} at run time", self.version));
-            }
-            options.push(option.clone());
-            if VALUED.contains(&name) {
-                options.extend(words.next().cloned());
-            }
-        }
-        Ok(())
-    }
 }
 
-/// Options whose value might look like the name of another option.
-const VALUED: [&str; 7] = ["alpn", "check-alpn", "check-sni", "cookie", "proto", "sni", "verifyhost"];
-
-/// Whether the section needs health checks to be started for a server that was added with these options.
-pub fn has_check(options: &[Word]) -> bool {
-    names(options, "check")
-}
-
-fn names(options: &[Word], name: &str) -> bool {
-    let mut words = options.iter();
-    while let Some(option) = words.next() {
-        if option.as_str() == name {
-            return true;
-        }
-        if VALUED.contains(&option.as_str()) {
-            words.next();
-        }
-    }
-    false
+/// Whether the section derives the cookie of each server from its address and `dynamic-cookie-key`.
+fn has_dynamic_cookies(definition: &ServiceDefinition) -> bool {
+    last_line(definition, "cookie").is_some_and(|line| line.iter().skip(2).any(|word| word.as_str() == "dynamic"))
 }
 
 /// The section's balance algorithm, where it is one whose server map is computed when HAProxy starts.
 pub(super) fn static_balance(definition: &ServiceDefinition) -> Option<&str> {
-    let line = |first: &str| {
-        definition.listen_options.iter().rev().find(|line| line.first().is_some_and(|word| word.as_str() == first))
-    };
-    let algorithm = line("balance")?.get(1)?.as_str();
-    let consistent = line("hash-type").and_then(|line| line.get(1)).is_some_and(|word| word.as_str() == "consistent");
+    let algorithm = last_line(definition, "balance")?.get(1)?.as_str();
+    let hash_type = last_line(definition, "hash-type").and_then(|line| line.get(1));
+    let consistent = hash_type.is_some_and(|word| word.as_str() == "consistent");
     let hashes = ["source", "uri", "url_param", "hdr", "rdp-cookie", "hash"];
     let is_hash = hashes.iter().any(|hash| algorithm == *hash || algorithm.starts_with(&format!("{hash}(")));
     (algorithm == "static-rr" || (is_hash && !consistent)).then_some(algorithm)
 }
 
+/// The line with this keyword; of several, the last, which is the one that counts.
+fn last_line<'a>(definition: &'a ServiceDefinition, keyword: &str) -> Option<&'a [Word]> {
+    let mut lines = definition.listen_options.iter().rev();
+    lines.find(|line| line.first().is_some_and(|word| word.as_str() == keyword)).map(Vec::as_slice)
+}
+
 fn word(text: &str) -> Word {
     Word::new(text).expect("a constant without control characters")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use super::*;
+    use crate::decide::option_policy::OptionPolicy;
+    use crate::decide::quoting::split_line;
+    use crate::decide::service_definition;
+    use crate::model::RawDefinition;
+
+    const V2_2: ProxyVersion = ProxyVersion { major: 2, minor: 2 };
+    const V2_6: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
+    const V3_0: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
+
+    /// The options that a server gets when it is added, as one line.
+    fn added(version: ProxyVersion, lines: &[&str], inherited: &str, own: &str) -> Result<String, String> {
+        let text = serde_json::json!({"type": "static", "listen_options": lines}).to_string();
+        let definition =
+            service_definition::parse("web", &RawDefinition::new(text, "a test"), &OptionPolicy::default());
+        let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: NonZeroU16::MIN };
+        let (inherited, own) = (split_line(inherited).unwrap(), split_line(own).unwrap());
+        let options =
+            Capabilities::of(version).options_to_add(&definition.unwrap().definition, &endpoint, &inherited, &own);
+        options.map(|words| Vec::from_iter(words.iter().map(Word::as_str)).join(" "))
+    }
+
+    #[test]
+    fn inherited_options_come_first_and_resolution_is_left_out() {
+        assert_eq!(
+            added(V3_0, &[], "check inter 2s init-addr last,none", "resolvers dns weight 5"),
+            Ok("check inter 2s weight 5".to_owned())
+        );
+    }
+
+    #[test]
+    fn pools_are_configured_where_haproxy_would_not_use_them() {
+        assert_eq!(added(V2_6, &[], "", "check"), Ok("pool-max-conn -1 pool-purge-delay 5s check".to_owned()));
+        assert_eq!(added(V2_6, &[], "pool-max-conn 3", ""), Ok("pool-max-conn 3".to_owned()));
+        assert_eq!(added(V3_0, &[], "", "check"), Ok("check".to_owned()));
+    }
+
+    #[test]
+    fn value_is_not_taken_for_an_option() {
+        assert_eq!(added(V3_0, &[], "", "cookie stick alpn redir"), Ok("cookie stick alpn redir".to_owned()));
+    }
+
+    #[test]
+    fn option_that_add_server_refuses_needs_a_reload() {
+        for (version, option) in [
+            (V2_2, "check"),
+            (V2_6, "cookie a"),
+            (V2_6, "hash-key addr"),
+            (V3_0, "stick"),
+            (V3_0, "no-check"),
+            (V3_0, "no-unheard-of"),
+            (V3_0, "tcp-ut 5s"),
+            (V3_0, "idle-ping 5s"),
+            (V3_0, "agent-check agent-port 9000"),
+        ] {
+            assert!(added(version, &[], "", option).is_err(), "{version} {option}");
+        }
+        for option in ["cookie a", "hash-key addr", "no-ssl-reuse", "no-backup", "unheard-of"] {
+            assert_eq!(added(V3_0, &[], "", option), Ok(option.to_owned()));
+        }
+    }
+
+    #[test]
+    fn dynamic_cookies_need_a_reload_before_3_0() {
+        let lines = ["cookie SRV insert dynamic", "dynamic-cookie-key secret"];
+        assert!(added(V2_6, &lines, "", "").is_err());
+        assert_eq!(added(V3_0, &lines, "", ""), Ok(String::new()));
+        assert!(added(V2_6, &["cookie dynamic insert"], "", "").is_ok(), "it is the cookie's name");
+    }
 }

@@ -11,9 +11,10 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::haproxy_config::{IDLE_CLOSE, INDENT, SectionStyle, clients_connect_to, push_bind};
+use super::config_text::{INDENT, clients_connect_to, push_bind};
 use super::quoting::quoted;
 use super::routing::routed_at;
+use super::section_style::{IDLE_CLOSE, SectionStyle};
 use crate::limits::WILDCARD_LABELS_MAX;
 use crate::model::{ServiceDefinition, Word};
 

@@ -47,8 +47,8 @@ pub fn assemble(seen: &[SeenHost], last_good: &GoodEntries) -> Assembled {
     let mut problems = BTreeMap::new();
     let good_entry = |entry: &SeenHost| {
         let known = last_good.get(&entry.key);
-        let good = match &entry.host {
-            Ok(host) => Some(GoodEntry::of(host, known)),
+        let good = match &entry.record {
+            Ok(record) => Some(GoodEntry::of(&record.host, known)),
             Err(problem) => {
                 let consequence = if known.is_some() { "its last good value stays" } else { "it is left out" };
                 problems.insert(entry.key.to_string(), format!("{problem}; {consequence}"));
@@ -182,7 +182,7 @@ fn changed_entries(seen: &[SeenHost], last_good: &GoodEntries) -> Option<Vec<Ent
 
 /// The host of an entry that is simple: it can be read, and the host has no name of its own.
 fn host_of(entry: &SeenHost) -> Option<&Arc<Host>> {
-    entry.host.as_ref().ok().filter(|host| host.name.is_none())
+    entry.host().filter(|host| host.name.is_none())
 }
 
 /// `10.0.0.1:80`, `2001:db8::1:80`, `a.example:80`. What follows the last colon is always the port, so that no two

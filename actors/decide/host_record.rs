@@ -1,22 +1,29 @@
 //! A host as discovery writes it down: JSON of a znode, the name of a znode, a line of a file.
 //!
-//! Every text is parsed into the types of the model, and every mistake is named with its key and value. Keys that are
-//! not ours are left alone: other tools write further ones.
+//! Every text is parsed into the types of the model, and every mistake is named with its key and value. A key that is not
+//! one of a host changes nothing and is reported.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 
 use serde_json::{Map, Value};
 
+use super::json_value::{is_free_key, parse_json, port_from, shown, string_from, strings_from, whole_number};
 use super::option_policy::OptionPolicy;
-use crate::limits::{HOST_OPTION_WORDS_MAX, QUOTED_VALUE_CHARS_MAX};
-use crate::model::{Address, AdminState, Endpoint, Host, ServerName, Word};
+use crate::limits::HOST_OPTION_WORDS_MAX;
+use crate::model::{Address, AdminState, Endpoint, Host, HostRecord, ServerName, Word};
+
+/// The keys of a host.
+pub const KEYS: [&str; 9] = ["address", "port", "name", "weight", "backup", "priority", "cookie", "state", "options"];
+
+/// The keys that a line may have after its address, `key=value` each.
+const LINE_KEYS: [&str; 6] = ["weight", "backup", "priority", "name", "cookie", "state"];
 
 /// Reads `{"address": "10.0.0.1", "port": 8080, ...}`.
 ///
 /// # Errors
 /// Every mistake, with its key and value.
-pub fn from_json_value(value: &Value, policy: &OptionPolicy) -> Result<Host, String> {
+pub fn from_json_value(value: &Value, policy: &OptionPolicy) -> Result<HostRecord, String> {
     let Value::Object(keys) = value else {
         return Err(format!("a host is a JSON object with \"address\" and \"port\", not {}", shown(value)));
     };
@@ -51,7 +58,7 @@ pub fn from_child(
     data: &[u8],
     remote_port: Option<NonZeroU16>,
     policy: &OptionPolicy,
-) -> Result<Host, String> {
+) -> Result<HostRecord, String> {
     let keys = if data.trim_ascii().is_empty() {
         Map::new()
     } else {
@@ -77,7 +84,7 @@ pub fn from_child(
 ///
 /// # Errors
 /// Every mistake, with the word.
-pub fn from_line(line: &str, policy: &OptionPolicy) -> Result<Option<Host>, String> {
+pub fn from_line(line: &str, policy: &OptionPolicy) -> Result<Option<HostRecord>, String> {
     let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
     let Some(first) = words.next() else { return Ok(None) };
     let (address, port) = split_endpoint(first)?;
@@ -86,12 +93,13 @@ pub fn from_line(line: &str, policy: &OptionPolicy) -> Result<Option<Host>, Stri
     let mut mistakes = Vec::new();
     for word in words {
         match word.split_once('=') {
-            Some((key @ ("weight" | "backup" | "name" | "cookie" | "state"), value)) => {
+            Some((key, _)) if is_free_key(key) => {}
+            Some((key, value)) if LINE_KEYS.contains(&key) => {
                 if keys.insert(key.to_owned(), Value::String(value.to_owned())).is_some() {
                     mistakes.push(format!("{key:?} is given twice"));
                 }
             }
-            _ => mistakes.push(format!("{word:?} is none of weight=, backup=, name=, cookie=, state=")),
+            _ => mistakes.push(format!("{word:?} is none of {}=", LINE_KEYS.join("=, "))),
         }
     }
     finish(Some(Endpoint { address, port }), &keys, policy, mistakes).map(Some)
@@ -103,7 +111,7 @@ fn finish(
     keys: &Map<String, Value>,
     policy: &OptionPolicy,
     mut mistakes: Vec<String>,
-) -> Result<Host, String> {
+) -> Result<HostRecord, String> {
     let name = optional(keys, "name", &mut mistakes, |value| {
         ServerName::new(string_from(value)?).map_err(|error| error.to_string())
     });
@@ -116,6 +124,10 @@ fn finish(
         Value::String(text) if text == "true" => Ok(true),
         Value::String(text) if text == "false" => Ok(false),
         other => Err(format!("{} is neither true nor false", shown(other))),
+    });
+    let priority = optional(keys, "priority", &mut mistakes, |value| {
+        let priority = whole_number(value).and_then(|priority| u16::try_from(priority).ok());
+        priority.ok_or_else(|| format!("{} is not a whole number from 0 to 65535", shown(value)))
     });
     let cookie = optional(keys, "cookie", &mut mistakes, cookie_from);
     let state = optional(keys, "state", &mut mistakes, |value| match value.as_str() {
@@ -132,15 +144,20 @@ fn finish(
         Ok(words)
     });
     match endpoint {
-        Some(endpoint) if mistakes.is_empty() => Ok(Host {
-            endpoint,
-            name,
-            weight,
-            backup: backup.unwrap_or_default(),
-            cookie,
-            state: state.unwrap_or_default(),
-            options: options.unwrap_or_default(),
-        }),
+        Some(endpoint) if mistakes.is_empty() => {
+            let host = Host {
+                endpoint,
+                name,
+                weight,
+                backup: backup.unwrap_or_default(),
+                priority,
+                cookie,
+                state: state.unwrap_or_default(),
+                options: options.unwrap_or_default(),
+            };
+            let unknown = keys.keys().filter(|key| !KEYS.contains(&key.as_str()) && !is_free_key(key));
+            Ok(HostRecord { unknown_keys: unknown.map(|key| key.as_str().into()).collect(), ..host.into() })
+        }
         _ => Err(mistakes.join("; ")),
     }
 }
@@ -200,51 +217,5 @@ fn cookie_from(value: &Value) -> Result<Word, String> {
     match text.chars().find(|c| !allowed(*c)) {
         Some(c) => Err(format!("{} holds {c:?}, which a cookie's value may not", shown(value))),
         None => Word::new(text).map_err(|_| "the value is empty".to_owned()),
-    }
-}
-
-pub(super) fn parse_json(text: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(text).map_err(|error| {
-        let text: String = String::from_utf8_lossy(text).chars().take(QUOTED_VALUE_CHARS_MAX).collect();
-        format!("{text:?} is not JSON: {error}")
-    })
-}
-
-fn string_from(value: &Value) -> Result<&str, String> {
-    value.as_str().ok_or_else(|| format!("{} is not a string", shown(value)))
-}
-
-/// A port, as a number or as digits in a string.
-pub(super) fn port_from(value: &Value) -> Result<NonZeroU16, String> {
-    whole_number(value)
-        .and_then(|port| u16::try_from(port).ok())
-        .and_then(NonZeroU16::new)
-        .ok_or_else(|| format!("{} is not a port, a whole number from 1 to 65535", shown(value)))
-}
-
-/// A number without sign or fraction, or a string of digits.
-pub(super) fn whole_number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Number(number) => number.as_u64(),
-        Value::String(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
-        _ => None,
-    }
-}
-
-/// A list of strings, or one string.
-pub(super) fn strings_from(value: &Value) -> Result<Vec<String>, String> {
-    match value {
-        Value::String(text) => Ok(vec![text.clone()]),
-        Value::Array(elements) => elements.iter().map(|element| string_from(element).map(str::to_owned)).collect(),
-        other => Err(format!("{} is neither a list of strings nor a string", shown(other))),
-    }
-}
-
-/// A value as a message repeats it: as JSON, so that nothing in it can break the message's line, and cut short.
-pub(super) fn shown(value: &Value) -> String {
-    let text: String = value.to_string().chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect();
-    match text.char_indices().nth(QUOTED_VALUE_CHARS_MAX) {
-        Some((cut, _)) => format!("{}...", &text[..cut]),
-        None => text,
     }
 }

@@ -7,13 +7,15 @@
 //! | `curator` | Curator's service discovery | `{"name": "web", "id": "6e2c", "address": "10.0.0.1", "port": 8080, "sslPort": null, "serviceType": "DYNAMIC", "enabled": true}` |
 //! | `serverset` | Finagle, Aurora | `{"serviceEndpoint": {"host": "10.0.0.1", "port": 8080}, "additionalEndpoints": {}, "status": "ALIVE", "shard": 0}` |
 //!
-//! Each is turned into the keys of a host and then read like one.
+//! Each is turned into the keys of a host and then read like one. What else other tools register is theirs: only keys in
+//! our own format are reported as unknown.
 
 use serde_json::{Map, Value, json};
 
-use super::host_record::{from_json_value, parse_json, shown, whole_number};
+use super::host_record::from_json_value;
+use super::json_value::{parse_json, shown, whole_number};
 use super::option_policy::OptionPolicy;
-use crate::model::Host;
+use crate::model::HostRecord;
 
 /// Who wrote a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,7 @@ pub fn from_registration(
     data: &[u8],
     rules: &RegistrationRules,
     policy: &OptionPolicy,
-) -> Result<Option<Host>, String> {
+) -> Result<Option<HostRecord>, String> {
     let value = parse_json(data)?;
     let Value::Object(keys) = &value else { return from_json_value(&value, policy).map(Some) };
     if keys.len() == 1 && keys.contains_key("vector") {

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::expression::reaches_outside;
+use super::nearest::nearest;
 use crate::model::Word;
 
 /// What the words after a keyword have to be.
@@ -36,6 +37,16 @@ pub fn structural_refusal(keyword: &str) -> Option<String> {
     None
 }
 
+/// What replaces a line that HAProxy itself refuses today; no operator's allowance lifts that.
+pub fn removed(words: &[Word]) -> Option<String> {
+    let (keyword, arguments) = positive(words);
+    let with_argument = arguments.first().map(|argument| format!("{keyword} {}", argument.as_str()));
+    let is_meant = |name: &&str| *name == keyword || Some(*name) == with_argument.as_deref();
+    let (name, successor) =
+        REMOVED.iter().find_map(|(names, successor)| Some((names.iter().find(|name| is_meant(name))?, successor)))?;
+    Some(format!("{name:?} was removed from HAProxy; use {successor}"))
+}
+
 /// Why the words are not a line that a service may use.
 pub fn refusal(words: &[Word]) -> Option<String> {
     let (keyword, arguments) = positive(words);
@@ -46,7 +57,8 @@ pub fn refusal(words: &[Word]) -> Option<String> {
         return Some("a service cannot choose where logs go; \"log global\" uses what the operator has set".to_owned());
     }
     let Some((_, rule)) = ALLOWED.iter().find(|(name, _)| *name == keyword) else {
-        return Some(format!("{keyword:?} is not an option that a service may use{}", suggestion(keyword)));
+        let suggestion = suggestion(keyword, ALLOWED.iter().map(|(name, _)| *name));
+        return Some(format!("{keyword:?} is not an option that a service may use{suggestion}"));
     };
     rule_refusal(keyword, *rule, arguments)
         .or_else(|| reaches_outside(words).map(|reason| format!("{keyword:?}: {reason}")))
@@ -67,9 +79,8 @@ pub fn positive(words: &[Word]) -> (&str, &[Word]) {
     }
 }
 
-fn suggestion(keyword: &str) -> String {
-    super::nearest::nearest(keyword, ALLOWED.iter().map(|(name, _)| *name))
-        .map_or_else(String::new, |known| format!("; did you mean {known:?}?"))
+fn suggestion(word: &str, known: impl IntoIterator<Item = &'static str>) -> String {
+    nearest(word, known).map_or_else(String::new, |known| format!("; did you mean {known:?}?"))
 }
 
 fn rule_refusal(keyword: &str, rule: Rule, arguments: &[Word]) -> Option<String> {
@@ -92,7 +103,10 @@ fn rule_refusal(keyword: &str, rule: Rule, arguments: &[Word]) -> Option<String>
     let allowed = known.contains(&name) || (counter && known.contains(&"track-sc0"));
     (!allowed).then(|| match word {
         "" => format!("{path:?} is not complete"),
-        _ => format!("{word:?} after {path:?} is not something that a service may use"),
+        _ => {
+            let suggestion = suggestion(word, known.iter().copied());
+            format!("{word:?} after {path:?} is not something that a service may use{suggestion}")
+        }
     })
 }
 
@@ -142,6 +156,34 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["email-alert"], "a service cannot send mail"),
     (&["disabled", "enabled"], "a service is taken out by removing its definition"),
     (&["id", "guid"], "proxymgr does not keep them unique among services"),
+];
+
+/// Keywords, with the word after them where that decides, and their successors. Source: the messages of HAProxy 2.2 to
+/// 3.2, which refuse these lines (2.2 still accepts `monitor-net`, `mode health`, `grace` and `option forceclose`).
+#[rustfmt::skip]
+const REMOVED: &[(&[&str], &str)] = &[
+    (&["reqadd"], "\"http-request add-header\""),
+    (&["reqallow", "reqiallow", "reqpass", "reqipass"], "\"http-request allow\""),
+    (&["reqdel", "reqidel"], "\"http-request del-header\""),
+    (&["reqdeny", "reqideny", "block"], "\"http-request deny\""),
+    (&["reqrep", "reqirep"], "\"http-request replace-path\", \"http-request replace-uri\" or \"http-request replace-header\""),
+    (&["reqtarpit", "reqitarpit"], "\"http-request tarpit\""),
+    (&["rspadd"], "\"http-response add-header\""),
+    (&["rspdel", "rspidel"], "\"http-response del-header\""),
+    (&["rspdeny", "rspideny"], "\"http-response deny\""),
+    (&["rsprep", "rspirep"], "\"http-response replace-header\""),
+    (&["clitimeout"], "\"timeout client\""),
+    (&["contimeout"], "\"timeout connect\""),
+    (&["srvtimeout"], "\"timeout server\""),
+    (&["redispatch", "redisp"], "\"option redispatch\""),
+    (&["appsession"], "\"cookie\", or \"stick on req.cook(NAME)\" with a \"stick-table\""),
+    (&["monitor-net"], "\"http-request return status 200 if { src NETWORK }\""),
+    (&["mode health"], "\"http-request return status 200\""),
+    (&["grace"], "\"hard-stop-after\", which the operator sets"),
+    (&["option forceclose"], "\"option httpclose\""),
+    (&["option http_proxy"], "\"http-request set-dst\" and \"http-request set-uri\""),
+    (&["option tcpsplice"], "\"option splice-auto\""),
+    (&["option independant-streams"], "\"option independent-streams\""),
 ];
 
 #[rustfmt::skip]
@@ -204,7 +246,8 @@ const ALLOWED: &[(&str, Rule)] = &[
     ("acl", Rule::Any), ("backlog", Rule::Any), ("balance", Rule::Any), ("capture", Rule::Any),
     ("clitcpka-cnt", Rule::Any), ("clitcpka-idle", Rule::Any), ("clitcpka-intvl", Rule::Any),
     ("compression", Rule::Any), ("cookie", Rule::Any), ("declare", Rule::OneOf(&["capture"])),
-    ("default-server", Rule::Any), ("description", Rule::Any), ("error-log-format", Rule::Any),
+    ("default-server", Rule::Any), ("description", Rule::Any), ("dynamic-cookie-key", Rule::Any),
+    ("error-log-format", Rule::Any),
     ("errorloc", Rule::Any), ("errorloc302", Rule::Any), ("errorloc303", Rule::Any),
     ("force-persist", Rule::Any), ("fullconn", Rule::Any), ("hash-balance-factor", Rule::Any),
     ("hash-preserve-affinity", Rule::Any), ("hash-type", Rule::Any),

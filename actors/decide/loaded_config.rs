@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::haproxy_config::{END_OF_FRAME, INDENT, clients_connect_to, inherited_socket_line};
+use super::config_text::{END_OF_FRAME, INDENT, clients_connect_to, inherited_socket_line};
 use crate::model::{ServerName, ServiceName};
 
 /// A section as it stands in the file.
@@ -18,6 +18,8 @@ pub struct LoadedSection {
     pub descriptor: Option<RawFd>,
     /// The servers' lines, to compare with [`server_line`](super::haproxy_config::server_line).
     pub server_lines: BTreeMap<ServerName, String>,
+    /// The servers in the order of their lines.
+    pub order: Vec<ServerName>,
 }
 
 /// The sections of a file that proxymgr wrote. Of a file that it did not write, nothing.
@@ -59,6 +61,7 @@ impl LoadedSection {
         match keyword_and_next {
             ("server", name) if ServerName::new(name).is_ok() => {
                 let name = ServerName::new(name).expect("the guard has just found it good");
+                self.order.push(name.clone());
                 self.server_lines.insert(name, line.to_owned());
             }
             ("bind", address) if self.descriptor.is_none() && inherited(address).is_some() => {

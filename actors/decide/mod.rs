@@ -1,8 +1,11 @@
 //! Decisions: pure functions from values to values.
 
 pub mod annotation;
+mod base_config;
 pub mod capabilities;
 pub mod common_ends;
+mod config_lines;
+mod config_text;
 pub mod deployment;
 pub mod duration;
 pub mod earlier_file;
@@ -14,8 +17,11 @@ pub mod host_list;
 pub mod host_record;
 pub mod host_registration;
 pub mod hosts_diff;
+mod json_value;
 mod listen_keywords;
 pub mod loaded_config;
+mod loaded_service;
+mod log_format;
 pub mod nearest;
 pub mod option_policy;
 pub mod overlay;
@@ -26,8 +32,13 @@ pub mod quoting;
 pub mod rejection;
 pub mod routing;
 pub mod scope;
-mod server_keywords;
+mod section_style;
+mod server_line;
+pub mod server_options;
+pub mod server_order;
 pub mod service_definition;
 pub mod slots;
 pub mod state_file;
+pub mod unknown_keys;
+pub mod unresolved;
 pub mod update_strategy;

@@ -6,7 +6,8 @@
 //! more, except what would change the structure of the file.
 
 use super::quoting::{holds_escaped_control, split_line};
-use super::{expression, listen_keywords, nearest, server_keywords};
+use super::server_options::{self, UsedOption, used_options};
+use super::{expression, listen_keywords, nearest};
 use crate::limits::{LINE_WORDS_MAX, LISTEN_LINE_BYTES_MAX, SERVER_OPTION_BYTES_MAX, SERVER_OPTION_WORDS_MAX};
 use crate::model::{Removal, ServiceDefinition, Word};
 
@@ -57,6 +58,9 @@ impl OptionPolicy {
         if let Some(reason) = listen_keywords::structural_refusal(keyword) {
             return Err(reason);
         }
+        if let Some(reason) = listen_keywords::removed(words) {
+            return Err(reason);
+        }
         if self.lifts(words) {
             return Ok(());
         }
@@ -98,51 +102,33 @@ impl OptionPolicy {
         if let Some(word) = words.iter().find(|w| holds_escaped_control(w)) {
             return Err(format!("{:?} holds \\n, \\r or \\t, which server options may not", word.as_str()));
         }
-        let mut rest = words;
-        while let [keyword, after @ ..] = rest {
-            let values = self.judge_server_option(keyword, after)?;
-            rest = &after[values..];
-        }
-        Ok(())
+        used_options(words).try_for_each(|option| self.judge_server_option(option))
     }
 
-    /// Judges one option by what follows it; gives the number of words that are its value.
-    fn judge_server_option(&self, keyword: &Word, after: &[Word]) -> Result<usize, String> {
-        let name = keyword.as_str();
-        let refused = server_keywords::refused(name);
-        let lifted = self.lifts(std::slice::from_ref(keyword));
-        if lifted && server_keywords::allowed(name).is_none() {
-            let values = refused.map_or_else(|| self.words_until_known(after), |(values, _)| values);
-            return if values <= after.len() { Ok(values) } else { Err(format!("{name:?} lacks its value")) };
-        }
-        if let Some((_, reason)) = refused {
-            return Err(format!("{name:?} is not allowed: {reason} ({OPERATOR_MAY_ALLOW})"));
-        }
-        let Some(known) = server_keywords::allowed(name) else {
-            let meant = nearest::nearest(name, server_keywords::allowed_names());
+    fn judge_server_option(&self, option: UsedOption<'_>) -> Result<(), String> {
+        let name = option.name();
+        let lifted = self.lifts(std::slice::from_ref(option.keyword));
+        let Some(known) = option.known else {
+            if lifted {
+                return Ok(());
+            }
+            let allowed = server_options::all().iter().filter(|option| option.refusal.is_none());
+            let meant = nearest::nearest(name, allowed.map(|option| option.name));
             let hint = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
             return Err(format!("{name:?} is not a server option that a service may use{hint} ({OPERATOR_MAY_ALLOW})"));
         };
-        let Some(wanted) = known.value else { return Ok(0) };
-        let value = after.first().ok_or_else(|| format!("{name:?} lacks its value"))?;
+        if let Some(reason) = known.refusal.filter(|_| !lifted) {
+            return Err(format!("{name:?} is not allowed: {reason} ({OPERATOR_MAY_ALLOW})"));
+        }
+        let Some(wanted) = known.value else { return Ok(()) };
+        let value = option.values.first().ok_or_else(|| format!("{name:?} lacks its value"))?;
         if let Some(mistake) = wanted.mistake(value.as_str()) {
             return Err(format!("{:?} for {name:?} {mistake}", value.as_str()));
         }
-        match expression::reaches_outside(std::slice::from_ref(value)) {
+        match expression::reaches_outside(option.values) {
             Some(reason) if !lifted => Err(format!("{name:?}: {reason} ({OPERATOR_MAY_ALLOW})")),
-            _ => Ok(1),
+            _ => Ok(()),
         }
-    }
-
-    /// How many words an option of the operator's takes, when nothing is known of it: all up to the next known one.
-    fn words_until_known(&self, words: &[Word]) -> usize {
-        let known = |word: &Word| {
-            let name = word.as_str();
-            server_keywords::allowed(name).is_some()
-                || server_keywords::refused(name).is_some()
-                || self.lifts(std::slice::from_ref(word))
-        };
-        words.iter().position(known).unwrap_or(words.len())
     }
 
     /// Whether the operator has allowed what begins with these words.

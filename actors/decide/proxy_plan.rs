@@ -3,151 +3,29 @@
 //! Three inputs, no memory: what is wanted, what the process was given (its file, and what was added since), and what
 //! it says it has. The same inputs always give the same plan, and a plan that was carried out leaves an empty one.
 
+mod backups;
 mod one_server;
+mod step;
+mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem::discriminant;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::backups::Backups;
 use self::one_server::{OwnOptions, Planned};
-use super::capabilities::Capabilities;
-use super::haproxy_config::{self, SectionStyle};
-use super::overlay::{Departure, Overlay};
+pub use self::step::{Refusal, Step};
+pub use self::wanted::{Ground, WantedService};
+use super::haproxy_config;
+use super::loaded_service::split_weight;
+pub use super::loaded_service::{Holder, LoadedServer, LoadedService, given};
+use super::overlay::Departure;
 use super::scope::Scope;
-use super::slots::SlotTable;
 use crate::model::{
-    Host, HostList, ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId,
-    ServerName, ServiceDefinition, ServiceName, UpdateStrategy, Word,
+    ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId, ServerName,
+    ServiceName, UpdateStrategy, Word,
 };
-
-/// What a service should be.
-#[derive(Debug, Clone, Copy)]
-pub struct WantedService<'a> {
-    /// Its definition.
-    pub definition: &'a ServiceDefinition,
-    /// Its servers: under the names of their slots, where it has slots, with the free ones.
-    pub hosts: &'a HostList,
-    /// What is wanted of single servers for a time.
-    pub overlay: &'a Overlay,
-    /// How its changes may be made.
-    pub strategy: UpdateStrategy,
-    /// Its slots; none where its servers have the names of their hosts.
-    pub slots: Option<&'a SlotTable>,
-}
-
-impl WantedService<'_> {
-    fn is_free_slot(&self, server: &ServerName) -> bool {
-        self.slots.is_some_and(|slots| slots.is_free(server))
-    }
-}
-
-/// What a HAProxy process was given of one service: by its file, and at run time since.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadedService {
-    /// The section without its servers, as [`haproxy_config::section_head`] writes it.
-    pub head: Arc<str>,
-    /// Each server's options.
-    pub servers: BTreeMap<ServerName, LoadedServer>,
-}
-
-/// What a HAProxy process was given of one server.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoadedServer {
-    /// The address and port, as written in the file or the command: a host name is resolved only then.
-    pub endpoint: String,
-    /// Its options but for the weight, which can change at run time.
-    pub options: Vec<Word>,
-    /// For whom it was last put into drain or maintenance; none where that was not our doing, or is over.
-    pub held_by: Option<Holder>,
-}
-
-/// For whom a server is kept from traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Holder {
-    /// Discovery asks for it.
-    Discovery,
-    /// An operator chose it, over proxymgr.
-    Operator,
-    /// Its host is gone from discovery.
-    Removal,
-    /// It moves to another address.
-    Move,
-}
-
-/// What surrounds every service's plan.
-#[derive(Debug, Clone, Copy)]
-pub struct Ground<'a> {
-    /// What this HAProxy can do.
-    pub capabilities: Capabilities,
-    /// The `default-server` words of the `defaults` section.
-    pub inherited: &'a [Word],
-    /// What the frame means for every section.
-    pub style: SectionStyle,
-}
-
-/// What to do with one server, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// The server.
-    pub server: ServerName,
-    /// The server that discovery knows, where HAProxy has it in a slot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_slot: Option<ServerName>,
-    /// What kind of change it is.
-    pub class: PlanClass,
-    /// Why, in words.
-    pub reason: String,
-    /// The commands, in order.
-    pub commands: Vec<RuntimeCommand>,
-    /// What the process will have been given of the server once they are carried out; none where that does not
-    /// change. Kept with the step, because what is wanted may have changed again by the time HAProxy answers.
-    pub gives: Option<LoadedServer>,
-    /// For whom it keeps the server from traffic, where it does.
-    pub holder: Option<Holder>,
-}
-
-impl Step {
-    /// The server as discovery and operators call it.
-    pub fn known_as(&self) -> &ServerName {
-        self.in_slot.as_ref().unwrap_or(&self.server)
-    }
-
-    /// Whether it only clears away a server that nobody waits for: a refusal is no failure, it is tried again.
-    pub fn is_clearance(&self) -> bool {
-        self.class == PlanClass::RuntimeDisable && matches!(*self.commands, [RuntimeCommand::DeleteServer(_)])
-    }
-
-    /// Whether it changes which hosts serve, or where: states and weights of those that stay, which the file cannot
-    /// hold or which are for a time only, are none of that.
-    fn changes_hosts(&self) -> bool {
-        self.commands.iter().any(|command| match command {
-            RuntimeCommand::AddServer { .. } | RuntimeCommand::DeleteServer(_) | RuntimeCommand::SetAddress(..) => true,
-            RuntimeCommand::SetMaintenance(_) => self.holder == Some(Holder::Removal),
-            _ => false,
-        })
-    }
-}
-
-/// A change at run time that HAProxy turned down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// What it was asked.
-    pub commands: Vec<RuntimeCommand>,
-    /// Its words.
-    pub words: String,
-}
-
-impl Refusal {
-    /// Whether the step asks for the same kind of change again. A drain is another than the addition that was refused,
-    /// and that a reload has brought since.
-    pub fn meets(&self, step: &Step) -> bool {
-        let is_same = |one: &RuntimeCommand, other: &RuntimeCommand| discriminant(one) == discriminant(other);
-        step.commands.iter().any(|command| self.commands.iter().any(|refused| is_same(refused, command)))
-    }
-}
 
 /// What to do about one service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +71,11 @@ pub fn plan_part(
     let own = haproxy_config::default_server_words(wanted.definition);
     let inherited: Vec<Word> = ground.inherited.iter().cloned().chain(own).collect();
     let inherited_weight = split_weight(&inherited).1;
+    let backups = Backups::of(wanted, loaded, observed);
+    if let Some((first, before)) = backups.misplaced() {
+        let why = format!("the backup {first} comes before {before}, which HAProxy uses first");
+        plan.reload.push(ReloadCause::Server.because(why));
+    }
     let mut last: Option<OwnOptions> = None;
     let mut missing_slots = 0;
     let mut awaited = BTreeSet::new();
@@ -207,7 +90,9 @@ pub fn plan_part(
             (Some(observed), true) => Ok(removal(wanted, name, observed)),
             (found, false) => {
                 let id = id(&wanted.definition.name, name);
-                let server = Planned { id, host, wanted, ground, inherited: &inherited, inherited_weight };
+                let later_backup = backups.after(host);
+                let server =
+                    Planned { id, host, wanted, ground, inherited: &inherited, inherited_weight, later_backup };
                 match found {
                     None => server.add(),
                     Some(observed) => {
@@ -294,33 +179,8 @@ fn removal(wanted: WantedService<'_>, server: &ServerName, observed: &ObservedSe
     })
 }
 
-/// What a process is given of a server by its file.
-pub fn given(definition: &ServiceDefinition, host: &Host) -> LoadedServer {
-    LoadedServer {
-        endpoint: host.endpoint.to_string(),
-        options: split_weight(&haproxy_config::server_words(definition, host)).0,
-        held_by: None,
-    }
-}
-
 fn id(service: &ServiceName, server: &ServerName) -> ServerId {
     ServerId { service: service.clone(), server: server.clone() }
-}
-
-/// The words without `weight N`, and the last N where there is one.
-fn split_weight(words: &[Word]) -> (Vec<Word>, Option<u16>) {
-    let mut weight = None;
-    let mut rest = Vec::with_capacity(words.len());
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "weight" => weight = words.next().and_then(|value| value.as_str().parse().ok()).or(weight),
-            // A cookie may be called anything, `weight` included.
-            "cookie" => rest.extend([word.clone()].into_iter().chain(words.next().cloned())),
-            _ => rest.push(word.clone()),
-        }
-    }
-    (rest, weight)
 }
 
 /// Says in words what two section heads differ in.

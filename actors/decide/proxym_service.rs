@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::host_record::shown;
+use super::json_value::shown;
 
 /// A definition with the name that it gives itself.
 #[derive(Debug, Clone, PartialEq)]

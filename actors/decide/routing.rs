@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::haproxy_config::mode_of;
+use super::config_lines::mode_of;
 use crate::model::{Domain, ObservedRoutes, RouteCommand, RouteKey, Routes, ServiceDefinition, ServiceName};
 
 /// The first line of the map's file.

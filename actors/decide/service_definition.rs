@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 
 use super::duration;
 use super::frontend::NAME_PREFIX;
-use super::host_record::{port_from, shown, strings_from, whole_number};
-use super::nearest::nearest;
+use super::json_value::{port_from, shown, strings_from, whole_number};
 use super::option_policy::OptionPolicy;
 use super::update_strategy::{choice_from, slots_from};
 use crate::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, QUOTED_VALUE_CHARS_MAX, WILDCARD_LABELS_MAX};
@@ -26,7 +25,7 @@ pub struct ParsedDefinition {
 }
 
 /// The keys that are the service's own; all others belong to the source of its hosts.
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "type",
     "port",
     "bind",
@@ -47,10 +46,6 @@ const KEYS: &[&str] = &[
 pub fn is_own_key(key: &str) -> bool {
     KEYS.contains(&key)
 }
-
-/// Keys of the sources, which are not misspellings of ours.
-const SOURCE_KEYS: &[&str] =
-    &["server", "servers", "path", "paths", "hosts", "remote_port", "format", "endpoint", "shard", "name", "auth"];
 
 /// Reads a definition.
 ///
@@ -81,7 +76,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     let removal = reader.removal(policy.removal);
     let life_cycle = reader.life_cycle();
     let update = ServiceUpdate { choice: reader.take("update", choice_from), slots: reader.take("slots", slots_from) };
-    let mut warnings = unknown_keys(&reader.keys);
+    let mut warnings = Vec::new();
     if listen.is_none() && domains.is_empty() {
         warnings.push("there is no \"port\": nobody can connect to the service".to_owned());
     }
@@ -114,17 +109,6 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
         }),
         _ => Err(reader.mistakes),
     }
-}
-
-/// A warning for each key that resembles one of the service's own and was probably meant to be it.
-pub fn unknown_keys(settings: &Map<String, Value>) -> Vec<String> {
-    let strange = settings.keys().filter(|key| !KEYS.contains(&key.as_str()) && !SOURCE_KEYS.contains(&key.as_str()));
-    strange
-        .filter_map(|key| {
-            let meant = nearest(key, KEYS.iter().copied())?;
-            Some(format!("the key {key:?} is not known and has no effect; did you mean {meant:?}?"))
-        })
-        .collect()
 }
 
 /// Takes the service's own keys out of the object; what is left is the source's.

@@ -5,28 +5,20 @@
 //! is for haproxy.cfg and the plan to say; HAProxy would take a port, or a maintenance that is over, from this file.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use litemap::LiteMap;
 
+pub use super::base_config::state_file_in_use as in_use;
 use super::haproxy_config::{SectionStyle, section_head};
-use super::proxy_plan::{LoadedServer, LoadedService, given};
-use crate::model::{Address, AdminState, Host, HostList, ProxyFrame, ServerName, ServiceDefinition, ServiceName};
+use super::loaded_service::{LoadedServer, LoadedService, given};
+use crate::model::{Address, AdminState, Host, HostList, ServerName, ServiceDefinition, ServiceName};
 
 /// A state file that says nothing: the number of its format. HAProxy warns of one that is empty or not there.
 pub const NOTHING_KNOWN: &str = "1\n";
 
 /// The columns that are looked at. Their places differ from version to version.
 const COLUMNS: [&str; 6] = ["be_name", "srv_name", "srv_addr", "srv_admin_state", "srv_fqdn", "srv_port"];
-
-/// Where the state file is, if HAProxy is to read one. An operator whose own lines are about server states has that say;
-/// with `zero-warning` HAProxy would not start, because it warns of each server that it takes over as down.
-pub fn in_use(frame: &ProxyFrame) -> Option<&Path> {
-    let mut lines = frame.global.iter().chain(&frame.defaults);
-    let decided = lines.any(|line| line.contains("server-state") || line.contains("zero-warning"));
-    frame.state_file.as_deref().filter(|_| !decided)
-}
 
 /// The hosts of each section in the file.
 pub type FileHosts = LiteMap<ServiceName, Arc<HostList>>;

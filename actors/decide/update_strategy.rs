@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::capabilities::{Capabilities, static_balance};
-use super::host_record::{shown, whole_number};
+use super::json_value::{shown, whole_number};
 use super::nearest::nearest;
 use crate::limits::{SLOTS_DEFAULT, SLOTS_MAX};
 use crate::model::{ServiceDefinition, SlotRules, UpdateChoice, UpdateStrategy};

@@ -125,6 +125,10 @@ pub const AWS_RETRY_MIN: Duration = Duration::from_secs(1);
 /// The longest pause after a failure of AWS, which may be that it was asked too often.
 pub const AWS_RETRY_MAX: Duration = Duration::from_secs(60);
 
+/// How many keys that are not known are reported of one definition, and of all hosts of one service. Those beyond are
+/// counted.
+pub const UNKNOWN_KEYS_SHOWN_MAX: usize = 8;
+
 /// The most Auto Scaling groups of one service.
 pub const AWS_GROUPS_MAX: usize = 200;
 

@@ -45,6 +45,10 @@ pub struct Host {
     /// Takes traffic only when no other server can.
     #[serde(default)]
     pub backup: bool,
+    /// Its place among the hosts of a service whose order matters (backups, `balance first`): the lowest number comes
+    /// first, hosts without one last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u16>,
     /// The value of the server's persistence cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<Word>,
@@ -64,6 +68,7 @@ impl Host {
             name: None,
             weight: None,
             backup: false,
+            priority: None,
             cookie: None,
             state: AdminState::default(),
             options: Vec::new(),
@@ -75,18 +80,44 @@ impl Host {
 /// are shared with the list before; all else is copied, which one piece of memory makes cheaper than the many of a tree.
 pub type HostList = LiteMap<ServerName, Arc<Host>>;
 
+/// What an entry of a source says: a host, and keys that nobody reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRecord {
+    /// The host.
+    pub host: Arc<Host>,
+    /// The entry's keys that are not those of a host, in ascending order.
+    pub unknown_keys: Vec<Arc<str>>,
+}
+
+impl From<Host> for HostRecord {
+    /// A record whose keys are all known.
+    fn from(host: Host) -> Self {
+        Self { host: Arc::new(host), unknown_keys: Vec::new() }
+    }
+}
+
 /// One entry of a source: a znode, a line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenHost {
     /// What identifies the entry within its source, stable over time: the child's name, the line's text.
     pub key: Arc<str>,
-    /// The host it describes, or what is wrong with it.
-    pub host: Result<Arc<Host>, String>,
+    /// What it says, or what is wrong with it.
+    pub record: Result<HostRecord, String>,
 }
 
 impl SeenHost {
-    /// An entry as it was read just now.
+    /// An entry whose keys are all known.
     pub fn new(key: impl Into<Arc<str>>, host: Result<Host, String>) -> Self {
-        Self { key: key.into(), host: host.map(Arc::new) }
+        Self::of_record(key, host.map(HostRecord::from))
+    }
+
+    /// An entry as it was read just now.
+    pub fn of_record(key: impl Into<Arc<str>>, record: Result<HostRecord, String>) -> Self {
+        Self { key: key.into(), record }
+    }
+
+    /// The host that it describes, where it can be used.
+    pub fn host(&self) -> Option<&Arc<Host>> {
+        self.record.as_ref().ok().map(|record| &record.host)
     }
 }

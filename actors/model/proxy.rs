@@ -7,7 +7,7 @@ use std::sync::Arc;
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, ServerName, ServiceName};
+use super::{Endpoint, ServerName, ServerState, ServiceName};
 
 /// A server, by its section and its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -88,6 +88,19 @@ impl ObservedServer {
         self.port == endpoint.port.get() && *self.address == *endpoint.address.to_string()
     }
 
+    /// What it does.
+    pub fn state(&self) -> ServerState {
+        if self.in_maintenance() {
+            ServerState::Maint
+        } else if self.in_drain() {
+            ServerState::Drain
+        } else if self.operational_state == 0 {
+            ServerState::Down
+        } else {
+            ServerState::Ready
+        }
+    }
+
     /// In maintenance because it was told to be, on the socket.
     pub fn forced_maintenance(&self) -> bool {
         self.admin_state & 0x01 != 0
@@ -96,6 +109,11 @@ impl ObservedServer {
     /// In maintenance, forced, inherited, or because its name does not resolve.
     pub fn in_maintenance(&self) -> bool {
         self.admin_state & 0x23 != 0
+    }
+
+    /// In maintenance because HAProxy could not resolve its host name.
+    pub fn is_unresolved(&self) -> bool {
+        self.admin_state & 0x20 != 0
     }
 
     /// In drain, forced or inherited.

@@ -46,6 +46,17 @@ pub struct SourceSpec {
     pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
+/// A kind of source of hosts, declared by the adapter that serves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceKind {
+    /// What a definition's `type` names it.
+    pub name: &'static str,
+    /// The keys of a definition that it reads.
+    pub keys: &'static [&'static str],
+    /// Whether the order of its entries is one that somebody chose.
+    pub is_ordered: bool,
+}
+
 /// How many hosts may leave at once before the guard holds the change back.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Removal {

@@ -1,7 +1,8 @@
 //! What the reconciler wants done. The actor carries it out and feeds the answers back as [`Input`](super::Input)s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::decide::deployment::DeployOrder;
 use crate::decide::state_file::FileHosts;
@@ -38,6 +39,9 @@ pub enum Effect {
     /// Runtime lane: read the sessions of the servers of these services. Answered by
     /// [`Input::SessionsRead`](super::Input::SessionsRead).
     ReadSessions(Vec<ServiceName>),
+    /// Look up these host names and no others, and report those that resolve by
+    /// [`Input::NameResolves`](super::Input::NameResolves).
+    LookUpNames(BTreeSet<Arc<str>>),
     /// Close the kept connection: another process serves from now on, or none.
     Disconnect,
     /// Report it when HAProxy stops answering, by [`Input::Silent`](super::Input::Silent).

@@ -67,6 +67,8 @@ pub enum Input {
     ReloadOrdered(String),
     /// A port that could not be bound before is now held for this service.
     SocketOpened(ServiceName),
+    /// A host name that HAProxy could not resolve resolves now.
+    NameResolves(Arc<str>),
     /// A deployment started a new process, which does not answer yet.
     ProcessStarted {
         /// The process.

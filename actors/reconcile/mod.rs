@@ -24,6 +24,7 @@ mod exchange;
 mod files;
 mod handover;
 mod input;
+mod names;
 mod observation;
 mod observed;
 mod planning;
@@ -111,6 +112,7 @@ impl Reconciler {
             Input::Refresh => state.refresh(),
             Input::ReloadOrdered(why) => state.reloads.request(ReloadCause::Operator.because(why)),
             Input::SocketOpened(service) => state.socket_opened(service),
+            Input::NameResolves(name) => state.name_resolves(&name),
             Input::ProcessStarted { pid, takes_commands } => state.process_started(pid, takes_commands),
             Input::ProcessExited { pid, exit } => state.process_exited(pid, exit.to_string(), now),
             Input::ServerHealthReported { pid, service } => {

@@ -80,6 +80,7 @@ impl State {
             // Otherwise a batch went unanswered, and only one that is answered shows that all is well again.
             self.link_answered();
         }
+        self.look_up_names();
         self.routes_observed(routes);
     }
 

@@ -13,7 +13,7 @@ use super::time::Now;
 use crate::decide::routing::{keys, routed_at};
 use crate::decide::slots::SlotTable;
 use crate::limits::RUNTIME_SILENCE_TOLD;
-use crate::model::{ObservedServer, RunBy, ServerName, ServiceDefinition, ServiceName};
+use crate::model::{RunBy, ServerName, ServerState, ServiceDefinition, ServiceName};
 use crate::snapshot::{HaproxyState, LeavingServer, ProxyPhase, RisingServer, ServiceState, TroublesSince};
 
 /// Reported while HAProxy's answer is waited for.
@@ -69,6 +69,7 @@ impl State {
             let (server, refusal) = section.attempts.hopeless.first_key_value()?;
             Some(format!("server {}: {}", service.slots.known_as(server), refusal.words))
         };
+        let unresolved = || section?.names(&self.settings.inherited).problem();
         let drained_on_socket = |section: &Section| {
             let drained = section.drained_on_socket(&service.servers);
             drained.map(|server| service.slots.known_as(server).clone()).collect()
@@ -101,7 +102,7 @@ impl State {
             leaving: service.life.leaving().map(leaving).collect(),
             rising: service.life.rising().map(rising).collect(),
             problem_since_unix_ms: service.blocked.as_ref().map(|blocked| blocked.since_unix_ms),
-            problem: blocked.or_else(|| section.and_then(hopeless)).or_else(complaint),
+            problem: blocked.or_else(|| section.and_then(hopeless)).or_else(unresolved).or_else(complaint),
             warnings: self
                 .running()
                 .and_then(|running| running.warnings.services.get(name))
@@ -140,26 +141,14 @@ fn domains(definition: &ServiceDefinition) -> Vec<String> {
 impl Section {
     /// The state of each server as a word, by the name that discovery knows. Free slots that wait are left out. What was
     /// reported once is kept until the section is observed again.
-    fn reported_states(&self, slots: &SlotTable) -> Arc<BTreeMap<ServerName, String>> {
+    fn reported_states(&self, slots: &SlotTable) -> Arc<BTreeMap<ServerName, ServerState>> {
         let states = || {
             let servers = self.observed.iter().filter_map(|(name, server)| {
                 let waits = slots.is_free(name) && server.forced_maintenance();
-                (!waits).then(|| (slots.known_as(name).clone(), state_word(server).to_owned()))
+                (!waits).then(|| (slots.known_as(name).clone(), server.state()))
             });
             Arc::new(servers.collect())
         };
         self.states.get_or_init(states).clone()
-    }
-}
-
-fn state_word(server: &ObservedServer) -> &'static str {
-    if server.in_maintenance() {
-        "maint"
-    } else if server.in_drain() {
-        "drain"
-    } else if server.operational_state == 0 {
-        "down"
-    } else {
-        "ready"
     }
 }

@@ -14,8 +14,10 @@ use crate::decide::deployment::{BoundSection, SectionSpec};
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Refusal, Step, given};
 use crate::decide::scope::Scope;
+use crate::decide::unresolved::SectionNames;
 use crate::model::{
-    AdminState, HostList, ObservedServer, ObservedServers, RuntimeCommand, ServerName, ServiceDefinition,
+    AdminState, HostList, ObservedServer, ObservedServers, RuntimeCommand, ServerName, ServerState, ServiceDefinition,
+    Word,
 };
 use crate::port::Answer;
 
@@ -32,8 +34,8 @@ pub struct Section {
     pub file: SectionFile,
     /// What the process reports.
     pub observed: Arc<ObservedServers>,
-    /// The same in words for whoever asks: put together when it is first asked for.
-    pub states: OnceCell<Arc<BTreeMap<ServerName, String>>>,
+    /// The state of each server, for whoever asks: put together when it is first asked for.
+    pub states: OnceCell<Arc<BTreeMap<ServerName, ServerState>>>,
     /// Whether a batch went unanswered since, so that what the process has is not known.
     pub stale: bool,
     /// What was tried and did not work.
@@ -109,6 +111,11 @@ impl Attempts {
 }
 
 impl Section {
+    /// Its hosts, to find those whose names HAProxy could not resolve.
+    pub fn names<'a>(&'a self, inherited: &'a [Word]) -> SectionNames<'a> {
+        SectionNames { definition: &self.definition, inherited, hosts: &self.file.hosts, observed: &self.observed }
+    }
+
     /// A section as a process was just started with it. Where the process before had the same, `before`, its text and
     /// what is known of its servers are taken over.
     pub fn started(bound: BoundSection, style: SectionStyle, before: Option<Self>, now: Instant) -> Self {
@@ -128,7 +135,10 @@ impl Section {
             ),
         };
         loaded.servers.retain(|name, _| hosts.contains_key(name));
-        loaded.servers.values_mut().for_each(|server| server.held_by = None);
+        for (name, server) in &mut loaded.servers {
+            server.held_by = None;
+            server.priority = hosts.get(name).and_then(|host| host.priority);
+        }
         Self {
             definition,
             descriptor,

@@ -1,7 +1,7 @@
 //! All that the reconciler knows, in parts of one responsibility each. The lanes (`runtime_lane`, `deploying`, ...) work
 //! on it; what a part can decide alone is decided there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -46,6 +46,8 @@ pub struct State {
     pub files: Files,
     /// When something is due that no answer brings.
     pub timers: Timers,
+    /// Host names that are looked up, because HAProxy could not resolve them.
+    pub unresolved: BTreeSet<Arc<str>>,
     /// What is only reported.
     pub tally: Tally,
     /// What is to be done.
@@ -131,6 +133,7 @@ impl State {
             deployment: None,
             reloads: ReloadQueue::new(now),
             files: Files::default(),
+            unresolved: BTreeSet::new(),
             timers: Timers {
                 life_at: None,
                 observe_at,

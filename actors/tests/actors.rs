@@ -6,8 +6,9 @@ mod world;
 
 use proxymgr_actors::journal::Event;
 use proxymgr_actors::message::SeenHost;
+use proxymgr_actors::model::HostRecord;
 use proxymgr_actors::snapshot::ProxyPhase;
-use world::{haproxy_state, in_virtual_time, journal, wait, watcher_state};
+use world::{config_state, haproxy_state, in_virtual_time, journal, wait, watcher_state};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
@@ -124,6 +125,26 @@ fn a_bad_entry_is_its_own_problem() {
         world.hosts_seen("web", Ok(vec![bad, good(3)])).await;
         assert_eq!(world.ready("web"), [2, 3], "the last good value of 2 stays, 1 is gone");
         assert!(watcher_state(&actors, "web").await.problems["2"].contains("port 0"));
+    });
+}
+
+#[test]
+fn unknown_keys_are_problems_and_the_service_works() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        let with_foreign_key = r#"{"type": "static", "port": 8080, "bind_options": "ssl", "x-team": "a"}"#;
+        world.define(&[("web", with_foreign_key)]).await;
+        let record = HostRecord { unknown_keys: vec!["wieght".into()], ..world::host(1).into() };
+        world.hosts_seen("web", Ok(vec![SeenHost::of_record("1", Ok(record))])).await;
+        assert_eq!(world.ready("web"), [1]);
+        let problems = config_state(&actors).await.problems;
+        let [problem] = problems["web"].as_slice() else { panic!("{problems:?}") };
+        assert!(problem.contains("bind_options") && problem.contains("without TLS"), "{problem}");
+        assert!(watcher_state(&actors, "web").await.problems["hosts"].contains("wieght"));
+        world.define(&[("web", WEB)]).await;
+        world.hosts("web", &[1]).await;
+        assert_eq!(config_state(&actors).await.problems.len(), 0);
+        assert_eq!(watcher_state(&actors, "web").await.problems.len(), 0);
     });
 }
 

@@ -8,20 +8,9 @@ use std::collections::BTreeMap;
 
 use proxymgr_actors::message::{DefinitionsSeen, ReadJournal};
 use proxymgr_actors::model::{Annotation, RawDefinition};
-use proxymgr_actors::snapshot::{ActorState, ServiceConfigState};
-use proxymgr_actors::wiring::Actors;
-use world::{World, in_virtual_time, settle, wait};
+use world::{World, config_state, in_virtual_time, settle, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
-
-async fn definitions(actors: &Actors) -> ServiceConfigState {
-    let states = actors.states().await.unwrap();
-    let found = states.into_iter().find_map(|state| match state {
-        ActorState::ServiceConfig(state) => Some(state),
-        _ => None,
-    });
-    found.expect("the ServiceConfigActor answers")
-}
 
 async fn tell(world: &World, heard: Option<Result<(), String>>) {
     settle().await;
@@ -40,11 +29,11 @@ fn annotations_that_cannot_be_read_are_told_with_since_when_and_change_no_servic
         tell(&world, None).await;
         world.hosts("web", &[1]).await;
         wait(5).await;
-        assert_eq!(definitions(&actors).await.annotations, None, "nothing was heard of them");
+        assert_eq!(config_state(&actors).await.annotations, None, "nothing was heard of them");
         let away = || Err("no member answers".to_owned());
         for (heard, since) in [(Ok(()), 0), (away(), 1), (away(), 1), (Ok(()), 3)] {
             tell(&world, Some(heard.clone())).await;
-            let state = definitions(&actors).await;
+            let state = config_state(&actors).await;
             let health = state.annotations.expect("they were heard of");
             assert_eq!(health.error, heard.err());
             let since_s = (health.since_unix_ms - 1_000_000) / 1_000;

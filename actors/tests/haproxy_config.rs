@@ -24,7 +24,7 @@ fn define(name: &str, keys: &serde_json::Value) -> Result<ServiceDefinition, Vec
 }
 
 fn host(keys: &serde_json::Value) -> Result<Host, String> {
-    host_record::from_json_value(keys, &OptionPolicy::default())
+    host_record::from_json_value(keys, &OptionPolicy::default()).map(|record| Host::clone(&record.host))
 }
 
 fn hosts(named: &[(&str, serde_json::Value)]) -> HostList {
@@ -67,7 +67,7 @@ fn a_section_holds_the_socket_the_options_and_a_line_per_host_in_the_order_of_na
         ("c", json!({"address": "c.example", "port": 81, "state": "maint"})),
         ("d", json!({"address": "10.0.0.4", "port": 80, "state": "drain"})),
     ]);
-    let style = SectionStyle { http_by_default: true, idle_close: true, own_binds: false };
+    let style = SectionStyle { http_by_default: true, idle_close: true, ..SectionStyle::default() };
     let expected = "\
 listen web
     # clients connect to 0.0.0.0:8080
@@ -84,6 +84,66 @@ listen web
     assert_eq!(&*section(&definition, Some(7), &hosts, style), expected);
     let without_socket = expected.replace("    bind fd@7\n", "");
     assert_eq!(&*section(&definition, None, &hosts, style), without_socket);
+}
+
+#[test]
+fn hosts_with_places_are_in_their_order() {
+    let definition = define("web", &json!({"type": "static"})).expect("a good definition");
+    let placed = |places: &[(&str, Option<u16>)]| {
+        let place = |(name, priority): &(&str, Option<u16>)| {
+            let host =
+                Host { priority: *priority, ..host(&json!({"address": "10.0.0.1", "port": 80})).expect("a host") };
+            (ServerName::new(name).expect("a good name"), host.into())
+        };
+        places.iter().map(place).collect::<HostList>()
+    };
+    let names = |text: &str| {
+        let servers = text.lines().filter_map(|line| line.trim().strip_prefix("server "));
+        Vec::from_iter(servers.map(|rest| rest.split(' ').next().unwrap_or_default().to_owned()))
+    };
+    let style = SectionStyle::default();
+    let lists = [
+        placed(&[("a", None), ("b", None)]),
+        placed(&[("a", Some(3)), ("b", Some(1)), ("c", None), ("d", Some(2))]),
+        placed(&[("a", Some(1)), ("b", Some(2)), ("d", Some(0))]),
+        placed(&[("a", None), ("d", None)]),
+    ];
+    let orders = [vec!["a", "b"], vec!["b", "d", "a", "c"], vec!["d", "a", "b"], vec!["a", "d"]];
+    for ((before, after), order) in lists.iter().zip(lists.iter().cycle().skip(1)).zip(orders.iter().cycle().skip(1)) {
+        let text = section(&definition, None, after, style);
+        assert_eq!(names(&text), *order);
+        assert_eq!(section_after((&section(&definition, None, before, style), before), &definition, after), text);
+        assert_eq!(
+            parse_sections(&format!("{}{text}", frame(&proxy_frame(&[], &[]))))
+                .into_values()
+                .next()
+                .expect("one")
+                .order
+                .len(),
+            order.len()
+        );
+    }
+}
+
+#[test]
+fn tcp_section_gets_tcplog_where_defaults_log_http() {
+    for (defaults, options, expected) in [
+        (vec!["mode http", "log-format %HM"], vec!["mode tcp"], true),
+        (vec!["mode http", "option httplog"], vec!["mode tcp"], true),
+        (vec!["log-format '%ci %{+Q}r'"], vec![], true),
+        (vec!["mode http", "log-format %HM"], vec![], false),
+        (vec!["mode http", "log-format %ci"], vec!["mode tcp"], false),
+        (vec!["mode http", "option tcplog"], vec!["mode tcp"], false),
+        (vec!["mode http", "log-format %HM"], vec!["mode tcp", "log-format %ci"], false),
+        (vec!["mode http", "log-format %HM"], vec!["mode tcp", "option tcplog"], false),
+        (vec!["mode http"], vec!["mode tcp"], false),
+    ] {
+        let style = SectionStyle::of(&proxy_frame(&[], &defaults), V2_6);
+        let definition = define("web", &json!({"type": "file", "listen_options": options})).expect("good lines");
+        let without = section_head(&definition, SectionStyle { http_log_by_default: false, ..style });
+        let added = if expected { "    option tcplog\n" } else { "" };
+        assert_eq!(*section_head(&definition, style), format!("{without}{added}"), "{defaults:?} {options:?}");
+    }
 }
 
 #[test]
@@ -368,7 +428,7 @@ proptest! {
     ) {
         let hosts: HostList = host_keys.iter().filter_map(|keys| host(keys).ok()).enumerate()
             .map(|(i, host)| (ServerName::new(&format!("s{i}")).expect("a good name"), host.into())).collect();
-        let style = SectionStyle { http_by_default: true, idle_close: false, own_binds: false };
+        let style = SectionStyle { http_by_default: true, ..SectionStyle::default() };
         let text = section(&definition, descriptor, &hosts, style);
 
         let mut expected = vec![format!("listen {}", definition.name)];

@@ -6,18 +6,22 @@ use proptest::prelude::*;
 use proxymgr_actors::decide::host_record::{from_child, from_line};
 use proxymgr_actors::decide::host_registration::{RegistrationRules, from_registration};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::model::{AdminState, Host};
+use proxymgr_actors::model::{AdminState, Host, HostRecord};
 
 fn policy() -> OptionPolicy {
     OptionPolicy::default()
 }
 
-fn from_json(data: &[u8]) -> Result<Host, String> {
+fn from_json(data: &[u8]) -> Result<HostRecord, String> {
     from_registration(data, &RegistrationRules::default(), &policy()).map(|host| host.expect("no shard is asked for"))
 }
 
 fn json(text: &str) -> Result<Host, String> {
-    from_json(text.as_bytes())
+    from_json(text.as_bytes()).map(host_of)
+}
+
+fn host_of(record: HostRecord) -> Host {
+    Host::clone(&record.host)
 }
 
 #[track_caller]
@@ -36,7 +40,7 @@ fn the_documented_host_is_read() {
 }
 
 #[test]
-fn every_key_is_read_and_foreign_keys_are_left_alone() {
+fn every_key_is_read() {
     let host = json(
         r#"{"address": "2001:db8::1", "port": "80", "name": "a", "weight": 0, "backup": true, "cookie": "c1",
             "state": "drain", "options": ["check inter 2s", "maxconn 5"], "zone": "b", "cookies": null}"#,
@@ -49,6 +53,24 @@ fn every_key_is_read_and_foreign_keys_are_left_alone() {
     assert_eq!(host.options.len(), 5);
     let nulls = json(r#"{"address": "a.example", "port": 1, "name": null, "weight": null, "options": null}"#);
     assert!(nulls.is_ok(), "null is as good as absent: {nulls:?}");
+}
+
+#[test]
+fn unknown_keys_are_reported_but_free_ones() {
+    let unknown = |text: &str| {
+        let record = from_json(text.as_bytes()).expect(text);
+        Vec::from_iter(record.unknown_keys.iter().map(ToString::to_string))
+    };
+    assert_eq!(
+        unknown(r#"{"address": "a.example", "port": 1, "zone": 1, "wieght": 5, "x-rack": 1, "_c": 1}"#),
+        ["wieght", "zone"]
+    );
+    // What other tools write is theirs.
+    assert_eq!(unknown(r#"{"host": "a.example", "port": 1, "zone": 1}"#), [""; 0]);
+    let child = from_child("a.example:1", br#"{"weigth": 5}"#, None, &policy()).expect("a good name");
+    assert_eq!(*child.unknown_keys, ["weigth".into()]);
+    let line = from_line("a.example:1 x-rack=5 weight=3", &policy()).expect("a free key").expect("it is no comment");
+    assert_eq!((line.host.weight, line.unknown_keys), (Some(3), vec![]));
 }
 
 #[test]
@@ -120,7 +142,7 @@ fn the_name_of_a_child_is_the_host() {
         ("[2001:db8::1]:80", "{}", "[2001:db8::1]:80"),
         ("[2001:db8::1]", "", "[2001:db8::1]:9000"),
     ] {
-        let host = from_child(name, data.as_bytes(), port, &policy()).expect(name);
+        let host = host_of(from_child(name, data.as_bytes(), port, &policy()).expect(name));
         assert_eq!(host.endpoint.to_string(), expected, "{name} {data}");
     }
     for (name, data, parts) in [
@@ -150,11 +172,11 @@ fn a_line_of_a_file_is_a_host() {
         (" web1.example:8080 weight=10 # the big one", "web1.example:8080", Some(10)),
         ("[::1]:80\tweight=0\r", "[::1]:80", Some(0)),
     ] {
-        let host = from_line(line, &policy()).expect(line).expect("it is no comment");
+        let host = host_of(from_line(line, &policy()).expect(line).expect("it is no comment"));
         assert_eq!((host.endpoint.to_string().as_str(), host.weight), (endpoint, weight));
     }
     let host = from_line("a.example:1 backup=true name=a cookie=c state=maint", &policy());
-    let host = host.expect("every word is known").expect("it is no comment");
+    let host = host_of(host.expect("every word is known").expect("it is no comment"));
     assert_eq!((host.backup, host.state), (true, AdminState::Maint));
     for (line, parts) in [
         ("10.0.0.1", &["no port"][..]),
@@ -188,7 +210,7 @@ proptest! {
         let text = serde_json::json!({"address": address, "port": port}).to_string();
         if let Ok(host) = json(&text) {
             let again = from_line(&host.endpoint.to_string(), &policy());
-            prop_assert_eq!(again, Ok(Some(host)));
+            prop_assert_eq!(again, Ok(Some(host.into())));
         }
     }
 }

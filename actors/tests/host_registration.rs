@@ -6,7 +6,8 @@ use proxymgr_actors::model::{AdminState, Host, Word};
 use serde_json::{Value, json};
 
 fn read_by(registration: &Value, rules: &RegistrationRules) -> Result<Option<Host>, String> {
-    from_registration(registration.to_string().as_bytes(), rules, &OptionPolicy::default())
+    let record = from_registration(registration.to_string().as_bytes(), rules, &OptionPolicy::default())?;
+    Ok(record.map(|record| Host::clone(&record.host)))
 }
 
 fn read(registration: &Value) -> Result<Host, String> {

@@ -67,6 +67,8 @@ fn common_lines_are_allowed() {
         "tcp-request content accept if { req_ssl_hello_type 1 }",
         "tcp-request connection track-sc1 src",
         "cookie SRV insert indirect nocache",
+        "cookie SRV insert dynamic",
+        "dynamic-cookie-key secret",
         "stick-table type ip size 100k expire 30m store conn_rate(3s)",
         "stick on src",
         "default-server check inter 2s fall 3",
@@ -123,7 +125,7 @@ fn lines_that_leave_the_section_or_read_files_are_refused() {
         ("log", "log global"),
         ("email-alert to root", "mail"),
         ("disabled", "removing its definition"),
-        ("mode health", "not something"),
+        ("mode health", "http-request return"),
         ("mode", "not complete"),
         ("stats admin if TRUE", "not something"),
         ("stats socket /tmp/x", "not something"),
@@ -166,6 +168,37 @@ fn lines_that_leave_the_section_or_read_files_are_refused() {
     ] {
         refused(policy().listen_line(line), line, reason);
     }
+}
+
+#[test]
+fn removed_line_is_refused_with_its_successor() {
+    for (line, successor) in [
+        ("reqadd X-A:\\ b", "http-request add-header"),
+        ("reqirep a b", "http-request replace-header"),
+        ("reqdel ^X", "http-request del-header"),
+        ("rspadd X:\\ y", "http-response add-header"),
+        ("rspidel ^X", "http-response del-header"),
+        ("block if TRUE", "http-request deny"),
+        ("contimeout 5s", "timeout connect"),
+        ("clitimeout 5s", "timeout client"),
+        ("srvtimeout 5s", "timeout server"),
+        ("redispatch", "option redispatch"),
+        ("appsession S len 52", "stick-table"),
+        ("option forceclose", "option httpclose"),
+        ("no option forceclose", "option httpclose"),
+        ("mode health", "http-request return status 200"),
+    ] {
+        let allowing_all = allowing(&["reqadd", "reqirep", "option", "mode", "block", "redispatch"]);
+        for policy in [policy(), allowing_all] {
+            let reason = policy.listen_line(line).expect_err(line);
+            assert!(reason.contains(successor) && !reason.contains("extra_options"), "{line}: {reason}");
+        }
+    }
+}
+
+#[test]
+fn misspelt_argument_is_refused_with_the_nearest() {
+    refused(policy().listen_line("option httplogs"), "option httplogs", "did you mean \"httplog\"?");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use proxymgr_actors::decide::proxy_plan::{
 };
 use proxymgr_actors::decide::scope::Scope;
 use proxymgr_actors::model::{
-    AdminState, HostList, PlanClass, ProxyVersion, RuntimeCommand, ServerName, ServiceDefinition, UpdateStrategy,
+    AdminState, Host, HostList, PlanClass, ProxyVersion, RuntimeCommand, ServerName, ServiceDefinition, UpdateStrategy,
 };
 
 fn hosts() -> impl Strategy<Value = HostList> {
@@ -265,4 +265,53 @@ fn by_toggle_a_new_host_waits_for_a_reload_even_where_it_could_be_added() {
     let plan = proxy.plan_by(UpdateStrategy::Toggle, None, &definition, &list(&["b"]), (3, 0));
     assert_eq!(words(&plan), ["server b: it is new, and update: toggle leaves that to reloads"]);
     assert!(plan.steps.is_empty(), "a has the address of b, and serves it until the reload");
+}
+
+/// Backups with these places, by their names.
+fn backups(places: &[(&str, Option<u16>)]) -> HostList {
+    let host = |priority| Host { backup: true, priority, ..host("10.0.0.1") };
+    places.iter().map(|(name, priority)| (ServerName::new(name).unwrap(), host(*priority).into())).collect()
+}
+
+#[test]
+fn new_first_backup_needs_a_reload() {
+    let definition = definition(&[], "");
+    let in_file = backups(&[("b", Some(1)), ("c", Some(2))]);
+    let proxy = Proxy::started_with(&definition, &in_file);
+    for (wanted, reloads) in [
+        (backups(&[("b", Some(1)), ("c", Some(2)), ("a", Some(3))]), 0),
+        (backups(&[("b", Some(1)), ("c", Some(2)), ("a", None)]), 0),
+        (backups(&[("b", Some(1)), ("c", Some(2)), ("a", Some(0))]), 1),
+        // It would be last after all.
+        (backups(&[("b", Some(0)), ("c", Some(5)), ("a", Some(3))]), 1),
+        (backups(&[("b", Some(7)), ("c", Some(2))]), 1),
+        (backups(&[("b", Some(3)), ("c", Some(8))]), 0),
+        (backups(&[("c", Some(2))]), 0),
+    ] {
+        let plan = proxy.plan(&definition, &wanted, (3, 0));
+        assert_eq!(plan.reload.len(), reloads, "{wanted:?}: {:?}", plan.reload);
+    }
+}
+
+#[test]
+fn order_of_backups_without_places_or_with_allbackups_does_not_matter() {
+    let unplaced = Proxy::started_with(&definition(&[], ""), &backups(&[("b", None), ("c", None)]));
+    let wanted = backups(&[("a", None), ("b", None), ("c", None)]);
+    assert_eq!(words(&unplaced.plan(&definition(&[], ""), &wanted, (3, 0))), Vec::<String>::new());
+    let all = definition(&["option allbackups"], "");
+    let proxy = Proxy::started_with(&all, &backups(&[("b", Some(1)), ("c", Some(2))]));
+    let swapped = backups(&[("a", Some(0)), ("b", Some(2)), ("c", Some(1))]);
+    assert_eq!(words(&proxy.plan(&all, &swapped, (3, 0))), Vec::<String>::new());
+}
+
+#[test]
+fn change_at_run_time_leaves_a_server_in_its_place() {
+    let definition = definition(&[], "");
+    let mut proxy = Proxy::started_with(&definition, &backups(&[("b", Some(1)), ("c", Some(2))]));
+    let mut wanted = backups(&[("b", Some(1)), ("c", Some(2))]);
+    let moved = Host { backup: true, priority: Some(9), ..host("10.0.0.7") };
+    wanted.insert(ServerName::new("b").unwrap(), moved.into());
+    let plan = proxy.plan(&definition, &wanted, (3, 0));
+    proxy.given.extend(plan.steps.iter().filter_map(|step| Some((step.server.clone(), step.gives.clone()?))));
+    assert_eq!(proxy.plan(&definition, &wanted, (3, 0)).reload.len(), 1, "c should be first, and b still is");
 }

@@ -109,27 +109,6 @@ fn a_name_that_cannot_be_a_section_is_refused() {
 }
 
 #[test]
-fn a_misspelt_key_is_pointed_out_and_a_key_of_the_source_is_not() {
-    let warnings = |keys: &str| read(&format!(r#"{{"type": "x", "port": 80, {keys}}}"#)).expect(keys).warnings;
-    for (key, meant) in [
-        ("listen_option", "listen_options"),
-        ("listen-options", "listen_options"),
-        ("Server_Options", "server_options"),
-        ("min_host", "min_hosts"),
-        ("max_removals", "max_removal"),
-        ("bnd", "bind"),
-        ("ports", "port"),
-    ] {
-        let warnings = warnings(&format!("{key:?}: 1"));
-        let [warning] = warnings.as_slice() else { panic!("{key}: {warnings:?}") };
-        assert!(warning.contains(key) && warning.contains(&format!("{meant:?}")), "{warning}");
-    }
-    let of_sources =
-        r#""server": "a", "servers": "a", "path": "/", "hosts": [], "remote_port": 1, "format": "x", "comment": 1"#;
-    assert_eq!(warnings(of_sources), Vec::<String>::new());
-}
-
-#[test]
 fn domains_are_read_once_each_and_in_lower_case() {
     let parsed = read(r#"{"type": "file", "port": 80, "domains": ["Example.org", "*.example.org", "example.org"]}"#);
     let domains = parsed.expect("good domains").definition.domains;

@@ -13,7 +13,7 @@ use planned::{Proxy, words};
 use proptest::prelude::*;
 use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::model::{
-    AdminState, Host, HostList, OperatorChoice, ServerName, ServiceName, SlotRules, UpdateStrategy, Word,
+    AdminState, Host, HostList, OperatorChoice, ServerName, ServerState, ServiceName, SlotRules, UpdateStrategy, Word,
 };
 use proxymgr_actors::operator::{Order, SetServer};
 use proxymgr_actors::snapshot::ServiceState;
@@ -248,7 +248,7 @@ fn an_operator_names_the_host_and_the_slot_obeys() {
         actors.order(order(AdminState::Drain)).await.unwrap();
         wait(1).await;
         assert_eq!(world.ready("web"), [2]);
-        assert_eq!(web_state(&actors).await.servers[&server(1)], "drain");
+        assert_eq!(web_state(&actors).await.servers[&server(1)], ServerState::Drain);
         actors.order(order(AdminState::Ready)).await.unwrap();
         wait(1).await;
         assert_eq!(world.ready("web"), [1, 2]);

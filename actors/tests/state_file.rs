@@ -36,7 +36,7 @@ fn web(keys: Value) -> ServiceDefinition {
 
 fn hosts(named: &[(&str, Value)]) -> HostList {
     let host = |keys| host_record::from_json_value(keys, &OptionPolicy::default()).unwrap();
-    named.iter().map(|(name, keys)| (ServerName::new(name).unwrap(), host(keys).into())).collect()
+    named.iter().map(|(name, keys)| (ServerName::new(name).unwrap(), host(keys).host)).collect()
 }
 
 fn loaded(definition: &ServiceDefinition, hosts: &HostList) -> LoadedService {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proxymgr_actors::decide::annotation;
+use proxymgr_actors::decide::{annotation, unknown_keys};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::model::{ProcessInfo, RunBy};
 use proxymgr_actors::port::{RuntimeApi, RuntimeError};
@@ -27,6 +27,8 @@ struct Kind {
     entries: usize,
     /// Services whose source does not answer, and why.
     silent: Vec<(String, String)>,
+    /// Services whose hosts have keys that have no effect, and which.
+    remarks: Vec<(String, String)>,
 }
 
 /// Tells what each answers, within `limit`. A source that does not is a failure; a HAProxy that does not may have yet
@@ -60,6 +62,12 @@ async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Resu
     for (name, raw) in definitions {
         match annotation::parse(&name, &raw, &settings.haproxy.options) {
             Ok(parsed) => {
+                let unknown = unknown_keys::in_definition(&parsed.definition.source, discovery.hosts.kinds());
+                parsed
+                    .warnings
+                    .iter()
+                    .chain(&unknown)
+                    .for_each(|warning| text.push_str(&format!("  {name}: {warning}\n")));
                 let (inbox, seen) = Inbox::open();
                 let source = parsed.definition.source;
                 let open = discovery.hosts.open(&parsed.definition.name, &source, inbox);
@@ -78,7 +86,10 @@ async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Resu
         let kind = kinds.entry(kind).or_default();
         kind.sources += 1;
         match answer {
-            Ok(seen) => kind.entries += seen.len(),
+            Ok(seen) => {
+                kind.entries += seen.len();
+                kind.remarks.extend(unknown_keys::in_hosts(&seen).map(|remark| (name.to_string(), remark)));
+            }
             Err(error) => kind.silent.push((name.to_string(), error)),
         }
     }
@@ -94,7 +105,10 @@ impl Kind {
             counted(self.sources, "source"),
             counted(self.entries, "host")
         );
-        self.silent.iter().for_each(|(service, error)| text.push_str(&format!("  {service}: {error}\n")));
+        self.silent
+            .iter()
+            .chain(&self.remarks)
+            .for_each(|(service, error)| text.push_str(&format!("  {service}: {error}\n")));
         text
     }
 }

@@ -15,6 +15,7 @@ use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::overlay::with_choices;
 use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::decide::update_strategy::{self, ChosenStrategy};
+use proxymgr_actors::decide::{server_order, unknown_keys};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::model::{HostList, ProxyVersion, RawDefinition, ServiceDefinition, ServiceName, UpdateStrategy};
 use proxymgr_actors::port::{HostSources, OpenSource, SavedService};
@@ -23,6 +24,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
 use crate::daemon::adapters::{Discovery, saved_state_path};
+use crate::discovery::KINDS;
 use crate::failure::Failure;
 use crate::saved_state;
 use crate::settings::Settings;
@@ -122,7 +124,10 @@ fn usable(
     for (name, raw) in raw {
         match annotation::parse(&name, &raw, &settings.haproxy.options) {
             Ok(parsed) => {
-                remarks.extend(parsed.warnings.iter().map(|warning| format!("{name} ({}): {warning}", raw.origin)));
+                let unknown = unknown_keys::in_definition(&parsed.definition.source, &KINDS);
+                remarks.extend(
+                    parsed.warnings.iter().chain(&unknown).map(|warning| format!("{name} ({}): {warning}", raw.origin)),
+                );
                 definitions.push(Arc::new(parsed.definition));
             }
             Err(mistakes) => {
@@ -164,7 +169,9 @@ impl Opened {
             Err(error) => Err(error),
         };
         let hosts = match seen {
-            Ok(seen) => {
+            Ok(mut seen) => {
+                server_order::place(&mut seen, &self.definition, &KINDS);
+                remarks.extend(unknown_keys::in_hosts(&seen).map(|remark| format!("{name}: {remark}")));
                 let assembled = host_list::assemble(&seen, &GoodEntries::new());
                 remarks.extend(assembled.problems.iter().map(|(entry, problem)| format!("{name}: {entry}: {problem}")));
                 let last_good = saved.and_then(|service| service.hosts.clone());

@@ -16,7 +16,7 @@ use proxymgr_actors::decide::proxy_plan::{
 use proxymgr_actors::decide::quoting::split_line;
 use proxymgr_actors::decide::routing::{Claim, RouteStep, assign, plan_routes, routed_at};
 use proxymgr_actors::model::{
-    Observation, ObservedRoutes, PlanClass, ProcessInfo, RunBy, ServiceName, UpdateStrategy, Word,
+    Observation, ObservedRoutes, PlanClass, ProcessInfo, RunBy, ServerName, ServiceName, UpdateStrategy, Word,
 };
 use proxymgr_actors::port::RuntimeApi;
 
@@ -180,8 +180,14 @@ fn conclude(commands: String, otherwise: &str, reasons: &[String]) -> String {
 
 /// What HAProxy was given of a service, as its file tells it.
 fn loaded_service(section: &LoadedSection) -> LoadedService {
-    let servers = section.server_lines.iter().map(|(name, line)| (name.clone(), loaded_server(line)));
-    LoadedService { head: section.head.as_str().into(), servers: servers.collect() }
+    let mut servers: BTreeMap<ServerName, LoadedServer> =
+        section.server_lines.iter().map(|(name, line)| (name.clone(), loaded_server(line))).collect();
+    for (position, name) in (0..=u16::MAX).zip(&section.order) {
+        if let Some(server) = servers.get_mut(name) {
+            server.priority = Some(position);
+        }
+    }
+    LoadedService { head: section.head.as_str().into(), servers }
 }
 
 /// `server NAME ADDRESS options...`, without the weight, which can change at run time.
@@ -197,7 +203,7 @@ fn loaded_server(line: &str) -> LoadedServer {
             _ => options.push(word),
         }
     }
-    LoadedServer { endpoint, options, held_by: None }
+    LoadedServer { endpoint, options, priority: None, held_by: None }
 }
 
 #[cfg(test)]

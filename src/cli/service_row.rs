@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proxymgr_actors::model::ServerState;
 use proxymgr_actors::snapshot::{ActorState, ServiceState, WatcherState};
 
 use super::wording::short_span;
@@ -63,8 +64,7 @@ pub fn rows(report: &StatusReport, now_unix_ms: u64) -> Vec<ServiceRow> {
 }
 
 fn row(name: &str, service: &ServiceState, watcher: Option<&WatcherState>, now_unix_ms: u64) -> ServiceRow {
-    let count = |wanted: &str| service.servers.values().filter(|state| *state == wanted).count();
-    let (ready, down) = (count("ready"), count("down"));
+    let (ready, down) = (service.count(ServerState::Ready), service.count(ServerState::Down));
     let standing = watcher.map(SourceStanding::of);
     let trouble = if service.problem.is_some() || (service.desired > 0 && ready == 0) {
         Trouble::Severe
@@ -79,8 +79,8 @@ fn row(name: &str, service: &ServiceState, watcher: Option<&WatcherState>, now_u
         desired: service.desired,
         ready,
         down,
-        drain: count("drain"),
-        maint: count("maint"),
+        drain: service.count(ServerState::Drain),
+        maint: service.count(ServerState::Maint),
         source: watcher.map_or_else(|| "-".to_owned(), |watcher| source(watcher, now_unix_ms)),
         update: service.update.as_str(),
         last_change: last_change(service),

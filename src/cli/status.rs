@@ -270,7 +270,7 @@ impl Columns {
 #[cfg(test)]
 mod tests {
     use proxymgr_actors::model::{
-        AdminState, OperatorChoice, ProcessInfo, ProxyVersion, ServerName, ServiceName, UpdateStrategy,
+        AdminState, OperatorChoice, ProcessInfo, ProxyVersion, ServerName, ServerState, ServiceName, UpdateStrategy,
     };
     use proxymgr_actors::snapshot::{ProxyPhase, ServiceState, WatcherState};
 
@@ -302,8 +302,8 @@ mod tests {
         haproxy.counts.reload = 1;
         haproxy.last_reload = vec!["first start".into()];
         haproxy.last_reload_unix_ms = Some(10_000);
-        let servers = [("a", "ready"), ("b", "ready"), ("c", "maint")];
-        let servers = servers.map(|(name, state)| (ServerName::new(name).unwrap(), state.to_owned()));
+        let servers = [("a", ServerState::Ready), ("b", ServerState::Ready), ("c", ServerState::Maint)];
+        let servers = servers.map(|(name, state)| (ServerName::new(name).unwrap(), state));
         let web = ServiceState {
             listen: Some("0.0.0.0:8080".into()),
             servers: std::sync::Arc::new(servers.into()),

@@ -31,6 +31,7 @@ use crate::proxy::haproxy_binary::HaproxyBinary;
 use crate::proxy::haproxy_process::HaproxyProcesses;
 use crate::proxy::haproxy_socket::HaproxySocket;
 use crate::proxy::listening_sockets::KernelListeningSockets;
+use crate::proxy::name_resolver::SystemResolver;
 use crate::proxy::run_by_others::NotOurs;
 use crate::proxy::{outputs, run_by_binary, run_by_command, run_by_systemd};
 use crate::saved_state::SavedStateFile;
@@ -223,6 +224,7 @@ pub fn outside(settings: &Settings, discovery: &Discovery, binary: &HaproxyBinar
         host_sources: discovery.hosts.clone(),
         runtime: Rc::new(runtime(haproxy, &log)),
         config_file,
+        names: Rc::new(SystemResolver),
         processes,
         sockets,
         state_store: Rc::new(SavedStateFile::new(saved_state_path(settings))),

@@ -18,6 +18,9 @@ use super::directory_watch::DirectoryWatches;
 use super::settings::required;
 use super::watched_files::{FileText, OpenFiles, Wanted};
 
+/// The keys of a definition that this kind of source reads.
+pub(super) const KEYS: &[&str] = &["path"];
+
 /// Watches the file that the definition names.
 pub(super) fn open(
     spec: &SourceSpec,
@@ -58,23 +61,23 @@ fn read_hosts(path: &Path, text: &str, options: &OptionPolicy) -> Vec<SeenHost> 
         let place = format!("{}, line {number}", path.display());
         let seen = match host_record::from_line(line, options) {
             Ok(None) => continue,
-            Ok(Some(host)) => {
-                let key: Arc<str> = host.endpoint.to_string().into();
+            Ok(Some(record)) => {
+                let key: Arc<str> = record.host.endpoint.to_string().into();
                 match first_lines.get(&key) {
                     Some(first) => {
                         let error = format!("{place}: {key} stands in line {first} already");
-                        SeenHost { key: format!("{key} (line {number})").into(), host: Err(error) }
+                        SeenHost { key: format!("{key} (line {number})").into(), record: Err(error) }
                     }
                     None => {
                         first_lines.insert(key.clone(), number);
-                        SeenHost::new(key, Ok(host))
+                        SeenHost::of_record(key, Ok(record))
                     }
                 }
             }
             // Under the endpoint it begins with, so that its last good value is known.
             Err(error) => {
                 let key = line.split_whitespace().next().unwrap_or_default();
-                SeenHost { key: key.into(), host: Err(format!("{place}: {error}")) }
+                SeenHost { key: key.into(), record: Err(format!("{place}: {error}")) }
             }
         };
         hosts.push(seen);

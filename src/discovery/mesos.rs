@@ -14,7 +14,7 @@ use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::limits::{HTTP_RETRY_MAX, HTTP_RETRY_MIN};
 use proxymgr_actors::message::{HostsSeen, SeenHost};
-use proxymgr_actors::model::{Host, SourceSpec};
+use proxymgr_actors::model::{HostRecord, SourceSpec};
 use proxymgr_actors::port::OpenSource;
 use serde::Deserialize;
 use serde_json::json;
@@ -43,6 +43,9 @@ impl Default for MesosOptions {
         Self { http: HttpOptions::default(), interval: Duration::from_secs(10) }
     }
 }
+
+/// The keys of a definition that this kind of source reads.
+pub(super) const KEYS: &[&str] = &["masters"];
 
 /// Watches the masters that the definition names.
 pub(super) fn open(
@@ -140,10 +143,10 @@ impl Masters {
         self.leader = Some(leader.clone());
         let key = format!("{}:{}", leader.0, leader.1);
         let host = self.host(&leader).map_err(|error| format!("the leading master {key}: {error}"));
-        Ok(vec![SeenHost::new(key, host)])
+        Ok(vec![SeenHost::of_record(key, host)])
     }
 
-    fn host(&self, (address, port): &Leader) -> Result<Host, String> {
+    fn host(&self, (address, port): &Leader) -> Result<HostRecord, String> {
         host_record::from_json_value(&json!({"address": address, "port": port}), &self.policy)
     }
 }

@@ -28,7 +28,7 @@ use actix::Recipient;
 use proxymgr_actors::decide::nearest::nearest;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::HostsSeen;
-use proxymgr_actors::model::{ServiceName, SourceSpec};
+use proxymgr_actors::model::{ServiceName, SourceKind, SourceSpec};
 use proxymgr_actors::port::{HostSources, OpenSource};
 use slog::Logger;
 
@@ -41,9 +41,24 @@ use dns::{Dns, DnsOptions};
 use marathon::{Marathon, MarathonOptions};
 use mesos::MesosOptions;
 
-/// Every kind of source that a definition's `type` may name.
-pub const KINDS: [&str; 10] =
-    ["zookeeper", "campanjazk", "aws", "consul", "dns", "etcd", "file", "marathon", "mesos", "static"];
+/// Every kind of source that a definition's `type` may name, with the keys that its adapter reads.
+pub const KINDS: [SourceKind; 10] = [
+    SourceKind { name: "zookeeper", keys: zookeeper::HOST_KEYS, is_ordered: false },
+    SourceKind { name: "campanjazk", keys: zookeeper::CAMPANJA_KEYS, is_ordered: false },
+    SourceKind { name: "aws", keys: aws::KEYS, is_ordered: false },
+    SourceKind { name: "consul", keys: consul::KEYS, is_ordered: false },
+    SourceKind { name: "dns", keys: dns::KEYS, is_ordered: false },
+    SourceKind { name: "etcd", keys: etcd::KEYS, is_ordered: false },
+    SourceKind { name: "file", keys: file::KEYS, is_ordered: true },
+    SourceKind { name: "marathon", keys: marathon::KEYS, is_ordered: false },
+    SourceKind { name: "mesos", keys: mesos::KEYS, is_ordered: false },
+    SourceKind { name: "static", keys: static_hosts::KEYS, is_ordered: true },
+];
+
+/// The names of all kinds of sources.
+pub fn kind_names() -> [&'static str; KINDS.len()] {
+    KINDS.map(|kind| kind.name)
+}
 
 /// Opens the sources of hosts of every kind.
 pub struct Sources {
@@ -154,12 +169,16 @@ impl HostSources for Sources {
         })
     }
 
+    fn kinds(&self) -> &[SourceKind] {
+        &KINDS
+    }
+
     fn change_options(&self, options: &OptionPolicy) {
         self.options.replace(Arc::new(options.clone()));
     }
 }
 
 fn unknown_kind(kind: &str) -> String {
-    let meant = nearest(kind, KINDS).map(|near| format!("; {near:?} may be meant")).unwrap_or_default();
-    format!("\"type\" is {kind:?}, which is not a kind of source: {}{meant}", KINDS.join(", "))
+    let meant = nearest(kind, kind_names()).map(|near| format!("; {near:?} may be meant")).unwrap_or_default();
+    format!("\"type\" is {kind:?}, which is not a kind of source: {}{meant}", kind_names().join(", "))
 }

@@ -1,14 +1,22 @@
 //! The settings of one source, read key by key so that an error names the key and its value.
 
-use proxymgr_actors::model::SourceSpec;
+use proxymgr_actors::model::{SourceKind, SourceSpec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::KINDS;
 use super::http::Servers;
+
+/// The value of a key, which the kind of source declares among its keys.
+fn value<'a>(spec: &'a SourceSpec, key: &str) -> Option<&'a Value> {
+    let declares = |kind: &SourceKind| kind.name == spec.kind && kind.keys.contains(&key);
+    debug_assert!(KINDS.iter().any(declares), "sources of type {} do not declare the key {key}", spec.kind);
+    spec.settings.get(key)
+}
 
 /// The value of a key, where it is given.
 pub(super) fn optional<T: DeserializeOwned>(spec: &SourceSpec, key: &str) -> Result<Option<T>, String> {
-    let Some(value) = spec.settings.get(key) else { return Ok(None) };
+    let Some(value) = value(spec, key) else { return Ok(None) };
     let parsed = serde_json::from_value(value.clone());
     parsed.map(Some).map_err(|error| format!("{key:?} is {value}: {error}"))
 }
@@ -20,7 +28,7 @@ pub(super) fn required<T: DeserializeOwned>(spec: &SourceSpec, key: &str, what: 
 
 /// One text or a list of them; none where the key is not given.
 pub(super) fn texts(spec: &SourceSpec, key: &str) -> Result<Vec<String>, String> {
-    match spec.settings.get(key) {
+    match value(spec, key) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(text)) => Ok(vec![text.clone()]),
         Some(_) => Ok(optional(spec, key)?.unwrap_or_default()),
@@ -48,7 +56,7 @@ mod tests {
     #[test]
     fn an_error_names_the_key_and_its_value() {
         let settings = json!({"path": ["/x"], "remote_port": 70000}).as_object().unwrap().clone();
-        let spec = SourceSpec { kind: "zookeeper".into(), settings };
+        let spec = SourceSpec { kind: "campanjazk".into(), settings };
         let path = required::<String>(&spec, "path", "the znode").unwrap_err();
         assert_eq!(path, "\"path\" is [\"/x\"]: invalid type: sequence, expected a string");
         let port = optional::<NonZeroU16>(&spec, "remote_port").unwrap_err();

@@ -6,12 +6,15 @@ use actix::Recipient;
 use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{HostsSeen, SeenHost};
-use proxymgr_actors::model::{Host, SourceSpec};
+use proxymgr_actors::model::{HostRecord, SourceSpec};
 use proxymgr_actors::port::OpenSource;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::settings::required;
+
+/// The keys of a definition that this kind of source reads.
+pub(super) const KEYS: &[&str] = &["hosts"];
 
 /// Tells the list that the definition holds.
 pub(super) fn open(
@@ -40,21 +43,21 @@ impl OpenSource for StaticHosts {
 }
 
 fn seen(index: usize, entry: &Value, options: &OptionPolicy) -> SeenHost {
-    let host = match entry {
+    let record = match entry {
         Value::String(line) => match host_record::from_line(line, options) {
-            Ok(Some(host)) => Ok(host),
+            Ok(Some(record)) => Ok(record),
             Ok(None) => Err("is empty".to_owned()),
             Err(error) => Err(error),
         },
         other => host_record::from_json_value(other, options),
     };
-    SeenHost::new(key(index, &host), host.map_err(|error| format!("hosts[{index}]: {entry}: {error}")))
+    SeenHost::of_record(key(index, &record), record.map_err(|error| format!("hosts[{index}]: {entry}: {error}")))
 }
 
 /// A good entry is known by where it is, so that the order of the list means nothing.
-fn key(index: usize, host: &Result<Host, String>) -> Arc<str> {
-    match host {
-        Ok(host) => host.endpoint.to_string().into(),
+fn key(index: usize, record: &Result<HostRecord, String>) -> Arc<str> {
+    match record {
+        Ok(record) => record.host.endpoint.to_string().into(),
         Err(_) => format!("hosts[{index}]").into(),
     }
 }

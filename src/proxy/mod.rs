@@ -5,6 +5,7 @@
 //! | `RuntimeApi` | [`haproxy_socket`]: text by [`runtime_text`], conversation by `runtime_connection`, servers by [`server_state`], the map by `route_map` |
 //! | `ConfigFile` | [`config_file`]: what `haproxy -c` says is read by `config_check_output` |
 //! | `ProxyProcesses` | by `haproxy.run`: [`haproxy_process`] (supervise), [`run_by_systemd`], [`run_by_binary`], [`run_by_command`], [`run_by_others`] (none); all watch processes by `watched_processes` |
+//! | `NameResolver` | [`name_resolver`] |
 //! | `ListeningSockets` | [`listening_sockets`], or [`claimed_addresses`] where HAProxy binds its own: who holds a port by `port_holder` |
 //!
 //! [`haproxy_binary`] is how every one of them runs HAProxy's program, `command` how an operator's command is run.
@@ -23,6 +24,7 @@ pub mod haproxy_socket;
 mod health_line;
 pub mod listening_sockets;
 mod liveness;
+pub mod name_resolver;
 pub mod ordered_processes;
 pub mod outputs;
 mod port_holder;

@@ -87,8 +87,9 @@ impl RecordFile {
             Note::RejectedDefinitions(definitions) => Some(What::RejectedDefinitions(clean(&definitions))),
             Note::Definitions(told) => self.levels.definitions(told.map(|definitions| clean(&definitions))),
             Note::Hosts(service, told) => {
-                let clean =
-                    |seen: SeenHost| (seen.key.to_string(), Entry::from(seen.host.map(|host| redact::host(&host))));
+                let clean = |seen: SeenHost| {
+                    (seen.key.to_string(), Entry::from(seen.record.map(|record| redact::host(&record.host))))
+                };
                 self.levels.hosts(&service, told.map(|seen| seen.into_iter().map(clean).collect()))
             }
             Note::Outcome(entry) => Some(What::Outcome(outcome(*entry))),

@@ -7,7 +7,7 @@ use actix::{Actor, Context, Handler, Message, Recipient};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::limits::RECORD_JOURNAL_INTERVAL;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, ReadJournal};
-use proxymgr_actors::model::{ServiceName, SourceSpec};
+use proxymgr_actors::model::{ServiceName, SourceKind, SourceSpec};
 use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource};
 use proxymgr_actors::wiring::{Actors, Outside};
 use tokio::task::JoinHandle;
@@ -94,6 +94,10 @@ impl HostSources for Tapped<dyn HostSources> {
         let note = move |seen: &HostsSeen| recorder.note(Note::Hosts(of.clone(), seen.result.clone()));
         let opened = self.source.open(service, spec, tap(watcher, note));
         opened.inspect_err(|error| self.recorder.note(Note::Hosts(name, Err(error.clone()))))
+    }
+
+    fn kinds(&self) -> &[SourceKind] {
+        self.source.kinds()
     }
 
     fn change_options(&self, options: &OptionPolicy) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use proxymgr_actors::model::ServerState;
 use proxymgr_actors::snapshot::{
     ActorState, HaproxyState, OutputState, ServiceConfigState, ServiceState, SocketHolderState, TargetState,
     WatcherState,
@@ -205,15 +206,16 @@ fn of_service(name: &str, state: &ServiceState) -> Vec<Concern> {
 
 /// Why nobody answers the clients of a service that should have servers.
 fn without_traffic(service: &ServiceState) -> Option<String> {
-    let count = |wanted: &str| service.servers.values().filter(|state| *state == wanted).count();
-    if service.servers.is_empty() || service.desired == 0 || count("ready") > 0 {
+    if service.servers.is_empty() || service.desired == 0 || service.count(ServerState::Ready) > 0 {
         return None;
     }
-    let counts = [(count("drain"), "in drain"), (count("maint"), "in maintenance")];
+    let counts = [(ServerState::Drain, "in drain"), (ServerState::Maint, "in maintenance")];
+    let counts = counts.map(|(state, what)| (service.count(state), what));
     let told = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
     let mut told: Vec<_> = told.collect();
-    if count("down") > 0 {
-        told.insert(0, format!("the checks of {} fail", count("down")));
+    let down = service.count(ServerState::Down);
+    if down > 0 {
+        told.insert(0, format!("the checks of {down} fail"));
     }
     Some(format!("no server takes traffic, {}", told.join(", ")))
 }
@@ -245,14 +247,14 @@ mod tests {
 
     #[test]
     fn a_service_whose_servers_all_rest_is_a_concern() {
-        let state = |servers: &[(&str, &str)]| {
-            let named = |(name, state): &(&str, &str)| (ServerName::new(name).unwrap(), (*state).to_owned());
+        let state = |servers: &[(&str, ServerState)]| {
+            let named = |(name, state): &(&str, ServerState)| (ServerName::new(name).unwrap(), *state);
             let servers: BTreeMap<_, _> = servers.iter().map(named).collect();
             without_traffic(&ServiceState { desired: servers.len(), servers: servers.into(), ..Default::default() })
         };
-        assert_eq!(state(&[("a", "ready"), ("b", "down")]), None);
+        assert_eq!(state(&[("a", ServerState::Ready), ("b", ServerState::Down)]), None);
         assert_eq!(state(&[]), None, "what HAProxy has is not known yet");
-        let told = state(&[("a", "maint"), ("b", "down"), ("c", "drain")]);
+        let told = state(&[("a", ServerState::Maint), ("b", ServerState::Down), ("c", ServerState::Drain)]);
         assert_eq!(
             told.as_deref(),
             Some("no server takes traffic, the checks of 1 fail, 1 in drain, 1 in maintenance")

@@ -24,7 +24,7 @@ pub fn hosts<const N: usize>(entries: [(&str, Option<&str>); N]) -> Hosts {
 pub fn level(seen: &HostsSeen) -> Result<Hosts, String> {
     let entries = seen.result.as_ref().map_err(Clone::clone)?;
     let describe = |entry: &proxymgr_actors::message::SeenHost| {
-        let host = entry.host.as_ref().ok().map(|host| match host.weight {
+        let host = entry.host().map(|host| match host.weight {
             Some(weight) => format!("{} weight {weight}", host.endpoint),
             None => host.endpoint.to_string(),
         });

@@ -3,6 +3,7 @@
 //! Each rule is a function from one file to what is wrong in it, with the line and what to do. Each
 //! shows, in tests of its own, that it can fail. The example is TigerBeetle's `tidy.zig`.
 
+mod circles;
 mod layers;
 mod source;
 mod text_rules;
@@ -39,6 +40,7 @@ fn the_house_is_in_order() {
         let findings = RULES.iter().flat_map(|rule| rule(source));
         complaints.extend(findings.map(|finding| format!("{}:{}: {}", source.path, finding.line, finding.what)));
     }
+    complaints.extend(circles::import_circles(&sources, circles::STILL_CIRCULAR));
     assert!(complaints.is_empty(), "{} against the house rules:\n{}", complaints.len(), complaints.join("\n"));
 }
 

@@ -7,6 +7,10 @@ use std::process::Command;
 
 use proxymgr::proxy::config_file::HaproxyConfigFile;
 use proxymgr::proxy::listening_sockets::KernelListeningSockets;
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame, section};
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::service_definition;
+use proxymgr_actors::model::{HostList, ProxyFrame, ProxyVersion, RawDefinition, RunBy};
 use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText, HeldSocket, ListeningSockets};
 
 use crate::support::dir::TestDir;
@@ -143,4 +147,31 @@ async fn a_full_disk_leaves_the_old_file_whole_and_says_so() {
     assert!(written.contains("haproxy.cfg.new") && written.contains("free some space"), "{written}");
     assert!(checked.contains("haproxy.cfg.candidate") && checked.contains("free some space"), "{checked}");
     assert_eq!((left.as_str(), files), ("# old\n", 1), "the old file is whole, and nothing is left beside it");
+}
+
+#[tokio::test]
+async fn tcp_service_is_accepted_under_http_only_log_format() {
+    for version in versions() {
+        let dir = TestDir::new();
+        let (file, socket) = (config_file(&version, &dir), held_socket());
+        let (major, minor) = version.branch;
+        let base = ProxyFrame {
+            global: Vec::new(),
+            defaults: ["mode http", "log 127.0.0.1:514 local0", "log-format \"%ci %HM %{+Q}r\""]
+                .map(str::to_owned)
+                .into(),
+            socket_path: dir.join("stats.sock"),
+            map_path: dir.join("domains"),
+            state_file: None,
+            run_by: RunBy::Us,
+        };
+        let style = SectionStyle::of(&base, Some(ProxyVersion { major, minor }));
+        let raw = RawDefinition::new(r#"{"type": "static", "port": 1, "listen_options": "mode tcp"}"#, "a test");
+        let web = service_definition::parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
+        let fd = descriptor(socket.as_ref());
+        let rendered = |style| text(&[&frame(&base), &section(&web, Some(fd), &HostList::new(), style)]);
+        let without = file.check(rendered(SectionStyle { http_log_by_default: false, ..style }), vec![fd]).await;
+        assert_eq!(without.is_err(), version.branch < (3, 0), "{version}: {without:?}");
+        file.check(rendered(style), vec![fd]).await.unwrap_or_else(|failure| panic!("{version}: {failure}"));
+    }
 }

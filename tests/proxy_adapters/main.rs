@@ -8,6 +8,7 @@ mod output;
 mod own_runtime;
 mod processes;
 mod runtime_api;
+mod server_options;
 mod traffic;
 
 use std::os::fd::RawFd;

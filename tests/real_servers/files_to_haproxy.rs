@@ -106,6 +106,37 @@ async fn weight_backup_name_and_state_of_a_host_reach_haproxy() {
 }
 
 #[tokio::test]
+async fn first_backup_of_the_list_gets_the_traffic() {
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 3);
+    let port = dir.port();
+    let define = |order: [usize; 3]| {
+        let host = |n: usize| json!({"address": "127.0.0.1", "port": backends[n].port(), "backup": true});
+        let definition = json!({
+            "type": "static", "port": port, "bind": "127.0.0.1", "listen_options": ["mode http"],
+            "hosts": order.map(host),
+        });
+        files.replace("services/web.json", &definition.to_string());
+    };
+    // The order of their names, which is that of their ports, is neither.
+    let mut by_port = [0, 1, 2];
+    by_port.sort_by_key(|n| backends[*n].port());
+    let [low, middle, high] = by_port;
+    define([high, low, middle]);
+    let daemon = daemon(&dir).files(&files.services()).start();
+    let answers = async |n: usize| {
+        let answer = http::get(([127, 0, 0, 1], port).into(), "/").await.map_err(|error| error.to_string())?;
+        check(answer.header("x-backend") == Some(backends[n].name()), &answer.headers)
+    };
+    daemon.eventually(LIMIT, "the first of the list answers", async || answers(high).await).await;
+    let starts = stage::reloads(&daemon).await;
+    define([middle, high, low]);
+    daemon.eventually(LIMIT, "the new first answers", async || answers(middle).await).await;
+    assert_eq!(stage::reloads(&daemon).await, starts + 1, "a new first backup needs a reload");
+}
+
+#[tokio::test]
 async fn ipv6_hosts_and_listeners_work() {
     let dir = TestDir::new();
     let backend = crate::support::backend::Backend::start_on(

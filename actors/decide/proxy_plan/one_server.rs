@@ -1,11 +1,13 @@
 //! The plan of one server that is wanted: added, or brought from what HAProxy has of it to what it should be.
 
-use super::{Ground, Holder, LoadedServer, Step, WantedService, given, split_weight};
-use crate::decide::capabilities::has_check;
-use crate::decide::haproxy_config;
+use super::step::Step;
+use super::wanted::{Ground, WantedService};
+use crate::decide::loaded_service::{Holder, LoadedServer, given, split_weight};
+use crate::decide::server_line::server_words;
+use crate::decide::server_options::contains;
 use crate::model::{
-    Address, AdminState, Host, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServiceDefinition, UpdateStrategy,
-    Word,
+    Address, AdminState, Host, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServerName, ServiceDefinition,
+    UpdateStrategy, Word,
 };
 
 /// HAProxy's weight of a server that names none.
@@ -22,7 +24,7 @@ pub(super) struct OwnOptions<'a> {
 
 impl<'a> OwnOptions<'a> {
     pub(super) fn of(definition: &ServiceDefinition, host: &'a Host) -> Self {
-        let (words, weight) = split_weight(&haproxy_config::server_words(definition, host));
+        let (words, weight) = split_weight(&server_words(definition, host));
         Self { host, words, weight }
     }
 
@@ -41,6 +43,8 @@ pub(super) struct Planned<'a> {
     /// The words of the `default-server` lines that hold for the section.
     pub(super) inherited: &'a [Word],
     pub(super) inherited_weight: Option<u16>,
+    /// A backup that HAProxy has, and that this one, a backup as well, has to come before.
+    pub(super) later_backup: Option<&'a ServerName>,
 }
 
 impl Planned<'_> {
@@ -50,12 +54,15 @@ impl Planned<'_> {
         if self.wanted.strategy == UpdateStrategy::Slots {
             return Err("no slot is free for it".to_owned());
         }
-        let own = haproxy_config::server_words(definition, self.host);
+        if let Some(later) = self.later_backup {
+            return Err(format!("it comes before the backup {later}, and servers added at run time come last"));
+        }
+        let own = server_words(definition, self.host);
         let options = self.ground.capabilities.options_to_add(definition, &self.host.endpoint, self.inherited, &own)?;
         if self.wanted.strategy != UpdateStrategy::Dynamic {
             return Err(format!("it is new, and update: {} leaves that to reloads", self.wanted.strategy.as_str()));
         }
-        let checked = has_check(&options);
+        let checked = contains(&options, "check");
         let endpoint = self.host.endpoint.clone();
         let mut commands = vec![RuntimeCommand::AddServer { server: self.id.clone(), endpoint, options }];
         if checked {
@@ -130,7 +137,10 @@ impl Planned<'_> {
         if commands.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Step { holder, ..self.step(class, reasons.join(", "), commands) }))
+        let step = self.step(class, reasons.join(", "), commands);
+        // It stays where it is among the servers, whatever its host says of its place now.
+        let gives = step.gives.map(|given| LoadedServer { priority: loaded.priority, ..given });
+        Ok(Some(Step { holder, gives, ..step }))
     }
 
     fn move_in_words(&self, observed: &ObservedServer) -> String {

@@ -28,14 +28,14 @@ use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, PolicyChanged, ReadJo
 use proxymgr_actors::model::{
     Address, Endpoint, Host, LifeCyclePolicy, Observation, ObservedRoutes, ObservedServer, ObservedServers,
     OldProcessLimits, ProcessInfo, ProxyFrame, ProxyPolicy, ProxyVersion, RawDefinition, RouteCommand, RunBy,
-    RuntimeCommand, ServerName, ServiceName, SourceSpec, UpdateChoice,
+    RuntimeCommand, ServerName, ServiceName, SourceKind, SourceSpec, UpdateChoice,
 };
 use proxymgr_actors::port::{
-    Answer, Applied, DefinitionSource, HostSources, OpenSource, PortFuture, ProcessExit, ProcessSignal, ProcessUsage,
-    ProxyProcesses, PublishedService, RejectedDefinitions, RunningProcess, RuntimeApi, RuntimeError, SavedService,
-    SavedState, ServerSessions, ServiceOutput,
+    Answer, Applied, DefinitionSource, HostSources, NameResolver, OpenSource, PortFuture, ProcessExit, ProcessSignal,
+    ProcessUsage, ProxyProcesses, PublishedService, RejectedDefinitions, RunningProcess, RuntimeApi, RuntimeError,
+    SavedService, SavedState, ServerSessions, ServiceOutput,
 };
-use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceConfigState, WatcherState};
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
 use slog::{Discard, Logger, o};
 use tokio::sync::oneshot;
@@ -74,6 +74,10 @@ pub struct Things {
     candidate_map: Option<String>,
     pub writes: usize,
     pub starts: Vec<Instant>,
+    /// The host names that resolve.
+    pub names: BTreeSet<String>,
+    /// When which host name was looked up.
+    pub lookups: Vec<(Instant, String)>,
     pub open_sockets: BTreeSet<SocketAddr>,
     pub taken_ports: BTreeSet<u16>,
     pub saved: Vec<SavedService>,
@@ -130,6 +134,7 @@ impl World {
             host_sources: Rc::new(self.clone()),
             runtime: Rc::new(self.clone()),
             config_file: Rc::new(self.clone()),
+            names: Rc::new(self.clone()),
             processes: Rc::new(self.clone()),
             sockets: Rc::new(self.clone()),
             state_store: Rc::new(self.clone()),
@@ -199,7 +204,9 @@ impl World {
             things.starts.push(Instant::now());
             things.proxy = parse_sections(&things.live_file)
                 .into_iter()
-                .map(|(name, section)| (name, section.server_lines.values().map(|line| server(line)).collect()))
+                .map(|(name, section)| {
+                    (name, section.server_lines.values().map(|line| server(line, &things.names)).collect())
+                })
                 .collect();
             things.map = things
                 .map_file
@@ -279,20 +286,46 @@ pub async fn watcher_state(actors: &Actors, service: &str) -> WatcherState {
     found.expect("the service has a watcher")
 }
 
+pub async fn config_state(actors: &Actors) -> ServiceConfigState {
+    let states = actors.states().await.expect("every actor answers");
+    let found = states.into_iter().find_map(|state| match state {
+        ActorState::ServiceConfig(state) => Some(state),
+        _ => None,
+    });
+    found.expect("the ServiceConfigActor answers")
+}
+
 pub async fn journal(actors: &Actors, service: &str) -> Vec<JournalEntry> {
     actors.journal(ReadJournal { service: Some(service.to_owned()), ..ReadJournal::default() }).await
 }
 
-fn server(line: &str) -> (ServerName, ObservedServer) {
+fn server(line: &str, names: &BTreeSet<String>) -> (ServerName, ObservedServer) {
     let words: Vec<&str> = line.split_whitespace().collect();
     let (address, port) = words[2].rsplit_once(':').unwrap();
     let weight = words.windows(2).find(|pair| pair[0] == "weight").map_or(1, |pair| pair[1].parse().unwrap());
     let admin_state = if words.contains(&"disabled") { 5 } else { 0 };
-    (ServerName::new(words[1]).unwrap(), observed(address, port.parse().unwrap(), admin_state, weight))
+    let mut server = observed(address, port.parse().unwrap(), admin_state, weight);
+    if let Ok(Address::Name(name)) = Address::parse(address) {
+        let resolves = names.contains(&*name);
+        server.address = if resolves { "10.0.0.99" } else { "-" }.into();
+        server.admin_state |= if resolves { 0 } else { 0x20 };
+        server.fqdn = Some(name);
+    }
+    (ServerName::new(words[1]).unwrap(), server)
 }
 
 fn observed(address: &str, port: u16, admin_state: u16, weight: u16) -> ObservedServer {
     ObservedServer { address: address.into(), port, fqdn: None, admin_state, operational_state: 2, weight }
+}
+
+impl NameResolver for World {
+    fn resolves(&self, name: Arc<str>) -> PortFuture<bool> {
+        let resolves = self.with(|things| {
+            things.lookups.push((Instant::now(), name.to_string()));
+            things.names.contains(&*name)
+        });
+        Box::pin(async move { resolves })
+    }
 }
 
 struct Watched;
@@ -320,6 +353,10 @@ impl HostSources for World {
             things.watchers.insert(service.to_string(), watcher)
         });
         Ok(Box::new(Watched))
+    }
+
+    fn kinds(&self) -> &[SourceKind] {
+        &[SourceKind { name: "static", keys: &["hosts"], is_ordered: true }]
     }
 
     fn change_options(&self, options: &OptionPolicy) {

@@ -99,7 +99,7 @@ pub fn final_state(states: &[ActorState]) -> String {
     });
     for (name, service) in haproxy.iter().flat_map(|haproxy| &haproxy.services) {
         let mut by_state: BTreeMap<&str, usize> = BTreeMap::new();
-        service.servers.values().for_each(|state| *by_state.entry(state).or_default() += 1);
+        service.servers.values().for_each(|state| *by_state.entry(state.as_str()).or_default() += 1);
         let servers: Vec<String> = by_state.iter().map(|(state, servers)| format!("{servers} {state}")).collect();
         let servers = if servers.is_empty() { "no servers".to_owned() } else { servers.join(", ") };
         let problem = service.problem.as_ref().map(|problem| format!("; {problem}")).unwrap_or_default();

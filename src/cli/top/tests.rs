@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use proxymgr_actors::model::{ServerName, ServiceName};
+use proxymgr_actors::model::{ServerName, ServerState, ServiceName};
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase, ServiceState, WatcherState};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -13,12 +13,12 @@ use crate::status::report::{DaemonFacts, StatusReport};
 const NOW: u64 = 1_000_000;
 
 /// A daemon with services and the states of their servers.
-fn report(services: &[(&str, &[&str])]) -> StatusReport {
+fn report(services: &[(&str, &[ServerState])]) -> StatusReport {
     let mut haproxy = HaproxyState { phase: ProxyPhase::Running, ..HaproxyState::default() };
     let mut actors = Vec::new();
     for (name, states) in services {
         let servers = states.iter().enumerate();
-        let servers = servers.map(|(n, state)| (ServerName::new(&format!("s{n}")).unwrap(), (*state).to_owned()));
+        let servers = servers.map(|(n, state)| (ServerName::new(&format!("s{n}")).unwrap(), *state));
         let state = ServiceState {
             listen: Some("0.0.0.0:80".into()),
             desired: states.len(),
@@ -43,8 +43,11 @@ fn report(services: &[(&str, &[&str])]) -> StatusReport {
 
 fn three() -> Top {
     let mut top = Top::new(true);
-    let services: [(&str, &[&str]); 3] =
-        [("api", &["ready", "ready"]), ("mail", &["down", "down"]), ("web", &["ready", "down"])];
+    let services: [(&str, &[ServerState]); 3] = [
+        ("api", &[ServerState::Ready, ServerState::Ready]),
+        ("mail", &[ServerState::Down, ServerState::Down]),
+        ("web", &[ServerState::Ready, ServerState::Down]),
+    ];
     top.answered(Ok(report(&services)), NOW);
     top
 }

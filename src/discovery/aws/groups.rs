@@ -180,13 +180,13 @@ impl Groups {
                     None => Err("EC2 does not show it yet".to_owned()),
                 };
                 let host = host.map_err(|error| format!("instance {id} of group {group}: {error}"));
-                hosts.push(SeenHost::new(id.as_str(), host));
+                hosts.push(SeenHost::of_record(id.as_str(), host));
             }
         }
         hosts
     }
 
-    fn host(&self, instance: &Instance) -> Result<Host, String> {
+    fn host(&self, instance: &Instance) -> Result<HostRecord, String> {
         let address = self.place.address_of(instance)?;
         host_record::from_json_value(&json!({"address": address, "port": self.port}), &self.policy)
     }

@@ -16,6 +16,9 @@ use std::time::Duration;
 #[cfg(feature = "aws")]
 pub use groups::Aws;
 
+/// The keys of a definition that this kind of source reads.
+pub(super) const KEYS: &[&str] = &["groups", "remote_port", "region", "address", "family"];
+
 /// How AWS is asked. Credentials come by the usual chain: environment, shared files, the machine's or container's role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsOptions {

@@ -13,7 +13,7 @@
 //!
 //! An instance without an address has that of its node. Its weight is that of its health (`Weights`), unless it is 1,
 //! which is also what Consul says of an instance that asked for none. What Consul has no words for stands in the
-//! instance's meta data: `proxymgr_weight`, `_backup`, `_name`, `_cookie`, `_state`, `_options`.
+//! instance's meta data: `proxymgr_weight`, `_backup`, `_priority`, `_name`, `_cookie`, `_state`, `_options`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use actix::Recipient;
 use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{HostsSeen, SeenHost};
-use proxymgr_actors::model::{Host, SourceSpec};
+use proxymgr_actors::model::{HostRecord, SourceSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -37,7 +37,11 @@ use crate::discovery::settings::{optional, required, servers, texts};
 const META_PREFIX: &str = "proxymgr_";
 
 /// What may follow it.
-const META_KEYS: [&str; 6] = ["weight", "backup", "name", "cookie", "state", "options"];
+const META_KEYS: [&str; 7] = ["weight", "backup", "priority", "name", "cookie", "state", "options"];
+
+/// The keys of a definition that this kind of source reads.
+pub(in crate::discovery) const KEYS: &[&str] =
+    &["service", "tags", "node_meta", "datacenter", "namespace", "passing", "stale", "filter", "server"];
 
 /// Watches the service that the definition names.
 pub(in crate::discovery) fn open(
@@ -113,7 +117,7 @@ impl Instances {
         let (node, id) = (&entry.node.node, &entry.service.id);
         let host = read_host(entry, &self.options);
         let place = |error| format!("service {}, instance {id:?} on node {node}: {error}", self.service);
-        SeenHost::new(format!("{node}/{id}"), host.map_err(place))
+        SeenHost::of_record(format!("{node}/{id}"), host.map_err(place))
     }
 }
 
@@ -183,7 +187,7 @@ impl Entry {
 }
 
 /// Puts the entry into the form that all sources share, so that the same rules hold and the same mistakes are named.
-fn read_host(entry: &Entry, options: &OptionPolicy) -> Result<Host, String> {
+fn read_host(entry: &Entry, options: &OptionPolicy) -> Result<HostRecord, String> {
     let address = if entry.service.address.is_empty() { &entry.node.address } else { &entry.service.address };
     let mut record = Map::new();
     record.insert("address".into(), Value::from(address.as_str()));
@@ -210,13 +214,15 @@ fn read_host(entry: &Entry, options: &OptionPolicy) -> Result<Host, String> {
 
 #[cfg(test)]
 mod tests {
+    use proxymgr_actors::model::Host;
     use serde_json::json;
 
     use super::*;
 
     fn host(service: Value, checks: Value) -> Result<Host, String> {
         let entry = json!({"Node": {"Node": "n", "Address": "10.0.0.9"}, "Service": service, "Checks": checks});
-        read_host(&serde_json::from_value(entry).unwrap(), &OptionPolicy::default())
+        let record = read_host(&serde_json::from_value(entry).unwrap(), &OptionPolicy::default());
+        record.map(|record| Host::clone(&record.host))
     }
 
     fn check(id: &str, status: &str) -> Value {

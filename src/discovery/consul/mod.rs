@@ -16,7 +16,7 @@ use proxymgr_actors::limits::CONSUL_CONNECTIONS_MAX;
 use super::http::{Clients, Credentials, HttpOptions, Servers, TlsFiles};
 use blocking::Agents;
 pub use catalog::ConsulCatalogDefinitions;
-pub(super) use hosts::open;
+pub(super) use hosts::{KEYS, open};
 pub use key_value::ConsulKeyDefinitions;
 
 /// The header that carries a token.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::model::{Address, Host, SourceSpec};
+use proxymgr_actors::model::{Address, HostRecord, SourceSpec};
 use serde_json::{Map, Value};
 
 use super::name_servers::RecordKind;
@@ -49,7 +49,7 @@ impl fmt::Display for Question {
 
 impl Backend {
     /// A host of this backend; `port` is a service's.
-    pub(super) fn host(&self, ip: IpAddr, port: Option<u16>, policy: &OptionPolicy) -> Result<Host, String> {
+    pub(super) fn host(&self, ip: IpAddr, port: Option<u16>, policy: &OptionPolicy) -> Result<HostRecord, String> {
         let mut keys = self.keys.clone();
         keys.insert("address".to_owned(), ip.to_string().into());
         if let Some(port) = port {

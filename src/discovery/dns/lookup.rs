@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::limits::DNS_TARGETS_MAX;
-use proxymgr_actors::model::Host;
+use proxymgr_actors::model::HostRecord;
 
 use super::backends::{Backend, Question};
 use super::name_servers::{Answer, Found, NameServers, RecordKind};
@@ -27,7 +27,7 @@ pub(super) type LastKnown = RefCell<Vec<(Part, Entry)>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) key: Arc<str>,
-    pub(super) host: Result<Host, String>,
+    pub(super) host: Result<HostRecord, String>,
 }
 
 /// What a look at a backend brought.
@@ -142,6 +142,7 @@ struct Target {
     name: String,
     port: u16,
     weight: Option<u16>,
+    priority: u16,
     backup: bool,
 }
 
@@ -159,6 +160,7 @@ fn targets(found: Vec<Found>) -> Vec<Target> {
         name,
         port,
         weight: haproxy_weight(weight, heaviest, has_zero),
+        priority,
         backup: Some(priority) != first,
     };
     records.into_iter().map(target).collect()
@@ -183,12 +185,15 @@ fn haproxy_weight(weight: u16, heaviest: u16, has_zero: bool) -> Option<u16> {
 
 fn entry(backend: &Backend, ip: IpAddr, target: Option<&Target>, policy: &OptionPolicy) -> Entry {
     match backend.host(ip, target.map(|target| target.port), policy) {
-        Ok(mut host) => {
+        Ok(mut record) => {
             if let Some(target) = target {
+                let host = Arc::make_mut(&mut record.host);
                 host.weight = target.weight;
                 host.backup = target.backup;
+                // Of several backups, that of the lower priority comes first.
+                host.priority = target.backup.then_some(target.priority);
             }
-            Entry { key: host.endpoint.to_string().into(), host: Ok(host) }
+            Entry { key: record.host.endpoint.to_string().into(), host: Ok(record) }
         }
         Err(error) => {
             let name = target.map_or_else(|| backend.question.to_string(), |target| target.name.clone());

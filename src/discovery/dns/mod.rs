@@ -30,6 +30,9 @@ use lookup::LastKnown;
 use name_servers::NameServers;
 use watch::OpenNames;
 
+/// The keys of a definition that this kind of source reads.
+pub(super) const KEYS: &[&str] = &["backends", "family", "servers", "interval"];
+
 /// How DNS is asked, where a definition says nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsOptions {

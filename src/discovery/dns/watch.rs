@@ -125,7 +125,7 @@ impl Names {
         for (key, error) in kept {
             seen.entry(key).or_insert(Err(error));
         }
-        Ok(seen.into_iter().map(|(key, host)| SeenHost::new(key, host)).collect())
+        Ok(seen.into_iter().map(|(key, host)| SeenHost::of_record(key, host)).collect())
     }
 
     /// Tells what was not told yet.

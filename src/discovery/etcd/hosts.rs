@@ -9,7 +9,7 @@ use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::host_registration::{RegistrationRules, from_registration};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{HostsSeen, SeenHost};
-use proxymgr_actors::model::{Host, SourceSpec};
+use proxymgr_actors::model::{HostRecord, SourceSpec};
 use tokio::time::Instant;
 
 use super::Etcd;
@@ -17,6 +17,9 @@ use super::cluster::Cluster;
 use super::prefix::{Entries, Meaning, Prefix};
 use crate::discovery::followed::OpenFollowed;
 use crate::discovery::settings::{required, servers};
+
+/// The keys of a definition that this kind of source reads.
+pub(in crate::discovery) const KEYS: &[&str] = &["prefix", "server"];
 
 /// Watches the prefix that the definition names.
 pub(in crate::discovery) fn open(
@@ -44,7 +47,7 @@ struct HostKeys {
 
 impl Meaning for HostKeys {
     /// None where the key is not one of the hosts that are wanted.
-    type Entry = Result<Option<Arc<Host>>, String>;
+    type Entry = Result<Option<HostRecord>, String>;
 
     fn entry(&self, name: &str, value: &[u8]) -> Self::Entry {
         let host = if value.trim_ascii_start().starts_with(b"{") {
@@ -54,7 +57,7 @@ impl Meaning for HostKeys {
             let host = host_record::from_line(line.trim(), &self.options);
             host.and_then(|host| host.ok_or_else(|| "the value is empty; write host:port".to_owned())).map(Some)
         };
-        host.map(|host| host.map(Arc::new)).map_err(|error| format!("etcd key {}{name}: {error}", self.prefix))
+        host.map_err(|error| format!("etcd key {}{name}: {error}", self.prefix))
     }
 
     fn absent(&self, _cluster: &Cluster) -> Option<String> {
@@ -62,8 +65,8 @@ impl Meaning for HostKeys {
     }
 
     fn report(&self, level: Result<&Entries<Self::Entry>, String>, seen_at: Instant) {
-        let seen = |(key, host): (&Arc<str>, &Self::Entry)| {
-            host.clone().transpose().map(|host| SeenHost { key: key.clone(), host })
+        let seen = |(key, entry): (&Arc<str>, &Self::Entry)| {
+            entry.clone().transpose().map(|record| SeenHost { key: key.clone(), record })
         };
         let result = level.map(|entries| entries.iter().filter_map(seen).collect());
         self.watcher.do_send(HostsSeen { result, seen_at });

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use super::http::{Clients, Credentials, HttpOptions, Servers, TlsFiles};
 use cluster::{Cluster, Login};
 pub use definitions::EtcdDefinitions;
-pub(super) use hosts::open;
+pub(super) use hosts::{KEYS, open};
 
 /// A path that every member answers at once and by itself.
 const PULSE: &str = "/version";

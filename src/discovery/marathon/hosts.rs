@@ -6,7 +6,7 @@ use actix::Recipient;
 use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{HostsSeen, SeenHost};
-use proxymgr_actors::model::Host;
+use proxymgr_actors::model::HostRecord;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -51,15 +51,15 @@ impl AppHosts {
             Some(Health::Unknown) => {
                 let error =
                     format!("task {} of {}: Marathon does not know yet whether it is healthy", task.id, self.id);
-                return Some(SeenHost { key: task.id.as_str().into(), host: Err(error) });
+                return Some(SeenHost::of_record(task.id.as_str(), Err(error)));
             }
             Some(Health::Failing) | None => return None,
         };
         let host = self.host(task, port, state).map_err(|error| format!("task {} of {}: {error}", task.id, self.id));
-        Some(SeenHost::new(task.id.as_str(), host))
+        Some(SeenHost::of_record(task.id.as_str(), host))
     }
 
-    fn host(&self, task: &Task, port: &AppPort, state: &str) -> Result<Host, String> {
+    fn host(&self, task: &Task, port: &AppPort, state: &str) -> Result<HostRecord, String> {
         let (address, port) = task.endpoint(port, self.host_ports)?;
         host_record::from_json_value(&json!({"address": address, "port": port, "state": state}), &self.policy)
     }

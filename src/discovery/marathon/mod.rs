@@ -32,6 +32,9 @@ pub use callback::{Callback, is_news};
 use cluster::{Cluster, OpenApps};
 pub use definitions::MarathonDefinitions;
 
+/// The keys of a definition that this kind of source reads.
+pub(super) const KEYS: &[&str] = &["app", "port_index", "port_name"];
+
 /// How Marathon is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarathonOptions {

@@ -10,7 +10,7 @@ use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::host_registration::{RegistrationFormat, RegistrationRules, from_registration};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{HostsSeen, SeenHost};
-use proxymgr_actors::model::{Host, SourceSpec};
+use proxymgr_actors::model::{HostRecord, SourceSpec};
 use tokio::time::Instant;
 
 use super::level::{Meaning, OpenLevel};
@@ -25,6 +25,12 @@ pub(in crate::discovery) enum Registrations {
     /// The child's name, with one port for all (`remote_port`).
     InName,
 }
+
+/// The keys of a definition that sources of type `zookeeper` read.
+pub(in crate::discovery) const HOST_KEYS: &[&str] = &["server", "path", "format", "endpoint", "shard"];
+
+/// The keys of a definition that sources of type `campanjazk` read.
+pub(in crate::discovery) const CAMPANJA_KEYS: &[&str] = &["server", "path", "remote_port"];
 
 /// Watches the path that the definition names.
 pub(in crate::discovery) fn open(
@@ -87,15 +93,14 @@ struct HostLevel {
 
 impl Meaning for HostLevel {
     /// None where the child is not one of the hosts that are wanted.
-    type Entry = Result<Option<Arc<Host>>, String>;
+    type Entry = Result<Option<HostRecord>, String>;
 
     fn entry(&self, child: &str, data: &[u8]) -> Self::Entry {
         let host = match self.registrations {
             Registrations::InData => from_registration(data, &self.rules, &self.options),
             Registrations::InName => host_record::from_child(child, data, self.port, &self.options).map(Some),
         };
-        host.map(|host| host.map(Arc::new))
-            .map_err(|error| format!("znode {}/{child}: {error}", self.path.trim_end_matches('/')))
+        host.map_err(|error| format!("znode {}/{child}: {error}", self.path.trim_end_matches('/')))
     }
 
     fn refused(&self, _child: &str, reason: String) -> Self::Entry {
@@ -110,8 +115,8 @@ impl Meaning for HostLevel {
     }
 
     fn report(&self, level: Result<&BTreeMap<Arc<str>, Self::Entry>, String>, seen_at: Instant) {
-        let seen = |(key, host): (&Arc<str>, &Self::Entry)| {
-            host.clone().transpose().map(|host| SeenHost { key: key.clone(), host })
+        let seen = |(key, entry): (&Arc<str>, &Self::Entry)| {
+            entry.clone().transpose().map(|record| SeenHost { key: key.clone(), record })
         };
         let result = level.map(|entries| entries.iter().filter_map(seen).collect());
         self.watcher.do_send(HostsSeen { result, seen_at });

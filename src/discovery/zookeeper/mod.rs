@@ -23,7 +23,7 @@ pub use annotations::{AnnotationMap, ZookeeperAnnotations};
 pub use connect_string::ConnectString;
 pub use definitions::ZookeeperDefinitions;
 pub use ensemble::Ensembles;
-pub(super) use hosts::{Registrations, open};
+pub(super) use hosts::{CAMPANJA_KEYS, HOST_KEYS, Registrations, open};
 pub(super) use level::OpenLevel;
 pub(super) use session::WriteError;
 

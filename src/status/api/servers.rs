@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, Query};
 use proxymgr_actors::message::ReadJournal;
-use proxymgr_actors::model::{AdminState, Host, OperatorChoice, ServerName};
+use proxymgr_actors::model::{AdminState, Host, OperatorChoice, ServerName, ServerState};
 use proxymgr_actors::snapshot::{LeavingServer, RisingServer};
 use serde::Serialize;
 
@@ -34,7 +34,7 @@ struct Server<'a> {
     /// Its port.
     port: Option<u16>,
     /// `ready`, `down` (its checks fail), `drain` or `maint`; none where HAProxy does not have it.
-    state: Option<&'a str>,
+    state: Option<ServerState>,
     /// What discovery wants: `ready`, `drain` or `maint`; none where discovery does not have it any more.
     wanted: Option<AdminState>,
     /// The weight discovery gives it; none where it gives none.
@@ -94,8 +94,8 @@ fn servers<'a>(service: &'a str, known: KnownService<'a>) -> BTreeMap<&'a str, S
     let hosts: BTreeMap<&str, &Host> =
         hosts.into_iter().flatten().map(|(name, host)| (name.as_str(), host.as_ref())).collect();
     let states = known.haproxy.map(|haproxy| &*haproxy.servers);
-    let states: BTreeMap<&str, &str> =
-        states.into_iter().flatten().map(|(name, state)| (name.as_str(), state.as_str())).collect();
+    let states: BTreeMap<&str, ServerState> =
+        states.into_iter().flatten().map(|(name, state)| (name.as_str(), *state)).collect();
     let haproxy = |name: &str| Some((known.haproxy?, ServerName::new(name).ok()?));
     let drained_on_socket = |name: &str| {
         let drained: &[ServerName] = known.haproxy.map_or(&[], |haproxy| &haproxy.drained_on_socket);

@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, Query};
-use proxymgr_actors::model::UpdateStrategy;
+use proxymgr_actors::model::{ServerState, UpdateStrategy};
 use proxymgr_actors::snapshot::HeldChange;
 use serde::Serialize;
 
@@ -104,14 +104,14 @@ impl<'a> Service<'a> {
 }
 
 impl Counts {
-    fn of<'a>(states: impl Iterator<Item = &'a String>) -> Self {
+    fn of<'a>(states: impl Iterator<Item = &'a ServerState>) -> Self {
         let mut counts = Self::default();
         for state in states {
-            match state.as_str() {
-                "ready" => counts.ready += 1,
-                "down" => counts.down += 1,
-                "drain" => counts.drain += 1,
-                _ => counts.maint += 1,
+            match state {
+                ServerState::Ready => counts.ready += 1,
+                ServerState::Down => counts.down += 1,
+                ServerState::Drain => counts.drain += 1,
+                ServerState::Maint => counts.maint += 1,
             }
         }
         counts

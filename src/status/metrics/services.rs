@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use proxymgr_actors::limits::METRICS_SERVICES_MAX;
+use proxymgr_actors::model::ServerState;
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceState, WatcherState};
 
 use super::exposition::{Families, Labels};
 use super::sources::watchers;
 use super::{flag, seconds};
-
-/// How HAProxy may have a server.
-const STATES: [&str; 4] = ["ready", "down", "drain", "maint"];
 
 /// What the HaproxyStateActor and the WatcherActors say of servers.
 pub fn write(families: &mut Families<'_>, states: &[ActorState], per_service: bool) -> fmt::Result {
@@ -44,23 +42,20 @@ struct Known<'a> {
     watcher: Option<&'a WatcherState>,
 }
 
-fn count(service: &ServiceState, wanted: &str) -> usize {
-    service.servers.values().filter(|state| *state == wanted).count()
-}
-
 fn together(families: &mut Families<'_>, haproxy: &HaproxyState) -> fmt::Result {
     let services = || haproxy.services.values();
     let desired: usize = services().map(|service| service.desired).sum();
     families.gauge("servers_desired", "Servers that discovery wants, of all services", desired as f64)?;
-    let by_state = STATES.map(|state| {
-        let servers: usize = services().map(|service| count(service, state)).sum();
-        (vec![("state", state.to_owned())], servers as f64)
+    let by_state = ServerState::ALL.map(|state| {
+        let servers: usize = services().map(|service| service.count(state)).sum();
+        (vec![("state", state.as_str().to_owned())], servers as f64)
     });
     families.gauges("servers", "Servers as HAProxy has them, of all services", by_state)?;
     let with_problem = services().filter(|service| service.problem.is_some()).count();
     let help = "Services that are not served as they should be";
     families.gauge("services_with_problem", help, with_problem as f64)?;
-    let without_ready = services().filter(|service| service.desired > 0 && count(service, "ready") == 0).count();
+    let without_ready =
+        services().filter(|service| service.desired > 0 && service.count(ServerState::Ready) == 0).count();
     let help = "Services that have hosts, of which none takes traffic";
     families.gauge("services_without_ready_server", help, without_ready as f64)
 }
@@ -72,10 +67,10 @@ fn each(families: &mut Families<'_>, services: &[Known<'_>]) -> fmt::Result {
     let desired = gauge(&|service| Some(service.state.desired as f64));
     families.gauges("service_servers_desired", "Servers that discovery wants", desired)?;
     let by_state = services.iter().flat_map(|service| {
-        STATES.map(|state| {
+        ServerState::ALL.map(|state| {
             let mut labels = labels(service);
-            labels.push(("state", state.to_owned()));
-            (labels, count(service.state, state) as f64)
+            labels.push(("state", state.as_str().to_owned()));
+            (labels, service.state.count(state) as f64)
         })
     });
     families.gauges("service_servers", "Servers as HAProxy has them", by_state)?;

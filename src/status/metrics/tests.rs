@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use proxymgr_actors::model::{PlanClass, ServerName, ServiceName};
+use proxymgr_actors::model::{PlanClass, ServerName, ServerState, ServiceName};
 use proxymgr_actors::snapshot::{
     ActorState, HaproxyState, JournalState, ServiceConfigState, ServiceState, SourceHealth, WatcherState,
 };
@@ -23,8 +23,8 @@ fn scrape(states: Vec<ActorState>, per_service: bool) -> Scrape {
 
 /// A service with a server of each state and a source that is away since 60 s.
 fn service(name: &str) -> [ActorState; 2] {
-    let servers = [("a", "ready"), ("b", "maint")];
-    let servers = BTreeMap::from(servers.map(|(name, state)| (ServerName::new(name).unwrap(), state.to_owned())));
+    let servers = [("a", ServerState::Ready), ("b", ServerState::Maint)];
+    let servers = BTreeMap::from(servers.map(|(name, state)| (ServerName::new(name).unwrap(), state)));
     let state = ServiceState { desired: 1, servers: servers.into(), ..ServiceState::default() };
     let services = [(ServiceName::new(name).unwrap(), state)].into();
     let mut watcher = WatcherState { service: name.into(), source_kind: "zookeeper".into(), ..WatcherState::default() };

@@ -123,7 +123,7 @@ async fn traffic(board: &Board, service: &ServiceName) -> BTreeMap<ServerName, S
 }
 
 fn state_of(name: &ServerName, service: &ServiceState) -> String {
-    service.servers.get(name).map_or("missing", String::as_str).to_owned()
+    service.servers.get(name).map_or("missing", |state| state.as_str()).to_owned()
 }
 
 fn server_line(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use proxymgr_actors::model::{HostList, ServerName};
+use proxymgr_actors::model::{HostList, ServerName, ServerState};
 use proxymgr_actors::snapshot::{ServiceState, WatcherState};
 use serde::Serialize;
 
@@ -39,16 +39,16 @@ pub struct ServerCounts {
 
 impl ServerCounts {
     /// Counts what HAProxy has against what discovery wants.
-    pub fn of(servers: &BTreeMap<ServerName, String>, hosts: Option<&HostList>) -> Self {
+    pub fn of(servers: &BTreeMap<ServerName, ServerState>, hosts: Option<&HostList>) -> Self {
         let mut counts = Self::default();
         for (name, state) in servers {
             let is_leaving = hosts.is_some_and(|hosts| !hosts.contains_key(name));
-            let count = match state.as_str() {
+            let count = match state {
                 _ if is_leaving => &mut counts.leaving,
-                "ready" => &mut counts.ready,
-                "drain" => &mut counts.drain,
-                "maint" => &mut counts.maint,
-                _ => &mut counts.down,
+                ServerState::Ready => &mut counts.ready,
+                ServerState::Drain => &mut counts.drain,
+                ServerState::Maint => &mut counts.maint,
+                ServerState::Down => &mut counts.down,
             };
             *count += 1;
         }

@@ -11,7 +11,9 @@ use proxymgr_actors::history::History;
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::limits::STATUS_STREAMS_MAX;
 use proxymgr_actors::message::{ConfigState, ReadJournal, RunningConfig};
-use proxymgr_actors::model::{Address, Endpoint, Host, HostList, ProcessInfo, ProxyVersion, ServerName, ServiceName};
+use proxymgr_actors::model::{
+    Address, Endpoint, Host, HostList, ProcessInfo, ProxyVersion, ServerName, ServerState, ServiceName,
+};
 use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::{
     ActorState, HaproxyState, HeldChange, JournalState, ProxyPhase, ServiceState, WatcherState,
@@ -29,13 +31,13 @@ const HOSTILE: &str = r#""><script>alert('x')</script><img src=x onerror=alert(1
 /// A daemon whose every text is what an attacker might write, and whose services can be changed.
 #[derive(Default)]
 struct World {
-    services: Mutex<BTreeMap<&'static str, Vec<(&'static str, &'static str)>>>,
+    services: Mutex<BTreeMap<&'static str, Vec<(&'static str, ServerState)>>>,
     sequence: AtomicU64,
     hostile: bool,
 }
 
 impl World {
-    fn set(&self, service: &'static str, servers: &[(&'static str, &'static str)]) {
+    fn set(&self, service: &'static str, servers: &[(&'static str, ServerState)]) {
         self.services.lock().unwrap().insert(service, servers.to_vec());
         self.sequence.fetch_add(1, Ordering::SeqCst);
     }
@@ -59,7 +61,7 @@ impl World {
         haproxy.reload_due = self.text().into_iter().collect();
         let mut states = Vec::new();
         for (name, servers) in &*self.services.lock().unwrap() {
-            let named = |(name, state): &(&str, &str)| (ServerName::new(name).unwrap(), (*state).to_owned());
+            let named = |(name, state): &(&str, ServerState)| (ServerName::new(name).unwrap(), *state);
             let servers: BTreeMap<_, _> = servers.iter().map(named).collect();
             let endpoint = Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() };
             let hosts: HostList =
@@ -163,7 +165,7 @@ async fn get(listener: &StatusListener, path: &str) -> (u16, String) {
 #[actix::test]
 async fn nothing_that_others_wrote_becomes_markup_on_any_page() {
     let world = Arc::new(World { hostile: true, ..World::default() });
-    world.set("web", &[("10.0.0.1:80", "down")]);
+    world.set("web", &[("10.0.0.1:80", ServerState::Down)]);
     let listener = listen(&world);
     for path in [
         "/",
@@ -187,7 +189,7 @@ async fn nothing_that_others_wrote_becomes_markup_on_any_page() {
 #[actix::test]
 async fn every_page_forbids_what_is_not_its_own() {
     let world = Arc::new(World::default());
-    world.set("web", &[("10.0.0.1:80", "ready")]);
+    world.set("web", &[("10.0.0.1:80", ServerState::Ready)]);
     let listener = listen(&world);
     for path in ["/", "/services/web", "/services/none", "/journal", "/config"] {
         let response =
@@ -204,8 +206,8 @@ async fn every_page_forbids_what_is_not_its_own() {
 #[actix::test]
 async fn the_first_page_says_all_without_a_script() {
     let world = Arc::new(World::default());
-    world.set("web", &[("10.0.0.1:80", "ready"), ("10.0.0.2:80", "drain")]);
-    world.set("api", &[("10.0.1.1:80", "down")]);
+    world.set("web", &[("10.0.0.1:80", ServerState::Ready), ("10.0.0.2:80", ServerState::Drain)]);
+    world.set("api", &[("10.0.1.1:80", ServerState::Down)]);
     let listener = listen(&world);
     let (_, html) = get(&listener, "/").await;
     assert!(html.contains("HAProxy serves 2 services on 3 hosts, but one thing is not well"), "{html}");
@@ -251,7 +253,7 @@ async fn read_until(
 #[actix::test]
 async fn a_change_reaches_a_reader_that_goes_on_from_what_it_has() {
     let world = Arc::new(World::default());
-    world.set("web", &[("10.0.0.1:80", "ready")]);
+    world.set("web", &[("10.0.0.1:80", ServerState::Ready)]);
     let listener = listen(&world);
     let (_, html) = get(&listener, "/").await;
     let tick = html.split("data-tick=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
@@ -260,7 +262,7 @@ async fn a_change_reaches_a_reader_that_goes_on_from_what_it_has() {
     let first = read_until(&mut stream, "event: update").await;
     assert!(first.contains("event: hello"), "{first}");
     assert!(!first.contains("data-name"), "the reader has this line already: {first}");
-    world.set("web", &[("10.0.0.1:80", "maint")]);
+    world.set("web", &[("10.0.0.1:80", ServerState::Maint)]);
     let next = read_until(&mut stream, "data-name=\\\"web\\\"").await;
     assert!(next.contains("\"headline\""), "the sentence changed as well: {next}");
     world.services.lock().unwrap().remove("web");
@@ -272,7 +274,7 @@ async fn a_change_reaches_a_reader_that_goes_on_from_what_it_has() {
 #[actix::test]
 async fn more_streams_than_there_may_be_are_refused_and_the_page_still_answers() {
     let world = Arc::new(World::default());
-    world.set("web", &[("10.0.0.1:80", "ready")]);
+    world.set("web", &[("10.0.0.1:80", ServerState::Ready)]);
     let view: Arc<dyn View> = Arc::clone(&world) as _;
     let clock = Clock::starting_at(5_000);
     let identity =

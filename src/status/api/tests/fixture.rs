@@ -9,7 +9,7 @@ use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::message::{ConfigState, PlanPiece, ReadJournal, RunningConfig};
 use proxymgr_actors::model::{
     AdminState, ChangeId, Endpoint, Host, HostList, OperatorChoice, PlanClass, ProcessInfo, ProxyVersion, ReloadCause,
-    RuntimeCommand, ServerId, ServerName, ServiceName,
+    RuntimeCommand, ServerId, ServerName, ServerState, ServiceName,
 };
 use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::{
@@ -54,12 +54,13 @@ fn held() -> HeldChange {
 
 fn haproxy() -> HaproxyState {
     // The last one is gone from discovery.
-    let states = [("10.0.0.1:80", "ready"), ("10.0.0.2:80", "maint"), ("10.0.0.9:80", "maint")];
+    let states =
+        [("10.0.0.1:80", ServerState::Ready), ("10.0.0.2:80", ServerState::Maint), ("10.0.0.9:80", ServerState::Maint)];
     let choice = OperatorChoice { reason: Some("a new kernel".into()), ..choice() };
     let web = ServiceState {
         listen: Some("127.0.0.1:8080".into()),
         desired: 2,
-        servers: Arc::new(states.map(|(name, state)| (server(name), state.to_owned())).into()),
+        servers: Arc::new(states.map(|(name, state)| (server(name), state)).into()),
         operator: BTreeMap::from([(server("10.0.0.2:80"), choice)]),
         last_applied_unix_ms: Some(7),
         last_class: Some("runtime-disable".into()),

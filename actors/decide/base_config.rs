@@ -1,0 +1,123 @@
+//! The part of haproxy.cfg that does not come from services: who writes it, `global`, `defaults`.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::config_lines::{default_server, operator_lines};
+use super::config_text::{END_OF_FRAME, INDENT, inherited_socket_line};
+use super::quoting::quoted;
+use crate::model::{ProxyFrame, RunBy, Word};
+
+const HEADER: &str = "\
+# Written by proxymgr, which replaces this file with every change: edits are lost.
+# The lines of `global` and `defaults` come from proxymgr's settings, the sections from discovery.
+";
+
+const INHERITED: &str = "\
+# The descriptors (fd@N) are listening sockets that HAProxy inherits: only proxymgr can start it, or check this file.
+";
+
+/// Whether proxymgr wrote this text.
+pub fn is_ours(text: &str) -> bool {
+    text.starts_with("# Written by proxymgr")
+}
+
+/// How long HAProxy keeps an idle connection to its socket: long enough for the kept one to be there when a change
+/// comes, short enough that a forgotten one does not hold up a stopping process for ever.
+const STATS_TIMEOUT: &str = "2m";
+
+/// Time-outs that every configuration needs.
+const TIMEOUTS: [(&str, &str); 3] = [("connect", "5s"), ("client", "1m"), ("server", "1m")];
+
+const DEFAULT_LINES: [&str; 6] = [
+    "mode tcp",
+    "option redispatch",
+    "timeout connect 5s",
+    "timeout client 1m",
+    "timeout server 1m",
+    "timeout tunnel 1h",
+];
+
+/// Where the state file is, if HAProxy is to read one. An operator whose own lines are about server states has that say;
+/// with `zero-warning` HAProxy would not start, because it warns of each server that it takes over as down.
+pub fn state_file_in_use(frame: &ProxyFrame) -> Option<&Path> {
+    let mut lines = frame.global.iter().chain(&frame.defaults);
+    let decided = lines.any(|line| line.contains("server-state") || line.contains("zero-warning"));
+    frame.state_file.as_deref().filter(|_| !decided)
+}
+
+/// The part of the file that does not come from services: who writes it, `global`, `defaults`.
+pub fn frame(frame: &ProxyFrame) -> Arc<str> {
+    let mut text = String::from(HEADER);
+    if frame.run_by == RunBy::Us {
+        text.push_str(INHERITED);
+    }
+    text.push_str("\nglobal\n");
+    push_lines(&mut text, &frame.global);
+    push_socket(&mut text, frame);
+    if let Some(path) = state_file_in_use(frame) {
+        let _ = writeln!(text, "{INDENT}server-state-file {}", path_word(path));
+    }
+    text.push_str("\ndefaults\n");
+    // A name that does not resolve takes its server out, not the whole HAProxy.
+    let _ = writeln!(text, "{INDENT}default-server init-addr last,libc,none");
+    if state_file_in_use(frame).is_some() {
+        let _ = writeln!(text, "{INDENT}load-server-state-from-file global");
+    }
+    if frame.defaults.is_empty() {
+        push_lines(&mut text, &DEFAULT_LINES);
+    } else {
+        push_lines(&mut text, &frame.defaults);
+        // HAProxy without these keeps dead connections for ever, and warns about it.
+        let sets = |words: Vec<Word>, name: &str| {
+            words.first().is_some_and(|word| word.as_str() == "timeout")
+                && words.get(1).is_some_and(|word| word.as_str() == name)
+        };
+        for (name, value) in TIMEOUTS {
+            if !operator_lines(&frame.defaults).any(|words| sets(words, name)) {
+                let _ = writeln!(text, "{INDENT}timeout {name} {value}");
+            }
+        }
+    }
+    let _ = write!(text, "\n{END_OF_FRAME}\n\n");
+    text.into()
+}
+
+/// The Runtime API socket, unless the operator has a line for it.
+fn push_socket(text: &mut String, frame: &ProxyFrame) {
+    let path = frame.socket_path.to_string_lossy();
+    let is_ours = |words: Vec<Word>| {
+        let start: Vec<_> = words.iter().take(3).map(Word::as_str).collect();
+        start == ["stats", "socket", &path]
+    };
+    if !operator_lines(&frame.global).any(is_ours) {
+        let line = match frame.run_by {
+            RunBy::Us => inherited_socket_line(),
+            // A process that takes over asks there for the listening sockets that it cannot inherit (`-x`).
+            RunBy::OurOrder | RunBy::Others => {
+                format!("stats socket {} mode 600 level admin expose-fd listeners", path_word(&frame.socket_path))
+            }
+        };
+        let _ = writeln!(text, "{INDENT}{line}");
+    }
+    if !frame.global.iter().any(|line| line.trim_start().starts_with("stats timeout")) {
+        let _ = writeln!(text, "{INDENT}stats timeout {STATS_TIMEOUT}");
+    }
+}
+
+fn path_word(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    Word::new(&path).map_or_else(|_| path.to_string(), |word| quoted(&word).into_owned())
+}
+
+fn push_lines(text: &mut String, lines: &[impl AsRef<str>]) {
+    for line in lines.iter().flat_map(|line| line.as_ref().lines()) {
+        let _ = writeln!(text, "{INDENT}{}", line.trim());
+    }
+}
+
+/// What the operator's own `default-server` lines in `defaults` give to every server of the file.
+pub fn frame_default_server_words(frame: &ProxyFrame) -> Vec<Word> {
+    operator_lines(&frame.defaults).flat_map(|words| default_server(&words).to_vec()).collect()
+}

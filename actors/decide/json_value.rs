@@ -1,0 +1,63 @@
+//! Reading JSON that people and other tools wrote: values by what they mean, each mistake with the value that is wrong.
+
+use std::num::NonZeroU16;
+
+use serde_json::Value;
+
+use crate::limits::QUOTED_VALUE_CHARS_MAX;
+
+/// Whether a key is free for uses of others: it begins with `x-` or `_`.
+pub(super) fn is_free_key(key: &str) -> bool {
+    key.starts_with("x-") || key.starts_with('_')
+}
+
+/// Parses a text.
+///
+/// # Errors
+/// The start of the text, and what is wrong with it.
+pub(super) fn parse_json(text: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(text).map_err(|error| {
+        let text: String = String::from_utf8_lossy(text).chars().take(QUOTED_VALUE_CHARS_MAX).collect();
+        format!("{text:?} is not JSON: {error}")
+    })
+}
+
+/// A string.
+pub(super) fn string_from(value: &Value) -> Result<&str, String> {
+    value.as_str().ok_or_else(|| format!("{} is not a string", shown(value)))
+}
+
+/// A port, as a number or as digits in a string.
+pub(super) fn port_from(value: &Value) -> Result<NonZeroU16, String> {
+    whole_number(value)
+        .and_then(|port| u16::try_from(port).ok())
+        .and_then(NonZeroU16::new)
+        .ok_or_else(|| format!("{} is not a port, a whole number from 1 to 65535", shown(value)))
+}
+
+/// A number without sign or fraction, or a string of digits.
+pub(super) fn whole_number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+/// A list of strings, or one string.
+pub(super) fn strings_from(value: &Value) -> Result<Vec<String>, String> {
+    match value {
+        Value::String(text) => Ok(vec![text.clone()]),
+        Value::Array(elements) => elements.iter().map(|element| string_from(element).map(str::to_owned)).collect(),
+        other => Err(format!("{} is neither a list of strings nor a string", shown(other))),
+    }
+}
+
+/// A value as a message repeats it: as JSON, so that nothing in it can break the message's line, and cut short.
+pub(super) fn shown(value: &Value) -> String {
+    let text: String = value.to_string().chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect();
+    match text.char_indices().nth(QUOTED_VALUE_CHARS_MAX) {
+        Some((cut, _)) => format!("{}...", &text[..cut]),
+        None => text,
+    }
+}

@@ -1,0 +1,71 @@
+//! What a HAProxy process was given, by its file and at run time since.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::server_line::server_words;
+use super::server_options::used_options;
+use crate::model::{Host, ServerName, ServiceDefinition, Word};
+
+/// What a HAProxy process was given of one service: by its file, and at run time since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedService {
+    /// The section without its servers, as [`section_head`](super::haproxy_config::section_head) writes it.
+    pub head: Arc<str>,
+    /// Each server's options.
+    pub servers: BTreeMap<ServerName, LoadedServer>,
+}
+
+/// What a HAProxy process was given of one server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadedServer {
+    /// The address and port, as written in the file or the command: a host name is resolved only then.
+    pub endpoint: String,
+    /// Its options but for the weight, which can change at run time.
+    pub options: Vec<Word>,
+    /// Its priority when it got its place among HAProxy's servers, which changes only with a reload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u16>,
+    /// For whom it was last put into drain or maintenance; none where that was not our doing, or is over.
+    pub held_by: Option<Holder>,
+}
+
+/// For whom a server is kept from traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holder {
+    /// Discovery asks for it.
+    Discovery,
+    /// An operator chose it, over proxymgr.
+    Operator,
+    /// Its host is gone from discovery.
+    Removal,
+    /// It moves to another address.
+    Move,
+}
+
+/// What a process is given of a server by its file.
+pub fn given(definition: &ServiceDefinition, host: &Host) -> LoadedServer {
+    LoadedServer {
+        endpoint: host.endpoint.to_string(),
+        options: split_weight(&server_words(definition, host)).0,
+        priority: host.priority,
+        held_by: None,
+    }
+}
+
+/// The words without `weight N`, and the last N where there is one.
+pub(super) fn split_weight(words: &[Word]) -> (Vec<Word>, Option<u16>) {
+    let mut weight = None;
+    let mut rest = Vec::with_capacity(words.len());
+    for option in used_options(words) {
+        if option.name() == "weight" {
+            weight = option.values.first().and_then(|value| value.as_str().parse().ok()).or(weight);
+        } else {
+            rest.extend(option.words().cloned());
+        }
+    }
+    (rest, weight)
+}

@@ -1,0 +1,73 @@
+//! The options of a server: which a service or a host may use, what each takes as its value, and whether `add server`
+//! takes it. One table for all three, with one reader of option words.
+//!
+//! Source: `configuration.txt` 5.2, "Server and default-server options", of HAProxy 2.2 to 3.2, and what the versions
+//! 2.6, 3.0 and 3.2 accept in `add server` (`tests/proxy_adapters/server_options.rs` compares the table with them).
+
+mod option;
+mod table;
+mod value;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+pub use self::option::{AtRuntime, ServerOption};
+use self::table::TABLE;
+pub use self::value::Value;
+use crate::model::Word;
+
+/// One option of a list of words.
+#[derive(Debug, Clone, Copy)]
+pub struct UsedOption<'a> {
+    /// The option's keyword.
+    pub keyword: &'a Word,
+    /// The words of its value: none or one of a known option, all up to the next known option otherwise.
+    pub values: &'a [Word],
+    /// Its row of the table; none for an option that only the operator knows.
+    pub known: Option<&'static ServerOption>,
+}
+
+impl UsedOption<'_> {
+    /// The option's keyword.
+    pub fn name(&self) -> &str {
+        self.keyword.as_str()
+    }
+
+    /// The keyword and its value.
+    pub fn words(&self) -> impl Iterator<Item = &Word> {
+        std::iter::once(self.keyword).chain(self.values)
+    }
+}
+
+/// Splits words into options and their values.
+pub fn used_options(words: &[Word]) -> impl Iterator<Item = UsedOption<'_>> {
+    let mut rest = words;
+    std::iter::from_fn(move || {
+        let [keyword, after @ ..] = rest else { return None };
+        let known = known(keyword.as_str());
+        let value_words = match known {
+            Some(option) => usize::from(option.value.is_some()).min(after.len()),
+            None => after.iter().position(|word| self::known(word.as_str()).is_some()).unwrap_or(after.len()),
+        };
+        let (values, next) = after.split_at(value_words);
+        rest = next;
+        Some(UsedOption { keyword, values, known })
+    })
+}
+
+/// Whether the words contain this option. The value of another option does not count: a cookie may be called anything.
+pub fn contains(words: &[Word], name: &str) -> bool {
+    used_options(words).any(|option| option.name() == name)
+}
+
+/// The row of this option.
+pub fn known(name: &str) -> Option<&'static ServerOption> {
+    static BY_NAME: LazyLock<BTreeMap<&str, &ServerOption>> =
+        LazyLock::new(|| TABLE.iter().map(|option| (option.name, option)).collect());
+    BY_NAME.get(name).copied()
+}
+
+/// All rows of the table.
+pub fn all() -> &'static [ServerOption] {
+    TABLE
+}

@@ -1,0 +1,67 @@
+//! What the value of a server option has to be.
+
+use std::net::IpAddr;
+
+/// What the value of a server option has to be.
+#[derive(Debug, Clone, Copy)]
+pub enum Value {
+    /// Anything: a name, a list, an expression.
+    Any,
+    /// A whole number within these bounds.
+    Number(i64, i64),
+    /// A duration in HAProxy's notation: `2000`, `2s`, `500ms`.
+    Duration,
+    /// A duration that is not 0.
+    Interval,
+    /// A single IP address.
+    Ip,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// `init-addr`'s list of `last`, `libc`, `none` and IP addresses.
+    InitAddr,
+}
+
+impl Value {
+    /// What is wrong with the value.
+    pub fn mistake(self, text: &str) -> Option<String> {
+        match self {
+            Self::Any => None,
+            Self::Number(min, max) => {
+                let in_bounds = plain_number(text).is_some_and(|n| (min..=max).contains(&n));
+                (!in_bounds).then(|| format!("is not a whole number from {min} to {max}"))
+            }
+            Self::Duration => {
+                duration_us(text).is_none().then(|| "is not a duration such as 2000, 2s or 500ms".to_owned())
+            }
+            Self::Interval => {
+                let positive = duration_us(text).is_some_and(|us| us > 0);
+                (!positive).then(|| "is not a duration above 0 such as 2000, 2s or 500ms".to_owned())
+            }
+            Self::Ip => text.parse::<IpAddr>().is_err().then(|| "is not an IP address".to_owned()),
+            Self::OneOf(words) => (!words.contains(&text)).then(|| format!("is none of {}", words.join(", "))),
+            Self::InitAddr => {
+                let known = |part: &str| matches!(part, "last" | "libc" | "none") || part.parse::<IpAddr>().is_ok();
+                (!text.split(',').all(known)).then(|| "is not a list of last, libc, none or IP addresses".to_owned())
+            }
+        }
+    }
+}
+
+/// Digits with an optional minus, without the plus sign and the blanks that other parsers let pass.
+fn plain_number(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+/// HAProxy's durations: milliseconds, or with a unit; at most 2^31 ms, about 24 days.
+fn duration_us(text: &str) -> Option<i64> {
+    const UNITS: [(&str, i64); 6] =
+        [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000)];
+    let with_unit = UNITS.iter().find_map(|(unit, us)| Some((text.strip_suffix(unit)?, *us)));
+    let (number, unit_us) = with_unit.unwrap_or((text, 1_000));
+    let us = plain_number(number)?.checked_mul(unit_us)?;
+    (0..=i64::from(i32::MAX) * 1_000).contains(&us).then_some(us)
+}

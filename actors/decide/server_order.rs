@@ -1,0 +1,122 @@
+//! The order of a service's servers, where it matters: of several backups HAProxy uses the first in its file, and under
+//! `balance first` the server with the lowest id.
+//!
+//! A host says its place with `priority`; where none of a list does and its source has an order, the position stands in
+//! for it. Hosts without either have no place: they come last, in the order of their names.
+
+use std::sync::Arc;
+
+use crate::model::{Host, HostList, SeenHost, ServerName, ServiceDefinition, SourceKind};
+
+/// The place of a host among those of its service: the lowest comes first.
+pub fn rank(host: &Host) -> u32 {
+    rank_of(host.priority)
+}
+
+pub(super) fn rank_of(priority: Option<u16>) -> u32 {
+    priority.map_or(u32::MAX, u32::from)
+}
+
+/// The hosts in the order of the file: by their places, then by their names.
+pub fn in_file_order(hosts: &HostList) -> Vec<&(ServerName, Arc<Host>)> {
+    let mut ordered = Vec::from_iter(hosts.as_slice());
+    // The sort is stable, and the list is in the order of names.
+    ordered.sort_by_key(|(_, host)| rank(host));
+    ordered
+}
+
+/// Whether some host has a place, so that the order of the file is not that of the names.
+pub fn has_places(hosts: &HostList) -> bool {
+    hosts.values().any(|host| host.priority.is_some())
+}
+
+/// Whether the section serves by `balance first`, for which every host has its place; otherwise only backups have.
+pub fn ranks_all(definition: &ServiceDefinition) -> bool {
+    let mut balance = definition
+        .listen_options
+        .iter()
+        .rev()
+        .filter(|line| line.first().is_some_and(|word| word.as_str() == "balance"));
+    balance.next().and_then(|line| line.get(1)).is_some_and(|word| word.as_str() == "first")
+}
+
+/// Gives the hosts of a service their positions in the source as their places, where the source has an order.
+pub fn place(seen: &mut [SeenHost], definition: &ServiceDefinition, kinds: &[SourceKind]) {
+    if kinds.iter().any(|kind| kind.name == definition.source.kind && kind.is_ordered) {
+        give_positions(seen, ranks_all(definition));
+    }
+}
+
+/// Gives the hosts of a source with an order their positions as their places, unless one of them has a place of its own:
+/// all of them, or the backups only, whose positions are counted among themselves so that other hosts may come and go.
+fn give_positions(seen: &mut [SeenHost], to_all: bool) {
+    let mut hosts = seen.iter_mut().filter_map(|entry| Some(&mut entry.record.as_mut().ok()?.host));
+    let mut ranked = Vec::new();
+    for host in hosts.by_ref() {
+        if host.priority.is_some() {
+            return;
+        }
+        if to_all || host.backup {
+            ranked.push(host);
+        }
+    }
+    // One alone is the first in any case.
+    if ranked.len() > 1 {
+        for (position, host) in (0..=u16::MAX).zip(ranked) {
+            Arc::make_mut(host).priority = Some(position);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::option_policy::OptionPolicy;
+    use crate::decide::service_definition;
+    use crate::model::{Address, Endpoint, RawDefinition};
+
+    fn host(last: u8, backup: bool, priority: Option<u16>) -> Host {
+        let address = Address::parse(&format!("10.0.0.{last}")).unwrap();
+        Host { backup, priority, ..Host::at(Endpoint { address, port: 80.try_into().unwrap() }) }
+    }
+
+    fn positions(hosts: Vec<Host>, to_all: bool) -> Vec<Option<u16>> {
+        let mut seen = Vec::from_iter(hosts.into_iter().map(|host| SeenHost::new("a", Ok(host))));
+        seen.push(SeenHost::new("bad", Err("no port".to_owned())));
+        give_positions(&mut seen, to_all);
+        seen.iter().filter_map(|entry| entry.host().map(|host| host.priority)).collect()
+    }
+
+    #[test]
+    fn only_backups_get_positions_unless_all_are_ranked() {
+        let list = || vec![host(9, true, None), host(1, false, None), host(3, true, None)];
+        assert_eq!(positions(list(), false), [Some(0), None, Some(1)]);
+        assert_eq!(positions(list(), true), [Some(0), Some(1), Some(2)]);
+        assert_eq!(positions(vec![host(9, true, None), host(1, false, None)], false), [None, None]);
+    }
+
+    #[test]
+    fn own_priority_takes_the_place_of_positions() {
+        assert_eq!(positions(vec![host(9, true, None), host(1, true, Some(7))], true), [None, Some(7)]);
+    }
+
+    #[test]
+    fn file_order_is_by_place_then_by_name() {
+        let named = |name: &str, priority| (ServerName::new(name).unwrap(), Arc::new(host(1, true, priority)));
+        let hosts: HostList =
+            [named("d", None), named("c", Some(2)), named("b", Some(5)), named("a", None)].into_iter().collect();
+        let names = Vec::from_iter(in_file_order(&hosts).into_iter().map(|(name, _)| name.as_str()));
+        assert_eq!(names, ["c", "b", "a", "d"]);
+    }
+
+    #[test]
+    fn balance_first_ranks_all() {
+        for (lines, expected) in [("balance first", true), ("balance roundrobin", false), ("option redispatch", false)]
+        {
+            let text = serde_json::json!({"type": "static", "listen_options": lines}).to_string();
+            let raw = RawDefinition::new(text, "a test");
+            let definition = service_definition::parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
+            assert_eq!(ranks_all(&definition), expected, "{lines}");
+        }
+    }
+}

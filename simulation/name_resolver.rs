@@ -1,0 +1,15 @@
+//! Host names as the simulated machine resolves them: HAProxy, which reads them with its file, and the manager alike.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use proxymgr_actors::port::{NameResolver, PortFuture};
+
+use super::world::World;
+
+impl NameResolver for World {
+    fn resolves(&self, name: Arc<str>) -> PortFuture<bool> {
+        let resolves = self.with(|things| things.names.contains_key(&*name));
+        Box::pin(ready(resolves))
+    }
+}

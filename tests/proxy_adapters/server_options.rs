@@ -1,0 +1,58 @@
+//! The table of server options against every HAProxy found on this machine: what it says of `add server` is what they do.
+
+use proxymgr_actors::decide::server_options::{self, AtRuntime, ServerOption, Value};
+use proxymgr_actors::model::ProxyVersion;
+
+use crate::DEFAULTS;
+use crate::support::dir::TestDir;
+use crate::support::haproxy::{HaproxyVersion, RunningHaproxy, runtime, versions};
+
+fn sample(option: &ServerOption) -> Option<&'static str> {
+    option.value.map(|value| match value {
+        Value::Any | Value::InitAddr => "none",
+        Value::Number(..) => "7",
+        Value::Duration | Value::Interval => "2s",
+        Value::Ip => "127.0.0.1",
+        Value::OneOf(words) => words[0],
+    })
+}
+
+/// 2.6 takes `enabled`, and sends the server traffic before it is ready: it is never sent.
+fn is_never_sent(option: &ServerOption) -> bool {
+    option.name == "enabled"
+}
+
+#[tokio::test]
+async fn table_agrees_with_add_server_of_every_version() {
+    for version in versions().into_iter().filter(HaproxyVersion::adds_servers) {
+        let dir = TestDir::new();
+        let config = format!("{DEFAULTS}listen b\n    bind 127.0.0.1:{}\n    balance roundrobin\n", dir.port());
+        let haproxy = RunningHaproxy::start(&dir, &version, &config).await;
+        let (major, minor) = version.branch;
+        let running = ProxyVersion { major, minor };
+        for (at, option) in server_options::all().iter().enumerate().filter(|(_, option)| !is_never_sent(option)) {
+            let command =
+                format!("add server b/s{at} 127.0.0.1:1 {} {}", option.name, sample(option).unwrap_or_default());
+            let answer = runtime(&haproxy.socket, &command).await.unwrap();
+            // A sample that HAProxy finds wrong is read before it is: the option itself is taken.
+            let refused =
+                ["not accepted for dynamic server", "unknown keyword"].iter().any(|part| answer.contains(part));
+            let taken = matches!(option.at_runtime, AtRuntime::Since(since) if running >= since);
+            assert_eq!(!refused, taken, "{version}: {command}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_options_that_haproxy_lists_are_in_the_table() {
+    for version in versions().into_iter().filter(|version| version.branch >= (3, 2)) {
+        let dir = TestDir::new();
+        let config = format!("{DEFAULTS}listen b\n    bind 127.0.0.1:{}\n    balance roundrobin\n", dir.port());
+        let haproxy = RunningHaproxy::start(&dir, &version, &config).await;
+        let help = runtime(&haproxy.socket, "add server help").await.unwrap();
+        let listed = help.lines().skip(1).map(str::trim).filter(|line| !line.is_empty());
+        // What it sets stands in brackets after its name, which no table can list.
+        let unknown = Vec::from_iter(listed.filter(|name| server_options::known(name).is_none()));
+        assert_eq!(unknown, ["set-proxy-v2-tlv-fmt"], "{version}");
+    }
+}
