@@ -27,6 +27,7 @@ pub mod routing;
 pub mod scope;
 mod server_keywords;
 pub mod service_definition;
+pub mod service_hosts;
 pub mod slots;
 pub mod state_file;
 pub mod update_strategy;
