@@ -2,6 +2,8 @@
 
 use tokio::time::Instant;
 
+use crate::model::Moment;
+
 /// Tells the time of day by counting on from the start of the daemon.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
@@ -18,6 +20,12 @@ impl Clock {
     /// Milliseconds since 1970.
     pub fn unix_ms(&self) -> u64 {
         self.unix_ms_at(Instant::now())
+    }
+
+    /// Now, for decisions that take time as an argument.
+    pub fn now(&self) -> Moment {
+        let instant = Instant::now();
+        Moment { instant: instant.into_std(), unix_ms: self.unix_ms_at(instant) }
     }
 
     /// Milliseconds since 1970 at this instant.

@@ -16,10 +16,10 @@ use crate::decide::deployment::DeployFailure;
 use crate::journal::{Event, JournalEntry};
 use crate::log_line::write;
 use crate::message::{
-    BeginShutdown, ChoicesChanged, DefinitionsLoaded, DefinitionsRejected, Deploy, GetConfig, GetState, HostsChanged,
-    HostsUnknown, ListRejected, NameResolves, NamesUnresolved, PolicyChanged, PreviewPlan, ProxyExited, ProxyStarted,
-    Record, Refresh, ReleaseSockets, ReloadProxy, SaveState, ServerHealthReported, ServiceDefined, ServiceRemoved,
-    SettingsRefused, SocketOpened, WaitOnlyFor,
+    BeginShutdown, ChoicesChanged, DefinitionsGuardChanged, DefinitionsLoaded, Deploy, GetConfig, GetState,
+    GuardChanged, HostsChanged, HostsUnknown, NameResolves, NamesUnresolved, PolicyChanged, PreviewPlan, ProxyExited,
+    ProxyStarted, Record, Refresh, ReleaseSockets, ReloadProxy, SaveState, ServerHealthReported, ServiceDefined,
+    ServiceRemoved, SettingsRefused, SocketOpened, WaitOnlyFor,
 };
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::operator::{Order, OrderRefused, printable};
@@ -281,8 +281,8 @@ feeds! {
     HostsUnknown: HostsUnknown { service } => Input::HostsUnknown(service);
     ChoicesChanged: ChoicesChanged { service, choices, ordered } =>
         Input::OverridesChanged { service, overrides: choices, ordered };
-    ListRejected: ListRejected { service, hosts } => Input::ListRejected(service, hosts);
-    DefinitionsRejected: DefinitionsRejected { definitions } => Input::DefinitionsRejected(definitions);
+    GuardChanged: GuardChanged { service, memory } => Input::GuardChanged(service, memory);
+    DefinitionsGuardChanged: DefinitionsGuardChanged { memory } => Input::DefinitionsGuardChanged(memory);
     PolicyChanged: PolicyChanged { policy, .. } => Input::PolicyChanged(policy);
     SettingsRefused: SettingsRefused { mistakes } => Input::SettingsRefused(mistakes);
     Refresh: Refresh => Input::Refresh;

@@ -111,21 +111,21 @@ pub enum Event {
         /// The servers that changed.
         changed: usize,
     },
-    /// The guard held a list back.
+    /// The guard blocked a change.
     ChangeHeld {
-        /// Why.
+        /// The limit that it breaks.
         reason: String,
     },
-    /// A held list was replaced by one that passes.
+    /// The source shows a list that passes again: no change is pending any longer.
     HoldEnded,
-    /// An operator put a held list in force.
+    /// An operator accepted a blocked list.
     HeldAccepted {
-        /// Why it had been held back.
+        /// Why it was blocked.
         reason: String,
     },
-    /// An operator rejected a held list; what was in force stays until the list changes.
+    /// An operator rejected a blocked list; what is in service stays until the source shows another one.
     HeldRejected {
-        /// Why it had been held back.
+        /// Why it was blocked.
         reason: String,
     },
     /// An operator gave an order.

@@ -184,8 +184,11 @@ pub const APPLY_LATENCY_BOUNDS_US: [u64; 17] = [
     5_000_000, 10_000_000, 30_000_000,
 ];
 
-/// The most names of a held list that a snapshot shows.
-pub const HELD_NAMES_MAX: usize = 50;
+/// How far back the guard looks where the settings do not say it.
+pub const GUARD_WINDOW: Duration = Duration::from_secs(30);
+
+/// The most names of a list that the guard blocked which a snapshot shows.
+pub const BLOCKED_NAMES_MAX: usize = 50;
 
 /// The longest reason that an operator may give for an order, in characters.
 pub const ORDER_REASON_CHARS_MAX: usize = 200;

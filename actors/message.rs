@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::decide::deployment::{DeployFailure, DeployOrder, Deployed};
+use crate::decide::guard::GuardMemory;
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::option_policy::OptionPolicy;
@@ -26,8 +27,8 @@ use crate::model::{
     ChangeId, HostList, OperatorChoice, ProcessInfo, ProxyPolicy, RawDefinition, Revision, ServerName,
     ServiceDefinition, ServiceName,
 };
-use crate::operator::{HeldDecision, OrderRefused, SetServer};
-use crate::port::{ProcessExit, RejectedDefinitions, RuntimeApi, SavedState};
+use crate::operator::{GuardDecision, OrderRefused, SetServer};
+use crate::port::{DefinitionList, ProcessExit, RuntimeApi, SavedState};
 use crate::snapshot::{ActorState, ProxyPhase};
 
 /// definition source -> ServiceConfigActor: these are the services now, or why that cannot be said.
@@ -126,22 +127,22 @@ pub struct HostsUnknown {
     pub service: ServiceName,
 }
 
-/// WatcherActor -> HaproxyStateActor: an operator rejected this list, which is to be known after a restart of the daemon, too.
+/// WatcherActor -> HaproxyStateActor: what the guard of these hosts needs to know after a restart, to be saved.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct ListRejected {
+pub struct GuardChanged {
     /// Whose hosts.
     pub service: ServiceName,
-    /// The list; none where none is rejected any more.
-    pub hosts: Option<Arc<HostList>>,
+    /// What it needs to know.
+    pub memory: GuardMemory<Arc<HostList>>,
 }
 
-/// ServiceConfigActor -> HaproxyStateActor: the same of a list of definitions.
+/// ServiceConfigActor -> HaproxyStateActor: the same about the guard of the definitions.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct DefinitionsRejected {
-    /// The list; none where none is rejected any more.
-    pub definitions: Option<RejectedDefinitions>,
+pub struct DefinitionsGuardChanged {
+    /// What it needs to know.
+    pub memory: GuardMemory<DefinitionList>,
 }
 
 /// deployment -> SocketHolderActor: hold these listening sockets, opening those that are not open yet.
@@ -336,14 +337,14 @@ pub struct ReloadProxy {
     pub reason: Option<String>,
 }
 
-/// operator -> ServiceConfigActor -> WatcherActor: what becomes of the held list.
+/// operator -> ServiceConfigActor -> WatcherActor: the decision about a list that the guard blocked.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<String, OrderRefused>")]
-pub struct DecideHeld {
+pub struct DecideBlocked {
     /// Whose hosts; none for the definitions.
     pub service: Option<ServiceName>,
-    /// What becomes of it.
-    pub decision: HeldDecision,
+    /// The decision.
+    pub decision: GuardDecision,
 }
 
 /// operator -> OverridesActor: an operator's choice about one server.
@@ -411,8 +412,8 @@ pub struct WatcherHandle {
     pub redefine: Recipient<Redefine>,
     /// Read again.
     pub refresh: Recipient<Refresh>,
-    /// What becomes of a held list.
-    pub decide: Recipient<DecideHeld>,
+    /// An operator's decision about a blocked list.
+    pub decide: Recipient<DecideBlocked>,
     /// A question.
     pub state: Recipient<GetState>,
     /// The end.

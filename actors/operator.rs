@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::limits::ORDER_REASON_CHARS_MAX;
-use crate::model::{AdminState, OperatorChoice, ServerName, ServiceName};
+use crate::model::{AdminState, BlockedChange, OperatorChoice, ServerName, ServiceName};
 
 /// What an operator asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,13 +22,13 @@ pub enum Order {
         #[serde(default)]
         reason: Option<String>,
     },
-    /// Put a list that the guard holds back in force.
+    /// Apply a list that the guard blocked, rejected before or not.
     Accept {
         /// Whose hosts; none for the definitions.
         #[serde(default)]
         service: Option<ServiceName>,
     },
-    /// Keep what is in force. That held list is not offered again until it changes.
+    /// Keep what is in service. The blocked list is not pending again until the source shows another one.
     Reject {
         /// Whose hosts; none for the definitions.
         #[serde(default)]
@@ -56,12 +56,12 @@ pub struct SetServer {
     pub reason: Option<String>,
 }
 
-/// What becomes of a list that the guard holds back.
+/// An operator's decision about a list that the guard blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeldDecision {
-    /// It is put in force.
+pub enum GuardDecision {
+    /// It is applied.
     Accept,
-    /// What is in force stays.
+    /// What is in service stays.
     Reject,
 }
 
@@ -80,8 +80,8 @@ pub enum OrderRefused {
         server: ServerName,
     },
     /// There is nothing to accept or reject.
-    #[error("nothing is held back for {0}")]
-    NothingHeld(String),
+    #[error("no change of {0} is blocked by the guard")]
+    NothingBlocked(String),
     /// Something in the order itself is not right.
     #[error("{0}")]
     Invalid(String),
@@ -121,4 +121,9 @@ pub fn describe(server: &ServerName, service: &ServiceName, choice: &OperatorCho
     let time = until.map(|until| format!(", for {} s", until.saturating_sub(choice.since_unix_ms).div_ceil(1_000)));
     let reason = choice.reason.as_ref().map(|reason| format!(": {reason}"));
     format!("server {server} of {service} {state}{}{}", time.unwrap_or_default(), reason.unwrap_or_default())
+}
+
+/// How much a blocked change adds and removes, for the answer to a decision about it.
+pub fn extent(BlockedChange { adds, removes, .. }: &BlockedChange) -> String {
+    format!("{} to add, {} to remove", adds.count, removes.count)
 }

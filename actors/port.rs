@@ -17,6 +17,7 @@ use actix::Recipient;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::decide::guard::GuardMemory;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::slots::SlotTable;
 use crate::decide::state_file::FileHosts;
@@ -376,24 +377,24 @@ pub struct SavedService {
     /// What operators chose for its servers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub choices: BTreeMap<ServerName, OperatorChoice>,
-    /// The newest list of its hosts, where an operator rejected it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rejected: Option<Arc<HostList>>,
+    /// What the guard of its hosts needs to know.
+    #[serde(flatten)]
+    pub guard: GuardMemory<Arc<HostList>>,
     /// Which server has which slot, where it has slots.
     #[serde(default, skip_serializing_if = "SlotTable::is_empty")]
     pub slots: SlotTable,
 }
 
-/// A list of definitions that an operator rejected, as it was shown.
-pub type RejectedDefinitions = Arc<BTreeMap<Arc<str>, RawDefinition>>;
+/// Definitions as their source shows them, by the name of the service.
+pub type DefinitionList = Arc<BTreeMap<Arc<str>, RawDefinition>>;
 
 /// All that is kept across restarts of the daemon.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SavedState {
     /// The services.
     pub services: Vec<SavedService>,
-    /// The newest list of definitions, where an operator rejected it.
-    pub rejected_definitions: Option<RejectedDefinitions>,
+    /// What the guard of the definitions needs to know.
+    pub definitions_guard: GuardMemory<DefinitionList>,
 }
 
 /// Keeps the last good state across restarts.

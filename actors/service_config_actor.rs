@@ -1,6 +1,6 @@
 //! Knows which services exist and what each says. Has one WatcherActor started, changed and stopped per backend.
 
-mod held;
+mod guarded;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -9,22 +9,21 @@ use std::sync::Arc;
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient};
 use slog::{Logger, info, warn};
 
-use self::held::HeldDefinitions;
 use crate::clock::Clock;
 use crate::decide::annotation;
-use crate::decide::guard::{Verdict, judge_definitions};
+use crate::decide::guard::{Guard, GuardLimits, GuardMemory};
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::service_definition::ParsedDefinition;
 use crate::decide::{server_order, unknown_keys};
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
-    DefinitionsLoaded, DefinitionsRejected, DefinitionsSeen, GetState, ListWatchers, PolicyChanged, Record, Redefine,
-    Refresh, RefreshService, ServiceDefined, ServiceRemoved, StopWatching, WatcherHandle,
+    DefinitionsGuardChanged, DefinitionsLoaded, DefinitionsSeen, GetState, ListWatchers, PolicyChanged, Record,
+    Redefine, Refresh, RefreshService, ServiceDefined, ServiceRemoved, StopWatching, WatcherHandle,
 };
 use crate::model::{RawDefinition, ServiceDefinition, ServiceName};
 use crate::operator::OrderRefused;
-use crate::port::{DefinitionSource, HostSources, OpenSource, RejectedDefinitions, SavedService, SavedState};
+use crate::port::{DefinitionList, DefinitionSource, HostSources, OpenSource, SavedService, SavedState};
 use crate::snapshot::{ActorState, ServiceConfigState, SourceHealth};
 
 /// Starts the watcher of one service; what is restored comes from an earlier run of the daemon.
@@ -38,8 +37,8 @@ pub struct ServiceConfigPeers {
     pub removed: Listeners<ServiceRemoved>,
     /// Hears that all services have been told for the first time.
     pub loaded: Listeners<DefinitionsLoaded>,
-    /// Keeps what an operator rejected.
-    pub rejected: Recipient<DefinitionsRejected>,
+    /// Saves what the guard needs to know after a restart.
+    pub guard: Recipient<DefinitionsGuardChanged>,
     /// Remembers.
     pub journal: Recipient<Record>,
 }
@@ -56,8 +55,14 @@ pub struct ServiceConfigPorts {
 pub struct ServicePolicy {
     /// What they may say, and what holds where they say nothing.
     pub options: OptionPolicy,
-    /// The largest share of the services that may go at once.
+    /// The largest share of the services that may be removed within the window of the guard.
     pub removal_max: f64,
+}
+
+impl ServicePolicy {
+    fn guard_limits(&self) -> GuardLimits {
+        GuardLimits::of_services(self.removal_max, self.options.removal.window)
+    }
 }
 
 /// Owner of the service definitions.
@@ -70,12 +75,9 @@ pub struct ServiceConfigActor {
     policy: ServicePolicy,
     services: BTreeMap<Arc<str>, Service>,
     problems: BTreeMap<String, Vec<String>>,
-    /// The newest list, where the guard holds it back.
-    held: Option<HeldDefinitions>,
-    /// The newest list, where an operator rejected it.
-    rejected: Option<HeldDefinitions>,
-    /// The list that an operator rejected in an earlier run of the daemon, until the source shows one.
-    rejected_before: Option<RejectedDefinitions>,
+    guard: Guard<DefinitionList>,
+    /// What was last reported to be saved.
+    saved_guard: GuardMemory<DefinitionList>,
     restored: Vec<SavedService>,
     start_watcher: StartWatcher,
     peers: ServiceConfigPeers,
@@ -96,7 +98,7 @@ impl ServiceConfigActor {
     pub fn new(
         ports: ServiceConfigPorts,
         policy: ServicePolicy,
-        SavedState { services: restored, rejected_definitions: rejected_before }: SavedState,
+        SavedState { services: restored, definitions_guard: saved_guard }: SavedState,
         start_watcher: StartWatcher,
         peers: ServiceConfigPeers,
         clock: Clock,
@@ -111,9 +113,8 @@ impl ServiceConfigActor {
             policy,
             services: BTreeMap::new(),
             problems: BTreeMap::new(),
-            held: None,
-            rejected: None,
-            rejected_before,
+            guard: Guard::default(),
+            saved_guard,
             restored,
             start_watcher,
             peers,
@@ -123,9 +124,6 @@ impl ServiceConfigActor {
     }
 
     fn restore(&mut self) {
-        if self.rejected_before.is_some() {
-            self.tell_rejected();
-        }
         for saved in std::mem::take(&mut self.restored) {
             let definition = saved.definition.clone();
             if let Err(refusal) = self.policy.options.judge_definition(&definition) {
@@ -138,6 +136,7 @@ impl ServiceConfigActor {
             let watcher = (self.start_watcher)(definition.clone(), Some(saved));
             self.services.insert(name, Service { raw: None, good: Some((definition, watcher)) });
         }
+        self.restore_guard();
     }
 
     fn apply(&mut self, seen: BTreeMap<Arc<str>, RawDefinition>) {
@@ -216,18 +215,6 @@ impl ServiceConfigActor {
         } else {
             let shown = problems.iter().map(|problem| format!("{origin}: {problem}{consequence}"));
             self.problems.insert(name.to_string(), shown.collect());
-        }
-    }
-
-    /// Many services gone at once look like a source that lost its data, not like a decision.
-    fn consider(&mut self, seen: BTreeMap<Arc<str>, RawDefinition>) {
-        let removed = self.in_force().filter(|name| !seen.contains_key(*name)).count();
-        match judge_definitions(self.in_force().count(), removed, self.policy.removal_max) {
-            Verdict::Hold(reason) => self.hold(reason, seen),
-            Verdict::Pass => {
-                self.end_hold();
-                self.apply(seen);
-            }
         }
     }
 
@@ -326,8 +313,8 @@ impl Handler<PolicyChanged> for ServiceConfigActor {
     /// Reads every definition anew, and has every source read its entries anew, under what is allowed now.
     fn handle(&mut self, PolicyChanged { options, services_removal_max, .. }: PolicyChanged, _: &mut Self::Context) {
         let before = std::mem::replace(&mut self.policy, ServicePolicy { options, removal_max: services_removal_max });
-        let ServicePolicy { options, removal_max } = &self.policy;
-        let guard_changed = before.removal_max.total_cmp(removal_max).is_ne();
+        let options = &self.policy.options;
+        let guard_changed = before.guard_limits() != self.policy.guard_limits();
         let entries_change = before.options.extra != options.extra;
         if before.options != *options {
             self.ports.host_sources.change_options(options);
@@ -340,8 +327,9 @@ impl Handler<PolicyChanged> for ServiceConfigActor {
                 watcher.redefine.do_send(Redefine { definition: definition.clone(), reopen: true });
             }
         }
+        self.recount();
         if guard_changed {
-            // What is held back may pass now.
+            // What is blocked may pass now.
             self.source.iter().for_each(|source| source.refresh());
         }
     }
@@ -380,8 +368,8 @@ impl Handler<GetState> for ServiceConfigActor {
             annotations: self.annotations.clone(),
             services: good.map(|(definition, _)| definition.name.clone()).collect(),
             problems: self.problems.clone(),
-            held: self.held.as_ref().map(|held| held.change.clone()),
-            rejected: self.rejected.as_ref().map(|held| held.change.clone()),
+            held: self.guard.pending().cloned(),
+            rejected: self.guard.rejected().cloned(),
         }))
     }
 }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use actix::dev::MessageResponse;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::HELD_NAMES_MAX;
 use crate::model::{
-    HostList, LatencyHistogram, OperatorChoice, PlanClass, ProcessInfo, ReloadCause, Revision, ServerName, ServerState,
-    ServiceName, UpdateStrategy,
+    BlockedChange, HostList, LatencyHistogram, OperatorChoice, PlanClass, ProcessInfo, ReloadCause, Revision,
+    ServerName, ServerState, ServiceName, UpdateStrategy,
 };
 
 /// The snapshot of one actor.
@@ -57,10 +56,10 @@ pub struct ServiceConfigState {
     pub services: Vec<ServiceName>,
     /// What is wrong with which definition; the last good one, if any, stays in force.
     pub problems: BTreeMap<String, Vec<String>>,
-    /// The newest list of definitions, where it is held back; none when it is in force.
-    pub held: Option<HeldChange>,
-    /// The newest list, where an operator rejected it; none when it is in force.
-    pub rejected: Option<HeldChange>,
+    /// The newest list of definitions, where the guard blocks it and no operator has decided yet.
+    pub held: Option<BlockedChange>,
+    /// The newest list, where the guard blocks it and an operator rejected it.
+    pub rejected: Option<BlockedChange>,
 }
 
 /// What one WatcherActor knows.
@@ -80,42 +79,25 @@ pub struct WatcherState {
     pub from_saved_state: bool,
     /// When the source last showed the list in force, in milliseconds since 1970; none before the first list.
     pub confirmed_unix_ms: Option<u64>,
-    /// The newest list, where it is held back; none when it is in force.
-    pub held: Option<HeldChange>,
-    /// The newest list, where an operator rejected it; none when it is in force.
-    pub rejected: Option<HeldChange>,
+    /// The newest list, where the guard blocks it and no operator has decided yet.
+    pub held: Option<BlockedChange>,
+    /// The newest list, where the guard blocks it and an operator rejected it.
+    pub rejected: Option<BlockedChange>,
     /// What is wrong with which entry of the source.
     pub problems: BTreeMap<String, String>,
 }
 
-/// A list of hosts or definitions that the guard holds back.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct HeldChange {
-    /// Why.
-    pub reason: String,
-    /// Since when, in milliseconds since 1970.
-    pub since_unix_ms: u64,
-    /// How many entries the held list has.
-    pub entries: usize,
-    /// What it would add to the list in force.
-    pub adds: HeldNames,
-    /// What it would take away.
-    pub removes: HeldNames,
+impl WatcherState {
+    /// The newest list, where the guard blocks it, rejected by an operator or not.
+    pub fn blocked(&self) -> Option<&BlockedChange> {
+        self.held.as_ref().or(self.rejected.as_ref())
+    }
 }
 
-/// Names in a held list.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeldNames {
-    /// How many there are.
-    pub count: usize,
-    /// The first of them, at most [`crate::limits::HELD_NAMES_MAX`].
-    pub first: Vec<String>,
-}
-
-impl HeldNames {
-    /// The first of these names, and how many there are.
-    pub fn of<T: ToString>(names: &[T]) -> Self {
-        Self { count: names.len(), first: names.iter().take(HELD_NAMES_MAX).map(ToString::to_string).collect() }
+impl ServiceConfigState {
+    /// The newest list of definitions, where the guard blocks it, rejected by an operator or not.
+    pub fn blocked(&self) -> Option<&BlockedChange> {
+        self.held.as_ref().or(self.rejected.as_ref())
     }
 }
 

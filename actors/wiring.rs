@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! ServiceConfigActor --starts, Redefine, Refresh, StopWatching--> WatcherActor (one per service)
-//! ServiceConfigActor --ServiceDefined, ServiceRemoved, DefinitionsLoaded, DefinitionsRejected--> HaproxyStateActor
-//! WatcherActor       --HostsChanged, HostsUnknown, ListRejected--> HaproxyStateActor
+//! ServiceConfigActor --ServiceDefined, ServiceRemoved, DefinitionsLoaded, DefinitionsGuardChanged--> HaproxyStateActor
+//! WatcherActor       --HostsChanged, HostsUnknown, GuardChanged--> HaproxyStateActor
 //! HaproxyStateActor (one more for each target that somebody else runs), OutputActor (one for each further output) hear
 //!                    what HaproxyStateActor hears of services and hosts
 //! operator           --ChooseServerState--> OverridesActor --ChoicesChanged--> all of these
@@ -13,7 +13,7 @@
 //! HaproxyStateActor  --Deploy--> ProcessSupervisorActor --HoldSockets, AdoptSockets, ReleaseSockets-->
 //!                    SocketHolderActor
 //! ProcessSupervisorActor --ProxyStarted, ServerHealthReported, ProxyExited--> HaproxyStateActor
-//! operator           --RefreshService, DecideHeld--> ServiceConfigActor --DecideHeld--> WatcherActor
+//! operator           --RefreshService, DecideBlocked--> ServiceConfigActor --DecideBlocked--> WatcherActor
 //! operator           --ReloadProxy, ChooseServerState--> HaproxyStateActor
 //! all of them        --Record--> JournalActor
 //! ```
@@ -35,13 +35,13 @@ use crate::journal_actor::JournalActor;
 use crate::limits::STATE_ANSWER_TIMEOUT;
 use crate::listeners::Listeners;
 use crate::message::{
-    BeginShutdown, ChoicesChanged, ChooseServerState, ConfigState, DecideHeld, GetConfig, GetState, ListWatchers,
+    BeginShutdown, ChoicesChanged, ChooseServerState, ConfigState, DecideBlocked, GetConfig, GetState, ListWatchers,
     PlanPiece, PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy,
     SettingsRefused, StopProxy, WatcherHandle,
 };
 use crate::model::{ProxyPolicy, ProxyVersion, RunBy, ServiceName};
 use crate::name_lookup_actor::NameLookupActor;
-use crate::operator::{HeldDecision, Order, OrderRefused};
+use crate::operator::{GuardDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
 use crate::overrides_actor::OverridesActor;
 use crate::port::{
@@ -127,7 +127,7 @@ pub struct Actors {
 #[derive(Clone)]
 struct OperatorPeers {
     refresh: Recipient<RefreshService>,
-    decide: Recipient<DecideHeld>,
+    decide: Recipient<DecideBlocked>,
     reload: Recipient<ReloadProxy>,
     choose: Recipient<ChooseServerState>,
     journal: Recipient<Record>,
@@ -215,7 +215,7 @@ impl Actors {
                 defined: hearers.all(),
                 removed: hearers.all(),
                 loaded: hearers.of(),
-                rejected: hearers.haproxy.1.way(haproxy.clone().recipient()),
+                guard: hearers.haproxy.1.way(haproxy.clone().recipient()),
                 journal: record.clone(),
             },
             clock,
@@ -333,8 +333,12 @@ impl Actors {
                 Ok("every source is being read again".to_owned())
             }
             Order::Reload { reason } => answer(reload, ReloadProxy { reason }).await,
-            Order::Accept { service } => answer(decide, DecideHeld { service, decision: HeldDecision::Accept }).await,
-            Order::Reject { service } => answer(decide, DecideHeld { service, decision: HeldDecision::Reject }).await,
+            Order::Accept { service } => {
+                answer(decide, DecideBlocked { service, decision: GuardDecision::Accept }).await
+            }
+            Order::Reject { service } => {
+                answer(decide, DecideBlocked { service, decision: GuardDecision::Reject }).await
+            }
             Order::SetServer(choice) => answer(choose, ChooseServerState(choice)).await,
         }
     }
@@ -499,8 +503,8 @@ fn watcher_starter<P: Post>(
     let sources = outside.host_sources.clone();
     let changes = ChangeNumbers::default();
     let (haproxy, inbox) = &hearers.haproxy;
-    let rejected = inbox.way(haproxy.clone().recipient());
-    let peers = WatcherPeers { changed: hearers.all(), unknown: hearers.of(), rejected, journal: journal.clone() };
+    let guard = inbox.way(haproxy.clone().recipient());
+    let peers = WatcherPeers { changed: hearers.all(), unknown: hearers.of(), guard, journal: journal.clone() };
     let (post, log) = (post.clone(), log.clone());
     Box::new(move |definition, restored| {
         let (sources, changes, peers) = (sources.clone(), changes.clone(), peers.clone());

@@ -66,10 +66,10 @@ impl World {
 }
 
 impl Things {
-    /// The services that would go at once if the definitions were shown now, and are so many that it is held back.
-    pub(super) fn held_back(&self) -> BTreeSet<String> {
+    /// The services that would be removed if the definitions were shown now, where the guard blocks that.
+    pub(super) fn blocked(&self) -> BTreeSet<String> {
         let is_defined = |name: &String| self.services.get(name).is_some_and(|service| service.defined);
-        self.oracle.held_back(is_defined)
+        self.oracle.blocked(is_defined)
     }
 
     /// The state that a host ought to have: an operator's choice, or what discovery says; none where it is gone.

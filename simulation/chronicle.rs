@@ -190,6 +190,8 @@ impl Chronicle {
             Step::Join { .. }
             | Step::Leave { .. }
             | Step::Flap { .. }
+            | Step::Vanish { .. }
+            | Step::ServicesVanish { .. }
             | Step::Weight { .. }
             | Step::Wait { .. }
             | Step::Heal => return,

@@ -128,11 +128,11 @@ impl World {
         self.show_everything();
     }
 
-    /// All faults end, there is a service, and every service has a host, so that nothing is rightly held back: what is
+    /// All faults end, there is a service, and every service has a host, so that nothing is rightly blocked: what is
     /// left is for the actors to put right.
     pub fn heal_for_good(&self) {
         self.define(SERVICES[0]);
-        for name in self.with(|things| things.held_back()) {
+        for name in self.with(|things| things.blocked()) {
             self.change(&name, |service| service.defined = true);
         }
         let services = self.with(|things| things.services.clone());
@@ -150,6 +150,8 @@ impl World {
             Step::Join { service, host } => self.join(service, *host),
             Step::Leave { service, host } => self.leave(service, *host),
             Step::Flap { service, host, away_ms } => self.flap(service, *host, *away_ms),
+            Step::Vanish { service, every_ms } => self.vanish(service, *every_ms).await,
+            Step::ServicesVanish { every_ms } => self.services_vanish(*every_ms).await,
             Step::Weight { service, host, weight } => {
                 self.change(service, |service| service.show(*host, |shown| shown.weight = *weight));
                 self.show_hosts(service);

@@ -49,11 +49,6 @@ impl HostNumbers {
         })
     }
 
-    /// The hosts that it has and the other has not.
-    pub(super) fn without(self, other: Self) -> Self {
-        Self([self.0[0] & !other.0[0], self.0[1] & !other.0[1]])
-    }
-
     /// The hosts that only one of the two has.
     pub(super) fn difference_to(self, other: Self) -> Self {
         Self([self.0[0] ^ other.0[0], self.0[1] ^ other.0[1]])
@@ -80,6 +75,5 @@ mod tests {
         assert_eq!((hosts.len(), hosts.count_below(127), hosts.count_below(255)), (3, 1, 2));
         let other: HostNumbers = [0, 1].into_iter().collect();
         assert_eq!(hosts.difference_to(other).iter().collect::<Vec<_>>(), [1, 127, 255]);
-        assert_eq!(hosts.without(other).iter().collect::<Vec<_>>(), [127, 255]);
     }
 }

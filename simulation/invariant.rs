@@ -12,6 +12,9 @@ pub enum Invariant {
     Converges,
     /// No host that discovery shows, or showed last before it failed, is taken out of service.
     NothingIsTakenAway,
+    /// No host that the guard keeps in service, because too many are missing of the most within its window, is taken out
+    /// of service.
+    GuardLimitsHold,
     /// A service that was served and is still defined is in the file of every later process.
     ServicesStay,
     /// No command names a server that HAProxy does not have, and none is added twice.
@@ -47,6 +50,7 @@ impl fmt::Display for Invariant {
         f.write_str(match self {
             Self::Converges => "HAProxy converges to what discovery shows",
             Self::NothingIsTakenAway => "no host that discovery shows is taken out of service",
+            Self::GuardLimitsHold => "the limits of the guard hold over its window",
             Self::ServicesStay => "a service that is served stays served",
             Self::ServersAreKnown => "commands name servers that HAProxy has",
             Self::ReloadsHaveACause => "a reload has a cause",

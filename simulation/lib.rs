@@ -74,6 +74,7 @@ mod domains;
 mod durations;
 mod faults;
 mod fleet;
+mod guard_model;
 pub mod haproxy_model;
 mod host_numbers;
 mod hosts;
@@ -102,6 +103,7 @@ mod tampering;
 mod timeline;
 mod trace;
 mod truth;
+mod vanishing;
 mod world;
 
 pub use self::ancestors::Rule;

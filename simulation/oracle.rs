@@ -4,20 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use proxymgr_actors::model::{AdminState, RawDefinition, Removal};
-use proxymgr_actors::port::SavedService;
+use proxymgr_actors::decide::guard::GuardMemory;
+use proxymgr_actors::model::{AdminState, HostList, RawDefinition, Removal};
+use proxymgr_actors::port::{DefinitionList, SavedState};
 use tokio::time::{Duration, Instant};
 
 use super::choices::Choices;
+use super::guard_model::GuardModel;
 use super::hosts::{Hosts, Shown};
-use super::truth::{Level, Limits, NO_LIMITS, ShownHosts, is_refused, number_of_server};
-use super::world::SERVICES_REMOVAL_MAX;
+use super::truth::{Level, Limits, NO_LIMITS, SERVICE_LIMITS, ShownHosts, is_refused, number_of_server};
 
 /// How long a list that is no longer in force may matter: what it showed is still on its way, or leaves slowly.
 const LISTS_KEPT: Duration = Duration::from_secs(600);
 
 /// What ought to be known.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Oracle {
     services: BTreeMap<String, Expected>,
     limits: BTreeMap<String, KnownLimits>,
@@ -41,8 +42,12 @@ pub(super) struct Oracle {
     causes: Vec<(Instant, String)>,
     /// What is a cause only for a launch that began before it was known.
     late_causes: Vec<(Instant, String)>,
-    /// The newest definitions that were told, in force or held back.
+    /// The newest definitions that were told, in force or blocked.
     told_definitions: Option<BTreeMap<String, RawDefinition>>,
+    /// What the guard of the definitions has let pass.
+    guard: GuardModel,
+    /// Whether an operator accepts definitions that are blocked, and is not answered yet.
+    accepting: bool,
     /// Whether the next process is started on a file made for it.
     has_new_file: bool,
     /// When the launch under way took its first step.
@@ -59,11 +64,34 @@ struct Expected {
     of_life_before: Option<Arc<Hosts>>,
     /// Whether its source was heard of at all.
     heard: bool,
-    /// Whether an operator accepts what is held back, and is not answered yet.
+    /// Whether an operator accepts what is blocked, and is not answered yet.
     accepting: bool,
-    /// Whether a list was told while the watcher may have had the limits before, or those after, a change that judge it
-    /// differently.
-    unsure: bool,
+    /// What its guard has let pass.
+    guard: GuardModel,
+}
+
+impl Default for Oracle {
+    fn default() -> Self {
+        Self {
+            services: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            definitions: None,
+            since: BTreeMap::new(),
+            good: BTreeSet::new(),
+            left: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            known_good: None,
+            choices: Choices::default(),
+            mail_delay_max: Duration::ZERO,
+            causes: Vec::new(),
+            late_causes: Vec::new(),
+            told_definitions: None,
+            guard: GuardModel::of_services(),
+            accepting: false,
+            has_new_file: false,
+            launch_began: None,
+        }
+    }
 }
 
 /// The limits of a service, and those before the last change.
@@ -75,6 +103,17 @@ struct KnownLimits {
 }
 
 impl Expected {
+    /// What a watcher makes of this level: a record that cannot be read stays what it was.
+    fn taken(&self, level: &ShownHosts) -> Arc<Hosts> {
+        let ShownHosts { hosts: mut seen, unreadable } = level.clone();
+        for host in unreadable.iter() {
+            if let Some(before) = self.in_force().and_then(|hosts| hosts.get(host)) {
+                Arc::make_mut(&mut seen).insert(host, before);
+            }
+        }
+        seen
+    }
+
     fn in_force(&self) -> Option<&Arc<Hosts>> {
         self.lists.last().map(|(_, hosts)| hosts)
     }
@@ -89,29 +128,44 @@ impl Expected {
 }
 
 impl Oracle {
+    /// Whether what a watcher would make of this level depends on messages that are on their way to it: then its source
+    /// tells it a moment later. The same of the definitions, for those.
+    pub(super) fn is_undecided(&self, service: &str, level: &Level) -> bool {
+        let (Some(expected), Ok(level)) = (self.services.get(service), level) else { return false };
+        let may_be_late = self.limits.get(service).filter(|known| known.since + self.mail_delay_max >= Instant::now());
+        let remaining = expected.taken(level).len();
+        expected.accepting
+            || may_be_late.is_some_and(|KnownLimits { now, before, .. }| {
+                expected.guard.allows(remaining, *now) != expected.guard.allows(remaining, *before)
+            })
+    }
+
+    /// Whether an operator's decision about the definitions is on its way.
+    pub(super) fn are_definitions_undecided(&self) -> bool {
+        self.accepting
+    }
+
+    /// The limits of a service.
+    pub(super) fn limits(&self, service: &str) -> Limits {
+        self.limits.get(service).map_or(NO_LIMITS, |known| known.now)
+    }
+
     /// A source told this. Returns whether the list in force changed, and whether it was the first word.
     pub(super) fn heard(&mut self, service: &str, level: &Level) -> (bool, bool) {
-        let limits = self.limits.get(service).copied();
+        let limits = self.limits(service);
         let left = &mut self.left;
         let next_life = || Expected { of_life_before: left.remove(service), ..Expected::default() };
         let expected = self.services.entry(service.to_owned()).or_insert_with(next_life);
         let first = !std::mem::replace(&mut expected.heard, true);
         let Ok(level) = level else { return (false, first) };
-        let in_force = expected.in_force();
-        let ShownHosts { hosts: mut seen, unreadable } = level.clone();
-        for host in unreadable.iter() {
-            // A record that cannot be read stays what it was.
-            if let Some(before) = in_force.and_then(|hosts| hosts.get(host)) {
-                Arc::make_mut(&mut seen).insert(host, before);
-            }
-        }
-        let holds = |limits: Limits| in_force.is_some_and(|hosts| is_held(hosts, &seen, limits));
-        let held = holds(limits.map_or(NO_LIMITS, |known| known.now));
-        let may_be_late = limits.filter(|known| known.since + self.mail_delay_max >= Instant::now());
-        let unsure = may_be_late.is_some_and(|known| holds(known.before) != held);
-        let changes = !held && in_force != Some(&seen);
-        expected.unsure = unsure || (expected.unsure && held);
+        let seen = expected.taken(level);
         expected.told = seen.clone();
+        if !expected.guard.allows(seen.len(), limits) {
+            expected.guard.blocked();
+            return (false, first);
+        }
+        expected.guard.passed(seen.len());
+        let changes = expected.in_force() != Some(&seen);
         if changes {
             self.choices.hosts_changed(service, &seen);
             expected.put_in_force(seen);
@@ -119,7 +173,23 @@ impl Oracle {
         (changes, first)
     }
 
-    /// An operator accepts the list of this service that is held back: until the answer, it may be in force or not.
+    /// Whether only the window keeps the newest list of this service out of service.
+    pub(super) fn is_blocked_by_window(&self, service: &str) -> bool {
+        let limits = self.limits(service);
+        self.services.get(service).is_some_and(|expected| {
+            let remaining = expected.told.len();
+            expected.heard
+                && !expected.guard.allows(remaining, limits)
+                && expected.guard.allows_alone(remaining, limits)
+        })
+    }
+
+    /// Whether this host is in service only because the guard blocks the list without it.
+    pub(super) fn is_kept_by_guard(&self, service: &str, host: u8) -> bool {
+        self.services.get(service).is_some_and(|expected| expected.heard && !expected.told.contains(host))
+    }
+
+    /// An operator accepts the list of this service that is blocked: until the answer, it may be in force or not.
     pub(super) fn accept(&mut self, service: &str) {
         self.services.entry(service.to_owned()).or_default().accepting = true;
     }
@@ -129,8 +199,8 @@ impl Oracle {
         let Some(expected) = self.services.get_mut(service) else { return };
         expected.accepting = false;
         if is_done {
-            expected.unsure = false;
             self.choices.hosts_changed(service, &expected.told);
+            expected.guard.accepted(expected.told.len());
             expected.put_in_force(expected.told.clone());
         }
     }
@@ -155,17 +225,27 @@ impl Oracle {
     /// The definitions were told.
     pub(super) fn defined(&mut self, definitions: &BTreeMap<String, RawDefinition>) {
         self.told_definitions = Some(definitions.clone());
-        let is_held = !self.held_back(|name| definitions.contains_key(name)).is_empty();
-        if is_held || self.definitions.as_ref() == Some(definitions) {
+        if !self.blocked(|name| definitions.contains_key(name)).is_empty() {
+            self.guard.blocked();
             return;
         }
-        self.are_defined(definitions);
+        if self.definitions.as_ref() != Some(definitions) {
+            self.are_defined(definitions);
+        }
+        self.guard.passed(self.good.len());
     }
 
-    /// An operator has put in force what was held back: the newest that was told.
-    pub(super) fn definitions_accepted(&mut self) {
-        if let Some(told) = self.told_definitions.clone() {
+    /// An operator accepts the definitions that are blocked.
+    pub(super) fn accept_definitions(&mut self) {
+        self.accepting = true;
+    }
+
+    /// The operator was answered. What was accepted is the newest that was told.
+    pub(super) fn definitions_accepted(&mut self, is_done: bool) {
+        self.accepting = false;
+        if let Some(told) = self.told_definitions.clone().filter(|_| is_done) {
             self.are_defined(&told);
+            self.guard.accepted(self.good.len());
         }
     }
 
@@ -201,35 +281,42 @@ impl Oracle {
         self.cause("the definitions changed");
     }
 
-    /// The services that would go at once with these definitions, where they are so many that it is held back: it looks
-    /// like a source that has lost its data.
-    pub(super) fn held_back(&self, is_defined: impl Fn(&String) -> bool) -> BTreeSet<String> {
+    /// The services that would be removed by these definitions, where the guard blocks that.
+    pub(super) fn blocked(&self, is_defined: impl Fn(&String) -> bool) -> BTreeSet<String> {
         let gone: BTreeSet<_> = self.good.iter().filter(|name| !is_defined(name)).cloned().collect();
-        let share = gone.len() as f64 / self.good.len().max(1) as f64;
-        if gone.len() > 1 && share > SERVICES_REMOVAL_MAX { gone } else { BTreeSet::new() }
+        let remaining = self.good.len() - gone.len();
+        if self.guard.allows(remaining, SERVICE_LIMITS) { BTreeSet::new() } else { gone }
     }
 
     /// A manager starts, and knows what was saved.
-    pub(super) fn restarted(&mut self, saved: &[SavedService], unix_ms: u64) {
+    pub(super) fn restarted(&mut self, state: &SavedState, unix_ms: u64) {
+        let saved = &state.services;
         let good = saved.iter().filter(|service| !is_refused(&service.definition));
         let known_good = good.map(|service| service.definition.name.to_string()).collect();
         let choices = std::mem::take(&mut self.choices).restarted(saved, unix_ms);
         let mail_delay_max = self.mail_delay_max;
         *self = Self { known_good: Some(known_good), mail_delay_max, choices, ..Self::default() };
         for service in saved {
-            let hosts = service.hosts.iter().flat_map(|hosts| hosts.iter());
-            let hosts = hosts.filter_map(|(name, host)| {
-                let shown = Shown { weight: host.weight?, state: host.state };
-                Some((number_of_server(name.as_str())?, shown))
-            });
-            let hosts = Arc::new(hosts.collect());
+            let hosts = Arc::new(service.hosts.as_deref().map(hosts_of).unwrap_or_default());
+            let guard = match service.hosts.is_some() {
+                true => GuardModel::default().restored(hosts.len(), &service.guard, unix_ms),
+                false => GuardModel::default(),
+            };
+            let rejected = service.guard.rejected.as_ref().map(|rejected| hosts_of(&rejected.list));
+            let told = rejected.map_or_else(|| hosts.clone(), Arc::new);
             let lists = service.hosts.is_some().then(|| (Instant::now(), hosts)).into_iter().collect();
-            let expected = Expected { lists, ..Expected::default() };
+            let expected = Expected { lists, guard, told, ..Expected::default() };
             let now = limits_from(&service.definition.removal);
             let name = service.definition.name.to_string();
             self.limits.insert(name, KnownLimits { now, before: now, since: Instant::now() });
             self.good.insert(service.definition.name.to_string());
             self.services.insert(service.definition.name.to_string(), expected);
+        }
+        let GuardMemory { rejected, .. } = &state.definitions_guard;
+        let told = |list: &DefinitionList| list.iter().map(|(name, raw)| (name.to_string(), raw.clone())).collect();
+        self.told_definitions = rejected.as_ref().map(|rejected| told(&rejected.list));
+        if !self.good.is_empty() {
+            self.guard = GuardModel::of_services().restored(self.good.len(), &state.definitions_guard, unix_ms);
         }
         self.cause("the manager starts");
     }
@@ -269,7 +356,6 @@ impl Oracle {
         let may_be_kept = self.choices.may_keep(service, host);
         !may_be_kept
             && !expected.accepting
-            && !expected.unsure
             && !known.is_empty()
             && known.iter().map(|(_, hosts)| hosts).chain(of_life_before).all(|hosts| is_ready(hosts))
     }
@@ -342,11 +428,13 @@ impl Oracle {
     }
 }
 
-/// Whether a list is held back, by the rule that the README promises.
-fn is_held(in_force: &Hosts, seen: &Hosts, limits: Limits) -> bool {
-    let gone = in_force.numbers().without(seen.numbers()).len() as usize;
-    let too_few = seen.len() < usize::from(limits.min_hosts) && seen.len() < in_force.len();
-    gone > 0 && (too_few || gone * 100 > usize::from(limits.max_removal_percent) * in_force.len())
+/// The hosts of a saved list.
+fn hosts_of(list: &HostList) -> Hosts {
+    let shown = list.iter().filter_map(|(name, host)| {
+        let shown = Shown { weight: host.weight?, state: host.state };
+        Some((number_of_server(name.as_str())?, shown))
+    });
+    shown.collect()
 }
 
 /// The limits in a definition; none where it cannot be read.

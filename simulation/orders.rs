@@ -50,10 +50,9 @@ impl World {
                 drop(self.order(Order::Reject { service: Some(name) }).await);
             }
             Step::DefinitionsAccepted => {
+                self.with(|things| things.oracle.accept_definitions());
                 let done = self.order(Order::Accept { service: None }).await;
-                if done.is_ok() {
-                    self.with(|things| things.oracle.definitions_accepted());
-                }
+                self.with(|things| things.oracle.definitions_accepted(done.is_ok()));
             }
             Step::DefinitionsRejected => drop(self.order(Order::Reject { service: None }).await),
             Step::ReloadOrdered => {

@@ -8,7 +8,7 @@ use proxymgr_actors::model::{AdminState, ProxyVersion};
 use super::orders::draw_decisions;
 use super::random::Random;
 use super::slots::Slots;
-use super::{annotations, besides, domains};
+use super::{annotations, besides, domains, vanishing};
 
 /// The services that plans know, each with a port of its own.
 pub const SERVICES: [&str; 4] = ["web", "api", "mail", "search"];
@@ -87,6 +87,10 @@ pub enum Step {
     Leave { service: String, host: u8 },
     /// A host is gone for a moment.
     Flap { service: String, host: u8, away_ms: u64 },
+    /// The hosts of a service leave one after another.
+    Vanish { service: String, every_ms: u64 },
+    /// The services are removed one after another.
+    ServicesVanish { every_ms: u64 },
     /// A host asks for another weight.
     Weight { service: String, host: u8, weight: u16 },
     /// The source shows no host at all.
@@ -164,11 +168,11 @@ pub enum Step {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         for_ms: Option<u64>,
     },
-    /// An operator accepts the list of hosts that is held back.
+    /// An operator accepts the list of hosts that is blocked.
     HeldAccepted { service: String },
     /// An operator rejects it.
     HeldRejected { service: String },
-    /// An operator accepts the definitions that are held back.
+    /// An operator accepts the definitions that are blocked.
     DefinitionsAccepted,
     /// An operator rejects them.
     DefinitionsRejected,
@@ -205,6 +209,8 @@ impl Step {
             Self::Join { .. }
                 | Self::Leave { .. }
                 | Self::Flap { .. }
+                | Self::Vanish { .. }
+                | Self::ServicesVanish { .. }
                 | Self::Weight { .. }
                 | Self::SessionExpired { .. }
                 | Self::ReloadFails { .. }
@@ -362,6 +368,7 @@ impl Plan {
         domains::draw(seed, count, &mut steps);
         domains::draw_contests(seed, count, &mut steps);
         draw_decisions(seed, &mut steps);
+        vanishing::draw(seed, &services, &mut steps);
         let slots = Slots::draw(seed, &services);
         Self { version, services, mail_delay_max_ms, takes_time, besides, slots, steps }
     }

@@ -15,6 +15,8 @@ pub enum PlantedBug {
     LosesAChange,
     /// A source that fails is taken for one that has lost its first host.
     FailureTakesAHost,
+    /// A guard compares a list with the one before it alone.
+    ForgetsTheWindow,
     /// A service is left out of the file of a reload.
     LeavesAServiceOut,
     /// A command names a server that HAProxy does not have.
@@ -50,9 +52,10 @@ pub enum PlantedBug {
 }
 
 /// Every bug, with its name on the command line and the invariant that finds it.
-const ALL: [(PlantedBug, &str, Invariant); 18] = [
+const ALL: [(PlantedBug, &str, Invariant); 19] = [
     (PlantedBug::LosesAChange, "loses-a-change", Invariant::Converges),
     (PlantedBug::FailureTakesAHost, "failure-takes-a-host", Invariant::NothingIsTakenAway),
+    (PlantedBug::ForgetsTheWindow, "forgets-the-window", Invariant::GuardLimitsHold),
     (PlantedBug::LeavesAServiceOut, "leaves-a-service-out", Invariant::ServicesStay),
     (PlantedBug::NamesAStranger, "names-a-stranger", Invariant::ServersAreKnown),
     (PlantedBug::ReloadsInVain, "reloads-in-vain", Invariant::ReloadsHaveACause),

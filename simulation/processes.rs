@@ -23,7 +23,7 @@ use super::process_runtime::ProcessRuntime;
 use super::route_map::RouteMap;
 use super::tampering::POISON_SETTING;
 use super::truth::{POISON_NAMED, POISON_UNNAMED};
-use super::world::{World, numbers};
+use super::world::{Things, World, numbers};
 
 /// One process of HAProxy.
 pub(super) struct Process {

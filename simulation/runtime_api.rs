@@ -61,7 +61,11 @@ impl World {
                 self.violate(Invariant::OperatorsDecide, format!("`{command}`, and an operator chose otherwise"));
             }
             if takes_away(command) && !returns && shown && !self.is_served_by_another(id, number, &gone) {
-                self.violate(Invariant::NothingIsTakenAway, format!("`{command}`, and discovery shows the host"));
+                if self.with(|things| things.oracle.is_kept_by_guard(id.service.as_str(), number)) {
+                    self.violate(Invariant::GuardLimitsHold, format!("`{command}`, and the guard keeps the host"));
+                } else {
+                    self.violate(Invariant::NothingIsTakenAway, format!("`{command}`, and discovery shows the host"));
+                }
             }
         }
     }

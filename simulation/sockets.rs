@@ -109,7 +109,7 @@ impl ListeningSockets for World {
 }
 
 impl StateStore for World {
-    fn save(&self, SavedState { services, rejected_definitions }: SavedState) -> PortFuture<Result<(), String>> {
+    fn save(&self, SavedState { services, definitions_guard }: SavedState) -> PortFuture<Result<(), String>> {
         let world = self.clone();
         let asked = Instant::now();
         Box::pin(async move {
@@ -121,7 +121,7 @@ impl StateStore for World {
                 if things.planted != Some(PlantedBug::SkipsTheSave) || things.saved.is_empty() {
                     things.oracle.choices.saved(asked, &services);
                     things.saved = services;
-                    things.rejected_definitions = rejected_definitions;
+                    things.definitions_guard = definitions_guard;
                 }
                 if things.planted == Some(PlantedBug::ForgetsAChoice) {
                     things.saved.iter_mut().for_each(|service| service.choices.clear());

@@ -10,13 +10,16 @@ use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::model::{RawDefinition, ServiceName, SourceSpec};
 use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource};
 use tokio::sync::mpsc::{self, UnboundedSender};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::durations::Work;
 use super::invariant::Invariant;
 use super::planted_bug::PlantedBug;
 use super::truth::{Level, ShownDefinitions, ShownHosts, definitions_seen, hosts_seen};
 use super::world::{Things, World};
+
+/// How much later a source tells what is not decided yet.
+const UNDECIDED: Duration = Duration::from_millis(1);
 
 /// The ways from the sources to the actors.
 #[derive(Default)]
@@ -40,12 +43,19 @@ impl<L> Link<L> {
     }
 }
 
-/// A courier that hands each message over when its time has come, and never before the one sent earlier.
-fn courier<L: 'static>(deliver: impl Fn(L) + 'static) -> UnboundedSender<(Instant, L)> {
+/// A courier that hands each message over when its time has come, and never before the one sent earlier; a moment later
+/// where it is not decided yet what its receiver makes of it.
+fn courier<L: 'static>(
+    is_undecided: impl Fn(&L) -> bool + 'static,
+    deliver: impl Fn(L) + 'static,
+) -> UnboundedSender<(Instant, L)> {
     let (queue, mut waiting) = mpsc::unbounded_channel();
     spawn(async move {
         while let Some((at, level)) = waiting.recv().await {
             sleep_until(at).await;
+            while is_undecided(&level) {
+                sleep(UNDECIDED).await;
+            }
             deliver(level);
         }
     });
@@ -92,7 +102,7 @@ impl World {
     }
 
     fn deliver_definitions(&self, id: u64, shown: &ShownDefinitions, reader: &Recipient<DefinitionsSeen>) {
-        if self.with(|things| things.links.definitions.as_ref().is_none_or(|link| link.id != id)) {
+        if !self.with(|things| things.is_definitions_link(id)) {
             return;
         }
         let what = match &shown.services {
@@ -113,7 +123,7 @@ impl World {
     }
 
     fn deliver_hosts(&self, id: u64, name: &str, level: &Level, watcher: &Recipient<HostsSeen>) {
-        if self.with(|things| things.links.hosts.get(name).is_none_or(|link| link.id != id)) {
+        if !self.with(|things| things.is_hosts_link(id, name)) {
             return;
         }
         let mut told = level.clone();
@@ -136,6 +146,9 @@ impl World {
         self.note(source, watcher_of, format_args!("HostsSeen: {what}"));
         if !loses {
             watcher.do_send(hosts_seen(&told));
+        }
+        if self.has(PlantedBug::ForgetsTheWindow) {
+            self.ignore_the_window(name);
         }
     }
 }
@@ -173,7 +186,11 @@ impl DefinitionSource for World {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
         let world = self.clone();
         let id = self.with(|things| things.links.next_id());
-        let queue = courier(move |shown| world.deliver_definitions(id, &shown, &reader));
+        let undecided = self.clone();
+        let is_undecided = move |_: &ShownDefinitions| {
+            undecided.with(|things| things.oracle.are_definitions_undecided() && things.is_definitions_link(id))
+        };
+        let queue = courier(is_undecided, move |shown| world.deliver_definitions(id, &shown, &reader));
         self.with(|things| things.links.definitions = Some(Link { id, queue }));
         self.show_definitions();
         Box::new(Watched { world: self.clone(), id, service: None })
@@ -195,8 +212,12 @@ impl HostSources for World {
         }
         let world = self.clone();
         let id = self.with(|things| things.links.next_id());
-        let of = name.clone();
-        let queue = courier(move |level| world.deliver_hosts(id, &of, &level, &watcher));
+        let (of, undecided) = (name.clone(), (self.clone(), name.clone()));
+        let is_undecided = move |level: &Level| {
+            let (world, service) = &undecided;
+            world.with(|things| things.is_hosts_link(id, service) && things.oracle.is_undecided(service, level))
+        };
+        let queue = courier(is_undecided, move |level| world.deliver_hosts(id, &of, &level, &watcher));
         self.with(|things| things.links.hosts.insert(name.clone(), Link { id, queue }));
         self.show_hosts(&name);
         Ok(Box::new(Watched { world: self.clone(), id, service: Some(name) }))
@@ -204,6 +225,16 @@ impl HostSources for World {
 }
 
 impl Things {
+    /// Whether the definitions are still told by this link.
+    fn is_definitions_link(&self, id: u64) -> bool {
+        self.links.definitions.as_ref().is_some_and(|link| link.id == id)
+    }
+
+    /// Whether the hosts of this service are still told by this link.
+    fn is_hosts_link(&self, id: u64, service: &str) -> bool {
+        self.links.hosts.get(service).is_some_and(|link| link.id == id)
+    }
+
     /// Reads the annotations, or tells why that cannot be done: those that were read last are in force.
     fn read_annotations(&mut self) -> Result<(), String> {
         if self.session_lost || self.annotations_lost {

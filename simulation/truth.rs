@@ -53,10 +53,13 @@ const SHARED: u16 = 950;
 /// How far away a service's other port is.
 const OTHER_PORT: u16 = 1_000;
 
-/// The limits of a service that has none of its own: a list that leaves nothing of something is held back.
+/// The limits of a service that has none of its own: a list that leaves nothing of something is blocked.
 pub(super) const NO_LIMITS: Limits = Limits { min_hosts: 1, max_removal_percent: 100 };
 
-/// How many hosts may leave a service at once.
+/// The limits of the definitions.
+pub(super) const SERVICE_LIMITS: Limits = Limits { min_hosts: 0, max_removal_percent: 50 };
+
+/// How many hosts, or services, may be missing of the most within the window of the guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) min_hosts: u8,

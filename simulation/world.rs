@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use actix::spawn;
 use proxymgr_actors::clock::Clock;
+use proxymgr_actors::decide::guard::GuardMemory;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
 use proxymgr_actors::model::{ProxyVersion, ServerId};
 use proxymgr_actors::port::{
-    ConfigText, DefinitionSource, HostSources, ProcessSignal, ProcessUsage, RejectedDefinitions, SavedService,
-    SavedState, ServiceOutput,
+    ConfigText, DefinitionList, DefinitionSource, HostSources, ProcessSignal, ProcessUsage, SavedService, SavedState,
+    ServiceOutput,
 };
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -39,13 +40,13 @@ use super::processes::Process;
 use super::random::Random;
 use super::sources::Links;
 use super::trace::{Trace, VIOLATION};
-use super::truth::{Service, number_of};
+use super::truth::{SERVICE_LIMITS, Service, number_of};
 
 /// When the world begins unless it is told otherwise, in milliseconds since 1970.
 const STARTED_AT_UNIX_MS: u64 = 1_700_000_000_000;
 
-/// The largest share of the services that the source may take away at once.
-pub(super) const SERVICES_REMOVAL_MAX: f64 = 0.5;
+/// The largest share of the services that may be missing of the most within the window of the guard.
+pub(super) const SERVICES_REMOVAL_MAX: f64 = SERVICE_LIMITS.max_removal_percent as f64 / 100.0;
 
 /// Something that goes on whether or not a manager lives.
 type Natural = Pin<Box<dyn Future<Output = ()>>>;
@@ -110,7 +111,7 @@ pub(super) struct Things {
     /// Counts the managers.
     pub(super) generation: u64,
     pub(super) saved: Vec<SavedService>,
-    pub(super) rejected_definitions: Option<RejectedDefinitions>,
+    pub(super) definitions_guard: GuardMemory<DefinitionList>,
     pub(super) planted: Option<PlantedBug>,
     /// What happened, as intervals; none where nobody wants to know.
     pub(super) chronicle: Option<Chronicle>,
@@ -204,7 +205,7 @@ impl World {
             unbound: BTreeSet::new(),
             generation: 0,
             saved: Vec::new(),
-            rejected_definitions: None,
+            definitions_guard: GuardMemory::default(),
             planted: None,
             chronicle: None,
             takes_time: false,
@@ -349,7 +350,7 @@ impl World {
     pub fn start_manager(&self) {
         let restored = self.with(|things| {
             things.generation += 1;
-            things.oracle.restarted(&things.saved, self.unix_ms());
+            things.oracle.restarted(&things.saved_state(), self.unix_ms());
             things.saved_state()
         });
         let policy = self.policy();
@@ -501,7 +502,7 @@ impl World {
 impl Things {
     /// What a manager that starts finds.
     pub(super) fn saved_state(&self) -> SavedState {
-        SavedState { services: self.saved.clone(), rejected_definitions: self.rejected_definitions.clone() }
+        SavedState { services: self.saved.clone(), definitions_guard: self.definitions_guard.clone() }
     }
 
     /// The ready servers of the process that serves, with their weights; none where it does not have the section.

@@ -88,10 +88,10 @@ enum Command {
     Events(events::EventsArgs),
     /// Choose the state of one server, whatever discovery says: drain, maint, or ready to leave it to discovery again.
     Server(orders::ServerArgs),
-    /// Put a list that is held back in force.
-    Accept(orders::HeldArgs),
-    /// Keep what is in force; the held list is not offered again until it changes.
-    Reject(orders::HeldArgs),
+    /// Apply a change that the guard blocks, also one that was rejected.
+    Accept(orders::BlockedArgs),
+    /// Keep what is in service; a rejected change is pending again only when the source shows another list.
+    Reject(orders::BlockedArgs),
     /// Read every source again, or that of one service.
     Refresh(orders::RefreshArgs),
     /// Reload HAProxy, as soon as its time has come.

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use proxymgr_actors::decide::guard::{Baseline, GuardMemory, RejectedList};
 use proxymgr_actors::limits::DAMAGED_STATES_MAX;
-use proxymgr_actors::port::{PortFuture, RejectedDefinitions, SavedService, SavedState, StateStore};
+use proxymgr_actors::model::BlockedChange;
+use proxymgr_actors::port::{DefinitionList, PortFuture, SavedService, SavedState, StateStore};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -24,7 +26,30 @@ struct Written<S> {
     version: u32,
     services: S,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    rejected_definitions: Option<RejectedDefinitions>,
+    rejected_definitions: Option<DefinitionList>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rejected_definitions_change: Option<BlockedChange>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    definitions_baseline: Option<Baseline>,
+}
+
+impl<S> Written<S> {
+    fn new(services: S, GuardMemory { rejected, baseline }: GuardMemory<DefinitionList>) -> Self {
+        let (rejected, change) = rejected.map(|RejectedList { list, change }| (list, change)).unzip();
+        Self {
+            version: VERSION,
+            services,
+            rejected_definitions: rejected,
+            rejected_definitions_change: change.flatten(),
+            definitions_baseline: baseline,
+        }
+    }
+
+    fn definitions_guard(&mut self) -> GuardMemory<DefinitionList> {
+        let change = self.rejected_definitions_change.take();
+        let rejected = self.rejected_definitions.take().map(|list| RejectedList { list, change });
+        GuardMemory { rejected, baseline: self.definitions_baseline }
+    }
 }
 
 /// Read before the rest, which another version may write differently.
@@ -60,8 +85,7 @@ impl StateStore for SavedStateFile {
 }
 
 fn write(path: &Path, state: &SavedState) -> Result<(), String> {
-    let SavedState { services, rejected_definitions } = state;
-    let written = Written { version: VERSION, services, rejected_definitions: rejected_definitions.clone() };
+    let written = Written::new(&state.services, state.definitions_guard.clone());
     replace(path, MODE, |out| {
         serde_json::to_writer(&mut *out, &written)?;
         out.write_all(b"\n")
@@ -112,9 +136,10 @@ fn read(text: &[u8]) -> Result<SavedState, String> {
     if version != VERSION {
         return Err(format!("has version {version}, and this daemon reads version {VERSION}"));
     }
-    let Written { services, rejected_definitions, .. }: Written<Vec<SavedService>> =
+    let mut written: Written<Vec<SavedService>> =
         serde_json::from_slice(text).map_err(|error| format!("is damaged: {error}"))?;
-    Ok(SavedState { services, rejected_definitions })
+    let definitions_guard = written.definitions_guard();
+    Ok(SavedState { services: written.services, definitions_guard })
 }
 
 /// Renames the file so that the next save does not destroy what someone may want to look at.
@@ -162,12 +187,34 @@ mod tests {
         let path = directory.path().join("state.json");
         let store = SavedStateFile::new(&path);
         store.save(SavedState::default()).await.unwrap();
-        let rejected = Arc::new([("api".into(), RawDefinition::new("{}", "a test"))].into());
-        let state = SavedState { services: vec![saved()], rejected_definitions: Some(rejected) };
+        let list: DefinitionList = Arc::new([("api".into(), RawDefinition::new("{}", "a test"))].into());
+        let change = Some(BlockedChange { reason: "too few".to_owned(), since_unix_ms: 7, ..BlockedChange::default() });
+        let baseline = Some(Baseline { entries: 20, until_unix_ms: None });
+        let definitions_guard = GuardMemory { rejected: Some(RejectedList { list, change: change.clone() }), baseline };
+        let mut service = saved();
+        let list = service.hosts.clone().unwrap();
+        service.guard = GuardMemory { rejected: Some(RejectedList { list, change }), baseline };
+        let state = SavedState { services: vec![saved(), service], definitions_guard };
         store.save(state.clone()).await.unwrap();
         let loaded = load(&path);
         assert_eq!((loaded.state, loaded.problem), (state, None));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn rejections_of_an_earlier_version_are_loaded() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let mut service = serde_json::to_value(saved()).unwrap();
+        service["rejected"] = service["hosts"].clone();
+        let definitions = json!({"api": {"text": "{}", "origin": "a test"}});
+        let text = json!({"version": 1, "services": [service], "rejected_definitions": definitions});
+        fs::write(&path, text.to_string()).unwrap();
+        let Loaded { state, problem } = load(&path);
+        let rejected = state.services[0].guard.rejected.clone().unwrap();
+        assert_eq!((Some(rejected.list), rejected.change), (saved().hosts, None));
+        assert!(state.definitions_guard.rejected.is_some_and(|rejected| rejected.list.contains_key("api")));
+        assert_eq!(problem, None);
     }
 
     #[tokio::test]

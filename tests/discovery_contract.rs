@@ -96,8 +96,8 @@ async fn a_bad_entry_is_its_own_problem<K: Kind>() {
     let mut with_bad = list::<K>(&[(A, A), (B, B)]);
     with_bad.insert(K::bad_key().to_owned(), None);
     let seen = it.inbox.until_hosts(&with_bad).await;
-    let entry = seen.result.unwrap().into_iter().find(|entry| entry.host.is_err()).unwrap();
-    let error = entry.host.unwrap_err();
+    let entry = seen.result.unwrap().into_iter().find(|entry| entry.record.is_err()).unwrap();
+    let error = entry.record.unwrap_err();
     assert!(error.contains("web"), "the error names the file or znode: {error}");
     it.kind.put(C, None).await;
     with_bad.insert(K::key(C), Some(C.to_owned()));

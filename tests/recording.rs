@@ -98,13 +98,16 @@ fn held_lists_are_rejected_and_accepted_as_they_were_recorded() {
         told(20_000, json!({"event": "held_rejected", "reason": "too few"})),
     ];
     let after_one = report(&rejected);
-    assert!(after_one.contains("web: 2 ready, 2 wanted") && !after_one.contains("web: held back: "), "{after_one}");
+    assert!(
+        after_one.contains("web: 2 ready, 2 wanted") && !after_one.contains("web: blocked by guard: "),
+        "{after_one}"
+    );
     let accepted = [hosts(30_000, &[2], &[1]), told(40_000, json!({"event": "held_accepted", "reason": "too few"}))];
     let after_both = report(&[&rejected[..], &accepted].concat());
     assert!(after_both.contains("web: 1 maint, 1 ready, 1 wanted"), "{after_both}");
     // Without the orders it would be held: they are what makes the difference.
     let held = report(&rejected[..3]);
-    assert!(held.contains("web: held back: "), "{held}");
+    assert!(held.contains("web: blocked by guard: "), "{held}");
 }
 
 #[test]
@@ -166,9 +169,9 @@ fn definitions_that_an_operator_rejected_in_an_earlier_run_stay_rejected() {
     let shown = web(1);
     let rejected = json!({"at_ms": 0, "rejected_definitions": shown["definitions"]["set"]});
     let unknown = report(&[restored.clone(), shown.clone()]);
-    assert!(unknown.contains("changes held back"), "two of three services would go: {unknown}");
+    assert!(unknown.contains("changes blocked by guard"), "two of three services would go: {unknown}");
     let known = report(&[restored, rejected, shown]);
-    assert!(!known.contains("changes held back"), "{known}");
+    assert!(!known.contains("changes blocked by guard"), "{known}");
     for service in ["api", "mail", "web"] {
         assert!(known.contains(&format!("  {service}: ")), "{known}");
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
-use super::haproxy_config::{END_OF_FRAME, INDENT, clients_connect_to, is_ours};
+use super::base_config::is_ours;
+use super::config_text::{END_OF_FRAME, INDENT, clients_connect_to};
 
 /// A socket that a process of the file inherits.
 #[derive(Debug, Clone, PartialEq, Eq)]

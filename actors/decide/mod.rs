@@ -37,6 +37,7 @@ mod server_line;
 pub mod server_options;
 pub mod server_order;
 pub mod service_definition;
+pub mod service_hosts;
 pub mod slots;
 pub mod state_file;
 pub mod unknown_keys;

@@ -188,6 +188,7 @@ impl Reader {
         Removal {
             min_hosts: min_hosts.unwrap_or(default.min_hosts),
             max_removal: max_removal.unwrap_or(default.max_removal),
+            window: default.window,
         }
     }
 }

@@ -69,6 +69,10 @@ pub const ZOOKEEPER_RETRY_MAX: Duration = Duration::from_secs(10);
 /// A ZooKeeper session that lived at least this long is replaced at once; a shorter one only after a pause.
 pub const ZOOKEEPER_SETTLED: Duration = Duration::from_secs(10);
 
+/// How often the children of a path are listed again in a row because one was deleted while it was read. After that the
+/// watch on the list reports the rest.
+pub const ZOOKEEPER_LISTS_MAX: usize = 5;
+
 /// The pause before a read that failed while the session lives is tried again.
 pub const ZOOKEEPER_READ_RETRY: Duration = Duration::from_secs(1);
 

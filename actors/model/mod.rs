@@ -1,10 +1,12 @@
 //! What proxymgr talks about: hosts, services, servers, versions. Plain values, no behaviour beyond their own validity.
 
 pub mod address;
+pub mod blocked_change;
 pub mod blocker;
 pub mod domain;
 pub mod host;
 pub mod latency;
+pub mod moment;
 pub mod name;
 pub mod operator_choice;
 pub mod plan_class;
@@ -20,10 +22,12 @@ pub mod update;
 pub mod word;
 
 pub use address::{Address, Endpoint};
+pub use blocked_change::{BlockedChange, NameSample};
 pub use blocker::Blocker;
 pub use domain::{Domain, InvalidDomain};
 pub use host::{AdminState, Host, HostList, HostRecord, SeenHost};
 pub use latency::LatencyHistogram;
+pub use moment::Moment;
 pub use name::{InvalidName, ServerName, ServiceName};
 pub use operator_choice::OperatorChoice;
 pub use plan_class::PlanClass;

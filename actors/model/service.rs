@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Domain, PathPrefix, ServiceName, ServiceUpdate, Word};
+use crate::limits::GUARD_WINDOW;
 
 /// A service's definition as a definition source found it, unread.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,19 +58,26 @@ pub struct SourceKind {
     pub is_ordered: bool,
 }
 
-/// How many hosts may leave at once before the guard holds the change back.
+/// The guard's limits for the hosts of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Removal {
-    /// A list with fewer hosts than this is held back. 0 lets a service run empty.
+    /// A list that shrinks below so many hosts is blocked. 0 lets a service run without hosts.
     pub min_hosts: usize,
-    /// The largest share of the hosts, 0 to 1, that one change may take away. 1 lets all go.
+    /// The largest share, 0 to 1, of the most hosts in service within the window that may be missing. 1 lets all go.
     pub max_removal: f64,
+    /// How far back the guard looks.
+    #[serde(default = "default_guard_window")]
+    pub window: Duration,
 }
 
 impl Default for Removal {
     fn default() -> Self {
-        Self { min_hosts: 1, max_removal: 1.0 }
+        Self { min_hosts: 1, max_removal: 1.0, window: default_guard_window() }
     }
+}
+
+fn default_guard_window() -> Duration {
+    GUARD_WINDOW
 }
 
 /// How the servers of one service come and go, where that differs from the settings.

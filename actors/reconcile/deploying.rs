@@ -15,7 +15,7 @@ use crate::decide::deployment::{
 use crate::decide::proxy_plan::Refusal;
 use crate::decide::state_file;
 use crate::limits::FIRST_LISTS_WAIT;
-use crate::model::{ReloadCause, RunBy, ServerName, ServiceName};
+use crate::model::{Blocker, ReloadCause, RunBy, ServerName, ServiceName};
 
 impl State {
     /// Begins what brings a process up, where that is due.

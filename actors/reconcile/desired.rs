@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::input::Overrides;
 use super::server_life::ServerLife;
+use crate::decide::guard::GuardMemory;
 use crate::decide::overlay::with_choices;
 use crate::decide::proxy_plan::Holder;
 use crate::decide::slots::SlotTable;
@@ -16,7 +17,7 @@ use crate::model::{
     AdminState, Blocker, ChangeId, HostList, PlanClass, Revision, ServerName, ServiceDefinition, ServiceName,
     UpdateStrategy,
 };
-use crate::port::{RejectedDefinitions, SavedService, SavedState};
+use crate::port::{DefinitionList, SavedService, SavedState};
 
 /// A change on its way to HAProxy.
 #[derive(Debug, Clone, Copy)]
@@ -72,8 +73,8 @@ pub struct SourceList {
     pub revision: Option<Revision>,
     /// When the source showed it, in milliseconds since 1970.
     pub shown_unix_ms: u64,
-    /// The newest list, where an operator rejected it.
-    pub rejected: Option<Arc<HostList>>,
+    /// What its guard needs to know after a restart; none before its watcher reported it.
+    pub guard: Option<GuardMemory<Arc<HostList>>>,
 }
 
 /// What an earlier run of the daemon knew of a service, while it is still of use.
@@ -280,7 +281,7 @@ impl DesiredService {
     /// What is worth saving of it, with the definition that `applies`.
     fn to_save(&self, applies: Arc<ServiceDefinition>) -> SavedService {
         let before = self.earlier.saved.as_ref().filter(|_| self.source.revision.is_none());
-        let rejected = self.source.rejected.clone();
+        let guard = self.source.guard.clone();
         SavedService {
             definition: applies,
             hosts: match before {
@@ -289,7 +290,7 @@ impl DesiredService {
             },
             seen_at_unix_ms: before.map_or(self.source.shown_unix_ms, |before| before.seen_at_unix_ms),
             choices: self.overrides.clone(),
-            rejected: rejected.or_else(|| before.and_then(|before| before.rejected.clone())),
+            guard: guard.or_else(|| Some(before?.guard.clone())).unwrap_or_default(),
             slots: self.slots.clone(),
         }
     }
@@ -304,8 +305,8 @@ pub struct Desired {
     pub retained: BTreeMap<ServiceName, Retained>,
     /// Why servers were kept from traffic by an earlier run of the daemon, or in an earlier external process.
     pub disabled_before: BTreeMap<ServiceName, DisabledBefore>,
-    /// The newest list of definitions, where an operator rejected it. It is kept for the next run alone.
-    pub rejected_definitions: Option<RejectedDefinitions>,
+    /// What the guard of the definitions needs to know after a restart. It is kept for the next run alone.
+    pub definitions_guard: GuardMemory<DefinitionList>,
     /// When the definitions were first read; none before.
     pub loaded_at: Option<Instant>,
 }
@@ -344,6 +345,6 @@ impl Desired {
             // Of services that are not defined yet the earlier run knew more than this one.
             services.extend(self.retained.values().filter_map(|retained| retained.saved.clone()));
         }
-        SavedState { services, rejected_definitions: self.rejected_definitions.clone() }
+        SavedState { services, definitions_guard: self.definitions_guard.clone() }
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
 use crate::decide::deployment::{DeployFailure, Deployed};
+use crate::decide::guard::GuardMemory;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::model::{
     ChangeId, HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, ProxyPolicy, Revision, ServerName,
     ServiceDefinition, ServiceName,
 };
-use crate::port::{Answer, ProcessExit, RejectedDefinitions, RuntimeError, ServerSessions};
+use crate::port::{Answer, DefinitionList, ProcessExit, RuntimeError, ServerSessions};
 
 /// Everything an operator chose for the servers of one service.
 pub type Overrides = BTreeMap<ServerName, OperatorChoice>;
@@ -53,10 +54,10 @@ pub enum Input {
         /// The server that an order was just given about.
         ordered: Option<ServerName>,
     },
-    /// An operator rejected this list of hosts; none where none is rejected any more.
-    ListRejected(ServiceName, Option<Arc<HostList>>),
-    /// An operator rejected this list of definitions; none where none is rejected any more.
-    DefinitionsRejected(Option<RejectedDefinitions>),
+    /// What the guard of a service's hosts needs to know after a restart.
+    GuardChanged(ServiceName, GuardMemory<Arc<HostList>>),
+    /// The same about the guard of the definitions.
+    DefinitionsGuardChanged(GuardMemory<DefinitionList>),
     /// The settings were read again.
     PolicyChanged(Arc<ProxyPolicy>),
     /// Settings that were read again have these mistakes; those before stay.

@@ -97,14 +97,14 @@ impl Reconciler {
             Input::OverridesChanged { service, overrides, ordered } => {
                 state.overrides_changed(service, overrides, ordered, now);
             }
-            Input::ListRejected(service, hosts) => {
+            Input::GuardChanged(service, memory) => {
                 if let Some(service) = state.desired.services.get_mut(&service) {
-                    service.source.rejected = hosts;
+                    service.source.guard = Some(memory);
                     state.save_later(now);
                 }
             }
-            Input::DefinitionsRejected(definitions) => {
-                state.desired.rejected_definitions = definitions;
+            Input::DefinitionsGuardChanged(memory) => {
+                state.desired.definitions_guard = memory;
                 state.save_later(now);
             }
             Input::PolicyChanged(policy) => state.policy_changed(policy),

@@ -228,7 +228,8 @@ fn a_removed_service_gives_its_socket_back() {
         world.hosts("api", &[2]).await;
         assert_eq!(world.with(|things| things.open_sockets.len()), 2);
         world.define(&[("web", WEB)]).await;
-        wait(3).await;
+        // Both within the window of the guard would be blocked.
+        wait(31).await;
         assert_eq!(world.with(|things| things.open_sockets.len()), 1);
         world.define(&[]).await;
         wait(3).await;

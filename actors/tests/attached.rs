@@ -38,10 +38,10 @@ fn saved(hosts: &[(u8, AdminState)]) -> SavedState {
         hosts: Some(Arc::new(hosts)),
         seen_at_unix_ms: 0,
         choices: BTreeMap::new(),
-        rejected: None,
+        guard: Default::default(),
         slots: Default::default(),
     };
-    SavedState { services: vec![service], rejected_definitions: None }
+    SavedState { services: vec![service], definitions_guard: Default::default() }
 }
 
 /// A HAProxy with these servers in these states.

@@ -127,9 +127,9 @@ fn a_service_without_domains_cannot_have_their_port_nor_they_its() {
         let problem = service_state(&actors, "aaa").await.problem.unwrap();
         assert!(problem.contains("already taken by the service"), "{problem}");
         assert_eq!(map(&world), ["a.example=web", "b.example=api"]);
-        // One after the other: that all go at once would be held back.
+        // Both within the window of the guard would be blocked.
         world.define(&[("aaa", PLAIN), ("web", &shop(&["a.example"]))]).await;
-        wait(5).await;
+        wait(31).await;
         world.define(&[("aaa", PLAIN)]).await;
         wait(10).await;
         assert_eq!((world.ready("aaa"), service_state(&actors, "aaa").await.problem), (vec![9], None));

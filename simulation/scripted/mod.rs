@@ -80,7 +80,7 @@ impl ScriptedWorld {
 
     /// Starts a manager that has saved these services.
     pub fn start_with(&self, services: Vec<SavedService>) -> Actors {
-        self.start_from(SavedState { services, rejected_definitions: None })
+        self.start_from(SavedState { services, ..SavedState::default() })
     }
 
     /// Starts a manager that has saved this.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Message, Recipient};
+use proxymgr_actors::clock::Clock;
 use proxymgr_actors::decide::annotation;
 use proxymgr_actors::decide::capabilities::Capabilities;
-use proxymgr_actors::decide::guard::{Verdict, judge};
-use proxymgr_actors::decide::host_list::{self, GoodEntries};
-use proxymgr_actors::decide::hosts_diff::HostsDiff;
+use proxymgr_actors::decide::guard::GuardLimits;
 use proxymgr_actors::decide::overlay::with_choices;
+use proxymgr_actors::decide::service_hosts::ServiceHosts;
 use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::decide::update_strategy::{self, ChosenStrategy};
 use proxymgr_actors::decide::{server_order, unknown_keys};
@@ -23,6 +23,7 @@ use slog::Logger;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
+use super::wording::now_unix_ms;
 use crate::daemon::adapters::{Discovery, saved_state_path};
 use crate::discovery::KINDS;
 use crate::failure::Failure;
@@ -168,34 +169,31 @@ impl Opened {
             Ok(_open) => first_good(self.seen, deadline, |seen: HostsSeen| seen.result).await,
             Err(error) => Err(error),
         };
-        let hosts = match seen {
+        let limits = GuardLimits::from(&self.definition.removal);
+        let now = Clock::starting_at(now_unix_ms()).now();
+        let (last_good, read_at, guard) = saved.map_or_else(Default::default, |saved| {
+            (saved.hosts.clone(), Some(saved.seen_at_unix_ms), saved.guard.clone())
+        });
+        let mut hosts = ServiceHosts::restored(last_good, read_at, guard, &limits, now);
+        match seen {
             Ok(mut seen) => {
                 server_order::place(&mut seen, &self.definition, &KINDS);
                 remarks.extend(unknown_keys::in_hosts(&seen).map(|remark| format!("{name}: {remark}")));
-                let assembled = host_list::assemble(&seen, &GoodEntries::new());
-                remarks.extend(assembled.problems.iter().map(|(entry, problem)| format!("{name}: {entry}: {problem}")));
-                let last_good = saved.and_then(|service| service.hosts.clone());
-                let in_force = last_good.as_ref().map(|hosts| hosts.len());
-                let diff = HostsDiff::between(last_good.as_deref().unwrap_or(&HostList::new()), &assembled.hosts);
-                match (judge(in_force, &diff, &self.definition.removal), last_good) {
-                    (Verdict::Hold(reason), Some(last_good)) => {
-                        remarks.push(format!("{name}: held back: {reason}; the hosts are from the saved state"));
-                        last_good
-                    }
-                    _ => Arc::new(assembled.hosts),
-                }
+                hosts.show(&seen, &limits, now);
+                remarks.extend(hosts.problems().iter().map(|(entry, problem)| format!("{name}: {entry}: {problem}")));
+                let blocked = hosts.pending().map(|change| ("blocked by guard", change));
+                let blocked = blocked.or_else(|| hosts.rejected().map(|change| ("rejected by an operator", change)));
+                remarks.extend(blocked.map(|(what, change)| {
+                    format!("{name}: change {what}: {}; the hosts are from the saved state", change.reason)
+                }));
             }
-            Err(error) => match saved.and_then(|service| service.hosts.clone()) {
-                Some(hosts) => {
-                    remarks.push(format!("{name}: hosts cannot be read: {error}; they are from the saved state"));
-                    hosts
-                }
-                None => {
-                    remarks.push(format!("{name}: hosts cannot be read: {error}; none are known"));
-                    Arc::default()
-                }
-            },
-        };
+            Err(error) => {
+                let consequence =
+                    if hosts.in_service().is_some() { "they are from the saved state" } else { "none are known" };
+                remarks.push(format!("{name}: hosts cannot be read: {error}; {consequence}"));
+            }
+        }
+        let hosts = hosts.in_service().cloned().unwrap_or_default();
         let choices = saved.iter().flat_map(|service| &service.choices).map(|(server, choice)| (server, choice.state));
         let slots = saved.map(|service| service.slots.clone()).unwrap_or_default();
         DesiredService { definition: self.definition, hosts: with_choices(&hosts, choices), slots }

@@ -48,8 +48,8 @@ struct ChoiceArgs {
 
 /// Whose list.
 #[derive(Debug, Args)]
-pub struct HeldArgs {
-    /// The service whose list of hosts is held back.
+pub struct BlockedArgs {
+    /// The service whose list of hosts is blocked by the guard.
     #[arg(required_unless_present = "definitions")]
     service: Option<String>,
     /// The list of definitions, instead of a service's hosts.
@@ -92,16 +92,16 @@ pub fn server(args: &ServerArgs) -> Result<(), Failure> {
 }
 
 /// `accept`.
-pub fn accept(args: &HeldArgs) -> Result<(), Failure> {
+pub fn accept(args: &BlockedArgs) -> Result<(), Failure> {
     decide(args, "accept")
 }
 
 /// `reject`.
-pub fn reject(args: &HeldArgs) -> Result<(), Failure> {
+pub fn reject(args: &BlockedArgs) -> Result<(), Failure> {
     decide(args, "reject")
 }
 
-fn decide(args: &HeldArgs, word: &str) -> Result<(), Failure> {
+fn decide(args: &BlockedArgs, word: &str) -> Result<(), Failure> {
     let path = match &args.service {
         Some(service) => format!("/holds/{}/{word}", encoded(service)),
         None => format!("/holds/{word}"),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxymgr_actors::decide::guard::RejectedList;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::model::{ProxyVersion, RawDefinition};
 use proxymgr_actors::port::SavedState;
@@ -110,7 +111,8 @@ impl Recorded {
                 }
                 Numbered::Line(Line { what: What::RejectedDefinitions(definitions), .. }) if runs == 1 => {
                     let named = |(name, raw): (&String, &RawDefinition)| (Arc::from(name.as_str()), raw.clone());
-                    restored.rejected_definitions = Some(Arc::new(definitions.iter().map(named).collect()));
+                    let list = Arc::new(definitions.iter().map(named).collect());
+                    restored.definitions_guard.rejected = Some(RejectedList { list, change: None });
                 }
                 Numbered::Line(Line { what: What::Outcome(entry), .. }) => {
                     // What a later version may have written beyond this one's events is not compared.

@@ -42,7 +42,7 @@ pub struct ServiceRow {
 pub enum Trouble {
     /// It has hosts, and none takes traffic; or it is not served as it should be.
     Severe,
-    /// Its source is away or held back, or the checks of some servers fail.
+    /// Its source is away or blocked by the guard, or the checks of some servers fail.
     Some,
     /// None.
     None,
@@ -93,7 +93,7 @@ fn source(watcher: &WatcherState, now_unix_ms: u64) -> String {
     let standing = SourceStanding::of(watcher);
     let since = match standing {
         SourceStanding::Away => Some(watcher.source.since_unix_ms),
-        SourceStanding::Held => watcher.held.as_ref().map(|held| held.since_unix_ms),
+        SourceStanding::Held => watcher.blocked().map(|change| change.since_unix_ms),
         SourceStanding::Saved => watcher.confirmed_unix_ms,
         SourceStanding::Waiting | SourceStanding::Good => None,
     };

@@ -15,7 +15,7 @@ impl NameResolver for SystemResolver {
     fn resolves(&self, name: Arc<str>) -> PortFuture<bool> {
         Box::pin(async move {
             let found = timeout(NAME_LOOKUP_TIMEOUT, lookup_host((&*name, 0))).await;
-            matches!(found, Ok(Ok(mut addresses)) if addresses.next().is_some())
+            found.is_ok_and(|found| found.is_ok_and(|mut addresses| addresses.next().is_some()))
         })
     }
 }

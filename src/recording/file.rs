@@ -203,7 +203,7 @@ fn restored(service: &SavedService) -> SavedService {
         hosts: service.hosts.as_ref().map(clean),
         seen_at_unix_ms: service.seen_at_unix_ms,
         choices: service.choices.clone(),
-        rejected: service.rejected.as_ref().map(clean),
+        guard: service.guard.clone().map(|hosts| clean(&hosts)),
         // Its hosts are in the list, without credentials.
         slots: SlotTable::default(),
     }

@@ -11,7 +11,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::limits::{RECORD_FINISH_TIMEOUT, RECORD_QUEUE_ENTRIES_MAX, RECORD_QUEUE_NOTES_MAX};
 use proxymgr_actors::model::{RawDefinition, SeenHost};
-use proxymgr_actors::port::{RejectedDefinitions, SavedService, SavedState};
+use proxymgr_actors::port::{DefinitionList, SavedService, SavedState};
 use slog::{Logger, warn};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -25,7 +25,7 @@ pub(super) enum Note {
     /// What the daemon knew from an earlier run.
     Restored(Vec<SavedService>),
     /// What an operator had rejected in an earlier run.
-    RejectedDefinitions(RejectedDefinitions),
+    RejectedDefinitions(DefinitionList),
     /// What the source of the definitions told.
     Definitions(Result<BTreeMap<Arc<str>, RawDefinition>, String>),
     /// What the source of a service told.
@@ -91,12 +91,12 @@ impl Recorder {
     }
 
     /// Takes down what the daemon knew from an earlier run.
-    pub fn restored(&self, SavedState { services, rejected_definitions }: &SavedState) {
+    pub fn restored(&self, SavedState { services, definitions_guard }: &SavedState) {
         if !services.is_empty() {
             self.note(Note::Restored(services.clone()));
         }
-        if let Some(rejected) = rejected_definitions {
-            self.note(Note::RejectedDefinitions(rejected.clone()));
+        if let Some(rejected) = &definitions_guard.rejected {
+            self.note(Note::RejectedDefinitions(rejected.list.clone()));
         }
     }
 

@@ -1,4 +1,4 @@
-//! The limits beyond which what discovery shows is held back, and those of processes that only finish what they have.
+//! The limits beyond which the guard blocks what discovery shows, and those of processes that are draining.
 
 use std::time::Duration;
 
@@ -6,11 +6,12 @@ use proxymgr_actors::model::{LifeCyclePolicy, OldProcessLimits, Removal};
 
 use super::reader::Reader;
 
-/// What a service's hosts may lose at once, where its definition does not say it.
+/// The guard's limits for the hosts of a service, where its definition does not say them.
 pub fn read_removal(reader: &mut Reader) -> Option<Removal> {
     let min_hosts = reader.number("guards.min_hosts");
     let max_removal = reader.share("guards.max_removal");
-    Some(Removal { min_hosts: usize::try_from(min_hosts?).ok()?, max_removal: max_removal? })
+    let window = reader.duration("guards.window");
+    Some(Removal { min_hosts: usize::try_from(min_hosts?).ok()?, max_removal: max_removal?, window: window? })
 }
 
 /// How servers come and go.

@@ -90,10 +90,15 @@ fn of_definitions(state: &ServiceConfigState) -> Vec<Concern> {
         let serves_list_of_unix_ms = health.read_at_unix_ms;
         Some(Concern { serves_list_of_unix_ms, ..Concern::new(text, Some(health.since_unix_ms), advice) })
     });
-    let held = state.held.iter().map(|held| {
-        let text = format!("a list of definitions is held back: {}", held.reason);
-        let advice = "`proxymgr accept --definitions` puts it in force, `proxymgr reject --definitions` keeps what is";
-        Concern::new(text, Some(held.since_unix_ms), advice)
+    let pending = state.held.iter().map(|change| {
+        let text = format!("change of the definitions blocked by guard: {}", change.reason);
+        let advice = "`proxymgr accept --definitions` applies it, `proxymgr reject --definitions` keeps the services";
+        Concern::new(text, Some(change.since_unix_ms), advice)
+    });
+    let rejected = state.rejected.iter().map(|change| {
+        let text = format!("change of the definitions rejected by an operator: {}", change.reason);
+        let advice = "`proxymgr accept --definitions` applies it after all; check service_config's source";
+        Concern::new(text, Some(change.since_unix_ms), advice)
     });
     let refused = state.problems.iter().flat_map(|(name, problems)| {
         problems.iter().map(move |problem| {
@@ -102,7 +107,7 @@ fn of_definitions(state: &ServiceConfigState) -> Vec<Concern> {
             Concern { service: Some(name.clone()), ..Concern::new(text, None, advice) }
         })
     });
-    away.chain(annotations).chain(held).chain(refused).collect()
+    away.chain(annotations).chain(pending).chain(rejected).chain(refused).collect()
 }
 
 fn of_watcher(state: &WatcherState) -> Vec<Concern> {
@@ -117,21 +122,28 @@ fn of_watcher(state: &WatcherState) -> Vec<Concern> {
         let serves_list_of_unix_ms = state.confirmed_unix_ms;
         Concern { serves_list_of_unix_ms, ..Concern::of(service, text, Some(state.source.since_unix_ms), advice) }
     });
-    let held = state.held.iter().map(|held| {
-        let advice = format!("`proxymgr accept {service}` puts it in force, `proxymgr reject {service}` keeps what is");
-        let text = format!("a list is held back: {}", held.reason);
+    let pending = state.held.iter().map(|change| {
+        let advice =
+            format!("`proxymgr accept {service}` applies it, `proxymgr reject {service}` keeps the hosts in service");
+        let text = format!("change blocked by guard: {}", change.reason);
         let serves_list_of_unix_ms = state.confirmed_unix_ms;
-        Concern { serves_list_of_unix_ms, ..Concern::of(service, text, Some(held.since_unix_ms), advice) }
+        Concern { serves_list_of_unix_ms, ..Concern::of(service, text, Some(change.since_unix_ms), advice) }
+    });
+    let rejected = state.rejected.iter().map(|change| {
+        let advice = format!("`proxymgr accept {service}` applies it after all; check its source");
+        let text = format!("change rejected by an operator: {}", change.reason);
+        let serves_list_of_unix_ms = state.confirmed_unix_ms;
+        Concern { serves_list_of_unix_ms, ..Concern::of(service, text, Some(change.since_unix_ms), advice) }
     });
     let refused = state.problems.iter().map(|(entry, problem)| {
         Concern::of(service, format!("{entry}: {problem}"), None, "correct the entry where it is registered")
     });
-    let waiting = state.hosts.is_none() && state.source.error.is_none() && state.held.is_none();
+    let waiting = state.hosts.is_none() && state.source.error.is_none() && state.blocked().is_none();
     let waiting = waiting.then(|| {
         let advice = format!("see that its source has entries, or `proxymgr refresh {service}`");
         Concern::of(service, "no hosts known yet", None, advice)
     });
-    away.chain(held).chain(refused).chain(waiting).collect()
+    away.chain(pending).chain(rejected).chain(refused).chain(waiting).collect()
 }
 
 fn of_haproxy(state: &HaproxyState) -> Vec<Concern> {
@@ -240,8 +252,8 @@ fn ports_not_had(state: &SocketHolderState, haproxy: &HaproxyState, told: &[Conc
 mod tests {
     use std::collections::BTreeMap;
 
+    use proxymgr_actors::model::BlockedChange;
     use proxymgr_actors::model::ServerName;
-    use proxymgr_actors::snapshot::HeldChange;
 
     use super::*;
 
@@ -265,10 +277,10 @@ mod tests {
     fn a_held_list_tells_since_when_and_the_commands_that_decide() {
         let mut watcher = WatcherState { service: "web".into(), ..WatcherState::default() };
         watcher.confirmed_unix_ms = Some(3);
-        watcher.held = Some(HeldChange { reason: "all gone".into(), since_unix_ms: 5, ..HeldChange::default() });
+        watcher.held = Some(BlockedChange { reason: "all gone".into(), since_unix_ms: 5, ..BlockedChange::default() });
         let concerns = concerns(&[ActorState::Watcher(watcher)]);
         assert_eq!(concerns.len(), 1);
-        assert_eq!(concerns[0].text, "web: a list is held back: all gone");
+        assert_eq!(concerns[0].text, "web: change blocked by guard: all gone");
         assert_eq!((concerns[0].since_unix_ms, concerns[0].service.as_deref()), (Some(5), Some("web")));
         assert_eq!(concerns[0].serves_list_of_unix_ms, Some(3));
         assert!(concerns[0].advice.contains("proxymgr accept web"), "{}", concerns[0].advice);

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `process` | the daemon as a process |
 //! | `haproxy` | HAProxy: how it is driven, what it took, what went wrong |
-//! | `sources` | discovery: what can be read, how old it is, what is held back |
+//! | `sources` | discovery: what can be read, how old it is, what the guard blocks |
 //! | `services` | servers, of all services and of each |
 //! | `history` | what the journal counted |
 //! | `exposition` | how families become text |

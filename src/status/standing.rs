@@ -7,7 +7,7 @@ use proxymgr_actors::snapshot::WatcherState;
 pub enum SourceStanding {
     /// It cannot be read; its last good list, if any, is served.
     Away,
-    /// Its newest list is held back; the one before is served.
+    /// The guard blocks its newest list; the one before is served.
     Held,
     /// The list that is served is of an earlier run, and was not confirmed since.
     Saved,
@@ -25,7 +25,7 @@ impl SourceStanding {
     pub fn of(watcher: &WatcherState) -> Self {
         if watcher.source.error.is_some() {
             Self::Away
-        } else if watcher.held.is_some() {
+        } else if watcher.blocked().is_some() {
             Self::Held
         } else if watcher.from_saved_state {
             Self::Saved

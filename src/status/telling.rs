@@ -38,10 +38,12 @@ pub fn tell(event: &Event) -> Telling {
         Event::HostsChanged { added, removed, changed } => {
             ("event", format!("discovery shows other hosts: {}", counted(*added, *removed, *changed)), Plain)
         }
-        Event::ChangeHeld { reason } => ("held back", reason.clone(), Bad),
-        Event::HoldEnded => ("hold ended", "the source shows a list that passes".to_owned(), Good),
-        Event::HeldAccepted { reason } => ("accepted", format!("by an operator; it had been held: {reason}"), Good),
-        Event::HeldRejected { reason } => ("rejected", format!("by an operator; it had been held: {reason}"), Plain),
+        Event::ChangeHeld { reason } => ("blocked by guard", reason.clone(), Bad),
+        Event::HoldEnded => ("recovered", "the source shows a list that passes the guard".to_owned(), Good),
+        Event::HeldAccepted { reason } => {
+            ("accepted", format!("by an operator, though blocked by guard: {reason}"), Good)
+        }
+        Event::HeldRejected { reason } => ("rejected", format!("by an operator; blocked by guard: {reason}"), Plain),
         Event::ChoiceEnded { why } => ("choice ended", format!("what an operator chose holds no more: {why}"), Plain),
         Event::Ordered { what, .. } => ("operator", what.clone(), Plain),
         Event::Decided { class, reason } => ("decision", format!("{}: {reason}", class.as_str()), Plain),

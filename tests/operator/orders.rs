@@ -82,7 +82,7 @@ async fn a_held_list_is_rejected_until_it_changes_and_then_accepted() {
         daemon
             .eventually(LIMIT, what, async || {
                 let status = out(&daemon.run_command(&["status"]).await);
-                check(status.contains("a list is held back") == is, &status)
+                check(status.contains("change blocked by guard") == is, &status)
             })
             .await;
     };
@@ -91,14 +91,14 @@ async fn a_held_list_is_rejected_until_it_changes_and_then_accepted() {
     stage.define("web", &["10.0.0.1"], json!({"port": port, "min_hosts": 2}));
     held("the list is held", true).await;
     let rejected = daemon.run_command(&["reject", "web"]).await;
-    assert!(rejected.status.success() && out(&rejected).contains("0 to add, 1 to take away"), "{}", err(&rejected));
+    assert!(rejected.status.success() && out(&rejected).contains("0 to add, 1 to remove"), "{}", err(&rejected));
     held("it is rejected", false).await;
     wait_for_ready(&daemon, &["10.0.0.1:80", "10.0.0.2:80"]).await;
 
     stage.define("web", &["10.0.0.2"], json!({"port": port, "min_hosts": 2}));
     held("another list is held", true).await;
     let accepted = daemon.run_command(&["accept", "web"]).await;
-    assert!(accepted.status.success() && out(&accepted).contains("in force"), "{}", err(&accepted));
+    assert!(accepted.status.success() && out(&accepted).contains("applied"), "{}", err(&accepted));
     wait_for_ready(&daemon, &["10.0.0.2:80"]).await;
 }
 
@@ -132,8 +132,8 @@ async fn what_cannot_be_done_is_exit_code_5_and_changes_nothing() {
         (&["server", "maint", "nowhere", "10.0.0.1:80"], "there is no service nowhere"),
         (&["server", "drain", "web", "10.0.0.1:80", "--reason", "two\nlines"], "the reason must be one line"),
         (&["server", "drain", "web", "a b"], "refuses"),
-        (&["accept", "web"], "nothing is held back for web"),
-        (&["reject", "--definitions"], "nothing is held back for the service definitions"),
+        (&["accept", "web"], "no change of web is blocked by the guard"),
+        (&["reject", "--definitions"], "no change of the service definitions is blocked by the guard"),
         (&["refresh", "nowhere"], "there is no service nowhere"),
     ] {
         let output = daemon.run_command(arguments).await;

@@ -70,7 +70,8 @@ async fn hipaches_lists_follow_services_and_those_of_others_are_left_alone() {
     let a = Backend::start(&dir, "a");
     let (web, api) = (dir.port(), dir.port());
     let outputs = json!([{"type": "hipache", "server": format!("127.0.0.1:{port}"), "password": PASSWORD}]);
-    let builder = daemon(&dir, outputs);
+    // Both services are removed within the window of the guard.
+    let builder = daemon(&dir, outputs).set("guards.max_services_removal", json!(1));
     define(&dir, "web", web, &["web.example", "*.web.example"], &[&a]);
     let mut daemon = builder.start();
     wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &[&a])).await;

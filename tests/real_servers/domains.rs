@@ -285,7 +285,9 @@ async fn a_map_that_somebody_changed_on_the_socket_or_on_disk_is_repaired() {
 async fn a_port_that_a_service_has_alone_is_not_shared_and_a_refused_backend_harms_nobody() {
     for version in haproxy::versions() {
         let services = [("one", json!({"domains": ["a.example"]})), ("two", json!({"domains": ["b.example"]}))];
-        let scene = Scene::begin(&version, &services).await;
+        // Both are removed within the window of the guard.
+        let settings = |daemon: DaemonBuilder| daemon.set("guards.max_services_removal", json!(1));
+        let scene = Scene::begin_with(&version, &services, settings).await;
         scene.define("alone", json!({}));
         scene.files.hosts("alone", &scene.backends[1..]);
         let bad = json!({"domains": ["a.example", "c.example"], "listen_options": ["balance no-such-algorithm"]});

@@ -53,7 +53,7 @@ async fn what_was_recorded_is_replayed_and_compared() {
     let report = String::from_utf8_lossy(&replayed.stdout).into_owned();
     assert!(replayed.status.success(), "{report}{}", String::from_utf8_lossy(&replayed.stderr));
     assert!(report.contains("No differences"), "{report}");
-    assert!(report.contains("web: held back: 0 of 1 hosts would remain and min_hosts is 1"), "{report}");
+    assert!(report.contains("web: blocked by guard: 0 of 1 hosts would remain and min_hosts is 1"), "{report}");
     assert!(report.contains("web: 3 maint, 1 ready, 1 wanted") || report.contains("web: 1 ready, 3 maint"), "{report}");
 
     // An older HAProxy cannot add servers at run time, and one that is refused the option says so.

@@ -121,7 +121,8 @@ async fn without_scripts_the_page_says_all_of_it_and_offers_nothing_that_needs_o
     // The page's own scripts did not run; the question comes from outside.
     browser.scripts(true).await;
     let told = browser.text().await;
-    for part in ["but 2 things are not well", "min_hosts is 2", "Would go (2)", "UTC", "web", "3/3", "Reloads", "as of"]
+    for part in
+        ["but 2 things are not well", "min_hosts is 2", "Would be removed (2)", "UTC", "web", "3/3", "Reloads", "as of"]
     {
         assert!(told.contains(part), "{part} in {told}");
     }
@@ -190,8 +191,10 @@ async fn every_button_does_what_it_says() {
     press(&browser, "/refresh").await;
     outcome(&browser, "read again").await;
     press(&browser, "/holds/held/reject").await;
-    outcome(&browser, "rejected until it changes").await;
-    browser.until("the hold is gone", "document.querySelector('#held button') === null").await;
+    outcome(&browser, "rejected until the source shows another").await;
+    let reject = "document.querySelector('#held form[action$=\"/reject\"]')";
+    browser.until("it is shown as rejected", &format!("{reject} === null")).await;
+    browser.until("it can still be accepted", "document.querySelector('#held button.main') !== null").await;
     wait_for_ready(&daemon, "held", &all).await;
 
     browser.open(&url(&daemon, "/services/web")).await;

@@ -131,7 +131,9 @@ async fn zookeeper_services_come_change_and_go_live_and_a_bad_one_harms_no_other
     };
     let (web, api) = (dir.port(), dir.port());
     znodes::put(&client, "/service_config/web", &service(web, &["mode http"])).await;
-    let daemon = daemon(&dir).zookeeper(&ensemble.connect_string(), "/service_config").start();
+    let daemon = daemon(&dir).zookeeper(&ensemble.connect_string(), "/service_config");
+    // Two of three are removed within the window of the guard.
+    let daemon = daemon.set("guards.max_services_removal", json!(1)).start();
     wait_for_ready(&daemon, "web", &addresses(&backends[..1])).await;
 
     znodes::put(&client, "/service_config/api", &service(api, &["mode http"])).await;

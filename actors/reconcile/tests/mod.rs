@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
 use super::{Effect, Input, Now, Observed, Reconciler};
-use crate::decide::deployment::{BoundSection, DeployOrder, Deployed, ServingProcess};
+use crate::decide::deployment::{BoundSection, DeployOrder, Deployed, ServingProcess, Warnings};
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::routing::Routing;

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use actix::Recipient;
 use proxymgr_actors::clock::Clock;
+use proxymgr_actors::decide::guard::GuardMemory;
 use proxymgr_actors::decide::loaded_config::parse_sections;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::routing::parse_map;
@@ -31,8 +32,8 @@ use proxymgr_actors::model::{
     RuntimeCommand, ServerName, ServiceName, SourceKind, SourceSpec, UpdateChoice,
 };
 use proxymgr_actors::port::{
-    Answer, Applied, DefinitionSource, HostSources, NameResolver, OpenSource, PortFuture, ProcessExit, ProcessSignal,
-    ProcessUsage, ProxyProcesses, PublishedService, RejectedDefinitions, RunningProcess, RuntimeApi, RuntimeError,
+    Answer, Applied, DefinitionList, DefinitionSource, HostSources, NameResolver, OpenSource, PortFuture, ProcessExit,
+    ProcessSignal, ProcessUsage, ProxyProcesses, PublishedService, RunningProcess, RuntimeApi, RuntimeError,
     SavedService, SavedState, ServerSessions, ServiceOutput,
 };
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceConfigState, WatcherState};
@@ -81,7 +82,7 @@ pub struct Things {
     pub open_sockets: BTreeSet<SocketAddr>,
     pub taken_ports: BTreeSet<u16>,
     pub saved: Vec<SavedService>,
-    pub rejected_definitions: Option<RejectedDefinitions>,
+    pub definitions_guard: GuardMemory<DefinitionList>,
     pub save_takes: Duration,
     pub signals: Vec<(u32, ProcessSignal)>,
     /// Whether processes that were told to finish keep what they have.
@@ -117,7 +118,7 @@ impl World {
     }
 
     pub fn start_with(&self, restored: Vec<SavedService>) -> Actors {
-        self.start_from(SavedState { services: restored, rejected_definitions: None })
+        self.start_from(SavedState { services: restored, definitions_guard: GuardMemory::default() })
     }
 
     pub fn start_from(&self, restored: SavedState) -> Actors {

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use super::World;
 
 impl StateStore for World {
-    fn save(&self, SavedState { services, rejected_definitions }: SavedState) -> PortFuture<Result<(), String>> {
+    fn save(&self, SavedState { services, definitions_guard }: SavedState) -> PortFuture<Result<(), String>> {
         let world = self.clone();
         let takes = self.with(|things| things.save_takes);
         Box::pin(async move {
@@ -15,7 +15,7 @@ impl StateStore for World {
             }
             world.with(|things| {
                 things.saved = services;
-                things.rejected_definitions = rejected_definitions;
+                things.definitions_guard = definitions_guard;
             });
             Ok(())
         })

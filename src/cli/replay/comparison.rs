@@ -109,7 +109,7 @@ pub fn final_state(states: &[ActorState]) -> String {
         if let ActorState::Watcher(watcher) = state
             && let Some(held) = &watcher.held
         {
-            text.push_str(&format!("  {}: held back: {}\n", watcher.service, held.reason));
+            text.push_str(&format!("  {}: blocked by guard: {}\n", watcher.service, held.reason));
         }
     }
     text

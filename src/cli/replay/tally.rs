@@ -35,7 +35,7 @@ pub enum Count {
     ReloadsFor(&'static str),
     /// Starts and reloads that failed.
     Failures,
-    /// Changes that were held back.
+    /// Changes that the guard blocked.
     Held,
     /// Definitions and entries that could not be used.
     InputRefused,
@@ -56,7 +56,7 @@ impl Count {
             Self::Reloads => "starts and reloads".to_owned(),
             Self::ReloadsFor(cause) => format!("  for {cause}"),
             Self::Failures => "failures".to_owned(),
-            Self::Held => "changes held back".to_owned(),
+            Self::Held => "changes blocked by guard".to_owned(),
             Self::InputRefused => "input refused".to_owned(),
             Self::SourcesLost => "sources lost".to_owned(),
             Self::Orders(what) => format!("orders: {what}"),
@@ -132,7 +132,7 @@ fn told(entry: &JournalEntry) -> Option<String> {
         Event::Ordered { what, .. } => Some(format!("ordered: {}", without_credentials(what))),
         Event::HeldAccepted { reason } => Some(format!("accepted: {of}{}", without_credentials(reason))),
         Event::HeldRejected { reason } => Some(format!("rejected: {of}{}", without_credentials(reason))),
-        Event::ChangeHeld { reason } => Some(format!("held back: {of}{}", without_credentials(reason))),
+        Event::ChangeHeld { reason } => Some(format!("blocked by guard: {of}{}", without_credentials(reason))),
         Event::InputRefused { problem } => Some(format!("refused: {of}{}", without_credentials(problem))),
         _ => None,
     }

@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn the_keys_of_a_host_hold_for_all_addresses_of_a_name() {
         let backends = read_json(&json!({"backends": [{"name": "a", "port": 80, "backup": true}]})).unwrap();
-        let host = backends[0].host(IpAddr::from([10, 0, 0, 9]), None, &OptionPolicy::default()).unwrap();
+        let record = backends[0].host(IpAddr::from([10, 0, 0, 9]), None, &OptionPolicy::default()).unwrap();
+        let host = &record.host;
         assert_eq!((host.endpoint.to_string(), host.backup), ("10.0.0.9:80".to_owned(), true));
         assert!(backends[0].host(IpAddr::from([0, 0, 0, 0]), None, &OptionPolicy::default()).is_err());
     }

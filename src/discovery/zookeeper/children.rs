@@ -1,19 +1,22 @@
 //! What is known of the children of one path, with a watch on each.
+//!
+//! Only the list of the children says that one is gone. A deleted child's own event comes first, and alone: a
+//! transaction that deletes two children would be seen as two changes. So such an event, or a read that finds no child,
+//! leads to the list, which shows all of the transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::FuturesUnordered;
+use proxymgr_actors::limits::ZOOKEEPER_LISTS_MAX;
 
 use super::level::Meaning;
-use super::session::{ReadError, Session, Watch};
+use super::read_children::{ReadChild, read_children};
+use super::session::{Fired, ReadError, Session, Watch};
 
 /// Waits for one child's event.
-type ChildWatch = LocalBoxFuture<'static, (Arc<str>, Result<(), ReadError>)>;
-
-/// A child's data and the watch on it, or why it refuses to be read. None: it is gone.
-pub(super) type ReadChild = Option<Result<(Vec<u8>, Watch), String>>;
+type ChildWatch = LocalBoxFuture<'static, (Arc<str>, Result<Fired, ReadError>)>;
 
 /// The children and what each of them says.
 pub(super) struct Children<E> {
@@ -21,22 +24,86 @@ pub(super) struct Children<E> {
     pub(super) entries: BTreeMap<Arc<str>, E>,
     /// Those without a watch, because they refused to be read.
     pub(super) refused: BTreeSet<Arc<str>>,
+    /// Those without a watch, because they were deleted. They stay among the entries until the list says that they are
+    /// gone, and are read again where it says that they are not.
+    deleted: BTreeSet<Arc<str>>,
+    /// Whether the entries differ from those at the last [`take_changed`](Self::take_changed). Kept here, because a lost
+    /// session can end an update half-way.
+    pub(super) is_changed: bool,
     /// One future per child costs some 200 bytes; a task each would cost several times that.
     pub(super) watches: FuturesUnordered<ChildWatch>,
 }
 
 impl<E> Default for Children<E> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), refused: BTreeSet::new(), watches: FuturesUnordered::new() }
+        Self {
+            entries: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            is_changed: false,
+            watches: FuturesUnordered::new(),
+        }
     }
 }
 
 impl<E: PartialEq> Children<E> {
-    /// Takes in what was read, and tells whether it makes a difference.
-    pub(super) fn put(&mut self, meaning: &impl Meaning<Entry = E>, child: Arc<str>, read: ReadChild) -> bool {
+    /// Brings the children in step with the list, and reads those of `changed` that are in it. Returns the watch on the list.
+    pub(super) async fn follow_list(
+        &mut self,
+        session: &Session,
+        path: &str,
+        meaning: &impl Meaning<Entry = E>,
+        mut changed: BTreeSet<Arc<str>>,
+    ) -> Result<Watch, ReadError> {
+        let mut lists_left = ZOOKEEPER_LISTS_MAX;
+        loop {
+            let (mut listed, watch) = session.children(path).await?;
+            listed.sort_unstable();
+            self.keep_only(&listed);
+            changed.retain(|child| self.entries.contains_key(child));
+            let unread = listed.into_iter().map(|child| self.shared_name(child)).filter(|child| self.is_unread(child));
+            changed.extend(unread);
+            let all_there = self.read(session, path, meaning, std::mem::take(&mut changed)).await?;
+            lists_left -= 1;
+            if all_there || lists_left == 0 {
+                return Ok(watch);
+            }
+        }
+    }
+
+    /// Reads these children. Returns whether all of them were there.
+    pub(super) async fn read(
+        &mut self,
+        session: &Session,
+        path: &str,
+        meaning: &impl Meaning<Entry = E>,
+        children: BTreeSet<Arc<str>>,
+    ) -> Result<bool, ReadError> {
+        let mut all_there = true;
+        for (child, read) in read_children(session, path, children).await? {
+            all_there &= read.is_some();
+            self.put(meaning, child, read);
+        }
+        Ok(all_there)
+    }
+
+    /// A child was deleted. The list says whether it is there again.
+    pub(super) fn deleted(&mut self, child: Arc<str>) {
+        if self.entries.contains_key(&child) {
+            self.refused.remove(&child);
+            self.deleted.insert(child);
+        }
+    }
+
+    /// Whether the entries differ from those at the last call.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
+    }
+
+    /// Takes in what was read.
+    fn put(&mut self, meaning: &impl Meaning<Entry = E>, child: Arc<str>, read: ReadChild) {
         let entry = match read {
-            // It went since; if it comes again, the list tells.
-            None => return self.remove(&child),
+            None => return self.deleted(child),
             Some(Err(reason)) => {
                 self.refused.insert(child.clone());
                 meaning.refused(&child, reason)
@@ -48,59 +115,29 @@ impl<E: PartialEq> Children<E> {
                 meaning.entry(&child, &data)
             }
         };
-        if self.entries.get(&child) == Some(&entry) {
-            return false;
+        self.deleted.remove(&child);
+        if self.entries.get(&child) != Some(&entry) {
+            self.entries.insert(child, entry);
+            self.is_changed = true;
         }
-        self.entries.insert(child, entry);
-        true
     }
 
-    /// Forgets a child, and tells whether it was known.
-    pub(super) fn remove(&mut self, child: &Arc<str>) -> bool {
-        self.refused.remove(child);
-        self.entries.remove(child).is_some()
+    /// Forgets the children that are not in the list, which is sorted.
+    fn keep_only(&mut self, listed: &[String]) {
+        let is_listed = |child: &Arc<str>| listed.binary_search_by(|name| (**name).cmp(child)).is_ok();
+        let before = self.entries.len();
+        self.entries.retain(|child, _| is_listed(child));
+        self.refused.retain(is_listed);
+        self.deleted.retain(is_listed);
+        self.is_changed |= self.entries.len() < before;
+    }
+
+    fn is_unread(&self, child: &Arc<str>) -> bool {
+        !self.entries.contains_key(child) || self.deleted.contains(child)
     }
 
     /// The name as it is known already, so that it is in memory once.
     pub(super) fn shared_name(&self, child: String) -> Arc<str> {
         self.entries.get_key_value(&*child).map_or_else(|| child.into(), |(known, _)| known.clone())
     }
-}
-
-/// Reads children of `path`, as many at once as the session allows.
-pub(super) async fn read_children(
-    session: &Session,
-    path: &str,
-    children: Vec<Arc<str>>,
-) -> Result<Vec<(Arc<str>, ReadChild)>, ReadError> {
-    let mut read = Vec::with_capacity(children.len());
-    let mut under_way = FuturesUnordered::new();
-    let mut waiting = children.into_iter();
-    let mut next = waiting.next();
-    while next.is_some() || !under_way.is_empty() {
-        tokio::select! {
-            biased;
-            Some(done) = under_way.next() => {
-                let (child, result) = done;
-                read.push((child, match result {
-                    Ok(data) => Some(Ok(data)),
-                    Err(ReadError::Absent) => None,
-                    Err(ReadError::Refused(reason)) => Some(Err(reason)),
-                    Err(error @ ReadError::Lost(_)) => return Err(error),
-                }));
-            }
-            permit = session.permit(), if next.is_some() => {
-                if let Some(child) = next.take() {
-                    let znode = if path == "/" { format!("/{child}") } else { format!("{path}/{child}") };
-                    under_way.push(async move {
-                        let _permit = permit;
-                        let result = session.data(&znode).await;
-                        (child, result)
-                    });
-                }
-                next = waiting.next();
-            }
-        }
-    }
-    Ok(read)
 }

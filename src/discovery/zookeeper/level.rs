@@ -1,7 +1,7 @@
 //! The children of one path and what each of them says, kept in step with ZooKeeper.
 //!
 //! Reports are levels: "these are the children now". One task per path waits for all its watches. A removal costs the
-//! event and one list; an addition a list and one read; changed data one read. After a new session everything is read
+//! event and one list, which alone says what is gone; an addition a list and one read; changed data one read. After a new session everything is read
 //! again, and reported only where it is different from what was reported last.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::children::{Children, read_children};
+use super::children::Children;
 use super::ensemble::{Ensemble, Link};
-use super::session::{ReadError, Session};
+use super::session::{Fired, ReadError, Session, Watch};
 
 /// What a level means to those it is for.
 pub(super) trait Meaning: 'static {
@@ -87,18 +87,32 @@ struct Level<M: Meaning> {
     meaning: M,
     refresh: Rc<Notify>,
     children: Children<M::Entry>,
-    list_watch: Option<LocalBoxFuture<'static, Result<(), ReadError>>>,
+    list_watch: Option<LocalBoxFuture<'static, Result<Fired, ReadError>>>,
     retry_refused_at: Instant,
     /// Reads in a row that were lost while the session seemed well.
     losses: u32,
     reported: Reported,
 }
 
-/// What watches told since the last look.
+/// What watches reported since the last look.
 struct Events {
+    /// Whether the list may be another.
     list: bool,
+    /// The children to read again.
     children: BTreeSet<Arc<str>>,
     seen_at: Instant,
+}
+
+impl Events {
+    fn add<E: PartialEq>(&mut self, known: &mut Children<E>, child: Arc<str>, fired: Fired) {
+        match fired {
+            Fired::Deleted => {
+                self.list = true;
+                known.deleted(child);
+            }
+            Fired::Changed => drop(self.children.insert(child)),
+        }
+    }
 }
 
 /// Why watching came to a stop while the session lives.
@@ -207,15 +221,15 @@ impl<M: Meaning> Level<M> {
         let (children, list_watch) = session.children(&self.path).await?;
         let children = children.into_iter().map(|child| self.children.shared_name(child)).collect();
         let mut fresh = Children::default();
-        for (child, read) in read_children(session, &self.path, children).await? {
-            fresh.put(&self.meaning, child, read);
-        }
-        if fresh.entries != self.children.entries {
-            self.reported = Reported::Nothing;
-        }
+        let all_there = fresh.read(session, &self.path, &self.meaning, children).await?;
+        let list_watch = match all_there {
+            true => list_watch,
+            false => fresh.follow_list(session, &self.path, &self.meaning, BTreeSet::new()).await?,
+        };
+        fresh.is_changed = self.children.is_changed || fresh.entries != self.children.entries;
         // The old watches go after the new ones have come: the ensemble need not hear of it.
         self.children = fresh;
-        self.list_watch = Some(list_watch.fired().boxed_local());
+        self.watch_list(list_watch);
         self.retry_refused_at = Instant::now() + ZOOKEEPER_REFUSED_RETRY;
         self.losses = 0;
         self.report_level(seen_at);
@@ -233,10 +247,7 @@ impl<M: Meaning> Level<M> {
                 fired?;
                 events.list = true;
             }
-            Some((child, fired)) = children.watches.next() => {
-                fired?;
-                events.children.insert(child);
-            }
+            Some((child, fired)) = children.watches.next() => events.add(children, child, fired?),
             () = refresh.notified() => return Err(Stop::Refresh),
             () = sleep_until(*retry_refused_at), if !children.refused.is_empty() => {
                 *retry_refused_at = Instant::now() + ZOOKEEPER_REFUSED_RETRY;
@@ -245,8 +256,7 @@ impl<M: Meaning> Level<M> {
         }
         events.seen_at = Instant::now();
         while let Some(Some((child, fired))) = children.watches.next().now_or_never() {
-            fired?;
-            events.children.insert(child);
+            events.add(children, child, fired?);
         }
         if !events.list
             && let Some(fired) = list_watch.now_or_never()
@@ -259,38 +269,28 @@ impl<M: Meaning> Level<M> {
 
     /// Reads what events told of, and nothing else.
     async fn update(&mut self, session: &Session, events: Events) -> Result<(), ReadError> {
-        let mut to_read = events.children;
-        // A child that is known to be gone may have had an event on its way.
-        to_read.retain(|child| self.children.entries.contains_key(child));
-        if events.list {
-            let (mut listed, list_watch) = session.children(&self.path).await?;
-            self.list_watch = Some(list_watch.fired().boxed_local());
-            listed.sort_unstable();
-            let is_gone = |child: &&Arc<str>| listed.binary_search_by(|name| (**name).cmp(child)).is_err();
-            let gone: Vec<_> = self.children.entries.keys().filter(is_gone).cloned().collect();
-            for child in gone {
-                to_read.remove(&child);
-                self.children.remove(&child);
-                self.reported = Reported::Nothing;
-            }
-            for child in listed {
-                let child = self.children.shared_name(child);
-                if !self.children.entries.contains_key(&child) {
-                    to_read.insert(child);
-                }
-            }
+        let Events { mut list, children: mut changed, seen_at } = events;
+        if !list {
+            // A child that is known to be gone may have had an event on its way.
+            changed.retain(|child| self.children.entries.contains_key(child));
+            let changed = std::mem::take(&mut changed);
+            list = !self.children.read(session, &self.path, &self.meaning, changed).await?;
         }
-        for (child, read) in read_children(session, &self.path, to_read.into_iter().collect()).await? {
-            if self.children.put(&self.meaning, child, read) {
-                self.reported = Reported::Nothing;
-            }
+        if list {
+            let watch = self.children.follow_list(session, &self.path, &self.meaning, changed).await?;
+            self.watch_list(watch);
         }
-        self.report_level(events.seen_at);
+        self.report_level(seen_at);
         Ok(())
     }
 
+    fn watch_list(&mut self, watch: Watch) {
+        self.list_watch = Some(watch.fired().boxed_local());
+    }
+
     fn report_level(&mut self, seen_at: Instant) {
-        if self.reported != Reported::Level {
+        let is_changed = self.children.take_changed();
+        if is_changed || self.reported != Reported::Level {
             self.reported = Reported::Level;
             self.meaning.report(Ok(&self.children.entries), seen_at);
         }

@@ -3,7 +3,7 @@
 //! - `connect_string`: `h1:2181,h2:2181/chroot`, so that two ways of writing one ensemble share its session.
 //! - `session`: one session per ensemble, replaced whenever it is lost. The only file that names the client's package.
 //! - `ensemble`: who shares which session, and how it is replaced.
-//! - `level`, `children`: the children of a path and what each says, kept in step by one-shot watches.
+//! - `level`, `children`, `read_children`: the children of a path and what each says, kept in step by one-shot watches.
 //! - `hosts`, `definitions`, `annotations`: what a level means.
 
 mod annotations;
@@ -13,6 +13,7 @@ mod definitions;
 mod ensemble;
 mod hosts;
 mod level;
+mod read_children;
 mod session;
 
 use std::fmt;

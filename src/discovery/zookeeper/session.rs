@@ -42,15 +42,25 @@ pub(in crate::discovery) enum WriteError {
     Away(String),
 }
 
+/// What a watch reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fired {
+    /// The znode was deleted.
+    Deleted,
+    /// Anything else.
+    Changed,
+}
+
 /// A one-shot watch that is set. Dropping it removes it.
 pub(super) struct Watch(OneshotWatcher);
 
 impl Watch {
     /// Waits for the event. What it was says less than the next read: a deleted znode may be there again.
-    pub(super) async fn fired(self) -> Result<(), ReadError> {
+    pub(super) async fn fired(self) -> Result<Fired, ReadError> {
         match self.0.changed().await.event_type {
             EventType::Session => Err(ReadError::Lost("the ZooKeeper session ended".to_owned())),
-            _ => Ok(()),
+            EventType::NodeDeleted => Ok(Fired::Deleted),
+            _ => Ok(Fired::Changed),
         }
     }
 }

@@ -118,7 +118,7 @@ async fn give(view: &Data<dyn View>, order: Order) -> Answer {
     let done = view.order(order).await.map_err(|refused| {
         let status = match &refused {
             OrderRefused::UnknownService(_) | OrderRefused::UnknownServer { .. } => StatusCode::NOT_FOUND,
-            OrderRefused::NothingHeld(_) => StatusCode::CONFLICT,
+            OrderRefused::NothingBlocked(_) => StatusCode::CONFLICT,
             OrderRefused::Invalid(_) => StatusCode::BAD_REQUEST,
             OrderRefused::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
         };

@@ -2,8 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, Query};
-use proxymgr_actors::model::{ServerState, UpdateStrategy};
-use proxymgr_actors::snapshot::HeldChange;
+use proxymgr_actors::model::{BlockedChange, ServerState, UpdateStrategy};
 use serde::Serialize;
 
 use super::known::{Known, KnownService};
@@ -34,10 +33,10 @@ pub struct Service<'a> {
     servers: Counts,
     /// By which strategy its changes reach the running HAProxy; none where that is not known yet.
     update: Option<Update<'a>>,
-    /// The newest list, where it is held back.
-    held: Option<&'a HeldChange>,
+    /// The newest list, where the guard blocks it.
+    held: Option<&'a BlockedChange>,
     /// The newest list, where an operator rejected it.
-    rejected: Option<&'a HeldChange>,
+    rejected: Option<&'a BlockedChange>,
     /// What is not as it should be; empty when all is well.
     problems: Vec<String>,
     /// How the last change was put in force.
@@ -77,7 +76,9 @@ impl<'a> Service<'a> {
         let mut problems: Vec<String> = haproxy.and_then(|service| service.problem.clone()).into_iter().collect();
         if let Some(watcher) = watcher {
             problems.extend(watcher.source.error.iter().map(|error| format!("hosts cannot be read: {error}")));
-            problems.extend(watcher.held.iter().map(|held| format!("a list is held back: {}", held.reason)));
+            problems.extend(watcher.held.iter().map(|change| format!("change blocked by guard: {}", change.reason)));
+            let rejected = watcher.rejected.iter();
+            problems.extend(rejected.map(|change| format!("change rejected by an operator: {}", change.reason)));
             problems.extend(watcher.problems.iter().map(|(entry, problem)| format!("{entry}: {problem}")));
         }
         let last_change = haproxy.and_then(|service| {

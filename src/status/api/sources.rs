@@ -2,7 +2,8 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
-use proxymgr_actors::snapshot::{HeldChange, SourceHealth, WatcherState};
+use proxymgr_actors::model::BlockedChange;
+use proxymgr_actors::snapshot::{SourceHealth, WatcherState};
 use serde::Serialize;
 
 use super::known::Known;
@@ -79,7 +80,7 @@ pub async fn list(
         let known = Known::of(&states);
         let definitions = known.definitions.map(|state| {
             let source = Source::with_health(None, &state.source);
-            let held = state.held.is_some() && state.source.error.is_none();
+            let held = state.blocked().is_some() && state.source.error.is_none();
             Source { state: if held { SourceStanding::Held.as_str() } else { source.state }, ..source }
         });
         let annotations = known.definitions.and_then(|state| state.annotations.as_ref());
@@ -104,7 +105,7 @@ struct Hold<'a> {
     /// `held` until it is accepted or rejected, or the source shows a list that passes; or `rejected`.
     state: &'static str,
     #[serde(flatten)]
-    change: &'a HeldChange,
+    change: &'a BlockedChange,
 }
 
 /// `GET /holds`.

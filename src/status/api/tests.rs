@@ -58,7 +58,7 @@ async fn a_service_tells_where_it_stands() {
     assert_eq!(web["hosts"], 2);
     assert_eq!(web["source"]["state"], "held");
     assert_eq!(web["held"]["removes"]["count"], 2);
-    assert_eq!(web["problems"], json!(["a list is held back: all 2 hosts are gone"]));
+    assert_eq!(web["problems"], json!(["change blocked by guard: all 2 hosts are gone"]));
     assert_eq!(web["last_change"]["took_us"], 430);
     let api: Value = client(&listener, None).get("/api/v1/services/api").await.unwrap();
     assert_eq!(api["source"]["state"], "away");
@@ -183,7 +183,7 @@ async fn a_refused_order_says_why_under_the_status_for_it() {
     for (path, status, why) in [
         ("/refresh/unknown", 404, "there is no service unknown"),
         ("/services/web/servers/unknown/drain", 404, "has no server unknown"),
-        ("/holds/api/accept", 409, "nothing is held back for api"),
+        ("/holds/api/accept", 409, "no change of api is blocked by the guard"),
         ("/services/web/servers/busy/drain", 503, "not now"),
     ] {
         let (answered, kind, answer) = send(&listener, "POST", &format!("/api/v1{path}"), "").await;

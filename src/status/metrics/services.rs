@@ -81,7 +81,13 @@ fn each(families: &mut Families<'_>, services: &[Known<'_>]) -> fmt::Result {
     let read_at = gauge(&|service| Some(seconds(service.watcher?.source.read_at_unix_ms?)));
     families.gauges("service_last_read_timestamp_seconds", "When the service's source was last read", read_at)?;
     let held = gauge(&|service| Some(flag(service.watcher?.held.is_some())));
-    families.gauges("service_held", "1 while a list of hosts is held back", held)?;
+    families.gauges(
+        "service_held",
+        "1 while a list of hosts is blocked by the guard and no operator has decided yet",
+        held,
+    )?;
+    let rejected = gauge(&|service| Some(flag(service.watcher?.rejected.is_some())));
+    families.gauges("service_rejected", "1 while a list of hosts is rejected by an operator", rejected)?;
     let problem = gauge(&|service| Some(flag(service.state.problem.is_some())));
     families.gauges("service_problem", "1 while the service is not served as it should be", problem)?;
     let took = gauge(&|service| Some(service.state.last_took_us? as f64 / 1_000_000.0));

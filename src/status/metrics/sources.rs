@@ -1,4 +1,4 @@
-//! Discovery: what can be read, how old it is, what is held back.
+//! Discovery: what can be read, how old it is, what the guard blocks.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ pub fn write(families: &mut Families<'_>, states: &[ActorState], now_unix_ms: u6
     families.gauge("source_away_max_seconds", help, seconds(away.unwrap_or_default()))?;
     let oldest = watchers.iter().filter_map(|watcher| watcher.held.as_ref()).map(|held| held.since_unix_ms).min();
     let held_for = oldest.map_or(0, |since| now_unix_ms.saturating_sub(since));
-    let help = "How long the list of hosts that is held back longest has been held back; 0 while none is";
+    let help = "How long the oldest pending list of hosts has been blocked by the guard; 0 while none is";
     families.gauge("held_age_max_seconds", help, seconds(held_for))?;
     let refused: usize = watchers.iter().map(|watcher| watcher.problems.len()).sum();
     families.gauge("entries_refused", "Entries of sources that cannot be used now", refused as f64)
@@ -51,8 +51,10 @@ fn definitions(families: &mut Families<'_>, state: &ServiceConfigState, now_unix
     let read_at = state.source.read_at_unix_ms.map(|at| (Vec::new(), seconds(at)));
     let help = "When the definitions were last read";
     families.gauges("definitions_last_read_timestamp_seconds", help, read_at)?;
-    let help = "1 while a list of definitions is held back";
+    let help = "1 while a list of definitions is blocked by the guard and no operator has decided yet";
     families.gauge("definitions_held", help, flag(state.held.is_some()))?;
+    let help = "1 while a list of definitions is rejected by an operator";
+    families.gauge("definitions_rejected", help, flag(state.rejected.is_some()))?;
     if let Some(health) = &state.annotations {
         annotations(families, health, now_unix_ms)?;
     }

@@ -185,7 +185,7 @@ impl Shown {
                     context! { concerns => value(overview::concerns(&report, &self.known, &rows)) },
                 ),
             ),
-            ("held", templates::render("held.html", context! { held => value(overview::held(&report.actors)) })),
+            ("held", templates::render("held.html", context! { blocked => value(overview::blocked(&report.actors)) })),
             (
                 "facts",
                 templates::render("facts.html", context! { facts => value(overview::facts(&report, history, &rows)) }),

@@ -1,10 +1,11 @@
-//! What stands at the top of the page: one sentence, what is not well, what is held back, and the facts.
+//! What stands at the top of the page: one sentence, what is not well, what the guard blocks, and the facts.
 
 use std::collections::BTreeMap;
 
 use proxymgr_actors::history::History;
+use proxymgr_actors::model::BlockedChange;
 use proxymgr_actors::snapshot::{
-    ActorState, DrainingProcess, HaproxyState, HeldChange, ProcessSupervisorState, SourceHealth, WatcherState,
+    ActorState, DrainingProcess, HaproxyState, ProcessSupervisorState, SourceHealth, WatcherState,
 };
 use serde::Serialize;
 
@@ -54,39 +55,41 @@ pub struct Concerns {
     pub more: usize,
 }
 
-/// A list that waits for a person's word.
+/// A list that the guard blocks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Held {
+pub struct Blocked {
     /// Whose list it is; none for the definitions.
     pub service: Option<String>,
-    /// The list and why it is held.
-    pub change: HeldEntry,
+    /// The list, and why it is blocked.
+    pub change: BlockedEntry,
 }
 
-/// [`HeldChange`], comparable.
+/// [`BlockedChange`], with what an operator decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HeldEntry {
-    /// Why.
+pub struct BlockedEntry {
+    /// The limit that it breaks.
     pub reason: String,
-    /// Since when, in milliseconds since 1970.
+    /// When the guard first blocked it, in milliseconds since 1970.
     pub since_unix_ms: u64,
-    /// How many entries the list has.
-    pub entries: usize,
+    /// Whether an operator rejected it.
+    pub is_rejected: bool,
     /// How many it would add, and the first of them.
     pub adds: (usize, Vec<String>),
-    /// How many it would take away, and the first of them.
+    /// How many it would remove, and the first of them.
     pub removes: (usize, Vec<String>),
 }
 
-impl From<&HeldChange> for HeldEntry {
-    fn from(held: &HeldChange) -> Self {
-        Self {
-            reason: held.reason.clone(),
-            since_unix_ms: held.since_unix_ms,
-            entries: held.entries,
-            adds: (held.adds.count, held.adds.first.clone()),
-            removes: (held.removes.count, held.removes.first.clone()),
-        }
+impl BlockedEntry {
+    /// The pending change, or the rejected one.
+    pub fn of(pending: Option<&BlockedChange>, rejected: Option<&BlockedChange>) -> Option<Self> {
+        let change = pending.or(rejected)?;
+        Some(Self {
+            reason: change.reason.clone(),
+            since_unix_ms: change.since_unix_ms,
+            is_rejected: pending.is_none(),
+            adds: (change.adds.count, change.adds.first.clone()),
+            removes: (change.removes.count, change.removes.first.clone()),
+        })
     }
 }
 
@@ -111,8 +114,10 @@ pub struct Facts {
     pub at_minimum: usize,
     /// The first of them.
     pub at_minimum_names: Vec<String>,
-    /// Lists held back.
-    pub held: usize,
+    /// Changes that the guard blocks and nobody has decided on.
+    pub pending: usize,
+    /// Changes that an operator rejected while their source still shows them.
+    pub rejected: usize,
     /// Differences found and repaired since the daemon started.
     pub drift: u64,
     /// Why HAProxy was last reloaded.
@@ -235,22 +240,25 @@ pub fn concerns(report: &StatusReport, known: &KnownSince, rows: &BTreeMap<Strin
     Concerns { more: report.concerns.len() - listed.len(), listed }
 }
 
-/// The lists that wait for a person's word.
-pub fn held(actors: &[ActorState]) -> Vec<Held> {
-    let one = |state: &ActorState| match state {
-        ActorState::ServiceConfig(state) => state.held.as_ref().map(|held| Held { service: None, change: held.into() }),
-        ActorState::Watcher(state) => {
-            let service = Some(state.service.clone());
-            state.held.as_ref().map(|held| Held { service, change: held.into() })
-        }
-        _ => None,
+/// The lists that the guard blocks.
+pub fn blocked(actors: &[ActorState]) -> Vec<Blocked> {
+    let one = |state: &ActorState| {
+        let (service, pending, rejected) = match state {
+            ActorState::ServiceConfig(state) => (None, &state.held, &state.rejected),
+            ActorState::Watcher(state) => (Some(state.service.clone()), &state.held, &state.rejected),
+            _ => return None,
+        };
+        let change = BlockedEntry::of(pending.as_ref(), rejected.as_ref())?;
+        Some(Blocked { service, change })
     };
     actors.iter().filter_map(one).collect()
 }
 
 /// The facts.
 pub fn facts(report: &StatusReport, history: &History, rows: &BTreeMap<String, ServiceRow>) -> Facts {
-    let mut facts = Facts { held: held(&report.actors).len(), ..Facts::default() };
+    let (rejected, pending): (Vec<_>, Vec<_>) =
+        blocked(&report.actors).into_iter().partition(|blocked| blocked.change.is_rejected);
+    let mut facts = Facts { pending: pending.len(), rejected: rejected.len(), ..Facts::default() };
     let at_minimum = rows.values().filter(|row| row.at_minimum);
     facts.at_minimum = at_minimum.clone().count();
     facts.at_minimum_names = at_minimum.take(MINIMUM_NAMES_MAX).map(|row| row.name.clone()).collect();

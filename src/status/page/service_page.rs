@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::board::Board;
 use super::lines::{self, Line};
-use super::overview::HeldEntry;
+use super::overview::BlockedEntry;
 use super::service_row::{ServerCounts, ServiceRow};
 use crate::status::report::StatusReport;
 
@@ -52,7 +52,7 @@ pub struct ServiceView {
     pub row: ServiceRow,
     /// The domains that it wants to be asked for.
     pub domains: Vec<String>,
-    /// The least hosts that the guard lets it have.
+    /// The guard blocks a list that shrinks below so many hosts.
     pub min_hosts: usize,
     /// Why its source cannot be read.
     pub source_error: Option<String>,
@@ -60,8 +60,8 @@ pub struct ServiceView {
     pub read_unix_ms: Option<u64>,
     /// When the source last showed the list in force.
     pub confirmed_unix_ms: Option<u64>,
-    /// The list that is held back.
-    pub held: Option<HeldEntry>,
+    /// The list that the guard blocks.
+    pub blocked: Option<BlockedEntry>,
     /// What is wrong with which entry of the source.
     pub problems: Vec<(String, String)>,
     /// By which strategy its changes reach the running HAProxy, why, and how many slots it has left where it has any.
@@ -96,7 +96,7 @@ pub async fn gather(board: &Board, name: &str) -> Option<ServiceView> {
         source_error: watcher.and_then(|watcher| watcher.source.error.clone()),
         read_unix_ms: watcher.and_then(|watcher| watcher.source.read_at_unix_ms),
         confirmed_unix_ms: watcher.and_then(|watcher| watcher.confirmed_unix_ms),
-        held: watcher.and_then(|watcher| watcher.held.as_ref()).map(HeldEntry::from),
+        blocked: watcher.and_then(|watcher| BlockedEntry::of(watcher.held.as_ref(), watcher.rejected.as_ref())),
         problems: watcher.map(|watcher| watcher.problems.clone().into_iter().collect()).unwrap_or_default(),
         update: (service.update, service.update_reason.clone(), service.free_slots),
         servers: lines.map(|name| server_line(name, service, watcher, &traffic, now)).collect(),

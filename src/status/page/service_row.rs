@@ -72,9 +72,9 @@ pub struct ServiceRow {
     pub listen: String,
     /// The kind of its source.
     pub source_kind: String,
-    /// How the source is, in a word: `connected`, `away`, `held back`, `saved`, `waiting`.
+    /// How the source is, in a word: `connected`, `away`, `blocked`, `saved`, `waiting`.
     pub source: &'static str,
-    /// Since when it has been away or the list held, in milliseconds since 1970.
+    /// Since when it has been away or the list blocked, in milliseconds since 1970.
     pub source_since_unix_ms: Option<u64>,
     /// Its servers.
     pub servers: ServerCounts,
@@ -94,7 +94,7 @@ pub struct ServiceRow {
 
 /// What counting servers was made from, so that it is not made again for the same.
 pub struct Counted {
-    servers: Arc<BTreeMap<ServerName, String>>,
+    servers: Arc<BTreeMap<ServerName, ServerState>>,
     hosts: Option<Arc<HostList>>,
     counts: ServerCounts,
 }
@@ -154,8 +154,8 @@ impl ServiceRow {
 pub fn source_word(watcher: &WatcherState) -> (&'static str, Option<u64>) {
     if watcher.source.error.is_some() {
         ("away", Some(watcher.source.since_unix_ms))
-    } else if let Some(held) = &watcher.held {
-        ("held back", Some(held.since_unix_ms))
+    } else if let Some(change) = watcher.blocked() {
+        ("blocked", Some(change.since_unix_ms))
     } else if watcher.from_saved_state {
         ("saved", watcher.confirmed_unix_ms)
     } else if watcher.hosts.is_none() {

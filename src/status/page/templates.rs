@@ -33,12 +33,13 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [(&str, &str); 17] = sources![
+const SOURCES: [(&str, &str); 18] = sources![
     "frame.html",
     "overview.html",
     "headline.html",
     "concerns.html",
     "held.html",
+    "blocked.html",
     "facts.html",
     "history.html",
     "row_start.html",

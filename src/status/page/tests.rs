@@ -12,12 +12,10 @@ use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::limits::STATUS_STREAMS_MAX;
 use proxymgr_actors::message::{ConfigState, ReadJournal, RunningConfig};
 use proxymgr_actors::model::{
-    Address, Endpoint, Host, HostList, ProcessInfo, ProxyVersion, ServerName, ServerState, ServiceName,
+    Address, BlockedChange, Endpoint, Host, HostList, ProcessInfo, ProxyVersion, ServerName, ServerState, ServiceName,
 };
 use proxymgr_actors::operator::{Order, OrderRefused};
-use proxymgr_actors::snapshot::{
-    ActorState, HaproxyState, HeldChange, JournalState, ProxyPhase, ServiceState, WatcherState,
-};
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, JournalState, ProxyPhase, ServiceState, WatcherState};
 
 use super::{PageSettings, part};
 use crate::status::access::Access;
@@ -72,7 +70,7 @@ impl World {
             watcher.source.error = self.text();
             watcher.problems = self.text().into_iter().map(|text| (text.clone(), text)).collect();
             watcher.held = self.text().map(|reason| {
-                let mut held = HeldChange { reason, ..HeldChange::default() };
+                let mut held = BlockedChange { reason, ..BlockedChange::default() };
                 held.removes.count = 1;
                 held.removes.first = vec![HOSTILE.to_owned()];
                 held

@@ -8,13 +8,13 @@ use proxymgr_actors::decide::proxy_plan::{ServicePlan, Step};
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::message::{ConfigState, PlanPiece, ReadJournal, RunningConfig};
 use proxymgr_actors::model::{
-    AdminState, ChangeId, Endpoint, Host, HostList, OperatorChoice, PlanClass, ProcessInfo, ProxyVersion, ReloadCause,
-    RuntimeCommand, ServerId, ServerName, ServerState, ServiceName,
+    AdminState, BlockedChange, ChangeId, Endpoint, Host, HostList, NameSample, OperatorChoice, PlanClass, ProcessInfo,
+    ProxyVersion, ReloadCause, RuntimeCommand, ServerId, ServerName, ServerState, ServiceName,
 };
 use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::{
-    ActorState, DrainingProcess, HaproxyState, HeldChange, HeldNames, ProcessSupervisorState, ProxyPhase,
-    ServiceConfigState, ServiceState, SourceHealth, WatcherState,
+    ActorState, DrainingProcess, HaproxyState, ProcessSupervisorState, ProxyPhase, ServiceConfigState, ServiceState,
+    SourceHealth, WatcherState,
 };
 
 use crate::status::annotations::{AnnotationStore, Stored};
@@ -42,13 +42,13 @@ fn host(last: u8) -> (ServerName, Arc<Host>) {
     (server(&format!("10.0.0.{last}:80")), Arc::new(Host { weight: Some(5), ..Host::at(endpoint) }))
 }
 
-fn held() -> HeldChange {
-    HeldChange {
+fn held() -> BlockedChange {
+    BlockedChange {
         reason: "all 2 hosts are gone".into(),
         since_unix_ms: 1,
         entries: 0,
-        adds: HeldNames::default(),
-        removes: HeldNames::of(&["10.0.0.1:80", "10.0.0.2:80"]),
+        adds: NameSample::default(),
+        removes: NameSample::of(&["10.0.0.1:80", "10.0.0.2:80"]),
     }
 }
 
@@ -195,7 +195,7 @@ impl View for Fixture {
                 Some(OrderRefused::UnknownService(name.clone()))
             }
             Order::Accept { service: Some(name) } if name.as_str() == "api" => {
-                Some(OrderRefused::NothingHeld(name.to_string()))
+                Some(OrderRefused::NothingBlocked(name.to_string()))
             }
             Order::SetServer(choice) if choice.server.as_str() == "unknown" => {
                 Some(OrderRefused::UnknownServer { service: choice.service.clone(), server: choice.server.clone() })

@@ -1,4 +1,4 @@
-//! Lists that the guard holds back, and what becomes of them.
+//! Changes that the guard blocks, and what becomes of them.
 
 mod world;
 
@@ -9,6 +9,7 @@ use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::port::SavedState;
 use proxymgr_actors::snapshot::{ActorState, ServiceConfigState};
 use proxymgr_actors::wiring::Actors;
+use tokio::time::{Duration, sleep};
 use world::{World, haproxy_state, in_virtual_time, journal, wait, watcher_state};
 
 const WEB: &str = r#"{"type": "static", "port": 8080, "max_removal": 0.5}"#;
@@ -42,7 +43,7 @@ async fn three_of_four_go(world: &World) -> Actors {
 }
 
 #[test]
-fn what_is_to_be_read_again_is_told_as_every_order_is() {
+fn refresh_orders_are_recorded() {
     in_virtual_time(async |world| {
         let actors = three_of_four_go(&world).await;
         let orders = [Order::Refresh { service: web() }, Order::Refresh { service: None }];
@@ -65,23 +66,22 @@ fn what_is_to_be_read_again_is_told_as_every_order_is() {
 }
 
 #[test]
-fn a_held_list_tells_what_it_would_change() {
+fn blocked_change_shows_what_it_adds_and_removes() {
     in_virtual_time(async |world| {
         let actors = three_of_four_go(&world).await;
-        world.hosts("web", &[1, 5]).await;
-        let held = watcher_state(&actors, "web").await.held.unwrap();
-        assert_eq!((held.entries, held.adds.count, held.removes.count), (2, 1, 3));
-        assert_eq!(held.adds.first, ["10.0.0.5:80"]);
-        assert_eq!(held.removes.first, ["10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"]);
+        world.hosts("web", &[5]).await;
+        let pending = watcher_state(&actors, "web").await.held.unwrap();
+        assert_eq!((pending.entries, pending.adds.count, pending.removes.count), (1, 1, 4));
+        assert_eq!(pending.adds.first, ["10.0.0.5:80"]);
+        assert_eq!(pending.removes.first, ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"]);
     });
 }
 
 #[test]
-fn an_accepted_list_is_put_in_force() {
+fn accepted_change_is_applied() {
     in_virtual_time(async |world| {
         let actors = three_of_four_go(&world).await;
-        let done = actors.order(Order::Accept { service: web() }).await.unwrap();
-        assert!(done.contains("3 to take away"), "{done}");
+        actors.order(Order::Accept { service: web() }).await.unwrap();
         wait(1).await;
         assert_eq!(world.ready("web"), [1]);
         assert_eq!(watcher_state(&actors, "web").await.held, None);
@@ -92,7 +92,7 @@ fn an_accepted_list_is_put_in_force() {
 }
 
 #[test]
-fn a_rejected_list_is_not_offered_again_until_it_changes() {
+fn rejected_change_is_pending_again_once_it_differs() {
     in_virtual_time(async |world| {
         let actors = three_of_four_go(&world).await;
         actors.order(Order::Reject { service: web() }).await.unwrap();
@@ -110,7 +110,7 @@ fn a_rejected_list_is_not_offered_again_until_it_changes() {
 }
 
 #[test]
-fn a_rejected_list_stays_rejected_after_a_restart_of_the_daemon() {
+fn restart_keeps_rejected_hosts() {
     in_virtual_time(async |world| {
         let actors = three_of_four_go(&world).await;
         actors.order(Order::Reject { service: web() }).await.unwrap();
@@ -121,8 +121,10 @@ fn a_rejected_list_stays_rejected_after_a_restart_of_the_daemon() {
             after.with(|things| things.version = (3, 0));
             let actors = after.start_with(saved);
             after.define(&[("web", WEB)]).await;
-            // Before its source says anything, it is saved again.
+            // Before its source shows anything, the rejection is known, and saved again.
             wait(10).await;
+            let rejected = watcher_state(&actors, "web").await.rejected.unwrap();
+            assert_eq!((rejected.entries, rejected.removes.count), (1, 3));
             after.hosts("web", show).await;
             let state = watcher_state(&actors, "web").await;
             let same = show == [1];
@@ -130,13 +132,13 @@ fn a_rejected_list_stays_rejected_after_a_restart_of_the_daemon() {
             assert_eq!(after.ready("web"), [1, 2, 3, 4]);
             wait(10).await;
             saved = after.with(|things| things.saved.clone());
-            assert_eq!(saved[0].rejected.is_some(), same);
+            assert_eq!(saved[0].guard.rejected.is_some(), same);
         }
     });
 }
 
 #[test]
-fn rejected_definitions_stay_rejected_after_a_restart_of_the_daemon() {
+fn restart_keeps_rejected_definitions() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB), ("api", API)]).await;
@@ -148,7 +150,7 @@ fn rejected_definitions_stay_rejected_after_a_restart_of_the_daemon() {
         let kept = |world: &World| {
             world.with(|things| SavedState {
                 services: things.saved.clone(),
-                rejected_definitions: things.rejected_definitions.clone(),
+                definitions_guard: things.definitions_guard.clone(),
             })
         };
         let mut saved = kept(&world);
@@ -158,32 +160,32 @@ fn rejected_definitions_stay_rejected_after_a_restart_of_the_daemon() {
             let actors = after.start_from(saved);
             // Before their source says anything, it is saved again.
             wait(10).await;
-            assert!(kept(&after).rejected_definitions.is_some());
+            assert!(kept(&after).definitions_guard.rejected.is_some());
             after.define(shows).await;
             let state = definitions(&actors).await;
             assert_eq!((state.held.is_some(), state.rejected.is_some()), (!stays, stays));
             assert_eq!(Vec::from_iter(state.services.iter().map(ServiceName::as_str)), ["api", "web"]);
             wait(10).await;
             saved = kept(&after);
-            assert_eq!(saved.rejected_definitions.is_some(), stays);
+            assert_eq!(saved.definitions_guard.rejected.is_some(), stays);
         }
     });
 }
 
 #[test]
-fn a_hold_ends_by_itself_when_the_source_recovers() {
+fn pending_change_ends_when_the_source_recovers() {
     in_virtual_time(async |world| {
         let actors = three_of_four_go(&world).await;
         world.hosts("web", &[1, 2, 3]).await;
         assert_eq!(world.ready("web"), [1, 2, 3]);
         assert!(has(&journal(&actors, "web").await, |event| *event == Event::HoldEnded));
         let refused = actors.order(Order::Accept { service: web() }).await;
-        assert_eq!(refused, Err(OrderRefused::NothingHeld("web".to_owned())));
+        assert_eq!(refused, Err(OrderRefused::NothingBlocked("web".to_owned())));
     });
 }
 
 #[test]
-fn held_definitions_are_accepted_or_rejected() {
+fn blocked_definitions_are_accepted_or_rejected() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB), ("api", API)]).await;
@@ -209,7 +211,7 @@ fn held_definitions_are_accepted_or_rejected() {
 }
 
 #[test]
-fn an_order_for_what_is_not_there_is_refused_in_words() {
+fn order_about_an_unknown_service_is_refused() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -222,7 +224,7 @@ fn an_order_for_what_is_not_there_is_refused_in_words() {
 }
 
 #[test]
-fn a_reload_by_an_operator_has_its_reason() {
+fn ordered_reload_has_its_reason() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -235,5 +237,79 @@ fn a_reload_by_an_operator_has_its_reason() {
         assert_eq!(haproxy_state(&actors).await.last_reload, ["an operator asked: a new certificate"]);
         let order = Order::Reload { reason: Some("two\nlines".to_owned()) };
         assert!(matches!(actors.order(order).await, Err(OrderRefused::Invalid(_))));
+    });
+}
+
+#[test]
+fn hosts_that_vanish_one_by_one_are_blocked_at_the_limit() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        world.define(&[("web", r#"{"type": "static", "port": 8080, "max_removal": 0.2}"#)]).await;
+        world.hosts("web", &Vec::from_iter(1..=20)).await;
+        for gone in 1..=16 {
+            sleep(Duration::from_millis(30)).await;
+            world.hosts("web", &Vec::from_iter(gone + 1..=20)).await;
+        }
+        wait(60).await;
+        assert_eq!(world.ready("web"), Vec::from_iter(5..=20));
+        assert_eq!(watcher_state(&actors, "web").await.held.map(|pending| pending.entries), Some(4));
+        let story = journal(&actors, "web").await;
+        assert_eq!(story.iter().filter(|entry| matches!(entry.event, Event::ChangeHeld { .. })).count(), 1);
+    });
+}
+
+#[test]
+fn definitions_that_vanish_one_by_one_are_blocked_at_the_limit() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        let names = Vec::from_iter((0..8).map(|number| format!("service-{number}")));
+        let defined = |from: usize| Vec::from_iter(names[from..].iter().map(|name| (name.as_str(), API)));
+        world.define(&defined(0)).await;
+        for gone in 1..=8 {
+            sleep(Duration::from_millis(4)).await;
+            world.define(&defined(gone)).await;
+        }
+        let state = definitions(&actors).await;
+        assert_eq!((state.services.len(), state.held.map(|pending| pending.entries)), (4, Some(0)));
+    });
+}
+
+#[test]
+fn rejected_change_can_be_accepted_after_a_restart() {
+    in_virtual_time(async |world| {
+        let actors = three_of_four_go(&world).await;
+        actors.order(Order::Reject { service: web() }).await.unwrap();
+        actors.order(Order::Reject { service: web() }).await.unwrap();
+        wait(10).await;
+        let after = World::default();
+        after.with(|things| things.version = (3, 0));
+        let actors = after.start_with(world.with(|things| things.saved.clone()));
+        after.define(&[("web", WEB)]).await;
+        wait(10).await;
+        assert_eq!(after.ready("web"), [1, 2, 3, 4]);
+        actors.order(Order::Accept { service: web() }).await.unwrap();
+        wait(1).await;
+        assert_eq!(after.ready("web"), [1]);
+        assert_eq!(watcher_state(&actors, "web").await.rejected, None);
+    });
+}
+
+#[test]
+fn restart_keeps_the_baseline_of_a_pending_change() {
+    in_virtual_time(async |world| {
+        drop(world.start());
+        world.define(&[("web", r#"{"type": "static", "port": 8080, "max_removal": 0.2}"#)]).await;
+        world.hosts("web", &Vec::from_iter(1..=20)).await;
+        world.hosts("web", &Vec::from_iter(1..=16)).await;
+        world.hosts("web", &Vec::from_iter(1..=13)).await;
+        wait(60).await;
+        let after = World::default();
+        after.with(|things| things.version = (3, 0));
+        let actors = after.start_with(world.with(|things| things.saved.clone()));
+        wait(1).await;
+        after.hosts("web", &Vec::from_iter(1..=13)).await;
+        let state = watcher_state(&actors, "web").await;
+        assert_eq!(state.hosts.map(|hosts| hosts.len()), Some(16));
+        assert_eq!(state.held.map(|pending| pending.entries), Some(13));
     });
 }

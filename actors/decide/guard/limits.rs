@@ -1,0 +1,143 @@
+//! The limits of a guard: which lists are too small.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::model::Removal;
+
+/// What the entries of a guarded list are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The hosts of one service.
+    Hosts,
+    /// All services.
+    Services,
+}
+
+impl Subject {
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Hosts => "hosts",
+            Self::Services => "services",
+        }
+    }
+
+    fn share_key(self) -> &'static str {
+        match self {
+            Self::Hosts => "max_removal",
+            Self::Services => "guards.max_services_removal",
+        }
+    }
+}
+
+/// How much a list may lose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GuardLimits {
+    /// What the entries are.
+    pub subject: Subject,
+    /// The fewest entries that a list which shrinks may have.
+    pub min_entries: usize,
+    /// The largest share of the baseline, 0 to 1, that may be lost.
+    pub max_removal: f64,
+    /// So many entries may be lost whatever their share is.
+    pub always_removable: usize,
+    /// How far back the baseline looks.
+    pub window: Duration,
+}
+
+impl From<&Removal> for GuardLimits {
+    fn from(removal: &Removal) -> Self {
+        Self {
+            subject: Subject::Hosts,
+            min_entries: removal.min_hosts,
+            max_removal: removal.max_removal,
+            always_removable: 0,
+            window: removal.window,
+        }
+    }
+}
+
+impl GuardLimits {
+    /// The limits of the definitions, of which one may always be removed.
+    pub fn of_services(max_removal: f64, window: Duration) -> Self {
+        Self { subject: Subject::Services, min_entries: 0, max_removal, always_removable: 1, window }
+    }
+
+    /// Whether the baseline can block a list at all.
+    pub(super) fn needs_baseline(&self) -> bool {
+        self.max_removal < 1.0
+    }
+
+    /// Whether a list may leave `remaining` of the `in_service` entries. A list that does not shrink always may.
+    pub(super) fn check(&self, remaining: usize, in_service: usize, baseline: usize) -> Result<(), BlockReason> {
+        if remaining >= in_service {
+            return Ok(());
+        }
+        if remaining < self.min_entries {
+            return Err(BlockReason::BelowMinimum { remaining, in_service, minimum: self.min_entries });
+        }
+        let required = self.required(baseline);
+        if remaining < required {
+            let Self { subject, max_removal, window, .. } = *self;
+            return Err(BlockReason::TooManyRemoved { subject, remaining, baseline, required, max_removal, window });
+        }
+        Ok(())
+    }
+
+    /// The fewest entries that must remain of this baseline.
+    fn required(&self, baseline: usize) -> usize {
+        /// A share such as 0.29 of 100 is 28.999... in binary.
+        const ROUNDING: f64 = 1e-9;
+        // Counts of entries are far below 2^52 and shares between 0 and 1, so that the conversions are exact.
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let removable = (self.max_removal * baseline as f64 + ROUNDING).floor() as usize;
+        baseline.saturating_sub(removable.max(self.always_removable))
+    }
+}
+
+/// The limit that a blocked list breaks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum BlockReason {
+    /// `min_hosts`.
+    BelowMinimum {
+        /// The hosts that would remain.
+        remaining: usize,
+        /// The hosts in service now.
+        in_service: usize,
+        /// The limit.
+        minimum: usize,
+    },
+    /// `max_removal`, or that of the services.
+    TooManyRemoved {
+        /// What the entries are.
+        subject: Subject,
+        /// The entries that would remain.
+        remaining: usize,
+        /// The most entries in service within the window.
+        baseline: usize,
+        /// The fewest of them that must remain.
+        required: usize,
+        /// The limit.
+        max_removal: f64,
+        /// How far back the baseline looks.
+        window: Duration,
+    },
+}
+
+impl fmt::Display for BlockReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BelowMinimum { remaining, in_service, minimum } => {
+                write!(f, "{remaining} of {in_service} hosts would remain and min_hosts is {minimum}")
+            }
+            Self::TooManyRemoved { subject, remaining, baseline, required, max_removal, window } => {
+                let (subject, key) = (subject.plural(), subject.share_key());
+                write!(
+                    f,
+                    "{remaining} of {baseline} {subject} would remain, at least {required} must: {key} is \
+                     {max_removal} within {window:?}"
+                )
+            }
+        }
+    }
+}

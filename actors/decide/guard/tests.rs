@@ -1,0 +1,211 @@
+//! The guard's states, and the list of numbers that its tests guard.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// A list of entries without properties.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Numbers(pub BTreeSet<u32>);
+
+impl GuardedList for Numbers {
+    fn shows_the_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+/// A guarded list: what its source shows, and what is in service.
+pub(super) struct Stage {
+    pub guard: Guard<Numbers>,
+    pub limits: GuardLimits,
+    pub in_service: BTreeSet<u32>,
+    start: Instant,
+}
+
+impl Stage {
+    /// Entries 1 to `entries` are in service at 0 ms.
+    pub fn new(entries: u32, limits: GuardLimits) -> Self {
+        let start = Instant::now();
+        let mut stage = Self { guard: Guard::default(), limits, in_service: BTreeSet::new(), start };
+        assert_eq!(stage.show(0, 1..=entries), Ok(None));
+        stage
+    }
+
+    pub fn at(&self, ms: u64) -> Moment {
+        Moment { instant: self.start + Duration::from_millis(ms), unix_ms: 1_000_000 + ms }
+    }
+
+    /// The source shows these entries. Returns what ended when they pass, or what the guard did.
+    pub fn show(&mut self, ms: u64, entries: impl IntoIterator<Item = u32>) -> Result<Option<Ended>, Blocking> {
+        let (entries, now) = (entries.into_iter().collect::<BTreeSet<u32>>(), self.at(ms));
+        match self.guard.check(entries.len(), &self.limits, now) {
+            Ok(()) => {
+                self.in_service = entries;
+                Ok(self.guard.passed(self.in_service.len(), &self.limits, now))
+            }
+            Err(reason) => {
+                let change = BlockedChange {
+                    reason: reason.to_string(),
+                    since_unix_ms: now.unix_ms,
+                    entries: entries.len(),
+                    ..BlockedChange::default()
+                };
+                Err(self.guard.block(Numbers(entries), change, &self.limits, now))
+            }
+        }
+    }
+
+    /// An operator accepts the blocked list.
+    pub fn accept(&mut self, ms: u64) -> Result<(), NothingBlocked> {
+        let (Numbers(entries), _) = self.guard.accept()?;
+        self.guard.passed(entries.len(), &self.limits, self.at(ms));
+        self.in_service = entries;
+        Ok(())
+    }
+}
+
+/// The limits of hosts: `min_hosts` 1 and this share within 30 s.
+pub(super) fn hosts(max_removal: f64) -> GuardLimits {
+    GuardLimits {
+        subject: Subject::Hosts,
+        min_entries: 1,
+        max_removal,
+        always_removable: 0,
+        window: Duration::from_secs(30),
+    }
+}
+
+#[test]
+fn empty_list_is_blocked_by_default() {
+    let mut stage = Stage::new(2, hosts(1.0));
+    assert_eq!(stage.show(1, []), Err(Blocking::Began));
+    assert_eq!(stage.show(2, [2]), Ok(Some(Ended::Pending)));
+}
+
+#[test]
+fn first_list_passes_whatever_it_is() {
+    let stage = Stage::new(0, hosts(0.0));
+    assert_eq!(stage.guard.check(0, &stage.limits, stage.at(1)), Ok(()));
+}
+
+#[test]
+fn min_hosts_zero_lets_a_service_run_empty() {
+    let mut stage = Stage::new(1, GuardLimits { min_entries: 0, ..hosts(1.0) });
+    assert_eq!(stage.show(1, []), Ok(None));
+}
+
+#[test]
+fn list_below_the_minimum_passes_unless_it_shrinks() {
+    let mut stage = Stage::new(2, GuardLimits { min_entries: 5, ..hosts(1.0) });
+    assert_eq!(stage.show(1, [1, 2, 3]), Ok(None));
+    assert_eq!(stage.show(2, [1, 2, 4]), Ok(None));
+    let reason = stage.guard.check(2, &stage.limits, stage.at(3));
+    assert_eq!(reason, Err(BlockReason::BelowMinimum { remaining: 2, in_service: 3, minimum: 5 }));
+}
+
+#[test]
+fn share_is_counted_in_decimal() {
+    let stage = Stage::new(100, hosts(0.29));
+    assert_eq!(stage.guard.check(71, &stage.limits, stage.at(1)), Ok(()));
+    let Err(BlockReason::TooManyRemoved { baseline, required, .. }) = stage.guard.check(70, &stage.limits, stage.at(1))
+    else {
+        panic!("70 of 100 pass")
+    };
+    assert_eq!((baseline, required), (100, 71));
+}
+
+#[test]
+fn one_service_may_always_go_and_no_more() {
+    let limits = GuardLimits::of_services(0.0, Duration::from_secs(30));
+    let mut stage = Stage::new(3, limits);
+    assert_eq!(stage.show(1, [1, 2]), Ok(None));
+    assert_eq!(stage.show(5, [1]), Err(Blocking::Began), "the second within the window");
+    assert_eq!(stage.show(6, [1, 2]), Ok(Some(Ended::Pending)));
+    assert_eq!(stage.show(30_006, [1]), Err(Blocking::Began), "the baseline counts for one window more");
+}
+
+#[test]
+fn pending_change_keeps_its_age_while_it_grows() {
+    let mut stage = Stage::new(4, hosts(0.5));
+    assert_eq!(stage.show(10, [1]), Err(Blocking::Began));
+    assert_eq!(stage.show(20, []), Err(Blocking::Updated));
+    let pending = stage.guard.pending().unwrap();
+    assert_eq!((pending.since_unix_ms, pending.entries), (1_000_010, 0));
+}
+
+#[test]
+fn rejected_change_stays_until_the_source_shows_another() {
+    let mut stage = Stage::new(4, hosts(0.5));
+    assert_eq!(stage.guard.reject(), Err(NothingBlocked));
+    assert_eq!(stage.show(10, [1]), Err(Blocking::Began));
+    assert!(matches!(stage.guard.reject(), Ok(Rejection::Rejected(_))));
+    assert!(matches!(stage.guard.reject(), Ok(Rejection::AlreadyRejected(_))));
+    assert_eq!(stage.show(90_000, [1]), Err(Blocking::StaysRejected));
+    assert_eq!(stage.guard.pending(), None);
+    assert_eq!(stage.guard.rejected().map(|change| change.since_unix_ms), Some(1_000_010));
+    assert_eq!(stage.show(90_001, [2]), Err(Blocking::Began));
+    assert_eq!(stage.guard.rejected(), None);
+}
+
+#[test]
+fn rejected_change_can_be_accepted_later() {
+    let mut stage = Stage::new(4, hosts(0.5));
+    assert_eq!(stage.show(10, [1]), Err(Blocking::Began));
+    stage.guard.reject().unwrap();
+    assert_eq!(stage.accept(20), Ok(()));
+    assert_eq!(stage.in_service, BTreeSet::from([1]));
+    assert_eq!(stage.accept(21), Err(NothingBlocked));
+}
+
+#[test]
+fn accepted_list_is_the_new_baseline() {
+    let mut stage = Stage::new(20, hosts(0.5));
+    assert_eq!(stage.show(10, 1..=4), Err(Blocking::Began));
+    stage.accept(20).unwrap();
+    assert_eq!(stage.show(30, 1..=2), Ok(None));
+    assert_eq!(stage.show(40, 1..=1), Err(Blocking::Began));
+}
+
+#[test]
+fn restart_keeps_rejection_and_baseline() {
+    let mut stage = Stage::new(20, hosts(0.2));
+    for remaining in (15..20).rev() {
+        let _ = stage.show(30 * u64::from(20 - remaining), 1..=remaining);
+    }
+    stage.guard.reject().unwrap();
+    let memory = stage.guard.memory(&stage.limits, stage.at(200), Clone::clone);
+    assert_eq!(memory.baseline, Some(Baseline { entries: 20, until_unix_ms: None }));
+    let unused = |_: &Numbers| BlockedChange::default();
+    stage.guard = Guard::restored(memory, Some(16), &stage.limits, stage.at(60_000), unused);
+    assert_eq!(stage.guard.rejected().map(|change| change.entries), Some(15));
+    assert_eq!(stage.show(60_010, 1..=15), Err(Blocking::StaysRejected));
+    assert_eq!(stage.show(99_000, 2..=16), Err(Blocking::Began));
+}
+
+#[test]
+fn baseline_that_left_the_window_is_not_restored() {
+    let mut stage = Stage::new(20, hosts(0.5));
+    assert_eq!(stage.show(10, 1..=10), Ok(None));
+    let memory = stage.guard.memory(&stage.limits, stage.at(20), Clone::clone);
+    assert_eq!(memory.baseline, Some(Baseline { entries: 20, until_unix_ms: Some(1_000_010) }));
+    for (restart, baseline) in [(30_010, 20), (30_011, 10)] {
+        let unused = |_: &Numbers| BlockedChange::default();
+        let guard = Guard::restored(memory.clone(), Some(10), &stage.limits, stage.at(restart), unused);
+        assert_eq!(guard.baseline(&stage.limits, stage.at(restart)), baseline);
+    }
+}
+
+#[test]
+fn baseline_that_cannot_block_is_not_saved() {
+    let mut stage = Stage::new(20, hosts(1.0));
+    assert_eq!(stage.show(10, 1..=10), Ok(None));
+    assert_eq!(stage.guard.memory(&stage.limits, stage.at(20), Clone::clone), GuardMemory::default());
+}
+
+#[test]
+fn reason_names_the_limit_and_what_must_remain() {
+    let stage = Stage::new(20, hosts(0.2));
+    let reason = stage.guard.check(15, &stage.limits, stage.at(1)).unwrap_err().to_string();
+    assert_eq!(reason, "15 of 20 hosts would remain, at least 16 must: max_removal is 0.2 within 30s");
+}

@@ -1,0 +1,239 @@
+//! The hosts of one service: the list in service, and what becomes of each list that its source shows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::guard::{
+    BlockReason, Blocking, Ended, Guard, GuardLimits, GuardMemory, GuardedList, NothingBlocked, Rejection,
+};
+use super::host_list::{Assembled, Followed, GoodEntries, assemble, follow};
+use super::hosts_diff::HostsDiff;
+use crate::model::{BlockedChange, HostList, Moment, NameSample, SeenHost};
+
+/// The hosts of one service.
+#[derive(Debug, Default)]
+pub struct ServiceHosts {
+    /// None before the first list.
+    in_service: Option<Arc<HostList>>,
+    /// Whether hosts of an earlier run are in service that the source has not confirmed.
+    is_from_saved_state: bool,
+    confirmed_unix_ms: Option<u64>,
+    entries: GoodEntries,
+    problems: BTreeMap<String, String>,
+    guard: Guard<ShownHosts>,
+}
+
+/// A list as the source shows it.
+#[derive(Debug)]
+struct ShownHosts {
+    hosts: Arc<HostList>,
+    /// The last good host of each entry.
+    entries: GoodEntries,
+    /// Whether hosts of an earlier run are in it because an entry cannot be read now.
+    is_unsure: bool,
+}
+
+impl GuardedList for ShownHosts {
+    fn shows_the_same(&self, other: &Self) -> bool {
+        self.hosts == other.hosts
+    }
+}
+
+/// What a list of the source changed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Shown {
+    /// What leads from the list in service before to the one now; none where they are the same.
+    pub diff: Option<HostsDiff>,
+    /// Entries that are newly wrong, and how.
+    pub new_problems: Vec<(String, String)>,
+    /// What the guard did.
+    pub guard: Option<GuardNews>,
+}
+
+/// A change of what the guard blocks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GuardNews {
+    /// A change is blocked.
+    Blocked(BlockReason),
+    /// The source shows a list that passes: nothing is pending any longer.
+    Recovered,
+    /// The source shows another list than the rejected one.
+    RejectionEnded,
+}
+
+impl ServiceHosts {
+    /// The hosts that an earlier run of the daemon saved, if any, as confirmed then.
+    pub fn restored(
+        in_service: Option<Arc<HostList>>,
+        confirmed_unix_ms: Option<u64>,
+        memory: GuardMemory<Arc<HostList>>,
+        limits: &GuardLimits,
+        now: Moment,
+    ) -> Self {
+        let shown = |hosts| ShownHosts { hosts, entries: GoodEntries::new(), is_unsure: true };
+        let change = |shown: &ShownHosts| {
+            let diff = difference(in_service.as_deref(), &shown.hosts);
+            blocked_change(&shown.hosts, &diff, "an operator rejected it earlier".to_owned(), now)
+        };
+        let guard =
+            Guard::restored(memory.map(shown), in_service.as_ref().map(|hosts| hosts.len()), limits, now, change);
+        Self {
+            is_from_saved_state: in_service.is_some(),
+            confirmed_unix_ms: confirmed_unix_ms.filter(|_| in_service.is_some()),
+            in_service,
+            guard,
+            ..Self::default()
+        }
+    }
+
+    /// The list in service; none before the first.
+    pub fn in_service(&self) -> Option<&Arc<HostList>> {
+        self.in_service.as_ref()
+    }
+
+    /// Whether the list in service comes from an earlier run and has not been confirmed since.
+    pub fn is_from_saved_state(&self) -> bool {
+        self.is_from_saved_state
+    }
+
+    /// When the source last showed the list in service, in milliseconds since 1970.
+    pub fn confirmed_unix_ms(&self) -> Option<u64> {
+        self.confirmed_unix_ms
+    }
+
+    /// What is wrong with which entry of the source.
+    pub fn problems(&self) -> &BTreeMap<String, String> {
+        &self.problems
+    }
+
+    /// The change that waits for an operator's decision.
+    pub fn pending(&self) -> Option<&BlockedChange> {
+        self.guard.pending()
+    }
+
+    /// The change that an operator rejected.
+    pub fn rejected(&self) -> Option<&BlockedChange> {
+        self.guard.rejected()
+    }
+
+    /// What the guard of a restarted daemon needs to know.
+    pub fn guard_memory(&self, limits: &GuardLimits, now: Moment) -> GuardMemory<Arc<HostList>> {
+        self.guard.memory(limits, now, |shown| shown.hosts.clone())
+    }
+
+    /// Takes in what the source shows.
+    pub fn show(&mut self, seen: &[SeenHost], limits: &GuardLimits, now: Moment) -> Shown {
+        if let Some(followed) = self.follow(seen, limits, now) {
+            self.problems.clear();
+            let guard = self.passed(followed.hosts.len(), limits, now);
+            let diff = self.put_in_service(followed.hosts.clone(), followed.diff.clone(), now);
+            followed.enter_into(&mut self.entries);
+            return Shown { diff, guard, new_problems: Vec::new() };
+        }
+        let (shown, problems) = self.assemble(seen);
+        let new_problems = self.take_problems(problems);
+        let diff = difference(self.in_service.as_deref(), &shown.hosts);
+        match self.guard.check(shown.hosts.len(), limits, now) {
+            Ok(()) => {
+                let guard = self.passed(shown.hosts.len(), limits, now);
+                Shown { diff: self.serve(shown, diff, now), new_problems, guard }
+            }
+            Err(reason) => {
+                let change = blocked_change(&shown.hosts, &diff, reason.to_string(), now);
+                let began = self.guard.block(shown, change, limits, now) == Blocking::Began;
+                Shown { diff: None, new_problems, guard: began.then_some(GuardNews::Blocked(reason)) }
+            }
+        }
+    }
+
+    /// An operator accepts the blocked list. Returns the change, and what leads to it from the list in service.
+    ///
+    /// # Errors
+    /// Nothing is blocked.
+    pub fn accept(
+        &mut self,
+        limits: &GuardLimits,
+        now: Moment,
+    ) -> Result<(BlockedChange, Option<HostsDiff>), NothingBlocked> {
+        let (shown, change) = self.guard.accept()?;
+        self.guard.passed(shown.hosts.len(), limits, now);
+        let diff = difference(self.in_service.as_deref(), &shown.hosts);
+        Ok((change, self.serve(shown, diff, now)))
+    }
+
+    /// An operator rejects the blocked list.
+    ///
+    /// # Errors
+    /// Nothing is blocked.
+    pub fn reject(&mut self) -> Result<Rejection<'_>, NothingBlocked> {
+        self.guard.reject()
+    }
+
+    /// What the list makes of the one in service, where that is simple and the guard lets it pass.
+    fn follow(&self, seen: &[SeenHost], limits: &GuardLimits, now: Moment) -> Option<Followed> {
+        let in_service = self.in_service.as_ref().filter(|_| !self.is_from_saved_state)?;
+        let followed = follow(seen, &self.entries, in_service)?;
+        let passes = self.guard.check(followed.hosts.len(), limits, now).is_ok();
+        passes.then_some(followed)
+    }
+
+    fn assemble(&self, seen: &[SeenHost]) -> (ShownHosts, BTreeMap<String, String>) {
+        let Assembled { mut hosts, good_entries, problems } = assemble(seen, &self.entries);
+        // What an entry said before the daemon was restarted is not known: each of the saved hosts may be it.
+        let is_unsure = self.is_from_saved_state
+            && seen.iter().any(|entry| entry.record.is_err() && !good_entries.contains_key(&entry.key));
+        if is_unsure && let Some(saved) = &self.in_service {
+            for (name, host) in saved.iter() {
+                hosts.entry(name.clone()).or_insert_with(|| host.clone());
+            }
+        }
+        (ShownHosts { hosts: Arc::new(hosts), entries: good_entries, is_unsure }, problems)
+    }
+
+    fn take_problems(&mut self, problems: BTreeMap<String, String>) -> Vec<(String, String)> {
+        let before = std::mem::replace(&mut self.problems, problems);
+        let is_new = |(entry, problem): &(&String, &String)| before.get(*entry) != Some(problem);
+        self.problems.iter().filter(is_new).map(|(entry, problem)| (entry.clone(), problem.clone())).collect()
+    }
+
+    fn passed(&mut self, entries: usize, limits: &GuardLimits, now: Moment) -> Option<GuardNews> {
+        self.guard.passed(entries, limits, now).map(|ended| match ended {
+            Ended::Pending => GuardNews::Recovered,
+            Ended::Rejected => GuardNews::RejectionEnded,
+        })
+    }
+
+    fn serve(&mut self, shown: ShownHosts, diff: HostsDiff, now: Moment) -> Option<HostsDiff> {
+        let ShownHosts { hosts, entries, is_unsure } = shown;
+        self.entries = entries;
+        self.is_from_saved_state = is_unsure;
+        self.put_in_service(hosts, diff, now)
+    }
+
+    fn put_in_service(&mut self, hosts: Arc<HostList>, diff: HostsDiff, now: Moment) -> Option<HostsDiff> {
+        self.confirmed_unix_ms = Some(now.unix_ms);
+        let is_news = self.in_service.is_none() || !diff.is_empty();
+        is_news.then(|| {
+            self.in_service = Some(hosts);
+            diff
+        })
+    }
+}
+
+/// What leads from the list in service, if any, to another.
+fn difference(in_service: Option<&HostList>, hosts: &HostList) -> HostsDiff {
+    match in_service {
+        Some(in_service) => HostsDiff::between(in_service, hosts),
+        None => HostsDiff::between(&HostList::new(), hosts),
+    }
+}
+
+fn blocked_change(hosts: &HostList, diff: &HostsDiff, reason: String, now: Moment) -> BlockedChange {
+    BlockedChange {
+        reason,
+        since_unix_ms: now.unix_ms,
+        entries: hosts.len(),
+        adds: NameSample::of(&diff.added),
+        removes: NameSample::of(&diff.removed),
+    }
+}

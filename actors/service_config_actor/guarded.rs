@@ -1,0 +1,168 @@
+//! The guard over the definitions, and what an operator decides about a list that it blocked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::fut::ready;
+use actix::{ActorFutureExt, Context, Handler, ResponseActFuture, WrapFuture};
+use slog::{info, warn};
+
+use super::ServiceConfigActor;
+use crate::decide::guard::{Blocking, Ended, Guard, GuardMemory, GuardedList, Rejection};
+use crate::journal::{Event, JournalEntry};
+use crate::message::{DecideBlocked, DefinitionsGuardChanged, Record, WatcherHandle};
+use crate::model::{BlockedChange, Moment, NameSample, RawDefinition, ServiceName};
+use crate::operator::{GuardDecision, OrderRefused, extent};
+use crate::port::DefinitionList;
+
+impl GuardedList for DefinitionList {
+    fn shows_the_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl ServiceConfigActor {
+    /// The guard of an earlier run, over the services that were restored.
+    pub(super) fn restore_guard(&mut self) {
+        let (limits, now) = (self.policy.guard_limits(), self.clock.now());
+        let in_service = Some(self.in_service().count()).filter(|count| *count > 0);
+        let memory = std::mem::take(&mut self.saved_guard);
+        let is_told = memory != GuardMemory::default();
+        let change =
+            |list: &DefinitionList| self.blocked_change(list, "an operator rejected it earlier".to_owned(), now);
+        self.guard = Guard::restored(memory, in_service, &limits, now, change);
+        if is_told {
+            self.saved_guard = self.guard.memory(&limits, now, Clone::clone);
+            self.report_guard();
+        }
+    }
+
+    /// Applies the definitions, unless so many services are gone that it looks like a source that lost its data.
+    pub(super) fn consider(&mut self, seen: BTreeMap<Arc<str>, RawDefinition>) {
+        let (limits, now) = (self.policy.guard_limits(), self.clock.now());
+        // A service that is new does not stand in for one that is gone: its clients are others.
+        let remaining = self.in_service().filter(|name| seen.contains_key(*name)).count();
+        match self.guard.check(remaining, &limits, now) {
+            Ok(()) => {
+                self.apply(seen);
+                let in_service = self.in_service().count();
+                match self.guard.passed(in_service, &limits, now) {
+                    Some(Ended::Pending) => {
+                        info!(
+                            self.log,
+                            "the source shows definitions that pass the guard, no change is pending any longer"
+                        );
+                        self.record(Event::HoldEnded);
+                    }
+                    Some(Ended::Rejected) => info!(self.log, "the source no longer shows the rejected definitions"),
+                    None => {}
+                }
+            }
+            Err(reason) => {
+                let reason = reason.to_string();
+                let list = Arc::new(seen);
+                let change = self.blocked_change(&list, reason.clone(), now);
+                if self.guard.block(list, change, &limits, now) == Blocking::Began {
+                    warn!(self.log, "change of the definitions blocked by guard, the services stay"; "reason" => &reason);
+                    self.record(Event::ChangeHeld { reason });
+                }
+            }
+        }
+        self.save_guard();
+    }
+
+    /// Services may have become usable without a new list.
+    pub(super) fn recount(&mut self) {
+        let in_service = self.in_service().count();
+        self.guard.recount(in_service, &self.policy.guard_limits(), self.clock.now());
+    }
+
+    fn blocked_change(&self, list: &DefinitionList, reason: String, now: Moment) -> BlockedChange {
+        let removes: Vec<_> = self.in_service().filter(|name| !list.contains_key(*name)).collect();
+        let is_in_service = |name: &Arc<str>| self.services.get(name).is_some_and(|service| service.good.is_some());
+        let adds: Vec<_> = list.keys().filter(|name| !is_in_service(name)).collect();
+        BlockedChange {
+            reason,
+            since_unix_ms: now.unix_ms,
+            entries: list.len(),
+            adds: NameSample::of(&adds),
+            removes: NameSample::of(&removes),
+        }
+    }
+
+    /// Reports what the guard needs to know after a restart, where that has changed.
+    fn save_guard(&mut self) {
+        let memory = self.guard.memory(&self.policy.guard_limits(), self.clock.now(), Clone::clone);
+        if memory != self.saved_guard {
+            self.saved_guard = memory;
+            self.report_guard();
+        }
+    }
+
+    fn report_guard(&self) {
+        self.peers.guard.do_send(DefinitionsGuardChanged { memory: self.saved_guard.clone() });
+    }
+
+    fn accept(&mut self) -> Result<String, OrderRefused> {
+        let Ok((list, change)) = self.guard.accept() else {
+            return Err(OrderRefused::NothingBlocked("the service definitions".to_owned()));
+        };
+        let done = format!("the blocked definitions are accepted and applied: {}", extent(&change));
+        info!(self.log, "an operator accepts the blocked definitions"; "reason" => &change.reason);
+        self.record(Event::HeldAccepted { reason: change.reason });
+        self.apply(Arc::unwrap_or_clone(list));
+        let in_service = self.in_service().count();
+        self.guard.passed(in_service, &self.policy.guard_limits(), self.clock.now());
+        Ok(done)
+    }
+
+    fn reject(&mut self) -> Result<String, OrderRefused> {
+        match self.guard.reject() {
+            Err(_) => Err(OrderRefused::NothingBlocked("the service definitions".to_owned())),
+            Ok(Rejection::AlreadyRejected(_)) => Ok("the definitions were already rejected".to_owned()),
+            Ok(Rejection::Rejected(change)) => {
+                let done =
+                    format!("the blocked definitions are rejected until the source shows others: {}", extent(change));
+                let reason = change.reason.clone();
+                info!(self.log, "an operator rejects the blocked definitions, the services stay"; "reason" => &reason);
+                self.record(Event::HeldRejected { reason });
+                Ok(done)
+            }
+        }
+    }
+
+    /// The names of the services that can be used.
+    pub(super) fn in_service(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.services.iter().filter(|(_, service)| service.good.is_some()).map(|(name, _)| name)
+    }
+
+    /// The watcher of a service that can be used.
+    pub(super) fn watcher(&self, service: &ServiceName) -> Option<&WatcherHandle> {
+        let (_, watcher) = self.services.get(service.as_str())?.good.as_ref()?;
+        Some(watcher)
+    }
+
+    fn record(&self, event: Event) {
+        self.peers.journal.do_send(Record(JournalEntry::new(event)));
+    }
+}
+
+impl Handler<DecideBlocked> for ServiceConfigActor {
+    type Result = ResponseActFuture<Self, Result<String, OrderRefused>>;
+
+    fn handle(&mut self, order: DecideBlocked, _: &mut Context<Self>) -> Self::Result {
+        let Some(service) = order.service.clone() else {
+            let answer = match order.decision {
+                GuardDecision::Accept => self.accept(),
+                GuardDecision::Reject => self.reject(),
+            };
+            self.save_guard();
+            return Box::pin(ready(answer));
+        };
+        let Some(watcher) = self.watcher(&service) else {
+            return Box::pin(ready(Err(OrderRefused::UnknownService(service))));
+        };
+        let answer = watcher.decide.send(order).into_actor(self);
+        Box::pin(answer.map(move |answer, _, _| answer.unwrap_or(Err(OrderRefused::UnknownService(service)))))
+    }
+}

@@ -1,0 +1,53 @@
+//! The source of one watcher: opened, lost, read again.
+
+use actix::{AsyncContext, Context};
+use slog::{info, warn};
+
+use super::WatcherActor;
+use crate::journal::Event;
+use crate::message::HostsUnknown;
+
+impl WatcherActor {
+    /// Opens the source of the definition. One that was open stays open until then.
+    pub(super) fn open_source(&mut self, ctx: &mut Context<Self>) {
+        let watcher = ctx.address().recipient();
+        match self.sources.open(&self.definition.name, &self.definition.source, watcher) {
+            Ok(source) => {
+                self.source = Some(source);
+                self.definition_error = None;
+            }
+            Err(error) if self.source.is_some() => {
+                warn!(self.log, "the new source cannot be used, the one before stays"; "error" => &error);
+                self.record(None, Event::InputRefused { problem: error.clone() });
+                self.definition_error = Some(error);
+            }
+            Err(error) => self.source_failed(error),
+        }
+    }
+
+    /// The source cannot be read: that says nothing about its hosts.
+    pub(super) fn source_failed(&mut self, error: String) {
+        let in_service = self.hosts.in_service().map(|hosts| hosts.len());
+        if self.health.error.is_none() {
+            let kept = in_service.unwrap_or_default();
+            warn!(self.log, "the source cannot be read, its last good hosts stay"; "error" => &error, "hosts" => kept);
+            self.health.since_unix_ms = self.clock.unix_ms();
+            self.record(None, Event::SourceLost { error: error.clone() });
+        }
+        self.health.error = Some(error);
+        if in_service.is_none() {
+            self.peers.unknown.do_send(HostsUnknown { service: self.definition.name.clone() });
+        }
+    }
+
+    /// The source was read.
+    pub(super) fn source_read(&mut self) {
+        let now = self.clock.unix_ms();
+        self.health.read_at_unix_ms = Some(now);
+        if self.health.error.take().is_some() {
+            info!(self.log, "the source can be read again");
+            self.health.since_unix_ms = now;
+            self.record(None, Event::SourceBack);
+        }
+    }
+}
