@@ -491,6 +491,6 @@ mod tests {
             .flat_map(|seed| Plan::draw(seed).steps)
             .map(|step| format!("{step:?}").split(' ').next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(kinds.len(), 49, "{kinds:?}");
+        assert_eq!(kinds.len(), 51, "{kinds:?}");
     }
 }

@@ -114,7 +114,7 @@ async fn a_repeated_host_and_a_file_that_is_no_text_are_named() {
     let path = dir.write("web.hosts", "# web\n10.0.0.1:80\n\n10.0.0.1:80\n");
     let (mut inbox, _source) = open_hosts(&path);
     let seen = inbox.until_hosts(&hosts([A, ("10.0.0.1:80 (line 4)", None)])).await;
-    let error = seen.result.unwrap()[1].host.clone().unwrap_err();
+    let error = seen.result.unwrap()[1].record.clone().unwrap_err();
     assert!(error.ends_with("web.hosts, line 4: 10.0.0.1:80 stands in line 2 already"), "{error}");
     dir.write("web.hosts", b"\xff\xfe");
     let (error, _) = inbox.until_error().await;

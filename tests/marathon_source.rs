@@ -382,5 +382,5 @@ async fn a_master_without_a_redirect_tells_the_leader_in_its_state() {
     assert!(inbox.until_error().await.0.contains("knows no leader"));
     server.follow(|path| Reply::redirect(&format!("//0.0.0.0:5050{path}")));
     let seen = inbox.until_hosts(&hosts([("0.0.0.0:5050", None)])).await;
-    assert!(seen.result.unwrap()[0].host.clone().unwrap_err().contains("not the address of a single host"));
+    assert!(seen.result.unwrap()[0].record.clone().unwrap_err().contains("not the address of a single host"));
 }

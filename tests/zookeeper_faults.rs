@@ -376,15 +376,15 @@ async fn tls_and_digest_sessions_read_what_they_may() {
     let (seen, _source) = told(&sources_with(options.clone()).0, &mut inbox).await;
     let entries = seen.result.unwrap();
     let closed = entries.iter().find(|entry| &*entry.key == "closed").unwrap();
-    let error = closed.host.as_ref().unwrap_err();
+    let error = closed.record.as_ref().unwrap_err();
     assert!(error.contains("znode /services/web/closed") && error.contains("not authorized"), "{error}");
-    assert!(entries.iter().any(|entry| entry.host.is_ok()), "{entries:?}");
+    assert!(entries.iter().any(|entry| entry.record.is_ok()), "{entries:?}");
 
     options.auth = Some(DigestAuth::parse("proxymgr:secret").unwrap());
     assert!(!format!("{options:?}").contains("secret"));
     let mut inbox = Inbox::new();
     let (seen, _source) = told(&sources_with(options.clone()).0, &mut inbox).await;
-    assert!(seen.result.unwrap().iter().all(|entry| entry.host.is_ok()));
+    assert!(seen.result.unwrap().iter().all(|entry| entry.record.is_ok()));
 
     options.tls = Some(TlsFiles { ca: tls.client_cert.clone(), identity: None });
     let mut inbox = Inbox::new();
