@@ -66,7 +66,7 @@ async fn instances_are_hosts_by_their_health_tags_and_nodes() {
     let b = ("n/b", Some("10.0.0.2:80 weight 4"));
     let seen = all.until_hosts(&hosts([A, b, C, d])).await;
     let states: Vec<String> =
-        seen.result.unwrap().iter().map(|seen| format!("{:?}", seen.host.as_ref().unwrap().state)).collect();
+        seen.result.unwrap().iter().map(|seen| format!("{:?}", seen.host().unwrap().state)).collect();
     assert_eq!(states, ["Ready", "Ready", "Maint", "Ready"]);
     for narrowing in [json!({"tags": ["v2", "x"]}), json!({"tags": "v2"}), json!({"filter": "\"v2\" in Service.Tags"})]
     {

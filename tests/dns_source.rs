@@ -89,7 +89,7 @@ async fn a_name_that_cannot_be_looked_up_keeps_its_hosts_and_holds_no_other_up()
     let seen = inbox.until_hosts(&kept(A)).await;
     let entry = seen.result.unwrap().into_iter().find(|entry| &*entry.key == "10.0.0.8:80").unwrap();
     let reason = format!("web.frail cannot be looked up: {} answers SERVFAIL", knot.address());
-    assert_eq!(entry.host.unwrap_err(), reason);
+    assert_eq!(entry.record.unwrap_err(), reason);
     knot.replace(&["web 0 A 10.0.0.2"]);
     inbox.until_hosts(&kept(B)).await;
 }
