@@ -35,7 +35,7 @@ fn web() -> Value {
 
 /// The good hosts of a message, by their endpoints.
 fn good(seen: &HostsSeen) -> Vec<Host> {
-    seen.result.as_ref().unwrap().iter().filter_map(|entry| entry.host.as_deref().ok().cloned()).collect()
+    seen.result.as_ref().unwrap().iter().filter_map(|entry| entry.host().map(|host| Host::clone(host))).collect()
 }
 
 #[actix::test]
