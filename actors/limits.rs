@@ -117,6 +117,9 @@ pub const FIRST_LISTS_WAIT: Duration = Duration::from_secs(10);
 /// How long a reload waits for the process before to tell how its servers are; it goes on without.
 pub const STATE_FILE_PATIENCE: Duration = Duration::from_millis(500);
 
+/// The most lines of HAProxy's server states that are looked through in one turn of the actors' thread.
+pub const STATE_FILE_LINES_AT_ONCE_MAX: usize = 1_000;
+
 /// How long `haproxy -c` may take.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 

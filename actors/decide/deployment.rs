@@ -6,9 +6,8 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::haproxy_config::SectionStyle;
+use super::haproxy_config::{self, SectionStyle};
 use super::loaded_config::{inherited_descriptors, parse_sections};
-use super::proxy_plan::LoadedService;
 use super::routing::Routing;
 use crate::model::{Blocker, HostList, Observation, ProcessInfo, Routes, ServiceDefinition, ServiceName};
 
@@ -34,6 +33,14 @@ pub struct SectionSpec {
     pub hosts: Arc<HostList>,
 }
 
+impl SectionSpec {
+    /// Whether both give the same section. That of values which are shared is told at a glance.
+    pub fn is(&self, other: &Self) -> bool {
+        let same_definition = Arc::ptr_eq(&self.definition, &other.definition) || self.definition == other.definition;
+        same_definition && (Arc::ptr_eq(&self.hosts, &other.hosts) || self.hosts == other.hosts)
+    }
+}
+
 /// A section with its listening socket.
 #[derive(Debug, Clone)]
 pub struct BoundSection {
@@ -41,6 +48,21 @@ pub struct BoundSection {
     pub spec: SectionSpec,
     /// The descriptor it listens on; none where it has no port, or HAProxy binds it.
     pub descriptor: Option<RawFd>,
+    /// Its text, where it was rendered in the same style before.
+    pub text: Option<Arc<str>>,
+}
+
+impl BoundSection {
+    /// A section that was not rendered yet.
+    pub fn new(spec: SectionSpec, descriptor: Option<RawFd>) -> Self {
+        Self { spec, descriptor, text: None }
+    }
+
+    /// Its text, rendered only once.
+    pub fn render(&mut self, style: SectionStyle) -> Arc<str> {
+        let Self { spec: SectionSpec { definition, hosts }, descriptor, text } = self;
+        text.get_or_insert_with(|| haproxy_config::section(definition, *descriptor, hosts, style)).clone()
+    }
 }
 
 /// The section of one service: as it should be, and as it was.
@@ -62,15 +84,15 @@ pub struct ServiceSection {
 pub enum HealthSource {
     /// The process that serves.
     Process {
-        /// What that process was given.
-        loaded: BTreeMap<ServiceName, LoadedService>,
+        /// The sections of that process.
+        sections: BTreeMap<ServiceName, SectionSpec>,
     },
     /// The state file that the last process left.
     File {
         /// Where it is.
         path: PathBuf,
-        /// What that process was given.
-        loaded: BTreeMap<ServiceName, LoadedService>,
+        /// The sections of that process.
+        sections: BTreeMap<ServiceName, SectionSpec>,
     },
 }
 

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use litemap::LiteMap;
 
 pub use super::base_config::state_file_in_use as in_use;
+use super::deployment::SectionSpec;
 use super::haproxy_config::{SectionStyle, section_head};
-use super::loaded_service::{LoadedServer, LoadedService, given};
-use crate::model::{Address, AdminState, Host, HostList, ServerName, ServiceDefinition, ServiceName};
+use super::loaded_service::given;
+use crate::model::{Address, AdminState, Host, HostList, ServerName, ServiceName};
 
 /// A state file that says nothing: the number of its format. HAProxy warns of one that is empty or not there.
 pub const NOTHING_KNOWN: &str = "1\n";
@@ -44,54 +45,83 @@ pub fn still_true(said: &str, hosts: &FileHosts) -> String {
     text
 }
 
-/// What of `said`, the answer to `show servers state`, is true for the process that follows: servers that were ready and
-/// are to be, at the same address, with the same checks. One that is no longer checked would stay down for ever.
-pub fn carried_over<'a>(
-    said: &str,
-    loaded: &BTreeMap<ServiceName, LoadedService>,
-    next: impl Fn(&ServiceName) -> Option<(&'a ServiceDefinition, &'a HostList)>,
+/// The sections of a process.
+pub type Sections = BTreeMap<ServiceName, SectionSpec>;
+
+/// What of the answer to `show servers state` is true for the process that follows: servers that were ready and are to be,
+/// at the same address, with the same checks. One that is no longer checked would stay down for ever.
+///
+/// Line by line, so that 50,000 servers need not be looked through in one go.
+pub struct CarriedHealth<'a> {
+    before: &'a Sections,
+    next: &'a Sections,
     style: SectionStyle,
-) -> String {
-    let mut text = NOTHING_KNOWN.to_owned();
-    let mut places = None;
-    // Lines of one section follow each other.
-    let mut current: Option<(&str, Option<Carried<'_>>)> = None;
-    for line in said.lines() {
+    places: Option<[usize; COLUMNS.len()]>,
+    /// The section of the last line, and its servers in both processes where its options are the same. Lines of one section
+    /// follow each other.
+    current: Option<(String, Option<Carried<'a>>)>,
+    text: String,
+}
+
+impl<'a> CarriedHealth<'a> {
+    /// Nothing was read yet. `before` are the sections of the process that answered, `next` those of the one that follows,
+    /// which has this style.
+    pub fn new(before: &'a Sections, next: &'a Sections, style: SectionStyle) -> Self {
+        Self { before, next, style, places: None, current: None, text: NOTHING_KNOWN.to_owned() }
+    }
+
+    /// Reads the next line of the answer.
+    pub fn read(&mut self, line: &str) {
         if let Some(header) = line.strip_prefix("# ") {
-            places = places_of(header);
-            push_line(&mut text, line);
-            continue;
+            self.places = places_of(header);
+            push_line(&mut self.text, line);
+            return;
         }
-        let Some([section, server, row @ ..]) = places.and_then(|places| row(line, places)) else { continue };
-        if current.as_ref().is_none_or(|(name, _)| *name != section) {
+        let Some([section, server, row @ ..]) = self.places.and_then(|places| row(line, places)) else { return };
+        if self.current.as_ref().is_none_or(|(name, _)| name != section) {
             let carried = ServiceName::new(section).ok().and_then(|name| {
-                let (before, (definition, hosts)) = (loaded.get(&name)?, next(&name)?);
-                (before.head == section_head(definition, style)).then_some(Carried { before, definition, hosts })
+                let (before, next) = (self.before.get(&name)?, self.next.get(&name)?);
+                has_same_head(before, next, self.style).then_some(Carried { before, next })
             });
-            current = Some((section, carried));
+            self.current = Some((section.to_owned(), carried));
         }
-        if let Some((_, Some(carried))) = &current
+        if let Some((_, Some(carried))) = &self.current
             && carried.is_true_of(server, row)
         {
-            push_line(&mut text, line);
+            push_line(&mut self.text, line);
         }
     }
-    text
+
+    /// The text of the state file.
+    pub fn finish(self) -> String {
+        self.text
+    }
+}
+
+fn has_same_head(before: &SectionSpec, next: &SectionSpec, style: SectionStyle) -> bool {
+    Arc::ptr_eq(&before.definition, &next.definition)
+        || section_head(&before.definition, style) == section_head(&next.definition, style)
 }
 
 /// A section that the next process has with the same options.
 struct Carried<'a> {
-    before: &'a LoadedService,
-    definition: &'a ServiceDefinition,
-    hosts: &'a HostList,
+    before: &'a SectionSpec,
+    next: &'a SectionSpec,
 }
 
 impl Carried<'_> {
     fn is_true_of(&self, server: &str, row: [&str; 4]) -> bool {
         let Ok(name) = ServerName::new(server) else { return false };
-        let (Some(before), Some(host)) = (self.before.servers.get(&name), self.hosts.get(&name)) else { return false };
-        let LoadedServer { endpoint, options, .. } = given(self.definition, host);
-        is_ready_there(host, row) && before.endpoint == endpoint && before.options == options
+        let (Some(before), Some(host)) = (self.before.hosts.get(&name), self.next.hosts.get(&name)) else {
+            return false;
+        };
+        let is_unchanged = Arc::ptr_eq(&self.before.definition, &self.next.definition) && Arc::ptr_eq(before, host);
+        let is_given_the_same = || {
+            let (given_before, given_next) =
+                (given(&self.before.definition, before), given(&self.next.definition, host));
+            given_before.endpoint == given_next.endpoint && given_before.options == given_next.options
+        };
+        is_ready_there(host, row) && (is_unchanged || is_given_the_same())
     }
 }
 

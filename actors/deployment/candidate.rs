@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
 use crate::decide::frontend::frontends;
-use crate::decide::haproxy_config::{self, SectionStyle};
+use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::routing::{Claim, Routing, assign, map_text, routed_at};
 use crate::message::SocketsHeld;
 use crate::model::{Blocker, ServiceName};
@@ -22,9 +22,8 @@ pub struct CandidateSection {
 }
 
 impl CandidateSection {
-    fn new(section: BoundSection, style: SectionStyle) -> Self {
-        let BoundSection { spec: SectionSpec { definition, hosts }, descriptor } = &section;
-        Self { text: haproxy_config::section(definition, *descriptor, hosts, style), section }
+    fn new(mut section: BoundSection, style: SectionStyle) -> Self {
+        Self { text: section.render(style), section }
     }
 
     fn listen(&self) -> Option<SocketAddr> {
@@ -71,7 +70,7 @@ impl Candidate {
             find_socket(service, name, &held);
             if !held.failed.contains_key(name) {
                 let descriptor = held.descriptors.get(name).copied().flatten();
-                let section = BoundSection { spec: service.desired.clone(), descriptor };
+                let section = bound(service, descriptor);
                 sections.insert(name.clone(), CandidateSection::new(section, style));
             }
         }
@@ -89,8 +88,8 @@ impl Candidate {
         let taken = desired.definition.listen.map(|address| Blocker::PortTaken { address, error });
         self.blockers.extend(taken.map(|taken| (name.clone(), taken)));
         self.sections.remove(name);
-        let Some(BoundSection { spec, descriptor }) = last_good else { return };
-        let section = BoundSection { spec: SectionSpec { hosts: desired.hosts, ..spec }, descriptor };
+        let Some(BoundSection { spec, descriptor, .. }) = last_good else { return };
+        let section = BoundSection::new(SectionSpec { hosts: desired.hosts, ..spec }, descriptor);
         self.sections.insert(name.clone(), CandidateSection::new(section, self.context.style));
     }
 
@@ -142,7 +141,7 @@ impl Candidate {
         let last_good = self.services[name].last_good.clone().filter(|good| good.spec != refused);
         let kept = last_good.map(|good| match good.spec.definition == refused.definition {
             true => good,
-            false => BoundSection { spec: SectionSpec { hosts: refused.hosts, ..good.spec }, ..good },
+            false => BoundSection::new(SectionSpec { hosts: refused.hosts, ..good.spec }, good.descriptor),
         });
         let SectionSpec { definition, hosts } = self.services[name].desired.clone();
         self.blockers.entry(name.clone()).or_insert(Blocker::Rejected { message, definition, hosts });
@@ -244,9 +243,16 @@ impl Candidate {
     }
 }
 
+/// The desired section with its socket. Where it is the one that runs, its text need not be rendered again.
+fn bound(service: &ServiceSection, descriptor: Option<RawFd>) -> BoundSection {
+    let running = service.last_good.as_ref();
+    let same = running.filter(|running| running.descriptor == descriptor && running.spec.is(&service.desired));
+    same.cloned().unwrap_or_else(|| BoundSection::new(service.desired.clone(), descriptor))
+}
+
 /// Gives the last good section of an earlier run its socket. It is of no use without one where it has a port.
 fn find_socket(service: &mut ServiceSection, name: &ServiceName, held: &SocketsHeld) {
-    let Some(BoundSection { spec, descriptor: descriptor @ None }) = &mut service.last_good else { return };
+    let Some(BoundSection { spec, descriptor: descriptor @ None, .. }) = &mut service.last_good else { return };
     let listen = spec.definition.listen;
     let sockets = if listen == service.desired.definition.listen { &held.descriptors } else { &held.last_good };
     match sockets.get(name) {

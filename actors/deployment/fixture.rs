@@ -33,7 +33,7 @@ pub fn spec(service: &str, lines: &[&str]) -> SectionSpec {
 /// A service that runs as it is.
 pub fn running(service: &str, lines: &[&str]) -> ServiceSection {
     let desired = spec(service, lines);
-    let last_good = Some(BoundSection { spec: desired.clone(), descriptor: None });
+    let last_good = Some(BoundSection::new(desired.clone(), None));
     ServiceSection { desired, last_good, is_running: true, refused: None }
 }
 

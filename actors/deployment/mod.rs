@@ -182,7 +182,7 @@ async fn hold_sockets(
         Some((name.clone(), WantedSocket::of(&service.desired.definition)?))
     };
     let elsewhere = |(name, service): (&ServiceName, &ServiceSection)| match &service.last_good {
-        Some(BoundSection { spec, descriptor: None })
+        Some(BoundSection { spec, descriptor: None, .. })
             if spec.definition.listen != service.desired.definition.listen =>
         {
             Some((name.clone(), WantedSocket::of(&spec.definition)?))

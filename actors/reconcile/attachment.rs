@@ -185,7 +185,7 @@ fn found_section(
     now: Instant,
 ) -> Section {
     let spec = SectionSpec { definition: service.definition.clone(), hosts: service.servers.clone() };
-    let mut section = Section::started(BoundSection { spec, descriptor: None }, style, None, now);
+    let mut section = Section::started(BoundSection::new(spec, None), style, None, now);
     for (name, found) in &*servers {
         let state = service.servers.get(name).map_or(AdminState::Ready, |host| host.state);
         // What an earlier run wanted ready, it never drained. What that run did not want it drained for good.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::deployment_lane::{Deployment, Successor};
 use super::desired::DesiredService;
 use super::effect::{Effect, info};
+use super::section::Section;
 use super::state::State;
 use super::time::Now;
 use crate::decide::deployment::{
@@ -118,10 +119,14 @@ impl State {
     fn health_source(&self, base: &Arc<str>) -> Option<HealthSource> {
         let path = state_file::in_use(&self.settings.policy.frame)?;
         let running = self.running().filter(|running| running.base == *base)?;
-        let loaded = running.sections.iter().map(|(name, section)| (name.clone(), section.loaded.clone())).collect();
+        let spec = |section: &Section| SectionSpec {
+            definition: section.definition.clone(),
+            hosts: section.file.hosts.clone(),
+        };
+        let sections = running.sections.iter().map(|(name, section)| (name.clone(), spec(section))).collect();
         Some(match self.process.is_serving() && self.lane.link.failures() == 0 {
-            true => HealthSource::Process { loaded },
-            false => HealthSource::File { path: path.to_owned(), loaded },
+            true => HealthSource::Process { sections },
+            false => HealthSource::File { path: path.to_owned(), sections },
         })
     }
 
@@ -141,6 +146,8 @@ impl State {
 
     /// The sections of a file that is made now.
     pub(super) fn service_sections(&self) -> BTreeMap<ServiceName, ServiceSection> {
+        let (_, style) = self.base();
+        let is_same_style = self.running().is_some_and(|running| running.style == style);
         let section = |(name, service): (&ServiceName, &DesiredService)| {
             let section = self.running().and_then(|running| running.sections.get(name));
             // After the first start a new service is brought in once its hosts have been looked for.
@@ -151,12 +158,13 @@ impl State {
                 Some(section) => {
                     let spec =
                         SectionSpec { definition: section.definition.clone(), hosts: section.file.hosts.clone() };
-                    Some(BoundSection { spec, descriptor: section.descriptor })
+                    let text = is_same_style.then(|| section.file.text.clone());
+                    Some(BoundSection { spec, descriptor: section.descriptor, text })
                 }
                 // Of an earlier run; its socket has yet to be held.
-                None => service.earlier.definition.as_ref().map(|definition| BoundSection {
-                    spec: SectionSpec { definition: definition.clone(), hosts: service.servers.clone() },
-                    descriptor: None,
+                None => service.earlier.definition.as_ref().map(|definition| {
+                    let spec = SectionSpec { definition: definition.clone(), hosts: service.servers.clone() };
+                    BoundSection::new(spec, None)
                 }),
             };
             let definition = match section {

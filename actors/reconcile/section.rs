@@ -116,29 +116,25 @@ impl Section {
         SectionNames { definition: &self.definition, inherited, hosts: &self.file.hosts, observed: &self.observed }
     }
 
-    /// A section as a process was just started with it. Where the process before had the same, `before`, its text and
-    /// what is known of its servers are taken over.
-    pub fn started(bound: BoundSection, style: SectionStyle, before: Option<Self>, now: Instant) -> Self {
-        let BoundSection { spec: SectionSpec { definition, hosts }, descriptor } = bound;
+    /// A section as a process was just started with it. Where the process before had the same, `before`, what is known of
+    /// its servers is taken over.
+    pub fn started(mut bound: BoundSection, style: SectionStyle, before: Option<Self>, now: Instant) -> Self {
+        let text = bound.render(style);
+        let BoundSection { spec: SectionSpec { definition, hosts }, descriptor, .. } = bound;
         let is_same = |before: &Self| {
             !before.file.is_behind
-                && before.descriptor == descriptor
                 && Arc::ptr_eq(&before.file.hosts, &hosts)
                 && (Arc::ptr_eq(&before.definition, &definition) || before.definition == definition)
                 && *before.loaded.head == *haproxy_config::section_head(&definition, style)
         };
-        let (mut loaded, text) = match before.filter(is_same) {
-            Some(before) => (before.loaded, before.file.text),
-            None => (
-                loaded_by_file(&definition, &hosts, style),
-                haproxy_config::section(&definition, descriptor, &hosts, style),
-            ),
+        let mut loaded = match before.filter(is_same) {
+            Some(before) => before.loaded,
+            None => loaded_by_file(&definition, &hosts, style),
         };
-        loaded.servers.retain(|name, _| hosts.contains_key(name));
-        for (name, server) in &mut loaded.servers {
-            server.held_by = None;
-            server.priority = hosts.get(name).and_then(|host| host.priority);
+        if loaded.servers.len() != hosts.len() {
+            loaded.servers.retain(|name, _| hosts.contains_key(name));
         }
+        loaded.servers.values_mut().for_each(|server| server.held_by = None);
         Self {
             definition,
             descriptor,

@@ -19,8 +19,9 @@ impl State {
         if !self.deploys() || self.deployment.is_some() {
             return;
         }
-        if let Some(text) = self.running().map(Running::text)
+        if self.running().is_some()
             && self.files.config.begin(now.instant)
+            && let Some(text) = self.running().map(Running::text)
         {
             self.outbox.push(Effect::WriteConfigFile(text));
         }

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame, section_head};
+use proxymgr_actors::decide::deployment::SectionSpec;
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::decide::proxy_plan::{LoadedService, given};
-use proxymgr_actors::decide::state_file::{FileHosts, NOTHING_KNOWN, carried_over, in_use, still_true};
+use proxymgr_actors::decide::state_file::{CarriedHealth, FileHosts, NOTHING_KNOWN, Sections, in_use, still_true};
 use proxymgr_actors::decide::{host_record, service_definition};
 use proxymgr_actors::model::{HostList, RawDefinition, ServerName, ServiceDefinition};
 use serde_json::{Value, json};
@@ -39,18 +39,21 @@ fn hosts(named: &[(&str, Value)]) -> HostList {
     named.iter().map(|(name, keys)| (ServerName::new(name).unwrap(), host(keys).host)).collect()
 }
 
-fn loaded(definition: &ServiceDefinition, hosts: &HostList) -> LoadedService {
-    LoadedService {
-        head: section_head(definition, SectionStyle::default()),
-        servers: hosts.iter().map(|(name, host)| (name.clone(), given(definition, host))).collect(),
-    }
+/// The sections of a process that has one.
+fn sections((definition, hosts): (&ServiceDefinition, &HostList)) -> Sections {
+    let spec = SectionSpec { definition: Arc::new(definition.clone()), hosts: Arc::new(hosts.clone()) };
+    BTreeMap::from([(definition.name.clone(), spec)])
 }
 
-/// What a process with `next` is told by one with `before` that says these lines.
+/// The state file of a process with `next` after one with `before` that reports these lines.
 fn told(lines: &[String], before: (&ServiceDefinition, &HostList), next: (&ServiceDefinition, &HostList)) -> String {
-    let said = format!("1\n{HEADER_2_2}\n{}\n\n", lines.join("\n"));
-    let loaded = BTreeMap::from([(before.0.name.clone(), loaded(before.0, before.1))]);
-    carried_over(&said, &loaded, |name| (*name == next.0.name).then_some(next), SectionStyle::default())
+    carried_over(&format!("1\n{HEADER_2_2}\n{}\n\n", lines.join("\n")), &sections(before), &sections(next))
+}
+
+fn carried_over(answer: &str, before: &Sections, next: &Sections) -> String {
+    let mut carried = CarriedHealth::new(before, next, SectionStyle::default());
+    answer.lines().for_each(|line| carried.read(line));
+    carried.finish()
 }
 
 #[test]
@@ -137,9 +140,8 @@ fn a_server_that_is_no_longer_checked_is_not_left_down_for_ever() {
 
 #[test]
 fn what_cannot_be_read_says_nothing() {
-    let all_known = BTreeMap::new();
     for said in ["", "\n", "Unknown command.\n", "1\n2 web 1 s 10.0.0.1 0 0 1 1 0 8 2 0 6 0 0 0 - 1 -\n"] {
-        assert_eq!(carried_over(said, &all_known, |_| None, SectionStyle::default()), NOTHING_KNOWN);
+        assert_eq!(carried_over(said, &Sections::new(), &Sections::new()), NOTHING_KNOWN);
     }
 }
 

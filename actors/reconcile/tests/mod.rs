@@ -259,7 +259,7 @@ fn serving(order: DeployOrder, pid: u32, blockers: BTreeMap<ServiceName, Blocker
     for (name, section) in order.services {
         let bound = match blockers.contains_key(&name) {
             true => section.last_good,
-            false => Some(BoundSection { spec: section.desired, descriptor: Some(7) }),
+            false => Some(BoundSection::new(section.desired, Some(7))),
         };
         sections.extend(bound.map(|bound| (name, bound)));
     }
