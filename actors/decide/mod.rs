@@ -13,6 +13,7 @@ mod expression;
 pub mod frontend;
 pub mod guard;
 pub mod haproxy_config;
+pub mod health_changes;
 pub mod host_list;
 pub mod host_record;
 pub mod host_registration;

@@ -6,9 +6,10 @@ use super::observed::Running;
 use super::section::Section;
 use super::state::{Exchange, State};
 use super::time::Now;
+use crate::decide::health_changes::health_changes;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::OBSERVED_SERVICES_AT_ONCE_MAX;
-use crate::model::{ObservedRoutes, ProcessInfo, ReloadCause, ServiceName};
+use crate::model::{Observation, ObservedRoutes, ProcessInfo, ReloadCause, ServiceName};
 use crate::port::RuntimeError;
 
 impl State {
@@ -72,6 +73,10 @@ impl State {
             self.work.review(running.unclaimed.keys().filter(is_desired).cloned());
             servers.services = ours;
         }
+        if !self.settings.is_supervised() {
+            self.record_health_changes(&servers);
+        }
+        let Some(running) = self.process.running_mut() else { return };
         let different = running.observe(services, servers, now.instant);
         self.work.drift_found(different.keys().filter(|name| !stale.contains(name)).cloned());
         self.work.review(different.into_keys());
@@ -82,6 +87,21 @@ impl State {
         }
         self.look_up_names();
         self.routes_observed(routes);
+    }
+
+    /// Records the servers that went down or came up. Those of a process that we start are known from its log, with the
+    /// result of the check.
+    fn record_health_changes(&mut self, servers: &Observation) {
+        let Some(running) = self.process.running() else { return };
+        for (name, section) in &running.sections {
+            let Some(now) = servers.services.get(name) else { continue };
+            let slots = self.desired.services.get(name).map(|service| &service.slots);
+            for (server, up) in health_changes(&section.observed, now) {
+                let server = slots.map_or(&server, |slots| slots.known_as(&server));
+                let event = Event::HealthChanged { up, check: String::new() };
+                self.outbox.record(JournalEntry::new(event).service(name).server(server));
+            }
+        }
     }
 
     /// Another process answers than the one that was known.

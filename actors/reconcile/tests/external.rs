@@ -1,6 +1,7 @@
 //! External HAProxys, which are changed at run time alone.
 
 use super::*;
+use crate::journal::Event;
 use crate::limits::{HEALTH_POLL_MIN, RUNTIME_RETRY_MAX};
 
 fn target() -> Rig {
@@ -78,4 +79,25 @@ fn health_is_polled_where_no_log_reports_it() {
     rig.effects.clear();
     rig.wait(HEALTH_POLL_MIN);
     assert!(is_observing(&mut rig));
+}
+
+#[test]
+fn health_change_is_recorded_from_the_observed_state() {
+    let mut rig = target();
+    rig.observed(5, &[(1, READY), (2, READY)]);
+    rig.wait(HEALTH_POLL_MIN);
+    let mut servers = (*reported(&[(1, READY), (2, READY)])).clone();
+    servers.get_mut(&server("s2")).unwrap().operational_state = 0;
+    let services = BTreeMap::from([(service("web"), Arc::new(servers))]);
+    let observed = Observed { process: process(5), servers: Observation { services }, routes: None };
+    rig.feed(Input::Observed(Ok(observed)));
+    let change = rig.take(|effect| match effect {
+        Effect::Record(entry) => match entry.event {
+            Event::HealthChanged { up, .. } => Some((entry.server.clone(), up)),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(change, Some((Some(server("s2")), false)));
+    assert!(rig.commands().is_none(), "it is no drift");
 }
