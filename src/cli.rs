@@ -88,9 +88,9 @@ enum Command {
     /// Override the state of one server: drain, maint, or ready to end the override.
     Server(orders::ServerArgs),
     /// Accept a change that a guard blocks, also one that was rejected before.
-    Accept(orders::HeldArgs),
+    Accept(orders::GuardArgs),
     /// Reject a change that a guard blocks: the current list stays in use until the source changes.
-    Reject(orders::HeldArgs),
+    Reject(orders::GuardArgs),
     /// Read all sources again, or that of one service.
     Refresh(orders::RefreshArgs),
     /// Reload HAProxy, at most once per haproxy.reload_interval.

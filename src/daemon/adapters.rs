@@ -124,7 +124,7 @@ fn annotated(
     definitions: Rc<dyn DefinitionSource>,
     settings: &Settings,
     ensembles: &Ensembles,
-    copy: AnnotationCopy,
+    keep: AnnotationCopy,
     log: &Logger,
 ) -> Result<(Rc<dyn DefinitionSource>, Option<Annotations>), Failure> {
     let Some(AnnotationSettings { servers, path }) = &settings.annotations else { return Ok((definitions, None)) };

@@ -25,7 +25,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 
-use self::answer_body::AnswersUnderWay;
+use self::answer_body::AnswersInProgress;
 use self::caller::Callers;
 use self::host::AllowedHosts;
 use self::rate::Rates;
@@ -36,13 +36,13 @@ pub struct Gate {
     hosts: AllowedHosts,
     callers: Arc<Callers>,
     rates: Rates,
-    answers: AnswersUnderWay,
+    answers: AnswersInProgress,
 }
 
 impl Gate {
     /// A gate for these callers and host names.
     pub fn new(hosts: AllowedHosts, callers: Arc<Callers>) -> Self {
-        Self { hosts, callers, rates: Rates::default(), answers: AnswersUnderWay::default() }
+        Self { hosts, callers, rates: Rates::default(), answers: AnswersInProgress::default() }
     }
 
     async fn check(&self, request: &mut ServiceRequest) -> Result<(), Problem> {
