@@ -6,7 +6,7 @@ use clap::Parser;
 use proxymgr::cli::{self, Cli};
 use proxymgr::failure::Failure;
 
-#[allow(clippy::print_stderr, reason = "a failure is reported to whoever started the program")]
+#[allow(clippy::print_stderr, reason = "the failure of a command is printed to its user")]
 fn main() -> ExitCode {
     let result = cli::execute(Cli::parse());
     let Err(failure) = result else { return ExitCode::SUCCESS };
