@@ -24,7 +24,7 @@ fn no_server_ready(name: &str, service: &ServiceState) -> Option<Concern> {
     if !takes_no_traffic(service, counts) {
         return None;
     }
-    let parts = [(counts.down, ServerState::Down), (counts.drain, "draining"), (counts.maint, "in maintenance")];
+    let parts = [(counts.down, "down"), (counts.drain, "draining"), (counts.maint, "in maintenance")];
     let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, state)| format!("{count} {state}"));
     let text = format!("no server takes traffic: {}", parts.collect::<Vec<_>>().join(", "));
     let advice = "check the servers themselves; proxymgr has applied all changes";
