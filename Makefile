@@ -1,4 +1,4 @@
-# Everything a newcomer needs is `make run` and `make test`; each installs what it lacks, and says so.
+# `make run` and `make test` install missing packages, after a notice.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -7,27 +7,27 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
-# Debian keeps haproxy in /usr/sbin, which is not on every user's PATH.
+# Debian installs haproxy in /usr/sbin, which is not in the PATH of all users.
 export PATH := $(PATH):/usr/sbin
 
 .PHONY: help
-help: ## this list
+help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 .PHONY: build
-build: ## the release binary
+build: ## build the release binary
 	$(CARGO) build --release
 
-# Built as the tests are: a release is linked as a whole, and takes minutes longer.
+# A debug build: the release build takes minutes longer.
 .PHONY: run
-run: ## the demonstration: a real HAProxy in front of hosts that you can change
+run: ## run the demonstration: a real HAProxy in front of hosts that you can edit
 	tests/setup/install.sh run
 	$(CARGO) build
 	exec $(target)/debug/proxymgr demo
 
-# The stages of `test`, each of which can be called alone once `tests/setup/install.sh test` has run.
+# The stages of `test` can be run alone after `tests/setup/install.sh test`.
 .PHONY: test
-test: ## everything: format, lints, documentation, licences, unit and real-server tests
+test: ## run everything: format, lints, documentation, licences, unit and real-server tests
 	tests/setup/install.sh test
 	$(MAKE) --no-print-directory format lint docs licences unit-and-real-tests
 
@@ -59,24 +59,24 @@ unit-and-real-tests:
 	$(CARGO) test --workspace --doc
 
 .PHONY: test-versions
-test-versions: ## fetch HAProxy 2.2, 2.6, 3.0 and 3.2, which `make test` then tests with
+test-versions: ## fetch HAProxy 2.2, 2.6, 3.0 and 3.2; `make test` then tests with each
 	tests/setup/install.sh run
 	tests/setup/haproxy-versions.sh
 
-# By itself, because the official client of AWS takes some minutes to build, and as long again to be linted.
+# Separate, because the AWS client takes minutes to build and to lint.
 .PHONY: test-aws
-test-aws: ## lints and tests of the cargo feature `aws`, against moto
+test-aws: ## lint and test the cargo feature `aws`, against moto
 	tests/setup/install.sh test
 	tests/setup/get-moto.sh
 	$(CARGO) clippy --workspace --all-targets --features aws -- -D warnings
 	$(CARGO) nextest run --features aws --test aws_source --test discovery_contract -E 'binary(aws_source) | test(/^aws::/)'
 
 .PHONY: bench
-bench: ## the figures of the README, measured here
+bench: ## measure the figures of docs/figures.md on this machine
 	tests/setup/install.sh test
 	$(CARGO) bench --workspace
 
 .PHONY: clean
-clean: ## all that was built or fetched
+clean: ## remove everything that was built or fetched
 	$(CARGO) clean
 	rm -rf .cache

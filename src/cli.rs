@@ -1,22 +1,20 @@
-//! The command line: what can be asked of proxymgr, and the way from flags to settings.
+//! The command line: commands, flags and the settings that follow from them.
 
 mod check;
 mod connect;
+mod daemon_args;
 mod desired;
 mod events;
 mod import;
 mod orders;
-mod output;
-mod place;
 mod plan;
 mod render;
 mod replay;
 mod service_row;
 mod simulate;
 mod status;
-mod terminal;
+mod text;
 mod top;
-mod wording;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,18 +27,19 @@ use crate::demo;
 use crate::failure::Failure;
 use crate::logging::{self, Logging};
 use crate::settings::{DEFAULT_FILE, Loaded, LogFormat, LogSettings, Settings, SettingsSources};
+use crate::terminal as output;
 
 const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PROXYMGR_COMMIT"), ")");
 
 const EXAMPLES: &str = "\
 Examples:
-  proxymgr demo                                    see it work, without ZooKeeper
-  proxymgr check -c /etc/proxymgr/proxymgr.yml     every mistake in the settings
-  proxymgr run -c /etc/proxymgr/proxymgr.yml       the daemon, in the foreground
-  proxymgr plan                                    what would happen to the running HAProxy, and why
-  proxymgr status                                  how the running daemon is; top follows it
-  proxymgr events --follow --service web           what happens to a service, and why
-  proxymgr server drain web 10.0.0.1:80 --for 10m  let a server finish what it has
+  proxymgr demo                                    run a demonstration, without ZooKeeper
+  proxymgr check -c /etc/proxymgr/proxymgr.yml     check the settings
+  proxymgr run -c /etc/proxymgr/proxymgr.yml       run the daemon in the foreground
+  proxymgr plan                                    show pending changes of HAProxy, with reasons
+  proxymgr status                                  show the status of the daemon; top follows it
+  proxymgr events --follow --service web           follow the journal of a service
+  proxymgr server drain web 10.0.0.1:80 --for 10m  drain a server for ten minutes
 
 Settings:
   defaults < the YAML file < environment < flags.
@@ -48,20 +47,20 @@ Settings:
   and --set haproxy.socket_path=/run/haproxy.sock on the command line.
 
 Signals to the daemon:
-  SIGTERM, SIGINT   stop HAProxy softly and exit; a second one ends it at once
-  SIGHUP            read the settings again; with any mistake in them those before stay in force
-  SIGUSR1           read every source again
+  SIGTERM, SIGINT   stop HAProxy gracefully and exit; a second signal stops it at once
+  SIGHUP            read the settings again; if they contain a mistake, none of them is applied
+  SIGUSR1           read all sources again
 
 Exit codes:
-  0   done
-  1   mistakes in the settings or in a scenario, or a scenario that does not go as it expects
-  2   mistakes on the command line
+  0   success
+  1   invalid settings or scenario, or an expectation of a scenario failed
+  2   invalid command line
   3   another proxymgr manages the same haproxy.cfg
-  4   something needed is missing, taken or not permitted, or no daemon answers
-  5   the daemon refuses the order; nothing has changed
-  70  a bug of proxymgr";
+  4   something required is missing, in use or not permitted, or no daemon answers
+  5   the daemon refused the order; nothing has changed
+  70  a bug in proxymgr";
 
-/// Keeps HAProxy in step with the hosts that really provide each service.
+/// Keeps HAProxy in sync with the live instances of each service.
 #[derive(Debug, Parser)]
 #[command(name = "proxymgr", version = LONG_VERSION, after_help = EXAMPLES, max_term_width = 100)]
 #[command(disable_help_subcommand = true)]
@@ -72,39 +71,39 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon in the foreground, as supervisord and systemd want it.
+    /// Run the daemon in the foreground, for supervisord or systemd.
     Run(RunArgs),
-    /// Check the settings, HAProxy's binary, and what both need; change nothing.
+    /// Check the settings, the HAProxy binary, and the files and directories they need; change nothing.
     Check(check::CheckArgs),
-    /// Print the haproxy.cfg that would be written for what discovery shows now.
+    /// Print the haproxy.cfg for the current state of discovery.
     Render(GatherArgs),
-    /// Print what would be done to the running HAProxy, and why; do nothing.
+    /// Print the pending changes of the running HAProxy, with reasons; apply nothing.
     Plan(GatherArgs),
-    /// Tell how the running daemon is.
+    /// Show the status of the running daemon.
     Status(status::StatusArgs),
-    /// Show how it is on a screen that follows it; services with trouble first.
+    /// Show the status on a screen that is updated; services with problems first.
     Top(top::TopArgs),
-    /// Tell what happened, and why.
+    /// Show what happened, and why.
     Events(events::EventsArgs),
-    /// Choose the state of one server, whatever discovery says: drain, maint, or ready to leave it to discovery again.
+    /// Override the state of one server: drain, maint, or ready to end the override.
     Server(orders::ServerArgs),
-    /// Apply a change that the guard blocks, also one that was rejected.
-    Accept(orders::BlockedArgs),
-    /// Keep what is in service; a rejected change is pending again only when the source shows another list.
-    Reject(orders::BlockedArgs),
-    /// Read every source again, or that of one service.
+    /// Accept a change that a guard blocks, also one that was rejected before.
+    Accept(orders::GuardArgs),
+    /// Reject a change that a guard blocks: the current list stays in use until the source changes.
+    Reject(orders::GuardArgs),
+    /// Read all sources again, or that of one service.
     Refresh(orders::RefreshArgs),
-    /// Reload HAProxy, as soon as its time has come.
+    /// Reload HAProxy, at most once per haproxy.reload_interval.
     Reload(orders::ReloadArgs),
-    /// Turn the configuration of ElasticPyProxy or proxym into proxymgr's, with a comment for what has no equivalent.
+    /// Convert the configuration of ElasticPyProxy or proxym; options without an equivalent become comments.
     Import(import::ImportArgs),
-    /// Show it at work: a real HAProxy before three tiny backends, services in a directory of files.
+    /// Run a demonstration: a real HAProxy in front of three small backends, with services in a directory of files.
     Demo(DemoArgs),
-    /// Play what a daemon recorded (run --record FILE) with other settings, and tell what would be different.
+    /// Replay a recording (run --record FILE) with other settings, and show the differences.
     Replay(replay::ReplayArgs),
-    /// Run the actors against a simulated world with every kind of fault, from seeds, in virtual time.
+    /// Run the actors in a simulated world with faults, from seeds, in virtual time.
     Simulate(simulate::SimulateArgs),
-    /// Print completions for a shell, such as: proxymgr completions bash > /etc/bash_completion.d/proxymgr
+    /// Print shell completions, for example: proxymgr completions bash > /etc/bash_completion.d/proxymgr
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -113,10 +112,10 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct SettingsArgs {
-    /// The settings file; config/proxymgr.yml explains every key.
+    /// The settings file; config/proxymgr.yml documents every key.
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE, value_hint = ValueHint::FilePath)]
     config: PathBuf,
-    /// Set one key, over file and environment; can be repeated.
+    /// Set one key; overrides file and environment; can be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
     set: Vec<(String, String)>,
 }
@@ -125,25 +124,25 @@ struct SettingsArgs {
 struct RunArgs {
     #[command(flatten)]
     settings: SettingsArgs,
-    /// Log everything down to debug: short for --log-level debug.
+    /// Short for --log-level debug.
     #[arg(short, long)]
     debug: bool,
-    /// What to log: critical, error, warning, info, debug or trace.
+    /// Log level: critical, error, warning, info, debug or trace.
     #[arg(long, value_name = "LEVEL", conflicts_with = "debug")]
     log_level: Option<String>,
-    /// Append what discovery says to this file, for `proxymgr replay`: short for --set record=FILE.
+    /// Append discovery events to this file, for `proxymgr replay`; short for --set record=FILE.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     record: Option<PathBuf>,
-    /// How to log.
+    /// Log format.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<FormatArg>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum FormatArg {
-    /// A line for people.
+    /// One line of text per record.
     Text,
-    /// An object for machines.
+    /// One JSON object per record.
     Json,
 }
 
@@ -151,25 +150,25 @@ enum FormatArg {
 struct GatherArgs {
     #[command(flatten)]
     settings: SettingsArgs,
-    /// How long discovery may take before its last saved answer is used instead.
+    /// Time-out for discovery; after it the last saved lists are used.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }
 
 #[derive(Debug, Args)]
 struct DemoArgs {
-    /// The port that HAProxy listens on; without it 8080, or a free one where that is taken.
+    /// The port of HAProxy; by default 8080, or a free port if that is in use.
     #[arg(short, long)]
     port: Option<u16>,
-    /// HAProxy's binary.
+    /// The HAProxy binary.
     #[arg(long, value_name = "FILE", default_value = "haproxy", value_hint = ValueHint::ExecutablePath)]
     haproxy: PathBuf,
-    /// Show what the daemon logs.
+    /// Show the debug log of the daemon.
     #[arg(short, long)]
     debug: bool,
 }
 
-/// Does what was asked.
+/// Executes a command.
 pub fn execute(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run(&args),
@@ -200,18 +199,18 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
 fn run(args: &RunArgs) -> Result<(), Failure> {
     let sources = args.sources();
     let Loaded { settings, remarks } = Settings::load(&sources)
-        .map_err(|mistakes| in_the_log(mistakes.into(), &Settings::log_despite_mistakes(&sources)))?;
+        .map_err(|mistakes| log_failure(mistakes.into(), &Settings::log_despite_mistakes(&sources)))?;
     let log = settings.log.clone();
     let logging = Logging::to_stderr(&log);
     for remark in remarks {
         info!(logging::component(logging.root(), "settings"), "{}", remark);
     }
     let ended = Daemon::prepare(settings, Some(sources), logging).and_then(|daemon| daemon.run(|_| {}));
-    ended.map_err(|failure| in_the_log(failure, &log))
+    ended.map_err(|failure| log_failure(failure, &log))
 }
 
-/// Machines that read the log are told in it why the daemon ends; people are told in words by `main`.
-fn in_the_log(failure: Failure, settings: &LogSettings) -> Failure {
+/// With a JSON log, the reason why the daemon exits is a record of the log; otherwise `main` prints it.
+fn log_failure(failure: Failure, settings: &LogSettings) -> Failure {
     if settings.format == LogFormat::Text {
         return failure;
     }
@@ -227,7 +226,7 @@ fn load(sources: &SettingsSources) -> Result<Settings, Failure> {
 impl SettingsArgs {
     fn sources(&self) -> SettingsSources {
         let set = self.set.iter().map(|(key, value)| (key.clone(), value.clone(), "--set".to_owned()));
-        // The daemon may be asked to read the file again from wherever it is then.
+        // The daemon may change its working directory before it reads the file again.
         let config = std::path::absolute(&self.config).unwrap_or_else(|_| self.config.clone());
         SettingsSources { flags: set.collect(), ..SettingsSources::at(&config) }
     }
@@ -265,15 +264,15 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// What every command that drives discovery by itself logs: troubles only, beside its own output.
+/// The log of commands that run discovery themselves: warnings and errors only.
 fn quiet_log(settings: &Settings) -> Logging {
     Logging::to_stderr(&LogSettings { level: slog::Level::Warning, ..settings.log.clone() })
 }
 
-/// Resolves when Ctrl-C is typed.
+/// Resolves at Ctrl-C.
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
-        // Without it the signal itself ends the program.
+        // Without a handler the signal itself ends the program.
         std::future::pending().await
     }
 }
@@ -283,19 +282,17 @@ fn block_on<F: Future>(future: F) -> F::Output {
     actix::System::new().block_on(future)
 }
 
-pub use output::print;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn a_value_may_contain_an_equals_sign() {
+    fn value_may_contain_equals_sign() {
         assert_eq!(key_and_value("a.b=c=d"), Ok(("a.b".into(), "c=d".into())));
         assert!(key_and_value("ab").is_err());
         assert!(key_and_value("=b").is_err());

@@ -1,9 +1,9 @@
-//! The daemon: chooses the adapters, starts the actors, obeys signals, and leaves nothing behind.
+//! The daemon: chooses the adapters, starts the actors, handles signals, and cleans up at the end.
 
 pub mod adapters;
 mod annotations;
+pub mod base_config_check;
 mod foreign_config;
-pub mod head_check;
 mod lock;
 mod notify;
 mod process;
@@ -44,19 +44,19 @@ use lock::InstanceLock;
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit of this build; `unknown` where it was built outside of a repository.
+/// The commit of this build; `unknown` if it was built outside a repository.
 pub const COMMIT: &str = env!("PROXYMGR_COMMIT");
 
-/// The oldest HAProxy that is driven.
+/// The oldest supported version of HAProxy.
 pub const HAPROXY_VERSION_MIN: ProxyVersion = ProxyVersion { major: 2, minor: 2 };
 
-/// How long HAProxy is waited for once it was told to end at once.
+/// Time-out for the immediate stop of HAProxy.
 const HARD_STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A daemon that is about to run.
+/// A daemon that is ready to run.
 pub struct Daemon {
     settings: Settings,
-    /// Where the settings are read again at SIGHUP; none where they stand nowhere.
+    /// Sources of the settings, read again at SIGHUP; none if they cannot be read again.
     sources: Option<SettingsSources>,
     logging: Logging,
     log: Logger,
@@ -64,7 +64,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Takes the lock of `haproxy.config_path` and prepares this process.
+    /// Takes the lock of `haproxy.config_path` and prepares the process.
     pub fn prepare(settings: Settings, sources: Option<SettingsSources>, logging: Logging) -> Result<Self, Failure> {
         let log = logging::component(logging.root(), "daemon");
         process::prepare(&log);
@@ -72,13 +72,13 @@ impl Daemon {
         Ok(Self { settings, sources, logging, log, _lock: lock })
     }
 
-    /// Runs until told to stop. `when_ready` is called once, with the HAProxy that runs, as soon as it does.
+    /// Runs until a signal stops it. `when_ready` is called once, when HAProxy runs.
     pub fn run(self, when_ready: impl FnOnce(Option<ProcessInfo>) + 'static) -> Result<(), Failure> {
         System::new().block_on(self.serve(when_ready))
     }
 
     async fn serve(mut self, when_ready: impl FnOnce(Option<ProcessInfo>) + 'static) -> Result<(), Failure> {
-        // From here on no signal ends the process by itself.
+        // From here on, signals are handled and no longer end the process.
         let mut signals = Signals::install()?;
         info!(self.log, "starting"; "version" => VERSION, "commit" => COMMIT,
             "config_path" => %self.settings.haproxy.config_path.display(), "pid" => std::process::id());
@@ -108,7 +108,7 @@ impl Daemon {
                 clock,
             };
             let mut access = adapters::status_access(&self.settings.status)?;
-            // Marathon asks for us by the name that it was given.
+            // Marathon uses the host name of the callback URL.
             access.hosts.extend(self.settings.marathon.callback.iter().flat_map(Servers::hosts));
             let mut parts = part::own();
             let shared = discovery.annotations.clone().map(|annotations| Arc::new(SharedAnnotations(annotations)));
@@ -123,9 +123,9 @@ impl Daemon {
         if let Some(listener) = &listener {
             info!(self.log, "status listener open"; "address" => %listener.address());
         }
-        actix::spawn(notify::keep_watchdog_quiet(actors.clone()));
+        actix::spawn(notify::keep_watchdog_alive(actors.clone()));
         let ready = actix::spawn(notify::when_ready(actors.clone(), self.log.clone(), when_ready));
-        self.obey(&mut signals, &actors, listener.as_ref(), || ready.is_finished()).await;
+        self.handle_signals(&mut signals, &actors, listener.as_ref(), || ready.is_finished()).await;
         ready.abort();
         tokio::join!(self.stop(&mut signals, &actors), discovery.marathon.leave());
         if let Some(follower) = follower {
@@ -138,7 +138,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// The recorder, where one is wanted.
+    /// The recorder, if one is configured.
     fn recorder(
         &self,
         haproxy: Option<ProxyVersion>,
@@ -146,19 +146,19 @@ impl Daemon {
         restored: &SavedState,
     ) -> Result<Option<Recorder>, Failure> {
         let Some(path) = &self.settings.record else { return Ok(None) };
-        // One that is not known is taken for the oldest.
+        // An unknown version is recorded as the oldest supported one.
         let haproxy = haproxy.unwrap_or(HAPROXY_VERSION_MIN);
         let header =
             Header { proxymgr_recording: recording::FORMAT, proxymgr: VERSION.to_owned(), haproxy, at_unix_ms };
-        info!(self.log, "recording what discovery says"; "path" => %path.display());
+        info!(self.log, "recording discovery events"; "path" => %path.display());
         let log = logging::component(self.logging.root(), "recorder");
         let recorder = Recorder::start(path.clone(), header, log).map_err(Failure::CannotStart)?;
         recorder.restored(restored);
         Ok(Some(recorder))
     }
 
-    /// The version of a HAProxy that runs already, by orders of ours, while its program is elsewhere: the first file is made
-    /// for it. One that does not answer at once is not waited for.
+    /// The version of a running HAProxy whose binary is not on this machine; the first file is written for it. None if it
+    /// does not answer at once.
     async fn running_version(&self) -> Option<ProxyVersion> {
         let haproxy = &self.settings.haproxy;
         if haproxy.run.run_by() != RunBy::OurOrder {
@@ -183,10 +183,10 @@ impl Daemon {
         match foreign_config::keep(&self.settings.haproxy.config_path) {
             Ok(None) => {}
             Ok(Some(kept)) => {
-                warn!(self.log, "the configuration file was written by somebody else; it is kept beside ours";
-                    "kept" => %kept.display());
+                warn!(self.log, "the configuration file was not written by proxymgr; a copy is kept";
+                    "copy" => %kept.display());
             }
-            Err(error) => warn!(self.log, "the configuration file of somebody else is not kept"; "error" => error),
+            Err(error) => warn!(self.log, "cannot keep a copy of the previous configuration file"; "error" => error),
         }
     }
 
@@ -196,53 +196,53 @@ impl Daemon {
             warn!(self.log, "{}", problem);
         }
         if let Err(problem) = create_state_dir(&self.settings.state_dir) {
-            warn!(self.log, "last good hosts will not survive a restart"; "error" => problem);
+            warn!(self.log, "the last good lists will not survive a restart"; "error" => problem);
         }
         info!(self.log, "saved state read"; "services" => saved.state.services.len());
         adapters::orders(&self.settings, version, saved.state)
     }
 
-    /// Obeys signals until one says stop.
-    async fn obey(
+    /// Handles signals until one stops the daemon.
+    async fn handle_signals(
         &mut self,
         signals: &mut Signals,
         actors: &Actors,
         listener: Option<&StatusListener>,
-        ready_was_told: impl Fn() -> bool,
+        is_ready: impl Fn() -> bool,
     ) {
         loop {
             match signals.next().await {
-                Told::Stop(name) => {
-                    info!(self.log, "told to stop"; "signal" => name);
+                Request::Stop(name) => {
+                    info!(self.log, "stopping"; "signal" => name);
                     return;
                 }
-                Told::ReadSettings => {
-                    // systemd takes a reload's end for readiness, which must not be told before its time.
-                    let announce = ready_was_told();
+                Request::ReadSettings => {
+                    // systemd takes the end of a reload for readiness, which must not be announced too early.
+                    let announce = is_ready();
                     if announce {
                         notify::reloading();
                     }
                     self.read_settings_again(actors).await;
                     for problem in listener.map(StatusListener::read_secrets_again).into_iter().flatten() {
-                        error!(self.log, "the one before stays in use: {}", problem);
+                        error!(self.log, "{}; the previous one stays in use", problem);
                     }
                     if announce {
                         notify::ready();
                     }
                 }
-                Told::Refresh => {
+                Request::Refresh => {
                     info!(self.log, "reading every source again"; "signal" => "SIGUSR1");
-                    // An order like any other, so that the journal tells of it; this one is never refused.
+                    // An order, so that it is in the journal and in recordings. It is never refused.
                     drop(actors.order(Order::Refresh { service: None }).await);
                 }
             }
         }
     }
 
-    /// Puts changed settings in force. With any mistake in them, those before stay, all of them.
+    /// Applies changed settings. If they contain a mistake, none of them is applied.
     async fn read_settings_again(&mut self, actors: &Actors) {
         let Some(sources) = &self.sources else {
-            info!(self.log, "there is no settings file to read again");
+            info!(self.log, "no settings file to read again");
             return;
         };
         let newer = match Settings::load(sources) {
@@ -251,22 +251,22 @@ impl Daemon {
                 for mistake in &mistakes.0 {
                     error!(self.log, "mistake in the settings: {}", mistake);
                 }
-                error!(self.log, "settings refused, those before stay in force"; "mistakes" => mistakes.0.len());
+                error!(self.log, "settings rejected, the previous ones stay in use"; "mistakes" => mistakes.0.len());
                 actors.refuse_settings(mistakes.0.iter().map(ToString::to_string).collect());
                 return;
             }
         };
-        let refusals = head_check::mistakes(&newer, &self.log).await;
+        let refusals = base_config_check::mistakes(&newer, &self.log).await;
         if !refusals.is_empty() {
             refusals.iter().for_each(|refusal| error!(self.log, "mistake in the settings: {}", refusal));
-            error!(self.log, "settings refused, those before stay in force"; "mistakes" => refusals.len());
+            error!(self.log, "settings rejected, the previous ones stay in use"; "mistakes" => refusals.len());
             actors.refuse_settings(refusals.iter().map(ToString::to_string).collect());
             return;
         }
         let changed = self.settings.adopt(newer);
-        info!(self.log, "settings read again"; "in_force" => names(&changed.in_force));
+        info!(self.log, "settings read again"; "applied" => names(&changed.in_force));
         if !changed.need_restart.is_empty() {
-            warn!(self.log, "some changed settings wait for a restart"; "keys" => names(&changed.need_restart));
+            warn!(self.log, "some changed settings need a restart"; "keys" => names(&changed.need_restart));
         }
         if !changed.in_force.is_empty() {
             self.logging.set_levels(&self.settings.log);
@@ -283,7 +283,7 @@ impl Daemon {
         }
     }
 
-    /// Stops HAProxy softly; when told a second time, at once.
+    /// Stops HAProxy gracefully; at a second signal, at once.
     async fn stop(&self, signals: &mut Signals, actors: &Actors) {
         notify::stopping();
         let stop = actors.stop();
@@ -291,14 +291,14 @@ impl Daemon {
         loop {
             tokio::select! {
                 () = &mut stop => return,
-                told = signals.next() => if let Told::Stop(name) = told {
-                    warn!(self.log, "told to stop again: ending HAProxy now"; "signal" => name);
-                    // A stop that leaves no time for connections, whatever process is there: even one being started.
+                request = signals.next() => if let Request::Stop(name) = request {
+                    warn!(self.log, "second signal: stopping HAProxy at once"; "signal" => name);
+                    // A stop time-out of zero ends every process, including one that is being started.
                     let policy = self.settings.haproxy.policy.clone();
                     let policy = Arc::new(ProxyPolicy { stop_timeout: Duration::ZERO, ..policy });
                     actors.change_policy(&PolicyChanged { policy, ..self.policy() });
                     if timeout(HARD_STOP_TIMEOUT, actors.stop()).await.is_err() {
-                        warn!(self.log, "HAProxy was not seen to end; leaving all the same");
+                        warn!(self.log, "HAProxy did not exit in time; exiting anyway");
                     }
                     return;
                 }
@@ -308,21 +308,21 @@ impl Daemon {
 }
 
 fn names(keys: &[&'static str]) -> String {
-    if keys.is_empty() { "nothing changed".to_owned() } else { keys.join(",") }
+    if keys.is_empty() { "none".to_owned() } else { keys.join(",") }
 }
 
-/// The version of the binary, where it can be driven.
+/// The version of the binary; fails if it is not supported.
 pub async fn supported_version(binary: &HaproxyBinary) -> Result<ProxyVersion, Failure> {
     let (version, text) = binary.version().await.map_err(Failure::CannotStart)?;
     if version < HAPROXY_VERSION_MIN {
         let path = binary.path().display();
-        let problem = format!("{path} is HAProxy {text}; {HAPROXY_VERSION_MIN} or newer is needed (haproxy.path)");
+        let problem = format!("{path} is HAProxy {text}; {HAPROXY_VERSION_MIN} or newer is required (haproxy.path)");
         return Err(Failure::CannotStart(problem));
     }
     Ok(version)
 }
 
-/// Makes the directory of the saved state, for this user alone.
+/// Creates the directory of the saved state, with mode 750.
 fn create_state_dir(path: &Path) -> Result<(), String> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
@@ -332,8 +332,8 @@ fn create_state_dir(path: &Path) -> Result<(), String> {
         .map_err(|error| format!("cannot create state_dir {}: {error}", path.display()))
 }
 
-/// What a signal means.
-enum Told {
+/// The request behind a signal.
+enum Request {
     /// SIGTERM, SIGINT.
     Stop(&'static str),
     /// SIGHUP.
@@ -351,8 +351,9 @@ struct Signals {
 
 impl Signals {
     fn install() -> Result<Self, Failure> {
-        let install =
-            |kind| signal(kind).map_err(|error| Failure::CannotStart(format!("cannot listen to signals: {error}")));
+        let install = |kind| {
+            signal(kind).map_err(|error| Failure::CannotStart(format!("cannot install signal handlers: {error}")))
+        };
         Ok(Self {
             terminate: install(SignalKind::terminate())?,
             interrupt: install(SignalKind::interrupt())?,
@@ -361,12 +362,12 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> Request {
         tokio::select! {
-            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
-            _ = self.hang_up.recv() => Told::ReadSettings,
-            _ = self.user_1.recv() => Told::Refresh,
+            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
+            _ = self.hang_up.recv() => Request::ReadSettings,
+            _ = self.user_1.recv() => Request::Refresh,
         }
     }
 }

@@ -1,5 +1,4 @@
-//! `proxymgr demo`: the main job on one machine, with nothing but HAProxy: services from a directory of files, three
-//! tiny backends, and the same daemon as everywhere else.
+//! `proxymgr demo`: the daemon on one machine, with services from a directory of files and three small backends.
 
 mod backends;
 
@@ -19,10 +18,10 @@ use crate::settings::{Settings, SettingsSources};
 const SERVICE: &str = include_str!("../config/demo/services/hello.json");
 const GUIDE: &str = include_str!("../config/demo/guide.txt");
 
-/// How many backends there are.
+/// Number of backends.
 const BACKENDS: usize = 3;
 
-/// The ports that are taken where they are free, as people expect them.
+/// Preferred ports; a free port is used if they are in use.
 const PORT_PREFERRED: u16 = 8080;
 const STATUS_PORT_PREFERRED: u16 = 8470;
 
@@ -30,27 +29,27 @@ const STATUS_PORT_PREFERRED: u16 = 8470;
 pub fn run(haproxy: &Path, port: Option<u16>, debug: bool) -> Result<(), Failure> {
     let binary = HaproxyBinary::new(haproxy);
     actix::System::new().block_on(supported_version(&binary)).map_err(|failure| {
-        let how = "the demo needs HAProxy: `sudo apt-get install haproxy`, or name its binary with --haproxy";
+        let how = "the demo needs HAProxy: `sudo apt-get install haproxy`, or pass its binary with --haproxy";
         Failure::CannotStart(format!("{failure}\n{how}"))
     })?;
-    let place = Place::new()?;
+    let workspace = Workspace::new()?;
     let backends = backends::start(BACKENDS).map_err(cannot("start the backends"))?;
     let port = front_port(port)?;
     let status_port = free_port(STATUS_PORT_PREFERRED)?;
-    place.fill(port, &backends)?;
-    let settings = Settings::load(&sources(&place.directory, haproxy, status_port, debug))?.settings;
+    workspace.fill(port, &backends)?;
+    let settings = Settings::load(&sources(&workspace.directory, haproxy, status_port, debug))?.settings;
     let logging = Logging::to_stderr(&settings.log);
-    let directory = place.directory.display().to_string();
+    let directory = workspace.directory.display().to_string();
     let guide = Guide { directory, port, next_port: free_port(port.wrapping_add(1))?, status_port, first: backends[0] };
     Daemon::prepare(settings, None, logging)?.run(move |process| guide.print(process.as_ref()))
 }
 
-/// The directory of one demo; gone with it.
-struct Place {
+/// The directory of one demo, deleted when dropped.
+struct Workspace {
     directory: PathBuf,
 }
 
-impl Place {
+impl Workspace {
     fn new() -> Result<Self, Failure> {
         let template = std::env::temp_dir().join("proxymgr-demo-XXXXXX");
         let directory = nix::unistd::mkdtemp(&template)
@@ -60,7 +59,7 @@ impl Place {
 
     fn fill(&self, port: u16, backends: &[SocketAddr]) -> Result<(), Failure> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        let service = filled(SERVICE, &context! { directory => text(&self.directory), port })?;
+        let service = render(SERVICE, &context! { directory => text(&self.directory), port })?;
         let hosts: String = backends.iter().map(|backend| format!("{backend}\n")).collect();
         for (folder, name, content) in [("services", "hello.json", service), ("hosts", "hello.txt", hosts)] {
             let folder = self.directory.join(folder);
@@ -72,14 +71,14 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Workspace {
     fn drop(&mut self) {
-        // Whatever keeps it from being removed, the temporary directory is emptied by the system some day.
+        // A leftover is removed with the temporary directory of the system.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-/// The demo's settings: those of an ordinary daemon, all within one directory.
+/// Settings of the demo: those of an ordinary daemon, with all files in one directory.
 fn sources(directory: &Path, haproxy: &Path, status_port: u16, debug: bool) -> SettingsSources {
     let within = |name: &str| directory.join(name).to_string_lossy().into_owned();
     let defaults = r#"["mode http", "timeout connect 2s", "timeout client 30s", "timeout server 30s"]"#;
@@ -99,7 +98,7 @@ fn sources(directory: &Path, haproxy: &Path, status_port: u16, debug: bool) -> S
     SettingsSources { file: None, environment: Vec::new(), flags: flags.to_vec() }
 }
 
-/// What there is to look at and to try.
+/// Values of the guide that the demo prints.
 struct Guide {
     directory: String,
     port: u16,
@@ -128,13 +127,13 @@ impl Guide {
             port => self.port,
             pid,
         };
-        let text = filled(GUIDE, &context).unwrap_or_else(|failure| failure.to_string());
-        crate::cli::print(&text);
+        let text = render(GUIDE, &context).unwrap_or_else(|failure| failure.to_string());
+        crate::terminal::print(&text);
     }
 }
 
-/// A template of the demo with its values.
-fn filled(template: &str, context: &minijinja::Value) -> Result<String, Failure> {
+/// Renders a template of the demo.
+fn render(template: &str, context: &minijinja::Value) -> Result<String, Failure> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment
@@ -151,7 +150,7 @@ fn front_port(asked: Option<u16>) -> Result<u16, Failure> {
     }
 }
 
-/// This port where it is free, else any that is.
+/// The preferred port if it is free, otherwise any free port.
 fn free_port(preferred: u16) -> Result<u16, Failure> {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, preferred))
         .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
@@ -168,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_demos_settings_are_good_and_stay_in_its_directory() {
+    fn settings_stay_in_demo_directory() {
         let settings =
             Settings::load(&sources(Path::new("/tmp/x"), Path::new("haproxy"), 8470, false)).unwrap().settings;
         assert!(settings.haproxy.config_path.starts_with("/tmp/x"));
@@ -177,15 +176,15 @@ mod tests {
     }
 
     #[test]
-    fn the_demo_leaves_no_placeholder_and_no_directory() {
-        let place = Place::new().unwrap();
-        place.fill(8080, &["127.0.0.1:1".parse().unwrap()]).unwrap();
-        let service = fs::read_to_string(place.directory.join("services/hello.json")).unwrap();
+    fn demo_removes_its_directory() {
+        let workspace = Workspace::new().unwrap();
+        workspace.fill(8080, &["127.0.0.1:1".parse().unwrap()]).unwrap();
+        let service = fs::read_to_string(workspace.directory.join("services/hello.json")).unwrap();
         let definition: serde_json::Value = serde_json::from_str(&service).unwrap();
         assert_eq!(definition["port"], 8080);
         assert!(!service.contains("{{"), "{service}");
-        let directory = place.directory.clone();
-        drop(place);
+        let directory = workspace.directory.clone();
+        drop(workspace);
         assert!(!directory.exists());
     }
 }

@@ -1,4 +1,4 @@
-//! Why proxymgr ends without having done what it was asked to. `main` decides what exit code each is.
+//! Failures of commands. `main` assigns an exit code to each.
 
 use thiserror::Error;
 
@@ -6,38 +6,38 @@ use crate::settings::Mistakes;
 use crate::status::client::AskError;
 use proxymgr_simulation::scenario::ScenarioMistakes;
 
-/// The reason, told to the person at the terminal or in the supervisor's log.
+/// Why a command failed; printed to the terminal or the log of the supervisor.
 #[derive(Debug, Error)]
 pub enum Failure {
-    /// The settings, or what they lead to, have mistakes.
+    /// The settings, or files they refer to, are invalid.
     #[error("{0}")]
     Settings(#[from] Mistakes),
-    /// `check` has told what is wrong already.
+    /// The command has printed the problems already.
     #[error("")]
-    Told,
-    /// The log, which machines read, has told this already.
+    Reported,
+    /// The failure is in the JSON log already.
     #[error("{0}")]
     Logged(Box<Self>),
     /// Another daemon manages the same configuration file.
     #[error("{0}")]
     AlreadyRunning(String),
-    /// Something that is needed is missing, taken or not permitted; or a daemon that was asked does not answer.
+    /// Something required is missing, in use or not permitted; or no daemon answers.
     #[error("{0}")]
     CannotStart(String),
-    /// A scenario has mistakes.
+    /// A scenario is invalid.
     #[error("{0}")]
     Scenario(#[from] ScenarioMistakes),
-    /// What a scenario expects is not so.
+    /// An expectation of a scenario failed.
     #[error("{0}")]
     NotAsExpected(String),
-    /// The simulation broke an invariant; the message ends with the command that does it again.
+    /// The simulation violated an invariant; the message ends with the command that reproduces it.
     #[error("{0}")]
     InvariantBroken(String),
-    /// The running daemon refuses an order; nothing has changed.
+    /// The running daemon refused an order; nothing has changed.
     #[error("{0}")]
     Refused(String),
-    /// What can never happen has happened.
-    #[error("{0}; this is a bug of proxymgr, please report it")]
+    /// A bug in proxymgr.
+    #[error("{0}; this is a bug in proxymgr, please report it")]
     Internal(String),
 }
 
@@ -46,7 +46,7 @@ impl From<AskError> for Failure {
         match error {
             AskError::Refused { status: 400 | 404 | 409, text } => Self::Refused(text),
             AskError::Refused { status: 401, text } => {
-                Self::CannotStart(format!("{text} (here: --token-file, or the settings that -c names)"))
+                Self::CannotStart(format!("{text} (pass it with --token-file, or the settings with -c)"))
             }
             AskError::Refused { text, .. } | AskError::NoAnswer(text) => Self::CannotStart(text),
         }

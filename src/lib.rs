@@ -1,4 +1,4 @@
-//! proxymgr keeps HAProxy in step with the hosts that really provide each service.
+//! proxymgr keeps HAProxy in sync with the live instances of each service.
 pub mod atomic_file;
 pub mod cli;
 pub mod daemon;
@@ -12,4 +12,5 @@ pub mod recording;
 pub mod saved_state;
 pub mod settings;
 pub mod status;
+pub mod terminal;
 pub mod tls;

@@ -1,9 +1,8 @@
-//! The log: a value that is handed on, with a child for each component; never a global of our own.
+//! The log: a logger that is passed as a value, with a child per component.
 //!
-//! Records are filtered where they are made, formatted and written on a thread of their own, and dropped and counted
-//! when that thread cannot keep up: nothing that is logged ever holds up an actor. What dependencies write through
-//! `log`, and through `tracing` (whose `log` feature hands its records on), lands in the same stream, with the
-//! dependency's name as its component.
+//! Records are filtered by the caller, and formatted and written on a separate thread. If that thread cannot keep up,
+//! records are dropped and counted, so that logging never blocks an actor. Records that dependencies write through `log`,
+//! or through `tracing` with its `log` feature, go to the same stream, with the name of the dependency as component.
 
 mod text_format;
 
@@ -18,19 +17,19 @@ use slog_async::{AsyncGuard, OverflowStrategy};
 use crate::settings::{LogFormat, LogSettings};
 use text_format::TextFormat;
 
-/// Records that wait to be written; what comes when it is full is dropped, and the drop is reported.
+/// Length of the queue of records; when it is full, records are dropped, and the log reports how many.
 const QUEUE_RECORDS_MAX: usize = 8_192;
 
-/// A record of JSON that is no longer is written at once, and not word by word, so that no other line comes between.
+/// Buffer for a JSON record, in bytes. A record that fits is written at once, so that no other line can come between.
 const JSON_RECORD_BYTES: usize = 64 * 1024;
 
-/// How long the end of the daemon waits for the last records to be written.
+/// Time-out for writing the last records when the daemon stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The key under which a logger carries the name of its component.
+/// Key of the component in a record.
 pub const COMPONENT: &str = "component";
 
-/// The running log. Dropping it writes what is left.
+/// The running log. Dropping it writes the remaining records.
 pub struct Logging {
     log: Logger,
     levels: Arc<RwLock<Levels>>,
@@ -39,13 +38,13 @@ pub struct Logging {
 }
 
 impl Logging {
-    /// Starts a log on standard error, and gathers what dependencies write through `log` into it.
+    /// Starts a log on standard error, which also receives the records of dependencies.
     pub fn to_stderr(settings: &LogSettings) -> Self {
         let stderr = io::stderr();
         let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let mut logging = Self::to(stderr, colour, settings);
         logging.scope = Some(slog_scope::set_global_logger(logging.log.clone()));
-        // Fails only where another logger was set before, as in a test process; its records then stay there.
+        // Fails only if another logger is installed already, as in a test process, which then keeps these records.
         let _ = slog_stdlog::init_with_level(log_level(settings.loudest()));
         logging
     }
@@ -70,7 +69,7 @@ impl Logging {
         &self.log
     }
 
-    /// Puts other levels in force; the format stays.
+    /// Changes the levels; the format stays.
     pub fn set_levels(&self, settings: &LogSettings) {
         *self.levels.write().unwrap_or_else(PoisonError::into_inner) = Levels::of(settings);
         if self.scope.is_some() {
@@ -80,10 +79,10 @@ impl Logging {
 }
 
 impl Drop for Logging {
-    /// Waits for the last records, but not for a reader of our output that has stopped reading.
+    /// Waits for the last records, but not for a reader of the output that has stopped reading.
     fn drop(&mut self) {
         if let Some(scope) = self.scope.take() {
-            // Other threads may still log: from now on into nothing, for there must always be a logger.
+            // Other threads may still log; a global logger must exist, so their records are discarded.
             scope.cancel_reset();
             slog_scope::set_global_logger(Logger::root(slog::Discard, o!())).cancel_reset();
         }
@@ -129,7 +128,7 @@ fn log_level(level: Level) -> log::Level {
     }
 }
 
-/// Which records pass.
+/// The log levels.
 #[derive(Debug)]
 struct Levels {
     default: Level,
@@ -150,22 +149,22 @@ impl Levels {
         let own = component_of(record, values);
         match own.as_deref().and_then(|name| self.of_component.get(name)) {
             Some(wanted) => level.is_at_least(*wanted),
-            // A dependency's daily business is not news; its troubles are.
+            // Dependencies log warnings and errors only.
             None if is_foreign(record) => level.is_at_least(self.default) && level.is_at_least(Level::Warning),
             None => level.is_at_least(self.default),
         }
     }
 }
 
-/// Records from `log` carry their target as the record's tag; ours carry none.
+/// Whether a dependency wrote the record: records from `log` have their target as tag, ours have no tag.
 fn is_foreign(record: &Record<'_>) -> bool {
     !record.tag().is_empty() && !record.tag().starts_with("proxymgr")
 }
 
-/// The component a record belongs to: that of its logger, or the name of the dependency that wrote it.
+/// Component of a record: that of its logger, or the name of the dependency that wrote it.
 fn component_of(record: &Record<'_>, values: &OwnedKVList) -> Option<String> {
     let mut finder = ComponentFinder(None);
-    // Stops at the component by returning an error, which is no failure.
+    // Returns an error to stop at the component.
     let _ = values.serialize(record, &mut finder);
     finder.0.or_else(|| foreign_component(record).map(ToOwned::to_owned))
 }
@@ -175,7 +174,7 @@ fn foreign_component<'a>(record: &'a Record<'_>) -> Option<&'a str> {
     is_foreign(record).then(|| record.tag().split("::").next().unwrap_or_default())
 }
 
-/// Gives a dependency's record the component that ours have from their logger.
+/// Adds the component to records of dependencies.
 struct ForeignComponent;
 
 impl KV for ForeignComponent {
@@ -203,7 +202,7 @@ impl Serializer for ComponentFinder {
     }
 }
 
-/// Lets pass what its levels let pass, before it is queued.
+/// Filters records by level before they are queued.
 struct Filter<D> {
     levels: Arc<RwLock<Levels>>,
     drain: D,

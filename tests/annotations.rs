@@ -75,7 +75,7 @@ async fn until_source(daemon: &Daemon, state: &str) {
 }
 
 #[tokio::test]
-async fn all_managers_share_the_annotations_in_zookeeper_and_a_bad_one_harms_nobody() {
+async fn annotations_are_shared_by_managers() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 1).await;
     let [mut one, mut other] = [manager(&dir, &ensemble).start(), manager(&dir, &ensemble).start()];
@@ -120,7 +120,7 @@ async fn all_managers_share_the_annotations_in_zookeeper_and_a_bad_one_harms_nob
 }
 
 #[tokio::test]
-async fn an_annotation_brings_a_domain_and_takes_it_along_without_a_reload() {
+async fn annotation_changes_domain_without_reload() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 1).await;
     let port = dir.port();
@@ -149,7 +149,7 @@ async fn an_annotation_brings_a_domain_and_takes_it_along_without_a_reload() {
 }
 
 #[tokio::test]
-async fn while_zookeeper_is_away_nothing_is_written_and_the_last_annotations_stay_even_after_a_restart() {
+async fn unreachable_zookeeper_keeps_annotations() {
     let dir = TestDir::new();
     let mut ensemble = Ensemble::start(&dir, 1).await;
     let client = ensemble.client().await;
@@ -191,7 +191,7 @@ async fn while_zookeeper_is_away_nothing_is_written_and_the_last_annotations_sta
 }
 
 #[tokio::test]
-async fn without_a_path_there_are_no_annotations_and_zookeeper_is_not_asked() {
+async fn annotations_are_disabled_without_path() {
     let dir = TestDir::new();
     let files = dir.subdir("services");
     files.write("web.json", json!({"type": "static", "hosts": [], "port": dir.port()}).to_string());

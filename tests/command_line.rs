@@ -1,4 +1,4 @@
-//! What a user sees of the program itself: its commands, its messages, its exit codes.
+//! The command line: commands, messages, exit codes.
 
 mod support;
 
@@ -36,7 +36,7 @@ fn err(output: &Output) -> String {
 }
 
 #[test]
-fn an_actor_that_panics_is_told_with_the_seed_that_shows_it() {
+fn panic_in_simulation_names_seed() {
     let simulated = proxymgr(&["simulate", "--plant", "panics", "--seeds", "100", "--threads", "1"]);
     assert!(!simulated.status.success());
     let said = err(&simulated);
@@ -47,7 +47,7 @@ fn an_actor_that_panics_is_told_with_the_seed_that_shows_it() {
 }
 
 #[test]
-fn a_panic_that_ends_the_program_leaves_the_seed_and_the_plan_that_show_it() {
+fn aborting_panic_names_seed_and_plan() {
     let simulate = ["simulate", "--plant", "panics", "--seeds", "100", "--threads", "1", "--end-at-panic"];
     let simulated = proxymgr(&simulate);
     let said = err(&simulated);
@@ -59,7 +59,7 @@ fn a_panic_that_ends_the_program_leaves_the_seed_and_the_plan_that_show_it() {
     assert!(again.status.signal().is_some() && err(&again).contains("planted: the source of"), "{}", err(&again));
 }
 
-/// A daemon with one service of static hosts, `web`, in a directory of files.
+/// A daemon with one service `web` of static hosts, defined in a file.
 fn daemon_of_files(dir: &TestDir) -> DaemonBuilder {
     web(dir, &["10.0.0.1", "10.0.0.2"]);
     Daemon::builder(BINARY, dir).files(&dir.join("services"))
@@ -73,7 +73,7 @@ fn web(dir: &TestDir, hosts: &[&str]) {
     );
 }
 
-/// The same port each time it is asked for.
+/// A port for the service, the same for each call.
 fn dir_port(dir: &TestDir) -> u16 {
     let file = dir.join("port");
     if !file.exists() {
@@ -83,7 +83,7 @@ fn dir_port(dir: &TestDir) -> u16 {
 }
 
 #[test]
-fn the_version_names_the_commit() {
+fn version_names_commit() {
     let text = out(&proxymgr(&["--version"]));
     assert!(text.starts_with(concat!("proxymgr ", env!("CARGO_PKG_VERSION"), " (commit ")), "{text}");
 }
@@ -97,7 +97,7 @@ fn help_explains_settings_signals_and_exit_codes() {
 }
 
 #[test]
-fn completions_are_made_for_every_shell() {
+fn completions_exist_for_every_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let output = proxymgr(&["completions", shell]);
         assert!(output.status.success() && out(&output).contains("proxymgr"), "{shell}");
@@ -105,7 +105,7 @@ fn completions_are_made_for_every_shell() {
 }
 
 #[test]
-fn a_mistake_on_the_command_line_exits_with_2() {
+fn invalid_command_line_exits_with_2() {
     assert_eq!(proxymgr(&["fly"]).status.code(), Some(2));
     let output = proxymgr(&["run", "--set", "novalue"]);
     assert_eq!(output.status.code(), Some(2));
@@ -113,14 +113,14 @@ fn a_mistake_on_the_command_line_exits_with_2() {
 }
 
 #[test]
-fn a_missing_settings_file_exits_with_1_and_is_named() {
+fn missing_settings_file_exits_with_1() {
     let output = proxymgr(&["run", "-c", "/nonexistent/proxymgr.yml"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(err(&output).contains("/nonexistent/proxymgr.yml: cannot be read"), "{}", err(&output));
 }
 
 #[test]
-fn every_mistake_in_the_settings_is_told_before_anything_starts() {
+fn all_mistakes_in_settings_are_listed() {
     let dir = TestDir::new();
     let file = dir.write("p.yml", "haproxy:\n  sock_path: /x\nlog: {level: loud}\n");
     for command in ["run", "check", "render", "plan"] {
@@ -139,7 +139,7 @@ fn every_mistake_in_the_settings_is_told_before_anything_starts() {
 }
 
 #[tokio::test]
-async fn check_finds_good_settings_good_and_names_what_haproxy_refuses() {
+async fn check_reports_lines_that_haproxy_rejects() {
     let dir = TestDir::new();
     let daemon = daemon_of_files(&dir);
     let good = daemon.run_command(&["check"]).await;
@@ -152,11 +152,11 @@ async fn check_finds_good_settings_good_and_names_what_haproxy_refuses() {
     assert_eq!(bad.status.code(), Some(1));
     let text = err(&bad);
     assert!(text.contains("\"no-such-keyword 1\""), "{text}");
-    assert!(text.contains("haproxy.socket_path: there is no directory /nonexistent"), "{text}");
+    assert!(text.contains("haproxy.socket_path: directory /nonexistent does not exist"), "{text}");
 }
 
 #[tokio::test]
-async fn check_says_that_haproxy_is_missing_or_something_else() {
+async fn check_reports_missing_or_wrong_haproxy() {
     let dir = TestDir::new();
     for (path, expect) in [("/nonexistent/haproxy", "/nonexistent/haproxy"), ("/bin/true", "/bin/true")] {
         let output = daemon_of_files(&dir).set("haproxy.path", json!(path)).run_command(&["check"]).await;
@@ -166,7 +166,7 @@ async fn check_says_that_haproxy_is_missing_or_something_else() {
 }
 
 #[tokio::test]
-async fn a_second_daemon_for_the_same_file_exits_with_3_and_says_who_holds_it() {
+async fn second_daemon_exits_with_3() {
     let dir = TestDir::new();
     let mut first = daemon_of_files(&dir).start();
     first.wait_until_haproxy_answers().await;
@@ -177,7 +177,7 @@ async fn a_second_daemon_for_the_same_file_exits_with_3_and_says_who_holds_it() 
 }
 
 #[tokio::test]
-async fn a_missing_haproxy_keeps_the_daemon_from_starting_with_4() {
+async fn missing_haproxy_exits_with_4() {
     let dir = TestDir::new();
     let output = daemon_of_files(&dir).set("haproxy.path", json!("/nonexistent/haproxy")).run_command(&["run"]).await;
     assert_eq!(output.status.code(), Some(4));
@@ -185,7 +185,7 @@ async fn a_missing_haproxy_keeps_the_daemon_from_starting_with_4() {
 }
 
 #[tokio::test]
-async fn a_taken_status_port_is_named_at_boot() {
+async fn used_status_port_exits_with_4() {
     let dir = TestDir::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -195,7 +195,7 @@ async fn a_taken_status_port_is_named_at_boot() {
 }
 
 #[tokio::test]
-async fn render_prints_a_file_that_haproxy_accepts() {
+async fn render_prints_valid_configuration() {
     let dir = TestDir::new();
     let output = daemon_of_files(&dir).run_command(&["render"]).await;
     assert!(output.status.success(), "{}", err(&output));
@@ -207,7 +207,7 @@ async fn render_prints_a_file_that_haproxy_accepts() {
 }
 
 #[tokio::test]
-async fn render_takes_the_saved_state_when_discovery_is_away_and_says_so() {
+async fn render_uses_saved_state_without_discovery() {
     let dir = TestDir::new();
     let mut daemon = daemon_of_files(&dir).start();
     daemon.wait_until_haproxy_answers().await;
@@ -227,11 +227,11 @@ async fn render_takes_the_saved_state_when_discovery_is_away_and_says_so() {
     let output = daemon.run_command(&["render", "--timeout", "300ms"]).await;
     assert!(output.status.success(), "{}", err(&output));
     assert!(out(&output).contains("10.0.0.2:80"), "{}", out(&output));
-    assert!(err(&output).contains("from the saved state"), "{}", err(&output));
+    assert!(err(&output).contains("using the saved state"), "{}", err(&output));
 }
 
 #[tokio::test]
-async fn render_and_plan_with_nothing_known_exit_with_4_and_change_nothing() {
+async fn render_and_plan_without_data_exit_with_4() {
     let dir = TestDir::new();
     let daemon = Daemon::builder(BINARY, &dir).files(&dir.join("nowhere"));
     fs::create_dir_all(daemon.config_path().with_file_name("state")).unwrap();
@@ -251,14 +251,14 @@ async fn render_and_plan_with_nothing_known_exit_with_4_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn check_asks_every_source_and_the_socket_on_demand() {
+async fn check_connect_queries_sources_and_socket() {
     let dir = TestDir::new();
     let daemon = daemon_of_files(&dir);
-    let asked = daemon.run_command(&["check", "--connect"]).await;
-    assert!(asked.status.success(), "{}", err(&asked));
+    let checked = daemon.run_command(&["check", "--connect"]).await;
+    assert!(checked.status.success(), "{}", err(&checked));
     for part in ["definitions: 1 service\n", "hosts from static: 1 of 1 source answer, 2 hosts\n", "HAProxy's socket: "]
     {
-        assert!(out(&asked).contains(part), "{part} in {}", out(&asked));
+        assert!(out(&checked).contains(part), "{part} in {}", out(&checked));
     }
     let nobody = dir.port();
     let away =
@@ -266,16 +266,16 @@ async fn check_asks_every_source_and_the_socket_on_demand() {
     dir.write("services/away.json", away.to_string());
     let mut running = daemon.start();
     running.wait_until_haproxy_answers().await;
-    let asked = running.run_command(&["check", "--connect", "--timeout", "1s"]).await;
-    assert_eq!(asked.status.code(), Some(4), "{}", out(&asked));
+    let checked = running.run_command(&["check", "--connect", "--timeout", "1s"]).await;
+    assert_eq!(checked.status.code(), Some(4), "{}", out(&checked));
     for part in ["hosts from consul: 0 of 1 source answer", "\n  away: ", "hosts from static: 1 of 1", " answers, pid "]
     {
-        assert!(out(&asked).contains(part), "{part} in {}", out(&asked));
+        assert!(out(&checked).contains(part), "{part} in {}", out(&checked));
     }
 }
 
 #[tokio::test]
-async fn with_a_json_log_even_what_is_wrong_with_the_settings_is_json() {
+async fn json_log_contains_settings_errors() {
     let dir = TestDir::new();
     let daemon = daemon_of_files(&dir).set("haproxy.reload_interval", json!("soon"));
     let by_file = daemon.clone().set("log.format", json!("json")).run_command(&["run"]).await;
@@ -288,14 +288,14 @@ async fn with_a_json_log_even_what_is_wrong_with_the_settings_is_json() {
         assert_eq!(output.status.code(), Some(code), "{}", err(&output));
         let lines: Vec<serde_json::Value> =
             err(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let last = lines.last().expect("a last word");
+        let last = lines.last().expect("a last record");
         assert!(last["msg"].as_str().is_some_and(|text| text.contains(part)), "{last}");
         assert_eq!(last["level"], "CRIT");
     }
 }
 
 #[tokio::test]
-async fn plan_tells_the_commands_and_the_reloads_and_does_nothing() {
+async fn plan_shows_commands_and_reloads_only() {
     let dir = TestDir::new();
     let mut daemon = daemon_of_files(&dir).start();
     let before = daemon.run_command(&["plan"]).await;
@@ -308,7 +308,7 @@ async fn plan_tells_the_commands_and_the_reloads_and_does_nothing() {
         })
         .await;
 
-    // A daemon that does not run does not get ahead of the plan.
+    // A stopped daemon cannot apply the changes before the plan is made.
     daemon.signal(Signal::SIGSTOP);
     web(&dir, &["10.0.0.1", "10.0.0.3"]);
     dir.write(
@@ -328,15 +328,15 @@ async fn plan_tells_the_commands_and_the_reloads_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn status_tells_one_sentence_first_and_json_on_request() {
+async fn status_prints_headline_or_json() {
     let dir = TestDir::new();
     let mut daemon = daemon_of_files(&dir).start();
     daemon.wait_until_haproxy_answers().await;
     daemon
-        .eventually(LIMIT, "all is well", async || {
+        .eventually(LIMIT, "no problems", async || {
             let status = daemon.run_command(&["status"]).await;
             let text = out(&status);
-            check(text.starts_with("All is well: HAProxy serves 1 service.\n") && text.contains("\nweb "), &status)
+            check(text.starts_with("OK: HAProxy serves 1 service.\n") && text.contains("\nweb "), &status)
         })
         .await;
     let json = daemon.run_command(&["status", "--json"]).await;
@@ -350,7 +350,7 @@ async fn status_tells_one_sentence_first_and_json_on_request() {
 }
 
 #[tokio::test]
-async fn sighup_puts_good_settings_in_force_and_refuses_bad_ones_as_a_whole() {
+async fn sighup_applies_valid_settings_only() {
     let dir = TestDir::new();
     let mut daemon = daemon_of_files(&dir).arg("--log-format").arg("json").start();
     daemon.wait_until_haproxy_answers().await;
@@ -358,14 +358,14 @@ async fn sighup_puts_good_settings_in_force_and_refuses_bad_ones_as_a_whole() {
     daemon.rewrite("haproxy.global", json!(["maxconn 123"]));
     daemon.rewrite("haproxy.reload_interval", json!("soon"));
     daemon.signal(Signal::SIGHUP);
-    logged(&daemon, "settings refused, those before stay in force").await;
+    logged(&daemon, "settings rejected, the previous ones stay in use").await;
     assert!(daemon.log().contains("haproxy.reload_interval: \\\"soon\\\" is not a duration"), "{}", daemon.log());
     assert!(!daemon.haproxy_config().contains("maxconn 123"));
 
     daemon.rewrite("haproxy.reload_interval", json!("100ms"));
     daemon.rewrite("status.hosts", json!(["lb.example"]));
     daemon.signal(Signal::SIGHUP);
-    logged(&daemon, "some changed settings wait for a restart").await;
+    logged(&daemon, "some changed settings need a restart").await;
     daemon
         .eventually(LIMIT, "HAProxy runs with the new global section", async || {
             let text = daemon.haproxy_config();
@@ -373,7 +373,7 @@ async fn sighup_puts_good_settings_in_force_and_refuses_bad_ones_as_a_whole() {
         })
         .await;
     let log = daemon.log();
-    // The last line may be on its way.
+    // The last line may be incomplete.
     let (whole_lines, _) = log.rsplit_once('\n').expect("something was logged");
     for line in whole_lines.lines().filter(|line| !line.is_empty()) {
         let record: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -382,11 +382,11 @@ async fn sighup_puts_good_settings_in_force_and_refuses_bad_ones_as_a_whole() {
 }
 
 #[tokio::test]
-async fn a_second_sigterm_does_not_wait_for_open_connections() {
+async fn second_sigterm_stops_at_once() {
     let dir = TestDir::new();
     let mut daemon = daemon_of_files(&dir).set("haproxy.stop_timeout", json!("10m")).start();
     let haproxy = daemon.wait_until_haproxy_answers().await;
-    // An open connection keeps HAProxy from ending softly.
+    // An open connection delays the graceful stop of HAProxy.
     let open = std::net::TcpStream::connect(("127.0.0.1", dir_port(&dir))).unwrap();
     use std::io::Write;
     (&open).write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n").unwrap();
@@ -398,18 +398,18 @@ async fn a_second_sigterm_does_not_wait_for_open_connections() {
 }
 
 #[tokio::test]
-async fn systemd_is_told_of_readiness_reloads_and_the_end() {
+async fn systemd_is_notified() {
     let dir = TestDir::new();
     let socket = std::os::unix::net::UnixDatagram::bind(dir.join("notify")).unwrap();
     socket.set_nonblocking(true).unwrap();
-    let mut told = String::new();
+    let mut received = String::new();
     let mut next = move || {
         let mut buffer = [0; 4_096];
         while let Ok(length) = socket.recv(&mut buffer) {
-            told.push_str(&String::from_utf8_lossy(&buffer[..length]));
-            told.push('\n');
+            received.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            received.push('\n');
         }
-        told.clone()
+        received.clone()
     };
     let notify = dir.join("notify").display().to_string();
     let mut daemon = daemon_of_files(&dir).env("NOTIFY_SOCKET", &notify).env("WATCHDOG_USEC", "300000").start();
@@ -417,17 +417,17 @@ async fn systemd_is_told_of_readiness_reloads_and_the_end() {
     haproxy::info(&daemon.socket()).await.expect("HAProxy answers once the daemon is ready");
     daemon.signal(Signal::SIGHUP);
     let reloading =
-        |told: &str| told.contains("RELOADING=1\nMONOTONIC_USEC=") && told.matches("READY=1\n").count() == 2;
+        |text: &str| text.contains("RELOADING=1\nMONOTONIC_USEC=") && text.matches("READY=1\n").count() == 2;
     daemon.eventually(LIMIT, "RELOADING=1, then READY=1", async || check(reloading(&next()), &next())).await;
     let beats = next().matches("WATCHDOG=1\n").count();
-    let beats_again = |told: &str| told.matches("WATCHDOG=1\n").count() > beats + 1;
+    let beats_again = |text: &str| text.matches("WATCHDOG=1\n").count() > beats + 1;
     daemon.eventually(LIMIT, "WATCHDOG=1, again and again", async || check(beats_again(&next()), &next())).await;
     daemon.terminate().await;
     assert!(next().contains("STOPPING=1\n"), "{}", next());
 }
 
 #[test]
-fn the_demo_serves_and_leaves_nothing_behind() {
+fn demo_serves_and_cleans_up() {
     let port = support::ports::Port::reserve();
     let out = tempfile::NamedTempFile::new().unwrap();
     let mut command = Command::new(BINARY);
@@ -459,7 +459,7 @@ fn get(port: u16) -> String {
     text
 }
 
-/// Waits for a line of the daemon's log.
+/// Waits for a text in the log of the daemon.
 async fn logged(daemon: &Daemon, what: &str) {
     daemon.eventually(LIMIT, what, async || check(daemon.log().contains(what), &"not in the log")).await;
 }

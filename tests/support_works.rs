@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 // ---- ZooKeeper: these names matter, see .config/nextest.toml ---------------------------------------
 
 #[tokio::test]
-async fn zookeeper_fails_over_when_the_member_serving_a_client_stops() {
+async fn zookeeper_fails_over_from_stopped_member() {
     let dir = TestDir::new();
     let mut ensemble = Ensemble::start(&dir, 3).await;
     let client = ensemble.client().await;
@@ -50,7 +50,7 @@ async fn zookeeper_fails_over_when_the_member_serving_a_client_stops() {
 }
 
 #[tokio::test]
-async fn zookeeper_elects_another_leader_while_the_leader_is_frozen() {
+async fn zookeeper_replaces_frozen_leader() {
     let dir = TestDir::new();
     let mut ensemble = Ensemble::start(&dir, 3).await;
     let frozen = ensemble.wait_for_leader().await;
@@ -69,7 +69,7 @@ async fn zookeeper_elects_another_leader_while_the_leader_is_frozen() {
 }
 
 #[tokio::test]
-async fn zookeeper_session_that_is_expired_loses_its_ephemeral_znodes() {
+async fn zookeeper_expired_session_loses_ephemeral_znodes() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 3).await;
     let (expiring, staying) = (ensemble.client().await, ensemble.client().await);
@@ -130,7 +130,7 @@ listen web
 ";
 
 #[tokio::test]
-async fn every_haproxy_version_starts_answers_and_serves() {
+async fn every_haproxy_version_serves() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
         let (a, b, port) = (Backend::start(&dir, "a"), Backend::start(&dir, "b"), dir.port());
@@ -159,7 +159,7 @@ async fn every_haproxy_version_starts_answers_and_serves() {
 }
 
 #[tokio::test]
-async fn the_load_generator_counts_refused_and_broken_connections() {
+async fn load_generator_counts_failed_connections() {
     let dir = TestDir::new();
     let mut backend = Backend::start(&dir, "a");
     let kept = Load::new(backend.address()).keep_alive(true).start();
@@ -179,7 +179,7 @@ async fn the_load_generator_counts_refused_and_broken_connections() {
 }
 
 #[tokio::test]
-async fn a_backend_that_closes_politely_is_no_failure_and_one_that_dawdles_is() {
+async fn load_generator_counts_slow_backends() {
     let dir = TestDir::new();
     let backend = Backend::start(&dir, "a");
     let report = Load::new(backend.address()).run_for(Duration::from_millis(50)).await;
@@ -202,7 +202,7 @@ fn shell_with_an_orphan() -> Command {
 }
 
 #[tokio::test]
-async fn what_a_process_leaves_behind_is_swept_with_its_directory() {
+async fn leftover_processes_end_with_directory() {
     let dir = TestDir::new();
     let path = dir.path().to_path_buf();
     let mut shell = Process::start(&dir.subdir("shell"), "shell", shell_with_an_orphan());
@@ -215,10 +215,10 @@ async fn what_a_process_leaves_behind_is_swept_with_its_directory() {
 }
 
 /// Not a test of its own: the test below runs it in a process that it kills.
-const KILLED_TEST: &str = "a_test_that_is_killed_leaves_no_process";
+const KILLED_TEST: &str = "killed_test_leaves_no_process";
 
 #[tokio::test]
-async fn a_test_that_is_killed_leaves_no_process() {
+async fn killed_test_leaves_no_process() {
     let dir = TestDir::new();
     if std::env::var_os("BE_THE_TEST_THAT_IS_KILLED").is_some() {
         let _shell = Process::start(&dir, "shell", shell_with_an_orphan());
@@ -247,7 +247,7 @@ async fn a_test_that_is_killed_leaves_no_process() {
 }
 
 #[test]
-fn the_directory_of_a_failed_test_is_kept() {
+fn failed_test_keeps_its_directory() {
     let path = std::thread::spawn(|| {
         let dir = TestDir::new();
         let path = dir.write("evidence", "it was here");
@@ -264,7 +264,7 @@ fn the_directory_of_a_failed_test_is_kept() {
 }
 
 #[test]
-fn a_reserved_port_is_given_to_nobody_else() {
+fn reserved_port_is_unique() {
     let ports: Vec<Port> = (0..50).map(|_| Port::reserve()).collect();
     let mut numbers: Vec<u16> = ports.iter().map(Port::number).collect();
     numbers.sort_unstable();
@@ -292,7 +292,7 @@ while :; do sleep 0.01; done
 "#;
 
 #[tokio::test]
-async fn a_daemon_is_started_killed_started_again_and_terminated() {
+async fn daemon_is_started_killed_and_terminated() {
     let dir = TestDir::new();
     let binary = dir.write("stand-in", STAND_IN);
     std::fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
@@ -335,7 +335,7 @@ async fn a_daemon_is_started_killed_started_again_and_terminated() {
 // ---- supervisord -----------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn supervisord_restarts_a_program_and_ends_it() {
+async fn supervisord_restarts_and_stops_program() {
     let dir = TestDir::new();
     let program = "[program:sleeper]\ncommand=/usr/bin/proxymgr 1000\nstartsecs=0\nautorestart=true\n";
     let mut supervisord = Supervisord::start(&dir, program, &[("/usr/bin/proxymgr", "/bin/sleep")]).await;

@@ -1,4 +1,4 @@
-//! `proxymgr check`: everything that would keep the daemon from its work, before it is started.
+//! `proxymgr check`: finds everything that would prevent the daemon from working, before it is started.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,44 +10,44 @@ use nix::unistd::{AccessFlags, access};
 use proxymgr_actors::model::RunBy;
 
 use super::{SettingsArgs, block_on, connect, output, quiet_log};
-use crate::daemon::head_check;
+use crate::daemon::base_config_check;
 use crate::failure::Failure;
 use crate::settings::{ConsulToken, ServiceConfigSettings, Settings};
+use crate::status::format::counted;
 
-/// What is to be checked.
+/// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     #[command(flatten)]
     settings: SettingsArgs,
-    /// Ask every source and HAProxy's socket, too, and tell what each answers.
+    /// Also query every source and HAProxy's socket.
     #[arg(long)]
     connect: bool,
-    /// How long each may take to answer.
+    /// Time-out for each query.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     #[arg(requires = "connect")]
     timeout: Duration,
 }
 
-/// Tells every mistake, or that there is none.
+/// Prints all problems; fails if there are any.
 pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     let loaded = Settings::load(&args.settings.sources())?;
     loaded.remarks.iter().for_each(|remark| output::remark(remark));
     let settings = loaded.settings;
     let mut problems = directories(&settings);
     let logging = quiet_log(&settings);
-    problems.extend(block_on(head_check::mistakes(&settings, logging.root())));
+    problems.extend(block_on(base_config_check::mistakes(&settings, logging.root())));
     problems.extend(unreadable_files(&settings));
     if problems.is_empty() {
-        output::print("The settings are good.\n");
+        output::print("The settings are valid.\n");
         return if args.connect { connect::connect(&settings, args.timeout) } else { Ok(()) };
     }
-    let noun = if problems.len() == 1 { "problem" } else { "problems" };
-    output::remark(&format!("{} {noun}:", problems.len()));
+    output::remark(&format!("{}:", counted(problems.len(), "problem")));
     problems.iter().for_each(|problem| output::remark(&format!("  {problem}")));
-    Err(Failure::Told)
+    Err(Failure::Reported)
 }
 
-/// The directories that are written to.
+/// Problems of the directories that the daemon writes to.
 fn directories(settings: &Settings) -> Vec<String> {
     let haproxy = &settings.haproxy;
     let beside = |path: &Path| path.parent().map(Path::to_owned).unwrap_or_default();
@@ -55,16 +55,16 @@ fn directories(settings: &Settings) -> Vec<String> {
     let mut must_be_writable = |key: &str, directory: &Path| {
         if !directory.is_dir() {
             let directory = directory.display();
-            problems.push(format!("{key}: there is no directory {directory}: create it with mkdir -p {directory}"));
+            problems.push(format!("{key}: directory {directory} does not exist; create it with mkdir -p {directory}"));
         } else if let Err(errno) = access(directory, AccessFlags::W_OK | AccessFlags::X_OK) {
-            problems.push(format!("{key}: this user may not write to {}: {errno}", directory.display()));
+            problems.push(format!("{key}: {} is not writable for this user: {errno}", directory.display()));
         }
     };
     must_be_writable("haproxy.config_path", &beside(&haproxy.config_path));
     if haproxy.run.run_by() == RunBy::Us {
         must_be_writable("haproxy.socket_path", &beside(&haproxy.policy.frame.socket_path));
     }
-    // The daemon creates it, where it may.
+    // The daemon creates it.
     must_be_writable("state_dir", &nearest_existing(&settings.state_dir));
     if let ServiceConfigSettings::File { path } = &settings.service_config
         && let Err(error) = fs::read_dir(path)
@@ -78,7 +78,7 @@ fn nearest_existing(path: &Path) -> PathBuf {
     path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(path).to_owned()
 }
 
-/// The files that TLS and tokens need.
+/// Problems of the files for TLS and tokens.
 fn unreadable_files(settings: &Settings) -> Vec<String> {
     let mut files = Vec::new();
     if let Some(tls) = &settings.zookeeper.tls {

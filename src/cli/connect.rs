@@ -1,4 +1,4 @@
-//! `proxymgr check --connect`: whether every source and HAProxy's socket answer, and what.
+//! `proxymgr check --connect`: queries every source and HAProxy's socket.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
 use super::desired::{Inbox, first_good};
-use super::wording::printable;
+use super::text::printable;
 use super::{block_on, output, quiet_log};
 use crate::daemon::adapters::{self, Discovery};
 use crate::failure::Failure;
 use crate::logging;
 use crate::proxy::haproxy_socket::HaproxySocket;
 use crate::settings::{RuntimeAddress, Settings, Target};
+use crate::status::format::counted;
 
-/// What the sources of one kind answer.
+/// Answers of the sources of one kind.
 #[derive(Debug, Default)]
 struct Kind {
     sources: usize,
     entries: usize,
-    /// Services whose source does not answer, and why.
+    /// Services whose source does not answer, with errors.
     silent: Vec<(String, String)>,
     /// Services whose hosts have keys that have no effect, and which.
     remarks: Vec<(String, String)>,
 }
 
-/// Tells what each answers, within `limit`. A source that does not is a failure; a HAProxy that does not may have yet
-/// to be started.
+/// Prints the answer of each, within `limit`. A silent source is a failure; a silent HAProxy may not be started yet.
 pub fn connect(settings: &Settings, limit: Duration) -> Result<(), Failure> {
     let logging = quiet_log(settings);
     let (sources, sockets) = block_on(async {
@@ -44,10 +44,10 @@ pub fn connect(settings: &Settings, limit: Duration) -> Result<(), Failure> {
     if all_answer {
         return Ok(());
     }
-    Err(Failure::CannotStart(format!("not every source answers within {}", humantime::format_duration(limit))))
+    Err(Failure::CannotStart(format!("not all sources answered within {}", humantime::format_duration(limit))))
 }
 
-/// What the sources say, and whether all of them answer.
+/// Answers of the sources, and whether all of them answered.
 async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Result<(String, bool), Failure> {
     let discovery = Discovery::to_look(settings, log)?;
     let (inbox, seen) = Inbox::open();
@@ -57,8 +57,8 @@ async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Resu
         Err(error) => return Ok((format!("definitions: no answer: {error}\n"), false)),
     };
     let mut text = format!("definitions: {}\n", counted(definitions.len(), "service"));
-    // All are asked at once, and each has the same time.
-    let mut asked = Vec::new();
+    // All sources are queried in parallel, with the same deadline.
+    let mut queries = Vec::new();
     for (name, raw) in definitions {
         match annotation::parse(&name, &raw, &settings.haproxy.options) {
             Ok(parsed) => {
@@ -71,14 +71,14 @@ async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Resu
                 let (inbox, seen) = Inbox::open();
                 let source = parsed.definition.source;
                 let open = discovery.hosts.open(&parsed.definition.name, &source, inbox);
-                asked.push((name, source.kind, seen, open));
+                queries.push((name, source.kind, seen, open));
             }
             Err(mistakes) => mistakes.iter().for_each(|mistake| text.push_str(&format!("  {name}: {mistake}\n"))),
         }
     }
     let deadline = Instant::now() + limit;
     let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
-    for (name, kind, seen, open) in asked {
+    for (name, kind, seen, open) in queries {
         let answer = match open {
             Ok(_open) => first_good(seen, deadline, |seen: HostsSeen| seen.result).await,
             Err(error) => Err(error),
@@ -93,12 +93,12 @@ async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Resu
             Err(error) => kind.silent.push((name.to_string(), error)),
         }
     }
-    kinds.iter().for_each(|(name, kind)| text.push_str(&kind.in_words(name)));
+    kinds.iter().for_each(|(name, kind)| text.push_str(&kind.text(name)));
     Ok((text, kinds.values().all(|kind| kind.silent.is_empty())))
 }
 
 impl Kind {
-    fn in_words(&self, name: &str) -> String {
+    fn text(&self, name: &str) -> String {
         let answering = self.sources - self.silent.len();
         let mut text = format!(
             "hosts from {name}: {answering} of {} answer, {}\n",
@@ -113,25 +113,25 @@ impl Kind {
     }
 }
 
-/// What HAProxy's socket says, and those of the targets.
+/// Answers of HAProxy's socket and of the targets.
 async fn ask_sockets(settings: &Settings, limit: Duration, log: &Logger) -> String {
     let haproxy = &settings.haproxy;
     let log = logging::component(log, "check");
     let own = adapters::runtime(haproxy, &log);
     let mut text = match (timeout(limit, own.process()).await, haproxy.run.run_by()) {
         (Ok(Err(error)), RunBy::Us) => {
-            format!("HAProxy's socket: {error}; before proxymgr has started it, that is as it should be\n")
+            format!("HAProxy's socket: {error}; this is expected before proxymgr has started HAProxy\n")
         }
-        (answer, _) => format!("HAProxy's socket: {}\n", in_words(answer, &haproxy.socket)),
+        (answer, _) => format!("HAProxy's socket: {}\n", answer_text(answer, &haproxy.socket)),
     };
     for Target { name, address } in &haproxy.targets {
         let answer = timeout(limit, HaproxySocket::of_others(address, log.clone()).process()).await;
-        text.push_str(&format!("target {name}: {}\n", in_words(answer, address)));
+        text.push_str(&format!("target {name}: {}\n", answer_text(answer, address)));
     }
     text
 }
 
-fn in_words(answer: Result<Result<ProcessInfo, RuntimeError>, Elapsed>, address: &RuntimeAddress) -> String {
+fn answer_text(answer: Result<Result<ProcessInfo, RuntimeError>, Elapsed>, address: &RuntimeAddress) -> String {
     match answer {
         Ok(Ok(process)) => format!("HAProxy {} answers, pid {}", process.version_text, process.pid),
         Ok(Err(error)) => error.to_string(),
@@ -139,11 +139,7 @@ fn in_words(answer: Result<Result<ProcessInfo, RuntimeError>, Elapsed>, address:
     }
 }
 
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
-/// What comes from outside must not move the cursor.
+/// Removes control characters, which could move the cursor.
 fn printable_lines(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", printable(line))).collect()
 }

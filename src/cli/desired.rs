@@ -1,5 +1,4 @@
-//! What discovery wants HAProxy to serve now, gathered once, without any actor: for `render` and `plan`, which change
-//! nothing.
+//! The desired state, read once from discovery, without the actors of the daemon: for `render` and `plan`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -23,19 +22,19 @@ use slog::Logger;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
-use super::wording::now_unix_ms;
+use super::text::now_unix_ms;
 use crate::daemon::adapters::{Discovery, saved_state_path};
 use crate::discovery::KINDS;
 use crate::failure::Failure;
 use crate::saved_state;
 use crate::settings::Settings;
 
-/// What HAProxy should serve, and what should be known about where that comes from.
+/// The desired state and remarks on its origin.
 #[derive(Debug, Default)]
 pub struct Desired {
-    /// Each service with its hosts.
+    /// Services with their hosts.
     pub services: BTreeMap<ServiceName, DesiredService>,
-    /// What is not from live discovery, was refused, or is not known.
+    /// What does not come from discovery, is invalid, or is not known.
     pub remarks: Vec<String>,
 }
 
@@ -46,25 +45,25 @@ pub struct DesiredService {
     pub definition: Arc<ServiceDefinition>,
     /// Its hosts.
     pub hosts: Arc<HostList>,
-    /// Which of them had which slot when the daemon last saved its state.
+    /// Slots of the hosts in the last saved state.
     slots: SlotTable,
 }
 
-/// A service as a HAProxy of some version is to have it.
+/// A service as it should be in a HAProxy of some version.
 pub struct Placed {
-    /// How its changes reach HAProxy.
+    /// Its update strategy.
     pub strategy: ChosenStrategy,
-    /// Its servers, those in slots and those in reserve under the names of their slots.
+    /// Its servers; with slots, by the names of the slots, free slots included.
     pub servers: Arc<HostList>,
-    /// Its slots; none where it needs none.
+    /// Its slots; none if it does not use slots.
     pub slots: Option<SlotTable>,
 }
 
 impl DesiredService {
-    /// The service as a HAProxy of this version is to have it, which somebody else runs or not.
-    pub fn placed(&self, settings: &Settings, version: Option<ProxyVersion>, of_others: bool) -> Placed {
+    /// The service as it should be in a HAProxy of this version, which is external or not.
+    pub fn placed(&self, settings: &Settings, version: Option<ProxyVersion>, is_external: bool) -> Placed {
         let update = settings.haproxy.policy.update;
-        let strategy = update_strategy::choose(&self.definition, update, version.map(Capabilities::of), of_others);
+        let strategy = update_strategy::choose(&self.definition, update, version.map(Capabilities::of), is_external);
         if strategy.strategy != UpdateStrategy::Slots {
             return Placed { strategy, servers: Arc::clone(&self.hosts), slots: None };
         }
@@ -74,8 +73,8 @@ impl DesiredService {
     }
 }
 
-/// Asks discovery, for at most `timeout`; what does not answer in time comes from the saved state. Must be called
-/// within an actix system.
+/// Reads discovery for at most `timeout`; sources that do not answer in time are replaced by the saved state. Must be
+/// called within an actix system.
 pub async fn gather_desired(settings: &Settings, timeout: Duration, log: &Logger) -> Result<Desired, Failure> {
     let deadline = Instant::now() + timeout;
     let discovery = Discovery::to_look(settings, log)?;
@@ -92,14 +91,14 @@ pub async fn gather_desired(settings: &Settings, timeout: Duration, log: &Logger
         Err(error) if saved.is_empty() => {
             let from = saved_path.display();
             remarks.push(format!(
-                "nothing is known: definitions cannot be read: {error}; and the saved state {from} has none: see to \
-                 service_config, or give it more time with --timeout"
+                "nothing is known: definitions cannot be read: {error}; the saved state {from} has none either; check \
+                 service_config, or increase --timeout"
             ));
             return Err(Failure::CannotStart(remarks.join("\n")));
         }
         Err(error) => {
             let from = saved_path.display();
-            remarks.push(format!("definitions cannot be read: {error}; all is from the saved state {from}"));
+            remarks.push(format!("definitions cannot be read: {error}; using the saved state {from}"));
             saved.values().map(|service| Arc::clone(&service.definition)).collect()
         }
     };
@@ -114,7 +113,7 @@ pub async fn gather_desired(settings: &Settings, timeout: Duration, log: &Logger
     Ok(desired)
 }
 
-/// The definitions that can be used; in the place of one that cannot, the one that was last in force.
+/// The valid definitions; an invalid one is replaced by the last good one.
 fn usable(
     raw: BTreeMap<Arc<str>, RawDefinition>,
     settings: &Settings,
@@ -133,7 +132,7 @@ fn usable(
             }
             Err(mistakes) => {
                 let last_good = ServiceName::new(&name).ok().and_then(|name| saved.get(&name));
-                let consequence = if last_good.is_some() { "its last good definition is used" } else { "left out" };
+                let consequence = if last_good.is_some() { "using its last good definition" } else { "left out" };
                 let from = &raw.origin;
                 remarks.extend(mistakes.iter().map(|mistake| format!("{name} ({from}): {mistake}; {consequence}")));
                 definitions.extend(last_good.map(|service| Arc::clone(&service.definition)));
@@ -143,11 +142,11 @@ fn usable(
     definitions
 }
 
-/// A service whose source is being asked.
+/// A service whose source is being read.
 struct Opened {
     definition: Arc<ServiceDefinition>,
     seen: UnboundedReceiver<HostsSeen>,
-    /// Ends the watch when dropped.
+    /// Closes the source when dropped.
     open: Result<Box<dyn OpenSource>, String>,
 }
 
@@ -184,12 +183,11 @@ impl Opened {
                 let blocked = hosts.pending().map(|change| ("blocked by guard", change));
                 let blocked = blocked.or_else(|| hosts.rejected().map(|change| ("rejected by an operator", change)));
                 remarks.extend(blocked.map(|(what, change)| {
-                    format!("{name}: change {what}: {}; the hosts are from the saved state", change.reason)
+                    format!("{name}: change {what}: {}; using the hosts of the saved state", change.reason)
                 }));
             }
             Err(error) => {
-                let consequence =
-                    if hosts.in_service().is_some() { "they are from the saved state" } else { "none are known" };
+                let consequence = if hosts.in_service().is_some() { "using the saved state" } else { "no hosts known" };
                 remarks.push(format!("{name}: hosts cannot be read: {error}; {consequence}"));
             }
         }
@@ -200,7 +198,7 @@ impl Opened {
     }
 }
 
-/// The first message that brings a level; the last error where none does in time.
+/// The first good message; the last error if none arrives in time.
 pub(super) async fn first_good<M, T>(
     mut inbox: UnboundedReceiver<M>,
     deadline: Instant,
@@ -209,21 +207,21 @@ pub(super) async fn first_good<M, T>(
     let mut last_error = "no answer in time".to_owned();
     while let Ok(Some(message)) = timeout_at(deadline, inbox.recv()).await {
         match result(message) {
-            Ok(level) => return Ok(level),
+            Ok(list) => return Ok(list),
             Err(error) => last_error = error,
         }
     }
     Err(last_error)
 }
 
-/// Passes on what a source says.
+/// Receives the messages of a source.
 pub(super) struct Inbox<M>(UnboundedSender<M>);
 
 impl<M> Inbox<M>
 where
     M: Message<Result = ()> + Send + Unpin + 'static,
 {
-    /// Whom the source tells, and what it said.
+    /// The recipient for the source, and the queue of its messages.
     pub(super) fn open() -> (Recipient<M>, UnboundedReceiver<M>) {
         let (sender, receiver) = unbounded_channel();
         (Self(sender).start().recipient(), receiver)
@@ -241,7 +239,7 @@ where
     type Result = ();
 
     fn handle(&mut self, message: M, _: &mut Self::Context) {
-        // Whoever has seen enough does not listen any more.
+        // The queue may be closed already.
         let _ = self.0.send(message);
     }
 }

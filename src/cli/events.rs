@@ -1,4 +1,4 @@
-//! `proxymgr events`: what happened and why, one line each, and if wanted what happens from now on.
+//! `proxymgr events`: prints journal entries, one per line, and can follow the journal.
 
 use std::time::Duration;
 
@@ -7,69 +7,69 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proxymgr_actors::journal::JournalEntry;
 use tokio::time::sleep;
 
+use super::daemon_args::DaemonArgs;
 use super::output::{self, Paint};
-use super::place::PlaceArgs;
-use super::wording::{printable, time};
+use super::text::{printable, time};
 use super::{block_on, interrupted};
 use crate::failure::Failure;
 use crate::status::api::Entries;
 use crate::status::client::{AskError, StatusClient};
-use crate::status::telling::{Tone, tell, whom};
+use crate::status::event_text::{Tone, describe, subject};
 
-/// The pause between two looks at the journal while it is followed.
+/// Interval between two requests while following.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(500);
 
-/// The pause before a daemon that does not answer is asked again.
+/// Interval between two requests while the daemon does not answer.
 const AWAY_PAUSE: Duration = Duration::from_secs(1);
 
-/// How wide the column of those whom entries are about is; longer ones push the rest aside.
-const WHOM_WIDTH: usize = 24;
+/// Width of the column of services and servers, in characters.
+const SUBJECT_WIDTH: usize = 24;
 
-/// What is to be shown.
+/// Arguments of `events`.
 #[derive(Debug, Args)]
 pub struct EventsArgs {
     #[command(flatten)]
-    place: PlaceArgs,
-    /// Go on with what happens from now on, also when the daemon is restarted, until interrupted.
+    daemon: DaemonArgs,
+    /// Follow the journal until interrupted, also across restarts of the daemon.
     #[arg(short, long)]
     follow: bool,
-    /// Only of this service.
+    /// Only entries of this service.
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
-    /// Only of this server, such as 10.0.0.1:8080
+    /// Only entries of this server, such as 10.0.0.1:8080
     #[arg(long, value_name = "SERVER")]
     server: Option<String>,
-    /// How many of the newest entries to begin with.
+    /// Number of entries to begin with, the newest ones.
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50)]
     lines: usize,
-    /// Print each entry as a JSON object on a line of its own.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
 }
 
-/// Prints what was asked for.
+/// Prints the entries.
 pub fn events(args: &EventsArgs) -> Result<(), Failure> {
     block_on(async {
-        let story = Story { client: args.place.reader()?, args, paint: Paint::for_stdout() };
-        let entries = story.read(None, args.lines).await?;
-        story.print(&entries);
+        let journal = JournalReader { client: args.daemon.reader()?, args, paint: Paint::for_stdout() };
+        let entries = journal.read(None, args.lines).await?;
+        journal.print(&entries);
         if !args.follow {
             return Ok(());
         }
         tokio::select! {
-            () = story.follow(entries.last().cloned()) => Ok(()),
+            () = journal.follow(entries.last().cloned()) => Ok(()),
             () = interrupted() => Ok(()),
         }
     })
 }
 
-struct Story<'a> {
+struct JournalReader<'a> {
     client: StatusClient,
     args: &'a EventsArgs,
     paint: Paint,
 }
 
-impl Story<'_> {
+impl JournalReader<'_> {
     /// The newest entries after a sequence number.
     async fn read(&self, after: Option<u64>, limit: usize) -> Result<Vec<JournalEntry>, AskError> {
         let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
@@ -83,14 +83,14 @@ impl Story<'_> {
         Ok(entries)
     }
 
-    /// Prints what is new, for ever.
+    /// Prints new entries, for ever.
     async fn follow(&self, mut last: Option<JournalEntry>) {
         let mut away = false;
         loop {
             match self.newer(last.as_ref()).await {
                 Ok(Newer { entries, restarted }) => {
                     if restarted {
-                        output::remark("# proxymgr was restarted: its journal begins anew");
+                        output::remark("# proxymgr was restarted; a new journal begins");
                     } else if away {
                         output::remark("# proxymgr answers again");
                     }
@@ -109,8 +109,8 @@ impl Story<'_> {
         }
     }
 
-    /// What came after this entry. The entry itself is asked for, too: where it is missing, the journal is another
-    /// one, that of a daemon that was started since, or has forgotten it.
+    /// Entries after this one. The entry itself is requested, too: if it is missing, the journal is that of another run of
+    /// the daemon, or no longer has it.
     async fn newer(&self, last: Option<&JournalEntry>) -> Result<Newer, AskError> {
         let limit = proxymgr_actors::limits::JOURNAL_ENTRIES_MAX;
         let Some(last) = last else { return Ok(Newer { entries: self.read(None, limit).await?, restarted: false }) };
@@ -138,22 +138,22 @@ impl Story<'_> {
 
 struct Newer {
     entries: Vec<JournalEntry>,
-    /// Whether they are of a daemon that was started since.
+    /// Whether the daemon was restarted meanwhile.
     restarted: bool,
 }
 
-/// When, whom, what, and why; and the change that it belongs to.
+/// Time, service and server, label, text, change.
 fn line(entry: &JournalEntry, paint: Paint) -> String {
-    let telling = tell(&entry.event);
-    let label = format!("{:<12}", telling.label);
-    let label = match telling.tone {
+    let event = describe(&entry.event);
+    let label = format!("{:<12}", event.label);
+    let label = match event.tone {
         Tone::Good => paint.good(&label),
         Tone::Plain => label,
         Tone::Bad => paint.bad(&label),
     };
     let change = entry.change.map(|change| paint.faint(&format!("  [{change}]"))).unwrap_or_default();
     let when = paint.faint(&time(entry.at_unix_ms));
-    format!("{when} {:<WHOM_WIDTH$} {label} {}{change}", printable(&whom(entry)), printable(&telling.text))
+    format!("{when} {:<SUBJECT_WIDTH$} {label} {}{change}", printable(&subject(entry)), printable(&event.text))
 }
 
 #[cfg(test)]
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_one_line_with_time_server_decision_and_reason() {
+    fn entry_is_one_line() {
         let event = Event::Decided { class: PlanClass::RuntimeDisable, reason: "the host is\ngone".into() };
         let mut entry = JournalEntry::new(event).service(&ServiceName::new("web").unwrap());
         entry.server = Some(ServerName::new("10.0.0.1:80").unwrap());

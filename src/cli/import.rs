@@ -1,4 +1,4 @@
-//! `import`: an ancestor's configuration as ours.
+//! `import`: converts the configuration of ElasticPyProxy or proxym.
 
 use std::fmt::Write;
 use std::fs;
@@ -24,13 +24,13 @@ enum From {
         /// The ep2.conf.
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
-        /// The template, where it is not at the place that the file names.
+        /// The template, if it is not at the path in the file.
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         template: Option<PathBuf>,
         #[command(flatten)]
         to: To,
     },
-    /// From the environment file of proxym: its PROXYM_ variables, one a line.
+    /// From the environment file of proxym, with one PROXYM_ variable per line.
     Proxym {
         /// The file.
         #[arg(value_hint = ValueHint::FilePath)]
@@ -42,17 +42,17 @@ enum From {
 
 #[derive(Debug, Args)]
 struct To {
-    /// Write proxymgr.yml and services/ into this directory instead of printing them; what is there stays.
+    /// Write proxymgr.yml and services/ into this directory instead of printing them; existing files are not overwritten.
     #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
     write: Option<PathBuf>,
 }
 
-/// Prints or writes what the file becomes.
+/// Prints or writes the converted configuration.
 pub fn import(args: &ImportArgs) -> Result<(), Failure> {
     let (imported, to) = match &args.from {
         From::Ep2 { file, template, to } => {
             let text = read(file)?;
-            // A template that is not there is told in the result, unless it was asked for by name.
+            // The result names a missing template; one named on the command line must exist.
             let template = match template {
                 Some(template) => Some(read(template)?),
                 None => ep2_template_file(&text).and_then(|template| fs::read_to_string(template).ok()),
@@ -70,7 +70,7 @@ pub fn import(args: &ImportArgs) -> Result<(), Failure> {
     }
 }
 
-/// All of it as one text that is a `proxymgr.yml`: the definitions are comments in it.
+/// The settings, with the definitions as comments.
 fn printed(imported: &Imported) -> String {
     let mut text = imported.settings.clone();
     for (name, definition) in &imported.services {

@@ -1,5 +1,4 @@
-//! The orders: `server drain|maint|ready`, `accept`, `reject`, `refresh`, `reload`. Each is one request to the daemon, and
-//! what it answers is printed.
+//! Orders to the daemon: `server drain|maint|ready`, `accept`, `reject`, `refresh`, `reload`. Each is one request.
 
 use std::time::Duration;
 
@@ -7,106 +6,106 @@ use clap::{Args, Subcommand};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::place::PlaceArgs;
-use super::wording::printable;
+use super::daemon_args::DaemonArgs;
+use super::text::printable;
 use super::{block_on, output};
 use crate::failure::Failure;
 use crate::status::api::Done;
 
-/// Which server, and what becomes of it.
+/// Arguments of `server`.
 #[derive(Debug, Args)]
 pub struct ServerArgs {
     #[command(subcommand)]
-    state: ServerState,
+    order: ServerOrder,
 }
 
 #[derive(Debug, Subcommand)]
-enum ServerState {
-    /// Let it finish what it has; it takes nothing new. Discovery does not undo it.
-    Drain(ChoiceArgs),
-    /// Take it out of service: HAProxy's maintenance. Discovery does not undo it.
-    Maint(ChoiceArgs),
-    /// Leave it to discovery again.
-    Ready(ChoiceArgs),
+enum ServerOrder {
+    /// Drain it: it takes no new sessions. Discovery does not end the override.
+    Drain(OverrideArgs),
+    /// Set it to maintenance. Discovery does not end the override.
+    Maint(OverrideArgs),
+    /// End the override: discovery decides again.
+    Ready(OverrideArgs),
 }
 
 #[derive(Debug, Args)]
-struct ChoiceArgs {
+struct OverrideArgs {
     /// The service.
     service: String,
     /// The server within it, such as 10.0.0.1:8080
     server: String,
-    /// For how long, such as 10m; without it until another order.
+    /// Duration of the override, such as 10m; unlimited by default.
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
-    /// Why, for those who see it later.
+    /// The reason, shown to other operators.
     #[arg(long)]
     reason: Option<String>,
     #[command(flatten)]
-    place: PlaceArgs,
+    daemon: DaemonArgs,
 }
 
-/// Whose list.
+/// Arguments of `accept` and `reject`.
 #[derive(Debug, Args)]
-pub struct BlockedArgs {
-    /// The service whose list of hosts is blocked by the guard.
+pub struct GuardArgs {
+    /// The service whose change of hosts is blocked.
     #[arg(required_unless_present = "definitions")]
     service: Option<String>,
-    /// The list of definitions, instead of a service's hosts.
+    /// The change of the service definitions, instead of the hosts of a service.
     #[arg(long, conflicts_with = "service")]
     definitions: bool,
     #[command(flatten)]
-    place: PlaceArgs,
+    daemon: DaemonArgs,
 }
 
-/// What is to be read again.
+/// Arguments of `refresh`.
 #[derive(Debug, Args)]
 pub struct RefreshArgs {
-    /// The service whose source is to be read; without it everything is.
+    /// The service whose source is read; by default all sources are read.
     service: Option<String>,
     #[command(flatten)]
-    place: PlaceArgs,
+    daemon: DaemonArgs,
 }
 
-/// Why HAProxy is to be reloaded.
+/// Arguments of `reload`.
 #[derive(Debug, Args)]
 pub struct ReloadArgs {
-    /// Why, for the journal.
+    /// The reason, for the journal.
     #[arg(long)]
     reason: Option<String>,
     #[command(flatten)]
-    place: PlaceArgs,
+    daemon: DaemonArgs,
 }
 
 /// `server`.
 pub fn server(args: &ServerArgs) -> Result<(), Failure> {
-    let (word, choice) = match &args.state {
-        ServerState::Drain(choice) => ("drain", choice),
-        ServerState::Maint(choice) => ("maint", choice),
-        ServerState::Ready(choice) => ("ready", choice),
+    let (state, target) = match &args.order {
+        ServerOrder::Drain(target) => ("drain", target),
+        ServerOrder::Maint(target) => ("maint", target),
+        ServerOrder::Ready(target) => ("ready", target),
     };
-    let (service, server) = (encoded(&choice.service), encoded(&choice.server));
-    let duration = choice.duration.map(|duration| humantime::format_duration(duration).to_string());
-    let body = without_nulls(json!({"duration": duration, "reason": choice.reason}));
-    give(&choice.place, &format!("/services/{service}/servers/{server}/{word}"), &body)
+    let (service, server) = (encoded(&target.service), encoded(&target.server));
+    let duration = target.duration.map(|duration| humantime::format_duration(duration).to_string());
+    let body = without_nulls(json!({"duration": duration, "reason": target.reason}));
+    send(&target.daemon, &format!("/services/{service}/servers/{server}/{state}"), &body)
 }
 
 /// `accept`.
-pub fn accept(args: &BlockedArgs) -> Result<(), Failure> {
+pub fn accept(args: &GuardArgs) -> Result<(), Failure> {
     decide(args, "accept")
 }
 
 /// `reject`.
-pub fn reject(args: &BlockedArgs) -> Result<(), Failure> {
+pub fn reject(args: &GuardArgs) -> Result<(), Failure> {
     decide(args, "reject")
 }
 
-fn decide(args: &BlockedArgs, word: &str) -> Result<(), Failure> {
+fn decide(args: &GuardArgs, word: &str) -> Result<(), Failure> {
     let path = match &args.service {
         Some(service) => format!("/holds/{}/{word}", encoded(service)),
         None => format!("/holds/{word}"),
     };
-    give(&args.place, &path, &json!({}))
+    send(&args.daemon, &path, &json!({}))
 }
 
 /// `refresh`.
@@ -115,17 +114,17 @@ pub fn refresh(args: &RefreshArgs) -> Result<(), Failure> {
         Some(service) => format!("/refresh/{}", encoded(service)),
         None => "/refresh".to_owned(),
     };
-    give(&args.place, &path, &json!({}))
+    send(&args.daemon, &path, &json!({}))
 }
 
 /// `reload`.
 pub fn reload(args: &ReloadArgs) -> Result<(), Failure> {
-    give(&args.place, "/reload", &without_nulls(json!({"reason": args.reason})))
+    send(&args.daemon, "/reload", &without_nulls(json!({"reason": args.reason})))
 }
 
-fn give(place: &PlaceArgs, path: &str, body: &Value) -> Result<(), Failure> {
+fn send(daemon: &DaemonArgs, path: &str, body: &Value) -> Result<(), Failure> {
     let done: Done = block_on(async {
-        let client = place.orderer()?;
+        let client = daemon.writer()?;
         Ok::<_, Failure>(client.post(&format!("/api/v1{path}"), body).await?)
     })?;
     output::print(&format!("{}\n", printable(&done.done)));

@@ -1,6 +1,6 @@
-//! `proxymgr plan`: what would happen to the running HAProxy, and to each target, and why, before it happens.
+//! `proxymgr plan`: pending changes of the running HAProxy and of each target, with reasons.
 
-mod others;
+mod external;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -28,7 +28,7 @@ use crate::logging;
 use crate::proxy::haproxy_socket::{HaproxySocket, command_text};
 use crate::settings::{Settings, Target};
 
-/// Prints the plan to standard output, and what is not certain about it to standard error.
+/// Prints the plan to standard output, and remarks on it to standard error.
 pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     let logging = quiet_log(settings);
     let log = logging::component(logging.root(), "plan");
@@ -37,12 +37,12 @@ pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
         let desired = gather_desired(settings, timeout, logging.root()).await;
         let socket = adapters::runtime(haproxy, &log);
         let first = match haproxy.run.run_by() {
-            RunBy::Others => First::OfOthers(others::look(&socket).await),
-            RunBy::Us | RunBy::OurOrder => First::Ours(observe(settings, &socket).await),
+            RunBy::Others => First::External(external::observe(&socket).await),
+            RunBy::Us | RunBy::OurOrder => First::Own(observe(settings, &socket).await),
         };
         let mut targets = Vec::new();
         for Target { name, address } in &haproxy.targets {
-            targets.push((name, others::look(&HaproxySocket::of_others(address, log.clone())).await));
+            targets.push((name, external::observe(&HaproxySocket::of_others(address, log.clone())).await));
         }
         (desired, first, targets)
     });
@@ -51,32 +51,32 @@ pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
         output::remark(&format!("# {remark}"));
     }
     let mut text = match first {
-        First::Ours(running) => describe_ours(settings, &desired, running),
-        First::OfOthers(found) => others::describe(settings, &desired, &found),
+        First::Own(running) => describe_own(settings, &desired, running),
+        First::External(found) => external::describe(settings, &desired, &found),
     };
     for (name, found) in targets {
-        let _ = write!(text, "\ntarget {name}\n{}", others::describe(settings, &desired, &found));
+        let _ = write!(text, "\ntarget {name}\n{}", external::describe(settings, &desired, &found));
     }
     output::print(&text);
     Ok(())
 }
 
-/// What was found of the first HAProxy.
+/// The first HAProxy.
 enum First {
-    Ours(Result<Running, String>),
-    OfOthers(others::Found),
+    Own(Result<Running, String>),
+    External(external::Observed),
 }
 
-fn describe_ours(settings: &Settings, desired: &Desired, running: Result<Running, String>) -> String {
+fn describe_own(settings: &Settings, desired: &Desired, running: Result<Running, String>) -> String {
     let path = &settings.haproxy.config_path;
     match (running, std::fs::read_to_string(path)) {
         (Err(error), _) => {
             output::remark(&format!("# {error}"));
-            "HAProxy is not running: it would be started with every service.\n".to_owned()
+            "HAProxy is not running: it would be started with all services.\n".to_owned()
         }
         (Ok(_), Err(error)) => {
             output::remark(&format!("# {} cannot be read: {error}", path.display()));
-            "reload\n    what HAProxy has loaded is not known\n".to_owned()
+            "reload\n    the configuration that HAProxy runs is not known\n".to_owned()
         }
         (Ok(running), Ok(file)) => {
             output::remark(&format!("# HAProxy {}, pid {}", running.0.version_text, running.0.pid));
@@ -85,7 +85,7 @@ fn describe_ours(settings: &Settings, desired: &Desired, running: Result<Running
     }
 }
 
-/// What runs: the process, its servers, and its map of domains.
+/// Observed state of HAProxy: the process, its servers, its map of domains.
 type Running = (ProcessInfo, Observation, ObservedRoutes);
 
 async fn observe(settings: &Settings, socket: &HaproxySocket) -> Result<Running, String> {
@@ -96,7 +96,7 @@ async fn observe(settings: &Settings, socket: &HaproxySocket) -> Result<Running,
     Ok((process, observation, routes))
 }
 
-/// The plan in words: per service the commands as they would be sent, or why a reload is needed.
+/// The plan as text: the runtime commands per service, and the reasons for a reload.
 fn describe(settings: &Settings, desired: &Desired, (process, observation, routes): &Running, file: &str) -> String {
     let frame = &settings.haproxy.policy.frame;
     let inherited = haproxy_config::frame_default_server_words(frame);
@@ -136,11 +136,11 @@ fn describe(settings: &Settings, desired: &Desired, (process, observation, route
         let _ = writeln!(commands, "    {}", step.command.text(&map, step.command.key().as_str()));
     }
     let gone = |name: &&ServiceName| !desired.services.contains_key(*name);
-    reload.extend(sections.keys().filter(gone).map(|name| format!("{name}: the service is gone")));
+    reload.extend(sections.keys().filter(gone).map(|name| format!("{name}: service removed")));
     conclude(commands, "reload", &reload)
 }
 
-/// What is done at run time, with the commands as they would be sent.
+/// Appends the runtime changes with their commands.
 fn push_steps(text: &mut String, service: &ServiceName, plan: &ServicePlan) {
     for step in &plan.steps {
         let _ = writeln!(text, "{} {service}/{}: {}", step.class.as_str(), step.known_as(), step.reason);
@@ -150,7 +150,7 @@ fn push_steps(text: &mut String, service: &ServiceName, plan: &ServicePlan) {
     }
 }
 
-/// What the map of domains would be told of the services that HAProxy has.
+/// Changes of the map of domains, for services that HAProxy has.
 fn plan_domains(
     desired: &Desired,
     sections: &BTreeMap<ServiceName, LoadedSection>,
@@ -165,10 +165,10 @@ fn plan_domains(
     plan_routes(&assign(claims, &BTreeSet::new(), &had.collect()).routes, observed)
 }
 
-/// What is done at run time, and what is not, with the reasons for that.
+/// The runtime changes, followed by what cannot be changed at run time, under the heading `otherwise`.
 fn conclude(commands: String, otherwise: &str, reasons: &[String]) -> String {
     if reasons.is_empty() && commands.is_empty() {
-        return "Nothing to do: HAProxy has what it should have.\n".to_owned();
+        return "Nothing to do: HAProxy is in sync.\n".to_owned();
     }
     let mut text = commands;
     if !reasons.is_empty() {
@@ -178,7 +178,7 @@ fn conclude(commands: String, otherwise: &str, reasons: &[String]) -> String {
     text
 }
 
-/// What HAProxy was given of a service, as its file tells it.
+/// The last applied state of a service, from its section in the file.
 fn loaded_service(section: &LoadedSection) -> LoadedService {
     let mut servers: BTreeMap<ServerName, LoadedServer> =
         section.server_lines.iter().map(|(name, line)| (name.clone(), loaded_server(line))).collect();
@@ -190,7 +190,7 @@ fn loaded_service(section: &LoadedSection) -> LoadedService {
     LoadedService { head: section.head.as_str().into(), servers }
 }
 
-/// `server NAME ADDRESS options...`, without the weight, which can change at run time.
+/// Parses `server NAME ADDRESS options...`, without the weight, which can change at run time.
 fn loaded_server(line: &str) -> LoadedServer {
     let words = split_line(line).unwrap_or_default();
     let mut options: Vec<Word> = Vec::new();
@@ -211,14 +211,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_line_is_read_back_without_its_weight_and_state() {
+    fn server_line_is_parsed_without_weight_and_state() {
         let server = loaded_server("    server a 10.0.0.1:80 check inter 2s weight 5 backup disabled");
         let words: Vec<&str> = server.options.iter().map(Word::as_str).collect();
         assert_eq!(words, ["check", "inter", "2s", "backup"]);
     }
 
     #[test]
-    fn a_plan_without_anything_in_it_says_so() {
+    fn empty_plan_says_so() {
         assert!(conclude(String::new(), "reload", &[]).starts_with("Nothing to do"));
         assert_eq!(conclude(String::new(), "reload", &["web: new".into()]), "reload\n    web: new\n");
     }

@@ -1,4 +1,4 @@
-//! `proxymgr render`: the haproxy.cfg that would be written.
+//! `proxymgr render`: prints the desired haproxy.cfg.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::proxy::haproxy_binary::HaproxyBinary;
 use crate::settings::Settings;
 
-/// Prints the file to standard output, and where it is not from live discovery, to standard error.
+/// Prints the file to standard output, and remarks on its origin to standard error.
 pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     let logging = quiet_log(settings);
     let (desired, version) = block_on(async {
@@ -25,10 +25,9 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
         output::remark(&format!("# {remark}"));
     }
     if let Err(error) = &version {
-        output::remark(&format!("# {error}; the file is for an old one"));
+        output::remark(&format!("# {error}; the file is written for the oldest supported version"));
     }
-    // The daemon opens sockets itself and writes the numbers of the descriptors that HAProxy inherits; this file is for a
-    // HAProxy that opens its own.
+    // The file of the daemon refers to inherited descriptors; this one is for a HAProxy that opens its own sockets.
     let frame = &ProxyFrame { run_by: RunBy::OurOrder, ..settings.haproxy.policy.frame.clone() };
     let version = version.ok().map(|(version, _)| version);
     let style = SectionStyle::of(frame, version);

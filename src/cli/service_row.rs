@@ -1,54 +1,38 @@
-//! One service in a line, for `status` and `top`.
+//! One service as a row of `status` and `top`.
 
 use std::collections::BTreeMap;
 
-use proxymgr_actors::model::ServerState;
 use proxymgr_actors::snapshot::{ActorState, ServiceState, WatcherState};
 
-use super::wording::short_span;
+use super::text::short_span;
+use crate::status::format::duration;
 use crate::status::report::StatusReport;
-use crate::status::standing::SourceStanding;
-use crate::status::telling::took;
+use crate::status::server_counts::ServerCounts;
+use crate::status::severity::Severity;
+use crate::status::source_state::SourceState;
 
-/// How a service is.
+/// One service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceRow {
     /// Its name.
     pub name: String,
-    /// Where it listens.
+    /// Its listening address.
     pub listen: String,
-    /// Servers that discovery wants.
+    /// Desired servers.
     pub desired: usize,
-    /// Servers that take traffic.
-    pub ready: usize,
-    /// Servers whose checks fail.
-    pub down: usize,
-    /// Servers that take nothing new.
-    pub drain: usize,
-    /// Servers in maintenance.
-    pub maint: usize,
-    /// How its source is, and since when where it is not good: `away 5m`.
+    /// Servers by state.
+    pub servers: ServerCounts,
+    /// State of its source, and for how long if it is not ok: `down 5m`.
     pub source: String,
-    /// By which strategy its changes reach the running HAProxy.
+    /// Its update strategy.
     pub update: &'static str,
-    /// Its last change: by what means, and how fast.
+    /// Its last change: how it was applied, and how fast.
     pub last_change: String,
-    /// How much trouble it has.
-    pub trouble: Trouble,
+    /// How urgently it needs attention.
+    pub severity: Severity,
 }
 
-/// How much trouble a service has; the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trouble {
-    /// It has hosts, and none takes traffic; or it is not served as it should be.
-    Severe,
-    /// Its source is away or blocked by the guard, or the checks of some servers fail.
-    Some,
-    /// None.
-    None,
-}
-
-/// Every service, by name.
+/// All services by name.
 pub fn rows(report: &StatusReport, now_unix_ms: u64) -> Vec<ServiceRow> {
     let Some(haproxy) = report.haproxy() else { return Vec::new() };
     let watchers: BTreeMap<&str, &WatcherState> = report
@@ -64,46 +48,29 @@ pub fn rows(report: &StatusReport, now_unix_ms: u64) -> Vec<ServiceRow> {
 }
 
 fn row(name: &str, service: &ServiceState, watcher: Option<&WatcherState>, now_unix_ms: u64) -> ServiceRow {
-    let (ready, down) = (service.count(ServerState::Ready), service.count(ServerState::Down));
-    let standing = watcher.map(SourceStanding::of);
-    let trouble = if service.problem.is_some() || (service.desired > 0 && ready == 0) {
-        Trouble::Severe
-    } else if down > 0 || standing.is_some_and(|standing| standing != SourceStanding::Good) {
-        Trouble::Some
-    } else {
-        Trouble::None
-    };
+    let servers = ServerCounts::of(&service.servers, None);
     ServiceRow {
         name: name.to_owned(),
         listen: service.listen.clone().unwrap_or_else(|| "-".to_owned()),
         desired: service.desired,
-        ready,
-        down,
-        drain: service.count(ServerState::Drain),
-        maint: service.count(ServerState::Maint),
+        servers,
         source: watcher.map_or_else(|| "-".to_owned(), |watcher| source(watcher, now_unix_ms)),
         update: service.update.as_str(),
         last_change: last_change(service),
-        trouble,
+        severity: Severity::of_service(service, watcher, servers),
     }
 }
 
-/// How a source is; since when, where it is not good.
+/// State of a source, and for how long if it is not ok.
 fn source(watcher: &WatcherState, now_unix_ms: u64) -> String {
-    let standing = SourceStanding::of(watcher);
-    let since = match standing {
-        SourceStanding::Away => Some(watcher.source.since_unix_ms),
-        SourceStanding::Held => watcher.blocked().map(|change| change.since_unix_ms),
-        SourceStanding::Saved => watcher.confirmed_unix_ms,
-        SourceStanding::Waiting | SourceStanding::Good => None,
-    };
-    let word = standing.as_str();
-    since.map_or_else(|| word.to_owned(), |since| format!("{word} {}", short_span(now_unix_ms.saturating_sub(since))))
+    let label = SourceState::of(watcher).label();
+    let since = SourceState::since_unix_ms(watcher);
+    since.map_or_else(|| label.to_owned(), |since| format!("{label} {}", short_span(now_unix_ms.saturating_sub(since))))
 }
 
 fn last_change(service: &ServiceState) -> String {
     match (&service.last_class, service.last_took_us) {
-        (Some(class), Some(took_us)) => format!("{class} in {}", took(took_us)),
+        (Some(class), Some(took_us)) => format!("{class} in {}", duration(took_us)),
         (Some(class), None) => class.clone(),
         _ => "-".to_owned(),
     }

@@ -93,7 +93,7 @@ fn story(file: &Path, args: &SimulateArgs) -> Result<(), Failure> {
     let begun = Instant::now();
     if let Some(machines) = args.machines {
         let progress = Progress::on_terminal("machines", machines);
-        let fleet = fleet(&scenario, machines, threads(args), |well| progress.tell(well));
+        let fleet = fleet(&scenario, machines, threads(args), |well| progress.show(well));
         progress.end();
         if let Some(report) = fleet.failed {
             let others = fleet.well;

@@ -1,4 +1,4 @@
-//! `proxymgr top`: the running daemon on a screen that follows it.
+//! `proxymgr top`: the status of the running daemon on a screen that is updated.
 
 mod screen;
 mod state;
@@ -18,22 +18,22 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::block_on;
-use super::output::Paint;
-use super::place::PlaceArgs;
-use super::wording::now_unix_ms;
+use super::daemon_args::DaemonArgs;
+use super::text::now_unix_ms;
 use crate::failure::Failure;
 use crate::status::client::StatusClient;
-use state::{Top, Wish};
+use crate::terminal::Paint;
+use state::{Next, Top};
 
-/// How often the keyboard's thread looks whether it is still wanted.
+/// Interval at which the thread of the keyboard checks whether to stop.
 const KEYS_PAUSE: Duration = Duration::from_millis(100);
 
-/// How the screen is shown.
+/// Arguments of `top`.
 #[derive(Debug, Args)]
 pub struct TopArgs {
     #[command(flatten)]
-    place: PlaceArgs,
-    /// How often it asks the daemon.
+    daemon: DaemonArgs,
+    /// Interval of updates.
     #[arg(short = 'd', long, value_name = "DURATION", default_value = "1s", value_parser = interval_of)]
     interval: Duration,
 }
@@ -43,16 +43,16 @@ fn interval_of(text: &str) -> Result<Duration, String> {
     if interval < Duration::from_millis(100) { Err("must be 100ms or more".to_owned()) } else { Ok(interval) }
 }
 
-/// Shows the screen until it is left.
+/// Shows the screen until the user quits.
 pub fn top(args: &TopArgs) -> Result<(), Failure> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-        let problem = "top needs a terminal; `proxymgr status` prints once, to wherever it is sent";
+        let problem = "top needs a terminal; `proxymgr status` prints once, also to a file or pipe";
         return Err(Failure::CannotStart(problem.to_owned()));
     }
     block_on(async {
-        let client = args.place.reader()?;
+        let client = args.daemon.reader()?;
         let cannot = |error: io::Error| Failure::CannotStart(format!("the terminal cannot be used: {error}"));
-        // Also restores the terminal when something panics.
+        // Also restores the terminal after a panic.
         let mut terminal = ratatui::try_init().map_err(cannot)?;
         let result = show(&mut terminal, client, args.interval).await;
         ratatui::restore();
@@ -82,7 +82,7 @@ async fn show(terminal: &mut DefaultTerminal, client: StatusClient, every: Durat
                 asking = true;
             }
             key = keys.events.recv() => match key {
-                Some(event) => if top.told(&event) == Wish::Leave { return Ok(()) },
+                Some(event) => if top.handle(&event) == Next::Quit { return Ok(()) },
                 None => return Ok(()),
             },
             _ = terminate.recv() => return Ok(()),
@@ -91,7 +91,7 @@ async fn show(terminal: &mut DefaultTerminal, client: StatusClient, every: Durat
     }
 }
 
-/// What is typed, read on a thread of its own; it ends when this is dropped.
+/// Terminal events, read on a thread that ends when this is dropped.
 struct Keys {
     events: UnboundedReceiver<Event>,
     stop: Arc<AtomicBool>,
@@ -101,8 +101,8 @@ impl Keys {
     fn listen() -> Self {
         let (sender, events) = unbounded_channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        std::thread::spawn(move || read_keys(&sender, &told));
+        let stopped = Arc::clone(&stop);
+        std::thread::spawn(move || read_keys(&sender, &stopped));
         Self { events, stop }
     }
 }
@@ -120,7 +120,7 @@ fn read_keys(sender: &UnboundedSender<Event>, stop: &AtomicBool) {
             Ok(false) => continue,
             Err(error) => Err(error),
         };
-        // A terminal that is gone ends the screen, too: the sender goes with this thread.
+        // If the terminal is gone, this thread drops the sender, which ends the screen.
         let Ok(event) = event else { return };
         if sender.send(event).is_err() {
             return;

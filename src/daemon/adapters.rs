@@ -1,4 +1,4 @@
-//! Which adapter stands for which part of the outside world, by the settings. A new kind is one line here.
+//! Creates the adapters that the settings select. A new kind of adapter is one line here.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -46,31 +46,35 @@ use crate::status::gate::caller::Token;
 use crate::status::part::Part;
 use crate::status::tls::CertificateFiles;
 
-/// Where services and hosts come from.
+/// Sources of services and hosts.
 pub struct Discovery {
-    /// The services.
+    /// Service definitions.
     pub definitions: Rc<dyn DefinitionSource>,
-    /// Their hosts.
+    /// Hosts of services.
     pub hosts: Rc<dyn HostSources>,
-    /// What is added to the services, where anything is.
+    /// Annotations, if enabled.
     pub annotations: Option<Annotations>,
-    /// To be left when the daemon stops.
+    /// Marathon; its callback is removed when the daemon stops.
     pub marathon: Marathon,
 }
 
 impl Discovery {
-    /// What `service_config` and the sections of each kind describe, for one look that leaves no trace. Nothing is
-    /// connected until something is opened.
+    /// Discovery for one read that stores nothing. Connections are made when a source is opened.
     pub fn to_look(settings: &Settings, log: &Logger) -> Result<Self, Failure> {
-        Self::of(settings, None, Trace::Nowhere, log)
+        Self::of(settings, None, AnnotationCopy::Nowhere, log)
     }
 
-    /// The same for a daemon: `callback` is where Marathon posts its events, and what was read is kept for the next run.
+    /// Discovery for the daemon: Marathon posts events to `callback`, and the last annotations are stored for the next run.
     pub fn to_serve(settings: &Settings, callback: Option<Callback>, log: &Logger) -> Result<Self, Failure> {
-        Self::of(settings, callback, Trace::InStateDir, log)
+        Self::of(settings, callback, AnnotationCopy::InStateDir, log)
     }
 
-    fn of(settings: &Settings, callback: Option<Callback>, trace: Trace, log: &Logger) -> Result<Self, Failure> {
+    fn of(
+        settings: &Settings,
+        callback: Option<Callback>,
+        keep: AnnotationCopy,
+        log: &Logger,
+    ) -> Result<Self, Failure> {
         let log = logging::component(log, "discovery");
         let ensembles = Ensembles::new(zookeeper_options(&settings.zookeeper)?, &log);
         let consul = Consul::new(consul_options(&settings.consul));
@@ -95,7 +99,7 @@ impl Discovery {
             ServiceConfigSettings::Marathon => Rc::new(MarathonDefinitions::new(marathon.clone())),
             ServiceConfigSettings::File { path } => Rc::new(FileDefinitions::new(path.clone(), &log)),
         };
-        let (definitions, annotations) = annotated(definitions, settings, &ensembles, trace, &log)?;
+        let (definitions, annotations) = annotated(definitions, settings, &ensembles, keep, &log)?;
         let DnsSettings { servers, interval, interval_max } = settings.dns.clone();
         let hosts = Sources::new(ensembles, default_server, settings.haproxy.options.clone(), &log)
             .with_aws(aws_options(&settings.aws))
@@ -108,19 +112,19 @@ impl Discovery {
     }
 }
 
-/// Where what was read is kept for the next run.
+/// Where the last annotations are stored for the next run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Trace {
+enum AnnotationCopy {
     Nowhere,
     InStateDir,
 }
 
-/// The definitions, with annotations where the settings name some.
+/// The definitions, with annotations if they are enabled.
 fn annotated(
     definitions: Rc<dyn DefinitionSource>,
     settings: &Settings,
     ensembles: &Ensembles,
-    trace: Trace,
+    keep: AnnotationCopy,
     log: &Logger,
 ) -> Result<(Rc<dyn DefinitionSource>, Option<Annotations>), Failure> {
     let Some(AnnotationSettings { servers, path }) = &settings.annotations else { return Ok((definitions, None)) };
@@ -129,8 +133,12 @@ fn annotated(
     let store = ZookeeperAnnotations::new(ensembles.clone(), connect, path);
     let store = store.map_err(|error| wrong("path", error))?;
     let copy = saved_state_path(settings).with_extension("annotations.json");
-    let annotated =
-        AnnotatedDefinitions::new(definitions, store, LastAnnotations::at(copy, trace == Trace::InStateDir), log);
+    let annotated = AnnotatedDefinitions::new(
+        definitions,
+        store,
+        LastAnnotations::at(copy, keep == AnnotationCopy::InStateDir),
+        log,
+    );
     let annotations = annotated.annotations();
     Ok((Rc::new(annotated), Some(annotations)))
 }
@@ -179,14 +187,14 @@ fn marathon_options(settings: &MarathonSettings, callback: Option<Callback>) -> 
     }
 }
 
-/// Where Marathon is to post its events, with a secret of this run; none where they are read from its stream.
+/// The URL to which Marathon posts events, with a secret for this run; none if the event stream is used.
 pub fn marathon_callback(settings: &Settings) -> Result<Option<Callback>, Failure> {
     let wrong = |error| Failure::CannotStart(format!("marathon.callback: {error}"));
     let server = settings.marathon.callback.as_ref();
     server.map(|server| Callback::new(server, callbacks::MARATHON)).transpose().map_err(wrong)
 }
 
-/// Takes the events that Marathon posts.
+/// The endpoint for events of Marathon.
 pub fn marathon_part(callback: &Callback, marathon: &Marathon) -> Part {
     let happened = marathon.happened();
     let take = move |body: &[u8]| {
@@ -213,7 +221,7 @@ fn zookeeper_options(settings: &ZookeeperSettings) -> Result<ZookeeperOptions, F
     Ok(ZookeeperOptions { session_timeout: settings.session_timeout, auth, tls })
 }
 
-/// The whole outside world, as the daemon meets it.
+/// All adapters of the daemon.
 pub fn outside(settings: &Settings, discovery: &Discovery, binary: &HaproxyBinary, log: &Logger) -> Outside {
     let haproxy = &settings.haproxy;
     let root = log.clone();
@@ -246,14 +254,14 @@ fn target(Target { name, address }: &Target, log: &Logger) -> RuntimeTarget {
     RuntimeTarget { name: name.clone(), runtime: Rc::new(HaproxySocket::of_others(address, log)) }
 }
 
-/// What depends on who runs HAProxy.
+/// Adapters that depend on `haproxy.run`.
 struct HaproxyAdapters {
     config_file: Rc<dyn ConfigFile>,
     processes: Rc<dyn ProxyProcesses>,
     sockets: Rc<dyn ListeningSockets>,
 }
 
-/// The adapters of `haproxy.run`.
+/// Creates the adapters for `haproxy.run`.
 fn haproxy_adapters(haproxy: &HaproxySettings, binary: &HaproxyBinary, log: &Logger) -> HaproxyAdapters {
     let (config, socket) = (haproxy.config_path.as_path(), haproxy.policy.frame.socket_path.as_path());
     let (limit, log) = (haproxy.run.timeout, log.clone());
@@ -290,7 +298,7 @@ fn haproxy_adapters(haproxy: &HaproxySettings, binary: &HaproxyBinary, log: &Log
     }
 }
 
-/// What the settings tell the actors to do with it. The version is none where HAProxy's program is not on this machine.
+/// Settings and restored state for the actors. The version is none if the HAProxy binary is not on this machine.
 pub fn orders(settings: &Settings, version: Option<ProxyVersion>, restored: SavedState) -> Orders {
     Orders {
         policy: settings.haproxy.policy.clone(),
@@ -301,7 +309,7 @@ pub fn orders(settings: &Settings, version: Option<ProxyVersion>, restored: Save
     }
 }
 
-/// Who may reach the status listener.
+/// Access settings of the status listener.
 pub fn status_access(settings: &StatusSettings) -> Result<Access, String> {
     let token = match (&settings.token, &settings.token_file) {
         (Some(secret), _) => {
@@ -315,12 +323,12 @@ pub fn status_access(settings: &StatusSettings) -> Result<Access, String> {
     Ok(Access { hosts: settings.hosts.clone(), token, reads_need_token: settings.reads_need_token, tls })
 }
 
-/// Where the last good state is kept: named after haproxy.cfg's path, so that daemons can share a directory.
+/// Path of the saved state. It contains the path of haproxy.cfg, so that daemons can share a directory.
 pub fn saved_state_path(settings: &Settings) -> PathBuf {
     settings.state_dir.join(format!("{}.json", file_name_of(&settings.haproxy.config_path)))
 }
 
-/// A path as one file name: `/etc/haproxy/haproxy.cfg` as `etc-haproxy-haproxy.cfg`. No two paths share one.
+/// A path as one file name: `/etc/haproxy/haproxy.cfg` as `etc-haproxy-haproxy.cfg`, unique for each path.
 fn file_name_of(path: &Path) -> String {
     let text = path.to_string_lossy();
     let mut name = String::with_capacity(text.len());
@@ -339,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_configurations_never_share_a_saved_state() {
+    fn saved_state_is_unique_per_configuration() {
         assert_eq!(file_name_of(Path::new("/etc/haproxy/haproxy.cfg")), "etc-haproxy-haproxy.cfg");
         assert_ne!(file_name_of(Path::new("/a/b-c")), file_name_of(Path::new("/a-b/c")));
     }

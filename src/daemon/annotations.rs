@@ -1,4 +1,4 @@
-//! Lets the status listener, on its own thread, read and write the annotations that discovery holds.
+//! Access of the status listener, on its own thread, to the annotations of discovery.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::status::annotations::{AnnotationStore, Stored};
 use crate::status::problem::Problem;
 use crate::status::view::Asked;
 
-/// The store as the listener sees it.
+/// The store of annotations for the listener.
 pub struct SharedAnnotations(pub Annotations);
 
 impl SharedAnnotations {
@@ -24,9 +24,9 @@ impl SharedAnnotations {
             Ok(Ok(Ok(known))) => Ok(known),
             Ok(Ok(Err(refused @ AnnotationRefused::Absent(_)))) => Err(Problem::not_found(refused.to_string())),
             Ok(Ok(Err(refused @ AnnotationRefused::Away(_)))) => Err(Problem::unavailable(refused.to_string())),
-            Ok(Err(_)) | Err(_) => {
-                Err(Problem::unavailable("ZooKeeper did not answer in time; look before you try again"))
-            }
+            Ok(Err(_)) | Err(_) => Err(Problem::unavailable(
+                "ZooKeeper did not answer in time; the change may have been made: read it before you retry",
+            )),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! A haproxy.cfg that somebody else wrote is kept beside ours before it is replaced.
+//! Keeps a copy of a haproxy.cfg that proxymgr did not write, before it is replaced.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use proxymgr_actors::decide::haproxy_config::is_ours;
 
-/// Copies the file at `path` aside if proxymgr did not write it. Returns where to, or none where there was no need.
+/// Copies the file at `path` to `*.before-proxymgr` unless proxymgr wrote it or a copy exists. Returns the copy, if any.
 pub fn keep(path: &Path) -> Result<Option<PathBuf>, String> {
     if !fs::metadata(path).is_ok_and(|found| found.is_file()) {
         return Ok(None);
@@ -28,15 +28,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_somebody_else_wrote_is_kept_and_only_once() {
+    fn first_foreign_file_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("haproxy.cfg");
-        assert_eq!(keep(&path), Ok(None), "there is no file");
+        assert_eq!(keep(&path), Ok(None), "no file");
         fs::write(&path, "global\n").unwrap();
-        let kept = keep(&path).unwrap().expect("it is not ours");
+        let kept = keep(&path).unwrap().expect("a foreign file is copied");
         assert_eq!(fs::read_to_string(&kept).unwrap(), "global\n");
         fs::write(&path, "defaults\n").unwrap();
-        assert_eq!(keep(&path), Ok(None), "the first one is not overwritten");
+        assert_eq!(keep(&path), Ok(None), "the first copy is kept");
         fs::write(&path, "# Written by proxymgr, and so on\n").unwrap();
         fs::remove_file(&kept).unwrap();
         assert_eq!(keep(&path), Ok(None), "it is ours");

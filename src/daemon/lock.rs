@@ -1,4 +1,4 @@
-//! One daemon for one haproxy.cfg: a lock that ends with the process that holds it.
+//! One daemon per haproxy.cfg: a file lock that ends with its process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,14 +11,14 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::failure::Failure;
 
-/// Held for as long as it lives. The file stays: to delete it would let two daemons lock two files of one name.
+/// The lock, released when dropped. Its file stays: if it were deleted, two daemons could lock two files of the same name.
 #[derive(Debug)]
 pub struct InstanceLock {
     _file: Flock<File>,
 }
 
 impl InstanceLock {
-    /// Takes the lock that stands for `config_path`, or says who holds it.
+    /// Takes the lock for `config_path`; the error names the holder.
     pub fn take(config_path: &Path) -> Result<Self, Failure> {
         let path = lock_path(config_path);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
@@ -29,8 +29,8 @@ impl InstanceLock {
                 let holder = fs::read_to_string(&path).unwrap_or_default();
                 let holder = holder.lines().next().filter(|line| !line.is_empty()).unwrap_or("of unknown pid");
                 return Err(Failure::AlreadyRunning(format!(
-                    "another proxymgr ({holder}) manages {} and holds {}; stop it, or give this one a \
-                     haproxy.config_path of its own",
+                    "another proxymgr ({holder}) manages {} and holds {}; stop it, or set a different \
+                     haproxy.config_path for this one",
                     config_path.display(),
                     path.display()
                 )));
@@ -68,11 +68,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_daemon_is_told_who_holds_the_lock_and_gets_it_once_that_one_is_gone() {
+    fn lock_is_exclusive_and_names_holder() {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("haproxy.cfg");
         let first = InstanceLock::take(&config).unwrap();
-        let Err(Failure::AlreadyRunning(message)) = InstanceLock::take(&config) else { panic!("two hold it") };
+        let Err(Failure::AlreadyRunning(message)) = InstanceLock::take(&config) else {
+            panic!("the lock is not exclusive")
+        };
         assert!(message.contains(&format!("(pid {}, since 2", std::process::id())), "{message}");
         assert!(message.contains("haproxy.cfg.lock"), "{message}");
         drop(first);
@@ -80,9 +82,9 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_named_with_what_to_do() {
+    fn missing_directory_is_named() {
         let Err(Failure::CannotStart(message)) = InstanceLock::take(Path::new("/nonexistent/haproxy.cfg")) else {
-            panic!("there is no such directory")
+            panic!("the directory does not exist")
         };
         assert!(message.contains("create the directory /nonexistent"), "{message}");
     }

@@ -1,4 +1,4 @@
-//! What systemd is told, where it listens (`Type=notify`); elsewhere nothing happens.
+//! Notifications to systemd (`Type=notify`); without systemd they have no effect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use sd_notify::NotifyState;
 use slog::{Logger, info};
 use tokio::time::{Instant, sleep};
 
-use crate::status::report::Readiness;
+use crate::status::readiness::Readiness;
 
-/// The first pause between two looks at whether HAProxy runs.
-const LOOK_MIN: Duration = Duration::from_millis(20);
+/// First interval between two checks of readiness.
+const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
-/// The longest pause: with a thousand services a look is not free, and the start should not wait for it.
-const LOOK_MAX: Duration = Duration::from_secs(1);
+/// Longest interval: with a thousand services, a check is not free.
+const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
-/// Waits until HAProxy runs, says so, and then calls `then`.
+/// Waits until HAProxy runs, notifies systemd, and calls `then`.
 pub async fn when_ready(actors: Actors, log: Logger, then: impl FnOnce(Option<ProcessInfo>)) {
     let started = Instant::now();
-    let mut pause = LOOK_MIN;
-    let mut told = String::new();
+    let mut pause = CHECK_INTERVAL_MIN;
+    let mut last_reason = String::new();
     let process = loop {
         let states = actors.states().await.map(Arc::new);
         let readiness = Readiness::of(&states);
@@ -30,13 +30,13 @@ pub async fn when_ready(actors: Actors, log: Logger, then: impl FnOnce(Option<Pr
             break states.ok().and_then(process_of);
         }
         let why = readiness.reasons.join("; ");
-        if why != told {
-            // Each line of a notification is a statement of its own.
-            tell(&[NotifyState::Status(&why.replace(char::is_control, " "))]);
-            told = why;
+        if why != last_reason {
+            // A line break would begin another notification.
+            notify(&[NotifyState::Status(&why.replace(char::is_control, " "))]);
+            last_reason = why;
         }
         sleep(pause).await;
-        pause = (pause * 2).min(LOOK_MAX);
+        pause = (pause * 2).min(CHECK_INTERVAL_MAX);
     };
     info!(log, "HAProxy runs"; "after_ms" => u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
     ready();
@@ -49,36 +49,36 @@ fn process_of(states: Arc<Vec<ActorState>>) -> Option<ProcessInfo> {
     states.iter().find_map(process)
 }
 
-/// Tells systemd's watchdog, where there is one, that every actor answers: a daemon that hangs is ended by it and started
-/// again, and takes HAProxy over.
-pub async fn keep_watchdog_quiet(actors: Actors) {
-    let Some(patience) = sd_notify::watchdog_enabled() else { return };
+/// Notifies the watchdog of systemd, if enabled, while all actors answer. systemd restarts a daemon that hangs; the new
+/// one adopts HAProxy.
+pub async fn keep_watchdog_alive(actors: Actors) {
+    let Some(timeout) = sd_notify::watchdog_enabled() else { return };
     loop {
         if actors.states().await.is_ok() {
-            tell(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
         }
-        sleep(patience / 3).await;
+        sleep(timeout / 3).await;
     }
 }
 
-/// The daemon does its work.
+/// Notifies systemd that the daemon is ready.
 pub fn ready() {
-    tell(&[NotifyState::Ready, NotifyState::Status("HAProxy runs")]);
+    notify(&[NotifyState::Ready, NotifyState::Status("HAProxy runs")]);
 }
 
-/// The settings are being read again.
+/// Notifies systemd that the settings are read again.
 pub fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell(&[NotifyState::Reloading, now]);
+        notify(&[NotifyState::Reloading, now]);
     }
 }
 
-/// The end has begun.
+/// Notifies systemd that the daemon stops.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("HAProxy finishes its connections")]);
+    notify(&[NotifyState::Stopping, NotifyState::Status("HAProxy is draining")]);
 }
 
-fn tell(states: &[NotifyState<'_>]) {
-    // Nobody else can be told that systemd does not listen.
+fn notify(states: &[NotifyState<'_>]) {
+    // A failed notification cannot be reported to anyone.
     let _ = sd_notify::notify(states);
 }

@@ -1,4 +1,4 @@
-//! What the daemon's own process is given before it starts anything.
+//! Settings of the process of the daemon: file mode mask, limits, clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,14 +6,14 @@ use nix::sys::stat::{Mode, umask};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use slog::{Logger, debug, warn};
 
-/// Sets what HAProxy and every file written inherit. SIGPIPE is ignored by the Rust runtime already.
+/// Sets what HAProxy and new files inherit. The Rust runtime ignores SIGPIPE already.
 pub fn prepare(log: &Logger) {
     // Nothing that is written is for everyone: haproxy.cfg may hold passwords of the operator's own lines.
     umask(Mode::from_bits_truncate(0o027));
     raise_descriptor_limit(log);
 }
 
-/// One descriptor per service, and HAProxy inherits the limit: the soft one is for programs that use select(2).
+/// Raises the soft limit of open files: every service needs a descriptor, and HAProxy inherits the limit.
 fn raise_descriptor_limit(log: &Logger) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -26,7 +26,7 @@ fn raise_descriptor_limit(log: &Logger) {
     }
 }
 
-/// Milliseconds since 1970, from the system's clock: read once, the daemon counts on from there.
+/// Milliseconds since 1970, from the clock of the system; read once at the start of the daemon.
 pub fn unix_ms_now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! The demo's backends: each says who it is.
+//! Backends of the demo; each answers with its name.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
-/// Starts backends on free ports of the loopback interface, on a thread of their own. They end with the process.
+/// Starts backends on free loopback ports, on a thread of their own. They run until the process ends.
 pub fn start(count: usize) -> io::Result<Vec<SocketAddr>> {
     let sockets: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<io::Result<_>>()?;
@@ -28,7 +28,7 @@ pub fn start(count: usize) -> io::Result<Vec<SocketAddr>> {
                 };
             }
             let _ = started.send(Ok(()));
-            // Ends only with the process.
+            // Runs until the process ends.
             let _ = server.run().await;
         });
     })?;

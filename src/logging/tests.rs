@@ -4,17 +4,17 @@ use slog::{debug, error, info};
 
 use super::*;
 
-/// A writer whose text can be looked at.
+/// A writer that stores its text.
 #[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
+struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-impl Page {
+impl Buffer {
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
-impl Write for Page {
+impl Write for Buffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
     }
@@ -24,15 +24,15 @@ impl Write for Page {
 }
 
 fn written(settings: &LogSettings, what: impl FnOnce(&Logger)) -> String {
-    let page = Page::default();
-    let logging = Logging::to(page.clone(), false, settings);
+    let buffer = Buffer::default();
+    let logging = Logging::to(buffer.clone(), false, settings);
     what(logging.root());
     drop(logging);
-    page.text()
+    buffer.text()
 }
 
 #[test]
-fn a_record_is_one_line_whatever_stands_in_it() {
+fn record_is_one_line() {
     let text = written(&LogSettings::default(), |log| {
         info!(component(log, "haproxy"), "server disabled\nforged line"; "service" => "web", "reason" => "host \"gone\"\n");
     });
@@ -44,7 +44,7 @@ fn a_record_is_one_line_whatever_stands_in_it() {
 }
 
 #[test]
-fn a_value_that_is_not_known_is_left_out() {
+fn unknown_value_is_left_out() {
     let text = written(&LogSettings::default(), |log| {
         info!(log, "runtime-disable"; "took_us" => None::<u64>, "waited_us" => Some(7), "service" => "web");
     });
@@ -52,7 +52,7 @@ fn a_value_that_is_not_known_is_left_out() {
 }
 
 #[test]
-fn every_json_record_is_an_object_with_level_component_and_values() {
+fn json_record_has_level_component_values() {
     let settings = LogSettings { format: LogFormat::Json, ..LogSettings::default() };
     let text = written(&settings, |log| {
         info!(component(log, "watcher"), "list accepted"; "hosts" => 3, "service" => "web");
@@ -68,7 +68,7 @@ fn every_json_record_is_an_object_with_level_component_and_values() {
 }
 
 #[test]
-fn a_component_has_its_own_level() {
+fn component_has_its_own_level() {
     let levels = [("haproxy".to_owned(), Level::Debug), ("watcher".to_owned(), Level::Error)].into();
     let text = written(&LogSettings { levels, ..LogSettings::default() }, |log| {
         debug!(component(log, "haproxy"), "one");
@@ -81,21 +81,20 @@ fn a_component_has_its_own_level() {
 }
 
 #[test]
-fn levels_change_while_the_log_runs() {
-    let page = Page::default();
-    let logging = Logging::to(page.clone(), false, &LogSettings::default());
+fn levels_change_at_run_time() {
+    let buffer = Buffer::default();
+    let logging = Logging::to(buffer.clone(), false, &LogSettings::default());
     debug!(logging.root(), "before");
     logging.set_levels(&LogSettings { level: Level::Debug, ..LogSettings::default() });
     debug!(logging.root(), "after");
     drop(logging);
-    assert!(!page.text().contains("before") && page.text().contains("after"), "{}", page.text());
+    assert!(!buffer.text().contains("before") && buffer.text().contains("after"), "{}", buffer.text());
 }
 
-/// What dependencies write, as one test sees it: the logger behind `log` is the process's, and tests of one binary may
-/// share it.
+/// The log of a dependency. The logger behind `log` is global, so one test covers both formats.
 fn foreign(format: LogFormat) -> String {
-    let page = Page::default();
-    let logging = Logging::to(page.clone(), false, &LogSettings { format, ..LogSettings::default() });
+    let buffer = Buffer::default();
+    let logging = Logging::to(buffer.clone(), false, &LogSettings { format, ..LogSettings::default() });
     let scope = slog_scope::set_global_logger(logging.root().clone());
     let _ = slog_stdlog::init_with_level(log::Level::Info);
     log::info!(target: "zookeeper_client::session", "connected");
@@ -103,11 +102,11 @@ fn foreign(format: LogFormat) -> String {
     tracing::warn!(target: "zookeeper_client::session", "through tracing");
     drop(scope);
     drop(logging);
-    page.text()
+    buffer.text()
 }
 
 #[test]
-fn what_a_dependency_writes_is_named_after_it_and_only_its_troubles_are_shown() {
+fn dependency_logs_warnings_under_its_name() {
     let text = foreign(LogFormat::Text);
     assert!(!text.contains("connected"), "{text}");
     assert!(text.contains("WARN  zookeeper_client: session expired"), "{text}");
@@ -119,11 +118,11 @@ fn what_a_dependency_writes_is_named_after_it_and_only_its_troubles_are_shown() 
     assert_eq!(record["msg"], "session expired");
 }
 
-/// Each piece that was written.
+/// A writer that stores each write.
 #[derive(Clone, Default)]
-struct Pieces(Arc<Mutex<Vec<String>>>);
+struct Writes(Arc<Mutex<Vec<String>>>);
 
-impl Write for Pieces {
+impl Write for Writes {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().push(String::from_utf8_lossy(bytes).into_owned());
         Ok(bytes.len())
@@ -135,15 +134,15 @@ impl Write for Pieces {
 }
 
 #[test]
-fn each_record_is_written_in_one_piece() {
+fn record_is_one_write() {
     for format in [LogFormat::Json, LogFormat::Text] {
-        let pieces = Pieces::default();
-        let logging = Logging::to(pieces.clone(), false, &LogSettings { format, ..LogSettings::default() });
+        let writes = Writes::default();
+        let logging = Logging::to(writes.clone(), false, &LogSettings { format, ..LogSettings::default() });
         info!(component(logging.root(), "haproxy"), "one"; "service" => "web");
         info!(component(logging.root(), "haproxy"), "two");
         drop(logging);
-        let pieces = pieces.0.lock().unwrap();
-        assert_eq!(pieces.len(), 2, "{pieces:?}");
-        assert!(pieces.iter().all(|piece| piece.ends_with('\n')), "{pieces:?}");
+        let writes = writes.0.lock().unwrap();
+        assert_eq!(writes.len(), 2, "{writes:?}");
+        assert!(writes.iter().all(|write| write.ends_with('\n')), "{writes:?}");
     }
 }

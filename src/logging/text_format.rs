@@ -1,4 +1,4 @@
-//! One line of text for each record: time, level, component, what happened, and then `key=value`s.
+//! Text format of the log, one line per record: time, level, component, message, `key=value` pairs.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ pub struct TextFormat<W> {
 }
 
 impl<W: Write> TextFormat<W> {
-    /// Writes to `writer`, with the level in colour where a person looks at it.
+    /// Writes to `writer`; the level is coloured if `colour` is set.
     pub fn new(writer: W, colour: bool) -> Self {
         Self { writer: RefCell::new(writer), colour }
     }
@@ -34,7 +34,7 @@ impl<W: Write> Drain for TextFormat<W> {
             if self.colour { write!(line, "{time} {colour}{level}\x1b[0m ") } else { write!(line, "{time} {level} ") };
         let _ = write!(line, "{}: ", component_of(record, values).as_deref().unwrap_or("proxymgr"));
         push_printable(&mut line, &record.msg().to_string());
-        // What the record says of itself comes first, then what its logger does; slog hands both out from the last.
+        // Values of the record come first, then those of its logger. slog passes both in reverse order.
         let mut pairs = Pairs::default();
         let _ = record.kv().serialize(record, &mut pairs);
         pairs.push_reversed(&mut line);
@@ -42,7 +42,7 @@ impl<W: Write> Drain for TextFormat<W> {
         pairs.push_reversed(&mut line);
         line.push('\n');
         let mut writer = self.writer.borrow_mut();
-        // A log that cannot be written can be told to nobody.
+        // A failed write cannot be reported anywhere.
         let _ = writer.write_all(line.as_bytes()).and_then(|()| writer.flush());
         Ok(())
     }
@@ -59,7 +59,7 @@ fn level_word(level: Level) -> (&'static str, &'static str) {
     }
 }
 
-/// Appends a text so that it stays on its line, whatever HAProxy or a znode put into it.
+/// Appends a text with control characters escaped, so that it stays on one line.
 fn push_printable(line: &mut String, text: &str) {
     for char in text.chars() {
         if char.is_control() {
@@ -80,7 +80,7 @@ impl Pairs {
 }
 
 impl Serializer for Pairs {
-    /// What is not known is not there.
+    /// Values that are not known are left out.
     fn emit_none(&mut self, _: Key) -> slog::Result {
         Ok(())
     }

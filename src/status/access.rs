@@ -1,4 +1,4 @@
-//! Who may reach the listener, and by which secrets: as the settings say it, and as it is read from files.
+//! Access to the listener: host names, token, TLS, as configured and as read from files.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,38 +6,38 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::gate::caller::{Callers, Token};
-use super::tls::{CertificateFiles, ShownCertificate};
+use super::tls::{CertificateFiles, ServerCertificate};
 
-/// The longest file that is read as a token, in bytes.
+/// Longest token file, in bytes; the rest is ignored.
 const TOKEN_FILE_BYTES_MAX: u64 = 4_096;
 
-/// Who may reach the listener.
+/// Access settings of the listener.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// Names by which it may be asked for, beside `localhost` and its address.
+    /// Host names that requests may use, besides `localhost` and the address of the listener.
     pub hosts: Vec<String>,
-    /// What whoever changes something must know.
+    /// The token that changes require.
     pub token: TokenSource,
-    /// Whether reading needs the token, too.
+    /// Whether reading requires the token, too.
     pub reads_need_token: bool,
-    /// TLS, where it is spoken.
+    /// Certificate for TLS; none for plain HTTP.
     pub tls: Option<CertificateFiles>,
 }
 
-/// Where the token is from.
+/// Where the token comes from.
 #[derive(Debug, Clone, Default)]
 pub enum TokenSource {
-    /// There is none: nobody may change anything.
+    /// There is no token: no changes are possible.
     #[default]
     None,
     /// The settings.
     Given(Token),
-    /// A file, whose first line it is.
+    /// The first line of a file.
     File(PathBuf),
 }
 
 impl TokenSource {
-    /// The token; none where there is none.
+    /// Reads the token; none if none is configured.
     pub fn read(&self) -> Result<Option<Token>, String> {
         match self {
             Self::None => Ok(None),
@@ -55,25 +55,25 @@ fn read_token(path: &Path) -> Result<Token, String> {
     Token::new(text.lines().next().unwrap_or_default().trim_end()).map_err(wrong)
 }
 
-/// The secrets in use, which can be read again while the listener runs.
+/// The secrets in use. They can be read again while the listener runs.
 #[derive(Debug, Clone)]
 pub struct Secrets {
     source: TokenSource,
-    /// Who may change something.
+    /// Checks the token of callers.
     pub callers: Arc<Callers>,
-    /// The certificate, where TLS is spoken.
-    pub certificate: Option<Arc<ShownCertificate>>,
+    /// The certificate; none for plain HTTP.
+    pub certificate: Option<Arc<ServerCertificate>>,
 }
 
 impl Secrets {
     /// Reads all files.
     pub fn read(access: &Access) -> Result<Self, String> {
         let callers = Arc::new(Callers::new(access.token.read()?, access.reads_need_token));
-        let certificate = access.tls.clone().map(ShownCertificate::read).transpose()?;
+        let certificate = access.tls.clone().map(ServerCertificate::read).transpose()?;
         Ok(Self { source: access.token.clone(), callers, certificate })
     }
 
-    /// Reads all files again. What has a mistake stays as it was, and is told.
+    /// Reads all files again. A secret that cannot be read stays in use; the errors are returned.
     pub fn read_again(&self) -> Vec<String> {
         let token = self.source.read().map(|token| self.callers.change(token));
         let certificate = self.certificate.as_ref().map_or(Ok(()), |certificate| certificate.read_again());

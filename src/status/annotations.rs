@@ -1,4 +1,4 @@
-//! `/annotations/{service}`: what is added to services' definitions, for all managers that share them.
+//! `/annotations/{service}`: additions to service definitions, shared by all managers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,43 +16,43 @@ use super::part::Part;
 use super::problem::Problem;
 use super::view::Asked;
 
-/// Where annotations are kept.
+/// Store of annotations.
 pub trait AnnotationStore: Send + Sync {
-    /// Those in force, by the service: of one, or of all.
+    /// Reads the annotation of one service, or all; by service.
     fn read(&self, service: Option<ServiceName>) -> Asked<'_, Result<BTreeMap<String, Stored>, Problem>>;
-    /// Puts this annotation in the place of the service's.
+    /// Replaces the annotation of a service.
     fn write(&self, service: ServiceName, text: String) -> Asked<'_, Result<(), Problem>>;
-    /// Deletes the service's annotation.
+    /// Deletes the annotation of a service.
     fn delete(&self, service: ServiceName) -> Asked<'_, Result<(), Problem>>;
 }
 
-/// An annotation as it is kept.
+/// An annotation as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Its text, which somebody may have written past us.
+    /// Its text. It may have been written by other programs.
     pub text: Arc<str>,
-    /// Where it stands.
+    /// Where it is stored.
     pub origin: Arc<str>,
 }
 
-/// An annotation as it is shown.
+/// An annotation with its mistakes.
 #[derive(Debug, Serialize)]
 struct Shown {
     service: String,
-    /// None where it is no JSON object.
+    /// None if it is not a JSON object.
     annotation: Option<Value>,
     origin: Arc<str>,
-    /// What is wrong with it.
+    /// Its mistakes.
     mistakes: Vec<String>,
 }
 
-/// All of them.
+/// All annotations.
 #[derive(Debug, Serialize)]
 struct List {
     annotations: Vec<Shown>,
 }
 
-/// Puts the store before the handlers.
+/// Gives the handlers access to the store.
 pub fn part(store: Arc<dyn AnnotationStore>) -> Part {
     Part::new(move |config: &mut ServiceConfig| {
         config.app_data(Data::from(Arc::clone(&store)));
@@ -64,38 +64,39 @@ type Answer = Result<HttpResponse, Problem>;
 
 /// `GET /annotations`.
 pub async fn list(_: Query<NoQuery>, store: Store) -> Answer {
-    let known = there(&store)?.read(None).await?;
+    let known = enabled(&store)?.read(None).await?;
     Ok(HttpResponse::Ok().json(List { annotations: known.into_iter().map(shown).collect() }))
 }
 
 /// `GET /annotations/{service}`.
 pub async fn one(_: Query<NoQuery>, store: Store, service: Path<String>) -> Answer {
-    let known = there(&store)?.read(Some(name(&service)?)).await?;
+    let known = enabled(&store)?.read(Some(name(&service)?)).await?;
     let known = known.into_iter().next().map(shown);
-    let known = known.ok_or_else(|| Problem::not_found(format!("the service {service} has no annotation")))?;
+    let known = known.ok_or_else(|| Problem::not_found(format!("service {service} has no annotation")))?;
     Ok(HttpResponse::Ok().json(known))
 }
 
 /// `POST /annotations/{service}`.
 pub async fn write(_: Query<NoQuery>, store: Store, service: Path<String>, body: Bytes) -> Answer {
     let service = name(&service)?;
-    let text = str::from_utf8(&body).map_err(|error| Problem::bad_request(format!("the body is no text: {error}")))?;
+    let text =
+        str::from_utf8(&body).map_err(|error| Problem::bad_request(format!("the body is not UTF-8: {error}")))?;
     let keys = annotation::read(text).map_err(|mistakes| Problem::bad_request(mistakes.join("; ")))?;
-    there(&store)?.write(service.clone(), Value::Object(keys).to_string()).await?;
-    let done = format!("the annotation of {service} is written; status names it if {service} cannot have it");
+    enabled(&store)?.write(service.clone(), Value::Object(keys).to_string()).await?;
+    let done = format!("annotation of {service} written; if it cannot be applied, the status shows why");
     Ok(HttpResponse::Ok().json(Done { done }))
 }
 
 /// `DELETE /annotations/{service}`.
 pub async fn delete(_: Query<NoQuery>, store: Store, service: Path<String>) -> Answer {
     let service = name(&service)?;
-    there(&store)?.delete(service.clone()).await?;
-    Ok(HttpResponse::Ok().json(Done { done: format!("the annotation of {service} is deleted") }))
+    enabled(&store)?.delete(service.clone()).await?;
+    Ok(HttpResponse::Ok().json(Done { done: format!("annotation of {service} deleted") }))
 }
 
-fn there(store: &Store) -> Result<&Data<dyn AnnotationStore>, Problem> {
-    let off = || Problem::not_found("there are no annotations here: set annotations.path, and restart proxymgr");
-    store.as_ref().ok_or_else(off)
+fn enabled(store: &Store) -> Result<&Data<dyn AnnotationStore>, Problem> {
+    let disabled = || Problem::not_found("annotations are not enabled: set annotations.path and restart proxymgr");
+    store.as_ref().ok_or_else(disabled)
 }
 
 fn name(text: &str) -> Result<ServiceName, Problem> {

@@ -1,7 +1,7 @@
-//! The HTTP API below `/api/v1`, and `/annotations` where proxym has it, as `openapi.json` beside it documents it.
+//! The HTTP API below `/api/v1` and `/annotations`, documented by `openapi.json` next to this file.
 //!
-//! Answers are JSON with field names that stay; refusals are [problem objects](super::problem). Times are milliseconds
-//! since 1970. Whoever gives an order must know the token, which the [gate](super::gate) sees to.
+//! Answers are JSON with stable field names; errors are [problem objects](super::problem). Times are milliseconds since
+//! 1970. Changes require the token, which the [gate](super::gate) checks.
 
 mod configuration;
 mod journal;
@@ -33,7 +33,7 @@ use super::view::{Identity, View};
 pub use journal::Entries;
 pub use orders::Done;
 
-/// What a client can rely on.
+/// The documentation of the API.
 const OPENAPI: &str = include_str!("api/openapi.json");
 
 /// One method of one path.
@@ -55,7 +55,7 @@ fn post(path: &'static str, route: fn() -> Route) -> Endpoint {
     Endpoint { method: Method::POST, path, route }
 }
 
-/// Every endpoint there is, in the order of the documentation.
+/// All endpoints, in the order of the documentation.
 fn endpoints() -> Vec<Endpoint> {
     vec![
         get("/api/v1/openapi.json", || web::to(openapi)),
@@ -88,9 +88,9 @@ fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// Adds every endpoint.
+/// Registers all endpoints.
 pub fn register(config: &mut ServiceConfig) {
-    config.app_data(Data::new(configuration::KeptAnswers::default()));
+    config.app_data(Data::new(configuration::CachedAnswers::default()));
     let mut resources: BTreeMap<&str, Resource> = BTreeMap::new();
     for Endpoint { method, path, route } in endpoints() {
         let resource = resources.remove(path).unwrap_or_else(|| web::resource(path));
@@ -101,7 +101,7 @@ pub fn register(config: &mut ServiceConfig) {
     });
 }
 
-/// The query of an endpoint that has none: whatever is in it is a mistake.
+/// The query of an endpoint without parameters; any parameter is an error.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoQuery {}
@@ -118,12 +118,12 @@ async fn status(
 ) -> HttpResponse {
     match view.states().await {
         Ok(states) => rendered.json("status", &states, || StatusReport::of(identity.facts(), Ok(Arc::clone(&states)))),
-        // The one who asks how it is must be told even this.
+        // The status reports silent actors, too.
         stuck => HttpResponse::Ok().json(StatusReport::of(identity.facts(), stuck)),
     }
 }
 
-/// The refusal where the actors do not answer.
+/// The error answer if actors do not answer.
 fn no_answer(stuck: &str) -> Problem {
-    Problem::unavailable(format!("{stuck}; ask again, and if that stays so look into the log and restart proxymgr"))
+    Problem::unavailable(format!("{stuck}; retry, and if it persists check the log and restart proxymgr"))
 }

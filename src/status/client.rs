@@ -1,4 +1,4 @@
-//! Asks a running daemon, and has it do things, over its API.
+//! Client for the API of a running daemon.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -16,13 +16,13 @@ use super::problem::{PROBLEM_JSON, Problem};
 use super::report::StatusReport;
 use crate::tls::TlsFiles;
 
-/// How long the daemon may take to answer. Its actors alone are given two seconds.
+/// Time-out for an answer of the daemon, which itself waits two seconds for its actors.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The largest answer that is read, in bytes; 50,000 servers take about 10 MB.
+/// Largest accepted answer, in bytes; 50,000 servers need about 10 MB.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Where a daemon that listens on `listen` can be asked from this machine, by `https` where it speaks TLS.
+/// URL of a daemon on this machine that listens on `listen`; with scheme `https` if it uses TLS.
 pub fn url_of(listen: SocketAddr, tls: bool) -> String {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -33,34 +33,34 @@ pub fn url_of(listen: SocketAddr, tls: bool) -> String {
     format!("{scheme}://{}", SocketAddr::new(ip, listen.port()))
 }
 
-/// Why the daemon did not do as asked.
+/// Error of a request to the daemon.
 #[derive(Debug, Error)]
 pub enum AskError {
-    /// It does not answer, or not as a proxymgr of this version does.
+    /// It does not answer, or not like a proxymgr of this version.
     #[error("{0}")]
     NoAnswer(String),
-    /// It refuses; nothing has changed.
+    /// It refuses the request; nothing has changed.
     #[error("{text}")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         text: String,
     },
 }
 
-/// How a daemon is reached.
+/// How to reach a daemon.
 #[derive(Debug, Clone, Default)]
-pub struct Place {
-    /// Where its listener is, such as `http://127.0.0.1:8470`.
+pub struct DaemonAddress {
+    /// URL of its listener, such as `http://127.0.0.1:8470`.
     pub url: String,
-    /// What it must be sent with an order.
+    /// Its token, required for changes.
     pub token: Option<Token>,
-    /// PEM file with the authorities that its certificate must come from; without it those of this machine.
+    /// PEM file with the certificate authorities to trust; by default those of this machine.
     pub ca: Option<PathBuf>,
 }
 
-/// Asks one daemon.
+/// A client for one daemon.
 pub struct StatusClient {
     http: Client,
     url: String,
@@ -68,44 +68,44 @@ pub struct StatusClient {
 }
 
 impl StatusClient {
-    /// A client of the daemon at this place. Nothing is connected yet.
-    pub fn new(place: Place) -> Result<Self, String> {
+    /// A client for this daemon. It does not connect yet.
+    pub fn new(daemon: DaemonAddress) -> Result<Self, String> {
         let mut connector = Connector::new().timeout(ANSWER_TIMEOUT);
-        if place.url.starts_with("https:") {
-            let files = TlsFiles { ca: place.ca, identity: None };
+        if daemon.url.starts_with("https:") {
+            let files = TlsFiles { ca: daemon.ca, identity: None };
             connector = connector.rustls_0_23(files.load()?);
         }
         let http = Client::builder().connector(connector).timeout(ANSWER_TIMEOUT).finish();
-        Ok(Self { http, url: place.url.trim_end_matches('/').to_owned(), token: place.token })
+        Ok(Self { http, url: daemon.url.trim_end_matches('/').to_owned(), token: daemon.token })
     }
 
-    /// The daemon's status, as it sent it and as it is understood.
+    /// Reads the status, as text and parsed.
     pub async fn status(&self) -> Result<(String, StatusReport), AskError> {
         let path = "/api/v1/status";
         let text = self.text(path).await?;
-        let report = self.understood(path, &text)?;
+        let report = self.parse(path, &text)?;
         Ok((text, report))
     }
 
-    /// What stands under a path, as text.
+    /// Reads a path as text.
     pub async fn text(&self, path: &str) -> Result<String, AskError> {
         self.ask::<()>(Method::GET, path, None).await
     }
 
-    /// What stands under a path, understood.
+    /// Reads a path as JSON.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
-        self.understood(path, &self.text(path).await?)
+        self.parse(path, &self.text(path).await?)
     }
 
-    /// Has something done.
+    /// Sends an order.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, AskError> {
-        self.understood(path, &self.ask(Method::POST, path, Some(body)).await?)
+        self.parse(path, &self.ask(Method::POST, path, Some(body)).await?)
     }
 
-    fn understood<T: DeserializeOwned>(&self, path: &str, text: &str) -> Result<T, AskError> {
+    fn parse<T: DeserializeOwned>(&self, path: &str, text: &str) -> Result<T, AskError> {
         serde_json::from_str(text).map_err(|error| {
             let url = &self.url;
-            AskError::NoAnswer(format!("what {url}{path} answers is not from a proxymgr of this version: {error}"))
+            AskError::NoAnswer(format!("the answer of {url}{path} is not from a proxymgr of this version: {error}"))
         })
     }
 
@@ -129,9 +129,9 @@ impl StatusClient {
         if response.status().is_success() {
             return Ok(text);
         }
-        let said = response.headers().get("content-type").filter(|kind| *kind == PROBLEM_JSON);
+        let is_problem = response.headers().get("content-type").filter(|kind| *kind == PROBLEM_JSON);
         let status = response.status();
-        let text = match said.and_then(|_| serde_json::from_str::<Problem>(&text).ok()) {
+        let text = match is_problem.and_then(|_| serde_json::from_str::<Problem>(&text).ok()) {
             Some(problem) => format!("{address} refuses: {}", problem.detail),
             None => format!("{address} answers {status}: {}", text.trim()),
         };
@@ -144,7 +144,7 @@ impl StatusClient {
             SendRequestError::Connect(ConnectError::Io(error))
                 if error.get_ref().is_some_and(|e| e.is::<rustls::Error>()) =>
             {
-                format!("{url} is not trusted: {error}; name the authority of its certificate with --ca")
+                format!("{url} is not trusted: {error}; pass the authority of its certificate with --ca")
             }
             _ => format!("no proxymgr answers at {url}: {error}; is it running, with this status.listen?"),
         })

@@ -1,4 +1,4 @@
-//! The configuration that runs, and what is different in the one that would be written now.
+//! The running configuration with secrets hidden, and its differences from the desired one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,54 +7,54 @@ use proxymgr_actors::decide::haproxy_config;
 use proxymgr_actors::message::ConfigState;
 use serde::Serialize;
 
-/// Lines around a difference that are shown with it.
+/// Context lines around a difference.
 const CONTEXT_LINES: usize = 3;
 
-/// Lines that are compared with each other one by one; of longer texts only the beginning and the end are told apart.
+/// Longest texts that are compared line by line; longer ones are compared at their beginning and end only.
 const COMPARED_LINES_MAX: usize = 2_000;
 
-/// Differences that are shown, in lines.
+/// Most lines of differences shown.
 const DIFFERENCE_LINES_MAX: usize = 2_000;
 
-/// Lines of the file that one page shows; a longer one is shown section by section.
+/// Longest file shown on one page, in lines; the sections of a longer file have pages of their own.
 const SHOWN_LINES_MAX: usize = 3_000;
 
 /// One line of a difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DifferentLine {
-    /// ` ` in both, `-` only in what runs, `+` only in what would be written.
+    /// ` ` in both, `-` only in the running, `+` only in the desired configuration.
     pub mark: char,
     /// The line.
     pub text: String,
 }
 
-/// One section that is not as it would be written now.
+/// Differences of one section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Whose section; `global and defaults` for the head.
+    /// Name of the section; `global and defaults` for the base configuration.
     pub name: String,
     /// Its lines.
     pub lines: Vec<DifferentLine>,
 }
 
-/// The page of the configuration.
+/// The configuration page.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ConfigView {
-    /// Whether there is any: none before the first start.
+    /// Whether a configuration runs; none does before the first start.
     pub is_running: bool,
-    /// What is different in the one that would be written now.
+    /// Differences from the desired configuration.
     pub differences: Vec<Difference>,
-    /// Whether there are more differences than are shown.
+    /// Whether more differences exist than are shown.
     pub is_cut: bool,
-    /// `global` and `defaults`.
+    /// The base configuration: `global` and `defaults`.
     pub frame: String,
-    /// Each section; without its text where the whole is too long for one page.
+    /// The sections: name and text; without text if the file is too long for one page.
     pub sections: Vec<(String, Option<String>)>,
-    /// How many lines it has.
+    /// Length of the file in lines.
     pub lines: usize,
 }
 
-/// The configuration as the page shows it.
+/// Content of the configuration page.
 pub fn view(state: &ConfigState) -> ConfigView {
     let Some(running) = &state.running else { return ConfigView::default() };
     let pieces = running.sections.values().chain(&running.frontends);
@@ -81,20 +81,20 @@ fn name_of(frontend: &str) -> String {
     first.strip_prefix("frontend ").unwrap_or(first).to_owned()
 }
 
-/// One section of what runs.
+/// The running section of a service.
 pub fn section(state: &ConfigState, service: &str) -> Option<String> {
     let sections = &state.running.as_ref()?.sections;
     sections.iter().find(|(name, _)| name.as_str() == service).map(|(_, text)| masked(text))
 }
 
-/// All of what runs; none before the first start.
+/// The whole running configuration; none before the first start.
 pub fn whole(state: &ConfigState) -> Option<String> {
     let running = state.running.as_ref()?;
     let sections = running.sections.values().chain(&running.frontends).map(|text| masked(text));
     Some(std::iter::once(masked(&running.frame)).chain(sections).collect())
 }
 
-/// The sections that are not as they would be written now, and whether there are more than are told.
+/// Sections that differ from the desired configuration, and whether more exist than are returned.
 pub fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
     let Some(running) = &state.running else { return (Vec::new(), false) };
     let next = state.next.iter().map(|section| {
@@ -124,7 +124,7 @@ pub fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
     for (name, before, after) in pieces.filter(|(_, before, after)| before != after) {
         let mut lines = difference(&masked(before), &masked(after));
         if lines.is_empty() {
-            let text = "a value that is not shown here is different".to_owned();
+            let text = "a hidden value differs".to_owned();
             lines.push(DifferentLine { mark: ' ', text });
         }
         if lines.len() > room {
@@ -138,7 +138,7 @@ pub fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
     (differences, false)
 }
 
-/// The lines that are different, with some around them.
+/// Differing lines with their context.
 fn difference(before: &str, after: &str) -> Vec<DifferentLine> {
     let (before, after): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     let same = |(a, b): &(&&str, &&str)| a == b;
@@ -155,7 +155,7 @@ fn difference(before: &str, after: &str) -> Vec<DifferentLine> {
     context_before.chain(changes(old, new)).chain(context_after).collect()
 }
 
-/// The shortest way from one text to the other, by their longest common subsequence.
+/// Shortest edit script between two texts, by their longest common subsequence.
 fn changes(old: &[&str], new: &[&str]) -> Vec<DifferentLine> {
     let line = |mark, text: &&str| DifferentLine { mark, text: (*text).to_owned() };
     if old.len() > COMPARED_LINES_MAX || new.len() > COMPARED_LINES_MAX {
@@ -189,7 +189,7 @@ fn changes(old: &[&str], new: &[&str]) -> Vec<DifferentLine> {
     lines
 }
 
-/// The text without the secrets that an operator's own lines may hold.
+/// The text with the secrets of operator's lines hidden.
 fn masked(text: &str) -> String {
     let mut masked: String = text.lines().map(|line| mask_line(line) + "\n").collect();
     if !text.ends_with('\n') {
@@ -199,7 +199,7 @@ fn masked(text: &str) -> String {
 }
 
 fn mask_line(line: &str) -> String {
-    const SHOWN: &str = "(not shown)";
+    const HIDDEN: &str = "(not shown)";
     let words: Vec<&str> = line.split_whitespace().collect();
     let secret_at = match words.as_slice() {
         ["stats", "auth", ..] => Some(2),
@@ -212,7 +212,7 @@ fn mask_line(line: &str) -> String {
         Some(at) => {
             let indent: String = line.chars().take_while(|character| character.is_whitespace()).collect();
             let kept = words[..at].join(" ");
-            format!("{indent}{kept} {SHOWN}")
+            format!("{indent}{kept} {HIDDEN}")
         }
     }
 }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_shown_with_the_lines_around_it() {
+    fn difference_has_context_lines() {
         assert_eq!(marks("a\nb\nc\nd\ne\n", "a\nb\nc\nd\ne\n"), "");
         assert_eq!(marks("a\nb\nc\nd\ne\n", "a\nb\nc\nX\ne\n"), " a\n b\n c\n-d\n+X\n e\n");
         assert_eq!(marks("1\na\nb\n2\n", "1\nb\nc\n2\n"), " 1\n-a\n b\n+c\n 2\n");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_of_operators_lines_are_not_shown() {
+    fn secrets_are_hidden() {
         for (line, shown) in [
             ("    stats auth admin:pass", "    stats auth (not shown)"),
             ("    user joe insecure-password x", "    user joe insecure-password (not shown)"),

@@ -1,13 +1,13 @@
-//! `/healthz` and `/readyz`, for whoever watches the daemon.
+//! `/healthz` and `/readyz`, for supervisors and load balancers.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Data, ServiceConfig};
 
-use super::report::Readiness;
+use super::readiness::Readiness;
 use super::view::View;
 
-/// Adds both.
+/// Registers both.
 pub fn register(config: &mut ServiceConfig) {
     config.service(web::resource("/healthz").get(healthz).head(healthz));
     config.service(web::resource("/readyz").get(readyz).head(readyz));
@@ -21,7 +21,7 @@ async fn healthz(view: Data<dyn View>) -> HttpResponse {
     }
 }
 
-/// Whether HAProxy runs the desired state, or why not.
+/// Whether HAProxy runs the desired state; if not, why, one reason per line.
 async fn readyz(view: Data<dyn View>) -> HttpResponse {
     let readiness = Readiness::of(&view.states().await);
     if readiness.ready {

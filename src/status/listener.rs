@@ -1,7 +1,7 @@
-//! The status listener: serves the parts' endpoints over HTTP.
+//! The status listener: serves all endpoints over HTTP.
 //!
-//! It runs on one thread of its own and asks the actors by message, so that no reader of it, however slow, and no
-//! answer of it, however large, delays a change: what they are asked costs them a tenth of their time at the most.
+//! It runs on a thread of its own and asks the actors by message, so that no slow reader and no large answer delays a
+//! change. Questions to the actors take at most a tenth of their time.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -23,10 +23,10 @@ use super::gate::{self, Gate};
 use super::part::Part;
 use super::problem::{self, Problem};
 use super::rendered::RenderedAnswers;
-use super::tls::ShownCertificate;
-use super::view::{Identity, PacedView, View};
+use super::tls::ServerCertificate;
+use super::view::{CachedView, Identity, View};
 
-/// The listener while it runs.
+/// A running listener.
 pub struct StatusListener {
     handle: ServerHandle,
     address: SocketAddr,
@@ -34,7 +34,7 @@ pub struct StatusListener {
 }
 
 impl StatusListener {
-    /// Serves `parts` on a socket that is bound already. The server runs until it is stopped or the actix system ends.
+    /// Serves `parts` on a bound socket. The server runs until it is stopped or the actix system ends.
     pub fn start(
         socket: TcpListener,
         access: Access,
@@ -42,13 +42,13 @@ impl StatusListener {
         view: Arc<dyn View>,
         parts: Vec<Part>,
     ) -> Result<Self, String> {
-        let cannot = |error: io::Error| format!("the status cannot be served: {error}");
+        let cannot = |error: io::Error| format!("the status listener cannot be started: {error}");
         let address = socket.local_addr().map_err(cannot)?;
         let secrets = Secrets::read(&access)?;
-        bound_connections(&socket).map_err(|errno| cannot(errno.into()))?;
+        limit_connections(&socket).map_err(|errno| cannot(errno.into()))?;
         let gate = Gate::new(AllowedHosts { listen: address.ip(), names: access.hosts }, Arc::clone(&secrets.callers));
-        let tls = secrets.certificate.as_ref().map(ShownCertificate::server_config).transpose()?;
-        let view = Arc::new(PacedView::new(view));
+        let tls = secrets.certificate.as_ref().map(ServerCertificate::server_config).transpose()?;
+        let view = Arc::new(CachedView::new(view));
         let site = Site { gate: Arc::new(gate), identity, view, rendered: Arc::default(), parts };
         let server = site.serve(socket, tls).map_err(cannot)?;
         let handle = server.handle();
@@ -56,44 +56,44 @@ impl StatusListener {
         Ok(Self { handle, address, secrets })
     }
 
-    /// Reads the token and the certificate again. What has a mistake stays as it was, and is told.
+    /// Reads the token and the certificate again. A secret that cannot be read stays in use; the errors are returned.
     pub fn read_secrets_again(&self) -> Vec<String> {
         self.secrets.read_again()
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops it without waiting for its readers.
+    /// Stops it without waiting for readers.
     pub async fn stop(self) {
         self.handle.stop(false).await;
     }
 }
 
-/// Binds the listener's port.
+/// Binds the socket of the listener.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address).map_err(|error| {
         let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => "; another proxymgr may have it: give each its own status.listen, or none",
-            io::ErrorKind::AddrNotAvailable => "; no interface has this address: see status.listen",
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: see status.listen",
+            io::ErrorKind::AddrInUse => "; another proxymgr may use it: set a different status.listen, or none",
+            io::ErrorKind::AddrNotAvailable => "; no interface has this address: check status.listen",
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: check status.listen",
             _ => "",
         };
         format!("cannot open the status listener on {address}: {error}{hint}")
     })
 }
 
-/// A client that takes nothing is the kernel's to end, and what waits for it in the kernel is little. Connections have
-/// both from the socket they come in by.
-fn bound_connections(socket: &TcpListener) -> nix::Result<()> {
+/// Limits each connection: the kernel closes it if the client reads nothing, and buffers little for it. Connections
+/// inherit both from the listening socket.
+fn limit_connections(socket: &TcpListener) -> nix::Result<()> {
     let unread_ms = u32::try_from(STATUS_UNREAD_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
     setsockopt(socket, sockopt::TcpUserTimeout, &unread_ms)?;
     setsockopt(socket, sockopt::SndBuf, &STATUS_SEND_BUFFER_BYTES)
 }
 
-/// All that is served.
+/// Everything that is served.
 #[derive(Clone)]
 struct Site {
     gate: Arc<Gate>,
@@ -114,7 +114,7 @@ impl Site {
                 .wrap(from_fn(move |request, next| gate::pass(Arc::clone(&gate), request, next)))
                 .configure(problem::of_extractors)
                 .configure(|config| parts.iter().for_each(|part| part.register(config)))
-                .default_service(web::to(nothing_there))
+                .default_service(web::to(unknown_path))
         });
         let server = server
             .workers(1)
@@ -131,7 +131,7 @@ impl Site {
     }
 }
 
-async fn nothing_there() -> HttpResponse {
-    let detail = "nothing is served under this path; there are /healthz, /readyz and what /api/v1/ holds";
+async fn unknown_path() -> HttpResponse {
+    let detail = "unknown path; see /api/v1/openapi.json for the API";
     Problem::not_found(detail).answer()
 }

@@ -1,17 +1,16 @@
-//! `/metrics`: the daemon in figures, for Prometheus and whatever reads its format.
+//! `/metrics`: figures for Prometheus and compatible tools.
 //!
 //! | file | families |
 //! | --- | --- |
 //! | `process` | the daemon as a process |
-//! | `haproxy` | HAProxy: how it is driven, what it took, what went wrong |
-//! | `sources` | discovery: what can be read, how old it is, what the guard blocks |
+//! | `haproxy` | HAProxy: phase, changes, reloads, problems |
+//! | `sources` | discovery: reachability, age, blocked changes |
 //! | `services` | servers, of all services and of each |
-//! | `history` | what the journal counted |
-//! | `exposition` | how families become text |
+//! | `history` | counters of the journal |
+//! | `exposition` | the text formats |
 //!
-//! Every figure comes from the actors' snapshots at the time of the scrape: nothing is kept beside them that could say
-//! something else. Label values are of sets that are known beforehand, but for the names of services (at most
-//! [`METRICS_SERVICES_MAX`](proxymgr_actors::limits::METRICS_SERVICES_MAX) of them) and of outputs.
+//! All figures come from the snapshots at the time of the scrape. Label values have fixed sets, except the names of
+//! services (at most [`METRICS_SERVICES_MAX`](proxymgr_actors::limits::METRICS_SERVICES_MAX)), outputs and targets.
 
 mod exposition;
 mod haproxy;
@@ -30,15 +29,16 @@ use proxymgr_actors::snapshot::ActorState;
 
 use super::part::Part;
 use super::problem::Problem;
-use super::report::{DaemonFacts, Readiness};
+use super::readiness::Readiness;
+use super::report::DaemonFacts;
 use super::view::{Identity, States, View};
 use exposition::{Families, Format};
 
-/// Whether services have series of their own.
+/// Whether each service has series of its own.
 #[derive(Debug, Clone, Copy)]
 struct PerService(bool);
 
-/// `/metrics`; `per_service` gives each service series of its own.
+/// The endpoint `/metrics`; with `per_service`, each service has series of its own.
 pub fn part(per_service: bool) -> Part {
     Part::new(move |config: &mut ServiceConfig| {
         config.app_data(Data::new(PerService(per_service))).service(web::resource("/metrics").get(metrics));
@@ -64,11 +64,11 @@ async fn metrics(
             .content_type(format.content_type())
             .insert_header((header::VARY, header::ACCEPT.as_str()))
             .body(text),
-        Err(error) => Problem::unavailable(format!("the metrics cannot be written: {error}")).answer(),
+        Err(error) => Problem::unavailable(format!("the metrics cannot be rendered: {error}")).answer(),
     }
 }
 
-/// Everything that one answer is made of.
+/// Input of one answer.
 #[derive(Debug)]
 struct Scrape {
     daemon: DaemonFacts,
@@ -83,14 +83,10 @@ impl Scrape {
         let build = [("version", self.daemon.version.clone()), ("commit", self.daemon.commit.clone())];
         families.gauges("build_info", "The running build; always 1", [(build.into(), 1.0)])?;
         families.gauge("start_time_seconds", "When the daemon started", seconds(self.daemon.started_at_unix_ms))?;
-        families.gauge("uptime_seconds", "How long the daemon has been running", self.daemon.uptime_s as f64)?;
+        families.gauge("uptime_seconds", "Time since the daemon started", self.daemon.uptime_s as f64)?;
         let readiness = Readiness::of(&self.states);
-        families.gauge("ready", "1 when HAProxy runs the desired state, as /readyz says", flag(readiness.ready))?;
-        families.gauge(
-            "actors_answering",
-            "1 when every actor answers, as /healthz says",
-            flag(self.states.is_ok()),
-        )?;
+        families.gauge("ready", "1 if HAProxy runs the desired state, as in /readyz", flag(readiness.ready))?;
+        families.gauge("actors_answering", "1 if all actors answer, as in /healthz", flag(self.states.is_ok()))?;
         let states: &[ActorState] = self.states.as_ref().map_or(&[], |states| states.as_slice());
         haproxy::write(families, states, self.now_unix_ms)?;
         sources::write(families, states, self.now_unix_ms)?;
@@ -99,7 +95,7 @@ impl Scrape {
     }
 }
 
-/// Milliseconds in Prometheus' base unit.
+/// Milliseconds as seconds, the base unit of Prometheus.
 fn seconds(millis: u64) -> f64 {
     millis as f64 / 1_000.0
 }

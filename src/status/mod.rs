@@ -1,17 +1,19 @@
-//! What the daemon says of itself over HTTP, and how the command line asks for it.
+//! The status listener: health, API, metrics and page over HTTP, and the client of the command line.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`listener`] | the socket, its one thread, its limits |
-//! | [`access`], [`tls`] | who may reach it: token and certificate |
-//! | [`gate`] | what every request passes first |
-//! | [`part`] | who answers which paths; where other parts register theirs |
+//! | [`listener`] | the socket, its thread, its limits |
+//! | [`access`], [`tls`] | token and certificate |
+//! | [`gate`] | checks that every request passes: host, rate, token, size |
+//! | [`part`] | registration of endpoints |
 //! | [`health`], [`api`], [`metrics`], [`page`], [`annotations`], [`callbacks`] | the endpoints |
-//! | [`report`], [`concern`], [`standing`], [`telling`], [`story`] | what all of them tell, and in which words |
-//! | [`view`], [`rendered`] | whom they ask, and what they need not make twice |
-//! | [`config_text`] | the configuration as they show it |
-//! | [`problem`] | how they refuse |
-//! | [`client`] | how the command line asks |
+//! | [`report`], [`readiness`], [`concern`], [`severity`] | status, readiness, problems |
+//! | [`source_state`], [`server_counts`] | the state of a source, servers by state |
+//! | [`event_text`], [`server_history`], [`format`] | events, the history of a server, numbers and times as text |
+//! | [`view`], [`rendered`] | access to the actors, with caches |
+//! | [`config_text`] | the configuration, with secrets hidden |
+//! | [`problem`] | error answers |
+//! | [`client`] | client for a running daemon |
 
 pub mod access;
 pub mod annotations;
@@ -20,6 +22,8 @@ pub mod callbacks;
 pub mod client;
 pub mod concern;
 pub mod config_text;
+pub mod event_text;
+pub mod format;
 pub mod gate;
 pub mod health;
 pub mod listener;
@@ -27,11 +31,13 @@ pub mod metrics;
 pub mod page;
 pub mod part;
 pub mod problem;
+pub mod readiness;
 pub mod rendered;
 pub mod report;
-pub mod standing;
-pub mod story;
-pub mod telling;
+pub mod server_counts;
+pub mod server_history;
+pub mod severity;
+pub mod source_state;
 pub mod tls;
 pub mod view;
 

@@ -1,4 +1,4 @@
-//! Refusals as problem objects: <https://www.rfc-editor.org/rfc/rfc9457>.
+//! Error answers as problem objects: <https://www.rfc-editor.org/rfc/rfc9457>.
 
 use std::fmt;
 
@@ -10,46 +10,46 @@ use serde::{Deserialize, Serialize};
 /// The media type of a problem object.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Why a request was not done, and what to do about it.
+/// Why a request failed, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The HTTP status code.
     pub status: u16,
-    /// What kind of problem it is; the same words for every occurrence.
+    /// The kind of problem; the same for every occurrence.
     pub title: String,
     /// What is wrong with this request, and what to do.
     pub detail: String,
 }
 
 impl Problem {
-    /// A problem with this status, whose title is that of the status.
+    /// A problem with this status and its standard title.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Problem").to_owned();
         Self { status: status.as_u16(), title, detail: detail.into() }
     }
 
-    /// The request has a mistake.
+    /// 400: the request is invalid.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// There is no such thing.
+    /// 404: the object does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// Something that is needed does not answer.
+    /// 503: something required does not answer.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    /// The answer that says so.
+    /// The HTTP answer.
     pub fn answer(&self) -> HttpResponse {
         HttpResponse::build(self.status_code()).content_type(PROBLEM_JSON).json(self)
     }
 }
 
-/// Has actix-web's own extractors refuse a path, a query or a body with a problem object.
+/// Makes the extractors of actix-web report invalid paths, queries and bodies as problem objects.
 pub fn of_extractors(config: &mut ServiceConfig) {
     config
         .app_data(PathConfig::default().error_handler(|error, _| Problem::bad_request(error.to_string()).into()))

@@ -1,5 +1,5 @@
-//! Answers that are made of the actors' states alone, rendered once for each collection of them: all who ask meanwhile
-//! share the same bytes.
+//! Cache of answers that depend only on the snapshots: each is rendered once per set of snapshots, and concurrent readers
+//! share the bytes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::problem::Problem;
 
-/// Answers kept, each under its own name. Every endpoint has one, so that there are few.
+/// The cached answers by name; one per endpoint.
 #[derive(Default)]
 pub struct RenderedAnswers(Mutex<BTreeMap<&'static str, Rendered>>);
 
@@ -21,29 +21,31 @@ struct Rendered {
 }
 
 impl RenderedAnswers {
-    /// The answer of this name as JSON, made anew where the states are others than last time.
+    /// The answer of this name as JSON; rendered again if the snapshots are new.
     pub fn json<T: Serialize>(
         &self,
         name: &'static str,
         states: &Arc<Vec<ActorState>>,
         make: impl FnOnce() -> T,
     ) -> HttpResponse {
-        let body = match self.known(name, states) {
+        let body = match self.cached(name, states) {
             Some(body) => body,
             None => match serde_json::to_vec(&make()) {
-                Ok(json) => self.keep(name, states, json.into()),
-                Err(error) => return Problem::unavailable(format!("the answer cannot be written: {error}")).answer(),
+                Ok(json) => self.store(name, states, json.into()),
+                Err(error) => {
+                    return Problem::unavailable(format!("the answer cannot be serialised: {error}")).answer();
+                }
             },
         };
         HttpResponse::Ok().content_type("application/json").body(body)
     }
 
-    fn known(&self, name: &str, states: &Arc<Vec<ActorState>>) -> Option<Bytes> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(name).filter(|rendered| Arc::ptr_eq(&rendered.of, states)).map(|rendered| rendered.body.clone())
+    fn cached(&self, name: &str, states: &Arc<Vec<ActorState>>) -> Option<Bytes> {
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.get(name).filter(|rendered| Arc::ptr_eq(&rendered.of, states)).map(|rendered| rendered.body.clone())
     }
 
-    fn keep(&self, name: &'static str, states: &Arc<Vec<ActorState>>, body: Bytes) -> Bytes {
+    fn store(&self, name: &'static str, states: &Arc<Vec<ActorState>>, body: Bytes) -> Bytes {
         let rendered = Rendered { of: Arc::clone(states), body: body.clone() };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, rendered);
         body

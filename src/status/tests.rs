@@ -16,13 +16,14 @@ use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProxyPhase};
 
 use super::access::Access;
-use super::client::{self, Place, StatusClient};
+use super::client::{self, DaemonAddress, StatusClient};
+use super::concern::ConcernKind;
 use super::listener::{StatusListener, bind};
 use super::part::{self, Part};
 use super::problem::Problem;
 use super::view::{Asked, Identity, States, View};
 
-/// A daemon of which everything is known.
+/// A daemon with fixed snapshots.
 #[derive(Clone)]
 struct Known(Result<ProxyPhase, String>);
 
@@ -66,7 +67,7 @@ fn listen_with(view: impl View, access: Access, parts: Vec<Part>) -> StatusListe
 
 fn client_of(listener: &StatusListener) -> StatusClient {
     let url = client::url_of(listener.address(), false);
-    StatusClient::new(Place { url, ..Place::default() }).unwrap()
+    StatusClient::new(DaemonAddress { url, ..DaemonAddress::default() }).unwrap()
 }
 
 async fn get(listener: &StatusListener, path: &str, host: Option<&str>) -> (u16, String) {
@@ -80,7 +81,7 @@ async fn get(listener: &StatusListener, path: &str, host: Option<&str>) -> (u16,
 }
 
 #[actix::test]
-async fn a_daemon_that_serves_is_healthy_ready_and_tells_its_state() {
+async fn running_daemon_is_healthy_and_ready() {
     let listener = listen(Known(Ok(ProxyPhase::Running)));
     assert_eq!(get(&listener, "/healthz", None).await, (200, "ok\n".into()));
     assert_eq!(get(&listener, "/readyz", None).await, (200, "ready\n".into()));
@@ -92,7 +93,7 @@ async fn a_daemon_that_serves_is_healthy_ready_and_tells_its_state() {
 }
 
 #[actix::test]
-async fn a_daemon_that_is_not_ready_says_why() {
+async fn unready_daemon_has_reasons() {
     let listener = listen(Known(Ok(ProxyPhase::Down)));
     assert_eq!(get(&listener, "/healthz", None).await.0, 200);
     assert_eq!(get(&listener, "/readyz", None).await, (503, "HAProxy is not running\n".into()));
@@ -100,16 +101,16 @@ async fn a_daemon_that_is_not_ready_says_why() {
 }
 
 #[actix::test]
-async fn an_actor_that_does_not_answer_is_named_and_the_listener_still_answers() {
+async fn silent_actor_is_named() {
     let listener = listen(Known(Err("HaproxyStateActor does not answer".into())));
     assert_eq!(get(&listener, "/readyz", None).await, (503, "HaproxyStateActor does not answer\n".into()));
     let (_, report) = client_of(&listener).status().await.unwrap();
-    assert_eq!(report.concerns[0].text, "HaproxyStateActor does not answer");
+    assert_eq!(report.concerns[0].kind, ConcernKind::ActorSilent);
     listener.stop().await;
 }
 
 #[actix::test]
-async fn a_foreign_host_header_is_refused() {
+async fn foreign_host_header_is_refused() {
     let listener = listen(Known(Ok(ProxyPhase::Running)));
     for host in ["localhost", "127.0.0.1:1", "lb.example"] {
         assert_eq!(get(&listener, "/api/v1/status", Some(host)).await.0, 200, "{host}");
@@ -123,7 +124,7 @@ async fn a_foreign_host_header_is_refused() {
 }
 
 #[actix::test]
-async fn a_question_to_the_journal_reaches_it_with_a_bounded_limit() {
+async fn journal_query_has_limit() {
     let listener = listen(Known(Ok(ProxyPhase::Running)));
     let (_, text) = get(&listener, "/api/v1/journal?service=web&server=a&after=5&limit=99999999", None).await;
     for part in ["service: Some(\\\"web\\\")", "server: Some(\\\"a\\\")", "after: Some(5)", "limit: Some(10000)"] {
@@ -134,22 +135,22 @@ async fn a_question_to_the_journal_reaches_it_with_a_bounded_limit() {
 }
 
 #[actix::test]
-async fn a_taken_port_is_named_with_what_to_do() {
+async fn used_port_is_named() {
     let taken = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let error = bind(taken.local_addr().unwrap()).unwrap_err();
     assert!(error.contains(&taken.local_addr().unwrap().to_string()) && error.contains("status.listen"), "{error}");
 }
 
 #[actix::test]
-async fn a_daemon_that_is_not_there_is_told_with_its_address() {
+async fn unreachable_daemon_is_named() {
     let free = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap().local_addr().unwrap();
-    let place = Place { url: client::url_of(free, false), ..Place::default() };
+    let place = DaemonAddress { url: client::url_of(free, false), ..DaemonAddress::default() };
     let error = StatusClient::new(place).unwrap().status().await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("no proxymgr answers at http://{free}")), "{error}");
 }
 
 #[actix::test]
-async fn every_refusal_is_a_problem_object_and_every_answer_is_closed_to_browsers() {
+async fn errors_are_problem_objects_with_security_headers() {
     let listener = listen(Known(Ok(ProxyPhase::Running)));
     let url = client::url_of(listener.address(), false);
     for (method, path, status) in [
@@ -186,7 +187,7 @@ async fn every_refusal_is_a_problem_object_and_every_answer_is_closed_to_browser
 }
 
 #[actix::test]
-async fn other_parts_can_register_endpoints_of_their_own() {
+async fn parts_register_endpoints() {
     let hello = Part::new(|config| {
         config.route("/hello/{name}", web::get().to(|name: web::Path<String>| async move { format!("hello, {name}") }));
     });
@@ -196,7 +197,7 @@ async fn other_parts_can_register_endpoints_of_their_own() {
         part::own().into_iter().chain([hello]).collect(),
     );
     assert_eq!(get(&listener, "/hello/you", None).await, (200, "hello, you".into()));
-    assert_eq!(get(&listener, "/hello/you", Some("evil.example")).await.0, 421, "the gate stands before every part");
+    assert_eq!(get(&listener, "/hello/you", Some("evil.example")).await.0, 421, "the gate checks every part");
     assert_eq!(get(&listener, "/readyz", None).await.0, 200);
     listener.stop().await;
 }

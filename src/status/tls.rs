@@ -1,4 +1,4 @@
-//! TLS for the listener: a certificate and its key, which can be replaced while it listens.
+//! TLS for the listener: a certificate and its key, which can be replaced at run time.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,24 +10,24 @@ use rustls::sign::CertifiedKey;
 
 use crate::tls::{certificates, private_key};
 
-/// Where the certificate and its key are.
+/// Files of the certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// PEM file with the certificate, and those between it and its authority.
+    /// PEM file with the certificate and its intermediate certificates.
     pub certificate: PathBuf,
     /// PEM file with its private key.
     pub key: PathBuf,
 }
 
-/// The certificate that is shown.
+/// The certificate in use.
 #[derive(Debug)]
-pub struct ShownCertificate {
+pub struct ServerCertificate {
     files: CertificateFiles,
     provider: Arc<CryptoProvider>,
     current: RwLock<Arc<CertifiedKey>>,
 }
 
-impl ShownCertificate {
+impl ServerCertificate {
     /// Reads the files.
     pub fn read(files: CertificateFiles) -> Result<Arc<Self>, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -35,14 +35,14 @@ impl ShownCertificate {
         Ok(Arc::new(Self { files, provider, current }))
     }
 
-    /// Reads the files again; with a mistake in them the certificate before stays.
+    /// Reads the files again. On errors the previous certificate stays in use.
     pub fn read_again(&self) -> Result<(), String> {
         let newer = load(&self.files, &self.provider)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(newer);
         Ok(())
     }
 
-    /// What the listener's socket needs.
+    /// TLS configuration of the listening socket.
     pub fn server_config(self: &Arc<Self>) -> Result<ServerConfig, String> {
         let config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
@@ -53,7 +53,7 @@ impl ShownCertificate {
     }
 }
 
-impl ResolvesServerCert for ShownCertificate {
+impl ResolvesServerCert for ServerCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -65,6 +65,6 @@ fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Certified
     let private = private_key(key).map_err(|error| format!("{error} (status.tls_key)"))?;
     CertifiedKey::from_der(chain, private, provider).map_err(|error| {
         let (certificate, key) = (certificate.display(), key.display());
-        format!("the certificate {certificate} (status.tls_cert) cannot be shown with the key {key} (status.tls_key): {error}")
+        format!("certificate {certificate} (status.tls_cert) cannot be used with key {key} (status.tls_key): {error}")
     })
 }

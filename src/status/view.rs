@@ -1,4 +1,4 @@
-//! Whom the listener asks, and what it says of the daemon itself.
+//! Access of the listener to the actors, and facts about the daemon itself.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,32 +17,32 @@ use tokio::time::Instant;
 
 use super::report::DaemonFacts;
 
-/// What a question to the actors gives, on the listener's one thread.
+/// Answer to a question to the actors; on the thread of the listener.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Every actor's snapshot, shared by all who asked for it at the same time; or which actor does not answer.
+/// Snapshots of all actors, shared by concurrent readers; or which actor does not answer.
 pub type States = Result<Arc<Vec<ActorState>>, String>;
 
-/// What would be done now, in pieces; or which actor does not answer.
+/// The current plan in pieces; or which actor does not answer.
 pub type Plan = Result<Arc<Vec<PlanPiece>>, String>;
 
-/// Whom the listener asks: the running actors, or a test. Handlers take it as `Data<dyn View>`.
+/// What the listener can ask: the running actors, or a test double. Handlers take it as `Data<dyn View>`.
 pub trait View: Send + Sync + 'static {
-    /// Every actor's snapshot.
+    /// Snapshots of all actors.
     fn states(&self) -> Asked<'_, States>;
-    /// What happened.
+    /// Journal entries.
     fn journal(&self, query: ReadJournal) -> Asked<'_, Vec<JournalEntry>>;
-    /// Carries out what an operator asks for: what was done in a sentence, or why nothing was.
+    /// Executes an order of an operator; returns what was done, or why it was refused.
     fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>>;
-    /// What the last hours were like.
+    /// History of the last hours.
     fn history(&self) -> Asked<'_, History> {
         Box::pin(async { History::default() })
     }
-    /// The configuration that runs, and what the next would be made of.
+    /// The running configuration and the input of the next one.
     fn config(&self) -> Asked<'_, Result<ConfigState, String>> {
         Box::pin(async { Err("the configuration is not known".to_owned()) })
     }
-    /// What would be done now, in pieces, and why.
+    /// The current plan in pieces.
     fn plan(&self) -> Asked<'_, Plan> {
         Box::pin(async { Err("the plan is not known".to_owned()) })
     }
@@ -80,21 +80,21 @@ impl View for Actors {
     }
 }
 
-/// A view that asks the actors no more often than they can bear. An order ends what is known at once.
-pub struct PacedView {
+/// A view with a cache that limits the load on the actors. An order invalidates the cache.
+pub struct CachedView {
     view: Arc<dyn View>,
-    states: Paced<States>,
-    plan: Paced<Plan>,
+    states: Cached<States>,
+    plan: Cached<Plan>,
 }
 
-impl PacedView {
-    /// Asks `view`.
+impl CachedView {
+    /// A cache in front of `view`.
     pub fn new(view: Arc<dyn View>) -> Self {
-        Self { view, states: Paced::default(), plan: Paced::default() }
+        Self { view, states: Cached::default(), plan: Cached::default() }
     }
 }
 
-impl View for PacedView {
+impl View for CachedView {
     fn states(&self) -> Asked<'_, States> {
         Box::pin(self.states.get(|| self.view.states()))
     }
@@ -118,63 +118,62 @@ impl View for PacedView {
     fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>> {
         Box::pin(async {
             let done = self.view.order(order).await;
-            self.states.forget().await;
-            self.plan.forget().await;
+            self.states.invalidate().await;
+            self.plan.invalidate().await;
             done
         })
     }
 }
 
-/// Something that takes time to find out: all who ask meanwhile share one answer, and it is used again for a multiple
-/// of the time it took.
-pub struct Paced<T> {
+/// A cached value: concurrent readers share one computation, and its result is reused for a multiple of the time it took.
+pub struct Cached<T> {
     last: Mutex<Option<(T, Instant)>>,
 }
 
-impl<T> Default for Paced<T> {
+impl<T> Default for Cached<T> {
     fn default() -> Self {
         Self { last: Mutex::new(None) }
     }
 }
 
-impl<T: Clone> Paced<T> {
-    /// What is known, or what is found out now.
-    pub async fn get<'a>(&self, find_out: impl FnOnce() -> Asked<'a, T>) -> T {
-        // Held while it is found out, so that it is found out once.
+impl<T: Clone> Cached<T> {
+    /// The cached value, or a new one.
+    pub async fn get<'a>(&self, compute: impl FnOnce() -> Asked<'a, T>) -> T {
+        // Locked during the computation, so that it runs once.
         let mut last = self.last.lock().await;
         if let Some((known, _)) = last.as_ref().filter(|(_, good_until)| Instant::now() < *good_until) {
             return known.clone();
         }
-        let begun = Instant::now();
-        let found = find_out().await;
-        let pace = (begun.elapsed() * STATES_PACE).min(STATES_PACE_MAX);
-        *last = Some((found.clone(), Instant::now() + pace));
-        found
+        let started = Instant::now();
+        let value = compute().await;
+        let pace = (started.elapsed() * STATES_PACE).min(STATES_PACE_MAX);
+        *last = Some((value.clone(), Instant::now() + pace));
+        value
     }
 
-    /// Has the next who asks find it out anew.
-    pub async fn forget(&self) {
+    /// Makes the next reader compute a new value.
+    pub async fn invalidate(&self) {
         *self.last.lock().await = None;
     }
 }
 
-/// What the listener says of the daemon itself. Handlers take it as `Data<Identity>`.
+/// Facts about the daemon. Handlers take it as `Data<Identity>`.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The daemon's version.
+    /// Version of the daemon.
     pub version: &'static str,
     /// The commit it was built from.
     pub commit: &'static str,
-    /// The haproxy.cfg it writes.
+    /// Path of the haproxy.cfg that it writes.
     pub config_path: String,
     /// When it started, in milliseconds since 1970.
     pub started_at_unix_ms: u64,
-    /// What time it is.
+    /// Clock.
     pub clock: Clock,
 }
 
 impl Identity {
-    /// The daemon as it is now.
+    /// Current facts about the daemon.
     pub fn facts(&self) -> DaemonFacts {
         DaemonFacts {
             version: self.version.to_owned(),

@@ -1,4 +1,4 @@
-//! config/grafana/proxymgr.json asks for what the daemon tells.
+//! Every metric of config/grafana/proxymgr.json exists.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::stage::{LIMIT, Stage, ready};
 
 const DASHBOARD: &str = include_str!("../../config/grafana/proxymgr.json");
 
-/// Every query in it.
+/// All queries of the dashboard.
 fn queries(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
@@ -27,20 +27,20 @@ fn queries(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The names of metrics in a query: words of ours, outside of label selectors and quotes.
+/// Names of metrics in a query.
 fn names(query: &str) -> impl Iterator<Item = String> {
     let words = query.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
     words.filter(|word| word.starts_with("proxymgr_") || word.starts_with("process_")).map(ToOwned::to_owned)
 }
 
 #[tokio::test]
-async fn every_metric_of_the_dashboard_is_told_by_the_daemon() {
+async fn dashboard_metrics_exist() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let mut found = Vec::new();
     queries(&dashboard, &mut found);
-    let asked: BTreeSet<String> = found.iter().flat_map(|query| names(query)).collect();
-    assert!(asked.len() > 30, "the dashboard asks for {asked:?} only");
-    // A change at run time, so that the last change has a time; and annotations, which nobody has.
+    let used: BTreeSet<String> = found.iter().flat_map(|query| names(query)).collect();
+    assert!(used.len() > 30, "the dashboard uses {used:?} only");
+    // A runtime change, so that there is a last change; and annotations that cannot be read.
     let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
     let nobody = format!("127.0.0.1:{}", stage.dir.port());
     let daemon = stage
@@ -51,18 +51,18 @@ async fn every_metric_of_the_dashboard_is_told_by_the_daemon() {
     ready(&daemon).await;
     stage.web(&["10.0.0.1"]);
     daemon
-        .eventually(LIMIT, "every metric of the dashboard is told", async || {
+        .eventually(LIMIT, "every metric of the dashboard exists", async || {
             let text = scrape(daemon.status_address()).await;
             let samples = text.lines().filter(|line| !line.starts_with('#'));
-            let told: BTreeSet<&str> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
-            let missing: Vec<_> = asked.iter().filter(|name| !told.contains(name.as_str())).collect();
+            let exported: BTreeSet<&str> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
+            let missing: Vec<_> = used.iter().filter(|name| !exported.contains(name.as_str())).collect();
             if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?}")) }
         })
         .await;
 }
 
 #[test]
-fn panels_do_not_overlap_and_have_a_description() {
+fn panels_are_placed_and_described() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let mut taken = BTreeSet::new();
     for panel in dashboard["panels"].as_array().unwrap() {

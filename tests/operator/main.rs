@@ -1,4 +1,4 @@
-//! What an operator has of a running daemon: its metrics and the command line that asks it, with a real HAProxy.
+//! Commands, orders and metrics of a running daemon with a real HAProxy.
 
 #[path = "../support/mod.rs"]
 mod support;

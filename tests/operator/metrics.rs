@@ -1,4 +1,4 @@
-//! `/metrics` of a real daemon, read by Prometheus' own tools.
+//! `/metrics` of a real daemon, checked with the tools of Prometheus.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use crate::support::eventually::check;
 use crate::support::haproxy;
 use crate::support::http;
 
-/// The whole text, in the format that is used where none is asked for.
+/// The whole text, in the default format.
 pub async fn scrape(address: SocketAddr) -> String {
     let response = http::get(address, "/metrics").await.expect("the daemon answers");
     assert_eq!(response.status, 200, "{}", response.text());
@@ -20,13 +20,13 @@ pub async fn scrape(address: SocketAddr) -> String {
     response.text()
 }
 
-/// The value of a sample; 0 where it is not there.
+/// The value of a sample; 0 if it does not exist.
 fn value(text: &str, sample: &str) -> f64 {
     let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     value.map_or(0.0, |value| value.parse().expect("a sample ends with a number"))
 }
 
-/// promtool of the machine, or as `tests/setup/install.sh test` unpacked it.
+/// promtool, as unpacked by `tests/setup/install.sh test` or installed.
 fn promtool() -> Command {
     let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/promtool/promtool");
     let program = if unpacked.exists() { unpacked } else { PathBuf::from("promtool") };
@@ -34,7 +34,7 @@ fn promtool() -> Command {
 }
 
 #[tokio::test]
-async fn promtool_finds_nothing_to_complain_about() {
+async fn promtool_accepts_metrics() {
     let daemon = Stage::new(&["10.0.0.1"]).start().await;
     let text = scrape(daemon.status_address()).await;
     let mut command = promtool();
@@ -42,12 +42,12 @@ async fn promtool_finds_nothing_to_complain_about() {
     let mut checker = command.spawn().expect("promtool is here: tests/setup/install.sh test");
     checker.stdin.take().expect("its input is piped").write_all(text.as_bytes()).unwrap();
     let checked = checker.wait_with_output().unwrap();
-    let complaints = [checked.stdout, checked.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-    assert!(checked.status.success() && complaints.is_empty(), "{complaints}\n{text}");
+    let findings = [checked.stdout, checked.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(checked.status.success() && findings.is_empty(), "{findings}\n{text}");
 }
 
 #[tokio::test]
-async fn prometheus_reads_what_is_told_as_openmetrics() {
+async fn promtool_reads_openmetrics() {
     let stage = Stage::new(&["10.0.0.1"]);
     let daemon = stage.start().await;
     let mut connection = http::Connection::open(daemon.status_address()).await.unwrap();
@@ -58,7 +58,7 @@ async fn prometheus_reads_what_is_told_as_openmetrics() {
     let media_type = response.header("content-type").unwrap();
     assert!(media_type.starts_with("application/openmetrics-text; version=1.0.0"), "{media_type}");
     assert!(text.ends_with("# EOF\n"), "{text}");
-    // promtool reads OpenMetrics only to make blocks of it, and for that each sample needs a time.
+    // promtool reads OpenMetrics only to create blocks, which need a time for each sample.
     let dated =
         text.lines().map(|line| if line.starts_with('#') { format!("{line}\n") } else { format!("{line} 1\n") });
     let file = stage.dir.write("openmetrics.txt", dated.collect::<String>());
@@ -69,7 +69,7 @@ async fn prometheus_reads_what_is_told_as_openmetrics() {
 }
 
 #[tokio::test]
-async fn figures_move_with_what_happens() {
+async fn figures_follow_changes() {
     let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
     let mut daemon = stage.start().await;
     let address = daemon.status_address();
@@ -107,7 +107,7 @@ async fn figures_move_with_what_happens() {
 
     stage.web(&[]);
     moved(
-        "an empty list is held back",
+        "the guard blocks an empty list",
         &[("proxymgr_sources{kind=\"static\",state=\"held\"}", 1.0), ("proxymgr_service_held{service=\"web\"}", 1.0)],
     )
     .await;
@@ -115,7 +115,7 @@ async fn figures_move_with_what_happens() {
     let pid = haproxy::info(&daemon.socket()).await.unwrap()["Pid"].parse().unwrap();
     kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     moved(
-        "HAProxy's end is counted",
+        "the exit of HAProxy is counted",
         &[
             ("proxymgr_haproxy_exits_total", 1.0),
             ("proxymgr_reload_causes_total{cause=\"exit\"}", 1.0),
@@ -128,7 +128,7 @@ async fn figures_move_with_what_happens() {
 }
 
 #[tokio::test]
-async fn the_settings_may_keep_services_out() {
+async fn series_per_service_can_be_disabled() {
     let stage = Stage::new(&["10.0.0.1"]);
     let mut daemon = stage.builder().set("metrics.per_service", false.into()).start();
     daemon.wait_until_haproxy_answers().await;

@@ -1,4 +1,4 @@
-//! The orders of the command line, given to a real daemon with a real HAProxy.
+//! Orders from the command line to a real daemon with a real HAProxy.
 
 use std::process::{Command, Output};
 
@@ -12,14 +12,14 @@ use crate::support::tls::TestCa;
 
 const TOKEN: &str = "correct-horse-battery";
 
-/// A daemon that takes orders, with two hosts of `web`.
+/// A daemon with a token, with two hosts of `web`.
 async fn daemon_with_token(stage: &Stage) -> Daemon {
     let daemon = stage.builder().set("status.token", json!(TOKEN)).start();
     ready(&daemon).await;
     daemon
 }
 
-/// Waits until HAProxy has exactly these servers of `web` ready.
+/// Waits until exactly these servers of `web` are ready in HAProxy.
 async fn wait_for_ready(daemon: &Daemon, wanted: &[&str]) {
     daemon
         .eventually(LIMIT, &format!("{wanted:?} are ready"), async || {
@@ -29,7 +29,7 @@ async fn wait_for_ready(daemon: &Daemon, wanted: &[&str]) {
         .await;
 }
 
-/// The command without any settings file, as from another machine.
+/// Runs a command without a settings file, as on another machine.
 async fn from_elsewhere(arguments: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PROXYMGR_")) {
@@ -47,7 +47,7 @@ async fn haproxy_state(daemon: &Daemon) -> Value {
 }
 
 #[tokio::test]
-async fn a_server_is_drained_put_into_maintenance_and_left_to_discovery_again() {
+async fn server_is_drained_maintained_and_released() {
     let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
     let daemon = daemon_with_token(&stage).await;
     let server = "10.0.0.2:80";
@@ -57,7 +57,7 @@ async fn a_server_is_drained_put_into_maintenance_and_left_to_discovery_again() 
     assert_eq!(out(&drained), "server 10.0.0.2:80 of web drains, for 3600 s: a new disk\n");
     wait_for_ready(&daemon, &["10.0.0.1:80"]).await;
     let status = out(&daemon.run_command(&["status"]).await);
-    assert!(status.contains("by an operator: web/10.0.0.2:80 drain since 0s ago, for 59m"), "{status}");
+    assert!(status.contains("override: web/10.0.0.2:80 drain for "), "{status}");
 
     let maint = daemon.run_command(&["server", "maint", "web", server]).await;
     assert!(maint.status.success() && out(&maint).contains("in maintenance"), "{}", err(&maint));
@@ -74,36 +74,40 @@ async fn a_server_is_drained_put_into_maintenance_and_left_to_discovery_again() 
 }
 
 #[tokio::test]
-async fn a_held_list_is_rejected_until_it_changes_and_then_accepted() {
+async fn blocked_change_is_rejected_then_accepted() {
     let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
     stage.define("web", &["10.0.0.1", "10.0.0.2"], json!({"port": stage.dir.port(), "min_hosts": 2}));
     let daemon = daemon_with_token(&stage).await;
-    let held = async |what: &str, is: bool| {
+    let blocked = async |what: &str, is: bool| {
         daemon
             .eventually(LIMIT, what, async || {
-                let status = out(&daemon.run_command(&["status"]).await);
-                check(status.contains("change blocked by guard") == is, &status)
+                let status = daemon.status_json().await?;
+                let concerns = status["concerns"].as_array().into_iter().flatten();
+                check(
+                    concerns.filter(|concern| concern["kind"] == "change_blocked").count() == usize::from(is),
+                    &status,
+                )
             })
             .await;
     };
     let port = haproxy_state(&daemon).await["services"]["web"]["listen"].as_str().expect("an address").to_owned();
     let port: u16 = port.rsplit_once(':').expect("a port").1.parse().expect("a number");
     stage.define("web", &["10.0.0.1"], json!({"port": port, "min_hosts": 2}));
-    held("the list is held", true).await;
+    blocked("the change is blocked", true).await;
     let rejected = daemon.run_command(&["reject", "web"]).await;
     assert!(rejected.status.success() && out(&rejected).contains("0 to add, 1 to remove"), "{}", err(&rejected));
-    held("it is rejected", false).await;
+    blocked("it is rejected", false).await;
     wait_for_ready(&daemon, &["10.0.0.1:80", "10.0.0.2:80"]).await;
 
     stage.define("web", &["10.0.0.2"], json!({"port": port, "min_hosts": 2}));
-    held("another list is held", true).await;
+    blocked("another change is blocked", true).await;
     let accepted = daemon.run_command(&["accept", "web"]).await;
     assert!(accepted.status.success() && out(&accepted).contains("applied"), "{}", err(&accepted));
     wait_for_ready(&daemon, &["10.0.0.2:80"]).await;
 }
 
 #[tokio::test]
-async fn sources_are_read_again_and_haproxy_is_reloaded_on_demand() {
+async fn refresh_and_reload_on_demand() {
     let stage = Stage::new(&["10.0.0.1"]);
     let daemon = daemon_with_token(&stage).await;
     for arguments in [&["refresh"][..], &["refresh", "web"]] {
@@ -123,7 +127,7 @@ async fn sources_are_read_again_and_haproxy_is_reloaded_on_demand() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_exit_code_5_and_changes_nothing() {
+async fn refused_order_exits_with_5() {
     let stage = Stage::new(&["10.0.0.1"]);
     let daemon = daemon_with_token(&stage).await;
     let before = haproxy_state(&daemon).await["counts"].clone();
@@ -146,7 +150,7 @@ async fn what_cannot_be_done_is_exit_code_5_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_token_is_from_the_settings_or_a_file_and_without_one_it_is_said_where_it_belongs() {
+async fn token_comes_from_settings_or_file() {
     let stage = Stage::new(&["10.0.0.1"]);
     let daemon = daemon_with_token(&stage).await;
     let url = daemon.status_address().to_string();
@@ -156,26 +160,29 @@ async fn the_token_is_from_the_settings_or_a_file_and_without_one_it_is_said_whe
     let done = from_elsewhere(&["refresh", "--status-url", &url, "--token-file", right]).await;
     assert!(done.status.success(), "{}", err(&done));
     for (arguments, why) in [
-        (&["--status-url", &url][..], "orders need the daemon's token: name a file that holds it with --token-file"),
+        (
+            &["--status-url", &url][..],
+            "orders need the token of the daemon: pass a file that contains it with --token-file",
+        ),
         (&["--status-url", &url, "--token-file", wrong], "the token is wrong"),
         (&["--status-url", &url, "--token-file", "/nowhere/token"], "/nowhere/token"),
     ] {
         let output = from_elsewhere(&[&["refresh"], arguments].concat()).await;
         assert_eq!(output.status.code(), Some(4), "{arguments:?}: {}", err(&output));
         assert!(err(&output).contains(why), "{arguments:?}: {}", err(&output));
-        assert!(!err(&output).contains("horse"), "no message shows a token: {}", err(&output));
+        assert!(!err(&output).contains("horse"), "no message contains a token: {}", err(&output));
     }
 
-    let deaf = Stage::new(&["10.0.0.1"]);
-    let deaf = deaf.start().await;
-    let url = deaf.status_address().to_string();
+    let read_only = Stage::new(&["10.0.0.1"]);
+    let read_only = read_only.start().await;
+    let url = read_only.status_address().to_string();
     let output = from_elsewhere(&["refresh", "--status-url", &url, "--token-file", right]).await;
     assert_eq!(output.status.code(), Some(4));
-    assert!(err(&output).contains("this daemon takes no orders: set status.token"), "{}", err(&output));
+    assert!(err(&output).contains("this daemon accepts no changes: set status.token"), "{}", err(&output));
 }
 
 #[tokio::test]
-async fn orders_go_over_tls_to_who_shows_the_right_certificate_only() {
+async fn orders_need_a_trusted_certificate() {
     let stage = Stage::new(&["10.0.0.1"]);
     let (ours, foreign) = (TestCa::new(&stage.dir.subdir("ours")), TestCa::new(&stage.dir.subdir("foreign")));
     let daemon = stage
@@ -197,7 +204,7 @@ async fn orders_go_over_tls_to_who_shows_the_right_certificate_only() {
 }
 
 #[tokio::test]
-async fn without_a_daemon_every_order_is_exit_code_4() {
+async fn orders_without_daemon_exit_with_4() {
     let stage = Stage::new(&["10.0.0.1"]);
     let builder = stage.builder().set("status.token", json!(TOKEN));
     for arguments in [&["reload"][..], &["accept", "web"], &["server", "ready", "web", "10.0.0.1:80"]] {

@@ -1,4 +1,4 @@
-//! A daemon with services in files, as every test here needs it.
+//! A daemon with services in files.
 
 use std::process::Output;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::http;
 pub const BINARY: &str = env!("CARGO_BIN_EXE_proxymgr");
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// What a test looks at.
+/// Files and daemon of a test.
 pub struct Stage {
     pub dir: TestDir,
     port: u16,
@@ -43,7 +43,7 @@ impl Stage {
         self.dir.write(format!("services/{name}.json"), definition.to_string());
     }
 
-    /// The daemon to be.
+    /// The daemon, not started yet.
     pub fn builder(&self) -> DaemonBuilder {
         Daemon::builder(BINARY, &self.dir).files(&self.dir.join("services"))
     }
@@ -56,7 +56,7 @@ impl Stage {
     }
 }
 
-/// Waits until the daemon knows that its HAProxy serves.
+/// Waits until the daemon is ready.
 pub async fn ready(daemon: &Daemon) {
     daemon
         .eventually(LIMIT, "the daemon is ready", async || {

@@ -1,4 +1,4 @@
-//! `proxymgr top` in a real terminal, of a real daemon.
+//! `proxymgr top` in a real terminal with a real daemon.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -12,11 +12,11 @@ use crate::support::daemon::Daemon;
 use crate::support::eventually::check;
 use crate::support::process::{Process, processes_of};
 
-/// Leaves the second screen that full-screen programs draw on.
+/// Leaves the alternate screen.
 const LEAVE_SCREEN: &str = "\x1b[?1049l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
 
-/// `top` in a terminal of 100 columns, which `script` makes; what is written to the file is typed.
+/// `top` in a terminal of 100 columns, created by `script`; text written to the file is typed.
 fn top(stage: &Stage, daemon: &Daemon) -> (Process, File) {
     let keys = stage.dir.join("keys");
     nix::unistd::mkfifo(&keys, Mode::S_IRWXU).unwrap();
@@ -25,12 +25,12 @@ fn top(stage: &Stage, daemon: &Daemon) -> (Process, File) {
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("exec script -qefc '{inside}' /dev/null < {}", keys.display()));
     let process = Process::start(&stage.dir, "top", command);
-    // Opening it waits for the reader.
+    // Opening blocks until the reader has opened it.
     (process, OpenOptions::new().write(true).open(keys).unwrap())
 }
 
 #[tokio::test]
-async fn it_follows_the_daemon_and_a_key_ends_it_with_the_terminal_restored() {
+async fn top_follows_daemon_until_a_key() {
     let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
     let daemon = stage.start().await;
     let (mut top, mut keys) = top(&stage, &daemon);
@@ -39,7 +39,7 @@ async fn it_follows_the_daemon_and_a_key_ends_it_with_the_terminal_restored() {
     };
     seen("127.0.0.1:").await;
     stage.web(&[]);
-    seen("held").await;
+    seen("blocked").await;
     assert!(!top.log().contains(LEAVE_SCREEN));
     keys.write_all(b"q").unwrap();
     assert!(top.wait_exit(LIMIT).await.success(), "{}", top.log());
@@ -47,7 +47,7 @@ async fn it_follows_the_daemon_and_a_key_ends_it_with_the_terminal_restored() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_it_with_the_terminal_restored() {
+async fn signal_ends_top() {
     let stage = Stage::new(&["10.0.0.1"]);
     let daemon = stage.start().await;
     let (mut top, _keys) = top(&stage, &daemon);

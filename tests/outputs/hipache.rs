@@ -61,7 +61,7 @@ fn list(service: &str, backends: &[&Backend]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn hipaches_lists_follow_services_and_those_of_others_are_left_alone() {
+async fn hipache_lists_follow_services() {
     let dir = TestDir::new();
     let port = dir.port();
     let mut redis_server = start_redis(&dir, port);
@@ -124,7 +124,7 @@ async fn hipaches_lists_follow_services_and_those_of_others_are_left_alone() {
 }
 
 #[tokio::test]
-async fn redis_is_spoken_to_over_tls_when_its_certificate_is_one_to_trust() {
+async fn redis_tls_certificate_is_verified() {
     let dir = TestDir::new();
     let port = dir.port();
     let (tls, strangers) = (TestCa::new(&dir), TestCa::new(&dir.subdir("strangers")));
@@ -166,7 +166,7 @@ async fn redis_is_spoken_to_over_tls_when_its_certificate_is_one_to_trust() {
 }
 
 #[tokio::test]
-async fn a_server_that_an_operator_takes_out_is_out_of_the_lists_too() {
+async fn override_applies_to_hipache() {
     let dir = TestDir::new();
     let port = dir.port();
     let _redis_server = start_redis(&dir, port);

@@ -74,7 +74,7 @@ fn start_nginx(dir: &TestDir) -> Process {
 }
 
 #[tokio::test]
-async fn nginx_follows_hosts_and_domains_and_loses_no_request_when_it_reloads() {
+async fn nginx_reloads_without_failed_requests() {
     let dir = TestDir::new();
     let (a, b) = (Backend::start(&dir, "a"), Backend::start(&dir, "b"));
     let address = SocketAddr::from(([127, 0, 0, 1], dir.port()));
@@ -115,7 +115,7 @@ async fn nginx_follows_hosts_and_domains_and_loses_no_request_when_it_reloads() 
 }
 
 #[tokio::test]
-async fn services_of_one_domain_are_told_apart_by_their_paths() {
+async fn nginx_separates_services_by_path() {
     let dir = TestDir::new();
     let [site, api, admin] = ["site", "api", "admin"].map(|name| Backend::start(&dir, name));
     let address = SocketAddr::from(([127, 0, 0, 1], dir.port()));
@@ -147,7 +147,7 @@ async fn services_of_one_domain_are_told_apart_by_their_paths() {
 }
 
 #[tokio::test]
-async fn a_candidate_that_nginx_refuses_and_a_template_with_a_mistake_change_nothing() {
+async fn invalid_nginx_candidate_changes_nothing() {
     let dir = TestDir::new();
     let backend = Backend::start(&dir, "a");
     let address = SocketAddr::from(([127, 0, 0, 1], dir.port()));

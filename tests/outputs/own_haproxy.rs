@@ -23,7 +23,7 @@ fn template(dir: &TestDir, port: u16) -> String {
 }
 
 #[tokio::test]
-async fn a_template_of_ones_own_has_the_servers_of_its_service_and_its_haproxy_is_reloaded() {
+async fn custom_template_reloads_its_haproxy() {
     let dir = TestDir::new();
     let backends = [Backend::start(&dir, "a"), Backend::start(&dir, "b")];
     let address = SocketAddr::from(([127, 0, 0, 1], dir.port()));

@@ -8,7 +8,7 @@ use crate::support::eventually::check;
 use crate::{LIMIT, daemon, define};
 
 #[tokio::test]
-async fn every_change_is_printed_as_one_object() {
+async fn changes_are_printed_as_objects() {
     let dir = TestDir::new();
     let backend = Backend::start(&dir, "a");
     let builder = daemon(&dir, json!([{"type": "stdout", "format": "json"}]));
@@ -33,7 +33,7 @@ async fn every_change_is_printed_as_one_object() {
 }
 
 #[tokio::test]
-async fn the_part_of_its_domains_that_a_service_answers_to_is_printed() {
+async fn path_prefix_is_printed() {
     let dir = TestDir::new();
     let builder = daemon(&dir, json!([{"type": "stdout", "format": "text"}]));
     let port = dir.port();

@@ -65,7 +65,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn what_runs_is_shown_as_it_is() {
+async fn api_shows_running_state() {
     let scene = scene().await;
     // HAProxy answers before the daemon has noted its start.
     let services = scene.wait_for("/services", |services| services["services"][0]["servers"]["ready"] == 3).await;
@@ -83,7 +83,7 @@ async fn what_runs_is_shown_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_server_is_drained_by_an_order_and_discovery_does_not_undo_it() {
+async fn drain_order_survives_discovery() {
     let scene = scene().await;
     let name = scene.backends[0].address();
     let order = json!({"reason": "a new disk", "duration": "1h"});
@@ -106,7 +106,7 @@ async fn a_server_is_drained_by_an_order_and_discovery_does_not_undo_it() {
 }
 
 #[tokio::test]
-async fn a_held_list_is_in_force_once_it_is_accepted() {
+async fn blocked_change_applies_once_accepted() {
     let scene = scene().await;
     assert_eq!(scene.post("/holds/web/accept", &json!({})).await.0, 409, "nothing is held yet");
     scene.files.hosts("web", &scene.backends[..1]);
@@ -120,7 +120,7 @@ async fn a_held_list_is_in_force_once_it_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_reload_that_is_ordered_is_made_for_the_reason_given() {
+async fn reload_order_has_its_reason() {
     let scene = scene().await;
     let before = stage::reloads(&scene.daemon).await;
     let (status, answer) = scene.post("/reload", &json!({"reason": "to see it"})).await;
@@ -131,7 +131,7 @@ async fn a_reload_that_is_ordered_is_made_for_the_reason_given() {
 }
 
 #[tokio::test]
-async fn a_wrong_token_changes_nothing() {
+async fn wrong_token_changes_nothing() {
     let scene = scene().await;
     let request = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer correct-horse-batterz\r\n\
                    Content-Length: 0\r\nConnection: close\r\n\r\n";
@@ -145,7 +145,7 @@ async fn a_wrong_token_changes_nothing() {
 }
 
 #[tokio::test]
-async fn over_tls_only_who_trusts_the_authority_is_answered_and_a_renewed_certificate_is_shown() {
+async fn tls_certificate_is_verified_and_renewed() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let backends = backends(&dir, 1);
@@ -191,7 +191,7 @@ async fn over_tls_only_who_trusts_the_authority_is_answered_and_a_renewed_certif
 }
 
 #[tokio::test]
-async fn a_key_that_does_not_fit_its_certificate_is_named_at_the_start() {
+async fn mismatched_key_is_named_at_start() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let (one, other) = (TestCa::new(&dir.subdir("one")), TestCa::new(&dir.subdir("other")));

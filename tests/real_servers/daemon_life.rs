@@ -38,7 +38,7 @@ fn text(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn a_second_daemon_for_the_same_file_refuses_to_start_and_says_who_holds_it() {
+async fn second_daemon_names_lock_holder() {
     let scene = scene().await;
     let second = scene.daemon.run_command(&["run"]).await;
     assert_eq!(second.status.code(), Some(3), "{}", text(&second));
@@ -46,7 +46,7 @@ async fn a_second_daemon_for_the_same_file_refuses_to_start_and_says_who_holds_i
 }
 
 #[tokio::test]
-async fn sigterm_stops_haproxy_softly_and_exits_with_0() {
+async fn sigterm_stops_haproxy_gracefully() {
     let mut scene = scene().await;
     let mut connection = http::Connection::open(([127, 0, 0, 1], scene.port).into()).await.expect("it serves");
     assert_eq!(connection.get("/", true).await.expect("it answers").status, 200);
@@ -58,7 +58,7 @@ async fn sigterm_stops_haproxy_softly_and_exits_with_0() {
 }
 
 #[tokio::test]
-async fn sighup_reads_the_settings_again_and_refuses_bad_ones() {
+async fn sighup_rejects_invalid_settings() {
     let mut scene = scene().await;
     let before = stage::reloads(&scene.daemon).await;
     scene.daemon.rewrite(
@@ -81,7 +81,7 @@ async fn sighup_reads_the_settings_again_and_refuses_bad_ones() {
 }
 
 #[tokio::test]
-async fn sigusr1_reads_everything_again() {
+async fn sigusr1_refreshes_all_sources() {
     let mut scene = scene().await;
     let read_at = async |daemon: &Daemon| {
         let state = stage::actor_state(daemon, "watcher").await.expect("it answers");
@@ -96,7 +96,7 @@ async fn sigusr1_reads_everything_again() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_written_leaves_haproxy_up_to_date_and_is_shown() {
+async fn unwritable_file_leaves_haproxy_up_to_date() {
     let scene = scene().await;
     // A directory stands where the new file would be written: as hopeless as a full disk, for root, too.
     let blocked = scene.daemon.dir().join("haproxy.cfg.new");
@@ -117,7 +117,7 @@ async fn a_file_that_cannot_be_written_leaves_haproxy_up_to_date_and_is_shown() 
 }
 
 #[tokio::test]
-async fn render_prints_the_file_and_plan_says_what_would_happen() {
+async fn render_and_plan_show_desired_state() {
     let scene = scene().await;
     let rendered = scene.daemon.run_command(&["render"]).await;
     assert!(rendered.status.success(), "{}", text(&rendered));
@@ -137,7 +137,7 @@ async fn render_prints_the_file_and_plan_says_what_would_happen() {
 }
 
 #[tokio::test]
-async fn status_says_in_one_sentence_whether_all_is_well() {
+async fn status_begins_with_headline() {
     let scene = scene().await;
     let status = scene.daemon.run_command(&["status"]).await;
     assert!(status.status.success(), "{}", text(&status));
@@ -152,7 +152,7 @@ async fn status_says_in_one_sentence_whether_all_is_well() {
 }
 
 #[tokio::test]
-async fn the_journal_tells_a_servers_story() {
+async fn journal_has_history_of_server() {
     let scene = scene().await;
     scene.files.hosts("web", &scene.backends[..1]);
     wait_for_ready(&scene.daemon, "web", &addresses(&scene.backends[..1])).await;

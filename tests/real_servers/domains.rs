@@ -103,7 +103,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn the_exact_domain_then_the_longest_wildcard_then_the_longest_path_decide() {
+async fn most_specific_domain_and_path_win() {
     for version in haproxy::versions() {
         let services = [
             ("any", json!({"default": true})),
@@ -145,7 +145,7 @@ async fn the_exact_domain_then_the_longest_wildcard_then_the_longest_path_decide
 }
 
 #[tokio::test]
-async fn a_domain_moves_under_load_without_a_reload_and_without_a_failed_request() {
+async fn domain_moves_without_reload_or_failed_request() {
     for version in haproxy::versions() {
         // The host that clients of the load ask for.
         let with = json!({"domains": ["localhost", "other.example"]});
@@ -176,7 +176,7 @@ async fn a_domain_moves_under_load_without_a_reload_and_without_a_failed_request
 }
 
 #[tokio::test]
-async fn the_next_daemon_and_the_next_process_know_the_domains_that_changed_at_run_time() {
+async fn domains_survive_daemon_and_process_restart() {
     for version in haproxy::versions() {
         let services = [("one", json!({"domains": ["a.example"]})), ("two", json!({"domains": ["b.example"]}))];
         let mut scene = Scene::begin(&version, &services).await;
@@ -207,7 +207,7 @@ async fn the_next_daemon_and_the_next_process_know_the_domains_that_changed_at_r
 }
 
 #[tokio::test]
-async fn a_service_by_slots_changes_hosts_and_domains_without_a_reload() {
+async fn slots_change_hosts_and_domains_without_reload() {
     for version in haproxy::versions() {
         let by_slots =
             |domain: &str| json!({"domains": [domain], "update": "slots", "slots": {"base": 3, "min_free": 0}});
@@ -230,7 +230,7 @@ async fn a_service_by_slots_changes_hosts_and_domains_without_a_reload() {
 }
 
 #[tokio::test]
-async fn domains_change_without_a_reload_and_outlive_one_where_haproxy_runs_in_the_background() {
+async fn background_haproxy_changes_domains_without_reload() {
     for version in haproxy::versions() {
         let services = [("one", json!({"domains": ["a.example"]})), ("two", json!({"domains": ["b.example"]}))];
         let in_background = |daemon: DaemonBuilder| daemon.set("haproxy.run", json!("binary"));
@@ -251,7 +251,7 @@ async fn domains_change_without_a_reload_and_outlive_one_where_haproxy_runs_in_t
 }
 
 #[tokio::test]
-async fn a_map_that_somebody_changed_on_the_socket_or_on_disk_is_repaired() {
+async fn drift_of_domain_map_is_repaired() {
     for version in haproxy::versions() {
         let services = [("one", json!({"domains": ["a.example"]})), ("two", json!({"domains": ["b.example"]}))];
         let scene = Scene::begin(&version, &services).await;
@@ -282,7 +282,7 @@ async fn a_map_that_somebody_changed_on_the_socket_or_on_disk_is_repaired() {
 }
 
 #[tokio::test]
-async fn a_port_that_a_service_has_alone_is_not_shared_and_a_refused_backend_harms_nobody() {
+async fn exclusive_port_is_not_shared() {
     for version in haproxy::versions() {
         let services = [("one", json!({"domains": ["a.example"]})), ("two", json!({"domains": ["b.example"]}))];
         // Both are removed within the window of the guard.

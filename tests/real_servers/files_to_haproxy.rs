@@ -10,7 +10,7 @@ use crate::support::eventually::check;
 use crate::support::{haproxy, http};
 
 #[tokio::test]
-async fn services_and_hosts_in_files_are_followed_live() {
+async fn file_services_and_hosts_are_watched() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let backends = backends(&dir, 3);
@@ -39,7 +39,7 @@ async fn services_and_hosts_in_files_are_followed_live() {
 }
 
 #[tokio::test]
-async fn a_missing_and_an_empty_hosts_file_take_nothing_away() {
+async fn missing_or_empty_hosts_file_removes_no_host() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let backends = backends(&dir, 2);
@@ -61,7 +61,7 @@ async fn a_missing_and_an_empty_hosts_file_take_nothing_away() {
 }
 
 #[tokio::test]
-async fn weight_backup_name_and_state_of_a_host_reach_haproxy() {
+async fn host_attributes_reach_haproxy() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let backends = backends(&dir, 3);

@@ -79,14 +79,14 @@ async fn leaves_while_it_is_busy(version: &HaproxyVersion, until_deleted: bool) 
 }
 
 #[tokio::test]
-async fn a_host_that_leaves_finishes_what_it_has_on_every_haproxy() {
+async fn removed_host_drains_on_every_version() {
     for version in haproxy::versions() {
         leaves_while_it_is_busy(&version, false).await;
     }
 }
 
 #[tokio::test]
-async fn a_host_that_has_left_is_deleted_in_the_end() {
+async fn removed_host_is_deleted_after_maintenance() {
     if let Some(version) = haproxy::newest(HaproxyVersion::adds_servers) {
         leaves_while_it_is_busy(&version, true).await;
     }
@@ -131,7 +131,7 @@ async fn wait_until_only_is_ready(socket: &Path, wanted: &Backend) {
 }
 
 #[test]
-fn an_operators_choice_survives_a_reload_and_a_restart_of_the_manager() {
+fn override_survives_reload_and_restart() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);
@@ -199,7 +199,7 @@ fn an_operators_choice_survives_a_reload_and_a_restart_of_the_manager() {
 
 /// Somebody drains a server on HAProxy's own socket; the daemon dies, and the next one takes HAProxy over.
 #[tokio::test]
-async fn what_is_drained_on_the_socket_drains_on_under_the_next_daemon() {
+async fn drain_on_socket_survives_daemon_restart() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let backends = backends(&dir, 2);

@@ -43,7 +43,7 @@ async fn haproxy_pid(daemon: &Daemon) -> Pid {
 }
 
 #[tokio::test]
-async fn a_killed_haproxy_is_back_at_once_with_every_runtime_change() {
+async fn killed_haproxy_restarts_with_runtime_changes() {
     let scene = scene().await;
     scene.files.hosts("web", &scene.backends[1..]);
     wait_for_ready(&scene.daemon, "web", &addresses(&scene.backends[1..])).await;
@@ -59,7 +59,7 @@ async fn a_killed_haproxy_is_back_at_once_with_every_runtime_change() {
 }
 
 #[tokio::test]
-async fn a_haproxy_that_dies_while_no_file_can_be_written_runs_again_on_the_one_that_it_had() {
+async fn crash_with_full_disk_restarts_on_old_file() {
     let scene = scene().await;
     // Directories stand where the new files would be written: as hopeless as a full disk, for root, too.
     let blocked = ["haproxy.cfg.new", "haproxy.cfg.candidate"].map(|name| scene.daemon.dir().join(name));
@@ -85,7 +85,7 @@ async fn a_haproxy_that_dies_while_no_file_can_be_written_runs_again_on_the_one_
 }
 
 #[tokio::test]
-async fn clients_that_connect_while_haproxy_is_down_are_served_once_it_is_back() {
+async fn clients_wait_while_haproxy_restarts() {
     let scene = scene().await;
     let load = Load::new(scene.front).clients(3).pause(Duration::from_millis(2)).timeout(LIMIT).start();
     let first = haproxy_pid(&scene.daemon).await;
@@ -99,7 +99,7 @@ async fn clients_that_connect_while_haproxy_is_down_are_served_once_it_is_back()
 }
 
 #[tokio::test]
-async fn a_frozen_haproxy_is_noticed_and_caught_up_with() {
+async fn frozen_haproxy_is_reported_and_updated() {
     let scene = scene().await;
     let pid = haproxy_pid(&scene.daemon).await;
     kill(pid, Signal::SIGSTOP).expect("it runs");
@@ -117,7 +117,7 @@ async fn a_frozen_haproxy_is_noticed_and_caught_up_with() {
 }
 
 #[tokio::test]
-async fn a_server_that_somebody_disables_and_a_file_that_somebody_edits_are_repaired() {
+async fn drift_of_server_and_file_is_repaired() {
     let scene = scene().await;
     let socket = scene.daemon.socket();
     let name = scene.backends[0].address();
@@ -139,7 +139,7 @@ async fn a_server_that_somebody_disables_and_a_file_that_somebody_edits_are_repa
 }
 
 #[tokio::test]
-async fn a_daemon_that_was_killed_takes_its_haproxy_over_and_no_request_fails() {
+async fn killed_daemon_adopts_haproxy_without_failed_requests() {
     let mut scene = scene().await;
     let before = haproxy_pid(&scene.daemon).await;
     let load = Load::new(scene.front).clients(4).pause(Duration::from_millis(1)).start();
@@ -161,7 +161,7 @@ async fn a_daemon_that_was_killed_takes_its_haproxy_over_and_no_request_fails() 
 }
 
 #[tokio::test]
-async fn descriptors_and_processes_do_not_grow_with_reloads() {
+async fn reloads_leak_no_descriptors_or_processes() {
     let scene = scene().await;
     let count = || std::fs::read_dir(format!("/proc/{}/fd", scene.daemon.pid())).expect("it runs").count();
     let reload = async |n: u32| {

@@ -18,7 +18,7 @@ fn lines(path: &std::path::Path) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_was_recorded_is_replayed_and_compared() {
+async fn recording_is_replayed_and_compared() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let backends = backends(&dir, 4);
@@ -65,7 +65,7 @@ async fn what_was_recorded_is_replayed_and_compared() {
 }
 
 #[tokio::test]
-async fn what_operators_ordered_is_replayed_with_its_effects() {
+async fn orders_are_replayed_with_effects() {
     const TOKEN: &str = "correct-horse-battery";
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
@@ -123,7 +123,7 @@ async fn what_operators_ordered_is_replayed_with_its_effects() {
 }
 
 #[tokio::test]
-async fn a_recording_goes_on_after_a_restart_and_a_torn_line_is_left_out() {
+async fn recording_continues_after_restart() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let backends = backends(&dir, 2);
@@ -154,7 +154,7 @@ async fn a_recording_goes_on_after_a_restart_and_a_torn_line_is_left_out() {
 }
 
 #[tokio::test]
-async fn a_recording_that_cannot_be_written_is_said_and_harms_nothing() {
+async fn failed_recording_is_reported_and_harmless() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let backends = backends(&dir, 1);

@@ -14,7 +14,7 @@ use crate::support::load::Load;
 use crate::support::{haproxy, http};
 
 #[tokio::test]
-async fn reloads_under_load_lose_nothing_on_every_haproxy() {
+async fn reloads_under_load_lose_no_request() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);
@@ -49,7 +49,7 @@ async fn reloads_under_load_lose_nothing_on_every_haproxy() {
 }
 
 #[tokio::test]
-async fn the_reasons_for_a_reload_are_given_in_words() {
+async fn reload_has_reasons() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let backends = backends(&dir, 1);
@@ -79,7 +79,7 @@ async fn the_reasons_for_a_reload_are_given_in_words() {
 }
 
 #[tokio::test]
-async fn a_section_that_haproxy_refuses_is_named_and_its_last_good_one_stays() {
+async fn rejected_section_keeps_last_good_one() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);
@@ -114,7 +114,7 @@ async fn a_section_that_haproxy_refuses_is_named_and_its_last_good_one_stays() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named_with_its_holder_and_had_once_it_is_free() {
+async fn used_port_is_reported_and_retried() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let backends = backends(&dir, 1);

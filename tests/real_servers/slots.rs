@@ -53,7 +53,7 @@ async fn wait_until_served_by(daemon: &Daemon, port: u16, wanted: &[&Backend]) {
 }
 
 #[tokio::test]
-async fn hosts_come_and_go_by_slots_without_a_reload_on_every_haproxy() {
+async fn slots_need_no_reload_on_every_version() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);
@@ -74,7 +74,7 @@ async fn hosts_come_and_go_by_slots_without_a_reload_on_every_haproxy() {
 }
 
 #[tokio::test]
-async fn slots_grow_by_one_reload_ahead_of_need_and_a_takeover_keeps_everyone_in_place() {
+async fn slots_grow_early_and_survive_adoption() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);
@@ -108,7 +108,7 @@ async fn slots_grow_by_one_reload_ahead_of_need_and_a_takeover_keeps_everyone_in
 /// Somebody drains both servers on HAProxy's own socket; the daemon dies, and one host is replaced before the next daemon
 /// takes HAProxy over.
 #[tokio::test]
-async fn who_was_drained_on_the_socket_drains_on_under_the_next_daemon_and_not_who_has_the_slot_by_then() {
+async fn drain_on_socket_is_not_inherited_with_slot() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);

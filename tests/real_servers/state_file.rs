@@ -58,7 +58,7 @@ fn told(text: &str, port: u16) -> Option<String> {
 }
 
 #[tokio::test]
-async fn health_and_weights_survive_a_reload_on_every_haproxy() {
+async fn health_and_weights_survive_reload_on_every_version() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);
@@ -108,7 +108,7 @@ async fn health_and_weights_survive_a_reload_on_every_haproxy() {
 /// A server that is down answers again. One good check is too few, and the next is a minute away: whoever says that it
 /// is up has not been told.
 #[tokio::test]
-async fn who_was_down_is_down_after_a_reload_and_after_a_crash_and_only_the_state_file_knows_that() {
+async fn state_file_keeps_down_servers_down() {
     for version in haproxy::versions() {
         for (has_state_file, state) in [(true, "0"), (false, "2")] {
             let dir = TestDir::new();
@@ -150,7 +150,7 @@ async fn who_was_down_is_down_after_a_reload_and_after_a_crash_and_only_the_stat
 }
 
 #[tokio::test]
-async fn a_damaged_state_file_harms_nothing_on_any_haproxy() {
+async fn damaged_state_file_is_harmless() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);

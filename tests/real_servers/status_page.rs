@@ -20,12 +20,12 @@ fn url(daemon: &Daemon, path: &str) -> String {
     format!("http://{}{path}", daemon.status_address())
 }
 
-async fn nothing_was_logged(browser: &Browser) {
+async fn console_is_empty(browser: &Browser) {
     assert_eq!(browser.console().await, Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn the_demo_is_shown_live_and_a_removed_host_leaves_without_a_reload_of_the_page() {
+async fn demo_page_updates_without_reload() {
     let dir = TestDir::new();
     let browser = Browser::start(&dir).await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_proxymgr"));
@@ -33,7 +33,7 @@ async fn the_demo_is_shown_live_and_a_removed_host_leaves_without_a_reload_of_th
     let mut demo = Process::start(&dir, "demo", command);
     let page = eventually(LIMIT, "the demo names its page", async || {
         let log = demo.log();
-        let line = log.lines().find_map(|line| line.strip_prefix("Look at it in a browser: "));
+        let line = log.lines().find_map(|line| line.strip_prefix("Status page: "));
         line.map(|url| url.trim().to_owned()).ok_or(log)
     })
     .await;
@@ -43,7 +43,7 @@ async fn the_demo_is_shown_live_and_a_removed_host_leaves_without_a_reload_of_th
 
     browser.size(1_280, 900).await;
     browser.open(&page).await;
-    browser.until("all is well", "document.querySelector('h1').innerText.startsWith('All is well')").await;
+    browser.until("no problems", "document.querySelector('h1').innerText.startsWith('OK')").await;
     browser.until("the page is live", "document.getElementById('live').dataset.state === 'live'").await;
     browser.until("three hosts are ready", "document.querySelector('#rows .ready').innerText === '3/3'").await;
     browser.run("window.sameAsBefore = true; document.querySelector('[name=q]').focus()").await;
@@ -52,30 +52,30 @@ async fn the_demo_is_shown_live_and_a_removed_host_leaves_without_a_reload_of_th
     let (first, rest) = text.split_once('\n').expect("three lines");
     std::fs::write(&hosts, rest).expect("write the demo's hosts");
     browser.until("two hosts are ready", "document.querySelector('#rows .ready').innerText === '2/2'").await;
-    browser.until("the change is told", "document.querySelector('.last').innerText.includes('runtime-disable')").await;
-    browser.until("the sentence follows", "document.querySelector('h1').innerText.includes('on 2 hosts')").await;
-    assert_eq!(browser.run("return window.sameAsBefore").await, true, "it was not loaded again");
+    browser.until("the change is shown", "document.querySelector('.last').innerText.includes('runtime-disable')").await;
+    browser.until("the headline follows", "document.querySelector('h1').innerText.includes('on 2 hosts')").await;
+    assert_eq!(browser.run("return window.sameAsBefore").await, true, "the page was not loaded again");
     assert_eq!(browser.run("return document.activeElement.name").await, "q", "the focus stays");
-    nothing_was_logged(&browser).await;
+    console_is_empty(&browser).await;
 
-    let story = format!("{}services/hello/servers/{first}", page);
-    browser.open(&story).await;
-    let told = browser.text().await;
-    for part in ["1 gone", "runtime-disable", "state maint", "done", "after the event"] {
-        assert!(told.contains(part), "{part} in {told}");
+    let server = format!("{}services/hello/servers/{first}", page);
+    browser.open(&server).await;
+    let text = browser.text().await;
+    for part in ["1 removed", "runtime-disable", "state maint", "done", "after the event"] {
+        assert!(text.contains(part), "{part} in {text}");
     }
     browser.open(&format!("{page}services/hello")).await;
     let servers = "document.querySelectorAll('#servers tbody tr').length";
     browser.until("two servers are listed", &format!("{servers} === 2")).await;
     std::fs::write(&hosts, rest.split_once('\n').expect("two lines").1).expect("write the demo's hosts");
     browser.until("one server is listed", &format!("{servers} === 1")).await;
-    nothing_was_logged(&browser).await;
+    console_is_empty(&browser).await;
     demo.signal(Signal::SIGINT);
     demo.wait_exit(Duration::from_secs(20)).await;
 }
 
-/// A daemon with one service that is well, one that is held back, and one whose servers are down.
-async fn troubled(dir: &TestDir) -> (Daemon, ServiceFiles, Vec<crate::support::backend::Backend>) {
+/// A daemon with one healthy service, one with a blocked change, and one whose servers are down.
+async fn daemon_with_problems(dir: &TestDir) -> (Daemon, ServiceFiles, Vec<crate::support::backend::Backend>) {
     let files = ServiceFiles::new(dir);
     let backends = backends(dir, 3);
     files.define("web", dir.port(), json!({}));
@@ -94,7 +94,7 @@ async fn troubled(dir: &TestDir) -> (Daemon, ServiceFiles, Vec<crate::support::b
     wait_for_ready(&daemon, "held", &addresses(&backends)).await;
     files.hosts("held", &backends[..1]);
     daemon
-        .eventually(LIMIT, "the list is held back", async || {
+        .eventually(LIMIT, "the change is blocked", async || {
             let status = daemon.status_json().await?;
             let held = status["actors"].as_array().into_iter().flatten().any(|state| state["held"].is_object());
             check(held, &status)
@@ -104,44 +104,45 @@ async fn troubled(dir: &TestDir) -> (Daemon, ServiceFiles, Vec<crate::support::b
 }
 
 #[tokio::test]
-async fn without_scripts_the_page_says_all_of_it_and_offers_nothing_that_needs_one() {
+async fn page_is_complete_without_scripts() {
     let dir = TestDir::new();
     let browser = Browser::start(&dir).await;
-    let (daemon, _files, _backends) = troubled(&dir).await;
+    let (daemon, _files, _backends) = daemon_with_problems(&dir).await;
     daemon
-        .eventually(LIMIT, "the failed check is told", async || {
+        .eventually(LIMIT, "the failed check is shown", async || {
             let page = http::get(daemon.status_address(), "/").await.map_err(|error| error.to_string())?.text();
-            check(page.contains("the checks of 1 fail"), &page)
+            check(page.contains("no server takes traffic: 1 down"), &page)
         })
         .await;
     browser.size(1_280, 900).await;
     browser.scripts(false).await;
     browser.open(&url(&daemon, "/")).await;
     browser.picture("without-scripts", 1_280).await;
-    // The page's own scripts did not run; the question comes from outside.
+    // The page's own scripts did not run; this script comes from the test.
     browser.scripts(true).await;
-    let told = browser.text().await;
-    for part in
-        ["but 2 things are not well", "min_hosts is 2", "Would be removed (2)", "UTC", "web", "3/3", "Reloads", "as of"]
-    {
-        assert!(told.contains(part), "{part} in {told}");
+    let text = browser.text().await;
+    for part in ["2 problems", "min_hosts is 2", "Would be removed (2)", "UTC", "web", "3/3", "Reloads", "as of"] {
+        assert!(text.contains(part), "{part} in {text}");
     }
-    assert!(!told.contains("Accept"), "what needs a script is not offered without one: {told}");
+    assert!(!text.contains("Accept"), "buttons that need a script are hidden: {text}");
     assert_eq!(browser.run("return document.querySelectorAll('#rows tr').length").await, 3);
 }
 
 #[tokio::test]
-async fn a_held_list_is_accepted_on_the_page_by_who_knows_the_token() {
+async fn blocked_change_is_accepted_on_page() {
     let dir = TestDir::new();
     let browser = Browser::start(&dir).await;
-    let (daemon, _files, backends) = troubled(&dir).await;
+    let (daemon, _files, backends) = daemon_with_problems(&dir).await;
     browser.size(1_280, 900).await;
     browser.open(&url(&daemon, "/")).await;
     let press = "document.querySelector('#held button.main').click()";
     browser
-        .until("the hold is shown", "document.querySelector('#held button.main')?.innerText.includes('Accept')")
+        .until(
+            "the blocked change is shown",
+            "document.querySelector('#held button.main')?.innerText.includes('Accept')",
+        )
         .await;
-    nothing_was_logged(&browser).await;
+    console_is_empty(&browser).await;
 
     let answer = |token: &str| {
         format!("document.querySelector('#ask input').value = '{token}'; document.querySelector('#ask .main').click()")
@@ -153,29 +154,29 @@ async fn a_held_list_is_accepted_on_the_page_by_who_knows_the_token() {
     browser.run(press).await;
     browser.until("it asks again", "document.getElementById('ask').open").await;
     browser.run(&answer(TOKEN)).await;
-    browser.until("the hold is gone", "document.querySelector('#held button') === null").await;
+    browser.until("no change is blocked", "document.querySelector('#held button') === null").await;
     wait_for_ready(&daemon, "held", &addresses(&backends[..1])).await;
 }
 
-/// Presses the button of this order, which must be offered.
+/// Presses the button of this order, which must be visible.
 async fn press(browser: &Browser, order: &str) {
     let button = format!("document.querySelector('form[action=\"/api/v1{order}\"] button')");
     browser
-        .until(&format!("{order} is offered"), &format!("{button} !== null && {button}.offsetParent !== null"))
+        .until(&format!("{order} is visible"), &format!("{button} !== null && {button}.offsetParent !== null"))
         .await;
     browser.run(&format!("document.getElementById('outcome').innerText = ''; {button}.click()")).await;
 }
 
-/// Waits until the page tells what was done.
+/// Waits until the page shows the outcome.
 async fn outcome(browser: &Browser, text: &str) {
     browser.until(text, &format!("document.getElementById('outcome').innerText.includes('{text}')")).await;
 }
 
 #[tokio::test]
-async fn every_button_does_what_it_says() {
+async fn page_buttons_execute_orders() {
     let dir = TestDir::new();
     let browser = Browser::start(&dir).await;
-    let (daemon, _files, backends) = troubled(&dir).await;
+    let (daemon, _files, backends) = daemon_with_problems(&dir).await;
     let all = addresses(&backends);
     browser.size(1_280, 900).await;
     browser.open(&url(&daemon, "/")).await;
@@ -201,20 +202,20 @@ async fn every_button_does_what_it_says() {
     press(&browser, "/refresh/web").await;
     outcome(&browser, "read again").await;
     let server = &all[0];
-    for (order, told, ready) in [
+    for (order, text, ready) in [
         ("drain", "drains", &all[1..]),
         ("maint", "is in maintenance", &all[1..]),
         ("ready", "follows discovery", &all[..]),
     ] {
         press(&browser, &format!("/services/web/servers/{server}/{order}")).await;
-        outcome(&browser, told).await;
+        outcome(&browser, text).await;
         wait_for_ready(&daemon, "web", ready).await;
     }
-    nothing_was_logged(&browser).await;
+    console_is_empty(&browser).await;
 }
 
 #[tokio::test]
-async fn where_reading_needs_the_token_a_browser_asks_its_user_for_it() {
+async fn protected_page_asks_for_token() {
     let dir = TestDir::new();
     let browser = Browser::start(&dir).await;
     let files = ServiceFiles::new(&dir);
@@ -232,15 +233,15 @@ async fn where_reading_needs_the_token_a_browser_asks_its_user_for_it() {
 
     let typed_in = format!("http://anyone:{TOKEN}@{}/", daemon.status_address());
     browser.open(&typed_in).await;
-    // From then on the browser sends it by itself: style, script and event stream come, too.
+    // From now on the browser sends it by itself, also for style, script and event stream.
     browser.open(&url(&daemon, "/")).await;
     browser.until("the page is live", "document.getElementById('live')?.dataset.state === 'live'").await;
     browser.until("one host is ready", "document.querySelector('#rows .ready')?.innerText.startsWith('1/1')").await;
-    nothing_was_logged(&browser).await;
+    console_is_empty(&browser).await;
 }
 
 #[tokio::test]
-async fn hosts_of_an_earlier_run_are_shown_with_their_age() {
+async fn saved_hosts_are_shown_with_age() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let backends = backends(&dir, 2);
@@ -253,18 +254,18 @@ async fn hosts_of_an_earlier_run_are_shown_with_their_age() {
     daemon.start_again();
     wait_for_ready(&daemon, "web", &addresses(&backends)).await;
     daemon
-        .eventually(LIMIT, "the age of the list is told", async || {
+        .eventually(LIMIT, "the age of the list is shown", async || {
             let page = http::get(daemon.status_address(), "/").await.map_err(|error| error.to_string())?.text();
-            check(page.contains("served is the list confirmed <time") && page.contains("oldest list served"), &page)
+            check(page.contains("list in use confirmed <time") && page.contains("oldest list in use"), &page)
         })
         .await;
     let status = daemon.run_command(&["status"]).await;
     let status = String::from_utf8_lossy(&status.stdout);
-    assert!(status.contains("served is the list confirmed "), "{status}");
+    assert!(status.contains("the list in use was confirmed "), "{status}");
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_gone_is_told_and_one_that_is_back_is_shown() {
+async fn page_shows_lost_and_returned_daemon() {
     let dir = TestDir::new();
     let browser = Browser::start(&dir).await;
     let files = ServiceFiles::new(&dir);
@@ -276,17 +277,17 @@ async fn a_daemon_that_is_gone_is_told_and_one_that_is_back_is_shown() {
     browser.open(&url(&daemon, "/")).await;
     browser.until("the page is live", "document.getElementById('live').dataset.state === 'live'").await;
     daemon.terminate().await;
-    browser.until("the loss is told", "document.getElementById('lost').innerText.includes('No connection')").await;
+    browser.until("the loss is shown", "document.getElementById('lost').innerText.includes('No connection')").await;
     daemon.start_again();
     let live = "document.getElementById('lost').hidden && document.getElementById('live').dataset.state === 'live'";
     browser.until("the daemon is shown again", live).await;
 }
 
 #[tokio::test]
-async fn no_page_scrolls_sideways_on_a_phone_and_pictures_are_kept() {
+async fn pages_fit_phone_width() {
     let dir = TestDir::new();
     let browser = Browser::start(&dir).await;
-    let (daemon, _files, backends) = troubled(&dir).await;
+    let (daemon, _files, backends) = daemon_with_problems(&dir).await;
     let server = format!("/services/web/servers/{}", backends[0].address());
     let pages = [
         ("overview", "/"),
@@ -305,19 +306,19 @@ async fn no_page_scrolls_sideways_on_a_phone_and_pictures_are_kept() {
             browser.picture(&format!("{name}-{kind}"), width).await;
         }
     }
-    nothing_was_logged(&browser).await;
+    console_is_empty(&browser).await;
 }
 
 #[tokio::test]
-async fn a_thousand_services_are_filtered_as_one_types() {
+async fn thousand_services_are_filtered_while_typing() {
     let dir = TestDir::new();
     let browser = Browser::start(&dir).await;
     let files = ServiceFiles::new(&dir);
     let port = dir.port();
     for n in 0..1_000 {
-        // Hosts that nobody checks need not be there.
+        // Hosts without health checks need not exist.
         let hosts: Vec<String> = (1..=5).map(|host| format!("127.{}.{}.{host}:80", n / 250, n % 250)).collect();
-        // On a loopback address of its own, the same port is free for each.
+        // Each service has a loopback address of its own, so that all can use the same port.
         let bind = format!("127.9.{}.{}", n / 250, n % 250 + 1);
         let definition = json!({ "type": "static", "bind": bind, "port": port, "hosts": hosts });
         std::fs::write(files.services().join(format!("service-{n:04}.json")), definition.to_string()).expect("write");
@@ -343,5 +344,5 @@ async fn a_thousand_services_are_filtered_as_one_types() {
     assert_eq!(browser.run("return document.getElementById('seen').innerText").await, "1 of 1,000");
     browser.run(&type_text("service-07")).await;
     browser.until("a hundred are left", &format!("{seen} === 100")).await;
-    nothing_was_logged(&browser).await;
+    console_is_empty(&browser).await;
 }

@@ -10,7 +10,7 @@ use crate::support::haproxy;
 use crate::support::supervisord::Supervisord;
 
 #[tokio::test]
-async fn it_is_started_stopped_and_restarted_after_a_crash() {
+async fn supervisord_starts_stops_restarts_daemon() {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
     let backends = backends(&dir, 1);

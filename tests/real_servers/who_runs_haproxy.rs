@@ -88,7 +88,7 @@ fn first_bind(config: &str) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_haproxy_in_the_background_is_reloaded_without_loss_and_outlives_the_daemon() {
+async fn background_haproxy_reloads_and_outlives_daemon() {
     for version in versions() {
         let scene = Scene::new(&version);
         let pid_file = scene.beside_socket("own.pid");
@@ -111,7 +111,7 @@ async fn a_haproxy_in_the_background_is_reloaded_without_loss_and_outlives_the_d
 }
 
 #[tokio::test]
-async fn a_haproxy_in_the_background_that_dies_is_started_again() {
+async fn background_haproxy_is_restarted_after_crash() {
     let scene = Scene::new(&installed());
     let daemon = scene.builder.clone().set("haproxy.run", json!("binary")).start();
     scene.served(&daemon).await;
@@ -126,7 +126,7 @@ async fn a_haproxy_in_the_background_that_dies_is_started_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commands_start_and_reload_haproxy_and_one_that_fails_or_hangs_is_told_and_tried_again() {
+async fn failed_reload_command_is_reported_and_retried() {
     let scene = Scene::new(&installed());
     let text = scene.start_or_reload(&installed());
     let reload = scene.script("reload", &text);
@@ -162,7 +162,7 @@ async fn commands_start_and_reload_haproxy_and_one_that_fails_or_hangs_is_told_a
 }
 
 #[tokio::test]
-async fn a_check_command_stands_in_for_a_program_that_is_not_here() {
+async fn check_command_replaces_missing_binary() {
     let scene = Scene::new(&installed());
     let reload = scene.script("reload", &scene.start_or_reload(&installed()));
     let check = [installed().path.display().to_string(), "-c".into(), "-f".into(), "{candidate}".into()];
@@ -184,7 +184,7 @@ async fn a_check_command_stands_in_for_a_program_that_is_not_here() {
 }
 
 #[tokio::test]
-async fn the_next_daemon_makes_its_file_for_the_version_that_runs_where_the_program_is_elsewhere() {
+async fn file_matches_running_version_without_binary() {
     let scene = Scene::new(&installed());
     assert!(installed().adds_servers(), "slots are for other versions");
     scene.files.define("web", scene.front.port(), json!({"slots": 3}));
@@ -209,7 +209,7 @@ async fn the_next_daemon_makes_its_file_for_the_version_that_runs_where_the_prog
 }
 
 #[tokio::test]
-async fn a_port_that_another_program_has_is_the_trouble_of_its_service_alone() {
+async fn used_port_affects_one_service_only() {
     let scene = Scene::new(&installed());
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("it is bound").port();
@@ -226,7 +226,7 @@ async fn a_port_that_another_program_has_is_the_trouble_of_its_service_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_unit_of_systemd_is_started_when_it_is_not_active_and_reloaded_when_it_is() {
+async fn systemd_unit_is_started_or_reloaded() {
     let scene = Scene::new(&installed());
     let bin = scene.dir.subdir("bin");
     let calls = scene.dir.join("calls");

@@ -36,7 +36,7 @@ async fn session(daemon: &Daemon, ensemble: &Ensemble) -> ServedSession {
 }
 
 #[tokio::test]
-async fn the_member_that_serves_the_daemon_is_killed_and_no_change_is_missed() {
+async fn killed_zookeeper_member_loses_no_change() {
     let dir = TestDir::new();
     let mut ensemble = Ensemble::start(&dir, 3).await;
     let backends = backends(&dir, 4);
@@ -51,7 +51,7 @@ async fn the_member_that_serves_the_daemon_is_killed_and_no_change_is_missed() {
 }
 
 #[tokio::test]
-async fn a_frozen_member_is_left_within_the_session_time_out() {
+async fn frozen_zookeeper_member_is_left_in_time() {
     let dir = TestDir::new();
     let mut ensemble = Ensemble::start(&dir, 3).await;
     let backends = backends(&dir, 3);
@@ -67,7 +67,7 @@ async fn a_frozen_member_is_left_within_the_session_time_out() {
 }
 
 #[tokio::test]
-async fn an_expired_session_is_replaced_by_a_new_one() {
+async fn expired_session_is_replaced() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 3).await;
     let backends = backends(&dir, 3);
@@ -86,7 +86,7 @@ async fn an_expired_session_is_replaced_by_a_new_one() {
 }
 
 #[tokio::test]
-async fn while_the_ensemble_is_away_what_is_known_is_served_even_after_a_restart_of_the_daemon() {
+async fn unreachable_ensemble_keeps_known_hosts() {
     let dir = TestDir::new();
     let mut ensemble = Ensemble::start(&dir, 1).await;
     let backends = backends(&dir, 3);
@@ -111,7 +111,7 @@ async fn while_the_ensemble_is_away_what_is_known_is_served_even_after_a_restart
 }
 
 #[tokio::test]
-async fn an_ensemble_that_is_away_at_the_very_first_start_is_waited_for() {
+async fn first_start_waits_for_ensemble() {
     let dir = TestDir::new();
     let mut ensemble = Ensemble::start(&dir, 1).await;
     ensemble.stop_all();
@@ -130,7 +130,7 @@ async fn an_ensemble_that_is_away_at_the_very_first_start_is_waited_for() {
 }
 
 #[tokio::test]
-async fn however_many_services_there_is_one_session() {
+async fn services_share_one_session() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 1).await;
     let client = ensemble.client().await;

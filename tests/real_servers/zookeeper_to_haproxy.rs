@@ -12,7 +12,7 @@ use crate::support::zookeeper::Ensemble;
 use crate::support::{haproxy, http, znodes};
 
 #[tokio::test]
-async fn zookeeper_hosts_are_removed_returned_and_added_on_every_haproxy() {
+async fn zookeeper_hosts_change_on_every_version() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 1).await;
     let client = ensemble.client().await;
@@ -60,7 +60,7 @@ async fn zookeeper_hosts_are_removed_returned_and_added_on_every_haproxy() {
 
 /// The ancestor's documentation, followed to the letter: its configuration, its service, its hosts.
 #[tokio::test]
-async fn zookeeper_configuration_of_the_ancestor_works_as_its_documentation_says() {
+async fn zookeeper_configuration_of_ruby_proxymgr_works() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 1).await;
     let client = ensemble.client().await;
@@ -104,7 +104,7 @@ async fn zookeeper_configuration_of_the_ancestor_works_as_its_documentation_says
 }
 
 #[tokio::test]
-async fn zookeeper_children_named_after_hosts_are_read_as_campanjazk() {
+async fn zookeeper_children_are_hosts_with_campanjazk() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 1).await;
     let client = ensemble.client().await;
@@ -119,7 +119,7 @@ async fn zookeeper_children_named_after_hosts_are_read_as_campanjazk() {
 }
 
 #[tokio::test]
-async fn zookeeper_services_come_change_and_go_live_and_a_bad_one_harms_no_other() {
+async fn zookeeper_invalid_service_affects_no_other() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 1).await;
     let client = ensemble.client().await;
@@ -174,7 +174,7 @@ async fn zookeeper_services_come_change_and_go_live_and_a_bad_one_harms_no_other
 }
 
 #[tokio::test]
-async fn zookeeper_entries_that_are_wrong_and_paths_that_vanish_take_nothing_away() {
+async fn zookeeper_invalid_entries_remove_no_host() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 1).await;
     let client = ensemble.client().await;

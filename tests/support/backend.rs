@@ -19,7 +19,7 @@ pub struct Backend {
     name: String,
     address: SocketAddr,
     counters: Arc<Counters>,
-    /// Owns the listener and all connections: they go when it is ended.
+    /// Owns the listener and all connections; ending it closes them.
     server: Option<JoinHandle<()>>,
 }
 
@@ -48,12 +48,12 @@ impl Backend {
         &self.name
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The port of that.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
@@ -74,11 +74,11 @@ impl Backend {
         self.counters.delay_us.store(delay_us, Ordering::SeqCst);
     }
 
-    /// Closes its listener and its connections: from now on it refuses.
+    /// Closes its listener and its connections; new connections are refused.
     pub async fn stop(&mut self) {
         if let Some(server) = self.server.take() {
             server.abort();
-            // Always "cancelled"; what matters is that the sockets are closed now.
+            // The result is always "cancelled"; the sockets are closed now.
             let _ = server.await;
         }
     }
@@ -112,7 +112,7 @@ async fn accept(listener: TcpListener, name: String, counters: Arc<Counters>) {
                 let Ok((stream, _)) = accepted else { continue };
                 counters.connections.fetch_add(1, Ordering::SeqCst);
                 let (name, counters) = (name.clone(), Arc::clone(&counters));
-                // A client that goes away in the middle of a request is no concern of the backend.
+                // A client may disconnect in the middle of a request.
                 connections.spawn(async move { serve(stream, &name, &counters).await.is_ok() });
             }
             Some(_) = connections.join_next() => {}
@@ -149,7 +149,7 @@ struct Request {
     keep_alive: bool,
 }
 
-/// Reads one request with its body; none when the client has closed the connection.
+/// Reads one request with its body; none if the client has closed the connection.
 async fn read_request(stream: &mut BufStream<TcpStream>) -> io::Result<Option<Request>> {
     let mut line = String::new();
     if stream.read_line(&mut line).await? == 0 {

@@ -1,5 +1,5 @@
-//! Where backends and load run: a runtime of their own, so that neither a test that blocks nor one
-//! that pauses tokio's clock holds them up.
+//! A separate runtime for backends and load, so that tests that block or pause the clock of tokio do
+//! not delay them.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-/// The runtime of backends and load generators; it lives as long as the test's process.
+/// The runtime of backends and load generators; it lives as long as the test process.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
@@ -20,7 +20,7 @@ pub fn runtime() -> &'static Runtime {
     })
 }
 
-/// Runs a task there.
+/// Runs a task on it.
 pub fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     runtime().spawn(task)
 }

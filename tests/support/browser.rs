@@ -1,7 +1,7 @@
-//! A real browser: Debian's Chromium, driven by its own chromedriver over WebDriver (JSON over HTTP).
+//! A real browser: Chromium, controlled through chromedriver by WebDriver (JSON over HTTP).
 //!
-//! Sources: <https://www.w3.org/TR/webdriver2/>; `goog/cdp/execute` and `se/log` are chromedriver's own, and what
-//! width, colour scheme, scripts and the console are seen by.
+//! Sources: <https://www.w3.org/TR/webdriver2/>. `goog/cdp/execute` (width, colour scheme, scripts) and `se/log` (console)
+//! are extensions of chromedriver.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -16,10 +16,10 @@ use super::eventually::eventually;
 use super::http::{Connection, HttpError};
 use super::process::Process;
 
-/// How long the browser may take for one thing, on a machine that does many.
+/// Time-out for one command, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// One window of a browser of its own.
+/// A browser with one window.
 #[derive(Debug)]
 pub struct Browser {
     driver: SocketAddr,
@@ -28,12 +28,12 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one. It ends with the test.
+    /// Starts a browser. It ends with the test.
     pub async fn start(dir: &TestDir) -> Self {
         let port = dir.port();
         let mut command = Command::new("chromedriver");
         command.arg(format!("--port={port}"));
-        // What Chromium writes besides its profile belongs to the test as well.
+        // Chromium also writes outside its profile.
         let home = dir.subdir("browser");
         for name in ["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
             command.env(name, home.path());
@@ -71,7 +71,7 @@ impl Browser {
         self.ask("POST", "url", json!({ "url": url })).await;
     }
 
-    /// Runs a script in the page and returns what it returns.
+    /// Runs a script in the page and returns its result.
     pub async fn run(&self, script: &str) -> Value {
         self.ask("POST", "execute/sync", json!({ "script": script, "args": [] })).await
     }
@@ -85,37 +85,37 @@ impl Browser {
         eventually(LIMIT, what, probe).await;
     }
 
-    /// What there is to read on the page.
+    /// The visible text of the page.
     pub async fn text(&self) -> String {
         self.run("return document.body.innerText").await.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Shows the page in a window of this size, in CSS pixels.
+    /// Sets the size of the window, in CSS pixels.
     pub async fn size(&self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.devtools("Emulation.setDeviceMetricsOverride", size).await;
     }
 
-    /// Whether its user likes it dark.
+    /// Selects the dark or the light colour scheme.
     pub async fn dark(&self, dark: bool) {
         let value = if dark { "dark" } else { "light" };
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": value }] });
         self.devtools("Emulation.setEmulatedMedia", features).await;
     }
 
-    /// Whether pages opened from now on may run scripts.
+    /// Enables or disables scripts on pages that are opened from now on.
     pub async fn scripts(&self, allowed: bool) {
         self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": !allowed })).await;
     }
 
-    /// What was written to the console since the last question.
+    /// Console messages since the last call.
     pub async fn console(&self) -> Vec<String> {
         let entries = self.ask("POST", "se/log", json!({ "type": "browser" })).await;
         let entries = entries.as_array().cloned().unwrap_or_default();
         entries.iter().map(|entry| format!("{}: {}", entry["level"], entry["message"])).collect()
     }
 
-    /// Keeps a picture of the whole page, as wide as the window, and says where.
+    /// Stores a screenshot of the whole page and returns its path.
     pub async fn picture(&self, name: &str, width: u32) -> PathBuf {
         let height = self.run("return document.documentElement.scrollHeight").await;
         let height = u32::try_from(height.as_u64().unwrap_or(800).clamp(400, 4_000)).expect("it is clamped");

@@ -1,4 +1,4 @@
-//! A Consul agent: one server that keeps everything in memory (`consul agent -dev`).
+//! A Consul agent: one server with all data in memory (`consul agent -dev`).
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use super::eventually::eventually_or;
 use super::http;
 use super::process::Process;
 
-/// How long an agent may take to start and to elect itself, on a busy machine.
+/// Time-out for the start and the election of an agent, on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(40);
 
-/// The token of an agent with access control that may do everything.
+/// The management token of an agent with access control.
 pub const MASTER_TOKEN: &str = "0e1d6a5b-0000-4000-8000-00000000aaaa";
 
-/// The agent that the tests start: the one in PATH, or the one that tests/setup/get-consul.sh unpacked.
+/// The Consul binary: in PATH, or unpacked by tests/setup/get-consul.sh.
 fn program() -> PathBuf {
     let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/consul/root/usr/bin/consul");
     if unpacked.exists() { unpacked } else { PathBuf::from("consul") }
 }
 
-/// An agent. What it knows is gone when it is started again.
+/// An agent. Its data is lost when it is restarted.
 #[derive(Debug)]
 pub struct Consul {
     dir: TestDir,
@@ -36,22 +36,22 @@ pub struct Consul {
 }
 
 impl Consul {
-    /// Starts an agent that trusts everybody.
+    /// Starts an agent without access control.
     pub async fn start(dir: &TestDir) -> Self {
         Self::start_with(dir, json!({}), None).await
     }
 
-    /// Starts an agent that shows nothing to requests without a token.
+    /// Starts an agent that requires a token.
     pub async fn start_with_acl(dir: &TestDir) -> Self {
         let acl = json!({"enabled": true, "default_policy": "deny", "tokens": {"master": MASTER_TOKEN}});
         let consul = Self::start_with(dir, json!({"acl": acl, "primary_datacenter": "dc1"}), Some(MASTER_TOKEN)).await;
-        // The leader makes its first token a moment after it leads.
+        // The leader creates its first token shortly after the election.
         let made = async || consul.try_put("/v1/kv/ready", "").await;
         eventually_or(READY_LIMIT, "the master token holds", made, || consul.log()).await;
         consul
     }
 
-    /// Starts an agent with further settings.
+    /// Starts an agent with additional settings.
     pub async fn start_with(dir: &TestDir, more: Value, token: Option<&str>) -> Self {
         let (port, https_port) = (dir.port(), dir.port());
         let mut settings = json!({
@@ -71,7 +71,7 @@ impl Consul {
         consul
     }
 
-    /// Starts it again, knowing nothing, and waits until it leads.
+    /// Restarts it without data, and waits until it is the leader.
     pub async fn start_again(&mut self) {
         let mut command = Command::new(program());
         command.args(["agent", "-dev", "-config-file"]).arg(self.dir.join("consul.json"));
@@ -81,7 +81,7 @@ impl Consul {
             if answer.text().len() > 4 { Ok(()) } else { Err(answer.text()) }
         };
         eventually_or(READY_LIMIT, "the Consul agent leads", leads, || self.log()).await;
-        // Registrations are taken a moment later.
+        // Registrations are accepted shortly after.
         let writes = async || self.try_put("/v1/kv/ready", "").await;
         if self.token.is_none() {
             eventually_or(READY_LIMIT, "the Consul agent takes writes", writes, || self.log()).await;
@@ -92,17 +92,17 @@ impl Consul {
         self.process.as_ref().map(Process::log_tail).unwrap_or_default()
     }
 
-    /// Where it answers to HTTP.
+    /// Its HTTP address.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// The same as a URL.
+    /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address())
     }
 
-    /// Where it answers to HTTPS, if its settings have certificates.
+    /// Its HTTPS address, if its settings have certificates.
     pub fn https_url(&self) -> String {
         format!("https://127.0.0.1:{}", self.https_port)
     }
@@ -112,17 +112,17 @@ impl Consul {
         self.process.as_mut().expect("the agent was started")
     }
 
-    /// Ends it at once.
+    /// Kills it.
     pub fn kill(&mut self) {
         self.process().kill();
     }
 
-    /// Stops its clock: its connections stay open, and nothing answers.
+    /// Freezes it (SIGSTOP): its connections stay open, and nothing answers.
     pub fn freeze(&mut self) {
         self.process().signal(Signal::SIGSTOP);
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn thaw(&mut self) {
         self.process().signal(Signal::SIGCONT);
     }
@@ -136,7 +136,7 @@ impl Consul {
         if answer.status == 200 { Ok(answer.text()) } else { Err(format!("{}: {}", answer.status, answer.text())) }
     }
 
-    /// `PUT` that must be taken.
+    /// `PUT` that must succeed.
     pub async fn put(&self, path: &str, body: &Value) -> Value {
         let text = if body.is_string() { body.as_str().unwrap_or_default().to_owned() } else { body.to_string() };
         let answer = self.try_put(path, &text).await.unwrap_or_else(|error| panic!("PUT {path} {text}: {error}"));
@@ -158,7 +158,7 @@ impl Consul {
         self.put("/v1/catalog/register", &body).await;
     }
 
-    /// Takes an instance away.
+    /// Deregisters an instance.
     pub async fn deregister(&self, id: &str) {
         self.put("/v1/catalog/deregister", &json!({"Node": "n", "ServiceID": id})).await;
     }
@@ -174,7 +174,7 @@ impl Consul {
         assert_eq!(answer.map(|answer| answer.status).map_err(|error| error.to_string()), Ok(200), "delete {key}");
     }
 
-    /// Makes a token with these rules.
+    /// Creates a token with these rules.
     pub async fn make_token(&self, name: &str, rules: &str) -> String {
         self.put("/v1/acl/policy", &json!({"Name": name, "Rules": rules})).await;
         let token = self.put("/v1/acl/token", &json!({"Policies": [{"Name": name}]})).await;

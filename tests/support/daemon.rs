@@ -1,4 +1,4 @@
-//! proxymgr itself, as a process with a configuration and a directory of its own.
+//! proxymgr as a process with its own configuration and directory.
 
 use std::fmt::Display;
 use std::fs;
@@ -18,10 +18,10 @@ use super::haproxy::{self, HaproxyVersion};
 use super::http;
 use super::process::{self, Process};
 
-/// How long the daemon may take until its HAProxy answers.
+/// Time-out until the HAProxy of the daemon answers.
 const START_LIMIT: Duration = Duration::from_secs(15);
 
-/// What the daemon will be started with; see [`Daemon::builder`].
+/// Settings and arguments of a daemon; see [`Daemon::builder`].
 #[derive(Clone, Debug)]
 pub struct DaemonBuilder {
     binary: PathBuf,
@@ -32,7 +32,7 @@ pub struct DaemonBuilder {
     status: SocketAddr,
 }
 
-/// A running proxymgr. When it is dropped, its HAProxy processes end as well.
+/// A running daemon. When it is dropped, its HAProxy processes end, too.
 #[derive(Debug)]
 pub struct Daemon {
     builder: DaemonBuilder,
@@ -40,7 +40,7 @@ pub struct Daemon {
 }
 
 impl DaemonBuilder {
-    /// The HAProxy to drive; the installed one by default.
+    /// The HAProxy binary; the installed one by default.
     pub fn haproxy(self, version: &HaproxyVersion) -> Self {
         self.set("haproxy.path", json!(version.path))
     }
@@ -65,7 +65,7 @@ impl DaemonBuilder {
         self
     }
 
-    /// Takes a setting out, so that its default holds.
+    /// Removes a setting, so that its default applies.
     pub fn unset(mut self, key: &str) -> Self {
         let (section, name) =
             key.rsplit_once('.').map_or((String::new(), key), |(s, n)| (format!("/{}", s.replace('.', "/")), n));
@@ -81,13 +81,13 @@ impl DaemonBuilder {
         self
     }
 
-    /// An environment variable; those named `PROXYMGR_...` which the test has are not passed on.
+    /// An environment variable. Variables `PROXYMGR_...` of the test process are not inherited.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Where the settings go: `proxymgr.yml` in the daemon's directory.
+    /// Path of the settings: `proxymgr.yml` in the directory of the daemon.
     pub fn config_path(&self) -> PathBuf {
         self.dir.join("proxymgr.yml")
     }
@@ -109,7 +109,7 @@ impl DaemonBuilder {
         self.start_as_written()
     }
 
-    /// As [`DaemonBuilder::start`], with the file that stands at [`DaemonBuilder::config_path`] already.
+    /// Like [`DaemonBuilder::start`], with the existing file at [`DaemonBuilder::config_path`].
     pub fn start_as_written(self) -> Daemon {
         let process = self.spawn();
         Daemon { builder: self, process }
@@ -183,7 +183,7 @@ impl Daemon {
         fs::read_to_string(path).unwrap_or_else(|error| panic!("read {path}: {error}"))
     }
 
-    /// All that it wrote so far, its earlier runs included.
+    /// Its log so far, including earlier runs.
     pub fn log(&self) -> String {
         self.process.log()
     }
@@ -193,28 +193,28 @@ impl Daemon {
         self.process.signal(signal);
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has exited.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.process.exit_status()
     }
 
-    /// Waits until it has ended; panics with its log when that takes longer than `limit`.
+    /// Waits until it has exited; panics with its log after `limit`.
     pub async fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
         self.process.wait_exit(limit).await
     }
 
-    /// SIGTERM, and the wait for its end.
+    /// Sends SIGTERM and waits until it has exited.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         self.wait_exit(Duration::from_secs(15)).await
     }
 
-    /// Ends the daemon alone, as a crash does: its HAProxy goes on.
+    /// Kills the daemon only, like a crash: its HAProxy keeps running.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it again, after it has ended, with the settings and files it had.
+    /// Starts it again, after it has exited, with the same settings and files.
     pub fn start_again(&mut self) {
         assert!(self.process.exit_status().is_some(), "the daemon runs still");
         self.process = self.builder.spawn();
@@ -240,7 +240,7 @@ impl Daemon {
         Pid::from_raw(info["Pid"].parse().expect("a pid is a number"))
     }
 
-    /// Where its status page listens.
+    /// Address of its status listener.
     pub fn status_address(&self) -> SocketAddr {
         self.builder.status
     }
@@ -254,7 +254,7 @@ impl Daemon {
         serde_json::from_slice(&response.body).map_err(|error| format!("{error} in {}", response.text()))
     }
 
-    /// As [`super::eventually::eventually`]; a failure shows the end of the daemon's log.
+    /// Like [`super::eventually::eventually`]; a failure shows the end of the log of the daemon.
     #[track_caller]
     pub fn eventually<T, E: Display>(
         &self,

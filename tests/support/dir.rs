@@ -1,4 +1,4 @@
-//! One directory per test: files, sockets and output of all that the test starts.
+//! One directory per test, for the files, sockets and output of its processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use tempfile::TempDir;
 use super::ports::Port;
 use super::process::{self, Watchdog};
 
-/// The directory of one test, or a part of it.
+/// The directory of a test, or a subdirectory.
 ///
-/// Clones and subdirectories share one root. When the last of them goes, whatever process still
-/// bears the root's mark is killed and the root is removed; it stays, and its path is printed, when
-/// the test is panicking or `KEEP_TEST_DIRS` is set.
+/// Clones and subdirectories share one root. When the last of them is dropped, all processes with the
+/// mark of the root are killed, and the root is removed. If the test panics or `KEEP_TEST_DIRS` is set,
+/// it is kept and its path is printed.
 #[derive(Clone, Debug)]
 pub struct TestDir {
     root: Arc<Root>,
@@ -29,7 +29,7 @@ struct Root {
 }
 
 impl TestDir {
-    /// Makes the directory of the test that is running.
+    /// Creates the directory of the running test.
     pub fn new() -> Self {
         // Short, because the path of a unix socket has at most 107 bytes.
         let dir = tempfile::Builder::new().prefix("pm-").tempdir().expect("make the test's directory");
@@ -39,14 +39,14 @@ impl TestDir {
         Self { root: Arc::new(root), path }
     }
 
-    /// Makes a directory below this one; its processes can be swept apart from the others.
+    /// Creates a subdirectory; its processes can be killed separately.
     pub fn subdir(&self, name: &str) -> Self {
         let path = self.path.join(name);
         fs::create_dir_all(&path).unwrap_or_else(|error| panic!("make {}: {error}", path.display()));
         Self { root: Arc::clone(&self.root), path }
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -56,7 +56,7 @@ impl TestDir {
         self.path.join(name)
     }
 
-    /// Writes a file, with the directories above it, and returns its path.
+    /// Writes a file, creates its directories, and returns its path.
     pub fn write(&self, name: impl AsRef<Path>, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path.join(name);
         let parent = path.parent().expect("a path below this directory has a parent");
@@ -74,7 +74,7 @@ impl TestDir {
         number
     }
 
-    /// Sees to it that what this test starts does not outlive it, even if it is killed.
+    /// Ensures that no process outlives the test, even if the test is killed.
     pub(super) fn watch_over_processes(&self) {
         self.root.watchdog.get_or_init(|| Watchdog::start(self.root.path()));
     }

@@ -15,10 +15,10 @@ use super::http;
 use super::process::Process;
 use super::tls::TestCa;
 
-/// How long members may take to start and to elect a leader, on a busy machine.
+/// Time-out for the start and the election, on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(40);
 
-/// A cluster. Members are numbered from 0; what they know is in the test's directory.
+/// A cluster. Members are numbered from 0; their data is in the directory of the test.
 #[derive(Debug)]
 pub struct Etcd {
     members: Vec<Member>,
@@ -38,12 +38,12 @@ struct Member {
 }
 
 impl Etcd {
-    /// Starts so many members.
+    /// Starts this number of members.
     pub async fn start(dir: &TestDir, members: usize) -> Self {
         Self::start_with(dir, members, None).await
     }
 
-    /// Starts one member that also answers by TLS, to those with a certificate.
+    /// Starts one member that also listens with TLS and requires client certificates.
     pub async fn start_tls(dir: &TestDir, ca: &TestCa) -> Self {
         Self::start_with(dir, 1, Some(ca.clone())).await
     }
@@ -79,7 +79,7 @@ impl Etcd {
         command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
         command.args(["--initial-cluster", cluster, "--unsafe-no-fsync"]);
-        // Passwords are checked a hundred times a test.
+        // Cheap password hashes: passwords are checked many times per test.
         command.args(["--bcrypt-cost", "4", "--log-level", "warn"]);
         member.process = Some(Process::start(&member.dir, "etcd", command));
     }
@@ -94,54 +94,54 @@ impl Etcd {
         self.members[member].process.as_ref().map(Process::log_tail).unwrap_or_default()
     }
 
-    /// Where a member answers.
+    /// Address of a member.
     pub fn address(&self, member: usize) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.members[member].client).into()
     }
 
-    /// The same as a URL.
+    /// URL of a member.
     pub fn url(&self, member: usize) -> String {
         format!("http://{}", self.address(member))
     }
 
-    /// Where the first member answers by TLS.
+    /// TLS address of the first member.
     pub fn secure_url(&self) -> String {
         format!("https://127.0.0.1:{}", self.members[0].secure)
     }
 
-    /// Every member, as the settings name them.
+    /// All members, in the format of the settings.
     pub fn urls(&self) -> String {
         (0..self.members.len()).map(|member| self.url(member)).collect::<Vec<_>>().join(",")
     }
 
-    /// A member's process.
+    /// Process of a member.
     pub fn process(&mut self, member: usize) -> &mut Process {
         self.members[member].process.as_mut().expect("the member was started")
     }
 
-    /// Ends a member at once.
+    /// Kills a member.
     pub fn kill(&mut self, member: usize) {
         self.process(member).kill();
     }
 
-    /// Starts a member again with what it knew.
+    /// Restarts a member with its data.
     pub async fn start_again(&mut self, member: usize) {
         self.launch(member);
         self.wait_until_it_serves(member).await;
     }
 
-    /// Starts a member again with nothing of what it knew, as after a restore of an older backup.
+    /// Restarts a member without its data, as after restoring an old backup.
     pub async fn start_empty(&mut self, member: usize) {
         std::fs::remove_dir_all(self.members[member].dir.join("data")).expect("its data are there");
         self.start_again(member).await;
     }
 
-    /// Stops a member's clock: its connections stay open, and nothing answers.
+    /// Freezes a member (SIGSTOP): its connections stay open, and nothing answers.
     pub fn freeze(&mut self, member: usize) {
         self.process(member).signal(Signal::SIGSTOP);
     }
 
-    /// Lets it go on.
+    /// Resumes a member.
     pub fn thaw(&mut self, member: usize) {
         self.process(member).signal(Signal::SIGCONT);
     }
@@ -158,18 +158,18 @@ impl Etcd {
         }
     }
 
-    /// A call of the API that must succeed, with the first member.
+    /// Calls the API of the first member; the call must succeed.
     pub async fn call(&self, method: &str, body: &Value) -> Value {
         let answer = self.try_call(0, method, body).await;
         answer.unwrap_or_else(|error| panic!("{method} {body}: {error}\n{}", self.log(0)))
     }
 
-    /// Writes a key, and returns the revision that it makes.
+    /// Writes a key and returns its revision.
     pub async fn put(&self, key: &str, value: &str) -> i64 {
         self.put_with_lease(key, value, 0).await
     }
 
-    /// Writes a key that goes with a lease.
+    /// Writes a key with a lease.
     pub async fn put_with_lease(&self, key: &str, value: &str, lease: i64) -> i64 {
         let body = json!({
             "key": BASE64_STANDARD.encode(key), "value": BASE64_STANDARD.encode(value), "lease": lease.to_string(),
@@ -182,24 +182,25 @@ impl Etcd {
         self.until_acknowledged("kv/deleterange", &json!({"key": BASE64_STANDARD.encode(key)})).await;
     }
 
-    /// A call that may be made twice, tried again while the members elect a leader.
+    /// An idempotent call, retried while the members elect a leader.
     async fn until_acknowledged(&self, method: &str, body: &Value) -> Value {
         let call = async || self.try_call(0, method, body).await;
         eventually_or(READY_LIMIT, "etcd takes the change", call, || self.log(0)).await
     }
 
-    /// Makes a lease that ends in so many seconds.
+    /// Creates a lease with this duration in seconds.
     pub async fn lease(&self, seconds: u32) -> i64 {
         let answer = self.call("lease/grant", &json!({"TTL": seconds.to_string()})).await;
         answer["ID"].as_str().and_then(|id| id.parse().ok()).expect("a lease has an id")
     }
 
-    /// Forgets what happened before this revision.
+    /// Compacts the history before this revision.
     pub async fn compact(&self, revision: i64) {
         self.call("kv/compaction", &json!({"revision": revision.to_string(), "physical": true})).await;
     }
 
-    /// Demands users: `root`, who may do everything, and `reader`, who may read below `prefix`, both with this password.
+    /// Enables authentication with the users `root` (all rights) and `reader` (may read below `prefix`), both with this
+    /// password.
     pub async fn demand_users(&mut self, prefix: &str, password: &str) {
         let mut end = prefix.as_bytes().to_vec();
         *end.last_mut().expect("a prefix is not empty") += 1;
@@ -221,7 +222,7 @@ impl Etcd {
         self.log_in(password).await;
     }
 
-    /// Has the calls of this value made as `root`.
+    /// Makes further calls as `root`.
     pub async fn log_in(&mut self, password: &str) {
         self.token = None;
         let answer = self.call("auth/authenticate", &json!({"name": "root", "password": password})).await;

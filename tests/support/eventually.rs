@@ -1,17 +1,17 @@
-//! Waiting for what must come about, and watching that something stays as it is.
+//! Waiting for a condition, and checking that a condition holds for a while.
 
 use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-/// Between two looks: short against the latencies that tests assert.
+/// Interval between two probes; short compared to the latencies that tests assert.
 const POLL_INTERVAL: Duration = Duration::from_millis(3);
 
-/// Looks until the probe is content, and returns what it found.
+/// Calls the probe until it succeeds, and returns its result.
 ///
-/// The probe answers `Ok(found)`, or `Err(what was seen instead)`. Panics after `limit` with the
-/// place of the call, `what` was awaited and what was seen last.
+/// The probe returns `Ok(result)`, or `Err` with what it saw instead. Panics after `limit` with the
+/// place of the call, `what` was expected, and what was seen last.
 ///
 /// ```ignore
 /// eventually(Duration::from_secs(5), "the new host is in HAProxy", async || {
@@ -28,7 +28,7 @@ pub fn eventually<T, E: Display>(
     eventually_or(limit, what, probe, String::new)
 }
 
-/// As [`eventually`]; when it fails, the message ends with what `context` adds (a log's tail).
+/// Like [`eventually`]; a failure message ends with `context` (such as the end of a log).
 #[track_caller]
 pub fn eventually_or<T, E: Display>(
     limit: Duration,
@@ -55,7 +55,7 @@ pub fn eventually_or<T, E: Display>(
     }
 }
 
-/// Watches for `period` that the probe stays content; panics with what it saw when it does not.
+/// Checks for `period` that the probe succeeds; panics with what it saw otherwise.
 #[track_caller]
 pub fn stays<T, E: Display>(
     period: Duration,
@@ -74,7 +74,7 @@ pub fn stays<T, E: Display>(
     }
 }
 
-/// The answer of a probe: content, or what it saw instead.
+/// The result of a probe: success, or what it saw instead.
 pub fn check(content: bool, seen: &impl Debug) -> Result<(), String> {
     if content { Ok(()) } else { Err(format!("{seen:#?}")) }
 }

@@ -1,4 +1,4 @@
-//! HAProxy: the versions found here, one of them running, and what its socket says.
+//! HAProxy: available versions, a running process, the answers of its socket.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,19 +16,19 @@ use super::dir::TestDir;
 use super::eventually::eventually_or;
 use super::process::Process;
 
-/// A HAProxy that can be started.
+/// A HAProxy binary.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HaproxyVersion {
     /// Its branch, for comparison: (2, 6).
     pub branch: (u16, u16),
-    /// Its version in full, for messages: `2.6.12`.
+    /// Its full version: `2.6.12`.
     pub label: String,
-    /// The program.
+    /// Its path.
     pub path: PathBuf,
 }
 
 impl HaproxyVersion {
-    /// Asks a program for its version.
+    /// Reads the version of a binary.
     pub fn of(path: &Path) -> Result<Self, String> {
         let output = Command::new(path).arg("-v").output();
         let output = output.map_err(|error| format!("{}: {error}", path.display()))?;
@@ -43,7 +43,7 @@ impl HaproxyVersion {
         }
     }
 
-    /// Whether `add server` and `del server` are there.
+    /// Whether it supports `add server` and `del server`.
     pub fn adds_servers(&self) -> bool {
         self.branch >= (2, 6)
     }
@@ -55,7 +55,7 @@ impl fmt::Display for HaproxyVersion {
     }
 }
 
-/// The HAProxy that is installed.
+/// The installed HAProxy.
 pub fn installed() -> HaproxyVersion {
     let search = std::env::var_os("PATH").unwrap_or_default();
     let directories =
@@ -65,8 +65,8 @@ pub fn installed() -> HaproxyVersion {
     HaproxyVersion::of(&path).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Every version to test with, oldest first: the installed one and those which `make test-versions`
-/// left in `.cache/haproxy` (or in the directory that `PROXYMGR_TEST_HAPROXY_DIR` names).
+/// All versions to test with, oldest first: the installed one and those that `make test-versions`
+/// fetched to `.cache/haproxy` (or to `PROXYMGR_TEST_HAPROXY_DIR`).
 pub fn versions() -> Vec<HaproxyVersion> {
     let cache = std::env::var_os("PROXYMGR_TEST_HAPROXY_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/haproxy"), PathBuf::from);
@@ -83,12 +83,12 @@ pub fn versions() -> Vec<HaproxyVersion> {
     versions
 }
 
-/// The newest version, of those to test with, which `wanted` accepts.
+/// The newest version to test with that `wanted` accepts.
 pub fn newest(wanted: impl Fn(&HaproxyVersion) -> bool) -> Option<HaproxyVersion> {
     versions().into_iter().rfind(wanted)
 }
 
-/// A HAProxy that the test itself runs, with a configuration of its own.
+/// A HAProxy process of the test, with its own configuration.
 #[derive(Debug)]
 pub struct RunningHaproxy {
     /// Its stats socket, of level admin.
@@ -97,8 +97,8 @@ pub struct RunningHaproxy {
 }
 
 impl RunningHaproxy {
-    /// Starts it and waits until it answers. A `global` section with the stats socket goes before
-    /// `config`, which holds the rest.
+    /// Starts it and waits until it answers. A `global` section with the stats socket precedes
+    /// `config`.
     pub async fn start(dir: &TestDir, version: &HaproxyVersion, config: &str) -> Self {
         let dir = dir.subdir(&format!("haproxy-{}", version.label));
         let socket = dir.join("haproxy.sock");
@@ -134,13 +134,13 @@ impl RunningHaproxy {
         self.process.signal(signal);
     }
 
-    /// Its process: exit status, output.
+    /// Its process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 }
 
-/// Sends one command (or several joined by `;`) on a connection of its own and reads to the end.
+/// Sends one command (or several joined by `;`) on a new connection and reads the whole answer.
 pub async fn runtime(socket: &Path, command: &str) -> io::Result<String> {
     let exchange = async {
         let mut stream = UnixStream::connect(socket).await?;
@@ -153,7 +153,7 @@ pub async fn runtime(socket: &Path, command: &str) -> io::Result<String> {
     tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// `show info` as names and values: `Pid`, `Version`, `Uptime_sec`, `Stopping`, `CurrConns` ...
+/// `show info` as a map: `Pid`, `Version`, `Uptime_sec`, `Stopping`, `CurrConns` ...
 pub async fn info(socket: &Path) -> io::Result<BTreeMap<String, String>> {
     let answer = runtime(socket, "show info").await?;
     let pairs = answer.lines().filter_map(|line| line.split_once(": "));
@@ -168,12 +168,12 @@ pub async fn wait_until_answering(socket: &Path, limit: Duration, context: impl 
     Pid::from_raw(info["Pid"].parse().expect("a pid is a number"))
 }
 
-/// One server, as `show servers state` has it: the columns by name, whatever the version's order.
+/// One server of `show servers state`, with columns by name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerLine(BTreeMap<String, String>);
 
 impl ServerLine {
-    /// A column as it is: `be_name`, `srv_name`, `srv_addr`, `srv_port`, `srv_uweight` ...
+    /// A column: `be_name`, `srv_name`, `srv_addr`, `srv_port`, `srv_uweight` ...
     pub fn column(&self, name: &str) -> &str {
         self.0.get(name).unwrap_or_else(|| panic!("no column {name} in {:?}", self.0))
     }
@@ -182,12 +182,12 @@ impl ServerLine {
         self.column(name).parse().unwrap_or_else(|_| panic!("{name} is no number in {:?}", self.0))
     }
 
-    /// The backend's name.
+    /// Name of the backend.
     pub fn backend(&self) -> &str {
         self.column("be_name")
     }
 
-    /// The server's name.
+    /// Name of the server.
     pub fn name(&self) -> &str {
         self.column("srv_name")
     }
@@ -202,22 +202,22 @@ impl ServerLine {
         u16::try_from(self.number("srv_port")).expect("a port has 16 bits")
     }
 
-    /// The weight that the user gave it.
+    /// Its configured weight.
     pub fn weight(&self) -> u32 {
         self.number("srv_uweight")
     }
 
-    /// In maintenance: forced, inherited or by resolution.
+    /// Whether it is in maintenance: forced, inherited or by resolution.
     pub fn is_in_maintenance(&self) -> bool {
         self.number("srv_admin_state") & 0x23 != 0
     }
 
-    /// Draining: forced or inherited.
+    /// Whether it drains: forced or inherited.
     pub fn is_draining(&self) -> bool {
         self.number("srv_admin_state") & 0x18 != 0
     }
 
-    /// Neither in maintenance nor draining.
+    /// Whether it is neither in maintenance nor draining.
     pub fn is_ready(&self) -> bool {
         !self.is_in_maintenance() && !self.is_draining()
     }
@@ -235,7 +235,7 @@ impl fmt::Debug for ServerLine {
     }
 }
 
-/// Every server of every backend.
+/// All servers of all backends.
 pub async fn servers_state(socket: &Path) -> io::Result<Vec<ServerLine>> {
     let answer = runtime(socket, "show servers state").await?;
     // "1" (the format), "# be_id be_name ...", then one line per server

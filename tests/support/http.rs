@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client which hides nothing: no retries, no redirects, no pool.
+//! A small HTTP/1.1 client without retries, redirects or a pool.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,22 +8,22 @@ use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 
-/// What became of a request that was not answered. Load reports count failures by these words.
+/// Failure of a request. Load reports count failures by these texts.
 #[derive(Debug, Error)]
 pub enum HttpError {
-    /// No connection came about.
+    /// The connection could not be established.
     #[error("connect: {0}")]
     Connect(io::Error),
-    /// The connection broke, or could not be written to or read from.
+    /// The connection failed while writing or reading.
     #[error("connection broke: {0}")]
     Broke(io::Error),
-    /// The server closed the connection before the first byte of its answer.
+    /// The server closed the connection before its answer.
     #[error("closed without an answer")]
     ClosedWithoutAnswer,
-    /// The server closed the connection in the middle of its answer.
+    /// The server closed the connection within its answer.
     #[error("closed within the answer")]
     ClosedWithinAnswer,
-    /// What came back is not HTTP/1.1.
+    /// The answer is not HTTP/1.1.
     #[error("malformed answer: {0}")]
     Malformed(String),
     /// No answer in time.
@@ -38,7 +38,7 @@ pub struct Response {
     pub status: u16,
     /// Header fields in their order, with lower-case names.
     pub headers: Vec<(String, String)>,
-    /// The body, whichever way it was framed.
+    /// The decoded body.
     pub body: Vec<u8>,
 }
 
@@ -53,7 +53,7 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Whether the server announced that it closes the connection after this answer.
+    /// Whether the server announced to close the connection after this answer.
     pub fn closes(&self) -> bool {
         self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
@@ -73,13 +73,13 @@ impl Connection {
         Ok(Self { stream: BufStream::new(stream) })
     }
 
-    /// Sends `GET path` and reads the answer. `keep_alive` asks the server to leave it open.
+    /// Sends `GET path` and reads the answer; `keep_alive` requests to keep the connection open.
     pub async fn get(&mut self, path: &str, keep_alive: bool) -> Result<Response, HttpError> {
         let connection = if keep_alive { "keep-alive" } else { "close" };
         self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n")).await
     }
 
-    /// Sends a request as it is given and reads the answer.
+    /// Sends a raw request and reads the answer.
     pub async fn exchange(&mut self, request: &str) -> Result<Response, HttpError> {
         self.stream.write_all(request.as_bytes()).await.map_err(HttpError::Broke)?;
         self.stream.flush().await.map_err(HttpError::Broke)?;
@@ -125,7 +125,7 @@ impl Connection {
         loop {
             let size = self.read_line().await?;
             let chunk = self.read_exactly(&size, 16).await?;
-            // After the last chunk this line ends the (empty) trailer.
+            // The end of the (empty) trailer.
             self.read_line().await?;
             if chunk.is_empty() {
                 return Ok(body);
@@ -154,14 +154,14 @@ fn closed_or_broke(error: io::Error) -> HttpError {
     if error.kind() == io::ErrorKind::UnexpectedEof { HttpError::ClosedWithinAnswer } else { HttpError::Broke(error) }
 }
 
-/// `GET` on a connection of its own, with a time-out of 5 s.
+/// `GET` on a new connection, with a time-out of 5 s.
 pub async fn get(address: SocketAddr, path: &str) -> Result<Response, HttpError> {
     let limit = Duration::from_secs(5);
     let exchange = async { Connection::open(address).await?.get(path, false).await };
     tokio::time::timeout(limit, exchange).await.map_err(|_| HttpError::TimedOut(limit))?
 }
 
-/// Sends a request with a body on a connection of its own, with a time-out of 10 s. Headers are `name: value`.
+/// Sends a request with a body on a new connection, with a time-out of 10 s. Headers are `name: value`.
 pub async fn request(
     address: SocketAddr,
     method: &str,

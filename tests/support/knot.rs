@@ -1,7 +1,7 @@
-//! A real DNS server: Knot, with a zone `test.` that a test changes while it runs.
+//! A real DNS server: Knot, with a zone `test.` that tests change at run time.
 //!
-//! Below `frail.` there is `web.frail. 0 A 10.0.0.8`, until [`Knot::expire_frail`] makes it answer SERVFAIL there. All other
-//! names it refuses.
+//! The zone `frail.` has `web.frail. 0 A 10.0.0.8`, until [`Knot::expire_frail`] makes it answer SERVFAIL. All other names
+//! are refused.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use super::dir::TestDir;
 use super::eventually::eventually_or;
 use super::process::Process;
 
-/// What a zone begins with. Nothing in it lives longer than the moment, not even that a name does not exist.
+/// Beginning of a zone. All TTLs are 0, including those of negative answers.
 const HEAD_BEFORE_SERIAL: &str = "@ 0 SOA ns hostmaster";
 const HEAD_AFTER_SERIAL: &str = "3600 600 86400 0\n@ 0 NS ns\nns 0 A 127.0.0.1\n";
 
@@ -36,7 +36,7 @@ impl Knot {
         let port = dir.port();
         let mut knot = Self { dir, port, process: None, frozen: false, records: BTreeSet::new(), serial: 0 };
         let path = knot.dir.path().display().to_string();
-        // Databases of a few megabytes each: the defaults reserve gigabytes of address space for each server.
+        // Small databases: the defaults reserve gigabytes of address space per server.
         let sizes = "journal-db-max-size: 5M\n    kasp-db-max-size: 5M\n    timer-db-max-size: 5M";
         let zone = |name: &str| format!("  - domain: {name}.\n    storage: {path}\n    file: {name}.zone\n");
         let (test, frail) = (zone("test"), zone("frail"));
@@ -57,47 +57,47 @@ impl Knot {
         knot
     }
 
-    /// Where it answers.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// Adds a record, like `web 0 A 10.0.0.1`.
+    /// Adds a record, such as `web 0 A 10.0.0.1`.
     pub fn add(&mut self, record: &str) {
         self.records.insert(record.to_owned());
         self.publish();
     }
 
-    /// Takes a record away.
+    /// Removes a record.
     pub fn remove(&mut self, record: &str) {
         self.records.remove(record);
         self.publish();
     }
 
-    /// Has these records and no others.
+    /// Replaces all records.
     pub fn replace(&mut self, records: &[&str]) {
         self.records = records.iter().map(|record| (*record).to_owned()).collect();
         self.publish();
     }
 
-    /// Stops it from running, so that it is silent. What is changed meanwhile shows when it is thawed.
+    /// Freezes it (SIGSTOP). Changes made meanwhile apply when it is resumed.
     pub fn freeze(&mut self) {
         self.signal(Signal::SIGSTOP);
         self.frozen = true;
     }
 
-    /// Lets it run again.
+    /// Resumes it.
     pub fn thaw(&mut self) {
         self.frozen = false;
         self.signal(Signal::SIGCONT);
     }
 
-    /// Ends it at once.
+    /// Kills it.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// Starts it again on the same port.
+    /// Restarts it on the same port.
     pub async fn run(&mut self) {
         let mut command = Command::new("knotd");
         command.arg("-c").arg(self.dir.join("knot.conf"));
@@ -109,7 +109,7 @@ impl Knot {
         self.process = Some(process);
     }
 
-    /// Has it answer SERVFAIL below `frail.`, as a secondary server does that has lost its primary for too long.
+    /// Makes it answer SERVFAIL for `frail.`, like a secondary server with an expired zone.
     pub fn expire_frail(&self) {
         self.control(&["-b", "-f", "zone-purge", "frail."]);
     }
@@ -136,7 +136,7 @@ impl Knot {
     fn publish(&mut self) {
         self.write_zone();
         if self.frozen {
-            // It stays pending until the process runs again.
+            // The signal stays pending until the process is resumed.
             self.signal(Signal::SIGHUP);
         } else if self.process.is_some() {
             self.control(&["-b", "zone-reload", "test."]);
@@ -144,7 +144,7 @@ impl Knot {
     }
 }
 
-/// Whether the zone is served: any answer without an error to a question for `ns.test.`.
+/// Whether the zone is served: `ns.test.` is answered without an error.
 async fn answers(server: SocketAddr) -> bool {
     let question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x02ns\x04test\x00\x00\x01\x00\x01";
     let mut answer = [0; 512];

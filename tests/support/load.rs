@@ -12,10 +12,10 @@ use tokio::task::JoinHandle;
 use super::background;
 use super::http::{Connection, HttpError, Response};
 
-/// What to send where.
+/// Description of a load.
 ///
-/// Strict: a request is sent once. On a kept-alive connection that the server closed, the next
-/// request fails; only a server which *announced* that it closes gets a new connection.
+/// Strict: each request is sent once. On a kept-alive connection that the server has closed, the next
+/// request fails, unless the server *announced* the close.
 #[derive(Clone, Debug)]
 pub struct Load {
     address: SocketAddr,
@@ -27,13 +27,13 @@ pub struct Load {
 }
 
 impl Load {
-    /// One client that requests `/`, each time on a new connection.
+    /// One client that requests `/`, with a new connection for each request.
     pub fn new(address: SocketAddr) -> Self {
         let timeout = Duration::from_secs(5);
         Self { address, path: "/".into(), clients: 1, keep_alive: false, pause: Duration::ZERO, timeout }
     }
 
-    /// How many clients, each with one request in flight.
+    /// Number of clients, each with one request in flight.
     pub fn clients(self, clients: usize) -> Self {
         Self { clients, ..self }
     }
@@ -43,22 +43,22 @@ impl Load {
         Self { keep_alive, ..self }
     }
 
-    /// What to request.
+    /// Path of the requests.
     pub fn path(self, path: &str) -> Self {
         Self { path: path.to_owned(), ..self }
     }
 
-    /// A rest of each client between two requests; without it, they go as fast as they can.
+    /// Pause of each client between two requests; none by default.
     pub fn pause(self, pause: Duration) -> Self {
         Self { pause, ..self }
     }
 
-    /// When a request counts as failed; 5 s by default.
+    /// Time-out of a request; 5 s by default.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Starts all clients, on a runtime of their own.
+    /// Starts all clients on a separate runtime.
     pub fn start(self) -> RunningLoad {
         let stop = Arc::new(AtomicBool::new(false));
         let start = Instant::now();
@@ -79,7 +79,7 @@ impl Load {
     }
 }
 
-/// Load that goes on until it is stopped (or dropped).
+/// Running load, until it is stopped or dropped.
 #[derive(Debug)]
 pub struct RunningLoad {
     start: Instant,
@@ -88,7 +88,7 @@ pub struct RunningLoad {
 }
 
 impl RunningLoad {
-    /// Lets every client complete its request, and reports.
+    /// Waits until all clients have completed their request, and reports.
     pub async fn stop(mut self) -> LoadReport {
         self.stop.store(true, Ordering::SeqCst);
         let mut total = LoadReport::default();
@@ -107,41 +107,41 @@ impl Drop for RunningLoad {
     }
 }
 
-/// What came of it.
+/// Result of a load.
 #[derive(Clone, Debug, Default)]
 pub struct LoadReport {
     /// Requests answered with 200.
     pub ok: u64,
-    /// All others, by reason.
+    /// Failed requests by reason.
     pub failures: BTreeMap<String, u64>,
-    /// The first failures of each client: when, since the start, and why.
+    /// First failures of each client: time since the start, and reason.
     pub first_failures: Vec<(Duration, String)>,
-    /// Answers by the `x-backend` they name, if they do.
+    /// Answers by their `x-backend` header.
     pub answered_by: BTreeMap<String, u64>,
-    /// From the start until the last client had ended.
+    /// Time from the start until the last client ended.
     pub elapsed: Duration,
     latencies_us: Vec<u32>,
 }
 
 impl LoadReport {
-    /// Requests that were not answered with 200.
+    /// Number of failed requests.
     pub fn failed(&self) -> u64 {
         self.failures.values().sum()
     }
 
-    /// The latency within which this share (0.0 to 1.0) of the answered requests stayed.
+    /// Latency at this quantile (0.0 to 1.0) of the answered requests.
     pub fn latency(&self, share: f64) -> Duration {
         let Some(last) = self.latencies_us.len().checked_sub(1) else { return Duration::ZERO };
         let rank = (last as f64 * share).round() as usize;
         Duration::from_micros(u64::from(self.latencies_us[rank.min(last)]))
     }
 
-    /// Answered requests a second.
+    /// Answered requests per second.
     pub fn rate(&self) -> f64 {
         self.ok as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// Panics with the reasons if anything failed, or nothing was sent at all.
+    /// Panics if any request failed, or none was sent.
     #[track_caller]
     pub fn assert_nothing_failed(&self) {
         assert!(self.ok > 0 && self.failed() == 0, "{self}\nfirst failures: {:#?}", self.first_failures);
@@ -205,7 +205,7 @@ impl Client {
                 Ok(response) => report.count_failure(self.start.elapsed(), format!("status {}", response.status)),
                 Err(error) => {
                     report.count_failure(self.start.elapsed(), error.to_string());
-                    // A port that refuses at once would otherwise keep a whole core busy.
+                    // A port that refuses connections would otherwise keep a core busy.
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
@@ -218,7 +218,7 @@ impl Client {
 
     async fn request(&mut self) -> Result<Response, HttpError> {
         let limit = self.load.timeout;
-        // Taken out, so that whatever fails takes its connection with it.
+        // Taken out, so that a failure closes the connection.
         let connection = self.connection.take();
         let exchange = async {
             let mut connection = match connection {

@@ -1,13 +1,13 @@
-//! Real servers for tests and benches: ZooKeeper ensembles, Consul, etcd, HAProxy of every version found here,
-//! HTTP backends and clients, supervisord, and proxymgr itself.
+//! Real servers for tests and benches: ZooKeeper ensembles, Consul, etcd, all available HAProxy versions, HTTP backends and
+//! clients, supervisord, and proxymgr itself.
 //!
-//! A test takes this folder in with `#[path = "../support/mod.rs"] mod support;`, and a bench with
-//! `#[path = "../tests/support/mod.rs"] mod support;`. What every part of it keeps to:
+//! A test includes this folder with `#[path = "../support/mod.rs"] mod support;`, a bench with
+//! `#[path = "../tests/support/mod.rs"] mod support;`. Rules:
 //!
-//! - A test makes one [`dir::TestDir`]. Whatever it starts has its files, its output and its ports
-//!   there, and is gone when the test is. The directory stays, and is named, when the test fails.
+//! - A test creates one [`dir::TestDir`]. All processes have their files, output and ports there, and end
+//!   with the test. The directory of a failed test is kept, and its path is printed.
 //! - Nothing waits for a fixed time: see [`eventually`].
-//! - What goes wrong inside the support is a panic that says what was being done.
+//! - Failures of the support code are panics that say what was being done.
 //!
 //! ```ignore
 //! let dir = TestDir::new();

@@ -1,4 +1,4 @@
-//! AWS as moto plays it: <https://docs.getmoto.org>. It answers to the real API, in one process that a test owns.
+//! AWS simulated by moto: <https://docs.getmoto.org>, in a process of the test.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -15,18 +15,18 @@ use super::eventually::{check, eventually_or};
 use super::http;
 use super::process::Process;
 
-/// The region that everything is in.
+/// The region.
 pub const REGION: &str = "eu-west-1";
 
 const ZONE: &str = "eu-west-1a";
 
-/// One of the images that moto knows.
+/// An image that moto knows.
 const IMAGE: &str = "ami-03cf127a";
 
-/// How long it may take to start, on a busy machine.
+/// Time-out for its start, on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
-/// A server that tests/setup/get-moto.sh installed.
+/// A server, installed by tests/setup/get-moto.sh.
 pub struct Moto {
     port: u16,
     process: Process,
@@ -35,7 +35,7 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts a server without groups and instances, which believes every credential.
+    /// Starts a server without groups and instances that accepts all credentials.
     pub async fn start(dir: &TestDir) -> Self {
         have_credentials();
         let port = dir.port();
@@ -56,24 +56,24 @@ impl Moto {
         Self { port, process, scaling, compute }
     }
 
-    /// Where it answers.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// The same as a URL.
+    /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address())
     }
 
-    /// Believes nobody from now on, or everybody.
+    /// Rejects all credentials, or accepts all.
     pub async fn demand_credentials(&self, demand: bool) {
         let actions_without = if demand { "0" } else { "inf" };
         let answer = http::request(self.address(), "POST", "/moto-api/reset-auth", &[], actions_without).await;
         assert_eq!(answer.expect("moto answers").status, 200);
     }
 
-    /// Makes a group without instances.
+    /// Creates a group without instances.
     pub async fn create_group(&self, name: &str) {
         let group = self.scaling.create_auto_scaling_group().auto_scaling_group_name(name);
         let group = group.launch_configuration_name("any").min_size(0).max_size(1_000).desired_capacity(0);
@@ -117,31 +117,31 @@ impl Moto {
         attach.send().await.expect("the instance belongs to the group");
     }
 
-    /// Takes an instance out of a group.
+    /// Removes an instance from a group.
     pub async fn detach(&self, group: &str, id: &str) {
         let detach = self.scaling.detach_instances().auto_scaling_group_name(group).instance_ids(id);
         detach.should_decrement_desired_capacity(true).send().await.expect("the instance left the group");
     }
 
-    /// Has a group hold its checks of this instance for failed, or passed.
+    /// Sets the health of an instance in its group.
     pub async fn set_healthy(&self, id: &str, healthy: bool) {
         let health = self.scaling.set_instance_health().instance_id(id);
         health.health_status(if healthy { "Healthy" } else { "Unhealthy" }).send().await.expect("a health");
     }
 
-    /// Takes an instance of a group out of service, for a while.
+    /// Sets an instance of a group to standby.
     pub async fn stand_by(&self, group: &str, id: &str) {
         let standby = self.scaling.enter_standby().auto_scaling_group_name(group).instance_ids(id);
         standby.should_decrement_desired_capacity(true).send().await.expect("the instance stands by");
     }
 
-    /// Ends an instance behind its group's back.
+    /// Terminates an instance without its group.
     pub async fn terminate(&self, id: &str) {
         self.compute.terminate_instances().instance_ids(id).send().await.expect("the instance ends");
     }
 }
 
-/// Credentials for this process, where the client looks for them, and no look at what machine this is.
+/// Sets credentials for this process, and disables the instance metadata service.
 fn have_credentials() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -150,12 +150,12 @@ fn have_credentials() {
             ("AWS_SECRET_ACCESS_KEY", SECRET),
             ("AWS_EC2_METADATA_DISABLED", "true"),
         ] {
-            // SAFETY: it is done once, before anything of this process asks AWS; nothing else here reads the environment
-            // meanwhile, for each test is a process of its own.
+            // SAFETY: called once, before anything in this process uses AWS; each test is a process of its own, so nothing
+            // else reads the environment meanwhile.
             unsafe { std::env::set_var(name, value) };
         }
     });
 }
 
-/// What must be in no log and no message.
+/// The secret, which must not appear in any log or message.
 pub const SECRET: &str = "s3cret-of-aws";

@@ -1,20 +1,18 @@
-//! Loopback ports that no other test has, in this process or in another one.
+//! Loopback ports that no other test uses, in any process.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the range from which Linux picks the ports of outgoing connections (32768 and up), so that
-/// a port which is free now is not some connection's own a moment later.
+/// Below the ports of outgoing connections (from 32768), so that a free port stays free.
 const FIRST: u16 = 15_000;
 const COUNT: u16 = 17_000;
 
-/// A port, reserved for as long as this value lives.
+/// A port, reserved until dropped.
 ///
-/// The reservation is an abstract unix socket named after the port: it has the same scope as the
-/// port (the network namespace), leaves no file behind, and ends with the process, however that
-/// ends.
+/// The reservation is an abstract unix socket with the name of the port: it has the same scope as the
+/// port (the network namespace), leaves no file, and ends with the process.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -22,9 +20,9 @@ pub struct Port {
 }
 
 impl Port {
-    /// Reserves a port on which nothing listens.
+    /// Reserves a port without a listener.
     pub fn reserve() -> Self {
-        // Each process begins somewhere else, so that they rarely meet.
+        // Processes begin at different ports, so that they rarely collide.
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let start = (std::process::id().wrapping_mul(97) % u32::from(COUNT)) as u16;
         for _ in 0..COUNT {
@@ -41,12 +39,12 @@ impl Port {
         let name = SocketAddr::from_abstract_name(format!("proxymgr-test-port-{number}"))
             .expect("the name is short and has no NUL");
         let reservation = UnixListener::bind_addr(&name).ok()?;
-        // Some program that knows nothing of reservations may listen there.
+        // A program without a reservation may listen there.
         TcpListener::bind((Ipv4Addr::UNSPECIFIED, number)).ok()?;
         Some(Self { number, _reservation: reservation })
     }
 
-    /// The port's number.
+    /// Its number.
     pub fn number(&self) -> u16 {
         self.number
     }

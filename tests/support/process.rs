@@ -1,9 +1,9 @@
 //! Child processes that cannot outlive their test.
 //!
-//! Three things see to it. A [`Process`] is killed and reaped when it is dropped. The kernel kills
-//! it when the test's own process dies (`PR_SET_PDEATHSIG`). And what a process starts in its turn
-//! (proxymgr's HAProxy, made to survive proxymgr) bears the test directory's mark in its
-//! environment, by which [`sweep`] finds it; a [`Watchdog`] sweeps for a test that was killed.
+//! A [`Process`] is killed and reaped when it is dropped. The kernel kills it when the test process dies
+//! (`PR_SET_PDEATHSIG`). Grandchildren (such as HAProxy, which survives proxymgr) have the mark of the
+//! test directory in their environment, by which [`sweep`] finds them; a [`Watchdog`] sweeps after a
+//! killed test.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -24,10 +24,10 @@ use super::dir::TestDir;
 /// The environment variable that names the test directory a process belongs to.
 const MARK: &str = "STARTED_BY_TEST_IN";
 
-/// How often something that has no event to wait for is looked at.
+/// Interval of polling.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// A running (or ended) child of the test; its output is in a file of the test's directory.
+/// A child process of the test, running or not; its output is in a file in the directory of the test.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -36,13 +36,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a command with its output appended to `NAME.log` in `dir`. Variables that are meant
-    /// for proxymgr (`PROXYMGR_...`) do not reach it.
+    /// Starts a command with its output appended to `NAME.log` in `dir`, without the variables
+    /// `PROXYMGR_...`.
     pub fn start(dir: &TestDir, name: &str, command: Command) -> Self {
         Self::start_with_env(dir, name, command, &[])
     }
 
-    /// As [`Process::start`], with these variables in its environment, whatever they are named.
+    /// Like [`Process::start`], with these environment variables.
     pub fn start_with_env(dir: &TestDir, name: &str, mut command: Command, env: &[(String, String)]) -> Self {
         let log_path = dir.join(format!("{name}.log"));
         let log = File::options().create(true).append(true).open(&log_path);
@@ -61,7 +61,7 @@ impl Process {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Sends it a signal; does nothing when it has ended.
+    /// Sends it a signal, unless it has exited.
     pub fn signal(&mut self, signal: Signal) {
         if self.exit_status().is_none() {
             kill(self.pid(), signal).unwrap_or_else(|error| panic!("send {signal} to {}: {error}", self.name));
@@ -71,7 +71,7 @@ impl Process {
         }
     }
 
-    /// A stop takes effect a little after it was sent; what is asked meanwhile is still answered.
+    /// Waits until a stop signal has taken effect; until then the process still answers.
     fn wait_until_stopped(&self) {
         let is_stopped = || {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
@@ -84,12 +84,12 @@ impl Process {
         }
     }
 
-    /// How it ended, if it has; it is reaped then.
+    /// Its exit status, if it has exited; reaps it.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap_or_else(|error| panic!("wait for {}: {error}", self.name))
     }
 
-    /// Waits until it has ended; panics with its output when that takes longer than `limit`.
+    /// Waits until it has exited; panics with its output after `limit`.
     pub async fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
@@ -102,19 +102,19 @@ impl Process {
         }
     }
 
-    /// Ends it at once, stopped or not, and reaps it.
+    /// Kills it, frozen or not, and reaps it.
     pub fn kill(&mut self) {
-        // An error means that it has ended and is reaped already.
+        // An error means that it is reaped already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// All that it has written to stdout and stderr.
+    /// Its output so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log_path).unwrap_or_default()).into_owned()
     }
 
-    /// The last lines of that, for a message.
+    /// The last lines of its output.
     pub fn log_tail(&self) -> String {
         tail(&self.log(), 40)
     }
@@ -132,7 +132,7 @@ pub fn tail(text: &str, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// Marks a command as this test's, and keeps settings meant for other processes away from it.
+/// Adds the mark of the test to a command, and removes settings for other processes.
 pub(super) fn mark(command: &mut Command, dir: &TestDir) {
     dir.watch_over_processes();
     for (name, _) in std::env::vars_os() {
@@ -178,7 +178,7 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
     child.recv().expect("the spawner answers every order")
 }
 
-/// Kills every process that belongs to `dir` or to a directory below it, until there is none.
+/// Kills all processes of `dir` and its subdirectories, until none is left.
 #[allow(clippy::print_stderr, reason = "whoever reads the output of a failed test needs it")]
 pub fn sweep(dir: &Path) {
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -198,8 +198,8 @@ pub fn sweep(dir: &Path) {
     }
 }
 
-/// The processes which bear the mark of `dir` or of a directory below it, and those which work there: nginx writes over
-/// its environment. Zombies do neither.
+/// Processes with the mark of `dir` or a subdirectory, or with a working directory there: nginx overwrites its
+/// environment.
 pub fn processes_of(dir: &Path) -> Vec<Pid> {
     let belongs = |environment: &[u8]| {
         environment.split(|byte| *byte == 0).any(|variable| {
@@ -238,12 +238,12 @@ pub fn tcp_ports_of(pid: Pid) -> BTreeSet<u16> {
         .collect()
 }
 
-/// A shell that outlives a killed test by as long as it takes to sweep up after it.
+/// A shell that kills the processes of a killed test.
 #[derive(Debug)]
 pub(super) struct Watchdog(Child);
 
 impl Watchdog {
-    /// Reads from a pipe that nobody writes to: its end is the test's end.
+    /// Reads from a pipe that ends with the test.
     pub(super) fn start(dir: &Path) -> Self {
         let script = r#"
             read -r _
@@ -255,7 +255,7 @@ impl Watchdog {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script, "watchdog", MARK]).arg(dir);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // Out of reach of a signal to the test's process group.
+        // In another process group, so that signals to the test do not reach it.
         command.process_group(0);
         Self(command.spawn().expect("start /bin/sh"))
     }

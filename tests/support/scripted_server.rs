@@ -1,4 +1,4 @@
-//! An HTTP server that says what a test tells it to: what a real one would, or nothing, or nonsense.
+//! An HTTP server with scripted answers: valid ones, none, or garbage.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -7,20 +7,20 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, watch};
 
-/// What the server does with a request.
+/// Reaction of the server to a request.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// This status line, these further headers (each with its line end), and this body.
+    /// An answer: status line, headers (each with its line end), body.
     Send(&'static str, String, String),
-    /// A head, and then whatever [`ScriptedServer::push`] sends, for as long as the script stays the same; without a
-    /// length, as Jetty has it, or in chunks.
+    /// A header, followed by the data of [`ScriptedServer::push`] until the script changes; without a length, like Jetty,
+    /// or in chunks.
     Stream {
-        /// In chunks.
+        /// Whether in chunks.
         is_chunked: bool,
     },
-    /// Takes the request and says nothing.
+    /// Reads the request and sends nothing.
     Stall,
-    /// Ends the connection.
+    /// Closes the connection.
     Close,
 }
 
@@ -30,12 +30,12 @@ impl Reply {
         Self::Send("200 OK", String::new(), body.into())
     }
 
-    /// This status and no words.
+    /// This status without a body.
     pub fn status(line: &'static str) -> Self {
         Self::Send(line, String::new(), String::new())
     }
 
-    /// A redirect to there.
+    /// A redirect to this URL.
     pub fn redirect(location: &str) -> Self {
         Self::Send("307 Temporary Redirect", format!("Location: {location}\r\n"), String::new())
     }
@@ -53,7 +53,7 @@ pub struct ScriptedServer {
 }
 
 impl ScriptedServer {
-    /// Starts it.
+    /// Starts a server.
     pub async fn start(script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind the scripted server");
         let address = listener.local_addr().expect("a bound listener has an address");
@@ -79,23 +79,23 @@ impl ScriptedServer {
         self.address
     }
 
-    /// Answers by this from now on; whatever stalls or streams is ended.
+    /// Replaces the script; stalled and streaming connections are closed.
     pub fn follow(&self, script: impl Fn(&str) -> Reply + Send + Sync + 'static) {
         self.script.send_replace(Arc::new(script));
     }
 
-    /// Sends this on every stream.
+    /// Sends data on all streams.
     pub fn push(&self, text: &str) {
-        // Nobody may be listening.
+        // There may be no streams.
         let _ = self.pushed.send(text.to_owned());
     }
 
-    /// How many streams are open.
+    /// Number of open streams.
     pub fn streams(&self) -> usize {
         self.pushed.receiver_count()
     }
 
-    /// The heads of all requests so far.
+    /// Headers of all requests so far.
     pub fn heads(&self) -> Vec<String> {
         self.heads.lock().expect("no holder of this lock panics").clone()
     }

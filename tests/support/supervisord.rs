@@ -1,4 +1,4 @@
-//! A real supervisord in the test's directory, to run the program configuration that is shipped.
+//! A real supervisord in the directory of the test, for the shipped program configuration.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use super::dir::TestDir;
 use super::eventually::{check, eventually_or};
 use super::process::{self, Process};
 
-/// How long supervisord, or a state that it is to reach, may take.
+/// Time-out for the start of supervisord and for each state.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A supervisord with one included file. Its programs end with it.
@@ -23,8 +23,8 @@ pub struct Supervisord {
 }
 
 impl Supervisord {
-    /// Starts it with a program configuration in which each `(from, to)` is replaced: paths that are
-    /// right on an installed machine by the test's own. Each `from` must occur.
+    /// Starts it with a program configuration in which each `from` is replaced by its `to`: installed
+    /// paths by those of the test. Each `from` must occur.
     pub async fn start(dir: &TestDir, program: &str, replace: &[(&str, &str)]) -> Self {
         let dir = dir.subdir("supervisord");
         let mut program = program.to_owned();
@@ -46,7 +46,7 @@ impl Supervisord {
         supervisord
     }
 
-    /// Runs `supervisorctl` with these arguments and returns what it prints.
+    /// Runs `supervisorctl` and returns its output.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("supervisorctl");
         command.arg("--configuration").arg(&self.config_path).args(arguments);
@@ -56,14 +56,14 @@ impl Supervisord {
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }
 
-    /// A program's state: `RUNNING`, `STOPPED`, `BACKOFF`, `FATAL`, `STARTING`, `EXITED` ...
+    /// State of a program: `RUNNING`, `STOPPED`, `BACKOFF`, `FATAL`, `STARTING`, `EXITED` ...
     pub async fn state(&self, program: &str) -> String {
         // "proxymgr   RUNNING   pid 4711, uptime 0:00:03"
         let status = self.ctl(&["status", program]).await;
         status.split_whitespace().nth(1).unwrap_or_default().to_owned()
     }
 
-    /// Waits until a program is in a state.
+    /// Waits for a state of a program.
     pub async fn wait_for_state(&self, program: &str, state: &str) {
         let what = format!("supervisord has {program} {state}");
         let reached = async || {
@@ -73,19 +73,19 @@ impl Supervisord {
         eventually_or(LIMIT, &what, reached, || self.log_tail()).await;
     }
 
-    /// A program's process id, while it runs.
+    /// Process id of a running program.
     pub async fn pid(&self, program: &str) -> Option<Pid> {
         let answer = self.ctl(&["pid", program]).await;
         answer.trim().parse().ok().filter(|pid| *pid > 0).map(Pid::from_raw)
     }
 
-    /// Ends supervisord, which ends its programs first.
+    /// Stops supervisord, which stops its programs first.
     pub async fn terminate(&mut self) {
         self.process.signal(Signal::SIGTERM);
         self.process.wait_exit(LIMIT).await;
     }
 
-    /// Where it and its programs have their files.
+    /// Directory of its files.
     pub fn dir(&self) -> &TestDir {
         &self.dir
     }

@@ -1,4 +1,4 @@
-//! A certificate authority for one test, made by `openssl`.
+//! A certificate authority for one test, created with `openssl`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,21 +6,21 @@ use std::process::Command;
 
 use super::dir::TestDir;
 
-/// A self-signed authority, and what it signed for 127.0.0.1 and `localhost`; all in PEM.
+/// A self-signed authority, and certificates for 127.0.0.1 and `localhost`, in PEM format.
 #[derive(Clone, Debug)]
 pub struct TestCa {
-    /// The authority's certificate: what a client trusts.
+    /// Certificate of the authority, for clients.
     pub ca: PathBuf,
-    /// The server's private key and certificate in one file, as ZooKeeper wants it.
+    /// Private key and certificate of the server in one file, as ZooKeeper requires.
     pub server: PathBuf,
-    /// A client's certificate.
+    /// Certificate of a client.
     pub client_cert: PathBuf,
-    /// That client's private key (PKCS #8).
+    /// Private key of that client (PKCS #8).
     pub client_key: PathBuf,
 }
 
 impl TestCa {
-    /// Makes an authority and its certificates in `dir`.
+    /// Creates an authority and its certificates in `dir`.
     pub fn new(dir: &TestDir) -> Self {
         let dir = dir.subdir("tls");
         openssl(
@@ -36,7 +36,7 @@ impl TestCa {
     }
 }
 
-/// Makes a key and a certificate which the authority in `dir` signs.
+/// Creates a key, and a certificate signed by the authority in `dir`.
 fn sign(dir: &TestDir, name: &str) -> (PathBuf, PathBuf) {
     dir.write("extensions", "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n");
     openssl(

@@ -1,4 +1,4 @@
-//! Znodes as tests write them: short, and tried again while the connection changes members.
+//! Writing znodes, with retries while the connection changes members.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use zookeeper::{Acls, Client, CreateMode, Error};
 
-/// How long a change may take; a leader election lies within.
+/// Time-out of a change, including a leader election.
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// Creates a persistent znode with its parents, or sets its data.
@@ -14,7 +14,7 @@ pub async fn put(client: &Client, path: &str, json: &Value) {
     put_bytes(client, path, json.to_string().as_bytes()).await;
 }
 
-/// As [`put`], with data that need not be JSON.
+/// Like [`put`], with data that need not be JSON.
 pub async fn put_bytes(client: &Client, path: &str, data: &[u8]) {
     until_acknowledged("put", path, async || {
         match client.set_data(path, data, None).await {
@@ -30,13 +30,13 @@ pub async fn put_bytes(client: &Client, path: &str, data: &[u8]) {
     .await;
 }
 
-/// Creates a znode that goes with the session of this client.
+/// Creates an ephemeral znode.
 pub async fn ephemeral(client: &Client, path: &str, json: &Value) {
     until_acknowledged("create ephemeral", path, async || {
         make_parents(client, path).await?;
         let options = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
         match client.create(path, json.to_string().as_bytes(), &options).await {
-            // Made by an attempt whose answer was lost.
+            // Created by an attempt whose answer was lost.
             Err(Error::NodeExists) if is_ours(client, path).await? => Ok(()),
             done => done.map(drop),
         }
@@ -44,7 +44,7 @@ pub async fn ephemeral(client: &Client, path: &str, json: &Value) {
     .await;
 }
 
-/// Deletes a znode; it may be gone already.
+/// Deletes a znode, if it exists.
 pub async fn delete(client: &Client, path: &str) {
     until_acknowledged("delete", path, async || match client.delete(path, None).await {
         Err(Error::NoNode) => Ok(()),
@@ -53,7 +53,7 @@ pub async fn delete(client: &Client, path: &str) {
     .await;
 }
 
-/// Deletes a znode with all below it.
+/// Deletes a znode with all its descendants.
 pub async fn delete_recursive(client: &Client, path: &str) {
     let children = until_acknowledged("list", path, async || match client.list_children(path).await {
         Err(Error::NoNode) => Ok(Vec::new()),
@@ -82,7 +82,7 @@ async fn is_ours(client: &Client, path: &str) -> Result<bool, Error> {
     Ok(stat.is_some_and(|stat| stat.ephemeral_owner == client.session_id().0))
 }
 
-/// Repeats what can be repeated while the client is between two members.
+/// Retries an idempotent operation while the client changes members.
 async fn until_acknowledged<T, F: Future<Output = Result<T, Error>>>(
     what: &str,
     path: &str,

@@ -1,4 +1,4 @@
-//! ZooKeeper ensembles, straight from the jars of Debian's package.
+//! ZooKeeper ensembles, from the jars of the Debian package.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -26,10 +26,10 @@ const SESSION_TIMEOUT_MAX_MS: u32 = 60_000;
 /// The session time-out of [`Ensemble::client`].
 const CLIENT_SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How long a member may take to start, or an ensemble to elect a leader, on a busy machine.
+/// Time-out for the start of a member and for an election, on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(40);
 
-/// The jar, whose manifest names most of what it needs; Debian's forgets what Netty needs in turn.
+/// The jar. Its manifest names most dependencies; Debian's lacks those of Netty.
 const CLASS_PATH: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar:\
     /usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar:\
     /usr/share/java/netty-transport-native-unix-common.jar";
@@ -50,14 +50,14 @@ struct Member {
     process: Option<Process>,
 }
 
-/// A session, and the member that its client is connected to.
+/// A session and the member that serves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServedSession {
-    /// The session's id.
+    /// Id of the session.
     pub id: SessionId,
     /// The member, from 1.
     pub member: usize,
-    /// The client's end of the connection.
+    /// Address of the client.
     pub peer: SocketAddr,
 }
 
@@ -67,8 +67,8 @@ impl Ensemble {
         Self::start_with(dir, size, None).await
     }
 
-    /// As [`Ensemble::start`], with a TLS port beside the plain one of each member. Clients need no
-    /// certificate; one that they show must be signed by the ensemble's [`TestCa`].
+    /// Like [`Ensemble::start`], with an additional TLS port per member. Clients need no certificate; if they
+    /// send one, the [`TestCa`] of the ensemble must have signed it.
     pub async fn start_tls(dir: &TestDir, size: usize) -> Self {
         let ca = TestCa::new(dir);
         Self::start_with(dir, size, Some(ca)).await
@@ -90,7 +90,7 @@ impl Ensemble {
         ensemble
     }
 
-    /// Waits until every member that runs (and is not frozen) serves clients.
+    /// Waits until all running members (that are not frozen) serve clients.
     pub async fn wait_until_serving(&self) {
         for member in self.members.iter().filter(|member| member.process.is_some()) {
             let what = format!("member {} serves", member.id);
@@ -102,17 +102,17 @@ impl Ensemble {
         }
     }
 
-    /// All members, as a client is given them: `127.0.0.1:P1,127.0.0.1:P2,127.0.0.1:P3`.
+    /// Connect string of all members: `127.0.0.1:P1,127.0.0.1:P2,127.0.0.1:P3`.
     pub fn connect_string(&self) -> String {
         join_addresses(self.members.iter().map(|member| member.client_port))
     }
 
-    /// One member alone, whatever state it is in.
+    /// Connect string of one member.
     pub fn connect_string_of(&self, member: usize) -> String {
         join_addresses([self.member(member).client_port])
     }
 
-    /// All members' TLS ports.
+    /// Connect string of all TLS ports.
     pub fn secure_connect_string(&self) -> String {
         let port = |member: &Member| member.secure_port.expect("an ensemble made by start_tls");
         join_addresses(self.members.iter().map(port))
@@ -123,12 +123,12 @@ impl Ensemble {
         self.tls.as_ref().expect("an ensemble made by start_tls")
     }
 
-    /// How many members it has.
+    /// Number of members.
     pub fn size(&self) -> usize {
         self.members.len()
     }
 
-    /// Kills a member, as a crash does; its data stays.
+    /// Kills a member; its data stays.
     pub fn stop(&mut self, member: usize) {
         self.member_mut(member).process = None;
     }
@@ -150,18 +150,18 @@ impl Ensemble {
         self.wait_until_serving().await;
     }
 
-    /// Stops a member's clock (SIGSTOP): its connections stay open, and nothing answers.
+    /// Freezes a member (SIGSTOP): its connections stay open, and nothing answers.
     pub fn freeze(&mut self, member: usize) {
         self.member_mut(member).signal(Signal::SIGSTOP);
     }
 
-    /// Lets a frozen member go on.
+    /// Resumes a frozen member.
     pub fn thaw(&mut self, member: usize) {
         self.member_mut(member).signal(Signal::SIGCONT);
     }
 
-    /// The leader (of an ensemble of one: the one), if there is one that answers. A leader that was
-    /// frozen takes itself for one still when it is thawed; the newest transaction tells them apart.
+    /// The leader that answers, if any (or the only member). A resumed leader still believes to be the leader; the
+    /// newest transaction decides.
     pub async fn leader(&self) -> Option<usize> {
         let answers = join_all(self.members.iter().map(|member| member.ask("srvr"))).await;
         let leaders = self.members.iter().zip(answers).filter_map(|(member, answer)| {
@@ -172,13 +172,13 @@ impl Ensemble {
         leaders.max().map(|(_, id)| id)
     }
 
-    /// Waits until there is a leader that answers.
+    /// Waits until a leader answers.
     pub async fn wait_for_leader(&self) -> usize {
         let leader = async || self.leader().await.ok_or("no member leads");
         eventually_or(READY_LIMIT, "the ensemble has a leader", leader, || self.logs()).await
     }
 
-    /// Every session with the member that serves it, as far as members answer.
+    /// All sessions of the members that answer.
     pub async fn sessions(&self) -> Vec<ServedSession> {
         let answers = join_all(self.members.iter().map(|member| member.ask("cons"))).await;
         let parse = |(member, answer): (&Member, Result<String, String>)| {
@@ -188,20 +188,20 @@ impl Ensemble {
         self.members.iter().zip(answers).flat_map(parse).collect()
     }
 
-    /// The member which serves a session, if one does.
+    /// The member that serves a session, if any.
     pub async fn member_serving(&self, session: SessionId) -> Option<usize> {
         self.sessions().await.into_iter().find(|served| served.id == session).map(|served| served.member)
     }
 
-    /// The session of another process (the daemon's), if it is connected.
+    /// The session of another process, if it is connected.
     pub async fn session_of(&self, pid: Pid) -> Option<ServedSession> {
         let sessions = self.sessions().await;
         let ports = tcp_ports_of(pid);
         sessions.into_iter().find(|session| ports.contains(&session.peer.port()))
     }
 
-    /// Ends a session as its time-out would, whoever's it is: its ephemeral znodes go, and its
-    /// client is told at its next connect that it has expired.
+    /// Expires a session: its ephemeral znodes are deleted, and its client learns it at the next
+    /// connect.
     pub async fn expire(&self, session: SessionId) {
         let deadline = Instant::now() + Duration::from_secs(10);
         let mut attempts = 0;
@@ -216,7 +216,7 @@ impl Ensemble {
                 Ok(Ok(SessionEnd::Closed)) => return,
                 Ok(Ok(SessionEnd::Unknown)) if attempts > 1 => return,
                 Ok(Ok(SessionEnd::Unknown)) => panic!("expire session {session}: member {member} does not know it"),
-                // Its owner has reconnected and taken it back before it was closed.
+                // Its owner has reconnected before it was closed.
                 seen => assert!(Instant::now() < deadline, "expire session {session} at member {member}: {seen:?}"),
             }
         }
@@ -227,21 +227,21 @@ impl Ensemble {
         self.client_with_timeout(CLIENT_SESSION_TIMEOUT).await
     }
 
-    /// A client of the whole ensemble with a session time-out of its own.
+    /// A client of the whole ensemble with this session time-out.
     pub async fn client_with_timeout(&self, session_timeout: Duration) -> Client {
         let mut attempts = 0;
         loop {
             let connector = Client::connector().with_session_timeout(session_timeout);
             match connector.connect(&self.connect_string()).await {
                 Ok(client) => return client,
-                // A member that has just been thawed, or a busy machine, may need longer than a connect waits.
+                // A resumed member, or a busy machine, may need longer than the connect time-out.
                 Err(_) if attempts < 5 => attempts += 1,
                 Err(error) => panic!("connect to ZooKeeper: {error}\n{}", self.logs()),
             }
         }
     }
 
-    /// A member's process id, if it runs.
+    /// Process id of a member, if it runs.
     pub fn pid(&self, member: usize) -> Option<Pid> {
         self.member(member).process.as_ref().map(Process::pid)
     }
@@ -287,9 +287,9 @@ impl Member {
     fn start(&mut self) {
         assert!(self.process.is_none(), "member {} runs already", self.id);
         let mut command = Command::new("java");
-        // What makes a JVM small and quick to start matters here, and its peak speed does not.
+        // Options for a small JVM with a quick start.
         command.args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-XX:-UsePerfData"]);
-        // No waiting for a disk that nobody pulls the plug of, and small transaction logs.
+        // No fsync, and small transaction logs.
         command.args(["-Dzookeeper.forceSync=no", "-Dzookeeper.preAllocSize=64"]);
         command.args([
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -309,7 +309,7 @@ impl Member {
         self.process.as_mut().unwrap_or_else(|| panic!("member {id} does not run")).signal(signal);
     }
 
-    /// Sends a four-letter word. A frozen member accepts and never answers: hence the time-out.
+    /// Sends a four-letter word, with a time-out: a frozen member never answers.
     async fn ask(&self, word: &str) -> Result<String, String> {
         let exchange = async {
             let mut stream = TcpStream::connect(self.address()).await?;
@@ -336,7 +336,7 @@ fn join_addresses(ports: impl IntoIterator<Item = u16>) -> String {
 }
 
 /// Reads a line of `cons`: ` /127.0.0.1:41314[1](queued=0,recved=1,sent=1,sid=0x10000...,lop=...`;
-/// the connection that asks has no `sid`.
+/// the connection of this command has no `sid`.
 fn parse_connection(member: usize, line: &str) -> Option<ServedSession> {
     let (peer, rest) = line.trim().strip_prefix('/')?.split_once('[')?;
     let (_, rest) = rest.split_once("sid=0x")?;
@@ -345,14 +345,14 @@ fn parse_connection(member: usize, line: &str) -> Option<ServedSession> {
     Some(ServedSession { id, member, peer: peer.parse().ok()? })
 }
 
-/// What became of an attempt to end a session.
+/// Result of an attempt to expire a session.
 #[derive(Debug)]
 enum SessionEnd {
     Closed,
     Unknown,
 }
 
-/// Takes a session over and closes it, in ZooKeeper's own protocol (`ConnectRequest` and
+/// Takes over a session and closes it, with the protocol of ZooKeeper (`ConnectRequest` and
 /// `closeSession` of zookeeper.jute), for which a client of the library would need the session's
 /// [`zookeeper::SessionInfo`], which only its owner has.
 async fn close_session(member: SocketAddr, session: SessionId) -> std::io::Result<SessionEnd> {
@@ -368,7 +368,7 @@ async fn close_session(member: SocketAddr, session: SessionId) -> std::io::Resul
     let close = [1_i32.to_be_bytes(), CLOSE_SESSION.to_be_bytes()].concat();
 
     let mut stream = TcpStream::connect(member).await?;
-    // In one go: the owner loses its connection to the first, and comes back as soon as it can.
+    // In one write: the owner loses its connection and reconnects as soon as it can.
     stream.write_all(&[frame(&connect), frame(&close)].concat()).await?;
     let accepted = read_frame(&mut stream).await?;
     let timeout_ms = accepted.get(4..8).map_or(0, |bytes| i32::from_be_bytes(bytes.try_into().expect("four bytes")));

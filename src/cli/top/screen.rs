@@ -1,4 +1,4 @@
-//! The drawing of `top`: how all is, what is not well, the services, the keys.
+//! Drawing of `top`: summary, problems, services, keys.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -7,30 +7,32 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Table};
 
 use super::state::Top;
-use crate::cli::service_row::{ServiceRow, Trouble};
-use crate::cli::wording::{printable, span};
+use crate::cli::service_row::ServiceRow;
+use crate::cli::text::{printable, span};
+use crate::status::format::counted;
 use crate::status::report::StatusReport;
+use crate::status::severity::Severity;
 
-/// The concerns that are shown at once; what is more is counted.
+/// Problems shown; the rest is counted.
 const CONCERNS_MAX: usize = 5;
 
-/// The narrowest table that shows how services are updated, where they listen, and their last change.
+/// Least width of the table with the columns UPDATE, LISTEN and LAST CHANGE.
 const UPDATE_FROM: u16 = 108;
 const LISTEN_FROM: u16 = 100;
 const LAST_CHANGE_FROM: u16 = 80;
 
-/// Draws everything.
+/// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, top: &mut Top, now_unix_ms: u64) {
-    let head = head(top, now_unix_ms);
+    let summary = summary(top, now_unix_ms);
     let concerns = concerns(top, now_unix_ms);
     let areas = Layout::vertical([
-        Constraint::Length(rows_of(&head)),
+        Constraint::Length(rows_of(&summary)),
         Constraint::Length(rows_of(&concerns)),
         Constraint::Min(2),
         Constraint::Length(1),
     ]);
-    let [head_area, concerns_area, table_area, foot_area] = areas.areas(frame.area());
-    frame.render_widget(Paragraph::new(head), head_area);
+    let [summary_area, concerns_area, table_area, foot_area] = areas.areas(frame.area());
+    frame.render_widget(Paragraph::new(summary), summary_area);
     frame.render_widget(Paragraph::new(concerns), concerns_area);
     draw_services(frame, table_area, top);
     frame.render_widget(foot(top), foot_area);
@@ -40,34 +42,33 @@ fn rows_of(lines: &[Line<'_>]) -> u16 {
     u16::try_from(lines.len()).unwrap_or(u16::MAX)
 }
 
-/// A style with this colour, where there are colours.
+/// A style with this colour, if colours are on.
 fn coloured(top: &Top, colour: Color) -> Style {
     if top.colours { Style::new().fg(colour) } else { Style::new() }
 }
 
-fn head(top: &Top, now_unix_ms: u64) -> Vec<Line<'static>> {
+fn summary(top: &Top, now_unix_ms: u64) -> Vec<Line<'static>> {
     let bold = |colour| coloured(top, colour).add_modifier(Modifier::BOLD);
     let mut lines = Vec::new();
     if let Some(error) = &top.error {
         lines.push(Line::styled(printable(error), bold(Color::Red)));
         if top.report.is_some() {
             let ago = span(now_unix_ms.saturating_sub(top.answered_unix_ms));
-            lines.push(Line::raw(format!("what follows is {ago} old")));
+            lines.push(Line::raw(format!("the data below is {ago} old")));
         }
     }
     let Some(report) = &top.report else {
         if top.error.is_none() {
-            lines.push(Line::raw("asking the daemon"));
+            lines.push(Line::raw("connecting to the daemon"));
         }
         return lines;
     };
     lines.push(match (report.readiness.ready, report.concerns.len()) {
-        (true, 0) => Line::styled("All is well", bold(Color::Green)),
-        (true, 1) => Line::styled("One thing is not well", bold(Color::Yellow)),
-        (true, n) => Line::styled(format!("{n} things are not well"), bold(Color::Yellow)),
-        (false, _) => Line::styled("HAProxy is not kept in step", bold(Color::Red)),
+        (true, 0) => Line::styled("OK", bold(Color::Green)),
+        (true, n) => Line::styled(counted(n, "problem"), bold(Color::Yellow)),
+        (false, n) => Line::styled(format!("Not ready, {}", counted(n, "problem")), bold(Color::Red)),
     });
-    lines.push(Line::raw(who(report)));
+    lines.push(Line::raw(processes(report)));
     if let Some(haproxy) = report.haproxy() {
         let servers: usize = haproxy.services.values().map(|service| service.servers.len()).sum();
         let counts = &haproxy.counts;
@@ -83,7 +84,7 @@ fn head(top: &Top, now_unix_ms: u64) -> Vec<Line<'static>> {
     lines
 }
 
-fn who(report: &StatusReport) -> String {
+fn processes(report: &StatusReport) -> String {
     let daemon = &report.daemon;
     let haproxy = match report.haproxy().and_then(|haproxy| haproxy.process.as_ref()) {
         Some(process) => format!("HAProxy {}, pid {}", process.version_text, process.pid),
@@ -128,11 +129,12 @@ fn draw_services(frame: &mut Frame<'_>, area: Rect, top: &mut Top) {
     let titles = ["WANTED", "READY", "DOWN", "DRAIN", "MAINT"].map(ToOwned::to_owned);
     let header = cells("SERVICE", "LISTEN", titles, "SOURCE", "UPDATE", "LAST CHANGE");
     let rows = top.rows.iter().map(|row: &ServiceRow| {
-        let numbers = [row.desired, row.ready, row.down, row.drain, row.maint].map(|number| number.to_string());
-        let style = match row.trouble {
-            Trouble::Severe => coloured(top, Color::Red),
-            Trouble::Some => coloured(top, Color::Yellow),
-            Trouble::None => Style::new(),
+        let numbers = [row.desired, row.servers.ready, row.servers.down, row.servers.drain, row.servers.maint]
+            .map(|number| number.to_string());
+        let style = match row.severity {
+            Severity::Critical => coloured(top, Color::Red),
+            Severity::Warning => coloured(top, Color::Yellow),
+            Severity::Ok => Style::new(),
         };
         cells(&row.name, &row.listen, numbers, &row.source, row.update, &row.last_change).style(style)
     });
@@ -144,9 +146,9 @@ fn draw_services(frame: &mut Frame<'_>, area: Rect, top: &mut Top) {
 
 fn foot(top: &Top) -> Line<'static> {
     if top.typing {
-        return Line::raw(format!("filter: {}_   Enter keeps it, Esc drops it", top.filter));
+        return Line::raw(format!("filter: {}_   Enter applies, Esc clears", top.filter));
     }
     let filter = if top.filter.is_empty() { String::new() } else { format!(" ({})", top.filter) };
-    let shown = if top.only_trouble { "all" } else { "only trouble" };
-    Line::raw(format!("q quit  s sort: {}  t {shown}  / filter{filter}  arrows move", top.sort.as_str()))
+    let shown = if top.only_problems { "all" } else { "only problems" };
+    Line::raw(format!("q quit  s sort: {}  p {shown}  / filter{filter}  arrows scroll", top.sort.as_str()))
 }

@@ -1,32 +1,33 @@
-//! What `top` shows, and what keys do to it.
+//! State of `top`, and the effect of keys on it.
 
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::widgets::TableState;
 
-use crate::cli::service_row::{self, ServiceRow, Trouble};
+use crate::cli::service_row::{self, ServiceRow};
 use crate::status::report::StatusReport;
+use crate::status::severity::Severity;
 
-/// The longest text to filter by, in characters.
+/// Longest filter, in characters.
 const FILTER_CHARS_MAX: usize = 100;
 
-/// By what services are sorted.
+/// Order of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sort {
-    /// Those with the most trouble first.
-    Trouble,
+    /// The most severe problems first.
+    Problems,
     /// By name.
     Name,
-    /// Those with the most servers down first.
+    /// Most servers down first.
     Down,
-    /// Those with the fewest ready servers first.
+    /// Fewest ready servers first.
     Ready,
 }
 
 impl Sort {
-    /// The word for it.
+    /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Trouble => "trouble",
+            Self::Problems => "problems",
             Self::Name => "name",
             Self::Down => "down",
             Self::Ready => "ready",
@@ -35,51 +36,51 @@ impl Sort {
 
     fn next(self) -> Self {
         match self {
-            Self::Trouble => Self::Name,
+            Self::Problems => Self::Name,
             Self::Name => Self::Down,
             Self::Down => Self::Ready,
-            Self::Ready => Self::Trouble,
+            Self::Ready => Self::Problems,
         }
     }
 }
 
-/// What a key asks for.
+/// What happens after a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// To go on.
-    Stay,
-    /// To end.
-    Leave,
+pub enum Next {
+    /// `top` continues.
+    Continue,
+    /// `top` ends.
+    Quit,
 }
 
-/// Everything on the screen.
+/// State of the screen.
 pub struct Top {
-    /// What the daemon last said; none before its first answer.
+    /// The last report; none before the first answer.
     pub report: Option<StatusReport>,
-    /// When it said so, in milliseconds since 1970.
+    /// When it was received, in milliseconds since 1970.
     pub answered_unix_ms: u64,
-    /// Why it did not answer when it was last asked; none when it did.
+    /// Error of the last request; none if it succeeded.
     pub error: Option<String>,
-    /// Changes at run time each second, between the last two answers.
+    /// Runtime changes per second, between the last two reports.
     pub changes_per_second: f64,
-    /// The services that are shown, in their order.
+    /// The services shown, in order.
     pub rows: Vec<ServiceRow>,
-    /// By what they are sorted.
+    /// Their order.
     pub sort: Sort,
-    /// Whether only those with trouble are shown.
-    pub only_trouble: bool,
-    /// What the names of those that are shown contain.
+    /// Whether only services with problems are shown.
+    pub only_problems: bool,
+    /// Part of the names of the services shown.
     pub filter: String,
-    /// Whether that is being typed.
+    /// Whether the filter is being edited.
     pub typing: bool,
-    /// Whether there are colours.
+    /// Whether to use colours.
     pub colours: bool,
-    /// Where the table is.
+    /// Selection and scroll position of the table.
     pub table: TableState,
 }
 
 impl Top {
-    /// A screen that waits for the first answer.
+    /// A screen before the first answer.
     pub fn new(colours: bool) -> Self {
         Self {
             report: None,
@@ -87,8 +88,8 @@ impl Top {
             error: None,
             changes_per_second: 0.0,
             rows: Vec::new(),
-            sort: Sort::Trouble,
-            only_trouble: false,
+            sort: Sort::Problems,
+            only_problems: false,
             filter: String::new(),
             typing: false,
             colours,
@@ -96,7 +97,7 @@ impl Top {
         }
     }
 
-    /// The daemon answered, or did not.
+    /// Handles the answer of the daemon.
     pub fn answered(&mut self, answer: Result<StatusReport, String>, now_unix_ms: u64) {
         match answer {
             Ok(report) => {
@@ -117,22 +118,22 @@ impl Top {
         self.arrange();
     }
 
-    /// Something was typed, or the terminal changed its size.
-    pub fn told(&mut self, event: &Event) -> Wish {
-        let Event::Key(key) = event else { return Wish::Stay };
+    /// Handles a terminal event.
+    pub fn handle(&mut self, event: &Event) -> Next {
+        let Event::Key(key) = event else { return Next::Continue };
         if key.kind == KeyEventKind::Release {
-            return Wish::Stay;
+            return Next::Continue;
         }
         if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
-            return Wish::Leave;
+            return Next::Quit;
         }
         if self.typing {
             self.type_filter(key);
-        } else if self.command(key) == Wish::Leave {
-            return Wish::Leave;
+        } else if self.command(key) == Next::Quit {
+            return Next::Quit;
         }
         self.arrange();
-        Wish::Stay
+        Next::Continue
     }
 
     fn type_filter(&mut self, key: &KeyEvent) {
@@ -148,15 +149,15 @@ impl Top {
         }
     }
 
-    fn command(&mut self, key: &KeyEvent) -> Wish {
+    fn command(&mut self, key: &KeyEvent) -> Next {
         const PAGE: u16 = 10;
         match key.code {
-            KeyCode::Char('q') => return Wish::Leave,
-            KeyCode::Esc if self.filter.is_empty() => return Wish::Leave,
+            KeyCode::Char('q') => return Next::Quit,
+            KeyCode::Esc if self.filter.is_empty() => return Next::Quit,
             KeyCode::Esc => self.filter.clear(),
             KeyCode::Char('/') => self.typing = true,
             KeyCode::Char('s') => self.sort = self.sort.next(),
-            KeyCode::Char('t') => self.only_trouble = !self.only_trouble,
+            KeyCode::Char('p' | 't') => self.only_problems = !self.only_problems,
             KeyCode::Down | KeyCode::Char('j') => self.table.select_next(),
             KeyCode::Up | KeyCode::Char('k') => self.table.select_previous(),
             KeyCode::PageDown | KeyCode::Char(' ') => self.table.scroll_down_by(PAGE),
@@ -165,23 +166,23 @@ impl Top {
             KeyCode::End => self.table.select_last(),
             _ => {}
         }
-        Wish::Stay
+        Next::Continue
     }
 
-    /// Filters and sorts what the daemon last said. The service that was selected stays so.
+    /// Filters and sorts the services of the last report.
     fn arrange(&mut self) {
         let Some(report) = &self.report else { return };
         let mut rows = service_row::rows(report, self.answered_unix_ms);
         let wanted = self.filter.to_lowercase();
         rows.retain(|row| {
-            row.name.to_lowercase().contains(&wanted) && (!self.only_trouble || row.trouble != Trouble::None)
+            row.name.to_lowercase().contains(&wanted) && (!self.only_problems || row.severity != Severity::Ok)
         });
         match self.sort {
-            // They come sorted by name, and sorting keeps the order of equals.
+            // Rows are sorted by name already; all sorts are stable.
             Sort::Name => {}
-            Sort::Trouble => rows.sort_by_key(|row| row.trouble),
-            Sort::Down => rows.sort_by_key(|row| std::cmp::Reverse(row.down)),
-            Sort::Ready => rows.sort_by_key(|row| row.ready),
+            Sort::Problems => rows.sort_by_key(|row| std::cmp::Reverse(row.severity)),
+            Sort::Down => rows.sort_by_key(|row| std::cmp::Reverse(row.servers.down)),
+            Sort::Ready => rows.sort_by_key(|row| row.servers.ready),
         }
         self.rows = rows;
         let last = self.rows.len().saturating_sub(1);
@@ -189,7 +190,7 @@ impl Top {
     }
 }
 
-/// How many servers were changed at run time since the daemon started.
+/// Runtime changes since the daemon started.
 fn changes(report: &StatusReport) -> Option<u64> {
     let counts = &report.haproxy()?.counts;
     Some(counts.runtime_enable + counts.runtime_disable + counts.runtime_delete)

@@ -7,12 +7,12 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 
 use super::screen::draw;
-use super::state::{Top, Wish};
+use super::state::{Next, Top};
 use crate::status::report::{DaemonFacts, StatusReport};
 
 const NOW: u64 = 1_000_000;
 
-/// A daemon with services and the states of their servers.
+/// Status of a daemon with these services and server states.
 fn report(services: &[(&str, &[ServerState])]) -> StatusReport {
     let mut haproxy = HaproxyState { phase: ProxyPhase::Running, ..HaproxyState::default() };
     let mut actors = Vec::new();
@@ -60,66 +60,66 @@ fn drawn(top: &mut Top, width: u16, height: u16) -> Vec<String> {
     (0..height).map(|y| line(y).trim_end().to_owned()).collect()
 }
 
-/// The services that are shown, from the top.
+/// The services shown, from the top.
 fn shown(top: &mut Top) -> Vec<String> {
     let lines = drawn(top, 80, 24);
     let table = lines.iter().skip_while(|line| !line.starts_with("SERVICE")).skip(1);
     table.take_while(|line| !line.is_empty()).filter_map(|line| line.split(' ').next().map(ToOwned::to_owned)).collect()
 }
 
-fn press(top: &mut Top, keys: &str) -> Wish {
-    let mut wish = Wish::Stay;
+fn press(top: &mut Top, keys: &str) -> Next {
+    let mut next = Next::Continue;
     for char in keys.chars() {
         let code = if char == '\n' { KeyCode::Enter } else { KeyCode::Char(char) };
-        wish = top.told(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)));
+        next = top.handle(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)));
     }
-    wish
+    next
 }
 
 #[test]
-fn services_with_trouble_come_first_and_numbers_stand_beside_them() {
+fn services_with_problems_come_first() {
     let mut top = three();
     let lines = drawn(&mut top, 80, 12);
-    assert_eq!(lines[0], "One thing is not well");
+    assert_eq!(lines[0], "1 problem");
     assert_eq!(lines[1], "proxymgr 0.1.0, up 1m 1s; HAProxy is not running");
     assert_eq!(lines[2], "3 services, 6 servers; 0.0 changes/s; reloads 0, drift 0, refused 0");
-    assert!(lines[3].contains("mail: no server takes traffic, the checks of 2 fail"), "{lines:#?}");
+    assert!(lines[3].contains("mail: no server takes traffic: 2 down"), "{lines:#?}");
     assert!(lines[4].starts_with("SERVICE"), "{lines:#?}");
-    assert_eq!(lines[5].split_whitespace().collect::<Vec<_>>(), ["mail", "2", "0", "2", "0", "0", "good", "-"]);
+    assert_eq!(lines[5].split_whitespace().collect::<Vec<_>>(), ["mail", "2", "0", "2", "0", "0", "ok", "-"]);
     assert_eq!(shown(&mut top), ["mail", "web", "api"]);
-    assert!(lines[11].starts_with("q quit  s sort: trouble"), "{lines:#?}");
+    assert!(lines[11].starts_with("q quit  s sort: problems"), "{lines:#?}");
 }
 
 #[test]
-fn keys_sort_filter_and_leave() {
+fn keys_sort_filter_and_quit() {
     let mut top = three();
     press(&mut top, "s");
     assert_eq!(shown(&mut top), ["api", "mail", "web"]);
-    press(&mut top, "t");
+    press(&mut top, "p");
     assert_eq!(shown(&mut top), ["mail", "web"]);
-    press(&mut top, "t/AP");
+    press(&mut top, "p/AP");
     assert_eq!(shown(&mut top), ["api"]);
-    assert_eq!(press(&mut top, "q"), Wish::Stay, "while a filter is typed, q is a letter");
+    assert_eq!(press(&mut top, "q"), Next::Continue, "q is a letter while the filter is edited");
     assert!(shown(&mut top).is_empty());
     let escape = Event::Key(KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE));
-    assert_eq!(top.told(&escape), Wish::Stay);
+    assert_eq!(top.handle(&escape), Next::Continue);
     assert_eq!(shown(&mut top).len(), 3);
-    assert_eq!(press(&mut top, "/mail\nq"), Wish::Leave);
+    assert_eq!(press(&mut top, "/mail\nq"), Next::Quit);
     let interrupt = Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
-    assert_eq!(top.told(&interrupt), Wish::Leave);
+    assert_eq!(top.handle(&interrupt), Next::Quit);
 }
 
 #[test]
-fn a_daemon_that_stops_answering_leaves_what_was_known_with_its_age() {
+fn lost_daemon_keeps_old_data_with_age() {
     let mut top = three();
     top.answered(Err("no proxymgr answers at http://x".into()), NOW + 2_000);
     let lines = drawn(&mut top, 80, 24);
-    assert_eq!(lines[..2], ["no proxymgr answers at http://x", "what follows is 5s old"]);
+    assert_eq!(lines[..2], ["no proxymgr answers at http://x", "the data below is 5s old"]);
     assert_eq!(shown(&mut top), ["mail", "web", "api"]);
 }
 
 #[test]
-fn every_size_of_terminal_can_be_drawn_on() {
+fn every_terminal_size_can_be_drawn() {
     let mut top = three();
     for (width, height) in [(1, 1), (10, 3), (40, 6), (79, 24), (80, 24), (200, 60)] {
         drawn(&mut top, width, height);
@@ -133,7 +133,7 @@ fn every_size_of_terminal_can_be_drawn_on() {
 }
 
 #[test]
-fn with_no_color_nothing_is_coloured() {
+fn no_color_has_no_colours() {
     let mut top = three();
     let coloured = |top: &mut Top| {
         let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();

@@ -1,4 +1,4 @@
-//! `/config` and `/config/diff`: the haproxy.cfg that runs, and what is different in the one that would be written now.
+//! `/config` and `/config/diff`: the running haproxy.cfg and its differences from the desired one.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Bytes, Data, Query};
@@ -8,34 +8,34 @@ use serde::Serialize;
 use super::{NoQuery, no_answer};
 use crate::status::config_text::{self, DifferentLine};
 use crate::status::problem::Problem;
-use crate::status::view::{Asked, Identity, Paced, View};
+use crate::status::view::{Asked, Cached, Identity, View};
 
-/// Both answers, each made no more often than the listener can bear: of a thousand services they take a while.
+/// Both answers, cached: for a thousand services they are expensive.
 #[derive(Default)]
-pub struct KeptAnswers {
-    running: Paced<Result<Bytes, String>>,
-    diff: Paced<Result<Bytes, String>>,
+pub struct CachedAnswers {
+    running: Cached<Result<Bytes, String>>,
+    diff: Cached<Result<Bytes, String>>,
 }
 
-/// What runs.
+/// The running configuration.
 #[derive(Serialize)]
 struct Running<'a> {
-    /// Where the file is.
+    /// Path of the file.
     config_path: &'a str,
-    /// Its text without passwords; none before the first start.
+    /// Its text with secrets hidden; none before the first start.
     text: Option<String>,
 }
 
-/// What is different.
+/// Differences from the desired configuration.
 #[derive(Serialize)]
 struct Differences {
     is_same: bool,
     differences: Vec<Difference>,
-    /// Whether there are more than are told.
+    /// Whether more exist than are returned.
     is_cut: bool,
 }
 
-/// What is different in one section.
+/// Differences of one section.
 #[derive(Serialize)]
 struct Difference {
     section: String,
@@ -47,26 +47,30 @@ pub async fn running(
     _: Query<NoQuery>,
     view: Data<dyn View>,
     identity: Data<Identity>,
-    kept: Data<KeptAnswers>,
+    cached: Data<CachedAnswers>,
 ) -> Result<HttpResponse, Problem> {
     let config_path = &identity.config_path;
     let make = |state: &ConfigState| json(&Running { config_path, text: config_text::whole(state) });
-    answer(kept.running.get(|| made_of_config(&view, make)).await)
+    answer(cached.running.get(|| from_config(&view, make)).await)
 }
 
 /// `GET /config/diff`.
-pub async fn diff(_: Query<NoQuery>, view: Data<dyn View>, kept: Data<KeptAnswers>) -> Result<HttpResponse, Problem> {
+pub async fn diff(
+    _: Query<NoQuery>,
+    view: Data<dyn View>,
+    cached: Data<CachedAnswers>,
+) -> Result<HttpResponse, Problem> {
     let make = |state: &ConfigState| {
         let (differences, is_cut) = config_text::differences(state);
-        let told =
+        let section =
             |difference: config_text::Difference| Difference { section: difference.name, lines: difference.lines };
-        let differences: Vec<_> = differences.into_iter().map(told).collect();
+        let differences: Vec<_> = differences.into_iter().map(section).collect();
         json(&Differences { is_same: differences.is_empty(), differences, is_cut })
     };
-    answer(kept.diff.get(|| made_of_config(&view, make)).await)
+    answer(cached.diff.get(|| from_config(&view, make)).await)
 }
 
-fn made_of_config<'a>(
+fn from_config<'a>(
     view: &'a Data<dyn View>,
     make: impl FnOnce(&ConfigState) -> Result<Bytes, String> + 'a,
 ) -> Asked<'a, Result<Bytes, String>> {
@@ -74,7 +78,7 @@ fn made_of_config<'a>(
 }
 
 fn json(answer: &impl Serialize) -> Result<Bytes, String> {
-    serde_json::to_vec(answer).map(Bytes::from).map_err(|error| format!("the answer cannot be written: {error}"))
+    serde_json::to_vec(answer).map(Bytes::from).map_err(|error| format!("the answer cannot be serialised: {error}"))
 }
 
 fn answer(body: Result<Bytes, String>) -> Result<HttpResponse, Problem> {

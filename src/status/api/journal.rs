@@ -1,4 +1,4 @@
-//! `/journal`: what happened.
+//! `/journal`: journal entries.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::status::problem::Problem;
 use crate::status::view::{Identity, View};
 
-/// Journal entries in an answer to a question that names no limit.
+/// Entries of an answer without `limit`.
 const JOURNAL_ENTRIES_DEFAULT: usize = 200;
 
-/// What is asked for.
+/// Query parameters.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Asked {
+pub struct JournalQuery {
     service: Option<String>,
     server: Option<String>,
     event: Option<String>,
@@ -27,12 +27,12 @@ pub struct Asked {
     limit: Option<usize>,
 }
 
-/// What happened.
+/// Journal entries.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Entries {
-    /// In order, the oldest first.
+    /// The entries, oldest first.
     pub entries: Vec<JournalEntry>,
-    /// What `after` must be to go on from here.
+    /// Value of `after` for the next request.
     pub next_after: u64,
 }
 
@@ -40,9 +40,9 @@ pub struct Entries {
 pub async fn read(
     view: Data<dyn View>,
     identity: Data<Identity>,
-    asked: Query<Asked>,
+    query: Query<JournalQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let Asked { service, server, event, since, after, limit } = asked.into_inner();
+    let JournalQuery { service, server, event, since, after, limit } = query.into_inner();
     let since_unix_ms = since.map(|text| since_of(&text, identity.clock.unix_ms())).transpose()?;
     let limit = Some(limit.unwrap_or(JOURNAL_ENTRIES_DEFAULT).min(JOURNAL_ENTRIES_MAX));
     let entries = view.journal(ReadJournal { service, server, event, since_unix_ms, after, limit }).await;
@@ -50,7 +50,7 @@ pub async fn read(
     Ok(HttpResponse::Ok().json(Entries { entries, next_after }))
 }
 
-/// A time: milliseconds since 1970, `2026-01-31T12:00:00Z`, or how long ago, as `10m`.
+/// Parses a time: milliseconds since 1970, `2026-01-31T12:00:00Z`, or an age such as `10m`.
 fn since_of(text: &str, now_unix_ms: u64) -> Result<u64, Problem> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if let Ok(unix_ms) = text.parse() {
@@ -61,7 +61,7 @@ fn since_of(text: &str, now_unix_ms: u64) -> Result<u64, Problem> {
     }
     humantime::parse_duration(text).map(|ago| now_unix_ms.saturating_sub(millis(ago))).map_err(|_| {
         Problem::bad_request(
-            "since must be milliseconds since 1970, a time as 2026-01-31T12:00:00Z, or a duration as 10m",
+            "since must be milliseconds since 1970, a time such as 2026-01-31T12:00:00Z, or an age such as 10m",
         )
     })
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_understood_in_three_ways() {
+    fn time_has_three_formats() {
         for (text, unix_ms) in [
             ("0", 0),
             ("1234", 1_234),

@@ -1,4 +1,4 @@
-//! The actors' states, so that what belongs to one service is found.
+//! Index of the snapshots by service.
 
 use std::collections::BTreeMap;
 
@@ -6,29 +6,29 @@ use proxymgr_actors::snapshot::{
     ActorState, HaproxyState, ProcessSupervisorState, ServiceConfigState, ServiceState, WatcherState,
 };
 
-/// What is known.
+/// The index.
 #[derive(Default)]
 pub struct Known<'a> {
-    /// Of the definitions.
+    /// Snapshot of the ServiceConfigActor.
     pub definitions: Option<&'a ServiceConfigState>,
-    /// Of HAProxy.
+    /// Snapshot of the HaproxyStateActor.
     pub haproxy: Option<&'a HaproxyState>,
-    /// Of its processes.
+    /// Snapshot of the ProcessSupervisorActor.
     pub processes: Option<&'a ProcessSupervisorState>,
     services: BTreeMap<&'a str, KnownService<'a>>,
 }
 
-/// What is known of one service.
+/// Snapshots of one service.
 #[derive(Default, Clone, Copy)]
 pub struct KnownService<'a> {
-    /// What discovery says.
+    /// Of its watcher.
     pub watcher: Option<&'a WatcherState>,
-    /// What HAProxy has.
+    /// Of its state in HAProxy.
     pub haproxy: Option<&'a ServiceState>,
 }
 
 impl<'a> Known<'a> {
-    /// Sorts the states.
+    /// Indexes the snapshots.
     pub fn of(states: &'a [ActorState]) -> Self {
         let mut known = Self::default();
         for state in states {
@@ -50,7 +50,7 @@ impl<'a> Known<'a> {
         known
     }
 
-    /// Every service by its name.
+    /// All services by name.
     pub fn services(&self) -> impl Iterator<Item = (&'a str, KnownService<'a>)> {
         self.services.iter().map(|(name, service)| (*name, *service))
     }

@@ -1,4 +1,4 @@
-//! What an operator can have done.
+//! Orders of operators.
 
 use std::time::Duration;
 
@@ -15,30 +15,30 @@ use super::NoQuery;
 use crate::status::problem::Problem;
 use crate::status::view::View;
 
-/// What was done.
+/// Result of an order.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Done {
-    /// In a sentence.
+    /// What was done, as a sentence.
     pub done: String,
 }
 
-/// The body of an order that needs no words.
+/// The body of an order without parameters.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-/// The body of an order to reload.
+/// The body of a reload order.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Why {
+struct ReloadBody {
     reason: Option<String>,
 }
 
 /// The body of an order for one server.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Choice {
-    /// For how long: `30m`, `2h`.
+struct OverrideBody {
+    /// Duration of the override: `30m`, `2h`.
     duration: Option<String>,
     reason: Option<String>,
 }
@@ -48,43 +48,43 @@ type Answer = Result<HttpResponse, Problem>;
 /// `POST /refresh`.
 pub async fn refresh_all(_: Query<NoQuery>, view: Data<dyn View>, body: Bytes) -> Answer {
     read_body::<Nothing>(&body)?;
-    give(&view, Order::Refresh { service: None }).await
+    execute(&view, Order::Refresh { service: None }).await
 }
 
 /// `POST /refresh/{service}`.
 pub async fn refresh(_: Query<NoQuery>, view: Data<dyn View>, name: Path<String>, body: Bytes) -> Answer {
     read_body::<Nothing>(&body)?;
-    give(&view, Order::Refresh { service: Some(service_name(&name)?) }).await
+    execute(&view, Order::Refresh { service: Some(service_name(&name)?) }).await
 }
 
 /// `POST /reload`.
 pub async fn reload(_: Query<NoQuery>, view: Data<dyn View>, body: Bytes) -> Answer {
-    let Why { reason } = read_body(&body)?;
-    give(&view, Order::Reload { reason: reason_of(reason)? }).await
+    let ReloadBody { reason } = read_body(&body)?;
+    execute(&view, Order::Reload { reason: reason_of(reason)? }).await
 }
 
 /// `POST /holds/accept`.
 pub async fn accept_definitions(_: Query<NoQuery>, view: Data<dyn View>, body: Bytes) -> Answer {
     read_body::<Nothing>(&body)?;
-    give(&view, Order::Accept { service: None }).await
+    execute(&view, Order::Accept { service: None }).await
 }
 
 /// `POST /holds/reject`.
 pub async fn reject_definitions(_: Query<NoQuery>, view: Data<dyn View>, body: Bytes) -> Answer {
     read_body::<Nothing>(&body)?;
-    give(&view, Order::Reject { service: None }).await
+    execute(&view, Order::Reject { service: None }).await
 }
 
 /// `POST /holds/{service}/accept`.
 pub async fn accept(_: Query<NoQuery>, view: Data<dyn View>, name: Path<String>, body: Bytes) -> Answer {
     read_body::<Nothing>(&body)?;
-    give(&view, Order::Accept { service: Some(service_name(&name)?) }).await
+    execute(&view, Order::Accept { service: Some(service_name(&name)?) }).await
 }
 
 /// `POST /holds/{service}/reject`.
 pub async fn reject(_: Query<NoQuery>, view: Data<dyn View>, name: Path<String>, body: Bytes) -> Answer {
     read_body::<Nothing>(&body)?;
-    give(&view, Order::Reject { service: Some(service_name(&name)?) }).await
+    execute(&view, Order::Reject { service: Some(service_name(&name)?) }).await
 }
 
 /// `POST /services/{service}/servers/{server}/ready`.
@@ -103,7 +103,7 @@ pub async fn maint(_: Query<NoQuery>, view: Data<dyn View>, path: Path<(String, 
 }
 
 async fn set_server(view: &Data<dyn View>, path: &(String, String), state: AdminState, body: &[u8]) -> Answer {
-    let Choice { duration, reason } = read_body(body)?;
+    let OverrideBody { duration, reason } = read_body(body)?;
     let order = SetServer {
         service: service_name(&path.0)?,
         server: ServerName::new(&path.1).map_err(|error| Problem::bad_request(error.to_string()))?,
@@ -111,10 +111,10 @@ async fn set_server(view: &Data<dyn View>, path: &(String, String), state: Admin
         for_ms: duration.map(|text| millis_of(&text)).transpose()?,
         reason: reason_of(reason)?,
     };
-    give(view, Order::SetServer(order)).await
+    execute(view, Order::SetServer(order)).await
 }
 
-async fn give(view: &Data<dyn View>, order: Order) -> Answer {
+async fn execute(view: &Data<dyn View>, order: Order) -> Answer {
     let done = view.order(order).await.map_err(|refused| {
         let status = match &refused {
             OrderRefused::UnknownService(_) | OrderRefused::UnknownServer { .. } => StatusCode::NOT_FOUND,
@@ -127,19 +127,19 @@ async fn give(view: &Data<dyn View>, order: Order) -> Answer {
     Ok(HttpResponse::Ok().json(Done { done }))
 }
 
-/// The body as JSON; without one, that of which nothing is said.
+/// Parses the body; an empty body has only defaults.
 fn read_body<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body is not as expected: {error}")))
+    serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("invalid body: {error}")))
 }
 
 fn service_name(name: &str) -> Result<ServiceName, Problem> {
     ServiceName::new(name).map_err(|error| Problem::bad_request(error.to_string()))
 }
 
-/// A reason is shown to others: one line, and not a long one.
+/// Checks a reason, which other operators see: one line of limited length.
 fn reason_of(reason: Option<String>) -> Result<Option<String>, Problem> {
     let Some(reason) = reason else { return Ok(None) };
     if reason.chars().any(char::is_control) || reason.chars().count() > STATUS_REASON_CHARS_MAX {
@@ -150,7 +150,7 @@ fn reason_of(reason: Option<String>) -> Result<Option<String>, Problem> {
 }
 
 fn millis_of(text: &str) -> Result<u64, Problem> {
-    let wrong = || Problem::bad_request("the duration must be as 30m or 2h, and more than nothing");
+    let wrong = || Problem::bad_request("the duration must be positive, such as 30m or 2h");
     let duration = humantime::parse_duration(text).ok().filter(|duration| *duration >= Duration::from_millis(1));
     duration.and_then(|duration| u64::try_from(duration.as_millis()).ok()).ok_or_else(wrong)
 }

@@ -1,4 +1,4 @@
-//! `/plan`: what would be done now, and why.
+//! `/plan`: the current plan with its reasons.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
@@ -11,28 +11,28 @@ use super::{NoQuery, no_answer};
 use crate::status::problem::Problem;
 use crate::status::view::View;
 
-/// What would be done.
+/// The plan.
 #[derive(Serialize)]
 struct Plan<'a> {
-    /// Where the manager of HAProxy's state stands: only when it is `running`, what is planned here is done.
+    /// Phase of HAProxy; the plan is applied in phase `running` only.
     phase: ProxyPhase,
     /// Whether there is nothing to do.
     is_empty: bool,
-    /// What can be done at run time.
+    /// Runtime changes.
     steps: Vec<Step<'a>>,
-    /// What the map of domains would be told.
+    /// Changes of the map of domains.
     domains: Vec<DomainStep<'a>>,
-    /// Why HAProxy must be reloaded; empty where it need not be.
+    /// Reasons for a reload; empty if none is needed.
     reload: Vec<Reason<'a>>,
-    /// How long a reload still has to wait, so that there are not too many, in milliseconds.
+    /// Time until the next reload is allowed, in milliseconds.
     reload_not_before_ms: u64,
-    /// How long HAProxy is left alone after it did not answer, in milliseconds.
+    /// Time until the Runtime API is retried, in milliseconds.
     runtime_not_before_ms: u64,
-    /// Services of which it is not known what HAProxy has: it is asked before anything is done.
+    /// Services whose state in HAProxy is not known; it is read before any change.
     not_known: Vec<&'a str>,
 }
 
-/// One server's change at run time.
+/// A runtime change of one server.
 #[derive(Serialize)]
 struct Step<'a> {
     service: &'a str,
@@ -42,18 +42,18 @@ struct Step<'a> {
     commands: Vec<String>,
 }
 
-/// One change of the map of domains.
+/// A change of the map of domains.
 #[derive(Serialize)]
 struct DomainStep<'a> {
-    /// Which service is concerned; none where a line goes that names none.
+    /// The service; none for a removed line without a service.
     service: Option<&'a str>,
     reason: &'a str,
 }
 
-/// Why HAProxy must be reloaded.
+/// A reason for a reload.
 #[derive(Serialize)]
 struct Reason<'a> {
-    /// For which service; none where it is for all.
+    /// The service; none if it concerns all.
     service: Option<&'a str>,
     cause: Option<ReloadCause>,
     reason: &'a str,

@@ -1,4 +1,4 @@
-//! `/processes`: the HAProxy that serves, and those that finish what they have.
+//! `/processes`: the serving and the draining HAProxy processes.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
@@ -11,22 +11,22 @@ use super::{NoQuery, no_answer};
 use crate::status::problem::Problem;
 use crate::status::view::View;
 
-/// HAProxy's processes.
+/// HAProxy processes.
 #[derive(Serialize)]
 struct Processes<'a> {
-    /// `waiting` for the first lists, `launching`, `running`, `down`, or `stopping`.
+    /// `waiting` (for the first lists), `launching`, `running`, `down` or `stopping`.
     phase: ProxyPhase,
-    /// The process that serves; none where none does.
+    /// The serving process, if any.
     current: Option<&'a ProcessInfo>,
-    /// Those that finish what they have, the oldest first.
+    /// Draining processes, oldest first.
     draining: &'a [DrainingProcess],
-    /// How often HAProxy ended unasked.
+    /// Number of unexpected exits.
     crashes: u64,
-    /// The pause before the next start, in milliseconds; 0 when HAProxy is well.
+    /// Pause before the next start, in milliseconds; 0 if HAProxy runs normally.
     backoff_ms: u64,
-    /// Why the last reload was made.
+    /// Reasons of the last reload.
     last_reload: &'a [String],
-    /// When it was.
+    /// When it happened, in milliseconds since 1970.
     last_reload_unix_ms: Option<u64>,
 }
 

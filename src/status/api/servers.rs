@@ -1,4 +1,4 @@
-//! `/services/{service}/servers` and `/servers/{service}/{server}`: each server, and its own story.
+//! `/services/{service}/servers` and `/servers/{service}/{server}`: servers, and the history of one server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::known::{Known, KnownService};
 use super::services::{clipped, no_such_service};
 use super::{NoQuery, no_answer};
 use crate::status::problem::Problem;
-use crate::status::story::{Chapter, story};
+use crate::status::server_history::{ChangeHistory, server_history};
 use crate::status::view::View;
 
 /// The servers of one service.
@@ -22,41 +22,41 @@ struct Servers<'a> {
     servers: Vec<Server<'a>>,
 }
 
-/// One server, as discovery wants it and as HAProxy has it.
+/// One server: desired state and state in HAProxy.
 #[derive(Serialize)]
 struct Server<'a> {
     /// Its service.
     service: &'a str,
     /// Its name within the service.
     name: &'a str,
-    /// Where it is; none where discovery does not have it any more.
+    /// Its address; none if discovery no longer lists it.
     address: Option<String>,
     /// Its port.
     port: Option<u16>,
-    /// `ready`, `down` (its checks fail), `drain` or `maint`; none where HAProxy does not have it.
+    /// `ready`, `down` (health checks fail), `drain` or `maint`; none if it is not in HAProxy.
     state: Option<ServerState>,
-    /// What discovery wants: `ready`, `drain` or `maint`; none where discovery does not have it any more.
+    /// Desired state: `ready`, `drain` or `maint`; none if discovery no longer lists it.
     wanted: Option<AdminState>,
-    /// The weight discovery gives it; none where it gives none.
+    /// Its weight; none if discovery sets none.
     weight: Option<u16>,
-    /// Whether it takes traffic only when no other can.
+    /// Whether it is a backup server.
     backup: bool,
-    /// What an operator chose, whatever discovery says.
+    /// Override by an operator.
     operator: Option<&'a OperatorChoice>,
-    /// Since when and until when it finishes what it has, its host being gone.
+    /// Draining because its host is gone: since and until when.
     leaving: Option<&'a LeavingServer>,
-    /// How much of its weight it has, being new.
+    /// Ramp-up of its weight.
     rising: Option<&'a RisingServer>,
-    /// Whether somebody put it into drain on HAProxy's own socket.
+    /// Whether it was set to drain on HAProxy's own socket.
     drained_on_socket: bool,
 }
 
-/// One server, with what happened to it.
+/// One server with its history.
 #[derive(Serialize)]
-struct ServerWithStory<'a> {
+struct ServerWithHistory<'a> {
     #[serde(flatten)]
     server: Server<'a>,
-    story: Vec<Chapter<'a>>,
+    story: Vec<ChangeHistory<'a>>,
 }
 
 /// `GET /services/{service}/servers`.
@@ -80,15 +80,15 @@ pub async fn one(
     let found = servers(&service, known).remove(server.as_str()).ok_or_else(|| no_such_server(&service, &server))?;
     let query = ReadJournal { service: Some(service.clone()), ..ReadJournal::default() };
     let entries = view.journal(query).await;
-    Ok(HttpResponse::Ok().json(ServerWithStory { server: found, story: story(&entries, &server) }))
+    Ok(HttpResponse::Ok().json(ServerWithHistory { server: found, story: server_history(&entries, &server) }))
 }
 
 fn no_such_server(service: &str, server: &str) -> Problem {
     let servers = format!("/api/v1/services/{service}/servers");
-    Problem::not_found(format!("the service {service} has no server {}; see {servers}", clipped(server)))
+    Problem::not_found(format!("service {service} has no server {}; see {servers}", clipped(server)))
 }
 
-/// Every server that discovery or HAProxy has.
+/// All servers that discovery or HAProxy knows.
 fn servers<'a>(service: &'a str, known: KnownService<'a>) -> BTreeMap<&'a str, Server<'a>> {
     let hosts = known.watcher.and_then(|watcher| watcher.hosts.as_deref());
     let hosts: BTreeMap<&str, &Host> =

@@ -1,4 +1,4 @@
-//! `/services`: what each service is and how it is.
+//! `/services`: services and their state.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, Query};
@@ -21,39 +21,39 @@ struct Services<'a> {
 /// One service.
 #[derive(Serialize)]
 pub struct Service<'a> {
-    /// Its name, which is that of its section.
+    /// Its name, and that of its section.
     name: &'a str,
-    /// Where clients connect; none where it has no port, or is not known to HAProxy's actor yet.
+    /// Address for clients; none if it has no port or is not known to the HaproxyStateActor yet.
     listen: Option<&'a str>,
-    /// Where its hosts are from.
+    /// Its source of hosts.
     source: Option<Source<'a>>,
-    /// How many hosts the list in force has; none before the first.
+    /// Number of hosts in the current list; none before the first list.
     hosts: Option<usize>,
-    /// How many servers HAProxy has in which state.
+    /// Servers in HAProxy by state.
     servers: Counts,
-    /// By which strategy its changes reach the running HAProxy; none where that is not known yet.
+    /// Its update strategy; none if not known yet.
     update: Option<Update<'a>>,
-    /// The newest list, where the guard blocks it.
+    /// The change that the guard blocks.
     held: Option<&'a BlockedChange>,
-    /// The newest list, where an operator rejected it.
+    /// The change that an operator rejected.
     rejected: Option<&'a BlockedChange>,
-    /// What is not as it should be; empty when all is well.
+    /// Its problems.
     problems: Vec<String>,
-    /// How the last change was put in force.
+    /// The last applied change.
     last_change: Option<LastChange<'a>>,
 }
 
-/// How a service's changes reach the running HAProxy.
+/// Update strategy of a service.
 #[derive(Serialize)]
 struct Update<'a> {
     strategy: UpdateStrategy,
-    /// Why by this one.
+    /// Why it was chosen.
     reason: &'a str,
-    /// Slots that stand for no host; none where its servers are not in slots.
+    /// Free slots; none if it does not use slots.
     free_slots: Option<usize>,
 }
 
-/// Servers by the state HAProxy has them in.
+/// Servers in HAProxy by state.
 #[derive(Default, Serialize)]
 struct Counts {
     ready: usize,
@@ -71,7 +71,7 @@ struct LastChange<'a> {
 }
 
 impl<'a> Service<'a> {
-    /// The service as it is.
+    /// The service with its state.
     pub fn of(name: &'a str, KnownService { watcher, haproxy }: KnownService<'a>) -> Self {
         let mut problems: Vec<String> = haproxy.and_then(|service| service.problem.clone()).into_iter().collect();
         if let Some(watcher) = watcher {
@@ -140,12 +140,12 @@ pub async fn one(_: Query<NoQuery>, view: Data<dyn View>, name: Path<String>) ->
     Ok(HttpResponse::Ok().json(Service::of(&name, service)))
 }
 
-/// The refusal where there is no such service.
+/// The error for an unknown service.
 pub fn no_such_service(name: &str) -> Problem {
-    Problem::not_found(format!("there is no service {}; see /api/v1/services for those there are", clipped(name)))
+    Problem::not_found(format!("no service {}; see /api/v1/services for all services", clipped(name)))
 }
 
-/// A name that somebody sent, short enough to be repeated.
+/// A name from a request, shortened for an error message.
 pub fn clipped(name: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 80;
     name.chars().filter(|character| !character.is_control()).take(SHOWN_CHARS_MAX).collect()

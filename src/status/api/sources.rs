@@ -1,4 +1,4 @@
-//! `/sources` and `/holds`: where services and hosts are from, and what of it is not in force.
+//! `/sources` and `/holds`: sources of definitions and hosts, and changes that are not applied.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
@@ -10,13 +10,13 @@ use super::known::Known;
 use super::{NoQuery, no_answer};
 use crate::status::problem::Problem;
 use crate::status::rendered::RenderedAnswers;
-use crate::status::standing::SourceStanding;
+use crate::status::source_state::SourceState;
 use crate::status::view::View;
 
-/// What stands for a kind where no host is from.
+/// Kind of the source of annotations.
 const ANNOTATIONS: &str = "annotations";
 
-/// All sources, that of the definitions first.
+/// All sources; that of the definitions first.
 #[derive(Serialize)]
 struct Sources<'a> {
     sources: Vec<Source<'a>>,
@@ -25,28 +25,28 @@ struct Sources<'a> {
 /// One source.
 #[derive(Serialize)]
 pub struct Source<'a> {
-    /// Whose hosts it has; none for that of the definitions.
+    /// The service; none for the source of definitions.
     service: Option<&'a str>,
-    /// Its kind; none for that of the definitions, [`ANNOTATIONS`] for that of the annotations laid over them.
+    /// Its kind; none for the source of definitions, [`ANNOTATIONS`] for that of annotations.
     kind: Option<&'a str>,
-    /// `good`, `away`, `held`, `saved` (what is served is of an earlier run), `waiting` (for its first list).
+    /// `good`, `away`, `held`, `saved` (the list in use is from an earlier run) or `waiting` (for the first list).
     state: &'static str,
     /// Why it cannot be read.
     error: Option<&'a str>,
-    /// Since when it has been readable, or not.
+    /// Since when it can, or cannot, be read.
     since_unix_ms: u64,
     /// When it was last read.
     read_at_unix_ms: Option<u64>,
-    /// When it last showed the list in force.
+    /// When it last confirmed the current list.
     confirmed_unix_ms: Option<u64>,
 }
 
 impl<'a> Source<'a> {
-    /// The source of a service's hosts.
+    /// The source of the hosts of a service.
     pub fn of(service: Option<&'a str>, watcher: &'a WatcherState) -> Self {
         Self {
             kind: Some(&watcher.source_kind),
-            state: SourceStanding::of(watcher).as_str(),
+            state: SourceState::of(watcher).as_str(),
             confirmed_unix_ms: watcher.confirmed_unix_ms,
             ..Self::with_health(service, &watcher.source)
         }
@@ -57,9 +57,9 @@ impl<'a> Source<'a> {
             service,
             kind: None,
             state: match (&health.error, health.read_at_unix_ms) {
-                (Some(_), _) => SourceStanding::Away.as_str(),
-                (None, None) => SourceStanding::Waiting.as_str(),
-                (None, Some(_)) => SourceStanding::Good.as_str(),
+                (Some(_), _) => SourceState::Away.as_str(),
+                (None, None) => SourceState::Waiting.as_str(),
+                (None, Some(_)) => SourceState::Good.as_str(),
             },
             error: health.error.as_deref(),
             since_unix_ms: health.since_unix_ms,
@@ -81,7 +81,7 @@ pub async fn list(
         let definitions = known.definitions.map(|state| {
             let source = Source::with_health(None, &state.source);
             let held = state.blocked().is_some() && state.source.error.is_none();
-            Source { state: if held { SourceStanding::Held.as_str() } else { source.state }, ..source }
+            Source { state: if held { SourceState::Held.as_str() } else { source.state }, ..source }
         });
         let annotations = known.definitions.and_then(|state| state.annotations.as_ref());
         let annotations =
@@ -91,18 +91,18 @@ pub async fn list(
     }))
 }
 
-/// Every list that is not in force.
+/// All changes that are not applied.
 #[derive(Serialize)]
 struct Holds<'a> {
     holds: Vec<Hold<'a>>,
 }
 
-/// A list that is not in force.
+/// A change that is not applied.
 #[derive(Serialize)]
 struct Hold<'a> {
-    /// Whose hosts; none for the definitions.
+    /// The service; none for the service definitions.
     service: Option<&'a str>,
-    /// `held` until it is accepted or rejected, or the source shows a list that passes; or `rejected`.
+    /// `held` (blocked by the guard) or `rejected` (by an operator).
     state: &'static str,
     #[serde(flatten)]
     change: &'a BlockedChange,

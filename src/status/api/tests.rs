@@ -1,4 +1,4 @@
-//! The API against what documents it, over a real connection.
+//! The API against its documentation, over a real connection.
 
 mod documented;
 mod events;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use self::fixture::{Fixture, TOKEN};
 use crate::status::access::{Access, TokenSource};
 use crate::status::annotations;
-use crate::status::client::{Place, StatusClient, url_of};
+use crate::status::client::{DaemonAddress, StatusClient, url_of};
 use crate::status::gate::caller::Token;
 use crate::status::listener::{StatusListener, bind};
 use crate::status::part;
@@ -35,7 +35,7 @@ fn listen() -> StatusListener {
 
 fn client(listener: &StatusListener, token: Option<&str>) -> StatusClient {
     let token = token.map(|token| Token::new(token).unwrap());
-    StatusClient::new(Place { url: url_of(listener.address(), false), token, ca: None }).unwrap()
+    StatusClient::new(DaemonAddress { url: url_of(listener.address(), false), token, ca: None }).unwrap()
 }
 
 /// Sends a request; the status, the content type and the body of the answer.
@@ -51,7 +51,7 @@ async fn send(listener: &StatusListener, method: &str, path: &str, body: &str) -
 }
 
 #[actix::test]
-async fn a_service_tells_where_it_stands() {
+async fn service_shows_its_state() {
     let listener = listen();
     let web: Value = client(&listener, None).get("/api/v1/services/web").await.unwrap();
     assert_eq!(web["servers"], json!({"ready": 1, "down": 0, "drain": 0, "maint": 2}));
@@ -64,29 +64,29 @@ async fn a_service_tells_where_it_stands() {
     assert_eq!(api["source"]["state"], "away");
     assert_eq!(api["hosts"], Value::Null);
     let error = client(&listener, None).get::<Value>("/api/v1/services/none").await.unwrap_err().to_string();
-    assert!(error.contains("there is no service none") && error.contains("/api/v1/services"), "{error}");
+    assert!(error.contains("no service none") && error.contains("/api/v1/services"), "{error}");
     listener.stop().await;
 }
 
 #[actix::test]
-async fn sources_begin_with_those_of_the_definitions_and_their_annotations() {
+async fn definitions_and_annotations_come_first() {
     let listener = listen();
     let answer: Value = client(&listener, None).get("/api/v1/sources").await.unwrap();
     let sources = answer["sources"].as_array().unwrap();
-    let told = sources.iter().map(|source| json!([source["service"], source["kind"], source["state"]]));
+    let states = sources.iter().map(|source| json!([source["service"], source["kind"], source["state"]]));
     let expected = [
         json!([null, null, "held"]),
         json!([null, "annotations", "away"]),
         json!(["api", "zookeeper", "away"]),
         json!(["web", "file", "held"]),
     ];
-    assert_eq!(Vec::from_iter(told), expected);
+    assert_eq!(Vec::from_iter(states), expected);
     assert_eq!(sources[1]["error"], "connection refused");
     listener.stop().await;
 }
 
 #[actix::test]
-async fn a_server_tells_its_story_from_the_event_to_the_time_taken() {
+async fn server_has_history() {
     let listener = listen();
     let server: Value = client(&listener, None).get("/api/v1/servers/web/10.0.0.2:80").await.unwrap();
     assert_eq!(server["state"], "maint");
@@ -105,7 +105,7 @@ async fn a_server_tells_its_story_from_the_event_to_the_time_taken() {
 }
 
 #[actix::test]
-async fn the_journal_is_read_by_filters_and_with_a_cursor() {
+async fn journal_has_filters_and_cursor() {
     let listener = listen();
     let asked = "/api/v1/journal?service=web&server=a&event=decided&since=10s&after=5&limit=99999999";
     let answer: Value = client(&listener, None).get(asked).await.unwrap();
@@ -125,7 +125,7 @@ async fn the_journal_is_read_by_filters_and_with_a_cursor() {
 }
 
 #[actix::test]
-async fn what_is_planned_is_told_with_its_reasons() {
+async fn plan_has_reasons() {
     let listener = listen();
     let plan: Value = client(&listener, None).get("/api/v1/plan").await.unwrap();
     assert_eq!(plan["is_empty"], false);
@@ -137,13 +137,13 @@ async fn what_is_planned_is_told_with_its_reasons() {
 }
 
 #[actix::test]
-async fn the_configuration_is_shown_without_passwords_and_what_would_change() {
+async fn configuration_hides_passwords() {
     let listener = listen();
     let config: Value = client(&listener, None).get("/api/v1/config").await.unwrap();
     assert_eq!(config["text"], "global\n    stats auth (not shown)\nlisten web\n    mode http\n");
     let diff: Value = client(&listener, None).get("/api/v1/config/diff").await.unwrap();
-    let told = diff.to_string();
-    assert!(!told.contains("pass") && !told.contains("word"), "{told}");
+    let text = diff.to_string();
+    assert!(!text.contains("pass") && !text.contains("word"), "{text}");
     assert_eq!(diff["is_same"], false);
     assert_eq!(diff["differences"][0]["section"], "global and defaults");
     assert_eq!(diff["differences"][1]["lines"][0], json!({"mark": "-", "text": "listen web"}));
@@ -151,7 +151,7 @@ async fn the_configuration_is_shown_without_passwords_and_what_would_change() {
 }
 
 #[actix::test]
-async fn orders_reach_the_actors_as_they_were_meant() {
+async fn orders_reach_the_actors() {
     let listener = listen();
     for (path, body, order) in [
         ("/refresh", "", "Refresh { service: None }"),
@@ -178,7 +178,7 @@ async fn orders_reach_the_actors_as_they_were_meant() {
 }
 
 #[actix::test]
-async fn a_refused_order_says_why_under_the_status_for_it() {
+async fn refused_order_has_status_and_reason() {
     let listener = listen();
     for (path, status, why) in [
         ("/refresh/unknown", 404, "there is no service unknown"),

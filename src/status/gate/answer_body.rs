@@ -1,5 +1,5 @@
-//! Gives large answers piece by piece, as fast as the client takes them, within a bound of time and of what all of
-//! them hold together.
+//! Sends large answers in pieces, as fast as the client reads them, with a time-out and a limit on the memory of all
+//! answers.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,48 +12,48 @@ use actix_web::web::Bytes;
 use proxymgr_actors::limits::{STATUS_ANSWER_PIECE_BYTES, STATUS_ANSWER_TIMEOUT, STATUS_ANSWERS_BYTES_MAX};
 use tokio::time::Instant;
 
-/// The large answers under way: where each stands in memory, its length in bytes, and how many clients it is given to.
+/// The large answers in progress: address and length in bytes of each, and its number of clients.
 #[derive(Debug, Clone, Default)]
-pub struct AnswersUnderWay(Arc<Mutex<BTreeMap<(usize, usize), usize>>>);
+pub struct AnswersInProgress(Arc<Mutex<BTreeMap<(usize, usize), usize>>>);
 
-impl AnswersUnderWay {
-    /// The body, to be given piece by piece; none where too much is under way already.
+impl AnswersInProgress {
+    /// The body, sent in pieces; none if too much is in progress already.
     pub fn take_in(&self, body: BoxBody) -> Option<BoxBody> {
         let body = match body.try_into_bytes() {
             Ok(bytes) if bytes.len() > STATUS_ANSWER_PIECE_BYTES => bytes,
             Ok(bytes) => return Some(BoxBody::new(bytes)),
-            // A stream: whoever opened it bounds it.
+            // The opener of a stream limits it.
             Err(stream) => return Some(stream),
         };
         let share = self.share(&body)?;
         Some(BoxBody::new(InPieces { rest: body, deadline: Instant::now() + STATUS_ANSWER_TIMEOUT, _share: share }))
     }
 
-    /// An answer that several clients are given stands in memory once.
+    /// An answer for several clients is in memory once.
     fn share(&self, body: &Bytes) -> Option<Share> {
         let place = (body.as_ptr().addr(), body.len());
-        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let held: usize = under_way.keys().map(|(_, bytes)| bytes).sum();
-        // However large one answer is, it can be given when no other is.
-        let fits = held == 0 || under_way.contains_key(&place) || held + body.len() <= STATUS_ANSWERS_BYTES_MAX;
+        let mut in_progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let total: usize = in_progress.keys().map(|(_, bytes)| bytes).sum();
+        // A single answer of any size is allowed.
+        let fits = total == 0 || in_progress.contains_key(&place) || total + body.len() <= STATUS_ANSWERS_BYTES_MAX;
         fits.then(|| {
-            *under_way.entry(place).or_default() += 1;
+            *in_progress.entry(place).or_default() += 1;
             Share { place, of: self.clone() }
         })
     }
 }
 
-/// One client's share in an answer, given back when it is dropped.
+/// The use of an answer by one client; released when dropped.
 #[derive(Debug)]
 struct Share {
     place: (usize, usize),
-    of: AnswersUnderWay,
+    of: AnswersInProgress,
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut under_way = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut clients) = under_way.entry(self.place) {
+        let mut in_progress = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut clients) = in_progress.entry(self.place) {
             *clients.get_mut() -= 1;
             if *clients.get() == 0 {
                 clients.remove();
@@ -69,9 +69,9 @@ struct InPieces {
     _share: Share,
 }
 
-/// The client was too slow; its connection is closed.
+/// The client reads too slowly; its connection is closed.
 #[derive(Debug, thiserror::Error)]
-#[error("the client did not take the answer in time")]
+#[error("the client did not read the answer in time")]
 struct TooSlow;
 
 impl MessageBody for InPieces {
@@ -85,8 +85,7 @@ impl MessageBody for InPieces {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
-        // Asked for the next piece only when the one before is on its way: a client that takes nothing at all is not
-        // seen here, but by the kernel.
+        // Polled only after the previous piece was sent: the kernel times out a client that reads nothing.
         if Instant::now() >= self.deadline {
             return Poll::Ready(Some(Err(TooSlow)));
         }
@@ -108,9 +107,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_comes_whole_in_pieces() {
-        let under_way = AnswersUnderWay::default();
-        let mut body = under_way.take_in(body(STATUS_ANSWER_PIECE_BYTES * 2 + 1)).unwrap();
+    async fn answer_is_sent_in_pieces() {
+        let in_progress = AnswersInProgress::default();
+        let mut body = in_progress.take_in(body(STATUS_ANSWER_PIECE_BYTES * 2 + 1)).unwrap();
         assert_eq!(body.size(), BodySize::Sized(STATUS_ANSWER_PIECE_BYTES as u64 * 2 + 1));
         let mut pieces = Vec::new();
         while let Some(piece) = poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await {
@@ -120,29 +119,29 @@ mod tests {
     }
 
     #[test]
-    fn what_all_answers_hold_is_bounded_and_given_back() {
-        let under_way = AnswersUnderWay::default();
-        let first = under_way.take_in(body(LARGE)).unwrap();
-        assert!(under_way.take_in(body(LARGE)).is_none());
-        assert!(under_way.take_in(body(100)).is_some(), "small ones are always given");
+    fn memory_of_answers_is_limited() {
+        let in_progress = AnswersInProgress::default();
+        let first = in_progress.take_in(body(LARGE)).unwrap();
+        assert!(in_progress.take_in(body(LARGE)).is_none());
+        assert!(in_progress.take_in(body(100)).is_some(), "small ones are always sent");
         drop(first);
-        assert!(under_way.0.lock().unwrap().is_empty());
-        assert!(under_way.take_in(body(STATUS_ANSWERS_BYTES_MAX * 2)).is_some(), "the only one may be of any size");
+        assert!(in_progress.0.lock().unwrap().is_empty());
+        assert!(in_progress.take_in(body(STATUS_ANSWERS_BYTES_MAX * 2)).is_some(), "the only one may be of any size");
     }
 
     #[test]
-    fn an_answer_that_many_are_given_counts_once() {
-        let under_way = AnswersUnderWay::default();
+    fn shared_answer_counts_once() {
+        let in_progress = AnswersInProgress::default();
         let bytes = Bytes::from(vec![b'x'; LARGE]);
-        let shares: Vec<_> = (0..100).map(|_| under_way.take_in(BoxBody::new(bytes.clone())).unwrap()).collect();
-        assert!(under_way.take_in(body(LARGE)).is_none());
+        let shares: Vec<_> = (0..100).map(|_| in_progress.take_in(BoxBody::new(bytes.clone())).unwrap()).collect();
+        assert!(in_progress.take_in(body(LARGE)).is_none());
         drop(shares);
-        assert!(under_way.take_in(body(LARGE)).is_some());
+        assert!(in_progress.take_in(body(LARGE)).is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_drips_is_given_up() {
-        let mut body = AnswersUnderWay::default().take_in(body(LARGE)).unwrap();
+    async fn slow_client_is_disconnected() {
+        let mut body = AnswersInProgress::default().take_in(body(LARGE)).unwrap();
         assert!(poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await.unwrap().is_ok());
         tokio::time::advance(STATUS_ANSWER_TIMEOUT).await;
         assert!(poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await.unwrap().is_err());

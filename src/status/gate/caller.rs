@@ -1,8 +1,8 @@
-//! Who may change something: whoever knows the token, and is not a web page of another origin.
+//! Authorisation of callers: changes require the token, and must not come from a web page of another origin.
 //!
-//! Where reading needs the token, too, a browser asks its user for it: HTTP's Basic authentication, with the token as the
-//! password and any name. A browser sends that with every request, also with those that a foreign page makes it send, so
-//! that it counts for reading only: an order needs the token in a header that no foreign page can have sent.
+//! If reading requires the token, too, browsers ask their users for it by HTTP Basic authentication, with the token as the
+//! password and any user name. Browsers send these credentials with every request, including those that a foreign page
+//! triggers, so they are accepted for reading only; changes need the token in a header that no foreign page can set.
 
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
@@ -17,36 +17,36 @@ use subtle::ConstantTimeEq;
 use crate::status::callbacks;
 use crate::status::problem::Problem;
 
-/// The header for the token beside `Authorization: Bearer`, for clients behind a proxy that uses that one itself.
+/// Alternative to `Authorization: Bearer`, for clients behind a proxy that uses that header itself.
 pub const TOKEN_HEADER: &str = "x-proxymgr-token";
 
-/// The shortest token that is taken, in characters: 16 random letters are not guessed.
+/// Shortest accepted token, in characters.
 pub const TOKEN_LENGTH_MIN: usize = 16;
 
-/// What a caller must know. No message and no log ever shows it.
+/// A secret token. It never appears in messages or in the log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// A token that can stand in a header. The error does not repeat it.
+    /// A token that can be sent in a header. The error does not contain it.
     pub fn new(text: &str) -> Result<Self, String> {
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("may have letters, digits and punctuation of ASCII only, and no white space".to_owned());
+            return Err("must consist of ASCII letters, digits and punctuation, without spaces".to_owned());
         }
         if text.len() < TOKEN_LENGTH_MIN {
             return Err(format!(
-                "is too short: at least {TOKEN_LENGTH_MIN} characters, as from `openssl rand -hex 16`"
+                "is too short: use at least {TOKEN_LENGTH_MIN} characters, such as the output of `openssl rand -hex 16`"
             ));
         }
         Ok(Self(text.to_owned()))
     }
 
-    /// The token itself, for the one who sends it.
+    /// The token itself, to send it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Compares in a time that depends on the lengths alone.
+    /// Compares in a time that depends only on the lengths.
     fn is(&self, offered: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(offered).into()
     }
@@ -58,16 +58,16 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Who may do what.
+/// Authorisation rules.
 #[derive(Debug)]
 pub struct Callers {
-    /// None where nobody may change anything.
+    /// None if no changes are possible.
     token: RwLock<Option<Token>>,
     reads_need_it: bool,
 }
 
 impl Callers {
-    /// Changes need `token`; where `reads_need_it`, all but health and readiness does.
+    /// Changes require `token`; with `reads_need_it`, everything except health and readiness does.
     pub fn new(token: Option<Token>, reads_need_it: bool) -> Self {
         Self { token: RwLock::new(token), reads_need_it }
     }
@@ -77,7 +77,7 @@ impl Callers {
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
-    /// Why a request is refused; none where it is not.
+    /// Why a request is refused; none if it is allowed.
     pub fn refusal(&self, request: &ServiceRequest) -> Option<Problem> {
         if *request.method() == Method::POST && request.path().starts_with(callbacks::PREFIX) {
             return None;
@@ -90,14 +90,14 @@ impl Callers {
         let Some(token) = &*token else {
             return Some(Problem::new(
                 StatusCode::FORBIDDEN,
-                "this daemon takes no orders: set status.token, or status.token_file, and restart it",
+                "this daemon accepts no changes: set status.token or status.token_file and restart it",
             ));
         };
         if !reads && let Some(problem) = foreign_origin(request) {
             return Some(problem);
         }
         let headers = request.headers();
-        let offered = offered(headers).map(<[u8]>::to_vec).or_else(|| typed_in(headers).filter(|_| reads));
+        let offered = offered(headers).map(<[u8]>::to_vec).or_else(|| basic_password(headers).filter(|_| reads));
         match offered {
             Some(offered) if token.is(&offered) => None,
             Some(_) => Some(unauthorized("the token is wrong")),
@@ -108,14 +108,14 @@ impl Callers {
 
 fn unauthorized(what: &str) -> Problem {
     let detail = format!(
-        "{what}; send that of status.token as `Authorization: Bearer TOKEN` or `X-Proxymgr-Token`; to read, a browser may \
-         send it as the password, with any name"
+        "{what}; send the value of status.token as `Authorization: Bearer TOKEN` or `X-Proxymgr-Token`; browsers may \
+         send it as the password to read"
     );
     Problem::new(StatusCode::UNAUTHORIZED, detail)
 }
 
-/// How a caller without the right token is to send it. A browser that is told of Basic asks its user; with orders, the
-/// page itself does.
+/// The `WWW-Authenticate` header for callers without the right token: Basic for reads, so that browsers ask their users;
+/// Bearer for changes, where the page asks.
 pub fn challenge(method: &Method) -> HeaderValue {
     HeaderValue::from_static(match *method {
         Method::GET | Method::HEAD => "Basic realm=\"proxymgr: status.token is the password\", charset=\"UTF-8\"",
@@ -123,8 +123,8 @@ pub fn challenge(method: &Method) -> HeaderValue {
     })
 }
 
-/// What was typed in as the password.
-fn typed_in(headers: &HeaderMap) -> Option<Vec<u8>> {
+/// The password of HTTP Basic authentication.
+fn basic_password(headers: &HeaderMap) -> Option<Vec<u8>> {
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, credentials) = value.split_at_checked("Basic ".len())?;
     let decoded = STANDARD.decode(credentials).ok().filter(|_| scheme.eq_ignore_ascii_case(b"Basic "))?;
@@ -141,8 +141,7 @@ fn offered(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
-/// Browsers say where a request comes from. One that a page of another origin has them send is not what their user
-/// asked for. Clients that are no browsers say nothing.
+/// Refuses requests that a page of another origin triggers. Browsers send the origin; other clients send nothing.
 fn foreign_origin(request: &ServiceRequest) -> Option<Problem> {
     let headers = request.headers();
     let fetched_from = headers.get("sec-fetch-site").map(|value| value.as_bytes());
@@ -154,7 +153,7 @@ fn foreign_origin(request: &ServiceRequest) -> Option<Problem> {
         origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
     });
     (!same_site || !same_origin).then(|| {
-        Problem::new(StatusCode::FORBIDDEN, "a page of another origin may not give orders here; use this daemon's own")
+        Problem::new(StatusCode::FORBIDDEN, "a page of another origin cannot make changes; use the page of this daemon")
     })
 }
 
@@ -166,7 +165,7 @@ mod tests {
 
     const TOKEN: &str = "0123456789abcdef";
 
-    fn asked(callers: &Callers, method: Method, path: &str, headers: &[(&str, &str)]) -> Option<u16> {
+    fn refusal(callers: &Callers, method: Method, path: &str, headers: &[(&str, &str)]) -> Option<u16> {
         let request = TestRequest::with_uri(path).method(method).insert_header(("host", "lb:8470"));
         let request = headers.iter().fold(request, |request, (name, value)| request.append_header((*name, *value)));
         callers.refusal(&request.to_srv_request()).map(|problem| problem.status)
@@ -177,27 +176,27 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_nobody_gives_orders_and_everybody_may_read() {
+    fn without_token_everything_is_read_only() {
         let callers = Callers::new(None, false);
         for method in [Method::POST, Method::DELETE, Method::PUT, Method::PATCH, Method::TRACE] {
             let offered = ("authorization", "Bearer 0123456789abcdef");
-            assert_eq!(asked(&callers, method.clone(), "/healthz", &[]), Some(403), "{method}");
-            assert_eq!(asked(&callers, method, "/api/v1/refresh", &[offered]), Some(403));
+            assert_eq!(refusal(&callers, method.clone(), "/healthz", &[]), Some(403), "{method}");
+            assert_eq!(refusal(&callers, method, "/api/v1/refresh", &[offered]), Some(403));
         }
-        assert_eq!(asked(&callers, Method::GET, "/api/v1/status", &[]), None);
+        assert_eq!(refusal(&callers, Method::GET, "/api/v1/status", &[]), None);
     }
 
     #[test]
-    fn a_callback_needs_no_token_and_nothing_else_passes_for_one() {
+    fn callback_needs_no_token() {
         let callers = with_token(true);
-        assert_eq!(asked(&callers, Method::POST, "/callbacks/marathon/secret", &[]), None);
-        assert_eq!(asked(&callers, Method::DELETE, "/callbacks/marathon/secret", &[]), Some(401));
-        assert_eq!(asked(&callers, Method::POST, "/api/v1/reload", &[]), Some(401));
-        assert_eq!(asked(&callers, Method::POST, "/api/v1/callbacks/x", &[]), Some(401));
+        assert_eq!(refusal(&callers, Method::POST, "/callbacks/marathon/secret", &[]), None);
+        assert_eq!(refusal(&callers, Method::DELETE, "/callbacks/marathon/secret", &[]), Some(401));
+        assert_eq!(refusal(&callers, Method::POST, "/api/v1/reload", &[]), Some(401));
+        assert_eq!(refusal(&callers, Method::POST, "/api/v1/callbacks/x", &[]), Some(401));
     }
 
     #[test]
-    fn the_right_token_in_either_header_is_let_pass() {
+    fn right_token_in_either_header_passes() {
         let callers = with_token(false);
         for (name, value, refused) in [
             ("authorization", "Bearer 0123456789abcdef", None),
@@ -211,15 +210,19 @@ mod tests {
             ("authorization", "0123456789abcdef", Some(401)),
             ("accept", "*/*", Some(401)),
         ] {
-            assert_eq!(asked(&callers, Method::POST, "/api/v1/refresh", &[(name, value)]), refused, "{name}: {value}");
+            assert_eq!(
+                refusal(&callers, Method::POST, "/api/v1/refresh", &[(name, value)]),
+                refused,
+                "{name}: {value}"
+            );
         }
         callers.change(Some(Token::new("another-token-entirely").unwrap()));
         let offered = ("x-proxymgr-token", TOKEN);
-        assert_eq!(asked(&callers, Method::POST, "/api/v1/refresh", &[offered]), Some(401), "the old one is void");
+        assert_eq!(refusal(&callers, Method::POST, "/api/v1/refresh", &[offered]), Some(401), "the old one is void");
     }
 
     #[test]
-    fn a_page_of_another_origin_gives_no_orders_even_with_the_token() {
+    fn foreign_origin_cannot_make_changes() {
         let callers = with_token(false);
         let token = ("x-proxymgr-token", TOKEN);
         for (name, value, refused) in [
@@ -234,15 +237,15 @@ mod tests {
             ("sec-fetch-site", "cross-site", Some(403)),
         ] {
             let headers = [token, (name, value)];
-            assert_eq!(asked(&callers, Method::POST, "/api/v1/refresh", &headers), refused, "{name}: {value}");
+            assert_eq!(refusal(&callers, Method::POST, "/api/v1/refresh", &headers), refused, "{name}: {value}");
         }
     }
 
     #[test]
-    fn what_a_browser_sends_by_itself_is_enough_to_read_and_never_for_an_order() {
+    fn basic_password_is_for_reading_only() {
         let callers = with_token(true);
         let typed = |text: &str| format!("Basic {}", STANDARD.encode(text));
-        let asked = |method, value: &str| asked(&callers, method, "/", &[("authorization", value)]);
+        let asked = |method, value: &str| refusal(&callers, method, "/", &[("authorization", value)]);
         let right = typed(&format!("anyone:{TOKEN}"));
         assert_eq!(asked(Method::GET, &right), None);
         assert_eq!(asked(Method::POST, &right), Some(401));
@@ -252,15 +255,15 @@ mod tests {
     }
 
     #[test]
-    fn where_reads_need_the_token_only_health_is_open() {
+    fn protected_reads_leave_health_open() {
         let callers = with_token(true);
-        assert_eq!(asked(&callers, Method::GET, "/api/v1/status", &[]), Some(401));
-        assert_eq!(asked(&callers, Method::GET, "/api/v1/status", &[("x-proxymgr-token", TOKEN)]), None);
-        assert_eq!(asked(&callers, Method::GET, "/readyz", &[]), None);
+        assert_eq!(refusal(&callers, Method::GET, "/api/v1/status", &[]), Some(401));
+        assert_eq!(refusal(&callers, Method::GET, "/api/v1/status", &[("x-proxymgr-token", TOKEN)]), None);
+        assert_eq!(refusal(&callers, Method::GET, "/readyz", &[]), None);
     }
 
     #[test]
-    fn a_token_is_long_enough_and_never_shown() {
+    fn token_has_minimum_length_and_is_hidden() {
         assert!(Token::new("short").is_err_and(|error| error.contains("16") && !error.contains("short-")));
         assert!(Token::new("with white space in it").is_err());
         assert_eq!(format!("{:?}", Token::new(TOKEN).unwrap()), "<token>");

@@ -1,4 +1,4 @@
-//! How often one client may ask: a bucket of tokens for each, filled at a steady rate.
+//! Request rate per client: a token bucket each, refilled at a constant rate.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -20,7 +20,7 @@ struct Bucket {
 }
 
 impl Rates {
-    /// Takes a token out of the client's bucket; false where it is empty.
+    /// Takes a token from the bucket of a client; false if it is empty.
     pub fn allow(&self, client: IpAddr) -> bool {
         let now = Instant::now();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,7 +42,7 @@ impl Rates {
     }
 }
 
-/// Who counts as one client: an IPv4 address, or the IPv6 network that one host may have to itself.
+/// The unit that counts as one client: an IPv4 address, or an IPv6 /64 network.
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_has_its_burst_and_then_its_rate_and_takes_nothing_from_another() {
+    async fn client_has_burst_then_rate() {
         let rates = Rates::default();
         let greedy = IpAddr::from([10, 0, 0, 1]);
         for n in 0..STATUS_REQUESTS_BURST_MAX {
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn any_number_of_clients_takes_bounded_memory() {
+    async fn memory_is_limited_for_many_clients() {
         let rates = Rates::default();
         for n in 0..STATUS_RATE_CLIENTS_MAX as u32 * 2 {
             assert!(rates.allow(Ipv4Addr::from_bits(n).into()));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_with_many_ipv6_addresses_is_one_client() {
+    fn ipv6_network_is_one_client() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         assert_eq!(network(ip("2001:db8::1")), network(ip("2001:db8::ffff:1")));
         assert_ne!(network(ip("2001:db8::1")), network(ip("2001:db8:0:1::1")));

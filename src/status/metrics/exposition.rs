@@ -1,5 +1,5 @@
-//! The text of families: [OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/), and for those who do not
-//! ask for it the older [Prometheus text](https://prometheus.io/docs/instrumenting/exposition_formats/).
+//! Text formats of metrics: [OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/) on request, otherwise the
+//! older [Prometheus text format](https://prometheus.io/docs/instrumenting/exposition_formats/).
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use proxymgr_actors::model::LatencyHistogram;
 
 use super::Scrape;
 
-/// What stands before the name of each family of ours.
+/// Prefix of the names of our metrics.
 const PREFIX: &str = "proxymgr";
 
-/// The labels of one sample.
+/// Labels of a sample.
 pub type Labels = Vec<(&'static str, String)>;
 
-/// The formats there are.
+/// Text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// OpenMetrics 1.0.
     OpenMetrics,
-    /// Prometheus' own, which every reader knows.
+    /// The Prometheus text format.
     Prometheus,
 }
 
 impl Format {
-    /// The format that an `Accept` header asks for.
+    /// The format that an `Accept` header requests.
     pub fn accepted(accept: &str) -> Self {
         let weight = |media_type: &str| {
             let offers = accept.split(',').filter_map(|offer| {
@@ -54,7 +54,7 @@ impl Format {
     }
 }
 
-/// The text of everything.
+/// The whole text.
 pub fn text(scrape: Scrape, format: Format) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Arc::new(scrape)));
@@ -72,7 +72,8 @@ impl Collector for Scrape {
     }
 }
 
-/// Prometheus' format names a family of counters as its samples are named, and knows no end and no units.
+/// Converts OpenMetrics to the Prometheus format, in which counter families have the names of their samples, without end and
+/// units.
 fn prometheus_text(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut lines = open_metrics.lines().peekable();
@@ -92,28 +93,28 @@ fn prometheus_text(open_metrics: &str) -> String {
     text
 }
 
-/// Takes families, one after the other.
+/// Writes metric families.
 pub struct Families<'a> {
     encoder: DescriptorEncoder<'a>,
 }
 
 impl Families<'_> {
-    /// One value that may fall.
+    /// One gauge.
     pub fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         self.gauges(name, help, [(Labels::new(), value)])
     }
 
-    /// Values that may fall, each with its labels.
+    /// Gauges with labels.
     pub fn gauges(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, f64)>) -> fmt::Result {
         self.family(&ours(name), help, MetricType::Gauge, samples, |encoder, value| encoder.encode_gauge(&value))
     }
 
-    /// One value that only grows while the daemon runs. `_total` is added to its name.
+    /// One counter. `_total` is appended to its name.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.counters(name, help, [(Labels::new(), value)])
     }
 
-    /// Values that only grow while the daemon runs. `_total` is added to their name.
+    /// Counters with labels. `_total` is appended to their name.
     pub fn counters(
         &mut self,
         name: &str,
@@ -125,7 +126,7 @@ impl Families<'_> {
         })
     }
 
-    /// Times, counted by [`APPLY_LATENCY_BOUNDS_US`] and told in seconds.
+    /// Histograms of times, with the bounds [`APPLY_LATENCY_BOUNDS_US`], in seconds.
     pub fn histograms<'h>(
         &mut self,
         name: &str,
@@ -141,13 +142,13 @@ impl Families<'_> {
         })
     }
 
-    /// A gauge that is not ours to name: what every process says of itself.
+    /// A standard gauge of processes, without our prefix.
     pub fn process_gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         let one = [(Labels::new(), value)];
         self.family(name, help, MetricType::Gauge, one, |encoder, value| encoder.encode_gauge(&value))
     }
 
-    /// A counter that is not ours to name. `_total` is added to its name.
+    /// A standard counter of processes, without our prefix. `_total` is appended to its name.
     pub fn process_counter(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         let one = [(Labels::new(), value)];
         self.family(name, help, MetricType::Counter, one, |encoder, value| {
@@ -169,7 +170,7 @@ impl Families<'_> {
         }
         let mut family = self.encoder.encode_descriptor(name, help, None, kind)?;
         for (labels, value) in samples {
-            // Without labels there are no braces either, as most readers show it.
+            // Without labels there are no braces either.
             if labels.is_empty() {
                 encode(&mut family, value)?;
             } else {

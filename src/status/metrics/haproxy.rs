@@ -1,4 +1,4 @@
-//! HAProxy: how it is driven, what it took, what went wrong.
+//! HAProxy: phase, changes, reloads, problems, processes, targets, outputs.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use proxymgr_actors::snapshot::{ActorState, HaproxyState, ProcessSupervisorState
 use super::exposition::Families;
 use super::{flag, seconds};
 
-/// Where HAProxy may stand.
+/// Phases of HAProxy.
 const PHASES: [(ProxyPhase, &str); 5] = [
     (ProxyPhase::Waiting, "waiting"),
     (ProxyPhase::Launching, "launching"),
@@ -17,19 +17,19 @@ const PHASES: [(ProxyPhase, &str); 5] = [
     (ProxyPhase::Stopping, "stopping"),
 ];
 
-/// What the HaproxyStateActor, the ProcessSupervisorActor, the SocketHolderActor and targets and further outputs say.
+/// Figures of HAProxy, its processes and sockets, of targets and of outputs.
 pub fn write(families: &mut Families<'_>, states: &[ActorState], now_unix_ms: u64) -> fmt::Result {
     for state in states {
         match state {
             ActorState::HaproxyState(state) => {
-                standing(families, state)?;
-                troubles(families, state)?;
+                phase(families, state)?;
+                problems(families, state)?;
                 counts(families, &state.counts)?;
             }
             ActorState::ProcessSupervisor(state) => processes(families, state, now_unix_ms)?,
             ActorState::SocketHolder(state) => {
                 families.gauge("sockets_held", "Listening sockets held for HAProxy", state.held.len() as f64)?;
-                let help = "Services whose port cannot be had";
+                let help = "Services whose port is not available";
                 families.gauge("ports_unavailable", help, state.failed.len() as f64)?;
             }
             _ => {}
@@ -39,28 +39,28 @@ pub fn write(families: &mut Families<'_>, states: &[ActorState], now_unix_ms: u6
     outputs(families, states)
 }
 
-fn standing(families: &mut Families<'_>, state: &HaproxyState) -> fmt::Result {
+fn phase(families: &mut Families<'_>, state: &HaproxyState) -> fmt::Result {
     let phases = PHASES.map(|(phase, name)| (vec![("phase", name.to_owned())], flag(state.phase == phase)));
-    families.gauges("haproxy_phase", "1 for where HAProxy stands, 0 for where not", phases)?;
+    families.gauges("haproxy_phase", "1 for the current phase of HAProxy", phases)?;
     let version = state.process.iter().map(|process| (vec![("version", process.version_text.clone())], 1.0));
-    families.gauges("haproxy_info", "The HAProxy that serves; always 1", version)?;
+    families.gauges("haproxy_info", "The serving HAProxy; always 1", version)?;
     let due = flag(!state.reload_due.is_empty());
-    families.gauge("reload_due", "1 while a reload waits for its time", due)?;
+    families.gauge("reload_due", "1 while a reload is pending", due)?;
     let at = state.last_reload_unix_ms.map(|at| (Vec::new(), seconds(at)));
     families.gauges("last_reload_timestamp_seconds", "When HAProxy was last started or reloaded", at)
 }
 
-/// What is not well now, by a few names.
-fn troubles(families: &mut Families<'_>, state: &HaproxyState) -> fmt::Result {
-    let troubles = [
+/// Current problems of HAProxy.
+fn problems(families: &mut Families<'_>, state: &HaproxyState) -> fmt::Result {
+    let problems = [
         ("runtime_api", &state.runtime_error),
         ("reload", &state.reload_error),
         ("config_file", &state.file_error),
         ("saved_state", &state.saved_state_error),
     ];
-    let samples = troubles.map(|(name, error)| (vec![("trouble", name.to_owned())], flag(error.is_some())));
-    let help = "1 while the Runtime API does not answer, the last reload failed, haproxy.cfg or the saved state cannot \
-                be written";
+    let samples = problems.map(|(name, error)| (vec![("trouble", name.to_owned())], flag(error.is_some())));
+    let help = "1 while the Runtime API does not answer, the last reload has failed, or haproxy.cfg or the saved state \
+                cannot be written";
     families.gauges("haproxy_trouble", help, samples)
 }
 
@@ -74,28 +74,28 @@ fn counts(families: &mut Families<'_>, counts: &ProxyCounts) -> fmt::Result {
         let count = counts.reload_causes.get(&cause).copied().unwrap_or_default();
         (vec![("cause", cause.as_str().to_owned())], count)
     });
-    let help = "Starts and reloads by what caused them; one that has several causes counts under each";
+    let help = "Starts and reloads by cause; one with several causes counts under each";
     families.counters("reload_causes", help, by_cause)?;
     families.counter("reload_failures", "Starts and reloads that failed", counts.reload_failed)?;
-    let help = "Differences found between what should run and what ran, or what stood in haproxy.cfg";
+    let help = "Differences found between the desired state and HAProxy or haproxy.cfg";
     families.counter("drift_found", help, counts.drift)?;
     families.counter("commands_refused", "Runtime commands that HAProxy refused", counts.refused)?;
-    let help = "Batches of runtime commands that got no answer";
+    let help = "Batches of runtime commands without an answer";
     families.counter("runtime_api_failures", help, counts.unanswered)
 }
 
 fn processes(families: &mut Families<'_>, state: &ProcessSupervisorState, now_unix_ms: u64) -> fmt::Result {
-    families.counter("haproxy_exits", "Times that HAProxy ended unasked", state.crashes)?;
-    let help = "The pause before HAProxy is started again; 0 while it is well";
+    families.counter("haproxy_exits", "Unexpected exits of HAProxy", state.crashes)?;
+    let help = "Pause before HAProxy is restarted; 0 while it runs normally";
     families.gauge("restart_backoff_seconds", help, seconds(state.backoff_ms))?;
-    let help = "Old HAProxy processes that finish their connections";
+    let help = "Draining HAProxy processes";
     families.gauge("old_processes", help, state.draining.len() as f64)?;
     let oldest = state.draining.iter().map(|process| now_unix_ms.saturating_sub(process.since_unix_ms)).max();
-    let help = "How long the oldest of them has been finishing; 0 without any";
+    let help = "Age of the oldest draining process; 0 without any";
     families.gauge("old_process_age_max_seconds", help, seconds(oldest.unwrap_or_default()))
 }
 
-/// HAProxies that somebody else runs; their names stand in the settings.
+/// Targets; their names come from the settings.
 fn targets(families: &mut Families<'_>, states: &[ActorState]) -> fmt::Result {
     let targets = || {
         states.iter().filter_map(|state| match state {
@@ -107,7 +107,7 @@ fn targets(families: &mut Families<'_>, states: &[ActorState]) -> fmt::Result {
     let up = targets().map(|(labels, state)| (labels, flag(answers(state))));
     families.gauges("target_up", "1 while a target answers", up)?;
     let waits = targets().map(|(labels, state)| (labels, state.reload_due.len() as f64));
-    families.gauges("target_waits", "Services of a target that wait for whoever runs it to reload it", waits)?;
+    families.gauges("target_waits", "Services of a target that need a reload by its operator", waits)?;
     let changes = targets().map(|(labels, state)| {
         let counts = &state.counts;
         (labels, counts.runtime_enable + counts.runtime_disable + counts.runtime_delete)
@@ -115,7 +115,7 @@ fn targets(families: &mut Families<'_>, states: &[ActorState]) -> fmt::Result {
     families.counters("target_changes", "Servers changed at a target", changes)
 }
 
-/// Outputs beside HAProxy; their names stand in the settings.
+/// Outputs; their names come from the settings.
 fn outputs(families: &mut Families<'_>, states: &[ActorState]) -> fmt::Result {
     let outputs = || {
         states.iter().filter_map(|state| match state {
@@ -124,7 +124,7 @@ fn outputs(families: &mut Families<'_>, states: &[ActorState]) -> fmt::Result {
         })
     };
     let up = outputs().map(|(labels, state)| (labels, flag(state.error.is_none())));
-    families.gauges("output_in_step", "1 while a further output is in step", up)?;
+    families.gauges("output_in_step", "1 while an output is in sync", up)?;
     let changes = outputs().map(|(labels, state)| (labels, state.changes));
-    families.counters("output_changes", "Changes of a further output", changes)
+    families.counters("output_changes", "Changes of an output", changes)
 }

@@ -1,4 +1,4 @@
-//! What the journal counted since the daemon started.
+//! Counters of the journal since the daemon started.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use proxymgr_actors::snapshot::{ActorState, JournalState};
 
 use super::exposition::{Families, Labels};
 
-/// What the JournalActor says.
+/// Figures of the journal.
 pub fn write(families: &mut Families<'_>, states: &[ActorState]) -> fmt::Result {
     for state in states {
         if let ActorState::Journal(state) = state {
@@ -20,20 +20,20 @@ pub fn write(families: &mut Families<'_>, states: &[ActorState]) -> fmt::Result 
 fn counts(families: &mut Families<'_>, state: &JournalState) -> fmt::Result {
     let counts = &state.counts;
     let changes = counts.events.get("hosts_changed").copied().unwrap_or_default();
-    families.counter("changes_seen", "Times that discovery showed another list of hosts", changes)?;
+    families.counter("changes_seen", "Lists of hosts that differ from the previous one", changes)?;
     let servers =
         [("added", counts.servers_added), ("removed", counts.servers_removed), ("changed", counts.servers_changed)];
     let servers = servers.map(|(change, count)| (vec![("change", change.to_owned())], count));
-    families.counters("servers_changed", "Servers that discovery showed new, gone or changed", servers)?;
+    families.counters("servers_changed", "Servers added, removed or changed by discovery", servers)?;
     let decided = PlanClass::ALL.map(|class| (of(class), counts.decided.get(&class).copied().unwrap_or_default()));
-    families.counters("decisions", "Decisions about single servers, by the way that was chosen", decided)?;
+    families.counters("decisions", "Decisions about single servers, by class", decided)?;
     let none = LatencyHistogram::default();
     let applied = PlanClass::ALL.map(|class| (of(class), counts.applied.get(&class).unwrap_or(&none)));
-    let help = "From the source's event to HAProxy's answer, by the way that the change took";
+    let help = "Time from the event of the source to the answer of HAProxy, by class";
     families.histograms("apply_latency_seconds", help, applied)?;
     let events = counts.events.iter().map(|(event, count)| (vec![("event", event.clone())], *count));
-    families.counters("journal_events", "What happened, by the name of the event", events)?;
-    families.gauge("journal_entries", "Entries that the journal keeps", state.entries as f64)
+    families.counters("journal_events", "Journal events by name", events)?;
+    families.gauge("journal_entries", "Entries in the journal", state.entries as f64)
 }
 
 fn of(class: PlanClass) -> Labels {

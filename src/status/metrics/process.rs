@@ -1,4 +1,4 @@
-//! The daemon as a process, under the names that Prometheus' own libraries use for every process:
+//! The daemon as a process, with the standard names of Prometheus:
 //! <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>.
 
 use std::fmt;
@@ -6,10 +6,10 @@ use std::fs;
 
 use super::exposition::Families;
 
-/// Clock ticks in a second, in which the kernel tells processor time (`USER_HZ`, part of its interface).
+/// Clock ticks per second, the unit of processor time in /proc (`USER_HZ`, a constant of the kernel interface).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What /proc says of this process; what it does not say is left out.
+/// Figures from /proc; figures that cannot be read are left out.
 pub fn write(families: &mut Families<'_>) -> fmt::Result {
     // After the name, which may hold anything, in parentheses: the fields from the third on.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -33,7 +33,7 @@ pub fn write(families: &mut Families<'_>) -> fmt::Result {
     let limit =
         limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
     if let Some(limit) = limit {
-        families.process_gauge("process_max_fds", "The most file descriptors that may be open", limit)?;
+        families.process_gauge("process_max_fds", "Limit of open file descriptors", limit)?;
     }
     Ok(())
 }

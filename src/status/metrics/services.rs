@@ -1,4 +1,4 @@
-//! Servers, of all services together and of each.
+//! Servers, of all services together and per service.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use super::exposition::{Families, Labels};
 use super::sources::watchers;
 use super::{flag, seconds};
 
-/// What the HaproxyStateActor and the WatcherActors say of servers.
+/// Figures of servers and services.
 pub fn write(families: &mut Families<'_>, states: &[ActorState], per_service: bool) -> fmt::Result {
     let haproxy = states.iter().find_map(|state| match state {
         ActorState::HaproxyState(state) => Some(state),
@@ -29,13 +29,13 @@ pub fn write(families: &mut Families<'_>, states: &[ActorState], per_service: bo
         .map(|(name, state)| Known { name: name.as_str(), state, watcher: watchers.get(name.as_str()).copied() })
         .collect();
     let without = haproxy.services.len().saturating_sub(services.len());
-    let help = "Services that have no series of their own, because there are too many or the settings say so; they are \
-                in all the sums";
+    let help = "Services without series of their own, because there are too many or the settings say so; sums \
+                include them";
     families.gauge("services_without_series", help, without as f64)?;
     each(families, &services)
 }
 
-/// One service, as all who know it see it.
+/// Snapshots of one service.
 struct Known<'a> {
     name: &'a str,
     state: &'a ServiceState,
@@ -45,18 +45,18 @@ struct Known<'a> {
 fn together(families: &mut Families<'_>, haproxy: &HaproxyState) -> fmt::Result {
     let services = || haproxy.services.values();
     let desired: usize = services().map(|service| service.desired).sum();
-    families.gauge("servers_desired", "Servers that discovery wants, of all services", desired as f64)?;
+    families.gauge("servers_desired", "Desired servers of all services", desired as f64)?;
     let by_state = ServerState::ALL.map(|state| {
         let servers: usize = services().map(|service| service.count(state)).sum();
         (vec![("state", state.as_str().to_owned())], servers as f64)
     });
-    families.gauges("servers", "Servers as HAProxy has them, of all services", by_state)?;
+    families.gauges("servers", "Servers in HAProxy of all services, by state", by_state)?;
     let with_problem = services().filter(|service| service.problem.is_some()).count();
-    let help = "Services that are not served as they should be";
+    let help = "Services that are not served as defined";
     families.gauge("services_with_problem", help, with_problem as f64)?;
     let without_ready =
         services().filter(|service| service.desired > 0 && service.count(ServerState::Ready) == 0).count();
-    let help = "Services that have hosts, of which none takes traffic";
+    let help = "Services with hosts of which none takes traffic";
     families.gauge("services_without_ready_server", help, without_ready as f64)
 }
 
@@ -65,7 +65,7 @@ fn each(families: &mut Families<'_>, services: &[Known<'_>]) -> fmt::Result {
         services.iter().filter_map(|service| Some((labels(service), value(service)?))).collect()
     };
     let desired = gauge(&|service| Some(service.state.desired as f64));
-    families.gauges("service_servers_desired", "Servers that discovery wants", desired)?;
+    families.gauges("service_servers_desired", "Desired servers", desired)?;
     let by_state = services.iter().flat_map(|service| {
         ServerState::ALL.map(|state| {
             let mut labels = labels(service);
@@ -73,25 +73,25 @@ fn each(families: &mut Families<'_>, services: &[Known<'_>]) -> fmt::Result {
             (labels, service.state.count(state) as f64)
         })
     });
-    families.gauges("service_servers", "Servers as HAProxy has them", by_state)?;
+    families.gauges("service_servers", "Servers in HAProxy, by state", by_state)?;
     let free_slots = gauge(&|service| Some(service.state.free_slots? as f64));
-    families.gauges("service_free_slots", "Slots that stand for no host", free_slots)?;
+    families.gauges("service_free_slots", "Free slots", free_slots)?;
     let up = gauge(&|service| Some(flag(service.watcher?.source.error.is_none())));
-    families.gauges("service_source_up", "1 while the service's source can be read", up)?;
+    families.gauges("service_source_up", "1 while the source of the service can be read", up)?;
     let read_at = gauge(&|service| Some(seconds(service.watcher?.source.read_at_unix_ms?)));
-    families.gauges("service_last_read_timestamp_seconds", "When the service's source was last read", read_at)?;
+    families.gauges("service_last_read_timestamp_seconds", "When the source of the service was last read", read_at)?;
     let held = gauge(&|service| Some(flag(service.watcher?.held.is_some())));
     families.gauges(
         "service_held",
-        "1 while a list of hosts is blocked by the guard and no operator has decided yet",
+        "1 while a guard blocks a change of hosts and no operator has decided yet",
         held,
     )?;
     let rejected = gauge(&|service| Some(flag(service.watcher?.rejected.is_some())));
-    families.gauges("service_rejected", "1 while a list of hosts is rejected by an operator", rejected)?;
+    families.gauges("service_rejected", "1 while a change of hosts is rejected by an operator", rejected)?;
     let problem = gauge(&|service| Some(flag(service.state.problem.is_some())));
-    families.gauges("service_problem", "1 while the service is not served as it should be", problem)?;
+    families.gauges("service_problem", "1 while the service is not served as defined", problem)?;
     let took = gauge(&|service| Some(service.state.last_took_us? as f64 / 1_000_000.0));
-    families.gauges("service_last_apply_seconds", "How long the service's last change took", took)
+    families.gauges("service_last_apply_seconds", "Duration of the last change of the service", took)
 }
 
 fn labels(service: &Known<'_>) -> Labels {

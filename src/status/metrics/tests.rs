@@ -21,7 +21,7 @@ fn scrape(states: Vec<ActorState>, per_service: bool) -> Scrape {
     Scrape { daemon, now_unix_ms: 61_500, states: Ok(Arc::new(states)), per_service }
 }
 
-/// A service with a server of each state and a source that is away since 60 s.
+/// A service with a server in each state and a source that has been unreachable for 60 s.
 fn service(name: &str) -> [ActorState; 2] {
     let servers = [("a", ServerState::Ready), ("b", ServerState::Maint)];
     let servers = BTreeMap::from(servers.map(|(name, state)| (ServerName::new(name).unwrap(), state)));
@@ -34,7 +34,7 @@ fn service(name: &str) -> [ActorState; 2] {
 }
 
 #[test]
-fn every_figure_stands_under_its_name_and_labels() {
+fn figures_have_names_and_labels() {
     let mut journal = JournalState::default();
     journal.counts.applied.entry(PlanClass::RuntimeEnable).or_default().observe(2_000);
     let mut states = Vec::from(service("web"));
@@ -62,7 +62,7 @@ fn every_figure_stands_under_its_name_and_labels() {
 }
 
 #[test]
-fn annotations_have_a_source_of_their_own_where_there_are_any() {
+fn annotations_have_their_own_source() {
     let with = |annotations| {
         let state = ServiceConfigState { annotations, ..ServiceConfigState::default() };
         text(scrape(vec![ActorState::ServiceConfig(state)], true), Format::Prometheus).unwrap()
@@ -81,7 +81,7 @@ fn annotations_have_a_source_of_their_own_where_there_are_any() {
 }
 
 #[test]
-fn a_service_without_series_of_its_own_is_in_the_sums() {
+fn sums_include_services_without_series() {
     let text = text(scrape(service("web").into(), false), Format::Prometheus).unwrap();
     assert!(!text.contains("proxymgr_service_") && !text.contains("web"), "{text}");
     assert!(text.contains("proxymgr_servers{state=\"ready\"} 1.0"), "{text}");
@@ -89,7 +89,7 @@ fn a_service_without_series_of_its_own_is_in_the_sums() {
 }
 
 #[test]
-fn an_actor_that_does_not_answer_leaves_what_the_daemon_knows_of_itself() {
+fn silent_actor_leaves_daemon_metrics() {
     let mut silent = scrape(Vec::new(), true);
     silent.states = Err("JournalActor does not answer".into());
     let text = text(silent, Format::Prometheus).unwrap();
@@ -97,7 +97,7 @@ fn an_actor_that_does_not_answer_leaves_what_the_daemon_knows_of_itself() {
 }
 
 #[test]
-fn the_format_is_the_one_that_is_asked_for() {
+fn format_follows_accept_header() {
     for (accept, format) in [
         ("", Format::Prometheus),
         ("*/*", Format::Prometheus),

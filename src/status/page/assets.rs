@@ -1,5 +1,5 @@
-//! What the page needs besides its text: style, script and icon, compiled in. Their paths hold a digest of what they
-//! are, so that a browser keeps each for good and a new version of the daemon is never shown with an old style.
+//! Style, script and icon of the page, compiled in. Their paths contain a digest of their content, so that browsers can
+//! cache them for ever and never combine a new page with an old style.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -8,8 +8,8 @@ use actix_web::web::Path;
 use actix_web::{HttpResponse, http::StatusCode};
 use minijinja::{Error, ErrorKind};
 
-/// A year, in seconds: for good, as far as browsers are concerned.
-const KEPT_S: u32 = 365 * 24 * 60 * 60;
+/// Cache life time in seconds: a year.
+const MAX_AGE_S: u32 = 365 * 24 * 60 * 60;
 
 struct Asset {
     name: &'static str,
@@ -40,14 +40,14 @@ impl Asset {
     }
 }
 
-/// Where the asset of this name (`page.css`) is served.
+/// Path of an asset by its name, such as `page.css`.
 pub fn path_of(name: &str) -> Result<String, Error> {
     let asset = ASSETS.iter().find(|asset| format!("{}.{}", asset.name, asset.extension) == name);
-    let asset = asset.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("there is no asset {name}")))?;
+    let asset = asset.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("no asset {name}")))?;
     Ok(format!("/assets/{}", asset.file_name()))
 }
 
-/// Tells one version of all assets from another.
+/// Identifies the version of all assets.
 pub fn version() -> String {
     ASSETS.iter().map(Asset::file_name).collect::<Vec<_>>().join(" ")
 }
@@ -55,20 +55,20 @@ pub fn version() -> String {
 /// `GET /assets/{name}`.
 pub async fn serve(name: Path<String>) -> HttpResponse {
     let Some(asset) = ASSETS.iter().find(|asset| asset.file_name() == *name) else {
-        return HttpResponse::build(StatusCode::NOT_FOUND).content_type("text/plain").body("there is no such asset\n");
+        return HttpResponse::build(StatusCode::NOT_FOUND).content_type("text/plain").body("no such asset\n");
     };
     HttpResponse::Ok()
         .content_type(asset.content_type)
         .insert_header(CacheControl(vec![
             CacheDirective::Public,
-            CacheDirective::MaxAge(KEPT_S),
+            CacheDirective::MaxAge(MAX_AGE_S),
             CacheDirective::Extension("immutable".to_owned(), None),
         ]))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .body(asset.text)
 }
 
-/// The same for the same text in every build with the same compiler: enough to tell versions apart.
+/// Digest of a text, stable for builds with the same compiler.
 fn digest(text: &str) -> String {
     let mut hasher = DefaultHasher::new();
     hasher.write(text.as_bytes());

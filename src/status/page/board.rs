@@ -1,5 +1,5 @@
-//! What the page shows, kept once for all readers: it is brought up to date at most so often, however many ask, and
-//! every part of it knows when it last changed, so that a reader is sent only what is new to it.
+//! The state of the page, kept once for all readers. It is refreshed at a bounded rate, whatever the number of readers,
+//! and each part carries the tick of its last change, so that a reader receives only what is new to it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -21,21 +21,23 @@ use tokio::time::{Duration, Instant, timeout};
 
 use super::overview::{self, KnownSince};
 use super::picture::{self, Window};
-use super::service_row::{Counted, ServiceRow, Trouble};
+use super::service_row::{Counted, ServiceRow};
 use super::templates::value;
-use super::{assets, templates};
+use super::{assets, facts, templates};
+use crate::status::format::grouped;
 use crate::status::report::StatusReport;
+use crate::status::severity::Severity;
 use crate::status::view::{Identity, View};
 
 const MINUTE_MS: u64 = 60_000;
 
-/// What the page shows.
+/// The page, with the means to refresh it.
 pub struct Board {
-    /// Whom it asks.
+    /// Where snapshots come from.
     pub view: Arc<dyn View>,
-    /// Who the daemon is.
+    /// The daemon.
     pub identity: Identity,
-    /// How busy HAProxy is.
+    /// Source of traffic figures; without it none are shown.
     pub traffic: Option<Rc<dyn TrafficReader>>,
     shown: RefCell<Shown>,
     turn: tokio::sync::Mutex<()>,
@@ -43,16 +45,16 @@ pub struct Board {
     traffic_due_at: Cell<Option<Instant>>,
 }
 
-/// One state of the page.
+/// The page as of the last refresh.
 #[derive(Default)]
 pub struct Shown {
-    /// Grows by one with each change.
+    /// Incremented with each change.
     pub tick: u64,
-    /// The newest entry of the journal.
+    /// Sequence number of the newest journal entry.
     pub sequence: u64,
-    /// How bad it is.
-    pub trouble: Trouble,
-    /// What the daemon says of itself.
+    /// How urgently the daemon needs attention.
+    pub severity: Severity,
+    /// The status report; none before the first refresh.
     pub report: Option<Arc<StatusReport>>,
     parts: BTreeMap<&'static str, Part>,
     rows: BTreeMap<String, Row>,
@@ -61,14 +63,14 @@ pub struct Shown {
     traffic: BTreeMap<ServiceName, Traffic>,
 }
 
-/// A part of the page.
+/// A part of the page: its HTML and the tick of its last change.
 #[derive(Default)]
 struct Part {
     tick: u64,
     html: String,
 }
 
-/// A service's line, around the two cells that change all the time.
+/// The row of a service. The two traffic cells, which change often, are between `start` and `end`.
 struct Row {
     tick: u64,
     row: ServiceRow,
@@ -77,27 +79,27 @@ struct Row {
     end: String,
 }
 
-/// What is new since a tick.
+/// Changes since a tick.
 #[derive(Debug, Default, Serialize)]
 pub struct Update {
-    /// What the page shows now.
+    /// The current tick.
     pub tick: u64,
-    /// The newest entry of the journal.
+    /// Sequence number of the newest journal entry.
     pub sequence: u64,
-    /// How bad it is.
-    pub trouble: Trouble,
-    /// Parts by their id.
+    /// How urgently the daemon needs attention.
+    pub severity: Severity,
+    /// Changed parts by their id.
     pub parts: BTreeMap<&'static str, String>,
-    /// Lines of services by their names.
+    /// Changed rows by the names of their services.
     pub rows: BTreeMap<String, String>,
-    /// Services that are no more.
+    /// Removed services.
     pub gone: Vec<String>,
-    /// More has changed than is worth sending: the page is to be read again.
+    /// Whether too much has changed to be sent: the reader must load the page again.
     pub stale: bool,
 }
 
 impl Board {
-    /// A board that has not asked yet.
+    /// A board before its first refresh.
     pub fn new(view: Arc<dyn View>, identity: Identity, traffic: Option<Rc<dyn TrafficReader>>) -> Self {
         Self {
             view,
@@ -110,17 +112,17 @@ impl Board {
         }
     }
 
-    /// Tells one run of one version of the daemon from all others.
+    /// Identifies this run of this version of the daemon.
     pub fn run(&self) -> String {
         format!("{} {} {}", self.identity.started_at_unix_ms, self.identity.commit, assets::version())
     }
 
-    /// How old what it shows is; none before the first look.
+    /// Time since the last refresh; none before the first.
     pub fn age(&self) -> Option<Duration> {
         self.refreshed_at.get().map(|at| at.elapsed())
     }
 
-    /// Asks the actors, unless that was done within `max_age`. All who want it at the same time share one look.
+    /// Reads the snapshots of all actors, unless they are younger than `max_age`. Concurrent callers share one refresh.
     pub async fn refresh(&self, max_age: Duration) {
         let _turn = self.turn.lock().await;
         if self.age().is_some_and(|age| age <= max_age) {
@@ -133,8 +135,8 @@ impl Board {
         self.refreshed_at.set(Some(Instant::now()));
     }
 
-    /// Asks HAProxy how busy it is, if that is due: not often, and never for more than a share of its time. Returns the
-    /// sections that are busier or less busy than they were.
+    /// Reads traffic figures from HAProxy if they are due; the interval grows with the time that HAProxy needs. Returns the
+    /// services whose figures changed.
     pub async fn refresh_traffic(&self) -> BTreeMap<ServiceName, Traffic> {
         let is_due = self.traffic_due_at.get().is_none_or(|due| Instant::now() >= due);
         let Some(reader) = self.traffic.as_ref().filter(|_| is_due) else { return BTreeMap::new() };
@@ -143,7 +145,7 @@ impl Board {
         let read = timeout(STATUS_TRAFFIC_PATIENCE, reader.sections()).await;
         let pause = STATUS_TRAFFIC_INTERVAL.max(begun.elapsed() * STATUS_TRAFFIC_COST_SHARE);
         self.traffic_due_at.set(Some(Instant::now() + pause));
-        // A HAProxy that does not say is named by the actors; what is not known is not shown.
+        // The actors report a HAProxy that does not answer; unknown figures are not shown.
         let now = read.ok().and_then(Result::ok).unwrap_or_default();
         let shown = &mut *self.shown.borrow_mut();
         let changed = now.iter().filter(|(name, traffic)| shown.traffic.get(*name) != Some(*traffic));
@@ -152,7 +154,7 @@ impl Board {
         changed
     }
 
-    /// Reads what is shown.
+    /// Gives access to the page.
     pub fn read<T>(&self, reader: impl FnOnce(&Shown) -> T) -> T {
         reader(&self.shown.borrow())
     }
@@ -166,15 +168,15 @@ impl Shown {
             ActorState::Journal(state) => Some(state.newest),
             _ => None,
         });
-        // Actors that do not answer are no reason to forget what they said last.
+        // If actors do not answer, their last snapshots stay on the page.
         let mut changed = report.haproxy().is_some() && self.take_in_rows(&report, tick);
         let rows: BTreeMap<String, ServiceRow> =
             self.rows.iter().map(|(name, row)| (name.clone(), row.row.clone())).collect();
         let headline = overview::headline(&report, &self.known, &rows);
-        changed |= self.trouble != headline.trouble;
-        self.trouble = headline.trouble;
+        changed |= self.severity != headline.severity;
+        self.severity = headline.severity;
         let window = Window::of(history, now_unix_ms);
-        // To the minute, so that the picture is not another one with each look.
+        // Rounded to a minute, so that the picture does not change with each refresh.
         let (generations, lives_from) = picture::generations(history, now_unix_ms / MINUTE_MS * MINUTE_MS + MINUTE_MS);
         let parts = [
             ("headline", templates::render("headline.html", context! { headline => value(&headline) })),
@@ -185,10 +187,13 @@ impl Shown {
                     context! { concerns => value(overview::concerns(&report, &self.known, &rows)) },
                 ),
             ),
-            ("held", templates::render("held.html", context! { blocked => value(overview::blocked(&report.actors)) })),
+            (
+                "held",
+                templates::render("pending.html", context! { blocked => value(overview::blocked(&report.actors)) }),
+            ),
             (
                 "facts",
-                templates::render("facts.html", context! { facts => value(overview::facts(&report, history, &rows)) }),
+                templates::render("facts.html", context! { facts => value(facts::facts(&report, history, &rows)) }),
             ),
             (
                 "history",
@@ -251,17 +256,17 @@ impl Shown {
         changed
     }
 
-    /// A part of the page.
+    /// HTML of a part of the page.
     pub fn part(&self, id: &str) -> &str {
         self.parts.get(id).map_or("", |part| &part.html)
     }
 
-    /// The services, in the order of their names.
+    /// The services by name.
     pub fn rows(&self) -> impl Iterator<Item = &ServiceRow> {
         self.rows.values().map(|row| &row.row)
     }
 
-    /// The line of a service. One that does not pass the reader's filter is there, and not seen.
+    /// Writes the row of a service; a row that does not match the reader's filter is hidden.
     pub fn write_row(&self, name: &str, is_seen: bool, html: &mut String) {
         let Some(row) = self.rows.get(name) else { return };
         html.push_str(if is_seen { "<tr " } else { "<tr hidden " });
@@ -272,14 +277,14 @@ impl Shown {
 
     fn write_traffic(&self, name: &str, html: &mut String) {
         let traffic = ServiceName::new(name).ok().and_then(|name| self.traffic.get(&name).copied());
-        let cell = |value: Option<u64>| value.map_or_else(|| "–".to_owned(), super::words::grouped);
+        let cell = |value: Option<u64>| value.map_or_else(|| "–".to_owned(), grouped);
         let (sessions, rate) = (cell(traffic.map(|t| t.sessions)), cell(traffic.map(|t| t.rate)));
         html.push_str(&format!(
             "<td class=\"num\" data-label=\"Sessions\">{sessions}</td><td class=\"num\" data-label=\"Per second\">{rate}</td>"
         ));
     }
 
-    /// What is new since this tick.
+    /// Changes since this tick.
     pub fn since(&self, tick: u64) -> Update {
         let oldest_gone = self.gone.front().map_or(0, |(tick, _)| *tick);
         let forgot_gone = self.gone.len() == STATUS_GONE_ROWS_MAX && tick < oldest_gone;
@@ -295,7 +300,7 @@ impl Shown {
         Update {
             tick: self.tick,
             sequence: self.sequence,
-            trouble: self.trouble,
+            severity: self.severity,
             parts: self
                 .parts
                 .iter()
@@ -326,7 +331,7 @@ fn watcher_by_name(state: &ActorState) -> Option<(&str, &WatcherState)> {
     }
 }
 
-/// The traffic that changed, as it is sent.
+/// Changed traffic figures as JSON: `{"web": [sessions, rate]}`.
 pub fn traffic_json(changed: &BTreeMap<ServiceName, Traffic>) -> String {
     let cells = changed.iter().map(|(name, traffic)| (name.as_str(), json!([traffic.sessions, traffic.rate])));
     serde_json::Value::from_iter(cells).to_string()

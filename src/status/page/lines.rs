@@ -1,12 +1,12 @@
-//! The journal, and one server's own story, in words.
+//! Journal entries and the history of one server, as the page shows them.
 
 use proxymgr_actors::journal::{Event, JournalEntry};
 use serde::Serialize;
 
-use crate::status::story;
-use crate::status::telling::{Telling, Tone, tell};
+use crate::status::event_text::{EventText, command_result, describe};
+use crate::status::server_history::{self, server_history};
 
-/// One entry of the journal in words.
+/// One journal entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Line {
     /// When, in milliseconds since 1970.
@@ -15,35 +15,35 @@ pub struct Line {
     pub sequence: u64,
     /// The change it belongs to.
     pub change: Option<String>,
-    /// The service it is about.
+    /// The service it concerns.
     pub service: Option<String>,
-    /// The server it is about.
+    /// The server it concerns.
     pub server: Option<String>,
-    /// What kind of thing happened, in a word or two.
-    pub label: String,
+    /// Label of the event.
+    pub label: &'static str,
     /// What happened.
     pub text: String,
-    /// The words of the Runtime API, where it is about a command.
+    /// The runtime command, if the entry reports one; `text` is HAProxy's answer then.
     pub command: Option<String>,
-    /// How it looks: `good`, `bad`, `plain`.
+    /// CSS class: `good`, `bad` or `plain`.
     pub tone: &'static str,
 }
 
-/// What happened in one go: the entries of one change, or a single one that belongs to none.
+/// Entries of one change, or a single entry outside any change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Chapter {
+pub struct ChangeLines {
     /// The change.
     pub change: Option<String>,
     /// Its entries, in order.
     pub lines: Vec<Line>,
 }
 
-/// The entry in words.
+/// The line for an entry.
 pub fn line(entry: &JournalEntry) -> Line {
-    let (label, text, tone) = told(&entry.event);
-    let command = match &entry.event {
-        Event::Commanded { command, .. } => Some(command.clone()),
-        _ => None,
+    let EventText { label, text, tone } = describe(&entry.event);
+    let (command, text) = match &entry.event {
+        Event::Commanded { command, answer, .. } => (Some(command.clone()), command_result(answer).to_owned()),
+        _ => (None, text),
     };
     Line {
         at_unix_ms: entry.at_unix_ms,
@@ -54,34 +54,18 @@ pub fn line(entry: &JournalEntry) -> Line {
         label,
         text,
         command,
-        tone,
+        tone: tone.as_str(),
     }
 }
 
-/// The story of one server in words, newest chapter first, at most so many. `entries` are those of its service, oldest
+/// History of one server, newest change first, at most `limit` changes. `entries` are the entries of its service, oldest
 /// first.
-pub fn chapters(entries: &[JournalEntry], server: &str, most: usize) -> Vec<Chapter> {
-    let in_words = |chapter: story::Chapter| Chapter {
-        change: chapter.change.map(|change| change.to_string()),
-        lines: chapter.entries.into_iter().map(line).collect(),
+pub fn history(entries: &[JournalEntry], server: &str, limit: usize) -> Vec<ChangeLines> {
+    let lines = |change: server_history::ChangeHistory| ChangeLines {
+        change: change.change.map(|change| change.to_string()),
+        lines: change.entries.into_iter().map(line).collect(),
     };
-    story::story(entries, server).into_iter().rev().take(most).map(in_words).collect()
-}
-
-fn told(event: &Event) -> (String, String, &'static str) {
-    let Telling { label, text, tone } = tell(event);
-    let tone = match tone {
-        Tone::Good => "good",
-        Tone::Plain => "plain",
-        Tone::Bad => "bad",
-    };
-    // The command itself stands beside.
-    let text = if let Event::Commanded { answer, .. } = event { said(answer) } else { text };
-    (label.to_owned(), text, tone)
-}
-
-fn said(answer: &str) -> String {
-    if answer.is_empty() { "done".to_owned() } else { answer.to_owned() }
+    server_history(entries, server).into_iter().rev().take(limit).map(lines).collect()
 }
 
 #[cfg(test)]
@@ -91,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_story_is_told_in_words_with_its_commands() {
+    fn history_shows_commands_with_answers() {
         let web = ServiceName::new("web").unwrap();
         let a = ServerName::new("a").unwrap();
         let entry = |event, change: u64| JournalEntry::new(event).service(&web).change(ChangeId(change));
@@ -104,19 +88,15 @@ mod tests {
             entry(Event::Applied { class: PlanClass::RuntimeDisable, took_us: 430 }, 1),
             JournalEntry::new(Event::DriftFound { what: "x".into() }).service(&web).server(&a),
         ];
-        let told = chapters(&entries, "a", 5);
-        assert_eq!(told.iter().map(|chapter| chapter.lines.len()).collect::<Vec<_>>(), [1, 4], "the newest first");
-        let lines = &told[1].lines;
-        let told: Vec<_> = lines.iter().map(|line| (line.label.as_str(), line.text.as_str())).collect();
+        let changes = history(&entries, "a", 5);
+        assert_eq!(changes.iter().map(|change| change.lines.len()).collect::<Vec<_>>(), [1, 4], "the newest first");
+        let lines = &changes[1].lines;
         assert_eq!(
-            told,
-            [
-                ("event", "discovery shows other hosts: 2 gone"),
-                ("decision", "runtime-disable: it left"),
-                ("command", "done"),
-                ("in force", "by runtime-disable, 0.4 ms after the event"),
-            ]
+            lines.iter().map(|line| line.label).collect::<Vec<_>>(),
+            ["hosts", "decision", "command", "applied"]
         );
         assert_eq!(lines[2].command.as_deref(), Some("set server web/a state maint"));
+        assert_eq!(lines[2].text, "done");
+        assert_eq!(lines[3].text, "via runtime-disable, 0.4 ms after the event");
     }
 }

@@ -1,18 +1,19 @@
-//! The status page: readable without scripts, live with them.
+//! The status page: complete without scripts, live with them.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`board`] | what the page shows, kept once for all readers |
-//! | [`overview`], [`service_row`] | the sentence, the facts, the services, from the actors' snapshots |
+//! | [`board`] | the state of the page, kept once for all readers |
+//! | [`overview`], [`facts`], [`service_row`] | headline and problems, facts, rows of services |
 //! | [`service_page`] | one service with its servers |
-//! | [`lines`] | the journal, and one server's own story, in words |
+//! | [`lines`] | journal entries and the history of one server |
 //! | [`picture`] | the last hours as SVG |
 //! | [`stream`] | the event stream |
-//! | [`pages`] | who answers which path |
-//! | [`templates`], [`assets`], [`words`] | the text around it, style and script, numbers and times |
+//! | [`pages`] | the handler of each path |
+//! | [`templates`], [`assets`] | HTML templates; style, script and icon |
 
 pub mod assets;
 pub mod board;
+pub mod facts;
 pub mod lines;
 pub mod overview;
 pub mod pages;
@@ -21,7 +22,6 @@ pub mod service_page;
 pub mod service_row;
 pub mod stream;
 pub mod templates;
-pub mod words;
 
 #[cfg(test)]
 mod tests;
@@ -34,15 +34,15 @@ use proxymgr_actors::port::TrafficReader;
 use super::part::Part;
 use super::view::{Identity, View};
 
-/// Makes what tells how busy HAProxy is, on the listener's own thread.
+/// Creates the reader of traffic figures, on the listener's thread.
 pub type OpenTraffic = Arc<dyn Fn() -> Rc<dyn TrafficReader> + Send + Sync>;
 
-/// What the page needs besides the actors.
+/// What the page needs besides snapshots.
 #[derive(Clone, Default)]
 pub struct PageSettings {
-    /// How busy HAProxy is; without it the page does not say.
+    /// Source of traffic figures; without it none are shown.
     pub traffic: Option<OpenTraffic>,
-    /// Whether an operator may change anything: whether there is a `status.token`.
+    /// Whether `status.token` is set, so that operators can make changes on the page.
     pub has_token: bool,
 }
 

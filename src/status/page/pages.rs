@@ -1,4 +1,4 @@
-//! Who answers which path of the page.
+//! The handler of each path of the page.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,29 +12,30 @@ use proxymgr_actors::message::ReadJournal;
 use serde::Deserialize;
 
 use super::board::{Board, Shown};
-use super::service_row::{ServiceRow, Trouble};
+use super::service_row::ServiceRow;
 use super::stream::Streams;
 use super::templates::value;
 use super::{PageSettings, assets, lines, service_page, templates};
 use crate::status::config_text;
+use crate::status::severity::Severity;
 use crate::status::view::{Identity, View};
 
-/// All that the page loads is its own, no text in it is ever run, and no other site may frame it.
+/// The page loads its own files only, runs no inline script, and cannot be framed by other sites.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Entries on the page of the journal.
+/// Entries on the journal page.
 const JOURNAL_LINES: usize = 300;
 
-/// What every handler needs.
+/// What all handlers need.
 pub struct Page {
-    /// What is shown.
+    /// The state of the page.
     pub board: Rc<Board>,
     streams: Rc<Streams>,
     has_token: bool,
 }
 
-/// Adds every path. Called on the listener's thread.
+/// Registers all paths. Called on the listener's thread.
 pub fn register(config: &mut ServiceConfig, view: Arc<dyn View>, identity: Identity, settings: &PageSettings) {
     let traffic = settings.traffic.as_ref().map(|open| open());
     let board = Rc::new(Board::new(view, identity, traffic));
@@ -52,25 +53,26 @@ pub fn register(config: &mut ServiceConfig, view: Arc<dyn View>, identity: Ident
         .service(web::resource("/assets/{name}").get(assets::serve));
 }
 
-/// Which services a reader wants to see, and in which order.
+/// Filter and order of the list of services.
 #[derive(Debug, Default, Deserialize)]
-struct Wanted {
-    /// A part of the name, the address or the kind of source.
+struct ServiceFilter {
+    /// Part of the name, the address or the kind of source.
     #[serde(default)]
     q: String,
-    /// Only those with trouble, whatever the value.
-    trouble: Option<String>,
-    /// `trouble`, `name`, `changed`, `busy`.
+    /// Only services with problems; the value does not matter.
+    #[serde(alias = "trouble")]
+    problems: Option<String>,
+    /// `problems`, `name`, `changed` or `down`.
     #[serde(default)]
     sort: String,
 }
 
-impl Wanted {
-    fn lets_pass(&self, row: &ServiceRow) -> bool {
+impl ServiceFilter {
+    fn matches(&self, row: &ServiceRow) -> bool {
         let text = self.q.to_lowercase();
-        let holds = |part: &str| part.to_lowercase().contains(&text);
-        let found = holds(&row.name) || holds(&row.listen) || holds(&row.source_kind);
-        found && (self.trouble.is_none() || row.trouble > Trouble::None)
+        let contains = |part: &str| part.to_lowercase().contains(&text);
+        let found = contains(&row.name) || contains(&row.listen) || contains(&row.source_kind);
+        found && (self.problems.is_none() || row.severity > Severity::Ok)
     }
 
     fn sorted<'a>(&self, shown: &'a Shown) -> Vec<&'a ServiceRow> {
@@ -79,27 +81,27 @@ impl Wanted {
             "name" => {}
             "changed" => rows.sort_by_key(|row| std::cmp::Reverse(row.changed_unix_ms)),
             "down" => rows.sort_by_key(|row| std::cmp::Reverse(row.servers.down + row.servers.missing)),
-            _ => rows.sort_by_key(|row| std::cmp::Reverse(row.trouble)),
+            _ => rows.sort_by_key(|row| std::cmp::Reverse(row.severity)),
         }
         rows
     }
 }
 
-async fn overview(page: Data<Page>, wanted: Query<Wanted>) -> HttpResponse {
+async fn overview(page: Data<Page>, filter: Query<ServiceFilter>) -> HttpResponse {
     page.board.refresh(STATUS_REFRESH_INTERVAL).await;
     page.board.refresh_traffic().await;
     let html = page.board.read(|shown| {
         let mut rows = String::with_capacity(1_024 * shown.rows().size_hint().0.max(16));
         let mut seen = 0;
-        for row in wanted.sorted(shown) {
-            let is_seen = wanted.lets_pass(row);
+        for row in filter.sorted(shown) {
+            let is_seen = filter.matches(row);
             seen += usize::from(is_seen);
             shown.write_row(&row.name, is_seen, &mut rows);
         }
         let part = |id| Value::from_safe_string(shown.part(id).to_owned());
         let content = context! {
             page => "overview",
-            title => if shown.trouble == Trouble::None { "all is well" } else { "not all is well" },
+            title => if shown.severity == Severity::Ok { "OK" } else { "problems" },
             headline => part("headline"),
             concerns => part("concerns"),
             held => part("held"),
@@ -108,9 +110,9 @@ async fn overview(page: Data<Page>, wanted: Query<Wanted>) -> HttpResponse {
             rows => Value::from_safe_string(rows),
             count => shown.rows().count(),
             seen,
-            q => &wanted.q,
-            only_trouble => wanted.trouble.is_some(),
-            sort => if wanted.sort.is_empty() { "trouble" } else { &wanted.sort },
+            q => &filter.q,
+            only_problems => filter.problems.is_some(),
+            sort => if filter.sort.is_empty() { "problems" } else { &filter.sort },
         };
         templates::render("overview.html", context! { ..content, ..frame(&page, shown) })
     });
@@ -121,7 +123,7 @@ async fn service(page: Data<Page>, name: Path<String>) -> HttpResponse {
     page.board.refresh(STATUS_REFRESH_INTERVAL).await;
     let view = service_page::gather(&page.board, &name).await;
     let Some(view) = view else {
-        return problem(&page, StatusCode::NOT_FOUND, "There is no service of this name now.");
+        return problem(&page, StatusCode::NOT_FOUND, "No service has this name.");
     };
     let html = page.board.read(|shown| {
         let content = context! { page => "service", title => &view.row.name, view => value(&view) };
@@ -135,31 +137,35 @@ async fn server(page: Data<Page>, path: Path<(String, String)>) -> HttpResponse 
     page.board.refresh(STATUS_REFRESH_INTERVAL).await;
     let query = ReadJournal { service: Some(service.clone()), ..ReadJournal::default() };
     let entries = page.board.view.journal(query).await;
-    let chapters = lines::chapters(&entries, &server, STATUS_STORY_ENTRIES_MAX);
+    let changes = lines::history(&entries, &server, STATUS_STORY_ENTRIES_MAX);
     let view = service_page::gather(&page.board, &service).await;
     let line = view.and_then(|view| view.servers.into_iter().find(|line| line.name == server));
-    if line.is_none() && chapters.is_empty() {
-        return problem(&page, StatusCode::NOT_FOUND, "There is no such server, and the journal does not remember it.");
+    if line.is_none() && changes.is_empty() {
+        return problem(
+            &page,
+            StatusCode::NOT_FOUND,
+            "No server has this name, and the journal has no entry about it.",
+        );
     }
     let html = page.board.read(|shown| {
         let title = format!("{server} of {service}");
         let content =
-            context! { page => "server", title, service, server, line => value(line), chapters => value(chapters) };
+            context! { page => "server", title, service, server, line => value(line), changes => value(changes) };
         templates::render("server.html", context! { ..content, ..frame(&page, shown) })
     });
     answer(html)
 }
 
-/// Which entries of the journal a reader wants.
+/// Filter of the journal page.
 #[derive(Debug, Default, Deserialize)]
-struct Filter {
+struct JournalFilter {
     #[serde(default)]
     service: String,
     #[serde(default)]
     server: String,
 }
 
-async fn journal(page: Data<Page>, filter: Query<Filter>) -> HttpResponse {
+async fn journal(page: Data<Page>, filter: Query<JournalFilter>) -> HttpResponse {
     page.board.refresh(STATUS_REFRESH_INTERVAL).await;
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let query = ReadJournal {
@@ -208,20 +214,20 @@ async fn section(page: Data<Page>, name: Path<String>) -> HttpResponse {
     };
     match text {
         Some(text) => HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text),
-        None => problem(&page, StatusCode::NOT_FOUND, "The configuration that runs has no such section."),
+        None => problem(&page, StatusCode::NOT_FOUND, "The running configuration has no such section."),
     }
 }
 
-/// From where a reader goes on.
+/// Where a reader of the event stream resumes.
 #[derive(Debug, Default, Deserialize)]
-struct From {
-    /// What the page it has shows.
+struct Resume {
+    /// The tick of the page that the reader has.
     #[serde(default)]
     tick: u64,
 }
 
-async fn events(page: Data<Page>, request: HttpRequest, from: Query<From>) -> HttpResponse {
-    // A browser that connects again by itself says what it saw last.
+async fn events(page: Data<Page>, request: HttpRequest, from: Query<Resume>) -> HttpResponse {
+    // A browser that reconnects sends the id of the last event.
     let last = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()?.parse().ok());
     match page.streams.open(last.unwrap_or(from.tick)).await {
         Some(stream) => HttpResponse::Ok()
@@ -231,11 +237,11 @@ async fn events(page: Data<Page>, request: HttpRequest, from: Query<From>) -> Ht
         None => HttpResponse::ServiceUnavailable()
             .insert_header((header::RETRY_AFTER, "30"))
             .content_type("text/plain; charset=utf-8")
-            .body("there are as many event streams as there may be; read the page itself again from time to time\n"),
+            .body("too many event streams are open; load the page again from time to time instead\n"),
     }
 }
 
-/// What every page has around its content.
+/// Values of the frame around every page.
 fn frame(page: &Page, shown: &Shown) -> Value {
     let identity = &page.board.identity;
     context! {

@@ -1,5 +1,5 @@
-//! Pictures of the last hours, drawn as SVG by the server. Shapes alone are SVG, stretched to whatever room there is;
-//! words stay HTML, so that they are as large on a phone as elsewhere and are read out where nothing is seen.
+//! Pictures of the last hours, drawn as SVG by the server. Only shapes are SVG, stretched to the available width; text
+//! stays HTML, so that it has the same size on a phone and is read by screen readers.
 
 mod generations;
 mod latency;
@@ -15,22 +15,22 @@ pub use self::timeline::{ReloadLine, Timeline, timeline};
 
 const MINUTE_MS: u64 = 60_000;
 
-/// The windows that may be shown, in minutes, and the minutes that one bar of each stands for.
+/// The possible windows: length and time per bar, in minutes.
 const WINDOWS: [(u64, u64); 4] = [(60, 1), (180, 2), (360, 4), (720, 8)];
 
-/// The time that the pictures show: from so many minutes ago until now.
+/// The time that the pictures show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// When it ends, in milliseconds since 1970: the end of the minute under way.
+    /// When it ends, in milliseconds since 1970: the end of the current bar.
     pub until_unix_ms: u64,
-    /// How long it is, in minutes.
+    /// Its length in minutes.
     pub minutes: u64,
-    /// What one bar stands for, in minutes.
+    /// Time per bar, in minutes.
     pub minutes_per_bar: u64,
 }
 
 impl Window {
-    /// The shortest window that holds all that is remembered.
+    /// The shortest window that contains the whole history.
     pub fn of(history: &History, now_unix_ms: u64) -> Self {
         let bar_ms = |minutes_per_bar: u64| minutes_per_bar * MINUTE_MS;
         let oldest = [
@@ -50,25 +50,25 @@ impl Window {
         self.until_unix_ms.saturating_sub(self.minutes * MINUTE_MS)
     }
 
-    /// How many bars it has.
+    /// Its number of bars.
     pub fn bars(self) -> usize {
         usize::try_from(self.minutes / self.minutes_per_bar).unwrap_or(usize::MAX)
     }
 
-    /// Which bar this time belongs to; none before the window.
+    /// The bar of this time; none outside the window.
     pub fn bar(self, at_unix_ms: u64) -> Option<usize> {
         let since = at_unix_ms.checked_sub(self.from_unix_ms())?;
         let bar = usize::try_from(since / (self.minutes_per_bar * MINUTE_MS)).ok()?;
         (bar < self.bars()).then_some(bar)
     }
 
-    /// Where this time is, from 0 at the window's beginning to 1,000 at its end.
+    /// Position of this time, from 0 at the beginning of the window to 1,000 at its end.
     pub fn place(self, at_unix_ms: u64) -> u64 {
         let length = self.minutes * MINUTE_MS;
         at_unix_ms.saturating_sub(self.from_unix_ms()).min(length) * 1_000 / length
     }
 
-    /// What stands beneath the picture, from left to right.
+    /// Labels below the picture, from left to right.
     pub fn axis(self) -> Vec<String> {
         let quarter = self.minutes / 4;
         let label = |minutes: u64| match (minutes, minutes % 60) {
@@ -81,7 +81,8 @@ impl Window {
     }
 }
 
-/// Begins a picture of this size that stretches to its room. What it shows is told in the text beside it.
+/// Begins a picture of this size that stretches to the available width. It is hidden from screen readers: the text next
+/// to it says the same.
 fn begin(class: &str, width: usize, height: usize) -> String {
     format!(
         "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" preserveAspectRatio=\"none\" aria-hidden=\"true\" \
@@ -95,7 +96,7 @@ mod tests {
     use proxymgr_actors::journal::{Event, JournalEntry};
 
     #[test]
-    fn the_window_grows_with_what_is_remembered() {
+    fn window_grows_with_history() {
         let mut history = History::default();
         let now = 1_000_000 * MINUTE_MS + 30_000;
         assert_eq!(Window::of(&history, now).minutes, 60);
@@ -104,7 +105,7 @@ mod tests {
         history.add(&entry);
         let window = Window::of(&history, now);
         assert_eq!((window.minutes, window.bars()), (180, 90));
-        assert_eq!(window.bar(now), Some(89), "the minute under way is the last bar");
+        assert_eq!(window.bar(now), Some(89), "the current minute is the last bar");
         assert_eq!(window.bar(window.from_unix_ms()), Some(0));
         assert_eq!(window.bar(window.from_unix_ms() - 1), None);
         assert_eq!(window.axis(), ["3 h ago", "2:15 h ago", "1:30 h ago", "45 min ago", "now"]);

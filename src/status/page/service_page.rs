@@ -1,4 +1,4 @@
-//! One service with its servers.
+//! The page of one service with its servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,11 @@ use tokio::time::timeout;
 use super::board::Board;
 use super::lines::{self, Line};
 use super::overview::BlockedEntry;
-use super::service_row::{ServerCounts, ServiceRow};
+use super::service_row::ServiceRow;
 use crate::status::report::StatusReport;
+use crate::status::server_counts::ServerCounts;
 
-/// What happened last, in entries.
+/// Journal entries on the page.
 const LINES: usize = 60;
 
 /// One server.
@@ -23,58 +24,58 @@ const LINES: usize = 60;
 pub struct ServerLine {
     /// Its name.
     pub name: String,
-    /// Where it listens, where discovery says so.
+    /// Its address; empty if discovery does not know it.
     pub address: String,
-    /// HAProxy's weight, where discovery says so.
+    /// Its weight; none if discovery sets none.
     pub weight: Option<u16>,
-    /// Takes traffic only when no other can.
+    /// Whether it is a backup server.
     pub backup: bool,
-    /// `ready`, `drain`, `maint`, `down`, or `missing` where HAProxy does not have it.
+    /// `ready`, `drain`, `maint`, `down`, or `missing` if it is not in HAProxy.
     pub state: String,
-    /// What an operator chose for it.
+    /// Override by an operator.
     pub operator: Option<OperatorChoice>,
-    /// Somebody put it into drain on HAProxy's own socket.
+    /// Whether it was set to drain on HAProxy's own socket.
     pub drained_on_socket: bool,
-    /// Its sessions; none where HAProxy did not say.
+    /// Current sessions; none if not known.
     pub sessions: Option<u64>,
-    /// Sessions opened within the last second.
+    /// Sessions opened within the last second; none if not known.
     pub rate: Option<u64>,
-    /// What its last check said.
+    /// Result of its last health check; none if it is not checked.
     pub check: Option<String>,
-    /// Since when its state has been what it is, in milliseconds since 1970.
+    /// Since when it has its state, in milliseconds since 1970.
     pub since_unix_ms: Option<u64>,
 }
 
 /// One service.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ServiceView {
-    /// As on the first page.
+    /// Its row of the overview.
     pub row: ServiceRow,
-    /// The domains that it wants to be asked for.
+    /// Its domains.
     pub domains: Vec<String>,
-    /// The guard blocks a list that shrinks below so many hosts.
+    /// Least number of hosts that the guard allows.
     pub min_hosts: usize,
     /// Why its source cannot be read.
     pub source_error: Option<String>,
     /// When its source was last read, in milliseconds since 1970.
     pub read_unix_ms: Option<u64>,
-    /// When the source last showed the list in force.
+    /// When the source last confirmed the current list, in milliseconds since 1970.
     pub confirmed_unix_ms: Option<u64>,
-    /// The list that the guard blocks.
+    /// The change that the guard blocks, pending or rejected.
     pub blocked: Option<BlockedEntry>,
-    /// What is wrong with which entry of the source.
+    /// Invalid entries of the source: entry and problem.
     pub problems: Vec<(String, String)>,
-    /// By which strategy its changes reach the running HAProxy, why, and how many slots it has left where it has any.
+    /// Update strategy, its reason, and the number of free slots if it uses slots.
     pub update: (UpdateStrategy, String, Option<usize>),
-    /// The servers that are wanted.
+    /// The desired servers.
     pub servers: Vec<ServerLine>,
-    /// Those that are not, with their states: they finish what they have, and wait in maintenance to be deleted.
+    /// Servers whose host is gone, with their states: they drain and are then deleted.
     pub leaving: Vec<(String, String)>,
-    /// What happened last, newest first.
+    /// Journal entries, newest first.
     pub lines: Vec<Line>,
 }
 
-/// All that is known of one service; none where there is no such service.
+/// Collects the page of one service; none if no such service is known.
 pub async fn gather(board: &Board, name: &str) -> Option<ServiceView> {
     let report = board.read(|shown| shown.report.clone())?;
     let (service_name, service) = report.haproxy()?.services.iter().find(|(known, _)| known.as_str() == name)?;
@@ -84,11 +85,11 @@ pub async fn gather(board: &Board, name: &str) -> Option<ServiceView> {
     let entries = board.view.journal(query).await;
     let hosts = watcher.and_then(|watcher| watcher.hosts.as_deref());
     let counts = ServerCounts::of(&service.servers, hosts);
-    let is_wanted = |name: &ServerName| hosts.is_none_or(|hosts| hosts.contains_key(name));
+    let is_desired = |name: &ServerName| hosts.is_none_or(|hosts| hosts.contains_key(name));
     let names: BTreeSet<&ServerName> =
         service.servers.keys().chain(hosts.into_iter().flat_map(|hosts| hosts.keys())).collect();
     let now = board.identity.clock.unix_ms();
-    let lines = names.iter().filter(|name| is_wanted(name));
+    let lines = names.iter().filter(|name| is_desired(name));
     Some(ServiceView {
         row: ServiceRow::of(name, service, watcher, counts),
         domains: service.domains.clone(),
@@ -102,7 +103,7 @@ pub async fn gather(board: &Board, name: &str) -> Option<ServiceView> {
         servers: lines.map(|name| server_line(name, service, watcher, &traffic, now)).collect(),
         leaving: names
             .iter()
-            .filter(|name| !is_wanted(name))
+            .filter(|name| !is_desired(name))
             .map(|name| (name.to_string(), state_of(name, service)))
             .collect(),
         lines: entries.iter().rev().map(lines::line).collect(),
@@ -118,7 +119,7 @@ fn watcher<'a>(report: &'a StatusReport, name: &str) -> Option<&'a WatcherState>
 
 async fn traffic(board: &Board, service: &ServiceName) -> BTreeMap<ServerName, ServerTraffic> {
     let Some(reader) = &board.traffic else { return BTreeMap::new() };
-    // A HAProxy that does not say is named by the actors; what is not known is not shown.
+    // The actors report a HAProxy that does not answer; unknown figures are not shown.
     timeout(STATUS_TRAFFIC_PATIENCE, reader.servers(service)).await.ok().and_then(Result::ok).unwrap_or_default()
 }
 
@@ -134,7 +135,7 @@ fn server_line(
     now_unix_ms: u64,
 ) -> ServerLine {
     let host = watcher.and_then(|watcher| watcher.hosts.as_ref()?.get(name));
-    // HAProxy itself calls it by its slot, where it is in one.
+    // HAProxy knows a server in a slot by the name of the slot.
     let traffic = traffic.get(service.slots.get(name).unwrap_or(name));
     let unchanged_s = traffic.and_then(|traffic| traffic.unchanged_s);
     ServerLine {

@@ -1,15 +1,15 @@
-//! The event stream: one look and one text for all readers.
+//! The event stream: one refresh and one message for all readers.
 //!
-//! A reader has no queue of its own. All read from one ring of the last few messages; whoever falls behind it is let
-//! go, connects again and is sent what is new since. So what a reader costs is bounded, and an actor never waits for
-//! one. Each message says what changed:
+//! A reader has no queue of its own. All readers share one ring of the last few messages; a reader that falls behind is
+//! disconnected, reconnects and receives the changes since. So the cost of a reader is bounded, and no actor waits for
+//! one. Events:
 //!
 //! | event | data |
 //! | --- | --- |
-//! | `hello` | which run of the daemon this is: a page of another run reads itself anew |
-//! | `update` | an [`Update`](super::board::Update); its tick is the event's id, from which a reader goes on |
-//! | `traffic` | sessions and rate by service, where they changed |
-//! | `beat` | nothing new, and the daemon is there |
+//! | `hello` | the run of the daemon; a page of another run reloads itself |
+//! | `update` | an [`Update`](super::board::Update); its tick is the event's id, from which a reader resumes |
+//! | `traffic` | changed sessions and session rates by service |
+//! | `beat` | no change; the daemon is alive |
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -28,7 +28,7 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::board::{Board, traffic_json};
 
-/// The readers, and what they are sent.
+/// The readers and their messages.
 pub struct Streams {
     board: Rc<Board>,
     messages: broadcast::Sender<Bytes>,
@@ -37,31 +37,31 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// No readers yet.
+    /// Without readers yet.
     pub fn new(board: Rc<Board>) -> Self {
         let (messages, _) = broadcast::channel(STATUS_STREAM_MESSAGES_MAX);
         Self { board, messages, readers: Rc::default(), opened: Notify::new() }
     }
 
-    /// A stream that begins with what is new since `tick`; none where there are as many as there may be.
+    /// A stream that begins with the changes since `tick`; none if too many are open.
     pub async fn open(&self, tick: u64) -> Option<impl Stream<Item = Result<Bytes, Infallible>> + use<>> {
-        let place = Place::take(&self.readers)?;
+        let slot = ReaderSlot::take(&self.readers)?;
         self.board.refresh(STATUS_REFRESH_INTERVAL).await;
-        // From here on nothing is awaited: what comes after this state is in the ring.
+        // No await from here on: the ring has all changes after this state.
         let messages = self.messages.subscribe();
         let update = self.board.read(|shown| shown.since(tick));
         self.opened.notify_one();
         let hello = json!({ "run": self.board.run() }).to_string();
         let first = [message("hello", None, &hello), update_message(&update)].concat();
-        let rest = stream::unfold((messages, place), async |(mut messages, place)| {
+        let rest = stream::unfold((messages, slot), async |(mut messages, slot)| {
             let next = messages.recv().await.ok()?;
-            Some((Ok(next), (messages, place)))
+            Some((Ok(next), (messages, slot)))
         });
         Some(stream::once(async { Ok(Bytes::from(first)) }).chain(rest))
     }
 
-    /// Looks, and tells all readers what is new, for as long as the listener runs. Without readers it looks now and
-    /// then, so that the page can say since when something has not been well.
+    /// Refreshes the board and sends all changes to the readers, as long as the listener runs. Without readers it refreshes
+    /// rarely, so that the page can show since when a problem exists.
     pub async fn keep_readers_informed(self: Rc<Self>) {
         let mut beat_at = Instant::now();
         let mut tick = self.board.read(|shown| shown.tick);
@@ -83,37 +83,37 @@ impl Streams {
             let update = self.board.read(|shown| (shown.tick > tick).then(|| shown.since(tick)));
             if let Some(update) = update {
                 tick = update.tick;
-                self.tell(update_message(&update));
+                self.send(update_message(&update));
                 beat_at = Instant::now() + STATUS_BEAT_INTERVAL;
             }
             let traffic = self.board.refresh_traffic().await;
             if !traffic.is_empty() {
-                self.tell(message("traffic", None, &traffic_json(&traffic)));
+                self.send(message("traffic", None, &traffic_json(&traffic)));
                 beat_at = Instant::now() + STATUS_BEAT_INTERVAL;
             }
             if Instant::now() >= beat_at {
-                self.tell(message("beat", None, "{}"));
+                self.send(message("beat", None, "{}"));
                 beat_at = Instant::now() + STATUS_BEAT_INTERVAL;
             }
         }
     }
 
-    /// Whether the journal has anything that is not shown yet: one short question to one actor.
+    /// Whether the journal has entries that the board does not show yet; asks one actor.
     async fn has_news(&self) -> bool {
         let after = Some(self.board.read(|shown| shown.sequence));
         !self.board.view.journal(ReadJournal { after, limit: Some(1), ..ReadJournal::default() }).await.is_empty()
     }
 
-    fn tell(&self, message: String) {
-        // An error means that the last reader has just gone.
+    fn send(&self, message: String) {
+        // An error means that the last reader has just left.
         let _ = self.messages.send(Bytes::from(message));
     }
 }
 
-/// A reader's place among those there may be; free again when it is dropped.
-struct Place(Rc<Cell<usize>>);
+/// One of the limited reader slots; released when dropped.
+struct ReaderSlot(Rc<Cell<usize>>);
 
-impl Place {
+impl ReaderSlot {
     fn take(readers: &Rc<Cell<usize>>) -> Option<Self> {
         if readers.get() >= STATUS_STREAMS_MAX {
             return None;
@@ -123,14 +123,14 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ReaderSlot {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
 }
 
 fn update_message(update: &super::board::Update) -> String {
-    // JSON has no line breaks of its own, which would end the message.
+    // JSON text has no line breaks, which would end the message.
     let data = serde_json::to_string(update).unwrap_or_else(|_| json!({ "stale": true }).to_string());
     message("update", Some(update.tick), &data)
 }

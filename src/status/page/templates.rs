@@ -1,4 +1,4 @@
-//! The page's templates, compiled in. What is not marked as safe is escaped, whoever wrote it.
+//! The page's templates, compiled in. Every value that is not marked as safe is escaped.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,8 @@ use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 
-use super::{assets, words};
+use super::assets;
+use crate::status::format;
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
@@ -15,8 +16,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_syntax(syntax.expect("it changes no delimiter"));
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.add_filter("grouped", words::grouped);
-    environment.add_filter("took", words::took);
+    environment.add_filter("grouped", format::grouped);
+    environment.add_filter("took", format::duration);
     environment.add_filter("time", ago);
     environment.add_filter("clock", clock);
     environment.add_filter("svg", Value::from_safe_string);
@@ -38,7 +39,7 @@ const SOURCES: [(&str, &str); 18] = sources![
     "overview.html",
     "headline.html",
     "concerns.html",
-    "held.html",
+    "pending.html",
     "blocked.html",
     "facts.html",
     "history.html",
@@ -54,35 +55,35 @@ const SOURCES: [(&str, &str); 18] = sources![
     "actions.html",
 ];
 
-/// Fills a template.
+/// Renders a template; errors name the template and the line.
 pub fn render(name: &str, context: Value) -> Result<String, String> {
-    let template = TEMPLATES.get_template(name).map_err(in_words)?;
-    template.render(context).map_err(in_words)
+    let template = TEMPLATES.get_template(name).map_err(error_text)?;
+    template.render(context).map_err(error_text)
 }
 
-/// A value for a template.
+/// A serialisable value for a template.
 pub fn value(of: impl Serialize) -> Value {
     Value::from(Serde(of))
 }
 
-fn in_words(error: minijinja::Error) -> String {
+fn error_text(error: minijinja::Error) -> String {
     let place = error.name().zip(error.line()).map(|(name, line)| format!(" in {name}, line {line}"));
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-    format!("the page cannot be written: {error}{}{}", place.unwrap_or_default(), cause.unwrap_or_default())
+    format!("the page cannot be rendered: {error}{}{}", place.unwrap_or_default(), cause.unwrap_or_default())
 }
 
-/// A time that a script turns into how long ago it was.
+/// A time; a script shows its age.
 fn ago(unix_ms: u64) -> Value {
     time_element(unix_ms, "")
 }
 
-/// A time that a script turns into that of the reader's own clock.
+/// A time; a script shows it in the reader's time zone.
 fn clock(unix_ms: u64) -> Value {
     time_element(unix_ms, " data-as=\"clock\"")
 }
 
 fn time_element(unix_ms: u64, attribute: &str) -> Value {
-    let (machine, plain) = (words::machine_time(unix_ms), words::plain_time(unix_ms));
+    let (machine, plain) = (format::rfc3339(unix_ms), format::utc_time(unix_ms));
     Value::from_safe_string(format!("<time datetime=\"{machine}\"{attribute}>{plain}</time>"))
 }
 
@@ -92,7 +93,7 @@ mod tests {
     use minijinja::context;
 
     #[test]
-    fn whatever_is_filled_in_is_escaped() {
+    fn every_value_is_escaped() {
         let mut environment = TEMPLATES.clone();
         environment.add_template("test", "{{ text }} <b title=\"{{ text }}\">").unwrap();
         let text = r#"</td><script>alert("1")</script>'&"#;
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_lacks_a_value_is_an_error_in_words() {
+    fn missing_value_names_template_and_line() {
         let error = render("problem.html", context! {}).unwrap_err();
         assert!(error.contains("frame.html, line 2"), "{error}");
     }

@@ -23,10 +23,10 @@ use crate::status::client::url_of;
 use crate::status::listener::{StatusListener, bind};
 use crate::status::view::{Asked, Identity, States, View};
 
-/// Text that would be a script wherever it is not escaped.
+/// Text that would run as a script if it were not escaped.
 const HOSTILE: &str = r#""><script>alert('x')</script><img src=x onerror=alert(1)>"#;
 
-/// A daemon whose every text is what an attacker might write, and whose services can be changed.
+/// A daemon with hostile texts, if `hostile` is set, and with services that tests change.
 #[derive(Default)]
 struct World {
     services: Mutex<BTreeMap<&'static str, Vec<(&'static str, ServerState)>>>,
@@ -161,7 +161,7 @@ async fn get(listener: &StatusListener, path: &str) -> (u16, String) {
 }
 
 #[actix::test]
-async fn nothing_that_others_wrote_becomes_markup_on_any_page() {
+async fn hostile_text_is_escaped_on_every_page() {
     let world = Arc::new(World { hostile: true, ..World::default() });
     world.set("web", &[("10.0.0.1:80", ServerState::Down)]);
     let listener = listen(&world);
@@ -185,7 +185,7 @@ async fn nothing_that_others_wrote_becomes_markup_on_any_page() {
 }
 
 #[actix::test]
-async fn every_page_forbids_what_is_not_its_own() {
+async fn every_page_has_a_content_security_policy() {
     let world = Arc::new(World::default());
     world.set("web", &[("10.0.0.1:80", ServerState::Ready)]);
     let listener = listen(&world);
@@ -197,28 +197,28 @@ async fn every_page_forbids_what_is_not_its_own() {
     }
     let (status, html) = get(&listener, "/services/none").await;
     assert_eq!(status, 404);
-    assert!(html.contains("There is no service of this name"), "{html}");
+    assert!(html.contains("No service has this name"), "{html}");
     listener.stop().await;
 }
 
 #[actix::test]
-async fn the_first_page_says_all_without_a_script() {
+async fn overview_is_complete_without_scripts() {
     let world = Arc::new(World::default());
     world.set("web", &[("10.0.0.1:80", ServerState::Ready), ("10.0.0.2:80", ServerState::Drain)]);
     world.set("api", &[("10.0.1.1:80", ServerState::Down)]);
     let listener = listen(&world);
     let (_, html) = get(&listener, "/").await;
-    assert!(html.contains("HAProxy serves 2 services on 3 hosts, but one thing is not well"), "{html}");
+    assert!(html.contains("1 problem: HAProxy serves 2 services on 3 hosts"), "{html}");
     let place = |name: &str| html.find(&format!("data-name=\"{name}\"")).expect("the service has a line");
-    assert!(place("api") < place("web"), "trouble comes first");
-    let (_, html) = get(&listener, "/?sort=name&trouble=1").await;
+    assert!(place("api") < place("web"), "problems come first");
+    let (_, html) = get(&listener, "/?sort=name&problems=1").await;
     assert!(html.contains("<tr hidden data-name=\"web\""), "{html}");
     assert!(html.contains("<tr data-name=\"api\""), "{html}");
     listener.stop().await;
 }
 
 #[actix::test]
-async fn assets_are_kept_for_good_and_found_under_the_paths_the_page_names() {
+async fn assets_are_served_at_their_paths() {
     let listener = listen(&Arc::new(World::default()));
     let (_, html) = get(&listener, "/").await;
     let paths = html.split('"').filter(|text| text.starts_with("&#x2f;assets")).map(|text| text.replace("&#x2f;", "/"));
@@ -231,7 +231,7 @@ async fn assets_are_kept_for_good_and_found_under_the_paths_the_page_names() {
     listener.stop().await;
 }
 
-/// Reads a stream until this text has come.
+/// Reads a stream until this text was received.
 async fn read_until(
     stream: &mut (impl futures_util::Stream<Item = Result<actix_web::web::Bytes, impl std::fmt::Debug>> + Unpin),
     text: &str,
@@ -249,7 +249,7 @@ async fn read_until(
 }
 
 #[actix::test]
-async fn a_change_reaches_a_reader_that_goes_on_from_what_it_has() {
+async fn reader_receives_changes_since_its_tick() {
     let world = Arc::new(World::default());
     world.set("web", &[("10.0.0.1:80", ServerState::Ready)]);
     let listener = listen(&world);
@@ -259,10 +259,10 @@ async fn a_change_reaches_a_reader_that_goes_on_from_what_it_has() {
     let mut stream = Client::default().get(url).send().await.unwrap();
     let first = read_until(&mut stream, "event: update").await;
     assert!(first.contains("event: hello"), "{first}");
-    assert!(!first.contains("data-name"), "the reader has this line already: {first}");
+    assert!(!first.contains("data-name"), "the reader has this row already: {first}");
     world.set("web", &[("10.0.0.1:80", ServerState::Maint)]);
     let next = read_until(&mut stream, "data-name=\\\"web\\\"").await;
-    assert!(next.contains("\"headline\""), "the sentence changed as well: {next}");
+    assert!(next.contains("\"headline\""), "the headline changed as well: {next}");
     world.services.lock().unwrap().remove("web");
     world.sequence.fetch_add(1, Ordering::SeqCst);
     read_until(&mut stream, "\"gone\":[\"web\"]").await;
@@ -270,7 +270,7 @@ async fn a_change_reaches_a_reader_that_goes_on_from_what_it_has() {
 }
 
 #[actix::test]
-async fn more_streams_than_there_may_be_are_refused_and_the_page_still_answers() {
+async fn number_of_streams_is_limited() {
     let world = Arc::new(World::default());
     world.set("web", &[("10.0.0.1:80", ServerState::Ready)]);
     let view: Arc<dyn View> = Arc::clone(&world) as _;
@@ -285,5 +285,5 @@ async fn more_streams_than_there_may_be_are_refused_and_the_page_still_answers()
     }
     assert!(streams.open(0).await.is_none());
     open.pop();
-    assert!(streams.open(0).await.is_some(), "a place is free again once its reader is gone");
+    assert!(streams.open(0).await.is_some(), "a slot is free again once its reader is gone");
 }

@@ -1,4 +1,4 @@
-//! Who may have something done, over a real connection.
+//! Authorisation of changes, over a real connection.
 
 use std::io::Write;
 
@@ -8,8 +8,8 @@ use crate::status::gate::caller::Token;
 
 const TOKEN: &str = "correct-horse-battery";
 
-/// A part that does something.
-fn doing() -> Part {
+/// A part with a changing endpoint.
+fn order_part() -> Part {
     Part::new(|config| {
         let done = |body: web::Bytes| async move { format!("done, {} bytes", body.len()) };
         config.service(web::resource("/do").post(done).delete(done));
@@ -18,7 +18,7 @@ fn doing() -> Part {
 
 fn listen_for(token: TokenSource) -> StatusListener {
     let access = Access { token, ..Access::default() };
-    listen_with(Known(Ok(ProxyPhase::Running)), access, part::own().into_iter().chain([doing()]).collect())
+    listen_with(Known(Ok(ProxyPhase::Running)), access, part::own().into_iter().chain([order_part()]).collect())
 }
 
 async fn post(listener: &StatusListener, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, String) {
@@ -30,7 +30,7 @@ async fn post(listener: &StatusListener, headers: &[(&str, &str)], body: Vec<u8>
 }
 
 #[actix::test]
-async fn without_a_token_every_order_is_refused_and_told_how_to_set_one() {
+async fn orders_need_a_configured_token() {
     let listener = listen_for(TokenSource::None);
     let (status, text) = post(&listener, &[("x-proxymgr-token", TOKEN)], Vec::new()).await;
     assert_eq!(status, 403);
@@ -42,7 +42,7 @@ async fn without_a_token_every_order_is_refused_and_told_how_to_set_one() {
 }
 
 #[actix::test]
-async fn orders_need_the_right_token_and_no_answer_repeats_it() {
+async fn orders_need_the_right_token() {
     let listener = listen_for(TokenSource::Given(Token::new(TOKEN).unwrap()));
     let bearer = format!("Bearer {TOKEN}");
     assert_eq!(post(&listener, &[("authorization", &bearer)], b"abc".to_vec()).await, (200, "done, 3 bytes".into()));
@@ -55,7 +55,7 @@ async fn orders_need_the_right_token_and_no_answer_repeats_it() {
 }
 
 #[actix::test]
-async fn a_body_may_be_of_some_size_and_no_larger() {
+async fn body_size_is_limited() {
     let listener = listen_for(TokenSource::Given(Token::new(TOKEN).unwrap()));
     let token = [("x-proxymgr-token", TOKEN)];
     let (status, _) = post(&listener, &token, vec![b'x'; STATUS_BODY_BYTES_MAX]).await;
@@ -67,7 +67,7 @@ async fn a_body_may_be_of_some_size_and_no_larger() {
 }
 
 #[actix::test]
-async fn a_token_file_is_read_again_and_stays_in_use_when_it_cannot_be() {
+async fn token_file_is_read_again() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "first-token-of-all").unwrap();
     let listener = listen_for(TokenSource::File(file.path().to_owned()));
@@ -88,7 +88,7 @@ async fn a_token_file_is_read_again_and_stays_in_use_when_it_cannot_be() {
 }
 
 #[actix::test]
-async fn a_token_file_that_is_missing_is_named() {
+async fn missing_token_file_is_named() {
     let socket = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let access = Access { token: TokenSource::File("/nowhere/token".into()), ..Access::default() };
     let view = Arc::new(Known(Ok(ProxyPhase::Running)));

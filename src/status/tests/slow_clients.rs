@@ -1,4 +1,4 @@
-//! Clients that are slow, silent or many hold up nobody, and cost little.
+//! Slow, silent or many clients do not delay others and cost little.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::*;
 use crate::status::access::TokenSource;
 use crate::status::gate::caller::Token;
 
-/// A daemon whose status takes 8 MB.
+/// A daemon with a status of 8 MB.
 #[derive(Clone)]
 struct Large(Arc<Vec<ActorState>>);
 
@@ -56,7 +56,7 @@ fn resident() -> usize {
 }
 
 #[actix::test]
-async fn clients_that_take_nothing_and_clients_that_say_nothing_hold_up_nobody() {
+async fn silent_clients_do_not_delay_others() {
     let listener = listen_with(Large::new(), Access::default(), part::own());
     let before = resident();
     let mut held = Vec::new();
@@ -84,7 +84,7 @@ async fn clients_that_take_nothing_and_clients_that_say_nothing_hold_up_nobody()
 }
 
 #[actix::test]
-async fn a_client_that_never_ends_its_request_is_closed() {
+async fn endless_request_is_closed() {
     let token = TokenSource::Given(Token::new("correct-horse-battery").unwrap());
     let listener = listen_with(Large::new(), Access { token, ..Access::default() }, part::own());
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Every endpoint answers as `openapi.json` says, and none is left out of it.
+//! Every endpoint is documented in `openapi.json` and answers accordingly.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ fn document() -> Value {
     serde_json::from_str(OPENAPI).unwrap()
 }
 
-/// Each method and path of the document, with what it says.
+/// All operations of the document: method, path, description.
 fn operations(document: &Value) -> Vec<(String, String, &Value)> {
     let paths = document["paths"].as_object().unwrap().iter();
     paths
@@ -21,7 +21,7 @@ fn operations(document: &Value) -> Vec<(String, String, &Value)> {
         .collect()
 }
 
-/// What the document says of an answer with this status.
+/// The documented answer with this status.
 fn documented_answer<'a>(document: &'a Value, operation: &'a Value, status: u16) -> Option<&'a Value> {
     let answer = operation["responses"].get(status.to_string())?;
     match answer.get("$ref") {
@@ -30,7 +30,7 @@ fn documented_answer<'a>(document: &'a Value, operation: &'a Value, status: u16)
     }
 }
 
-/// Asserts that an answer is as documented.
+/// Asserts that an answer matches the documentation.
 #[track_caller]
 pub fn assert_documented(method: &str, path: &str, asked: &str, (status, kind, body): &(u16, String, Value)) {
     let document = document();
@@ -43,7 +43,7 @@ pub fn assert_documented(method: &str, path: &str, asked: &str, (status, kind, b
 }
 
 #[test]
-fn every_endpoint_is_documented_and_every_documented_one_is_there() {
+fn endpoints_match_documentation() {
     let document = document();
     let documented: BTreeSet<_> = operations(&document).into_iter().map(|(method, path, _)| (method, path)).collect();
     let there: BTreeSet<_> = endpoints().into_iter().map(|e| (e.method.to_string(), e.path.to_owned())).collect();
@@ -51,7 +51,7 @@ fn every_endpoint_is_documented_and_every_documented_one_is_there() {
 }
 
 #[test]
-fn every_operation_has_a_name_of_its_own_and_explains_its_parameters() {
+fn operations_have_unique_names_and_documented_parameters() {
     let document = document();
     let mut names = BTreeSet::new();
     for (method, path, operation) in operations(&document) {
@@ -65,7 +65,7 @@ fn every_operation_has_a_name_of_its_own_and_explains_its_parameters() {
 }
 
 #[actix::test]
-async fn every_endpoint_answers_as_documented() {
+async fn answers_match_documentation() {
     let listener = listen();
     for (method, path, _) in operations(&document()) {
         for (service, server) in [("web", "10.0.0.2:80"), ("none", "none"), ("web", "unknown"), ("not a name", "ä")] {

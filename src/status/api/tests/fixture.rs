@@ -1,4 +1,4 @@
-//! A daemon of which everything is known, and something is not well.
+//! A daemon with complete snapshots and some problems.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::status::annotations::{AnnotationStore, Stored};
 use crate::status::problem::Problem;
 use crate::status::view::{Asked, Plan, States, View};
 
-/// What whoever gives orders must know.
+/// The token for orders.
 pub const TOKEN: &str = "correct-horse-battery";
 
 pub struct Fixture;
@@ -123,7 +123,7 @@ fn states() -> Vec<ActorState> {
     ]
 }
 
-fn story() -> Vec<JournalEntry> {
+fn journal_entries() -> Vec<JournalEntry> {
     let (web, two) = (service("web"), server("10.0.0.2:80"));
     let entry = |event| JournalEntry::new(event).service(&web).change(ChangeId(1));
     let command = "set server web/10.0.0.2:80 state maint".to_owned();
@@ -142,7 +142,7 @@ impl View for Fixture {
 
     fn journal(&self, query: ReadJournal) -> Asked<'_, Vec<JournalEntry>> {
         if query.limit.is_none() {
-            return Box::pin(async { story() });
+            return Box::pin(async { journal_entries() });
         }
         let entry = JournalEntry::new(Event::InputRefused { problem: format!("{query:?}") });
         Box::pin(async move { vec![JournalEntry { sequence: 9, ..entry }] })
@@ -212,7 +212,7 @@ impl View for Fixture {
     }
 }
 
-/// Everybody has an annotation but those whose name begins with `no` or is `unknown`.
+/// All services have an annotation, except those with names that begin with `no` and `unknown`.
 impl AnnotationStore for Fixture {
     fn read(&self, service: Option<ServiceName>) -> Asked<'_, Result<BTreeMap<String, Stored>, Problem>> {
         let name = service.unwrap_or_else(|| self::service("web"));

@@ -1,4 +1,4 @@
-//! Whatever is asked, the answer is one that is documented, and never a failure of the server.
+//! Any request, valid or not, gets a documented answer and never a server error.
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -10,10 +10,10 @@ use super::documented::assert_documented;
 use super::*;
 use crate::status::api::endpoints;
 
-/// How many requests each endpoint is sent.
+/// Requests per endpoint.
 const REQUESTS: usize = 40;
 
-/// Something in the place of a name, a parameter or its value.
+/// A random name, parameter or value.
 fn word() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),
@@ -61,8 +61,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Sends a request as it is, which the client of other tests would not.
-async fn send_as_it_is(listener: &StatusListener, method: &str, target: &str, body: &[u8]) -> (u16, String, Value) {
+/// Sends a raw request, without the normalisation of an HTTP client.
+async fn send_raw(listener: &StatusListener, method: &str, target: &str, body: &[u8]) -> (u16, String, Value) {
     let mut stream = TcpStream::connect(listener.address()).await.unwrap();
     let head = format!(
         "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n\
@@ -80,7 +80,7 @@ async fn send_as_it_is(listener: &StatusListener, method: &str, target: &str, bo
 }
 
 #[actix::test]
-async fn no_question_and_no_order_makes_the_server_fail() {
+async fn no_request_causes_a_server_error() {
     let listener = listen();
     let mut runner = TestRunner::deterministic();
     let mut refused = 0;
@@ -94,7 +94,7 @@ async fn no_question_and_no_order_makes_the_server_fail() {
             let body = if endpoint.method == "POST" { body } else { Vec::new() };
             let path = endpoint.path.replace("{service}", &service).replace("{server}", &server);
             let target = format!("{path}?{query}");
-            let answer = send_as_it_is(&listener, endpoint.method.as_str(), &target, &body).await;
+            let answer = send_raw(&listener, endpoint.method.as_str(), &target, &body).await;
             let (status, kind, problem) = &answer;
             assert!(*status < 500, "{} {target} {}: {problem}", endpoint.method, String::from_utf8_lossy(&body));
             refused += usize::from(*status >= 400);

@@ -1,8 +1,8 @@
-//! As much of JSON Schema as `openapi.json` uses. What it does not know, it refuses.
+//! The subset of JSON Schema that `openapi.json` uses. Unknown keywords are errors.
 
 use serde_json::Value;
 
-/// What is not as the schema says; empty where all is.
+/// Violations of the schema; empty if there are none.
 pub fn faults(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let mut fault = |what: String| faults.push(format!("{at}: {what}"));
@@ -88,7 +88,7 @@ fn is_a(value: &Value, name: &str) -> bool {
 }
 
 #[test]
-fn a_value_that_does_not_fit_is_found() {
+fn violations_are_found() {
     use serde_json::json;
     let document = json!({"N": {"type": "integer", "minimum": 0}});
     let schema = json!({"type": "object", "required": ["a"], "additionalProperties": false, "properties": {

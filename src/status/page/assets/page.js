@@ -1,4 +1,4 @@
-// Makes the page live. Without it the page says the same, as of the moment it was read.
+// Makes the page live. Without this script the page is complete, as of the time it was loaded.
 
 const root = document.documentElement;
 const page = root.dataset.page;
@@ -8,7 +8,7 @@ const POLL_MS = 5000;
 
 // ---- times -------------------------------------------------------------------------------------------------------
 
-// The daemon's clock, as far as it is ahead of this machine's.
+// Difference between the clock of the daemon and that of this machine.
 let ahead = Number(root.dataset.now) - Date.now();
 const now = () => Date.now() + ahead;
 
@@ -32,7 +32,7 @@ function clock(at) {
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${time}`;
 }
 
-function tellTimes(within = document) {
+function showTimes(within = document) {
   for (const element of within.querySelectorAll("time")) {
     const at = new Date(element.dateTime);
     const text = element.dataset.as === "clock" ? clock(at) : ago(now() - at.getTime());
@@ -43,7 +43,7 @@ function tellTimes(within = document) {
 
 // ---- parts that are replaced -------------------------------------------------------------------------------------
 
-// What has the focus, in words that find it again in the same part made anew.
+// A selector that finds the focused element again after the part is replaced.
 function focusIn(part) {
   const element = document.activeElement;
   if (!element || !part.contains(element) || element === part) return null;
@@ -62,11 +62,11 @@ function replace(part, change) {
     if (open.has(details.id)) details.open = open.get(details.id);
   }
   offerActions(part);
-  tellTimes(part);
+  showTimes(part);
   if (focus) part.querySelector(focus)?.focus({ preventScroll: true });
 }
 
-// What the server sent for each part, so that one which is the same is left alone.
+// The last HTML of each part; an unchanged part is not replaced.
 const sent = new Map();
 
 function fill(id, html) {
@@ -76,10 +76,10 @@ function fill(id, html) {
   replace(part, () => { part.innerHTML = html; });
 }
 
-function tellTrouble(trouble) {
-  if (page !== "overview" || !trouble) return;
-  root.dataset.trouble = trouble;
-  document.title = `${trouble === "none" ? "all is well" : "not all is well"} – proxymgr`;
+function showSeverity(severity) {
+  if (page !== "overview" || !severity) return;
+  root.dataset.severity = severity;
+  document.title = `${severity === "ok" ? "OK" : "problems"} – proxymgr`;
 }
 
 // ---- services ----------------------------------------------------------------------------------------------------
@@ -101,33 +101,33 @@ function putRow(name, html) {
   const fresh = parsedRow(html);
   const old = rowOf(name);
   if (!fresh) return;
-  if (!old) { rows.append(fresh); tellTimes(fresh); return; }
+  if (!old) { rows.append(fresh); showTimes(fresh); return; }
   const hadFocus = old.contains(document.activeElement);
   old.replaceWith(fresh);
-  tellTimes(fresh);
+  showTimes(fresh);
   fresh.classList.add("fresh");
   setTimeout(() => fresh.classList.remove("fresh"), 1500);
   if (hadFocus) fresh.querySelector("a")?.focus({ preventScroll: true });
 }
 
-const TROUBLE = { none: 0, some: 1, much: 2 };
+const SEVERITY = { ok: 0, warning: 1, critical: 2 };
 const ORDERS = {
-  trouble: (a, b) => TROUBLE[b.dataset.trouble] - TROUBLE[a.dataset.trouble],
+  problems: (a, b) => SEVERITY[b.dataset.severity] - SEVERITY[a.dataset.severity],
   name: () => 0,
   changed: (a, b) => Number(b.dataset.changed) - Number(a.dataset.changed),
   down: (a, b) => Number(b.dataset.down) - Number(a.dataset.down),
 };
 
-// Shows the services that pass the filter, in the order asked for. Rows are moved only where the order is another.
+// Shows the services that match the filter, sorted. Rows are moved only if their order changes.
 function arrange() {
   if (!rows) return;
   const text = filter.elements.q.value.trim().toLowerCase();
-  const onlyTrouble = filter.elements.trouble.checked;
-  const order = ORDERS[filter.elements.sort.value] ?? ORDERS.trouble;
+  const onlyProblems = filter.elements.problems.checked;
+  const order = ORDERS[filter.elements.sort.value] ?? ORDERS.problems;
   const all = [...rows.children];
   let seen = 0;
   for (const row of all) {
-    const passes = row.dataset.find.includes(text) && !(onlyTrouble && row.dataset.trouble === "none");
+    const passes = row.dataset.find.includes(text) && !(onlyProblems && row.dataset.severity === "ok");
     if (row.hidden === passes) row.hidden = !passes;
     seen += passes ? 1 : 0;
   }
@@ -139,17 +139,17 @@ function arrange() {
     if (rows.contains(focused)) focused.focus({ preventScroll: true });
   }
   const grouped = (number) => number.toLocaleString("en");
-  const told = seen === all.length ? grouped(all.length) : `${grouped(seen)} of ${grouped(all.length)}`;
-  if (byId("seen").textContent !== told) byId("seen").textContent = told;
+  const count = seen === all.length ? grouped(all.length) : `${grouped(seen)} of ${grouped(all.length)}`;
+  if (byId("seen").textContent !== count) byId("seen").textContent = count;
   byId("none").hidden = seen > 0;
-  byId("none").textContent = all.length ? "No service is like that." : "There are no services yet.";
+  byId("none").textContent = all.length ? "No service matches." : "No services yet.";
 }
 
 function keepFilterInAddress() {
   const wanted = new URLSearchParams();
   if (filter.elements.q.value) wanted.set("q", filter.elements.q.value);
-  if (filter.elements.trouble.checked) wanted.set("trouble", "1");
-  if (filter.elements.sort.value !== "trouble") wanted.set("sort", filter.elements.sort.value);
+  if (filter.elements.problems.checked) wanted.set("problems", "1");
+  if (filter.elements.sort.value !== "problems") wanted.set("sort", filter.elements.sort.value);
   const query = wanted.toString();
   history.replaceState(null, "", query ? `/?${query}` : "/");
 }
@@ -165,13 +165,13 @@ if (filter) {
       filter.elements.q.focus();
     }
   });
-  // An address such as /?trouble=1#services leads to the same page with another filter.
+  // A link such as /?problems=1#services sets the filter of this page.
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.('a[href^="/?"]');
     if (!link || event.ctrlKey || event.metaKey) return;
     const wanted = new URL(link.href).searchParams;
     filter.elements.q.value = wanted.get("q") ?? "";
-    filter.elements.trouble.checked = wanted.has("trouble");
+    filter.elements.problems.checked = wanted.has("problems");
     arrange();
   });
 }
@@ -195,7 +195,7 @@ function heard() {
 function lost() {
   const banner = byId("lost");
   if (!banner.hidden) return;
-  banner.textContent = `No connection to proxymgr since ${clock(new Date(heardAt + ahead))}. What stands here is from then.`;
+  banner.textContent = `No connection to proxymgr since ${clock(new Date(heardAt + ahead))}. This page shows the state of that time.`;
   banner.hidden = false;
   byId("live").textContent = "as of";
   byId("live").dataset.state = "lost";
@@ -203,9 +203,9 @@ function lost() {
 
 function take(update) {
   if (update.tick) tick = update.tick;
-  tellTrouble(update.trouble);
-  if (page !== "overview") { readAgainSoon(); return; }
-  if (update.stale) readAgainSoon();
+  showSeverity(update.severity);
+  if (page !== "overview") { loadAgainSoon(); return; }
+  if (update.stale) loadAgainSoon();
   for (const [id, html] of Object.entries(update.parts ?? {})) fill(id, html);
   const changed = Object.entries(update.rows ?? {});
   for (const [name, html] of changed) putRow(name, html);
@@ -239,7 +239,7 @@ function listen() {
   stream.addEventListener("traffic", (event) => { heard(); takeTraffic(JSON.parse(event.data)); });
   stream.addEventListener("beat", heard);
   stream.addEventListener("error", () => {
-    // While it is connecting, the browser tries again by itself. Closed, it was refused: read the page instead.
+    // In state CONNECTING the browser retries by itself. CLOSED means refused: load the page again instead.
     if (stream.readyState === EventSource.CLOSED) {
       stream.close();
       stream = null;
@@ -247,20 +247,20 @@ function listen() {
   });
 }
 
-// ---- reading the page again --------------------------------------------------------------------------------------
+// ---- loading the page again --------------------------------------------------------------------------------------
 
-let reading = false;
-let readAt = 0;
-let readTimer = null;
+let loading = false;
+let loadedAt = 0;
+let loadTimer = null;
 
-function readAgainSoon() {
-  const wait = Math.max(0, readAt + 1000 - Date.now());
-  readTimer ??= setTimeout(() => { readTimer = null; readAgain(); }, wait);
+function loadAgainSoon() {
+  const wait = Math.max(0, loadedAt + 1000 - Date.now());
+  loadTimer ??= setTimeout(() => { loadTimer = null; loadAgain(); }, wait);
 }
 
-async function readAgain() {
-  if (reading || document.querySelector("dialog[open]")) return;
-  reading = true;
+async function loadAgain() {
+  if (loading || document.querySelector("dialog[open]")) return;
+  loading = true;
   try {
     const response = await fetch(location.href, { headers: { Accept: "text/html" } });
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -273,14 +273,14 @@ async function readAgain() {
     if (rows && freshRows) { replace(rows, () => rows.replaceChildren(...freshRows.children)); arrange(); }
     if (fresh.documentElement.dataset.tick) tick = Number(fresh.documentElement.dataset.tick);
   } catch {
-    // It is not there; the banner says since when.
+    // Not reachable; the banner shows since when.
   } finally {
-    reading = false;
-    readAt = Date.now();
+    loading = false;
+    loadedAt = Date.now();
   }
 }
 
-// ---- what an operator may do -------------------------------------------------------------------------------------
+// ---- orders of operators -----------------------------------------------------------------------------------------
 
 const ask = byId("ask");
 const TOKEN = "proxymgr-token";
@@ -290,13 +290,13 @@ function offerActions(within = document) {
   for (const actions of within.querySelectorAll("[data-action]")) actions.hidden = false;
 }
 
-function tell(text, isBad) {
+function showOutcome(text, isBad) {
   const outcome = byId("outcome");
   outcome.textContent = text;
   outcome.classList.toggle("bad", isBad);
   outcome.hidden = false;
-  clearTimeout(tell.timer);
-  tell.timer = setTimeout(() => { outcome.hidden = true; }, isBad ? 15000 : 5000);
+  clearTimeout(showOutcome.timer);
+  showOutcome.timer = setTimeout(() => { outcome.hidden = true; }, isBad ? 15000 : 5000);
 }
 
 function token() {
@@ -329,10 +329,10 @@ async function order(form, button) {
     });
     if (response.status === 401 || response.status === 403) sessionStorage.removeItem(TOKEN);
     const answer = await response.json();
-    tell(response.ok ? answer.done : `Not done: ${answer.detail}`, !response.ok);
-    if (response.ok) readAgainSoon();
+    showOutcome(response.ok ? answer.done : `Rejected: ${answer.detail}`, !response.ok);
+    if (response.ok) loadAgainSoon();
   } catch {
-    tell("Not done: proxymgr does not answer.", true);
+    showOutcome("proxymgr does not answer; nothing was changed.", true);
   } finally {
     button.disabled = false;
   }
@@ -349,17 +349,17 @@ byId("forget")?.addEventListener("click", (event) => {
   event.currentTarget.hidden = true;
 });
 
-// ---- beginning ---------------------------------------------------------------------------------------------------
+// ---- start -------------------------------------------------------------------------------------------------------
 
 offerActions();
 if (ask) byId("forget").hidden = !sessionStorage.getItem(TOKEN);
 arrange();
-tellTimes();
-setInterval(() => tellTimes(), 1000);
+showTimes();
+setInterval(() => showTimes(), 1000);
 listen();
 setInterval(() => {
   if (Date.now() - heardAt > LOST_AFTER_MS || (heardOnce && stream?.readyState === EventSource.CONNECTING)) lost();
-  if (!stream) { readAgain(); return; }
-  // The servers' sessions change without an event.
-  if (page === "service" || page === "server") readAgainSoon();
+  if (!stream) { loadAgain(); return; }
+  // Session counts change without an event.
+  if (page === "service" || page === "server") loadAgainSoon();
 }, POLL_MS);

@@ -1,4 +1,4 @@
-//! The generations of HAProxy's processes: each serves, then finishes what it has, then ends.
+//! HAProxy's processes over time: each serves, drains, exits.
 
 use std::fmt::Write;
 
@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::begin;
 
-/// The processes that are shown.
+/// Processes shown.
 const SHOWN_MAX: usize = 10;
 
-/// The shortest time that is drawn, in milliseconds.
+/// Shortest time shown, in milliseconds.
 const SPAN_MIN_MS: u64 = 60_000;
 
 /// One process.
@@ -20,17 +20,17 @@ pub struct Generation {
     pub pid: u32,
     /// When it began to serve, in milliseconds since 1970.
     pub from_unix_ms: u64,
-    /// Since when it only finished what it had.
+    /// When it began to drain, in milliseconds since 1970.
     pub draining_unix_ms: Option<u64>,
-    /// When it had ended.
+    /// When it exited, in milliseconds since 1970.
     pub ended_unix_ms: Option<u64>,
-    /// How it ended, where it was unasked.
+    /// How it exited, if unexpectedly.
     pub crashed: Option<String>,
     /// The picture.
     pub svg: String,
 }
 
-/// The last processes, newest first, drawn over the time from the first of them until now; and when that began.
+/// The last processes, newest first, drawn over the time since the first of them; and the start of that time.
 pub fn generations(history: &History, now_unix_ms: u64) -> (Vec<Generation>, u64) {
     let shown: Vec<_> = history.processes.iter().rev().take(SHOWN_MAX).collect();
     let begun = shown.iter().map(|life| life.from_unix_ms).min().unwrap_or(now_unix_ms);
@@ -38,7 +38,7 @@ pub fn generations(history: &History, now_unix_ms: u64) -> (Vec<Generation>, u64
     (shown.into_iter().map(|life| generation(life, span)).collect(), span.from_unix_ms)
 }
 
-/// The time that is drawn.
+/// The time shown.
 #[derive(Clone, Copy)]
 struct Span {
     from_unix_ms: u64,
@@ -46,7 +46,7 @@ struct Span {
 }
 
 impl Span {
-    /// Where this time is, from 0 at the beginning to 1,000 at the end.
+    /// Position of this time, from 0 at the beginning to 1,000 at the end.
     fn place(self, at_unix_ms: u64) -> u64 {
         let length = (self.until_unix_ms - self.from_unix_ms).max(1);
         at_unix_ms.saturating_sub(self.from_unix_ms).min(length) * 1_000 / length
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_drawn_from_its_start_to_its_end() {
+    fn process_is_drawn_from_start_to_exit() {
         let mut history = History::default();
         let now = 600_000_000_u64;
         let life = |pid, from: u64, draining: Option<u64>, ended: Option<u64>| ProcessLife {

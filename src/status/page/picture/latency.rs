@@ -1,4 +1,4 @@
-//! How long changes took, from their event to their effect.
+//! Distribution of the time from event to effect.
 
 use std::fmt::Write;
 
@@ -7,31 +7,31 @@ use proxymgr_actors::limits::APPLY_LATENCY_BOUNDS_US;
 use serde::Serialize;
 
 use super::{Window, begin};
-use crate::status::page::words;
+use crate::status::format::duration;
 
 const HEIGHT: u64 = 100;
 
-/// The classes between two labels beneath the picture.
+/// Classes per label below the picture.
 const CLASSES_PER_LABEL: usize = 3;
 
-/// How long the changes of the window took.
+/// Latencies of the changes in the window.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct LatencyPicture {
     /// The picture.
     pub svg: String,
-    /// What stands beneath it.
+    /// Labels below it.
     pub axis: Vec<String>,
-    /// Changes made at run time.
+    /// Runtime changes.
     pub runtime: u64,
-    /// Changes that took a reload.
+    /// Changes by reload.
     pub reload: u64,
-    /// Half of those at run time took at most this.
+    /// Median of the runtime changes, at most.
     pub half_within: Option<String>,
-    /// 99 of 100 of those at run time took at most this.
+    /// 99th percentile of the runtime changes, at most.
     pub most_within: Option<String>,
 }
 
-/// The latencies of the window.
+/// Latencies of the window.
 pub fn latency(history: &History, window: Window) -> LatencyPicture {
     let mut runtime = [0_u64; APPLY_LATENCY_BOUNDS_US.len() + 1];
     let mut reload = runtime;
@@ -42,7 +42,7 @@ pub fn latency(history: &History, window: Window) -> LatencyPicture {
     }
     LatencyPicture {
         svg: draw(&runtime, &reload),
-        axis: APPLY_LATENCY_BOUNDS_US.iter().step_by(CLASSES_PER_LABEL).map(|bound| words::took(*bound)).collect(),
+        axis: APPLY_LATENCY_BOUNDS_US.iter().step_by(CLASSES_PER_LABEL).map(|bound| duration(*bound)).collect(),
         runtime: runtime.iter().sum(),
         reload: reload.iter().sum(),
         half_within: within_bound(&runtime, 50),
@@ -54,7 +54,7 @@ fn add(sums: &mut [u64], counts: &LatencyCounts) {
     sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += u64::from(*count));
 }
 
-/// The bound within which so many of a hundred are; none where there are none, or where that bound is exceeded.
+/// Upper bound of a percentile; none without changes, or beyond the last bound.
 fn within_bound(counts: &[u64], percent: u64) -> Option<String> {
     let total: u64 = counts.iter().sum();
     let mut below = 0;
@@ -62,7 +62,7 @@ fn within_bound(counts: &[u64], percent: u64) -> Option<String> {
         below += count;
         below * 100 >= total * percent
     });
-    if total == 0 { None } else { APPLY_LATENCY_BOUNDS_US.get(class?).map(|bound| words::took(*bound)) }
+    if total == 0 { None } else { APPLY_LATENCY_BOUNDS_US.get(class?).map(|bound| duration(*bound)) }
 }
 
 fn draw(runtime: &[u64], reload: &[u64]) -> String {
@@ -91,7 +91,7 @@ mod tests {
     use proxymgr_actors::model::PlanClass;
 
     #[test]
-    fn halves_and_hundredths_are_told_by_their_bounds() {
+    fn percentiles_are_upper_bounds() {
         let mut history = History::default();
         for (class, took_us, times) in
             [(PlanClass::RuntimeDisable, 400, 98), (PlanClass::RuntimeEnable, 2_000, 2), (PlanClass::Reload, 60_000, 1)]
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_happened_is_no_number() {
+    fn no_changes_have_no_percentile() {
         let history = History::default();
         let picture = latency(&history, Window::of(&history, 0));
         assert_eq!((picture.half_within, picture.most_within), (None, None));

@@ -1,11 +1,11 @@
-//! The servers of one service as one bar, in HAProxy's usual colours.
+//! The servers of one service as a bar, by state.
 
 use std::fmt::Write;
 
 use super::begin;
-use crate::status::page::service_row::ServerCounts;
+use crate::status::server_counts::ServerCounts;
 
-/// The bar. Its length is the same for every service; a share that is not nothing is never too thin to be seen.
+/// The bar. All bars have the same length; a state with at least one server is always visible.
 pub fn meter(counts: ServerCounts) -> String {
     const WIDTH: usize = 100;
     const SHARE_MIN: usize = 4;
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_server_of_a_thousand_is_still_seen() {
+    fn one_server_of_a_thousand_is_visible() {
         let svg = meter(ServerCounts { ready: 999, down: 1, ..ServerCounts::default() });
         assert!(svg.contains(r#"<rect class="up" x="0" width="99" height="1"/>"#), "{svg}");
         assert!(svg.contains(r#"<rect class="down" x="99" width="1" height="1"/>"#), "{svg}");
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_without_servers_is_an_empty_bar() {
+    fn service_without_servers_is_empty_bar() {
         assert!(!meter(ServerCounts::default()).contains("<rect"));
     }
 }

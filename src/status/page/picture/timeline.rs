@@ -1,4 +1,4 @@
-//! What happened when: hosts that changed, commands at run time, reloads.
+//! Changes over time: hosts, runtime commands, reloads.
 
 use std::fmt::Write;
 
@@ -10,28 +10,28 @@ use super::{Window, begin};
 /// Height of a lane, in units of its picture.
 const HEIGHT: u64 = 100;
 
-/// What happened within the window.
+/// Changes in the window.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Timeline {
-    /// One picture for each kind of happening, each with its name and what it shows in words.
+    /// One lane per kind of change.
     pub lanes: Vec<Lane>,
-    /// What stands beneath.
+    /// Labels below the lanes.
     pub axis: Vec<String>,
-    /// How long the window is, in words.
+    /// Length of the window: `hour`, `3 hours`.
     pub window: String,
-    /// The reloads within it, newest first.
+    /// Reloads in the window, newest first.
     pub reloads: Vec<ReloadLine>,
 }
 
-/// One kind of happening.
+/// One kind of change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Lane {
-    /// What is counted.
+    /// What it counts.
     pub name: &'static str,
-    /// How many there were in the whole of the window.
-    pub told: u64,
-    /// What of it was not as it should be, in words.
-    pub not_well: Vec<String>,
+    /// Number in the window.
+    pub count: u64,
+    /// Failures: `1 refused`, `2 failures`.
+    pub failed: Vec<String>,
     /// The picture.
     pub svg: String,
 }
@@ -41,17 +41,17 @@ pub struct Lane {
 pub struct ReloadLine {
     /// When, in milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// The kinds of its causes.
+    /// Its causes.
     pub causes: String,
-    /// Why.
+    /// Its reason.
     pub reason: String,
-    /// How long it took, in milliseconds.
+    /// Its duration in milliseconds.
     pub took_ms: u64,
-    /// The process it began.
+    /// The new process.
     pub pid: u32,
 }
 
-/// The happenings of the window.
+/// Changes in the window.
 pub fn timeline(history: &History, window: Window) -> Timeline {
     let mut bars = vec![Minute::default(); window.bars()];
     for minute in &history.minutes {
@@ -67,9 +67,9 @@ pub fn timeline(history: &History, window: Window) -> Timeline {
     let (commands, refused, failures) = (sum(|bar| bar.commands), sum(|bar| bar.refused), sum(|bar| bar.failures));
     let reloads = history.reloads.iter().rev().filter(|mark| window.bar(mark.at_unix_ms).is_some());
     let reloads: Vec<_> = reloads.map(line).collect();
-    let not_well = [(refused, "refused"), (failures, if failures == 1 { "failure" } else { "failures" })];
-    let not_well = not_well.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
-    let lane = |name, told, svg| Lane { name, told, not_well: Vec::new(), svg };
+    let failed = [(refused, "refused"), (failures, if failures == 1 { "failure" } else { "failures" })];
+    let failed = failed.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let lane = |name, count, svg| Lane { name, count, failed: Vec::new(), svg };
     let lanes = vec![
         lane(
             "Hosts changed",
@@ -77,7 +77,7 @@ pub fn timeline(history: &History, window: Window) -> Timeline {
             columns(&bars, |bar| [("hosts", bar.host_changes), ("bad", 0)]),
         ),
         Lane {
-            not_well: not_well.collect(),
+            failed: failed.collect(),
             ..lane(
                 "Runtime commands",
                 commands,
@@ -86,9 +86,8 @@ pub fn timeline(history: &History, window: Window) -> Timeline {
         },
         lane("Reloads", sum(|bar| bar.reloads), marks(&history.reloads, window)),
     ];
-    let window_in_words =
-        if window.minutes == 60 { "hour".to_owned() } else { format!("{} hours", window.minutes / 60) };
-    Timeline { lanes, axis: window.axis(), window: window_in_words, reloads }
+    let window_text = if window.minutes == 60 { "hour".to_owned() } else { format!("{} hours", window.minutes / 60) };
+    Timeline { lanes, axis: window.axis(), window: window_text, reloads }
 }
 
 fn line(mark: &ReloadMark) -> ReloadLine {
@@ -97,8 +96,8 @@ fn line(mark: &ReloadMark) -> ReloadLine {
     ReloadLine { at_unix_ms, causes: causes.join(", "), reason: mark.reason.clone(), took_ms, pid }
 }
 
-/// A column for each bar: what is well from below, what is not on top of it. By the square root, so that a single event
-/// is seen beside a thousand.
+/// One column per bar: successes, with failures on top. The height is the square root of the number, so that one event is
+/// visible next to a thousand.
 fn columns(bars: &[Minute], of: impl Fn(&Minute) -> [(&'static str, u32); 2]) -> String {
     let highest = bars.iter().map(|bar| of(bar).iter().map(|(_, count)| u64::from(*count)).sum()).max().unwrap_or(0);
     let scale = |count: u64| (count * HEIGHT * HEIGHT / highest.max(16)).isqrt().min(HEIGHT);
@@ -117,7 +116,7 @@ fn columns(bars: &[Minute], of: impl Fn(&Minute) -> [(&'static str, u32); 2]) ->
     svg
 }
 
-/// A line for each reload, by its first cause.
+/// One line per reload, coloured by its cause.
 fn marks<'a>(reloads: impl IntoIterator<Item = &'a ReloadMark>, window: Window) -> String {
     let mut svg = begin("lane", 1_000, HEIGHT as usize);
     for mark in reloads.into_iter().filter(|mark| window.bar(mark.at_unix_ms).is_some()) {
@@ -136,7 +135,7 @@ mod tests {
     use proxymgr_actors::model::ReloadCause;
 
     #[test]
-    fn each_happening_is_drawn_where_it_was_and_told_in_words() {
+    fn changes_are_drawn_at_their_time() {
         let mut history = History::default();
         let now = 600_000_000;
         let mut add = |ago: u64, event| {
@@ -150,9 +149,9 @@ mod tests {
         add(60_000, Event::HostsChanged { added: 1, removed: 2, changed: 0 });
         add(0, Event::Commanded { command: "x".into(), answer: "no".into(), accepted: false });
         let timeline = timeline(&history, Window::of(&history, now));
-        let told: Vec<_> = timeline.lanes.iter().map(|lane| lane.told).collect();
-        assert_eq!(told, [3, 0, 1]);
-        assert_eq!(timeline.lanes[1].not_well, ["1 refused"]);
+        let counts: Vec<_> = timeline.lanes.iter().map(|lane| lane.count).collect();
+        assert_eq!(counts, [3, 0, 1]);
+        assert_eq!(timeline.lanes[1].failed, ["1 refused"]);
         assert!(timeline.lanes[0].svg.contains(r#"<rect class="hosts" x="581""#), "{}", timeline.lanes[0].svg);
         assert!(timeline.lanes[1].svg.contains(r#"<rect class="bad" x="591""#), "{}", timeline.lanes[1].svg);
         assert!(timeline.lanes[2].svg.contains("cause-service_new"), "{}", timeline.lanes[2].svg);

@@ -1,4 +1,4 @@
-//! The plan for a HAProxy that somebody else runs: what is done at run time, and what waits for them.
+//! The plan for an external HAProxy: runtime changes, and what its operator must apply by a reload.
 
 use std::collections::BTreeMap;
 
@@ -14,28 +14,27 @@ use crate::cli::desired::{Desired, Placed};
 use crate::cli::output;
 use crate::settings::Settings;
 
-/// What runs there; or why that is not known.
-pub type Found = Result<(ProcessInfo, Observation), String>;
+/// Observed state of an external HAProxy, or why it is not known.
+pub type Observed = Result<(ProcessInfo, Observation), String>;
 
-/// Looks what runs there.
-pub async fn look(runtime: &dyn RuntimeApi) -> Found {
-    let look = async { Ok((runtime.process().await?, runtime.observe(None).await?)) };
-    look.await.map_err(|error: proxymgr_actors::port::RuntimeError| error.to_string())
+/// Observes an external HAProxy.
+pub async fn observe(runtime: &dyn RuntimeApi) -> Observed {
+    let observed = async { Ok((runtime.process().await?, runtime.observe(None).await?)) };
+    observed.await.map_err(|error: proxymgr_actors::port::RuntimeError| error.to_string())
 }
 
-/// The plan in words, as the daemon would make it: what stands there of servers that discovery knows is taken to be as
-/// our definition says.
-pub fn describe(settings: &Settings, desired: &Desired, found: &Found) -> String {
-    let (process, observation) = match found {
-        Ok(found) => found,
+/// The plan as text. Options of existing servers are assumed to match the definition, as the daemon assumes.
+pub fn describe(settings: &Settings, desired: &Desired, observed: &Observed) -> String {
+    let (process, observation) = match observed {
+        Ok(observed) => observed,
         Err(error) => {
             output::remark(&format!("# {error}"));
-            return "HAProxy is away: it would be caught up when it answers.\n".to_owned();
+            return "HAProxy does not answer: changes would be applied when it does.\n".to_owned();
         }
     };
-    output::remark(&format!("# HAProxy {}, pid {}, run by others", process.version_text, process.pid));
+    output::remark(&format!("# HAProxy {}, pid {}, external", process.version_text, process.pid));
     let style = SectionStyle::of(&settings.haproxy.policy.frame, Some(process.version));
-    // What servers inherit from a file that is not ours is not known.
+    // The defaults of a configuration that is not ours are not known.
     let ground = Ground { capabilities: Capabilities::of(process.version), inherited: &[], style };
     let (mut commands, mut waiting) = (String::new(), Vec::new());
     for (name, service) in &desired.services {
@@ -61,5 +60,5 @@ pub fn describe(settings: &Settings, desired: &Desired, found: &Found) -> String
         waiting.extend(plan.reload.iter().map(|reason| format!("{name}: {reason}")));
         push_steps(&mut commands, name, &plan);
     }
-    conclude(commands, "waits for whoever runs this HAProxy, and reloads it", &waiting)
+    conclude(commands, "to be applied by the operator of this HAProxy, by a reload", &waiting)
 }

@@ -1,37 +1,37 @@
-//! Times and texts as a terminal shows them.
+//! Times and texts for the terminal.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What time it is, in milliseconds since 1970.
+/// Current time, in milliseconds since 1970.
 pub fn now_unix_ms() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A span in its two largest units.
+/// A duration in milliseconds, in its two largest units.
 pub fn span(millis: u64) -> String {
     let text = humantime::format_duration(Duration::from_secs(millis / 1_000)).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-/// A span in its largest unit, for where there is little room.
+/// A duration in milliseconds, in its largest unit.
 pub fn short_span(millis: u64) -> String {
     span(millis).split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// A point in time, as the log writes it.
+/// A time in milliseconds since 1970, in the format of the log.
 pub fn time(unix_ms: u64) -> String {
-    // The year 9999 is the last that can be written.
+    // RFC 3339 ends with the year 9999.
     let at = UNIX_EPOCH + Duration::from_millis(unix_ms.min(253_402_300_799_999));
     humantime::format_rfc3339_millis(at).to_string()
 }
 
-/// A text from outside must not move the cursor.
+/// A text without control characters, which could move the cursor.
 pub fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
-/// A text within so many characters.
+/// A text clipped to so many characters.
 pub fn clipped(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -47,20 +47,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_have_two_units_or_one() {
+    fn durations_have_one_or_two_units() {
         assert_eq!((span(3_725_000), short_span(3_725_000)), ("1h 2m".to_owned(), "1h".to_owned()));
         assert_eq!(span(900), "0s");
     }
 
     #[test]
-    fn a_text_is_clipped_to_its_width_and_no_more() {
+    fn text_is_clipped_to_width() {
         for (width, text) in [(9, "abcdefghi"), (8, "abcde..."), (2, "ab"), (0, "")] {
             assert_eq!(clipped("abcdefghi", width), text);
         }
     }
 
     #[test]
-    fn a_time_is_written_as_in_the_log() {
+    fn time_has_the_format_of_the_log() {
         assert_eq!(time(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
         assert!(time(u64::MAX).starts_with("9999-12-31"));
     }

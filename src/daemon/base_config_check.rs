@@ -1,5 +1,4 @@
-//! Whether HAProxy accepts the head of the file, `global` and `defaults`, that the settings ask for: seen before it is
-//! put in force.
+//! Checks the base configuration of the settings, `global` and `defaults`, with HAProxy before it is applied.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,17 +12,17 @@ use crate::proxy::config_file::HaproxyConfigFile;
 use crate::proxy::haproxy_binary::HaproxyBinary;
 use crate::settings::Settings;
 
-/// What is wrong with the binary, or with the operator's own lines as it understands them.
+/// Problems of the HAProxy binary, or of the operator's lines as HAProxy reports them.
 pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
     if !settings.haproxy.run.needs_program() {
-        // Whoever has the program says so when it is asked to take the file.
+        // The operator of an external HAProxy checks the file.
         return Vec::new();
     }
     let binary = HaproxyBinary::new(&settings.haproxy.binary);
     if let Err(failure) = supported_version(&binary).await {
         return vec![format!("haproxy.path: {failure}")];
     }
-    // Checked in a directory of its own: the candidate of a running daemon is not touched.
+    // Checked in a separate directory, so that the candidate of a running daemon is not overwritten.
     let directory = match Scratch::new() {
         Ok(directory) => directory,
         Err(problem) => return vec![problem],
@@ -45,7 +44,7 @@ pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
     }
 }
 
-/// A directory that goes away again.
+/// A temporary directory.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -59,7 +58,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed from the temporary directory is removed with it.
+        // A leftover is removed with the temporary directory of the system.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

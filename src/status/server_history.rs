@@ -1,4 +1,4 @@
-//! One server's own story, for whoever shows it: event -> decision -> command -> HAProxy's answer -> time taken.
+//! The history of one server: event, decision, command, HAProxy's answer, duration.
 
 use std::collections::BTreeSet;
 
@@ -6,22 +6,22 @@ use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::model::ChangeId;
 use serde::Serialize;
 
-/// What happened in one go: the event, the decision, the commands with HAProxy's answers, the result.
+/// Journal entries of one change: the event, the decision, the commands with HAProxy's answers, the result.
 #[derive(Debug, Serialize)]
-pub struct Chapter<'a> {
-    /// The change; none where it belongs to none.
+pub struct ChangeHistory<'a> {
+    /// The change; none for a single entry outside any change.
     pub change: Option<ChangeId>,
     /// When it began, in milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// From the source's event until it was in force, in microseconds; none where it is not (yet).
+    /// Time from the source's event until it was applied, in microseconds; none if it is not applied (yet).
     pub took_us: Option<u64>,
-    /// Its entries in the journal, in order.
+    /// Its journal entries, in order.
     pub entries: Vec<&'a JournalEntry>,
 }
 
-/// The story of one server, newest chapter last: what the journal says of it, and of the changes that touched it without
-/// naming it. `entries` are those of its service, oldest first.
-pub fn story<'a>(entries: &'a [JournalEntry], server: &str) -> Vec<Chapter<'a>> {
+/// History of one server, newest change last: entries about the server, and entries of its changes that name no server.
+/// `entries` are the entries of its service, oldest first.
+pub fn server_history<'a>(entries: &'a [JournalEntry], server: &str) -> Vec<ChangeHistory<'a>> {
     let is_about = |entry: &&JournalEntry| entry.server.as_ref().is_some_and(|name| name.as_str() == server);
     let changes: BTreeSet<ChangeId> = entries.iter().filter(is_about).filter_map(|entry| entry.change).collect();
     let belongs = |entry: &&JournalEntry| match (&entry.server, entry.change) {
@@ -29,21 +29,21 @@ pub fn story<'a>(entries: &'a [JournalEntry], server: &str) -> Vec<Chapter<'a>> 
         (None, Some(change)) => changes.contains(&change),
         (None, None) => false,
     };
-    let mut chapters: Vec<Chapter> = Vec::new();
+    let mut history: Vec<ChangeHistory> = Vec::new();
     for entry in entries.iter().filter(belongs) {
-        let same = |chapter: &Chapter| entry.change.is_some() && chapter.change == entry.change;
-        let at = chapters.iter().rposition(same).unwrap_or_else(|| {
+        let same = |known: &ChangeHistory| entry.change.is_some() && known.change == entry.change;
+        let at = history.iter().rposition(same).unwrap_or_else(|| {
             let (change, at_unix_ms) = (entry.change, entry.at_unix_ms);
-            chapters.push(Chapter { change, at_unix_ms, took_us: None, entries: Vec::new() });
-            chapters.len() - 1
+            history.push(ChangeHistory { change, at_unix_ms, took_us: None, entries: Vec::new() });
+            history.len() - 1
         });
-        let chapter = &mut chapters[at];
+        let change = &mut history[at];
         if let Event::Applied { took_us, .. } = entry.event {
-            chapter.took_us = Some(took_us);
+            change.took_us = Some(took_us);
         }
-        chapter.entries.push(entry);
+        change.entries.push(entry);
     }
-    chapters
+    history
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_story_has_its_own_steps_and_those_of_its_changes_and_the_time_taken() {
+    fn history_groups_entries_by_change() {
         let web = ServiceName::new("web").unwrap();
         let (a, b) = (ServerName::new("a").unwrap(), ServerName::new("b").unwrap());
         let entry = |event, change: u64| JournalEntry::new(event).service(&web).change(ChangeId(change));
@@ -68,9 +68,9 @@ mod tests {
             drift(),
             drift(),
         ];
-        let story = story(&entries, "a");
-        let told: Vec<_> =
-            story.iter().map(|chapter| (chapter.change, chapter.took_us, chapter.entries.len())).collect();
-        assert_eq!(told, [(Some(ChangeId(1)), Some(430), 3), (None, None, 1), (None, None, 1)]);
+        let history = server_history(&entries, "a");
+        let found: Vec<_> =
+            history.iter().map(|change| (change.change, change.took_us, change.entries.len())).collect();
+        assert_eq!(found, [(Some(ChangeId(1)), Some(430), 3), (None, None, 1), (None, None, 1)]);
     }
 }

@@ -1,0 +1,105 @@
+//! Problems of definitions, annotations and sources of hosts.
+
+use proxymgr_actors::snapshot::{ServiceConfigState, WatcherState};
+
+use super::{Concern, ConcernKind};
+
+/// Problems of the service definitions and of the annotations.
+pub fn of_definitions(state: &ServiceConfigState) -> Vec<Concern> {
+    let unreadable = state.source.error.iter().map(|error| {
+        let text = format!("service definitions cannot be read: {error}");
+        let advice = "the last good definitions stay in use; check the source named in service_config";
+        Concern::new(ConcernKind::DefinitionsUnreadable, text, Some(state.source.since_unix_ms), advice)
+            .serving_list_of(state.source.read_at_unix_ms)
+    });
+    let annotations = state.annotations.iter().filter_map(|health| {
+        let text = format!("annotations cannot be read: {}", health.error.as_ref()?);
+        let advice = "the last good annotations stay in use, and no annotation can be written; check the ZooKeeper \
+                      named in annotations";
+        let concern = Concern::new(ConcernKind::AnnotationsUnreadable, text, Some(health.since_unix_ms), advice);
+        Some(concern.serving_list_of(health.read_at_unix_ms))
+    });
+    let blocked = state.held.iter().map(|held| {
+        let text = format!("service definitions: change blocked by guard: {}", held.reason);
+        let advice =
+            "`proxymgr accept --definitions` applies it, `proxymgr reject --definitions` keeps the current ones";
+        Concern::new(ConcernKind::ChangeBlocked, text, Some(held.since_unix_ms), advice)
+    });
+    let rejected = state.rejected.iter().map(|change| {
+        let text = format!("service definitions: change rejected by an operator: {}", change.reason);
+        let advice = "`proxymgr accept --definitions` still applies it; check the source named in service_config";
+        Concern::new(ConcernKind::ChangeRejected, text, Some(change.since_unix_ms), advice)
+    });
+    let invalid = state.problems.iter().flat_map(|(name, problems)| {
+        problems.iter().map(move |problem| {
+            let text = format!("definition of {name}: {problem}");
+            let advice = "fix the definition at its source; the last good definition, if any, stays in use";
+            let concern = Concern::new(ConcernKind::DefinitionInvalid, text, None, advice);
+            Concern { service: Some(name.clone()), ..concern }
+        })
+    });
+    unreadable.chain(annotations).chain(blocked).chain(rejected).chain(invalid).collect()
+}
+
+/// Problems of the source of one service.
+pub fn of_watcher(state: &WatcherState) -> Vec<Concern> {
+    let service = state.service.as_str();
+    let unreadable = state.source.error.iter().map(|error| {
+        let meanwhile = if state.hosts.is_some() { "its last good hosts stay in use" } else { "it has no hosts" };
+        let advice = format!("{meanwhile}; check its source; `proxymgr refresh {service}` retries at once");
+        let text = format!("hosts cannot be read: {error}");
+        Concern::of(ConcernKind::HostsUnreadable, service, text, Some(state.source.since_unix_ms), advice)
+            .serving_list_of(state.confirmed_unix_ms)
+    });
+    let blocked = state.held.iter().map(|held| {
+        let text = format!("change blocked by guard: {}", held.reason);
+        let advice =
+            format!("`proxymgr accept {service}` applies it, `proxymgr reject {service}` keeps the current hosts");
+        Concern::of(ConcernKind::ChangeBlocked, service, text, Some(held.since_unix_ms), advice)
+            .serving_list_of(state.confirmed_unix_ms)
+    });
+    let rejected = state.rejected.iter().map(|change| {
+        let text = format!("change rejected by an operator: {}", change.reason);
+        let advice = format!("`proxymgr accept {service}` still applies it; check its source");
+        Concern::of(ConcernKind::ChangeRejected, service, text, Some(change.since_unix_ms), advice)
+            .serving_list_of(state.confirmed_unix_ms)
+    });
+    let invalid = state.problems.iter().map(|(entry, problem)| {
+        let text = format!("{entry}: {problem}");
+        Concern::of(ConcernKind::EntryInvalid, service, text, None, "fix the entry at its source")
+    });
+    let waiting = state.hosts.is_none() && state.source.error.is_none() && state.blocked().is_none();
+    let waiting = waiting.then(|| {
+        let advice = format!("check that its source has entries; `proxymgr refresh {service}` retries at once");
+        Concern::of(ConcernKind::NoList, service, "no list of hosts yet", None, advice)
+    });
+    unreadable.chain(blocked).chain(rejected).chain(invalid).chain(waiting).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proxymgr_actors::model::BlockedChange;
+
+    use super::*;
+
+    #[test]
+    fn blocked_change_names_service_time_and_commands() {
+        let mut watcher = WatcherState { service: "web".into(), ..WatcherState::default() };
+        watcher.confirmed_unix_ms = Some(3);
+        watcher.held = Some(BlockedChange { reason: "all gone".into(), since_unix_ms: 5, ..BlockedChange::default() });
+        let concerns = of_watcher(&watcher);
+        let [concern] = concerns.as_slice() else { panic!("one problem per cause: {concerns:?}") };
+        assert_eq!(concern.kind, ConcernKind::ChangeBlocked);
+        assert_eq!((concern.since_unix_ms, concern.service.as_deref()), (Some(5), Some("web")));
+        assert_eq!(concern.serves_list_of_unix_ms, Some(3));
+        assert!(concern.advice.contains("proxymgr accept web"), "{}", concern.advice);
+    }
+
+    #[test]
+    fn unreadable_source_without_hosts_is_one_problem() {
+        let mut watcher = WatcherState { service: "web".into(), ..WatcherState::default() };
+        watcher.source.error = Some("connection refused".into());
+        let kinds: Vec<_> = of_watcher(&watcher).iter().map(|concern| concern.kind).collect();
+        assert_eq!(kinds, [ConcernKind::HostsUnreadable]);
+    }
+}
