@@ -107,7 +107,7 @@ async fn figures_move_with_what_happens() {
 
     stage.web(&[]);
     moved(
-        "an empty list is held back",
+        "an empty list is blocked",
         &[("proxymgr_sources{kind=\"static\",state=\"held\"}", 1.0), ("proxymgr_service_held{service=\"web\"}", 1.0)],
     )
     .await;

@@ -74,7 +74,7 @@ async fn the_demo_is_shown_live_and_a_removed_host_leaves_without_a_reload_of_th
     demo.wait_exit(Duration::from_secs(20)).await;
 }
 
-/// A daemon with one service that is well, one that is held back, and one whose servers are down.
+/// A daemon with one service that is well, one with a blocked change, and one whose servers are down.
 async fn troubled(dir: &TestDir) -> (Daemon, ServiceFiles, Vec<crate::support::backend::Backend>) {
     let files = ServiceFiles::new(dir);
     let backends = backends(dir, 3);
@@ -94,7 +94,7 @@ async fn troubled(dir: &TestDir) -> (Daemon, ServiceFiles, Vec<crate::support::b
     wait_for_ready(&daemon, "held", &addresses(&backends)).await;
     files.hosts("held", &backends[..1]);
     daemon
-        .eventually(LIMIT, "the list is held back", async || {
+        .eventually(LIMIT, "the list is blocked", async || {
             let status = daemon.status_json().await?;
             let held = status["actors"].as_array().into_iter().flatten().any(|state| state["held"].is_object());
             check(held, &status)
