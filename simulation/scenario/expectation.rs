@@ -24,7 +24,7 @@ pub struct Expectation {
     pub disabled: Option<BTreeSet<u8>>,
     /// Whether the HAProxy that serves has the service.
     pub served: Option<bool>,
-    /// Whether the newest list of hosts is held back.
+    /// Whether the guard blocks the newest list of hosts.
     pub held: Option<bool>,
     /// A part of what the manager says is wrong with the service, or with its definition; empty where nothing may be.
     pub problem: Option<String>,

@@ -175,7 +175,7 @@ fn what_is_expected_within_a_time_may_come_true_later() {
                  - {{at: 6s, leave: {{service: web, host: 1}}}}\n- expect: {{service: web, enabled: [], within: {within}}}\n"
         )
     };
-    // The only host is held back by the guard.
+    // The guard keeps the only host.
     assert!(parsed(&text("2s")).run().unmet.is_some());
     let joins =
         "services: {web: 1}\nsteps:\n- {at: 5s, session_expired: {away_ms: 4000}}\n- join: {service: web, host: 2}\n";

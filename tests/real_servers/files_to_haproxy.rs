@@ -49,7 +49,7 @@ async fn missing_or_empty_hosts_file_removes_no_host() {
     wait_for_ready(&daemon, "web", &addresses(&backends)).await;
 
     files.hosts("web", []);
-    wait_for_state(&daemon, "the empty list is held back", "watcher", |state| !state["held"].is_null()).await;
+    wait_for_state(&daemon, "the empty list is blocked", "watcher", |state| !state["held"].is_null()).await;
     fs::remove_file(dir.join("discovery/web.hosts")).expect("the file is there");
     wait_for_state(&daemon, "the missing file is named", "watcher", |state| {
         state["source"]["error"].as_str().is_some_and(|error| error.contains("web.hosts"))

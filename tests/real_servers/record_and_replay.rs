@@ -36,7 +36,7 @@ async fn recording_is_replayed_and_compared() {
     files.hosts("web", &backends[..1]);
     wait_for_ready(&daemon, "web", &addresses(&backends[..1])).await;
     files.hosts("web", []);
-    wait_for_state(&daemon, "the empty list is held back", "watcher", |state| !state["held"].is_null()).await;
+    wait_for_state(&daemon, "the empty list is blocked", "watcher", |state| !state["held"].is_null()).await;
     assert!(daemon.terminate().await.success());
 
     let text = fs::read_to_string(&recording).expect("the recording is there");
@@ -87,7 +87,7 @@ async fn orders_are_replayed_with_effects() {
     order(&["server", "ready", "web", &returned]).await;
     wait_for_ready(&daemon, "web", &addresses(&backends[2..])).await;
     let held = async |is: bool| {
-        let what = if is { "the list is held back" } else { "no list is held back" };
+        let what = if is { "the list is blocked" } else { "no list is blocked" };
         wait_for_state(&daemon, what, "watcher", |state| state["held"].is_null() != is).await;
     };
     files.hosts("web", &backends[1..]);
