@@ -34,7 +34,7 @@ const MAIL_DELAYS_MS: [u64; 4] = [0, 0, 3, 40];
 /// The longest time that a choice of an operator is given for in a drawn plan, in milliseconds.
 const ORDER_LASTS_MAX_MS: u64 = 40_000;
 
-/// What kind of command HAProxy refuses while it is told to.
+/// A kind of command that HAProxy refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refused {
@@ -96,10 +96,10 @@ pub enum Step {
     /// The source shows no host at all.
     Empty { service: String },
     /// One host's record cannot be read. To the actors it is the same when Marathon, at the start, does not know the
-    /// health of a task; after a change of leaders, its adapter remembers what was known, and tells nothing.
+    /// health of a task; after a change of leaders, its adapter keeps what was known, and reports nothing.
     BadJson { service: String, host: u8 },
     /// The source of one service cannot be read. To the actors it is the same when AWS refuses because it is asked too
-    /// often: its adapter tells one error, and asks less often.
+    /// often: its adapter reports one error, and asks less often.
     SourceLost { service: String },
     /// The session is lost: no source can be read, that of the definitions included.
     SessionLost,
@@ -142,7 +142,7 @@ pub enum Step {
     AnnotationRemoved { service: String },
     /// A service's annotation is replaced by what none may say, or by text that is not even JSON.
     BadAnnotation { service: String, is_json: bool },
-    /// The ZooKeeper of the annotations is away: what they said last stays.
+    /// The ZooKeeper of the annotations is away: their last values stay.
     AnnotationsLost,
     /// A service moves to another port, or back.
     MovePort { service: String },
@@ -158,7 +158,7 @@ pub enum Step {
     FileTampered,
     /// The manager's settings are changed while it runs; one variant is refused by HAProxy until healed.
     SettingsChanged { variant: u8 },
-    /// The manager is told to stop, and started again.
+    /// The manager is stopped and started again.
     ManagerStopped,
     /// An operator chooses the state of a server, for a time where one is given.
     ServerOrdered {
@@ -180,11 +180,11 @@ pub enum Step {
     ReloadOrdered,
     /// An operator has every source read again.
     RefreshOrdered,
-    /// A HAProxy that somebody else runs does not answer any more. It may have done as asked, or not.
+    /// The external HAProxy does not answer any more. It may have obeyed, or not.
     TargetHang { obeys: bool },
     /// It cannot be connected to.
     TargetDown,
-    /// Whoever runs it starts it anew.
+    /// The external HAProxy is restarted.
     TargetRestarted,
     /// An output besides HAProxy cannot be written.
     OutputFails,
@@ -253,7 +253,7 @@ pub struct Plan {
     /// Whether servers leave and begin slowly, and old processes have narrow limits.
     #[serde(default)]
     pub takes_time: bool,
-    /// Whether a HAProxy that somebody else runs, and an output, are kept in step as well.
+    /// Whether an external HAProxy and an output are kept in sync as well.
     #[serde(default)]
     pub besides: bool,
     /// The service that is updated by slots, where there is one.

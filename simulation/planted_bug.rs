@@ -29,7 +29,7 @@ pub enum PlantedBug {
     TwinsAServer,
     /// A socket is closed at a reload.
     ClosesASocket,
-    /// The process before is ended at a reload instead of told to finish.
+    /// The old process is killed at a reload instead of asked to drain.
     CutsConnections,
     /// The end of a process is not noticed.
     MissesAnExit,

@@ -23,7 +23,8 @@ use super::process_runtime::ProcessRuntime;
 use super::route_map::RouteMap;
 use super::tampering::POISON_SETTING;
 use super::truth::{POISON_NAMED, POISON_UNNAMED};
-use super::world::{Things, World, numbers};
+use super::things::{Things, numbers};
+use super::world::World;
 
 /// One process of HAProxy.
 pub(super) struct Process {
@@ -147,7 +148,6 @@ impl World {
         let text = self.file();
         self.check_sections(&text);
         let (failure, causes) = self.with(|things| {
-            things.starts += 1;
             things.started_at.push(Instant::now());
             (things.start_fails.take().or(things.starts_fail), things.oracle.started())
         });
@@ -225,7 +225,7 @@ impl World {
         })
     }
 
-    /// Somebody else's HAProxy runs with this configuration, in place of the one before.
+    /// An external HAProxy runs with this configuration, in place of the one before.
     pub(super) fn run_external(&self, config: &str) {
         let before = self.with(|things| things.serving());
         let mut process = self.make_process(config, &[]).expect("a configuration in a test is accepted");

@@ -18,8 +18,9 @@ use super::processes::{CONNECT, Process, SocketFault, ready_in, until_given_up};
 use super::route_map::RouteMap;
 use super::slots::{host_of, hosts_of, is_served_by_another, takes_traffic};
 use super::tampering::server;
+use super::things::Things;
 use super::truth::number_of_server;
-use super::world::{Things, World};
+use super::world::World;
 
 const SOCKET: &str = "/run/haproxy.sock";
 

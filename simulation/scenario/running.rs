@@ -121,7 +121,7 @@ impl Scenario {
         if report.unmet.is_none() && report.violation.is_none() {
             return report;
         }
-        // The same happens again, and this time it is told.
+        // The same run again, this time with its trace.
         self.run_keeping(LINES_BESIDE_LOAD, way, seed)
     }
 
@@ -214,7 +214,7 @@ async fn expected(world: &World, entry: &Entry, expectation: &Expectation) -> Re
         (None, When::At(_) | When::After(_)) => Duration::ZERO,
     };
     let deadline = Instant::now() + patience;
-    // What is told at this very instant arrives first.
+    // What is reported at this very instant arrives first.
     let _ = world.states().await;
     loop {
         let outcome = expectation.holds(world).await;
