@@ -165,10 +165,11 @@ impl Things {
 mod tests {
     use proxymgr_actors::model::{ProxyVersion, RouteCommand, RouteKey, ServiceName};
 
-    use super::super::checks::Memory;
-    use super::super::plan::Plan;
-    use super::super::world::{World, in_virtual_time};
     use super::*;
+    use crate::Pace;
+    use crate::checks::Memory;
+    use crate::plan::Plan;
+    use crate::world::{World, in_virtual_time};
 
     const KEY: &str = "0.0.0.0:8951/d4.any.example/";
 
@@ -182,6 +183,7 @@ mod tests {
                 services,
                 mail_delay_max_ms,
                 takes_time,
+                pace: Pace::Quick,
                 besides,
                 slots,
                 steps: Vec::new(),

@@ -37,6 +37,11 @@ pub enum Invariant {
     TheFileFollows,
     /// At rest the saved state is the desired state.
     TheSavedStateFollows,
+    /// A service that HAProxy accepts is served within half a minute, however many others it refuses.
+    GoodServicesAreServed,
+    /// A removed host gets no requests later than 50 ms after its source reported the removal, whatever a deployment, a disk
+    /// or an observation is doing, and in a new process none later than 50 ms after its first answer.
+    RemovedHostsGetNoRequests,
     /// An operator's override survives reloads, restarts and changes of discovery.
     OperatorsDecide,
     /// No actor stops unexpectedly, and none panics.
@@ -62,6 +67,8 @@ impl fmt::Display for Invariant {
             Self::MailIsRead => "no mailbox fills up",
             Self::TheFileFollows => "the file describes what runs",
             Self::TheSavedStateFollows => "the saved state is the desired state",
+            Self::GoodServicesAreServed => "a good service is served whatever others are refused",
+            Self::RemovedHostsGetNoRequests => "a removed host gets no requests",
             Self::OperatorsDecide => "an operator's override stays",
             Self::ActorsLive => "no actor stops unexpectedly",
             Self::RunsRepeat => "the same seed gives the same run",

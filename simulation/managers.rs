@@ -100,6 +100,8 @@ impl World {
             things.sockets.clear();
             things.unbound.clear();
             things.mail.clear();
+            things.checks = 0;
+            things.processes.values_mut().for_each(|process| process.attached_at = None);
         });
         manager.life.abort();
         // It was cancelled a line above.

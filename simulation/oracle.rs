@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant};
 use super::choices::Choices;
 use super::guard_model::GuardModel;
 use super::hosts::{Hosts, Shown};
-use super::truth::{Snapshot, Limits, NO_LIMITS, SERVICE_LIMITS, ShownHosts, is_refused, number_of_server};
+use super::truth::{Limits, NO_LIMITS, SERVICE_LIMITS, ShownHosts, Snapshot, is_refused, number_of_server};
 
 /// How long a list that is no longer in force may matter: what it showed is still on its way, or leaves slowly.
 const LISTS_KEPT: Duration = Duration::from_secs(600);
@@ -358,6 +358,26 @@ impl Oracle {
             && !expected.accepting
             && !known.is_empty()
             && known.iter().map(|(_, hosts)| hosts).chain(of_life_before).all(|hosts| is_ready(hosts))
+    }
+
+    /// Whether every list that an actor may know has lacked this host for so long.
+    pub(super) fn must_be_removed(&self, service: &str, host: u8, for_so_long: Duration) -> bool {
+        let before = |at: Instant| at + for_so_long < Instant::now();
+        let is_defined = self.since.get(service).is_some_and(|since| before(*since));
+        let Some(expected) = self.services.get(service).filter(|_| is_defined && self.is_known(service)) else {
+            return false;
+        };
+        let absent = expected.lists.iter().rev().take_while(|(_, hosts)| !hosts.contains(host));
+        let is_removed = absent.last().is_some_and(|(since, _)| before(*since));
+        is_removed && !expected.accepting && !expected.unsure && expected.heard
+    }
+
+    /// Whether this service and its hosts have been known for so long.
+    pub(super) fn should_be_served(&self, service: &str, for_so_long: Duration) -> bool {
+        let before = |at: Instant| at + for_so_long < Instant::now();
+        let is_defined = self.since.get(service).is_some_and(|since| before(*since));
+        let lists = self.services.get(service).map_or(&[][..], |expected| &expected.lists);
+        is_defined && self.is_known(service) && lists.first().is_some_and(|(at, _)| before(*at))
     }
 
     /// Whether this service, once served, must be in the file of the next process.

@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::durations::Work;
 use super::invariant::Invariant;
 use super::planted_bug::PlantedBug;
-use super::truth::{Snapshot, ShownDefinitions, ShownHosts, definitions_seen, hosts_seen};
 use super::things::Things;
+use super::truth::{ShownDefinitions, ShownHosts, Snapshot, definitions_seen, hosts_seen};
 use super::world::World;
 
 /// How much later a source tells what is not decided yet.
@@ -109,6 +109,7 @@ impl World {
         let what = match &shown.services {
             Ok(services) => {
                 self.with(|things| things.oracle.defined(services));
+                self.expect_good_services();
                 let words = |(name, raw): (&String, &RawDefinition)| {
                     let annotation = raw.annotation.as_ref().map(|annotation| format!(" + {}", annotation.text));
                     format!("{name} {}{}", raw.text, annotation.unwrap_or_default())
@@ -128,10 +129,12 @@ impl World {
             return;
         }
         let mut reported = snapshot.clone();
+        let mut removes = false;
         let loses = self.with(|things| {
             let is_known = things.oracle.is_known(name);
             let (changed, first) = if is_known { things.oracle.heard(name, snapshot) } else { (false, false) };
             things.note_hosts(name, first, changed);
+            removes = changed;
             if things.planted == Some(PlantedBug::FailureTakesAHost) && snapshot.is_err() {
                 let mut hosts = things.oracle.in_force(name).cloned().unwrap_or_default();
                 hosts.numbers().iter().take(1).for_each(|first| hosts.remove(first));
@@ -150,6 +153,9 @@ impl World {
         }
         if self.has(PlantedBug::ForgetsTheWindow) {
             self.ignore_the_window(name);
+        }
+        if removes {
+            self.expect_removals();
         }
     }
 }

@@ -13,6 +13,7 @@ use proxymgr_actors::port::{
 use tokio::time::Instant;
 
 use super::besides::Besides;
+use super::checks::Calm;
 use super::chronicle::Chronicle;
 use super::courier::Mail;
 use super::durations::Durations;
@@ -102,6 +103,19 @@ pub(super) struct Things {
     pub(super) starts_fail: Option<StartFailure>,
     /// Outputs that the next manager has.
     pub(super) outputs: Vec<Rc<dyn ServiceOutput>>,
+    /// Whether clients send requests, and each definition that HAProxy accepts is waited for: not in days of thousands of
+    /// changes, which are about time.
+    pub(super) has_clients: bool,
+    /// Since when nothing is wrong beside refused definitions.
+    pub(super) calm: Calm,
+    /// The checks of candidates that are under way.
+    pub(super) checks: usize,
+    /// Whether a check never ends by itself.
+    pub(super) check_hangs: bool,
+    /// Whether every write takes half a minute.
+    pub(super) disk_hangs: bool,
+    /// Whether HAProxy's messages name a line of another section than the one that it refuses.
+    pub(super) blames_another: bool,
     /// What does not take as long as usual.
     pub(super) durations: Durations,
     pub(super) randoms: BTreeMap<&'static str, Random>,
@@ -159,6 +173,12 @@ impl Things {
             refused_prefix: None,
             starts_fail: None,
             outputs: Vec::new(),
+            has_clients: false,
+            calm: Calm::from_now(),
+            checks: 0,
+            check_hangs: false,
+            disk_hangs: false,
+            blames_another: false,
             durations: Durations::new(),
             randoms: BTreeMap::new(),
         }

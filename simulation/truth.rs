@@ -133,6 +133,11 @@ impl Service {
         RawDefinition { annotation: self.note_read.annotation(), ..RawDefinition::new(text, "the simulated world") }
     }
 
+    /// Whether HAProxy accepts its definition.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.poison.is_none() && !self.broken_definition
+    }
+
     /// The option in its definition.
     pub(super) fn option(&self) -> String {
         match self.poison {

@@ -5,6 +5,8 @@
 //! | `always.rs` | actors live, revisions grow, bounds hold, mailboxes are read |
 //! | `rest.rs` | HAProxy, its sockets and its processes have converged |
 //! | `files.rs` | haproxy.cfg and the saved state follow |
+//! | `removal.rs` | a removed host gets no requests, whatever else is going on |
+//! | `isolation.rs` | a good service is served, however many others are refused |
 //! | `desired.rs` | no invariant: what the others compare with |
 //!
 //! The invariants of single commands are checked where commands pass, in `runtime_api.rs`; those of processes and sockets in
@@ -13,12 +15,15 @@
 mod always;
 mod desired;
 mod files;
+mod isolation;
+mod removal;
 mod rest;
 
 use std::collections::BTreeMap;
 
 use proxymgr_actors::snapshot::ActorState;
 
+pub(super) use self::isolation::Calm;
 use super::domains::Holders;
 use super::invariant::{Invariant, Violation};
 use super::world::World;

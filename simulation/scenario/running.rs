@@ -7,6 +7,7 @@ use actix::spawn;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Entry, Expectation, Scenario, What, When};
+use crate::Pace;
 use crate::checks::Memory;
 use crate::chronicle::Chronicle;
 use crate::day::{self, Day};
@@ -153,11 +154,13 @@ impl Scenario {
             services,
             mail_delay_max_ms: self.mail_delay_max_ms,
             takes_time: false,
+            pace: Pace::Quick,
             besides: false,
             slots: None,
             steps: Vec::new(),
         });
         self.load.iter().for_each(|load| load.furnish(world, way));
+        world.with(|things| things.has_clients = self.load.is_none());
         world.keep_chronicle();
         let began = Instant::now();
         world.start_manager();

@@ -6,8 +6,8 @@ use proxymgr_actors::model::ServiceName;
 use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::{ActorState, ServiceConfigState};
 use proxymgr_actors::wiring::Actors;
-use tokio::time::{Duration, sleep};
 use proxymgr_simulation::scripted::{ScriptedWorld, haproxy_state, in_virtual_time, journal, wait, watcher_state};
+use tokio::time::{Duration, sleep};
 
 const WEB: &str = r#"{"type": "static", "port": 8080, "max_removal": 0.5}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
