@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_host_that_the_running_haproxy_has_comes_back_without_a_reload() {
+    fn known_host_returns_without_reload() {
         let changes = [(0, Change::Leave(1)), (10_000, Change::Join(1)), (20_000, Change::Join(9))];
         let figures = day(Rule::EnableDisable, 3, &changes);
         assert_eq!((figures.commands, figures.reloads), (2, 1));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_a_slot_waits_for_one() {
+    fn host_without_slot_waits() {
         let changes = [(0, Change::Join(8)), (10_000, Change::Join(9)), (60_000, Change::Leave(1))];
         let figures = day(Rule::FixedSlots(4), 3, &changes);
         assert_eq!((figures.reloads, figures.never_in_force, figures.backlog_max), (0, 0, 2));
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_during_a_reload_goes_into_the_next() {
+    fn changes_during_reload_join_the_next() {
         let changes = [(0, Change::Join(7)), (26, Change::Join(8)), (27, Change::Join(9)), (9_000, Change::Leave(9))];
         let figures = day(Rule::AlwaysReload, 3, &changes);
         assert!((2..=3).contains(&figures.reloads), "{figures:?}");

@@ -16,7 +16,7 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// What definitions are told with.
+    /// The source's name in definitions.
     pub(super) fn annotation(self) -> Option<Annotation> {
         let text = match (self.mistake, self.option()) {
             (Some(true), _) => r#"{"port": 1}"#.to_owned(),

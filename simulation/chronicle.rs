@@ -49,7 +49,7 @@ pub struct ProcessLife {
     pub started_ms: u64,
     /// When it came to serve.
     pub serves_ms: Option<u64>,
-    /// When it was told to finish what it has.
+    /// When it was asked to drain.
     pub drains_ms: Option<u64>,
     /// When it was gone.
     pub ended_ms: Option<u64>,

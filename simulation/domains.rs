@@ -1,7 +1,7 @@
 //! Services with domains: which plans have some, and what the map of domains ought to be.
 //!
 //! Those that have any share a port. Most domains are a service's own; some are wanted by several, and then whoever had
-//! one first keeps it for as long as it wants it, and the others are told so. Who is the first of those that come
+//! one first keeps it for as long as it wants it, and the others are reported. Who is the first of those that come
 //! together depends on when each was heard of: it must be one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +13,8 @@ use super::invariant::{Invariant, Violation};
 use super::plan::{SERVICES, Step};
 use super::random::Random;
 use super::route_map::RouteMap;
+use super::things::Things;
 use super::truth::Service;
-use super::world::Things;
 
 /// The domains that a plan gives to a service are numbered from 1 to this.
 const DOMAINS_MAX: u8 = 3;
@@ -76,7 +76,7 @@ impl Service {
         })
     }
 
-    /// What the service's definition says of them.
+    /// The keys about them in the service's definition.
     pub(super) fn domain_keys(&self) -> String {
         if self.domains.is_empty() {
             return String::new();
@@ -99,8 +99,8 @@ impl Things {
         if std::mem::replace(&mut holders.seen_with, seen_with) != seen_with {
             holders.had.clear();
         }
-        let Some(told) = &self.oracle.definitions else { return Ok(()) };
-        let (map, wanted) = (self.map_that_serves(), self.claims_of(told));
+        let Some(reported) = &self.oracle.definitions else { return Ok(()) };
+        let (map, wanted) = (self.map_that_serves(), self.claims_of(reported));
         let mut had = holders.had.intersection(&wanted);
         if let Some((key, holder)) = had.find(|(key, holder)| map.get(key) != Some(holder)) {
             let what = format!("{holder} had {key} and wants it, and {:?} has it now", map.get(key));
@@ -113,18 +113,18 @@ impl Things {
         Ok(())
     }
 
-    /// What the services want that these definitions tell of. Of a definition that cannot be used the last that could be
+    /// What the services of these definitions claim. Of a definition that cannot be used the last that could be
     /// is in force, whatever that wants.
-    fn claims_of(&self, told: &BTreeMap<String, RawDefinition>) -> BTreeSet<Claim> {
+    fn claims_of(&self, reported: &BTreeMap<String, RawDefinition>) -> BTreeSet<Claim> {
         let is_told =
-            |name: &String, service: &Service| service.defined && !self.definitions_gone && told.contains_key(name);
+            |name: &String, service: &Service| service.defined && !self.definitions_gone && reported.contains_key(name);
         let usable = |service: &Service| !service.broken_definition && service.poison.is_none();
         let services = self.services.iter().filter(|(name, service)| is_told(name, service) && usable(service));
         services.flat_map(|(name, service)| service.routes().map(move |key| (key, name.clone()))).collect()
     }
 
     /// Whether the map of the process that serves is what the definitions say, and whoever does not have what it wants
-    /// is told so.
+    /// is reported.
     pub(super) fn domains_lead_to_their_services(&self, haproxy: &HaproxyState) -> Result<(), Violation> {
         let mut wanted: BTreeMap<String, BTreeSet<&String>> = BTreeMap::new();
         for (name, service) in self.services.iter().filter(|(_, service)| service.defined) {
@@ -146,7 +146,7 @@ impl Things {
                 Some(_) if problem.is_some_and(|problem| problem.contains("belongs to the service")) => {}
                 None if problem.is_none() => {}
                 Some(holder) => {
-                    return unlike(format!("{name} wants a domain that {holder} has, and is told {problem:?}"));
+                    return unlike(format!("{name} wants a domain that {holder} has, and its problem is {problem:?}"));
                 }
                 None => return unlike(format!("{name}: {}", problem.unwrap_or_default())),
             }
@@ -165,10 +165,11 @@ impl Things {
 mod tests {
     use proxymgr_actors::model::{ProxyVersion, RouteCommand, RouteKey, ServiceName};
 
-    use super::super::checks::Memory;
-    use super::super::plan::Plan;
-    use super::super::world::{World, in_virtual_time};
     use super::*;
+    use crate::Pace;
+    use crate::checks::Memory;
+    use crate::plan::Plan;
+    use crate::world::{World, in_virtual_time};
 
     const KEY: &str = "0.0.0.0:8951/d4.any.example/";
 
@@ -182,6 +183,7 @@ mod tests {
                 services,
                 mail_delay_max_ms,
                 takes_time,
+                pace: Pace::Quick,
                 besides,
                 slots,
                 steps: Vec::new(),
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_had_a_domain_first_keeps_it_until_it_lets_go() {
+    fn contested_domain_stays_with_first_holder() {
         of_two_services(async |world| {
             want(&world, "web", vec![4]).await;
             want(&world, "api", vec![1, 4]).await;
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_that_is_taken_from_who_wants_it_is_found() {
+    fn stolen_domain_is_found() {
         of_two_services(async |world| {
             want(&world, "web", vec![4]).await;
             want(&world, "api", vec![4]).await;
@@ -231,7 +233,7 @@ mod tests {
             world.look(&mut memory).await;
             let violation = world.violation().expect("it is found");
             assert_eq!(violation.invariant, Invariant::ServicesStay);
-            let unmet = world.at_rest().await.expect_err("the wrong one is told that it has to go without");
+            let unmet = world.at_rest().await.expect_err("the wrong one is reported as the one without");
             assert!(unmet.what.starts_with("api: 0.0.0.0:8951") || unmet.what.starts_with("api: d4.any"), "{unmet}");
         });
     }

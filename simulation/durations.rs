@@ -21,6 +21,8 @@ pub enum Work {
     FindOrphan,
     /// `haproxy -c` on a candidate.
     Check,
+    /// `haproxy -c` on a part of a candidate.
+    Trial,
     /// Renaming the candidate to the live file.
     Promote,
     /// From asking for a process to its process id.
@@ -43,11 +45,12 @@ pub enum Work {
 
 impl Work {
     /// Every kind.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Hosts,
         Self::Definitions,
         Self::FindOrphan,
         Self::Check,
+        Self::Trial,
         Self::Promote,
         Self::Start,
         Self::FirstAnswer,
@@ -66,6 +69,7 @@ impl Work {
             Self::Definitions => "definitions",
             Self::FindOrphan => "find orphan",
             Self::Check => "check",
+            Self::Trial => "trial",
             Self::Promote => "promote",
             Self::Start => "start",
             Self::FirstAnswer => "ready",
@@ -84,6 +88,7 @@ impl Work {
             Self::Hosts | Self::Definitions => (0, 25),
             Self::FindOrphan | Self::Start => (1, 10),
             Self::Check => (10, 80),
+            Self::Trial => (2, 20),
             Self::Promote => (0, 5),
             Self::FirstAnswer => (2, 60),
             Self::Write => (1, 30),

@@ -26,8 +26,10 @@ impl World {
         self.with(|things| {
             things.mail_delay_max_ms = plan.mail_delay_max_ms;
             things.takes_time = plan.takes_time;
+            things.has_clients = true;
             things.oracle.mail_delay_max = Duration::from_millis(plan.mail_delay_max_ms);
         });
+        self.set_pace(plan.pace);
         if plan.besides {
             self.have_besides(SERVICES);
         }
@@ -112,6 +114,7 @@ impl World {
     /// All faults end.
     pub fn heal(&self) {
         self.end_tampering();
+        self.heal_deployments();
         self.with(|things| {
             things.session_lost = false;
             things.definitions_gone = false;
@@ -146,6 +149,7 @@ impl World {
     pub async fn apply(&self, step: &Step) {
         self.note("the plan", "the world", words(step));
         self.chronicled(|chronicle, now_ms| chronicle.step(step, now_ms));
+        self.with(|things| things.calm.disturb(step));
         match step {
             Step::Join { service, host } => self.join(service, *host),
             Step::Leave { service, host } => self.leave(service, *host),
@@ -203,6 +207,11 @@ impl World {
             | Step::AnnotationRemoved { .. }
             | Step::BadAnnotation { .. }
             | Step::AnnotationsLost => self.annotate(step),
+            Step::CheckHangs
+            | Step::DiskHangs
+            | Step::NamesUnresolved
+            | Step::ManyRejected { .. }
+            | Step::ConfigRejectedElsewhere { .. } => self.hamper_deployments(step),
             Step::ServerOrdered { .. }
             | Step::HeldAccepted { .. }
             | Step::HeldRejected { .. }

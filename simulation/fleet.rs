@@ -21,7 +21,7 @@ pub struct Fleet {
     pub failed: Option<Box<Report>>,
 }
 
-/// What is kept of a machine's day: what is told of it, and not the thousands of times that this was made of.
+/// What is kept of a machine's day: the reported figures, not the thousands of durations behind them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DayInShort {
     /// The machine's seed.
@@ -122,9 +122,9 @@ impl Fleet {
 }
 
 /// Runs a scenario on so many machines, on as many threads as wished. The first has the scenario's own seed, each
-/// further one the next. Ends with the first machine that does not do as expected; `told` hears of each that does, and
+/// further one the next. Ends with the first machine that does not do as expected; `done` is called for each that does, and
 /// how many there are.
-pub fn fleet(scenario: &Scenario, machines: u64, threads: usize, told: impl Fn(u64) + Sync) -> Fleet {
+pub fn fleet(scenario: &Scenario, machines: u64, threads: usize, done: impl Fn(u64) + Sync) -> Fleet {
     let next = AtomicU64::new(0);
     let lowest = AtomicU64::new(machines);
     let found: Mutex<Fleet> = Mutex::default();
@@ -140,7 +140,7 @@ pub fn fleet(scenario: &Scenario, machines: u64, threads: usize, told: impl Fn(u
                     let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                     if report.is_as_expected() {
                         found.add(&report);
-                        told(found.well);
+                        done(found.well);
                     } else if lowest.fetch_min(machine, Ordering::Relaxed) > machine {
                         found.failed = Some(Box::new(report));
                     }

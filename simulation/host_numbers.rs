@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_come_and_go_and_are_told_in_order() {
+    fn hosts_are_reported_in_order() {
         let mut hosts: HostNumbers = [255, 0, 127, 128].into_iter().collect();
         assert_eq!(hosts.iter().collect::<Vec<_>>(), [0, 127, 128, 255]);
         assert!(hosts.remove(128) && !hosts.remove(128) && !hosts.contains(128));

@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A promise that no fault may break.
+/// A property that no fault may break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Invariant {
-    /// Once all faults are healed, the servers that are ready in HAProxy are the hosts that discovery shows, in time.
+    /// Once all faults are healed, the servers that are ready in HAProxy are the hosts that discovery shows, in bounded time.
     Converges,
     /// No host that discovery shows, or showed last before it failed, is taken out of service.
     NothingIsTakenAway,
@@ -23,7 +23,7 @@ pub enum Invariant {
     ReloadsHaveACause,
     /// A listening socket that was opened stays open for as long as it is wanted.
     SocketsStayOpen,
-    /// A process that serves is only ever told to finish what it has: a reload cuts no connection.
+    /// A process that serves is only ever asked to drain: a reload cuts no connection.
     ConnectionsAreNotCut,
     /// Every process of HAProxy is known to its supervisor until it has ended.
     NoProcessIsForgotten,
@@ -33,13 +33,18 @@ pub enum Invariant {
     BoundsHold,
     /// Every message that has reached an actor's mailbox is handled at once: none piles up.
     MailIsRead,
-    /// At rest the file says what runs: a restart of HAProxy would change nothing.
+    /// At rest the file describes what runs: a restart of HAProxy would change nothing.
     TheFileFollows,
-    /// At rest what was saved is what is wanted.
+    /// At rest the saved state is the desired state.
     TheSavedStateFollows,
-    /// What an operator chose for a server survives reloads, restarts and whatever discovery says.
+    /// A service that HAProxy accepts is served within half a minute, however many others it refuses.
+    GoodServicesAreServed,
+    /// A removed host gets no requests later than 50 ms after its source reported the removal, whatever a deployment, a disk
+    /// or an observation is doing, and in a new process none later than 50 ms after its first answer.
+    RemovedHostsGetNoRequests,
+    /// An operator's override survives reloads, restarts and changes of discovery.
     OperatorsDecide,
-    /// No actor stops unasked, and none panics.
+    /// No actor stops unexpectedly, and none panics.
     ActorsLive,
     /// The same seed gives the same run.
     RunsRepeat,
@@ -58,12 +63,14 @@ impl fmt::Display for Invariant {
             Self::ConnectionsAreNotCut => "a reload cuts no connection",
             Self::NoProcessIsForgotten => "no process is forgotten",
             Self::RevisionsGrow => "revisions only grow",
-            Self::BoundsHold => "what is kept stays within its bounds",
+            Self::BoundsHold => "retained state stays within its bounds",
             Self::MailIsRead => "no mailbox fills up",
-            Self::TheFileFollows => "the file says what runs",
-            Self::TheSavedStateFollows => "the saved state is what is wanted",
-            Self::OperatorsDecide => "what an operator chose stays",
-            Self::ActorsLive => "no actor stops unasked",
+            Self::TheFileFollows => "the file describes what runs",
+            Self::TheSavedStateFollows => "the saved state is the desired state",
+            Self::GoodServicesAreServed => "a good service is served whatever others are refused",
+            Self::RemovedHostsGetNoRequests => "a removed host gets no requests",
+            Self::OperatorsDecide => "an operator's override stays",
+            Self::ActorsLive => "no actor stops unexpectedly",
             Self::RunsRepeat => "the same seed gives the same run",
         })
     }

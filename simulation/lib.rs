@@ -46,17 +46,19 @@
 //!
 //! | file | what is in it |
 //! | --- | --- |
-//! | `world.rs`, `faults.rs`, `tampering.rs`, `orders.rs` | the world, and what can be done to it |
-//! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs`, `domains.rs` | which services and hosts there are, how discovery tells it, and how HAProxy does |
+//! | `world.rs`, `things.rs`, `managers.rs`, `durations.rs` | the world: what is in it, its managers, and how long everything takes |
+//! | `faults.rs`, `tampering.rs`, `orders.rs` | what can be done to it |
+//! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs`, `domains.rs` | which services and hosts there are, how discovery and HAProxy show them |
 //! | `haproxy_model.rs`, `runtime_api.rs`, `process_runtime.rs`, `processes.rs`, `sockets.rs` | HAProxy and the system |
 //! | `plan.rs`, `random.rs` | what happens, drawn from a seed |
-//! | `invariant.rs`, `oracle.rs`, `choices.rs`, `checks.rs` | what must hold, and whether it does |
-//! | `run.rs`, `sweep.rs`, `shrink.rs`, `trace.rs` | one run, many runs, smaller runs, and what is told of them |
+//! | `invariant.rs`, `oracle.rs`, `choices.rs`, `checks/` | what must hold, and whether it does |
+//! | `scripted/` | a world in which a test decides every input |
+//! | `run.rs`, `sweep.rs`, `shrink.rs`, `trace.rs` | one run, many runs, smaller runs, and their reports |
 //! | `timeline/` | a run as a drawing |
 //! | `scenario/`, `load.rs` | stories from files, and days of thousands of changes |
 //! | `chronicle.rs`, `day.rs`, `ancestors.rs`, `fleet.rs` | what became of them, beside what older rules would have made of them |
 //! | `courier.rs` | the post between the actors, late at times |
-//! | `playback.rs` | what a real discovery once said, played to the actors |
+//! | `playback.rs` | what a real discovery once reported, played to the actors |
 //! | `planted_bug.rs` | bugs planted on purpose, which the invariants must find |
 //!
 //! Time is tokio's paused clock: it jumps to the next timer when nothing is left to do. Every latency is drawn from a
@@ -70,6 +72,7 @@ mod choices;
 mod chronicle;
 mod courier;
 mod day;
+mod deployments;
 mod domains;
 mod durations;
 mod faults;
@@ -80,6 +83,7 @@ mod host_numbers;
 mod hosts;
 mod invariant;
 mod load;
+mod managers;
 mod name_resolver;
 mod oracle;
 mod orders;
@@ -89,6 +93,7 @@ mod playback;
 mod process_runtime;
 mod processes;
 mod random;
+mod refusals;
 pub mod route_map;
 mod run;
 mod runtime_api;
@@ -100,6 +105,7 @@ mod sockets;
 mod sources;
 mod sweep;
 mod tampering;
+mod things;
 mod timeline;
 mod trace;
 mod truth;
@@ -109,6 +115,7 @@ mod world;
 pub use self::ancestors::Rule;
 pub use self::chronicle::{Chronicle, Fault, HostLife, InForce, ProcessLife, Span};
 pub use self::day::{Day, Figures as DayFigures};
+pub use self::deployments::Pace;
 pub use self::durations::Work;
 pub use self::fleet::{DayInShort, Fleet, Spread, fleet};
 pub use self::haproxy_model::HaproxyModel;

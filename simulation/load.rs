@@ -45,7 +45,7 @@ pub struct Load {
     /// The slots that each service has where slots are fixed, for the comparison, and where it is updated by slots;
     /// without it a fifth more than hosts.
     pub slots: Option<u16>,
-    /// In which other ways the actors drive HAProxy through the same day again, to be told beside the first.
+    /// In which other ways the actors drive HAProxy through the same day again, to be reported beside the first.
     pub ways: Vec<Way>,
 }
 
@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_has_as_many_updates_as_asked_for_each_of_which_changes_something() {
+    fn day_has_configured_number_of_updates() {
         let load = Load { updates: 5_000, option_changes: 3, ..Load::default() };
         let updates = load.draw(7);
         assert_eq!(updates, load.draw(7));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn few_hosts_and_few_updates_are_a_day_too() {
+    fn small_loads_are_valid() {
         for (updates, services, hosts) in [(1, 1, 1), (2, 3, 2), (333, 1, 3), (50, 2, 249)] {
             let load = Load { updates, services, hosts, ..Load::default() };
             assert_eq!(load.draw(1).len(), updates, "{load:?}");

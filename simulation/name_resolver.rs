@@ -5,11 +5,16 @@ use std::sync::Arc;
 
 use proxymgr_actors::port::{NameResolver, PortFuture};
 
+use tokio::time::Instant;
+
 use super::world::World;
 
 impl NameResolver for World {
     fn resolves(&self, name: Arc<str>) -> PortFuture<bool> {
-        let resolves = self.with(|things| things.names.contains_key(&*name));
+        let resolves = self.with(|things| {
+            things.lookups.push((Instant::now(), name.to_string()));
+            things.names.contains_key(&*name)
+        });
         Box::pin(ready(resolves))
     }
 }

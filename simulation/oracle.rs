@@ -1,5 +1,5 @@
-//! What the actors ought to know and do, from what the world told them; worked out here a second time and in another
-//! way than in the actors.
+//! What the actors ought to know and do, from what the world reported to them; worked out a second time and in another way than
+//! in the actors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant};
 use super::choices::Choices;
 use super::guard_model::GuardModel;
 use super::hosts::{Hosts, Shown};
-use super::truth::{Level, Limits, NO_LIMITS, SERVICE_LIMITS, ShownHosts, is_refused, number_of_server};
+use super::truth::{Limits, NO_LIMITS, SERVICE_LIMITS, ShownHosts, Snapshot, is_refused, number_of_server};
 
 /// How long a list that is no longer in force may matter: what it showed is still on its way, or leaves slowly.
 const LISTS_KEPT: Duration = Duration::from_secs(600);
@@ -22,7 +22,7 @@ const LISTS_KEPT: Duration = Duration::from_secs(600);
 pub(super) struct Oracle {
     services: BTreeMap<String, Expected>,
     limits: BTreeMap<String, KnownLimits>,
-    /// The definitions as last told.
+    /// The definitions as last reported.
     pub(super) definitions: Option<BTreeMap<String, RawDefinition>>,
     /// Since when each service has been defined without a break.
     since: BTreeMap<String, Instant>,
@@ -43,7 +43,7 @@ pub(super) struct Oracle {
     /// What is a cause only for a launch that began before it was known.
     late_causes: Vec<(Instant, String)>,
     /// The newest definitions that were told, in force or blocked.
-    told_definitions: Option<BTreeMap<String, RawDefinition>>,
+    reported_definitions: Option<BTreeMap<String, RawDefinition>>,
     /// What the guard of the definitions has let pass.
     guard: GuardModel,
     /// Whether an operator accepts definitions that are blocked, and is not answered yet.
@@ -58,8 +58,8 @@ pub(super) struct Oracle {
 struct Expected {
     /// The lists in force, the newest last, with when they came to be.
     lists: Vec<(Instant, Arc<Hosts>)>,
-    /// The newest list that was told.
-    told: Arc<Hosts>,
+    /// The newest list that was reported.
+    reported: Arc<Hosts>,
     /// The list in force when the service was last removed: as long as the first one is on its way, the next that is known.
     of_life_before: Option<Arc<Hosts>>,
     /// Whether its source was heard of at all.
@@ -85,7 +85,7 @@ impl Default for Oracle {
             mail_delay_max: Duration::ZERO,
             causes: Vec::new(),
             late_causes: Vec::new(),
-            told_definitions: None,
+            reported_definitions: None,
             guard: GuardModel::of_services(),
             accepting: false,
             has_new_file: false,
@@ -103,9 +103,9 @@ struct KnownLimits {
 }
 
 impl Expected {
-    /// What a watcher makes of this level: a record that cannot be read stays what it was.
-    fn taken(&self, level: &ShownHosts) -> Arc<Hosts> {
-        let ShownHosts { hosts: mut seen, unreadable } = level.clone();
+    /// What a watcher makes of this snapshot: a record that cannot be read stays what it was.
+    fn taken(&self, snapshot: &ShownHosts) -> Arc<Hosts> {
+        let ShownHosts { hosts: mut seen, unreadable } = snapshot.clone();
         for host in unreadable.iter() {
             if let Some(before) = self.in_force().and_then(|hosts| hosts.get(host)) {
                 Arc::make_mut(&mut seen).insert(host, before);
@@ -128,12 +128,12 @@ impl Expected {
 }
 
 impl Oracle {
-    /// Whether what a watcher would make of this level depends on messages that are on their way to it: then its source
+    /// Whether what a watcher would make of this snapshot depends on messages that are on their way to it: then its source
     /// tells it a moment later. The same of the definitions, for those.
-    pub(super) fn is_undecided(&self, service: &str, level: &Level) -> bool {
-        let (Some(expected), Ok(level)) = (self.services.get(service), level) else { return false };
+    pub(super) fn is_undecided(&self, service: &str, snapshot: &Snapshot) -> bool {
+        let (Some(expected), Ok(snapshot)) = (self.services.get(service), snapshot) else { return false };
         let may_be_late = self.limits.get(service).filter(|known| known.since + self.mail_delay_max >= Instant::now());
-        let remaining = expected.taken(level).len();
+        let remaining = expected.taken(snapshot).len();
         expected.accepting
             || may_be_late.is_some_and(|KnownLimits { now, before, .. }| {
                 expected.guard.allows(remaining, *now) != expected.guard.allows(remaining, *before)
@@ -150,16 +150,16 @@ impl Oracle {
         self.limits.get(service).map_or(NO_LIMITS, |known| known.now)
     }
 
-    /// A source told this. Returns whether the list in force changed, and whether it was the first word.
-    pub(super) fn heard(&mut self, service: &str, level: &Level) -> (bool, bool) {
+    /// A source reported this. Returns whether the applied list changed, and whether it was the first report.
+    pub(super) fn heard(&mut self, service: &str, snapshot: &Snapshot) -> (bool, bool) {
         let limits = self.limits(service);
         let left = &mut self.left;
         let next_life = || Expected { of_life_before: left.remove(service), ..Expected::default() };
         let expected = self.services.entry(service.to_owned()).or_insert_with(next_life);
         let first = !std::mem::replace(&mut expected.heard, true);
-        let Ok(level) = level else { return (false, first) };
-        let seen = expected.taken(level);
-        expected.told = seen.clone();
+        let Ok(snapshot) = snapshot else { return (false, first) };
+        let seen = expected.taken(snapshot);
+        expected.reported = seen.clone();
         if !expected.guard.allows(seen.len(), limits) {
             expected.guard.blocked();
             return (false, first);
@@ -177,7 +177,7 @@ impl Oracle {
     pub(super) fn is_blocked_by_window(&self, service: &str) -> bool {
         let limits = self.limits(service);
         self.services.get(service).is_some_and(|expected| {
-            let remaining = expected.told.len();
+            let remaining = expected.reported.len();
             expected.heard
                 && !expected.guard.allows(remaining, limits)
                 && expected.guard.allows_alone(remaining, limits)
@@ -186,7 +186,7 @@ impl Oracle {
 
     /// Whether this host is in service only because the guard blocks the list without it.
     pub(super) fn is_kept_by_guard(&self, service: &str, host: u8) -> bool {
-        self.services.get(service).is_some_and(|expected| expected.heard && !expected.told.contains(host))
+        self.services.get(service).is_some_and(|expected| expected.heard && !expected.reported.contains(host))
     }
 
     /// An operator accepts the list of this service that is blocked: until the answer, it may be in force or not.
@@ -199,9 +199,9 @@ impl Oracle {
         let Some(expected) = self.services.get_mut(service) else { return };
         expected.accepting = false;
         if is_done {
-            self.choices.hosts_changed(service, &expected.told);
-            expected.guard.accepted(expected.told.len());
-            expected.put_in_force(expected.told.clone());
+            self.choices.hosts_changed(service, &expected.reported);
+            expected.guard.accepted(expected.reported.len());
+            expected.put_in_force(expected.reported.clone());
         }
     }
 
@@ -211,7 +211,7 @@ impl Oracle {
         since.map_or(self.definitions.is_none(), |since| *since + self.delays_of_a_launch() < Instant::now())
     }
 
-    /// Whether this service is defined, as far as anything was told.
+    /// Whether this service is defined, as far as anything was reported.
     pub(super) fn is_known(&self, service: &str) -> bool {
         self.definitions.as_ref().is_none_or(|services| services.contains_key(service))
     }
@@ -222,9 +222,9 @@ impl Oracle {
         self.choices.answered(service, host, order, in_force);
     }
 
-    /// The definitions were told.
+    /// The definitions were reported.
     pub(super) fn defined(&mut self, definitions: &BTreeMap<String, RawDefinition>) {
-        self.told_definitions = Some(definitions.clone());
+        self.reported_definitions = Some(definitions.clone());
         if !self.blocked(|name| definitions.contains_key(name)).is_empty() {
             self.guard.blocked();
             return;
@@ -243,7 +243,7 @@ impl Oracle {
     /// The operator was answered. What was accepted is the newest that was told.
     pub(super) fn definitions_accepted(&mut self, is_done: bool) {
         self.accepting = false;
-        if let Some(told) = self.told_definitions.clone().filter(|_| is_done) {
+        if let Some(told) = self.reported_definitions.clone().filter(|_| is_done) {
             self.are_defined(&told);
             self.guard.accepted(self.good.len());
         }
@@ -305,7 +305,7 @@ impl Oracle {
             let rejected = service.guard.rejected.as_ref().map(|rejected| hosts_of(&rejected.list));
             let told = rejected.map_or_else(|| hosts.clone(), Arc::new);
             let lists = service.hosts.is_some().then(|| (Instant::now(), hosts)).into_iter().collect();
-            let expected = Expected { lists, guard, told, ..Expected::default() };
+            let expected = Expected { lists, guard, reported: told, ..Expected::default() };
             let now = limits_from(&service.definition.removal);
             let name = service.definition.name.to_string();
             self.limits.insert(name, KnownLimits { now, before: now, since: Instant::now() });
@@ -314,7 +314,7 @@ impl Oracle {
         }
         let GuardMemory { rejected, .. } = &state.definitions_guard;
         let told = |list: &DefinitionList| list.iter().map(|(name, raw)| (name.to_string(), raw.clone())).collect();
-        self.told_definitions = rejected.as_ref().map(|rejected| told(&rejected.list));
+        self.reported_definitions = rejected.as_ref().map(|rejected| told(&rejected.list));
         if !self.good.is_empty() {
             self.guard = GuardModel::of_services().restored(self.good.len(), &state.definitions_guard, unix_ms);
         }
@@ -346,7 +346,7 @@ impl Oracle {
     pub(super) fn must_have(&self, service: &str, host: u8) -> bool {
         let Some(expected) = self.services.get(service) else { return false };
         let now = Instant::now();
-        // What is told at this very instant may have arrived, or not; and what is on its way.
+        // What is reported at this very instant may have arrived, or not; and what is on its way.
         let settled = expected.lists.iter().rposition(|(at, _)| *at + self.mail_delay_max < now).unwrap_or_default();
         let known = &expected.lists[settled..];
         let of_life_before = expected.of_life_before.as_ref().filter(|_| known.len() == expected.lists.len());
@@ -358,6 +358,26 @@ impl Oracle {
             && !expected.accepting
             && !known.is_empty()
             && known.iter().map(|(_, hosts)| hosts).chain(of_life_before).all(|hosts| is_ready(hosts))
+    }
+
+    /// Whether every list that an actor may know has lacked this host for so long.
+    pub(super) fn must_be_removed(&self, service: &str, host: u8, for_so_long: Duration) -> bool {
+        let before = |at: Instant| at + for_so_long < Instant::now();
+        let is_defined = self.since.get(service).is_some_and(|since| before(*since));
+        let Some(expected) = self.services.get(service).filter(|_| is_defined && self.is_known(service)) else {
+            return false;
+        };
+        let absent = expected.lists.iter().rev().take_while(|(_, hosts)| !hosts.contains(host));
+        let is_removed = absent.last().is_some_and(|(since, _)| before(*since));
+        is_removed && !expected.accepting && expected.heard
+    }
+
+    /// Whether this service and its hosts have been known for so long.
+    pub(super) fn should_be_served(&self, service: &str, for_so_long: Duration) -> bool {
+        let before = |at: Instant| at + for_so_long < Instant::now();
+        let is_defined = self.since.get(service).is_some_and(|since| before(*since));
+        let lists = self.services.get(service).map_or(&[][..], |expected| &expected.lists);
+        is_defined && self.is_known(service) && lists.first().is_some_and(|(at, _)| before(*at))
     }
 
     /// Whether this service, once served, must be in the file of the next process.
@@ -381,7 +401,7 @@ impl Oracle {
         self.late_causes.push((Instant::now(), what));
     }
 
-    /// How long before its first step, as the world sees it, a launch may have known nothing new: what is told takes one
+    /// How long before its first step, as the world sees it, a launch may have known nothing new: a report takes one
     /// message, and the first step follows the decision by two.
     fn delays_of_a_launch(&self) -> Duration {
         3 * self.mail_delay_max

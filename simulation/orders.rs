@@ -10,7 +10,7 @@ use super::random::Random;
 use super::tampering::server;
 use super::world::World;
 
-/// What an operator says to definitions that are gone, where anybody does, a while after they are.
+/// An operator's decision about definitions that are gone, where there is one, a while after they are.
 pub(super) fn draw_decisions(seed: u64, steps: &mut Vec<Step>) {
     let mut random = Random::of_purpose(seed, "decisions");
     for step in std::mem::take(steps) {

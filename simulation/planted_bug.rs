@@ -29,7 +29,7 @@ pub enum PlantedBug {
     TwinsAServer,
     /// A socket is closed at a reload.
     ClosesASocket,
-    /// The process before is ended at a reload instead of told to finish.
+    /// The old process is killed at a reload instead of asked to drain.
     CutsConnections,
     /// The end of a process is not noticed.
     MissesAnExit,
@@ -45,6 +45,12 @@ pub enum PlantedBug {
     SkipsTheSave,
     /// What operators chose is left out of the saved state.
     ForgetsAChoice,
+    /// A runtime command waits for the end of a check.
+    WaitsForTheCheck,
+    /// What is disabled while a new process begins to serve is disabled in the old one only.
+    ForgetsTheSuccessor,
+    /// Good services are given up where too many others are refused.
+    GivesUpIsolating,
     /// An actor panics when a source is opened a second time.
     Panics,
     /// A latency comes from somewhere else than the seed.
@@ -52,7 +58,7 @@ pub enum PlantedBug {
 }
 
 /// Every bug, with its name on the command line and the invariant that finds it.
-const ALL: [(PlantedBug, &str, Invariant); 19] = [
+const ALL: [(PlantedBug, &str, Invariant); 22] = [
     (PlantedBug::LosesAChange, "loses-a-change", Invariant::Converges),
     (PlantedBug::FailureTakesAHost, "failure-takes-a-host", Invariant::NothingIsTakenAway),
     (PlantedBug::ForgetsTheWindow, "forgets-the-window", Invariant::GuardLimitsHold),
@@ -70,6 +76,9 @@ const ALL: [(PlantedBug, &str, Invariant); 19] = [
     (PlantedBug::SkipsTheFile, "skips-the-file", Invariant::TheFileFollows),
     (PlantedBug::SkipsTheSave, "skips-the-save", Invariant::TheSavedStateFollows),
     (PlantedBug::ForgetsAChoice, "forgets-a-choice", Invariant::OperatorsDecide),
+    (PlantedBug::WaitsForTheCheck, "waits-for-the-check", Invariant::RemovedHostsGetNoRequests),
+    (PlantedBug::ForgetsTheSuccessor, "forgets-the-successor", Invariant::RemovedHostsGetNoRequests),
+    (PlantedBug::GivesUpIsolating, "gives-up-isolating", Invariant::GoodServicesAreServed),
     (PlantedBug::Panics, "panics", Invariant::ActorsLive),
     (PlantedBug::Dice, "dice", Invariant::RunsRepeat),
 ];

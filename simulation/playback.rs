@@ -1,4 +1,4 @@
-//! What a real discovery once said, played to the production actors in virtual time, before a simulated HAProxy in
+//! What a real discovery once reported, played to the production actors in virtual time, before a simulated HAProxy in
 //! which nothing else goes wrong.
 
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ pub struct Beginning {
 /// What came of a playback.
 #[derive(Debug, Clone)]
 pub struct Played {
-    /// What the actors did, as their journal tells it, dated since the beginning in milliseconds.
+    /// What the actors did, as their journal has it, dated since the beginning in milliseconds.
     pub journal: Vec<JournalEntry>,
     /// What the actors say of themselves at the end.
     pub states: Vec<ActorState>,
@@ -92,7 +92,7 @@ pub fn play(
                 Happening::Restart => player.restart(&orders).await,
                 // With other settings it may be refused: then it is one more difference.
                 Happening::Ordered(order) => drop(player.world.order(order).await),
-                what => player.tell(what),
+                what => player.report(what),
             }
         }
         player.finish().await
@@ -124,13 +124,13 @@ impl Player {
         self.begin(orders(saved));
     }
 
-    fn tell(&self, what: Happening) {
+    fn report(&self, what: Happening) {
         if let Happening::Hosts(_, Ok(seen)) = &what {
             self.resolve(seen);
         }
         match what {
-            Happening::Definitions(level) => self.sources.report_definitions(level),
-            Happening::Hosts(service, level) => self.sources.report_hosts(&service, level),
+            Happening::Definitions(snapshot) => self.sources.report_definitions(snapshot),
+            Happening::Hosts(service, snapshot) => self.sources.report_hosts(&service, snapshot),
             Happening::Restart | Happening::Ordered(_) => {}
         }
     }

@@ -21,9 +21,8 @@ use super::plan::StartFailure;
 use super::planted_bug::PlantedBug;
 use super::process_runtime::ProcessRuntime;
 use super::route_map::RouteMap;
-use super::tampering::POISON_SETTING;
-use super::truth::{POISON_NAMED, POISON_UNNAMED};
-use super::world::{Things, World, numbers};
+use super::things::{Things, numbers};
+use super::world::World;
 
 /// One process of HAProxy.
 pub(super) struct Process {
@@ -39,6 +38,10 @@ pub(super) struct Process {
     pub(super) answers: bool,
     /// Says the same to those who wait for it; dropped when the process ends.
     pub(super) up: Rc<Notify>,
+    /// Since when the manager that runs has had answers from it.
+    pub(super) attached_at: Option<Instant>,
+    /// Whether another served when it was started.
+    pub(super) replaces: bool,
     /// Whether it only finishes what it has.
     pub(super) draining: bool,
     /// The manager that started it.
@@ -58,7 +61,15 @@ pub(super) enum SocketFault {
     Down,
 }
 
+/// How long after its first answer a process counts as young.
+const YOUNG: Duration = Duration::from_secs(2);
+
 impl Process {
+    /// Whether it has replaced another a moment ago.
+    pub(super) fn is_a_young_successor(&self) -> bool {
+        self.replaces && self.attached_at.is_some_and(|at| at.elapsed() < YOUNG)
+    }
+
     /// What `show info` says.
     pub(super) fn info(&self) -> ProcessInfo {
         ProcessInfo {
@@ -147,7 +158,6 @@ impl World {
         let text = self.file();
         self.check_sections(&text);
         let (failure, causes) = self.with(|things| {
-            things.starts += 1;
             things.started_at.push(Instant::now());
             (things.start_fails.take().or(things.starts_fail), things.oracle.started())
         });
@@ -168,7 +178,8 @@ impl World {
             self.with(|things| things.oracle.cause("the start failed"));
             return Err("cannot allocate memory".to_owned());
         }
-        let process = self.make_process(&text, descriptors)?;
+        let mut process = self.make_process(&text, descriptors)?;
+        process.replaces = !replaces.is_empty();
         let pid = process.pid;
         let runtime: Rc<dyn RuntimeApi> = Rc::new(ProcessRuntime { world: self.clone(), pid });
         let running = RunningProcess { runtime: Some(runtime), ..process.watched() };
@@ -216,6 +227,8 @@ impl World {
                 started: Instant::now(),
                 answers: false,
                 up: Rc::new(Notify::new()),
+                attached_at: None,
+                replaces: false,
                 draining: false,
                 generation: things.generation,
                 fault: None,
@@ -225,7 +238,7 @@ impl World {
         })
     }
 
-    /// Somebody else's HAProxy runs with this configuration, in place of the one before.
+    /// An external HAProxy runs with this configuration, in place of the one before.
     pub(super) fn run_external(&self, config: &str) {
         let before = self.with(|things| things.serving());
         let mut process = self.make_process(config, &[]).expect("a configuration in a test is accepted");
@@ -239,6 +252,7 @@ impl World {
         let alive = self.with(|things| {
             let Some(process) = things.processes.get_mut(&pid) else { return false };
             process.answers = true;
+            process.attached_at = Some(Instant::now());
             process.up.notify_waiters();
             let (is_ours, serves) = (process.generation == things.generation, !process.draining);
             if is_ours && things.oracle.serves() {
@@ -254,6 +268,7 @@ impl World {
             for old in replaces {
                 if cuts { self.hard_stop(*old, ProcessExit::Signal(15)) } else { self.soft_stop(*old) }
             }
+            self.expect_removals();
         }
     }
 
@@ -326,8 +341,13 @@ impl ConfigFile for World {
         let world = self.clone();
         self.with(|things| things.oracle.launch_begins());
         Box::pin(async move {
+            world.disk().await;
+            world.with(|things| things.checks += 1);
             world.take(Work::Check).await;
+            let hung = world.hanging_check().await;
+            world.with(|things| things.checks = things.checks.saturating_sub(1));
             let outcome = world.with(|things| {
+                hung.map_err(CheckFailure::Failed)?;
                 things.checked = Some(things.read_config(&text)?);
                 things.candidate = text;
                 Ok(Vec::new())
@@ -340,7 +360,8 @@ impl ConfigFile for World {
     fn try_part(&self, text: ConfigText, _: Vec<RawFd>) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>> {
         let world = self.clone();
         Box::pin(async move {
-            world.take(Work::Check).await;
+            world.take(Work::Trial).await;
+            world.hanging_check().await.map_err(CheckFailure::Failed)?;
             let outcome = world.with(|things| things.read_config(&text).map(|_| Vec::new()));
             world.note("ProcessSupervisorActor", "haproxy -c", verdict(&outcome));
             outcome
@@ -350,6 +371,7 @@ impl ConfigFile for World {
     fn promote(&self) -> PortFuture<Result<(), String>> {
         let world = self.clone();
         Box::pin(async move {
+            world.disk().await;
             world.take(Work::Promote).await;
             world.with(|things| {
                 things.live_file = things.candidate.clone();
@@ -372,6 +394,7 @@ impl ConfigFile for World {
     fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>> {
         let world = self.clone();
         Box::pin(async move {
+            world.disk().await;
             world.take(Work::Write).await;
             let outcome = world.with(|things| {
                 if things.disk_full {
@@ -401,27 +424,8 @@ impl Things {
         }
         let whole = text.joined();
         let read = || HaproxyModel::start_resolving(self.version, &whole, &self.names);
-        refusal(&whole, &self.refused_lines)
-            .map_or_else(read, Err)
-            .map_err(|messages| CheckFailure::Rejected { messages })
+        self.refusal(&whole).map_or_else(read, Err).map_err(|messages| CheckFailure::Rejected { messages })
     }
-}
-
-/// What HAProxy says against a file with an option that it refuses.
-fn refusal(text: &str, refused_lines: &[String]) -> Option<Vec<ConfigMessage>> {
-    let is_refused = |line: &str| refused_lines.iter().any(|refused| line.contains(refused.as_str()));
-    if let Some(line) = text.lines().position(is_refused) {
-        return Some(vec![ConfigMessage { line: Some(line + 1), text: "unknown keyword".to_owned() }]);
-    }
-    if let Some(line) = text.lines().position(|line| line.contains(POISON_SETTING)) {
-        return Some(vec![ConfigMessage { line: Some(line + 1), text: "unknown keyword in 'global'".to_owned() }]);
-    }
-    if let Some(line) = text.lines().position(|line| line.contains(POISON_NAMED)) {
-        let text = "unexpected character in 'timeout server'".to_owned();
-        return Some(vec![ConfigMessage { line: Some(line + 1), text }]);
-    }
-    let unnamed = text.contains(POISON_UNNAMED);
-    unnamed.then(|| vec![ConfigMessage { line: None, text: "Fatal errors found in configuration.".to_owned() }])
 }
 
 /// How long a connection attempt to a dead socket takes.

@@ -15,7 +15,7 @@ impl Random {
     /// A stream of its own for each purpose, so that one more draw here changes nothing there: a plan that lost a
     /// step keeps the latencies of the others.
     pub fn of_purpose(seed: u64, purpose: &str) -> Self {
-        // FNV-1a tells the purposes apart.
+        // FNV-1a separates the purposes.
         let hash = purpose
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));

@@ -47,7 +47,7 @@ pub fn chronicled(seed: u64, plan: &Plan, planted: Option<PlantedBug>) -> (Outco
 }
 
 /// The run that is under way on this thread: its seed and its plan. Where a panic ends the program, all that is left of
-/// it is what a panic hook tells.
+/// it is what a panic hook prints.
 pub fn under_way() -> Option<String> {
     UNDER_WAY.with(|run| run.try_borrow().ok()?.clone())
 }
@@ -100,10 +100,10 @@ pub(super) fn watched<T>(
     }
     catch_panics();
     PANIC.with(|panic| *panic.borrow_mut() = Some(Vec::new()));
-    let told = in_virtual_time(seed, story);
+    let result = in_virtual_time(seed, story);
     let panicked = PANIC.with(|panic| panic.borrow_mut().take()).unwrap_or_default();
     let what = panicked.into_iter().next();
-    (told, what.map(|what| Violation { invariant: Invariant::ActorsLive, what }))
+    (result, what.map(|what| Violation { invariant: Invariant::ActorsLive, what }))
 }
 
 async fn story(world: &World, plan: &Plan) -> u64 {
@@ -178,7 +178,7 @@ fn catch_panics() {
                 }
                 _ => false,
             });
-            // Where a panic ends the program, there is no later to tell it in.
+            // Where a panic ends the program, there is no later report.
             if !of_run || panics_end_the_program() {
                 before(info);
             }

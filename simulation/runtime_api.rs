@@ -8,7 +8,7 @@ use proxymgr_actors::model::{
     ServerId, ServerName, ServiceName,
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions};
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep};
 
 use super::durations::Work;
 use super::invariant::Invariant;
@@ -18,8 +18,9 @@ use super::processes::{CONNECT, Process, SocketFault, ready_in, until_given_up};
 use super::route_map::RouteMap;
 use super::slots::{host_of, hosts_of, is_served_by_another, takes_traffic};
 use super::tampering::server;
+use super::things::Things;
 use super::truth::number_of_server;
-use super::world::{Things, World};
+use super::world::World;
 
 const SOCKET: &str = "/run/haproxy.sock";
 
@@ -144,7 +145,12 @@ impl World {
             let adds = matches!(command, RuntimeCommand::AddServer { .. });
             let is_known = if adds { !exists || deleted_in(batch, id) } else { exists || added(id) };
             let is_known = is_known || things.tampered.contains(id);
-            let answer = if refused {
+            let is_lost = things.planted == Some(PlantedBug::ForgetsTheSuccessor)
+                && takes_away(command)
+                && process.is_a_young_successor();
+            let answer = if is_lost {
+                Answer { accepted: true, text: String::new() }
+            } else if refused {
                 Answer { accepted: false, text: "Permission denied.".to_owned() }
             } else {
                 process.model.run(command)
@@ -206,6 +212,13 @@ impl World {
             commands[disables] = RuntimeCommand::SetMaintenance(ServerId { service, server });
         }
         self.has(PlantedBug::ReloadsInVain).then(|| in_vain(commands))
+    }
+
+    /// What a planted bug does: it waits for the end of every check.
+    async fn wait_for_checks(&self) {
+        while self.with(|things| things.checks > 0) {
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// What a planted bug has done before: a host of a service without slots has a second server.
@@ -278,6 +291,9 @@ impl RuntimeApi for World {
         self.intended(&commands);
         let in_vain = self.bent(&mut commands);
         Box::pin(async move {
+            if world.has(PlantedBug::WaitsForTheCheck) {
+                world.wait_for_checks().await;
+            }
             let (pid, fault) = world.connected(world.duration_ms(Work::Commands)).await?;
             if let Some(SocketFault::Hangs { obeys }) = fault {
                 if obeys {
@@ -305,7 +321,8 @@ impl RuntimeApi for World {
                 return world.no_answer().await;
             }
             let seen = world.with(|things| {
-                let process = things.processes.get(&pid)?;
+                let process = things.processes.get_mut(&pid)?;
+                process.attached_at.get_or_insert_with(Instant::now);
                 Some(process.model.observe(services.as_deref()))
             });
             seen.ok_or_else(broken)

@@ -14,8 +14,8 @@ use super::plan::NAMED_FROM;
 use super::processes::ready_in;
 use super::random::Random;
 use super::tampering::{SLOW, server};
+use super::things::{Things, numbers};
 use super::truth::{Service, number_of, number_of_server};
-use super::world::{Things, numbers};
 
 /// How long after its time to finish is over a server may take to leave its slot.
 const LEAVES_WITHIN: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ impl Slots {
         Some((service.clone(), Self { base, min_free, always: random.chance(70) }))
     }
 
-    /// What the service's definition says of them.
+    /// The keys about them in the service's definition.
     pub(super) fn keys(self) -> String {
         let Self { base, min_free, always } = self;
         let update = if always { "slots" } else { "auto" };

@@ -113,6 +113,7 @@ impl StateStore for World {
         let world = self.clone();
         let asked = Instant::now();
         Box::pin(async move {
+            world.disk().await;
             world.take(Work::Save).await;
             let outcome = world.with(|things| {
                 if things.disk_full {

@@ -1,4 +1,4 @@
-//! Discovery: the sources that tell the actors what the world shows, late, and in order.
+//! Discovery: sources that report what the world shows, late, and in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,8 +15,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::durations::Work;
 use super::invariant::Invariant;
 use super::planted_bug::PlantedBug;
-use super::truth::{Level, ShownDefinitions, ShownHosts, definitions_seen, hosts_seen};
-use super::world::{Things, World};
+use super::things::Things;
+use super::truth::{ShownDefinitions, ShownHosts, Snapshot, definitions_seen, hosts_seen};
+use super::world::World;
 
 /// How much later a source tells what is not decided yet.
 const UNDECIDED: Duration = Duration::from_millis(1);
@@ -25,7 +26,7 @@ const UNDECIDED: Duration = Duration::from_millis(1);
 #[derive(Default)]
 pub(super) struct Links {
     definitions: Option<Link<ShownDefinitions>>,
-    hosts: BTreeMap<String, Link<Level>>,
+    hosts: BTreeMap<String, Link<Snapshot>>,
     last_id: u64,
     /// The services whose source was ever opened in this manager's life.
     opened: BTreeSet<String>,
@@ -37,9 +38,9 @@ struct Link<L> {
 }
 
 impl<L> Link<L> {
-    fn send(&self, delay_ms: u64, level: L) {
+    fn send(&self, delay_ms: u64, snapshot: L) {
         // A reader that is gone needs no message.
-        let _ = self.queue.send((Instant::now() + Duration::from_millis(delay_ms), level));
+        let _ = self.queue.send((Instant::now() + Duration::from_millis(delay_ms), snapshot));
     }
 }
 
@@ -51,19 +52,19 @@ fn courier<L: 'static>(
 ) -> UnboundedSender<(Instant, L)> {
     let (queue, mut waiting) = mpsc::unbounded_channel();
     spawn(async move {
-        while let Some((at, level)) = waiting.recv().await {
+        while let Some((at, snapshot)) = waiting.recv().await {
             sleep_until(at).await;
-            while is_undecided(&level) {
+            while is_undecided(&snapshot) {
                 sleep(UNDECIDED).await;
             }
-            deliver(level);
+            deliver(snapshot);
         }
     });
     queue
 }
 
 impl World {
-    /// The source of the definitions tells what they are now.
+    /// The source of the definitions reports what they are now.
     pub(super) fn show_definitions(&self) {
         let delay_ms = self.duration_ms(Work::Definitions);
         self.with(|things| {
@@ -81,7 +82,7 @@ impl World {
         });
     }
 
-    /// The source of this service tells its hosts as they are now, unless nothing is heard of it.
+    /// The source of this service reports its hosts as they are now, unless it is frozen.
     pub(super) fn show_hosts(&self, name: &str) {
         let delay_ms = self.duration_ms(Work::Hosts);
         self.with(|things| {
@@ -89,12 +90,12 @@ impl World {
             if service.frozen && !things.session_lost {
                 return;
             }
-            let level = service.level(things.session_lost);
-            things.links.hosts.get(name).into_iter().for_each(|link| link.send(delay_ms, level.clone()));
+            let snapshot = service.snapshot(things.session_lost);
+            things.links.hosts.get(name).into_iter().for_each(|link| link.send(delay_ms, snapshot.clone()));
         });
     }
 
-    /// Every source tells its level.
+    /// Every source reports its snapshot.
     pub(super) fn show_everything(&self) {
         self.show_definitions();
         let names: Vec<String> = self.with(|things| things.services.keys().cloned().collect());
@@ -108,6 +109,7 @@ impl World {
         let what = match &shown.services {
             Ok(services) => {
                 self.with(|things| things.oracle.defined(services));
+                self.expect_good_services();
                 let words = |(name, raw): (&String, &RawDefinition)| {
                     let annotation = raw.annotation.as_ref().map(|annotation| format!(" + {}", annotation.text));
                     format!("{name} {}{}", raw.text, annotation.unwrap_or_default())
@@ -122,33 +124,38 @@ impl World {
         reader.do_send(definitions_seen(shown));
     }
 
-    fn deliver_hosts(&self, id: u64, name: &str, level: &Level, watcher: &Recipient<HostsSeen>) {
+    fn deliver_hosts(&self, id: u64, name: &str, snapshot: &Snapshot, watcher: &Recipient<HostsSeen>) {
         if !self.with(|things| things.is_hosts_link(id, name)) {
             return;
         }
-        let mut told = level.clone();
+        let mut reported = snapshot.clone();
+        let mut removes = false;
         let loses = self.with(|things| {
             let is_known = things.oracle.is_known(name);
-            let (changed, first) = if is_known { things.oracle.heard(name, level) } else { (false, false) };
+            let (changed, first) = if is_known { things.oracle.heard(name, snapshot) } else { (false, false) };
             things.note_hosts(name, first, changed);
-            if things.planted == Some(PlantedBug::FailureTakesAHost) && level.is_err() {
+            removes = changed;
+            if things.planted == Some(PlantedBug::FailureTakesAHost) && snapshot.is_err() {
                 let mut hosts = things.oracle.in_force(name).cloned().unwrap_or_default();
                 hosts.numbers().iter().take(1).for_each(|first| hosts.remove(first));
-                told = Ok(ShownHosts { hosts: Arc::new(hosts), ..ShownHosts::default() });
+                reported = Ok(ShownHosts { hosts: Arc::new(hosts), ..ShownHosts::default() });
             }
             things.planted == Some(PlantedBug::LosesAChange) && changed && !first
         });
-        let what: &dyn fmt::Display = match &told {
+        let what: &dyn fmt::Display = match &reported {
             Ok(shown) => shown,
             Err(error) => error,
         };
         let (source, watcher_of) = (format_args!("source of {name}"), format_args!("WatcherActor ({name})"));
         self.note(source, watcher_of, format_args!("HostsSeen: {what}"));
         if !loses {
-            watcher.do_send(hosts_seen(&told));
+            watcher.do_send(hosts_seen(&reported));
         }
         if self.has(PlantedBug::ForgetsTheWindow) {
             self.ignore_the_window(name);
+        }
+        if removes {
+            self.expect_removals();
         }
     }
 }
@@ -213,11 +220,11 @@ impl HostSources for World {
         let world = self.clone();
         let id = self.with(|things| things.links.next_id());
         let (of, undecided) = (name.clone(), (self.clone(), name.clone()));
-        let is_undecided = move |level: &Level| {
+        let is_undecided = move |snapshot: &Snapshot| {
             let (world, service) = &undecided;
-            world.with(|things| things.is_hosts_link(id, service) && things.oracle.is_undecided(service, level))
+            world.with(|things| things.is_hosts_link(id, service) && things.oracle.is_undecided(service, snapshot))
         };
-        let queue = courier(is_undecided, move |level| world.deliver_hosts(id, &of, &level, &watcher));
+        let queue = courier(is_undecided, move |snapshot| world.deliver_hosts(id, &of, &snapshot, &watcher));
         self.with(|things| things.links.hosts.insert(name.clone(), Link { id, queue }));
         self.show_hosts(&name);
         Ok(Box::new(Watched { world: self.clone(), id, service: Some(name) }))
@@ -235,7 +242,7 @@ impl Things {
         self.links.hosts.get(service).is_some_and(|link| link.id == id)
     }
 
-    /// Reads the annotations, or tells why that cannot be done: those that were read last are in force.
+    /// Reads the annotations, or returns why that cannot be done: those that were read last stay applied.
     fn read_annotations(&mut self) -> Result<(), String> {
         if self.session_lost || self.annotations_lost {
             return Err("their ZooKeeper is away".to_owned());

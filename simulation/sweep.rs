@@ -110,7 +110,7 @@ impl fmt::Display for Failure {
 /// The figures, and the seed, plan and outcome of the first run that failed.
 type Found = (Figures, Option<(u64, Plan, Outcome)>);
 
-/// Runs every seed of the range twice. The failure with the lowest seed is told, made small.
+/// Runs every seed of the range twice. Returns the failure with the lowest seed, made small.
 pub fn sweep(seeds: Range<u64>, planted: Option<PlantedBug>, threads: usize) -> (Figures, Option<Box<Failure>>) {
     let next = AtomicU64::new(seeds.start);
     let lowest = AtomicU64::new(seeds.end);

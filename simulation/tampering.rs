@@ -16,8 +16,9 @@ use super::besides::Besides;
 use super::haproxy_model::HaproxyModel;
 use super::plan::Tampering;
 use super::slots::{host_of, server_in};
+use super::things::Things;
 use super::truth::server_of;
-use super::world::{SERVICES_REMOVAL_MAX, Things, World};
+use super::world::{SERVICES_REMOVAL_MAX, World};
 
 /// A line of the settings that HAProxy refuses.
 pub(super) const POISON_SETTING: &str = "no-such-keyword";
@@ -103,7 +104,7 @@ pub(super) fn drained_of(model: &HaproxyModel, left: impl Fn(&ServerId) -> bool)
 }
 
 impl Things {
-    /// A manager ends. What it drained and could not write down why, the next one cannot tell from what somebody drained on
+    /// A manager ends. What it drained and could not write down why, the next one cannot distinguish from what somebody drained on
     /// the socket: it is left to an operator as that is.
     pub(super) fn leave_unsaved_drains(&mut self) {
         let wanted = wanted_ready(&self.saved, true);
@@ -157,7 +158,7 @@ impl World {
         });
     }
 
-    /// What a manager is told of how to drive HAProxy.
+    /// The settings of a manager for HAProxy.
     pub(super) fn policy(&self) -> ProxyPolicy {
         let (takes_time, settings) = self.with(|things| (things.takes_time, things.settings));
         if takes_time {

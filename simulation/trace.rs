@@ -14,7 +14,7 @@ pub struct TraceLine {
     pub at_ms: u64,
     /// Who.
     pub from: String,
-    /// To whom; empty for what an actor says of itself.
+    /// To whom; empty for what an actor logs.
     pub to: String,
     /// What.
     pub what: String,
@@ -28,7 +28,7 @@ impl fmt::Display for TraceLine {
     }
 }
 
-/// How many of the last things that happened a failure tells.
+/// How many of the last lines a failure shows.
 const LINES_TOLD: usize = 40;
 
 /// What a failure begins with.
@@ -41,7 +41,7 @@ pub(super) fn last_of(lines: &[TraceLine]) -> &[TraceLine] {
     &lines[end.saturating_sub(LINES_TOLD)..end]
 }
 
-/// The lines that are kept, and how many that may be; all of them where nobody said so.
+/// The lines that are kept, and how many that may be; all of them where there is no limit.
 #[derive(Default)]
 struct Kept {
     lines: VecDeque<TraceLine>,
@@ -109,7 +109,7 @@ impl Trace {
         self.kept().lines.iter().cloned().collect()
     }
 
-    /// A logger whose records become part of the sequence, told by the component that logs.
+    /// A logger whose records become part of the sequence, under the component that logs.
     pub fn logger(&self) -> Logger {
         if self.kept().max == Some(0) {
             return Logger::root(Discard, o!());
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_last_lines_are_kept_where_that_is_asked_for() {
+    async fn trace_keeps_only_last_lines() {
         let trace = Trace::new();
         trace.keep_last(2);
         (1..=3).for_each(|what| trace.note("a source", "a watcher", what));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_record_is_told_by_its_component_with_its_pairs_in_order() {
+    async fn trace_line_names_component_and_pairs() {
         let trace = Trace::new();
         let log = trace.logger().new(o!("component" => "watcher")).new(o!("service" => "web"));
         info!(log, "hosts changed"; "added" => 1, "removed" => 2);

@@ -16,8 +16,8 @@ use super::hosts::{Hosts, Shown};
 use super::plan::NAMED_FROM;
 use super::slots::Slots;
 
-/// A level that a source told.
-pub(super) type Level = Result<ShownHosts, String>;
+/// What a source reports.
+pub(super) type Snapshot = Result<ShownHosts, String>;
 
 /// The hosts that a source shows.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +27,7 @@ pub(super) struct ShownHosts {
     pub(super) unreadable: HostNumbers,
 }
 
-/// What the source of the definitions told.
+/// What the source of the definitions reports.
 pub(super) struct ShownDefinitions {
     pub(super) services: Result<BTreeMap<String, RawDefinition>, String>,
     pub(super) annotations: Result<(), String>,
@@ -133,6 +133,11 @@ impl Service {
         RawDefinition { annotation: self.note_read.annotation(), ..RawDefinition::new(text, "the simulated world") }
     }
 
+    /// Whether HAProxy accepts its definition.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.poison.is_none() && !self.broken_definition
+    }
+
     /// The option in its definition.
     pub(super) fn option(&self) -> String {
         match self.poison {
@@ -143,7 +148,7 @@ impl Service {
     }
 
     /// What its source shows now.
-    pub(super) fn level(&self, session_lost: bool) -> Level {
+    pub(super) fn snapshot(&self, session_lost: bool) -> Snapshot {
         if session_lost || self.lost {
             return Err("the session is lost".to_owned());
         }
@@ -196,7 +201,7 @@ impl Service {
 }
 
 thread_local! {
-    /// The entries of the hosts that ask for nothing: each is told thousands of times.
+    /// The entries of the hosts that ask for nothing: each is reported thousands of times.
     static PLAIN: Vec<SeenHost> = (0..=u8::MAX).map(plain_entry).collect();
 }
 
@@ -204,8 +209,8 @@ fn plain_entry(number: u8) -> SeenHost {
     SeenHost::new(format!("host-{number:03}"), Ok(host(number, Shown::PLAIN)))
 }
 
-/// A level as a source tells it.
-pub(super) fn hosts_seen(level: &Level) -> HostsSeen {
+/// A snapshot as its source reports it.
+pub(super) fn hosts_seen(snapshot: &Snapshot) -> HostsSeen {
     let entries = |ShownHosts { hosts, unreadable }: &ShownHosts| {
         PLAIN.with(|plain| {
             let readable = hosts.iter().map(|(number, shown)| match &plain[usize::from(number)] {
@@ -219,11 +224,11 @@ pub(super) fn hosts_seen(level: &Level) -> HostsSeen {
             entries
         })
     };
-    let result = level.as_ref().map(entries).map_err(Clone::clone);
+    let result = snapshot.as_ref().map(entries).map_err(Clone::clone);
     HostsSeen { result, seen_at: Instant::now() }
 }
 
-/// The definitions as their source tells them.
+/// The definitions as their source reports them.
 pub(super) fn definitions_seen(shown: &ShownDefinitions) -> DefinitionsSeen {
     let named = |(name, raw): (&String, &RawDefinition)| (Arc::from(name.as_str()), raw.clone());
     DefinitionsSeen {

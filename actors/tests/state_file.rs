@@ -2,21 +2,16 @@
 
 #![allow(missing_docs)]
 
-mod world;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use proxymgr_actors::decide::deployment::SectionSpec;
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::state_file::{CarriedHealth, FileHosts, NOTHING_KNOWN, Sections, in_use, still_true};
 use proxymgr_actors::decide::{host_record, service_definition};
-use proxymgr_actors::model::{HostList, RawDefinition, ServerName, ServiceDefinition};
+use proxymgr_actors::model::{HostList, ProxyFrame, RawDefinition, RunBy, ServerName, ServiceDefinition};
 use serde_json::{Value, json};
-use tokio::time::Instant;
-use world::{in_virtual_time, policy, settle};
 
 const HEADER_2_2: &str = "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight \
     srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state \
@@ -147,7 +142,14 @@ fn what_cannot_be_read_says_nothing() {
 
 #[test]
 fn the_operators_own_lines_about_it_stand() {
-    let mut head = policy(&[]).frame;
+    let mut head = ProxyFrame {
+        global: vec![],
+        defaults: vec![],
+        socket_path: "/run/haproxy.sock".into(),
+        map_path: "/haproxy.cfg.domains".into(),
+        state_file: Some("/haproxy.cfg.state".into()),
+        run_by: RunBy::Us,
+    };
     let path = head.state_file.clone().expect("it is on");
     assert_eq!(in_use(&head), Some(path.as_path()));
     let text = frame(&head);
@@ -163,23 +165,4 @@ fn the_operators_own_lines_about_it_stand() {
     head.defaults.clear();
     head.state_file = None;
     assert!(!frame(&head).contains("server-state"));
-}
-
-#[test]
-fn a_process_that_does_not_tell_its_health_does_not_hold_up_a_reload() {
-    in_virtual_time(async |world| {
-        let _actors = world.start();
-        world.define(&[("web", r#"{"type": "file", "path": "/x", "port": 80}"#)]).await;
-        world.hosts("web", &[1]).await;
-        settle().await;
-        assert_eq!(world.starts(), 1);
-        world.with(|things| things.socket_hangs = true);
-        let asked = Instant::now();
-        let changed = r#"{"type": "file", "path": "/x", "port": 80, "listen_options": ["balance leastconn"]}"#;
-        world.define(&[("web", changed)]).await;
-        while world.starts() == 1 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
-    });
 }

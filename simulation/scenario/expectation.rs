@@ -26,11 +26,11 @@ pub struct Expectation {
     pub served: Option<bool>,
     /// Whether the guard blocks the newest list of hosts.
     pub held: Option<bool>,
-    /// A part of what the manager says is wrong with the service, or with its definition; empty where nothing may be.
+    /// A part of the problem that the manager reports for the service or its definition; empty where there may be none.
     pub problem: Option<String>,
     /// Lines that its section in haproxy.cfg has.
     pub lines: Vec<String>,
-    /// Whether the manager says that the annotations cannot be read.
+    /// Whether the manager reports that the annotations cannot be read.
     pub annotations_away: Option<bool>,
     /// How often HAProxy was started or reloaded since its first start.
     pub reloads: Option<usize>,
@@ -42,7 +42,7 @@ pub struct Expectation {
     pub commands_at_most: Option<usize>,
     /// How many processes of HAProxy there are, those that finish what they have included.
     pub processes: Option<usize>,
-    /// Whether all is as discovery says, in HAProxy, in its file and in what was saved, and nothing is left to do.
+    /// Whether HAProxy, its file and the saved state have converged to discovery, and nothing is left to do.
     pub at_rest: Option<bool>,
     /// How long it may take to come true.
     #[serde(deserialize_with = "some_duration")]

@@ -7,6 +7,7 @@ use actix::spawn;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Entry, Expectation, Scenario, What, When};
+use crate::Pace;
 use crate::checks::Memory;
 use crate::chronicle::Chronicle;
 use crate::day::{self, Day};
@@ -121,7 +122,7 @@ impl Scenario {
         if report.unmet.is_none() && report.violation.is_none() {
             return report;
         }
-        // The same happens again, and this time it is told.
+        // The same run again, this time with its trace.
         self.run_keeping(LINES_BESIDE_LOAD, way, seed)
     }
 
@@ -153,11 +154,13 @@ impl Scenario {
             services,
             mail_delay_max_ms: self.mail_delay_max_ms,
             takes_time: false,
+            pace: Pace::Quick,
             besides: false,
             slots: None,
             steps: Vec::new(),
         });
         self.load.iter().for_each(|load| load.furnish(world, way));
+        world.with(|things| things.has_clients = self.load.is_none());
         world.keep_chronicle();
         let began = Instant::now();
         world.start_manager();
@@ -214,7 +217,7 @@ async fn expected(world: &World, entry: &Entry, expectation: &Expectation) -> Re
         (None, When::At(_) | When::After(_)) => Duration::ZERO,
     };
     let deadline = Instant::now() + patience;
-    // What is told at this very instant arrives first.
+    // What is reported at this very instant arrives first.
     let _ = world.states().await;
     loop {
         let outcome = expectation.holds(world).await;

@@ -12,7 +12,7 @@ fn parsed(text: &str) -> Scenario {
 }
 
 #[test]
-fn a_scenario_is_read_with_its_times_and_lines() {
+fn scenario_keeps_times_and_lines() {
     let scenario = parsed(
         "about: x\nhaproxy: \"2.6\"\nseed: 7\nservices: {web: 2, api: 1}\nsteps:\n\
          - {at: 5s, join: {service: web, host: 3}}\n- heal\n- {after: 1m 30s, process_dies: }\n\
@@ -38,7 +38,7 @@ fn a_scenario_is_read_with_its_times_and_lines() {
 }
 
 #[test]
-fn each_mistake_is_told_with_its_line_its_key_and_what_was_meant() {
+fn mistakes_have_line_key_and_nearest_name() {
     let cases = [
         ("abuot: x\n", "s.yml:1: abuot: is not known; did you mean about?"),
         (
@@ -108,16 +108,16 @@ fn each_mistake_is_told_with_its_line_its_key_and_what_was_meant() {
         assert_eq!(found.len(), 1, "{text}: {found:?}");
         assert!(found[0].starts_with(expected), "{text}:\n{}\n{expected}", found[0]);
     }
-    assert_eq!(mistakes("abuot: x\nsteps:\n- healed\n- {at: 5s}\n").len(), 3, "all of them are told");
+    assert_eq!(mistakes("abuot: x\nsteps:\n- healed\n- {at: 5s}\n").len(), 3, "all of them are reported");
 }
 
 #[test]
-fn a_step_on_a_service_that_is_defined_on_the_way_is_no_mistake() {
+fn step_on_later_defined_service_is_valid() {
     parsed("steps:\n- define_service: {service: new}\n- join: {service: new, host: 2}\n");
 }
 
 #[test]
-fn messages_between_actors_are_as_late_as_they_may_be() {
+fn messages_are_delayed_as_configured() {
     let story = "services: {web: 2}\nsteps:\n- {at: 20s, leave: {service: web, host: 1}}\n";
     let in_force_ms = |text: &str| {
         let report = parsed(text).run();
@@ -131,7 +131,7 @@ fn messages_between_actors_are_as_late_as_they_may_be() {
 }
 
 #[test]
-fn an_expectation_that_fails_is_told_with_its_line_and_what_happened() {
+fn failed_expectation_names_its_line() {
     let scenario = parsed(
         "services: {web: 2}\nsteps:\n- {at: 5s, leave: {service: web, host: 1}}\n- expect: {service: web, enabled: [1]}\n",
     );
@@ -168,7 +168,7 @@ fn each_thing_that_can_be_expected_can_fail() {
 }
 
 #[test]
-fn what_is_expected_within_a_time_may_come_true_later() {
+fn expectation_may_hold_within_its_time() {
     let text = |within| {
         format!(
             "services: {{web: 1}}\nsteps:\n- {{at: 5s, flap: {{service: web, host: 1, away_ms: 3000}}}}\n\

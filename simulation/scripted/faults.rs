@@ -1,10 +1,11 @@
 //! What a test can do to the world besides what discovery reports.
 
+use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use proxymgr_actors::model::{ProxyVersion, RuntimeCommand};
 use proxymgr_actors::port::{ConfigText, ProcessUsage, ServiceOutput};
-use std::rc::Rc;
 
 use super::{SHORT_MS, ScriptedWorld};
 use crate::durations::Work;
@@ -62,6 +63,12 @@ impl ScriptedWorld {
     /// Every process that starts from now on never answers, or does again.
     pub fn silence_starts(&self, silent: bool) {
         self.world.with(|things| things.starts_fail = silent.then_some(StartFailure::Silent));
+    }
+
+    /// This host name resolves from now on, to 10.0.0.99.
+    pub fn resolve_name(&self, name: &str) {
+        let address = IpAddr::from([10, 0, 0, 99]);
+        self.world.with(|things| things.names.insert(name.to_owned(), address));
     }
 
     /// The HAProxy that serves crashes.

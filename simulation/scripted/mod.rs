@@ -33,7 +33,7 @@ use proxymgr_actors::port::{SavedService, SavedState};
 use proxymgr_actors::wiring::{Actors, Orders};
 use tokio::time::sleep;
 
-pub use self::observations::{haproxy_state, journal, watcher_state};
+pub use self::observations::{config_state, haproxy_state, journal, watcher_state};
 use self::sources::ScriptedSources;
 use crate::durations::Work;
 use crate::tampering::default_policy;

@@ -4,7 +4,7 @@ use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
 use proxymgr_actors::model::{ObservedRoutes, ObservedServer, ObservedServers, ServerName, ServiceName};
 use proxymgr_actors::port::{ProcessSignal, SavedState};
-use proxymgr_actors::snapshot::{ActorState, HaproxyState, WatcherState};
+use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceConfigState, WatcherState};
 use proxymgr_actors::wiring::Actors;
 use tokio::time::Instant;
 
@@ -54,6 +54,11 @@ impl ScriptedWorld {
         self.world.with(|things| things.sent = Some(Vec::new()));
     }
 
+    /// When the manager looked up a host name.
+    pub fn lookups(&self) -> Vec<Instant> {
+        self.world.with(|things| things.lookups.iter().map(|(at, _)| *at).collect())
+    }
+
     /// The signals that were sent to processes.
     pub fn signals(&self) -> Vec<(u32, ProcessSignal)> {
         self.world.with(|things| things.signals.clone())
@@ -90,6 +95,16 @@ impl ScriptedWorld {
         ports.dedup();
         ports
     }
+}
+
+/// What the ServiceConfigActor reports.
+pub async fn config_state(actors: &Actors) -> ServiceConfigState {
+    let states = actors.states().await.expect("every actor answers");
+    let found = states.into_iter().find_map(|state| match state {
+        ActorState::ServiceConfig(state) => Some(state),
+        _ => None,
+    });
+    found.expect("the ServiceConfigActor answers")
 }
 
 /// What the HaproxyStateActor reports.

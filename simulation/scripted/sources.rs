@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use actix::{Message, Recipient};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
-use proxymgr_actors::model::{RawDefinition, SeenHost, ServiceName, SourceSpec};
+use proxymgr_actors::model::{RawDefinition, SeenHost, ServiceName, SourceKind, SourceSpec};
 use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource};
 use tokio::time::Instant;
 
 /// Sources of definitions and hosts. Clones are the same sources.
 #[derive(Clone, Default)]
-pub(crate) struct ScriptedSources(Rc<RefCell<Levels>>);
+pub(crate) struct ScriptedSources(Rc<RefCell<Snapshots>>);
 
 #[derive(Default)]
-struct Levels {
+struct Snapshots {
     definitions: Part<DefinitionsSeen>,
     hosts: BTreeMap<String, Part<HostsSeen>>,
 }
@@ -24,54 +24,54 @@ struct Levels {
 /// One source: who listens to it, and what it reported last.
 struct Part<M: Message<Result = ()> + Send> {
     listener: Option<Recipient<M>>,
-    level: Option<M>,
+    snapshot: Option<M>,
 }
 
 impl<M: Message<Result = ()> + Send> Default for Part<M> {
     fn default() -> Self {
-        Self { listener: None, level: None }
+        Self { listener: None, snapshot: None }
     }
 }
 
 impl Part<DefinitionsSeen> {
     fn report(&self) {
-        if let (Some(listener), Some(level)) = (&self.listener, &self.level) {
-            listener.do_send(level.clone());
+        if let (Some(listener), Some(snapshot)) = (&self.listener, &self.snapshot) {
+            listener.do_send(snapshot.clone());
         }
     }
 }
 
 impl Part<HostsSeen> {
     fn report(&self) {
-        if let (Some(listener), Some(level)) = (&self.listener, &self.level) {
-            listener.do_send(HostsSeen { seen_at: Instant::now(), ..level.clone() });
+        if let (Some(listener), Some(snapshot)) = (&self.listener, &self.snapshot) {
+            listener.do_send(HostsSeen { seen_at: Instant::now(), ..snapshot.clone() });
         }
     }
 }
 
 impl ScriptedSources {
-    /// Forgets every listener and every level, as the sources of a manager that ended.
+    /// Forgets every listener and every snapshot, as the sources of a manager that ended.
     pub(crate) fn clear(&self) {
-        *self.0.borrow_mut() = Levels::default();
+        *self.0.borrow_mut() = Snapshots::default();
     }
 
     /// The definitions are these, or cannot be read.
-    pub(crate) fn report_definitions(&self, level: Result<BTreeMap<Arc<str>, RawDefinition>, String>) {
-        self.report_definitions_with(DefinitionsSeen::plain(level));
+    pub(crate) fn report_definitions(&self, snapshot: Result<BTreeMap<Arc<str>, RawDefinition>, String>) {
+        self.report_definitions_with(DefinitionsSeen::plain(snapshot));
     }
 
     /// The definitions and the health of their annotations are these.
     pub(crate) fn report_definitions_with(&self, seen: DefinitionsSeen) {
         let definitions = &mut self.0.borrow_mut().definitions;
-        definitions.level = Some(seen);
+        definitions.snapshot = Some(seen);
         definitions.report();
     }
 
     /// The hosts of a service are these, or cannot be read.
-    pub(crate) fn report_hosts(&self, service: &str, level: Result<Vec<SeenHost>, String>) {
-        let mut levels = self.0.borrow_mut();
-        let part = levels.hosts.entry(service.to_owned()).or_default();
-        part.level = Some(HostsSeen { result: level, seen_at: Instant::now() });
+    pub(crate) fn report_hosts(&self, service: &str, snapshot: Result<Vec<SeenHost>, String>) {
+        let mut snapshots = self.0.borrow_mut();
+        let part = snapshots.hosts.entry(service.to_owned()).or_default();
+        part.snapshot = Some(HostsSeen { result: snapshot, seen_at: Instant::now() });
         part.report();
     }
 
@@ -94,10 +94,10 @@ struct Listening {
 
 impl OpenSource for Listening {
     fn refresh(&self) {
-        let levels = self.stage.0.borrow();
+        let snapshots = self.stage.0.borrow();
         match &self.service {
-            Some(service) => levels.hosts.get(service).into_iter().for_each(Part::<HostsSeen>::report),
-            None => levels.definitions.report(),
+            Some(service) => snapshots.hosts.get(service).into_iter().for_each(Part::<HostsSeen>::report),
+            None => snapshots.definitions.report(),
         }
     }
 }
@@ -112,6 +112,10 @@ impl DefinitionSource for ScriptedSources {
 }
 
 impl HostSources for ScriptedSources {
+    fn kinds(&self) -> &[SourceKind] {
+        &[SourceKind { name: "static", keys: &["hosts"], is_ordered: true }]
+    }
+
     fn open(
         &self,
         service: &ServiceName,
@@ -119,10 +123,10 @@ impl HostSources for ScriptedSources {
         watcher: Recipient<HostsSeen>,
     ) -> Result<Box<dyn OpenSource>, String> {
         let name = service.to_string();
-        let mut levels = self.0.borrow_mut();
-        let part = levels.hosts.entry(name.clone()).or_default();
+        let mut snapshots = self.0.borrow_mut();
+        let part = snapshots.hosts.entry(name.clone()).or_default();
         // A watcher that is new or has another source begins with what is reported from now on.
-        part.level = part.listener.is_none().then(|| part.level.take()).flatten();
+        part.snapshot = part.listener.is_none().then(|| part.snapshot.take()).flatten();
         part.listener = Some(watcher);
         part.report();
         Ok(Box::new(Listening { stage: self.clone(), service: Some(name) }))

@@ -55,7 +55,7 @@ fn quieter(name: &str, updates: usize) -> Scenario {
 }
 
 #[test]
-fn a_busy_day_needs_no_reload_that_can_be_avoided() {
+fn busy_day_needs_no_avoidable_reload() {
     let day = goes_as_expected(&quieter_day()).expect("a load gives a day's figures");
     assert_eq!(day.updates, 1_000);
     let actors = &day.actors;
@@ -70,7 +70,7 @@ fn a_busy_day_needs_no_reload_that_can_be_avoided() {
 }
 
 #[test]
-fn the_busy_day_goes_as_well_by_slots_and_with_a_second_target() {
+fn busy_day_works_with_slots_and_second_target() {
     let day = goes_as_expected(&quieter("busy-day-ways.yml", 300)).expect("a load gives a day's figures");
     let [(Way::Slots, slots), (Way::SecondTarget, targets)] = day.ways.as_slice() else { panic!("{:?}", day.ways) };
     for figures in [slots, targets] {
@@ -84,7 +84,7 @@ fn the_busy_day_goes_as_well_by_slots_and_with_a_second_target() {
 }
 
 #[test]
-fn each_machine_of_a_fleet_has_a_day_of_its_own_whatever_the_threads() {
+fn fleet_machines_differ_independent_of_threads() {
     let mut scenario = quieter_day();
     scenario.entries.clear();
     let load = scenario.load.as_mut().expect("the busy day has a load");
@@ -106,7 +106,7 @@ fn each_machine_of_a_fleet_has_a_day_of_its_own_whatever_the_threads() {
 }
 
 #[test]
-fn the_first_machine_of_a_fleet_that_fails_is_told() {
+fn fleet_reports_first_failed_machine() {
     let text = "services: {web: 1}\nload: {updates: 50, over: 1m, services: 1, hosts: 3}\nsteps:\n\
                 - {at: 10s, expect: {reloads: 9}}\n";
     let scenario = Scenario::parse(text, "fails.yml").unwrap_or_else(|mistakes| panic!("{mistakes}"));

@@ -20,7 +20,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[test]
-fn every_invariant_holds_whatever_happens() {
+fn invariants_hold_for_all_seeds() {
     if let Some(seed) = number("SIM_SEED") {
         let (_, outcome) = replay(seed, None, None);
         assert_eq!(outcome.violation, None, "seed {seed}");
@@ -35,7 +35,7 @@ fn every_invariant_holds_whatever_happens() {
 }
 
 #[test]
-fn each_planted_bug_is_found_by_its_invariant_and_made_small() {
+fn planted_bugs_are_found_and_shrunk() {
     for bug in PlantedBug::all() {
         let (_, failure) = sweep(0..SEEDS_PER_BUG, Some(bug), 2);
         let failure = failure.unwrap_or_else(|| panic!("{bug} was not found"));
@@ -57,7 +57,7 @@ struct Found {
 }
 
 #[test]
-fn what_was_found_once_stays_mended() {
+fn found_plans_stay_fixed() {
     for line in FOUND.lines() {
         let found: Found = serde_json::from_str(line).unwrap();
         let outcome = run(found.seed, &found.plan, None);

@@ -49,13 +49,13 @@ pub fn fitting(text: &str, width: f64) -> String {
 }
 
 impl Canvas {
-    /// A bar that tells more where the pointer rests on it.
-    pub fn bar(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64), tells: &str) {
+    /// A bar that shows more where the pointer rests on it.
+    pub fn bar(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64), title: &str) {
         let width = width.max(1.0);
         let _ = writeln!(
             self.shapes,
             r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"><title>{}</title></rect>"#,
-            escaped(tells)
+            escaped(title)
         );
     }
 
@@ -69,12 +69,12 @@ impl Canvas {
         let _ = writeln!(self.shapes, r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#);
     }
 
-    /// A dot that tells more where the pointer rests on it.
-    pub fn dot(&mut self, class: &str, (x, y): (f64, f64), tells: &str) {
+    /// A dot that shows more where the pointer rests on it.
+    pub fn dot(&mut self, class: &str, (x, y): (f64, f64), title: &str) {
         let _ = writeln!(
             self.shapes,
             r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="2.5"><title>{}</title></circle>"#,
-            escaped(tells)
+            escaped(title)
         );
     }
 

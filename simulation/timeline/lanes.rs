@@ -100,10 +100,10 @@ pub fn processes(canvas: &mut Canvas, axis: Axis, y: f64, chronicle: &Chronicle)
         let (x, end_x) = (axis.x(process.started_ms), axis.x(end_ms));
         let y = row_y(y, rows.take(x, end_x.max(x + 1.0)).min(30));
         let causes = process.causes.join("; ");
-        let tells = format!("HAProxy {}, started after {}: {causes}", process.pid, time(process.started_ms));
+        let title = format!("HAProxy {}, started after {}: {causes}", process.pid, time(process.started_ms));
         for (class, span) in phases(process, end_ms) {
             let (x, width) = axis.bar(span);
-            canvas.bar(class, (x, y), (width, ROW - 3.0), &tells);
+            canvas.bar(class, (x, y), (width, ROW - 3.0), &title);
         }
         let serves = process.serves_ms.map(|at| axis.x(at)).unwrap_or(x);
         let room = axis.x(process.drains_ms.unwrap_or(end_ms)) - serves - 8.0;

@@ -124,7 +124,7 @@ mod tests {
     use crate::{Plan, chronicled};
 
     #[test]
-    fn a_drawing_has_everything_that_happened_and_is_well_formed() {
+    fn drawing_is_complete_and_well_formed() {
         let plan: Plan = serde_json::from_str(
             r#"{"version": {"major": 3, "minor": 0}, "services": [["web", 2]], "steps": [{"wait": {"ms": 2000}},
                 {"join": {"service": "web", "host": 3}}, {"change_options": {"service": "web", "variant": 2}},
@@ -134,8 +134,8 @@ mod tests {
         let (outcome, chronicle) = chronicled(1, &plan, None);
         assert_eq!(outcome.violation, None);
         let drawing = timeline("a <run>", &chronicle);
-        for told in ["a &lt;run&gt;", "session lost", "process dies", "the definitions changed", "host 3", ">web<"] {
-            assert!(drawing.contains(told), "{told}:\n{drawing}");
+        for shown in ["a &lt;run&gt;", "session lost", "process dies", "the definitions changed", "host 3", ">web<"] {
+            assert!(drawing.contains(shown), "{shown}:\n{drawing}");
         }
         for shape in ["svg", "text", "rect", "title", "style", "circle"] {
             let (opened, closed) =

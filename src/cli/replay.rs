@@ -29,10 +29,10 @@ pub struct ReplayArgs {
     file: PathBuf,
     #[command(flatten)]
     pub(super) settings: SettingsArgs,
-    /// Which HAProxy to simulate; without it, the version of the recording.
+    /// HAProxy version to simulate; the version of the recording by default.
     #[arg(long, value_name = "VERSION", value_parser = version)]
     haproxy_version: Option<ProxyVersion>,
-    /// Print everything that happened first.
+    /// Print the trace first.
     #[arg(long)]
     trace: bool,
 }
@@ -43,7 +43,7 @@ fn version(text: &str) -> Result<ProxyVersion, String> {
     text.split_once('.').and_then(parse).ok_or_else(|| "must be two numbers, such as 2.6".to_owned())
 }
 
-/// Plays the recording and tells what came of it.
+/// Plays the recording and prints the outcome beside the recorded one.
 pub fn replay(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
     let recording = recording::read(&args.file).map_err(|error| Failure::CannotStart(error.to_string()))?;
     for remark in remarks(&args.file, &recording) {
@@ -161,12 +161,12 @@ fn heard(recording: Recording) -> impl Iterator<Item = Heard> {
         Some(Heard { at: Duration::from_millis(at_ms), what: what? })
     });
     let mut heard: Vec<Heard> = shown.chain(ordered).collect();
-    // The journal, which tells of the orders, was taken down a little later than they were given.
+    // The journal has the orders a little later than they were given.
     heard.sort_by_key(|heard| heard.at);
     heard.into_iter()
 }
 
-/// What operators ordered, as the journal tells it.
+/// The orders of operators, from the journal.
 fn ordered(recording: &Recording) -> Vec<Heard> {
     let mut first_unix_ms = None;
     let orders = recording.lines.iter().filter_map(|line| match line {

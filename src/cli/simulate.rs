@@ -1,4 +1,4 @@
-//! `proxymgr simulate`: the actors against a simulated world, from seeds or from a scenario.
+//! `proxymgr simulate`: runs the actors against a simulated world, from seeds or from a scenario.
 
 mod tables;
 
@@ -16,37 +16,37 @@ use proxymgr_simulation::{
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("one run").args(["seed", "scenario"]).multiple(true))]
 pub struct SimulateArgs {
-    /// How many seeds to run, each twice, from --from on.
+    /// Number of seeds to run, each twice, starting at --from.
     #[arg(long, value_name = "N", default_value_t = 1_000, conflicts_with = "seed")]
     seeds: u64,
-    /// The first seed.
+    /// First seed.
     #[arg(long, value_name = "SEED", default_value_t = 0, conflicts_with = "seed")]
     from: u64,
-    /// Run this seed alone.
+    /// Run only this seed.
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
-    /// Only the steps at these places of the seed's plan, from 0, or `none`; a failure tells which it needs.
+    /// Run only these steps of the seed's plan, counted from 0, or `none`; a failure prints the ones that it needs.
     #[arg(long, value_name = "PLACES", requires = "seed", value_parser = places)]
     keep: Option<Places>,
-    /// Run the scenario in this file; with --seed, with latencies and load of that seed.
+    /// Run the scenario in FILE; with --seed, with the latencies and load of that seed.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "from", "keep", "plant"])]
     scenario: Option<PathBuf>,
-    /// Run the scenario on so many machines, each with a seed of its own.
+    /// Run the scenario on N machines, each with its own seed.
     #[arg(long, value_name = "N", requires = "scenario", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "trace")]
     machines: Option<u64>,
-    /// Print everything that happened in the run of --seed or --scenario.
+    /// Print the trace of the run of --seed or --scenario.
     #[arg(long, requires = "one run")]
     trace: bool,
-    /// Draw the run of --seed or --scenario into this file, as SVG.
+    /// Draw the run of --seed or --scenario into FILE, as SVG.
     #[arg(long, value_name = "FILE", requires = "one run", conflicts_with = "machines")]
     svg: Option<PathBuf>,
-    /// Plant a bug, to see it found.
+    /// Plant a bug that an invariant must find.
     #[arg(long, value_name = "BUG")]
     plant: Option<PlantedBug>,
-    /// End at the first panic, as a release build always does, instead of making its plan small.
+    /// Exit at the first panic, as a release build always does, instead of shrinking its plan.
     #[arg(long)]
     end_at_panic: bool,
-    /// How many threads to run on; without it, one for each core.
+    /// Number of threads; one per core by default.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
@@ -64,7 +64,7 @@ fn places(text: &str) -> Result<Places, String> {
 }
 
 /// Where a panic ends the program, its seed would be lost.
-fn tell_the_seed_of_a_panic() {
+fn print_the_seed_of_a_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if let Some(run) = under_way() {
@@ -76,7 +76,7 @@ fn tell_the_seed_of_a_panic() {
 
 /// Runs what was asked for. A broken invariant is a failure.
 pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
-    tell_the_seed_of_a_panic();
+    print_the_seed_of_a_panic();
     if args.end_at_panic {
         end_at_panics();
     }
@@ -148,7 +148,7 @@ fn one(seed: u64, args: &SimulateArgs) -> Result<(), Failure> {
     }
     let (steps, starts, commands) = (plan.steps.len(), outcome.starts, outcome.commands);
     output::print(&format!(
-        "seed {seed}: {steps} steps, {starts} starts of HAProxy, {commands} commands; right again {} s after the last fault\n",
+        "seed {seed}: {steps} steps, {starts} starts of HAProxy, {commands} commands; converged {} s after the last fault\n",
         outcome.converged_after_s
     ));
     match outcome.violation {
@@ -168,7 +168,7 @@ fn many(args: &SimulateArgs) -> Result<(), Failure> {
     output::print(&format!(
         "{} seeds, each twice: every invariant held.\n\
          {hours} virtual hours in {took_s:.1} s; {} starts and reloads, {} commands at run time;\n\
-         right again at most {} s after the last fault.\n",
+         converged at most {} s after the last fault.\n",
         figures.seeds, figures.starts, figures.commands, figures.converged_after_s_max
     ));
     Ok(())

@@ -34,12 +34,12 @@ fn one_day(scenario: &Scenario, load: &Load, seed: u64, day: &Day) -> String {
     figures(&mut text, "reloads made", &columns, |figures| number(figures.reloads as u64));
     let always = columns.iter().map(|figures| figures.reloads).max().unwrap_or_default();
     figures(&mut text, "reloads avoided", &columns, |figures| number((always - figures.reloads) as u64));
-    figures(&mut text, "in force after, p50 / p99", &columns, |figures| {
+    figures(&mut text, "applied after, p50 / p99", &columns, |figures| {
         format!("{} / {}", time(figures.percentile_ms(50)), time(figures.percentile_ms(99)))
     });
     figures(&mut text, "most updates waiting at once", &columns, |figures| number(figures.backlog_max as u64));
-    figures(&mut text, "undone before they were in force", &columns, |figures| number(figures.overtaken as u64));
-    figures(&mut text, "never in force", &columns, |figures| number(figures.never_in_force as u64));
+    figures(&mut text, "undone before applied", &columns, |figures| number(figures.overtaken as u64));
+    figures(&mut text, "never applied", &columns, |figures| number(figures.never_in_force as u64));
     text.push_str("\nReloads by cause:\n");
     for (name, figures) in names.into_iter().zip(columns) {
         let causes = figures.reload_causes.iter().map(|(cause, times)| format!("{} {cause}", number(*times)));
@@ -72,11 +72,11 @@ pub fn fleet(scenario: &Scenario, fleet: &Fleet, took: Duration) -> String {
         summed(&mut text, &format!("  reloads, {rule}"), fleet.spread(|day| day.reloads_under[place].1));
     }
     let within = |percent| time(fleet.percentile_ms(percent));
-    spread(&mut text, "in force after, p50", within(50), fleet.spread(|day| day.p50_ms), time);
-    spread(&mut text, "in force after, p99", within(99), fleet.spread(|day| day.p99_ms), time);
+    spread(&mut text, "applied after, p50", within(50), fleet.spread(|day| day.p50_ms), time);
+    spread(&mut text, "applied after, p99", within(99), fleet.spread(|day| day.p99_ms), time);
     let waiting = fleet.spread(|day| day.backlog_max);
     spread(&mut text, "most updates waiting at once", String::new(), waiting, number);
-    summed(&mut text, "never in force", fleet.spread(|day| day.never_in_force));
+    summed(&mut text, "never applied", fleet.spread(|day| day.never_in_force));
     text.push_str("\nTimes of all machines are those of all their updates; the other columns are machines.\n");
     text
 }

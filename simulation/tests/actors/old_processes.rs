@@ -1,7 +1,5 @@
 //! Processes that only finish what they have, and their limits.
 
-mod world;
-
 use std::time::Duration;
 
 use proxymgr_actors::journal::Event;
@@ -11,7 +9,7 @@ use proxymgr_actors::operator::Order;
 use proxymgr_actors::port::{ProcessSignal, ProcessUsage};
 use proxymgr_actors::snapshot::{ActorState, DrainingProcess};
 use proxymgr_actors::wiring::Actors;
-use world::{World, changed, in_virtual_time, policy, wait};
+use proxymgr_simulation::scripted::{ScriptedWorld, changed, in_virtual_time, policy, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 
@@ -21,8 +19,8 @@ fn limited(count_max: usize, age_max_s: Option<u64>) -> ProxyPolicy {
 }
 
 /// A world in which old processes keep their connections, after so many reloads, 10 s apart.
-async fn reloaded(world: &World, policy: ProxyPolicy, times: usize) -> Actors {
-    world.with(|things| things.old_stay = true);
+async fn reloaded(world: &ScriptedWorld, policy: ProxyPolicy, times: usize) -> Actors {
+    world.keep_old_processes();
     let actors = world.start_under(policy);
     world.define(&[("web", WEB)]).await;
     world.hosts("web", &[1]).await;
@@ -57,14 +55,14 @@ async fn stopped(actors: &Actors) -> Vec<(u32, String)> {
 }
 
 #[test]
-fn of_too_many_old_processes_the_oldest_is_ended_softly_and_then_for_good() {
+fn oldest_process_beyond_count_is_ended() {
     in_virtual_time(async |world| {
         let actors = reloaded(&world, limited(2, None), 3).await;
-        assert_eq!(pids(&draining(&actors).await), [1, 2, 3], "it has a moment to end by itself");
-        assert_eq!(world.with(|things| things.signals.clone()), [(1, ProcessSignal::SoftStop)]);
+        assert_eq!(pids(&draining(&actors).await), [1001, 1002, 1003], "it has a moment to end by itself");
+        assert_eq!(world.signals(), [(1001, ProcessSignal::SoftStop)]);
         wait(5).await;
-        assert_eq!(pids(&draining(&actors).await), [2, 3]);
-        assert_eq!(world.with(|things| things.signals.clone())[1..], [(1, ProcessSignal::Kill)]);
+        assert_eq!(pids(&draining(&actors).await), [1002, 1003]);
+        assert_eq!(world.signals()[1..], [(1001, ProcessSignal::Kill)]);
         let stopped = stopped(&actors).await;
         assert_eq!(stopped.len(), 1);
         assert!(stopped[0].1.contains("haproxy.max_old_processes is 2"), "{stopped:?}");
@@ -72,13 +70,13 @@ fn of_too_many_old_processes_the_oldest_is_ended_softly_and_then_for_good() {
 }
 
 #[test]
-fn an_old_process_is_ended_when_its_time_is_over_and_not_before() {
+fn old_process_ends_at_its_timeout() {
     in_virtual_time(async |world| {
         let actors = reloaded(&world, limited(20, Some(60)), 2).await;
         wait(45).await;
-        assert_eq!(pids(&draining(&actors).await), [1, 2]);
+        assert_eq!(pids(&draining(&actors).await), [1001, 1002]);
         wait(8).await;
-        assert_eq!(pids(&draining(&actors).await), [2]);
+        assert_eq!(pids(&draining(&actors).await), [1002]);
         wait(10).await;
         assert!(draining(&actors).await.is_empty());
         let stopped = stopped(&actors).await;
@@ -89,21 +87,21 @@ fn an_old_process_is_ended_when_its_time_is_over_and_not_before() {
 }
 
 #[test]
-fn changed_limits_hold_at_once() {
+fn changed_limits_apply_at_once() {
     in_virtual_time(async |world| {
         let actors = reloaded(&world, limited(20, None), 3).await;
         wait(3_600).await;
-        assert_eq!(pids(&draining(&actors).await), [1, 2, 3], "without limits they take as long as they need");
+        assert_eq!(pids(&draining(&actors).await), [1001, 1002, 1003], "without limits they take as long as they need");
         actors.change_policy(&changed(limited(1, None)));
         wait(5).await;
-        assert_eq!(pids(&draining(&actors).await), [3]);
+        assert_eq!(pids(&draining(&actors).await), [1003]);
     });
 }
 
 #[test]
-fn what_old_processes_still_have_is_shown() {
+fn usage_of_old_processes_is_reported() {
     in_virtual_time(async |world| {
-        world.with(|things| things.usage = Some(ProcessUsage { connections: 7, memory_bytes: 50_000_000 }));
+        world.set_usage(ProcessUsage { connections: 7, memory_bytes: 50_000_000 });
         let actors = reloaded(&world, limited(20, None), 1).await;
         wait(6).await;
         let shown = draining(&actors).await[0].clone();

@@ -1,15 +1,12 @@
 //! Services that move to other ports while others want the ones they leave.
 
-#![allow(missing_docs)]
-
-mod world;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::Actors;
-use world::{World, haproxy_state, in_virtual_time, wait};
+use proxymgr_simulation::Work;
+use proxymgr_simulation::scripted::{ScriptedWorld, haproxy_state, in_virtual_time, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const WEB_MOVED: &str = r#"{"type": "static", "port": 8081}"#;
@@ -17,8 +14,8 @@ const WEB_MOVED_BADLY: &str = r#"{"type": "static", "port": 8081, "listen_option
 const API_AT_WEBS: &str = r#"{"type": "static", "port": 8080}"#;
 
 /// The descriptors that the live file names, each of which may stand there once.
-fn descriptors(world: &World) -> Vec<String> {
-    let text = world.with(|things| things.live_file.clone());
+fn descriptors(world: &ScriptedWorld) -> Vec<String> {
+    let text = world.file();
     let binds = text.lines().filter_map(|line| line.trim().strip_prefix("bind "));
     let descriptors: Vec<String> = binds.map(ToOwned::to_owned).collect();
     let distinct: BTreeSet<_> = descriptors.iter().collect();
@@ -32,14 +29,14 @@ fn descriptors(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn a_new_service_waits_for_the_port_of_one_that_cannot_leave_it() {
+fn new_service_waits_for_port_of_refused_move() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
         wait(3).await;
         let before = descriptors(&world);
-        world.with(|things| things.reject = Some("balance leastconn".to_owned()));
+        world.refuse_files_with(Some("balance leastconn"));
         world.define(&[("web", WEB_MOVED_BADLY), ("api", API_AT_WEBS)]).await;
         world.hosts("api", &[2]).await;
         wait(20).await;
@@ -69,7 +66,7 @@ fn a_new_service_waits_for_the_port_of_one_that_cannot_leave_it() {
 }
 
 #[test]
-fn one_that_would_move_there_stays_where_it_is() {
+fn move_to_port_of_refused_move_waits() {
     in_virtual_time(async |world| {
         world.start();
         let api = r#"{"type": "static", "port": 9090}"#;
@@ -78,7 +75,7 @@ fn one_that_would_move_there_stays_where_it_is() {
         world.hosts("api", &[2]).await;
         wait(3).await;
         let before = descriptors(&world);
-        world.with(|things| things.reject = Some("balance leastconn".to_owned()));
+        world.refuse_files_with(Some("balance leastconn"));
         world.define(&[("web", WEB_MOVED_BADLY), ("api", API_AT_WEBS)]).await;
         wait(20).await;
         assert_eq!(descriptors(&world), before);
@@ -87,17 +84,17 @@ fn one_that_would_move_there_stays_where_it_is() {
 }
 
 #[test]
-fn a_port_whose_owner_cannot_have_its_new_one_stays_its_own() {
+fn port_is_kept_while_new_port_is_taken() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
-        world.with(|things| things.taken_ports.insert(8081));
+        world.take_port(8081);
         world.define(&[("web", WEB_MOVED), ("api", API_AT_WEBS)]).await;
         world.hosts("api", &[2]).await;
         wait(10).await;
         assert_eq!((world.ready("web"), world.ready("api")), (vec![1], vec![]));
-        world.with(|things| things.taken_ports.clear());
+        world.free_ports();
         wait(20).await;
         assert_eq!((world.ready("web"), world.ready("api")), (vec![1], vec![2]));
         assert_eq!(descriptors(&world).len(), 2);
@@ -105,18 +102,15 @@ fn a_port_whose_owner_cannot_have_its_new_one_stays_its_own() {
 }
 
 #[test]
-fn at_a_first_start_too_a_refused_service_keeps_the_port_that_another_wants() {
+fn restart_keeps_port_of_refused_move() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
         wait(10).await;
-        let saved = world.with(|things| things.saved.clone());
-        let after = World::default();
-        after.with(|things| {
-            things.version = (3, 0);
-            things.reject = Some("balance leastconn".to_owned());
-        });
+        let saved = world.saved().services;
+        let after = world.another();
+        after.refuse_files_with(Some("balance leastconn"));
         let actors = after.start_with(saved);
         after.define(&[("web", WEB_MOVED_BADLY), ("api", API_AT_WEBS)]).await;
         after.hosts("web", &[1]).await;
@@ -146,10 +140,10 @@ async fn waiting(actors: &Actors) -> Vec<String> {
 }
 
 #[test]
-fn nobody_waits_for_the_port_of_a_service_that_is_removed() {
+fn removed_service_waits_for_no_port() {
     in_virtual_time(async |world| {
         let actors = world.start();
-        world.with(|things| things.taken_ports.insert(9090));
+        world.take_port(9090);
         let api = r#"{"type": "static", "port": 9090}"#;
         world.define(&[("web", WEB), ("api", api)]).await;
         world.hosts("web", &[1]).await;
@@ -158,21 +152,19 @@ fn nobody_waits_for_the_port_of_a_service_that_is_removed() {
         assert_eq!(waiting(&actors).await, ["api"]);
         world.define(&[("web", WEB)]).await;
         assert!(waiting(&actors).await.is_empty());
-        world.with(|things| things.taken_ports.clear());
+        world.free_ports();
         wait(3).await;
-        let open: Vec<u16> = world.with(|things| things.open_sockets.iter().map(|address| address.port()).collect());
+        let open: Vec<u16> = world.open_ports();
         assert_eq!(open, [8080]);
     });
 }
 
 #[test]
-fn nor_where_it_is_removed_while_a_launch_asks_for_the_port() {
+fn service_removed_during_launch_waits_for_no_port() {
     in_virtual_time(async |world| {
         let actors = world.start();
-        world.with(|things| {
-            things.taken_ports.insert(9090);
-            things.check_takes = Duration::from_secs(5);
-        });
+        world.take_port(9090);
+        world.takes(Work::Check, Duration::from_secs(5));
         let api = r#"{"type": "static", "port": 9090}"#;
         world.define(&[("web", WEB), ("api", api)]).await;
         world.hosts("web", &[1]).await;
@@ -185,18 +177,18 @@ fn nor_where_it_is_removed_while_a_launch_asks_for_the_port() {
     });
 }
 
-fn open_ports(world: &World) -> Vec<u16> {
-    world.with(|things| things.open_sockets.iter().map(|address| address.port()).collect())
+fn open_ports(world: &ScriptedWorld) -> Vec<u16> {
+    world.open_ports()
 }
 
 #[test]
-fn a_port_that_a_service_leaves_again_before_it_could_be_served_there_is_closed() {
+fn port_of_undone_move_is_closed() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
         wait(3).await;
-        world.with(|things| things.disk_full = true);
+        world.set_disk_full(true);
         world.define(&[("web", WEB_MOVED)]).await;
         wait(2).await;
         assert_eq!(open_ports(&world), [8080, 8081]);
@@ -207,30 +199,30 @@ fn a_port_that_a_service_leaves_again_before_it_could_be_served_there_is_closed(
 }
 
 #[test]
-fn a_service_that_moves_back_waits_no_more_for_the_port_it_could_not_have() {
+fn undone_move_waits_for_no_port() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
         wait(3).await;
-        world.with(|things| things.taken_ports.insert(8081));
+        world.take_port(8081);
         world.define(&[("web", WEB_MOVED)]).await;
         wait(3).await;
         assert_eq!(waiting(&actors).await, ["web"]);
         world.define(&[("web", WEB)]).await;
         wait(5).await;
         assert!(waiting(&actors).await.is_empty());
-        world.with(|things| things.taken_ports.clear());
+        world.free_ports();
         wait(5).await;
         assert_eq!(open_ports(&world), [8080]);
     });
 }
 
 #[test]
-fn a_service_whose_hosts_are_not_known_yet_goes_on_waiting_for_its_port_while_others_are_brought_in() {
+fn service_without_hosts_keeps_waiting_for_port() {
     in_virtual_time(async |world| {
         let actors = world.start();
-        world.with(|things| things.taken_ports.insert(9090));
+        world.take_port(9090);
         let api = r#"{"type": "static", "port": 9090}"#;
         world.define(&[("web", WEB), ("api", api)]).await;
         world.hosts("web", &[1]).await;
@@ -239,7 +231,7 @@ fn a_service_whose_hosts_are_not_known_yet_goes_on_waiting_for_its_port_while_ot
         world.define(&[("web", WEB_MOVED), ("api", api)]).await;
         wait(5).await;
         assert_eq!(waiting(&actors).await, ["api"]);
-        world.with(|things| things.taken_ports.clear());
+        world.free_ports();
         world.hosts("api", &[2]).await;
         wait(5).await;
         assert_eq!((world.ready("api"), open_ports(&world)), (vec![2], vec![8081, 9090]));
@@ -247,24 +239,22 @@ fn a_service_whose_hosts_are_not_known_yet_goes_on_waiting_for_its_port_while_ot
 }
 
 #[test]
-fn what_is_saved_for_the_next_run_is_where_a_service_is_served_until_it_has_moved() {
+fn saved_port_is_the_served_port() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
         wait(5).await;
-        let saved = || world.with(|things| things.saved[0].definition.listen.map(|address| address.port()));
-        world.with(|things| things.taken_ports.insert(8081));
+        let saved = || world.saved().services[0].definition.listen.map(|address| address.port());
+        world.take_port(8081);
         world.define(&[("web", WEB_MOVED)]).await;
         wait(5).await;
         assert_eq!(saved(), Some(8080), "the port is taken");
-        world.with(|things| {
-            things.taken_ports.clear();
-            things.disk_full = true;
-        });
+        world.free_ports();
+        world.set_disk_full(true);
         wait(5).await;
         assert_eq!(saved(), Some(8080), "no reload could be made");
-        world.with(|things| things.disk_full = false);
+        world.set_disk_full(false);
         wait(30).await;
         assert_eq!(saved(), Some(8081));
     });

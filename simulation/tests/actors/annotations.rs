@@ -1,29 +1,22 @@
 //! What is told of the source of annotations.
 
-#![allow(missing_docs)]
-
-mod world;
-
 use std::collections::BTreeMap;
 
 use proxymgr_actors::message::{DefinitionsSeen, ReadJournal};
 use proxymgr_actors::model::{Annotation, RawDefinition};
-use world::{World, config_state, in_virtual_time, settle, wait};
+use proxymgr_simulation::scripted::{ScriptedWorld, config_state, in_virtual_time, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 
-async fn tell(world: &World, heard: Option<Result<(), String>>) {
-    settle().await;
+async fn tell(world: &ScriptedWorld, heard: Option<Result<(), String>>) {
     let annotation = Annotation { text: r#"{"listen_options": ["balance leastconn"]}"#.into(), origin: "there".into() };
     let web = RawDefinition { annotation: Some(annotation), ..RawDefinition::new(WEB, "here") };
     let result = Ok(BTreeMap::from([("web".into(), web)]));
-    let reader = world.with(|things| things.definitions.clone()).expect("the definitions are being watched");
-    reader.do_send(DefinitionsSeen { result, annotations: heard });
-    settle().await;
+    world.report_definitions(DefinitionsSeen { result, annotations: heard }).await;
 }
 
 #[test]
-fn annotations_that_cannot_be_read_are_told_with_since_when_and_change_no_service() {
+fn lost_annotations_are_reported_and_change_no_service() {
     in_virtual_time(async |world| {
         let actors = world.start();
         tell(&world, None).await;

@@ -1,13 +1,12 @@
 //! Who only looks on: the plan before it happens, the journal piece by piece.
 
-mod world;
-
 use proxymgr_actors::journal::{Event, JournalEntry};
-use proxymgr_actors::limits::PREVIEW_SERVERS_AT_ONCE_MAX;
+use proxymgr_actors::limits::{PREVIEW_SERVERS_AT_ONCE_MAX, RUNTIME_ANSWER_TIMEOUT};
 use proxymgr_actors::message::{PlanPiece, ReadJournal};
 use proxymgr_actors::model::PlanClass;
 use proxymgr_actors::wiring::Actors;
-use world::{haproxy_state, in_virtual_time, wait};
+use proxymgr_simulation::scripted::{haproxy_state, in_virtual_time, wait};
+use tokio::time::sleep;
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
@@ -27,27 +26,28 @@ async fn plan(actors: &Actors) -> (PlanPiece, usize) {
 }
 
 #[test]
-fn of_a_haproxy_that_does_not_answer_nothing_is_planned_until_it_does() {
+fn hanging_haproxy_gets_no_plan() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(5).await;
         assert_eq!(plan(&actors).await.0.services, []);
-        world.with(|things| things.socket_hangs = true);
+        world.hang_socket(false);
         world.hosts("web", &[1]).await;
+        sleep(RUNTIME_ANSWER_TIMEOUT).await;
         let (told, _) = plan(&actors).await;
         assert!(told.not_known.iter().any(|name| name.as_str() == "web"), "{told:?}");
         assert!(told.runtime_not_before_ms > 0, "{told:?}");
-        world.with(|things| things.socket_hangs = false);
-        wait(10).await;
+        world.heal_socket();
+        wait(30).await;
         assert_eq!(world.ready("web"), [1]);
         assert_eq!(plan(&actors).await.0.services, []);
     });
 }
 
 #[test]
-fn a_reload_that_waits_is_told_with_its_reason_and_when() {
+fn pending_reload_is_planned_with_reason() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -65,7 +65,7 @@ fn a_reload_that_waits_is_told_with_its_reason_and_when() {
 }
 
 #[test]
-fn a_look_at_the_plan_counts_nothing_and_changes_nothing() {
+fn plan_preview_changes_no_counters() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -80,7 +80,7 @@ fn a_look_at_the_plan_counts_nothing_and_changes_nothing() {
 }
 
 #[test]
-fn the_plan_of_many_servers_comes_in_pieces() {
+fn large_plan_is_paged() {
     in_virtual_time(async |world| {
         let actors = world.start();
         let names: Vec<String> = (0..PREVIEW_SERVERS_AT_ONCE_MAX / 100).map(|n| format!("s{n:03}")).collect();
@@ -101,7 +101,7 @@ fn the_plan_of_many_servers_comes_in_pieces() {
 }
 
 #[test]
-fn the_journal_is_read_forward_with_a_cursor_and_backward_without() {
+fn journal_is_paged_forward_and_backward() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;

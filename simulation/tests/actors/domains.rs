@@ -1,13 +1,12 @@
 //! Services that share a port by their domains, in virtual time.
 
-#![allow(missing_docs)]
-
-mod world;
-
 use proxymgr_actors::journal::Event;
+use proxymgr_actors::limits::RUNTIME_ANSWER_TIMEOUT;
 use proxymgr_actors::snapshot::ServiceState;
 use proxymgr_actors::wiring::Actors;
-use world::{World, haproxy_state, in_virtual_time, journal, policy, wait};
+use proxymgr_simulation::Work;
+use proxymgr_simulation::scripted::{ScriptedWorld, haproxy_state, in_virtual_time, journal, policy, wait};
+use tokio::time::sleep;
 
 fn shop(domains: &[&str]) -> String {
     format!(r#"{{"type": "static", "port": 8080, "domains": {domains:?}}}"#)
@@ -16,9 +15,8 @@ fn shop(domains: &[&str]) -> String {
 const PLAIN: &str = r#"{"type": "static", "port": 8080}"#;
 
 /// The map that the process has: `a.example=web`.
-fn map(world: &World) -> Vec<String> {
-    let map = world.with(|things| things.map.clone()).unwrap_or_default();
-    map.iter().map(|(key, service)| format!("{key}={service}")).collect()
+fn map(world: &ScriptedWorld) -> Vec<String> {
+    world.map().iter().map(|(key, service)| format!("{key}={service}")).collect()
 }
 
 async fn service_state(actors: &Actors, service: &str) -> ServiceState {
@@ -28,7 +26,7 @@ async fn service_state(actors: &Actors, service: &str) -> ServiceState {
 }
 
 /// Two services on one port, both served.
-async fn two(world: &World) -> Actors {
+async fn two(world: &ScriptedWorld) -> Actors {
     let actors = world.start();
     world.define(&[("api", &shop(&["b.example"])), ("web", &shop(&["a.example"]))]).await;
     world.hosts("api", &[1]).await;
@@ -38,11 +36,11 @@ async fn two(world: &World) -> Actors {
 }
 
 #[test]
-fn services_with_domains_share_a_port_and_one_start_brings_both() {
+fn services_with_domains_share_a_port() {
     in_virtual_time(async |world| {
         let actors = two(&world).await;
         assert_eq!((world.starts(), map(&world)), (1, vec!["a.example=web".to_owned(), "b.example=api".to_owned()]));
-        let file = world.with(|things| things.live_file.clone());
+        let file = world.file();
         assert_eq!((file.matches("frontend http:8080").count(), file.matches("bind fd@").count()), (1, 1), "{file}");
         assert_eq!((world.ready("api"), world.ready("web")), (vec![1], vec![2]));
         let problems = haproxy_state(&actors).await.services.into_values().filter_map(|service| service.problem);
@@ -51,7 +49,7 @@ fn services_with_domains_share_a_port_and_one_start_brings_both() {
 }
 
 #[test]
-fn domains_change_without_a_reload_and_the_map_on_disk_follows() {
+fn domain_change_needs_no_reload_and_updates_map_file() {
     in_virtual_time(async |world| {
         let actors = two(&world).await;
         world.define(&[("api", &shop(&["a.example", "c.example"])), ("web", &shop(&["d.example"]))]).await;
@@ -59,9 +57,9 @@ fn domains_change_without_a_reload_and_the_map_on_disk_follows() {
         assert_eq!(map(&world), ["a.example=api", "c.example=api", "d.example=web"]);
         assert_eq!(world.starts(), 1);
         assert_eq!(haproxy_state(&actors).await.counts.routes, 4);
-        let commands = world.with(|things| things.commands.clone());
-        assert!(commands.contains(&"set map /etc/haproxy.cfg.domains 0.0.0.0:8080/a.example/ api".to_owned()));
-        let file = world.with(|things| things.map_file.clone()).unwrap();
+        let commands = world.commands();
+        assert!(commands.contains(&"set map MAP 0.0.0.0:8080/a.example/ api".to_owned()));
+        let file = world.map_file().unwrap();
         assert!(file.contains("0.0.0.0:8080/a.example/ api\n") && !file.contains("b.example"), "{file}");
         let told = journal(&actors, "api")
             .await
@@ -72,7 +70,7 @@ fn domains_change_without_a_reload_and_the_map_on_disk_follows() {
 }
 
 #[test]
-fn who_had_a_domain_keeps_it_and_the_other_is_named_until_it_is_free() {
+fn contested_domain_stays_with_its_first_owner() {
     in_virtual_time(async |world| {
         let actors = two(&world).await;
         world.define(&[("api", &shop(&["a.example", "b.example"])), ("web", &shop(&["a.example"]))]).await;
@@ -91,9 +89,9 @@ fn who_had_a_domain_keeps_it_and_the_other_is_named_until_it_is_free() {
 }
 
 #[test]
-fn the_next_daemon_knows_who_had_a_domain() {
+fn restart_keeps_the_owner_of_a_domain() {
     in_virtual_time(async |world| {
-        world.with(|things| things.map_file = Some("0.0.0.0:8080/a.example/ web\n".to_owned()));
+        world.write_map_file("0.0.0.0:8080/a.example/ web\n");
         world.start();
         world.define(&[("api", &shop(&["a.example"])), ("web", &shop(&["a.example"]))]).await;
         world.hosts("api", &[1]).await;
@@ -104,10 +102,10 @@ fn the_next_daemon_knows_who_had_a_domain() {
 }
 
 #[test]
-fn a_new_service_takes_its_domain_over_without_a_gap() {
+fn domain_moves_to_new_service_without_gap() {
     in_virtual_time(async |world| {
         two(&world).await;
-        world.with(|things| things.check_takes = std::time::Duration::from_secs(5));
+        world.takes(Work::Check, std::time::Duration::from_secs(5));
         world.define(&[("api", &shop(&[])), ("new", &shop(&["a.example"])), ("web", &shop(&["c.example"]))]).await;
         world.hosts("new", &[3]).await;
         wait(1).await;
@@ -118,7 +116,7 @@ fn a_new_service_takes_its_domain_over_without_a_gap() {
 }
 
 #[test]
-fn a_service_without_domains_cannot_have_their_port_nor_they_its() {
+fn port_is_either_shared_by_domains_or_exclusive() {
     in_virtual_time(async |world| {
         let actors = two(&world).await;
         world.define(&[("aaa", PLAIN), ("api", &shop(&["b.example"])), ("web", &shop(&["a.example"]))]).await;
@@ -133,7 +131,7 @@ fn a_service_without_domains_cannot_have_their_port_nor_they_its() {
         world.define(&[("aaa", PLAIN)]).await;
         wait(10).await;
         assert_eq!((world.ready("aaa"), service_state(&actors, "aaa").await.problem), (vec![9], None));
-        assert_eq!(world.with(|things| things.map_file.clone()), None, "a map that is not used goes");
+        assert_eq!(world.map_file(), None, "a map that is not used goes");
         world.define(&[("aaa", PLAIN), ("web", &shop(&["a.example"]))]).await;
         world.hosts("web", &[2]).await;
         wait(5).await;
@@ -143,10 +141,10 @@ fn a_service_without_domains_cannot_have_their_port_nor_they_its() {
 }
 
 #[test]
-fn a_backend_that_haproxy_refuses_leaves_the_others_their_frontend() {
+fn refused_backend_leaves_shared_frontend_working() {
     in_virtual_time(async |world| {
         let actors = two(&world).await;
-        world.with(|things| things.reject = Some("balance leastconn".to_owned()));
+        world.refuse_files_with(Some("balance leastconn"));
         let bad = r#"{"type": "static", "port": 8080, "domains": ["a.example", "c.example"],
                       "listen_options": ["balance leastconn"]}"#;
         world.define(&[("api", &shop(&["b.example"])), ("new", &shop(&["n.example"])), ("web", bad)]).await;
@@ -162,19 +160,19 @@ fn a_backend_that_haproxy_refuses_leaves_the_others_their_frontend() {
 }
 
 #[test]
-fn a_refused_change_to_domains_keeps_the_port_for_the_last_good_section_alone() {
+fn refused_change_to_domains_keeps_exclusive_port() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", PLAIN)]).await;
         world.hosts("web", &[1]).await;
         wait(3).await;
-        world.with(|things| things.reject = Some("balance leastconn".to_owned()));
+        world.refuse_files_with(Some("balance leastconn"));
         let bad =
             r#"{"type": "static", "port": 8080, "domains": ["a.example"], "listen_options": ["balance leastconn"]}"#;
         world.define(&[("new", &shop(&["n.example"])), ("web", bad)]).await;
         world.hosts("new", &[3]).await;
         wait(5).await;
-        let file = world.with(|things| things.live_file.clone());
+        let file = world.file();
         assert!(file.contains("listen web") && !file.contains("frontend"), "{file}");
         let problem = service_state(&actors, "new").await.problem.unwrap();
         assert!(problem.contains("the service web"), "{problem}");
@@ -186,29 +184,25 @@ fn a_refused_change_to_domains_keeps_the_port_for_the_last_good_section_alone() 
 }
 
 #[test]
-fn a_map_that_somebody_changed_is_repaired_and_counted() {
+fn map_drift_is_repaired_and_counted() {
     in_virtual_time(async |world| {
         let actors = two(&world).await;
         let drift = haproxy_state(&actors).await.counts.drift;
-        world.with(|things| {
-            let map = things.map.as_mut().unwrap();
-            map.values_mut().for_each(|service| *service = "elsewhere".to_owned());
-            map.pop_last();
-            things.map_file = Some("gone\n".to_owned());
-        });
+        world.tamper_with_map("0.0.0.0:8080/a.example/ elsewhere\n");
+        world.write_map_file("gone\n");
         wait(70).await;
         assert_eq!(map(&world), ["a.example=web", "b.example=api"]);
         assert_eq!(haproxy_state(&actors).await.counts.drift - drift, 3, "two lines of the map, and its file");
-        assert!(world.with(|things| things.map_file.clone()).unwrap().contains("a.example/ web"));
+        assert!(world.map_file().unwrap().contains("a.example/ web"));
         assert_eq!(world.starts(), 1);
     });
 }
 
 #[test]
-fn a_map_that_haproxy_does_not_let_change_is_brought_by_a_reload() {
+fn refused_map_command_causes_reload() {
     in_virtual_time(async |world| {
         let actors = two(&world).await;
-        world.with(|things| things.refuse = Some("add map".to_owned()));
+        world.refuse_commands(Some("add map"));
         world.define(&[("api", &shop(&["b.example"])), ("web", &shop(&["a.example", "c.example"]))]).await;
         wait(5).await;
         assert_eq!(map(&world), ["a.example=web", "b.example=api", "c.example=web"]);
@@ -219,31 +213,31 @@ fn a_map_that_haproxy_does_not_let_change_is_brought_by_a_reload() {
 }
 
 #[test]
-fn a_socket_that_hangs_does_not_lose_a_change_of_domains() {
+fn hanging_socket_loses_no_domain_change() {
     in_virtual_time(async |world| {
         two(&world).await;
-        world.with(|things| things.socket_hangs = true);
+        world.hang_socket(false);
         world.define(&[("api", &shop(&["b.example"])), ("web", &shop(&["z.example"]))]).await;
         wait(2).await;
-        world.with(|things| things.socket_hangs = false);
+        world.heal_socket();
         wait(30).await;
         assert_eq!(map(&world), ["b.example=api", "z.example=web"]);
     });
 }
 
 #[test]
-fn what_would_be_told_to_the_map_is_shown_before() {
+fn unknown_map_state_plans_no_commands() {
     in_virtual_time(async |world| {
         let actors = world.start_under(policy(&[]));
         world.define(&[("web", &shop(&["a.example"]))]).await;
         world.hosts("web", &[1]).await;
         wait(3).await;
-        world.with(|things| things.socket_hangs = true);
+        world.hang_socket(false);
         world.define(&[("web", &shop(&["b.example"]))]).await;
-        let told = actors.preview_plan(None).await.unwrap();
-        // What was sent without an answer is not known, so that nothing is planned before the next look.
-        assert_eq!(told.routes, []);
-        world.with(|things| things.socket_hangs = false);
+        sleep(RUNTIME_ANSWER_TIMEOUT).await;
+        // Nobody knows what became of commands without an answer: nothing is planned before the next observation.
+        assert_eq!(actors.preview_plan(None).await.unwrap().routes, []);
+        world.heal_socket();
         wait(30).await;
         assert_eq!(actors.preview_plan(None).await.unwrap().routes, []);
         assert_eq!(map(&world), ["b.example=web"]);

@@ -1,16 +1,15 @@
 //! What operators choose for single servers.
 
-mod world;
-
 use std::time::Duration;
 
 use proxymgr_actors::journal::Event;
 use proxymgr_actors::message::SeenHost;
-use proxymgr_actors::model::{AdminState, Host, OperatorChoice, ServerName, ServiceName};
+use proxymgr_actors::model::{AdminState, Host, OperatorChoice, RuntimeCommand, ServerId, ServerName, ServiceName};
 use proxymgr_actors::operator::{Order, OrderRefused, SetServer};
 use proxymgr_actors::port::SavedService;
 use proxymgr_actors::wiring::Actors;
-use world::{World, haproxy_state, host, in_virtual_time, journal, wait};
+use proxymgr_simulation::Work;
+use proxymgr_simulation::scripted::{self, ScriptedWorld, haproxy_state, host, in_virtual_time, journal, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const WEB_CHANGED: &str = r#"{"type": "static", "port": 8080, "listen_options": ["balance leastconn"]}"#;
@@ -31,7 +30,7 @@ async fn order(actors: &Actors, order: SetServer) -> String {
     actors.order(Order::SetServer(order)).await.expect("the order can be carried out")
 }
 
-async fn two_hosts(world: &World) -> Actors {
+async fn two_hosts(world: &ScriptedWorld) -> Actors {
     let actors = world.start();
     world.define(&[("web", WEB)]).await;
     world.hosts("web", &[1, 2]).await;
@@ -42,17 +41,17 @@ async fn choices(actors: &Actors) -> Vec<OperatorChoice> {
     haproxy_state(actors).await.services[&service()].operator.values().cloned().collect()
 }
 
-fn admin_state(world: &World, n: u8) -> u16 {
-    world.with(|things| things.proxy[&service()][&server(n)].admin_state)
+fn admin_state(world: &ScriptedWorld, n: u8) -> u16 {
+    world.server("web", server(n).as_str()).expect("HAProxy has it").admin_state
 }
 
-fn saved(world: &World) -> Vec<SavedService> {
-    let saved = world.with(|things| std::mem::take(&mut things.saved));
+fn saved(world: &ScriptedWorld) -> Vec<SavedService> {
+    let saved = world.saved().services;
     serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap()
 }
 
 #[test]
-fn a_server_in_maintenance_by_an_operator_stays_so_whatever_discovery_says() {
+fn operator_maintenance_outlasts_discovery_changes() {
     in_virtual_time(async |world| {
         let actors = two_hosts(&world).await;
         let done = order(&actors, choose(1, AdminState::Maint)).await;
@@ -72,47 +71,46 @@ fn a_server_in_maintenance_by_an_operator_stays_so_whatever_discovery_says() {
 }
 
 #[test]
-fn a_choice_survives_a_reload_and_a_restart_of_the_daemon() {
+fn override_survives_reload_and_restart() {
     in_virtual_time(async |world| {
         let actors = two_hosts(&world).await;
         order(&actors, choose(1, AdminState::Drain)).await;
         order(&actors, choose(2, AdminState::Maint)).await;
         world.define(&[("web", WEB_CHANGED)]).await;
         wait(3).await;
-        assert_eq!((world.starts(), admin_state(&world, 1), admin_state(&world, 2)), (2, 8, 5));
-        assert!(world.with(|things| things.live_file.matches(" disabled").count()) == 2, "it never starts as ready");
+        assert_eq!((world.starts(), admin_state(&world, 1), admin_state(&world, 2)), (2, 12, 5));
+        assert_eq!(world.file().matches(" disabled").count(), 2, "it never starts as ready");
 
-        let after = World::default();
-        after.with(|things| things.version = (3, 0));
+        let after = world.another();
         let actors = after.start_with(saved(&world));
         after.define(&[("web", WEB_CHANGED)]).await;
         after.hosts("web", &[1, 2, 3]).await;
         wait(3).await;
-        assert_eq!((after.ready("web"), admin_state(&after, 1), admin_state(&after, 2)), (vec![3], 8, 5));
+        assert_eq!((after.ready("web"), admin_state(&after, 1), admin_state(&after, 2)), (vec![3], 12, 5));
         assert_eq!(choices(&actors).await.len(), 2);
     });
 }
 
 #[test]
-fn an_order_is_saved_at_once() {
+fn override_is_saved_at_once() {
     in_virtual_time(async |world| {
         let actors = two_hosts(&world).await;
         wait(5).await;
         order(&actors, choose(1, AdminState::Maint)).await;
-        world::settle().await;
+        scripted::settle().await;
         assert_eq!(saved(&world)[0].choices[&server(1)].state, AdminState::Maint);
     });
 }
 
 #[test]
-fn what_is_saved_last_is_the_newest_although_an_older_save_takes_longer() {
+fn slow_older_save_does_not_win() {
     in_virtual_time(async |world| {
         let actors = two_hosts(&world).await;
         wait(5).await;
-        world.with(|things| things.save_takes = Duration::from_secs(1));
+        world.takes(Work::Save, Duration::from_secs(1));
         order(&actors, choose(1, AdminState::Maint)).await;
-        world::settle().await;
-        world.with(|things| things.save_takes = Duration::ZERO);
+        scripted::settle().await;
+        world.takes(Work::Save, Duration::ZERO);
         order(&actors, choose(2, AdminState::Maint)).await;
         // The end of the daemon waits for no timer.
         actors.stop().await;
@@ -123,7 +121,7 @@ fn what_is_saved_last_is_the_newest_although_an_older_save_takes_longer() {
 }
 
 #[test]
-fn a_choice_with_a_duration_ends_by_itself() {
+fn override_with_duration_ends() {
     in_virtual_time(async |world| {
         let actors = two_hosts(&world).await;
         let done = order(&actors, SetServer { for_ms: Some(600_000), ..choose(1, AdminState::Drain) }).await;
@@ -140,7 +138,7 @@ fn a_choice_with_a_duration_ends_by_itself() {
 }
 
 #[test]
-fn a_choice_waits_for_a_host_that_is_restarted_and_is_forgotten_in_the_end() {
+fn override_waits_for_its_host_then_expires() {
     in_virtual_time(async |world| {
         let actors = two_hosts(&world).await;
         order(&actors, choose(1, AdminState::Maint)).await;
@@ -159,7 +157,7 @@ fn a_choice_waits_for_a_host_that_is_restarted_and_is_forgotten_in_the_end() {
 }
 
 #[test]
-fn an_operator_can_make_ready_what_discovery_drains() {
+fn override_beats_drain_by_discovery() {
     in_virtual_time(async |world| {
         let actors = two_hosts(&world).await;
         let seen = |state| {
@@ -180,13 +178,12 @@ fn an_operator_can_make_ready_what_discovery_drains() {
 }
 
 #[test]
-fn what_is_drained_on_the_socket_is_left_alone_and_shown_and_survives_a_reload() {
+fn manual_drain_is_reported_and_survives_reload() {
     in_virtual_time(async |world| {
         let actors = two_hosts(&world).await;
-        let drain = |world: &World, state: u16| {
-            world.with(|things| {
-                things.proxy.get_mut(&service()).unwrap().get_mut(&server(1)).unwrap().admin_state = state;
-            });
+        let drain = |world: &ScriptedWorld, state: u16| {
+            let id = ServerId { service: service(), server: server(1) };
+            world.tamper(&if state == 8 { RuntimeCommand::SetDrain(id) } else { RuntimeCommand::SetReady(id) });
         };
         let shown = async |actors: &Actors| haproxy_state(actors).await.services[&service()].drained_on_socket.clone();
         drain(&world, 8);
@@ -208,7 +205,7 @@ fn what_is_drained_on_the_socket_is_left_alone_and_shown_and_survives_a_reload()
 }
 
 #[test]
-fn an_order_that_cannot_be_carried_out_is_refused_in_words() {
+fn impossible_order_is_refused() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -226,15 +223,15 @@ fn an_order_that_cannot_be_carried_out_is_refused_in_words() {
 }
 
 #[test]
-fn what_a_reload_brought_after_a_refusal_is_no_trouble_any_more_although_the_server_drains() {
+fn reload_clears_refusal_of_draining_server() {
     in_virtual_time(async |world| {
         let actors = two_hosts(&world).await;
-        world.with(|things| things.refuse = Some("add server".to_owned()));
+        world.refuse_commands(Some("add server"));
         let drained = SeenHost::new("3", Ok(Host { state: AdminState::Drain, ..host(3) }));
         let ready = |n: u8| SeenHost::new(n.to_string(), Ok(host(n)));
         world.hosts_seen("web", Ok(vec![ready(1), ready(2), drained])).await;
         wait(10).await;
-        assert_eq!((admin_state(&world, 3), world.ready("web")), (8, vec![1, 2]));
+        assert_eq!((admin_state(&world, 3), world.ready("web")), (12, vec![1, 2]));
         assert_eq!(haproxy_state(&actors).await.services[&service()].problem, None);
     });
 }

@@ -1,7 +1,5 @@
 //! A HAProxy that somebody else runs, as a daemon that was started again finds it.
 
-mod world;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +8,14 @@ use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::service_definition::parse;
 use proxymgr_actors::message::SeenHost;
 use proxymgr_actors::model::{
-    AdminState, Host, HostList, LifeCyclePolicy, ObservedServer, ProxyFrame, ProxyPolicy, RawDefinition, RunBy,
-    ServerName, ServiceName, SlotRules,
+    AdminState, Host, HostList, LifeCyclePolicy, ProxyPolicy, RawDefinition, RuntimeCommand, ServerId, ServerName,
+    ServiceName, SlotRules,
 };
 use proxymgr_actors::operator::{Order, SetServer};
 use proxymgr_actors::port::{SavedService, SavedState};
-use world::{World, haproxy_state, host, in_virtual_time, policy, settle, wait};
+use proxymgr_simulation::scripted::{
+    ScriptedWorld, external_policy, haproxy_state, host, in_virtual_time, settle, wait,
+};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const DRAIN: u16 = 8;
@@ -44,30 +44,25 @@ fn saved(hosts: &[(u8, AdminState)]) -> SavedState {
     SavedState { services: vec![service], definitions_guard: Default::default() }
 }
 
-/// A HAProxy with these servers in these states.
-fn has(world: &World, servers: &[(u8, u16)]) {
-    let found = |(n, admin_state): &(u8, u16)| {
-        let address = format!("10.0.0.{n}").into();
-        let admin_state = *admin_state;
-        (server(*n), ObservedServer { address, port: 80, fqdn: None, admin_state, operational_state: 2, weight: 1 })
-    };
-    world.with(|things| things.proxy = [(service(), servers.iter().map(found).collect())].into());
+/// An external HAProxy has these servers, ready or in drain.
+fn has(world: &ScriptedWorld, servers: &[(u8, u16)]) {
+    let line = |n: &u8| format!("    server 10.0.0.{n}:80 10.0.0.{n}:80\n");
+    let lines: String = servers.iter().map(|(n, _)| line(n)).collect();
+    world.run_external_haproxy(&format!("listen web\n    balance roundrobin\n{lines}"));
+    for (n, _) in servers.iter().filter(|(_, state)| *state == DRAIN) {
+        world.tamper(&RuntimeCommand::SetDrain(ServerId { service: service(), server: server(*n) }));
+    }
 }
 
-fn of_others() -> ProxyPolicy {
-    let policy = policy(&[]);
-    ProxyPolicy { frame: ProxyFrame { run_by: RunBy::Others, ..policy.frame }, ..policy }
-}
-
-fn admin_state(world: &World, n: u8) -> u16 {
-    world.with(|things| things.proxy[&service()][&server(n)].admin_state)
+fn admin_state(world: &ScriptedWorld, n: u8) -> u16 {
+    world.server("web", server(n).as_str()).expect("HAProxy has it").admin_state
 }
 
 #[test]
-fn what_the_daemon_before_drained_because_its_host_was_gone_is_ready_when_the_host_is_back() {
+fn earlier_drain_of_removed_host_ends_on_return() {
     in_virtual_time(async |world| {
         has(&world, &[(1, DRAIN), (2, 0)]);
-        let actors = world.start_as(of_others(), saved(&[(2, AdminState::Ready)]));
+        let actors = world.start_as(external_policy(), saved(&[(2, AdminState::Ready)]));
         settle().await;
         // The list of before is in force until the source has told its own, and that is before HAProxy is looked for.
         world.hosts("web", &[1, 2]).await;
@@ -79,10 +74,10 @@ fn what_the_daemon_before_drained_because_its_host_was_gone_is_ready_when_the_ho
 }
 
 #[test]
-fn what_somebody_drained_while_the_daemon_before_wanted_it_ready_stays_so() {
+fn restart_keeps_manual_drain() {
     in_virtual_time(async |world| {
         has(&world, &[(1, DRAIN), (2, 0)]);
-        let actors = world.start_as(of_others(), saved(&[(1, AdminState::Ready), (2, AdminState::Ready)]));
+        let actors = world.start_as(external_policy(), saved(&[(1, AdminState::Ready), (2, AdminState::Ready)]));
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(65).await;
@@ -92,10 +87,10 @@ fn what_somebody_drained_while_the_daemon_before_wanted_it_ready_stays_so() {
 }
 
 #[test]
-fn what_discovery_had_drained_is_ready_when_discovery_no_longer_drains_it() {
+fn earlier_drain_by_discovery_ends_with_it() {
     in_virtual_time(async |world| {
         has(&world, &[(1, DRAIN), (2, 0)]);
-        world.start_as(of_others(), saved(&[(1, AdminState::Drain), (2, AdminState::Ready)]));
+        world.start_as(external_policy(), saved(&[(1, AdminState::Drain), (2, AdminState::Ready)]));
         settle().await;
         world.hosts("web", &[1, 2]).await;
         world.define(&[("web", WEB)]).await;
@@ -105,10 +100,10 @@ fn what_discovery_had_drained_is_ready_when_discovery_no_longer_drains_it() {
 }
 
 #[test]
-fn what_is_found_draining_as_its_host_comes_and_discovery_drains_it_is_discoverys_to_end() {
+fn drain_found_on_new_host_belongs_to_discovery() {
     in_virtual_time(async |world| {
         has(&world, &[(2, 0)]);
-        world.start_as(of_others(), SavedState::default());
+        world.start_as(external_policy(), SavedState::default());
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[2]).await;
         wait(1).await;
@@ -125,22 +120,19 @@ fn what_is_found_draining_as_its_host_comes_and_discovery_drains_it_is_discovery
 }
 
 #[test]
-fn what_a_process_refused_is_tried_again_with_the_one_that_somebody_starts_in_its_place() {
+fn refused_command_is_retried_on_next_process() {
     in_virtual_time(async |world| {
         has(&world, &[(1, 0), (2, 0)]);
-        let actors = world.start_as(of_others(), SavedState::default());
+        let actors = world.start_as(external_policy(), SavedState::default());
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(1).await;
-        world.with(|things| things.refuse = Some("set server web/10.0.0.2:80 state maint".to_owned()));
+        world.refuse_commands(Some("set server web/10.0.0.2:80 state maint"));
         let (state, for_ms) = (AdminState::Maint, Some(20_000));
         let order = SetServer { service: service(), server: server(2), state, for_ms, reason: None };
         actors.order(Order::SetServer(order)).await.unwrap();
         wait(1).await;
-        world.with(|things| {
-            things.refuse = None;
-            things.pid += 1;
-        });
+        world.refuse_commands(None);
         has(&world, &[(1, 0)]);
         wait(120).await;
         assert_eq!(world.ready("web"), [1, 2]);
@@ -148,10 +140,10 @@ fn what_a_process_refused_is_tried_again_with_the_one_that_somebody_starts_in_it
 }
 
 #[test]
-fn what_was_drained_for_an_operator_is_ready_when_its_service_is_removed_and_defined_again() {
+fn override_drain_ends_with_its_service() {
     in_virtual_time(async |world| {
         has(&world, &[(1, 0), (2, 0)]);
-        let actors = world.start_as(of_others(), SavedState::default());
+        let actors = world.start_as(external_policy(), SavedState::default());
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(1).await;
@@ -169,14 +161,14 @@ fn what_was_drained_for_an_operator_is_ready_when_its_service_is_removed_and_def
 }
 
 #[test]
-fn what_was_drained_before_a_restart_of_haproxy_was_seen_is_not_taken_for_drained_by_hand() {
+fn drain_before_unseen_restart_is_not_manual() {
     in_virtual_time(async |world| {
         has(&world, &[(1, 0), (2, 0)]);
-        let actors = world.start_as(of_others(), SavedState::default());
+        let actors = world.start_as(external_policy(), SavedState::default());
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(1).await;
-        world.with(|things| things.pid += 1);
+        has(&world, &[(1, 0), (2, 0)]);
         let order =
             SetServer { service: service(), server: server(1), state: AdminState::Drain, for_ms: None, reason: None };
         actors.order(Order::SetServer(order)).await.unwrap();
@@ -191,14 +183,14 @@ fn what_was_drained_before_a_restart_of_haproxy_was_seen_is_not_taken_for_draine
 }
 
 #[test]
-fn what_somebody_drained_stays_so_although_the_service_is_in_slots_elsewhere() {
+fn manual_drain_stays_although_primary_uses_slots() {
     in_virtual_time(async |world| {
         has(&world, &[(1, DRAIN), (2, 0)]);
         let mut before = saved(&[(1, AdminState::Ready), (2, AdminState::Ready)]);
         let web = &mut before.services[0];
         let rules = SlotRules { base: 2, grow_by: 2, min_free: 0 };
         web.slots.place(web.hosts.as_ref().unwrap(), rules, |_| false);
-        world.start_as(of_others(), before);
+        world.start_as(external_policy(), before);
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(65).await;
@@ -207,13 +199,13 @@ fn what_somebody_drained_stays_so_although_the_service_is_in_slots_elsewhere() {
 }
 
 #[test]
-fn what_drains_since_its_host_went_as_the_daemon_began_is_ready_when_the_host_is_back() {
+fn drain_begun_at_start_ends_on_return() {
     in_virtual_time(async |world| {
         has(&world, &[(1, 0), (2, 0)]);
         let life_cycle = LifeCyclePolicy { drain_timeout: Duration::from_secs(60), ..LifeCyclePolicy::default() };
         let before = saved(&[(1, AdminState::Ready), (2, AdminState::Ready)]);
-        world.with(|things| things.sessions = [(server(1).to_string(), 1)].into());
-        world.start_as(ProxyPolicy { life_cycle, ..of_others() }, before);
+        world.set_sessions(server(1).as_str(), 1);
+        world.start_as(ProxyPolicy { life_cycle, ..external_policy() }, before);
         settle().await;
         world.hosts("web", &[2]).await;
         world.define(&[("web", WEB)]).await;
@@ -226,20 +218,20 @@ fn what_drains_since_its_host_went_as_the_daemon_began_is_ready_when_the_host_is
 }
 
 #[test]
-fn what_was_drained_without_an_answer_is_ready_when_its_service_is_removed_and_defined_again() {
+fn unanswered_drain_ends_with_its_service() {
     in_virtual_time(async |world| {
         has(&world, &[(1, 0), (2, 0)]);
-        let actors = world.start_as(of_others(), SavedState::default());
+        let actors = world.start_as(external_policy(), SavedState::default());
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(1).await;
-        world.with(|things| things.answers_lost = true);
+        world.hang_socket(true);
         let order =
             SetServer { service: service(), server: server(1), state: AdminState::Drain, for_ms: None, reason: None };
         actors.order(Order::SetServer(order)).await.unwrap();
         world.define(&[]).await;
         wait(1).await;
-        world.with(|things| things.answers_lost = false);
+        world.heal_socket();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(60).await;

@@ -1,21 +1,17 @@
 //! Host names that do not resolve when HAProxy reads its file.
 
-#![allow(missing_docs)]
-
-mod world;
-
 use proxymgr_actors::limits::{NAME_LOOKUP_RETRY_MAX, NAME_LOOKUP_RETRY_MIN};
 use proxymgr_actors::message::SeenHost;
 use proxymgr_actors::model::{Address, Endpoint, Host};
 use proxymgr_actors::wiring::Actors;
-use world::{World, haproxy_state, in_virtual_time, wait};
+use proxymgr_simulation::scripted::{self, ScriptedWorld, haproxy_state, in_virtual_time, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 
-async fn show_named_host(world: &World) {
+async fn show_named_host(world: &ScriptedWorld) {
     let address = Address::parse("web1.example").expect("a host name");
     let named = Host::at(Endpoint { address, port: 80.try_into().expect("a port") });
-    world.hosts_seen("web", Ok(vec![SeenHost::new("1", Ok(world::host(1))), SeenHost::new("2", Ok(named))])).await;
+    world.hosts_seen("web", Ok(vec![SeenHost::new("1", Ok(scripted::host(1))), SeenHost::new("2", Ok(named))])).await;
 }
 
 async fn problem(actors: &Actors) -> Option<String> {
@@ -34,12 +30,12 @@ fn unresolved_name_is_named_and_a_reload_follows_once_it_resolves() {
         assert!(text.starts_with("web1.example does not resolve"), "{text}");
         wait(120).await;
         assert_eq!(world.starts(), starts, "no reload helps before it resolves");
-        world.with(|things| things.names.insert("web1.example".to_owned()));
+        world.resolve_name("web1.example");
         wait(NAME_LOOKUP_RETRY_MAX.as_secs() + 5).await;
         assert_eq!((world.starts(), problem(&actors).await), (starts + 1, None));
-        let lookups = world.with(|things| things.lookups.len());
+        let lookups = world.lookups().len();
         wait(600).await;
-        assert_eq!(world.with(|things| things.lookups.len()), lookups, "it is looked up no more");
+        assert_eq!(world.lookups().len(), lookups, "it is looked up no more");
         assert_eq!(world.starts(), starts + 1);
     });
 }
@@ -51,7 +47,7 @@ fn name_is_looked_up_ever_less_often() {
         world.define(&[("web", WEB)]).await;
         show_named_host(&world).await;
         wait(600).await;
-        let times = world.with(|things| Vec::from_iter(things.lookups.iter().map(|(at, _)| *at)));
+        let times = world.lookups();
         let pauses = Vec::from_iter(times.windows(2).map(|pair| pair[1] - pair[0]));
         assert!(pauses.is_sorted() && pauses.first() == Some(&NAME_LOOKUP_RETRY_MIN), "{pauses:?}");
         assert_eq!(pauses.last(), Some(&NAME_LOOKUP_RETRY_MAX), "{pauses:?}");
@@ -68,8 +64,8 @@ fn host_that_is_gone_is_looked_up_no_more() {
         world.hosts("web", &[1]).await;
         // Until the next observation.
         wait(60).await;
-        let lookups = world.with(|things| things.lookups.len());
+        let lookups = world.lookups().len();
         wait(600).await;
-        assert_eq!(world.with(|things| things.lookups.len()), lookups);
+        assert_eq!(world.lookups().len(), lookups);
     });
 }

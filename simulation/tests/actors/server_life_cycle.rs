@@ -1,12 +1,11 @@
 //! How servers leave and how they begin.
 
-mod world;
-
 use std::time::Duration;
 
 use proxymgr_actors::model::{LifeCyclePolicy, ServerName, ServiceName};
 use proxymgr_actors::wiring::Actors;
-use world::{World, haproxy_state, in_virtual_time, policy, wait};
+use proxymgr_simulation::Work;
+use proxymgr_simulation::scripted::{ScriptedWorld, haproxy_state, in_virtual_time, policy, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080, "server_options": ["weight 100"]}"#;
 const WEB_CHANGED: &str =
@@ -21,7 +20,7 @@ fn service() -> ServiceName {
     ServiceName::new("web").unwrap()
 }
 
-async fn started(world: &World, definition: &str, drain_timeout_s: u64, ramp_up_s: u64) -> Actors {
+async fn started(world: &ScriptedWorld, definition: &str, drain_timeout_s: u64, ramp_up_s: u64) -> Actors {
     let life_cycle = LifeCyclePolicy {
         drain_timeout: Duration::from_secs(drain_timeout_s),
         ramp_up: Duration::from_secs(ramp_up_s),
@@ -33,20 +32,20 @@ async fn started(world: &World, definition: &str, drain_timeout_s: u64, ramp_up_
     actors
 }
 
-fn admin_state(world: &World, n: u8) -> Option<u16> {
-    world.with(|things| things.proxy[&service()].get(&server(n)).map(|server| server.admin_state))
+fn admin_state(world: &ScriptedWorld, n: u8) -> Option<u16> {
+    world.server("web", server(n).as_str()).map(|server| server.admin_state)
 }
 
-fn weight(world: &World, n: u8) -> u16 {
-    world.with(|things| things.proxy[&service()][&server(n)].weight)
+fn weight(world: &ScriptedWorld, n: u8) -> u16 {
+    world.server("web", server(n).as_str()).expect("HAProxy has it").weight
 }
 
-fn has_sessions(world: &World, n: u8, count: u64) {
-    world.with(|things| things.sessions.insert(server(n).to_string(), count));
+fn has_sessions(world: &ScriptedWorld, n: u8, count: u64) {
+    world.set_sessions(server(n).as_str(), count);
 }
 
 #[test]
-fn a_host_that_leaves_drains_until_it_is_idle_and_is_deleted_later() {
+fn removed_host_drains_until_idle() {
     in_virtual_time(async |world| {
         let actors = started(&world, WEB, 60, 0).await;
         has_sessions(&world, 1, 3);
@@ -69,7 +68,7 @@ fn a_host_that_leaves_drains_until_it_is_idle_and_is_deleted_later() {
 }
 
 #[test]
-fn a_host_that_never_becomes_idle_goes_when_its_time_is_over() {
+fn busy_host_leaves_at_drain_timeout() {
     in_virtual_time(async |world| {
         started(&world, WEB, 10, 0).await;
         has_sessions(&world, 1, 1);
@@ -82,19 +81,19 @@ fn a_host_that_never_becomes_idle_goes_when_its_time_is_over() {
 }
 
 #[test]
-fn a_departure_is_saved_as_it_begins_so_that_the_next_daemon_knows_whose_drain_it_is() {
+fn removal_is_saved_when_drain_begins() {
     in_virtual_time(async |world| {
         started(&world, WEB, 60, 0).await;
         wait(5).await;
         has_sessions(&world, 1, 1);
         world.hosts("web", &[2]).await;
-        let saved = world.with(|things| things.saved[0].hosts.clone()).expect("its hosts are known");
+        let saved = world.saved().services[0].hosts.clone().expect("its hosts are known");
         assert_eq!((admin_state(&world, 1), saved.keys().collect::<Vec<_>>()), (Some(8), vec![&server(2)]));
     });
 }
 
 #[test]
-fn a_host_that_returns_while_it_drains_is_ready_again() {
+fn returning_host_ends_its_drain() {
     in_virtual_time(async |world| {
         let actors = started(&world, WEB, 60, 60).await;
         has_sessions(&world, 1, 1);
@@ -110,11 +109,11 @@ fn a_host_that_returns_while_it_drains_is_ready_again() {
 }
 
 #[test]
-fn a_host_that_leaves_while_haproxy_is_started_drains_as_well() {
+fn host_removed_during_start_drains() {
     in_virtual_time(async |world| {
         let life_cycle = LifeCyclePolicy { drain_timeout: Duration::from_secs(60), ramp_up: Duration::ZERO };
         world.start_under(proxymgr_actors::model::ProxyPolicy { life_cycle, ..policy(&[]) });
-        world.with(|things| things.check_takes = Duration::from_secs(5));
+        world.takes(Work::Check, Duration::from_secs(5));
         has_sessions(&world, 1, 1);
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
@@ -126,7 +125,7 @@ fn a_host_that_leaves_while_haproxy_is_started_drains_as_well() {
 }
 
 #[test]
-fn without_a_time_out_a_host_goes_into_maintenance_at_once() {
+fn zero_drain_timeout_means_maintenance() {
     in_virtual_time(async |world| {
         started(&world, AT_ONCE, 60, 0).await;
         has_sessions(&world, 1, 1);
@@ -136,7 +135,7 @@ fn without_a_time_out_a_host_goes_into_maintenance_at_once() {
 }
 
 #[test]
-fn a_reload_ends_a_departure_since_the_old_process_finishes_what_it_has() {
+fn reload_ends_drain() {
     in_virtual_time(async |world| {
         let actors = started(&world, WEB, 60, 0).await;
         has_sessions(&world, 1, 1);
@@ -149,7 +148,7 @@ fn a_reload_ends_a_departure_since_the_old_process_finishes_what_it_has() {
 }
 
 #[test]
-fn a_newcomer_rises_to_its_weight_in_steps() {
+fn new_host_ramps_up_in_steps() {
     in_virtual_time(async |world| {
         let actors = started(&world, WEB, 0, 100).await;
         assert_eq!(weight(&world, 1), 100, "the hosts of the first list are no newcomers");
@@ -162,12 +161,12 @@ fn a_newcomer_rises_to_its_weight_in_steps() {
         assert_eq!(weights, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 100]);
         assert_eq!((weight(&world, 1), world.starts()), (100, 1));
         assert!(haproxy_state(&actors).await.services[&service()].rising.is_empty());
-        assert!(world.with(|things| things.live_file.contains("server 10.0.0.3:80 10.0.0.3:80 weight 100")));
+        assert!(world.file().contains("server 10.0.0.3:80 10.0.0.3:80 weight 100"));
     });
 }
 
 #[test]
-fn a_reload_does_not_end_the_rise() {
+fn reload_keeps_ramp_up() {
     in_virtual_time(async |world| {
         started(&world, WEB, 0, 100).await;
         world.hosts("web", &[1, 2, 3]).await;

@@ -1,21 +1,61 @@
 //! An output besides HAProxy is kept in step, in virtual time.
 
-#![allow(missing_docs)]
-
-mod world;
-
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::ready;
+use std::rc::Rc;
 
 use proxymgr_actors::operator::Order;
+use proxymgr_actors::port::{Applied, PortFuture, PublishedService, ServiceOutput};
 use proxymgr_actors::snapshot::{ActorState, OutputState};
 use proxymgr_actors::wiring::Actors;
-use world::{World, in_virtual_time, wait};
+use proxymgr_simulation::scripted::{ScriptedWorld, in_virtual_time, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 
-fn published(world: &World) -> Vec<BTreeMap<String, Option<usize>>> {
-    world.with(|things| things.published.clone())
+/// An output that keeps what it is given, one entry an application: each service with the number of its hosts.
+#[derive(Clone, Default)]
+struct Recorder(Rc<RefCell<Recorded>>);
+
+#[derive(Default)]
+struct Recorded {
+    published: Vec<BTreeMap<String, Option<usize>>>,
+    fails: bool,
+}
+
+impl Recorder {
+    fn of(world: &ScriptedWorld) -> Self {
+        let recorder = Self::default();
+        world.add_output(Rc::new(recorder.clone()));
+        recorder
+    }
+
+    fn published(&self) -> Vec<BTreeMap<String, Option<usize>>> {
+        self.0.borrow().published.clone()
+    }
+
+    fn fail(&self, fails: bool) {
+        self.0.borrow_mut().fails = fails;
+    }
+}
+
+impl ServiceOutput for Recorder {
+    fn name(&self) -> &str {
+        "a list in memory"
+    }
+
+    fn apply(&self, services: Vec<PublishedService>) -> PortFuture<Result<Applied, String>> {
+        let hosts = |service: &PublishedService| service.hosts.as_ref().map(|hosts| hosts.len());
+        let shown = services.iter().map(|service| (service.definition.name.to_string(), hosts(service))).collect();
+        let mut recorded = self.0.borrow_mut();
+        if recorded.fails {
+            return Box::pin(ready(Err("it is told to fail".to_owned())));
+        }
+        let is_same = recorded.published.last() == Some(&shown);
+        recorded.published.push(shown);
+        Box::pin(ready(Ok(if is_same { Applied::Unchanged } else { Applied::Changed })))
+    }
 }
 
 fn shown<const N: usize>(services: [(&str, Option<usize>); N]) -> BTreeMap<String, Option<usize>> {
@@ -32,18 +72,19 @@ async fn output_state(actors: &Actors) -> OutputState {
 }
 
 #[test]
-fn an_output_begins_with_all_services_and_follows_their_hosts() {
+fn output_begins_with_all_services_and_follows() {
     in_virtual_time(async |world| {
+        let output = Recorder::of(&world);
         let actors = world.start();
         world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("web", &[1, 2]).await;
-        assert_eq!(published(&world), [], "the other service is still waited for");
+        assert_eq!(output.published(), [], "the other service is still waited for");
         world.hosts("api", &[3]).await;
-        assert_eq!(published(&world), [shown([("api", Some(1)), ("web", Some(2))])]);
+        assert_eq!(output.published(), [shown([("api", Some(1)), ("web", Some(2))])]);
         world.hosts("web", &[1]).await;
         world.hosts("api", &[3, 4, 5]).await;
         wait(2).await;
-        let changes = published(&world);
+        let changes = output.published();
         assert_eq!(changes[1..], [shown([("api", Some(3)), ("web", Some(1))])], "what comes together goes together");
         let state = output_state(&actors).await;
         assert_eq!((state.changes, state.services, state.error), (2, 2, None));
@@ -51,47 +92,50 @@ fn an_output_begins_with_all_services_and_follows_their_hosts() {
 }
 
 #[test]
-fn hosts_that_were_never_seen_are_unknown_and_not_none() {
+fn output_gets_unknown_hosts_as_unknown() {
     in_virtual_time(async |world| {
+        let output = Recorder::of(&world);
         world.start();
         world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("web", &[1]).await;
         world.hosts_seen("api", Err("away".to_owned())).await;
-        assert_eq!(published(&world), [shown([("api", None), ("web", Some(1))])]);
+        assert_eq!(output.published(), [shown([("api", None), ("web", Some(1))])]);
     });
 }
 
 #[test]
-fn an_output_that_fails_is_tried_again_with_the_newest() {
+fn failed_output_is_retried_with_newest() {
     in_virtual_time(async |world| {
+        let output = Recorder::of(&world);
         let actors = world.start();
-        world.with(|things| things.output_fails = true);
+        output.fail(true);
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
         wait(10).await;
         assert_eq!(output_state(&actors).await.error.as_deref(), Some("it is told to fail"));
         world.hosts("web", &[1, 2]).await;
-        world.with(|things| things.output_fails = false);
+        output.fail(false);
         wait(60).await;
-        assert_eq!(published(&world), [shown([("web", Some(2))])]);
+        assert_eq!(output.published(), [shown([("web", Some(2))])]);
         assert_eq!(output_state(&actors).await.error, None);
     });
 }
 
 #[test]
-fn a_service_that_is_gone_leaves_the_output_and_a_refresh_gives_it_all_again() {
+fn refresh_publishes_all_services_again() {
     in_virtual_time(async |world| {
+        let output = Recorder::of(&world);
         let actors = world.start();
         world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("web", &[1]).await;
         world.hosts("api", &[1]).await;
         world.define(&[("web", WEB)]).await;
         wait(2).await;
-        assert_eq!(published(&world).last(), Some(&shown([("web", Some(1))])));
-        let before = published(&world).len();
+        assert_eq!(output.published().last(), Some(&shown([("web", Some(1))])));
+        let before = output.published().len();
         actors.order(Order::Refresh { service: None }).await.expect("everything is read again");
         wait(1).await;
-        assert_eq!(published(&world).len(), before + 1);
+        assert_eq!(output.published().len(), before + 1);
         assert_eq!(output_state(&actors).await.changes, 2, "nothing was changed by it");
     });
 }

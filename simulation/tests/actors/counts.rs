@@ -1,16 +1,12 @@
 //! What is counted for the metrics, against a world in memory and in virtual time.
 
-#![allow(missing_docs)]
-
-mod world;
-
 use std::collections::BTreeMap;
 
 use proxymgr_actors::journal::Event;
 use proxymgr_actors::model::{PlanClass, ReloadCause};
 use proxymgr_actors::snapshot::{ActorState, JournalCounts};
 use proxymgr_actors::wiring::Actors;
-use world::{haproxy_state, in_virtual_time, journal, wait};
+use proxymgr_simulation::scripted::{haproxy_state, in_virtual_time, journal, wait};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const LEASTCONN: &str = r#"{"type": "static", "port": 8080, "listen_options": ["balance leastconn"]}"#;
@@ -25,7 +21,7 @@ async fn counts(actors: &Actors) -> JournalCounts {
 }
 
 #[test]
-fn changes_are_counted_by_class_with_the_time_they_took() {
+fn changes_are_counted_by_class_with_durations() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -52,7 +48,7 @@ fn changes_are_counted_by_class_with_the_time_they_took() {
 }
 
 #[test]
-fn reloads_are_counted_by_what_caused_them() {
+fn reloads_are_counted_by_cause() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;

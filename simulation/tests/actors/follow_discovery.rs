@@ -1,20 +1,18 @@
 //! The actors together, against a world in memory and in virtual time.
 
-#![allow(missing_docs)]
-
-mod world;
-
 use proxymgr_actors::journal::Event;
+use proxymgr_actors::limits::RUNTIME_ANSWER_TIMEOUT;
 use proxymgr_actors::message::SeenHost;
-use proxymgr_actors::model::HostRecord;
+use proxymgr_actors::model::{HostRecord, RuntimeCommand, ServerId, ServerName, ServiceName};
 use proxymgr_actors::snapshot::ProxyPhase;
-use world::{config_state, haproxy_state, in_virtual_time, journal, wait, watcher_state};
+use proxymgr_simulation::scripted::{self, config_state, haproxy_state, in_virtual_time, journal, wait, watcher_state};
+use tokio::time::sleep;
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 
 #[test]
-fn haproxy_starts_once_with_every_service_and_its_hosts() {
+fn first_start_waits_for_every_service() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB), ("api", API)]).await;
@@ -28,7 +26,7 @@ fn haproxy_starts_once_with_every_service_and_its_hosts() {
 }
 
 #[test]
-fn hosts_come_and_go_without_a_reload_and_the_file_follows() {
+fn hosts_change_without_reload_and_file_follows() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -37,7 +35,7 @@ fn hosts_come_and_go_without_a_reload_and_the_file_follows() {
             world.hosts("web", hosts).await;
             assert_eq!(world.ready("web"), hosts);
             wait(1).await;
-            let file = world.with(|things| things.live_file.clone());
+            let file = world.file();
             assert_eq!(file.matches("server 10.0.0.").count(), hosts.len(), "{file}");
         }
         assert_eq!(world.starts(), 1);
@@ -48,16 +46,16 @@ fn hosts_come_and_go_without_a_reload_and_the_file_follows() {
 }
 
 #[test]
-fn a_host_that_stays_away_is_deleted_in_the_end() {
+fn removed_host_is_deleted_later() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         world.hosts("web", &[1]).await;
         wait(30).await;
-        assert!(!world.with(|things| things.commands.iter().any(|command| command.starts_with("del server"))));
+        assert!(!world.commands().iter().any(|command| command.starts_with("del server")));
         wait(90).await;
-        let deleted = world.with(|things| things.commands.iter().filter(|command| command.starts_with("del")).count());
+        let deleted = world.commands().iter().filter(|command| command.starts_with("del")).count();
         assert_eq!(deleted, 1);
         world.hosts("web", &[1, 2]).await;
         assert_eq!((world.ready("web"), world.starts()), (vec![1, 2], 1));
@@ -65,9 +63,9 @@ fn a_host_that_stays_away_is_deleted_in_the_end() {
 }
 
 #[test]
-fn an_old_haproxy_is_reloaded_for_new_hosts_and_reloads_are_coalesced() {
+fn reloads_for_new_hosts_are_coalesced_on_2_2() {
     in_virtual_time(async |world| {
-        world.with(|things| things.version = (2, 2));
+        world.install(2, 2);
         world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
@@ -78,25 +76,25 @@ fn an_old_haproxy_is_reloaded_for_new_hosts_and_reloads_are_coalesced() {
         wait(3).await;
         assert_eq!(world.ready("web"), (1..10).collect::<Vec<_>>());
         assert_eq!(world.starts(), 3, "the first start, the first change at once, the others together");
-        let starts = world.with(|things| things.starts.clone());
+        let starts = world.start_times();
         assert!(starts[2] - starts[1] >= std::time::Duration::from_secs(1));
     });
 }
 
 #[test]
-fn a_change_that_ends_where_it_began_does_nothing() {
+fn unchanged_list_does_nothing() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         world.hosts("web", &[1, 2]).await;
-        assert_eq!(world.with(|things| things.commands.clone()), Vec::<String>::new());
+        assert_eq!(world.commands(), Vec::<String>::new());
         assert_eq!(world.starts(), 1);
     });
 }
 
 #[test]
-fn an_empty_list_and_a_lost_source_take_nothing_away() {
+fn empty_list_and_lost_source_remove_nothing() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -115,11 +113,11 @@ fn an_empty_list_and_a_lost_source_take_nothing_away() {
 }
 
 #[test]
-fn a_bad_entry_is_its_own_problem() {
+fn unreadable_entry_keeps_its_last_good_host() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
-        let good = |n: u8| SeenHost::new(n.to_string(), Ok(world::host(n)));
+        let good = |n: u8| SeenHost::new(n.to_string(), Ok(scripted::host(n)));
         let bad = SeenHost::new("2", Err("port 0 is not a port".to_owned()));
         world.hosts_seen("web", Ok(vec![good(1), good(2)])).await;
         world.hosts_seen("web", Ok(vec![bad, good(3)])).await;
@@ -134,7 +132,7 @@ fn unknown_keys_are_problems_and_the_service_works() {
         let actors = world.start();
         let with_foreign_key = r#"{"type": "static", "port": 8080, "bind_options": "ssl", "x-team": "a"}"#;
         world.define(&[("web", with_foreign_key)]).await;
-        let record = HostRecord { unknown_keys: vec!["wieght".into()], ..world::host(1).into() };
+        let record = HostRecord { unknown_keys: vec!["wieght".into()], ..scripted::host(1).into() };
         world.hosts_seen("web", Ok(vec![SeenHost::of_record("1", Ok(record))])).await;
         assert_eq!(world.ready("web"), [1]);
         let problems = config_state(&actors).await.problems;
@@ -149,18 +147,18 @@ fn unknown_keys_are_problems_and_the_service_works() {
 }
 
 #[test]
-fn a_service_that_haproxy_refuses_keeps_its_last_good_section_and_harms_no_other() {
+fn refused_definition_keeps_last_good_section() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("web", &[1]).await;
         world.hosts("api", &[2]).await;
-        world.with(|things| things.reject = Some("balance leastconn".to_owned()));
+        world.refuse_files_with(Some("balance leastconn"));
         let bad = r#"{"type": "static", "port": 8081, "listen_options": ["balance leastconn"]}"#;
         let better = r#"{"type": "static", "port": 8080, "listen_options": ["balance roundrobin"]}"#;
         world.define(&[("web", better), ("api", bad)]).await;
         wait(3).await;
-        let file = world.with(|things| things.live_file.clone());
+        let file = world.file();
         assert!(file.contains("roundrobin") && !file.contains("leastconn"), "{file}");
         assert_eq!(world.ready("api"), [2]);
         let state = haproxy_state(&actors).await;
@@ -169,7 +167,7 @@ fn a_service_that_haproxy_refuses_keeps_its_last_good_section_and_harms_no_other
             (problem("api").as_deref(), problem("web")),
             (Some("listen_options[0] \"balance leastconn\": unknown keyword"), None)
         );
-        assert_eq!(world.with(|things| things.open_sockets.len()), 2);
+        assert_eq!(world.open_ports().len(), 2);
         let starts = world.starts();
         wait(60).await;
         assert_eq!(world.starts(), starts, "what was refused is not tried again as it is");
@@ -182,25 +180,26 @@ fn a_service_that_haproxy_refuses_keeps_its_last_good_section_and_harms_no_other
 }
 
 #[test]
-fn a_taken_port_is_named_and_retried_while_the_others_are_served() {
+fn taken_port_is_reported_and_retried() {
     in_virtual_time(async |world| {
         let actors = world.start();
-        world.with(|things| things.taken_ports.insert(8081));
+        world.take_port(8081);
         world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("web", &[1]).await;
         world.hosts("api", &[2]).await;
         assert_eq!(world.ready("web"), [1]);
         let state = haproxy_state(&actors).await;
-        assert!(state.services.values().any(|service| service.problem.as_deref() == Some("0.0.0.0:8081 is in use")));
-        world.with(|things| things.taken_ports.clear());
+        let mut problems = state.services.values().filter_map(|service| service.problem.as_deref());
+        assert!(problems.any(|problem| problem.starts_with("0.0.0.0:8081 is in use")));
+        world.free_ports();
         wait(5).await;
         assert_eq!(world.ready("api"), [2]);
-        assert_eq!(world.with(|things| things.open_sockets.len()), 2);
+        assert_eq!(world.open_ports().len(), 2);
     });
 }
 
 #[test]
-fn of_two_services_that_want_one_port_the_first_keeps_it() {
+fn contested_port_stays_with_its_first_service() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -220,17 +219,17 @@ fn of_two_services_that_want_one_port_the_first_keeps_it() {
 }
 
 #[test]
-fn a_removed_service_gives_its_socket_back() {
+fn removed_service_closes_its_socket() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("web", &[1]).await;
         world.hosts("api", &[2]).await;
-        assert_eq!(world.with(|things| things.open_sockets.len()), 2);
+        assert_eq!(world.open_ports().len(), 2);
         world.define(&[("web", WEB)]).await;
         // Both within the window of the guard would be blocked.
         wait(31).await;
-        assert_eq!(world.with(|things| things.open_sockets.len()), 1);
+        assert_eq!(world.open_ports().len(), 1);
         world.define(&[]).await;
         wait(3).await;
         assert_eq!(world.ready("web"), [] as [u8; 0], "one service that goes alone was meant to go");
@@ -238,7 +237,7 @@ fn a_removed_service_gives_its_socket_back() {
 }
 
 #[test]
-fn definitions_that_are_all_gone_at_once_are_held_back() {
+fn guard_blocks_loss_of_all_definitions() {
     in_virtual_time(async |world| {
         let _actors = world.start();
         world.define(&[("web", WEB), ("api", API)]).await;
@@ -252,7 +251,7 @@ fn definitions_that_are_all_gone_at_once_are_held_back() {
 }
 
 #[test]
-fn a_bad_definition_keeps_the_last_good_one() {
+fn invalid_definition_keeps_last_good_one() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -269,7 +268,7 @@ fn a_bad_definition_keeps_the_last_good_one() {
 }
 
 #[test]
-fn a_haproxy_that_dies_is_restarted_at_once_and_then_with_back_off() {
+fn crash_restarts_at_once_then_with_back_off() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
@@ -278,7 +277,7 @@ fn a_haproxy_that_dies_is_restarted_at_once_and_then_with_back_off() {
         for pause_s in [0, 1, 2, 4, 8, 16, 30, 30] {
             let starts = world.starts();
             world.kill_haproxy();
-            world::settle().await;
+            scripted::settle().await;
             assert_eq!(world.starts() > starts, pause_s == 0, "a pause of {pause_s} s");
             wait(pause_s).await;
             assert_eq!(world.starts(), starts + 1, "a pause of {pause_s} s");
@@ -287,37 +286,38 @@ fn a_haproxy_that_dies_is_restarted_at_once_and_then_with_back_off() {
         wait(60).await;
         let starts = world.starts();
         world.kill_haproxy();
-        world::settle().await;
+        scripted::settle().await;
         assert_eq!(world.starts(), starts + 1, "after a good run it is at once again");
     });
 }
 
 #[test]
-fn a_hung_socket_is_retried_and_in_the_end_reloaded() {
+fn hanging_socket_is_retried_then_reloaded() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
-        world.with(|things| things.socket_hangs = true);
+        world.hang_socket(false);
         world.hosts("web", &[1, 2]).await;
+        sleep(RUNTIME_ANSWER_TIMEOUT).await;
         assert!(haproxy_state(&actors).await.runtime_error.is_some());
-        wait(10).await;
+        wait(60).await;
         assert_eq!(world.starts(), 2, "three failures in a row are a reload");
         assert_eq!(world.ready("web"), [1, 2]);
     });
 }
 
 #[test]
-fn what_haproxy_refuses_at_run_time_is_reloaded_once() {
+fn refused_command_causes_one_reload() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
-        world.with(|things| things.refuse = Some("add server".to_owned()));
+        world.refuse_commands(Some("add server"));
         world.hosts("web", &[1, 2]).await;
         wait(10).await;
         assert_eq!((world.ready("web"), world.starts()), (vec![1, 2], 2));
-        world.with(|things| things.refuse = Some("set server web/10.0.0.1:80 state maint".to_owned()));
+        world.refuse_commands(Some("set server web/10.0.0.1:80 state maint"));
         world.hosts("web", &[2]).await;
         wait(60).await;
         assert_eq!(world.ready("web"), [2], "what could not be disabled is left out by a reload");
@@ -326,124 +326,118 @@ fn what_haproxy_refuses_at_run_time_is_reloaded_once() {
 }
 
 #[test]
-fn drift_is_seen_and_repaired() {
+fn drift_is_counted_and_repaired() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
-        world.with(|things| {
-            let servers = things.proxy.values_mut().next().unwrap();
-            servers.iter_mut().next().unwrap().1.admin_state = 1;
-            things.live_file.push_str("# edited\n");
-        });
+        let server = ServerName::new("10.0.0.1:80").unwrap();
+        world.tamper(&RuntimeCommand::SetMaintenance(ServerId { service: ServiceName::new("web").unwrap(), server }));
+        world.write_file(&format!("{}# edited\n", world.file()));
         wait(65).await;
         assert_eq!(world.ready("web"), [1, 2]);
-        assert!(!world.with(|things| things.live_file.contains("edited")));
+        assert!(!world.file().contains("edited"));
         assert_eq!(haproxy_state(&actors).await.counts.drift, 2);
     });
 }
 
 #[test]
-fn a_full_disk_leaves_the_running_haproxy_up_to_date() {
+fn full_disk_does_not_stop_runtime_changes() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
-        world.with(|things| things.disk_full = true);
+        world.set_disk_full(true);
         world.hosts("web", &[1, 2]).await;
         assert_eq!(world.ready("web"), [1, 2]);
         let state = haproxy_state(&actors).await;
         assert!(state.file_error.is_some() && state.since.file_error_unix_ms.is_some());
         wait(20).await;
-        assert_eq!(haproxy_state(&actors).await.since, state.since, "each failed retry is the same trouble");
-        world.with(|things| things.disk_full = false);
+        let since = haproxy_state(&actors).await.since.file_error_unix_ms;
+        assert_eq!(since, state.since.file_error_unix_ms, "each failed retry is the same problem");
+        world.set_disk_full(false);
         wait(10).await;
-        assert!(world.with(|things| things.live_file.contains("10.0.0.2:80")));
+        assert!(world.file().contains("10.0.0.2:80"));
         let state = haproxy_state(&actors).await;
         assert!(state.file_error.is_none() && state.since.file_error_unix_ms.is_none());
     });
 }
 
 #[test]
-fn a_haproxy_that_dies_while_the_disk_is_full_runs_again_on_the_file_that_it_had() {
+fn crash_on_full_disk_restarts_on_existing_file() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(5).await;
-        world.with(|things| things.disk_full = true);
+        world.set_disk_full(true);
         world.hosts("web", &[2, 3]).await;
         let starts = world.starts();
         world.kill_haproxy();
         wait(3).await;
         assert_eq!((world.starts(), world.ready("web")), (starts + 1, vec![2, 3]));
         assert!(haproxy_state(&actors).await.file_error.is_some());
-        assert!(world.with(|things| things.live_file.contains("10.0.0.1:80")), "the file has yet to follow");
-        world.with(|things| things.disk_full = false);
+        assert!(world.file().contains("10.0.0.1:80"), "the file has yet to follow");
+        world.set_disk_full(false);
         wait(20).await;
         assert_eq!((world.starts(), world.ready("web")), (starts + 1, vec![2, 3]));
-        assert!(world.with(|things| things.live_file.contains("10.0.0.3:80")));
+        assert!(world.file().contains("10.0.0.3:80"));
         let state = haproxy_state(&actors).await;
         assert_eq!((state.file_error, state.reload_error), (None, None));
     });
 }
 
 #[test]
-fn nor_is_haproxy_started_on_a_file_that_somebody_else_wrote() {
+fn crash_on_full_disk_ignores_foreign_file() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
         wait(5).await;
         let starts = world.starts();
-        world.with(|things| {
-            things.disk_full = true;
-            things.live_file = "# edited\n".to_owned();
-        });
+        world.set_disk_full(true);
+        world.write_file("# edited\n");
         world.kill_haproxy();
         wait(30).await;
         assert_eq!(world.starts(), starts);
-        world.with(|things| things.disk_full = false);
+        world.set_disk_full(false);
         wait(30).await;
         assert_eq!((world.starts(), world.ready("web")), (starts + 1, vec![1]));
     });
 }
 
 #[test]
-fn a_file_that_no_process_came_up_with_is_not_used_again() {
+fn file_that_never_served_is_not_reused() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
         wait(5).await;
         let starts = world.starts();
-        world.with(|things| things.looks_in_vain = usize::MAX);
+        world.silence_starts(true);
         world.kill_haproxy();
         wait(1).await;
-        world.with(|things| things.disk_full = true);
+        world.set_disk_full(true);
         wait(120).await;
         assert_eq!(world.starts(), starts + 1, "what the file says was never served");
-        world.with(|things| {
-            things.disk_full = false;
-            things.looks_in_vain = 0;
-        });
+        world.set_disk_full(false);
+        world.silence_starts(false);
         wait(60).await;
         assert_eq!((world.starts(), world.ready("web")), (starts + 2, vec![1]));
     });
 }
 
 #[test]
-fn what_was_known_is_served_when_discovery_is_away_at_start() {
+fn saved_hosts_are_served_while_discovery_is_away() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(5).await;
-        let saved = world.with(|things| std::mem::take(&mut things.saved));
+        let saved = world.saved().services;
         let text = serde_json::to_string(&saved).unwrap();
         let saved = serde_json::from_str(&text).unwrap();
-        let after = world::World::default();
-        after.with(|things| things.version = (3, 0));
+        let after = world.another();
         let actors = after.start_with(saved);
         after.definitions_seen(Err("away".to_owned())).await;
         after.hosts_seen("web", Err("away".to_owned())).await;
@@ -457,7 +451,7 @@ fn what_was_known_is_served_when_discovery_is_away_at_start() {
 }
 
 #[test]
-fn every_change_can_be_followed_from_its_event_to_its_result() {
+fn change_is_journalled_from_event_to_result() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -482,13 +476,13 @@ fn every_change_can_be_followed_from_its_event_to_its_result() {
 }
 
 #[test]
-fn a_stop_is_soft_and_complete() {
+fn stop_ends_haproxy_softly() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
         actors.stop().await;
-        assert_eq!(world.with(|things| things.signals.clone()).len(), 1);
+        assert_eq!(world.signals().len(), 1);
         wait(60).await;
         assert_eq!(world.starts(), 1, "nothing is started again");
     });

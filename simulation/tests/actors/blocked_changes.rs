@@ -1,16 +1,13 @@
 //! Changes that the guard blocks, and what becomes of them.
 
-mod world;
-
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::message::ReadJournal;
 use proxymgr_actors::model::ServiceName;
 use proxymgr_actors::operator::{Order, OrderRefused};
-use proxymgr_actors::port::SavedState;
 use proxymgr_actors::snapshot::{ActorState, ServiceConfigState};
 use proxymgr_actors::wiring::Actors;
+use proxymgr_simulation::scripted::{ScriptedWorld, haproxy_state, in_virtual_time, journal, wait, watcher_state};
 use tokio::time::{Duration, sleep};
-use world::{World, haproxy_state, in_virtual_time, journal, wait, watcher_state};
 
 const WEB: &str = r#"{"type": "static", "port": 8080, "max_removal": 0.5}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
@@ -33,7 +30,7 @@ fn has(story: &[JournalEntry], event: impl Fn(&Event) -> bool) -> bool {
 }
 
 /// Four hosts, of which the source then shows only the first.
-async fn three_of_four_go(world: &World) -> Actors {
+async fn three_of_four_go(world: &ScriptedWorld) -> Actors {
     let actors = world.start();
     world.define(&[("web", WEB)]).await;
     world.hosts("web", &[1, 2, 3, 4]).await;
@@ -115,10 +112,9 @@ fn restart_keeps_rejected_hosts() {
         let actors = three_of_four_go(&world).await;
         actors.order(Order::Reject { service: web() }).await.unwrap();
         wait(10).await;
-        let mut saved = world.with(|things| things.saved.clone());
+        let mut saved = world.saved().services;
         for show in [&[1][..], &[2]] {
-            let after = World::default();
-            after.with(|things| things.version = (3, 0));
+            let after = world.another();
             let actors = after.start_with(saved);
             after.define(&[("web", WEB)]).await;
             // Before its source shows anything, the rejection is known, and saved again.
@@ -131,7 +127,7 @@ fn restart_keeps_rejected_hosts() {
             assert_eq!((state.held.is_some(), state.rejected.is_some()), (!same, same));
             assert_eq!(after.ready("web"), [1, 2, 3, 4]);
             wait(10).await;
-            saved = after.with(|things| things.saved.clone());
+            saved = after.saved().services;
             assert_eq!(saved[0].guard.rejected.is_some(), same);
         }
     });
@@ -147,26 +143,19 @@ fn restart_keeps_rejected_definitions() {
         world.define(&[]).await;
         actors.order(Order::Reject { service: None }).await.unwrap();
         wait(10).await;
-        let kept = |world: &World| {
-            world.with(|things| SavedState {
-                services: things.saved.clone(),
-                definitions_guard: things.definitions_guard.clone(),
-            })
-        };
-        let mut saved = kept(&world);
+        let mut saved = world.saved();
         for (shows, stays) in [(&[][..], true), (&[("new", WEB)], false)] {
-            let after = World::default();
-            after.with(|things| things.version = (3, 0));
+            let after = world.another();
             let actors = after.start_from(saved);
             // Before their source says anything, it is saved again.
             wait(10).await;
-            assert!(kept(&after).definitions_guard.rejected.is_some());
+            assert!(after.saved().definitions_guard.rejected.is_some());
             after.define(shows).await;
             let state = definitions(&actors).await;
             assert_eq!((state.held.is_some(), state.rejected.is_some()), (!stays, stays));
             assert_eq!(Vec::from_iter(state.services.iter().map(ServiceName::as_str)), ["api", "web"]);
             wait(10).await;
-            saved = kept(&after);
+            saved = after.saved();
             assert_eq!(saved.definitions_guard.rejected.is_some(), stays);
         }
     });
@@ -281,9 +270,8 @@ fn rejected_change_can_be_accepted_after_a_restart() {
         actors.order(Order::Reject { service: web() }).await.unwrap();
         actors.order(Order::Reject { service: web() }).await.unwrap();
         wait(10).await;
-        let after = World::default();
-        after.with(|things| things.version = (3, 0));
-        let actors = after.start_with(world.with(|things| things.saved.clone()));
+        let after = world.another();
+        let actors = after.start_with(world.saved().services);
         after.define(&[("web", WEB)]).await;
         wait(10).await;
         assert_eq!(after.ready("web"), [1, 2, 3, 4]);
@@ -303,9 +291,8 @@ fn restart_keeps_the_baseline_of_a_pending_change() {
         world.hosts("web", &Vec::from_iter(1..=16)).await;
         world.hosts("web", &Vec::from_iter(1..=13)).await;
         wait(60).await;
-        let after = World::default();
-        after.with(|things| things.version = (3, 0));
-        let actors = after.start_with(world.with(|things| things.saved.clone()));
+        let after = world.another();
+        let actors = after.start_with(world.saved().services);
         wait(1).await;
         after.hosts("web", &Vec::from_iter(1..=13)).await;
         let state = watcher_state(&actors, "web").await;

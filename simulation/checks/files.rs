@@ -1,0 +1,66 @@
+//! What must hold at rest: haproxy.cfg and the saved state agree with what runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxymgr_actors::decide::loaded_config::parse_sections;
+use proxymgr_actors::model::AdminState;
+
+use super::ensure;
+use crate::annotations;
+use crate::haproxy_model::HaproxyModel;
+use crate::invariant::{Invariant, Violation};
+use crate::processes::ready_in;
+use crate::things::Things;
+use crate::truth::number_of_server;
+
+impl Things {
+    /// The file, which follows what was loaded, has the options of every definition.
+    pub(super) fn options_are_in_force(&self) -> Result<(), Violation> {
+        let sections = parse_sections(&self.live_file.joined());
+        for (name, service) in self.defined() {
+            let option = service.option();
+            let section = sections.iter().find(|(known, _)| known.as_str() == name);
+            let has_option = section.is_some_and(|(_, section)| section.head.lines().any(|line| line.trim() == option));
+            ensure(has_option, Invariant::Converges, || format!("`{option}` of {name} is not in force"))?;
+            let lines = section.into_iter().flat_map(|(_, section)| section.head.lines().map(str::trim));
+            let added: Vec<&str> = lines.filter(|line| line.starts_with(annotations::OPTION)).collect();
+            let annotated = Vec::from_iter(service.note_read.option());
+            ensure(added == annotated, Invariant::Converges, || {
+                format!("{annotated:?} is what the annotation of {name} adds, {added:?} is in force")
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn file_says_what_runs(&self) -> Result<(), Violation> {
+        let serving = self.serving().and_then(|pid| self.processes.get(&pid));
+        let runs = serving.map(|process| process.ready_servers()).unwrap_or_default();
+        let file = HaproxyModel::start_resolving(self.version, &self.live_file.joined(), &self.names)
+            .map(|model| self.undrained(&model));
+        ensure(file.as_ref() == Ok(&runs), Invariant::TheFileFollows, || {
+            format!("the file would give {file:?}, and {runs:?} runs")
+        })
+    }
+
+    /// The ready servers of a process that has just started, without those that will be told to drain: a file cannot.
+    fn undrained(&self, model: &HaproxyModel) -> BTreeMap<String, BTreeMap<u8, u16>> {
+        let mut ready = ready_in(model);
+        for (name, hosts) in &mut ready {
+            let drains = |host: u8| self.state(name, host) == Some(AdminState::Drain);
+            hosts.retain(|host, _| !drains(*host));
+        }
+        ready
+    }
+
+    pub(super) fn saved_is_what_is_wanted(&self) -> Result<(), Violation> {
+        let hosts = |service: &proxymgr_actors::port::SavedService| {
+            let hosts = service.hosts.iter().flat_map(|hosts| hosts.keys());
+            hosts.filter_map(|name| number_of_server(name.as_str())).collect::<BTreeSet<u8>>()
+        };
+        let saved: BTreeMap<String, BTreeSet<u8>> =
+            self.saved.iter().map(|service| (service.definition.name.to_string(), hosts(service))).collect();
+        let wanted = self.defined().map(|(name, service)| (name.clone(), service.hosts.numbers().iter().collect()));
+        let wanted: BTreeMap<String, BTreeSet<u8>> = wanted.collect();
+        ensure(saved == wanted, Invariant::TheSavedStateFollows, || format!("{wanted:?} is wanted, {saved:?} is saved"))
+    }
+}

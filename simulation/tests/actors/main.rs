@@ -1,0 +1,18 @@
+//! The production actors in the simulated world, where each test decides what discovery reports and what fails.
+
+mod annotations;
+mod blocked_changes;
+mod counts;
+mod domains;
+mod external_haproxy;
+mod follow_discovery;
+mod health_hand_over;
+mod moved_ports;
+mod old_processes;
+mod operator_overrides;
+mod outputs;
+mod overlapping_changes;
+mod plan_and_journal;
+mod server_life_cycle;
+mod slots;
+mod unresolved_names;
