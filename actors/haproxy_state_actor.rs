@@ -184,6 +184,10 @@ impl HaproxyStateActor {
             Effect::ReadServerStates { pid } => {
                 self.answer(runtime.server_states(), move |states| Input::ServerStatesRead((pid, states)), ctx);
             }
+            Effect::CommandUnmanaged(commands) => {
+                let commands = async move { drop(runtime.run(commands).await) };
+                ctx.spawn(commands.into_actor(self));
+            }
             Effect::CommandSuccessor(commands) => {
                 if let Some(successor) = self.successor.clone() {
                     // Everything is observed and planned again once that process serves.

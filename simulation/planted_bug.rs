@@ -59,7 +59,7 @@ pub enum PlantedBug {
 
 /// Every bug, with its name on the command line and the invariant that finds it.
 const ALL: [(PlantedBug, &str, Invariant); 22] = [
-    (PlantedBug::LosesAChange, "loses-a-change", Invariant::Converges),
+    (PlantedBug::LosesAChange, "loses-a-change", Invariant::RemovedHostsGetNoRequests),
     (PlantedBug::FailureTakesAHost, "failure-takes-a-host", Invariant::NothingIsTakenAway),
     (PlantedBug::ForgetsTheWindow, "forgets-the-window", Invariant::GuardLimitsHold),
     (PlantedBug::LeavesAServiceOut, "leaves-a-service-out", Invariant::ServicesStay),

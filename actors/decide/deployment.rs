@@ -196,10 +196,13 @@ pub struct DeployFailure {
     pub suspects_base: bool,
     /// Whether the live file may be newer than what runs: it was replaced for a process that does not serve.
     pub file_is_ahead: bool,
+    /// What the process reports that serves the file of an earlier run meanwhile; none where none does, or it did not
+    /// answer.
+    pub unmanaged: Option<Observation>,
 }
 
 impl From<String> for DeployFailure {
     fn from(error: String) -> Self {
-        Self { error, suspects_base: false, file_is_ahead: false }
+        Self { error, suspects_base: false, file_is_ahead: false, unmanaged: None }
     }
 }

@@ -200,7 +200,7 @@ impl Isolation {
             false => format!("HAProxy refuses haproxy.global or haproxy.defaults of the settings: {text}"),
             true => format!("HAProxy refuses services that run unchanged, or haproxy.defaults with them: {text}"),
         };
-        self.stage = Stage::Done(Err(DeployFailure { error, suspects_base: true, file_is_ahead: false }));
+        self.stage = Stage::Done(Err(DeployFailure { suspects_base: true, ..DeployFailure::from(error) }));
     }
 
     /// The base, these sections, and all that they and the base refer to.

@@ -65,7 +65,8 @@ impl EarlierFile {
                 warn!(peers.log, "HAProxy is started on the file of an earlier run";
                     "pid" => process.pid, "error" => &failure.error);
                 let error = format!("{}; meanwhile HAProxy serves the file of an earlier run", failure.error);
-                DeployFailure { error, file_is_ahead: false, ..failure }
+                let unmanaged = peers.runtime.observe(None).await.ok();
+                DeployFailure { error, file_is_ahead: false, unmanaged, ..failure }
             }
             Err(error) => {
                 warn!(peers.log, "HAProxy cannot be started on the file of an earlier run"; "error" => error);

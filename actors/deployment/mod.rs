@@ -236,7 +236,7 @@ fn log_blockers(candidate: &Candidate, log: &Logger) {
 fn start_failure(error: LaunchError) -> DeployFailure {
     let suspects_base = matches!(error, LaunchError::Ended(_) | LaunchError::Silent(_));
     let file_is_ahead = suspects_base || matches!(error, LaunchError::Start(_));
-    DeployFailure { error: error.to_string(), suspects_base, file_is_ahead }
+    DeployFailure { suspects_base, file_is_ahead, ..DeployFailure::from(error.to_string()) }
 }
 
 fn gone(_: MailboxError) -> String {

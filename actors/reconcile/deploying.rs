@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::deployment_lane::{Deployment, Successor};
+use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::DesiredService;
 use super::effect::{Effect, info};
 use super::section::Section;
@@ -66,6 +66,10 @@ impl State {
         let line = info("deploying a new HAProxy process").with("reasons", reasons.join("; "));
         self.outbox.log(line.with("services", order.services.len()));
         let desired = self.desired.services.iter();
+        let servers: BTreeMap<_, _> = desired.map(|(name, service)| (name.clone(), service.servers.clone())).collect();
+        if self.running().is_none() {
+            self.unmanaged.get_or_insert_with(|| CatchUp::serving(servers.clone()));
+        }
         self.deployment = Some(Deployment {
             reasons,
             causes,
@@ -76,9 +80,7 @@ impl State {
             refused: self.refused_changes(),
             opened: BTreeSet::new(),
             exited: None,
-            successor: Successor::rendered(
-                desired.map(|(name, service)| (name.clone(), service.servers.clone())).collect(),
-            ),
+            successor: CatchUp::rendered(servers),
         });
         self.outbox.push(Effect::Deploy(Box::new(order)));
     }
@@ -183,19 +185,25 @@ impl State {
     pub(super) fn process_started(&mut self, pid: u32, takes_commands: bool) {
         if let Some(deployment) = &mut self.deployment {
             deployment.successor.started(pid, takes_commands);
-            self.catch_successor_up(None);
+            self.catch_up(None);
         }
     }
 
-    /// Keeps the new process from sending traffic to servers that must not get any.
-    pub(super) fn catch_successor_up(&mut self, only: Option<&ServiceName>) {
-        let Some(deployment) = &mut self.deployment else { return };
-        if let Some(service) = only {
-            deployment.successor.service_changed(service);
+    /// Keeps the new process, and one that serves unmanaged, from sending traffic to servers that must not get any.
+    pub(super) fn catch_up(&mut self, only: Option<&ServiceName>) {
+        let services = &self.desired.services;
+        let catch_up = |process: &mut CatchUp| {
+            only.into_iter().for_each(|service| process.service_changed(service));
+            process.catch_up(services, only)
+        };
+        let to_unmanaged = self.unmanaged.as_mut().map(catch_up).unwrap_or_default();
+        let successor = self.deployment.as_mut().map(|deployment| &mut deployment.successor);
+        let to_successor = successor.map(catch_up).unwrap_or_default();
+        if !to_unmanaged.is_empty() {
+            self.outbox.push(Effect::CommandUnmanaged(to_unmanaged));
         }
-        let commands = deployment.successor.catch_up(&self.desired.services, only);
-        if !commands.is_empty() {
-            self.outbox.push(Effect::CommandSuccessor(commands));
+        if !to_successor.is_empty() {
+            self.outbox.push(Effect::CommandSuccessor(to_successor));
         }
     }
 

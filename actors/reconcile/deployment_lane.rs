@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::desired::DesiredService;
 use crate::decide::proxy_plan::Refusal;
 use crate::model::{
-    AdminState, ChangeId, HostList, ReloadCause, ReloadReason, RuntimeCommand, ServerId, ServerName, ServiceName,
+    Address, AdminState, ChangeId, Endpoint, Host, HostList, Observation, ObservedServer, ObservedServers, ReloadCause,
+    ReloadReason, RuntimeCommand, ServerId, ServerName, ServiceName,
 };
 
 /// A deployment that is under way.
@@ -33,16 +34,16 @@ pub struct Deployment {
     /// The process that was last reported to have exited meanwhile.
     pub exited: Option<u32>,
     /// The new process, and what its file lacks.
-    pub successor: Successor,
+    pub successor: CatchUp,
 }
 
-/// What the file of the new process lacks, and what that process was sent already.
+/// What changed since a file was rendered, and what a process was sent of it.
 ///
-/// The new process accepts connections before it has answered anything, and starts from a file that lacks every change
+/// A new process accepts connections before it has answered anything, and starts from a file that lacks every change
 /// since it was rendered. So servers that must not get traffic any more are disabled in it first of all, on a connection
 /// that was opened before its start.
 #[derive(Debug, Default)]
-pub struct Successor {
+pub struct CatchUp {
     /// The servers of each service in the file.
     rendered: BTreeMap<ServiceName, Arc<HostList>>,
     /// Services that changed since.
@@ -54,10 +55,31 @@ pub struct Successor {
     disabled: BTreeMap<ServiceName, BTreeMap<ServerName, AdminState>>,
 }
 
-impl Successor {
+impl CatchUp {
     /// A process to come, with these servers in its file.
     pub fn rendered(servers: BTreeMap<ServiceName, Arc<HostList>>) -> Self {
         Self { rendered: servers, ..Self::default() }
+    }
+
+    /// A process that serves already, with these servers, as far as is known.
+    pub fn serving(servers: BTreeMap<ServiceName, Arc<HostList>>) -> Self {
+        Self { rendered: servers, takes_commands: true, ..Self::default() }
+    }
+
+    /// A process that serves already and reports these servers. All of them may have changed since its file was written.
+    pub fn observed(observation: &Observation) -> Self {
+        let host = |(name, server): (&ServerName, &ObservedServer)| {
+            let endpoint =
+                Endpoint { address: Address::parse(&server.address).ok()?, port: server.port.try_into().ok()? };
+            let is_ready = !server.in_maintenance() && !server.in_drain();
+            let state = if is_ready { AdminState::Ready } else { AdminState::Maint };
+            Some((name.clone(), Arc::new(Host { state, ..Host::at(endpoint) })))
+        };
+        let hosts = |servers: &ObservedServers| Arc::new(servers.iter().filter_map(host).collect::<HostList>());
+        let services = observation.services.iter().map(|(name, servers)| (name.clone(), hosts(servers)));
+        let mut process = Self::serving(services.collect());
+        process.changed = process.rendered.keys().cloned().collect();
+        process
     }
 
     /// The process was started.
@@ -83,7 +105,7 @@ impl Successor {
         &self.disabled
     }
 
-    /// The commands that keep the new process from sending traffic to servers that must not get any: those of the services
+    /// The commands that keep the process from sending traffic to servers that must not get any: those of the services
     /// that changed, or of `only` one of them. Empty as long as it takes no commands.
     pub fn catch_up(
         &mut self,

@@ -101,7 +101,7 @@ impl State {
         } else {
             self.work.changed(name.clone());
         }
-        self.catch_successor_up(Some(&name));
+        self.catch_up(Some(&name));
         self.expect_life_event(&name);
         if drains {
             // The next daemon has to know whose drain it is, whenever this one ends.
@@ -155,7 +155,7 @@ impl State {
         if let Some(server) = &ordered {
             self.server_ordered(&name, server);
         }
-        self.catch_successor_up(Some(&name));
+        self.catch_up(Some(&name));
         self.work.changed(name);
         match ordered {
             // A restart of the daemon right after the order must not undo it.

@@ -52,6 +52,9 @@ pub enum Effect {
     /// Deployment lane: send these commands to the new process, which may not answer yet. Nobody waits for the answers:
     /// everything is observed and planned again once that process serves.
     CommandSuccessor(Vec<RuntimeCommand>),
+    /// Deployment lane: send these commands to a process that serves unmanaged, if there is one. Nobody waits for the
+    /// answers, for the same reason.
+    CommandUnmanaged(Vec<RuntimeCommand>),
     /// These services listen here; close every other socket.
     ReleaseSockets(BTreeMap<ServiceName, WantedSocket>),
     /// Only these services wait for a port any longer.

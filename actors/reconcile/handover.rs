@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::deployment_lane::{Deployment, Successor};
+use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::Blocked;
 use super::effect::{Effect, info, warn};
 use super::input::Observed;
@@ -89,6 +89,7 @@ impl State {
             running.observe_first(observation);
         }
         self.process.serve(Box::new(running));
+        self.unmanaged = None;
         self.ends_if_exited(pid, exit, deployment, now);
         self.release_sockets();
         self.note_blockers(&blockers, deployment, now);
@@ -144,7 +145,7 @@ impl State {
 
     /// Servers that were disabled in the new process before it answered are kept from traffic by us, not by an operator on
     /// the socket.
-    fn note_disabled_in_successor(&self, sections: &mut BTreeMap<ServiceName, Section>, successor: &Successor) {
+    fn note_disabled_in_successor(&self, sections: &mut BTreeMap<ServiceName, Section>, successor: &CatchUp) {
         for (name, servers) in successor.disabled() {
             let (Some(section), Some(service)) = (sections.get_mut(name), self.desired.services.get(name)) else {
                 continue;
@@ -230,7 +231,11 @@ impl State {
     }
 
     fn deployment_failed(&mut self, failure: DeployFailure, deployment: Deployment, now: Now) {
-        let DeployFailure { error, suspects_base, file_is_ahead, .. } = failure;
+        let DeployFailure { error, suspects_base, file_is_ahead, unmanaged } = failure;
+        if let Some(observation) = unmanaged {
+            self.unmanaged = Some(CatchUp::observed(&observation));
+            self.catch_up(None);
+        }
         let line = warn("the reload failed, it is tried again").with("error", &error);
         self.outbox.log(line.with("reasons", deployment.reasons.join("; ")));
         self.outbox.record(JournalEntry::new(Event::Failed { error: error.clone() }));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::deployment_lane::Deployment;
+use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::{Desired, DesiredService, Retained};
 use super::effect::{Effect, Outbox};
 use super::files::Files;
@@ -40,6 +40,9 @@ pub struct State {
     pub lane: RuntimeLane,
     /// The deployment lane.
     pub deployment: Option<Deployment>,
+    /// A process that serves although no deployment of this daemon has brought it up: that of an earlier daemon, or one on
+    /// an earlier file. What it has is not planned, but what must not get traffic is disabled in it.
+    pub unmanaged: Option<CatchUp>,
     /// Reloads that are due.
     pub reloads: ReloadQueue,
     /// What is written behind every change.
@@ -131,6 +134,7 @@ impl State {
             work: WorkQueue::default(),
             lane: RuntimeLane { in_flight: None, link: RuntimeLink::new(now), is_watched: false },
             deployment: None,
+            unmanaged: None,
             reloads: ReloadQueue::new(now),
             files: Files::default(),
             unresolved: BTreeSet::new(),

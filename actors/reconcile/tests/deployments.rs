@@ -250,3 +250,18 @@ fn removed_service_is_taken_away_by_a_reload() {
     rig.feed(Input::ServiceRemoved(service("web")));
     assert!(rig.order().is_some_and(|order| order.services.is_empty()));
 }
+
+#[test]
+fn orphan_gets_no_traffic_for_a_host_that_leaves_during_the_first_deployment() {
+    let mut rig = Rig::new();
+    rig.define("web", "");
+    rig.feed(Input::DefinitionsLoaded);
+    rig.hosts("web", &[1, 2]);
+    rig.hosts("web", &[1]);
+    let commands = rig.take(|effect| match effect {
+        Effect::CommandUnmanaged(commands) => Some(commands.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        _ => None,
+    });
+    assert_eq!(commands, Some(vec!["set server web/s2 state maint".to_owned()]));
+    assert!(rig.commands().is_none(), "what it has is not known");
+}
