@@ -369,7 +369,7 @@ impl Oracle {
         };
         let absent = expected.lists.iter().rev().take_while(|(_, hosts)| !hosts.contains(host));
         let is_removed = absent.last().is_some_and(|(since, _)| before(*since));
-        is_removed && !expected.accepting && !expected.unsure && expected.heard
+        is_removed && !expected.accepting && expected.heard
     }
 
     /// Whether this service and its hosts have been known for so long.
