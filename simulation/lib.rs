@@ -47,10 +47,10 @@
 //! | file | what is in it |
 //! | --- | --- |
 //! | `world.rs`, `things.rs`, `managers.rs`, `durations.rs` | the world: what is in it, its managers, and how long everything takes |
-//! | `faults.rs`, `tampering.rs`, `orders.rs` | what can be done to it |
+//! | `faults.rs`, `deployments.rs`, `tampering.rs`, `orders.rs`, `vanishing.rs` | what can be done to it |
 //! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs`, `domains.rs` | which services and hosts there are, how discovery and HAProxy show them |
-//! | `haproxy_model.rs`, `runtime_api.rs`, `process_runtime.rs`, `processes.rs`, `sockets.rs` | HAProxy and the system |
-//! | `plan.rs`, `random.rs` | what happens, drawn from a seed |
+//! | `haproxy_model.rs`, `runtime_api.rs`, `process_runtime.rs`, `processes.rs`, `refusals.rs`, `sockets.rs` | HAProxy and the system |
+//! | `plan/`, `random.rs` | what happens, drawn from a seed |
 //! | `invariant.rs`, `oracle.rs`, `choices.rs`, `checks/` | what must hold, and whether it does |
 //! | `scripted/` | a world in which a test decides every input |
 //! | `run.rs`, `sweep.rs`, `shrink.rs`, `trace.rs` | one run, many runs, smaller runs, and their reports |

@@ -18,7 +18,7 @@ use super::chronicle::Chronicle;
 use super::courier::Mail;
 use super::durations::Durations;
 use super::haproxy_model::{HaproxyModel, NameTable};
-use super::invariant::Violation;
+use super::invariant::{Invariant, Violation};
 use super::oracle::Oracle;
 use super::plan::{Refused, StartFailure};
 use super::planted_bug::PlantedBug;
@@ -193,6 +193,12 @@ impl Things {
     pub(super) fn ready(&self, service: &str) -> Option<BTreeMap<u8, u16>> {
         let process = self.processes.get(&self.serving()?)?;
         process.ready_servers().remove(service)
+    }
+
+    /// Whether clients look for a violation of this invariant. With a bug planted, only the invariant that it breaks does: a
+    /// bug has many consequences.
+    pub(super) fn looks_for(&self, invariant: Invariant) -> bool {
+        self.has_clients && self.planted.is_none_or(|bug| bug.breaks() == invariant)
     }
 
     /// The process that answers on the socket.

@@ -65,7 +65,7 @@ fn is_usual(step: &Step) -> bool {
 impl World {
     /// The definitions changed: in time, every service that HAProxy accepts is served.
     pub(crate) fn expect_good_services(&self) {
-        if !self.with(|things| things.has_clients) {
+        if !self.with(|things| things.looks_for(Invariant::GoodServicesAreServed)) {
             return;
         }
         let world = self.clone();

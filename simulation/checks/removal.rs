@@ -36,7 +36,7 @@ impl World {
     /// Something changed which hosts are removed, or who serves: at the deadline, clients send requests to every server that
     /// takes any, and none may reach a removed host.
     pub(crate) fn expect_removals(&self) {
-        if !self.with(|things| things.has_clients) {
+        if !self.with(|things| things.looks_for(Invariant::RemovedHostsGetNoRequests)) {
             return;
         }
         let world = self.clone();
