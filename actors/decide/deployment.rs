@@ -196,9 +196,8 @@ pub struct DeployFailure {
     pub suspects_base: bool,
     /// Whether the live file may be newer than what runs: it was replaced for a process that does not serve.
     pub file_is_ahead: bool,
-    /// What the process reports that serves the file of an earlier run meanwhile; none where none does, or it did not
-    /// answer.
-    pub unmanaged: Option<Observation>,
+    /// The servers that take traffic in a process that serves the file of an earlier run meanwhile; none where none does.
+    pub unmanaged: Option<BTreeMap<ServiceName, Arc<HostList>>>,
 }
 
 impl From<String> for DeployFailure {

@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use super::base_config::is_ours;
 use super::config_text::{END_OF_FRAME, INDENT, clients_connect_to};
+use super::loaded_config::{LoadedSection, parse_sections};
+use crate::model::{Address, Endpoint, Host, HostList, ServerName, ServiceName};
 
 /// A socket that a process of the file inherits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,20 @@ pub fn with_descriptors(text: &str, by_old: &BTreeMap<RawFd, RawFd>) -> Option<S
         }
     }
     Some(renamed)
+}
+
+/// The servers of each section that take traffic when a process starts on the file. One at a host name is left out: at
+/// which address it is, the file does not say.
+pub fn ready_servers(text: &str) -> BTreeMap<ServiceName, Arc<HostList>> {
+    let host = |(name, line): (ServerName, String)| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, endpoint, options @ ..] = &*words else { return None };
+        let endpoint: SocketAddr = endpoint.parse().ok()?;
+        let host = Host::at(Endpoint { address: Address::Ip(endpoint.ip()), port: endpoint.port().try_into().ok()? });
+        (!options.contains(&"disabled")).then(|| (name, Arc::new(host)))
+    };
+    let hosts = |section: LoadedSection| Arc::new(section.server_lines.into_iter().filter_map(host).collect());
+    parse_sections(text).into_iter().map(|(name, section)| (name, hosts(section))).collect()
 }
 
 /// The descriptor of a `bind` line, and what follows it.
@@ -107,5 +124,16 @@ backend shop
         let expected = SECTIONS.replace("bind fd@13", "bind fd@7").replace("bind fd@12 ssl", "bind fd@13 ssl");
         assert_eq!(renamed, file(&expected));
         assert_eq!(with_descriptors(&file(SECTIONS), &BTreeMap::from([(12, 13)])), None);
+    }
+
+    #[test]
+    fn ready_servers_are_those_without_disabled() {
+        let text = file(
+            "listen web\n    # clients connect to 127.0.0.1:80\n    server a 10.0.0.1:80 check\n    \
+            server b 10.0.0.2:80 disabled\n    server c c.example:80\n    server d [fd00::1]:80\n\n",
+        );
+        let servers = ready_servers(&text);
+        let names: Vec<&str> = servers.values().flat_map(|hosts| hosts.keys()).map(ServerName::as_str).collect();
+        assert_eq!(names, ["a", "d"]);
     }
 }

@@ -10,7 +10,7 @@ use slog::warn;
 
 use super::{DeploymentPeers, gone, hold_sockets};
 use crate::decide::deployment::{DeployFailure, Deployed, LastFile, RestartedProcess, ServiceSection};
-use crate::decide::earlier_file::{Listener, listeners, with_descriptors};
+use crate::decide::earlier_file::{Listener, listeners, ready_servers, with_descriptors};
 use crate::message::{LaunchProxy, ReleaseSockets, SocketsHeld, WantedSocket};
 use crate::model::{ProcessInfo, ServiceName};
 use crate::port::{ConfigFile, ConfigText};
@@ -60,13 +60,13 @@ impl EarlierFile {
     /// Starts HAProxy on it, because the deployment failed. Returns why that did, and what is served meanwhile. Where nothing
     /// is, no socket stays open: no client is to wait where nobody answers.
     pub async fn start(self, failure: DeployFailure, peers: &DeploymentPeers) -> DeployFailure {
+        let servers = ready_servers(&self.text);
         match self.try_start(peers).await {
             Ok(process) => {
                 warn!(peers.log, "HAProxy is started on the file of an earlier run";
                     "pid" => process.pid, "error" => &failure.error);
                 let error = format!("{}; meanwhile HAProxy serves the file of an earlier run", failure.error);
-                let unmanaged = peers.runtime.observe(None).await.ok();
-                DeployFailure { error, file_is_ahead: false, unmanaged, ..failure }
+                DeployFailure { error, file_is_ahead: false, unmanaged: Some(servers), ..failure }
             }
             Err(error) => {
                 warn!(peers.log, "HAProxy cannot be started on the file of an earlier run"; "error" => error);

@@ -8,8 +8,7 @@ use tokio::time::Instant;
 use super::desired::DesiredService;
 use crate::decide::proxy_plan::Refusal;
 use crate::model::{
-    Address, AdminState, ChangeId, Endpoint, Host, HostList, Observation, ObservedServer, ObservedServers, ReloadCause,
-    ReloadReason, RuntimeCommand, ServerId, ServerName, ServiceName,
+    AdminState, ChangeId, HostList, ReloadCause, ReloadReason, RuntimeCommand, ServerId, ServerName, ServiceName,
 };
 
 /// A deployment that is under way.
@@ -66,20 +65,10 @@ impl CatchUp {
         Self { rendered: servers, takes_commands: true, ..Self::default() }
     }
 
-    /// A process that serves already and reports these servers. All of them may have changed since its file was written.
-    pub fn observed(observation: &Observation) -> Self {
-        let host = |(name, server): (&ServerName, &ObservedServer)| {
-            let endpoint =
-                Endpoint { address: Address::parse(&server.address).ok()?, port: server.port.try_into().ok()? };
-            let is_ready = !server.in_maintenance() && !server.in_drain();
-            let state = if is_ready { AdminState::Ready } else { AdminState::Maint };
-            Some((name.clone(), Arc::new(Host { state, ..Host::at(endpoint) })))
-        };
-        let hosts = |servers: &ObservedServers| Arc::new(servers.iter().filter_map(host).collect::<HostList>());
-        let services = observation.services.iter().map(|(name, servers)| (name.clone(), hosts(servers)));
-        let mut process = Self::serving(services.collect());
-        process.changed = process.rendered.keys().cloned().collect();
-        process
+    /// A process that serves the file of an earlier run, with these servers: all of them may have changed since.
+    pub fn on_earlier_file(servers: BTreeMap<ServiceName, Arc<HostList>>) -> Self {
+        let changed = servers.keys().cloned().collect();
+        Self { changed, ..Self::serving(servers) }
     }
 
     /// The process was started.

@@ -20,6 +20,11 @@ pub struct Files {
     pub comparing: bool,
 }
 
+/// The pause after a write that took this long. A disk that hung for a while is not left alone for many times as long.
+fn pause_after(took: Duration) -> Duration {
+    (took * CONFIG_WRITE_PACE).min(CONFIG_WRITE_RETRY)
+}
+
 /// haproxy.cfg against what the process has.
 #[derive(Debug, Default)]
 pub struct ConfigFileSync {
@@ -87,7 +92,7 @@ impl ConfigFileSync {
         let (pause, is_news) = match result {
             Ok(()) => {
                 self.ahead = false;
-                (took * CONFIG_WRITE_PACE, self.problem.clear())
+                (pause_after(took), self.problem.clear())
             }
             Err(error) => {
                 self.behind = true;
@@ -160,7 +165,7 @@ impl StateFileSync {
             StateFileStage::Working(since) => now.instant.saturating_duration_since(since),
             _ => Duration::ZERO,
         };
-        self.stage = StateFileStage::Pausing(now.instant + took * CONFIG_WRITE_PACE);
+        self.stage = StateFileStage::Pausing(now.instant + pause_after(took));
         match result {
             Ok(()) => self.problem.clear(),
             Err(error) => self.problem.set(error, now),
@@ -265,6 +270,16 @@ mod tests {
         assert!(!file.written(Ok(()), took, start));
         assert_eq!(file.deadline(), Some(start.instant + took * CONFIG_WRITE_PACE));
         assert!(!file.begin(start.instant) && file.begin(start.instant + took * CONFIG_WRITE_PACE));
+    }
+
+    #[test]
+    fn write_that_hung_does_not_delay_the_next_for_long() {
+        let (mut file, start) = (ConfigFileSync::default(), now());
+        file.changed();
+        assert!(file.begin(start.instant));
+        file.changed();
+        file.written(Ok(()), Duration::from_secs(30), start);
+        assert_eq!(file.deadline(), Some(start.instant + CONFIG_WRITE_RETRY));
     }
 
     #[test]

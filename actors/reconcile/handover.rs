@@ -232,8 +232,8 @@ impl State {
 
     fn deployment_failed(&mut self, failure: DeployFailure, deployment: Deployment, now: Now) {
         let DeployFailure { error, suspects_base, file_is_ahead, unmanaged } = failure;
-        if let Some(observation) = unmanaged {
-            self.unmanaged = Some(CatchUp::observed(&observation));
+        if let Some(servers) = unmanaged {
+            self.unmanaged = Some(CatchUp::on_earlier_file(servers));
             self.catch_up(None);
         }
         let line = warn("the reload failed, it is tried again").with("error", &error);
