@@ -1,6 +1,10 @@
 //! Every message, told as sender -> receiver. Past tense for what happened, imperative for what is to be done.
 
-use std::collections::{BTreeMap, BTreeSet};
+pub mod names;
+pub mod server_health;
+pub mod sources;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -13,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::Instant;
 
+pub use self::names::{NameResolves, NamesUnresolved};
+pub use self::server_health::ServerHealthReported;
+pub use self::sources::{DefinitionsSeen, HostsSeen};
 use crate::decide::deployment::{DeployFailure, DeployOrder, Deployed};
 use crate::decide::guard::GuardMemory;
 use crate::decide::haproxy_config::SectionStyle;
@@ -24,56 +31,11 @@ use crate::history::History;
 use crate::journal::JournalEntry;
 pub use crate::model::SeenHost;
 use crate::model::{
-    ChangeId, HostList, OperatorChoice, ProcessInfo, ProxyPolicy, RawDefinition, Revision, ServerName,
-    ServiceDefinition, ServiceName,
+    ChangeId, HostList, OperatorChoice, ProcessInfo, ProxyPolicy, Revision, ServerName, ServiceDefinition, ServiceName,
 };
 use crate::operator::{GuardDecision, OrderRefused, SetServer};
 use crate::port::{DefinitionList, ProcessExit, RuntimeApi, SavedState};
 use crate::snapshot::{ActorState, ProxyPhase};
-
-/// definition source -> ServiceConfigActor: these are the services now, or why that cannot be said.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct DefinitionsSeen {
-    /// Every definition by its name, unread. An error says nothing about the services.
-    pub result: Result<BTreeMap<Arc<str>, RawDefinition>, String>,
-    /// Whether the annotations that are laid over them can be read, or why not; none where there are none to be read, or
-    /// nothing has been heard of them yet.
-    pub annotations: Option<Result<(), String>>,
-}
-
-impl DefinitionsSeen {
-    /// Definitions without annotations.
-    pub fn plain(result: Result<BTreeMap<Arc<str>, RawDefinition>, String>) -> Self {
-        Self { result, annotations: None }
-    }
-}
-
-/// host source -> WatcherActor: these are the hosts now, or why that cannot be said.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct HostsSeen {
-    /// Every entry, in any order. An error says nothing about the hosts.
-    pub result: Result<Vec<SeenHost>, String>,
-    /// When the source learned of the change, for the latency that is shown.
-    pub seen_at: Instant,
-}
-
-/// HaproxyStateActor -> NameLookupActor: HAProxy could not resolve these host names, and no others.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct NamesUnresolved {
-    /// The names.
-    pub names: BTreeSet<Arc<str>>,
-}
-
-/// NameLookupActor -> HaproxyStateActor: this host name resolves now.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct NameResolves {
-    /// The name.
-    pub name: Arc<str>,
-}
 
 /// ServiceConfigActor -> HaproxyStateActor: this service exists, new or changed.
 #[derive(Debug, Clone, Message)]
@@ -267,24 +229,6 @@ pub struct ProxyStarted {
     /// Its own Runtime API, on a connection opened before its start; none where it opens its socket itself. All actors
     /// share one thread, which the wrapper asserts.
     pub runtime: Option<SendWrapper<Rc<dyn RuntimeApi>>>,
-}
-
-/// HAProxy's processes -> ProcessSupervisorActor -> HaproxyStateActor: HAProxy logged that a server came up or went down
-/// by its check. A hint to look at the server: lines can be lost, and where an operator's `log-format` puts the text of
-/// clients first, forged.
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct ServerHealthReported {
-    /// The process that checks it; of those that drain nothing is passed on.
-    pub pid: u32,
-    /// The backend.
-    pub service: ServiceName,
-    /// The server, by its name in HAProxy.
-    pub server: ServerName,
-    /// Whether it is up now.
-    pub up: bool,
-    /// The result of the check in HAProxy's words, printable and short; empty where HAProxy gives none.
-    pub check: String,
 }
 
 /// ProcessSupervisorActor -> HaproxyStateActor: the HAProxy that served is gone, unasked. A launch is due; the

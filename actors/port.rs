@@ -21,7 +21,8 @@ use crate::decide::guard::GuardMemory;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::slots::SlotTable;
 use crate::decide::state_file::FileHosts;
-use crate::message::{DefinitionsSeen, HostsSeen, ServerHealthReported};
+use crate::message::server_health::ServerHealthReported;
+use crate::message::sources::{DefinitionsSeen, HostsSeen};
 use crate::model::{
     HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, RawDefinition, RouteCommand, RuntimeCommand,
     ServerName, ServerTraffic, ServiceDefinition, ServiceName, SourceKind, SourceSpec, Traffic,

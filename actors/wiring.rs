@@ -25,7 +25,6 @@ use slog::{Logger, o};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::decide::option_policy::OptionPolicy;
 use crate::deployment::SocketPeers;
 use crate::haproxy_state_actor::{HaproxyDeployment, HaproxyIdentity, HaproxyPeers, HaproxyStateActor};
 use crate::history::History;
@@ -39,15 +38,13 @@ use crate::message::{
     PlanPiece, PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy,
     SettingsRefused, StopProxy, WatcherHandle,
 };
-use crate::model::{ProxyPolicy, ProxyVersion, RunBy, ServiceName};
+use crate::model::{ProxyPolicy, RunBy, ServiceName};
 use crate::name_lookup_actor::NameLookupActor;
 use crate::operator::{GuardDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
+pub use crate::outside::{Orders, Outside, RuntimeTarget};
 use crate::overrides_actor::OverridesActor;
-use crate::port::{
-    ConfigFile, DefinitionSource, HostSources, ListeningSockets, NameResolver, ProxyProcesses, RuntimeApi,
-    SavedService, SavedState, ServiceOutput, StateStore,
-};
+use crate::port::{SavedService, ServiceOutput};
 use crate::process_supervisor_actor::{ProcessSupervisorActor, SupervisorPeers, SupervisorPorts};
 use crate::service_config_actor::{
     ServiceConfigActor, ServiceConfigPeers, ServiceConfigPorts, ServicePolicy, StartWatcher,
@@ -57,54 +54,6 @@ use crate::socket_holder_actor::SocketHolderActor;
 use crate::state_store_actor::StateStoreActor;
 use crate::target_journal_actor::TargetJournalActor;
 use crate::watcher_actor::{ChangeNumbers, WatcherActor, WatcherPeers};
-
-/// The outside world, as the daemon or a simulation provides it.
-#[derive(Clone)]
-pub struct Outside {
-    /// Where services are defined.
-    pub definitions: Rc<dyn DefinitionSource>,
-    /// Where hosts are found.
-    pub host_sources: Rc<dyn HostSources>,
-    /// The running HAProxy.
-    pub runtime: Rc<dyn RuntimeApi>,
-    /// haproxy.cfg.
-    pub config_file: Rc<dyn ConfigFile>,
-    /// The machine's resolver of host names.
-    pub names: Rc<dyn NameResolver>,
-    /// HAProxy's processes.
-    pub processes: Rc<dyn ProxyProcesses>,
-    /// The listening sockets.
-    pub sockets: Rc<dyn ListeningSockets>,
-    /// What survives a restart of the daemon.
-    pub state_store: Rc<dyn StateStore>,
-    /// Further HAProxies, which somebody else runs.
-    pub targets: Vec<RuntimeTarget>,
-    /// What else is kept in step.
-    pub outputs: Vec<Rc<dyn ServiceOutput>>,
-}
-
-/// A HAProxy that somebody else runs and that is driven at run time.
-#[derive(Clone)]
-pub struct RuntimeTarget {
-    /// What messages call it: where its Runtime API is.
-    pub name: String,
-    /// Its Runtime API.
-    pub runtime: Rc<dyn RuntimeApi>,
-}
-
-/// What the actors are to do with the outside.
-pub struct Orders {
-    /// How HAProxy is driven.
-    pub policy: ProxyPolicy,
-    /// The version of the HAProxy binary, where it is known before the first start.
-    pub binary: Option<ProxyVersion>,
-    /// What services' definitions may say, and what holds where they say nothing.
-    pub options: OptionPolicy,
-    /// The largest share of the services that definitions may take away at once.
-    pub services_removal_max: f64,
-    /// What an earlier run saved.
-    pub restored: SavedState,
-}
 
 /// The running actors, as the daemon's faces see them.
 #[derive(Clone)]

@@ -43,8 +43,8 @@ use mesos::MesosOptions;
 
 /// Every kind of source that a definition's `type` may name, with the keys that its adapter reads.
 pub const KINDS: [SourceKind; 10] = [
-    SourceKind { name: "zookeeper", keys: zookeeper::HOST_KEYS, is_ordered: false },
-    SourceKind { name: "campanjazk", keys: zookeeper::CAMPANJA_KEYS, is_ordered: false },
+    SourceKind { name: "zookeeper", keys: self::zookeeper::HOST_KEYS, is_ordered: false },
+    SourceKind { name: "campanjazk", keys: self::zookeeper::CAMPANJA_KEYS, is_ordered: false },
     SourceKind { name: "aws", keys: aws::KEYS, is_ordered: false },
     SourceKind { name: "consul", keys: consul::KEYS, is_ordered: false },
     SourceKind { name: "dns", keys: dns::KEYS, is_ordered: false },

@@ -5,8 +5,10 @@
 #![allow(dead_code)]
 
 mod config_file;
+mod names;
 mod saves;
 mod sockets;
+mod sources;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,12 +31,12 @@ use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, PolicyChanged, ReadJo
 use proxymgr_actors::model::{
     Address, Endpoint, Host, LifeCyclePolicy, Observation, ObservedRoutes, ObservedServer, ObservedServers,
     OldProcessLimits, ProcessInfo, ProxyFrame, ProxyPolicy, ProxyVersion, RawDefinition, RouteCommand, RunBy,
-    RuntimeCommand, ServerName, ServiceName, SourceKind, SourceSpec, UpdateChoice,
+    RuntimeCommand, ServerName, ServiceName, UpdateChoice,
 };
 use proxymgr_actors::port::{
-    Answer, Applied, DefinitionList, DefinitionSource, HostSources, NameResolver, OpenSource, PortFuture, ProcessExit,
-    ProcessSignal, ProcessUsage, ProxyProcesses, PublishedService, RunningProcess, RuntimeApi, RuntimeError,
-    SavedService, SavedState, ServerSessions, ServiceOutput,
+    Answer, Applied, DefinitionList, PortFuture, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses,
+    PublishedService, RunningProcess, RuntimeApi, RuntimeError, SavedService, SavedState, ServerSessions,
+    ServiceOutput,
 };
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, ServiceConfigState, WatcherState};
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -206,7 +208,7 @@ impl World {
             things.proxy = parse_sections(&things.live_file)
                 .into_iter()
                 .map(|(name, section)| {
-                    (name, section.server_lines.values().map(|line| server(line, &things.names)).collect())
+                    (name, section.server_lines.values().map(|line| names::server(line, &things.names)).collect())
                 })
                 .collect();
             things.map = things
@@ -300,69 +302,8 @@ pub async fn journal(actors: &Actors, service: &str) -> Vec<JournalEntry> {
     actors.journal(ReadJournal { service: Some(service.to_owned()), ..ReadJournal::default() }).await
 }
 
-fn server(line: &str, names: &BTreeSet<String>) -> (ServerName, ObservedServer) {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let (address, port) = words[2].rsplit_once(':').unwrap();
-    let weight = words.windows(2).find(|pair| pair[0] == "weight").map_or(1, |pair| pair[1].parse().unwrap());
-    let admin_state = if words.contains(&"disabled") { 5 } else { 0 };
-    let mut server = observed(address, port.parse().unwrap(), admin_state, weight);
-    if let Ok(Address::Name(name)) = Address::parse(address) {
-        let resolves = names.contains(&*name);
-        server.address = if resolves { "10.0.0.99" } else { "-" }.into();
-        server.admin_state |= if resolves { 0 } else { 0x20 };
-        server.fqdn = Some(name);
-    }
-    (ServerName::new(words[1]).unwrap(), server)
-}
-
 fn observed(address: &str, port: u16, admin_state: u16, weight: u16) -> ObservedServer {
     ObservedServer { address: address.into(), port, fqdn: None, admin_state, operational_state: 2, weight }
-}
-
-impl NameResolver for World {
-    fn resolves(&self, name: Arc<str>) -> PortFuture<bool> {
-        let resolves = self.with(|things| {
-            things.lookups.push((Instant::now(), name.to_string()));
-            things.names.contains(&*name)
-        });
-        Box::pin(async move { resolves })
-    }
-}
-
-struct Watched;
-
-impl OpenSource for Watched {
-    fn refresh(&self) {}
-}
-
-impl DefinitionSource for World {
-    fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
-        self.with(|things| things.definitions = Some(reader));
-        Box::new(Watched)
-    }
-}
-
-impl HostSources for World {
-    fn open(
-        &self,
-        service: &ServiceName,
-        _: &SourceSpec,
-        watcher: Recipient<HostsSeen>,
-    ) -> Result<Box<dyn OpenSource>, String> {
-        self.with(|things| {
-            things.opened += 1;
-            things.watchers.insert(service.to_string(), watcher)
-        });
-        Ok(Box::new(Watched))
-    }
-
-    fn kinds(&self) -> &[SourceKind] {
-        &[SourceKind { name: "static", keys: &["hosts"], is_ordered: true }]
-    }
-
-    fn change_options(&self, options: &OptionPolicy) {
-        self.with(|things| things.entry_options.clone_from(&options.extra));
-    }
 }
 
 impl Things {
