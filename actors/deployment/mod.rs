@@ -115,7 +115,11 @@ async fn deploy_new_file(
 ) -> Result<Deployed, DeployFailure> {
     let DeployOrder { context, services, only_for, state_file, health_source, .. } = order;
     let held = hold_sockets(&services, BTreeMap::new(), peers).await?;
-    let (candidate, warnings) = isolate(Candidate::new(context, services, held), &*peers.config_file).await?;
+    let (candidate, mut warnings) = isolate(Candidate::new(context, services, held), &*peers.config_file).await?;
+    if let Some(path) = state_file.as_ref().map(|path| path.to_string_lossy()) {
+        // It is written for the process that is started: the check may not find it yet.
+        warnings.base.retain(|warning| !warning.contains(&*path));
+    }
     log_blockers(&candidate, &peers.log);
     if only_for.is_some_and(|services| services.iter().all(|name| candidate.is_stuck(name))) {
         return Ok(Deployed::NothingToGain(candidate.blockers));

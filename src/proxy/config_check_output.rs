@@ -61,7 +61,7 @@ pub(super) fn read(stderr: &str, file: &str) -> CheckOutput {
 
 /// A place counts only at the beginning: further on it may come from the text of a definition.
 fn message(words: &str, file: &str) -> ConfigMessage {
-    let words = words.strip_prefix("config : ").unwrap_or(words);
+    let words = words.strip_prefix("config").and_then(|rest| rest.trim_start().strip_prefix(": ")).unwrap_or(words);
     let begin = ["parsing ", "Parsing "].iter().find_map(|begin| words.strip_prefix(begin)).unwrap_or(words);
     let place = begin.strip_prefix('[').and_then(|rest| rest.strip_prefix(file)?.strip_prefix(':')?.split_once(']'));
     let Some((Ok(number), after)) = place.map(|(number, after)| (number.parse(), after)) else {
@@ -135,6 +135,7 @@ mod tests {
 [NOTICE]   (7) : haproxy version is 2.6.12-1+deb12u4
 [WARNING]  (7) : config : parsing acl keyword 'path_beg' :
   no pattern to match against were provided.
+[WARNING]  (7) : config: Can't open global server state file
 [WARNING]  (7) : config : parsing [/d/c.candidate:10] : 'option forwardfor' ignored.
 ";
         let warnings = [
@@ -142,6 +143,7 @@ mod tests {
                 line: None,
                 text: "parsing acl keyword 'path_beg' : no pattern to match against were provided.".to_owned(),
             },
+            ConfigMessage { line: None, text: "Can't open global server state file".to_owned() },
             ConfigMessage { line: Some(10), text: "'option forwardfor' ignored.".to_owned() },
         ];
         assert_eq!(read(stderr, "/d/c.candidate"), CheckOutput { alerts: Vec::new(), warnings: warnings.to_vec() });
