@@ -59,6 +59,24 @@ async fn killed_haproxy_restarts_with_runtime_changes() {
 }
 
 #[tokio::test]
+async fn haproxy_killed_soon_after_a_reload_is_restarted_at_once() {
+    let scene = scene().await;
+    // A crash before the reload does not count.
+    for round in 0..2 {
+        let before = stage::reloads(&scene.daemon).await;
+        scene.files.define("more", scene.dir.port(), json!({"listen_options": format!("maxconn 10{round}")}));
+        scene.files.hosts("more", &scene.backends);
+        stage::wait_for_reload_after(&scene.daemon, before).await;
+        let pid = haproxy_pid(&scene.daemon).await;
+        kill(pid, Signal::SIGKILL).expect("it runs");
+        let state = wait_for_state(&scene.daemon, "another process serves", "process_supervisor", |state| {
+            state["current_pid"].as_i64().is_some_and(|other| other != i64::from(pid.as_raw()))
+        });
+        assert_eq!(state.await["backoff_ms"], 0, "round {round}");
+    }
+}
+
+#[tokio::test]
 async fn crash_with_full_disk_restarts_on_old_file() {
     let scene = scene().await;
     // Directories stand where the new files would be written: as hopeless as a full disk, for root, too.
