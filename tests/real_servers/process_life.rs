@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::stage::{self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
 use crate::support::backend::Backend;
@@ -13,6 +13,7 @@ use crate::support::daemon::Daemon;
 use crate::support::dir::TestDir;
 use crate::support::eventually::check;
 use crate::support::haproxy;
+use crate::support::http;
 use crate::support::load::Load;
 
 struct Scene {
@@ -56,6 +57,33 @@ async fn killed_haproxy_restarts_with_runtime_changes() {
     wait_for_ready(&scene.daemon, "web", &addresses(&scene.backends[1..])).await;
     let zombie = std::fs::read_to_string(format!("/proc/{first}/stat"));
     assert!(zombie.is_err(), "the dead process was reaped: {zombie:?}");
+}
+
+/// Waits for the newest change of this server's health in the journal to be this one, with a result of the check.
+async fn wait_for_health(daemon: &Daemon, server: SocketAddr, up: bool) {
+    let path = format!("/api/v1/journal?event=health_changed&server={server}");
+    let newest = async || {
+        let response = http::get(daemon.status_address(), &path).await.map_err(|error| error.to_string())?;
+        let answer: Value = serde_json::from_slice(&response.body).map_err(|error| error.to_string())?;
+        let entry = answer["entries"].as_array().and_then(|entries| entries.last()).cloned().unwrap_or_default();
+        let event = &entry["event"];
+        let has_result = event["check"].as_str().is_some_and(|check| !check.is_empty());
+        check(has_result && event["up"] == up, &entry)
+    };
+    daemon.eventually(LIMIT, "the change is in the journal", newest).await;
+}
+
+#[tokio::test]
+async fn health_changes_are_journalled_with_their_check() {
+    let mut scene = scene().await;
+    let before = stage::reloads(&scene.daemon).await;
+    scene.files.define("web", scene.front.port(), json!({"server_options": "check inter 200ms fall 1 rise 1"}));
+    stage::wait_for_reload_after(&scene.daemon, before).await;
+    let server = scene.backends[0].address();
+    scene.backends[0].stop().await;
+    wait_for_health(&scene.daemon, server, false).await;
+    scene.backends[0].resume();
+    wait_for_health(&scene.daemon, server, true).await;
 }
 
 #[tokio::test]
