@@ -155,12 +155,8 @@ impl HaproxyStateActor {
             Effect::Record(entry) => self.peers.journal.do_send(Record(entry)),
             Effect::Log(line) => write(&self.log, &line),
             Effect::Disconnect => runtime.disconnect(),
-            Effect::RunCommands { commands, services } => {
-                let exchange = async move {
-                    let answers = runtime.run(commands).await?;
-                    let answered_at = Instant::now();
-                    Ok((answers, runtime.observe(Some(services)).await?, answered_at))
-                };
+            Effect::RunCommands(commands) => {
+                let exchange = async move { Ok((runtime.run(commands).await?, Instant::now())) };
                 self.answer(exchange, Input::CommandsAnswered, ctx);
             }
             Effect::ChangeRoutes { map, commands } => {

@@ -105,6 +105,7 @@ impl World {
     pub(super) async fn disk(&self) {
         if self.with(|things| things.disk_hangs) {
             sleep(DISK_HANGS).await;
+            self.with(|things| things.calm.interrupt());
         }
     }
 
@@ -117,6 +118,7 @@ impl World {
             return Ok(());
         }
         sleep(CHECK_TIMEOUT).await;
+        self.with(|things| things.calm.interrupt());
         Err(format!("haproxy -c did not end within {} s", CHECK_TIMEOUT.as_secs()))
     }
 }

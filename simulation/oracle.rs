@@ -60,6 +60,8 @@ struct Expected {
     lists: Vec<(Instant, Arc<Hosts>)>,
     /// The newest list that was reported.
     reported: Arc<Hosts>,
+    /// Whether an entry of it cannot be read and is of no known host: after a restart it may be any of the saved ones.
+    is_unsure: bool,
     /// The list in force when the service was last removed: as long as the first one is on its way, the next that is known.
     of_life_before: Option<Arc<Hosts>>,
     /// Whether its source was heard of at all.
@@ -159,6 +161,7 @@ impl Oracle {
         let first = !std::mem::replace(&mut expected.heard, true);
         let Ok(snapshot) = snapshot else { return (false, first) };
         let seen = expected.taken(snapshot);
+        expected.is_unsure = snapshot.unreadable.iter().any(|host| !seen.contains(host));
         expected.reported = seen.clone();
         if !expected.guard.allows(seen.len(), limits) {
             expected.guard.blocked();
@@ -369,7 +372,7 @@ impl Oracle {
         };
         let absent = expected.lists.iter().rev().take_while(|(_, hosts)| !hosts.contains(host));
         let is_removed = absent.last().is_some_and(|(since, _)| before(*since));
-        is_removed && !expected.accepting && expected.heard
+        is_removed && !expected.accepting && !expected.is_unsure && expected.heard
     }
 
     /// Whether this service and its hosts have been known for so long.

@@ -27,6 +27,7 @@ pub mod nearest;
 pub mod option_policy;
 pub mod overlay;
 pub mod overrides;
+pub mod predicted;
 pub mod proxy_plan;
 pub mod proxym_service;
 pub mod quoting;

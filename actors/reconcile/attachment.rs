@@ -37,11 +37,11 @@ impl State {
             None => self.may_start(now),
             Some(_) => !self.process.is_serving(),
         };
-        let is_free = self.lane.in_flight.is_none() && !self.process.is_stopping();
+        let is_free = self.lane.reading.is_none() && !self.process.is_stopping();
         if self.settings.is_external() && is_free && is_due && now.instant >= self.reloads.not_before {
             self.work.observe_all = false;
             let effect = Effect::Observe { services: None, map: None };
-            self.begin_exchange(Exchange::Observation(None), effect, now);
+            self.begin_read(Exchange::Observation(None), effect, now);
         }
     }
 

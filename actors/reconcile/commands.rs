@@ -1,7 +1,5 @@
 //! Runtime lane: plans what may differ, sends what can be done at run time, and takes in the answers.
 
-use std::collections::BTreeSet;
-
 use tokio::time::Instant;
 
 use super::desired::AppliedChange;
@@ -15,9 +13,7 @@ use crate::journal::{Event, JournalEntry};
 use crate::limits::{
     CLEARANCES_AT_ONCE_MAX, PARKED_SERVER_KEEP, PLANNED_SERVERS_AT_ONCE_MAX, RUNTIME_BATCH_COMMANDS_MAX,
 };
-use crate::model::{
-    ChangeId, Observation, ObservedServers, PlanClass, RuntimeCommand, ServerName, ServiceName, UpdateStrategy,
-};
+use crate::model::{ChangeId, ObservedServers, PlanClass, RuntimeCommand, ServiceName, UpdateStrategy};
 use crate::port::Answer;
 
 impl State {
@@ -28,8 +24,7 @@ impl State {
             return false;
         }
         let commands: Vec<RuntimeCommand> = batch.values().flatten().flat_map(|step| step.commands.clone()).collect();
-        let services: Vec<ServiceName> = batch.keys().cloned().collect();
-        self.begin_exchange(Exchange::Commands(batch), Effect::RunCommands { commands, services }, now);
+        self.begin_change(Exchange::Commands(batch), Effect::RunCommands(commands), now);
         true
     }
 
@@ -108,7 +103,8 @@ impl State {
         if section.stale {
             return;
         }
-        let is_settled = self.deployment.is_none() && !section.attempts.any() && service.blocked.is_none();
+        let is_settled =
+            self.deployment.is_none() && section.is_verified() && !section.attempts.any() && service.blocked.is_none();
         let scope = if is_settled { scope } else { &Scope::Whole };
         section.park(&service.servers, scope, now);
         if service.slots_in_use().is_some() {
@@ -147,23 +143,12 @@ impl State {
         }
     }
 
-    /// HAProxy answered a batch.
-    pub(super) fn commands_answered(
-        &mut self,
-        batch: Batch,
-        (answers, observation, answered_at): (Vec<Answer>, Observation, Instant),
-        now: Now,
-    ) {
+    /// HAProxy answered a batch. What it has by now is predicted, so that the next change need not wait, and observed to
+    /// verify that.
+    pub(super) fn commands_answered(&mut self, batch: &Batch, (answers, answered_at): (Vec<Answer>, Instant)) {
         self.link_answered();
-        self.steps_answered(&batch, &answers, Some(answered_at));
-        let services: Vec<ServiceName> = batch.keys().cloned().collect();
-        let running = self.process.running_mut();
-        let mut different =
-            running.map(|running| running.observe(Some(&services), observation, now.instant)).unwrap_or_default();
-        for (name, steps) in batch {
-            let further: BTreeSet<ServerName> = different.remove(&name).unwrap_or_default();
-            self.work.changed_servers(name, steps.into_iter().map(|step| step.server).chain(further));
-        }
+        self.steps_answered(batch, &answers, Some(answered_at));
+        self.work.observe.extend(batch.keys().cloned());
     }
 
     /// A batch was answered, maybe by the process before: what this one has is not known.
@@ -236,6 +221,7 @@ impl State {
                 self.outbox.log(line.with("server", step.known_as()).with("answer", &refusal.words));
                 counts.refused += 1;
                 section.attempts.refused.insert(step.server.clone(), refusal);
+                self.work.changed_servers(name.clone(), [step.server.clone()]);
                 return;
             }
         }
@@ -252,9 +238,8 @@ impl State {
             return;
         }
         let Some(service) = self.desired.services.get_mut(name) else { return };
-        let Some(section) = self.process.running_mut().and_then(|running| running.sections.get_mut(name)) else {
-            return;
-        };
+        let section = self.process.running_mut().and_then(|running| running.sections.get_mut(name));
+        let Some(section) = section.filter(|section| section.is_verified()) else { return };
         if section.rewrite(&service.servers) {
             self.files.config.changed();
         }

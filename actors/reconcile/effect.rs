@@ -14,14 +14,9 @@ use crate::port::{ConfigText, SavedState};
 /// One thing to do.
 #[derive(Debug)]
 pub enum Effect {
-    /// Runtime lane: send these commands to the process that serves, then observe these services. Answered by
+    /// Runtime lane: send these commands to the process that serves, in this order. Answered by
     /// [`Input::CommandsAnswered`](super::Input::CommandsAnswered).
-    RunCommands {
-        /// In the order in which they have to be carried out.
-        commands: Vec<RuntimeCommand>,
-        /// The services that the commands are about.
-        services: Vec<ServiceName>,
-    },
+    RunCommands(Vec<RuntimeCommand>),
     /// Runtime lane: change the map of domains. Answered by [`Input::RoutesAnswered`](super::Input::RoutesAnswered).
     ChangeRoutes {
         /// The file that the map was loaded from.

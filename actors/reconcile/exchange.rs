@@ -1,7 +1,7 @@
-//! Runtime lane: one exchange with the process that serves at a time, and what its failure means.
+//! Runtime lane: changes one exchange at a time, reads beside them, and what a failure means.
 
 use super::effect::{Effect, info, warn};
-use super::state::{Exchange, InFlight, State};
+use super::state::{Exchange, InFlight, Meanwhile, State};
 use super::time::{Now, millis};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::DRAIN_LOOK_SERVICES_MAX;
@@ -9,26 +9,56 @@ use crate::model::ReloadCause;
 use crate::port::RuntimeError;
 
 impl State {
-    /// Runtime changes at once; then the map of domains, observations, and sessions of draining servers. Returns whether
-    /// an exchange is under way.
-    pub(super) fn begin_next_exchange(&mut self, now: Now) -> bool {
-        self.begin_commands(now)
-            || self.begin_route_change(now)
-            || self.begin_observation(now)
-            || self.begin_reading_sessions(now)
+    /// Begins the next change: servers first, then the map of domains. Returns whether one is under way.
+    pub(super) fn begin_next_change(&mut self, now: Now) -> bool {
+        self.lane.changing.is_some() || self.begin_commands(now) || self.begin_route_change(now)
     }
 
-    /// Begins an exchange, which the lane must be free for.
-    pub(super) fn begin_exchange(&mut self, exchange: Exchange, effect: Effect, now: Now) {
-        self.lane.in_flight = Some(InFlight { since: now.instant, pid: self.pid(), exchange });
+    /// Begins the next read: what HAProxy has, then the sessions of draining servers. Returns whether one is under way.
+    pub(super) fn begin_next_read(&mut self, now: Now) -> bool {
+        self.lane.reading.is_some() || self.begin_observation(now) || self.begin_reading_sessions(now)
+    }
+
+    /// Begins a change. What a read that is under way shows of it may be older.
+    pub(super) fn begin_change(&mut self, exchange: Exchange, effect: Effect, now: Now) {
+        self.note_changed(&exchange);
+        self.lane.changing = Some(InFlight { since: now.instant, pid: self.pid(), exchange });
         self.outbox.push(effect);
     }
 
-    /// An exchange has ended: what was asked, and whether another process serves by now, or is about to.
-    pub(super) fn end_exchange(&mut self) -> Option<(Exchange, bool)> {
-        let InFlight { pid, exchange, .. } = self.lane.in_flight.take()?;
-        let is_outdated = pid.is_some() && pid != self.pid();
-        Some((exchange, is_outdated))
+    /// Begins a read. What is being changed may be shown as it was before.
+    pub(super) fn begin_read(&mut self, exchange: Exchange, effect: Effect, now: Now) {
+        self.lane.changed_meanwhile = Meanwhile::default();
+        if let Some(changing) = self.lane.changing.take() {
+            self.note_changed(&changing.exchange);
+            self.lane.changing = Some(changing);
+        }
+        self.lane.reading = Some(InFlight { since: now.instant, pid: self.pid(), exchange });
+        self.outbox.push(effect);
+    }
+
+    fn note_changed(&mut self, exchange: &Exchange) {
+        match exchange {
+            Exchange::Commands(batch) => self.lane.changed_meanwhile.services.extend(batch.keys().cloned()),
+            Exchange::Routes(_) => self.lane.changed_meanwhile.routes = true,
+            Exchange::Observation(_) | Exchange::Sessions(_) => {}
+        }
+    }
+
+    /// A change has ended: what was asked, and whether another process serves by now.
+    pub(super) fn end_change(&mut self) -> Option<(Exchange, bool)> {
+        let ended = self.lane.changing.take()?;
+        Some(self.ended(ended))
+    }
+
+    /// A read has ended: what was asked, and whether another process serves by now.
+    pub(super) fn end_read(&mut self) -> Option<(Exchange, bool)> {
+        let ended = self.lane.reading.take()?;
+        Some(self.ended(ended))
+    }
+
+    fn ended(&self, InFlight { pid, exchange, .. }: InFlight) -> (Exchange, bool) {
+        (exchange, pid.is_some() && pid != self.pid())
     }
 
     /// HAProxy answered.
@@ -93,7 +123,7 @@ impl State {
             return false;
         }
         let effect = Effect::ReadSessions(services.clone());
-        self.begin_exchange(Exchange::Sessions(services), effect, now);
+        self.begin_read(Exchange::Sessions(services), effect, now);
         true
     }
 }

@@ -94,8 +94,8 @@ pub enum Input {
     /// The daemon is stopping.
     Stop,
 
-    /// To [`Effect::RunCommands`](super::Effect::RunCommands): the answers, the services as they are now, and when the answers were there.
-    CommandsAnswered(Result<(Vec<Answer>, Observation, Instant), RuntimeError>),
+    /// To [`Effect::RunCommands`](super::Effect::RunCommands): the answers, and when they were there.
+    CommandsAnswered(Result<(Vec<Answer>, Instant), RuntimeError>),
     /// To [`Effect::ChangeRoutes`](super::Effect::ChangeRoutes).
     RoutesAnswered(Result<Vec<Answer>, RuntimeError>),
     /// To [`Effect::Observe`](super::Effect::Observe).

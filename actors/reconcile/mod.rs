@@ -131,10 +131,10 @@ impl Reconciler {
         let state = &mut self.state;
         match answer {
             Input::CommandsAnswered(result) => {
-                let Some((Exchange::Commands(batch), is_outdated)) = state.end_exchange() else { return };
+                let Some((Exchange::Commands(batch), is_outdated)) = state.end_change() else { return };
                 match result {
                     Ok((answers, ..)) if is_outdated => state.commands_outdated(&batch, Some(&answers)),
-                    Ok(answers) => state.commands_answered(batch, answers, now),
+                    Ok(answers) => state.commands_answered(&batch, answers),
                     Err(_) if is_outdated => state.commands_outdated(&batch, None),
                     Err(error) => {
                         state.commands_unanswered(&batch);
@@ -143,7 +143,7 @@ impl Reconciler {
                 }
             }
             Input::RoutesAnswered(result) => {
-                let Some((Exchange::Routes(steps), is_outdated)) = state.end_exchange() else { return };
+                let Some((Exchange::Routes(steps), is_outdated)) = state.end_change() else { return };
                 // There may be more than fitted, or what was refused.
                 state.work.routes = true;
                 match result {
@@ -159,14 +159,14 @@ impl Reconciler {
                 }
             }
             Input::Observed(result) => {
-                let Some((Exchange::Observation(services), is_outdated)) = state.end_exchange() else { return };
+                let Some((Exchange::Observation(services), is_outdated)) = state.end_read() else { return };
                 match state.settings.is_external() && !state.process.is_serving() {
                     true => state.attachment_answered(result, now),
                     false => state.observed(services.as_deref(), is_outdated, result, now),
                 }
             }
             Input::SessionsRead(result) => {
-                let Some((Exchange::Sessions(services), _)) = state.end_exchange() else { return };
+                let Some((Exchange::Sessions(services), _)) = state.end_read() else { return };
                 // What still answers is found out by commands; sessions are only read again.
                 let sessions = result.unwrap_or_default();
                 for name in services {

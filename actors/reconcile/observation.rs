@@ -2,7 +2,7 @@
 
 use super::effect::{Effect, warn};
 use super::input::Observed;
-use super::observed::Running;
+use super::observed::{Differences, Running};
 use super::section::Section;
 use super::state::{Exchange, State};
 use super::time::Now;
@@ -20,7 +20,7 @@ impl State {
             let has_frontends = self.running().is_some_and(|running| !running.frontends.is_empty());
             let map = has_frontends.then(|| self.settings.policy.frame.map_path.clone());
             let effect = Effect::Observe { services: None, map };
-            self.begin_exchange(Exchange::Observation(None), effect, now);
+            self.begin_read(Exchange::Observation(None), effect, now);
             return true;
         }
         let mut services = Vec::new();
@@ -33,7 +33,7 @@ impl State {
             return false;
         }
         let effect = Effect::Observe { services: Some(services.clone()), map: None };
-        self.begin_exchange(Exchange::Observation(Some(services)), effect, now);
+        self.begin_read(Exchange::Observation(Some(services)), effect, now);
         true
     }
 
@@ -64,7 +64,12 @@ impl State {
             return self.another_process(Observed { process, servers, routes }, now);
         }
         running.process = process;
-        let stale: Vec<ServiceName> = running.sections.iter().filter(|(_, section)| section.stale).map(named).collect();
+        let meanwhile = std::mem::take(&mut self.lane.changed_meanwhile);
+        let is_seen = |name: &ServiceName| {
+            services.is_none_or(|services| services.contains(name)) && !meanwhile.services.contains(name)
+        };
+        let stale = running.sections.iter().filter(|(name, section)| section.stale && is_seen(name));
+        let stale: Vec<ServiceName> = stale.map(named).collect();
         if is_external && services.is_none() {
             let is_ours = |name: &ServiceName| running.sections.contains_key(name);
             let (ours, unclaimed) = servers.services.into_iter().partition(|(name, _)| is_ours(name));
@@ -77,16 +82,21 @@ impl State {
             self.record_health_changes(&servers);
         }
         let Some(running) = self.process.running_mut() else { return };
-        let different = running.observe(services, servers, now.instant);
-        self.work.drift_found(different.keys().filter(|name| !stale.contains(name)).cloned());
-        self.work.review(different.into_keys());
+        let Differences { drift, verified } = running.observe(services, servers, &meanwhile.services, now.instant);
+        self.work.drift_found(drift.keys().filter(|name| !stale.contains(name)).cloned());
+        self.work.review(drift.into_keys());
+        for (name, servers) in verified {
+            self.work.changed_servers(name, servers);
+        }
+        // What was changed while it was read is read again.
+        self.work.observe.extend(meanwhile.services);
         self.work.review(stale.iter().cloned());
         if stale.is_empty() {
             // Otherwise a batch went unanswered, and only one that is answered shows that all is well again.
             self.link_answered();
         }
         self.look_up_names();
-        self.routes_observed(routes);
+        self.routes_observed(routes.filter(|_| !meanwhile.routes));
     }
 
     /// Records the servers that went down or came up. Those of a process that we start are known from its log, with the

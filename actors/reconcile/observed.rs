@@ -51,6 +51,15 @@ pub struct DomainMap {
     pub refusals: u32,
 }
 
+/// What an observation showed.
+#[derive(Debug, Default)]
+pub struct Differences {
+    /// The servers that are not as they were last seen, by service.
+    pub drift: BTreeMap<ServiceName, BTreeSet<ServerName>>,
+    /// The servers that were changed since they were last seen, by service: whether that had an effect is known now.
+    pub verified: BTreeMap<ServiceName, BTreeSet<ServerName>>,
+}
+
 impl Running {
     /// The text of its file.
     pub fn text(&self) -> ConfigText {
@@ -60,39 +69,30 @@ impl Running {
         ConfigText { pieces: std::iter::once(self.base.clone()).chain(sections).chain(frontends).collect(), map }
     }
 
-    /// Takes in what the process reports of these services, or of all. Returns the servers that are not as they were last
-    /// seen, by service.
+    /// Takes in what the process reports of these services, or of all, `except` those that were changed meanwhile.
     pub fn observe(
         &mut self,
         asked: Option<&[ServiceName]>,
         mut observation: Observation,
+        except: &BTreeSet<ServiceName>,
         now: Instant,
-    ) -> BTreeMap<ServiceName, BTreeSet<ServerName>> {
-        let mut different = BTreeMap::new();
-        let mut observe = |name: &ServiceName, section: &mut Section, health_changed: &mut bool| {
+    ) -> Differences {
+        let mut differences = Differences::default();
+        let is_asked = |name: &ServiceName| asked.is_none_or(|asked| asked.contains(name)) && !except.contains(name);
+        for (name, section) in self.sections.iter_mut().filter(|(name, _)| is_asked(name)) {
             let servers = observation.services.remove(name).unwrap_or_default();
-            if let Some(changed) = section.observe(servers, now) {
-                *health_changed = true;
-                if !changed.is_empty() {
-                    different.insert(name.clone(), changed);
-                }
+            let unverified = section.take_unverified();
+            let changed = section.observe(servers, now);
+            self.health_changed |= changed.is_some() || !unverified.is_empty();
+            let drift: BTreeSet<ServerName> = changed.unwrap_or_default().difference(&unverified).cloned().collect();
+            if !unverified.is_empty() {
+                differences.verified.insert(name.clone(), unverified);
             }
-        };
-        match asked {
-            Some(asked) => {
-                for name in asked {
-                    if let Some(section) = self.sections.get_mut(name) {
-                        observe(name, section, &mut self.health_changed);
-                    }
-                }
-            }
-            None => {
-                for (name, section) in &mut self.sections {
-                    observe(name, section, &mut self.health_changed);
-                }
+            if !drift.is_empty() {
+                differences.drift.insert(name.clone(), drift);
             }
         }
-        different
+        differences
     }
 
     /// Takes in the first report of a process that was just started.

@@ -60,7 +60,8 @@ impl State {
         }
         // What waits for a reload, or is not tried again, is found by plans of the whole.
         let waits_for_reload = self.deployment.is_some() || self.reloads.is_due_for_all() || self.reloads.waits(name);
-        let is_settled = !waits_for_reload && !section.attempts.any() && service.blocked.is_none();
+        let is_settled =
+            !waits_for_reload && section.is_verified() && !section.attempts.any() && service.blocked.is_none();
         let scope = if is_settled { scope } else { &Scope::Whole };
         let ground =
             Ground { capabilities: running.capabilities, inherited: &self.settings.inherited, style: running.style };
@@ -103,6 +104,7 @@ fn plan_section(service: &DesiredService, section: &Section, ground: Ground<'_>,
         // A reload for these hosts would be refused again.
         plan.reload.clear();
     }
+    plan.steps.retain(|step| section.may_take(step));
     Planning { plan, ineffective, hopeless }
 }
 

@@ -116,7 +116,8 @@ impl State {
 
     /// Since when an exchange has been going on that takes longer than such exchanges do.
     fn silent_since(&self, now: Instant) -> Option<Instant> {
-        let since = self.lane.in_flight.as_ref()?.since;
+        let under_way = self.lane.changing.iter().chain(&self.lane.reading);
+        let since = under_way.map(|exchange| exchange.since).min()?;
         (now.saturating_duration_since(since) >= RUNTIME_SILENCE_TOLD).then_some(since)
     }
 }

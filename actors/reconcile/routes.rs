@@ -46,7 +46,7 @@ impl State {
         }
         let commands = steps.iter().map(|step| step.command.clone()).collect();
         let effect = Effect::ChangeRoutes { map: self.settings.policy.frame.map_path.clone(), commands };
-        self.begin_exchange(Exchange::Routes(steps), effect, now);
+        self.begin_change(Exchange::Routes(steps), effect, now);
         true
     }
 

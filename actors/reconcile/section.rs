@@ -12,12 +12,13 @@ use tokio::time::{Duration, Instant};
 use crate::decide::common_ends::between_common_ends;
 use crate::decide::deployment::{BoundSection, SectionSpec};
 use crate::decide::haproxy_config::{self, SectionStyle};
+use crate::decide::predicted::predict;
 use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Refusal, Step, given};
 use crate::decide::scope::Scope;
 use crate::decide::unresolved::SectionNames;
 use crate::model::{
-    AdminState, HostList, ObservedServer, ObservedServers, RuntimeCommand, ServerName, ServerState, ServiceDefinition,
-    Word,
+    AdminState, HostList, ObservedServer, ObservedServers, PlanClass, RuntimeCommand, ServerName, ServerState,
+    ServiceDefinition, Word,
 };
 use crate::port::Answer;
 
@@ -36,6 +37,11 @@ pub struct Section {
     pub observed: Arc<ObservedServers>,
     /// The state of each server, for whoever asks: put together when it is first asked for.
     pub states: OnceCell<Arc<BTreeMap<ServerName, ServerState>>>,
+    /// Servers that were changed since they were last observed: what is known of them is predicted.
+    unverified: BTreeSet<ServerName>,
+    /// Those of them that were given another address, which HAProxy may set after its answer: they get no traffic before
+    /// it is observed.
+    moved: BTreeSet<ServerName>,
     /// Whether a batch went unanswered since, so that what the process has is not known.
     pub stale: bool,
     /// What was tried and did not work.
@@ -142,6 +148,8 @@ impl Section {
             file: SectionFile { text, hosts, is_behind: false },
             observed: Arc::default(),
             states: OnceCell::new(),
+            unverified: BTreeSet::new(),
+            moved: BTreeSet::new(),
             stale: true,
             attempts: Attempts::default(),
             found: Found::default(),
@@ -186,6 +194,22 @@ impl Section {
         self.stale = false;
     }
 
+    /// Whether everything that is known of its servers was observed.
+    pub fn is_verified(&self) -> bool {
+        self.unverified.is_empty()
+    }
+
+    /// The servers that were changed since they were last observed, because they are observed now.
+    pub fn take_unverified(&mut self) -> BTreeSet<ServerName> {
+        self.moved.clear();
+        std::mem::take(&mut self.unverified)
+    }
+
+    /// Whether a step may be taken by now.
+    pub fn may_take(&self, step: &Step) -> bool {
+        step.class == PlanClass::RuntimeDisable || !self.moved.contains(&step.server)
+    }
+
     fn set_observed(&mut self, servers: Arc<ObservedServers>) {
         self.observed = servers;
         self.states = OnceCell::new();
@@ -215,6 +239,9 @@ impl Section {
     }
 
     fn accepted(&mut self, step: &Step, command: &RuntimeCommand) {
+        predict(Arc::make_mut(&mut self.observed), command);
+        self.states = OnceCell::new();
+        self.unverified.insert(step.server.clone());
         match (command, &step.gives) {
             (RuntimeCommand::DeleteServer(_), _) => {
                 self.loaded.servers.remove(&step.server);
@@ -225,6 +252,7 @@ impl Section {
             }
             (RuntimeCommand::SetAddress(..), Some(given)) => {
                 self.file.is_behind = true;
+                self.moved.insert(step.server.clone());
                 let moved = LoadedServer { held_by: step.holder, ..given.clone() };
                 self.loaded.servers.insert(step.server.clone(), moved);
             }

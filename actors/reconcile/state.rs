@@ -57,15 +57,28 @@ pub struct State {
     pub outbox: Outbox,
 }
 
-/// The runtime lane: one exchange with the process that serves at a time.
+/// The runtime lane: changes one exchange at a time, and reads beside them, on another connection.
 #[derive(Debug)]
 pub struct RuntimeLane {
-    /// The exchange that is under way.
-    pub in_flight: Option<InFlight>,
+    /// The change that is under way.
+    pub changing: Option<InFlight>,
+    /// The read that is under way.
+    pub reading: Option<InFlight>,
+    /// What was changed while it is: what the read shows of it may be older.
+    pub changed_meanwhile: Meanwhile,
     /// The health of the connection.
     pub link: RuntimeLink,
     /// Whether it is reported when HAProxy stops answering.
     pub is_watched: bool,
+}
+
+/// What was changed while a read is under way.
+#[derive(Debug, Default)]
+pub struct Meanwhile {
+    /// The services.
+    pub services: BTreeSet<ServiceName>,
+    /// Whether the map of domains was.
+    pub routes: bool,
 }
 
 /// An exchange with the process that serves.
@@ -132,7 +145,13 @@ impl State {
             desired,
             process: ProcessState::Waiting,
             work: WorkQueue::default(),
-            lane: RuntimeLane { in_flight: None, link: RuntimeLink::new(now), is_watched: false },
+            lane: RuntimeLane {
+                changing: None,
+                reading: None,
+                changed_meanwhile: Meanwhile::default(),
+                link: RuntimeLink::new(now),
+                is_watched: false,
+            },
             deployment: None,
             unmanaged: None,
             reloads: ReloadQueue::new(now),

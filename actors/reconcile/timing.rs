@@ -55,14 +55,15 @@ impl State {
         }
     }
 
-    /// Begins the next exchange of the runtime lane, if it is free.
+    /// Begins the next exchanges of the runtime lane, where it is free.
     pub(super) fn begin_runtime_step(&mut self, now: Now) {
-        let is_free = self.process.is_serving() && self.lane.in_flight.is_none();
-        if !is_free || now.instant < self.lane.link.retry_at() || self.gives_way_to_reload(now) {
+        if !self.process.is_serving() || now.instant < self.lane.link.retry_at() || self.gives_way_to_reload(now) {
             return;
         }
-        let is_deploying = self.deployment.is_some();
-        if !self.begin_next_exchange(now) && self.work.is_empty() && !self.reloads.is_due() && !is_deploying {
+        let is_changing = self.begin_next_change(now);
+        let is_reading = self.begin_next_read(now);
+        let has_work = is_changing || is_reading || !self.work.is_empty();
+        if !has_work && !self.reloads.is_due() && self.deployment.is_none() {
             // What failed is no longer desired, nor are the sockets that were opened for it.
             self.reloads.problem.clear();
             self.spare_sockets();
@@ -76,10 +77,10 @@ impl State {
 
     /// When the first thing is due.
     pub(super) fn next_event(&self, now: Instant) -> Option<Instant> {
-        if self.timers.more_to_plan && self.lane.in_flight.is_none() {
+        if self.timers.more_to_plan && self.lane.changing.is_none() {
             return Some(now);
         }
-        let is_lane_free = self.lane.in_flight.is_none();
+        let is_lane_free = self.lane.changing.is_none() || self.lane.reading.is_none();
         let serves = self.process.is_serving();
         let waits_for_start = self.running().is_none() && !self.may_be_complete();
         let start_at = self.desired.loaded_at.map(|at| at + FIRST_LISTS_WAIT).filter(|_| waits_for_start);

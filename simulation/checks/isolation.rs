@@ -38,8 +38,13 @@ impl Calm {
             Step::Heal => Some(Instant::now()),
             step if refuses || is_usual(step) => self.since,
             step if step.lasts() => None,
-            _ => self.since.map(|_| Instant::now()),
+            _ => return self.interrupt(),
         };
+    }
+
+    /// Something was wrong for a moment until now.
+    pub(crate) fn interrupt(&mut self) {
+        self.since = self.since.map(|_| Instant::now());
     }
 
     fn lasts_for(self, duration: Duration) -> bool {

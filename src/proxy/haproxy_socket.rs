@@ -1,7 +1,7 @@
 //! HAProxy's Runtime API on its stats socket: the way most changes go out.
 //!
-//! One connection is kept open, because a command on it takes a third of what it takes on a new one. Changes and looks at
-//! servers take turns in the order they were made. A kept connection that HAProxy has closed is replaced silently as long
+//! A connection is kept open for changes, because a command on it takes a third of what it takes on a new one, and another
+//! for what is read, so that a long answer does not hold up a change. On each, calls take turns. A kept connection that HAProxy has closed is replaced silently as long
 //! as nothing was sent on it; once something was sent and no answer came, the caller is told and looks again.
 
 use std::cell::{Cell, RefCell};
@@ -38,7 +38,10 @@ const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The Runtime API of the HAProxy that listens on one socket.
 pub struct HaproxySocket {
+    /// For changes.
     shared: Rc<Shared>,
+    /// For what is read: the same where there can be only one connection.
+    reads: Rc<Shared>,
 }
 
 impl HaproxySocket {
@@ -66,15 +69,13 @@ impl HaproxySocket {
     }
 
     fn at(address: RuntimeAddress, connections: Connections, log: Logger) -> Self {
-        let shared = Shared {
-            address,
-            connections,
-            log,
-            kept: RefCell::new(None),
-            disconnects: Cell::new(0),
-            turn: tokio::sync::Mutex::new(()),
+        let reads = match connections {
+            Connections::Kept => Some(Rc::new(Shared::new(address.clone(), Connections::Kept, log.clone()))),
+            Connections::OneEach => Some(Rc::new(Shared::new(address.clone(), Connections::OneEach, log.clone()))),
+            Connections::Opened { .. } => None,
         };
-        Self { shared: Rc::new(shared) }
+        let shared = Rc::new(Shared::new(address, connections, log));
+        Self { reads: reads.unwrap_or_else(|| Rc::clone(&shared)), shared }
     }
 }
 
@@ -92,7 +93,7 @@ impl RuntimeApi for HaproxySocket {
     }
 
     fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>> {
-        let shared = Rc::clone(&self.shared);
+        let shared = Rc::clone(&self.reads);
         Box::pin(async move {
             let _turn = shared.turn.lock().await;
             match services {
@@ -103,13 +104,9 @@ impl RuntimeApi for HaproxySocket {
     }
 
     fn server_states(&self) -> PortFuture<Result<String, RuntimeError>> {
-        let shared = Rc::clone(&self.shared);
+        let shared = Rc::clone(&self.reads);
         Box::pin(async move {
-            // Beside changes, which it must not hold up, unless there is only one connection.
-            let _turn = match shared.connections {
-                Connections::Opened { .. } => Some(shared.turn.lock().await),
-                Connections::Kept | Connections::OneEach => None,
-            };
+            let _turn = shared.turn.lock().await;
             let read = |text: &mut String, part: AnswerPart<'_>| {
                 if let AnswerPart::Line(line) = part {
                     text.push_str(line);
@@ -121,7 +118,7 @@ impl RuntimeApi for HaproxySocket {
     }
 
     fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>> {
-        let shared = Rc::clone(&self.shared);
+        let shared = Rc::clone(&self.reads);
         Box::pin(async move {
             let mut sessions = ServerSessions::new();
             for service in services {
@@ -156,7 +153,7 @@ impl RuntimeApi for HaproxySocket {
     }
 
     fn routes(&self, map: PathBuf) -> PortFuture<Result<Option<ObservedRoutes>, RuntimeError>> {
-        let shared = Rc::clone(&self.shared);
+        let shared = Rc::clone(&self.reads);
         Box::pin(async move {
             let _turn = shared.turn.lock().await;
             let read = |reader: &mut MapReader, part: AnswerPart<'_>| {
@@ -170,7 +167,7 @@ impl RuntimeApi for HaproxySocket {
     }
 
     fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>> {
-        let shared = Rc::clone(&self.shared);
+        let shared = Rc::clone(&self.reads);
         Box::pin(async move {
             let _turn = shared.turn.lock().await;
             shared.process().await
@@ -179,6 +176,7 @@ impl RuntimeApi for HaproxySocket {
 
     fn disconnect(&self) {
         self.shared.disconnect();
+        self.reads.disconnect();
     }
 
     fn silence(&self) -> PortFuture<RuntimeError> {
@@ -190,7 +188,7 @@ impl RuntimeApi for HaproxySocket {
 
 impl TrafficReader for HaproxySocket {
     fn sections(&self) -> PortFuture<Result<BTreeMap<ServiceName, Traffic>, RuntimeError>> {
-        let shared = Rc::clone(&self.shared);
+        let shared = Rc::clone(&self.reads);
         Box::pin(async move {
             // Frontends and backends: a section has a line of each, and one that shares its port the latter alone.
             let table = shared.statistics("show stat -1 3 -1\n").await?;
@@ -200,7 +198,7 @@ impl TrafficReader for HaproxySocket {
     }
 
     fn servers(&self, service: &ServiceName) -> PortFuture<Result<BTreeMap<ServerName, ServerTraffic>, RuntimeError>> {
-        let shared = Rc::clone(&self.shared);
+        let shared = Rc::clone(&self.reads);
         let request = format!("show stat {service} 4 -1\n");
         Box::pin(async move {
             let table = shared.statistics(&request).await?;
@@ -234,6 +232,11 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(address: RuntimeAddress, connections: Connections, log: Logger) -> Self {
+        let (kept, disconnects) = (RefCell::new(None), Cell::new(0));
+        Self { address, connections, log, kept, disconnects, turn: tokio::sync::Mutex::new(()) }
+    }
+
     async fn run_batch(&self, batch: &[RuntimeCommand], answers: &mut Vec<Answer>) -> Result<(), RuntimeError> {
         let first = answers.len();
         let mut request = String::with_capacity(64 * batch.len());

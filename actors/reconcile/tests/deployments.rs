@@ -115,7 +115,7 @@ fn answer_of_the_process_before_is_not_trusted() {
     rig.deployed(2);
     rig.effects.clear();
     let accepted = vec![Answer { accepted: true, text: String::new() }];
-    rig.answer(accepted, &[(1, READY), (2, MAINT)]);
+    rig.feed(Input::CommandsAnswered(Ok((accepted, rig.now.instant))));
     assert!(rig.commands().is_none(), "what the new process has is observed first");
     let servers = observation(&[("web", &[(1, READY), (2, READY)]), ("api", &[(9, READY)])]);
     rig.feed(Input::Observed(Ok(Observed { process: process(2), servers, routes: None })));

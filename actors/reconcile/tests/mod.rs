@@ -194,7 +194,7 @@ impl Rig {
     /// The commands that were sent to the process that serves.
     fn commands(&mut self) -> Option<Vec<RuntimeCommand>> {
         self.take(|effect| match effect {
-            Effect::RunCommands { commands, .. } => Some(commands.clone()),
+            Effect::RunCommands(commands) => Some(commands.clone()),
             _ => None,
         })
     }
@@ -228,8 +228,9 @@ impl Rig {
     }
 
     fn answer(&mut self, answers: Vec<Answer>, servers: &[(u8, u16)]) {
-        let observed = observation(&[("web", servers)]);
-        self.feed(Input::CommandsAnswered(Ok((answers, observed, self.now.instant))));
+        self.feed(Input::CommandsAnswered(Ok((answers, self.now.instant))));
+        let pid = self.snapshot().process.expect("one serves").pid;
+        self.observed(pid, servers);
     }
 
     /// The process reports that `web` has these servers.

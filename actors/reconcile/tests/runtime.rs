@@ -248,3 +248,31 @@ fn without_cache(state: &str) -> String {
     }
     text
 }
+
+#[test]
+fn next_change_does_not_wait_for_an_observation() {
+    let mut rig = Rig::serving(&[1, 2, 3]);
+    rig.hosts("web", &[1, 2]);
+    rig.commands();
+    let accepted = vec![Answer { accepted: true, text: String::new() }];
+    rig.feed(Input::CommandsAnswered(Ok((accepted, rig.now.instant))));
+    assert_eq!(rig.snapshot().services[&service("web")].last_class.as_deref(), Some("reload"), "not verified yet");
+    rig.hosts("web", &[1]);
+    assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
+}
+
+#[test]
+fn observation_from_before_a_change_does_not_undo_it() {
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.wait(OBSERVE_INTERVAL);
+    rig.hosts("web", &[1]);
+    let accepted = vec![Answer { accepted: true, text: String::new() }];
+    rig.commands();
+    rig.feed(Input::CommandsAnswered(Ok((accepted, rig.now.instant))));
+    rig.observed(1, &[(1, READY), (2, READY)]);
+    assert!(rig.commands().is_none(), "it was read before");
+    rig.observed(1, &[(1, READY), (2, MAINT)]);
+    let state = rig.snapshot();
+    assert_eq!((state.counts.drift, state.counts.runtime_disable), (0, 1));
+    assert!(state.services[&service("web")].last_took_us.is_some());
+}

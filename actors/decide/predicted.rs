@@ -1,0 +1,56 @@
+//! What HAProxy has once it has executed a command: predicted, so that the next change need not wait for an observation.
+
+use crate::model::{ObservedServer, ObservedServers, RuntimeCommand, Word};
+
+/// `srv_admin_state`: forced maintenance.
+const MAINTENANCE: u16 = 0x01;
+/// `srv_admin_state`: forced drain.
+const DRAIN: u16 = 0x08;
+
+/// Changes the servers of one section as HAProxy does when it accepts the command. What checks make of a server is not
+/// predicted.
+pub fn predict(servers: &mut ObservedServers, command: &RuntimeCommand) {
+    let name = &command.server().server;
+    match command {
+        RuntimeCommand::AddServer { endpoint, options, .. } => {
+            let added = ObservedServer {
+                address: endpoint.address.to_string().into(),
+                port: endpoint.port.get(),
+                fqdn: None,
+                admin_state: MAINTENANCE,
+                operational_state: 0,
+                weight: weight_of(options),
+            };
+            servers.insert(name.clone(), added);
+        }
+        RuntimeCommand::DeleteServer(_) => drop(servers.remove(name)),
+        _ => {
+            if let Some(server) = servers.get_mut(name) {
+                change(server, command);
+            }
+        }
+    }
+}
+
+fn change(server: &mut ObservedServer, command: &RuntimeCommand) {
+    match command {
+        RuntimeCommand::SetReady(_) => {
+            server.admin_state &= !(MAINTENANCE | DRAIN);
+            server.operational_state = 2;
+        }
+        RuntimeCommand::SetDrain(_) => server.admin_state = server.admin_state & !MAINTENANCE | DRAIN,
+        RuntimeCommand::SetMaintenance(_) => server.admin_state = server.admin_state & !DRAIN | MAINTENANCE,
+        RuntimeCommand::SetWeight(_, weight) => server.weight = *weight,
+        RuntimeCommand::SetAddress(_, endpoint) => {
+            server.address = endpoint.address.to_string().into();
+            server.port = endpoint.port.get();
+        }
+        _ => {}
+    }
+}
+
+/// HAProxy's weight of a server that names none is 1.
+fn weight_of(options: &[Word]) -> u16 {
+    let named = options.windows(2).filter(|pair| pair[0].as_str() == "weight");
+    named.last().and_then(|pair| pair[1].as_str().parse().ok()).unwrap_or(1)
+}
