@@ -212,7 +212,7 @@ pub const LISTEN_LINE_BYTES_MAX: usize = 8_192;
 pub const LISTEN_LINES_MAX: usize = 500;
 
 /// The most words of a service's `server_options`: with a host's own and those that proxymgr adds (three for name and
-/// address, eight for weight, backup, cookie and state) a server line stays within [`LINE_WORDS_MAX`].
+/// address, eight for id, weight, backup, cookie and state) a server line stays within [`LINE_WORDS_MAX`].
 pub const SERVER_OPTION_WORDS_MAX: usize = 40;
 
 /// The most words of one host's own `options`.

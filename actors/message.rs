@@ -27,6 +27,7 @@ use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::proxy_plan::ServicePlan;
 use crate::decide::routing::{RouteStep, routed_at};
+use crate::decide::server_ids::ServerIds;
 use crate::history::History;
 use crate::journal::JournalEntry;
 pub use crate::model::SeenHost;
@@ -468,6 +469,8 @@ pub struct NextSection {
     pub descriptor: Option<RawFd>,
     /// The hosts.
     pub hosts: Arc<HostList>,
+    /// Their ids.
+    pub ids: ServerIds,
 }
 
 /// anyone -> any actor: your state, as a snapshot that can be serialised.

@@ -24,8 +24,8 @@ use crate::decide::state_file::FileHosts;
 use crate::message::server_health::ServerHealthReported;
 use crate::message::sources::{DefinitionsSeen, HostsSeen};
 use crate::model::{
-    HostList, Observation, ObservedRoutes, OperatorChoice, ProcessInfo, RawDefinition, RouteCommand, RuntimeCommand,
-    ServerName, ServerTraffic, ServiceDefinition, ServiceName, SourceKind, SourceSpec, Traffic,
+    HostList, Observation, ObservedRoutes, OperatorChoice, PersistentId, ProcessInfo, RawDefinition, RouteCommand,
+    RuntimeCommand, ServerName, ServerTraffic, ServiceDefinition, ServiceName, SourceKind, SourceSpec, Traffic,
 };
 
 /// What a port's call gives back, in time.
@@ -384,6 +384,9 @@ pub struct SavedService {
     /// Which server has which slot, where it has slots.
     #[serde(default, skip_serializing_if = "SlotTable::is_empty")]
     pub slots: SlotTable,
+    /// The servers' ids, where they are not the ones that their endpoints derive.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ids: BTreeMap<ServerName, PersistentId>,
 }
 
 /// Definitions as their source shows them, by the name of the service.

@@ -253,6 +253,9 @@ pub struct ServiceState {
     /// Servers that somebody put into drain on HAProxy's own socket. They are left alone.
     #[serde(default)]
     pub drained_on_socket: Vec<ServerName>,
+    /// Servers whose agents decide on their state and weight, with the weights that HAProxy reports.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub agent_weights: BTreeMap<ServerName, u16>,
     /// Servers whose host is gone and that finish what they have.
     #[serde(default)]
     pub leaving: BTreeMap<ServerName, LeavingServer>,

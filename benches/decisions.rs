@@ -13,8 +13,9 @@ use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{Ground, LoadedService, WantedService, given, plan_service};
+use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::model::{
-    Address, Endpoint, Host, HostList, ObservedServer, ObservedServers, ProxyVersion, Removal, ServerName,
+    Address, AgentState, Endpoint, Host, HostList, ObservedServer, ObservedServers, ProxyVersion, Removal, ServerName,
     ServiceDefinition, ServiceName, SourceSpec, UpdateStrategy, Word,
 };
 
@@ -53,6 +54,8 @@ fn observed(hosts: &HostList) -> ObservedServers {
         admin_state: 0,
         operational_state: 2,
         weight: 1,
+        id: None,
+        agent: AgentState::None,
     };
     hosts.iter().map(|(name, host)| (name.clone(), server(host))).collect()
 }
@@ -60,6 +63,7 @@ fn observed(hosts: &HostList) -> ObservedServers {
 fn decisions(criterion: &mut Criterion) {
     let definition = definition();
     let style = SectionStyle::default();
+    let ids = ServerIds::default();
     let mut group = criterion.benchmark_group("decisions");
     group.sample_size(20);
     for count in [10, 1_000, 50_000] {
@@ -76,13 +80,14 @@ fn decisions(criterion: &mut Criterion) {
             servers: before.iter().map(|(name, host)| (name.clone(), given(&definition, host))).collect(),
         };
         let observed = observed(&before);
-        let ground =
-            Ground { capabilities: Capabilities::of(ProxyVersion { major: 3, minor: 0 }), inherited: &[], style };
+        let capabilities = Capabilities::of(ProxyVersion { major: 3, minor: 0 });
+        let ground = Ground { capabilities, inherited: &[], style, is_external: false };
         group.bench_function(BenchmarkId::new("plan", count), |bencher| {
             bencher.iter(|| {
                 let wanted = WantedService {
                     definition: &definition,
                     hosts: black_box(&after),
+                    ids: &ids,
                     overlay: &Overlay::NONE,
                     strategy: UpdateStrategy::Dynamic,
                     slots: None,
@@ -93,7 +98,7 @@ fn decisions(criterion: &mut Criterion) {
             });
         });
         group.bench_function(BenchmarkId::new("render", count), |bencher| {
-            bencher.iter(|| haproxy_config::section(&definition, Some(7), black_box(&after), style));
+            bencher.iter(|| haproxy_config::section(&definition, Some(7), black_box(&after), &ids, style));
         });
     }
     group.finish();

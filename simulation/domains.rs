@@ -185,6 +185,8 @@ mod tests {
                 takes_time,
                 pace: Pace::Quick,
                 besides,
+                hashes: false,
+                agents: false,
                 slots,
                 steps: Vec::new(),
             });

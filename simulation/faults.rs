@@ -27,6 +27,8 @@ impl World {
             things.mail_delay_max_ms = plan.mail_delay_max_ms;
             things.takes_time = plan.takes_time;
             things.has_clients = true;
+            things.hashes = plan.hashes;
+            things.agents.exist = plan.agents;
             things.oracle.mail_delay_max = Duration::from_millis(plan.mail_delay_max_ms);
         });
         self.set_pace(plan.pace);
@@ -47,8 +49,9 @@ impl World {
             let next = u16::try_from(things.services.len()).unwrap_or_default();
             let number = SERVICES.iter().position(|known| *known == name).and_then(|at| u16::try_from(at).ok());
             let number = number.unwrap_or(next + 4);
-            let service =
-                things.services.entry(name.to_owned()).or_insert_with(|| Service { number, ..Service::default() });
+            let (hashes, has_agents) = (things.hashes, things.agents.exist);
+            let new = || Service { number, hashes, has_agents, ..Service::default() };
+            let service = things.services.entry(name.to_owned()).or_insert_with(new);
             let before = things.chronicle.as_ref().map(|_| service.registered());
             change(service);
             if let (Some(chronicle), Some(before)) = (&mut things.chronicle, before) {
@@ -126,7 +129,9 @@ impl World {
             things.services.values_mut().for_each(Service::heal);
             things.processes.values_mut().for_each(|process| process.fault = None);
             things.besides.iter_mut().for_each(Besides::heal);
+            things.agents.heal();
         });
+        self.ask_agents_soon();
         self.chronicled(Chronicle::healed);
         self.show_everything();
     }
@@ -148,6 +153,7 @@ impl World {
     /// Does one step of a plan.
     pub async fn apply(&self, step: &Step) {
         self.note("the plan", "the world", words(step));
+        self.with(|things| things.agents.overruled_by(step));
         self.chronicled(|chronicle, now_ms| chronicle.step(step, now_ms));
         self.with(|things| things.calm.disturb(step));
         match step {
@@ -191,6 +197,7 @@ impl World {
                 self.show_definitions();
             }
             Step::ServerTampered { service, host, how } => self.tamper_with_server(service, *host, *how),
+            Step::AgentReports { service, host, report } => self.agent_reports(service, *host, *report),
             Step::FileTampered => self.cut_the_file_short(),
             Step::SettingsChanged { variant } => self.change_settings(*variant),
             Step::Heal => self.heal(),

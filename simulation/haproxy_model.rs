@@ -3,11 +3,11 @@
 //! `tests/haproxy_model.rs` drives this model and every HAProxy on the machine with the same random commands and
 //! compares. What is not modelled, or only where the simulation asks for it:
 //!
-//! - Traffic and health checks: a server is up until [`HaproxyModel::set_health`] says otherwise, and idle until
-//!   [`HaproxyModel::set_connections`] says otherwise.
+//! - Traffic, health checks and agents: a server is up until [`HaproxyModel::set_health`] says otherwise, idle until
+//!   [`HaproxyModel::set_connections`] does, and its agent silent until [`HaproxyModel::agent_reports`] does.
 //! - DNS at run time (`resolvers`) and state files. Names are looked up once, in the table given at the start.
 //! - `track`: a tracked server cannot be deleted, but a tracking one does not follow it, and none can be added.
-//! - Uniqueness of `id` and `guid`; values of options beyond durations, weights and fixed words; the guess at what
+//! - Uniqueness of `guid`; values of options beyond durations, weights and fixed words; the guess at what
 //!   was meant that real HAProxy adds to `unknown keyword`.
 //! - HAProxy's own limits on lines, which the adapter never reaches.
 
@@ -15,16 +15,17 @@ mod config_reader;
 mod server_options;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use proxymgr_actors::limits::{LINE_WORDS_MAX, RUNTIME_ANSWER_TEXT_BYTES_MAX, RUNTIME_LINE_BYTES_MAX};
 use proxymgr_actors::model::{
-    Address, Endpoint, Observation, ObservedServer, ObservedServers, ProxyVersion, RuntimeCommand, ServerId,
-    ServerName, ServiceName, Word,
+    Address, AgentState, Endpoint, Observation, ObservedServer, ObservedServers, PersistentId, ProxyVersion,
+    RuntimeCommand, ServerId, ServerName, ServiceName, Word,
 };
 use proxymgr_actors::port::{Answer, ConfigMessage};
+use serde::{Deserialize, Serialize};
 
 use server_options::{Reading, ServerOptions};
 
@@ -40,6 +41,8 @@ const RESOLUTION_MAINTENANCE: u16 = 0x20;
 const ANY_MAINTENANCE: u16 = 0x23;
 
 const DYNAMIC_SERVERS: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
+/// Before this, a server that is added without an id has its places before it has an id (HAProxy's issue 3413).
+const PLACED_BY_ID: ProxyVersion = ProxyVersion { major: 2, minor: 8 };
 const ADDRESSES_SET_LATER: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 
 const WEIGHT_MAX: u16 = 256;
@@ -70,6 +73,8 @@ pub struct HaproxyModel {
 struct Section {
     /// Whether its balance algorithm lets weights and servers change.
     dynamic: bool,
+    /// Whether requests are distributed by a consistent hash, in which each server has places by its id.
+    hashes: bool,
     http: bool,
     servers: BTreeMap<ServerName, Server>,
     /// The servers as they were last shown, and those that may have changed since: most stay as they are from one look
@@ -102,6 +107,24 @@ struct Server {
     /// Another line of the configuration points to it.
     referenced: bool,
     has_connections: bool,
+    id: u32,
+    /// By what it has its places in a consistent hash.
+    place: u32,
+    agent: AgentState,
+}
+
+/// What the agent of a server may report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentReport {
+    /// `ready`: ends maintenance and drain, whoever ordered them.
+    Ready,
+    /// `drain`.
+    Drain,
+    /// `maint`.
+    Maintenance,
+    /// `N%` of the configured weight.
+    Weight(u8),
 }
 
 /// HAProxy's words: `Ok` where it did as asked.
@@ -171,9 +194,41 @@ impl HaproxyModel {
         server.is_some_and(Server::takes_traffic)
     }
 
+    /// Ready servers that get no request: of those with the same places in a consistent hash only the first and the last
+    /// are ever found.
+    pub fn starving(&self) -> Vec<ServerId> {
+        let mut starving = Vec::new();
+        for (service, section) in self.sections.iter().filter(|(_, section)| section.hashes) {
+            let mut places: BTreeMap<u32, Vec<&ServerName>> = BTreeMap::new();
+            for (name, server) in section.servers.iter().filter(|(_, server)| server.takes_traffic()) {
+                places.entry(server.place).or_default().push(name);
+            }
+            let unfound = places.values().flat_map(|names| names.iter().skip(1).rev().skip(1));
+            starving.extend(unfound.map(|name| ServerId { service: service.clone(), server: (*name).clone() }));
+        }
+        starving
+    }
+
     /// Has a health check find the server up or down. Without `check` nothing happens. False where no such server is.
     pub fn set_health(&mut self, server: &ServerId, up: bool) -> bool {
         self.server(server).map(|server| server.up = up || !server.checked).is_ok()
+    }
+
+    /// Has the server's agent report, which takes effect where the agent is enabled. Returns whether it did.
+    pub fn agent_reports(&mut self, id: &ServerId, report: AgentReport) -> bool {
+        let is_enabled = self.server(id).is_ok_and(|server| server.agent == AgentState::Enabled);
+        let done = match report {
+            _ if !is_enabled => return false,
+            AgentReport::Ready => self.set_admin(id, 0),
+            AgentReport::Drain => self.set_admin(id, FORCED_DRAIN),
+            AgentReport::Maintenance => self.set_admin(id, FORCED_MAINTENANCE),
+            AgentReport::Weight(percent) => {
+                let configured = self.server(id).map_or(0, |server| server.initial_weight);
+                let weight = u32::from(configured) * u32::from(percent) / 100;
+                self.set_weight(id, u16::try_from(weight).unwrap_or(WEIGHT_MAX))
+            }
+        };
+        done.is_ok()
     }
 
     /// Says whether connections are attached to the server, which then cannot be deleted. False where no such server
@@ -205,8 +260,10 @@ impl HaproxyModel {
 
     fn obey(&mut self, command: &RuntimeCommand) -> Said {
         match command {
-            RuntimeCommand::AddServer { server, endpoint, options } => self.add(server, endpoint, options),
+            RuntimeCommand::AddServer { server, endpoint, id, options } => self.add(server, endpoint, *id, options),
             RuntimeCommand::EnableHealth(server) => self.enable_health(server),
+            RuntimeCommand::EnableAgent(server) => self.enable_agent(server),
+            RuntimeCommand::DisableAgent(server) => self.disable_agent(server),
             RuntimeCommand::SetReady(server) => self.set_admin(server, 0),
             RuntimeCommand::SetDrain(server) => self.set_admin(server, FORCED_DRAIN),
             RuntimeCommand::SetMaintenance(server) => self.set_admin(server, FORCED_MAINTENANCE),
@@ -216,7 +273,7 @@ impl HaproxyModel {
         }
     }
 
-    fn add(&mut self, id: &ServerId, endpoint: &Endpoint, words: &[Word]) -> Said {
+    fn add(&mut self, id: &ServerId, endpoint: &Endpoint, number: Option<PersistentId>, words: &[Word]) -> Said {
         let version = self.version;
         if version < DYNAMIC_SERVERS {
             return Err("Unknown command".to_owned());
@@ -227,7 +284,12 @@ impl HaproxyModel {
         }
         // The words are judged before the name.
         let mut options = ServerOptions::default();
-        let reading = Reading { version, at_run_time: true, http: section.http, server: id.server.as_str() };
+        let taken: BTreeSet<u32> = section.servers.values().map(|server| server.id).collect();
+        let server = id.server.as_str();
+        let reading = Reading { version, at_run_time: true, http: section.http, server, taken: &taken };
+        let word = |text: &str| Word::new(text).expect("a keyword or a number is a word");
+        let number: Vec<Word> = number.iter().flat_map(|number| [word("id"), word(&number.to_string())]).collect();
+        options.read(&number, reading)?;
         options.read(words, reading)?;
         options.finish(id.server.as_str(), self.verify_by_default)?;
         if options.track.is_some() {
@@ -242,7 +304,12 @@ impl HaproxyModel {
             Some(false) => 0,
         };
         let Address::Ip(ip) = endpoint.address else { return Err(format!("invalid address: {endpoint}")) };
-        let server = Server::new(Some(ip), endpoint.port.get(), None, admin, &options);
+        let mut server = Server::new(Some(ip), endpoint.port.get(), None, admin, &options);
+        server.id = options.id.unwrap_or_else(|| lowest_free(&taken));
+        server.place = options.id.unwrap_or(if version < PLACED_BY_ID { 0 } else { server.id });
+        if server.agent == AgentState::Enabled {
+            server.agent = AgentState::Disabled;
+        }
         section.insert(id.server.clone(), server);
         let warning = if options.cookie && !section.http { "Ignoring cookie as HTTP mode is disabled.\n" } else { "" };
         Ok(format!("{warning}New server registered."))
@@ -274,6 +341,23 @@ impl HaproxyModel {
             return Ok(String::new());
         }
         Err("Health check was not configured on this server, cannot enable.".to_owned())
+    }
+
+    fn enable_agent(&mut self, id: &ServerId) -> Said {
+        let server = self.server(id)?;
+        if server.agent == AgentState::None {
+            return Err("Agent was not configured on this server, cannot enable.".to_owned());
+        }
+        server.agent = AgentState::Enabled;
+        Ok(String::new())
+    }
+
+    fn disable_agent(&mut self, id: &ServerId) -> Said {
+        let server = self.server(id)?;
+        if server.agent == AgentState::Enabled {
+            server.agent = AgentState::Disabled;
+        }
+        Ok(String::new())
     }
 
     /// Sets one of the two forced states, and clears the other.
@@ -339,10 +423,10 @@ impl HaproxyModel {
 }
 
 impl Section {
-    fn new(dynamic: bool, http: bool, servers: BTreeMap<ServerName, Server>) -> Self {
+    fn new(dynamic: bool, hashes: bool, http: bool, servers: BTreeMap<ServerName, Server>) -> Self {
         let shown = servers.iter().map(|(name, server)| (name.clone(), server.observed())).collect();
         let shown = Shown { servers: Arc::new(shown), changed: Vec::new() };
-        Self { dynamic, http, servers, shown: RefCell::new(shown) }
+        Self { dynamic, hashes, http, servers, shown: RefCell::new(shown) }
     }
 
     fn shown(&self) -> Arc<ObservedServers> {
@@ -397,6 +481,9 @@ impl Server {
             up: true,
             referenced: false,
             has_connections: false,
+            id: options.id.unwrap_or(0),
+            place: options.id.unwrap_or(0),
+            agent: if options.agent_check { AgentState::Enabled } else { AgentState::None },
         }
     }
 
@@ -427,8 +514,15 @@ impl Server {
             admin_state: self.admin,
             operational_state: if stopped { 0 } else { 2 },
             weight: self.weight,
+            id: Some(self.id),
+            agent: self.agent,
         }
     }
+}
+
+/// The id that HAProxy gives to a server that names none.
+fn lowest_free(taken: &BTreeSet<u32>) -> u32 {
+    (1..).find(|id| !taken.contains(id)).expect("a section has far fewer servers than there are ids")
 }
 
 fn shown(address: Option<IpAddr>) -> Arc<str> {
@@ -445,9 +539,10 @@ fn not_sent(command: &RuntimeCommand) -> Option<String> {
         ));
     }
     // Two names and an address fit in any case.
-    let RuntimeCommand::AddServer { options, .. } = command else { return None };
-    if options.len() + 4 > LINE_WORDS_MAX {
-        return Some(format!("not sent: the command has {} words", options.len() + 4));
+    let RuntimeCommand::AddServer { id, options, .. } = command else { return None };
+    let words = 4 + 2 * usize::from(id.is_some()) + options.len();
+    if words > LINE_WORDS_MAX {
+        return Some(format!("not sent: the command has {words} words"));
     }
     let mut line = String::new();
     let written = command.write(&mut line, |line, option| {

@@ -44,6 +44,10 @@ pub enum Invariant {
     RemovedHostsGetNoRequests,
     /// An operator's override survives reloads, restarts and changes of discovery.
     OperatorsDecide,
+    /// Every ready server gets some of the requests.
+    ReadyServersGetTraffic,
+    /// What a server's agent reports stands, and ends nothing that discovery or an operator ordered.
+    AgentsKeepToOrders,
     /// No actor stops unexpectedly, and none panics.
     ActorsLive,
     /// The same seed gives the same run.
@@ -70,6 +74,8 @@ impl fmt::Display for Invariant {
             Self::GoodServicesAreServed => "a good service is served whatever others are refused",
             Self::RemovedHostsGetNoRequests => "a removed host gets no requests",
             Self::OperatorsDecide => "an operator's override stays",
+            Self::ReadyServersGetTraffic => "every ready server gets requests",
+            Self::AgentsKeepToOrders => "agents decide within orders",
             Self::ActorsLive => "no actor stops unexpectedly",
             Self::RunsRepeat => "the same seed gives the same run",
         })

@@ -48,7 +48,7 @@
 //! | --- | --- |
 //! | `world.rs`, `things.rs`, `managers.rs`, `durations.rs` | the world: what is in it, its managers, and how long everything takes |
 //! | `faults.rs`, `deployments.rs`, `tampering.rs`, `orders.rs`, `vanishing.rs` | what can be done to it |
-//! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs`, `domains.rs` | which services and hosts there are, how discovery and HAProxy show them |
+//! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs`, `domains.rs`, `agents.rs` | which services and hosts there are, how discovery and HAProxy show them |
 //! | `haproxy_model.rs`, `runtime_api.rs`, `process_runtime.rs`, `processes.rs`, `refusals.rs`, `sockets.rs` | HAProxy and the system |
 //! | `plan/`, `random.rs` | what happens, drawn from a seed |
 //! | `invariant.rs`, `oracle.rs`, `choices.rs`, `checks/` | what must hold, and whether it does |
@@ -64,6 +64,7 @@
 //! Time is tokio's paused clock: it jumps to the next timer when nothing is left to do. Every latency is drawn from a
 //! stream of its own purpose, so that a plan which lost a step keeps the latencies of the others.
 
+mod agents;
 mod ancestors;
 mod annotations;
 mod besides;

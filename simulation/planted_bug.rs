@@ -51,6 +51,10 @@ pub enum PlantedBug {
     ForgetsTheSuccessor,
     /// Good services are given up where too many others are refused.
     GivesUpIsolating,
+    /// A server is added without its id.
+    OmitsTheId,
+    /// The agent of a server that is taken from traffic stays enabled.
+    ForgetsTheAgent,
     /// An actor panics when a source is opened a second time.
     Panics,
     /// A latency comes from somewhere else than the seed.
@@ -58,7 +62,7 @@ pub enum PlantedBug {
 }
 
 /// Every bug, with its name on the command line and the invariant that finds it.
-const ALL: [(PlantedBug, &str, Invariant); 22] = [
+const ALL: [(PlantedBug, &str, Invariant); 24] = [
     (PlantedBug::LosesAChange, "loses-a-change", Invariant::RemovedHostsGetNoRequests),
     (PlantedBug::FailureTakesAHost, "failure-takes-a-host", Invariant::NothingIsTakenAway),
     (PlantedBug::ForgetsTheWindow, "forgets-the-window", Invariant::GuardLimitsHold),
@@ -79,6 +83,8 @@ const ALL: [(PlantedBug, &str, Invariant); 22] = [
     (PlantedBug::WaitsForTheCheck, "waits-for-the-check", Invariant::RemovedHostsGetNoRequests),
     (PlantedBug::ForgetsTheSuccessor, "forgets-the-successor", Invariant::RemovedHostsGetNoRequests),
     (PlantedBug::GivesUpIsolating, "gives-up-isolating", Invariant::GoodServicesAreServed),
+    (PlantedBug::OmitsTheId, "omits-the-id", Invariant::ReadyServersGetTraffic),
+    (PlantedBug::ForgetsTheAgent, "forgets-the-agent", Invariant::AgentsKeepToOrders),
     (PlantedBug::Panics, "panics", Invariant::ActorsLive),
     (PlantedBug::Dice, "dice", Invariant::RunsRepeat),
 ];

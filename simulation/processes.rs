@@ -262,6 +262,7 @@ impl World {
         });
         if alive {
             self.note(format_args!("HAProxy ({pid})"), "", "serves");
+            self.ask_agents_soon();
             self.chronicled(|chronicle, now_ms| chronicle.process(pid, |life| life.serves_ms = Some(now_ms)));
             self.chronicle_all();
             let cuts = self.has(PlantedBug::CutsConnections);

@@ -172,6 +172,11 @@ impl World {
         });
         let words = if answer.accepted { "done" } else { &answer.text };
         self.note("HaproxyStateActor", format_args!("HAProxy ({pid})"), format_args!("{command}: {words}"));
+        let overrules = answer.accepted && self.with(|things| things.obeyed(pid, command));
+        if overrules {
+            self.violate(Invariant::AgentsKeepToOrders, format!("`{command}`, and its agent took it from traffic"));
+        }
+        self.ask_agents_soon();
         if !is_known {
             self.violate(Invariant::ServersAreKnown, format!("`{command}`: {}", answer.text));
         }
@@ -205,6 +210,15 @@ impl World {
         if self.has(PlantedBug::SpurnsASlot) && commands.iter().any(|it| matches!(it, RuntimeCommand::SetAddress(..))) {
             return Some(in_vain(commands));
         }
+        for command in commands.iter_mut() {
+            match command {
+                RuntimeCommand::AddServer { id, .. } if self.has(PlantedBug::OmitsTheId) => *id = None,
+                RuntimeCommand::DisableAgent(server) if self.has(PlantedBug::ForgetsTheAgent) => {
+                    *command = RuntimeCommand::EnableAgent(server.clone());
+                }
+                _ => {}
+            }
+        }
         let disables = commands.iter().position(|command| matches!(command, RuntimeCommand::SetMaintenance(_)))?;
         if self.has(PlantedBug::NamesAStranger) {
             let service = commands[disables].server().service.clone();
@@ -235,7 +249,12 @@ impl World {
             };
             let endpoint = Endpoint { address, port: 80.try_into().expect("80 is a port") };
             let twin = ServerId { server: ServerName::new("twin").expect("letters are a name"), ..own };
-            process.model.run(&RuntimeCommand::AddServer { server: twin.clone(), endpoint, options: Vec::new() });
+            process.model.run(&RuntimeCommand::AddServer {
+                server: twin.clone(),
+                endpoint,
+                id: None,
+                options: Vec::new(),
+            });
             process.model.run(&RuntimeCommand::SetReady(twin));
         });
     }

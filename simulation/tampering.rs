@@ -142,6 +142,7 @@ impl World {
             }
             things.oracle.cause("somebody changed a server");
         });
+        self.ask_agents_soon();
         commands.iter().for_each(|command| self.note("somebody", format_args!("HAProxy ({pid})"), command.to_string()));
     }
 

@@ -12,6 +12,7 @@ use proxymgr_actors::port::{
 };
 use tokio::time::Instant;
 
+use super::agents::Agents;
 use super::besides::Besides;
 use super::checks::Calm;
 use super::chronicle::Chronicle;
@@ -118,6 +119,9 @@ pub(super) struct Things {
     pub(super) blames_another: bool,
     /// What does not take as long as usual.
     pub(super) durations: Durations,
+    pub(super) agents: Agents,
+    /// Whether every service distributes its requests by a consistent hash.
+    pub(super) hashes: bool,
     pub(super) randoms: BTreeMap<&'static str, Random>,
 }
 
@@ -180,6 +184,8 @@ impl Things {
             disk_hangs: false,
             blames_another: false,
             durations: Durations::new(),
+            agents: Agents::default(),
+            hashes: false,
             randoms: BTreeMap::new(),
         }
     }

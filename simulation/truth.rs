@@ -9,6 +9,7 @@ use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, SeenHost};
 use proxymgr_actors::model::{Address, AdminState, Endpoint, Host, RawDefinition, ServiceDefinition, Word};
 use tokio::time::Instant;
 
+use super::agents::SERVER_OPTIONS;
 use super::annotations::Note;
 use super::haproxy_model::NameTable;
 use super::host_numbers::HostNumbers;
@@ -88,6 +89,10 @@ pub(super) struct Service {
     pub(super) slots: Option<Slots>,
     /// The numbers of its domains.
     pub(super) domains: BTreeSet<u8>,
+    /// Whether its requests are distributed by a consistent hash.
+    pub(super) hashes: bool,
+    /// Whether its servers have agents.
+    pub(super) has_agents: bool,
     pub(super) unreadable: HostNumbers,
     pub(super) shows_empty: bool,
     pub(super) lost: bool,
@@ -126,9 +131,11 @@ impl Service {
             let slots = self.slots.map(Slots::keys).unwrap_or_default();
             let domains = self.domain_keys();
             let port = self.port();
-            format!(
-                r#"{{"type": "simulated", "port": {port}, "listen_options": ["{option}"]{limits}{slots}{domains}}}"#
-            )
+            let balance = if self.hashes { r#", "balance random""# } else { "" };
+            let agents =
+                if self.has_agents { format!(r#", "server_options": "{SERVER_OPTIONS}""#) } else { String::new() };
+            let options = format!(r#""listen_options": ["{option}"{balance}]{agents}"#);
+            format!(r#"{{"type": "simulated", "port": {port}, {options}{limits}{slots}{domains}}}"#)
         };
         RawDefinition { annotation: self.note_read.annotation(), ..RawDefinition::new(text, "the simulated world") }
     }

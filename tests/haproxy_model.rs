@@ -20,9 +20,11 @@ use proxymgr_actors::model::{
 use proxymgr_actors::port::{Answer, RuntimeApi};
 use proxymgr_simulation::haproxy_model::{HaproxyModel, NameTable};
 use slog::{Discard, Logger, o};
+use support::backend::Backend;
 use support::dir::TestDir;
 use support::eventually::eventually;
 use support::haproxy::{HaproxyVersion, RunningHaproxy, versions};
+use support::http;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -42,7 +44,8 @@ const SECTIONS: [(&str, &str); 7] = [
         server c 127.0.0.1:3 check inter 1h
         server n localhost:4 init-addr none
         server l localhost:5
-        server used [::1]:6",
+        server used [::1]:6
+        server g 127.0.0.1:7 id 70000 agent-check agent-port 1 agent-inter 1h",
     ),
     (
         "lc",
@@ -61,10 +64,10 @@ const SECTIONS: [(&str, &str); 7] = [
 ];
 
 /// Names of servers of the file, of none, and to be added.
-const SERVERS: [&str; 9] = ["a", "b", "c", "n", "l", "used", "x", "y", "z"];
+const SERVERS: [&str; 10] = ["a", "b", "c", "g", "n", "l", "used", "x", "y", "z"];
 
 /// Options to add a server with. Every one that a version knows is tried in another test.
-const OPTIONS: [&str; 22] = [
+const OPTIONS: [&str; 26] = [
     "",
     "",
     "",
@@ -87,6 +90,10 @@ const OPTIONS: [&str; 22] = [
     "observe layer7",
     "such-an-option-is-not",
     "pool-max-conn -1 pool-purge-delay 5s",
+    "id 70000",
+    "id 1 weight 3",
+    "weight 3 id 99999",
+    "agent-check agent-port 1 agent-inter 1h",
 ];
 
 const ADDRESSES: [&str; 8] =
@@ -131,6 +138,8 @@ struct Request {
 enum Verb {
     Add(&'static str, u16, &'static str),
     EnableHealth,
+    EnableAgent,
+    DisableAgent,
     Ready,
     Drain,
     Maintenance,
@@ -150,9 +159,11 @@ impl Request {
         match self.verb {
             Verb::Add(address, port, options) => {
                 let options = options.split_whitespace().map(|word| Word::new(word).unwrap()).collect();
-                RuntimeCommand::AddServer { server, endpoint: endpoint(address, port), options }
+                RuntimeCommand::AddServer { server, endpoint: endpoint(address, port), id: None, options }
             }
             Verb::EnableHealth => RuntimeCommand::EnableHealth(server),
+            Verb::EnableAgent => RuntimeCommand::EnableAgent(server),
+            Verb::DisableAgent => RuntimeCommand::DisableAgent(server),
             Verb::Ready => RuntimeCommand::SetReady(server),
             Verb::Drain => RuntimeCommand::SetDrain(server),
             Verb::Maintenance => RuntimeCommand::SetMaintenance(server),
@@ -168,6 +179,8 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
     let verb = prop_oneof![
         3 => (select(&ADDRESSES[..]), port(), select(&OPTIONS[..])).prop_map(|(a, p, o)| Verb::Add(a, p, o)),
         1 => Just(Verb::EnableHealth),
+        1 => Just(Verb::EnableAgent),
+        1 => Just(Verb::DisableAgent),
         2 => Just(Verb::Ready),
         2 => Just(Verb::Drain),
         3 => Just(Verb::Maintenance),
@@ -275,8 +288,8 @@ fn without_health(mut observation: Observation, checked: &BTreeSet<ServerId>) ->
 
 /// The same outcome, in the same words where the model claims to know them.
 fn is_same(modelled: &Answer, real: &Answer) -> bool {
-    const NOT_IN_THESE_WORDS: [&str; 5] =
-        ["not sent", " has to be > 0", "' expects ", "unexpected character", "timer overflow"];
+    const NOT_IN_THESE_WORDS: [&str; 6] =
+        ["not sent", " has to be > 0", "' expects ", "unexpected character", "timer overflow", " already used"];
     let same_words = if NOT_IN_THESE_WORDS.iter().any(|words| modelled.text.contains(words)) {
         true
     } else if modelled.text.starts_with("unknown keyword") {
@@ -335,7 +348,8 @@ fn every_option_is_taken_or_refused_by_add_server_as_on_every_version() {
 }
 
 /// Every option with a value that is good, and some that are bad.
-const ALL_OPTIONS: [&str; 12] = [
+const ALL_OPTIONS: [&str; 13] = [
+    "id 1, id 70000, id 70001, id 0, id x, id, agent-check agent-port 5 agent-inter 1h",
     "check, no-check, inter 2s, fastinter 2s, downinter 2s, rise 2, fall 2, port 80, addr 127.0.0.1, check-ssl",
     "no-check-ssl, check-send-proxy, no-check-send-proxy, check-reuse-pool, no-check-reuse-pool, check-sni a",
     "check-alpn h2, check-proto h2, check-pool-conn-name a, check-sni-auto, agent-check agent-port 5, agent-check",
@@ -358,7 +372,7 @@ const ALL_OPTIONS: [&str; 12] = [
 ];
 
 /// What a section may hold besides, and what HAProxy must not take.
-const LINES: [&str; 26] = [
+const LINES: [&str; 30] = [
     "balance roundrobin",
     "balance no-such-algorithm",
     "balance random(0)",
@@ -385,6 +399,10 @@ const LINES: [&str; 26] = [
     "server x 127.0.0.1:9 agent-check",
     "server x 127.0.0.1:9 strict-maxconn maxconn 5",
     "server x no-such-name.invalid:9 init-addr last,10.0.0.1",
+    "server x 127.0.0.1:9 id 70000",
+    "server x 127.0.0.1:9 id 0",
+    "server x 127.0.0.1:9 id 70000\n    server y 127.0.0.1:9 id 70000",
+    "default-server hash-key addr-port",
 ];
 
 #[test]
@@ -478,6 +496,55 @@ fn a_server_that_leaves_maintenance_counts_as_up_until_it_is_checked_again() {
                 assert_eq!(socket.observe(None).await.unwrap(), model.observe(None), "{version}: after `{command}`");
             }
         });
+    }
+}
+
+/// Added servers without ids, as HAProxy's issue 3413 has it: they are ready, and some get no request.
+#[test]
+fn servers_starve_where_the_model_says_so() {
+    for version in versions() {
+        for (balance, id) in [("random", ""), ("uri", ""), ("roundrobin", ""), ("random", " id"), ("uri", " id")] {
+            if !version.adds_servers() {
+                continue;
+            }
+            runtime().block_on(async {
+                let dir = TestDir::new();
+                let port = dir.port();
+                let backends: Vec<Backend> = (0..6).map(|n| Backend::start(&dir, &format!("s{n}"))).collect();
+                let id_of = |n: usize| if id.is_empty() { String::new() } else { format!("id {}", 70_000 + n) };
+                let text = format!(
+                    "{DEFAULTS}listen web\n    bind 127.0.0.1:{port}\n    balance {balance}\n    \
+                     hash-type consistent\n    server s0 {} {}\n",
+                    backends[0].address(),
+                    id_of(0)
+                );
+                let mut model = model_of(&version, &text);
+                let haproxy = RunningHaproxy::start(&dir, &version, &text).await;
+                let socket = HaproxySocket::new(&haproxy.socket, Logger::root(Discard, o!()));
+                for (n, backend) in backends.iter().enumerate().skip(1) {
+                    let server = ServerId {
+                        service: ServiceName::new("web").unwrap(),
+                        server: ServerName::new(backend.name()).unwrap(),
+                    };
+                    let options = id_of(n).split_whitespace().map(|word| Word::new(word).unwrap()).collect();
+                    let address = Address::Ip(backend.address().ip());
+                    let endpoint = Endpoint { address, port: backend.port().try_into().unwrap() };
+                    let added = RuntimeCommand::AddServer { server: server.clone(), endpoint, id: None, options };
+                    let commands = vec![added, RuntimeCommand::SetReady(server)];
+                    let modelled: Vec<Answer> = commands.iter().map(|command| model.run(command)).collect();
+                    assert_eq!(socket.run(commands).await.expect("HAProxy answers"), modelled, "{version}");
+                }
+                for number in 0..2_000 {
+                    let address = (std::net::Ipv4Addr::LOCALHOST, port).into();
+                    http::get(address, &format!("/{number}")).await.expect("an answer");
+                }
+                let starving: Vec<&str> =
+                    backends.iter().filter(|backend| backend.requests() == 0).map(Backend::name).collect();
+                let modelled = model.starving();
+                let modelled: Vec<&str> = modelled.iter().map(|id| id.server.as_str()).collect();
+                assert_eq!(starving, modelled, "{version}: balance {balance}{id}");
+            });
+        }
     }
 }
 

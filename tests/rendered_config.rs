@@ -17,6 +17,7 @@ use proptest::test_runner::TestRunner;
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame, section};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::{quoted, split_line};
+use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::{host_record, service_definition};
 use proxymgr_actors::model::{
     HostList, ProxyFrame, ProxyVersion, RawDefinition, RunBy, ServerName, ServiceDefinition, Word,
@@ -195,7 +196,7 @@ proptest! {
         let mut text = frame(&http).to_string();
         for (number, (definition, hosts)) in services.iter().enumerate() {
             let definition = define(&format!("service-{number}"), definition);
-            text.push_str(&section(&definition, None, &host_list(hosts), style));
+            text.push_str(&section(&definition, None, &host_list(hosts), &ServerIds::default(), style));
         }
         text.push_str(SOMEBODY_LISTENS);
         if let Err(said) = check(&text) {
@@ -210,7 +211,7 @@ fn haproxy_has_nothing_to_say_about_the_frame_when_the_operator_has_said_nothing
     let style = SectionStyle::of(&frame_of_ours, Some(*VERSION));
     let web = define("web", &json!({"type": "file", "listen_options": "mode http"}));
     let listening = "listen web\n    bind 127.0.0.1:2\n";
-    let http = section(&web, None, &host_list(&[]), style).replace("listen web\n", listening);
+    let http = section(&web, None, &host_list(&[]), &ServerIds::default(), style).replace("listen web\n", listening);
     let probe = "listen tcp\n    bind 127.0.0.1:1\n";
     let said = check(&format!("{}{http}{probe}", frame(&frame_of_ours))).expect("the frame is good");
     assert!(!said.contains("WARNING"), "{said}");
@@ -221,7 +222,7 @@ fn a_name_that_does_not_resolve_does_not_stop_haproxy() {
     let frame = frame(&plain_frame(&["mode http", "timeout connect 1s", "timeout client 1s", "timeout server 1s"]));
     let web = define("web", &json!({"type": "file", "server_options": ["check"]}));
     let hosts = host_list(&[json!({"address": "no-such-host.invalid", "port": 80})]);
-    let section = section(&web, None, &hosts, SectionStyle::default());
+    let section = section(&web, None, &hosts, &ServerIds::default(), SectionStyle::default());
     check(&format!("{frame}{section}{SOMEBODY_LISTENS}")).expect("HAProxy takes the server out instead");
 }
 
@@ -269,7 +270,8 @@ fn served(lines: &[String]) -> Vec<Vec<u8>> {
         frame(&plain_frame(&["mode http", "timeout connect 1s", "timeout client 30s", "timeout server 1s"]));
     let definition = define("web", &json!({"type": "file", "listen_options": lines}));
     let listener = inheritable_listener();
-    let section = section(&definition, Some(listener.as_raw_fd()), &host_list(&[]), SectionStyle::default());
+    let (descriptor, ids) = (Some(listener.as_raw_fd()), ServerIds::default());
+    let section = section(&definition, descriptor, &host_list(&[]), &ids, SectionStyle::default());
     let directory = tempfile::tempdir().expect("a temporary directory");
     let config = directory.path().join("haproxy.cfg");
     std::fs::write(&config, format!("{frame_text}{section}")).expect("write the file");

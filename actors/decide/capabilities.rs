@@ -14,9 +14,16 @@ const DYNAMIC_POOLS: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 /// an expired cookie.
 const DYNAMIC_COOKIES: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 
-/// `add server` takes it, but the agent of a server that was added is not asked before `enable agent`, which no plan
-/// sends yet.
-const AGENT_CHECK: &str = "agent-check";
+/// The server option that says by what consistent hashes place a server.
+pub(super) const HASH_KEY: &str = "hash-key";
+
+/// Whether servers have a [`HASH_KEY`] there.
+pub(super) fn has_hash_key(version: ProxyVersion) -> bool {
+    version >= ProxyVersion { major: 3, minor: 0 }
+}
+
+/// Gives servers the same place in consistent hashes wherever and whenever they are added.
+pub(super) const HASH_BY_ADDRESS: [&str; 2] = [HASH_KEY, "addr-port"];
 
 /// What one HAProxy can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,10 +73,13 @@ impl Capabilities {
             // Without these, 2.6 never reuses a connection to a dynamic server.
             options.extend(["pool-max-conn", "-1", "pool-purge-delay", "5s"].map(word));
         }
+        if has_hash_key(self.version) && !contains(own, HASH_KEY) && !contains(inherited, HASH_KEY) {
+            options.extend(HASH_BY_ADDRESS.map(word));
+        }
         for option in used_options(inherited).chain(used_options(own)) {
             let takes = match option.known.map(|known| known.at_runtime) {
                 Some(AtRuntime::Needless) => continue,
-                Some(AtRuntime::Since(version)) => self.version >= version && option.name() != AGENT_CHECK,
+                Some(AtRuntime::Since(version)) => self.version >= version,
                 Some(AtRuntime::Never) => false,
                 // What only the operator knows is tried: HAProxy's refusal leads to a reload.
                 None => !option.name().starts_with("no-"),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::haproxy_config::{self, SectionStyle};
 use super::loaded_config::{inherited_descriptors, parse_sections};
 use super::routing::Routing;
+use super::server_ids::ServerIds;
 use crate::model::{Blocker, HostList, Observation, ProcessInfo, Routes, ServiceDefinition, ServiceName};
 
 /// Everything in the file that is not a service's section.
@@ -31,13 +32,16 @@ pub struct SectionSpec {
     pub definition: Arc<ServiceDefinition>,
     /// The hosts.
     pub hosts: Arc<HostList>,
+    /// Their ids.
+    pub ids: ServerIds,
 }
 
 impl SectionSpec {
     /// Whether both give the same section. That of values which are shared is told at a glance.
     pub fn is(&self, other: &Self) -> bool {
         let same_definition = Arc::ptr_eq(&self.definition, &other.definition) || self.definition == other.definition;
-        same_definition && (Arc::ptr_eq(&self.hosts, &other.hosts) || self.hosts == other.hosts)
+        let same_hosts = Arc::ptr_eq(&self.hosts, &other.hosts) || self.hosts == other.hosts;
+        same_definition && same_hosts && self.ids == other.ids
     }
 }
 
@@ -60,8 +64,8 @@ impl BoundSection {
 
     /// Its text, rendered only once.
     pub fn render(&mut self, style: SectionStyle) -> Arc<str> {
-        let Self { spec: SectionSpec { definition, hosts }, descriptor, text } = self;
-        text.get_or_insert_with(|| haproxy_config::section(definition, *descriptor, hosts, style)).clone()
+        let Self { spec: SectionSpec { definition, hosts, ids }, descriptor, text } = self;
+        text.get_or_insert_with(|| haproxy_config::section(definition, *descriptor, hosts, ids, style)).clone()
     }
 }
 

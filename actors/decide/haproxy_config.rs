@@ -10,6 +10,7 @@ use std::sync::Arc;
 use memchr::memrchr_iter;
 
 pub use super::base_config::{frame, frame_default_server_words, is_ours};
+use super::capabilities::{HASH_BY_ADDRESS, HASH_KEY};
 use super::common_ends::between_common_ends;
 use super::config_lines::mode_of;
 pub use super::config_text::STATS_DESCRIPTOR;
@@ -19,8 +20,9 @@ use super::quoting::joined;
 use super::routing::routed_at;
 use super::section_style::IDLE_CLOSE;
 pub use super::section_style::SectionStyle;
+use super::server_ids::ServerIds;
 use super::server_line::{SERVER_LINE_BYTES, push_server_line};
-pub use super::server_line::{default_server_words, server_line, server_words};
+pub use super::server_line::{default_server_words, has_agent, server_line, server_words};
 use super::server_order::{has_places, in_file_order};
 use crate::model::{HostList, ServiceDefinition};
 
@@ -30,6 +32,7 @@ pub fn section(
     definition: &ServiceDefinition,
     descriptor: Option<RawFd>,
     hosts: &HostList,
+    ids: &ServerIds,
     style: SectionStyle,
 ) -> Arc<str> {
     let mut text = section_start(definition);
@@ -38,7 +41,7 @@ pub fn section(
     }
     push_options(&mut text, definition, style);
     for (name, host) in in_file_order(hosts) {
-        push_server_line(&mut text, definition, name, host);
+        push_server_line(&mut text, definition, name, host, Some(ids));
     }
     text.push('\n');
     text.into()
@@ -50,6 +53,7 @@ pub fn section_after(
     (text, hosts_before): (&str, &HostList),
     definition: &ServiceDefinition,
     hosts: &HostList,
+    ids: &ServerIds,
 ) -> Arc<str> {
     let in_order_of_names = !has_places(hosts_before) && !has_places(hosts);
     let (of_before, of_hosts) = match in_order_of_names {
@@ -63,7 +67,7 @@ pub fn section_after(
     let mut after = String::with_capacity(text.len() + of_hosts.len() * SERVER_LINE_BYTES);
     after.push_str(&text[..stays_to]);
     for (name, host) in &in_file_order(hosts)[of_hosts] {
-        push_server_line(&mut after, definition, name, host);
+        push_server_line(&mut after, definition, name, host, Some(ids));
     }
     after.push_str(&text[stays_from..]);
     after.into()
@@ -103,5 +107,8 @@ fn push_options(text: &mut String, definition: &ServiceDefinition, style: Sectio
     if style.http_log_by_default && !http && !is_routed && !lines.iter().any(|words| log_format::chooses_format(words))
     {
         let _ = writeln!(text, "{INDENT}option tcplog");
+    }
+    if style.hash_by_address && !lines.iter().flatten().any(|word| word.as_str() == HASH_KEY) {
+        let _ = writeln!(text, "{INDENT}default-server {}", HASH_BY_ADDRESS.join(" "));
     }
 }

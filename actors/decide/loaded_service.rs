@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::server_line::server_words;
+use super::server_ids::ServerIds;
+use super::server_line::{id_beside, server_words};
 use super::server_options::used_options;
-use crate::model::{Host, ServerName, ServiceDefinition, Word};
+use crate::model::{AdminState, Host, PersistentId, ServerName, ServiceDefinition, Word};
 
 /// What a HAProxy process was given of one service: by its file, and at run time since.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,12 @@ pub struct LoadedServer {
     pub endpoint: String,
     /// Its options but for the weight, which can change at run time.
     pub options: Vec<Word>,
+    /// Its id; none where it is not known, or one of its options.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<PersistentId>,
+    /// The weight last ordered: by its options, or at run time since; none where it has the section's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
     /// Its priority when it got its place among HAProxy's servers, which changes only with a reload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u16>,
@@ -46,14 +53,28 @@ pub enum Holder {
     Move,
 }
 
-/// What a process is given of a server by its file.
+/// What a process is given of a server by its file, or by `add server`, but for its id.
 pub fn given(definition: &ServiceDefinition, host: &Host) -> LoadedServer {
+    let (options, weight) = split_weight(&server_words(definition, host));
     LoadedServer {
         endpoint: host.endpoint.to_string(),
-        options: split_weight(&server_words(definition, host)).0,
+        options,
+        id: None,
+        weight,
         priority: host.priority,
-        held_by: None,
+        held_by: disabled_by_file(host),
     }
+}
+
+/// The same, with its id.
+pub fn given_with_id(definition: &ServiceDefinition, name: &ServerName, host: &Host, ids: &ServerIds) -> LoadedServer {
+    let given = given(definition, host);
+    LoadedServer { id: id_beside(&given.options, name, host, ids), ..given }
+}
+
+/// Why a server is kept from traffic by its line in the file: one that is to drain starts in maintenance, too.
+pub fn disabled_by_file(host: &Host) -> Option<Holder> {
+    (host.state != AdminState::Ready).then_some(Holder::Discovery)
 }
 
 /// The words without `weight N`, and the last N where there is one.

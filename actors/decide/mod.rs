@@ -35,6 +35,7 @@ pub mod rejection;
 pub mod routing;
 pub mod scope;
 mod section_style;
+pub mod server_ids;
 mod server_line;
 pub mod server_options;
 pub mod server_order;

@@ -1,6 +1,8 @@
 //! What HAProxy has once it has executed a command: predicted, so that the next change need not wait for an observation.
 
-use crate::model::{ObservedServer, ObservedServers, RuntimeCommand, Word};
+use std::str::FromStr;
+
+use crate::model::{AgentState, ObservedServer, ObservedServers, PersistentId, RuntimeCommand, Word};
 
 /// `srv_admin_state`: forced maintenance.
 const MAINTENANCE: u16 = 0x01;
@@ -12,14 +14,19 @@ const DRAIN: u16 = 0x08;
 pub fn predict(servers: &mut ObservedServers, command: &RuntimeCommand) {
     let name = &command.server().server;
     match command {
-        RuntimeCommand::AddServer { endpoint, options, .. } => {
+        RuntimeCommand::AddServer { endpoint, id, options, .. } => {
             let added = ObservedServer {
                 address: endpoint.address.to_string().into(),
                 port: endpoint.port.get(),
                 fqdn: None,
                 admin_state: MAINTENANCE,
                 operational_state: 0,
-                weight: weight_of(options),
+                weight: number_after("weight", options).unwrap_or(1),
+                id: id.map(PersistentId::get).or_else(|| number_after("id", options)),
+                agent: match options.iter().any(|word| word.as_str() == "agent-check") {
+                    true => AgentState::Disabled,
+                    false => AgentState::None,
+                },
             };
             servers.insert(name.clone(), added);
         }
@@ -45,12 +52,14 @@ fn change(server: &mut ObservedServer, command: &RuntimeCommand) {
             server.address = endpoint.address.to_string().into();
             server.port = endpoint.port.get();
         }
+        RuntimeCommand::EnableAgent(_) if server.agent == AgentState::Disabled => server.agent = AgentState::Enabled,
+        RuntimeCommand::DisableAgent(_) if server.agent == AgentState::Enabled => server.agent = AgentState::Disabled,
         _ => {}
     }
 }
 
-/// HAProxy's weight of a server that names none is 1.
-fn weight_of(options: &[Word]) -> u16 {
-    let named = options.windows(2).filter(|pair| pair[0].as_str() == "weight");
-    named.last().and_then(|pair| pair[1].as_str().parse().ok()).unwrap_or(1)
+/// The number that the last option of this name sets. HAProxy's weight of a server that names none is 1.
+fn number_after<N: FromStr>(option: &str, options: &[Word]) -> Option<N> {
+    let named = options.windows(2).filter(|pair| pair[0].as_str() == option);
+    named.last().and_then(|pair| pair[1].as_str().parse().ok())
 }

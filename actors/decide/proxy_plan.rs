@@ -8,6 +8,7 @@ mod one_server;
 mod step;
 mod wanted;
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -19,12 +20,12 @@ pub use self::step::{Refusal, Step};
 pub use self::wanted::{Ground, WantedService};
 use super::haproxy_config;
 use super::loaded_service::split_weight;
-pub use super::loaded_service::{Holder, LoadedServer, LoadedService, given};
+pub use super::loaded_service::{Holder, LoadedServer, LoadedService, disabled_by_file, given, given_with_id};
 use super::overlay::Departure;
 use super::scope::Scope;
 use crate::model::{
-    ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId, ServerName,
-    ServiceName, UpdateStrategy, Word,
+    AgentState, ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId,
+    ServerName, ServiceName, UpdateStrategy, Word,
 };
 
 /// What to do about one service.
@@ -77,6 +78,7 @@ pub fn plan_part(
         plan.reload.push(ReloadCause::Server.because(why));
     }
     let mut last: Option<OwnOptions> = None;
+    let taken_ids = LazyCell::new(|| observed.values().filter_map(|server| server.id).collect::<BTreeSet<u32>>());
     let mut missing_slots = 0;
     let mut awaited = BTreeSet::new();
     let mut steps = Vec::new();
@@ -86,7 +88,6 @@ pub fn plan_part(
                 missing_slots += 1;
                 continue;
             }
-            (Some(observed), true) if observed.forced_maintenance() => continue,
             (Some(observed), true) => Ok(removal(wanted, name, observed)),
             (found, false) => {
                 let id = id(&wanted.definition.name, name);
@@ -94,7 +95,7 @@ pub fn plan_part(
                 let server =
                     Planned { id, host, wanted, ground, inherited: &inherited, inherited_weight, later_backup };
                 match found {
-                    None => server.add(),
+                    None => server.add(|id| taken_ids.contains(&id.get())),
                     Some(observed) => {
                         let known = last.take().filter(|known| known.are_those_of(host));
                         let own = last.insert(known.unwrap_or_else(|| OwnOptions::of(wanted.definition, host)));
@@ -113,9 +114,7 @@ pub fn plan_part(
         // One that is given by name shows the address that the name resolves to, too.
         awaited.contains(&(server.fqdn.as_ref().unwrap_or(&server.address).clone(), server.port))
     };
-    let unwanted = scope.of(observed).filter(|(name, server)| {
-        !wanted.hosts.contains_key(*name) && !server.forced_maintenance() && !is_awaited(server)
-    });
+    let unwanted = scope.of(observed).filter(|(name, server)| !wanted.hosts.contains_key(*name) && !is_awaited(server));
     steps.extend(unwanted.map(|(name, server)| (name, Ok(removal(wanted, name, server)))));
     for (name, step) in steps {
         let in_slot = wanted.slots.and_then(|slots| slots.server_in(name)).cloned();
@@ -152,31 +151,37 @@ fn judged(
     }
 }
 
-/// Takes a server out of service whose host is gone: at once, or once it has finished what it has.
+/// Takes a server out of service whose host is gone: at once, or once its sessions have ended. None where it is out of
+/// service for good: its agent must not bring it back.
 fn removal(wanted: WantedService<'_>, server: &ServerName, observed: &ObservedServer) -> Option<Step> {
     let id = id(&wanted.definition.name, server);
-    let (command, reason) = match wanted.overlay.leaving.get(server) {
-        Some(Departure::Draining) if observed.in_drain() => return None,
-        Some(Departure::Draining) => {
-            (RuntimeCommand::SetDrain(id), "the host is gone from discovery; it may finish what it has")
-        }
-        Some(Departure::Idle) => {
-            (RuntimeCommand::SetMaintenance(id), "the host is gone from discovery, and has no sessions left")
-        }
-        Some(Departure::TimedOut) => {
-            (RuntimeCommand::SetMaintenance(id), "the host is gone from discovery, and its drain_timeout is over")
-        }
-        None => (RuntimeCommand::SetMaintenance(id), "the host is gone from discovery"),
+    let departure = wanted.overlay.leaving.get(server);
+    let command = match departure {
+        _ if observed.forced_maintenance() => None,
+        Some(Departure::Draining) => (!observed.in_drain()).then(|| RuntimeCommand::SetDrain(id.clone())),
+        Some(Departure::Idle | Departure::TimedOut) | None => Some(RuntimeCommand::SetMaintenance(id.clone())),
     };
-    Some(Step {
+    let reason = match departure {
+        Some(Departure::Draining) => "the host is gone from discovery; it may finish what it has",
+        Some(Departure::Idle) => "the host is gone from discovery, and has no sessions left",
+        Some(Departure::TimedOut) => "the host is gone from discovery, and its drain_timeout is over",
+        None => "the host is gone from discovery",
+    };
+    let commands: Vec<_> = disable_agent(&id, observed).into_iter().chain(command).collect();
+    (!commands.is_empty()).then(|| Step {
         server: server.clone(),
         in_slot: None,
         class: PlanClass::RuntimeDisable,
         reason: reason.to_owned(),
-        commands: vec![command],
+        commands,
         gives: None,
         holder: Some(Holder::Removal),
     })
+}
+
+/// Keeps the server's agent from undoing what follows.
+fn disable_agent(id: &ServerId, observed: &ObservedServer) -> Option<RuntimeCommand> {
+    (observed.agent == AgentState::Enabled).then(|| RuntimeCommand::DisableAgent(id.clone()))
 }
 
 fn id(service: &ServiceName, server: &ServerName) -> ServerId {

@@ -1,5 +1,6 @@
 //! What the base configuration and HAProxy's version mean for every section.
 
+use super::capabilities::{HASH_KEY, has_hash_key};
 use super::config_lines::{mode_of, operator_lines};
 use super::log_format;
 use crate::model::{ProxyFrame, ProxyVersion, RunBy};
@@ -19,19 +20,23 @@ pub struct SectionStyle {
     pub http_log_by_default: bool,
     /// HAProxy binds its addresses itself, because it is not we who start it: it inherits nothing from us.
     pub own_binds: bool,
+    /// Sections place their servers in consistent hashes by address and port. HAProxy can from 3.0 on; the operator can
+    /// decide by mentioning `hash-key`.
+    pub hash_by_address: bool,
 }
 
 impl SectionStyle {
     /// What this frame means on this HAProxy; an unknown version is taken for an old one.
     pub fn of(frame: &ProxyFrame, version: Option<ProxyVersion>) -> Self {
-        let mentioned = frame.defaults.iter().any(|line| line.contains(IDLE_CLOSE));
+        let mentioned = |option: &str| frame.defaults.iter().any(|line| line.contains(option));
         let defaults = Vec::from_iter(operator_lines(&frame.defaults));
         let mode = defaults.iter().filter_map(|words| mode_of(words)).next_back();
         Self {
             http_by_default: mode == Some(true),
-            idle_close: !mentioned && version >= Some(ProxyVersion { major: 2, minor: 4 }),
+            idle_close: !mentioned(IDLE_CLOSE) && version >= Some(ProxyVersion { major: 2, minor: 4 }),
             http_log_by_default: log_format::is_for_http(defaults.iter().map(Vec::as_slice)),
             own_binds: frame.run_by != RunBy::Us,
+            hash_by_address: !mentioned(HASH_KEY) && version.is_some_and(has_hash_key),
         }
     }
 }

@@ -239,9 +239,14 @@ impl SlotTable {
     }
 
     fn slot(&self, name: &ServerName) -> Option<&Slot> {
-        let number: usize = name.as_str().strip_prefix(PREFIX)?.parse().ok()?;
-        self.slots.get(number.checked_sub(1)?).filter(|slot| slot.name == *name)
+        let index = usize::try_from(number(name)?).ok()?.checked_sub(1)?;
+        self.slots.get(index).filter(|slot| slot.name == *name)
     }
+}
+
+/// The number in the name of a slot, counted from 1; none where it is no slot's name.
+pub(super) fn number(name: &ServerName) -> Option<u64> {
+    name.as_str().strip_prefix(PREFIX)?.parse().ok()
 }
 
 impl From<Vec<Option<Tenant>>> for SlotTable {

@@ -83,6 +83,8 @@ mod tests {
             admin_state,
             operational_state: 0,
             weight: 1,
+            id: None,
+            agent: Default::default(),
         }
     }
 

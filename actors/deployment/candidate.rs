@@ -89,7 +89,7 @@ impl Candidate {
         self.blockers.extend(taken.map(|taken| (name.clone(), taken)));
         self.sections.remove(name);
         let Some(BoundSection { spec, descriptor, .. }) = last_good else { return };
-        let section = BoundSection::new(SectionSpec { hosts: desired.hosts, ..spec }, descriptor);
+        let section = BoundSection::new(SectionSpec { hosts: desired.hosts, ids: desired.ids, ..spec }, descriptor);
         self.sections.insert(name.clone(), CandidateSection::new(section, self.context.style));
     }
 
@@ -141,9 +141,11 @@ impl Candidate {
         let last_good = self.services[name].last_good.clone().filter(|good| good.spec != refused);
         let kept = last_good.map(|good| match good.spec.definition == refused.definition {
             true => good,
-            false => BoundSection::new(SectionSpec { hosts: refused.hosts, ..good.spec }, good.descriptor),
+            false => {
+                BoundSection::new(SectionSpec { hosts: refused.hosts, ids: refused.ids, ..good.spec }, good.descriptor)
+            }
         });
-        let SectionSpec { definition, hosts } = self.services[name].desired.clone();
+        let SectionSpec { definition, hosts, .. } = self.services[name].desired.clone();
         self.blockers.entry(name.clone()).or_insert(Blocker::Rejected { message, definition, hosts });
         let style = self.context.style;
         self.sections.extend(kept.map(|good| (name.clone(), CandidateSection::new(good, style))));

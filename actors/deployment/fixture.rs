@@ -27,7 +27,7 @@ pub fn spec(service: &str, lines: &[&str]) -> SectionSpec {
     let text = format!(r#"{{"type": "static", "listen_options": [{}]}}"#, options.join(", "));
     let raw = RawDefinition::new(&*text, "a test");
     let read = service_definition::parse(service, &raw, &OptionPolicy::default()).expect("a good definition");
-    SectionSpec { definition: Arc::new(read.definition), hosts: Arc::default() }
+    SectionSpec { definition: Arc::new(read.definition), hosts: Arc::default(), ids: Default::default() }
 }
 
 /// A service that runs as it is.

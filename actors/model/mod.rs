@@ -9,6 +9,7 @@ pub mod latency;
 pub mod moment;
 pub mod name;
 pub mod operator_choice;
+pub mod persistent_id;
 pub mod plan_class;
 pub mod policy;
 pub mod proxy;
@@ -30,10 +31,12 @@ pub use latency::LatencyHistogram;
 pub use moment::Moment;
 pub use name::{InvalidName, ServerName, ServiceName};
 pub use operator_choice::OperatorChoice;
+pub use persistent_id::{InvalidPersistentId, PersistentId};
 pub use plan_class::PlanClass;
 pub use policy::{LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, RunBy, map_path_of};
 pub use proxy::{
-    Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyVersion, ServerId, ServerTraffic, Traffic,
+    AgentState, Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyVersion, ServerId, ServerTraffic,
+    Traffic,
 };
 pub use reload_cause::{ReloadCause, ReloadReason};
 pub use revision::{ChangeId, Revision};

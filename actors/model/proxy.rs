@@ -80,6 +80,41 @@ pub struct ObservedServer {
     pub operational_state: u8,
     /// `srv_uweight`: the weight as configured or set, 0 to 256.
     pub weight: u16,
+    /// `srv_id`; none in recordings of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u32>,
+    /// `srv_agent_state`, as far as it matters.
+    #[serde(default, skip_serializing_if = "AgentState::is_none")]
+    pub agent: AgentState,
+}
+
+/// The agent of a server, which HAProxy asks for the server's state and weight (`agent-check`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AgentState {
+    /// The server has none.
+    #[default]
+    None,
+    /// What it reports takes effect.
+    Enabled,
+    /// It is not asked.
+    Disabled,
+}
+
+impl AgentState {
+    /// The state by the bit field `srv_agent_state` (management.txt 9.3, `show servers state`): 0x02 is "configured", 0x04
+    /// "enabled".
+    pub fn of_bits(bits: u16) -> Self {
+        match (bits & 0x02 != 0, bits & 0x04 != 0) {
+            (false, _) => Self::None,
+            (true, true) => Self::Enabled,
+            (true, false) => Self::Disabled,
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 impl ObservedServer {
@@ -114,6 +149,11 @@ impl ObservedServer {
     /// In maintenance because HAProxy could not resolve its host name.
     pub fn is_unresolved(&self) -> bool {
         self.admin_state & 0x20 != 0
+    }
+
+    /// In drain by no agent: by our order, or by somebody's on HAProxy's own socket.
+    pub fn drained_by_order(&self) -> bool {
+        self.in_drain() && !self.in_maintenance() && self.agent != AgentState::Enabled
     }
 
     /// In drain, forced or inherited.

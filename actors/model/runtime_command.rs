@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, ServerId, Word};
+use super::{Endpoint, PersistentId, ServerId, Word};
 
 /// One request to the Runtime API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,11 +16,18 @@ pub enum RuntimeCommand {
         server: ServerId,
         /// Where it listens.
         endpoint: Endpoint,
+        /// Its `id`; none where its options have one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<PersistentId>,
         /// All its options, those inherited in the file included, weight, backup and cookie too.
         options: Vec<Word>,
     },
     /// `enable health`: starts the checks of a server that was added with `check`.
     EnableHealth(ServerId),
+    /// `enable agent`: the server's agent is asked (again), and may set state and weight.
+    EnableAgent(ServerId),
+    /// `disable agent`: what the server's agent reports changes nothing any more.
+    DisableAgent(ServerId),
     /// `set server ... state ready`.
     SetReady(ServerId),
     /// `set server ... state drain`.
@@ -41,6 +48,8 @@ impl RuntimeCommand {
         match self {
             Self::AddServer { server, .. }
             | Self::EnableHealth(server)
+            | Self::EnableAgent(server)
+            | Self::DisableAgent(server)
             | Self::SetReady(server)
             | Self::SetDrain(server)
             | Self::SetMaintenance(server)
@@ -58,14 +67,19 @@ impl RuntimeCommand {
         mut write_option: impl FnMut(&mut W, &Word) -> fmt::Result,
     ) -> fmt::Result {
         match self {
-            Self::AddServer { server, endpoint, options } => {
+            Self::AddServer { server, endpoint, id, options } => {
                 write!(out, "add server {server} {endpoint}")?;
+                if let Some(id) = id {
+                    write!(out, " id {id}")?;
+                }
                 options.iter().try_for_each(|option| {
                     out.write_char(' ')?;
                     write_option(out, option)
                 })
             }
             Self::EnableHealth(server) => write!(out, "enable health {server}"),
+            Self::EnableAgent(server) => write!(out, "enable agent {server}"),
+            Self::DisableAgent(server) => write!(out, "disable agent {server}"),
             Self::SetReady(server) => write!(out, "set server {server} state ready"),
             Self::SetDrain(server) => write!(out, "set server {server} state drain"),
             Self::SetMaintenance(server) => write!(out, "set server {server} state maint"),

@@ -17,8 +17,8 @@ use super::section::Section;
 use super::state::{Exchange, State};
 use super::time::{Now, backoff};
 use crate::decide::capabilities::Capabilities;
+use crate::decide::deployment::BoundSection;
 use crate::decide::deployment::Warnings;
-use crate::decide::deployment::{BoundSection, SectionSpec};
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::proxy_plan::{Holder, LoadedServer, given};
 use crate::decide::routing::Routing;
@@ -26,7 +26,7 @@ use crate::decide::scope::Scope;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{HEALTH_POLL_MIN, RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN};
 use crate::model::{
-    AdminState, Host, Observation, ObservedServer, ObservedServers, ProcessInfo, ServerName, ServiceName,
+    AdminState, AgentState, Host, Observation, ObservedServer, ObservedServers, ProcessInfo, ServerName, ServiceName,
 };
 use crate::port::RuntimeError;
 
@@ -184,8 +184,10 @@ fn found_section(
     before: Option<&DisabledBefore>,
     now: Instant,
 ) -> Section {
-    let spec = SectionSpec { definition: service.definition.clone(), hosts: service.servers.clone() };
+    let spec = service.section_by(&service.definition);
     let mut section = Section::started(BoundSection::new(spec, None), style, None, now);
+    // Its file is not ours: which ids it gives is not known.
+    section.loaded.servers.values_mut().for_each(|server| server.id = None);
     for (name, found) in &*servers {
         let state = service.servers.get(name).map_or(AdminState::Ready, |host| host.state);
         // What an earlier run wanted ready, it never drained. What that run did not want it drained for good.
@@ -201,7 +203,8 @@ fn found_section(
 /// socket.
 fn drained_by(found: &ObservedServer, wanted: AdminState, known: impl FnOnce() -> Option<Holder>) -> Option<Holder> {
     match wanted {
-        _ if !found.in_drain() => None,
+        // Under an agent that is asked, a drain is the agent's.
+        _ if !found.in_drain() || found.agent == AgentState::Enabled => None,
         // Whoever put it there, it is as it should be, and ours to end.
         AdminState::Drain => Some(Holder::Discovery),
         AdminState::Ready | AdminState::Maint => known(),

@@ -207,7 +207,11 @@ impl State {
         let Some(section) = section else { return };
         let counts = &mut self.tally.counts;
         match section.answered(step, answers, answered_at) {
-            None if clears => counts.runtime_delete += 1,
+            None if clears => {
+                counts.runtime_delete += 1;
+                let service = self.desired.services.get_mut(name);
+                service.into_iter().for_each(|service| service.ids.forget(&step.server));
+            }
             None if step.class == PlanClass::RuntimeDisable => counts.runtime_disable += 1,
             None => counts.runtime_enable += 1,
             Some(refusal) if clears => {
@@ -240,7 +244,7 @@ impl State {
         let Some(service) = self.desired.services.get_mut(name) else { return };
         let section = self.process.running_mut().and_then(|running| running.sections.get_mut(name));
         let Some(section) = section.filter(|section| section.is_verified()) else { return };
-        if section.rewrite(&service.servers) {
+        if section.rewrite(&service.servers, service.ids.ids()) {
             self.files.config.changed();
         }
         section.attempts.repeated.clear();

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::DesiredService;
 use super::effect::{Effect, info};
-use super::section::Section;
 use super::state::State;
 use super::time::Now;
 use crate::decide::deployment::{
@@ -121,11 +120,7 @@ impl State {
     fn health_source(&self, base: &Arc<str>) -> Option<HealthSource> {
         let path = state_file::in_use(&self.settings.policy.frame)?;
         let running = self.running().filter(|running| running.base == *base)?;
-        let spec = |section: &Section| SectionSpec {
-            definition: section.definition.clone(),
-            hosts: section.file.hosts.clone(),
-        };
-        let sections = running.sections.iter().map(|(name, section)| (name.clone(), spec(section))).collect();
+        let sections = running.sections.iter().map(|(name, section)| (name.clone(), section.spec())).collect();
         Some(match self.process.is_serving() && self.lane.link.failures() == 0 {
             true => HealthSource::Process { sections },
             false => HealthSource::File { path: path.to_owned(), sections },
@@ -158,23 +153,23 @@ impl State {
             }
             let last_good = match section {
                 Some(section) => {
-                    let spec =
-                        SectionSpec { definition: section.definition.clone(), hosts: section.file.hosts.clone() };
+                    let spec = section.spec();
                     let text = is_same_style.then(|| section.file.text.clone());
                     Some(BoundSection { spec, descriptor: section.descriptor, text })
                 }
                 // Of an earlier run; its socket has yet to be held.
-                None => service.earlier.definition.as_ref().map(|definition| {
-                    let spec = SectionSpec { definition: definition.clone(), hosts: service.servers.clone() };
-                    BoundSection::new(spec, None)
-                }),
+                None => service
+                    .earlier
+                    .definition
+                    .as_ref()
+                    .map(|definition| BoundSection::new(service.section_by(definition), None)),
             };
             let definition = match section {
                 // A port that is taken is asked for again each time; what was refused is not.
                 Some(section) if service.is_rejected(Some(&section.definition)) => &section.definition,
                 _ => &service.definition,
             };
-            let desired = SectionSpec { definition: definition.clone(), hosts: service.servers.clone() };
+            let desired = service.section_by(definition);
             let is_running = section.is_some() && self.process.is_serving();
             Some((name.clone(), ServiceSection { desired, last_good, is_running, refused: None }))
         };
@@ -217,7 +212,7 @@ impl State {
 fn refused_before(service: &DesiredService, section: &ServiceSection) -> Option<String> {
     match service.blocker()? {
         Blocker::Rejected { message, definition, hosts } => {
-            let SectionSpec { definition: desired, hosts: with } = &section.desired;
+            let SectionSpec { definition: desired, hosts: with, .. } = &section.desired;
             (desired == definition && with == hosts).then(|| message.clone())
         }
         Blocker::PortTaken { .. } => None,

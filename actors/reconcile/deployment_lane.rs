@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::desired::DesiredService;
+use crate::decide::haproxy_config::has_agent;
 use crate::decide::proxy_plan::Refusal;
 use crate::model::{
     AdminState, ChangeId, HostList, ReloadCause, ReloadReason, RuntimeCommand, ServerId, ServerName, ServiceName,
@@ -117,7 +118,11 @@ impl CatchUp {
                 };
                 let before = disabled.get(server).copied().unwrap_or(AdminState::Ready);
                 if wanted != before {
-                    commands.push(command(wanted, ServerId { service: name.clone(), server: server.clone() }));
+                    let id = ServerId { service: name.clone(), server: server.clone() };
+                    if wanted != AdminState::Ready && has_agent(&service.definition, host) {
+                        commands.push(RuntimeCommand::DisableAgent(id.clone()));
+                    }
+                    commands.push(command(wanted, id));
                     disabled.insert(server.clone(), wanted);
                 }
             }

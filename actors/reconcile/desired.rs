@@ -7,9 +7,11 @@ use tokio::time::Instant;
 
 use super::input::Overrides;
 use super::server_life::ServerLife;
+use crate::decide::deployment::SectionSpec;
 use crate::decide::guard::GuardMemory;
 use crate::decide::overlay::with_choices;
 use crate::decide::proxy_plan::Holder;
+use crate::decide::server_ids::{Numbering, ServerIdRegistry};
 use crate::decide::slots::SlotTable;
 use crate::decide::update_strategy::{ChosenStrategy, slot_rules};
 use crate::limits::PENDING_CHANGES_MAX;
@@ -106,19 +108,23 @@ pub struct Retained {
     pub discovered: Arc<HostList>,
     /// Which server had which slot.
     pub slots: SlotTable,
+    /// Which server had which id.
+    pub ids: ServerIdRegistry,
 }
 
 impl Retained {
     /// What an earlier run saved.
     pub fn saved(saved: &SavedService) -> Self {
         let (overrides, slots) = (saved.choices.clone(), saved.slots.clone());
-        Self { saved: Some(saved.clone()), overrides, slots, ..Self::default() }
+        let hosts = saved.hosts.clone().unwrap_or_default();
+        let ids = ServerIdRegistry::restored(&saved.definition, &saved.ids, &hosts);
+        Self { saved: Some(saved.clone()), overrides, slots, ids, ..Self::default() }
     }
 
     /// What a service retains that is removed. HAProxy has its section until a reload, and where it is defined again before,
     /// nothing is known against its hosts until it receives others.
     pub fn removed(service: DesiredService) -> Self {
-        Self { discovered: service.discovered, slots: service.slots, ..Self::default() }
+        Self { discovered: service.discovered, slots: service.slots, ids: service.ids, ..Self::default() }
     }
 }
 
@@ -159,6 +165,8 @@ pub struct DesiredService {
     pub strategy: ChosenStrategy,
     /// Which server has which slot; empty where the strategy needs none.
     pub slots: SlotTable,
+    /// Which server has which id.
+    pub ids: ServerIdRegistry,
     /// What operators chose for its servers.
     pub overrides: Overrides,
     /// The servers that are in transition.
@@ -181,6 +189,7 @@ impl DesiredService {
             servers: Arc::default(),
             strategy,
             slots: retained.slots,
+            ids: retained.ids,
             overrides: retained.overrides,
             life: ServerLife::default(),
             changes: Changes::default(),
@@ -197,6 +206,7 @@ impl DesiredService {
         if self.strategy.strategy != UpdateStrategy::Slots {
             self.slots = SlotTable::default();
             self.servers = self.hosts.clone();
+            self.assign_ids();
             return;
         }
         // Before the first list nothing is known against who has a slot.
@@ -221,6 +231,16 @@ impl DesiredService {
         if *self.servers != servers {
             self.servers = Arc::new(servers);
         }
+        self.assign_ids();
+    }
+
+    fn assign_ids(&mut self) {
+        self.ids.assign(&self.servers, Numbering::of(&self.definition, self.strategy.strategy));
+    }
+
+    /// What its section is made of, by this definition.
+    pub fn section_by(&self, definition: &Arc<ServiceDefinition>) -> SectionSpec {
+        SectionSpec { definition: definition.clone(), hosts: self.servers.clone(), ids: self.ids.ids().clone() }
     }
 
     /// Changes the strategy.
@@ -292,6 +312,7 @@ impl DesiredService {
             choices: self.overrides.clone(),
             guard: guard.or_else(|| Some(before?.guard.clone())).unwrap_or_default(),
             slots: self.slots.clone(),
+            ids: self.ids.remembered(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::proxy_plan::Holder;
 use crate::limits::SETTINGS_MISTAKES_SHOWN_MAX;
 use crate::model::{
-    ChangeId, HostList, LifeCyclePolicy, ObservedServer, ProxyPolicy, ReloadCause, Revision, ServerName,
+    AgentState, ChangeId, HostList, LifeCyclePolicy, ObservedServer, ProxyPolicy, ReloadCause, Revision, ServerName,
     ServiceDefinition, ServiceName,
 };
 use crate::snapshot::RefusedSettings;
@@ -170,7 +170,10 @@ impl State {
         let (Some(section), Some(service)) = (section, self.desired.services.get(name)) else { return };
         let server = service.slots.in_haproxy(server);
         section.attempts.forget_server(server);
-        if section.observed.get(server).is_some_and(ObservedServer::in_drain) {
+        let is_kept = |server: &ObservedServer| {
+            server.in_drain() || (server.agent == AgentState::Enabled && server.forced_maintenance())
+        };
+        if section.observed.get(server).is_some_and(is_kept) {
             section.note_disabled_by(server, Some(Holder::Operator));
         }
     }

@@ -88,6 +88,10 @@ impl State {
         if let Some(observation) = observation {
             running.observe_first(observation);
         }
+        for (name, service) in &mut self.desired.services {
+            let section = running.sections.get(name);
+            service.ids.keep(|server| section.is_some_and(|section| section.loaded.servers.contains_key(server)));
+        }
         self.process.serve(Box::new(running));
         self.unmanaged = None;
         self.ends_if_exited(pid, exit, deployment, now);
@@ -277,7 +281,7 @@ impl State {
         let before = std::mem::take(&mut self.desired.disabled_before);
         for (name, servers) in orphan.into_iter().flat_map(|observation| observation.services) {
             let (Some(section), Some(before)) = (sections.get_mut(&name), before.get(&name)) else { continue };
-            let drained = servers.iter().filter(|(_, server)| server.in_drain() && !server.in_maintenance());
+            let drained = servers.iter().filter(|(_, server)| server.drained_by_order());
             let on_socket = drained.filter(|(server, _)| before.get(*server) == Some(&None));
             let has_slots = self.desired.has_slots(&name);
             // A slot that stands for another host by now was meant for the one before.

@@ -229,6 +229,7 @@ impl Reconciler {
             definition: section.desired.definition,
             descriptor: descriptor(&name),
             hosts: section.desired.hosts,
+            ids: section.desired.ids,
         });
         let (next_frame, next_style) = state.base();
         ConfigState {

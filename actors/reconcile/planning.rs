@@ -63,8 +63,12 @@ impl State {
         let is_settled =
             !waits_for_reload && section.is_verified() && !section.attempts.any() && service.blocked.is_none();
         let scope = if is_settled { scope } else { &Scope::Whole };
-        let ground =
-            Ground { capabilities: running.capabilities, inherited: &self.settings.inherited, style: running.style };
+        let ground = Ground {
+            capabilities: running.capabilities,
+            inherited: &self.settings.inherited,
+            style: running.style,
+            is_external: self.settings.is_external(),
+        };
         Some(Planned::Plan(plan_section(service, section, ground, scope)))
     }
 }
@@ -78,6 +82,7 @@ fn plan_section(service: &DesiredService, section: &Section, ground: Ground<'_>,
     let wanted = WantedService {
         definition,
         hosts: &service.servers,
+        ids: service.ids.ids(),
         overlay: &overlay,
         strategy: service.strategy.strategy,
         slots: service.slots_in_use(),

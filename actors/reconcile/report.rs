@@ -13,7 +13,7 @@ use super::time::Now;
 use crate::decide::routing::{keys, routed_at};
 use crate::decide::slots::SlotTable;
 use crate::limits::RUNTIME_SILENCE_TOLD;
-use crate::model::{RunBy, ServerName, ServerState, ServiceDefinition, ServiceName};
+use crate::model::{AgentState, RunBy, ServerName, ServerState, ServiceDefinition, ServiceName};
 use crate::snapshot::{HaproxyState, LeavingServer, ProxyPhase, RisingServer, ServiceState, TroublesSince};
 
 /// Reported while HAProxy's answer is waited for.
@@ -74,6 +74,10 @@ impl State {
             let drained = section.drained_on_socket(&service.servers);
             drained.map(|server| service.slots.known_as(server).clone()).collect()
         };
+        let agent_weights = |section: &Section| {
+            let with_agent = section.observed.iter().filter(|(_, server)| server.agent == AgentState::Enabled);
+            with_agent.map(|(name, server)| (service.slots.known_as(name).clone(), server.weight)).collect()
+        };
         let leaving = |(name, leaving): (&ServerName, &Leaving)| {
             let since_unix_ms = now.unix_ms_at(leaving.since);
             let until_unix_ms = now.unix_ms_at(leaving.until);
@@ -99,6 +103,7 @@ impl State {
             servers: section.map(|section| section.reported_states(slots_of(service))).unwrap_or_default(),
             operator: service.overrides.clone(),
             drained_on_socket: section.map(drained_on_socket).unwrap_or_default(),
+            agent_weights: section.map(agent_weights).unwrap_or_default(),
             leaving: service.life.leaving().map(leaving).collect(),
             rising: service.life.rising().map(rising).collect(),
             problem_since_unix_ms: service.blocked.as_ref().map(|blocked| blocked.since_unix_ms),

@@ -13,11 +13,12 @@ use crate::decide::common_ends::between_common_ends;
 use crate::decide::deployment::{BoundSection, SectionSpec};
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::predicted::predict;
-use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Refusal, Step, given};
+use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Refusal, Step, disabled_by_file, given_with_id};
 use crate::decide::scope::Scope;
+use crate::decide::server_ids::ServerIds;
 use crate::decide::unresolved::SectionNames;
 use crate::model::{
-    AdminState, HostList, ObservedServer, ObservedServers, PlanClass, RuntimeCommand, ServerName, ServerState,
+    AdminState, Host, HostList, ObservedServer, ObservedServers, PlanClass, RuntimeCommand, ServerName, ServerState,
     ServiceDefinition, Word,
 };
 use crate::port::Answer;
@@ -61,6 +62,8 @@ pub struct SectionFile {
     pub text: Arc<str>,
     /// The hosts in that text, which are the last good ones.
     pub hosts: Arc<HostList>,
+    /// Their ids in that text.
+    pub ids: ServerIds,
     /// Whether the process was given anything at run time that the text does not have.
     is_behind: bool,
 }
@@ -122,30 +125,40 @@ impl Section {
         SectionNames { definition: &self.definition, inherited, hosts: &self.file.hosts, observed: &self.observed }
     }
 
+    /// What its text in haproxy.cfg is made of.
+    pub fn spec(&self) -> SectionSpec {
+        let SectionFile { hosts, ids, .. } = &self.file;
+        SectionSpec { definition: self.definition.clone(), hosts: hosts.clone(), ids: ids.clone() }
+    }
+
     /// A section as a process was just started with it. Where the process before had the same, `before`, what is known of
     /// its servers is taken over.
     pub fn started(mut bound: BoundSection, style: SectionStyle, before: Option<Self>, now: Instant) -> Self {
         let text = bound.render(style);
-        let BoundSection { spec: SectionSpec { definition, hosts }, descriptor, .. } = bound;
+        let BoundSection { spec: SectionSpec { definition, hosts, ids }, descriptor, .. } = bound;
         let is_same = |before: &Self| {
             !before.file.is_behind
                 && Arc::ptr_eq(&before.file.hosts, &hosts)
+                && before.file.ids == ids
                 && (Arc::ptr_eq(&before.definition, &definition) || before.definition == definition)
                 && *before.loaded.head == *haproxy_config::section_head(&definition, style)
         };
         let mut loaded = match before.filter(is_same) {
             Some(before) => before.loaded,
-            None => loaded_by_file(&definition, &hosts, style),
+            None => loaded_by_file(&definition, &hosts, &ids, style),
         };
         if loaded.servers.len() != hosts.len() {
             loaded.servers.retain(|name, _| hosts.contains_key(name));
         }
-        loaded.servers.values_mut().for_each(|server| server.held_by = None);
+        // Both are in the order of names.
+        for (server, host) in loaded.servers.values_mut().zip(hosts.values()) {
+            server.held_by = disabled_by_file(host);
+        }
         Self {
             definition,
             descriptor,
             loaded,
-            file: SectionFile { text, hosts, is_behind: false },
+            file: SectionFile { text, hosts, ids, is_behind: false },
             observed: Arc::default(),
             states: OnceCell::new(),
             unverified: BTreeSet::new(),
@@ -159,13 +172,14 @@ impl Section {
     }
 
     /// Writes the section again with these hosts. Returns whether its text changed.
-    pub fn rewrite(&mut self, hosts: &Arc<HostList>) -> bool {
+    pub fn rewrite(&mut self, hosts: &Arc<HostList>, ids: &ServerIds) -> bool {
         self.file.is_behind = false;
         if Arc::ptr_eq(&self.file.hosts, hosts) {
             return false;
         }
-        let text = haproxy_config::section_after((&self.file.text, &self.file.hosts), &self.definition, hosts);
+        let text = haproxy_config::section_after((&self.file.text, &self.file.hosts), &self.definition, hosts, ids);
         self.file.hosts = hosts.clone();
+        self.file.ids = ids.clone();
         let changed = text != self.file.text;
         self.file.text = text;
         changed
@@ -253,11 +267,19 @@ impl Section {
             (RuntimeCommand::SetAddress(..), Some(given)) => {
                 self.file.is_behind = true;
                 self.moved.insert(step.server.clone());
-                let moved = LoadedServer { held_by: step.holder, ..given.clone() };
+                let loaded = self.loaded.servers.get(&step.server);
+                let (id, weight) = loaded.map_or((None, None), |loaded| (loaded.id, loaded.weight));
+                let moved = LoadedServer { held_by: step.holder, id, weight, ..given.clone() };
                 self.loaded.servers.insert(step.server.clone(), moved);
             }
+            (RuntimeCommand::SetWeight(_, weight), _) => {
+                if let Some(loaded) = self.loaded.servers.get_mut(&step.server) {
+                    loaded.weight = Some(*weight);
+                }
+            }
             (RuntimeCommand::SetReady(_), _) => self.note_disabled_by(&step.server, None),
-            (RuntimeCommand::SetDrain(_) | RuntimeCommand::SetMaintenance(_), _) => {
+            (RuntimeCommand::DisableAgent(_), _) if step.holder.is_none() => {}
+            (RuntimeCommand::SetDrain(_) | RuntimeCommand::SetMaintenance(_) | RuntimeCommand::DisableAgent(_), _) => {
                 self.note_disabled_by(&step.server, step.holder);
             }
             _ => {}
@@ -288,10 +310,10 @@ impl Section {
         }
     }
 
-    /// Servers that somebody put into drain on HAProxy's own socket.
+    /// Servers that somebody put into drain on HAProxy's own socket. A drain by an agent is the agent's to repeat.
     pub fn drained_on_socket<'a>(&'a self, desired: &'a HostList) -> impl Iterator<Item = &'a ServerName> {
         let is_ours = |name: &ServerName| self.loaded.servers.get(name).is_none_or(|loaded| loaded.held_by.is_some());
-        let drained = self.observed.iter().filter(|(_, server)| server.in_drain() && !server.in_maintenance());
+        let drained = self.observed.iter().filter(|(_, server)| server.drained_by_order());
         let ready = |name: &ServerName| desired.get(name).is_some_and(|host| host.state == AdminState::Ready);
         drained.map(|(name, _)| name).filter(move |name| ready(name) && !is_ours(name))
     }
@@ -346,6 +368,7 @@ impl Section {
                 && known.port == now.port
                 && known.weight == now.weight
                 && known.admin_state == now.admin_state
+                && known.agent == now.agent
         };
         let (known, now) = (self.observed.as_slice(), servers.as_slice());
         let (of_known, of_now) =
@@ -360,9 +383,12 @@ impl Section {
 }
 
 /// What a process is given of a service by its file.
-fn loaded_by_file(definition: &ServiceDefinition, hosts: &HostList, style: SectionStyle) -> LoadedService {
-    LoadedService {
-        head: haproxy_config::section_head(definition, style),
-        servers: hosts.iter().map(|(name, host)| (name.clone(), given(definition, host))).collect(),
-    }
+fn loaded_by_file(
+    definition: &ServiceDefinition,
+    hosts: &HostList,
+    ids: &ServerIds,
+    style: SectionStyle,
+) -> LoadedService {
+    let given = |(name, host): (&ServerName, &Arc<Host>)| (name.clone(), given_with_id(definition, name, host, ids));
+    LoadedService { head: haproxy_config::section_head(definition, style), servers: hosts.iter().map(given).collect() }
 }

@@ -12,6 +12,7 @@ use proxymgr_actors::decide::loaded_config::{LineIndex, inherits_stats_socket, p
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::{joined, quoted, split_line};
 use proxymgr_actors::decide::rejection::named_services;
+use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::{host_record, service_definition};
 use proxymgr_actors::model::{
     Host, HostList, ProxyFrame, ProxyVersion, RawDefinition, RunBy, ServerName, ServiceDefinition, ServiceName, Word,
@@ -75,15 +76,48 @@ listen web
     balance roundrobin
     http-request set-header X-A 'it'\\''s $HOME'
     option idle-close-on-response
-    server a 10.0.0.1:80 check inter 2000 weight 7 maxconn 5 weight 9
-    server b [2001:db8::1]:80 check inter 2000 weight 0 backup cookie 'c'\\''1'
-    server c c.example:81 check inter 2000 disabled
-    server d 10.0.0.4:80 check inter 2000 disabled
+    server a 10.0.0.1:80 id A check inter 2000 weight 7 maxconn 5 weight 9
+    server b [2001:db8::1]:80 id B check inter 2000 weight 0 backup cookie 'c'\\''1'
+    server c c.example:81 id C check inter 2000 disabled
+    server d 10.0.0.4:80 id D check inter 2000 disabled
 
 ";
-    assert_eq!(&*section(&definition, Some(7), &hosts, style), expected);
+    let ids = ServerIds::default();
+    let expected =
+        hosts.iter().zip(["id A", "id B", "id C", "id D"]).fold(expected.to_owned(), |text, ((name, host), id)| {
+            text.replace(id, &format!("id {}", ids.of(name, &host.endpoint)))
+        });
+    assert_eq!(&*section(&definition, Some(7), &hosts, &ids, style), expected);
     let without_socket = expected.replace("    bind fd@7\n", "");
-    assert_eq!(&*section(&definition, None, &hosts, style), without_socket);
+    assert_eq!(&*section(&definition, None, &hosts, &ids, style), without_socket);
+}
+
+#[test]
+fn operator_allowed_id_replaces_ours() {
+    let policy = OptionPolicy { extra: vec!["id".to_owned()], ..OptionPolicy::default() };
+    let definition = define("web", &json!({"type": "file", "port": 80})).unwrap();
+    let host =
+        host_record::from_json_value(&json!({"address": "10.0.0.1", "port": 80, "options": "id 7"}), &policy).unwrap();
+    let line = server_line(&definition, &ServerName::new("a").unwrap(), &host.host, Some(&ServerIds::default()));
+    assert_eq!(line.trim(), "server a 10.0.0.1:80 id 7");
+}
+
+#[test]
+fn hash_key_is_set_from_3_0_on_unless_chosen() {
+    const V3_0: Option<ProxyVersion> = Some(ProxyVersion { major: 3, minor: 0 });
+    for (version, defaults, options, expected) in [
+        (V3_0, vec![], vec![], true),
+        (V3_0, vec![], vec!["default-server check"], true),
+        (V2_6, vec![], vec![], false),
+        (None, vec![], vec![], false),
+        (V3_0, vec!["default-server hash-key id"], vec![], false),
+        (V3_0, vec![], vec!["default-server hash-key addr"], false),
+    ] {
+        let style = SectionStyle::of(&proxy_frame(&[], &defaults), version);
+        let definition = define("web", &json!({"type": "file", "listen_options": options})).expect("good lines");
+        let added = section_head(&definition, style).contains("    default-server hash-key addr-port\n");
+        assert_eq!(added, expected, "{version:?} {defaults:?} {options:?}");
+    }
 }
 
 #[test]
@@ -109,10 +143,12 @@ fn hosts_with_places_are_in_their_order() {
         placed(&[("a", None), ("d", None)]),
     ];
     let orders = [vec!["a", "b"], vec!["b", "d", "a", "c"], vec!["d", "a", "b"], vec!["a", "d"]];
+    let ids = ServerIds::default();
     for ((before, after), order) in lists.iter().zip(lists.iter().cycle().skip(1)).zip(orders.iter().cycle().skip(1)) {
-        let text = section(&definition, None, after, style);
+        let text = section(&definition, None, after, &ids, style);
         assert_eq!(names(&text), *order);
-        assert_eq!(section_after((&section(&definition, None, before, style), before), &definition, after), text);
+        let text_before = section(&definition, None, before, &ids, style);
+        assert_eq!(section_after((&text_before, before), &definition, after, &ids), text);
         assert_eq!(
             parse_sections(&format!("{}{text}", frame(&proxy_frame(&[], &[]))))
                 .into_values()
@@ -240,8 +276,12 @@ fn a_written_file_reads_back_whatever_its_descriptors() {
     let web = define("web", &json!({"type": "file", "port": 80, "listen_options": ["mode http"]})).expect("good");
     let db = define("db", &json!({"type": "file", "port": 81})).expect("good");
     let web_hosts = hosts(&[("s1", json!({"address": "10.0.0.1", "port": 80}))]);
-    let text =
-        format!("{frame}{}{}", section(&web, Some(9), &web_hosts, style), section(&db, None, &hosts(&[]), style));
+    let ids = ServerIds::default();
+    let text = format!(
+        "{frame}{}{}",
+        section(&web, Some(9), &web_hosts, &ids, style),
+        section(&db, None, &hosts(&[]), &ids, style)
+    );
 
     let sections = parse_sections(&text);
     assert_eq!(
@@ -253,7 +293,7 @@ fn a_written_file_reads_back_whatever_its_descriptors() {
     assert_eq!(loaded.head, *section_head(&web, style));
     assert_eq!(loaded.descriptor, Some(9));
     let (name, host) = web_hosts.first().expect("one host");
-    assert_eq!(loaded.server_lines, BTreeMap::from([(name.clone(), server_line(&web, name, host))]));
+    assert_eq!(loaded.server_lines, BTreeMap::from([(name.clone(), server_line(&web, name, host, Some(&ids)))]));
     assert_eq!((sections[&db.name].descriptor, sections[&db.name].server_lines.len()), (None, 0));
     assert!(parse_sections("listen foreign\n    server a 10.0.0.1:80\n").is_empty(), "a file that is not ours");
     assert!(parse_sections("").is_empty());
@@ -429,7 +469,8 @@ proptest! {
         let hosts: HostList = host_keys.iter().filter_map(|keys| host(keys).ok()).enumerate()
             .map(|(i, host)| (ServerName::new(&format!("s{i}")).expect("a good name"), host.into())).collect();
         let style = SectionStyle { http_by_default: true, ..SectionStyle::default() };
-        let text = section(&definition, descriptor, &hosts, style);
+        let ids = ServerIds::default();
+        let text = section(&definition, descriptor, &hosts, &ids, style);
 
         let mut expected = vec![format!("listen {}", definition.name)];
         expected.extend(definition.listen.map(|_| "    #".to_owned()));
@@ -453,17 +494,17 @@ proptest! {
         prop_assert_eq!(loaded.head.as_str(), &*section_head(&definition, style));
         prop_assert_eq!(loaded.descriptor, descriptor);
         let written: BTreeMap<_, _> =
-            hosts.iter().map(|(name, host)| (name.clone(), server_line(&definition, name, host))).collect();
+            hosts.iter().map(|(name, host)| (name.clone(), server_line(&definition, name, host, Some(&ids)))).collect();
         prop_assert_eq!(&loaded.server_lines, &written);
 
         let fewer: HostList = hosts.iter().skip(1).map(|(name, host)| (name.clone(), host.clone())).collect();
-        let text_of_fewer = section(&definition, descriptor, &fewer, style);
-        prop_assert_eq!(&section_after((&text, &hosts), &definition, &fewer), &text_of_fewer);
-        prop_assert_eq!(&section_after((&text_of_fewer, &fewer), &definition, &hosts), &text);
+        let text_of_fewer = section(&definition, descriptor, &fewer, &ids, style);
+        prop_assert_eq!(&section_after((&text, &hosts), &definition, &fewer, &ids), &text_of_fewer);
+        prop_assert_eq!(&section_after((&text_of_fewer, &fewer), &definition, &hosts, &ids), &text);
         let mut others = hosts.clone();
         others.iter_mut().for_each(|(_, host)| std::sync::Arc::make_mut(host).weight = Some(77));
-        let text_of_others = section(&definition, descriptor, &others, style);
-        prop_assert_eq!(&section_after((&text, &hosts), &definition, &others), &text_of_others);
+        let text_of_others = section(&definition, descriptor, &others, &ids, style);
+        prop_assert_eq!(&section_after((&text, &hosts), &definition, &others, &ids), &text_of_others);
 
         let index = LineIndex::of(&[frame.clone(), text.clone()]);
         let first = frame.matches('\n').count() + 1;

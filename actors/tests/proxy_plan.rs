@@ -17,6 +17,7 @@ use proxymgr_actors::decide::proxy_plan::{
     Ground, LoadedService, Refusal, ServicePlan, Step, WantedService, plan_service,
 };
 use proxymgr_actors::decide::scope::Scope;
+use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::model::{
     AdminState, Host, HostList, PlanClass, ProxyVersion, RuntimeCommand, ServerName, ServiceDefinition, UpdateStrategy,
 };
@@ -113,7 +114,7 @@ fn a_new_host_is_added_with_everything_it_would_have_inherited() {
     assert_eq!(
         commands,
         [
-            "add server web/a 10.0.0.1:80 inter 3s check maxconn 10",
+            "add server web/a 10.0.0.1:80 id 893258 hash-key addr-port inter 3s check maxconn 10",
             "enable health web/a",
             "set server web/a state ready"
         ]
@@ -124,7 +125,7 @@ fn a_new_host_is_added_with_everything_it_would_have_inherited() {
 fn before_3_0_a_new_host_is_told_to_reuse_connections() {
     let plan = Proxy::default().plan(&definition(&[], ""), &list(&["a"]), (2, 6));
     let add = plan.steps[0].commands[0].to_string();
-    assert_eq!(add, "add server web/a 10.0.0.1:80 pool-max-conn -1 pool-purge-delay 5s");
+    assert_eq!(add, "add server web/a 10.0.0.1:80 id 893258 pool-max-conn -1 pool-purge-delay 5s");
 }
 
 #[test]
@@ -154,6 +155,7 @@ fn a_changed_section_is_a_reload_that_names_the_lines() {
         WantedService {
             definition: &new,
             hosts: &list(&["a"]),
+            ids: &ServerIds::default(),
             overlay: &Overlay::NONE,
             strategy: UpdateStrategy::Dynamic,
             slots: None,
@@ -161,7 +163,12 @@ fn a_changed_section_is_a_reload_that_names_the_lines() {
         Some(&loaded),
         Some(&proxy.servers),
         &BTreeMap::new(),
-        Ground { capabilities: Capabilities::of(ProxyVersion { major: 3, minor: 0 }), inherited: &[], style },
+        Ground {
+            capabilities: Capabilities::of(ProxyVersion { major: 3, minor: 0 }),
+            inherited: &[],
+            style,
+            is_external: false,
+        },
     );
     assert_eq!(words(&plan), ["`balance roundrobin` became `balance leastconn`"]);
 }
@@ -189,6 +196,7 @@ fn what_haproxy_refused_at_run_time_is_a_reload_in_its_words() {
         WantedService {
             definition: &definition,
             hosts: &list(&["a"]),
+            ids: &ServerIds::default(),
             overlay: &Overlay::NONE,
             strategy: UpdateStrategy::Dynamic,
             slots: None,
@@ -200,6 +208,7 @@ fn what_haproxy_refused_at_run_time_is_a_reload_in_its_words() {
             capabilities: Capabilities::of(ProxyVersion { major: 3, minor: 0 }),
             inherited: &[],
             style: SectionStyle::default(),
+            is_external: false,
         },
     );
     assert!(plan.steps.is_empty());

@@ -12,6 +12,7 @@ use proxymgr_actors::decide::haproxy_config::{SectionStyle, section, section_hea
 use proxymgr_actors::decide::loaded_config::{LineIndex, parse_sections};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::routing::{Claim, assign, map_text, parse_map, plan_routes, routed_at};
+use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::{haproxy_config, service_definition};
 use proxymgr_actors::model::{
     HostList, ObservedRoutes, ProxyFrame, RawDefinition, RouteCommand, Routes, RunBy, ServiceDefinition, ServiceName,
@@ -132,10 +133,10 @@ fn services_with_domains_are_backends_behind_a_frontend_with_their_socket() {
     let (web, api) = (with_domains("web", &["a.example"]), define("api", r#""default": true"#));
     let style = SectionStyle { idle_close: true, ..SectionStyle::default() };
     let hosts = HostList::default();
-    let text = section(&web, Some(5), &hosts, style);
+    let text = section(&web, Some(5), &hosts, &ServerIds::default(), style);
     assert_eq!(&*text, "backend web\n    # clients connect to 0.0.0.0:8080\n    mode http\n\n");
     let by_default = SectionStyle { http_by_default: true, ..style };
-    assert!(!section(&web, Some(5), &hosts, by_default).contains("mode"));
+    assert!(!section(&web, Some(5), &hosts, &ServerIds::default(), by_default).contains("mode"));
 
     let shared = frontends([(&web, Some(5)), (&api, None)], style, Path::new("/etc/haproxy.cfg.domains"));
     let frontend = shared.values().next().unwrap();

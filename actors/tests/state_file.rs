@@ -36,7 +36,11 @@ fn hosts(named: &[(&str, Value)]) -> HostList {
 
 /// The sections of a process that has one.
 fn sections((definition, hosts): (&ServiceDefinition, &HostList)) -> Sections {
-    let spec = SectionSpec { definition: Arc::new(definition.clone()), hosts: Arc::new(hosts.clone()) };
+    let spec = SectionSpec {
+        definition: Arc::new(definition.clone()),
+        hosts: Arc::new(hosts.clone()),
+        ids: Default::default(),
+    };
     BTreeMap::from([(definition.name.clone(), spec)])
 }
 

@@ -27,6 +27,11 @@ impl Things {
         ready.map(|(host, shown)| (host, shown.weight)).collect()
     }
 
+    /// The weights as far as the manager decides on them: where there are agents, they do.
+    pub(super) fn weighed(&self, hosts: BTreeMap<u8, u16>) -> BTreeMap<u8, u16> {
+        if self.agents.exist { hosts.into_keys().map(|host| (host, 1)).collect() } else { hosts }
+    }
+
     /// Whether a process has been finishing what it has for too long, or is one of too many that do.
     pub(crate) fn is_beyond_limits(&self, pid: u32) -> bool {
         let Some(since) = self.drains.get(&pid).filter(|_| self.takes_time) else { return false };

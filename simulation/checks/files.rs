@@ -37,6 +37,10 @@ impl Things {
         let runs = serving.map(|process| process.ready_servers()).unwrap_or_default();
         let file = HaproxyModel::start_resolving(self.version, &self.live_file.joined(), &self.names)
             .map(|model| self.undrained(&model));
+        let weighed = |sections: BTreeMap<String, BTreeMap<u8, u16>>| -> BTreeMap<String, BTreeMap<u8, u16>> {
+            sections.into_iter().map(|(name, hosts)| (name, self.weighed(hosts))).collect()
+        };
+        let (file, runs) = (file.map(weighed), weighed(runs));
         ensure(file.as_ref() == Ok(&runs), Invariant::TheFileFollows, || {
             format!("the file would give {file:?}, and {runs:?} runs")
         })

@@ -38,6 +38,7 @@ impl Things {
         self.sockets_are_those_in_use()?;
         self.processes_are_listed(&listed)?;
         self.slots_are_there()?;
+        self.ready_servers_get_traffic()?;
         self.file_says_what_runs()?;
         self.options_are_in_force()?;
         self.saved_is_what_is_wanted()
@@ -58,12 +59,19 @@ impl Things {
             ensure(against_orders.is_none(), Invariant::OperatorsDecide, || {
                 format!("host {} of {name} takes traffic", against_orders.copied().unwrap_or_default())
             })?;
-            ensure(ready.get(name) == Some(&wanted), Invariant::Converges, || {
+            let has = ready.get(name).map(|hosts| self.weighed(hosts.clone()));
+            ensure(has == Some(self.weighed(wanted.clone())), Invariant::Converges, || {
                 format!("{wanted:?} is wanted for {name}, and HAProxy has {:?} (host: weight)", ready.get(name))
             })?;
         }
         let strange = ready.keys().find(|name| !self.defined().any(|(defined, _)| defined == *name));
         ensure(strange.is_none(), Invariant::Converges, || format!("HAProxy has {strange:?}, which is not defined"))
+    }
+
+    fn ready_servers_get_traffic(&self) -> Result<(), Violation> {
+        let serving = self.serving().and_then(|pid| self.processes.get(&pid));
+        let starving = serving.map(|process| process.model.starving()).unwrap_or_default();
+        ensure(starving.is_empty(), Invariant::ReadyServersGetTraffic, || format!("{starving:?} never get a request"))
     }
 
     fn sockets_are_those_in_use(&self) -> Result<(), Violation> {

@@ -12,7 +12,9 @@ use proxymgr_actors::model::{Address, Endpoint, ProxyVersion, ServerName, Servic
 use proxymgr_actors::port::ConfigMessage;
 
 use super::server_options::{Reading, ServerOptions};
-use super::{CONFIGURED_MAINTENANCE, FORCED_MAINTENANCE, NameTable, RESOLUTION_MAINTENANCE, Section, Server};
+use super::{
+    CONFIGURED_MAINTENANCE, FORCED_MAINTENANCE, NameTable, RESOLUTION_MAINTENANCE, Section, Server, lowest_free,
+};
 
 /// First words of lines that only HAProxy from this version on knows. `option` and `timeout` go with their second.
 #[rustfmt::skip]
@@ -89,6 +91,12 @@ impl ProxyLines {
     fn is_dynamic(&self) -> bool {
         let Some(algorithm) = self.balance.as_deref() else { return true };
         algorithm != "static-rr" && (self.consistent || !HASHES.contains(&algorithm))
+    }
+
+    /// Whether requests are distributed by a consistent hash.
+    fn hashes(&self) -> bool {
+        let is_hash = |algorithm: &str| algorithm.starts_with("random") || HASHES.contains(&algorithm);
+        self.balance.as_deref().is_some_and(|algorithm| is_hash(algorithm) && self.is_dynamic())
     }
 }
 
@@ -197,7 +205,9 @@ impl Reader<'_> {
             },
             ["mode", mode] => lines.http = *mode == "http",
             ["default-server", ..] => {
-                let reading = Reading { version, at_run_time: false, http: lines.http, server: "default-server" };
+                let server = "default-server";
+                let reading =
+                    Reading { version, at_run_time: false, http: lines.http, server, taken: &BTreeSet::new() };
                 lines.server_options.read(&words[1..], reading)?;
             }
             [first, rest @ ..] => {
@@ -236,7 +246,8 @@ impl Reader<'_> {
         }
         let endpoint = parse_endpoint(address).ok_or_else(|| in_server(format!("invalid address '{address}'")))?;
         let mut options = section.lines.server_options.clone();
-        let reading = Reading { version, at_run_time: false, http: section.lines.http, server: name };
+        let taken = section.servers.values().map(|(_, server)| server.id).filter(|id| *id != 0).collect();
+        let reading = Reading { version, at_run_time: false, http: section.lines.http, server: name, taken: &taken };
         options.read(words, reading).map_err(in_server)?;
         options.finish(name, verify_by_default).map_err(in_server)?;
         let (resolved, fqdn) = match &endpoint.address {
@@ -278,12 +289,19 @@ impl Reader<'_> {
         }
         let sections = self.sections.into_iter().map(|(name, section)| {
             let SectionLines { lines, servers, referenced, .. } = section;
-            let servers = servers.into_iter().map(|(name, (_, mut server))| {
+            let mut servers: Vec<_> = servers.into_iter().map(|(name, (line, server))| (line, name, server)).collect();
+            servers.sort_by_key(|(line, ..)| *line);
+            let mut taken: BTreeSet<u32> = servers.iter().map(|(.., server)| server.id).collect();
+            let servers = servers.into_iter().map(|(_, name, mut server)| {
                 server.referenced = referenced.contains(name.as_str());
+                if server.id == 0 {
+                    server.id = lowest_free(&taken);
+                    server.place = server.id;
+                    taken.insert(server.id);
+                }
                 (name, server)
             });
-            let (dynamic, http, servers) = (lines.is_dynamic(), lines.http, servers.collect());
-            let section = Section::new(dynamic, http, servers);
+            let section = Section::new(lines.is_dynamic(), lines.hashes(), lines.http, servers.collect());
             (name, section)
         });
         Ok((self.verify_by_default, sections.collect()))

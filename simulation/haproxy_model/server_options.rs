@@ -4,6 +4,8 @@
 //! counts as known from the first of these four that knows it. The table is no copy of the allow-list in `decide`:
 //! it says what HAProxy takes, not what a service may use.
 
+use std::collections::BTreeSet;
+
 use proxymgr_actors::model::{ProxyVersion, Word};
 
 /// What the words of a server come to, as far as the Runtime API shows it.
@@ -21,7 +23,10 @@ pub(super) struct ServerOptions {
     pub(super) track: Option<String>,
     /// Whether there is a `cookie`.
     pub(super) cookie: bool,
-    agent_check: bool,
+    /// `id`, where it was said.
+    pub(super) id: Option<u32>,
+    /// Whether the server has an agent.
+    pub(super) agent_check: bool,
     agent_port: bool,
     tls: bool,
     check_tls: bool,
@@ -37,6 +42,7 @@ impl Default for ServerOptions {
             init_addr: None,
             track: None,
             cookie: false,
+            id: None,
             agent_check: false,
             agent_port: false,
             tls: false,
@@ -57,6 +63,8 @@ pub(super) struct Reading<'a> {
     pub(super) http: bool,
     /// The server's name, which HAProxy puts into some messages.
     pub(super) server: &'a str,
+    /// The ids of the section's other servers.
+    pub(super) taken: &'a BTreeSet<u32>,
 }
 
 impl ServerOptions {
@@ -100,6 +108,7 @@ impl ServerOptions {
             "ca-file" => self.verified = true,
             "init-addr" => self.init_addr = Some(value.to_owned()),
             "cookie" => self.cookie = true,
+            "id" => self.id = leading_number(value).and_then(|number| number.try_into().ok()),
             "track" => self.track = Some(value.to_owned()),
             _ => {}
         }
@@ -148,6 +157,8 @@ enum Value {
     Interval,
     /// A number above 0.
     Positive,
+    /// A number above 0 that no other server of the section has.
+    Id,
     /// One of these words.
     OneOf(&'static [&'static str]),
 }
@@ -178,6 +189,14 @@ impl Value {
             Self::Positive => {
                 leading_number(text).is_none_or(|number| number <= 0).then(|| format!("'{name}' has to be > 0.."))
             }
+            Self::Id => match leading_number(text).filter(|number| *number > 0) {
+                None => Some("'id' : custom id has to be > 0.".to_owned()),
+                // Where that is, is left out.
+                Some(id) if u32::try_from(id).is_ok_and(|id| reading.taken.contains(&id)) => {
+                    Some(format!("'id' : custom id {id} already used"))
+                }
+                Some(_) => None,
+            },
             Self::OneOf(["layer4", "layer7"]) if text == "layer7" && !reading.http => {
                 Some("'layer7' can only be used in http proxies..".to_owned())
             }
@@ -291,7 +310,7 @@ const OPTIONS: &[KnownOption] = &[
     flag("enabled").at_run_time(AtRunTime::Before((3, 0))),
     option("maxconn", Value::Optional), option("minconn", Value::Optional), option("maxqueue", Value::Optional),
     flag("strict-maxconn").since(3, 2), option("slowstart", Value::Duration),
-    option("shard", Value::Any).since(3, 0), option("id", Value::Any), option("guid", Value::Any).since(3, 0),
+    option("shard", Value::Any).since(3, 0), option("id", Value::Id), option("guid", Value::Any).since(3, 0),
     option("hash-key", Value::OneOf(&["id", "addr", "addr-port"])).since(3, 0),
     option("cookie", Value::Any).at_run_time(AtRunTime::From((3, 0))),
     flag("stick").file_only(), flag("non-stick").file_only(), option("redir", Value::Any).file_only(),

@@ -14,7 +14,7 @@ use crate::deployments::Pace;
 use crate::orders::draw_decisions;
 use crate::random::Random;
 use crate::slots::Slots;
-use crate::{annotations, besides, deployments, domains, vanishing};
+use crate::{agents, annotations, besides, deployments, domains, vanishing};
 
 /// The services that plans know, each with a port of its own.
 pub const SERVICES: [&str; 4] = ["web", "api", "mail", "search"];
@@ -56,6 +56,12 @@ pub struct Plan {
     /// Whether an external HAProxy and an output are kept in sync as well.
     #[serde(default)]
     pub besides: bool,
+    /// Whether every service distributes its requests by a consistent hash.
+    #[serde(default)]
+    pub hashes: bool,
+    /// Whether every server has an agent.
+    #[serde(default)]
+    pub agents: bool,
     /// The service that is updated by slots, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<(String, Slots)>,
@@ -95,7 +101,9 @@ impl Plan {
         vanishing::draw(seed, &services, &mut steps);
         let slots = Slots::draw(seed, &services);
         let pace = deployments::draw(seed, &services, &mut steps);
-        Self { version, services, mail_delay_max_ms, takes_time, pace, besides, slots, steps }
+        let agents = agents::draw(seed, &services, &mut steps);
+        let hashes = Random::of_purpose(seed, "hashes").chance(50);
+        Self { version, services, mail_delay_max_ms, takes_time, pace, besides, hashes, agents, slots, steps }
     }
 
     /// The plan with only the steps at these places.
@@ -129,6 +137,6 @@ mod tests {
             .flat_map(|seed| Plan::draw(seed).steps)
             .map(|step| format!("{step:?}").split(' ').next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(kinds.len(), 56, "{kinds:?}");
+        assert_eq!(kinds.len(), 57, "{kinds:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! One thing that happens to the world, as data.
 
+use crate::haproxy_model::AgentReport;
 use proxymgr_actors::model::AdminState;
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +126,8 @@ pub enum Step {
     ServerTampered { service: String, host: u8, how: Tampering },
     /// Somebody cuts haproxy.cfg short.
     FileTampered,
+    /// The agent of a host reports this, again and again; where nothing else is said, it reports ready.
+    AgentReports { service: String, host: u8, report: AgentReport },
     /// The manager's settings are changed while it runs; one variant is refused by HAProxy until healed.
     SettingsChanged { variant: u8 },
     /// The manager is stopped and started again.

@@ -156,6 +156,8 @@ impl Scenario {
             takes_time: false,
             pace: Pace::Quick,
             besides: false,
+            hashes: false,
+            agents: false,
             slots: None,
             steps: Vec::new(),
         });

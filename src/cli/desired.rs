@@ -11,6 +11,7 @@ use proxymgr_actors::decide::annotation;
 use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::guard::GuardLimits;
 use proxymgr_actors::decide::overlay::with_choices;
+use proxymgr_actors::decide::server_ids::{Numbering, ServerIdRegistry, ServerIds};
 use proxymgr_actors::decide::service_hosts::ServiceHosts;
 use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::decide::update_strategy::{self, ChosenStrategy};
@@ -47,6 +48,8 @@ pub struct DesiredService {
     pub hosts: Arc<HostList>,
     /// Slots of the hosts in the last saved state.
     slots: SlotTable,
+    /// Ids of the hosts in the last saved state.
+    ids: ServerIdRegistry,
 }
 
 /// A service as it should be in a HAProxy of some version.
@@ -57,6 +60,8 @@ pub struct Placed {
     pub servers: Arc<HostList>,
     /// Its slots; none if it does not use slots.
     pub slots: Option<SlotTable>,
+    /// The servers' ids.
+    pub ids: ServerIds,
 }
 
 impl DesiredService {
@@ -64,12 +69,16 @@ impl DesiredService {
     pub fn placed(&self, settings: &Settings, version: Option<ProxyVersion>, is_external: bool) -> Placed {
         let update = settings.haproxy.policy.update;
         let strategy = update_strategy::choose(&self.definition, update, version.map(Capabilities::of), is_external);
-        if strategy.strategy != UpdateStrategy::Slots {
-            return Placed { strategy, servers: Arc::clone(&self.hosts), slots: None };
-        }
-        let mut slots = self.slots.clone();
-        slots.place(&self.hosts, update_strategy::slot_rules(&self.definition), |_| false);
-        Placed { strategy, servers: Arc::new(slots.servers(&self.hosts)), slots: Some(slots) }
+        let (servers, slots) = if strategy.strategy == UpdateStrategy::Slots {
+            let mut slots = self.slots.clone();
+            slots.place(&self.hosts, update_strategy::slot_rules(&self.definition), |_| false);
+            (Arc::new(slots.servers(&self.hosts)), Some(slots))
+        } else {
+            (Arc::clone(&self.hosts), None)
+        };
+        let mut ids = self.ids.clone();
+        ids.assign(&servers, Numbering::of(&self.definition, strategy.strategy));
+        Placed { strategy, servers, slots, ids: ids.ids().clone() }
     }
 }
 
@@ -194,7 +203,11 @@ impl Opened {
         let hosts = hosts.in_service().cloned().unwrap_or_default();
         let choices = saved.iter().flat_map(|service| &service.choices).map(|(server, choice)| (server, choice.state));
         let slots = saved.map(|service| service.slots.clone()).unwrap_or_default();
-        DesiredService { definition: self.definition, hosts: with_choices(&hosts, choices), slots }
+        let ids = saved.map(|saved| {
+            ServerIdRegistry::restored(&saved.definition, &saved.ids, &saved.hosts.clone().unwrap_or_default())
+        });
+        let (hosts, ids) = (with_choices(&hosts, choices), ids.unwrap_or_default());
+        DesiredService { definition: self.definition, hosts, slots, ids }
     }
 }
 

@@ -16,7 +16,8 @@ use proxymgr_actors::decide::proxy_plan::{
 use proxymgr_actors::decide::quoting::split_line;
 use proxymgr_actors::decide::routing::{Claim, RouteStep, assign, plan_routes, routed_at};
 use proxymgr_actors::model::{
-    Observation, ObservedRoutes, PlanClass, ProcessInfo, RunBy, ServerName, ServiceName, UpdateStrategy, Word,
+    Observation, ObservedRoutes, PersistentId, PlanClass, ProcessInfo, RunBy, ServerName, ServiceName, UpdateStrategy,
+    Word,
 };
 use proxymgr_actors::port::RuntimeApi;
 
@@ -104,6 +105,7 @@ fn describe(settings: &Settings, desired: &Desired, (process, observation, route
         capabilities: Capabilities::of(process.version),
         inherited: &inherited,
         style: SectionStyle::of(frame, Some(process.version)),
+        is_external: false,
     };
     let sections = parse_sections(file);
     let mut reload = Vec::new();
@@ -112,13 +114,14 @@ fn describe(settings: &Settings, desired: &Desired, (process, observation, route
         reload.push("the global or defaults section changed".to_owned());
     }
     for (name, service) in &desired.services {
-        let Placed { strategy, servers, slots } = service.placed(settings, Some(process.version), false);
+        let Placed { strategy, servers, slots, ids } = service.placed(settings, Some(process.version), false);
         if strategy.strategy != UpdateStrategy::Dynamic {
             output::remark(&format!("# {name}: {} ({})", strategy.strategy.as_str(), strategy.why));
         }
         let wanted = WantedService {
             definition: &service.definition,
             hosts: &servers,
+            ids: &ids,
             overlay: &Overlay::NONE,
             strategy: strategy.strategy,
             slots: slots.as_ref(),
@@ -194,16 +197,19 @@ fn loaded_service(section: &LoadedSection) -> LoadedService {
 fn loaded_server(line: &str) -> LoadedServer {
     let words = split_line(line).unwrap_or_default();
     let mut options: Vec<Word> = Vec::new();
+    let (mut id, mut weight) = (None, None);
     let endpoint = words.get(2).map(|word| word.as_str().to_owned()).unwrap_or_default();
     let mut words = words.into_iter().skip(3).peekable();
     while let Some(word) = words.next() {
         match word.as_str() {
-            "weight" => drop(words.next()),
+            "weight" => weight = words.next().and_then(|word| word.as_str().parse().ok()),
+            "id" if options.is_empty() => id = words.next().and_then(|word| word.as_str().parse::<u32>().ok()),
             "disabled" if words.peek().is_none() => {}
             _ => options.push(word),
         }
     }
-    LoadedServer { endpoint, options, priority: None, held_by: None }
+    let id = id.and_then(|id| PersistentId::try_from(id).ok());
+    LoadedServer { endpoint, options, id, weight, priority: None, held_by: None }
 }
 
 #[cfg(test)]
@@ -212,9 +218,10 @@ mod tests {
 
     #[test]
     fn server_line_is_parsed_without_weight_and_state() {
-        let server = loaded_server("    server a 10.0.0.1:80 check inter 2s weight 5 backup disabled");
+        let server = loaded_server("    server a 10.0.0.1:80 id 70000 check inter 2s weight 5 backup disabled");
         let words: Vec<&str> = server.options.iter().map(Word::as_str).collect();
         assert_eq!(words, ["check", "inter", "2s", "backup"]);
+        assert_eq!((server.id.map(PersistentId::get), server.weight), (Some(70_000), Some(5)));
     }
 
     #[test]

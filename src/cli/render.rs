@@ -6,7 +6,7 @@ use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::model::{ProxyFrame, RunBy};
 
-use super::desired::gather_desired;
+use super::desired::{Placed, gather_desired};
 use super::{block_on, output, quiet_log};
 use crate::failure::Failure;
 use crate::proxy::haproxy_binary::HaproxyBinary;
@@ -33,8 +33,8 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     let style = SectionStyle::of(frame, version);
     let mut text = haproxy_config::frame(frame).to_string();
     for service in desired.services.values() {
-        let servers = service.placed(settings, version, false).servers;
-        text.push_str(&haproxy_config::section(&service.definition, None, &servers, style));
+        let Placed { servers, ids, .. } = service.placed(settings, version, false);
+        text.push_str(&haproxy_config::section(&service.definition, None, &servers, &ids, style));
     }
     let services = desired.services.values().map(|service| (&*service.definition, None));
     for frontend in frontends(services, style, &frame.map_path).values() {

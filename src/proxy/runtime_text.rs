@@ -5,7 +5,7 @@
 //! their words.
 
 use proxymgr_actors::limits::{LINE_WORDS_MAX, RUNTIME_ANSWER_TEXT_BYTES_MAX, RUNTIME_LINE_BYTES_MAX};
-use proxymgr_actors::model::{Address, Endpoint, RuntimeCommand};
+use proxymgr_actors::model::{Address, Endpoint, PersistentId, RuntimeCommand, Word};
 use proxymgr_actors::port::Answer;
 
 /// The command as it goes over the socket, without the line feed.
@@ -53,10 +53,10 @@ pub(super) fn refusal(command: &RuntimeCommand, text: &str) -> Option<String> {
         ));
     }
     match command {
-        RuntimeCommand::AddServer { options, .. } if options.len() + 4 > LINE_WORDS_MAX => Some(format!(
+        RuntimeCommand::AddServer { id, options, .. } if add_words(*id, options) > LINE_WORDS_MAX => Some(format!(
             "not sent: the command has {} words and HAProxy would cut it after {LINE_WORDS_MAX}; \
              give the server fewer options",
-            options.len() + 4
+            add_words(*id, options)
         )),
         RuntimeCommand::AddServer { endpoint: Endpoint { address: Address::Name(name), .. }, .. }
         | RuntimeCommand::SetAddress(_, Endpoint { address: Address::Name(name), .. }) => Some(format!(
@@ -67,6 +67,11 @@ pub(super) fn refusal(command: &RuntimeCommand, text: &str) -> Option<String> {
     }
 }
 
+/// The number of words of an `add server`.
+fn add_words(id: Option<PersistentId>, options: &[Word]) -> usize {
+    4 + 2 * usize::from(id.is_some()) + options.len()
+}
+
 /// Tells by its words whether HAProxy did as asked.
 pub(super) fn classify(command: &RuntimeCommand, text: String) -> Answer {
     let says = |line: &str| text.lines().any(|candidate| candidate == line);
@@ -75,6 +80,8 @@ pub(super) fn classify(command: &RuntimeCommand, text: String) -> Answer {
         RuntimeCommand::DeleteServer(_) => says("Server deleted."),
         RuntimeCommand::SetAddress(..) => address_accepted(&text),
         RuntimeCommand::EnableHealth(_)
+        | RuntimeCommand::EnableAgent(_)
+        | RuntimeCommand::DisableAgent(_)
         | RuntimeCommand::SetReady(_)
         | RuntimeCommand::SetDrain(_)
         | RuntimeCommand::SetMaintenance(_)
@@ -139,7 +146,7 @@ impl AnswerText {
 
 #[cfg(test)]
 mod tests {
-    use proxymgr_actors::model::{ServerId, ServerName, ServiceName, Word};
+    use proxymgr_actors::model::{ServerId, ServerName, ServiceName};
 
     use super::*;
 
@@ -153,12 +160,16 @@ mod tests {
 
     fn add(options: &[&str]) -> RuntimeCommand {
         let options = options.iter().map(|word| Word::new(word).unwrap()).collect();
-        RuntimeCommand::AddServer { server: server(), endpoint: endpoint("::1"), options }
+        RuntimeCommand::AddServer { server: server(), endpoint: endpoint("::1"), id: None, options }
     }
 
     #[test]
     fn commands_are_written_in_haproxys_words() {
         assert_eq!(command_text(&add(&["check", "weight", "5"])), "add server web/a_1 [::1]:8080 check weight 5");
+        let id = Some(PersistentId::MIN);
+        let with_id =
+            RuntimeCommand::AddServer { server: server(), endpoint: endpoint("::1"), id, options: Vec::new() };
+        assert_eq!(command_text(&with_id), "add server web/a_1 [::1]:8080 id 65536");
         let set = RuntimeCommand::SetAddress(server(), endpoint("::1"));
         assert_eq!(command_text(&set), "set server web/a_1 addr ::1 port 8080");
         assert_eq!(command_text(&RuntimeCommand::SetWeight(server(), 0)), "set server web/a_1 weight 0");

@@ -5,11 +5,21 @@
 
 use std::sync::Arc;
 
-use proxymgr_actors::model::{Observation, ObservedServer, ObservedServers, ServerName, ServiceName};
+use proxymgr_actors::model::{AgentState, Observation, ObservedServer, ObservedServers, ServerName, ServiceName};
 
 /// The columns that are read, in the order of `Row`.
-const COLUMNS: [&str; 8] =
-    ["be_name", "srv_name", "srv_addr", "srv_op_state", "srv_admin_state", "srv_uweight", "srv_fqdn", "srv_port"];
+const COLUMNS: [&str; 10] = [
+    "be_name",
+    "srv_name",
+    "srv_addr",
+    "srv_op_state",
+    "srv_admin_state",
+    "srv_uweight",
+    "srv_fqdn",
+    "srv_port",
+    "srv_id",
+    "srv_agent_state",
+];
 
 /// The values of one line, in the order of [`COLUMNS`].
 type Row<'a> = [&'a str; COLUMNS.len()];
@@ -100,6 +110,8 @@ fn observed(row: &Row<'_>) -> Option<ObservedServer> {
         weight: row[5].parse().ok()?,
         fqdn: (row[6] != "-").then(|| row[6].into()),
         port: row[7].parse().ok()?,
+        id: Some(row[8].parse().ok()?),
+        agent: AgentState::of_bits(row[9].parse().ok()?),
     })
 }
 
@@ -128,7 +140,7 @@ mod tests {
             "",
             "1",
             &added,
-            "2 web 5 n2 ::1 2 0 1 1 0 1 0 0 6 0 0 0 - 99 - 0 0 - - 0",
+            "2 web 70001 n2 ::1 2 0 1 1 0 1 0 0 6 22 0 1 - 99 - 0 0 - - 0",
         ])
         .unwrap();
         let web = &state.services[&ServiceName::new("web").unwrap()];
@@ -136,7 +148,9 @@ mod tests {
         let s0 = &web[&ServerName::new("s0").unwrap()];
         assert_eq!((&*s0.address, s0.port, s0.weight, s0.operational_state), ("127.0.0.2", 90, 10, 0));
         assert!(s0.in_maintenance() && s0.fqdn.is_none());
-        assert_eq!(web[&ServerName::new("n2").unwrap()].address.as_ref(), "::1");
+        assert_eq!((s0.id, s0.agent), (Some(1), AgentState::None));
+        let n2 = &web[&ServerName::new("n2").unwrap()];
+        assert_eq!((n2.address.as_ref(), n2.id, n2.agent), ("::1", Some(70_001), AgentState::Enabled));
         let two = &state.services[&ServiceName::new("two").unwrap()];
         assert_eq!(two[&ServerName::new("x").unwrap()].fqdn.as_deref(), Some("a.example"));
     }

@@ -206,6 +206,7 @@ fn restored(service: &SavedService) -> SavedService {
         guard: service.guard.clone().map(|hosts| clean(&hosts)),
         // Its hosts are in the list, without credentials.
         slots: SlotTable::default(),
+        ids: service.ids.clone(),
     }
 }
 

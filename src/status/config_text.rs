@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config;
-use proxymgr_actors::message::ConfigState;
+use proxymgr_actors::message::{ConfigState, NextSection};
 use serde::Serialize;
 
 /// Context lines around a difference.
@@ -98,8 +98,8 @@ pub fn whole(state: &ConfigState) -> Option<String> {
 pub fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
     let Some(running) = &state.running else { return (Vec::new(), false) };
     let next = state.next.iter().map(|section| {
-        let text = haproxy_config::section(&section.definition, section.descriptor, &section.hosts, state.next_style);
-        (&section.definition.name, text)
+        let NextSection { definition, descriptor, hosts, ids } = section;
+        (&definition.name, haproxy_config::section(definition, *descriptor, hosts, ids, state.next_style))
     });
     let next: BTreeMap<_, _> = next.collect();
     let names: BTreeSet<_> = running.sections.keys().chain(next.keys().copied()).collect();

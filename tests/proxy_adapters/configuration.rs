@@ -9,6 +9,7 @@ use proxymgr::proxy::config_file::HaproxyConfigFile;
 use proxymgr::proxy::listening_sockets::KernelListeningSockets;
 use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame, section};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::service_definition;
 use proxymgr_actors::model::{HostList, ProxyFrame, ProxyVersion, RawDefinition, RunBy};
 use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText, HeldSocket, ListeningSockets};
@@ -169,7 +170,7 @@ async fn tcp_service_is_accepted_under_http_only_log_format() {
         let raw = RawDefinition::new(r#"{"type": "static", "port": 1, "listen_options": "mode tcp"}"#, "a test");
         let web = service_definition::parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
         let fd = descriptor(socket.as_ref());
-        let rendered = |style| text(&[&frame(&base), &section(&web, Some(fd), &HostList::new(), style)]);
+        let rendered = |style| text(&[&frame(&base), &section(&web, Some(fd), &HostList::new(), &ServerIds::default(), style)]);
         let without = file.check(rendered(SectionStyle { http_log_by_default: false, ..style }), vec![fd]).await;
         assert_eq!(without.is_err(), version.branch < (3, 0), "{version}: {without:?}");
         file.check(rendered(style), vec![fd]).await.unwrap_or_else(|failure| panic!("{version}: {failure}"));

@@ -43,7 +43,8 @@ fn words(options: &[&str]) -> Vec<Word> {
 }
 
 fn add(name: &str, options: &[&str]) -> RuntimeCommand {
-    AddServer { server: server("web", name), endpoint: endpoint("127.0.0.9", 9), options: words(options) }
+    let (server, endpoint, options) = (server("web", name), endpoint("127.0.0.9", 9), words(options));
+    AddServer { server, endpoint, id: None, options }
 }
 
 fn of<'a>(observation: &'a Observation, service_name: &str, name: &str) -> &'a ObservedServer {

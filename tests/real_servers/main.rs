@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agents;
 mod api;
 mod daemon_life;
 mod domains;
@@ -19,6 +20,7 @@ mod stage;
 mod state_file;
 mod status_page;
 mod targets;
+mod traffic;
 mod two_lanes;
 mod under_supervisord;
 mod who_runs_haproxy;

@@ -23,6 +23,7 @@
 // Each test binary and each bench compiles the whole folder and uses its own part of it.
 #![allow(dead_code)]
 
+pub mod agent;
 pub mod backend;
 pub mod background;
 pub mod browser;

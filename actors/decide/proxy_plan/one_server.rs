@@ -1,17 +1,21 @@
 //! The plan of one server that is wanted: added, or brought from what HAProxy has of it to what it should be.
 
+use super::disable_agent;
 use super::step::Step;
 use super::wanted::{Ground, WantedService};
 use crate::decide::loaded_service::{Holder, LoadedServer, given, split_weight};
-use crate::decide::server_line::server_words;
+use crate::decide::server_line::{id_beside, server_words};
 use crate::decide::server_options::contains;
 use crate::model::{
-    Address, AdminState, Host, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServerName, ServiceDefinition,
-    UpdateStrategy, Word,
+    Address, AdminState, AgentState, Host, ObservedServer, PersistentId, PlanClass, RuntimeCommand, ServerId,
+    ServerName, ServiceDefinition, UpdateStrategy, Word,
 };
 
 /// HAProxy's weight of a server that names none.
 const DEFAULT_WEIGHT: u16 = 1;
+
+/// How many ids beyond its own a server is offered in an external HAProxy, whose file may have given its own to another.
+const IDS_TRIED: usize = 1_000;
 
 /// What a host's server line says besides name and address. Most hosts of a service have the same: kept from one to the
 /// next, because a plan looks at all of them for each change of one.
@@ -48,8 +52,8 @@ pub(super) struct Planned<'a> {
 }
 
 impl Planned<'_> {
-    /// A server that HAProxy does not have.
-    pub(super) fn add(&self) -> Result<Option<Step>, String> {
+    /// A server that HAProxy does not have. `is_taken` are the ids of those that it has.
+    pub(super) fn add(&self, is_taken: impl Fn(PersistentId) -> bool) -> Result<Option<Step>, String> {
         let definition = self.wanted.definition;
         if self.wanted.strategy == UpdateStrategy::Slots {
             return Err("no slot is free for it".to_owned());
@@ -62,9 +66,16 @@ impl Planned<'_> {
         if self.wanted.strategy != UpdateStrategy::Dynamic {
             return Err(format!("it is new, and update: {} leaves that to reloads", self.wanted.strategy.as_str()));
         }
-        let checked = contains(&options, "check");
+        let id = match id_beside(&own, &self.id.server, self.host, self.wanted.ids) {
+            Some(id) if is_taken(id) && self.ground.is_external => {
+                (id.rank()..).map(|rank| PersistentId::ranked(rank.into())).take(IDS_TRIED).find(|id| !is_taken(*id))
+            }
+            Some(id) if is_taken(id) => return Err(format!("another server has its id {id} until a reload")),
+            id => id,
+        };
+        let (checked, has_agent) = (contains(&options, "check"), contains(&options, "agent-check"));
         let endpoint = self.host.endpoint.clone();
-        let mut commands = vec![RuntimeCommand::AddServer { server: self.id.clone(), endpoint, options }];
+        let mut commands = vec![RuntimeCommand::AddServer { server: self.id.clone(), endpoint, id, options }];
         if checked {
             commands.push(RuntimeCommand::EnableHealth(self.id.clone()));
         }
@@ -78,7 +89,12 @@ impl Planned<'_> {
             AdminState::Drain => commands.push(RuntimeCommand::SetDrain(self.id.clone())),
             AdminState::Maint => {}
         }
-        Ok(Some(self.step(PlanClass::RuntimeEnable, "the host is new".to_owned(), commands)))
+        // The agent of an added server is not asked before it is enabled.
+        if has_agent && self.is_left_to_agent() {
+            commands.push(RuntimeCommand::EnableAgent(self.id.clone()));
+        }
+        let step = self.step(PlanClass::RuntimeEnable, "the host is new".to_owned(), commands);
+        Ok(Some(Step { gives: step.gives.map(|gives| LoadedServer { id, ..gives }), ..step }))
     }
 
     /// The weight that its options give it in the end.
@@ -100,12 +116,14 @@ impl Planned<'_> {
         let Some(loaded) = loaded else {
             return Err("it was added by somebody else, with options that are not known".to_owned());
         };
-        if own.words != loaded.options {
+        let new_id = loaded.id.and(self.wanted.ids.exception(&self.id.server)).filter(|id| loaded.id != Some(*id));
+        if own.words != loaded.options || new_id.is_some() {
+            let what = new_id.map_or_else(|| "its options changed".to_owned(), |id| format!("its id becomes {id}"));
             let is_slot = self.wanted.strategy == UpdateStrategy::Slots;
             return match observed.forced_maintenance() {
                 _ if is_slot => Err("it needs other options than its slot has, and only a reload sets them".to_owned()),
                 true => self.replace(),
-                false => Err("its options changed".to_owned()),
+                false => Err(what),
             };
         }
         let mut reasons = Vec::new();
@@ -113,26 +131,44 @@ impl Planned<'_> {
         let mut class = PlanClass::RuntimeEnable;
         let mut holder = None;
         let weight = self.wanted.overlay.weight(&self.id.server, self.weight_with(own));
-        if weight != observed.weight {
+        // Under an agent the weight that was ordered counts: what is shown is what the agent made of it.
+        let ordered = || loaded.weight.or(self.inherited_weight).unwrap_or(DEFAULT_WEIGHT);
+        let is_agents = observed.agent == AgentState::Enabled && self.is_left_to_agent();
+        if weight != if is_agents { ordered() } else { observed.weight } {
             commands.push(RuntimeCommand::SetWeight(self.id.clone(), weight));
             reasons.push(format!("its weight changes from {} to {weight}", observed.weight));
         }
         if self.moved(loaded, observed)? {
             // It takes nothing new while it moves. Whether it moved is seen before it is made ready again: a
             // refusal must not bring the old address back into service. Who drained a slot meant the host it had.
+            commands.extend(disable_agent(&self.id, observed));
             if !observed.in_maintenance() && (!observed.in_drain() || self.wanted.slots.is_some()) {
                 commands.push(RuntimeCommand::SetMaintenance(self.id.clone()));
             }
             commands.push(RuntimeCommand::SetAddress(self.id.clone(), self.host.endpoint.clone()));
             holder = (!observed.in_drain() || self.wanted.slots.is_some()).then_some(Holder::Move);
             reasons.push(self.move_in_words(observed));
-        } else if let Some((command, why)) = self.state_change(loaded, observed) {
-            if !matches!(command, RuntimeCommand::SetReady(_)) {
+        } else {
+            let state = self.state_change(loaded, observed);
+            // Whoever disables the agent of a server that is not ready keeps it from traffic from then on.
+            if self.host.state != AdminState::Ready && (state.is_some() || observed.agent == AgentState::Enabled) {
                 class = PlanClass::RuntimeDisable;
                 holder = self.holder();
+            } else if matches!(state, Some((RuntimeCommand::SetDrain(_), _))) {
+                class = PlanClass::RuntimeDisable;
             }
-            commands.push(command);
-            reasons.push(why.to_owned());
+            if !self.is_left_to_agent() && observed.agent == AgentState::Enabled {
+                commands.push(RuntimeCommand::DisableAgent(self.id.clone()));
+                reasons.extend(state.is_none().then(|| "its agent may not change its state".to_owned()));
+            }
+            if let Some((command, why)) = state {
+                commands.push(command);
+                reasons.push(why.to_owned());
+            }
+            if self.is_left_to_agent() && observed.agent == AgentState::Disabled {
+                commands.push(RuntimeCommand::EnableAgent(self.id.clone()));
+                reasons.push("its agent may set its state again".to_owned());
+            }
         }
         if commands.is_empty() {
             return Ok(None);
@@ -155,7 +191,7 @@ impl Planned<'_> {
     /// A server that waits in maintenance with other options than it should come back with: deleted now, and added
     /// by the next plan, which sees whether it is gone.
     fn replace(&self) -> Result<Option<Step>, String> {
-        self.add().map_err(|reason| format!("its options changed, and {reason}"))?;
+        self.add(|_| false).map_err(|reason| format!("its options changed, and {reason}"))?;
         let reason = "the host is back in discovery with other options".to_owned();
         let commands = vec![RuntimeCommand::DeleteServer(self.id.clone())];
         Ok(Some(Step { gives: None, ..self.step(PlanClass::RuntimeEnable, reason, commands) }))
@@ -174,12 +210,18 @@ impl Planned<'_> {
     }
 
     /// The command that brings the administrative state, and why; none where it is as wanted. A drain that is not
-    /// our doing is somebody's on HAProxy's own socket, and stays.
+    /// our doing is somebody's on HAProxy's own socket, and stays; what an enabled agent did stays, too.
     fn state_change(&self, loaded: &LoadedServer, observed: &ObservedServer) -> Option<(RuntimeCommand, &'static str)> {
         let id = self.id.clone();
         let is_chosen = self.is_chosen();
+        let is_by_agent = observed.agent == AgentState::Enabled && loaded.held_by.is_none();
+        let is_to_end = if is_by_agent {
+            is_chosen && (observed.forced_maintenance() || observed.in_drain())
+        } else {
+            observed.forced_maintenance() || (observed.in_drain() && loaded.held_by.is_some())
+        };
         match self.host.state {
-            AdminState::Ready if observed.forced_maintenance() || (observed.in_drain() && loaded.held_by.is_some()) => {
+            AdminState::Ready if is_to_end => {
                 let why = match loaded.held_by {
                     _ if is_chosen => "an operator makes it ready",
                     Some(Holder::Operator) => "no operator keeps it from traffic any longer",
@@ -203,6 +245,11 @@ impl Planned<'_> {
             }
             _ => None,
         }
+    }
+
+    /// Whether its agent, where it has one, may set its state and weight: not against discovery, nor an operator.
+    fn is_left_to_agent(&self) -> bool {
+        self.host.state == AdminState::Ready && !self.is_chosen()
     }
 
     fn is_chosen(&self) -> bool {

@@ -3,6 +3,7 @@
 use crate::decide::capabilities::Capabilities;
 use crate::decide::overlay::Overlay;
 use crate::decide::section_style::SectionStyle;
+use crate::decide::server_ids::ServerIds;
 use crate::decide::slots::SlotTable;
 use crate::model::{HostList, ServerName, ServiceDefinition, UpdateStrategy, Word};
 
@@ -13,6 +14,8 @@ pub struct WantedService<'a> {
     pub definition: &'a ServiceDefinition,
     /// Its servers: under the names of their slots, where it has slots, with the free ones.
     pub hosts: &'a HostList,
+    /// Their ids.
+    pub ids: &'a ServerIds,
     /// What is wanted of single servers for a time.
     pub overlay: &'a Overlay,
     /// How its changes may be made.
@@ -36,4 +39,6 @@ pub struct Ground<'a> {
     pub inherited: &'a [Word],
     /// What the frame means for every section.
     pub style: SectionStyle,
+    /// Whether it is external: which ids its file gives is not known before they are observed.
+    pub is_external: bool,
 }

@@ -83,6 +83,8 @@ fn reported(servers: &[(u8, u16)]) -> Arc<ObservedServers> {
             admin_state: *admin_state,
             operational_state: 2,
             weight: 1,
+            id: None,
+            agent: Default::default(),
         };
         (self::server(&format!("s{number}")), observed)
     };

@@ -13,10 +13,12 @@ use proxymgr_actors::decide::proxy_plan::{
     Ground, LoadedServer, LoadedService, ServicePlan, Step, WantedService, given, plan_part,
 };
 use proxymgr_actors::decide::scope::Scope;
+use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::model::{
-    Address, AdminState, Endpoint, Host, HostList, ObservedServer, ObservedServers, ProxyVersion, Removal,
-    RuntimeCommand, ServerName, ServiceDefinition, ServiceName, SourceSpec, UpdateStrategy, Word,
+    Address, AdminState, AgentState, Endpoint, Host, HostList, ObservedServer, ObservedServers, PersistentId,
+    ProxyVersion, Removal, RuntimeCommand, ServerName, ServiceDefinition, ServiceName, SourceSpec, UpdateStrategy,
+    Word,
 };
 
 pub const FORCED_MAINTENANCE: u16 = 0x01;
@@ -47,6 +49,11 @@ impl Proxy {
             admin_state,
             operational_state: 2,
             weight: host.weight.unwrap_or(1),
+            id: given.id.map(PersistentId::get),
+            agent: match given.options.iter().any(|word| word.as_str() == "agent-check") {
+                true => AgentState::Enabled,
+                false => AgentState::None,
+            },
         };
         self.servers.insert(name.clone(), observed);
         self.given.insert(name.clone(), given);
@@ -67,7 +74,11 @@ impl Proxy {
             let weight = options.windows(2).rev().find(|pair| pair[0].as_str() == "weight");
             self.insert(name, host, FORCED_MAINTENANCE, step.gives.clone().expect("a new server is given something"));
             let weight = weight.map_or(1, |pair| pair[1].as_str().parse().unwrap());
-            self.servers.get_mut(name).unwrap().weight = weight;
+            let server = self.servers.get_mut(name).unwrap();
+            server.weight = weight;
+            if server.agent == AgentState::Enabled {
+                server.agent = AgentState::Disabled;
+            }
             return;
         }
         if matches!(command, RuntimeCommand::DeleteServer(_)) {
@@ -85,6 +96,11 @@ impl Proxy {
                 server.admin_state = server.admin_state & !FORCED_DRAIN | FORCED_MAINTENANCE;
             }
             RuntimeCommand::SetWeight(_, weight) => server.weight = *weight,
+            RuntimeCommand::EnableAgent(_) | RuntimeCommand::DisableAgent(_) => {
+                assert_ne!(server.agent, AgentState::None, "{name} has no agent");
+                let enabled = matches!(command, RuntimeCommand::EnableAgent(_));
+                server.agent = if enabled { AgentState::Enabled } else { AgentState::Disabled };
+            }
             RuntimeCommand::SetAddress(_, endpoint) => {
                 assert!(server.admin_state & (FORCED_MAINTENANCE | FORCED_DRAIN) != 0, "{name} moves out of service");
                 server.address = endpoint.address.to_string().into();
@@ -96,8 +112,18 @@ impl Proxy {
             match command {
                 RuntimeCommand::SetReady(_) => given.held_by = None,
                 RuntimeCommand::SetDrain(_) | RuntimeCommand::SetMaintenance(_) => given.held_by = step.holder,
+                RuntimeCommand::DisableAgent(_) if step.holder.is_some() => given.held_by = step.holder,
+                RuntimeCommand::SetWeight(_, weight) => given.weight = Some(*weight),
                 _ => {}
             }
+        }
+    }
+
+    /// Has the agents of these servers report a state, and a weight in percent, where they are enabled.
+    pub fn agents_report(&mut self, admin_state: u16, percent: u16) {
+        for (_, server) in self.servers.iter_mut().filter(|(_, server)| server.agent == AgentState::Enabled) {
+            server.admin_state = admin_state;
+            server.weight = server.weight.max(1) * percent / 100;
         }
     }
 
@@ -157,11 +183,18 @@ impl Proxy {
         let loaded =
             LoadedService { head: haproxy_config::section_head(definition, style), servers: self.given.clone() };
         plan_part(
-            WantedService { definition, hosts: wanted, overlay: &Overlay::NONE, strategy, slots },
+            WantedService {
+                definition,
+                hosts: wanted,
+                ids: &ServerIds::default(),
+                overlay: &Overlay::NONE,
+                strategy,
+                slots,
+            },
             Some(&loaded),
             Some(&self.servers),
             &BTreeMap::new(),
-            Ground { capabilities, inherited: &[], style },
+            Ground { capabilities, inherited: &[], style, is_external: false },
             scope,
         )
     }

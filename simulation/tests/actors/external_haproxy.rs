@@ -40,6 +40,7 @@ fn saved(hosts: &[(u8, AdminState)]) -> SavedState {
         choices: BTreeMap::new(),
         guard: Default::default(),
         slots: Default::default(),
+        ids: BTreeMap::new(),
     };
     SavedState { services: vec![service], definitions_guard: Default::default() }
 }

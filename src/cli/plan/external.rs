@@ -35,7 +35,8 @@ pub fn describe(settings: &Settings, desired: &Desired, observed: &Observed) -> 
     output::remark(&format!("# HAProxy {}, pid {}, external", process.version_text, process.pid));
     let style = SectionStyle::of(&settings.haproxy.policy.frame, Some(process.version));
     // The defaults of a configuration that is not ours are not known.
-    let ground = Ground { capabilities: Capabilities::of(process.version), inherited: &[], style };
+    let capabilities = Capabilities::of(process.version);
+    let ground = Ground { capabilities, inherited: &[], style, is_external: true };
     let (mut commands, mut waiting) = (String::new(), Vec::new());
     for (name, service) in &desired.services {
         let Some(observed) = observation.services.get(name) else {
@@ -43,7 +44,7 @@ pub fn describe(settings: &Settings, desired: &Desired, observed: &Observed) -> 
             continue;
         };
         let definition = &service.definition;
-        let Placed { strategy, servers, .. } = service.placed(settings, Some(process.version), true);
+        let Placed { strategy, servers, ids, .. } = service.placed(settings, Some(process.version), true);
         let known = servers.iter().filter(|(server, _)| observed.contains_key(*server));
         let loaded = LoadedService {
             head: haproxy_config::section_head(definition, style),
@@ -52,6 +53,7 @@ pub fn describe(settings: &Settings, desired: &Desired, observed: &Observed) -> 
         let wanted = WantedService {
             definition,
             hosts: &servers,
+            ids: &ids,
             overlay: &Overlay::NONE,
             strategy: strategy.strategy,
             slots: None,

@@ -133,7 +133,7 @@ impl HostView {
             },
             cookie: host.cookie.as_ref().map(|cookie| cookie.as_str().to_owned()),
             options: joined(&host.options),
-            line: server_line(definition, name, host).trim().to_owned(),
+            line: server_line(definition, name, host, None).trim().to_owned(),
         }
     }
 }

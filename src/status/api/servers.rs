@@ -49,6 +49,8 @@ struct Server<'a> {
     rising: Option<&'a RisingServer>,
     /// Whether it was set to drain on HAProxy's own socket.
     drained_on_socket: bool,
+    /// The weight that its agent gives it, which decides on its state, too; none where no agent is asked.
+    agent_weight: Option<u16>,
 }
 
 /// One server with its history.
@@ -117,6 +119,7 @@ fn servers<'a>(service: &'a str, known: KnownService<'a>) -> BTreeMap<&'a str, S
             leaving: haproxy(name).and_then(|(service, server)| service.leaving.get(&server)),
             rising: haproxy(name).and_then(|(service, server)| service.rising.get(&server)),
             drained_on_socket: drained_on_socket(name),
+            agent_weight: haproxy(name).and_then(|(service, server)| service.agent_weights.get(&server)).copied(),
         }
     };
     names.into_iter().map(|name| (name, server(name))).collect()

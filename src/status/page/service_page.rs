@@ -36,6 +36,8 @@ pub struct ServerLine {
     pub operator: Option<OperatorChoice>,
     /// Whether it was set to drain on HAProxy's own socket.
     pub drained_on_socket: bool,
+    /// Weight that its agent sets, and its state with it; none if no agent is asked.
+    pub agent_weight: Option<u16>,
     /// Current sessions; none if not known.
     pub sessions: Option<u64>,
     /// Sessions opened within the last second; none if not known.
@@ -146,6 +148,7 @@ fn server_line(
         state: state_of(name, service),
         operator: service.operator.get(name).cloned(),
         drained_on_socket: service.drained_on_socket.contains(name),
+        agent_weight: service.agent_weights.get(name).copied(),
         sessions: traffic.map(|traffic| traffic.traffic.sessions),
         rate: traffic.map(|traffic| traffic.traffic.rate),
         check: traffic.and_then(|traffic| traffic.check.clone()),
