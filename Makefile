@@ -39,6 +39,10 @@ format:
 lint:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
+.PHONY: reference
+reference: ## config/proxymgr.yml and docs/settings.md, from the table of settings
+	UPDATE_REFERENCE=1 $(CARGO) nextest run -p proxymgr --lib settings::tests::reference
+
 .PHONY: docs
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps

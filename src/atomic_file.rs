@@ -1,4 +1,5 @@
-//! Replacing a file so that a reader, or a machine that loses power, finds either the old one or the new one whole.
+//! Atomic replacement of files: a reader, also after a power failure, finds either the complete old or the complete
+//! new file.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -7,20 +8,20 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-/// How much is gathered before it goes to the file system.
+/// The size of the write buffer, in bytes.
 const BUFFER_BYTES: usize = 262_144;
 
-/// The mode a file gets.
+/// The mode of the new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileMode {
-    /// This one, whatever the file had before.
+    /// This mode.
     Exactly(u32),
-    /// That of the file before, and its owner where that is allowed; this one where there was none.
+    /// The mode of the old file, and its owner if permitted; this mode if there was no file.
     KeptOr(u32),
 }
 
-/// Replaces `path` by what `content` writes. Blocks; on failure the file before is as it was, and the error names the
-/// file, the cause and what to do.
+/// Replaces `path` by what `content` writes. Blocks. On failure the old file stays, and the error has the file, the
+/// cause and what to do.
 pub fn replace<W>(path: &Path, mode: FileMode, content: W) -> Result<(), String>
 where
     W: FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -31,7 +32,7 @@ where
     rename_synced(&new, &target).inspect_err(|_| remove_quietly(&new))
 }
 
-/// Writes `path` through to the disk with the mode and owner that `model` says. On failure nothing is left of it.
+/// Writes `path` and syncs it to the disk, with the mode and owner of `model`. On failure it is removed.
 pub fn write_synced<W>(path: &Path, model: &Path, mode: FileMode, content: W) -> Result<(), String>
 where
     W: FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -40,7 +41,7 @@ where
     write().map_err(|error| not_written(path, &error))
 }
 
-/// As [`write_synced`], for a file that need not survive a loss of power.
+/// The same as [`write_synced`], for a file that need not survive a power failure.
 pub fn write_unsynced<W>(path: &Path, model: &Path, mode: FileMode, content: W) -> Result<(), String>
 where
     W: FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -52,7 +53,7 @@ fn write_new<W>(path: &Path, model: &Path, mode: FileMode, content: W) -> io::Re
 where
     W: FnOnce(&mut dyn Write) -> io::Result<()>,
 {
-    // Not reused: an old file may have another owner or mode, or be somebody's link.
+    // Not reused: a file at this path may have another owner or mode, or be a link.
     remove_quietly(path);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     take_mode(&file, model, mode)?;
@@ -68,19 +69,19 @@ fn not_written(path: &Path, error: &io::Error) -> String {
     failure("write", path, error)
 }
 
-/// Renames `from` to `to` and makes that last.
+/// Renames `from` to `to` and syncs the directory.
 pub fn rename_synced(from: &Path, to: &Path) -> Result<(), String> {
     let directory = parent(to);
     fs::rename(from, to).map_err(|error| failure("replace", to, &error))?;
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| failure("sync", directory, &error))
 }
 
-/// Where `path` really is: a link is followed, so that the file it names is replaced and not the link.
+/// The target of `path`: links are followed, so that the file is replaced and not the link.
 pub fn resolved(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// `path` with `.suffix` at its end: in the same directory, so that a rename is atomic.
+/// `path` with `.suffix` appended: in the same directory, so that a rename is atomic.
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
@@ -95,7 +96,7 @@ fn take_mode(file: &File, model: &Path, mode: FileMode) -> io::Result<()> {
             Ok(before) => {
                 let now = file.metadata()?;
                 if (before.uid(), before.gid()) != (now.uid(), now.gid()) {
-                    // Only root may give a file away; for others the file simply becomes theirs.
+                    // Only root may change the owner.
                     let _ = fchown(file, Some(before.uid()), Some(before.gid()));
                 }
                 before.mode() & 0o7777
@@ -114,7 +115,7 @@ fn parent(path: &Path) -> &Path {
 }
 
 fn remove_quietly(path: &Path) {
-    // What cannot be removed shows at the next attempt to create it.
+    // An error shows at the next attempt to create the file.
     let _ = fs::remove_file(path);
 }
 
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_with_the_mode_it_had() {
+    fn mode_of_the_old_file_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f");
         put(&path, FileMode::KeptOr(0o640), "one").unwrap();
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_half_way_leaves_the_old_file_and_nothing_else() {
+    fn failure_leaves_only_the_old_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f");
         put(&path, FileMode::Exactly(0o600), "old").unwrap();
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_behind_a_link_is_replaced_and_not_the_link() {
+    fn links_are_followed() {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("real")).unwrap();
         let (real, link) = (directory.path().join("real/f"), directory.path().join("link"));

@@ -25,8 +25,8 @@ use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
-use crate::discovery::http::Servers;
 use crate::failure::Failure;
+use crate::http::Servers;
 use crate::logging::{self, Logging};
 use crate::proxy::haproxy_binary::HaproxyBinary;
 use crate::recording::{self, Header, JournalFollower, Recorder};
@@ -264,11 +264,11 @@ impl Daemon {
             return;
         }
         let changed = self.settings.adopt(newer);
-        info!(self.log, "settings read again"; "applied" => names(&changed.in_force));
+        info!(self.log, "settings read again"; "applied" => names(&changed.applied));
         if !changed.need_restart.is_empty() {
             warn!(self.log, "some changed settings need a restart"; "keys" => names(&changed.need_restart));
         }
-        if !changed.in_force.is_empty() {
+        if !changed.applied.is_empty() {
             self.logging.set_levels(&self.settings.log);
         }
         actors.change_policy(&self.policy());

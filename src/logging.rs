@@ -49,7 +49,7 @@ impl Logging {
         logging
     }
 
-    /// Starts a log on any writer.
+    /// Starts a log on a writer.
     pub fn to(writer: impl Write + Send + 'static, colour: bool, settings: &LogSettings) -> Self {
         let levels = Arc::new(RwLock::new(Levels::of(settings)));
         let (queue, guard) = match settings.format {
@@ -169,7 +169,7 @@ fn component_of(record: &Record<'_>, values: &OwnedKVList) -> Option<String> {
     finder.0.or_else(|| foreign_component(record).map(ToOwned::to_owned))
 }
 
-/// The crate that wrote a record through `log`.
+/// The crate of a record from `log`.
 fn foreign_component<'a>(record: &'a Record<'_>) -> Option<&'a str> {
     is_foreign(record).then(|| record.tag().split("::").next().unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! The last good state of every service, kept across restarts of the daemon in one JSON file.
+//! The last good state of every service, saved in a JSON file across restarts of the daemon.
 
 use std::fs;
 use std::io;
@@ -15,10 +15,10 @@ use tokio::sync::Mutex;
 
 use crate::atomic_file::{FileMode, beside, replace};
 
-/// The form of the file. It grows by one with every change that older daemons would misread.
+/// The version of the file format. It is incremented by every change that older daemons would misread.
 const VERSION: u32 = 1;
 
-/// Discovery may carry what not everyone should read, so only the owner can.
+/// Only the owner may read the file: data from discovery may be confidential.
 const MODE: FileMode = FileMode::Exactly(0o600);
 
 #[derive(Serialize, Deserialize)]
@@ -52,7 +52,7 @@ impl<S> Written<S> {
     }
 }
 
-/// Read before the rest, which another version may write differently.
+/// Parsed first: the other keys depend on the version.
 #[derive(Deserialize)]
 struct SavedVersion {
     version: u32,
@@ -61,12 +61,12 @@ struct SavedVersion {
 /// Writes the saved state.
 pub struct SavedStateFile {
     path: Arc<Path>,
-    /// Saves take turns, so that an older state never replaces a newer one.
+    /// Serialises saves, so that an older state never replaces a newer one.
     turn: Rc<Mutex<()>>,
 }
 
 impl SavedStateFile {
-    /// The saved state at `path`. Nothing is read or written yet.
+    /// The saved state at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into().into(), turn: Rc::default() }
     }
@@ -79,7 +79,7 @@ impl StateStore for SavedStateFile {
             let _turn = turn.lock().await;
             tokio::task::spawn_blocking(move || write(&path, &state))
                 .await
-                .unwrap_or_else(|error| Err(format!("saving the state was cut short: {error}")))
+                .unwrap_or_else(|error| Err(format!("saving the state was interrupted: {error}")))
         })
     }
 }
@@ -92,24 +92,23 @@ fn write(path: &Path, state: &SavedState) -> Result<(), String> {
     })
 }
 
-/// What an earlier run left.
+/// The state of an earlier run.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The services with their last good lists, and what was rejected.
+    /// The services with their last good hosts, and what was rejected.
     pub state: SavedState,
-    /// What was wrong with the file, and what became of it; none where it was good, or where there was none.
+    /// The problem with the file, and what was done; none if it was valid or did not exist.
     pub problem: Option<String>,
 }
 
-/// Reads what an earlier run saved at `path`. Blocks. A file that cannot be used is put aside under another name and
-/// never stops the daemon.
+/// Reads the state that an earlier run saved at `path`. Blocks. An invalid file is renamed and never stops the daemon.
 pub fn load(path: &Path) -> Loaded {
     load_or(path, put_aside)
 }
 
-/// The same for one who only looks: a file that cannot be used stays where it is.
+/// The same without side effects: an invalid file stays where it is.
 pub fn look(path: &Path) -> Loaded {
-    load_or(path, |path, problem| format!("the saved state {} {problem}; it is left out", path.display()))
+    load_or(path, |path, problem| format!("the saved state {} {problem}; it is ignored", path.display()))
 }
 
 fn load_or(path: &Path, unusable: impl FnOnce(&Path, &str) -> String) -> Loaded {
@@ -121,7 +120,7 @@ fn load_or(path: &Path, unusable: impl FnOnce(&Path, &str) -> String) -> Loaded 
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Loaded::default(),
         Err(error) => {
-            let problem = format!("the saved state {} cannot be read ({error}); it was left out", path.display());
+            let problem = format!("the saved state {} cannot be read ({error}); it was ignored", path.display());
             return Loaded { problem: Some(problem), ..Loaded::default() };
         }
     };
@@ -142,7 +141,7 @@ fn read(text: &[u8]) -> Result<SavedState, String> {
     Ok(SavedState { services: written.services, definitions_guard })
 }
 
-/// Renames the file so that the next save does not destroy what someone may want to look at.
+/// Renames the file, so that the next save does not overwrite it.
 fn put_aside(path: &Path, problem: &str) -> String {
     let names = (1..=DAMAGED_STATES_MAX).map(|number| beside(path, &format!("damaged-{number}")));
     let last = beside(path, &format!("damaged-{DAMAGED_STATES_MAX}"));
@@ -150,8 +149,8 @@ fn put_aside(path: &Path, problem: &str) -> String {
     let renamed = fs::rename(path, &aside);
     let path = path.display();
     match renamed {
-        Ok(()) => format!("the saved state {path} {problem}; it was put aside as {}", aside.display()),
-        Err(error) => format!("the saved state {path} {problem}; it was left out and could not be renamed: {error}"),
+        Ok(()) => format!("the saved state {path} {problem}; it was renamed to {}", aside.display()),
+        Err(error) => format!("the saved state {path} {problem}; it was ignored and could not be renamed: {error}"),
     }
 }
 
@@ -237,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_or_foreign_file_is_put_aside_and_named() {
+    fn damaged_file_is_renamed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
         let broken =
             ["", "{", "[]", "\u{0}", r#"{"version": 2, "services": []}"#, r#"{"version": 1, "services": [{}]}"#];
         for (number, text) in (1..).zip(broken) {
             fs::write(&path, text).unwrap();
-            assert!(look(&path).problem.is_some_and(|problem| problem.contains("left out")) && path.exists());
+            assert!(look(&path).problem.is_some_and(|problem| problem.contains("ignored")) && path.exists());
             let loaded = load(&path);
             let message = loaded.problem.expect("a broken file has a message");
             let aside = directory.path().join(format!("state.json.damaged-{number}"));

@@ -1,7 +1,7 @@
-//! What the operator has decided: defaults, overridden by the file, by the environment, by flags.
+//! The settings: defaults, overridden by the file, the environment and flags.
 //!
-//! Raw layers (`layer`) are merged by figment and read key by key against one table (`key`) into [`Settings`], in
-//! which everything has been checked. Whatever is wrong is told at once, each mistake with its key and its place.
+//! Raw layers (`layer`) are merged by figment and read key by key against one table (`key`) into [`Settings`], in which
+//! everything is validated. All mistakes are reported together, each with its key and place.
 
 mod aws;
 mod command_line;
@@ -16,9 +16,11 @@ mod mesosphere;
 mod mistake;
 mod outputs;
 mod reader;
+pub mod reference;
 mod service_config;
 mod status;
 mod targets;
+mod value;
 
 #[cfg(test)]
 mod tests;
@@ -50,93 +52,93 @@ pub use service_config::{AnnotationSettings, ServiceConfigSettings};
 pub use status::StatusSettings;
 pub use targets::{RuntimeAddress, Target};
 
-/// Where the settings file is expected when no other is named.
+/// The default path of the settings file.
 pub const DEFAULT_FILE: &str = "/etc/proxymgr/proxymgr.yml";
 
-/// Everything that can be set, checked.
+/// All settings, validated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// HAProxy and how it is driven.
+    /// HAProxy and how it is managed.
     pub haproxy: HaproxySettings,
-    /// Where services are defined.
+    /// The source of definitions.
     pub service_config: ServiceConfigSettings,
-    /// Where what is added to definitions stands; none where nothing is.
+    /// The annotations, if any.
     pub annotations: Option<AnnotationSettings>,
-    /// How ZooKeeper is spoken to, by definitions and hosts alike.
+    /// ZooKeeper, for definitions and hosts.
     pub zookeeper: ZookeeperSettings,
-    /// How AWS is asked.
+    /// AWS.
     pub aws: AwsSettings,
-    /// How Consul is spoken to, by definitions and hosts alike.
+    /// Consul, for definitions and hosts.
     pub consul: ConsulSettings,
-    /// How etcd is spoken to, by definitions and hosts alike.
+    /// etcd, for definitions and hosts.
     pub etcd: EtcdSettings,
-    /// How DNS is asked.
+    /// DNS.
     pub dns: DnsSettings,
-    /// How Marathon is spoken to.
+    /// Marathon.
     pub marathon: MarathonSettings,
-    /// How the masters of Mesos are spoken to.
+    /// Mesos.
     pub mesos: MesosSettings,
     /// The status listener.
     pub status: StatusSettings,
-    /// What else is kept in step.
+    /// Further outputs.
     pub outputs: Vec<OutputSettings>,
-    /// Where the last good state is kept.
+    /// The directory for saved state.
     pub state_dir: PathBuf,
-    /// What discovery says is recorded here; none where it is not.
+    /// The file of the recording, if any.
     pub record: Option<PathBuf>,
-    /// The log.
+    /// Settings of the log.
     pub log: LogSettings,
-    /// Every value as it was written, to tell what changed.
+    /// Every value as text, to detect changes.
     effective: Effective,
 }
 
-/// HAProxy and how it is driven.
+/// HAProxy and how it is managed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HaproxySettings {
-    /// The binary; a bare name is looked up in PATH.
+    /// The binary. A bare name is looked up in PATH.
     pub binary: PathBuf,
     /// The file that proxymgr writes.
     pub config_path: PathBuf,
-    /// Who runs HAProxy.
+    /// How HAProxy is run.
     pub run: RunSettings,
-    /// Where its Runtime API is.
+    /// The address of its Runtime API.
     pub socket: RuntimeAddress,
-    /// Further HAProxies, which somebody else runs.
+    /// Targets: further external HAProxies.
     pub targets: Vec<Target>,
-    /// What the actors go by.
+    /// The policy for the actors.
     pub policy: ProxyPolicy,
-    /// What services' definitions may say, and what holds where they say nothing.
+    /// Which options definitions may use, and their defaults.
     pub options: OptionPolicy,
-    /// The largest share of the services that definitions may take away at once.
+    /// The largest share of the services that definitions may remove at once.
     pub services_removal_max: f64,
 }
 
-/// How ZooKeeper is spoken to.
+/// Settings of ZooKeeper.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZookeeperSettings {
-    /// The session's time-out.
+    /// The session time-out.
     pub session_timeout: Duration,
     /// `user:password` for the digest scheme.
     pub auth: Option<Secret>,
-    /// TLS, where the ensemble speaks it.
+    /// TLS, if enabled.
     pub tls: Option<TlsSettings>,
 }
 
-/// TLS towards ZooKeeper.
+/// TLS for ZooKeeper.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// PEM file with the authorities that are trusted.
+    /// PEM file with the trusted authorities.
     pub ca: PathBuf,
-    /// PEM files with our own certificate and its key.
+    /// PEM files with the client certificate and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// The log.
+/// Settings of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
-    /// The level of every component that has none of its own.
+    /// The default level.
     pub level: slog::Level,
-    /// How records are written.
+    /// The format of records.
     pub format: LogFormat,
     /// Levels of single components.
     pub levels: BTreeMap<String, slog::Level>,
@@ -148,21 +150,21 @@ impl Default for LogSettings {
     }
 }
 
-/// How log records are written.
+/// The format of log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// A line for people.
+    /// A line of text.
     Text,
-    /// An object for machines.
+    /// A JSON object.
     Json,
 }
 
-/// A text that no message and no log ever shows.
+/// A text that is never shown in messages and logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The secret itself, for the one who needs it.
+    /// The secret itself, for using it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -174,13 +176,13 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Every key's value as it was written; secrets included, so that it is never shown.
+/// The value of every key as text. It includes secrets and is never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Effective(BTreeMap<&'static str, String>);
 
 impl fmt::Debug for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<as written>")
+        f.write_str("<values>")
     }
 }
 
@@ -189,14 +191,14 @@ impl fmt::Debug for Effective {
 pub struct SettingsSources {
     /// The YAML file.
     pub file: Option<PathBuf>,
-    /// The environment, of which names that begin with `PROXYMGR_` count.
+    /// The environment; only names that begin with `PROXYMGR_` are used.
     pub environment: Vec<(String, String)>,
-    /// Flags: key, value, and the flag that said so.
+    /// Flags: key, value, and the name of the flag.
     pub flags: Vec<(String, String, String)>,
 }
 
 impl SettingsSources {
-    /// The file at `path`, under the environment of this process.
+    /// The file at `path`, and the environment of this process.
     pub fn at(path: &Path) -> Self {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -205,46 +207,46 @@ impl SettingsSources {
         Self { file: Some(path.to_owned()), environment, flags: Vec::new() }
     }
 
-    /// The layers that can be read, and why the file is none of them; with the names in the environment that are left
-    /// alone.
+    /// The merged layers, the error if the file cannot be read, and the ignored names in the environment.
     fn merged(&self) -> (Figment, Option<Mistake>, Vec<String>) {
         let (file, unread) = match self.file.as_deref().map(Layer::file) {
             Some(Ok(layer)) => (layer, None),
             Some(Err(mistake)) => (Layer::default(), Some(mistake)),
             None => (Layer::default(), None),
         };
-        let (environment, left_alone) = Layer::environment(self.environment.iter().cloned());
+        let (environment, ignored) = Layer::environment(self.environment.iter().cloned());
         let flags = Layer::texts("flags", self.flags.iter().cloned());
         let figment = Figment::from(Layer::defaults()).merge(file).merge(environment).merge(flags);
-        (figment, unread, left_alone)
+        (figment, unread, ignored)
     }
 }
 
-/// Settings, and what should be known besides.
+/// Settings, with remarks.
 #[derive(Debug)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// What was left alone, for the log.
+    /// What was ignored, for the log.
     pub remarks: Vec<String>,
 }
 
 impl Settings {
-    /// Merges the layers and checks everything in them.
+    /// Merges the layers and validates them.
     pub fn load(sources: &SettingsSources) -> Result<Loaded, Mistakes> {
-        let (figment, unread, left_alone) = sources.merged();
+        let (figment, unread, ignored) = sources.merged();
         let mut reader = Reader::new(figment);
         let mut unread: Vec<Mistake> = unread.into_iter().collect();
         let file_is_missing = !unread.is_empty();
         let settings = read(&mut reader);
         let (mistakes, effective) = reader.finish();
-        // Without the file, that a key is missing says nothing.
+        // Without the file, missing keys are not mistakes.
         let mistakes = mistakes.into_iter().filter(|mistake| !(file_is_missing && mistake.place.is_empty()));
         unread.extend(mistakes);
         match settings {
             Some(settings) if unread.is_empty() => {
-                let remarks =
-                    left_alone.into_iter().map(|name| format!("environment variable {name} is no setting: left alone"));
+                let remarks = ignored
+                    .into_iter()
+                    .map(|name| format!("environment variable {name} is not a setting and was ignored"));
                 Ok(Loaded {
                     settings: Settings { effective: Effective(effective), ..settings },
                     remarks: remarks.collect(),
@@ -254,17 +256,17 @@ impl Settings {
         }
     }
 
-    /// How to log that the settings have mistakes: as far as these say it.
+    /// The log settings, as far as they can be read, for reporting mistakes in the settings.
     pub fn log_despite_mistakes(sources: &SettingsSources) -> LogSettings {
         read_log(&mut Reader::new(sources.merged().0)).unwrap_or_default()
     }
 
-    /// Takes over from `newer` what can change while the daemon runs; the rest stays until it is started anew.
+    /// Applies the settings of `newer` that can change while the daemon runs. The others need a restart.
     pub fn adopt(&mut self, newer: Self) -> Changed {
         let differs = |key: &&Key| self.effective.0.get(key.path) != newer.effective.0.get(key.path);
-        let (in_force, need_restart): (Vec<&Key>, Vec<&Key>) =
+        let (applied, need_restart): (Vec<&Key>, Vec<&Key>) =
             KEYS.iter().filter(differs).partition(|key| key.takes_effect == TakesEffect::OnReload);
-        for key in &in_force {
+        for key in &applied {
             match newer.effective.0.get(key.path) {
                 Some(value) => self.effective.0.insert(key.path, value.clone()),
                 None => self.effective.0.remove(key.path),
@@ -283,20 +285,20 @@ impl Settings {
         }
         self.log = LogSettings { format: self.log.format, ..newer.log };
         let paths = |keys: Vec<&Key>| keys.into_iter().map(|key| key.path).collect();
-        Changed { in_force: paths(in_force), need_restart: paths(need_restart) }
+        Changed { applied: paths(applied), need_restart: paths(need_restart) }
     }
 }
 
-/// The keys that changed when settings were read again.
+/// The keys that changed when the settings were read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
-    /// These are in force now.
-    pub in_force: Vec<&'static str>,
-    /// These wait for a restart.
+    /// These are applied.
+    pub applied: Vec<&'static str>,
+    /// These need a restart.
     pub need_restart: Vec<&'static str>,
 }
 
-/// Reads every key, even after a mistake, so that all of them are found.
+/// Reads every key, even after a mistake, so that all mistakes are found.
 fn read(reader: &mut Reader) -> Option<Settings> {
     let haproxy = read_haproxy(reader);
     let service_config = service_config::read(reader);
@@ -381,7 +383,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     let socket_path = socket_path.unwrap_or_else(|| config_path.with_file_name("haproxy.sock"));
     let socket = if is_elsewhere { targets.remove(0).address } else { RuntimeAddress::Unix(socket_path.clone()) };
     if let Some(at) = targets.iter().position(|target| target.address == socket) {
-        reader.refuse_line("haproxy.targets", at, "is haproxy.socket_path, which is driven anyway".to_owned());
+        reader.refuse_line("haproxy.targets", at, "is haproxy.socket_path, which is managed anyway".to_owned());
     }
     let map_path = map_path_of(&config_path);
     let state_file = has_state_file?.then(|| beside(&config_path, STATE_FILE_SUFFIX));
@@ -409,8 +411,10 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
 /// not be the one that proxymgr started.
 fn refuse_own_processes(reader: &mut Reader, global: &[String]) {
     for (at, line) in global.iter().enumerate() {
-        if let Some(word @ ("master-worker" | "nbproc")) = line.split_whitespace().next() {
-            let problem = format!("{word} must go: proxymgr itself starts, reloads and supervises HAProxy's process");
+        if let Some(keyword @ ("master-worker" | "nbproc")) = line.split_whitespace().next() {
+            let problem = format!(
+                "{keyword} is not allowed: proxymgr starts, reloads and supervises the process of HAProxy itself"
+            );
             reader.refuse_line("haproxy.global", at, problem);
         }
     }
@@ -420,16 +424,16 @@ fn is_special_in_maps(character: char) -> bool {
     character.is_whitespace() || character.is_control() || "\"'\\#$,()".contains(character)
 }
 
-/// HAProxy takes the path as one word of its configuration and binds it first under a longer, temporary name.
+/// HAProxy parses the path as one argument, and binds it first under a longer, temporary name.
 fn check_socket_path(reader: &mut Reader, path: &Path) {
     const LENGTH_MAX: usize = 92;
     let text = path.to_string_lossy();
     let problem = if text == "none" {
-        "cannot be turned off: without its socket nobody knows what HAProxy has".to_owned()
+        "cannot be turned off: the Runtime API is needed".to_owned()
     } else if !path.is_absolute() {
         format!("{text} must be an absolute path")
     } else if text.len() > LENGTH_MAX {
-        format!("{text} has {} bytes; a unix socket may have {LENGTH_MAX} here", text.len())
+        format!("{text} has {} bytes; the path of a unix socket may have {LENGTH_MAX}", text.len())
     } else if text.chars().any(|c| c.is_whitespace() || matches!(c, '"' | '\'' | '\\' | '#' | '$' | ',')) {
         format!("{text:?} must not contain white space, quotes, backslashes, '#', '$' or ','")
     } else {

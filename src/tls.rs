@@ -1,4 +1,4 @@
-//! Who is trusted, and who we are, in TLS.
+//! TLS of clients: trusted authorities and the client certificate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-/// The PEM files of TLS, read again whenever the other side was not trusted, so that renewed certificates are used.
+/// The PEM files of TLS. They are read again after a failed handshake, so that renewed certificates are used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The authorities that the servers' certificates must come from; without it those of this machine.
+    /// The authorities of the servers' certificates; none: those of this machine.
     pub ca: Option<PathBuf>,
-    /// The certificate that we show, and its key.
+    /// The client certificate and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl TlsFiles {
-    /// Reads the files, or tells which of them is of no use. Blocks.
+    /// Reads the files. Blocks. An error contains the file.
     pub fn load(&self) -> Result<Arc<ClientConfig>, String> {
         let roots = match &self.ca {
             Some(path) => roots_of(path)?,
@@ -26,7 +26,7 @@ impl TlsFiles {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| format!("TLS cannot be set up: {error}"))?
+            .map_err(|error| format!("cannot set up TLS: {error}"))?
             .with_root_certificates(roots);
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
@@ -38,7 +38,7 @@ impl TlsFiles {
                 })?
             }
         };
-        // One request at a time on a connection: what waits for minutes must not hold up what is answered at once.
+        // HTTP/1.1 only: a long poll must not block other requests on its connection.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -59,7 +59,7 @@ fn roots_of_this_machine() -> Result<RootCertStore, String> {
     if roots.is_empty() {
         let cause = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
         return Err(format!(
-            "this machine has no certificate authorities{cause}; install ca-certificates, or name a file in tls.ca"
+            "this machine has no certificate authorities{cause}; install ca-certificates, or set tls.ca"
         ));
     }
     Ok(roots)
@@ -67,17 +67,16 @@ fn roots_of_this_machine() -> Result<RootCertStore, String> {
 
 /// The first private key in a PEM file. Blocks.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(|error| format!("the TLS key {} cannot be read: {error}", path.display()))
+    PrivateKeyDer::from_pem_file(path).map_err(|error| format!("cannot read the TLS key {}: {error}", path.display()))
 }
 
 /// The certificates in a PEM file, the leaf first; at least one. Blocks.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = |error: String| format!("the TLS certificates in {} cannot be read: {error}", path.display());
+    let wrong = |error: String| format!("cannot read the TLS certificates in {}: {error}", path.display());
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = read.map_err(|error| wrong(error.to_string()))?;
     if certificates.is_empty() {
-        return Err(wrong("there is none in it".to_owned()));
+        return Err(wrong("the file contains none".to_owned()));
     }
     Ok(certificates)
 }

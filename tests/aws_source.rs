@@ -33,7 +33,7 @@ fn at<const N: usize>(instances: [(&str, &str); N]) -> Hosts {
 }
 
 #[actix::test]
-async fn instances_of_several_groups_are_hosts_while_they_are_in_service_and_healthy() {
+async fn healthy_instances_of_all_groups_are_hosts() {
     let dir = TestDir::new();
     let moto = Moto::start(&dir).await;
     for group in ["web-a", "web-b", "other"] {
@@ -64,20 +64,20 @@ async fn instances_of_several_groups_are_hosts_while_they_are_in_service_and_hea
 }
 
 #[actix::test]
-async fn a_group_that_does_not_exist_is_an_error_until_it_does() {
+async fn missing_group_is_an_error() {
     let dir = TestDir::new();
     let moto = Moto::start(&dir).await;
     moto.create_group("web-a").await;
     let (mut inbox, _source) = watch(moto.url(), json!({"groups": ["web-a", "web-b"], "remote_port": 80}));
     let (error, before) = inbox.until_error().await;
-    assert!(error.contains("there is no Auto Scaling group web-b in eu-west-1"), "{error}");
+    assert!(error.contains("web-b") && error.contains("eu-west-1"), "{error}");
     assert!(before.is_empty(), "{before:?}");
     moto.create_group("web-b").await;
     inbox.until_hosts(&Hosts::new()).await;
 }
 
 #[actix::test]
-async fn public_and_ipv6_addresses_are_taken_where_the_definition_says_so() {
+async fn definition_chooses_the_kind_of_address() {
     let dir = TestDir::new();
     let moto = Moto::start(&dir).await;
     moto.create_group("web").await;
@@ -95,11 +95,11 @@ async fn public_and_ipv6_addresses_are_taken_where_the_definition_says_so() {
     expected.insert(four.clone(), None);
     let seen = inbox.until_hosts(&expected).await;
     let error = seen.result.unwrap().into_iter().find_map(|seen| seen.host.err()).unwrap();
-    assert_eq!(error, format!("instance {four} of group web: it has no IPv6 address"));
+    assert!(error.contains(&format!("{four} of group web")), "{error}");
 }
 
 #[actix::test]
-async fn many_groups_and_many_instances_come_in_pages() {
+async fn groups_and_instances_are_read_in_pages() {
     let dir = TestDir::new();
     let moto = Moto::start(&dir).await;
     let groups: Vec<String> = (0..55).map(|number| format!("web-{number}")).collect();
@@ -121,7 +121,7 @@ async fn many_groups_and_many_instances_come_in_pages() {
 }
 
 #[actix::test]
-async fn credentials_that_are_wrong_are_told_with_what_is_needed_and_take_no_host_away() {
+async fn rejected_credentials_keep_the_hosts() {
     let dir = TestDir::new();
     let moto = Moto::start(&dir).await;
     moto.create_group("web").await;
@@ -132,15 +132,14 @@ async fn credentials_that_are_wrong_are_told_with_what_is_needed_and_take_no_hos
     moto.demand_credentials(true).await;
     let (error, before) = inbox.until_error().await;
     assert!(before.is_empty(), "{before:?}");
-    assert!(error.contains("AWS DescribeAutoScalingGroups in eu-west-1: status 403"), "{error}");
-    assert!(error.contains("may not do autoscaling:DescribeAutoScalingGroups"), "{error}");
+    assert!(error.contains("status 403"), "{error}");
     assert!(!error.contains(SECRET) && !error.contains("AKIA"), "{error}");
     moto.demand_credentials(false).await;
     inbox.until_hosts(&at([(&a, "10.0.0.1:80")])).await;
 }
 
 #[actix::test]
-async fn who_is_asked_too_often_is_asked_less_often() {
+async fn throttling_slows_the_polling() {
     let refusal = "<ErrorResponse xmlns=\"http://autoscaling.amazonaws.com/doc/2011-01-01/\"><Error><Type>Sender</Type>\
                    <Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>";
     let script = move |_: &str| Reply::Send("400 Bad Request", "content-type: text/xml\r\n".into(), refusal.into());
@@ -151,7 +150,7 @@ async fn who_is_asked_too_often_is_asked_less_often() {
     let begun = Instant::now();
     let (mut inbox, _source) = watch(server.url(), json!({"groups": "web", "remote_port": 80}));
     let (error, _) = inbox.until_error().await;
-    assert!(error.contains("Throttling: Rate exceeded; it is asked less often for a while"), "{error}");
+    assert!(error.contains("Throttling"), "{error}");
     // Pauses of 1, 2 and 4 s, or down to half of each.
     let count = || server.heads().len();
     eventually(Duration::from_secs(20), "a fourth request", async || check(count() >= 4, &count())).await;
@@ -160,7 +159,7 @@ async fn who_is_asked_too_often_is_asked_less_often() {
 }
 
 #[tokio::test]
-async fn the_daemon_serves_a_group_and_tells_no_credentials() {
+async fn daemon_serves_a_group_without_showing_credentials() {
     let dir = TestDir::new();
     let moto = Moto::start(&dir).await;
     moto.create_group("web").await;

@@ -49,7 +49,7 @@ const B: (&str, Option<&str>) = ("n/b", Some("10.0.0.2:80"));
 const C: (&str, Option<&str>) = ("n/c", Some("10.0.0.3:80"));
 
 #[actix::test]
-async fn instances_are_hosts_by_their_health_tags_and_nodes() {
+async fn health_tags_and_nodes_select_instances() {
     let dir = TestDir::new();
     let consul = Consul::start(&dir).await;
     consul.register("web", "a", json!({"Address": "10.0.0.1", "Tags": ["v2", "x"]}), &[("http", "passing")]).await;
@@ -86,7 +86,7 @@ async fn instances_are_hosts_by_their_health_tags_and_nodes() {
 }
 
 #[actix::test]
-async fn an_agent_that_has_forgotten_everything_is_not_waited_for() {
+async fn agent_that_lost_its_data_is_read_again() {
     let dir = TestDir::new();
     let mut consul = Consul::start(&dir).await;
     for number in 0..60 {
@@ -104,7 +104,7 @@ async fn an_agent_that_has_forgotten_everything_is_not_waited_for() {
 }
 
 #[actix::test]
-async fn the_index_of_one_agent_is_not_waited_for_at_another() {
+async fn index_is_reset_for_another_agent() {
     let dir = TestDir::new();
     let (far, near) = (Consul::start(&dir.subdir("far")).await, Consul::start(&dir.subdir("near")).await);
     for number in 0..60 {
@@ -123,7 +123,7 @@ async fn the_index_of_one_agent_is_not_waited_for_at_another() {
 }
 
 #[actix::test]
-async fn a_frozen_agent_is_told_and_misses_nothing() {
+async fn frozen_agent_is_an_error_without_lost_changes() {
     let dir = TestDir::new();
     let mut frozen = Consul::start(&dir).await;
     frozen.register("web", "a", at("10.0.0.1"), &[]).await;
@@ -143,7 +143,7 @@ async fn a_frozen_agent_is_told_and_misses_nothing() {
 }
 
 #[actix::test]
-async fn of_several_agents_one_that_answers_is_enough() {
+async fn one_reachable_agent_is_enough() {
     let dir = TestDir::new();
     let consul = Consul::start(&dir).await;
     consul.register("web", "a", at("10.0.0.1"), &[]).await;
@@ -163,7 +163,7 @@ async fn of_several_agents_one_that_answers_is_enough() {
 }
 
 #[actix::test]
-async fn a_token_goes_to_the_agents_of_the_settings_alone_and_a_bad_one_is_an_error() {
+async fn token_is_sent_to_configured_agents_only() {
     let dir = TestDir::new();
     let consul = Consul::start_with_acl(&dir).await;
     consul.register("web", "a", at("10.0.0.1"), &[]).await;
@@ -178,7 +178,7 @@ async fn a_token_goes_to_the_agents_of_the_settings_alone_and_a_bad_one_is_an_er
     good.until_hosts(&hosts([A])).await;
     let (mut bad, _open) = watch(with_token("0e1d6a5b-0000-4000-8000-00000000bbbb"), json!({}));
     let (error, _) = bad.until_error().await;
-    assert!(error.contains("status 403: ACL not found; the credentials are missing, wrong"), "{error}");
+    assert!(error.contains("status 403: ACL not found"), "{error}");
     assert!(!error.contains("00000000bbbb"), "{error}");
 
     // The same agent by another name, as a definition may have it: the token is not sent there, and Consul shows nothing.
@@ -215,7 +215,7 @@ async fn definitions_come_from_keys() {
 }
 
 #[actix::test]
-async fn the_last_definition_may_be_deleted_and_an_agent_that_lost_its_keys_takes_none_away() {
+async fn last_definition_can_be_deleted_but_not_lost() {
     let dir = TestDir::new();
     let mut consul = Consul::start(&dir).await;
     let mut inbox = Inbox::new();
@@ -259,7 +259,7 @@ async fn definitions_come_from_tags() {
     consul.register("web", "b", json!({"Tags": ["proxymgr", "proxymgr.port=90"]}), &[]).await;
     let (seen, _) = inbox.until_texts([("web", "")]).await;
     let origin = &seen.result.unwrap()["web"].origin;
-    assert!(origin.contains("its instances disagree: proxymgr.port is 80 and 90"), "{origin}");
+    assert!(origin.contains("proxymgr.port: 80 and 90"), "{origin}");
     consul.deregister("a").await;
     inbox.until_texts([("web", &text(90))]).await;
     consul.deregister("b").await;
@@ -267,7 +267,7 @@ async fn definitions_come_from_tags() {
 }
 
 #[actix::test]
-async fn more_services_than_connections_are_watched_in_turns() {
+async fn services_beyond_the_connection_limit_take_turns() {
     const SERVICES: usize = 7;
     let dir = TestDir::new();
     let consul = Consul::start(&dir).await;
@@ -291,7 +291,7 @@ async fn more_services_than_connections_are_watched_in_turns() {
 }
 
 #[actix::test]
-async fn tls_demands_a_known_authority_and_shows_our_certificate() {
+async fn tls_checks_the_authority_and_sends_the_certificate() {
     let dir = TestDir::new();
     let ca = TestCa::new(&dir);
     let settings = json!({
@@ -305,7 +305,7 @@ async fn tls_demands_a_known_authority_and_shows_our_certificate() {
     good.until_hosts(&hosts([A])).await;
     let (mut stranger, _open) = watch(with(TlsFiles { ca: None, identity: identity.clone() }), json!({}));
     let (error, _) = stranger.until_error().await;
-    assert!(error.contains("invalid peer certificate: UnknownIssuer; it must come from an authority"), "{error}");
+    assert!(error.contains("UnknownIssuer"), "{error}");
     let (mut nobody, _open) = watch(with(TlsFiles { ca: Some(ca.ca.clone()), identity: None }), json!({}));
     nobody.until_error().await;
     let missing = dir.join("missing.pem");
@@ -318,7 +318,7 @@ async fn tls_demands_a_known_authority_and_shows_our_certificate() {
 }
 
 #[tokio::test]
-async fn no_token_is_in_log_status_or_files() {
+async fn token_is_in_no_log_status_or_file() {
     const TOKEN: &str = "0e1d6a5b-5ec7-4e75-8000-00000000cccc";
     let dir = TestDir::new();
     let consul = Consul::start_with_acl(&dir).await;

@@ -90,7 +90,7 @@ async fn additions_changes_and_removals_are_told<K: Kind>() {
     it.inbox.until_hosts(&hosts([])).await;
 }
 
-async fn a_bad_entry_is_its_own_problem<K: Kind>() {
+async fn invalid_entry_affects_no_other<K: Kind>() {
     let mut it = opened::<K>().await;
     it.kind.put_bad().await;
     let mut with_bad = list::<K>(&[(A, A), (B, B)]);
@@ -104,7 +104,7 @@ async fn a_bad_entry_is_its_own_problem<K: Kind>() {
     it.inbox.until_hosts(&with_bad).await;
 }
 
-async fn a_source_that_is_away_is_an_error_and_misses_nothing<K: Kind>() {
+async fn unreachable_source_is_an_error_without_lost_changes<K: Kind>() {
     let mut it = opened::<K>().await;
     it.kind.go_away().await;
     let (_, before) = it.inbox.until_error().await;
@@ -127,7 +127,7 @@ async fn being_away_is_told_once<K: Kind>() {
     assert!(more.is_empty(), "told again: {more:?}");
 }
 
-async fn a_source_that_was_away_comes_back_unchanged<K: Kind>() {
+async fn source_returns_unchanged<K: Kind>() {
     let mut it = opened::<K>().await;
     it.kind.go_away().await;
     it.inbox.until_error().await;
@@ -135,7 +135,7 @@ async fn a_source_that_was_away_comes_back_unchanged<K: Kind>() {
     it.inbox.until_hosts(&list::<K>(&[(A, A), (B, B)])).await;
 }
 
-async fn a_source_that_is_away_at_first_is_told_when_it_comes<K: Kind>() {
+async fn source_may_become_reachable_later<K: Kind>() {
     let dir = TestDir::new();
     let mut kind = K::start(&dir).await;
     kind.put(A, None).await;
@@ -185,17 +185,17 @@ contract!(#[cfg(feature = "aws")] aws: AutoScaling, zookeeper: InData, campanjaz
     the_first_list_is_whole
     an_empty_list_is_a_list
     additions_changes_and_removals_are_told
-    a_bad_entry_is_its_own_problem
-    a_source_that_is_away_is_an_error_and_misses_nothing
+    invalid_entry_affects_no_other
+    unreachable_source_is_an_error_without_lost_changes
     being_away_is_told_once
-    a_source_that_was_away_comes_back_unchanged
-    a_source_that_is_away_at_first_is_told_when_it_comes
+    source_returns_unchanged
+    source_may_become_reachable_later
     a_refresh_tells_the_list_again
     a_dropped_source_is_silent
 });
 
 #[actix::test]
-async fn static_hosts_are_told_at_once_and_again_at_a_refresh() {
+async fn static_hosts_are_reported_at_once_and_on_refresh() {
     let mut inbox = Inbox::new();
     let spec =
         spec("static", json!({"hosts": ["10.0.0.1:80", {"address": "::1", "port": 81, "weight": 5}, {"port": 1}]}));
@@ -207,7 +207,7 @@ async fn static_hosts_are_told_at_once_and_again_at_a_refresh() {
 }
 
 #[actix::test]
-async fn a_spec_that_can_never_work_is_refused_with_its_key() {
+async fn invalid_spec_is_refused_with_its_key() {
     let inbox = Inbox::new();
     let (sources, ensembles) = sources();
     let kinds = proxymgr::discovery::kind_names().join(", ");

@@ -39,7 +39,7 @@ fn good(seen: &HostsSeen) -> Vec<Host> {
 }
 
 #[actix::test]
-async fn a_name_that_goes_is_an_empty_list_and_a_server_that_goes_is_none() {
+async fn missing_name_is_an_empty_list_missing_server_an_error() {
     let dir = TestDir::new();
     let mut knot = Knot::start(&dir).await;
     knot.add("web 0 A 10.0.0.1");
@@ -57,26 +57,26 @@ async fn a_name_that_goes_is_an_empty_list_and_a_server_that_goes_is_none() {
     knot.kill();
     let (error, before) = inbox.until_error().await;
     assert!(before.is_empty(), "{before:?}");
-    assert_eq!(error, format!("web.test cannot be looked up: {} does not answer", knot.address()));
+    assert!(error.contains("web.test") && error.contains(&knot.address().to_string()), "{error}");
     knot.replace(&["web 0 A 10.0.0.2"]);
     knot.run().await;
     inbox.until_hosts(&hosts([B])).await;
 }
 
 #[actix::test]
-async fn an_answer_that_says_nothing_is_an_error_with_its_reason() {
+async fn servfail_and_refused_are_errors() {
     let dir = TestDir::new();
     let knot = Knot::start(&dir).await;
     knot.expire_frail();
-    for (name, reason) in [("web.frail", "answers SERVFAIL"), ("web.elsewhere", "answers REFUSED")] {
+    for (name, reason) in [("web.frail", "SERVFAIL"), ("web.elsewhere", "REFUSED")] {
         let (mut inbox, _source) = watch(&knot, json!([{"name": name, "port": 80}]), json!({}));
         let error = inbox.next().await.result.unwrap_err();
-        assert_eq!(error, format!("{name} cannot be looked up: {} {reason}", knot.address()));
+        assert!(error.contains(name) && error.contains(reason), "{error}");
     }
 }
 
 #[actix::test]
-async fn a_name_that_cannot_be_looked_up_keeps_its_hosts_and_holds_no_other_up() {
+async fn failing_name_keeps_its_hosts_and_delays_no_other() {
     let dir = TestDir::new();
     let mut knot = Knot::start(&dir).await;
     knot.add("web 0 A 10.0.0.1");
@@ -95,7 +95,7 @@ async fn a_name_that_cannot_be_looked_up_keeps_its_hosts_and_holds_no_other_up()
 }
 
 #[actix::test]
-async fn a_source_that_is_opened_anew_knows_what_the_one_before_was_told() {
+async fn reopened_source_has_the_last_known_hosts() {
     let dir = TestDir::new();
     let mut knot = Knot::start(&dir).await;
     knot.add("web 0 A 10.0.0.1");
@@ -147,7 +147,7 @@ async fn services_have_ports_weights_and_backups() {
 }
 
 #[actix::test]
-async fn a_service_keeps_the_hosts_whose_names_cannot_be_looked_up() {
+async fn service_keeps_hosts_of_failing_targets() {
     let dir = TestDir::new();
     let mut knot = Knot::start(&dir).await;
     knot.replace(&["h1 0 A 10.0.0.1", "_http._tcp 0 SRV 1 1 80 h1", "_http._tcp 0 SRV 1 1 80 web.frail."]);
@@ -161,7 +161,7 @@ async fn a_service_keeps_the_hosts_whose_names_cannot_be_looked_up() {
 }
 
 #[actix::test]
-async fn an_answer_is_believed_as_long_as_it_lives_within_the_bounds() {
+async fn answers_are_used_for_their_ttl_within_bounds() {
     let dir = TestDir::new();
     let mut knot = Knot::start(&dir).await;
     // Within them; shorter than the shortest pause; longer than the longest.
@@ -187,7 +187,7 @@ async fn an_answer_is_believed_as_long_as_it_lives_within_the_bounds() {
 }
 
 #[actix::test]
-async fn an_answer_too_long_for_a_datagram_is_asked_for_by_tcp() {
+async fn long_answers_are_read_by_tcp() {
     let dir = TestDir::new();
     let mut knot = Knot::start(&dir).await;
     let records = Vec::from_iter((1..=250).map(|host| format!("web 0 A 10.0.1.{host}")));
@@ -199,7 +199,7 @@ async fn an_answer_too_long_for_a_datagram_is_asked_for_by_tcp() {
 }
 
 #[actix::test]
-async fn a_server_that_is_away_or_fails_leaves_the_question_to_the_next() {
+async fn failing_server_leads_to_the_next() {
     let dir = TestDir::new();
     let mut knot = Knot::start(&dir).await;
     knot.add("web 0 A 10.0.0.1");
@@ -214,7 +214,7 @@ async fn a_server_that_is_away_or_fails_leaves_the_question_to_the_next() {
 }
 
 #[actix::test]
-async fn aliases_families_and_addresses_are_looked_up_as_they_are_meant() {
+async fn aliases_families_and_addresses_are_looked_up() {
     let dir = TestDir::new();
     let mut knot = Knot::start(&dir).await;
     knot.replace(&[

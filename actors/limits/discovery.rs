@@ -17,7 +17,7 @@ pub const SOURCE_ABSENCE_GRACE: Duration = Duration::from_millis(500);
 /// How long a file must stay the same between two looks to count as complete where no event said so.
 pub const SOURCE_SETTLE: Duration = Duration::from_secs(1);
 
-/// How long a connection to an HTTP server may take to open, its name and TLS included in turn.
+/// How long the TCP connection to an HTTP server may take, the look-up of its name included; TLS has the same again.
 pub const HTTP_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long an HTTP server may take for its whole answer, unless the request says that it will wait.
@@ -38,11 +38,11 @@ pub const HTTP_CONNECTION_IDLE_MAX: Duration = Duration::from_secs(15);
 /// How long an HTTP connection is used for further requests: a name may lead elsewhere by then.
 pub const HTTP_CONNECTION_LIFE_MAX: Duration = Duration::from_secs(3_600);
 
-/// How often a server is asked for a sign of life while a request to it waits for minutes.
-pub const HTTP_PULSE_INTERVAL: Duration = Duration::from_secs(3);
+/// The interval of the liveness probe of a server while a request to it waits for minutes.
+pub const HTTP_PROBE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How long that sign may take before the server counts as frozen.
-pub const HTTP_PULSE_TIMEOUT: Duration = Duration::from_secs(4);
+/// The time-out of that probe; after it the server counts as frozen.
+pub const HTTP_PROBE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The first pause between two attempts at an HTTP service, doubled with each further failure.
 pub const HTTP_RETRY_MIN: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::settings::{DEFAULT_FILE, Mistake, Mistakes, Settings, SettingsSources, StatusSettings};
 use crate::status::access::TokenSource;
 use crate::status::client::{self, DaemonAddress, StatusClient};
-use crate::status::gate::caller::Token;
+use crate::token::Token;
 
 /// Environment variable with the URL of the daemon, like `--status-url`.
 const URL_VARIABLE: &str = "PROXYMGR_STATUS_URL";

@@ -15,7 +15,7 @@ use proxymgr_actors::port::SavedState;
 use super::{SettingsArgs, output};
 use crate::daemon::adapters;
 use crate::failure::Failure;
-use crate::recording::{self, Header, Levels, Line, Numbered, Recording, What};
+use crate::recording::{self, Header, Line, Numbered, Recording, Snapshots, What};
 use crate::settings::Settings;
 use comparison::Comparison;
 use proxymgr_simulation::{Beginning, Happening, Heard, Played, play};
@@ -143,20 +143,20 @@ fn dated(lines: &[Numbered]) -> impl Iterator<Item = (u64, &Numbered)> {
     })
 }
 
-/// What discovery said, as levels, and what operators ordered.
+/// What discovery said, as snapshots, and what operators ordered.
 fn heard(recording: Recording) -> impl Iterator<Item = Heard> {
     let times: Vec<u64> = dated(&recording.lines).map(|(at_ms, _)| at_ms).collect();
     let ordered = ordered(&recording);
-    let mut levels = Levels::default();
+    let mut snapshots = Snapshots::default();
     let mut runs = 0;
     let shown = recording.lines.into_iter().zip(times).filter_map(move |(line, at_ms)| {
         let what = match line {
             Numbered::Run(_) => {
-                levels = Levels::default();
+                snapshots = Snapshots::default();
                 runs += 1;
                 (runs > 1).then_some(Happening::Restart)
             }
-            Numbered::Line(line) => happening(line.what, &mut levels),
+            Numbered::Line(line) => happening(line.what, &mut snapshots),
         };
         Some(Heard { at: Duration::from_millis(at_ms), what: what? })
     });
@@ -184,17 +184,17 @@ fn ordered(recording: &Recording) -> Vec<Heard> {
     orders.collect()
 }
 
-fn happening(what: What, levels: &mut Levels) -> Option<Happening> {
+fn happening(what: What, snapshots: &mut Snapshots) -> Option<Happening> {
     match what {
-        What::Definitions { set, gone } => Some(Happening::Definitions(Ok(levels.add_definitions(set, &gone)))),
+        What::Definitions { set, gone } => Some(Happening::Definitions(Ok(snapshots.add_definitions(set, &gone)))),
         What::DefinitionsLost { error } => Some(Happening::Definitions(Err(error))),
         What::Hosts { service, set, gone } => {
-            let level = levels.add_hosts(&service, set, &gone);
-            Some(Happening::Hosts(service, Ok(level)))
+            let hosts = snapshots.add_hosts(&service, set, &gone);
+            Some(Happening::Hosts(service, Ok(hosts)))
         }
         What::HostsLost { service, error } => Some(Happening::Hosts(service, Err(error))),
         What::Missed(_) => {
-            *levels = Levels::default();
+            *snapshots = Snapshots::default();
             None
         }
         What::Restored(_) | What::RejectedDefinitions(_) | What::Outcome(_) => None,

@@ -10,7 +10,7 @@ use proxymgr_actors::wiring::{Orders, Outside, RuntimeTarget};
 use slog::{Logger, o};
 
 use crate::discovery::Sources;
-use crate::discovery::annotations::{AnnotatedDefinitions, Annotations, LastAnnotations};
+use crate::discovery::annotations::{AnnotatedDefinitions, Annotations, SavedAnnotations};
 use crate::discovery::aws::AwsOptions;
 use crate::discovery::consul::{Consul, ConsulCatalogDefinitions, ConsulKeyDefinitions, ConsulOptions, TOKEN_HEADER};
 use crate::discovery::dns::DnsOptions;
@@ -42,9 +42,9 @@ use crate::settings::{
 };
 use crate::status::access::{Access, TokenSource};
 use crate::status::callbacks;
-use crate::status::gate::caller::Token;
 use crate::status::part::Part;
 use crate::status::tls::CertificateFiles;
+use crate::token::Token;
 
 /// Sources of services and hosts.
 pub struct Discovery {
@@ -136,7 +136,7 @@ fn annotated(
     let annotated = AnnotatedDefinitions::new(
         definitions,
         store,
-        LastAnnotations::at(copy, keep == AnnotationCopy::InStateDir),
+        SavedAnnotations::at(copy, keep == AnnotationCopy::InStateDir),
         log,
     );
     let annotations = annotated.annotations();
@@ -196,10 +196,10 @@ pub fn marathon_callback(settings: &Settings) -> Result<Option<Callback>, Failur
 
 /// The endpoint for events of Marathon.
 pub fn marathon_part(callback: &Callback, marathon: &Marathon) -> Part {
-    let happened = marathon.happened();
+    let changed = marathon.changed();
     let take = move |body: &[u8]| {
-        if marathon::is_news(body)? {
-            happened.notify_one();
+        if marathon::is_relevant(body)? {
+            changed.notify_one();
         }
         Ok(())
     };

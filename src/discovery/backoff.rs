@@ -1,16 +1,16 @@
-//! Pauses between attempts: doubling, with jitter, so that many daemons do not come back in step.
+//! Pauses between retries: exponential, with jitter, so that many daemons do not retry at the same time.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-/// Numbers that differ in each process. The standard library's own random keys spare a crate.
+/// Random numbers, seeded by the standard library's random hash keys. Not for secrets.
 #[derive(Debug)]
 pub(super) struct Random(u64);
 
 impl Random {
-    /// A sequence of its own.
+    /// A new sequence.
     pub(super) fn new() -> Self {
-        // Zero would stay zero in a xorshift.
+        // A xorshift never leaves zero.
         Self(RandomState::new().build_hasher().finish() | 1)
     }
 
@@ -22,7 +22,7 @@ impl Random {
         (self.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Puts things into an order that differs from process to process.
+    /// Puts items into a random order.
     pub(super) fn shuffle<T>(&mut self, things: &mut [T]) {
         for last in (1..things.len()).rev() {
             let other = (self.fraction() * (last + 1) as f64) as usize;
@@ -31,7 +31,7 @@ impl Random {
     }
 }
 
-/// The pauses after failures in a row.
+/// The pauses after consecutive failures.
 #[derive(Debug)]
 pub(super) struct Backoff {
     min: Duration,
@@ -41,7 +41,7 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses from `min` to `max`, different in each process.
+    /// Pauses that grow from `min` to `max`.
     pub(super) fn new(min: Duration, max: Duration) -> Self {
         Self { min, max, next: min, random: Random::new() }
     }
@@ -54,7 +54,7 @@ impl Backoff {
         half + half.mul_f64(self.random.fraction())
     }
 
-    /// After a success.
+    /// Starts from the shortest pause again, after a success.
     pub(super) fn reset(&mut self) {
         self.next = self.min;
     }
@@ -65,19 +65,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_longest_and_never_agree() {
+    fn pauses_double_up_to_the_maximum() {
         let (min, max) = (Duration::from_millis(100), Duration::from_secs(1));
         let pauses = |mut backoff: Backoff| Vec::from_iter((0..6).map(|_| backoff.pause()));
-        let mine = pauses(Backoff::new(min, max));
-        for (pause, step_ms) in mine.iter().zip([100, 200, 400, 800, 1000, 1000]) {
+        let first = pauses(Backoff::new(min, max));
+        for (pause, step_ms) in first.iter().zip([100, 200, 400, 800, 1000, 1000]) {
             let step = Duration::from_millis(step_ms);
             assert!((step / 2..=step).contains(pause), "{pause:?} of {step:?}");
         }
-        assert_ne!(mine, pauses(Backoff::new(min, max)));
+        assert_ne!(first, pauses(Backoff::new(min, max)));
     }
 
     #[test]
-    fn every_order_comes_up_and_nothing_is_lost() {
+    fn shuffle_yields_every_order() {
         let mut random = Random::new();
         let mut firsts = [0; 3];
         for _ in 0..300 {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_begins_anew() {
+    fn reset_starts_from_the_minimum() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         backoff.pause();
         backoff.pause();

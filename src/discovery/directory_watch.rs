@@ -1,7 +1,7 @@
-//! Events of directories (inotify), one kernel instance for all that watch files: a user may have only 128 of them.
+//! Events of directories (inotify), with one inotify instance for all watches: a user may have only 128 instances.
 //!
-//! Directories are watched rather than files, so that renames, editors' detours and exchanged links are seen. Events
-//! only say where to look; [`super::watched_files`] looks, and also looks without events.
+//! Directories are watched instead of files, so that renames, temporary files of editors and replaced links are
+//! noticed. Events only trigger a scan by [`super::watched_files`], which also scans without events.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,31 +26,31 @@ const MASK: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE
     .union(AddWatchFlags::IN_MOVE_SELF)
     .union(AddWatchFlags::IN_ONLYDIR);
 
-/// A file with one of these is complete; with any other event it may still be being written.
+/// After one of these events a file is complete; after any other it may still be written.
 const COMPLETE: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE.union(AddWatchFlags::IN_MOVED_TO);
 
-/// With one of these the descriptor no longer stands for the path.
+/// After one of these events the watch descriptor no longer belongs to the path.
 const DETACHED: AddWatchFlags =
     AddWatchFlags::IN_DELETE_SELF.union(AddWatchFlags::IN_MOVE_SELF).union(AddWatchFlags::IN_IGNORED);
 
-/// What happened in some directories since it was last taken. One per watcher, however many directories it watches.
+/// The events in some directories since they were last taken. One per watcher, for all of its directories.
 #[derive(Default)]
-pub(super) struct Happenings {
+pub(super) struct FileEvents {
     completed: RefCell<BTreeSet<OsString>>,
-    anything: Cell<bool>,
+    overflowed: Cell<bool>,
     notify: Notify,
 }
 
-impl Happenings {
-    /// Waits until something happened.
-    pub(super) async fn happened(&self) {
+impl FileEvents {
+    /// Waits for an event.
+    pub(super) async fn wait(&self) {
         self.notify.notified().await;
     }
 
-    /// The names of the files that were completed. None: any may have been.
+    /// The names of the completed files. None: events were lost, and any file may have been completed.
     pub(super) fn take(&self) -> Option<BTreeSet<OsString>> {
         let completed = self.completed.take();
-        (!self.anything.replace(false)).then_some(completed)
+        (!self.overflowed.replace(false)).then_some(completed)
     }
 
     fn add(&self, event: &InotifyEvent) {
@@ -62,8 +62,8 @@ impl Happenings {
         self.notify.notify_one();
     }
 
-    fn add_anything(&self) {
-        self.anything.set(true);
+    fn add_overflow(&self) {
+        self.overflowed.set(true);
         self.notify.notify_one();
     }
 }
@@ -71,10 +71,10 @@ impl Happenings {
 /// All watched directories. Clones share them.
 #[derive(Clone)]
 pub(super) struct DirectoryWatches {
-    room: Rc<Room>,
+    shared: Rc<Shared>,
 }
 
-struct Room {
+struct Shared {
     kernel: RefCell<Option<Kernel>>,
     watched: RefCell<BTreeMap<WatchDescriptor, Vec<Rc<Interest>>>>,
     log: Logger,
@@ -101,31 +101,31 @@ impl AsRawFd for Descriptor {
 
 struct Interest {
     only: Option<OsString>,
-    happenings: Rc<Happenings>,
+    events: Rc<FileEvents>,
 }
 
-/// A directory being watched, until this is dropped.
+/// A watched directory, until this is dropped.
 pub(super) struct WatchedDirectory {
-    room: Rc<Room>,
+    shared: Rc<Shared>,
     descriptor: WatchDescriptor,
     interest: Rc<Interest>,
     path: PathBuf,
 }
 
 impl WatchedDirectory {
-    /// The path it was watched by.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether only one name in it is of interest.
+    /// Whether only one name in it is watched.
     pub(super) fn is_filtered(&self) -> bool {
         self.interest.only.is_some()
     }
 
-    /// Whether events still come: not after the directory was removed or renamed.
+    /// Whether it still sends events: not after the directory was removed or renamed.
     pub(super) fn is_attached(&self) -> bool {
-        let watched = self.room.watched.borrow();
+        let watched = self.shared.watched.borrow();
         let interests = watched.get(&self.descriptor);
         interests.is_some_and(|interests| interests.iter().any(|interest| Rc::ptr_eq(interest, &self.interest)))
     }
@@ -133,53 +133,49 @@ impl WatchedDirectory {
 
 impl Drop for WatchedDirectory {
     fn drop(&mut self) {
-        let mut watched = self.room.watched.borrow_mut();
+        let mut watched = self.shared.watched.borrow_mut();
         let Some(interests) = watched.get_mut(&self.descriptor) else { return };
         interests.retain(|interest| !Rc::ptr_eq(interest, &self.interest));
         if interests.is_empty() {
             watched.remove(&self.descriptor);
-            self.room.forget(self.descriptor);
+            self.shared.remove_watch(self.descriptor);
         }
     }
 }
 
 impl DirectoryWatches {
-    /// None yet.
+    /// No watches yet.
     pub(super) fn new(log: &Logger) -> Self {
         let log = log.new(o!("component" => "files"));
-        Self { room: Rc::new(Room { kernel: RefCell::default(), watched: RefCell::default(), log }) }
+        Self { shared: Rc::new(Shared { kernel: RefCell::default(), watched: RefCell::default(), log }) }
     }
 
-    /// Watches a directory: what happens to `only` this name in it, or to any. None where the kernel cannot: then looking
-    /// without events has to do.
-    pub(super) fn watch(
-        &self,
-        path: &Path,
-        only: Option<&OsStr>,
-        happenings: &Rc<Happenings>,
-    ) -> Option<WatchedDirectory> {
+    /// Watches a directory for events of the name `only`, or of any name. None if the kernel cannot watch it: changes
+    /// are then noticed by scans without events.
+    pub(super) fn watch(&self, path: &Path, only: Option<&OsStr>, events: &Rc<FileEvents>) -> Option<WatchedDirectory> {
         let descriptor = match self.add(path) {
             Ok(descriptor) => descriptor,
-            // That it is not there is for those to tell who look into it.
+            // The scan reports a missing directory.
             Err(Errno::ENOENT | Errno::ENOTDIR) => return None,
             Err(error) => {
-                let hint = "changes are seen within seconds instead of at once; fs.inotify.* may be too low";
-                warn!(self.room.log, "a directory cannot be watched"; "path" => path.display(), "error" => %error, "hint" => hint);
+                let hint = "changes are noticed within seconds instead of at once; fs.inotify.* may be too low";
+                warn!(self.shared.log, "cannot watch a directory"; "path" => path.display(), "error" => %error, "hint" => hint);
                 return None;
             }
         };
-        let interest = Rc::new(Interest { only: only.map(OsStr::to_owned), happenings: happenings.clone() });
-        self.room.watched.borrow_mut().entry(descriptor).or_default().push(interest.clone());
-        Some(WatchedDirectory { room: self.room.clone(), descriptor, interest, path: path.to_owned() })
+        let interest = Rc::new(Interest { only: only.map(OsStr::to_owned), events: events.clone() });
+        self.shared.watched.borrow_mut().entry(descriptor).or_default().push(interest.clone());
+        Some(WatchedDirectory { shared: self.shared.clone(), descriptor, interest, path: path.to_owned() })
     }
 
     fn add(&self, path: &Path) -> Result<WatchDescriptor, Errno> {
-        let mut kernel = self.room.kernel.borrow_mut();
+        let mut kernel = self.shared.kernel.borrow_mut();
         let kernel = match &mut *kernel {
             Some(kernel) => kernel,
             none => {
                 let inotify = Rc::new(Descriptor(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?));
-                let reader = tokio::task::spawn_local(read(inotify.clone(), Rc::downgrade(&self.room))).abort_handle();
+                let reader =
+                    tokio::task::spawn_local(read(inotify.clone(), Rc::downgrade(&self.shared))).abort_handle();
                 none.insert(Kernel { inotify, reader })
             }
         };
@@ -187,58 +183,58 @@ impl DirectoryWatches {
     }
 }
 
-impl Room {
-    fn forget(&self, descriptor: WatchDescriptor) {
+impl Shared {
+    fn remove_watch(&self, descriptor: WatchDescriptor) {
         if let Some(kernel) = &*self.kernel.borrow() {
-            // It fails where the directory is gone, and then there is nothing to forget.
+            // It fails if the directory is gone, and its watch with it.
             let _ = kernel.inotify.0.rm_watch(descriptor);
         }
     }
 
     fn dispatch(&self, event: &InotifyEvent) {
         if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-            self.watched.borrow().values().flatten().for_each(|interest| interest.happenings.add_anything());
+            self.watched.borrow().values().flatten().for_each(|interest| interest.events.add_overflow());
             return;
         }
         if event.mask.intersects(DETACHED) {
             let interests = self.watched.borrow_mut().remove(&event.wd);
-            self.forget(event.wd);
-            interests.iter().flatten().for_each(|interest| interest.happenings.add_anything());
+            self.remove_watch(event.wd);
+            interests.iter().flatten().for_each(|interest| interest.events.add_overflow());
             return;
         }
         for interest in self.watched.borrow().get(&event.wd).into_iter().flatten() {
             if interest.only.is_none() || interest.only == event.name {
-                interest.happenings.add(event);
+                interest.events.add(event);
             }
         }
     }
 }
 
-async fn read(inotify: Rc<Descriptor>, room: Weak<Room>) {
-    // SAFETY: the descriptor is owned by what is registered, which neither replaces nor closes it before it is dropped.
+async fn read(inotify: Rc<Descriptor>, shared: Weak<Shared>) {
+    // SAFETY: the registered value owns the descriptor, and neither replaces nor closes it before it is dropped.
     let readiness = match unsafe { AsyncFd::register(inotify.clone()) } {
         Ok(readiness) => readiness,
-        Err(error) => return report(&room, &error.to_string()),
+        Err(error) => return report(&shared, &error.to_string()),
     };
     loop {
         let mut ready = match readiness.readable().await {
             Ok(ready) => ready,
-            Err(error) => return report(&room, &error.to_string()),
+            Err(error) => return report(&shared, &error.to_string()),
         };
         match inotify.0.read_events() {
             Ok(events) => {
-                let Some(room) = room.upgrade() else { return };
-                events.iter().for_each(|event| room.dispatch(event));
+                let Some(shared) = shared.upgrade() else { return };
+                events.iter().for_each(|event| shared.dispatch(event));
             }
             Err(Errno::EAGAIN) => ready.clear_ready(),
             Err(Errno::EINTR) => {}
-            Err(error) => return report(&room, error.desc()),
+            Err(error) => return report(&shared, error.desc()),
         }
     }
 }
 
-fn report(room: &Weak<Room>, error: &str) {
-    if let Some(room) = room.upgrade() {
-        warn!(room.log, "events of directories cannot be read; changes are seen within seconds instead of at once"; "error" => error);
+fn report(shared: &Weak<Shared>, error: &str) {
+    if let Some(shared) = shared.upgrade() {
+        warn!(shared.log, "cannot read events of directories; changes are noticed within seconds instead of at once"; "error" => error);
     }
 }

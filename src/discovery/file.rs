@@ -1,4 +1,4 @@
-//! Hosts from a flat file, one per line, and definitions from a directory of JSON and YAML files.
+//! Hosts from a text file with one host per line, and definitions from a directory of JSON and YAML files.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,7 @@ use slog::Logger;
 
 use super::directory_watch::DirectoryWatches;
 use super::settings::required;
-use super::watched_files::{FileText, OpenFiles, Wanted};
+use super::watched_files::{FileFilter, FileText, FileWatch};
 
 /// The keys of a definition that this kind of source reads.
 pub(super) const KEYS: &[&str] = &["path"];
@@ -27,15 +27,15 @@ pub(super) fn open(
     watches: &DirectoryWatches,
     options: &Arc<OptionPolicy>,
     watcher: Recipient<HostsSeen>,
-) -> Result<OpenFiles, String> {
+) -> Result<FileWatch, String> {
     let path: PathBuf = required(spec, "path", "the file that lists the hosts, one per line")?;
     let Some(name) = path.file_name().map(OsStr::to_owned) else {
         return Err(format!("\"path\" is {path:?}, which is not the path of a file"));
     };
     let directory = directory_of(&path);
     let options = options.clone();
-    Ok(OpenFiles::start(directory, Wanted::One(name.clone()), watches, move |level, seen_at| {
-        let text = level.and_then(|files| files.get(&name).cloned().unwrap_or_else(|| Err(absent(&path))));
+    Ok(FileWatch::start(directory, FileFilter::One(name.clone()), watches, move |snapshot, seen_at| {
+        let text = snapshot.and_then(|files| files.get(&name).cloned().unwrap_or_else(|| Err(absent(&path))));
         let result = text.map(|text| read_hosts(&path, &text, &options));
         watcher.do_send(HostsSeen { result, seen_at });
     }))
@@ -49,10 +49,10 @@ fn directory_of(path: &Path) -> PathBuf {
 }
 
 fn absent(path: &Path) -> String {
-    format!("{} does not exist; to have no hosts, make it an empty file", path.display())
+    format!("{} does not exist; create an empty file for a service without hosts", path.display())
 }
 
-/// The hosts of a file's lines. A line is known by its host's endpoint, or by its text where it has none.
+/// The hosts of a file. The key of a line is the host's endpoint, or the line's first word if it is invalid.
 fn read_hosts(path: &Path, text: &str, options: &OptionPolicy) -> Vec<SeenHost> {
     let mut first_lines: BTreeMap<Arc<str>, usize> = BTreeMap::new();
     let mut hosts = Vec::new();
@@ -65,7 +65,7 @@ fn read_hosts(path: &Path, text: &str, options: &OptionPolicy) -> Vec<SeenHost> 
                 let key: Arc<str> = record.host.endpoint.to_string().into();
                 match first_lines.get(&key) {
                     Some(first) => {
-                        let error = format!("{place}: {key} stands in line {first} already");
+                        let error = format!("{place}: {key} is a duplicate of line {first}");
                         SeenHost { key: format!("{key} (line {number})").into(), record: Err(error) }
                     }
                     None => {
@@ -74,7 +74,7 @@ fn read_hosts(path: &Path, text: &str, options: &OptionPolicy) -> Vec<SeenHost> 
                     }
                 }
             }
-            // Under the endpoint it begins with, so that its last good value is known.
+            // The key is the endpoint at the beginning of the line, so that the last good host stays.
             Err(error) => {
                 let key = line.split_whitespace().next().unwrap_or_default();
                 SeenHost { key: key.into(), record: Err(format!("{place}: {error}")) }
@@ -85,14 +85,14 @@ fn read_hosts(path: &Path, text: &str, options: &OptionPolicy) -> Vec<SeenHost> 
     hosts
 }
 
-/// The services of a directory: one per `*.json`, `*.yml` or `*.yaml`, named after the file.
+/// The definitions in a directory: one per file `*.json`, `*.yml` or `*.yaml`, named after the file.
 pub struct FileDefinitions {
     directory: PathBuf,
     watches: DirectoryWatches,
 }
 
 impl FileDefinitions {
-    /// The services of this directory.
+    /// The definitions in this directory.
     pub fn new(directory: PathBuf, log: &Logger) -> Self {
         Self { directory, watches: DirectoryWatches::new(log) }
     }
@@ -101,16 +101,16 @@ impl FileDefinitions {
 impl DefinitionSource for FileDefinitions {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
         let directory = self.directory.clone();
-        let report = move |level: Result<&BTreeMap<OsString, FileText>, String>, _| {
-            let result = level.map(|files| read_definitions(&directory, files));
-            let hint = |error| format!("{error}; the service definitions are expected there, one file each");
+        let report = move |snapshot: Result<&BTreeMap<OsString, FileText>, String>, _| {
+            let result = snapshot.map(|files| read_definitions(&directory, files));
+            let hint = |error| format!("{error}; it must contain the service definitions, one per file");
             reader.do_send(DefinitionsSeen::plain(result.map_err(hint)));
         };
-        Box::new(OpenFiles::start(self.directory.clone(), Wanted::Each(is_definition), &self.watches, report))
+        Box::new(FileWatch::start(self.directory.clone(), FileFilter::Each(is_definition), &self.watches, report))
     }
 }
 
-/// What editors leave beside a file ends otherwise (`web.json~`, `.swp`, `.tmp`) or is hidden.
+/// Temporary files of editors have another ending (`web.json~`, `.swp`, `.tmp`) or are hidden.
 fn is_definition(name: &OsStr) -> bool {
     let path = Path::new(name);
     let hidden = name.as_encoded_bytes().starts_with(b".");
@@ -128,9 +128,9 @@ fn read_definitions(directory: &Path, files: &BTreeMap<OsString, FileText>) -> B
             None => {
                 definitions.insert(stem, definition);
             }
-            // It stands beside the first under its full name, as a problem that is shown.
+            // It gets its full name, so that the problem is shown beside the first definition.
             Some(first) => {
-                let unusable = unusable(&path, &format!("{first} defines the service {stem} already"));
+                let unusable = unusable(&path, &format!("the service {stem} is already defined by {first}"));
                 definitions.entry(name.to_string_lossy().into()).or_insert(unusable);
             }
         }
@@ -138,7 +138,7 @@ fn read_definitions(directory: &Path, files: &BTreeMap<OsString, FileText>) -> B
     definitions
 }
 
-/// The definition, with its name where it gives itself one, as services of proxym do.
+/// The definition, with the name that it contains, if any (services of proxym do).
 fn read_definition(path: &Path, text: &FileText) -> (Option<String>, RawDefinition) {
     let text = match text {
         Ok(text) => text,
@@ -160,7 +160,7 @@ fn read_definition(path: &Path, text: &FileText) -> (Option<String>, RawDefiniti
             None if is_json => (None, RawDefinition::new(text.clone(), origin)),
             None => (None, RawDefinition::new(value.to_string(), origin)),
         },
-        // What is wrong with JSON is told by those who read it.
+        // Errors in JSON are reported by the parser of definitions.
         Err(_) if is_json => (None, RawDefinition::new(text.clone(), origin)),
         Err(error) => {
             let what = error.lines().next().unwrap_or_default();
@@ -169,7 +169,7 @@ fn read_definition(path: &Path, text: &FileText) -> (Option<String>, RawDefiniti
     }
 }
 
-/// No text is a problem of this definition alone; the origin, which stands in every message about it, tells why.
+/// An empty definition, whose origin has the reason: every message about the definition contains the origin.
 fn unusable(path: &Path, reason: &str) -> RawDefinition {
     RawDefinition::new("", format!("{} ({reason})", path.display()))
 }

@@ -1,7 +1,7 @@
 //! The leading master of Mesos as the one host of a service: `{"type": "mesos", "masters": ["http://m1:5050", ...]}`.
 //!
-//! Every master is asked who leads (`/master/redirect`, and `/master/state` where that says nothing), and the one whom most
-//! name is the host: a master that was cut off may believe in a leader of the past. No redirect is followed.
+//! Every master is asked for the leader (`/master/redirect`, or `/master/state` if that has none), and the majority
+//! decides: a master that is cut off may report a former leader. Redirects are not followed.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,15 +26,15 @@ use super::backoff::Backoff;
 use super::http::{HttpClient, HttpOptions, Request, Servers};
 use super::settings::{optional, required};
 
-/// The port of a master whose leader names none.
+/// The default port of a master.
 const PORT: u16 = 5050;
 
-/// How masters are asked.
+/// Options for Mesos.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MesosOptions {
     /// TLS.
     pub http: HttpOptions,
-    /// How often they are asked.
+    /// The polling interval.
     pub interval: Duration,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn open(
     options: &MesosOptions,
     policy: &Arc<OptionPolicy>,
     watcher: Recipient<HostsSeen>,
-) -> Result<OpenMasters, String> {
+) -> Result<MasterWatch, String> {
     const EXAMPLE: &str = "the masters, like [\"http://m1:5050\", \"http://m2:5050\"]";
     let texts: Vec<String> = match optional::<String>(spec, "masters") {
         Ok(Some(text)) => vec![text],
@@ -68,22 +68,22 @@ pub(super) fn open(
     let refresh = Rc::new(Notify::new());
     let masters =
         Masters { clients, interval: options.interval, policy: policy.clone(), watcher, leader: None, reported: None };
-    Ok(OpenMasters { task: tokio::task::spawn_local(masters.run(refresh.clone())).abort_handle(), refresh })
+    Ok(MasterWatch { task: tokio::task::spawn_local(masters.run(refresh.clone())).abort_handle(), refresh })
 }
 
-/// Masters that are being asked, until this is dropped.
-pub(super) struct OpenMasters {
+/// A watch of masters, active until this is dropped.
+pub(super) struct MasterWatch {
     task: AbortHandle,
     refresh: Rc<Notify>,
 }
 
-impl OpenSource for OpenMasters {
+impl OpenSource for MasterWatch {
     fn refresh(&self) {
         self.refresh.notify_one();
     }
 }
 
-impl Drop for OpenMasters {
+impl Drop for MasterWatch {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -105,17 +105,17 @@ impl Masters {
         let mut backoff = Backoff::new(HTTP_RETRY_MIN, HTTP_RETRY_MAX);
         loop {
             let seen_at = Instant::now();
-            let level = self.level().await;
-            let pause = match &level {
+            let snapshot = self.snapshot().await;
+            let pause = match &snapshot {
                 Ok(_) => {
                     backoff.reset();
                     self.interval
                 }
                 Err(_) => backoff.pause().min(self.interval),
             };
-            if self.reported.as_ref() != Some(&level) {
-                self.watcher.do_send(HostsSeen { result: level.clone(), seen_at });
-                self.reported = Some(level);
+            if self.reported.as_ref() != Some(&snapshot) {
+                self.watcher.do_send(HostsSeen { result: snapshot.clone(), seen_at });
+                self.reported = Some(snapshot);
             }
             tokio::select! {
                 () = sleep(pause) => {}
@@ -124,8 +124,8 @@ impl Masters {
         }
     }
 
-    async fn level(&mut self) -> Result<Vec<SeenHost>, String> {
-        let asking = self.clients.iter().map(async |(_, client)| leader_by(client).await);
+    async fn snapshot(&mut self) -> Result<Vec<SeenHost>, String> {
+        let asking = self.clients.iter().map(async |(_, client)| leader_according_to(client).await);
         let mut votes: BTreeMap<Leader, usize> = BTreeMap::new();
         let mut errors = Vec::new();
         for answer in join_all(asking).await {
@@ -135,11 +135,11 @@ impl Masters {
             }
         }
         let most = votes.values().max().copied().unwrap_or_default();
-        let named = votes.into_iter().filter(|(_, count)| *count == most).map(|(leader, _)| leader);
-        // Where as many name another, the one that was named before stays.
-        let named = Vec::from_iter(named);
-        let stays = named.iter().find(|leader| Some(*leader) == self.leader.as_ref());
-        let Some(leader) = stays.or(named.first()).cloned() else { return Err(errors.join("; ")) };
+        let candidates = votes.into_iter().filter(|(_, count)| *count == most).map(|(leader, _)| leader);
+        // In a tie, the previous leader stays.
+        let candidates = Vec::from_iter(candidates);
+        let previous = candidates.iter().find(|leader| Some(*leader) == self.leader.as_ref());
+        let Some(leader) = previous.or(candidates.first()).cloned() else { return Err(errors.join("; ")) };
         self.leader = Some(leader.clone());
         let key = format!("{}:{}", leader.0, leader.1);
         let host = self.host(&leader).map_err(|error| format!("the leading master {key}: {error}"));
@@ -151,8 +151,8 @@ impl Masters {
     }
 }
 
-/// Whom one master names.
-async fn leader_by(client: &HttpClient) -> Result<Leader, String> {
+/// The leader, according to one master.
+async fn leader_according_to(client: &HttpClient) -> Result<Leader, String> {
     let answer = client.send(&Request::get("/master/redirect")).await.map_err(|error| error.to_string())?;
     let location = answer.header("location").filter(|_| (300..400).contains(&answer.status));
     if let Some(leader) = location.and_then(authority) {
@@ -164,7 +164,7 @@ async fn leader_by(client: &HttpClient) -> Result<Leader, String> {
     let leader = state.leader_info.and_then(|info| Some((info.hostname?, info.port.unwrap_or(PORT))));
     // "master@10.0.0.1:5050"
     let leader = leader.or_else(|| authority(state.leader?.split_once('@')?.1));
-    leader.ok_or_else(|| format!("{} knows no leader", client.servers()))
+    leader.ok_or_else(|| format!("{} reports no leader", client.servers()))
 }
 
 #[derive(Deserialize)]
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_location_leads_to_a_host_and_a_port() {
+    fn locations_contain_a_host_and_a_port() {
         for (location, leader) in [
             ("//10.0.0.1:5050", Some(("10.0.0.1", 5050))),
             ("//10.0.0.1:5050/master/state", Some(("10.0.0.1", 5050))),

@@ -1,8 +1,9 @@
-//! Where hosts and service definitions come from: one adapter per kind of source.
+//! Sources of hosts and service definitions: one adapter per kind of source.
 //!
-//! An adapter promises a level ("these are the hosts now"), never an edge, and says when it cannot tell. To add a kind
-//! of source: write its file here, add its line to [`Sources`], and have `tests/discovery_contract.rs` run over it. One
-//! that is read over HTTP has a client in [`http`], and what it tells is told by `followed`.
+//! An adapter reports complete snapshots ("these are the hosts now"), never single changes, and reports when it cannot
+//! read its source. To add a kind of source: add its file here, its line to [`Sources`], and its case to
+//! `tests/discovery_contract.rs`. Sources that use HTTP share the client in [`http`] and the watch in
+//! `snapshot_watch`.
 
 pub mod annotations;
 pub mod aws;
@@ -12,11 +13,11 @@ mod directory_watch;
 pub mod dns;
 pub mod etcd;
 pub mod file;
-mod followed;
 pub mod http;
 pub mod marathon;
 pub mod mesos;
 mod settings;
+mod snapshot_watch;
 mod static_hosts;
 mod watched_files;
 pub mod zookeeper;
@@ -41,7 +42,7 @@ use dns::{Dns, DnsOptions};
 use marathon::{Marathon, MarathonOptions};
 use mesos::MesosOptions;
 
-/// Every kind of source that a definition's `type` may name, with the keys that its adapter reads.
+/// The kinds of sources (`type` in a definition), with the keys that each adapter reads.
 pub const KINDS: [SourceKind; 10] = [
     SourceKind { name: "zookeeper", keys: self::zookeeper::HOST_KEYS, is_ordered: false },
     SourceKind { name: "campanjazk", keys: self::zookeeper::CAMPANJA_KEYS, is_ordered: false },
@@ -75,7 +76,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Sources whose entries keep to `options`. `default_server` is the ensemble of definitions that name none.
+    /// Sources whose hosts may use `options`. `default_server` is the ensemble of definitions without `server`.
     pub fn new(
         ensembles: Ensembles,
         default_server: Option<ConnectString>,
@@ -96,32 +97,32 @@ impl Sources {
         }
     }
 
-    /// Asks DNS in this way.
+    /// Sets the options for DNS.
     pub fn with_dns(self, options: DnsOptions) -> Self {
         Self { dns: Dns::new(options), ..self }
     }
 
-    /// The same, asking AWS in this way.
+    /// Sets the options for AWS.
     pub fn with_aws(self, options: AwsOptions) -> Self {
         Self { aws: Aws::new(options), ..self }
     }
 
-    /// The same, with these Consul agents for definitions that name none.
+    /// Sets the Consul agents of definitions without `server`.
     pub fn with_consul(self, consul: Consul) -> Self {
         Self { consul, ..self }
     }
 
-    /// The same, with this etcd cluster for definitions that name none.
+    /// Sets the etcd cluster of definitions without `server`.
     pub fn with_etcd(self, etcd: Etcd) -> Self {
         Self { etcd, ..self }
     }
 
-    /// The same, with apps from this Marathon.
+    /// Sets the Marathon.
     pub fn with_marathon(self, marathon: Marathon) -> Self {
         Self { marathon, ..self }
     }
 
-    /// The same, asking masters of Mesos in this way.
+    /// Sets the options for Mesos.
     pub fn with_mesos(self, mesos: MesosOptions) -> Self {
         Self { mesos, ..self }
     }
@@ -179,6 +180,6 @@ impl HostSources for Sources {
 }
 
 fn unknown_kind(kind: &str) -> String {
-    let meant = nearest(kind, kind_names()).map(|near| format!("; {near:?} may be meant")).unwrap_or_default();
-    format!("\"type\" is {kind:?}, which is not a kind of source: {}{meant}", kind_names().join(", "))
+    let hint = nearest(kind, kind_names()).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+    format!("\"type\" is {kind:?}, which is not a kind of source: {}{hint}", kind_names().join(", "))
 }

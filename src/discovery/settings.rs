@@ -1,4 +1,4 @@
-//! The settings of one source, read key by key so that an error names the key and its value.
+//! The keys of a source in a definition. An error contains the key and its value.
 
 use proxymgr_actors::model::{SourceKind, SourceSpec};
 use serde::de::DeserializeOwned;
@@ -7,26 +7,26 @@ use serde_json::Value;
 use super::KINDS;
 use super::http::Servers;
 
-/// The value of a key, which the kind of source declares among its keys.
+/// The value of a key, which the kind of source must declare among its keys.
 fn value<'a>(spec: &'a SourceSpec, key: &str) -> Option<&'a Value> {
     let declares = |kind: &SourceKind| kind.name == spec.kind && kind.keys.contains(&key);
     debug_assert!(KINDS.iter().any(declares), "sources of type {} do not declare the key {key}", spec.kind);
     spec.settings.get(key)
 }
 
-/// The value of a key, where it is given.
+/// The value of an optional key.
 pub(super) fn optional<T: DeserializeOwned>(spec: &SourceSpec, key: &str) -> Result<Option<T>, String> {
     let Some(value) = value(spec, key) else { return Ok(None) };
     let parsed = serde_json::from_value(value.clone());
     parsed.map(Some).map_err(|error| format!("{key:?} is {value}: {error}"))
 }
 
-/// The value of a key that must be given; `what` says what it is, for who forgot it.
+/// The value of a required key. `what` describes it in the error.
 pub(super) fn required<T: DeserializeOwned>(spec: &SourceSpec, key: &str, what: &str) -> Result<T, String> {
     optional(spec, key)?.ok_or_else(|| format!("{key:?} is missing: {what}"))
 }
 
-/// One text or a list of them; none where the key is not given.
+/// One text or a list of texts; empty without the key.
 pub(super) fn texts(spec: &SourceSpec, key: &str) -> Result<Vec<String>, String> {
     match value(spec, key) {
         None | Some(Value::Null) => Ok(Vec::new()),
@@ -35,7 +35,7 @@ pub(super) fn texts(spec: &SourceSpec, key: &str) -> Result<Vec<String>, String>
     }
 }
 
-/// The URLs in the key `server`, where it is given.
+/// The URLs of the optional key `server`.
 pub(super) fn servers(spec: &SourceSpec, example: &str) -> Result<Option<Servers>, String> {
     let texts = texts(spec, "server")?;
     if texts.is_empty() {
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_names_the_key_and_its_value() {
+    fn errors_contain_the_key_and_its_value() {
         let settings = json!({"path": ["/x"], "remote_port": 70000}).as_object().unwrap().clone();
         let spec = SourceSpec { kind: "campanjazk".into(), settings };
         let path = required::<String>(&spec, "path", "the znode").unwrap_err();

@@ -1,4 +1,5 @@
-//! Hosts that the definition itself lists: `{"type": "static", "hosts": ["10.0.0.1:80", {"address": ..., "port": ...}]}`.
+//! Hosts that are listed in the definition itself: `{"type": "static", "hosts": ["10.0.0.1:80", {"address": ...,
+//! "port": ...}]}`.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::settings::required;
 /// The keys of a definition that this kind of source reads.
 pub(super) const KEYS: &[&str] = &["hosts"];
 
-/// Tells the list that the definition holds.
+/// Reports the hosts in the definition.
 pub(super) fn open(
     spec: &SourceSpec,
     options: &OptionPolicy,
@@ -24,13 +25,13 @@ pub(super) fn open(
 ) -> Result<StaticHosts, String> {
     let entries: Vec<Value> =
         required(spec, "hosts", "a list of hosts, like [\"10.0.0.1:80\", {\"address\": \"10.0.0.2\", \"port\": 80}]")?;
-    let hosts = entries.iter().enumerate().map(|(index, entry)| seen(index, entry, options)).collect();
+    let hosts = entries.iter().enumerate().map(|(index, entry)| seen_host(index, entry, options)).collect();
     let source = StaticHosts { hosts, watcher };
     source.refresh();
     Ok(source)
 }
 
-/// The list that the definition holds. It changes only with the definition.
+/// The hosts in a definition. They change only with the definition.
 pub(super) struct StaticHosts {
     hosts: Vec<SeenHost>,
     watcher: Recipient<HostsSeen>,
@@ -42,7 +43,7 @@ impl OpenSource for StaticHosts {
     }
 }
 
-fn seen(index: usize, entry: &Value, options: &OptionPolicy) -> SeenHost {
+fn seen_host(index: usize, entry: &Value, options: &OptionPolicy) -> SeenHost {
     let record = match entry {
         Value::String(line) => match host_record::from_line(line, options) {
             Ok(Some(record)) => Ok(record),
@@ -54,7 +55,7 @@ fn seen(index: usize, entry: &Value, options: &OptionPolicy) -> SeenHost {
     SeenHost::of_record(key(index, &record), record.map_err(|error| format!("hosts[{index}]: {entry}: {error}")))
 }
 
-/// A good entry is known by where it is, so that the order of the list means nothing.
+/// The key of a valid entry is its endpoint, so that the order of the list does not matter.
 fn key(index: usize, record: &Result<HostRecord, String>) -> Arc<str> {
     match record {
         Ok(record) => record.host.endpoint.to_string().into(),

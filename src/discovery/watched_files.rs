@@ -1,8 +1,8 @@
-//! The texts of some files of one directory, kept in step with the disk.
+//! The texts of some files of one directory, kept in sync with the disk.
 //!
-//! A file is taken when it is complete: closed after writing, renamed into place, or reached through an exchanged link.
-//! Where no events come, it is taken when two looks in a row found it the same. A file that goes is kept for a moment:
-//! editors take files away while they replace them.
+//! A file is read when it is complete: closed after writing, renamed into place, or reached through a replaced link.
+//! Without events, it is read when two consecutive scans found it unchanged. A file that disappears is kept for a
+//! moment: editors remove files while they replace them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -22,44 +22,44 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::directory_watch::{DirectoryWatches, Happenings, WatchedDirectory};
+use super::directory_watch::{DirectoryWatches, FileEvents, WatchedDirectory};
 
 /// A file's text, or why it cannot be read.
 pub(super) type FileText = Result<Arc<str>, String>;
 
-/// Which files of the directory.
+/// The relevant files of a directory.
 #[derive(Clone)]
-pub(super) enum Wanted {
-    /// The one with this name.
+pub(super) enum FileFilter {
+    /// The file with this name.
     One(OsString),
-    /// Each whose name passes.
+    /// Every file whose name this function accepts.
     Each(fn(&OsStr) -> bool),
 }
 
-/// Files that are being watched, until this is dropped.
-pub(super) struct OpenFiles {
+/// A watch of files, active until this is dropped.
+pub(super) struct FileWatch {
     task: AbortHandle,
     refresh: Rc<Notify>,
 }
 
-impl OpenFiles {
-    /// Watches, and tells every level: the texts by name, or why the directory cannot be read.
+impl FileWatch {
+    /// Starts to watch; reports snapshots: the texts by name, or why the directory cannot be read.
     pub(super) fn start(
         directory: PathBuf,
-        wanted: Wanted,
+        filter: FileFilter,
         watches: &DirectoryWatches,
         report: impl FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant) + 'static,
     ) -> Self {
         let refresh = Rc::new(Notify::new());
         let files = WatchedFiles {
             directory,
-            wanted,
+            filter,
             watches: watches.clone(),
-            happenings: Rc::default(),
+            events: Rc::default(),
             watched: Vec::new(),
             refresh: refresh.clone(),
             texts: BTreeMap::new(),
-            marks: BTreeMap::new(),
+            fingerprints: BTreeMap::new(),
             unsettled: BTreeMap::new(),
             gone: BTreeMap::new(),
             reported: None,
@@ -69,53 +69,53 @@ impl OpenFiles {
     }
 }
 
-impl OpenSource for OpenFiles {
+impl OpenSource for FileWatch {
     fn refresh(&self) {
         self.refresh.notify_one();
     }
 }
 
-impl Drop for OpenFiles {
+impl Drop for FileWatch {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// What is the same as long as a file is.
+/// Identifies the content of a file.
 #[derive(Clone, PartialEq, Eq)]
-struct Mark {
-    /// Where it really is.
+struct Fingerprint {
+    /// The path without links.
     target: PathBuf,
     inode: u64,
     size: u64,
     modified: (i64, i64),
-    /// Also changes with the permissions.
+    /// Also changed with the permissions.
     changed: (i64, i64),
 }
 
-/// Why the disk is looked at.
-enum Reason {
-    /// Everything is to be read.
+/// Why the directory is scanned.
+enum ScanReason {
+    /// All files must be read.
     Everything,
-    /// These may be complete now, others not.
+    /// These files were completed.
     Completed(BTreeSet<OsString>),
-    /// Time has passed.
+    /// The interval has passed.
     Routine,
 }
 
 struct WatchedFiles<R> {
     directory: PathBuf,
-    wanted: Wanted,
+    filter: FileFilter,
     watches: DirectoryWatches,
-    happenings: Rc<Happenings>,
+    events: Rc<FileEvents>,
     watched: Vec<WatchedDirectory>,
     refresh: Rc<Notify>,
     texts: BTreeMap<OsString, FileText>,
-    /// Of the files as they were taken.
-    marks: BTreeMap<OsString, Mark>,
-    /// Of files that were found different by the last routine look.
-    unsettled: BTreeMap<OsString, Mark>,
-    /// Since when which file is gone.
+    /// Of the files when they were read.
+    fingerprints: BTreeMap<OsString, Fingerprint>,
+    /// Of files that had changed in the last routine scan.
+    unsettled: BTreeMap<OsString, Fingerprint>,
+    /// Since when files are gone.
     gone: BTreeMap<OsString, Instant>,
     reported: Option<Result<(), String>>,
     report: R,
@@ -123,32 +123,33 @@ struct WatchedFiles<R> {
 
 impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFiles<R> {
     async fn run(mut self) {
-        let mut reason = Reason::Everything;
+        let mut reason = ScanReason::Everything;
         let mut seen_at = Instant::now();
         loop {
-            // Watched before it is looked at, so that nothing falls in between.
+            // Watched before the scan, so that no change is missed in between.
             self.watch(&BTreeSet::from([self.directory.clone()]));
-            let directories = match self.look(reason).await {
+            let directories = match self.scan(reason).await {
                 Ok(directories) => {
-                    self.tell(Ok(()), seen_at);
+                    self.report_once(Ok(()), seen_at);
                     directories
                 }
                 Err(error) => {
-                    self.tell(Err(error), seen_at);
-                    // A directory that is not there comes in the one above it.
+                    self.report_once(Err(error), seen_at);
+                    // A missing directory is created in its parent.
                     self.directory.parent().map(Path::to_owned).into_iter().collect()
                 }
             };
             self.watched.retain(|watched| directories.contains(watched.path()));
             let has_new = self.watch(&directories);
-            // What was completed before a directory was watched sent no event: it is taken once it stays the same.
-            reason = if has_new { Reason::Routine } else { self.wait().await };
+            // A file that was completed before the directory was watched sent no event: it is read once it is
+            // unchanged.
+            reason = if has_new { ScanReason::Routine } else { self.wait().await };
             seen_at = Instant::now();
         }
     }
 
-    /// Waits for a reason to look again.
-    async fn wait(&mut self) -> Reason {
+    /// Waits for a reason to scan again.
+    async fn wait(&mut self) -> ScanReason {
         let pause = if self.unsettled.is_empty() { SOURCE_LOOK_INTERVAL } else { SOURCE_SETTLE };
         let routine = Instant::now() + pause;
         let confirm_gone = self.gone.values().min().map(|since| *since + SOURCE_ABSENCE_GRACE);
@@ -156,23 +157,23 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
             biased;
             () = self.refresh.notified() => {
                 self.reported = None;
-                Reason::Everything
+                ScanReason::Everything
             }
-            () = self.happenings.happened() => match self.happenings.take() {
-                Some(completed) => Reason::Completed(completed),
-                None => Reason::Everything,
+            () = self.events.wait() => match self.events.take() {
+                Some(completed) => ScanReason::Completed(completed),
+                None => ScanReason::Everything,
             },
             () = sleep_until(confirm_gone.unwrap_or(routine)) => {
-                if confirm_gone.is_some() { Reason::Completed(BTreeSet::new()) } else { Reason::Routine }
+                if confirm_gone.is_some() { ScanReason::Completed(BTreeSet::new()) } else { ScanReason::Routine }
             }
         }
     }
 
-    /// Watches these directories besides those that are watched, and tells whether one is new.
+    /// Watches further directories; returns whether one of them is new.
     fn watch(&mut self, directories: &BTreeSet<PathBuf>) -> bool {
-        // A file that is reached through links may be exchanged under any name, and a missing directory comes by its own.
-        let only = match &self.wanted {
-            Wanted::One(name) if !self.is_linked() => Some(name.as_os_str()),
+        // A file behind links may be replaced under any name, and a missing directory is created under its own.
+        let only = match &self.filter {
+            FileFilter::One(name) if !self.is_linked() => Some(name.as_os_str()),
             _ => None,
         };
         let (directory, filtered) = (&self.directory, only.is_some());
@@ -184,7 +185,7 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
             if self.watched.iter().any(|watched| watched.path() == path) {
                 continue;
             }
-            let watched = self.watches.watch(path, only.filter(|_| path == directory), &self.happenings);
+            let watched = self.watches.watch(path, only.filter(|_| path == directory), &self.events);
             has_new |= watched.is_some();
             self.watched.extend(watched);
         }
@@ -192,32 +193,32 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
     }
 
     fn is_linked(&self) -> bool {
-        self.marks.iter().any(|(name, mark)| mark.target != self.directory.join(name))
+        self.fingerprints.iter().any(|(name, fingerprint)| fingerprint.target != self.directory.join(name))
     }
 
-    /// Looks at the disk, takes what is new, and returns the directories that matter.
-    async fn look(&mut self, reason: Reason) -> Result<BTreeSet<PathBuf>, String> {
-        let (everything, routine) = (matches!(reason, Reason::Everything), matches!(reason, Reason::Routine));
-        let glance = Glance {
+    /// Scans the directory, reads what has changed, and returns the directories to watch.
+    async fn scan(&mut self, reason: ScanReason) -> Result<BTreeSet<PathBuf>, String> {
+        let (everything, routine) = (matches!(reason, ScanReason::Everything), matches!(reason, ScanReason::Routine));
+        let scan = Scan {
             directory: self.directory.clone(),
-            wanted: self.wanted.clone(),
-            marks: self.marks.clone(),
+            filter: self.filter.clone(),
+            fingerprints: self.fingerprints.clone(),
             unsettled: self.unsettled.clone(),
             everything,
-            completed: if let Reason::Completed(names) = reason { names } else { BTreeSet::new() },
+            completed: if let ScanReason::Completed(names) = reason { names } else { BTreeSet::new() },
         };
-        let mut looking = spawn_blocking(move || glance.look());
-        let looked = match timeout(SOURCE_READ_TIMEOUT, &mut looking).await {
-            Ok(looked) => looked,
+        let mut scanning = spawn_blocking(move || scan.scan());
+        let scanned = match timeout(SOURCE_READ_TIMEOUT, &mut scanning).await {
+            Ok(scanned) => scanned,
             Err(_) => {
                 let seconds = SOURCE_READ_TIMEOUT.as_secs();
-                let error = format!("{}: the file system has not answered for {seconds} s", self.directory.display());
-                self.tell(Err(error), Instant::now());
-                // No second thread is given to a file system that holds the first one.
-                looking.await
+                let error = format!("{}: the file system does not answer ({seconds} s)", self.directory.display());
+                self.report_once(Err(error), Instant::now());
+                // A hanging file system blocks one thread at most.
+                scanning.await
             }
         };
-        let found = looked.map_err(|error| format!("{}: {error}", self.directory.display()))??;
+        let found = scanned.map_err(|error| format!("{}: {error}", self.directory.display()))??;
         if routine || everything {
             self.unsettled.clear();
         }
@@ -225,14 +226,14 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
         for (name, file) in found.files {
             match file.text {
                 Some(text) => {
-                    self.marks.insert(name.clone(), file.mark);
+                    self.fingerprints.insert(name.clone(), file.fingerprint);
                     if self.texts.get(&name) != Some(&text) {
                         self.texts.insert(name, text);
                         self.reported = None;
                     }
                 }
-                None if routine && self.marks.get(&name) != Some(&file.mark) => {
-                    self.unsettled.insert(name, file.mark);
+                None if routine && self.fingerprints.get(&name) != Some(&file.fingerprint) => {
+                    self.unsettled.insert(name, file.fingerprint);
                 }
                 None => {}
             }
@@ -243,7 +244,7 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
     fn settle_gone(&mut self, present: &BTreeMap<OsString, FoundFile>) {
         self.gone.retain(|name, _| !present.contains_key(name));
         let now = Instant::now();
-        for name in self.marks.keys().filter(|name| !present.contains_key(*name)) {
+        for name in self.fingerprints.keys().filter(|name| !present.contains_key(*name)) {
             self.gone.entry(name.clone()).or_insert(now);
         }
         let (confirmed, waiting) = std::mem::take(&mut self.gone)
@@ -251,14 +252,14 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
             .partition::<BTreeMap<_, _>, _>(|(_, since)| now.duration_since(*since) >= SOURCE_ABSENCE_GRACE);
         self.gone = waiting;
         for name in confirmed.keys() {
-            self.marks.remove(name);
+            self.fingerprints.remove(name);
             self.texts.remove(name);
             self.reported = None;
         }
     }
 
-    /// Tells what was not told yet.
-    fn tell(&mut self, result: Result<(), String>, seen_at: Instant) {
+    /// Reports a snapshot that was not reported yet.
+    fn report_once(&mut self, result: Result<(), String>, seen_at: Instant) {
         if self.reported.as_ref() != Some(&result) {
             (self.report)(result.clone().map(|()| &self.texts), seen_at);
             self.reported = Some(result);
@@ -266,12 +267,12 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
     }
 }
 
-/// One look at the disk, on a thread that may block.
-struct Glance {
+/// One scan, on a thread that may block.
+struct Scan {
     directory: PathBuf,
-    wanted: Wanted,
-    marks: BTreeMap<OsString, Mark>,
-    unsettled: BTreeMap<OsString, Mark>,
+    filter: FileFilter,
+    fingerprints: BTreeMap<OsString, Fingerprint>,
+    unsettled: BTreeMap<OsString, Fingerprint>,
     everything: bool,
     completed: BTreeSet<OsString>,
 }
@@ -282,34 +283,34 @@ struct Found {
 }
 
 struct FoundFile {
-    mark: Mark,
-    /// None where it is as it was taken, or not complete.
+    fingerprint: Fingerprint,
+    /// None if it is unchanged or not complete.
     text: Option<FileText>,
 }
 
-impl Glance {
-    fn look(self) -> Result<Found, String> {
+impl Scan {
+    fn scan(self) -> Result<Found, String> {
         let mut found = Found { files: BTreeMap::new(), directories: BTreeSet::from([self.directory.clone()]) };
         let cannot = |error: io::Error| format!("cannot read the directory {}: {error}", self.directory.display());
         let seen = fs::symlink_metadata(&self.directory);
-        // A directory that is missing comes, and a link is exchanged, in the directory above.
+        // A missing directory is created, and a link is replaced, in the parent directory.
         if seen.map_or(true, |metadata| metadata.is_symlink())
             && let Some(parent) = self.directory.parent()
         {
             found.directories.insert(parent.to_owned());
         }
-        let names: Vec<OsString> = match &self.wanted {
-            Wanted::One(name) => vec![name.clone()],
-            Wanted::Each(passes) => {
+        let names: Vec<OsString> = match &self.filter {
+            FileFilter::One(name) => vec![name.clone()],
+            FileFilter::Each(accepts) => {
                 let entries = fs::read_dir(&self.directory).map_err(cannot)?;
                 let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
                 let names: io::Result<Vec<_>> = names.collect();
-                names.map_err(cannot)?.into_iter().filter(|name| passes(name)).collect()
+                names.map_err(cannot)?.into_iter().filter(|name| accepts(name)).collect()
             }
         };
         for name in names {
             let Some(file) = self.file(&name) else { continue };
-            if let Some(real) = file.mark.target.parent() {
+            if let Some(real) = file.fingerprint.target.parent() {
                 found.directories.insert(real.to_owned());
             }
             found.files.insert(name, file);
@@ -317,7 +318,7 @@ impl Glance {
         Ok(found)
     }
 
-    /// None where there is no such file.
+    /// The file with this name, if it exists.
     fn file(&self, name: &OsStr) -> Option<FoundFile> {
         let path = self.directory.join(name);
         let seen = fs::canonicalize(&path).and_then(|target| Ok((fs::metadata(&target)?, target)));
@@ -325,26 +326,27 @@ impl Glance {
             Ok(seen) => seen,
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
             Err(error) => {
-                let mark = Mark { target: path.clone(), inode: 0, size: 0, modified: (0, 0), changed: (0, 0) };
-                return Some(FoundFile { mark, text: Some(Err(unreadable(&path, &error))) });
+                let fingerprint =
+                    Fingerprint { target: path.clone(), inode: 0, size: 0, modified: (0, 0), changed: (0, 0) };
+                return Some(FoundFile { fingerprint, text: Some(Err(unreadable(&path, &error))) });
             }
         };
-        let mark = Mark::new(&metadata, target);
-        let settled = self.unsettled.get(name) == Some(&mark);
+        let fingerprint = Fingerprint::new(&metadata, target);
+        let settled = self.unsettled.get(name) == Some(&fingerprint);
         let completed = self.completed.contains(name)
-            || mark.target.file_name().is_some_and(|target| self.completed.contains(target));
-        let take = self.everything
+            || fingerprint.target.file_name().is_some_and(|target| self.completed.contains(target));
+        let must_read = self.everything
             || completed
-            || match self.marks.get(name) {
-                None => settled || mark.target != path && is_link(&path),
-                Some(taken) => taken.target != mark.target || *taken != mark && settled,
+            || match self.fingerprints.get(name) {
+                None => settled || fingerprint.target != path && is_link(&path),
+                Some(known) => known.target != fingerprint.target || *known != fingerprint && settled,
             };
-        let text = take.then(|| read_text(&path).map_err(|error| unreadable(&path, &error)));
-        Some(FoundFile { mark, text })
+        let text = must_read.then(|| read_text(&path).map_err(|error| unreadable(&path, &error)));
+        Some(FoundFile { fingerprint, text })
     }
 }
 
-impl Mark {
+impl Fingerprint {
     fn new(metadata: &Metadata, target: PathBuf) -> Self {
         Self {
             target,
@@ -365,7 +367,7 @@ fn unreadable(path: &Path, error: &io::Error) -> String {
 }
 
 fn read_text(path: &Path) -> io::Result<Arc<str>> {
-    // Opening a named pipe would wait for its writer.
+    // O_NONBLOCK: opening a named pipe would wait for its writer.
     let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));

@@ -1,33 +1,33 @@
-//! ElasticPyProxy: its `ep2.conf`, and the HAProxy template beside it.
+//! ElasticPyProxy: its `ep2.conf`, and its HAProxy template.
 //!
-//! Its one backend becomes one service; the template's `global`, `defaults` and the backend's own lines become ours.
-//! What it polls for, proxymgr watches; its slots are ours, for where HAProxy takes no new servers at run time.
+//! Its single backend becomes one service; the template's `global`, `defaults` and the backend's lines are kept.
+//! Sources are watched instead of polled; slots are used where HAProxy cannot add servers at run time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::written::Written;
+use super::yaml_text::YamlText;
 use super::{Imported, SERVICES_DIRECTORY};
 
-/// Keys whose purpose proxymgr fulfils in another way, and how.
-const OTHERWISE: &[(&str, &str)] = &[
-    ("pid_file", "systemd knows the process, and there is no pid file"),
-    ("start_by", "it is neither systemd nor binary: proxymgr starts and supervises HAProxy itself"),
-    ("lock_dir", "the lock is beside haproxy.config_path"),
+/// Keys without an equivalent, and what proxymgr does instead.
+const REPLACED: &[(&str, &str)] = &[
+    ("pid_file", "systemd manages the process; there is no pid file"),
+    ("start_by", "neither systemd nor binary: proxymgr starts and supervises HAProxy itself"),
+    ("lock_dir", "the lock is in the directory of haproxy.config_path"),
     ("sleep_before_next_run", "sources are watched, not polled"),
-    ("log_file", "the log goes to standard error, where systemd and supervisord keep it"),
-    ("update_type", "changes are applied at run time wherever HAProxy can, by a reload elsewhere"),
-    ("template_file", "the template's lines stand here and in the service's definition"),
+    ("log_file", "the log goes to standard error, for systemd or supervisord"),
+    ("update_type", "changes are applied at run time where HAProxy can do so, else by a reload"),
+    ("template_file", "the template's lines are in this file and in the service's definition"),
     ("aws_access_key_id", "credentials come from the usual chain: environment, shared files, the instance's role"),
     ("aws_secret_access_key", "credentials come from the usual chain: environment, shared files, the instance's role"),
 ];
 
-/// The backend's name where the file has none.
+/// The default name of the backend.
 const DEFAULT_BACKEND: &str = "haproxynode";
 
-/// Turns the text of an `ep2.conf` into ours. `template` is the text of its `template_file`, where it can be read.
+/// Converts the text of an `ep2.conf`. `template` is the text of its `template_file`, if it can be read.
 ///
 /// # Errors
-/// The line that is neither a section, nor a comment, nor `key = value`.
+/// A line is neither a section, nor a comment, nor `key = value`.
 pub fn from_ep2(text: &str, template: Option<&str>) -> Result<Imported, String> {
     let conf = Conf::parse(text)?;
     let backend = conf.get("backend_name").unwrap_or(DEFAULT_BACKEND).to_owned();
@@ -39,19 +39,20 @@ pub fn from_ep2(text: &str, template: Option<&str>) -> Result<Imported, String> 
     Ok(Imported { settings, services: BTreeMap::from([(format!("{backend}.yml"), service)]) })
 }
 
-/// The template's file, as an `ep2.conf` names it.
+/// The path of the template in an `ep2.conf`.
 pub fn template_file(text: &str) -> Option<String> {
     Some(Conf::parse(text).ok()?.get("template_file")?.to_owned())
 }
 
-fn settings<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet<&'a str>) -> Written {
+fn settings<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet<&'a str>) -> YamlText {
     let mut take = |key: &'a str| {
         used.insert(key);
         conf.get(key)
     };
-    let mut written =
-        Written::headed(&["Made from an ep2.conf of ElasticPyProxy. `proxymgr check -c FILE` looks it over."]);
-    written.section("haproxy", |haproxy| {
+    let mut yaml = YamlText::with_header(&[
+        "Converted from an ep2.conf of ElasticPyProxy. Check it with `proxymgr check -c FILE`.",
+    ]);
+    yaml.section("haproxy", |haproxy| {
         for (theirs, ours) in [("haproxy_binary", "path"), ("haproxy_config_file", "config_path")] {
             if let Some(value) = take(theirs) {
                 haproxy.key(ours, value);
@@ -62,15 +63,15 @@ fn settings<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet
             haproxy.key("socket_path", sockets.next().unwrap_or_default());
             for other in sockets {
                 haproxy.comment(&format!(
-                    "haproxy_socket_file had {other}, too: proxymgr starts one process, without nbproc; \
-                     targets: [unix:{other}] is for a HAProxy that others start"
+                    "haproxy_socket_file also had {other}: proxymgr starts one process, without nbproc; \
+                     targets: [unix:{other}] is for an external HAProxy"
                 ));
             }
         }
         if let Some(by @ ("systemd" | "binary")) = conf.get("start_by") {
             take("start_by");
             haproxy.comment(
-                "Without run, proxymgr starts HAProxy itself: it then holds the ports, so that no crash closes one.",
+                "Without run, proxymgr starts HAProxy itself and holds its ports, so that a crash closes none.",
             );
             haproxy.key("run", by);
             if by == "binary"
@@ -85,19 +86,19 @@ fn settings<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet
                 haproxy.list("defaults", &template.defaults);
                 for section in &template.others {
                     haproxy.comment(&format!(
-                        "`{section}` of the template has no equivalent: proxymgr writes the file whole"
+                        "`{section}` of the template has no equivalent: proxymgr writes the whole file"
                     ));
                 }
             }
-            None => haproxy.comment("global and defaults: the lines of template_file, which was not given"),
+            None => haproxy.comment("global and defaults: the lines of template_file, which is missing"),
         }
     });
-    written.blank();
-    written.section("service_config", |services| {
+    yaml.blank();
+    yaml.section("service_config", |services| {
         services.key("type", "file");
         services.key("path", SERVICES_DIRECTORY);
     });
-    written
+    yaml
 }
 
 fn service<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet<&'a str>) -> String {
@@ -105,17 +106,17 @@ fn service<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet<
         used.insert(key);
         conf.get(key).filter(|value| !value.is_empty())
     };
-    let mut written = Written::headed(&["Made from an ep2.conf of ElasticPyProxy: the one backend that it managed."]);
+    let mut yaml = YamlText::with_header(&["Converted from an ep2.conf of ElasticPyProxy: its backend."]);
     let is_consul = take("orchestrator").is_some_and(|kind| kind.eq_ignore_ascii_case("consul"));
     if is_consul || conf.get("consul_ip").is_some() {
-        written.key("type", "consul");
+        yaml.key("type", "consul");
         let host = take("consul_ip").unwrap_or("127.0.0.1");
         let port = take("consul_port").unwrap_or("8500");
-        written.key("server", format!("http://{host}:{port}"));
+        yaml.key("server", format!("http://{host}:{port}"));
         used.insert("service_name");
         match conf.in_section_of("consul_ip", "service_name") {
-            Some(service) => written.key("service", service),
-            None => written.comment("service: its name in Consul, which service_name did not say"),
+            Some(service) => yaml.key("service", service),
+            None => yaml.comment("service: its name in Consul (service_name is missing)"),
         }
         let tags: Vec<&str> = conf
             .get("tags")
@@ -126,18 +127,18 @@ fn service<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet<
             .collect();
         used.insert("tags");
         if !tags.is_empty() {
-            written.key("tags", tags);
+            yaml.key("tags", tags);
         }
         used.insert("only_passing");
         if conf.get("only_passing").is_some_and(|passing| passing.eq_ignore_ascii_case("false")) {
-            written.key("passing", false);
+            yaml.key("passing", false);
         }
         if conf.get("backend_port").is_some() {
             used.insert("backend_port");
-            written.comment("backend_port: Consul says the port of each instance");
+            yaml.comment("backend_port: the ports come from Consul");
         }
     } else {
-        written.key("type", "aws");
+        yaml.key("type", "aws");
         let groups: Vec<&str> = conf
             .get("asg_name")
             .into_iter()
@@ -146,20 +147,20 @@ fn service<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet<
             .filter(|g| !g.is_empty())
             .collect();
         used.insert("asg_name");
-        written.key("groups", groups);
+        yaml.key("groups", groups);
         used.insert("region_name");
         if let Some(region) = conf.get("region_name").filter(|region| !region.is_empty()) {
-            written.key("region", region);
+            yaml.key("region", region);
         }
         used.insert("backend_port");
         if let Some(port) = conf.get("backend_port") {
-            written.key("remote_port", number_or_text(port));
+            yaml.key("remote_port", number_or_text(port));
         }
     }
-    listening(&mut written, template);
+    listening(&mut yaml, template);
     used.insert("node_slots");
     if let Some(slots) = conf.get("node_slots").filter(|value| !value.is_empty()) {
-        written.key("slots", number_or_text(slots));
+        yaml.key("slots", number_or_text(slots));
     }
     let mut options = Vec::new();
     used.insert("check_interval");
@@ -171,43 +172,43 @@ fn service<'a>(conf: &'a Conf, template: Option<&Template>, used: &mut BTreeSet<
         options.push(format!("maxconn {connections}"));
     }
     if !options.is_empty() {
-        written.list("server_options", &options);
+        yaml.list("server_options", &options);
     }
-    written.finish()
+    yaml.finish()
 }
 
-fn listening(written: &mut Written, template: Option<&Template>) {
+fn listening(yaml: &mut YamlText, template: Option<&Template>) {
     let Some(template) = template else {
-        written.comment("port: where clients connect; it stands in template_file, which was not given");
+        yaml.comment("port: where clients connect (from template_file, which is missing)");
         return;
     };
     match template.bind.as_deref().and_then(|bind| bind.rsplit_once(':')) {
         Some((address, port)) => {
-            written.key("port", number_or_text(port));
+            yaml.key("port", number_or_text(port));
             if !matches!(address, "" | "*" | "0.0.0.0") {
-                written.key("bind", address);
+                yaml.key("bind", address);
             }
         }
-        None => written.comment("port: where clients connect; the template's backend has no `bind`"),
+        None => yaml.comment("port: where clients connect (the template's backend has no `bind`)"),
     }
-    written.list("listen_options", &template.options);
+    yaml.list("listen_options", &template.options);
 }
 
-/// Every key that was not used, with what takes its place.
-fn with_rest(mut written: Written, conf: &Conf, used: &BTreeSet<&str>) -> String {
+/// Adds the unused keys, with their replacements.
+fn with_rest(mut yaml: YamlText, conf: &Conf, used: &BTreeSet<&str>) -> String {
     let rest: Vec<&(String, String, String)> =
         conf.keys.iter().filter(|(_, key, _)| !used.contains(key.as_str())).collect();
     if !rest.is_empty() {
-        written.blank();
-        written.comment("What ep2.conf says besides:");
+        yaml.blank();
+        yaml.comment("Further keys of ep2.conf:");
         for (_, key, value) in rest {
-            let why = OTHERWISE.iter().find(|(known, _)| known == key).map_or("has no equivalent", |(_, why)| *why);
-            // A secret must not wander from one file to the next.
+            let why = REPLACED.iter().find(|(known, _)| known == key).map_or("has no equivalent", |(_, why)| *why);
+            // Secrets are not copied to another file.
             let shown = if key.starts_with("aws_") { String::new() } else { format!(" = {value}") };
-            written.comment(&format!("  {key}{shown}: {why}"));
+            yaml.comment(&format!("  {key}{shown}: {why}"));
         }
     }
-    written.finish()
+    yaml.finish()
 }
 
 fn number_or_text(text: &str) -> serde_json::Value {
@@ -254,14 +255,14 @@ impl Conf {
     }
 }
 
-/// What a template of haproxy.cfg says.
+/// A template of haproxy.cfg.
 #[derive(Debug, Default)]
 struct Template {
     global: Vec<String>,
     defaults: Vec<String>,
     bind: Option<String>,
     options: Vec<String>,
-    /// The heads of sections that are none of these, and lines with variables.
+    /// The headers of other sections, and lines with variables.
     others: Vec<String>,
 }
 
@@ -375,7 +376,7 @@ listen stats
     }
 
     #[test]
-    fn their_sample_becomes_settings_and_a_service() {
+    fn sample_becomes_settings_and_a_service() {
         let imported = from_ep2(CONF, Some(TEMPLATE)).unwrap();
         let settings = read(&imported.settings);
         assert_eq!(settings["haproxy"]["path"], "/usr/sbin/haproxy");
@@ -391,10 +392,10 @@ listen stats
     }
 
     #[test]
-    fn whatever_has_no_equivalent_is_told_and_no_secret_is() {
+    fn unknown_keys_are_listed_without_secrets() {
         let text = from_ep2(CONF, Some(TEMPLATE)).unwrap().settings;
-        for told in ["two.sock", "`listen stats`", "pid_file = /run/haproxy.pid", "aws_secret_access_key:"] {
-            assert!(text.contains(told), "{told} is not in\n{text}");
+        for listed in ["two.sock", "`listen stats`", "pid_file = /run/haproxy.pid", "aws_secret_access_key:"] {
+            assert!(text.contains(listed), "{listed} is not in\n{text}");
         }
         assert!(!text.contains("hush") && !text.contains("AKIA"), "{text}");
     }
@@ -411,14 +412,14 @@ listen stats
     }
 
     #[test]
-    fn a_haproxy_that_was_started_by_its_binary_still_is() {
+    fn start_by_binary_is_kept() {
         let conf = "start_by = binary\npid_file = /run/haproxy.pid\n";
         let haproxy = read(&from_ep2(conf, None).unwrap().settings)["haproxy"].clone();
         assert_eq!(haproxy, json!({"run": "binary", "pid_file": "/run/haproxy.pid"}));
     }
 
     #[test]
-    fn a_line_that_is_nothing_is_named() {
+    fn invalid_line_is_an_error() {
         assert_eq!(
             from_ep2("a = 1\nwhat\n", None).unwrap_err(),
             "line 2: \"what\" is neither a section nor key = value"

@@ -1,22 +1,22 @@
-//! From the configuration of an ancestor to one of ours, with a comment for whatever has no equivalent.
+//! Converts the configuration of ElasticPyProxy or proxym, with a comment for each setting without an equivalent.
 
 mod ep2;
 mod proxym;
-mod written;
+mod yaml_text;
 
 use std::collections::BTreeMap;
 
 pub use ep2::{from_ep2, template_file as ep2_template_file};
 pub use proxym::from_proxym;
 
-/// What an ancestor's configuration becomes.
+/// The result of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Imported {
-    /// The text of `proxymgr.yml`.
+    /// The content of `proxymgr.yml`.
     pub settings: String,
-    /// Definitions of services: the file's name, and its text.
+    /// The definitions of services: file names and contents.
     pub services: BTreeMap<String, String>,
 }
 
-/// Where the definitions of imported services are expected.
+/// The directory for the definitions of imported services.
 pub const SERVICES_DIRECTORY: &str = "/etc/proxymgr/services";

@@ -2,38 +2,39 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::written::Written;
+use super::yaml_text::YamlText;
 use super::{Imported, SERVICES_DIRECTORY};
 
-/// Turns the text of an environment file into ours.
+/// Converts the text of an environment file.
 ///
 /// # Errors
-/// The line that is neither a comment nor `NAME=value`.
+/// A line is neither a comment nor `NAME=value`.
 pub fn from_proxym(text: &str) -> Result<Imported, String> {
     let mut environment = Environment::parse(text)?;
-    let mut written =
-        Written::headed(&["Made from the PROXYM_ variables of proxym. `proxymgr check -c FILE` looks it over."]);
+    let mut yaml = YamlText::with_header(&[
+        "Converted from the PROXYM_ variables of proxym. Check it with `proxymgr check -c FILE`.",
+    ]);
     let mut services = BTreeMap::new();
-    definitions(&mut environment, &mut written, &mut services);
-    outputs(&mut environment, &mut written);
+    definitions(&mut environment, &mut yaml, &mut services);
+    outputs(&mut environment, &mut yaml);
     if let Some(address) = environment.take("LISTEN_ADDRESS") {
-        // Go listens on every interface where no host is named.
+        // Without a host, Go listens on every interface.
         let address = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address };
-        written.section("status", |status| status.key("listen", address));
+        yaml.section("status", |status| status.key("listen", address));
     }
     if let Some(level) = environment.take("LOG_APPLOG_LEVEL") {
         let level = match level.to_ascii_lowercase().as_str() {
             "notice" => "info".to_owned(),
             other => other.to_owned(),
         };
-        written.section("log", |log| log.key("level", level));
+        yaml.section("log", |log| log.key("level", level));
     }
-    environment.rest(&mut written);
-    Ok(Imported { settings: written.finish(), services })
+    environment.rest(&mut yaml);
+    Ok(Imported { settings: yaml.finish(), services })
 }
 
-/// Where services are defined: one source is in force, each further one is told.
-fn definitions(environment: &mut Environment, written: &mut Written, services: &mut BTreeMap<String, String>) {
+/// The source of definitions: one is used, further ones are mentioned in comments.
+fn definitions(environment: &mut Environment, yaml: &mut YamlText, services: &mut BTreeMap<String, String>) {
     let marathon = environment.take("MARATHON_SERVERS");
     let has_marathon = environment.flag("MARATHON_ENABLED").unwrap_or(marathon.is_some());
     let files = environment.take("FILE_CONFIGS_PATH");
@@ -44,8 +45,9 @@ fn definitions(environment: &mut Environment, written: &mut Written, services: &
     let has_mesos = environment.flag("MESOS_MASTER_ENABLED").unwrap_or_default();
     let directory = files.filter(|_| has_files).unwrap_or_else(|| SERVICES_DIRECTORY.to_owned());
     if let (true, Some(masters)) = (has_mesos, &masters) {
-        let mut service =
-            Written::headed(&["Made from the PROXYM_MESOS_MASTER_ variables: the leading master as a service."]);
+        let mut service = YamlText::with_header(&[
+            "Converted from the PROXYM_MESOS_MASTER_ variables: the leading master as a service.",
+        ]);
         service.key("type", "mesos");
         service.key("masters", masters.split(',').map(str::trim).collect::<Vec<_>>());
         if let Some(domain) = domain {
@@ -54,31 +56,31 @@ fn definitions(environment: &mut Environment, written: &mut Written, services: &
         services.insert("mesos_master.yml".to_owned(), service.finish());
     }
     let from_marathon = has_marathon && marathon.is_some();
-    written.section("service_config", |service_config| {
+    yaml.section("service_config", |service_config| {
         if from_marathon {
             service_config.key("type", "marathon");
             if has_files || !services.is_empty() {
                 service_config.comment(
-                    "There is one source of definitions. proxym also had files or Mesos masters: run a second",
+                    "proxymgr has one source of definitions. proxym also had files or Mesos masters: run a second",
                 );
-                service_config.comment(&format!("proxymgr with {{type: file, path: {directory}}} for these."));
+                service_config.comment(&format!("proxymgr with {{type: file, path: {directory}}} for them."));
             }
         } else {
             service_config.key("type", "file");
             service_config.key("path", directory.as_str());
             if has_files {
-                service_config.comment("proxym's own service files are read as they are.");
+                service_config.comment("The service files of proxym are read unchanged.");
             }
         }
     });
     if let (true, Some(servers)) = (from_marathon, marathon) {
         let url = |server: &str| if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
         let servers = servers.split(',').map(|server| url(server.trim())).collect::<Vec<_>>().join(",");
-        written.section("marathon", |marathon| marathon.key("servers", servers));
+        yaml.section("marathon", |marathon| marathon.key("servers", servers));
     }
 }
 
-fn outputs(environment: &mut Environment, written: &mut Written) {
+fn outputs(environment: &mut Environment, yaml: &mut YamlText) {
     let template = environment.take("PROXY_TEMPLATE_PATH");
     let path = environment.take("PROXY_CONFIG_FILE_PATH");
     let (check, reload) = (environment.take("PROXY_CHECK_COMMAND"), environment.take("PROXY_RELOAD_COMMAND"));
@@ -86,10 +88,11 @@ fn outputs(environment: &mut Environment, written: &mut Written) {
     environment.take("HIPACHE_DRIVER");
     let mut outputs = Vec::new();
     if environment.flag("PROXY_ENABLED").unwrap_or_default() {
-        written.comment("proxym's templates are Go templates: rewrite yours in Jinja2; config/templates/nginx.conf.j2 is an example.");
+        yaml.comment("Templates of proxym are Go templates: rewrite them in Jinja2; config/templates/nginx.conf.j2 is an example.");
         if check.is_some() {
-            written
-                .comment("In `check`, {candidate} stands for the file to be checked, which is not in its place yet.");
+            yaml.comment(
+                "In `check`, {candidate} is the path of the file to check, which is not at its final place yet.",
+            );
         }
         let keys = [("template", template), ("path", path), ("check", check), ("reload", reload)];
         let mut output = serde_json::json!({"type": "template", "shell": true});
@@ -107,7 +110,7 @@ fn outputs(environment: &mut Environment, written: &mut Written) {
         outputs.push(serde_json::json!({"type": "stdout"}));
     }
     if !outputs.is_empty() {
-        written.key("outputs", outputs);
+        yaml.key("outputs", outputs);
     }
 }
 
@@ -118,7 +121,7 @@ struct Environment {
 }
 
 impl Environment {
-    /// Reads `NAME=value` lines, with or without `export` before and quotes around the value, as shells and systemd do.
+    /// Parses `NAME=value` lines, with an optional `export` and optional quotes, as shells and systemd do.
     fn parse(text: &str) -> Result<Self, String> {
         let mut variables = BTreeMap::new();
         for (at, line) in text.lines().enumerate() {
@@ -147,12 +150,12 @@ impl Environment {
         self.take(name).map(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "t" | "true" | "yes" | "on"))
     }
 
-    fn rest(&self, written: &mut Written) {
+    fn rest(&self, yaml: &mut YamlText) {
         let rest: Vec<_> = self.variables.iter().filter(|(name, _)| !self.used.contains(*name)).collect();
         if !rest.is_empty() {
-            written.blank();
-            written.comment("What proxym was told besides, which has no equivalent:");
-            rest.iter().for_each(|(name, value)| written.comment(&format!("  PROXYM_{name}={value}")));
+            yaml.blank();
+            yaml.comment("Further variables of proxym, without an equivalent:");
+            rest.iter().for_each(|(name, value)| yaml.comment(&format!("  PROXYM_{name}={value}")));
         }
     }
 }
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn files_an_nginx_and_hipache_become_settings() {
+    fn files_template_and_hipache_become_settings() {
         let environment = "# proxym
 export PROXYM_FILE_ENABLED=1
 PROXYM_FILE_CONFIGS_PATH=/etc/proxym/services
@@ -200,7 +203,7 @@ HOME=/root
     }
 
     #[test]
-    fn marathon_and_the_masters_of_mesos_are_sources() {
+    fn marathon_and_mesos_are_sources() {
         let environment = "PROXYM_MARATHON_SERVERS=10.0.0.1:8080,10.0.0.2:8080\nPROXYM_MESOS_MASTER_ENABLED=1\n\
                            PROXYM_MESOS_MASTER_MASTERS=http://m1:5050,http://m2:5050\nPROXYM_MESOS_MASTER_DOMAIN=mesos.example\n";
         let imported = from_proxym(environment).unwrap();
@@ -214,13 +217,13 @@ HOME=/root
     }
 
     #[test]
-    fn a_module_that_is_not_enabled_is_not_imported() {
+    fn disabled_modules_are_not_imported() {
         let imported = from_proxym("PROXYM_PROXY_TEMPLATE_PATH=/t\nPROXYM_HIPACHE_REDIS_ADDRESS=a:1\n").unwrap();
         assert_eq!(read(&imported.settings), json!({"service_config": {"type": "file", "path": SERVICES_DIRECTORY}}));
     }
 
     #[test]
-    fn a_line_that_is_nothing_is_named() {
+    fn invalid_line_is_an_error() {
         assert_eq!(from_proxym("\nwhat\n").unwrap_err(), "line 2: \"what\" is not NAME=value");
     }
 }

@@ -1,4 +1,4 @@
-//! The file that is recorded into, and the thread that writes it.
+//! The file of a recording, and the thread that writes it.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -17,14 +17,14 @@ use serde::Serialize;
 use slog::{Logger, info, warn};
 
 use super::format::{Entry, Header, Line, What};
-use super::levels::Levels;
 use super::recorder::{Note, Noted};
 use super::redact;
+use super::snapshots::Snapshots;
 
-/// How much is gathered before it is written, in bytes.
+/// The size of a batch of lines, in bytes.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Writes every note, until the recorder is gone. `taken` hears of each note that has left the queue.
+/// Writes every note until the recorder is dropped. `taken` is called with each note that has left the queue.
 pub(super) fn write_all(path: PathBuf, header: Header, notes: &Receiver<Noted>, taken: impl Fn(&Noted), log: Logger) {
     let mut file = RecordFile::new(path, header, log);
     file.write(Vec::new());
@@ -41,7 +41,7 @@ pub(super) fn write_all(path: PathBuf, header: Header, notes: &Receiver<Noted>, 
             next = if batch.len() < BATCH_BYTES { notes.try_recv().ok() } else { None };
         }
         file.write(batch);
-        // Whoever has waited long enough does not listen any more.
+        // A receiver that gave up waiting is gone.
         for done in ends {
             let _ = done.send(());
         }
@@ -51,15 +51,15 @@ pub(super) fn write_all(path: PathBuf, header: Header, notes: &Receiver<Noted>, 
 struct RecordFile {
     path: PathBuf,
     header: Header,
-    /// The open file and its length up to the last whole line.
+    /// The open file, and its length up to the last complete line.
     file: Option<(File, u64)>,
     has_begun: bool,
     /// The time of the last line.
     last_at_ms: u64,
-    levels: Levels,
-    /// The lines that could not be written since the last that could.
+    snapshots: Snapshots,
+    /// The number of lines that were lost since the last write.
     missed: u64,
-    /// Whether the file is as long as it may get.
+    /// Whether the file has reached its largest size.
     is_full: bool,
     log: Logger,
 }
@@ -72,29 +72,29 @@ impl RecordFile {
             file: None,
             has_begun: false,
             last_at_ms: 0,
-            levels: Levels::default(),
+            snapshots: Snapshots::default(),
             missed: 0,
             is_full: false,
             log,
         }
     }
 
-    /// Adds the line of a note, if it is any news.
+    /// Adds the line of a note, unless nothing has changed.
     fn add(&mut self, at_ms: u64, note: Note, batch: &mut Vec<u8>) {
         self.last_at_ms = at_ms;
         let what = match note {
             Note::Restored(services) => Some(What::Restored(services.iter().map(restored).collect())),
             Note::RejectedDefinitions(definitions) => Some(What::RejectedDefinitions(clean(&definitions))),
-            Note::Definitions(told) => self.levels.definitions(told.map(|definitions| clean(&definitions))),
+            Note::Definitions(told) => self.snapshots.definitions(told.map(|definitions| clean(&definitions))),
             Note::Hosts(service, told) => {
                 let clean = |seen: SeenHost| {
                     (seen.key.to_string(), Entry::from(seen.record.map(|record| redact::host(&record.host))))
                 };
-                self.levels.hosts(&service, told.map(|seen| seen.into_iter().map(clean).collect()))
+                self.snapshots.hosts(&service, told.map(|seen| seen.into_iter().map(clean).collect()))
             }
             Note::Outcome(entry) => Some(What::Outcome(outcome(*entry))),
             Note::Missed(lines) => {
-                self.levels = Levels::default();
+                self.snapshots = Snapshots::default();
                 Some(What::Missed(lines))
             }
             Note::End(_) => None,
@@ -104,7 +104,7 @@ impl RecordFile {
         }
     }
 
-    /// Writes a batch of whole lines; what cannot be written is lost, and that is said once.
+    /// Writes a batch of complete lines. After an error they are lost, which is logged once.
     fn write(&mut self, batch: Vec<u8>) {
         if self.is_full {
             return;
@@ -113,18 +113,18 @@ impl RecordFile {
         match self.try_write(batch) {
             Ok(()) => {
                 if self.missed > 0 {
-                    info!(self.log, "the recording goes on"; "missed" => self.missed);
+                    info!(self.log, "recording continues"; "missed" => self.missed);
                 }
                 self.missed = 0;
             }
             Err(error) => {
                 if self.missed == 0 {
-                    warn!(self.log, "cannot record, what discovery says is lost until it can be";
+                    warn!(self.log, "cannot write the recording; lines are lost until it is writable";
                         "path" => %self.path.display(), "error" => %error);
                 }
                 self.missed += lines.max(1);
-                // The differences that follow must not build on what is not in the file.
-                self.levels = Levels::default();
+                // Later differences must not depend on lines that are not in the file.
+                self.snapshots = Snapshots::default();
             }
         }
     }
@@ -143,13 +143,13 @@ impl RecordFile {
         }
         bytes.extend(batch);
         if length + bytes.len() as u64 > RECORD_FILE_BYTES_MAX {
-            warn!(self.log, "the recording is as long as it may get and ends here";
+            warn!(self.log, "the recording has reached its largest size and ends";
                 "path" => %self.path.display(), "bytes" => length);
             self.is_full = true;
             return Ok(());
         }
         if let Err(error) = file.write_all(&bytes) {
-            // A line that was begun is taken back; where that fails, too, it is torn.
+            // Removes a partial line; if that fails, the reader ignores it.
             let _ = file.set_len(length);
             return Err(error);
         }
@@ -159,7 +159,7 @@ impl RecordFile {
     }
 }
 
-/// Opens the file for further lines. A last line that was torn when an earlier run ended is taken away.
+/// Opens the file for appending, without an incomplete last line of an earlier run.
 fn open(path: &Path) -> io::Result<(File, u64)> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     let length = whole_lines(&mut file)?;
@@ -167,7 +167,7 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, length))
 }
 
-/// The length of a file up to the end of its last whole line.
+/// The length of a file up to the end of its last complete line.
 fn whole_lines(file: &mut File) -> io::Result<u64> {
     let mut end = file.seek(SeekFrom::End(0))?;
     let mut chunk = vec![0; 64 * 1024];
@@ -185,7 +185,7 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
 }
 
 fn push(bytes: &mut Vec<u8>, line: &impl Serialize) {
-    // Writing to memory cannot fail, and every key of a line is a text.
+    // Writing to memory cannot fail, and every key of a line is a string.
     let _ = serde_json::to_writer(&mut *bytes, line);
     bytes.push(b'\n');
 }
@@ -204,14 +204,14 @@ fn restored(service: &SavedService) -> SavedService {
         seen_at_unix_ms: service.seen_at_unix_ms,
         choices: service.choices.clone(),
         guard: service.guard.clone().map(|hosts| clean(&hosts)),
-        // Its hosts are in the list, without credentials.
+        // Its hosts are in the list already, without credentials.
         slots: SlotTable::default(),
         ids: service.ids.clone(),
     }
 }
 
-/// An entry of the journal without credentials: of a command only what it does and to which server. What a playback
-/// gives again or counts names services and servers, and their names are no credentials, whatever they contain.
+/// A journal entry without credentials: of a command, only the verb and its object. Names of services and servers are
+/// kept, whatever they contain: a replay needs them.
 fn outcome(entry: JournalEntry) -> serde_json::Value {
     const WORDS: usize = 5;
     let mut value = serde_json::to_value(&entry).unwrap_or_default();
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_look_like_credentials_are_kept_where_a_replay_needs_them() {
+    fn names_are_kept_even_if_they_look_like_credentials() {
         let command = "set server auth/10.0.0.1:80 state maint".to_owned();
         let commanded = Event::Commanded { command: command.clone(), answer: String::new(), accepted: true };
         assert_eq!(outcome(JournalEntry::new(commanded))["event"]["command"], command);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The version of this format.
 pub const FORMAT: u32 = 1;
 
-/// Begins a run of the daemon.
+/// The first line of a run of the daemon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// The version of the format.
@@ -18,63 +18,63 @@ pub struct Header {
     pub proxymgr: String,
     /// The version of the HAProxy binary.
     pub haproxy: ProxyVersion,
-    /// When the daemon started, in milliseconds since 1970. Times of the lines that follow count from then.
+    /// When the daemon started, in Unix milliseconds. The times of later lines are relative to it.
     pub at_unix_ms: u64,
 }
 
-/// Something that was said or done.
+/// A line: an input from discovery, or an action of the daemon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// Milliseconds since the daemon started.
     pub at_ms: u64,
-    /// What it was.
+    /// Its content.
     #[serde(flatten)]
     pub what: What,
 }
 
-/// What was said or done.
+/// The content of a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
-    /// The daemon knew these services from an earlier run.
+    /// Services that were restored from an earlier run.
     Restored(Vec<SavedService>),
-    /// An operator had rejected these definitions in an earlier run.
+    /// Definitions that an operator rejected in an earlier run.
     RejectedDefinitions(BTreeMap<String, RawDefinition>),
-    /// The source of the definitions showed others than before.
+    /// A change of the definitions.
     Definitions {
-        /// Those that are new or different.
+        /// New or changed definitions.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         set: BTreeMap<String, RawDefinition>,
-        /// Those that are gone.
+        /// Removed definitions.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         gone: Vec<String>,
     },
-    /// The source of the definitions could not be read.
+    /// The definitions could not be read.
     DefinitionsLost {
         /// Why.
         error: String,
     },
-    /// The source of a service showed other hosts than before.
+    /// A change of the hosts of a service.
     Hosts {
         /// The service.
         service: String,
-        /// The entries that are new or different.
+        /// New or changed entries.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         set: BTreeMap<String, Entry>,
-        /// The entries that are gone.
+        /// Removed entries.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         gone: Vec<String>,
     },
-    /// The source of a service could not be read.
+    /// The hosts of a service could not be read.
     HostsLost {
         /// The service.
         service: String,
         /// Why.
         error: String,
     },
-    /// What the daemon did or found: an entry of its journal, as later versions may write it, too.
+    /// A journal entry. Kept as JSON, because later versions may add to it.
     Outcome(serde_json::Value),
-    /// So many lines could not be recorded, because the disk was too slow for them.
+    /// The number of lines that were lost because the disk was too slow.
     Missed(u64),
 }
 
@@ -82,14 +82,14 @@ pub enum What {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
-    /// The host it describes.
+    /// A valid host.
     Host(Host),
-    /// What is wrong with it.
+    /// The error of an invalid entry.
     Problem(String),
 }
 
 impl Entry {
-    /// The entry as its source tells it.
+    /// The entry as its source reports it.
     pub fn seen(&self, key: &str) -> SeenHost {
         let host = match self {
             Self::Host(host) => Ok(host.clone()),

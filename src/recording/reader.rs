@@ -1,4 +1,4 @@
-//! A recording, read back.
+//! Reads a recording.
 
 use std::fmt;
 use std::fs::File;
@@ -9,21 +9,21 @@ use serde::Deserialize;
 
 use super::format::{FORMAT, Header, Line};
 
-/// A whole recording.
+/// A recording.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recording {
-    /// Its runs' beginnings and lines, in order. The first is a beginning.
+    /// The headers and lines, in order. The first is a header.
     pub lines: Vec<Numbered>,
-    /// What is said of a last line that was torn when its daemon ended.
+    /// The message about an incomplete last line.
     pub torn: Option<String>,
 }
 
-/// A line and its number in the file.
+/// A header or a line.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Numbered {
-    /// A run of the daemon begins.
+    /// The beginning of a run.
     Run(Header),
-    /// Something was said or done.
+    /// A line of the current run.
     Line(Line),
 }
 
@@ -32,9 +32,9 @@ pub enum Numbered {
 pub struct Unreadable {
     /// The file.
     pub path: String,
-    /// The line, from 1; 0 where the file as a whole cannot be read.
+    /// The line, from 1; 0 if the file as a whole cannot be read.
     pub line: usize,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// Only the version: what else a header of another version holds is not known.
+/// The version alone: the other keys of another version are not known.
 #[derive(Deserialize)]
 struct Version {
     proxymgr_recording: u32,
@@ -54,7 +54,7 @@ struct Version {
 /// Reads a recording.
 ///
 /// # Errors
-/// It is none, it is of another version, or a line before the last is not right: each with the line.
+/// It is not a recording, it has another version, or a line before the last is invalid: each with the line.
 pub fn read(path: &Path) -> Result<Recording, Unreadable> {
     let wrong = |line, problem: String| Unreadable { path: path.display().to_string(), line, problem };
     let file = File::open(path).map_err(|error| wrong(0, error.to_string()))?;
@@ -67,18 +67,18 @@ pub fn read(path: &Path) -> Result<Recording, Unreadable> {
         match read_line(&text, number) {
             Ok(line) => lines.push(line),
             Err(problem) if !is_whole && number > 1 => {
-                torn = Some(format!("line {number}, the last, was torn and is left out: {problem}"));
+                torn = Some(format!("line {number}, the last, is incomplete and was left out: {problem}"));
             }
             Err(problem) => return Err(wrong(number, problem)),
         }
     }
     if lines.is_empty() {
-        return Err(wrong(1, "is no recording: the file is empty".to_owned()));
+        return Err(wrong(1, "is not a recording: the file is empty".to_owned()));
     }
     Ok(Recording { lines, torn })
 }
 
-/// The next line, and whether its end is there; none after the last.
+/// The next line, and whether it is complete; none after the last.
 fn next_line(reader: &mut impl BufRead) -> io::Result<Option<(Vec<u8>, bool)>> {
     let mut text = Vec::new();
     if reader.read_until(b'\n', &mut text)? == 0 {
@@ -94,22 +94,22 @@ fn read_line(text: &[u8], number: usize) -> Result<Numbered, String> {
             serde_json::from_slice(text).map(Numbered::Run).map_err(|error| error.to_string())
         }
         Ok(Version { proxymgr_recording }) => {
-            Err(format!("is of version {proxymgr_recording} of the format; this proxymgr reads version {FORMAT}"))
+            Err(format!("has version {proxymgr_recording} of the format; this proxymgr reads version {FORMAT}"))
         }
         Err(_) if number == 1 => {
-            Err("is no recording: it does not begin with {\"proxymgr_recording\": ...}".to_owned())
+            Err("is not a recording: it does not begin with {\"proxymgr_recording\": ...}".to_owned())
         }
         Err(_) => serde_json::from_slice(text).map(Numbered::Line).map_err(|error| not_a_line(text, &error)),
     }
 }
 
-/// What is wrong with a line, with the keys that it has.
+/// The error of an invalid line, with its keys.
 fn not_a_line(text: &[u8], error: &serde_json::Error) -> String {
     match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text) {
         Ok(keys) => {
             let keys: Vec<&str> = keys.keys().map(String::as_str).collect();
-            format!("is no line of a recording, with its keys {}: {error}", keys.join(", "))
+            format!("is not a line of a recording (keys {}): {error}", keys.join(", "))
         }
-        Err(error) => format!("is no JSON object: {error}"),
+        Err(error) => format!("is not a JSON object: {error}"),
     }
 }

@@ -1,4 +1,4 @@
-//! The recorder: takes down what passes by, and never holds it up.
+//! The recorder: queues notes without ever blocking.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -19,27 +19,27 @@ use tokio::time::{Instant, timeout};
 use super::file;
 use super::format::Header;
 
-/// What there is to take down.
+/// Something to record.
 #[derive(Debug)]
 pub(super) enum Note {
-    /// What the daemon knew from an earlier run.
+    /// The services that were restored from an earlier run.
     Restored(Vec<SavedService>),
-    /// What an operator had rejected in an earlier run.
+    /// The definitions that an operator rejected in an earlier run.
     RejectedDefinitions(DefinitionList),
-    /// What the source of the definitions told.
+    /// A report of the source of the definitions.
     Definitions(Result<BTreeMap<Arc<str>, RawDefinition>, String>),
-    /// What the source of a service told.
+    /// A report of the source of a service.
     Hosts(String, Result<Vec<SeenHost>, String>),
-    /// What the daemon did.
+    /// An action of the daemon.
     Outcome(Box<JournalEntry>),
-    /// So many notes before this one were lost.
+    /// The number of notes that were lost before this one.
     Missed(u64),
-    /// The end: whoever waits for it is told.
+    /// The end; the sender is notified once it is written.
     End(oneshot::Sender<()>),
 }
 
 impl Note {
-    /// How much memory it takes, in entries of a source.
+    /// Its size, in entries of a source.
     fn entries(&self) -> usize {
         match self {
             Self::Definitions(Ok(definitions)) => definitions.len(),
@@ -50,32 +50,32 @@ impl Note {
     }
 }
 
-/// A note on its way to the file.
+/// A note with its time.
 pub(super) struct Noted {
-    /// Since the daemon started, in milliseconds.
+    /// Milliseconds since the daemon started.
     pub(super) at_ms: u64,
-    /// What is noted.
+    /// The note.
     pub(super) note: Note,
 }
 
-/// Takes down what is said and done. Clones write into the same file.
+/// Records inputs and actions. Clones write to the same file.
 #[derive(Clone)]
 pub struct Recorder(Rc<Shared>);
 
 struct Shared {
     origin: Instant,
     queue: SyncSender<Noted>,
-    /// The entries that wait in the queue.
+    /// The number of entries in the queue.
     waiting: Arc<AtomicUsize>,
     missed: Cell<u64>,
     log: Logger,
 }
 
 impl Recorder {
-    /// Begins a recording: the file is opened, and whatever goes wrong with it is logged, by a thread of its own.
+    /// Starts a recording. A separate thread opens the file and logs its errors.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The thread cannot be started.
     pub fn start(path: PathBuf, header: Header, log: Logger) -> Result<Self, String> {
         let (queue, notes) = sync_channel(RECORD_QUEUE_NOTES_MAX);
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -86,11 +86,11 @@ impl Recorder {
         std::thread::Builder::new()
             .name("recorder".to_owned())
             .spawn(move || file::write_all(path, header, &notes, taken, log_of_file))
-            .map_err(|error| format!("cannot start the thread that records: {error}"))?;
+            .map_err(|error| format!("cannot start the recorder thread: {error}"))?;
         Ok(Self(Rc::new(Shared { origin: Instant::now(), queue, waiting, missed: Cell::new(0), log })))
     }
 
-    /// Takes down what the daemon knew from an earlier run.
+    /// Records the state that was restored from an earlier run.
     pub fn restored(&self, SavedState { services, definitions_guard }: &SavedState) {
         if !services.is_empty() {
             self.note(Note::Restored(services.clone()));
@@ -100,12 +100,12 @@ impl Recorder {
         }
     }
 
-    /// Takes down what the daemon did.
+    /// Records an action of the daemon.
     pub fn outcome(&self, entry: JournalEntry) {
         self.note(Note::Outcome(Box::new(entry)));
     }
 
-    /// Takes a note, unless too many are waiting: then it is counted and lost.
+    /// Queues a note. If the queue is full, the note is lost and counted.
     pub(super) fn note(&self, note: Note) {
         let missed = self.0.missed.get();
         if missed > 0 && self.send(Note::Missed(missed)) {
@@ -114,7 +114,7 @@ impl Recorder {
         if self.0.missed.get() > 0 || !self.send(note) {
             self.0.missed.set(self.0.missed.get() + 1);
             if missed == 0 {
-                warn!(self.0.log, "the recording cannot keep up, some of it will be missing");
+                warn!(self.0.log, "the recorder cannot keep up; lines are lost");
             }
         }
     }
@@ -122,7 +122,7 @@ impl Recorder {
     fn send(&self, note: Note) -> bool {
         let entries = note.entries();
         let waiting = self.0.waiting.fetch_add(entries, Ordering::Relaxed);
-        // A single level may be larger than all that may wait.
+        // A single snapshot may be larger than the queue.
         let fits = waiting == 0 || waiting + entries <= RECORD_QUEUE_ENTRIES_MAX;
         let at_ms = u64::try_from(self.0.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
         let sent = fits && self.0.queue.try_send(Noted { at_ms, note }).is_ok();
@@ -132,11 +132,11 @@ impl Recorder {
         sent
     }
 
-    /// Waits until all is written, for a while.
+    /// Waits until everything is written, within a time limit.
     pub async fn finish(&self) {
         let (done, ended) = oneshot::channel();
         if !self.send(Note::End(done)) || timeout(RECORD_FINISH_TIMEOUT, ended).await.is_err() {
-            warn!(self.0.log, "the end of the recording is not written");
+            warn!(self.0.log, "cannot write the end of the recording in time");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What must not get into a recording: credentials.
+//! Removes credentials.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use proxymgr_actors::model::{Annotation, Host, RawDefinition, ServiceDefinition,
 use proxymgr_actors::operator::{Order, SetServer};
 use serde_json::{Map, Value};
 
-/// A word that has one of these in it is followed by what nobody else should know.
+/// A word that contains one of these is followed by a credential.
 const TELLTALES: &[&str] = &["auth", "passw", "secret", "token", "credential", "api-key", "apikey", "bearer"];
 
-/// What stands in the place of what is left out.
+/// The replacement for a credential.
 const LEFT_OUT: &str = "left-out";
 
-/// The text up to the first word that announces a credential, that word included.
+/// The text up to and including the first word that announces a credential.
 pub fn without_credentials(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let Some(found) = TELLTALES.iter().filter_map(|word| lower.find(word)).min() else { return text.to_owned() };
@@ -26,7 +26,7 @@ pub fn without_credentials(text: &str) -> String {
     format!("{}{separator}{LEFT_OUT}", &text[..end])
 }
 
-/// Every text within a value, without credentials.
+/// Removes credentials from all texts in a value.
 pub(super) fn in_value(value: &mut Value) {
     match value {
         Value::String(text) => *text = without_credentials(text),
@@ -36,7 +36,7 @@ pub(super) fn in_value(value: &mut Value) {
     }
 }
 
-/// The definition with the keys alone that are the service's own: how a source is reached is nobody's business.
+/// The definition with only the service's own keys, without those of its source.
 pub(super) fn definition(raw: &RawDefinition) -> RawDefinition {
     let text = match serde_json::from_str::<Map<String, Value>>(&raw.text) {
         Ok(mut keys) => {
@@ -44,29 +44,29 @@ pub(super) fn definition(raw: &RawDefinition) -> RawDefinition {
             keys.values_mut().for_each(in_value);
             Value::Object(keys).to_string()
         }
-        Err(_) => format!("no JSON object, {} bytes", raw.text.len()),
+        Err(_) => format!("not a JSON object, {} bytes", raw.text.len()),
     };
     RawDefinition { annotation: raw.annotation.clone().map(annotation), ..RawDefinition::new(text, raw.origin.clone()) }
 }
 
-/// The annotation, without credentials in its options.
+/// An annotation without credentials.
 fn annotation(annotation: Annotation) -> Annotation {
     let text = match serde_json::from_str::<Value>(&annotation.text) {
         Ok(mut keys) => {
             in_value(&mut keys);
             keys.to_string()
         }
-        Err(_) => format!("no JSON, {} bytes", annotation.text.len()),
+        Err(_) => format!("not JSON, {} bytes", annotation.text.len()),
     };
     Annotation { text: text.into(), origin: annotation.origin }
 }
 
-/// The host, without credentials in its options.
+/// A host without credentials in its options.
 pub(super) fn host(host: &Host) -> Host {
     Host { options: words(&host.options), ..host.clone() }
 }
 
-/// The order, without credentials in its reason. Names stay as they are, whatever they contain: it is to be given again.
+/// An order without credentials in its reason. Names are kept, whatever they contain: a replay needs them.
 pub(super) fn order(mut order: Order) -> Order {
     if let Order::Reload { reason } | Order::SetServer(SetServer { reason, .. }) = &mut order {
         *reason = reason.as_deref().map(without_credentials);
@@ -74,7 +74,7 @@ pub(super) fn order(mut order: Order) -> Order {
     order
 }
 
-/// A definition of an earlier run, without credentials.
+/// A parsed definition without credentials.
 pub(super) fn read_definition(definition: &ServiceDefinition) -> Arc<ServiceDefinition> {
     let mut definition = definition.clone();
     definition.source.settings.clear();
@@ -83,7 +83,7 @@ pub(super) fn read_definition(definition: &ServiceDefinition) -> Arc<ServiceDefi
     Arc::new(definition)
 }
 
-/// The words up to the first that announces a credential, and one in the place of all others.
+/// The words up to the first that announces a credential, and a replacement for all others.
 fn words(words: &[Word]) -> Vec<Word> {
     let mut kept = Vec::new();
     for word in words {
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_follows_a_telltale_is_left_out() {
+    fn text_after_a_telltale_is_removed() {
         for (text, kept) in [
             ("http-check send hdr Authorization \"Basic c2VjcmV0\"", "http-check send hdr Authorization left-out"),
             ("option httpchk GET /health?token=c2VjcmV0", "option httpchk GET /health?token=left-out"),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_definition_only_the_services_own_keys_are_kept() {
+    fn only_own_keys_of_a_definition_are_kept() {
         let text = r#"{"type": "consul", "port": 80, "token": "c2VjcmV0", "server": "u:c2VjcmV0@h",
             "listen_options": ["mode http", "http-check send hdr authorization c2VjcmV0"]}"#;
         let kept = definition(&RawDefinition::new(text, "here"));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn of_options_only_what_comes_before_a_credential_is_kept() {
+    fn options_after_a_credential_are_removed() {
         let line: Vec<Word> = ["check", "password", "c2VjcmV0", "weight"].map(|word| Word::new(word).unwrap()).to_vec();
         let kept: Vec<String> = words(&line).iter().map(|word| word.as_str().to_owned()).collect();
         assert_eq!(kept, ["check", "password", "left-out"]);

@@ -1,4 +1,4 @@
-//! Where the recorder listens: between the sources and the actors, and at the journal.
+//! The taps of the recorder: between the sources and the actors, and at the journal.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::recorder::{Note, Recorder};
 
-/// Has the recorder hear all that the sources of this outside world tell.
+/// Inserts taps between these adapters and the actors.
 pub fn listen(outside: Outside, recorder: &Recorder) -> Outside {
     Outside {
         definitions: Rc::new(Tapped { source: outside.definitions.clone(), recorder: recorder.clone() }),
@@ -24,52 +24,52 @@ pub fn listen(outside: Outside, recorder: &Recorder) -> Outside {
     }
 }
 
-/// Takes down what the journal gets to know.
+/// Records the entries of the journal.
 pub struct JournalFollower {
     actors: Actors,
     recorder: Recorder,
-    /// The number of the last entry taken down.
+    /// The sequence number of the last recorded entry.
     last: Rc<Cell<u64>>,
-    looks: JoinHandle<()>,
+    polling: JoinHandle<()>,
 }
 
 impl JournalFollower {
-    /// Looks at the journal from time to time, until it is told to finish.
+    /// Starts to poll the journal.
     pub fn start(actors: Actors, recorder: Recorder) -> Self {
         let last = Rc::new(Cell::new(0));
-        let looks = {
+        let polling = {
             let (actors, recorder, last) = (actors.clone(), recorder.clone(), last.clone());
             actix::spawn(async move {
                 loop {
-                    take_journal(&actors, &recorder, &last).await;
+                    record_journal(&actors, &recorder, &last).await;
                     sleep(RECORD_JOURNAL_INTERVAL).await;
                 }
             })
         };
-        Self { actors, recorder, last, looks }
+        Self { actors, recorder, last, polling }
     }
 
-    /// Looks a last time, and waits until all is written.
+    /// Polls a last time, and waits until everything is written.
     pub async fn finish(self) {
-        self.looks.abort();
-        take_journal(&self.actors, &self.recorder, &self.last).await;
+        self.polling.abort();
+        record_journal(&self.actors, &self.recorder, &self.last).await;
         self.recorder.finish().await;
     }
 }
 
-async fn take_journal(actors: &Actors, recorder: &Recorder, last: &Cell<u64>) {
+async fn record_journal(actors: &Actors, recorder: &Recorder, last: &Cell<u64>) {
     let query = ReadJournal { after: Some(last.get()), ..ReadJournal::default() };
     for entry in actors.journal(query).await {
-        let forgotten = entry.sequence.saturating_sub(last.get() + 1);
-        if forgotten > 0 {
-            recorder.note(Note::Missed(forgotten));
+        let missed = entry.sequence.saturating_sub(last.get() + 1);
+        if missed > 0 {
+            recorder.note(Note::Missed(missed));
         }
         last.set(entry.sequence);
         recorder.outcome(entry);
     }
 }
 
-/// A source whose words the recorder hears.
+/// A source whose reports are recorded.
 struct Tapped<S: ?Sized> {
     source: Rc<S>,
     recorder: Recorder,
@@ -105,7 +105,7 @@ impl HostSources for Tapped<dyn HostSources> {
     }
 }
 
-/// A recipient that has each message noted before it goes on.
+/// A recipient that records each message before it forwards it.
 fn tap<M>(to: Recipient<M>, note: impl Fn(&M) + Unpin + 'static) -> Recipient<M>
 where
     M: Message<Result = ()> + Send + Unpin + 'static,

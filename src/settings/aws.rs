@@ -1,19 +1,19 @@
-//! How AWS is asked.
+//! Settings of AWS.
 
 use std::time::Duration;
 
 use super::reader::Reader;
 
-/// How AWS is asked, by services of type aws.
+/// Settings of AWS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsSettings {
-    /// The region of services that name none.
+    /// The region of services without one.
     pub region: Option<String>,
-    /// A server in the place of AWS's own.
+    /// A server in place of AWS.
     pub endpoint: Option<String>,
-    /// How often the groups of each service are asked for.
+    /// The polling interval of each service.
     pub interval: Duration,
-    /// How many services are asked for at once.
+    /// How many services are polled at once.
     pub requests_max: usize,
 }
 

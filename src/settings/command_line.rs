@@ -1,6 +1,6 @@
-//! Commands that an operator wants run.
+//! Commands in the settings.
 
-/// What stands for the candidate's path in a check command.
+/// The placeholder for the candidate's path in a check command.
 pub const CANDIDATE: &str = "{candidate}";
 
 /// A command to run.
@@ -13,22 +13,22 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// A list of words is run as it is; a text alone is split at white space, or given to the shell where that is asked
-    /// for.
+    /// A list of words is run as it is. A single text is split at white space, or passed to the shell if `shell` is
+    /// set.
     pub(super) fn new(mut words: Vec<String>, shell: bool) -> Result<Self, String> {
         if shell && words.len() > 1 {
-            return Err("is a list of words, which no shell can run: write one text, or leave shell out".to_owned());
+            return Err("is a list of words, but the shell needs one text; write one text, or remove shell".to_owned());
         }
         if !shell && let [text] = words.as_slice() {
-            let meant_for_a_shell = text.replace(CANDIDATE, "").chars().find(|char| "'\"`$|&;<>(){}*?".contains(*char));
+            let shell_character = text.replace(CANDIDATE, "").chars().find(|char| "'\"`$|&;<>(){}*?".contains(*char));
             words = text.split_whitespace().map(ToOwned::to_owned).collect();
-            if let Some(char) = meant_for_a_shell {
+            if let Some(char) = shell_character {
                 let advice = "write a list of words, or set shell: true";
-                return Err(format!("has {char:?}, which means something to a shell, and none runs it: {advice}"));
+                return Err(format!("contains {char:?}, which only a shell interprets: {advice}"));
             }
         }
         if words.iter().all(|word| word.trim().is_empty()) {
-            return Err("is empty; leave the key out if there is nothing to run".to_owned());
+            return Err("is empty; remove the key if there is nothing to run".to_owned());
         }
         Ok(Self { words, shell })
     }

@@ -1,19 +1,19 @@
-//! How DNS is asked.
+//! Settings of DNS.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::reader::Reader;
-use crate::discovery::dns::server;
+use crate::name_server;
 
-/// How DNS is asked, by every definition that says nothing else.
+/// Settings of DNS. Definitions can override them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsSettings {
-    /// The servers; those of `/etc/resolv.conf` where there are none.
+    /// The servers; if empty, those of `/etc/resolv.conf`.
     pub servers: Vec<SocketAddr>,
-    /// The least time between two looks at a name.
+    /// The least time between two look-ups of a name.
     pub interval: Duration,
-    /// The longest time between two looks at a name.
+    /// The longest time between two look-ups of a name.
     pub interval_max: Duration,
 }
 
@@ -21,7 +21,7 @@ pub struct DnsSettings {
 pub fn read(reader: &mut Reader) -> Option<DnsSettings> {
     let mut servers = Vec::new();
     for text in reader.servers("dns.servers").iter().flat_map(|texts| texts.split(',')) {
-        match server(text) {
+        match name_server::parse(text) {
             Ok(address) => servers.push(address),
             Err(problem) => reader.refuse("dns.servers", problem),
         }
@@ -31,9 +31,9 @@ pub fn read(reader: &mut Reader) -> Option<DnsSettings> {
     if let (Some(least), Some(longest)) = (interval, interval_max)
         && least > longest
     {
-        // The one that was written is the one to mend.
-        let written = if reader.is_set("dns.interval_max") { "dns.interval_max" } else { "dns.interval" };
-        reader.refuse(written, "dns.interval must not be longer than dns.interval_max");
+        // The mistake is in the key that was set.
+        let set = if reader.is_set("dns.interval_max") { "dns.interval_max" } else { "dns.interval" };
+        reader.refuse(set, "dns.interval must not be longer than dns.interval_max");
     }
     Some(DnsSettings { servers, interval: interval?, interval_max: interval_max? })
 }

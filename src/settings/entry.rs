@@ -8,9 +8,10 @@ use figment::value::{Dict, Value};
 use proxymgr_actors::decide::nearest::nearest;
 
 use super::Secret;
-use super::reader::{Reader, choose, duration, one_line, shown};
+use super::reader::Reader;
+use super::value::{choose, duration, one_line, shown};
 
-/// An entry being read. Every key that is asked for is known by that; [`Entry::finish`] reports the others.
+/// An entry that is being read. Every key that is read counts as known; [`Entry::finish`] reports the others.
 pub struct Entry<'a> {
     reader: &'a mut Reader,
     list: &'static str,
@@ -25,26 +26,26 @@ impl<'a> Entry<'a> {
         Self { reader, list, at, dict, known: BTreeSet::new() }
     }
 
-    /// Adds a mistake about one key of the entry, at the place where its value stands.
+    /// Adds a mistake about a key of the entry, with the place of its value.
     pub fn refuse(&mut self, name: &str, problem: impl Into<String>) {
         self.reader.refuse_entry(self.list, self.at, self.dict.get(name), name, problem);
     }
 
-    /// A text of one line; none where the key is not set.
+    /// A text of one line, if the key is set.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         self.read(name, one_line)
     }
 
-    /// A text that no message shows; none where the key is not set.
+    /// A text that is never shown, if the key is set.
     pub fn secret(&mut self, name: &'static str) -> Option<Secret> {
         self.read(name, |value| match one_line(value) {
             Ok(text) => Ok(Secret(text)),
-            // What is not a text may still be the secret.
+            // A value of another type may still be the secret.
             Err(_) => Err("must be one line of text, in quotes".to_owned()),
         })
     }
 
-    /// An absolute path; none where the key is not set.
+    /// An absolute path, if the key is set.
     pub fn path(&mut self, name: &'static str) -> Option<PathBuf> {
         self.read(name, |value| {
             let path = PathBuf::from(one_line(value)?);
@@ -52,12 +53,12 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// One of these words; none where the key is not set.
+    /// One of these words, if the key is set.
     pub fn choice(&mut self, name: &'static str, words: &'static [&'static str]) -> Option<&'static str> {
         self.read(name, |value| one_line(value).and_then(|text| choose(&text, words)))
     }
 
-    /// Yes or no; no where the key is not set.
+    /// `true` or `false`; `false` if the key is not set.
     pub fn flag(&mut self, name: &'static str) -> bool {
         let flag = self.read(name, |value| match value {
             Value::Bool(_, flag) => Ok(*flag),
@@ -66,7 +67,7 @@ impl<'a> Entry<'a> {
         flag.unwrap_or_default()
     }
 
-    /// A duration within these bounds; `unset` where the key is not set.
+    /// A duration within these bounds; `unset` if the key is not set.
     pub fn duration(&mut self, name: &'static str, unset: Duration, min: Duration, max: Duration) -> Option<Duration> {
         if !self.dict.contains_key(name) {
             self.known.insert(name);
@@ -75,7 +76,7 @@ impl<'a> Entry<'a> {
         self.read(name, |value| duration(value, min, max))
     }
 
-    /// A list of texts, or one text alone; none where the key is not set.
+    /// A list of texts, or a single text, if the key is set.
     pub fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
         self.read(name, |value| match value {
             Value::Array(_, entries) => entries.iter().map(one_line).collect(),
@@ -88,17 +89,17 @@ impl<'a> Entry<'a> {
         self.dict.contains_key(name)
     }
 
-    /// Adds a mistake where a key that is needed has no value; one that cannot be used was reported already.
+    /// Adds a mistake if a required key has no value. An invalid value was reported already.
     pub fn need(&mut self, name: &'static str, example: &str) {
         if !self.is_set(name) {
             self.refuse(name, format!("is missing; for example {example}"));
         }
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every unknown key.
     pub fn finish(mut self) {
-        let strange: Vec<String> = self.dict.keys().filter(|key| !self.known.contains(key.as_str())).cloned().collect();
-        for key in strange {
+        let unknown: Vec<String> = self.dict.keys().filter(|key| !self.known.contains(key.as_str())).cloned().collect();
+        for key in unknown {
             let problem = match nearest(&key, self.known.iter().copied()) {
                 Some(near) => format!("is not a key here; did you mean {near}?"),
                 None => format!("is not a key here: {}", self.known.iter().copied().collect::<Vec<_>>().join(", ")),

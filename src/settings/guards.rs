@@ -14,14 +14,14 @@ pub fn read_removal(reader: &mut Reader) -> Option<Removal> {
     Some(Removal { min_hosts: usize::try_from(min_hosts?).ok()?, max_removal: max_removal?, window: window? })
 }
 
-/// How servers come and go.
+/// How servers are drained and ramped up.
 pub fn read_life_cycle(reader: &mut Reader) -> Option<LifeCyclePolicy> {
     let drain_timeout = reader.duration("haproxy.drain_timeout");
     let ramp_up = reader.duration("haproxy.ramp_up");
     Some(LifeCyclePolicy { drain_timeout: drain_timeout?, ramp_up: ramp_up? })
 }
 
-/// How many processes may finish what they have, and for how long.
+/// The limits for old processes, which are draining.
 pub fn read_old_processes(reader: &mut Reader) -> Option<OldProcessLimits> {
     let count_max = reader.number("haproxy.max_old_processes");
     let age_max = reader.duration("haproxy.old_process_timeout");

@@ -1,4 +1,4 @@
-//! `haproxy.run`, and the keys that belong to each way of running HAProxy.
+//! `haproxy.run`, and the keys of each value of it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,45 +8,45 @@ use proxymgr_actors::model::RunBy;
 use super::command_line::CommandLine;
 use super::reader::Reader;
 
-/// Who runs HAProxy.
+/// How HAProxy is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunSettings {
-    /// How they are told.
+    /// The way.
     pub way: RunWay,
-    /// How long each command that tells them may take.
+    /// The time-out of each command.
     pub timeout: Duration,
 }
 
 /// How HAProxy is started and reloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunWay {
-    /// This daemon starts it and supervises the process.
+    /// proxymgr starts and supervises the process.
     Supervise,
-    /// It is a unit of systemd.
+    /// As a systemd unit.
     Systemd {
         /// The unit.
         unit: String,
     },
-    /// Its program is started into the background, and takes over from the one before.
+    /// By its binary, in the background.
     Binary {
-        /// Where its process id is kept.
+        /// The file with its process id.
         pid_file: PathBuf,
     },
-    /// By commands of the operator's.
+    /// By commands of the operator.
     Command {
-        /// Starts it; none where `reload` does that, too.
+        /// Starts it; none: `reload` does so.
         start: Option<CommandLine>,
-        /// Says whether a candidate is good, in the place of `haproxy -c`.
+        /// Checks a candidate, in place of `haproxy -c`.
         check: Option<CommandLine>,
-        /// Makes it take on the file.
+        /// Makes it load the file.
         reload: CommandLine,
     },
-    /// Not at all: only what can be done at run time is done.
+    /// Not by proxymgr: an external HAProxy, with runtime changes only.
     Nobody,
 }
 
 impl RunSettings {
-    /// Whose HAProxy that is.
+    /// Who runs HAProxy.
     pub fn run_by(&self) -> RunBy {
         match self.way {
             RunWay::Supervise => RunBy::Us,
@@ -55,20 +55,20 @@ impl RunSettings {
         }
     }
 
-    /// Whether HAProxy's program must be on this machine: to be started, or to check candidates.
+    /// Whether the HAProxy binary must be on this machine, to be started or to check candidates.
     pub fn needs_program(&self) -> bool {
         !matches!(self.way, RunWay::Nobody | RunWay::Command { check: Some(_), .. })
     }
 }
 
-/// Reads who runs HAProxy.
+/// Reads how HAProxy is run.
 pub(super) fn read(reader: &mut Reader, config_path: Option<&Path>) -> Option<RunSettings> {
     let way = reader.choice("haproxy.run");
     let unit = reader.text("haproxy.unit");
     if let Some(unit) = &unit
         && !is_unit_name(unit)
     {
-        reader.refuse("haproxy.unit", format!("{unit:?} is no name of a unit, such as haproxy.service"));
+        reader.refuse("haproxy.unit", format!("{unit:?} is not the name of a unit, such as haproxy.service"));
     }
     let pid_file = reader.path("haproxy.pid_file");
     if let Some(path) = pid_file.as_ref().filter(|path| !path.is_absolute()) {
@@ -84,7 +84,8 @@ pub(super) fn read(reader: &mut Reader, config_path: Option<&Path>) -> Option<Ru
         "binary" => RunWay::Binary { pid_file: pid_file.or_else(|| Some(config_path?.with_file_name("haproxy.pid")))? },
         "command" => {
             if !reader.is_set("haproxy.reload_command") {
-                let problem = "is missing; haproxy.run: command needs it, for example [docker, kill, -s, HUP, haproxy]";
+                let problem =
+                    "is missing; haproxy.run: command requires it, for example [docker, kill, -s, HUP, haproxy]";
                 reader.refuse("haproxy.reload_command", problem);
             }
             RunWay::Command { start, check, reload: reload? }
@@ -101,7 +102,7 @@ fn command(reader: &mut Reader, key: &'static str, shell: bool, way: Option<&str
         return None;
     }
     if let Some(way) = way.filter(|way| *way != "command") {
-        reader.refuse(key, format!("is of no use with haproxy.run: {way}; set haproxy.run: command, or take it out"));
+        reader.refuse(key, format!("has no effect with haproxy.run: {way}; set haproxy.run: command, or remove it"));
     }
     CommandLine::new(words, shell).map_err(|problem| reader.refuse(key, problem)).ok()
 }

@@ -1,43 +1,44 @@
-//! How Consul and etcd are spoken to: what they have in common is that they speak HTTP.
+//! Settings of Consul and etcd.
 
 use std::path::PathBuf;
 
 use super::Secret;
 use super::reader::Reader;
-use crate::discovery::http::{Servers, TlsFiles};
+use crate::http::Servers;
+use crate::tls::TlsFiles;
 
-/// How Consul is spoken to, unless a service names other agents.
+/// Settings of Consul.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsulSettings {
     /// The agents.
     pub servers: Servers,
-    /// What requests prove themselves with.
+    /// The token.
     pub token: Option<ConsulToken>,
-    /// The datacenter asked for.
+    /// The datacenter.
     pub datacenter: Option<String>,
-    /// How many requests wait at the agents at once.
+    /// The most requests that wait at the agents at once.
     pub connections_max: Option<usize>,
-    /// TLS, where URLs ask for it.
+    /// For URLs that begin with `https:`.
     pub tls: TlsFiles,
 }
 
-/// A token of Consul's.
+/// A token of Consul.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsulToken {
     /// The token itself.
     Text(Secret),
-    /// A file that holds it.
+    /// A file with the token.
     File(PathBuf),
 }
 
-/// How etcd is spoken to, unless a service names other members.
+/// Settings of etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EtcdSettings {
     /// The members.
     pub servers: Servers,
     /// `user:password`.
     pub auth: Option<Secret>,
-    /// TLS, where URLs ask for it.
+    /// For URLs that begin with `https:`.
     pub tls: TlsFiles,
 }
 
@@ -47,7 +48,7 @@ pub fn read_consul(reader: &mut Reader) -> Option<ConsulSettings> {
     let text = reader.text("consul.token");
     let file = reader.path("consul.token_file");
     if text.is_some() && file.is_some() {
-        reader.refuse("consul.token_file", "stands beside consul.token; one of them has to go");
+        reader.refuse("consul.token_file", "is set together with consul.token; remove one of them");
     }
     let token = text.map(|text| ConsulToken::Text(Secret(text))).or(file.map(ConsulToken::File));
     let datacenter = reader.text("consul.datacenter");
@@ -69,23 +70,23 @@ pub fn read_etcd(reader: &mut Reader) -> Option<EtcdSettings> {
 /// Reads `user:password`.
 pub fn user_and_password(reader: &mut Reader, path: &'static str) -> Option<Secret> {
     let text = reader.text(path)?;
-    let complete = text.split_once(':').is_some_and(|(user, word)| !user.is_empty() && !word.is_empty());
+    let complete = text.split_once(':').is_some_and(|(user, password)| !user.is_empty() && !password.is_empty());
     if !complete {
         reader.refuse(path, "must be user:password");
     }
     Some(Secret(text))
 }
 
-/// Reads the paths of a certificate and of its key, of which neither is of use alone.
+/// Reads the paths of a certificate and its key, which need each other.
 pub fn identity(reader: &mut Reader, certificate: &'static str, key: &'static str) -> Option<(PathBuf, PathBuf)> {
     match (reader.path(certificate), reader.path(key)) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (Some(_), None) => {
-            reader.refuse(certificate, format!("needs {key} beside it"));
+            reader.refuse(certificate, format!("needs {key}"));
             None
         }
         (None, Some(_)) => {
-            reader.refuse(key, format!("needs {certificate} beside it"));
+            reader.refuse(key, format!("needs {certificate}"));
             None
         }
         (None, None) => None,

@@ -1,28 +1,56 @@
-//! What can be set: of which kind it is, what it is without being set, and what it is for. The keys themselves stand in
-//! one table.
+//! The description of a setting. All settings are in one table, from which config/proxymgr.yml and docs/settings.md are
+//! generated.
 
 mod table;
 
 use std::time::Duration;
 
-pub use table::KEYS;
+pub use table::{KEYS, SECTIONS};
 
-/// One thing that can be set.
+/// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// Its place in the file, joined by dots: `haproxy.reload_interval`.
+    /// The path in the file, joined by dots: `haproxy.reload_interval`.
     pub path: &'static str,
-    /// What its value must look like.
+    /// The type of its value.
     pub kind: Kind,
-    /// What it is when nobody sets it.
+    /// Its value if it is not set.
     pub default: Unset,
-    /// Whether SIGHUP puts a change in force, or only a restart.
+    /// When a changed value takes effect.
     pub takes_effect: TakesEffect,
-    /// What it is for, in one line.
+    /// Its purpose, in one line.
+    pub doc: &'static str,
+    /// More about it, in paragraphs separated by `\n`. Lines that begin with two spaces or a dash are lists.
+    pub details: &'static str,
+    /// An example, for a setting without a fixed default.
+    pub example: Option<&'static str>,
+}
+
+/// A setting without details and example.
+const fn key(path: &'static str, kind: Kind, default: Unset, takes_effect: TakesEffect, doc: &'static str) -> Key {
+    Key { path, kind, default, takes_effect, doc, details: "", example: None }
+}
+
+impl Key {
+    const fn details(self, details: &'static str) -> Self {
+        Self { details, ..self }
+    }
+
+    const fn example(self, example: &'static str) -> Self {
+        Self { example: Some(example), ..self }
+    }
+}
+
+/// The description of a section of settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    /// The path in the file, joined by dots.
+    pub path: &'static str,
+    /// Paragraphs, separated by `\n`.
     pub doc: &'static str,
 }
 
-/// What a value must look like.
+/// The type of a value.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// Any text of one line.
@@ -31,33 +59,33 @@ pub enum Kind {
     Secret,
     /// A path on this machine.
     Path,
-    /// `2s`, `500ms`, `1m`, within bounds.
+    /// A duration with a unit, such as `2s`, `500ms` or `1m`.
     Duration {
-        /// The shortest that makes sense.
+        /// The shortest allowed.
         min: Duration,
-        /// The longest that makes sense.
+        /// The longest allowed.
         max: Duration,
     },
-    /// A whole number, within bounds.
+    /// A whole number.
     Number {
-        /// The smallest that makes sense.
+        /// The smallest allowed.
         min: u64,
-        /// The largest that makes sense.
+        /// The largest allowed.
         max: u64,
     },
     /// A share, from 0 to 1.
     Share,
     /// A list of lines of text.
     Lines,
-    /// `host:port`, several of them separated by commas or as a list.
+    /// `host:port`, one or more, separated by commas or as a list.
     Servers,
-    /// `http://host:port` or `https://host:port`, several of them separated by commas or as a list.
+    /// `http://host:port` or `https://host:port`, one or more, separated by commas or as a list.
     Urls,
-    /// A whole number within bounds.
+    /// A whole number.
     Count {
-        /// The least that makes sense.
+        /// The smallest allowed.
         min: u32,
-        /// The most that makes sense.
+        /// The largest allowed.
         max: u32,
     },
     /// `address:port`, or `none`.
@@ -66,24 +94,24 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// `true` or `false`.
     Switch,
-    /// A level for each component named.
+    /// A map from components to log levels.
     Levels,
     /// A list of maps, each with keys of its own.
     Entries,
 }
 
-/// What a key is when nobody sets it.
+/// The value of a setting that is not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unset {
-    /// This text, read as if it had been written.
+    /// This text, parsed as if it were in the file.
     Text(&'static str),
     /// An empty list or map.
     Empty,
-    /// Nothing, or something that follows from other keys; told in words.
+    /// No fixed value; described in words.
     Otherwise(&'static str),
 }
 
-/// When a changed value is in force.
+/// When a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakesEffect {
     /// After SIGHUP.
@@ -92,13 +120,13 @@ pub enum TakesEffect {
     OnRestart,
 }
 
-/// The log's levels, from the quietest.
+/// The log levels, from the least verbose.
 pub const LEVELS: &[&str] = &["critical", "error", "warning", "info", "debug", "trace"];
 
-/// The ways in which HAProxy is run.
+/// How HAProxy can be run.
 pub const RUN_WAYS: &[&str] = &["supervise", "systemd", "binary", "command", "none"];
 
-/// Spellings of other versions, and the key that each stands for.
+/// Spellings of other versions, and the current key of each.
 pub const ALIASES: &[(&str, &str)] = &[
     ("haproxy.stats_socket", "haproxy.socket_path"),
     ("haproxy.binary", "haproxy.path"),
@@ -110,7 +138,7 @@ pub fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
-/// The key that sets `path`: the key itself, or a map that `path` is an entry of.
+/// The key that `path` belongs to: the key itself, or a map that `path` is an entry of.
 pub fn governing(path: &str) -> Option<&'static Key> {
     let within = |key: &&Key| {
         matches!(key.kind, Kind::Levels)
@@ -119,32 +147,32 @@ pub fn governing(path: &str) -> Option<&'static Key> {
     find(path).or_else(|| KEYS.iter().find(within))
 }
 
-/// Whether keys stand below this path.
+/// Whether the path is a section.
 pub fn is_section(path: &str) -> bool {
     KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// The key most like a path that is none; none where nothing is like it.
+/// The key most similar to an unknown path; none if no key is similar.
 pub fn nearest(path: &str) -> Option<&'static str> {
-    const ALIKE: f64 = 0.8;
+    const SIMILAR: f64 = 0.8;
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_lowercase();
     let lower = path.to_lowercase();
     KEYS.iter()
         .map(|key| {
             let whole = strsim::jaro_winkler(&lower, key.path);
-            // A key in the wrong section, or in none, is found by its last part alone.
+            // A key in the wrong section, or in none, is found by its last part.
             let part = strsim::jaro_winkler(&last(path), &last(key.path)) * 0.99;
             (whole.max(part), key.path)
         })
-        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .filter(|(similarity, _)| *similarity >= SIMILAR)
         .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)))
         .map(|(_, path)| path)
 }
 
-/// Whether a name without sections was meant for a key: `haproxy_socket_path`, written with one underscore for two.
+/// Whether a name is probably a key with one underscore in place of two: `haproxy_socket_path`.
 pub fn is_flattened(name: &str) -> bool {
-    const MEANT: f64 = 0.95;
-    KEYS.iter().any(|key| strsim::jaro_winkler(name, &key.path.replace('.', "_")) >= MEANT)
+    const PROBABLE: f64 = 0.95;
+    KEYS.iter().any(|key| strsim::jaro_winkler(name, &key.path.replace('.', "_")) >= PROBABLE)
 }
 
 #[cfg(test)]
@@ -152,8 +180,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mistyped_key_finds_the_one_that_was_meant() {
-        for (typed, meant) in [
+    fn mistyped_keys_find_the_nearest_key() {
+        for (typed, nearest_key) in [
             ("haproxy.socketpath", "haproxy.socket_path"),
             ("haproxy.sock_path", "haproxy.socket_path"),
             ("socket_path", "haproxy.socket_path"),
@@ -163,23 +191,23 @@ mod tests {
             ("statedir", "state_dir"),
             ("log.lvl", "log.level"),
         ] {
-            assert_eq!(nearest(typed), Some(meant), "for {typed}");
+            assert_eq!(nearest(typed), Some(nearest_key), "{typed}");
         }
         assert_eq!(nearest("qqqq"), None);
     }
 
     #[test]
-    fn an_entry_of_a_map_belongs_to_the_map() {
+    fn map_entries_belong_to_the_map() {
         assert_eq!(governing("log.levels.haproxy").map(|key| key.path), Some("log.levels"));
         assert!(governing("log.levels.a.b").is_none());
         assert!(governing("log.level.haproxy").is_none());
     }
 
     #[test]
-    fn aliases_lead_to_keys_and_are_none_themselves() {
+    fn aliases_stand_for_keys() {
         for (alias, path) in ALIASES {
-            assert!(find(path).is_some(), "{alias} leads to {path}, which is no key");
-            assert!(find(alias).is_none(), "{alias} is a key of its own");
+            assert!(find(path).is_some(), "{alias}: {path} is not a key");
+            assert!(find(alias).is_none(), "{alias} is itself a key");
         }
     }
 }

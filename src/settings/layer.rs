@@ -1,4 +1,4 @@
-//! The layers that settings come from, each a figment provider that knows where its values stand.
+//! The layers of settings, each a figment provider that knows the places of its values.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,15 +11,15 @@ use serde_saphyr::Spanned;
 
 use super::key::{self, KEYS, Kind, Unset};
 
-/// The names of environment variables that are settings begin so.
+/// The prefix of environment variables that are settings.
 pub const ENVIRONMENT_PREFIX: &str = "PROXYMGR_";
 
-/// Values by their path, each with the place it was written at.
+/// Values by their path, each with its place.
 #[derive(Debug, Default)]
 pub struct Layer {
     name: &'static str,
     dict: Dict,
-    /// Where each path stands, lists' entries included (`haproxy.global.2`).
+    /// The place of each path, including entries of lists (`haproxy.global.2`).
     places: Arc<BTreeMap<String, String>>,
 }
 
@@ -36,7 +36,7 @@ impl Provider for Layer {
 }
 
 impl Layer {
-    /// What the table of keys says.
+    /// The defaults of the table.
     pub fn defaults() -> Self {
         let mut layer = Self { name: "defaults", ..Self::default() };
         for key in KEYS {
@@ -55,12 +55,12 @@ impl Layer {
     pub fn file(path: &Path) -> Result<Self, Mistake> {
         let whole = |problem: String| Mistake { place: path.display().to_string(), key: String::new(), problem };
         let text = std::fs::read_to_string(path).map_err(|error| {
-            whole(format!("cannot be read: {error}; name the settings file with -c, `proxymgr demo` needs none"))
+            whole(format!("cannot be read: {error}; set the settings file with -c (`proxymgr demo` needs none)"))
         })?;
         Self::yaml(&text, path)
     }
 
-    /// YAML text that stands in the file at `path`.
+    /// The YAML text of the file at `path`.
     pub fn yaml(text: &str, path: &Path) -> Result<Self, Mistake> {
         let root = yaml::read(text, path)?;
         let mut layer = Self { name: "file", ..Self::default() };
@@ -77,10 +77,10 @@ impl Layer {
         Ok(layer)
     }
 
-    /// The environment: `PROXYMGR_HAPROXY__SOCKET_PATH` sets `haproxy.socket_path`. The names that are left alone
-    /// come back beside it: Kubernetes makes variables such as `PROXYMGR_PORT` of its own for a service of this name.
+    /// The environment: `PROXYMGR_HAPROXY__SOCKET_PATH` sets `haproxy.socket_path`. Returns the ignored names as well:
+    /// Kubernetes sets variables such as `PROXYMGR_PORT` for a service of this name.
     pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> (Self, Vec<String>) {
-        let mut left_alone = Vec::new();
+        let mut ignored = Vec::new();
         let mut settings = Vec::new();
         for (name, value) in variables {
             let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
@@ -88,14 +88,14 @@ impl Layer {
             if path.contains('.') || key::find(&path).is_some() || key::is_flattened(&path) {
                 settings.push((path, value, format!("environment variable {name}")));
             } else {
-                left_alone.push(name);
+                ignored.push(name);
             }
         }
-        left_alone.sort();
-        (Self::texts("environment", settings), left_alone)
+        ignored.sort();
+        (Self::texts("environment", settings), ignored)
     }
 
-    /// Values as texts, each with its path and the place it was written at.
+    /// Texts, each with its path and place.
     pub fn texts(name: &'static str, settings: impl IntoIterator<Item = (String, String, String)>) -> Self {
         let mut layer = Self { name, ..Self::default() };
         let mut places = BTreeMap::new();
@@ -113,7 +113,7 @@ impl Layer {
     }
 }
 
-/// A list or map written on one line, such as `[maxconn 100, nbthread 2]`; anything else is one text.
+/// A list or map on one line, such as `[maxconn 100, nbthread 2]`; anything else is one text.
 fn flow(text: &str) -> Value {
     if text.starts_with(['[', '{'])
         && let Ok(node) = serde_saphyr::from_str::<Spanned<Node>>(text)
@@ -123,7 +123,7 @@ fn flow(text: &str) -> Value {
     Value::from(text)
 }
 
-/// The path that a path of an older spelling stands for.
+/// The current path of an alias.
 fn canonical(path: &str) -> String {
     key::ALIASES.iter().find(|(alias, _)| *alias == path).map_or(path, |(_, path)| path).to_owned()
 }
@@ -142,7 +142,7 @@ fn insert(dict: &mut Dict, path: &str, value: Value) {
     }
 }
 
-/// Turns nodes into figment's values and remembers where each stood.
+/// Converts YAML nodes to figment's values, and collects their places.
 struct Lines {
     path: PathBuf,
     places: BTreeMap<String, String>,
@@ -153,7 +153,7 @@ impl Lines {
         let mut dict = Dict::new();
         for (name, node) in entries {
             let path = canonical(&if below.is_empty() { name } else { format!("{below}.{name}") });
-            // A key without a value is a key that is not set.
+            // A key without a value is not set.
             if !matches!(node.value, Node::Null) || key::governing(&path).is_none() && !key::is_section(&path) {
                 let within = path.strip_prefix(below).unwrap_or(&path).trim_start_matches('.').to_owned();
                 let value = self.value(&path, node);

@@ -1,37 +1,38 @@
-//! How Marathon and the masters of Mesos are spoken to.
+//! Settings of Marathon and Mesos.
 
 use std::time::Duration;
 
 use super::Secret;
 use super::http::{identity, user_and_password};
 use super::reader::Reader;
-use crate::discovery::http::{Servers, TlsFiles};
+use crate::http::Servers;
+use crate::tls::TlsFiles;
 
-/// How Marathon is spoken to.
+/// Settings of Marathon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarathonSettings {
     /// Its servers.
     pub servers: Servers,
     /// `user:password`.
     pub auth: Option<Secret>,
-    /// A token, in the place of user and password.
+    /// A token, in place of user and password.
     pub token: Option<Secret>,
-    /// How often everything is read without an event.
+    /// The polling interval, in addition to events.
     pub interval: Duration,
-    /// The URL by which Marathon reaches the status listener, where it is to post its events there.
+    /// The URL at which Marathon posts its events to the status listener, if it does so.
     pub callback: Option<Servers>,
-    /// Whether tasks on the host's network listen on the service ports of their app, as proxym takes it.
+    /// Whether tasks on the host's network listen on the service ports of their app, as in proxym.
     pub use_service_ports: bool,
-    /// TLS, where URLs ask for it.
+    /// For URLs that begin with `https:`.
     pub tls: TlsFiles,
 }
 
-/// How the masters of Mesos are spoken to.
+/// Settings of Mesos.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MesosSettings {
-    /// How often they are asked who leads.
+    /// The polling interval.
     pub interval: Duration,
-    /// TLS, where URLs ask for it.
+    /// For URLs that begin with `https:`.
     pub tls: TlsFiles,
 }
 
@@ -41,12 +42,12 @@ pub fn read_marathon(reader: &mut Reader) -> Option<MarathonSettings> {
     let auth = user_and_password(reader, "marathon.auth");
     let token = reader.text("marathon.token").map(Secret);
     if auth.is_some() && token.is_some() {
-        reader.refuse("marathon.token", "stands beside marathon.auth; one of them has to go");
+        reader.refuse("marathon.token", "is set together with marathon.auth; remove one of them");
     }
     let interval = reader.duration("marathon.interval");
     let callback = reader.urls("marathon.callback");
     if callback.as_ref().is_some_and(|callback| callback.urls().len() > 1) {
-        reader.refuse("marathon.callback", "must be one URL, by which Marathon reaches status.listen");
+        reader.refuse("marathon.callback", "must be one URL, at which Marathon reaches status.listen");
     }
     let host_ports = reader.choice("marathon.host_ports");
     let ca = reader.path("marathon.tls.ca");

@@ -1,11 +1,11 @@
-//! What is wrong with the settings, all of it at once.
+//! Mistakes in the settings.
 
 use std::fmt;
 
 use proxymgr_yaml::Mistake;
 use thiserror::Error;
 
-/// Every mistake that was found; never empty.
+/// All mistakes; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct Mistakes(pub Vec<Mistake>);
 

@@ -1,24 +1,25 @@
-//! The `outputs` section: what else is kept in step besides HAProxy.
+//! The `outputs` section: outputs besides HAProxy.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Secret;
 use super::command_line::CommandLine;
 use super::entry::Entry;
 use super::reader::Reader;
-use super::{Secret, reader};
+use super::value::check_servers;
 use crate::tls::TlsFiles;
 
-/// How long a command of an output may take, when nothing else is said.
+/// The default time-out of an output's command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What Hipache's lists are marked with as ours, when nothing else is said.
+/// The default owner of Hipache's lists.
 const OWNER: &str = "proxymgr";
 
-/// One output.
+/// An output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputSettings {
-    /// A file made from a template.
+    /// A file rendered from a template.
     Template(TemplateSettings),
     /// Hipache's lists of hosts in Redis.
     Hipache(HipacheSettings),
@@ -26,22 +27,22 @@ pub enum OutputSettings {
     Stdout(StdoutFormat),
 }
 
-/// A file made from a template, such as another proxy's configuration.
+/// A file rendered from a template, such as another proxy's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateSettings {
     /// The template.
     pub template: PathBuf,
     /// The file.
     pub path: PathBuf,
-    /// The service whose servers are `{{ nodes }}`; none where the template does without.
+    /// The service whose servers are `{{ nodes }}`, if the template uses it.
     pub service: Option<String>,
-    /// What a line begins with that has no meaning; none where every line has.
+    /// The beginning of a comment line, if the format has comments.
     pub comment: Option<String>,
-    /// Says whether a candidate is good; none where any is.
+    /// Checks a candidate, if set.
     pub check: Option<CommandLine>,
-    /// Makes the proxy read the file again; none where it does by itself.
+    /// Makes the proxy read the file again, if set.
     pub reload: Option<CommandLine>,
-    /// How long each command may take.
+    /// The time-out of each command.
     pub timeout: Duration,
 }
 
@@ -50,22 +51,22 @@ pub struct TemplateSettings {
 pub struct HipacheSettings {
     /// `host:port` of Redis.
     pub server: String,
-    /// TLS, where Redis speaks it.
+    /// TLS, if enabled.
     pub tls: Option<TlsFiles>,
     /// The number of the database.
     pub database: u32,
     /// Redis's password.
     pub password: Option<Secret>,
-    /// Marks the lists that are ours: managers that share a Redis without sharing services have different ones.
+    /// Marks the lists of this manager. Managers that share a Redis but not services need different owners.
     pub owner: String,
 }
 
-/// How services are printed.
+/// The format of printed changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StdoutFormat {
     /// A line for each service and host.
     Text,
-    /// One object a change.
+    /// One JSON object per change.
     Json,
 }
 
@@ -113,7 +114,7 @@ fn hipache(entry: &mut Entry<'_>) -> Option<HipacheSettings> {
     entry.need("server", "server: 127.0.0.1:6379");
     let server = entry.text("server").and_then(|text| {
         let (scheme, server) = text.split_once("://").unwrap_or(("redis", &text));
-        match reader::check_servers(server) {
+        match check_servers(server) {
             Ok(()) if server.contains(':') && !server.contains([',', '/']) && ["redis", "rediss"].contains(&scheme) => {
                 Some((server.to_owned(), scheme == "rediss"))
             }
@@ -139,22 +140,19 @@ fn hipache(entry: &mut Entry<'_>) -> Option<HipacheSettings> {
         entry.refuse("owner", format!("{owner:?} must be letters, digits, '-', '_' and '.'"));
         return None;
     }
-    let (server, speaks_tls) = server?;
-    if !speaks_tls && tls != TlsFiles::default() {
-        entry.refuse(
-            "server",
-            format!("{server} is spoken to without TLS, which ca and certificate are for: rediss://{server}"),
-        );
+    let (server, uses_tls) = server?;
+    if !uses_tls && tls != TlsFiles::default() {
+        entry.refuse("server", format!("ca and certificate need TLS: write rediss://{server}"));
         return None;
     }
-    Some(HipacheSettings { server, tls: speaks_tls.then_some(tls), database, password, owner })
+    Some(HipacheSettings { server, tls: uses_tls.then_some(tls), database, password, owner })
 }
 
 fn tls(entry: &mut Entry<'_>) -> TlsFiles {
     let (ca, certificate, key) = (entry.path("ca"), entry.path("certificate"), entry.path("key"));
     if certificate.is_some() != key.is_some() {
         let missing = if key.is_none() { "key" } else { "certificate" };
-        entry.refuse(missing, "is missing; a certificate and its key go together");
+        entry.refuse(missing, "is missing; a certificate and its key need each other");
     }
     TlsFiles { ca, identity: certificate.zip(key) }
 }

@@ -1,4 +1,4 @@
-//! Reads merged layers key by key, and collects every mistake instead of stopping at the first.
+//! Reads merged layers key by key, and collects all mistakes.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
-use proxymgr_actors::decide::nearest::nearest;
 use proxymgr_yaml::Mistake;
 
 use super::entry::Entry;
 use super::key::{self, Key, Kind, LEVELS};
-use crate::discovery::http::Servers;
+use super::value::{check_servers, choose, duration, joined, number, one_line, plain, shown};
+use crate::http::Servers;
 
-/// The word that turns off what can be turned off.
+/// The value that turns something off.
 const NONE: &str = "none";
 
-/// The merged layers being read.
+/// Reads the merged layers.
 pub struct Reader {
     figment: Figment,
     root: Value,
@@ -26,7 +26,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Takes the layers merged in `figment`, and reports every key that is none.
+    /// A reader of the layers merged in `figment`. Reports unknown keys.
     pub fn new(figment: Figment) -> Self {
         let root = figment.find_value("").unwrap_or_else(|_| Value::from(Dict::new()));
         let mut reader = Self { figment, root, mistakes: Vec::new(), effective: BTreeMap::new() };
@@ -34,51 +34,51 @@ impl Reader {
         reader
     }
 
-    /// What was wrong, in the order of the places where it stands; and every value, for comparison.
+    /// The mistakes, sorted by place; and the text of every value, for comparison.
     pub fn finish(mut self) -> (Vec<Mistake>, BTreeMap<&'static str, String>) {
         self.mistakes.sort_by(|a, b| natural(&a.place).cmp(&natural(&b.place)).then_with(|| a.cmp(b)));
         self.mistakes.dedup();
         (self.mistakes, self.effective)
     }
 
-    /// Adds a mistake about this key, at the place where its value stands.
+    /// Adds a mistake about a key, with the place of its value.
     pub fn refuse(&mut self, path: &str, problem: impl Into<String>) {
         let place = self.root.find_ref(path).map(|value| self.place(value, path)).unwrap_or_default();
         self.mistakes.push(Mistake { place, key: path.to_owned(), problem: problem.into() });
     }
 
-    /// Adds a mistake about one entry of a list, counted from 0, at the place where it stands.
+    /// Adds a mistake about an entry of a list, counted from 0, with its place.
     pub fn refuse_line(&mut self, path: &str, at: usize, problem: impl Into<String>) {
         let value = self.root.find_ref(path);
         let entry = value.and_then(|value| value.as_array()?.get(at));
         let place = entry.map(|entry| self.place(entry, &format!("{path}.{at}"))).filter(|place| !place.is_empty());
-        // In the environment and in flags the list has a place, its entries have not.
+        // In the environment and in flags, the list has a place, but its entries have none.
         let place = place.or_else(|| Some(self.place(value?, path))).unwrap_or_default();
         self.mistakes.push(Mistake { place, key: format!("{path}[{}]", at + 1), problem: problem.into() });
     }
 
-    /// Whether someone other than the table of keys gave this key a value.
+    /// Whether the key is set: its value is not the default.
     pub fn is_set(&self, path: &str) -> bool {
         self.root.find_ref(path).is_some_and(|value| !self.place(value, path).is_empty())
     }
 
-    /// A text of one line, or none where the key is not set.
+    /// A text of one line, if the key is set.
     pub fn text(&mut self, path: &'static str) -> Option<String> {
         let key = declared(path);
         let value = self.root.find_ref(path)?.clone();
         let result = one_line(&value).map_err(|problem| match key.kind {
-            // What is not a text may still be the secret.
+            // A value of another type may still be the secret.
             Kind::Secret => "must be one line of text, in quotes".to_owned(),
             _ => problem,
         });
         self.keep(path, &value, result)
     }
 
-    /// A path, or none where the key is not set.
+    /// A path, if the key is set.
     pub fn path(&mut self, path: &'static str) -> Option<PathBuf> {
         let text = self.text(path)?;
         if text.is_empty() {
-            self.refuse(path, "is empty; give a path, or leave the key out");
+            self.refuse(path, "is empty; give a path, or remove the key");
             return None;
         }
         Some(PathBuf::from(text))
@@ -96,7 +96,7 @@ impl Reader {
     pub fn number(&mut self, path: &'static str) -> Option<u64> {
         let Kind::Number { min, max } = declared(path).kind else { unreachable!("{path} is declared as a number") };
         let value = self.root.find_ref(path)?.clone();
-        let result = figure(&value)
+        let result = number(&value)
             .and_then(|text| {
                 text.parse::<u64>().map_err(|_| format!("{text} must be a whole number from {min} to {max}"))
             })
@@ -110,14 +110,14 @@ impl Reader {
     /// A share from 0 to 1.
     pub fn share(&mut self, path: &'static str) -> Option<f64> {
         let value = self.root.find_ref(path)?.clone();
-        let result = figure(&value).and_then(|text| {
+        let result = number(&value).and_then(|text| {
             let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
             share.ok_or_else(|| format!("{text} must be a share from 0 to 1, such as 0.5"))
         });
         self.keep(path, &value, result)
     }
 
-    /// One of the key's words, in lower case.
+    /// One of the key's choices, in lower case.
     pub fn choice(&mut self, path: &'static str) -> Option<&'static str> {
         let Kind::Choice(words) = declared(path).kind else { unreachable!("{path} is declared as a choice") };
         let value = self.root.find_ref(path)?.clone();
@@ -130,7 +130,7 @@ impl Reader {
         let value = self.root.find_ref(path)?.clone();
         let result = match &value {
             Value::Bool(_, on) => Ok(*on),
-            // From the environment and from flags everything is text.
+            // In the environment and in flags, everything is text.
             other => match one_line(other).as_deref() {
                 Ok("true") => Ok(true),
                 Ok("false") => Ok(false),
@@ -140,7 +140,7 @@ impl Reader {
         self.keep(path, &value, result)
     }
 
-    /// An address with a port; none where it is turned off.
+    /// An address with a port; none if it is turned off.
     pub fn listen(&mut self, path: &'static str) -> Option<SocketAddr> {
         let value = self.root.find_ref(path)?.clone();
         let result = one_line(&value).and_then(|text| {
@@ -153,7 +153,7 @@ impl Reader {
         self.keep(path, &value, result).flatten()
     }
 
-    /// Lines of text. Each mistake names the line's own place.
+    /// Lines of text. Each mistake has the place of its line.
     pub fn lines(&mut self, path: &'static str) -> Vec<String> {
         let Some(value) = self.root.find_ref(path).cloned() else { return Vec::new() };
         let entries = match &value {
@@ -217,7 +217,7 @@ impl Reader {
         levels
     }
 
-    /// Maps of keys, one an entry. `read` takes what it knows from each; what it leaves is reported.
+    /// A list of maps. `read` reads the keys of each map; unread keys are reported.
     pub fn entries<T>(&mut self, path: &'static str, mut read: impl FnMut(&mut Entry<'_>) -> Option<T>) -> Vec<T> {
         let Some(value) = self.root.find_ref(path).cloned() else { return Vec::new() };
         self.effective.insert(path, format!("{:?}", plain(&value)));
@@ -238,7 +238,7 @@ impl Reader {
         entries
     }
 
-    /// Adds a mistake about one key of an entry of a list of maps, at the place where its value stands, else the entry.
+    /// Adds a mistake about a key of an entry of a list of maps, with the place of its value, or else of the entry.
     pub(super) fn refuse_entry(
         &mut self,
         path: &'static str,
@@ -288,14 +288,14 @@ impl Reader {
                 let place = self.unknown_place(value, path);
                 let problem = match key::nearest(path) {
                     Some(near) => format!("is not a key; did you mean {near}?"),
-                    None => "is not a key; config/proxymgr.yml explains all there are".to_owned(),
+                    None => "is not a key; docs/settings.md lists all keys".to_owned(),
                 };
                 self.mistakes.push(Mistake { place, key: path.to_owned(), problem });
             }
         }
     }
 
-    /// A map has no place of its own in the environment: the first thing in it stands for it.
+    /// In the environment, a map has no place of its own: it gets that of its first value.
     fn unknown_place(&self, value: &Value, path: &str) -> String {
         let place = self.place(value, path);
         match value {
@@ -310,114 +310,13 @@ impl Reader {
 }
 
 fn declared(path: &'static str) -> &'static Key {
-    key::find(path).expect("every key that is read stands in the table")
+    key::find(path).expect("every key that is read is in the table")
 }
 
-/// Puts line 10 after line 9.
+/// A sort key that puts line 10 after line 9.
 fn natural(place: &str) -> (String, u64) {
     match place.rsplit_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?))) {
         Some((file, line)) => (file.to_owned(), line),
         None => (place.to_owned(), 0),
     }
-}
-
-/// A value without the places where its parts stand, so that moving it is no change.
-fn plain(value: &Value) -> serde_json::Value {
-    serde_json::to_value(value).unwrap_or_default()
-}
-
-/// A value as the operator wrote it, as far as figment kept it.
-pub(super) fn shown(value: &Value) -> String {
-    match value {
-        Value::String(_, text) => format!("{text:?}"),
-        Value::Char(_, char) => char.to_string(),
-        Value::Bool(_, bool) => bool.to_string(),
-        Value::Num(_, number) => number
-            .to_i128()
-            .map(|n| n.to_string())
-            .or_else(|| number.to_u128().map(|n| n.to_string()))
-            .or_else(|| number.to_f64().map(|n| n.to_string()))
-            .unwrap_or_default(),
-        Value::Empty(..) => "nothing".to_owned(),
-        Value::Dict(..) => "a map".to_owned(),
-        Value::Array(..) => "a list".to_owned(),
-    }
-}
-
-pub(super) fn one_line(value: &Value) -> Result<String, String> {
-    match value {
-        Value::String(_, text) => match text.chars().find(|c| c.is_control() && *c != '\t') {
-            None => Ok(text.clone()),
-            Some('\n' | '\r') => Err(format!("{text:?} must be a single line; write one entry for each line")),
-            Some(control) => Err(format!("{text:?} contains the control character {control:?}")),
-        },
-        Value::Num(..) | Value::Bool(..) => Err(format!("{} must be text: write it in quotes", shown(value))),
-        other => Err(format!("{} must be one line of text", shown(other))),
-    }
-}
-
-/// The text of a number, whether it was written in quotes or without.
-fn figure(value: &Value) -> Result<String, String> {
-    match value {
-        Value::Num(..) => Ok(shown(value)),
-        Value::String(_, text) => Ok(text.trim().to_owned()),
-        other => Err(format!("{} must be a number", shown(other))),
-    }
-}
-
-pub(super) fn duration(value: &Value, min: Duration, max: Duration) -> Result<Duration, String> {
-    const UNITS: &str = "with a unit, such as 500ms, 2s or 1m";
-    let text = match value {
-        Value::Num(..) => shown(value),
-        other => one_line(other).map_err(|_| format!("{} must be a duration {UNITS}", shown(other)))?,
-    };
-    if text.trim().parse::<f64>().is_ok() {
-        return Err(format!("{text} has no unit: write {text}s or {text}ms"));
-    }
-    let duration = humantime::parse_duration(text.trim()).map_err(|_| format!("{text:?} is not a duration {UNITS}"))?;
-    if duration < min || duration > max {
-        let show = humantime::format_duration;
-        return Err(format!("{} is out of bounds: from {} to {}", show(duration), show(min), show(max)));
-    }
-    Ok(duration)
-}
-
-pub(super) fn choose(text: &str, words: &'static [&'static str]) -> Result<&'static str, String> {
-    let lower = text.to_ascii_lowercase();
-    // Both are written everywhere.
-    let lower = if lower == "warn" { "warning" } else { &lower };
-    words.iter().find(|word| **word == lower).copied().ok_or_else(|| {
-        let near = nearest(lower, words.iter().copied());
-        let hint = near.map(|word| format!("; did you mean {word}?")).unwrap_or_default();
-        format!("{text:?} must be one of {}{hint}", words.join(", "))
-    })
-}
-
-/// A list, or a text with commas, as a text with commas.
-fn joined(value: &Value) -> Result<String, String> {
-    let text = match value {
-        Value::Array(_, entries) => entries.iter().map(one_line).collect::<Result<Vec<_>, _>>()?.join(","),
-        other => one_line(other)?,
-    };
-    Ok(text.split(',').map(str::trim).collect::<Vec<_>>().join(","))
-}
-
-/// `host:port,host:port`, where the last may carry a chroot (`/chroot`).
-pub(super) fn check_servers(text: &str) -> Result<(), String> {
-    let (servers, chroot) = text.split_at(text.find('/').unwrap_or(text.len()));
-    if chroot.contains(',') {
-        return Err(format!("{text:?}: a chroot such as /x stands once, after the last server"));
-    }
-    for server in servers.split(',') {
-        let (host, port) = match server.rsplit_once(':') {
-            Some((host, port)) if !host.ends_with(':') || host.ends_with("]:") => (host, Some(port)),
-            _ => (server, None),
-        };
-        proxymgr_actors::model::Address::parse(host)
-            .map_err(|error| format!("{text:?} must be host:port, separated by commas: {error}"))?;
-        if port.is_some_and(|port| port.parse::<std::num::NonZeroU16>().is_err()) {
-            return Err(format!("{text:?}: the port of {server:?} must be a number from 1 to 65535"));
-        }
-    }
-    Ok(())
 }

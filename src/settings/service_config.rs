@@ -1,47 +1,47 @@
-//! Where services are defined.
+//! The source of definitions, and the annotations.
 
 use std::path::{Path, PathBuf};
 
 use super::reader::Reader;
 
-/// What has the service definitions, when nothing else is named: the ancestor's znode.
+/// The default path of the definitions.
 const DEFAULT_PATH: &str = "/service_config";
 
-/// Where services are defined.
+/// The source of definitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServiceConfigSettings {
-    /// In the children of a znode.
+    /// The children of a znode.
     Zookeeper {
         /// The ensemble: `host:port,host:port`, with an optional chroot after the last.
         servers: String,
         /// The znode.
         path: String,
     },
-    /// In the keys below a path of Consul's store.
+    /// The keys below a path of Consul's store.
     Consul {
         /// The path.
         path: String,
     },
-    /// In the tags of Consul's services.
+    /// The tags of Consul's services.
     ConsulCatalog {
-        /// The tag of those that are served.
+        /// The tag that selects services.
         tag: String,
     },
-    /// In the keys of etcd that begin with a path.
+    /// The keys of etcd with a prefix.
     Etcd {
         /// The path.
         path: String,
     },
-    /// In the apps of Marathon and their labels.
+    /// The apps of Marathon and their labels.
     Marathon,
-    /// In the files of a directory.
+    /// The files of a directory.
     File {
         /// The directory.
         path: PathBuf,
     },
 }
 
-/// Where annotations are.
+/// The place of annotations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnotationSettings {
     /// The ensemble.
@@ -50,7 +50,7 @@ pub struct AnnotationSettings {
     pub path: String,
 }
 
-/// Reads the section `annotations`; none where there are none.
+/// Reads the section `annotations`; none without annotations.
 pub fn read_annotations(
     reader: &mut Reader,
     definitions: Option<&ServiceConfigSettings>,
@@ -64,16 +64,15 @@ pub fn read_annotations(
         (Some(servers), _) => servers,
         (None, Some(ServiceConfigSettings::Zookeeper { servers, path: services })) => {
             if *services == path {
-                reader
-                    .refuse("annotations.path", format!("{path:?} has the definitions: give the annotations another"));
+                reader.refuse(
+                    "annotations.path",
+                    format!("{path:?} is the path of the definitions; annotations need another"),
+                );
             }
             servers.clone()
         }
         (None, _) => {
-            reader.refuse(
-                "annotations.path",
-                "needs annotations.servers: the ZooKeeper ensemble that has the annotations",
-            );
+            reader.refuse("annotations.path", "needs annotations.servers, the ZooKeeper ensemble of the annotations");
             return None;
         }
     };
@@ -94,7 +93,7 @@ pub fn read(reader: &mut Reader) -> Option<ServiceConfigSettings> {
         kind @ ("consul" | "etcd") => {
             let path = path.unwrap_or_else(|| DEFAULT_PATH.to_owned());
             if path.trim_matches('/').is_empty() {
-                reader.refuse("service_config.path", format!("{path:?} would take every key for a service"));
+                reader.refuse("service_config.path", format!("{path:?} would make every key a service"));
             }
             let is_consul = kind == "consul";
             Some(if is_consul { ServiceConfigSettings::Consul { path } } else { ServiceConfigSettings::Etcd { path } })
@@ -102,7 +101,7 @@ pub fn read(reader: &mut Reader) -> Option<ServiceConfigSettings> {
         "consul_catalog" => {
             let tag = tag?;
             if tag.is_empty() {
-                reader.refuse("service_config.tag", "is empty; give the tag of the services that are served");
+                reader.refuse("service_config.tag", "is empty; a tag is required");
             }
             Some(ServiceConfigSettings::ConsulCatalog { tag })
         }
@@ -115,7 +114,8 @@ pub fn read(reader: &mut Reader) -> Option<ServiceConfigSettings> {
             }
             None => {
                 if !reader.is_set("service_config.path") {
-                    reader.refuse("service_config.path", "is missing: type file needs a directory with definitions");
+                    reader
+                        .refuse("service_config.path", "is missing; type file needs the directory of the definitions");
                 }
                 None
             }

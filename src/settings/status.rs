@@ -1,28 +1,28 @@
-//! The status listener: where it listens, and who may have something done.
+//! Settings of the status listener.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Secret;
 use super::reader::Reader;
-use crate::status::gate::caller::Token;
+use crate::token::Token;
 
-/// The status listener.
+/// Settings of the status listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusSettings {
-    /// Where it listens; none where it is turned off.
+    /// Its address; none if it is turned off.
     pub listen: Option<SocketAddr>,
-    /// Further names by which it may be asked for.
+    /// Further names that requests may use for it.
     pub hosts: Vec<String>,
-    /// Whether its metrics have series of each service.
+    /// Whether its metrics have series per service.
     pub metrics_per_service: bool,
-    /// What whoever gives orders must send.
+    /// The token for operator commands.
     pub token: Option<Secret>,
-    /// The file that holds it.
+    /// The file with the token.
     pub token_file: Option<PathBuf>,
-    /// Whether reading needs it, too.
+    /// Whether reading needs the token as well.
     pub reads_need_token: bool,
-    /// PEM files with the certificate and its key, where TLS is spoken.
+    /// PEM files with the certificate and its key, if TLS is enabled.
     pub tls: Option<(PathBuf, PathBuf)>,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn read(reader: &mut Reader) -> StatusSettings {
     }
     let token_file = reader.path("status.token_file");
     if token.is_some() && token_file.is_some() {
-        reader.refuse("status.token_file", "stands beside status.token; set one of them");
+        reader.refuse("status.token_file", "is set together with status.token; remove one of them");
     }
     let reads_need_token = reader.choice("status.reads") == Some("token");
     if reads_need_token && token.is_none() && token_file.is_none() {
@@ -45,10 +45,10 @@ pub(super) fn read(reader: &mut Reader) -> StatusSettings {
     let certificate = reader.path("status.tls_cert");
     let private_key = reader.path("status.tls_key");
     if certificate.is_none() && private_key.is_some() {
-        reader.refuse("status.tls_key", "needs status.tls_cert beside it");
+        reader.refuse("status.tls_key", "needs status.tls_cert");
     }
     if certificate.is_some() && private_key.is_none() {
-        reader.refuse("status.tls_cert", "needs status.tls_key beside it");
+        reader.refuse("status.tls_cert", "needs status.tls_key");
     }
     let tls = certificate.zip(private_key);
     let metrics_per_service = reader.switch("metrics.per_service").unwrap_or(true);

@@ -1,34 +1,44 @@
 mod haproxy_run;
+mod reference;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use proxymgr_yaml::Mistake;
+
 use super::*;
 
 /// Settings from YAML text, environment variables and `--set` flags.
-fn load(yaml: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+fn load(yaml: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Settings, Vec<Mistake>> {
     let (environment, _) =
         Layer::environment(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let flags = flags.iter().map(|(path, value)| ((*path).to_owned(), (*value).to_owned(), "--set".to_owned()));
-    let file = Layer::yaml(yaml, Path::new("p.yml")).map_err(|mistake| vec![mistake.to_string()])?;
+    let file = Layer::yaml(yaml, Path::new("p.yml")).map_err(|mistake| vec![mistake])?;
     let figment = Figment::from(Layer::defaults()).merge(file).merge(environment).merge(Layer::texts("flags", flags));
     let mut reader = Reader::new(figment);
     let settings = read(&mut reader);
     let (mistakes, effective) = reader.finish();
     match settings {
         Some(settings) if mistakes.is_empty() => Ok(Settings { effective: Effective(effective), ..settings }),
-        _ => Err(mistakes.iter().map(ToString::to_string).collect()),
+        _ => Err(mistakes),
     }
 }
 
+/// The places and keys of mistakes.
+fn places(mistakes: &[Mistake]) -> Vec<(&str, &str)> {
+    mistakes.iter().map(|mistake| (mistake.place.as_str(), mistake.key.as_str())).collect()
+}
+
+/// Asserts that the YAML text has mistakes at these places.
 #[track_caller]
-fn check(yaml: &str, expect: &[&str]) {
-    assert_eq!(load(yaml, &[], &[]).expect_err("it was accepted"), expect);
+fn check(yaml: &str, expected: &[(&str, &str)]) {
+    let mistakes = load(yaml, &[], &[]).expect_err("it was accepted");
+    assert_eq!(places(&mistakes), expected, "{mistakes:?}");
 }
 
 #[test]
-fn an_empty_file_gives_the_defaults() {
+fn empty_file_gives_the_defaults() {
     let settings = load("", &[], &[]).unwrap();
     assert_eq!(settings.haproxy.binary, Path::new("haproxy"));
     assert_eq!(settings.haproxy.config_path, Path::new("/etc/haproxy/haproxy.cfg"));
@@ -44,7 +54,7 @@ fn an_empty_file_gives_the_defaults() {
 }
 
 #[test]
-fn the_ancestors_sample_loads_as_it_is() {
+fn sample_of_the_ruby_proxymgr_loads() {
     let yaml = "---
 haproxy:
   config_path: /etc/haproxy/haproxy.cfg
@@ -60,7 +70,7 @@ service_config:
 }
 
 #[test]
-fn every_key_of_the_ancestor_is_understood() {
+fn every_key_of_the_ruby_proxymgr_loads() {
     let yaml = r#"
 haproxy:
   path: /usr/sbin/haproxy
@@ -88,7 +98,7 @@ fn servers_may_be_a_list() {
 }
 
 #[test]
-fn the_environment_overrides_the_file_and_flags_override_both() {
+fn environment_overrides_file_and_flags_override_both() {
     let yaml = "haproxy: {reload_interval: 2s, stop_timeout: 2s, observe_interval: 2s}";
     let environment =
         [("PROXYMGR_HAPROXY__STOP_TIMEOUT", "3s"), ("PROXYMGR_HAPROXY__OBSERVE_INTERVAL", "3s"), ("HOME", "/root")];
@@ -100,7 +110,7 @@ fn the_environment_overrides_the_file_and_flags_override_both() {
 }
 
 #[test]
-fn environment_variables_take_lists_maps_and_texts_that_look_like_numbers() {
+fn environment_variables_can_be_lists_and_maps() {
     let settings = load(
         "",
         &[
@@ -120,19 +130,19 @@ fn environment_variables_take_lists_maps_and_texts_that_look_like_numbers() {
 }
 
 #[test]
-fn a_switch_is_true_or_false_and_nothing_else() {
+fn switches_are_true_or_false() {
     let per_service = |yaml, environment: &[(&str, &str)]| {
         load(yaml, environment, &[]).map(|settings| settings.status.metrics_per_service)
     };
     assert!(per_service("", &[]).unwrap());
     assert!(!per_service("metrics: {per_service: false}", &[]).unwrap());
     assert!(!per_service("", &[("PROXYMGR_METRICS__PER_SERVICE", "false")]).unwrap());
-    let mistakes = per_service("metrics: {per_service: 0}", &[]).unwrap_err();
-    assert_eq!(mistakes[0], "p.yml:1: metrics.per_service: 0 must be true or false");
+    check("metrics: {per_service: 0}", &[("p.yml:1", "metrics.per_service")]);
 }
 
+/// The one test of wording: a mistake has its place, its key, the value, what is expected, and a hint.
 #[test]
-fn every_mistake_is_told_at_once_with_its_key_and_place() {
+fn all_mistakes_are_reported_together() {
     let yaml = "haproxy:
   socketpath: /x
   reload_interval: 5
@@ -150,7 +160,7 @@ statedir: /x
     )
     .unwrap_err();
     assert_eq!(
-        mistakes,
+        Vec::from_iter(mistakes.iter().map(ToString::to_string)),
         [
             "--set: status.listen: \"8470\" must be an address with a port, such as 127.0.0.1:8470 or [::1]:8470, or none",
             "environment variable PROXYMGR_HAPROXY__SOKET_PATH: haproxy.soket_path: is not a key; did you mean haproxy.socket_path?",
@@ -165,129 +175,83 @@ statedir: /x
 }
 
 #[test]
-fn bad_values_name_themselves_and_say_what_is_expected() {
-    for (yaml, expect) in [
-        ("haproxy: {config_path: etc/x}", "p.yml:1: haproxy.config_path: etc/x must be the absolute path of a file"),
-        ("haproxy: {config_path: /}", "p.yml:1: haproxy.config_path: / must be the absolute path of a file"),
-        ("haproxy: {path: ''}", "p.yml:1: haproxy.path: is empty; give a path, or leave the key out"),
-        (
-            "status: {token: short}",
-            "p.yml:1: status.token: is too short: at least 16 characters, as from `openssl rand -hex 16`",
-        ),
-        (
-            "status: {token: 0123456789 abcdef}",
-            "p.yml:1: status.token: may have letters, digits and punctuation of ASCII only, and no white space",
-        ),
-        (
-            "status: {token: 0123456789abcdef, token_file: /t}",
-            "p.yml:1: status.token_file: stands beside status.token; set one of them",
-        ),
-        ("status: {reads: token}", "p.yml:1: status.reads: needs status.token or status.token_file"),
-        ("status: {reads: closed}", "p.yml:1: status.reads: \"closed\" must be one of open, token"),
-        ("status: {tls_cert: /a}", "p.yml:1: status.tls_cert: needs status.tls_key beside it"),
-        ("status: {tls_key: /a}", "p.yml:1: status.tls_key: needs status.tls_cert beside it"),
-        (
-            "haproxy: {socket_path: none}",
-            "p.yml:1: haproxy.socket_path: cannot be turned off: without its socket nobody knows what HAProxy has",
-        ),
-        (
-            "haproxy: {socket_path: '/run/a b'}",
-            "p.yml:1: haproxy.socket_path: \"/run/a b\" must not contain white space, quotes, backslashes, '#', '$' or ','",
-        ),
-        (
-            "haproxy: {reload_interval: soon}",
-            "p.yml:1: haproxy.reload_interval: \"soon\" is not a duration with a unit, such as 500ms, 2s or 1m",
-        ),
-        ("haproxy: {stop_timeout: '30'}", "p.yml:1: haproxy.stop_timeout: 30 has no unit: write 30s or 30ms"),
-        ("haproxy: {observe_interval: 0s}", "p.yml:1: haproxy.observe_interval: 0s is out of bounds: from 1s to 1day"),
-        ("haproxy: {global: 5}", "p.yml:1: haproxy.global: 5 must be a list of lines, such as [\"maxconn 1000\"]"),
-        ("haproxy: {global: [5]}", "p.yml:1: haproxy.global[1]: 5 must be text: write it in quotes"),
-        (
-            "haproxy:\n  global:\n  - maxconn 9\n  - master-worker",
-            "p.yml:4: haproxy.global[2]: master-worker must go: proxymgr itself starts, reloads and supervises HAProxy's process",
-        ),
-        ("haproxy: on fire", "p.yml:1: haproxy: \"on fire\" must be a map of keys"),
-        (
-            "service_config: {type: file}",
-            "service_config.path: is missing: type file needs a directory with definitions",
-        ),
-        (
-            "service_config: {type: file, path: services}",
-            "p.yml:1: service_config.path: \"services\" must be the absolute path of a directory",
-        ),
-        (
-            "service_config: {path: services//x}",
-            "p.yml:1: service_config.path: \"services//x\" must be a znode such as /service_config",
-        ),
-        (
-            "service_config: {servers: 'a:99999'}",
-            "p.yml:1: service_config.servers: \"a:99999\": the port of \"a:99999\" must be a number from 1 to 65535",
-        ),
-        (
-            "service_config: {servers: 'a:1/x,b:1'}",
-            "p.yml:1: service_config.servers: \"a:1/x,b:1\": a chroot such as /x stands once, after the last server",
-        ),
-        (
-            "service_config: {servers: 'a:1,,b:1'}",
-            "p.yml:1: service_config.servers: \"a:1,,b:1\" must be host:port, separated by commas: \"\" is neither an IP address nor a host name",
-        ),
-        ("state_dir: 5", "p.yml:1: state_dir: 5 must be text: write it in quotes"),
-        ("log: {levels: loud}", "p.yml:1: log.levels: \"loud\" must be a map, such as {haproxy: debug}"),
-        (
-            "log: {levels: {watcher: loud}}",
-            "p.yml:1: log.levels.watcher: \"loud\" must be one of critical, error, warning, info, debug, trace",
-        ),
-        ("zookeeper: {tls: {key: /k}}", "p.yml:1: zookeeper.tls.key: needs zookeeper.tls.certificate beside it"),
+fn invalid_values_are_refused() {
+    for (yaml, key) in [
+        ("haproxy: {config_path: etc/x}", "haproxy.config_path"),
+        ("haproxy: {config_path: /}", "haproxy.config_path"),
+        ("haproxy: {path: ''}", "haproxy.path"),
+        ("status: {token: short}", "status.token"),
+        ("status: {token: 0123456789 abcdef}", "status.token"),
+        ("status: {token: 0123456789abcdef, token_file: /t}", "status.token_file"),
+        ("status: {reads: token}", "status.reads"),
+        ("status: {reads: closed}", "status.reads"),
+        ("status: {tls_cert: /a}", "status.tls_cert"),
+        ("status: {tls_key: /a}", "status.tls_key"),
+        ("haproxy: {socket_path: none}", "haproxy.socket_path"),
+        ("haproxy: {socket_path: '/run/a b'}", "haproxy.socket_path"),
+        ("haproxy: {reload_interval: soon}", "haproxy.reload_interval"),
+        ("haproxy: {stop_timeout: '30'}", "haproxy.stop_timeout"),
+        ("haproxy: {observe_interval: 0s}", "haproxy.observe_interval"),
+        ("haproxy: {global: 5}", "haproxy.global"),
+        ("haproxy: {global: [5]}", "haproxy.global[1]"),
+        ("haproxy: on fire", "haproxy"),
+        ("service_config: {type: file, path: services}", "service_config.path"),
+        ("service_config: {path: services//x}", "service_config.path"),
+        ("service_config: {servers: 'a:99999'}", "service_config.servers"),
+        ("service_config: {servers: 'a:1/x,b:1'}", "service_config.servers"),
+        ("service_config: {servers: 'a:1,,b:1'}", "service_config.servers"),
+        ("state_dir: 5", "state_dir"),
+        ("log: {levels: loud}", "log.levels"),
+        ("log: {levels: {watcher: loud}}", "log.levels.watcher"),
+        ("zookeeper: {tls: {key: /k}}", "zookeeper.tls.key"),
     ] {
-        check(yaml, &[expect]);
+        check(yaml, &[("p.yml:1", key)]);
     }
+    check("service_config: {type: file}", &[("", "service_config.path")]);
+    check("haproxy:\n  global:\n  - maxconn 9\n  - master-worker", &[("p.yml:4", "haproxy.global[2]")]);
 }
 
 #[test]
-fn a_file_that_is_no_yaml_is_refused_with_its_line() {
+fn invalid_yaml_is_refused_with_its_line() {
     let mistakes = load("haproxy:\n  path: [unclosed\n", &[], &[]).unwrap_err();
-    assert!(mistakes[0].starts_with("p.yml:") && mistakes[0].contains("is not valid YAML"), "{mistakes:?}");
-    let mistakes = load("log:\n  level: info\n  level: debug\n", &[], &[]).unwrap_err();
-    assert!(mistakes[0].starts_with("p.yml:3: is not valid YAML: duplicate"), "{mistakes:?}");
-    check("just text", &["p.yml:1: the file must be a map of sections, such as `haproxy:`"]);
+    assert!(mistakes[0].place.starts_with("p.yml:"), "{mistakes:?}");
+    check("log:\n  level: info\n  level: debug\n", &[("p.yml:3", "")]);
+    check("just text", &[("p.yml:1", "")]);
 }
 
 #[test]
-fn a_missing_file_is_one_mistake_that_says_what_to_do() {
+fn missing_file_is_one_mistake() {
     let sources = SettingsSources { file: Some("/nonexistent/p.yml".into()), ..SettingsSources::default() };
     let mistakes = Settings::load(&sources).unwrap_err();
-    assert_eq!(mistakes.0.len(), 1);
-    assert!(mistakes.to_string().contains("/nonexistent/p.yml: cannot be read: No such file"), "{mistakes}");
+    assert_eq!(places(&mistakes.0), [("/nonexistent/p.yml", "")]);
 }
 
 #[test]
-fn a_key_without_a_value_is_a_key_that_is_not_set() {
+fn key_without_a_value_is_not_set() {
     let settings = load("haproxy:\n  socket_path:\n  path: ~\nzookeeper:\n", &[], &[]).unwrap();
     assert_eq!(settings.haproxy.policy.frame.socket_path, Path::new("/etc/haproxy/haproxy.sock"));
 }
 
 #[test]
-fn a_line_in_the_environment_is_refused_at_its_variable() {
+fn mistakes_in_the_environment_have_the_variable_as_place() {
     let mistakes = load("", &[("PROXYMGR_HAPROXY__GLOBAL", "[maxconn 9, nbproc 2]")], &[]).unwrap_err();
-    let place = "environment variable PROXYMGR_HAPROXY__GLOBAL: haproxy.global[2]: nbproc must go";
-    assert!(mistakes[0].starts_with(place), "{mistakes:?}");
+    assert_eq!(places(&mistakes), [("environment variable PROXYMGR_HAPROXY__GLOBAL", "haproxy.global[2]")]);
 }
 
 #[test]
-fn a_secret_is_shown_in_no_message() {
+fn secrets_are_never_shown() {
     for yaml in ["zookeeper: {auth: hunter2}", "zookeeper: {auth: 12345678}", "zookeeper: {auth: \"hunter2:\\nx\"}"] {
-        let mistakes = load(yaml, &[], &[]).unwrap_err().join("\n");
-        assert!(mistakes.contains("zookeeper.auth"), "{mistakes}");
+        let mistakes = format!("{:?}", load(yaml, &[], &[]).unwrap_err());
         assert!(!mistakes.contains("hunter2") && !mistakes.contains("12345678"), "{mistakes}");
     }
     let settings = load("zookeeper: {auth: 'user:hunter2'}\nstatus: {token: hunter2hunter2hunter2}", &[], &[]).unwrap();
     assert!(!format!("{settings:?}").contains("hunter2"), "{settings:?}");
     let mistakes = load("status: {token: hunter2}", &[], &[]).unwrap_err();
-    assert!(!mistakes[0].contains("hunter2"), "{mistakes:?}");
+    assert!(!format!("{mistakes:?}").contains("hunter2"), "{mistakes:?}");
 }
 
 #[test]
-fn the_variables_that_kubernetes_makes_for_a_service_of_this_name_are_left_alone() {
+fn variables_of_kubernetes_are_ignored() {
     let environment = ["PROXYMGR_PORT", "PROXYMGR_SERVICE_HOST", "PROXYMGR_PORT_8470_TCP_ADDR"];
     let sources = SettingsSources {
         environment: environment.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect(),
@@ -297,21 +261,21 @@ fn the_variables_that_kubernetes_makes_for_a_service_of_this_name_are_left_alone
 }
 
 #[test]
-fn one_underscore_for_two_is_a_mistake_and_not_left_alone() {
+fn single_underscore_is_a_mistake() {
     let mistakes = load("", &[("PROXYMGR_HAPROXY_SOCKET_PATH", "/x"), ("PROXYMGR_STATEDIR", "/x")], &[]).unwrap_err();
     assert_eq!(mistakes.len(), 2, "{mistakes:?}");
-    assert!(mistakes[0].ends_with("is not a key; did you mean haproxy.socket_path?"), "{mistakes:?}");
+    assert!(mistakes[0].problem.contains("haproxy.socket_path"), "{mistakes:?}");
 }
 
 #[test]
-fn what_can_change_while_running_is_adopted_and_the_rest_waits_for_a_restart() {
+fn adopt_applies_only_settings_that_can_change() {
     let mut running = load("haproxy: {reload_interval: 1s, global: [a], socket_path: /run/x}", &[], &[]).unwrap();
     let yaml = "haproxy: {reload_interval: 2s, global: [a, b], socket_path: /run/y, config_path: /y/h.cfg}
 state_dir: /x
 log: {level: debug, format: json}";
     let newer = load(yaml, &[], &[]).unwrap();
     let changed = running.adopt(newer.clone());
-    assert_eq!(changed.in_force, ["haproxy.global", "haproxy.reload_interval", "log.level"]);
+    assert_eq!(changed.applied, ["haproxy.global", "haproxy.reload_interval", "log.level"]);
     assert_eq!(changed.need_restart, ["haproxy.config_path", "haproxy.socket_path", "state_dir", "log.format"]);
     assert_eq!(running.haproxy.policy.reload_interval, Duration::from_secs(2));
     let frame = &running.haproxy.policy.frame;
@@ -320,53 +284,8 @@ log: {level: debug, format: json}";
     assert_eq!(running.log.level, slog::Level::Debug);
     assert_eq!(running.log.format, LogFormat::Text);
     let again = running.adopt(newer);
-    assert!(again.in_force.is_empty());
-    assert_eq!(again.need_restart, changed.need_restart, "what waits is told each time");
-}
-
-#[test]
-fn the_shipped_file_loads_and_explains_every_key_with_its_default() {
-    let shipped = include_str!("../../config/proxymgr.yml");
-    let settings = load(shipped, &[], &[]).unwrap();
-    assert_eq!(
-        settings,
-        load("", &[], &[]).map(|defaults| Settings { effective: settings.effective.clone(), ..defaults }).unwrap()
-    );
-
-    let figment = Figment::from(Layer::yaml(shipped, Path::new("proxymgr.yml")).unwrap());
-    for key in KEYS {
-        let last = key.path.rsplit('.').next().unwrap();
-        let active = figment.find_value(key.path).ok();
-        match key.default {
-            Unset::Text(default) => {
-                let text = |value: &figment::value::Value| match value {
-                    figment::value::Value::Bool(_, on) => on.to_string(),
-                    figment::value::Value::Num(..) => reader::shown(value),
-                    _ => value.as_str().unwrap_or_default().to_owned(),
-                };
-                assert_eq!(active.as_ref().map(text).as_deref(), Some(default), "{}", key.path);
-            }
-            Unset::Empty => assert!(active.is_some(), "{} is missing", key.path),
-            Unset::Otherwise(_) => {
-                assert!(active.is_none(), "{} has no default that could be written", key.path);
-                assert!(shipped.contains(&format!("#{last}: ")), "{} is not explained", key.path);
-            }
-        }
-        let marked = doc_above(shipped, last).contains("[restart]");
-        assert_eq!(marked, key.takes_effect == TakesEffect::OnRestart, "the mark [restart] of {}", key.path);
-    }
-}
-
-/// The comment that stands above a key; that of the key before, where several stand together.
-fn doc_above(shipped: &str, last: &str) -> String {
-    let lines: Vec<&str> = shipped.lines().map(str::trim).collect();
-    let at = lines
-        .iter()
-        .rposition(|line| {
-            line.strip_prefix('#').unwrap_or(line).starts_with(&format!("{last}: ")) && !line.starts_with("# ")
-        })
-        .unwrap();
-    lines[..at].iter().rev().take_while(|line| line.starts_with('#')).copied().collect::<Vec<_>>().join("\n")
+    assert!(again.applied.is_empty());
+    assert_eq!(again.need_restart, changed.need_restart, "pending settings are listed each time");
 }
 
 #[test]
@@ -384,7 +303,7 @@ mesos: {tls: {ca: /a}}
 marathon: {auth: 'a:b', callback: 'http://h:1', tls: {ca: /a, certificate: /b, key: /c}}
 status: {tls_cert: /a, tls_key: /b, token: 0123456789abcdef}";
     let settings = load(yaml, &[], &[]).unwrap();
-    // They stand in the place of the tokens.
+    // They exclude the tokens.
     let other = load("status: {token_file: /t}\nconsul: {token_file: /t}\nmarathon: {token: t}", &[], &[]).unwrap();
     let read: BTreeSet<&str> = settings.effective.0.keys().chain(other.effective.0.keys()).copied().collect();
     let all: BTreeSet<&str> = KEYS.iter().map(|key| key.path).collect();
@@ -392,22 +311,16 @@ status: {tls_cert: /a, tls_key: /b, token: 0123456789abcdef}";
 }
 
 #[test]
-fn dns_servers_are_addresses_and_the_intervals_fit() {
+fn dns_servers_are_addresses_and_intervals_are_ordered() {
     let settings =
         load("dns: {servers: ['10.0.0.2', '[::1]:5353'], interval: 2s, interval_max: 2s}", &[], &[]).unwrap();
     assert_eq!(settings.dns.servers, ["10.0.0.2:53".parse().unwrap(), "[::1]:5353".parse().unwrap()]);
-    let mistakes = load("dns: {servers: ns.example, interval: 2m}", &[], &[]).unwrap_err();
-    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
-    for (mistake, expected) in mistakes.iter().zip([
-        "p.yml:1: dns.interval: dns.interval must not be longer than dns.interval_max",
-        "p.yml:1: dns.servers: \"ns.example\" is not the IP address of a name server",
-    ]) {
-        assert!(mistake.starts_with(expected), "{mistake}");
-    }
+    let yaml = "dns:\n  servers: ns.example\n  interval: 2m";
+    check(yaml, &[("p.yml:2", "dns.servers"), ("p.yml:3", "dns.interval")]);
 }
 
 #[test]
-fn outputs_are_read_and_every_mistake_in_them_is_named() {
+fn mistakes_in_outputs_have_their_keys() {
     let yaml = "outputs:
   - {type: template, template: /t.j2, path: /f, check: [nginx, -t, -c, '{candidate}'], reload: nginx -s reload}
   - type: hipache
@@ -423,22 +336,21 @@ fn outputs_are_read_and_every_mistake_in_them_is_named() {
     check(
         "outputs:\n  - type: temlate\n  - type: template\n    path: relative\n    relod: x\n  - 7\n",
         &[
-            "p.yml:2: outputs[1].type: \"temlate\" must be one of template, hipache, stdout; did you mean template?",
-            "p.yml:3: outputs[2].template: is missing; for example template: /etc/proxymgr/nginx.conf.j2",
-            "p.yml:4: outputs[2].path: \"relative\" must be an absolute path",
-            "p.yml:5: outputs[2].relod: is not a key here; did you mean reload?",
-            "p.yml:6: outputs[3]: 7 must be a map of keys",
+            ("p.yml:2", "outputs[1].type"),
+            ("p.yml:3", "outputs[2].template"),
+            ("p.yml:4", "outputs[2].path"),
+            ("p.yml:5", "outputs[2].relod"),
+            ("p.yml:6", "outputs[3]"),
         ],
     );
     check(
         "outputs: [{type: template, template: /t, path: /f, reload: 'nginx -s reload; true'}]",
-        &["p.yml:1: outputs[1].reload: has ';', which means something to a shell, and none runs it: write a list of \
-           words, or set shell: true"],
+        &[("p.yml:1", "outputs[1].reload")],
     );
 }
 
 #[test]
-fn consul_and_etcd_have_urls_and_their_secrets_are_not_shown() {
+fn consul_and_etcd_have_urls() {
     let yaml = "consul: {servers: ['https://A:8501', 'https://b:8501'], token: s3cret, connections: 500}\n\
                 etcd: {auth: 'user:s3cret'}\nservice_config: {type: consul_catalog, tag: lb}";
     let settings = load(yaml, &[("PROXYMGR_ETCD__SERVERS", "http://c:2379,http://d:2379")], &[]).unwrap();
@@ -451,12 +363,12 @@ fn consul_and_etcd_have_urls_and_their_secrets_are_not_shown() {
         "consul: {servers: 'consul:8500', connections: 0, token: s3cret, token_file: /t}\netcd:\n  servers: http://u:s3cret@h\n  auth: s3cret\n\
          service_config: {type: etcd, path: /}",
         &[
-            "p.yml:1: consul.connections: 0 must be a whole number from 1 to 100000",
-            "p.yml:1: consul.servers: \"consul:8500\" is not a URL like http://host:port: it must begin with http:// or https://",
-            "p.yml:1: consul.token_file: stands beside consul.token; one of them has to go",
-            "p.yml:3: etcd.servers: a URL has a user or password in it; credentials have settings of their own",
-            "p.yml:4: etcd.auth: must be user:password",
-            "p.yml:5: service_config.path: \"/\" would take every key for a service",
+            ("p.yml:1", "consul.connections"),
+            ("p.yml:1", "consul.servers"),
+            ("p.yml:1", "consul.token_file"),
+            ("p.yml:3", "etcd.servers"),
+            ("p.yml:4", "etcd.auth"),
+            ("p.yml:5", "service_config.path"),
         ],
     );
 }

@@ -5,8 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::gate::caller::{Callers, Token};
+use super::gate::caller::Callers;
 use super::tls::{CertificateFiles, ServerCertificate};
+use crate::token::Token;
 
 /// Longest token file, in bytes; the rest is ignored.
 const TOKEN_FILE_BYTES_MAX: u64 = 4_096;

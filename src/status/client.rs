@@ -4,17 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use awc::error::{ConnectError, SendRequestError};
-use awc::http::Method;
-use awc::{Client, Connector};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
+use tokio::time::timeout;
 
-use super::gate::caller::Token;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::report::StatusReport;
+use crate::http::{Transport, TransportError};
 use crate::tls::TlsFiles;
+use crate::token::Token;
 
 /// Time-out for an answer of the daemon, which itself waits two seconds for its actors.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,7 +63,7 @@ pub struct DaemonAddress {
 
 /// A client for one daemon.
 pub struct StatusClient {
-    http: Client,
+    http: Transport,
     url: String,
     token: Option<Token>,
 }
@@ -70,13 +71,12 @@ pub struct StatusClient {
 impl StatusClient {
     /// A client for this daemon. It does not connect yet.
     pub fn new(daemon: DaemonAddress) -> Result<Self, String> {
-        let mut connector = Connector::new().timeout(ANSWER_TIMEOUT);
-        if daemon.url.starts_with("https:") {
-            let files = TlsFiles { ca: daemon.ca, identity: None };
-            connector = connector.rustls_0_23(files.load()?);
-        }
-        let http = Client::builder().connector(connector).timeout(ANSWER_TIMEOUT).finish();
-        Ok(Self { http, url: daemon.url.trim_end_matches('/').to_owned(), token: daemon.token })
+        let tls = if daemon.url.starts_with("https:") {
+            Some(TlsFiles { ca: daemon.ca, identity: None }.load()?)
+        } else {
+            None
+        };
+        Ok(Self { http: Transport::new(tls), url: daemon.url.trim_end_matches('/').to_owned(), token: daemon.token })
     }
 
     /// Reads the status, as text and parsed.
@@ -111,25 +111,23 @@ impl StatusClient {
 
     async fn ask<T: Serialize>(&self, method: Method, path: &str, body: Option<&T>) -> Result<String, AskError> {
         let address = format!("{}{path}", self.url);
-        let mut request = self.http.request(method, &address);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.reveal());
-        }
-        let sent = match body {
-            Some(body) => request.send_json(body).await,
-            None => request.send().await,
+        let request = self.request(method, &address, body).map_err(AskError::NoAnswer)?;
+        let sent = timeout(ANSWER_TIMEOUT, self.http.send(request)).await;
+        let mut response = match sent {
+            Ok(sent) => sent.map_err(|error| self.no_answer(&error))?,
+            Err(_) => return Err(self.timed_out()),
         };
-        let mut response = sent.map_err(|error| self.no_answer(&error))?;
-        let body = response
-            .body()
-            .limit(ANSWER_BYTES_MAX)
-            .await
-            .map_err(|error| AskError::NoAnswer(format!("the answer of {address} cannot be read: {error}")))?;
+        let body = match timeout(ANSWER_TIMEOUT, response.read(ANSWER_BYTES_MAX)).await {
+            Ok(read) => {
+                read.map_err(|error| AskError::NoAnswer(format!("the answer of {address} cannot be read: {error}")))?
+            }
+            Err(_) => return Err(self.timed_out()),
+        };
         let text = String::from_utf8_lossy(&body).into_owned();
         if response.status().is_success() {
             return Ok(text);
         }
-        let is_problem = response.headers().get("content-type").filter(|kind| *kind == PROBLEM_JSON);
+        let is_problem = response.headers().get(CONTENT_TYPE).filter(|kind| *kind == PROBLEM_JSON);
         let status = response.status();
         let text = match is_problem.and_then(|_| serde_json::from_str::<Problem>(&text).ok()) {
             Some(problem) => format!("{address} refuses: {}", problem.detail),
@@ -138,13 +136,38 @@ impl StatusClient {
         Err(AskError::Refused { status: status.as_u16(), text })
     }
 
-    fn no_answer(&self, error: &SendRequestError) -> AskError {
+    fn request<T: Serialize>(
+        &self,
+        method: Method,
+        address: &str,
+        body: Option<&T>,
+    ) -> Result<Request<Vec<u8>>, String> {
+        let mut request = Request::builder().method(method).uri(address);
+        if let Some(token) = &self.token {
+            let bearer = HeaderValue::from_str(&format!("Bearer {}", token.reveal()));
+            request =
+                request.header(AUTHORIZATION, bearer.map_err(|_| "the token is not valid in a header".to_owned())?);
+        }
+        let body = match body {
+            Some(body) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                serde_json::to_vec(body).map_err(|error| error.to_string())?
+            }
+            None => Vec::new(),
+        };
+        request.body(body).map_err(|error| format!("{address} is not a URL: {error}"))
+    }
+
+    fn timed_out(&self) -> AskError {
+        let seconds = ANSWER_TIMEOUT.as_secs();
+        AskError::NoAnswer(format!("{} did not answer within {seconds} s", self.url))
+    }
+
+    fn no_answer(&self, error: &TransportError) -> AskError {
         let url = &self.url;
         AskError::NoAnswer(match error {
-            SendRequestError::Connect(ConnectError::Io(error))
-                if error.get_ref().is_some_and(|e| e.is::<rustls::Error>()) =>
-            {
-                format!("{url} is not trusted: {error}; pass the authority of its certificate with --ca")
+            TransportError::Tls(cause) => {
+                format!("{url} is not trusted: {cause}; pass the authority of its certificate with --ca")
             }
             _ => format!("no proxymgr answers at {url}: {error}; is it running, with this status.listen?"),
         })

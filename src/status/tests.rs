@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use actix_web::web;
-use awc::Client;
-use awc::http::header;
+use hyper::Request;
+use hyper::header::HOST;
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::limits::STATUS_BODY_BYTES_MAX;
@@ -22,6 +22,7 @@ use super::listener::{StatusListener, bind};
 use super::part::{self, Part};
 use super::problem::Problem;
 use super::view::{Asked, Identity, States, View};
+use crate::http::Transport;
 
 /// A daemon with fixed snapshots.
 #[derive(Clone)]
@@ -71,12 +72,12 @@ fn client_of(listener: &StatusListener) -> StatusClient {
 }
 
 async fn get(listener: &StatusListener, path: &str, host: Option<&str>) -> (u16, String) {
-    let mut request = Client::default().get(format!("{}{path}", client::url_of(listener.address(), false)));
+    let mut request = Request::get(format!("{}{path}", client::url_of(listener.address(), false)));
     if let Some(host) = host {
-        request = request.insert_header((header::HOST, host));
+        request = request.header(HOST, host);
     }
-    let mut response = request.send().await.unwrap();
-    let body = response.body().limit(usize::MAX).await.unwrap();
+    let mut response = Transport::new(None).send(request.body(Vec::new()).unwrap()).await.unwrap();
+    let body = response.read(usize::MAX).await.unwrap();
     (response.status().as_u16(), String::from_utf8_lossy(&body).into_owned())
 }
 
@@ -161,8 +162,8 @@ async fn errors_are_problem_objects_with_security_headers() {
         ("GET", "/api/v1/status", 200),
         ("HEAD", "/readyz", 200),
     ] {
-        let mut response =
-            Client::default().request(method.parse().unwrap(), format!("{url}{path}")).send().await.unwrap();
+        let request = Request::builder().method(method).uri(format!("{url}{path}")).body(Vec::new()).unwrap();
+        let mut response = Transport::new(None).send(request).await.unwrap();
         assert_eq!(response.status().as_u16(), status, "{method} {path}");
         for (name, value) in [
             ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
@@ -178,7 +179,7 @@ async fn errors_are_problem_objects_with_security_headers() {
         }
         if status >= 400 {
             assert_eq!(response.headers().get("content-type").unwrap(), "application/problem+json", "{method} {path}");
-            let problem: Problem = serde_json::from_slice(&response.body().await.unwrap()).unwrap();
+            let problem: Problem = serde_json::from_slice(&response.read(usize::MAX).await.unwrap()).unwrap();
             assert_eq!(problem.status, status);
             assert!(!problem.detail.is_empty(), "{method} {path}");
         }

@@ -13,6 +13,9 @@ const LAYER_1: &[&str] = &["actors/decide/"];
 /// Folders of adapters and faces.
 const ADAPTERS: &[&str] = &["discovery", "proxy", "status", "recording"];
 
+/// What adapters stand on.
+const BELOW_ADAPTERS: &[&str] = &["settings", "http", "tls", "token", "name_server"];
+
 /// The paths that `is_wrong` rejects, each with what to do.
 fn wrong_paths(source: &Source, is_wrong: impl Fn(&NamedPath) -> Option<String>) -> Vec<Finding> {
     let paths = source.paths();
@@ -59,10 +62,13 @@ pub fn actors_do_not_know_each_other(source: &Source) -> Vec<Finding> {
     })
 }
 
-/// Discovery, proxies, the status page and recording meet in the actors, nowhere else. (Simulation is a crate that
-/// depends on none of them.)
+/// Discovery, proxies, the status page and recording meet in the actors, nowhere else, and what they stand on knows none of
+/// them. (Simulation is a crate that depends on none of them.)
 pub fn adapters_do_not_know_each_other(source: &Source) -> Vec<Finding> {
-    let own = ADAPTERS.iter().find(|folder| source.is_in(&[&format!("src/{folder}/"), &format!("src/{folder}.rs")]));
+    let own = ADAPTERS
+        .iter()
+        .chain(BELOW_ADAPTERS)
+        .find(|folder| source.is_in(&[&format!("src/{folder}/"), &format!("src/{folder}.rs")]));
     let Some(own) = own else { return Vec::new() };
     wrong_paths(source, |path| {
         let is_root = |segment: &str| matches!(segment, "crate" | "super" | "proxymgr");
@@ -124,6 +130,7 @@ mod tests {
     fn an_adapter_may_not_name_another() {
         let text = "use crate::discovery::file;\nuse crate::{proxy::socket, settings};\nuse proxymgr::status;\nuse super::proxy::x;\n";
         assert_eq!(lines(adapters_do_not_know_each_other, "src/discovery/file.rs", text), [2, 3, 4]);
+        assert_eq!(lines(adapters_do_not_know_each_other, "src/settings/http.rs", text), [1, 2, 3, 4]);
         assert_eq!(lines(adapters_do_not_know_each_other, "src/daemon.rs", text), []);
     }
 

@@ -1,4 +1,4 @@
-//! Puts definitions and annotations together, and takes orders to write annotations.
+//! Merges definitions and annotations, and serves requests to read and write annotations.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,101 +10,101 @@ use proxymgr_actors::model::{RawDefinition, ServiceName};
 use slog::{Logger, info, warn};
 use thiserror::Error;
 
-use super::last::LastAnnotations;
+use super::saved::SavedAnnotations;
 use crate::discovery::zookeeper::{AnnotationMap, WriteError, ZookeeperAnnotations};
 
-/// Who reads and writes annotations.
-pub type Annotations = Recipient<AnnotationOrder>;
+/// The recipient of requests to read and write annotations.
+pub type Annotations = Recipient<AnnotationRequest>;
 
-/// What is to be done with the annotations; the answer is what is known of those asked for.
+/// A request to read or write annotations. The response contains the current annotations that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "Result<BTreeMap<String, KnownAnnotation>, AnnotationRefused>")]
-pub struct AnnotationOrder {
-    /// Of this service; none: of all.
+pub struct AnnotationRequest {
+    /// The service; none: all services.
     pub service: Option<ServiceName>,
-    /// What.
-    pub what: WhatToDo,
+    /// The action.
+    pub action: AnnotationAction,
 }
 
-/// What is to be done.
+/// What to do with an annotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WhatToDo {
-    /// Tell them.
+pub enum AnnotationAction {
+    /// Read it.
     Read,
-    /// Write this in its place.
+    /// Write this text in its place.
     Write(String),
     /// Delete it.
     Delete,
 }
 
-/// An annotation in force.
+/// An annotation that is applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownAnnotation {
     /// Its text.
     pub text: Arc<str>,
-    /// Where it stands.
+    /// Its place, such as a znode.
     pub origin: Arc<str>,
 }
 
-/// Why nothing was done.
+/// Why a request failed; nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AnnotationRefused {
     /// The service has none.
     #[error("the service {0} has no annotation")]
     Absent(ServiceName),
-    /// ZooKeeper cannot be written to now.
-    #[error("nothing was written: {0}; the last good annotations stay in force")]
-    Away(String),
+    /// ZooKeeper is not reachable.
+    #[error("nothing was written: {0}; the last good annotations stay applied")]
+    Unavailable(String),
 }
 
-/// That this is where annotated definitions go.
+/// Sets the recipient of the merged definitions.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct TellTo(pub(super) Recipient<DefinitionsSeen>);
+pub(super) struct SetRecipient(pub(super) Recipient<DefinitionsSeen>);
 
-/// All annotations as they are now, or why they cannot be read.
+/// All current annotations, or why they cannot be read.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct AnnotationsSeen {
     pub(super) result: Result<AnnotationMap, String>,
 }
 
-/// Holds the newest of both.
+/// The actor that holds the latest definitions and annotations.
 pub(super) struct Annotator {
     store: ZookeeperAnnotations,
-    last: LastAnnotations,
+    saved: SavedAnnotations,
     reader: Option<Recipient<DefinitionsSeen>>,
     definitions: Option<Result<BTreeMap<Arc<str>, RawDefinition>, String>>,
-    /// None until they were read, or could not be.
+    /// None until they were read, or reading failed.
     annotations: Option<AnnotationMap>,
-    /// Whether they can be read, or why not; none until something was heard of them.
-    heard: Option<Result<(), String>>,
+    /// Whether the annotations can be read; none before the first attempt.
+    read_status: Option<Result<(), String>>,
     log: Logger,
 }
 
 impl Annotator {
-    pub(super) fn new(store: ZookeeperAnnotations, last: LastAnnotations, log: &Logger) -> Self {
-        let (annotations, log) = (last.load(), log.clone());
-        Self { store, last, reader: None, definitions: None, annotations, heard: None, log }
+    pub(super) fn new(store: ZookeeperAnnotations, saved: SavedAnnotations, log: &Logger) -> Self {
+        let (annotations, log) = (saved.load(), log.clone());
+        Self { store, saved, reader: None, definitions: None, annotations, read_status: None, log }
     }
 
-    /// Tells the definitions as they are now, once something is known of both; or that they cannot be read.
-    fn tell(&self) {
+    /// Reports the merged definitions once both are known, or that the definitions cannot be read.
+    fn report(&self) {
         let (Some(reader), Some(definitions)) = (&self.reader, &self.definitions) else { return };
         let result = match (definitions, &self.annotations) {
             (Err(error), _) => Err(error.clone()),
             (Ok(_), None) => return,
             (Ok(definitions), Some(annotations)) => Ok(annotated(definitions, annotations)),
         };
-        reader.do_send(DefinitionsSeen { result, annotations: self.heard.clone() });
+        reader.do_send(DefinitionsSeen { result, annotations: self.read_status.clone() });
     }
 
-    /// Keeps these for a start while ZooKeeper is away.
+    /// Saves the annotations for a start while ZooKeeper is not reachable.
     fn save(&self, annotations: &AnnotationMap, ctx: &mut Context<Self>) {
-        let saving = self.last.save(annotations).into_actor(self);
-        ctx.spawn(saving.then(|saved, annotator, _| {
-            if let Err(error) = saved {
-                warn!(annotator.log, "the annotations will not survive a restart"; "error" => error);
+        let saving = self.saved.save(annotations).into_actor(self);
+        ctx.spawn(saving.then(|result, annotator, _| {
+            if let Err(error) = result {
+                warn!(annotator.log, "cannot save the annotations for a restart"; "error" => error);
             }
             ready(())
         }));
@@ -128,10 +128,10 @@ impl Actor for Annotator {
     type Context = Context<Self>;
 }
 
-impl Handler<TellTo> for Annotator {
+impl Handler<SetRecipient> for Annotator {
     type Result = ();
 
-    fn handle(&mut self, TellTo(reader): TellTo, _: &mut Self::Context) {
+    fn handle(&mut self, SetRecipient(reader): SetRecipient, _: &mut Self::Context) {
         self.reader = Some(reader);
     }
 }
@@ -141,7 +141,7 @@ impl Handler<DefinitionsSeen> for Annotator {
 
     fn handle(&mut self, DefinitionsSeen { result, .. }: DefinitionsSeen, _: &mut Self::Context) {
         self.definitions = Some(result);
-        self.tell();
+        self.report();
     }
 }
 
@@ -149,43 +149,47 @@ impl Handler<AnnotationsSeen> for Annotator {
     type Result = ();
 
     fn handle(&mut self, AnnotationsSeen { result }: AnnotationsSeen, ctx: &mut Self::Context) {
-        let heard = Some(result.as_ref().map(|_| ()).map_err(Clone::clone));
-        let before = std::mem::replace(&mut self.heard, heard);
-        let mut is_news = before != self.heard;
+        let read_status = Some(result.as_ref().map(|_| ()).map_err(Clone::clone));
+        let before = std::mem::replace(&mut self.read_status, read_status);
+        let mut has_changed = before != self.read_status;
         match result {
             Ok(annotations) => {
                 if matches!(before, Some(Err(_))) {
-                    info!(self.log, "the annotations can be read again");
+                    info!(self.log, "annotations are readable again");
                 }
                 if self.annotations.as_ref() != Some(&annotations) {
                     self.save(&annotations, ctx);
                     self.annotations = Some(annotations);
-                    is_news = true;
+                    has_changed = true;
                 }
             }
             Err(error) => {
-                if is_news {
+                if has_changed {
                     let known = self.annotations.as_ref().map_or(0, BTreeMap::len);
-                    warn!(self.log, "the annotations cannot be read, those known so far stay";
+                    warn!(self.log, "cannot read the annotations; the last good ones stay";
                         "error" => &error, "annotations" => known);
                 }
-                // Services without their annotations are better than none.
+                // Services without annotations are better than no services.
                 self.annotations.get_or_insert_default();
             }
         }
-        if is_news {
-            self.tell();
+        if has_changed {
+            self.report();
         }
     }
 }
 
-impl Handler<AnnotationOrder> for Annotator {
+impl Handler<AnnotationRequest> for Annotator {
     type Result = ResponseFuture<Result<BTreeMap<String, KnownAnnotation>, AnnotationRefused>>;
 
-    fn handle(&mut self, AnnotationOrder { service, what }: AnnotationOrder, _: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        AnnotationRequest { service, action }: AnnotationRequest,
+        _: &mut Self::Context,
+    ) -> Self::Result {
         let known = self.annotations.iter().flatten();
-        let asked = known.filter(|(name, _)| service.as_ref().is_none_or(|service| service.as_str() == &***name));
-        let known: BTreeMap<_, _> = asked
+        let requested = known.filter(|(name, _)| service.as_ref().is_none_or(|service| service.as_str() == &***name));
+        let known: BTreeMap<_, _> = requested
             .map(|(name, annotation)| {
                 let known = KnownAnnotation { text: annotation.text.clone(), origin: annotation.origin.clone() };
                 (name.to_string(), known)
@@ -194,18 +198,18 @@ impl Handler<AnnotationOrder> for Annotator {
         let (store, log) = (self.store.clone(), self.log.clone());
         Box::pin(async move {
             let Some(service) = service else { return Ok(known) };
-            let written = match &what {
-                WhatToDo::Read if known.is_empty() => return Err(AnnotationRefused::Absent(service)),
-                WhatToDo::Read => return Ok(known),
-                WhatToDo::Write(text) => store.write(service.as_str(), text).await,
-                WhatToDo::Delete => store.delete(service.as_str()).await,
+            let written = match &action {
+                AnnotationAction::Read if known.is_empty() => return Err(AnnotationRefused::Absent(service)),
+                AnnotationAction::Read => return Ok(known),
+                AnnotationAction::Write(text) => store.write(service.as_str(), text).await,
+                AnnotationAction::Delete => store.delete(service.as_str()).await,
             };
             written.map_err(|error| match error {
                 WriteError::Absent => AnnotationRefused::Absent(service.clone()),
-                WriteError::Away(error) => AnnotationRefused::Away(error),
+                WriteError::Away(error) => AnnotationRefused::Unavailable(error),
             })?;
-            let done = if what == WhatToDo::Delete { "deleted" } else { "written" };
-            info!(log, "an annotation was {}", done; "service" => %service);
+            let done = if action == AnnotationAction::Delete { "deleted" } else { "written" };
+            info!(log, "annotation {}", done; "service" => %service);
             Ok(known)
         })
     }

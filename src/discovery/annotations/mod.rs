@@ -1,10 +1,10 @@
-//! Definitions of any source, with annotations from ZooKeeper laid over them.
+//! Definitions of any source, merged with annotations from ZooKeeper.
 //!
-//! - `annotator`: puts together what both say, and takes orders to write annotations.
-//! - `last`: the last good annotations, for a start while ZooKeeper is away.
+//! - `annotator`: merges both, and serves requests to read and write annotations.
+//! - `saved`: the last good annotations in a file, for a start while ZooKeeper is not reachable.
 
 mod annotator;
-mod last;
+mod saved;
 
 use std::rc::Rc;
 
@@ -14,12 +14,12 @@ use proxymgr_actors::port::{DefinitionSource, OpenSource};
 use slog::Logger;
 
 use super::zookeeper::{OpenLevel, ZookeeperAnnotations};
-pub use annotator::{AnnotationOrder, AnnotationRefused, Annotations, KnownAnnotation, WhatToDo};
-use annotator::{AnnotationsSeen, Annotator, TellTo};
-pub use last::LastAnnotations;
+pub use annotator::{AnnotationAction, AnnotationRefused, AnnotationRequest, Annotations, KnownAnnotation};
+use annotator::{AnnotationsSeen, Annotator, SetRecipient};
+pub use saved::SavedAnnotations;
 
-/// Definitions with annotations. They are told together: without annotations only where there are none, or where these
-/// cannot be read and never were.
+/// A source of definitions with annotations. Definitions are reported without annotations only if there are none, or if
+/// they cannot be read and none were saved.
 pub struct AnnotatedDefinitions {
     definitions: Rc<dyn DefinitionSource>,
     store: ZookeeperAnnotations,
@@ -27,18 +27,18 @@ pub struct AnnotatedDefinitions {
 }
 
 impl AnnotatedDefinitions {
-    /// Must be called within an actix system.
+    /// Merges `definitions` with the annotations in `store`. Must be called within an actix system.
     pub fn new(
         definitions: Rc<dyn DefinitionSource>,
         store: ZookeeperAnnotations,
-        last: LastAnnotations,
+        saved: SavedAnnotations,
         log: &Logger,
     ) -> Self {
-        let annotator = Annotator::new(store.clone(), last, log).start();
+        let annotator = Annotator::new(store.clone(), saved, log).start();
         Self { definitions, store, annotator }
     }
 
-    /// Reads and writes annotations, on whatever thread.
+    /// The recipient of requests to read and write annotations, for any thread.
     pub fn annotations(&self) -> Annotations {
         self.annotator.clone().recipient()
     }
@@ -46,7 +46,7 @@ impl AnnotatedDefinitions {
 
 impl DefinitionSource for AnnotatedDefinitions {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
-        self.annotator.do_send(TellTo(reader));
+        self.annotator.do_send(SetRecipient(reader));
         let annotator = self.annotator.clone();
         let annotations = self.store.watch(move |result| annotator.do_send(AnnotationsSeen { result }));
         let definitions = self.definitions.open(self.annotator.clone().recipient());

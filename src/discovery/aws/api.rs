@@ -1,7 +1,7 @@
-//! What AWS is asked, by its official client. The only file that names it.
+//! Requests to AWS, with its official client. The only file that uses it.
 //!
-//! Two questions: which instances of the groups are in service (DescribeAutoScalingGroups), and where these are reached
-//! (DescribeInstances). Answers come in pages. The client itself retries nothing: pauses are the follower's to choose.
+//! Two requests: the instances of the groups that are in service (DescribeAutoScalingGroups), and their addresses
+//! (DescribeInstances), both in pages. Retries of the client are turned off: `groups` decides when to retry.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::discovery::http::{HttpError, HttpFailure};
 
-/// How AWS says that it was asked too often.
+/// The error codes of throttled requests.
 const THROTTLED: [&str; 7] = [
     "Throttling",
     "ThrottlingException",
@@ -32,7 +32,7 @@ const THROTTLED: [&str; 7] = [
     "TooManyRequestsException",
 ];
 
-/// Who asks, found out when something is first asked.
+/// The account, whose credentials are looked up with the first request.
 pub(super) struct Account {
     inner: Rc<Inner>,
 }
@@ -44,12 +44,12 @@ struct Inner {
 }
 
 impl Account {
-    /// `region` is that of services which name none.
+    /// `region` is that of services without one.
     pub(super) fn new(region: Option<String>, endpoint: Option<String>) -> Self {
         Self { inner: Rc::new(Inner { region, endpoint, config: OnceCell::new() }) }
     }
 
-    /// One region, or that of the settings or the usual chain.
+    /// The region with this name, or that of the settings or the usual chain.
     pub(super) fn region(&self, name: Option<String>) -> Region {
         Region { account: self.inner.clone(), name, clients: OnceCell::new() }
     }
@@ -68,11 +68,11 @@ struct Clients {
     compute: aws_sdk_ec2::Client,
 }
 
-/// What matters of an instance.
+/// The relevant part of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Instance {
-    /// Whether it is neither starting nor ending.
-    pub(super) runs: bool,
+    /// Whether it is neither starting nor stopping.
+    pub(super) is_running: bool,
     pub(super) private: Option<String>,
     pub(super) public: Option<String>,
     pub(super) ipv6: Option<String>,
@@ -84,22 +84,22 @@ impl Region {
         Ok(&self.clients().await?.region)
     }
 
-    /// The instances of each group that exists which are in service and healthy.
+    /// The instances that are in service and healthy, by group. Groups that do not exist are left out.
     pub(super) async fn members(&self, groups: &[String]) -> Result<BTreeMap<String, Vec<String>>, HttpError> {
         let clients = self.clients().await?;
         let mut members = BTreeMap::new();
         for names in groups.chunks(AWS_GROUPS_AT_ONCE) {
-            let asked = clients.scaling.describe_auto_scaling_groups();
-            let asked = asked.set_auto_scaling_group_names(Some(names.to_vec()));
-            let mut pages = asked.into_paginator().send();
+            let request = clients.scaling.describe_auto_scaling_groups();
+            let request = request.set_auto_scaling_group_names(Some(names.to_vec()));
+            let mut pages = request.into_paginator().send();
             while let Some(page) = pages.next().await {
                 let page = page.map_err(|error| clients.failure("DescribeAutoScalingGroups", error))?;
                 for group in page.auto_scaling_groups() {
-                    let serving = group.instances().iter().filter(|instance| {
+                    let in_service = group.instances().iter().filter(|instance| {
                         let is_healthy = instance.health_status().is_some_and(|it| it.eq_ignore_ascii_case("healthy"));
                         is_healthy && instance.lifecycle_state() == Some(&LifecycleState::InService)
                     });
-                    let ids = serving.filter_map(|instance| instance.instance_id()).map(str::to_owned);
+                    let ids = in_service.filter_map(|instance| instance.instance_id()).map(str::to_owned);
                     let name = group.auto_scaling_group_name().unwrap_or_default().to_owned();
                     members.entry(name).or_insert_with(Vec::new).extend(ids);
                 }
@@ -108,15 +108,15 @@ impl Region {
         Ok(members)
     }
 
-    /// Those of the instances that EC2 knows. It is asked by a filter: by their ids, one that is unknown would spoil the
-    /// answer for all.
+    /// Those of the instances that EC2 knows. The request has a filter: with a list of ids, one unknown id would be an
+    /// error for all.
     pub(super) async fn instances(&self, ids: &[String]) -> Result<BTreeMap<String, Instance>, HttpError> {
         let clients = self.clients().await?;
         let mut instances = BTreeMap::new();
         for ids in ids.chunks(AWS_INSTANCES_AT_ONCE) {
             let filter = Filter::builder().name("instance-id").set_values(Some(ids.to_vec())).build();
-            let asked = clients.compute.describe_instances().filters(filter);
-            let mut pages = asked.into_paginator().page_size(AWS_PAGE).send();
+            let request = clients.compute.describe_instances().filters(filter);
+            let mut pages = request.into_paginator().page_size(AWS_PAGE).send();
             while let Some(page) = pages.next().await {
                 let page = page.map_err(|error| clients.failure("DescribeInstances", error))?;
                 for instance in page.reservations().iter().flat_map(|reservation| reservation.instances()) {
@@ -134,7 +134,7 @@ impl Region {
                 let config = self.account.config().await?;
                 let region = self.name.clone().or_else(|| config.region().map(ToString::to_string));
                 let Some(region) = region else {
-                    let text = "no region of AWS is known: set aws.region, or \"region\" in the service's definition";
+                    let text = "the AWS region is not known; set aws.region, or \"region\" in the definition";
                     return Err(HttpError::new(HttpFailure::Local, text));
                 };
                 let config = config.to_builder().region(aws_config::Region::new(region.clone())).build();
@@ -160,7 +160,7 @@ impl Inner {
                 loader = loader.endpoint_url(endpoint);
             }
             timeout(AWS_ANSWER_TIMEOUT, loader.load()).await.map_err(|_| {
-                let text = "the region of AWS was not found in time: set aws.region";
+                let text = "the AWS region was not determined in time; set aws.region";
                 HttpError::new(HttpFailure::TimedOut, text)
             })
         };
@@ -173,7 +173,7 @@ fn read(instance: &aws_sdk_ec2::types::Instance) -> Instance {
     let interfaces = instance.network_interfaces().iter();
     let ipv6 = interfaces.flat_map(|interface| interface.ipv6_addresses()).find_map(|ipv6| ipv6.ipv6_address());
     Instance {
-        runs: state == Some(&InstanceStateName::Running),
+        is_running: state == Some(&InstanceStateName::Running),
         private: instance.private_ip_address().map(str::to_owned),
         public: instance.public_ip_address().map(str::to_owned),
         ipv6: instance.ipv6_address().or(ipv6).map(str::to_owned),
@@ -181,8 +181,8 @@ fn read(instance: &aws_sdk_ec2::types::Instance) -> Instance {
 }
 
 impl Clients {
-    /// The failure in words: what AWS says, without the number of the request that it adds.
-    fn failure<E>(&self, asked: &str, error: SdkError<E>) -> HttpError
+    /// The error, without the request id that AWS adds.
+    fn failure<E>(&self, action: &str, error: SdkError<E>) -> HttpError
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
@@ -195,14 +195,14 @@ impl Clients {
             }
             SdkError::DispatchFailure(failure) if failure.is_io() => (HttpFailure::Unreachable, innermost(&error)),
             SdkError::ServiceError(service) => {
-                let (code, words) = (service.err().code(), service.err().message());
+                let (code, message) = (service.err().code(), service.err().message());
                 let status = service.raw().status().as_u16();
-                let text = match (code, words) {
-                    (Some(code), words) => format!("{code}: {}", words.unwrap_or("no reason given")),
-                    (None, _) => format!("status {status}, and no reason that can be read"),
+                let text = match (code, message) {
+                    (Some(code), message) => format!("{code}: {}", message.unwrap_or("no reason given")),
+                    (None, _) => format!("status {status} without a readable reason"),
                 };
                 if code.is_some_and(|code| THROTTLED.contains(&code)) {
-                    (HttpFailure::Status(429), format!("{text}; it is asked less often for a while"))
+                    (HttpFailure::Status(429), format!("{text}; polling less often for a while"))
                 } else {
                     (HttpFailure::Status(status), text)
                 }
@@ -215,15 +215,15 @@ impl Clients {
                 "; credentials come from the environment, the shared files, or the role of this machine or container"
             }
             HttpFailure::Status(401 | 403) => {
-                "; the credentials are wrong, or may not do autoscaling:DescribeAutoScalingGroups and ec2:DescribeInstances"
+                "; check the credentials and their permissions: autoscaling:DescribeAutoScalingGroups and ec2:DescribeInstances"
             }
             _ => "",
         };
-        HttpError::new(kind, format!("AWS {asked} in {}: {cause}{hint}", self.region))
+        HttpError::new(kind, format!("AWS {action} in {}: {cause}{hint}", self.region))
     }
 }
 
-/// What an error says that has no further cause.
+/// The text of the innermost cause.
 fn innermost(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

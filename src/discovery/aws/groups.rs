@@ -1,5 +1,5 @@
-//! The instances of Auto Scaling groups as hosts: those in service and healthy, at the address that the definition asks
-//! for. A group that does not exist is an error, never an empty list.
+//! The instances of Auto Scaling groups as hosts: those that are in service and healthy, at the kind of address that
+//! the definition chooses. A group that does not exist is an error, never an empty list.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -11,7 +11,7 @@ use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::limits::{AWS_GROUPS_MAX, AWS_INSTANCES_MAX, AWS_RETRY_MAX, AWS_RETRY_MIN};
 use proxymgr_actors::message::{HostsSeen, SeenHost};
-use proxymgr_actors::model::{Host, SourceSpec};
+use proxymgr_actors::model::{HostRecord, SourceSpec};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
@@ -19,11 +19,11 @@ use tokio::time::{Instant, sleep_until};
 use super::AwsOptions;
 use super::api::{Account, Instance, Region};
 use crate::discovery::backoff::{Backoff, Random};
-use crate::discovery::followed::{Followed, OpenFollowed};
 use crate::discovery::http::{HttpError, HttpFailure};
 use crate::discovery::settings::{optional, required, texts};
+use crate::discovery::snapshot_watch::{SnapshotReader, SnapshotWatch};
 
-/// AWS, asked with one set of credentials for all services.
+/// AWS, with one set of credentials for all services.
 pub struct Aws {
     options: AwsOptions,
     account: Account,
@@ -31,7 +31,7 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Nothing is asked, and no credential is looked for, before something is opened.
+    /// Sends no request and looks up no credentials before a source is opened.
     pub fn new(options: AwsOptions) -> Self {
         let account = Account::new(options.region.clone(), options.endpoint.clone());
         Self { requests: Rc::new(Semaphore::new(options.requests_max.max(1))), account, options }
@@ -43,7 +43,7 @@ impl Aws {
         spec: &SourceSpec,
         policy: &Arc<OptionPolicy>,
         watcher: Recipient<HostsSeen>,
-    ) -> Result<OpenFollowed, String> {
+    ) -> Result<SnapshotWatch, String> {
         let groups = texts(spec, "groups")?;
         if groups.is_empty() || groups.iter().any(String::is_empty) {
             return Err(
@@ -54,14 +54,14 @@ impl Aws {
             return Err(format!("\"groups\": {} groups are more than the {AWS_GROUPS_MAX} allowed", groups.len()));
         }
         let port = required::<NonZeroU16>(spec, "remote_port", "the port that the instances listen on, like 8080")?;
-        let place = Place::of(spec)?;
+        let address_kind = AddressKind::of(spec)?;
         let region: Option<String> = optional(spec, "region")?;
-        Ok(OpenFollowed::start(Groups {
+        Ok(SnapshotWatch::start(Groups {
             region: self.account.region(region),
             requests: self.requests.clone(),
             groups,
             port,
-            place,
+            address_kind,
             policy: policy.clone(),
             watcher,
             interval: self.options.interval,
@@ -72,27 +72,27 @@ impl Aws {
     }
 }
 
-/// Which of an instance's addresses its clients reach it at.
+/// The kind of address at which clients reach an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum AddressKind {
     Private,
     Public,
     Ipv6,
 }
 
-impl Place {
+impl AddressKind {
     fn of(spec: &SourceSpec) -> Result<Self, String> {
         let address = optional::<String>(spec, "address")?;
         let is_public = match address.as_deref() {
             None | Some("private") => false,
             Some("public") => true,
-            Some(other) => return Err(format!("\"address\" is {other:?}, and must be private or public")),
+            Some(other) => return Err(format!("\"address\" is {other:?}; it must be private or public")),
         };
         match optional::<String>(spec, "family")?.as_deref() {
             None | Some("ipv4") => Ok(if is_public { Self::Public } else { Self::Private }),
-            // An IPv6 address is the same from within and from without.
+            // An IPv6 address is the same inside and outside.
             Some("ipv6") => Ok(Self::Ipv6),
-            Some(other) => Err(format!("\"family\" is {other:?}, and must be ipv4 or ipv6")),
+            Some(other) => Err(format!("\"family\" is {other:?}; it must be ipv4 or ipv6")),
         }
     }
 
@@ -111,52 +111,52 @@ struct Groups {
     requests: Rc<Semaphore>,
     groups: Vec<String>,
     port: NonZeroU16,
-    place: Place,
+    address_kind: AddressKind,
     policy: Arc<OptionPolicy>,
     watcher: Recipient<HostsSeen>,
     interval: std::time::Duration,
     next_at: Instant,
-    /// Slower than that of a server of one's own: AWS counts requests, those that it refuses included.
+    /// Slower than for other sources: AWS also counts the requests that it throttles.
     backoff: Backoff,
     random: Random,
 }
 
-impl Followed for Groups {
-    type Level = Vec<SeenHost>;
+impl SnapshotReader for Groups {
+    type Snapshot = Vec<SeenHost>;
 
-    async fn next(&mut self) -> Result<(Self::Level, Instant), HttpError> {
+    async fn next(&mut self) -> Result<(Self::Snapshot, Instant), HttpError> {
         sleep_until(self.next_at).await;
         let _permit = self.requests.acquire().await;
         let seen_at = Instant::now();
-        let level = self.level().await;
-        let pause = match &level {
+        let snapshot = self.snapshot().await;
+        let pause = match &snapshot {
             Ok(_) => {
                 self.backoff.reset();
-                // Services that were opened together are not asked for together for ever.
+                // Services that were opened together drift apart.
                 self.interval.mul_f64(0.9 + 0.2 * self.random.fraction())
             }
             Err(_) => self.backoff.pause(),
         };
         self.next_at = Instant::now() + pause;
-        level.map(|level| (level, seen_at))
+        snapshot.map(|snapshot| (snapshot, seen_at))
     }
 
     fn start_over(&mut self) {
         self.next_at = Instant::now();
     }
 
-    fn report(&self, level: Result<&Self::Level, String>, seen_at: Instant) {
-        self.watcher.do_send(HostsSeen { result: level.cloned(), seen_at });
+    fn report(&self, snapshot: Result<&Self::Snapshot, String>, seen_at: Instant) {
+        self.watcher.do_send(HostsSeen { result: snapshot.cloned(), seen_at });
     }
 }
 
 impl Groups {
-    async fn level(&self) -> Result<Vec<SeenHost>, HttpError> {
+    async fn snapshot(&self) -> Result<Vec<SeenHost>, HttpError> {
         let members = self.region.members(&self.groups).await?;
         let missing = Vec::from_iter(self.groups.iter().filter(|group| !members.contains_key(*group)).cloned());
         if !missing.is_empty() {
             let (missing, region) = (missing.join(", "), self.region.name().await?);
-            let text = format!("there is no Auto Scaling group {missing} in {region}; it is looked for until there is");
+            let text = format!("there is no Auto Scaling group {missing} in {region}; waiting until it is created");
             return Err(HttpError::new(HttpFailure::Status(404), text));
         }
         let in_service = Vec::from_iter(members.values().flatten().cloned());
@@ -174,10 +174,10 @@ impl Groups {
         for (group, ids) in members {
             for id in ids {
                 let host = match instances.get(id) {
-                    // The group has yet to find out that it ends.
-                    Some(instance) if !instance.runs => continue,
+                    // The group does not know yet that it is stopping.
+                    Some(instance) if !instance.is_running => continue,
                     Some(instance) => self.host(instance),
-                    None => Err("EC2 does not show it yet".to_owned()),
+                    None => Err("EC2 does not know it yet".to_owned()),
                 };
                 let host = host.map_err(|error| format!("instance {id} of group {group}: {error}"));
                 hosts.push(SeenHost::of_record(id.as_str(), host));
@@ -187,7 +187,7 @@ impl Groups {
     }
 
     fn host(&self, instance: &Instance) -> Result<HostRecord, String> {
-        let address = self.place.address_of(instance)?;
+        let address = self.address_kind.address_of(instance)?;
         host_record::from_json_value(&json!({"address": address, "port": self.port}), &self.policy)
     }
 }
@@ -201,9 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_chosen_by_address_and_family_and_its_lack_is_named() {
+    fn address_kind_follows_address_and_family() {
         let instance = Instance {
-            runs: true,
+            is_running: true,
             private: Some("10.0.0.1".into()),
             public: Some("198.51.100.1".into()),
             ipv6: Some("2001:db8::1".into()),
@@ -215,11 +215,11 @@ mod tests {
             (json!({"family": "ipv6"}), "2001:db8::1"),
             (json!({"address": "public", "family": "ipv6"}), "2001:db8::1"),
         ] {
-            let place = Place::of(&spec(settings)).unwrap();
-            assert_eq!(place.address_of(&instance), Ok(address));
-            assert!(place.address_of(&Instance { runs: true, ..Instance::default() }).unwrap_err().contains("has no"));
+            let kind = AddressKind::of(&spec(settings)).unwrap();
+            assert_eq!(kind.address_of(&instance), Ok(address));
+            assert!(kind.address_of(&Instance::default()).is_err());
         }
-        assert!(Place::of(&spec(json!({"address": "elastic"}))).unwrap_err().starts_with("\"address\" is \"elastic\""));
-        assert!(Place::of(&spec(json!({"family": "any"}))).unwrap_err().starts_with("\"family\" is \"any\""));
+        assert!(AddressKind::of(&spec(json!({"address": "elastic"}))).is_err());
+        assert!(AddressKind::of(&spec(json!({"family": "any"}))).is_err());
     }
 }

@@ -1,10 +1,10 @@
 //! Auto Scaling groups of AWS as a source of hosts: `{"type": "aws", "groups": ["web-a"], "remote_port": 8080}`.
 //!
-//! - `api`: what AWS is asked, by its official client, and why it could not be. The only file that names the client.
-//! - `groups`: which instances are hosts, where they are reached, and when to ask again.
+//! - `api`: requests to AWS, with its official client. The only file that uses the client.
+//! - `groups`: which instances are hosts, at which addresses, and the polling.
 //!
-//! AWS has no question that waits for news, so it is asked from time to time. Its client takes minutes to build, which is
-//! why it stands behind the cargo feature `aws`; without it, a definition of this type is refused with these words.
+//! AWS has no requests that wait for changes, so it is polled. Its client takes minutes to build: it requires the cargo
+//! feature `aws`, without which a definition of this type is refused.
 
 #[cfg(feature = "aws")]
 mod api;
@@ -19,16 +19,17 @@ pub use groups::Aws;
 /// The keys of a definition that this kind of source reads.
 pub(super) const KEYS: &[&str] = &["groups", "remote_port", "region", "address", "family"];
 
-/// How AWS is asked. Credentials come by the usual chain: environment, shared files, the machine's or container's role.
+/// Options for AWS. Credentials come from the usual chain: environment, shared files, the role of the machine or
+/// container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsOptions {
-    /// The region of services that name none; without it that of the usual chain.
+    /// The region of services without one; none: that of the usual chain.
     pub region: Option<String>,
-    /// A server in the place of AWS's own.
+    /// A server in place of AWS.
     pub endpoint: Option<String>,
-    /// How often the groups of a service are asked for.
+    /// The polling interval of a service.
     pub interval: Duration,
-    /// How many services are asked for at once.
+    /// How many services are polled at once.
     pub requests_max: usize,
 }
 
@@ -38,25 +39,25 @@ impl Default for AwsOptions {
     }
 }
 
-/// AWS, in a build that cannot ask it.
+/// AWS, in a build without its client.
 #[cfg(not(feature = "aws"))]
 pub struct Aws;
 
 #[cfg(not(feature = "aws"))]
 impl Aws {
-    /// Takes what would be the way to ask.
+    /// Ignores the options.
     pub fn new(_: AwsOptions) -> Self {
         Self
     }
 
-    /// Refuses.
+    /// Always an error.
     pub(super) fn open<Spec, Policy, Watcher>(
         &self,
         _: Spec,
         _: Policy,
         _: Watcher,
-    ) -> Result<super::followed::OpenFollowed, String> {
-        Err("\"type\" is \"aws\", and this proxymgr was built without AWS: build it with `cargo build --release \
+    ) -> Result<super::snapshot_watch::SnapshotWatch, String> {
+        Err("\"type\" is \"aws\", but this proxymgr was built without AWS; build it with `cargo build --release \
              --features aws`"
             .to_owned())
     }

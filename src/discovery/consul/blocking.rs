@@ -1,12 +1,12 @@
 //! Blocking queries: <https://developer.hashicorp.com/consul/api-docs/features/blocking>.
 //!
-//! Each answer bears an index; a query that names it is answered when there is a newer one, or when its time is over.
-//! What the page demands of a client is here: an index that goes backwards starts anew, one of zero is not sent, an
-//! answer without news is not news, and what changes all the time is not asked for all the time.
+//! Each response has an index; a query with that index is answered when there is a newer one, or when its time is
+//! over. The requirements of that page are implemented here: an index that goes backwards is reset, an index of zero
+//! is not sent, a response with the same index is not a change, and frequent changes are rate limited.
 //!
-//! An agent takes 200 connections of one address (`limits.http_max_conns_per_client`) and closes each further one
-//! without a word. Where more is watched than may wait at once, the queries take turns: each waits a short time only,
-//! and what changed meanwhile is told at its next turn, for nothing is missed between two queries.
+//! An agent accepts 200 connections from one address (`limits.http_max_conns_per_client`) and silently closes further
+//! ones. If more is watched, the queries take turns: each waits for a short time only. No change is missed between two
+//! queries.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,9 +17,9 @@ use proxymgr_actors::limits::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use crate::discovery::http::{Answer, Clients, HttpClient, HttpError, HttpFailure, Request, Servers};
+use crate::discovery::http::{Clients, FullResponse, HttpClient, HttpError, HttpFailure, Request, Servers};
 
-/// The agents of one or more datacenters, with the number of those who wait at them.
+/// The agents of one or more datacenters, with the number of queries at them.
 pub(super) struct Agents {
     clients: Clients,
     connections_max: usize,
@@ -31,7 +31,7 @@ impl Agents {
         Self { clients, connections_max, watching: Rc::default() }
     }
 
-    /// Prepares to ask for `path` at these agents, or at those of the settings.
+    /// A blocking query for `path` at these agents, or at those of the settings.
     pub(super) fn watch(&self, servers: Option<Servers>, path: String, query: Vec<(&'static str, String)>) -> Blocking {
         self.watching.set(self.watching.get() + 1);
         Blocking {
@@ -46,14 +46,14 @@ impl Agents {
     }
 }
 
-/// One path that is asked again and again.
+/// A blocking query of one path.
 pub(super) struct Blocking {
     client: Rc<HttpClient>,
     connections_max: usize,
     watching: Rc<Cell<usize>>,
     path: String,
     query: Vec<(&'static str, String)>,
-    /// That of the last answer; 0 asks for an answer at once.
+    /// The index of the last response; 0 requests a response at once.
     index: u64,
     pace: Pace,
 }
@@ -70,38 +70,39 @@ impl Blocking {
         self.client.servers()
     }
 
-    /// The index of the last answer, which grows with every change; 0 where it went backwards.
+    /// The index of the last response, which grows with every change; 0 after it went backwards.
     pub(super) fn index(&self) -> u64 {
         self.index
     }
 
-    /// Has the next answer come at once.
+    /// Requests the next response at once.
     pub(super) fn start_over(&mut self) {
         self.index = 0;
     }
 
-    /// Waits for an answer with news: 2xx, or 404 where nothing is at the path. After a failure everything is read anew:
-    /// an index means nothing to a server that lost its data.
-    pub(super) async fn next(&mut self) -> Result<(Answer, Instant), HttpError> {
+    /// Waits for a changed response: 2xx, or 404 if the path does not exist. After a failure everything is read again:
+    /// the index has no meaning for a server that lost its data.
+    pub(super) async fn next(&mut self) -> Result<(FullResponse, Instant), HttpError> {
         loop {
             self.pace.wait().await;
             let before = self.index;
             self.index = 0;
             let answer = match self.client.send(&self.request(before)).await {
                 Ok(answer) => answer,
-                // To another server the index may be one that is yet to come, for which it would wait: ask it anew.
+                // For another server the index may be in the future, and it would wait for it: start from 0.
                 Err(_) if before > 0 && self.servers().urls().len() > 1 => continue,
                 Err(error) => return Err(error),
             };
             let seen_at = Instant::now();
             let answer = if answer.status == 404 { answer } else { answer.success()? };
             if answer.header("x-consul-knownleader") == Some("false") {
-                let text = format!("the Consul agent {} has lost its leader; what it says may be old", self.servers());
+                let text = format!("the Consul agent {} has no leader; its data may be stale", self.servers());
                 return Err(HttpError::new(HttpFailure::Status(500), text));
             }
             let index = answer.header("x-consul-index").and_then(|index| index.parse::<u64>().ok());
             let Some(index) = index else {
-                let text = format!("{} does not answer as Consul does: no X-Consul-Index", self.servers());
+                let text =
+                    format!("{} does not answer like Consul: the header X-Consul-Index is missing", self.servers());
                 return Err(HttpError::new(HttpFailure::Malformed, text));
             };
             self.index = next_index(before, index);
@@ -120,25 +121,25 @@ impl Blocking {
         let is_crowded = self.watching.get() > self.connections_max;
         let wait = if is_crowded { CONSUL_TURN } else { CONSUL_WAIT };
         let request = request.query("index", index.to_string()).query("wait", format!("{}s", wait.as_secs()));
-        // Consul adds up to a sixteenth of the time, so that not all come back at once.
+        // Consul adds up to a sixteenth of the time as jitter.
         request.long(wait + wait / 16 + HTTP_ANSWER_TIMEOUT).for_one_server()
     }
 }
 
-/// What to ask with after an answer.
-fn next_index(before: u64, answered: u64) -> u64 {
-    match answered {
-        // It went backwards: a server was restored, or is another one.
+/// The index of the next query.
+fn next_index(before: u64, received: u64) -> u64 {
+    match received {
+        // It went backwards: the data was restored, or this is another server.
         lower if lower < before => 0,
-        // Zero would be answered at once, again and again.
+        // Zero would always be answered at once.
         0 => 1,
         index => index,
     }
 }
 
-/// Lets some answers through at once, and no more than a few each second in the long run.
+/// A token bucket for responses: a burst at once, then a few per second.
 struct Pace {
-    /// When the allowance was or will be full.
+    /// When the bucket was or will be full.
     full_at: Instant,
 }
 
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_that_goes_backwards_starts_anew_and_zero_is_never_asked_with() {
+    fn index_is_reset_when_it_goes_backwards() {
         assert_eq!(next_index(0, 12), 12);
         assert_eq!(next_index(12, 15), 15);
         assert_eq!(next_index(12, 12), 12);
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_passes_and_a_stream_is_slowed_down() {
+    async fn bursts_pass_and_streams_are_limited() {
         let mut pace = Pace::new();
         let start = Instant::now();
         for _ in 0..CONSUL_ANSWERS_AT_ONCE_MAX {

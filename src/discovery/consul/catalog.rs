@@ -1,11 +1,11 @@
-//! Definitions from the tags of services: a service that bears the chosen tag is served, under its own name.
+//! Definitions from the tags of Consul services: every service with the chosen tag is defined, under its own name.
 //!
 //! With the tag `proxymgr`, a tag `proxymgr.port=8080` is the key `port` of its definition, and so on for every key
-//! that a definition may have. `listen_options`, `server_options` and `domains` are lists: each tag adds one entry, in
-//! the order of the alphabet. The hosts are the instances that bear the chosen tag. Instances may have different tags;
-//! where they disagree about a key, the definition is refused and the last good one stays.
+//! of a definition. `listen_options`, `server_options` and `domains` are lists: each tag adds one entry, sorted
+//! alphabetically. The hosts are the instances with the chosen tag. If instances have different values for a key, the
+//! definition is refused and the last good one stays.
 //!
-//! One query for the names of all services and their tags tells everything.
+//! One query returns the names and tags of all services.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,20 +19,20 @@ use tokio::time::Instant;
 
 use super::Consul;
 use super::blocking::Blocking;
-use crate::discovery::followed::{Followed, OpenFollowed};
 use crate::discovery::http::HttpError;
+use crate::discovery::snapshot_watch::{SnapshotReader, SnapshotWatch};
 
-/// The keys of which a definition has several.
+/// The keys whose values are lists.
 const LISTS: [&str; 3] = ["listen_options", "server_options", "domains"];
 
-/// The services of Consul's catalog that bear a tag.
+/// The definitions from the services in Consul's catalog with one tag.
 pub struct ConsulCatalogDefinitions {
     consul: Consul,
     tag: String,
 }
 
 impl ConsulCatalogDefinitions {
-    /// The services that bear `tag`.
+    /// The definitions from the services with `tag`.
     pub fn new(consul: Consul, tag: &str) -> Self {
         Self { consul, tag: tag.to_owned() }
     }
@@ -42,7 +42,7 @@ impl DefinitionSource for ConsulCatalogDefinitions {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
         let query = self.consul.inner.datacenter.clone().map(|datacenter| ("dc", datacenter)).into_iter().collect();
         let blocking = self.consul.inner.agents.watch(None, "/v1/catalog/services".to_owned(), query);
-        Box::new(OpenFollowed::start(Tagged { blocking, tag: self.tag.clone(), reader }))
+        Box::new(SnapshotWatch::start(Tagged { blocking, tag: self.tag.clone(), reader }))
     }
 }
 
@@ -52,10 +52,10 @@ struct Tagged {
     reader: Recipient<DefinitionsSeen>,
 }
 
-impl Followed for Tagged {
-    type Level = BTreeMap<Arc<str>, RawDefinition>;
+impl SnapshotReader for Tagged {
+    type Snapshot = BTreeMap<Arc<str>, RawDefinition>;
 
-    async fn next(&mut self) -> Result<(Self::Level, Instant), HttpError> {
+    async fn next(&mut self) -> Result<(Self::Snapshot, Instant), HttpError> {
         let (answer, seen_at) = self.blocking.next().await?;
         let services: BTreeMap<String, Vec<String>> = answer.success()?.json().await?;
         let marked = services.into_iter().filter(|(_, tags)| tags.contains(&self.tag));
@@ -66,18 +66,18 @@ impl Followed for Tagged {
         self.blocking.start_over();
     }
 
-    fn report(&self, level: Result<&Self::Level, String>, _seen_at: Instant) {
-        self.reader.do_send(DefinitionsSeen::plain(level.cloned()));
+    fn report(&self, snapshot: Result<&Self::Snapshot, String>, _seen_at: Instant) {
+        self.reader.do_send(DefinitionsSeen::plain(snapshot.cloned()));
     }
 }
 
 fn definition(service: &str, mut tags: Vec<String>, chosen: &str) -> (Arc<str>, RawDefinition) {
-    // Consul puts together the tags of all instances, in no order.
+    // Consul merges the tags of all instances, in no particular order.
     tags.sort_unstable();
     let origin = format!("tags of Consul service {service}");
     let definition = match keys(service, &tags, chosen) {
         Ok(keys) => RawDefinition::new(Value::Object(keys).to_string(), origin),
-        // No text is a problem of this definition alone, and the origin tells which.
+        // An empty text is a problem of this definition alone; its origin has the reason.
         Err(reason) => RawDefinition::new("", format!("{origin} ({reason})")),
     };
     (service.into(), definition)
@@ -88,15 +88,17 @@ fn keys(service: &str, tags: &[String], chosen: &str) -> Result<Map<String, Valu
     let ours = tags.iter().filter_map(|tag| tag.strip_prefix(chosen)?.strip_prefix('.'));
     for tag in ours {
         let Some((key, text)) = tag.split_once('=') else {
-            return Err(format!("the tag {chosen}.{tag} has no value: {chosen}.key=value"));
+            return Err(format!("the tag {chosen}.{tag} has no value; expected {chosen}.key=value"));
         };
         if LISTS.contains(&key) {
             let entries = keys.entry(key).or_insert_with(|| Value::Array(Vec::new()));
             entries.as_array_mut().into_iter().for_each(|entries| entries.push(Value::from(text)));
         } else if matches!(key, "type" | "service" | "tags" | "server") {
-            return Err(format!("the tag {chosen}.{tag} is of no use: the hosts are the instances that bear {chosen}"));
+            return Err(format!(
+                "the tag {chosen}.{tag} is not allowed: the hosts are the instances with the tag {chosen}"
+            ));
         } else if let Some(other) = keys.insert(key.to_owned(), scalar(text)) {
-            return Err(format!("its instances disagree: {chosen}.{key} is {other} and {text}"));
+            return Err(format!("its instances have different values for {chosen}.{key}: {other} and {text}"));
         }
     }
     keys.insert("type".into(), "consul".into());
@@ -105,7 +107,7 @@ fn keys(service: &str, tags: &[String], chosen: &str) -> Result<Map<String, Valu
     Ok(keys)
 }
 
-/// A number, `true` or `false`; else text.
+/// A number or boolean if the text is one, else a string.
 fn scalar(text: &str) -> Value {
     match serde_json::from_str(text) {
         Ok(value @ (Value::Number(_) | Value::Bool(_))) => value,
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_the_keys_of_a_definition_in_whatever_order_they_come() {
+    fn tags_are_keys_in_any_order() {
         let tags = [
             "v2",
             "proxymgr.port=8080",
@@ -150,11 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn tags_that_say_nothing_clear_are_refused_with_the_reason() {
+    fn ambiguous_tags_are_refused() {
         for (tags, reason) in [
-            (vec!["proxymgr.port=80", "proxymgr.port=81"], "its instances disagree: proxymgr.port is 80 and 81"),
+            (vec!["proxymgr.port=80", "proxymgr.port=81"], "proxymgr.port: 80 and 81"),
             (vec!["proxymgr.port"], "proxymgr.port has no value"),
-            (vec!["proxymgr.type=file"], "proxymgr.type=file is of no use"),
+            (vec!["proxymgr.type=file"], "proxymgr.type=file"),
         ] {
             let raw = read(&tags);
             assert_eq!(&*raw.text, "");

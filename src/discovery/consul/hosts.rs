@@ -3,17 +3,17 @@
 //! | key | meaning |
 //! | --- | --- |
 //! | `service` | its name in Consul |
-//! | `tags` | only instances that bear all of them |
+//! | `tags` | only instances with all of these tags |
 //! | `node_meta` | only instances on nodes with these pairs |
-//! | `datacenter`, `namespace` | where to ask |
-//! | `passing` | `false` takes instances in whatever health; those in maintenance are told as such |
-//! | `stale` | `true` lets every server answer, not only the leader |
-//! | `filter` | an expression of Consul's own |
-//! | `server` | other agents than those of the settings, to whom no token is sent |
+//! | `datacenter`, `namespace` | of the query |
+//! | `passing` | `false`: instances in any health; those in maintenance have that state |
+//! | `stale` | `true`: any server may answer, not only the leader |
+//! | `filter` | a filter expression of Consul |
+//! | `server` | agents in place of those of the settings; they receive no token |
 //!
-//! An instance without an address has that of its node. Its weight is that of its health (`Weights`), unless it is 1,
-//! which is also what Consul says of an instance that asked for none. What Consul has no words for stands in the
-//! instance's meta data: `proxymgr_weight`, `_backup`, `_priority`, `_name`, `_cookie`, `_state`, `_options`.
+//! An instance without an address has the address of its node. Its weight is that of its health (`Weights`), unless
+//! that is 1, which is also Consul's default. Further keys of a host are in the instance's meta data:
+//! `proxymgr_weight`, `_backup`, `_priority`, `_name`, `_cookie`, `_state`, `_options`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,14 +29,14 @@ use tokio::time::Instant;
 
 use super::Consul;
 use super::blocking::Blocking;
-use crate::discovery::followed::{Followed, OpenFollowed};
 use crate::discovery::http::{HttpError, HttpFailure, escaped};
 use crate::discovery::settings::{optional, required, servers, texts};
+use crate::discovery::snapshot_watch::{SnapshotReader, SnapshotWatch};
 
-/// Keys of the meta data begin with it where they are meant for us.
+/// The prefix of the relevant keys of the meta data.
 const META_PREFIX: &str = "proxymgr_";
 
-/// What may follow it.
+/// The keys after the prefix.
 const META_KEYS: [&str; 7] = ["weight", "backup", "priority", "name", "cookie", "state", "options"];
 
 /// The keys of a definition that this kind of source reads.
@@ -49,9 +49,9 @@ pub(in crate::discovery) fn open(
     consul: &Consul,
     options: &Arc<OptionPolicy>,
     watcher: Recipient<HostsSeen>,
-) -> Result<OpenFollowed, String> {
-    let wanted: String = required(spec, "service", "the name of the service in Consul, like \"web\"")?;
-    if wanted.is_empty() {
+) -> Result<SnapshotWatch, String> {
+    let service: String = required(spec, "service", "the name of the service in Consul, like \"web\"")?;
+    if service.is_empty() {
         return Err("\"service\" is empty: the name of the service in Consul".to_owned());
     }
     let passing = optional::<bool>(spec, "passing")?.unwrap_or(true);
@@ -70,9 +70,9 @@ pub(in crate::discovery) fn open(
     query.extend(datacenter.map(|datacenter| ("dc", datacenter)));
     query.extend(optional(spec, "namespace")?.map(|namespace| ("ns", namespace)));
     query.extend(optional(spec, "filter")?.map(|filter| ("filter", filter)));
-    let path = format!("/v1/health/service/{}", escaped(&wanted));
+    let path = format!("/v1/health/service/{}", escaped(&service));
     let blocking = consul.inner.agents.watch(servers(spec, "http://consul:8500")?, path, query);
-    Ok(OpenFollowed::start(Instances { blocking, service: wanted, options: options.clone(), watcher }))
+    Ok(SnapshotWatch::start(Instances { blocking, service, options: options.clone(), watcher }))
 }
 
 struct Instances {
@@ -82,23 +82,23 @@ struct Instances {
     watcher: Recipient<HostsSeen>,
 }
 
-impl Followed for Instances {
-    type Level = Vec<SeenHost>;
+impl SnapshotReader for Instances {
+    type Snapshot = Vec<SeenHost>;
 
-    async fn next(&mut self) -> Result<(Self::Level, Instant), HttpError> {
+    async fn next(&mut self) -> Result<(Self::Snapshot, Instant), HttpError> {
         let (answer, seen_at) = self.blocking.next().await?;
         let is_filtered = answer.header("x-consul-results-filtered-by-acls") == Some("true");
         let entries: Vec<Entry> = answer.success()?.json().await?;
-        // What a token may not see is left out without a word, and would look like hosts that are gone.
+        // Consul silently omits what a token may not read, which would look like removed hosts.
         if is_filtered && entries.is_empty() {
             let service = &self.service;
             let text = format!(
-                "Consul {} shows no instance of {service} to this token: it needs service:read and node:read",
+                "Consul {} returns no instance of {service} for this token, which needs service:read and node:read",
                 self.blocking.servers()
             );
             return Err(HttpError::new(HttpFailure::Status(403), text));
         }
-        let mut hosts: Vec<SeenHost> = entries.iter().map(|entry| self.seen(entry)).collect();
+        let mut hosts: Vec<SeenHost> = entries.iter().map(|entry| self.seen_host(entry)).collect();
         hosts.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok((hosts, seen_at))
     }
@@ -107,13 +107,13 @@ impl Followed for Instances {
         self.blocking.start_over();
     }
 
-    fn report(&self, level: Result<&Self::Level, String>, seen_at: Instant) {
-        self.watcher.do_send(HostsSeen { result: level.cloned(), seen_at });
+    fn report(&self, snapshot: Result<&Self::Snapshot, String>, seen_at: Instant) {
+        self.watcher.do_send(HostsSeen { result: snapshot.cloned(), seen_at });
     }
 }
 
 impl Instances {
-    fn seen(&self, entry: &Entry) -> SeenHost {
+    fn seen_host(&self, entry: &Entry) -> SeenHost {
         let (node, id) = (&entry.node.node, &entry.service.id);
         let host = read_host(entry, &self.options);
         let place = |error| format!("service {}, instance {id:?} on node {node}: {error}", self.service);
@@ -121,7 +121,7 @@ impl Instances {
     }
 }
 
-/// One element of the answer, as far as it matters: <https://developer.hashicorp.com/consul/api-docs/health>.
+/// The relevant part of one element of the response: <https://developer.hashicorp.com/consul/api-docs/health>.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
@@ -168,7 +168,7 @@ struct Check {
 }
 
 impl Entry {
-    /// The worst of its checks counts.
+    /// Whether one of its checks has this status.
     fn has(&self, status: &str) -> bool {
         self.checks.iter().any(|check| check.status == status)
     }
@@ -178,7 +178,7 @@ impl Entry {
         self.checks.iter().any(|check| check.status == "critical" && is_maintenance(&check.check_id))
     }
 
-    /// The weight it asked for; none where Consul's own default stands.
+    /// Its weight; none if it is Consul's default.
     fn weight(&self) -> Option<i64> {
         let weights = self.service.weights.as_ref()?;
         let has_warning = self.has("warning") && !self.has("critical");
@@ -186,7 +186,7 @@ impl Entry {
     }
 }
 
-/// Puts the entry into the form that all sources share, so that the same rules hold and the same mistakes are named.
+/// Converts the entry to the host record of all sources, so that the same rules and messages apply.
 fn read_host(entry: &Entry, options: &OptionPolicy) -> Result<HostRecord, String> {
     let address = if entry.service.address.is_empty() { &entry.node.address } else { &entry.service.address };
     let mut record = Map::new();
@@ -199,13 +199,13 @@ fn read_host(entry: &Entry, options: &OptionPolicy) -> Result<HostRecord, String
         let Some(ours) = key.strip_prefix(META_PREFIX) else { continue };
         if !META_KEYS.contains(&ours) {
             return Err(format!(
-                "the meta key {key:?} is none of {META_PREFIX}{}",
+                "the meta key {key:?} is not one of {META_PREFIX}{}",
                 META_KEYS.join(&format!(", {META_PREFIX}"))
             ));
         }
         record.insert(ours.to_owned(), Value::from(value.as_str()));
     }
-    // An operator's command comes before what the instance says of itself.
+    // An operator's command overrides the instance's own state.
     if entry.is_in_maintenance() {
         record.insert("state".into(), Value::from("maint"));
     }
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_without_an_address_has_that_of_its_node() {
+    fn address_defaults_to_that_of_the_node() {
         let own = host(json!({"ID": "w", "Address": "10.0.0.1", "Port": 80}), json!([])).unwrap();
         assert_eq!(own.endpoint.to_string(), "10.0.0.1:80");
         let nodes = host(json!({"ID": "w", "Address": "", "Port": 80, "Meta": null}), json!([])).unwrap();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_weight_is_that_of_its_health() {
+    fn weight_depends_on_health() {
         let service = |passing: i64, warning: i64| json!({"ID": "w", "Port": 80, "Weights": {"Passing": passing, "Warning": warning}});
         let weight = |service: Value, statuses: &[&str]| {
             let checks: Vec<Value> = statuses.iter().map(|status| check("c", status)).collect();
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn maintenance_is_told_where_health_is_not_asked_for() {
+    fn maintenance_is_a_state() {
         use proxymgr_actors::model::AdminState;
         let state =
             |id: &str, status: &str| host(json!({"ID": "w", "Port": 80}), json!([check(id, status)])).unwrap().state;
@@ -263,11 +263,10 @@ mod tests {
     }
 
     #[test]
-    fn meta_data_says_the_rest_and_its_mistakes_are_named() {
+    fn meta_data_has_the_other_keys() {
         let with = |meta: Value| host(json!({"ID": "w", "Port": 80, "Meta": meta}), json!([]));
         let host = with(json!({"proxymgr_backup": "true", "proxymgr_weight": "3", "version": "7"})).unwrap();
         assert_eq!((host.backup, host.weight), (true, Some(3)));
-        let error = with(json!({"proxymgr_wait": "3"})).unwrap_err();
-        assert!(error.contains("\"proxymgr_wait\" is none of proxymgr_weight, proxymgr_backup"), "{error}");
+        assert!(with(json!({"proxymgr_wait": "3"})).unwrap_err().contains("proxymgr_wait"));
     }
 }

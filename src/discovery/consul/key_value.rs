@@ -1,4 +1,4 @@
-//! Definitions from a tree of keys: what follows the path is the service's name, the value is its definition.
+//! Definitions from the keys below a path: the rest of the key is the service's name, the value is its definition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use tokio::time::Instant;
 
 use super::Consul;
 use super::blocking::Blocking;
-use crate::discovery::followed::{Followed, OpenFollowed};
 use crate::discovery::http::{HttpError, HttpFailure, escaped};
+use crate::discovery::snapshot_watch::{SnapshotReader, SnapshotWatch};
 
-/// The services below one path of Consul's key/value store.
+/// The definitions below one path of Consul's key/value store.
 pub struct ConsulKeyDefinitions {
     consul: Consul,
     prefix: String,
 }
 
 impl ConsulKeyDefinitions {
-    /// The services below `path`, with or without a slash at either end.
+    /// The definitions below `path`. Slashes at its ends are optional.
     pub fn new(consul: Consul, path: &str) -> Result<Self, String> {
         match path.trim_matches('/') {
             "" => Err("the path must name a folder of keys, such as service_config".to_owned()),
@@ -39,14 +39,14 @@ impl DefinitionSource for ConsulKeyDefinitions {
         let mut query = vec![("recurse", String::new())];
         query.extend(self.consul.inner.datacenter.clone().map(|datacenter| ("dc", datacenter)));
         let blocking = self.consul.inner.agents.watch(None, format!("/v1/kv/{}", segments.join("/")), query);
-        Box::new(OpenFollowed::start(Keys { blocking, prefix: self.prefix.clone(), had_keys_at: None, reader }))
+        Box::new(SnapshotWatch::start(Keys { blocking, prefix: self.prefix.clone(), had_keys_at: None, reader }))
     }
 }
 
 struct Keys {
     blocking: Blocking,
     prefix: String,
-    /// The index of the last answer with keys: a store with a lower one has lost them.
+    /// The index of the last response with keys: a store with a lower index has lost them.
     had_keys_at: Option<u64>,
     reader: Recipient<DefinitionsSeen>,
 }
@@ -59,13 +59,13 @@ struct Pair {
     value: Option<String>,
 }
 
-impl Followed for Keys {
-    type Level = BTreeMap<Arc<str>, RawDefinition>;
+impl SnapshotReader for Keys {
+    type Snapshot = BTreeMap<Arc<str>, RawDefinition>;
 
-    async fn next(&mut self) -> Result<(Self::Level, Instant), HttpError> {
+    async fn next(&mut self) -> Result<(Self::Snapshot, Instant), HttpError> {
         let (answer, seen_at) = self.blocking.next().await?;
         if answer.status == 404 && self.had_keys_at.is_some_and(|then| then <= self.blocking.index()) {
-            // The last key was deleted. Consul forgets in time at which index that was.
+            // The last key was deleted. Consul discards the index of the deletion after some time.
             self.had_keys_at = Some(0);
             return Ok((BTreeMap::new(), seen_at));
         }
@@ -86,13 +86,14 @@ impl Followed for Keys {
         self.blocking.start_over();
     }
 
-    fn report(&self, level: Result<&Self::Level, String>, _seen_at: Instant) {
-        self.reader.do_send(DefinitionsSeen::plain(level.cloned()));
+    fn report(&self, snapshot: Result<&Self::Snapshot, String>, _seen_at: Instant) {
+        self.reader.do_send(DefinitionsSeen::plain(snapshot.cloned()));
     }
 }
 
 impl Keys {
-    /// None for the folder itself. A folder in it is told like a key: its name is a mistake that is shown.
+    /// The definition of a key; none for the folder itself. A folder in it is treated as a key, so that its invalid
+    /// name is reported.
     fn definition(&self, pair: &Pair) -> Option<(Arc<str>, RawDefinition)> {
         let name = pair.key.strip_prefix(&self.prefix).filter(|name| !name.is_empty())?;
         let origin = format!("Consul key {}", pair.key);
@@ -101,7 +102,7 @@ impl Keys {
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
         let definition = match text {
             Ok(text) => RawDefinition::new(text, origin),
-            // No text is a problem of this definition alone, and the origin tells which.
+            // An empty text is a problem of this definition alone; its origin has the reason.
             Err(error) => RawDefinition::new("", format!("{origin} ({error})")),
         };
         Some((name.into(), definition))

@@ -22,21 +22,21 @@ pub use key_value::ConsulKeyDefinitions;
 /// The header that carries a token.
 pub const TOKEN_HEADER: &str = "x-consul-token";
 
-/// A path that every agent answers at once, without a token, with and without a leader.
-const PULSE: &str = "/v1/status/leader";
+/// A path that every agent answers at once, without a token, and even without a leader.
+const PROBE_PATH: &str = "/v1/status/leader";
 
-/// How Consul is spoken to.
+/// Options for Consul.
 #[derive(Debug, Clone)]
 pub struct ConsulOptions {
-    /// The agents; each service may name others for its hosts.
+    /// The agents. A service may name others for its hosts.
     pub servers: Servers,
-    /// What requests to these agents prove themselves with.
+    /// The credentials for these agents.
     pub token: Credentials,
-    /// Where the agents' URLs begin with `https:`.
+    /// For URLs that begin with `https:`.
     pub tls: TlsFiles,
-    /// The datacenter asked for, unless a service names one; none is that of the agent.
+    /// The datacenter, unless a service names one; none: that of the agent.
     pub datacenter: Option<String>,
-    /// The most requests that wait at the agents at the same time; none is a default.
+    /// The most requests that wait at the agents at once; none: a default.
     pub connections_max: Option<usize>,
 }
 
@@ -52,7 +52,7 @@ impl Default for ConsulOptions {
     }
 }
 
-/// All Consul agents that something is read from. Clones share them.
+/// The Consul agents of all sources. Clones share them.
 #[derive(Clone)]
 pub struct Consul {
     inner: Rc<Inner>,
@@ -64,14 +64,14 @@ struct Inner {
 }
 
 impl Consul {
-    /// Nothing is connected until something is opened.
+    /// Connects to nothing before a source is opened.
     pub fn new(options: ConsulOptions) -> Self {
         let connections_max = options.connections_max.unwrap_or(CONSUL_CONNECTIONS_MAX);
         let http = HttpOptions {
             tls: options.tls,
             credentials: options.token,
             connections_max: Some(connections_max),
-            pulse: Some(PULSE),
+            probe_path: Some(PROBE_PATH),
         };
         let agents = Agents::new(Clients::new(options.servers, http), connections_max);
         Self { inner: Rc::new(Inner { agents, datacenter: options.datacenter }) }

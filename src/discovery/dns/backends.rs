@@ -1,4 +1,4 @@
-//! What a definition says about the names to look up.
+//! The names to look up, as a definition lists them.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,22 +17,22 @@ const EXAMPLE: &str =
 /// One entry of `backends`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Backend {
-    /// What is looked up.
+    /// What to look up.
     pub(super) question: Question,
-    /// Which addresses are wanted.
+    /// The families of addresses.
     pub(super) families: Vec<RecordKind>,
-    /// The entry and the families as one text, the same for the same entry.
+    /// The entry and the families as text, to identify the backend.
     pub(super) text: String,
-    /// What its hosts have in common: the keys of a host without its address.
+    /// The keys of its hosts, except the address.
     keys: Map<String, Value>,
 }
 
-/// What is looked up.
+/// What to look up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Question {
     /// The addresses of a name.
     Name(String),
-    /// No look-up: the name is an address.
+    /// The name is an address; there is no look-up.
     Address(IpAddr),
     /// The hosts of a service, each with its port.
     Service(String),
@@ -48,7 +48,7 @@ impl fmt::Display for Question {
 }
 
 impl Backend {
-    /// A host of this backend; `port` is a service's.
+    /// A host of this backend, with the `port` of a service.
     pub(super) fn host(&self, ip: IpAddr, port: Option<u16>, policy: &OptionPolicy) -> Result<HostRecord, String> {
         let mut keys = self.keys.clone();
         keys.insert("address".to_owned(), ip.to_string().into());
@@ -69,7 +69,7 @@ pub(super) fn read(spec: &SourceSpec, policy: &OptionPolicy) -> Result<Vec<Backe
         None | Some("any") => vec![RecordKind::A, RecordKind::Aaaa],
         Some("ipv4") => vec![RecordKind::A],
         Some("ipv6") => vec![RecordKind::Aaaa],
-        Some(other) => return Err(format!("\"family\" is {other:?}, which is none of ipv4, ipv6, any")),
+        Some(other) => return Err(format!("\"family\" is {other:?}; it must be ipv4, ipv6 or any")),
     };
     let read = |(at, entry)| backend(entry, &families, policy).map_err(|error| format!("\"backends\"[{at}]: {error}"));
     entries.into_iter().enumerate().map(read).collect()
@@ -90,10 +90,10 @@ fn backend(mut keys: Map<String, Value>, families: &[RecordKind], policy: &Optio
     };
     let is_service = matches!(question, Question::Service(_));
     if let Some(key) = ["port", "weight", "backup"].iter().find(|key| is_service && keys.contains_key(**key)) {
-        return Err(format!("{key:?}: with \"srv\", DNS itself says it"));
+        return Err(format!("{key:?} is not allowed with \"srv\": DNS provides it"));
     }
     let backend = Backend { question, families: families.to_vec(), text, keys };
-    // Whatever else is wrong is wrong for every address.
+    // Other errors do not depend on the address.
     let any_address = IpAddr::from([192, 0, 2, 1]);
     backend.host(any_address, is_service.then_some(1), policy)?;
     Ok(backend)
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn names_addresses_and_services_are_told_apart() {
+    fn names_addresses_and_services_are_distinguished() {
         let backends = read_json(&json!({"backends": [
             {"name": "a.example", "port": 80},
             {"name": "10.0.0.1", "port": "81", "weight": 5},
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_of_a_host_hold_for_all_addresses_of_a_name() {
+    fn keys_of_an_entry_apply_to_all_addresses() {
         let backends = read_json(&json!({"backends": [{"name": "a", "port": 80, "backup": true}]})).unwrap();
         let record = backends[0].host(IpAddr::from([10, 0, 0, 9]), None, &OptionPolicy::default()).unwrap();
         let host = &record.host;
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_named_with_its_entry_and_key() {
+    fn errors_contain_entry_and_key() {
         for (settings, reason) in [
             (json!({}), "\"backends\" is missing: the names to look up"),
             (json!({"backends": []}), "\"backends\" is empty"),
@@ -148,7 +148,7 @@ mod tests {
             (json!({"backends": [{"name": "a"}]}), "\"backends\"[0]: the key \"port\" is missing"),
             (json!({"backends": [{"name": "a b", "port": 80}]}), "\"backends\"[0]: \"name\": \"a b\" is neither"),
             (json!({"backends": [{"srv": "10.0.0.1"}]}), "\"backends\"[0]: \"srv\": \"10.0.0.1\" is an address"),
-            (json!({"backends": [{"srv": "a", "port": 80}]}), "\"backends\"[0]: \"port\": with \"srv\", DNS itself"),
+            (json!({"backends": [{"srv": "a", "port": 80}]}), "\"backends\"[0]: \"port\" is not allowed with \"srv\""),
             (json!({"backends": [{"name": "a", "port": 80}], "family": "v6"}), "\"family\" is \"v6\""),
         ] {
             let error = read_json(&settings).unwrap_err();

@@ -1,4 +1,4 @@
-//! The hosts of one backend, and what becomes of them when a part of it cannot be looked up.
+//! The hosts of one backend, also when a part of it cannot be looked up.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,32 +17,32 @@ use super::name_servers::{Answer, Found, NameServers, RecordKind};
 /// HAProxy's largest weight.
 const WEIGHT_MAX: u16 = 256;
 
-/// One question, as messages name it: `a.example AAAA`.
+/// One query, as in messages: `a.example AAAA`.
 pub(super) type Part = Arc<str>;
 
-/// The hosts that a backend last had, each with the question that brought it.
+/// The last known hosts of a backend, each with its query.
 pub(super) type LastKnown = RefCell<Vec<(Part, Entry)>>;
 
-/// Where a host is, and the host, or why it cannot be used.
+/// The key of a host, and the host or its error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) key: Arc<str>,
     pub(super) host: Result<HostRecord, String>,
 }
 
-/// What a look at a backend brought.
+/// The result of the look-up of a backend.
 #[derive(Debug, Default)]
-pub(super) struct LookedUp {
-    /// What was answered.
+pub(super) struct LookUp {
+    /// The hosts.
     pub(super) hosts: Vec<(Part, Entry)>,
-    /// What was not, and why. The hosts that these parts brought before are to stay.
+    /// The queries that failed. Their last known hosts stay.
     pub(super) failures: BTreeMap<Part, String>,
-    /// The shortest time to live.
+    /// The shortest TTL.
     pub(super) ttl: Option<Duration>,
 }
 
-impl LookedUp {
-    fn note(&mut self, part: Part, result: Result<Answer, String>) -> Vec<Found> {
+impl LookUp {
+    fn record(&mut self, part: Part, result: Result<Answer, String>) -> Vec<Found> {
         match result {
             Ok(answer) => {
                 self.ttl = self.ttl.into_iter().chain(answer.ttl).min();
@@ -56,14 +56,14 @@ impl LookedUp {
     }
 }
 
-/// Looks a backend up. `last` is what it had before.
+/// Looks up a backend. `last` is its last known hosts.
 pub(super) async fn look_up(
     backend: &Backend,
     last: &[(Part, Entry)],
     servers: &NameServers,
     policy: &OptionPolicy,
-) -> LookedUp {
-    let mut looked_up = LookedUp::default();
+) -> LookUp {
+    let mut looked_up = LookUp::default();
     match &backend.question {
         Question::Address(ip) => {
             looked_up.hosts.push((part(&ip.to_string(), "address"), entry(backend, *ip, None, policy)))
@@ -84,14 +84,14 @@ async fn look_up_service(
     last: &[(Part, Entry)],
     servers: &NameServers,
     policy: &OptionPolicy,
-    looked_up: &mut LookedUp,
+    looked_up: &mut LookUp,
 ) {
     let service = part(name, record_name(RecordKind::Srv));
-    let found = looked_up.note(service.clone(), servers.ask(name, RecordKind::Srv).await);
+    let found = looked_up.record(service.clone(), servers.ask(name, RecordKind::Srv).await);
     if !last.is_empty()
         && let Some(error) = looked_up.failures.remove(&service)
     {
-        // Which targets there are now is not known: all stay.
+        // The targets are not known: all hosts stay.
         looked_up.failures.extend(last.iter().map(|(part, _)| (part.clone(), error.clone())));
     }
     if !looked_up.failures.is_empty() {
@@ -99,16 +99,16 @@ async fn look_up_service(
     }
     let mut targets = targets(found);
     if targets.len() > DNS_TARGETS_MAX {
-        let error = format!("it has {} targets; those after the first {DNS_TARGETS_MAX} are left out", targets.len());
+        let error = format!("{} targets; only the first {DNS_TARGETS_MAX} are used", targets.len());
         looked_up.failures.insert(service, error);
         targets.truncate(DNS_TARGETS_MAX);
     }
-    let looks = targets.iter().map(|target| async {
-        let mut looked_up = LookedUp::default();
+    let look_ups = targets.iter().map(|target| async {
+        let mut looked_up = LookUp::default();
         let addresses = addresses(&target.name, &backend.families, servers, &mut looked_up).await;
         (addresses, looked_up)
     });
-    for (target, (addresses, of_target)) in targets.iter().zip(join_all(looks).await) {
+    for (target, (addresses, of_target)) in targets.iter().zip(join_all(look_ups).await) {
         looked_up.failures.extend(of_target.failures);
         looked_up.ttl = looked_up.ttl.into_iter().chain(of_target.ttl).min();
         let hosts = addresses.into_iter().map(|(part, ip)| (part, entry(backend, ip, Some(target), policy)));
@@ -116,18 +116,18 @@ async fn look_up_service(
     }
 }
 
-/// The addresses of a name, each with the question that brought it.
+/// The addresses of a name, each with its query.
 async fn addresses(
     name: &str,
     families: &[RecordKind],
     servers: &NameServers,
-    looked_up: &mut LookedUp,
+    looked_up: &mut LookUp,
 ) -> Vec<(Part, IpAddr)> {
     let mut addresses = Vec::new();
     let answers = join_all(families.iter().map(|kind| servers.ask(name, *kind))).await;
     for (kind, answer) in families.iter().zip(answers) {
         let part = part(name, record_name(*kind));
-        for found in looked_up.note(part.clone(), answer) {
+        for found in looked_up.record(part.clone(), answer) {
             if let Found::Address(ip) = found {
                 addresses.push((part.clone(), ip));
             }
@@ -136,7 +136,7 @@ async fn addresses(
     addresses
 }
 
-/// A host of a service, as its record describes it.
+/// A host of a service, from its SRV record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Target {
     name: String,
@@ -146,7 +146,7 @@ struct Target {
     backup: bool,
 }
 
-/// Those of the lowest priority take traffic, the others are their backup. Weights keep their proportion.
+/// Targets with the lowest priority are active, the others are backups. Weights keep their proportions.
 fn targets(found: Vec<Found>) -> Vec<Target> {
     let records = found.into_iter().filter_map(|found| match found {
         Found::Service { priority, weight, port, target: Some(target) } => Some((priority, weight, port, target)),
@@ -166,8 +166,8 @@ fn targets(found: Vec<Found>) -> Vec<Target> {
     records.into_iter().map(target).collect()
 }
 
-/// None where the service gives no weights, which is to give all the weight 0. Beside others, 0 is "a very small chance"
-/// (RFC 2782), whereas HAProxy would send such a server nothing at all.
+/// The weight for HAProxy; none if all records have the weight 0, which means no weights. Beside other weights, 0 is
+/// "a very small chance" (RFC 2782), but no traffic at all in HAProxy.
 fn haproxy_weight(weight: u16, heaviest: u16, has_zero: bool) -> Option<u16> {
     if heaviest == 0 {
         return None;
@@ -197,7 +197,7 @@ fn entry(backend: &Backend, ip: IpAddr, target: Option<&Target>, policy: &Option
         }
         Err(error) => {
             let name = target.map_or_else(|| backend.question.to_string(), |target| target.name.clone());
-            Entry { key: format!("{name} {ip}").into(), host: Err(format!("{name} has the address {ip}: {error}")) }
+            Entry { key: format!("{name} {ip}").into(), host: Err(format!("{name} with the address {ip}: {error}")) }
         }
     }
 }
@@ -228,14 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_priority_is_active_and_the_others_are_backup() {
+    fn lowest_priority_is_active() {
         let found = vec![service(10, 5, "a"), service(20, 5, "b"), service(10, 5, "c"), service(30, 5, "d")];
         let backup = Vec::from_iter(targets(found).into_iter().map(|target| target.backup));
         assert_eq!(backup, [false, true, false, true]);
     }
 
     #[test]
-    fn weights_keep_their_proportion_within_what_haproxy_takes() {
+    fn weights_are_scaled_to_the_limits_of_haproxy() {
         assert_eq!(weights(vec![service(1, 0, "a"), service(1, 0, "b")]), [(None, false), (None, false)]);
         assert_eq!(weights(vec![service(1, 3, "a"), service(1, 1, "b")]), [(Some(3), false), (Some(1), false)]);
         assert_eq!(
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_is_expressly_not_there_has_no_targets() {
+    fn root_target_means_no_service() {
         assert_eq!(targets(vec![service(0, 0, ".")]), []);
     }
 }

@@ -1,12 +1,12 @@
 //! Hosts from DNS: `{"type": "dns", "backends": [{"name": "a.example", "port": 80}, {"srv": "_http._tcp.b.example"}]}`.
 //!
-//! - `backends`: what a definition may say.
-//! - `name_servers`: who is asked, and what an answer is. The only file that names the resolver's package.
-//! - `lookup`: the hosts of one backend, and what becomes of them when a part of it cannot be looked up.
-//! - `watch`: looks again when the answers expire, and tells the level.
+//! - `backends`: the keys of a definition.
+//! - `name_servers`: queries to DNS servers. The only file that uses the resolver's crate.
+//! - `lookup`: the hosts of one backend, also when a part of it cannot be looked up.
+//! - `watch`: repeats the look-up when the answers expire, and reports snapshots.
 //!
-//! That a name does not exist, or has no addresses, is an answer: the list is empty, and meets the guard. A server that
-//! is silent, refuses or fails has not answered: what it showed before stays.
+//! A name that does not exist or has no addresses is an empty list, which the guard blocks. If no server answers, or it
+//! refuses or fails, the last list stays.
 
 mod backends;
 mod lookup;
@@ -26,21 +26,22 @@ use proxymgr_actors::message::HostsSeen;
 use proxymgr_actors::model::SourceSpec;
 
 use super::settings::optional;
+use crate::name_server;
 use lookup::LastKnown;
 use name_servers::NameServers;
-use watch::OpenNames;
+use watch::NameWatch;
 
 /// The keys of a definition that this kind of source reads.
 pub(super) const KEYS: &[&str] = &["backends", "family", "servers", "interval"];
 
-/// How DNS is asked, where a definition says nothing else.
+/// The default options for DNS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsOptions {
-    /// The servers; those of `/etc/resolv.conf` where there are none.
+    /// The servers; if empty, those of `/etc/resolv.conf`.
     pub servers: Vec<SocketAddr>,
-    /// The least time between two looks at a name, however short its time to live.
+    /// The least time between two look-ups of a name, even if its TTL is shorter.
     pub interval: Duration,
-    /// The longest time between two looks at a name, however long its time to live.
+    /// The longest time between two look-ups of a name, even if its TTL is longer.
     pub interval_max: Duration,
 }
 
@@ -50,17 +51,17 @@ impl Default for DnsOptions {
     }
 }
 
-/// What all sources that ask DNS share.
+/// The state that all DNS sources share.
 pub(super) struct Dns {
     options: DnsOptions,
-    /// By the servers that are asked. One set serves all sources that name the same.
+    /// By addresses. Sources with the same servers share them.
     servers: RefCell<BTreeMap<Vec<SocketAddr>, Weak<NameServers>>>,
-    /// By servers and backend: a source that is opened anew still knows what the one before was told.
+    /// By servers and backend, so that a source that is opened again has the last known hosts.
     known: RefCell<BTreeMap<String, Weak<LastKnown>>>,
 }
 
 impl Dns {
-    /// Nothing is asked until a source is opened.
+    /// Sends no query before a source is opened.
     pub(super) fn new(options: DnsOptions) -> Self {
         Self { options, servers: RefCell::default(), known: RefCell::default() }
     }
@@ -71,13 +72,13 @@ impl Dns {
         spec: &SourceSpec,
         policy: &Arc<OptionPolicy>,
         watcher: Recipient<HostsSeen>,
-    ) -> Result<OpenNames, String> {
+    ) -> Result<NameWatch, String> {
         let backends = backends::read(spec, policy)?;
         let servers = match optional::<Vec<String>>(spec, "servers")? {
             None => self.options.servers.clone(),
             Some(texts) => texts
                 .iter()
-                .map(|text| server(text).map_err(|error| format!("\"servers\": {error}")))
+                .map(|text| name_server::parse(text).map_err(|error| format!("\"servers\": {error}")))
                 .collect::<Result<_, _>>()?,
         };
         let interval = match optional::<String>(spec, "interval")? {
@@ -87,39 +88,30 @@ impl Dns {
         let longest = self.options.interval_max.max(interval);
         let known = backends.iter().map(|backend| {
             let key = format!("{servers:?} {}", backend.text);
-            join(&self.known, key, LastKnown::default)
+            share(&self.known, key, LastKnown::default)
         });
         let known = known.collect();
-        let servers = join(&self.servers, servers.clone(), || NameServers::new(servers));
-        Ok(OpenNames::start(backends, known, servers, interval..=longest, policy.clone(), watcher))
+        let servers = share(&self.servers, servers.clone(), || NameServers::new(servers));
+        Ok(NameWatch::start(backends, known, servers, interval..=longest, policy.clone(), watcher))
     }
-}
-
-/// `address`, or `address:port`: an IP address, because nobody could look up the name of a name server.
-pub fn server(text: &str) -> Result<SocketAddr, String> {
-    const PORT: u16 = 53;
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let with_port = || text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
-    let address = bare.parse().map(|ip| SocketAddr::new(ip, PORT)).ok().or_else(with_port);
-    address.ok_or_else(|| format!("{text:?} is not the IP address of a name server, like 10.0.0.2 or 10.0.0.2:5353"))
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
     const LEAST: Duration = Duration::from_millis(100);
     let interval = humantime::parse_duration(text);
     let interval = interval.ok().filter(|interval| *interval >= LEAST);
-    interval.ok_or_else(|| format!("\"interval\" is {text:?}, which is not a duration from 100ms, like \"5s\""))
+    interval.ok_or_else(|| format!("\"interval\" is {text:?}; expected a duration of at least 100ms, like \"5s\""))
 }
 
-/// The value of this key that somebody still holds, or a new one.
-fn join<K: Ord, V>(held: &RefCell<BTreeMap<K, Weak<V>>>, key: K, new: impl FnOnce() -> V) -> Rc<V> {
-    let mut held = held.borrow_mut();
-    if let Some(value) = held.get(&key).and_then(Weak::upgrade) {
+/// The value of this key that is still in use, or a new one.
+fn share<K: Ord, V>(values: &RefCell<BTreeMap<K, Weak<V>>>, key: K, new: impl FnOnce() -> V) -> Rc<V> {
+    let mut values = values.borrow_mut();
+    if let Some(value) = values.get(&key).and_then(Weak::upgrade) {
         return value;
     }
-    held.retain(|_, value| value.strong_count() > 0);
+    values.retain(|_, value| value.strong_count() > 0);
     let value = Rc::new(new());
-    held.insert(key, Rc::downgrade(&value));
+    values.insert(key, Rc::downgrade(&value));
     value
 }
 
@@ -128,26 +120,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_server_is_an_address_with_or_without_a_port() {
-        for (text, address) in [
-            ("10.0.0.2", "10.0.0.2:53"),
-            ("10.0.0.2:5353", "10.0.0.2:5353"),
-            ("2001:db8::1", "[2001:db8::1]:53"),
-            ("[2001:db8::1]", "[2001:db8::1]:53"),
-            ("[2001:db8::1]:5353", "[2001:db8::1]:5353"),
-        ] {
-            assert_eq!(server(text).map(|address| address.to_string()), Ok(address.to_owned()));
-        }
-        for text in ["", "ns.example", "10.0.0.2:", "10.0.0.2:0", "10.0.0.2:65536"] {
-            assert!(server(text).unwrap_err().contains("is not the IP address of a name server"), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_interval_has_a_unit_and_a_least_value() {
+    fn interval_has_a_unit_and_a_minimum() {
         assert_eq!(interval("2s"), Ok(Duration::from_secs(2)));
         for text in ["2", "99ms", "soon"] {
-            assert!(interval(text).unwrap_err().starts_with(&format!("\"interval\" is {text:?}")));
+            assert!(interval(text).is_err(), "{text}");
         }
     }
 }

@@ -1,11 +1,10 @@
-//! Who is asked, and what an answer is. The only file that names the resolver's package.
+//! Queries to DNS servers. The only file that uses the resolver's crate (hickory-resolver 0.26):
 //!
-//! What is used of it, and what is not (0.26):
-//!
-//! - Its pools of servers, with one server each: one of several would take the SERVFAIL of one server for the answer of
-//!   all. Servers are tried here one after the other, the one that answered last first.
-//! - No cache, no search list, no hosts file. Its own search goes on after a failure, so that a server that is away and a
-//!   name that does not exist could not be told apart; its following of aliases takes an SRV record for one.
+//! - Each of its pools has one server: a pool with several servers takes the SERVFAIL of one for the answer of all. The
+//!   servers are tried here in turn, starting with the one that answered last.
+//! - Its cache, search list and hosts file are not used. Its search continues after a failure, so that a server that
+//!   does
+//!   not answer and a name that does not exist look the same; and it treats an SRV record as an alias.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -28,14 +27,14 @@ use tokio::time::timeout;
 
 use crate::discovery::backoff::Random;
 
-/// What is asked for.
+/// The type of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RecordKind {
     /// IPv4 addresses.
     A,
     /// IPv6 addresses.
     Aaaa,
-    /// Hosts of a service.
+    /// The hosts of a service.
     Srv,
 }
 
@@ -48,41 +47,41 @@ pub(super) enum Found {
     Service {
         /// The lowest is used first.
         priority: u16,
-        /// The share among those of one priority.
+        /// Its share among those with the same priority.
         weight: u16,
         /// Its port.
         port: u16,
-        /// Its name, fully qualified; none where there is expressly no such service.
+        /// Its fully qualified name; none if the record says that there is no such service.
         target: Option<String>,
     },
 }
 
-/// An answer, which may be that there is nothing.
+/// An answer, possibly without records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// What was found, sorted and without repetition.
+    /// The records, sorted and without duplicates.
     pub(super) found: Vec<Found>,
-    /// How long it may be taken for true; none where nobody said.
+    /// Its TTL, if known.
     pub(super) ttl: Option<Duration>,
 }
 
 type Pool = NameServerPool<TokioRuntimeProvider>;
 
-/// The servers to ask.
+/// The DNS servers.
 pub(super) struct NameServers {
-    /// Those of `/etc/resolv.conf` where there are none.
+    /// If empty, those of `/etc/resolv.conf`.
     own: Vec<SocketAddr>,
     resolver: RefCell<Option<Rc<Resolver>>>,
     questions: Semaphore,
 }
 
 impl NameServers {
-    /// These servers, or those of `/etc/resolv.conf` as it is whenever something is asked.
+    /// These servers, or those of `/etc/resolv.conf`, which is read for each query.
     pub(super) fn new(own: Vec<SocketAddr>) -> Self {
         Self { own, resolver: RefCell::default(), questions: Semaphore::new(DNS_QUESTIONS_MAX) }
     }
 
-    /// Asks for the records of a name. An error is no answer: nobody could tell.
+    /// Looks up the records of a name. An error means that no server answered.
     pub(super) async fn ask(&self, name: &str, kind: RecordKind) -> Result<Answer, String> {
         let _permit = self.questions.acquire().await.expect("the semaphore is never closed");
         let resolver = self.resolver().await?;
@@ -108,12 +107,12 @@ impl NameServers {
     }
 }
 
-/// Whom to ask for what.
+/// The servers and the search list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Config {
     servers: Vec<SocketAddr>,
     search: Vec<Name>,
-    /// A name with at least as many dots is first asked for as it is.
+    /// A name with at least so many dots is first looked up as it is.
     ndots: usize,
 }
 
@@ -122,14 +121,14 @@ impl Config {
         Self { servers, search: Vec::new(), ndots: 1 }
     }
 
-    /// The names that a name may stand for, the first that exists being meant.
+    /// The candidates for a name, of which the first that exists is used.
     fn candidates(&self, text: &str) -> Result<Vec<Name>, String> {
         let unusable = |error| format!("{text:?} cannot be looked up: {error}");
         let mut name = Name::from_ascii(text).map_err(unusable)?;
         let dots = text.matches('.').count();
         let mut candidates = Vec::new();
         if !name.is_fqdn() {
-            // A domain that makes the name too long holds no such name.
+            // A domain that makes the name too long cannot contain it.
             candidates.extend(self.search.iter().filter_map(|domain| name.clone().append_domain(domain).ok()));
         }
         name.set_fqdn(true);
@@ -140,7 +139,7 @@ impl Config {
 }
 
 async fn system_config() -> Result<Config, String> {
-    let cannot = |error: String| format!("/etc/resolv.conf, which names the servers to ask, cannot be read: {error}");
+    let cannot = |error: String| format!("cannot read the DNS servers from /etc/resolv.conf: {error}");
     let reading = timeout(SOURCE_READ_TIMEOUT, spawn_blocking(read_system_conf)).await;
     let read = reading.map_err(|_| cannot("the file system does not answer".to_owned()))?;
     let read = read.map_err(|error| cannot(error.to_string()))?;
@@ -173,12 +172,12 @@ impl Resolver {
             Pool::from_config([server], context.clone(), TokioRuntimeProvider::default())
         };
         let pools: Vec<Pool> = config.servers.iter().map(pool).collect();
-        // Many daemons with one list of servers are not to begin with the same one.
+        // Daemons with the same list of servers start with different ones.
         let first = (Random::new().fraction() * pools.len() as f64) as usize;
         Ok(Self { config, pools, first: Cell::new(first) })
     }
 
-    /// Asks for a name that is fully qualified, and for what it is an alias of.
+    /// Looks up a fully qualified name, following aliases.
     async fn ask(&self, name: Name, kind: RecordKind) -> Result<Answer, String> {
         let (mut name, mut ttl) = (name, None);
         for _ in 0..=DNS_ALIASES_MAX {
@@ -190,10 +189,10 @@ impl Resolver {
                 }
             }
         }
-        Err(format!("{} is an alias of an alias, more than {DNS_ALIASES_MAX} times", shown(&name)))
+        Err(format!("{} is a chain of more than {DNS_ALIASES_MAX} aliases", shown(&name)))
     }
 
-    /// Asks one server after the other until one answers.
+    /// Tries one server after the other until one answers.
     async fn ask_servers(&self, name: &Name, kind: RecordKind) -> Result<Step, String> {
         let mut failures = Vec::new();
         let count = self.pools.len();
@@ -202,7 +201,7 @@ impl Resolver {
             let mut options = DnsRequestOptions::default();
             options.use_edns = true;
             options.recursion_desired = true;
-            // The pool's own time-out holds for each of UDP and TCP.
+            // The pool's own time-out applies to UDP and TCP separately.
             let asking = timeout(DNS_SERVER_TIMEOUT * 2, self.pools[index].lookup(query, options).first_answer());
             let step = match asking.await.unwrap_or(Err(NetError::Timeout)) {
                 Ok(response) => read_response(&response, name, kind),
@@ -216,21 +215,21 @@ impl Resolver {
                 Err(reason) => failures.push(format!("{} {reason}", self.config.servers[index])),
             }
         }
-        // In one order, whichever was asked first: so that one trouble is one text.
+        // Sorted, so that the same failures give the same text.
         failures.sort_unstable();
         Err(format!("{} cannot be looked up: {}", shown(name), failures.join(", ")))
     }
 }
 
-/// What one response brings.
+/// The result of one response.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     Answer(Answer),
-    /// Ask for this name instead.
+    /// Look up this name instead.
     Alias(Name, Duration),
 }
 
-/// Finds what was asked for, along the aliases that the response holds.
+/// Finds the records, following the aliases in the response.
 fn read_response(response: &DnsResponse, name: &Name, kind: RecordKind) -> Result<Step, String> {
     let (mut name, mut ttl) = (name, None);
     for followed in 0..=DNS_ALIASES_MAX {
@@ -254,15 +253,15 @@ fn read_response(response: &DnsResponse, name: &Name, kind: RecordKind) -> Resul
                 name = target;
                 ttl = shorter(ttl, Some(seconds(alias_ttl)));
             }
-            // An alias of a name that does not exist.
+            // The alias of a name that does not exist.
             None if response.response_code == ResponseCode::NXDomain => {
                 return Ok(Step::Answer(Answer { found: Vec::new(), ttl }));
             }
             None if followed > 0 => return Ok(Step::Alias(name.clone(), ttl.unwrap_or_default())),
-            None => return Err("answers something else than was asked".to_owned()),
+            None => return Err("sends an answer to another question".to_owned()),
         }
     }
-    Err("answers with a loop of aliases".to_owned())
+    Err("sends a loop of aliases".to_owned())
 }
 
 fn read_record(record: &Record) -> Option<Found> {
@@ -279,7 +278,7 @@ fn read_record(record: &Record) -> Option<Found> {
     }
 }
 
-/// That there is nothing is an answer; everything else is none.
+/// A name without records is an answer; every other error is not.
 fn read_error(error: NetError) -> Result<Step, String> {
     match error {
         NetError::Dns(DnsError::NoRecordsFound(NoRecords {
@@ -289,17 +288,17 @@ fn read_error(error: NetError) -> Result<Step, String> {
             response_code: ResponseCode::NXDomain | ResponseCode::NoError,
             ..
         })) => {
-            // A server that only knows whom else to ask (RFC 2308, 2.2) has said nothing about the name.
+            // A referral (RFC 2308, 2.2) says nothing about the name.
             if ns.is_some() && soa.is_none() {
-                return Err("only refers to other servers; it must be one that asks them itself".to_owned());
+                return Err("only refers to other servers; a recursive server is needed".to_owned());
             }
             Ok(Step::Answer(Answer { found: Vec::new(), ttl: negative_ttl.map(seconds) }))
         }
         NetError::Timeout => Err("does not answer".to_owned()),
         NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => Err("answers SERVFAIL".to_owned()),
         NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => Err("answers REFUSED".to_owned()),
-        NetError::Truncated => Err("cuts its answer short, and gives none by TCP".to_owned()),
-        error => Err(format!("gives no answer ({error})")),
+        NetError::Truncated => Err("truncates its answer, and sends none by TCP".to_owned()),
+        error => Err(format!("does not answer ({error})")),
     }
 }
 

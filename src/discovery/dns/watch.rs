@@ -1,4 +1,4 @@
-//! Looks again when the answers expire, and tells the level.
+//! Repeats look-ups when their answers expire, and reports snapshots.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -17,18 +17,18 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::backends::Backend;
-use super::lookup::{LastKnown, LookedUp, Part, look_up};
+use super::lookup::{LastKnown, LookUp, Part, look_up};
 use super::name_servers::NameServers;
 use crate::discovery::backoff::Backoff;
 
-/// Names that are being watched, until this is dropped.
-pub(in crate::discovery) struct OpenNames {
+/// A watch of names, active until this is dropped.
+pub(in crate::discovery) struct NameWatch {
     task: AbortHandle,
     refresh: Rc<Notify>,
 }
 
-impl OpenNames {
-    /// Watches, and looks again after as long as the answers live, within `pauses`.
+impl NameWatch {
+    /// Starts to look up; repeats it after the TTL of the answers, within `pauses`.
     pub(super) fn start(
         backends: Vec<Backend>,
         known: Vec<Rc<LastKnown>>,
@@ -44,13 +44,13 @@ impl OpenNames {
     }
 }
 
-impl OpenSource for OpenNames {
+impl OpenSource for NameWatch {
     fn refresh(&self) {
         self.refresh.notify_one();
     }
 }
 
-impl Drop for OpenNames {
+impl Drop for NameWatch {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -71,14 +71,14 @@ impl Names {
         let mut backoff = Backoff::new(DNS_RETRY_MIN, DNS_RETRY_MAX);
         loop {
             let seen_at = Instant::now();
-            let looks = self.backends.iter().map(|(backend, known)| async {
+            let look_ups = self.backends.iter().map(|(backend, known)| async {
                 let last = known.borrow().clone();
                 look_up(backend, &last, &self.servers, &self.policy).await
             });
-            let looked_up = join_all(looks).await;
+            let looked_up = join_all(look_ups).await;
             let pause = self.pause(&looked_up, &mut backoff);
-            let level = self.level(looked_up);
-            self.tell(level, seen_at);
+            let snapshot = self.snapshot(looked_up);
+            self.report(snapshot, seen_at);
             tokio::select! {
                 () = sleep(pause) => {}
                 () = self.refresh.notified() => self.reported = None,
@@ -86,9 +86,9 @@ impl Names {
         }
     }
 
-    fn pause(&self, looked_up: &[LookedUp], backoff: &mut Backoff) -> Duration {
+    fn pause(&self, looked_up: &[LookUp], backoff: &mut Backoff) -> Duration {
         let ttl = looked_up.iter().filter_map(|looked_up| looked_up.ttl).min();
-        // Nobody said how long an answer holds where all backends are addresses: then it holds for good.
+        // Without a TTL, all backends are addresses, which do not change.
         let pause = ttl.unwrap_or(*self.pauses.end()).clamp(*self.pauses.start(), *self.pauses.end());
         if looked_up.iter().all(|looked_up| looked_up.failures.is_empty()) {
             backoff.reset();
@@ -97,13 +97,13 @@ impl Names {
         backoff.pause().min(pause)
     }
 
-    /// The list as it is now, or why it cannot be told: nothing was answered but that there is nothing.
-    fn level(&self, looked_up: Vec<LookedUp>) -> Result<Vec<SeenHost>, String> {
+    /// The current hosts; an error if no query returned hosts and some failed.
+    fn snapshot(&self, looked_up: Vec<LookUp>) -> Result<Vec<SeenHost>, String> {
         let mut seen = BTreeMap::new();
         let mut kept = Vec::new();
         let mut errors = BTreeSet::new();
-        for ((_, known), LookedUp { mut hosts, failures, .. }) in self.backends.iter().zip(looked_up) {
-            // Two names for one host are one entry; which is no matter where both say the same.
+        for ((_, known), LookUp { mut hosts, failures, .. }) in self.backends.iter().zip(looked_up) {
+            // Two names of one host are one entry.
             for (_, entry) in &hosts {
                 seen.entry(entry.key.clone()).or_insert_with(|| entry.host.clone());
             }
@@ -121,18 +121,18 @@ impl Names {
         if seen.is_empty() && !errors.is_empty() {
             return Err(Vec::from_iter(errors).join("; "));
         }
-        // Its last good value stays: that is what an error means for an entry that was good before.
+        // An error means that the last good host stays.
         for (key, error) in kept {
             seen.entry(key).or_insert(Err(error));
         }
         Ok(seen.into_iter().map(|(key, host)| SeenHost::of_record(key, host)).collect())
     }
 
-    /// Tells what was not told yet.
-    fn tell(&mut self, level: Result<Vec<SeenHost>, String>, seen_at: Instant) {
-        if self.reported.as_ref() != Some(&level) {
-            self.watcher.do_send(HostsSeen { result: level.clone(), seen_at });
-            self.reported = Some(level);
+    /// Reports a snapshot that differs from the last one.
+    fn report(&mut self, snapshot: Result<Vec<SeenHost>, String>, seen_at: Instant) {
+        if self.reported.as_ref() != Some(&snapshot) {
+            self.watcher.do_send(HostsSeen { result: snapshot.clone(), seen_at });
+            self.reported = Some(snapshot);
         }
     }
 }

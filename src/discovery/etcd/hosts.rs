@@ -1,6 +1,5 @@
-//! Hosts from the keys below a prefix: `{"address": "10.0.0.1", "port": 80}` and what other tools register, as in
-//! ZooKeeper, or `10.0.0.1:80` as a line of a file has it.
-//! A key whose lease ends is gone, and its host with it.
+//! Hosts from the keys below a prefix: `{"address": "10.0.0.1", "port": 80}` and the records of other tools, as in
+//! ZooKeeper, or `10.0.0.1:80`, as in a file. A key is removed when its lease expires, and its host with it.
 
 use std::sync::Arc;
 
@@ -14,9 +13,9 @@ use tokio::time::Instant;
 
 use super::Etcd;
 use super::cluster::Cluster;
-use super::prefix::{Entries, Meaning, Prefix};
-use crate::discovery::followed::OpenFollowed;
+use super::prefix::{Entries, KeyDecoder, Prefix};
 use crate::discovery::settings::{required, servers};
+use crate::discovery::snapshot_watch::SnapshotWatch;
 
 /// The keys of a definition that this kind of source reads.
 pub(in crate::discovery) const KEYS: &[&str] = &["prefix", "server"];
@@ -27,16 +26,16 @@ pub(in crate::discovery) fn open(
     etcd: &Etcd,
     options: &Arc<OptionPolicy>,
     watcher: Recipient<HostsSeen>,
-) -> Result<OpenFollowed, String> {
-    let prefix: String = required(spec, "prefix", "what the keys of the hosts begin with, like \"/services/web/\"")?;
+) -> Result<SnapshotWatch, String> {
+    let prefix: String = required(spec, "prefix", "the prefix of the keys of the hosts, like \"/services/web/\"")?;
     if prefix.trim_matches('/').is_empty() {
-        return Err(format!("\"prefix\" is {prefix:?}, which would take every key for a host"));
+        return Err(format!("\"prefix\" is {prefix:?}, which would make every key a host"));
     }
-    // So that /services/web does not take /services/web2 along.
+    // So that /services/web does not include /services/web2.
     let prefix = format!("{}/", prefix.trim_end_matches('/'));
     let cluster = etcd.cluster(servers(spec, "http://etcd:2379")?);
-    let meaning = HostKeys { prefix: prefix.clone(), options: options.clone(), watcher };
-    Ok(OpenFollowed::start(Prefix::new(cluster, prefix, meaning)))
+    let decoder = HostKeys { prefix: prefix.clone(), options: options.clone(), watcher };
+    Ok(SnapshotWatch::start(Prefix::new(cluster, prefix, decoder)))
 }
 
 struct HostKeys {
@@ -45,8 +44,8 @@ struct HostKeys {
     watcher: Recipient<HostsSeen>,
 }
 
-impl Meaning for HostKeys {
-    /// None where the key is not one of the hosts that are wanted.
+impl KeyDecoder for HostKeys {
+    /// None if the key is not a host of this service.
     type Entry = Result<Option<HostRecord>, String>;
 
     fn entry(&self, name: &str, value: &[u8]) -> Self::Entry {
@@ -55,7 +54,7 @@ impl Meaning for HostKeys {
         } else {
             let line = String::from_utf8_lossy(value);
             let host = host_record::from_line(line.trim(), &self.options);
-            host.and_then(|host| host.ok_or_else(|| "the value is empty; write host:port".to_owned())).map(Some)
+            host.and_then(|host| host.ok_or_else(|| "the value is empty; expected host:port".to_owned())).map(Some)
         };
         host.map_err(|error| format!("etcd key {}{name}: {error}", self.prefix))
     }
@@ -64,11 +63,11 @@ impl Meaning for HostKeys {
         None
     }
 
-    fn report(&self, level: Result<&Entries<Self::Entry>, String>, seen_at: Instant) {
-        let seen = |(key, entry): (&Arc<str>, &Self::Entry)| {
+    fn report(&self, snapshot: Result<&Entries<Self::Entry>, String>, seen_at: Instant) {
+        let seen_host = |(key, entry): (&Arc<str>, &Self::Entry)| {
             entry.clone().transpose().map(|record| SeenHost { key: key.clone(), record })
         };
-        let result = level.map(|entries| entries.iter().filter_map(seen).collect());
+        let result = snapshot.map(|entries| entries.iter().filter_map(seen_host).collect());
         self.watcher.do_send(HostsSeen { result, seen_at });
     }
 }

@@ -1,18 +1,18 @@
-//! Answers of etcd's JSON API: <https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/>. Numbers of 64 bits are texts in
-//! it, bytes are base64, and what is zero, empty or false is left out.
+//! Responses of etcd's JSON API: <https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/>. Numbers of 64 bits are
+//! strings, bytes are base64, and fields that are zero, empty or false are omitted.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-/// What every answer begins with.
+/// The header of every response.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Header {
-    /// Another one is another cluster, whose revisions mean something else.
+    /// Revisions of clusters with different ids are unrelated.
     #[serde(default)]
     pub(super) cluster_id: String,
-    /// Of the store when it answered.
+    /// The revision of the store at the time of the response.
     #[serde(default, deserialize_with = "number")]
     pub(super) revision: i64,
 }
@@ -36,15 +36,15 @@ pub(super) struct KeyValue {
     pub(super) mod_revision: i64,
 }
 
-/// One line of a watch.
+/// A line of a watch.
 #[derive(Debug, Deserialize)]
 pub(super) struct WatchLine {
     pub(super) result: Option<WatchAnswer>,
-    /// In place of a result: why the watch ends.
+    /// In place of a result, the reason why the watch ends.
     pub(super) error: Option<Value>,
 }
 
-/// What a watch tells.
+/// The result of a watch.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WatchAnswer {
@@ -52,32 +52,32 @@ pub(super) struct WatchAnswer {
     pub(super) created: bool,
     pub(super) canceled: bool,
     pub(super) cancel_reason: String,
-    /// Not zero where what the watch asked for is no longer kept.
+    /// Not zero if the start revision was compacted.
     #[serde(deserialize_with = "number")]
     pub(super) compact_revision: i64,
     pub(super) events: Vec<Event>,
 }
 
-/// What happened to a key.
+/// A change of a key.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Event {
-    /// `DELETE`, or nothing for a key that was put.
+    /// `DELETE`, or empty for a put.
     #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) kv: KeyValue,
 }
 
-/// The answer to a login.
+/// The response to a login.
 #[derive(Deserialize)]
 pub(super) struct Authenticated {
     pub(super) token: String,
 }
 
-/// The range of all keys that begin with `prefix`.
+/// The range of all keys with `prefix`.
 pub(super) fn range_of(prefix: &str) -> Value {
     let mut end = prefix.as_bytes().to_vec();
-    // Text in UTF-8 has no byte 255, so that the last one can always be one more.
+    // UTF-8 has no byte 255, so that the last byte can always be incremented.
     if let Some(last) = end.last_mut() {
         *last += 1;
     }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_watch_is_read_as_etcd_writes_it() {
+    fn lines_of_a_watch_are_parsed() {
         let line = r#"{"result":{"header":{"cluster_id":"14841639068965178418","member_id":"1","revision":"4","raft_term":"2"},
             "events":[{"type":"DELETE","kv":{"key":"L3MvYg==","mod_revision":"4"}},{"kv":{"key":"L3MvYQ==","value":"eA==","mod_revision":"5"}}]}}"#;
         let answer = serde_json::from_str::<WatchLine>(line).unwrap().result.unwrap();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_ends_after_the_last_key_with_the_prefix() {
+    fn range_contains_all_keys_with_the_prefix() {
         let range = range_of("/s/");
         assert_eq!(range["key"], "L3Mv");
         assert_eq!(BASE64_STANDARD.decode(range["range_end"].as_str().unwrap()).unwrap(), b"/s0");

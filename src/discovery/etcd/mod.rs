@@ -2,7 +2,8 @@
 //!
 //! - `cluster`: calls of the API, with a token where there is a user.
 //! - `message`: what it answers.
-//! - `prefix`: the keys below a prefix and what each says, kept in step by a watch that is taken up again where it ended.
+//! - `prefix`: the keys below a prefix and what each says, kept in step by a watch that is taken up again where it
+//!   ended.
 //! - `hosts`, `definitions`: what the keys mean.
 
 mod cluster;
@@ -18,17 +19,17 @@ use cluster::{Cluster, Login};
 pub use definitions::EtcdDefinitions;
 pub(super) use hosts::{KEYS, open};
 
-/// A path that every member answers at once and by itself.
-const PULSE: &str = "/version";
+/// A path that every member answers at once, without the others.
+const PROBE_PATH: &str = "/version";
 
-/// How etcd is spoken to.
+/// Options for etcd.
 #[derive(Debug, Clone)]
 pub struct EtcdOptions {
-    /// The members; each service may name others for its hosts.
+    /// The members. A service may name others for its hosts.
     pub servers: Servers,
-    /// Who we are to these members.
+    /// The user for these members.
     pub user: Option<EtcdUser>,
-    /// Where the members' URLs begin with `https:`.
+    /// For URLs that begin with `https:`.
     pub tls: TlsFiles,
 }
 
@@ -47,13 +48,13 @@ pub struct EtcdUser {
 }
 
 impl EtcdUser {
-    /// Takes `user:password`. The error does not repeat the text.
+    /// Parses `user:password`. The error does not repeat the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some((name, password)) if !name.is_empty() && !password.is_empty() => {
                 Ok(Self { name: name.to_owned(), password: password.to_owned() })
             }
-            _ => Err("the etcd credentials must be written as user:password".to_owned()),
+            _ => Err("the etcd credentials must have the form user:password".to_owned()),
         }
     }
 }
@@ -64,7 +65,7 @@ impl std::fmt::Debug for EtcdUser {
     }
 }
 
-/// All etcd clusters that something is read from. Clones share them.
+/// The etcd clusters of all sources. Clones share them.
 #[derive(Clone)]
 pub struct Etcd {
     inner: Rc<Inner>,
@@ -77,17 +78,21 @@ struct Inner {
 }
 
 impl Etcd {
-    /// Nothing is connected until something is opened.
+    /// Connects to nothing before a source is opened.
     pub fn new(options: EtcdOptions) -> Self {
-        // Credentials are a token that has to be had first.
-        let http =
-            HttpOptions { tls: options.tls, credentials: Credentials::None, connections_max: None, pulse: Some(PULSE) };
+        // The credentials are a token, which requires a login first.
+        let http = HttpOptions {
+            tls: options.tls,
+            credentials: Credentials::None,
+            connections_max: None,
+            probe_path: Some(PROBE_PATH),
+        };
         let clients = Clients::new(options.servers.clone(), http);
         let login = options.user.map(|user| Rc::new(Login::new(user)));
         Self { inner: Rc::new(Inner { servers: options.servers, clients, login }) }
     }
 
-    /// The cluster with these members, or that of the settings. Its user is known to the latter alone.
+    /// The cluster with these members, or that of the settings, which alone receives the credentials.
     fn cluster(&self, servers: Option<Servers>) -> Cluster {
         let inner = &self.inner;
         let http = inner.clients.of(servers);

@@ -1,8 +1,8 @@
-//! The keys below a prefix and what each says, kept in step with etcd.
+//! The keys below a prefix, decoded and kept in sync with etcd.
 //!
-//! All keys are read once, then a watch tells what happens from the next revision on. A watch that breaks is taken up
-//! where it ended, with whichever member answers. Everything is read again where that cannot be: what happened meanwhile
-//! has been compacted away, or the store is another one (it went back in time, as after a restore from a backup).
+//! All keys are read once, then a watch reports the changes from the next revision on. A watch that breaks is resumed
+//! at its last revision, with any member. Everything is read again if that is impossible: the revision was compacted,
+//! or the store is another one (an older one after a restore from a backup).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,52 +12,52 @@ use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::message::{Event, KeyValue, WatchAnswer, WatchLine};
-use crate::discovery::followed::Followed;
-use crate::discovery::http::{HttpError, HttpFailure, Lines};
+use crate::discovery::http::{HttpError, HttpFailure, LineStream};
+use crate::discovery::snapshot_watch::SnapshotReader;
 
-/// What each key says, by what follows the prefix in its name.
+/// The decoded keys, by their names without the prefix.
 pub(super) type Entries<E> = BTreeMap<Arc<str>, E>;
 
-/// What the keys mean to those they are for.
-pub(super) trait Meaning: 'static {
-    /// What one key says.
+/// Decodes keys for one recipient.
+pub(super) trait KeyDecoder: 'static {
+    /// A decoded key.
     type Entry: Clone + PartialEq;
-    /// Reads a key's value; `name` is what follows the prefix.
+    /// Decodes a key's value; `name` is the key without the prefix.
     fn entry(&self, name: &str, value: &[u8]) -> Self::Entry;
-    /// What it means that there is no key at all; none where that is a level like any other.
+    /// The error if there is no key at all; none if that is a valid snapshot.
     fn absent(&self, cluster: &Cluster) -> Option<String>;
-    /// Tells the level, or why it cannot be told.
-    fn report(&self, level: Result<&Entries<Self::Entry>, String>, seen_at: Instant);
+    /// Sends a snapshot to the recipient, or why there is none.
+    fn report(&self, snapshot: Result<&Entries<Self::Entry>, String>, seen_at: Instant);
 }
 
-/// How a watch says that who we are is not known, no longer known, or not enough.
+/// The reasons with which a watch ends when the credentials are missing, outdated or insufficient.
 const REFUSALS: [&str; 4] =
     ["invalid auth token", "user name is empty", "revision of auth store is old", "permission denied"];
 
-/// A prefix that is being followed.
-pub(super) struct Prefix<M: Meaning> {
+/// The reader of one prefix.
+pub(super) struct Prefix<M: KeyDecoder> {
     pub(super) cluster: Cluster,
     pub(super) prefix: String,
-    pub(super) meaning: M,
+    pub(super) decoder: M,
     state: Option<State<M::Entry>>,
-    watch: Option<Lines>,
-    /// The store that last had keys, and its revision then.
+    watch: Option<LineStream>,
+    /// The id and revision of the store when it last had keys.
     had_keys: Option<(String, i64)>,
 }
 
-/// What was read, and when.
+/// The state of the prefix at one revision.
 struct State<E> {
     entries: Entries<E>,
     cluster_id: String,
-    /// All that happened up to it is in the entries.
+    /// The entries contain all changes up to this revision.
     revision: i64,
 }
 
-/// Why a watch cannot go on.
+/// Why a watch ended.
 enum Stop {
-    /// Everything is to be read again.
+    /// It cannot be resumed: everything must be read again.
     ReadAgain,
-    /// It broke; it can be taken up again.
+    /// The connection broke: it can be resumed.
     Broken(HttpError),
 }
 
@@ -67,10 +67,10 @@ impl From<HttpError> for Stop {
     }
 }
 
-impl<M: Meaning> Prefix<M> {
-    /// Nothing is read yet.
-    pub(super) fn new(cluster: Cluster, prefix: String, meaning: M) -> Self {
-        Self { cluster, prefix, meaning, state: None, watch: None, had_keys: None }
+impl<M: KeyDecoder> Prefix<M> {
+    /// A reader that has read nothing yet.
+    pub(super) fn new(cluster: Cluster, prefix: String, decoder: M) -> Self {
+        Self { cluster, prefix, decoder, state: None, watch: None, had_keys: None }
     }
 
     async fn read(&mut self) -> Result<Instant, HttpError> {
@@ -84,18 +84,18 @@ impl<M: Meaning> Prefix<M> {
         Ok(seen_at)
     }
 
-    /// None for the folder itself.
+    /// The decoded key; none for the folder itself.
     fn entry(&self, pair: &KeyValue) -> Option<(Arc<str>, M::Entry)> {
         let name = String::from_utf8_lossy(pair.key.strip_prefix(self.prefix.as_bytes())?);
-        (!name.is_empty()).then(|| (Arc::from(&*name), self.meaning.entry(&name, &pair.value)))
+        (!name.is_empty()).then(|| (Arc::from(&*name), self.decoder.entry(&name, &pair.value)))
     }
 
-    /// Opens a watch from the next revision on.
+    /// Opens a watch that starts at the next revision.
     async fn open_watch(&mut self) -> Result<(), Stop> {
         let Some(state) = &self.state else { return Err(Stop::ReadAgain) };
         let mut watch = self.cluster.watch(&self.prefix, state.revision + 1).await?;
         let created = self.answer(watch.next().await?).await?;
-        // etcd takes a revision that is yet to come for a wish to wait for it.
+        // If the start revision is in the future, etcd waits for it: the store may be an older one.
         let is_same_store = created.header.cluster_id == state.cluster_id && created.header.revision >= state.revision;
         if !created.created || !is_same_store {
             return Err(Stop::ReadAgain);
@@ -104,26 +104,26 @@ impl<M: Meaning> Prefix<M> {
         Ok(())
     }
 
-    /// Waits for something to happen, and takes in what happened with it.
-    async fn follow(&mut self) -> Result<Instant, Stop> {
+    /// Waits for changes and applies them.
+    async fn watch_changes(&mut self) -> Result<Instant, Stop> {
         loop {
             let Some(watch) = &mut self.watch else { return Err(Stop::ReadAgain) };
             let line = watch.next().await?;
             let seen_at = Instant::now();
-            let mut has_news = self.take(line).await?;
+            let mut has_changed = self.apply_line(line).await?;
             while let Some(line) = self.watch.as_mut().and_then(|watch| watch.next().now_or_never()) {
-                has_news |= self.take(line?).await?;
+                has_changed |= self.apply_line(line?).await?;
             }
-            if has_news {
+            if has_changed {
                 return Ok(seen_at);
             }
         }
     }
 
-    async fn take(&mut self, line: Option<Vec<u8>>) -> Result<bool, Stop> {
+    async fn apply_line(&mut self, line: Option<Vec<u8>>) -> Result<bool, Stop> {
         let answer = self.answer(line).await?;
-        let has_news = !answer.events.is_empty();
-        // In between, an answer may be a part of what is known up to its header's revision.
+        let has_changed = !answer.events.is_empty();
+        // An answer may contain only a part of the changes up to its header's revision.
         let revision = answer.events.last().map_or(answer.header.revision, |event| event.kv.mod_revision);
         for event in answer.events {
             self.apply(&event);
@@ -131,7 +131,7 @@ impl<M: Meaning> Prefix<M> {
         if let Some(state) = &mut self.state {
             state.revision = state.revision.max(revision);
         }
-        Ok(has_news)
+        Ok(has_changed)
     }
 
     fn apply(&mut self, event: &Event) {
@@ -143,20 +143,20 @@ impl<M: Meaning> Prefix<M> {
         }
     }
 
-    /// What a line of the watch says, unless it says that the watch is over.
+    /// Parses a line of the watch; an error if the watch has ended.
     async fn answer(&self, line: Option<Vec<u8>>) -> Result<WatchAnswer, Stop> {
         let servers = self.cluster.servers();
-        let over = |failure, why: &str| {
+        let ended = |failure, why: &str| {
             let text = format!("the watch of {} in etcd {servers} ended{why}", self.prefix);
             Stop::Broken(HttpError::new(failure, text))
         };
-        let Some(line) = line else { return Err(over(HttpFailure::Unreachable, "")) };
+        let Some(line) = line else { return Err(ended(HttpFailure::Unreachable, "")) };
         let line: WatchLine = serde_json::from_slice(&line)
-            .map_err(|error| over(HttpFailure::Malformed, &format!(": not an answer of etcd: {error}")))?;
+            .map_err(|error| ended(HttpFailure::Malformed, &format!(": unexpected line: {error}")))?;
         match line {
             WatchLine { error: Some(error), .. } => {
                 let message = error.get("message").and_then(|message| message.as_str()).unwrap_or("no reason given");
-                Err(over(HttpFailure::Status(503), &format!(": {message}")))
+                Err(ended(HttpFailure::Status(503), &format!(": {message}")))
             }
             WatchLine { result: Some(answer), .. } if answer.compact_revision != 0 => Err(Stop::ReadAgain),
             WatchLine { result: Some(answer), .. } if answer.canceled => {
@@ -166,44 +166,44 @@ impl<M: Meaning> Prefix<M> {
                     self.cluster.forget_token().await;
                 }
                 let failure = HttpFailure::Status(if is_refused { 403 } else { 503 });
-                Err(over(failure, &format!(": {reason}")))
+                Err(ended(failure, &format!(": {reason}")))
             }
             WatchLine { result, .. } => Ok(result.unwrap_or_default()),
         }
     }
 
-    /// That there is no key is a level where the last one was deleted. A store that never had one, or that is not the one
-    /// which had some, may be the wrong one, or have lost its keys.
-    fn level(&mut self, seen_at: Instant) -> Result<(Entries<M::Entry>, Instant), HttpError> {
+    /// The current snapshot. No keys are a valid snapshot only after the last one was deleted: a store that never had
+    /// keys, or another store, may be the wrong one or have lost its data.
+    fn snapshot(&mut self, seen_at: Instant) -> Result<(Entries<M::Entry>, Instant), HttpError> {
         let Some(State { entries, cluster_id, revision }) = &self.state else { return Ok((Entries::new(), seen_at)) };
         if !entries.is_empty() {
             self.had_keys = Some((cluster_id.clone(), *revision));
             return Ok((entries.clone(), seen_at));
         }
         let were_deleted = self.had_keys.as_ref().is_some_and(|(store, then)| store == cluster_id && then <= revision);
-        match self.meaning.absent(&self.cluster).filter(|_| !were_deleted) {
+        match self.decoder.absent(&self.cluster).filter(|_| !were_deleted) {
             Some(absent) => Err(HttpError::new(HttpFailure::Status(404), absent)),
             None => Ok((Entries::new(), seen_at)),
         }
     }
 }
 
-impl<M: Meaning> Followed for Prefix<M> {
-    type Level = Entries<M::Entry>;
+impl<M: KeyDecoder> SnapshotReader for Prefix<M> {
+    type Snapshot = Entries<M::Entry>;
 
-    async fn next(&mut self) -> Result<(Self::Level, Instant), HttpError> {
+    async fn next(&mut self) -> Result<(Self::Snapshot, Instant), HttpError> {
         loop {
             let stopped = if self.watch.is_some() {
-                self.follow().await
+                self.watch_changes().await
             } else if self.state.is_some() {
-                // What happened since comes as the watch's first lines.
+                // The first lines of the watch have the changes since.
                 self.open_watch().await.map(|()| Instant::now())
             } else {
                 let seen_at = self.read().await?;
-                return self.level(seen_at);
+                return self.snapshot(seen_at);
             };
             match stopped {
-                Ok(seen_at) => return self.level(seen_at),
+                Ok(seen_at) => return self.snapshot(seen_at),
                 Err(stop) => {
                     self.watch = None;
                     match stop {
@@ -220,7 +220,7 @@ impl<M: Meaning> Followed for Prefix<M> {
         self.watch = None;
     }
 
-    fn report(&self, level: Result<&Self::Level, String>, seen_at: Instant) {
-        self.meaning.report(level, seen_at);
+    fn report(&self, snapshot: Result<&Self::Snapshot, String>, seen_at: Instant) {
+        self.decoder.report(snapshot, seen_at);
     }
 }

@@ -1,13 +1,13 @@
-//! What a request proves itself with. Never shown.
+//! Credentials of a client. Never shown.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use awc::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
-/// What a request proves itself with.
+/// Credentials that are sent with each request.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Credentials {
     /// Nothing.
@@ -22,14 +22,14 @@ pub enum Credentials {
         /// The password.
         password: String,
     },
-    /// A header of the service's own, such as `X-Consul-Token`.
+    /// A header specific to the service, such as `X-Consul-Token`.
     Header {
         /// The header, in lower case.
         name: &'static str,
         /// Its value.
         value: String,
     },
-    /// The same, with the value in a file, read again when it is refused.
+    /// The same, with the value in a file that is read again after the server rejected the value.
     HeaderFromFile {
         /// The header, in lower case.
         name: &'static str,
@@ -50,38 +50,38 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// The header as it is sent, and the secret in it, which no message may repeat.
+/// The header as it is sent, and the secret in it, which must not appear in any message.
 #[derive(Clone)]
-pub(super) struct Proof {
+pub(super) struct AuthHeader {
     pub(super) name: HeaderName,
     pub(super) value: HeaderValue,
     secret: String,
 }
 
-impl Proof {
-    /// A server's words without the secret, should it repeat it.
-    pub(super) fn remove_from(&self, text: String) -> String {
+impl AuthHeader {
+    /// The text of a server, with the secret replaced in case the server repeats it.
+    fn redact(&self, text: String) -> String {
         if self.secret.is_empty() { text } else { text.replace(&self.secret, "***") }
     }
 }
 
-impl fmt::Debug for Proof {
+impl fmt::Debug for AuthHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Proof({}: ***)", self.name)
+        write!(f, "AuthHeader({}: ***)", self.name)
     }
 }
 
-/// A text without the secret that a request proved itself with.
-pub(super) fn without_secret(proof: Option<&Proof>, text: String) -> String {
-    match proof {
-        Some(proof) => proof.remove_from(text),
+/// A text for a message, without the secret that was sent.
+pub(super) fn redacted(auth: Option<&AuthHeader>, text: String) -> String {
+    match auth {
+        Some(auth) => auth.redact(text),
         None => text,
     }
 }
 
 impl Credentials {
-    /// Makes the header. Blocks where a file is read.
-    pub(super) fn prove(&self) -> Result<Option<Proof>, String> {
+    /// The header to send. Blocks while a file is read.
+    pub(super) fn to_header(&self) -> Result<Option<AuthHeader>, String> {
         let (name, text, secret) = match self {
             Self::None => return Ok(None),
             Self::Bearer(token) => (AUTHORIZATION, format!("Bearer {token}"), token.clone()),
@@ -95,10 +95,11 @@ impl Credentials {
                 (HeaderName::from_static(name), value.clone(), value)
             }
         };
-        let mut value = HeaderValue::from_str(&text)
-            .map_err(|_| format!("the credentials for the header {name} hold characters that a header may not"))?;
+        let mut value = HeaderValue::from_str(&text).map_err(|_| {
+            format!("the credentials for the header {name} contain characters that are not allowed in a header")
+        })?;
         value.set_sensitive(true);
-        Ok(Some(Proof { name, value, secret }))
+        Ok(Some(AuthHeader { name, value, secret }))
     }
 }
 
@@ -116,30 +117,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_secret_is_shown() {
+    fn secrets_are_never_shown() {
         for credentials in [
             Credentials::Bearer("s3cret".into()),
             Credentials::Basic { user: "u".into(), password: "s3cret".into() },
             Credentials::Header { name: "x-consul-token", value: "s3cret".into() },
         ] {
             assert!(!format!("{credentials:?}").contains("s3cret"));
-            let proof = credentials.prove().unwrap().unwrap();
-            assert!(!format!("{:?}", proof.value).contains("s3cret"));
-            assert_eq!(proof.remove_from("token s3cret is bad".into()), "token *** is bad");
+            let header = credentials.to_header().unwrap().unwrap();
+            assert!(!format!("{:?}", header.value).contains("s3cret"));
+            assert_eq!(header.redact("token s3cret is bad".into()), "token *** is bad");
         }
-        let bad = Credentials::Bearer("s3cret\r\nx: y".into()).prove().err().unwrap();
+        let bad = Credentials::Bearer("s3cret\r\nx: y".into()).to_header().err().unwrap();
         assert!(!bad.contains("s3cret"), "{bad}");
     }
 
     #[test]
-    fn a_token_file_is_read_without_its_line_feed_and_must_hold_one() {
+    fn token_file_is_trimmed_and_must_hold_a_token() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         let credentials = Credentials::HeaderFromFile { name: "x-consul-token", path: path.clone() };
-        assert!(credentials.prove().err().unwrap().contains("cannot be read"));
+        assert!(credentials.to_header().err().unwrap().contains("cannot be read"));
         std::fs::write(&path, "\n").unwrap();
-        assert!(credentials.prove().err().unwrap().contains("is empty"));
+        assert!(credentials.to_header().err().unwrap().contains("is empty"));
         std::fs::write(&path, "abc\n").unwrap();
-        assert_eq!(credentials.prove().unwrap().unwrap().value, "abc");
+        assert_eq!(credentials.to_header().unwrap().unwrap().value, "abc");
     }
 }

@@ -1,46 +1,47 @@
-//! Why an HTTP request brought nothing.
+//! Why an HTTP request failed.
 
 use std::fmt;
+use std::time::Duration;
 
-use actix_web::error::ParseError;
-use awc::error::{ConnectError, PayloadError, SendRequestError};
-use proxymgr_actors::limits::{HTTP_CONNECT_TIMEOUT, QUOTED_VALUE_CHARS_MAX};
+use proxymgr_actors::limits::QUOTED_VALUE_CHARS_MAX;
 use thiserror::Error;
 
-/// What kind of failure it was. Two failures of one kind are one state of affairs: the words may differ.
+use crate::http::TransportError;
+
+/// The kind of a failure. Two failures of one kind count as one continuing problem, even where their texts differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpFailure {
-    /// No connection, or none that lasts.
+    /// No connection, or a broken one.
     Unreachable,
-    /// The server takes connections and does not answer in time.
+    /// The server accepts connections and does not answer in time.
     TimedOut,
-    /// The two sides do not trust each other.
+    /// One side does not trust the other's certificate.
     Tls,
     /// The server answered with this status.
     Status(u16),
-    /// What came is not what was asked for, or too much of it.
+    /// The response is not in the expected format, or too large.
     Malformed,
-    /// What is needed of this machine to ask cannot be had: a file of a certificate or token.
+    /// A local cause: a file with a certificate or token cannot be used.
     Local,
 }
 
-/// A failure in words: what was asked, of whom, what went wrong and what to do about it. Credentials are not in it.
+/// A failed request: what was requested, from which servers, the cause, and a hint. Contains no credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{text}")]
 pub struct HttpError {
-    /// What kind it is.
+    /// The kind.
     pub failure: HttpFailure,
     text: String,
 }
 
 impl HttpError {
-    /// An error in these words.
+    /// An error with this text.
     pub fn new(failure: HttpFailure, text: impl Into<String>) -> Self {
         Self { failure, text: text.into() }
     }
 }
 
-/// One server's failure, before it is known what the others say.
+/// The failure of one server, of possibly several.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) kind: HttpFailure,
@@ -52,69 +53,55 @@ impl Failure {
         Self { kind, cause: cause.into() }
     }
 
-    pub(super) fn timed_out(seconds: f64) -> Self {
-        Self::new(HttpFailure::TimedOut, format!("no answer within {seconds} s"))
+    pub(super) fn timed_out(limit: Duration) -> Self {
+        Self::new(HttpFailure::TimedOut, format!("no answer within {} s", limit.as_secs_f64()))
+    }
+
+    /// A status that is not 2xx, with the beginning of the body, or where a redirect leads.
+    pub(super) fn of_status(status: u16, location: Option<&str>, body: &[u8]) -> Self {
+        let detail = match (location, excerpt(body)) {
+            (Some(location), _) => format!(": redirect to {}", excerpt(location.as_bytes())),
+            (None, detail) if detail.is_empty() => String::new(),
+            (None, detail) => format!(": {detail}"),
+        };
+        let hint = match status {
+            401 | 403 => "; check the credentials and their permissions",
+            429 => "; the server limits requests per client",
+            _ => "",
+        };
+        Self::new(HttpFailure::Status(status), format!("status {status}{detail}{hint}"))
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hint = match self.kind {
-            HttpFailure::Tls => "; it must come from an authority that this machine or the setting tls.ca trusts",
+            HttpFailure::Tls => {
+                "; the certificate must come from an authority of this machine or of the setting tls.ca"
+            }
             _ => "",
         };
         write!(f, "{}{hint}", self.cause)
     }
 }
 
-impl From<SendRequestError> for Failure {
-    fn from(error: SendRequestError) -> Self {
-        match error {
-            SendRequestError::Connect(error) => error.into(),
-            SendRequestError::Timeout => Self::new(HttpFailure::TimedOut, "no answer in time"),
-            SendRequestError::Send(error) => Self::new(HttpFailure::Unreachable, format!("sending failed: {error}")),
-            SendRequestError::Response(ParseError::Io(error)) => {
-                Self::new(HttpFailure::Unreachable, format!("the connection broke: {error}"))
-            }
-            SendRequestError::Response(ParseError::Timeout) => Self::new(HttpFailure::TimedOut, "no answer in time"),
-            SendRequestError::Response(error) => {
-                Self::new(HttpFailure::Malformed, format!("the answer is not HTTP: {error}"))
-            }
-            other => Self::new(HttpFailure::Malformed, other.to_string()),
-        }
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        let kind = match &error {
+            TransportError::Resolve { .. }
+            | TransportError::Connect(_)
+            | TransportError::Closed
+            | TransportError::Broken(_) => HttpFailure::Unreachable,
+            TransportError::ConnectTimeout => HttpFailure::TimedOut,
+            TransportError::Tls(_) => HttpFailure::Tls,
+            TransportError::NotHttp(_) | TransportError::TooLarge(_) => HttpFailure::Malformed,
+            TransportError::Url(_) => HttpFailure::Local,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 
-impl From<ConnectError> for Failure {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::Timeout => {
-                let seconds = HTTP_CONNECT_TIMEOUT.as_secs_f64();
-                Self::new(HttpFailure::TimedOut, format!("no connection within {seconds} s"))
-            }
-            ConnectError::Disconnected => Self::new(HttpFailure::Unreachable, "it closed the connection"),
-            ConnectError::Resolver(error) => {
-                Self::new(HttpFailure::Unreachable, format!("its name is not resolved: {error}"))
-            }
-            ConnectError::NoRecords => Self::new(HttpFailure::Unreachable, "its name has no address"),
-            ConnectError::Io(error) if is_tls(&error) => Self::new(HttpFailure::Tls, format!("TLS: {error}")),
-            ConnectError::Io(error) => Self::new(HttpFailure::Unreachable, format!("cannot connect: {error}")),
-            other => Self::new(HttpFailure::Unreachable, other.to_string()),
-        }
-    }
-}
-
-impl From<PayloadError> for Failure {
-    fn from(error: PayloadError) -> Self {
-        Self::new(HttpFailure::Unreachable, format!("the answer broke off: {error}"))
-    }
-}
-
-fn is_tls(error: &std::io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
-}
-
-/// The beginning of a server's words, in one line.
+/// The first non-empty line of a text from a server, shortened.
 pub(super) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(QUOTED_VALUE_CHARS_MAX * 4)]);
     let line = text.split(|c: char| c.is_control()).map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();

@@ -1,48 +1,48 @@
-//! The one HTTP client of all sources that speak it.
+//! The HTTP client of all sources that use HTTP, over the transport in `src/http/`.
 //!
-//! - `servers`: the URLs of one service, in one normal form.
-//! - `client`: sends a request to the server that answered last, and to the others, in shuffled order, where it fails.
-//! - `request`, `answer`: what is asked, and what comes back: whole and bounded, or line by line as it comes.
-//! - `per_servers`: one client for all that name the same servers.
-//! - `events`: an event stream, which the library that the client stands on cannot read.
-//! - `pulse`: tells that a server is frozen while a request to it waits for minutes, as long polls and streams do.
-//! - `credentials`, and [`TlsFiles`]: files read again when they were refused; secrets never shown.
-//! - `error`: failures in words.
+//! - `client`: sends a request to the server that answered last, and to the others, in random order, when it fails.
+//! - `request`: a request, without the server that it is sent to.
+//! - `response`: a response as a whole, in bounded size, or line by line as it arrives.
+//! - `per_servers`: one client for all sources with the same servers.
+//! - `probe`: detects a frozen server while a long poll or a stream waits for minutes.
+//! - `credentials`, and [`TlsFiles`]: files are read again after the server rejected them; secrets are never shown.
+//! - `redirect`: where a redirect leads.
+//! - `opened`: whether a response is the one that was requested.
+//! - `error`: the kinds of failures, and their messages.
 //!
-//! No proxy of the environment is used, and a redirect is followed only where the request says so; credentials go to the
-//! configured servers alone. Everything runs on the actors' thread, except reading files, resolving names and parsing
-//! large answers.
+//! Proxies from the environment are not used. A redirect is followed only where the request allows it; credentials are
+//! sent to the configured servers alone. Everything runs on the actors' thread, except reading files, resolving names
+//! and parsing large responses.
 
-mod answer;
 mod client;
 mod credentials;
 mod error;
-mod events;
+mod opened;
 mod per_servers;
-mod pulse;
+mod probe;
+mod redirect;
 mod request;
-mod servers;
+mod response;
 
+pub use crate::http::Servers;
 pub use crate::tls::TlsFiles;
-pub use answer::{Answer, Lines};
 pub use client::HttpClient;
 pub use credentials::Credentials;
 pub use error::{HttpError, HttpFailure};
-pub use events::Events;
 pub use per_servers::Clients;
 pub use request::{Request, escaped};
-pub use servers::Servers;
+pub use response::{FullResponse, LineStream};
 
-/// How one kind of service is spoken to. Holds for all its servers.
+/// Options for all servers of one kind of service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpOptions {
-    /// Used where a server's URL begins with `https:`.
+    /// Used for servers whose URL begins with `https:`.
     pub tls: TlsFiles,
-    /// What each request to a configured server proves itself with.
+    /// Sent with each request to a configured server.
     pub credentials: Credentials,
-    /// The most connections at once to all servers together; what is asked beyond that waits its turn. None: a default.
+    /// The most connections at once to all servers together; further requests wait. None: a default.
     pub connections_max: Option<usize>,
-    /// A path that every healthy server answers at once, whatever the status, asked every few seconds for as long as a
-    /// long request waits. None: a long request waits for as long as it says, even for a frozen server.
-    pub pulse: Option<&'static str>,
+    /// A path that every healthy server answers at once, with any status. It is requested every few seconds while a
+    /// long request waits. None: a long request waits for its whole time-out, even for a frozen server.
+    pub probe_path: Option<&'static str>,
 }

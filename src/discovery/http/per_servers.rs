@@ -1,4 +1,4 @@
-//! One client for all that name the same servers.
+//! One client for all sources with the same servers.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 
 use super::{Credentials, HttpClient, HttpOptions, Servers};
 
-/// The clients of one kind of service, and of its servers as the settings have them.
+/// The clients of one kind of service, by servers.
 pub struct Clients {
     servers: Servers,
     options: HttpOptions,
@@ -14,12 +14,14 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// None yet. The credentials of `options` go to `servers` alone: whoever writes a definition may name others.
+    /// No client yet. The credentials of `options` are sent to `servers` alone: the author of a definition may name
+    /// others.
     pub fn new(servers: Servers, options: HttpOptions) -> Self {
         Self { servers, options, open: RefCell::default() }
     }
 
-    /// The client of these servers, or of those in the settings. Its connections are closed with the last holder.
+    /// The client of these servers, or of those in the settings. Its connections are closed when the last user drops
+    /// it.
     pub fn of(&self, servers: Option<Servers>) -> Rc<HttpClient> {
         let servers = servers.unwrap_or_else(|| self.servers.clone());
         let mut open = self.open.borrow_mut();

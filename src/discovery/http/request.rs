@@ -1,12 +1,12 @@
-//! What is asked.
+//! A request, without the server that it is sent to.
 
 use std::time::Duration;
 
-use awc::http::Method;
-use awc::http::header::{HeaderName, HeaderValue};
+use hyper::Method;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use proxymgr_actors::limits::HTTP_ANSWER_TIMEOUT;
 
-/// One request. Its path is put below the URL of whichever server is asked.
+/// One request. Its path is appended to the URL of the server that it is sent to.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub(super) method: Method,
@@ -36,7 +36,7 @@ impl Request {
         }
     }
 
-    /// `POST` of nothing.
+    /// `POST` of an empty body.
     pub fn post(path: impl Into<String>) -> Self {
         Self { method: Method::POST, ..Self::get(path) }
     }
@@ -46,14 +46,14 @@ impl Request {
         Self { method: Method::DELETE, ..Self::get(path) }
     }
 
-    /// `POST` of a JSON text.
+    /// `POST` of a JSON value.
     pub fn post_json(path: impl Into<String>, body: &serde_json::Value) -> Self {
         let json = HeaderValue::from_static("application/json");
         let request = Self { body: body.to_string().into_bytes(), ..Self::post(path) };
-        request.header(awc::http::header::CONTENT_TYPE, json)
+        request.header(CONTENT_TYPE, json)
     }
 
-    /// Adds a parameter to the query. Messages leave the query out.
+    /// Adds a parameter to the query. Messages omit the query.
     pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.query.push((name, value.into()));
         self
@@ -65,32 +65,32 @@ impl Request {
         self
     }
 
-    /// Follows at most so many redirects; without it, one is a failure.
+    /// Follows at most so many redirects. By default none is followed.
     pub fn following(mut self, redirects_max: u8) -> Self {
         self.redirects_max = redirects_max;
         self
     }
 
-    /// Lets the server take so long for its answer, of which most is waiting: meanwhile its pulse is felt.
+    /// Allows the server so much time for its response, most of which is waiting: the server is probed meanwhile.
     pub fn long(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self.is_long = true;
         self
     }
 
-    /// Asks one server only, for what means nothing to another one.
+    /// Tries one server only: the request has no meaning for the others.
     pub fn for_one_server(mut self) -> Self {
         self.is_for_one = true;
         self
     }
 
-    /// The path with the query, each value escaped.
+    /// The path and the query, with each value escaped.
     pub(super) fn target(&self) -> String {
         let mut target = self.path.clone();
         for (at, (name, value)) in self.query.iter().enumerate() {
             target.push(if at == 0 { '?' } else { '&' });
             target.push_str(name);
-            // `?recurse` and `?stale` have no value.
+            // Flags such as `?recurse` and `?stale` have no value.
             if !value.is_empty() {
                 target.push('=');
                 target.push_str(&escaped(value));
@@ -100,7 +100,7 @@ impl Request {
     }
 }
 
-/// A text as one part of a path or one value of a query.
+/// A text, escaped as one segment of a path or one value of a query.
 pub fn escaped(text: &str) -> String {
     const KEPT: &percent_encoding::AsciiSet =
         &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_of_a_query_cannot_become_further_parameters() {
+    fn query_values_are_escaped() {
         let request = Request::get("/v1/x").query("stale", "").query("dc", "a&token=b c/é");
         assert_eq!(request.target(), "/v1/x?stale&dc=a%26token%3Db%20c%2F%C3%A9");
         assert_eq!(Request::get("/").target(), "/");

@@ -1,6 +1,6 @@
-//! The part of Marathon's JSON (`/v2/apps?embed=apps.tasks`) that matters, and where a task can be reached.
+//! The relevant part of Marathon's JSON (`/v2/apps?embed=apps.tasks`), and the addresses of tasks.
 //!
-//! The same things stand in different places, by the version of Marathon: ports in `ports`, `portDefinitions`,
+//! The place of some data depends on the version of Marathon: ports in `ports`, `portDefinitions`,
 //! `container.docker.portMappings` (to 1.4) or `container.portMappings` (from 1.5), the network in
 //! `container.docker.network` or in `networks`.
 
@@ -10,13 +10,13 @@ use serde::Deserialize;
 
 use super::HostPorts;
 
-/// The answer.
+/// The response.
 #[derive(Debug, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct AppsResponse {
     pub(super) apps: Vec<App>,
 }
 
-/// One app with its tasks.
+/// An app with its tasks.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct App {
@@ -33,7 +33,7 @@ pub(super) struct App {
     networks: Option<Vec<Network>>,
     #[serde(default)]
     pub(super) health_checks: Option<Vec<serde_json::Value>>,
-    /// Must be there: an answer without tasks says nothing about them.
+    /// Required: a response without tasks does not mean that there are none.
     pub(super) tasks: Vec<Task>,
 }
 
@@ -86,7 +86,7 @@ struct Network {
     mode: Option<String>,
 }
 
-/// One task of an app.
+/// A task of an app.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Task {
@@ -110,46 +110,46 @@ struct IpAddress {
     ip_address: Option<String>,
 }
 
-/// What one check of a task last found.
+/// The last result of one health check of a task.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct HealthCheckResult {
     pub(super) alive: bool,
 }
 
-/// Which port of an app.
+/// The choice of a port of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PortChoice {
-    /// By its place, from 0.
+    /// By its index, from 0.
     Index(usize),
     /// By its name.
     Name(String),
 }
 
-/// How the containers of an app reach the network.
+/// The network mode of the containers of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// As processes of the host do.
+    /// They share the host's network.
     Host,
-    /// Through ports of the host.
+    /// Ports of the host are forwarded to them.
     Bridge,
-    /// With an address of their own.
+    /// They have addresses of their own.
     Container,
 }
 
-/// One port of an app.
+/// A port of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AppPort {
-    /// Its place, from 0.
+    /// Its index, from 0.
     pub(super) index: usize,
-    /// What labels and the service's name call it: the container's port, or the service port on the host's network.
+    /// Its number in labels and in the service's name: the container's port, or the service port on the host's network.
     pub(super) number: u16,
-    /// Where clients reach the app, by Marathon's plan; 0 for nowhere.
+    /// The service port that Marathon reserves for clients; 0 for none.
     pub(super) service_port: u16,
     /// `tcp`, `udp` or `udp,tcp`.
     pub(super) protocol: String,
     name: Option<String>,
     mode: Mode,
-    /// Whether the host passes a port of its own on to it, and at which place of the task's ports.
+    /// The index of the host's port in the ports of a task, if the host forwards one.
     host_index: Option<usize>,
 }
 
@@ -163,7 +163,7 @@ impl App {
         }
     }
 
-    /// The port that a definition means.
+    /// The port that a definition chooses.
     pub(super) fn port(&self, choice: &PortChoice) -> Option<AppPort> {
         self.ports().into_iter().find(|port| match choice {
             PortChoice::Index(index) => port.index == *index,
@@ -178,7 +178,7 @@ impl App {
             Some("container/bridge" | "BRIDGE") => Mode::Bridge,
             Some("container" | "USER") => Mode::Container,
             Some("host" | "HOST") => Mode::Host,
-            // Before there were networks to choose from, mapped ports were bridged.
+            // Older versions have no networks: mapped ports are bridged.
             _ if self.port_mappings().is_some() => Mode::Bridge,
             _ => Mode::Host,
         }
@@ -220,7 +220,7 @@ impl App {
 fn mapped(mappings: &[PortMapping], mode: Mode) -> Vec<AppPort> {
     let mut host_ports = 0..;
     let port = |(index, mapping): (usize, &PortMapping)| {
-        // On a network of its own, a container has a port of the host only where it asks for one.
+        // A container with an address of its own has a port of the host only if its mapping requests one.
         let has_host_port = mode == Mode::Bridge || mapping.host_port.is_some();
         AppPort {
             index,
@@ -236,12 +236,12 @@ fn mapped(mappings: &[PortMapping], mode: Mode) -> Vec<AppPort> {
 }
 
 impl Task {
-    /// Where this port of the task can be reached.
+    /// The address and port at which clients reach this port of the task.
     pub(super) fn endpoint(&self, port: &AppPort, host_ports: HostPorts) -> Result<(&str, u16), String> {
         let Some(host_index) = port.host_index else {
             let addresses = self.ip_addresses.iter().flatten();
             let address = addresses.filter_map(|address| address.ip_address.as_deref()).next();
-            let address = address.ok_or("the task has no address of its own on its network")?;
+            let address = address.ok_or("the task has no address on its network")?;
             return Ok((address, port.number));
         };
         let host = self.host.as_deref().ok_or("the task has no host")?;
@@ -249,7 +249,7 @@ impl Task {
             return Ok((host, port.service_port));
         }
         let assigned = self.ports.as_ref().and_then(|ports| ports.get(host_index));
-        let assigned = assigned.ok_or_else(|| format!("the task has no port at place {host_index}"))?;
+        let assigned = assigned.ok_or_else(|| format!("the task has no port with index {host_index}"))?;
         Ok((host, *assigned))
     }
 }
@@ -261,8 +261,8 @@ mod tests {
     const RECORDED: &str = include_str!("../../../tests/recorded/marathon/apps.json");
 
     fn app(id: &str) -> App {
-        let answer: Answer = serde_json::from_str(RECORDED).unwrap();
-        answer.apps.into_iter().find(|app| app.id == id).unwrap()
+        let response: AppsResponse = serde_json::from_str(RECORDED).unwrap();
+        response.apps.into_iter().find(|app| app.id == id).unwrap()
     }
 
     fn endpoints(id: &str, host_ports: HostPorts) -> Vec<String> {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_of_every_network_are_reached_where_they_are() {
+    fn endpoint_depends_on_the_network_mode() {
         let assigned = |id| endpoints(id, HostPorts::Assigned);
         assert_eq!(assigned("/registry"), ["10.10.10.10:31002"]);
         assert_eq!(assigned("/graphite-statsd"), ["10.10.10.11:31001", "10.10.10.11:31002", "10.10.10.11:31003"]);
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_chosen_by_its_place_or_its_name() {
+    fn port_is_chosen_by_index_or_name() {
         let app = app("/shop/web");
         let number = |choice| app.port(&choice).map(|port| port.number);
         assert_eq!(number(PortChoice::Index(1)), Some(9100));

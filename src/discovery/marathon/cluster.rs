@@ -1,119 +1,121 @@
-//! One reader of apps and tasks for all that need them: woken by the event stream, or by events that Marathon posts, with
-//! polling behind it.
+//! One reader of apps and tasks for all who need them: triggered by events, with polling in addition.
 //!
-//! Events only say that something happened; what is the case is always read as a whole, so that none can be missed for
-//! long. Several events that come together are one reading.
+//! Events only say that something changed. The apps are always read as a whole, so that no change is missed for long.
+//! Events that arrive together cause one request.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proxymgr_actors::limits::{
-    HTTP_ANSWER_TIMEOUT, HTTP_LOSS_GRACE, HTTP_RETRY_MAX, HTTP_RETRY_MIN, MARATHON_ECHO, MARATHON_PACE, MARATHON_SETTLE,
+    HTTP_LOSS_GRACE, HTTP_RETRY_MAX, HTTP_RETRY_MIN, MARATHON_ECHO, MARATHON_PACE, MARATHON_SETTLE,
 };
-use proxymgr_actors::port::OpenSource;
 use slog::{Logger, info, warn};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
-use super::MarathonOptions;
-use super::app::{Answer, App};
-use super::callback::Registration;
-use super::health::{Health, Memory};
+use super::app::{App, AppsResponse};
+use super::callback::{Callback, Registration};
+use super::events::EventStream;
+use super::health::{Health, HealthMemory};
 use crate::discovery::backoff::Backoff;
-use crate::discovery::http::{HttpClient, HttpError, HttpFailure, HttpOptions, Request};
+use crate::discovery::http::{HttpClient, HttpError, HttpOptions, Request, Servers};
 
-/// After these, apps or tasks may be different.
-pub(super) const EVENTS: [&str; 9] = [
-    "app_terminated_event",
-    "deployment_failed",
-    "deployment_step_success",
-    "deployment_success",
-    "group_change_success",
-    "health_status_changed_event",
-    "instance_changed_event",
-    "instance_health_changed_event",
-    "status_update_event",
-];
-
-/// All apps as they were read.
+/// All apps of one response.
 pub(super) struct Apps {
     /// By id.
     pub(super) apps: BTreeMap<String, App>,
-    /// How each task is, by its id.
+    /// The health of each task, by its id.
     pub(super) health: BTreeMap<Arc<str>, Health>,
 }
 
 impl Apps {
-    fn new(apps: Vec<App>, memory: &mut Memory) -> Self {
+    fn new(apps: Vec<App>, memory: &mut HealthMemory) -> Self {
         let health = memory.judge(&apps);
         Self { apps: apps.into_iter().map(|app| (app.id.clone(), app)).collect(), health }
     }
 
-    /// Reads an answer that was recorded.
+    /// Parses a recorded response.
     #[cfg(test)]
-    pub(super) fn read(answer: &[u8], memory: &mut Memory) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice::<Answer>(answer).map(|answer| Self::new(answer.apps, memory))
+    pub(super) fn parse(response: &[u8], memory: &mut HealthMemory) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice::<AppsResponse>(response).map(|response| Self::new(response.apps, memory))
     }
 }
 
+/// The state of the connection to Marathon.
 #[derive(Clone)]
-enum Link {
-    /// Not known yet.
-    Asking,
-    /// It cannot be asked, and why.
-    Away(Arc<str>),
-    /// The last answer, and when it was asked for.
+pub(super) enum Link {
+    /// No response yet.
+    Connecting,
+    /// The requests fail, with this error.
+    Failed(Arc<str>),
+    /// The last response, and when it was requested.
     Ready(Rc<Apps>, Instant),
 }
 
-/// A Marathon with the task that reads it, until this is dropped.
+/// What a cluster needs to know of the settings.
+pub(super) struct ClusterOptions {
+    pub(super) servers: Servers,
+    pub(super) http: HttpOptions,
+    pub(super) interval: Duration,
+    /// Where Marathon posts its events; none: they are read from its event stream.
+    pub(super) callback: Option<Callback>,
+}
+
+/// The reader of one Marathon, active until this is dropped.
 pub(super) struct Cluster {
     link: watch::Receiver<Link>,
-    hurry: Rc<Notify>,
-    tasks: [AbortHandle; 2],
+    read_now: Rc<Notify>,
+    reader: AbortHandle,
+    events: AbortHandle,
 }
 
 impl Cluster {
-    /// `happened` is notified of events from elsewhere.
-    pub(super) fn start(options: MarathonOptions, happened: Arc<Notify>, log: Logger) -> Self {
-        let (sender, link) = watch::channel(Link::Asking);
-        let hurry = Rc::new(Notify::new());
-        // It answers at once, whatever else it has to do.
-        let http = HttpOptions { pulse: Some("/ping"), ..options.http };
+    /// `changed` is notified after events, wherever they come from.
+    pub(super) fn start(options: ClusterOptions, changed: Arc<Notify>, log: Logger) -> Self {
+        let (sender, link) = watch::channel(Link::Connecting);
+        let read_now = Rc::new(Notify::new());
+        let http = HttpOptions { probe_path: Some("/ping"), ..options.http };
         let client = HttpClient::new(options.servers, http);
-        let (interval, hurry_too) = (options.interval, hurry.clone());
+        let interval = options.interval;
         let events = match options.callback {
             Some(callback) => {
                 let registration = Registration { client: client.clone(), callback, interval, log: log.clone() };
                 tokio::task::spawn_local(registration.run())
             }
             None => {
-                let events = Events { client: client.clone(), happened: happened.clone(), log: log.clone() };
+                let events = EventStream { client: client.clone(), changed: changed.clone(), log: log.clone() };
                 tokio::task::spawn_local(events.run())
             }
         };
-        let reader =
-            Reader { client, interval, link: sender, hurry: hurry_too, happened, memory: Memory::default(), log };
-        let tasks = [tokio::task::spawn_local(reader.run()).abort_handle(), events.abort_handle()];
-        Self { link, hurry, tasks }
+        let memory = HealthMemory::default();
+        let reader = Reader { client, interval, link: sender, read_now: read_now.clone(), changed, memory, log };
+        let reader = tokio::task::spawn_local(reader.run()).abort_handle();
+        Self { link, read_now, reader, events: events.abort_handle() }
     }
-}
 
-impl Cluster {
-    /// Ends what listens to events, or has them posted.
-    pub(super) fn hear_no_more(&self) {
-        let [_, events] = &self.tasks;
-        events.abort();
+    /// The state of the connection, with every change of it.
+    pub(super) fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
+    }
+
+    /// Has the apps read at once.
+    pub(super) fn read_now(&self) {
+        self.read_now.notify_one();
+    }
+
+    /// Ends the event stream, or the registration of the callback.
+    pub(super) fn stop_events(&self) {
+        self.events.abort();
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
+        self.reader.abort();
+        self.events.abort();
     }
 }
 
@@ -121,48 +123,47 @@ struct Reader {
     client: HttpClient,
     interval: Duration,
     link: watch::Sender<Link>,
-    hurry: Rc<Notify>,
-    happened: Arc<Notify>,
-    memory: Memory,
+    read_now: Rc<Notify>,
+    changed: Arc<Notify>,
+    memory: HealthMemory,
     log: Logger,
 }
 
 impl Reader {
     async fn run(mut self) {
         let mut backoff = Backoff::new(HTTP_RETRY_MIN, HTTP_RETRY_MAX);
-        let mut lost_at = None;
-        let mut has_echo = false;
+        let mut failing_since = None;
+        let mut reads_again = false;
         loop {
-            let asked = Instant::now();
+            let requested_at = Instant::now();
             let pause = match self.read().await {
                 Ok(apps) => {
-                    if matches!(*self.link.borrow(), Link::Away(_)) {
-                        info!(self.log, "Marathon answers again");
+                    if matches!(*self.link.borrow(), Link::Failed(_)) {
+                        info!(self.log, "Marathon is reachable again");
                     }
-                    self.link.send_replace(Link::Ready(Rc::new(apps), asked));
+                    self.link.send_replace(Link::Ready(Rc::new(apps), requested_at));
                     backoff.reset();
-                    lost_at = None;
-                    if std::mem::take(&mut has_echo) { MARATHON_ECHO.min(self.interval) } else { self.interval }
+                    failing_since = None;
+                    if std::mem::take(&mut reads_again) { MARATHON_ECHO.min(self.interval) } else { self.interval }
                 }
                 Err(error) => {
-                    let lost_at = *lost_at.get_or_insert(asked);
-                    // All servers are without a leader for a moment when it changes.
-                    let in_grace =
-                        matches!(*self.link.borrow(), Link::Ready(..)) && lost_at.elapsed() < HTTP_LOSS_GRACE;
+                    let since = *failing_since.get_or_insert(requested_at);
+                    // No server answers for a moment while the leader changes.
+                    let in_grace = matches!(*self.link.borrow(), Link::Ready(..)) && since.elapsed() < HTTP_LOSS_GRACE;
                     if !in_grace {
-                        self.away(&error.to_string());
+                        self.report_failure(&error.to_string());
                     }
                     backoff.pause()
                 }
             };
-            let settle = MARATHON_SETTLE.max(asked.elapsed() * MARATHON_PACE);
+            let settle = MARATHON_SETTLE.max(requested_at.elapsed() * MARATHON_PACE);
             tokio::select! {
                 biased;
-                () = self.hurry.notified() => {}
-                () = self.happened.notified() => {
+                () = self.read_now.notified() => {}
+                () = self.changed.notified() => {
                     sleep(settle).await;
-                    // An event may come before the answer shows what it tells of.
-                    has_echo = true;
+                    // An event may arrive before the response shows the change.
+                    reads_again = true;
                 }
                 () = sleep(pause) => {}
             }
@@ -171,126 +172,16 @@ impl Reader {
 
     async fn read(&mut self) -> Result<Apps, HttpError> {
         let request = Request::get("/v2/apps").query("embed", "apps.tasks").following(2);
-        let answer = self.client.send(&request).await?.success()?;
-        let answer = answer.json::<Answer>().await?;
-        Ok(Apps::new(answer.apps, &mut self.memory))
+        let response = self.client.send(&request).await?.success()?;
+        let parsed = response.json::<AppsResponse>().await?;
+        Ok(Apps::new(parsed.apps, &mut self.memory))
     }
 
-    fn away(&self, error: &str) {
-        let is_new = !matches!(&*self.link.borrow(), Link::Away(known) if **known == *error);
+    fn report_failure(&self, error: &str) {
+        let is_new = !matches!(&*self.link.borrow(), Link::Failed(known) if **known == *error);
         if is_new {
-            warn!(self.log, "Marathon is away, trying on"; "error" => error);
+            warn!(self.log, "Marathon is not reachable, retrying"; "error" => error);
         }
-        self.link.send_replace(Link::Away(error.into()));
-    }
-}
-
-/// Listens to the event stream, for ever.
-struct Events {
-    client: HttpClient,
-    happened: Arc<Notify>,
-    log: Logger,
-}
-
-impl Events {
-    async fn run(self) {
-        let mut backoff = Backoff::new(HTTP_RETRY_MIN, HTTP_RETRY_MAX);
-        let mut told = None;
-        loop {
-            let Err(error) = self.listen(&mut backoff, &mut told).await;
-            // What went by meanwhile is seen by reading.
-            self.happened.notify_one();
-            if told.as_ref() != Some(&error.failure) {
-                warn!(self.log, "no events come from Marathon; its apps are read from time to time"; "error" => %error);
-                told = Some(error.failure);
-            }
-            sleep(backoff.pause()).await;
-        }
-    }
-
-    async fn listen(&self, backoff: &mut Backoff, told: &mut Option<HttpFailure>) -> Result<Infallible, HttpError> {
-        let mut request = Request::get("/v2/events").long(HTTP_ANSWER_TIMEOUT);
-        for event in EVENTS {
-            request = request.query("event_type", event);
-        }
-        let mut lines = self.client.open_events(&request).await?;
-        self.happened.notify_one();
-        while let Some(line) = lines.next().await? {
-            // A version that does not know the filter sends every event.
-            let event = line.strip_prefix(b"event:").map(<[u8]>::trim_ascii);
-            if event.is_some_and(|event| EVENTS.iter().any(|known| known.as_bytes() == event)) {
-                self.happened.notify_one();
-                backoff.reset();
-                *told = None;
-            }
-        }
-        Err(HttpError::new(HttpFailure::Unreachable, "Marathon ended its event stream"))
-    }
-}
-
-/// What the apps mean to those who need them.
-pub(super) trait Meaning: 'static {
-    /// What is told.
-    type Level: Clone + PartialEq;
-    /// What these apps mean, or why nothing can be told.
-    fn level(&self, apps: &Apps) -> Result<Self::Level, String>;
-    /// Tells it.
-    fn report(&self, level: Result<Self::Level, String>, seen_at: Instant);
-}
-
-/// Apps that are being watched, until this is dropped.
-pub(in crate::discovery) struct OpenApps {
-    task: AbortHandle,
-    refresh: Rc<Notify>,
-}
-
-impl OpenApps {
-    pub(super) fn start(cluster: Rc<Cluster>, meaning: impl Meaning) -> Self {
-        let refresh = Rc::new(Notify::new());
-        let task = tokio::task::spawn_local(follow(cluster, meaning, refresh.clone()));
-        Self { task: task.abort_handle(), refresh }
-    }
-}
-
-impl OpenSource for OpenApps {
-    fn refresh(&self) {
-        self.refresh.notify_one();
-    }
-}
-
-impl Drop for OpenApps {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn follow<M: Meaning>(cluster: Rc<Cluster>, meaning: M, refresh: Rc<Notify>) {
-    let mut link = cluster.link.clone();
-    let mut reported = None;
-    loop {
-        let now = link.borrow_and_update().clone();
-        let level = match now {
-            Link::Asking => None,
-            Link::Away(error) => Some((Err(error.to_string()), Instant::now())),
-            Link::Ready(apps, asked) => Some((meaning.level(&apps), asked)),
-        };
-        // Told where it is not what was told last.
-        if let Some((level, seen_at)) = level
-            && reported.as_ref() != Some(&level)
-        {
-            meaning.report(level.clone(), seen_at);
-            reported = Some(level);
-        }
-        let changed = tokio::select! {
-            changed = link.changed() => changed,
-            () = refresh.notified() => {
-                reported = None;
-                cluster.hurry.notify_one();
-                link.changed().await
-            }
-        };
-        if changed.is_err() {
-            return;
-        }
+        self.link.send_replace(Link::Failed(error.into()));
     }
 }

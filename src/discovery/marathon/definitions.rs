@@ -1,4 +1,4 @@
-//! Definitions of services out of apps: one for each TCP port, named and labelled as proxym has it.
+//! Definitions of services from apps: one for each TCP port, with the names and labels of proxym.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -14,15 +14,16 @@ use tokio::time::Instant;
 
 use super::Marathon;
 use super::app::{App, AppPort};
-use super::cluster::{Apps, Meaning, OpenApps};
+use super::app_watch::{AppDecoder, AppWatch};
+use super::cluster::Apps;
 
-/// The services that are Marathon's apps.
+/// The definitions from Marathon's apps.
 pub struct MarathonDefinitions {
     marathon: Marathon,
 }
 
 impl MarathonDefinitions {
-    /// The apps of this Marathon.
+    /// The definitions from the apps of this Marathon.
     pub fn new(marathon: Marathon) -> Self {
         Self { marathon }
     }
@@ -30,7 +31,7 @@ impl MarathonDefinitions {
 
 impl DefinitionSource for MarathonDefinitions {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
-        Box::new(OpenApps::start(self.marathon.join(), AppDefinitions { reader, had_apps: Cell::new(false) }))
+        Box::new(AppWatch::start(self.marathon.join(), AppDefinitions { reader, had_apps: Cell::new(false) }))
     }
 }
 
@@ -39,34 +40,32 @@ struct AppDefinitions {
     had_apps: Cell<bool>,
 }
 
-impl Meaning for AppDefinitions {
-    type Level = BTreeMap<Arc<str>, RawDefinition>;
+impl AppDecoder for AppDefinitions {
+    type Snapshot = BTreeMap<Arc<str>, RawDefinition>;
 
-    fn level(&self, apps: &Apps) -> Result<Self::Level, String> {
-        // A leader that lost its memory has no apps at all; to remove the last of them, there is a restart.
+    fn decode(&self, apps: &Apps) -> Result<Self::Snapshot, String> {
+        // A leader that lost its data shows no apps. The last app can only be removed by a restart of proxymgr.
         if apps.apps.is_empty() && self.had_apps.get() {
-            return Err(
-                "Marathon shows no app at all where it had some before: the services stay as they were until it \
-                        shows one, or proxymgr is started anew"
-                    .to_owned(),
-            );
+            let error = "Marathon reports no apps, but had some before; the services stay until it reports one, or \
+                         until proxymgr is restarted";
+            return Err(error.to_owned());
         }
         self.had_apps.set(self.had_apps.get() || !apps.apps.is_empty());
         let ports = apps.apps.values().flat_map(|app| app.ports().into_iter().map(move |port| (app, port)));
         let mut definitions = BTreeMap::new();
         for (app, port) in ports.filter(|(app, port)| protocol(app, port) != "udp") {
-            // The first of two ports with one number has the name.
+            // Of two ports with the same number, the first gets the name.
             definitions.entry(name(&app.id, &port)).or_insert_with(|| definition(app, &port));
         }
         Ok(definitions)
     }
 
-    fn report(&self, level: Result<Self::Level, String>, _seen_at: Instant) {
-        self.reader.do_send(DefinitionsSeen::plain(level));
+    fn report(&self, snapshot: Result<Self::Snapshot, String>, _seen_at: Instant) {
+        self.reader.do_send(DefinitionsSeen::plain(snapshot));
     }
 }
 
-/// `marathon_shop_web_8080` for the port 8080 of `/shop/web`.
+/// The name of a service: `marathon_shop_web_8080` for port 8080 of `/shop/web`.
 fn name(id: &str, port: &AppPort) -> Arc<str> {
     let parts = id.trim_start_matches('/').replace('/', "_");
     format!("marathon_{parts}_{}", port.number).into()
@@ -102,7 +101,7 @@ fn definition(app: &App, port: &AppPort) -> RawDefinition {
             keys.insert("port_index".to_owned(), port.index.into());
             RawDefinition::new(Value::Object(keys).to_string(), origin)
         }
-        // No text is a problem of this definition alone, and the origin tells which.
+        // An empty text is a problem of this definition alone; its origin has the reason.
         Err(error) => RawDefinition::new("", format!("{origin} ({error})")),
     }
 }
@@ -126,10 +125,10 @@ mod tests {
     }
 
     #[actix::test]
-    async fn every_tcp_port_of_an_app_is_a_service() {
-        let apps = Apps::read(include_bytes!("../../../tests/recorded/marathon/apps.json"), &mut Default::default());
-        let meaning = AppDefinitions { reader: Nobody.start().recipient(), had_apps: Cell::new(false) };
-        let definitions = meaning.level(&apps.unwrap()).unwrap();
+    async fn every_tcp_port_is_a_service() {
+        let apps = Apps::parse(include_bytes!("../../../tests/recorded/marathon/apps.json"), &mut Default::default());
+        let decoder = AppDefinitions { reader: Nobody.start().recipient(), had_apps: Cell::new(false) };
+        let definitions = decoder.decode(&apps.unwrap()).unwrap();
         let names = Vec::from_iter(definitions.keys().map(|name| &**name));
         let expected = [
             "marathon_graphite-statsd_2003",

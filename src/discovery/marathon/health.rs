@@ -1,38 +1,38 @@
-//! Which tasks pass their checks.
+//! The health of tasks.
 //!
-//! A leader keeps what its checks found in memory: after a change of leaders every task is unknown until the new one has
-//! checked it. So what was known of a task before counts, until something else is found out. Of a task that was unknown
-//! when proxymgr started nothing is known at all: it may serve, and is told as an entry that cannot be read, so that a host
-//! which served before stays. One that comes later and was never checked has just started.
+//! The leader keeps the results of health checks in memory: after a change of leaders every task is unknown until the
+//! new leader has checked it. The last known health counts meanwhile. A task that was unknown when proxymgr started
+//! may be healthy: it is reported as an invalid entry, which keeps a host that was in service. A task that appears
+//! later without a result has just started.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::app::{App, Task};
 
-/// What is known of a task.
+/// The health of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
-    /// It passes all checks, or there are none.
+    /// It passes all checks, or has none.
     Passing,
-    /// It fails a check, has just started, or does not run.
+    /// It fails a check, has just started, or is not running.
     Failing,
-    /// It is being ended: it may finish what it has.
-    Ending,
-    /// Nobody can say yet.
+    /// It is being stopped, and passed its checks before: it may drain.
+    Stopping,
+    /// There is no result yet.
     Unknown,
 }
 
-/// What was found out so far.
+/// The last known health of every task.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct HealthMemory {
     passing: BTreeMap<Arc<str>, bool>,
-    /// Of tasks that were unknown at first.
+    /// The tasks that have been unknown since proxymgr started.
     unknown_at_first: Option<BTreeSet<Arc<str>>>,
 }
 
-impl Memory {
-    /// Takes in a whole answer, and says how each task is.
+impl HealthMemory {
+    /// Updates the memory with a complete response; returns the health of each task.
     pub(super) fn judge(&mut self, apps: &[App]) -> BTreeMap<Arc<str>, Health> {
         let is_first = self.unknown_at_first.is_none();
         let before = std::mem::take(&mut self.passing);
@@ -48,7 +48,7 @@ impl Memory {
                     unknown.insert(id.clone());
                     Health::Unknown
                 }
-                (Some("TASK_KILLING"), Some(true)) => Health::Ending,
+                (Some("TASK_KILLING"), Some(true)) => Health::Stopping,
                 _ => Health::Failing,
             };
             self.passing.extend(passing.map(|passing| (id.clone(), passing)));
@@ -59,7 +59,7 @@ impl Memory {
     }
 }
 
-/// What the checks of a task found; none where one of them has not found anything yet, and none failed.
+/// Whether a task passes its checks; none if a result is missing and no check failed.
 fn is_passing(app: &App, task: &Task) -> Option<bool> {
     let checks = app.health_checks.as_ref().map_or(0, Vec::len);
     let results = task.health_check_results.iter().flatten().flatten();
@@ -80,7 +80,7 @@ mod tests {
         json!({"id": id, "state": "TASK_RUNNING", "healthCheckResults": results})
     }
 
-    fn judge(memory: &mut Memory, tasks: &[Value]) -> Vec<Health> {
+    fn judge(memory: &mut HealthMemory, tasks: &[Value]) -> Vec<Health> {
         let app = json!({"id": "/web", "healthChecks": [{"protocol": "HTTP"}], "tasks": tasks});
         let healths = memory.judge(&[serde_json::from_value(app).unwrap()]);
         tasks.iter().map(|task| healths[task["id"].as_str().unwrap()]).collect()
@@ -91,33 +91,33 @@ mod tests {
     }
 
     #[test]
-    fn what_was_known_counts_after_a_change_of_leaders() {
-        let mut memory = Memory::default();
+    fn last_known_health_survives_a_change_of_leaders() {
+        let mut memory = HealthMemory::default();
         let known = [task("a", alive(true)), task("b", alive(false))];
         assert_eq!(judge(&mut memory, &known), [Health::Passing, Health::Failing]);
         for nothing in [json!(null), json!([]), json!([null])] {
             let unknown = [task("a", nothing.clone()), task("b", nothing)];
             assert_eq!(judge(&mut memory, &unknown), [Health::Passing, Health::Failing]);
         }
-        let found_out = [task("a", alive(false)), task("b", alive(true))];
-        assert_eq!(judge(&mut memory, &found_out), [Health::Failing, Health::Passing]);
+        let checked = [task("a", alive(false)), task("b", alive(true))];
+        assert_eq!(judge(&mut memory, &checked), [Health::Failing, Health::Passing]);
     }
 
     #[test]
-    fn a_task_that_was_unknown_at_first_may_serve_and_one_that_comes_later_has_just_started() {
-        let mut memory = Memory::default();
+    fn unknown_task_is_failing_unless_present_at_start() {
+        let mut memory = HealthMemory::default();
         assert_eq!(judge(&mut memory, &[task("a", json!([]))]), [Health::Unknown]);
         let both = [task("a", json!([])), task("new", json!([]))];
         assert_eq!(judge(&mut memory, &both), [Health::Unknown, Health::Failing]);
-        let found_out = [task("a", alive(false)), task("new", alive(true))];
-        assert_eq!(judge(&mut memory, &found_out), [Health::Failing, Health::Passing]);
+        let checked = [task("a", alive(false)), task("new", alive(true))];
+        assert_eq!(judge(&mut memory, &checked), [Health::Failing, Health::Passing]);
     }
 
     #[test]
-    fn a_task_that_is_being_ended_finishes_what_it_has_and_one_that_does_not_run_has_nothing() {
-        let mut memory = Memory::default();
+    fn only_healthy_tasks_drain_when_stopped() {
+        let mut memory = HealthMemory::default();
         let of_state = |state: &str| json!({"id": state, "state": state, "healthCheckResults": alive(true)});
         let states = ["TASK_KILLING", "TASK_STAGING", "TASK_UNREACHABLE"].map(of_state);
-        assert_eq!(judge(&mut memory, &states), [Health::Ending, Health::Failing, Health::Failing]);
+        assert_eq!(judge(&mut memory, &states), [Health::Stopping, Health::Failing, Health::Failing]);
     }
 }

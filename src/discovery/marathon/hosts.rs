@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use super::HostPorts;
 use super::app::{AppPort, PortChoice, Task};
-use super::cluster::{Apps, Meaning};
+use super::app_watch::AppDecoder;
+use super::cluster::Apps;
 use super::health::Health;
 
-/// What the apps mean for one service.
+/// Decodes the tasks of one app into the hosts of one service.
 pub(super) struct AppHosts {
     pub(super) id: String,
     pub(super) port: PortChoice,
@@ -24,33 +25,31 @@ pub(super) struct AppHosts {
     pub(super) watcher: Recipient<HostsSeen>,
 }
 
-impl Meaning for AppHosts {
-    type Level = Vec<SeenHost>;
+impl AppDecoder for AppHosts {
+    type Snapshot = Vec<SeenHost>;
 
-    fn level(&self, apps: &Apps) -> Result<Vec<SeenHost>, String> {
+    fn decode(&self, apps: &Apps) -> Result<Vec<SeenHost>, String> {
         let id = &self.id;
-        let app =
-            apps.apps.get(id).ok_or_else(|| format!("Marathon has no app {id}; it is watched until there is one"))?;
+        let app = apps.apps.get(id).ok_or_else(|| format!("Marathon has no app {id}; waiting until it is created"))?;
         let port = app.port(&self.port).ok_or_else(|| match &self.port {
-            PortChoice::Index(index) => format!("the app {id} has no port at place {index} (\"port_index\")"),
+            PortChoice::Index(index) => format!("the app {id} has no port with index {index} (\"port_index\")"),
             PortChoice::Name(name) => format!("the app {id} has no port named {name:?} (\"port_name\")"),
         })?;
-        Ok(app.tasks.iter().filter_map(|task| self.seen(task, &port, apps)).collect())
+        Ok(app.tasks.iter().filter_map(|task| self.seen_host(task, &port, apps)).collect())
     }
 
-    fn report(&self, level: Result<Vec<SeenHost>, String>, seen_at: Instant) {
-        self.watcher.do_send(HostsSeen { result: level, seen_at });
+    fn report(&self, snapshot: Result<Vec<SeenHost>, String>, seen_at: Instant) {
+        self.watcher.do_send(HostsSeen { result: snapshot, seen_at });
     }
 }
 
 impl AppHosts {
-    fn seen(&self, task: &Task, port: &AppPort, apps: &Apps) -> Option<SeenHost> {
+    fn seen_host(&self, task: &Task, port: &AppPort, apps: &Apps) -> Option<SeenHost> {
         let state = match apps.health.get(task.id.as_str()) {
             Some(Health::Passing) => "ready",
-            Some(Health::Ending) => "drain",
+            Some(Health::Stopping) => "drain",
             Some(Health::Unknown) => {
-                let error =
-                    format!("task {} of {}: Marathon does not know yet whether it is healthy", task.id, self.id);
+                let error = format!("task {} of {}: its health is not known yet", task.id, self.id);
                 return Some(SeenHost::of_record(task.id.as_str(), Err(error)));
             }
             Some(Health::Failing) | None => return None,

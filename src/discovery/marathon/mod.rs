@@ -1,15 +1,17 @@
 //! Marathon as a source of hosts (`{"type": "marathon", "app": "/shop/web", "port_index": 0}`) and of definitions.
 //!
-//! - `cluster`: one reader of apps and tasks for all that need them, woken by the event stream, with polling behind it.
-//! - `callback`: events that Marathon posts to us, in the place of the stream.
-//! - `app`: the part of Marathon's JSON that matters, and where a task can be reached.
-//! - `health`: which tasks pass their checks, and that a new leader has yet to find out.
-//! - `hosts`, `definitions`: what the apps mean.
+//! - `cluster`: one reader of apps and tasks for all who need them, triggered by events, with polling in addition.
+//! - `events`: the event stream; `callback`: events that Marathon posts, for versions without a stream.
+//! - `app`: the relevant part of Marathon's JSON, and the addresses of tasks.
+//! - `health`: the health of tasks, also after a change of leaders.
+//! - `app_watch`: reports what a decoder makes of the apps; `hosts` and `definitions` are the decoders.
 
 mod app;
+mod app_watch;
 mod callback;
 mod cluster;
 mod definitions;
+mod events;
 mod health;
 mod hosts;
 
@@ -28,25 +30,27 @@ use tokio::sync::Notify;
 use super::http::{HttpClient, HttpOptions, Servers};
 use super::settings::{optional, required};
 use app::PortChoice;
-pub use callback::{Callback, is_news};
-use cluster::{Cluster, OpenApps};
+use app_watch::AppWatch;
+pub use callback::Callback;
+use cluster::{Cluster, ClusterOptions};
 pub use definitions::MarathonDefinitions;
+pub use events::is_relevant;
 
 /// The keys of a definition that this kind of source reads.
 pub(super) const KEYS: &[&str] = &["app", "port_index", "port_name"];
 
-/// How Marathon is asked.
+/// Options for one Marathon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarathonOptions {
-    /// All of its servers; any of them passes a question on to the leader.
+    /// All of its servers; any of them forwards requests to the leader.
     pub servers: Servers,
     /// TLS and credentials.
     pub http: HttpOptions,
-    /// How often everything is read without an event.
+    /// The polling interval, in addition to events.
     pub interval: Duration,
-    /// Where Marathon posts its events to; none: they are read from its stream.
+    /// Where Marathon posts its events; none: they are read from its event stream.
     pub callback: Option<Callback>,
-    /// Which ports the tasks of apps on the host's network listen on.
+    /// The ports that tasks on the host's network listen on.
     pub host_ports: HostPorts,
 }
 
@@ -62,17 +66,17 @@ impl Default for MarathonOptions {
     }
 }
 
-/// Which ports the tasks of apps on the host's network listen on.
+/// The ports that tasks on the host's network listen on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum HostPorts {
-    /// Those that Marathon assigned to the task, and told it in `$PORT0`.
+    /// Those that Marathon assigned to the task, in `$PORT0` and so on.
     #[default]
     Assigned,
-    /// The service ports of the app, whatever was assigned: what proxym took.
+    /// The service ports of the app, as in proxym.
     Service,
 }
 
-/// A Marathon, read once for all that need it. Clones share it.
+/// One Marathon, read once for all who need it. Clones share it.
 #[derive(Clone)]
 pub struct Marathon {
     inner: Rc<Inner>,
@@ -81,28 +85,28 @@ pub struct Marathon {
 struct Inner {
     options: MarathonOptions,
     cluster: RefCell<Weak<Cluster>>,
-    happened: Arc<Notify>,
+    changed: Arc<Notify>,
     log: Logger,
 }
 
 impl Marathon {
-    /// Nothing is asked before something is opened.
+    /// Sends no request before something is opened.
     pub fn new(options: MarathonOptions, log: &Logger) -> Self {
         let log = log.new(o!("component" => "marathon"));
-        Self { inner: Rc::new(Inner { options, cluster: RefCell::default(), happened: Arc::default(), log }) }
+        Self { inner: Rc::new(Inner { options, cluster: RefCell::default(), changed: Arc::default(), log }) }
     }
 
-    /// Notified of an event, it has the apps read again, by whatever thread.
-    pub fn happened(&self) -> Arc<Notify> {
-        self.inner.happened.clone()
+    /// A notification of this, from any thread, has the apps read again.
+    pub fn changed(&self) -> Arc<Notify> {
+        self.inner.changed.clone()
     }
 
-    /// Has Marathon post no further events to us, where it ever was asked to. Ends in bounded time.
+    /// Removes the registration of the callback, if there is one. Ends in bounded time.
     pub async fn leave(&self) {
         let Inner { options, cluster, log, .. } = &*self.inner;
         let cluster = cluster.borrow().upgrade();
         if let (Some(callback), Some(cluster)) = (&options.callback, cluster) {
-            cluster.hear_no_more();
+            cluster.stop_events();
             let client = HttpClient::new(options.servers.clone(), options.http.clone());
             callback::deregister(&client, callback, log).await;
         }
@@ -113,8 +117,10 @@ impl Marathon {
         if let Some(cluster) = cluster.upgrade() {
             return cluster;
         }
-        let Inner { options, happened, log, .. } = &*self.inner;
-        let joined = Rc::new(Cluster::start(options.clone(), happened.clone(), log.clone()));
+        let Inner { options, changed, log, .. } = &*self.inner;
+        let MarathonOptions { servers, http, interval, callback, .. } = options.clone();
+        let options = ClusterOptions { servers, http, interval, callback };
+        let joined = Rc::new(Cluster::start(options, changed.clone(), log.clone()));
         *cluster = Rc::downgrade(&joined);
         joined
     }
@@ -125,7 +131,7 @@ impl Marathon {
         spec: &SourceSpec,
         policy: &Arc<OptionPolicy>,
         watcher: Recipient<HostsSeen>,
-    ) -> Result<OpenApps, String> {
+    ) -> Result<AppWatch, String> {
         let id: String = required(spec, "app", "the id of an app, like \"/shop/web\"")?;
         let index: Option<usize> = optional(spec, "port_index")?;
         let port = match (index, optional::<String>(spec, "port_name")?) {
@@ -133,10 +139,10 @@ impl Marathon {
             (None, Some(name)) => PortChoice::Name(name),
             (Some(_), Some(_)) => return Err("\"port_name\": give either it or \"port_index\"".to_owned()),
         };
-        // Marathon itself takes ids without the first slash.
+        // Marathon itself accepts ids without the first slash.
         let id = if id.starts_with('/') { id } else { format!("/{id}") };
         let host_ports = self.inner.options.host_ports;
-        let meaning = hosts::AppHosts { id, port, host_ports, policy: policy.clone(), watcher };
-        Ok(OpenApps::start(self.join(), meaning))
+        let decoder = hosts::AppHosts { id, port, host_ports, policy: policy.clone(), watcher };
+        Ok(AppWatch::start(self.join(), decoder))
     }
 }

@@ -10,7 +10,7 @@ fn way(yaml: &str) -> RunWay {
 }
 
 #[test]
-fn each_way_has_its_keys_and_their_defaults() {
+fn each_way_has_its_keys_and_defaults() {
     assert_eq!(way(""), RunWay::Supervise);
     assert_eq!(way("haproxy: {run: systemd}"), RunWay::Systemd { unit: "haproxy.service".to_owned() });
     let beside = RunWay::Binary { pid_file: "/etc/haproxy/haproxy.pid".into() };
@@ -32,46 +32,28 @@ fn each_way_has_its_keys_and_their_defaults() {
 }
 
 #[test]
-fn a_haproxy_with_a_master_of_its_own_may_say_so() {
-    assert!(load("haproxy: {global: [nbproc 2]}", &[], &[]).is_err(), "a supervised one has none");
+fn nbproc_is_refused_only_when_supervised() {
+    assert!(load("haproxy: {global: [nbproc 2]}", &[], &[]).is_err(), "supervised");
     assert!(load("haproxy: {run: systemd, global: [nbproc 2]}", &[], &[]).is_ok());
 }
 
 #[test]
-fn mistakes_name_their_key_and_say_what_to_do() {
-    for (yaml, expect) in [
-        (
-            "haproxy: {run: sytemd}",
-            "p.yml:1: haproxy.run: \"sytemd\" must be one of supervise, systemd, binary, command, none; did you mean systemd?",
-        ),
-        ("haproxy: {unit: --now}", "p.yml:1: haproxy.unit: \"--now\" is no name of a unit, such as haproxy.service"),
-        ("haproxy: {pid_file: run/x}", "p.yml:1: haproxy.pid_file: run/x must be an absolute path"),
-        (
-            "haproxy: {run: command}",
-            "haproxy.reload_command: is missing; haproxy.run: command needs it, for example [docker, kill, -s, HUP, haproxy]",
-        ),
-        (
-            "haproxy: {reload_command: [x]}",
-            "p.yml:1: haproxy.reload_command: is of no use with haproxy.run: supervise; set haproxy.run: command, or take \
-             it out",
-        ),
-        (
-            "haproxy: {run: command, reload_command: 'x; y'}",
-            "p.yml:1: haproxy.reload_command: has ';', which means something to a shell, and none runs it: write a list of \
-             words, or set shell: true",
-        ),
-        (
-            "haproxy: {run: command, reload_command: [a, b], command_shell: true}",
-            "p.yml:1: haproxy.reload_command: is a list of words, which no shell can run: write one text, or leave shell \
-             out",
-        ),
+fn invalid_values_are_refused() {
+    for (yaml, key) in [
+        ("haproxy: {run: sytemd}", "haproxy.run"),
+        ("haproxy: {unit: --now}", "haproxy.unit"),
+        ("haproxy: {pid_file: run/x}", "haproxy.pid_file"),
+        ("haproxy: {reload_command: [x]}", "haproxy.reload_command"),
+        ("haproxy: {run: command, reload_command: 'x; y'}", "haproxy.reload_command"),
+        ("haproxy: {run: command, reload_command: [a, b], command_shell: true}", "haproxy.reload_command"),
     ] {
-        check(yaml, &[expect]);
+        check(yaml, &[("p.yml:1", key)]);
     }
+    check("haproxy: {run: command}", &[("", "haproxy.reload_command")]);
 }
 
 #[test]
-fn targets_are_sockets_of_this_machine_and_ports_of_any() {
+fn targets_are_unix_sockets_or_tcp_ports() {
     let yaml =
         "haproxy: {targets: ['unix:/run/b.sock', 'tcp://10.0.0.2:9999', 'tcp://[::1]:9999', 'tcp://lb.example:1']}";
     let haproxy = load(yaml, &[], &[]).unwrap().haproxy;
@@ -85,7 +67,7 @@ fn targets_are_sockets_of_this_machine_and_ports_of_any() {
 }
 
 #[test]
-fn a_target_has_a_name_where_one_stands_before_its_address() {
+fn targets_can_have_names() {
     let targets = "['edge-1=tcp://a:1', 'unix:/run/x=y.sock', 'b.example=unix:/run/b.sock']";
     let haproxy = load(&format!("haproxy: {{targets: {targets}}}"), &[], &[]).unwrap().haproxy;
     let known: Vec<_> =
@@ -99,30 +81,28 @@ fn a_target_has_a_name_where_one_stands_before_its_address() {
             pair("b.example", "unix:/run/b.sock"),
         ]
     );
-    for (targets, problem) in [
-        ("'a=tcp://a:1', 'a=tcp://b:1'", "haproxy.targets[2]: the name a is there twice"),
-        ("'a=tcp://a:1', 'b=tcp://a:1'", "haproxy.targets[2]: tcp://a:1 is there twice"),
-        ("'=tcp://a:1'", "haproxy.targets[1]: =tcp://a:1 has an empty name"),
+    for (targets, key) in [
+        ("'a=tcp://a:1', 'a=tcp://b:1'", "haproxy.targets[2]"),
+        ("'a=tcp://a:1', 'b=tcp://a:1'", "haproxy.targets[2]"),
+        ("'=tcp://a:1'", "haproxy.targets[1]"),
     ] {
-        check(&format!("haproxy: {{targets: [{targets}]}}"), &[&format!("p.yml:1: {problem}")]);
+        check(&format!("haproxy: {{targets: [{targets}]}}"), &[("p.yml:1", key)]);
     }
 }
 
 #[test]
-fn a_target_that_cannot_be_one_is_named() {
-    const SHAPES: &str = "write unix:/run/haproxy.sock or tcp://10.0.0.2:9999";
-    for (target, problem) in [
-        ("tcp://10.0.0.2", format!("tcp://10.0.0.2 has no port: {SHAPES}")),
-        ("tcp://10.0.0.2:0", format!("tcp://10.0.0.2:0 must have a host and a port: {SHAPES}")),
-        ("tcp://[::1]", format!("tcp://[::1] must have a host and a port: {SHAPES}")),
-        ("tcp://:9999", format!("tcp://:9999 must have a host and a port: {SHAPES}")),
-        ("tcp://a:1,b:1", format!("tcp://a:1,b:1 must have a host and a port: {SHAPES}")),
-        ("unix:run/x", format!("unix:run/x is no absolute path: {SHAPES}")),
-        ("10.0.0.2:9999", format!("\"10.0.0.2:9999\" is not known where: {SHAPES}")),
-        ("unix:/etc/haproxy/haproxy.sock", "is haproxy.socket_path, which is driven anyway".to_owned()),
+fn invalid_targets_are_refused() {
+    for target in [
+        "tcp://10.0.0.2",
+        "tcp://10.0.0.2:0",
+        "tcp://[::1]",
+        "tcp://:9999",
+        "tcp://a:1,b:1",
+        "unix:run/x",
+        "10.0.0.2:9999",
+        "unix:/etc/haproxy/haproxy.sock",
     ] {
-        check(&format!("haproxy: {{targets: ['{target}']}}"), &[&format!("p.yml:1: haproxy.targets[1]: {problem}")]);
+        check(&format!("haproxy: {{targets: ['{target}']}}"), &[("p.yml:1", "haproxy.targets[1]")]);
     }
-    let twice = "haproxy: {targets: ['tcp://a:1', 'tcp://a:1']}";
-    check(twice, &["p.yml:1: haproxy.targets[2]: tcp://a:1 is there twice"]);
+    check("haproxy: {targets: ['tcp://a:1', 'tcp://a:1']}", &[("p.yml:1", "haproxy.targets[2]")]);
 }

@@ -9,18 +9,20 @@ mod schema;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use awc::Client;
+use hyper::Request;
+use hyper::header::AUTHORIZATION;
 use proxymgr_actors::clock::Clock;
 use serde_json::{Value, json};
 
 use self::fixture::{Fixture, TOKEN};
+use crate::http::Transport;
 use crate::status::access::{Access, TokenSource};
 use crate::status::annotations;
 use crate::status::client::{DaemonAddress, StatusClient, url_of};
-use crate::status::gate::caller::Token;
 use crate::status::listener::{StatusListener, bind};
 use crate::status::part;
 use crate::status::view::Identity;
+use crate::token::Token;
 
 fn listen() -> StatusListener {
     let clock = Clock::starting_at(100_000);
@@ -41,11 +43,10 @@ fn client(listener: &StatusListener, token: Option<&str>) -> StatusClient {
 /// Sends a request; the status, the content type and the body of the answer.
 async fn send(listener: &StatusListener, method: &str, path: &str, body: &str) -> (u16, String, Value) {
     let url = format!("{}{path}", url_of(listener.address(), false));
-    let request = Client::default().request(method.parse().unwrap(), url).bearer_auth(TOKEN);
-    let mut response =
-        if body.is_empty() { request.send().await } else { request.send_body(body.to_owned()).await }.unwrap();
+    let request = Request::builder().method(method).uri(url).header(AUTHORIZATION, format!("Bearer {TOKEN}"));
+    let mut response = Transport::new(None).send(request.body(body.into()).unwrap()).await.unwrap();
     let kind = response.headers().get("content-type").map_or("", |kind| kind.to_str().unwrap()).to_owned();
-    let body = response.body().await.unwrap();
+    let body = response.read(usize::MAX).await.unwrap();
     let body = serde_json::from_slice(&body).unwrap_or_else(|_| panic!("{method} {path}: {body:?}"));
     (response.status().as_u16(), kind, body)
 }

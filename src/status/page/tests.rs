@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use awc::Client;
-use futures_util::StreamExt;
+use hyper::Request;
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::history::History;
 use proxymgr_actors::journal::{Event, JournalEntry};
@@ -18,6 +17,7 @@ use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::{ActorState, HaproxyState, JournalState, ProxyPhase, ServiceState, WatcherState};
 
 use super::{PageSettings, part};
+use crate::http::{Response, Transport};
 use crate::status::access::Access;
 use crate::status::client::url_of;
 use crate::status::listener::{StatusListener, bind};
@@ -153,11 +153,15 @@ fn listen(world: &Arc<World>) -> StatusListener {
     StatusListener::start(socket, Access::default(), identity, view, vec![page]).unwrap()
 }
 
+async fn open(listener: &StatusListener, path: &str) -> Response {
+    let request = Request::get(format!("{}{path}", url_of(listener.address(), false)));
+    Transport::new(None).send(request.body(Vec::new()).unwrap()).await.unwrap()
+}
+
 async fn get(listener: &StatusListener, path: &str) -> (u16, String) {
-    let mut response =
-        Client::default().get(format!("{}{path}", url_of(listener.address(), false))).send().await.unwrap();
-    let body = response.body().limit(10_000_000).await.unwrap();
-    (response.status().as_u16(), String::from_utf8(body.to_vec()).unwrap())
+    let mut response = open(listener, path).await;
+    let body = response.read(10_000_000).await.unwrap();
+    (response.status().as_u16(), String::from_utf8(body).unwrap())
 }
 
 #[actix::test]
@@ -190,8 +194,7 @@ async fn every_page_has_a_content_security_policy() {
     world.set("web", &[("10.0.0.1:80", ServerState::Ready)]);
     let listener = listen(&world);
     for path in ["/", "/services/web", "/services/none", "/journal", "/config"] {
-        let response =
-            Client::default().get(format!("{}{path}", url_of(listener.address(), false))).send().await.unwrap();
+        let response = open(&listener, path).await;
         let policy = response.headers().get("content-security-policy").and_then(|value| value.to_str().ok());
         assert!(policy.is_some_and(|policy| policy.contains("default-src 'none'") && !policy.contains("unsafe")));
     }
@@ -232,14 +235,11 @@ async fn assets_are_served_at_their_paths() {
 }
 
 /// Reads a stream until this text was received.
-async fn read_until(
-    stream: &mut (impl futures_util::Stream<Item = Result<actix_web::web::Bytes, impl std::fmt::Debug>> + Unpin),
-    text: &str,
-) -> String {
+async fn read_until(stream: &mut Response, text: &str) -> String {
     let mut seen = String::new();
     let read = async {
         while !seen.contains(text) {
-            let bytes = stream.next().await.expect("the stream goes on").unwrap();
+            let bytes = stream.chunk().await.unwrap().expect("the stream goes on");
             seen.push_str(&String::from_utf8_lossy(&bytes));
         }
     };
@@ -255,8 +255,7 @@ async fn reader_receives_changes_since_its_tick() {
     let listener = listen(&world);
     let (_, html) = get(&listener, "/").await;
     let tick = html.split("data-tick=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
-    let url = format!("{}/events?tick={tick}", url_of(listener.address(), false));
-    let mut stream = Client::default().get(url).send().await.unwrap();
+    let mut stream = open(&listener, &format!("/events?tick={tick}")).await;
     let first = read_until(&mut stream, "event: update").await;
     assert!(first.contains("event: hello"), "{first}");
     assert!(!first.contains("data-name"), "the reader has this row already: {first}");

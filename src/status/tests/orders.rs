@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::*;
 use crate::status::access::TokenSource;
-use crate::status::gate::caller::Token;
+use crate::token::Token;
 
 const TOKEN: &str = "correct-horse-battery";
 
@@ -22,10 +22,10 @@ fn listen_for(token: TokenSource) -> StatusListener {
 }
 
 async fn post(listener: &StatusListener, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, String) {
-    let request = Client::default().post(format!("{}/do", client::url_of(listener.address(), false)));
-    let request = headers.iter().fold(request, |request, (name, value)| request.insert_header((*name, *value)));
-    let mut response = request.send_body(body).await.unwrap();
-    let text = String::from_utf8_lossy(&response.body().await.unwrap()).into_owned();
+    let request = Request::post(format!("{}/do", client::url_of(listener.address(), false)));
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let mut response = Transport::new(None).send(request.body(body).unwrap()).await.unwrap();
+    let text = String::from_utf8_lossy(&response.read(usize::MAX).await.unwrap()).into_owned();
     (response.status().as_u16(), text)
 }
 
@@ -36,7 +36,8 @@ async fn orders_need_a_configured_token() {
     assert_eq!(status, 403);
     assert!(text.contains("status.token"), "{text}");
     let url = client::url_of(listener.address(), false);
-    let deleted = Client::default().delete(format!("{url}/do")).send().await.unwrap();
+    let request = Request::delete(format!("{url}/do")).body(Vec::new()).unwrap();
+    let deleted = Transport::new(None).send(request).await.unwrap();
     assert_eq!(deleted.status().as_u16(), 403);
     listener.stop().await;
 }

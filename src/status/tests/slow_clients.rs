@@ -9,7 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::*;
 use crate::status::access::TokenSource;
-use crate::status::gate::caller::Token;
+use crate::token::Token;
 
 /// A daemon with a status of 8 MB.
 #[derive(Clone)]

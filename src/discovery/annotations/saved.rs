@@ -1,4 +1,4 @@
-//! The last good annotations in a file, so that a start while ZooKeeper is away does not take them from the services.
+//! The last good annotations in a file, so that services keep them after a start while ZooKeeper is not reachable.
 
 use std::path::PathBuf;
 
@@ -6,27 +6,27 @@ use crate::atomic_file::{self, FileMode};
 use crate::discovery::zookeeper::AnnotationMap;
 
 /// The file.
-pub struct LastAnnotations {
+pub struct SavedAnnotations {
     path: PathBuf,
-    is_kept: bool,
+    is_written: bool,
 }
 
-impl LastAnnotations {
-    /// The file at `path`; where it is not kept, it is read alone.
-    pub fn at(path: PathBuf, is_kept: bool) -> Self {
-        Self { path, is_kept }
+impl SavedAnnotations {
+    /// The file at `path`, which is only read unless `is_written`.
+    pub fn at(path: PathBuf, is_written: bool) -> Self {
+        Self { path, is_written }
     }
 
-    /// What an earlier run kept; none where it kept nothing that can be read.
+    /// The annotations of an earlier run, if they can be read.
     pub(super) fn load(&self) -> Option<AnnotationMap> {
         serde_json::from_slice(&std::fs::read(&self.path).ok()?).ok()
     }
 
-    /// Keeps these. Nothing waits for it, so that it may take its time.
+    /// Writes the annotations. It may take long: nothing waits for it.
     pub(super) fn save(&self, annotations: &AnnotationMap) -> impl Future<Output = Result<(), String>> + use<> {
-        let (path, is_kept, text) = (self.path.clone(), self.is_kept, serde_json::to_vec(annotations));
+        let (path, is_written, text) = (self.path.clone(), self.is_written, serde_json::to_vec(annotations));
         async move {
-            if !is_kept {
+            if !is_written {
                 return Ok(());
             }
             let text = text.map_err(|error| error.to_string())?;

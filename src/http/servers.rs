@@ -1,45 +1,45 @@
-//! `http://h1:8500,http://h2:8500`: where an HTTP service can be reached.
+//! The URLs of an HTTP service: `http://h1:8500,http://h2:8500`.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use awc::http::Uri;
+use hyper::Uri;
 
-/// The servers of one service, in one normal form, so that two ways of writing them share connections: sorted, without
-/// repetition, each `scheme://host:port` with the path that requests are put below, where there is one.
+/// The servers of one service in a normal form, so that two spellings share connections: sorted, without duplicates,
+/// each `scheme://host:port`, with a path that requests are appended to where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Servers(Arc<[Arc<str>]>);
 
 impl Servers {
-    /// Takes any of several texts of servers, each of one or more URLs separated by commas.
+    /// Parses one or more texts, each of one or more URLs separated by commas.
     pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Self, String> {
         let urls = texts.into_iter().flat_map(|text| text.split(',')).map(|url| parse_url(url.trim()));
         let urls: BTreeSet<Arc<str>> = urls.collect::<Result<_, _>>()?;
         if urls.is_empty() {
-            return Err("there is no server; write one like http://host:port".to_owned());
+            return Err("no server is given; expected a URL like http://host:port".to_owned());
         }
         Ok(Self(urls.into_iter().collect()))
     }
 
-    /// Each server, without a slash at the end.
+    /// The URL of each server, without a slash at the end.
     pub fn urls(&self) -> &[Arc<str>] {
         &self.0
     }
 
-    /// Their names or addresses, without ports.
+    /// Their host names or addresses, without ports.
     pub fn hosts(&self) -> impl Iterator<Item = String> {
         self.0.iter().filter_map(|url| Some(url.parse::<Uri>().ok()?.host()?.to_owned()))
     }
 
-    /// Whether any of them is reached by TLS.
+    /// Whether any of them uses TLS.
     pub fn use_tls(&self) -> bool {
         self.0.iter().any(|url| url.starts_with("https:"))
     }
 
-    /// Whether this URL leads to one of them.
-    pub(super) fn contain(&self, url: &Uri) -> bool {
+    /// Whether the URL has the origin of one of them.
+    pub fn contain(&self, url: &Uri) -> bool {
         let origin = |url: &Uri| (url.scheme_str().map(str::to_owned), url.authority().map(|a| a.as_str().to_owned()));
         self.0.iter().any(|server| server.parse::<Uri>().is_ok_and(|server| origin(&server) == origin(url)))
     }
@@ -60,9 +60,9 @@ impl FromStr for Servers {
 }
 
 fn parse_url(text: &str) -> Result<Arc<str>, String> {
-    // What stands before an @ is a credential, and must not be repeated.
+    // The part before an @ is a credential and must not be repeated.
     if text.contains('@') {
-        return Err("a URL has a user or password in it; credentials have settings of their own".to_owned());
+        return Err("a URL contains a user or password; use the settings for credentials instead".to_owned());
     }
     let wrong = |reason: &str| format!("{text:?} is not a URL like http://host:port: {reason}");
     let url: Uri = text.parse().map_err(|error| wrong(&format!("{error}")))?;
@@ -75,9 +75,9 @@ fn parse_url(text: &str) -> Result<Arc<str>, String> {
         return Err(wrong("it names no host, or no port after the colon"));
     }
     if url.query().is_some() || text.contains('#') {
-        return Err(wrong("it may have a path, and nothing after that"));
+        return Err(wrong("only a path may follow the host"));
     }
-    // Host names mean the same in capitals; paths do not.
+    // Host names are case-insensitive; paths are not.
     let authority = authority.as_str().to_ascii_lowercase();
     Ok(format!("{scheme}://{authority}{}", url.path().trim_end_matches('/')).into())
 }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_ways_of_writing_the_same_servers_are_equal() {
+    fn spellings_of_the_same_servers_are_equal() {
         let one: Servers = "http://B:8500/, http://a:8500".parse().unwrap();
         let other = Servers::parse(["http://a:8500", "http://b:8500", "http://a:8500/"]).unwrap();
         assert_eq!(one, other);
@@ -99,13 +99,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_refused_and_a_password_is_not_repeated() {
+    fn invalid_urls_are_refused_without_repeating_passwords() {
         for (text, reason) in [
             ("", "not a URL"),
             ("consul:8500", "must begin with http://"),
             ("ftp://a", "must begin with http://"),
             ("http://", "not a URL"),
-            ("http://a:8500?x=1", "nothing after that"),
+            ("http://a:8500?x=1", "only a path"),
             ("http://a:,http://b", "no port after the colon"),
         ] {
             let error = text.parse::<Servers>().unwrap_err();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_belongs_to_a_server_by_scheme_host_and_port() {
+    fn urls_belong_to_servers_by_origin() {
         let servers: Servers = "http://a:5050,http://b:5050".parse().unwrap();
         let contains = |url: &str| servers.contain(&url.parse().unwrap());
         assert!(contains("http://b:5050/master/state"));

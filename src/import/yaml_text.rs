@@ -1,28 +1,28 @@
-//! YAML as a person would write it: sections, keys, and a comment where something has no equivalent.
+//! Writes readable YAML: sections, keys and comments.
 
 use serde_json::Value;
 
-/// A YAML text that grows.
+/// A YAML text.
 #[derive(Debug, Default)]
-pub struct Written {
+pub struct YamlText {
     text: String,
     indent: usize,
 }
 
-impl Written {
-    /// A text that begins with these lines of comment.
-    pub fn headed(lines: &[&str]) -> Self {
-        let mut written = Self::default();
-        lines.iter().for_each(|line| written.comment(line));
-        written
+impl YamlText {
+    /// A text that begins with these comments.
+    pub fn with_header(lines: &[&str]) -> Self {
+        let mut yaml = Self::default();
+        lines.iter().for_each(|line| yaml.comment(line));
+        yaml
     }
 
-    /// A line of comment.
+    /// Adds a comment.
     pub fn comment(&mut self, text: &str) {
         self.line(&if text.is_empty() { "#".to_owned() } else { format!("# {text}") });
     }
 
-    /// A key with its value, on one line: JSON is YAML.
+    /// Adds a key with its value on one line, which may be JSON.
     pub fn key(&mut self, name: &str, value: impl Into<Value>) {
         match value.into() {
             Value::String(text) if is_plain(&text) => self.line(&format!("{name}: {text}")),
@@ -30,7 +30,7 @@ impl Written {
         }
     }
 
-    /// A key with a list, one entry a line; a list of nothing on one line.
+    /// Adds a key with a list, one entry per line.
     pub fn list(&mut self, name: &str, entries: &[String]) {
         if entries.is_empty() {
             self.line(&format!("{name}: []"));
@@ -42,7 +42,7 @@ impl Written {
         }
     }
 
-    /// A key that has keys below it.
+    /// Adds a section, whose keys `write` adds.
     pub fn section(&mut self, name: &str, write: impl FnOnce(&mut Self)) {
         self.line(&format!("{name}:"));
         self.indent += 1;
@@ -50,12 +50,12 @@ impl Written {
         self.indent -= 1;
     }
 
-    /// A blank line.
+    /// Adds a blank line.
     pub fn blank(&mut self) {
         self.text.push('\n');
     }
 
-    /// The text.
+    /// The complete text.
     pub fn finish(self) -> String {
         self.text
     }
@@ -69,7 +69,7 @@ impl Written {
     }
 }
 
-/// Whether YAML reads the text as this text even without quotes.
+/// Whether the text needs no quotes.
 fn is_plain(text: &str) -> bool {
     let begins_well = text.starts_with(|char: char| char.is_ascii_alphabetic() || char == '/');
     let is_word = matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "yes" | "no" | "on" | "off" | "null");
@@ -81,9 +81,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_reads_back_as_it_was_meant() {
-        let mut written = Written::headed(&["from somewhere"]);
-        written.section("a", |a| {
+    fn output_parses_to_the_same_values() {
+        let mut yaml = YamlText::with_header(&["from somewhere"]);
+        yaml.section("a", |a| {
             a.key("path", "/etc/x");
             a.key("strange", "yes: # no");
             a.key("word", "yes");
@@ -91,7 +91,7 @@ mod tests {
             a.list("lines", &["one \"two\"".to_owned(), "- three".to_owned()]);
             a.list("none", &[]);
         });
-        let read: Value = serde_saphyr::from_str(&written.finish()).unwrap();
+        let read: Value = serde_saphyr::from_str(&yaml.finish()).unwrap();
         let expected = serde_json::json!({"a": {
             "path": "/etc/x", "strange": "yes: # no", "word": "yes", "number": 7,
             "lines": ["one \"two\"", "- three"], "none": [],

@@ -1,0 +1,37 @@
+//! Where a redirect leads.
+
+use hyper::Uri;
+
+/// The URL of a `Location` header in a response from `from`; none where it is not an HTTP URL.
+pub(super) fn resolve(from: &Uri, location: &str) -> Option<Uri> {
+    let (scheme, authority) = (from.scheme_str()?, from.authority()?);
+    let text = match location {
+        // Mesos sends this form.
+        relative if relative.starts_with("//") => format!("{scheme}:{relative}"),
+        path if path.starts_with('/') => format!("{scheme}://{authority}{path}"),
+        absolute => absolute.to_owned(),
+    };
+    let url: Uri = text.parse().ok()?;
+    matches!(url.scheme_str(), Some("http" | "https")).then_some(url).filter(|url| url.authority().is_some())
+}
+
+/// A URL without its query, user and password, for messages.
+pub(super) fn for_messages(url: &Uri) -> String {
+    format!("{}://{}{}", url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default(), url.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_lead_to_http_servers_only() {
+        let from: Uri = "https://a:5050/master/state".parse().unwrap();
+        let leads = |location: &str| resolve(&from, location).map(|url| url.to_string());
+        assert_eq!(leads("/x?y"), Some("https://a:5050/x?y".into()));
+        assert_eq!(leads("//b:5050/x"), Some("https://b:5050/x".into()));
+        assert_eq!(leads("http://c/x"), Some("http://c/x".into()));
+        assert_eq!(leads("file:///etc/passwd"), None);
+        assert_eq!(leads("x"), None);
+    }
+}

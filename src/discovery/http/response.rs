@@ -1,0 +1,181 @@
+//! Responses of a server: whole, or line by line as they arrive.
+
+use std::rc::Rc;
+
+use hyper::HeaderMap;
+use proxymgr_actors::limits::{HTTP_ANSWER_BYTES_MAX, HTTP_PARSE_INLINE_BYTES_MAX};
+use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::spawn_blocking;
+
+use super::credentials::{AuthHeader, redacted};
+use super::error::{Failure, HttpError, HttpFailure, excerpt};
+use super::probe::LivenessProbe;
+use crate::http::{Response, TransportError};
+
+/// What a response answers, for messages.
+#[derive(Debug, Clone)]
+pub(super) struct Context {
+    /// `GET http://h:8500/v1/x`, and where redirects led.
+    pub(super) request: Rc<str>,
+    /// The credentials that were sent, which no message may repeat.
+    pub(super) auth: Option<AuthHeader>,
+}
+
+impl Context {
+    fn error(&self, failure: &Failure) -> HttpError {
+        let text = format!("{}: {failure}", self.request);
+        HttpError::new(failure.kind, redacted(self.auth.as_ref(), text))
+    }
+}
+
+/// A complete response.
+#[derive(Debug)]
+pub struct FullResponse {
+    /// The status, other than 5xx and 429, which are errors.
+    pub status: u16,
+    pub(super) headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+    pub(super) context: Context,
+}
+
+impl FullResponse {
+    /// The value of a header, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The response itself if its status is 2xx, else an error with the status and the beginning of the body.
+    pub fn success(self) -> Result<Self, HttpError> {
+        if (200..300).contains(&self.status) {
+            return Ok(self);
+        }
+        Err(self.context.error(&Failure::of_status(self.status, self.header("location"), &self.body)))
+    }
+
+    /// Parses the body as JSON; a large one on another thread.
+    pub async fn json<T: DeserializeOwned + Send + 'static>(self) -> Result<T, HttpError> {
+        let Self { body, context, .. } = self;
+        let malformed = |cause: String| context.error(&Failure::new(HttpFailure::Malformed, cause));
+        let parse = |body: &[u8]| {
+            let parsed = serde_json::from_slice(body);
+            parsed.map_err(|error| format!("unexpected response: {error}: {:?}", excerpt(body)))
+        };
+        if body.len() <= HTTP_PARSE_INLINE_BYTES_MAX {
+            return parse(&body).map_err(malformed);
+        }
+        let parsed = spawn_blocking(move || parse(&body)).await;
+        parsed.map_err(|error| malformed(error.to_string()))?.map_err(malformed)
+    }
+}
+
+/// The body of a response, line by line. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct LineStream {
+    pub(super) response: Response,
+    pub(super) probe: Option<Rc<LivenessProbe>>,
+    pub(super) context: Context,
+    pub(super) lines: LineBuffer,
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+impl LineStream {
+    /// The status of the response.
+    pub fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// The next line, without its end; none after the last. Cancel safe.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, HttpError> {
+        loop {
+            if let Some(line) = self.lines.pop() {
+                return Ok(Some(line));
+            }
+            let probe = self.probe.clone();
+            let chunk = tokio::select! {
+                chunk = self.response.chunk() => chunk.map_err(Failure::from),
+                failure = failure_of(probe) => Err(failure),
+            };
+            match chunk.map_err(|failure| self.context.error(&failure))? {
+                Some(chunk) if self.lines.len() + chunk.len() > HTTP_ANSWER_BYTES_MAX => {
+                    let failure = TransportError::TooLarge(HTTP_ANSWER_BYTES_MAX).into();
+                    return Err(self.context.error(&failure));
+                }
+                Some(chunk) => self.lines.push(&chunk),
+                None => return Ok(self.lines.take_rest()),
+            }
+        }
+    }
+
+    /// The error that an unexpected status is, with the beginning of the body.
+    pub async fn into_status_error(mut self) -> HttpError {
+        let body = self.response.read(HTTP_ANSWER_BYTES_MAX).await.unwrap_or_default();
+        self.context.error(&Failure::of_status(self.status(), None, &body))
+    }
+}
+
+/// Bytes that are cut into lines. The work is linear in the number of bytes.
+#[derive(Debug, Default)]
+pub(super) struct LineBuffer {
+    bytes: Vec<u8>,
+    /// How many of the bytes are known to hold no line feed.
+    searched: usize,
+}
+
+impl LineBuffer {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn push(&mut self, chunk: &[u8]) {
+        self.bytes.extend_from_slice(chunk);
+    }
+
+    /// The next complete line, without `\n` or `\r\n`.
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let Some(at) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.bytes.len();
+            return None;
+        };
+        let rest = self.bytes.split_off(self.searched + at + 1);
+        let mut line = std::mem::replace(&mut self.bytes, rest);
+        self.searched = 0;
+        line.pop();
+        line.pop_if(|byte| *byte == b'\r');
+        Some(line)
+    }
+
+    /// A last line without an end, if there is one.
+    fn take_rest(&mut self) -> Option<Vec<u8>> {
+        self.searched = 0;
+        let rest = std::mem::take(&mut self.bytes);
+        (!rest.is_empty()).then_some(rest)
+    }
+}
+
+/// Waits until the probe fails; for ever without one.
+pub(super) async fn failure_of(probe: Option<Rc<LivenessProbe>>) -> Failure {
+    match probe {
+        Some(probe) => probe.failure().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_may_cut_lines_anywhere() {
+        let mut buffer = LineBuffer::default();
+        let mut lines = Vec::new();
+        for chunk in ["event: a\r", "\nda", "ta: 1\n", "\n", "cut off"] {
+            buffer.push(chunk.as_bytes());
+            lines.extend(std::iter::from_fn(|| buffer.pop()));
+        }
+        assert_eq!(lines, [&b"event: a"[..], b"data: 1", b""]);
+        assert_eq!(buffer.take_rest().as_deref(), Some(&b"cut off"[..]));
+        assert_eq!(buffer.take_rest(), None);
+    }
+}

@@ -1,0 +1,138 @@
+//! Settings of the guards, of the definitions of services, and of ZooKeeper.
+
+use std::time::Duration;
+
+use super::super::TakesEffect::{OnReload, OnRestart};
+use super::super::Unset::{Otherwise, Text};
+use super::super::{Key, Kind, key};
+use super::{DAY, duration};
+
+/// `guards`, `service_config`, `zookeeper` and `annotations`.
+pub(super) const SERVICES: &[Key] = &[
+    key(
+        "guards.min_hosts",
+        Kind::Number { min: 0, max: 100_000 },
+        Text("1"),
+        OnReload,
+        "Blocks a list that shrinks below so many hosts. Services can override it (min_hosts). 0 allows no hosts.",
+    ),
+    key(
+        "guards.max_removal",
+        Kind::Share,
+        Text("1"),
+        OnReload,
+        "Blocks a list in which a larger share of a service's hosts is missing. Services can override it (max_removal).",
+    )
+    .details(
+        "Compared with the most hosts in service within guards.window. A host that joins makes up for one that leaves, so that \
+         rolling deployments pass. 1 leaves the limit to min_hosts.",
+    ),
+    key(
+        "guards.max_services_removal",
+        Kind::Share,
+        Text("0.5"),
+        OnReload,
+        "Blocks definitions in which a larger share of the services is missing. A single service can always be removed.",
+    )
+    .details("Compared with the most services within guards.window."),
+    key(
+        "guards.window",
+        duration(1, DAY),
+        Text("30s"),
+        OnReload,
+        "How far back the guards look: hosts or services that leave one by one within it count as leaving at once.",
+    ),
+    key(
+        "service_config.type",
+        Kind::Choice(&["zookeeper", "consul", "consul_catalog", "etcd", "marathon", "file"]),
+        Text("zookeeper"),
+        OnRestart,
+        "The source of the definitions of services.",
+    )
+    .details(
+        "zookeeper (one znode per service), consul or etcd (one key per service), consul_catalog (tags of the services in \
+         Consul's catalog), marathon (its apps and their labels), or file (one .json or .yml file per service).",
+    ),
+    key(
+        "service_config.servers",
+        Kind::Servers,
+        Text("localhost:2181"),
+        OnRestart,
+        "For type zookeeper, the ensemble: host:port, separated by commas, with an optional chroot after the last.",
+    )
+    .details("Services name the ensemble of their hosts themselves; all that name the same one share a session."),
+    key(
+        "service_config.path",
+        Kind::Path,
+        Otherwise("/service_config for types zookeeper, consul (where keys begin without a slash) and etcd; required for type file"),
+        OnRestart,
+        "The znode, key prefix or directory with one entry per service. The entry's name is the name of the service.",
+    )
+    .example("/service_config"),
+    key(
+        "service_config.tag",
+        Kind::Text,
+        Text("proxymgr"),
+        OnRestart,
+        "For type consul_catalog, the tag of the services, and of their instances, that are used.",
+    )
+    .details(
+        "Tags such as proxymgr.port=8080, proxymgr.listen_options=mode http or proxymgr.max_removal=0.5 are the keys of the \
+         definition. listen_options and server_options have one tag per line, and are sorted alphabetically.",
+    ),
+    key(
+        "zookeeper.session_timeout",
+        duration(1_000, Duration::from_secs(300)),
+        Text("6s"),
+        OnRestart,
+        "The session time-out. A member that does not answer is replaced by another within it.",
+    ),
+    key(
+        "zookeeper.auth",
+        Kind::Secret,
+        Otherwise("no authentication"),
+        OnRestart,
+        "user:password for ZooKeeper's digest scheme. Better set as PROXYMGR_ZOOKEEPER__AUTH. Never shown.",
+    )
+    .example("proxymgr:secret"),
+    key(
+        "zookeeper.tls.ca",
+        Kind::Path,
+        Otherwise("no TLS"),
+        OnRestart,
+        "PEM file with the authorities of the ensemble's certificates. Enables TLS.",
+    )
+    .example("/etc/proxymgr/zookeeper-ca.pem"),
+    key(
+        "zookeeper.tls.certificate",
+        Kind::Path,
+        Otherwise("none"),
+        OnRestart,
+        "PEM file with proxymgr's own certificate, if the ensemble requires one. Needs zookeeper.tls.key.",
+    )
+    .example("/etc/proxymgr/zookeeper-client.pem"),
+    key(
+        "zookeeper.tls.key",
+        Kind::Path,
+        Otherwise("none"),
+        OnRestart,
+        "PEM file with the private key of zookeeper.tls.certificate.",
+    )
+    .example("/etc/proxymgr/zookeeper-client.key"),
+    key(
+        "annotations.path",
+        Kind::Path,
+        Otherwise("no annotations"),
+        OnRestart,
+        "The znode of the annotations, with one child per service. Created with the first annotation.",
+    )
+    .example("/annotations"),
+    key(
+        "annotations.servers",
+        Kind::Servers,
+        Otherwise("service_config.servers, for type zookeeper"),
+        OnRestart,
+        "The ZooKeeper ensemble of the annotations: host:port, separated by commas.",
+    )
+    .example("zk1:2181,zk2:2181"),
+];
