@@ -170,7 +170,8 @@ async fn tcp_service_is_accepted_under_http_only_log_format() {
         let raw = RawDefinition::new(r#"{"type": "static", "port": 1, "listen_options": "mode tcp"}"#, "a test");
         let web = service_definition::parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
         let fd = descriptor(socket.as_ref());
-        let rendered = |style| text(&[&frame(&base), &section(&web, Some(fd), &HostList::new(), &ServerIds::default(), style)]);
+        let rendered =
+            |style| text(&[&frame(&base), &section(&web, Some(fd), &HostList::new(), &ServerIds::default(), style)]);
         let without = file.check(rendered(SectionStyle { http_log_by_default: false, ..style }), vec![fd]).await;
         assert_eq!(without.is_err(), version.branch < (3, 0), "{version}: {without:?}");
         file.check(rendered(style), vec![fd]).await.unwrap_or_else(|failure| panic!("{version}: {failure}"));
