@@ -71,6 +71,11 @@ impl Agents {
                 self.out_by_agent.remove(&server);
                 false
             }
+            // Left to its agent, even where HAProxy refused to make it ready before.
+            RuntimeCommand::EnableAgent(_) => {
+                self.out_by_order.remove(&server);
+                false
+            }
             _ => false,
         }
     }

@@ -148,7 +148,7 @@ mod tests {
     fn inherited_options_come_first_and_resolution_is_left_out() {
         assert_eq!(
             added(V3_0, &[], "check inter 2s init-addr last,none", "resolvers dns weight 5"),
-            Ok("check inter 2s weight 5".to_owned())
+            Ok("hash-key addr-port check inter 2s weight 5".to_owned())
         );
     }
 
@@ -156,12 +156,13 @@ mod tests {
     fn pools_are_configured_where_haproxy_would_not_use_them() {
         assert_eq!(added(V2_6, &[], "", "check"), Ok("pool-max-conn -1 pool-purge-delay 5s check".to_owned()));
         assert_eq!(added(V2_6, &[], "pool-max-conn 3", ""), Ok("pool-max-conn 3".to_owned()));
-        assert_eq!(added(V3_0, &[], "", "check"), Ok("check".to_owned()));
+        assert_eq!(added(V3_0, &[], "", "check"), Ok("hash-key addr-port check".to_owned()));
     }
 
     #[test]
     fn value_is_not_taken_for_an_option() {
-        assert_eq!(added(V3_0, &[], "", "cookie stick alpn redir"), Ok("cookie stick alpn redir".to_owned()));
+        let options = "cookie stick alpn redir";
+        assert_eq!(added(V3_0, &[], "", options), Ok(format!("hash-key addr-port {options}")));
     }
 
     #[test]
@@ -175,20 +176,20 @@ mod tests {
             (V3_0, "no-unheard-of"),
             (V3_0, "tcp-ut 5s"),
             (V3_0, "idle-ping 5s"),
-            (V3_0, "agent-check agent-port 9000"),
         ] {
             assert!(added(version, &[], "", option).is_err(), "{version} {option}");
         }
-        for option in ["cookie a", "hash-key addr", "no-ssl-reuse", "no-backup", "unheard-of"] {
-            assert_eq!(added(V3_0, &[], "", option), Ok(option.to_owned()));
+        for option in ["cookie a", "no-ssl-reuse", "no-backup", "unheard-of", "agent-check agent-port 9000"] {
+            assert_eq!(added(V3_0, &[], "", option), Ok(format!("hash-key addr-port {option}")));
         }
+        assert_eq!(added(V3_0, &[], "", "hash-key addr"), Ok("hash-key addr".to_owned()));
     }
 
     #[test]
     fn dynamic_cookies_need_a_reload_before_3_0() {
         let lines = ["cookie SRV insert dynamic", "dynamic-cookie-key secret"];
         assert!(added(V2_6, &lines, "", "").is_err());
-        assert_eq!(added(V3_0, &lines, "", ""), Ok(String::new()));
+        assert_eq!(added(V3_0, &lines, "", ""), Ok("hash-key addr-port".to_owned()));
         assert!(added(V2_6, &["cookie dynamic insert"], "", "").is_ok(), "it is the cookie's name");
     }
 }

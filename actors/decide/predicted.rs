@@ -60,6 +60,6 @@ fn change(server: &mut ObservedServer, command: &RuntimeCommand) {
 
 /// The number that the last option of this name sets. HAProxy's weight of a server that names none is 1.
 fn number_after<N: FromStr>(option: &str, options: &[Word]) -> Option<N> {
-    let named = options.windows(2).filter(|pair| pair[0].as_str() == option);
-    named.last().and_then(|pair| pair[1].as_str().parse().ok())
+    let mut named = options.windows(2).filter(|pair| pair[0].as_str() == option);
+    named.next_back().and_then(|pair| pair[1].as_str().parse().ok())
 }

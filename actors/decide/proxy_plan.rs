@@ -37,6 +37,13 @@ pub struct ServicePlan {
     pub reload: Vec<ReloadReason>,
 }
 
+impl ServicePlan {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.reload.is_empty()
+    }
+}
+
 /// Plans one service. `loaded` and `observed` are none where the process does not have the section; `refused` names
 /// servers for which HAProxy has already turned a runtime change down.
 pub fn plan_service(

@@ -30,13 +30,11 @@ impl State {
         };
         for name in names {
             match self.plan_of(&name, &Scope::Whole) {
-                Some(Planned::Plan(planning)) => {
-                    if !planning.plan.steps.is_empty() || !planning.plan.reload.is_empty() {
-                        piece.services.push((name, planning.plan));
-                    }
+                Some(Planned::Plan(planning)) if !planning.plan.is_empty() => {
+                    piece.services.push((name, planning.plan));
                 }
                 Some(Planned::Unknown) => piece.not_known.push(name),
-                None => {}
+                Some(Planned::Plan(_)) | None => {}
             }
         }
         piece

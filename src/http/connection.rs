@@ -65,7 +65,7 @@ pub(super) struct Connection {
 /// Why a request was not answered.
 pub(super) enum SendError {
     /// Nothing of it was sent: it can be sent on another connection.
-    Unsent(WholeRequest, TransportError),
+    Unsent(Box<WholeRequest>, TransportError),
     /// Some of it may have been sent.
     Failed(TransportError),
 }
@@ -94,7 +94,7 @@ impl Connection {
         sending.await.map_err(|mut error| {
             let cause = TransportError::before_answer(error.error());
             Box::new(match error.take_message() {
-                Some(request) => SendError::Unsent(request, cause),
+                Some(request) => SendError::Unsent(Box::new(request), cause),
                 None => SendError::Failed(cause),
             })
         })

@@ -38,7 +38,7 @@ impl Transport {
         while let Some(mut connection) = self.pool.take(&origin).await {
             match connection.send(request).await.map_err(|error| *error) {
                 Ok(response) => return Ok(self.response(response, origin, connection)),
-                Err(SendError::Unsent(unsent, _)) => request = unsent,
+                Err(SendError::Unsent(unsent, _)) => request = *unsent,
                 Err(SendError::Failed(error)) => return Err(error),
             }
         }
