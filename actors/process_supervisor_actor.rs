@@ -3,6 +3,7 @@
 
 mod governor;
 mod readiness;
+mod report;
 mod restart_backoff;
 
 use std::collections::BTreeMap;
@@ -12,8 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, ResponseActFuture, SpawnHandle,
-    WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseActFuture, SpawnHandle, WrapFuture,
 };
 use send_wrapper::SendWrapper;
 use slog::{Logger, error, info, warn};
@@ -29,12 +29,11 @@ use crate::deployment::{DeploymentPeers, Processes, SocketPeers, deploy};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::STOP_GRACE;
 use crate::message::{
-    Deploy, FindOrphans, GetState, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, ProxyStarted, Record,
+    Deploy, FindOrphans, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, ProxyStarted, Record,
     ServerHealthReported, StopProxy,
 };
 use crate::model::{OldProcessLimits, ProcessInfo, ProxyPolicy, RunBy};
 use crate::port::{ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi};
-use crate::snapshot::{ActorState, DrainingProcess, ProcessSupervisorState};
 
 /// The outside that the supervisor works with.
 #[derive(Clone)]
@@ -477,28 +476,5 @@ impl Handler<PolicyChanged> for ProcessSupervisorActor {
         self.stop_timeout = policy.stop_timeout;
         self.old_limits = policy.old_processes;
         self.govern(ctx);
-    }
-}
-
-impl Handler<GetState> for ProcessSupervisorActor {
-    type Result = MessageResult<GetState>;
-
-    fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
-        let draining = self.draining().into_iter().map(|(since, pid)| {
-            let usage = self.processes.get(&pid).and_then(|process| process.usage);
-            DrainingProcess {
-                pid,
-                since_unix_ms: self.clock.unix_ms_at(since),
-                connections: usage.map(|usage| usage.connections),
-                memory_bytes: usage.map(|usage| usage.memory_bytes),
-            }
-        });
-        let draining = draining.collect();
-        MessageResult(ActorState::ProcessSupervisor(ProcessSupervisorState {
-            current_pid: self.current,
-            draining,
-            crashes: self.crashes,
-            backoff_ms: millis(self.backoff.delay()),
-        }))
     }
 }

@@ -1,6 +1,6 @@
 //! A model of HAProxy's Runtime API: what each version accepts, what it answers, and what it then says it has.
 //!
-//! `tests/haproxy_model.rs` drives this model and every HAProxy on the machine with the same random commands and
+//! `tests/haproxy_model/` drives this model and every HAProxy on the machine with the same random commands and
 //! compares. What is not modelled, or only where the simulation asks for it:
 //!
 //! - Traffic, health checks and agents: a server is up until [`HaproxyModel::set_health`] says otherwise, idle until
@@ -12,21 +12,23 @@
 //! - HAProxy's own limits on lines, which the adapter never reaches.
 
 mod config_reader;
+mod server;
 mod server_options;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use proxymgr_actors::limits::{LINE_WORDS_MAX, RUNTIME_ANSWER_TEXT_BYTES_MAX, RUNTIME_LINE_BYTES_MAX};
 use proxymgr_actors::model::{
-    Address, AgentState, Endpoint, Observation, ObservedServer, ObservedServers, PersistentId, ProxyVersion,
-    RuntimeCommand, ServerId, ServerName, ServiceName, Word,
+    Address, AgentState, Endpoint, Observation, ObservedServers, PersistentId, ProxyVersion, RuntimeCommand, ServerId,
+    ServerName, ServiceName, Word,
 };
 use proxymgr_actors::port::{Answer, ConfigMessage};
 use serde::{Deserialize, Serialize};
 
+use server::ip_text;
 use server_options::{Reading, ServerOptions};
 
 /// What host names resolve to while HAProxy reads its configuration. A name that is not here does not resolve.
@@ -466,67 +468,9 @@ impl Section {
     }
 }
 
-impl Server {
-    fn new(address: Option<IpAddr>, port: u16, fqdn: Option<Arc<str>>, admin: u16, options: &ServerOptions) -> Self {
-        Self {
-            address,
-            shown: shown(address),
-            port,
-            next: None,
-            fqdn,
-            admin,
-            weight: options.weight,
-            initial_weight: options.weight,
-            checked: options.check,
-            up: true,
-            referenced: false,
-            has_connections: false,
-            id: options.id.unwrap_or(0),
-            place: options.id.unwrap_or(0),
-            agent: if options.agent_check { AgentState::Enabled } else { AgentState::None },
-        }
-    }
-
-    /// A server that leaves maintenance counts as up until a check says otherwise.
-    fn change_admin(&mut self, admin: u16) {
-        self.up |= self.admin & ANY_MAINTENANCE != 0 && admin & ANY_MAINTENANCE == 0;
-        self.admin = admin;
-    }
-
-    fn settle(&mut self) {
-        if let Some((address, port)) = self.next.take() {
-            self.address = Some(address);
-            self.shown = shown(self.address);
-            self.port = port;
-        }
-    }
-
-    fn takes_traffic(&self) -> bool {
-        self.admin & (ANY_MAINTENANCE | FORCED_DRAIN) == 0
-    }
-
-    fn observed(&self) -> ObservedServer {
-        let stopped = self.admin & ANY_MAINTENANCE != 0 || !self.up;
-        ObservedServer {
-            address: self.shown.clone(),
-            port: self.port,
-            fqdn: self.fqdn.clone(),
-            admin_state: self.admin,
-            operational_state: if stopped { 0 } else { 2 },
-            weight: self.weight,
-            id: Some(self.id),
-            agent: self.agent,
-        }
-    }
-}
-
 /// The id that HAProxy gives to a server that names none.
 fn lowest_free(taken: &BTreeSet<u32>) -> u32 {
     (1..).find(|id| !taken.contains(id)).expect("a section has far fewer servers than there are ids")
-}
-
-fn shown(address: Option<IpAddr>) -> Arc<str> {
-    address.map_or_else(|| "-".into(), |ip| ip_text(ip).into())
 }
 
 /// Why the adapter does not send this command, where it does not.
@@ -555,20 +499,4 @@ fn not_sent(command: &RuntimeCommand) -> Option<String> {
     });
     debug_assert!(written.is_ok(), "writing to a String cannot fail");
     (line.len() > RUNTIME_LINE_BYTES_MAX).then(|| format!("not sent: the command is {} bytes long", line.len()))
-}
-
-/// An address as C's `inet_ntop` writes it: unlike Rust, it ends an IPv4-compatible one in dots.
-fn ip_text(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V6(v6) if is_ipv4_compatible(v6) => {
-            let [.., a, b, c, d] = v6.octets();
-            format!("::{a}.{b}.{c}.{d}")
-        }
-        ip => ip.to_string(),
-    }
-}
-
-fn is_ipv4_compatible(v6: Ipv6Addr) -> bool {
-    let segments = v6.segments();
-    segments[..6].iter().all(|segment| *segment == 0) && segments[6] != 0
 }

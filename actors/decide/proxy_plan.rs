@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use self::backups::Backups;
 use self::one_server::{OwnOptions, Planned};
+use self::step::disable_agent;
 pub use self::step::{Refusal, Step};
 pub use self::wanted::{Ground, WantedService};
 use super::haproxy_config;
@@ -24,8 +25,8 @@ pub use super::loaded_service::{Holder, LoadedServer, LoadedService, disabled_by
 use super::overlay::Departure;
 use super::scope::Scope;
 use crate::model::{
-    AgentState, ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId,
-    ServerName, ServiceName, UpdateStrategy, Word,
+    ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId, ServerName,
+    ServiceName, UpdateStrategy, Word,
 };
 
 /// What to do about one service.
@@ -184,11 +185,6 @@ fn removal(wanted: WantedService<'_>, server: &ServerName, observed: &ObservedSe
         gives: None,
         holder: Some(Holder::Removal),
     })
-}
-
-/// Keeps the server's agent from undoing what follows.
-fn disable_agent(id: &ServerId, observed: &ObservedServer) -> Option<RuntimeCommand> {
-    (observed.agent == AgentState::Enabled).then(|| RuntimeCommand::DisableAgent(id.clone()))
 }
 
 fn id(service: &ServiceName, server: &ServerName) -> ServerId {

@@ -25,7 +25,7 @@ impl State {
     /// A name resolves that HAProxy could not resolve. The process of a deployment that is under way looks it up itself,
     /// and what it cannot resolve is reported again.
     pub(super) fn name_resolves(&mut self, name: &str) {
-        if self.unresolved.contains(name) && self.deployment.is_none() {
+        if self.deployment.is_none() && self.unresolved_names().contains(name) {
             self.outbox.log(info("a host name resolves, a reload brings its address").with("name", name));
             self.reloads.request(ReloadCause::Server.because(format!("the host name {name} resolves now")));
         }

@@ -93,16 +93,6 @@ listen web
 }
 
 #[test]
-fn operator_allowed_id_replaces_ours() {
-    let policy = OptionPolicy { extra: vec!["id".to_owned()], ..OptionPolicy::default() };
-    let definition = define("web", &json!({"type": "file", "port": 80})).unwrap();
-    let host =
-        host_record::from_json_value(&json!({"address": "10.0.0.1", "port": 80, "options": "id 7"}), &policy).unwrap();
-    let line = server_line(&definition, &ServerName::new("a").unwrap(), &host.host, Some(&ServerIds::default()));
-    assert_eq!(line.trim(), "server a 10.0.0.1:80 id 7");
-}
-
-#[test]
 fn hash_key_is_set_from_3_0_on_unless_chosen() {
     const V3_0: Option<ProxyVersion> = Some(ProxyVersion { major: 3, minor: 0 });
     for (version, defaults, options, expected) in [

@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use planned::definition;
 use proptest::prelude::*;
-use proxymgr_actors::decide::server_ids::{Numbering, ServerIdRegistry, derived};
+use proxymgr_actors::decide::haproxy_config::server_line;
+use proxymgr_actors::decide::host_record;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::server_ids::{Numbering, ServerIdRegistry, ServerIds, derived};
 use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::model::{Address, Endpoint, Host, HostList, PersistentId, ServerName, SlotRules, UpdateStrategy};
 
@@ -280,4 +283,17 @@ proptest! {
         restored.assign(&last, numbering);
         prop_assert_eq!(ids(&restored, &last), ids(&registry, &last));
     }
+}
+
+#[test]
+fn operator_allowed_id_replaces_ours() {
+    let policy = OptionPolicy { extra: vec!["id".to_owned()], ..OptionPolicy::default() };
+    let definition = definition(&[], "");
+    let host = host_record::from_json_value(
+        &serde_json::json!({"address": "10.0.0.1", "port": 80, "options": "id 7"}),
+        &policy,
+    )
+    .unwrap();
+    let line = server_line(&definition, &ServerName::new("a").unwrap(), &host.host, Some(&ServerIds::default()));
+    assert_eq!(line.trim(), "server a 10.0.0.1:80 id 7");
 }

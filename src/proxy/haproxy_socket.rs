@@ -15,8 +15,8 @@ use proxymgr_actors::limits::{
     PROXY_READY_TIMEOUT, RUNTIME_ANSWER_TIMEOUT, RUNTIME_BATCH_COMMANDS_MAX, RUNTIME_CONNECT_TIMEOUT,
 };
 use proxymgr_actors::model::{
-    Observation, ObservedRoutes, ProcessInfo, ProxyVersion, RouteCommand, RuntimeCommand, ServerName, ServerTraffic,
-    ServiceName, Traffic,
+    Observation, ObservedRoutes, ProcessInfo, RouteCommand, RuntimeCommand, ServerName, ServerTraffic, ServiceName,
+    Traffic,
 };
 use proxymgr_actors::port::{Answer, PortFuture, RuntimeApi, RuntimeError, ServerSessions, TrafficReader};
 use slog::{Logger, debug};
@@ -27,7 +27,7 @@ use super::liveness::until_silent;
 use super::route_map::{self, MapReader};
 use super::runtime_connection::{AnswerPart, ExchangeError, RuntimeConnection, RuntimeStream};
 use super::runtime_text::{AnswerText, classify, refusal, write_command};
-use super::server_state::ServerStateReader;
+use super::socket_answers::{Info, Reading};
 use super::statistics::{StatisticsRow, StatisticsTable};
 use crate::settings::RuntimeAddress;
 
@@ -500,62 +500,4 @@ fn unreachable_in_words(error: &io::Error) -> String {
         _ => return error.to_string(),
     };
     format!("{error}: {advice}")
-}
-
-/// The servers read so far, and the first thing that was not understood.
-#[derive(Default)]
-struct Reading {
-    servers: ServerStateReader,
-    answered: usize,
-    problem: Option<String>,
-}
-
-impl Reading {
-    fn server_line(&mut self, line: &str) {
-        if line == "Permission denied" {
-            self.problem.get_or_insert_with(|| "permission denied: the stats socket needs `level admin`".to_owned());
-        } else if let Err(problem) = self.servers.line(line) {
-            self.problem.get_or_insert(problem);
-        }
-    }
-
-    fn finish(self) -> Result<Observation, String> {
-        match self.problem {
-            Some(problem) => Err(problem),
-            None => Ok(self.servers.finish()),
-        }
-    }
-}
-
-/// What is read of `show info`.
-#[derive(Default)]
-struct Info {
-    pid: Option<u32>,
-    version_text: Option<String>,
-    uptime_s: Option<u64>,
-    stopping: Option<bool>,
-}
-
-impl Info {
-    fn line(&mut self, line: &str) {
-        match line.split_once(": ") {
-            Some(("Pid", value)) => self.pid = value.parse().ok(),
-            Some(("Version", value)) => self.version_text = Some(value.to_owned()),
-            Some(("Uptime_sec", value)) => self.uptime_s = value.parse().ok(),
-            Some(("Stopping", value)) => self.stopping = Some(value != "0"),
-            _ => {}
-        }
-    }
-
-    fn finish(self) -> Result<ProcessInfo, String> {
-        let lacks = |what: &str| format!("`show info` has no usable {what}; is this HAProxy's stats socket?");
-        let version_text = self.version_text.ok_or_else(|| lacks("Version"))?;
-        Ok(ProcessInfo {
-            pid: self.pid.ok_or_else(|| lacks("Pid"))?,
-            version: ProxyVersion::parse(&version_text).ok_or_else(|| lacks("Version"))?,
-            version_text,
-            uptime_s: self.uptime_s.ok_or_else(|| lacks("Uptime_sec"))?,
-            stopping: self.stopping.ok_or_else(|| lacks("Stopping"))?,
-        })
-    }
 }

@@ -39,6 +39,7 @@ pub mod run_by_systemd;
 mod runtime_connection;
 pub mod runtime_text;
 pub mod server_state;
+mod socket_answers;
 mod statistics;
 mod stats_socket;
 mod watched_processes;

@@ -9,7 +9,7 @@
 //! | [`health`], [`api`], [`metrics`], [`page`], [`annotations`], [`callbacks`] | the endpoints |
 //! | [`report`], [`readiness`], [`concern`], [`severity`] | status, readiness, problems |
 //! | [`source_state`], [`server_counts`] | the state of a source, servers by state |
-//! | [`event_text`], [`server_history`], [`format`] | events, the history of a server, numbers and times as text |
+//! | [`event_text`], [`server_history`], [`mod@format`] | events, the history of a server, numbers and times as text |
 //! | [`view`], [`rendered`] | access to the actors, with caches |
 //! | [`config_text`] | the configuration, with secrets hidden |
 //! | [`problem`] | error answers |

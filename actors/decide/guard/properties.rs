@@ -62,7 +62,7 @@ proptest! {
         always_removable in 0..2_usize,
         sequence in prop::collection::vec(step(), 0..40),
     ) {
-        let max_removal = f64::from(u32::try_from(percent).unwrap()) / 100.0;
+        let max_removal = f64::from(u32::try_from(percent).expect("at most 100")) / 100.0;
         let limits = GuardLimits { min_entries, always_removable, window: Duration::from_millis(WINDOW_MS), ..hosts(max_removal) };
         let mut stage = Stage::new(first, limits);
         let mut history = History(vec![(0, stage.in_service.len())]);
@@ -83,7 +83,7 @@ proptest! {
                     let (before, baseline) = (history.now(), history.largest(ms));
                     let keeps = is_blocked(&stage) || recovered_at.is_some_and(|at| at + WINDOW_MS >= ms);
                     let shown = stage.show(ms, 1..=entries);
-                    let entries = usize::try_from(entries).unwrap();
+                    let entries = usize::try_from(entries).expect("few entries");
                     let is_allowed = entries >= before
                         || (entries >= min_entries && entries >= required(&limits, percent, baseline));
                     prop_assert!(is_allowed || shown.is_err(), "{entries} of {before} pass, {baseline} in the window");

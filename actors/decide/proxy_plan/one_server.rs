@@ -1,7 +1,6 @@
 //! The plan of one server that is wanted: added, or brought from what HAProxy has of it to what it should be.
 
-use super::disable_agent;
-use super::step::Step;
+use super::step::{Step, disable_agent};
 use super::wanted::{Ground, WantedService};
 use crate::decide::loaded_service::{Holder, LoadedServer, given, split_weight};
 use crate::decide::server_line::{id_beside, server_words};

@@ -5,7 +5,7 @@ use std::mem::discriminant;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::loaded_service::{Holder, LoadedServer};
-use crate::model::{PlanClass, RuntimeCommand, ServerName};
+use crate::model::{AgentState, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServerName};
 
 /// What to do with one server, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,4 +66,9 @@ impl Refusal {
         let is_same = |one: &RuntimeCommand, other: &RuntimeCommand| discriminant(one) == discriminant(other);
         step.commands.iter().any(|command| self.commands.iter().any(|refused| is_same(refused, command)))
     }
+}
+
+/// Keeps the server's agent from undoing what follows.
+pub(super) fn disable_agent(id: &ServerId, observed: &ObservedServer) -> Option<RuntimeCommand> {
+    (observed.agent == AgentState::Enabled).then(|| RuntimeCommand::DisableAgent(id.clone()))
 }

@@ -1,8 +1,10 @@
 //! The model of HAProxy's Runtime API against every HAProxy on this machine: the same commands, the same answers, the
 //! same servers afterwards. Where the two differ, the model is wrong.
 
-#[path = "support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
+
+mod requests;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -11,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use proxymgr::proxy::haproxy_socket::HaproxySocket;
 use proxymgr_actors::model::{
@@ -19,6 +20,7 @@ use proxymgr_actors::model::{
 };
 use proxymgr_actors::port::{Answer, RuntimeApi};
 use proxymgr_simulation::haproxy_model::{HaproxyModel, NameTable};
+use requests::{Request, Verb, requests};
 use slog::{Discard, Logger, o};
 use support::backend::Backend;
 use support::dir::TestDir;
@@ -124,84 +126,6 @@ fn model_of(version: &HaproxyVersion, text: &str) -> HaproxyModel {
     let (major, minor) = version.branch;
     let started = HaproxyModel::start_resolving(ProxyVersion { major, minor }, text, &names);
     started.unwrap_or_else(|messages| panic!("the model of {version} refuses {text}: {messages:?}"))
-}
-
-/// A command before it is known which copy of the sections it goes to.
-#[derive(Debug, Clone)]
-struct Request {
-    section: &'static str,
-    server: &'static str,
-    verb: Verb,
-}
-
-#[derive(Debug, Clone)]
-enum Verb {
-    Add(&'static str, u16, &'static str),
-    EnableHealth,
-    EnableAgent,
-    DisableAgent,
-    Ready,
-    Drain,
-    Maintenance,
-    Weight(u16),
-    Address(&'static str, u16),
-    Delete,
-}
-
-impl Request {
-    fn command(&self, copy: usize) -> RuntimeCommand {
-        let server = ServerId {
-            service: ServiceName::new(&format!("{}.{copy}", self.section)).unwrap(),
-            server: ServerName::new(self.server).unwrap(),
-        };
-        let endpoint =
-            |address, port: u16| Endpoint { address: Address::parse(address).unwrap(), port: port.try_into().unwrap() };
-        match self.verb {
-            Verb::Add(address, port, options) => {
-                let options = options.split_whitespace().map(|word| Word::new(word).unwrap()).collect();
-                RuntimeCommand::AddServer { server, endpoint: endpoint(address, port), id: None, options }
-            }
-            Verb::EnableHealth => RuntimeCommand::EnableHealth(server),
-            Verb::EnableAgent => RuntimeCommand::EnableAgent(server),
-            Verb::DisableAgent => RuntimeCommand::DisableAgent(server),
-            Verb::Ready => RuntimeCommand::SetReady(server),
-            Verb::Drain => RuntimeCommand::SetDrain(server),
-            Verb::Maintenance => RuntimeCommand::SetMaintenance(server),
-            Verb::Weight(weight) => RuntimeCommand::SetWeight(server, weight),
-            Verb::Address(address, port) => RuntimeCommand::SetAddress(server, endpoint(address, port)),
-            Verb::Delete => RuntimeCommand::DeleteServer(server),
-        }
-    }
-}
-
-fn requests() -> impl Strategy<Value = Vec<Request>> {
-    let port = || select(vec![1_u16, 8_080, 65_535]);
-    let verb = prop_oneof![
-        3 => (select(&ADDRESSES[..]), port(), select(&OPTIONS[..])).prop_map(|(a, p, o)| Verb::Add(a, p, o)),
-        1 => Just(Verb::EnableHealth),
-        1 => Just(Verb::EnableAgent),
-        1 => Just(Verb::DisableAgent),
-        2 => Just(Verb::Ready),
-        2 => Just(Verb::Drain),
-        3 => Just(Verb::Maintenance),
-        2 => select(vec![0_u16, 1, 5, 7, 9, 100, 256, 257, 65_535]).prop_map(Verb::Weight),
-        2 => (select(&ADDRESSES[..]), port()).prop_map(|(a, p)| Verb::Address(a, p)),
-        3 => Just(Verb::Delete),
-    ];
-    // Most of one sequence is about one section, and much of it about one server, so that states are reached that
-    // take several steps.
-    let sections: Vec<&'static str> = SECTIONS.iter().map(|(name, _)| *name).chain(["nowhere"]).collect();
-    let other_section = prop::option::weighted(0.2, select(sections.clone()));
-    let other_server = prop::option::weighted(0.5, select(&SERVERS[..]));
-    let requests = proptest::collection::vec((other_section, other_server, verb), 1..60);
-    (select(sections), select(&SERVERS[..]), requests).prop_map(|(one_section, one_server, requests)| {
-        let request = |(section, server, verb): (Option<_>, Option<_>, _)| Request {
-            section: section.unwrap_or(one_section),
-            server: server.unwrap_or(one_server),
-            verb,
-        };
-        requests.into_iter().map(request).collect()
-    })
 }
 
 /// A HAProxy with many copies of the sections, and which are still as the file has them.

@@ -1,0 +1,89 @@
+//! What becomes of one server, and how it is shown.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use proxymgr_actors::model::{AgentState, ObservedServer};
+
+use super::server_options::ServerOptions;
+use super::{ANY_MAINTENANCE, FORCED_DRAIN, Server};
+
+impl Server {
+    pub(super) fn new(
+        address: Option<IpAddr>,
+        port: u16,
+        fqdn: Option<Arc<str>>,
+        admin: u16,
+        options: &ServerOptions,
+    ) -> Self {
+        Self {
+            address,
+            shown: shown(address),
+            port,
+            next: None,
+            fqdn,
+            admin,
+            weight: options.weight,
+            initial_weight: options.weight,
+            checked: options.check,
+            up: true,
+            referenced: false,
+            has_connections: false,
+            id: options.id.unwrap_or(0),
+            place: options.id.unwrap_or(0),
+            agent: if options.agent_check { AgentState::Enabled } else { AgentState::None },
+        }
+    }
+
+    /// A server that leaves maintenance counts as up until a check says otherwise.
+    pub(super) fn change_admin(&mut self, admin: u16) {
+        self.up |= self.admin & ANY_MAINTENANCE != 0 && admin & ANY_MAINTENANCE == 0;
+        self.admin = admin;
+    }
+
+    pub(super) fn settle(&mut self) {
+        if let Some((address, port)) = self.next.take() {
+            self.address = Some(address);
+            self.shown = shown(self.address);
+            self.port = port;
+        }
+    }
+
+    pub(super) fn takes_traffic(&self) -> bool {
+        self.admin & (ANY_MAINTENANCE | FORCED_DRAIN) == 0
+    }
+
+    pub(super) fn observed(&self) -> ObservedServer {
+        let stopped = self.admin & ANY_MAINTENANCE != 0 || !self.up;
+        ObservedServer {
+            address: self.shown.clone(),
+            port: self.port,
+            fqdn: self.fqdn.clone(),
+            admin_state: self.admin,
+            operational_state: if stopped { 0 } else { 2 },
+            weight: self.weight,
+            id: Some(self.id),
+            agent: self.agent,
+        }
+    }
+}
+
+fn shown(address: Option<IpAddr>) -> Arc<str> {
+    address.map_or_else(|| "-".into(), |ip| ip_text(ip).into())
+}
+
+/// An address as C's `inet_ntop` writes it: unlike Rust, it ends an IPv4-compatible one in dots.
+pub(super) fn ip_text(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V6(v6) if is_ipv4_compatible(v6) => {
+            let [.., a, b, c, d] = v6.octets();
+            format!("::{a}.{b}.{c}.{d}")
+        }
+        ip => ip.to_string(),
+    }
+}
+
+fn is_ipv4_compatible(v6: Ipv6Addr) -> bool {
+    let segments = v6.segments();
+    segments[..6].iter().all(|segment| *segment == 0) && segments[6] != 0
+}
