@@ -28,7 +28,7 @@ use proxymgr_actors::model::{
 use proxymgr_actors::port::{Answer, ConfigMessage};
 use serde::{Deserialize, Serialize};
 
-use server::ip_text;
+use server::{ip_text, lowest_free};
 use server_options::{Reading, ServerOptions};
 
 /// What host names resolve to while HAProxy reads its configuration. A name that is not here does not resolve.
@@ -466,11 +466,6 @@ impl Section {
         self.shown.get_mut().changed.push(name.clone());
         self.servers.remove(name);
     }
-}
-
-/// The id that HAProxy gives to a server that names none.
-fn lowest_free(taken: &BTreeSet<u32>) -> u32 {
-    (1..).find(|id| !taken.contains(id)).expect("a section has far fewer servers than there are ids")
 }
 
 /// Why the adapter does not send this command, where it does not.

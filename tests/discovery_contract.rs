@@ -212,7 +212,7 @@ async fn invalid_spec_is_refused_with_its_key() {
     let (sources, ensembles) = sources();
     let kinds = proxymgr::discovery::kind_names().join(", ");
     let misspelt =
-        format!("\"type\" is \"zookeper\", which is not a kind of source: {kinds}; \"zookeeper\" may be meant");
+        format!("\"type\" is \"zookeper\", which is not a kind of source: {kinds}; did you mean \"zookeeper\"?");
     let unknown = format!("\"type\" is \"eureka\", which is not a kind of source: {kinds}");
     for (kind, settings, reason) in [
         ("zookeper", json!({}), misspelt.as_str()),

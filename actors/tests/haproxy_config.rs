@@ -93,24 +93,6 @@ listen web
 }
 
 #[test]
-fn hash_key_is_set_from_3_0_on_unless_chosen() {
-    const V3_0: Option<ProxyVersion> = Some(ProxyVersion { major: 3, minor: 0 });
-    for (version, defaults, options, expected) in [
-        (V3_0, vec![], vec![], true),
-        (V3_0, vec![], vec!["default-server check"], true),
-        (V2_6, vec![], vec![], false),
-        (None, vec![], vec![], false),
-        (V3_0, vec!["default-server hash-key id"], vec![], false),
-        (V3_0, vec![], vec!["default-server hash-key addr"], false),
-    ] {
-        let style = SectionStyle::of(&proxy_frame(&[], &defaults), version);
-        let definition = define("web", &json!({"type": "file", "listen_options": options})).expect("good lines");
-        let added = section_head(&definition, style).contains("    default-server hash-key addr-port\n");
-        assert_eq!(added, expected, "{version:?} {defaults:?} {options:?}");
-    }
-}
-
-#[test]
 fn hosts_with_places_are_in_their_order() {
     let definition = define("web", &json!({"type": "static"})).expect("a good definition");
     let placed = |places: &[(&str, Option<u16>)]| {

@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use planned::definition;
 use proptest::prelude::*;
-use proxymgr_actors::decide::haproxy_config::server_line;
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, section_head, server_line};
 use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::server_ids::{Numbering, ServerIdRegistry, ServerIds, derived};
 use proxymgr_actors::decide::slots::SlotTable;
-use proxymgr_actors::model::{Address, Endpoint, Host, HostList, PersistentId, ServerName, SlotRules, UpdateStrategy};
+use proxymgr_actors::model::{
+    Address, Endpoint, Host, HostList, PersistentId, ProxyFrame, ProxyVersion, RunBy, ServerName, SlotRules,
+    UpdateStrategy,
+};
 
 fn endpoint(text: &str) -> Endpoint {
     let (address, port) = text.rsplit_once(':').unwrap();
@@ -296,4 +299,30 @@ fn operator_allowed_id_replaces_ours() {
     .unwrap();
     let line = server_line(&definition, &ServerName::new("a").unwrap(), &host.host, Some(&ServerIds::default()));
     assert_eq!(line.trim(), "server a 10.0.0.1:80 id 7");
+}
+
+#[test]
+fn hash_key_is_set_from_3_0_on_unless_chosen() {
+    const V2_6: Option<ProxyVersion> = Some(ProxyVersion { major: 2, minor: 6 });
+    const V3_0: Option<ProxyVersion> = Some(ProxyVersion { major: 3, minor: 0 });
+    for (version, defaults, options, expected) in [
+        (V3_0, vec![], vec![], true),
+        (V3_0, vec![], vec!["default-server check"], true),
+        (V2_6, vec![], vec![], false),
+        (None, vec![], vec![], false),
+        (V3_0, vec!["default-server hash-key id".to_owned()], vec![], false),
+        (V3_0, vec![], vec!["default-server hash-key addr"], false),
+    ] {
+        let frame = ProxyFrame {
+            global: [].into(),
+            defaults: defaults.into(),
+            socket_path: "/run/haproxy/stats.sock".into(),
+            map_path: "/etc/haproxy/haproxy.cfg.domains".into(),
+            state_file: None,
+            run_by: RunBy::Us,
+        };
+        let head = section_head(&definition(&options, ""), SectionStyle::of(&frame, version));
+        let added = head.contains("    default-server hash-key addr-port\n");
+        assert_eq!(added, expected, "{version:?} {options:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! What becomes of one server, and how it is shown.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -86,4 +87,9 @@ pub(super) fn ip_text(ip: IpAddr) -> String {
 fn is_ipv4_compatible(v6: Ipv6Addr) -> bool {
     let segments = v6.segments();
     segments[..6].iter().all(|segment| *segment == 0) && segments[6] != 0
+}
+
+/// The id that HAProxy gives to a server that names none.
+pub(super) fn lowest_free(taken: &BTreeSet<u32>) -> u32 {
+    (1..).find(|id| !taken.contains(id)).expect("a section has far fewer servers than there are ids")
 }

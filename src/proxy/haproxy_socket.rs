@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 
 use super::liveness::until_silent;
 use super::route_map::{self, MapReader};
-use super::runtime_connection::{AnswerPart, ExchangeError, RuntimeConnection, RuntimeStream};
+use super::runtime_connection::{AnswerPart, ExchangeError, RuntimeConnection, RuntimeStream, unreachable_in_words};
 use super::runtime_text::{AnswerText, classify, refusal, write_command};
 use super::socket_answers::{Info, Reading};
 use super::statistics::{StatisticsRow, StatisticsTable};
@@ -490,14 +490,4 @@ async fn connect_when_not_full(path: &Path) -> io::Result<UnixStream> {
             outcome => return outcome,
         }
     }
-}
-
-fn unreachable_in_words(error: &io::Error) -> String {
-    let advice = match error.kind() {
-        io::ErrorKind::NotFound => "HAProxy is not running, or its `stats socket` has another path",
-        io::ErrorKind::ConnectionRefused => "no HAProxy listens on it any more",
-        io::ErrorKind::PermissionDenied => "run proxymgr as the socket's owner or change its mode",
-        _ => return error.to_string(),
-    };
-    format!("{error}: {advice}")
 }

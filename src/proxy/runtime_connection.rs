@@ -198,6 +198,17 @@ impl AnswerFramer {
     }
 }
 
+/// Why nothing could be connected, and what to do about it.
+pub(super) fn unreachable_in_words(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "HAProxy is not running, or its `stats socket` has another path",
+        io::ErrorKind::ConnectionRefused => "no HAProxy listens on it any more",
+        io::ErrorKind::PermissionDenied => "run proxymgr as the socket's owner or change its mode",
+        _ => return error.to_string(),
+    };
+    format!("{error}: {advice}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

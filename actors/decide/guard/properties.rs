@@ -83,7 +83,7 @@ proptest! {
                     let (before, baseline) = (history.now(), history.largest(ms));
                     let keeps = is_blocked(&stage) || recovered_at.is_some_and(|at| at + WINDOW_MS >= ms);
                     let shown = stage.show(ms, 1..=entries);
-                    let entries = usize::try_from(entries).expect("few entries");
+                    let entries = usize::try_from(entries).expect("a step shows few entries");
                     let is_allowed = entries >= before
                         || (entries >= min_entries && entries >= required(&limits, percent, baseline));
                     prop_assert!(is_allowed || shown.is_err(), "{entries} of {before} pass, {baseline} in the window");
