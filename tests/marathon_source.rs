@@ -142,14 +142,14 @@ async fn invalid_responses_are_errors() {
     let without_tasks = json!({"apps": [{"id": "/web", "labels": {}}]}).to_string();
     let cut_short = web(&[task(A, Some(true))]).to_string().split_off(20);
     for (lie, words) in [
-        (Reply::ok("<html>maintenance</html>"), "not what was asked for"),
-        (Reply::ok(cut_short), "not what was asked for"),
+        (Reply::ok("<html>maintenance</html>"), "unexpected response"),
+        (Reply::ok(cut_short), "unexpected response"),
         (Reply::ok(without_tasks), "missing field `tasks`"),
         (Reply::ok("{\"message\": \"no leader\"}"), "missing field `apps`"),
         (Reply::status("500 Internal Server Error"), "status 500"),
         (Reply::status("404 Not Found"), "status 404"),
-        (Reply::redirect("//127.0.0.1:1/v2/apps"), "no answer"),
-        (Reply::Close, "no answer"),
+        (Reply::redirect("//127.0.0.1:1/v2/apps"), "cannot connect"),
+        (Reply::Close, "without an answer"),
     ] {
         server.follow(move |_| lie.clone());
         let (error, before) = inbox.until_error().await;
