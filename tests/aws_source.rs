@@ -94,7 +94,7 @@ async fn definition_chooses_the_kind_of_address() {
     let mut expected = at([(&six, "[2001:db8::17]:80")]);
     expected.insert(four.clone(), None);
     let seen = inbox.until_hosts(&expected).await;
-    let error = seen.result.unwrap().into_iter().find_map(|seen| seen.host.err()).unwrap();
+    let error = seen.result.unwrap().into_iter().find_map(|seen| seen.record.err()).unwrap();
     assert!(error.contains(&format!("{four} of group web")), "{error}");
 }
 
