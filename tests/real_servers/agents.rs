@@ -36,7 +36,7 @@ impl Stage {
         files.hosts("web", &backends[..hosts]);
         let daemon = daemon(&dir)
             .haproxy(version)
-            .set("haproxy.observe_interval", json!("100ms"))
+            .set("haproxy.observe_interval", json!("1s"))
             .files(&files.services())
             .start();
         let stage = Self { dir, files, backends, agent, daemon };

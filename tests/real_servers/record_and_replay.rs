@@ -139,7 +139,7 @@ async fn recording_continues_after_restart() {
     let torn = daemon.run_command(&["replay", &file]).await;
     assert!(torn.status.success());
     let remarks = String::from_utf8_lossy(&torn.stderr).into_owned();
-    assert!(remarks.contains(&format!("line {}, the last, was torn", whole.lines().count() + 1)), "{remarks}");
+    assert!(remarks.contains(&format!("line {}, the last, is incomplete", whole.lines().count() + 1)), "{remarks}");
 
     daemon.start_again();
     wait_for_ready(&daemon, "web", &addresses(&backends)).await;
@@ -162,6 +162,6 @@ async fn failed_recording_is_reported_and_harmless() {
     files.hosts("web", &backends);
     let daemon = daemon(&dir).files(&files.services()).set("record", json!("/dev/full")).start();
     wait_for_ready(&daemon, "web", &addresses(&backends)).await;
-    let said = daemon.log().matches("cannot record").count();
+    let said = daemon.log().matches("cannot write the recording").count();
     assert_eq!(said, 1, "{}", daemon.log());
 }
