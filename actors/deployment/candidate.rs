@@ -187,21 +187,29 @@ impl Candidate {
         self.render(self.sections.iter())
     }
 
-    /// The base and these sections.
-    pub fn part(&self, names: &BTreeSet<ServiceName>) -> ConfigPart {
-        self.render(self.sections.iter().filter(|(name, _)| names.contains(*name)))
+    /// The base, these sections, and those services as they run.
+    pub fn part(&self, names: &BTreeSet<ServiceName>, as_running: &BTreeSet<ServiceName>) -> ConfigPart {
+        self.render_with(self.sections.iter().filter(|(name, _)| names.contains(*name)), as_running)
     }
 
     /// The whole with these services as they run, or without them where they do not.
     pub fn rolled_back(&self, names: &BTreeSet<ServiceName>) -> ConfigPart {
-        let as_running = |name: &ServiceName| {
+        self.render_with(self.sections.iter().filter(|(name, _)| !names.contains(*name)), names)
+    }
+
+    fn render_with<'a>(
+        &self,
+        sections: impl Iterator<Item = (&'a ServiceName, &'a CandidateSection)>,
+        as_running: &BTreeSet<ServiceName>,
+    ) -> ConfigPart {
+        let running = |name: &ServiceName| {
             let service = self.services.get(name).filter(|service| service.is_running)?;
             Some(CandidateSection::new(service.last_good.clone()?, self.context.style))
         };
         let running: BTreeMap<&ServiceName, CandidateSection> =
-            names.iter().filter_map(|name| Some((name, as_running(name)?))).collect();
-        let others = self.sections.iter().filter(|(name, _)| !names.contains(*name));
-        let all: BTreeMap<_, _> = running.iter().map(|(name, section)| (*name, section)).chain(others).collect();
+            as_running.iter().filter_map(|name| Some((name, running(name)?))).collect();
+        let mut all: BTreeMap<&ServiceName, &CandidateSection> = sections.collect();
+        all.extend(running.iter().map(|(name, section)| (*name, section)));
         self.render(all.iter().map(|(name, section)| (*name, *section)))
     }
 

@@ -203,11 +203,17 @@ impl Isolation {
         self.stage = Stage::Done(Err(DeployFailure { suspects_base: true, ..DeployFailure::from(error) }));
     }
 
-    /// The base, these sections, and all that they and the base refer to.
+    /// The base, these sections, and all that they and the base refer to. What only the base refers to is there as it runs:
+    /// its new definition may be bad, and is a suspect of its own.
     fn reduced(&self, group: &[ServiceName]) -> ConfigPart {
+        let with_references = |names: &mut dyn Iterator<Item = &ServiceName>| -> BTreeSet<ServiceName> {
+            let referred_to = |name| std::iter::once(name).chain(self.references.get(name).into_iter().flatten());
+            names.flat_map(referred_to).cloned().collect()
+        };
+        let of_group = with_references(&mut group.iter());
         let of_base = names_in_text(&self.candidate.context.base, self.candidate.running());
-        let of_group = group.iter().chain(&of_base).flat_map(|name| self.references.get(name).into_iter().flatten());
-        self.candidate.part(&group.iter().chain(&of_base).chain(of_group).cloned().collect())
+        let of_base: BTreeSet<_> = with_references(&mut of_base.iter()).difference(&of_group).cloned().collect();
+        self.candidate.part(&of_group, &of_base)
     }
 
     fn find_references(&self) -> References {

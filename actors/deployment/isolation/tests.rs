@@ -38,11 +38,16 @@ impl Outcome {
     }
 }
 
-fn isolate(
+fn isolate(services: impl IntoIterator<Item = ServiceSection>, haproxy: impl FnMut(&ConfigText) -> Verdict) -> Outcome {
+    isolate_after(BASE, services, haproxy)
+}
+
+fn isolate_after(
+    base: &str,
     services: impl IntoIterator<Item = ServiceSection>,
     mut haproxy: impl FnMut(&ConfigText) -> Verdict,
 ) -> Outcome {
-    let mut isolation = Isolation::new(candidate(BASE, services));
+    let mut isolation = Isolation::new(candidate(base, services));
     let (mut wholes, mut parts) = (0, 0);
     loop {
         assert!(wholes + parts < 10_000, "it ends");
@@ -294,4 +299,16 @@ proptest! {
         prop_assert!(outcome.wholes <= 2 + 2 * kinds.len());
         prop_assert!(outcome.parts <= 20 * (1 + kinds.len()));
     }
+}
+
+#[test]
+fn bad_definition_of_a_service_that_the_base_names_is_its_own() {
+    let base = format!("{BASE}    default_backend web\n\n");
+    let needs = |text: &ConfigText| if holds(text, "web") { Ok(Vec::new()) } else { unnamed() };
+    let services = [changed("web", &[], &[BAD]), new("good", &[])];
+    let refuse = refusing(&["nosuchconverter"]);
+    let outcome = isolate_after(&base, services, |text| refuse(text).and_then(|_| needs(text)));
+    assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+    assert_eq!((outcome.served(), outcome.blocked()), (vec!["good", "web"], vec!["web"]));
+    assert!(outcome.lines("web").is_empty(), "as it runs");
 }
