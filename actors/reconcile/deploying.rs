@@ -23,10 +23,15 @@ impl State {
         if self.deployment.is_some() || self.settings.is_external() || !self.deployment_is_due(now) {
             return;
         }
-        // The candidate must not be overtaken by an older text; the end of the write comes back here.
-        if now.instant >= self.reloads.not_before && !self.files.config.is_writing() {
+        if self.deployment_can_begin(now) {
             self.deploy(now);
         }
+    }
+
+    /// Whether nothing stands in the way of a deployment. The candidate must not be overtaken by an older text: the end of
+    /// the write leads back here.
+    pub(super) fn deployment_can_begin(&self, now: Now) -> bool {
+        self.deployment.is_none() && now.instant >= self.reloads.not_before && !self.files.config.is_writing()
     }
 
     /// Whether the first lists of all services are there, or have been waited for long enough.

@@ -70,9 +70,10 @@ impl State {
         }
     }
 
-    /// A reload that has waited long enough is begun before the next runtime changes.
+    /// A reload that has waited long enough is begun before the next runtime changes. One that cannot begin yet holds up
+    /// nothing.
     fn gives_way_to_reload(&mut self, now: Now) -> bool {
-        self.deployment.is_none() && self.deploys() && self.reloads.is_overdue(now.instant)
+        self.deploys() && self.reloads.is_overdue(now.instant) && self.deployment_can_begin(now)
     }
 
     /// When the first thing is due.

@@ -1,7 +1,7 @@
 //! What is written behind every change.
 
 use super::*;
-use crate::limits::{CONFIG_WRITE_RETRY, STATE_SAVE_INTERVAL};
+use crate::limits::{CONFIG_WRITE_RETRY, RELOAD_PATIENCE, STATE_SAVE_INTERVAL};
 
 fn config_text(rig: &mut Rig) -> Option<String> {
     rig.take(|effect| match effect {
@@ -36,6 +36,22 @@ fn hanging_write_delays_no_runtime_change() {
     assert!(config_text(&mut rig).is_some());
     rig.hosts("web", &[1]);
     assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
+}
+
+#[test]
+fn reload_that_waits_for_a_hanging_write_delays_no_runtime_change() {
+    let mut rig = Rig::serving(&[1, 2, 3]);
+    rig.hosts("web", &[1, 2]);
+    rig.accept(&[(1, READY), (2, READY), (3, MAINT)]);
+    assert!(config_text(&mut rig).is_some());
+    rig.feed(Input::ReloadOrdered("an operator asked for it".to_owned()));
+    rig.wait(RELOAD_PATIENCE);
+    assert!(rig.order().is_none(), "an older text must not overtake it");
+    rig.hosts("web", &[1]);
+    assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
+    written(&mut rig, Ok(()));
+    rig.accept(&[(1, READY), (2, MAINT), (3, MAINT)]);
+    assert!(rig.order().is_some());
 }
 
 #[test]
