@@ -71,11 +71,6 @@ impl Agents {
                 self.out_by_agent.remove(&server);
                 false
             }
-            // Left to its agent, even where HAProxy refused to make it ready before.
-            RuntimeCommand::EnableAgent(_) => {
-                self.out_by_order.remove(&server);
-                false
-            }
             _ => false,
         }
     }
@@ -114,6 +109,13 @@ impl Things {
     pub(super) fn obeyed(&mut self, pid: u32, command: &RuntimeCommand) -> bool {
         let Some(process) = self.processes.get(&pid).filter(|_| self.agents.exist) else { return false };
         self.agents.obeyed(pid, command, &process.model) && !process.was_faulty
+    }
+
+    /// HAProxy refused a manager's command: that the server is out was ordered before, and is not any more.
+    pub(super) fn refused_to_obey(&mut self, pid: u32, command: &RuntimeCommand) {
+        if let RuntimeCommand::SetReady(server) = command {
+            self.agents.out_by_order.remove(&(pid, server.clone()));
+        }
     }
 
     /// Has every agent that HAProxy asks report. Returns a server that its agent brought back against an order.

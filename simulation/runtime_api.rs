@@ -175,7 +175,13 @@ impl World {
         });
         let words = if answer.accepted { "done" } else { &answer.text };
         self.note("HaproxyStateActor", format_args!("HAProxy ({pid})"), format_args!("{command}: {words}"));
-        let overrules = answer.accepted && self.with(|things| things.obeyed(pid, command));
+        let overrules = self.with(|things| match answer.accepted {
+            true => things.obeyed(pid, command),
+            false => {
+                things.refused_to_obey(pid, command);
+                false
+            }
+        });
         if overrules {
             self.violate(Invariant::AgentsKeepToOrders, format!("`{command}`, and its agent took it from traffic"));
         }
