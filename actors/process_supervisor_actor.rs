@@ -12,14 +12,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseActFuture, SpawnHandle, WrapFuture,
-};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseActFuture, WrapFuture};
 use send_wrapper::SendWrapper;
 use slog::{Logger, error, info, warn};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::governor::Governor;
 use self::readiness::{NewProcess, until_it_answers};
 use self::restart_backoff::RestartBackoff;
 use crate::clock::Clock;
@@ -32,7 +31,7 @@ use crate::message::{
     Deploy, FindOrphans, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, ProxyStarted, Record,
     ServerHealthReported, StopProxy,
 };
-use crate::model::{OldProcessLimits, ProcessInfo, ProxyPolicy, RunBy};
+use crate::model::{ProcessInfo, ProxyPolicy, RunBy};
 use crate::port::{ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi};
 
 /// The outside that the supervisor works with.
@@ -67,32 +66,38 @@ pub struct ProcessSupervisorActor {
     deployed_before: bool,
     run_by: RunBy,
     stop_timeout: Duration,
-    old_limits: OldProcessLimits,
-    /// Fires when the next old process comes of age.
-    old_timer: Option<SpawnHandle>,
-    /// Whether it is looked from time to time what old processes still have.
-    watching_old: bool,
+    governor: Governor,
     current: Option<u32>,
     processes: BTreeMap<u32, Process>,
     crashes: u64,
     backoff: RestartBackoff,
-    /// Whether a process is being started that is not known yet.
-    starting: watch::Sender<bool>,
-    /// The process that served, if it ended while another was taking over from it: a normal end, unless the other
-    /// never serves.
-    ended_in_handover: Option<(u32, ProcessExit)>,
-    /// Whether a handover is under way.
-    handing_over: bool,
-    /// Whether this daemon has looked for an orphaned HAProxy.
-    looked_for_orphans: bool,
-    /// Whether it is looking for one: what it finds is not known yet.
-    looking: watch::Sender<bool>,
-    stopping: watch::Sender<bool>,
-    /// How many processes are left, one that is being started included; those who wait for the end watch it.
-    left: watch::Sender<usize>,
+    handover: Option<Handover>,
+    /// Whether this daemon has searched for an orphaned HAProxy.
+    searched_for_orphans: bool,
+    progress: Progress,
     peers: SupervisorPeers,
     clock: Clock,
     log: Logger,
+}
+
+/// A handover that is under way.
+#[derive(Default)]
+struct Handover {
+    /// The process that served, if it has ended meanwhile: a normal end, unless the new one never serves.
+    ended: Option<(u32, ProcessExit)>,
+}
+
+/// What is under way, for those who wait for its end.
+#[derive(Default)]
+struct Progress {
+    /// Whether a process is being started that is not known yet.
+    starting: watch::Sender<bool>,
+    /// Whether a search for orphaned processes is under way: what it finds is not known yet.
+    searching: watch::Sender<bool>,
+    /// Whether this daemon is stopping HAProxy.
+    stopping: watch::Sender<bool>,
+    /// How many processes are left, including one that is being started.
+    left: watch::Sender<usize>,
 }
 
 struct Process {
@@ -121,20 +126,14 @@ impl ProcessSupervisorActor {
             deployed_before: false,
             run_by: policy.frame.run_by,
             stop_timeout: policy.stop_timeout,
-            old_limits: policy.old_processes,
-            old_timer: None,
-            watching_old: false,
+            governor: Governor::new(policy.old_processes),
             current: None,
             processes: BTreeMap::new(),
             crashes: 0,
             backoff: RestartBackoff::new(Instant::now()),
-            starting: watch::Sender::new(false),
-            ended_in_handover: None,
-            handing_over: false,
-            looked_for_orphans: false,
-            looking: watch::Sender::new(false),
-            stopping: watch::Sender::new(false),
-            left: watch::Sender::new(0),
+            handover: None,
+            searched_for_orphans: false,
+            progress: Progress::default(),
             peers,
             clock,
             log,
@@ -153,7 +152,7 @@ impl ProcessSupervisorActor {
     }
 
     fn count_left(&self) {
-        self.left.send_replace(self.processes.len() + usize::from(*self.starting.borrow()));
+        self.progress.left.send_replace(self.processes.len() + usize::from(*self.progress.starting.borrow()));
     }
 
     fn ended(&mut self, pid: u32, exit: ProcessExit) {
@@ -167,15 +166,15 @@ impl ProcessSupervisorActor {
             return;
         }
         self.current = None;
-        if *self.stopping.borrow() {
+        if *self.progress.stopping.borrow() {
             info!(self.log, "HAProxy has stopped"; "pid" => pid, "exit" => %exit);
             return;
         }
-        if self.handing_over {
+        if let Some(handover) = &mut self.handover {
             info!(self.log, "the HAProxy process before has finished"; "pid" => pid, "exit" => %exit);
             let event = Event::OldProxyEnded { pid, how: exit.to_string() };
             self.peers.journal.do_send(Record(JournalEntry::new(event)));
-            self.ended_in_handover = Some((pid, exit));
+            handover.ended = Some((pid, exit));
             return;
         }
         self.crashed(pid, exit, process.started.elapsed());
@@ -207,7 +206,7 @@ impl ProcessSupervisorActor {
         let state_path = state_file.as_ref().map(|(path, _)| path.clone());
         let ports = self.ports.clone();
         let not_before = self.backoff.not_before();
-        let mut stopping = self.stopping.subscribe();
+        let mut stopping = self.progress.stopping.subscribe();
         let pause = async move {
             tokio::select! {
                 () = sleep_until(not_before) => {}
@@ -216,10 +215,10 @@ impl ProcessSupervisorActor {
             }
         };
         let start = move |(), supervisor: &mut Self, _: &mut Context<Self>| {
-            let stopping = supervisor.stopping.subscribe();
+            let stopping = supervisor.progress.stopping.subscribe();
             let replaces: Vec<u32> = supervisor.processes.keys().copied().collect();
-            supervisor.starting.send_replace(true);
-            supervisor.handing_over = true;
+            supervisor.progress.starting.send_replace(true);
+            supervisor.handover = Some(Handover::default());
             supervisor.count_left();
             let log = supervisor.log.clone();
             async move {
@@ -241,7 +240,7 @@ impl ProcessSupervisorActor {
         };
         let wait = |started: Result<RunningProcess, LaunchError>, supervisor: &mut Self, ctx: &mut Context<Self>| {
             let ports = supervisor.ports.clone();
-            supervisor.starting.send_replace(false);
+            supervisor.progress.starting.send_replace(false);
             let ours = supervisor.run_by == RunBy::Us;
             let started = started.map(|process| {
                 let (pid, runtime) = (process.pid, process.runtime.clone());
@@ -250,12 +249,12 @@ impl ProcessSupervisorActor {
                 NewProcess { pid, runtime, exit: supervisor.adopt(process, ctx) }
             });
             supervisor.count_left();
-            let mut stopping = supervisor.stopping.subscribe();
+            let mut stopping = supervisor.progress.stopping.subscribe();
             async move {
                 let process = started?;
                 if *stopping.borrow() {
                     if ours {
-                        // The stop came while the process was being started; it was not told yet. One that is gone is no
+                        // The stop came while the process was being started and did not reach it. One that is gone is no
                         // error.
                         let _ = ports.processes.signal(process.pid, ProcessSignal::SoftStop);
                     }
@@ -263,7 +262,7 @@ impl ProcessSupervisorActor {
                 }
                 tokio::select! {
                     biased;
-                    // A stop that comes now has told it to finish what it has: it is not to be ended for its silence.
+                    // A stop that comes now lets it drain: it is not to be ended for its silence.
                     _ = stopping.wait_for(|stopping| *stopping) => Err(LaunchError::Stopping),
                     outcome = until_it_answers(&ports, process, ours) => outcome,
                 }
@@ -279,7 +278,7 @@ impl ProcessSupervisorActor {
         }))
     }
 
-    /// What a process that starts later, by whoever's doing, must not take for true.
+    /// Empties the state file: a process that is started later by another program must not believe it.
     fn forget_states(&self, path: PathBuf, ctx: &mut Context<Self>) {
         let (config_file, log) = (self.ports.config_file.clone(), self.log.clone());
         let forget = async move { write_state_file(&*config_file, path, NOTHING_KNOWN.to_owned(), &log).await };
@@ -287,8 +286,7 @@ impl ProcessSupervisorActor {
     }
 
     fn launched(&mut self, outcome: &Result<ProcessInfo, LaunchError>, ctx: &mut Context<Self>) {
-        self.handing_over = false;
-        let ended_in_handover = self.ended_in_handover.take();
+        let ended_in_handover = self.handover.take().and_then(|handover| handover.ended);
         match outcome {
             Ok(info) => {
                 if self.current.is_some() || ended_in_handover.is_some() {
@@ -310,10 +308,10 @@ impl ProcessSupervisorActor {
         }
     }
 
-    /// Looks for every orphaned HAProxy and adopts it.
+    /// Searches for every orphaned HAProxy and adopts it.
     fn find_orphans(&mut self) -> ResponseActFuture<Self, Vec<u32>> {
-        self.looked_for_orphans = true;
-        self.looking.send_replace(true);
+        self.searched_for_orphans = true;
+        self.progress.searching.send_replace(true);
         let processes = self.ports.processes.clone();
         let find_all = async move {
             let mut found = Vec::new();
@@ -329,40 +327,42 @@ impl ProcessSupervisorActor {
                 supervisor.current.get_or_insert(orphan.pid);
                 supervisor.adopt(orphan, ctx);
             }
-            supervisor.looking.send_replace(false);
+            supervisor.progress.searching.send_replace(false);
             let others = supervisor.processes.keys().copied().filter(|pid| Some(*pid) != supervisor.current);
             supervisor.current.into_iter().chain(others).collect()
         }))
     }
 
-    /// Resolves when what a look for orphans finds is in care.
-    fn look_ended(&self) -> impl Future<Output = ()> + use<> {
-        let mut looking = self.looking.subscribe();
-        async move { drop(looking.wait_for(|looking| !*looking).await) }
+    /// Resolves when what a search for orphans finds is supervised.
+    fn search_ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut searching = self.progress.searching.subscribe();
+        async move { drop(searching.wait_for(|searching| !*searching).await) }
+    }
+
+    fn signal(&self, pid: u32, signal: ProcessSignal) {
+        if let Err(error) = self.ports.processes.signal(pid, signal) {
+            warn!(self.log, "cannot signal HAProxy"; "pid" => pid, "signal" => ?signal, "error" => error);
+        }
     }
 
     fn signal_all(&self, signal: ProcessSignal) {
-        for pid in self.processes.keys() {
-            if let Err(error) = self.ports.processes.signal(*pid, signal) {
-                warn!(self.log, "cannot signal HAProxy"; "pid" => *pid, "signal" => ?signal, "error" => error);
-            }
-        }
+        self.processes.keys().for_each(|pid| self.signal(*pid, signal));
     }
 
     /// Resolves when no process is being started, or after this long: half a start may be worse than none.
     fn none_is_starting(&self, within: Duration) -> impl Future<Output = ()> + use<> {
-        let mut starting = self.starting.subscribe();
+        let mut starting = self.progress.starting.subscribe();
         async move { drop(timeout(within, starting.wait_for(|starting| !*starting)).await) }
     }
 
     /// Resolves when no process is left, or after this long.
     fn all_ended(&self, within: Duration) -> impl Future<Output = bool> + use<> {
-        let mut left = self.left.subscribe();
+        let mut left = self.progress.left.subscribe();
         async move { timeout(within, left.wait_for(|left| *left == 0)).await.is_ok() }
     }
 }
 
-/// Without it a process only has to check its servers first, so that a failure is told and nothing more.
+/// Without it a process only has to check its servers first, so a failure is logged and nothing more.
 async fn write_state_file(config_file: &dyn ConfigFile, path: PathBuf, text: String, log: &Logger) {
     if let Err(error) = config_file.write_state_file(path, text).await {
         warn!(log, "the health of servers cannot be kept for the next HAProxy process"; "error" => error);
@@ -427,8 +427,8 @@ impl Handler<FindOrphans> for ProcessSupervisorActor {
     type Result = ResponseActFuture<Self, Vec<u32>>;
 
     fn handle(&mut self, _: FindOrphans, _: &mut Self::Context) -> Self::Result {
-        // Of two looks at once, a stop's for one, each would find what the other then lacks.
-        Box::pin(self.look_ended().into_actor(self).then(|(), supervisor, _| supervisor.find_orphans()))
+        // Of two searches at once, of which one is a stop's, each would find what the other then lacks.
+        Box::pin(self.search_ended().into_actor(self).then(|(), supervisor, _| supervisor.find_orphans()))
     }
 }
 
@@ -436,19 +436,19 @@ impl Handler<StopProxy> for ProcessSupervisorActor {
     type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, _: StopProxy, _: &mut Self::Context) -> Self::Result {
-        self.stopping.send_replace(true);
+        self.progress.stopping.send_replace(true);
         self.ports.runtime.disconnect();
         if self.run_by != RunBy::Us {
-            info!(self.log, "HAProxy is left running, it is not this daemon that runs it");
+            info!(self.log, "HAProxy is left running: this daemon does not run it");
             return Box::pin(self.none_is_starting(self.stop_timeout).into_actor(self));
         }
         // An orphaned one is ours to stop, even if this one never came to take it over.
-        let look: ResponseActFuture<Self, ()> = if self.looked_for_orphans {
-            Box::pin(self.look_ended().into_actor(self))
+        let search: ResponseActFuture<Self, ()> = if self.searched_for_orphans {
+            Box::pin(self.search_ended().into_actor(self))
         } else {
             Box::pin(self.find_orphans().map(|_, _, _| ()))
         };
-        let softly = look.then(|(), supervisor, _| {
+        let softly = search.then(|(), supervisor, _| {
             info!(supervisor.log, "stopping HAProxy softly";
                 "processes" => supervisor.processes.len(), "timeout_ms" => millis(supervisor.stop_timeout));
             supervisor.signal_all(ProcessSignal::SoftStop);
@@ -474,7 +474,7 @@ impl Handler<PolicyChanged> for ProcessSupervisorActor {
 
     fn handle(&mut self, PolicyChanged { policy, .. }: PolicyChanged, ctx: &mut Self::Context) {
         self.stop_timeout = policy.stop_timeout;
-        self.old_limits = policy.old_processes;
+        self.governor.limits = policy.old_processes;
         self.govern(ctx);
     }
 }

@@ -1,7 +1,7 @@
-//! Governs the processes that only finish what they have: how many there are, and how old they become. Each reload leaves
-//! one behind, with the memory of a whole HAProxy, for as long as a single client stays connected.
+//! Limits the processes that drain, in number and age. Each reload leaves one behind, with the memory of a whole HAProxy,
+//! for as long as a single client stays connected.
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
 use slog::warn;
 use tokio::time::Instant;
 
@@ -9,7 +9,24 @@ use super::ProcessSupervisorActor;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{OLD_PROCESS_GRACE, OLD_PROCESS_LOOK_INTERVAL};
 use crate::message::Record;
+use crate::model::OldProcessLimits;
 use crate::port::ProcessSignal;
+
+/// The limits of processes that drain, and what is scheduled for them.
+pub(super) struct Governor {
+    pub(super) limits: OldProcessLimits,
+    /// Fires when the next process reaches the maximum age.
+    timer: Option<SpawnHandle>,
+    /// Whether the usage of these processes is being measured regularly.
+    is_measuring: bool,
+}
+
+impl Governor {
+    /// Nothing is scheduled.
+    pub(super) fn new(limits: OldProcessLimits) -> Self {
+        Self { limits, timer: None, is_measuring: false }
+    }
+}
 
 impl ProcessSupervisorActor {
     /// The processes that drain, the oldest first, and since when.
@@ -20,22 +37,19 @@ impl ProcessSupervisorActor {
         draining
     }
 
-    /// Ends what is beyond the limits, the oldest first, and comes back when the next process comes of age.
+    /// Ends the processes beyond the limits, the oldest first, and sets a timer for the next that reaches the maximum age.
     pub(super) fn govern(&mut self, ctx: &mut Context<Self>) {
-        if *self.stopping.borrow() {
+        if *self.progress.stopping.borrow() {
             return;
         }
         let draining = self.draining();
-        let too_many = draining.len().saturating_sub(self.old_limits.count_max);
-        let count_max = self.old_limits.count_max;
+        let too_many = draining.len().saturating_sub(self.governor.limits.count_max);
+        let count_max = self.governor.limits.count_max;
         for (at, (since, pid)) in draining.iter().enumerate() {
             if at < too_many {
-                let why = format!(
-                    "{} processes finish their connections, haproxy.max_old_processes is {count_max}",
-                    draining.len()
-                );
+                let why = format!("{} processes drain, haproxy.max_old_processes is {count_max}", draining.len());
                 self.end_old(*pid, why, ctx);
-            } else if let Some(age_max) = self.old_limits.age_max
+            } else if let Some(age_max) = self.governor.limits.age_max
                 && since.elapsed() >= age_max
             {
                 let why = format!("haproxy.old_process_timeout ({} s) is over", age_max.as_secs());
@@ -43,19 +57,19 @@ impl ProcessSupervisorActor {
             }
         }
         let still = |pid: &u32| self.processes.get(pid).is_some_and(|process| !process.ending);
-        let next = draining.iter().find(|(_, pid)| still(pid)).zip(self.old_limits.age_max);
-        if let Some(timer) = self.old_timer.take() {
+        let next = draining.iter().find(|(_, pid)| still(pid)).zip(self.governor.limits.age_max);
+        if let Some(timer) = self.governor.timer.take() {
             ctx.cancel_future(timer);
         }
-        self.old_timer = next.map(|((since, _), age_max)| {
+        self.governor.timer = next.map(|((since, _), age_max)| {
             ctx.run_later((*since + age_max).saturating_duration_since(Instant::now()), |supervisor, ctx| {
-                supervisor.old_timer = None;
+                supervisor.governor.timer = None;
                 supervisor.govern(ctx);
             })
         });
     }
 
-    /// Softly once more, in case it was not heard the first time, and then for good.
+    /// Sends SIGUSR1 once more, in case the first was lost, and then kills it.
     fn end_old(&mut self, pid: u32, why: String, ctx: &mut Context<Self>) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         if std::mem::replace(&mut process.ending, true) {
@@ -64,24 +78,18 @@ impl ProcessSupervisorActor {
         let connections = process.usage.map(|usage| usage.connections);
         warn!(self.log, "ending an old HAProxy process"; "pid" => pid, "why" => &why, "connections" => connections);
         self.peers.journal.do_send(Record(JournalEntry::new(Event::OldProxyStopped { pid, why, connections })));
-        self.tell(pid, ProcessSignal::SoftStop);
+        self.signal(pid, ProcessSignal::SoftStop);
         ctx.run_later(OLD_PROCESS_GRACE, move |supervisor, _| {
             if supervisor.processes.get(&pid).is_some_and(|process| process.ending) {
-                supervisor.tell(pid, ProcessSignal::Kill);
+                supervisor.signal(pid, ProcessSignal::Kill);
             }
         });
     }
 
-    fn tell(&self, pid: u32, signal: ProcessSignal) {
-        if let Err(error) = self.ports.processes.signal(pid, signal) {
-            warn!(self.log, "cannot signal HAProxy"; "pid" => pid, "signal" => ?signal, "error" => error);
-        }
-    }
-
-    /// Looks from time to time what the old processes still have, for as long as there are any.
+    /// Measures the usage of the old processes regularly, for as long as there are any.
     pub(super) fn watch_old(&mut self, ctx: &mut Context<Self>) {
         let pids: Vec<u32> = self.draining().into_iter().map(|(_, pid)| pid).collect();
-        if pids.is_empty() || std::mem::replace(&mut self.watching_old, true) {
+        if pids.is_empty() || std::mem::replace(&mut self.governor.is_measuring, true) {
             return;
         }
         let look = self.ports.processes.usage(pids).into_actor(self);
@@ -90,7 +98,7 @@ impl ProcessSupervisorActor {
                 supervisor.processes.get_mut(&pid).into_iter().for_each(|process| process.usage = Some(usage));
             }
             ctx.run_later(OLD_PROCESS_LOOK_INTERVAL, |supervisor, ctx| {
-                supervisor.watching_old = false;
+                supervisor.governor.is_measuring = false;
                 supervisor.watch_old(ctx);
             });
         }));
