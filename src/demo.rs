@@ -2,12 +2,13 @@
 
 mod backends;
 
-use minijinja::{Environment, UndefinedBehavior, context};
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::{fs, io};
 
+use minijinja::{Environment, UndefinedBehavior, context};
 use proxymgr_actors::model::ProcessInfo;
+use tempfile::TempDir;
 
 use crate::daemon::{Daemon, supported_version};
 use crate::failure::Failure;
@@ -32,50 +33,35 @@ pub fn run(haproxy: &Path, port: Option<u16>, debug: bool) -> Result<(), Failure
         let how = "the demo needs HAProxy: `sudo apt-get install haproxy`, or pass its binary with --haproxy";
         Failure::CannotStart(format!("{failure}\n{how}"))
     })?;
-    let workspace = Workspace::new()?;
+    let workspace = workspace().map_err(cannot("make a temporary directory"))?;
     let backends = backends::start(BACKENDS).map_err(cannot("start the backends"))?;
     let port = front_port(port)?;
     let status_port = free_port(STATUS_PORT_PREFERRED)?;
-    workspace.fill(port, &backends)?;
-    let settings = Settings::load(&sources(&workspace.directory, haproxy, status_port, debug))?.settings;
+    fill(workspace.path(), port, &backends)?;
+    let settings = Settings::load(&sources(workspace.path(), haproxy, status_port, debug))?.settings;
     let logging = Logging::to_stderr(&settings.log);
-    let directory = workspace.directory.display().to_string();
+    let directory = workspace.path().display().to_string();
     let guide = Guide { directory, port, next_port: free_port(port.wrapping_add(1))?, status_port, first: backends[0] };
     Daemon::prepare(settings, None, logging)?.run(move |process| guide.print(process.as_ref()))
 }
 
 /// The directory of one demo, deleted when dropped.
-struct Workspace {
-    directory: PathBuf,
+fn workspace() -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix("proxymgr-demo-").tempdir()
 }
 
-impl Workspace {
-    fn new() -> Result<Self, Failure> {
-        let template = std::env::temp_dir().join("proxymgr-demo-XXXXXX");
-        let directory = nix::unistd::mkdtemp(&template)
-            .map_err(|errno| Failure::CannotStart(format!("cannot make {}: {errno}", template.display())))?;
-        Ok(Self { directory })
+/// Writes the demo's service and its hosts.
+fn fill(directory: &Path, port: u16, backends: &[SocketAddr]) -> Result<(), Failure> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let service = render(SERVICE, &context! { directory => text(directory), port })?;
+    let hosts: String = backends.iter().map(|backend| format!("{backend}\n")).collect();
+    for (folder, name, content) in [("services", "hello.json", service), ("hosts", "hello.txt", hosts)] {
+        let folder = directory.join(folder);
+        fs::create_dir(&folder)
+            .and_then(|()| fs::write(folder.join(name), content))
+            .map_err(cannot("write the demo's files"))?;
     }
-
-    fn fill(&self, port: u16, backends: &[SocketAddr]) -> Result<(), Failure> {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let service = render(SERVICE, &context! { directory => text(&self.directory), port })?;
-        let hosts: String = backends.iter().map(|backend| format!("{backend}\n")).collect();
-        for (folder, name, content) in [("services", "hello.json", service), ("hosts", "hello.txt", hosts)] {
-            let folder = self.directory.join(folder);
-            fs::create_dir(&folder)
-                .and_then(|()| fs::write(folder.join(name), content))
-                .map_err(cannot("write the demo's files"))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        // A leftover is removed with the temporary directory of the system.
-        let _ = fs::remove_dir_all(&self.directory);
-    }
+    Ok(())
 }
 
 /// Settings of the demo: those of an ordinary daemon, with all files in one directory.
@@ -177,13 +163,13 @@ mod tests {
 
     #[test]
     fn demo_removes_its_directory() {
-        let workspace = Workspace::new().unwrap();
-        workspace.fill(8080, &["127.0.0.1:1".parse().unwrap()]).unwrap();
-        let service = fs::read_to_string(workspace.directory.join("services/hello.json")).unwrap();
+        let workspace = workspace().unwrap();
+        fill(workspace.path(), 8080, &["127.0.0.1:1".parse().unwrap()]).unwrap();
+        let service = fs::read_to_string(workspace.path().join("services/hello.json")).unwrap();
         let definition: serde_json::Value = serde_json::from_str(&service).unwrap();
         assert_eq!(definition["port"], 8080);
         assert!(!service.contains("{{"), "{service}");
-        let directory = workspace.directory.clone();
+        let directory = workspace.path().to_owned();
         drop(workspace);
         assert!(!directory.exists());
     }

@@ -1,8 +1,5 @@
 //! Checks the base configuration of the settings, `global` and `defaults`, with HAProxy before it is applied.
 
-use std::fs;
-use std::path::PathBuf;
-
 use proxymgr_actors::decide::haproxy_config;
 use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText};
 use slog::Logger;
@@ -23,11 +20,11 @@ pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
         return vec![format!("haproxy.path: {failure}")];
     }
     // Checked in a separate directory, so that the candidate of a running daemon is not overwritten.
-    let directory = match Scratch::new() {
+    let directory = match tempfile::Builder::new().prefix("proxymgr-check-").tempdir() {
         Ok(directory) => directory,
-        Err(problem) => return vec![problem],
+        Err(error) => return vec![format!("cannot make a temporary directory: {error}")],
     };
-    let file = HaproxyConfigFile::new(binary, directory.0.join("haproxy.cfg"), log.clone());
+    let file = HaproxyConfigFile::new(binary, directory.path().join("haproxy.cfg"), log.clone());
     let frame = haproxy_config::frame(&settings.haproxy.policy.frame);
     let text = frame.to_string();
     match file.check(ConfigText { pieces: vec![frame], map: None }, Vec::new()).await {
@@ -41,24 +38,5 @@ pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
                 format!("haproxy.global, haproxy.defaults: {line}{}", message.text)
             })
             .collect(),
-    }
-}
-
-/// A temporary directory.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, String> {
-        let template = std::env::temp_dir().join("proxymgr-check-XXXXXX");
-        nix::unistd::mkdtemp(&template)
-            .map(Self)
-            .map_err(|errno| format!("cannot make a temporary directory {}: {errno}", template.display()))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // A leftover is removed with the temporary directory of the system.
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn unfinished_work_is_found_in_text() {
-        let text = concat!("// TO", "DO later\n\n# XX", "X\nXXXXXX\n/wo", "rk/main\n");
+        let text = concat!("// TO", "DO later\n\n# XX", "X\nXX", "XX\n/wo", "rk/main\n");
         assert_eq!(lines(nothing_is_left_for_later, "README.md", text), [1, 3, 5]);
     }
 
