@@ -315,7 +315,7 @@ fn hash_key_is_set_from_3_0_on_unless_chosen() {
     ] {
         let frame = ProxyFrame {
             global: [].into(),
-            defaults: defaults.into(),
+            defaults,
             socket_path: "/run/haproxy/stats.sock".into(),
             map_path: "/etc/haproxy/haproxy.cfg.domains".into(),
             state_file: None,
