@@ -1,7 +1,9 @@
 //! Starts HAProxy, hands over from the process before, sees every process end, and delays the restarts of one that
 //! keeps dying.
 
+mod draining;
 mod governor;
+mod ports;
 mod readiness;
 mod report;
 mod restart_backoff;
@@ -9,7 +11,6 @@ mod restart_backoff;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseActFuture, WrapFuture};
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::governor::Governor;
+pub use self::ports::SupervisorPorts;
 use self::readiness::{NewProcess, until_it_answers};
 use self::restart_backoff::RestartBackoff;
 use crate::clock::Clock;
@@ -32,18 +34,7 @@ use crate::message::{
     ServerHealthReported, StopProxy,
 };
 use crate::model::{ProcessInfo, ProxyPolicy, RunBy};
-use crate::port::{ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, ProxyProcesses, RunningProcess, RuntimeApi};
-
-/// The outside that the supervisor works with.
-#[derive(Clone)]
-pub struct SupervisorPorts {
-    /// haproxy.cfg and its candidate.
-    pub config_file: Rc<dyn ConfigFile>,
-    /// The processes.
-    pub processes: Rc<dyn ProxyProcesses>,
-    /// Asked whether a new process answers.
-    pub runtime: Rc<dyn RuntimeApi>,
-}
+use crate::port::{ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, RunningProcess};
 
 /// Who hears from the supervisor.
 #[derive(Clone)]

@@ -8,7 +8,8 @@ use std::os::fd::RawFd;
 
 use slog::warn;
 
-use super::{DeploymentPeers, gone, hold_sockets};
+use super::peers::{DeploymentPeers, gone};
+use super::sockets::hold_sockets;
 use crate::decide::deployment::{DeployFailure, Deployed, LastFile, RestartedProcess, ServiceSection};
 use crate::decide::earlier_file::{Listener, listeners, ready_servers, with_descriptors};
 use crate::message::{LaunchProxy, ReleaseSockets, SocketsHeld, WantedSocket};

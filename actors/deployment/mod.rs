@@ -17,57 +17,31 @@ mod complaint;
 mod health_handover;
 mod isolation;
 mod last_file;
+mod peers;
 mod references;
 mod search;
+mod sockets;
 
 #[cfg(test)]
 mod fixture;
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
-use actix::{MailboxError, Recipient};
 use slog::{Logger, info, warn};
 
 use self::candidate::{Candidate, ConfigPart};
 use self::isolation::{Isolation, Step};
 use self::last_file::EarlierFile;
+use self::peers::gone;
+pub use self::peers::{DeploymentPeers, SocketPeers};
+use self::sockets::{adopt, hold_sockets};
 use crate::decide::deployment::{
-    BoundSection, ConfigContext, DeployFailure, DeployOrder, Deployed, ServiceSection, ServingProcess, Warnings,
+    BoundSection, ConfigContext, DeployFailure, DeployOrder, Deployed, ServingProcess, Warnings,
 };
 use crate::decide::routing::parse_map;
-use crate::message::{
-    AdoptSockets, FindOrphans, HoldSockets, LaunchError, LaunchProxy, ReleaseSockets, SocketsHeld, WantedSocket,
-};
+use crate::message::{FindOrphans, LaunchError, LaunchProxy};
 use crate::model::{Blocker, Observation, ServiceName};
-use crate::port::{CheckFailure, ConfigFile, RuntimeApi};
-
-/// Whom a deployment asks for sockets.
-#[derive(Clone)]
-pub struct SocketPeers {
-    /// Opens them.
-    pub hold: Recipient<HoldSockets>,
-    /// Takes over those of an orphaned HAProxy.
-    pub adopt: Recipient<AdoptSockets>,
-    /// Closes them, where nothing serves.
-    pub release: Recipient<ReleaseSockets>,
-}
-
-/// What a deployment works with.
-pub struct DeploymentPeers {
-    /// The listening sockets.
-    pub sockets: SocketPeers,
-    /// Finds orphaned HAProxys.
-    pub orphans: Recipient<FindOrphans>,
-    /// Starts the process.
-    pub launch: Recipient<LaunchProxy>,
-    /// Candidate, live file and map.
-    pub config_file: Rc<dyn ConfigFile>,
-    /// The process that serves, before and after.
-    pub runtime: Rc<dyn RuntimeApi>,
-    /// For what happens on the way.
-    pub log: Logger,
-}
+use crate::port::{CheckFailure, ConfigFile};
 
 /// What is known of HAProxy's processes when a deployment begins.
 #[derive(Debug, Clone, Copy)]
@@ -160,46 +134,6 @@ async fn restore_routes(context: &mut ConfigContext, config_file: &dyn ConfigFil
     }
 }
 
-/// Takes over the sockets of orphaned HAProxys. Returns what the one that serves reports.
-async fn adopt(orphans: Vec<u32>, peers: &DeploymentPeers) -> Result<Option<Observation>, String> {
-    let observation = match orphans.is_empty() {
-        true => None,
-        false => peers.runtime.observe(None).await.ok(),
-    };
-    for pid in orphans {
-        if let Err(error) = peers.sockets.adopt.send(AdoptSockets { pid }).await.map_err(gone)? {
-            warn!(peers.log, "the ports of an orphaned HAProxy are opened again once it closes them";
-                "pid" => pid, "error" => error);
-        }
-    }
-    Ok(observation)
-}
-
-/// Has every socket opened that a desired section listens on, those of last good sections of an earlier run, and `more`
-/// that may be free.
-async fn hold_sockets(
-    services: &BTreeMap<ServiceName, ServiceSection>,
-    more: BTreeMap<ServiceName, WantedSocket>,
-    peers: &DeploymentPeers,
-) -> Result<SocketsHeld, String> {
-    let desired = |(name, service): (&ServiceName, &ServiceSection)| {
-        Some((name.clone(), WantedSocket::of(&service.desired.definition)?))
-    };
-    let elsewhere = |(name, service): (&ServiceName, &ServiceSection)| match &service.last_good {
-        Some(BoundSection { spec, descriptor: None, .. })
-            if spec.definition.listen != service.desired.definition.listen =>
-        {
-            Some((name.clone(), WantedSocket::of(&spec.definition)?))
-        }
-        _ => None,
-    };
-    let hold = HoldSockets {
-        wanted: services.iter().filter_map(desired).collect(),
-        last_good: services.iter().filter_map(elsewhere).chain(more).collect(),
-    };
-    peers.sockets.hold.send(hold).await.map_err(gone)
-}
-
 /// Has HAProxy check the candidate, and takes out what it refuses.
 async fn isolate(candidate: Candidate, config_file: &dyn ConfigFile) -> Result<(Candidate, Warnings), DeployFailure> {
     let mut isolation = Isolation::new(candidate);
@@ -241,8 +175,4 @@ fn start_failure(error: LaunchError) -> DeployFailure {
     let suspects_base = matches!(error, LaunchError::Ended(_) | LaunchError::Silent(_));
     let file_is_ahead = suspects_base || matches!(error, LaunchError::Start(_));
     DeployFailure { suspects_base, file_is_ahead, ..DeployFailure::from(error.to_string()) }
-}
-
-fn gone(_: MailboxError) -> String {
-    "the daemon is stopping".to_owned()
 }

@@ -1,24 +1,19 @@
-//! Limits the processes that drain, in number and age. Each reload leaves one behind, with the memory of a whole HAProxy,
-//! for as long as a single client stays connected.
+//! Which draining processes exceed the limits in number and age, and when the next one will.
 
-use actix::{ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
-use slog::warn;
+use std::time::Duration;
+
+use actix::SpawnHandle;
 use tokio::time::Instant;
 
-use super::ProcessSupervisorActor;
-use crate::journal::{Event, JournalEntry};
-use crate::limits::{OLD_PROCESS_GRACE, OLD_PROCESS_LOOK_INTERVAL};
-use crate::message::Record;
 use crate::model::OldProcessLimits;
-use crate::port::ProcessSignal;
 
 /// The limits of processes that drain, and what is scheduled for them.
 pub(super) struct Governor {
     pub(super) limits: OldProcessLimits,
     /// Fires when the next process reaches the maximum age.
-    timer: Option<SpawnHandle>,
+    pub(super) timer: Option<SpawnHandle>,
     /// Whether the usage of these processes is being measured regularly.
-    is_measuring: bool,
+    pub(super) is_measuring: bool,
 }
 
 impl Governor {
@@ -26,81 +21,28 @@ impl Governor {
     pub(super) fn new(limits: OldProcessLimits) -> Self {
         Self { limits, timer: None, is_measuring: false }
     }
-}
 
-impl ProcessSupervisorActor {
-    /// The processes that drain, the oldest first, and since when.
-    pub(super) fn draining(&self) -> Vec<(Instant, u32)> {
-        let others = self.processes.iter().filter(|(pid, _)| self.current != Some(**pid));
-        let mut draining: Vec<_> = others.filter_map(|(pid, process)| Some((process.draining_since?, *pid))).collect();
-        draining.sort_unstable();
-        draining
-    }
-
-    /// Ends the processes beyond the limits, the oldest first, and sets a timer for the next that reaches the maximum age.
-    pub(super) fn govern(&mut self, ctx: &mut Context<Self>) {
-        if *self.progress.stopping.borrow() {
-            return;
-        }
-        let draining = self.draining();
-        let too_many = draining.len().saturating_sub(self.governor.limits.count_max);
-        let count_max = self.governor.limits.count_max;
-        for (at, (since, pid)) in draining.iter().enumerate() {
-            if at < too_many {
-                let why = format!("{} processes drain, haproxy.max_old_processes is {count_max}", draining.len());
-                self.end_old(*pid, why, ctx);
-            } else if let Some(age_max) = self.governor.limits.age_max
-                && since.elapsed() >= age_max
-            {
-                let why = format!("haproxy.old_process_timeout ({} s) is over", age_max.as_secs());
-                self.end_old(*pid, why, ctx);
-            }
-        }
-        let still = |pid: &u32| self.processes.get(pid).is_some_and(|process| !process.ending);
-        let next = draining.iter().find(|(_, pid)| still(pid)).zip(self.governor.limits.age_max);
-        if let Some(timer) = self.governor.timer.take() {
-            ctx.cancel_future(timer);
-        }
-        self.governor.timer = next.map(|((since, _), age_max)| {
-            ctx.run_later((*since + age_max).saturating_duration_since(Instant::now()), |supervisor, ctx| {
-                supervisor.governor.timer = None;
-                supervisor.govern(ctx);
-            })
+    /// The processes that exceed the limits, and which limit. `draining` is ordered, the oldest process first.
+    pub(super) fn beyond_limits(&self, draining: &[(Instant, u32)]) -> Vec<(u32, String)> {
+        let OldProcessLimits { count_max, .. } = self.limits;
+        let too_many = draining.len().saturating_sub(count_max);
+        let beyond = draining.iter().enumerate().filter_map(|(at, (since, pid))| {
+            let reason = match self.limits.age_max {
+                _ if at < too_many => {
+                    format!("{} processes drain, haproxy.max_old_processes is {count_max}", draining.len())
+                }
+                Some(age_max) if since.elapsed() >= age_max => {
+                    format!("haproxy.old_process_timeout ({} s) is over", age_max.as_secs())
+                }
+                _ => return None,
+            };
+            Some((*pid, reason))
         });
+        beyond.collect()
     }
 
-    /// Sends SIGUSR1 once more, in case the first was lost, and then kills it.
-    fn end_old(&mut self, pid: u32, why: String, ctx: &mut Context<Self>) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
-        if std::mem::replace(&mut process.ending, true) {
-            return;
-        }
-        let connections = process.usage.map(|usage| usage.connections);
-        warn!(self.log, "ending an old HAProxy process"; "pid" => pid, "why" => &why, "connections" => connections);
-        self.peers.journal.do_send(Record(JournalEntry::new(Event::OldProxyStopped { pid, why, connections })));
-        self.signal(pid, ProcessSignal::SoftStop);
-        ctx.run_later(OLD_PROCESS_GRACE, move |supervisor, _| {
-            if supervisor.processes.get(&pid).is_some_and(|process| process.ending) {
-                supervisor.signal(pid, ProcessSignal::Kill);
-            }
-        });
-    }
-
-    /// Measures the usage of the old processes regularly, for as long as there are any.
-    pub(super) fn watch_old(&mut self, ctx: &mut Context<Self>) {
-        let pids: Vec<u32> = self.draining().into_iter().map(|(_, pid)| pid).collect();
-        if pids.is_empty() || std::mem::replace(&mut self.governor.is_measuring, true) {
-            return;
-        }
-        let look = self.ports.processes.usage(pids).into_actor(self);
-        ctx.spawn(look.map(|usage, supervisor, ctx| {
-            for (pid, usage) in usage {
-                supervisor.processes.get_mut(&pid).into_iter().for_each(|process| process.usage = Some(usage));
-            }
-            ctx.run_later(OLD_PROCESS_LOOK_INTERVAL, |supervisor, ctx| {
-                supervisor.governor.is_measuring = false;
-                supervisor.watch_old(ctx);
-            });
-        }));
+    /// How long until a process that drains since then reaches the maximum age; `None` without such a limit.
+    pub(super) fn time_left(&self, since: Instant) -> Option<Duration> {
+        Some((since + self.limits.age_max?).saturating_duration_since(Instant::now()))
     }
 }

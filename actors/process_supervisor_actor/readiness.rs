@@ -5,7 +5,7 @@ use std::rc::Rc;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::SupervisorPorts;
+use super::ports::SupervisorPorts;
 use crate::limits::{PROXY_READY_LOOK_MIN, PROXY_READY_POLL, PROXY_READY_TIMEOUT};
 use crate::message::LaunchError;
 use crate::model::ProcessInfo;

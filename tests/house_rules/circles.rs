@@ -4,30 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::Source;
 
-/// Files that still import each other. The list only shrinks: a file that is in no circle any more has to be taken out.
-pub const STILL_CIRCULAR: &[&str] = &[
-    "actors/deployment/last_file.rs",
-    "actors/deployment/mod.rs",
-    "actors/process_supervisor_actor.rs",
-    "actors/process_supervisor_actor/readiness.rs",
-];
-
-/// What is wrong with the imports: circles of files that are not in `known`, and files of it that are in none.
-pub fn import_circles(sources: &[Source], known: &[&str]) -> Vec<String> {
+/// The files that import each other.
+pub fn import_circles(sources: &[Source]) -> Vec<String> {
     let modules = Modules::of(sources);
     let imports = modules.imports();
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         imports.keys().map(|file| (*file, reachable(file, &imports))).collect();
-    let in_circle = |file: &str| reached.get(file).is_some_and(|files| files.contains(file));
-    let new = reached.keys().filter(|file| in_circle(file) && !known.contains(file)).map(|file| {
-        let others = reached[file].iter().filter(|other| **other != *file && reached[*other].contains(file));
+    let circles = reached.iter().filter(|(file, files)| files.contains(*file)).map(|(file, files)| {
+        let others = files.iter().filter(|other| *other != file && reached[*other].contains(file));
         let others = Vec::from_iter(others.copied()).join(", ");
         format!("{file}: it and {others} import each other: find the concept that both need, and give it a file below")
     });
-    let gone = known.iter().filter(|file| !in_circle(file));
-    let gone =
-        gone.map(|file| format!("{file}: it is in no circle of imports any more: take it out of STILL_CIRCULAR"));
-    new.chain(gone).collect()
+    circles.collect()
 }
 
 /// All files that a file imports, directly or by way of others; itself only if it is in a circle.
@@ -110,9 +98,9 @@ fn absolute(module: &[String], segments: &[String]) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
-    fn circles(files: &[(&str, &str)], known: &[&str]) -> Vec<String> {
+    fn circles(files: &[(&str, &str)]) -> Vec<String> {
         let sources = Vec::from_iter(files.iter().map(|(path, text)| Source::new(path, text)));
-        let found = import_circles(&sources, known);
+        let found = import_circles(&sources);
         found.into_iter().map(|what| what.split(':').next().unwrap_or_default().to_owned()).collect()
     }
 
@@ -125,14 +113,14 @@ mod tests {
             ("actors/decide/c.rs", "fn c() { super::a::f() }"),
             ("actors/decide/d.rs", "use super::a;"),
         ];
-        assert_eq!(circles(&files, &[]), ["actors/decide/a.rs", "actors/decide/b.rs", "actors/decide/c.rs"]);
-        assert_eq!(circles(&files[..3], &[]), [""; 0]);
+        assert_eq!(circles(&files), ["actors/decide/a.rs", "actors/decide/b.rs", "actors/decide/c.rs"]);
+        assert_eq!(circles(&files[..3]), [""; 0]);
     }
 
     #[test]
     fn parent_and_child_can_be_a_circle() {
         let files = [("actors/plan.rs", "use self::one::One;"), ("actors/plan/one.rs", "use super::Step;")];
-        assert_eq!(circles(&files, &[]), ["actors/plan.rs", "actors/plan/one.rs"]);
+        assert_eq!(circles(&files), ["actors/plan.rs", "actors/plan/one.rs"]);
     }
 
     #[test]
@@ -142,15 +130,8 @@ mod tests {
             ("actors/model/host.rs", "use super::Word;"),
             ("actors/model/word.rs", "use crate::model::Port;"),
         ];
-        assert_eq!(circles(&files, &[]), ["actors/model/host.rs", "actors/model/word.rs"]);
-        assert_eq!(circles(&files[..2], &[]), [""; 0]);
-    }
-
-    #[test]
-    fn known_circle_is_let_pass_until_it_is_gone() {
-        let files = [("actors/a.rs", "use crate::b::B;"), ("actors/b.rs", "use super::a::A;")];
-        assert_eq!(circles(&files, &["actors/a.rs", "actors/b.rs"]), [""; 0]);
-        assert_eq!(circles(&files[..1], &["actors/a.rs"]), ["actors/a.rs"]);
+        assert_eq!(circles(&files), ["actors/model/host.rs", "actors/model/word.rs"]);
+        assert_eq!(circles(&files[..2]), [""; 0]);
     }
 
     #[test]
@@ -161,6 +142,6 @@ mod tests {
             ("src/c.rs", "use crate::d;"),
             ("src/d.rs", "use crate::c;"),
         ];
-        assert_eq!(circles(&files, &[]), [""; 0]);
+        assert_eq!(circles(&files), [""; 0]);
     }
 }

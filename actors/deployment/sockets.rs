@@ -1,0 +1,50 @@
+//! The listening sockets of a deployment: those of orphaned HAProxys are adopted, the others are opened.
+
+use std::collections::BTreeMap;
+
+use slog::warn;
+
+use super::peers::{DeploymentPeers, gone};
+use crate::decide::deployment::{BoundSection, ServiceSection};
+use crate::message::{AdoptSockets, HoldSockets, SocketsHeld, WantedSocket};
+use crate::model::{Observation, ServiceName};
+
+/// Takes over the sockets of orphaned HAProxys. Returns what the one that serves reports.
+pub(super) async fn adopt(orphans: Vec<u32>, peers: &DeploymentPeers) -> Result<Option<Observation>, String> {
+    let observation = match orphans.is_empty() {
+        true => None,
+        false => peers.runtime.observe(None).await.ok(),
+    };
+    for pid in orphans {
+        if let Err(error) = peers.sockets.adopt.send(AdoptSockets { pid }).await.map_err(gone)? {
+            warn!(peers.log, "the ports of an orphaned HAProxy are opened again once it closes them";
+                "pid" => pid, "error" => error);
+        }
+    }
+    Ok(observation)
+}
+
+/// Has every socket opened that a desired section listens on, those of last good sections of an earlier run, and `more`
+/// that may be free.
+pub(super) async fn hold_sockets(
+    services: &BTreeMap<ServiceName, ServiceSection>,
+    more: BTreeMap<ServiceName, WantedSocket>,
+    peers: &DeploymentPeers,
+) -> Result<SocketsHeld, String> {
+    let desired = |(name, service): (&ServiceName, &ServiceSection)| {
+        Some((name.clone(), WantedSocket::of(&service.desired.definition)?))
+    };
+    let elsewhere = |(name, service): (&ServiceName, &ServiceSection)| match &service.last_good {
+        Some(BoundSection { spec, descriptor: None, .. })
+            if spec.definition.listen != service.desired.definition.listen =>
+        {
+            Some((name.clone(), WantedSocket::of(&spec.definition)?))
+        }
+        _ => None,
+    };
+    let hold = HoldSockets {
+        wanted: services.iter().filter_map(desired).collect(),
+        last_good: services.iter().filter_map(elsewhere).chain(more).collect(),
+    };
+    peers.sockets.hold.send(hold).await.map_err(gone)
+}
