@@ -160,12 +160,12 @@ impl ServiceConfigActor {
         match parsed {
             Ok(ParsedDefinition { definition, mut warnings }) => {
                 warnings.extend(unknown_keys::in_definition(&definition.source, self.ports.host_sources.kinds()));
-                self.report(name, &origin, warnings, "");
+                self.report_ignored(name, &origin, warnings);
                 self.define(name, Arc::new(definition));
             }
             Err(mistakes) => {
-                let kept = if service.good.is_some() { "; its last good definition stays" } else { "; it is left out" };
-                self.report(name, &origin, mistakes, kept);
+                let kept = if service.good.is_some() { "its last good definition stays" } else { "it is left out" };
+                self.report_mistakes(name, &origin, mistakes, kept);
             }
         }
     }
@@ -201,20 +201,33 @@ impl ServiceConfigActor {
         self.peers.journal.do_send(Record(entry));
     }
 
-    fn report(&mut self, name: &Arc<str>, origin: &str, problems: Vec<String>, consequence: &str) {
+    /// Logs and shows what has no effect in a definition that is used.
+    fn report_ignored(&mut self, name: &Arc<str>, origin: &str, warnings: Vec<String>) {
+        for warning in &warnings {
+            warn!(self.log, "a part of a service's definition has no effect";
+                "service" => %name, "origin" => origin, "problem" => warning);
+        }
+        self.show(name, warnings.into_iter().map(|warning| format!("{origin}: {warning}")).collect());
+    }
+
+    /// Logs, records and shows the mistakes of a definition that cannot be used.
+    fn report_mistakes(&mut self, name: &Arc<str>, origin: &str, mistakes: Vec<String>, consequence: &str) {
+        let problems: Vec<String> = mistakes.iter().map(|mistake| format!("{mistake}; {consequence}")).collect();
         for problem in &problems {
-            warn!(self.log, "a service's definition is not right";
-                "service" => %name, "origin" => origin, "problem" => format!("{problem}{consequence}"));
-            let problem = format!("{origin}: {problem}{consequence}");
-            let mut entry = JournalEntry::new(Event::InputRefused { problem });
+            warn!(self.log, "a service's definition cannot be used";
+                "service" => %name, "origin" => origin, "problem" => problem);
+            let mut entry = JournalEntry::new(Event::InputRefused { problem: format!("{origin}: {problem}") });
             entry.service = ServiceName::new(name).ok();
             self.peers.journal.do_send(Record(entry));
         }
+        self.show(name, problems.into_iter().map(|problem| format!("{origin}: {problem}")).collect());
+    }
+
+    fn show(&mut self, name: &Arc<str>, problems: Vec<String>) {
         if problems.is_empty() {
             self.problems.remove(name.as_ref());
         } else {
-            let shown = problems.iter().map(|problem| format!("{origin}: {problem}{consequence}"));
-            self.problems.insert(name.to_string(), shown.collect());
+            self.problems.insert(name.to_string(), problems);
         }
     }
 

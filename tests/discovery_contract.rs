@@ -229,10 +229,10 @@ async fn invalid_spec_is_refused_with_its_key() {
         (
             "aws",
             json!({}),
-            if cfg!(feature = "aws") { "\"groups\" is missing" } else { "\"type\" is \"aws\", and this" },
+            if cfg!(feature = "aws") { "\"groups\" is missing" } else { "\"type\" is \"aws\", but this" },
         ),
         ("etcd", json!({}), "\"prefix\" is missing"),
-        ("etcd", json!({"prefix": "/"}), "\"prefix\" is \"/\", which would take every key for a host"),
+        ("etcd", json!({"prefix": "/"}), "\"prefix\" is \"/\", which would make every key a host"),
         ("etcd", json!({"prefix": "/x", "server": "http://u:secret@h"}), "\"server\": a URL has a user or password"),
         ("file", json!({"path": 7}), "\"path\" is 7"),
         ("file", json!({"path": "/"}), "\"path\" is \"/\", which is not the path of a file"),

@@ -15,6 +15,8 @@ use crate::support::haproxy::{self, HaproxyVersion, ServerLine};
 /// Several rounds of agents and observations.
 const WATCHED: Duration = Duration::from_millis(1_500);
 
+const RAMP_UP: Duration = Duration::from_secs(2);
+
 /// A daemon that observes often, and a service `web` with two hosts, which ask the same agent.
 struct Stage {
     dir: TestDir,
@@ -106,9 +108,12 @@ async fn agent_cannot_undo_an_ordered_state() {
 #[tokio::test]
 async fn agent_decides_over_the_weight_after_ramp_up() {
     for version in haproxy::versions() {
-        let stage = Stage::new(&version, json!({"ramp_up": "2s"}), 1).await;
+        let stage = Stage::new(&version, json!({"ramp_up": format!("{}s", RAMP_UP.as_secs())}), 1).await;
         stage.agent.report("ready 50%");
         stage.files.hosts("web", &stage.backends);
+        stage.daemon.eventually(LIMIT, "the new host is served", async || stage.server(1).await).await;
+        // Until then the weights of the ramp-up and the agent's alternate.
+        tokio::time::sleep(RAMP_UP).await;
         let by_agent = |server: &ServerLine| server.is_ready() && server.weight() == 50;
         stage.wait_for_server(1, "the newcomer has what its agent gives it", by_agent).await;
         let asked = stage.agent.asked();

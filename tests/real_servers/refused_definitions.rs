@@ -88,11 +88,10 @@ async fn refused_settings_at_the_start_leave_the_last_good_file_served() {
         files.define("web", port, json!({"listen_options": ["mode http"]}));
         files.hosts("web", &backends);
         let good = daemon(&dir).haproxy(&version).files(&files.services());
-        let mut first = good.start();
+        let mut first = good.clone().start();
         wait_for_ready(&first, "web", &addresses(&backends)).await;
         first.terminate().await;
-        let bad = daemon(&dir).haproxy(&version).files(&files.services());
-        let second = bad.set("haproxy.defaults", json!(["mode http", "no-such-keyword"])).start();
+        let second = good.set("haproxy.defaults", json!(["mode http", "no-such-keyword"])).start();
         wait_for_ready(&second, "web", &addresses(&backends)).await;
         assert_eq!(http::get(([127, 0, 0, 1], port).into(), "/").await.expect("served").status, 200, "{version}");
         let state = wait_for_state(&second, "the refused line is named", "haproxy_state", |state| {

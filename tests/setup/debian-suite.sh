@@ -53,6 +53,7 @@ Dir::Etc::SourceParts "/dev/null";
 Dir::Etc::Preferences "/dev/null";
 Dir::Etc::PreferencesParts "/dev/null";
 APT::Architecture "$(dpkg --print-architecture)";
+APT::Default-Release "$suite";
 APT::Get::Install-Recommends "false";
 APT::Sandbox::User "";
 Acquire::Languages "none";
@@ -65,12 +66,22 @@ CONFIGURATION
 
 private_apt() { LC_ALL=C apt-get -qq -c "$apt_home/apt.conf" "$@"; }
 
+# experimental has only the packages that differ from sid.
+suite_and_its_base() {
+    case $suite in
+    experimental) echo sid experimental ;;
+    *) echo "$suite" ;;
+    esac
+}
+
 read_package_lists() {
-    local mirror
+    local mirror name
     [ -n "$(mirrors)" ] || fail "the machine's apt sources name no Debian mirror: set DEBIAN_MIRRORS"
     for mirror in $(mirrors); do
         # An archived suite is valid for ever, whatever date its Release file once promised.
-        echo "deb [signed-by=$keyring check-valid-until=no] $mirror $suite main" >"$apt_home/sources.list"
+        for name in $(suite_and_its_base); do
+            echo "deb [signed-by=$keyring check-valid-until=no] $mirror $name main"
+        done >"$apt_home/sources.list"
         say "reading the package list of $suite from $mirror"
         if private_apt update --error-on=any >"$apt_home/update.log" 2>&1; then
             return 0

@@ -50,7 +50,7 @@ fn reload_that_waits_for_a_hanging_write_delays_no_runtime_change() {
     rig.hosts("web", &[1]);
     assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
     written(&mut rig, Ok(()));
-    rig.accept(&[(1, READY), (2, MAINT), (3, MAINT)]);
+    rig.answer(vec![Answer { accepted: true, text: String::new() }], &[(1, READY), (2, MAINT), (3, MAINT)]);
     assert!(rig.order().is_some());
 }
 
