@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_is_given_its_words_and_no_shell_reads_them() {
+    async fn arguments_are_passed_without_a_shell() {
         assert_eq!(run_words(&["test", "{candidate}", "=", "/a candidate"], false).await, Ok(()));
         assert_eq!(run_words(&["test", "$HOME", "=", "$HOME"], false).await, Ok(()));
         assert_eq!(run_words(&["test -n \"$PATH\" && true"], true).await, Ok(()));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_that_hangs_is_ended_with_all_it_started() {
+    async fn hanging_command_is_ended_with_its_children() {
         let directory = tempfile::tempdir().unwrap();
         let pid_file = directory.path().join("pid");
         let text = format!("sleep 60 & echo $! > {}; wait", pid_file.display());
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_goes_into_the_background_is_not_waited_for() {
+    async fn background_program_is_not_awaited() {
         assert_eq!(run_words(&["sleep 20 & exit 0"], true).await, Ok(()));
     }
 

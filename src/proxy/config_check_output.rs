@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn alerts_alone_are_told_with_the_candidates_lines() {
+    fn alerts_have_the_candidates_line_numbers() {
         let stderr = "\
 [NOTICE]   (20527) : haproxy version is 2.6.12-1+deb12u4
 [WARNING]  (20527) : config : parsing acl keyword 'path_beg' :
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_2_2_is_understood_without_its_list_of_keywords() {
+    fn format_of_2_2_is_read_without_keyword_list() {
         let stderr = "\
 [ALERT] 323/114450 (20502) : parsing [/d/c.candidate:12] : 'server x' unknown keyword 'wat'. Registered keywords :
     [ SSL] allow-0rtt [dflt_ok]
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn places_and_messages_within_a_message_do_not_count() {
+    fn quoted_places_and_messages_are_ignored() {
         let stderr = "\
 [ALERT]    (7) : config : Proxy 'b': unable to find table '[/d/c.candidate:10]' \u{1b}[31m
 [ALERT]    (8) : config : parsing [/d/c.candidate:11] : forged by a line feed

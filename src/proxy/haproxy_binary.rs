@@ -44,7 +44,7 @@ impl HaproxyBinary {
         let said = String::from_utf8_lossy(&output.stdout);
         version_in(&said).ok_or_else(|| {
             let first = said.lines().next().unwrap_or_default();
-            format!("{what}: it says {first:?} ({}); set haproxy.path to HAProxy's program", output.status)
+            format!("{what}: it prints {first:?} ({}); set haproxy.path to HAProxy's program", output.status)
         })
     }
 

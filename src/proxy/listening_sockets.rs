@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_socket_takes_connections_until_it_is_dropped() {
+    fn socket_accepts_connections_until_dropped() {
         let held = opened("127.0.0.1:0").unwrap();
         let address = held.address();
         std::net::TcpStream::connect(address).unwrap();

@@ -3,7 +3,7 @@
 //! | port | adapter |
 //! | --- | --- |
 //! | `RuntimeApi` | [`haproxy_socket`]: text by [`runtime_text`], conversation by `runtime_connection`, servers by [`server_state`], the map by `route_map` |
-//! | `ConfigFile` | [`config_file`]: what `haproxy -c` says is read by `config_check_output` |
+//! | `ConfigFile` | [`config_file`]: the output of `haproxy -c` is read by `config_check_output` |
 //! | `ProxyProcesses` | by `haproxy.run`: [`haproxy_process`] (supervise), [`run_by_systemd`], [`run_by_binary`], [`run_by_command`], [`run_by_others`] (none); all watch processes by `watched_processes` |
 //! | `NameResolver` | [`name_resolver`] |
 //! | `ListeningSockets` | [`listening_sockets`], or [`claimed_addresses`] where HAProxy binds its own: who holds a port by `port_holder` |

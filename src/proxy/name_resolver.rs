@@ -7,7 +7,7 @@ use proxymgr_actors::port::{NameResolver, PortFuture};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-/// Resolves names like the C library: /etc/hosts, DNS, and whatever else nsswitch.conf configures.
+/// Resolves names like the C library: /etc/hosts, DNS and the other sources in nsswitch.conf.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
 

@@ -112,7 +112,7 @@ impl Shared {
         };
         let silent = |_| {
             format!(
-                "the order was carried out, but no new HAProxy answers on {} within {} s; its own log says why, unless it \
+                "the order was carried out, but no new HAProxy answers on {} within {} s; see its own log, unless it \
                  runs another file than {}",
                 self.socket_path.display(),
                 PROXY_READY_TIMEOUT.as_secs(),

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_started_by_a_loader_is_recognised_by_its_argument() {
+    fn program_behind_a_loader_is_recognised() {
         let arguments: Vec<&[u8]> = vec![b"/lib/ld.so", b"--library-path", b"/x", b"/x/haproxy", b"-f", b"/c", b"-db"];
         assert_eq!(options_of_haproxy(0, &arguments), Some(&arguments[4..]));
         let editor: Vec<&[u8]> = vec![b"/usr/bin/ed", b"-f", b"/etc/haproxy"];

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_apart_by_the_prompt_with_and_without_a_blank_line() {
+    fn prompt_separates_answers() {
         let parts = framed(&["\n> Server deleted.\n> New server registered.\n\n> \n> "]);
         assert_eq!(parts, ["", "END", "Server deleted.", "END", "New server registered.", "", "END", "", "END"]);
     }

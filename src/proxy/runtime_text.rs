@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_haproxy_would_cut_or_misread_is_not_sent() {
+    fn unsafe_command_is_not_sent() {
         let refused = |command: &RuntimeCommand| refusal(command, &command_text(command)).unwrap_or_default();
         assert_eq!(refused(&add(&["check"; 60])), "");
         assert!(refused(&add(&["check"; 61])).contains("65 words"));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn one_word_of_failure_in_an_address_answer_is_failure() {
+    fn address_answer_with_a_failure_is_refused() {
         let set = RuntimeCommand::SetAddress(server(), endpoint("10.0.0.1"));
         let accepted = |text: &str| classify(&set, text.to_owned()).accepted;
         assert!(accepted("IP changed from '1.1.1.1' to '10.0.0.1' by 'stats socket command'"));
@@ -205,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn success_words_that_haproxy_quotes_back_are_not_success() {
+    fn quoted_success_text_is_not_success() {
         let text = "unknown keyword 'New server registered.'.".to_owned();
         assert!(!classify(&add(&[]), text).accepted);
         assert!(classify(&add(&[]), "New server registered.".to_owned()).accepted);
     }
 
     #[test]
-    fn the_list_of_commands_after_an_unknown_one_is_left_out() {
+    fn command_list_after_unknown_command_is_omitted() {
         let mut answer = AnswerText::default();
         answer.line("Unknown command. Please enter one of the following commands only :");
         answer.line("  help           : this message");

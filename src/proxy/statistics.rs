@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_check_said_may_hold_commas_and_quotes() {
+    fn check_result_may_contain_commas_and_quotes() {
         let table = table(
             "# pxname,svname,scur,rate,lastchg,check_status,last_chk,\nweb,a,1,2,70,L4CON,\"refused, \"\"x\"\"\",\n",
         );

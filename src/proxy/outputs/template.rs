@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn domains_have_one_service_for_each_path_and_of_several_the_first() {
+    fn domains_have_first_service_of_each_path() {
         let of = |name: &str, path: Option<&str>| ServiceView { path_prefix: path.map(Into::into), ..service(name) };
         let services = [of("a", Some("/api")), of("b", None), of("c", Some("/api"))];
         let source = "{% for domain in domains %}{{ domain.name }}:{{ domain.port }}\
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_with_its_line_and_variable() {
+    fn error_contains_line_and_variable() {
         let error = render("nginx.j2", "ok\n{{ service.name }}\n", &[], None).unwrap_err();
         assert!(error.contains("nginx.j2:2") && error.contains("service.name"), "{error}");
         let error = render("nginx.j2", "a\nb\n{% for x in %}", &[], None).unwrap_err();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_template_takes_a_thousand_services_of_fifty_hosts() {
+    fn shipped_template_renders_50_000_hosts() {
         let hosts = (0..50).map(|n| HostView {
             name: format!("h{n}"),
             endpoint: format!("10.0.0.{n}:80"),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_the_server_lines_of_one_service_whose_hosts_are_known() {
+    fn nodes_require_known_hosts() {
         let mut web = service("web");
         let error = nodes("api", &[web.clone()]).unwrap_err();
         assert!(error.contains("api") && error.contains("not defined"), "{error}");
