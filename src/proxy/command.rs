@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_told_with_what_the_command_said() {
+    async fn failure_contains_output() {
         let error = run_words(&["echo no such luck >&2; exit 3"], true).await.unwrap_err();
         assert!(error.contains("exit status: 3") && error.contains("no such luck"), "{error}");
         let error = run_words(&["/nowhere/at-all"], false).await.unwrap_err();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_command_prints_is_kept_up_to_a_bound() {
+    async fn kept_output_is_bounded() {
         let error = run_words(&["head -c 1000000 /dev/zero | tr '\\0' x; exit 1"], true).await.unwrap_err();
         assert!(error.len() < OUTPUT_BYTES_MAX + 200, "{}", error.len());
     }

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_found_as_the_holder_of_its_port() {
+    fn own_port_holder_is_found() {
         for text in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(text).unwrap();
             let address = listener.local_addr().unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_conflicts_with_every_address_on_its_port() {
+    fn wildcard_conflicts_with_every_address() {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         assert!(conflicts(address("0.0.0.0:80"), address("10.0.0.1:80")));
         assert!(conflicts(address("10.0.0.1:80"), address("0.0.0.0:80")));

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_is_counted_and_a_long_line_is_cut() {
+    async fn flood_is_counted_and_long_line_cut() {
         let mut output = vec![b'x'; 100_000];
         output.extend_from_slice(&b"\ny".repeat(1_000));
         let lines = forwarded(&output).await;

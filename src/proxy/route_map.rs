@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn no_map_and_an_empty_one_are_not_the_same() {
+    fn missing_map_differs_from_empty_map() {
         let mut reader = MapReader::default();
         reader.line("Unknown map identifier. Please use #<id> or <file>.");
         assert_eq!(reader.finish(), Ok(None));
