@@ -1,4 +1,4 @@
-//! Runs an operator's command with bounded time and memory, and ends every process that it started.
+//! Runs an operator's command with bounded time and memory; after its time limit, it is killed with its children.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -54,9 +54,9 @@ pub(super) async fn run(
             let _ = killpg(group, Signal::SIGKILL);
         }
         let _ = child.wait().await;
-        return Err(broken(format!("did not end within {} and was ended", humantime::format_duration(limit))));
+        return Err(broken(format!("did not end within {} and was killed", humantime::format_duration(limit))));
     };
-    let (status, said) = finished.map_err(|error| broken(format!("was lost: {error}")))?;
+    let (status, said) = finished.map_err(|error| broken(format!("could not be waited for: {error}")))?;
     if !said.is_empty() {
         info!(log, "command output: {}", said; "command" => &shown);
     }

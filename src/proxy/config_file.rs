@@ -120,7 +120,7 @@ impl ConfigFile for HaproxyConfigFile {
             let _candidate_turn = shared.candidate_turn.lock().await;
             let _live_turn = shared.live_turn.lock().await;
             if !shared.candidate_good.take() {
-                return Err(format!("no candidate for {} was found good since the last one", shared.path.display()));
+                return Err(format!("no new candidate for {} has passed its check", shared.path.display()));
             }
             let map = shared.candidate_map.borrow().clone();
             // The map is written before the configuration, because a new process reads both; the running process does
@@ -324,5 +324,7 @@ where
     T: Send + 'static,
     F: FnOnce() -> Result<T, String> + Send + 'static,
 {
-    spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("writing the configuration was cut short: {error}")))
+    spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(format!("writing the configuration was interrupted: {error}")))
 }

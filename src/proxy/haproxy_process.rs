@@ -117,8 +117,9 @@ impl Shared {
         let (binary, stats) = (self.binary.clone(), self.stats.clone().filter(|_| runtime.is_some()));
         // Forking copies the page tables and waits for exec, so it does not run on the actors' thread.
         let spawned = spawn_blocking(move || spawn_child(&binary, stats.as_ref(), inherited, writer, &arguments)).await;
-        let child = spawned
-            .unwrap_or_else(|error| Err(format!("starting {} was cut short: {error}", self.binary.path().display())))?;
+        let child = spawned.unwrap_or_else(|error| {
+            Err(format!("starting {} was interrupted: {error}", self.binary.path().display()))
+        })?;
         let pid = child.id().ok_or("the process that was started has no id")?;
         self.watched.begin(pid);
         spawn(process_output::forward(output, pid, self.on_health_change(pid), self.log.clone()));
@@ -142,7 +143,7 @@ impl Shared {
         let next_path = stats.next_path();
         let config = self.watched.config_path().to_owned();
         let prepared = spawn_blocking(move || stats.prepare(&config)).await;
-        let prepared = prepared.unwrap_or_else(|error| Err(format!("opening a socket was cut short: {error}")))?;
+        let prepared = prepared.unwrap_or_else(|error| Err(format!("opening a socket was interrupted: {error}")))?;
         let Some(Prepared { listener, client }) = prepared else { return Ok(None) };
         let socket = HaproxySocket::opened(client, next_path, self.log.clone());
         let socket = socket.map_err(|error| format!("cannot use the connection to a new process: {error}"))?;
@@ -185,7 +186,7 @@ impl Shared {
     }
 
     /// Handles the listener that a daemon killed during a launch left beside the path: it is renamed to the path if a
-    /// process serves there, and removed if none listens any more.
+    /// process serves there, and removed if no process listens there any more.
     async fn recover_next(&self, stats: &StatsSocket) {
         let next = stats.next_path();
         if !next.exists() {
@@ -193,7 +194,9 @@ impl Shared {
         }
         match self.serving_at(&next).await {
             Ok(Some(pid)) => match stats.rename() {
-                Ok(()) => info!(self.log, "the Runtime API socket of an unfinished launch is taken over"; "pid" => pid),
+                Ok(()) => {
+                    info!(self.log, "the Runtime API socket of an unfinished launch is in use again"; "pid" => pid)
+                }
                 Err(error) => warn!(self.log, "a HAProxy process cannot be reached at its socket's path";
                     "pid" => pid, "error" => error),
             },

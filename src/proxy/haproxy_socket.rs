@@ -58,8 +58,7 @@ impl HaproxySocket {
     }
 
     /// Returns the Runtime API of a process that is not running yet, on an open connection to its listener at `path`.
-    /// There is no other connection: once this one is closed, every call fails. The first answer may take as long as
-    /// the start.
+    /// Once that one is closed, every call fails. The first answer may take as long as the start.
     ///
     /// # Errors
     /// The system cannot watch the connection.
@@ -293,8 +292,7 @@ impl Shared {
         self.ask(&request, services.len(), read).await?.finish().map_err(|error| self.broken(error))
     }
 
-    /// Observes all sections. Those without servers are missing in `show servers state`, so `show backend` is sent as
-    /// well.
+    /// Observes all sections, also by `show backend`, because `show servers state` omits sections without servers.
     async fn observe_all(&self) -> Result<Observation, RuntimeError> {
         let read = |reading: &mut Reading, part: AnswerPart<'_>| match part {
             AnswerPart::End => reading.answered += 1,
@@ -310,8 +308,7 @@ impl Shared {
         reading.finish().map_err(|error| self.broken(error))
     }
 
-    /// Queries the process on a new connection and keeps that one unless the process is draining: a connection would
-    /// delay its exit.
+    /// Queries the process on a new connection, which is kept unless the process drains: it would delay the exit.
     async fn process(&self) -> Result<ProcessInfo, RuntimeError> {
         self.renew();
         let read = |info: &mut Info, part: AnswerPart<'_>| {
@@ -335,8 +332,7 @@ impl Shared {
             }
         };
         let table = self.ask(request, 1, read).await;
-        // This query is rare, and a connection kept until the next one would delay the exit of a process that is to
-        // stop.
+        // This query is rare, and a kept connection would delay the exit of a process that is to stop.
         self.renew();
         table
     }
@@ -487,8 +483,7 @@ async fn connected(address: &RuntimeAddress) -> io::Result<RuntimeStream> {
     }
 }
 
-/// Connects; unlike a TCP socket, a unix socket with a full queue of connections fails at once, so the attempt is
-/// repeated.
+/// Connects, and retries while the queue of connections is full, at which a unix socket, unlike TCP, fails at once.
 async fn connect_when_not_full(path: &Path) -> io::Result<UnixStream> {
     loop {
         match UnixStream::connect(path).await {

@@ -6,7 +6,7 @@ use proxymgr_actors::port::{
     CheckFailure, ConfigFile, ConfigMessage, ConfigText, PortFuture, ProcessSignal, ProxyProcesses, RunningProcess,
 };
 
-/// The processes and the file of an external HAProxy. Every call fails with the reason.
+/// The processes and the file of an external HAProxy. Calls that would change them fail with the reason.
 pub struct NotOurs;
 
 const WHY: &str = "haproxy.run is none: proxymgr does not start or reload HAProxy and does not write its file";

@@ -1,4 +1,4 @@
-//! Problems of the daemon and its surroundings: what is wrong, since when, and what to do. One problem per cause.
+//! Problems of the daemon and its environment: what is wrong, since when, and what to do. One problem per cause.
 //!
 //! | file | problems of |
 //! | --- | --- |

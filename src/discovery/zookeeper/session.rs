@@ -73,8 +73,7 @@ pub(super) struct Session {
     reads: Semaphore,
     suspected: Notify,
     read_timeout: Duration,
-    /// The permissions of znodes that proxymgr creates: for clients with the same credentials, or for all without
-    /// credentials.
+    /// The permissions of new znodes: only for clients with the same credentials, or for all if none are configured.
     acls: Acls<'static>,
 }
 

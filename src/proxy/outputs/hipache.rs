@@ -81,7 +81,7 @@ fn lists(services: &[PublishedService]) -> Result<Lists, String> {
         for domain in &service.definition.domains {
             let key = format!("frontend:{domain}");
             if let Some(other) = owners.insert(key.clone(), name.clone()) {
-                return Err(format!("the services {other} and {name} both have the domain {domain}: give it to one"));
+                return Err(format!("the services {other} and {name} both have the domain {domain}: assign it to one"));
             }
             let Some(hosts) = &service.hosts else {
                 lists.unknown.insert(key);
@@ -154,7 +154,7 @@ async fn write(redis: &mut MultiplexedConnection, owned_key: &str, lists: &Lists
             }
             Plan::Foreign(key) => {
                 in_time(redis::cmd("UNWATCH").query_async::<()>(redis)).await?;
-                let advice = "delete it in Redis, or take the domain from the service";
+                let advice = "delete it in Redis, or remove the domain from the service";
                 return Err(format!("the list {key} was made by another program and is not changed: {advice}"));
             }
             Plan::Change(transaction) => transaction,

@@ -57,7 +57,7 @@ impl ServiceOutput for TemplateOutput {
                     let checked = command::run(check, &candidate.to_string_lossy(), settings.timeout, &log).await;
                     if let Err(error) = checked {
                         let _ = std::fs::remove_file(candidate);
-                        return Err(format!("the check refuses what the template gives: {error}"));
+                        return Err(format!("the check refuses the rendered template: {error}"));
                     }
                 }
                 let (from, to) = (candidate.clone(), resolved(&settings.path));
@@ -78,7 +78,7 @@ impl ServiceOutput for TemplateOutput {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("the work was cut short: {error}")))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("the work was interrupted: {error}")))
 }
 
 /// Writes the candidate beside the file; returns `None` if the file's content is already the same.
