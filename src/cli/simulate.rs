@@ -98,7 +98,7 @@ fn story(file: &Path, args: &SimulateArgs) -> Result<(), Failure> {
         if let Some(report) = fleet.failed {
             let others = fleet.well;
             output::remark(&format!(
-                "The machine with seed {} failed; {others} other machines met all expectations.",
+                "The machine with seed {} fails; {others} other machines met all expectations.",
                 report.seed
             ));
             return as_expected(&report);

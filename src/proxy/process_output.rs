@@ -249,6 +249,6 @@ mod tests {
         let lines = forwarded(&output).await;
         assert_eq!(lines.len(), PROXY_OUTPUT_LINES_PER_SECOND_MAX as usize + 1);
         assert_eq!(lines[0].1.len(), "HAProxy: ".len() + PROXY_OUTPUT_LINE_BYTES_MAX);
-        assert!(lines.last().unwrap().1.contains("left out"));
+        assert!(lines.last().unwrap().1.contains("dropped"));
     }
 }

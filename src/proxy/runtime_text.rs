@@ -186,7 +186,7 @@ mod tests {
     fn unsafe_command_is_not_sent() {
         let refused = |command: &RuntimeCommand| refusal(command, &command_text(command)).unwrap_or_default();
         assert_eq!(refused(&add(&["check"; 60])), "");
-        assert!(refused(&add(&["check"; 61])).contains("65 words"));
+        assert!(refused(&add(&["check"; 61])).contains("65 arguments"));
         assert!(refused(&add(&["x".repeat(9_000).as_str()])).contains("bytes long"));
         let named = RuntimeCommand::SetAddress(server(), endpoint("a.example"));
         assert!(refused(&named).contains("a.example"));
