@@ -211,8 +211,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes the candidate's map if there is none, because HAProxy refuses a candidate without it. An existing map
-    /// belongs to the running process and stays.
+    /// Writes the candidate's map if none exists, because the check needs one. An existing map belongs to the process.
     async fn provide_map(&self, map: Option<Arc<str>>) -> Result<(), String> {
         match map {
             Some(map) if !map_path_of(&self.path).exists() => self.write_map(Some(map)).await,
@@ -324,7 +323,5 @@ where
     T: Send + 'static,
     F: FnOnce() -> Result<T, String> + Send + 'static,
 {
-    spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(format!("writing the configuration was interrupted: {error}")))
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("writing the files was interrupted: {error}")))
 }

@@ -1,9 +1,8 @@
 //! Runs commands and queries on HAProxy's stats socket (Runtime API), by which most changes are applied.
 //!
 //! One connection is kept open for changes, because a command on it takes a third of the time that it takes on a new
-//! one. A second one is for queries, so that a long answer does not delay a change. Calls on one connection run one
-//! after the other. A kept connection that HAProxy has closed is replaced as long as nothing was sent on it; if no
-//! answer came to what was sent, the caller gets an error and must observe again.
+//! one; a second one is for queries, so that a long answer does not delay a change. Calls on a connection take turns.
+//! One that HAProxy has closed is replaced if nothing was sent on it; otherwise the caller gets an error.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
