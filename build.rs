@@ -1,4 +1,4 @@
-//! Tells the build which commit it is made from, for `proxymgr --version`.
+//! Passes the commit to the build, for `proxymgr --version`.
 
 #![allow(clippy::print_stdout, reason = "Cargo reads instructions from standard output")]
 
@@ -18,7 +18,7 @@ fn main() {
     }
 }
 
-/// What git prints; none without git, without a repository, or in a repository without a commit.
+/// Returns what git prints; `None` without git, without a repository, or in a repository without a commit.
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
     let text = String::from_utf8(output.stdout).ok()?;

@@ -33,7 +33,7 @@ pub fn run(haproxy: &Path, port: Option<u16>, debug: bool) -> Result<(), Failure
         let how = "the demo needs HAProxy: `sudo apt-get install haproxy`, or pass its binary with --haproxy";
         Failure::CannotStart(format!("{failure}\n{how}"))
     })?;
-    let workspace = workspace().map_err(cannot("make a temporary directory"))?;
+    let workspace = workspace().map_err(cannot("create a temporary directory"))?;
     let backends = backends::start(BACKENDS).map_err(cannot("start the backends"))?;
     let port = front_port(port)?;
     let status_port = free_port(STATUS_PORT_PREFERRED)?;

@@ -1,10 +1,10 @@
-//! The address of a DNS server, as settings and definitions have it.
+//! Parses the address of a DNS server in settings and definitions.
 
 use std::net::SocketAddr;
 
 const PORT: u16 = 53;
 
-/// Parses `address` or `address:port`. A host name is refused: there is nothing yet that could resolve it.
+/// Parses `address` or `address:port`. A host name is refused, because it could not be resolved yet.
 pub fn parse(text: &str) -> Result<SocketAddr, String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let with_port = || text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_saved_is_nothing_wrong() {
+    fn missing_file_is_not_a_problem() {
         let loaded = load(Path::new("/nonexistent/state.json"));
         assert!(loaded.state == SavedState::default() && loaded.problem.is_none());
     }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn files_put_aside_do_not_grow_without_bound() {
+    fn renamed_files_are_bounded() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
         for number in 0..DAMAGED_STATES_MAX + 3 {

@@ -261,7 +261,7 @@ impl Settings {
         read_log(&mut Reader::new(sources.merged().0)).unwrap_or_default()
     }
 
-    /// Applies the settings of `newer` that can change while the daemon runs. The others need a restart.
+    /// Applies the settings of `newer` that can change while the daemon runs. The remaining ones need a restart.
     pub fn adopt(&mut self, newer: Self) -> Changed {
         let differs = |key: &&Key| self.effective.0.get(key.path) != newer.effective.0.get(key.path);
         let (applied, need_restart): (Vec<&Key>, Vec<&Key>) =
@@ -338,7 +338,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     })
 }
 
-/// What the name of HAProxy's state file has more than that of haproxy.cfg.
+/// The suffix that HAProxy's state file has in addition to the name of haproxy.cfg.
 const STATE_FILE_SUFFIX: &str = "state";
 
 fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
@@ -351,7 +351,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     } else if let Some(path) = &config_path
         && path.to_str().is_none_or(|text| text.contains(is_special_in_maps))
     {
-        let why = "the name of the map beside it stands in HAProxy's expressions";
+        let why = "the name of the map beside it is used in HAProxy's expressions";
         let problem =
             format!("{path:?} must not contain white space, quotes, backslashes, '#', '$', ',', '(' or ')': {why}");
         reader.refuse("haproxy.config_path", problem);

@@ -1,4 +1,4 @@
-//! The token for the status API: what a caller sends, and what the daemon compares it with.
+//! The token for the status API, which callers send and the daemon verifies.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use subtle::ConstantTimeEq;
 /// The shortest token that is accepted, in characters.
 const TOKEN_LENGTH_MIN: usize = 16;
 
-/// A token. No message and no log ever shows it.
+/// A token. No message or log shows it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// A token that is valid in an HTTP header. The error does not repeat it.
+    /// Parses a token that is valid in an HTTP header. The error does not repeat it.
     pub fn new(text: &str) -> Result<Self, String> {
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("may contain only ASCII letters, digits and punctuation, and no white space".to_owned());
@@ -25,12 +25,12 @@ impl Token {
         Ok(Self(text.to_owned()))
     }
 
-    /// The token itself, for sending it.
+    /// Returns the token, for sending it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Compares it with what a caller sent, in a time that depends on the lengths alone.
+    /// Compares the token with what a caller sent, in a time that depends only on the lengths.
     pub fn is(&self, sent: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(sent).into()
     }

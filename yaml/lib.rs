@@ -1,4 +1,4 @@
-//! YAML values that know their lines, for settings and scenarios alike, and mistakes in them.
+//! Parses YAML for settings and scenarios, with the line of each value, and reports mistakes.
 
 use std::fmt;
 use std::path::Path;
@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-/// Reads YAML text that stands in the file at `path`; none where it is empty.
+/// Parses the YAML text of the file at `path`; returns `None` if it is empty.
 ///
 /// # Errors
-/// What is wrong with the text as YAML, with its line.
+/// The text is not valid YAML; the error has the line.
 pub fn read(text: &str, path: &Path) -> Result<Option<Spanned<Node>>, Mistake> {
     serde_saphyr::from_str(text).map_err(|error| Mistake {
         place: error
@@ -25,14 +25,14 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-/// One thing that is wrong: where it stands, which key it is about, what is wrong and what to do.
+/// One mistake: its place, its key, the problem and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
-    /// `proxymgr.yml:7`, `environment variable PROXYMGR_STATE_DIR`, `--set`; empty where it stands nowhere.
+    /// `proxymgr.yml:7`, `environment variable PROXYMGR_STATE_DIR` or `--set`; empty if there is no place.
     pub place: String,
-    /// The key; empty where the file as a whole is meant.
+    /// The key; empty if the mistake concerns the whole file.
     pub key: String,
-    /// What is wrong, with the offending value, and what to do about it.
+    /// The problem, with the wrong value, and what to do.
     pub problem: String,
 }
 
@@ -47,10 +47,10 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// A YAML value whose parts know their lines.
+/// A YAML value; each of its parts has its line.
 #[derive(Debug, Clone)]
 pub enum Node {
-    /// Nothing.
+    /// No value.
     Null,
     /// A text, a number, true or false.
     Scalar(Scalar),
@@ -60,7 +60,7 @@ pub enum Node {
     Map(Vec<(String, Spanned<Node>)>),
 }
 
-/// A single value, as YAML's core schema resolves it.
+/// A scalar, as YAML's core schema resolves it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scalar {
     /// `true` or `false`.

@@ -138,7 +138,7 @@ impl JournalReader<'_> {
 
 struct Newer {
     entries: Vec<JournalEntry>,
-    /// Whether the daemon was restarted meanwhile.
+    /// Whether the daemon has restarted since.
     restarted: bool,
 }
 

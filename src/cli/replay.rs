@@ -1,4 +1,4 @@
-//! `proxymgr replay`: what a daemon recorded, played with other settings in virtual time.
+//! `proxymgr replay`: replays the recording of a daemon with other settings in virtual time.
 
 mod comparison;
 mod tally;
@@ -21,7 +21,7 @@ use comparison::Comparison;
 use proxymgr_simulation::{Beginning, Happening, Heard, Played, play};
 use tally::Tally;
 
-/// What to play, and with which settings.
+/// The recording to replay, and with which settings.
 #[derive(Debug, clap::Args)]
 pub struct ReplayArgs {
     /// The recording.
@@ -43,7 +43,7 @@ fn version(text: &str) -> Result<ProxyVersion, String> {
     text.split_once('.').and_then(parse).ok_or_else(|| "must be two numbers, such as 2.6".to_owned())
 }
 
-/// Plays the recording and prints the outcome beside the recorded one.
+/// Replays the recording and prints the results next to the recorded ones.
 pub fn replay(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
     let recording = recording::read(&args.file).map_err(|error| Failure::CannotStart(error.to_string()))?;
     for remark in remarks(&args.file, &recording) {
@@ -68,7 +68,7 @@ pub fn replay(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is not certain about the recording.
+/// Returns remarks on what the recording does not contain.
 fn remarks(path: &Path, recording: &Recording) -> Vec<String> {
     let path = path.display();
     let missed: u64 = recording
@@ -79,18 +79,19 @@ fn remarks(path: &Path, recording: &Recording) -> Vec<String> {
             _ => 0,
         })
         .sum();
-    let missed = (missed > 0).then(|| format!("{path}: {missed} lines are missing, the disk was too slow or full"));
+    let missed =
+        (missed > 0).then(|| format!("{path}: {missed} lines are missing because the disk was too slow or full"));
     recording.torn.iter().map(|torn| format!("{path}: {torn}")).chain(missed).collect()
 }
 
-/// What is known of the daemon that recorded.
+/// What the recording contains about the recording daemon.
 struct Recorded {
     header: Header,
-    /// How long, in words.
+    /// The duration, as text.
     runs: String,
-    /// What its first run knew from an earlier one.
+    /// The state that its first run restored from an earlier one.
     restored: SavedState,
-    /// What it did, dated since the beginning in milliseconds.
+    /// Its journal, with times in milliseconds since the beginning.
     outcomes: Vec<JournalEntry>,
 }
 
@@ -115,7 +116,7 @@ impl Recorded {
                     restored.definitions_guard.rejected = Some(RejectedList { list, change: None });
                 }
                 Numbered::Line(Line { what: What::Outcome(entry), .. }) => {
-                    // What a later version may have written beyond this one's events is not compared.
+                    // An event of a later version that this version does not know is not compared.
                     let entry = serde_json::from_value::<JournalEntry>(entry.clone()).ok();
                     outcomes.extend(entry.map(|entry| JournalEntry { at_unix_ms: at_ms, ..entry }));
                 }
@@ -130,7 +131,7 @@ impl Recorded {
     }
 }
 
-/// Every line with its time since the first run began, in milliseconds.
+/// Returns every line with its time since the first run began, in milliseconds.
 fn dated(lines: &[Numbered]) -> impl Iterator<Item = (u64, &Numbered)> {
     let mut first_unix_ms = None;
     let mut run_at_ms = 0;
@@ -143,7 +144,7 @@ fn dated(lines: &[Numbered]) -> impl Iterator<Item = (u64, &Numbered)> {
     })
 }
 
-/// What discovery said, as snapshots, and what operators ordered.
+/// Returns the reports of discovery, as snapshots, and the orders of operators.
 fn heard(recording: Recording) -> impl Iterator<Item = Heard> {
     let times: Vec<u64> = dated(&recording.lines).map(|(at_ms, _)| at_ms).collect();
     let ordered = ordered(&recording);
@@ -161,7 +162,7 @@ fn heard(recording: Recording) -> impl Iterator<Item = Heard> {
         Some(Heard { at: Duration::from_millis(at_ms), what: what? })
     });
     let mut heard: Vec<Heard> = shown.chain(ordered).collect();
-    // The journal has the orders a little later than they were given.
+    // The journal contains an order a little later than it was given.
     heard.sort_by_key(|heard| heard.at);
     heard.into_iter()
 }

@@ -12,7 +12,7 @@ use proxymgr_simulation::{
     Chronicle, PlantedBug, TraceLine, chronicled, end_at_panics, fleet, replay, sweep, timeline, under_way,
 };
 
-/// What to simulate.
+/// Arguments of `simulate`.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("one run").args(["seed", "scenario"]).multiple(true))]
 pub struct SimulateArgs {
@@ -63,7 +63,7 @@ fn places(text: &str) -> Result<Places, String> {
     places.collect::<Result<_, _>>().map(Places)
 }
 
-/// Where a panic ends the program, its seed would be lost.
+/// Prints the seed at a panic that ends the program; otherwise the seed would be lost.
 fn print_the_seed_of_a_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -74,7 +74,7 @@ fn print_the_seed_of_a_panic() {
     }));
 }
 
-/// Runs what was asked for. A broken invariant is a failure.
+/// Runs the simulation. A violated invariant is a failure.
 pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
     print_the_seed_of_a_panic();
     if args.end_at_panic {
@@ -97,7 +97,10 @@ fn story(file: &Path, args: &SimulateArgs) -> Result<(), Failure> {
         progress.end();
         if let Some(report) = fleet.failed {
             let others = fleet.well;
-            output::remark(&format!("The machine with seed {} fails; {others} others did as expected.", report.seed));
+            output::remark(&format!(
+                "The machine with seed {} fails; {others} other machines met all expectations.",
+                report.seed
+            ));
             return as_expected(&report);
         }
         output::print(&tables::fleet(&scenario, &fleet, begun.elapsed()));
@@ -132,7 +135,7 @@ fn print_lines(lines: &[TraceLine]) {
     output::print(&lines.concat());
 }
 
-/// On how many threads to run.
+/// Returns the number of threads to run.
 fn threads(args: &SimulateArgs) -> usize {
     args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
@@ -166,7 +169,7 @@ fn many(args: &SimulateArgs) -> Result<(), Failure> {
     let took_s = begun.elapsed().as_secs_f64();
     let hours = figures.virtual_ms / 3_600_000;
     output::print(&format!(
-        "{} seeds, each twice: every invariant held.\n\
+        "{} seeds, each twice: no invariant was violated.\n\
          {hours} virtual hours in {took_s:.1} s; {} starts and reloads, {} commands at run time;\n\
          converged at most {} s after the last fault.\n",
         figures.seeds, figures.starts, figures.commands, figures.converged_after_s_max

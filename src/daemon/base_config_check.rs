@@ -22,7 +22,7 @@ pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
     // Checked in a separate directory, so that the candidate of a running daemon is not overwritten.
     let directory = match tempfile::Builder::new().prefix("proxymgr-check-").tempdir() {
         Ok(directory) => directory,
-        Err(error) => return vec![format!("cannot make a temporary directory: {error}")],
+        Err(error) => return vec![format!("cannot create a temporary directory: {error}")],
     };
     let file = HaproxyConfigFile::new(binary, directory.path().join("haproxy.cfg"), log.clone());
     let frame = haproxy_config::frame(&settings.haproxy.policy.frame);

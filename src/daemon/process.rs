@@ -8,7 +8,7 @@ use slog::{Logger, debug, warn};
 
 /// Sets what HAProxy and new files inherit. The Rust runtime ignores SIGPIPE already.
 pub fn prepare(log: &Logger) {
-    // Nothing that is written is for everyone: haproxy.cfg may hold passwords of the operator's own lines.
+    // New files are not readable by every user: haproxy.cfg may contain passwords in the operator's lines.
     umask(Mode::from_bits_truncate(0o027));
     raise_descriptor_limit(log);
 }

@@ -64,14 +64,15 @@ pub(super) struct Connection {
 
 /// Why a request was not answered.
 pub(super) enum SendError {
-    /// Nothing of it was sent: it can be sent on another connection.
+    /// Nothing was sent: the request can be sent on another connection.
     Unsent(Box<WholeRequest>, TransportError),
-    /// Some of it may have been sent.
+    /// A part of the request may have been sent.
     Failed(TransportError),
 }
 
 impl Connection {
-    /// Opens a connection. Name and TCP have [`HTTP_CONNECT_TIMEOUT`], and the TLS handshake has it again.
+    /// Opens a connection. The look-up of the name with the TCP handshake, and the TLS handshake, each have the time
+    /// limit [`HTTP_CONNECT_TIMEOUT`].
     pub(super) async fn open(origin: &Origin, tls: Option<&Arc<ClientConfig>>) -> Result<Self, TransportError> {
         let tcp =
             timeout(HTTP_CONNECT_TIMEOUT, connect(origin)).await.map_err(|_| TransportError::ConnectTimeout)??;
@@ -83,7 +84,7 @@ impl Connection {
         };
         let (sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(|error| TransportError::before_answer(&error))?;
-        // What fails in it, the request reports.
+        // The request reports errors of the connection.
         let task = tokio::task::spawn_local(async { drop(connection.await) });
         Ok(Self { sender, opened_at: Instant::now(), task: task.abort_handle() })
     }
@@ -100,12 +101,12 @@ impl Connection {
         })
     }
 
-    /// Waits until the answer before is done with. False where the server has closed the connection.
+    /// Waits until the previous answer is complete. Returns false if the server has closed the connection.
     pub(super) async fn is_usable(&mut self) -> bool {
         matches!(timeout(HTTP_CONNECT_TIMEOUT, self.sender.ready()).await, Ok(Ok(())))
     }
 
-    /// Whether further requests belong on another connection: a name may have another address by then.
+    /// Whether further requests must use another connection, because a name may have another address by then.
     pub(super) fn is_old(&self, now: Instant) -> bool {
         self.sender.is_closed() || now.duration_since(self.opened_at) >= HTTP_CONNECTION_LIFE_MAX
     }

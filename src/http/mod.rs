@@ -4,13 +4,13 @@
 //!
 //! - `connection`: opens a TCP or TLS connection; each phase has a time limit.
 //! - `pool`: idle connections by origin, with a limit on their idle time and their age.
-//! - `transport`: sends a request, on an idle connection where there is one.
+//! - `transport`: sends a request, on an idle connection if there is one.
 //! - `response`: the status and headers of an answer, and its body in pieces or as a whole.
-//! - `error`: what can go wrong, as a type.
-//! - `servers`: the URLs of one HTTP service, in one normal form.
+//! - `error`: the types of failures.
+//! - `servers`: the URLs of one HTTP service, in normal form.
 //!
-//! The pool is our own because that of `hyper-util` opens another connection whenever none is idle at that instant,
-//! even where one is about to be: a Consul agent closes the connections beyond its limit.
+//! The pool of `hyper-util` is not used because it opens another connection whenever none is idle at that instant, even
+//! if one is about to be: a Consul agent closes the connections beyond its limit.
 
 mod connection;
 mod error;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::connection::{Connection, Origin};
 
-/// Idle connections. One is used again until [`HTTP_CONNECTION_IDLE_MAX`] after its last answer.
+/// Idle connections. A connection is reused until [`HTTP_CONNECTION_IDLE_MAX`] after its last answer.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     idle: RefCell<Vec<Idle>>,
@@ -23,7 +23,7 @@ struct Idle {
 }
 
 impl Pool {
-    /// A connection to this origin that was open a moment ago.
+    /// Returns a connection to this origin that was open a moment ago.
     pub(super) async fn take(&self, origin: &Origin) -> Option<Connection> {
         loop {
             let mut connection = self.pop(origin, Instant::now())?;
@@ -45,7 +45,7 @@ impl Pool {
         }
     }
 
-    /// Takes the one that was used last, so that the others grow old and are closed.
+    /// Returns the connection that was used last, so that the other ones grow old and are closed.
     fn pop(&self, origin: &Origin, now: Instant) -> Option<Connection> {
         self.close_old(now);
         let mut idle = self.idle.borrow_mut();
@@ -59,7 +59,7 @@ impl Pool {
     }
 }
 
-/// Closes what has been idle for too long, until none is left.
+/// Closes connections that have been idle for too long, until none is left.
 async fn sweep(pool: Weak<Pool>) {
     loop {
         sleep(HTTP_CONNECTION_IDLE_MAX).await;

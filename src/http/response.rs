@@ -20,7 +20,7 @@ pub struct Response {
     lease: Option<Lease>,
 }
 
-/// The connection that the body arrives on, and where it goes afterwards.
+/// The connection that the body arrives on, and the pool that it returns to.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) connection: Connection,
@@ -48,7 +48,7 @@ impl Response {
         &self.head.headers
     }
 
-    /// The next piece of the body; none after its end, however often it is called. Cancel safe.
+    /// Returns the next piece of the body; `None` at its end, at every further call as well. Cancel safe.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
         while self.lease.is_some() {
             match self.body.frame().await {
@@ -57,7 +57,7 @@ impl Response {
                     self.lease = None;
                     return Err(TransportError::in_body(&error));
                 }
-                // Trailers are of no use here.
+                // Trailers are not used.
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => return Ok(Some(data)),
                     _ => {}
@@ -67,7 +67,7 @@ impl Response {
         Ok(None)
     }
 
-    /// The rest of the body, of at most `bytes_max` bytes.
+    /// Returns the rest of the body, of at most `bytes_max` bytes.
     pub async fn read(&mut self, bytes_max: usize) -> Result<Vec<u8>, TransportError> {
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk().await? {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use hyper::Uri;
 
-/// The servers of one service in a normal form, so that two spellings share connections: sorted, without duplicates,
-/// each `scheme://host:port`, with a path that requests are appended to where there is one.
+/// The servers of one service in normal form, so that two spellings share connections: sorted, without duplicates, each
+/// `scheme://host:port`, optionally with a path that requests are appended to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Servers(Arc<[Arc<str>]>);
 

@@ -18,20 +18,20 @@ use super::response::{Lease, Response};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("proxymgr/", env!("CARGO_PKG_VERSION")));
 
-/// Sends requests over connections of its own. Runs on one thread, inside a `LocalSet`.
+/// Sends requests over its own connections. Runs on one thread, inside a `LocalSet`.
 pub struct Transport {
     tls: Option<Arc<ClientConfig>>,
     pool: Rc<Pool>,
 }
 
 impl Transport {
-    /// A transport without a connection. Requests to `https` URLs fail without `tls`.
+    /// Returns a transport without connections. Requests to `https` URLs fail without `tls`.
     pub fn new(tls: Option<Arc<ClientConfig>>) -> Self {
         Self { tls, pool: Rc::default() }
     }
 
-    /// Sends a request to the server of its URL and waits for the headers of the answer, for as long as that takes. It
-    /// is sent again only where nothing of it was sent before.
+    /// Sends a request to the server of its URL and waits for the headers of the answer without a time limit. The
+    /// request is repeated only if nothing of it was sent before.
     pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Response, TransportError> {
         let origin = Origin::of(request.uri())?;
         let mut request = prepared(request)?;
@@ -64,7 +64,7 @@ impl fmt::Debug for Transport {
 fn prepared(request: Request<Vec<u8>>) -> Result<Request<Full<Bytes>>, TransportError> {
     let (mut head, body) = request.into_parts();
     let authority = head.uri.authority().map_or("", |authority| authority.as_str());
-    // A redirect may bear a user and a password, which are not part of the header.
+    // A redirect may contain a user and a password, which must not be sent in the header.
     let host = authority.rsplit('@').next().unwrap_or_default();
     let host = HeaderValue::from_str(host).map_err(|_| TransportError::Url(head.uri.to_string()))?;
     head.headers.entry(HOST).or_insert(host);

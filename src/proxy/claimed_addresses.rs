@@ -1,5 +1,5 @@
-//! The addresses of services where HAProxy opens its sockets itself: each belongs to one service, and none to another
-//! program.
+//! The service addresses that HAProxy binds itself. Each address belongs to one service and must not be in use by
+//! another program.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -12,21 +12,23 @@ use super::{port_holder, process_lookup};
 
 /// Addresses that HAProxy binds.
 pub struct ClaimedAddresses {
-    /// The file that our HAProxy on this machine runs; none where it may be on another, of which nothing is known.
+    /// The configuration file that our HAProxy runs on this machine; `None` if HAProxy may run on another machine,
+    /// whose ports cannot be checked.
     here_on: Option<PathBuf>,
 }
 
 impl ClaimedAddresses {
-    /// With `here_on`, the file of a HAProxy on this machine, an address that another program has is refused.
+    /// Returns the addresses. With `here_on`, the file of a HAProxy on this machine, an address in use by another
+    /// program is refused.
     pub fn new(here_on: Option<PathBuf>) -> Self {
         Self { here_on }
     }
 
-    /// Whether our HAProxy cannot have the address. It binds all of its addresses or none: an address that is taken and
-    /// not known to be its own must not come into its file.
+    /// Whether our HAProxy cannot bind the address. HAProxy binds all of its addresses or none, so an address in use by
+    /// another process must not get into its file.
     fn is_taken(&self, address: SocketAddr) -> bool {
         let Some(config) = &self.here_on else { return false };
-        // HAProxy may have rights to bind that this daemon lacks.
+        // A bind can also fail because this daemon lacks a privilege that HAProxy has; only EADDRINUSE counts.
         TcpListener::bind(address).is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
             && !port_holder::may_be_held_by(address, process_lookup::all_running(config))
     }

@@ -1,4 +1,4 @@
-//! Running an operator's command: within bounded time, with bounded memory, and nothing of it left behind.
+//! Runs an operator's command with bounded time and memory; after its time limit, it is killed with its children.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,29 +13,29 @@ use tokio::time::timeout;
 
 use crate::settings::{CANDIDATE, CommandLine};
 
-/// How much of what a command prints is kept, for the log and for the error: its beginning.
+/// The number of bytes of a command's output that are kept for the log and the error: its beginning.
 const OUTPUT_BYTES_MAX: usize = 4_096;
 
-/// Why a command did not do what it was run for.
+/// Why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum CommandFailure {
-    /// It ended, and said no.
+    /// The command exited with a status other than success.
     #[error("`{command}` ended with {status}{}", .said.iter().map(|said| format!(": {said}")).collect::<String>())]
     Ended {
         /// The command.
         command: String,
-        /// How it ended, in words.
+        /// Its exit status, as text.
         status: String,
-        /// What it printed, where it printed anything.
+        /// The beginning of its output; `None` if it printed nothing.
         said: Option<String>,
     },
-    /// It did not come to an end of its own, or could not be run at all.
+    /// The command could not be started or did not end in time.
     #[error("{0}")]
     Broken(String),
 }
 
-/// Runs a command to its end. `candidate` takes the place of its name. What it prints goes to the log; a failure has
-/// it, too.
+/// Runs a command to its end. `candidate` replaces its placeholder in the command. The output is logged and is part of
+/// a failure.
 pub(super) async fn run(
     line: &CommandLine,
     candidate: &str,
@@ -45,20 +45,20 @@ pub(super) async fn run(
     let shown = line.words.join(" ");
     let broken = |how: String| CommandFailure::Broken(format!("`{shown}` {how}"));
     let mut child = command(line, candidate).spawn().map_err(|error| broken(format!("cannot be run: {error}")))?;
-    // Its own process group: what a shell started must not outlive the time that it was given.
+    // A process group of its own, so that processes started by a shell can be ended with it.
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let finished = timeout(limit, finish(&mut child)).await;
     let Ok(finished) = finished else {
         if let Some(group) = group {
-            // Whatever is left of the group; nothing is no mistake.
+            // Ends what is left of the group; an empty group is no error.
             let _ = killpg(group, Signal::SIGKILL);
         }
         let _ = child.wait().await;
-        return Err(broken(format!("did not end within {} and was ended", humantime::format_duration(limit))));
+        return Err(broken(format!("did not end within {} and was killed", humantime::format_duration(limit))));
     };
-    let (status, said) = finished.map_err(|error| broken(format!("was lost: {error}")))?;
+    let (status, said) = finished.map_err(|error| broken(format!("could not be waited for: {error}")))?;
     if !said.is_empty() {
-        info!(log, "a command says: {}", said; "command" => &shown);
+        info!(log, "command output: {}", said; "command" => &shown);
     }
     if status.success() {
         return Ok(());
@@ -83,13 +83,13 @@ fn command(line: &CommandLine, candidate: &str) -> Command {
         [] => Command::new(""),
     };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
-    // Its readiness is not the daemon's.
+    // HAProxy must not report readiness for the daemon.
     command.env_remove("NOTIFY_SOCKET");
     command
 }
 
-/// The command's end. What it left running may hold its output open (a proxy that goes into the background): reading
-/// stops a moment after the end.
+/// Waits for the command's end. A process that it leaves running (a proxy that goes into the background) may keep its
+/// output open, so reading stops a moment after the end.
 async fn finish(child: &mut Child) -> std::io::Result<(std::process::ExitStatus, String)> {
     const LAST_WORDS: Duration = Duration::from_millis(200);
     let (out, err) = (child.stdout.take(), child.stderr.take());
@@ -115,7 +115,7 @@ async fn finish(child: &mut Child) -> std::io::Result<(std::process::ExitStatus,
     Ok((status, String::from_utf8_lossy(&complained).trim().to_owned()))
 }
 
-/// Reads to the end, and keeps the beginning.
+/// Reads to the end and keeps the beginning.
 async fn keep_start(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
     let Some(mut from) = from else { return };
     let mut buffer = [0; 1_024];
@@ -138,14 +138,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_is_given_its_words_and_no_shell_reads_them() {
+    async fn arguments_are_passed_without_a_shell() {
         assert_eq!(run_words(&["test", "{candidate}", "=", "/a candidate"], false).await, Ok(()));
         assert_eq!(run_words(&["test", "$HOME", "=", "$HOME"], false).await, Ok(()));
         assert_eq!(run_words(&["test -n \"$PATH\" && true"], true).await, Ok(()));
     }
 
     #[tokio::test]
-    async fn a_failure_is_told_with_what_the_command_said() {
+    async fn failure_contains_output() {
         let error = run_words(&["echo no such luck >&2; exit 3"], true).await.unwrap_err();
         assert!(error.contains("exit status: 3") && error.contains("no such luck"), "{error}");
         let error = run_words(&["/nowhere/at-all"], false).await.unwrap_err();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_that_hangs_is_ended_with_all_it_started() {
+    async fn hanging_command_is_ended_with_its_children() {
         let directory = tempfile::tempdir().unwrap();
         let pid_file = directory.path().join("pid");
         let text = format!("sleep 60 & echo $! > {}; wait", pid_file.display());
@@ -161,7 +161,8 @@ mod tests {
         assert!(error.contains("did not end within 2s"), "{error}");
         let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
         let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // What was ended is gone, or waits to be collected by the init process; a busy machine takes its time.
+        // The ended process is gone or is a zombie until the init process collects it, which takes time on a busy
+        // machine.
         for _ in 0..500 {
             if state().is_empty() || state().contains(") Z ") {
                 return;
@@ -172,12 +173,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_goes_into_the_background_is_not_waited_for() {
+    async fn background_program_is_not_awaited() {
         assert_eq!(run_words(&["sleep 20 & exit 0"], true).await, Ok(()));
     }
 
     #[tokio::test]
-    async fn what_a_command_prints_is_kept_up_to_a_bound() {
+    async fn kept_output_is_bounded() {
         let error = run_words(&["head -c 1000000 /dev/zero | tr '\\0' x; exit 1"], true).await.unwrap_err();
         assert!(error.len() < OUTPUT_BYTES_MAX + 200, "{}", error.len());
     }

@@ -1,4 +1,4 @@
-//! What `haproxy -c` says about a candidate, as messages with the candidate's line numbers.
+//! Reads the output of `haproxy -c` as messages with the candidate's line numbers.
 //!
 //! Forms seen: `config : parsing [FILE:LINE] : TEXT` and `config : [FILE:LINE] : TEXT` (2.6 to 3.2), `parsing
 //! [FILE:LINE] : TEXT` (2.2), `Parsing [FILE:LINE]: TEXT`, and texts without a place. Lines without a severity belong
@@ -9,26 +9,26 @@ use proxymgr_actors::port::ConfigMessage;
 
 use super::haproxy_message::{Message, Severity, split};
 
-/// The most messages that are kept of one check.
+/// The maximum number of messages kept of one check.
 const MESSAGES_MAX: usize = 1_000;
 
-/// The most lines that are kept of one message: some list every keyword there is.
+/// The maximum number of lines kept of one message: some list every known keyword.
 const LINES_PER_MESSAGE_MAX: usize = 4;
 
-/// Said at the end of every refusal; of use only where nothing else was said.
+/// HAProxy ends every refusal with one of these; it is shown only if there is no other message.
 const CLOSING_WORDS: [&str; 2] = ["Error(s) found in configuration file", "Fatal errors found in configuration"];
 
-/// What HAProxy printed to `stderr` about the file it was given as `file`.
+/// The messages that HAProxy printed to `stderr` about `file`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct CheckOutput {
-    /// Why it refuses the file.
+    /// Why HAProxy refuses the file.
     pub alerts: Vec<ConfigMessage>,
-    /// What it accepts and warns of.
+    /// The warnings about a file that it accepts.
     pub warnings: Vec<ConfigMessage>,
 }
 
-/// Reads what HAProxy printed. A message begins with a severity and HAProxy's own process id; texts of the file that it
-/// repeats within a message may look alike, but cannot know the id.
+/// Reads what HAProxy printed. A message begins with a severity and HAProxy's own process id. Text of the file that
+/// HAProxy quotes within a message may look like a message, but cannot contain that id.
 pub(super) fn read(stderr: &str, file: &str) -> CheckOutput {
     let mut found: Vec<(Severity, Vec<&str>)> = Vec::new();
     let mut origin = None;
@@ -46,7 +46,7 @@ pub(super) fn read(stderr: &str, file: &str) -> CheckOutput {
                     lines.push(line.trim());
                 }
             }
-            // Not HAProxy's own form: the loader's or the C library's words.
+            // Not a message of HAProxy: from the loader or the C library.
             (None, None) if !line.trim().is_empty() => found.push((Severity::Alert, vec![line.trim()])),
             (None, None) => {}
         }
@@ -59,7 +59,7 @@ pub(super) fn read(stderr: &str, file: &str) -> CheckOutput {
     CheckOutput { alerts: alerts.map(message).collect(), warnings: of(Severity::Warning).map(message).collect() }
 }
 
-/// A place counts only at the beginning: further on it may come from the text of a definition.
+/// A place counts only at the beginning: further on it may be quoted from the text of a definition.
 fn message(words: &str, file: &str) -> ConfigMessage {
     let words = words.strip_prefix("config").and_then(|rest| rest.trim_start().strip_prefix(": ")).unwrap_or(words);
     let begin = ["parsing ", "Parsing "].iter().find_map(|begin| words.strip_prefix(begin)).unwrap_or(words);
@@ -70,8 +70,8 @@ fn message(words: &str, file: &str) -> ConfigMessage {
     ConfigMessage { line: Some(number), text: shown(after.trim_start_matches([' ', ':']), file) }
 }
 
-/// The words for people: without control characters and without the candidate's own path, which says nothing to a reader
-/// (`declared at FILE:8` becomes `declared at line 8`), and not too many.
+/// Returns the text for people: shortened, without control characters and without the candidate's path, which means
+/// nothing to a reader (`declared at FILE:8` becomes `declared at line 8`).
 fn shown(text: &str, file: &str) -> String {
     let text = text.replace(&format!("{file}:"), "line ");
     text.chars().filter(|c| !c.is_control()).take(CONFIG_MESSAGE_CHARS_MAX).collect()
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn alerts_alone_are_told_with_the_candidates_lines() {
+    fn alerts_have_the_candidates_line_numbers() {
         let stderr = "\
 [NOTICE]   (20527) : haproxy version is 2.6.12-1+deb12u4
 [WARNING]  (20527) : config : parsing acl keyword 'path_beg' :
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_2_2_is_understood_without_its_list_of_keywords() {
+    fn format_of_2_2_is_read_without_keyword_list() {
         let stderr = "\
 [ALERT] 323/114450 (20502) : parsing [/d/c.candidate:12] : 'server x' unknown keyword 'wat'. Registered keywords :
     [ SSL] allow-0rtt [dflt_ok]
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn places_and_messages_within_a_message_do_not_count() {
+    fn quoted_places_and_messages_are_ignored() {
         let stderr = "\
 [ALERT]    (7) : config : Proxy 'b': unable to find table '[/d/c.candidate:10]' \u{1b}[31m
 [ALERT]    (8) : config : parsing [/d/c.candidate:11] : forged by a line feed

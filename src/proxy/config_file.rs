@@ -1,7 +1,7 @@
-//! haproxy.cfg, the candidate beside it that HAProxy checks before anything runs on it, and the map of domains.
+//! Writes haproxy.cfg, the candidate beside it that HAProxy checks before it is used, and the map of domains.
 //!
-//! A candidate that HAProxy refuses stays beside the live file as `<config_path>.candidate`, for whoever wants to
-//! look; the next one replaces it.
+//! A candidate that HAProxy refuses stays beside the live file as `<config_path>.candidate` for inspection; the next
+//! candidate replaces it.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
@@ -26,7 +26,7 @@ use super::stats_socket;
 use crate::atomic_file::{FileMode, beside, rename_synced, replace, resolved, write_synced, write_unsynced};
 use crate::settings::CommandLine;
 
-/// The mode of a new haproxy.cfg. It may hold passwords of `userlist`s.
+/// The mode of a new haproxy.cfg, which may contain passwords of `userlist`s.
 const MODE: FileMode = FileMode::KeptOr(0o640);
 
 /// haproxy.cfg of one HAProxy.
@@ -36,21 +36,21 @@ pub struct HaproxyConfigFile {
 
 struct Shared {
     binary: HaproxyBinary,
-    /// A command that checks candidates in the binary's place, and how long it may take.
+    /// A command that checks candidates instead of HAProxy's binary, and its time limit.
     checker: Option<(CommandLine, Duration)>,
     path: PathBuf,
     log: Logger,
-    /// Whether the candidate on disk was found good and not changed since.
+    /// Whether the candidate on disk has passed its check and has not changed since.
     candidate_good: Cell<bool>,
     /// The map of the candidate.
     candidate_map: RefCell<Option<Arc<str>>>,
-    /// The map as it was last read or written; none where that is not known.
+    /// The map as it was last read or written; `None` if that is not known.
     map_on_disk: RefCell<Option<Option<Arc<str>>>>,
-    /// Changes of the live file take turns.
+    /// Serializes changes of the live file.
     live_turn: Mutex<()>,
-    /// Texts of the state file take turns.
+    /// Serializes writes of the state file.
     state_turn: Mutex<()>,
-    /// Candidates take turns.
+    /// Serializes candidates.
     candidate_turn: Mutex<()>,
 }
 
@@ -60,7 +60,7 @@ impl HaproxyConfigFile {
         Self::checked_by(None, binary, path, log)
     }
 
-    /// As [`HaproxyConfigFile::new`], with a command of the operator's that checks candidates, and may take this long.
+    /// Like [`HaproxyConfigFile::new`], with an operator's command that checks candidates within the given time.
     pub fn checked_by(
         checker: Option<(CommandLine, Duration)>,
         binary: HaproxyBinary,
@@ -120,11 +120,11 @@ impl ConfigFile for HaproxyConfigFile {
             let _candidate_turn = shared.candidate_turn.lock().await;
             let _live_turn = shared.live_turn.lock().await;
             if !shared.candidate_good.take() {
-                return Err(format!("no candidate for {} was found good since the last one", shared.path.display()));
+                return Err(format!("no new candidate for {} has passed its check", shared.path.display()));
             }
             let map = shared.candidate_map.borrow().clone();
-            // The new process finds the map that belongs to it; the one that runs does not read it again. One that is
-            // not used any more goes last.
+            // The map is written before the configuration, because a new process reads both; the running process does
+            // not read the map again. A map that is no longer used is removed last.
             let is_unused = map.is_none();
             if !is_unused {
                 shared.write_map(map).await.inspect_err(|_| shared.candidate_good.set(true))?;
@@ -194,7 +194,7 @@ impl ConfigFile for HaproxyConfigFile {
 }
 
 impl Shared {
-    /// Writes the map, or removes the one that is not used any more; does nothing where it is so already.
+    /// Writes the map, or removes one that is no longer used; does nothing if the file is already as desired.
     async fn write_map(&self, map: Option<Arc<str>>) -> Result<(), String> {
         if self.map_on_disk.borrow().as_ref() == Some(&map) {
             return Ok(());
@@ -211,7 +211,7 @@ impl Shared {
         Ok(())
     }
 
-    /// HAProxy checks no candidate whose map is not there. One that is there belongs to the process that runs, and stays.
+    /// Writes the candidate's map if none exists, because the check needs one. An existing map belongs to the process.
     async fn provide_map(&self, map: Option<Arc<str>>) -> Result<(), String> {
         match map {
             Some(map) if !map_path_of(&self.path).exists() => self.write_map(Some(map)).await,
@@ -230,7 +230,7 @@ impl Shared {
         .await
     }
 
-    /// Writes a text that is read once, by the check that follows.
+    /// Writes a text for the check that follows, which is the only reader.
     async fn write_part(&self, text: ConfigText) -> Result<PathBuf, String> {
         let path = self.path.clone();
         in_background(move || {
@@ -242,7 +242,7 @@ impl Shared {
         .await
     }
 
-    /// Has HAProxy, or the operator's command, check a file. Returns what it warns of.
+    /// Checks a file with HAProxy or the operator's command. Returns the warnings.
     async fn checked(&self, file: &Path, descriptors: Vec<RawFd>) -> Result<Vec<ConfigMessage>, CheckFailure> {
         if let Some((line, limit)) = &self.checker {
             return self.checked_by_command(line, *limit, file).await;
@@ -264,7 +264,7 @@ impl Shared {
         let printed = String::from_utf8_lossy(&output.stderr);
         let CheckOutput { alerts, warnings } = config_check_output::read(&printed, &file.to_string_lossy());
         match output.status.code() {
-            // 2: good, but nothing listens. A daemon that has no service yet wants just that.
+            // 2: valid, but without a listener, which is the desired configuration while there is no service.
             Some(0 | 2) => Ok(warnings),
             Some(1) => Err(CheckFailure::Rejected { messages: alerts }),
             _ => Err(failed(format!("`haproxy -c` ended with {}: {}", output.status, printed.trim()))),
@@ -291,7 +291,7 @@ impl Shared {
 async fn read_bounded(path: &Path) -> Result<String, String> {
     let shown = path.display().to_string();
     let cannot = |why: &dyn std::fmt::Display| format!("cannot read {shown}: {why}");
-    // Somebody may have put anything there: a pipe without a writer would be waited for, a device read for ever.
+    // The path may be a pipe without a writer or a device, on which a read would never end.
     let found = tokio::fs::metadata(path).await.map_err(|error| cannot(&error))?;
     if !found.is_file() || found.len() > CONFIG_FILE_BYTES_MAX {
         return Err(cannot(&"it is not a file that proxymgr wrote"));
@@ -317,11 +317,11 @@ fn write_pieces(text: &ConfigText, out: &mut dyn std::io::Write) -> std::io::Res
     text.pieces.iter().try_for_each(|piece| out.write_all(piece.as_bytes()))
 }
 
-/// Runs what blocks away from the actors' thread.
+/// Runs blocking work off the actors' thread.
 async fn in_background<T, F>(work: F) -> Result<T, String>
 where
     T: Send + 'static,
     F: FnOnce() -> Result<T, String> + Send + 'static,
 {
-    spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("writing the configuration was cut short: {error}")))
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("writing the files was interrupted: {error}")))
 }

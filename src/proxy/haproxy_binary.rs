@@ -1,4 +1,4 @@
-//! Running HAProxy's program: with descriptors it inherits, or only to ask its version.
+//! Runs HAProxy's program: as a proxy with inherited descriptors, or to query its version.
 
 use std::io;
 use std::mem;
@@ -26,12 +26,12 @@ impl HaproxyBinary {
         Self { path: path.into() }
     }
 
-    /// Where it is.
+    /// The path of the program.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its version, and the words in which it says so (`haproxy -v`).
+    /// Returns its version, as a number and as text (`haproxy -v`).
     pub async fn version(&self) -> Result<(ProxyVersion, String), String> {
         let what = format!("cannot learn the version of HAProxy from `{} -v`", self.path.display());
         let mut command = self.command(Inherited::default());
@@ -44,25 +44,25 @@ impl HaproxyBinary {
         let said = String::from_utf8_lossy(&output.stdout);
         version_in(&said).ok_or_else(|| {
             let first = said.lines().next().unwrap_or_default();
-            format!("{what}: it says {first:?} ({}); set haproxy.path to HAProxy's program", output.status)
+            format!("{what}: it prints {first:?} ({}); set haproxy.path to HAProxy's program", output.status)
         })
     }
 
-    /// A command that runs the program, with nothing on its standard input and in a process group of its own: Ctrl-C
-    /// in the daemon's terminal is for the daemon, which then stops HAProxy softly.
+    /// Returns a command that runs the program in its own process group and without standard input. Ctrl-C in the
+    /// daemon's terminal must reach only the daemon, which then stops HAProxy softly.
     ///
-    /// The program inherits what `inherited` says, and no other descriptors. What it owns is open until the command is
-    /// dropped.
+    /// The program inherits the descriptors in `inherited` and no others. Those that it owns stay open until the
+    /// command is dropped.
     pub(super) fn command(&self, inherited: Inherited) -> Command {
         let mut command = Command::new(&self.path);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        // HAProxy's readiness is not the daemon's.
+        // HAProxy must not report readiness for the daemon.
         command.env_remove("NOTIFY_SOCKET");
         inherit(&mut command, inherited);
         command
     }
 
-    /// Why the program could not be run, and what to do.
+    /// Returns why the program could not be run, and what to do.
     pub(super) fn not_run(&self, error: &io::Error) -> String {
         let path = self.path.display();
         match error.kind() {
@@ -76,15 +76,15 @@ impl HaproxyBinary {
 /// What HAProxy inherits from the daemon.
 #[derive(Debug, Default)]
 pub(super) struct Inherited {
-    /// The listening sockets of services, under the numbers that they have here.
+    /// The listening sockets of services, under the same numbers as in the daemon.
     pub(super) listeners: Vec<RawFd>,
     /// Its Runtime API socket, as [`STATS_DESCRIPTOR`].
     pub(super) stats: Option<OwnedFd>,
 }
 
-/// Lets the child keep these descriptors across `exec`. Every descriptor of the daemon is close-on-exec, and the flag is
-/// taken off in the child alone: were it taken off in the daemon, any other program started at that moment would
-/// inherit the listening sockets, too, and keep their ports busy for ever.
+/// Lets the child keep these descriptors across `exec`. All descriptors of the daemon are close-on-exec. The flag is
+/// cleared only in the child: if it were cleared in the daemon, any other program started at that moment would inherit
+/// the listening sockets and keep their ports in use.
 fn inherit(command: &mut Command, Inherited { listeners, stats }: Inherited) {
     if listeners.is_empty() && stats.is_none() {
         return;
@@ -95,18 +95,18 @@ fn inherit(command: &mut Command, Inherited { listeners, stats }: Inherited) {
                 // The number is reserved before the first listening socket is opened.
                 return Err(Errno::BUSY.into());
             }
-            // SAFETY: the number was handed in by the holder of the sockets and is only used for one system call.
-            // Were it closed meanwhile, the call fails with EBADF and the child is not started.
+            // SAFETY: the owner of the sockets passed this number, which is used for one system call only. If it has
+            // been closed in between, the call fails with EBADF and the child is not started.
             let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
             fcntl_setfd(descriptor, FdFlags::empty())?;
         }
         match &stats {
-            // dup2(2) would leave its flags as they are.
+            // dup2(2) onto itself would not change its flags.
             Some(stats) if stats.as_raw_fd() == STATS_DESCRIPTOR => fcntl_setfd(stats, FdFlags::empty())?,
             Some(stats) => {
-                // SAFETY: what has this number in the child is a copy of a descriptor of the daemon that the child has
-                // no use for: its own are the listeners, which were compared above, and 0 to 2. The copy that is made
-                // is not to be closed before exec.
+                // SAFETY: in the child, this number refers to a copy of a daemon's descriptor that the child does not
+                // need: it uses only the listeners, which were compared above, and 0 to 2. The new copy must stay open
+                // until exec.
                 let copy = unsafe { dup2_raw(stats, STATS_DESCRIPTOR) }?;
                 mem::forget(copy);
             }

@@ -1,6 +1,6 @@
 //! The form of what HAProxy writes to stderr: `[ALERT]    (pid) : text`, in 2.2 `[ALERT] 323/114450 (pid) : text`.
 
-/// How serious HAProxy says a message is.
+/// The severity that HAProxy gives a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Severity {
     Alert,
@@ -12,12 +12,13 @@ pub(super) enum Severity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Message<'a> {
     pub severity: Severity,
-    /// The process that HAProxy names as the origin; none where it names none.
+    /// The process that HAProxy names as the origin; `None` if it names none.
     pub pid: Option<u32>,
     pub words: &'a str,
 }
 
-/// Splits the first line of a message; none where the line has no severity, as the further lines of a message have none.
+/// Splits the first line of a message; returns `None` for a line without a severity, such as the further lines of a
+/// message.
 pub(super) fn split(line: &str) -> Option<Message<'_>> {
     let (severity, rest) = [
         ("[ALERT]", Severity::Alert),
@@ -34,7 +35,7 @@ pub(super) fn split(line: &str) -> Option<Message<'_>> {
     Some(Message { severity, pid, words: words.trim() })
 }
 
-/// ` 323/114450 (123`: a date and a process id, and nothing that could be part of the words.
+/// Whether the text is ` 323/114450 (123`: a date and a process id, and nothing that could be part of the message.
 fn is_origin(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'/' | b'('))
 }

@@ -1,7 +1,7 @@
 //! `haproxy.run: supervise`: HAProxy's processes are children of this daemon, started with the sockets it holds.
 //!
-//! HAProxy runs in the foreground (`-db`) as one process that the supervisor watches itself; a master process would
-//! only stand between.
+//! HAProxy runs in the foreground (`-db`) as one process that the supervisor watches itself, so a master process is not
+//! needed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -37,19 +37,19 @@ pub struct HaproxyProcesses {
 
 struct Shared {
     binary: HaproxyBinary,
-    /// Its Runtime API socket; none where nobody is to ask it anything.
+    /// Its Runtime API socket; `None` if it has none.
     stats: Option<StatsSocket>,
-    /// Whether it was seen to what a daemon before this one left beside the socket's path.
+    /// Whether the listener that an earlier daemon may have left beside the socket's path has been handled.
     recovered: Cell<bool>,
     watched: WatchedProcesses,
-    /// Who hears of changes of servers' health.
+    /// The recipient of changes of servers' health.
     health_to: RefCell<Option<Recipient<ServerHealthReported>>>,
     log: Logger,
 }
 
 impl HaproxyProcesses {
-    /// The processes of `binary` on the configuration at `config_path`. With `socket_path`, a HAProxy that outlived
-    /// its daemon is first looked for there.
+    /// Returns the processes of `binary` on the configuration at `config_path`. With `socket_path`, an orphaned HAProxy
+    /// is first looked up there.
     pub fn new(
         binary: HaproxyBinary,
         config_path: impl AsRef<Path>,
@@ -115,10 +115,11 @@ impl Shared {
         let (output, writer) = process_output::pipe().map_err(|error| format!("cannot open a pipe: {error}"))?;
         let inherited = Inherited { listeners: descriptors, stats: listener };
         let (binary, stats) = (self.binary.clone(), self.stats.clone().filter(|_| runtime.is_some()));
-        // Forking copies the page tables and then waits for exec: not on the actors' thread.
+        // Forking copies the page tables and waits for exec, so it does not run on the actors' thread.
         let spawned = spawn_blocking(move || spawn_child(&binary, stats.as_ref(), inherited, writer, &arguments)).await;
-        let child = spawned
-            .unwrap_or_else(|error| Err(format!("starting {} was cut short: {error}", self.binary.path().display())))?;
+        let child = spawned.unwrap_or_else(|error| {
+            Err(format!("starting {} was interrupted: {error}", self.binary.path().display()))
+        })?;
         let pid = child.id().ok_or("the process that was started has no id")?;
         self.watched.begin(pid);
         spawn(process_output::forward(output, pid, self.on_health_change(pid), self.log.clone()));
@@ -135,20 +136,21 @@ impl Shared {
         })
     }
 
-    /// What a new process inherits as its Runtime API socket, and the way to it; none where it opens its own.
+    /// Returns the Runtime API socket that a new process inherits, and a client of it; `None` if the process opens its
+    /// own.
     async fn stats_listener(&self) -> Result<Option<(OwnedFd, Rc<dyn RuntimeApi>)>, String> {
         let Some(stats) = self.stats.clone() else { return Ok(None) };
         let next_path = stats.next_path();
         let config = self.watched.config_path().to_owned();
         let prepared = spawn_blocking(move || stats.prepare(&config)).await;
-        let prepared = prepared.unwrap_or_else(|error| Err(format!("opening a socket was cut short: {error}")))?;
+        let prepared = prepared.unwrap_or_else(|error| Err(format!("opening a socket was interrupted: {error}")))?;
         let Some(Prepared { listener, client }) = prepared else { return Ok(None) };
         let socket = HaproxySocket::opened(client, next_path, self.log.clone());
         let socket = socket.map_err(|error| format!("cannot use the connection to a new process: {error}"))?;
         Ok(Some((listener, Rc::new(socket))))
     }
 
-    /// Waits in a task of its own: the child is reaped even when nobody is interested any more.
+    /// Waits in a separate task, so that the child is reaped even if the caller is gone.
     fn reaped(&self, pid: u32, mut child: Child) -> PortFuture<ProcessExit> {
         let (tell, told) = oneshot::channel();
         let (stats, watched, log) = (self.stats.clone(), self.watched.clone(), self.log.clone());
@@ -164,7 +166,7 @@ impl Shared {
                 stats.discard(Some(pid));
             }
             watched.end(pid, &exit);
-            // Nobody may be listening any more.
+            // The receiver may be gone.
             let _ = tell.send(exit);
         });
         Box::pin(async move { told.await.unwrap_or(ProcessExit::Unknown) })
@@ -183,8 +185,8 @@ impl Shared {
         self.watched.find(answering).await
     }
 
-    /// A daemon that was killed during a launch left a listener beside the path. It is moved to the path where a
-    /// process serves there, and removed where nobody listens any more.
+    /// Handles the listener that a daemon killed during a launch left beside the path: it is renamed to the path if a
+    /// process serves there, and removed if no process listens there any more.
     async fn recover_next(&self, stats: &StatsSocket) {
         let next = stats.next_path();
         if !next.exists() {
@@ -192,24 +194,26 @@ impl Shared {
         }
         match self.serving_at(&next).await {
             Ok(Some(pid)) => match stats.rename() {
-                Ok(()) => info!(self.log, "the Runtime API socket of an unfinished launch is taken over"; "pid" => pid),
+                Ok(()) => {
+                    info!(self.log, "the Runtime API socket of an unfinished launch is in use again"; "pid" => pid)
+                }
                 Err(error) => warn!(self.log, "a HAProxy process cannot be reached at its socket's path";
                     "pid" => pid, "error" => error),
             },
             Err(RuntimeError::Unreachable { .. }) => stats.discard(None),
-            // It drains, or is still starting: the next launch replaces it.
+            // The process drains or is still starting; the next launch replaces the listener.
             Ok(None) | Err(_) => {}
         }
     }
 
-    /// The process that answers there; none where it drains.
+    /// Returns the process that answers there; `None` if it drains.
     async fn serving_at(&self, path: &Path) -> Result<Option<u32>, RuntimeError> {
         let process = HaproxySocket::new(path, self.log.clone()).process().await?;
         Ok((!process.stopping).then_some(process.pid))
     }
 }
 
-/// The daemon's copy of what only the child is to have is closed with the command.
+/// Starts the child. The daemon's copies of descriptors that only the child needs are closed with the command.
 fn spawn_child(
     binary: &HaproxyBinary,
     stats: Option<&StatsSocket>,

@@ -1,8 +1,8 @@
-//! HAProxy's Runtime API on its stats socket: the way most changes go out.
+//! Runs commands and queries on HAProxy's stats socket (Runtime API), by which most changes are applied.
 //!
-//! A connection is kept open for changes, because a command on it takes a third of what it takes on a new one, and another
-//! for what is read, so that a long answer does not hold up a change. On each, calls take turns. A kept connection that HAProxy has closed is replaced silently as long
-//! as nothing was sent on it; once something was sent and no answer came, the caller is told and looks again.
+//! One connection is kept open for changes, because a command on it takes a third of the time that it takes on a new
+//! one; a second one is for queries, so that a long answer does not delay a change. Calls on a connection take turns.
+//! One that HAProxy has closed is replaced if nothing was sent on it; otherwise the caller gets an error.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -33,31 +33,31 @@ use crate::settings::RuntimeAddress;
 
 pub use super::runtime_text::command_text;
 
-/// How long to wait before connecting again to a socket whose queue of connections is full.
+/// The pause before the next attempt to connect to a socket whose queue of connections is full.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The Runtime API of the HAProxy that listens on one socket.
 pub struct HaproxySocket {
     /// For changes.
     shared: Rc<Shared>,
-    /// For what is read: the same where there can be only one connection.
+    /// For queries: the same as `shared` if there can be only one connection.
     reads: Rc<Shared>,
 }
 
 impl HaproxySocket {
-    /// The Runtime API at `path`. Nothing is connected until something is asked.
+    /// Returns the Runtime API at `path`. It connects at the first call.
     pub fn new(path: impl Into<PathBuf>, log: Logger) -> Self {
         Self::at(RuntimeAddress::Unix(path.into()), Connections::Kept, log)
     }
 
-    /// The Runtime API of a HAProxy that somebody else runs. No connection is kept: nobody says when that HAProxy is
-    /// reloaded, and an old process must be neither held up nor taken for the one that serves.
+    /// Returns the Runtime API of an external HAProxy. No connection is kept, because a reload there is not announced:
+    /// a kept connection would delay the exit of the old process and would be mistaken for one to the new process.
     pub fn of_others(address: &RuntimeAddress, log: Logger) -> Self {
         Self::at(address.clone(), Connections::OneEach, log)
     }
 
-    /// The Runtime API of a process that does not run yet, on this connection to its listener at `path`. There is no
-    /// other: once it is closed, every call fails. The first answer may take as long as the start.
+    /// Returns the Runtime API of a process that is not running yet, on an open connection to its listener at `path`.
+    /// Once that one is closed, every call fails. The first answer may take as long as the start.
     ///
     /// # Errors
     /// The system cannot watch the connection.
@@ -190,7 +190,7 @@ impl TrafficReader for HaproxySocket {
     fn sections(&self) -> PortFuture<Result<BTreeMap<ServiceName, Traffic>, RuntimeError>> {
         let shared = Rc::clone(&self.reads);
         Box::pin(async move {
-            // Frontends and backends: a section has a line of each, and one that shares its port the latter alone.
+            // Frontends and backends: a section has a line of each; a section that shares its port has only the latter.
             let table = shared.statistics("show stat -1 3 -1\n").await?;
             let (backends, frontends): (Vec<_>, Vec<_>) = table.rows().partition(StatisticsRow::is_backend);
             Ok(backends.iter().chain(&frontends).filter_map(StatisticsRow::section).collect())
@@ -207,15 +207,15 @@ impl TrafficReader for HaproxySocket {
     }
 }
 
-/// Which connections are used.
+/// How connections are used.
 enum Connections {
-    /// One is kept from call to call, and replaced where it was closed.
+    /// One connection is kept for all calls and replaced once it is closed.
     Kept,
-    /// Each call has its own.
+    /// Each call opens its own connection.
     OneEach,
-    /// One alone, which was opened before the process was started.
+    /// Only one connection, opened before the process was started.
     Opened {
-        /// Whether the process runs: it has answered.
+        /// Whether the process has answered, and so runs.
         answered: Cell<bool>,
     },
 }
@@ -224,9 +224,9 @@ struct Shared {
     address: RuntimeAddress,
     connections: Connections,
     log: Logger,
-    /// The connection of the call before, while no call is under way.
+    /// The kept connection while no call uses it.
     kept: RefCell<Option<RuntimeConnection>>,
-    /// Counts the calls of `disconnect`, so that a call under way does not keep its connection after one.
+    /// The number of calls of `disconnect`, so that a call that was running at that time does not keep its connection.
     disconnects: Cell<u64>,
     turn: tokio::sync::Mutex<()>,
 }
@@ -240,7 +240,7 @@ impl Shared {
     async fn run_batch(&self, batch: &[RuntimeCommand], answers: &mut Vec<Answer>) -> Result<(), RuntimeError> {
         let first = answers.len();
         let mut request = String::with_capacity(64 * batch.len());
-        // The places, within this batch, of the commands that are sent.
+        // The indexes within this batch of the commands that are sent.
         let mut sent = Vec::with_capacity(batch.len());
         for (place, command) in batch.iter().enumerate() {
             let start = request.len();
@@ -281,7 +281,7 @@ impl Shared {
         let read = |reading: &mut Reading, part: AnswerPart<'_>| match part {
             AnswerPart::End => reading.answered += 1,
             AnswerPart::Line(line) => {
-                // The header proves that the section is there, even when it has no servers.
+                // The header proves that the section exists even if it has no servers.
                 if let (true, Some(service)) = (line.starts_with("# "), services.get(reading.answered)) {
                     reading.servers.section_exists(service.clone());
                 }
@@ -291,12 +291,12 @@ impl Shared {
         self.ask(&request, services.len(), read).await?.finish().map_err(|error| self.broken(error))
     }
 
-    /// Sections without servers are in no line of `show servers state`, so the sections are asked for as well.
+    /// Observes all sections, also by `show backend`, because `show servers state` omits sections without servers.
     async fn observe_all(&self) -> Result<Observation, RuntimeError> {
         let read = |reading: &mut Reading, part: AnswerPart<'_>| match part {
             AnswerPart::End => reading.answered += 1,
             AnswerPart::Line(name) if reading.answered == 0 => {
-                // The header, blank lines and HAProxy's own sections are no names of services.
+                // The header, blank lines and HAProxy's own sections are not names of services.
                 if let Ok(service) = ServiceName::new(name) {
                     reading.servers.section_exists(service);
                 }
@@ -307,7 +307,7 @@ impl Shared {
         reading.finish().map_err(|error| self.broken(error))
     }
 
-    /// Asks on a new connection, which becomes the kept one unless its process only drains: it must not be held up.
+    /// Queries the process on a new connection, which is kept unless the process drains: it would delay the exit.
     async fn process(&self) -> Result<ProcessInfo, RuntimeError> {
         self.renew();
         let read = |info: &mut Info, part: AnswerPart<'_>| {
@@ -331,12 +331,12 @@ impl Shared {
             }
         };
         let table = self.ask(request, 1, read).await;
-        // Asked now and then: a connection kept between would hold up a process that is to stop.
+        // This query is rare, and a kept connection would delay the exit of a process that is to stop.
         self.renew();
         table
     }
 
-    /// Asks something that changes nothing, so that it may be asked again when the kept connection breaks.
+    /// Sends a query, which changes nothing and may therefore be repeated when the kept connection breaks.
     async fn ask<T, F>(&self, request: &str, answers: usize, read: F) -> Result<T, RuntimeError>
     where
         T: Default,
@@ -354,7 +354,7 @@ impl Shared {
         Ok(said)
     }
 
-    /// Sends `request`, which holds `answers` lines, on the kept connection or a new one.
+    /// Sends `request`, which consists of `answers` lines, on the kept connection or a new one.
     async fn converse<F>(&self, request: &str, answers: usize, mut on: F) -> Result<(), RuntimeError>
     where
         F: FnMut(AnswerPart<'_>),
@@ -372,7 +372,7 @@ impl Shared {
         }
         let connection = RuntimeConnection::new(self.connect().await?);
         match self.exchange(connection, disconnects, request, answers, &mut on).await {
-            Err(Attempt::NothingSent) => Err(self.broken("HAProxy closed it at once")),
+            Err(Attempt::NothingSent) => Err(self.broken("HAProxy closed the connection at once")),
             Err(Attempt::Failed(error)) => Err(error),
             Ok(()) => Ok(()),
         }
@@ -414,7 +414,7 @@ impl Shared {
         }
     }
 
-    /// Lets go of the kept connection, so that the next call has a new one, where there can be another.
+    /// Drops the kept connection, so that the next call opens a new one if it can.
     fn renew(&self) {
         if !matches!(self.connections, Connections::Opened { .. }) {
             self.kept.take();
@@ -438,7 +438,7 @@ impl Shared {
             Ok(Err(error)) => unreachable_in_words(&error),
             Err(_) => match self.address {
                 RuntimeAddress::Unix(_) => {
-                    "its queue of connections stays full, so HAProxy hangs or others hold all its connections".into()
+                    "its queue of connections stays full: HAProxy hangs or all its connections are in use".into()
                 }
                 RuntimeAddress::Tcp(_) => format!("no answer within {} s", RUNTIME_CONNECT_TIMEOUT.as_secs()),
             },
@@ -463,9 +463,9 @@ impl Shared {
     }
 }
 
-/// How one attempt at an exchange ended.
+/// Why an attempt at an exchange failed.
 enum Attempt {
-    /// It may be tried on another connection: HAProxy has seen nothing of it.
+    /// HAProxy received nothing, so the request may be sent on another connection.
     NothingSent,
     Failed(RuntimeError),
 }
@@ -475,14 +475,14 @@ async fn connected(address: &RuntimeAddress) -> io::Result<RuntimeStream> {
         RuntimeAddress::Unix(path) => connect_when_not_full(path).await.map(RuntimeStream::Unix),
         RuntimeAddress::Tcp(server) => {
             let stream = TcpStream::connect(server).await?;
-            // A batch is one write, and its answers are waited for.
+            // A batch is one write, and the caller waits for its answers.
             stream.set_nodelay(true)?;
             Ok(RuntimeStream::Tcp(stream))
         }
     }
 }
 
-/// A full queue of connections is an error at once on a unix socket, unlike on a TCP socket.
+/// Connects, and retries while the queue of connections is full, at which a unix socket, unlike TCP, fails at once.
 async fn connect_when_not_full(path: &Path) -> io::Result<UnixStream> {
     loop {
         match UnixStream::connect(path).await {

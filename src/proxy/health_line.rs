@@ -1,7 +1,7 @@
-//! Reads what HAProxy writes when a server's check changes its state. Pure.
+//! Parses what HAProxy logs when a health check changes a server's state. Pure.
 //!
-//! The lines, the same from 2.2 to 3.2, stand after `[WARNING] (pid) : ` (see `haproxy_message`); with `log stderr` once
-//! more after `<5>`, the date of the log format, or nothing, and with `-q` only so:
+//! The lines, the same from 2.2 to 3.2, follow `[WARNING] (pid) : ` (see `haproxy_message`). With `log stderr` each
+//! appears again after `<5>`, the date of the log format, or nothing; with `-q` only in that second form:
 //!
 //! ```text
 //! Server web/a is DOWN, reason: Layer4 timeout, check duration: 2001ms. 2 active and 0 backup servers left. ...
@@ -10,15 +10,16 @@
 //! Server web/a is DOWN, changed from CLI. 1 active and ...        (set server ... health)
 //! ```
 //!
-//! With `option log-health-checks` the reason stands in a line before, and the line of the state has none:
+//! With `option log-health-checks` the reason is in an earlier line, and the line of the state has none:
 //!
 //! ```text
 //! Health check for server web/a failed, reason: Layer4 timeout, check duration: 2001ms, status: 0/2 DOWN.
 //! Server web/a is DOWN. 1 active and ...
 //! ```
 //!
-//! Orders (`is going DOWN for maintenance`, `is UP/READY (leaving forced maintenance)`, `enters drain state`) are no
-//! checks. A line is a hint: an operator's `log-format` can put text of clients at the beginning of a line on stderr.
+//! Administrative changes (`is going DOWN for maintenance`, `is UP/READY (leaving forced maintenance)`, `enters drain
+//! state`) are not checks. A line is only a hint: an operator's `log-format` can put client-supplied text at the
+//! beginning of a line on stderr.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,23 +28,23 @@ use proxymgr_actors::limits::{CHECK_RESULT_CHARS_MAX, CHECK_RESULTS_KEPT_MAX};
 use proxymgr_actors::model::{ServerId, ServerName, ServiceName};
 use tokio::time::Instant;
 
-/// A server came up or went down by its check.
+/// A change of a server's health by its check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HealthChange {
     /// The server, in the backend that checks it.
     pub(super) server: ServerId,
     /// Whether it is up now.
     pub(super) up: bool,
-    /// The result of the check in HAProxy's words; empty where HAProxy gives none.
+    /// The result of the check in HAProxy's words; empty if HAProxy gives none.
     pub(super) check: String,
 }
 
-/// What a line says about health.
+/// What a line reports about health.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum HealthLine {
-    /// A server came up or went down.
+    /// A server went up or down.
     Changed(HealthChange),
-    /// One check had this result (`option log-health-checks`).
+    /// The result of one check (`option log-health-checks`).
     Checked {
         /// The server.
         server: ServerId,
@@ -52,7 +53,7 @@ pub(super) enum HealthLine {
     },
 }
 
-/// Reads one line, with or without the severity before it; none where it is about something else.
+/// Parses one line, with or without the severity before it; `None` if it does not concern health.
 pub(super) fn parse(line: &str) -> Option<HealthLine> {
     let words = without_log_header(line);
     let words = words.strip_prefix("CLI : ").unwrap_or(words);
@@ -84,7 +85,7 @@ fn server_id(text: &str) -> Option<(ServerId, &str)> {
     Some((server, rest))
 }
 
-/// Takes off what `log ... format short|timed|iso|local|rfc3164|priority` puts before the message.
+/// Removes what `log ... format short|timed|iso|local|rfc3164|priority` puts before the message.
 fn without_log_header(line: &str) -> &str {
     let line = match line.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
         Some((priority, rest)) if priority.bytes().all(|byte| byte.is_ascii_digit()) => rest,
@@ -100,47 +101,47 @@ fn without_log_header(line: &str) -> &str {
     }
 }
 
-/// The longest header of a log line that is taken for one.
+/// The maximum length of the header of a log line.
 const LOG_HEADER_BYTES_MAX: usize = 120;
 
-/// Takes off `. 2 active and 0 backup servers left. ...`, which what a server answers to a check cannot imitate: the last
-/// one counts.
+/// Removes `. 2 active and 0 backup servers left. ...`. The last occurrence counts, because a server's answer to a
+/// check may contain the same text earlier.
 fn without_counts(text: &str) -> &str {
     let Some(active) = text.rfind(" active and ") else { return text.trim_end_matches('.') };
     let before = text[..active].trim_end_matches(|c: char| c.is_ascii_digit());
     before.strip_suffix(". ").unwrap_or(text)
 }
 
-/// What a server says in answer to a check is in it, so it is kept short and without control characters.
+/// Returns the result of a check shortened and without control characters, because it contains the server's answer.
 fn check_result(text: &str) -> String {
     let text = text.strip_prefix("reason: ").unwrap_or(text);
     let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     printable.take(CHECK_RESULT_CHARS_MAX).collect::<String>().trim().to_owned()
 }
 
-/// Puts lines together: the results that `option log-health-checks` writes before a change belong to it, and what is
-/// written twice (`log stderr`) is one change.
+/// Combines lines: a result that `option log-health-checks` logs belongs to the change after it, and a line that is
+/// logged twice (`log stderr`) is one change.
 #[derive(Debug, Default)]
 pub(super) struct HealthReader {
-    /// The last result of each server that has been written since its last change.
+    /// The latest result of each server that has been logged since its last change.
     results: BTreeMap<ServerId, String>,
     /// The last change of each server.
     last: BTreeMap<ServerId, (bool, Instant)>,
 }
 
-/// What became of a line.
+/// How a line was classified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Read {
-    /// It is about something else.
+    /// It does not concern health.
     Other,
-    /// It adds nothing to what is known.
+    /// It contains nothing new.
     Known,
     /// A change.
     Changed(HealthChange),
 }
 
 impl HealthReader {
-    /// Reads one line that was written about `now`.
+    /// Reads one line that was logged at about `now`.
     pub(super) fn read(&mut self, line: &str, now: Instant) -> Read {
         match parse(line) {
             None => Read::Other,
@@ -168,10 +169,10 @@ impl HealthReader {
     }
 }
 
-/// Within this time the same change of a server is the same line, written once more by `log stderr`.
+/// A repeated change of a server within this time is the same line, logged twice by `log stderr`.
 const WRITTEN_TWICE: Duration = Duration::from_millis(500);
 
-/// Forgetting costs a reason or shows a change twice, and only beyond the bound.
+/// Limits the number of servers kept. Beyond the limit a reason may be lost or a change shown twice.
 fn bound<T>(kept: &mut BTreeMap<ServerId, T>) {
     if kept.len() >= CHECK_RESULTS_KEPT_MAX {
         kept.clear();

@@ -1,7 +1,7 @@
-//! The listening sockets: opened here, inherited by every HAProxy, closed only when nobody wants them any more.
+//! Opens the listening sockets, which every HAProxy inherits, and closes one once no HAProxy needs it any more.
 //!
-//! An IPv6 socket is left as the kernel makes it (`net.ipv6.bindv6only`, by default 0), so that `[::]:80` takes IPv4
-//! clients, too: just what HAProxy does with `bind :::80`. `SO_REUSEPORT` is not set: a port is held by one.
+//! An IPv6 socket keeps the kernel's default (`net.ipv6.bindv6only`, normally 0), so that `[::]:80` accepts IPv4
+//! clients as well, like `bind :::80` in HAProxy. `SO_REUSEPORT` is not set: only one process can hold a port.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,12 +22,12 @@ use super::port_holder;
 /// The kernel's listening TCP sockets.
 #[derive(Default)]
 pub struct KernelListeningSockets {
-    /// What was last found out about who holds a port, and when.
+    /// The last result of the search for the process that holds a port, with its time.
     holders: RefCell<BTreeMap<SocketAddr, (Instant, Option<String>)>>,
 }
 
 impl KernelListeningSockets {
-    /// Nothing is open yet.
+    /// Returns an instance without open sockets.
     pub fn new() -> Self {
         Self::default()
     }
@@ -45,7 +45,7 @@ impl KernelListeningSockets {
             ),
             Errno::EACCES => format!("{what}: permission denied; a security policy (SELinux, AppArmor) forbids it"),
             Errno::EADDRNOTAVAIL => {
-                format!("{what}: {} is no address of this machine; add it or choose another bind", address.ip())
+                format!("{what}: {} is not an address of this machine; add it or choose another bind", address.ip())
             }
             Errno::EAFNOSUPPORT => format!("{what}: this machine has no IPv6; choose an IPv4 bind"),
             Errno::EMFILE | Errno::ENFILE => {
@@ -55,7 +55,8 @@ impl KernelListeningSockets {
         }
     }
 
-    /// A walk through /proc takes milliseconds and a bind is retried every second, so the answer is kept for a while.
+    /// Returns the process that holds the port. The answer is cached, because a scan of /proc takes milliseconds and a
+    /// bind is retried every second.
     fn holder(&self, address: SocketAddr) -> Option<String> {
         let mut holders = self.holders.borrow_mut();
         holders.retain(|_, (found_at, _)| found_at.elapsed() < PORT_HOLDER_KEEP);
@@ -82,7 +83,7 @@ impl ListeningSockets for KernelListeningSockets {
         let sockets = port_holder::sockets(pid).map_err(|error| format!("{what}: {}", refused(&error)))?;
         let mut held: Vec<Box<dyn HeldSocket>> = Vec::new();
         for (descriptor, inode) in sockets {
-            // Taken out when used: one socket may have several descriptors, and one copy is enough.
+            // Taken out once used: a socket may have several descriptors, and one copy is enough.
             let Some(place) = listening.iter().position(|candidate| *candidate == inode) else { continue };
             listening.swap_remove(place);
             let copy = pidfd_getfd(&pidfd, descriptor, PidfdGetfdFlags::empty())
@@ -94,12 +95,12 @@ impl ListeningSockets for KernelListeningSockets {
     }
 }
 
-/// Non-blocking, as HAProxy wants it, and close-on-exec: only the one child it is meant for inherits it.
+/// Opens a socket that is non-blocking, as HAProxy expects, and close-on-exec: only the intended child inherits it.
 fn listening(address: SocketAddr) -> nix::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket: OwnedFd = socket(family, SockType::Stream, flags, None)?;
-    // Connections of a HAProxy before that are still in TIME_WAIT must not keep the port busy.
+    // Connections of an earlier HAProxy in TIME_WAIT must not keep the port in use.
     setsockopt(&socket, ReuseAddr, &true)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&socket, Backlog::new(LISTEN_BACKLOG)?)?;
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_socket_takes_connections_until_it_is_dropped() {
+    fn socket_accepts_connections_until_dropped() {
         let held = opened("127.0.0.1:0").unwrap();
         let address = held.address();
         std::net::TcpStream::connect(address).unwrap();
@@ -165,9 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_another_machine_is_said_to_be_one() {
+    fn foreign_address_is_reported() {
         let error = opened("192.0.2.1:8080").err().unwrap();
-        assert!(error.contains("192.0.2.1 is no address of this machine"), "{error}");
+        assert!(error.contains("192.0.2.1 is not an address of this machine"), "{error}");
     }
 
     #[test]

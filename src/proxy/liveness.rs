@@ -1,11 +1,11 @@
-//! The liveness probe: notices a HAProxy that is frozen or hangs while nothing is asked of it.
+//! The liveness probe: detects a HAProxy that is frozen or hangs while no other call uses it.
 
 use proxymgr_actors::limits::{LIVENESS_PROBE_INTERVAL, LIVENESS_PROBE_TIMEOUT};
 use proxymgr_actors::port::{RuntimeApi, RuntimeError};
 use tokio::time::{sleep, timeout};
 
-/// Asks for the process on a new connection each time, so that nothing holds up a process that is to stop. Resolves when
-/// no answer comes in time, or when two attempts in a row fail: one alone may meet the moment of a hand-over.
+/// Queries the process, on a new connection each time so that no connection delays the exit of a process. Resolves when
+/// no answer comes in time, or when two attempts in a row fail: a single failure may be caused by a reload.
 pub(super) async fn until_silent(probe: impl RuntimeApi, path: String) -> RuntimeError {
     let mut has_failed = false;
     loop {

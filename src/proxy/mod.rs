@@ -1,17 +1,16 @@
-//! Driving HAProxy: the adapters behind the ports of the core that face the proxy.
+//! Drives HAProxy: the adapters of the core's ports that face the proxy.
 //!
 //! | port | adapter |
 //! | --- | --- |
 //! | `RuntimeApi` | [`haproxy_socket`]: text by [`runtime_text`], conversation by `runtime_connection`, servers by [`server_state`], the map by `route_map` |
-//! | `ConfigFile` | [`config_file`]: what `haproxy -c` says is read by `config_check_output` |
+//! | `ConfigFile` | [`config_file`]: the output of `haproxy -c` is read by `config_check_output` |
 //! | `ProxyProcesses` | by `haproxy.run`: [`haproxy_process`] (supervise), [`run_by_systemd`], [`run_by_binary`], [`run_by_command`], [`run_by_others`] (none); all watch processes by `watched_processes` |
 //! | `NameResolver` | [`name_resolver`] |
 //! | `ListeningSockets` | [`listening_sockets`], or [`claimed_addresses`] where HAProxy binds its own: who holds a port by `port_holder` |
 //!
-//! [`haproxy_binary`] is how every one of them runs HAProxy's program, `command` how an operator's command is run.
-//! [`haproxy_process`] lets it inherit its Runtime API socket, which `stats_socket` opens for each launch.
-//! `unsafe` is in [`haproxy_binary`] (work between fork and exec) and in `watched_processes` (a pidfd handed to the
-//! reactor), nowhere else.
+//! [`haproxy_binary`] runs HAProxy's program for all of them, `command` an operator's command. [`haproxy_process`] lets
+//! HAProxy inherit its Runtime API socket, which `stats_socket` opens for each launch. `unsafe` occurs only in
+//! [`haproxy_binary`] (work between fork and exec) and in `watched_processes` (a pidfd registered with the reactor).
 
 pub mod claimed_addresses;
 mod command;

@@ -1,4 +1,4 @@
-//! `NameResolver`: the machine's own resolver, which HAProxy asks as well when it reads its file.
+//! `NameResolver`: the system's resolver, which HAProxy uses as well when it reads its file.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use proxymgr_actors::port::{NameResolver, PortFuture};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-/// Resolves names as the C library does: /etc/hosts, DNS, whatever nsswitch.conf says.
+/// Resolves names like the C library: /etc/hosts, DNS and the other sources in nsswitch.conf.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
 

@@ -1,6 +1,6 @@
-//! HAProxies that somebody else runs at our order: the order is given, and then the socket tells who serves.
+//! HAProxy run by another program at proxymgr's order: after the order, the socket shows which process serves.
 //!
-//! What differs from one to the next is only the order, a `Runner` each.
+//! The variants differ only in the order, which is a `Runner` each.
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
@@ -19,15 +19,15 @@ use tokio::time::{sleep, timeout};
 use super::haproxy_socket::HaproxySocket;
 use super::watched_processes::WatchedProcesses;
 
-/// How often a process that cannot be seen from here (in a container, say) is asked whether it is still there.
+/// The interval at which a process that is not visible from here (in a container, say) is queried on its socket.
 const UNSEEN_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// After this many looks in a row at which nobody answered there, it is taken for gone.
+/// The number of failed queries in a row after which the process counts as gone.
 const UNSEEN_LOOKS_MAX: u32 = 3;
 
-/// Whoever starts and reloads HAProxy when told to.
+/// A program that starts and reloads HAProxy on order.
 pub(super) trait Runner {
-    /// Has HAProxy serve what the live file says. `serving` is the process that answers now, none where none does.
+    /// Makes HAProxy serve the live file. `serving` is the process that answers now; `None` if none does.
     fn bring_up(&self, serving: Option<u32>) -> PortFuture<Result<(), String>>;
 }
 
@@ -58,19 +58,19 @@ impl OrderedProcesses {
 }
 
 impl ProxyProcesses for OrderedProcesses {
-    /// Resolves when the new process answers: only then it is known which one it is.
+    /// Resolves when the new process answers: only then its process id is known.
     fn start(&self, _: Vec<RawFd>, _: Vec<u32>) -> PortFuture<Result<RunningProcess, String>> {
         let shared = Rc::clone(&self.shared);
         Box::pin(async move {
             let before = shared.serving().await;
             shared.runner.bring_up(before.as_ref().map(|process| process.pid)).await?;
             let process = shared.successor(before.as_ref()).await?;
-            info!(shared.log, "HAProxy was started or reloaded at our order"; "pid" => process.pid);
+            info!(shared.log, "HAProxy was started or reloaded as ordered"; "pid" => process.pid);
             Ok(shared.watch(process.pid).await)
         })
     }
 
-    /// The one that answers, and no other: which processes there are besides is known to whoever runs them.
+    /// Returns the process that answers, and no other: only the runner knows of further processes.
     fn find_orphan(&self) -> PortFuture<Option<RunningProcess>> {
         let shared = Rc::clone(&self.shared);
         Box::pin(async move {
@@ -96,9 +96,9 @@ impl Shared {
         process
     }
 
-    /// The process that serves in the place of the one before.
+    /// Waits for the process that replaces the one before.
     async fn successor(&self, before: Option<&ProcessInfo>) -> Result<ProcessInfo, String> {
-        // In a container the number may well be the same again.
+        // In a container the new process may have the same id.
         let is_new = |process: &ProcessInfo| {
             before.is_none_or(|before| before.pid != process.pid || process.uptime_s < before.uptime_s)
         };
@@ -112,7 +112,7 @@ impl Shared {
         };
         let silent = |_| {
             format!(
-                "the order was carried out, but no new HAProxy answers on {} within {} s; its own log says why, unless it \
+                "the order was carried out, but no new HAProxy answers on {} within {} s; see its own log, unless it \
                  runs another file than {}",
                 self.socket_path.display(),
                 PROXY_READY_TIMEOUT.as_secs(),

@@ -1,4 +1,4 @@
-//! Who listens on a port, by /proc. Other users' processes show their descriptors to root only.
+//! Finds the process that listens on a port, by /proc. Descriptors of other users' processes are visible to root only.
 
 use std::fs;
 use std::io;
@@ -7,14 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use proxymgr_actors::limits::PORT_HOLDER_SEARCH;
 use tokio::time::Instant;
 
-/// A TCP socket that listens, as /proc/net/tcp tells it.
+/// A listening TCP socket, from /proc/net/tcp.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listener {
     pub(super) address: SocketAddr,
     pub(super) inode: u64,
 }
 
-/// The TCP sockets that listen in the network namespace of process `pid`, or of this one.
+/// Returns the listening TCP sockets in the network namespace of process `pid`, or of this process.
 pub(super) fn listeners(pid: Option<u32>) -> Vec<Listener> {
     let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
     ["tcp", "tcp6"]
@@ -24,21 +24,21 @@ pub(super) fn listeners(pid: Option<u32>) -> Vec<Listener> {
         .collect()
 }
 
-/// The inodes of the TCP sockets that are no listeners in the network namespace of process `pid`.
+/// Returns the inodes of the TCP sockets in the network namespace of process `pid` that do not listen.
 pub(super) fn connections(pid: u32) -> Vec<u64> {
     let tables = ["tcp", "tcp6"].iter().filter_map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).ok());
     let inodes = |table: String| table.lines().skip(1).filter_map(connection).collect::<Vec<_>>();
     tables.flat_map(inodes).collect()
 }
 
-/// The process that listens where `address` cannot be bound, by name and number. None where it is not found: it does
-/// not show its descriptors, or there are too many processes to look at all of them within [`PORT_HOLDER_SEARCH`].
+/// Returns the process that listens where `address` cannot be bound, by name and number. `None` if it is not found: its
+/// descriptors are not visible, or the search of all processes exceeds [`PORT_HOLDER_SEARCH`].
 pub(super) fn holder(address: SocketAddr) -> Option<String> {
     holding_process(address).map(name_and_number)
 }
 
-/// Whether one of these processes listens where `address` cannot be bound, or may do so: it does not show its
-/// descriptors.
+/// Whether one of these processes listens where `address` cannot be bound, or may do so because its descriptors are not
+/// visible.
 pub(super) fn may_be_held_by(address: SocketAddr, mut pids: impl Iterator<Item = u32>) -> bool {
     let inodes = conflicting_sockets(address);
     pids.any(|pid| match sockets(pid) {
@@ -47,7 +47,7 @@ pub(super) fn may_be_held_by(address: SocketAddr, mut pids: impl Iterator<Item =
     })
 }
 
-/// The inodes of the sockets that listen where `address` would.
+/// Returns the inodes of the listening sockets that conflict with `address`.
 fn conflicting_sockets(address: SocketAddr) -> Vec<u64> {
     listeners(None).into_iter().filter(|held| conflicts(held.address, address)).map(|held| held.inode).collect()
 }
@@ -59,8 +59,8 @@ fn has_any(held: &[(i32, u64)], inodes: &[u64]) -> bool {
 fn holding_process(address: SocketAddr) -> Option<u32> {
     let inodes = conflicting_sockets(address);
     let holds = |pid: u32| sockets(pid).is_ok_and(|held| has_any(&held, &inodes));
-    // Ourselves first: on a busy machine the walk may end before it comes to us, and a child that is being started has
-    // what we have until it runs its own program.
+    // This process first: on a busy machine the search may time out before it gets here, and a child that is being
+    // started shares our descriptors until it executes its own program.
     if holds(std::process::id()) {
         return Some(std::process::id());
     }
@@ -76,7 +76,7 @@ fn name_and_number(pid: u32) -> String {
     format!("{} (process {pid}{own})", name.trim_end())
 }
 
-/// The sockets of process `pid`: descriptor and inode.
+/// Returns the sockets of process `pid`: descriptor and inode.
 pub(super) fn sockets(pid: u32) -> io::Result<Vec<(i32, u64)>> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd"))?;
     let socket = |entry: fs::DirEntry| {
@@ -88,13 +88,13 @@ pub(super) fn sockets(pid: u32) -> io::Result<Vec<(i32, u64)>> {
     Ok(entries.filter_map(|entry| socket(entry.ok()?)).collect())
 }
 
-/// Same port, and one address covers the other. A wildcard IPv6 socket may cover IPv4 as well.
+/// Whether the ports are equal and one address covers the other. A wildcard IPv6 socket may cover IPv4 as well.
 fn conflicts(held: SocketAddr, wanted: SocketAddr) -> bool {
     let covers = |a: IpAddr, b: IpAddr| a == b || (a.is_unspecified() && (a.is_ipv6() || b.is_ipv4()));
     held.port() == wanted.port() && (covers(held.ip(), wanted.ip()) || covers(wanted.ip(), held.ip()))
 }
 
-/// TCP_LISTEN, as the kernel writes it.
+/// TCP_LISTEN, as the kernel prints it.
 const LISTEN: &str = "0A";
 
 /// One line of /proc/net/tcp or tcp6 (proc_net_tcp.txt of the kernel): `sl local_address rem_address st ... inode`.
@@ -109,14 +109,14 @@ fn listener(line: &str) -> Option<Listener> {
     Some(Listener { address, inode })
 }
 
-/// The inode in a line of a socket that is connected, or was.
+/// Returns the inode of a socket that does not listen.
 fn connection(line: &str) -> Option<u64> {
     let mut fields = line.split_ascii_whitespace();
     (fields.nth(3)? != LISTEN).then_some(())?;
     fields.nth(5)?.parse().ok()
 }
 
-/// Addresses stand there as hexadecimal words of 32 bits, each in the machine's own byte order.
+/// Parses an address: hexadecimal words of 32 bits, each in the machine's byte order.
 fn ip(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| u32::from_str_radix(hex.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
     match hex.len() {
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_found_as_the_holder_of_its_port() {
+    fn own_port_holder_is_found() {
         for text in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(text).unwrap();
             let address = listener.local_addr().unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_conflicts_with_every_address_on_its_port() {
+    fn wildcard_conflicts_with_every_address() {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         assert!(conflicts(address("0.0.0.0:80"), address("10.0.0.1:80")));
         assert!(conflicts(address("10.0.0.1:80"), address("0.0.0.0:80")));

@@ -1,4 +1,4 @@
-//! Finding the HAProxy that runs a configuration file, by /proc. Blocks.
+//! Finds the HAProxy process that runs a configuration file, by /proc. Blocks.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -9,25 +9,25 @@ use std::path::{Path, PathBuf};
 pub(super) struct FoundProcess {
     /// Its process id.
     pub(super) pid: u32,
-    /// When it was started, in ticks since the machine's start.
+    /// The time of its start, in ticks since boot.
     started_ticks: u64,
 }
 
-/// The youngest HAProxy that runs `config` and is none of `known`: the older ones drain.
+/// Returns the youngest HAProxy process that runs `config` and is not in `known`; older ones are draining.
 pub(super) fn youngest_running(config: &Path, known: &[u32]) -> Option<FoundProcess> {
     let strangers = all_running(config).filter(|pid| !known.contains(pid));
     let found = strangers.filter_map(|pid| Some(FoundProcess { pid, started_ticks: started_ticks(pid)? }));
     found.max_by_key(|process| (process.started_ticks, process.pid))
 }
 
-/// Every HAProxy that runs `config`.
+/// Returns every HAProxy process that runs `config`.
 pub(super) fn all_running(config: &Path) -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten();
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(move |pid| runs(*pid, config))
 }
 
-/// Whether process `pid` is a HAProxy that serves `config`. A check (`-c`) of the same file is not.
+/// Whether process `pid` is a HAProxy that serves `config`. A check (`-c`) of the same file does not count.
 pub(super) fn runs(pid: u32, config: &Path) -> bool {
     let Ok(command_line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
     let arguments: Vec<&[u8]> = command_line.split(|&byte| byte == 0).collect();
@@ -43,8 +43,8 @@ pub(super) fn runs(pid: u32, config: &Path) -> bool {
     })
 }
 
-/// What follows the program's name, where the program is HAProxy: by its file, or (started by a loader or a wrapper)
-/// by the first argument whose file name says so.
+/// Returns the arguments after the program's name if the program is HAProxy: by its executable file or, if a loader or
+/// a wrapper started it, by the first argument with that file name.
 fn options_of_haproxy<'a>(pid: u32, arguments: &'a [&'a [u8]]) -> Option<&'a [&'a [u8]]> {
     let is_haproxy = |path: &Path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"haproxy"));
     let before_options = arguments.iter().take_while(|argument| **argument != b"-f");
@@ -53,7 +53,7 @@ fn options_of_haproxy<'a>(pid: u32, arguments: &'a [&'a [u8]]) -> Option<&'a [&'
     if named || by_file() { Some(&arguments[before_options.count().min(arguments.len())..]) } else { None }
 }
 
-/// Field 22 of /proc/PID/stat (proc(5)). The second field, the name, may itself hold blanks and brackets.
+/// Reads field 22 of /proc/PID/stat (proc(5)). The second field, the name, may contain blanks and brackets.
 fn started_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_started_by_a_loader_is_recognised_by_its_argument() {
+    fn program_behind_a_loader_is_recognised() {
         let arguments: Vec<&[u8]> = vec![b"/lib/ld.so", b"--library-path", b"/x", b"/x/haproxy", b"-f", b"/c", b"-db"];
         assert_eq!(options_of_haproxy(0, &arguments), Some(&arguments[4..]));
         let editor: Vec<&[u8]> = vec![b"/usr/bin/ed", b"-f", b"/etc/haproxy"];

@@ -1,5 +1,5 @@
-//! What HAProxy writes to its standard output and error: line by line into the log, with the level that HAProxy gave it,
-//! and changes of servers' health to whoever wants to know them.
+//! Forwards HAProxy's standard output and error: lines to the log, with HAProxy's severity, and changes of servers'
+//! health to their recipient.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,12 +19,12 @@ use super::health_line::{HealthChange, HealthReader, Read};
 
 const READ_BYTES: usize = 8_192;
 
-/// A pipe from HAProxy to this daemon. Writing to it never blocks: HAProxy writes from the threads that serve traffic, and
-/// loses a line rather than time when nobody has read for a while. After the daemon's end it is told by EPIPE.
+/// Opens a pipe from HAProxy to this daemon. Writes to it never block: HAProxy writes from the threads that serve
+/// traffic, and must lose a line rather than wait for the reader. After the daemon's end, writes fail with EPIPE.
 pub(super) fn pipe() -> io::Result<(Receiver, OwnedFd)> {
-    // The flag is one of the open file, so that it holds in HAProxy, too.
+    // The flag belongs to the open file, so it is effective in HAProxy, too.
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    // Without the right to a larger one, lines are lost sooner.
+    // Without the privilege for a larger pipe, lines are lost sooner.
     let _ = fcntl_setpipe_size(&writer, PROXY_OUTPUT_PIPE_BYTES);
     Ok((Receiver::from_owned_fd(reader)?, writer))
 }
@@ -32,7 +32,7 @@ pub(super) fn pipe() -> io::Result<(Receiver, OwnedFd)> {
 /// Receives the changes of servers' health that one process reports.
 pub(super) type OnHealthChange = Box<dyn FnMut(HealthChange) + Send>;
 
-/// Reads to the end. Of the lines, and of the changes of health, only so many are taken each second; the rest are counted.
+/// Reads to the end. At most a fixed number of lines and changes of health are taken each second; the rest are counted.
 pub(super) async fn forward(mut output: impl AsyncRead + Unpin, pid: u32, on_change: OnHealthChange, log: Logger) {
     let mut lines = Lines::default();
     let mut forwarder = Forwarder {
@@ -56,7 +56,7 @@ pub(super) async fn forward(mut output: impl AsyncRead + Unpin, pid: u32, on_cha
 /// Where the lines of one process go.
 struct Forwarder {
     pid: u32,
-    /// Of the line before: further lines of a message have its level.
+    /// The severity of the last message, which also applies to its further lines.
     severity: Severity,
     logged: PerSecond,
     health: HealthReader,
@@ -75,7 +75,7 @@ impl Forwarder {
             None => line.trim_end(),
         };
         let about_health = self.health.read(words, now);
-        // The same line once more, or one that comes again with the change that it leads to.
+        // A repeated line, or one whose content is logged again with the change after it.
         if words.is_empty() || about_health == Read::Known {
             return;
         }
@@ -93,7 +93,7 @@ impl Forwarder {
         self.report_left_out(left_out_before);
         match self.severity {
             Severity::Alert => error!(self.log, "HAProxy: {words}"; "pid" => self.pid),
-            // It is in the journal, or stands in the log already, with its reason.
+            // It is in the journal or already in the log with its reason.
             Severity::Warning if is_expected => info!(self.log, "HAProxy: {words}"; "pid" => self.pid),
             Severity::Warning => warn!(self.log, "HAProxy: {words}"; "pid" => self.pid),
             Severity::Notice => info!(self.log, "HAProxy: {words}"; "pid" => self.pid),
@@ -102,20 +102,21 @@ impl Forwarder {
 
     fn report_left_out(&self, lines: u64) {
         if lines > 0 {
-            warn!(self.log, "HAProxy writes more than the log takes; lines were left out";
+            warn!(self.log, "HAProxy writes more lines than the log accepts; lines were dropped";
                 "pid" => self.pid, "left_out" => lines);
         }
     }
 }
 
-/// Whether HAProxy only confirms that a server was put into or out of maintenance, or that an old process lets go.
+/// Whether HAProxy only confirms our own order: a server enters or leaves maintenance, or an old process stops
+/// listening.
 fn echoes_our_doing(words: &str) -> bool {
     let of_server = words.starts_with("Server ")
         && (words.contains(" is going DOWN for maintenance") || words.contains("(leaving forced maintenance)"));
     of_server || (words.starts_with("Proxy ") && words.contains(" stopped (cumulated conns"))
 }
 
-/// Puts lines together. What is too long is cut, so that a program without line feeds takes no memory.
+/// Splits output into lines. A line that is too long is cut, so that a program without line feeds does not fill memory.
 #[derive(Default)]
 struct Lines {
     partial: Vec<u8>,
@@ -144,7 +145,7 @@ impl Lines {
     }
 }
 
-/// Lets so many through each second, and counts the rest.
+/// Limits events to a maximum each second and counts the rest.
 struct PerSecond {
     max: u32,
     second_began: Instant,
@@ -157,7 +158,8 @@ impl PerSecond {
         Self { max, second_began: Instant::now(), admitted: 0, left_out: 0 }
     }
 
-    /// Admits one more: with how many were left out in the second that ended just now. None where this one is left out.
+    /// Admits one more event and returns how many were dropped in the second that just ended. `None` if this event is
+    /// dropped.
     fn admits(&mut self, now: Instant) -> Option<u64> {
         let mut left_out_before = 0;
         if now.saturating_duration_since(self.second_began) >= Duration::from_secs(1) {
@@ -241,12 +243,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_is_counted_and_a_long_line_is_cut() {
+    async fn flood_is_counted_and_long_line_cut() {
         let mut output = vec![b'x'; 100_000];
         output.extend_from_slice(&b"\ny".repeat(1_000));
         let lines = forwarded(&output).await;
         assert_eq!(lines.len(), PROXY_OUTPUT_LINES_PER_SECOND_MAX as usize + 1);
         assert_eq!(lines[0].1.len(), "HAProxy: ".len() + PROXY_OUTPUT_LINE_BYTES_MAX);
-        assert!(lines.last().unwrap().1.contains("left out"));
+        assert!(lines.last().unwrap().1.contains("dropped"));
     }
 }

@@ -1,4 +1,4 @@
-//! What a process has, by /proc. Blocks.
+//! Reads a process's memory and connections from /proc. Blocks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use proxymgr_actors::port::ProcessUsage;
 
 use super::port_holder;
 
-/// What process `pid` has; none where it is gone or shows its descriptors to root only.
+/// Returns the usage of process `pid`; `None` if it is gone or its descriptors are visible to root only.
 pub(super) fn of(pid: u32) -> Option<ProcessUsage> {
     let memory_bytes = resident_bytes(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)?;
     let connected: BTreeSet<u64> = port_holder::connections(pid).into_iter().collect();
@@ -16,7 +16,7 @@ pub(super) fn of(pid: u32) -> Option<ProcessUsage> {
     Some(ProcessUsage { connections: u64::try_from(connections).ok()?, memory_bytes })
 }
 
-/// The line `VmRSS:  1234 kB` of /proc/PID/status (proc(5)).
+/// Reads the line `VmRSS:  1234 kB` of /proc/PID/status (proc(5)).
 fn resident_bytes(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)

@@ -1,7 +1,7 @@
-//! The map of domains in the Runtime API's words (management guide, section 9.3: `add map`, `set map`, `del map`,
-//! `show map`).
+//! Commands and answers of the Runtime API for the map of domains (management guide, section 9.3: `add map`, `set map`,
+//! `del map`, `show map`).
 //!
-//! All of them answer with nothing where they did as asked, on 2.2, 2.6, 3.0 and 3.2.
+//! On success all of these commands return an empty answer, on 2.2, 2.6, 3.0 and 3.2.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,22 +11,22 @@ use proxymgr_actors::port::Answer;
 
 use super::runtime_text::escaped;
 
-/// The request for the whole map.
+/// Returns the query for the whole map.
 pub(super) fn show(map: &Path) -> String {
     format!("show map {}\n", escaped(&map.to_string_lossy()))
 }
 
-/// The command as it goes over the socket, with its line feed.
+/// Returns the command as it is sent, with its line feed.
 pub(super) fn request(map: &Path, command: &RouteCommand) -> String {
     command.text(&escaped(&map.to_string_lossy()), &escaped(command.key().as_str())) + "\n"
 }
 
-/// Tells by its words whether HAProxy did as asked.
+/// Classifies an answer as success or failure by its text.
 pub(super) fn classify(text: String) -> Answer {
     Answer { accepted: text.is_empty(), text }
 }
 
-/// Reads the lines of an answer to `show map`: a reference, the key, the value.
+/// Parses the lines of an answer to `show map`: reference, key, value.
 #[derive(Default)]
 pub(super) struct MapReader {
     routes: ObservedRoutes,
@@ -47,7 +47,8 @@ impl MapReader {
         }
     }
 
-    /// A key that stands there more than once with different values has all of them, so that it is like none of them.
+    /// Adds an entry. A key that occurs several times with different values gets all of them, so that it equals no
+    /// desired value.
     fn entry(&mut self, key: RouteKey, value: &str) {
         let known = self.routes.entry(key).or_insert_with(|| value.to_owned());
         let values: BTreeSet<&str> = known.split(' ').chain([value]).collect();
@@ -56,7 +57,7 @@ impl MapReader {
         }
     }
 
-    /// The map; none where HAProxy has none.
+    /// Returns the map; `None` if HAProxy has no such map.
     pub(super) fn finish(self) -> Result<Option<ObservedRoutes>, String> {
         match self.problem {
             Some(problem) => Err(problem),
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn no_map_and_an_empty_one_are_not_the_same() {
+    fn missing_map_differs_from_empty_map() {
         let mut reader = MapReader::default();
         reader.line("Unknown map identifier. Please use #<id> or <file>.");
         assert_eq!(reader.finish(), Ok(None));

@@ -1,5 +1,5 @@
-//! `haproxy.run: binary`: HAProxy's program goes into the background, with a master process of its own (`-W -D`), and
-//! takes the listening sockets (`-x`) and the place (`-sf`) of the one before.
+//! `haproxy.run: binary`: HAProxy's program runs in the background under its own master process (`-W -D`). A new one
+//! takes over the listening sockets (`-x`) and asks the previous one to finish (`-sf`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use super::ordered_processes::{OrderedProcesses, Runner};
 use super::process_lookup;
 use crate::settings::CommandLine;
 
-/// The HAProxy that `binary` is on the configuration at `config_path`. It may take `limit` to go into the background.
+/// Returns the HAProxy that `binary` runs on the configuration at `config_path`. It must go into the background within
+/// `limit`.
 pub fn processes(
     binary: &HaproxyBinary,
     pid_file: &Path,
@@ -69,7 +70,8 @@ impl Program {
         CommandLine { words, shell: false }
     }
 
-    /// The processes in the pid file that still are our HAProxy: a stale number may be anybody's by now.
+    /// Returns the processes in the pid file that still are our HAProxy: a stale pid may belong to another process by
+    /// now.
     fn masters(&self) -> Option<Vec<u32>> {
         let text = fs::read_to_string(&self.pid_file).ok()?;
         let pids = text.split_whitespace().filter_map(|pid| pid.parse().ok());

@@ -1,4 +1,4 @@
-//! `haproxy.run: command`: commands of the operator's start and reload HAProxy, wherever it runs.
+//! `haproxy.run: command`: an operator's commands start and reload HAProxy, on any machine.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use super::command;
 use super::ordered_processes::{OrderedProcesses, Runner};
 use crate::settings::CommandLine;
 
-/// The HAProxy that these commands start and reload, on the configuration at `config_path`. `limit` is for each.
+/// Returns the HAProxy that these commands start and reload, on the configuration at `config_path`. `limit` applies to
+/// each command.
 pub fn processes(
     start: Option<&CommandLine>,
     reload: &CommandLine,

@@ -1,4 +1,4 @@
-//! `haproxy.run: none`: whoever runs HAProxy is not told anything, and the file is theirs.
+//! `haproxy.run: none`: an external HAProxy, whose processes and file proxymgr does not manage.
 
 use std::os::fd::RawFd;
 
@@ -6,10 +6,10 @@ use proxymgr_actors::port::{
     CheckFailure, ConfigFile, ConfigMessage, ConfigText, PortFuture, ProcessSignal, ProxyProcesses, RunningProcess,
 };
 
-/// Processes and a file that are not ours. Nobody should ask for them; who does is told why not.
+/// The processes and the file of an external HAProxy. Calls that would change them fail with the reason.
 pub struct NotOurs;
 
-const WHY: &str = "haproxy.run is none: whoever runs HAProxy starts it, reloads it and writes its file";
+const WHY: &str = "haproxy.run is none: proxymgr does not start or reload HAProxy and does not write its file";
 
 impl ProxyProcesses for NotOurs {
     fn start(&self, _: Vec<RawFd>, _: Vec<u32>) -> PortFuture<Result<RunningProcess, String>> {

@@ -1,4 +1,4 @@
-//! `haproxy.run: systemd`: HAProxy is a unit, reloaded while it is active and started otherwise.
+//! `haproxy.run: systemd`: HAProxy is a unit, which is reloaded if it is active and started otherwise.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -11,7 +11,8 @@ use super::command::{self, CommandFailure};
 use super::ordered_processes::{OrderedProcesses, Runner};
 use crate::settings::CommandLine;
 
-/// The HAProxy that this unit runs on the configuration at `config_path`. `limit` is for each call of `systemctl`.
+/// Returns the HAProxy that this unit runs on the configuration at `config_path`. `limit` applies to each call of
+/// `systemctl`.
 pub fn processes(unit: &str, limit: Duration, config_path: &Path, socket_path: &Path, log: Logger) -> OrderedProcesses {
     let runner = Systemd { unit: unit.into(), limit, log: log.clone() };
     OrderedProcesses::of(runner, config_path, socket_path, log)
@@ -27,7 +28,7 @@ impl Runner for Systemd {
     fn bring_up(&self, _: Option<u32>) -> PortFuture<Result<(), String>> {
         let (unit, limit, log) = (self.unit.clone(), self.limit, self.log.clone());
         Box::pin(async move {
-            let told = |failure: CommandFailure| format!("haproxy.unit: {failure}; `journalctl -u {unit}` tells more");
+            let told = |failure: CommandFailure| format!("haproxy.unit: {failure}; see `journalctl -u {unit}`");
             let verb = match command::run(&systemctl(&["is-active", "--quiet"], &unit), "", limit, &log).await {
                 Ok(()) => "reload",
                 Err(CommandFailure::Ended { .. }) => "start",

@@ -1,9 +1,9 @@
 //! One connection to HAProxy's Runtime API in `prompt` mode.
 //!
-//! Commands are lines; each answer ends with a prompt, `> ` at the start of a line, which is the only frame that
-//! holds on every version (2.6 leaves out the blank line after some answers). Lines are pipelined: reading goes on
-//! while writing, so neither side can block the other, and HAProxy takes more than its `tune.bufsize` in one go as
-//! long as no single line is larger.
+//! Commands are lines. Each answer ends with a prompt, `> ` at the start of a line, which is the only delimiter that is
+//! reliable on every version (2.6 omits the blank line after some answers). Lines are pipelined: reading continues
+//! while writing, so neither side blocks the other, and HAProxy accepts more than its `tune.bufsize` at once as long as
+//! no single line is larger.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -15,21 +15,21 @@ use tokio::io::Interest;
 use tokio::io::Ready;
 use tokio::net::{TcpStream, UnixStream};
 
-/// Sent before the first command. Without the second line 3.x closes the connection after ten idle seconds, and the
-/// next change would pay for a new one.
+/// Sent before the first command. Without the second line 3.x closes an idle connection after ten seconds, and the next
+/// change would need a new one.
 const OPENING: &[u8] = b"prompt\nset timeout cli 3600s\n";
 const OPENING_ANSWERS: usize = 2;
 
-/// How much is read at once.
+/// The number of bytes read at once.
 const READ_BYTES: usize = 65_536;
 
-/// After reading this much without waiting, the actors' thread is left to others.
+/// After this many bytes read without waiting, the task yields the actors' thread.
 const BUSY_BYTES_MAX: usize = 262_144;
 
 /// A part of HAProxy's answers.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AnswerPart<'a> {
-    /// A line of the current answer; the blank one before a prompt, too.
+    /// A line of the current answer, including the blank one before a prompt.
     Line(&'a str),
     /// The current answer is complete.
     End,
@@ -38,17 +38,17 @@ pub(super) enum AnswerPart<'a> {
 /// Why an exchange failed.
 #[derive(Debug)]
 pub(super) struct ExchangeError {
-    /// Nothing was sent, so nothing can have been carried out.
+    /// Nothing was sent, so HAProxy has executed nothing.
     pub(super) nothing_sent: bool,
     /// What went wrong.
     pub(super) error: io::Error,
 }
 
-/// The two ways to a Runtime API.
+/// The stream to a Runtime API.
 pub(super) enum RuntimeStream {
     /// On this machine.
     Unix(UnixStream),
-    /// On any.
+    /// On any machine.
     Tcp(TcpStream),
 }
 
@@ -90,19 +90,19 @@ pub(super) struct RuntimeConnection {
 }
 
 impl RuntimeConnection {
-    /// Takes a stream that was just connected.
+    /// Wraps a stream that was just connected.
     pub(super) fn new(stream: RuntimeStream) -> Self {
         Self { stream, answers: AnswerFramer::default(), opened: false }
     }
 
-    /// Whether HAProxy still holds its end. One system call: tokio's own readiness may lag behind the kernel's.
+    /// Whether HAProxy's end is still open. Uses a system call, because tokio's readiness may lag behind the kernel's.
     pub(super) fn is_open(&self) -> bool {
         let peeked = recv(self.stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
         peeked == Err(Errno::EAGAIN)
     }
 
-    /// Sends `request`, which holds `answers` lines, and hands on what HAProxy answers, until all is answered.
-    /// After an error the connection is of no use any more.
+    /// Sends `request`, which consists of `answers` lines, and passes on HAProxy's answers until all have ended. After
+    /// an error the connection is unusable.
     pub(super) async fn exchange<F>(&mut self, request: &[u8], answers: usize, mut on: F) -> Result<(), ExchangeError>
     where
         F: FnMut(AnswerPart<'_>),
@@ -138,7 +138,7 @@ impl RuntimeConnection {
             let failed = |error| ExchangeError { nothing_sent: false, error };
             self.answers.input.reserve(READ_BYTES);
             match self.stream.try_read_buf(&mut self.answers.input) {
-                Ok(0) => return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "HAProxy closed it"))),
+                Ok(0) => return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by HAProxy"))),
                 Ok(read) => {
                     self.answers.parts(|part| {
                         missing = missing.saturating_sub(usize::from(part == AnswerPart::End));
@@ -161,16 +161,16 @@ impl RuntimeConnection {
     }
 }
 
-/// Cuts what HAProxy sends into lines and answers.
+/// Splits what HAProxy sends into lines and answers.
 #[derive(Debug, Default)]
 struct AnswerFramer {
     input: Vec<u8>,
-    /// A prompt is one only after a line feed within the same answer.
+    /// A prompt counts only after a line feed within the same answer.
     after_line_feed: bool,
 }
 
 impl AnswerFramer {
-    /// Hands on all parts that are complete, and keeps the rest.
+    /// Passes on all parts that are complete and keeps the rest.
     fn parts(&mut self, mut on: impl FnMut(AnswerPart<'_>)) -> Result<(), ExchangeError> {
         let mut start = 0;
         loop {
@@ -198,7 +198,7 @@ impl AnswerFramer {
     }
 }
 
-/// Why nothing could be connected, and what to do about it.
+/// Returns why the connection failed, and what to do about it.
 pub(super) fn unreachable_in_words(error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::NotFound => "HAProxy is not running, or its `stats socket` has another path",
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_apart_by_the_prompt_with_and_without_a_blank_line() {
+    fn prompt_separates_answers() {
         let parts = framed(&["\n> Server deleted.\n> New server registered.\n\n> \n> "]);
         assert_eq!(parts, ["", "END", "Server deleted.", "END", "New server registered.", "", "END", "", "END"]);
     }

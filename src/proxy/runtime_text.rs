@@ -1,14 +1,14 @@
-//! The Runtime API's words: commands as text, answers by what they say.
+//! Text of the Runtime API: formats commands and classifies answers.
 //!
-//! Source: HAProxy's management guide, section 9.3, and experiments with 2.2, 2.6, 3.0 and 3.2. An answer's severity
-//! tells nothing (`set server addr` answers at the same level for success and failure), so answers are told apart by
-//! their words.
+//! Source: HAProxy's management guide, section 9.3, and experiments with 2.2, 2.6, 3.0 and 3.2. An answer's severity is
+//! useless (`set server addr` answers at the same level for success and failure), so answers are classified by their
+//! text.
 
 use proxymgr_actors::limits::{LINE_WORDS_MAX, RUNTIME_ANSWER_TEXT_BYTES_MAX, RUNTIME_LINE_BYTES_MAX};
 use proxymgr_actors::model::{Address, Endpoint, PersistentId, RuntimeCommand, Word};
 use proxymgr_actors::port::Answer;
 
-/// The command as it goes over the socket, without the line feed.
+/// Returns the command as it is sent, without the line feed.
 pub fn command_text(command: &RuntimeCommand) -> String {
     let mut text = String::with_capacity(64);
     write_command(&mut text, command);
@@ -24,16 +24,16 @@ pub(super) fn write_command(out: &mut String, command: &RuntimeCommand) {
     debug_assert!(written.is_ok(), "writing to a String cannot fail");
 }
 
-/// One word as [`write_escaped`] writes it.
+/// Returns one argument as [`write_escaped`] writes it.
 pub(super) fn escaped(word: &str) -> String {
     let mut text = String::with_capacity(word.len());
     write_escaped(&mut text, word);
     text
 }
 
-/// Appends one word so that HAProxy reads it back as it is. A backslash before each of these characters is understood
-/// by every version; a space or `;` would end the word or the command, a trailing `<<` would begin a payload, and
-/// quotes, `#` and `$` are literal today but need not stay so.
+/// Appends one argument so that HAProxy reads it unchanged. Every version accepts a backslash before each of these
+/// characters; a space or `;` would end the argument or the command, a trailing `<<` would begin a payload, and quotes,
+/// `#` and `$` are literal today but need not stay so.
 fn write_escaped(out: &mut String, word: &str) {
     for character in word.chars() {
         if matches!(character, '\\' | ' ' | ';' | '#' | '"' | '\'' | '<' | '$') {
@@ -43,7 +43,7 @@ fn write_escaped(out: &mut String, word: &str) {
     }
 }
 
-/// Why this command must not be sent, where it must not: HAProxy would accept it and do something else, or hang.
+/// Returns why this command must not be sent: HAProxy would accept it and do something else, or hang.
 pub(super) fn refusal(command: &RuntimeCommand, text: &str) -> Option<String> {
     if text.len() > RUNTIME_LINE_BYTES_MAX {
         return Some(format!(
@@ -54,7 +54,7 @@ pub(super) fn refusal(command: &RuntimeCommand, text: &str) -> Option<String> {
     }
     match command {
         RuntimeCommand::AddServer { id, options, .. } if add_words(*id, options) > LINE_WORDS_MAX => Some(format!(
-            "not sent: the command has {} words and HAProxy would cut it after {LINE_WORDS_MAX}; \
+            "not sent: the command has {} arguments and HAProxy would cut it after {LINE_WORDS_MAX}; \
              give the server fewer options",
             add_words(*id, options)
         )),
@@ -67,12 +67,12 @@ pub(super) fn refusal(command: &RuntimeCommand, text: &str) -> Option<String> {
     }
 }
 
-/// The number of words of an `add server`.
+/// The number of arguments of an `add server`.
 fn add_words(id: Option<PersistentId>, options: &[Word]) -> usize {
     4 + 2 * usize::from(id.is_some()) + options.len()
 }
 
-/// Tells by its words whether HAProxy did as asked.
+/// Classifies an answer as success or failure by its text.
 pub(super) fn classify(command: &RuntimeCommand, text: String) -> Answer {
     let says = |line: &str| text.lines().any(|candidate| candidate == line);
     let accepted = match command {
@@ -90,18 +90,19 @@ pub(super) fn classify(command: &RuntimeCommand, text: String) -> Answer {
     Answer { accepted, text: if accepted { text } else { explained(text) } }
 }
 
-/// 2.2 and 2.6 apply the address before they refuse the port and say both on one line, so one word of failure wins.
+/// 2.2 and 2.6 apply the address before they refuse the port and report both on one line, so any failure in the text
+/// wins.
 fn address_accepted(text: &str) -> bool {
     const DONE: [&str; 4] = ["IP changed from", "port changed from", "no need to change", "nothing changed"];
     const REFUSED: [&str; 4] = ["Invalid addr", "problem converting port", "Update for the current", "can't change"];
     DONE.iter().any(|words| text.contains(words)) && !REFUSED.iter().any(|words| text.contains(words))
 }
 
-/// Adds what to do about the answers whose words alone do not help.
+/// Adds a remedy to answers that need one.
 fn explained(text: String) -> String {
     match text.as_str() {
         "Permission denied" => format!("{text} (the stats socket needs `level admin`)"),
-        "" => "HAProxy gave an empty answer where words were expected".to_owned(),
+        "" => "HAProxy's answer is empty, where a text was expected".to_owned(),
         _ => text,
     }
 }
@@ -137,7 +138,7 @@ impl AnswerText {
         }
     }
 
-    /// Ends the answer and begins the next.
+    /// Returns the complete answer and begins the next.
     pub(super) fn take(&mut self) -> String {
         self.complete = false;
         std::mem::take(&mut self.text)
@@ -182,17 +183,17 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_haproxy_would_cut_or_misread_is_not_sent() {
+    fn unsafe_command_is_not_sent() {
         let refused = |command: &RuntimeCommand| refusal(command, &command_text(command)).unwrap_or_default();
         assert_eq!(refused(&add(&["check"; 60])), "");
-        assert!(refused(&add(&["check"; 61])).contains("65 words"));
+        assert!(refused(&add(&["check"; 61])).contains("65 arguments"));
         assert!(refused(&add(&["x".repeat(9_000).as_str()])).contains("bytes long"));
         let named = RuntimeCommand::SetAddress(server(), endpoint("a.example"));
         assert!(refused(&named).contains("a.example"));
     }
 
     #[test]
-    fn one_word_of_failure_in_an_address_answer_is_failure() {
+    fn address_answer_with_a_failure_is_refused() {
         let set = RuntimeCommand::SetAddress(server(), endpoint("10.0.0.1"));
         let accepted = |text: &str| classify(&set, text.to_owned()).accepted;
         assert!(accepted("IP changed from '1.1.1.1' to '10.0.0.1' by 'stats socket command'"));
@@ -204,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn success_words_that_haproxy_quotes_back_are_not_success() {
+    fn quoted_success_text_is_not_success() {
         let text = "unknown keyword 'New server registered.'.".to_owned();
         assert!(!classify(&add(&[]), text).accepted);
         assert!(classify(&add(&[]), "New server registered.".to_owned()).accepted);
     }
 
     #[test]
-    fn the_list_of_commands_after_an_unknown_one_is_left_out() {
+    fn command_list_after_unknown_command_is_omitted() {
         let mut answer = AnswerText::default();
         answer.line("Unknown command. Please enter one of the following commands only :");
         answer.line("  help           : this message");

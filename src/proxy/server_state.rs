@@ -1,7 +1,7 @@
-//! What `show servers state` says (management guide, section 9.3).
+//! Parses the answer to `show servers state` (management guide, section 9.3).
 //!
-//! The columns grew from 20 in 2.2 to 25 in 2.6, so they are found by the header's names. Lines are taken one at a
-//! time as they arrive: 50,000 servers are several megabytes that need not be held together.
+//! There are 20 columns in 2.2 and 25 in 2.6, so they are found by the header's names. Lines are parsed one at a time
+//! as they arrive: 50,000 servers are several megabytes, which are not kept in memory as a whole.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ type Row<'a> = [&'a str; COLUMNS.len()];
 /// Reads the lines of one or several answers to `show servers state`.
 #[derive(Debug, Default)]
 pub struct ServerStateReader {
-    /// For each column of the output, its place in a row; none where it is not read.
+    /// For each column of the output, its index in a row; `None` if it is not read.
     columns: Vec<Option<usize>>,
     /// The section that the last line belonged to: lines of one section follow each other.
     current: Option<(ServiceName, ObservedServers)>,
@@ -35,12 +35,12 @@ pub struct ServerStateReader {
 }
 
 impl ServerStateReader {
-    /// Takes the next line. The error says what was not understood.
+    /// Parses the next line. The error describes what was not understood.
     pub fn line(&mut self, line: &str) -> Result<(), String> {
         if let Some(header) = line.strip_prefix("# ") {
             return self.header(header);
         }
-        // The format's version, a blank line, "Can't find backend.": nothing about a server.
+        // The format's version, a blank line or "Can't find backend.", which describe no server.
         if !line.starts_with(|c: char| c.is_ascii_digit()) || !line.contains(' ') {
             return Ok(());
         }
@@ -54,12 +54,12 @@ impl ServerStateReader {
         Ok(())
     }
 
-    /// Notes that HAProxy has this section, even when it has no servers.
+    /// Records that HAProxy has this section, even if it has no servers.
     pub fn section_exists(&mut self, service: ServiceName) {
         self.section(service);
     }
 
-    /// Everything that was read.
+    /// Returns everything that was read.
     pub fn finish(mut self) -> Observation {
         self.close_section();
         self.observation

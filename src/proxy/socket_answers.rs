@@ -1,10 +1,10 @@
-//! What is read of the answers of HAProxy's Runtime API, line by line.
+//! Collects what is read from the answers of HAProxy's Runtime API, line by line.
 
 use proxymgr_actors::model::{Observation, ProcessInfo, ProxyVersion};
 
 use super::server_state::ServerStateReader;
 
-/// The servers read so far, and the first thing that was not understood.
+/// The servers read so far, and the first error.
 #[derive(Default)]
 pub(super) struct Reading {
     pub(super) servers: ServerStateReader,
@@ -30,7 +30,7 @@ impl Reading {
     }
 }
 
-/// What is read of `show info`.
+/// The values read from `show info`.
 #[derive(Default)]
 pub(super) struct Info {
     pid: Option<u32>,

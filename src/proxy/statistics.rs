@@ -4,7 +4,7 @@
 
 use proxymgr_actors::model::{ServerName, ServerTraffic, ServiceName, Traffic};
 
-/// The longest answer that is kept, in lines: a thousand services with fifty hosts each.
+/// The maximum number of lines kept of an answer: a thousand services with fifty hosts each.
 const LINES_MAX: usize = 100_000;
 
 /// The lines read so far.
@@ -15,7 +15,7 @@ pub struct StatisticsTable {
 }
 
 impl StatisticsTable {
-    /// Takes in the next line of the answer.
+    /// Parses the next line of the answer.
     pub fn line(&mut self, line: &str) {
         if let Some(header) = line.strip_prefix("# ") {
             self.columns = header.split(',').map(ToOwned::to_owned).collect();
@@ -24,7 +24,7 @@ impl StatisticsTable {
         }
     }
 
-    /// What was read, once all of it was.
+    /// Returns the rows, once the whole answer was read.
     pub fn rows(&self) -> impl Iterator<Item = StatisticsRow<'_>> {
         self.lines.iter().map(|fields| StatisticsRow { columns: &self.columns, fields })
     }
@@ -50,17 +50,17 @@ impl StatisticsRow<'_> {
         Traffic { sessions: self.number("scur"), rate: self.number("rate") }
     }
 
-    /// Whether it is about what stands behind a section, and not about its clients.
+    /// Whether the line describes a backend and not a frontend.
     pub fn is_backend(&self) -> bool {
         self.text("svname") == Some("BACKEND")
     }
 
-    /// The line as that of a section; none where it is not one of ours.
+    /// Returns the line as that of a section; `None` if the section is not a service.
     pub fn section(&self) -> Option<(ServiceName, Traffic)> {
         Some((ServiceName::new(self.text("pxname")?).ok()?, self.traffic()))
     }
 
-    /// The line as that of a server.
+    /// Returns the line as that of a server.
     pub fn server(&self) -> Option<(ServerName, ServerTraffic)> {
         let said = [self.text("check_status"), self.text("last_chk")];
         let said: Vec<&str> = said.into_iter().flatten().map(|text| text.trim_start_matches("* ")).collect();
@@ -73,7 +73,7 @@ impl StatisticsRow<'_> {
     }
 }
 
-/// The fields of a line. One that holds a comma or a quote is quoted, with its quotes doubled.
+/// Splits a line into fields. A field with a comma or a quote is quoted, with its quotes doubled.
 fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_check_said_may_hold_commas_and_quotes() {
+    fn check_result_may_contain_commas_and_quotes() {
         let table = table(
             "# pxname,svname,scur,rate,lastchg,check_status,last_chk,\nweb,a,1,2,70,L4CON,\"refused, \"\"x\"\"\",\n",
         );

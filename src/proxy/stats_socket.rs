@@ -1,8 +1,8 @@
 //! The Runtime API socket that HAProxy inherits. Blocks.
 //!
-//! Each launch gets a listener of its own beside the socket's path (`PATH.next`) and a connection to it, both opened
-//! before the process exists: what is sent there waits in the listener's queue until HAProxy runs. Once the new process
-//! answers, its listener is renamed over the path; until then the path leads to the process before.
+//! Each launch gets its own listener beside the socket's path (`PATH.next`) and a connection to it, both opened before
+//! the process exists: what is sent there waits in the listener's queue until HAProxy runs. Once the new process
+//! answers, its listener is renamed to the path; until then the path leads to the previous process.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader};
@@ -20,7 +20,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 
 use crate::atomic_file::beside;
 
-/// The Runtime API is for the user that runs proxymgr, as `mode 600` says where HAProxy opens the socket.
+/// The Runtime API is accessible only to the user that runs proxymgr, like `mode 600` on a socket that HAProxy opens.
 const MODE: u32 = 0o600;
 
 /// The socket of one HAProxy.
@@ -31,47 +31,47 @@ pub(super) struct StatsSocket {
 
 struct Shared {
     path: PathBuf,
-    /// The process whose listener is still beside the path.
+    /// The process whose listener has not been renamed to the path yet.
     unpublished: Mutex<Option<u32>>,
-    /// Keeps the number that the listener has in HAProxy from being given to a listening socket of a service, which
-    /// HAProxy inherits under its own number.
+    /// Reserves the number that the listener has in HAProxy, so that no listening socket of a service gets it: HAProxy
+    /// inherits those under their own numbers.
     _reserved: Option<OwnedFd>,
 }
 
 /// A listener for one process, and a connection to it.
 pub(super) struct Prepared {
-    /// What HAProxy inherits. It has to be closed here once the process has been started: otherwise connections would
-    /// still be taken, and never answered, after the process has ended.
+    /// The listener that HAProxy inherits. It must be closed here once the process has been started: otherwise
+    /// connections would still be accepted, and never answered, after the process has ended.
     pub(super) listener: OwnedFd,
     /// Connected to the listener.
     pub(super) client: UnixStream,
 }
 
 impl StatsSocket {
-    /// The socket at `path`. Nothing is opened there yet.
+    /// Returns the socket at `path`. Nothing is opened there yet.
     pub(super) fn at(path: PathBuf) -> Self {
         let reserved = File::open("/dev/null").and_then(|file| Ok(fcntl_dupfd_cloexec(file, STATS_DESCRIPTOR)?));
-        // Another number means that this one has been taken already, which serves the purpose as well.
+        // Another number means that this one is already in use, which serves the same purpose.
         let reserved = reserved.ok().filter(|descriptor| descriptor.as_raw_fd() == STATS_DESCRIPTOR);
         let shared = Shared { path, unpublished: Mutex::default(), _reserved: reserved };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Where clients connect to.
+    /// The path that clients connect to.
     pub(super) fn path(&self) -> &Path {
         &self.shared.path
     }
 
-    /// Where the listener of a new process is until it answers.
+    /// The path of a new process's listener until the process answers.
     pub(super) fn next_path(&self) -> PathBuf {
         beside(&self.shared.path, "next")
     }
 
-    /// Opens a listener for a process of the file at `config`, which is in nobody's way: what an earlier launch left is
-    /// replaced. None where the file names a socket that HAProxy opens itself.
+    /// Opens a listener beside the path for a process of the file at `config`; one that an earlier launch left is
+    /// replaced. Returns `None` if the file names a socket that HAProxy opens itself.
     ///
     /// # Errors
-    /// What could not be read or opened, and why.
+    /// The file could not be read or the socket could not be opened.
     pub(super) fn prepare(&self, config: &Path) -> Result<Option<Prepared>, String> {
         if !is_inherited_by(config).map_err(|error| format!("cannot read {}: {error}", config.display()))? {
             return Ok(None);
@@ -88,15 +88,15 @@ impl StatsSocket {
         })
     }
 
-    /// The listener that was prepared last belongs to this process.
+    /// Records that the listener that was prepared last belongs to this process.
     pub(super) fn belongs_to(&self, pid: u32) {
         *self.unpublished() = Some(pid);
     }
 
-    /// The process answers: the path leads to it from now on. Does nothing where the path needs no change.
+    /// Makes the path lead to this process, which answers now. Does nothing if the path needs no change.
     ///
     /// # Errors
-    /// Why the socket could not be renamed.
+    /// The socket could not be renamed.
     pub(super) fn publish(&self, pid: u32) -> Result<(), String> {
         let mut unpublished = self.unpublished();
         if *unpublished != Some(pid) {
@@ -107,7 +107,7 @@ impl StatsSocket {
         Ok(())
     }
 
-    /// Nothing was started, or this process has ended: nobody answers at a listener of it that is still beside the path.
+    /// Removes a listener beside the path that no process serves: nothing was started, or this process has ended.
     pub(super) fn discard(&self, pid: Option<u32>) {
         let mut unpublished = self.unpublished();
         if *unpublished == pid {
@@ -116,10 +116,10 @@ impl StatsSocket {
         }
     }
 
-    /// Moves the listener beside the path, of a process that a daemon before this one started, to the path.
+    /// Renames the listener that a process of an earlier daemon has beside the path, to the path.
     ///
     /// # Errors
-    /// Why the socket could not be renamed.
+    /// The socket could not be renamed.
     pub(super) fn rename(&self) -> Result<(), String> {
         let (next, path) = (self.next_path(), self.path());
         fs::rename(&next, path)
@@ -127,12 +127,12 @@ impl StatsSocket {
     }
 
     fn unpublished(&self) -> MutexGuard<'_, Option<u32>> {
-        // It is replaced as a whole, so it cannot be left half done.
+        // The value is replaced as a whole, so a panic cannot leave it half written.
         self.shared.unpublished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A socket that `haproxy -c` can inherit in place of a listener: it is only asked for its family.
+/// Returns a socket for `haproxy -c` to inherit in place of a listener: HAProxy only queries its family.
 pub(super) fn stand_in() -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?)
 }
@@ -144,7 +144,7 @@ fn is_inherited_by(config: &Path) -> io::Result<bool> {
     problem.map_or(Ok(is_inherited), Err)
 }
 
-/// Nobody can connect before the mode is right, because the socket does not listen yet.
+/// Opens a listener. No client can connect before its mode is set, because the socket does not listen until then.
 fn listening(path: &Path) -> io::Result<OwnedFd> {
     remove_quietly(path);
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -156,6 +156,6 @@ fn listening(path: &Path) -> io::Result<OwnedFd> {
 }
 
 fn remove_quietly(path: &Path) {
-    // What cannot be removed shows when the next listener is opened there.
+    // If it cannot be removed, opening the next listener there fails with the reason.
     let _ = fs::remove_file(path);
 }

@@ -1,6 +1,6 @@
-//! HAProxy processes on this machine: watched to their end, counted, signalled, whoever started them.
+//! HAProxy processes on this machine, started by any program: watched to their end, counted and signalled.
 //!
-//! Signals go through pidfds, so that they never reach a stranger that got the same number.
+//! Signals go through pidfds, so that they never reach another process with the same id.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,15 +22,15 @@ use super::{process_lookup, process_usage};
 #[derive(Clone)]
 pub(super) struct WatchedProcesses {
     config_path: PathBuf,
-    /// Those that were started or found and have not ended, each with a pidfd.
+    /// The processes that were started or found and have not ended, each with a pidfd.
     running: Arc<Mutex<BTreeMap<u32, OwnedFd>>>,
     log: Logger,
 }
 
 impl WatchedProcesses {
-    /// None yet, of those that run the configuration at `config_path`.
+    /// Returns an empty set for the processes that run the configuration at `config_path`.
     pub(super) fn of(config_path: &Path, log: Logger) -> Self {
-        // Made absolute so that a process can be told by its arguments later, from wherever.
+        // Absolute, so that a process can be identified by its arguments from any working directory.
         let config_path = std::path::absolute(config_path).unwrap_or_else(|_| config_path.to_owned());
         Self { config_path, running: Arc::default(), log }
     }
@@ -45,22 +45,23 @@ impl WatchedProcesses {
         self.lock().contains_key(&pid)
     }
 
-    /// Takes in a child that was just started. Whoever reaps it says when it has ended.
+    /// Adds a child that was just started. The task that reaps it calls `end`.
     pub(super) fn begin(&self, pid: u32) {
         match open_pidfd(pid) {
             Ok(pidfd) => drop(self.lock().insert(pid, pidfd)),
-            // Its number cannot be taken by another process until it is reaped, so signals still find it.
+            // Its id cannot be reused before it is reaped, so signals still reach it.
             Err(error) => warn!(self.log, "no pidfd for a process"; "pid" => pid, "error" => %error),
         }
     }
 
-    /// A process has ended.
+    /// Removes a process that has ended.
     pub(super) fn end(&self, pid: u32, exit: &ProcessExit) {
         self.lock().remove(&pid);
         info!(self.log, "HAProxy process ended"; "pid" => pid, "with" => %exit);
     }
 
-    /// A HAProxy on the file that is not watched yet: the one that answers on its socket, if it is one, else the youngest.
+    /// Finds a HAProxy on the file that is not watched yet: the one that answers on its socket if it runs the file,
+    /// else the youngest.
     pub(super) async fn find(&self, answering: Option<u32>) -> Option<RunningProcess> {
         let known: Vec<u32> = self.lock().keys().copied().collect();
         let config = self.config_path.clone();
@@ -71,7 +72,7 @@ impl WatchedProcesses {
         .await
     }
 
-    /// Watches this process, where it is a HAProxy on the file and can be seen from here.
+    /// Watches this process if it is a HAProxy on the file and visible from here.
     pub(super) async fn watch_this(&self, pid: u32) -> Option<RunningProcess> {
         self.watch(move || Some(pid)).await
     }
@@ -80,7 +81,7 @@ impl WatchedProcesses {
         let config = self.config_path.clone();
         let looked_up = spawn_blocking(move || {
             let pid = which()?;
-            // Looked at with the pidfd open: from here on the number can mean no other process.
+            // Checked with the pidfd open: from here on the id cannot belong to another process.
             let pidfd = open_pidfd(pid).ok()?;
             process_lookup::runs(pid, &config).then_some((pid, pidfd))
         });
@@ -88,7 +89,7 @@ impl WatchedProcesses {
         match self.adopted(pid, pidfd) {
             Ok(process) => Some(process),
             Err(error) => {
-                warn!(self.log, "a HAProxy that somebody else started cannot be watched"; "pid" => pid, "error" => %error);
+                warn!(self.log, "an external HAProxy process cannot be watched"; "pid" => pid, "error" => %error);
                 None
             }
         }
@@ -108,7 +109,7 @@ impl WatchedProcesses {
                 Err(_) => ProcessExit::Unknown,
             };
             watched.end(pid, &exit);
-            // Nobody may be listening any more.
+            // The receiver may be gone.
             let _ = tell.send(exit);
         });
         Ok(RunningProcess {
@@ -118,19 +119,19 @@ impl WatchedProcesses {
         })
     }
 
-    /// What these processes have now.
+    /// Returns the current usage of these processes.
     pub(super) fn usage(&self, pids: Vec<u32>) -> PortFuture<BTreeMap<u32, ProcessUsage>> {
         Box::pin(async move {
             let look = spawn_blocking(move || {
                 let usage = |pid: u32| Some((pid, process_usage::of(pid)?));
                 pids.into_iter().filter_map(usage).collect()
             });
-            // It is cut short only when the daemon ends.
+            // The task is cancelled only when the daemon ends.
             look.await.unwrap_or_default()
         })
     }
 
-    /// Tells a process what to do. One that is gone already is no error.
+    /// Sends a signal to a process. A process that is already gone is no error.
     pub(super) fn signal(&self, pid: u32, signal: ProcessSignal) -> Result<(), String> {
         let number = match signal {
             ProcessSignal::SoftStop => Signal::USR1,
@@ -149,14 +150,14 @@ impl WatchedProcesses {
         }
     }
 
-    /// A process that is not watched: only where it still is our HAProxy.
+    /// Signals a process that is not watched, only if it still is our HAProxy.
     fn signal_stranger(&self, pid: u32, signal: Signal) -> rustix::io::Result<()> {
         let pidfd = open_pidfd(pid)?;
         if process_lookup::runs(pid, &self.config_path) { pidfd_send_signal(&pidfd, signal) } else { Err(Errno::SRCH) }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, OwnedFd>> {
-        // No operation on the map can leave it half done.
+        // A panic cannot leave the map half changed.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,7 +167,7 @@ fn open_pidfd(pid: u32) -> rustix::io::Result<OwnedFd> {
     pidfd_open(pid, PidfdFlags::empty())
 }
 
-/// Reaps the process where it is our child after all: a daemon that replaced itself by `exec` keeps its children.
+/// Reaps the process if it is our child: a daemon that replaced itself by `exec` keeps its children.
 fn exit_of_pidfd(pidfd: &OwnedFd) -> ProcessExit {
     match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
         Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {

@@ -211,7 +211,7 @@ fn restored(service: &SavedService) -> SavedService {
 }
 
 /// A journal entry without credentials: of a command, only the verb and its object. Names of services and servers are
-/// kept, whatever they contain: a replay needs them.
+/// always kept, because a replay needs them.
 fn outcome(entry: JournalEntry) -> serde_json::Value {
     const WORDS: usize = 5;
     let mut value = serde_json::to_value(&entry).unwrap_or_default();

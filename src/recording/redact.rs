@@ -66,7 +66,7 @@ pub(super) fn host(host: &Host) -> Host {
     Host { options: words(&host.options), ..host.clone() }
 }
 
-/// An order without credentials in its reason. Names are kept, whatever they contain: a replay needs them.
+/// An order without credentials in its reason. Names are always kept, because a replay needs them.
 pub(super) fn order(mut order: Order) -> Order {
     if let Order::Reload { reason } | Order::SetServer(SetServer { reason, .. }) = &mut order {
         *reason = reason.as_deref().map(without_credentials);
@@ -83,7 +83,7 @@ pub(super) fn read_definition(definition: &ServiceDefinition) -> Arc<ServiceDefi
     Arc::new(definition)
 }
 
-/// The words up to the first that announces a credential, and a replacement for all others.
+/// The words up to the first that announces a credential, and a replacement for the rest.
 fn words(words: &[Word]) -> Vec<Word> {
     let mut kept = Vec::new();
     for word in words {

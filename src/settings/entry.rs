@@ -11,7 +11,7 @@ use super::Secret;
 use super::reader::Reader;
 use super::value::{choose, duration, one_line, shown};
 
-/// An entry that is being read. Every key that is read counts as known; [`Entry::finish`] reports the others.
+/// An entry that is being read. Every key that is read counts as known; [`Entry::finish`] reports the remaining keys.
 pub struct Entry<'a> {
     reader: &'a mut Reader,
     list: &'static str,

@@ -1,4 +1,4 @@
-//! The limits beyond which the guard blocks what discovery shows, and those of processes that are draining.
+//! The limits beyond which the guard blocks a change in discovery, and the limits of draining servers and processes.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use proxymgr_actors::model::{LifeCyclePolicy, OldProcessLimits, Removal};
 
 use super::reader::Reader;
 
-/// The guard's limits for the hosts of a service, where its definition does not say them.
+/// Reads the guard's limits for the hosts of a service, which its definition can override.
 pub fn read_removal(reader: &mut Reader) -> Option<Removal> {
     let min_hosts = reader.number("guards.min_hosts");
     let max_removal = reader.share("guards.max_removal");
@@ -14,14 +14,14 @@ pub fn read_removal(reader: &mut Reader) -> Option<Removal> {
     Some(Removal { min_hosts: usize::try_from(min_hosts?).ok()?, max_removal: max_removal?, window: window? })
 }
 
-/// How servers are drained and ramped up.
+/// Reads how servers are drained and ramped up.
 pub fn read_life_cycle(reader: &mut Reader) -> Option<LifeCyclePolicy> {
     let drain_timeout = reader.duration("haproxy.drain_timeout");
     let ramp_up = reader.duration("haproxy.ramp_up");
     Some(LifeCyclePolicy { drain_timeout: drain_timeout?, ramp_up: ramp_up? })
 }
 
-/// The limits for old processes, which are draining.
+/// Reads the limits for draining processes.
 pub fn read_old_processes(reader: &mut Reader) -> Option<OldProcessLimits> {
     let count_max = reader.number("haproxy.max_old_processes");
     let age_max = reader.duration("haproxy.old_process_timeout");

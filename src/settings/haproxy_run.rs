@@ -1,4 +1,4 @@
-//! `haproxy.run`, and the keys of each value of it.
+//! `haproxy.run`, and the keys of each of its values.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub enum RunWay {
 }
 
 impl RunSettings {
-    /// Who runs HAProxy.
+    /// Returns who runs HAProxy.
     pub fn run_by(&self) -> RunBy {
         match self.way {
             RunWay::Supervise => RunBy::Us,

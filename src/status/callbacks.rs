@@ -1,7 +1,7 @@
 //! `POST /callbacks/NAME/SECRET`: notifications from programs that cannot send a token.
 //!
 //! The path contains a secret, so the [gate](super::gate) requires no token below [`PREFIX`]; its other limits apply. A
-//! callback only says that something changed.
+//! callback reports only that something has changed.
 
 use std::sync::Arc;
 

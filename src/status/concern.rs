@@ -1,4 +1,4 @@
-//! Problems of the daemon and its surroundings: what is wrong, since when, and what to do. One problem per cause.
+//! Problems of the daemon and its environment: what is wrong, since when, and what to do. One problem per cause.
 //!
 //! | file | problems of |
 //! | --- | --- |
@@ -81,8 +81,8 @@ pub struct Concern {
     pub service: Option<String>,
     /// Since when, in milliseconds since 1970; none if not known.
     pub since_unix_ms: Option<u64>,
-    /// When the source last confirmed the list that stays in use meanwhile, in milliseconds since 1970; none if no older
-    /// list is in use, or if that time is not known.
+    /// When the source last confirmed the older list that is still in use, in milliseconds since 1970; `None` if no
+    /// older list is in use, or if that time is not known.
     #[serde(default)]
     pub serves_list_of_unix_ms: Option<u64>,
     /// What to do, or what happens next.

@@ -52,7 +52,7 @@ pub fn blockers(states: &States, started_at_unix_ms: Option<u64>) -> Vec<Concern
 }
 
 fn actor_silent(text: &str) -> Concern {
-    let advice = "restart proxymgr: HAProxy keeps running meanwhile and is adopted";
+    let advice = "restart proxymgr: HAProxy keeps running and is adopted";
     Concern::new(ConcernKind::ActorSilent, text, None, advice)
 }
 

@@ -1,4 +1,4 @@
-//! Two tallies beside each other, and what is different between them.
+//! Compares two tallies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,29 +7,30 @@ use proxymgr_actors::snapshot::ActorState;
 
 use super::tally::{Count, Tally};
 
-/// The most differences of one kind that are told.
+/// The maximum number of differences of one kind that are printed.
 const DIFFERENCES_MAX: usize = 50;
 
-/// What the daemon did that recorded, and what was done with other settings.
+/// The results of the recording daemon and of the replay.
 pub struct Comparison {
-    /// By the daemon.
+    /// The recorded results.
     pub recorded: Tally,
-    /// With the other settings.
+    /// The results with the other settings.
     pub played: Tally,
 }
 
 impl Comparison {
-    /// What is told of one and not of the other, with its time. What is told so many times by both is no difference.
+    /// Returns the lines of only one of the two, with their times. A line that both have equally often is not a
+    /// difference.
     fn only_of_one(&self) -> Vec<(u64, &'static str, &str)> {
         let mut surplus: BTreeMap<&str, i64> = BTreeMap::new();
         self.recorded.told.iter().for_each(|(_, what)| *surplus.entry(what).or_default() += 1);
         self.played.told.iter().for_each(|(_, what)| *surplus.entry(what).or_default() -= 1);
         let mut found = Vec::new();
-        // The last of those that are told more often are the ones that are different.
+        // If one of the two has a line more often, its last occurrences count as the difference.
         for (told, whose, sign) in [(&self.recorded.told, "only recorded", 1), (&self.played.told, "only replayed", -1)]
         {
             for (at_ms, what) in told.iter().rev() {
-                let left = surplus.get_mut(what.as_str()).expect("every text told was counted above");
+                let left = surplus.get_mut(what.as_str()).expect("every line was counted above");
                 if *left * sign > 0 {
                     *left -= sign;
                     found.push((*at_ms, whose, what.as_str()));
@@ -40,7 +41,7 @@ impl Comparison {
         found
     }
 
-    /// The services whose changes were put in force in another way.
+    /// Returns the services whose changes were applied in another way.
     fn services(&self) -> Vec<String> {
         let names: BTreeSet<&String> = self.recorded.services.keys().chain(self.played.services.keys()).collect();
         let none = BTreeMap::new();
@@ -71,7 +72,7 @@ impl fmt::Display for Comparison {
             self.only_of_one().iter().map(|(at_ms, whose, what)| format!("{} {whose} {what}", clock(*at_ms))).collect();
         let services = self.services();
         if told.is_empty() && services.is_empty() {
-            return writeln!(f, "\nNo differences: the same would have been done.");
+            return writeln!(f, "\nNo differences: the replay has the same results.");
         }
         writeln!(f, "\ndifferences")?;
         for lines in [told, services] {
@@ -84,13 +85,13 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// Since the beginning: `1:02:03.004`.
+/// Formats a time since the beginning: `1:02:03.004`.
 fn clock(ms: u64) -> String {
     let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
     format!("{hours}:{minutes:02}:{seconds:02}.{:03}", ms % 1_000)
 }
 
-/// Every service as it is at the end.
+/// Lists every service in its final state.
 pub fn final_state(states: &[ActorState]) -> String {
     let mut text = "at the end\n".to_owned();
     let haproxy = states.iter().find_map(|state| match state {
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_told_more_often_by_one_is_a_difference() {
+    fn surplus_lines_are_differences() {
         let comparison = Comparison {
             recorded: tally(&[(0, "start"), (5, "held"), (7_000, "held")]),
             played: tally(&[(1, "start"), (6, "held"), (9, "reload")]),
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_without_differences_says_so() {
+    fn equal_tallies_have_no_differences() {
         let comparison = Comparison { recorded: tally(&[(0, "start")]), played: tally(&[(3, "start")]) };
         assert!(comparison.to_string().contains("No differences"), "{comparison}");
     }

@@ -1,4 +1,4 @@
-//! What a journal adds up to.
+//! Counts the entries of a journal.
 
 use std::collections::BTreeMap;
 
@@ -7,46 +7,46 @@ use proxymgr_actors::operator::{Order, SetServer};
 
 use crate::recording::without_credentials;
 
-/// What was done, counted.
+/// The counts and the notable entries of a journal.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Counts by what is counted, in words, in the order in which they are shown.
+    /// The counts, in the order in which they are printed.
     pub counts: BTreeMap<Count, u64>,
     /// Counts of each service.
     pub services: BTreeMap<String, BTreeMap<Count, u64>>,
-    /// What is told one by one: when, in milliseconds, and what.
+    /// The notable entries: the time in milliseconds, and the text.
     pub told: Vec<(u64, String)>,
 }
 
-/// What is counted. The order is that of the table.
+/// A counter. The order is that of the table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Count {
-    /// Changes of hosts that the guard let pass.
+    /// Changes of hosts that the guard accepted.
     Updates,
-    /// Changes in force, by the means.
+    /// Applied changes, by class.
     Applied(&'static str),
-    /// Commands that HAProxy took.
+    /// Commands that HAProxy accepted.
     Commands(String),
-    /// Commands that it refused.
+    /// Commands that HAProxy refused.
     CommandsRefused,
     /// Starts and reloads.
     Reloads,
-    /// Those of each cause.
+    /// Starts and reloads, by cause.
     ReloadsFor(&'static str),
     /// Starts and reloads that failed.
     Failures,
     /// Changes that the guard blocked.
     Held,
-    /// Definitions and entries that could not be used.
+    /// Definitions and entries that were invalid.
     InputRefused,
     /// Times that a source could not be read.
     SourcesLost,
-    /// Operators' orders that were carried out, by what they ask for.
+    /// Executed orders of operators, by kind.
     Orders(&'static str),
 }
 
 impl Count {
-    /// What is counted, in words; what belongs to the line above is indented.
+    /// Returns the counter's name; a counter that is a part of the one above is indented.
     pub fn words(&self) -> String {
         match self {
             Self::Updates => "updates".to_owned(),
@@ -65,7 +65,7 @@ impl Count {
 }
 
 impl Tally {
-    /// Adds a journal up.
+    /// Counts the entries of a journal.
     pub fn of(journal: &[JournalEntry]) -> Self {
         let mut tally = Self::default();
         for entry in journal {
@@ -110,7 +110,7 @@ fn name(order: &Order) -> &'static str {
     }
 }
 
-/// What a command does: `set server web/a state ready` is `state ready`.
+/// Returns the kind of a command: `set server web/a state ready` is `state ready`.
 fn kind(command: &str) -> String {
     let words: Vec<&str> = command.split(' ').collect();
     match words.as_slice() {
@@ -121,7 +121,7 @@ fn kind(command: &str) -> String {
     }
 }
 
-/// What is worth a line of its own. A recording holds no credentials: for the comparison, neither does this.
+/// Returns the text of a notable entry. Credentials are removed, because a recording contains none.
 fn told(entry: &JournalEntry) -> Option<String> {
     let of = entry.service.as_ref().map(|service| format!("{service}: ")).unwrap_or_default();
     match &entry.event {

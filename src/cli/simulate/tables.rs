@@ -1,4 +1,4 @@
-//! The figures of scenarios, as tables for people.
+//! Results of scenarios as tables.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use proxymgr_simulation::{Day, DayFigures, Fleet, Load, Spread};
 const LABEL: usize = 34;
 const COLUMN: usize = 22;
 
-/// What to say of a scenario that went as expected.
+/// Returns the summary of a scenario that met all expectations.
 pub fn story(scenario: &Scenario, report: &Report, took: Duration) -> String {
     let took_s = took.as_secs_f64();
     let virtual_time = humantime::format_duration(Duration::from_secs(report.chronicle.ended_ms / 1_000));
@@ -55,7 +55,7 @@ fn one_day(scenario: &Scenario, load: &Load, seed: u64, day: &Day) -> String {
     text
 }
 
-/// What to say of a fleet whose machines all did as expected.
+/// Returns the summary of a fleet whose machines met all expectations.
 pub fn fleet(scenario: &Scenario, fleet: &Fleet, took: Duration) -> String {
     let (machines, took_s) = (number(fleet.well), took.as_secs_f64());
     let mut text = format!("{}\nAs expected on all of {machines} machines, in {took_s:.1} s.\n", scenario.about);
@@ -103,7 +103,7 @@ fn figures(text: &mut String, label: &str, columns: &[&DayFigures], cell: impl F
     row(text, label, columns.iter().map(|figures| cell(figures)));
 }
 
-/// A figure that adds up over the machines.
+/// Appends a figure that is summed over the machines.
 fn summed(text: &mut String, label: &str, figures: Spread) {
     spread(text, label, number(figures.total), figures, number);
 }
@@ -126,7 +126,7 @@ fn number(number: u64) -> String {
     text
 }
 
-/// Milliseconds as `12 ms`, or `3.4 s` and more where they are many.
+/// Formats milliseconds as `12 ms`, or `3.4 s` and so on for long times.
 fn time(milliseconds: u64) -> String {
     match milliseconds {
         0..10_000 => format!("{} ms", number(milliseconds)),

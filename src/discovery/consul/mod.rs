@@ -1,6 +1,6 @@
 //! Consul as a source of hosts and of definitions.
 //!
-//! - `blocking`: asks a path again and again, each time waiting on the server until something is new.
+//! - `blocking`: blocking queries, which the server answers when there is a change.
 //! - `hosts`: the instances of a service, with their health.
 //! - `key_value`, `catalog`: definitions from a tree of keys, and from the tags of services.
 
@@ -28,7 +28,7 @@ const PROBE_PATH: &str = "/v1/status/leader";
 /// Options for Consul.
 #[derive(Debug, Clone)]
 pub struct ConsulOptions {
-    /// The agents. A service may name others for its hosts.
+    /// The agents. A service may name other agents for its hosts.
     pub servers: Servers,
     /// The credentials for these agents.
     pub token: Credentials,

@@ -3,8 +3,7 @@
 //! - Each of its pools has one server: a pool with several servers takes the SERVFAIL of one for the answer of all. The
 //!   servers are tried here in turn, starting with the one that answered last.
 //! - Its cache, search list and hosts file are not used. Its search continues after a failure, so that a server that
-//!   does
-//!   not answer and a name that does not exist look the same; and it treats an SRV record as an alias.
+//!   does not answer and a name that does not exist look the same; and it treats an SRV record as an alias.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -288,7 +287,7 @@ fn read_error(error: NetError) -> Result<Step, String> {
             response_code: ResponseCode::NXDomain | ResponseCode::NoError,
             ..
         })) => {
-            // A referral (RFC 2308, 2.2) says nothing about the name.
+            // A referral (RFC 2308, 2.2) does not describe the name.
             if ns.is_some() && soa.is_none() {
                 return Err("only refers to other servers; a recursive server is needed".to_owned());
             }

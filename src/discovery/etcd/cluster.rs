@@ -79,7 +79,7 @@ impl Cluster {
         if (200..300).contains(&lines.status()) { Ok(lines) } else { Err(lines.into_status_error().await) }
     }
 
-    /// Has the next call log in again.
+    /// Makes the next call log in again.
     pub(super) async fn forget_token(&self) {
         if let Some(login) = &self.login {
             login.token.lock().await.is_valid = false;

@@ -1,10 +1,9 @@
 //! etcd (3.4 and later) as a source of hosts and of definitions, by the JSON form of its API.
 //!
-//! - `cluster`: calls of the API, with a token where there is a user.
-//! - `message`: what it answers.
-//! - `prefix`: the keys below a prefix and what each says, kept in step by a watch that is taken up again where it
-//!   ended.
-//! - `hosts`, `definitions`: what the keys mean.
+//! - `cluster`: calls of the API, with a token if a user is configured.
+//! - `message`: the responses.
+//! - `prefix`: the decoded keys below a prefix, kept in sync by a watch that is resumed where it ended.
+//! - `hosts`, `definitions`: decode the keys.
 
 mod cluster;
 mod definitions;
@@ -19,13 +18,13 @@ use cluster::{Cluster, Login};
 pub use definitions::EtcdDefinitions;
 pub(super) use hosts::{KEYS, open};
 
-/// A path that every member answers at once, without the others.
+/// A path that every member answers at once, even without the other members.
 const PROBE_PATH: &str = "/version";
 
 /// Options for etcd.
 #[derive(Debug, Clone)]
 pub struct EtcdOptions {
-    /// The members. A service may name others for its hosts.
+    /// The members. A service may name other members for its hosts.
     pub servers: Servers,
     /// The user for these members.
     pub user: Option<EtcdUser>,

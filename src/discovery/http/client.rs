@@ -1,4 +1,4 @@
-//! Sends requests to the server that answered last, and to the others when it fails.
+//! Sends requests to the server that answered last, and to the other servers if it fails.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -157,7 +157,7 @@ impl Inner {
         Err(self.no_answer(request, &failures, session.auth.as_ref()))
     }
 
-    /// Has the others tried first from now on, unless another request has done so already.
+    /// Moves this server to the end of the order, unless another request has done so already.
     fn put_last(&self, server: usize) {
         let mut order = self.order.borrow_mut();
         if order.first() == Some(&server) {
@@ -197,12 +197,12 @@ impl Inner {
         Ok(session.insert(Rc::new(Session { transport: Transport::new(tls), auth })).clone())
     }
 
-    /// Has the files read again before the next request.
+    /// Makes the next request read the files again.
     async fn renew(&self) {
         *self.session.lock().await = None;
     }
 
-    /// The same where the server rejected the credentials.
+    /// Does the same if the server rejected the credentials.
     async fn renew_after(&self, status: u16) {
         if matches!(status, 401 | 403) {
             self.renew().await;

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::http::TransportError;
 
-/// The kind of a failure. Two failures of one kind count as one continuing problem, even where their texts differ.
+/// The kind of a failure. Two failures of one kind count as one continuing problem, even if their texts differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpFailure {
     /// No connection, or a broken one.

@@ -1,6 +1,6 @@
 //! The HTTP client of all sources that use HTTP, over the transport in `src/http/`.
 //!
-//! - `client`: sends a request to the server that answered last, and to the others, in random order, when it fails.
+//! - `client`: sends a request to the server that answered last, and to the other ones, in random order, if it fails.
 //! - `request`: a request, without the server that it is sent to.
 //! - `response`: a response as a whole, in bounded size, or line by line as it arrives.
 //! - `per_servers`: one client for all sources with the same servers.

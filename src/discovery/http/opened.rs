@@ -21,7 +21,7 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// The failure that its status is, with the beginning of its body if that arrives in time.
+    /// Returns the failure for its status, with the beginning of its body if that arrives in time.
     pub(super) async fn into_status_failure(mut self, limit: Duration) -> Failure {
         let body = timeout(limit, self.response.read(HTTP_ANSWER_BYTES_MAX)).await;
         let location = self.response.headers().get(LOCATION).and_then(|location| location.to_str().ok());

@@ -14,8 +14,8 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// No client yet. The credentials of `options` are sent to `servers` alone: the author of a definition may name
-    /// others.
+    /// Returns an empty set. The credentials of `options` are sent only to `servers`: the author of a definition may
+    /// name other servers.
     pub fn new(servers: Servers, options: HttpOptions) -> Self {
         Self { servers, options, open: RefCell::default() }
     }

@@ -2,7 +2,7 @@
 
 use hyper::Uri;
 
-/// The URL of a `Location` header in a response from `from`; none where it is not an HTTP URL.
+/// The URL of a `Location` header in a response from `from`; `None` if it is not an HTTP URL.
 pub(super) fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     let (scheme, authority) = (from.scheme_str()?, from.authority()?);
     let text = match location {

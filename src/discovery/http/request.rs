@@ -71,14 +71,14 @@ impl Request {
         self
     }
 
-    /// Allows the server so much time for its response, most of which is waiting: the server is probed meanwhile.
+    /// Sets a longer time-out for the response, for requests that mostly wait: the server is probed during that time.
     pub fn long(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self.is_long = true;
         self
     }
 
-    /// Tries one server only: the request has no meaning for the others.
+    /// Tries one server only: the request has no meaning for other servers.
     pub fn for_one_server(mut self) -> Self {
         self.is_for_one = true;
         self

@@ -119,7 +119,7 @@ impl LineStream {
 #[derive(Debug, Default)]
 pub(super) struct LineBuffer {
     bytes: Vec<u8>,
-    /// How many of the bytes are known to hold no line feed.
+    /// The number of bytes that are known to contain no line feed.
     searched: usize,
 }
 

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_told_from_other_bodies() {
+    fn only_events_are_accepted() {
         assert_eq!(is_relevant(br#"{"eventType": "status_update_event", "taskStatus": "TASK_RUNNING"}"#), Ok(true));
         assert_eq!(is_relevant(br#"{"eventType": "api_post_event"}"#), Ok(false));
         for garbage in [&b""[..], b"{}", b"[1]", b"\xff", br#"{"eventType": 7}"#] {

@@ -1,7 +1,7 @@
 //! The health of tasks.
 //!
 //! The leader keeps the results of health checks in memory: after a change of leaders every task is unknown until the
-//! new leader has checked it. The last known health counts meanwhile. A task that was unknown when proxymgr started
+//! new leader has checked it. Until then the last known health counts. A task that was unknown when proxymgr started
 //! may be healthy: it is reported as an invalid entry, which keeps a host that was in service. A task that appears
 //! later without a result has just started.
 

@@ -1,4 +1,4 @@
-//! Annotations in the children of a path: a child's name is a service's, its data what is added to the definition.
+//! Annotations from the children of a path: a child's name is a service's name, its data is merged into the definition.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -24,13 +24,14 @@ pub struct ZookeeperAnnotations {
 }
 
 impl ZookeeperAnnotations {
-    /// The annotations below `path`, counted from the connect string's chroot. It is made with the first of them.
+    /// Returns the annotations below `path`, which is relative to the connect string's chroot. The znode is created
+    /// with the first annotation.
     pub fn new(ensembles: Ensembles, connect: ConnectString, path: &str) -> Result<Self, String> {
         let path = connect.path(path)?;
         Ok(Self { ensembles, connect, path })
     }
 
-    /// Tells all that there are, and again with each change.
+    /// Reports all annotations, and again at each change.
     pub(in crate::discovery) fn watch(&self, tell: impl Fn(Result<AnnotationMap, String>) + 'static) -> OpenLevel {
         let meaning = AnnotationLevel { path: self.path.clone(), tell, had_some: Cell::new(false) };
         OpenLevel::start(self.ensembles.join(&self.connect), self.path.clone(), meaning)
@@ -57,7 +58,7 @@ impl ZookeeperAnnotations {
             Link::Ready(session) => Ok(session.clone()),
             Link::Away(error) => Err(WriteError::Away(error.to_string())),
             Link::Connecting => {
-                Err(WriteError::Away(format!("ZooKeeper {} is being connected", self.connect.servers())))
+                Err(WriteError::Away(format!("proxymgr is still connecting to ZooKeeper {}", self.connect.servers())))
             }
         }
     }
@@ -79,7 +80,7 @@ impl<T: Fn(Result<AnnotationMap, String>) + 'static> Meaning for AnnotationLevel
     type Entry = Annotation;
 
     fn entry(&self, child: &str, data: &[u8]) -> Annotation {
-        // What is no text is no JSON either, and is told so.
+        // Data that is not text is invalid JSON as well and is reported as such.
         Annotation { text: String::from_utf8_lossy(data).into(), origin: self.origin(child) }
     }
 
@@ -89,7 +90,7 @@ impl<T: Fn(Result<AnnotationMap, String>) + 'static> Meaning for AnnotationLevel
 
     fn absent(&self) -> Option<String> {
         let gone =
-            || format!("the path {} of the annotations is gone; the last ones stay until it is there", self.path);
+            || format!("the path {} of the annotations is gone; the last ones stay until it is created", self.path);
         self.had_some.get().then(gone)
     }
 

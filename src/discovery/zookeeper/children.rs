@@ -1,8 +1,8 @@
-//! What is known of the children of one path, with a watch on each.
+//! The known children of one path, with a watch on each.
 //!
-//! Only the list of the children says that one is gone. A deleted child's own event comes first, and alone: a
+//! Only the list of children shows reliably which are gone. A deleted child's own event arrives first, and alone: a
 //! transaction that deletes two children would be seen as two changes. So such an event, or a read that finds no child,
-//! leads to the list, which shows all of the transaction.
+//! makes the list be read again, which shows the whole transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use super::level::Meaning;
 use super::read_children::{ReadChild, read_children};
 use super::session::{Fired, ReadError, Session, Watch};
 
-/// Waits for one child's event.
+/// A future of one child's event.
 type ChildWatch = LocalBoxFuture<'static, (Arc<str>, Result<Fired, ReadError>)>;
 
-/// The children and what each of them says.
+/// The children and their decoded entries.
 pub(super) struct Children<E> {
     /// By name.
     pub(super) entries: BTreeMap<Arc<str>, E>,
-    /// Those without a watch, because they refused to be read.
+    /// Children without a watch, because reading them was refused.
     pub(super) refused: BTreeSet<Arc<str>>,
-    /// Those without a watch, because they were deleted. They stay among the entries until the list says that they are
-    /// gone, and are read again where it says that they are not.
+    /// Children without a watch, because they were deleted. They stay among the entries until the list confirms that
+    /// they are gone, and are read again if the list still contains them.
     deleted: BTreeSet<Arc<str>>,
-    /// Whether the entries differ from those at the last [`take_changed`](Self::take_changed). Kept here, because a lost
-    /// session can end an update half-way.
+    /// Whether the entries have changed since the last [`take_changed`](Self::take_changed). Stored here, because a
+    /// lost session can end an update half-way.
     pub(super) is_changed: bool,
-    /// One future per child costs some 200 bytes; a task each would cost several times that.
+    /// One future per child costs about 200 bytes; a task each would cost several times that.
     pub(super) watches: FuturesUnordered<ChildWatch>,
 }
 
@@ -47,7 +47,7 @@ impl<E> Default for Children<E> {
 }
 
 impl<E: PartialEq> Children<E> {
-    /// Brings the children in step with the list, and reads those of `changed` that are in it. Returns the watch on the list.
+    /// Updates the children from the list, and reads those of `changed` that are in it. Returns the watch on the list.
     pub(super) async fn follow_list(
         &mut self,
         session: &Session,
@@ -71,7 +71,7 @@ impl<E: PartialEq> Children<E> {
         }
     }
 
-    /// Reads these children. Returns whether all of them were there.
+    /// Reads these children. Returns whether all of them exist.
     pub(super) async fn read(
         &mut self,
         session: &Session,
@@ -87,7 +87,7 @@ impl<E: PartialEq> Children<E> {
         Ok(all_there)
     }
 
-    /// A child was deleted. The list says whether it is there again.
+    /// Marks a child as deleted. The list shows whether it exists again.
     pub(super) fn deleted(&mut self, child: Arc<str>) {
         if self.entries.contains_key(&child) {
             self.refused.remove(&child);
@@ -95,12 +95,12 @@ impl<E: PartialEq> Children<E> {
         }
     }
 
-    /// Whether the entries differ from those at the last call.
+    /// Returns whether the entries have changed since the last call.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.is_changed)
     }
 
-    /// Takes in what was read.
+    /// Stores the result of a read.
     fn put(&mut self, meaning: &impl Meaning<Entry = E>, child: Arc<str>, read: ReadChild) {
         let entry = match read {
             None => return self.deleted(child),
@@ -122,7 +122,7 @@ impl<E: PartialEq> Children<E> {
         }
     }
 
-    /// Forgets the children that are not in the list, which is sorted.
+    /// Removes the children that are not in the list, which must be sorted.
     fn keep_only(&mut self, listed: &[String]) {
         let is_listed = |child: &Arc<str>| listed.binary_search_by(|name| (**name).cmp(child)).is_ok();
         let before = self.entries.len();
@@ -136,7 +136,7 @@ impl<E: PartialEq> Children<E> {
         !self.entries.contains_key(child) || self.deleted.contains(child)
     }
 
-    /// The name as it is known already, so that it is in memory once.
+    /// Returns the known child's name if there is one, so that each name is in memory once.
     pub(super) fn shared_name(&self, child: String) -> Arc<str> {
         self.entries.get_key_value(&*child).map_or_else(|| child.into(), |(known, _)| known.clone())
     }

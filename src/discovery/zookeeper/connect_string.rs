@@ -1,4 +1,4 @@
-//! `h1:2181,h2:2181/chroot`: the servers of an ensemble, and the znode that paths begin at.
+//! `h1:2181,h2:2181/chroot`: the servers of an ensemble, and the znode that paths are relative to.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,22 +10,22 @@ use proxymgr_actors::model::{Address, Endpoint};
 
 const DEFAULT_PORT: NonZeroU16 = NonZeroU16::new(2181).expect("2181 is not zero");
 
-/// The servers of an ensemble and a chroot, in one normal form: sorted, without repetition, each with its port.
+/// The servers of an ensemble and a chroot, in normal form: sorted, without duplicates, each with its port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectString {
-    /// What a session connects to, and what two strings for the same ensemble have in common.
+    /// The servers that a session connects to. Two connect strings with the same servers share a session.
     servers: Arc<str>,
     /// Empty, or `/a/b`.
     chroot: Arc<str>,
 }
 
 impl ConnectString {
-    /// `h1:2181,h2:2181`, without the chroot.
+    /// Returns `h1:2181,h2:2181`, without the chroot.
     pub fn servers(&self) -> &Arc<str> {
         &self.servers
     }
 
-    /// The path from the root of the ensemble. Refuses what ZooKeeper would refuse.
+    /// Returns the path from the root of the ensemble. Refuses paths that ZooKeeper would refuse.
     pub fn path(&self, path: &str) -> Result<Arc<str>, String> {
         check_path(path)?;
         Ok(match (&*self.chroot, path) {
@@ -68,7 +68,7 @@ fn parse_server(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("a server is empty".to_owned());
     }
-    // An IPv6 address without brackets has no room for a port.
+    // In an IPv6 address without brackets, a port would be ambiguous.
     if let Ok(address @ Address::Ip(_)) = Address::parse(text) {
         return Ok(Endpoint { address, port: DEFAULT_PORT }.to_string());
     }
@@ -101,7 +101,7 @@ fn check_path(path: &str) -> Result<(), String> {
         return refuse("has an empty or relative part");
     }
     if path.chars().any(|c| c.is_control() || matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..='\u{ffff}')) {
-        return refuse("has a character that ZooKeeper does not take");
+        return refuse("has a character that ZooKeeper does not accept");
     }
     Ok(())
 }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn two_ways_of_writing_an_ensemble_are_one() {
+    fn equal_ensembles_have_one_normal_form() {
         assert_eq!(normal("b:2181, a"), "a:2181,b:2181");
         assert_eq!(normal("A:2181,a"), "a:2181");
         assert_eq!(normal("a/"), "a:2181");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chroot_precedes_the_paths_and_shares_the_servers() {
+    fn chroot_precedes_paths_and_shares_servers() {
         let at_chroot: ConnectString = "a,b/x/y".parse().unwrap();
         let at_root: ConnectString = "b,a".parse().unwrap();
         assert_eq!(at_chroot.servers(), at_root.servers());
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_connected_to_is_refused_with_the_reason() {
+    fn invalid_connect_string_is_refused_with_reason() {
         for (text, reason) in [
             ("", "a server is empty"),
             ("a,,b", "a server is empty"),

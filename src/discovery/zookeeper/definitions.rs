@@ -1,4 +1,4 @@
-//! Definitions of services from the children of a path: a child's name is the service's, its data the definition.
+//! Definitions of services from the children of a path: a child's name is the service's name, its data the definition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct ZookeeperDefinitions {
 }
 
 impl ZookeeperDefinitions {
-    /// The services below `path`, counted from the connect string's chroot.
+    /// Returns the services below `path`, which is relative to the connect string's chroot.
     pub fn new(ensembles: Ensembles, connect: ConnectString, path: &str) -> Result<Self, String> {
         let path = connect.path(path)?;
         Ok(Self { ensembles, connect, path })
@@ -57,14 +57,14 @@ impl Meaning for DefinitionLevel {
     }
 
     fn refused(&self, child: &str, reason: String) -> RawDefinition {
-        // No text is a problem of this definition alone, and the origin tells which.
+        // An empty text is a problem of this definition alone; its origin has the reason.
         RawDefinition::new("", format!("{} ({reason})", self.origin(child)))
     }
 
     fn absent(&self) -> Option<String> {
         let (path, ensemble) = (&self.path, &self.ensemble);
         Some(format!(
-            "the path {path} of the service definitions does not exist in ZooKeeper {ensemble}; it is watched until \
+            "the path {path} of the service definitions does not exist in ZooKeeper {ensemble}; waiting until \
              it is created, for instance by: zkCli.sh -server {ensemble} create {path} \"\""
         ))
     }

@@ -1,4 +1,4 @@
-//! One session per ensemble, shared by all that read from it, and replaced for ever when it is lost.
+//! One session per ensemble, shared by all its readers and replaced whenever it is lost.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use super::session::{Session, no_answer};
 use super::{ConnectString, ZookeeperOptions};
 use crate::discovery::backoff::Backoff;
 
-/// All ensembles that something is read from. Clones share them.
+/// All ensembles in use. Clones share them.
 #[derive(Clone)]
 pub struct Ensembles {
     inner: Rc<Inner>,
@@ -28,18 +28,18 @@ struct Inner {
 }
 
 impl Ensembles {
-    /// None yet; sessions will be made with these options.
+    /// Returns an empty set; sessions will be opened with these options.
     pub fn new(options: ZookeeperOptions, log: &Logger) -> Self {
         let log = log.new(o!("component" => "zookeeper"));
         Self { inner: Rc::new(Inner { options: Rc::new(options), open: RefCell::default(), log }) }
     }
 
-    /// How many sessions are held or sought.
+    /// The number of sessions that are open or being opened.
     pub fn open_count(&self) -> usize {
         self.inner.open.borrow().values().filter(|ensemble| ensemble.strong_count() > 0).count()
     }
 
-    /// The ensemble of this connect string. Its session ends with the last holder.
+    /// Returns the ensemble of this connect string. Its session is closed when the last user drops it.
     pub(super) fn join(&self, connect: &ConnectString) -> Rc<Ensemble> {
         let mut open = self.inner.open.borrow_mut();
         if let Some(ensemble) = open.get(connect.servers()).and_then(Weak::upgrade) {
@@ -53,18 +53,18 @@ impl Ensembles {
     }
 }
 
-/// Whether the ensemble can be read from now.
+/// The state of the connection to the ensemble.
 #[derive(Clone)]
 pub(super) enum Link {
     /// Not known yet.
     Connecting,
-    /// It cannot, and why.
+    /// The ensemble cannot be read, with the reason.
     Away(Arc<str>),
-    /// It can. Each new session is to be read from anew.
+    /// The ensemble can be read. Readers must read everything again in each new session.
     Ready(Rc<Session>),
 }
 
-/// An ensemble with the task that keeps a session with it.
+/// An ensemble with the task that keeps a session open.
 pub(super) struct Ensemble {
     link: watch::Receiver<Link>,
     hurry: Rc<Notify>,
@@ -80,7 +80,7 @@ impl Ensemble {
         Self { link, hurry, keeper }
     }
 
-    /// The link, with what it is now counting as not yet seen.
+    /// Returns a receiver of the link that treats the current state as not yet seen.
     pub(super) fn link(&self) -> watch::Receiver<Link> {
         let mut link = self.link.clone();
         link.mark_changed();
@@ -95,7 +95,7 @@ impl Ensemble {
 
 impl Drop for Ensemble {
     fn drop(&mut self) {
-        // With the task goes its client, which closes the session in the background.
+        // The task owns the client, which closes the session in the background when dropped.
         self.keeper.abort();
     }
 }
@@ -121,7 +121,7 @@ impl Keeper {
                     let session = Rc::new(session);
                     self.link.send_replace(Link::Ready(session.clone()));
                     let reason = session.lost().await;
-                    warn!(self.log, "ZooKeeper session lost, making a new one"; "id" => &id, "reason" => reason);
+                    warn!(self.log, "ZooKeeper session lost, opening a new one"; "id" => &id, "reason" => reason);
                     lost_at = Some(Instant::now());
                     if established.elapsed() >= ZOOKEEPER_SETTLED {
                         backoff.reset();
@@ -142,7 +142,8 @@ impl Keeper {
         }
     }
 
-    /// One attempt. It may take as long as a member may be silent; that the session before it is lost is told by then.
+    /// Makes one attempt to connect, which may take as long as a silent member is tolerated. If the grace period after
+    /// the loss of the last session ends before that, the loss is reported.
     async fn connect(&self, lost_at: Option<Instant>) -> Result<Session, String> {
         let mut attempt = std::pin::pin!(Session::connect(&self.servers, &self.options));
         let Some(lost_at) = lost_at else { return attempt.await };
@@ -157,7 +158,7 @@ impl Keeper {
         attempt.await
     }
 
-    /// Tells all readers, once per reason.
+    /// Notifies all readers that the ensemble is unreachable, once per reason.
     fn away(&self, error: &str) {
         let told = self.link.send_if_modified(|link| {
             let known = matches!(link, Link::Away(known) if **known == *error);
@@ -167,7 +168,7 @@ impl Keeper {
             !known
         });
         if told {
-            warn!(self.log, "ZooKeeper is away, trying on"; "error" => error);
+            warn!(self.log, "ZooKeeper is not reachable, retrying"; "error" => error);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Hosts from the children of a path: `zookeeper`, where a child's data describes a host, and `campanjazk`, where its
-//! name does.
+//! Hosts from the children of a path: type `zookeeper`, in which a child's data describes a host, and type
+//! `campanjazk`, in which its name does.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -17,12 +17,12 @@ use super::level::{Meaning, OpenLevel};
 use super::{ConnectString, Ensembles};
 use crate::discovery::settings::{optional, required};
 
-/// What says where a host is.
+/// Where a child contains the host's address.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::discovery) enum Registrations {
-    /// The child's data: `{"address": "10.0.0.1", "port": 80}`, or what another tool writes.
+    /// In its data: `{"address": "10.0.0.1", "port": 80}`, or the format of another tool.
     InData,
-    /// The child's name, with one port for all (`remote_port`).
+    /// In its name, with one port for all hosts (`remote_port`).
     InName,
 }
 
@@ -70,7 +70,7 @@ pub(in crate::discovery) fn open(
     Ok(OpenLevel::start(ensembles.join(&connect), path, meaning))
 }
 
-/// How the data of the children is to be read.
+/// Returns the rules by which the data of the children is read.
 fn rules(spec: &SourceSpec) -> Result<RegistrationRules, String> {
     let format = optional::<String>(spec, "format")?;
     let format = format.map(|name| RegistrationFormat::named(&name).map_err(|error| format!("\"format\": {error}")));
@@ -92,7 +92,7 @@ struct HostLevel {
 }
 
 impl Meaning for HostLevel {
-    /// None where the child is not one of the hosts that are wanted.
+    /// `None` if the child is not one of the selected hosts.
     type Entry = Result<Option<HostRecord>, String>;
 
     fn entry(&self, child: &str, data: &[u8]) -> Self::Entry {
@@ -109,7 +109,7 @@ impl Meaning for HostLevel {
 
     fn absent(&self) -> Option<String> {
         Some(format!(
-            "the path {} does not exist in ZooKeeper {}; it is watched until a host registers there",
+            "the path {} does not exist in ZooKeeper {}; waiting until a host registers there",
             self.path, self.ensemble
         ))
     }

@@ -1,8 +1,8 @@
-//! The children of one path and what each of them says, kept in step with ZooKeeper.
+//! Decodes the children of one path and keeps them in sync with ZooKeeper.
 //!
-//! Reports are levels: "these are the children now". One task per path waits for all its watches. A removal costs the
-//! event and one list, which alone says what is gone; an addition a list and one read; changed data one read. After a new session everything is read
-//! again, and reported only where it is different from what was reported last.
+//! Reports are snapshots of all children. One task per path waits for all its watches. A removal costs the event and
+//! one list request, because only the list shows what is gone; an addition costs a list and a read, changed data one
+//! read. In a new session everything is read again, and reported only if it differs from the last report.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -21,28 +21,28 @@ use super::children::Children;
 use super::ensemble::{Ensemble, Link};
 use super::session::{Fired, ReadError, Session, Watch};
 
-/// What a level means to those it is for.
+/// A decoder of the children for one recipient.
 pub(super) trait Meaning: 'static {
-    /// What one child says.
+    /// A decoded child.
     type Entry: Clone + PartialEq;
-    /// Reads a child's data.
+    /// Decodes a child's data.
     fn entry(&self, child: &str, data: &[u8]) -> Self::Entry;
-    /// Stands for a child that refuses to be read.
+    /// Returns the entry for a child whose data cannot be read.
     fn refused(&self, child: &str, reason: String) -> Self::Entry;
-    /// What it means that the path does not exist, and what to do about it; none where it is a level without entries.
+    /// Returns an error with a remedy for a path that does not exist; `None` if that counts as a path without children.
     fn absent(&self) -> Option<String>;
-    /// Tells the level, or why it cannot be told.
+    /// Sends a snapshot, or why there is none, to the recipient.
     fn report(&self, level: Result<&BTreeMap<Arc<str>, Self::Entry>, String>, seen_at: Instant);
 }
 
-/// A level that is being watched, until this is dropped.
+/// A watch of the children of a path, active until this is dropped.
 pub(in crate::discovery) struct OpenLevel {
     task: AbortHandle,
     refresh: Rc<Notify>,
 }
 
 impl OpenLevel {
-    /// Watches the children of `path`, a path from the root of the ensemble.
+    /// Starts to watch the children of `path`, which begins at the root of the ensemble.
     pub(super) fn start(ensemble: Rc<Ensemble>, path: Arc<str>, meaning: impl Meaning) -> Self {
         let refresh = Rc::new(Notify::new());
         let level = Level {
@@ -71,12 +71,12 @@ impl Drop for OpenLevel {
     }
 }
 
-/// What the receiver of the reports knows.
+/// The last report to the recipient.
 #[derive(PartialEq, Eq)]
 enum Reported {
-    /// Nothing, or no longer what is the case.
+    /// None, or an outdated one.
     Nothing,
-    /// The level as it is.
+    /// The current snapshot.
     Level,
     /// This error.
     Error(String),
@@ -89,14 +89,14 @@ struct Level<M: Meaning> {
     children: Children<M::Entry>,
     list_watch: Option<LocalBoxFuture<'static, Result<Fired, ReadError>>>,
     retry_refused_at: Instant,
-    /// Reads in a row that were lost while the session seemed well.
+    /// The number of consecutive reads that failed while the session seemed intact.
     losses: u32,
     reported: Reported,
 }
 
-/// What watches reported since the last look.
+/// The events collected since the last update.
 struct Events {
-    /// Whether the list may be another.
+    /// Whether the list may have changed.
     list: bool,
     /// The children to read again.
     children: BTreeSet<Arc<str>>,
@@ -115,11 +115,11 @@ impl Events {
     }
 }
 
-/// Why watching came to a stop while the session lives.
+/// Why watching stopped while the session is open.
 enum Stop {
-    /// Everything is to be read again, and reported even if unchanged.
+    /// Everything must be read again and reported even if unchanged.
     Refresh,
-    /// The path, or the session, is in trouble.
+    /// The path cannot be read, or the session failed.
     Failed(ReadError),
 }
 
@@ -147,7 +147,7 @@ impl<M: Meaning> Level<M> {
                         }
                     }
                 }
-                // An old session is left at once when there is a new one: what was under way in it is read again.
+                // A new session replaces the old one at once: reads in progress are repeated in the new one.
                 Link::Ready(session) => tokio::select! {
                     biased;
                     changed = link.changed() => changed,
@@ -160,7 +160,7 @@ impl<M: Meaning> Level<M> {
         }
     }
 
-    /// Reads everything and follows what changes, until everything is to be read again.
+    /// Reads everything and follows changes until everything must be read again.
     async fn follow(&mut self, session: &Session) {
         let Err(stop) = self.keep_in_step(session).await;
         match stop {
@@ -173,7 +173,7 @@ impl<M: Meaning> Level<M> {
                     }
                     self.until_refresh(watch.fired()).await;
                 }
-                // It came in between.
+                // The path was created in between.
                 Ok(None) => {}
                 Err(error) => self.pause_after(error).await,
             },
@@ -188,7 +188,7 @@ impl<M: Meaning> Level<M> {
                 self.until_refresh(sleep(ZOOKEEPER_REFUSED_RETRY)).await;
             }
             ReadError::Lost(error) => {
-                // Most often the session is about to be replaced, which ends this pause.
+                // Usually the session is about to be replaced, which ends this pause.
                 self.until_refresh(sleep(ZOOKEEPER_READ_RETRY)).await;
                 self.losses += 1;
                 if self.losses >= ZOOKEEPER_LOSSES_MAX {
@@ -199,7 +199,7 @@ impl<M: Meaning> Level<M> {
         }
     }
 
-    /// Waits; a refresh ends the waiting.
+    /// Waits for the future or a refresh.
     async fn until_refresh<T>(&mut self, waiting: impl Future<Output = T>) {
         tokio::select! {
             _ = waiting => {}
@@ -215,7 +215,7 @@ impl<M: Meaning> Level<M> {
         }
     }
 
-    /// Reads everything. Nothing that is known is touched before all of it is there.
+    /// Reads everything. The known children are replaced only once all of them have been read.
     async fn load(&mut self, session: &Session) -> Result<(), ReadError> {
         let seen_at = Instant::now();
         let (children, list_watch) = session.children(&self.path).await?;
@@ -227,7 +227,7 @@ impl<M: Meaning> Level<M> {
             false => fresh.follow_list(session, &self.path, &self.meaning, BTreeSet::new()).await?,
         };
         fresh.is_changed = self.children.is_changed || fresh.entries != self.children.entries;
-        // The old watches go after the new ones have come: the ensemble need not hear of it.
+        // Old watches are dropped after new ones are set, so that the client need not remove them from the ensemble.
         self.children = fresh;
         self.watch_list(list_watch);
         self.retry_refused_at = Instant::now() + ZOOKEEPER_REFUSED_RETRY;
@@ -236,10 +236,10 @@ impl<M: Meaning> Level<M> {
         Ok(())
     }
 
-    /// Waits for an event, and takes those along that have come with it.
+    /// Waits for an event, and collects further events that have arrived with it.
     async fn events(&mut self) -> Result<Events, Stop> {
         let Self { children, list_watch, refresh, retry_refused_at, .. } = self;
-        let list_watch = list_watch.as_mut().expect("a level that was loaded has a watch on its list");
+        let list_watch = list_watch.as_mut().expect("the list has a watch once it was loaded");
         let mut events = Events { list: false, children: BTreeSet::new(), seen_at: Instant::now() };
         tokio::select! {
             biased;
@@ -267,11 +267,11 @@ impl<M: Meaning> Level<M> {
         Ok(events)
     }
 
-    /// Reads what events told of, and nothing else.
+    /// Reads only what the events concern.
     async fn update(&mut self, session: &Session, events: Events) -> Result<(), ReadError> {
         let Events { mut list, children: mut changed, seen_at } = events;
         if !list {
-            // A child that is known to be gone may have had an event on its way.
+            // The event of a child that is known to be gone may arrive late.
             changed.retain(|child| self.children.entries.contains_key(child));
             let changed = std::mem::take(&mut changed);
             list = !self.children.read(session, &self.path, &self.meaning, changed).await?;

@@ -1,10 +1,10 @@
 //! ZooKeeper as a source of hosts and of definitions.
 //!
-//! - `connect_string`: `h1:2181,h2:2181/chroot`, so that two ways of writing one ensemble share its session.
-//! - `session`: one session per ensemble, replaced whenever it is lost. The only file that names the client's package.
-//! - `ensemble`: who shares which session, and how it is replaced.
-//! - `level`, `children`, `read_children`: the children of a path and what each says, kept in step by one-shot watches.
-//! - `hosts`, `definitions`, `annotations`: what a level means.
+//! - `connect_string`: `h1:2181,h2:2181/chroot`, in a normal form, so that equal ensembles share a session.
+//! - `session`: one session with an ensemble. The only file that uses the client's package.
+//! - `ensemble`: one session per ensemble, shared by its readers and replaced when it is lost.
+//! - `level`, `children`, `read_children`: the children of a path, kept in sync by one-shot watches.
+//! - `hosts`, `definitions`, `annotations`: decode the children of a path.
 
 mod annotations;
 mod children;
@@ -28,15 +28,15 @@ pub(super) use hosts::{CAMPANJA_KEYS, HOST_KEYS, Registrations, open};
 pub(super) use level::OpenLevel;
 pub(super) use session::WriteError;
 
-/// How sessions are made. Holds for every ensemble.
+/// The options of the sessions with every ensemble.
 #[derive(Debug, Clone)]
 pub struct ZookeeperOptions {
-    /// The session time-out asked for; the ensemble may grant another. A member that is silent for two fifths of what
-    /// was granted is left for another one.
+    /// The requested session time-out; the ensemble may grant another. A member that is silent for two fifths of the
+    /// granted time is replaced by another one.
     pub session_timeout: Duration,
-    /// Who the session is.
+    /// The credentials of the sessions.
     pub auth: Option<DigestAuth>,
-    /// Set where the connect strings name TLS ports.
+    /// TLS; set if the connect strings name TLS ports.
     pub tls: Option<TlsFiles>,
 }
 
@@ -51,11 +51,11 @@ impl Default for ZookeeperOptions {
 pub struct DigestAuth(String);
 
 impl DigestAuth {
-    /// Takes `user:password`. The error does not repeat the text.
+    /// Parses `user:password`. The error does not repeat the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some((user, password)) if !user.is_empty() && !password.is_empty() => Ok(Self(text.to_owned())),
-            _ => Err("the ZooKeeper credentials must be written as user:password".to_owned()),
+            _ => Err("the ZooKeeper credentials must have the form user:password".to_owned()),
         }
     }
 
@@ -73,16 +73,16 @@ impl fmt::Debug for DigestAuth {
 /// The PEM files of TLS sessions, read again for each new session so that renewed certificates are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The authorities that the members' certificates must come from.
+    /// The authorities that must have issued the members' certificates.
     pub ca: PathBuf,
-    /// The certificate and key that we show, where the ensemble asks for one.
+    /// The client certificate and key, if the ensemble requires them.
     pub identity: Option<TlsIdentityFiles>,
 }
 
-/// The certificate that we show, and its key.
+/// A client certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsIdentityFiles {
-    /// The certificate, and those between it and its authority.
+    /// The certificate and the intermediate ones up to its authority.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,

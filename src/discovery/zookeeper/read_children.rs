@@ -1,4 +1,4 @@
-//! Reads many znodes, as many at once as the session allows.
+//! Reads many znodes, as many at a time as the session allows.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::session::{ReadError, Session, Watch};
 
-/// A child's data and the watch on it, or why it refuses to be read. None: there is no such child.
+/// A child's data and the watch on it, or why it cannot be read. `None` if there is no such child.
 pub(super) type ReadChild = Option<Result<(Vec<u8>, Watch), String>>;
 
 /// Reads children of `path`.

@@ -1,13 +1,14 @@
-//! One session with an ensemble. The only file that names the client's package.
+//! One session with an ensemble. The only file that uses the client's package.
 //!
-//! What is used of it, and what is not (0.11.2):
+//! The client's features (0.11.2) that are used and not used:
 //!
-//! - One-shot watches only. Persistent ones are not set again after a reconnect.
+//! - Only one-shot watches are used. Persistent ones are not set again after a reconnect.
 //! - A session is never continued on another connection. After a reconnect the client sets the watches again in
-//!   messages of 128 KiB that all bear the number -8; with more than one of them under way it takes the second answer
-//!   for a protocol error and drops the connection, again and again, until the session expires. Some 3,000 watches are
-//!   enough. Everything has to be read again anyway, and nothing of ours lives in a session: a new one costs no more.
-//! - A member that is silent for two fifths of the session time-out is left; the client pings by itself when idle.
+//!   messages of 128 KiB with the same id, -8; if more than one is outstanding it treats the second answer as a
+//!   protocol error and drops the connection, again and again, until the session expires. About 3,000 watches are
+//!   enough for that. Everything must be read again anyway, and no data of ours depends on the session: a new one costs
+//!   no more.
+//! - A member that is silent for two fifths of the session time-out is abandoned; the client pings when idle.
 //! - Dropping [`zookeeper::Client`] closes the session in the background.
 
 use std::fmt;
@@ -22,23 +23,23 @@ use zookeeper::{Acls, Client, CreateMode, Error, EventType, OneshotWatcher, TlsO
 
 use super::{DigestAuth, TlsFiles, ZookeeperOptions};
 
-/// Why a read brought nothing.
+/// Why a read failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ReadError {
     /// There is no such znode.
     Absent,
-    /// This znode cannot be read; others can.
+    /// This znode cannot be read; other znodes can.
     Refused(String),
-    /// The session is in trouble.
+    /// The session failed.
     Lost(String),
 }
 
-/// Why nothing was written.
+/// Why a write failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::discovery) enum WriteError {
     /// There is no such znode.
     Absent,
-    /// It cannot be written now, or not by us.
+    /// It cannot be written now, or not with our credentials.
     Away(String),
 }
 
@@ -51,11 +52,11 @@ pub(super) enum Fired {
     Changed,
 }
 
-/// A one-shot watch that is set. Dropping it removes it.
+/// A one-shot watch. Dropping it removes it.
 pub(super) struct Watch(OneshotWatcher);
 
 impl Watch {
-    /// Waits for the event. What it was says less than the next read: a deleted znode may be there again.
+    /// Waits for the event. The next read is more precise than the event: a deleted znode may exist again.
     pub(super) async fn fired(self) -> Result<Fired, ReadError> {
         match self.0.changed().await.event_type {
             EventType::Session => Err(ReadError::Lost("the ZooKeeper session ended".to_owned())),
@@ -65,14 +66,14 @@ impl Watch {
     }
 }
 
-/// A session that was established, with bounds on what is asked of it.
+/// An established session with limits on concurrent reads and their duration.
 pub(super) struct Session {
     servers: Arc<str>,
     client: Client,
     reads: Semaphore,
     suspected: Notify,
     read_timeout: Duration,
-    /// Who may do what with znodes that we make: whoever proves the same as we do, or everybody.
+    /// The permissions of new znodes: only for clients with the same credentials, or for all if none are configured.
     acls: Acls<'static>,
 }
 
@@ -83,14 +84,14 @@ impl fmt::Display for Session {
 }
 
 impl Session {
-    /// Makes a session with the first server that answers; the client tries them in random order.
+    /// Opens a session with the first server that answers; the client tries them in random order.
     pub(super) async fn connect(servers: &Arc<str>, options: &ZookeeperOptions) -> Result<Self, String> {
         let tls = match &options.tls {
             Some(files) => Some(read_tls(files).await?),
             None => None,
         };
         let client = match establish(servers, options, tls.clone(), None).await {
-            // An ensemble that enforces authentication wants it before anything else.
+            // An ensemble that enforces authentication requires the credentials first.
             Err(Error::AuthFailed) if options.auth.is_some() => {
                 establish(servers, options, tls, options.auth.as_ref()).await
             }
@@ -98,7 +99,8 @@ impl Session {
         };
         let client = client.map_err(|error| match error {
             Error::AuthFailed => format!("ZooKeeper {servers} refuses the credentials"),
-            // Which attempt it was that failed last says nothing about the others, and would differ each time.
+            // The error of the attempt that happened to be last would not describe the other ones, and would differ
+            // each time.
             Error::NoHosts | Error::Timeout | Error::ConnectionLoss => no_answer(servers, options),
             error => format!("cannot connect to ZooKeeper {servers}: {error}"),
         })?;
@@ -108,11 +110,11 @@ impl Session {
         let session = Self { servers: servers.clone(), client, reads, suspected: Notify::new(), read_timeout, acls };
         if let Some(auth) = &options.auth {
             let proven = session.bounded(session.client.auth("digest", auth.as_bytes())).await;
-            proven.map_err(|error| format!("ZooKeeper {servers} does not take the credentials: {error}"))?;
+            proven.map_err(|error| format!("ZooKeeper {servers} does not accept the credentials: {error}"))?;
         }
-        // A member may lag behind the one that an earlier session read from: never go back in time.
+        // A member may lag behind the one that an earlier session read from; sync prevents older data.
         let synced = session.bounded(session.client.sync("/")).await;
-        synced.map_err(|error| format!("ZooKeeper {servers} accepted a session and did not go on: {error}"))?;
+        synced.map_err(|error| format!("ZooKeeper {servers} accepted a session but does not answer: {error}"))?;
         Ok(session)
     }
 
@@ -121,44 +123,44 @@ impl Session {
         self.client.session_timeout()
     }
 
-    /// Waits until the session is of no use any longer, and says why.
+    /// Waits until the session is unusable, and returns why.
     pub(super) async fn lost(&self) -> String {
         let mut states = self.client.state_watcher();
         loop {
-            // `state_watcher` regards what is the case now as seen.
+            // `state_watcher` treats the current state as seen.
             let state = states.peek_state();
             if !matches!(state, zookeeper::SessionState::SyncConnected) {
                 return format!("the connection was lost ({state})");
             }
             tokio::select! {
                 _ = states.changed() => {}
-                () = self.suspected.notified() => return "a read got no answer".to_owned(),
+                () = self.suspected.notified() => return "no answer to a read".to_owned(),
             }
         }
     }
 
-    /// The children of a znode, and a watch on the list.
+    /// Returns the children of a znode, and a watch on the list.
     pub(super) async fn children(&self, path: &str) -> Result<(Vec<String>, Watch), ReadError> {
         let _permit = self.permit().await;
         let (children, watcher) = self.read(path, self.client.list_and_watch_children(path)).await?;
         Ok((children, Watch(watcher)))
     }
 
-    /// The data of a znode, and a watch on it.
+    /// Returns the data of a znode, and a watch on it.
     pub(super) async fn data(&self, path: &str) -> Result<(Vec<u8>, Watch), ReadError> {
         let (data, _, watcher) = self.read(path, self.client.get_and_watch_data(path)).await?;
         Ok((data, Watch(watcher)))
     }
 
-    /// A watch that tells when the znode comes; none when it exists.
+    /// Returns a watch for the creation of the znode; `None` if it exists.
     pub(super) async fn awaited(&self, path: &str) -> Result<Option<Watch>, ReadError> {
         let _permit = self.permit().await;
         let (stat, watcher) = self.read(path, self.client.check_and_watch_stat(path)).await?;
         Ok(stat.is_none().then(|| Watch(watcher)))
     }
 
-    /// One of the reads that may be under way at once. [`Session::data`] leaves it to the caller to have one, so that
-    /// thousands of reads that have to wait need not exist yet.
+    /// Waits for one of the concurrent reads. The caller of [`Session::data`] acquires it, so that thousands of waiting
+    /// reads need not be created early.
     pub(super) async fn permit(&self) -> tokio::sync::SemaphorePermit<'_> {
         self.reads.acquire().await.expect("the semaphore is never closed")
     }
@@ -171,7 +173,7 @@ impl Session {
                 Err(ReadError::Refused(format!("znode {path} of {} cannot be read: {error}", self.servers)))
             }
             Err(Error::Timeout) => {
-                // The client leaves a member that sends nothing at all; this one answers pings and not this read.
+                // The client abandons a member that sends nothing at all; this one answers pings but not this read.
                 self.suspected.notify_one();
                 Err(ReadError::Lost(format!("reading znode {path} of {} took too long", self.servers)))
             }
@@ -179,7 +181,7 @@ impl Session {
         }
     }
 
-    /// Writes the data of a znode, which is made, with those above it, where it does not exist.
+    /// Writes the data of a znode, and creates it and its parents if necessary.
     pub(super) async fn write(&self, path: &str, data: &[u8]) -> Result<(), WriteError> {
         let options = CreateMode::Persistent.with_acls(self.acls);
         let writing = async {
@@ -207,7 +209,7 @@ impl Session {
         match error {
             Error::NoNode => WriteError::Absent,
             Error::Timeout => WriteError::Away(format!(
-                "ZooKeeper {} did not answer in time; look before it is tried again",
+                "ZooKeeper {} did not answer in time; check the znode before retrying",
                 self.servers
             )),
             error => WriteError::Away(format!("znode {path} of ZooKeeper {} cannot be written: {error}", self.servers)),
@@ -219,10 +221,10 @@ impl Session {
     }
 }
 
-/// Makes a session with the first server that answers.
+/// Opens a session with the first server that answers.
 ///
-/// Credentials follow in the session where they can: a server that speaks Netty (as it does for TLS) may answer to
-/// credentials that come along with the connect request before it answers to that, and the client then gives up.
+/// Credentials are sent in the open session if possible: a server that uses Netty (as for TLS) may answer to
+/// credentials sent along with the connect request before it answers to that, and the client then gives up.
 async fn establish(
     servers: &str,
     options: &ZookeeperOptions,
@@ -242,7 +244,7 @@ async fn establish(
     timeout(options.session_timeout * 2, connecting).await.unwrap_or(Err(Error::Timeout))
 }
 
-/// That nothing answers, in the same words whenever it is said.
+/// Returns the message that no server answers, in the same words everywhere.
 pub(super) fn no_answer(servers: &str, options: &ZookeeperOptions) -> String {
     let hint = if options.tls.is_some() { " by TLS, or none whose certificate and ours are accepted" } else { "" };
     format!("no server of ZooKeeper {servers} answers{hint}")

@@ -78,7 +78,7 @@ fn servers_answer_cannot_end_the_result_early() {
 }
 
 #[test]
-fn result_of_a_logged_check_belongs_to_the_change_after_it() {
+fn logged_check_belongs_to_the_next_change() {
     let now = Instant::now();
     let mut reader = HealthReader::default();
     let check = "Layer4 timeout, check duration: 2001ms";

@@ -1,7 +1,7 @@
-//! Hipache: its lists `frontend:<domain>` in Redis, each the service's name and then a URL for each host.
+//! Writes Hipache's lists `frontend:<domain>` to Redis, each with the service's name and a URL for each host.
 //!
-//! Which lists are ours stands in a set beside them, so that a list which somebody else made is never touched and one
-//! of ours is taken away even after a restart. All lists change in one transaction, or none.
+//! A set beside the lists names those that proxymgr owns, so that lists of other writers are never changed and owned
+//! lists are removed even after a restart. All lists change in one transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -22,21 +22,21 @@ use tokio::time::timeout;
 use crate::settings::HipacheSettings;
 use crate::tls::TlsFiles;
 
-/// How long Redis may take to answer, connecting included.
+/// The time limit for Redis's answer, including the connect.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a transaction is begun anew because somebody else changed the same lists meanwhile.
+/// The maximum number of attempts at a transaction when other writers change the same lists at the same time.
 const ROUNDS_MAX: usize = 5;
 
 /// Hipache's lists in one Redis.
 pub struct HipacheOutput {
     name: String,
     settings: Rc<HipacheSettings>,
-    /// Kept between changes; none before the first, and after any failure.
+    /// The connection kept between changes; `None` before the first change and after a failure.
     connection: Rc<Mutex<Option<MultiplexedConnection>>>,
 }
 
-/// What each list should be, by its key; and the keys that stay as they are, because their hosts are not known.
+/// The desired list of each key, and the keys that stay unchanged because their hosts are not known.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Lists {
     wanted: BTreeMap<String, Vec<String>>,
@@ -44,7 +44,7 @@ struct Lists {
 }
 
 impl HipacheOutput {
-    /// The output of these settings. Nothing is connected yet.
+    /// Returns the output of these settings. It connects at the first change.
     pub fn new(settings: HipacheSettings) -> Self {
         let name = format!("hipache {}", settings.server);
         Self { name, settings: Rc::new(settings), connection: Rc::default() }
@@ -81,7 +81,7 @@ fn lists(services: &[PublishedService]) -> Result<Lists, String> {
         for domain in &service.definition.domains {
             let key = format!("frontend:{domain}");
             if let Some(other) = owners.insert(key.clone(), name.clone()) {
-                return Err(format!("the services {other} and {name} both have the domain {domain}: give it to one"));
+                return Err(format!("the services {other} and {name} both have the domain {domain}: assign it to one"));
             }
             let Some(hosts) = &service.hosts else {
                 lists.unknown.insert(key);
@@ -105,7 +105,7 @@ async fn connect(settings: &HipacheSettings) -> Result<MultiplexedConnection, St
     }
     let address = match settings.tls {
         None => ConnectionAddr::Tcp(host, port),
-        // Who answers is verified, by name and by authority.
+        // The server's certificate is verified, by name and by authority.
         Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
     };
     let info =
@@ -120,7 +120,7 @@ async fn connect(settings: &HipacheSettings) -> Result<MultiplexedConnection, St
 
 /// The files are read with each connection, so that renewed certificates are used.
 async fn certificates(files: &TlsFiles) -> Result<TlsCertificates, String> {
-    // Already there where the process has chosen one.
+    // Fails if the process has already chosen a provider, which is fine.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let root_cert = match &files.ca {
         Some(ca) => Some(pem("ca", ca).await?),
@@ -140,7 +140,8 @@ async fn pem(key: &str, path: &Path) -> Result<Vec<u8>, String> {
     tokio::fs::read(path).await.map_err(|error| format!("{key}: {} cannot be read: {error}", path.display()))
 }
 
-/// Brings the lists in step. What was read is watched: Redis refuses the transaction if any of it changed since.
+/// Synchronizes the lists. The keys that were read are watched: Redis refuses the transaction if any of them has
+/// changed since.
 async fn write(redis: &mut MultiplexedConnection, owned_key: &str, lists: &Lists) -> Result<Applied, String> {
     for _ in 0..ROUNDS_MAX {
         let mut watch = redis::cmd("WATCH");
@@ -153,8 +154,8 @@ async fn write(redis: &mut MultiplexedConnection, owned_key: &str, lists: &Lists
             }
             Plan::Foreign(key) => {
                 in_time(redis::cmd("UNWATCH").query_async::<()>(redis)).await?;
-                let advice = "delete it in Redis, or take the domain from the service";
-                return Err(format!("the list {key} was made by somebody else and is left alone: {advice}"));
+                let advice = "delete it in Redis, or remove the domain from the service";
+                return Err(format!("the list {key} was made by another program and is not changed: {advice}"));
             }
             Plan::Change(transaction) => transaction,
         };
@@ -163,7 +164,7 @@ async fn write(redis: &mut MultiplexedConnection, owned_key: &str, lists: &Lists
             return Ok(Applied::Changed);
         }
     }
-    Err(format!("others changed the same lists {ROUNDS_MAX} times in a row"))
+    Err(format!("other writers changed the same lists {ROUNDS_MAX} times in a row"))
 }
 
 enum Plan {

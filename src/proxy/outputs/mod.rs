@@ -1,5 +1,5 @@
-//! What is kept in step besides HAProxy: one adapter a kind. To add one: write its file here, read its keys in
-//! `src/settings/outputs.rs`, and add its line to [`open`].
+//! The outputs besides HAProxy that are kept in sync, one adapter for each kind. To add one, write its file here, read
+//! its keys in `src/settings/outputs.rs`, and add its line to [`open`].
 
 mod hipache;
 mod stdout;
@@ -16,7 +16,7 @@ use crate::settings::OutputSettings;
 pub use template::render;
 pub use view::ServiceView;
 
-/// The adapters of these outputs. Nothing is read, written or connected yet.
+/// Returns the adapters of these outputs. Nothing is read, written or connected yet.
 pub fn open(outputs: &[OutputSettings], log: &Logger) -> Vec<Rc<dyn ServiceOutput>> {
     let log = log.new(o!("component" => "output"));
     let open = |output: &OutputSettings| -> Rc<dyn ServiceOutput> {

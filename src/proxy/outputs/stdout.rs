@@ -1,4 +1,4 @@
-//! Standard output: every change printed whole, for people or for another program to read.
+//! Standard output: prints the full state at every change, for people or for another program.
 
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -13,12 +13,12 @@ use crate::settings::StdoutFormat;
 /// Prints services.
 pub struct StdoutOutput {
     format: StdoutFormat,
-    /// What was printed last.
+    /// The text that was printed last.
     printed: Rc<RefCell<String>>,
 }
 
 impl StdoutOutput {
-    /// An output that has printed nothing yet.
+    /// Returns an output that has printed nothing yet.
     pub fn new(format: StdoutFormat) -> Self {
         Self { format, printed: Rc::default() }
     }
@@ -71,7 +71,7 @@ fn text(services: &[ServiceView]) -> String {
             text.push_str(if host.backup { " backup\n" } else { "\n" });
         }
     }
-    // A blank line ends each change, so that a reader knows that it has the whole.
+    // A blank line ends each change, so that a reader knows that it is complete.
     text.push('\n');
     text
 }

@@ -1,4 +1,4 @@
-//! Any proxy, from a template: candidate -> check -> rename -> reload, and only when the meaning changed.
+//! Writes a file from a template, for any proxy: candidate, check, rename and reload, only if the content changed.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -16,24 +16,24 @@ use crate::atomic_file::{FileMode, beside, rename_synced, resolved, write_synced
 use crate::proxy::command;
 use crate::settings::TemplateSettings;
 
-/// The mode of a file that was not there before: proxies are often run by another user.
+/// The mode of a new file: proxies often run as another user.
 const MODE: FileMode = FileMode::KeptOr(0o644);
 
-/// The work a template may do, in minijinja's units: one that never ends must not take the daemon with it. 50,000 hosts
-/// of the shipped template take less than a fifth of it.
+/// The limit of a template's work in minijinja's units, so that an endless template does not block the daemon. 50,000
+/// hosts in the shipped template take less than a fifth of it.
 const FUEL: u64 = 20_000_000;
 
 /// A file made from a template.
 pub struct TemplateOutput {
     name: String,
     settings: Rc<TemplateSettings>,
-    /// Whether the file was replaced and its proxy has not read it yet.
+    /// Whether the file was replaced and its proxy has not been reloaded since.
     reload_due: Rc<Cell<bool>>,
     log: Logger,
 }
 
 impl TemplateOutput {
-    /// The output of these settings. The template is read at each change, so that a mended one is taken up.
+    /// Returns the output of these settings. The template is read at each change, so that a corrected one is used.
     pub fn new(settings: TemplateSettings, log: Logger) -> Self {
         let name = format!("template {}", settings.path.display());
         let log = log.new(o!("output" => name.clone()));
@@ -57,7 +57,7 @@ impl ServiceOutput for TemplateOutput {
                     let checked = command::run(check, &candidate.to_string_lossy(), settings.timeout, &log).await;
                     if let Err(error) = checked {
                         let _ = std::fs::remove_file(candidate);
-                        return Err(format!("the check refuses what the template gives: {error}"));
+                        return Err(format!("the check refuses the rendered template: {error}"));
                     }
                 }
                 let (from, to) = (candidate.clone(), resolved(&settings.path));
@@ -78,10 +78,10 @@ impl ServiceOutput for TemplateOutput {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("the work was cut short: {error}")))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("the work was interrupted: {error}")))
 }
 
-/// Writes the candidate beside the file; none where the file means the same already.
+/// Writes the candidate beside the file; returns `None` if the file's content is already the same.
 fn prepare(settings: &TemplateSettings, services: &[ServiceView]) -> Result<Option<PathBuf>, String> {
     let name = settings.template.display().to_string();
     let source = std::fs::read_to_string(&settings.template)
@@ -98,7 +98,7 @@ fn prepare(settings: &TemplateSettings, services: &[ServiceView]) -> Result<Opti
     Ok(Some(candidate))
 }
 
-/// The `server` lines of one service, as `{{ nodes }}` has them.
+/// Returns the `server` lines of one service, for `{{ nodes }}`.
 fn nodes(service: &str, services: &[ServiceView]) -> Result<String, String> {
     let found = services.iter().find(|candidate| candidate.name == service);
     let service = found.ok_or_else(|| format!("the service {service}, whose servers are `nodes`, is not defined"))?;
@@ -108,17 +108,17 @@ fn nodes(service: &str, services: &[ServiceView]) -> Result<String, String> {
     Ok(service.hosts.iter().map(|host| format!("    {}\n", host.line)).collect())
 }
 
-/// The lines that mean something.
+/// Returns the lines that are neither blank nor comments.
 fn meaning<'a>(text: &'a str, comment: Option<&'a str>) -> impl Iterator<Item = &'a str> {
     let has_meaning = move |line: &&str| !line.is_empty() && !comment.is_some_and(|comment| line.starts_with(comment));
     text.lines().map(str::trim).filter(has_meaning)
 }
 
-/// Renders a template over `services`, their `domains` and, where there are any, the `server` lines that are `nodes`.
-/// `name` is what an error calls it; it names the line and what is wrong there.
+/// Renders a template over `services`, their `domains` and, if present, the `server` lines `nodes`. Errors contain
+/// `name`, the line and the cause.
 ///
-/// Beside minijinja's own there is the filter `haproxy`, which quotes a text as one word of HAProxy's configuration. A
-/// variable that does not exist is an error, not an empty text.
+/// In addition to minijinja's filters there is `haproxy`, which quotes a text as one argument in HAProxy's
+/// configuration. An undefined variable is an error, not an empty text.
 pub fn render(name: &str, source: &str, services: &[ServiceView], nodes: Option<String>) -> Result<String, String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -144,7 +144,7 @@ fn haproxy_word(text: &str) -> Result<String, Error> {
     Ok(quoted(&word).into_owned())
 }
 
-/// minijinja's error in one line: where, what, and the variable if it is about one.
+/// Formats minijinja's error in one line: the line, the cause, and the variable if there is one.
 fn explain(name: &str, error: &Error) -> String {
     let line = error.line().map(|line| format!(":{line}")).unwrap_or_default();
     let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn domains_have_one_service_for_each_path_and_of_several_the_first() {
+    fn domains_have_first_service_of_each_path() {
         let of = |name: &str, path: Option<&str>| ServiceView { path_prefix: path.map(Into::into), ..service(name) };
         let services = [of("a", Some("/api")), of("b", None), of("c", Some("/api"))];
         let source = "{% for domain in domains %}{{ domain.name }}:{{ domain.port }}\
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_with_its_line_and_variable() {
+    fn error_contains_line_and_variable() {
         let error = render("nginx.j2", "ok\n{{ service.name }}\n", &[], None).unwrap_err();
         assert!(error.contains("nginx.j2:2") && error.contains("service.name"), "{error}");
         let error = render("nginx.j2", "a\nb\n{% for x in %}", &[], None).unwrap_err();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_template_takes_a_thousand_services_of_fifty_hosts() {
+    fn shipped_template_renders_50_000_hosts() {
         let hosts = (0..50).map(|n| HostView {
             name: format!("h{n}"),
             endpoint: format!("10.0.0.{n}:80"),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_the_server_lines_of_one_service_whose_hosts_are_known() {
+    fn nodes_require_known_hosts() {
         let mut web = service("web");
         let error = nodes("api", &[web.clone()]).unwrap_err();
         assert!(error.contains("api") && error.contains("not defined"), "{error}");

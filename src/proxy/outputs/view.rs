@@ -1,4 +1,4 @@
-//! Services as templates and printed output see them: plain names and values, the same everywhere.
+//! Services as templates and printed output see them, with plain names and values.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ use serde::Serialize;
 pub struct ServiceView {
     /// Its name.
     pub name: String,
-    /// The IP address that clients connect to; none where it has no port.
+    /// The IP address that clients connect to; `None` if the service has no port.
     pub address: Option<String>,
-    /// The port that clients connect to; none where it has none.
+    /// The port that clients connect to; `None` if the service has none.
     pub port: Option<u16>,
-    /// `http` or `tcp`, by its options; none where they do not say.
+    /// `http` or `tcp`, by its options; `None` if they do not set it.
     pub mode: Option<String>,
     /// The domains it answers to.
     pub domains: Vec<String>,
-    /// The beginning of the paths that it answers to, without a slash at its end; none where it is every path.
+    /// The prefix of its paths, without a trailing slash; `None` if it serves every path.
     pub path_prefix: Option<String>,
-    /// Whether it answers to every domain of its port that no service has.
+    /// Whether it serves every domain of its port that no other service has.
     pub default: bool,
     /// The lines of its section, quoted for HAProxy.
     pub options: Vec<String>,
@@ -31,7 +31,7 @@ pub struct ServiceView {
     pub server_options: String,
     /// Where its hosts come from: the definition's `type`.
     pub source: String,
-    /// Whether its hosts were ever seen; without that, nothing should be taken away.
+    /// Whether its hosts are known; if not, nothing should be removed.
     pub known: bool,
     /// Its hosts, by name.
     pub hosts: Vec<HostView>,
@@ -48,9 +48,9 @@ pub struct HostView {
     pub address: String,
     /// Its port.
     pub port: u16,
-    /// Its weight; none where it asked for none.
+    /// Its weight; `None` if the host sets none.
     pub weight: Option<u16>,
-    /// Whether it takes traffic only when no other can.
+    /// Whether it takes traffic only when no other host can.
     pub backup: bool,
     /// `ready`, `drain` or `maint`.
     pub state: &'static str,
@@ -65,16 +65,16 @@ pub struct HostView {
 /// A domain on one port, which services share by their paths.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DomainView<'a> {
-    /// The domain, `*.` before it where it is all below it.
+    /// The domain; `*.` before it means all domains below it.
     pub name: &'a str,
-    /// The port that clients connect to; none where its services have none.
+    /// The port that clients connect to; `None` if its services have none.
     pub port: Option<u16>,
-    /// The services that answer to it, one for each path. Of several that want the same, the first by name.
+    /// The services of the domain, one for each path. If several claim the same path, the first by name.
     pub services: Vec<&'a ServiceView>,
 }
 
 impl<'a> DomainView<'a> {
-    /// Every domain of these services, which are in the order of their names.
+    /// Returns every domain of these services, which are sorted by name.
     pub fn all(services: &'a [ServiceView]) -> Vec<Self> {
         let mut domains: BTreeMap<_, BTreeMap<Option<&str>, &ServiceView>> = BTreeMap::new();
         for service in services {
@@ -90,7 +90,7 @@ impl<'a> DomainView<'a> {
 }
 
 impl ServiceView {
-    /// What an output is given.
+    /// Returns the view of a published service.
     pub fn of(service: &PublishedService) -> Self {
         let definition = &service.definition;
         let mode =

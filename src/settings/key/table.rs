@@ -57,12 +57,12 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "annotations",
-        doc: "Additions to the definitions, whatever their source: {\"domains\": [\"www.example.org\"], \"listen_options\": \
-              [...], \"server_options\": [...], \"protocol\": \"http\", \"path\": \"/api\"}, one znode per service, shared by \
-              all managers. Lists are appended to those of the definition. An addition that makes a definition invalid is \
-              left out and shown in the status. While ZooKeeper is not reachable the last ones stay, from state_dir even after \
-              a restart. GET, POST and DELETE of /annotations/SERVICE on status.listen read and change them; changes need \
-              status.token.",
+        doc: "Additions to the definitions of any source: {\"domains\": [\"www.example.org\"], \"listen_options\": \
+              [...], \"server_options\": [...], \"protocol\": \"http\", \"path\": \"/api\"}, one znode per service, \
+              shared by all managers. Lists are appended to those of the definition. An addition that makes a \
+              definition invalid is left out and shown in the status. While ZooKeeper is not reachable the last ones \
+              stay, from state_dir even after a restart. GET, POST and DELETE of /annotations/SERVICE on status.listen \
+              read and change them; changes need status.token.",
     },
     Section {
         path: "aws",

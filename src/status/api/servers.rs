@@ -49,7 +49,7 @@ struct Server<'a> {
     rising: Option<&'a RisingServer>,
     /// Whether it was set to drain on HAProxy's own socket.
     drained_on_socket: bool,
-    /// The weight that its agent gives it, which decides on its state, too; none where no agent is asked.
+    /// The weight that its agent sets, with its state; `None` if no agent is queried.
     agent_weight: Option<u16>,
 }
 

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn reload_of_external_haproxy_is_a_problem_of_its_operator() {
+    fn external_haproxy_reports_needed_reload() {
         let mut haproxy = HaproxyState { reload_due: vec!["web: new".into()], ..HaproxyState::default() };
         assert!(of_haproxy(&haproxy).is_empty(), "proxymgr reloads its own");
         haproxy.run_by_others = true;

@@ -29,7 +29,7 @@ pub fn write(families: &mut Families<'_>, states: &[ActorState], per_service: bo
         .map(|(name, state)| Known { name: name.as_str(), state, watcher: watchers.get(name.as_str()).copied() })
         .collect();
     let without = haproxy.services.len().saturating_sub(services.len());
-    let help = "Services without series of their own, because there are too many or the settings say so; sums \
+    let help = "Services without their own series, because there are too many or the settings disable them; sums \
                 include them";
     families.gauge("services_without_series", help, without as f64)?;
     each(families, &services)

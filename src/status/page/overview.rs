@@ -35,7 +35,7 @@ pub struct Concern {
     pub text: String,
     /// Since when it has been known, in milliseconds since 1970.
     pub since_unix_ms: u64,
-    /// When the source last confirmed the list that stays in use meanwhile, in milliseconds since 1970.
+    /// When the source last confirmed the older list that is still in use, in milliseconds since 1970.
     pub serves_list_of_unix_ms: Option<u64>,
     /// What to do, or what happens next.
     pub advice: String,
@@ -46,7 +46,7 @@ pub struct Concern {
 pub struct Concerns {
     /// The first of them.
     pub listed: Vec<Concern>,
-    /// Number of the others.
+    /// Number of the remaining problems.
     pub more: usize,
 }
 

@@ -82,7 +82,7 @@ impl Window {
 }
 
 /// Begins a picture of this size that stretches to the available width. It is hidden from screen readers: the text next
-/// to it says the same.
+/// to it has the same content.
 fn begin(class: &str, width: usize, height: usize) -> String {
     format!(
         "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" preserveAspectRatio=\"none\" aria-hidden=\"true\" \

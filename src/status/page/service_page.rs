@@ -36,7 +36,7 @@ pub struct ServerLine {
     pub operator: Option<OperatorChoice>,
     /// Whether it was set to drain on HAProxy's own socket.
     pub drained_on_socket: bool,
-    /// Weight that its agent sets, and its state with it; none if no agent is asked.
+    /// Weight that its agent sets, and its state with it; `None` if no agent is queried.
     pub agent_weight: Option<u16>,
     /// Current sessions; none if not known.
     pub sessions: Option<u64>,

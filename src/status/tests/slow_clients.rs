@@ -1,4 +1,4 @@
-//! Slow, silent or many clients do not delay others and cost little.
+//! Slow, silent or many clients do not delay other clients and cost little.
 
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,7 @@ async fn silent_clients_do_not_delay_others() {
     for stream in held.iter_mut().skip(100).take(100) {
         ask(stream, "GET /healthz HTTP/1.1\r\nHost: loc").await;
     }
-    // All of them are under way, and the others are answered all the same.
+    // All of them are in progress; other clients are answered nevertheless.
     for _ in 0..20 {
         for path in ["/healthz", "/api/v1/status"] {
             let begun = Instant::now();

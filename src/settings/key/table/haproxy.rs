@@ -112,11 +112,12 @@ pub(super) const HAPROXY: &[Key] = &[
         "Targets: further external HAProxies, by the addresses of their Runtime APIs.",
     )
     .details(
-        "On other machines, or the processes of an `nbproc`: unix:/run/haproxy2.sock or tcp://10.0.0.2:9999. With a name \
-         (edge=tcp://10.0.0.2:9999), status, metrics, page and journal use that name, else the address. Each target is \
-         managed on its own at run time, as with run: none above. A target that was away is brought up to date when it \
-         returns. With run: none and without socket_path, the first target is the HAProxy that status and metrics describe. \
-         Whoever can reach such a TCP port controls that HAProxy: keep it within a trusted network.",
+        "On other machines, or the processes of an `nbproc`: unix:/run/haproxy2.sock or tcp://10.0.0.2:9999. With a \
+         name (edge=tcp://10.0.0.2:9999), status, metrics, page and journal use that name, else the address. Each \
+         target is managed on its own at run time, as with run: none above. A target that was unreachable is \
+         synchronized when it answers again. With run: none and without socket_path, the first target is the HAProxy \
+         that status and metrics describe. Anyone who can reach such a TCP port controls that HAProxy: keep it within \
+         a trusted network.",
     ),
     key(
         "haproxy.global",
@@ -140,11 +141,11 @@ pub(super) const HAPROXY: &[Key] = &[
         "Whether a reload, or a start after a crash, keeps the health and the weights of servers.",
     )
     .details(
-        "Otherwise the new process takes every server for healthy until its first check. proxymgr reads the state of the old \
-         process (show servers state) before a reload and some seconds after changes, and the new process loads it from \
-         config_path with .state appended, which must be the same file for both (run: command). Only servers that stay \
-         unchanged are in it. Turned off by lines of your own above that mention server-state or zero-warning, with which \
-         HAProxy refuses to start while a server is down.",
+        "Otherwise the new process considers every server healthy until its first check. proxymgr reads the state of \
+         the old process (show servers state) before a reload and some seconds after changes, and the new process \
+         loads it from config_path with .state appended, which must be the same file for both (run: command). Only \
+         servers that stay unchanged are in it. Turned off by lines of your own above that mention server-state or \
+         zero-warning, with which HAProxy refuses to start while a server is down.",
     ),
     key(
         "haproxy.reload_interval",
@@ -176,9 +177,9 @@ pub(super) const HAPROXY: &[Key] = &[
         "How long a server drains after its host left discovery, before it goes into maintenance. 0s: not at all.",
     )
     .details(
-        "It goes into maintenance once it has no sessions left or the time is over. Maintenance cuts no session either, but \
-         turns away clients that a cookie sends to this server. Services can override it. A host that returns meanwhile is \
-         ready again.",
+        "It goes into maintenance once it has no sessions left or the time is over. Maintenance cuts no session \
+         either, but turns away clients that a cookie sends to this server. Services can override it. A host that \
+         returns during that time is ready again.",
     ),
     key(
         "haproxy.ramp_up",

@@ -90,7 +90,7 @@ pub(super) const MESOSPHERE: &[Key] = &[
         duration(1_000, HOUR),
         Text("10s"),
         OnRestart,
-        "How often every master is asked for the leader.",
+        "How often every master is queried for the leader.",
     ),
     key(
         "mesos.tls.ca",

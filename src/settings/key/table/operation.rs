@@ -88,10 +88,10 @@ pub(super) const OPERATION: &[Key] = &[
            if only comments (`comment`, \"#\") differ. Commands are lists of words, or one text that is split at white space; \
            a shell runs them only with `shell: true`. With `service: NAME`, `{{ nodes }}` is the `server` lines of that \
            service, for templates of your own haproxy.cfg.\n\
-         - {type: hipache, server: \"127.0.0.1:6379\"}: Hipache's lists frontend:<domain> in Redis, for services with domains. \
-           `password`, `database` (\"0\"), `owner` (proxymgr): lists of another owner are left alone. With TLS: \
-           \"rediss://redis.example:6380\", trusting `ca` (a PEM file; by default the authorities of this machine), with \
-           `certificate` and `key` if Redis requires them.\n\
+         - {type: hipache, server: \"127.0.0.1:6379\"}: Hipache's lists frontend:<domain> in Redis, for services with \
+           domains. `password`, `database` (\"0\"), `owner` (proxymgr): lists of another owner are not changed. With \
+           TLS: \"rediss://redis.example:6380\", trusting `ca` (a PEM file; by default the authorities of this \
+           machine), with `certificate` and `key` if Redis requires them.\n\
          - {type: stdout, format: text}: prints every change, as text or json.\n\
          An operator's drain and maintenance of a server apply to outputs, too.",
     ),

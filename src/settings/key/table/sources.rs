@@ -44,7 +44,8 @@ pub(super) const SOURCES: &[Key] = &[
         "The Consul agents: URLs, separated by commas or as a list. When one fails, the next is tried.",
     )
     .details(
-        "A service may name others (\"server\": \"http://consul:8500\"); these receive neither the token nor the certificate.",
+        "A service may name other agents (\"server\": \"http://consul:8500\"); these receive neither the token nor the \
+         certificate.",
     ),
     key(
         "consul.token",
@@ -118,7 +119,8 @@ pub(super) const SOURCES: &[Key] = &[
         "The members of the etcd cluster: URLs, separated by commas or as a list. When one fails, the next is tried.",
     )
     .details(
-        "A service may name others (\"server\": \"http://etcd:2379\"); these receive neither the password nor the certificate.",
+        "A service may name other members (\"server\": \"http://etcd:2379\"); these receive neither the password nor \
+         the certificate.",
     ),
     key(
         "etcd.auth",
