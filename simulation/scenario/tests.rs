@@ -1,7 +1,7 @@
 use super::*;
 use crate::plan::Refused;
 
-/// The mistakes in a scenario, without their file.
+/// Returns the mistakes in a scenario, without their file.
 fn mistakes(text: &str) -> Vec<String> {
     let mistakes = Scenario::parse(text, "s.yml").expect_err("the scenario has mistakes").0;
     mistakes.iter().map(ToString::to_string).collect()
@@ -143,7 +143,7 @@ fn failed_expectation_names_its_line() {
 }
 
 #[test]
-fn each_thing_that_can_be_expected_can_fail() {
+fn every_expectation_can_fail() {
     for (expectation, difference) in [
         ("service: web, enabled: [1]", "enabled: {1} is expected, {1, 2} is so"),
         ("service: web, disabled: [1]", "disabled: {1} is expected, {} is so"),
