@@ -268,16 +268,8 @@ async fn callback_is_registered_and_accepts_events_only() {
     let path =
         daemon.eventually(limit, "the callback is registered", async || registered(&server).ok_or("not yet")).await;
     let asked = |start: &str| server.heads().iter().filter(|head| head.starts_with(start)).count();
-    assert_eq!(
-        asked("DELETE /v2/eventSubscriptions?callbackUrl=http%3A%2F%2F127.0.0.1"),
-        1,
-        "the callback of an earlier run"
-    );
-    assert_eq!(
-        asked("DELETE /v2/eventSubscriptions?callbackUrl=http%3A%2F%2Fother"),
-        0,
-        "the callback of another program"
-    );
+    assert_eq!(asked("DELETE /v2/eventSubscriptions?callbackUrl=http%3A%2F%2F127.0.0.1"), 1, "of an earlier run");
+    assert_eq!(asked("DELETE /v2/eventSubscriptions?callbackUrl=http%3A%2F%2Fother"), 0, "of another program");
     let servers = async || {
         let answer = http::get(status, "/api/v1/services/web/servers").await.map_err(|error| error.to_string())?;
         Ok::<_, String>(answer.text())

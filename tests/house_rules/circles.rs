@@ -1,10 +1,10 @@
-//! Imports between the files of `actors/` form a tree: files that need each other hide a third concept.
+//! Imports between the files of `actors/` must form a tree: files that need each other hide a third concept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::Source;
 
-/// Files that still import each other. The list only shrinks: a file that is in no circle any more has to be taken out.
+/// Files that still import each other. The list only shrinks: a file that is in no circle must be removed from it.
 pub const STILL_CIRCULAR: &[&str] = &[
     "actors/deployment/last_file.rs",
     "actors/deployment/mod.rs",
@@ -12,7 +12,7 @@ pub const STILL_CIRCULAR: &[&str] = &[
     "actors/process_supervisor_actor/readiness.rs",
 ];
 
-/// What is wrong with the imports: circles of files that are not in `known`, and files of it that are in none.
+/// Returns circles of imports among files that are not in `known`, and files in `known` that are in no circle.
 pub fn import_circles(sources: &[Source], known: &[&str]) -> Vec<String> {
     let modules = Modules::of(sources);
     let imports = modules.imports();
@@ -30,7 +30,7 @@ pub fn import_circles(sources: &[Source], known: &[&str]) -> Vec<String> {
     new.chain(gone).collect()
 }
 
-/// All files that a file imports, directly or by way of others; itself only if it is in a circle.
+/// Returns all files that a file imports, directly or indirectly; itself only if it is in a circle.
 fn reachable<'a>(file: &str, imports: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeSet<&'a str> {
     let mut reached = BTreeSet::new();
     let mut next = Vec::from_iter(imports.get(file).into_iter().flatten().copied());
@@ -42,7 +42,7 @@ fn reachable<'a>(file: &str, imports: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> 
     reached
 }
 
-/// The modules of the crate in `actors/`, by their path without `crate`.
+/// Modules of the crate in `actors/`, by their path without `crate`.
 struct Modules<'a> {
     files: BTreeMap<Vec<String>, &'a Source>,
 }
@@ -54,23 +54,23 @@ impl<'a> Modules<'a> {
         Self { files: ours.map(|source| (module_of(&source.path), source)).collect() }
     }
 
-    /// For each file, those that it names.
+    /// Returns, for each file, the files that it names.
     fn imports(&self) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
         let of_file = |(module, source): (&Vec<String>, &&'a Source)| {
             let targets = source.paths().into_iter().filter_map(|path| self.target(&absolute(module, &path.segments)?));
             (source.path.as_str(), targets.filter(|path| *path != source.path).collect())
         };
-        // A table of contents names what it lists.
+        // A module that only lists others imports nothing.
         self.files.iter().filter(|(_, source)| !is_contents(source)).map(of_file).collect()
     }
 
-    /// The file that defines what a path names.
+    /// Returns the file that defines the item of a path.
     fn target(&self, path: &[String]) -> Option<&'a str> {
         let (module, source) = (1..=path.len()).rev().find_map(|length| self.files.get_key_value(&path[..length]))?;
         if !is_contents(source) {
             return Some(&source.path);
         }
-        // `model::Host`, which actors/model/mod.rs has from `host::Host`.
+        // For example `model::Host`, which actors/model/mod.rs re-exports from `host::Host`.
         let name = path.get(module.len())?;
         let listed = source
             .paths()
@@ -80,21 +80,21 @@ impl<'a> Modules<'a> {
     }
 }
 
-/// Whether a file only lists the modules below it.
+/// Returns whether a file only lists the modules below it.
 fn is_contents(source: &Source) -> bool {
     let defines =
         ["fn", "struct", "enum", "trait", "impl"].iter().any(|word| !Source::words(&source.code, word).is_empty());
     matches!(source.stem(), "mod" | "lib") && !defines
 }
 
-/// `actors/decide/mod.rs` is `decide`.
+/// Returns the module of a file: `actors/decide/mod.rs` is `decide`.
 fn module_of(path: &str) -> Vec<String> {
     let below = path.strip_prefix("actors/").and_then(|path| path.strip_suffix(".rs")).unwrap_or_default();
     let segments = below.split('/').filter(|segment| !matches!(*segment, "mod" | "lib"));
     segments.map(str::to_owned).collect()
 }
 
-/// The path from the root of the crate; none of a path that leads out of it.
+/// Returns the path from the root of the crate; `None` if it leads out of the crate.
 fn absolute(module: &[String], segments: &[String]) -> Option<Vec<String>> {
     let (first, rest) = segments.split_first()?;
     let up = segments.iter().take_while(|segment| *segment == "super").count();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn known_circle_is_let_pass_until_it_is_gone() {
+    fn known_circle_is_allowed_until_it_is_gone() {
         let files = [("actors/a.rs", "use crate::b::B;"), ("actors/b.rs", "use super::a::A;")];
         assert_eq!(circles(&files, &["actors/a.rs", "actors/b.rs"]), [""; 0]);
         assert_eq!(circles(&files[..1], &["actors/a.rs"]), ["actors/a.rs"]);
