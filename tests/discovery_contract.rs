@@ -124,7 +124,7 @@ async fn being_away_is_told_once<K: Kind>() {
     it.inbox.until_error().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let more = it.inbox.waiting();
-    assert!(more.is_empty(), "told again: {more:?}");
+    assert!(more.is_empty(), "reported again: {more:?}");
 }
 
 async fn source_returns_unchanged<K: Kind>() {

@@ -20,7 +20,7 @@ pub struct Bare {
     version: HaproxyVersion,
     port: u16,
     process: Process,
-    /// Earlier processes, which the next one tells to stop.
+    /// Earlier processes, which the next one asks to stop.
     retired: Vec<Process>,
     ready: Ready,
     /// The server of each host by its address, including hosts in maintenance.

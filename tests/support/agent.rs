@@ -42,7 +42,7 @@ impl Agent {
 
     /// Sets the report.
     pub fn report(&self, report: &str) {
-        *self.report.lock().expect("nobody panics with it") = report.to_owned();
+        *self.report.lock().expect("no holder of this lock panics") = report.to_owned();
     }
 
     /// Returns the number of queries.
@@ -60,7 +60,7 @@ impl Drop for Agent {
 async fn answer(listener: TcpListener, report: Arc<Mutex<String>>, asked: Arc<AtomicU64>) {
     loop {
         let Ok((mut stream, _)) = listener.accept().await else { continue };
-        let line = format!("{}\n", report.lock().expect("nobody panics with it"));
+        let line = format!("{}\n", report.lock().expect("no holder of this lock panics"));
         // HAProxy may have given up waiting.
         let _ = stream.write_all(line.as_bytes()).await;
         asked.fetch_add(1, Ordering::SeqCst);
