@@ -40,14 +40,14 @@ lint:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 .PHONY: reference
-reference: ## config/proxymgr.yml and docs/settings.md, from the table of settings
+reference: ## generate config/proxymgr.yml and docs/settings.md from the table of settings
 	UPDATE_REFERENCE=1 $(CARGO) nextest run -p proxymgr --lib settings::tests::reference
 
 .PHONY: docs
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-# The database of advisories is fetched from the network, which a build machine may not reach; the rest is local.
+# The database of advisories is fetched from the network, which a build machine may not reach; other checks are local.
 .PHONY: licences
 licences:
 	$(CARGO) deny check --hide-inclusion-graph licenses bans sources

@@ -1,4 +1,4 @@
-//! What the pure parts cost: diff, plan, render, at 10, 1,000 and 50,000 servers.
+//! Measures the pure functions difference, plan and render, at 10, 1,000 and 50,000 servers.
 
 #![allow(missing_docs)]
 

@@ -1,7 +1,6 @@
-//! The agents of servers (`agent-check`): what they report, and what must come of it.
-//!
-//! In a world with agents every server has one, which HAProxy asks again and again: an agent that has nothing else to
-//! report says that its server is ready.
+//! Agents of servers (`agent-check`): their reports, and the invariant that they end nothing that was ordered. In a
+//! world with agents every server has one, which HAProxy asks again and again; without another report it answers
+//! `ready`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,44 +16,44 @@ use super::slots::host_of;
 use super::things::Things;
 use super::world::World;
 
-/// What the definitions of a world with agents say.
+/// Server options of every definition in a world with agents.
 pub(super) const SERVER_OPTIONS: &str = "agent-check agent-port 9000";
 
-/// A world has agents in so many of a hundred plans.
+/// Percentage of plans whose world has agents.
 const CHANCE: u64 = 25;
 
 /// How soon after a change HAProxy asks the agents again, in milliseconds.
 const ASKED_WITHIN_MS: (u64, u64) = (200, 900);
 
-/// What is known of the agents.
+/// State of all agents.
 #[derive(Debug, Default)]
 pub(super) struct Agents {
     pub(super) exist: bool,
-    /// What those report that do not report ready, by service and host.
+    /// Reports other than `ready`, by service and host.
     reports: BTreeMap<(String, u8), AgentReport>,
-    /// The servers that their agents took from traffic, and nobody since: with the process.
+    /// Servers (with their process) that an agent took out of traffic, unless an order changed them since.
     out_by_agent: BTreeSet<(u32, ServerId)>,
-    /// The servers that the manager took from traffic.
+    /// Servers (with their process) that the manager took out of traffic.
     out_by_order: BTreeSet<(u32, ServerId)>,
-    /// Whether HAProxy is about to ask.
+    /// Whether HAProxy is about to ask the agents.
     is_due: bool,
 }
 
 impl Agents {
-    /// Where discovery or an operator asks for something else, it is for them to decide.
+    /// Forgets the servers that agents took out of traffic, if discovery or an operator may have changed them.
     pub(super) fn overruled_by(&mut self, step: &Step) {
         if !matches!(step, Step::Wait { .. } | Step::AgentReports { .. }) {
             self.out_by_agent.clear();
         }
     }
 
-    /// Every agent reports ready from now on.
+    /// Makes every agent report ready.
     pub(super) fn heal(&mut self) {
         self.reports.clear();
         self.out_by_agent.clear();
     }
 
-    /// A manager's command was obeyed. Returns whether it overrules an agent.
+    /// Notes a manager's command that HAProxy executed. Returns whether it overrules an agent.
     fn obeyed(&mut self, pid: u32, command: &RuntimeCommand, model: &HaproxyModel) -> bool {
         let server = (pid, command.server().clone());
         match command {
@@ -82,7 +81,7 @@ fn agent_of(model: &HaproxyModel, id: &ServerId) -> AgentState {
     servers.and_then(|servers| servers.get(&id.server)).map_or(AgentState::None, |server| server.agent)
 }
 
-/// Whether the world of this seed has agents; where it has, some of them report something in between.
+/// Draws whether the world of this seed has agents; if so, adds steps in which some of them report other states.
 pub(super) fn draw(seed: u64, services: &[(String, u8)], steps: &mut Vec<Step>) -> bool {
     let mut random = Random::of_purpose(seed, "agents");
     if !random.chance(CHANCE) {
@@ -104,21 +103,22 @@ pub(super) fn draw(seed: u64, services: &[(String, u8)], steps: &mut Vec<Step>) 
 }
 
 impl Things {
-    /// A manager's command was obeyed. Returns whether it overrules an agent; a process that may have obeyed others
-    /// without an answer is not judged.
+    /// Notes a manager's command that HAProxy executed. Returns whether it overrules an agent; a process that may have
+    /// executed commands without an answer is not judged.
     pub(super) fn obeyed(&mut self, pid: u32, command: &RuntimeCommand) -> bool {
         let Some(process) = self.processes.get(&pid).filter(|_| self.agents.exist) else { return false };
         self.agents.obeyed(pid, command, &process.model) && !process.was_faulty
     }
 
-    /// HAProxy refused a manager's command: that the server is out was ordered before, and is not any more.
+    /// Notes that HAProxy refused a manager's command: after a refused `ready` the server counts as out by order no
+    /// more.
     pub(super) fn refused_to_obey(&mut self, pid: u32, command: &RuntimeCommand) {
         if let RuntimeCommand::SetReady(server) = command {
             self.agents.out_by_order.remove(&(pid, server.clone()));
         }
     }
 
-    /// Has every agent that HAProxy asks report. Returns a server that its agent brought back against an order.
+    /// Makes every enabled agent report. Returns a server that its agent brought back against an order.
     fn ask_agents(&mut self) -> Option<ServerId> {
         self.agents.is_due = false;
         let serving = self.serving()?;
@@ -149,7 +149,7 @@ impl Things {
 }
 
 impl World {
-    /// The agent of a host reports this from now on.
+    /// Sets what the agent of a host reports.
     pub(super) fn agent_reports(&self, service: &str, host: u8, report: AgentReport) {
         self.with(|things| {
             things.agents.reports.insert((service.to_owned(), host), report);
@@ -157,7 +157,7 @@ impl World {
         self.ask_agents_soon();
     }
 
-    /// HAProxy asks the agents before long.
+    /// Schedules HAProxy's next query of the agents.
     pub(super) fn ask_agents_soon(&self) {
         let begins = self.with(|things| things.agents.exist && !std::mem::replace(&mut things.agents.is_due, true));
         if begins {
@@ -165,7 +165,7 @@ impl World {
             self.naturally(async move {
                 sleep(Duration::from_millis(world.draw("agents", ASKED_WITHIN_MS.0, ASKED_WITHIN_MS.1))).await;
                 if let Some(id) = world.with(Things::ask_agents) {
-                    let what = format!("the agent of {id} ended what was ordered");
+                    let what = format!("the agent of {id} ended an ordered state");
                     world.violate(Invariant::AgentsKeepToOrders, what);
                 }
             });

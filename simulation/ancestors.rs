@@ -1,8 +1,6 @@
-//! What the rules of this program's ancestors make of a day's load.
-//!
-//! Small models of their rules and of nothing else: the same trace, the same latencies, one thing done at a time, and
-//! whatever came meanwhile done with the next. Their polling, their pauses between two rounds and their old processes
-//! are not counted against them.
+//! Applies the rules of older managers to a day's load. The models cover only these rules: the same trace, the same
+//! latencies, one round at a time, and all changes that arrive during a round are applied in the next one. Polling,
+//! pauses between rounds and old processes are not counted.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,12 +10,12 @@ use super::host_numbers::HostNumbers;
 use super::load::{Change, Load, Update};
 use super::random::Random;
 
-/// How a manager brings a change into force.
+/// How a manager applies a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// A server that the running HAProxy was started with is disabled and enabled; any other needs a reload.
+    /// Servers that the running HAProxy was started with are disabled and enabled; any other host needs a reload.
     EnableDisable,
-    /// Each service has so many slots, whose addresses are set at run time. A host that finds none free waits for one.
+    /// Each service has this number of slots, whose addresses are set at run time. Without a free slot a host waits.
     FixedSlots(u16),
     /// Every change is a new configuration and a reload.
     AlwaysReload,
@@ -34,43 +32,43 @@ impl fmt::Display for Rule {
 }
 
 impl Rule {
-    /// Every rule, for this load.
+    /// Returns every rule, for this load.
     pub fn all(load: &Load) -> [Self; 3] {
         [Self::EnableDisable, Self::FixedSlots(load.slots()), Self::AlwaysReload]
     }
 }
 
-/// What things take, drawn like those of the simulated world.
+/// Random durations like those of the simulated world.
 struct Latencies(Random);
 
 impl Latencies {
-    /// From a change until its source has told it.
+    /// Time from a change until its source reports it.
     fn discovery_ms(&mut self) -> u64 {
         self.0.between(0, 25)
     }
 
-    /// To connect, and to have commands obeyed.
+    /// Time to connect and to execute commands.
     fn commands_ms(&mut self) -> u64 {
         1 + self.0.between(0, 8)
     }
 
-    /// To check a configuration, put it in place, and start a process that answers.
+    /// Time to check a configuration, to put it in place, and to start a process until it answers.
     fn reload_ms(&mut self) -> u64 {
         self.0.between(10, 80) + self.0.between(0, 5) + self.0.between(1, 10) + self.0.between(2, 60)
     }
 }
 
-/// What a service is under a rule.
+/// State of a service under a rule.
 #[derive(Default)]
 struct Section {
     hosts: HostNumbers,
     /// The servers that the running HAProxy was started with.
     loaded: HostNumbers,
-    /// HostNumbers without a slot, with the updates that brought them.
+    /// Hosts without a slot, each with the update that added it.
     without_slot: VecDeque<(u8, usize)>,
 }
 
-/// What this rule makes of a day of updates.
+/// Returns the figures of a day of updates under this rule.
 pub(super) fn under_rule(rule: Rule, load: &Load, updates: &[Update], seed: u64) -> Figures {
     let mut latencies = Latencies(Random::of_purpose(seed, "the ancestors"));
     let initial = || {
@@ -99,12 +97,13 @@ struct Model {
     rule: Rule,
     sections: Vec<Section>,
     figures: Figures,
-    /// When each update came into force.
+    /// When each update was applied, in milliseconds.
     in_force: Vec<Option<u64>>,
 }
 
 impl Model {
-    /// Takes in what was heard. Returns why it needs a reload, and which updates are in force after the round.
+    /// Applies a round of updates to the model. Returns why it needs a reload, and which updates are applied after the
+    /// round.
     fn take_in(&mut self, round: &[usize], updates: &[Update]) -> (Option<&'static str>, Vec<usize>) {
         let mut cause = None;
         let mut done = Vec::new();
@@ -179,7 +178,7 @@ impl Section {
         }
     }
 
-    /// Follows a change where there are only so many slots. Returns the commands it takes.
+    /// Applies a change under fixed slots. Returns the number of commands.
     fn fill_slots(&mut self, slots: u16, change: Change, at: usize, done: &mut Vec<usize>) -> usize {
         // An address, and the state.
         const FILL: usize = 2;
@@ -196,7 +195,7 @@ impl Section {
             Change::Leave(host) => {
                 done.push(at);
                 if !self.hosts.remove(host) {
-                    // It never had a slot: its coming and its going are both as if they had been done.
+                    // It never had a slot: its registration and its removal both count as applied.
                     self.without_slot.retain(|(waiting, came)| {
                         if *waiting == host {
                             done.push(*came);
@@ -236,7 +235,7 @@ mod tests {
         let figures = day(Rule::EnableDisable, 3, &changes);
         assert_eq!((figures.commands, figures.reloads), (2, 1));
         assert_eq!(figures.reload_causes["a new host"], 1);
-        // The reload made it forget the host that was away.
+        // After the reload HAProxy does not know the host that was away.
         let changes = [(0, Change::Leave(1)), (10_000, Change::Join(9)), (20_000, Change::Join(1))];
         assert_eq!(day(Rule::EnableDisable, 3, &changes).reloads, 2);
     }

@@ -1,4 +1,4 @@
-//! What somebody adds to the definitions of services, well or badly, in a ZooKeeper that may be away.
+//! Annotations of services, valid and invalid, in a ZooKeeper that may be unreachable.
 
 use proxymgr_actors::model::Annotation;
 
@@ -6,17 +6,17 @@ use super::plan::Step;
 use super::random::Random;
 use super::world::World;
 
-/// The annotation of one service, if it has any.
+/// The annotation of one service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Note {
-    /// Chooses between annotations that differ in an option; none where there is none.
+    /// Selects one of the annotations, which differ in an option; `None` without an annotation.
     variant: Option<u8>,
-    /// Whether a mistake stands in its place, until it is healed, and whether that is at least JSON.
+    /// `Some` while the annotation is invalid (until healed); `true` if it is valid JSON.
     mistake: Option<bool>,
 }
 
 impl Note {
-    /// The source's name in definitions.
+    /// Returns the annotation as its source shows it.
     pub(super) fn annotation(self) -> Option<Annotation> {
         let text = match (self.mistake, self.option()) {
             (Some(true), _) => r#"{"port": 1}"#.to_owned(),
@@ -26,7 +26,7 @@ impl Note {
         Some(Annotation { text: text.into(), origin: "the simulated annotations".into() })
     }
 
-    /// The option that it adds: none where there is a mistake in it.
+    /// Returns the option that it adds; `None` while it is invalid.
     pub(super) fn option(self) -> Option<String> {
         let variant = self.variant.filter(|_| self.mistake.is_none())?;
         Some(format!("{OPTION} {}s", 30 + u16::from(variant)))
@@ -37,10 +37,10 @@ impl Note {
     }
 }
 
-/// The option that annotations add, which no definition has.
+/// Option that annotations add and no definition contains.
 pub(super) const OPTION: &str = "timeout client";
 
-/// What happens to the annotations in the plan of this seed, among its other steps; nothing in most.
+/// Adds steps about annotations to the plan of this seed; most plans get none.
 pub(super) fn draw(seed: u64, services: &[(String, u8)], steps: &mut Vec<Step>) {
     let mut random = Random::of_purpose(seed, "annotations");
     if !random.chance(30) {
@@ -60,7 +60,7 @@ pub(super) fn draw(seed: u64, services: &[(String, u8)], steps: &mut Vec<Step>) 
 }
 
 impl World {
-    /// Does one step about annotations.
+    /// Executes one step about annotations.
     pub(super) fn annotate(&self, step: &Step) {
         match step {
             Step::Annotated { service, variant } => {

@@ -1,7 +1,6 @@
-//! What some worlds have besides the first HAProxy: an external one, and an output.
-//!
-//! The other HAProxy has a section for every service from the beginning, with one server that discovery never shows.
-//! It is never reloaded for the manager's sake: what it cannot take at run time (hosts by name) is not expected of it.
+//! An external HAProxy and an output, which some worlds have in addition. The external HAProxy has a section for every
+//! service from the beginning, with one server that discovery never shows. It is never reloaded for the manager, so
+//! changes that it cannot accept at run time (host names) are not expected of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -34,19 +33,19 @@ const NAME: &str = "tcp://10.1.0.1:9999";
 
 const VERSION: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 
-/// The other HAProxy, and what the output was last given.
+/// The external HAProxy, and the last published state of the output.
 pub(super) struct Besides {
     pid: u32,
     started: Instant,
-    /// Its own configuration, at each of its starts.
+    /// Its own configuration, read at each start.
     config: String,
     model: HaproxyModel,
-    /// Commands that it obeyed or refused.
+    /// Number of commands that it executed or refused.
     commands: usize,
     fault: Option<SocketFault>,
     output_fails: bool,
     published: BTreeMap<String, BTreeSet<u8>>,
-    /// Servers that a manager drained without having been able to write down why.
+    /// Servers that a manager drained without being able to save the reason.
     unsaved_drains: BTreeSet<(String, u8)>,
 }
 
@@ -69,14 +68,14 @@ impl Besides {
         }
     }
 
-    /// All faults end.
+    /// Ends all faults.
     pub(super) fn heal(&mut self) {
         self.fault = None;
         self.output_fails = false;
     }
 
-    /// A manager ends: what drains although the next will know it to be wanted, or will know nothing of its service, is
-    /// left to an operator.
+    /// Handles the end of a manager. An operator must end the drains whose host the next manager considers ready, or
+    /// whose service it does not know.
     pub(super) fn leave_unsaved_drains(&mut self, saved: &[SavedService]) {
         let wanted = wanted_ready(saved, false);
         let known: BTreeSet<&ServiceName> = saved.iter().map(|service| &service.definition.name).collect();
@@ -84,18 +83,18 @@ impl Besides {
         self.unsaved_drains.extend(drained_of(&self.model, is_left));
     }
 
-    /// Whether anything was left so.
+    /// Returns whether any such drains remain.
     pub(super) fn has_unsaved_drains(&self) -> bool {
         !self.unsaved_drains.is_empty()
     }
 
-    /// Whether both are as is wanted of these services: which of their hosts are to take traffic.
+    /// Checks target and output against the hosts of these services that are to take traffic.
     pub(super) fn rest<'a>(&self, services: impl Iterator<Item = (&'a String, BTreeSet<u8>)>) -> Result<(), Violation> {
         let ready = ready_in(&self.model);
         for (name, shown) in services {
             let takeable: BTreeSet<u8> = shown.iter().copied().filter(|host| *host < NAMED_FROM).collect();
             let has: BTreeSet<u8> = ready.get(name).into_iter().flat_map(|hosts| hosts.keys().copied()).collect();
-            // Whoever runs it has no section for services that came up later.
+            // The operator's file has no section for services that were defined later.
             if has != takeable && ready.contains_key(name) {
                 return Err(unlike(format!("the target should have {takeable:?} for {name}, and has {has:?}")));
             }
@@ -116,7 +115,7 @@ fn unlike(what: String) -> Violation {
     Violation { invariant: Invariant::Converges, what }
 }
 
-/// Whether the target's actor has nothing to complain of.
+/// Checks that the target's actor reports no problem.
 pub(super) fn target_rests(target: &TargetState) -> Result<(), Violation> {
     let TargetState { haproxy, .. } = target;
     match &haproxy.runtime_error {
@@ -125,24 +124,24 @@ pub(super) fn target_rests(target: &TargetState) -> Result<(), Violation> {
     }
 }
 
-/// Whether the output is in step, as its actor sees it.
+/// Checks that the output's actor reports no problem.
 pub(super) fn output_rests(output: &OutputState) -> Result<(), Violation> {
     output.error.as_ref().map_or(Ok(()), |error| Err(unlike(format!("the output: {error}"))))
 }
 
 impl World {
-    /// There is another HAProxy, with sections for these services, and an output from now on.
+    /// Adds an external HAProxy, with sections for these services, and an output.
     pub(super) fn have_besides<'a>(&self, services: impl IntoIterator<Item = &'a str>) {
         let besides = Besides::new(services);
         self.with(|things| things.besides = Some(besides));
     }
 
-    /// How many commands the other HAProxy was given.
+    /// Returns the number of commands that the external HAProxy received.
     pub(super) fn commands_besides(&self) -> usize {
         self.besides(|besides| besides.commands).unwrap_or_default()
     }
 
-    /// The targets and outputs that the next manager has.
+    /// Returns the targets and outputs of the next manager.
     pub(super) fn targets_and_outputs(&self) -> (Vec<RuntimeTarget>, Vec<Rc<dyn ServiceOutput>>) {
         if self.with(|things| things.besides.is_none()) {
             return (Vec::new(), Vec::new());
@@ -151,12 +150,12 @@ impl World {
         (vec![target], vec![Rc::new(Output(self.clone()))])
     }
 
-    /// The other HAProxy does not answer any more.
+    /// Makes the external HAProxy stop answering.
     pub(super) fn silence_target(&self, fault: SocketFault) {
         self.besides(|besides| besides.fault = Some(fault));
     }
 
-    /// Whoever runs the other HAProxy starts it anew, with its own file.
+    /// Restarts the external HAProxy with its own file.
     pub(super) fn restart_target(&self) {
         self.besides(|besides| {
             (besides.pid, besides.started) = (besides.pid + 1, Instant::now());
@@ -164,7 +163,7 @@ impl World {
         });
     }
 
-    /// An operator ends the drains there that a manager left behind.
+    /// Ends, as an operator, the drains that a manager could not save.
     pub(super) fn undrain_target(&self) {
         self.with(|things| {
             let left = things.besides.as_ref().map(|besides| besides.unsaved_drains.clone()).unwrap_or_default();
@@ -175,7 +174,7 @@ impl World {
         });
     }
 
-    /// The output cannot be written any more.
+    /// Makes every write of the output fail.
     pub(super) fn fail_output(&self) {
         self.besides(|besides| besides.output_fails = true);
     }
@@ -185,12 +184,12 @@ impl World {
     }
 }
 
-/// The Runtime API of the other HAProxy.
+/// Runtime API of the external HAProxy.
 #[derive(Clone)]
 struct Target(World);
 
 impl Target {
-    /// Has the process do something on a new connection, unless it is away or its answer never comes.
+    /// Executes `obey` on a new connection, unless the process is unreachable or its answer never arrives.
     async fn ask<T>(self, latency_ms: u64, obey: impl FnOnce(&mut Besides) -> T) -> Result<T, RuntimeError> {
         sleep(CONNECT).await;
         self.0.latency("target", 0, latency_ms).await;
@@ -227,7 +226,7 @@ impl RuntimeApi for Target {
         Box::pin(self.clone().ask(4, move |besides| besides.model.observe(services.as_deref())))
     }
 
-    /// Nobody is connected there.
+    /// No server has sessions.
     fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>> {
         let observation = self.observe(Some(services));
         Box::pin(async move {
@@ -239,7 +238,7 @@ impl RuntimeApi for Target {
     }
 
     fn change_routes(&self, _: PathBuf, commands: Vec<RouteCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>> {
-        // Whoever runs it has no map of domains.
+        // The operator's file has no map of domains.
         let refused = || Answer { accepted: false, text: "Unknown map identifier.".to_owned() };
         Box::pin(std::future::ready(Ok(commands.iter().map(|_| refused()).collect())))
     }
@@ -292,7 +291,7 @@ fn ready_of(service: &PublishedService) -> BTreeSet<u8> {
     ready.filter_map(|(name, _)| number_of_server(name.as_str())).collect()
 }
 
-/// Whether there is more than one HAProxy, and what happens to the rest among the other steps.
+/// Draws whether the world of this seed has an external HAProxy and an output; if so, adds steps about them.
 pub(super) fn draw(seed: u64, steps: &mut Vec<Step>) -> bool {
     let mut random = Random::of_purpose(seed, "besides");
     if !random.chance(30) {

@@ -1,5 +1,4 @@
-//! What operators chose for servers, as it ought to be in force; worked out here a second time and in another way than
-//! in the actors.
+//! The operators' overrides that should be active; computed independently of the actors, and in a different way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +10,14 @@ use tokio::time::{Duration, Instant};
 use super::hosts::Hosts;
 use super::truth::number_of_server;
 
-/// A server by its service and the number of its host.
+/// A server, as its service and the number of its host.
 type Server = (String, u8);
 
-/// What ought to be in force.
+/// The overrides that should be active.
 #[derive(Debug, Default)]
 pub(super) struct Choices {
     chosen: BTreeMap<Server, Chosen>,
-    /// Servers about which an order is on its way.
+    /// Servers with an order that is not answered yet.
     ordered: BTreeSet<Server>,
 }
 
@@ -27,9 +26,9 @@ struct Chosen {
     state: AdminState,
     since: Instant,
     until: Option<Instant>,
-    /// Since when its host has been gone from discovery.
+    /// Since when its host has been missing from discovery.
     gone: Option<Instant>,
-    /// Whether it was saved since.
+    /// Whether the saved state contains it.
     saved: bool,
 }
 
@@ -42,12 +41,12 @@ impl Chosen {
 }
 
 impl Choices {
-    /// An order about this server is on its way: until it is answered, it may be in force or not.
+    /// Notes an order about this server: until its answer, it may be active or not.
     pub(super) fn order(&mut self, service: &str, host: u8) {
         self.ordered.insert((service.to_owned(), host));
     }
 
-    /// The order was answered. With a state, that is in force from now on; without one nothing has changed.
+    /// Notes the answer. With a state, that is active from now on; without one nothing has changed.
     pub(super) fn answered(
         &mut self,
         service: &str,
@@ -69,7 +68,7 @@ impl Choices {
             .insert(server, Chosen { state, since, until: lasts.map(|lasts| since + lasts), gone, saved: false });
     }
 
-    /// These hosts of a service are in force now.
+    /// Notes the applied hosts of a service.
     pub(super) fn hosts_changed(&mut self, service: &str, hosts: &Hosts) {
         self.chosen.retain(|(of, host), chosen| {
             if of != service {
@@ -88,12 +87,13 @@ impl Choices {
         });
     }
 
-    /// Only these services are defined.
+    /// Drops the overrides of services that are not defined.
     pub(super) fn retain(&mut self, is_defined: impl Fn(&String) -> bool) {
         self.chosen.retain(|(service, _), _| is_defined(service));
     }
 
-    /// What had been chosen by then was saved; what was chosen at that very instant, where it is among the `services`.
+    /// Marks the overrides that were saved: all those from before the request, and of those from the same instant the
+    /// ones in `services`.
     pub(super) fn saved(&mut self, asked: Instant, services: &[SavedService]) {
         if self.chosen.is_empty() {
             return;
@@ -108,8 +108,8 @@ impl Choices {
         }
     }
 
-    /// A manager starts, and knows what was saved: everything that had been, whatever the file holds by now; of what had
-    /// not, what it does.
+    /// Returns the overrides that the next manager knows: all that were ever saved, even if the file has changed since,
+    /// and those in `saved`.
     pub(super) fn restarted(mut self, saved: &[SavedService], unix_ms: u64) -> Self {
         let now = Instant::now();
         self.ordered.clear();
@@ -130,16 +130,16 @@ impl Choices {
         self
     }
 
-    /// The state that was chosen for a server; none where discovery decides.
+    /// Returns an operator's state for a server; `None` if discovery decides.
     pub(super) fn state(&self, service: &str, host: u8) -> Option<AdminState> {
         self.chosen.get(&(service.to_owned(), host)).filter(|chosen| chosen.is_in_force()).map(|chosen| chosen.state)
     }
 
-    /// Whether a server may be kept from traffic because an operator asked for it.
+    /// Returns whether a server may be out of traffic because an operator ordered it.
     pub(super) fn may_keep(&self, service: &str, host: u8) -> bool {
         let server = (service.to_owned(), host);
         let now = Instant::now();
-        // What ends at this very instant may have ended, or not.
+        // An override that ends at this instant may have ended or not.
         let keeps = |chosen: &Chosen| {
             chosen.state != AdminState::Ready
                 && (chosen.is_in_force() || chosen.until.is_some_and(|until| until >= now))
@@ -147,7 +147,7 @@ impl Choices {
         self.ordered.contains(&server) || self.chosen.get(&server).is_some_and(keeps)
     }
 
-    /// Whether this server must not be made ready: an operator chose otherwise, before this instant.
+    /// Returns whether this server must not be made ready, because an operator ordered otherwise before this instant.
     pub(super) fn must_keep(&self, service: &str, host: u8) -> bool {
         let server = (service.to_owned(), host);
         let keeps = |chosen: &Chosen| {
@@ -156,7 +156,7 @@ impl Choices {
         !self.ordered.contains(&server) && self.chosen.get(&server).is_some_and(keeps)
     }
 
-    /// Whether one is going to end by itself.
+    /// Returns whether an active override has a duration.
     pub(super) fn any_ends(&self) -> bool {
         self.chosen.values().any(|chosen| chosen.is_in_force() && chosen.until.is_some())
     }

@@ -1,33 +1,33 @@
-//! What happened in a run, as intervals instead of words: which hosts discovery showed and which took traffic, the
-//! processes of HAProxy, the faults, and how long each change took. For figures and drawings.
+//! Records a run as intervals, for figures and drawings: the hosts in discovery, the hosts that took traffic, the
+//! processes of HAProxy, the faults, and the duration of each change.
 
 use std::collections::BTreeMap;
 
 use super::host_numbers::HostNumbers;
 use super::plan::Step;
 
-/// A length of virtual time, in milliseconds since the world began.
+/// An interval of virtual time, in milliseconds since the world began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Its first moment.
+    /// Start of the interval.
     pub from_ms: u64,
-    /// Its end; none where it lasted to the end of the run.
+    /// End of the interval; `None` if it lasted to the end of the run.
     pub to_ms: Option<u64>,
 }
 
-/// What became of one host of one service.
+/// History of one host of one service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostLife {
     /// When it was registered.
     pub registered: Vec<Span>,
     /// When it took traffic.
     pub enabled: Vec<Span>,
-    /// Since when HAProxy has not been as discovery is.
+    /// Since when HAProxy has differed from discovery.
     behind_since_ms: Option<u64>,
 }
 
 impl HostLife {
-    /// Whether it takes traffic, from now on. Returns the change that is in force by that.
+    /// Sets whether it takes traffic. Returns the change that is now applied.
     fn takes_traffic(&mut self, is_enabled: bool, now_ms: u64) -> Option<InForce> {
         set(&mut self.enabled, is_enabled, now_ms);
         if is_open(&self.registered) != is_enabled {
@@ -38,20 +38,20 @@ impl HostLife {
     }
 }
 
-/// What became of one process of HAProxy.
+/// History of one HAProxy process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessLife {
     /// Its process id.
     pub pid: u32,
-    /// What had happened that required it.
+    /// Events that required it.
     pub causes: Vec<String>,
     /// When it was started.
     pub started_ms: u64,
-    /// When it came to serve.
+    /// When it began to serve.
     pub serves_ms: Option<u64>,
     /// When it was asked to drain.
     pub drains_ms: Option<u64>,
-    /// When it was gone.
+    /// When it had ended.
     pub ended_ms: Option<u64>,
 }
 
@@ -60,16 +60,16 @@ pub struct ProcessLife {
 pub struct Fault {
     /// How long it lasted.
     pub span: Span,
-    /// What it was.
+    /// Description of the step.
     pub what: String,
 }
 
-/// A change of one host that came into force.
+/// A change of one host that was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InForce {
     /// When discovery changed.
     pub at_ms: u64,
-    /// How long it took from there until HAProxy was the same.
+    /// How long HAProxy took to match discovery.
     pub took_ms: u64,
 }
 
@@ -80,13 +80,13 @@ pub struct Chronicle {
     pub services: BTreeMap<String, BTreeMap<u8, HostLife>>,
     /// The processes, oldest first.
     pub processes: Vec<ProcessLife>,
-    /// What was done to the world.
+    /// Faults and other steps.
     pub faults: Vec<Fault>,
-    /// The changes that came into force, in the order in which they did.
+    /// Applied changes, in the order in which they were applied.
     pub in_force: Vec<InForce>,
-    /// Changes that were undone before they came into force, with those that undid them.
+    /// Changes that were undone before they were applied, and the changes that undid them.
     pub overtaken: usize,
-    /// The most changes at one moment that had happened and were not in force.
+    /// Largest number of changes that were not applied yet at one moment.
     pub backlog_max: usize,
     /// When the run ended.
     pub ended_ms: u64,
@@ -106,7 +106,7 @@ fn set(spans: &mut Vec<Span>, open: bool, now_ms: u64) {
     }
 }
 
-/// A step in words: `session lost`, `process dies`, `config rejected web`.
+/// Describes a step: `session lost`, `process dies`, `config rejected web`.
 fn words(step: &Step) -> String {
     let written = serde_json::to_value(step).unwrap_or_default();
     let name = written.as_str().or_else(|| written.as_object()?.keys().next().map(String::as_str));
@@ -115,12 +115,12 @@ fn words(step: &Step) -> String {
 }
 
 impl Chronicle {
-    /// The changes that had not come into force when the run ended.
+    /// Returns how many changes were not applied when the run ended.
     pub fn never_in_force(&self) -> usize {
         self.backlog
     }
 
-    /// The hosts that a service has to begin with.
+    /// Records the initial hosts of a service.
     pub(super) fn begins_with(&mut self, service: &str, hosts: HostNumbers, now_ms: u64) {
         let lives = self.services.entry(service.to_owned()).or_default();
         for host in hosts.iter() {
@@ -128,7 +128,7 @@ impl Chronicle {
         }
     }
 
-    /// The hosts of a service changed. Each difference is a change that HAProxy must follow.
+    /// Records a change of the hosts of a service. Each difference is a change that HAProxy must follow.
     pub(super) fn registered(&mut self, service: &str, before: HostNumbers, now: HostNumbers, now_ms: u64) {
         if before == now {
             return;
@@ -158,14 +158,14 @@ impl Chronicle {
         }
     }
 
-    /// Whether a host takes traffic, from now on.
+    /// Records whether a host takes traffic.
     pub(super) fn enabled(&mut self, service: &str, host: u8, is_enabled: bool, now_ms: u64) {
         let Some(lives) = self.services.get_mut(service) else { return };
         let change = lives.entry(host).or_default().takes_traffic(is_enabled, now_ms);
         self.come_into_force(change);
     }
 
-    /// The hosts that take traffic now, all of them.
+    /// Records all hosts that take traffic now.
     pub(super) fn all_enabled(&mut self, ready: &BTreeMap<String, BTreeMap<u8, u16>>, now_ms: u64) {
         let mut changes = Vec::new();
         for (service, lives) in &mut self.services {
@@ -184,7 +184,7 @@ impl Chronicle {
         self.backlog -= self.in_force.len() - before;
     }
 
-    /// Something is done to the world.
+    /// Records a step.
     pub(super) fn step(&mut self, step: &Step, now_ms: u64) {
         let to_ms = match step {
             Step::Join { .. }
@@ -202,20 +202,20 @@ impl Chronicle {
         self.faults.push(Fault { span: Span { from_ms: now_ms, to_ms }, what: words(step) });
     }
 
-    /// All faults end.
+    /// Ends all faults.
     pub(super) fn healed(&mut self, now_ms: u64) {
         for fault in self.faults.iter_mut().filter(|fault| fault.span.to_ms.is_none()) {
             fault.span.to_ms = Some(now_ms);
         }
     }
 
-    /// A process was started.
+    /// Records the start of a process.
     pub(super) fn started(&mut self, pid: u32, causes: Vec<String>, now_ms: u64) {
         let life = ProcessLife { pid, causes, started_ms: now_ms, serves_ms: None, drains_ms: None, ended_ms: None };
         self.processes.push(life);
     }
 
-    /// Something happened to a process.
+    /// Records an event of a process.
     pub(super) fn process(&mut self, pid: u32, note: impl FnOnce(&mut ProcessLife)) {
         if let Some(life) = self.processes.iter_mut().rev().find(|life| life.pid == pid) {
             note(life);

@@ -1,5 +1,5 @@
-//! The post between the actors: a courier before each mailbox, who may be late, and never lets a message overtake one
-//! that was sent to the same actor before.
+//! Delivers messages between actors: a courier before each mailbox may be late, and never lets a message overtake an
+//! earlier one to the same actor.
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
@@ -17,38 +17,38 @@ use tokio::time::{Duration, Instant, sleep_until};
 use super::planted_bug::PlantedBug;
 use super::world::World;
 
-/// The post of one manager.
+/// Delivers the messages of one manager.
 #[derive(Clone)]
 pub(super) struct Couriers {
     world: World,
 }
 
 impl Couriers {
-    /// For a manager in this world.
+    /// Creates it for a manager in this world.
     pub(super) fn of(world: &World) -> Self {
         Self { world: world.clone() }
     }
 }
 
-/// What is on its way to one actor.
+/// Messages on their way to one actor.
 pub(super) struct Mail {
     owner: String,
-    /// When each message that is not handled yet is due, in order.
+    /// When each unhandled message is due, in order.
     due: RefCell<VecDeque<Instant>>,
 }
 
 impl Mail {
-    /// Whose it is.
+    /// Returns the name of the actor.
     pub(super) fn owner(&self) -> &str {
         &self.owner
     }
 
-    /// How many messages are on their way or unread.
+    /// Returns how many messages are on their way or unread.
     pub(super) fn len(&self) -> usize {
         self.due.borrow().len()
     }
 
-    /// How many should have been read before this instant.
+    /// Returns how many messages should have been read before this instant.
     pub(super) fn unread(&self, now: Instant) -> usize {
         self.due.borrow().iter().take_while(|due| **due < now).count()
     }
@@ -56,13 +56,13 @@ impl Mail {
 
 type Delivery = Pin<Box<dyn Future<Output = ()>>>;
 
-/// One message: when it is due, and how it is handed over.
+/// One message, as its due time and its delivery.
 struct Parcel {
     due: Instant,
     hand_over: Box<dyn FnOnce() -> Delivery>,
 }
 
-/// Carries everything to one actor.
+/// Delivers all messages to one actor.
 pub(super) struct Courier {
     world: World,
     mail: Rc<Mail>,
@@ -70,7 +70,7 @@ pub(super) struct Courier {
     mailboxes: Mailboxes,
 }
 
-/// The mailboxes of one actor by the kind of message: `Recipient<M>` under the type of `M`.
+/// Mailboxes of one actor by the kind of message: `Recipient<M>` under the type of `M`.
 type Mailboxes = Rc<RefCell<BTreeMap<TypeId, Box<dyn Any>>>>;
 
 impl Actor for Courier {
@@ -93,7 +93,7 @@ where
         let hand_over = Box::new(move || -> Delivery {
             let handled = mailbox.send(message);
             let handled = async move {
-                // One who asked and is gone, or an actor that was stopped, needs no answer.
+                // The sender of the question may be gone, or the actor stopped: then no answer is needed.
                 if let Ok(result) = handled.await {
                     let _ = answer.send(result);
                 }
@@ -101,7 +101,7 @@ where
             if TypeId::of::<M::Result>() == TypeId::of::<()>() {
                 return Box::pin(handled);
             }
-            // The answer to a question may take long; what was sent after it does not wait.
+            // The answer to a question may take long; later messages do not wait for it.
             spawn(handled);
             Box::pin(std::future::ready(()))
         });
@@ -113,7 +113,7 @@ where
         Box::pin(async move {
             match answered.await {
                 Ok(result) => result,
-                // As a mailbox whose actor is gone, which never answers either.
+                // As at a mailbox whose actor is gone, an answer never comes.
                 Err(_) => std::future::pending().await,
             }
         })
@@ -133,12 +133,12 @@ async fn carry(world: World, mail: Rc<Mail>, mut queue: mpsc::UnboundedReceiver<
     }
 }
 
-/// The way to one actor.
+/// How messages reach one actor.
 #[derive(Clone)]
 pub(super) enum Way {
-    /// Straight into its mailbox, in a run where nothing is late.
+    /// Directly, in a run without late messages.
     Direct,
-    /// By its courier.
+    /// Through its courier.
     By(Addr<Courier>, Mailboxes),
 }
 
@@ -152,7 +152,7 @@ impl Post for Couriers {
         let owner = service.map_or_else(|| owner.to_owned(), |service| format!("{owner} ({service})"));
         let mail = Rc::new(Mail { owner, due: RefCell::default() });
         self.world.with(|things| {
-            // A watcher that was stopped gets no mail any more.
+            // A stopped watcher receives no messages.
             things.mail.retain(|mail| Rc::strong_count(mail) > 1);
             things.mail.push(mail.clone());
         });

@@ -1,4 +1,4 @@
-//! A day under a load: what the production actors made of it, and what the rules of their ancestors would have.
+//! A day under a load, as the production actors handle it and as the rules of older managers would have.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,43 +16,43 @@ use super::world::World;
 /// How long HAProxy may take to start before the load begins.
 const START: Duration = Duration::from_secs(60);
 
-/// How long the last changes have to come into force.
+/// How long after the end of the load changes may still be applied.
 const REST: Duration = Duration::from_secs(60);
 
-/// How many slots are to be free at the least: those of two deploys, each of which has one host more for a while.
+/// Minimum of free slots: two concurrent deploys each have one host more for a while.
 const SLOTS_FREE: u8 = 2;
 
-/// How many updates there are between two looks at the invariants that need every actor's word.
+/// Updates between two checks of the invariants that query every actor.
 const UPDATES_PER_LOOK: usize = 200;
 
-/// What one way of driving HAProxy made of a day.
+/// Results of one way of driving HAProxy through a day.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Commands given to HAProxy at run time, and to a second one.
+    /// Runtime commands, to HAProxy and to a second one.
     pub commands: usize,
-    /// Reloads, the first start left out.
+    /// Reloads, without the first start.
     pub reloads: usize,
-    /// Reloads by cause; one that has several counts once under each.
+    /// Reloads by cause; a reload with several causes counts under each.
     pub reload_causes: BTreeMap<String, u64>,
-    /// From the change in discovery until HAProxy was the same, in milliseconds of virtual time, sorted; one for each
-    /// update that came into force.
+    /// Time from the change in discovery until HAProxy matched it, in milliseconds of virtual time, sorted; one entry
+    /// for each applied update.
     pub took_ms: Vec<u64>,
-    /// The most updates at one moment that had happened and were not in force.
+    /// Largest number of updates that were not applied yet at one moment.
     pub backlog_max: usize,
-    /// Updates that were undone before they came into force, with those that undid them.
+    /// Updates that were undone before they were applied, and the updates that undid them.
     pub overtaken: usize,
-    /// Updates that were not in force at the end of the day.
+    /// Updates that were not applied at the end of the day.
     pub never_in_force: usize,
 }
 
 impl Figures {
-    /// The time within which this part of the updates came into force, in milliseconds.
+    /// Returns the time within which this percentage of the updates was applied, in milliseconds.
     pub fn percentile_ms(&self, percent: usize) -> u64 {
         self.took_ms.get(percentile_rank(self.took_ms.len(), percent)).copied().unwrap_or_default()
     }
 }
 
-/// The place, from 0, of the value within which this part of so many sorted values is.
+/// Returns the index, from 0, of the value that bounds this percentage of the sorted values.
 pub(super) fn percentile_rank(values: usize, percent: usize) -> usize {
     (values * percent).div_ceil(100).max(1) - 1
 }
@@ -60,18 +60,18 @@ pub(super) fn percentile_rank(values: usize, percent: usize) -> usize {
 /// A day of one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Day {
-    /// How many times a host came or went.
+    /// Number of registrations and removals of hosts.
     pub updates: usize,
-    /// What the actors made of it.
+    /// Results of the actors.
     pub actors: Figures,
-    /// What they made of the same trace in the other ways that the load names.
+    /// Results of the actors on the same trace, in the other ways that the load names.
     pub ways: Vec<(Way, Figures)>,
-    /// What each rule of the ancestors would have made of the same trace.
+    /// Results of each older rule on the same trace.
     pub ancestors: Vec<(Rule, Figures)>,
 }
 
 impl Day {
-    /// The reloads that a manager would have made that always reloads, and the actors did not.
+    /// Returns how many more reloads a manager would have made that always reloads.
     pub fn reloads_avoided(&self) -> usize {
         let always = self.ancestors.iter().find(|(rule, _)| *rule == Rule::AlwaysReload);
         always.map_or(0, |(_, figures)| figures.reloads.saturating_sub(self.actors.reloads))
@@ -79,14 +79,14 @@ impl Day {
 }
 
 impl Load {
-    /// Whether such a day can be drawn.
+    /// Checks that such a day can be drawn.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The value that makes it impossible.
     pub(super) fn check(&self) -> Result<(), String> {
         let parts = self.deploys.saturating_add(self.flaps).saturating_add(self.outages);
         if parts > 100 {
-            return Err(format!("deploys, flaps and outages are percents of the updates, and together {parts}"));
+            return Err(format!("deploys, flaps and outages are percents of the updates, and add up to {parts}"));
         }
         for (key, value, max) in [("services", usize::from(self.services), 900), ("updates", self.updates, 10_000_000)]
         {
@@ -98,12 +98,12 @@ impl Load {
             return Err(format!("hosts is {}, and must be from 1 to {}", self.hosts, NAMED_FROM - 1));
         }
         if self.over < Duration::from_secs(60) {
-            return Err("there must be a minute at least".to_owned());
+            return Err("the load must last a minute at least".to_owned());
         }
         Ok(())
     }
 
-    /// Defines the services, with their hosts, as this way asks for.
+    /// Defines the services and their hosts for this way.
     pub(super) fn furnish(&self, world: &World, way: Option<Way>) {
         let names: Vec<String> = (0..self.services).map(Self::service).collect();
         if way == Some(Way::SecondTarget) {
@@ -119,7 +119,7 @@ impl Load {
     }
 }
 
-/// Lets a day's load happen to the world.
+/// Applies a day's load to the world.
 pub(super) async fn live_through(load: &Load, world: &World) -> Day {
     let updates = load.draw(world.seed());
     let names: Vec<String> = (0..load.services).map(Load::service).collect();
@@ -166,7 +166,7 @@ fn count(updates: &[Update]) -> usize {
     updates.iter().filter(|update| update.change != Change::Options).count()
 }
 
-/// Why HAProxy was reloaded, as the managers say that lived so far.
+/// Why HAProxy was reloaded, as reported by all managers so far.
 #[derive(Default)]
 struct Causes {
     of_earlier_managers: BTreeMap<String, u64>,
@@ -182,7 +182,7 @@ impl Causes {
         let Some(counts) = counts else { return };
         let counts: BTreeMap<String, u64> =
             counts.into_iter().map(|(cause, times)| (cause.as_str().to_owned(), times)).collect();
-        // A manager that is new counts from nothing.
+        // A new manager counts from zero.
         let is_new = self.newest.iter().any(|(cause, times)| counts.get(cause).is_none_or(|now| now < times));
         if is_new {
             self.of_earlier_managers = self.so_far();

@@ -1,7 +1,6 @@
-//! Deployments that take time: how long checks, starts, writes and observations take in a run, and what makes them hang.
-//!
-//! In the earlier sweep a check took 80 ms at most, a process answered 60 ms after its start, and each run had one refused
-//! definition at a time: whatever waited for a deployment hardly waited.
+//! Deployments that take time: how long checks, starts, writes and observations take in a run, and what makes them
+//! hang. In an earlier version of the sweep checks took 80 ms at most, processes answered after 60 ms, and each run had
+//! one refused definition at a time, so faults that only long deployments show were not found.
 
 use std::time::Duration;
 
@@ -16,32 +15,32 @@ use super::random::Random;
 use super::truth;
 use super::world::World;
 
-/// The first number of the services that are refused by the dozen, beyond those of every other.
+/// First number of the services that are refused by the dozen, above the numbers of all other services.
 const REFUSED_FROM: u16 = 100;
 
-/// How long a disk hangs with each write.
+/// How long each write to the disk hangs.
 const DISK_HANGS: Duration = Duration::from_secs(30);
 
-/// How long HAProxy takes to check a file, to start and to show its servers.
+/// Speed of checks, starts and observations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pace {
-    /// As with a few services on an idle machine.
+    /// A few services on an idle machine.
     #[default]
     Quick,
-    /// As on a machine that is busy.
+    /// A busy machine.
     Busy,
-    /// As with 50,000 servers: 0.3 to 0.5 s to the first answer, 51 to 89 ms for an observation.
+    /// 50,000 servers: 0.3 to 0.5 s to the first answer, 51 to 89 ms for an observation.
     Large,
 }
 
 impl Pace {
-    /// Whether it is what a plan that does not say has.
+    /// Returns whether this is the default of plans.
     pub(super) fn is_quick(&self) -> bool {
         *self == Self::Quick
     }
 
-    /// What takes how long, in milliseconds.
+    /// Returns the duration of each kind of work, in milliseconds.
     fn durations(self) -> &'static [(Work, u64, u64)] {
         match self {
             Self::Quick => &[],
@@ -57,12 +56,12 @@ impl Pace {
 }
 
 impl World {
-    /// Deployments take as long as this pace says.
+    /// Sets how long deployments take.
     pub(super) fn set_pace(&self, pace: Pace) {
         pace.durations().iter().for_each(|(work, low_ms, high_ms)| self.set_duration(*work, *low_ms, *high_ms));
     }
 
-    /// Does one of the steps that this file draws.
+    /// Executes one of the steps that this file draws.
     pub(super) fn hamper_deployments(&self, step: &Step) {
         match step {
             Step::CheckHangs => self.with(|things| things.check_hangs = true),
@@ -78,7 +77,8 @@ impl World {
         }
     }
 
-    /// Ends what those steps began. Services that were refused by the dozen stay, with options that HAProxy accepts.
+    /// Ends the effects of those steps. Services that were refused by the dozen remain, with options that HAProxy
+    /// accepts.
     pub(super) fn heal_deployments(&self) {
         self.with(|things| {
             things.check_hangs = false;
@@ -88,7 +88,7 @@ impl World {
         });
     }
 
-    /// So many services are defined at once that HAProxy refuses.
+    /// Defines this number of services at once that HAProxy refuses.
     fn define_refused(&self, count: u8) {
         for number in 0..u16::from(count) {
             self.change(&format!("refused-{number:02}"), |service| {
@@ -109,10 +109,10 @@ impl World {
         }
     }
 
-    /// Waits for the end of a check that hangs, as its adapter does.
+    /// Waits for a check that hangs until its time-out, as its adapter does.
     ///
     /// # Errors
-    /// It hung until its time-out.
+    /// The check timed out.
     pub(super) async fn hanging_check(&self) -> Result<(), String> {
         if !self.with(|things| things.check_hangs) {
             return Ok(());
@@ -123,7 +123,7 @@ impl World {
     }
 }
 
-/// How long deployments take, and what makes them hang, among the other steps.
+/// Adds steps that slow down or hang deployments. Returns the pace of the plan.
 pub(super) fn draw(seed: u64, services: &[(String, u8)], steps: &mut Vec<Step>) -> Pace {
     let mut random = Random::of_purpose(seed, "deployments");
     let pace = *random.pick(&[Pace::Quick, Pace::Quick, Pace::Busy, Pace::Large]);

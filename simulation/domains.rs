@@ -1,8 +1,7 @@
-//! Services with domains: which plans have some, and what the map of domains ought to be.
-//!
-//! Those that have any share a port. Most domains are a service's own; some are wanted by several, and then whoever had
-//! one first keeps it for as long as it wants it, and the others are reported. Who is the first of those that come
-//! together depends on when each was heard of: it must be one of them.
+//! Services with domains: which plans have some, and what the map of domains should be. Services with domains share a
+//! port. Most domains belong to one service; some are wanted by several: the first service with a domain keeps it for
+//! as long as its definition names it, and the others are reported. Which of several simultaneous services is first
+//! depends on the order in which they were reported: it must be one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,13 +15,13 @@ use super::route_map::RouteMap;
 use super::things::Things;
 use super::truth::Service;
 
-/// The domains that a plan gives to a service are numbered from 1 to this.
+/// Highest number of the domains that a plan gives to a service, from 1 on.
 const DOMAINS_MAX: u8 = 3;
 
-/// The numbers from this on are of domains that every service may want; plans know two of them.
+/// First number of the domains that several services may want; plans use two of them.
 const CONTESTED_FROM: u8 = 4;
 
-/// In some plans services come to have domains among the other steps, get others and lose them.
+/// In some plans, adds steps that give services domains, change them and remove them.
 pub(super) fn draw(seed: u64, defined: usize, steps: &mut Vec<Step>) {
     let mut random = Random::of_purpose(seed, "domains");
     if !random.chance(30) {
@@ -37,7 +36,7 @@ pub(super) fn draw(seed: u64, defined: usize, steps: &mut Vec<Step>) {
     }
 }
 
-/// In some plans services want what another has, too, beside a domain of their own or alone.
+/// In some plans, adds steps in which services want the domain of another, next to their own domains or alone.
 pub(super) fn draw_contests(seed: u64, defined: usize, steps: &mut Vec<Step>) {
     let mut random = Random::of_purpose(seed, "contests");
     if defined < 2 || !random.chance(25) {
@@ -56,15 +55,15 @@ pub(super) fn draw_contests(seed: u64, defined: usize, steps: &mut Vec<Step>) {
 /// A key of the map, and a service.
 type Claim = (String, String);
 
-/// Who was seen to have which domain.
+/// The domains that services were seen to have.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    /// The manager and the process of the last look: others need not know who was first.
+    /// Manager and process of the last check: new ones need not know which service was first.
     seen_with: (u64, Option<u32>),
     had: BTreeSet<Claim>,
-    /// What was wanted at the last look.
+    /// Claims at the last check.
     wanted: BTreeSet<Claim>,
-    /// Who let go of what: it may come to want it again while that is on its way, and loses it all the same.
+    /// Claims that were given up: a service that wants the domain again while that is on its way loses it all the same.
     let_go: BTreeSet<Claim>,
 }
 
@@ -76,7 +75,7 @@ impl Service {
         })
     }
 
-    /// The keys about them in the service's definition.
+    /// Returns the domain keys of the service's definition.
     pub(super) fn domain_keys(&self) -> String {
         if self.domains.is_empty() {
             return String::new();
@@ -85,7 +84,7 @@ impl Service {
         format!(r#", "domains": [{}]"#, domains.join(", "))
     }
 
-    /// The keys that ought to lead to it.
+    /// Returns the keys of the map that should lead to it.
     fn routes(&self) -> impl Iterator<Item = String> {
         let port = self.port();
         self.domains().map(move |domain| format!("0.0.0.0:{port}/{domain}/"))
@@ -93,7 +92,7 @@ impl Service {
 }
 
 impl Things {
-    /// Whether whoever had a domain and never let go of it has it still.
+    /// Checks that every service that had a domain and never gave it up still has it.
     pub(super) fn domains_stay(&self, holders: &mut Holders) -> Result<(), Violation> {
         let seen_with = (self.generation, self.serving());
         if std::mem::replace(&mut holders.seen_with, seen_with) != seen_with {
@@ -103,7 +102,7 @@ impl Things {
         let (map, wanted) = (self.map_that_serves(), self.claims_of(reported));
         let mut had = holders.had.intersection(&wanted);
         if let Some((key, holder)) = had.find(|(key, holder)| map.get(key) != Some(holder)) {
-            let what = format!("{holder} had {key} and wants it, and {:?} has it now", map.get(key));
+            let what = format!("{holder} had {key} and still wants it, but {:?} has it now", map.get(key));
             return Err(Violation { invariant: Invariant::ServicesStay, what });
         }
         holders.let_go.extend(holders.wanted.difference(&wanted).cloned());
@@ -113,8 +112,8 @@ impl Things {
         Ok(())
     }
 
-    /// What the services of these definitions claim. Of a definition that cannot be used the last that could be
-    /// is in force, whatever that wants.
+    /// Returns the claims of these definitions. An unusable definition counts as none: its service keeps the last
+    /// usable one, with unknown claims.
     fn claims_of(&self, reported: &BTreeMap<String, RawDefinition>) -> BTreeSet<Claim> {
         let is_told =
             |name: &String, service: &Service| service.defined && !self.definitions_gone && reported.contains_key(name);
@@ -123,8 +122,8 @@ impl Things {
         services.flat_map(|(name, service)| service.routes().map(move |key| (key, name.clone()))).collect()
     }
 
-    /// Whether the map of the process that serves is what the definitions say, and whoever does not have what it wants
-    /// is reported.
+    /// Checks that the map of the serving process follows the definitions, and that every service without a domain that
+    /// it wants is reported.
     pub(super) fn domains_lead_to_their_services(&self, haproxy: &HaproxyState) -> Result<(), Violation> {
         let mut wanted: BTreeMap<String, BTreeSet<&String>> = BTreeMap::new();
         for (name, service) in self.services.iter().filter(|(_, service)| service.defined) {
@@ -134,7 +133,7 @@ impl Things {
         let map = self.map_that_serves();
         let leads = |key: &String| map.get(key).is_some_and(|holder| wanted[key].contains(holder));
         if !map.keys().eq(wanted.keys()) || !wanted.keys().all(leads) {
-            return unlike(format!("the map of domains should be {wanted:?}, and is {map:?}"));
+            return unlike(format!("the map of domains should be {wanted:?}, but is {map:?}"));
         }
         let lost = |name: &str| {
             let keys = wanted.iter().filter(|(_, services)| services.iter().any(|service| *service == name));
@@ -196,7 +195,7 @@ mod tests {
         });
     }
 
-    /// Has the service want the contested domain, or not, and waits until that is in force.
+    /// Makes the service want the contested domain, or not, and waits until that is applied.
     async fn want(world: &World, service: &str, numbers: Vec<u8>) {
         world.apply(&Step::Domains { service: service.to_owned(), numbers }).await;
         world.wait(20).await;

@@ -1,4 +1,4 @@
-//! How long the world takes for what is asked of it.
+//! How long the simulated world takes for each kind of work.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use tokio::time::sleep;
 
 use super::world::World;
 
-/// Something that takes time. Each kind is drawn from a random stream of its own, so that a plan that loses a step keeps
-/// the durations of the others.
+/// Kind of work that takes time. Each kind is drawn from a random stream of its own, so that a plan that loses a step
+/// keeps the durations of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
-    /// A list of hosts on its way from its source.
+    /// Delivery of a list of hosts from its source.
     Hosts,
-    /// The definitions on their way from their source.
+    /// Delivery of the definitions from their source.
     Definitions,
-    /// Looking for an orphaned HAProxy.
+    /// Search for an orphaned HAProxy.
     FindOrphan,
     /// `haproxy -c` on a candidate.
     Check,
@@ -25,7 +25,7 @@ pub enum Work {
     Trial,
     /// Renaming the candidate to the live file.
     Promote,
-    /// From asking for a process to its process id.
+    /// Start of a process until its process id is known.
     Start,
     /// From the process id to the first answer on the socket.
     FirstAnswer,
@@ -39,7 +39,7 @@ pub enum Work {
     Observe,
     /// A batch of commands about the map of domains.
     Routes,
-    /// What an old process still has to finish.
+    /// Remaining sessions of an old process.
     Finish,
 }
 
@@ -62,7 +62,7 @@ impl Work {
         Self::Finish,
     ];
 
-    /// The name of its random stream.
+    /// Returns the name of its random stream.
     pub(super) fn purpose(self) -> &'static str {
         match self {
             Self::Hosts => "hosts",
@@ -82,7 +82,7 @@ impl Work {
         }
     }
 
-    /// The shortest and the longest that it usually takes, in milliseconds.
+    /// Returns the shortest and the longest usual duration, in milliseconds.
     fn usual_ms(self) -> (u64, u64) {
         match self {
             Self::Hosts | Self::Definitions => (0, 25),
@@ -100,28 +100,28 @@ impl Work {
     }
 }
 
-/// The durations that are not as usual: the shortest and the longest, in milliseconds.
+/// Durations that differ from the usual ones: the shortest and the longest, in milliseconds.
 pub(super) type Durations = BTreeMap<Work, (u64, u64)>;
 
 impl World {
-    /// From now on this takes between so long and so long, in milliseconds.
+    /// Sets the range of this duration, in milliseconds.
     pub fn set_duration(&self, work: Work, low_ms: u64, high_ms: u64) {
         self.with(|things| things.durations.insert(work, (low_ms, high_ms)));
     }
 
-    /// From now on this takes as long as usual.
+    /// Resets this duration to its usual range.
     pub fn reset_duration(&self, work: Work) {
         self.with(|things| things.durations.remove(&work));
     }
 
-    /// How long this takes now, in milliseconds.
+    /// Draws the duration of this work, in milliseconds.
     pub(super) fn duration_ms(&self, work: Work) -> u64 {
         let (low_ms, high_ms) =
             self.with(|things| things.durations.get(&work).copied()).unwrap_or_else(|| work.usual_ms());
         self.draw(work.purpose(), low_ms, high_ms)
     }
 
-    /// Takes as long as this takes now.
+    /// Waits for the drawn duration of this work.
     pub(super) async fn take(&self, work: Work) {
         sleep(Duration::from_millis(self.duration_ms(work))).await;
     }

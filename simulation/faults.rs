@@ -1,4 +1,4 @@
-//! What can be done to the world: by a test in words of its own, or by a plan step by step.
+//! Faults and other changes of the world, called by tests or by the steps of a plan.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use super::slots::Slots;
 use super::truth::{self, Limits, Service};
 use super::world::World;
 
-/// How many definitions of a service differ in an option.
+/// Number of definitions of a service, which differ in an option.
 const VARIANTS: u8 = 100;
 
 impl World {
-    /// The world as a plan begins with, before any manager.
+    /// Sets up the world as its plan describes it, before any manager starts.
     pub fn furnish(&self, plan: &Plan) {
         self.install(plan.version);
         self.with(|things| things.names.extend(truth::names()));
@@ -60,61 +60,61 @@ impl World {
         });
     }
 
-    /// A service is defined, at a port of its own.
+    /// Defines a service, with a port of its own.
     pub fn define(&self, service: &str) {
         self.change(service, |service| service.defined = true);
         self.show_definitions();
     }
 
-    /// A service is updated by slots, or by what HAProxy does best.
+    /// Updates a service by slots, or by the best strategy that HAProxy supports.
     pub(super) fn update_by_slots(&self, service: &str, slots: Option<Slots>) {
         self.change(service, |service| service.slots = slots);
     }
 
-    /// A service is removed.
+    /// Removes a service.
     pub fn remove(&self, service: &str) {
         self.change(service, |service| service.defined = false);
         self.show_definitions();
     }
 
-    /// A host registers, number N at 10.0.0.N:80.
+    /// Registers a host, number N at 10.0.0.N:80.
     pub fn join(&self, service: &str, host: u8) {
         self.change(service, |service| service.join(host, Shown::PLAIN));
         self.show_hosts(service);
     }
 
-    /// A host is gone.
+    /// Removes a host.
     pub fn leave(&self, service: &str, host: u8) {
         self.change(service, |service| service.leave(host));
         self.show_hosts(service);
     }
 
-    /// A service gets other options, which HAProxy takes only at a reload.
+    /// Changes the options of a service, which needs a reload.
     pub fn change_options(&self, service: &str) {
         self.change(service, |service| service.variant = (service.variant + 1) % VARIANTS);
         self.show_definitions();
     }
 
-    /// The source of this service cannot be read until the world is healed.
+    /// Makes the source of this service unreadable until the world is healed.
     pub fn lose_source(&self, service: &str) {
         self.change(service, |service| service.lost = true);
         self.show_hosts(service);
     }
 
-    /// No source can be read until the world is healed.
+    /// Makes every source unreadable until the world is healed.
     pub fn lose_session(&self) {
         self.with(|things| things.session_lost = true);
         self.show_everything();
     }
 
-    /// HAProxy dies.
+    /// Kills HAProxy.
     pub fn kill_haproxy(&self) {
         if let Some(pid) = self.with(|things| things.serving()) {
             self.end_process(pid, ProcessExit::Signal(11));
         }
     }
 
-    /// All faults end.
+    /// Ends all faults.
     pub fn heal(&self) {
         self.end_tampering();
         self.heal_deployments();
@@ -136,8 +136,8 @@ impl World {
         self.show_everything();
     }
 
-    /// All faults end, there is a service, and every service has a host, so that nothing is rightly blocked: what is
-    /// left is for the actors to put right.
+    /// Ends all faults, and makes sure that a service exists and every service has a host, so that no guard has to
+    /// block a change: the actors must repair everything else.
     pub fn heal_for_good(&self) {
         self.define(SERVICES[0]);
         for name in self.with(|things| things.blocked()) {
@@ -150,7 +150,7 @@ impl World {
         self.heal();
     }
 
-    /// Does one step of a plan.
+    /// Executes one step of a plan.
     pub async fn apply(&self, step: &Step) {
         self.note("the plan", "the world", words(step));
         self.with(|things| things.agents.overruled_by(step));
@@ -275,7 +275,7 @@ impl World {
         }
     }
 
-    /// The HAProxy that serves has this fault from now on.
+    /// Gives the serving HAProxy this fault.
     pub(super) fn break_socket(&self, fault: SocketFault) {
         self.with(|things| {
             let serving = things.serving();
@@ -310,7 +310,7 @@ impl World {
     }
 }
 
-/// A step in words, for the trace.
+/// Describes a step, for the trace.
 fn words(step: &Step) -> String {
     serde_json::to_string(step).unwrap_or_else(|_| format!("{step:?}"))
 }

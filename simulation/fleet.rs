@@ -8,41 +8,41 @@ use super::ancestors::Rule;
 use super::day::{Day, percentile_rank};
 use super::scenario::{Report, Scenario};
 
-/// What became of a fleet.
+/// Results of a fleet.
 #[derive(Debug, Default)]
 pub struct Fleet {
-    /// The days of the machines whose scenario has a load, by their seeds.
+    /// Days of the machines whose scenario has a load, by seed.
     pub days: Vec<DayInShort>,
-    /// In how many milliseconds how many updates came into force, on all machines together.
+    /// Number of updates by the milliseconds until they were applied, on all machines.
     pub took_ms: BTreeMap<u64, u64>,
-    /// The machines that did as expected.
+    /// Number of machines whose run met all expectations.
     pub well: u64,
-    /// The first machine that did not, by its seed.
+    /// The first machine that failed, by seed.
     pub failed: Option<Box<Report>>,
 }
 
-/// What is kept of a machine's day: the reported figures, not the thousands of durations behind them.
+/// Summary of a machine's day, without its thousands of durations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DayInShort {
     /// The machine's seed.
     pub seed: u64,
-    /// How many times a host came or went.
+    /// Number of registrations and removals of hosts.
     pub updates: u64,
-    /// Commands given to HAProxy at run time.
+    /// Number of runtime commands.
     pub commands: u64,
-    /// Reloads, the first start left out.
+    /// Reloads, without the first start.
     pub reloads: u64,
-    /// The reloads that a manager would have made that always reloads, and the actors did not.
+    /// How many more reloads a manager would have made that always reloads.
     pub reloads_avoided: u64,
-    /// The reloads that each rule of the ancestors would have made.
+    /// The reloads of each older rule.
     pub reloads_under: Vec<(Rule, u64)>,
-    /// The time within which half of the updates came into force, in milliseconds.
+    /// The time within which half of the updates was applied, in milliseconds.
     pub p50_ms: u64,
-    /// The same for 99 of 100.
+    /// The time within which 99 percent of the updates was applied, in milliseconds.
     pub p99_ms: u64,
-    /// The most updates at one moment that had happened and were not in force.
+    /// Largest number of updates that were not applied yet at one moment.
     pub backlog_max: u64,
-    /// Updates that were not in force at the end of the day.
+    /// Updates that were not applied at the end of the day.
     pub never_in_force: u64,
 }
 
@@ -64,23 +64,23 @@ impl DayInShort {
     }
 }
 
-/// How a figure is spread over the machines.
+/// Distribution of a figure over the machines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spread {
-    /// Of all machines together.
+    /// Sum over all machines.
     pub total: u64,
     /// The smallest.
     pub min: u64,
-    /// That of the machine in the middle.
+    /// Median of the machines.
     pub median: u64,
-    /// That which one machine in a hundred exceeds.
+    /// 99th percentile of the machines.
     pub p99: u64,
     /// The largest.
     pub max: u64,
 }
 
 impl Spread {
-    /// The spread of these figures, one for each machine.
+    /// Computes the distribution of these figures, one for each machine.
     pub fn of(figures: impl IntoIterator<Item = u64>) -> Self {
         let mut sorted: Vec<u64> = figures.into_iter().collect();
         sorted.sort_unstable();
@@ -96,12 +96,12 @@ impl Spread {
 }
 
 impl Fleet {
-    /// How a figure of a day is spread.
+    /// Computes the distribution of a figure of the day.
     pub fn spread(&self, figure: impl Fn(&DayInShort) -> u64) -> Spread {
         Spread::of(self.days.iter().map(figure))
     }
 
-    /// The time within which this part of the updates of all machines came into force, in milliseconds.
+    /// Returns the time within which this percentage of the updates of all machines was applied, in milliseconds.
     pub fn percentile_ms(&self, percent: usize) -> u64 {
         let updates: u64 = self.took_ms.values().sum();
         let rank = percentile_rank(usize::try_from(updates).unwrap_or(usize::MAX), percent) as u64;
@@ -121,9 +121,8 @@ impl Fleet {
     }
 }
 
-/// Runs a scenario on so many machines, on as many threads as wished. The first has the scenario's own seed, each
-/// further one the next. Ends with the first machine that does not do as expected; `done` is called for each that does, and
-/// how many there are.
+/// Runs a scenario on this number of machines and threads. The first machine has the scenario's own seed, each further
+/// one the next. Stops at the first machine that fails; calls `done` for each other machine, with their number so far.
 pub fn fleet(scenario: &Scenario, machines: u64, threads: usize, done: impl Fn(u64) + Sync) -> Fleet {
     let next = AtomicU64::new(0);
     let lowest = AtomicU64::new(machines);
@@ -158,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_times_of_all_machines_are_told_together() {
+    fn percentiles_cover_all_machines() {
         let times = |took_ms: &[u64]| took_ms.iter().map(|took_ms| (*took_ms, 1)).collect();
         let even = Fleet { took_ms: times(&[1, 2, 3, 4]), ..Fleet::default() };
         assert_eq!((even.percentile_ms(50), even.percentile_ms(99)), (2, 4));

@@ -1,5 +1,4 @@
-//! What a guard may let pass, by the rules that the README promises; worked out from the whole history, in another way
-//! than in the actors.
+//! What a guard may let pass, by the documented rules; computed from the whole history, unlike in the actors.
 
 use proxymgr_actors::decide::guard::GuardMemory;
 use proxymgr_actors::limits::GUARD_WINDOW;
@@ -7,26 +6,27 @@ use tokio::time::{Duration, Instant};
 
 use super::truth::Limits;
 
-/// Everything that a guard has let pass lately.
+/// Recent history of a guard.
 #[derive(Debug, Default)]
 pub(super) struct GuardModel {
-    /// How many entries were in service from when on, the newest last.
+    /// Number of entries in service, with the time from which on; the newest last.
     sizes: Vec<(Instant, usize)>,
-    /// While a list is blocked: the most entries within the window when it was, and before.
+    /// While a list is blocked: the most entries within the window at that time.
     kept: Option<usize>,
-    /// So many entries count as in service until then: the change that was blocked has ended, or another manager saw them.
+    /// Number of entries that count as in service until this time: a blocked change has ended, or an earlier manager
+    /// saw them.
     until: Option<(usize, Instant)>,
-    /// So many entries may be missing whatever their share is.
+    /// Number of entries that may be missing regardless of their share.
     always_removable: usize,
 }
 
 impl GuardModel {
-    /// The guard of the definitions, of which one may always go.
+    /// Creates the guard of the definitions, of which one may always be removed.
     pub(super) fn of_services() -> Self {
         Self { always_removable: 1, ..Self::default() }
     }
 
-    /// The same guard in a manager that starts, with so many entries in service.
+    /// Returns the guard of a restarted manager with this number of entries in service.
     pub(super) fn restored<L>(mut self, in_service: usize, memory: &GuardMemory<L>, unix_ms: u64) -> Self {
         let now = Instant::now();
         let known = memory.baseline.filter(|baseline| {
@@ -39,12 +39,12 @@ impl GuardModel {
         self
     }
 
-    /// Whether a list that leaves so many entries may pass.
+    /// Returns whether a list with this number of entries may pass.
     pub(super) fn allows(&self, remaining: usize, limits: Limits) -> bool {
         self.allows_after(remaining, limits, self.largest())
     }
 
-    /// Whether it might pass if only the list before it counted.
+    /// Returns whether it would pass if only the previous list counted.
     pub(super) fn allows_alone(&self, remaining: usize, limits: Limits) -> bool {
         self.sizes.last().is_none_or(|(_, in_service)| self.allows_after(remaining, limits, *in_service))
     }
@@ -57,30 +57,30 @@ impl GuardModel {
         remaining >= *in_service || (remaining >= usize::from(limits.min_hosts) && may_be_missing)
     }
 
-    /// A list that passes is in service.
+    /// Notes that a list passed and is in service.
     pub(super) fn passed(&mut self, entries: usize) {
         let now = Instant::now();
         if let Some(kept) = self.kept.take() {
             self.until = Some((kept, now + GUARD_WINDOW));
         }
         self.sizes.push((now, entries));
-        // The one before the first that counts was in service until then.
+        // The last list before the window was in service until the window began.
         let old = self.sizes.partition_point(|(from, _)| *from + GUARD_WINDOW < now).saturating_sub(1);
         self.sizes.drain(..old);
     }
 
-    /// A list does not pass.
+    /// Notes that a list was blocked.
     pub(super) fn blocked(&mut self) {
         self.kept = Some(self.largest());
     }
 
-    /// An operator accepted the list that was blocked: nothing before it counts any more.
+    /// Notes that an operator accepted the blocked list: earlier lists no longer count.
     pub(super) fn accepted(&mut self, entries: usize) {
         let always_removable = self.always_removable;
         *self = Self { sizes: vec![(Instant::now(), entries)], always_removable, ..Self::default() };
     }
 
-    /// The most entries that count.
+    /// Returns the largest number of entries that counts.
     fn largest(&self) -> usize {
         let now = Instant::now();
         let ends = self.sizes.iter().skip(1).map(|(from, _)| *from).chain([now]);

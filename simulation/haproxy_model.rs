@@ -1,11 +1,11 @@
-//! A model of HAProxy's Runtime API: what each version accepts, what it answers, and what it then says it has.
+//! Model of HAProxy's Runtime API: which commands each version accepts, its answers, and the state that it shows.
 //!
-//! `tests/haproxy_model/` drives this model and every HAProxy on the machine with the same random commands and
-//! compares. What is not modelled, or only where the simulation asks for it:
+//! `tests/haproxy_model/` sends the same random commands to this model and to every installed HAProxy, and compares.
+//! Not modelled, or only as far as the simulation needs it:
 //!
-//! - Traffic, health checks and agents: a server is up until [`HaproxyModel::set_health`] says otherwise, idle until
-//!   [`HaproxyModel::set_connections`] does, and its agent silent until [`HaproxyModel::agent_reports`] does.
-//! - DNS at run time (`resolvers`) and state files. Names are looked up once, in the table given at the start.
+//! - Traffic, health checks and agents: a server is up until [`HaproxyModel::set_health`] changes that, idle until
+//!   [`HaproxyModel::set_connections`] does, and its agent silent until [`HaproxyModel::agent_reports`] is called.
+//! - DNS at run time (`resolvers`) and state files. Names are looked up once, in the table passed at the start.
 //! - `track`: a tracked server cannot be deleted, but a tracking one does not follow it, and none can be added.
 //! - Uniqueness of `guid`; values of options beyond durations, weights and fixed words; the guess at what
 //!   was meant that real HAProxy adds to `unknown keyword`.
@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use server::{ip_text, lowest_free};
 use server_options::{Reading, ServerOptions};
 
-/// What host names resolve to while HAProxy reads its configuration. A name that is not here does not resolve.
+/// Addresses of host names while HAProxy reads its configuration. A name that is missing does not resolve.
 pub type NameTable = BTreeMap<String, IpAddr>;
 
 // The bits of `srv_admin_state`.
@@ -39,11 +39,11 @@ const FORCED_MAINTENANCE: u16 = 0x01;
 const CONFIGURED_MAINTENANCE: u16 = 0x04;
 const FORCED_DRAIN: u16 = 0x08;
 const RESOLUTION_MAINTENANCE: u16 = 0x20;
-/// Forced, inherited or by resolution: the bit from the configuration only remembers.
+/// Forced, inherited or by resolution; the bit from the configuration is informative only.
 const ANY_MAINTENANCE: u16 = 0x23;
 
 const DYNAMIC_SERVERS: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
-/// Before this, a server that is added without an id has its places before it has an id (HAProxy's issue 3413).
+/// Before this version, a server that is added without an id gets its places before its id (HAProxy issue 3413).
 const PLACED_BY_ID: ProxyVersion = ProxyVersion { major: 2, minor: 8 };
 const ADDRESSES_SET_LATER: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 
@@ -79,12 +79,11 @@ struct Section {
     hashes: bool,
     http: bool,
     servers: BTreeMap<ServerName, Server>,
-    /// The servers as they were last shown, and those that may have changed since: most stay as they are from one look
-    /// to the next.
+    /// The servers as last shown, and those that may have changed since: most are the same at the next query.
     shown: RefCell<Shown>,
 }
 
-/// What a section last showed.
+/// Last state that a section showed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Shown {
     servers: Arc<ObservedServers>,
@@ -93,12 +92,12 @@ struct Shown {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Server {
-    /// None where its name did not resolve.
+    /// `None` if its name did not resolve.
     address: Option<IpAddr>,
-    /// The address as it is shown: looked at far more often than it changes.
+    /// The address as text: it is shown far more often than it changes.
     shown: Arc<str>,
     port: u16,
-    /// An address that was set and does not show yet.
+    /// An address that was set and is not shown yet.
     next: Option<(IpAddr, u16)>,
     fqdn: Option<Arc<str>>,
     admin: u16,
@@ -106,20 +105,20 @@ struct Server {
     initial_weight: u16,
     checked: bool,
     up: bool,
-    /// Another line of the configuration points to it.
+    /// Whether another line of the configuration refers to it.
     referenced: bool,
     has_connections: bool,
     id: u32,
-    /// By what it has its places in a consistent hash.
+    /// The number that determines its places in a consistent hash.
     place: u32,
     agent: AgentState,
 }
 
-/// What the agent of a server may report.
+/// Report of a server's agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentReport {
-    /// `ready`: ends maintenance and drain, whoever ordered them.
+    /// `ready`: ends maintenance and drain, including those that were ordered.
     Ready,
     /// `drain`.
     Drain,
@@ -129,22 +128,22 @@ pub enum AgentReport {
     Weight(u8),
 }
 
-/// HAProxy's words: `Ok` where it did as asked.
+/// HAProxy's answer; `Err` if it refused.
 type Said = Result<String, String>;
 
 impl HaproxyModel {
-    /// Starts on a configuration in which no host name resolves.
+    /// Starts with a configuration, without any resolvable host name.
     ///
     /// # Errors
-    /// What HAProxy says against the configuration, each message with its line where it has one.
+    /// HAProxy's messages about the configuration, each with its line if it has one.
     pub fn start(version: ProxyVersion, config_text: &str) -> Result<Self, Vec<ConfigMessage>> {
         Self::start_resolving(version, config_text, &NameTable::new())
     }
 
-    /// Starts on a configuration whose host names resolve as `names` says.
+    /// Starts with a configuration whose host names resolve to the addresses in `names`.
     ///
     /// # Errors
-    /// What HAProxy says against the configuration, each message with its line where it has one.
+    /// HAProxy's messages about the configuration, each with its line if it has one.
     pub fn start_resolving(
         version: ProxyVersion,
         config_text: &str,
@@ -154,12 +153,12 @@ impl HaproxyModel {
         Ok(Self { version, verify_by_default, addresses_lag: false, sections })
     }
 
-    /// The version that is modelled.
+    /// Returns the version that is modelled.
     pub fn version(&self) -> ProxyVersion {
         self.version
     }
 
-    /// Obeys one command or refuses it, and answers as the adapter of the real socket would hand it on.
+    /// Executes or refuses one command, and returns the answer as the adapter of the real socket would.
     pub fn run(&mut self, command: &RuntimeCommand) -> Answer {
         let said = match not_sent(command) {
             Some(reason) => Err(reason),
@@ -174,7 +173,7 @@ impl HaproxyModel {
         Answer { accepted, text }
     }
 
-    /// The servers of these sections, or of all. A section that HAProxy does not have is absent.
+    /// Returns the servers of these sections, or of all. A section that HAProxy does not have is absent.
     pub fn observe(&self, services: Option<&[ServiceName]>) -> Observation {
         let shown = |(name, section): (&ServiceName, &Section)| (name.clone(), section.shown());
         let services = match services {
@@ -184,20 +183,20 @@ impl HaproxyModel {
         Observation { services }
     }
 
-    /// Whether there is such a server.
+    /// Returns whether the server exists.
     pub fn has(&self, server: &ServerId) -> bool {
         self.sections.get(&server.service).is_some_and(|section| section.servers.contains_key(&server.server))
     }
 
-    /// Whether there is such a server, neither in maintenance nor in drain.
+    /// Returns whether the server exists and is neither in maintenance nor in drain.
     pub fn takes_traffic(&self, server: &ServerId) -> bool {
         let section = self.sections.get(&server.service);
         let server = section.and_then(|section| section.servers.get(&server.server));
         server.is_some_and(Server::takes_traffic)
     }
 
-    /// Ready servers that get no request: of those with the same places in a consistent hash only the first and the last
-    /// are ever found.
+    /// Returns the ready servers that get no request: of servers with the same places in a consistent hash, only the
+    /// first and the last are found.
     pub fn starving(&self) -> Vec<ServerId> {
         let mut starving = Vec::new();
         for (service, section) in self.sections.iter().filter(|(_, section)| section.hashes) {
@@ -211,12 +210,12 @@ impl HaproxyModel {
         starving
     }
 
-    /// Has a health check find the server up or down. Without `check` nothing happens. False where no such server is.
+    /// Lets a health check find the server up or down; without `check`, it stays up. Returns whether the server exists.
     pub fn set_health(&mut self, server: &ServerId, up: bool) -> bool {
         self.server(server).map(|server| server.up = up || !server.checked).is_ok()
     }
 
-    /// Has the server's agent report, which takes effect where the agent is enabled. Returns whether it did.
+    /// Applies a report of the server's agent, if the agent is enabled. Returns whether it was applied.
     pub fn agent_reports(&mut self, id: &ServerId, report: AgentReport) -> bool {
         let is_enabled = self.server(id).is_ok_and(|server| server.agent == AgentState::Enabled);
         let done = match report {
@@ -233,14 +232,15 @@ impl HaproxyModel {
         done.is_ok()
     }
 
-    /// Says whether connections are attached to the server, which then cannot be deleted. False where no such server
-    /// is.
+    /// Sets whether connections are attached to the server, which then cannot be deleted. Returns whether the server
+    /// exists.
     pub fn set_connections(&mut self, server: &ServerId, attached: bool) -> bool {
         self.server(server).map(|server| server.has_connections = attached).is_ok()
     }
 
-    /// From 3.0 on HAProxy sets addresses in a task of its own: it answers before, and for a moment shows, and
-    /// compares with, the old address. With `lag` that moment lasts until [`HaproxyModel::settle`].
+    /// Delays changes of addresses: from 3.0 on HAProxy sets addresses in a separate task, so for a moment after its
+    /// answer it still shows, and compares with, the old one. With `lag` that moment lasts until
+    /// [`HaproxyModel::settle`].
     pub fn let_addresses_lag(&mut self, lag: bool) {
         self.addresses_lag = lag && self.version >= ADDRESSES_SET_LATER;
         if !self.addresses_lag {
@@ -284,7 +284,7 @@ impl HaproxyModel {
         if !section.dynamic {
             return Err("Backend must use a dynamic load balancing to support dynamic servers.".to_owned());
         }
-        // The words are judged before the name.
+        // HAProxy checks the options before the name.
         let mut options = ServerOptions::default();
         let taken: BTreeSet<u32> = section.servers.values().map(|server| server.id).collect();
         let server = id.server.as_str();
@@ -338,7 +338,7 @@ impl HaproxyModel {
 
     fn enable_health(&mut self, id: &ServerId) -> Said {
         let version = self.version;
-        // 2.2 takes it for every server.
+        // 2.2 accepts it for every server.
         if self.server(id)?.checked || version < DYNAMIC_SERVERS {
             return Ok(String::new());
         }
@@ -394,7 +394,7 @@ impl HaproxyModel {
             if !in_two_parts {
                 return Err(format!("{OTHER_FAMILY}."));
             }
-            // 2.x takes the server for resolved all the same: it is up, without an address.
+            // 2.x considers the server resolved all the same: it is up, without an address.
             server.change_admin(server.admin & !RESOLUTION_MAINTENANCE);
             return Err(format!("{OTHER_FAMILY} {BY}"));
         };
@@ -445,7 +445,7 @@ impl Section {
         servers.clone()
     }
 
-    /// A server that may change; none where there is no such server.
+    /// Returns a server for a change.
     fn changing(&mut self, name: &ServerName) -> Option<&mut Server> {
         let server = self.servers.get_mut(name)?;
         self.shown.get_mut().changed.push(name.clone());
@@ -468,7 +468,7 @@ impl Section {
     }
 }
 
-/// Why the adapter does not send this command, where it does not.
+/// Returns why the adapter does not send this command, if so.
 fn not_sent(command: &RuntimeCommand) -> Option<String> {
     if let RuntimeCommand::AddServer { endpoint, .. } | RuntimeCommand::SetAddress(_, endpoint) = command
         && let Address::Name(name) = &endpoint.address

@@ -1,6 +1,6 @@
-//! A set of hosts by their numbers, in 32 bytes: made, copied and compared at each change of one of them.
+//! A set of hosts by their numbers, in 32 bytes, because it is copied and compared at each change of a host.
 
-/// The numbers of some hosts.
+/// Numbers of hosts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct HostNumbers([u128; 2]);
 
@@ -19,7 +19,7 @@ impl HostNumbers {
         self.0[half] |= bit;
     }
 
-    /// Returns whether it was there.
+    /// Removes a host. Returns whether it was present.
     pub(super) fn remove(&mut self, host: u8) -> bool {
         let was_there = self.contains(host);
         let (half, bit) = Self::bit(host);
@@ -31,14 +31,14 @@ impl HostNumbers {
         self.0.iter().map(|half| half.count_ones()).sum()
     }
 
-    /// How many of them have a lower number than this.
+    /// Returns how many hosts have a lower number.
     pub(super) fn count_below(&self, host: u8) -> usize {
         let (half, bit) = Self::bit(host);
         let lower = self.0[..half].iter().map(|half| half.count_ones()).sum::<u32>();
         (lower + (self.0[half] & (bit - 1)).count_ones()) as usize
     }
 
-    /// The hosts in order.
+    /// Iterates over the hosts in order.
     pub(super) fn iter(self) -> impl Iterator<Item = u8> {
         [0, 128].into_iter().zip(self.0).flat_map(|(first, mut half)| {
             std::iter::from_fn(move || {
@@ -49,7 +49,7 @@ impl HostNumbers {
         })
     }
 
-    /// The hosts that only one of the two has.
+    /// Returns the hosts that only one of the two sets has.
     pub(super) fn difference_to(self, other: Self) -> Self {
         Self([self.0[0] ^ other.0[0], self.0[1] ^ other.0[1]])
     }

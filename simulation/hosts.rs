@@ -1,4 +1,4 @@
-//! The hosts that discovery shows, by their numbers: told, copied and compared at each change of one of them.
+//! The hosts that discovery shows, by their numbers: reported, copied and compared at each change of a host.
 
 use proxymgr_actors::model::AdminState;
 
@@ -12,7 +12,7 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// A host that asks for nothing: it has HAProxy's weight.
+    /// A host without keys of its own: it has HAProxy's default weight.
     pub(super) const PLAIN: Self = Self { weight: 1, state: AdminState::Ready };
 }
 
@@ -65,7 +65,7 @@ impl Hosts {
         }
     }
 
-    /// In the order of their numbers.
+    /// Iterates over the hosts in the order of their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u8, Shown)> {
         self.numbers.iter().zip(self.shown.iter().copied())
     }

@@ -1,10 +1,10 @@
-//! What must hold in every run, whatever happens to the world.
+//! The invariants of every run.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A property that no fault may break.
+/// A property that must hold under all faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Invariant {
@@ -21,17 +21,17 @@ pub enum Invariant {
     ServersAreKnown,
     /// HAProxy is started or reloaded only for one of the causes in the rules.
     ReloadsHaveACause,
-    /// A listening socket that was opened stays open for as long as it is wanted.
+    /// A required listening socket that was opened stays open.
     SocketsStayOpen,
-    /// A process that serves is only ever asked to drain: a reload cuts no connection.
+    /// A serving process is only ever asked to drain: a reload cuts no connection.
     ConnectionsAreNotCut,
     /// Every process of HAProxy is known to its supervisor until it has ended.
     NoProcessIsForgotten,
-    /// A service's revision grows by its changes and never falls.
+    /// A service's revision never falls.
     RevisionsGrow,
     /// The journal and the reasons of a reload stay within their bounds.
     BoundsHold,
-    /// Every message that has reached an actor's mailbox is handled at once: none piles up.
+    /// Every message that has reached an actor's mailbox is handled at once: none accumulates.
     MailIsRead,
     /// At rest the file describes what runs: a restart of HAProxy would change nothing.
     TheFileFollows,
@@ -39,14 +39,14 @@ pub enum Invariant {
     TheSavedStateFollows,
     /// A service that HAProxy accepts is served within half a minute, however many others it refuses.
     GoodServicesAreServed,
-    /// A removed host gets no requests later than 50 ms after its source reported the removal, whatever a deployment, a disk
-    /// or an observation is doing, and in a new process none later than 50 ms after its first answer.
+    /// A removed host gets no requests later than 50 ms after its source reported the removal, regardless of
+    /// deployments, disk and observations; from a new process, none later than 50 ms after its first answer.
     RemovedHostsGetNoRequests,
     /// An operator's override survives reloads, restarts and changes of discovery.
     OperatorsDecide,
     /// Every ready server gets some of the requests.
     ReadyServersGetTraffic,
-    /// What a server's agent reports stands, and ends nothing that discovery or an operator ordered.
+    /// A server's agent is respected, and never ends what discovery or an operator ordered.
     AgentsKeepToOrders,
     /// No actor stops unexpectedly, and none panics.
     ActorsLive,
@@ -63,7 +63,7 @@ impl fmt::Display for Invariant {
             Self::ServicesStay => "a service that is served stays served",
             Self::ServersAreKnown => "commands name servers that HAProxy has",
             Self::ReloadsHaveACause => "a reload has a cause",
-            Self::SocketsStayOpen => "a wanted socket stays open",
+            Self::SocketsStayOpen => "a required socket stays open",
             Self::ConnectionsAreNotCut => "a reload cuts no connection",
             Self::NoProcessIsForgotten => "no process is forgotten",
             Self::RevisionsGrow => "revisions only grow",
@@ -71,11 +71,11 @@ impl fmt::Display for Invariant {
             Self::MailIsRead => "no mailbox fills up",
             Self::TheFileFollows => "the file describes what runs",
             Self::TheSavedStateFollows => "the saved state is the desired state",
-            Self::GoodServicesAreServed => "a good service is served whatever others are refused",
+            Self::GoodServicesAreServed => "a valid service is served, however many others are refused",
             Self::RemovedHostsGetNoRequests => "a removed host gets no requests",
             Self::OperatorsDecide => "an operator's override stays",
             Self::ReadyServersGetTraffic => "every ready server gets requests",
-            Self::AgentsKeepToOrders => "agents decide within orders",
+            Self::AgentsKeepToOrders => "agents end no order",
             Self::ActorsLive => "no actor stops unexpectedly",
             Self::RunsRepeat => "the same seed gives the same run",
         })
@@ -85,9 +85,9 @@ impl fmt::Display for Invariant {
 /// An invariant that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// The invariant.
     pub invariant: Invariant,
-    /// What was seen instead.
+    /// What was observed instead.
     pub what: String,
 }
 

@@ -1,6 +1,6 @@
 //! The actor test harness: the production actors, unchanged, against a simulated world in virtual time.
 //!
-//! # A story of your own
+//! # A test
 //!
 //! ```
 //! use proxymgr_simulation::in_virtual_time;
@@ -26,11 +26,11 @@
 //! });
 //! ```
 //!
-//! # Thousands of them
+//! # Thousands of runs
 //!
 //! A run is a function of its seed and its [`Plan`], and the plan is drawn from the seed. After the plan all faults are
-//! healed, and the actors must put everything right within a bound of virtual time. [`Invariant`] lists what must hold
-//! meanwhile. Every seed is run twice, and both runs must be the same, line by line.
+//! healed, and the actors must converge within a bound of virtual time. [`Invariant`] lists what must hold until then.
+//! Every seed is run twice, and both runs must be the same, line by line.
 //!
 //! ```
 //! use proxymgr_simulation::sweep;
@@ -40,29 +40,32 @@
 //! assert_eq!(figures.seeds, 3);
 //! ```
 //!
-//! `proxymgr simulate --seeds 10000` does it from the command line; a failure ends with the command that runs it again.
+//! `proxymgr simulate --seeds 10000` does it from the command line; a failure is reported with the command that repeats
+//! it.
 //!
 //! # How it works
 //!
-//! | file | what is in it |
+//! | file | content |
 //! | --- | --- |
-//! | `world.rs`, `things.rs`, `managers.rs`, `durations.rs` | the world: what is in it, its managers, and how long everything takes |
-//! | `faults.rs`, `deployments.rs`, `tampering.rs`, `orders.rs`, `vanishing.rs` | what can be done to it |
-//! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs`, `domains.rs`, `agents.rs` | which services and hosts there are, how discovery and HAProxy show them |
+//! | `world.rs`, `things.rs`, `managers.rs`, `durations.rs` | the world: its content, its managers, and how long
+//! everything takes |
+//! | `faults.rs`, `deployments.rs`, `tampering.rs`, `orders.rs`, `vanishing.rs` | faults, external changes and orders |
+//! | `truth.rs`, `sources.rs`, `annotations.rs`, `slots.rs`, `domains.rs`, `agents.rs` | services and hosts, and how
+//! discovery and HAProxy show them |
 //! | `haproxy_model.rs`, `runtime_api.rs`, `process_runtime.rs`, `processes.rs`, `refusals.rs`, `sockets.rs` | HAProxy and the system |
 //! | `plan/`, `random.rs` | what happens, drawn from a seed |
-//! | `invariant.rs`, `oracle.rs`, `choices.rs`, `checks/` | what must hold, and whether it does |
+//! | `invariant.rs`, `oracle.rs`, `choices.rs`, `checks/` | the invariants and their checks |
 //! | `scripted/` | a world in which a test decides every input |
 //! | `run.rs`, `sweep.rs`, `shrink.rs`, `trace.rs` | one run, many runs, smaller runs, and their reports |
 //! | `timeline/` | a run as a drawing |
-//! | `scenario/`, `load.rs` | stories from files, and days of thousands of changes |
-//! | `chronicle.rs`, `day.rs`, `ancestors.rs`, `fleet.rs` | what became of them, beside what older rules would have made of them |
-//! | `courier.rs` | the post between the actors, late at times |
-//! | `playback.rs` | what a real discovery once reported, played to the actors |
+//! | `scenario/`, `load.rs` | scenarios from files, and days of thousands of changes |
+//! | `chronicle.rs`, `day.rs`, `ancestors.rs`, `fleet.rs` | their results, compared with the rules of older managers |
+//! | `courier.rs` | delivery of messages between actors, with delays |
+//! | `playback.rs` | replays recorded discovery to the actors |
 //! | `planted_bug.rs` | bugs planted on purpose, which the invariants must find |
 //!
-//! Time is tokio's paused clock: it jumps to the next timer when nothing is left to do. Every latency is drawn from a
-//! stream of its own purpose, so that a plan which lost a step keeps the latencies of the others.
+//! Time is tokio's paused clock: it jumps to the next timer when no task can run. Every latency is drawn from a stream
+//! of its own purpose, so that a plan that lost a step keeps the latencies of the others.
 
 mod agents;
 mod ancestors;

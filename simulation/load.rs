@@ -1,5 +1,4 @@
-//! A day's load: thousands of changes of hosts, drawn from a seed, as deploys, flapping hosts, outages and scaling
-//! bring them.
+//! A day's load: thousands of changes of hosts, drawn from a seed: deploys, flapping hosts, outages and scaling.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -11,51 +10,51 @@ use serde::Deserialize;
 use super::plan::NAMED_FROM;
 use super::random::Random;
 
-/// How busy each hour of the day is, in parts.
+/// Relative load of each hour of the day.
 const HOURS: [u64; 24] = [2, 1, 1, 1, 1, 2, 3, 5, 8, 10, 12, 11, 8, 10, 12, 12, 10, 8, 6, 5, 4, 4, 3, 2];
 
-/// The addresses that a service's hosts come from, in multiples of the hosts it has at a time.
+/// Number of addresses of a service's hosts, in multiples of its concurrent hosts.
 const ADDRESSES_PER_HOST: u16 = 5;
 
-/// The least hosts that a service keeps.
+/// Minimum of hosts that a service keeps.
 const HOSTS_MIN: usize = 2;
 
-/// What a machine goes through in a day.
+/// Load of one machine for a day.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Load {
-    /// How many times a host comes or goes.
+    /// Number of registrations and removals of hosts.
     pub updates: usize,
-    /// Within what time.
+    /// Duration of the load.
     #[serde(deserialize_with = "super::scenario::duration")]
     pub over: Duration,
-    /// How many services there are.
+    /// Number of services.
     pub services: u16,
-    /// How many hosts each has, to begin with.
+    /// Initial number of hosts of each service.
     pub hosts: u8,
-    /// How many percent of the updates are deploys: each host replaced by one at a new address, one after the other.
+    /// Percentage of the updates that are deploys: each host is replaced by one at a new address, one after the other.
     pub deploys: u64,
-    /// How many percent are hosts that are gone for seconds.
+    /// Percentage of updates by hosts that are missing for seconds.
     pub flaps: u64,
-    /// How many percent are outages: a fifth of the hosts of some services gone within a second, and back after
-    /// minutes. What is left is scaling: one host more, or one less.
+    /// Percentage of updates in outages: a fifth of the hosts of some services vanishes within a second and returns
+    /// after minutes. The remaining updates are scaling: one host more, or one less.
     pub outages: u64,
-    /// How often a service gets other options, which needs a reload whoever makes it.
+    /// How often a service gets other options, which always needs a reload.
     pub option_changes: usize,
-    /// The slots that each service has where slots are fixed, for the comparison, and where it is updated by slots;
-    /// without it a fifth more than hosts.
+    /// Slots of each service, under the rule of fixed slots and in the way that uses slots; by default a fifth more
+    /// than hosts.
     pub slots: Option<u16>,
-    /// In which other ways the actors drive HAProxy through the same day again, to be reported beside the first.
+    /// Other ways in which the actors handle the same day again, for comparison.
     pub ways: Vec<Way>,
 }
 
-/// Another way to drive HAProxy than by what this version does best.
+/// A way to drive HAProxy other than the best strategy of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     /// Every service is updated by slots.
     Slots,
-    /// A second HAProxy, which somebody else runs, and an output are kept in step as well.
+    /// An external HAProxy and an output are kept in sync as well.
     SecondTarget,
 }
 
@@ -85,12 +84,12 @@ impl Default for Load {
     }
 }
 
-/// What changes.
+/// Kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// A host comes.
+    /// A host registers.
     Join(u8),
-    /// A host goes.
+    /// A host is removed.
     Leave(u8),
     /// The service's options change.
     Options,
@@ -99,49 +98,49 @@ pub enum Change {
 /// One change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Update {
-    /// When, in milliseconds from the load's beginning.
+    /// Time, in milliseconds from the beginning of the load.
     pub at_ms: u64,
-    /// The service, from 0.
+    /// Number of the service, from 0.
     pub service: u16,
-    /// What changes.
+    /// The change.
     pub change: Change,
 }
 
-/// What is going to happen to a service, whichever of its hosts it will then be.
+/// A change planned for a service, whose host is chosen when it is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Intent {
     JoinNew,
     LeaveOldest,
-    /// One leaves, and is back so many milliseconds later: two updates.
+    /// One host leaves, and returns this many milliseconds later: two updates.
     LeaveFor(u64),
     Return(u8),
     Scale,
     Options,
 }
 
-/// What is to happen, the soonest first: when, in which order within a millisecond, to which service, what.
+/// Planned changes, the next first: time, order within a millisecond, service, change.
 type Agenda = BinaryHeap<Reverse<(u64, usize, u16, Intent)>>;
 
-/// A service while its day is drawn.
+/// State of a service while its day is drawn.
 struct Drawn {
-    /// The hosts that are there, the oldest first.
+    /// The hosts in service, the oldest first.
     serving: VecDeque<u8>,
-    /// Those that are not, the one that has been away longest first.
+    /// The hosts not in service, the one that has been away longest first.
     away: VecDeque<u8>,
 }
 
 impl Load {
-    /// What a service is called.
+    /// Returns the name of a service.
     pub fn service(number: u16) -> String {
         format!("service-{number:03}")
     }
 
-    /// The slots of each service under a rule of fixed slots.
+    /// Returns the number of slots of each service under the rule of fixed slots.
     pub fn slots(&self) -> u16 {
         self.slots.unwrap_or_else(|| u16::from(self.hosts) + u16::from(self.hosts).div_ceil(5))
     }
 
-    /// The day of this seed: exactly as many updates as are asked for, and the changes of options between them.
+    /// Draws the day of this seed: exactly the configured number of updates, and the changes of options between them.
     pub fn draw(&self, seed: u64) -> Vec<Update> {
         let mut random = Random::of_purpose(seed, "load");
         let mut agenda = self.draw_agenda(&mut random);
@@ -208,7 +207,7 @@ impl Load {
         }
     }
 
-    /// Each host of a service gives way to one at a new address.
+    /// Plans to replace each host of a service by one at a new address.
     fn deploy(&self, agenda: &mut Agenda, left: &mut usize, random: &mut Random) {
         let (mut at_ms, service) = (self.draw_time(random), self.draw_service(random));
         for _ in 0..self.hosts {
@@ -218,7 +217,7 @@ impl Load {
         }
     }
 
-    /// One host of one service flaps, or a fifth of those of several are gone within a second.
+    /// Plans that one host of a service flaps, or that a fifth of the hosts of several vanishes within a second.
     fn leave_for_a_while(
         &self,
         agenda: &mut Agenda,
@@ -243,7 +242,7 @@ impl Load {
         u16::try_from(random.below(self.services.into())).unwrap_or_default()
     }
 
-    /// A time of day, more likely a busy one.
+    /// Draws a time of day, more likely a busy one.
     fn draw_time(&self, random: &mut Random) -> u64 {
         let mut part = random.below(HOURS.iter().sum());
         let hour = HOURS.iter().position(|parts| {
@@ -258,7 +257,7 @@ impl Load {
 }
 
 impl Drawn {
-    /// What an intent comes to now, and what follows from it after so many milliseconds.
+    /// Turns a planned change into a change of one host, and a follow-up after this many milliseconds.
     fn realise(&mut self, intent: Intent, hosts: usize, random: &mut Random) -> (Change, Option<(u64, Intent)>) {
         let can_leave = self.serving.len() > HOSTS_MIN;
         match intent {

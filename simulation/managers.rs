@@ -1,4 +1,4 @@
-//! Managers: the production actors, started, killed and asked.
+//! Managers: starts, kills and queries the production actors.
 
 use std::rc::Rc;
 
@@ -19,14 +19,14 @@ use super::sources::Links;
 use super::things::Things;
 use super::world::{SERVICES_REMOVAL_MAX, World};
 
-/// A manager that runs.
+/// A running manager.
 pub(super) struct Manager {
     actors: Actors,
     life: JoinHandle<()>,
 }
 
 impl World {
-    /// Starts a manager: the production actors, with what an earlier one saved.
+    /// Starts a manager: the production actors, with the state that an earlier one saved.
     pub fn start_manager(&self) {
         let restored = self.with(|things| {
             things.generation += 1;
@@ -40,7 +40,7 @@ impl World {
         self.start_manager_with(orders, Rc::new(self.clone()), Rc::new(self.clone()));
     }
 
-    /// Starts a manager with orders of its own, which hears from these sources.
+    /// Starts a manager with this configuration, which watches these sources.
     pub(super) fn start_manager_with(
         &self,
         orders: Orders,
@@ -62,7 +62,7 @@ impl World {
             targets,
             outputs,
         };
-        // All that the actors spawn lives in this set, and ends with it: as at a kill, without a word.
+        // All tasks of the actors live in this set, and end with it without a message, as at a kill.
         let tasks = LocalSet::new();
         let entered = tasks.enter();
         let clock = Clock::starting_at(self.unix_ms());
@@ -71,13 +71,13 @@ impl World {
         *self.manager_slot().borrow_mut() = Some(Manager { actors, life: spawn(tasks) });
     }
 
-    /// Kills the manager. What it had open is closed by the system; HAProxy goes on.
+    /// Kills the manager. The system closes its descriptors; HAProxy continues.
     pub async fn kill_manager(&self) {
         self.note("the world", "manager", "SIGKILL");
         self.end_manager().await;
     }
 
-    /// Has the manager stop HAProxy and itself, as at SIGTERM.
+    /// Makes the manager stop HAProxy and itself, as at SIGTERM.
     pub async fn stop_manager(&self) {
         self.note("the world", "manager", "SIGTERM");
         if let Some(actors) = self.actors() {
@@ -85,16 +85,16 @@ impl World {
         }
         let left: Vec<u32> = self.with(|things| things.processes.keys().copied().collect());
         if !left.is_empty() {
-            self.violate(Invariant::NoProcessIsForgotten, format!("the manager has stopped, and {left:?} run"));
+            self.violate(Invariant::NoProcessIsForgotten, format!("the manager has stopped, but {left:?} still run"));
         }
         self.end_manager().await;
     }
 
-    /// Ends the manager without a word: what it had open is closed by the system.
+    /// Ends the manager abruptly: the system closes its descriptors.
     pub(super) async fn end_manager(&self) {
         let Some(manager) = self.manager_slot().borrow_mut().take() else { return };
         self.with(Things::leave_unsaved_drains);
-        // What is dropped from now on is the system's doing.
+        // From here on the system, not the manager, closes the descriptors.
         self.with(|things| {
             things.generation += 1;
             things.sockets.clear();
@@ -104,7 +104,7 @@ impl World {
             things.processes.values_mut().for_each(|process| process.attached_at = None);
         });
         manager.life.abort();
-        // It was cancelled a line above.
+        // The task was cancelled above.
         let _ = manager.life.await;
         self.with(|things| things.links = Links::default());
     }
@@ -113,9 +113,9 @@ impl World {
         self.manager_slot().borrow().as_ref().map(|manager| manager.actors.clone())
     }
 
-    /// The state that every actor reports.
+    /// Returns the state that every actor reports.
     ///
-    /// # Errors
+    /// An actor does not answer, or no manager was started.
     /// An actor does not answer, or no manager was started.
     pub async fn states(&self) -> Result<Vec<ActorState>, String> {
         let actors = self.actors().ok_or("no manager was started")?;
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    /// The entries of the manager's journal.
+    /// Returns entries of the manager's journal.
     pub async fn journal(&self, query: ReadJournal) -> Vec<JournalEntry> {
         match self.actors() {
             Some(actors) => actors.journal(query).await,
@@ -146,7 +146,7 @@ impl World {
         }
     }
 
-    /// Has the manager read every source again.
+    /// Makes the manager read every source again.
     pub fn refresh(&self) {
         self.actors().iter().for_each(Actors::refresh);
     }

@@ -1,4 +1,4 @@
-//! Host names as the simulated machine resolves them: HAProxy, which reads them with its file, and the manager alike.
+//! Resolves host names on the simulated machine: for HAProxy, when it reads its file, and for the manager.
 
 use std::future::ready;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What the actors ought to know and do, from what the world reported to them; worked out a second time and in another way than
-//! in the actors.
+//! What the actors should know and do, derived from what the world reported to them; computed independently of the
+//! actors, and in a different way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,61 +14,60 @@ use super::guard_model::GuardModel;
 use super::hosts::{Hosts, Shown};
 use super::truth::{Limits, NO_LIMITS, SERVICE_LIMITS, ShownHosts, Snapshot, is_refused, number_of_server};
 
-/// How long a list that is no longer in force may matter: what it showed is still on its way, or leaves slowly.
+/// How long a replaced list may matter: its reports are still on their way, or its servers drain.
 const LISTS_KEPT: Duration = Duration::from_secs(600);
 
-/// What ought to be known.
+/// The expected knowledge of the actors.
 #[derive(Debug)]
 pub(super) struct Oracle {
     services: BTreeMap<String, Expected>,
     limits: BTreeMap<String, KnownLimits>,
-    /// The definitions as last reported.
+    /// The definitions that should be applied.
     pub(super) definitions: Option<BTreeMap<String, RawDefinition>>,
-    /// Since when each service has been defined without a break.
+    /// Since when each service has been defined without interruption.
     since: BTreeMap<String, Instant>,
-    /// The services that have a definition which can be used.
+    /// The services with a usable definition.
     good: BTreeSet<String>,
-    /// The hosts in force when a service was removed that is not heard of since.
+    /// The applied hosts of removed services, until a source reports hosts again.
     left: BTreeMap<String, Arc<Hosts>>,
     /// How often each service has been removed.
     lives: BTreeMap<String, u64>,
-    /// The services of which a manager that starts knows a definition that HAProxy accepts; none once HAProxy
-    /// serves.
+    /// The services for which a restarted manager knows a definition that HAProxy accepts; `None` once HAProxy serves.
     known_good: Option<BTreeSet<String>>,
-    /// What operators chose.
+    /// The operators' overrides.
     pub(super) choices: Choices,
-    /// How late a message between two actors may be.
+    /// Maximum delay of a message between two actors.
     pub(super) mail_delay_max: Duration,
     causes: Vec<(Instant, String)>,
-    /// What is a cause only for a launch that began before it was known.
+    /// Causes that count only if a launch is under way that does not know them.
     late_causes: Vec<(Instant, String)>,
-    /// The newest definitions that were told, in force or blocked.
+    /// The definitions of the last report, applied or blocked.
     reported_definitions: Option<BTreeMap<String, RawDefinition>>,
-    /// What the guard of the definitions has let pass.
+    /// The guard of the definitions.
     guard: GuardModel,
-    /// Whether an operator accepts definitions that are blocked, and is not answered yet.
+    /// Whether an operator's order to accept blocked definitions awaits its answer.
     accepting: bool,
-    /// Whether the next process is started on a file made for it.
+    /// Whether the next process starts with a file made for it.
     has_new_file: bool,
-    /// When the launch under way took its first step.
+    /// Time of the first step of the current launch.
     launch_began: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct Expected {
-    /// The lists in force, the newest last, with when they came to be.
+    /// The applied lists with their times, the newest last.
     lists: Vec<(Instant, Arc<Hosts>)>,
-    /// The newest list that was reported.
+    /// The list of the last report.
     reported: Arc<Hosts>,
-    /// Whether an entry of it cannot be read and is of no known host: after a restart it may be any of the saved ones.
+    /// Whether it has an unreadable entry of no known host: after a restart that may be any of the saved hosts.
     is_unsure: bool,
-    /// The list in force when the service was last removed: as long as the first one is on its way, the next that is known.
+    /// The applied list when the service was last removed: possibly still known while the first new list is on its way.
     of_life_before: Option<Arc<Hosts>>,
-    /// Whether its source was heard of at all.
+    /// Whether its source has reported anything.
     heard: bool,
-    /// Whether an operator accepts what is blocked, and is not answered yet.
+    /// Whether an operator's order to accept the blocked list awaits its answer.
     accepting: bool,
-    /// What its guard has let pass.
+    /// The guard of its hosts.
     guard: GuardModel,
 }
 
@@ -96,7 +95,7 @@ impl Default for Oracle {
     }
 }
 
-/// The limits of a service, and those before the last change.
+/// Limits of a service, and those before the last change.
 #[derive(Debug, Clone, Copy)]
 struct KnownLimits {
     now: Limits,
@@ -105,7 +104,7 @@ struct KnownLimits {
 }
 
 impl Expected {
-    /// What a watcher makes of this snapshot: a record that cannot be read stays what it was.
+    /// Returns the list that a watcher makes of this snapshot: an unreadable entry keeps its last good host.
     fn taken(&self, snapshot: &ShownHosts) -> Arc<Hosts> {
         let ShownHosts { hosts: mut seen, unreadable } = snapshot.clone();
         for host in unreadable.iter() {
@@ -122,7 +121,7 @@ impl Expected {
 
     fn put_in_force(&mut self, hosts: Arc<Hosts>) {
         let now = Instant::now();
-        // The first of those that may still be asked for, and the one before it, which was in force until then.
+        // Older lists are needed no more, except the last of them, which was applied until the first that is kept.
         let asked_for = self.lists.partition_point(|(at, _)| *at + LISTS_KEPT < now).saturating_sub(1);
         self.lists.drain(..asked_for);
         self.lists.push((now, hosts));
@@ -130,8 +129,8 @@ impl Expected {
 }
 
 impl Oracle {
-    /// Whether what a watcher would make of this snapshot depends on messages that are on their way to it: then its source
-    /// tells it a moment later. The same of the definitions, for those.
+    /// Returns whether messages on their way to the watcher decide what it makes of this snapshot: its source then
+    /// reports it a moment later.
     pub(super) fn is_undecided(&self, service: &str, snapshot: &Snapshot) -> bool {
         let (Some(expected), Ok(snapshot)) = (self.services.get(service), snapshot) else { return false };
         let may_be_late = self.limits.get(service).filter(|known| known.since + self.mail_delay_max >= Instant::now());
@@ -142,17 +141,17 @@ impl Oracle {
             })
     }
 
-    /// Whether an operator's decision about the definitions is on its way.
+    /// Returns whether an operator's decision about the definitions is on its way.
     pub(super) fn are_definitions_undecided(&self) -> bool {
         self.accepting
     }
 
-    /// The limits of a service.
+    /// Returns the limits of a service.
     pub(super) fn limits(&self, service: &str) -> Limits {
         self.limits.get(service).map_or(NO_LIMITS, |known| known.now)
     }
 
-    /// A source reported this. Returns whether the applied list changed, and whether it was the first report.
+    /// Notes a source's report. Returns whether the applied list changed, and whether it was the first report.
     pub(super) fn heard(&mut self, service: &str, snapshot: &Snapshot) -> (bool, bool) {
         let limits = self.limits(service);
         let left = &mut self.left;
@@ -176,7 +175,7 @@ impl Oracle {
         (changes, first)
     }
 
-    /// Whether only the window keeps the newest list of this service out of service.
+    /// Returns whether the newest list is blocked only because the guard looks back over its window.
     pub(super) fn is_blocked_by_window(&self, service: &str) -> bool {
         let limits = self.limits(service);
         self.services.get(service).is_some_and(|expected| {
@@ -187,17 +186,17 @@ impl Oracle {
         })
     }
 
-    /// Whether this host is in service only because the guard blocks the list without it.
+    /// Returns whether this host is in service only because the guard blocks the list without it.
     pub(super) fn is_kept_by_guard(&self, service: &str, host: u8) -> bool {
         self.services.get(service).is_some_and(|expected| expected.heard && !expected.reported.contains(host))
     }
 
-    /// An operator accepts the list of this service that is blocked: until the answer, it may be in force or not.
+    /// Notes an order to accept the blocked list of this service: until the answer it may be applied or not.
     pub(super) fn accept(&mut self, service: &str) {
         self.services.entry(service.to_owned()).or_default().accepting = true;
     }
 
-    /// The operator was answered. What was accepted is the newest list.
+    /// Notes the answer to that order. The accepted list is the newest.
     pub(super) fn accepted(&mut self, service: &str, is_done: bool) {
         let Some(expected) = self.services.get_mut(service) else { return };
         expected.accepting = false;
@@ -208,24 +207,24 @@ impl Oracle {
         }
     }
 
-    /// Whether an order about this service would meet it: it does not come or go at this very moment.
+    /// Returns whether an order about this service would reach it: the service has been defined for long enough.
     pub(super) fn is_settled(&self, service: &str) -> bool {
         let since = self.since.get(service);
         since.map_or(self.definitions.is_none(), |since| *since + self.delays_of_a_launch() < Instant::now())
     }
 
-    /// Whether this service is defined, as far as anything was reported.
+    /// Returns whether this service is defined, according to the reports.
     pub(super) fn is_known(&self, service: &str) -> bool {
         self.definitions.as_ref().is_none_or(|services| services.contains_key(service))
     }
 
-    /// An operator's order about a server was answered: with a state where it was carried out.
+    /// Notes the answer to an operator's order about a server: with a state if it was executed.
     pub(super) fn chosen(&mut self, service: &str, host: u8, order: Option<(AdminState, Option<Duration>)>) {
         let in_force = self.services.get(service).and_then(Expected::in_force).map(Arc::as_ref);
         self.choices.answered(service, host, order, in_force);
     }
 
-    /// The definitions were reported.
+    /// Notes a report of the definitions.
     pub(super) fn defined(&mut self, definitions: &BTreeMap<String, RawDefinition>) {
         self.reported_definitions = Some(definitions.clone());
         if !self.blocked(|name| definitions.contains_key(name)).is_empty() {
@@ -238,12 +237,12 @@ impl Oracle {
         self.guard.passed(self.good.len());
     }
 
-    /// An operator accepts the definitions that are blocked.
+    /// Notes an order to accept the blocked definitions.
     pub(super) fn accept_definitions(&mut self) {
         self.accepting = true;
     }
 
-    /// The operator was answered. What was accepted is the newest that was told.
+    /// Notes the answer to that order. The accepted definitions are those of the last report.
     pub(super) fn definitions_accepted(&mut self, is_done: bool) {
         self.accepting = false;
         if let Some(told) = self.reported_definitions.clone().filter(|_| is_done) {
@@ -252,7 +251,7 @@ impl Oracle {
         }
     }
 
-    /// These definitions are in force. Services that are gone are forgotten.
+    /// Applies these definitions. Services that are gone are forgotten.
     fn are_defined(&mut self, definitions: &BTreeMap<String, RawDefinition>) {
         self.since.retain(|name, _| definitions.contains_key(name));
         self.limits.retain(|name, _| definitions.contains_key(name));
@@ -284,14 +283,14 @@ impl Oracle {
         self.cause("the definitions changed");
     }
 
-    /// The services that would be removed by these definitions, where the guard blocks that.
+    /// Returns the services that these definitions would remove, if the guard blocks that.
     pub(super) fn blocked(&self, is_defined: impl Fn(&String) -> bool) -> BTreeSet<String> {
         let gone: BTreeSet<_> = self.good.iter().filter(|name| !is_defined(name)).cloned().collect();
         let remaining = self.good.len() - gone.len();
         if self.guard.allows(remaining, SERVICE_LIMITS) { BTreeSet::new() } else { gone }
     }
 
-    /// A manager starts, and knows what was saved.
+    /// Resets the knowledge to what a restarted manager finds in its saved state.
     pub(super) fn restarted(&mut self, state: &SavedState, unix_ms: u64) {
         let saved = &state.services;
         let good = saved.iter().filter(|service| !is_refused(&service.definition));
@@ -324,32 +323,32 @@ impl Oracle {
         self.cause("the manager starts");
     }
 
-    /// Tells one life of a service from its next.
+    /// Returns a number that differs between two lives of a service.
     pub(super) fn life(&self, service: &str) -> u64 {
         self.lives.get(service).copied().unwrap_or_default()
     }
 
-    /// The hosts that were in force within so long, and are not the newest.
+    /// Returns the hosts of the lists, except the newest, that were applied within this time.
     pub(super) fn lately_in_force(&self, service: &str, within: Duration) -> BTreeSet<u8> {
         let Some((_, before)) = self.services.get(service).and_then(|expected| expected.lists.split_last()) else {
             return BTreeSet::new();
         };
         let last = before.len().saturating_sub(1);
-        // A list was in force until the next.
+        // A list was applied until the next one.
         let first = before.iter().rposition(|(at, _)| *at + within < Instant::now()).unwrap_or_default().min(last);
         before[first..].iter().flat_map(|(_, hosts)| hosts.numbers().iter()).collect()
     }
 
-    /// The hosts that ought to be in force; none where none were ever seen.
+    /// Returns the hosts that should be applied; `None` if none were ever reported.
     pub(super) fn in_force(&self, service: &str) -> Option<&Hosts> {
         self.services.get(service)?.in_force().map(Arc::as_ref)
     }
 
-    /// Whether every list that an actor may know at this instant has this host.
+    /// Returns whether every list that an actor may know at this instant has this host.
     pub(super) fn must_have(&self, service: &str, host: u8) -> bool {
         let Some(expected) = self.services.get(service) else { return false };
         let now = Instant::now();
-        // What is reported at this very instant may have arrived, or not; and what is on its way.
+        // A report of this instant, or one that is on its way, may have arrived or not.
         let settled = expected.lists.iter().rposition(|(at, _)| *at + self.mail_delay_max < now).unwrap_or_default();
         let known = &expected.lists[settled..];
         let of_life_before = expected.of_life_before.as_ref().filter(|_| known.len() == expected.lists.len());
@@ -363,7 +362,7 @@ impl Oracle {
             && known.iter().map(|(_, hosts)| hosts).chain(of_life_before).all(|hosts| is_ready(hosts))
     }
 
-    /// Whether every list that an actor may know has lacked this host for so long.
+    /// Returns whether every list that an actor may know has lacked this host for so long.
     pub(super) fn must_be_removed(&self, service: &str, host: u8, for_so_long: Duration) -> bool {
         let before = |at: Instant| at + for_so_long < Instant::now();
         let is_defined = self.since.get(service).is_some_and(|since| before(*since));
@@ -375,7 +374,7 @@ impl Oracle {
         is_removed && !expected.accepting && !expected.is_unsure && expected.heard
     }
 
-    /// Whether this service and its hosts have been known for so long.
+    /// Returns whether this service and its hosts have been known for so long.
     pub(super) fn should_be_served(&self, service: &str, for_so_long: Duration) -> bool {
         let before = |at: Instant| at + for_so_long < Instant::now();
         let is_defined = self.since.get(service).is_some_and(|since| before(*since));
@@ -383,34 +382,34 @@ impl Oracle {
         is_defined && self.is_known(service) && lists.first().is_some_and(|(at, _)| before(*at))
     }
 
-    /// Whether this service, once served, must be in the file of the next process.
+    /// Returns whether this service, once served, must be in the file of the next process.
     pub(super) fn must_stay(&self, service: &str) -> bool {
-        // What was removed for a moment while the launch began may be missing once.
+        // A service that was removed for a moment while the launch began may be missing once.
         let began = self.launch_began.unwrap_or_else(Instant::now);
         let defined = self.since.get(service).is_some_and(|since| *since + self.delays_of_a_launch() < began);
         let is_known_good = self.known_good.as_ref().is_none_or(|services| services.contains(service));
         defined && is_known_good && self.in_force(service).is_some()
     }
 
-    /// Something happened for which the rules require a reload.
+    /// Notes an event for which the rules require a reload.
     pub(super) fn cause(&mut self, what: impl Into<String>) {
         self.causes.push((Instant::now(), what.into()));
     }
 
-    /// Something happened that is a cause for another reload if a launch is under way already that does not know it.
+    /// Notes an event that requires another reload if a launch is under way that does not know it.
     pub(super) fn came_before_a_launch(&mut self, what: String) {
         let unknown = self.delays_of_a_launch();
         self.late_causes.retain(|(at, _)| *at + unknown >= Instant::now());
         self.late_causes.push((Instant::now(), what));
     }
 
-    /// How long before its first step, as the world sees it, a launch may have known nothing new: a report takes one
-    /// message, and the first step follows the decision by two.
+    /// Returns how long before its first step a launch may have known nothing new: a report takes one message, and the
+    /// first step follows the decision by two.
     fn delays_of_a_launch(&self) -> Duration {
         3 * self.mail_delay_max
     }
 
-    /// A launch takes its first step: from here on it knows nothing new.
+    /// Notes the first step of a launch: it takes no new information from here on.
     pub(super) fn launch_begins(&mut self) {
         if self.launch_began.is_none() {
             self.launch_began = Some(Instant::now());
@@ -420,22 +419,22 @@ impl Oracle {
         }
     }
 
-    /// Whether a launch has begun and HAProxy has not been started.
+    /// Returns whether a launch has begun and HAProxy has not been started.
     pub(super) fn is_launching(&self) -> bool {
         self.launch_began.is_some()
     }
 
-    /// A process serves: what it was given is known from now on. Returns whether it is the manager's first.
+    /// Notes that a process serves: its configuration is known from now on. Returns whether it is the manager's first.
     pub(super) fn serves(&mut self) -> bool {
         self.known_good.take().is_some()
     }
 
-    /// The candidate became the live file.
+    /// Notes that the candidate became the live file.
     pub(super) fn promoted(&mut self) {
         self.has_new_file = true;
     }
 
-    /// A process is started. Returns the causes for it; what came up only since its candidate was made stays a cause
+    /// Notes the start of a process. Returns the causes for it; those that are newer than its candidate remain causes
     /// for the next.
     pub(super) fn started(&mut self) -> BTreeSet<String> {
         let began = self.launch_began.take().unwrap_or_else(Instant::now);
@@ -444,14 +443,14 @@ impl Oracle {
         if std::mem::take(&mut self.has_new_file) {
             self.causes.retain(|(at, _)| *at + unknown >= began);
         } else {
-            // There is a process again, and nothing else that was due is in force with it.
+            // Without a new file only the missing process is replaced; all other causes remain.
             self.causes.retain(|(_, what)| !what.ends_with(" ended"));
         }
         causes
     }
 }
 
-/// The hosts of a saved list.
+/// Returns the hosts of a saved list.
 fn hosts_of(list: &HostList) -> Hosts {
     let shown = list.iter().filter_map(|(name, host)| {
         let shown = Shown { weight: host.weight?, state: host.state };
@@ -460,7 +459,7 @@ fn hosts_of(list: &HostList) -> Hosts {
     shown.collect()
 }
 
-/// The limits in a definition; none where it cannot be read.
+/// Returns the limits in a definition; `None` if it is unreadable.
 fn limits_of(raw: &RawDefinition) -> Option<Limits> {
     let definition: serde_json::Value = serde_json::from_str(&raw.text).ok()?;
     let of = |key: &str| definition.get(key).and_then(serde_json::Value::as_f64);
@@ -475,7 +474,7 @@ fn limits_from(removal: &Removal) -> Limits {
     Limits { min_hosts, max_removal_percent: whole(removal.max_removal * 100.0) }
 }
 
-/// A whole number that a definition holds as a fraction.
+/// Converts a whole number that a definition contains as a fraction.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "they are between 0 and 100")]
 fn whole(number: f64) -> u8 {
     number.round() as u8

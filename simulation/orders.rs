@@ -1,4 +1,4 @@
-//! What operators order.
+//! Orders of operators.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::random::Random;
 use super::tampering::server;
 use super::world::World;
 
-/// An operator's decision about definitions that are gone, where there is one, a while after they are.
+/// Adds, in some cases, an operator's decision a while after the definitions are gone.
 pub(super) fn draw_decisions(seed: u64, steps: &mut Vec<Step>) {
     let mut random = Random::of_purpose(seed, "decisions");
     for step in std::mem::take(steps) {
@@ -24,10 +24,10 @@ pub(super) fn draw_decisions(seed: u64, steps: &mut Vec<Step>) {
 }
 
 impl World {
-    /// An operator gives an order. Returns what the manager answers; where there is none, there is nobody to refuse.
+    /// Sends an operator's order. Returns the manager's answer.
     ///
     /// # Errors
-    /// Why it was not carried out.
+    /// The manager refused it, or no manager runs.
     pub async fn order(&self, order: Order) -> Result<String, OrderRefused> {
         let Some(actors) = self.actors() else { return Err(OrderRefused::NotNow("no manager runs".to_owned())) };
         let asked = serde_json::to_string(&order).unwrap_or_else(|_| format!("{order:?}"));
@@ -37,14 +37,14 @@ impl World {
         answer
     }
 
-    /// Gives the order that a step is.
+    /// Sends the order of a step.
     pub(super) async fn give(&self, step: &Step) {
         match step {
             Step::ServerOrdered { service, host, state, for_ms } => {
                 self.choose_state(service, *host, *state, *for_ms).await;
             }
             Step::HeldAccepted { service } => self.accept_held(service).await,
-            // What is in force stays, as it would without an order.
+            // The applied state stays, as it would without an order.
             Step::HeldRejected { service } => {
                 let Ok(name) = ServiceName::new(service) else { return };
                 drop(self.order(Order::Reject { service: Some(name) }).await);
@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    /// Nobody gives orders about a service that comes or goes this very moment.
+    /// Returns whether the service is settled: no orders are sent about one that is being added or removed.
     fn is_settled(&self, service: &str) -> bool {
         self.with(|things| things.oracle.is_settled(service))
     }
@@ -78,7 +78,7 @@ impl World {
         let order = SetServer { service: id.service, server: id.server, state, for_ms, reason: None };
         let answer = self.order(Order::SetServer(order)).await;
         self.with(|things| {
-            // A service that was removed meanwhile has taken its choices along.
+            // The removal of a service ends its overrides.
             let is_the_same = things.oracle.life(service) == life && things.oracle.is_known(service);
             let is_done = answer.is_ok() && is_the_same;
             let chosen = is_done.then(|| (state, for_ms.map(Duration::from_millis)));

@@ -1,7 +1,5 @@
-//! Bugs that are planted on purpose, to show that each invariant finds what it is for.
-//!
-//! Each alters what passes between the actors and the world, as an actor with that bug would. The actors themselves
-//! have no switch for any of it.
+//! Planted bugs, which show that each invariant can fail. Each bug alters the messages between actors and world, as an
+//! actor with that bug would. The actors themselves contain no switch for them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,9 +11,9 @@ use super::invariant::Invariant;
 pub enum PlantedBug {
     /// A change of hosts is lost on its way to the watcher.
     LosesAChange,
-    /// A source that fails is taken for one that has lost its first host.
+    /// A failed source counts as one that has lost its first host.
     FailureTakesAHost,
-    /// A guard compares a list with the one before it alone.
+    /// A guard compares a list only with the previous one.
     ForgetsTheWindow,
     /// A service is left out of the file of a reload.
     LeavesAServiceOut,
@@ -23,9 +21,9 @@ pub enum PlantedBug {
     NamesAStranger,
     /// HAProxy is reloaded although a change was made at run time.
     ReloadsInVain,
-    /// A free slot is not taken, and HAProxy reloaded instead.
+    /// HAProxy is reloaded although a slot is free.
     SpurnsASlot,
-    /// A host of a service without slots is given a second server, and one of the two is taken away.
+    /// A host of a service without slots has two servers, and one of them is disabled.
     TwinsAServer,
     /// A socket is closed at a reload.
     ClosesASocket,
@@ -39,25 +37,25 @@ pub enum PlantedBug {
     JournalGrows,
     /// An actor no longer reads its mailbox once HAProxy was reloaded.
     StopsReading,
-    /// A write of the file is taken for done.
+    /// A write of the file is skipped and reported as done.
     SkipsTheFile,
-    /// A save is taken for done.
+    /// A save is skipped and reported as done.
     SkipsTheSave,
-    /// What operators chose is left out of the saved state.
+    /// Operators' overrides are missing in the saved state.
     ForgetsAChoice,
     /// A runtime command waits for the end of a check.
     WaitsForTheCheck,
-    /// What is disabled while a new process begins to serve is disabled in the old one only.
+    /// A server that is disabled while a new process begins to serve is disabled only in the old one.
     ForgetsTheSuccessor,
-    /// Good services are given up where too many others are refused.
+    /// Valid services are given up if too many others are refused.
     GivesUpIsolating,
     /// A server is added without its id.
     OmitsTheId,
-    /// The agent of a server that is taken from traffic stays enabled.
+    /// The agent of a server that is disabled stays enabled.
     ForgetsTheAgent,
     /// An actor panics when a source is opened a second time.
     Panics,
-    /// A latency comes from somewhere else than the seed.
+    /// A latency does not depend on the seed.
     Dice,
 }
 
@@ -90,12 +88,12 @@ const ALL: [(PlantedBug, &str, Invariant); 24] = [
 ];
 
 impl PlantedBug {
-    /// Every bug.
+    /// Iterates over all bugs.
     pub fn all() -> impl Iterator<Item = Self> {
         ALL.into_iter().map(|(bug, _, _)| bug)
     }
 
-    /// The invariant that finds it.
+    /// Returns the invariant that finds it.
     pub fn breaks(self) -> Invariant {
         self.row().2
     }

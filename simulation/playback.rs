@@ -1,5 +1,5 @@
-//! What a real discovery once reported, played to the production actors in virtual time, before a simulated HAProxy in
-//! which nothing else goes wrong.
+//! Replays recorded discovery to the production actors in virtual time, with a simulated HAProxy without further
+//! faults.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,57 +20,57 @@ use super::scripted::sources::ScriptedSources;
 use super::trace::TraceLine;
 use super::world::{World, in_virtual_time};
 
-/// How often the journal is read, in virtual time, so that it forgets nothing unread.
+/// Pause between two reads of the journal, in virtual time, so that no entry is dropped unread.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the actors may take to finish after the last that was heard, in seconds.
+/// How long the actors may take to finish after the last recorded event, in seconds.
 const END_MAX_S: u64 = 120;
 
-/// Something that is heard, and when.
+/// A recorded event and its time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heard {
-    /// Since the beginning.
+    /// Time since the beginning.
     pub at: Duration,
-    /// What it is.
+    /// The event.
     pub what: Happening,
 }
 
-/// What can be heard of discovery and of operators.
+/// Event from discovery or from an operator.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Happening {
-    /// The definitions are these, or cannot be read.
+    /// The definitions, or why they are unreadable.
     Definitions(Result<BTreeMap<Arc<str>, RawDefinition>, String>),
-    /// The hosts of a service are these, or cannot be read.
+    /// The hosts of a service, or why they are unreadable.
     Hosts(String, Result<Vec<SeenHost>, String>),
     /// An operator gives an order.
     Ordered(Order),
-    /// The daemon is killed and started again; it knows what it has saved.
+    /// The daemon is killed and restarted; it knows its saved state.
     Restart,
 }
 
-/// What a playback begins with.
+/// Initial state of a playback.
 #[derive(Debug, Clone)]
 pub struct Beginning {
     /// The HAProxy to simulate.
     pub version: ProxyVersion,
-    /// When it begins, in milliseconds since 1970: what is restored ends by that clock.
+    /// When it begins, in milliseconds since 1970: durations of restored overrides refer to that clock.
     pub at_unix_ms: u64,
-    /// What the daemon knows from an earlier run.
+    /// State that the daemon has saved in an earlier run.
     pub restored: SavedState,
 }
 
-/// What came of a playback.
+/// Result of a playback.
 #[derive(Debug, Clone)]
 pub struct Played {
-    /// What the actors did, as their journal has it, dated since the beginning in milliseconds.
+    /// The actors' journal, with times in milliseconds since the beginning.
     pub journal: Vec<JournalEntry>,
-    /// What the actors say of themselves at the end.
+    /// The actors' states at the end.
     pub states: Vec<ActorState>,
-    /// Everything that happened.
+    /// The trace.
     pub lines: Vec<TraceLine>,
 }
 
-/// Plays what was heard, in order, to actors with these orders.
+/// Replays events, in order, to actors with this configuration.
 ///
 /// # Errors
 /// An actor does not answer.
@@ -90,7 +90,7 @@ pub fn play(
             player.wait_until(began + at).await;
             match what {
                 Happening::Restart => player.restart(&orders).await,
-                // With other settings it may be refused: then it is one more difference.
+                // With other settings the order may be refused: that is one more difference.
                 Happening::Ordered(order) => drop(player.world.order(order).await),
                 what => player.report(what),
             }
@@ -105,7 +105,7 @@ struct Player {
     at_unix_ms: u64,
     sources: ScriptedSources,
     journal: Vec<JournalEntry>,
-    /// The number of the last entry read in the life of this manager.
+    /// Number of the last entry that was read from this manager's journal.
     last: u64,
 }
 
@@ -135,7 +135,7 @@ impl Player {
         }
     }
 
-    /// Every host name resolves, each to an address of its own.
+    /// Makes every host name resolve, each to an address of its own.
     fn resolve(&self, seen: &[SeenHost]) {
         let named = seen.iter().filter_map(|entry| match &entry.host()?.endpoint.address {
             Address::Name(name) => Some(name.to_string()),
@@ -158,7 +158,7 @@ impl Player {
         }
     }
 
-    /// Reads what is new in the journal.
+    /// Reads the new entries of the journal.
     async fn look(&mut self) {
         let query = ReadJournal { after: Some(self.last), ..ReadJournal::default() };
         for mut entry in self.world.journal(query).await {
@@ -168,7 +168,7 @@ impl Player {
         }
     }
 
-    /// Waits until nothing is under way any more.
+    /// Waits until no reload is pending and HAProxy runs.
     async fn finish(mut self) -> Result<Played, String> {
         for _ in 0..END_MAX_S {
             sleep(Duration::from_secs(1)).await;

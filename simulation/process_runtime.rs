@@ -1,4 +1,5 @@
-//! The Runtime API of one process, on a connection that was opened before its start: commands wait until it answers.
+//! The Runtime API of one process, on a connection that was opened before its start: commands wait for its first
+//! answer.
 
 use std::path::PathBuf;
 
@@ -13,14 +14,14 @@ use super::route_map::RouteMap;
 use super::runtime_api::broken;
 use super::world::World;
 
-/// The way to one process.
+/// A connection to one process.
 pub(super) struct ProcessRuntime {
     pub(super) world: World,
     pub(super) pid: u32,
 }
 
 impl ProcessRuntime {
-    /// Waits for the process, and then for the answer that `ask` reads or the commands that it obeys.
+    /// Waits for the process, and then for the answer that `ask` reads or the commands that it executes.
     fn once_up<T: 'static>(
         &self,
         ask: impl FnOnce(&World, u32) -> Option<T> + 'static,
@@ -49,8 +50,8 @@ impl ProcessRuntime {
     }
 }
 
-/// Resolves when the process answers; an error when it has ended. Those who wait go on in the order in which they came:
-/// with `tokio::sync::watch` that order is random.
+/// Resolves when the process answers, with an error if it has ended. Waiting tasks continue in the order of their
+/// calls; with `tokio::sync::watch` that order is random.
 async fn until_up(world: &World, pid: u32) -> Result<(), RuntimeError> {
     loop {
         let process =

@@ -1,4 +1,4 @@
-//! HAProxy's processes and its configuration file.
+//! HAProxy's processes and its configuration file, simulated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -28,36 +28,36 @@ use super::world::World;
 pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) model: HaproxyModel,
-    /// The map that it loaded, where there was one.
+    /// The map that it loaded, if its file has one.
     pub(super) map: Option<RouteMap>,
     pub(super) version: proxymgr_actors::model::ProxyVersion,
     pub(super) listens: BTreeSet<SocketAddr>,
     pub(super) sections: BTreeSet<String>,
     pub(super) started: Instant,
-    /// Whether it has come up.
+    /// Whether it answers on its socket.
     pub(super) answers: bool,
-    /// Says the same to those who wait for it; dropped when the process ends.
+    /// Wakes the tasks that wait for that; dropped when the process ends.
     pub(super) up: Rc<Notify>,
-    /// Since when the manager that runs has had answers from it.
+    /// Since when it has answered the current manager.
     pub(super) attached_at: Option<Instant>,
-    /// Whether another served when it was started.
+    /// Whether another process served when it was started.
     pub(super) replaces: bool,
-    /// Whether it only finishes what it has.
+    /// Whether it is draining.
     pub(super) draining: bool,
     /// The manager that started it.
     pub(super) generation: u64,
     pub(super) fault: Option<SocketFault>,
-    /// Whether its socket ever had a fault: its supervisor may rightly take it for one that never came up.
+    /// Whether its socket ever had a fault: its supervisor may then conclude that it never answered.
     pub(super) was_faulty: bool,
     exit: watch::Sender<Option<ProcessExit>>,
 }
 
-/// What is wrong with a process's socket.
+/// Fault of a process's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SocketFault {
-    /// No answer comes; the commands may be obeyed.
+    /// No answer arrives; the commands may be executed.
     Hangs { obeys: bool },
-    /// Nobody can connect.
+    /// Connections are refused.
     Down,
 }
 
@@ -65,12 +65,12 @@ pub(super) enum SocketFault {
 const YOUNG: Duration = Duration::from_secs(2);
 
 impl Process {
-    /// Whether it has replaced another a moment ago.
+    /// Returns whether it has replaced another process a moment ago.
     pub(super) fn is_a_young_successor(&self) -> bool {
         self.replaces && self.attached_at.is_some_and(|at| at.elapsed() < YOUNG)
     }
 
-    /// What `show info` says.
+    /// Returns the answer to `show info`.
     pub(super) fn info(&self) -> ProcessInfo {
         ProcessInfo {
             pid: self.pid,
@@ -91,14 +91,14 @@ impl Process {
     }
 }
 
-/// The servers that take traffic, by section, with their weights.
+/// Returns the servers that take traffic, by section, with their weights.
 pub(super) fn ready_in(model: &HaproxyModel) -> BTreeMap<String, BTreeMap<u8, u16>> {
     let observation = model.observe(None);
     observation.services.iter().map(|(name, servers)| (name.to_string(), numbers(servers.values()))).collect()
 }
 
 impl World {
-    /// The process ends.
+    /// Ends the process.
     pub(super) fn end_process(&self, pid: u32, how: ProcessExit) {
         let Some(process) = self.with(|things| things.processes.remove(&pid)) else { return };
         process.up.notify_waiters();
@@ -112,12 +112,12 @@ impl World {
         if !(process.draining && self.has(PlantedBug::MissesAnExit)) {
             process.exit.send_replace(Some(how));
         } else {
-            // Whoever waits for it waits for ever.
+            // The task that waits for the exit never resumes.
             std::mem::forget(process.exit);
         }
     }
 
-    /// The process closes its listeners, finishes what is open, and ends.
+    /// Makes the process close its listeners, drain, and end.
     pub(super) fn soft_stop(&self, pid: u32) {
         let first = self.with(|things| {
             let process = things.processes.get_mut(&pid)?;
@@ -128,12 +128,12 @@ impl World {
         if first.is_none() {
             return;
         }
-        self.note(format_args!("HAProxy ({pid})"), "", "stops listening, finishes what is open");
+        self.note(format_args!("HAProxy ({pid})"), "", "stops listening, drains");
         self.chronicled(|chronicle, now_ms| chronicle.process(pid, |life| life.drains_ms = Some(now_ms)));
         self.chronicle_all();
         let world = self.clone();
         self.naturally(async move {
-            // Most have little left to do; some have clients that stay.
+            // Most have few sessions; some have clients that stay.
             if world.draw("is busy", 0, 1) == 0 && !world.with(|things| things.durations.contains_key(&Work::Finish)) {
                 world.latency(Work::Finish.purpose(), 0, 5).await;
             } else {
@@ -143,13 +143,12 @@ impl World {
         });
     }
 
-    /// The process is ended by force: right where it never came up, or where it has been finishing beyond the limits, and
-    /// nowhere else.
+    /// Ends the process by force, which is allowed only if it never answered or has been draining beyond the limits.
     fn hard_stop(&self, pid: u32, how: ProcessExit) {
         let is_well = |process: &Process| process.answers && !process.was_faulty;
         let is_well = self.with(|things| things.processes.get(&pid).is_some_and(is_well));
         if is_well && !self.with(|things| things.is_beyond_limits(pid)) {
-            self.violate(Invariant::ConnectionsAreNotCut, format!("HAProxy ({pid}) was ended with what it had open"));
+            self.violate(Invariant::ConnectionsAreNotCut, format!("HAProxy ({pid}) was killed with open connections"));
         }
         self.end_process(pid, how);
     }
@@ -163,10 +162,7 @@ impl World {
         });
         let causes_text = causes.iter().cloned().collect::<Vec<_>>().join("; ");
         if causes.is_empty() {
-            self.violate(
-                Invariant::ReloadsHaveACause,
-                "HAProxy was started, and nothing had happened that requires it",
-            );
+            self.violate(Invariant::ReloadsHaveACause, "HAProxy was started without a cause");
         }
         if self.has(PlantedBug::ClosesASocket)
             && !replaces.is_empty()
@@ -201,7 +197,7 @@ impl World {
     fn make_process(&self, text: &str, descriptors: &[RawFd]) -> Result<Process, String> {
         let version = self.with(|things| things.version);
         let model = self.with(|things| {
-            // What was read when it was checked need not be read again. The names always resolve to the same.
+            // The result of the check is reused: host names always resolve to the same addresses.
             let is_checked = things.live_file == things.candidate;
             let checked = things.checked.take_if(|model| is_checked && model.version() == version);
             checked.map_or_else(|| HaproxyModel::start_resolving(version, text, &things.names), Ok)
@@ -213,7 +209,7 @@ impl World {
             for descriptor in inherited_descriptors(text) {
                 match things.sockets.get(&descriptor).filter(|_| descriptors.contains(&descriptor)) {
                     Some(address) => listens.insert(*address),
-                    None => return Err(format!("descriptor {descriptor} of the file is not passed on")),
+                    None => return Err(format!("descriptor {descriptor} of the file is not inherited")),
                 };
             }
             things.last_pid += 1;
@@ -238,11 +234,11 @@ impl World {
         })
     }
 
-    /// An external HAProxy runs with this configuration, in place of the one before.
+    /// Replaces the serving process by an external HAProxy with this configuration.
     pub(super) fn run_external(&self, config: &str) {
         let before = self.with(|things| things.serving());
         let mut process = self.make_process(config, &[]).expect("a configuration in a test is accepted");
-        // No manager that starts takes it for an orphan.
+        // A manager that starts must not adopt it as an orphan.
         (process.answers, process.generation) = (true, u64::MAX);
         self.with(|things| things.processes.insert(process.pid, process));
         before.into_iter().for_each(|pid| self.end_process(pid, ProcessExit::Code(0)));
@@ -273,7 +269,7 @@ impl World {
         }
     }
 
-    /// What was served and is still defined must be in the file of the next process.
+    /// Checks that every served service that is still defined is in the file of the next process.
     fn check_sections(&self, text: &str) {
         let sections = parse_sections(text);
         let missing = self.with(|things| {
@@ -287,7 +283,7 @@ impl World {
         if let Some(name) = missing {
             self.violate(
                 Invariant::ServicesStay,
-                format!("{name} is defined and was served, and is not in the file any more"),
+                format!("{name} is defined and was served, but is missing in the file"),
             );
         }
     }
@@ -418,7 +414,7 @@ fn verdict(outcome: &Result<Vec<ConfigMessage>, CheckFailure>) -> String {
 }
 
 impl Things {
-    /// What HAProxy makes of a text.
+    /// Reads a text as HAProxy would.
     fn read_config(&self, text: &ConfigText) -> Result<HaproxyModel, CheckFailure> {
         if self.disk_full {
             return Err(CheckFailure::Failed("no space left on device".to_owned()));
@@ -429,10 +425,10 @@ impl Things {
     }
 }
 
-/// How long a connection attempt to a dead socket takes.
+/// Duration of a connection attempt to a dead socket.
 pub(super) const CONNECT: Duration = Duration::from_millis(1);
 
-/// Waits as the adapter does before it gives an answer up.
+/// Waits as long as the adapter does for an answer.
 pub(super) async fn until_given_up() {
     sleep(proxymgr_actors::limits::RUNTIME_ANSWER_TIMEOUT).await;
 }

@@ -1,19 +1,19 @@
-//! Randomness from a seed: the same on every machine, in every build.
+//! Random numbers from a seed: the same on every machine and in every build.
 
-/// A stream of numbers (SplitMix64, Steele et al. 2014): small, fast, and good enough to choose faults with.
+/// A stream of numbers (SplitMix64, Steele et al. 2014): small, fast, and sufficient to choose faults.
 #[derive(Debug, Clone)]
 pub struct Random {
     state: u64,
 }
 
 impl Random {
-    /// The stream of this seed.
+    /// Creates the stream of this seed.
     pub fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
-    /// A stream of its own for each purpose, so that one more draw here changes nothing there: a plan that lost a
-    /// step keeps the latencies of the others.
+    /// Creates a stream for one purpose, so that an additional draw in one does not change the others: a plan that lost
+    /// a step keeps the latencies of the others.
     pub fn of_purpose(seed: u64, purpose: &str) -> Self {
         // FNV-1a separates the purposes.
         let hash = purpose
@@ -34,23 +34,23 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 to `bound - 1`; 0 where the bound is 0.
+    /// Returns a number from 0 to `bound - 1`; 0 if the bound is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         // The bias of the remainder is below 2^-50 for the bounds used here.
         self.next() % bound.max(1)
     }
 
-    /// A number from `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high.saturating_sub(low) + 1)
     }
 
-    /// True in so many of a hundred cases.
+    /// Returns true in this percentage of cases.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// One of these.
+    /// Returns one of these elements.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         let index = usize::try_from(self.below(from.len() as u64)).unwrap_or_default();
         &from[index]
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_seed_always_gives_the_same_numbers() {
         let mut random = Random::new(0);
-        // The reference implementation's first numbers.
+        // The first numbers of the reference implementation.
         assert_eq!([random.next(), random.next()], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
     }
 

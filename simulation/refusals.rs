@@ -1,4 +1,4 @@
-//! What HAProxy says against a file that it refuses.
+//! HAProxy's messages about a file that it refuses.
 
 use proxymgr_actors::port::ConfigMessage;
 
@@ -8,8 +8,8 @@ use super::things::Things;
 use super::truth::{POISON_NAMED, POISON_UNNAMED};
 
 impl Things {
-    /// HAProxy's messages about this file; none where it has nothing that is planted to be refused. HAProxy names one line,
-    /// however many it would refuse.
+    /// Returns HAProxy's messages about this file; `None` if it contains no planted mistake. HAProxy names one line,
+    /// even if several are refused.
     pub(super) fn refusal(&self, text: &str) -> Option<Vec<ConfigMessage>> {
         let first = |refused: &str| text.lines().position(|line| line.contains(refused)).map(|at| at + 1);
         if self.planted == Some(PlantedBug::GivesUpIsolating)
@@ -32,7 +32,7 @@ impl Things {
     }
 }
 
-/// The first line of another section than the one that this line is in, from 1.
+/// Returns the first line, from 1, of a section other than that of this line.
 fn other_section(text: &str, line: usize) -> usize {
     let is_section = |line: &str| line.starts_with("listen ") || line.starts_with("backend ");
     let starts = || text.lines().enumerate().filter(|(_, line)| is_section(line)).map(|(at, _)| at + 1);

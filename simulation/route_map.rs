@@ -6,19 +6,19 @@ use proxymgr_actors::decide::routing::parse_map;
 use proxymgr_actors::model::{ObservedRoutes, RouteCommand, RouteKey, ServiceName};
 use proxymgr_actors::port::Answer;
 
-/// A map in memory. HAProxy adds what is there already a second time.
+/// A map in memory. Like HAProxy, `add map` adds an existing key a second time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RouteMap {
     entries: BTreeMap<RouteKey, Vec<ServiceName>>,
 }
 
 impl RouteMap {
-    /// The map that is loaded from a file.
+    /// Reads the map from the text of its file.
     pub fn load(text: &str) -> Self {
         Self { entries: parse_map(text).into_iter().map(|(key, service)| (key, vec![service])).collect() }
     }
 
-    /// Does what the command says, and answers as HAProxy does.
+    /// Executes the command, and answers like HAProxy.
     pub fn run(&mut self, command: &RouteCommand) -> Answer {
         let refusal = match command {
             RouteCommand::Add(key, service) => {
@@ -40,7 +40,7 @@ impl RouteMap {
         Answer { accepted: refusal.is_empty(), text: refusal.to_owned() }
     }
 
-    /// The map as it is shown: all values of a key, each once.
+    /// Returns the map as HAProxy shows it: all values of a key, each once.
     pub fn show(&self) -> ObservedRoutes {
         let shown = |services: &Vec<ServiceName>| {
             let mut values: Vec<&str> = services.iter().map(ServiceName::as_str).collect();

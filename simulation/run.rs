@@ -14,45 +14,44 @@ use super::planted_bug::PlantedBug;
 use super::trace::TraceLine;
 use super::world::{World, in_virtual_time};
 
-/// How long the actors may take to put everything right once all faults are healed, in seconds. The longest way: a
-/// start that is silent for 30 s, a pause of 30 s before the next, a socket that hangs for 10 s, and what comes after.
+/// How long the actors may take to converge after all faults are healed, in seconds. The longest sequence: a start that
+/// is silent for 30 s, a pause of 30 s, a socket that hangs for 10 s, and the changes after that.
 const CONVERGENCE_MAX_S: u64 = 150;
 
-/// How long the world is watched at rest, in seconds: longer than the interval of observations.
+/// How long the world is observed at rest, in seconds: longer than the interval of observations.
 const REST_S: u64 = 35;
 
-/// What came of a run.
+/// Result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The first invariant that did not hold; none where all did.
+    /// The first invariant that did not hold; `None` if all held.
     pub violation: Option<Violation>,
-    /// Everything that happened.
+    /// The trace.
     pub lines: Vec<TraceLine>,
     /// How often HAProxy was started or reloaded.
     pub starts: usize,
-    /// How many commands it was given at run time.
+    /// Number of runtime commands.
     pub commands: usize,
-    /// How long it took to put everything right, in virtual seconds, to the next whole one.
+    /// Time until convergence, in virtual seconds, rounded up.
     pub converged_after_s: u64,
 }
 
-/// Runs this plan with the latencies of this seed, and a planted bug where one is given.
+/// Runs this plan with the latencies of this seed, and optionally a planted bug.
 pub fn run(seed: u64, plan: &Plan, planted: Option<PlantedBug>) -> Outcome {
     run_in(seed, plan, planted, false).0
 }
 
-/// Runs a plan as [`run`] does, and keeps a chronicle of it.
+/// Runs a plan like [`run`], and records a chronicle.
 pub fn chronicled(seed: u64, plan: &Plan, planted: Option<PlantedBug>) -> (Outcome, Chronicle) {
     run_in(seed, plan, planted, true)
 }
 
-/// The run that is under way on this thread: its seed and its plan. Where a panic ends the program, all that is left of
-/// it is what a panic hook prints.
+/// Returns seed and plan of the current run of this thread. If a panic ends the program, a panic hook prints them.
 pub fn under_way() -> Option<String> {
     UNDER_WAY.with(|run| run.try_borrow().ok()?.clone())
 }
 
-/// From now on a panic in a run ends the program, as it does in a release build.
+/// Makes a panic in a run end the program, as in a release build.
 pub fn end_at_panics() {
     END_AT_PANICS.store(true, Ordering::Relaxed);
 }
@@ -89,7 +88,7 @@ fn run_in(seed: u64, plan: &Plan, planted: Option<PlantedBug>, keeps_chronicle: 
     (outcome, chronicle)
 }
 
-/// Runs a story in a new world. A panic in it breaks an invariant, or ends the program, which leaves these words behind.
+/// Runs a test in a new world. A panic violates an invariant, or ends the program, whose panic hook prints `words`.
 pub(super) fn watched<T>(
     seed: u64,
     words: impl FnOnce() -> String,
@@ -116,7 +115,7 @@ async fn story(world: &World, plan: &Plan) -> u64 {
             return 0;
         }
     }
-    // What the plan has set going (a flap, a session that expires) comes to its end first.
+    // Events that the plan has started (a flap, a session that expires) end first.
     world.wait(6).await;
     world.heal_for_good();
     world.note("the plan", "the world", "everything is healed");
@@ -134,7 +133,7 @@ async fn story(world: &World, plan: &Plan) -> u64 {
         }
     }
     if let Some(Violation { invariant, what }) = unrest {
-        world.violate(invariant, format!("{CONVERGENCE_MAX_S} s after all was healed {what}"));
+        world.violate(invariant, format!("{CONVERGENCE_MAX_S} s after all faults were healed: {what}"));
     }
     CONVERGENCE_MAX_S
 }
@@ -148,16 +147,16 @@ async fn stay_at_rest(world: &World, memory: &mut Memory) {
         return;
     }
     if world.starts() > starts {
-        world.violate(Invariant::ReloadsHaveACause, "HAProxy was reloaded while all was at rest");
+        world.violate(Invariant::ReloadsHaveACause, "HAProxy was reloaded at rest");
     } else if let Err(Violation { invariant, what }) = world.at_rest().await {
-        world.violate(invariant, format!("the rest did not last: {what}"));
+        world.violate(invariant, format!("no longer at rest: {what}"));
     }
 }
 
 thread_local! {
-    /// The run of this thread; none while there is no run.
+    /// The current run of this thread.
     static UNDER_WAY: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// What panicked in the run of this thread; none while there is no run.
+    /// The panics in the current run of this thread.
     static PANIC: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
@@ -165,7 +164,7 @@ fn has_panicked() -> bool {
     PANIC.with(|panic| panic.borrow().as_ref().is_some_and(|panics| !panics.is_empty()))
 }
 
-/// A panic inside a handler makes an actor vanish without a word; the hook remembers the word.
+/// Installs a hook that records panics: an actor whose handler panics vanishes without a message.
 fn catch_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -178,7 +177,7 @@ fn catch_panics() {
                 }
                 _ => false,
             });
-            // Where a panic ends the program, there is no later report.
+            // If a panic ends the program, there is no later report.
             if !of_run || panics_end_the_program() {
                 before(info);
             }
@@ -189,7 +188,7 @@ fn catch_panics() {
     });
 }
 
-/// What a run must never ask: numbers that no seed determines. For the bug that is planted to be caught at it.
+/// Returns numbers that do not depend on the seed, for the planted bug that must be found.
 pub(super) fn dice() -> u64 {
     static THROWN: AtomicU64 = AtomicU64::new(0);
     THROWN.fetch_add(1, Ordering::Relaxed) % 3

@@ -1,4 +1,4 @@
-//! The Runtime API of the HAProxy that serves.
+//! The Runtime API of the serving HAProxy.
 
 use std::path::PathBuf;
 
@@ -24,11 +24,11 @@ use super::world::World;
 
 const SOCKET: &str = "/run/haproxy.sock";
 
-/// What the trace calls the file of the map.
+/// Name of the map's file in the trace.
 const MAP: &str = "MAP";
 
 impl World {
-    /// Checks what the commands are meant to do, at the moment when they are sent.
+    /// Checks the intention of commands at the moment when they are sent.
     fn intended(&self, commands: &[RuntimeCommand]) {
         let hosts = self.with(|things| {
             let process = things.serving().and_then(|pid| things.processes.get(&pid));
@@ -39,19 +39,19 @@ impl World {
         for (place, (command, host)) in commands.iter().zip(&hosts).enumerate() {
             let Some(number) = *host else { continue };
             let id = command.server();
-            // A slot that has been left keeps its address in maintenance.
+            // A slot whose host was removed keeps its address in maintenance.
             if matches!(command, RuntimeCommand::DeleteServer(_)) && number_of_server(id.server.as_str()).is_none() {
                 continue;
             }
-            // A server that moves or is replaced is only away for the length of its batch; a host that was gone for a
-            // moment may have got another slot.
+            // A server that moves or is replaced is away only during its batch; a host that was gone for a moment may
+            // have got another slot.
             let returns = commands.iter().zip(&hosts).enumerate().any(|(at, (other, of))| {
                 let brings = matches!(other, RuntimeCommand::SetReady(_) | RuntimeCommand::AddServer { .. });
                 let is_later = at > place || other.server() != id;
                 brings && is_later && of == host && other.server().service == id.service
             });
             let shown = self.with(|things| {
-                // A drain that is an operator's may be brought back.
+                // An operator's drain may be restored.
                 let server = (id.service.to_string(), number);
                 let is_drained = matches!(command, RuntimeCommand::SetDrain(_))
                     && (things.drained.contains(&server) || things.undrained.contains(&server));
@@ -59,20 +59,20 @@ impl World {
             });
             let brings = matches!(command, RuntimeCommand::SetReady(_));
             if brings && self.with(|things| things.oracle.choices.must_keep(id.service.as_str(), number)) {
-                self.violate(Invariant::OperatorsDecide, format!("`{command}`, and an operator chose otherwise"));
+                self.violate(Invariant::OperatorsDecide, format!("`{command}` although an operator ordered otherwise"));
             }
             if takes_away(command) && !returns && shown && !self.is_served_by_another(id, number, &gone) {
                 if self.with(|things| things.oracle.is_kept_by_guard(id.service.as_str(), number)) {
-                    self.violate(Invariant::GuardLimitsHold, format!("`{command}`, and the guard keeps the host"));
+                    self.violate(Invariant::GuardLimitsHold, format!("`{command}` although the guard keeps the host"));
                 } else {
-                    self.violate(Invariant::NothingIsTakenAway, format!("`{command}`, and discovery shows the host"));
+                    self.violate(Invariant::NothingIsTakenAway, format!("`{command}` although discovery shows it"));
                 }
             }
         }
     }
 
-    /// Whether a host keeps its traffic by another server than those that are `gone`: only in slots can it have two, for as
-    /// long as it moves from one to the other.
+    /// Returns whether another server than those in `gone` serves the host: with slots it can have two, while it moves
+    /// from one to the other.
     fn is_served_by_another(&self, id: &ServerId, host: u8, gone: &[&ServerId]) -> bool {
         self.with(|things| {
             let has_slots = things.services.get(id.service.as_str()).is_some_and(|service| service.slots.is_some());
@@ -81,7 +81,7 @@ impl World {
         })
     }
 
-    /// Connects to the process that serves, and waits until it may answer. Returns its process id, and whether it will.
+    /// Connects to the serving process, and waits until it may answer. Returns its process id and its fault.
     async fn connected(&self, answers_after_ms: u64) -> Result<(u32, Option<SocketFault>), RuntimeError> {
         let found = self.with(|things| {
             let process = things.processes.get(&things.serving()?)?;
@@ -98,12 +98,12 @@ impl World {
         }
     }
 
-    /// A process that did not answer so many times in a row is to be replaced.
+    /// Notes a failure: after this many in a row a process must be replaced.
     fn failed_again(&self) {
         self.with(|things| {
             things.socket_failures += 1;
             if things.socket_failures >= RUNTIME_FAILURES_BEFORE_RELOAD {
-                things.oracle.cause("its socket failed again and again");
+                things.oracle.cause("its socket failed repeatedly");
             }
         });
     }
@@ -115,7 +115,7 @@ impl World {
         Err(RuntimeError::TimedOut { path: SOCKET.to_owned(), timeout_ms })
     }
 
-    /// The sessions of a server.
+    /// Returns the sessions of a server.
     fn sessions_of(&self, server: &ServerName) -> u64 {
         let given = self.with(|things| {
             things.sessions.as_ref().map(|sessions| sessions.get(server.as_str()).copied().unwrap_or_default())
@@ -145,7 +145,7 @@ impl World {
             let adds = matches!(command, RuntimeCommand::AddServer { .. });
             let is_known = if adds { !exists || deleted_in(batch, id) } else { exists || added(id) };
             let is_known = is_known || things.tampered.contains(id);
-            // What an earlier manager left is not known before it was observed: it gets what may be true of it.
+            // Before its first observation, a manager may disable a server that does not exist.
             let is_guess = process.attached_at.is_none() && takes_away(command);
             let is_known = is_known || is_guess;
             let is_lost = things.planted == Some(PlantedBug::ForgetsTheSuccessor)
@@ -183,7 +183,7 @@ impl World {
             }
         });
         if overrules {
-            self.violate(Invariant::AgentsKeepToOrders, format!("`{command}`, and its agent took it from traffic"));
+            self.violate(Invariant::AgentsKeepToOrders, format!("`{command}` although its agent disabled it"));
         }
         self.ask_agents_soon();
         if !is_known {
@@ -192,7 +192,7 @@ impl World {
         answer
     }
 
-    /// Has the process obey commands about its map; none where it is gone.
+    /// Executes commands about the map of a process; `None` if it has ended.
     pub(super) fn route(&self, pid: u32, commands: &[RouteCommand]) -> Option<Vec<Answer>> {
         let refused = || Answer { accepted: false, text: "Unknown map identifier.".to_owned() };
         let answers = self.with(|things| {
@@ -214,7 +214,7 @@ impl World {
         Some(answers)
     }
 
-    /// What a planted bug makes of the commands; none where HAProxy is not even asked.
+    /// Alters the commands as the planted bug does; returns the answers if HAProxy receives none of them.
     fn bent(&self, commands: &mut [RuntimeCommand]) -> Option<Vec<Answer>> {
         if self.has(PlantedBug::SpurnsASlot) && commands.iter().any(|it| matches!(it, RuntimeCommand::SetAddress(..))) {
             return Some(in_vain(commands));
@@ -237,14 +237,14 @@ impl World {
         self.has(PlantedBug::ReloadsInVain).then(|| in_vain(commands))
     }
 
-    /// What a planted bug does: it waits for the end of every check.
+    /// Waits for the end of every check, as a planted bug does.
     async fn wait_for_checks(&self) {
         while self.with(|things| things.checks > 0) {
             sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// What a planted bug has done before: a host of a service without slots has a second server.
+    /// Gives a host of a service without slots a second server, as a planted bug does.
     fn twin_a_server(&self) {
         self.with(|things| {
             let plain = things.services.iter().find(|(_, service)| service.slots.is_none()).map(|(name, _)| name);
@@ -270,7 +270,7 @@ impl World {
 }
 
 impl Things {
-    /// Records a command, and returns whether HAProxy refuses it for its text.
+    /// Records a command, and returns whether HAProxy refuses it because of its text.
     fn is_refused(&mut self, text: impl Fn() -> String) -> bool {
         let is_refused = self.refused_prefix.as_ref().is_some_and(|prefix| text().starts_with(prefix.as_str()));
         if let Some(sent) = &mut self.sent {

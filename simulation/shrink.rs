@@ -1,23 +1,23 @@
-//! Makes a plan that breaks an invariant as small as it gets (delta debugging, Zeller 1999).
+//! Minimizes a plan that violates an invariant (delta debugging, Zeller 1999).
 
 use super::invariant::Invariant;
 use super::plan::Plan;
 use super::planted_bug::PlantedBug;
 use super::run::{Outcome, run};
 
-/// The most runs that one failure is worth.
+/// Maximum number of runs for one failure.
 const RUNS_MAX: usize = 600;
 
-/// A smaller plan that breaks the same invariant.
+/// A smaller plan that violates the same invariant.
 #[derive(Debug, Clone)]
 pub struct Shrunk {
-    /// The places of its steps in the plan that was drawn.
+    /// Indexes of its steps in the plan that was drawn.
     pub kept: Vec<usize>,
-    /// What comes of it.
+    /// Result of its run.
     pub outcome: Outcome,
 }
 
-/// Leaves out whatever is not needed to break `invariant`. `outcome` is that of the whole plan.
+/// Drops all steps that are not needed to violate `invariant`. `outcome` is that of the whole plan.
 pub fn shrink(seed: u64, plan: &Plan, planted: Option<PlantedBug>, invariant: Invariant, outcome: Outcome) -> Shrunk {
     let mut runs = 0;
     let mut best = Shrunk { kept: (0..plan.steps.len()).collect(), outcome };
@@ -50,15 +50,15 @@ pub fn shrink(seed: u64, plan: &Plan, planted: Option<PlantedBug>, invariant: In
     }
 }
 
-/// A run, or two that are not the same.
+/// Runs a plan twice; different runs violate an invariant.
 pub(super) fn tried(seed: u64, plan: &Plan, planted: Option<PlantedBug>) -> Outcome {
     let mut first = run(seed, plan, planted);
     let second = run(seed, plan, planted);
     if first.lines != second.lines {
         let differs = first.lines.iter().zip(&second.lines).find(|(one, other)| one != other);
         let what = match differs {
-            Some((one, other)) => format!("the first run has\n  {one}\nwhere the second has\n  {other}"),
-            None => format!("one has {} lines, the other {}", first.lines.len(), second.lines.len()),
+            Some((one, other)) => format!("the first run has\n  {one}\nbut the second run has\n  {other}"),
+            None => format!("the first run has {} lines, the second {}", first.lines.len(), second.lines.len()),
         };
         first.violation = Some(super::invariant::Violation { invariant: Invariant::RunsRepeat, what });
     }

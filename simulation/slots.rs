@@ -1,6 +1,5 @@
-//! Services that are updated by slots: which plans have one, and which host a server of HAProxy stands for.
-//!
-//! The actors keep a table of that. Here it is worked out in another way: a slot stands for the host at its address.
+//! Services that are updated by slots: which plans have one, and which host a server of HAProxy serves. The actors keep
+//! a table of that; here it is derived independently: a slot serves the host at its address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,23 +16,23 @@ use super::tampering::{SLOW, server};
 use super::things::{Things, numbers};
 use super::truth::{Service, number_of, number_of_server};
 
-/// How long after its time to finish is over a server may take to leave its slot.
+/// How long after its drain time-out a server may take to leave its slot.
 const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 
-/// How many slots a service has.
+/// Settings of a service's slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slots {
-    /// At the least, and so many more at once when they run short.
+    /// Minimum of slots, and the number that is added when they run short.
     pub base: u8,
     /// They run short when fewer than this are free.
     pub min_free: u8,
-    /// Whether they are used where HAProxy can add servers as well.
+    /// Whether slots are used even if HAProxy can add servers.
     pub always: bool,
 }
 
 impl Slots {
-    /// The service that is updated by slots in the plan of this seed; none in most.
+    /// Draws the service that is updated by slots in the plan of this seed; most plans have none.
     pub(super) fn draw(seed: u64, services: &[(String, u8)]) -> Option<(String, Self)> {
         let mut random = Random::of_purpose(seed, "slots");
         if !random.chance(30) {
@@ -45,7 +44,7 @@ impl Slots {
         Some((service.clone(), Self { base, min_free, always: random.chance(70) }))
     }
 
-    /// The keys about them in the service's definition.
+    /// Returns the slot keys of the service's definition.
     pub(super) fn keys(self) -> String {
         let Self { base, min_free, always } = self;
         let update = if always { "slots" } else { "auto" };
@@ -53,14 +52,14 @@ impl Slots {
     }
 }
 
-/// The host that a server stands for; none where it is not one of ours.
+/// Returns the host that a server serves; `None` if it is no simulated host.
 pub(super) fn host_of(model: &HaproxyModel, id: &ServerId) -> Option<u8> {
     number_of_server(id.server.as_str()).or_else(|| number_of(&observed(model, id)?.address))
 }
 
-/// The host that the server of each of these commands stands for when its turn comes.
+/// Returns, for each of these commands, the host of its server at the time of its execution.
 pub(super) fn hosts_of(model: &HaproxyModel, commands: &[RuntimeCommand]) -> Vec<Option<u8>> {
-    // Where the batch itself has moved a slot to by then.
+    // Slots that earlier commands of the batch assign to another host.
     let mut moved = BTreeMap::new();
     let mut hosts = Vec::with_capacity(commands.len());
     for command in commands {
@@ -74,7 +73,7 @@ pub(super) fn hosts_of(model: &HaproxyModel, commands: &[RuntimeCommand]) -> Vec
     hosts
 }
 
-/// What HAProxy calls the server of a host: by its name, or by its slot; rather one in use than one that is free.
+/// Returns the server of a host, by its name or its slot; servers in use are preferred to free ones.
 pub(super) fn server_in(model: &HaproxyModel, service: &str, host: u8) -> Option<ServerId> {
     let id = server(service, host)?;
     if model.has(&id) {
@@ -87,12 +86,12 @@ pub(super) fn server_in(model: &HaproxyModel, service: &str, host: u8) -> Option
     Some(ServerId { service: id.service, server: name.clone() })
 }
 
-/// Whether a host takes traffic, by whichever server stands for it.
+/// Returns whether a host takes traffic, through any server.
 pub(super) fn takes_traffic(model: &HaproxyModel, service: &str, host: u8) -> bool {
     ready_in(model).get(service).is_some_and(|hosts| hosts.contains_key(&host))
 }
 
-/// Whether another server than this one takes the traffic of the host, and is none of those that are `gone`.
+/// Returns whether a server other than this one and those in `gone` takes the traffic of the host.
 pub(super) fn is_served_by_another(model: &HaproxyModel, id: &ServerId, host: u8, gone: &[&ServerId]) -> bool {
     let observation = model.observe(Some(std::slice::from_ref(&id.service)));
     let servers = observation.services.get(&id.service);
@@ -104,11 +103,11 @@ pub(super) fn is_served_by_another(model: &HaproxyModel, id: &ServerId, host: u8
 }
 
 impl Things {
-    /// Other hosts of a service are in force, or it was heard of for the first time: is that a cause for a reload?
+    /// Notes a changed or first list of hosts, and whether that is a cause for a reload.
     pub(super) fn note_hosts(&mut self, service: &str, first: bool, changed: bool) {
         let dynamic = self.version.major > 2 || self.version.minor >= 6;
         let slots = self.services.get(service).and_then(|known| known.slots).filter(|slots| slots.always || !dynamic);
-        // A host that is given by name is new only by a reload.
+        // A new host that is given by name needs a reload.
         let is_named = |hosts: &Hosts| hosts.numbers().iter().any(|host| host >= NAMED_FROM);
         let needs_reload = self.oracle.in_force(service).is_some_and(is_named)
             || match slots {
@@ -122,8 +121,8 @@ impl Things {
         }
     }
 
-    /// The manager knows HAProxy's version at last, and services leave their slots where it can add servers: but for those
-    /// that are given by name.
+    /// Notes that the manager has learned HAProxy's version: services leave their slots if it can add servers, except
+    /// hosts that are given by name.
     pub(super) fn note_slots_left(&mut self) {
         let dynamic = self.version.major > 2 || self.version.minor >= 6;
         let leave = |known: &Service| known.slots.is_some_and(|slots| !slots.always && dynamic);
@@ -132,15 +131,15 @@ impl Things {
         for name in leaving {
             let hosts = self.oracle.in_force(&name);
             if hosts.is_some_and(|hosts| hosts.numbers().iter().any(|host| host >= NAMED_FROM)) {
-                self.oracle.cause(format!("{name} has a host by name, and leaves its slots"));
+                self.oracle.cause(format!("{name} has a host with a name and leaves its slots"));
             }
         }
     }
 
-    /// Whether the hosts in force are more than the slots can take as they are, or leave fewer free than there should be.
+    /// Returns whether the applied hosts exceed the slots, or leave too few of them free.
     fn slots_run_short(&self, service: &str, slots: Slots) -> bool {
         let Some(hosts) = self.oracle.in_force(service) else { return true };
-        // How many slots a process under way was given is not known here.
+        // The number of slots of a starting process is not known here.
         if self.oracle.is_launching() {
             return true;
         }
@@ -154,7 +153,7 @@ impl Things {
         there_is_none
             || sections.any(|(servers, was_faulty)| {
                 let has = servers.keys().filter(|server| number_of_server(server.as_str()).is_none()).count();
-                // A server with a name takes no other address at run time.
+                // A server with a host name cannot get another address at run time.
                 let has_names = servers.values().any(|server| server.fqdn.is_some());
                 let too_few = has < hosts.len() + usize::from(slots.min_free);
                 has_names
@@ -163,7 +162,7 @@ impl Things {
             })
     }
 
-    /// Whether there are more new hosts than slots that nobody is leaving.
+    /// Returns whether there are more new hosts than slots without a draining host.
     fn slots_are_left_slowly(&self, service: &str, servers: &ObservedServers) -> bool {
         let Some(hosts) = self.oracle.in_force(service) else { return true };
         let before = self.oracle.lately_in_force(service, SLOW.drain_timeout + LEAVES_WITHIN);

@@ -1,4 +1,4 @@
-//! Listening sockets and the saved state.
+//! Listening sockets and the saved state, simulated.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ impl Drop for Socket {
 }
 
 impl World {
-    /// A manager closed its last descriptor of this socket while it lived.
+    /// Notes that a running manager closed its last descriptor of this socket.
     pub(super) fn socket_closed(&self, address: SocketAddr) {
         self.note("SocketHolderActor", "the system", format!("close {address}"));
         let wanted_by = self.with(|things| {
@@ -86,7 +86,7 @@ impl ListeningSockets for World {
                 }
                 None => {
                     if things.unbound.remove(&address) {
-                        things.oracle.cause(format!("{address} could be bound at last"));
+                        things.oracle.cause(format!("{address} could be bound"));
                     }
                     Ok(())
                 }

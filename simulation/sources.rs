@@ -1,4 +1,4 @@
-//! Discovery: sources that report what the world shows, late, and in order.
+//! Simulated discovery: sources that report the state of the world, delayed and in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,16 +19,16 @@ use super::things::Things;
 use super::truth::{ShownDefinitions, ShownHosts, Snapshot, definitions_seen, hosts_seen};
 use super::world::World;
 
-/// How much later a source tells what is not decided yet.
+/// Further delay of a report whose result depends on messages that are on their way.
 const UNDECIDED: Duration = Duration::from_millis(1);
 
-/// The ways from the sources to the actors.
+/// Links from the sources to the actors.
 #[derive(Default)]
 pub(super) struct Links {
     definitions: Option<Link<ShownDefinitions>>,
     hosts: BTreeMap<String, Link<Snapshot>>,
     last_id: u64,
-    /// The services whose source was ever opened in this manager's life.
+    /// The services whose source was ever opened by this manager.
     opened: BTreeSet<String>,
 }
 
@@ -39,13 +39,13 @@ struct Link<L> {
 
 impl<L> Link<L> {
     fn send(&self, delay_ms: u64, snapshot: L) {
-        // A reader that is gone needs no message.
+        // The receiver may be gone; then the message is not needed.
         let _ = self.queue.send((Instant::now() + Duration::from_millis(delay_ms), snapshot));
     }
 }
 
-/// A courier that hands each message over when its time has come, and never before the one sent earlier; a moment later
-/// where it is not decided yet what its receiver makes of it.
+/// Starts a task that delivers each message when it is due, in the order of sending, and later if its result depends on
+/// messages that are on their way to the receiver.
 fn courier<L: 'static>(
     is_undecided: impl Fn(&L) -> bool + 'static,
     deliver: impl Fn(L) + 'static,
@@ -64,7 +64,7 @@ fn courier<L: 'static>(
 }
 
 impl World {
-    /// The source of the definitions reports what they are now.
+    /// Makes the source of the definitions report their current state.
     pub(super) fn show_definitions(&self) {
         let delay_ms = self.duration_ms(Work::Definitions);
         self.with(|things| {
@@ -82,7 +82,7 @@ impl World {
         });
     }
 
-    /// The source of this service reports its hosts as they are now, unless it is frozen.
+    /// Makes the source of this service report its current hosts, unless it is frozen.
     pub(super) fn show_hosts(&self, name: &str) {
         let delay_ms = self.duration_ms(Work::Hosts);
         self.with(|things| {
@@ -95,7 +95,7 @@ impl World {
         });
     }
 
-    /// Every source reports its snapshot.
+    /// Makes every source report its snapshot.
     pub(super) fn show_everything(&self) {
         self.show_definitions();
         let names: Vec<String> = self.with(|things| things.services.keys().cloned().collect());
@@ -160,7 +160,7 @@ impl World {
     }
 }
 
-/// A source being watched.
+/// A source that is being watched.
 struct Watched {
     world: World,
     id: u64,
@@ -232,17 +232,17 @@ impl HostSources for World {
 }
 
 impl Things {
-    /// Whether the definitions are still told by this link.
+    /// Returns whether this link is the current one of the definitions.
     fn is_definitions_link(&self, id: u64) -> bool {
         self.links.definitions.as_ref().is_some_and(|link| link.id == id)
     }
 
-    /// Whether the hosts of this service are still told by this link.
+    /// Returns whether this link is the current one of this service's hosts.
     fn is_hosts_link(&self, id: u64, service: &str) -> bool {
         self.links.hosts.get(service).is_some_and(|link| link.id == id)
     }
 
-    /// Reads the annotations, or returns why that cannot be done: those that were read last stay applied.
+    /// Reads the annotations. After an error the last ones stay applied.
     fn read_annotations(&mut self) -> Result<(), String> {
         if self.session_lost || self.annotations_lost {
             return Err("their ZooKeeper is away".to_owned());

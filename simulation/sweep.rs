@@ -1,4 +1,4 @@
-//! Many runs: every seed twice, on as many threads as wished, and the first failure made small and readable.
+//! Runs many seeds twice, on several threads, and minimizes the first failure.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,18 +13,18 @@ use super::run::Outcome;
 use super::shrink::{Shrunk, shrink, tried};
 use super::trace::{TraceLine, last_of};
 
-/// What was seen in all runs together.
+/// Totals of all runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// The seeds, each of which was run twice.
+    /// Number of seeds, each of which was run twice.
     pub seeds: u64,
-    /// The virtual time of their runs, in milliseconds.
+    /// Total virtual time of their runs, in milliseconds.
     pub virtual_ms: u64,
     /// Starts and reloads of HAProxy.
     pub starts: usize,
-    /// Commands at run time.
+    /// Number of runtime commands.
     pub commands: usize,
-    /// The longest time to put everything right, in virtual seconds.
+    /// Longest time until convergence, in virtual seconds.
     pub converged_after_s_max: u64,
 }
 
@@ -46,22 +46,22 @@ impl Figures {
     }
 }
 
-/// A run that broke an invariant, made small.
+/// A run that violated an invariant, minimized.
 #[derive(Debug, Clone)]
 pub struct Failure {
     /// The seed.
     pub seed: u64,
-    /// The bug that was planted, where one was.
+    /// The planted bug, if any.
     pub planted: Option<PlantedBug>,
-    /// The invariant that did not hold in the smallest plan.
+    /// The violation by the smallest plan.
     pub violation: Violation,
     /// The smallest plan found.
     pub plan: Plan,
-    /// How many steps the plan had before.
+    /// Number of steps of the original plan.
     pub steps_before: usize,
-    /// The places of the steps kept.
+    /// Indexes of the remaining steps.
     pub kept: Vec<usize>,
-    /// The last things that happened in it.
+    /// Last trace lines of its run.
     pub lines: Vec<TraceLine>,
 }
 
@@ -75,7 +75,7 @@ impl Failure {
         Some(Self { seed, planted, violation: outcome.violation?, plan, steps_before, kept, lines })
     }
 
-    /// The command that runs the smallest plan again.
+    /// Returns the command that reproduces the smallest plan.
     pub fn command(&self) -> String {
         let kept: Vec<String> = self.kept.iter().map(ToString::to_string).collect();
         let kept = if kept.is_empty() { "none".to_owned() } else { kept.join(",") };
@@ -101,16 +101,16 @@ impl fmt::Display for Failure {
         for step in &self.plan.steps {
             writeln!(f, "    {}", serde_json::to_string(step).unwrap_or_else(|_| format!("{step:?}")))?;
         }
-        writeln!(f, "\nThe last that happened:")?;
+        writeln!(f, "\nLast events:")?;
         self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         write!(f, "\nAgain: {}", self.command())
     }
 }
 
-/// The figures, and the seed, plan and outcome of the first run that failed.
+/// The totals, and the seed, plan and outcome of the first failed run.
 type Found = (Figures, Option<(u64, Plan, Outcome)>);
 
-/// Runs every seed of the range twice. Returns the failure with the lowest seed, made small.
+/// Runs every seed of the range twice. Returns the failure with the lowest seed, minimized.
 pub fn sweep(seeds: Range<u64>, planted: Option<PlantedBug>, threads: usize) -> (Figures, Option<Box<Failure>>) {
     let next = AtomicU64::new(seeds.start);
     let lowest = AtomicU64::new(seeds.end);
@@ -144,7 +144,7 @@ pub fn sweep(seeds: Range<u64>, planted: Option<PlantedBug>, threads: usize) -> 
     (figures, failure.map(Box::new))
 }
 
-/// Runs this seed alone, with all of its steps or only those at these places, and makes no failure smaller.
+/// Runs one seed, with all steps or only those at these indexes, and does not minimize a failure.
 pub fn replay(seed: u64, kept: Option<&[usize]>, planted: Option<PlantedBug>) -> (Plan, Outcome) {
     let plan = Plan::draw(seed);
     let plan = kept.map_or(plan.clone(), |kept| plan.keeping(kept));

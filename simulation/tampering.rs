@@ -1,4 +1,4 @@
-//! What others do behind the manager's back, and what its operator does.
+//! External changes of HAProxy and its file, and changes of settings.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,28 +23,28 @@ use super::world::{SERVICES_REMOVAL_MAX, World};
 /// A line of the settings that HAProxy refuses.
 pub(super) const POISON_SETTING: &str = "no-such-keyword";
 
-/// The settings that HAProxy refuses.
+/// Number of the settings that HAProxy refuses.
 const REFUSED_SETTINGS: u8 = 3;
 
-/// A weight that nothing in discovery asks for.
+/// A weight that discovery never sets.
 const STRANGE_WEIGHT: u16 = 77;
 
-/// How often an operator looks whether a drain that is over has come back, once a second.
+/// How often an operator checks, once a second, whether an ended drain has returned.
 const UNDRAINS: usize = 60;
 
-/// How servers come and go where that takes time.
+/// Life cycle of servers in runs with slow changes.
 pub(super) const SLOW: LifeCyclePolicy =
     LifeCyclePolicy { drain_timeout: Duration::from_secs(5), ramp_up: Duration::from_secs(10) };
 
-/// The limits of old processes where they are narrow.
+/// Limits of old processes in runs with slow changes.
 pub(super) const NARROW: OldProcessLimits = OldProcessLimits { count_max: 2, age_max: Some(Duration::from_secs(8)) };
 
-/// The settings of a manager where nobody changes them.
+/// Returns the default settings of a manager.
 pub(super) fn default_policy() -> ProxyPolicy {
     policy(0)
 }
 
-/// The settings of this number.
+/// Returns the settings of this number.
 fn policy(settings: u8) -> ProxyPolicy {
     let global: &[&str] = match settings {
         2 => &["maxconn 1000"],
@@ -71,13 +71,13 @@ fn policy(settings: u8) -> ProxyPolicy {
     }
 }
 
-/// The server that stands for a host.
+/// Returns the server of a host.
 pub(super) fn server(service: &str, host: u8) -> Option<ServerId> {
     Some(ServerId { service: ServiceName::new(service).ok()?, server: ServerName::new(&server_of(host)).ok()? })
 }
 
-/// The servers that whoever starts from this saved state knows to have been wanted ready, by their names in a HAProxy that
-/// has services in slots or not. One of them that is found in drain must be taken for drained by hand.
+/// Returns the servers that a manager with this saved state considers ready, by their names in a HAProxy with or
+/// without slots. It must take a drain of one of them for an operator's.
 pub(super) fn wanted_ready(saved: &[SavedService], in_slots: bool) -> BTreeSet<ServerId> {
     let mut wanted = BTreeSet::new();
     for SavedService { definition, hosts, choices, slots, .. } in saved {
@@ -89,8 +89,7 @@ pub(super) fn wanted_ready(saved: &[SavedService], in_slots: bool) -> BTreeSet<S
     wanted
 }
 
-/// The servers of a HAProxy that drain, as far as they are `left` to an operator: with the service and the number of the
-/// host.
+/// Returns the draining servers of a HAProxy that are `left` to an operator, by service and number of the host.
 pub(super) fn drained_of(model: &HaproxyModel, left: impl Fn(&ServerId) -> bool) -> BTreeSet<(String, u8)> {
     let mut drained = BTreeSet::new();
     for (service, servers) in model.observe(None).services {
@@ -104,8 +103,8 @@ pub(super) fn drained_of(model: &HaproxyModel, left: impl Fn(&ServerId) -> bool)
 }
 
 impl Things {
-    /// A manager ends. What it drained and could not write down why, the next one cannot distinguish from what somebody drained on
-    /// the socket: it is left to an operator as that is.
+    /// Handles the end of a manager: the next one cannot distinguish a drain whose reason was not saved from a drain on
+    /// the socket, so an operator must end it.
     pub(super) fn leave_unsaved_drains(&mut self) {
         let wanted = wanted_ready(&self.saved, true);
         let processes = self.processes.values().filter(|process| !process.draining);
@@ -116,7 +115,7 @@ impl Things {
 }
 
 impl World {
-    /// Somebody changes a server of the HAProxy that serves.
+    /// Changes a server of the serving HAProxy as another program would.
     pub(super) fn tamper_with_server(&self, service: &str, host: u8, how: Tampering) {
         let found = self.with(|things| {
             let serving = things.serving()?;
@@ -140,14 +139,16 @@ impl World {
                 things.undrained.remove(&(service.to_owned(), host));
                 things.drained.insert((service.to_owned(), host));
             }
-            things.oracle.cause("somebody changed a server");
+            things.oracle.cause("another program changed a server");
         });
         self.ask_agents_soon();
-        commands.iter().for_each(|command| self.note("somebody", format_args!("HAProxy ({pid})"), command.to_string()));
+        commands
+            .iter()
+            .for_each(|command| self.note("another program", format_args!("HAProxy ({pid})"), command.to_string()));
     }
 
-    /// Somebody takes away the second half of haproxy.cfg; not in the moment between its replacement and HAProxy's start,
-    /// of which no manager could know.
+    /// Truncates haproxy.cfg to its first half, but not between its replacement and HAProxy's start, because no manager
+    /// could notice that.
     pub(super) fn cut_the_file_short(&self) {
         self.with(|things| {
             if things.oracle.is_launching() && things.live_file == things.candidate {
@@ -159,7 +160,7 @@ impl World {
         });
     }
 
-    /// The settings of a manager for HAProxy.
+    /// Returns a manager's settings for HAProxy.
     pub(super) fn policy(&self) -> ProxyPolicy {
         let (takes_time, settings) = self.with(|things| (things.takes_time, things.settings));
         if takes_time {
@@ -169,7 +170,7 @@ impl World {
         }
     }
 
-    /// The operator changes the settings of the manager, which reads them again.
+    /// Changes the settings of the manager, which reads them again.
     pub(super) fn change_settings(&self, settings: u8) {
         self.with(|things| {
             things.settings = settings;
@@ -183,7 +184,7 @@ impl World {
         self.actors().iter().for_each(|actors| actors.change_policy(&changed));
     }
 
-    /// The operator ends the drains that were set by hand, and takes back settings that are refused.
+    /// Ends, as an operator, the drains on the socket, and reverts settings that HAProxy refuses.
     pub(super) fn end_tampering(&self) {
         let begins = self.with(|things| {
             let drained = std::mem::take(&mut things.drained);
@@ -192,7 +193,7 @@ impl World {
             begins
         });
         if begins {
-            // A manager that knows of a drain brings it back after a reload, until it has seen that it is over.
+            // A manager that knows a drain restores it after a reload, until it has observed its end.
             let world = self.clone();
             self.naturally(async move {
                 for _ in 0..UNDRAINS {
@@ -220,7 +221,7 @@ impl World {
     }
 }
 
-/// An operator ends a drain.
+/// Ends a drain as an operator would.
 pub(super) fn undrain(model: &mut HaproxyModel, service: &str, host: u8) {
     let Some(id) = server_in(model, service, host) else { return };
     let observed = model.observe(Some(std::slice::from_ref(&id.service)));

@@ -1,4 +1,4 @@
-//! What is in the world.
+//! The content of the world.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -28,96 +28,96 @@ use super::random::Random;
 use super::sources::Links;
 use super::truth::{Service, number_of};
 
-/// What is in the world.
+/// The content of the world.
 pub(super) struct Things {
     pub(super) services: BTreeMap<String, Service>,
     pub(super) session_lost: bool,
     pub(super) definitions_gone: bool,
     pub(super) annotations_lost: bool,
-    /// Which of the settings the manager has, and the next will have.
+    /// Number of the settings of the current and the next manager.
     pub(super) settings: u8,
-    /// The servers that somebody changed behind the manager's back: what is asked of them may come too late.
+    /// Servers that other programs changed: commands for them may come too late.
     pub(super) tampered: BTreeSet<ServerId>,
-    /// Those that an operator drains.
+    /// Servers that an operator drains.
     pub(super) drained: BTreeSet<(String, u8)>,
-    /// Those that an operator drained before.
+    /// Servers that an operator drained earlier.
     pub(super) undrained: BTreeSet<(String, u8)>,
     pub(super) links: Links,
     pub(super) oracle: Oracle,
     pub(super) version: ProxyVersion,
-    /// What host names resolve to.
+    /// Addresses of host names.
     pub(super) names: NameTable,
     pub(super) processes: BTreeMap<u32, Process>,
-    /// When each process that is no more has ended.
+    /// When each ended process ended.
     pub(super) ended: BTreeMap<u32, Instant>,
     pub(super) last_pid: u32,
     pub(super) commands: usize,
     pub(super) live_file: ConfigText,
     pub(super) candidate: ConfigText,
-    /// What a process is that starts with the candidate; none once one has.
+    /// The process model of the checked candidate; taken by the process that starts with it.
     pub(super) checked: Option<HaproxyModel>,
     pub(super) refuses: Vec<Refused>,
     pub(super) start_fails: Option<StartFailure>,
     pub(super) socket_failures: u32,
     pub(super) disk_full: bool,
-    /// The descriptors of listening sockets that the manager holds; two may be of one socket.
+    /// The descriptors of listening sockets that the manager holds; two may belong to one socket.
     pub(super) sockets: BTreeMap<RawFd, SocketAddr>,
     pub(super) last_descriptor: RawFd,
     pub(super) taken_ports: BTreeSet<u16>,
-    /// The addresses that could not be bound when they were last asked for.
+    /// The addresses whose last bind failed.
     pub(super) unbound: BTreeSet<SocketAddr>,
-    /// Counts the managers.
+    /// Number of the current manager.
     pub(super) generation: u64,
     pub(super) saved: Vec<SavedService>,
     pub(super) definitions_guard: GuardMemory<DefinitionList>,
-    /// When which host name was looked up by the manager.
+    /// Times and names of the manager's look-ups.
     pub(super) lookups: Vec<(Instant, String)>,
     pub(super) planted: Option<PlantedBug>,
-    /// What happened, as intervals; none where nobody wants to know.
+    /// The run as intervals, if it is recorded.
     pub(super) chronicle: Option<Chronicle>,
-    /// Whether servers leave and begin slowly, and old processes have narrow limits.
+    /// Whether servers drain and ramp up slowly, and old processes have narrow limits.
     pub(super) takes_time: bool,
     /// When each draining process was first asked to drain.
     pub(super) drains: BTreeMap<u32, Instant>,
-    /// How late a message between actors may be, in milliseconds.
+    /// Maximum delay of a message between actors, in milliseconds.
     pub(super) mail_delay_max_ms: u64,
-    /// The mail of the manager that lives.
+    /// Messages on their way to the actors of the current manager.
     pub(super) mail: Vec<Rc<Mail>>,
     pub(super) violation: Option<Violation>,
-    /// A further HAProxy and an output; none in most worlds.
+    /// An external HAProxy and an output, in some worlds.
     pub(super) besides: Option<Besides>,
-    /// The commands that were sent, where a test wants to know.
+    /// The commands that were sent, if a test records them.
     pub(super) sent: Option<Vec<String>>,
     /// When each process was started.
     pub(super) started_at: Vec<Instant>,
     /// The signals that were sent to processes.
     pub(super) signals: Vec<(u32, ProcessSignal)>,
-    /// The sessions of servers by their names; drawn where none are given.
+    /// Sessions of servers by name; drawn if not set.
     pub(super) sessions: Option<BTreeMap<String, u64>>,
-    /// What every process uses; not known where none is given.
+    /// Resource usage of every process; unknown if not set.
     pub(super) usage: Option<ProcessUsage>,
     /// HAProxy refuses a file with a line that contains one of these.
     pub(super) refused_lines: Vec<String>,
-    /// HAProxy refuses commands that begin so.
+    /// HAProxy refuses commands with this prefix.
     pub(super) refused_prefix: Option<String>,
-    /// How every start fails, until it is healed.
+    /// How every start fails, until the world is healed.
     pub(super) starts_fail: Option<StartFailure>,
-    /// Outputs that the next manager has.
+    /// Outputs of the next manager.
     pub(super) outputs: Vec<Rc<dyn ServiceOutput>>,
-    /// Whether clients send requests, and each definition that HAProxy accepts is waited for: not in days of thousands of
-    /// changes, which are about time.
+    /// Whether clients send requests, and whether each valid definition is expected to be served: not in days of
+    /// thousands of changes, which measure times.
     pub(super) has_clients: bool,
-    /// Since when nothing is wrong beside refused definitions.
+    /// Since when nothing but definitions was refused or failed.
     pub(super) calm: Calm,
-    /// The checks of candidates that are under way.
+    /// Number of running checks of candidates.
     pub(super) checks: usize,
-    /// Whether a check never ends by itself.
+    /// Whether checks hang.
     pub(super) check_hangs: bool,
     /// Whether every write takes half a minute.
     pub(super) disk_hangs: bool,
-    /// Whether HAProxy's messages name a line of another section than the one that it refuses.
+    /// Whether HAProxy's messages name a line of a section other than the refused one.
     pub(super) blames_another: bool,
-    /// What does not take as long as usual.
+    /// Durations that differ from the usual ones.
     pub(super) durations: Durations,
     pub(super) agents: Agents,
     /// Whether every service distributes its requests by a consistent hash.
@@ -126,7 +126,7 @@ pub(super) struct Things {
 }
 
 impl Things {
-    /// No service, no HAProxy, nothing saved.
+    /// Creates a world without services, HAProxy and saved state.
     pub(super) fn new() -> Self {
         Self {
             services: BTreeMap::new(),
@@ -190,24 +190,24 @@ impl Things {
         }
     }
 
-    /// What a manager that starts finds.
+    /// Returns the saved state that the next manager reads.
     pub(super) fn saved_state(&self) -> SavedState {
         SavedState { services: self.saved.clone(), definitions_guard: self.definitions_guard.clone() }
     }
 
-    /// The ready servers of the process that serves, with their weights; none where it does not have the section.
+    /// Returns the ready servers of the serving process, with their weights; `None` if it lacks the section.
     pub(super) fn ready(&self, service: &str) -> Option<BTreeMap<u8, u16>> {
         let process = self.processes.get(&self.serving()?)?;
         process.ready_servers().remove(service)
     }
 
-    /// Whether clients look for a violation of this invariant. With a bug planted, only the invariant that it breaks does: a
-    /// bug has many consequences.
+    /// Returns whether clients check this invariant. With a planted bug, they check only the invariant that it
+    /// violates, because a bug has many effects.
     pub(super) fn looks_for(&self, invariant: Invariant) -> bool {
         self.has_clients && self.planted.is_none_or(|bug| bug.breaks() == invariant)
     }
 
-    /// The process that answers on the socket.
+    /// Returns the process that answers on the socket.
     pub(super) fn serving(&self) -> Option<u32> {
         let serves = |process: &&Process| process.answers && !process.draining;
         self.processes.values().filter(serves).map(|process| process.pid).next_back()
@@ -215,13 +215,13 @@ impl Things {
 }
 
 impl Process {
-    /// The servers that take traffic, by section, with their weights.
+    /// Returns the servers that take traffic, by section, with their weights.
     pub(super) fn ready_servers(&self) -> BTreeMap<String, BTreeMap<u8, u16>> {
         super::processes::ready_in(&self.model)
     }
 }
 
-/// The numbers of the hosts behind these servers.
+/// Returns the numbers of the hosts behind these servers, with their weights.
 pub(super) fn numbers<'a>(servers: impl Iterator<Item = &'a ObservedServer>) -> BTreeMap<u8, u16> {
     let ready = servers.filter(|server| !server.in_maintenance() && !server.in_drain());
     ready.filter_map(|server| Some((number_of(&server.address)?, server.weight))).collect()

@@ -1,4 +1,4 @@
-//! What happened in a run, as a sequence: virtual time, who to whom, what.
+//! The trace of a run: virtual time, sender, receiver, event.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Display, Write};
@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use slog::{Discard, Drain, KV, Key, Logger, OwnedKVList, Record, Serializer, o};
 use tokio::time::Instant;
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TraceLine {
     /// Virtual time since the world began, in milliseconds.
     pub at_ms: u64,
-    /// Who.
+    /// Sender or logging component.
     pub from: String,
-    /// To whom; empty for what an actor logs.
+    /// Receiver; empty for log records.
     pub to: String,
-    /// What.
+    /// The event.
     pub what: String,
 }
 
@@ -28,20 +28,20 @@ impl fmt::Display for TraceLine {
     }
 }
 
-/// How many of the last lines a failure shows.
+/// Number of lines that a failure shows.
 const LINES_TOLD: usize = 40;
 
-/// What a failure begins with.
+/// Prefix of the line of a violation.
 pub(super) const VIOLATION: &str = "VIOLATION";
 
-/// The last things that happened: up to the failure, where one is among them.
+/// Returns the last lines; up to the violation, if there is one.
 pub(super) fn last_of(lines: &[TraceLine]) -> &[TraceLine] {
     let failed = lines.iter().position(|line| line.what.starts_with(VIOLATION));
     let end = failed.map_or(lines.len(), |at| at + 1);
     &lines[end.saturating_sub(LINES_TOLD)..end]
 }
 
-/// The lines that are kept, and how many that may be; all of them where there is no limit.
+/// The retained lines and their maximum number; `None` for no limit.
 #[derive(Default)]
 struct Kept {
     lines: VecDeque<TraceLine>,
@@ -54,7 +54,7 @@ impl fmt::Debug for Kept {
     }
 }
 
-/// The sequence, shared by everyone who adds to it.
+/// The trace, shared by all writers.
 #[derive(Debug, Clone)]
 pub struct Trace {
     origin: Instant,
@@ -63,20 +63,20 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// An empty sequence that begins now.
+    /// Creates an empty trace that begins now.
     pub fn new() -> Self {
         Self { origin: Instant::now(), kept: Arc::default() }
     }
 
-    /// An instant, in milliseconds since the world began.
+    /// Converts an instant into milliseconds since the world began.
     pub(super) fn at_ms(&self, instant: Instant) -> u64 {
         u64::try_from(instant.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Notes what happened now.
+    /// Adds an event.
     pub fn note(&self, from: impl Display, to: impl Display, what: impl Display) {
         let mut kept = self.kept();
-        // What nobody will read is not even put into words.
+        // Nothing is formatted if no line is kept.
         if kept.max == Some(0) {
             return;
         }
@@ -87,12 +87,12 @@ impl Trace {
         kept.lines.push_back(TraceLine { at_ms: self.now_ms(), from, to, what });
     }
 
-    /// Virtual time since the world began, in milliseconds.
+    /// Returns the virtual time since the world began, in milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.at_ms(Instant::now())
     }
 
-    /// Keeps only so many lines from now on, the last. With none, the loggers that are asked for from here on are silent.
+    /// Keeps only the last lines. With 0, all loggers that are created later are silent.
     pub fn keep_last(&self, max: usize) {
         let mut kept = self.kept();
         kept.max = Some(max);
@@ -104,12 +104,12 @@ impl Trace {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything so far.
+    /// Returns all retained lines.
     pub fn lines(&self) -> Vec<TraceLine> {
         self.kept().lines.iter().cloned().collect()
     }
 
-    /// A logger whose records become part of the sequence, under the component that logs.
+    /// Returns a logger whose records become part of the trace, under the component that logs.
     pub fn logger(&self) -> Logger {
         if self.kept().max == Some(0) {
             return Logger::root(Discard, o!());
@@ -141,18 +141,18 @@ impl Drain for TraceDrain {
     }
 }
 
-/// About the length of a record's pairs.
+/// Typical length of a record's pairs.
 const PAIRS_BYTES: usize = 128;
 
-/// About the number of a record's pairs.
+/// Typical number of a record's pairs.
 const PAIRS: usize = 8;
 
-/// The pairs of a record or of a logger.
+/// Key-value pairs of a record or of a logger.
 struct Words {
     component: Option<String>,
-    /// The pairs, each with a blank before it, in the order in which slog visits them: the last first.
+    /// The pairs, each after a blank, in the order in which slog visits them: the last first.
     pairs: String,
-    /// Where each begins.
+    /// Start of each pair.
     starts: Vec<usize>,
 }
 
@@ -161,7 +161,7 @@ impl Words {
         Self { component: None, pairs: String::with_capacity(PAIRS_BYTES), starts: Vec::with_capacity(PAIRS) }
     }
 
-    /// Who has a logger with these pairs.
+    /// Returns the component of a logger with these pairs.
     fn who(&self) -> String {
         let who = self.component.as_deref().unwrap_or("actor");
         if self.starts.is_empty() { who.to_owned() } else { format!("{who} ({})", self.to_string().trim()) }

@@ -1,4 +1,4 @@
-//! The truth of the world: which services and hosts there really are, and what discovery shows of them.
+//! The real state of the world: its services and hosts, and what discovery shows of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,18 +17,18 @@ use super::hosts::{Hosts, Shown};
 use super::plan::NAMED_FROM;
 use super::slots::Slots;
 
-/// What a source reports.
+/// Report of a source of hosts.
 pub(super) type Snapshot = Result<ShownHosts, String>;
 
-/// The hosts that a source shows.
+/// Hosts in a report.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ShownHosts {
     pub(super) hosts: Arc<Hosts>,
-    /// Those whose records cannot be read.
+    /// Hosts with unreadable records.
     pub(super) unreadable: HostNumbers,
 }
 
-/// What the source of the definitions reports.
+/// Report of the source of the definitions.
 pub(super) struct ShownDefinitions {
     pub(super) services: Result<BTreeMap<String, RawDefinition>, String>,
     pub(super) annotations: Result<(), String>,
@@ -45,39 +45,39 @@ impl fmt::Display for ShownHosts {
     }
 }
 
-/// The port of the first service; each further one has the next.
+/// Port of the first service; each further service has the next one.
 const FIRST_PORT: u16 = 8001;
 
-/// What the port of services with domains is, after the first.
+/// Offset of the shared port of services with domains from the first port.
 const SHARED: u16 = 950;
 
-/// How far away a service's other port is.
+/// Offset of a service's other port.
 const OTHER_PORT: u16 = 1_000;
 
-/// The limits of a service that has none of its own: a list that leaves nothing of something is blocked.
+/// Limits of a service without its own: an empty list is blocked unless the list was empty before.
 pub(super) const NO_LIMITS: Limits = Limits { min_hosts: 1, max_removal_percent: 100 };
 
 /// The limits of the definitions.
 pub(super) const SERVICE_LIMITS: Limits = Limits { min_hosts: 0, max_removal_percent: 50 };
 
-/// How many hosts, or services, may be missing of the most within the window of the guard.
+/// Limits of a guard: how many hosts, or services, may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) min_hosts: u8,
-    /// A quarter, a half or all: shares that have no rounding.
+    /// A quarter, a half or all, so that no share is rounded.
     pub(super) max_removal_percent: u8,
 }
 
-/// One service as it really is.
+/// Real state of one service.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Service {
     pub(super) defined: bool,
-    /// Chooses between definitions that differ in an option.
+    /// Selects one of the definitions, which differ in an option.
     pub(super) variant: u8,
-    /// Whether the definition holds an option that HAProxy refuses, and whether it names the line.
+    /// Whether the definition has an option that HAProxy refuses; `true` if the message names the line.
     pub(super) poison: Option<bool>,
     pub(super) broken_definition: bool,
-    /// Its annotation as it is written, and as it was last read.
+    /// Its annotation, and the value that was last read.
     pub(super) note: Note,
     pub(super) note_read: Note,
     /// Whether it listens on its other port.
@@ -85,7 +85,7 @@ pub(super) struct Service {
     pub(super) number: u16,
     pub(super) hosts: Arc<Hosts>,
     pub(super) limits: Option<Limits>,
-    /// None where it is not updated by slots.
+    /// `None` if it is not updated by slots.
     pub(super) slots: Option<Slots>,
     /// The numbers of its domains.
     pub(super) domains: BTreeSet<u8>,
@@ -99,13 +99,13 @@ pub(super) struct Service {
     pub(super) frozen: bool,
 }
 
-/// An option that HAProxy refuses and names the line of.
+/// An option that HAProxy refuses with the line.
 pub(super) const POISON_NAMED: &str = "timeout server 13s";
 
-/// An option that makes HAProxy refuse the file without saying where.
+/// An option that HAProxy refuses without a line.
 pub(super) const POISON_UNNAMED: &str = "timeout server 17s";
 
-/// Whether HAProxy refuses a definition.
+/// Returns whether HAProxy refuses a definition.
 pub(super) fn is_refused(definition: &ServiceDefinition) -> bool {
     let line = |words: &Vec<Word>| words.iter().map(Word::as_str).collect::<Vec<_>>().join(" ");
     definition.listen_options.iter().map(line).any(|line| line == POISON_NAMED || line == POISON_UNNAMED)
@@ -117,7 +117,7 @@ impl Service {
         FIRST_PORT + number + if self.moved { OTHER_PORT } else { 0 }
     }
 
-    /// What it is called at the other end of its port.
+    /// Returns its definition as its source shows it.
     pub(super) fn definition(&self) -> RawDefinition {
         let text = if self.broken_definition {
             "{\"type\": ".to_owned()
@@ -140,12 +140,12 @@ impl Service {
         RawDefinition { annotation: self.note_read.annotation(), ..RawDefinition::new(text, "the simulated world") }
     }
 
-    /// Whether HAProxy accepts its definition.
+    /// Returns whether HAProxy accepts its definition.
     pub(super) fn is_accepted(&self) -> bool {
         self.poison.is_none() && !self.broken_definition
     }
 
-    /// The option in its definition.
+    /// Returns the option in its definition.
     pub(super) fn option(&self) -> String {
         match self.poison {
             Some(true) => POISON_NAMED.to_owned(),
@@ -154,7 +154,7 @@ impl Service {
         }
     }
 
-    /// What its source shows now.
+    /// Returns the current report of its source.
     pub(super) fn snapshot(&self, session_lost: bool) -> Snapshot {
         if session_lost || self.lost {
             return Err("the session is lost".to_owned());
@@ -170,31 +170,31 @@ impl Service {
         Ok(shown)
     }
 
-    /// A host registers, unless it is there.
+    /// Registers a host, unless it is present.
     pub(super) fn join(&mut self, host: u8, shown: Shown) {
         if !self.hosts.contains(host) {
             Arc::make_mut(&mut self.hosts).insert(host, shown);
         }
     }
 
-    /// A host that is there is shown in another way.
+    /// Changes how a registered host is shown.
     pub(super) fn show(&mut self, host: u8, change: impl FnOnce(&mut Shown)) {
         Arc::make_mut(&mut self.hosts).get_mut(host).map(change);
     }
 
-    /// A host is gone.
+    /// Removes a host.
     pub(super) fn leave(&mut self, host: u8) {
         if self.hosts.contains(host) {
             Arc::make_mut(&mut self.hosts).remove(host);
         }
     }
 
-    /// The hosts that ought to take traffic.
+    /// Returns the hosts that should take traffic.
     pub(super) fn registered(&self) -> HostNumbers {
         if self.defined { self.hosts.numbers() } else { HostNumbers::default() }
     }
 
-    /// Everything that is wrong with it ends.
+    /// Ends all its faults.
     pub(super) fn heal(&mut self) {
         self.poison = None;
         self.limits = None;
@@ -208,7 +208,7 @@ impl Service {
 }
 
 thread_local! {
-    /// The entries of the hosts that ask for nothing: each is reported thousands of times.
+    /// Entries of plain hosts, cached because each is reported thousands of times.
     static PLAIN: Vec<SeenHost> = (0..=u8::MAX).map(plain_entry).collect();
 }
 
@@ -216,7 +216,7 @@ fn plain_entry(number: u8) -> SeenHost {
     SeenHost::new(format!("host-{number:03}"), Ok(host(number, Shown::PLAIN)))
 }
 
-/// A snapshot as its source reports it.
+/// Converts a report of hosts into the message of its source.
 pub(super) fn hosts_seen(snapshot: &Snapshot) -> HostsSeen {
     let entries = |ShownHosts { hosts, unreadable }: &ShownHosts| {
         PLAIN.with(|plain| {
@@ -235,7 +235,7 @@ pub(super) fn hosts_seen(snapshot: &Snapshot) -> HostsSeen {
     HostsSeen { result, seen_at: Instant::now() }
 }
 
-/// The definitions as their source reports them.
+/// Converts a report of the definitions into the message of their source.
 pub(super) fn definitions_seen(shown: &ShownDefinitions) -> DefinitionsSeen {
     let named = |(name, raw): (&String, &RawDefinition)| (Arc::from(name.as_str()), raw.clone());
     DefinitionsSeen {
@@ -254,13 +254,13 @@ fn host(number: u8, Shown { weight, state }: Shown) -> Host {
     Host { weight: Some(weight), state, ..Host::at(Endpoint { address, port }) }
 }
 
-/// What the hosts that are given by name resolve to.
+/// Returns the addresses of the hosts that are given by name.
 pub(super) fn names() -> NameTable {
     let address = |number| IpAddr::from(Ipv4Addr::new(10, 0, 0, number));
     (NAMED_FROM..=u8::MAX).map(|number| (name_of(number), address(number))).collect()
 }
 
-/// The name of a host that is given by name.
+/// Returns the name of a host that is given by name.
 fn name_of(number: u8) -> String {
     format!("{NAME_PREFIX}{number}{NAME_SUFFIX}")
 }
@@ -268,17 +268,17 @@ fn name_of(number: u8) -> String {
 const NAME_PREFIX: &str = "host-";
 const NAME_SUFFIX: &str = ".example";
 
-/// The name of the server that stands for a host.
+/// Returns the name of the server of a host.
 pub(super) fn server_of(number: u8) -> String {
     if number < NAMED_FROM { format!("10.0.0.{number}:80") } else { format!("{}:80", name_of(number)) }
 }
 
-/// The number of the host at this address; none where it is not one of ours.
+/// Returns the number of the host at this address; `None` if it is no simulated host.
 pub(super) fn number_of(address: &str) -> Option<u8> {
     address.strip_prefix("10.0.0.")?.parse().ok()
 }
 
-/// The number of the host that a server stands for, by the server's name.
+/// Returns the number of a server's host, from the server's name.
 pub(super) fn number_of_server(name: &str) -> Option<u8> {
     let host = name.strip_suffix(":80")?;
     let named = host.strip_prefix(NAME_PREFIX).and_then(|rest| rest.strip_suffix(NAME_SUFFIX));

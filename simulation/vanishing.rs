@@ -1,5 +1,5 @@
-//! Discovery that loses what it shows in many small steps: sessions that expire one after another, files that are deleted
-//! one by one.
+//! Discovery that loses hosts or definitions in small steps: sessions expire one after another, files are deleted one
+//! by one.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::plan::{HOSTS_MAX, Step};
 use super::random::Random;
 use super::world::World;
 
-/// Adds to some plans a service with limits whose hosts vanish, and to a few definitions that do.
+/// Adds to some plans a service with limits whose hosts vanish, and to a few that definitions vanish.
 pub(super) fn draw(seed: u64, services: &[(String, u8)], steps: &mut Vec<Step>) {
     let mut random = Random::of_purpose(seed, "vanishing");
     let insert = |steps: &mut Vec<Step>, random: &mut Random, added: Vec<Step>| {
@@ -35,14 +35,14 @@ pub(super) fn draw(seed: u64, services: &[(String, u8)], steps: &mut Vec<Step>) 
     }
 }
 
-/// All within the window of a guard, or only some.
+/// Draws an interval: all removals are within the window of a guard, or only some.
 fn every_ms(random: &mut Random) -> u64 {
     let (least, most) = *random.pick(&[(1, 60), (1, 60), (500, 12_000)]);
     random.between(least, most)
 }
 
 impl World {
-    /// The hosts of a service leave one after another.
+    /// Removes the hosts of a service one after another.
     pub(super) async fn vanish(&self, service: &str, every_ms: u64) {
         let hosts = self.with(|things| things.services.get(service).map(|known| known.hosts.numbers()));
         for host in hosts.into_iter().flat_map(|hosts| hosts.iter()) {
@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    /// The services are removed one after another.
+    /// Removes the services one after another.
     pub(super) async fn services_vanish(&self, every_ms: u64) {
         let services: Vec<String> = self.with(|things| {
             let defined = things.services.iter().filter(|(_, service)| service.defined);
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    /// The newest list of this service is applied although its guard blocks it, as by a guard that forgets its window.
+    /// Applies the newest list of this service although its guard blocks it, like a guard without its window.
     pub(super) fn ignore_the_window(&self, service: &str) {
         let is_blocked = self.with(|things| things.oracle.is_blocked_by_window(service));
         let (Some(actors), Ok(name)) = (self.actors().filter(|_| is_blocked), ServiceName::new(service)) else {

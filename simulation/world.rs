@@ -1,4 +1,4 @@
-//! The world around the actors: everything outside of them, in memory and in virtual time.
+//! The world around the actors, in memory and in virtual time.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -21,16 +21,16 @@ use super::things::Things;
 use super::trace::{Trace, VIOLATION};
 use super::truth::SERVICE_LIMITS;
 
-/// When the world begins where nothing else is set, in milliseconds since 1970.
+/// Default time at which the world begins, in milliseconds since 1970.
 const STARTED_AT_UNIX_MS: u64 = 1_700_000_000_000;
 
-/// The largest share of the services that may be missing of the most within the window of the guard.
+/// Largest share of the services that may be missing within the window of the guard.
 pub(super) const SERVICES_REMOVAL_MAX: f64 = SERVICE_LIMITS.max_removal_percent as f64 / 100.0;
 
-/// Something that goes on whether or not a manager lives.
+/// A task that is independent of the manager.
 type Natural = Pin<Box<dyn Future<Output = ()>>>;
 
-/// The world. Clones are the same world.
+/// The world. Clones share the same world.
 #[derive(Clone)]
 pub struct World(Rc<Shared>);
 
@@ -43,7 +43,7 @@ struct Shared {
     nature: UnboundedSender<Natural>,
 }
 
-/// Runs a story in a new world and in virtual time: hours of it pass in milliseconds, and always in the same way.
+/// Runs a test in a new world and in virtual time: hours take milliseconds, and every run is the same.
 pub fn in_virtual_time<T>(seed: u64, story: impl AsyncFnOnce(World) -> T) -> T {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
@@ -73,27 +73,27 @@ impl World {
         Self(Rc::new(Shared { seed, started_at_unix_ms, trace: Trace::new(), things, manager, nature }))
     }
 
-    /// The manager that runs.
+    /// Returns the slot of the running manager.
     pub(super) fn manager_slot(&self) -> &RefCell<Option<Manager>> {
         &self.0.manager
     }
 
-    /// Looks at the things, or changes them. Must not be called within itself.
+    /// Reads or changes the content of the world. Must not be nested.
     pub(super) fn with<T>(&self, look: impl FnOnce(&mut Things) -> T) -> T {
         look(&mut self.0.things.borrow_mut())
     }
 
-    /// What happened so far.
+    /// Returns the trace.
     pub fn trace(&self) -> &Trace {
         &self.0.trace
     }
 
-    /// Where latencies come from.
+    /// Returns the seed of the latencies.
     pub fn seed(&self) -> u64 {
         self.0.seed
     }
 
-    /// Keeps a chronicle from now on. Each change of hosts from here on is one that HAProxy must follow.
+    /// Starts to record a chronicle. Each change of hosts from here on is one that HAProxy must follow.
     pub fn keep_chronicle(&self) {
         let now_ms = self.0.trace.now_ms();
         self.with(|things| {
@@ -105,20 +105,20 @@ impl World {
         });
     }
 
-    /// The chronicle as far as it goes; empty where none is kept.
+    /// Returns the chronicle so far; empty if none is recorded.
     pub fn chronicle(&self) -> Chronicle {
         let mut chronicle = self.with(|things| things.chronicle.clone()).unwrap_or_default();
         chronicle.ended_ms = self.0.trace.now_ms();
         chronicle
     }
 
-    /// Adds to the chronicle, where one is kept, what is so now.
+    /// Adds the current state to the chronicle, if one is recorded.
     pub(super) fn chronicled(&self, note: impl FnOnce(&mut Chronicle, u64)) {
         let now_ms = self.0.trace.now_ms();
         self.with(|things| things.chronicle.as_mut().map(|chronicle| note(chronicle, now_ms)));
     }
 
-    /// Adds to the chronicle which hosts take traffic now that another process serves, or none.
+    /// Records which hosts take traffic, after the serving process has changed.
     pub(super) fn chronicle_all(&self) {
         let now_ms = self.0.trace.now_ms();
         self.with(|things| {
@@ -130,12 +130,12 @@ impl World {
         });
     }
 
-    /// Notes something that passes between two in the world.
+    /// Adds an event between two parties to the trace.
     pub(super) fn note(&self, from: impl Display, to: impl Display, what: impl Display) {
         self.0.trace.note(from, to, what);
     }
 
-    /// A number from `low` to `high` from the stream of this purpose.
+    /// Draws a number from `low` to `high` from the stream of this purpose.
     pub(super) fn draw(&self, purpose: &'static str, low: u64, high: u64) -> u64 {
         let seed = self.0.seed;
         self.with(|things| {
@@ -145,30 +145,30 @@ impl World {
         })
     }
 
-    /// A pause of so many milliseconds, drawn from the stream of this purpose.
+    /// Waits for a time drawn from the stream of this purpose, in milliseconds.
     pub(super) async fn latency(&self, purpose: &'static str, low_ms: u64, high_ms: u64) {
         sleep(Duration::from_millis(self.draw(purpose, low_ms, high_ms))).await;
     }
 
-    /// Goes on whether or not the manager lives.
+    /// Spawns a task that is independent of the manager.
     pub(super) fn naturally(&self, natural: impl Future<Output = ()> + 'static) {
-        // The other end lives as long as the world's runtime.
+        // The receiver lives as long as the world's runtime.
         let _ = self.0.nature.send(Box::pin(natural));
     }
 
-    /// An invariant does not hold. The first violation is the one that counts.
+    /// Records the violation of an invariant. Only the first violation counts.
     pub(super) fn violate(&self, invariant: Invariant, what: impl Into<String>) {
         let violation = Violation { invariant, what: what.into() };
         self.note("the world", "", format!("{VIOLATION}: {violation}"));
         self.with(|things| things.violation.get_or_insert(violation).invariant);
     }
 
-    /// The first invariant that did not hold; none while all do.
+    /// Returns the first violation.
     pub fn violation(&self) -> Option<Violation> {
         self.with(|things| things.violation.clone())
     }
 
-    /// Which version of HAProxy is installed. The next process that starts has it.
+    /// Sets the installed version of HAProxy, which the next process uses.
     pub fn install(&self, version: ProxyVersion) {
         self.with(|things| things.version = version);
     }
@@ -178,22 +178,22 @@ impl World {
         self.with(|things| things.planted = Some(bug));
     }
 
-    /// Whether this bug is planted.
+    /// Returns whether this bug is planted.
     pub(super) fn has(&self, bug: PlantedBug) -> bool {
         self.with(|things| things.planted == Some(bug))
     }
 
-    /// Has it begin then, in milliseconds since 1970, before the first manager looks at the clock.
+    /// Sets the time at which the world begins, in milliseconds since 1970, before the first manager reads the clock.
     pub(super) fn begin_at(&self, unix_ms: u64) {
         self.0.started_at_unix_ms.set(unix_ms);
     }
 
-    /// What the time of day is, in milliseconds since 1970.
+    /// Returns the time, in milliseconds since 1970.
     pub(super) fn unix_ms(&self) -> u64 {
         self.0.started_at_unix_ms.get() + self.trace().now_ms()
     }
 
-    /// Lets everything that is under way arrive.
+    /// Lets every message that is on its way arrive.
     pub async fn settle(&self) {
         sleep(Duration::from_millis(300)).await;
     }
@@ -203,22 +203,22 @@ impl World {
         sleep(Duration::from_secs(seconds)).await;
     }
 
-    /// The hosts of this service that take traffic in the HAProxy that serves.
+    /// Returns the hosts of this service that take traffic in the serving HAProxy.
     pub fn ready(&self, service: &str) -> Vec<u8> {
         self.with(|things| things.ready(service).unwrap_or_default().into_keys().collect())
     }
 
-    /// How often HAProxy was started or reloaded.
+    /// Returns how often HAProxy was started or reloaded.
     pub fn starts(&self) -> usize {
         self.with(|things| things.started_at.len())
     }
 
-    /// How many commands HAProxy was given at run time.
+    /// Returns the number of runtime commands that HAProxy received.
     pub fn commands(&self) -> usize {
         self.with(|things| things.commands)
     }
 
-    /// haproxy.cfg as it is.
+    /// Returns the current haproxy.cfg.
     pub fn file(&self) -> String {
         self.with(|things| things.live_file.joined())
     }

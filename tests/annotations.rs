@@ -1,4 +1,4 @@
-//! Annotations in a real ZooKeeper, over the status listener of real daemons.
+//! Annotations in a real ZooKeeper, through the status listener of real daemons.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -19,13 +19,13 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 const TOKEN: &str = "0123456789abcdef";
 
-/// A manager of the service `web` that takes its annotations from this ensemble.
+/// Returns a daemon with the service `web` that reads its annotations from this ensemble.
 fn manager(dir: &TestDir, ensemble: &Ensemble) -> DaemonBuilder {
     let web = json!({"type": "static", "hosts": ["127.0.0.1:9"], "port": dir.port(), "listen_options": ["mode tcp"]});
     manager_of(dir, ensemble, &web)
 }
 
-/// The same with this definition.
+/// Returns the same daemon with this definition of `web`.
 fn manager_of(dir: &TestDir, ensemble: &Ensemble, web: &Value) -> DaemonBuilder {
     let files = dir.subdir(&format!("services-{}", dir.port()));
     files.write("web.json", web.to_string());
@@ -45,7 +45,7 @@ fn body(response: &Response) -> Value {
     serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("{error}: {}", response.text()))
 }
 
-/// Waits until the section in the file fits.
+/// Waits until haproxy.cfg meets the condition.
 async fn until_config(daemon: &Daemon, what: &str, fits: impl Fn(&str) -> bool) {
     let probe = async || {
         let text = std::fs::read_to_string(daemon.dir().join("haproxy.cfg")).unwrap_or_default();
@@ -59,10 +59,10 @@ async fn until_problem(daemon: &Daemon, fits: impl Fn(&str) -> bool) {
         let answer = http::get(daemon.status_address(), "/api/v1/status").await.map_err(|error| error.to_string())?;
         check(fits(&answer.text()), &answer.text())
     };
-    daemon.eventually(LIMIT, "what status says of web", probe).await;
+    daemon.eventually(LIMIT, "the problem of web in status", probe).await;
 }
 
-/// Waits until the API tells the source of the annotations in this state.
+/// Waits until the API reports this state of the source of the annotations.
 async fn until_source(daemon: &Daemon, state: &str) {
     let probe = async || {
         let answer = http::get(daemon.status_address(), "/api/v1/sources").await.map_err(|error| error.to_string())?;
@@ -86,7 +86,7 @@ async fn annotations_are_shared_by_managers() {
 
     let annotation = json!({"listen_options": ["option forwardfor"], "protocol": "http"});
     let refused = http::request(one.status_address(), "POST", "/annotations/web", &[], &annotation.to_string()).await;
-    assert_eq!(refused.unwrap().status, 401, "nobody writes without the token");
+    assert_eq!(refused.unwrap().status, 401, "a write without the token is refused");
     for (path, text, reason) in [
         ("/annotations/web", "{\"port\": 81}", "\\\"port\\\" is not a key of an annotation"),
         ("/annotations/web", "", "it is not JSON"),
@@ -98,21 +98,22 @@ async fn annotations_are_shared_by_managers() {
     let answer = ask(&one, "POST", "/annotations/web", &annotation.to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     for daemon in [&one, &other] {
-        until_config(daemon, "it is in force", |text| text.contains("option forwardfor") && !text.contains("mode tcp"))
+        until_config(daemon, "it is applied", |text| text.contains("option forwardfor") && !text.contains("mode tcp"))
             .await;
     }
     let shown = body(&ask(&other, "GET", "/annotations/web", "").await);
     assert_eq!(shown["annotation"], annotation);
     assert_eq!(shown["origin"], "znode /proxy/annotations/web");
 
-    // Well formed, but nothing that a service may have; and no annotation at all, written past us.
+    // First a valid annotation with an option that no service may have; then, written directly to ZooKeeper, no
+    // annotation.
     ask(&one, "POST", "/annotations/web", "{\"server_options\": [\"ca-file /etc/shadow\"]}").await;
     until_problem(&other, |status| status.contains("its annotation (znode /proxy/annotations/web): ")).await;
-    until_config(&other, "the definition alone is in force", |text| !text.contains("option forwardfor")).await;
+    until_config(&other, "only the definition is applied", |text| !text.contains("option forwardfor")).await;
     let client = ensemble.client().await;
     znodes::put_bytes(&client, "/proxy/annotations/web", b"garbage").await;
     until_problem(&one, |status| status.contains("it is not JSON")).await;
-    until_config(&one, "the definition alone", |text| text.contains("mode tcp") && text.contains("listen web")).await;
+    until_config(&one, "only the definition", |text| text.contains("mode tcp") && text.contains("listen web")).await;
 
     assert_eq!(ask(&other, "DELETE", "/annotations/web", "").await.status, 200);
     until_problem(&one, |status| !status.contains("its annotation")).await;
@@ -133,7 +134,7 @@ async fn annotation_changes_domain_without_reload() {
         let probe = async || {
             let shown = haproxy::runtime(&daemon.socket(), &format!("show map {}", map.display())).await;
             let shown = shown.map_err(|error| error.to_string())?;
-            // Each line begins with an identifier of HAProxy's own.
+            // Each line begins with an internal identifier of HAProxy.
             let lines = shown.lines().filter_map(|line| line.split_once(' ')).map(|(_, line)| line);
             check(lines.eq(&wanted), &shown)
         };
@@ -142,9 +143,9 @@ async fn annotation_changes_domain_without_reload() {
     until_map("the definition's domain", &["a.example"]).await;
     let answer = ask(&daemon, "POST", "/annotations/web", &json!({"domains": ["b.example"]}).to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    until_map("the annotation's domain, too", &["a.example", "b.example"]).await;
+    until_map("the annotation's domain is added", &["a.example", "b.example"]).await;
     assert_eq!(ask(&daemon, "DELETE", "/annotations/web", "").await.status, 200);
-    until_map("the definition's domain alone", &["a.example"]).await;
+    until_map("only the definition's domain", &["a.example"]).await;
     assert_eq!(daemon.wait_until_haproxy_answers().await, first, "the same process serves");
 }
 
@@ -158,7 +159,7 @@ async fn unreachable_zookeeper_keeps_annotations() {
     drop(client);
     let mut daemon = manager(&dir, &ensemble).start();
     daemon.wait_until_haproxy_answers().await;
-    until_config(&daemon, "the annotation is in force", |text| text.contains("balance leastconn")).await;
+    until_config(&daemon, "the annotation is applied", |text| text.contains("balance leastconn")).await;
     ensemble.stop(1);
     let refused = async || {
         let answer = ask(&daemon, "POST", "/annotations/web", "{}").await;
@@ -177,16 +178,16 @@ async fn unreachable_zookeeper_keeps_annotations() {
     std::fs::remove_file(daemon.dir().join("haproxy.cfg")).unwrap();
     daemon.start_again();
     daemon.wait_until_haproxy_answers().await;
-    until_config(&daemon, "the annotation is in force again", |text| text.contains("balance leastconn")).await;
+    until_config(&daemon, "the annotation is applied again", |text| text.contains("balance leastconn")).await;
     ensemble.start_member(1).await;
     let written = async || {
         let answer = ask(&daemon, "POST", "/annotations/web", "{}").await;
         check(answer.status == 200, &answer.text())
     };
-    daemon.eventually(LIMIT, "the order is taken", written).await;
+    daemon.eventually(LIMIT, "the order is accepted", written).await;
     until_source(&daemon, "good").await;
     until_problem(&daemon, |status| !status.contains("annotations cannot be read")).await;
-    until_config(&daemon, "the definition alone", |text| text.contains("listen web") && !text.contains("leastconn"))
+    until_config(&daemon, "only the definition", |text| text.contains("listen web") && !text.contains("leastconn"))
         .await;
 }
 

@@ -1,4 +1,4 @@
-//! Auto Scaling groups from moto, and from a server that refuses.
+//! Auto Scaling groups from moto, and from a server that refuses requests.
 #![cfg(feature = "aws")]
 
 #[path = "discovery/mod.rs"]
@@ -57,10 +57,10 @@ async fn healthy_instances_of_all_groups_are_hosts() {
     inbox.until_hosts(&at(all)).await;
     moto.stand_by("web-a", b).await;
     inbox.until_hosts(&at([all[0], all[2]])).await;
-    // moto's group has another in its place at once.
+    // moto's group replaces it at once.
     moto.terminate(c).await;
     let is_gone = |seen: &HostsSeen| level(seen).is_ok_and(|seen| seen.contains_key(a) && !seen.contains_key(c));
-    inbox.until("the instance that ends is gone".to_owned(), is_gone).await;
+    inbox.until("the terminated instance is removed".to_owned(), is_gone).await;
 }
 
 #[actix::test]
@@ -106,7 +106,7 @@ async fn groups_and_instances_are_read_in_pages() {
     for group in &groups {
         moto.create_group(group).await;
     }
-    // More than one page of reservations, and in the last group.
+    // More than one page of reservations; the instances belong to the last group.
     for number in 1..=105 {
         let id = moto.run(&format!("10.0.1.{number}")).await;
         moto.attach("web-54", &id).await;
@@ -145,7 +145,7 @@ async fn throttling_slows_the_polling() {
     let script = move |_: &str| Reply::Send("400 Bad Request", "content-type: text/xml\r\n".into(), refusal.into());
     let server = ScriptedServer::start(script).await;
     let dir = TestDir::new();
-    // For its credentials.
+    // For the credentials.
     let _moto = Moto::start(&dir).await;
     let begun = Instant::now();
     let (mut inbox, _source) = watch(server.url(), json!({"groups": "web", "remote_port": 80}));
@@ -155,7 +155,7 @@ async fn throttling_slows_the_polling() {
     let count = || server.heads().len();
     eventually(Duration::from_secs(20), "a fourth request", async || check(count() >= 4, &count())).await;
     assert!(begun.elapsed() >= Duration::from_millis(3_500), "{:?}", begun.elapsed());
-    assert!(inbox.waiting().is_empty(), "the same refusal is told once");
+    assert!(inbox.waiting().is_empty(), "the same refusal is reported once");
 }
 
 #[tokio::test]

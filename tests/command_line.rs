@@ -42,7 +42,7 @@ fn panic_in_simulation_names_seed() {
     let said = err(&simulated);
     assert!(said.contains("planted: the source of"), "{said}");
     assert!(said.contains("Again: proxymgr simulate --seed"), "{said}");
-    // Where a panic does not end the program, the run goes on to make the plan small.
+    // Unless a panic ends the program, the run continues and the plan is minimized.
     assert!(simulated.status.signal().is_some() || said.contains("breaks an invariant"), "{said}");
 }
 
@@ -59,7 +59,7 @@ fn aborting_panic_names_seed_and_plan() {
     assert!(again.status.signal().is_some() && err(&again).contains("planted: the source of"), "{}", err(&again));
 }
 
-/// A daemon with one service `web` of static hosts, defined in a file.
+/// Returns a daemon with one service `web` of static hosts, defined in a file.
 fn daemon_of_files(dir: &TestDir) -> DaemonBuilder {
     web(dir, &["10.0.0.1", "10.0.0.2"]);
     Daemon::builder(BINARY, dir).files(&dir.join("services"))
@@ -73,7 +73,7 @@ fn web(dir: &TestDir, hosts: &[&str]) {
     );
 }
 
-/// A port for the service, the same for each call.
+/// Returns the port of the service, the same at each call.
 fn dir_port(dir: &TestDir) -> u16 {
     let file = dir.join("port");
     if !file.exists() {
@@ -247,7 +247,7 @@ async fn render_and_plan_without_data_exit_with_4() {
             assert!(err(&output).contains(part), "{part} in {}", err(&output));
         }
     }
-    assert_eq!(fs::read_to_string(&saved).unwrap(), "damaged", "it is where it was");
+    assert_eq!(fs::read_to_string(&saved).unwrap(), "damaged", "the file is unchanged");
 }
 
 #[tokio::test]
@@ -421,7 +421,7 @@ async fn systemd_is_notified() {
     daemon.eventually(LIMIT, "RELOADING=1, then READY=1", async || check(reloading(&next()), &next())).await;
     let beats = next().matches("WATCHDOG=1\n").count();
     let beats_again = |text: &str| text.matches("WATCHDOG=1\n").count() > beats + 1;
-    daemon.eventually(LIMIT, "WATCHDOG=1, again and again", async || check(beats_again(&next()), &next())).await;
+    daemon.eventually(LIMIT, "WATCHDOG=1, repeatedly", async || check(beats_again(&next()), &next())).await;
     daemon.terminate().await;
     assert!(next().contains("STOPPING=1\n"), "{}", next());
 }
@@ -447,7 +447,7 @@ fn demo_serves_and_cleans_up() {
     assert!(guide.contains("serves http://127.0.0.1:") && !guide.contains("DEMO_"), "{guide}");
     assert!(answer.contains("hello from backend"), "{answer}");
     let directory = guide.split_whitespace().find_map(|word| word.strip_suffix("/haproxy.cfg")).unwrap();
-    assert!(!Path::new(directory).exists(), "{directory} is left behind");
+    assert!(!Path::new(directory).exists(), "{directory} was not removed");
 }
 
 fn get(port: u16) -> String {

@@ -1,4 +1,4 @@
-//! Consul as it is, and as it fails: what its documentation warns of must not be believed or missed.
+//! Consul in operation and under faults, including those that its documentation warns of.
 
 #[path = "discovery/mod.rs"]
 mod discovery;
@@ -28,7 +28,7 @@ fn options(servers: &str) -> ConsulOptions {
     ConsulOptions { servers: servers.parse().unwrap(), ..ConsulOptions::default() }
 }
 
-/// The service `web` of these agents, with further settings of its definition.
+/// Watches the service `web` of these agents, with further keys of its definition.
 fn watch(options: ConsulOptions, more: Value) -> (Inbox<HostsSeen>, Box<dyn OpenSource>) {
     let inbox = Inbox::new();
     let mut settings = json!({"service": "web"});
@@ -61,7 +61,7 @@ async fn health_tags_and_nodes_select_instances() {
     let d = ("n/d", Some("10.9.9.9:80"));
 
     let (mut passing, _open) = watch(options(&consul.url()), json!({}));
-    assert_eq!(level(&passing.next().await), Ok(hosts([A, d])), "the address of the node stands in");
+    assert_eq!(level(&passing.next().await), Ok(hosts([A, d])), "the address of the node is used");
     let (mut all, _open) = watch(options(&consul.url()), json!({"passing": false, "stale": true}));
     let b = ("n/b", Some("10.0.0.2:80 weight 4"));
     let seen = all.until_hosts(&hosts([A, b, C, d])).await;
@@ -130,7 +130,7 @@ async fn frozen_agent_is_an_error_without_lost_changes() {
     let (mut alone, _open) = watch(options(&frozen.url()), json!({}));
     alone.until_hosts(&hosts([A])).await;
     frozen.register("web", "b", at("10.0.0.2"), &[]).await;
-    // From a request that waited, as does the next one.
+    // These come from a blocking query, and another one follows.
     alone.until_hosts(&hosts([A, B])).await;
     frozen.freeze();
     let (error, before) = alone.until_error().await;
@@ -181,7 +181,7 @@ async fn token_is_sent_to_configured_agents_only() {
     assert!(error.contains("status 403: ACL not found"), "{error}");
     assert!(!error.contains("00000000bbbb"), "{error}");
 
-    // The same agent by another name, as a definition may have it: the token is not sent there, and Consul shows nothing.
+    // The same agent by another host name, as in a definition: the token is not sent there, and Consul shows nothing.
     let server = format!("http://localhost:{}", consul.address().port());
     let (mut stranger, _open) = watch(with_token(MASTER_TOKEN), json!({"server": server}));
     assert_eq!(level(&stranger.next().await), Ok(hosts([])));

@@ -1,4 +1,4 @@
-//! What every source of hosts promises, whatever its kind. A new kind takes part by one line at the end.
+//! The contract of every source of hosts. A new kind takes part by one line at the end.
 
 #[path = "discovery/mod.rs"]
 mod discovery;
@@ -26,12 +26,12 @@ fn list<K: Kind>(entries: &[(&str, &str)]) -> Hosts {
     entries.iter().map(|(endpoint, host)| (K::key(endpoint), Some((*host).to_owned()))).collect()
 }
 
-/// A host as it is told: with its weight, where its kind can say one.
+/// Returns a host as it is reported: with its weight, if its kind has weights.
 fn weighing<K: Kind>(endpoint: &str, weight: u16) -> String {
     if K::HAS_WEIGHTS { format!("{endpoint} weight {weight}") } else { endpoint.to_owned() }
 }
 
-/// A source of this kind that has told its first list: A and B.
+/// A source of this kind that has reported its first list: A and B.
 struct Opened<K> {
     kind: K,
     inbox: Inbox<HostsSeen>,
@@ -108,7 +108,7 @@ async fn unreachable_source_is_an_error_without_lost_changes<K: Kind>() {
     let mut it = opened::<K>().await;
     it.kind.go_away().await;
     let (_, before) = it.inbox.until_error().await;
-    assert!(before.is_empty(), "nothing but the error is told: {before:?}");
+    assert!(before.is_empty(), "only the error is reported: {before:?}");
     it.kind.remove(A).await;
     it.kind.put(B, Some(3)).await;
     it.kind.put(C, None).await;
@@ -124,7 +124,7 @@ async fn being_away_is_told_once<K: Kind>() {
     it.inbox.until_error().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let more = it.inbox.waiting();
-    assert!(more.is_empty(), "told again: {more:?}");
+    assert!(more.is_empty(), "reported again: {more:?}");
 }
 
 async fn source_returns_unchanged<K: Kind>() {
@@ -166,7 +166,7 @@ async fn a_dropped_source_is_silent<K: Kind>() {
     it.kind.put(C, None).await;
     other.until_hosts(&list::<K>(&[(A, A), (B, B), (C, C)])).await;
     let more = it.inbox.waiting();
-    assert!(more.is_empty(), "told after the end: {more:?}");
+    assert!(more.is_empty(), "reported after the end: {more:?}");
 }
 
 macro_rules! contract {
@@ -245,8 +245,8 @@ async fn invalid_spec_is_refused_with_its_key() {
         assert!(error.starts_with(reason), "{error}");
     }
     for kind in proxymgr::discovery::kind_names() {
-        let error = open(&sources, &spec(kind, json!({})), &inbox).err().expect("nothing is given");
+        let error = open(&sources, &spec(kind, json!({})), &inbox).err().expect("required keys are missing");
         assert!(!error.contains("not a kind of source"), "{error}");
     }
-    assert_eq!(ensembles.open_count(), 0, "no session is sought for a refused spec");
+    assert_eq!(ensembles.open_count(), 0, "a refused spec opens no session");
 }

@@ -1,4 +1,4 @@
-//! DNS as it really answers: with failures, with nothing, late, cut short, by aliases.
+//! Real DNS answers: errors, empty answers, delays, truncation, aliases.
 
 #[path = "discovery/mod.rs"]
 mod discovery;
@@ -33,7 +33,7 @@ fn web() -> Value {
     json!([{"name": "web.test", "port": 80}])
 }
 
-/// The good hosts of a message, by their endpoints.
+/// Returns the good hosts of a message.
 fn good(seen: &HostsSeen) -> Vec<Host> {
     seen.result.as_ref().unwrap().iter().filter_map(|entry| entry.host().map(|host| Host::clone(host))).collect()
 }
@@ -45,7 +45,7 @@ async fn missing_name_is_an_empty_list_missing_server_an_error() {
     knot.add("web 0 A 10.0.0.1");
     let (mut inbox, _source) = watch(&knot, web(), json!({}));
     inbox.until_hosts(&hosts([A])).await;
-    // No address of this name, but another record: NOERROR without an answer. Then no such name at all: NXDOMAIN.
+    // First the name has only another record: NOERROR without an answer. Then the name does not exist: NXDOMAIN.
     knot.replace(&["web 0 TXT nothing"]);
     inbox.until_hosts(&hosts([])).await;
     knot.replace(&["web 0 A 10.0.0.2"]);
@@ -84,7 +84,7 @@ async fn failing_name_keeps_its_hosts_and_delays_no_other() {
     let (mut inbox, _source) = watch(&knot, backends, json!({}));
     inbox.until_hosts(&hosts([A, ("10.0.0.8:80", Some("10.0.0.8:80"))])).await;
     knot.expire_frail();
-    // An entry without a host is one whose last good host stays. That there were no IPv6 addresses is kept, too.
+    // An entry without a host keeps its last good host. The earlier answer without IPv6 addresses is kept, too.
     let kept = |host| hosts([host, ("10.0.0.8:80", None), ("web.frail AAAA", None)]);
     let seen = inbox.until_hosts(&kept(A)).await;
     let entry = seen.result.unwrap().into_iter().find(|entry| &*entry.key == "10.0.0.8:80").unwrap();
@@ -130,10 +130,10 @@ async fn services_have_ports_weights_and_backups() {
     };
     let expected = ["10.0.0.1:81 3 false", "10.0.0.2:82 1 false", "10.0.0.3:83 1 true", "[2001:db8::2]:82 1 false"];
     assert_eq!(shown(&seen), expected);
-    // The servers of the first priority go: the next takes their place.
+    // The servers of the first priority are removed: the next priority is used.
     knot.replace(&[&addresses[..], &service[2..]].concat());
     inbox.until("one host".into(), |seen| shown(seen) == ["10.0.0.3:83 1 false"]).await;
-    // An alias of the service, a target that does not exist, and the statement that there is no such service.
+    // An alias of the service, a target that does not exist, and a record that the service is not available.
     knot.replace(
         &[
             &addresses[..],
@@ -164,7 +164,7 @@ async fn service_keeps_hosts_of_failing_targets() {
 async fn answers_are_used_for_their_ttl_within_bounds() {
     let dir = TestDir::new();
     let mut knot = Knot::start(&dir).await;
-    // Within them; shorter than the shortest pause; longer than the longest.
+    // Within the bounds, shorter than the shortest interval, and longer than the longest.
     for (ttl, interval, interval_max, expected_ms) in
         [(2, "100ms", 60, 2_000), (0, "2s", 60, 2_000), (3_600, "100ms", 2, 2_000)]
     {
@@ -195,7 +195,7 @@ async fn long_answers_are_read_by_tcp() {
     let (mut inbox, _source) = watch(&knot, web(), json!({}));
     let seen = inbox.next().await;
     assert_eq!(good(&seen).len(), 250);
-    assert!(good(&seen).is_sorted_by_key(|host| host.endpoint.to_string()), "in one order, however they came");
+    assert!(good(&seen).is_sorted_by_key(|host| host.endpoint.to_string()), "sorted by endpoint");
 }
 
 #[actix::test]

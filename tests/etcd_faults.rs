@@ -1,4 +1,4 @@
-//! etcd as it is, and as it fails: a watch that ends in whatever way must not miss anything.
+//! etcd in operation and under faults: a watch that ends for any reason must not lose a change.
 
 #[path = "discovery/mod.rs"]
 mod discovery;
@@ -32,7 +32,7 @@ fn options(servers: &str) -> EtcdOptions {
     EtcdOptions { servers: servers.parse().unwrap(), ..EtcdOptions::default() }
 }
 
-/// The hosts below `/services/web/`.
+/// Watches the hosts below `/services/web/`.
 fn watch(options: EtcdOptions) -> (Inbox<HostsSeen>, Box<dyn OpenSource>) {
     let inbox = Inbox::new();
     let sources = sources().0.with_etcd(Client::new(options));
@@ -61,7 +61,7 @@ async fn watch_resumes_even_after_compaction() {
         delete(&etcd, A).await;
         let revision = put(&etcd, B).await;
         if is_compacted {
-            // What happened to A is forgotten: only a new look tells that it is gone.
+            // The removal of A is no longer in the history: only a new read shows it.
             etcd.compact(revision).await;
         }
         gate.open();
@@ -93,7 +93,7 @@ async fn restored_older_store_is_read_again() {
 }
 
 #[actix::test]
-async fn a_host_goes_with_its_lease() {
+async fn host_is_removed_with_its_lease() {
     let dir = TestDir::new();
     let etcd = Etcd::start(&dir, 1).await;
     put(&etcd, A).await;
@@ -111,7 +111,7 @@ async fn frozen_member_is_an_error_without_lost_changes() {
     let (mut inbox, _open) = watch(options(&etcd.url(0)));
     inbox.until_hosts(&hosts([A])).await;
     put(&etcd, B).await;
-    // From the watch: it is open, and quiet from now on.
+    // These come from the watch, which stays open without further events.
     inbox.until_hosts(&hosts([A, B])).await;
     etcd.freeze(0);
     let (error, before) = inbox.until_error().await;
@@ -133,7 +133,7 @@ async fn member_without_majority_is_not_used() {
     etcd.kill(2);
     put(&etcd, B).await;
     inbox.until_hosts(&hosts([A, B])).await;
-    // The last member still takes connections, and would say nothing for ever.
+    // The last member still accepts connections, but would never answer.
     etcd.kill(1);
     let (error, before) = inbox.until_error().await;
     assert!(before.iter().all(|seen| seen.result.is_ok()), "{before:?}");
@@ -152,7 +152,7 @@ async fn login_is_repeated_when_the_token_is_lost() {
     let user = |text: &str| EtcdOptions { user: Some(EtcdUser::parse(text).unwrap()), ..options(&etcd.url(0)) };
     let (reader, wrong) = (user(&format!("reader:{PASSWORD}")), user("reader:wr0ng"));
     let nobody = options(&etcd.url(0));
-    // A user where none is demanded does no harm, and is known from the moment that one is.
+    // Credentials do no harm before authentication is enabled, and work from then on.
     let (mut early, _early_open) = watch(reader.clone());
     early.until_hosts(&hosts([A])).await;
     etcd.demand_users("/services/", PASSWORD).await;
@@ -167,7 +167,7 @@ async fn login_is_repeated_when_the_token_is_lost() {
     let (error, _) = anonymous.until_error().await;
     assert!(error.contains("user name is empty"), "{error}");
 
-    // Its tokens do not outlive a member.
+    // A member's tokens do not survive its restart.
     etcd.kill(0);
     inbox.until_error().await;
     etcd.start_again(0).await;

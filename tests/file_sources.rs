@@ -1,4 +1,4 @@
-//! Files as they are really written: by editors, by `mv`, by Kubernetes, slowly, wrongly.
+//! Files as tools really write them: editors, `mv`, Kubernetes, slowly, incorrectly.
 
 #[path = "discovery/mod.rs"]
 mod discovery;
@@ -54,7 +54,7 @@ async fn incomplete_file_is_not_read() {
     inbox.until_hosts(&hosts([A])).await;
     let mut file = File::create(&path).unwrap();
     file.write_all(b"10.0.0.1:80\n10.0.0").unwrap();
-    // Something else happens beside it meanwhile.
+    // Meanwhile another file in the directory changes.
     dir.write("other", "");
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(inbox.waiting().is_empty());
@@ -66,7 +66,7 @@ async fn incomplete_file_is_not_read() {
 #[actix::test]
 async fn renames_and_replaced_links_are_noticed_at_once() {
     let dir = TestDir::new();
-    // The way of Kubernetes: a file is a link through `..data`, which is itself exchanged by a rename.
+    // As in Kubernetes: a file is a link through `..data`, which a rename replaces.
     dir.write("mount/..v1/web.hosts", "10.0.0.1:80\n");
     dir.write("mount/..v2/web.hosts", "10.0.0.1:80\n10.0.0.2:80\n");
     symlink("..v1", dir.join("mount/..data")).unwrap();
@@ -86,12 +86,12 @@ async fn renames_and_replaced_links_are_noticed_at_once() {
     let new = dir.write(".web.hosts.tmp", "10.0.0.2:80\n");
     fs::rename(new, &plain).unwrap();
     renamed.until_hosts(&hosts([B])).await;
-    // An editor moves the old one away first.
+    // An editor first moves the old file away.
     fs::rename(&plain, dir.join("web.hosts~")).unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     fs::write(&plain, "10.0.0.1:80\n").unwrap();
     let seen = renamed.next().await;
-    assert!(seen.result.is_ok(), "the moment without a file is not told: {seen:?}");
+    assert!(seen.result.is_ok(), "the moment without a file is not reported: {seen:?}");
 }
 
 #[actix::test]
@@ -239,7 +239,7 @@ async fn config_map_is_replaced_as_a_whole() {
     fs::remove_dir_all(dir.join("s/..v1")).unwrap();
     let both = |seen: &DefinitionsSeen| {
         let texts = texts(seen).expect("the directory is never gone");
-        assert_eq!(texts.len(), 2, "no definition goes meanwhile");
+        assert_eq!(texts.len(), 2, "no definition is missing meanwhile");
         texts.values().all(|text| text == "{\"port\": 2}")
     };
     inbox.until("both are exchanged".into(), both).await;

@@ -1,5 +1,5 @@
-//! The model of HAProxy's map of domains against every HAProxy on this machine: the same commands, the same answers, the
-//! same map afterwards. Where the two differ, the model is wrong.
+//! Compares the model of HAProxy's map of domains with every installed HAProxy: the same commands must give the same
+//! answers and the same map. If they differ, the model is wrong.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -19,13 +19,13 @@ use slog::{Discard, Logger, o};
 use support::dir::TestDir;
 use support::haproxy::{HaproxyVersion, RunningHaproxy, versions};
 
-/// Sequences for each version, each with a map that nothing has changed yet.
+/// Number of sequences for each version, each with an unchanged map.
 const SEQUENCES: u32 = 200;
 
-/// What a map's file says.
+/// Content of the map's file.
 const FILE: &str = "# A comment.\n0.0.0.0:80/a.example/ one\n0.0.0.0:80/*.b.example/ two\n[::1]:80/*/x/ three\n";
 
-/// Keys of the file, of none, and such that another begins with them.
+/// Keys that are in the file, keys that are not, and a key that begins with another.
 const KEYS: [&str; 6] = [
     "0.0.0.0:80/a.example/",
     "0.0.0.0:80/*.b.example/",
@@ -46,7 +46,7 @@ fn commands() -> impl Strategy<Value = Vec<RouteCommand>> {
     proptest::collection::vec(command, 1..25)
 }
 
-/// A HAProxy with so many maps, and which was used last.
+/// A HAProxy with many maps, and the number of used ones.
 struct Ground {
     version: HaproxyVersion,
     dir: TestDir,
@@ -73,7 +73,7 @@ impl Ground {
         Self { version, dir, _running: running, socket, used: Cell::new(0) }
     }
 
-    /// A map that nothing has changed yet. While a failure is made smaller, one that was used is loaded anew.
+    /// Returns an unchanged map. When proptest minimizes a failure, used maps are restored.
     async fn fresh_map(&self) -> PathBuf {
         let used = self.used.get();
         let map = self.dir.join(format!("{}.map", used % SEQUENCES + 1));
@@ -89,7 +89,7 @@ impl Ground {
         map
     }
 
-    /// Has the model and HAProxy obey the same commands, and compares after each.
+    /// Executes the same commands in the model and in HAProxy, and compares after each.
     async fn compare(&self, commands: &[RouteCommand]) -> Result<(), TestCaseError> {
         let (version, map) = (&self.version, self.fresh_map().await);
         let mut model = RouteMap::load(FILE);
@@ -105,7 +105,7 @@ impl Ground {
 }
 
 #[test]
-fn any_sequence_of_commands_leaves_the_same_map_on_every_version() {
+fn random_commands_leave_the_same_map() {
     for version in versions() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let ground = runtime.block_on(Ground::new(version));

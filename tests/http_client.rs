@@ -9,10 +9,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-/// For what must happen at all.
+/// Time-out for events that must happen.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The reaction of a server to a request.
+/// Reaction of a server to a request.
 type Script = fn(&str) -> Reply;
 
 enum Reply {
@@ -34,7 +34,7 @@ fn status(line: &str, more: &str, body: &str) -> Reply {
     Reply::Send(format!("HTTP/1.1 {line}\r\n{more}content-length: {}\r\n\r\n{body}", body.len()))
 }
 
-/// What a server has seen.
+/// Observations of a server.
 #[derive(Default)]
 struct Seen {
     heads: Vec<String>,
@@ -108,7 +108,7 @@ async fn serve(stream: TcpStream, script: Script, seen: Arc<Mutex<Seen>>) {
     }
 }
 
-/// A URL at which no server listens.
+/// Returns a URL at which no server listens.
 async fn unused_url() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())

@@ -1,4 +1,4 @@
-//! The ancestors' own sample files, imported by the command and read by the settings.
+//! The sample files of the imported tools, converted by the command and read by the settings.
 
 #![allow(missing_docs)]
 
@@ -51,7 +51,7 @@ fn import_of_elasticpyproxy_loads() {
     let service = fs::read_to_string(out.join("services/haproxynode.yml")).expect("the service is written");
     assert!(service.contains("balance roundrobin"), "{service}");
     let again = proxymgr(&arguments);
-    assert_eq!(again.status.code(), Some(4), "what is there is not overwritten");
+    assert_eq!(again.status.code(), Some(4), "existing files are not overwritten");
 }
 
 #[test]

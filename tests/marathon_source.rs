@@ -1,4 +1,4 @@
-//! Marathon and Mesos from servers that answer in the documented shape, and that fail, stall and lie.
+//! Marathon and Mesos, simulated by servers that answer in the documented format, fail, stall or send invalid data.
 
 #[path = "discovery/mod.rs"]
 mod discovery;
@@ -41,14 +41,14 @@ fn watch(marathon: Marathon) -> (Inbox<HostsSeen>, Box<dyn OpenSource>) {
     (inbox, source)
 }
 
-/// A server whose apps can be exchanged without a word, and that has a stream or has none.
+/// A server whose apps can change without an event, with or without an event stream.
 struct Quiet {
     server: ScriptedServer,
     apps: Arc<Mutex<Value>>,
 }
 
 impl Quiet {
-    /// `events` is what `/v2/events` is answered with.
+    /// Starts it; `events` is the answer to `/v2/events`.
     async fn start(apps: Value, events: Reply) -> Self {
         let apps = Arc::new(Mutex::new(apps));
         let shown = apps.clone();
@@ -81,7 +81,7 @@ async fn events_trigger_reads_and_bursts_are_merged() {
         marathon_server.until_streams(1).await;
         let count = |path: &str| marathon_server.server.heads().iter().filter(|head| head.starts_with(path)).count();
         let reads = || count("GET /v2/apps?");
-        // What the beginning of the stream has read, and its echo, come first.
+        // The read at the start of the stream, and the delayed read after it, come first.
         eventually(Duration::from_secs(20), "three readings", async || check(reads() == 3, &reads())).await;
         marathon_server.show(&[task(A, Some(true)), task(B, Some(true))]);
         let changed = Instant::now();
@@ -90,10 +90,10 @@ async fn events_trigger_reads_and_bursts_are_merged() {
         }
         inbox.until_hosts(&tasks([A, B])).await;
         assert!(changed.elapsed() < Duration::from_secs(1), "{:?}", changed.elapsed());
-        // Events about something else are no reason to read.
+        // Other events cause no read.
         marathon_server.server.push("event: api_post_event\ndata: {}\n\n");
         tokio::time::sleep(Duration::from_secs(4)).await;
-        assert!((4..=6).contains(&reads()), "200 events together, and an echo: {} readings", reads());
+        assert!((4..=6).contains(&reads()), "200 events at once, and a delayed read: {} reads", reads());
         assert_eq!(count("GET /v2/events"), 1, "the stream is read for as long as it lasts");
     }
 }
@@ -154,12 +154,12 @@ async fn invalid_responses_are_errors() {
         server.follow(move |_| lie.clone());
         let (error, before) = inbox.until_error().await;
         assert!(error.contains(words), "{words}: {error}");
-        assert!(before.is_empty(), "nothing but the error is told: {before:?}");
+        assert!(before.is_empty(), "only the error is reported: {before:?}");
         server.follow(script(web(&[task(A, Some(true))]).to_string()));
         source.refresh();
         inbox.until_hosts(&tasks([A])).await;
     }
-    // An app that is not there any longer is no empty list either.
+    // A missing app is an error, too, and no empty list.
     server.follow(script(json!({"apps": []}).to_string()));
     assert!(inbox.until_error().await.0.contains("/web"));
 }
@@ -185,7 +185,7 @@ async fn redirect_loop_is_an_error() {
 }
 
 #[actix::test]
-async fn credentials_are_sent_and_never_told() {
+async fn credentials_are_sent_and_never_logged() {
     let server = ScriptedServer::start(|_| Reply::Send("401 Unauthorized", String::new(), "bad hunter2".into())).await;
     let options = MarathonOptions {
         servers: server.url().parse().unwrap(),
@@ -226,12 +226,12 @@ async fn apps_are_definitions_and_none_is_an_error() {
         |seen: &DefinitionsSeen| texts(seen).is_ok_and(|texts| Vec::from_iter(texts.keys()) == ["marathon_web_8080"]);
     inbox.until("one app".into(), only_web).await;
     source.refresh();
-    inbox.until("one app, told again".into(), only_web).await;
+    inbox.until("one app, reported again".into(), only_web).await;
 }
 
 // ---- events that Marathon posts -----------------------------------------------------------------------------------
 
-/// The URL that was registered, as a path.
+/// Returns the URL that was registered, as a path.
 fn registered(server: &ScriptedServer) -> Option<String> {
     let heads = server.heads();
     let head = heads.iter().rev().find(|head| head.starts_with("POST /v2/eventSubscriptions?callbackUrl="))?;
@@ -268,8 +268,8 @@ async fn callback_is_registered_and_accepts_events_only() {
     let path =
         daemon.eventually(limit, "the callback is registered", async || registered(&server).ok_or("not yet")).await;
     let asked = |start: &str| server.heads().iter().filter(|head| head.starts_with(start)).count();
-    assert_eq!(asked("DELETE /v2/eventSubscriptions?callbackUrl=http%3A%2F%2F127.0.0.1"), 1, "what a run before left");
-    assert_eq!(asked("DELETE /v2/eventSubscriptions?callbackUrl=http%3A%2F%2Fother"), 0, "what is another's");
+    assert_eq!(asked("DELETE /v2/eventSubscriptions?callbackUrl=http%3A%2F%2F127.0.0.1"), 1, "of an earlier run");
+    assert_eq!(asked("DELETE /v2/eventSubscriptions?callbackUrl=http%3A%2F%2Fother"), 0, "of another program");
     let servers = async || {
         let answer = http::get(status, "/api/v1/services/web/servers").await.map_err(|error| error.to_string())?;
         Ok::<_, String>(answer.text())
@@ -302,7 +302,7 @@ async fn callback_is_registered_and_accepts_events_only() {
 
 // ---- Mesos ------------------------------------------------------------------------------------------------------
 
-/// Masters, each of which names the master at this place as the leader; none: it knows of none.
+/// Masters, and the leader that each of them reports; `None` if it knows none.
 struct Masters {
     servers: Vec<ScriptedServer>,
     names: BTreeMap<usize, Arc<Mutex<Option<String>>>>,
@@ -351,10 +351,10 @@ async fn majority_of_masters_decides_the_leader() {
     inbox.until_hosts(&one("10.0.0.1:5050")).await;
     masters.name(2, Some("10.0.0.9:5050"));
     stays(Duration::from_secs(1), "the leader stays", async || check(inbox.waiting().is_empty(), &())).await;
-    // An election: one has not heard of it yet, two have.
+    // During an election one master does not know the new leader yet, two do.
     masters.name(1, Some("10.0.0.9:5050"));
     inbox.until_hosts(&one("10.0.0.9:5050")).await;
-    // With nobody leading, the last leader stays and the source is away.
+    // Without a leader, the last leader stays and the source is unreachable.
     (0..3).for_each(|master| masters.name(master, None));
     assert!(inbox.until_error().await.0.contains("status 503"));
     masters.name(0, Some("10.0.0.2:5050"));

@@ -1,4 +1,4 @@
-//! Recordings: what was ordered is played, and those that cannot be played are named with their line.
+//! Recordings: recorded orders are replayed, and invalid recordings are refused with the line.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -29,7 +29,7 @@ fn refusal(text: &str) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What is told of a recording with these lines.
+/// Returns the report of a replay of these lines.
 fn report(lines: &[Value]) -> String {
     let lines: Vec<String> = std::iter::once(&header()).chain(lines).map(|line| format!("{line}\n")).collect();
     let output = replayed(&lines.concat());
@@ -37,13 +37,13 @@ fn report(lines: &[Value]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The definitions show `web`, which needs two hosts.
+/// Returns a report of the definition of `web`, which needs two hosts.
 fn web(at_ms: u64) -> Value {
     let text = json!({"type": "static", "port": 8080, "min_hosts": 2}).to_string();
     json!({"at_ms": at_ms, "definitions": {"set": {"web": {"text": text, "origin": "here"}}}})
 }
 
-/// The hosts of `web` that come and go.
+/// Returns a report of added and removed hosts of `web`.
 fn hosts(at_ms: u64, come: &[u8], go: &[u8]) -> Value {
     let host = |number: &u8| (number.to_string(), json!({"host": {"endpoint": endpoint(*number)}}));
     let set: serde_json::Map<String, Value> = come.iter().map(host).collect();
@@ -55,14 +55,14 @@ fn endpoint(number: u8) -> Value {
     json!({"address": format!("10.0.0.{number}"), "port": 80})
 }
 
-/// What the journal told at that time, about `web`.
+/// Returns a journal entry about `web`.
 fn told(at_ms: u64, event: Value) -> Value {
     let entry = json!({"sequence": at_ms, "at_unix_ms": STARTED_AT_UNIX_MS + at_ms, "service": "web", "event": event});
-    // The journal is taken down a little later than it is written.
+    // The journal is recorded a little later than it is written.
     json!({"at_ms": at_ms + 700, "outcome": entry})
 }
 
-/// An operator chose the state of a server of `web`.
+/// Returns an operator's order about a server of `web`.
 fn chosen(at_ms: u64, server: u8, state: &str, for_ms: Option<u64>) -> Value {
     let server = format!("10.0.0.{server}:80");
     let order = json!({"order": "set_server", "service": "web", "server": server, "state": state, "for_ms": for_ms});
@@ -105,7 +105,7 @@ fn decisions_about_pending_changes_are_replayed() {
     let accepted = [hosts(30_000, &[2], &[1]), told(40_000, json!({"event": "held_accepted", "reason": "too few"}))];
     let after_both = report(&[&rejected[..], &accepted].concat());
     assert!(after_both.contains("web: 1 maint, 1 ready, 1 wanted"), "{after_both}");
-    // Without the orders it would be held: they are what makes the difference.
+    // Without the orders the change would be blocked.
     let held = report(&rejected[..3]);
     assert!(held.contains("web: blocked by guard: "), "{held}");
 }
@@ -192,7 +192,7 @@ fn invalid_line_in_the_middle_is_refused() {
 }
 
 #[test]
-fn what_is_no_recording_is_told() {
+fn invalid_file_is_refused() {
     assert!(refusal("haproxy: {}\n").contains("recording.jsonl:1: "));
     assert!(refusal("").contains("the file is empty"));
 }

@@ -1,6 +1,6 @@
-//! The rendered haproxy.cfg against a real HAProxy: it is accepted, and every word arrives literally.
+//! Checks the rendered haproxy.cfg with a real HAProxy: it is accepted, and every word arrives literally.
 //!
-//! HAProxy is `haproxy` in PATH, or what PROXYMGR_TEST_HAPROXY names.
+//! HAProxy is `haproxy` in PATH, or the value of PROXYMGR_TEST_HAPROXY.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 fn haproxy() -> Command {
     let mut command = Command::new(std::env::var_os("PROXYMGR_TEST_HAPROXY").unwrap_or_else(|| "haproxy".into()));
-    // Were anything expanded, it would be this.
+    // The text that would appear if a variable were expanded.
     command.env("EXPANDED", "the-environment-was-read").stdin(Stdio::null());
     command
 }
@@ -35,10 +35,10 @@ static VERSION: LazyLock<ProxyVersion> = LazyLock::new(|| {
     let output = haproxy().arg("-v").output().expect("these tests need HAProxy, in PATH or as PROXYMGR_TEST_HAPROXY");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = text.split_whitespace().find_map(ProxyVersion::parse);
-    version.unwrap_or_else(|| panic!("`haproxy -v` says no version: {text}"))
+    version.unwrap_or_else(|| panic!("`haproxy -v` shows no version: {text}"))
 });
 
-/// What HAProxy says about the file; empty when it has nothing to say.
+/// Returns HAProxy's messages about the file; empty if there are none.
 fn check(text: &str) -> Result<String, String> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("haproxy.cfg");
@@ -72,10 +72,10 @@ fn plain_frame(defaults: &[&str]) -> ProxyFrame {
     }
 }
 
-/// A section that listens, because a file in which nobody does is refused. Nothing is bound by `haproxy -c`.
+/// A section that listens, because HAProxy refuses a file without a listener. `haproxy -c` binds nothing.
 const SOMEBODY_LISTENS: &str = "listen probe\n    mode http\n    bind 127.0.0.1:1\n";
 
-/// Lines that HAProxy 2.2 to 3.2 accept in an HTTP section, with `{}` where any text may stand.
+/// Lines that HAProxy 2.2 to 3.2 accept in an HTTP section, with `{}` for any text.
 const LINES: [&str; 21] = [
     "balance roundrobin",
     "balance leastconn",
@@ -113,7 +113,7 @@ const SERVER_OPTIONS: [&str; 10] = [
     "pool-max-conn 10 pool-purge-delay 5s",
 ];
 
-/// Printable text with what quoting has to deal with. `%` would begin a format; HAProxy judges formats by itself.
+/// Printable text with characters that need quoting. No `%`, because HAProxy parses formats by itself.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "[a-zA-Z0-9 ]{1,6}",
@@ -153,17 +153,17 @@ fn text() -> impl Strategy<Value = String> {
         .prop_filter("a word has characters", |text| !text.is_empty())
 }
 
-/// The text as one word of a line, as an author would quote it.
+/// Quotes the text as one word of a line.
 fn as_one_word(text: &str) -> String {
     quoted(&Word::new(text).expect("printable text is a word")).into_owned()
 }
 
-/// Each line at most once: HAProxy takes a second stick table for a conflict.
+/// Each line occurs at most once, because a second stick table is a conflict.
 fn definition() -> impl Strategy<Value = Value> {
     let lines = proptest::sample::subsequence(LINES.to_vec(), 0..8);
     let options = proptest::sample::subsequence(SERVER_OPTIONS.to_vec(), 0..5);
     (lines, proptest::collection::vec(text(), 8), options).prop_map(|(lines, texts, options)| {
-        // The slash keeps a lone `-` or `}` from being taken for a flag or the end of a condition.
+        // The slash prevents that HAProxy reads a lone `-` or `}` as a flag or as the end of a condition.
         let fill = |(line, text): (&&str, &String)| line.replace("{}", &as_one_word(&format!("/{text}")));
         let lines: Vec<String> = lines.iter().zip(&texts).map(fill).collect();
         json!({"type": "file", "port": 80, "listen_options": lines, "server_options": options})
@@ -223,7 +223,7 @@ fn unresolved_name_does_not_stop_haproxy() {
     let web = define("web", &json!({"type": "file", "server_options": ["check"]}));
     let hosts = host_list(&[json!({"address": "no-such-host.invalid", "port": 80})]);
     let section = section(&web, None, &hosts, &ServerIds::default(), SectionStyle::default());
-    check(&format!("{frame}{section}{SOMEBODY_LISTENS}")).expect("HAProxy takes the server out instead");
+    check(&format!("{frame}{section}{SOMEBODY_LISTENS}")).expect("HAProxy starts with the server in maintenance");
 }
 
 /// A HAProxy that ends with the test.
@@ -241,7 +241,7 @@ fn start(config: &Path) -> Running {
     Running(child)
 }
 
-/// A listening socket that the next child inherits.
+/// Opens a listening socket that the next child inherits.
 fn inheritable_listener() -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     fcntl(&listener, FcntlArg::F_SETFD(FdFlag::empty())).expect("let the socket be inherited");
@@ -259,12 +259,12 @@ fn body(listener: &TcpListener, path: &str) -> Vec<u8> {
     answer.split_off(end_of_head.expect("the answer has a head") + 4)
 }
 
-/// The bytes that a word stands for in HAProxy.
+/// Returns the bytes that a word stands for in HAProxy.
 fn meant(word: &Word) -> Vec<u8> {
     word.as_str().replace('\u{FDD0}', "\n").replace('\u{FDD1}', "\r").replace('\u{FDD2}', "\t").into_bytes()
 }
 
-/// Serves each text as the body of a path of its own, by lines that the policy lets pass, and gives what arrives.
+/// Serves each text as the body of a path, with lines that the policy accepts, and returns the bodies.
 fn served(lines: &[String]) -> Vec<Vec<u8>> {
     let frame_text =
         frame(&plain_frame(&["mode http", "timeout connect 1s", "timeout client 30s", "timeout server 1s"]));
@@ -325,14 +325,14 @@ fn quoting_has_the_meaning_of_haproxy() {
         "'a'\\''b'",
     ];
     let generated = samples(&text(), 150).into_iter().filter(|text| {
-        // `"$NAME"` is where we differ from HAProxy on purpose: it is never expanded.
+        // `"$NAME"` differs from HAProxy on purpose: it is never expanded.
         let expands = text.contains('"') && text.contains('$');
         !expands && split_line(text).is_ok_and(|words| words.len() == 1)
     });
     let texts: Vec<String> = hand_written.map(str::to_owned).into_iter().chain(generated).collect();
     assert!(texts.len() > 60, "too few generated texts are one word: {}", texts.len());
 
-    // HAProxy's own reading: the text stands in the file as the author wrote it.
+    // HAProxy's own parsing: the file contains the text as the author wrote it.
     let listener = inheritable_listener();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let config = directory.path().join("haproxy.cfg");
@@ -349,6 +349,6 @@ fn quoting_has_the_meaning_of_haproxy() {
     for ((text, ours), haproxys) in texts.iter().zip(served(&lines)).zip(haproxys) {
         let words = split_line(text).expect("chosen so");
         assert_eq!(meant(&words[0]), haproxys, "split_line reads {text:?} as {words:?}");
-        assert_eq!(ours, haproxys, "{text:?} arrives otherwise once we have written it");
+        assert_eq!(ours, haproxys, "{text:?} changes when proxymgr writes it");
     }
 }

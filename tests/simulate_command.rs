@@ -1,8 +1,8 @@
-//! `proxymgr simulate --machines`: progress on a terminal, the sums, and how a failure is reported.
+//! `proxymgr simulate --machines`: progress on a terminal, totals, and reports of failures.
 
 use std::process::{Command, Output, Stdio};
 
-/// `simulate` on so many machines; with `terminal`, as somebody sees it who looks at standard error.
+/// Runs `simulate` on this number of machines; with `terminal`, standard error is a terminal.
 fn simulate(scenario: &str, machines: &str, terminal: bool) -> Output {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("story.yml");
@@ -22,7 +22,7 @@ fn simulate(scenario: &str, machines: &str, terminal: bool) -> Output {
 }
 
 #[test]
-fn a_fleet_tells_how_far_it_is_where_somebody_looks_and_its_sums_at_the_end() {
+fn fleet_shows_progress_on_terminal_and_totals() {
     let story = "load: {updates: 50, over: 1m, services: 1, hosts: 3}\nsteps: [{at: 1s, expect: {reloads: 0}}]\n";
     let read = simulate(story, "3", false);
     let (table, remarks) = (String::from_utf8_lossy(&read.stdout), String::from_utf8_lossy(&read.stderr));
@@ -36,13 +36,13 @@ fn a_fleet_tells_how_far_it_is_where_somebody_looks_and_its_sums_at_the_end() {
 }
 
 #[test]
-fn a_machine_that_fails_is_named_by_its_seed_and_the_command_that_runs_it_again() {
+fn failed_machine_is_reported_with_seed_and_command() {
     let story = "seed: 7\nservices: {web: 1}\nsteps: [{at: 10s, expect: {reloads: 9}}]\n";
     let failed = simulate(story, "3", false);
     let said = String::from_utf8_lossy(&failed.stderr);
     assert_eq!(failed.status.code(), Some(1), "{said}");
     assert!(said.contains("The machine with seed 7 fails"), "{said}");
-    let again = said.lines().last().expect("something is said");
+    let again = said.lines().last().expect("the output is not empty");
     assert!(
         again.starts_with("Again: proxymgr simulate --scenario /") && again.ends_with("story.yml --seed 7"),
         "{said}"

@@ -1,4 +1,4 @@
-//! The test support does what the tests rely on.
+//! Tests of the test support.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -39,7 +39,7 @@ async fn zookeeper_fails_over_from_stopped_member() {
     ensemble.stop(first);
     znodes::put(&client, "/services/web/two", &json!({"port": 2})).await;
 
-    let second = ensemble.member_serving(session).await.expect("the client went elsewhere");
+    let second = ensemble.member_serving(session).await.expect("the client uses another member");
     assert_ne!(first, second);
     assert_eq!(client.list_children("/services/web").await.expect("list").len(), 2);
     ensemble.start_member(first).await;
@@ -90,7 +90,7 @@ async fn zookeeper_expired_session_loses_ephemeral_znodes() {
 }
 
 #[tokio::test]
-async fn zookeeper_session_of_a_process_is_found_by_its_pid() {
+async fn zookeeper_session_is_found_by_pid() {
     let dir = TestDir::new();
     let mut ensemble = Ensemble::start(&dir, 1).await;
     let client = ensemble.client().await;
@@ -104,7 +104,7 @@ async fn zookeeper_session_of_a_process_is_found_by_its_pid() {
 }
 
 #[tokio::test]
-async fn zookeeper_speaks_tls_with_a_certificate_of_the_tests_own_authority() {
+async fn zookeeper_uses_tls_of_the_test_authority() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start_tls(&dir, 1).await;
     let ca = std::fs::read_to_string(&ensemble.tls().ca).expect("read the authority's certificate");
@@ -194,7 +194,7 @@ async fn load_generator_counts_slow_backends() {
 
 // ---- processes, directories, ports -----------------------------------------------------------------
 
-/// A program that leaves another one behind, as proxymgr leaves HAProxy.
+/// A program that leaves an orphaned process, as proxymgr leaves HAProxy.
 fn shell_with_an_orphan() -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "setsid sleep 1000 & echo started; wait"]);
@@ -209,12 +209,12 @@ async fn leftover_processes_end_with_directory() {
     eventually(LIMIT, "both run", async || check(process::processes_of(&path).len() == 2, &shell)).await;
     shell.signal(Signal::SIGSTOP);
     drop(shell);
-    assert_eq!(process::processes_of(&path).len(), 1, "the orphan goes on");
+    assert_eq!(process::processes_of(&path).len(), 1, "the orphan continues");
     drop(dir);
     assert!(process::processes_of(&path).is_empty() && !path.exists());
 }
 
-/// Not a test of its own: the test below runs it in a process that it kills.
+/// The test below runs this test in a process that it kills.
 const KILLED_TEST: &str = "killed_test_leaves_no_process";
 
 #[tokio::test]
@@ -280,8 +280,8 @@ async fn what_does_not_come_about_is_told_with_what_was_seen() {
 
 // ---- proxymgr, with a stand-in for its binary ------------------------------------------------------
 
-/// Behaves as proxymgr does towards its test: leaves a process behind, ends with 0 at SIGTERM, and
-/// prints its arguments, its settings and what it was given in `PROXYMGR_...`.
+/// Behaves like proxymgr in a test: it leaves a process, ends with 0 at SIGTERM, and prints its arguments, its settings
+/// and the variables `PROXYMGR_...`.
 const STAND_IN: &str = r#"#!/bin/sh
 echo "arguments: $*"; cat proxymgr.yml; env | grep ^PROXYMGR_
 [ "$1" = run ] || exit 1
@@ -307,7 +307,7 @@ async fn daemon_is_started_killed_and_terminated() {
     let wanted =
         ["ready", "reload_interval: 7s", "path: /services", "PROXYMGR_HAPROXY__STOP_TIMEOUT=9s", "--log-format=json"];
     daemon
-        .eventually(LIMIT, "it has told its settings", async || {
+        .eventually(LIMIT, "it has printed its settings", async || {
             check(wanted.iter().all(|part| daemon.log().contains(part)), &daemon.log())
         })
         .await;
@@ -316,7 +316,7 @@ async fn daemon_is_started_killed_and_terminated() {
 
     daemon.kill();
     let left = || process::processes_of(daemon.dir().path()).len();
-    daemon.eventually(LIMIT, "only what it started is left", async || check(left() == 1, &left())).await;
+    daemon.eventually(LIMIT, "only the process that it started is left", async || check(left() == 1, &left())).await;
     daemon.start_again();
     let started_twice = || daemon.log().matches("ready").count() == 2;
     daemon.eventually(LIMIT, "it runs again", async || check(started_twice(), &daemon.log())).await;

@@ -1,4 +1,4 @@
-//! ZooKeeper failing in every way it does, while hosts come and go: afterwards nothing must have been missed.
+//! ZooKeeper under all kinds of faults while hosts change: afterwards no change may be missing.
 
 #[path = "discovery/mod.rs"]
 mod discovery;
@@ -30,7 +30,7 @@ fn options() -> ZookeeperOptions {
     ZookeeperOptions { session_timeout: SESSION_TIMEOUT, ..ZookeeperOptions::default() }
 }
 
-/// Some watched services, what they should have, and a client that changes it.
+/// Watched services, their expected hosts, and a client that changes them.
 struct Watched {
     client: Client,
     inboxes: Vec<Inbox<HostsSeen>>,
@@ -88,7 +88,7 @@ impl Watched {
         }
     }
 
-    /// Waits until each service's last message is what it should have; returns how many messages that took.
+    /// Waits until each service's last message is the expected one. Returns the number of messages.
     async fn until_all_is_told(&mut self) -> usize {
         let mut messages = 0;
         for (inbox, expected) in self.inboxes.iter_mut().zip(&self.expected) {
@@ -100,7 +100,7 @@ impl Watched {
         messages
     }
 
-    /// Makes a last change to every service, so that each has something to wait for.
+    /// Changes every service once more, so that each has a message to wait for.
     async fn touch_all(&mut self) {
         for service in 0..SERVICES {
             let record = json!({"address": "10.9.9.9", "port": 99, "weight": self.random(250)});
@@ -110,7 +110,7 @@ impl Watched {
         }
     }
 
-    /// The session of the sources, as members see it.
+    /// Returns the session of the sources, as the members report it.
     async fn session(&self, ensemble: &Ensemble) -> ServedSession {
         session_besides(ensemble, self.client.session_id()).await
     }
@@ -129,7 +129,7 @@ async fn session_besides(ensemble: &Ensemble, other: SessionId) -> ServedSession
 }
 
 #[actix::test]
-async fn nothing_is_missed_when_the_member_that_serves_us_dies() {
+async fn killed_member_loses_no_change() {
     let dir = TestDir::new();
     let mut ensemble = Ensemble::start(&dir, 3).await;
     let mut watched = Watched::start(&ensemble).await;
@@ -147,13 +147,13 @@ async fn nothing_is_missed_when_the_member_that_serves_us_dies() {
 }
 
 #[actix::test]
-async fn a_frozen_member_is_left_within_the_session_timeout() {
+async fn frozen_member_is_left_within_session_timeout() {
     let dir = TestDir::new();
     let mut ensemble = Ensemble::start(&dir, 3).await;
     let mut watched = Watched::start(&ensemble).await;
     let serving = watched.session(&ensemble).await.member;
     let leads = ensemble.leader().await == Some(serving);
-    // Who changes things must not be served by the member that freezes.
+    // The client that makes the changes must use another member.
     let other = serving % ensemble.size() + 1;
     watched.client = Client::connect(&ensemble.connect_string_of(other)).await.unwrap();
     ensemble.freeze(serving);
@@ -161,7 +161,7 @@ async fn a_frozen_member_is_left_within_the_session_timeout() {
     watched.churn(30).await;
     watched.touch_all().await;
     watched.until_all_is_told().await;
-    // Where the leader froze, the others need time of their own to find a new one.
+    // If the leader is frozen, the other members need time to elect a new one.
     let limit = if leads { SESSION_TIMEOUT * 3 } else { SESSION_TIMEOUT };
     assert!(frozen.elapsed() < limit, "{:?}; it led: {leads}", frozen.elapsed());
     ensemble.thaw(serving);
@@ -171,7 +171,7 @@ async fn a_frozen_member_is_left_within_the_session_timeout() {
 }
 
 #[actix::test]
-async fn an_ensemble_that_freezes_for_longer_than_a_session_lives_is_read_again() {
+async fn ensemble_is_read_again_after_a_long_freeze() {
     let dir = TestDir::new();
     let mut ensemble = Ensemble::start(&dir, 3).await;
     let mut watched = Watched::start(&ensemble).await;
@@ -183,7 +183,7 @@ async fn an_ensemble_that_freezes_for_longer_than_a_session_lives_is_read_again(
     tokio::time::sleep(SESSION_TIMEOUT * 2).await;
     (1..=3).for_each(|member| ensemble.thaw(member));
     ensemble.wait_for_leader().await;
-    // The client's own session may be gone as well.
+    // The client's own session may have expired as well.
     watched.client = ensemble.client().await;
     watched.churn(30).await;
     watched.touch_all().await;
@@ -191,7 +191,7 @@ async fn an_ensemble_that_freezes_for_longer_than_a_session_lives_is_read_again(
 }
 
 #[actix::test]
-async fn an_expired_session_is_replaced_without_a_word() {
+async fn expired_session_is_replaced_without_an_error() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 1).await;
     let mut watched = Watched::start(&ensemble).await;
@@ -204,11 +204,11 @@ async fn an_expired_session_is_replaced_without_a_word() {
         assert_ne!(watched.session(&ensemble).await.id, session);
     }
     let errors = watched.inboxes.iter_mut().flat_map(Inbox::waiting).filter(|seen| seen.result.is_err()).count();
-    assert_eq!(errors, 0, "a session that is replaced at once is nobody's concern");
+    assert_eq!(errors, 0, "a session that is replaced at once is not reported");
 }
 
 #[actix::test]
-async fn an_ensemble_that_is_away_at_the_start_is_waited_for() {
+async fn source_waits_for_an_unreachable_ensemble() {
     let dir = TestDir::new();
     let mut ensemble = Ensemble::start(&dir, 1).await;
     let client = ensemble.client().await;
@@ -221,14 +221,14 @@ async fn an_ensemble_that_is_away_at_the_start_is_waited_for() {
     let error = inbox.next().await.result.unwrap_err();
     assert_eq!(error, format!("no server of ZooKeeper {} answers", ensemble.connect_string()));
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(inbox.waiting().is_empty(), "it is told once");
+    assert!(inbox.waiting().is_empty(), "it is reported once");
     ensemble.start_all().await;
     let (_, before) = inbox.until("a list".into(), |seen| seen.result.is_ok()).await;
     assert!(before.is_empty(), "{before:?}");
 }
 
 #[actix::test]
-async fn a_path_that_goes_is_an_error_and_is_read_when_it_comes_again() {
+async fn missing_path_is_an_error_until_it_returns() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 1).await;
     let client = ensemble.client().await;
@@ -246,8 +246,8 @@ async fn a_path_that_goes_is_an_error_and_is_read_when_it_comes_again() {
     }
 }
 
-/// More watches than the client's package can set again on one connection (`session.rs` tells why): 5,000 paths of
-/// some 50 bytes.
+/// More watches than the client's package can set again on one connection (see `session.rs`): 5,000 paths of some 50
+/// bytes.
 #[actix::test]
 async fn thousands_of_hosts_survive_a_fail_over() {
     const HOSTS: usize = 5_000;
@@ -279,13 +279,13 @@ async fn thousands_of_hosts_survive_a_fail_over() {
     let stopped = Instant::now();
     znodes::delete(&client, &format!("{path}/host-0")).await;
     inbox.until_hosts(&expected(1)).await;
-    println!("told {:?} after the member died", stopped.elapsed());
+    println!("reported {:?} after the member died", stopped.elapsed());
     znodes::delete(&client, &format!("{path}/host-1")).await;
     inbox.until_hosts(&expected(2)).await;
 }
 
 #[actix::test]
-async fn services_of_one_ensemble_share_a_session_that_ends_with_the_last() {
+async fn services_of_one_ensemble_share_one_session() {
     let dir = TestDir::new();
     let ensemble = Ensemble::start(&dir, 3).await;
     let client = ensemble.client().await;

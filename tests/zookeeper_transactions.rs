@@ -1,5 +1,5 @@
-//! A transaction of ZooKeeper is seen as one change, whatever it deletes: half of it would pass the guard as two small
-//! changes.
+//! A ZooKeeper transaction is reported as one change, whatever it deletes: in two parts it would pass the guard as two
+//! small changes.
 
 #[path = "discovery/mod.rs"]
 mod discovery;
@@ -19,7 +19,7 @@ use support::znodes;
 use support::zookeeper::Ensemble;
 use zookeeper::{Acls, Client, CreateMode};
 
-/// The events of a transaction arrive in another packet than its list often enough in so many rounds.
+/// Number of rounds in which a transaction's events often enough arrive in a packet after that of its list.
 const ROUNDS: usize = 24;
 
 /// Deletes and creates znodes below `path` in one transaction.
@@ -39,7 +39,7 @@ fn named(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
     numbers.into_iter().map(|number| format!("child-{number}")).collect()
 }
 
-/// In turn: two of three are deleted, and all three are replaced by others.
+/// Alternates: two of three znodes are deleted; then the third is replaced by three others.
 fn rounds() -> impl Iterator<Item = (Vec<String>, Vec<String>)> {
     (0..ROUNDS).flat_map(|round| {
         let first = 3 * round;
@@ -75,7 +75,7 @@ async fn hosts_of_a_transaction_change_as_a_whole() {
 }
 
 #[actix::test]
-async fn hosts_of_a_transaction_change_as_a_whole_in_a_quorum() {
+async fn transaction_in_a_quorum_changes_hosts_as_a_whole() {
     hosts_change_as_a_whole(3).await;
 }
 

@@ -1,4 +1,4 @@
-//! The status listener with 1,000 services of 50 hosts each: how long one who looks on waits.
+//! The response time of the status listener with 1,000 services of 50 hosts each.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const SERVICES: u16 = 1_000;
 const HOSTS: u16 = 50;
 const QUESTIONS: usize = 30;
 
-/// What the actors said is used again for at most a second: longer apart, every question is answered anew.
+/// States of the actors are cached for at most a second: requests that are further apart query them again.
 const APART: Duration = Duration::from_millis(1_100);
 
 pub async fn api() {
@@ -38,7 +38,7 @@ pub async fn api() {
     })
     .await;
     println!("The status listener, {SERVICES} services x {HOSTS} hosts\n");
-    println!("| question | size | made anew, p50 / p99 | asked again at once, p50 / p99 |");
+    println!("| request | size | uncached, p50 / p99 | repeated at once, p50 / p99 |");
     println!("| --- | --- | --- | --- |");
     for path in [
         "/api/v1/services",

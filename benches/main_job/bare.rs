@@ -1,5 +1,4 @@
-//! The least that the ways of driving a HAProxy cost: a process of its own, told the same at once, with nothing in
-//! between.
+//! The floor of each way of driving HAProxy: a separate process that gets the same changes at once, without proxymgr.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
@@ -14,23 +13,23 @@ use crate::support::eventually::eventually;
 use crate::support::haproxy::{self, HaproxyVersion};
 use crate::support::process::Process;
 
-/// A HAProxy with one section, driven by whoever measures.
+/// A HAProxy with one section, updated by the bench.
 pub struct Bare {
     way: Way,
     dir: TestDir,
     version: HaproxyVersion,
     port: u16,
     process: Process,
-    /// Those before it, which the next one tells to end.
+    /// Earlier processes, which the next one asks to stop.
     retired: Vec<Process>,
     ready: Ready,
-    /// Who is where, under the name that HAProxy has for it, in maintenance or not.
+    /// The server of each host by its address, including hosts in maintenance.
     places: BTreeMap<String, String>,
     free_slots: VecDeque<String>,
 }
 
 impl Bare {
-    /// Starts it with these hosts, and with so many slots where there are slots.
+    /// Starts it with these hosts, and with free slots if the way uses them.
     pub async fn start(dir: &TestDir, version: &HaproxyVersion, way: Way, ready: &Ready, slots: usize) -> Self {
         let dir = dir.subdir(&format!("bare-{way}"));
         let mut places = BTreeMap::new();
@@ -55,12 +54,12 @@ impl Bare {
         bare
     }
 
-    /// Its socket.
+    /// Returns the path of its socket.
     pub fn socket(&self) -> PathBuf {
         socket(&self.dir)
     }
 
-    /// Makes these the hosts that take traffic. Returns when that was begun.
+    /// Makes exactly these hosts take traffic. Returns the time of the first step.
     pub fn apply(&mut self, wanted: &Ready) -> Instant {
         let begun = Instant::now();
         if self.way == Way::Reload {

@@ -1,4 +1,4 @@
-//! Acknowledged znode change -> HAProxy shows it: removal, return and new host, beside the floor of the same run.
+//! Acknowledged znode change -> HAProxy shows it: removal, return and new host, and the floor in the same run.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::support::zookeeper::Ensemble;
 const HOSTS: u8 = 10;
 const ROUNDS: u8 = 100;
 
-/// The path of the hosts whose changes are measured.
+/// Path of the hosts whose changes are measured.
 pub const PATH: &str = "/services/web";
 
 /// Measured latencies of one system.
@@ -28,12 +28,12 @@ pub struct Latencies {
     pub new: Vec<Duration>,
 }
 
-/// Where hosts register.
+/// A store in which hosts register.
 #[allow(async_fn_in_trait)]
 pub trait Registry {
-    /// Adds a host; resolves when that is acknowledged.
+    /// Registers a host; resolves when that is acknowledged.
     async fn register(&self, address: &str);
-    /// Takes it away.
+    /// Removes a host; resolves when that is acknowledged.
     async fn deregister(&self, address: &str);
 }
 
@@ -47,17 +47,17 @@ impl Registry for Client {
     }
 }
 
-/// Creates a host's znode; resolves when ZooKeeper has acknowledged it.
+/// Creates a host's znode; resolves when ZooKeeper has acknowledged that.
 pub async fn create(client: &Client, address: &str) {
     znodes::put(client, &format!("{PATH}/{address}"), &json!({"address": address, "port": 80})).await;
 }
 
-/// Deletes it.
+/// Deletes a host's znode.
 pub async fn delete(client: &Client, address: &str) {
     znodes::delete(client, &format!("{PATH}/{address}")).await;
 }
 
-/// Makes a change, and returns how long after its acknowledgement HAProxy showed it.
+/// Makes a change, and returns the time from its acknowledgement until HAProxy showed it.
 pub async fn measured(observer: &Observer, wanted: &Ready, change: impl Future<Output = ()>) -> Duration {
     let shown = observer.when("web", wanted.clone());
     change.await;
@@ -66,7 +66,7 @@ pub async fn measured(observer: &Observer, wanted: &Ready, change: impl Future<O
     shown.saturating_duration_since(acknowledged)
 }
 
-/// A ZooKeeper with the first hosts and one service, and the daemon in step with it.
+/// Creates the first hosts and one service in ZooKeeper, and starts a daemon until HAProxy has them.
 pub async fn daemon_in_step(dir: &TestDir, ensemble: &Ensemble, client: &Client, first: &Ready) -> (Daemon, Observer) {
     let definition = json!({"type": "zookeeper", "path": PATH, "port": dir.port(), "bind": "127.0.0.1"});
     znodes::put(client, "/service_config/web", &definition).await;
@@ -80,17 +80,17 @@ pub async fn daemon_in_step(dir: &TestDir, ensemble: &Ensemble, client: &Client,
     (daemon, observer)
 }
 
-/// `127.1.0.N`, on port 80.
+/// Returns `127.1.0.N`, on port 80.
 pub fn address(n: u8) -> String {
     format!("127.1.0.{n}")
 }
 
-/// The first hosts of the service that is changed.
+/// Returns the first hosts of the service that is changed.
 pub fn first_hosts() -> Vec<String> {
     (1..=HOSTS).map(address).collect()
 }
 
-/// Hosts that go, come back, and are new, one at a time with a pause after each.
+/// Removes, returns and adds hosts, one at a time with a pause after each.
 pub async fn run(observer: &Observer, registry: &impl Registry, mut ready: Ready, pause: Duration) -> Latencies {
     let mut latencies = Latencies::default();
     for round in 0..ROUNDS {

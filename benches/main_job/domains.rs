@@ -1,4 +1,4 @@
-//! 1,000 changes of the map of domains at once, on every HAProxy at hand, beside what the same commands take alone.
+//! 1,000 changes of the map of domains at once, on every available HAProxy, compared with the same commands alone.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use crate::support::daemon::Daemon;
 use crate::support::dir::TestDir;
 use crate::support::haproxy::{self, HaproxyVersion, RunningHaproxy};
 
-/// Domains of the service; as many changes at once are half of them gone and as many others come.
+/// Domains of the service. In each round half of them are replaced, which makes this number of changes.
 const DOMAINS: usize = 1_000;
 const ROUNDS: usize = 5;
 const LOOK_PAUSE: Duration = Duration::from_millis(1);
@@ -28,7 +28,7 @@ pub async fn domains() {
     println!();
 }
 
-/// The domains before the first round, and after each.
+/// Returns the domains before the first round, and after each.
 fn rounds() -> impl Iterator<Item = Range<usize>> {
     (0..=ROUNDS).map(|round| round * DOMAINS / 2..round * DOMAINS / 2 + DOMAINS)
 }
@@ -64,7 +64,7 @@ async fn row(version: &HaproxyVersion) {
     println!("| {} | {ours:.0} ms | {floor:.0} ms | {:.1} | {reloads} |", version.label, ours / floor);
 }
 
-/// The same commands to a process of its own, with nothing in between.
+/// Sends the same commands to a separate process.
 async fn floor(dir: &TestDir, version: &HaproxyVersion) -> Vec<Duration> {
     let mut rounds = rounds();
     let mut before = rounds.next().expect("the first");
@@ -93,7 +93,7 @@ fn domain(number: usize) -> String {
     format!("d{number}.example.org")
 }
 
-/// When the process shows that the map has exactly these domains.
+/// Returns the time when the process shows exactly these domains in the map.
 async fn shown(socket: &Path, map: &str, prefix: &str, wanted: Range<usize>) -> Instant {
     let wanted: BTreeSet<String> = wanted.map(|n| format!("{prefix}{}/", domain(n))).collect();
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! The least that a change can take: a ZooKeeper event, one read, one runtime command, and nothing in between.
+//! The floor of a change: a ZooKeeper event, one read, one runtime command, and nothing else.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,11 +9,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use zookeeper::Client;
 
-/// Follows the children of a path on a thread of its own, until dropped with its runtime.
+/// Follows the children of a path on a separate thread, until the bench ends.
 pub fn start(connect_string: String, path: &'static str, socket: PathBuf) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        // An error is HAProxy's end, and that of the measurement.
+        // An error means the end of HAProxy and of the measurement.
         let _ = runtime.block_on(follow(&connect_string, path, &socket));
     });
 }
@@ -35,7 +35,7 @@ async fn follow(connect_string: &str, path: &str, socket: &Path) -> io::Result<(
             if known.get(&child).is_some_and(|(_, ready)| *ready) {
                 continue;
             }
-            // A child that is gone again by now brings another event.
+            // A child that is already gone causes another event.
             let Ok((data, _)) = client.get_data(&format!("{path}/{child}")).await else { continue };
             if let Some((server, ready)) = known.get_mut(&child) {
                 ask(&mut haproxy, &format!("set server web/{server} state ready")).await?;

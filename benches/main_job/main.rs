@@ -1,5 +1,6 @@
-//! The figures of the README, measured on the real thing: `cargo bench --bench main_job [-- latency sources trace mass
-//! reloads stalls strategies domains api streams scale]`. With `PROXYMGR_BINARY` another build of the daemon is measured. Nothing here is asserted but that what is measured really happened.
+//! Measures the figures of docs/figures.md with real servers: `cargo bench --bench main_job [-- latency sources trace
+//! mass reloads stalls strategies domains api streams scale]`. `PROXYMGR_BINARY` selects another build of the daemon.
+//! The bench asserts only that the measured changes happened.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "the figures are what a bench is for")]
 
@@ -70,12 +71,12 @@ fn main() {
     });
 }
 
-/// The binary that is measured.
+/// Returns the path of the measured binary.
 fn binary() -> PathBuf {
     std::env::var_os("PROXYMGR_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_proxymgr").into(), PathBuf::from)
 }
 
-/// How often HAProxy was started or reloaded, once no reload is under way.
+/// Returns how often HAProxy was started or reloaded, once no reload is pending.
 async fn reload_count(daemon: &Daemon) -> u64 {
     eventually(Duration::from_secs(60), "HAProxy runs and no reload is under way", async || {
         let status = daemon.status_json().await?;

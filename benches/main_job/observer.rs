@@ -1,4 +1,4 @@
-//! Sees on HAProxy's socket when a change is in force: a thread of its own, one connection kept open.
+//! Observes on HAProxy's socket when a change is applied: a thread with one open connection.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// Short against what is measured, long enough to leave HAProxy and the other core alone.
+/// Short compared with the measured times, and long enough to leave HAProxy and the other core idle.
 const POLL_PAUSE: Duration = Duration::from_micros(30);
 
 const GIVE_UP: Duration = Duration::from_secs(60);
 
-/// The addresses that take traffic.
+/// Addresses that take traffic.
 pub type Ready = BTreeSet<String>;
 
 struct Question {
@@ -23,7 +23,7 @@ struct Question {
     answer: oneshot::Sender<Instant>,
 }
 
-/// Watches one HAProxy.
+/// Observer of one HAProxy.
 pub struct Observer {
     questions: mpsc::Sender<Question>,
 }
@@ -46,7 +46,7 @@ impl Observer {
         Self { questions }
     }
 
-    /// Begins to look; resolves at the instant when exactly these take traffic.
+    /// Starts to poll; resolves to the time when exactly these addresses take traffic.
     pub fn when(&self, backend: &str, wanted: Ready) -> oneshot::Receiver<Instant> {
         let (answer, when) = oneshot::channel();
         let question = Question { backend: backend.to_owned(), wanted, answer };
@@ -55,7 +55,7 @@ impl Observer {
     }
 }
 
-/// A connection in prompt mode.
+/// Connection to the socket in prompt mode.
 pub struct Prompt(BufReader<UnixStream>);
 
 impl Prompt {
@@ -66,14 +66,14 @@ impl Prompt {
         prompt
     }
 
-    /// The same, where HAProxy may be going or coming.
+    /// Opens a connection; `None` if HAProxy does not accept it.
     pub fn try_open(socket: &Path) -> Option<Self> {
         let mut prompt = Self(BufReader::new(UnixStream::connect(socket).ok()?));
         prompt.try_ask("prompt")?;
         Some(prompt)
     }
 
-    /// The addresses of a backend that take traffic; none where HAProxy closes the connection.
+    /// Returns the addresses of a backend that take traffic; `None` if HAProxy closes the connection.
     pub fn try_ready(&mut self, backend: &str) -> Option<Ready> {
         Some(ready_in(&self.try_ask(&format!("show servers state {backend}"))?, backend))
     }
@@ -103,7 +103,7 @@ impl Prompt {
         String::from_utf8(answer).expect("text")
     }
 
-    /// Says all of it at once, and waits until every line is answered.
+    /// Sends all commands at once, and waits until every line is answered.
     pub fn tell(&mut self, commands: &[String]) {
         let lines: String = commands.iter().map(|command| format!("{command}\n")).collect();
         self.0.get_mut().write_all(lines.as_bytes()).expect("HAProxy reads");
@@ -117,7 +117,7 @@ impl Prompt {
     }
 }
 
-/// The addresses of a backend that take traffic, by the answer to `show servers state`.
+/// Returns the addresses of a backend that take traffic, from the answer to `show servers state`.
 pub fn ready_in(answer: &str, backend: &str) -> Ready {
     let servers = answer.lines().filter_map(|line| {
         let columns: Vec<&str> = line.split(' ').collect();

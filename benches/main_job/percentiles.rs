@@ -1,8 +1,8 @@
-//! What is said of many measurements.
+//! Percentiles of many measurements.
 
 use std::time::Duration;
 
-/// The share (0 to 1) of the measurements that are not longer.
+/// Returns the value that this share (0 to 1) of the measurements does not exceed.
 pub fn percentile(measured: &[Duration], share: f64) -> Duration {
     let mut sorted = measured.to_vec();
     sorted.sort_unstable();
@@ -11,12 +11,12 @@ pub fn percentile(measured: &[Duration], share: f64) -> Duration {
     sorted[rank]
 }
 
-/// `p50 / p99` in milliseconds.
+/// Formats `p50 / p99` in milliseconds.
 pub fn p50_p99(measured: &[Duration]) -> String {
     format!("{:.2} / {:.2} ms", millis(percentile(measured, 0.5)), millis(percentile(measured, 0.99)))
 }
 
-/// In milliseconds.
+/// Converts to milliseconds.
 pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }

@@ -83,7 +83,7 @@ pub async fn scale() {
     );
 }
 
-/// Resident memory in KiB, and the processor time used so far.
+/// Returns resident memory in KiB, and the processor time used so far.
 pub fn usage(pid: Pid) -> (u64, Duration) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line for it");

@@ -1,4 +1,4 @@
-//! Consul and etcd: the same changes as with ZooKeeper, and what 500 watched Consul services cost.
+//! Consul and etcd: the same changes as with ZooKeeper, and the cost of 500 watched Consul services.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::dir::TestDir;
 use crate::support::etcd::Etcd;
 use crate::support::process::tcp_ports_of;
 
-/// Slower than the pace at which one Consul query may bring news for long.
+/// Longer than the interval to which the answers of one Consul query are limited.
 const PAUSE: Duration = Duration::from_millis(250);
 
 const SERVICES: usize = 500;

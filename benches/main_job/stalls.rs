@@ -1,4 +1,4 @@
-//! A host leaves while a reload is being prepared: how long until HAProxy shows it, and the same on a quiet daemon.
+//! Latency of a removed or returning host while a reload is prepared, compared with a quiet daemon.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use crate::support::daemon::Daemon;
 use crate::support::dir::TestDir;
 use crate::support::eventually::eventually;
 
-/// Services and hosts of each.
+/// Number of services, and of hosts of each.
 const SIZES: [(usize, u16); 2] = [(300, 30), (1_000, 50)];
 const QUIET_CHANGES: usize = 50;
 const RELOADS: usize = 6;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The service whose hosts change: others of its size are planned before it.
+/// The service whose hosts change. It is in the middle, so that others of its size are planned before it.
 const CHANGED: &str = "s150";
 
 pub async fn stalls() {
-    println!("A host leaves or returns: hosts file renamed -> HAProxy that serves shows it, p50 / max\n");
+    println!("A host leaves or returns: hosts file renamed -> serving HAProxy shows it, p50 / max\n");
     println!("| services x hosts | quiet | while a reload is prepared, started and taken over | changes |");
     println!("| --- | --- | --- | --- |");
     for (services, hosts) in SIZES {
@@ -116,13 +116,13 @@ impl Scene {
         definition["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port")
     }
 
-    /// The hosts from this number on.
+    /// Writes the hosts from this number on.
     fn write_hosts(&self, name: &str, first: u16) {
         let lines: String = (first..=self.hosts).map(|n| format!("127.1.{}.{}:80\n", n / 250, n % 250 + 1)).collect();
         replace(&self.lists.join(name), &lines);
     }
 
-    /// Takes the first host away, and brings it back; how long each took.
+    /// Removes and returns the first host. Returns how long each took.
     async fn toggle(&self, socket: &Path) -> [Duration; 2] {
         let all = usize::from(self.hosts);
         [self.changed(socket, 2, all - 1).await, self.changed(socket, 1, all).await]
@@ -142,7 +142,7 @@ impl Scene {
     }
 }
 
-/// The servers that take traffic, as the process reports that answers now; none while that is not to be told.
+/// Returns the servers that take traffic in the process that answers now; `None` without a complete answer.
 fn shown(socket: &Path, service: &str) -> Option<BTreeSet<String>> {
     Prompt::try_open(socket)?.try_ready(service)
 }

@@ -1,5 +1,5 @@
-//! 1,000 changes at once, and one alone, by each way of driving a HAProxy, on every version at hand: beside what the
-//! same commands, or a start of the next process, take with nothing in between.
+//! 1,000 changes at once, and single changes, by each way of driving HAProxy, on every available version, compared with
+//! the same commands, or the start of the next process, alone.
 
 use std::fmt;
 use std::fmt::Write;
@@ -16,18 +16,19 @@ use crate::support::daemon::Daemon;
 use crate::support::dir::TestDir;
 use crate::support::haproxy::{self, HaproxyVersion};
 
-/// Hosts of the service; as many changes at once are half of them gone and as many others come.
+/// Hosts of the service. In each round half of them are replaced, which makes this number of changes.
 const HOSTS: usize = 1_000;
 const ROUNDS: usize = 5;
-/// Hosts of a service of which one changes at a time, and how often.
+/// Hosts of a service for single changes, and the number of changes.
 const FEW: usize = 10;
 const SINGLES: usize = 100;
 const RELOADS: usize = 20;
 
-/// A look costs HAProxy a millisecond: far apart against that, close against what is measured.
+/// A query costs HAProxy a millisecond: the pause is long compared with that, and short compared with the measured
+/// times.
 const LOOK_PAUSE: Duration = Duration::from_millis(1);
 const GIVE_UP: Duration = Duration::from_secs(60);
-/// The least time between two reloads is not what is measured.
+/// Short, so that the pause between reloads is not measured.
 const RELOAD_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How changes reach HAProxy.
@@ -94,7 +95,7 @@ async fn row(version: &HaproxyVersion, way: Way) {
             crate::reload_count(&few.daemon).await;
             tokio::time::sleep(RELOAD_INTERVAL * 2).await;
         }
-        // One goes, then another comes.
+        // One host is removed, then another is added.
         let wanted = hosts((change + 1).div_ceil(2)..FEW + change.div_ceil(2));
         singles.push(few.apply(&wanted).await);
     }
@@ -136,7 +137,7 @@ impl Ours {
         Self { daemon, dir, live }
     }
 
-    /// Replaces the hosts; returns how long it took until HAProxy showed that.
+    /// Replaces the hosts. Returns the time until HAProxy showed that.
     async fn apply(&mut self, wanted: &Ready) -> Duration {
         let new = self.dir.write("web.new", lines(wanted));
         let begun = Instant::now();
@@ -145,7 +146,7 @@ impl Ours {
     }
 }
 
-/// `127.2.X.Y:80` of these numbers.
+/// Returns `127.2.X.Y:80` of these numbers.
 fn hosts(numbers: Range<usize>) -> Ready {
     numbers.map(|n| format!("127.2.{}.{}:80", n / 250, n % 250 + 1)).collect()
 }
@@ -157,10 +158,10 @@ fn lines(hosts: &Ready) -> String {
     })
 }
 
-/// When the process that has the socket shows that exactly these take traffic.
+/// Returns the time when the process behind the socket shows that exactly these hosts take traffic.
 async fn shown(socket: &Path, wanted: &Ready) -> Instant {
     let begun = Instant::now();
-    // Each look is on a connection of its own: one that is open stays with the process before a reload.
+    // Each query uses a new connection: an open one stays with the process before a reload.
     while haproxy::runtime(socket, "show servers state web")
         .await
         .is_ok_and(|answer| ready_in(&answer, "web") != *wanted)

@@ -1,4 +1,4 @@
-//! 500 readers of the status page's event stream, while 1,000 hosts a second change: what that costs a change.
+//! The cost of 500 readers of the status page's event stream for a change, while 1,000 hosts per second change.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,11 +24,11 @@ use crate::support::zookeeper::Ensemble;
 
 const STREAMS: usize = 500;
 const CHANGES_PER_SECOND: u64 = 1_000;
-/// Changes that are made at once, so many times a second that they add up.
+/// Changes made at once; repeated often enough to reach `CHANGES_PER_SECOND`.
 const CHANGES_AT_ONCE: u64 = 10;
 const SERVICES: u64 = 20;
 const HOSTS: u64 = 50;
-/// How often it is measured with and without streams, in turns, and how many removals and returns each time.
+/// Number of measurements with and without streams, in turns, and of removals and returns in each.
 const TURNS: usize = 4;
 const ROUNDS: u8 = 100;
 
@@ -78,7 +78,7 @@ pub async fn streams() {
     println!("| {} of each, {sent} MB sent | {} | {} | {ratio:.2} |\n", with.len(), p50_p99(&without), p50_p99(&with));
 }
 
-/// Takes hosts of the other services away and brings them back, until it is aborted.
+/// Removes hosts of the other services and returns them, until it is aborted.
 async fn keep_changing(client: Client, changes: Arc<AtomicU64>) {
     let mut ticks = interval(Duration::from_millis(1_000 * CHANGES_AT_ONCE / CHANGES_PER_SECOND));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -86,7 +86,7 @@ async fn keep_changing(client: Client, changes: Arc<AtomicU64>) {
     for number in 0_u64.. {
         ticks.tick().await;
         for change in number * CHANGES_AT_ONCE..(number + 1) * CHANGES_AT_ONCE {
-            // Each host is taken away in one pass over all, and brought back in the next.
+            // Each host is removed in one pass over all hosts, and returned in the next.
             let (host, client, changes) = (change % (SERVICES * HOSTS / 2), client.clone(), Arc::clone(&changes));
             let comes_back = change / (SERVICES * HOSTS / 2) % 2 == 1;
             under_way.spawn(async move {
@@ -124,7 +124,7 @@ async fn removals_and_returns(observer: &Observer, client: &Client, all: &Ready,
     }
 }
 
-/// Readers that take all they are sent, each of which has been greeted.
+/// Opens streams whose readers discard everything, and waits until each has its first data.
 async fn open(daemon: &Daemon, bytes: &Arc<AtomicU64>) -> JoinSet<()> {
     let address = daemon.status_address();
     let greeted = Arc::new(AtomicU64::new(0));
@@ -140,7 +140,7 @@ async fn open(daemon: &Daemon, bytes: &Arc<AtomicU64>) -> JoinSet<()> {
                 if taken.starts_with(b"HTTP/1.1 200") {
                     break (stream, read);
                 }
-                // Those of the turn before are noticed to be gone with the next beat.
+                // The server notices closed streams of the previous turn only with the next heartbeat.
                 assert!(taken.starts_with(b"HTTP/1.1 503"), "{}", String::from_utf8_lossy(&taken[..read]));
                 sleep(Duration::from_secs(1)).await;
             };
@@ -159,7 +159,7 @@ async fn open(daemon: &Daemon, bytes: &Arc<AtomicU64>) -> JoinSet<()> {
     readers
 }
 
-/// As from a machine of the reader's own: what one address may ask for is limited.
+/// Connects from a separate address for each reader, because the listener limits requests per client address.
 async fn connect(status: SocketAddr, reader: usize) -> io::Result<TcpStream> {
     let [.., high, low] = reader.to_be_bytes();
     let socket = TcpSocket::new_v4()?;

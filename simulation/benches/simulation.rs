@@ -1,5 +1,5 @@
-//! What the simulation costs: `cargo bench -p proxymgr-simulation [-- day seeds]`. Nothing here is asserted but that what is
-//! measured went as it should.
+//! Measures the cost of the simulation: `cargo bench -p proxymgr-simulation [-- day seeds]`. It asserts only that the
+//! measured runs succeed.
 
 #![allow(missing_docs, clippy::print_stdout, reason = "the figures are what a bench is for")]
 #![allow(clippy::disallowed_types, reason = "a bench measures real time")]
@@ -11,7 +11,7 @@ use actix::prelude::*;
 use proxymgr_simulation::scenario::Scenario;
 use proxymgr_simulation::{in_virtual_time, sweep};
 
-/// Runs of a day; the quickest counts, as on a machine that does nothing else.
+/// Runs of a day; the fastest counts, as the one that is disturbed least by other programs.
 const DAYS: usize = 5;
 
 /// Seeds of the sweep, each run twice.

@@ -1,4 +1,4 @@
-//! What must hold at every moment, as the actors report it.
+//! Invariants that must hold at every moment, from the states that the actors report.
 
 use proxymgr_actors::limits::JOURNAL_ENTRIES_MAX;
 use proxymgr_actors::snapshot::{ActorState, ProcessSupervisorState};
@@ -8,10 +8,10 @@ use super::{Memory, ensure};
 use crate::invariant::{Invariant, Violation};
 use crate::things::Things;
 
-/// The most reasons that one reload has beside one for each service, when none is told twice, with room to spare.
+/// Upper bound of the reasons of one reload beyond one for each service, if no reason is repeated.
 const RELOAD_REASONS_MAX: usize = 12;
 
-/// The most messages that are under way to one actor, with room to spare: a few for each server of a reload.
+/// Upper bound of the messages on their way to one actor: a few for each server of a reload.
 const MAIL_MAX: usize = 500;
 
 impl Things {
@@ -25,7 +25,7 @@ impl Things {
                     let life = self.oracle.life(&watcher.service);
                     let known = memory.revisions.entry((self.generation, life, watcher.service.clone())).or_default();
                     ensure(*known <= watcher.revision.0, Invariant::RevisionsGrow, || {
-                        format!("{} had revision {known} and has {}", watcher.service, watcher.revision.0)
+                        format!("{} had revision {known} and now has {}", watcher.service, watcher.revision.0)
                     })?;
                     *known = watcher.revision.0;
                 }
@@ -53,7 +53,7 @@ impl Things {
         self.mail_is_read()?;
         self.domains_stay(&mut memory.holders)?;
         ensure(watchers == services, Invariant::ActorsLive, || {
-            format!("{services} services have {watchers} watchers that live")
+            format!("{services} services have {watchers} live watchers")
         })
     }
 
@@ -73,7 +73,7 @@ impl Things {
         let now = Instant::now();
         let missed = draining.chain(supervisor.current_pid).find(|pid| self.ended.get(pid).is_some_and(|at| *at < now));
         ensure(missed.is_none(), Invariant::NoProcessIsForgotten, || {
-            format!("process {} has ended, and its supervisor thinks it lives", missed.unwrap_or_default())
+            format!("process {} has ended, but its supervisor lists it as alive", missed.unwrap_or_default())
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What must hold at rest: haproxy.cfg and the saved state agree with what runs.
+//! Invariants at rest: haproxy.cfg and the saved state agree with the running HAProxy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,19 +14,19 @@ use crate::things::Things;
 use crate::truth::number_of_server;
 
 impl Things {
-    /// The file, which follows what was loaded, has the options of every definition.
+    /// Checks that the file, which follows the applied state, contains the options of every definition.
     pub(super) fn options_are_in_force(&self) -> Result<(), Violation> {
         let sections = parse_sections(&self.live_file.joined());
         for (name, service) in self.defined() {
             let option = service.option();
             let section = sections.iter().find(|(known, _)| known.as_str() == name);
             let has_option = section.is_some_and(|(_, section)| section.head.lines().any(|line| line.trim() == option));
-            ensure(has_option, Invariant::Converges, || format!("`{option}` of {name} is not in force"))?;
+            ensure(has_option, Invariant::Converges, || format!("`{option}` of {name} is not applied"))?;
             let lines = section.into_iter().flat_map(|(_, section)| section.head.lines().map(str::trim));
             let added: Vec<&str> = lines.filter(|line| line.starts_with(annotations::OPTION)).collect();
             let annotated = Vec::from_iter(service.note_read.option());
             ensure(added == annotated, Invariant::Converges, || {
-                format!("{annotated:?} is what the annotation of {name} adds, {added:?} is in force")
+                format!("the annotation of {name} adds {annotated:?}, but {added:?} is applied")
             })?;
         }
         Ok(())
@@ -42,11 +42,12 @@ impl Things {
         };
         let (file, runs) = (file.map(weighed), weighed(runs));
         ensure(file.as_ref() == Ok(&runs), Invariant::TheFileFollows, || {
-            format!("the file would give {file:?}, and {runs:?} runs")
+            format!("the file describes {file:?}, but {runs:?} runs")
         })
     }
 
-    /// The ready servers of a process that has just started, without those that will be told to drain: a file cannot.
+    /// Returns the ready servers of a process started from the file, without those that must drain: a file cannot set
+    /// that.
     fn undrained(&self, model: &HaproxyModel) -> BTreeMap<String, BTreeMap<u8, u16>> {
         let mut ready = ready_in(model);
         for (name, hosts) in &mut ready {
@@ -65,6 +66,6 @@ impl Things {
             self.saved.iter().map(|service| (service.definition.name.to_string(), hosts(service))).collect();
         let wanted = self.defined().map(|(name, service)| (name.clone(), service.hosts.numbers().iter().collect()));
         let wanted: BTreeMap<String, BTreeSet<u8>> = wanted.collect();
-        ensure(saved == wanted, Invariant::TheSavedStateFollows, || format!("{wanted:?} is wanted, {saved:?} is saved"))
+        ensure(saved == wanted, Invariant::TheSavedStateFollows, || format!("desired {wanted:?}, saved {saved:?}"))
     }
 }

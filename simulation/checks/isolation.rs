@@ -1,7 +1,6 @@
-//! A service that HAProxy accepts is served, however many others it refuses.
-//!
-//! The earlier sweep could not see that good services were given up after 20 rounds of isolation: it had one refused
-//! definition at a time, and asked whether everything is served only once every definition was good again.
+//! Checks that a service that HAProxy accepts is served, however many others it refuses. An earlier version of the
+//! sweep did not find that valid services were given up after 20 rounds of isolation: it refused one definition at a
+//! time, and expected all services to be served only after every definition was valid again.
 
 use std::time::Duration;
 
@@ -12,23 +11,23 @@ use crate::plan::Step;
 use crate::things::Things;
 use crate::world::World;
 
-/// How long a good service may wait for the refused ones to be isolated, where nothing else is wrong.
+/// How long a valid service may wait for the isolation of the refused ones, without other faults.
 const SERVED_WITHIN: Duration = Duration::from_secs(30);
 
-/// What is wrong with the world beside refused definitions.
+/// Tracks faults other than refused definitions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Calm {
-    /// Since when nothing is; none while something is.
+    /// Since when there is no such fault; `None` during one.
     since: Option<Instant>,
 }
 
 impl Calm {
-    /// From now on nothing is wrong.
+    /// Starts without a fault.
     pub(crate) fn from_now() -> Self {
         Self { since: Some(Instant::now()) }
     }
 
-    /// A step of the plan happens.
+    /// Notes a step of the plan.
     pub(crate) fn disturb(&mut self, step: &Step) {
         let refuses = matches!(
             step,
@@ -42,7 +41,7 @@ impl Calm {
         };
     }
 
-    /// Something was wrong for a moment until now.
+    /// Notes that a short fault has just ended.
     pub(crate) fn interrupt(&mut self) {
         self.since = self.since.map(|_| Instant::now());
     }
@@ -52,7 +51,7 @@ impl Calm {
     }
 }
 
-/// Whether a step is what happens on a good day.
+/// Returns whether a step is part of normal operation.
 fn is_usual(step: &Step) -> bool {
     matches!(
         step,
@@ -68,7 +67,8 @@ fn is_usual(step: &Step) -> bool {
 }
 
 impl World {
-    /// The definitions changed: in time, every service that HAProxy accepts is served.
+    /// Schedules the check after a change of the definitions: in time, every service that HAProxy accepts must be
+    /// served.
     pub(crate) fn expect_good_services(&self) {
         if !self.with(|things| things.looks_for(Invariant::GoodServicesAreServed)) {
             return;
@@ -77,7 +77,7 @@ impl World {
         self.naturally(async move {
             sleep(SERVED_WITHIN + Duration::from_secs(1)).await;
             if let Some(name) = world.with(|things| things.neglected_service()) {
-                let what = format!("{name} is good, and was not served within {} s", SERVED_WITHIN.as_secs());
+                let what = format!("{name} is valid, but was not served within {} s", SERVED_WITHIN.as_secs());
                 world.violate(Invariant::GoodServicesAreServed, what);
             }
         });
@@ -85,7 +85,7 @@ impl World {
 }
 
 impl Things {
-    /// A service that should be served by now, and is not.
+    /// Returns a service that should be served by now and is not.
     fn neglected_service(&self) -> Option<String> {
         if !self.calm.lasts_for(SERVED_WITHIN) || self.mail.iter().any(|mail| mail.len() > 0) {
             return None;

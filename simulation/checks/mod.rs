@@ -1,16 +1,16 @@
-//! Looks at the actors and the world together: what must hold at every moment, and what must hold at rest.
+//! Checks actors and world together: invariants that must hold at every moment, and those that must hold at rest.
 //!
 //! | file | invariants |
 //! | --- | --- |
 //! | `always.rs` | actors live, revisions grow, bounds hold, mailboxes are read |
 //! | `rest.rs` | HAProxy, its sockets and its processes have converged |
 //! | `files.rs` | haproxy.cfg and the saved state follow |
-//! | `removal.rs` | a removed host gets no requests, whatever else is going on |
-//! | `isolation.rs` | a good service is served, however many others are refused |
-//! | `desired.rs` | no invariant: what the others compare with |
+//! | `removal.rs` | a removed host gets no requests, regardless of other work |
+//! | `isolation.rs` | a valid service is served, however many others are refused |
+//! | `desired.rs` | no invariant: the desired state, for the other files |
 //!
-//! The invariants of single commands are checked where commands pass, in `runtime_api.rs`; those of processes and sockets in
-//! `processes.rs` and `sockets.rs`.
+//! The invariants of single commands are checked in `runtime_api.rs`, those of processes and sockets in `processes.rs`
+//! and `sockets.rs`.
 
 mod always;
 mod desired;
@@ -28,7 +28,7 @@ use super::domains::Holders;
 use super::invariant::{Invariant, Violation};
 use super::world::World;
 
-/// What was seen at earlier looks.
+/// Results of earlier checks.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// The revision of each service, by manager and life.
@@ -42,9 +42,9 @@ fn ensure(holds: bool, invariant: Invariant, what: impl FnOnce() -> String) -> R
 }
 
 impl World {
-    /// Looks at what must hold at every moment. Returns the state that every actor reports.
+    /// Checks the invariants that must hold at every moment. Returns the state that every actor reports.
     pub(super) async fn look(&self, memory: &mut Memory) -> Vec<ActorState> {
-        // What was delivered at this very instant arrives before the second question.
+        // Messages of this instant arrive before the second query.
         let _ = self.states().await;
         let states = self.states().await;
         let found = match &states {
@@ -57,10 +57,10 @@ impl World {
         states.unwrap_or_default()
     }
 
-    /// Whether HAProxy has converged to discovery, and nothing is left to do.
+    /// Checks that HAProxy has converged to discovery and no work is left.
     ///
     /// # Errors
-    /// What is not so, with the invariant that promises it.
+    /// The first invariant that does not hold.
     pub async fn at_rest(&self) -> Result<(), Violation> {
         let states = self.states().await.map_err(|what| Violation { invariant: Invariant::ActorsLive, what })?;
         self.with(|things| things.rests(&states))

@@ -1,8 +1,7 @@
-//! A removed host gets no requests, whatever else is going on.
-//!
-//! The earlier sweep could not see that removals waited for deployments: a check took 80 ms at most, a start 60 ms and a
-//! write 30 ms, nobody sent requests, and what HAProxy had was compared with discovery at rest only. Here each report of a
-//! removal is followed, at its deadline, by requests to every server that takes any.
+//! Checks that a removed host gets no requests, regardless of other work. An earlier version of the sweep did not find
+//! that removals waited for deployments: a check took 80 ms at most, a start 60 ms and a write 30 ms, there were no
+//! requests, and HAProxy was compared with discovery only at rest. Now each reported removal is followed, at its
+//! deadline, by requests to every server that takes traffic.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,17 +13,17 @@ use crate::processes::Process;
 use crate::things::Things;
 use crate::world::World;
 
-/// How long requests may go to a host after its source reported that it is gone, and after the first answer of a process
-/// that started without knowing it. Messages that are late between actors add to it.
+/// How long requests may reach a host after its source reported the removal, and after the first answer of a process
+/// that started without knowing it. Delays of messages between actors are added.
 const REMOVAL_MAX: Duration = Duration::from_millis(50);
 
-/// How many messages a removal passes on its way through the actors.
+/// Number of messages that a removal passes on its way through the actors.
 const MESSAGES: u32 = 2;
 
-/// The clock of the checks ticks once more than that of the actors.
+/// Margin of one tick of the clock, so that the check happens after the deadline.
 const TICK: Duration = Duration::from_millis(1);
 
-/// A request that a server got.
+/// A request that reached a server.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Request {
     pid: u32,
@@ -33,8 +32,8 @@ struct Request {
 }
 
 impl World {
-    /// Something changed which hosts are removed, or who serves: at the deadline, clients send requests to every server that
-    /// takes any, and none may reach a removed host.
+    /// Schedules the check after a change of removed hosts or of the serving process: at the deadline, clients send
+    /// requests to every server that takes traffic, and none may reach a removed host.
     pub(crate) fn expect_removals(&self) {
         if !self.with(|things| things.looks_for(Invariant::RemovedHostsGetNoRequests)) {
             return;
@@ -60,10 +59,10 @@ impl Things {
         REMOVAL_MAX + MESSAGES * self.oracle.mail_delay_max
     }
 
-    /// The requests that reach a removed host after the deadline, if every server that takes requests gets one now.
+    /// Returns the requests that would reach a removed host after the deadline, one to every server that takes traffic.
     fn late_requests(&self) -> BTreeSet<Request> {
         let max = self.removal_max();
-        // What HAProxy refuses is left to a reload.
+        // A refused command is left to a reload.
         if !self.refuses.is_empty() {
             return BTreeSet::new();
         }
@@ -79,7 +78,7 @@ impl Things {
 }
 
 impl Process {
-    /// Whether it takes new connections and has answered this manager for so long.
+    /// Returns whether it takes new connections and has answered this manager for so long.
     fn can_be_told(&self, for_so_long: Duration) -> bool {
         let is_known = self.attached_at.is_some_and(|at| at + for_so_long < Instant::now());
         is_known && self.answers && !self.draining && !self.was_faulty

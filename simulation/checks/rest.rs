@@ -1,4 +1,4 @@
-//! What must hold at rest: HAProxy, sockets and processes are as discovery and operators want them.
+//! Invariants at rest: HAProxy, sockets and processes match the desired state.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ impl Things {
                 _ => {}
             }
         }
-        ensure(!self.oracle.choices.any_ends(), Invariant::Converges, || "an operator's choice is to end".to_owned())?;
+        ensure(!self.oracle.choices.any_ends(), Invariant::Converges, || "an override has a duration".to_owned())?;
         self.serves_what_discovery_shows()?;
         let wanted = || self.defined().map(|(name, _)| (name, self.wanted(name).into_keys().collect()));
         self.besides.iter().try_for_each(|besides| besides.rest(wanted()))?;
@@ -44,7 +44,7 @@ impl Things {
         self.saved_is_what_is_wanted()
     }
 
-    /// The services that are defined.
+    /// Returns the defined services.
     pub(crate) fn defined(&self) -> impl Iterator<Item = (&String, &Service)> {
         self.services.iter().filter(|(_, service)| service.defined)
     }
@@ -61,7 +61,7 @@ impl Things {
             })?;
             let has = ready.get(name).map(|hosts| self.weighed(hosts.clone()));
             ensure(has == Some(self.weighed(wanted.clone())), Invariant::Converges, || {
-                format!("{wanted:?} is wanted for {name}, and HAProxy has {:?} (host: weight)", ready.get(name))
+                format!("{name} should have {wanted:?}, but HAProxy has {:?} (host: weight)", ready.get(name))
             })?;
         }
         let strange = ready.keys().find(|name| !self.defined().any(|(defined, _)| defined == *name));
@@ -79,23 +79,23 @@ impl Things {
         let in_use = serving.map(|process| process.listens.clone()).unwrap_or_default();
         let held: BTreeSet<_> = self.sockets.values().copied().collect();
         ensure(held == in_use, Invariant::SocketsStayOpen, || {
-            format!("the manager holds {held:?} and HAProxy listens on {in_use:?}")
+            format!("the manager holds {held:?}, but HAProxy listens on {in_use:?}")
         })?;
         let wanted: BTreeSet<u16> = self.defined().map(|(_, service)| service.port()).collect();
         let ports: BTreeSet<u16> = in_use.iter().map(std::net::SocketAddr::port).collect();
-        ensure(ports == wanted, Invariant::Converges, || format!("ports {wanted:?} are wanted, {ports:?} are served"))
+        ensure(ports == wanted, Invariant::Converges, || format!("ports {wanted:?} are desired, {ports:?} are served"))
     }
 
     fn processes_are_listed(&self, listed: &BTreeSet<u32>) -> Result<(), Violation> {
         let alive: BTreeSet<u32> = self.processes.keys().copied().collect();
         ensure(&alive == listed, Invariant::NoProcessIsForgotten, || {
-            format!("{alive:?} run, and the supervisor knows of {listed:?}")
+            format!("{alive:?} run, but the supervisor lists {listed:?}")
         })?;
         let serve = self.processes.values().filter(|process| !process.draining).count();
         ensure(serve == 1, Invariant::NoProcessIsForgotten, || format!("{serve} processes serve"))
     }
 
-    /// A slot that somebody deleted is missed although nobody needs it yet: a reload brings it back.
+    /// Checks that no slot is missing: a reload must restore a deleted slot even if no host needs it yet.
     fn slots_are_there(&self) -> Result<(), Violation> {
         let Some(serving) = self.serving().and_then(|pid| self.processes.get(&pid)) else { return Ok(()) };
         let has_slots = |name: &str| self.services.get(name).is_some_and(|service| service.slots.is_some());
@@ -104,7 +104,7 @@ impl Things {
             let mut ids = servers.map(|server| ServerId { service: service.clone(), server });
             let missing = ids.find(|id| has_slots(service.as_str()) && !serving.model.has(id));
             ensure(missing.is_none(), Invariant::Converges, || {
-                format!("HAProxy has no {missing:?}, and its file has")
+                format!("HAProxy lacks {missing:?}, which its file has")
             })?;
         }
         Ok(())

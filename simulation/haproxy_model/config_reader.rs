@@ -1,7 +1,6 @@
-//! Reads a haproxy.cfg as HAProxy does when it starts, as far as its Runtime API shows what was read.
-//!
-//! Judged are server lines, `balance`, `hash-type` and what only a younger HAProxy knows. All else is taken as good:
-//! a scenario that wants its configuration refused writes `balance no-such-algorithm`, which passes every check before.
+//! Reads a haproxy.cfg as HAProxy does at its start, as far as the Runtime API shows the result. Checked are server
+//! lines, `balance`, `hash-type` and keywords that only newer versions know. All other lines are accepted: a scenario
+//! that needs a refused configuration writes `balance no-such-algorithm`, which passes all earlier checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,7 +15,7 @@ use super::{
     CONFIGURED_MAINTENANCE, FORCED_MAINTENANCE, NameTable, RESOLUTION_MAINTENANCE, Section, Server, lowest_free,
 };
 
-/// First words of lines that only HAProxy from this version on knows. `option` and `timeout` go with their second.
+/// Keywords that HAProxy knows only from this version on. `option` and `timeout` include their second word.
 #[rustfmt::skip]
 const YOUNG_KEYWORDS: &[(&str, (u16, u16))] = &[
     ("clitcpka-cnt", (2, 6)), ("clitcpka-idle", (2, 6)), ("clitcpka-intvl", (2, 6)), ("error-log-format", (2, 6)),
@@ -33,13 +32,13 @@ const YOUNG_KEYWORDS: &[(&str, (u16, u16))] = &[
 const ALGORITHMS: [&str; 9] =
     ["roundrobin", "static-rr", "leastconn", "first", "source", "uri", "url_param", "random", "rdp-cookie"];
 
-/// The algorithms that choose by a hash: static unless `hash-type consistent`.
+/// Algorithms that choose by a hash: static unless `hash-type consistent`.
 const HASHES: [&str; 6] = ["source", "uri", "url_param", "rdp-cookie", "hdr", "hash"];
 
 /// Reads the whole file.
 ///
 /// # Errors
-/// Every message about it, with its line.
+/// All messages about the file, each with its line.
 pub(super) fn read_config(
     version: ProxyVersion,
     text: &str,
@@ -63,21 +62,21 @@ pub(super) fn read_config(
     reader.finish()
 }
 
-/// The words of a line, without a comment at its end.
+/// Splits a line into words, without a comment at its end.
 fn words_of(line: &str) -> Vec<Word> {
     split_line(line).or_else(|_| split_line(line.split('#').next().unwrap_or_default())).unwrap_or_default()
 }
 
-/// Which part of the file a line belongs to.
+/// Part of the file that a line belongs to.
 enum Part {
     Global,
     Defaults,
     Listen(ServiceName),
-    /// One that has no servers that matter here.
+    /// A section without servers that matter here.
     Other,
 }
 
-/// What `defaults` and each section say to their servers.
+/// Lines of `defaults` or of a section that hold for its servers.
 #[derive(Debug, Clone, Default)]
 struct ProxyLines {
     balance: Option<String>,
@@ -87,13 +86,13 @@ struct ProxyLines {
 }
 
 impl ProxyLines {
-    /// Whether the servers' weights and number can change while it runs.
+    /// Returns whether the weights and the number of servers can change at run time.
     fn is_dynamic(&self) -> bool {
         let Some(algorithm) = self.balance.as_deref() else { return true };
         algorithm != "static-rr" && (self.consistent || !HASHES.contains(&algorithm))
     }
 
-    /// Whether requests are distributed by a consistent hash.
+    /// Returns whether requests are distributed by a consistent hash.
     fn hashes(&self) -> bool {
         let is_hash = |algorithm: &str| algorithm.starts_with("random") || HASHES.contains(&algorithm);
         self.balance.as_deref().is_some_and(|algorithm| is_hash(algorithm) && self.is_dynamic())
@@ -104,7 +103,7 @@ struct SectionLines {
     first_line: usize,
     lines: ProxyLines,
     servers: BTreeMap<ServerName, (usize, Server)>,
-    /// The servers that other lines point to.
+    /// The servers that other lines refer to.
     referenced: BTreeSet<String>,
 }
 
@@ -116,7 +115,7 @@ struct Reader<'a> {
     part: Part,
     sections: BTreeMap<ServiceName, SectionLines>,
     messages: Vec<ConfigMessage>,
-    /// Said last, once every line is good.
+    /// Reported only if every line is valid.
     unresolved: Vec<ConfigMessage>,
     line: usize,
 }
@@ -173,7 +172,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A line of `defaults` or of a section that holds for all its servers.
+    /// Reads a line of `defaults` or of a section that holds for all its servers.
     fn proxy_line(&mut self, texts: &[&str], words: &[Word]) -> Result<(), String> {
         let version = self.version;
         let lines = match &self.part {
@@ -266,7 +265,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Notes that a server is pointed to: `s`, or `b/s` of another section.
+    /// Notes a reference to a server: `s`, or `b/s` of another section.
     fn refer_to(&mut self, reference: &str) {
         let section = match (reference.split_once('/'), &self.part) {
             (Some((service, server)), _) => {
@@ -309,7 +308,7 @@ impl Reader<'_> {
 }
 
 impl Server {
-    /// A server as the file configures it.
+    /// Creates a server as the file configures it.
     fn configured(address: Option<IpAddr>, port: u16, fqdn: Option<Arc<str>>, options: &ServerOptions) -> Self {
         let disabled = if options.disabled == Some(true) { FORCED_MAINTENANCE | CONFIGURED_MAINTENANCE } else { 0 };
         let unresolved = if address.is_none() { RESOLUTION_MAINTENANCE } else { 0 };
@@ -317,12 +316,13 @@ impl Server {
     }
 }
 
-/// Tries the methods of `init-addr` in turn: none where all fail, and nothing in it where the server may do without.
+/// Tries the methods of `init-addr` in turn: `None` if all fail, `Some(None)` if the server may start without an
+/// address.
 fn resolve(name: &str, methods: Option<&str>, names: &NameTable) -> Option<Option<IpAddr>> {
     methods.unwrap_or("last,libc").split(',').find_map(|method| match method {
         "libc" => names.get(name).map(|address| Some(*address)),
         "none" => Some(None),
-        // No state file is ever loaded.
+        // The model loads no state file.
         "last" => None,
         address => address.parse().ok().map(Some),
     })

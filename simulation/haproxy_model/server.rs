@@ -1,4 +1,4 @@
-//! What becomes of one server, and how it is shown.
+//! State of one server, and how it is shown.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -36,7 +36,7 @@ impl Server {
         }
     }
 
-    /// A server that leaves maintenance counts as up until a check says otherwise.
+    /// Sets the administrative state. A server that leaves maintenance counts as up until a check fails.
     pub(super) fn change_admin(&mut self, admin: u16) {
         self.up |= self.admin & ANY_MAINTENANCE != 0 && admin & ANY_MAINTENANCE == 0;
         self.admin = admin;
@@ -73,7 +73,7 @@ fn shown(address: Option<IpAddr>) -> Arc<str> {
     address.map_or_else(|| "-".into(), |ip| ip_text(ip).into())
 }
 
-/// An address as C's `inet_ntop` writes it: unlike Rust, it ends an IPv4-compatible one in dots.
+/// Formats an address like C's `inet_ntop`: unlike Rust, it ends an IPv4-compatible one in dots.
 pub(super) fn ip_text(ip: IpAddr) -> String {
     match ip {
         IpAddr::V6(v6) if is_ipv4_compatible(v6) => {
@@ -89,7 +89,7 @@ fn is_ipv4_compatible(v6: Ipv6Addr) -> bool {
     segments[..6].iter().all(|segment| *segment == 0) && segments[6] != 0
 }
 
-/// The id that HAProxy gives to a server that names none.
+/// Returns the id that HAProxy assigns to a server without one.
 pub(super) fn lowest_free(taken: &BTreeSet<u32>) -> u32 {
     (1..).find(|id| !taken.contains(id)).expect("a section has far fewer servers than there are ids")
 }

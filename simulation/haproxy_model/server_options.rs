@@ -1,29 +1,28 @@
-//! The options of a server: what HAProxy knows of them, in the file and in `add server`, and what they do.
-//!
-//! Measured on 2.2.9, 2.6.12, 3.0.11 and 3.2.26, each option in both places; for the versions between, an option
-//! counts as known from the first of these four that knows it. The table is no copy of the allow-list in `decide`:
-//! it says what HAProxy takes, not what a service may use.
+//! Options of a server: which HAProxy accepts in the file and in `add server`, and their effect. Measured on 2.2.9,
+//! 2.6.12, 3.0.11 and 3.2.26, each option in both places; versions in between know an option from the first of these
+//! four on that knows it. The table is no copy of the allow-list in `decide`: it lists what HAProxy accepts, not what a
+//! service may use.
 
 use std::collections::BTreeSet;
 
 use proxymgr_actors::model::{ProxyVersion, Word};
 
-/// What the words of a server come to, as far as the Runtime API shows it.
+/// Effect of a server's options, as far as the Runtime API shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServerOptions {
     /// `weight`.
     pub(super) weight: u16,
-    /// What `disabled` and `enabled` said last; none where neither was said.
+    /// The last of `disabled` and `enabled`; `None` without either.
     pub(super) disabled: Option<bool>,
     /// Whether health checks are configured.
     pub(super) check: bool,
-    /// `init-addr`, where it was said.
+    /// `init-addr`, if set.
     pub(super) init_addr: Option<String>,
-    /// The server that `track` names.
+    /// Server that `track` refers to.
     pub(super) track: Option<String>,
     /// Whether there is a `cookie`.
     pub(super) cookie: bool,
-    /// `id`, where it was said.
+    /// `id`, if set.
     pub(super) id: Option<u32>,
     /// Whether the server has an agent.
     pub(super) agent_check: bool,
@@ -52,16 +51,16 @@ impl Default for ServerOptions {
     }
 }
 
-/// Where options are read.
+/// Context in which options are read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading<'a> {
-    /// The version that reads them.
+    /// The version of HAProxy.
     pub(super) version: ProxyVersion,
-    /// In `add server`, not in the file.
+    /// Whether they are read from `add server`, not from the file.
     pub(super) at_run_time: bool,
-    /// In a section of HTTP mode.
+    /// Whether the section is in HTTP mode.
     pub(super) http: bool,
-    /// The server's name, which HAProxy puts into some messages.
+    /// The server's name, which some messages contain.
     pub(super) server: &'a str,
     /// The ids of the section's other servers.
     pub(super) taken: &'a BTreeSet<u32>,
@@ -71,12 +70,12 @@ impl ServerOptions {
     /// Reads the words after a server's address, or those of a `default-server` line.
     ///
     /// # Errors
-    /// What HAProxy says of the first word that it does not take.
+    /// HAProxy's message about the first word that it refuses.
     pub(super) fn read(&mut self, words: &[Word], reading: Reading<'_>) -> Result<(), String> {
         let mut rest = words.iter().map(Word::as_str);
         while let Some(name) = rest.next() {
             let option = OPTIONS.iter().find(|option| option.name == name && reading.version >= version(option.since));
-            // The real message may go on with a guess at what was meant.
+            // The real message may add a suggestion.
             let option = option.ok_or_else(|| format!("unknown keyword '{name}'."))?;
             if reading.at_run_time && !option.at_run_time.holds(reading.version) {
                 return Err(format!("'{name}' option is not accepted for dynamic server"));
@@ -114,10 +113,10 @@ impl ServerOptions {
         }
     }
 
-    /// What HAProxy finds once all words are read. `verify_by_default` is the global `ssl-server-verify`.
+    /// Checks the options as a whole. `verify_by_default` is the global `ssl-server-verify`.
     ///
     /// # Errors
-    /// What HAProxy says.
+    /// HAProxy's message.
     pub(super) fn finish(&self, server: &str, verify_by_default: bool) -> Result<(), String> {
         if self.agent_check && !self.agent_port {
             return Err(format!("server {server} does not have agent port. Agent check has been disabled."));
@@ -133,23 +132,23 @@ impl ServerOptions {
     }
 }
 
-/// What C's `atol` makes of a text.
+/// Parses a number like C's `atol`.
 fn leading_number(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let length = digits.bytes().take_while(u8::is_ascii_digit).count();
     text[..text.len() - digits.len() + length].parse().ok()
 }
 
-/// What an option takes as its value, as far as it is judged here.
+/// Value of an option, as far as it is checked here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Value {
     /// Nothing.
     None,
-    /// Anything, and nothing counts as 0.
+    /// Any value, or none.
     Optional,
     /// Anything.
     Any,
-    /// 0 to 256; a text counts as 0.
+    /// 0 to 256; a text that is no number counts as 0.
     Weight,
     /// A duration.
     Duration,
@@ -164,7 +163,7 @@ enum Value {
 }
 
 impl Value {
-    /// What HAProxy says against the value.
+    /// Returns HAProxy's message about an invalid value.
     fn mistake(self, name: &str, value: Option<&str>, reading: Reading<'_>) -> Option<String> {
         let server = reading.server;
         let text = match (self, value) {
@@ -191,7 +190,7 @@ impl Value {
             }
             Self::Id => match leading_number(text).filter(|number| *number > 0) {
                 None => Some("'id' : custom id has to be > 0.".to_owned()),
-                // Where that is, is left out.
+                // HAProxy also names the place; the model does not.
                 Some(id) if u32::try_from(id).is_ok_and(|id| reading.taken.contains(&id)) => {
                     Some(format!("'id' : custom id {id} already used"))
                 }
@@ -209,8 +208,8 @@ impl Value {
     }
 }
 
-/// HAProxy's durations in milliseconds. The error is the first character that is none of theirs; nothing where the
-/// duration is too long.
+/// Parses HAProxy's durations into milliseconds. The error is the first invalid character, or `None` if the duration is
+/// too long.
 fn duration_ms(text: &str) -> Result<u64, Option<char>> {
     let length = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, unit) = text.split_at(length);
@@ -228,7 +227,7 @@ fn duration_ms(text: &str) -> Result<u64, Option<char>> {
     if ms > i32::MAX as u64 { Err(None) } else { Ok(ms) }
 }
 
-/// Since when, or until when, `add server` takes an option.
+/// Range of versions in which `add server` accepts an option.
 #[derive(Debug, Clone, Copy)]
 enum AtRunTime {
     Always,

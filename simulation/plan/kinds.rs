@@ -1,15 +1,15 @@
-//! The kinds of steps that most plans are drawn from, and how one is drawn. `besides.rs`, `domains.rs`, `deployments.rs` and
-//! others draw theirs apart, so that a new kind leaves the plans of known seeds as they are.
+//! The kinds of steps that most plans contain, and how a step is drawn. `besides.rs`, `domains.rs`, `deployments.rs`
+//! and further files draw their own kinds separately, so that a new kind does not change the plans of known seeds.
 
 use proxymgr_actors::model::AdminState;
 
 use super::{HOSTS_MAX, NAMED_FROM, Refused, SERVICES, StartFailure, Step, Tampering};
 use crate::random::Random;
 
-/// The longest time that a choice of an operator is given for in a drawn plan, in milliseconds.
+/// Longest duration of an operator's order in a drawn plan, in milliseconds.
 const ORDER_LASTS_MAX_MS: u64 = 40_000;
 
-/// The kinds of steps, each with how often it comes in a run that favours none.
+/// The kinds of steps, each with its weight in a plan that prefers none.
 pub(super) const KINDS: [(Kind, u64); 34] = [
     (Kind::Join, 12),
     (Kind::Leave, 10),
@@ -85,7 +85,7 @@ pub(super) enum Kind {
     Ordered,
 }
 
-/// One step, mostly about the services that are defined at the beginning.
+/// Draws one step, mostly about the services that are defined at the beginning.
 pub(super) fn draw_step(weights: &[(Kind, u64)], defined: usize, random: &mut Random) -> Step {
     let total = weights.iter().map(|(_, weight)| weight).sum();
     let mut left = random.below(total);

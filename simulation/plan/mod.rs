@@ -1,5 +1,4 @@
-//! The plan of a run: what happens to the world, as data. Every step means something in every world, so that a plan
-//! with steps left out is still a plan.
+//! The plan of a run, as data. Every step is valid in every world, so a plan without some of its steps is still a plan.
 
 mod kinds;
 mod step;
@@ -16,16 +15,16 @@ use crate::random::Random;
 use crate::slots::Slots;
 use crate::{agents, annotations, besides, deployments, domains, vanishing};
 
-/// The services that plans know, each with a port of its own.
+/// The services of plans, each with a port of its own.
 pub const SERVICES: [&str; 4] = ["web", "api", "mail", "search"];
 
-/// The hosts that a plan gives to a service are numbered from 1 to this.
+/// Highest number of the hosts that a plan gives to a service, from 1 on.
 pub const HOSTS_MAX: u8 = 6;
 
-/// The hosts from this number on, which no load comes to, are given by name; plans know two of them.
+/// First number of the hosts that are given by name; plans use two of them, loads none.
 pub const NAMED_FROM: u8 = 250;
 
-/// The versions of HAProxy that plans are drawn for, the common ones more often.
+/// The versions of HAProxy that plans are drawn for; common ones are repeated.
 const VERSIONS: [ProxyVersion; 5] = [
     ProxyVersion { major: 2, minor: 2 },
     ProxyVersion { major: 2, minor: 6 },
@@ -34,20 +33,20 @@ const VERSIONS: [ProxyVersion; 5] = [
     ProxyVersion { major: 3, minor: 2 },
 ];
 
-/// How late messages between actors may be in a run, in milliseconds.
+/// Maximum delays of messages between actors, in milliseconds.
 const MAIL_DELAYS_MS: [u64; 4] = [0, 0, 3, 40];
 
-/// A world to begin with, and what happens to it.
+/// The initial world and the steps of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The version of HAProxy.
     pub version: ProxyVersion,
     /// The services defined at the beginning, each with the number of its hosts.
     pub services: Vec<(String, u8)>,
-    /// How late a message between two actors may be, in milliseconds. All that goes to one actor keeps its order.
+    /// Maximum delay of a message between two actors, in milliseconds. Messages to one actor keep their order.
     #[serde(default)]
     pub mail_delay_max_ms: u64,
-    /// Whether servers leave and begin slowly, and old processes have narrow limits.
+    /// Whether servers drain and ramp up slowly, and old processes have narrow limits.
     #[serde(default)]
     pub takes_time: bool,
     /// How long checks, starts and observations take.
@@ -62,16 +61,16 @@ pub struct Plan {
     /// Whether every server has an agent.
     #[serde(default)]
     pub agents: bool,
-    /// The service that is updated by slots, where there is one.
+    /// The service that is updated by slots, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<(String, Slots)>,
-    /// What happens, in order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
 }
 
 impl Plan {
-    /// The plan of this seed. Swarm testing (Groce et al. 2012): each plan leaves some kinds of steps out and takes
-    /// others more often, so that rare combinations come up.
+    /// Draws the plan of this seed. Swarm testing (Groce et al. 2012): each plan omits some kinds of steps and prefers
+    /// others, so that rare combinations occur.
     pub fn draw(seed: u64) -> Self {
         let mut random = Random::of_purpose(seed, "plan");
         let version = *random.pick(&VERSIONS);
@@ -106,7 +105,7 @@ impl Plan {
         Self { version, services, mail_delay_max_ms, takes_time, pace, besides, hashes, agents, slots, steps }
     }
 
-    /// The plan with only the steps at these places.
+    /// Returns the plan with only the steps at these indexes.
     #[must_use]
     pub fn keeping(&self, places: &[usize]) -> Self {
         let steps = places.iter().filter_map(|place| self.steps.get(*place)).cloned().collect();

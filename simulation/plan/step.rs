@@ -1,4 +1,4 @@
-//! One thing that happens to the world, as data.
+//! A step of a plan, as data.
 
 use crate::haproxy_model::AgentReport;
 use proxymgr_actors::model::AdminState;
@@ -20,11 +20,11 @@ pub enum Refused {
     Delete,
 }
 
-/// How a start of HAProxy fails.
+/// Kind of failure when HAProxy starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StartFailure {
-    /// There is no process at all.
+    /// No process is created.
     NotStarted,
     /// The process ends before it answers.
     EndsAtOnce,
@@ -32,107 +32,107 @@ pub enum StartFailure {
     Silent,
 }
 
-/// What somebody does to a server behind the manager's back.
+/// External change of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tampering {
-    /// An operator drains it, until all is healed.
+    /// An operator drains it, until the world is healed.
     Drain,
     /// It is put into maintenance.
     Maintenance,
-    /// It is given another weight.
+    /// Its weight is changed.
     Weight,
-    /// It is deleted, where HAProxy can.
+    /// It is deleted, if HAProxy supports that.
     Delete,
 }
 
-/// One thing that happens to the world. Faults last until [`Step::Heal`].
+/// A step of a plan. Faults last until [`Step::Heal`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[allow(missing_docs, reason = "service, host and port are what they say")]
 pub enum Step {
     /// A host registers.
     Join { service: String, host: u8 },
-    /// A host is gone.
+    /// A host is removed.
     Leave { service: String, host: u8 },
-    /// A host is gone for a moment.
+    /// A host is removed for a moment.
     Flap { service: String, host: u8, away_ms: u64 },
     /// The hosts of a service leave one after another.
     Vanish { service: String, every_ms: u64 },
     /// The services are removed one after another.
     ServicesVanish { every_ms: u64 },
-    /// A host asks for another weight.
+    /// The weight of a host changes in discovery.
     Weight { service: String, host: u8, weight: u16 },
     /// The source shows no host at all.
     Empty { service: String },
-    /// One host's record cannot be read. To the actors it is the same when Marathon, at the start, does not know the
-    /// health of a task; after a change of leaders, its adapter keeps what was known, and reports nothing.
+    /// The record of one host is unreadable. For the actors this equals a start of Marathon without known health of a
+    /// task; after a change of leaders, its adapter keeps the known hosts and reports nothing.
     BadJson { service: String, host: u8 },
-    /// The source of one service cannot be read. To the actors it is the same when AWS refuses because it is asked too
-    /// often: its adapter reports one error, and asks less often.
+    /// The source of one service is unreadable. For the actors this equals AWS throttling requests: its adapter reports
+    /// one error and queries less often.
     SourceLost { service: String },
-    /// The session is lost: no source can be read, that of the definitions included.
+    /// The session is lost: all sources are unreadable, including that of the definitions.
     SessionLost,
-    /// The session is lost and replaced by a new one after a while; everything is read again.
+    /// The session is lost and replaced by a new one after a while; then everything is read again.
     SessionExpired { away_ms: u64 },
-    /// The ensemble's member is frozen: nothing is heard of one service.
+    /// The ensemble's member is frozen: the source of one service reports nothing.
     MemberFrozen { service: String },
-    /// The running HAProxy does not answer any more. It may have done as asked, or not.
+    /// The running HAProxy stops answering. It may still execute commands.
     SocketHang { obeys: bool },
-    /// The running HAProxy's socket cannot be connected to.
+    /// The running HAProxy's socket refuses connections.
     SocketDown,
     /// HAProxy refuses a kind of command.
     CommandRefused { what: Refused },
     /// The next start of HAProxy fails.
     ReloadFails { how: StartFailure },
-    /// The service is given an option that HAProxy refuses, naming the line or not.
+    /// The definition gets an option that HAProxy refuses; its message may name the line.
     ConfigRejected { service: String, names_line: bool },
-    /// The HAProxy that serves dies.
+    /// The serving HAProxy crashes.
     ProcessDies,
     /// Another program listens on the service's port as soon as it is free.
     PortTaken { service: String },
-    /// Nothing can be written.
+    /// Every write fails.
     DiskFull,
-    /// The manager is killed; another starts from what was saved.
+    /// The manager is killed; another one starts with the saved state.
     ManagerKilled,
     /// A service is defined.
     DefineService { service: String },
     /// A service is removed.
     RemoveService { service: String },
-    /// A service gets other options.
+    /// The options of a service change.
     ChangeOptions { service: String, variant: u8 },
-    /// A service answers to these domains, by their numbers, on a port that it shares; to none, on its own. From 4 on they
-    /// are those that any other may want, too.
+    /// The domains of a service change, by their numbers. With domains it uses a shared port, without any its own.
+    /// Domains from 4 on may belong to any service.
     Domains { service: String, numbers: Vec<u8> },
     /// A service's definition is replaced by text that is not JSON.
     BadDefinition { service: String },
-    /// Somebody annotates a service, which adds an option to its definition.
+    /// A service gets an annotation, which adds an option to its definition.
     Annotated { service: String, variant: u8 },
     /// A service's annotation is deleted.
     AnnotationRemoved { service: String },
-    /// A service's annotation is replaced by what none may say, or by text that is not even JSON.
+    /// A service's annotation is replaced by one that is not allowed, or by text that is not JSON.
     BadAnnotation { service: String, is_json: bool },
-    /// The ZooKeeper of the annotations is away: their last values stay.
+    /// The ZooKeeper of the annotations is unreachable: their last values stay.
     AnnotationsLost,
     /// A service moves to another port, or back.
     MovePort { service: String },
-    /// A host asks for another administrative state.
+    /// The administrative state of a host changes in discovery.
     HostState { service: String, host: u8, state: AdminState },
-    /// A service gets limits: the fewest hosts, and the largest share of them, in percent, that may go at once.
+    /// The limits of a service change: the minimum of hosts, and the largest percentage that may be removed at once.
     Limits { service: String, min_hosts: u8, max_removal_percent: u8 },
-    /// The source of the definitions shows none at all.
+    /// The source of the definitions shows none.
     DefinitionsGone,
-    /// Somebody changes a server of the running HAProxy.
+    /// Another program changes a server of the running HAProxy.
     ServerTampered { service: String, host: u8, how: Tampering },
-    /// Somebody cuts haproxy.cfg short.
+    /// Another program truncates haproxy.cfg.
     FileTampered,
-    /// The agent of a host reports this, again and again; where nothing else is said, it reports ready.
+    /// The agent of a host reports this repeatedly; by default agents report ready.
     AgentReports { service: String, host: u8, report: AgentReport },
-    /// The manager's settings are changed while it runs; one variant is refused by HAProxy until healed.
+    /// The manager reads changed settings at run time; HAProxy refuses one variant until the world is healed.
     SettingsChanged { variant: u8 },
     /// The manager is stopped and started again.
     ManagerStopped,
-    /// An operator chooses the state of a server, for a time where one is given.
+    /// An operator sets the state of a server, optionally for a duration.
     ServerOrdered {
         service: String,
         host: u8,
@@ -140,51 +140,51 @@ pub enum Step {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         for_ms: Option<u64>,
     },
-    /// An operator accepts the list of hosts that the guard blocks.
+    /// An operator accepts the blocked list of hosts.
     HeldAccepted { service: String },
-    /// An operator rejects it.
+    /// An operator rejects the blocked list of hosts.
     HeldRejected { service: String },
-    /// An operator accepts the definitions that the guard blocks.
+    /// An operator accepts the blocked definitions.
     DefinitionsAccepted,
-    /// An operator rejects them.
+    /// An operator rejects the blocked definitions.
     DefinitionsRejected,
-    /// An operator has HAProxy reloaded.
+    /// An operator orders a reload.
     ReloadOrdered,
-    /// An operator has every source read again.
+    /// An operator orders a refresh of every source.
     RefreshOrdered,
-    /// The external HAProxy does not answer any more. It may have obeyed, or not.
+    /// The external HAProxy stops answering. It may still execute commands.
     TargetHang { obeys: bool },
-    /// It cannot be connected to.
+    /// The external HAProxy refuses connections.
     TargetDown,
     /// The external HAProxy is restarted.
     TargetRestarted,
-    /// An output besides HAProxy cannot be written.
+    /// Every write of an output fails.
     OutputFails,
-    /// A check of a candidate never ends by itself.
+    /// A check of a candidate hangs.
     CheckHangs,
     /// Every write to the disk takes half a minute.
     DiskHangs,
-    /// No host name resolves any more.
+    /// Host names stop resolving.
     NamesUnresolved,
-    /// So many services are defined at once that HAProxy refuses, each with a host.
+    /// Many services that HAProxy refuses are defined at once, each with one host.
     ManyRejected { count: u8 },
-    /// The service is given an option that HAProxy refuses, and its message names a line of another service.
+    /// The definition gets an option that HAProxy refuses with a message about a line of another service.
     ConfigRejectedElsewhere { service: String },
     /// All faults end.
     Heal,
-    /// Nothing, for a while.
+    /// Time passes.
     Wait { ms: u64 },
 }
 
 impl Step {
-    /// The service that it is about, for those that are about one.
+    /// Returns the service of the step, if it has one.
     pub fn service(&self) -> Option<String> {
         let written = serde_json::to_value(self).ok()?;
         let fields = written.as_object()?.values().next()?;
         fields.get("service")?.as_str().map(ToOwned::to_owned)
     }
 
-    /// Whether it goes on until [`Step::Heal`].
+    /// Returns whether it lasts until [`Step::Heal`].
     pub fn lasts(&self) -> bool {
         !matches!(
             self,

@@ -1,4 +1,4 @@
-//! What a scenario expects of the world, and whether it is so.
+//! Expectations of a scenario, and their check.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,39 +12,39 @@ use serde::de::Deserializer;
 use crate::truth::number_of_server;
 use crate::world::World;
 
-/// What must be so. What is not named may be as it likes.
+/// Expected state. Omitted keys are not checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expectation {
-    /// The service that `enabled`, `disabled`, `served`, `held`, `problem` and `lines` are about.
+    /// The service of `enabled`, `disabled`, `served`, `held`, `problem` and `lines`.
     pub service: Option<String>,
-    /// The hosts that take traffic in the HAProxy that serves: these and no others.
+    /// Exactly the hosts that take traffic in the serving HAProxy.
     pub enabled: Option<BTreeSet<u8>>,
-    /// The hosts that it has and that take none: these and no others.
+    /// Exactly the hosts that HAProxy has and that take no traffic.
     pub disabled: Option<BTreeSet<u8>>,
-    /// Whether the HAProxy that serves has the service.
+    /// Whether the serving HAProxy has the service.
     pub served: Option<bool>,
     /// Whether the guard blocks the newest list of hosts.
     pub held: Option<bool>,
-    /// A part of the problem that the manager reports for the service or its definition; empty where there may be none.
+    /// A part of the problem that the manager reports for the service or its definition; empty if there must be none.
     pub problem: Option<String>,
-    /// Lines that its section in haproxy.cfg has.
+    /// Lines of its section in haproxy.cfg.
     pub lines: Vec<String>,
-    /// Whether the manager reports that the annotations cannot be read.
+    /// Whether the manager reports that the annotations are unreadable.
     pub annotations_away: Option<bool>,
     /// How often HAProxy was started or reloaded since its first start.
     pub reloads: Option<usize>,
-    /// The most that may be.
+    /// Maximum of starts and reloads since the first start.
     pub reloads_at_most: Option<usize>,
     /// A part of the reasons of the last reload.
     pub reload_reason: Option<String>,
-    /// The most commands that HAProxy may have been given at run time.
+    /// Maximum of runtime commands.
     pub commands_at_most: Option<usize>,
-    /// How many processes of HAProxy there are, those that finish what they have included.
+    /// Number of HAProxy processes, including those that drain.
     pub processes: Option<usize>,
-    /// Whether HAProxy, its file and the saved state have converged to discovery, and nothing is left to do.
+    /// Whether HAProxy, its file and the saved state have converged to discovery, and no work is left.
     pub at_rest: Option<bool>,
-    /// How long it may take to come true.
+    /// How long the expectation may take to be met.
     #[serde(deserialize_with = "some_duration")]
     pub within: Option<Duration>,
 }
@@ -53,7 +53,7 @@ fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Du
     super::duration(deserializer).map(Some)
 }
 
-/// One thing that is not as it should be: what was expected, and what is.
+/// Result of one check; the error contains the expected and the observed value.
 type Difference = Result<(), String>;
 
 fn equal<T: PartialEq + fmt::Debug>(what: &str, wanted: Option<&T>, found: &T) -> Difference {
@@ -81,10 +81,10 @@ fn at_most(what: &str, most: Option<usize>, found: usize) -> Difference {
 }
 
 impl Expectation {
-    /// Whether it is so now.
+    /// Checks the expectation now.
     ///
     /// # Errors
-    /// What is not, beside what was expected.
+    /// The first difference between expected and observed state.
     pub(super) async fn holds(&self, world: &World) -> Difference {
         if let Some(service) = &self.service {
             self.hosts_are(service, world)?;

@@ -1,4 +1,4 @@
-//! Scenarios: a story in a file, with what is expected of it.
+//! Scenarios: steps and expectations in a file.
 //!
 //! ```yaml
 //! about: A host that leaves is disabled at once.
@@ -13,17 +13,17 @@
 //!
 //! | key | meaning |
 //! | --- | --- |
-//! | `about` | what it shows, in a sentence |
-//! | `haproxy` | the version of HAProxy, 3.0 without it |
-//! | `seed` | where the latencies come from, and the load; 1 without it |
-//! | `mail_delay_max_ms` | how late a message between two actors may be, in milliseconds; none is without it |
+//! | `about` | a sentence about what it shows |
+//! | `haproxy` | the version of HAProxy, default 3.0 |
+//! | `seed` | the seed of latencies and load, default 1 |
+//! | `mail_delay_max_ms` | maximum delay of a message between two actors, in milliseconds, default 0 |
 //! | `services` | the services defined at the beginning, each with the number of its hosts |
-//! | `load` | a day of changes beside the steps: [`Load`] has its keys |
-//! | `steps` | what happens, in order |
+//! | `load` | a day of changes in addition to the steps: [`Load`] has its keys |
+//! | `steps` | the steps, in order |
 //!
-//! A step is one [`Step`], by its name, or `expect` with an [`Expectation`]. `at` is the time since the manager was
-//! started, `after` that since the step before. An expectation without a time has a second to come true (`within`); one
-//! with a time must be true then, or within its `within`.
+//! A step is one [`Step`], by its name, or `expect` with an [`Expectation`]. `at` is the time since the start of the
+//! manager, `after` that since the previous step. An expectation without a time has a second to be met (`within`); one
+//! with a time must be met then, or within its `within`.
 //!
 //! ```
 //! use proxymgr_simulation::scenario::Scenario;
@@ -38,7 +38,7 @@
 //! assert_eq!(report.problem(), None);
 //! ```
 //!
-//! Besides its expectations, every invariant of the simulation must hold.
+//! In addition to its expectations, every invariant of the simulation must hold.
 
 mod expectation;
 mod reader;
@@ -65,24 +65,24 @@ use super::load::Load;
 use super::plan::Step;
 use proxymgr_yaml::{self as yaml, Mistake, Node};
 
-/// A story, read from a file and checked.
+/// A scenario, read from a file and checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
-    /// What it shows.
+    /// What it shows, in a sentence.
     pub about: String,
     /// The version of HAProxy.
     pub version: ProxyVersion,
-    /// Where latencies and load come from.
+    /// The seed of latencies and load.
     pub seed: u64,
-    /// How late a message between two actors may be, in milliseconds.
+    /// Maximum delay of a message between two actors, in milliseconds.
     pub mail_delay_max_ms: u64,
     /// The services defined at the beginning, each with the number of its hosts.
     pub services: BTreeMap<String, u8>,
-    /// Changes that go on beside the steps.
+    /// Changes in addition to the steps.
     pub load: Option<Load>,
-    /// What happens, in order.
+    /// The steps, in order.
     pub entries: Vec<Entry>,
-    /// Where it was read from.
+    /// Path of its file.
     pub file: String,
 }
 
@@ -91,33 +91,33 @@ pub struct Scenario {
 pub struct Entry {
     /// Its line in the file.
     pub line: u64,
-    /// When.
+    /// Time of the step.
     pub when: When,
-    /// What.
+    /// The step.
     pub what: What,
 }
 
-/// When a step is.
+/// Time of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Right after the one before.
+    /// Directly after the previous step.
     Next,
-    /// So long after the manager was started.
+    /// This long after the start of the manager.
     At(Duration),
-    /// So long after the one before.
+    /// This long after the previous step.
     After(Duration),
 }
 
-/// What a step does.
+/// Content of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
-    /// Something happens to the world.
+    /// A step of a plan.
     Happens(Step),
-    /// Something must be so.
+    /// An expectation.
     Expects(Box<Expectation>),
 }
 
-/// Every mistake that was found in a scenario; never empty.
+/// All mistakes in a scenario; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct ScenarioMistakes(pub Vec<Mistake>);
 
@@ -132,17 +132,17 @@ impl fmt::Display for ScenarioMistakes {
 /// The keys of a scenario.
 const KEYS: [&str; 7] = ["about", "haproxy", "seed", "mail_delay_max_ms", "services", "load", "steps"];
 
-/// Messages later than this look like actors that do not answer.
+/// Longer delays look like actors that do not answer.
 const MAIL_DELAY_MAX_MS: u64 = 1_000;
 
-/// The keys that an entry of `steps` has beside the names of steps.
+/// Keys of an entry of `steps`, besides the names of steps.
 const ENTRY_KEYS: [&str; 3] = ["at", "after", "expect"];
 
 impl Scenario {
-    /// Reads the scenario in this file.
+    /// Reads the scenario from this file.
     ///
     /// # Errors
-    /// The file cannot be read, or has mistakes: all of them, each with its line and key.
+    /// The file is unreadable, or has mistakes: all of them, each with its line and key.
     pub fn read(path: &Path) -> Result<Self, ScenarioMistakes> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| {
@@ -152,7 +152,7 @@ impl Scenario {
         Self::parse(&text, &file)
     }
 
-    /// Reads a scenario from its text, which stands in `file`.
+    /// Parses a scenario from the text of `file`.
     ///
     /// # Errors
     /// All mistakes, each with its line and key.
@@ -242,7 +242,7 @@ fn parse_steps(node: &Spanned<Node>, wrongs: &mut Vec<Wrong>) -> Vec<Entry> {
 fn parse_entry(node: &Spanned<Node>) -> Result<Entry, Wrong> {
     let line = line_of(node);
     let Node::Map(fields) = &node.value else {
-        // A step that needs no words: `- heal`.
+        // A step without parameters: `- heal`.
         return read(node).map(|step| Entry { line, when: When::Next, what: What::Happens(step) });
     };
     let (mut when, mut what) = (When::Next, None);
@@ -272,7 +272,7 @@ fn parse_entry(node: &Spanned<Node>) -> Result<Entry, Wrong> {
     Ok(Entry { line, when, what })
 }
 
-/// What no value shows alone: services that are named must exist, and time goes forward.
+/// Checks the scenario as a whole: all services exist, and times do not decrease.
 fn check(scenario: &Scenario, wrongs: &mut Vec<Wrong>) {
     let mut known: BTreeSet<String> = scenario.services.keys().cloned().collect();
     known.extend(scenario.load.iter().flat_map(|load| (0..load.services).map(Load::service)));
@@ -309,7 +309,7 @@ fn check(scenario: &Scenario, wrongs: &mut Vec<Wrong>) {
     }
 }
 
-/// A time with its unit.
+/// A duration with its unit.
 struct Time(Duration);
 
 impl<'de> Deserialize<'de> for Time {

@@ -1,5 +1,4 @@
-//! Reads values of the scenario's own types out of YAML, so that every mistake has its line, its key, and what was
-//! probably meant.
+//! Reads values of the scenario's types from YAML, so that every mistake has its line, its key and a suggestion.
 
 use std::fmt;
 
@@ -12,32 +11,32 @@ use serde::de::{
 };
 use serde_saphyr::Spanned;
 
-/// What is wrong, where.
+/// A mistake and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
     /// The line, from 1; 0 until it is known.
     pub line: u64,
-    /// The way to the value, outermost key first.
+    /// Keys on the path to the value, outermost first.
     pub path: Vec<String>,
-    /// What is wrong with it.
+    /// Description of the mistake.
     pub problem: String,
-    /// The names that there are, where the problem is one that is none of them.
+    /// The valid names, if the mistake is an unknown name.
     pub known: Vec<String>,
 }
 
 impl Wrong {
-    /// This is wrong with what stands in this line.
+    /// Creates a mistake in this line.
     pub fn at(line: u64, problem: impl Into<String>) -> Self {
         Self { line, path: Vec::new(), problem: problem.into(), known: Vec::new() }
     }
 
-    /// `name` is none of those known.
+    /// Creates the mistake of an unknown name.
     pub fn unknown<'a>(line: u64, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         let known = known.into_iter().map(ToOwned::to_owned).collect();
         Self { line, path: vec![name.to_owned()], problem: String::new(), known }
     }
 
-    /// Within this key.
+    /// Prepends this key to the path.
     #[must_use]
     pub fn within(mut self, key: &str) -> Self {
         self.path.insert(0, key.to_owned());
@@ -93,22 +92,22 @@ impl Error for Wrong {
     }
 }
 
-/// A value of type `T`.
+/// Reads a value of type `T`.
 pub fn read<T: DeserializeOwned>(node: &Spanned<Node>) -> Result<T, Wrong> {
     T::deserialize(Reader { node, key: None })
 }
 
-/// The variant `name` of an enum, with what stands beside the name.
+/// Reads the variant `name` of an enum, with its value.
 pub fn read_variant<T: DeserializeOwned>(name: &str, node: &Spanned<Node>) -> Result<T, Wrong> {
     T::deserialize(VariantReader { name, node: Some(node), line: line_of(node) })
 }
 
-/// The line of a node, from 1.
+/// Returns the line of a node, from 1.
 pub fn line_of(node: &Spanned<Node>) -> u64 {
     node.referenced.line()
 }
 
-/// A node that gives its value to whoever asks, with the key it stands beside.
+/// Deserializer of a node, with the key of the node.
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     node: &'a Spanned<Node>,
@@ -181,7 +180,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 }
 
-/// The entries of a map, one after the other.
+/// Iterator over the entries of a map.
 struct Entries<'a> {
     left: &'a [(String, Spanned<Node>)],
 }
@@ -203,7 +202,7 @@ impl<'de> MapAccess<'de> for Entries<'de> {
     }
 }
 
-/// One variant of an enum: `name`, or `name: value`.
+/// Deserializer of one enum variant: `name`, or `name: value`.
 struct VariantReader<'a> {
     name: &'a str,
     node: Option<&'a Spanned<Node>>,

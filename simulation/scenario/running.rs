@@ -18,55 +18,54 @@ use crate::run::watched;
 use crate::trace::{TraceLine, last_of};
 use crate::world::World;
 
-/// How long an expectation that has no time of its own may take to come true.
+/// How long an expectation without a time may take to be met.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The pause between two looks at an expectation that is not true yet.
+/// Pause between two checks of an expectation.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// What is kept of what happened beside a load, in lines.
+/// Number of trace lines that are kept under a load.
 const LINES_BESIDE_LOAD: usize = 200;
 
-/// An expectation that did not come true.
+/// An expectation that was not met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmet {
     /// Its line in the file.
     pub line: u64,
-    /// What was expected, and what was so.
+    /// The expected and the observed value.
     pub what: String,
-    /// When it was given up, in milliseconds of virtual time.
+    /// When the check ended, in milliseconds of virtual time.
     pub at_ms: u64,
 }
 
-/// What came of a scenario.
+/// Result of a scenario.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The file it was read from.
     pub file: String,
     /// The seed it was run with.
     pub seed: u64,
-    /// In which other way HAProxy was driven than by what this version does best; none where it was not.
+    /// The way in which HAProxy was driven, if not by the best strategy of this version.
     pub way: Option<Way>,
-    /// The first expectation that did not come true; the run ended there.
+    /// The first expectation that was not met; the run ended there.
     pub unmet: Option<Unmet>,
     /// The first invariant that did not hold.
     pub violation: Option<Violation>,
-    /// Everything that happened; beside a load only the last of it where something went wrong, unless all was to be kept.
+    /// The trace; under a load only the last lines, and only after a failure, unless all were to be kept.
     pub lines: Vec<TraceLine>,
-    /// What happened, as intervals.
+    /// The run as intervals.
     pub chronicle: Chronicle,
-    /// The figures of the load; none without one.
+    /// The figures of the load, if there is one.
     pub day: Option<Day>,
 }
 
 impl Report {
-    /// Whether all was as expected.
+    /// Returns whether all expectations were met and all invariants held.
     pub fn is_as_expected(&self) -> bool {
         self.violation.is_none() && self.unmet.is_none()
     }
 
-    /// What went wrong, with the last things that happened and the command that does it again; none where all was as
-    /// expected.
+    /// Returns a description of the failure, with the last trace lines and the command that reproduces it.
     pub fn problem(&self) -> Option<String> {
         let way = self.way.map(|way| format!(" ({way})")).unwrap_or_default();
         let what = match (&self.violation, &self.unmet) {
@@ -79,11 +78,11 @@ impl Report {
             (None, None) => return None,
         };
         let lines: String = last_of(&self.lines).iter().map(|line| format!("\n{line}")).collect();
-        Some(format!("{what}\n\nThe last that happened:{lines}\n\n{}", again(&self.file, self.seed)))
+        Some(format!("{what}\n\nLast events:{lines}\n\n{}", again(&self.file, self.seed)))
     }
 }
 
-/// The command that runs a scenario with this seed.
+/// Returns the command that runs a scenario with this seed.
 fn again(file: &str, seed: u64) -> String {
     format!("Again: proxymgr simulate --scenario {file} --seed {seed}")
 }
@@ -95,12 +94,13 @@ impl fmt::Display for Unmet {
 }
 
 impl Scenario {
-    /// Runs it, up to the first thing that is not as it should be.
+    /// Runs it, up to the first failure.
     pub fn run(&self) -> Report {
         self.run_with(self.seed, false)
     }
 
-    /// Runs it with the latencies, and the load, of this seed. With `keeps_all`, every line is kept even beside a load.
+    /// Runs it with the latencies and the load of this seed. With `keeps_all`, all trace lines are kept even under a
+    /// load.
     pub fn run_with(&self, seed: u64, keeps_all: bool) -> Report {
         let mut report = self.run_in(None, seed, keeps_all);
         for way in self.load.iter().flat_map(|load| load.ways.iter().copied()) {
@@ -122,11 +122,11 @@ impl Scenario {
         if report.unmet.is_none() && report.violation.is_none() {
             return report;
         }
-        // The same run again, this time with its trace.
+        // Repeats the run with its trace.
         self.run_keeping(LINES_BESIDE_LOAD, way, seed)
     }
 
-    /// Runs it once, keeping no more than these lines of what happens.
+    /// Runs it once and keeps at most this number of trace lines.
     fn run_keeping(&self, lines_max: usize, way: Option<Way>, seed: u64) -> Report {
         let words = || format!("seed {seed} of {}\n{}", self.file, again(&self.file, seed));
         let (mut report, panicked) = watched(seed, words, async |world| {
@@ -211,7 +211,7 @@ impl Scenario {
     }
 }
 
-/// Waits until an expectation is true, for as long as it may take.
+/// Waits until an expectation is met, at most for its time.
 async fn expected(world: &World, entry: &Entry, expectation: &Expectation) -> Result<(), String> {
     let patience = match (expectation.within, entry.when) {
         (Some(within), _) => within,
@@ -219,7 +219,7 @@ async fn expected(world: &World, entry: &Entry, expectation: &Expectation) -> Re
         (None, When::At(_) | When::After(_)) => Duration::ZERO,
     };
     let deadline = Instant::now() + patience;
-    // What is reported at this very instant arrives first.
+    // Reports of this instant arrive first.
     let _ = world.states().await;
     loop {
         let outcome = expectation.holds(world).await;

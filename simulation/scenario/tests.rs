@@ -1,7 +1,7 @@
 use super::*;
 use crate::plan::Refused;
 
-/// The mistakes in a scenario, without their file.
+/// Returns the mistakes in a scenario, without their file.
 fn mistakes(text: &str) -> Vec<String> {
     let mistakes = Scenario::parse(text, "s.yml").expect_err("the scenario has mistakes").0;
     mistakes.iter().map(ToString::to_string).collect()
@@ -97,10 +97,10 @@ fn mistakes_have_line_key_and_nearest_name() {
         ("steps:\n- {heal: 3}\n", "s.yml:2: steps[1].heal: takes no value"),
         ("load: {update: 3}\n", "s.yml:1: load.update: is not known; did you mean updates?"),
         ("mail_delay_max_ms: 5000\n", "s.yml:1: mail_delay_max_ms: must be 1000 at the most"),
-        ("load: {over: 1s}\n", "s.yml:1: load: there must be a minute at least"),
+        ("load: {over: 1s}\n", "s.yml:1: load: the load must last a minute at least"),
         (
             "load: {deploys: 90}\n",
-            "s.yml:1: load: deploys, flaps and outages are percents of the updates, and together 120",
+            "s.yml:1: load: deploys, flaps and outages are percents of the updates, and add up to 120",
         ),
     ];
     for (text, expected) in cases {
@@ -143,7 +143,7 @@ fn failed_expectation_names_its_line() {
 }
 
 #[test]
-fn each_thing_that_can_be_expected_can_fail() {
+fn every_expectation_can_fail() {
     for (expectation, difference) in [
         ("service: web, enabled: [1]", "enabled: {1} is expected, {1, 2} is so"),
         ("service: web, disabled: [1]", "disabled: {1} is expected, {} is so"),

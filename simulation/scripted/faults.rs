@@ -1,4 +1,4 @@
-//! What a test can do to the world besides what discovery reports.
+//! Faults and external changes in the world of a test.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -14,69 +14,70 @@ use crate::processes::SocketFault;
 use crate::route_map::RouteMap;
 
 impl ScriptedWorld {
-    /// The version of HAProxy that starts next.
+    /// Sets the version of HAProxy that starts next.
     pub fn install(&self, major: u16, minor: u16) {
         self.world.install(ProxyVersion { major, minor });
     }
 
-    /// From now on this takes so long.
+    /// Sets how long this work takes.
     pub fn takes(&self, work: Work, duration: Duration) {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(SHORT_MS);
         self.world.set_duration(work, millis, millis);
     }
 
-    /// Nothing can be written from now on, or again.
+    /// Makes every write fail, or succeed again.
     pub fn set_disk_full(&self, full: bool) {
         self.world.with(|things| things.disk_full = full);
     }
 
-    /// Another program listens on this port as soon as it is free.
+    /// Makes another program listen on this port as soon as it is free.
     pub fn take_port(&self, port: u16) {
         self.world.with(|things| things.taken_ports.insert(port));
     }
 
-    /// Other programs listen on no port any more.
+    /// Makes other programs free all ports.
     pub fn free_ports(&self) {
         self.world.with(|things| things.taken_ports.clear());
     }
 
-    /// HAProxy refuses every file with a line that contains this, with the words `unknown keyword`; none for any.
+    /// Makes HAProxy refuse every file with a line that contains this, with the message `unknown keyword`; `None` ends
+    /// that.
     pub fn refuse_files_with(&self, text: Option<&str>) {
         self.world.with(|things| things.refused_lines = text.map(ToOwned::to_owned).into_iter().collect());
     }
 
-    /// HAProxy refuses every command that begins so; none for any.
+    /// Makes HAProxy refuse every command with this prefix; `None` ends that.
     pub fn refuse_commands(&self, prefix: Option<&str>) {
         self.world.with(|things| things.refused_prefix = prefix.map(ToOwned::to_owned));
     }
 
-    /// The HAProxy that serves does not answer from now on, and may obey all the same.
+    /// Makes the serving HAProxy stop answering; with `obeys` it still executes commands.
     pub fn hang_socket(&self, obeys: bool) {
         self.world.break_socket(SocketFault::Hangs { obeys });
     }
 
-    /// Every HAProxy answers again.
+    /// Makes every HAProxy answer again.
     pub fn heal_socket(&self) {
         self.world.with(|things| things.processes.values_mut().for_each(|process| process.fault = None));
     }
 
-    /// Every process that starts from now on never answers, or does again.
+    /// Makes every later process never answer, or ends that.
     pub fn silence_starts(&self, silent: bool) {
         self.world.with(|things| things.starts_fail = silent.then_some(StartFailure::Silent));
     }
 
-    /// This host name resolves from now on, to 10.0.0.99.
+    /// Makes this host name resolve, to 10.0.0.99.
     pub fn resolve_name(&self, name: &str) {
         let address = IpAddr::from([10, 0, 0, 99]);
         self.world.with(|things| things.names.insert(name.to_owned(), address));
     }
 
-    /// The HAProxy that serves crashes.
+    /// Crashes the serving HAProxy.
     pub fn kill_haproxy(&self) {
         self.world.kill_haproxy();
     }
 
-    /// Somebody runs this command on the HAProxy that serves, behind the manager's back.
+    /// Executes a command on the serving HAProxy as another program would.
     pub fn tamper(&self, command: &RuntimeCommand) {
         self.world.with(|things| {
             let serving = things.serving().and_then(|pid| things.processes.get_mut(&pid));
@@ -86,7 +87,7 @@ impl ScriptedWorld {
         });
     }
 
-    /// Somebody replaces the map of the HAProxy that serves.
+    /// Replaces the map of the serving HAProxy as another program would.
     pub fn tamper_with_map(&self, text: &str) {
         self.world.with(|things| {
             let serving = things.serving().and_then(|pid| things.processes.get_mut(&pid));
@@ -94,24 +95,24 @@ impl ScriptedWorld {
         });
     }
 
-    /// Somebody writes haproxy.cfg; the map beside it stays.
+    /// Writes haproxy.cfg as another program would; its map file stays.
     pub fn write_file(&self, text: &str) {
         self.world.with(|things| {
             things.live_file = ConfigText { pieces: vec![text.into()], map: things.live_file.map.take() };
         });
     }
 
-    /// Somebody writes the map beside haproxy.cfg.
+    /// Writes the map file of haproxy.cfg as another program would.
     pub fn write_map_file(&self, text: &str) {
         self.world.with(|things| things.live_file.map = Some(text.into()));
     }
 
-    /// Somebody runs a HAProxy with this configuration, in place of the one before.
+    /// Replaces the serving process by an external HAProxy with this configuration.
     pub fn run_external_haproxy(&self, config: &str) {
         self.world.run_external(config);
     }
 
-    /// This server has so many sessions from now on, wherever a server of that name is.
+    /// Sets the number of sessions of every server with this name.
     pub fn set_sessions(&self, server: &str, count: u64) {
         self.world.with(|things| {
             let sessions = things.sessions.get_or_insert_default();
@@ -119,18 +120,18 @@ impl ScriptedWorld {
         });
     }
 
-    /// What every process uses from now on.
+    /// Sets the resource usage of every process.
     pub fn set_usage(&self, usage: ProcessUsage) {
         self.world.with(|things| things.usage = Some(usage));
     }
 
-    /// Processes that are told to finish keep what they have.
+    /// Makes draining processes keep their connections.
     pub fn keep_old_processes(&self) {
         const YEAR_MS: u64 = 365 * 24 * 3_600 * 1_000;
         self.world.set_duration(Work::Finish, YEAR_MS, YEAR_MS);
     }
 
-    /// The managers that start from now on have this output, too.
+    /// Adds an output to the managers that start from now on.
     pub fn add_output(&self, output: Rc<dyn ServiceOutput>) {
         self.world.with(|things| things.outputs.push(output));
     }

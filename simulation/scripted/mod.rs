@@ -1,5 +1,5 @@
-//! Tests of the actors that choose every input themselves: definitions as text, lists of hosts, and faults one by one,
-//! against the same simulated HAProxy, processes, sockets and files as every run of the simulation.
+//! Tests of the actors with scripted input: definitions as text, lists of hosts, and single faults, against the same
+//! simulated HAProxy, processes, sockets and files as in the runs of the simulation.
 //!
 //! ```
 //! use proxymgr_simulation::scripted::{in_virtual_time, wait};
@@ -15,7 +15,7 @@
 //! });
 //! ```
 //!
-//! Nothing takes time that matters unless the test says so with [`ScriptedWorld::takes`].
+//! Every operation is short unless the test changes it with [`ScriptedWorld::takes`].
 
 mod faults;
 mod observations;
@@ -39,10 +39,10 @@ use crate::durations::Work;
 use crate::tampering::default_policy;
 use crate::world::{self, SERVICES_REMOVAL_MAX, World};
 
-/// What every operation takes unless a test says otherwise, in milliseconds.
+/// Default duration of every operation, in milliseconds.
 const SHORT_MS: u64 = 1;
 
-/// A world in which a test decides what discovery reports. Clones are the same world.
+/// A world in which a test decides what discovery reports. Clones share the same world.
 #[derive(Clone)]
 pub struct ScriptedWorld {
     world: World,
@@ -67,33 +67,33 @@ impl ScriptedWorld {
         Self { world, sources: ScriptedSources::default() }
     }
 
-    /// Another machine in the same virtual time: no HAProxy runs there, and nothing is saved.
+    /// Returns another machine in the same virtual time: no HAProxy runs there, and nothing is saved.
     #[must_use]
     pub fn another(&self) -> Self {
         Self::of(World::new(self.world.seed()))
     }
 
-    /// Starts a manager that knows nothing.
+    /// Starts a manager without saved state.
     pub fn start(&self) -> Actors {
         self.start_from(SavedState::default())
     }
 
-    /// Starts a manager that has saved these services.
+    /// Starts a manager with these saved services.
     pub fn start_with(&self, services: Vec<SavedService>) -> Actors {
         self.start_from(SavedState { services, ..SavedState::default() })
     }
 
-    /// Starts a manager that has saved this.
+    /// Starts a manager with this saved state.
     pub fn start_from(&self, restored: SavedState) -> Actors {
         self.start_as(policy(&[]), restored)
     }
 
-    /// Starts a manager with these settings that knows nothing.
+    /// Starts a manager with these settings and without saved state.
     pub fn start_under(&self, policy: ProxyPolicy) -> Actors {
         self.start_as(policy, SavedState::default())
     }
 
-    /// Starts a manager with these settings that has saved this.
+    /// Starts a manager with these settings and this saved state.
     pub fn start_as(&self, policy: ProxyPolicy, restored: SavedState) -> Actors {
         let options = OptionPolicy::default();
         let orders = Orders { policy, binary: None, options, services_removal_max: SERVICES_REMOVAL_MAX, restored };
@@ -102,18 +102,18 @@ impl ScriptedWorld {
         self.world.actors().expect("a manager was started just now")
     }
 
-    /// The definitions are these now: name and JSON.
+    /// Reports these definitions: name and JSON.
     pub async fn define(&self, services: &[(&str, &str)]) {
         let raw = |json: &str| RawDefinition::new(json, "a test");
         self.definitions_seen(Ok(services.iter().map(|(name, json)| (Arc::from(*name), raw(json))).collect())).await;
     }
 
-    /// The definitions are these now, or cannot be read.
+    /// Reports these definitions, or why they are unreadable.
     pub async fn definitions_seen(&self, result: Result<BTreeMap<Arc<str>, RawDefinition>, String>) {
         self.report_definitions(DefinitionsSeen::plain(result)).await;
     }
 
-    /// The definitions and the health of their annotations are these now.
+    /// Reports these definitions and the health of their annotations.
     pub async fn report_definitions(&self, seen: DefinitionsSeen) {
         settle().await;
         assert!(self.sources.definitions_are_watched(), "the definitions are being watched");
@@ -121,12 +121,12 @@ impl ScriptedWorld {
         settle().await;
     }
 
-    /// The hosts of this service are these now, each at 10.0.0.N:80.
+    /// Reports these hosts of a service, each at 10.0.0.N:80.
     pub async fn hosts(&self, service: &str, hosts: &[u8]) {
         self.hosts_seen(service, Ok(hosts.iter().map(|n| SeenHost::new(n.to_string(), Ok(host(*n)))).collect())).await;
     }
 
-    /// The hosts of this service are these now, or cannot be read.
+    /// Reports these hosts of a service, or why they are unreadable.
     pub async fn hosts_seen(&self, service: &str, result: Result<Vec<SeenHost>, String>) {
         assert!(self.sources.is_watched(service), "the hosts of {service} are being watched");
         self.sources.report_hosts(service, result);
@@ -134,21 +134,21 @@ impl ScriptedWorld {
     }
 }
 
-/// The settings of a manager, with these lines in `global`.
+/// Returns the settings of a manager, with these lines in `global`.
 pub fn policy(global: &[&str]) -> ProxyPolicy {
     let mut policy = default_policy();
     policy.frame.global = global.iter().map(|line| (*line).to_owned()).collect();
     policy
 }
 
-/// The settings of a manager that follows an external HAProxy.
+/// Returns the settings of a manager that updates an external HAProxy.
 pub fn external_policy() -> ProxyPolicy {
     let mut policy = policy(&[]);
     policy.frame.run_by = RunBy::Others;
     policy
 }
 
-/// Settings that were read again.
+/// Returns the message about settings that were read again.
 pub fn changed(policy: ProxyPolicy) -> PolicyChanged {
     PolicyChanged {
         policy: Arc::new(policy),
@@ -157,17 +157,17 @@ pub fn changed(policy: ProxyPolicy) -> PolicyChanged {
     }
 }
 
-/// Lets every message that is under way arrive.
+/// Lets every message that is on its way arrive.
 pub async fn settle() {
     sleep(Duration::from_millis(100)).await;
 }
 
-/// Lets so many seconds pass.
+/// Lets this many seconds pass.
 pub async fn wait(seconds: u64) {
     sleep(Duration::from_secs(seconds)).await;
 }
 
-/// A host at 10.0.0.N:80.
+/// Returns a host at 10.0.0.N:80.
 pub fn host(number: u8) -> Host {
     let address = Address::parse(&format!("10.0.0.{number}")).expect("four numbers are an address");
     Host::at(Endpoint { address, port: 80.try_into().expect("80 is a port") })

@@ -1,4 +1,4 @@
-//! What a test can see of the world and of the actors.
+//! Observations of the world and of the actors, for tests.
 
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
@@ -12,12 +12,12 @@ use super::ScriptedWorld;
 use crate::route_map::RouteMap;
 
 impl ScriptedWorld {
-    /// The hosts of this service that get traffic, by the last part of their address.
+    /// Returns the hosts of this service that get traffic, by the last part of their address.
     pub fn ready(&self, service: &str) -> Vec<u8> {
         self.world.ready(service)
     }
 
-    /// The servers of this section in the HAProxy that serves; none where it has none.
+    /// Returns the servers of this section in the serving HAProxy; empty if it has no such section.
     pub fn servers(&self, service: &str) -> ObservedServers {
         let name = ServiceName::new(service).expect("a name in a test is a name");
         self.world
@@ -29,22 +29,22 @@ impl ScriptedWorld {
             .unwrap_or_default()
     }
 
-    /// One of these servers.
+    /// Returns one of these servers.
     pub fn server(&self, service: &str, server: &str) -> Option<ObservedServer> {
         self.servers(service).get(&ServerName::new(server).expect("a name in a test is a name")).cloned()
     }
 
-    /// How often HAProxy was started or reloaded.
+    /// Returns how often HAProxy was started or reloaded.
     pub fn starts(&self) -> usize {
         self.world.starts()
     }
 
-    /// When it was.
+    /// Returns the times of starts and reloads.
     pub fn start_times(&self) -> Vec<Instant> {
         self.world.with(|things| things.started_at.clone())
     }
 
-    /// The commands that HAProxy was sent since [`Self::forget_commands`], as the Runtime API has them.
+    /// Returns the commands sent to HAProxy since [`Self::forget_commands`], as text of the Runtime API.
     pub fn commands(&self) -> Vec<String> {
         self.world.with(|things| things.sent.clone()).unwrap_or_default()
     }
@@ -54,27 +54,27 @@ impl ScriptedWorld {
         self.world.with(|things| things.sent = Some(Vec::new()));
     }
 
-    /// When the manager looked up a host name.
+    /// Returns the times at which the manager looked up a host name.
     pub fn lookups(&self) -> Vec<Instant> {
         self.world.with(|things| things.lookups.iter().map(|(at, _)| *at).collect())
     }
 
-    /// The signals that were sent to processes.
+    /// Returns the signals that were sent to processes.
     pub fn signals(&self) -> Vec<(u32, ProcessSignal)> {
         self.world.with(|things| things.signals.clone())
     }
 
-    /// haproxy.cfg.
+    /// Returns haproxy.cfg.
     pub fn file(&self) -> String {
         self.world.file()
     }
 
-    /// The map beside haproxy.cfg.
+    /// Returns the map file of haproxy.cfg.
     pub fn map_file(&self) -> Option<String> {
         self.world.with(|things| things.live_file.map.as_deref().map(ToOwned::to_owned))
     }
 
-    /// The map of the HAProxy that serves.
+    /// Returns the map of the serving HAProxy.
     pub fn map(&self) -> ObservedRoutes {
         self.world.with(|things| {
             let serving = things.serving().and_then(|pid| things.processes.get(&pid));
@@ -82,12 +82,12 @@ impl ScriptedWorld {
         })
     }
 
-    /// What a manager has saved.
+    /// Returns the state that a manager has saved.
     pub fn saved(&self) -> SavedState {
         self.world.with(|things| things.saved_state())
     }
 
-    /// The ports of the listening sockets that the manager holds.
+    /// Returns the ports of the listening sockets that the manager holds.
     pub fn open_ports(&self) -> Vec<u16> {
         let mut ports: Vec<u16> =
             self.world.with(|things| things.sockets.values().map(std::net::SocketAddr::port).collect());
@@ -97,7 +97,7 @@ impl ScriptedWorld {
     }
 }
 
-/// What the ServiceConfigActor reports.
+/// Returns the state of the ServiceConfigActor.
 pub async fn config_state(actors: &Actors) -> ServiceConfigState {
     let states = actors.states().await.expect("every actor answers");
     let found = states.into_iter().find_map(|state| match state {
@@ -107,7 +107,7 @@ pub async fn config_state(actors: &Actors) -> ServiceConfigState {
     found.expect("the ServiceConfigActor answers")
 }
 
-/// What the HaproxyStateActor reports.
+/// Returns the state of the HaproxyStateActor.
 pub async fn haproxy_state(actors: &Actors) -> HaproxyState {
     let states = actors.states().await.expect("every actor answers");
     let found = states.into_iter().find_map(|state| match state {
@@ -117,7 +117,7 @@ pub async fn haproxy_state(actors: &Actors) -> HaproxyState {
     found.expect("the HaproxyStateActor answers")
 }
 
-/// What the watcher of this service reports.
+/// Returns the state of this service's watcher.
 pub async fn watcher_state(actors: &Actors, service: &str) -> WatcherState {
     let states = actors.states().await.expect("every actor answers");
     let found = states.into_iter().find_map(|state| match state {
@@ -127,7 +127,7 @@ pub async fn watcher_state(actors: &Actors, service: &str) -> WatcherState {
     found.expect("the service has a watcher")
 }
 
-/// What the journal has about this service.
+/// Returns the journal entries of this service.
 pub async fn journal(actors: &Actors, service: &str) -> Vec<JournalEntry> {
     actors.journal(ReadJournal { service: Some(service.to_owned()), ..ReadJournal::default() }).await
 }

@@ -1,4 +1,4 @@
-//! Sources that report what a test or a recording has them report.
+//! Sources whose reports come from a test or a recording.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use proxymgr_actors::model::{RawDefinition, SeenHost, ServiceName, SourceKind, S
 use proxymgr_actors::port::{DefinitionSource, HostSources, OpenSource};
 use tokio::time::Instant;
 
-/// Sources of definitions and hosts. Clones are the same sources.
+/// Sources of definitions and hosts. Clones share the same sources.
 #[derive(Clone, Default)]
 pub(crate) struct ScriptedSources(Rc<RefCell<Snapshots>>);
 
@@ -21,7 +21,7 @@ struct Snapshots {
     hosts: BTreeMap<String, Part<HostsSeen>>,
 }
 
-/// One source: who listens to it, and what it reported last.
+/// One source, with its listener and its last report.
 struct Part<M: Message<Result = ()> + Send> {
     listener: Option<Recipient<M>>,
     snapshot: Option<M>,
@@ -50,24 +50,24 @@ impl Part<HostsSeen> {
 }
 
 impl ScriptedSources {
-    /// Forgets every listener and every snapshot, as the sources of a manager that ended.
+    /// Drops every listener and every snapshot, as at the end of a manager.
     pub(crate) fn clear(&self) {
         *self.0.borrow_mut() = Snapshots::default();
     }
 
-    /// The definitions are these, or cannot be read.
+    /// Reports these definitions, or why they are unreadable.
     pub(crate) fn report_definitions(&self, snapshot: Result<BTreeMap<Arc<str>, RawDefinition>, String>) {
         self.report_definitions_with(DefinitionsSeen::plain(snapshot));
     }
 
-    /// The definitions and the health of their annotations are these.
+    /// Reports these definitions and the health of their annotations.
     pub(crate) fn report_definitions_with(&self, seen: DefinitionsSeen) {
         let definitions = &mut self.0.borrow_mut().definitions;
         definitions.snapshot = Some(seen);
         definitions.report();
     }
 
-    /// The hosts of a service are these, or cannot be read.
+    /// Reports these hosts of a service, or why they are unreadable.
     pub(crate) fn report_hosts(&self, service: &str, snapshot: Result<Vec<SeenHost>, String>) {
         let mut snapshots = self.0.borrow_mut();
         let part = snapshots.hosts.entry(service.to_owned()).or_default();
@@ -75,18 +75,18 @@ impl ScriptedSources {
         part.report();
     }
 
-    /// Whether somebody watches the definitions.
+    /// Returns whether an actor watches the definitions.
     pub(crate) fn definitions_are_watched(&self) -> bool {
         self.0.borrow().definitions.listener.is_some()
     }
 
-    /// Whether somebody watches the hosts of this service.
+    /// Returns whether an actor watches the hosts of this service.
     pub(crate) fn is_watched(&self, service: &str) -> bool {
         self.0.borrow().hosts.get(service).is_some_and(|part| part.listener.is_some())
     }
 }
 
-/// A source being listened to.
+/// A source that is being watched.
 struct Listening {
     stage: ScriptedSources,
     service: Option<String>,
@@ -125,7 +125,7 @@ impl HostSources for ScriptedSources {
         let name = service.to_string();
         let mut snapshots = self.0.borrow_mut();
         let part = snapshots.hosts.entry(name.clone()).or_default();
-        // A watcher that is new or has another source begins with what is reported from now on.
+        // A new watcher of the same service gets only later reports.
         part.snapshot = part.listener.is_none().then(|| part.snapshot.take()).flatten();
         part.listener = Some(watcher);
         part.report();

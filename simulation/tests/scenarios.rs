@@ -1,4 +1,4 @@
-//! The scenarios that are shipped: each does as it says.
+//! Runs the shipped scenarios, which must meet their expectations.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -42,7 +42,7 @@ fn operator_decides() {
     goes_as_expected(&named("operator-decides.yml"));
 }
 
-/// A quieter day than the one that is shipped: the whole one takes long in a build that is not optimised.
+/// A shorter version of the shipped day, which takes too long in a build without optimisation.
 fn quieter_day() -> Scenario {
     quieter("busy-day.yml", 1_000)
 }
@@ -78,7 +78,7 @@ fn busy_day_works_with_slots_and_second_target() {
         assert_eq!(figures.took_ms.len() + figures.overtaken, day.updates);
         assert!((1..=100).contains(&figures.percentile_ms(99)), "{} ms", figures.percentile_ms(99));
     }
-    // A new host is an address and a state, and never a server more; two HAProxies take twice the commands.
+    // With slots a new host needs an address and a state, but no new server; two HAProxies need twice the commands.
     assert!(slots.commands < day.actors.commands, "{} and {}", slots.commands, day.actors.commands);
     assert!(targets.commands > day.actors.commands * 3 / 2, "{} and {}", targets.commands, day.actors.commands);
 }
@@ -93,7 +93,7 @@ fn fleet_machines_differ_independent_of_threads() {
         let heard = Mutex::new(Vec::new());
         let fleet = fleet(&scenario, 3, threads, |well| heard.lock().expect("no panic").push(well));
         assert!(fleet.failed.is_none());
-        assert_eq!(heard.into_inner().expect("no panic"), [1, 2, 3], "each machine is told as soon as it is done");
+        assert_eq!(heard.into_inner().expect("no panic"), [1, 2, 3], "each machine is reported as soon as it is done");
         (fleet.days, fleet.took_ms)
     };
     let (two, took_ms) = days(2);
@@ -101,7 +101,7 @@ fn fleet_machines_differ_independent_of_threads() {
     let with_one_seed = |day: &DayInShort| DayInShort { seed: 0, ..day.clone() };
     assert!(two.windows(2).all(|days| with_one_seed(&days[0]) != with_one_seed(&days[1])), "they differ: {two:?}");
     let in_force: u64 = took_ms.values().sum();
-    assert!(in_force > 800 && in_force <= 900, "the updates of all three are told together: {in_force}");
+    assert!(in_force > 800 && in_force <= 900, "the updates of all three are reported together: {in_force}");
     assert_eq!((two, took_ms), days(1));
 }
 

@@ -1,16 +1,17 @@
-//! The actors against a simulated world: hundreds of seeds, each invariant with a bug that it must find, and the seeds
-//! that once found something.
+//! Runs the actors against simulated worlds: hundreds of seeds, for each invariant a planted bug that it must find, and
+//! the plans that once found a bug.
 //!
-//! `SIM_SEED=N` runs one seed alone, `SIM_SEEDS=N` so many; a failure ends with the command that runs it again.
+//! `SIM_SEED=N` runs one seed, `SIM_SEEDS=N` this number of seeds; a failure is reported with the command that repeats
+//! it.
 
 use std::env;
 
 use proxymgr_simulation::{Plan, PlantedBug, replay, run, sweep};
 
-/// How many seeds are run where nobody says otherwise.
+/// Default number of seeds.
 const SEEDS: u64 = 500;
 
-/// Within so many seeds each planted bug must be found, and made so small.
+/// Limits for each planted bug: the number of seeds within which it must be found, and the number of steps of its plan.
 const SEEDS_PER_BUG: u64 = 1_000;
 const STEPS_PER_BUG_MAX: usize = 6;
 
@@ -45,8 +46,8 @@ fn planted_bugs_are_found_and_shrunk() {
     }
 }
 
-/// What the sweep once found: the seed, the smallest plan that showed it, and what was wrong. Whole plans, so that they
-/// stay what they were when plans are drawn in another way. One JSON object a line.
+/// Failures that the sweep once found: seed, smallest plan and problem. The plans are complete, so that they do not
+/// change when plans are drawn in another way. One JSON object per line.
 const FOUND: &str = include_str!("found.jsonl");
 
 #[derive(serde::Deserialize)]

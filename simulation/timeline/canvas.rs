@@ -1,8 +1,8 @@
-//! The few shapes that a timeline is drawn with, as SVG.
+//! The basic shapes of a timeline, as SVG.
 
 use std::fmt::Write;
 
-/// How wide one character of the small text is, in pixels, roughly.
+/// Approximate width of a character of the small text, in pixels.
 const CHARACTER: f64 = 6.1;
 
 /// A drawing that grows downwards.
@@ -11,7 +11,7 @@ pub struct Canvas {
     shapes: String,
 }
 
-/// Text as it may stand in XML.
+/// Escapes text for XML.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -27,13 +27,13 @@ fn escaped(text: &str) -> String {
     safe
 }
 
-/// How wide this text is, in pixels, roughly.
+/// Returns the approximate width of this text, in pixels.
 pub fn text_width(text: &str) -> f64 {
-    // Words are short: their length is exact as a float.
+    // Texts are short: their length is exact as a float.
     f64::from(u32::try_from(text.chars().count()).unwrap_or(u32::MAX)) * CHARACTER
 }
 
-/// The text, cut where it would be wider than this.
+/// Truncates a text to this width.
 pub fn fitting(text: &str, width: f64) -> String {
     if text_width(text) <= width {
         return text.to_owned();
@@ -49,7 +49,7 @@ pub fn fitting(text: &str, width: f64) -> String {
 }
 
 impl Canvas {
-    /// A bar that shows more where the pointer rests on it.
+    /// Draws a bar with a tooltip.
     pub fn bar(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64), title: &str) {
         let width = width.max(1.0);
         let _ = writeln!(
@@ -59,17 +59,17 @@ impl Canvas {
         );
     }
 
-    /// A text that begins here.
+    /// Draws a text that begins here.
     pub fn text(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
         let _ = writeln!(self.shapes, r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{}</text>"#, escaped(text));
     }
 
-    /// A straight line.
+    /// Draws a straight line.
     pub fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         let _ = writeln!(self.shapes, r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#);
     }
 
-    /// A dot that shows more where the pointer rests on it.
+    /// Draws a dot with a tooltip.
     pub fn dot(&mut self, class: &str, (x, y): (f64, f64), title: &str) {
         let _ = writeln!(
             self.shapes,
@@ -78,7 +78,7 @@ impl Canvas {
         );
     }
 
-    /// A line, or the outline of an area, through these points.
+    /// Draws a line, or the outline of an area, through these points.
     pub fn path(&mut self, class: &str, points: impl Iterator<Item = (f64, f64)>) {
         let mut way = String::new();
         for (at, (x, y)) in points.enumerate() {
@@ -89,12 +89,12 @@ impl Canvas {
         }
     }
 
-    /// What was drawn on another canvas, on top.
+    /// Draws the content of another canvas on top.
     pub fn add(&mut self, other: &Self) {
         self.shapes.push_str(&other.shapes);
     }
 
-    /// The whole drawing, which needs nothing beside it.
+    /// Returns the complete, self-contained drawing.
     pub fn finish(&self, (width, height): (f64, f64), style: &str, title: &str) -> String {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \

@@ -1,4 +1,4 @@
-//! The lanes of a timeline. Each is drawn from its top and returns where the next begins.
+//! The lanes of a timeline. Each function draws from a top position and returns the top of the next lane.
 
 use std::collections::BTreeMap;
 
@@ -16,22 +16,22 @@ const HOSTS_MAX: usize = 60;
 /// With more reloads than this, they are not drawn through the other lanes.
 const RELOAD_LINES_MAX: usize = 40;
 
-/// The height of the lane of convergence, and of a service drawn as curves.
+/// Height of the lane of durations, and of a service drawn as curves.
 const FORCE: f64 = 90.0;
 const CURVES: f64 = 34.0;
 
-/// The powers of ten, in milliseconds, between which changes come into force.
+/// Powers of ten on the axis of durations, in milliseconds.
 const DECADES: [(u64, &str); 6] =
     [(1, "1 ms"), (10, "10 ms"), (100, "100 ms"), (1_000, "1 s"), (10_000, "10 s"), (100_000, "100 s")];
 
-/// Puts what is drawn one after the other into as few rows as it needs.
+/// Assigns intervals to as few rows as possible.
 #[derive(Default)]
 struct Rows {
     ends: Vec<f64>,
 }
 
 impl Rows {
-    /// The row in which there is room from `from` on; it is taken up to `to`.
+    /// Returns a row with room from `from` on, and reserves it up to `to`.
     fn take(&mut self, from: f64, to: f64) -> usize {
         let row = self.ends.iter().position(|end| *end + 4.0 <= from).unwrap_or(self.ends.len());
         match self.ends.get_mut(row) {
@@ -46,7 +46,7 @@ fn row_y(y: f64, row: usize) -> f64 {
     y + f64::from(u32::try_from(row).unwrap_or(u32::MAX)) * ROW
 }
 
-/// What the colours mean.
+/// Draws the legend of colours.
 pub fn legend(canvas: &mut Canvas, y: f64) {
     let entries = [
         ("registered", "registered in discovery"),
@@ -55,8 +55,8 @@ pub fn legend(canvas: &mut Canvas, y: f64) {
         ("moment", "event"),
         ("starting", "starts"),
         ("serving", "serves"),
-        ("draining", "finishes what it has"),
-        ("force", "a change in force"),
+        ("draining", "drains"),
+        ("force", "an applied change"),
     ];
     let mut x = LEFT;
     for (class, words) in entries {
@@ -66,7 +66,7 @@ pub fn legend(canvas: &mut Canvas, y: f64) {
     }
 }
 
-/// What was done to the world, besides changes of hosts.
+/// Draws the steps of the plan, except changes of hosts.
 pub fn faults(canvas: &mut Canvas, axis: Axis, y: f64, chronicle: &Chronicle) -> f64 {
     if chronicle.faults.is_empty() {
         return y;
@@ -78,7 +78,7 @@ pub fn faults(canvas: &mut Canvas, axis: Axis, y: f64, chronicle: &Chronicle) ->
         let is_moment = fault.span.to_ms == Some(fault.span.from_ms);
         let label = text_width(&fault.what) + 8.0;
         let (bar, text_x) = if is_moment { (3.0, x + 6.0) } else { (width, x + 4.0) };
-        // At the end of the axis a label stands before its bar.
+        // Near the end of the axis a label is drawn before its bar.
         let is_late = text_x + label > WIDTH - 4.0;
         let (from, text_x) = if is_late { (x - label, x - label + 4.0) } else { (x, text_x) };
         let row = rows.take(from, (x + bar).max(text_x + label));
@@ -90,7 +90,7 @@ pub fn faults(canvas: &mut Canvas, axis: Axis, y: f64, chronicle: &Chronicle) ->
     row_y(y, rows.ends.len()) + GAP
 }
 
-/// The processes of HAProxy, and why each was started.
+/// Draws the HAProxy processes and the causes of their starts.
 pub fn processes(canvas: &mut Canvas, axis: Axis, y: f64, chronicle: &Chronicle) -> f64 {
     canvas.text("lane", (LABEL_X, y + 11.0), "HAProxy");
     canvas.text("dim", (LABEL_X, y + 25.0), &format!("{} starts", chronicle.processes.len()));
@@ -126,13 +126,13 @@ fn phases(process: &ProcessLife, end_ms: u64) -> Vec<(&'static str, Span)> {
     spans.map(|(class, from_ms, to_ms)| (class, Span { from_ms, to_ms: Some(to_ms) })).collect()
 }
 
-/// How long each change took to come into force, on a logarithmic scale.
+/// Draws how long each change took to be applied, on a logarithmic scale.
 pub fn in_force(canvas: &mut Canvas, axis: Axis, y: f64, chronicle: &Chronicle) -> f64 {
     let changes = &chronicle.in_force;
     if changes.is_empty() {
         return y;
     }
-    canvas.text("lane", (LABEL_X, y + 11.0), "in force after");
+    canvas.text("lane", (LABEL_X, y + 11.0), "applied after");
     let mut sorted: Vec<u64> = changes.iter().map(|change| change.took_ms).collect();
     sorted.sort_unstable();
     let at = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1];
@@ -157,16 +157,12 @@ pub fn in_force(canvas: &mut Canvas, axis: Axis, y: f64, chronicle: &Chronicle) 
             canvas.line("force-range", (column, height(least)), (column, height(most)));
         }
         let middle = changes[changes.len() / 2];
-        canvas.dot(
-            "force",
-            (column, height(middle)),
-            &format!("{} changes, the middle one {}", changes.len(), time(middle)),
-        );
+        canvas.dot("force", (column, height(middle)), &format!("{} changes, median {}", changes.len(), time(middle)));
     }
     y + FORCE + GAP
 }
 
-/// What took how long, sorted, by the place on the axis where it is drawn: one for every few pixels.
+/// Groups the durations, sorted, by the position on the axis where they are drawn: one for every few pixels.
 fn columns(axis: Axis, changes: &[InForce]) -> Vec<(f64, Vec<u64>)> {
     const PIXELS: u64 = 3;
     let width_ms = (axis.ended_ms * PIXELS / 1_000).max(1);
@@ -182,7 +178,7 @@ fn columns(axis: Axis, changes: &[InForce]) -> Vec<(f64, Vec<u64>)> {
     sorted.collect()
 }
 
-/// The hosts of every service, or where there are many, how many there are.
+/// Draws the hosts of every service, or their number if there are many.
 pub fn services(canvas: &mut Canvas, axis: Axis, mut y: f64, chronicle: &Chronicle) -> f64 {
     let hosts: usize = chronicle.services.values().map(BTreeMap::len).sum();
     let starts = chronicle.processes.iter().filter_map(|process| process.serves_ms);
@@ -236,7 +232,7 @@ fn curves(canvas: &mut Canvas, axis: Axis, y: f64, name: &str, lives: &BTreeMap<
     canvas.text("dim", (LABEL_X, y + 25.0), &format!("up to {most} hosts"));
 }
 
-/// How many spans are open, from each moment on at which that changes.
+/// Returns the number of open spans, from each moment on at which it changes.
 fn counts<'a>(spans: impl Iterator<Item = &'a Span>, ended_ms: u64) -> Vec<(u64, u32)> {
     let mut turns: BTreeMap<u64, i64> = BTreeMap::new();
     for span in spans {
@@ -251,8 +247,8 @@ fn counts<'a>(spans: impl Iterator<Item = &'a Span>, ended_ms: u64) -> Vec<(u64,
     counts.collect()
 }
 
-/// The corners of the stairs that such counts make; what is too short to be seen is left out, but for the lowest and
-/// the highest.
+/// Returns the corners of the step curve of such counts; details too short to be seen are dropped, except the lowest
+/// and the highest value.
 fn stairs(counts: &[(u64, u32)], ended_ms: u64) -> impl Iterator<Item = (u64, u32)> {
     let seen_ms = (ended_ms / 1_000).max(1);
     let mut kept: Vec<(u64, u32)> = Vec::new();

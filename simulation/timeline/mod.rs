@@ -1,5 +1,5 @@
-//! A run as a drawing: faults, the processes of HAProxy with their reloads, the hosts that discovery shows and those
-//! that take traffic, and how long each change took to come into force.
+//! Draws a run: faults, HAProxy's processes and reloads, the hosts in discovery and those that take traffic, and how
+//! long each change took to be applied.
 
 mod canvas;
 mod lanes;
@@ -15,10 +15,10 @@ const LEFT: f64 = 150.0;
 const RIGHT: f64 = 24.0;
 const PLOT: f64 = WIDTH - LEFT - RIGHT;
 
-/// About how many labels the axis of time has.
+/// Approximate number of labels on the axis of time.
 const TICKS: u64 = 10;
 
-/// The lengths of time that an axis is divided by, in milliseconds.
+/// Possible intervals between labels, in milliseconds.
 const STEPS_MS: [u64; 24] = [
     1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000,
     1_200_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000,
@@ -47,7 +47,7 @@ text { font: 11px system-ui, 'DejaVu Sans', sans-serif; fill: #24292f; }
 .on-bar { fill: #ffffff; }
 ";
 
-/// Where moments are drawn.
+/// Position of moments in the drawing.
 #[derive(Debug, Clone, Copy)]
 struct Axis {
     ended_ms: u64,
@@ -60,7 +60,7 @@ impl Axis {
         LEFT + part.min(1.0) * PLOT
     }
 
-    /// Where a span begins, and how wide it is.
+    /// Returns start and width of a span.
     fn bar(self, span: Span) -> (f64, f64) {
         let from = self.x(span.from_ms);
         (from, self.x(span.to_ms.unwrap_or(self.ended_ms)) - from)
@@ -95,7 +95,7 @@ fn draw_axis(canvas: &mut Canvas, axis: Axis, (top, bottom): (f64, f64)) {
     for at_ms in (0..=axis.ended_ms / step_ms).map(|tick| tick * step_ms) {
         let x = axis.x(at_ms);
         let label = time(at_ms);
-        // The last label stands before its line.
+        // The last label is drawn before its line.
         let fits = x + 3.0 + text_width(&label) <= WIDTH;
         let text_x = if fits { x + 3.0 } else { x - 3.0 - text_width(&label) };
         canvas.line("grid", (x, top), (x, bottom));
@@ -104,7 +104,7 @@ fn draw_axis(canvas: &mut Canvas, axis: Axis, (top, bottom): (f64, f64)) {
     }
 }
 
-/// A moment or a length of virtual time in words.
+/// Formats a moment or a duration of virtual time.
 fn time(ms: u64) -> String {
     let whole = |unit_ms: u64| ms.is_multiple_of(unit_ms);
     match ms {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_axis_has_a_handful_of_round_labels() {
+    fn axis_has_few_round_labels() {
         for ended_ms in [7, 950, 61_000, 3_600_000, 86_400_000, 1_000_000_000] {
             let axis = Axis { ended_ms };
             let ticks = ended_ms / axis.step_ms();

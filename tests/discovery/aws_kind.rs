@@ -14,15 +14,15 @@ use super::kinds::{Kind, sources, spec};
 use crate::support::dir::TestDir;
 use crate::support::moto::{Moto, REGION};
 
-/// An address that no instance can have, but moto's can.
+/// An address that is invalid for real instances, but that moto accepts.
 const BAD: &str = "10.0.0.300:80";
 
 thread_local! {
-    /// AWS chooses the instances' ids, which are the keys of their hosts. One test is one thread.
+    /// Ids of the instances, which AWS chooses and which are the keys of their hosts. Each test runs in one thread.
     static IDS: RefCell<BTreeMap<String, String>> = RefCell::default();
 }
 
-/// Asks this server, often.
+/// Returns sources that query this server at a short interval.
 pub fn asking(url: String) -> Sources {
     let interval = Duration::from_millis(100);
     let options = AwsOptions { region: Some(REGION.into()), endpoint: Some(url), interval, ..AwsOptions::default() };
@@ -66,7 +66,7 @@ impl Kind for AutoScaling {
     }
 
     async fn put(&mut self, endpoint: &str, weight: Option<u16>) {
-        // A weight makes no difference here, and what belongs to the group cannot be attached again.
+        // Weights have no effect here, and an instance of the group cannot be attached again.
         if weight.is_none() || IDS.with_borrow(|ids| !ids.contains_key(endpoint)) {
             self.add(endpoint).await;
         }

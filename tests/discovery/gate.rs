@@ -1,4 +1,4 @@
-//! A TCP relay that can be shut: cuts a source off from its server while the test still reaches it.
+//! A TCP relay that can be closed: it cuts a source off from its server, while the test still reaches the server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -6,7 +6,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Relays one port to another while it is open.
+/// Relays connections to another port while it is open.
 pub struct Gate {
     address: SocketAddr,
     open: watch::Sender<bool>,
@@ -26,12 +26,12 @@ impl Gate {
         Self { address, open }
     }
 
-    /// Where clients connect to.
+    /// Returns the address for clients.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Cuts every connection, and each new one at once.
+    /// Closes all connections, and each new one at once.
     pub fn shut(&self) {
         self.open.send_replace(false);
     }

@@ -1,4 +1,4 @@
-//! Receives what a source tells, as a WatcherActor or a ServiceConfigActor would.
+//! Receives the messages of a source, as a WatcherActor or a ServiceConfigActor would.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -9,18 +9,18 @@ use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a source may take to tell what is awaited, on a busy machine.
+/// Time-out for an expected message, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// `10.0.0.1:80` or `10.0.0.1:80 weight 5` by the entry's key; none where the entry is bad.
+/// `10.0.0.1:80` or `10.0.0.1:80 weight 5` by the entry's key; `None` for a bad entry.
 pub type Hosts = BTreeMap<String, Option<String>>;
 
-/// A list as tests write it.
+/// Creates a list of hosts.
 pub fn hosts<const N: usize>(entries: [(&str, Option<&str>); N]) -> Hosts {
     entries.into_iter().map(|(key, host)| (key.to_owned(), host.map(str::to_owned))).collect()
 }
 
-/// The list of a message.
+/// Returns the list of a message.
 pub fn level(seen: &HostsSeen) -> Result<Hosts, String> {
     let entries = seen.result.as_ref().map_err(Clone::clone)?;
     let describe = |entry: &proxymgr_actors::message::SeenHost| {
@@ -46,7 +46,7 @@ impl<M: Message<Result = ()> + Unpin + 'static> Handler<M> for Forwarder<M> {
     }
 }
 
-/// What a source has told.
+/// Messages of a source.
 pub struct Inbox<M: Message<Result = ()> + Send + Unpin + Debug + 'static> {
     pub recipient: Recipient<M>,
     messages: mpsc::UnboundedReceiver<M>,
@@ -58,18 +58,18 @@ impl<M: Message<Result = ()> + Send + Unpin + Debug + 'static> Inbox<M> {
         Self { recipient: Forwarder(sender).start().recipient(), messages }
     }
 
-    /// The next message.
+    /// Waits for the next message.
     pub async fn next(&mut self) -> M {
         let next = timeout_at(Instant::now() + LIMIT, self.messages.recv()).await;
-        next.expect("the source tells something in time").expect("the inbox is open")
+        next.expect("the source reports something in time").expect("the inbox is open")
     }
 
-    /// What has been told and not yet been looked at.
+    /// Returns the messages that have arrived and were not read yet.
     pub fn waiting(&mut self) -> Vec<M> {
         std::iter::from_fn(|| self.messages.try_recv().ok()).collect()
     }
 
-    /// The first message that fits, and those before it.
+    /// Waits for the first message that meets the condition, and returns it with those before it.
     #[track_caller]
     pub fn until(&mut self, what: String, fits: impl Fn(&M) -> bool) -> impl Future<Output = (M, Vec<M>)> {
         let caller = std::panic::Location::caller();
@@ -99,10 +99,10 @@ impl Inbox<HostsSeen> {
         async move { seen.await.0 }
     }
 
-    /// Waits for an error, and returns it with what was told before.
+    /// Waits for an error, and returns it with the messages before it.
     #[track_caller]
     pub fn until_error(&mut self) -> impl Future<Output = (String, Vec<HostsSeen>)> {
-        let seen = self.until("an error is told".to_owned(), |seen: &HostsSeen| seen.result.is_err());
+        let seen = self.until("an error is reported".to_owned(), |seen: &HostsSeen| seen.result.is_err());
         async move {
             let (seen, before) = seen.await;
             (seen.result.expect_err("asked for"), before)
@@ -110,7 +110,7 @@ impl Inbox<HostsSeen> {
     }
 }
 
-/// The names and texts of a message.
+/// Returns the names and texts of a message.
 pub fn texts(seen: &DefinitionsSeen) -> Result<BTreeMap<String, String>, String> {
     let definitions = seen.result.as_ref().map_err(Clone::clone)?;
     Ok(definitions.iter().map(|(name, raw)| (name.to_string(), raw.text.to_string())).collect())
@@ -131,7 +131,7 @@ impl Inbox<DefinitionsSeen> {
     /// Waits for an error.
     #[track_caller]
     pub fn until_no_texts(&mut self) -> impl Future<Output = String> {
-        let seen = self.until("an error is told".to_owned(), |seen| seen.result.is_err());
+        let seen = self.until("an error is reported".to_owned(), |seen| seen.result.is_err());
         async move { seen.await.0.result.expect_err("asked for") }
     }
 }

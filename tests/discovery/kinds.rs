@@ -1,4 +1,4 @@
-//! The kinds of sources that change, behind one trait: how a test changes what each of them finds.
+//! Kinds of sources behind one trait, which lets a test change the data of each.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use crate::support::etcd::Etcd;
 use crate::support::znodes;
 use crate::support::zookeeper::Ensemble;
 
-/// A spec as a definition gives it.
+/// Creates a source spec like that of a definition.
 pub fn spec(kind: &str, settings: Value) -> SourceSpec {
     SourceSpec { kind: kind.to_owned(), settings: settings.as_object().expect("an object").clone() }
 }
@@ -45,30 +45,30 @@ pub fn open(sources: &Sources, spec: &SourceSpec, inbox: &Inbox<HostsSeen>) -> R
     sources.open(&service, spec, inbox.recipient.clone())
 }
 
-/// A kind of source with its outside.
+/// A kind of source, with the server or files that it reads.
 #[allow(async_fn_in_trait)]
 pub trait Kind {
-    /// Whether a host can say its weight.
+    /// Whether its hosts have weights.
     const HAS_WEIGHTS: bool = true;
-    /// Starts the outside, with an empty list of hosts.
+    /// Starts the server or creates the files, with an empty list of hosts.
     async fn start(dir: &TestDir) -> Self;
-    /// What opens sources of this kind.
+    /// Returns what opens sources of this kind.
     fn sources(&self) -> Sources {
         sources().0
     }
-    /// What a definition says to have this source.
+    /// Returns the spec of this source.
     fn spec(&self) -> SourceSpec;
     /// Registers a host, or changes its weight.
     async fn put(&mut self, endpoint: &str, weight: Option<u16>);
-    /// Registers something that is no host.
+    /// Registers an invalid entry.
     async fn put_bad(&mut self);
-    /// Takes a host away.
+    /// Removes a host.
     async fn remove(&mut self, endpoint: &str);
-    /// The key under which a host is told.
+    /// Returns the key under which a host is reported.
     fn key(endpoint: &str) -> String {
         endpoint.to_owned()
     }
-    /// The key under which [`Kind::put_bad`]'s entry is told.
+    /// Returns the key under which [`Kind::put_bad`]'s entry is reported.
     fn bad_key() -> &'static str;
     /// Makes the list unreadable. Changes can still be made.
     async fn go_away(&mut self);
@@ -76,7 +76,7 @@ pub trait Kind {
     async fn come_back(&mut self);
 }
 
-/// A member, a gate before it, and a client that goes round the gate.
+/// A ZooKeeper member behind a gate, and a client that bypasses the gate.
 struct Registry {
     _ensemble: Ensemble,
     client: Client,
@@ -212,7 +212,7 @@ impl Kind for Instances {
         let mut more = json!({"Address": address, "Port": port.parse::<u16>().unwrap()});
         match weight {
             None => {}
-            // To Consul itself, a weight of zero is a mistake.
+            // Consul itself refuses a weight of zero.
             Some(0) => more["Meta"] = json!({"proxymgr_weight": "0"}),
             Some(weight) => more["Weights"] = json!({"Passing": weight, "Warning": 1}),
         }
@@ -265,7 +265,7 @@ impl Kind for Keys {
     async fn put(&mut self, endpoint: &str, weight: Option<u16>) {
         let (address, port) = endpoint.rsplit_once(':').unwrap();
         let value = match weight {
-            // Both forms that a value may have.
+            // A value may have either of two forms.
             None => endpoint.to_owned(),
             Some(weight) => json!({"address": address, "port": port, "weight": weight}).to_string(),
         };

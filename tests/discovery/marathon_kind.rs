@@ -1,4 +1,4 @@
-//! `marathon`: a server that answers in the documented shape, because none can be installed here.
+//! `marathon`: a server that answers in the documented format, because Marathon cannot be installed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::kinds::{Kind, spec};
 use crate::support::dir::TestDir;
 use crate::support::scripted_server::{Reply, ScriptedServer};
 
-/// An event as `/v2/events` sends it.
+/// An event in the format of `/v2/events`.
 pub const EVENT: &str = "event: status_update_event\r\ndata: {\"eventType\":\"status_update_event\",\"taskStatus\":\"TASK_RUNNING\"}\r\n\r\n";
 
-/// The app `/web` with these tasks, in the shape of `/v2/apps?embed=apps.tasks`.
+/// Returns the app `/web` with these tasks, in the format of `/v2/apps?embed=apps.tasks`.
 pub fn web(tasks: &[Value]) -> Value {
     let mapping =
         json!({"containerPort": 8080, "hostPort": 0, "servicePort": 10101, "protocol": "tcp", "name": "http"});
@@ -26,7 +26,7 @@ pub fn web(tasks: &[Value]) -> Value {
     json!({"apps": [app]})
 }
 
-/// A task of `/web`, reached there; its one check found `alive`, or nothing yet.
+/// Returns a task of `/web` at this endpoint; its check found `alive`, or has no result yet.
 pub fn task(endpoint: &str, alive: Option<bool>) -> Value {
     let (host, port) = endpoint.rsplit_once(':').expect("host:port");
     let port: u16 = port.parse().expect("a port");
@@ -37,14 +37,14 @@ pub fn task(endpoint: &str, alive: Option<bool>) -> Value {
     })
 }
 
-/// Answers with these apps, and has an event stream.
+/// Makes the server answer with these apps, with an event stream.
 pub fn serve(server: &ScriptedServer, apps: &Value) {
     let apps = apps.to_string();
     server.follow(script(apps));
     server.push(EVENT);
 }
 
-/// A Marathon that shows these apps.
+/// Returns the script of a Marathon with these apps.
 pub fn script(apps: String) -> impl Fn(&str) -> Reply + Send + Sync + 'static {
     move |path| match path.split('?').next().unwrap_or_default() {
         "/v2/apps" => Reply::ok(apps.clone()),
@@ -54,7 +54,7 @@ pub fn script(apps: String) -> impl Fn(&str) -> Reply + Send + Sync + 'static {
     }
 }
 
-/// A client of these servers.
+/// Creates a client of these servers.
 pub fn marathon(servers: &[&ScriptedServer], interval: Duration) -> Marathon {
     let urls = Vec::from_iter(servers.iter().map(|server| server.url()));
     let servers = proxymgr::discovery::http::Servers::parse(urls.iter().map(String::as_str)).expect("good URLs");
@@ -68,7 +68,7 @@ pub fn marathon(servers: &[&ScriptedServer], interval: Duration) -> Marathon {
     Marathon::new(options, &Logger::root(slog::Discard, o!()))
 }
 
-/// `marathon`, one app.
+/// `marathon`, with one app.
 pub struct MarathonApp {
     server: ScriptedServer,
     tasks: BTreeMap<String, Value>,

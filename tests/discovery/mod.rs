@@ -1,4 +1,4 @@
-//! What the tests of discovery share: an inbox for what sources tell, a gate to cut a source off, and the kinds of
+//! Shared parts of the discovery tests: an inbox for messages of sources, a gate to cut a source off, and the kinds of
 //! sources behind one trait.
 
 #![allow(dead_code)]

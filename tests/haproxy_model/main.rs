@@ -1,5 +1,5 @@
-//! The model of HAProxy's Runtime API against every HAProxy on this machine: the same commands, the same answers, the
-//! same servers afterwards. Where the two differ, the model is wrong.
+//! Compares the model of HAProxy's Runtime API with every installed HAProxy: the same commands must give the same
+//! answers and the same servers. If they differ, the model is wrong.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -34,8 +34,8 @@ use tokio::time::Instant;
 const DEFAULTS: &str = "defaults\n    mode http\n    timeout connect 1s\n    timeout client 5s\n    timeout server 5s\n    \
                         default-server init-addr last,libc,none\n";
 
-/// Sections that differ in what they let change, each with servers in various states. `init-addr none` is a name that
-/// does not resolve, without asking anybody.
+/// Sections that differ in what can change at run time, each with servers in various states. `init-addr none` stands
+/// for a name that does not resolve, without a query.
 const SECTIONS: [(&str, &str); 7] = [
     (
         "rr",
@@ -65,10 +65,10 @@ const SECTIONS: [(&str, &str); 7] = [
     ("empty", "balance random(3)"),
 ];
 
-/// Names of servers of the file, of none, and to be added.
+/// Names of servers in the file, of missing ones, and of servers to add.
 const SERVERS: [&str; 10] = ["a", "b", "c", "g", "n", "l", "used", "x", "y", "z"];
 
-/// Options to add a server with. Every one that a version knows is tried in another test.
+/// Options of added servers. Another test tries every option that a version knows.
 const OPTIONS: [&str; 26] = [
     "",
     "",
@@ -101,10 +101,10 @@ const OPTIONS: [&str; 26] = [
 const ADDRESSES: [&str; 8] =
     ["127.0.0.1", "127.0.0.1", "10.1.2.3", "::1", "2001:db8:0:0:1::", "::ffff:10.1.2.3", "::10.1.2.3", "host.example"];
 
-/// How many copies of the sections one HAProxy has: each sequence of commands needs one that nothing has changed yet.
+/// Number of copies of the sections in one HAProxy: each sequence of commands needs an unchanged copy.
 const COPIES: usize = 150;
 
-/// Sequences for each version.
+/// Number of sequences for each version.
 const SEQUENCES: u32 = 256;
 
 const SETTLING_LIMIT: Duration = Duration::from_secs(2);
@@ -128,7 +128,7 @@ fn model_of(version: &HaproxyVersion, text: &str) -> HaproxyModel {
     started.unwrap_or_else(|messages| panic!("the model of {version} refuses {text}: {messages:?}"))
 }
 
-/// A HAProxy with many copies of the sections, and which are still as the file has them.
+/// A HAProxy with many copies of the sections, and the number of the next unchanged copy.
 struct Ground {
     version: HaproxyVersion,
     dir: TestDir,
@@ -140,7 +140,7 @@ impl Ground {
         Self { version, dir: TestDir::new(), running: None }
     }
 
-    /// A socket, and the number of a copy that nothing has changed yet.
+    /// Returns a socket, and the number of an unchanged copy.
     async fn fresh_copy(&mut self) -> (&HaproxySocket, usize) {
         if self.running.as_ref().is_none_or(|(.., next)| *next == COPIES) {
             self.running = None;
@@ -155,7 +155,7 @@ impl Ground {
         (socket, *next - 1)
     }
 
-    /// Has the model and HAProxy obey the same requests, and compares.
+    /// Executes the same requests in the model and in HAProxy, and compares.
     async fn compare(&mut self, requests: &[Request]) -> Result<(), TestCaseError> {
         let version = self.version.clone();
         let (socket, copy) = self.fresh_copy().await;
@@ -164,7 +164,7 @@ impl Ground {
             SECTIONS.iter().map(|(name, _)| ServiceName::new(&format!("{name}.{copy}")).unwrap()).collect();
         let commands: Vec<RuntimeCommand> = requests.iter().map(|request| request.command(copy)).collect();
         let checked = checked_servers(&commands, copy);
-        // From 3.0 on an address shows only a moment after the answer, and later answers depend on it.
+        // From 3.0 on HAProxy shows a new address only a moment after its answer, and later answers depend on it.
         for batch in commands.split_inclusive(|command| matches!(command, RuntimeCommand::SetAddress(..))) {
             let answers = socket.run(batch.to_vec()).await.expect("HAProxy answers");
             for (command, real) in batch.iter().zip(&answers) {
@@ -188,7 +188,7 @@ impl Ground {
     }
 }
 
-/// The servers whose health depends on the time and on who listens.
+/// Returns the servers whose health depends on time and on listeners.
 fn checked_servers(commands: &[RuntimeCommand], copy: usize) -> BTreeSet<ServerId> {
     let static_one =
         ServerId { service: ServiceName::new(&format!("rr.{copy}")).unwrap(), server: ServerName::new("c").unwrap() };
@@ -210,14 +210,14 @@ fn without_health(mut observation: Observation, checked: &BTreeSet<ServerId>) ->
     observation
 }
 
-/// The same outcome, in the same words where the model claims to know them.
+/// Returns whether the outcome is the same, and the text too if the model claims to know it.
 fn is_same(modelled: &Answer, real: &Answer) -> bool {
     const NOT_IN_THESE_WORDS: [&str; 6] =
         ["not sent", " has to be > 0", "' expects ", "unexpected character", "timer overflow", " already used"];
     let same_words = if NOT_IN_THESE_WORDS.iter().any(|words| modelled.text.contains(words)) {
         true
     } else if modelled.text.starts_with("unknown keyword") {
-        // What follows is a guess at what was meant.
+        // HAProxy may add a suggestion.
         real.text.starts_with(modelled.text.trim_end_matches('.'))
     } else {
         modelled.text == real.text
@@ -242,7 +242,7 @@ fn runtime() -> Runtime {
 }
 
 #[test]
-fn any_sequence_of_commands_has_the_same_answers_and_the_same_outcome_on_every_version() {
+fn random_commands_have_the_same_outcome() {
     for version in versions() {
         let runtime = runtime();
         let ground = std::cell::RefCell::new(Ground::new(version));
@@ -256,7 +256,7 @@ fn any_sequence_of_commands_has_the_same_answers_and_the_same_outcome_on_every_v
 }
 
 #[test]
-fn every_option_is_taken_or_refused_by_add_server_as_on_every_version() {
+fn add_server_accepts_the_same_options() {
     for version in versions() {
         let mut ground = Ground::new(version);
         let verb = |option| Verb::Add("127.0.0.9", 9, option);
@@ -271,7 +271,7 @@ fn every_option_is_taken_or_refused_by_add_server_as_on_every_version() {
     }
 }
 
-/// Every option with a value that is good, and some that are bad.
+/// Every option with a valid value, and some with invalid ones.
 const ALL_OPTIONS: [&str; 13] = [
     "id 1, id 70000, id 70001, id 0, id x, id, agent-check agent-port 5 agent-inter 1h",
     "check, no-check, inter 2s, fastinter 2s, downinter 2s, rise 2, fall 2, port 80, addr 127.0.0.1, check-ssl",
@@ -295,7 +295,7 @@ const ALL_OPTIONS: [&str; 13] = [
     "disabled enabled, cookie enabled, weight 4 weight 9 cookie stick, ssl verify none no-such-word",
 ];
 
-/// What a section may hold besides, and what HAProxy must not take.
+/// Further lines of sections, valid and invalid.
 const LINES: [&str; 30] = [
     "balance roundrobin",
     "balance no-such-algorithm",
@@ -330,7 +330,7 @@ const LINES: [&str; 30] = [
 ];
 
 #[test]
-fn a_configuration_is_refused_for_the_same_line_as_on_every_version() {
+fn configuration_is_refused_for_the_same_line() {
     let dir = TestDir::new();
     for version in versions() {
         for line in LINES {
@@ -351,7 +351,7 @@ fn a_configuration_is_refused_for_the_same_line_as_on_every_version() {
 }
 
 #[test]
-fn a_server_with_a_connection_cannot_be_deleted_on_any_version() {
+fn server_with_connection_cannot_be_deleted() {
     for version in versions() {
         runtime().block_on(async {
             let dir = TestDir::new();
@@ -377,7 +377,7 @@ fn a_server_with_a_connection_cannot_be_deleted_on_any_version() {
 }
 
 #[test]
-fn an_address_shows_late_only_where_the_version_sets_it_later_and_the_simulation_asks_for_it() {
+fn addresses_lag_on_request_in_new_versions() {
     for (major, minor, late) in [(2, 6, false), (3, 2, true)] {
         let version = ProxyVersion { major, minor };
         let mut model = HaproxyModel::start(version, "listen web\n    server a 127.0.0.1:1\n").unwrap();
@@ -394,7 +394,7 @@ fn an_address_shows_late_only_where_the_version_sets_it_later_and_the_simulation
 }
 
 #[test]
-fn a_server_that_leaves_maintenance_counts_as_up_until_it_is_checked_again() {
+fn server_is_up_after_maintenance_until_checked() {
     for version in versions() {
         runtime().block_on(async {
             let dir = TestDir::new();
@@ -423,9 +423,9 @@ fn a_server_that_leaves_maintenance_counts_as_up_until_it_is_checked_again() {
     }
 }
 
-/// Added servers without ids, as HAProxy's issue 3413 has it: they are ready, and some get no request.
+/// Added servers without ids (HAProxy's issue 3413): they are ready, but some get no request.
 #[test]
-fn servers_starve_where_the_model_says_so() {
+fn starving_servers_match_the_model() {
     for version in versions() {
         for (balance, id) in [("random", ""), ("uri", ""), ("roundrobin", ""), ("random", " id"), ("uri", " id")] {
             if !version.adds_servers() {
@@ -474,7 +474,7 @@ fn servers_starve_where_the_model_says_so() {
 }
 
 #[test]
-fn a_static_algorithm_takes_weight_0_and_the_configured_weight_only_on_every_version() {
+fn static_algorithm_accepts_only_two_weights() {
     for version in versions() {
         let mut ground = Ground::new(version);
         let weights = [0, 5, 6, 0, 1, 5, 257];

@@ -6,7 +6,7 @@ use proxymgr_actors::model::{Address, Endpoint, RuntimeCommand, ServerId, Server
 
 use super::{ADDRESSES, OPTIONS, SECTIONS, SERVERS};
 
-/// A command before it is known which copy of the sections it goes to.
+/// A command without the number of its copy of the sections.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub section: &'static str,
@@ -29,7 +29,7 @@ pub enum Verb {
 }
 
 impl Request {
-    /// The command, to this copy.
+    /// Returns the command for this copy.
     pub fn command(&self, copy: usize) -> RuntimeCommand {
         let server = ServerId {
             service: ServiceName::new(&format!("{}.{copy}", self.section)).unwrap(),
@@ -55,7 +55,7 @@ impl Request {
     }
 }
 
-/// Any sequence of requests.
+/// Generates sequences of requests.
 pub fn requests() -> impl Strategy<Value = Vec<Request>> {
     let port = || select(vec![1_u16, 8_080, 65_535]);
     let verb = prop_oneof![
@@ -70,8 +70,8 @@ pub fn requests() -> impl Strategy<Value = Vec<Request>> {
         2 => (select(&ADDRESSES[..]), port()).prop_map(|(a, p)| Verb::Address(a, p)),
         3 => Just(Verb::Delete),
     ];
-    // Most of one sequence is about one section, and much of it about one server, so that states are reached that
-    // take several steps.
+    // Most requests of a sequence are about one section, and many about one server, so that states are reached that
+    // need several steps.
     let sections: Vec<&'static str> = SECTIONS.iter().map(|(name, _)| *name).chain(["nowhere"]).collect();
     let other_section = prop::option::weighted(0.2, select(sections.clone()));
     let other_server = prop::option::weighted(0.5, select(&SERVERS[..]));

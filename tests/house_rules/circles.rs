@@ -1,4 +1,4 @@
-//! Imports between the files of `actors/` form a tree: files that need each other hide a third concept.
+//! Imports between the files of `actors/` must form a tree: files that need each other hide a third concept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub fn import_circles(sources: &[Source]) -> Vec<String> {
     circles.collect()
 }
 
-/// All files that a file imports, directly or by way of others; itself only if it is in a circle.
+/// Returns all files that a file imports, directly or indirectly; itself only if it is in a circle.
 fn reachable<'a>(file: &str, imports: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeSet<&'a str> {
     let mut reached = BTreeSet::new();
     let mut next = Vec::from_iter(imports.get(file).into_iter().flatten().copied());
@@ -30,7 +30,7 @@ fn reachable<'a>(file: &str, imports: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> 
     reached
 }
 
-/// The modules of the crate in `actors/`, by their path without `crate`.
+/// Modules of the crate in `actors/`, by their path without `crate`.
 struct Modules<'a> {
     files: BTreeMap<Vec<String>, &'a Source>,
 }
@@ -42,23 +42,23 @@ impl<'a> Modules<'a> {
         Self { files: ours.map(|source| (module_of(&source.path), source)).collect() }
     }
 
-    /// For each file, those that it names.
+    /// Returns, for each file, the files that it names.
     fn imports(&self) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
         let of_file = |(module, source): (&Vec<String>, &&'a Source)| {
             let targets = source.paths().into_iter().filter_map(|path| self.target(&absolute(module, &path.segments)?));
             (source.path.as_str(), targets.filter(|path| *path != source.path).collect())
         };
-        // A table of contents names what it lists.
+        // A module that only lists others imports nothing.
         self.files.iter().filter(|(_, source)| !is_contents(source)).map(of_file).collect()
     }
 
-    /// The file that defines what a path names.
+    /// Returns the file that defines the item of a path.
     fn target(&self, path: &[String]) -> Option<&'a str> {
         let (module, source) = (1..=path.len()).rev().find_map(|length| self.files.get_key_value(&path[..length]))?;
         if !is_contents(source) {
             return Some(&source.path);
         }
-        // `model::Host`, which actors/model/mod.rs has from `host::Host`.
+        // For example `model::Host`, which actors/model/mod.rs re-exports from `host::Host`.
         let name = path.get(module.len())?;
         let listed = source
             .paths()
@@ -68,21 +68,21 @@ impl<'a> Modules<'a> {
     }
 }
 
-/// Whether a file only lists the modules below it.
+/// Returns whether a file only lists the modules below it.
 fn is_contents(source: &Source) -> bool {
     let defines =
         ["fn", "struct", "enum", "trait", "impl"].iter().any(|word| !Source::words(&source.code, word).is_empty());
     matches!(source.stem(), "mod" | "lib") && !defines
 }
 
-/// `actors/decide/mod.rs` is `decide`.
+/// Returns the module of a file: `actors/decide/mod.rs` is `decide`.
 fn module_of(path: &str) -> Vec<String> {
     let below = path.strip_prefix("actors/").and_then(|path| path.strip_suffix(".rs")).unwrap_or_default();
     let segments = below.split('/').filter(|segment| !matches!(*segment, "mod" | "lib"));
     segments.map(str::to_owned).collect()
 }
 
-/// The path from the root of the crate; none of a path that leads out of it.
+/// Returns the path from the root of the crate; `None` if it leads out of the crate.
 fn absolute(module: &[String], segments: &[String]) -> Option<Vec<String>> {
     let (first, rest) = segments.split_first()?;
     let up = segments.iter().take_while(|segment| *segment == "super").count();

@@ -1,28 +1,28 @@
-//! Which module may name which. The layers are in the README's code map; each imports only from lower ones. What Cargo
-//! refuses (an actor or the simulation that names an adapter) and what clippy refuses (`actors/clippy.toml`: I/O, clocks,
-//! collections without an order) is not repeated here.
+//! Imports between modules. docs/architecture.md lists the layers; each imports only from lower ones. Imports that
+//! Cargo refuses (an actor or the simulation that names an adapter) or clippy refuses (`actors/clippy.toml`: I/O,
+//! clocks, collections without an order) are not repeated here.
 
 use super::source::{Finding, NamedPath, Source};
 
-/// Crates in the manifest of `actors/` that act, which `actors/model/` and `actors/decide/` may not name.
+/// Dependencies of `actors/` that act, which `actors/model/` and `actors/decide/` must not name.
 const ACTING_CRATES: &[&str] = &["actix", "slog", "tokio"];
 
 const LAYER_0: &[&str] = &["actors/model/", "actors/limits.rs", "actors/limits/"];
 const LAYER_1: &[&str] = &["actors/decide/"];
 
-/// Folders of adapters and faces.
+/// Folders of adapters and status.
 const ADAPTERS: &[&str] = &["discovery", "proxy", "status", "recording"];
 
-/// What adapters stand on.
+/// Modules that adapters build on.
 const BELOW_ADAPTERS: &[&str] = &["settings", "http", "tls", "token", "name_server"];
 
-/// The paths that `is_wrong` rejects, each with what to do.
+/// Returns the paths that `is_wrong` rejects, each with advice.
 fn wrong_paths(source: &Source, is_wrong: impl Fn(&NamedPath) -> Option<String>) -> Vec<Finding> {
     let paths = source.paths();
     paths.iter().filter_map(|path| Some(source.finding(path.at, is_wrong(path)?))).collect()
 }
 
-/// In these places only `modules` of the own crate may be named, and no crate that acts.
+/// Checks that files in these places name only `modules` of their own crate, and no crate that acts.
 fn only(source: &Source, places: &[&str], modules: &[&str], layer: &str) -> Vec<Finding> {
     if !source.is_in(places) {
         return Vec::new();
@@ -48,7 +48,7 @@ pub fn decisions_import_the_model(source: &Source) -> Vec<Finding> {
     only(source, LAYER_1, &["model", "limits", "decide"], "the decisions")
 }
 
-/// An actor holds the `Recipient` of a message; whose it is, only the wiring knows.
+/// An actor holds the `Recipient` of a message; only the wiring knows the receiver.
 pub fn actors_do_not_know_each_other(source: &Source) -> Vec<Finding> {
     // actors/watcher_actor.rs, or a file in actors/watcher_actor/
     let below = source.path.strip_prefix("actors/").unwrap_or_default();
@@ -62,8 +62,8 @@ pub fn actors_do_not_know_each_other(source: &Source) -> Vec<Finding> {
     })
 }
 
-/// Discovery, proxies, the status page and recording meet in the actors, nowhere else, and what they stand on knows none of
-/// them. (Simulation is a crate that depends on none of them.)
+/// Discovery, proxies, status and recording are connected only by the actors, and the modules that they build on name
+/// none of them. (The simulation is a crate that depends on none of them.)
 pub fn adapters_do_not_know_each_other(source: &Source) -> Vec<Finding> {
     let own = ADAPTERS
         .iter()
@@ -80,7 +80,7 @@ pub fn adapters_do_not_know_each_other(source: &Source) -> Vec<Finding> {
     })
 }
 
-/// One adapter knows the ZooKeeper client, so that the client can be replaced.
+/// Only one adapter names the ZooKeeper client, so that the client can be replaced.
 pub fn one_adapter_names_zookeeper(source: &Source) -> Vec<Finding> {
     let is_adapter = source.path.starts_with("src/discovery/zookeeper");
     if is_adapter || !source.is_in(&["src/", "actors/"]) {
@@ -98,7 +98,7 @@ pub fn one_adapter_names_zookeeper(source: &Source) -> Vec<Finding> {
 mod tests {
     use super::*;
 
-    /// The lines that a rule complains about.
+    /// Returns the lines of a rule's findings.
     fn lines(rule: fn(&Source) -> Vec<Finding>, path: &str, text: &str) -> Vec<usize> {
         rule(&Source::new(path, text)).into_iter().map(|finding| finding.line).collect()
     }

@@ -1,7 +1,7 @@
 //! The house rules that neither Cargo nor clippy can check.
 //!
-//! Each rule is a function from one file to what is wrong in it, with the line and what to do. Each
-//! shows, in tests of its own, that it can fail. The example is TigerBeetle's `tidy.zig`.
+//! Each rule is a function from a file to its findings, with line and advice, and has its own tests, which show that it
+//! can fail. The example is TigerBeetle's `tidy.zig`.
 
 mod circles;
 mod layers;
@@ -13,7 +13,7 @@ use std::path::Path;
 
 use source::{Finding, Source};
 
-/// Every rule, in the order of the two files that hold them.
+/// All rules, in the order of the two files that contain them.
 const RULES: &[fn(&Source) -> Vec<Finding>] = &[
     layers::model_imports_nothing,
     layers::decisions_import_the_model,
@@ -65,10 +65,10 @@ fn documentation_links_exist() {
     assert_eq!(broken, Vec::<String>::new());
 }
 
-/// Reads every text file of the project: what was built or fetched is not part of it.
+/// Reads every text file of the project, without built or fetched files.
 fn read_tree(root: &Path, directory: &Path, sources: &mut Vec<Source>) {
     const NOT_OURS: &[&str] = &[".git", ".cache", "target"];
-    // Cargo puts this into a target directory, whatever its name.
+    // Cargo writes this file into a target directory, whatever its name.
     if directory.join("CACHEDIR.TAG").exists() {
         return;
     }

@@ -1,12 +1,11 @@
-//! A file as the rules see it: its text, its code without comments and strings, and the paths which
-//! that code names.
+//! A file as the rules see it: its text, its code without comments and strings, and the paths that its code names.
 
-/// Something against a rule.
+/// A violation of a rule.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Finding {
     /// From 1.
     pub line: usize,
-    /// What is wrong, and what to do.
+    /// The violation, with advice.
     pub what: String,
 }
 
@@ -14,10 +13,10 @@ pub struct Finding {
 pub struct Source {
     /// Relative to the root, with `/`.
     pub path: String,
-    /// As it is.
+    /// The unchanged text.
     pub text: String,
-    /// For Rust, the text with blanks for comments, for what is inside of literals, and for what is
-    /// compiled for tests alone. Otherwise empty. Positions are the same as in `text`.
+    /// For Rust, the text with blanks in place of comments, literals and test code; otherwise empty. Positions are the
+    /// same as in `text`.
     pub code: String,
 }
 
@@ -39,14 +38,14 @@ impl Source {
         self.path.ends_with(".rs")
     }
 
-    /// Whether it lies in one of these folders, or is one of these files.
+    /// Returns whether it is in one of these folders, or is one of these files.
     pub fn is_in(&self, places: &[&str]) -> bool {
         places
             .iter()
             .any(|place| self.path.strip_prefix(place).is_some_and(|rest| place.ends_with('/') || rest.is_empty()))
     }
 
-    /// The file's name without its extension.
+    /// Returns the file's name without its extension.
     pub fn stem(&self) -> &str {
         let name = self.path.rsplit('/').next().unwrap_or(&self.path);
         name.rsplit_once('.').map_or(name, |(stem, _)| stem)
@@ -57,7 +56,7 @@ impl Source {
         Finding { line, what: what.into() }
     }
 
-    /// Where a word stands in `text` or `code`, neither preceded nor followed by more of a word.
+    /// Returns the positions of a word in `text` or `code`, not as a part of a longer word.
     pub fn words(text: &str, word: &str) -> Vec<usize> {
         let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
         let starts_as_word = is_word(word.chars().next());
@@ -69,8 +68,8 @@ impl Source {
             .collect()
     }
 
-    /// Every path of two segments or more, and every single name in a `use`; the groups of a `use`
-    /// are taken apart.
+    /// Returns every path of two segments or more, and every single name in a `use`, with the groups of a `use`
+    /// expanded.
     pub fn paths(&self) -> Vec<NamedPath> {
         let mut scan = PathScan { code: self.code.as_bytes(), at: 0, found: Vec::new() };
         scan.run();
@@ -100,7 +99,7 @@ impl PathScan<'_> {
         }
     }
 
-    /// An identifier at the current position.
+    /// Reads an identifier at the current position.
     fn identifier(&mut self) -> Option<(usize, String)> {
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
         let start = self.at;
@@ -134,7 +133,7 @@ impl PathScan<'_> {
         segments
     }
 
-    /// `a::b`, `a::{b, c::d}`, `a::b as c`, `a::*`, after what `prefix` holds.
+    /// Reads `a::b`, `a::{b, c::d}`, `a::b as c` or `a::*` after this prefix.
     fn use_tree(&mut self, prefix: &[String]) {
         self.takes(b"::");
         self.skip_space();
@@ -210,7 +209,7 @@ fn follows_a_word(code: &[u8], at: usize) -> bool {
     before.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
-/// The length of `"..."` with escapes.
+/// Returns the length of `"..."` with escapes.
 fn quoted_length(rest: &[u8]) -> usize {
     let mut at = 1;
     while at < rest.len() && rest[at] != b'"' {
@@ -219,7 +218,7 @@ fn quoted_length(rest: &[u8]) -> usize {
     at + 1
 }
 
-/// The length of `r#"..."#`, if it is one (and not `r#type`).
+/// Returns the length of `r#"..."#`; `None` if it is something else, such as `r#type`.
 fn raw_length(rest: &[u8]) -> Option<usize> {
     let hashes = rest[1..].iter().take_while(|byte| **byte == b'#').count();
     (rest.get(1 + hashes) == Some(&b'"')).then_some(())?;
@@ -228,7 +227,7 @@ fn raw_length(rest: &[u8]) -> Option<usize> {
     Some(start + find(&rest[start..], &end)? + end.len())
 }
 
-/// Blanks each item that stands under `#[cfg(test)]`.
+/// Blanks each item with `#[cfg(test)]`.
 fn without_tests(code: &str) -> String {
     let mut bytes = code.as_bytes().to_vec();
     for (start, _) in code.match_indices("#[cfg(test)]") {

@@ -5,18 +5,18 @@ use super::source::{Finding, Source};
 const FILE_LINES_MAX: usize = 500;
 const MAIN_LINES_MAX: usize = 99;
 
-/// Where the program's code is.
+/// Folders of the program's code.
 const OUR_CODE: &[&str] = &["src/", "actors/", "simulation/", "yaml/"];
 
-/// Names that fit everything and say nothing.
+/// Names without a meaning.
 const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "types", "manager", "helper", "helpers", "misc"];
 
-/// Split by meaning before a file gets long.
+/// A long file must be split by meaning.
 pub fn files_stay_in_the_hundreds_of_lines(source: &Source) -> Vec<Finding> {
     at_most(source, source.is_rust(), FILE_LINES_MAX, "split it by meaning")
 }
 
-/// `main.rs` chooses what to run, and the rest is elsewhere.
+/// `main.rs` selects what to run, and contains nothing else.
 pub fn main_reads_like_a_table_of_contents(source: &Source) -> Vec<Finding> {
     at_most(source, source.path == "src/main.rs", MAIN_LINES_MAX, "move what it does into the library")
 }
@@ -29,7 +29,7 @@ fn at_most(source: &Source, applies: bool, lines_max: usize, advice: &str) -> Ve
     vec![Finding { line: lines_max + 1, what: format!("{lines} lines, of at most {lines_max}: {advice}") }]
 }
 
-/// A folder or file is named after what it is for.
+/// A folder or file is named after its purpose.
 pub fn names_say_what_a_file_is_for(source: &Source) -> Vec<Finding> {
     let mut parts = source.path.split('/').map(|part| part.trim_end_matches(".rs"));
     let empty = parts.find(|part| EMPTY_NAMES.contains(part));
@@ -37,8 +37,8 @@ pub fn names_say_what_a_file_is_for(source: &Source) -> Vec<Finding> {
     empty.map(|name| Finding { line: 1, what: what(name) }).into_iter().collect()
 }
 
-/// What is unfinished, and where it was written, do not go into the project. (The words are put
-/// together here so that this file does not contain them.)
+/// Unfinished work and paths of one machine do not belong in the project. (The words are concatenated here, so that
+/// this file does not contain them.)
 pub fn nothing_is_left_for_later(source: &Source) -> Vec<Finding> {
     const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
     const PLACES: &[&str] = &[concat!("/wo", "rk/"), concat!("../sha", "red")];
@@ -54,7 +54,7 @@ pub fn nothing_is_left_for_later(source: &Source) -> Vec<Finding> {
     findings
 }
 
-/// The daemon aborts on panic. Where none can happen, the code says why.
+/// The daemon aborts on panic. If a panic is impossible, the code states the reason.
 pub fn an_expectation_says_why_it_holds(source: &Source) -> Vec<Finding> {
     const WORDS_MIN: usize = 3;
     let is_test = source.stem() == "tests" || source.path.contains("/tests/");
@@ -75,19 +75,19 @@ pub fn an_expectation_says_why_it_holds(source: &Source) -> Vec<Finding> {
     unwraps.chain(expects).collect()
 }
 
-/// A test that nobody runs tells nothing.
+/// A test that is not run shows nothing.
 pub fn no_test_is_ignored(source: &Source) -> Vec<Finding> {
-    // Not in `code`, which leaves tests out.
+    // The text is checked, because `code` lacks tests.
     let lines = source.text.lines().enumerate().filter(|_| source.is_rust());
     let ignored = lines.filter(|(_, line)| line.trim_start().starts_with("#[ignore"));
-    ignored.map(|(index, _)| Finding { line: index + 1, what: "mend the test, or delete it".into() }).collect()
+    ignored.map(|(index, _)| Finding { line: index + 1, what: "fix the test, or delete it".into() }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The lines that a rule complains about.
+    /// Returns the lines of a rule's findings.
     fn lines(rule: fn(&Source) -> Vec<Finding>, path: &str, text: &str) -> Vec<usize> {
         rule(&Source::new(path, text)).into_iter().map(|finding| finding.line).collect()
     }

@@ -1,4 +1,4 @@
-//! Every metric of config/grafana/proxymgr.json exists.
+//! Checks that every metric of config/grafana/proxymgr.json exists.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::stage::{LIMIT, Stage, ready};
 
 const DASHBOARD: &str = include_str!("../../config/grafana/proxymgr.json");
 
-/// All queries of the dashboard.
+/// Collects all queries of the dashboard.
 fn queries(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
@@ -27,7 +27,7 @@ fn queries(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Names of metrics in a query.
+/// Returns the names of metrics in a query.
 fn names(query: &str) -> impl Iterator<Item = String> {
     let words = query.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
     words.filter(|word| word.starts_with("proxymgr_") || word.starts_with("process_")).map(ToOwned::to_owned)
@@ -40,7 +40,7 @@ async fn dashboard_metrics_exist() {
     queries(&dashboard, &mut found);
     let used: BTreeSet<String> = found.iter().flat_map(|query| names(query)).collect();
     assert!(used.len() > 30, "the dashboard uses {used:?} only");
-    // A runtime change, so that there is a last change; and annotations that cannot be read.
+    // With a runtime change, so that there is a last change, and with annotations that are unreadable.
     let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
     let nobody = format!("127.0.0.1:{}", stage.dir.port());
     let daemon = stage

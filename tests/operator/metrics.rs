@@ -12,7 +12,7 @@ use crate::support::eventually::check;
 use crate::support::haproxy;
 use crate::support::http;
 
-/// The whole text, in the default format.
+/// Returns the whole text, in the default format.
 pub async fn scrape(address: SocketAddr) -> String {
     let response = http::get(address, "/metrics").await.expect("the daemon answers");
     assert_eq!(response.status, 200, "{}", response.text());
@@ -20,13 +20,13 @@ pub async fn scrape(address: SocketAddr) -> String {
     response.text()
 }
 
-/// The value of a sample; 0 if it does not exist.
+/// Returns the value of a sample; 0 if it does not exist.
 fn value(text: &str, sample: &str) -> f64 {
     let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     value.map_or(0.0, |value| value.parse().expect("a sample ends with a number"))
 }
 
-/// promtool, as unpacked by `tests/setup/install.sh test` or installed.
+/// Returns promtool, as unpacked by `tests/setup/install.sh test` or installed.
 fn promtool() -> Command {
     let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/promtool/promtool");
     let program = if unpacked.exists() { unpacked } else { PathBuf::from("promtool") };

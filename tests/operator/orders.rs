@@ -12,7 +12,7 @@ use crate::support::tls::TestCa;
 
 const TOKEN: &str = "correct-horse-battery";
 
-/// A daemon with a token, with two hosts of `web`.
+/// Starts a daemon with a token, with two hosts of `web`.
 async fn daemon_with_token(stage: &Stage) -> Daemon {
     let daemon = stage.builder().set("status.token", json!(TOKEN)).start();
     ready(&daemon).await;
@@ -192,7 +192,7 @@ async fn orders_need_a_trusted_certificate() {
         .start();
     let reload = async |ca: &TestCa| daemon.run_command(&["reload", "--ca", ca.ca.to_str().expect("a path")]).await;
     daemon
-        .eventually(LIMIT, "the order is taken", async || {
+        .eventually(LIMIT, "the order is accepted", async || {
             let output = reload(&ours).await;
             check(output.status.success(), &output)
         })

@@ -20,7 +20,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// One service `web` with static hosts.
+    /// Creates one service `web` with static hosts.
     pub fn new(hosts: &[&str]) -> Self {
         let dir = TestDir::new();
         let stage = Self { port: dir.port(), dir };
@@ -28,7 +28,7 @@ impl Stage {
         stage
     }
 
-    /// Gives `web` these hosts.
+    /// Sets the hosts of `web`.
     pub fn web(&self, hosts: &[&str]) {
         self.define("web", hosts, json!({"bind": "127.0.0.1", "port": self.port}));
     }
@@ -43,12 +43,12 @@ impl Stage {
         self.dir.write(format!("services/{name}.json"), definition.to_string());
     }
 
-    /// The daemon, not started yet.
+    /// Returns the daemon, not started yet.
     pub fn builder(&self) -> DaemonBuilder {
         Daemon::builder(BINARY, &self.dir).files(&self.dir.join("services"))
     }
 
-    /// The daemon, once it is ready.
+    /// Starts the daemon and waits until it is ready.
     pub async fn start(&self) -> Daemon {
         let daemon = self.builder().start();
         ready(&daemon).await;

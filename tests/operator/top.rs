@@ -12,11 +12,11 @@ use crate::support::daemon::Daemon;
 use crate::support::eventually::check;
 use crate::support::process::{Process, processes_of};
 
-/// Leaves the alternate screen.
+/// Escape sequence that leaves the alternate screen.
 const LEAVE_SCREEN: &str = "\x1b[?1049l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
 
-/// `top` in a terminal of 100 columns, created by `script`; text written to the file is typed.
+/// Runs `top` in a terminal of 100 columns, created by `script`. Text written to the file is typed.
 fn top(stage: &Stage, daemon: &Daemon) -> (Process, File) {
     let keys = stage.dir.join("keys");
     nix::unistd::mkfifo(&keys, Mode::S_IRWXU).unwrap();
@@ -63,7 +63,7 @@ async fn signal_ends_top() {
 }
 
 #[tokio::test]
-async fn without_a_terminal_it_says_what_to_use() {
+async fn top_without_terminal_suggests_status() {
     let stage = Stage::new(&["10.0.0.1"]);
     let output = stage.builder().run_command(&["top"]).await;
     assert_eq!(output.status.code(), Some(4));

@@ -31,7 +31,7 @@ fn start_redis(dir: &TestDir, port: u16) -> Process {
     Process::start(dir, "redis", command)
 }
 
-/// Speaks TLS alone, and wants to see a certificate.
+/// Starts a Redis that speaks only TLS and requires a client certificate.
 fn start_tls_redis(dir: &TestDir, port: u16, tls: &TestCa) -> Process {
     let mut command = Command::new("redis-server");
     command.args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1", "--requirepass", PASSWORD]);
@@ -84,7 +84,7 @@ async fn hipache_lists_follow_services() {
     wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &both)).await;
     wait_for_list(&daemon, &mut redis, "frontend:*.web.example", &[]).await;
 
-    // Somebody changes one of our lists behind our back; a refresh brings it back.
+    // Another program changes a list of proxymgr; a refresh restores it.
     let _: () = redis.del("frontend:web.example").await.expect("deleted");
     daemon.signal(nix::sys::signal::Signal::SIGUSR1);
     wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &both)).await;
@@ -94,23 +94,23 @@ async fn hipache_lists_follow_services() {
         let state = output_state(&daemon).await?;
         check(state["error"].as_str().is_some_and(|error| error.contains("frontend:theirs.example")), &state)
     };
-    daemon.eventually(LIMIT, "the list of somebody else is told", told).await;
+    daemon.eventually(LIMIT, "the list of another owner is reported", told).await;
     wait_for_list(&daemon, &mut redis, "frontend:theirs.example", &["theirs".into(), "http://10.0.0.1:1".into()]).await;
     std::fs::remove_file(dir.join("services/api.json")).expect("it is defined");
 
-    // Redis goes away; what changes meanwhile is there after it came back.
+    // Redis stops; changes during that time are written after its return.
     redis_server.kill();
     define(&dir, "web", web, &["web.example"], &[&a]);
     let told = async || {
         let state = output_state(&daemon).await?;
         check(state["error"].as_str().is_some_and(|error| error.contains("Redis")), &state)
     };
-    daemon.eventually(LIMIT, "Redis is told to be away", told).await;
+    daemon.eventually(LIMIT, "Redis is reported as unreachable", told).await;
     let _redis_server = start_redis(&dir, port);
     let mut redis = connect(port).await;
     wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &[&a])).await;
 
-    // After a restart of the daemon, lists that were ours are still known to be.
+    // After a restart of the daemon, its lists are still known as its own.
     daemon.terminate().await;
     std::fs::remove_file(dir.join("services/web.json")).expect("it is defined");
     define(&dir, "api", api, &["api.example"], &[&a]);
@@ -143,7 +143,7 @@ async fn redis_tls_certificate_is_verified() {
         let state = output_state(&daemon).await?;
         check(state["error"].as_str().is_some_and(|error| error.contains("invalid peer certificate")), &state)
     };
-    daemon.eventually(LIMIT, "a certificate of strangers is not trusted", refused).await;
+    daemon.eventually(LIMIT, "a certificate of another authority is not trusted", refused).await;
     daemon.terminate().await;
     daemon.rewrite("outputs", output(&tls));
     daemon.start_again();
@@ -186,14 +186,14 @@ async fn override_applies_to_hipache() {
     };
     order(&daemon, "maint").await;
     wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &both[1..])).await;
-    // The choice outlives the daemon, and so does what the list makes of it.
+    // The override survives a restart of the daemon, and so does its effect on the list.
     daemon.terminate().await;
     daemon.start_again();
     let applied = async || {
         let state = output_state(&daemon).await?;
         check(state["applied_at_unix_ms"].is_u64(), &state)
     };
-    daemon.eventually(LIMIT, "the output was looked at", applied).await;
+    daemon.eventually(LIMIT, "the output is updated", applied).await;
     wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &both[1..])).await;
     order(&daemon, "ready").await;
     wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &both)).await;

@@ -1,4 +1,4 @@
-//! What is kept in step besides HAProxy: a real nginx, a real Redis, standard output.
+//! Outputs besides HAProxy: a real nginx, a real Redis, standard output.
 
 #![allow(missing_docs)]
 
@@ -16,21 +16,21 @@ use support::backend::Backend;
 use support::daemon::{Daemon, DaemonBuilder};
 use support::dir::TestDir;
 
-/// How long anything may take before it counts as never.
+/// Time-out for every expected event.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A daemon whose services are files, with these outputs.
+/// Returns a daemon whose services are files, with these outputs.
 fn daemon(dir: &TestDir, outputs: Value) -> DaemonBuilder {
     std::fs::create_dir_all(dir.join("services")).expect("a new directory");
     Daemon::builder(env!("CARGO_BIN_EXE_proxymgr"), dir).files(&dir.join("services")).set("outputs", outputs)
 }
 
-/// Defines a service with static hosts and domains; it replaces the one before at once.
+/// Defines a service with static hosts and domains, or replaces it at once.
 fn define(dir: &TestDir, name: &str, port: u16, domains: &[&str], backends: &[&Backend]) {
     define_with(dir, name, port, backends, json!({"domains": domains}));
 }
 
-/// The same with further keys of the definition.
+/// Defines a service with further keys.
 fn define_with(dir: &TestDir, name: &str, port: u16, backends: &[&Backend], more: Value) {
     let hosts: Vec<String> = backends.iter().map(|backend| backend.address().to_string()).collect();
     let mut definition = json!({
@@ -42,7 +42,7 @@ fn define_with(dir: &TestDir, name: &str, port: u16, backends: &[&Backend], more
     std::fs::rename(new, dir.join(format!("services/{name}.json"))).expect("rename in one directory");
 }
 
-/// The state of the one output.
+/// Returns the state of the only output.
 async fn output_state(daemon: &Daemon) -> Result<Value, String> {
     let status = daemon.status_json().await?;
     let actors = status["actors"].as_array().ok_or_else(|| format!("no actors in {status}"))?;

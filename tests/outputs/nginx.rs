@@ -1,4 +1,4 @@
-//! nginx, its configuration made from the template that is shipped.
+//! nginx with the configuration from the shipped template.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -15,7 +15,7 @@ use crate::support::load::Load;
 use crate::support::process::Process;
 use crate::{LIMIT, daemon, define, define_with, output_state};
 
-/// The shipped template, with its files and its port in a directory of the test's own.
+/// Returns the shipped template, with its files and its port in the test's directory.
 fn template(dir: &TestDir, port: u16) -> String {
     let shipped = include_str!("../../config/templates/nginx.conf.j2");
     let own = [
@@ -48,7 +48,7 @@ fn output(dir: &TestDir) -> Value {
     }])
 }
 
-/// The answer to a request for a domain, or for a path below it: `web.example/api`.
+/// Requests a domain, or a path below it (`web.example/api`). Returns the status and the body.
 async fn answer(address: SocketAddr, asked: &str) -> Result<(u16, String), String> {
     let (domain, path) = asked.split_once('/').unwrap_or((asked, ""));
     let mut connection = http::Connection::open(address).await.map_err(|error| error.to_string())?;
@@ -68,7 +68,7 @@ async fn wait_for_answer(daemon: &Daemon, address: SocketAddr, asked: &str, want
 fn start_nginx(dir: &TestDir) -> Process {
     let mut command = Command::new("nginx");
     command.arg("-e").arg(dir.join("nginx.log")).arg("-c").arg(dir.join("nginx.conf"));
-    // Its workers are known by it once the test is over.
+    // After the test, its workers are recognized by their working directory.
     command.current_dir(dir.path());
     Process::start(dir, "nginx", command)
 }
@@ -79,7 +79,7 @@ async fn nginx_reloads_without_failed_requests() {
     let (a, b) = (Backend::start(&dir, "a"), Backend::start(&dir, "b"));
     let address = SocketAddr::from(([127, 0, 0, 1], dir.port()));
     dir.write("nginx.conf.j2", template(&dir, address.port()));
-    // nginx is not running yet when proxymgr starts: its reload fails, and is tried again.
+    // nginx is not running when proxymgr starts: its reload fails, and is retried.
     let (web, api) = (dir.port(), dir.port());
     let daemon = {
         let builder = daemon(&dir, output(&dir));
@@ -92,7 +92,7 @@ async fn nginx_reloads_without_failed_requests() {
         let state = output_state(&daemon).await?;
         check(state["error"].as_str().is_some_and(|error| error.contains("-s reload")), &state)
     };
-    daemon.eventually(LIMIT, "the failed reload is told", refused).await;
+    daemon.eventually(LIMIT, "the failed reload is reported", refused).await;
     let _nginx = start_nginx(&dir);
     wait_for_answer(&daemon, address, "web.example", "a").await;
 
@@ -111,7 +111,7 @@ async fn nginx_reloads_without_failed_requests() {
         let state = output_state(&daemon).await?;
         check(state["error"].is_null(), &state)
     };
-    daemon.eventually(LIMIT, "the output is in step", healed).await;
+    daemon.eventually(LIMIT, "the output is in sync", healed).await;
 }
 
 #[tokio::test]
@@ -172,9 +172,9 @@ async fn invalid_nginx_candidate_changes_nothing() {
             let state = output_state(&daemon).await?;
             check(state["error"].as_str().is_some_and(|error| error.contains(told)), &state)
         };
-        daemon.eventually(LIMIT, &format!("the mistake {told} is told"), probe).await;
+        daemon.eventually(LIMIT, &format!("the mistake {told} is reported"), probe).await;
         assert_eq!(std::fs::read_to_string(dir.join("nginx.conf")).expect("still there"), live);
-        assert!(!dir.join("nginx.conf.candidate").exists(), "a refused candidate is not left behind");
+        assert!(!dir.join("nginx.conf.candidate").exists(), "a refused candidate is removed");
         define(&dir, "web", web, &["web.example"], &[&backend]);
     }
     dir.write("nginx.conf.j2", &good);

@@ -1,4 +1,4 @@
-//! A haproxy.cfg of the operator's own, with the servers of one service in it, and a HAProxy that somebody else runs.
+//! A haproxy.cfg from the operator's template, with the servers of one service, and an external HAProxy.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::support::process::Process;
 use crate::support::{haproxy, http};
 use crate::{LIMIT, daemon, define};
 
-/// A template as ElasticPyProxy's users have it: all of it theirs, but for the servers.
+/// Returns a template like those of ElasticPyProxy's users: everything is the operator's except the servers.
 fn template(dir: &TestDir, port: u16) -> String {
     format!(
         "global\n    stats socket {} mode 600 level admin\n    # nothing else\ndefaults\n    mode http\n    timeout connect 2s\n    \

@@ -37,7 +37,7 @@ async fn path_prefix_is_printed() {
     let dir = TestDir::new();
     let builder = daemon(&dir, json!([{"type": "stdout", "format": "text"}]));
     let port = dir.port();
-    // As proxym writes it.
+    // In the format of proxym.
     let service = json!({
         "Id": "api", "Hosts": [], "ServicePort": port, "ApplicationProtocol": "http", "Domains": ["a.example"],
         "ProxyPath": "/api",
@@ -51,5 +51,5 @@ async fn path_prefix_is_printed() {
         let is_printed = |end: String| log.lines().any(|line| line.ends_with(&end));
         check(is_printed(format!(" {port} a.example/api")) && is_printed(format!(" {port} *")), &log)
     };
-    daemon.eventually(LIMIT, "both are printed with what they answer to", printed).await;
+    daemon.eventually(LIMIT, "both are printed with their domains and paths", printed).await;
 }

@@ -1,4 +1,4 @@
-//! `HaproxyConfigFile`: candidates are checked before anything runs on them, and the old file stays whole.
+//! `HaproxyConfigFile`: candidates are checked before HAProxy uses them, and the old file stays complete.
 
 use std::fs;
 use std::os::fd::RawFd;
@@ -35,7 +35,7 @@ fn listen(name: &str, descriptor: RawFd, line: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_good_candidate_becomes_the_live_file_when_promoted() {
+async fn promoted_candidate_becomes_the_live_file() {
     for version in versions() {
         let dir = TestDir::new();
         let (file, socket) = (config_file(&version, &dir), held_socket());
@@ -49,7 +49,7 @@ async fn a_good_candidate_becomes_the_live_file_when_promoted() {
 }
 
 #[tokio::test]
-async fn a_bad_candidate_is_refused_with_its_lines_and_kept_beside_the_live_file() {
+async fn refused_candidate_is_kept_with_its_messages() {
     for version in versions() {
         let dir = TestDir::new();
         let (file, socket) = (config_file(&version, &dir), held_socket());
@@ -68,7 +68,7 @@ async fn a_bad_candidate_is_refused_with_its_lines_and_kept_beside_the_live_file
 }
 
 #[tokio::test]
-async fn every_culprit_is_named_by_its_line() {
+async fn every_refused_line_is_named() {
     for version in versions() {
         let dir = TestDir::new();
         let (file, socket) = (config_file(&version, &dir), held_socket());
@@ -103,7 +103,7 @@ async fn a_missing_program_is_named_with_its_setting() {
 }
 
 #[tokio::test]
-async fn the_version_of_a_program_is_asked() {
+async fn version_of_a_program_is_read() {
     for version in versions() {
         let (parsed, said) = binary(&version).version().await.unwrap();
         assert_eq!((parsed.major, parsed.minor), version.branch);
@@ -115,7 +115,7 @@ async fn the_version_of_a_program_is_asked() {
 struct TinyFileSystem(PathBuf);
 
 impl TinyFileSystem {
-    /// None where this user may not mount.
+    /// Returns `None` if this user must not mount.
     fn mount(at: &Path) -> Option<Self> {
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(at).output().ok()?;
         mounted.status.success().then(|| Self(at.to_owned()))
@@ -124,13 +124,13 @@ impl TinyFileSystem {
 
 impl Drop for TinyFileSystem {
     fn drop(&mut self) {
-        // Where it fails, the test's directory cannot be removed and says so.
+        // If this fails, the removal of the test's directory fails and reports it.
         let _ = Command::new("umount").arg(&self.0).status();
     }
 }
 
 #[tokio::test]
-async fn a_full_disk_leaves_the_old_file_whole_and_says_so() {
+async fn full_disk_keeps_the_old_file() {
     let dir = TestDir::new();
     let disk = dir.subdir("disk");
     let Some(_mounted) = TinyFileSystem::mount(disk.path()) else {
@@ -147,7 +147,7 @@ async fn a_full_disk_leaves_the_old_file_whole_and_says_so() {
     file.write(text(&["# new\n"])).await.unwrap();
     assert!(written.contains("haproxy.cfg.new") && written.contains("free some space"), "{written}");
     assert!(checked.contains("haproxy.cfg.candidate") && checked.contains("free some space"), "{checked}");
-    assert_eq!((left.as_str(), files), ("# old\n", 1), "the old file is whole, and nothing is left beside it");
+    assert_eq!((left.as_str(), files), ("# old\n", 1), "the old file is complete, and no other file remains");
 }
 
 #[tokio::test]

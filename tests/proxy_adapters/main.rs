@@ -1,4 +1,4 @@
-//! The adapters that face HAProxy, against every HAProxy found on this machine.
+//! The adapters of HAProxy, with every installed HAProxy.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -19,7 +19,7 @@ use proxymgr_actors::port::HeldSocket;
 use slog::{Discard, Logger, o};
 use support::haproxy::HaproxyVersion;
 
-/// What every configuration of these tests begins with, after `global`.
+/// Lines after `global` in every configuration of these tests.
 const DEFAULTS: &str =
     "defaults\n    mode http\n    timeout connect 1s\n    timeout client 5s\n    timeout server 5s\n";
 
@@ -31,7 +31,7 @@ fn binary(version: &HaproxyVersion) -> HaproxyBinary {
     HaproxyBinary::new(&version.path)
 }
 
-/// The descriptor of a socket that is held here, as all of this adapter's are.
+/// Returns the descriptor of a socket that this process holds, as all sockets of this adapter are.
 fn descriptor(held: &dyn HeldSocket) -> RawFd {
     held.descriptor().expect("it is held here")
 }

@@ -1,4 +1,4 @@
-//! What HAProxy writes to its standard error: traffic never waits for somebody to read it.
+//! HAProxy's standard error: traffic never waits until it is read.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ use crate::{DEFAULTS, binary, quiet};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Servers whose lines fill any pipe when they go down: about 200 bytes each.
+/// Number of servers whose messages fill any pipe when they go down: about 200 bytes each.
 const SERVERS: usize = 3_000;
 
 /// A HAProxy that a daemon started.
@@ -31,7 +31,7 @@ struct Site {
 }
 
 impl Site {
-    /// With `checked`, its servers go down by themselves soon after the start, all but the one that takes the traffic.
+    /// Starts it. With `checked`, all servers soon fail their checks, except the one that takes the traffic.
     fn start(version: &HaproxyVersion, checked: bool) -> Self {
         let dir = TestDir::new();
         let (backend, port) = (Backend::start(&dir, "a"), dir.port());
@@ -45,7 +45,7 @@ impl Site {
             dir.port(),
         );
         let config = dir.write("haproxy.cfg", config);
-        // Its tasks, which read what HAProxy writes, run only inside `block_on`.
+        // Its tasks, which read HAProxy's output, run only inside `block_on`.
         let daemon = Builder::new_current_thread().enable_all().build().unwrap();
         let processes = HaproxyProcesses::new(binary(version), config, None, quiet());
         let pid = daemon.block_on(processes.start(Vec::new(), Vec::new())).unwrap().pid;
@@ -78,7 +78,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         let _entered = self.daemon.enter();
-        // One that is gone already is no error.
+        // The process may have ended already.
         let _ = self.processes.signal(self.pid, ProcessSignal::Kill);
     }
 }
@@ -93,7 +93,7 @@ fn ask(socket: &Path, commands: &str) -> String {
 }
 
 #[test]
-fn traffic_goes_on_while_nobody_reads_the_output() {
+fn traffic_continues_while_output_is_unread() {
     for version in versions() {
         let site = Site::start(&version, true);
         let socket = site.dir.join("haproxy.sock");
@@ -109,10 +109,10 @@ fn traffic_goes_on_while_nobody_reads_the_output() {
 }
 
 #[test]
-fn traffic_goes_on_after_the_daemon_was_killed() {
+fn traffic_continues_after_daemon_is_killed() {
     for version in versions() {
         let mut site = Site::start(&version, false);
-        // The reading end of the pipe is closed with it.
+        // This closes the reading end of the pipe.
         site.daemon = Builder::new_current_thread().enable_all().build().unwrap();
         let socket = site.dir.join("haproxy.sock");
         let disable: Vec<String> = (0..SERVERS).map(|number| format!("disable server down/s{number};")).collect();

@@ -1,4 +1,4 @@
-//! The Runtime API socket that HAProxy inherits, and the connection to a process that is opened before its start.
+//! The Runtime API socket that HAProxy inherits, and the connection that is opened before a process starts.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ impl Site {
         Self { at_path: HaproxySocket::new(dir.join("haproxy.sock"), quiet()), dir, processes }
     }
 
-    /// What a daemon on this directory has.
+    /// Returns the adapter of a daemon in this directory.
     fn processes(version: &HaproxyVersion, dir: &TestDir) -> HaproxyProcesses {
         HaproxyProcesses::new(binary(version), dir.join("haproxy.cfg"), Some(dir.join("haproxy.sock")), quiet())
     }
@@ -70,19 +70,19 @@ async fn is_in_maintenance(runtime: &dyn RuntimeApi) -> bool {
 }
 
 #[tokio::test]
-async fn commands_before_the_first_answer_reach_the_new_process_alone() {
+async fn early_commands_reach_only_the_new_process() {
     for version in versions() {
         let site = Site::new(&version);
         let (old, old_runtime) = site.launch(Vec::new()).await;
         old_runtime.process().await.unwrap();
         site.processes.publish_runtime(old.pid).await.unwrap();
 
-        // Before the process can have read its configuration.
+        // The process has not read its configuration yet.
         let (new, new_runtime) = site.launch(vec![old.pid]).await;
         let answers = new_runtime.run(vec![RuntimeCommand::SetMaintenance(server("web", "a"))]).await.unwrap();
         assert!(answers[0].accepted, "{version}: {answers:?}");
         assert!(is_in_maintenance(&*new_runtime).await, "{version}");
-        assert!(!is_in_maintenance(&*old_runtime).await, "{version}: the old process was given no command");
+        assert!(!is_in_maintenance(&*old_runtime).await, "{version}: the old process received no command");
         old_runtime.disconnect();
         assert_eq!(tokio::time::timeout(READY, old.exit).await.unwrap(), ProcessExit::Code(0), "{version}");
         site.end(new).await;
@@ -99,7 +99,7 @@ async fn socket_path_leads_to_the_old_process_until_published() {
         site.processes.publish_runtime(old.pid).await.unwrap();
         assert_eq!(site.pid_at_path().await, old.pid, "{version}");
 
-        // It takes over nothing, so that both go on.
+        // It replaces no process, so both continue.
         let (new, runtime) = site.launch(Vec::new()).await;
         assert_eq!(runtime.process().await.unwrap().pid, new.pid, "{version}");
         assert_eq!(site.pid_at_path().await, old.pid, "{version}");
@@ -152,7 +152,7 @@ async fn unfinished_launch_of_a_killed_daemon_is_adopted() {
         assert_eq!(site.pid_at_path().await, process.pid, "{version}");
         site.at_path.disconnect();
         next_daemon.signal(orphan.pid, ProcessSignal::Kill).unwrap();
-        // Both daemons of this test are its parent: how it ended is known to the one that reaps it.
+        // Both daemons of this test are its parent: only one of them reaps it and learns how it ended.
         tokio::time::timeout(READY, orphan.exit).await.unwrap();
     }
 }
@@ -166,7 +166,7 @@ async fn abandoned_socket_file_is_removed() {
 }
 
 #[tokio::test]
-async fn operators_own_socket_line_is_left_to_haproxy() {
+async fn operators_socket_line_is_kept() {
     for version in versions() {
         let site = Site::new(&version);
         let line = format!("stats socket {} mode 660 level admin", site.dir.join("haproxy.sock").display());

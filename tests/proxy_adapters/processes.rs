@@ -1,4 +1,4 @@
-//! `HaproxyProcesses` and `KernelListeningSockets`: starts, handovers, ends, and processes of an earlier daemon.
+//! `HaproxyProcesses` and `KernelListeningSockets`: starts, hand-overs, ends, and processes of an earlier daemon.
 
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
@@ -24,7 +24,7 @@ use crate::{DEFAULTS, binary, descriptor, quiet};
 
 const READY: Duration = Duration::from_secs(10);
 
-/// One service on a held socket, its configuration, and what drives it.
+/// One service on a held socket, with its configuration and adapters.
 struct Site {
     dir: TestDir,
     held: Box<dyn HeldSocket>,
@@ -49,7 +49,7 @@ impl Site {
         Self { runtime: HaproxySocket::new(socket, quiet()), dir, held, processes }
     }
 
-    /// What a daemon on this directory would have.
+    /// Returns the adapter of a daemon in this directory.
     fn processes(version: &HaproxyVersion, dir: &TestDir) -> HaproxyProcesses {
         HaproxyProcesses::new(binary(version), dir.join("haproxy.cfg"), Some(dir.join("haproxy.sock")), quiet())
     }
@@ -73,7 +73,7 @@ async fn ended(process: RunningProcess) -> ProcessExit {
     tokio::time::timeout(READY, process.exit).await.expect("the process ends")
 }
 
-/// The children of this process that ended and were not reaped, among these.
+/// Returns those of these children that have ended and were not reaped.
 fn zombies(pids: &[u32]) -> Vec<u32> {
     let state = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/stat"));
     pids.iter().copied().filter(|pid| state(*pid).is_ok_and(|stat| stat.contains(") Z "))).collect()
@@ -89,7 +89,7 @@ fn open_descriptors() -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn a_process_starts_obeys_and_is_reaped_on_every_version() {
+async fn process_starts_answers_and_is_reaped() {
     for version in versions() {
         let site = Site::new(&version, nobody());
         for (signal, end) in
@@ -101,13 +101,13 @@ async fn a_process_starts_obeys_and_is_reaped_on_every_version() {
             site.processes.signal(pid, signal).unwrap();
             assert_eq!(ended(process).await, end, "{version}");
             assert!(zombies(&[pid]).is_empty());
-            site.processes.signal(pid, ProcessSignal::SoftStop).expect("one that is gone already is no error");
+            site.processes.signal(pid, ProcessSignal::SoftStop).expect("a process that has ended is no error");
         }
     }
 }
 
 #[tokio::test]
-async fn a_bad_configuration_ends_at_once_and_a_missing_program_never_starts() {
+async fn invalid_configuration_or_missing_program_fails_the_start() {
     let site = Site::new(&installed(), nobody());
     site.dir.write("haproxy.cfg", "bogus\n");
     let process = site.processes.start(Vec::new(), Vec::new()).await.unwrap();
@@ -118,7 +118,7 @@ async fn a_bad_configuration_ends_at_once_and_a_missing_program_never_starts() {
 }
 
 #[tokio::test]
-async fn a_child_is_reaped_even_when_nobody_waits_for_it() {
+async fn child_is_reaped_without_a_waiter() {
     let site = Site::new(&installed(), nobody());
     let process = site.start(Vec::new()).await;
     let pid = process.pid;
@@ -131,7 +131,7 @@ async fn a_child_is_reaped_even_when_nobody_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn handovers_under_load_lose_nothing_on_any_version() {
+async fn handovers_under_load_lose_no_request() {
     for version in versions() {
         let dir = TestDir::new();
         let backend = Backend::start(&dir, "a");
@@ -166,7 +166,7 @@ async fn fifty_starts_leak_neither_descriptors_nor_zombies() {
         site.runtime.disconnect();
         site.processes.signal(process.pid, ProcessSignal::Kill).unwrap();
         ended(process).await;
-        // The pipes of the output are closed by tasks that may end a moment later.
+        // Tasks that end a moment later close the pipes of the output.
         if round == 0 {
             after_first = open_descriptors().len();
         }
@@ -180,7 +180,7 @@ async fn fifty_starts_leak_neither_descriptors_nor_zombies() {
 }
 
 #[tokio::test]
-async fn a_child_inherits_the_sockets_meant_for_it_and_nothing_else() {
+async fn child_inherits_only_its_sockets() {
     let site = Site::new(&installed(), nobody());
     let other = KernelListeningSockets::new().open("127.0.0.1:0".parse().unwrap()).unwrap();
     let process = site.start(Vec::new()).await;
@@ -196,12 +196,12 @@ async fn a_child_inherits_the_sockets_meant_for_it_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_sockets_of_a_running_haproxy_are_taken_over_on_every_version() {
+async fn sockets_of_a_running_haproxy_are_adopted() {
     for version in versions() {
         let mut site = Site::new(&version, nobody());
         let process = site.start(Vec::new()).await;
         let address = site.held.address();
-        // The daemon before is gone, with its copy of the socket.
+        // The previous daemon has ended, which closed its copy of the socket.
         site.held = KernelListeningSockets::new().open("127.0.0.1:0".parse().unwrap()).unwrap();
         let adopted = KernelListeningSockets::new().adopt(process.pid).unwrap();
         let addresses: Vec<SocketAddr> = adopted.iter().map(|held| held.address()).collect();
@@ -216,7 +216,7 @@ async fn the_sockets_of_a_running_haproxy_are_taken_over_on_every_version() {
 }
 
 #[tokio::test]
-async fn a_haproxy_that_outlived_its_daemon_is_found_watched_and_stopped() {
+async fn orphaned_haproxy_is_found_watched_and_stopped() {
     for version in versions() {
         let site = Site::new(&version, nobody());
         let config = format!(
@@ -226,7 +226,7 @@ async fn a_haproxy_that_outlived_its_daemon_is_found_watched_and_stopped() {
         );
         let config = site.dir.write("haproxy.cfg", config);
         assert!(site.processes.find_orphan().await.is_none(), "{version}: nothing runs yet");
-        // Its parent is a shell, as init would be.
+        // Its parent is a shell, in the role of init.
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("{} -db -f {} & wait", version.path.display(), config.display()));
         let mut shell = Process::start(&site.dir, "shell", shell);
@@ -234,9 +234,9 @@ async fn a_haproxy_that_outlived_its_daemon_is_found_watched_and_stopped() {
 
         let orphan = site.processes.find_orphan().await.expect("the HAProxy that answers is found");
         assert_eq!(orphan.pid, running.pid, "{version}");
-        assert!(site.processes.find_orphan().await.is_none(), "{version}: it is in good hands by now");
+        assert!(site.processes.find_orphan().await.is_none(), "{version}: it is adopted");
 
-        // Where HAProxy has no socket, or does not answer on it, it is found by its arguments.
+        // A HAProxy without a socket, or without an answer on it, is found by its arguments.
         let by_arguments = HaproxyProcesses::new(binary(&version), config, None, quiet());
         let found = by_arguments.find_orphan().await.expect("the HAProxy that runs the file is found");
         assert_eq!(found.pid, running.pid, "{version}");
@@ -260,7 +260,7 @@ async fn our_own_child_is_no_orphan() {
 }
 
 #[tokio::test]
-async fn a_haproxy_on_another_file_is_none_of_ours() {
+async fn haproxy_with_another_file_is_ignored() {
     let site = Site::new(&installed(), nobody());
     let child = site.start(Vec::new()).await;
     let elsewhere = TestDir::new();
@@ -272,7 +272,7 @@ async fn a_haproxy_on_another_file_is_none_of_ours() {
         quiet(),
     );
     assert!(others.find_orphan().await.is_none());
-    others.signal(child.pid, ProcessSignal::Kill).expect("a number that is not ours is as good as gone");
+    others.signal(child.pid, ProcessSignal::Kill).expect("the process of another file counts as ended");
     site.answers(child.pid).await;
     site.processes.signal(child.pid, ProcessSignal::Kill).unwrap();
     assert_eq!(ended(child).await, ProcessExit::Signal(9));

@@ -1,4 +1,4 @@
-//! `HaproxySocket`: commands, answers, and what happens when HAProxy does not play along.
+//! `HaproxySocket`: commands, answers, and faults of HAProxy.
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::support::eventually::eventually;
 use crate::support::haproxy::{HaproxyVersion, RunningHaproxy, installed, versions};
 use crate::{DEFAULTS, endpoint, quiet, server, service};
 
-/// `web` with three servers, and `empty` with none.
+/// Starts a HAProxy with the section `web` of three servers, and `empty` without servers.
 async fn started(dir: &TestDir, version: &HaproxyVersion) -> (RunningHaproxy, HaproxySocket) {
     let servers: String =
         (0..3).map(|n| format!("    server s{n} 127.0.0.1:{} check inter 60s\n", 1_000 + n)).collect();
@@ -51,14 +51,14 @@ fn of<'a>(observation: &'a Observation, service_name: &str, name: &str) -> &'a O
     &observation.services[&service(service_name)][&ServerName::new(name).unwrap()]
 }
 
-/// Runs the commands; `true` for each that was accepted.
+/// Runs the commands. Returns for each whether it was accepted.
 async fn accepted(socket: &HaproxySocket, commands: Vec<RuntimeCommand>) -> Vec<bool> {
     let answers = socket.run(commands).await.unwrap();
     answers.into_iter().map(|answer| answer.accepted).collect()
 }
 
 #[tokio::test]
-async fn state_weight_and_address_of_a_server_follow_commands_on_every_version() {
+async fn server_follows_commands_on_every_version() {
     for version in versions() {
         let dir = TestDir::new();
         let (_haproxy, socket) = started(&dir, &version).await;
@@ -79,7 +79,7 @@ async fn state_weight_and_address_of_a_server_follow_commands_on_every_version()
         assert!(of(&seen, "web", "s0").in_maintenance() && of(&seen, "web", "s1").in_drain(), "{version}: {seen:?}");
         assert_eq!((&*of(&seen, "web", "s0").address, of(&seen, "web", "s0").port), ("::1", 8_080), "{version}");
         assert_eq!(of(&seen, "web", "s2").weight, 77, "{version}");
-        assert_eq!(socket.observe(None).await.unwrap(), seen, "{version}: all sections are the same two");
+        assert_eq!(socket.observe(None).await.unwrap(), seen, "{version}: these two are all sections");
 
         assert_eq!(accepted(&socket, vec![SetReady(s(0)), SetReady(s(1))]).await, [true; 2], "{version}");
         let seen = socket.observe(Some(vec![service("web")])).await.unwrap();
@@ -88,7 +88,7 @@ async fn state_weight_and_address_of_a_server_follow_commands_on_every_version()
 }
 
 #[tokio::test]
-async fn refusals_are_told_from_successes_on_every_version() {
+async fn refusals_differ_from_successes_on_every_version() {
     for version in versions() {
         let dir = TestDir::new();
         let (_haproxy, socket) = started(&dir, &version).await;
@@ -101,7 +101,7 @@ async fn refusals_are_told_from_successes_on_every_version() {
             SetDrain(server("nowhere", "s0")),
             EnableHealth(nobody.clone()),
             DeleteServer(nobody),
-            // One that works in between: answers stay with their commands.
+            // An accepted command in between: each answer must belong to its command.
             SetWeight(server("web", "s1"), 9),
             add("new", &["no-such-option"]),
             SetAddress(server("web", "s0"), endpoint("host.example", 1)),
@@ -120,7 +120,7 @@ async fn refusals_are_told_from_successes_on_every_version() {
 }
 
 #[tokio::test]
-async fn a_server_is_added_and_deleted_at_run_time_where_the_version_can() {
+async fn server_is_added_and_deleted_if_supported() {
     for version in versions() {
         let dir = TestDir::new();
         let (_haproxy, socket) = started(&dir, &version).await;
@@ -135,7 +135,7 @@ async fn a_server_is_added_and_deleted_at_run_time_where_the_version_can() {
             DeleteServer(new),
         ];
         let can = version.adds_servers();
-        // Twice the same name, and a deletion outside of maintenance, are refused.
+        // A duplicate name and a deletion outside of maintenance are refused.
         let expected = [can, can, can, false, false, can, can];
         assert_eq!(accepted(&socket, commands).await, expected, "{version}");
         assert_eq!(socket.observe(None).await.unwrap().services[&service("web")].len(), 3, "{version}");
@@ -143,7 +143,7 @@ async fn a_server_is_added_and_deleted_at_run_time_where_the_version_can() {
 }
 
 #[tokio::test]
-async fn no_word_of_an_option_can_be_taken_for_another_command() {
+async fn option_cannot_contain_another_command() {
     let hostile = [
         "a b",
         "a;shutdown",
@@ -166,7 +166,7 @@ async fn no_word_of_an_option_can_be_taken_for_another_command() {
         let (_haproxy, socket) = started(&dir, &version).await;
         for word in hostile {
             let answers = socket.run(vec![add("new", &[word]), SetWeight(server("web", "s1"), 5)]).await.unwrap();
-            // HAProxy quotes the word it does not know: that is how it read it.
+            // HAProxy quotes the unknown word as it read it.
             assert_eq!(answers[0].text, format!("unknown keyword '{word}'."), "{version}");
             assert!(answers[1].accepted, "{version}: after {word:?}");
         }
@@ -175,7 +175,7 @@ async fn no_word_of_an_option_can_be_taken_for_another_command() {
 }
 
 #[tokio::test]
-async fn a_batch_far_larger_than_haproxys_buffer_is_answered_one_by_one() {
+async fn large_batch_gets_one_answer_per_command() {
     const COMMANDS: usize = 5_000;
     for version in versions() {
         let dir = TestDir::new();
@@ -209,7 +209,7 @@ async fn concurrent_calls_are_all_answered() {
 }
 
 #[tokio::test]
-async fn the_process_that_answers_is_known_by_pid_and_version() {
+async fn process_is_known_by_pid_and_version() {
     for version in versions() {
         let dir = TestDir::new();
         let (haproxy, socket) = started(&dir, &version).await;
@@ -221,7 +221,7 @@ async fn the_process_that_answers_is_known_by_pid_and_version() {
 }
 
 #[tokio::test]
-async fn a_haproxy_that_was_restarted_between_two_calls_is_found_again() {
+async fn restarted_haproxy_is_found_again() {
     for version in versions() {
         let dir = TestDir::new();
         let (mut haproxy, socket) = started(&dir, &version).await;
@@ -237,14 +237,14 @@ async fn a_haproxy_that_was_restarted_between_two_calls_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_closed_socket_says_what_to_do() {
+async fn closed_socket_error_has_advice() {
     let socket = HaproxySocket::new("/nonexistent/haproxy.sock", quiet());
     let error = socket.process().await.unwrap_err().to_string();
     assert!(error.contains("/nonexistent/haproxy.sock") && error.contains("not running"), "{error}");
 }
 
 #[tokio::test]
-async fn a_frozen_haproxy_times_out_and_works_again_after_it_thaws() {
+async fn frozen_haproxy_times_out_and_recovers() {
     let dir = TestDir::new();
     let (mut haproxy, socket) = started(&dir, &installed()).await;
     let weight = |weight| vec![SetWeight(server("web", "s0"), weight)];
@@ -257,20 +257,20 @@ async fn a_frozen_haproxy_times_out_and_works_again_after_it_thaws() {
     assert!(before.elapsed() < RUNTIME_ANSWER_TIMEOUT + Duration::from_secs(2), "after {:?}", before.elapsed());
     assert_eq!(accepted(&socket, weight(9)).await, [true]);
     if of(&socket.observe(None).await.unwrap(), "web", "s0").weight == 8 {
-        // It obeys what it was asked while it was frozen, once, and may do so after what was asked since.
+        // It executes commands from its frozen time once, possibly after later commands.
         assert_eq!(accepted(&socket, weight(9)).await, [true]);
     }
     assert_eq!(of(&socket.observe(None).await.unwrap(), "web", "s0").weight, 9);
 }
 
 #[tokio::test]
-async fn after_disconnect_nothing_holds_up_a_soft_stop() {
+async fn disconnect_lets_a_soft_stop_end() {
     for version in versions() {
         let dir = TestDir::new();
         let (mut haproxy, socket) = started(&dir, &version).await;
         socket.observe(None).await.unwrap();
         socket.disconnect();
-        // Also when the call is still under way.
+        // Also during a call.
         let observing = socket.observe(None);
         tokio::join!(async { observing.await.unwrap() }, async {
             tokio::task::yield_now().await;
@@ -283,7 +283,7 @@ async fn after_disconnect_nothing_holds_up_a_soft_stop() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_stays_open_beyond_haproxys_own_time_out() {
+async fn idle_connection_outlives_haproxys_timeout() {
     let dir = TestDir::new();
     let version = versions().pop().unwrap();
     let config = format!("    stats timeout 200ms\n{DEFAULTS}listen web\n    bind 127.0.0.1:{}\n", dir.port());
@@ -291,7 +291,7 @@ async fn an_idle_connection_stays_open_beyond_haproxys_own_time_out() {
     let connections = Connections::default();
     let socket = HaproxySocket::new(&haproxy.socket, Logger::root(connections.clone(), o!()));
     socket.observe(None).await.unwrap();
-    // A connection that was not told to stay is closed after 200 ms; once that is so, look at ours.
+    // HAProxy closes a connection without `set timeout cli` after 200 ms; after that, the adapter's must still be open.
     let mut plain = UnixStream::connect(&haproxy.socket).await.unwrap();
     plain.write_all(b"prompt\n").await.unwrap();
     let mut said = Vec::new();
@@ -302,7 +302,7 @@ async fn an_idle_connection_stays_open_beyond_haproxys_own_time_out() {
     assert_eq!(connections.0.load(Ordering::SeqCst), 1, "{version}");
 }
 
-/// Counts the connections that were made, by what the adapter logs.
+/// Counts connections from the adapter's log records.
 #[derive(Clone, Default)]
 struct Connections(Arc<AtomicUsize>);
 
@@ -318,12 +318,12 @@ impl Drain for Connections {
 }
 
 #[tokio::test]
-async fn a_conversation_that_ends_without_an_answer_is_reported_and_not_repeated() {
+async fn request_without_an_answer_is_not_repeated() {
     let dir = TestDir::new();
     let path = dir.join("fake.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let served = std::thread::spawn(move || {
-        // Reads one request and hangs up; whatever comes then would be a repetition.
+        // Reads one request and closes the connection; further data would be a repetition.
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; 4_096];
         let read = std::io::Read::read(&mut stream, &mut request).unwrap();
@@ -340,13 +340,13 @@ async fn a_conversation_that_ends_without_an_answer_is_reported_and_not_repeated
 }
 
 #[tokio::test]
-async fn others_that_hold_all_connections_make_a_call_time_out_and_not_hang() {
+async fn full_connection_queue_is_an_error() {
     let dir = TestDir::new();
     let path = dir.join("full.sock");
     let listener = UnixListener::bind(&path).unwrap();
     listen(&listener, Backlog::new(3).unwrap()).unwrap();
     let mut waiting = Vec::new();
-    // Fill the queue of a listener that never accepts; a full queue is an error at once on a non-blocking socket.
+    // Fills the queue of a listener that never accepts. On a non-blocking socket a full queue is an error at once.
     eventually(Duration::from_secs(10), "the queue is full", async || match UnixStream::connect(&path).await {
         Ok(stream) => {
             waiting.push(stream);

@@ -1,4 +1,4 @@
-//! The table of server options against every HAProxy found on this machine: what it says of `add server` is what they do.
+//! Compares the table of server options with every installed HAProxy: it must match what `add server` accepts.
 
 use proxymgr_actors::decide::server_options::{self, AtRuntime, ServerOption, Value};
 use proxymgr_actors::model::ProxyVersion;
@@ -17,7 +17,7 @@ fn sample(option: &ServerOption) -> Option<&'static str> {
     })
 }
 
-/// 2.6 takes `enabled`, and sends the server traffic before it is ready: it is never sent.
+/// 2.6 accepts `enabled` and sends the server traffic before it is ready: proxymgr never sends this option.
 fn is_never_sent(option: &ServerOption) -> bool {
     option.name == "enabled"
 }
@@ -34,7 +34,7 @@ async fn table_agrees_with_add_server_of_every_version() {
             let command =
                 format!("add server b/s{at} 127.0.0.1:1 {} {}", option.name, sample(option).unwrap_or_default());
             let answer = runtime(&haproxy.socket, &command).await.unwrap();
-            // A sample that HAProxy finds wrong is read before it is: the option itself is taken.
+            // If HAProxy refuses only the sample value, it accepts the option.
             let refused =
                 ["not accepted for dynamic server", "unknown keyword"].iter().any(|part| answer.contains(part));
             let taken = matches!(option.at_runtime, AtRuntime::Since(since) if running >= since);
@@ -51,7 +51,7 @@ async fn all_options_that_haproxy_lists_are_in_the_table() {
         let haproxy = RunningHaproxy::start(&dir, &version, &config).await;
         let help = runtime(&haproxy.socket, "add server help").await.unwrap();
         let listed = help.lines().skip(1).map(str::trim).filter(|line| !line.is_empty());
-        // What it sets stands in brackets after its name, which no table can list.
+        // `set-proxy-v2-tlv-fmt(ID)` has an id in its name, so it cannot be in the table.
         let unknown = Vec::from_iter(listed.filter(|name| server_options::known(name).is_none()));
         assert_eq!(unknown, ["set-proxy-v2-tlv-fmt"], "{version}");
     }

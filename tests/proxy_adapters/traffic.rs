@@ -1,4 +1,4 @@
-//! `HaproxySocket` as the reader of HAProxy's traffic.
+//! `HaproxySocket` as the source of HAProxy's traffic figures.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn sessions_and_checks_are_read_of_every_version() {
             check(sections[&service("web")].sessions == 2 && sections[&service("other")].sessions == 0, &sections)
         })
         .await;
-        eventually(Duration::from_secs(10), "the failed check is told", async || {
+        eventually(Duration::from_secs(10), "the failed check is reported", async || {
             let servers = socket.servers(&service("web")).await.map_err(|error| error.to_string())?;
             let server = servers.get(&ServerName::new("a").unwrap()).ok_or("no server a")?;
             check(server.check.as_ref().is_some_and(|said| said.starts_with("L4CON")), server)

@@ -1,4 +1,4 @@
-//! Servers with an agent, on every HAProxy at hand: what the agent reports is left alone, and cannot undo what was ordered.
+//! Servers with an agent, on every available HAProxy: the agent's reports are respected, and cannot undo an order.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::support::dir::TestDir;
 use crate::support::eventually::{check, stays};
 use crate::support::haproxy::{self, HaproxyVersion, ServerLine};
 
-/// Several rounds of agents and observations.
+/// Long enough for several reports of agents and several observations.
 const WATCHED: Duration = Duration::from_millis(1_500);
 
 const RAMP_UP: Duration = Duration::from_secs(2);
 
-/// A daemon that observes often, and a service `web` with two hosts, which ask the same agent.
+/// A daemon that observes often, and a service `web` with two hosts that share an agent.
 struct Stage {
     dir: TestDir,
     files: ServiceFiles,
@@ -49,7 +49,7 @@ impl Stage {
         servers.into_iter().find(|server| server.port() == port).ok_or_else(|| "it is not there".to_owned())
     }
 
-    /// Waits until the server is so, and looks whether it stays so.
+    /// Waits until the server meets the condition, and checks that it stays so.
     async fn wait_for_server(&self, index: usize, what: &str, wanted: impl Fn(&ServerLine) -> bool) {
         let probe = async || {
             let server = self.server(index).await?;
@@ -81,7 +81,7 @@ async fn agent_cannot_bring_a_removed_host_back() {
         stage.files.hosts("web", &stage.backends[..1]);
         let out = |server: &ServerLine| server.is_in_maintenance();
         stage.wait_for_server(1, "removed, though its agent reports ready", out).await;
-        // On its return its agent counts again.
+        // After its return, the reports of its agent count again.
         stage.agent.report("ready 40%");
         stage.files.hosts("web", &stage.backends);
         stage.wait_for_server(1, "back", |server| server.is_ready() && server.weight() == 40).await;
@@ -115,14 +115,14 @@ async fn agent_decides_over_the_weight_after_ramp_up() {
         // Until then the weights of the ramp-up and the agent's alternate.
         tokio::time::sleep(RAMP_UP).await;
         let by_agent = |server: &ServerLine| server.is_ready() && server.weight() == 50;
-        stage.wait_for_server(1, "the newcomer has what its agent gives it", by_agent).await;
+        stage.wait_for_server(1, "the new server has the weight of its agent", by_agent).await;
         let asked = stage.agent.asked();
         let probe = async || check(stage.agent.asked() > asked + 4, &asked);
         stage.daemon.eventually(LIMIT, "the agents are still asked", probe).await;
     }
 }
 
-/// A process that has just started asks the agents of all servers of its file, those in maintenance included.
+/// A process that has just started queries the agents of all servers in its file, including those in maintenance.
 #[tokio::test]
 async fn agent_cannot_end_a_maintenance_of_the_file() {
     for version in haproxy::versions() {
@@ -136,7 +136,7 @@ async fn agent_cannot_end_a_maintenance_of_the_file() {
             let server = stage.server(0).await?;
             check(server.is_in_maintenance(), &server)
         };
-        // An agent may be quicker than the first command, once.
+        // An agent may be faster than the first command, once.
         stage.daemon.eventually(LIMIT, "in maintenance after the reload", is_out).await;
         stage.wait_for_server(0, "and it stays there", ServerLine::is_in_maintenance).await;
     }

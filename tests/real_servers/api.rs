@@ -1,4 +1,4 @@
-//! The API of a real daemon with a real HAProxy: what is shown is so, and what is ordered is done.
+//! The API of a real daemon with a real HAProxy: it shows the real state, and orders are executed.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ struct Scene {
     daemon: Daemon,
 }
 
-/// Three backends behind `web`, of which no more than half may go at once.
+/// Starts three backends behind `web`, of which at most half may be removed at once.
 async fn scene() -> Scene {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
@@ -41,7 +41,7 @@ impl Scene {
         serde_json::from_slice(&response.body).map_err(|error| error.to_string())
     }
 
-    /// Waits until what stands there is as wanted.
+    /// Waits until the response at this path meets the condition.
     async fn wait_for(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let probe = async || {
             let value = self.get(path).await?;
@@ -108,7 +108,7 @@ async fn drain_order_survives_discovery() {
 #[tokio::test]
 async fn blocked_change_applies_once_accepted() {
     let scene = scene().await;
-    assert_eq!(scene.post("/holds/web/accept", &json!({})).await.0, 409, "nothing is held yet");
+    assert_eq!(scene.post("/holds/web/accept", &json!({})).await.0, 409, "no change is blocked yet");
     scene.files.hosts("web", &scene.backends[..1]);
     let holds = scene.wait_for("/holds", |holds| holds["holds"][0]["state"] == "held").await;
     assert_eq!(holds["holds"][0]["removes"]["count"], 2, "{holds}");

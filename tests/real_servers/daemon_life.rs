@@ -1,4 +1,4 @@
-//! The daemon as its operators meet it: lock, signals, mistakes, full disks, the other commands.
+//! The life of the daemon: lock, signals, mistakes in the settings, full disks, further commands.
 
 use std::process::Output;
 
@@ -98,7 +98,7 @@ async fn sigusr1_refreshes_all_sources() {
 #[tokio::test]
 async fn unwritable_file_leaves_haproxy_up_to_date() {
     let scene = scene().await;
-    // A directory stands where the new file would be written: as hopeless as a full disk, for root, too.
+    // A directory has the name of the new file: like a full disk this fails for root, too.
     let blocked = scene.daemon.dir().join("haproxy.cfg.new");
     std::fs::create_dir(&blocked).expect("nothing has that name");
     scene.files.hosts("web", &scene.backends[..1]);
@@ -133,7 +133,7 @@ async fn render_and_plan_show_desired_state() {
     let enable = plan().await;
     assert!(enable.contains(&format!("set server web/{name} state ready")), "{enable}");
     let servers = haproxy::servers_state(&scene.daemon.socket()).await.expect("it answers");
-    assert!(servers.iter().any(|server| server.is_in_maintenance()), "plan does nothing: {servers:?}");
+    assert!(servers.iter().any(|server| server.is_in_maintenance()), "plan changes nothing: {servers:?}");
 }
 
 #[tokio::test]

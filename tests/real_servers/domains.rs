@@ -1,4 +1,4 @@
-//! Services that share a port by their domains, with real requests, on every HAProxy at hand.
+//! Services that share a port by their domains, with real requests, on every available HAProxy.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::haproxy::{self, HaproxyVersion};
 use crate::support::http::Connection;
 use crate::support::load::Load;
 
-/// Who answers this request: a backend's name, or the status.
+/// Sends a request. Returns the name of the backend that answers, or the status.
 async fn answer(front: SocketAddr, host: &str, path: &str) -> Result<String, String> {
     let request = format!("GET {path} HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
     let exchange = async { Connection::open(front).await?.exchange(&request).await };
@@ -26,7 +26,7 @@ async fn asked(front: SocketAddr, host: &str, path: &str) -> String {
     answer(front, &format!("Host: {host}\r\n"), path).await.expect("it answers")
 }
 
-/// Services on one port, each with a backend of its own, served by a daemon.
+/// A daemon with services on one port, each with its own backend.
 struct Scene {
     dir: TestDir,
     files: ServiceFiles,
@@ -74,12 +74,12 @@ impl Scene {
         self.backends[at].name()
     }
 
-    /// What a request is answered by that goes to the service, or gets this status.
+    /// Returns the answer to a request for this service, or this status.
     fn answer_of<'a>(&'a self, service: &'a str) -> &'a str {
         if self.names.iter().any(|name| name == service) { self.backend(service) } else { service }
     }
 
-    /// Waits until requests for the host go to the service, or get this status.
+    /// Waits until requests for the host reach the service, or get this status.
     async fn goes_to(&self, host: &str, service: &str) {
         let wanted = self.answer_of(service);
         let what = format!("{host} goes to {service}");
@@ -147,7 +147,7 @@ async fn most_specific_domain_and_path_win() {
 #[tokio::test]
 async fn domain_moves_without_reload_or_failed_request() {
     for version in haproxy::versions() {
-        // The host that clients of the load ask for.
+        // The host in the requests of the load.
         let with = json!({"domains": ["localhost", "other.example"]});
         let without = json!({"domains": ["more.example"]});
         let scene = Scene::begin(&version, &[("one", with.clone()), ("two", without.clone())]).await;
@@ -156,7 +156,7 @@ async fn domain_moves_without_reload_or_failed_request() {
         let loads = [true, false].map(|keep_alive| load(keep_alive).start());
         for round in 0..6 {
             let (to, from) = if round % 2 == 0 { ("two", "one") } else { ("one", "two") };
-            // The service that gains it is told first, so that both want it for a moment.
+            // The service that gets the domain is defined first, so that both want it for a moment.
             scene.define(to, with.clone());
             wait_for_state(&scene.daemon, "both want it", "haproxy_state", |state| {
                 state["services"][to]["problem"].is_string()
@@ -180,7 +180,7 @@ async fn domains_survive_daemon_and_process_restart() {
     for version in haproxy::versions() {
         let services = [("one", json!({"domains": ["a.example"]})), ("two", json!({"domains": ["b.example"]}))];
         let mut scene = Scene::begin(&version, &services).await;
-        // By name the first would have it; the second has it because it had it first.
+        // The first by name would be `one`; `two` keeps the domain because it had it first.
         scene.define("two", json!({"domains": ["b.example", "c.example"]}));
         scene.goes_to("c.example", "two").await;
         scene.define("one", json!({"domains": ["a.example", "c.example"]}));
@@ -196,7 +196,7 @@ async fn domains_survive_daemon_and_process_restart() {
         };
         let map = scene.daemon.eventually(LIMIT, "the map on disk follows", follows).await;
         scene.daemon.kill();
-        assert_eq!(asked(scene.front, "c.example", "/").await, scene.backend("two"), "HAProxy goes on alone");
+        assert_eq!(asked(scene.front, "c.example", "/").await, scene.backend("two"), "HAProxy continues");
         scene.daemon.start_again();
         stage::reloads(&scene.daemon).await;
         assert_eq!(scene.map(), map, "{version}");
@@ -217,7 +217,7 @@ async fn slots_change_hosts_and_domains_without_reload() {
             scene.files.hosts("one", hosts);
             wait_for_ready(&scene.daemon, "one", &addresses(hosts)).await;
         }
-        // It is the backend of `two` that serves both by now.
+        // Now the backend of `two` serves both domains.
         scene.goes_to("a.example", "two").await;
         scene.define("one", by_slots("c.example"));
         for (host, service) in [("c.example", "two"), ("b.example", "two"), ("a.example", "404")] {
@@ -272,7 +272,7 @@ async fn drift_of_domain_map_is_repaired() {
         }
         scene
             .daemon
-            .eventually(LIMIT, "the map's file is as it was", async || check(scene.map() == written, &scene.map()))
+            .eventually(LIMIT, "the map's file is restored", async || check(scene.map() == written, &scene.map()))
             .await;
         assert_eq!(stage::reloads(&scene.daemon).await, 1, "{version}");
         let state = stage::actor_state(&scene.daemon, "haproxy_state").await.expect("it answers");
@@ -302,11 +302,11 @@ async fn exclusive_port_is_not_shared() {
         for (host, service) in [("a.example", "one"), ("b.example", "two"), ("c.example", "404")] {
             scene.goes_to(host, service).await;
         }
-        // The other's domains change all the same.
+        // The domains of the other service still change.
         scene.define("two", json!({"domains": ["d.example"]}));
         scene.goes_to("d.example", "two").await;
         scene.goes_to("b.example", "404").await;
-        // Without domains there is no frontend and no map any more.
+        // Without domains, frontend and map are removed.
         scene.files.remove("one");
         scene.goes_to("a.example", "404").await;
         scene.files.remove("two");

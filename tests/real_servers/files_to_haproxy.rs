@@ -90,13 +90,13 @@ async fn host_attributes_reach_haproxy() {
         let server = server("first").await?;
         check(server.weight() == weight, &server)
     };
-    daemon.eventually(LIMIT, "the weight is in force", async || weighs(10).await).await;
+    daemon.eventually(LIMIT, "the weight is applied", async || weighs(10).await).await;
     let config = daemon.haproxy_config();
     assert!(config.lines().any(|line| line.contains("server second ") && line.contains(" backup")), "{config}");
 
     let starts = stage::reloads(&daemon).await;
     define(200, "drain");
-    daemon.eventually(LIMIT, "the new weight is in force", async || weighs(200).await).await;
+    daemon.eventually(LIMIT, "the new weight is applied", async || weighs(200).await).await;
     let drains = async || {
         let third = server("third").await?;
         check(third.is_draining(), &third)
@@ -119,7 +119,7 @@ async fn first_backup_of_the_list_gets_the_traffic() {
         });
         files.replace("services/web.json", &definition.to_string());
     };
-    // The order of their names, which is that of their ports, is neither.
+    // An order that differs from that of names and ports.
     let mut by_port = [0, 1, 2];
     by_port.sort_by_key(|n| backends[*n].port());
     let [low, middle, high] = by_port;

@@ -1,4 +1,4 @@
-//! How servers leave, and what operators choose for them, in every real HAProxy.
+//! Removal of servers and operators' overrides, on every real HAProxy.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,10 +24,10 @@ use crate::support::eventually::{check, eventually};
 use crate::support::haproxy::{self, HaproxyVersion, ServerLine};
 use crate::support::http;
 
-/// How long a request takes that a host is to finish.
+/// Duration of a request that a leaving host must complete.
 const BUSY: Duration = Duration::from_secs(3);
 
-/// How long a removed server may take to be deleted: a minute in maintenance, and the interval of looks.
+/// Time-out for the deletion of a removed server: a minute in maintenance, and the interval of observations.
 const DELETION_LIMIT: Duration = Duration::from_secs(100);
 
 async fn server(socket: &Path, backend: &Backend) -> Result<Option<ServerLine>, String> {
@@ -35,7 +35,7 @@ async fn server(socket: &Path, backend: &Backend) -> Result<Option<ServerLine>, 
     Ok(servers.into_iter().find(|server| server.port() == backend.port()))
 }
 
-/// A host leaves while it answers a request: it drains, the answer arrives, it goes into maintenance.
+/// A host is removed while it answers a request: it drains, the answer arrives, and it goes into maintenance.
 async fn leaves_while_it_is_busy(version: &HaproxyVersion, until_deleted: bool) {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
@@ -74,7 +74,7 @@ async fn leaves_while_it_is_busy(version: &HaproxyVersion, until_deleted: bool) 
     assert!(begun.elapsed() >= BUSY, "not before");
     if until_deleted {
         let deleted = async || check(server(&socket, leaving).await?.is_none(), &"it is there");
-        daemon.eventually(DELETION_LIMIT, "in the end it is deleted", deleted).await;
+        daemon.eventually(DELETION_LIMIT, "it is deleted later", deleted).await;
     }
 }
 
@@ -92,7 +92,7 @@ async fn removed_host_is_deleted_after_maintenance() {
     }
 }
 
-/// The production actors with their real adapters, within the test: what the daemon is made of.
+/// Starts the production actors with their real adapters in the test process, like the daemon.
 async fn manager(settings: &Settings) -> Actors {
     let log = Logger::root(Discard, o!());
     let binary = HaproxyBinary::new(&settings.haproxy.binary);
@@ -104,7 +104,7 @@ async fn manager(settings: &Settings) -> Actors {
     Actors::start(outside, adapters::orders(settings, Some(version), restored), Clock::starting_at(1), &log)
 }
 
-/// Ends the HAProxy of one configuration, whatever becomes of the test.
+/// Kills all HAProxy processes of one configuration when it is dropped.
 struct EndHaproxy(PathBuf);
 
 impl Drop for EndHaproxy {
@@ -114,7 +114,7 @@ impl Drop for EndHaproxy {
             let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let config = self.0.to_string_lossy().into_owned();
             if command_line.split(|byte| *byte == 0).any(|word| word == config.as_bytes()) {
-                // One that has ended meanwhile is no error.
+                // A process may have ended meanwhile.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
@@ -170,17 +170,17 @@ fn override_survives_reload_and_restart() {
             .await;
             wait_until_only_is_ready(&socket, &backends[1]).await;
         });
-        // The manager is gone without a word; HAProxy goes on.
+        // The manager has ended without stopping HAProxy, which continues.
         actix::System::new().block_on(async {
             let before = haproxy::info(&socket).await.expect("HAProxy outlives its manager")["Pid"].clone();
             let actors = manager(&settings).await;
-            eventually(LIMIT, "the manager takes HAProxy over", async || {
+            eventually(LIMIT, "the manager adopts and reloads HAProxy", async || {
                 let pid = haproxy::info(&socket).await.map_err(|error| error.to_string())?["Pid"].clone();
                 check(pid != before, &pid)
             })
             .await;
             wait_until_only_is_ready(&socket, &backends[1]).await;
-            eventually(LIMIT, "what drained drains again", async || match server(&socket, &backends[0]).await? {
+            eventually(LIMIT, "the drain is restored", async || match server(&socket, &backends[0]).await? {
                 Some(server) if server.is_draining() && !server.is_in_maintenance() => Ok(()),
                 other => Err(format!("{}: {other:?}", version.label)),
             })
@@ -197,7 +197,7 @@ fn override_survives_reload_and_restart() {
     }
 }
 
-/// Somebody drains a server on HAProxy's own socket; the daemon dies, and the next one takes HAProxy over.
+/// A server is drained on HAProxy's socket; the daemon is killed, and the next one adopts HAProxy.
 #[tokio::test]
 async fn drain_on_socket_survives_daemon_restart() {
     let dir = TestDir::new();
@@ -210,7 +210,7 @@ async fn drain_on_socket_survives_daemon_restart() {
     let state = daemon.dir().join("state");
     daemon
         .eventually(LIMIT, "the state is saved", async || {
-            // What is still being written beside it is not saved yet.
+            // Only a complete state file counts, not the temporary file next to it.
             let files = std::fs::read_dir(&state).into_iter().flatten().flatten().map(|file| file.path());
             let saved = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
             let text: String = saved.filter_map(|path| std::fs::read_to_string(path).ok()).collect();

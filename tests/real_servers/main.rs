@@ -1,6 +1,6 @@
-//! The real binary against real servers: ZooKeeper, HAProxy of every version at hand, supervisord.
+//! The real binary with real servers: ZooKeeper, every available HAProxy, supervisord.
 //!
-//! `make test-versions` fetches the HAProxy versions; without it the installed one is tested alone.
+//! `make test-versions` fetches the HAProxy versions; without it only the installed one is tested.
 
 #[path = "../support/mod.rs"]
 mod support;

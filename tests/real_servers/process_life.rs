@@ -1,4 +1,4 @@
-//! HAProxy dies, hangs, is tampered with; the daemon dies and comes back.
+//! HAProxy crashes, hangs or is changed by other programs; the daemon is killed and restarted.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -59,7 +59,7 @@ async fn killed_haproxy_restarts_with_runtime_changes() {
     assert!(zombie.is_err(), "the dead process was reaped: {zombie:?}");
 }
 
-/// Waits for the newest change of this server's health in the journal to be this one, with a result of the check.
+/// Waits until the newest health change of this server in the journal is this one, with a result of the check.
 async fn wait_for_health(daemon: &Daemon, server: SocketAddr, up: bool) {
     let path = format!("/api/v1/journal?event=health_changed&server={server}");
     let newest = async || {
@@ -87,7 +87,7 @@ async fn health_changes_are_journalled_with_their_check() {
 }
 
 #[tokio::test]
-async fn haproxy_killed_soon_after_a_reload_is_restarted_at_once() {
+async fn haproxy_killed_after_a_reload_restarts_at_once() {
     let scene = scene().await;
     // A crash before the reload does not count.
     for round in 0..2 {
@@ -107,7 +107,7 @@ async fn haproxy_killed_soon_after_a_reload_is_restarted_at_once() {
 #[tokio::test]
 async fn crash_with_full_disk_restarts_on_old_file() {
     let scene = scene().await;
-    // Directories stand where the new files would be written: as hopeless as a full disk, for root, too.
+    // Directories have the names of the new files: like a full disk this fails for root, too.
     let blocked = ["haproxy.cfg.new", "haproxy.cfg.candidate"].map(|name| scene.daemon.dir().join(name));
     blocked.iter().for_each(|path| std::fs::create_dir(path).expect("nothing has that name"));
     scene.files.hosts("web", &scene.backends[1..]);
@@ -150,11 +150,11 @@ async fn frozen_haproxy_is_reported_and_updated() {
     let pid = haproxy_pid(&scene.daemon).await;
     kill(pid, Signal::SIGSTOP).expect("it runs");
     scene.files.hosts("web", &scene.backends[..1]);
-    wait_for_state(&scene.daemon, "the silence is shown while it lasts", "haproxy_state", |state| {
+    wait_for_state(&scene.daemon, "the missing answer is shown at once", "haproxy_state", |state| {
         state["runtime_error"].is_string()
     })
     .await;
-    wait_for_state(&scene.daemon, "the silence is an error in the end", "haproxy_state", |state| {
+    wait_for_state(&scene.daemon, "the missing answer becomes an error", "haproxy_state", |state| {
         state["counts"]["unanswered"].as_u64() > Some(0)
     })
     .await;
@@ -190,7 +190,7 @@ async fn killed_daemon_adopts_haproxy_without_failed_requests() {
     let before = haproxy_pid(&scene.daemon).await;
     let load = Load::new(scene.front).clients(4).pause(Duration::from_millis(1)).start();
     scene.daemon.kill();
-    let answers = haproxy::info(&scene.daemon.socket()).await.expect("HAProxy goes on without its daemon");
+    let answers = haproxy::info(&scene.daemon.socket()).await.expect("HAProxy continues without its daemon");
     assert_eq!(answers["Pid"], before.to_string());
     scene.files.hosts("web", &scene.backends[..2]);
     scene.daemon.start_again();
@@ -201,7 +201,7 @@ async fn killed_daemon_adopts_haproxy_without_failed_requests() {
     })
     .await;
     load.stop().await.assert_nothing_failed();
-    // It was the child of the daemon that was killed, so that reaping it was left to the system.
+    // It was a child of the killed daemon, so the system reaps it.
     let stat = std::fs::read_to_string(format!("/proc/{before}/stat"));
     assert!(stat.as_ref().is_ok_and(|stat| stat.contains(" Z ")) || stat.is_err(), "it has ended: {stat:?}");
 }
@@ -227,7 +227,7 @@ async fn reloads_leak_no_descriptors_or_processes() {
     for n in 4..14 {
         reload(n).await;
     }
-    // The listing itself and a request under way account for the difference.
+    // The count's own descriptor and a request account for the difference.
     assert!(count() <= settled + 3, "{settled} descriptors became {}", count());
     assert!(scene.dir.path().exists());
 }

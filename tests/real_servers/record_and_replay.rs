@@ -1,4 +1,4 @@
-//! What a daemon records is played again, with the same settings and with others.
+//! Recordings of a daemon are replayed, with the same and with other settings.
 
 use std::fs;
 use std::time::Duration;
@@ -29,9 +29,9 @@ async fn recording_is_replayed_and_compared() {
     let builder = daemon(&dir).files(&files.services()).arg("--record").arg(recording.to_str().expect("a plain path"));
     let mut daemon = builder.clone().start();
     wait_for_ready(&daemon, "web", &addresses(&backends)).await;
-    // What comes while HAProxy is being started is applied by that start, and how long it takes is not recorded.
+    // A change during HAProxy's start is applied by that start, whose duration is not recorded.
     stage::reloads(&daemon).await;
-    // In the replay a start takes as long as the simulation's: the change must not be recorded within that.
+    // In the replay a start takes as long as in the simulation: the recorded change must come later.
     tokio::time::sleep(Duration::from_secs(2)).await;
     files.hosts("web", &backends[..1]);
     wait_for_ready(&daemon, "web", &addresses(&backends[..1])).await;
@@ -56,7 +56,7 @@ async fn recording_is_replayed_and_compared() {
     assert!(report.contains("web: blocked by guard: 0 of 1 hosts would remain and min_hosts is 1"), "{report}");
     assert!(report.contains("web: 3 maint, 1 ready, 1 wanted") || report.contains("web: 1 ready, 3 maint"), "{report}");
 
-    // An older HAProxy cannot add servers at run time, and one that is refused the option says so.
+    // An older HAProxy cannot add servers at run time, and one that refuses the option reports that.
     let refusing = text.replacen("option httpchk", "lua-load x", 1);
     let refused = dir.write("refused.jsonl", refusing);
     let replayed = daemon.run_command(&["replay", refused.to_str().expect("a plain path")]).await;
@@ -106,7 +106,7 @@ async fn orders_are_replayed_with_effects() {
         let events = String::from_utf8_lossy(&daemon.run_command(&["events"]).await.stdout).into_owned();
         check(events.contains("refresh of every source"), &events)
     };
-    daemon.eventually(stage::LIMIT, "the journal tells of the signal", journal).await;
+    daemon.eventually(stage::LIMIT, "the journal contains the signal", journal).await;
     assert!(daemon.terminate().await.success());
 
     let replayed = daemon.run_command(&["replay", recording.to_str().expect("a plain path")]).await;

@@ -1,4 +1,4 @@
-//! Definitions that HAProxy refuses are left out, each named with its line, and keep nothing else from being served.
+//! Definitions that HAProxy refuses are left out and reported with their line, and affect no other service.
 
 use std::time::Instant;
 
@@ -10,12 +10,12 @@ use crate::stage::{
 use crate::support::dir::TestDir;
 use crate::support::{haproxy, http};
 
-/// A line that our own policy lets pass and no HAProxy accepts.
+/// A line that the policy accepts and every HAProxy refuses.
 const REFUSED: &str = "http-request deny if { src,nosuchconverter 1 }";
 
-/// HAProxy names one of several mistakes at a time, so that this takes dozens of checks.
+/// HAProxy names only one of several mistakes at a time, so this needs dozens of checks.
 #[tokio::test]
-async fn one_good_definition_is_served_among_forty_refused_ones() {
+async fn valid_definition_is_served_among_forty_refused() {
     const SERVICES: usize = 40;
     for version in haproxy::versions() {
         let dir = TestDir::new();
@@ -51,9 +51,9 @@ async fn one_good_definition_is_served_among_forty_refused_ones() {
     }
 }
 
-/// 2.2 and 2.6 refuse the whole file for it, and name a line of `defaults`; later versions accept it.
+/// 2.2 and 2.6 refuse the whole file and name a line of `defaults`; later versions accept it.
 #[tokio::test]
-async fn tcp_service_that_does_not_suit_the_defaults_is_left_out_alone() {
+async fn tcp_service_in_conflict_with_defaults_is_left_out() {
     let defaults =
         ["mode http", "timeout connect 5s", "timeout client 1m", "timeout server 1m", "unique-id-format %HM"];
     for version in haproxy::versions() {
@@ -77,9 +77,9 @@ async fn tcp_service_that_does_not_suit_the_defaults_is_left_out_alone() {
     }
 }
 
-/// The operator's mistake is in the base, so that no new file can be had.
+/// The mistake is in the base configuration, so no new file can be valid.
 #[tokio::test]
-async fn refused_settings_at_the_start_leave_the_last_good_file_served() {
+async fn refused_settings_at_start_keep_the_last_good_file() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);
@@ -101,7 +101,7 @@ async fn refused_settings_at_the_start_leave_the_last_good_file_served() {
     }
 }
 
-/// Warnings do not keep a service from being served; they are shown with it.
+/// Warnings do not prevent that a service is served; they are shown with it.
 #[tokio::test]
 async fn warnings_of_the_check_are_shown_with_their_service() {
     for version in haproxy::versions() {

@@ -1,4 +1,4 @@
-//! What needs a reload is reloaded, and no connection is lost.
+//! Reloads: their reasons, and no lost connection.
 
 use std::net::SocketAddr;
 use std::time::Duration;

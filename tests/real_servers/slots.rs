@@ -1,4 +1,4 @@
-//! Services whose hosts take slots, on real HAProxies: the way that 2.2 and older have.
+//! Services in slots on real HAProxies, as needed for 2.2 and older versions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,12 +12,12 @@ use crate::support::dir::TestDir;
 use crate::support::eventually::check;
 use crate::support::{haproxy, http};
 
-/// What the daemon says of the service `web`.
+/// Returns the daemon's state of the service `web`.
 async fn web(daemon: &Daemon) -> Value {
     stage::actor_state(daemon, "haproxy_state").await.expect("its state")["services"]["web"].clone()
 }
 
-/// Which host has which slot.
+/// Returns the host of each slot.
 async fn slots(daemon: &Daemon) -> BTreeMap<String, String> {
     serde_json::from_value(web(daemon).await["slots"].clone()).expect("names")
 }
@@ -27,7 +27,7 @@ fn slotted(base: usize, min_free: usize) -> Value {
     json!({"update": "slots", "slots": slots, "server_options": ["check inter 200ms"], "listen_options": ["mode http"]})
 }
 
-/// Waits until a next daemon would know who has which slot.
+/// Waits until the saved state has these slots.
 async fn until_saved(daemon: &Daemon, slots: &BTreeMap<String, String>) {
     let saved = async || {
         let files = std::fs::read_dir(daemon.dir().join("state")).map_err(|error| error.to_string())?;
@@ -35,10 +35,10 @@ async fn until_saved(daemon: &Daemon, slots: &BTreeMap<String, String>) {
         let text: String = complete.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
         check(slots.keys().all(|host| text.contains(&format!("\"server\":\"{host}\""))), &text)
     };
-    daemon.eventually(LIMIT, "who has which slot is saved", saved).await;
+    daemon.eventually(LIMIT, "the table of slots is saved", saved).await;
 }
 
-/// Waits until one request after another is answered by each of these backends, and by no other.
+/// Waits until requests are answered by exactly these backends.
 async fn wait_until_served_by(daemon: &Daemon, port: u16, wanted: &[&Backend]) {
     let names: BTreeSet<String> = wanted.iter().map(|backend| backend.name().to_owned()).collect();
     let probe = async || {
@@ -84,7 +84,7 @@ async fn slots_grow_early_and_survive_adoption() {
         let mut daemon = daemon(&dir).haproxy(&version).files(&files.services()).start();
         wait_for_ready(&daemon, "web", &addresses(&backends[..2])).await;
         files.hosts("web", &backends[..3]);
-        // Before the reload the one that is new has the last slot.
+        // Until the reload the new host has the last slot.
         let grown = |state: &Value| state["services"]["web"]["free_slots"] == 3;
         wait_for_state(&daemon, "the slots grow", "haproxy_state", grown).await;
         wait_for_ready(&daemon, "web", &addresses(&backends[..3])).await;
@@ -99,14 +99,14 @@ async fn slots_grow_early_and_survive_adoption() {
         daemon.kill();
         daemon.start_again();
         let taken_over = |state: &Value| state["phase"] == "running" && two(state);
-        wait_for_state(&daemon, "HAProxy is taken over", "haproxy_state", taken_over).await;
+        wait_for_state(&daemon, "HAProxy is adopted", "haproxy_state", taken_over).await;
         wait_for_ready(&daemon, "web", &addresses(&backends[1..3])).await;
         assert_eq!(slots(&daemon).await, before, "{version:?}");
     }
 }
 
-/// Somebody drains both servers on HAProxy's own socket; the daemon dies, and one host is replaced before the next daemon
-/// takes HAProxy over.
+/// Both servers are drained on HAProxy's socket; the daemon is killed, and one host is replaced before the next daemon
+/// adopts HAProxy.
 #[tokio::test]
 async fn drain_on_socket_is_not_inherited_with_slot() {
     for version in haproxy::versions() {

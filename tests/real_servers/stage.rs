@@ -1,4 +1,4 @@
-//! What most of these tests begin with: a daemon, its services, and backends that say who they are.
+//! Common start of these tests: a daemon, its services, and backends that answer with their names.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,27 +11,27 @@ use crate::support::dir::TestDir;
 use crate::support::eventually::check;
 use crate::support::haproxy;
 
-/// How long anything may take before it counts as never.
+/// Time-out for every expected event.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// The daemon under test.
+/// Returns the daemon under test.
 pub fn daemon(dir: &TestDir) -> DaemonBuilder {
     Daemon::builder(env!("CARGO_BIN_EXE_proxymgr"), dir)
 }
 
-/// Some backends that answer with their names.
+/// Starts backends that answer with their names.
 pub fn backends(dir: &TestDir, count: usize) -> Vec<Backend> {
     (1..=count).map(|n| Backend::start(dir, &format!("backend-{n}"))).collect()
 }
 
-/// Their addresses, sorted, as [`haproxy::ready_servers`] gives them.
+/// Returns their addresses, sorted like those of [`haproxy::ready_servers`].
 pub fn addresses<'a>(backends: impl IntoIterator<Item = &'a Backend>) -> Vec<String> {
     let mut addresses: Vec<String> = backends.into_iter().map(|backend| backend.address().to_string()).collect();
     addresses.sort();
     addresses
 }
 
-/// A host's znode data.
+/// Returns a host's znode data.
 pub fn host_json(backend: &Backend) -> Value {
     json!({"address": backend.address().ip().to_string(), "port": backend.port()})
 }
@@ -42,14 +42,14 @@ pub struct ServiceFiles {
 }
 
 impl ServiceFiles {
-    /// No services yet.
+    /// Creates the directories, without services.
     pub fn new(dir: &TestDir) -> Self {
         let dir = dir.subdir("discovery");
         std::fs::create_dir_all(dir.join("services")).expect("a new directory");
         Self { dir }
     }
 
-    /// The directory of definitions.
+    /// Returns the directory of definitions.
     pub fn services(&self) -> PathBuf {
         self.dir.join("services")
     }
@@ -75,7 +75,7 @@ impl ServiceFiles {
         std::fs::remove_file(self.dir.join(format!("services/{name}.json"))).expect("the service is defined");
     }
 
-    /// Replaces a file at once, as careful tools do.
+    /// Replaces a file at once, by a rename.
     pub fn replace(&self, name: &str, text: &str) {
         let new = self.dir.write(format!("{name}.new"), text);
         std::fs::rename(new, self.dir.join(name)).expect("rename in one directory");
@@ -93,7 +93,7 @@ pub async fn wait_for_ready(daemon: &Daemon, service: &str, wanted: &[String]) {
     daemon.eventually(LIMIT, &what, probe).await;
 }
 
-/// The state of the actor of this kind.
+/// Returns the state of this actor.
 pub async fn actor_state(daemon: &Daemon, actor: &str) -> Result<Value, String> {
     let status = daemon.status_json().await?;
     let actors = status["actors"].as_array().ok_or_else(|| format!("no actors in {status}"))?;
@@ -101,13 +101,13 @@ pub async fn actor_state(daemon: &Daemon, actor: &str) -> Result<Value, String> 
     found.cloned().ok_or_else(|| format!("no {actor} in {status}"))
 }
 
-/// How often HAProxy was started or reloaded, once no reload is under way.
+/// Returns how often HAProxy was started or reloaded, once no reload is pending.
 pub async fn reloads(daemon: &Daemon) -> u64 {
     let state = wait_for_state(daemon, "HAProxy runs", "haproxy_state", |state| state["phase"] == "running").await;
     state["counts"]["reload"].as_u64().expect("a number")
 }
 
-/// Waits until the state of one actor is as wanted, and returns it.
+/// Waits until the state of one actor meets the condition, and returns it.
 pub async fn wait_for_state(daemon: &Daemon, what: &str, actor: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let probe = async || {
         let state = actor_state(daemon, actor).await?;
@@ -117,7 +117,7 @@ pub async fn wait_for_state(daemon: &Daemon, what: &str, actor: &str, wanted: im
     daemon.eventually(LIMIT, what, probe).await
 }
 
-/// Waits for the reload after this many, and until HAProxy is in step again.
+/// Waits for one more reload than this number, and until HAProxy is in sync again.
 pub async fn wait_for_reload_after(daemon: &Daemon, before: u64) {
     wait_for_state(daemon, "HAProxy is reloaded", "haproxy_state", |state| {
         state["counts"]["reload"].as_u64() > Some(before) && state["phase"] == "running"

@@ -1,4 +1,4 @@
-//! What HAProxy knows about its servers outlives its reloads.
+//! The health and weights of servers survive reloads of HAProxy.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -11,23 +11,23 @@ use crate::support::dir::TestDir;
 use crate::support::eventually::check;
 use crate::support::haproxy;
 
-/// Checks that fail say nothing until long after a test: who is down was so before.
+/// So slow that no check fails during a test: a server that is down was down before.
 const SLOW_CHECK: &str = "check inter 60s rise 2 fall 1000";
 
-/// The operational state of the server at this backend's address, and its weight.
+/// Returns the operational state of the server at this backend's address, and its weight.
 async fn state_and_weight(daemon: &Daemon, backend: &Backend) -> (String, u32) {
     let servers = haproxy::servers_state(&daemon.socket()).await.expect("HAProxy answers");
     let server = servers.iter().find(|server| server.port() == backend.port()).expect("it has this server");
     (server.column("srv_op_state").to_owned(), server.weight())
 }
 
-/// Has HAProxy take this server for one whose checks have failed.
+/// Stops the backend, and makes HAProxy treat its server as failed.
 async fn fail_checks(daemon: &Daemon, backend: &mut Backend) {
     backend.stop().await;
     take_down(daemon, backend).await;
 }
 
-/// The same while it answers.
+/// Makes HAProxy treat the server of a running backend as failed.
 async fn take_down(daemon: &Daemon, backend: &Backend) {
     let servers = haproxy::servers_state(&daemon.socket()).await.expect("HAProxy answers");
     let server = servers.iter().find(|server| server.port() == backend.port()).expect("it has this server");
@@ -36,7 +36,7 @@ async fn take_down(daemon: &Daemon, backend: &Backend) {
     assert_eq!(state_and_weight(daemon, backend).await.0, "0");
 }
 
-/// Waits until a process that starts would be told of these servers that they are in these operational states.
+/// Waits until the state file has these operational states of these servers.
 async fn until_state_file_tells<const N: usize>(daemon: &Daemon, wanted: [(&Backend, &str); N]) {
     let path = daemon.socket().with_file_name("haproxy.cfg.state");
     let probe = async || {
@@ -47,7 +47,7 @@ async fn until_state_file_tells<const N: usize>(daemon: &Daemon, wanted: [(&Back
     daemon.eventually(LIMIT, "the state file follows", probe).await;
 }
 
-/// The operational state of the server at this port, in the text of a state file.
+/// Returns the operational state of the server at this port, in the text of a state file.
 fn told(text: &str, port: u16) -> Option<String> {
     let mut lines = text.lines().skip_while(|line| !line.starts_with("# "));
     let columns: Vec<&str> = lines.next()?.trim_start_matches("# ").split(' ').collect();
@@ -64,7 +64,7 @@ async fn health_and_weights_survive_reload_on_every_version() {
         let files = ServiceFiles::new(&dir);
         let mut backends = backends(&dir, 3);
         let port = dir.port();
-        // Before `web`, so that the number of its section changes, too.
+        // Defined before `web`, so that the number of the section changes, too.
         let another = dir.port();
         let define = |backends: &[Backend], weight: u16, timeout: &str| {
             let host = |backend: &Backend| json!({"address": "127.0.0.1", "port": backend.port(), "weight": weight});
@@ -79,7 +79,7 @@ async fn health_and_weights_survive_reload_on_every_version() {
         define(&backends[..2], 10, "30s");
         let daemon = daemon(&dir).haproxy(&version).files(&files.services()).start();
         wait_for_ready(&daemon, "web", &addresses(&backends[..2])).await;
-        // The third is added at run time, where this HAProxy can.
+        // The third is added at run time, if this HAProxy supports that.
         define(&backends, 20, "30s");
         wait_for_ready(&daemon, "web", &addresses(&backends)).await;
         daemon
@@ -105,8 +105,8 @@ async fn health_and_weights_survive_reload_on_every_version() {
     }
 }
 
-/// A server that is down answers again. One good check is too few, and the next is a minute away: whoever says that it
-/// is up has not been told.
+/// A server that is down answers again. One successful check is too few, and the next is a minute later, so a process
+/// that shows it as up has not read the state file.
 #[tokio::test]
 async fn state_file_keeps_down_servers_down() {
     for version in haproxy::versions() {
@@ -174,7 +174,7 @@ async fn damaged_state_file_is_harmless() {
             std::fs::write(&state_file, text).expect("the file can be written");
             reload(timeout).await;
         }
-        // Nothing can be written there, and nothing be read.
+        // A directory has the name of the state file: it can be neither written nor read.
         std::fs::remove_file(&state_file).ok();
         std::fs::create_dir(&state_file).expect("the name is free");
         reload("34s").await;

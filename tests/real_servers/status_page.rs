@@ -233,7 +233,7 @@ async fn protected_page_asks_for_token() {
 
     let typed_in = format!("http://anyone:{TOKEN}@{}/", daemon.status_address());
     browser.open(&typed_in).await;
-    // From now on the browser sends it by itself, also for style, script and event stream.
+    // From now on the browser sends it automatically, also for style sheet, script and event stream.
     browser.open(&url(&daemon, "/")).await;
     browser.until("the page is live", "document.getElementById('live')?.dataset.state === 'live'").await;
     browser.until("one host is ready", "document.querySelector('#rows .ready')?.innerText.startsWith('1/1')").await;

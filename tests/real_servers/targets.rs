@@ -1,5 +1,5 @@
-//! `haproxy.targets` and `haproxy.run: none`: HAProxies that somebody else runs, over unix sockets and TCP, of several
-//! versions, driven at run time alone.
+//! `haproxy.targets` and `haproxy.run: none`: external HAProxies of several versions, over unix sockets and TCP,
+//! updated only at run time.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::support::eventually::check;
 use crate::support::haproxy::{self, HaproxyVersion, installed, versions};
 use crate::support::process::Process;
 
-/// A HAProxy with a file of its own, which proxymgr knows nothing of.
+/// An external HAProxy, with its own file.
 struct Others {
     dir: TestDir,
     version: HaproxyVersion,
@@ -23,7 +23,7 @@ struct Others {
 }
 
 impl Others {
-    /// Its section `web` has these servers from the beginning, in the file.
+    /// Starts it with a section `web` that has these servers in the file.
     fn start(dir: &TestDir, name: &str, version: &HaproxyVersion, servers: &[Backend]) -> Self {
         let dir = dir.subdir(name);
         let port = dir.port();
@@ -50,7 +50,7 @@ impl Others {
         Process::start(dir, "haproxy", command)
     }
 
-    /// Another process in its place, with these servers, as after a restart by its owner.
+    /// Replaces the process by one with these servers, as its operator would.
     fn restart(&mut self, section: &str, servers: &[Backend]) {
         self.process.kill();
         self.process = Self::spawn(&self.dir, &self.version, self.port, section, servers);
@@ -69,7 +69,7 @@ impl Others {
     }
 
     async fn has_ready(&self, daemon: &Daemon, wanted: &[String]) {
-        let what = format!("HAProxy {} of others has exactly {wanted:?} ready", self.version);
+        let what = format!("external HAProxy {} has exactly {wanted:?} ready", self.version);
         let probe = async || {
             let ready = haproxy::ready_servers(&self.socket(), "web").await.map_err(|error| error.to_string())?;
             check(ready == wanted, &ready)
@@ -84,7 +84,7 @@ struct Scene {
     backends: Vec<Backend>,
 }
 
-/// A service of three hosts, of which none is shown yet.
+/// Creates a service of three hosts, none of which is shown yet.
 fn scene() -> Scene {
     let dir = TestDir::new();
     let files = ServiceFiles::new(&dir);
@@ -100,7 +100,7 @@ impl Scene {
     }
 }
 
-/// The state of one target, once it is as wanted.
+/// Waits until the state of a target meets the condition, and returns it.
 async fn target_state(daemon: &Daemon, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let probe = async || {
         let status = daemon.status_json().await?;
@@ -113,7 +113,7 @@ async fn target_state(daemon: &Daemon, name: &str, what: &str, wanted: impl Fn(&
     daemon.eventually(LIMIT, what, probe).await
 }
 
-/// The oldest and the newest version at hand.
+/// Returns the oldest and the newest available version.
 fn oldest_and_newest() -> (HaproxyVersion, HaproxyVersion) {
     let versions = versions();
     (versions.first().expect("one is installed").clone(), versions.last().expect("one is installed").clone())
@@ -144,7 +144,7 @@ async fn targets_are_in_sync_over_unix_and_tcp() {
     wait_for_ready(&daemon, "web", &addresses(&scene.backends[1..2])).await;
     old.has_ready(&daemon, &addresses(&scene.backends[1..2])).await;
     new.has_ready(&daemon, &addresses(&scene.backends[1..2])).await;
-    target_state(&daemon, "edge", "a target is told by its name", |state| state["phase"] == "running").await;
+    target_state(&daemon, "edge", "a target is shown by its name", |state| state["phase"] == "running").await;
     let plan = daemon.run_command(&["plan"]).await;
     let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
     assert!(plan.contains("\ntarget edge\n") && plan.contains(&format!("\ntarget {}\n", old.unix())), "{plan}");
@@ -160,12 +160,12 @@ async fn target_that_returns_is_updated() {
     for target in [&frozen, &dead] {
         target.has_ready(&daemon, &addresses(&scene.backends)).await;
     }
-    target_state(&daemon, &frozen.tcp(), "it is driven", |state| state["phase"] == "running").await;
+    target_state(&daemon, &frozen.tcp(), "it is updated", |state| state["phase"] == "running").await;
     frozen.process.signal(Signal::SIGSTOP);
     dead.process.kill();
     scene.files.hosts("web", &scene.backends[..1]);
     wait_for_ready(&daemon, "web", &addresses(&scene.backends[..1])).await;
-    target_state(&daemon, &dead.unix(), "its absence is told", |state| {
+    target_state(&daemon, &dead.unix(), "its absence is reported", |state| {
         state["runtime_error"].is_string() && state["phase"] == "down"
     })
     .await;
@@ -175,7 +175,7 @@ async fn target_that_returns_is_updated() {
     frozen.process.signal(Signal::SIGCONT);
     frozen.has_ready(&daemon, &addresses(&scene.backends[..1])).await;
     for name in [frozen.tcp(), dead.unix()] {
-        target_state(&daemon, &name, "all is well with it again", |state| {
+        target_state(&daemon, &name, "it has recovered", |state| {
             state["runtime_error"].is_null() && state["phase"] == "running"
         })
         .await;
@@ -246,12 +246,12 @@ async fn first_target_replaces_own_haproxy() {
         let config = daemon.config_path().with_file_name("haproxy.cfg");
         let mut daemon = daemon.start();
         others.has_ready(&daemon, &addresses(&scene.backends[..2])).await;
-        assert!(!config.exists(), "{version}: the file is theirs");
-        let before = wait_for_state(&daemon, "it is driven", "haproxy_state", |state| {
+        assert!(!config.exists(), "{version}: the file is not written");
+        let before = wait_for_state(&daemon, "it is updated", "haproxy_state", |state| {
             state["phase"] == "running" && state["run_by_others"] == true && state["counts"]["reload"] == 0
         });
         let pid = before.await["process"]["pid"].clone();
-        // Of what only a reload brings: what it is, and that it waits.
+        // A change that needs a reload is reported with its description, and as pending.
         scene.files.define("more", scene.dir.port(), json!({"min_hosts": 0}));
         scene.files.hosts("more", &scene.backends);
         wait_for_state(&daemon, "the new service waits", "haproxy_state", |state| {
@@ -260,12 +260,12 @@ async fn first_target_replaces_own_haproxy() {
         .await;
         others.restart("web", &scene.backends);
         others.has_ready(&daemon, &addresses(&scene.backends[..2])).await;
-        wait_for_state(&daemon, "the other process is driven", "haproxy_state", |state| {
+        wait_for_state(&daemon, "the other process is updated", "haproxy_state", |state| {
             state["phase"] == "running" && state["process"]["pid"].is_u64() && state["process"]["pid"] != pid
         })
         .await;
         assert!(daemon.terminate().await.success(), "{version}");
-        haproxy::info(&others.socket()).await.expect("it is not ours to stop");
+        haproxy::info(&others.socket()).await.expect("proxymgr does not stop it");
     }
 }
 

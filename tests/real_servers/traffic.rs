@@ -1,5 +1,5 @@
-//! Which hosts get the requests, under every algorithm and on every HAProxy at hand: the state that HAProxy reports says
-//! nothing about that.
+//! The distribution of requests over hosts, under every algorithm and on every available HAProxy: the server states
+//! that HAProxy reports do not show it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,11 +14,11 @@ use crate::support::eventually::check;
 use crate::support::haproxy;
 use crate::support::http::Connection;
 
-/// How many requests a host may take to get its first one: of 16 places for each of six hosts in a consistent hash, one
-/// host may have few.
+/// Maximum of requests until every host got one: with 16 places for each of six hosts in a consistent hash, one host
+/// may have few.
 const REQUESTS_MAX: usize = 2_000;
 
-/// Algorithms that take servers at run time, each with the lines that ask for it.
+/// Algorithms that support servers added at run time, each with its lines.
 const ALGORITHMS: [(&str, &[&str]); 5] = [
     ("roundrobin", &["balance roundrobin"]),
     ("leastconn", &["balance leastconn"]),
@@ -31,7 +31,7 @@ fn balanced(lines: &[&str]) -> Value {
     json!({"listen_options": lines})
 }
 
-/// The name of the host that answers the request with this number.
+/// Returns the name of the host that answers the request with this number.
 async fn answered_by(port: u16, number: usize) -> String {
     let request = format!("GET /{number} HTTP/1.1\r\nHost: a\r\nX-Key: {number}\r\nConnection: close\r\n\r\n");
     let mut connection = Connection::open(SocketAddr::from(([127, 0, 0, 1], port))).await.expect("HAProxy accepts");
@@ -40,7 +40,7 @@ async fn answered_by(port: u16, number: usize) -> String {
     response.text()
 }
 
-/// The hosts that answer, once all of them have, or after [`REQUESTS_MAX`].
+/// Returns the hosts that answer, once all of them have, or after [`REQUESTS_MAX`] requests.
 async fn serving(port: u16, count: usize) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     for number in 0..REQUESTS_MAX {
@@ -56,7 +56,7 @@ fn names<'a>(backends: impl IntoIterator<Item = &'a Backend>) -> BTreeSet<String
     backends.into_iter().map(|backend| backend.name().to_owned()).collect()
 }
 
-/// Which host answers which of so many keys.
+/// Returns, for each key, the host that answers it.
 async fn answers(port: u16, keys: usize) -> BTreeMap<usize, String> {
     let mut answers = BTreeMap::new();
     for key in 0..keys {
@@ -115,11 +115,11 @@ async fn static_algorithm_serves_an_added_host_after_one_reload() {
     }
 }
 
-/// Keys of 500 that may move at a reload that is none of the service's business: 2 %.
+/// Maximum of 500 keys that may move at a reload for another service: 2 %.
 const MOVED_MAX: usize = 9;
 
 #[tokio::test]
-async fn keys_stay_with_their_hosts_at_reloads_and_under_other_managers() {
+async fn keys_stay_with_hosts_across_reloads_and_managers() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);
@@ -130,7 +130,7 @@ async fn keys_stay_with_their_hosts_at_reloads_and_under_other_managers() {
         files.hosts("web", &backends[1..]);
         let first = daemon(&dir).haproxy(&version).files(&files.services()).start();
         wait_for_ready(&first, "web", &addresses(&backends[1..])).await;
-        // The host that comes is the first in the order of names, or not: ports are as they fall.
+        // The new host may be the first by name or not, because ports are random.
         files.hosts("web", &backends);
         wait_for_ready(&first, "web", &addresses(&backends)).await;
         let before = answers(port, 500).await;
@@ -142,7 +142,7 @@ async fn keys_stay_with_their_hosts_at_reloads_and_under_other_managers() {
         let moved_at_reload = moved(&before, &answers(port, 500).await);
         assert!(moved_at_reload <= MOVED_MAX, "{version}: {moved_at_reload} of 500 keys moved");
 
-        // Another manager, on another machine for all that it knows, finds the same hosts at once.
+        // Another manager, without knowledge of the first, gets the same hosts at once.
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);
         files.define("web", other_port, uri);
@@ -172,7 +172,7 @@ async fn balance_first_fills_hosts_in_their_order() {
         for number in 0..5 {
             assert_eq!(answered_by(port, number).await, backends[0].name(), "{version}");
         }
-        // While the first is at its `maxconn`, the next takes over, and so on.
+        // While a host is at its `maxconn`, the next one gets the requests.
         backends.iter().for_each(|backend| backend.set_delay(BUSY));
         let arrived = || backends.iter().map(Backend::connections).sum::<u64>();
         let mut busy = Vec::new();

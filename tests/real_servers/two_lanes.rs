@@ -1,4 +1,4 @@
-//! Runtime changes and deployments are independent: nothing that a deployment waits for delays the removal of a host.
+//! Runtime changes and deployments are independent: no wait of a deployment delays the removal of a host.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::support::dir::TestDir;
 use crate::support::eventually::{check, eventually};
 use crate::support::haproxy::{self, HaproxyVersion};
 
-/// A HAProxy whose checks, or starts, wait for as long as a file is there.
+/// A HAProxy whose checks or starts wait while a file exists.
 struct SlowHaproxy {
     binary: PathBuf,
     slow_check: PathBuf,
@@ -38,12 +38,12 @@ impl SlowHaproxy {
         Self { binary, slow_check, slow_start, waits }
     }
 
-    /// The same version, by the slow program.
+    /// Returns the same version with the slow program.
     fn version(&self, version: &HaproxyVersion) -> HaproxyVersion {
         HaproxyVersion { path: self.binary.clone(), ..version.clone() }
     }
 
-    /// Waits until it is called and does not return.
+    /// Waits until the program is called and waits.
     async fn until_it_waits(&self) {
         let waits = async || check(self.waits.exists(), &"not called yet");
         eventually(LIMIT, "HAProxy is called and waits", waits).await;
@@ -85,7 +85,7 @@ async fn host_is_removed_and_added_while_a_check_hangs() {
 }
 
 #[tokio::test]
-async fn host_removed_while_a_process_starts_is_out_of_it_before_its_first_answer() {
+async fn host_removed_during_a_start_is_disabled_at_first_answer() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
         let files = ServiceFiles::new(&dir);
@@ -104,7 +104,7 @@ async fn host_removed_while_a_process_starts_is_out_of_it_before_its_first_answe
         files.hosts("web", &backends[1..]);
         wait_for_ready(&daemon, "web", &addresses(&backends[1..])).await;
         release(&slow.slow_start);
-        // The first answer of the new process on its socket already has the server in maintenance.
+        // In the first answer of the new process the server is already in maintenance.
         let probe = async || {
             let servers = haproxy::ready_servers(&daemon.socket(), "web").await.map_err(|error| error.to_string())?;
             let info = haproxy::info(&daemon.socket()).await.map_err(|error| error.to_string())?;
@@ -134,7 +134,7 @@ async fn frozen_haproxy_is_noticed_without_a_change() {
         .await;
     let noticed = frozen.elapsed();
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).expect("our HAProxy");
-    // 2 s on a quiet machine; the time-out of a command, which found it before, is 10 s.
+    // 2 s on an idle machine; the time-out of a command is 10 s.
     assert!(noticed < Duration::from_secs(6), "noticed after {noticed:?}");
     wait_for_state(&daemon, "HAProxy answers again", "haproxy_state", |state| state["runtime_error"].is_null()).await;
 }

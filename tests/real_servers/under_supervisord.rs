@@ -1,4 +1,4 @@
-//! Under a real supervisord, with the configuration that is shipped.
+//! The daemon under a real supervisord, with the shipped configuration.
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::json;

@@ -1,5 +1,5 @@
-//! `haproxy.run`: HAProxy in the hands of its own master process, of an operator's commands, of a unit of systemd. Only
-//! `systemctl` is a stub, which drives a real HAProxy as the unit of Debian's package does.
+//! `haproxy.run`: HAProxy is run by its own master process, by an operator's commands, or by systemd. Only `systemctl`
+//! is a stub, which controls a real HAProxy like the unit of Debian's package.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -40,7 +40,7 @@ impl Scene {
         self.builder.socket().with_file_name(name)
     }
 
-    /// What starts a HAProxy into the background, or has a new one take over, as a shell would say it.
+    /// Returns the shell command that starts HAProxy in the background, or replaces the running one.
     fn start_or_reload(&self, version: &HaproxyVersion) -> String {
         let path = |name| self.beside_socket(name).display().to_string();
         let (config, pid, socket) = (path("haproxy.cfg"), path("own.pid"), path("haproxy.sock"));
@@ -59,7 +59,7 @@ impl Scene {
         stage::reloads(daemon).await;
     }
 
-    /// Defines one more service and waits for the reload that brings it, with clients at work.
+    /// Defines one more service and waits for its reload, under load.
     async fn reload_under_load(&self, daemon: &Daemon) {
         let before = stage::reloads(daemon).await;
         let load = Load::new(self.front).clients(3).pause(Duration::from_millis(1)).start();
@@ -77,7 +77,7 @@ async fn serving_pid(daemon: &Daemon) -> u64 {
 }
 
 async fn reload_error(daemon: &Daemon, words: &str) -> Value {
-    wait_for_state(daemon, "the reload's failure is told", "haproxy_state", |state| {
+    wait_for_state(daemon, "the reload's failure is reported", "haproxy_state", |state| {
         state["reload_error"].as_str().is_some_and(|error| error.contains(words))
     })
     .await
@@ -96,13 +96,13 @@ async fn background_haproxy_reloads_and_outlives_daemon() {
         let mut daemon = builder.set("haproxy.pid_file", json!(pid_file)).start();
         scene.served(&daemon).await;
         assert_eq!(first_bind(&daemon.haproxy_config()), format!("bind {}", scene.front), "{version}");
-        let sockets = stage::actor_state(&daemon, "socket_holder").await.expect("it is told");
-        assert_eq!(sockets["held"], json!({}), "{version}: HAProxy holds its own");
+        let sockets = stage::actor_state(&daemon, "socket_holder").await.expect("its state is reported");
+        assert_eq!(sockets["held"], json!({}), "{version}: HAProxy holds its own sockets");
         scene.reload_under_load(&daemon).await;
 
         let before = serving_pid(&daemon).await;
         assert!(daemon.terminate().await.success(), "{version}");
-        let info = haproxy::info(&daemon.socket()).await.expect("HAProxy goes on");
+        let info = haproxy::info(&daemon.socket()).await.expect("HAProxy continues");
         assert_eq!(info["Pid"], before.to_string(), "{version}");
         daemon.start_again();
         scene.files.hosts("web", &scene.backends[1..]);
@@ -147,9 +147,9 @@ async fn failed_reload_command_is_reported_and_retried() {
     let state = reload_error(&daemon, "no such luck").await;
     let error = state["reload_error"].as_str().expect("just seen");
     assert!(error.contains("haproxy.reload_command") && error.contains("exit status: 3"), "{error}");
-    assert_eq!(serving_pid(&daemon).await, serving, "what ran goes on");
+    assert_eq!(serving_pid(&daemon).await, serving, "the running process stays");
     daemon
-        .eventually(stage::LIMIT, "the file says what runs", async || match daemon.haproxy_config() {
+        .eventually(stage::LIMIT, "the file matches the running process", async || match daemon.haproxy_config() {
             config if config == good => Ok(()),
             other => Err(other),
         })
@@ -186,7 +186,7 @@ async fn check_command_replaces_missing_binary() {
 #[tokio::test]
 async fn file_matches_running_version_without_binary() {
     let scene = Scene::new(&installed());
-    assert!(installed().adds_servers(), "slots are for other versions");
+    assert!(installed().adds_servers(), "slots are for older versions");
     scene.files.define("web", scene.front.port(), json!({"slots": 3}));
     let files = scene.dir.join("files");
     let (config, start) = (scene.beside_socket("haproxy.cfg"), scene.start_or_reload(&installed()));
@@ -248,7 +248,7 @@ async fn systemd_unit_is_started_or_reloaded() {
     assert!(verbs[1..].iter().all(|verb| verb == "reload edge.service") && verbs.len() > 1, "{verbs:?}");
 }
 
-/// What `systemctl` was asked to do, questions apart.
+/// Returns the orders that `systemctl` got, without queries.
 fn verbs(calls: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(calls).expect("it was called");
     let orders = text.lines().filter(|line| !line.contains("is-active"));

@@ -1,4 +1,4 @@
-//! ZooKeeper fails; the daemon keeps serving what it knows, comes back, and has missed nothing.
+//! ZooKeeper fails; the daemon keeps the known hosts, reconnects, and misses no change.
 
 use serde_json::json;
 use zookeeper::Client;

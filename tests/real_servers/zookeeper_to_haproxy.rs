@@ -1,4 +1,4 @@
-//! The main job: services and hosts in ZooKeeper, HAProxy in step with them.
+//! The main purpose: services and hosts in ZooKeeper, and HAProxy in sync with them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -58,7 +58,7 @@ async fn zookeeper_hosts_change_on_every_version() {
     }
 }
 
-/// The ancestor's documentation, followed to the letter: its configuration, its service, its hosts.
+/// Follows the documentation of the Ruby ProxyMgr exactly: its configuration, its service, its hosts.
 #[tokio::test]
 async fn zookeeper_configuration_of_ruby_proxymgr_works() {
     let dir = TestDir::new();
@@ -85,7 +85,7 @@ async fn zookeeper_configuration_of_ruby_proxymgr_works() {
     for (n, backend) in backends.iter().enumerate() {
         znodes::put(&client, &format!("/services/testservice/{n}"), &host_json(backend)).await;
     }
-    // Beyond the sample only what two daemons on one machine cannot share, given by the environment.
+    // Only settings that two daemons on one machine cannot share are added to the sample, through the environment.
     let builder = daemon(&dir)
         .env("PROXYMGR_STATE_DIR", dir.join("state").to_str().expect("UTF-8"))
         .env("PROXYMGR_STATUS__LISTEN", &format!("127.0.0.1:{}", dir.port()));
@@ -158,7 +158,7 @@ async fn zookeeper_invalid_service_affects_no_other() {
     }
     znodes::put(&client, "/service_config/api", &service(api, &["mode http", "balance leastconn"])).await;
     daemon
-        .eventually(LIMIT, "the mended service is in the file", async || {
+        .eventually(LIMIT, "the corrected service is in the file", async || {
             let config = daemon.haproxy_config();
             check(config.contains("balance leastconn"), &config)
         })
@@ -197,14 +197,15 @@ async fn zookeeper_invalid_entries_remove_no_host() {
     assert!(state["problems"].to_string().contains("/services/web/0"), "{state}");
 
     znodes::delete_recursive(&client, "/services").await;
-    stage::wait_for_state(&daemon, "the gone path is named", "watcher", |state| {
+    stage::wait_for_state(&daemon, "the missing path is named", "watcher", |state| {
         state["source"]["error"].as_str().is_some_and(|error| error.contains("/services/web"))
             || !state["held"].is_null()
     })
     .await;
-    // The znodes went one by one, and not each was seen to: that the last ones go, too, is not believed.
+    // The znodes were deleted one by one, and not each deletion was observed: the guard blocks the removal of the last
+    // hosts.
     let left = haproxy::ready_servers(&daemon.socket(), "web").await.expect("HAProxy answers");
-    assert!(!left.is_empty(), "all hosts were taken away");
+    assert!(!left.is_empty(), "all hosts were removed");
     znodes::put(&client, "/services/web/9", &host_json(&backends[1])).await;
     wait_for_ready(&daemon, "web", &addresses([&backends[1]])).await;
 }

@@ -1,18 +1,18 @@
-# Packages of any Debian suite, unpacked beside whatever the machine has installed. Sourced by what unpacks them, with
-# `suite`, `dest` (where to) and `say` and `fail` (how to talk) set.
+# Unpacks packages of any Debian suite without installing them. Other scripts source this file, and set `suite`, `dest`
+# (the target directory) and the functions `say` and `fail` (messages).
 #
-# Needs no root, installs nothing, and leaves the machine's apt sources alone: apt runs with a sources list, package
-# lists, a cache and a (blank) dpkg status of its own under .cache/apt/. Packages are verified against Debian's archive
-# keyring. They come from the Debian mirror of the machine's own sources; where that has none (on Ubuntu, say),
-# DEBIAN_MIRRORS names some, separated by blanks.
+# It needs no root, installs nothing, and does not change the machine's apt sources: apt runs with its own sources list,
+# package lists, cache and (empty) dpkg status under .cache/apt/. Packages are verified with Debian's archive keyring.
+# They come from the Debian mirror in the machine's sources; without one (for example on Ubuntu), DEBIAN_MIRRORS names
+# mirrors, separated by blanks.
 # shellcheck shell=bash
 
 cache=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/.cache/apt
 apt_home=$cache/$suite
 
-# ---- where from -------------------------------------------------------------------------------
+# ---- mirrors and keys ---------------------------------------------------------------------------
 
-# The first Debian archive named in the machine's own sources (not a security or a foreign one).
+# Prints the first Debian archive in the machine's sources (no security or third-party archive).
 machines_mirror() {
     {
         # one-line form: deb [options] URI suite component...
@@ -22,12 +22,12 @@ machines_mirror() {
     } 2>/dev/null | grep -E '/debian/?$' | sed -n 1p
 }
 
-# The machine's own mirror, and those that the caller names (on Ubuntu, or for a suite that has moved to the archive).
+# Prints the machine's mirror, and those in DEBIAN_MIRRORS (for Ubuntu, or for a suite that has moved to the archive).
 mirrors() {
     { machines_mirror || true; printf '%s\n' ${DEBIAN_MIRRORS:-}; } | sed -e 's:/$::' -e '/^$/d' | awk '!seen[$0]++'
 }
 
-# Debian's keys: the machine's, or (on Ubuntu) those in the package of that name, unpacked.
+# Prints the path of Debian's keyring: the installed one, or (on Ubuntu) that of its package, unpacked.
 find_keyring() {
     local name=usr/share/keyrings/debian-archive-keyring.gpg root
     for root in / "$cache/keyring/"; do
@@ -39,7 +39,7 @@ find_keyring() {
     echo "$cache/keyring/$name"
 }
 
-# ---- an apt of our own ------------------------------------------------------------------------
+# ---- a separate apt -----------------------------------------------------------------------------
 
 write_apt_configuration() {
     mkdir -p "$apt_home/state/lists/partial" "$apt_home/cache/archives/partial"
@@ -95,17 +95,17 @@ read_package_lists() {
 open_suite() {
     local program
     for program in apt-get dpkg dpkg-deb; do
-        command -v "$program" >/dev/null || fail "$program is not here: this works on Debian and its descendants"
+        command -v "$program" >/dev/null || fail "$program is missing: this works only on Debian and its derivatives"
     done
     keyring=$(find_keyring)
     write_apt_configuration
     read_package_lists
 }
 
-# The lists are large, and read anew the next time.
+# The lists are large, and are fetched again the next time.
 close_suite() { rm -rf "$apt_home"; }
 
-# Unpacks these packages, and no others, into DEST/root.
+# Unpacks these packages, without their dependencies, into DEST/root.
 download_and_unpack() {
     local deb
     rm -rf "$dest/root" "$dest/debs"

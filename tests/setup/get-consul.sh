@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unpacks Consul 1.8.7, the last that Debian has (bullseye), into .cache/consul/ beside whatever the machine has
-# installed. What is there already and runs is left as it is. debian-suite.sh says where the package comes from.
+# Unpacks Consul 1.8.7, the last version in Debian (bullseye), into .cache/consul/, without installing it. A copy that
+# is already there and runs is kept. debian-suite.sh describes where the package comes from.
 set -euo pipefail
 
 say() { printf 'get-consul: %s\n' "$*"; }
@@ -11,7 +11,7 @@ dest=$(cd "$(dirname "$0")/../.." && pwd)/.cache/consul
 program=$dest/root/usr/bin/consul
 
 if "$program" version >/dev/null 2>&1; then
-    say "here already ($program)"
+    say "present ($program)"
     exit 0
 fi
 mkdir -p "$dest"
@@ -20,4 +20,4 @@ mkdir -p "$dest"
 open_suite
 download_and_unpack consul
 close_suite
-say "$program is $("$program" version | sed -n 1p)" || fail "what was unpacked does not run"
+say "$program is $("$program" version | sed -n 1p)" || fail "the unpacked program does not run"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Unpacks the HAProxy of a Debian suite, with the libraries it was built against, beside whatever
-# the machine has installed.
+# Unpacks the HAProxy of a Debian suite, with the libraries that it was built with, without
+# installing them.
 #
 #   tests/setup/get-haproxy.sh SUITE DEST      bullseye 2.2   bookworm 2.6   trixie 3.0   sid 3.2
 #
-# Leaves an executable DEST/haproxy. debian-suite.sh says where the packages come from.
+# The result is the executable DEST/haproxy. debian-suite.sh describes where the packages come from.
 set -euo pipefail
 
 say() { printf 'get-haproxy: %s\n' "$*"; }
@@ -18,10 +18,10 @@ dest=$(cd "$2" && pwd)
 # shellcheck source=tests/setup/debian-suite.sh
 . "$(dirname "$0")/debian-suite.sh"
 
-# ---- HAProxy and what it needs ------------------------------------------------------------------
+# ---- HAProxy and its libraries ------------------------------------------------------------------
 
-# Onto a machine with nothing installed, apt itself names the whole closure; a process needs the
-# libraries of it and no more.
+# With an empty dpkg status, apt lists all dependencies; of these a process needs only the
+# libraries.
 needed_packages() {
     private_apt -s install haproxy | sed -nE 's/^Inst ([^ ]+) .*/\1/p' |
         grep -E '^(haproxy|lib.*|zlib.*)$' | grep -vE '^(libc-bin|libpam.*|lib.*-perl|lib.*-base)$'
@@ -29,10 +29,10 @@ needed_packages() {
 
 unpack_haproxy() {
     local packages
-    packages=$(needed_packages) || fail "cannot work out what haproxy of $suite needs"
+    packages=$(needed_packages) || fail "cannot list the dependencies of haproxy in $suite"
     # shellcheck disable=SC2086 # one word per package
     download_and_unpack $packages
-    # Character sets: a good part of the size, and of no use to a proxy.
+    # Character sets take much space, and a proxy does not use them.
     find "$dest/root" -depth -type d -name gconv -exec rm -rf {} +
 }
 
@@ -49,7 +49,7 @@ library_path() {
 write_wrapper() {
     local loader modules
     loader=$(cd "$dest" && find root \( -name 'ld-linux*.so*' -o -name 'ld-2*.so' \) | sort | sed -n 1p)
-    [ -n "$loader" ] || fail "the packages of $suite brought no dynamic loader"
+    [ -n "$loader" ] || fail "the packages of $suite contain no dynamic loader"
     modules=$(cd "$dest" && find root -type d -name ossl-modules | sed -n 1p)
     {
         printf '%s\n' '#!/bin/sh' "# HAProxy of Debian $suite, written by tests/setup/get-haproxy.sh"
@@ -58,8 +58,8 @@ write_wrapper() {
         if "$dest/$loader" --help 2>&1 | grep -q -e --argv0; then
             printf '%s\n' "exec \"\$here/$loader\" --argv0 \"\$here/haproxy\" --library-path \"$(library_path)\" \"\$here/root/usr/sbin/haproxy\" \"\$@\""
         else
-            # bullseye's loader cannot set argv[0]: the machine's libc, and of the suite's
-            # libraries only those that a newer machine no longer has.
+            # bullseye's loader cannot set argv[0]: use the machine's libc, and only those
+            # libraries of the suite that a newer machine lacks.
             mkdir -p "$dest/lib"
             (cd "$dest/lib" && find ../root -name 'lib*.so*' | grep -E '/lib(ssl|crypto|lua|pcre)[^/]*$' | xargs -r ln -sf -t .)
             printf '%s\n' "LD_LIBRARY_PATH=\"\$here/lib\" exec \"\$here/root/usr/sbin/haproxy\" \"\$@\""
@@ -71,6 +71,6 @@ write_wrapper() {
 open_suite
 unpack_haproxy
 write_wrapper
-version=$("$dest/haproxy" -v 2>&1 | sed -n 1p) || fail "what was unpacked does not run: $version"
+version=$("$dest/haproxy" -v 2>&1 | sed -n 1p) || fail "the unpacked program does not run: $version"
 close_suite
 say "$dest/haproxy is $version"

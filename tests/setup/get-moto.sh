@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs moto, which plays AWS, into a Python environment of its own in .cache/moto. What is there already and runs is
-# left as it is. Only the tests behind the cargo feature `aws` need it.
+# Installs moto, which simulates AWS, into a separate Python environment in .cache/moto. An installation that is already
+# there and runs is kept. Only the tests of the cargo feature `aws` need it.
 set -euo pipefail
 
 say() { printf 'get-moto: %s\n' "$*"; }
@@ -10,11 +10,11 @@ version=5.2.5
 dest=$(cd "$(dirname "$0")/../.." && pwd)/.cache/moto
 
 if "$dest/bin/pip" show moto 2>/dev/null | grep -qx "Version: $version" && [ -x "$dest/bin/moto_server" ]; then
-    say "here already ($dest, $version)"
+    say "present ($dest, $version)"
     exit 0
 fi
 python3 -m venv --help >/dev/null 2>&1 || fail "this needs Python 3 with venv; on Debian: apt-get install python3-venv"
-say "will install moto $version and what it depends on into .cache/moto (some 60 packages of Python)"
+say "will install moto $version and its dependencies into .cache/moto (about 60 Python packages)"
 rm -rf "$dest"
 python3 -m venv "$dest"
 "$dest/bin/pip" install --quiet --disable-pip-version-check "moto[server,autoscaling,ec2]==$version"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Fetches every HAProxy the tests know into .cache/haproxy/VERSION/haproxy, except the one that
-# the machine has installed. What is there already and runs is left as it is.
+# Fetches every HAProxy version of the tests into .cache/haproxy/VERSION/haproxy, except the
+# installed one. A copy that is already there and runs is kept.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 cache=$(cd "$here/../.." && pwd)/.cache/haproxy
 PATH=$PATH:/usr/sbin
 
-# Prints the branch, "2.6", of a HAProxy, or nothing when it does not run.
+# Prints the branch of a HAProxy ("2.6"), or nothing if it does not run.
 branch() { "$1" -v 2>/dev/null | sed -nE '1s/^HA-?Proxy version ([0-9]+\.[0-9]+).*/\1/p' || true; }
 
 installed=$(branch haproxy)
@@ -15,9 +15,9 @@ failed=
 while read -r version suite; do
     program=$cache/$version/haproxy
     if [ "$version" = "$installed" ]; then
-        echo "haproxy $version: the one that is installed ($(command -v haproxy))"
+        echo "haproxy $version: installed ($(command -v haproxy))"
     elif [ "$(branch "$program")" = "$version" ]; then
-        echo "haproxy $version: here already ($program)"
+        echo "haproxy $version: present ($program)"
     elif ! "$here/get-haproxy.sh" "$suite" "$cache/$version"; then
         failed="$failed $version(from $suite)"
     elif [ "$(branch "$program")" != "$version" ]; then
@@ -31,4 +31,4 @@ done <<'VERSIONS'
 3.2 sid
 VERSIONS
 
-[ -z "$failed" ] || { echo "could not be fetched:$failed; the messages above say why" >&2; exit 1; }
+[ -z "$failed" ] || { echo "could not be fetched:$failed; see the messages above" >&2; exit 1; }

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Installs what this machine still lacks, and nothing that it already has.
+# Installs the missing requirements of a make target.
 #
-#   tests/setup/install.sh run     what `make run` needs:  a C linker, HAProxy
-#   tests/setup/install.sh test    what `make test` needs: the same, ZooKeeper, a Java runtime,
+#   tests/setup/install.sh run     for `make run`:  a C linker, HAProxy
+#   tests/setup/install.sh test    for `make test`: the same, ZooKeeper, a Java runtime,
 #                                  supervisord, openssl, Chromium, Knot (DNS), nginx, Redis, etcd, rustfmt, clippy,
 #                                  cargo-nextest, cargo-deny, and in .cache/ promtool (19 MB to fetch, of Debian's
 #                                  prometheus) and Consul (20 MB)
 #
-# It says what it is about to install before it does. The services which those packages bring
-# (haproxy, knot, nginx, redis, supervisor, etcd) are neither started nor enabled: the project starts its own.
+# It lists the packages before it installs them. The services of these packages (haproxy, knot, nginx, redis,
+# supervisor, etcd) are neither started nor enabled, because the tests start their own.
 set -euo pipefail
 
 say() { printf 'install: %s\n' "$*"; }
@@ -18,13 +18,13 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # Debian keeps haproxy in /usr/sbin, which is not on every user's PATH.
 PATH=$PATH:/usr/sbin:/sbin
 
-# Prints the packages of a set which are missing. A program counts however it came to be here.
+# Prints the missing packages of a set. A program counts as present however it was installed.
 missing_packages() {
     have cc || echo gcc libc6-dev
     have haproxy || echo haproxy
     [ "$1" = test ] || return 0
-    # The server's jars alone: the package `zookeeper` would add a system user and a full desktop
-    # Java, and the tests start every server themselves.
+    # Only the server's jars, because the tests start every server themselves: the package
+    # `zookeeper` would add a system user and a full desktop Java.
     [ -e /usr/share/java/zookeeper.jar ] || echo libzookeeper-java
     have java || echo default-jre-headless
     have supervisord || echo supervisor
@@ -44,12 +44,12 @@ as_root() {
     elif have sudo; then
         sudo "$@"
     else
-        fail "this needs root, and there is no sudo; as root, run: $*"
+        fail "this needs root, and sudo is missing; run as root: $*"
     fi
 }
 
 # Debian asks policy-rc.d whether a freshly installed service may start; 101 means no.
-# A machine which has a policy of its own keeps it.
+# An existing policy is kept.
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=no
 forbid_service_start() {
@@ -64,7 +64,7 @@ allow_service_start() {
     policy_is_ours=no
 }
 
-# A package which came with a service would start it at the next boot.
+# The service of an installed package would start at the next boot.
 leave_services_off() {
     local package service
     have systemctl || return 0
@@ -75,27 +75,27 @@ leave_services_off() {
         *) continue ;;
         esac
         if as_root systemctl disable --quiet "$service" 2>/dev/null; then
-            say "the system's own $service service stays off; to use it: systemctl enable --now $service"
+            say "the system's $service service is disabled; to use it: systemctl enable --now $service"
         fi
     done
 }
 
 install_packages() {
-    [ $# -gt 0 ] || { say "all packages are here"; return 0; }
-    have apt-get || fail "missing: $*; there is no apt-get here, so please install them by hand"
+    [ $# -gt 0 ] || { say "all packages are installed"; return 0; }
+    have apt-get || fail "missing: $*; this machine has no apt-get: install them manually"
     say "missing packages: $*"
     say "reading the package lists (apt-get update)"
     as_root apt-get -qq update
     local planned
     planned=$(LC_ALL=C apt-get -s -qq --no-install-recommends install "$@" | sed -n 's/^Inst \([^ ]*\).*/\1/p' | sort | tr '\n' ' ')
-    say "will install, with what they depend on: ${planned% }"
+    say "will install, with dependencies: ${planned% }"
     forbid_service_start
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@"
     allow_service_start
     leave_services_off "$@"
 }
 
-# A cargo subcommand, unless it is installed. Its own target directory keeps the project's free of it.
+# Installs a cargo subcommand, unless it is installed, with a target directory other than the project's.
 install_cargo_tool() {
     local tool=$1
     shift
@@ -105,32 +105,32 @@ install_cargo_tool() {
 }
 
 install_cargo_tools() {
-    have cargo || fail "there is no cargo here; a Rust toolchain is the one thing to bring along (https://rustup.rs)"
+    have cargo || fail "cargo is missing: install a Rust toolchain first (https://rustup.rs)"
     local component
     for component in fmt clippy; do
         cargo "$component" --version >/dev/null 2>&1 && continue
         [ "$component" != fmt ] || component=rustfmt
-        have rustup || fail "missing: cargo $component; please install it with your Rust toolchain"
+        have rustup || fail "missing: cargo $component; install it with your Rust toolchain"
         say "will add the toolchain component $component"
         rustup component add "$component"
     done
     install_cargo_tool nextest --locked
-    # Built without optimisation: it runs for a second, and builds in half the time.
+    # Without optimisation it builds in half the time, and it runs only for a second.
     install_cargo_tool deny --locked --debug --version 0.20.2
 }
 
-# Of the package prometheus, a server with its own user and service, the tests need one program: it is unpacked beside the
-# sources, and nothing is installed.
+# Unpacks promtool, the only program of the package prometheus that the tests need. The package itself, with its user
+# and service, is not installed.
 fetch_promtool() {
     local cache
     cache=$(cd "$(dirname "$0")/../.." && pwd)/.cache/promtool
     have promtool || [ -x "$cache/promtool" ] && return 0
-    have apt-get || fail "missing: promtool; there is no apt-get here, so please put Prometheus' promtool on the PATH"
+    have apt-get || fail "missing: promtool; this machine has no apt-get: put Prometheus' promtool into PATH"
     say "will unpack promtool, which checks the metrics, into .cache/promtool"
     mkdir -p "$cache/debs"
     (
         cd "$cache/debs"
-        # Downloaded as whoever runs this: apt's own user may not write here.
+        # Downloaded as the current user, because apt's own user must not write here.
         download() { apt-get -qq -o APT::Sandbox::User= download prometheus; }
         download 2>/dev/null || { as_root apt-get -qq update && download; }
         dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 -C "$cache" ./usr/bin/promtool
@@ -151,5 +151,5 @@ if [ "$set_name" = test ]; then
     install_cargo_tools
     fetch_promtool
     have consul || "$(dirname "$0")/get-consul.sh" ||
-        fail "the tests need Consul: put one into PATH, or name a Debian mirror that has bullseye in DEBIAN_MIRRORS"
+        fail "the tests need Consul: put it into PATH, or name a Debian mirror with bullseye in DEBIAN_MIRRORS"
 fi

@@ -1,4 +1,4 @@
-//! An agent as HAProxy asks it (`agent-check`): each connection gets one line.
+//! An agent for HAProxy's `agent-check`: each connection gets one line.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -21,7 +21,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts one that reports this: `ready`, `maint`, `50%`.
+    /// Starts an agent with this report: `ready`, `maint`, `50%`.
     pub fn start(dir: &TestDir, report: &str) -> Self {
         let port = dir.port();
         let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("the port is reserved");
@@ -35,17 +35,17 @@ impl Agent {
         Self { port, report, asked, server }
     }
 
-    /// The server options for it. The interval is one that 2.2 manages, too, on a busy machine.
+    /// Returns the server options for it. The interval also works for 2.2 on a busy machine.
     pub fn options(&self) -> String {
         format!("agent-check agent-addr 127.0.0.1 agent-port {} agent-inter 300ms", self.port)
     }
 
-    /// What it reports from now on.
+    /// Sets the report.
     pub fn report(&self, report: &str) {
-        *self.report.lock().expect("nobody panics with it") = report.to_owned();
+        *self.report.lock().expect("no holder of this lock panics") = report.to_owned();
     }
 
-    /// How often it was asked.
+    /// Returns the number of queries.
     pub fn asked(&self) -> u64 {
         self.asked.load(Ordering::SeqCst)
     }
@@ -60,7 +60,7 @@ impl Drop for Agent {
 async fn answer(listener: TcpListener, report: Arc<Mutex<String>>, asked: Arc<AtomicU64>) {
     loop {
         let Ok((mut stream, _)) = listener.accept().await else { continue };
-        let line = format!("{}\n", report.lock().expect("nobody panics with it"));
+        let line = format!("{}\n", report.lock().expect("no holder of this lock panics"));
         // HAProxy may have given up waiting.
         let _ = stream.write_all(line.as_bytes()).await;
         asked.fetch_add(1, Ordering::SeqCst);

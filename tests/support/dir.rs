@@ -92,7 +92,7 @@ impl Root {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "whoever reads the output of a failed test needs it")]
+#[allow(clippy::print_stderr, reason = "the reader of a failed test's output needs it")]
 impl Drop for Root {
     fn drop(&mut self) {
         if self.watchdog.get().is_some() {

@@ -39,7 +39,7 @@ pub fn eventually_or<T, E: Display>(
     let caller = Location::caller();
     async move {
         let deadline = Instant::now() + limit;
-        let mut seen = "nothing: the first look did not come to an end".to_owned();
+        let mut seen = "nothing: the first probe did not end".to_owned();
         loop {
             let rest = deadline.saturating_duration_since(Instant::now());
             match tokio::time::timeout(rest, probe()).await {

@@ -7,7 +7,7 @@
 //! - A test creates one [`dir::TestDir`]. All processes have their files, output and ports there, and end
 //!   with the test. The directory of a failed test is kept, and its path is printed.
 //! - Nothing waits for a fixed time: see [`eventually`].
-//! - Failures of the support code are panics that say what was being done.
+//! - Failures of the support code are panics that name the failed action.
 //!
 //! ```ignore
 //! let dir = TestDir::new();

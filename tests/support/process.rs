@@ -163,7 +163,7 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
         let (sender, orders) = mpsc::channel::<Order>();
         let serve = move || {
             for (mut command, reply) in orders {
-                // The one who ordered is waiting, or has panicked; then the child is not wanted.
+                // The caller is waiting, or has panicked; then the child is not needed.
                 if let Err(mpsc::SendError(Ok(mut unwanted))) = reply.send(command.spawn()) {
                     let _ = unwanted.kill();
                     let _ = unwanted.wait();
@@ -179,7 +179,7 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
 }
 
 /// Kills all processes of `dir` and its subdirectories, until none is left.
-#[allow(clippy::print_stderr, reason = "whoever reads the output of a failed test needs it")]
+#[allow(clippy::print_stderr, reason = "the reader of a failed test's output needs it")]
 pub fn sweep(dir: &Path) {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {

@@ -138,7 +138,7 @@ impl Ensemble {
         (1..=self.size()).for_each(|member| self.stop(member));
     }
 
-    /// Starts a stopped member with the data it had, and waits until it serves.
+    /// Starts a stopped member with its data, and waits until it serves.
     pub async fn start_member(&mut self, member: usize) {
         self.member_mut(member).start();
         self.wait_until_serving().await;
@@ -352,9 +352,9 @@ enum SessionEnd {
     Unknown,
 }
 
-/// Takes over a session and closes it, with the protocol of ZooKeeper (`ConnectRequest` and
-/// `closeSession` of zookeeper.jute), for which a client of the library would need the session's
-/// [`zookeeper::SessionInfo`], which only its owner has.
+/// Takes over a session and closes it, with the protocol of ZooKeeper (`ConnectRequest` and `closeSession` of
+/// zookeeper.jute). A client of the library would need the session's [`zookeeper::SessionInfo`], which only its owner
+/// has.
 async fn close_session(member: SocketAddr, session: SessionId) -> std::io::Result<SessionEnd> {
     const CLOSE_SESSION: i32 = -11;
     let mut connect = Vec::new();

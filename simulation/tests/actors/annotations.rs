@@ -1,4 +1,4 @@
-//! What is told of the source of annotations.
+//! Reports about the source of annotations.
 
 use std::collections::BTreeMap;
 
@@ -22,12 +22,12 @@ fn lost_annotations_are_reported_and_change_no_service() {
         tell(&world, None).await;
         world.hosts("web", &[1]).await;
         wait(5).await;
-        assert_eq!(config_state(&actors).await.annotations, None, "nothing was heard of them");
+        assert_eq!(config_state(&actors).await.annotations, None, "no report has arrived");
         let away = || Err("no member answers".to_owned());
         for (heard, since) in [(Ok(()), 0), (away(), 1), (away(), 1), (Ok(()), 3)] {
             tell(&world, Some(heard.clone())).await;
             let state = config_state(&actors).await;
-            let health = state.annotations.expect("they were heard of");
+            let health = state.annotations.expect("a report has arrived");
             assert_eq!(health.error, heard.err());
             let since_s = (health.since_unix_ms - 1_000_000) / 1_000;
             assert_eq!((since_s - 5) / 10, since);

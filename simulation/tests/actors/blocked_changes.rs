@@ -1,4 +1,4 @@
-//! Changes that the guard blocks, and what becomes of them.
+//! Changes that the guard blocks, and decisions about them.
 
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::message::ReadJournal;
@@ -29,7 +29,7 @@ fn has(story: &[JournalEntry], event: impl Fn(&Event) -> bool) -> bool {
     story.iter().any(|entry| event(&entry.event))
 }
 
-/// Four hosts, of which the source then shows only the first.
+/// Starts with four hosts, of which the source then shows only the first.
 async fn three_of_four_go(world: &ScriptedWorld) -> Actors {
     let actors = world.start();
     world.define(&[("web", WEB)]).await;
@@ -84,7 +84,7 @@ fn accepted_change_is_applied() {
         assert_eq!(watcher_state(&actors, "web").await.held, None);
         assert!(has(&journal(&actors, "web").await, |event| matches!(event, Event::HeldAccepted { .. })));
         world.hosts("web", &[1, 2]).await;
-        assert_eq!(world.ready("web"), [1, 2], "what the source shows next is followed");
+        assert_eq!(world.ready("web"), [1, 2], "later reports of the source are applied");
     });
 }
 
@@ -99,7 +99,7 @@ fn rejected_change_is_pending_again_once_it_differs() {
         assert_eq!(world.ready("web"), [1, 2, 3, 4]);
         world.hosts("web", &[2]).await;
         let state = watcher_state(&actors, "web").await;
-        assert!(state.held.is_some() && state.rejected.is_none(), "another list is another question");
+        assert!(state.held.is_some() && state.rejected.is_none(), "a different list needs a new decision");
         let story = journal(&actors, "web").await;
         assert_eq!(story.iter().filter(|entry| matches!(entry.event, Event::ChangeHeld { .. })).count(), 2);
         assert!(has(&story, |event| matches!(event, Event::HeldRejected { .. })));
@@ -117,7 +117,7 @@ fn restart_keeps_rejected_hosts() {
             let after = world.another();
             let actors = after.start_with(saved);
             after.define(&[("web", WEB)]).await;
-            // Before its source shows anything, the rejection is known, and saved again.
+            // Before its source reports, the rejection is known and saved again.
             wait(10).await;
             let rejected = watcher_state(&actors, "web").await.rejected.unwrap();
             assert_eq!((rejected.entries, rejected.removes.count), (1, 3));
@@ -147,7 +147,7 @@ fn restart_keeps_rejected_definitions() {
         for (shows, stays) in [(&[][..], true), (&[("new", WEB)], false)] {
             let after = world.another();
             let actors = after.start_from(saved);
-            // Before their source says anything, it is saved again.
+            // Before their source reports, the rejection is saved again.
             wait(10).await;
             assert!(after.saved().definitions_guard.rejected.is_some());
             after.define(shows).await;
@@ -230,7 +230,7 @@ fn ordered_reload_has_its_reason() {
 }
 
 #[test]
-fn hosts_that_vanish_one_by_one_are_blocked_at_the_limit() {
+fn hosts_vanishing_one_by_one_are_blocked_at_limit() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", r#"{"type": "static", "port": 8080, "max_removal": 0.2}"#)]).await;
@@ -248,7 +248,7 @@ fn hosts_that_vanish_one_by_one_are_blocked_at_the_limit() {
 }
 
 #[test]
-fn definitions_that_vanish_one_by_one_are_blocked_at_the_limit() {
+fn definitions_vanishing_one_by_one_are_blocked_at_limit() {
     in_virtual_time(async |world| {
         let actors = world.start();
         let names = Vec::from_iter((0..8).map(|number| format!("service-{number}")));

@@ -1,4 +1,4 @@
-//! What is counted for the metrics, against a world in memory and in virtual time.
+//! Counters for the metrics.
 
 use std::collections::BTreeMap;
 

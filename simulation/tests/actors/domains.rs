@@ -1,4 +1,4 @@
-//! Services that share a port by their domains, in virtual time.
+//! Services that share a port by their domains.
 
 use proxymgr_actors::journal::Event;
 use proxymgr_actors::limits::RUNTIME_ANSWER_TIMEOUT;
@@ -14,7 +14,7 @@ fn shop(domains: &[&str]) -> String {
 
 const PLAIN: &str = r#"{"type": "static", "port": 8080}"#;
 
-/// The map that the process has: `a.example=web`.
+/// Returns the map of the process: `a.example=web`.
 fn map(world: &ScriptedWorld) -> Vec<String> {
     world.map().iter().map(|(key, service)| format!("{key}={service}")).collect()
 }
@@ -25,7 +25,7 @@ async fn service_state(actors: &Actors, service: &str) -> ServiceState {
     found.expect("the service is known").1
 }
 
-/// Two services on one port, both served.
+/// Starts two services on one port, both served.
 async fn two(world: &ScriptedWorld) -> Actors {
     let actors = world.start();
     world.define(&[("api", &shop(&["b.example"])), ("web", &shop(&["a.example"]))]).await;
@@ -65,7 +65,7 @@ fn domain_change_needs_no_reload_and_updates_map_file() {
             .await
             .into_iter()
             .any(|entry| matches!(entry.event, Event::Decided { reason, .. } if reason.contains("no longer to web")));
-        assert!(told, "the journal says why");
+        assert!(told, "the journal has the reason");
     });
 }
 
@@ -131,7 +131,7 @@ fn port_is_either_shared_by_domains_or_exclusive() {
         world.define(&[("aaa", PLAIN)]).await;
         wait(10).await;
         assert_eq!((world.ready("aaa"), service_state(&actors, "aaa").await.problem), (vec![9], None));
-        assert_eq!(world.map_file(), None, "a map that is not used goes");
+        assert_eq!(world.map_file(), None, "an unused map file is removed");
         world.define(&[("aaa", PLAIN), ("web", &shop(&["a.example"]))]).await;
         world.hosts("web", &[2]).await;
         wait(5).await;
@@ -235,7 +235,7 @@ fn unknown_map_state_plans_no_commands() {
         world.hang_socket(false);
         world.define(&[("web", &shop(&["b.example"]))]).await;
         sleep(RUNTIME_ANSWER_TIMEOUT).await;
-        // Nobody knows what became of commands without an answer: nothing is planned before the next observation.
+        // The result of commands without an answer is unknown: nothing is planned before the next observation.
         assert_eq!(actors.preview_plan(None).await.unwrap().routes, []);
         world.heal_socket();
         wait(30).await;

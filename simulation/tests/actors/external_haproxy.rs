@@ -1,4 +1,4 @@
-//! A HAProxy that somebody else runs, as a daemon that was started again finds it.
+//! An external HAProxy, as a restarted daemon finds it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ fn server(n: u8) -> ServerName {
     ServerName::new(&format!("10.0.0.{n}:80")).unwrap()
 }
 
-/// What the daemon before has saved: these hosts, in these states.
+/// Returns the saved state of the previous daemon: these hosts, in these states.
 fn saved(hosts: &[(u8, AdminState)]) -> SavedState {
     let definition = parse("web", &RawDefinition::new(WEB, "a test"), &OptionPolicy::default()).unwrap().definition;
     let host = |(n, state): &(u8, AdminState)| (server(*n), Host { state: *state, ..host(*n) }.into());
@@ -45,7 +45,7 @@ fn saved(hosts: &[(u8, AdminState)]) -> SavedState {
     SavedState { services: vec![service], definitions_guard: Default::default() }
 }
 
-/// An external HAProxy has these servers, ready or in drain.
+/// Starts an external HAProxy with these servers, ready or in drain.
 fn has(world: &ScriptedWorld, servers: &[(u8, u16)]) {
     let line = |n: &u8| format!("    server 10.0.0.{n}:80 10.0.0.{n}:80\n");
     let lines: String = servers.iter().map(|(n, _)| line(n)).collect();
@@ -65,7 +65,7 @@ fn earlier_drain_of_removed_host_ends_on_return() {
         has(&world, &[(1, DRAIN), (2, 0)]);
         let actors = world.start_as(external_policy(), saved(&[(2, AdminState::Ready)]));
         settle().await;
-        // The list of before is in force until the source has told its own, and that is before HAProxy is looked for.
+        // The saved list is applied until the source reports, which happens before the search for HAProxy.
         world.hosts("web", &[1, 2]).await;
         world.define(&[("web", WEB)]).await;
         wait(2).await;
@@ -108,7 +108,7 @@ fn drain_found_on_new_host_belongs_to_discovery() {
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[2]).await;
         wait(1).await;
-        // Whoever runs it adds the server, and drains it from the beginning.
+        // The operator of that HAProxy adds the server in drain.
         has(&world, &[(1, DRAIN), (2, 0)]);
         let seen = |n: u8, state| SeenHost::new(n.to_string(), Ok(Host { state, ..host(n) }));
         world.hosts_seen("web", Ok(vec![seen(1, AdminState::Drain), seen(2, AdminState::Ready)])).await;
@@ -157,7 +157,7 @@ fn override_drain_ends_with_its_service() {
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(1).await;
-        assert_eq!(world.ready("web"), [1, 2], "the choice went with its service");
+        assert_eq!(world.ready("web"), [1, 2], "the override ended with its service");
     });
 }
 

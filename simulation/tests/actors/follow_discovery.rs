@@ -1,4 +1,4 @@
-//! The actors together, against a world in memory and in virtual time.
+//! The actors as a whole follow discovery.
 
 use proxymgr_actors::journal::Event;
 use proxymgr_actors::limits::RUNTIME_ANSWER_TIMEOUT;
@@ -17,7 +17,7 @@ fn first_start_waits_for_every_service() {
         let actors = world.start();
         world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("web", &[1, 2]).await;
-        assert_eq!(world.starts(), 0, "the other service is still waited for");
+        assert_eq!(world.starts(), 0, "it waits for the other service");
         world.hosts("api", &[3]).await;
         assert_eq!(world.starts(), 1);
         assert_eq!((world.ready("web"), world.ready("api")), (vec![1, 2], vec![3]));
@@ -75,7 +75,7 @@ fn reloads_for_new_hosts_are_coalesced_on_2_2() {
         }
         wait(3).await;
         assert_eq!(world.ready("web"), (1..10).collect::<Vec<_>>());
-        assert_eq!(world.starts(), 3, "the first start, the first change at once, the others together");
+        assert_eq!(world.starts(), 3, "the first start, the first change at once, the others in one reload");
         let starts = world.start_times();
         assert!(starts[2] - starts[1] >= std::time::Duration::from_secs(1));
     });
@@ -170,7 +170,7 @@ fn refused_definition_keeps_last_good_section() {
         assert_eq!(world.open_ports().len(), 2);
         let starts = world.starts();
         wait(60).await;
-        assert_eq!(world.starts(), starts, "what was refused is not tried again as it is");
+        assert_eq!(world.starts(), starts, "a refused definition is not tried again unchanged");
         world.hosts("api", &[2, 4]).await;
         assert_eq!(world.ready("api"), [2, 4], "its hosts still follow");
         world.define(&[("web", better), ("api", API)]).await;
@@ -232,7 +232,7 @@ fn removed_service_closes_its_socket() {
         assert_eq!(world.open_ports().len(), 1);
         world.define(&[]).await;
         wait(3).await;
-        assert_eq!(world.ready("web"), [] as [u8; 0], "one service that goes alone was meant to go");
+        assert_eq!(world.ready("web"), [] as [u8; 0], "the removal of one service is not blocked");
     });
 }
 
@@ -287,7 +287,7 @@ fn crash_restarts_at_once_then_with_back_off() {
         let starts = world.starts();
         world.kill_haproxy();
         scripted::settle().await;
-        assert_eq!(world.starts(), starts + 1, "after a good run it is at once again");
+        assert_eq!(world.starts(), starts + 1, "after a long run the restart is at once");
     });
 }
 
@@ -302,7 +302,7 @@ fn hanging_socket_is_retried_then_reloaded() {
         sleep(RUNTIME_ANSWER_TIMEOUT).await;
         assert!(haproxy_state(&actors).await.runtime_error.is_some());
         wait(60).await;
-        assert_eq!(world.starts(), 2, "three failures in a row are a reload");
+        assert_eq!(world.starts(), 2, "three failures in a row cause a reload");
         assert_eq!(world.ready("web"), [1, 2]);
     });
 }
@@ -320,7 +320,7 @@ fn refused_command_causes_one_reload() {
         world.refuse_commands(Some("set server web/10.0.0.1:80 state maint"));
         world.hosts("web", &[2]).await;
         wait(60).await;
-        assert_eq!(world.ready("web"), [2], "what could not be disabled is left out by a reload");
+        assert_eq!(world.ready("web"), [2], "a reload removes the server that could not be disabled");
         assert!(world.starts() <= 3);
     });
 }
@@ -377,7 +377,7 @@ fn crash_on_full_disk_restarts_on_existing_file() {
         wait(3).await;
         assert_eq!((world.starts(), world.ready("web")), (starts + 1, vec![2, 3]));
         assert!(haproxy_state(&actors).await.file_error.is_some());
-        assert!(world.file().contains("10.0.0.1:80"), "the file has yet to follow");
+        assert!(world.file().contains("10.0.0.1:80"), "the file is not written yet");
         world.set_disk_full(false);
         wait(20).await;
         assert_eq!((world.starts(), world.ready("web")), (starts + 1, vec![2, 3]));
@@ -419,7 +419,7 @@ fn file_that_never_served_is_not_reused() {
         wait(1).await;
         world.set_disk_full(true);
         wait(120).await;
-        assert_eq!(world.starts(), starts + 1, "what the file says was never served");
+        assert_eq!(world.starts(), starts + 1, "the file was never served");
         world.set_disk_full(false);
         world.silence_starts(false);
         wait(60).await;

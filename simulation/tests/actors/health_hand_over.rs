@@ -1,4 +1,4 @@
-//! The health of servers is carried over a reload, as far as HAProxy reports it in time.
+//! The health of servers survives a reload, if HAProxy reports it in time.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The production actors in the simulated world, where each test decides what discovery reports and what fails.
+//! The production actors in the simulated world; each test decides what discovery reports and what fails.
 
 mod annotations;
 mod blocked_changes;

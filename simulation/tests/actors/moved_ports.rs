@@ -1,4 +1,4 @@
-//! Services that move to other ports while others want the ones they leave.
+//! Services that move to other ports while other services want their old ones.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const WEB_MOVED: &str = r#"{"type": "static", "port": 8081}"#;
 const WEB_MOVED_BADLY: &str = r#"{"type": "static", "port": 8081, "listen_options": ["balance leastconn"]}"#;
 const API_AT_WEBS: &str = r#"{"type": "static", "port": 8080}"#;
 
-/// The descriptors that the live file names, each of which may stand there once.
+/// Returns the descriptors in the live file; each must occur only once.
 fn descriptors(world: &ScriptedWorld) -> Vec<String> {
     let text = world.file();
     let binds = text.lines().filter_map(|line| line.trim().strip_prefix("bind "));
@@ -53,7 +53,7 @@ fn new_service_waits_for_port_of_refused_move() {
         );
         let starts = world.starts();
         wait(60).await;
-        assert_eq!(world.starts(), starts, "nothing is tried in vain");
+        assert_eq!(world.starts(), starts, "no needless reload");
 
         world.hosts("web", &[1, 3]).await;
         wait(5).await;
@@ -129,7 +129,7 @@ fn restart_keeps_port_of_refused_move() {
     });
 }
 
-/// The services that wait for their ports, as the holder of the sockets tells it.
+/// Returns the services that wait for their ports, as the SocketHolderActor reports them.
 async fn waiting(actors: &Actors) -> Vec<String> {
     let states = actors.states().await.expect("every actor answers");
     let waiting = states.into_iter().find_map(|state| match state {

@@ -1,4 +1,4 @@
-//! Processes that only finish what they have, and their limits.
+//! Draining processes and their limits.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn limited(count_max: usize, age_max_s: Option<u64>) -> ProxyPolicy {
     ProxyPolicy { old_processes, ..policy(&[]) }
 }
 
-/// A world in which old processes keep their connections, after so many reloads, 10 s apart.
+/// Creates a world in which old processes keep their connections, and makes this number of reloads, 10 s apart.
 async fn reloaded(world: &ScriptedWorld, policy: ProxyPolicy, times: usize) -> Actors {
     world.keep_old_processes();
     let actors = world.start_under(policy);
@@ -58,7 +58,7 @@ async fn stopped(actors: &Actors) -> Vec<(u32, String)> {
 fn oldest_process_beyond_count_is_ended() {
     in_virtual_time(async |world| {
         let actors = reloaded(&world, limited(2, None), 3).await;
-        assert_eq!(pids(&draining(&actors).await), [1001, 1002, 1003], "it has a moment to end by itself");
+        assert_eq!(pids(&draining(&actors).await), [1001, 1002, 1003], "it has a moment to exit itself");
         assert_eq!(world.signals(), [(1001, ProcessSignal::SoftStop)]);
         wait(5).await;
         assert_eq!(pids(&draining(&actors).await), [1002, 1003]);
@@ -82,7 +82,7 @@ fn old_process_ends_at_its_timeout() {
         let stopped = stopped(&actors).await;
         assert!(stopped.iter().all(|(_, why)| why.contains("haproxy.old_process_timeout (60 s)")), "{stopped:?}");
         wait(300).await;
-        assert_eq!(world.starts(), 3, "the process that serves is never touched");
+        assert_eq!(world.starts(), 3, "the serving process is never stopped");
     });
 }
 

@@ -1,4 +1,4 @@
-//! What operators choose for single servers.
+//! Operators' overrides of single servers.
 
 use std::time::Duration;
 
@@ -112,9 +112,9 @@ fn slow_older_save_does_not_win() {
         scripted::settle().await;
         world.takes(Work::Save, Duration::ZERO);
         order(&actors, choose(2, AdminState::Maint)).await;
-        // The end of the daemon waits for no timer.
+        // The end of the daemon does not wait for a timer.
         actors.stop().await;
-        // Longer than the older save takes, and shorter than it takes until the next would be made.
+        // Longer than the older save takes, and shorter than the time until the next one.
         wait(2).await;
         assert_eq!(saved(&world)[0].choices.len(), 2);
     });
@@ -146,7 +146,7 @@ fn override_waits_for_its_host_then_expires() {
         wait(600).await;
         world.hosts("web", &[1, 2]).await;
         wait(1).await;
-        assert_eq!(world.ready("web"), [2], "it comes back from its restart in maintenance");
+        assert_eq!(world.ready("web"), [2], "it returns in maintenance");
         world.hosts("web", &[2]).await;
         wait(3_700).await;
         assert!(choices(&actors).await.is_empty());
@@ -173,7 +173,7 @@ fn override_beats_drain_by_discovery() {
         world.hosts_seen("web", Ok(seen(AdminState::Ready))).await;
         assert!(choices(&actors).await.is_empty(), "they agree");
         world.hosts_seen("web", Ok(seen(AdminState::Drain))).await;
-        assert_eq!(world.ready("web"), [2], "discovery is obeyed again");
+        assert_eq!(world.ready("web"), [2], "discovery decides again");
     });
 }
 

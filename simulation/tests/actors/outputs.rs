@@ -1,4 +1,4 @@
-//! An output besides HAProxy is kept in step, in virtual time.
+//! An output besides HAProxy is kept in sync.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use proxymgr_simulation::scripted::{ScriptedWorld, in_virtual_time, wait};
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 
-/// An output that keeps what it is given, one entry an application: each service with the number of its hosts.
+/// An output that records each change: all services with the number of their hosts.
 #[derive(Clone, Default)]
 struct Recorder(Rc<RefCell<Recorded>>);
 
@@ -50,7 +50,7 @@ impl ServiceOutput for Recorder {
         let shown = services.iter().map(|service| (service.definition.name.to_string(), hosts(service))).collect();
         let mut recorded = self.0.borrow_mut();
         if recorded.fails {
-            return Box::pin(ready(Err("it is told to fail".to_owned())));
+            return Box::pin(ready(Err("it is configured to fail".to_owned())));
         }
         let is_same = recorded.published.last() == Some(&shown);
         recorded.published.push(shown);
@@ -78,14 +78,18 @@ fn output_begins_with_all_services_and_follows() {
         let actors = world.start();
         world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("web", &[1, 2]).await;
-        assert_eq!(output.published(), [], "the other service is still waited for");
+        assert_eq!(output.published(), [], "it waits for the other service");
         world.hosts("api", &[3]).await;
         assert_eq!(output.published(), [shown([("api", Some(1)), ("web", Some(2))])]);
         world.hosts("web", &[1]).await;
         world.hosts("api", &[3, 4, 5]).await;
         wait(2).await;
         let changes = output.published();
-        assert_eq!(changes[1..], [shown([("api", Some(3)), ("web", Some(1))])], "what comes together goes together");
+        assert_eq!(
+            changes[1..],
+            [shown([("api", Some(3)), ("web", Some(1))])],
+            "simultaneous changes are published together"
+        );
         let state = output_state(&actors).await;
         assert_eq!((state.changes, state.services, state.error), (2, 2, None));
     });
@@ -112,7 +116,7 @@ fn failed_output_is_retried_with_newest() {
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1]).await;
         wait(10).await;
-        assert_eq!(output_state(&actors).await.error.as_deref(), Some("it is told to fail"));
+        assert_eq!(output_state(&actors).await.error.as_deref(), Some("it is configured to fail"));
         world.hosts("web", &[1, 2]).await;
         output.fail(false);
         wait(60).await;
@@ -136,6 +140,6 @@ fn refresh_publishes_all_services_again() {
         actors.order(Order::Refresh { service: None }).await.expect("everything is read again");
         wait(1).await;
         assert_eq!(output.published().len(), before + 1);
-        assert_eq!(output_state(&actors).await.changes, 2, "nothing was changed by it");
+        assert_eq!(output_state(&actors).await.changes, 2, "the refresh changes nothing");
     });
 }

@@ -1,4 +1,4 @@
-//! What happens while something else is under way: changes that overtake each other, reloads that are overtaken.
+//! Concurrent changes: changes and reloads that are superseded by later ones.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use proxymgr_simulation::scripted::{self, ScriptedWorld, haproxy_state, in_virtu
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 
-/// A list of two hosts that are all in this state.
+/// Returns a list of two hosts in this state.
 fn list(state: AdminState) -> Result<Vec<SeenHost>, String> {
     let entry = |n: u8| SeenHost::new(n.to_string(), Ok(Host { state, ..scripted::host(n) }));
     Ok(vec![entry(1), entry(2)])
@@ -28,7 +28,7 @@ fn drain_undone_while_in_flight_is_not_manual() {
         world.hosts_seen("web", list(AdminState::Drain)).await;
         world.hosts_seen("web", list(AdminState::Ready)).await;
         wait(5).await;
-        assert_eq!(world.ready("web"), [1, 2], "a drain by discovery is not taken for an operator's");
+        assert_eq!(world.ready("web"), [1, 2], "a drain by discovery does not count as an operator's");
         assert_eq!(world.starts(), 1);
     });
 }
@@ -45,7 +45,7 @@ fn unanswered_drain_is_not_manual() {
         world.heal_socket();
         world.hosts_seen("web", list(AdminState::Ready)).await;
         wait(30).await;
-        assert_eq!(world.ready("web"), [1, 2], "a drain by discovery is not taken for an operator's");
+        assert_eq!(world.ready("web"), [1, 2], "a drain by discovery does not count as an operator's");
         assert_eq!(world.starts(), 1);
     });
 }
@@ -140,10 +140,10 @@ fn removed_host_in_maintenance_is_deleted() {
     });
 }
 
-/// A definition that is refused in the two tests below.
+/// A definition that HAProxy refuses in two tests.
 const REFUSED: &str = r#"{"type": "static", "port": 8080, "listen_options": ["balance leastconn"]}"#;
 
-/// One host of one service is served by a HAProxy that cannot add servers at run time, and that refuses [`REFUSED`].
+/// Serves one host of a service with a HAProxy that cannot add servers at run time, and that refuses [`REFUSED`].
 async fn served_where_leastconn_is_refused(world: &ScriptedWorld) {
     world.install(2, 2);
     world.start();
@@ -160,7 +160,7 @@ fn hosts_follow_while_definition_is_refused() {
         wait(3).await;
         world.hosts("web", &[1, 2]).await;
         wait(5).await;
-        assert_eq!(world.ready("web"), [1, 2], "even where a new host needs a reload");
+        assert_eq!(world.ready("web"), [1, 2], "even if a new host needs a reload");
         assert_eq!(world.starts(), 2);
         world.refuse_files_with(None);
         world.define(&[("web", WEB)]).await;
@@ -174,7 +174,7 @@ fn hosts_follow_while_definition_is_refused() {
 fn hosts_beside_refused_definition_are_served() {
     in_virtual_time(async |world| {
         served_where_leastconn_is_refused(&world).await;
-        // Both wait for the same reload.
+        // Both changes wait for the same reload.
         world.define(&[("web", REFUSED)]).await;
         world.hosts("web", &[1, 2]).await;
         wait(5).await;
@@ -244,7 +244,7 @@ fn redefined_service_keeps_host_added_at_runtime() {
         wait(3).await;
         world.takes(Work::Commands, Duration::from_millis(500));
         world.hosts("web", &[1, 2]).await;
-        // Its section stays, because no reload can be made, and neither section nor file has been told of the host.
+        // Its section stays, because no reload is possible; section and file lack the new host.
         world.set_disk_full(true);
         world.define(&[]).await;
         wait(2).await;

@@ -1,4 +1,4 @@
-//! Who only looks on: the plan before it happens, the journal piece by piece.
+//! Read-only queries: the plan, and the journal in pages.
 
 use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::limits::{PREVIEW_SERVERS_AT_ONCE_MAX, RUNTIME_ANSWER_TIMEOUT};
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 
-/// The whole plan, and in how many pieces it came.
+/// Returns the whole plan, and the number of its pieces.
 async fn plan(actors: &Actors) -> (PlanPiece, usize) {
     let mut whole = actors.preview_plan(None).await.unwrap();
     let mut pieces = 1;
@@ -122,7 +122,7 @@ fn journal_is_paged_forward_and_backward() {
             }
             told.extend(piece);
         }
-        assert_eq!(told, all, "nothing is left out and nothing comes twice");
+        assert_eq!(told, all, "no entry is missing or repeated");
         let decided = read(ReadJournal { event: Some("decided".into()), ..ReadJournal::default() }).await;
         assert!(!decided.is_empty());
         let is_disable = |entry: &JournalEntry| {

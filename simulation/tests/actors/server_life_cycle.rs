@@ -1,4 +1,4 @@
-//! How servers leave and how they begin.
+//! Life cycle of servers: drain, removal and ramp-up.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn removed_host_drains_until_idle() {
         assert_eq!(admin_state(&world, 1), Some(1));
         assert!(haproxy_state(&actors).await.services[&service()].leaving.is_empty());
         wait(50).await;
-        assert_eq!(admin_state(&world, 1), Some(1), "it may come back");
+        assert_eq!(admin_state(&world, 1), Some(1), "it may return");
         wait(30).await;
         assert_eq!((admin_state(&world, 1), world.starts()), (None, 1));
         assert_eq!(haproxy_state(&actors).await.counts.drift, 0);
@@ -130,7 +130,7 @@ fn zero_drain_timeout_means_maintenance() {
         started(&world, AT_ONCE, 60, 0).await;
         has_sessions(&world, 1, 1);
         world.hosts("web", &[2]).await;
-        assert_eq!(admin_state(&world, 1), Some(1), "the service says so itself");
+        assert_eq!(admin_state(&world, 1), Some(1), "the service sets it itself");
     });
 }
 
@@ -151,7 +151,7 @@ fn reload_ends_drain() {
 fn new_host_ramps_up_in_steps() {
     in_virtual_time(async |world| {
         let actors = started(&world, WEB, 0, 100).await;
-        assert_eq!(weight(&world, 1), 100, "the hosts of the first list are no newcomers");
+        assert_eq!(weight(&world, 1), 100, "the hosts of the first list are not new");
         world.hosts("web", &[1, 2, 3]).await;
         let mut weights = Vec::new();
         for _ in 0..11 {

@@ -1,4 +1,4 @@
-//! Services in slots: HAProxy follows their hosts without a reload while slots are free.
+//! Services in slots: hosts change without a reload while slots are free.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,7 +52,7 @@ fn hosts_change_without_reload_while_slots_are_free() {
             assert_eq!((world.ready("web"), world.starts()), (hosts.to_vec(), 1));
         }
         let state = web_state(&actors).await;
-        assert_eq!(state.servers.keys().collect::<Vec<_>>(), [&server(4)], "people see hosts, not slots");
+        assert_eq!(state.servers.keys().collect::<Vec<_>>(), [&server(4)], "status shows hosts, not slots");
         let entries = journal(&actors, "web").await;
         let of_four = entries.iter().filter(|entry| entry.server == Some(server(4))).count();
         assert!(of_four >= 2, "{entries:?}");
@@ -145,7 +145,7 @@ fn manual_drain_ends_with_its_slots_host() {
         assert_eq!(web_state(&actors).await.drained_on_socket, [server(1)]);
         world.hosts("web", &[2, 3, 4, 5]).await;
         wait(5).await;
-        assert_eq!(world.ready("web"), [2, 3, 4, 5], "who drained host 1 did not mean the one that has its slot");
+        assert_eq!(world.ready("web"), [2, 3, 4, 5], "the drain was for host 1, not for the new host in its slot");
     });
 }
 
@@ -190,13 +190,13 @@ fn redefined_service_keeps_its_slots() {
     in_virtual_time(async |world| {
         started(&world, &[1, 2, 3]).await;
         world.hosts("web", &[1, 3]).await;
-        // No reload can be made, so that its section stays.
+        // No reload is possible, so its section stays.
         world.set_disk_full(true);
         world.define(&[]).await;
         wait(2).await;
         world.forget_commands();
         world.define(&[("web", WEB)]).await;
-        assert_eq!(world.ready("web"), [1, 3], "no list was seen that says otherwise");
+        assert_eq!(world.ready("web"), [1, 3], "no other list was reported");
         world.hosts("web", &[1, 3]).await;
         wait(2).await;
         assert_eq!((world.ready("web"), world.commands()), (vec![1, 3], vec![]));
@@ -217,7 +217,7 @@ fn service_redefined_during_start_keeps_slots() {
         }
         world.define(&[("web", WEB)]).await;
         wait(1).await;
-        assert_eq!(world.ready("web"), [1, 2, 3], "no list was seen that says otherwise");
+        assert_eq!(world.ready("web"), [1, 2, 3], "no other list was reported");
         world.hosts("web", &[1, 2, 3]).await;
         wait(5).await;
         assert_eq!((world.ready("web"), world.commands()), (vec![1, 2, 3], vec![]));

@@ -19,7 +19,7 @@ async fn problem(actors: &Actors) -> Option<String> {
 }
 
 #[test]
-fn unresolved_name_is_named_and_a_reload_follows_once_it_resolves() {
+fn unresolved_name_is_reported_until_reload() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -29,19 +29,19 @@ fn unresolved_name_is_named_and_a_reload_follows_once_it_resolves() {
         let text = problem(&actors).await.expect("a name does not resolve");
         assert!(text.starts_with("web1.example does not resolve"), "{text}");
         wait(120).await;
-        assert_eq!(world.starts(), starts, "no reload helps before it resolves");
+        assert_eq!(world.starts(), starts, "a reload before it resolves is useless");
         world.resolve_name("web1.example");
         wait(NAME_LOOKUP_RETRY_MAX.as_secs() + 5).await;
         assert_eq!((world.starts(), problem(&actors).await), (starts + 1, None));
         let lookups = world.lookups().len();
         wait(600).await;
-        assert_eq!(world.lookups().len(), lookups, "it is looked up no more");
+        assert_eq!(world.lookups().len(), lookups, "it is not looked up any more");
         assert_eq!(world.starts(), starts + 1);
     });
 }
 
 #[test]
-fn name_is_looked_up_ever_less_often() {
+fn look_ups_of_a_name_back_off() {
     in_virtual_time(async |world| {
         let _actors = world.start();
         world.define(&[("web", WEB)]).await;
@@ -56,7 +56,7 @@ fn name_is_looked_up_ever_less_often() {
 }
 
 #[test]
-fn host_that_is_gone_is_looked_up_no_more() {
+fn removed_host_is_not_looked_up() {
     in_virtual_time(async |world| {
         let _actors = world.start();
         world.define(&[("web", WEB)]).await;
