@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient, ResponseActFuture,
-    SpawnHandle, WrapFuture,
+    ResponseFuture, SpawnHandle, WrapFuture,
 };
 use send_wrapper::SendWrapper;
 use slog::Logger;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -17,9 +18,9 @@ use crate::journal::{Event, JournalEntry};
 use crate::log_line::write;
 use crate::message::{
     BeginShutdown, ChoicesChanged, DefinitionsGuardChanged, DefinitionsLoaded, Deploy, GetConfig, GetState,
-    GuardChanged, HostsChanged, HostsUnknown, NameResolves, NamesUnresolved, PolicyChanged, PreviewPlan, ProxyExited,
-    ProxyStarted, Record, Refresh, ReleaseSockets, ReloadProxy, SaveState, ServerHealthReported, ServiceDefined,
-    ServiceRemoved, SettingsRefused, SocketOpened, WaitOnlyFor,
+    GuardChanged, HostsChanged, HostsUnknown, NameResolves, NamesUnresolved, PolicyChanged, PreviewPlan, ProxyAnswers,
+    ProxyExited, ProxyStarted, Record, Refresh, ReleaseSockets, ReloadProxy, SaveState, ServerHealthReported,
+    ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened, WaitOnlyFor,
 };
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::operator::{Order, OrderRefused, printable};
@@ -68,6 +69,8 @@ pub struct HaproxyStateActor {
     runtime: Rc<dyn RuntimeApi>,
     /// The new process that a deployment has started, until that ends.
     successor: Option<Rc<dyn RuntimeApi>>,
+    /// How many batches of commands to it are unanswered.
+    successor_batches: watch::Sender<usize>,
     target: Option<String>,
     timer: Option<(Instant, SpawnHandle)>,
     peers: HaproxyPeers,
@@ -87,7 +90,17 @@ impl HaproxyStateActor {
     ) -> Self {
         let HaproxyIdentity { runtime, target, binary } = haproxy;
         let reconciler = Reconciler::new(policy, target.is_some(), binary, restored, Instant::now());
-        Self { reconciler, runtime, successor: None, target, timer: None, peers, clock, log }
+        Self {
+            reconciler,
+            runtime,
+            successor: None,
+            successor_batches: watch::Sender::new(0),
+            target,
+            timer: None,
+            peers,
+            clock,
+            log,
+        }
     }
 
     fn now(&self) -> Now {
@@ -186,9 +199,12 @@ impl HaproxyStateActor {
             }
             Effect::CommandSuccessor(commands) => {
                 if let Some(successor) = self.successor.clone() {
+                    self.successor_batches.send_modify(|batches| *batches += 1);
                     // Everything is observed and planned again once that process serves.
                     let commands = async move { drop(successor.run(commands).await) };
-                    ctx.spawn(commands.into_actor(self));
+                    ctx.spawn(commands.into_actor(self).map(|(), actor, _| {
+                        actor.successor_batches.send_modify(|batches| *batches -= 1);
+                    }));
                 }
             }
             Effect::SaveState(state) => {
@@ -299,6 +315,15 @@ impl Handler<ProxyStarted> for HaproxyStateActor {
         self.successor = runtime.map(SendWrapper::take);
         let takes_commands = self.successor.is_some();
         self.feed(Input::ProcessStarted { pid, takes_commands }, ctx);
+    }
+}
+
+impl Handler<ProxyAnswers> for HaproxyStateActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: ProxyAnswers, _: &mut Self::Context) -> Self::Result {
+        let mut batches = self.successor_batches.subscribe();
+        Box::pin(async move { drop(batches.wait_for(|batches| *batches == 0).await) })
     }
 }
 

@@ -232,6 +232,12 @@ pub struct ProxyStarted {
     pub runtime: Option<SendWrapper<Rc<dyn RuntimeApi>>>,
 }
 
+/// ProcessSupervisorActor -> HaproxyStateActor: the new process answers. The reply is sent once that process has answered
+/// every command sent to it.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ProxyAnswers;
+
 /// ProcessSupervisorActor -> HaproxyStateActor: the HAProxy that served is gone, unasked. A launch is due; the
 /// supervisor itself delays it where HAProxy keeps dying.
 #[derive(Debug, Clone, Message)]

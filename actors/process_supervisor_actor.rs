@@ -30,7 +30,7 @@ use crate::deployment::{DeploymentPeers, Processes, SocketPeers, deploy};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::STOP_GRACE;
 use crate::message::{
-    Deploy, FindOrphans, LaunchError, LaunchProxy, PolicyChanged, ProxyExited, ProxyStarted, Record,
+    Deploy, FindOrphans, LaunchError, LaunchProxy, PolicyChanged, ProxyAnswers, ProxyExited, ProxyStarted, Record,
     ServerHealthReported, StopProxy,
 };
 use crate::model::{ProcessInfo, ProxyPolicy, RunBy};
@@ -41,6 +41,8 @@ use crate::port::{ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, RunningP
 pub struct SupervisorPeers {
     /// A process exists and does not answer yet.
     pub started: Recipient<ProxyStarted>,
+    /// A new process answers.
+    pub answers: Recipient<ProxyAnswers>,
     /// The process that served has crashed.
     pub exited: Recipient<ProxyExited>,
     /// A server's health changed, as the process that serves logs it.
@@ -230,7 +232,7 @@ impl ProcessSupervisorActor {
             .into_actor(supervisor)
         };
         let wait = |started: Result<RunningProcess, LaunchError>, supervisor: &mut Self, ctx: &mut Context<Self>| {
-            let ports = supervisor.ports.clone();
+            let (ports, answers) = (supervisor.ports.clone(), supervisor.peers.answers.clone());
             supervisor.progress.starting.send_replace(false);
             let ours = supervisor.run_by == RunBy::Us;
             let started = started.map(|process| {
@@ -255,7 +257,7 @@ impl ProcessSupervisorActor {
                     biased;
                     // A stop that comes now lets it drain: it is not to be ended for its silence.
                     _ = stopping.wait_for(|stopping| *stopping) => Err(LaunchError::Stopping),
-                    outcome = until_it_answers(&ports, process, ours) => outcome,
+                    outcome = until_it_answers(&ports, &answers, process, ours) => outcome,
                 }
             }
             .into_actor(supervisor)

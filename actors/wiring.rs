@@ -12,7 +12,7 @@
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
 //! HaproxyStateActor  --Deploy--> ProcessSupervisorActor --HoldSockets, AdoptSockets, ReleaseSockets-->
 //!                    SocketHolderActor
-//! ProcessSupervisorActor --ProxyStarted, ServerHealthReported, ProxyExited--> HaproxyStateActor
+//! ProcessSupervisorActor --ProxyStarted, ProxyAnswers, ServerHealthReported, ProxyExited--> HaproxyStateActor
 //! operator           --RefreshService, DecideBlocked--> ServiceConfigActor --DecideBlocked--> WatcherActor
 //! operator           --ReloadProxy, ChooseServerState--> HaproxyStateActor
 //! all of them        --Record--> JournalActor
@@ -136,6 +136,7 @@ impl Actors {
             &orders.policy,
             SupervisorPeers {
                 started: to_haproxy.way(haproxy.clone().recipient()),
+                answers: to_haproxy.way(haproxy.clone().recipient()),
                 exited: to_haproxy.way(haproxy.clone().recipient()),
                 health: to_haproxy.way(haproxy.clone().recipient()),
                 journal: record.clone(),

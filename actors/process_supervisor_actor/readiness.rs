@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
+use actix::Recipient;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::ports::SupervisorPorts;
 use crate::limits::{PROXY_READY_LOOK_MIN, PROXY_READY_POLL, PROXY_READY_TIMEOUT};
-use crate::message::LaunchError;
+use crate::message::{LaunchError, ProxyAnswers};
 use crate::model::ProcessInfo;
 use crate::port::{ProcessExit, ProcessSignal, RuntimeApi};
 
@@ -22,13 +23,14 @@ pub(super) struct NewProcess {
 /// Resolves when the new process answers at the socket's path. One of `ours` that never does is ended.
 pub(super) async fn until_it_answers(
     ports: &SupervisorPorts,
+    peer: &Recipient<ProxyAnswers>,
     process: NewProcess,
     ours: bool,
 ) -> Result<ProcessInfo, LaunchError> {
     let NewProcess { pid, runtime, mut exit } = process;
     let answers = async {
         match runtime {
-            Some(runtime) => answer_on_own_connection(ports, pid, &*runtime).await,
+            Some(runtime) => answer_on_own_connection(ports, pid, &*runtime, peer).await,
             None => Ok(answer_at_the_path(ports, pid).await),
         }
     };
@@ -57,6 +59,7 @@ async fn answer_on_own_connection(
     ports: &SupervisorPorts,
     pid: u32,
     runtime: &dyn RuntimeApi,
+    peer: &Recipient<ProxyAnswers>,
 ) -> Result<ProcessInfo, LaunchError> {
     let info = loop {
         match runtime.process().await {
@@ -65,6 +68,8 @@ async fn answer_on_own_connection(
             Err(_) => sleep(PROXY_READY_POLL).await,
         }
     };
+    // A client of the published socket never sees a removed host in traffic.
+    let _ = peer.send(ProxyAnswers).await;
     ports.processes.publish_runtime(pid).await.map_err(LaunchError::Start)?;
     // What is kept leads to the process before.
     ports.runtime.disconnect();
