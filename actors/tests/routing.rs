@@ -145,7 +145,7 @@ fn services_with_domains_are_backends_behind_a_frontend_with_their_socket() {
         "    bind fd@5\n",
         "    mode http\n",
         "    option idle-close-on-response\n",
-        "    # Who serves it says a map, which changes while HAProxy runs (on its socket: show map /etc/haproxy.cfg.domains).\n",
+        "    # The service comes from a map, updated at run time (on the socket: show map /etc/haproxy.cfg.domains).\n",
         "map_beg(/etc/haproxy.cfg.domains)",
         "    use_backend %[var(txn.proxymgr_service)]\n\n",
     ] {
