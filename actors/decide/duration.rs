@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// Reads `500ms`, `30s`, `5m`, `2h`; at most a day.
 ///
-/// # Errors What is wrong, without the key.
+/// # Errors
+/// What is wrong, without the key.
 pub fn parse(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(86_400);
     let text = text.trim();

@@ -82,7 +82,8 @@ pub fn from_child(
 /// Reads a line of a file: `host:port`, IPv6 as `[::1]:80`, then any of `weight=10 backup=true name=a cookie=b
 /// state=drain`. Returns `None` for a blank line and a comment.
 ///
-/// # Errors Every mistake, with the invalid part.
+/// # Errors
+/// Every mistake, with the invalid part.
 pub fn from_line(line: &str, policy: &OptionPolicy) -> Result<Option<HostRecord>, String> {
     let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
     let Some(first) = words.next() else { return Ok(None) };

@@ -41,7 +41,8 @@ const FORMATS: [(&str, RegistrationFormat); 4] = [
 impl RegistrationFormat {
     /// Returns the format with this name.
     ///
-    /// # Errors The message, with the valid names.
+    /// # Errors
+    /// The message, with the valid names.
     pub fn named(name: &str) -> Result<Self, String> {
         let known = FORMATS.iter().find(|(known, _)| *known == name);
         known.map(|(_, format)| *format).ok_or_else(|| {

@@ -32,7 +32,8 @@ impl OptionPolicy {
 
     /// Splits one line of `listen_options` into words and checks it.
     ///
-    /// # Errors Why the line is refused and what to do, without the service and the key.
+    /// # Errors
+    /// Why the line is refused and what to do, without the service and the key.
     pub fn listen_line(&self, line: &str) -> Result<Vec<Word>, String> {
         if line.len() > LISTEN_LINE_BYTES_MAX {
             return Err(format!("it is {} bytes long; at most {LISTEN_LINE_BYTES_MAX} are allowed", line.len()));
@@ -71,7 +72,8 @@ impl OptionPolicy {
 
     /// Splits server options into words and checks them. Each element may contain several: `check inter 2000`.
     ///
-    /// # Errors Which option is refused, why, and what to do, without the service and the key.
+    /// # Errors
+    /// Which option is refused, why, and what to do, without the service and the key.
     pub fn server_options(&self, options: &[String]) -> Result<Vec<Word>, String> {
         let bytes: usize = options.iter().map(String::len).sum();
         if bytes > SERVER_OPTION_BYTES_MAX {

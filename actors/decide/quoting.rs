@@ -39,7 +39,8 @@ fn is_noncharacter(c: char) -> bool {
 
 /// Splits one line into words, by HAProxy's rules for quotes and backslashes.
 ///
-/// # Errors What is invalid in the line: a line break or another control character, an unclosed quote, a bare `#`, an
+/// # Errors
+/// What is invalid in the line: a line break or another control character, an unclosed quote, a bare `#`, an
 /// escape for a character that no word may contain, an empty word.
 pub fn split_line(line: &str) -> Result<Vec<Word>, String> {
     // Fast path: most lines, such as the thousands of server lines of a file, have nothing to unquote.

@@ -1,10 +1,11 @@
 //! Removes from the candidate exactly the sections that HAProxy refuses: a state machine that requests checks.
 //!
-//! 1. The whole candidate is checked. Nothing else happens where it is accepted. 2. The base of the file alone: if it
-//! is refused without any section, the operator has to fix it. 3. The suspects, sections that do not run already, each
-//! in a file with only the base and the sections that it refers to ([`Search`]). A bad one is replaced by the last good
-//! section, or left out. Then back to 1. 4. If each suspect is accepted on its own but the whole is refused: the whole
-//! without the suspects, then with one more group at a time. Then back to 1.
+//! 1. The whole candidate is checked. Nothing else happens where it is accepted.
+//! 2. The base of the file alone: if it is refused without any section, the operator has to fix it.
+//! 3. The suspects, sections that do not run already, each in a file with only the base and the sections that it refers
+//!    to ([`Search`]). A bad one is replaced by the last good section, or left out. Then back to 1.
+//! 4. If each suspect is accepted on its own but the whole is refused: the whole without the suspects, then with one
+//!    more group at a time. Then back to 1.
 //!
 //! Each round replaces at least one section or is the last one, so that the isolation ends with any answers.
 
