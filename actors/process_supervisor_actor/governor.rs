@@ -1,5 +1,5 @@
-//! Limits the processes that drain, in number and age. Each reload leaves one behind, with the memory of a whole HAProxy,
-//! for as long as a single client stays connected.
+//! Limits the number and the age of draining processes. Each reload adds one, with the memory of a whole HAProxy, which
+//! stays as long as a single client is connected.
 
 use actix::{ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
 use slog::warn;
@@ -12,7 +12,7 @@ use crate::message::Record;
 use crate::model::OldProcessLimits;
 use crate::port::ProcessSignal;
 
-/// The limits of processes that drain, and what is scheduled for them.
+/// The limits of draining processes, and the timers for them.
 pub(super) struct Governor {
     pub(super) limits: OldProcessLimits,
     /// Fires when the next process reaches the maximum age.
@@ -22,14 +22,14 @@ pub(super) struct Governor {
 }
 
 impl Governor {
-    /// Nothing is scheduled.
+    /// Creates a governor without timers.
     pub(super) fn new(limits: OldProcessLimits) -> Self {
         Self { limits, timer: None, is_measuring: false }
     }
 }
 
 impl ProcessSupervisorActor {
-    /// The processes that drain, the oldest first, and since when.
+    /// Returns the draining processes, the oldest first, and since when they drain.
     pub(super) fn draining(&self) -> Vec<(Instant, u32)> {
         let others = self.processes.iter().filter(|(pid, _)| self.current != Some(**pid));
         let mut draining: Vec<_> = others.filter_map(|(pid, process)| Some((process.draining_since?, *pid))).collect();
@@ -37,7 +37,8 @@ impl ProcessSupervisorActor {
         draining
     }
 
-    /// Ends the processes beyond the limits, the oldest first, and sets a timer for the next that reaches the maximum age.
+    /// Ends the processes that exceed the limits, the oldest first, and sets a timer for the next one that reaches the
+    /// maximum age.
     pub(super) fn govern(&mut self, ctx: &mut Context<Self>) {
         if *self.progress.stopping.borrow() {
             return;
