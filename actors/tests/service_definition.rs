@@ -1,4 +1,4 @@
-//! Definitions of services: what is read, and that every mistake is named at once.
+//! Tests of definitions: their parsing, and that all mistakes are reported at once.
 
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::service_definition::{ParsedDefinition, parse};
@@ -121,7 +121,7 @@ fn domains_are_read_once_each_and_in_lower_case() {
 }
 
 #[test]
-fn the_strategy_and_the_slots_are_read_and_mistakes_in_them_named() {
+fn strategy_and_slots_are_parsed_or_refused() {
     let update =
         |keys: &str| read(&format!(r#"{{"type": "static", "port": 80, {keys}}}"#)).map(|p| p.definition.update);
     let read = update(r#""update": "slots", "slots": {"base": 30, "min_free": 5}"#).unwrap();

@@ -122,7 +122,7 @@ fn one_service_may_always_be_removed() {
     assert_eq!(stage.show(1, [1, 2]), Ok(None));
     assert_eq!(stage.show(5, [1]), Err(Blocking::Began), "the second within the window");
     assert_eq!(stage.show(6, [1, 2]), Ok(Some(Ended::Pending)));
-    assert_eq!(stage.show(30_006, [1]), Err(Blocking::Began), "the baseline counts for one window more");
+    assert_eq!(stage.show(30_006, [1]), Err(Blocking::Began), "the baseline stays for one more window");
 }
 
 #[test]

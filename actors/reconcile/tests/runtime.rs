@@ -1,4 +1,4 @@
-//! The runtime lane.
+//! Tests of the runtime lane.
 
 use super::*;
 use crate::journal::Event;
@@ -235,7 +235,7 @@ fn looking_changes_nothing() {
     assert_eq!(plan.services.len(), 1);
     rig.snapshot();
     rig.reconciler.config();
-    // What was reported once is kept for whoever asks next; nothing else may differ.
+    // Only the cache of reported states may differ.
     let after = format!("{:?}", rig.reconciler);
     assert_eq!(without_cache(&before), without_cache(&after));
 }
