@@ -276,7 +276,7 @@ pub const RELOAD_PATIENCE: Duration = Duration::from_secs(1);
 /// How often HAProxy may accept the same commands without effect before a reload replaces them.
 pub const RUNTIME_TRIES_MAX: u32 = 3;
 
-/// The largest haproxy.cfg that is read back for comparison, in bytes. Proxymgr writes no larger one.
+/// The largest haproxy.cfg that is read back for comparison, in bytes. A larger one counts as not written by proxymgr.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// The timeout for reading haproxy.cfg.

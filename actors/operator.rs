@@ -46,7 +46,7 @@ pub struct SetServer {
     pub service: ServiceName,
     /// The server within it.
     pub server: ServerName,
-    /// The state; `ready` ends an override of a server that discovery reports as ready.
+    /// The state; `ready` only ends an override, unless discovery reports another state.
     pub state: AdminState,
     /// The duration, in milliseconds; without it the override lasts until another order.
     #[serde(default)]

@@ -15,21 +15,21 @@ use crate::model::{
 #[derive(Debug, Clone, Serialize, Deserialize, MessageResponse)]
 #[serde(tag = "actor", rename_all = "snake_case")]
 pub enum ActorState {
-    /// Of the ServiceConfigActor, with its watchers.
+    /// State of the ServiceConfigActor.
     ServiceConfig(ServiceConfigState),
-    /// Of one WatcherActor.
+    /// State of one WatcherActor.
     Watcher(WatcherState),
-    /// Of the HaproxyStateActor.
+    /// State of the HaproxyStateActor.
     HaproxyState(HaproxyState),
-    /// Of the HaproxyStateActor of one of `haproxy.targets`.
+    /// State of the HaproxyStateActor of one of `haproxy.targets`.
     Target(TargetState),
-    /// Of the ProcessSupervisorActor.
+    /// State of the ProcessSupervisorActor.
     ProcessSupervisor(ProcessSupervisorState),
-    /// Of the SocketHolderActor.
+    /// State of the SocketHolderActor.
     SocketHolder(SocketHolderState),
-    /// Of one OutputActor.
+    /// State of one OutputActor.
     Output(OutputState),
-    /// Of the JournalActor.
+    /// State of the JournalActor.
     Journal(JournalState),
 }
 

@@ -48,7 +48,7 @@ pub fn state_file_in_use(frame: &ProxyFrame) -> Option<&Path> {
     frame.state_file.as_deref().filter(|_| !decided)
 }
 
-/// The part of the file that does not come from services: who writes it, `global`, `defaults`.
+/// Returns the part of the file that does not come from services: its header, `global` and `defaults`.
 pub fn frame(frame: &ProxyFrame) -> Arc<str> {
     let mut text = String::from(HEADER);
     if frame.run_by == RunBy::Us {

@@ -37,7 +37,7 @@ impl Capabilities {
         Self { version }
     }
 
-    /// The version.
+    /// Returns the version.
     pub fn version(self) -> ProxyVersion {
         self.version
     }
@@ -132,7 +132,7 @@ mod tests {
     const V2_6: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
     const V3_0: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 
-    /// The options that a server gets when it is added, as one line.
+    /// Returns the options of an added server, as one line.
     fn added(version: ProxyVersion, lines: &[&str], inherited: &str, own: &str) -> Result<String, String> {
         let text = serde_json::json!({"type": "static", "listen_options": lines}).to_string();
         let definition =

@@ -106,7 +106,7 @@ fn rule_refusal(keyword: &str, rule: Rule, arguments: &[Word]) -> Option<String>
         "" => format!("{path:?} is not complete"),
         _ => {
             let suggestion = suggestion(word, known.iter().copied());
-            format!("{word:?} after {path:?} is not something that a service may use{suggestion}")
+            format!("{word:?} after {path:?} may not be used by a service{suggestion}")
         }
     })
 }
@@ -126,7 +126,7 @@ fn argument_refusal(keyword: &str, arguments: &[Word]) -> Option<String> {
         }
         "http-check" | "tcp-check" if arguments.first().is_some_and(|word| word.as_str() == "connect") => {
             if position("via-socks4").is_some() {
-                return Some(format!("{keyword:?} with \"via-socks4\" leaves by another way than the service"));
+                return Some(format!("{keyword:?} with \"via-socks4\" connects by another path than the service"));
             }
             let address = position("addr").map(|at| arguments.get(at + 1).map_or("", Word::as_str));
             let mistaken = address.filter(|text| text.parse::<IpAddr>().is_err());
@@ -143,19 +143,19 @@ const SECTIONS: &[&str] = &[
     "namespace_list", "healthcheck", "ruleset",
 ];
 
-const OUTSIDE: &str = "it leaves the service's own section";
+const OUTSIDE: &str = "it reaches outside the service's own section";
 const FILES: &str = "it reads a file of HAProxy's machine";
 const CODE: &str = "it runs code outside HAProxy, or hands traffic to it";
 
 #[rustfmt::skip]
 const REFUSED: &[(&[&str], &str)] = &[
     (&["bind", "bind-process"], "proxymgr opens the listening socket; use the keys \"port\" and \"bind\""),
-    (&["use_backend", "default_backend", "use-server"], "the hosts of the service's source are what it forwards to"),
+    (&["use_backend", "default_backend", "use-server"], "a service only forwards to the hosts of its source"),
     (&["dispatch", "source", "transparent"], OUTSIDE),
     (&["errorfile", "errorfiles", "load-server-state-from-file", "server-state-file-name", "ssl-f-use"], FILES),
     (&["external-check", "filter", "filter-sequence", "use-fcgi-app"], CODE),
     (&["email-alert"], "a service cannot send mail"),
-    (&["disabled", "enabled"], "a service is taken out by removing its definition"),
+    (&["disabled", "enabled"], "to take a service out, remove its definition"),
     (&["id", "guid"], "proxymgr does not keep them unique among services"),
 ];
 

@@ -44,7 +44,7 @@ pub struct LoadedServer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Holder {
-    /// Discovery asks for it.
+    /// Discovery reports the state.
     Discovery,
     /// An operator's override via proxymgr.
     Operator,

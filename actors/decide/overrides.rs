@@ -55,7 +55,7 @@ impl OverrideSet {
         ended
             .map(|(choice, server)| {
                 let expired = choice.until_unix_ms.is_some_and(|until| until <= now_unix_ms);
-                (server, choice, if expired { "its time is over" } else { "its host has been gone for too long" })
+                (server, choice, if expired { "it has expired" } else { "its host has been gone for too long" })
             })
             .collect()
     }
@@ -96,7 +96,7 @@ mod tests {
         let mut choices = chosen(AdminState::Maint, Some(1_000));
         assert!(choices.end(999).is_empty());
         assert_eq!(choices.next_end(), Some(1_000));
-        assert_eq!(choices.end(1_000)[0].2, "its time is over");
+        assert_eq!(choices.end(1_000)[0].2, "it has expired");
         assert!(choices.all().is_empty());
     }
 

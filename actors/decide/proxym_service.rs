@@ -120,7 +120,7 @@ fn list<'s>(service: &'s Map<String, Value>, key: &str) -> Result<&'s [Value], S
 mod tests {
     use super::*;
 
-    /// The example of proxym's own documentation.
+    /// Returns the example of proxym's own documentation.
     fn example() -> Value {
         json!({
             "ApplicationProtocol": "http", "Config": "option forwardfor", "Domains": ["example.org"],

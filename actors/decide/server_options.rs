@@ -28,7 +28,7 @@ pub struct UsedOption<'a> {
 }
 
 impl UsedOption<'_> {
-    /// The option's keyword.
+    /// Returns the option's keyword.
     pub fn name(&self) -> &str {
         self.keyword.as_str()
     }

@@ -48,7 +48,7 @@ pub fn choose(
         (UpdateChoice::Reload, _) => chosen(UpdateStrategy::Reload, format!("{asked_by} asks for it")),
         (UpdateChoice::Dynamic, None) => chosen(UpdateStrategy::Dynamic, format!("{asked_by} asks for it")),
         (UpdateChoice::Dynamic, Some(reason)) => {
-            chosen(UpdateStrategy::Toggle, format!("{asked_by} asks for dynamic, but {reason}"))
+            chosen(UpdateStrategy::Toggle, format!("{asked_by} selects dynamic, but {reason}"))
         }
         (UpdateChoice::Auto, None) => match static_balance(definition) {
             Some(balance) if has_slots => {
@@ -170,7 +170,7 @@ mod tests {
                 auto,
                 Some((2, 2)),
                 Toggle,
-                "the service's definition asks for dynamic, but HAProxy 2.2 cannot add servers at run time",
+                "the service's definition selects dynamic, but HAProxy 2.2 cannot add servers at run time",
             ),
         ] {
             assert_eq!(chosen(keys, default, version), (strategy, why.to_owned()), "{keys}");

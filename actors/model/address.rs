@@ -83,7 +83,7 @@ pub struct Endpoint {
 }
 
 impl fmt::Display for Endpoint {
-    /// `10.0.0.1:80`, `[2001:db8::1]:80`, `a.example:80`: the form that HAProxy reads in its file and on its socket.
+    /// Writes `10.0.0.1:80`, `[2001:db8::1]:80` or `a.example:80`: the form in HAProxy's file and on its socket.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             Address::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),

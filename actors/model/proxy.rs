@@ -19,7 +19,7 @@ pub struct ServerId {
 }
 
 impl fmt::Display for ServerId {
-    /// `section/server`, as the Runtime API writes it.
+    /// Writes `section/server`, as the Runtime API does.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.service, self.server)
     }

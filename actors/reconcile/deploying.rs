@@ -113,7 +113,7 @@ impl State {
         }
     }
 
-    /// The runtime changes that HAProxy refused, by service.
+    /// Returns the runtime changes that HAProxy refused, by service.
     fn refused_changes(&self) -> BTreeMap<ServiceName, BTreeMap<ServerName, Refusal>> {
         let sections = self.running().into_iter().flat_map(|running| &running.sections);
         let refused = sections.filter(|(_, section)| !section.attempts.refused.is_empty());

@@ -86,18 +86,18 @@ impl CatchUp {
         }
     }
 
-    /// The services that changed since the file was rendered.
+    /// Returns the services that changed since the file was rendered.
     pub fn changed(&self) -> &BTreeSet<ServiceName> {
         &self.changed
     }
 
-    /// The servers that were disabled in it.
+    /// Returns the servers that were disabled in it.
     pub fn disabled(&self) -> &BTreeMap<ServiceName, BTreeMap<ServerName, AdminState>> {
         &self.disabled
     }
 
-    /// The commands that keep the process from sending traffic to servers that must not get any: those of the services
-    /// that changed, or of `only` one of them. Empty as long as it takes no commands.
+    /// Returns the commands that disable servers which must not get traffic: those of the changed services, or of
+    /// `only` one of them. Empty while the process accepts no commands.
     pub fn catch_up(
         &mut self,
         services: &BTreeMap<ServiceName, DesiredService>,

@@ -60,7 +60,7 @@ impl Changes {
         }
     }
 
-    /// The newest pending change.
+    /// Returns the newest pending change.
     pub fn newest(&self) -> Option<&PendingChange> {
         self.pending.last()
     }
@@ -225,7 +225,7 @@ impl DesiredService {
         }
     }
 
-    /// An unchanged list keeps its `Arc`, so that comparing two lists is cheap.
+    /// Updates the servers from the slots. An unchanged list keeps its `Arc`, so that comparing two lists is cheap.
     fn take_servers_of_slots(&mut self) {
         let servers = self.slots.servers(&self.hosts);
         if *self.servers != servers {
@@ -283,7 +283,7 @@ impl DesiredService {
             if **hosts == *seen && *definition == self.definition)
     }
 
-    /// The reason why it does not run with its current definition.
+    /// Returns the reason why it does not run with its current definition.
     pub fn blocker(&self) -> Option<&Blocker> {
         self.blocked.as_ref().map(|blocked| &blocked.by)
     }
@@ -348,12 +348,12 @@ impl Desired {
         self.loaded_at.is_some() && self.services.values().all(|service| service.source.known)
     }
 
-    /// The newest change that is not applied yet.
+    /// Returns the newest change that is not applied yet.
     pub fn newest_change(&self) -> Option<ChangeId> {
         self.services.values().flat_map(|service| &service.changes.pending).map(|pending| pending.change).max()
     }
 
-    /// Whether the servers of this service are in slots.
+    /// Returns whether the servers of this service are in slots.
     pub fn has_slots(&self, name: &ServiceName) -> bool {
         self.services.get(name).is_some_and(|service| service.slots_in_use().is_some())
     }

@@ -66,17 +66,17 @@ impl ConfigFileSync {
         self.behind || self.writing
     }
 
-    /// Whether a newer text waits to be written.
+    /// Returns whether a newer text waits to be written.
     pub fn has_changed(&self) -> bool {
         self.behind
     }
 
-    /// Whether a write is under way.
+    /// Returns whether a write is under way.
     pub fn is_writing(&self) -> bool {
         self.writing
     }
 
-    /// Whether a write is due. If so, it begins now.
+    /// Returns whether a write is due. If so, it begins now.
     pub fn begin(&mut self, now: Instant) -> bool {
         let is_due = self.behind && !self.writing && self.next_at.is_none_or(|at| at <= now);
         if is_due {
@@ -104,7 +104,7 @@ impl ConfigFileSync {
         is_news
     }
 
-    /// When a write becomes due.
+    /// Returns when a write becomes due.
     pub fn deadline(&self) -> Option<Instant> {
         self.next_at.filter(|_| self.behind && !self.writing)
     }
@@ -211,7 +211,7 @@ impl SavedStateSync {
         self.behind
     }
 
-    /// Whether a save is due. If so, it begins now.
+    /// Returns whether a save is due. If so, it begins now.
     pub fn begin(&mut self, now: Instant) -> bool {
         let is_due = self.behind && !self.saving && self.due_at.is_some_and(|at| at <= now);
         if is_due {
@@ -241,7 +241,7 @@ impl SavedStateSync {
         is_news
     }
 
-    /// When a save becomes due.
+    /// Returns when a save becomes due.
     pub fn deadline(&self) -> Option<Instant> {
         self.due_at.filter(|_| self.behind && !self.saving)
     }

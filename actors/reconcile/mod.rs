@@ -250,7 +250,7 @@ impl Reconciler {
         }
     }
 
-    /// Whether the daemon is stopping.
+    /// Returns whether the daemon is stopping.
     pub fn is_stopping(&self) -> bool {
         self.state.process.is_stopping()
     }

@@ -64,7 +64,7 @@ impl ProcessState {
         matches!(self, Self::Serving(_))
     }
 
-    /// Whether the daemon is stopping.
+    /// Returns whether the daemon is stopping.
     pub fn is_stopping(&self) -> bool {
         matches!(self, Self::Stopping { .. })
     }
@@ -102,7 +102,7 @@ impl ProcessState {
         *self = Self::Down { last, exit };
     }
 
-    /// The daemon is stopping.
+    /// Records that the daemon is stopping.
     pub fn stop(&mut self) {
         let last = self.take_running();
         *self = Self::Stopping { last };

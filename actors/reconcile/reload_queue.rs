@@ -82,7 +82,7 @@ impl ReloadQueue {
         self.services.keys().cloned().collect()
     }
 
-    /// The reasons that do not depend on a service.
+    /// Returns the reasons that do not depend on a service.
     pub fn general(&self) -> &[ReloadReason] {
         &self.general
     }

@@ -52,7 +52,7 @@ impl Rising {
         self.since + (self.until - self.since) * self.step / RAMP_STEPS
     }
 
-    /// Its current share of its weight, in percent.
+    /// Returns its current share of its weight, in percent.
     pub fn percent(&self) -> u8 {
         u8::try_from(100 * self.step / RAMP_STEPS).unwrap_or(100)
     }

@@ -168,7 +168,7 @@ fn services_with_domains_share_a_frontend() {
     let index = LineIndex::of(&[frame.clone(), text.clone(), frontend.clone()]);
     let line = |piece: &str, before: usize| before + piece.lines().count();
     assert_eq!(index.service_at(line(&text, line(&frame, 0))), Some(&web.name));
-    assert_eq!(index.service_at(line(&text, line(&frame, 2))), None, "a frontend is nobody's fault");
+    assert_eq!(index.service_at(line(&text, line(&frame, 2))), None, "a frontend belongs to no service");
 }
 
 #[test]

@@ -63,7 +63,7 @@ proptest! {
             prop_assert_eq!(kept, (table.taken(), servers), "it survives being saved");
             let mut shrunk = table.clone();
             shrunk.shrink(RULES);
-            prop_assert_eq!(shrunk.taken(), seats, "whoever has a slot keeps it");
+            prop_assert_eq!(shrunk.taken(), seats, "used slots are kept");
             prop_assert!(shrunk.free() >= RULES.min_free && shrunk.len() >= RULES.base);
         }
     }
@@ -112,12 +112,12 @@ fn longest_free_slot_with_same_options_is_used_first() {
     }
     let slot_of = |table: &SlotTable, server: &str| table.in_haproxy(&name(server)).to_string();
     table.place(&list(&[3, 4, 5, 6]), RULES, nobody_leaves);
-    assert_eq!(slot_of(&table, "h4"), "slot4", "nobody ever had it");
+    assert_eq!(slot_of(&table, "h4"), "slot4", "a slot that was never used");
     assert_eq!(slot_of(&table, "h5"), "slot2");
     assert_eq!(slot_of(&table, "h6"), "slot1", "its cookie makes that a reload");
     table.place(&list(&[3, 4, 6]), RULES, nobody_leaves);
     table.place(&list(&[3, 4, 6, 7]), RULES, |server| server.as_str() == "h5");
-    assert_ne!(slot_of(&table, "h7"), "slot2", "h5 still finishes what it has there");
+    assert_ne!(slot_of(&table, "h7"), "slot2", "h5 is still draining there");
 }
 
 #[test]

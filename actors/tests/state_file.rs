@@ -115,7 +115,7 @@ fn state_after_a_crash_contains_servers_of_the_file() {
     let in_file = FileHosts::from_iter([(web(json!({})).name, Arc::new(hosts))]);
     let text = still_true(&said, &in_file);
     assert_eq!(text, format!("1\n{HEADER_2_2}\n{stays}\n"));
-    assert_eq!(still_true(&text, &in_file), text, "it is read back as it was written");
+    assert_eq!(still_true(&text, &in_file), text, "it is unchanged when read back");
     assert_eq!(still_true("garbage", &in_file), NOTHING_KNOWN);
 }
 

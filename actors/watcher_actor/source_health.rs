@@ -40,7 +40,7 @@ impl WatcherActor {
         }
     }
 
-    /// The source was read.
+    /// Records that the source was read.
     pub(super) fn source_read(&mut self) {
         let now = self.clock.unix_ms();
         self.health.read_at_unix_ms = Some(now);

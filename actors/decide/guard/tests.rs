@@ -65,7 +65,7 @@ impl Stage {
     }
 }
 
-/// The limits of hosts: `min_hosts` 1 and this share within 30 s.
+/// Returns limits of hosts: `min_hosts` 1 and this share within 30 s.
 pub(super) fn hosts(max_removal: f64) -> GuardLimits {
     GuardLimits {
         subject: Subject::Hosts,

@@ -60,7 +60,7 @@ fn new_process_gets_removals_before_it_answers() {
     rig.accept(&[(1, READY), (2, MAINT)]);
     rig.hosts("web", &[]);
     assert_eq!(rig.successor_commands(), ["set server web/s1 state maint"]);
-    assert_eq!(rig.command_texts(), ["set server web/s1 state maint"], "the process that serves hears of it as well");
+    assert_eq!(rig.command_texts(), ["set server web/s1 state maint"], "the process that serves gets it as well");
 }
 
 #[test]
@@ -263,5 +263,5 @@ fn removed_host_is_disabled_in_orphan_during_first_deployment() {
         _ => None,
     });
     assert_eq!(commands, Some(vec!["set server web/s2 state maint".to_owned()]));
-    assert!(rig.commands().is_none(), "what it has is not known");
+    assert!(rig.commands().is_none(), "its state is unknown");
 }

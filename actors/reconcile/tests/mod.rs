@@ -243,7 +243,7 @@ impl Rig {
 
     /// Completes the requested deployment with this process, with every desired section.
     fn deployed(&mut self, pid: u32) {
-        let order = self.order().expect("a deployment was asked for");
+        let order = self.order().expect("a deployment was requested");
         self.feed(Input::Deployed(Ok(Deployed::Serving(Box::new(serving(order, pid, BTreeMap::new()))))));
     }
 

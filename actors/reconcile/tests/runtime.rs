@@ -185,7 +185,7 @@ fn stranger_on_the_socket_is_replaced() {
     let mut rig = Rig::serving(&[1, 2]);
     rig.wait(OBSERVE_INTERVAL);
     rig.observed(99, &[(1, READY), (2, MAINT)]);
-    assert!(rig.commands().is_none(), "nothing is asked of a stranger");
+    assert!(rig.commands().is_none(), "an unknown process gets no commands");
     assert!(rig.effects.iter().any(|effect| matches!(effect, Effect::Disconnect)));
     rig.wait(RELOAD_PATIENCE);
     assert!(rig.order().is_some());
