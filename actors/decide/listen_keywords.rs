@@ -106,7 +106,7 @@ fn rule_refusal(keyword: &str, rule: Rule, arguments: &[Word]) -> Option<String>
         "" => format!("{path:?} is not complete"),
         _ => {
             let suggestion = suggestion(word, known.iter().copied());
-            format!("{word:?} after {path:?} may not be used by a service{suggestion}")
+            format!("{word:?} after {path:?} is not something that a service may use{suggestion}")
         }
     })
 }
@@ -155,7 +155,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["errorfile", "errorfiles", "load-server-state-from-file", "server-state-file-name", "ssl-f-use"], FILES),
     (&["external-check", "filter", "filter-sequence", "use-fcgi-app"], CODE),
     (&["email-alert"], "a service cannot send mail"),
-    (&["disabled", "enabled"], "to take a service out, remove its definition"),
+    (&["disabled", "enabled"], "a service is taken out by removing its definition"),
     (&["id", "guid"], "proxymgr does not keep them unique among services"),
 ];
 

@@ -65,7 +65,8 @@ impl EarlierFile {
             Ok(process) => {
                 warn!(peers.log, "HAProxy was started with the file of an earlier run";
                     "pid" => process.pid, "error" => &failure.error);
-                let error = format!("{}; HAProxy serves the file of an earlier run until then", failure.error);
+                let error =
+                    format!("{}; until the next attempt HAProxy serves the file of an earlier run", failure.error);
                 DeployFailure { error, file_is_ahead: false, unmanaged: Some(servers), ..failure }
             }
             Err(error) => {
