@@ -1,10 +1,10 @@
-//! Time, from tokio's clock alone, so that simulation can run it.
+//! The clock, derived only from tokio's, so that simulation can control it.
 
 use tokio::time::Instant;
 
 use crate::model::Moment;
 
-/// Tells the time of day by counting on from the start of the daemon.
+/// Derives the time of day from the start of the daemon and the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     origin: Instant,
@@ -12,23 +12,23 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that reads `unix_ms` milliseconds since 1970 now.
+    /// Creates a clock that reads `unix_ms` milliseconds since 1970 now.
     pub fn starting_at(unix_ms: u64) -> Self {
         Self { origin: Instant::now(), origin_unix_ms: unix_ms }
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the time of day, in milliseconds since 1970.
     pub fn unix_ms(&self) -> u64 {
         self.unix_ms_at(Instant::now())
     }
 
-    /// Now, for decisions that take time as an argument.
+    /// Returns the current moment, for decisions that take time as an argument.
     pub fn now(&self) -> Moment {
         let instant = Instant::now();
         Moment { instant: instant.into_std(), unix_ms: self.unix_ms_at(instant) }
     }
 
-    /// Milliseconds since 1970 at this instant.
+    /// Returns the time of day at this instant, in milliseconds since 1970.
     pub fn unix_ms_at(&self, instant: Instant) -> u64 {
         let since = instant.saturating_duration_since(self.origin);
         self.origin_unix_ms + u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -28,36 +28,36 @@ use crate::port::{ConfigFile, RuntimeApi, SavedService};
 use crate::reconcile::{Effect, Input, Now, Observed, Reconciler};
 use crate::snapshot::{ActorState, TargetState};
 
-/// Whom the HaproxyStateActor talks to.
+/// The recipients of the HaproxyStateActor's messages.
 pub struct HaproxyPeers {
-    /// Brings up new processes; none for an external HAProxy.
+    /// Deploys new processes; `None` for an external HAProxy.
     pub deployment: Option<HaproxyDeployment>,
-    /// Saves what survives a restart of the daemon; none where another actor has it saved.
+    /// Saves the state for a restart of the daemon; `None` where another actor saves it.
     pub saves: Option<Recipient<SaveState>>,
-    /// Records what happens.
+    /// Records events.
     pub journal: Recipient<Record>,
 }
 
-/// Whom a HAProxy is deployed by.
+/// The recipients of requests about HAProxy's processes and files.
 #[derive(Clone)]
 pub struct HaproxyDeployment {
-    /// Brings up a new process.
+    /// Deploys a new process.
     pub deploy: Recipient<Deploy>,
     /// Closes sockets that are no longer in use.
     pub release: Recipient<ReleaseSockets>,
-    /// Ends waits for ports that nobody wants.
+    /// Ends waits for ports that no service uses.
     pub wait_only_for: Recipient<WaitOnlyFor>,
-    /// haproxy.cfg, which follows every change.
+    /// haproxy.cfg, which is written after every change.
     pub config_file: Rc<dyn ConfigFile>,
     /// Looks up host names that HAProxy could not resolve.
     pub names: Recipient<NamesUnresolved>,
 }
 
-/// Which HAProxy it is.
+/// The identity of a HAProxy.
 pub struct HaproxyIdentity {
     /// Its Runtime API.
     pub runtime: Rc<dyn RuntimeApi>,
-    /// Its name among `haproxy.targets`; none for the primary one.
+    /// Its name among `haproxy.targets`; `None` for the primary one.
     pub target: Option<String>,
     /// The version of the HAProxy binary, where it is known before the first start.
     pub binary: Option<ProxyVersion>,
@@ -67,7 +67,7 @@ pub struct HaproxyIdentity {
 pub struct HaproxyStateActor {
     reconciler: Reconciler,
     runtime: Rc<dyn RuntimeApi>,
-    /// The new process that a deployment has started, until that ends.
+    /// The new process of a deployment, until the deployment ends.
     successor: Option<Rc<dyn RuntimeApi>>,
     /// How many batches of commands to it are unanswered.
     successor_batches: watch::Sender<usize>,
@@ -79,7 +79,7 @@ pub struct HaproxyStateActor {
 }
 
 impl HaproxyStateActor {
-    /// An actor that desires nothing yet and has nothing running. `restored` is what an earlier run of the daemon saved.
+    /// Creates an actor without services and without a process. `restored` is what an earlier run of the daemon saved.
     pub fn new(
         policy: ProxyPolicy,
         haproxy: HaproxyIdentity,
@@ -107,7 +107,7 @@ impl HaproxyStateActor {
         Now { instant: Instant::now(), unix_ms: self.clock.unix_ms() }
     }
 
-    /// Feeds the reconciler and carries out what it wants done.
+    /// Passes an input to the reconciler and executes its effects.
     fn feed(&mut self, input: Input, ctx: &mut Context<Self>) {
         let now = self.now();
         self.reconciler.on(input, now);
@@ -125,7 +125,7 @@ impl HaproxyStateActor {
         let now = self.now();
         let deadline = self.reconciler.deadline(now);
         if deadline == Some(now.instant) {
-            // Behind the messages that wait already.
+            // Continues after the messages that already wait.
             return ctx.notify(Proceed);
         }
         match (self.timer.take(), deadline) {
@@ -146,7 +146,7 @@ impl HaproxyStateActor {
         }
     }
 
-    /// The one place where answers come back.
+    /// Passes the answer of a request to the reconciler.
     fn answer<T: 'static>(
         &self,
         request: impl Future<Output = T> + 'static,
@@ -180,7 +180,7 @@ impl HaproxyStateActor {
                     let process = runtime.process().await?;
                     let servers = runtime.observe(services).await?;
                     let routes = match map {
-                        // One that has no map has none of the routes.
+                        // A process without a map has no routes.
                         Some(map) => Some(runtime.routes(map).await?.unwrap_or_default()),
                         None => None,
                     };
@@ -219,7 +219,7 @@ impl HaproxyStateActor {
         }
     }
 
-    /// Effects that only a HAProxy has which this daemon deploys.
+    /// Executes effects that only exist for a HAProxy that this daemon deploys.
     fn execute_for_our_process(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         let Some(deployment) = self.peers.deployment.clone() else { return };
         let file = deployment.config_file;
@@ -262,7 +262,7 @@ impl Actor for HaproxyStateActor {
     }
 }
 
-/// HaproxyStateActor -> itself: there is more to do than one turn takes.
+/// HaproxyStateActor -> itself: continue work that did not fit into one turn.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Proceed;
@@ -275,7 +275,7 @@ impl Handler<Proceed> for HaproxyStateActor {
     }
 }
 
-/// Messages that are inputs.
+/// Implements handlers for messages that are inputs.
 macro_rules! feeds {
     ($($message:ty: $pattern:pat => $input:expr;)*) => {$(
         impl Handler<$message> for HaproxyStateActor {
@@ -336,7 +336,7 @@ impl Handler<ReloadProxy> for HaproxyStateActor {
         }
         if self.reconciler.is_external() {
             return Err(OrderRefused::NotNow(
-                "haproxy.run is none: this HAProxy is reloaded by whoever manages it".to_owned(),
+                "haproxy.run is none: proxymgr cannot reload an external HAProxy".to_owned(),
             ));
         }
         let order = Order::Reload { reason: reason.clone() };
@@ -346,14 +346,14 @@ impl Handler<ReloadProxy> for HaproxyStateActor {
         let what = format!("reload ({why})");
         self.peers.journal.do_send(Record(JournalEntry::new(Event::Ordered { what, order })));
         self.feed(Input::ReloadOrdered(why), ctx);
-        Ok("HAProxy is reloaded as soon as haproxy.reload_interval allows".to_owned())
+        Ok("HAProxy will be reloaded as soon as haproxy.reload_interval allows".to_owned())
     }
 }
 
 impl Handler<BeginShutdown> for HaproxyStateActor {
     type Result = ResponseActFuture<Self, ()>;
 
-    /// Answers when everything that was behind is written.
+    /// Answers when all pending writes are done.
     fn handle(&mut self, _: BeginShutdown, ctx: &mut Self::Context) -> Self::Result {
         let (state, text) = self.reconciler.unwritten();
         self.feed(Input::Stop, ctx);
@@ -372,7 +372,7 @@ impl Handler<BeginShutdown> for HaproxyStateActor {
                 None => Ok(()),
             };
             for error in [saved, written].into_iter().filter_map(Result::err) {
-                slog::warn!(log, "the last change could not be written before the end"; "error" => error);
+                slog::warn!(log, "the last change could not be written at shutdown"; "error" => error);
             }
         };
         Box::pin(write_all.into_actor(self))

@@ -1,5 +1,5 @@
-//! What the last hours were like, in a bound that does not depend on how much happened: counts by the minute, the last
-//! reloads, the last HAProxy processes. The journal forgets single entries within minutes under load; this does not.
+//! The history of the last hours, with a size that does not depend on the load: counts by the minute, the last reloads,
+//! the last HAProxy processes. Under load the journal forgets entries within minutes; the history does not.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -14,26 +14,26 @@ const MINUTE_MS: u64 = 60_000;
 /// Latencies by class: one class for each of [`APPLY_LATENCY_BOUNDS_US`], its upper bound, and one for all above.
 pub type LatencyCounts = [u32; APPLY_LATENCY_BOUNDS_US.len() + 1];
 
-/// What happened within one minute.
+/// The counts of one minute.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Minute {
     /// When it began, in milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// Hosts that came, went or changed.
+    /// Hosts that were added, removed or changed.
     pub host_changes: u32,
-    /// Runtime commands that HAProxy carried out.
+    /// Runtime commands that HAProxy executed.
     pub commands: u32,
     /// Runtime commands that HAProxy refused.
     pub refused: u32,
     /// Starts and reloads.
     pub reloads: u32,
-    /// What failed: batches without an answer, reloads, processes that ended unasked, sources lost.
+    /// Failures: unanswered batches, failed reloads, crashed processes, lost sources.
     pub failures: u32,
-    /// Differences found between what should run and what ran.
+    /// Differences found between the applied and the observed state.
     pub drift: u32,
-    /// From event to effect, of changes made at run time.
+    /// Latencies from event to effect, of changes at run time.
     pub runtime_latency: LatencyCounts,
-    /// From event to effect, of changes that took a reload.
+    /// Latencies from event to effect, of changes by a reload.
     pub reload_latency: LatencyCounts,
 }
 
@@ -42,9 +42,9 @@ pub struct Minute {
 pub struct ReloadMark {
     /// When the new process answered, in milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// Why, shortened.
+    /// The reason, truncated.
     pub reason: String,
-    /// What kinds of causes these are.
+    /// The causes.
     pub causes: BTreeSet<ReloadCause>,
     /// The new process.
     pub pid: u32,
@@ -59,11 +59,11 @@ pub struct ProcessLife {
     pub pid: u32,
     /// When it first answered, in milliseconds since 1970.
     pub from_unix_ms: u64,
-    /// Since when it only finishes what it has; none while it serves.
+    /// Since when it is draining; `None` while it serves.
     pub draining_unix_ms: Option<u64>,
-    /// When it had ended; none while it runs.
+    /// When it ended; `None` while it runs.
     pub ended_unix_ms: Option<u64>,
-    /// How it ended, where it was unasked.
+    /// How it ended, where it crashed.
     pub crashed: Option<String>,
 }
 
@@ -79,7 +79,7 @@ pub struct History {
 }
 
 impl History {
-    /// Takes in what was just recorded.
+    /// Adds an entry of the journal.
     pub fn add(&mut self, entry: &JournalEntry) {
         let at = entry.at_unix_ms;
         match &entry.event {
@@ -125,7 +125,7 @@ impl History {
     }
 
     fn ended(&mut self, pid: u32, at: u64, crashed: Option<&String>) {
-        // Process ids come round again: the newest of this id is meant.
+        // Process ids are reused: the newest process with this id is meant.
         let running = self.processes.iter_mut().rev().find(|life| life.pid == pid && life.ended_unix_ms.is_none());
         if let Some(process) = running {
             process.ended_unix_ms = Some(at);
@@ -146,7 +146,7 @@ impl History {
     }
 }
 
-/// Which class of [`LatencyCounts`] a latency belongs to.
+/// Returns the class of [`LatencyCounts`] of a latency.
 pub fn latency_class(took_us: u64) -> usize {
     APPLY_LATENCY_BOUNDS_US.partition_point(|bound| *bound < took_us)
 }

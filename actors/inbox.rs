@@ -1,32 +1,32 @@
-//! The ways into the actors. In the daemon a message goes straight into its receiver's mailbox; a simulation may put a
-//! courier before it, who is late now and then.
+//! Delivery of messages to actors. In the daemon a message goes directly into its receiver's mailbox; a simulation may
+//! delay it.
 //!
-//! What is late is all that goes to one actor, in the order in which it was sent: an actor has one mailbox, and nothing
-//! in it ever overtakes what another actor sent before.
+//! A simulation delays all messages to one actor together, in the order in which they were sent: an actor has one
+//! mailbox, and no message in it overtakes an earlier one.
 
 use actix::{Message, Recipient};
 
 use crate::model::ServiceName;
 
-/// Makes the ways into the actors.
+/// Creates the inboxes of actors.
 pub trait Post: Clone + 'static {
-    /// The way into one of them.
+    /// The type of an inbox.
     type Inbox: Inbox;
 
-    /// The way into an actor that is about to be wired. A watcher, of which there are many, is named with its service.
+    /// Creates the inbox of an actor. For a watcher, of which there are many, `service` is its service.
     fn inbox(&self, owner: &'static str, service: Option<&ServiceName>) -> Self::Inbox;
 }
 
-/// The way into one actor.
+/// The inbox of one actor.
 pub trait Inbox: Clone + 'static {
-    /// Where to send what is meant for this mailbox.
+    /// Returns the recipient to use instead of this mailbox.
     fn way<M>(&self, mailbox: Recipient<M>) -> Recipient<M>
     where
         M: Message + Send + 'static,
         M::Result: Send + 'static;
 }
 
-/// Straight into the mailbox.
+/// Delivers directly into the mailbox.
 #[derive(Debug, Clone, Copy)]
 pub struct Direct;
 

@@ -1,4 +1,4 @@
-//! What the journal remembers of each thing that happened.
+//! The entries of the journal: the recorded events.
 
 use std::collections::BTreeSet;
 
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 use crate::model::{ChangeId, PlanClass, ReloadCause, ServerName, ServiceName};
 use crate::operator::Order;
 
-/// One thing that happened, and why.
+/// One event, and its cause.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JournalEntry {
-    /// Orders the entries; given by the journal.
+    /// The sequence number; assigned by the journal.
     pub sequence: u64,
-    /// When, in milliseconds since 1970; given by the journal.
+    /// The time, in milliseconds since 1970; assigned by the journal.
     pub at_unix_ms: u64,
-    /// The change it belongs to, from its event to its result.
+    /// The change that it belongs to, from the event to the result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeId>,
-    /// The service it is about.
+    /// The service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
-    /// The server it is about.
+    /// The server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerName>,
-    /// The one of `haproxy.targets` it is about; none where it is about the first HAProxy, or about none.
+    /// The target of `haproxy.targets`; `None` for the primary HAProxy, or where no HAProxy is concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// What happened.
@@ -31,40 +31,40 @@ pub struct JournalEntry {
 }
 
 impl JournalEntry {
-    /// An entry that the journal has yet to number and date.
+    /// Creates an entry without sequence number and time.
     pub fn new(event: Event) -> Self {
         Self { sequence: 0, at_unix_ms: 0, change: None, service: None, server: None, target: None, event }
     }
 
-    /// The entry, of this change.
+    /// Sets the change.
     #[must_use]
     pub fn change(mut self, change: ChangeId) -> Self {
         self.change = Some(change);
         self
     }
 
-    /// The entry, about this target.
+    /// Sets the target.
     #[must_use]
     pub fn of_target(mut self, target: String) -> Self {
         self.target = Some(target);
         self
     }
 
-    /// The entry, about this service.
+    /// Sets the service.
     #[must_use]
     pub fn service(mut self, service: &ServiceName) -> Self {
         self.service = Some(service.clone());
         self
     }
 
-    /// The entry, about this server.
+    /// Sets the server.
     #[must_use]
     pub fn server(mut self, server: &ServerName) -> Self {
         self.server = Some(server.clone());
         self
     }
 
-    /// The order of an operator that this entry tells of; none where it tells of something else.
+    /// Returns the order of an operator that this entry records; `None` for other events.
     pub fn order(&self) -> Option<Order> {
         match &self.event {
             Event::Ordered { order, .. } => Some(order.clone()),
@@ -75,7 +75,7 @@ impl JournalEntry {
     }
 }
 
-/// What can happen.
+/// The events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -83,7 +83,7 @@ pub enum Event {
     ServiceDefined,
     /// A service disappeared.
     ServiceRemoved,
-    /// A definition or an entry of a source could not be used.
+    /// A definition or an entry of a source is invalid.
     InputRefused {
         /// What is wrong with it.
         problem: String,
@@ -95,14 +95,14 @@ pub enum Event {
     },
     /// A source can be read again.
     SourceBack,
-    /// The annotations of definitions cannot be read; those known so far stay.
+    /// The annotations of definitions cannot be read; the known ones stay.
     AnnotationsLost {
         /// Why.
         error: String,
     },
     /// The annotations can be read again.
     AnnotationsBack,
-    /// Discovery showed a different list of hosts.
+    /// Discovery returned a different list of hosts.
     HostsChanged {
         /// The servers that are new.
         added: usize,
@@ -116,63 +116,63 @@ pub enum Event {
         /// The limit that it breaks.
         reason: String,
     },
-    /// The source shows a list that passes again: no change is pending any longer.
+    /// The source returned a list that passes: no change is pending any longer.
     HoldEnded,
     /// An operator accepted a blocked list.
     HeldAccepted {
         /// Why it was blocked.
         reason: String,
     },
-    /// An operator rejected a blocked list; what is in service stays until the source shows another one.
+    /// An operator rejected a blocked list; the list in service stays until the source returns another one.
     HeldRejected {
         /// Why it was blocked.
         reason: String,
     },
     /// An operator gave an order.
     Ordered {
-        /// What was asked for, in words.
+        /// The order, as text.
         what: String,
         /// The order itself.
         order: Order,
     },
-    /// An operator's choice about a server ended by itself.
+    /// An override expired, or ended with its host.
     ChoiceEnded {
         /// Why.
         why: String,
     },
-    /// It was decided what to do with one server.
+    /// A change of one server was decided.
     Decided {
         /// `runtime-enable`, `runtime-disable`, or `reload`.
         class: PlanClass,
-        /// Why, in words.
+        /// The reason, as text.
         reason: String,
     },
     /// HAProxy answered a command.
     Commanded {
         /// The command, as sent.
         command: String,
-        /// HAProxy's answer; empty where it had nothing to say.
+        /// HAProxy's answer, which may be empty.
         answer: String,
-        /// Whether it did as asked.
+        /// Whether HAProxy accepted it.
         accepted: bool,
     },
-    /// A change is in force.
+    /// A change was applied.
     Applied {
-        /// By what means.
+        /// How it was applied.
         class: PlanClass,
         /// From the source's event to HAProxy's answer, in microseconds.
         took_us: u64,
     },
-    /// Something could not be applied; it is tried again.
+    /// A change could not be applied; it is retried.
     Failed {
-        /// What, and why.
+        /// What failed, and why.
         error: String,
     },
     /// HAProxy was started or reloaded.
     Reloaded {
         /// Why.
         reasons: Vec<String>,
-        /// What kinds of causes these are.
+        /// The causes.
         #[serde(default)]
         causes: BTreeSet<ReloadCause>,
         /// The new process.
@@ -180,50 +180,50 @@ pub enum Event {
         /// From the decision to the new process's answer, in milliseconds.
         took_ms: u64,
     },
-    /// An output besides HAProxy now says something else.
+    /// An output besides HAProxy was changed.
     OutputChanged {
         /// The output.
         output: String,
     },
-    /// HAProxy ended, unasked.
+    /// HAProxy exited unexpectedly.
     ProxyExited {
         /// The process.
         pid: u32,
         /// How it ended.
         how: String,
     },
-    /// A HAProxy process that had been replaced has finished what it had.
+    /// A replaced HAProxy process has finished draining.
     OldProxyEnded {
         /// The process.
         pid: u32,
         /// How it ended.
         how: String,
     },
-    /// A process that only finished what it had is ended, because it is beyond the limits.
+    /// A draining process is ended, because it exceeds the limits.
     OldProxyStopped {
         /// The process.
         pid: u32,
-        /// Which limit, and by how much.
+        /// The exceeded limit.
         why: String,
-        /// The connections it still had; none where that is not known.
+        /// The connections it still had; `None` where they are not known.
         connections: Option<u64>,
     },
     /// HAProxy's check found a server up or down.
     HealthChanged {
         /// Whether it is up now.
         up: bool,
-        /// The result of the check in HAProxy's words; empty where HAProxy gives none.
+        /// The result of the check in HAProxy's words; empty where HAProxy reports none.
         check: String,
     },
-    /// The running state was not what it should have been; it is repaired.
+    /// The observed state differed from the applied one; it is repaired.
     DriftFound {
-        /// What was different.
+        /// The difference.
         what: String,
     },
 }
 
 impl Event {
-    /// The event's name, as it is written everywhere.
+    /// Returns the event's name, as used in all outputs.
     pub fn name(&self) -> &'static str {
         match self {
             Self::ServiceDefined => "service_defined",

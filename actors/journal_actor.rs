@@ -1,4 +1,4 @@
-//! Remembers what happened and why, within a bound.
+//! The journal: records events and their causes, up to a maximum number of entries.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -22,7 +22,7 @@ pub struct JournalActor {
 }
 
 impl JournalActor {
-    /// An empty journal.
+    /// Creates an empty journal.
     pub fn new(clock: Clock) -> Self {
         Self {
             entries: VecDeque::new(),
@@ -62,7 +62,7 @@ impl Handler<Record> for JournalActor {
         entry.sequence = self.newest;
         entry.at_unix_ms = self.clock.unix_ms();
         if entry.target.is_none() {
-            // Each target does the same once more: counts and history are of the first.
+            // Targets repeat the same events: counts and history only cover the primary HAProxy.
             self.count(&entry.event);
             self.history.add(&entry);
         }

@@ -1,4 +1,4 @@
-//! The core of proxymgr: its actors, and the decisions they take. No I/O of its own: everything outside comes through the
+//! The core of proxymgr: its actors, and their decisions. It does no I/O itself: it reaches the outside only through
 //! ports, so that the same actors run in the daemon and in simulation.
 //!
 //! # The path of one change

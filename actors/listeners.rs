@@ -1,8 +1,8 @@
-//! Everyone who is to hear the same message: HAProxy's actor first, then those of the other outputs.
+//! Recipients of the same message: HAProxy's actor first, then those of the other outputs.
 
 use actix::{Message, Recipient};
 
-/// The ways to everyone who is to hear `M`, in the order in which they hear it.
+/// The recipients of `M`, in the order of delivery.
 #[derive(Clone)]
 pub struct Listeners<M>(Vec<Recipient<M>>)
 where
@@ -12,7 +12,7 @@ impl<M> Listeners<M>
 where
     M: Message<Result = ()> + Clone + Send + 'static,
 {
-    /// Tells all of them, without waiting for any.
+    /// Sends the message to all recipients, without waiting.
     pub fn do_send(&self, message: M) {
         let Some((last, others)) = self.0.split_last() else { return };
         for listener in others {

@@ -1,4 +1,4 @@
-//! Log lines of pure code, written to the log.
+//! Output of the log lines of pure code.
 
 use slog::{KV, Level, Logger, Record, Serializer, b, log};
 

@@ -1,4 +1,5 @@
-//! Every message, told as sender -> receiver. Past tense for what happened, imperative for what is to be done.
+//! All messages, documented as sender -> receiver. Names in the past tense are events, names in the imperative are
+//! requests.
 
 pub mod names;
 pub mod server_health;
@@ -38,7 +39,7 @@ use crate::operator::{GuardDecision, OrderRefused, SetServer};
 use crate::port::{DefinitionList, ProcessExit, RuntimeApi, SavedState};
 use crate::snapshot::{ActorState, ProxyPhase};
 
-/// ServiceConfigActor -> HaproxyStateActor: this service exists, new or changed.
+/// ServiceConfigActor -> HaproxyStateActor: a service is new, or its definition was updated.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ServiceDefined {
@@ -46,7 +47,7 @@ pub struct ServiceDefined {
     pub definition: Arc<ServiceDefinition>,
 }
 
-/// ServiceConfigActor -> HaproxyStateActor: this service exists no more.
+/// ServiceConfigActor -> HaproxyStateActor: a service was removed.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ServiceRemoved {
@@ -54,35 +55,35 @@ pub struct ServiceRemoved {
     pub service: ServiceName,
 }
 
-/// ServiceConfigActor -> HaproxyStateActor: the definitions have been read for the first time; the first start
-/// waits for it, and then for the first list of each service.
+/// ServiceConfigActor -> HaproxyStateActor: the definitions were read for the first time. The first start waits for
+/// this, and then for the first list of each service.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct DefinitionsLoaded;
 
-/// WatcherActor -> HaproxyStateActor: a list that the guard let pass. The diff says what to do and why; the list
-/// heals whatever an earlier message missed.
+/// WatcherActor -> HaproxyStateActor: a list that the guard let pass. The diff contains the changes; the full list
+/// repairs anything that an earlier message missed.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct HostsChanged {
-    /// Follows the change to its end.
+    /// Tracks the change until it is applied.
     pub change: ChangeId,
     /// The service.
     pub service: ServiceName,
-    /// Grows by one with each list of this service.
+    /// The revision of the list, which grows by one with each list of this service.
     pub revision: Revision,
-    /// What is different from the list before.
+    /// The differences from the previous list.
     pub diff: HostsDiff,
     /// All hosts after the change.
     pub hosts: Arc<HostList>,
     /// When the source learned of it.
     pub seen_at: Instant,
-    /// When the source showed the list, in milliseconds since 1970: long ago, where it was saved by an earlier run.
+    /// When the source showed the list, in milliseconds since 1970; the original time, where an earlier run saved it.
     pub shown_unix_ms: u64,
 }
 
-/// WatcherActor -> HaproxyStateActor: the first look at a source brought no usable list; the first start need not
-/// wait for this service any longer.
+/// WatcherActor -> HaproxyStateActor: the first read of a source returned no usable list. The first start no longer
+/// waits for this service.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct HostsUnknown {
@@ -90,47 +91,46 @@ pub struct HostsUnknown {
     pub service: ServiceName,
 }
 
-/// WatcherActor -> HaproxyStateActor: what the guard of these hosts needs to know after a restart, to be saved.
+/// WatcherActor -> HaproxyStateActor: the state of the guard of these hosts, to be saved for a restart.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct GuardChanged {
-    /// Whose hosts.
+    /// The service.
     pub service: ServiceName,
-    /// What it needs to know.
+    /// The state of the guard.
     pub memory: GuardMemory<Arc<HostList>>,
 }
 
-/// ServiceConfigActor -> HaproxyStateActor: the same about the guard of the definitions.
+/// ServiceConfigActor -> HaproxyStateActor: the state of the guard of the definitions.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct DefinitionsGuardChanged {
-    /// What it needs to know.
+    /// The state of the guard.
     pub memory: GuardMemory<DefinitionList>,
 }
 
-/// deployment -> SocketHolderActor: hold these listening sockets, opening those that are not open yet.
-/// Nothing is closed by it.
+/// deployment -> SocketHolderActor: hold these listening sockets, and open those that are not open yet. Closes nothing.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "SocketsHeld")]
 pub struct HoldSockets {
     /// The address each service listens on.
     pub wanted: BTreeMap<ServiceName, WantedSocket>,
-    /// Where the last good section of a service listened in an earlier run of the daemon, where that is elsewhere: it
-    /// may have to be served there again. One that cannot be had is not waited for.
+    /// The addresses of the last good sections of an earlier run of the daemon, where they differ: they may be needed
+    /// again. Ports in use are not waited for.
     pub last_good: BTreeMap<ServiceName, WantedSocket>,
 }
 
 /// A listening socket that a service needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WantedSocket {
-    /// Where.
+    /// The address.
     pub address: SocketAddr,
-    /// Whether it goes together with other services that share it: those are told apart by their domains.
+    /// Whether several services share it, which are distinguished by their domains.
     pub is_shared: bool,
 }
 
 impl WantedSocket {
-    /// The socket of a service with this definition; none where it has no port.
+    /// Returns the socket of a service with this definition; `None` where it has no port.
     pub fn of(definition: &ServiceDefinition) -> Option<Self> {
         let is_shared = routed_at(definition).is_some();
         definition.listen.map(|address| Self { address, is_shared })
@@ -140,29 +140,29 @@ impl WantedSocket {
 /// SocketHolderActor's answer to [`HoldSockets`].
 #[derive(Debug, Clone, Default)]
 pub struct SocketsHeld {
-    /// The services that have their address, each with the descriptor that HAProxy inherits; none where HAProxy binds it
-    /// itself.
+    /// The services whose socket is held, with the descriptor that HAProxy inherits; `None` where HAProxy opens the
+    /// socket itself.
     pub descriptors: BTreeMap<ServiceName, Option<RawFd>>,
-    /// Those of the last good sections, as far as they can be had. Another service may want the same one.
+    /// The sockets of the last good sections, as far as they are available. Another service may use the same one.
     pub last_good: BTreeMap<ServiceName, Option<RawFd>>,
-    /// The services whose port could not be had, and why. The holder goes on trying.
+    /// The services whose port could not be bound, and why. The holder retries.
     pub failed: BTreeMap<ServiceName, String>,
 }
 
-/// HaproxyStateActor -> SocketHolderActor: only these are in use; close the others, so that no client waits where
-/// nobody will answer.
+/// HaproxyStateActor -> SocketHolderActor: only these sockets are in use; close all others, so that clients are refused
+/// instead of waiting.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ReleaseSockets {
-    /// Who listens where: these stay open, and whoever else wants one waits.
+    /// The sockets in use, by service: these stay open, and other services have to wait for them.
     pub keep: BTreeMap<ServiceName, WantedSocket>,
 }
 
-/// HaproxyStateActor -> SocketHolderActor: only these sockets are wanted; nobody waits any more for others.
+/// HaproxyStateActor -> SocketHolderActor: only these sockets are needed; end the waits for all others.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct WaitOnlyFor {
-    /// Of every service there is.
+    /// The sockets of all defined services.
     pub wanted: BTreeMap<ServiceName, WantedSocket>,
 }
 
@@ -178,29 +178,29 @@ pub struct SocketOpened {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<usize, String>")]
 pub struct AdoptSockets {
-    /// The process that has them.
+    /// The process that holds them.
     pub pid: u32,
 }
 
-/// HaproxyStateActor -> ProcessSupervisorActor: bring up a new HAProxy process with these services.
+/// HaproxyStateActor -> ProcessSupervisorActor: deploy a new HAProxy process with these services.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Deployed, DeployFailure>")]
 pub struct Deploy(pub DeployOrder);
 
-/// deployment -> ProcessSupervisorActor: the candidate was found good: make it the live file, start HAProxy on it, let it
-/// take over from the processes before it, and answer once it answers.
+/// deployment -> ProcessSupervisorActor: HAProxy accepted the candidate: make it the live file, start HAProxy with it,
+/// let it take over from the previous processes, and answer once the new process answers.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<ProcessInfo, LaunchError>")]
 pub struct LaunchProxy {
-    /// Whether the candidate that was checked becomes the live file first; else the live file is taken as it is.
+    /// Whether the checked candidate becomes the live file first; otherwise the live file is used unchanged.
     pub with_candidate: bool,
     /// The descriptors it inherits.
     pub descriptors: Vec<RawFd>,
-    /// The state file that it reads, and what that is to say; none where it reads none.
+    /// The path and the text of the state file that it reads; `None` where it reads none.
     pub state_file: Option<(PathBuf, String)>,
 }
 
-/// Why HAProxy could not be started or reloaded. The process before, if any, still serves.
+/// Why HAProxy could not be started or reloaded. The previous process, if any, still serves.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LaunchError {
     /// The live file could not be replaced.
@@ -220,15 +220,15 @@ pub enum LaunchError {
     Stopping,
 }
 
-/// ProcessSupervisorActor -> HaproxyStateActor: a new HAProxy process exists and does not answer yet. Until it has taken
-/// over, it and the process before it can be commanded independently.
+/// ProcessSupervisorActor -> HaproxyStateActor: a new HAProxy process exists and does not answer yet. Until it has
+/// taken over, commands can be sent to it and to the previous process independently.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub struct ProxyStarted {
     /// The process.
     pub pid: u32,
-    /// Its own Runtime API, on a connection opened before its start; none where it opens its socket itself. All actors
-    /// share one thread, which the wrapper asserts.
+    /// Its own Runtime API, on a connection opened before its start; `None` where it opens its socket itself. The
+    /// wrapper asserts that all actors share one thread.
     pub runtime: Option<SendWrapper<Rc<dyn RuntimeApi>>>,
 }
 
@@ -238,8 +238,8 @@ pub struct ProxyStarted {
 #[rtype(result = "()")]
 pub struct ProxyAnswers;
 
-/// ProcessSupervisorActor -> HaproxyStateActor: the HAProxy that served is gone, unasked. A launch is due; the
-/// supervisor itself delays it where HAProxy keeps dying.
+/// ProcessSupervisorActor -> HaproxyStateActor: the HAProxy that served exited unexpectedly. A launch is due; the
+/// supervisor delays it where HAProxy keeps crashing.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ProxyExited {
@@ -249,25 +249,25 @@ pub struct ProxyExited {
     pub exit: ProcessExit,
 }
 
-/// deployment -> ProcessSupervisorActor: adopt every orphaned HAProxy: one that serves, those that drain, and one that was
-/// being started. Answers with the process ids of all in its care, the one that serves first.
+/// deployment -> ProcessSupervisorActor: adopt every orphaned HAProxy: one that serves, those that drain, and one that
+/// was being started. Answers with the pids of all supervised processes, the one that serves first.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Vec<u32>")]
 pub struct FindOrphans;
 
-/// main -> ProcessSupervisorActor: soft-stop HAProxy; what still runs after the policy's `stop_timeout` is ended.
-/// Answers when no process is left.
+/// main -> ProcessSupervisorActor: soft-stop HAProxy; processes that still run after the policy's `stop_timeout` are
+/// killed. Answers when no process is left.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct StopProxy;
 
-/// main -> HaproxyStateActor: start no more plans, and answer when what is known is written: a stop follows.
+/// main -> HaproxyStateActor: execute no more plans, and answer when all pending writes are done. A stop follows.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct BeginShutdown;
 
-/// main, status listener -> HaproxyStateActor, ServiceConfigActor -> WatcherActor: read everything again now, and give
-/// what was refused another try.
+/// main, status listener -> HaproxyStateActor, ServiceConfigActor -> WatcherActor: read everything again now, and retry
+/// what was refused.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct Refresh;
@@ -284,7 +284,7 @@ pub struct RefreshService {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<String, OrderRefused>")]
 pub struct ReloadProxy {
-    /// Why, in the operator's words.
+    /// The reason, in the operator's words.
     pub reason: Option<String>,
 }
 
@@ -292,31 +292,31 @@ pub struct ReloadProxy {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<String, OrderRefused>")]
 pub struct DecideBlocked {
-    /// Whose hosts; none for the definitions.
+    /// The service; `None` for the definitions.
     pub service: Option<ServiceName>,
     /// The decision.
     pub decision: GuardDecision,
 }
 
-/// operator -> OverridesActor: an operator's choice about one server.
+/// operator -> OverridesActor: an operator's override for one server.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<String, OrderRefused>")]
 pub struct ChooseServerState(pub SetServer);
 
-/// HaproxyStateActor -> StateStoreActor: save this in place of what was saved before.
+/// HaproxyStateActor -> StateStoreActor: replace the saved state.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), String>")]
 pub struct SaveState(pub SavedState);
 
-/// OverridesActor -> HaproxyStateActor, those of targets, OutputActor: what operators chose for the servers of a service.
+/// OverridesActor -> HaproxyStateActor, those of targets, OutputActor: the overrides of a service.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ChoicesChanged {
     /// The service.
     pub service: ServiceName,
-    /// All choices in force.
+    /// All current overrides.
     pub choices: BTreeMap<ServerName, OperatorChoice>,
-    /// The server that an order was just given about.
+    /// The server that an operator just gave an order for.
     pub ordered: Option<ServerName>,
 }
 
@@ -324,64 +324,64 @@ pub struct ChoicesChanged {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct PolicyChanged {
-    /// How HAProxy is driven.
+    /// How HAProxy is managed.
     pub policy: Arc<ProxyPolicy>,
-    /// What services' definitions may say, and what holds where they say nothing.
+    /// The options that definitions may use, and their defaults.
     pub options: OptionPolicy,
-    /// The largest share of the services that definitions may take away at once.
+    /// The largest share of the services that may be removed at once.
     pub services_removal_max: f64,
 }
 
-/// main -> HaproxyStateActor: settings that were read again have mistakes; those before stay in force.
+/// main -> HaproxyStateActor: settings that were read again have mistakes; the previous settings stay active.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct SettingsRefused {
-    /// Each with its key and place.
+    /// The mistakes, each with its key and position.
     pub mistakes: Vec<String>,
 }
 
-/// ServiceConfigActor -> WatcherActor: the service's definition changed. The list in force stays until the source,
-/// reopened where its description changed, shows another.
+/// ServiceConfigActor -> WatcherActor: the service's definition was updated. The list in service stays until the
+/// source, which is reopened where its description changed, returns another one.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct Redefine {
     /// The new definition.
     pub definition: Arc<ServiceDefinition>,
-    /// Whether its source is to be opened anew even if its description is the same.
+    /// Whether to reopen its source even if its description is the same.
     pub reopen: bool,
 }
 
-/// ServiceConfigActor -> WatcherActor: the service is no more; end the watch.
+/// ServiceConfigActor -> WatcherActor: the service was removed; end the watch.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct StopWatching;
 
-/// The ways to a WatcherActor, as the ServiceConfigActor that had it started holds them.
+/// The recipients of a WatcherActor, held by the ServiceConfigActor.
 #[derive(Clone)]
 pub struct WatcherHandle {
-    /// A changed definition.
+    /// Receives an updated definition.
     pub redefine: Recipient<Redefine>,
-    /// Read again.
+    /// Receives requests to read again.
     pub refresh: Recipient<Refresh>,
-    /// An operator's decision about a blocked list.
+    /// Receives an operator's decision about a blocked list.
     pub decide: Recipient<DecideBlocked>,
-    /// A question.
+    /// Receives requests for its state.
     pub state: Recipient<GetState>,
-    /// The end.
+    /// Receives the request to stop.
     pub stop: Recipient<StopWatching>,
 }
 
-/// status listener -> ServiceConfigActor: whom to ask about each service.
+/// status listener -> ServiceConfigActor: list the watchers of all services.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<Recipient<GetState>>")]
 pub struct ListWatchers;
 
-/// any actor -> JournalActor: this happened.
+/// any actor -> JournalActor: record this event.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct Record(pub JournalEntry);
 
-/// status listener -> JournalActor: what happened.
+/// status listener -> JournalActor: return entries of the journal.
 #[derive(Debug, Clone, Default, Message, Serialize, Deserialize)]
 #[rtype(result = "Vec<JournalEntry>")]
 pub struct ReadJournal {
@@ -395,63 +395,63 @@ pub struct ReadJournal {
     /// Only entries from this time on, in milliseconds since 1970.
     #[serde(default)]
     pub since_unix_ms: Option<u64>,
-    /// Only entries after this sequence number: to go on where an earlier answer ended.
+    /// Only entries after this sequence number, to continue after an earlier answer.
     pub after: Option<u64>,
     /// At most this many: the oldest of those after `after`, where it is given, and else the newest.
     pub limit: Option<usize>,
 }
 
-/// status listener -> HaproxyStateActor: what would be done about the next services now, and why.
+/// status listener -> HaproxyStateActor: return the plans of the next services.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "PlanPiece")]
 pub struct PreviewPlan {
-    /// The last service that was told already; none to begin with the first.
+    /// The last service of the previous answer; `None` to begin with the first.
     pub after: Option<ServiceName>,
 }
 
-/// HaproxyStateActor's answer to [`PreviewPlan`]: some services at a time, so that a change never waits for all.
+/// HaproxyStateActor's answer to [`PreviewPlan`]: a few services at a time, so that no change waits for a plan of all.
 #[derive(Debug, Clone, Default)]
 pub struct PlanPiece {
-    /// Where to go on; none after the last service.
+    /// The service to continue after; `None` after the last one.
     pub next: Option<ServiceName>,
-    /// Where the actor stands.
+    /// The phase of HAProxy.
     pub phase: ProxyPhase,
-    /// The plans of the services about which there is something to do.
+    /// The plans of the services that need changes.
     pub services: Vec<(ServiceName, ServicePlan)>,
-    /// Services of which it is not known what HAProxy has: it is asked first.
+    /// Services whose state in HAProxy is unknown: they are observed first.
     pub not_known: Vec<ServiceName>,
-    /// What would be told to the map of domains; with the first services only.
+    /// The commands for the map of domains; only with the first services.
     pub routes: Vec<RouteStep>,
-    /// Why all services need a reload; empty where they do not.
+    /// The reload reasons that do not depend on a service; empty where there are none.
     pub reload: Vec<String>,
     /// How long a reload still has to wait, in milliseconds.
     pub reload_not_before_ms: u64,
-    /// How long HAProxy is left alone after it did not answer, in milliseconds.
+    /// The pause before the next attempt at a HAProxy that did not answer, in milliseconds.
     pub runtime_not_before_ms: u64,
 }
 
-/// status listener -> JournalActor: what the last hours were like.
+/// status listener -> JournalActor: return the history of the last hours.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "History")]
 pub struct ReadHistory;
 
-/// status listener -> HaproxyStateActor: the configuration that runs, and what the next would be made of.
+/// status listener -> HaproxyStateActor: return the running configuration, and the inputs of the next one.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ConfigState")]
 pub struct GetConfig;
 
-/// HaproxyStateActor's answer to [`GetConfig`]: shared pieces, so that the text is put together by whoever asks.
+/// HaproxyStateActor's answer to [`GetConfig`]: shared pieces, which the requester joins to one text.
 #[derive(Debug, Clone)]
 pub struct ConfigState {
-    /// What HAProxy was given, servers changed at run time included; none before the first start.
+    /// The configuration applied to HAProxy, including runtime changes; `None` before the first start.
     pub running: Option<RunningConfig>,
-    /// The head of the file as the settings want it.
+    /// The base configuration of the current settings.
     pub next_frame: Arc<str>,
-    /// What that head means for every section.
+    /// The effect of that base configuration on every section.
     pub next_style: SectionStyle,
-    /// The map that frontends look into.
+    /// The map that frontends use.
     pub map_path: PathBuf,
-    /// The sections as discovery wants them.
+    /// The desired sections.
     pub next: Vec<NextSection>,
 }
 
@@ -462,16 +462,16 @@ pub struct RunningConfig {
     pub frame: Arc<str>,
     /// The text of each section.
     pub sections: BTreeMap<ServiceName, Arc<str>>,
-    /// The texts of the frontends that services share.
+    /// The texts of the shared frontends.
     pub frontends: Vec<Arc<str>>,
 }
 
-/// What the next section of one service is made of.
+/// The inputs of the next section of one service.
 #[derive(Debug, Clone)]
 pub struct NextSection {
     /// The definition.
     pub definition: Arc<ServiceDefinition>,
-    /// The descriptor it listens on; none where it is not open yet.
+    /// The descriptor it listens on; `None` where it is not open yet.
     pub descriptor: Option<RawFd>,
     /// The hosts.
     pub hosts: Arc<HostList>,
@@ -479,7 +479,7 @@ pub struct NextSection {
     pub ids: ServerIds,
 }
 
-/// anyone -> any actor: your state, as a snapshot that can be serialised.
+/// anyone -> any actor: return your state as a serialisable snapshot.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ActorState")]
 pub struct GetState;

@@ -1,7 +1,7 @@
 //! Looks up the host names that HAProxy could not resolve when it read its file, until they resolve.
 //!
-//! HAProxy resolves a server's host name once and keeps the server in maintenance where that fails; no runtime command gives
-//! such a server an address. A reload does, so one is asked for as soon as a name resolves.
+//! HAProxy resolves a server's host name once and keeps the server in maintenance where that fails; no runtime command
+//! can set the address of such a server. A reload can, so one is requested as soon as a name resolves.
 
 mod lookups;
 
@@ -14,7 +14,7 @@ use self::lookups::Lookups;
 use crate::message::{NameResolves, NamesUnresolved};
 use crate::port::NameResolver;
 
-/// Looks up host names with back-off.
+/// Looks up host names with backoff.
 pub struct NameLookupActor {
     lookups: Lookups,
     resolver: Rc<dyn NameResolver>,
@@ -23,7 +23,7 @@ pub struct NameLookupActor {
 }
 
 impl NameLookupActor {
-    /// An actor that reports names that resolve to `resolves`.
+    /// Creates an actor that reports resolved names to `resolves`.
     pub fn new(resolver: Rc<dyn NameResolver>, resolves: Recipient<NameResolves>) -> Self {
         Self { lookups: Lookups::default(), resolver, resolves, timer: None }
     }

@@ -1,4 +1,4 @@
-//! What an operator asks for, over the API, the page or the command line, and what is answered.
+//! Orders of operators, given by the API, the page or the command line, and the answers to them.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -6,52 +6,52 @@ use thiserror::Error;
 use crate::limits::ORDER_REASON_CHARS_MAX;
 use crate::model::{AdminState, BlockedChange, OperatorChoice, ServerName, ServiceName};
 
-/// What an operator asks for.
+/// An order of an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum Order {
     /// Read the source of one service again, or everything.
     Refresh {
-        /// The service; none for all, the definitions included.
+        /// The service; `None` for all, including the definitions.
         #[serde(default)]
         service: Option<ServiceName>,
     },
-    /// Reload HAProxy, as soon as its time has come.
+    /// Reload HAProxy, as soon as `haproxy.reload_interval` allows.
     Reload {
-        /// Why, for the journal.
+        /// The reason, for the journal.
         #[serde(default)]
         reason: Option<String>,
     },
     /// Apply a list that the guard blocked, rejected before or not.
     Accept {
-        /// Whose hosts; none for the definitions.
+        /// The service; `None` for the definitions.
         #[serde(default)]
         service: Option<ServiceName>,
     },
-    /// Keep what is in service. The blocked list is not pending again until the source shows another one.
+    /// Keep the list in service. The blocked list is rejected until the source returns another one.
     Reject {
-        /// Whose hosts; none for the definitions.
+        /// The service; `None` for the definitions.
         #[serde(default)]
         service: Option<ServiceName>,
     },
-    /// Choose the state of one server, whatever discovery says, or leave it to discovery again.
+    /// Override the state of one server, or let it follow discovery again.
     SetServer(SetServer),
 }
 
-/// An operator's choice about one server. It survives reloads and restarts of the daemon, and is forgotten when it
-/// expires or the host leaves discovery.
+/// An override for one server. It survives reloads and restarts of the daemon, and ends when it expires or its host has
+/// left discovery for long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetServer {
     /// The service.
     pub service: ServiceName,
     /// The server within it.
     pub server: ServerName,
-    /// `ready` leaves the server to discovery again.
+    /// The state; `ready` only ends an override, unless discovery reports another state.
     pub state: AdminState,
-    /// For how long, in milliseconds; without it until another order.
+    /// The duration, in milliseconds; without it the override lasts until another order.
     #[serde(default)]
     pub for_ms: Option<u64>,
-    /// Why, for those who see it later.
+    /// The reason, for later readers.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -61,11 +61,11 @@ pub struct SetServer {
 pub enum GuardDecision {
     /// It is applied.
     Accept,
-    /// What is in service stays.
+    /// The list in service stays.
     Reject,
 }
 
-/// Why an order was not carried out. Nothing has changed.
+/// Why an order was refused. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum OrderRefused {
     /// No such service.
@@ -82,15 +82,15 @@ pub enum OrderRefused {
     /// There is nothing to accept or reject.
     #[error("no change of {0} is blocked by the guard")]
     NothingBlocked(String),
-    /// Something in the order itself is not right.
+    /// The order is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// It cannot be done at the moment.
+    /// The order cannot be executed at the moment.
     #[error("{0}")]
     NotNow(String),
 }
 
-/// A reason as it is kept and shown: one line, of bounded length; none where it is empty.
+/// Checks a reason: one line, of bounded length. Returns `None` where it is empty.
 ///
 /// # Errors
 /// The reason has control characters, or is too long.
@@ -109,11 +109,11 @@ pub fn printable(reason: Option<String>) -> Result<Option<String>, OrderRefused>
     Ok(Some(reason))
 }
 
-/// What an order about one server does, as one sentence. `is_ended` says that it only ends an earlier one.
+/// Describes the effect of an override as one sentence. `is_ended` means that it only ends an earlier one.
 pub fn describe(server: &ServerName, service: &ServiceName, choice: &OperatorChoice, is_ended: bool) -> String {
     let state = match choice.state {
         _ if is_ended => "follows discovery again, and is ready",
-        AdminState::Ready => "is ready, whatever discovery says",
+        AdminState::Ready => "is ready, regardless of discovery",
         AdminState::Drain => "drains",
         AdminState::Maint => "is in maintenance",
     };
@@ -123,7 +123,7 @@ pub fn describe(server: &ServerName, service: &ServiceName, choice: &OperatorCho
     format!("server {server} of {service} {state}{}{}", time.unwrap_or_default(), reason.unwrap_or_default())
 }
 
-/// How much a blocked change adds and removes, for the answer to a decision about it.
+/// Describes how much a blocked change adds and removes, for the answer to a decision about it.
 pub fn extent(BlockedChange { adds, removes, .. }: &BlockedChange) -> String {
     format!("{} to add, {} to remove", adds.count, removes.count)
 }

@@ -1,7 +1,8 @@
-//! Keeps one more output in step: another proxy's file, a list in a store, a stream. It is always given the whole.
+//! Keeps one further output in sync: another proxy's file, a list in a store, a stream. Each update contains all
+//! services.
 //!
-//! An output takes what is wanted, as HAProxy's actor does, and nothing else: discovery's guard, the last good lists and
-//! what operators chose stand before both. One application runs at a time; whatever comes meanwhile is in the next.
+//! An output receives the same desired state as HAProxy's actor: after the guard, with the last good lists and the
+//! overrides. One update runs at a time; changes in the meantime are part of the next one.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -22,15 +23,15 @@ use crate::model::{OperatorChoice, ServerName, ServiceName};
 use crate::port::{Applied, PublishedService, SavedService, ServiceOutput};
 use crate::snapshot::{ActorState, OutputState};
 
-/// One output, and what it should say.
+/// One output, and its desired state.
 pub struct OutputActor {
     output: Rc<dyn ServiceOutput>,
     services: BTreeMap<ServiceName, Wanted>,
-    /// What operators chose; of services that are not known yet, too.
+    /// The overrides, including those of services that are not known yet.
     choices: BTreeMap<ServiceName, BTreeMap<ServerName, OperatorChoice>>,
-    /// When the definitions were first read; none before.
+    /// When the definitions were first read; `None` before.
     loaded_at: Option<Instant>,
-    /// Whether the output may say something else than what is wanted.
+    /// Whether the output may differ from the desired state.
     dirty: bool,
     busy: bool,
     not_before: Instant,
@@ -44,12 +45,13 @@ pub struct OutputActor {
 
 struct Wanted {
     service: PublishedService,
-    /// Whether a list was seen, or the first look failed: either way there is nothing more to wait for.
+    /// Whether the first read has ended, with a list or with a failure; the first update waits for it.
     heard_of: bool,
 }
 
 impl OutputActor {
-    /// An actor that wants nothing yet and has given its output nothing. `restored` is what an earlier run knew.
+    /// Creates an actor without services that has not updated its output yet. `restored` is the state of an earlier
+    /// run.
     pub fn new(
         output: Rc<dyn ServiceOutput>,
         restored: &[SavedService],
@@ -75,14 +77,14 @@ impl OutputActor {
         }
     }
 
-    /// Gives the output what is wanted, if that is due and nothing is under way.
+    /// Updates the output, if that is due and no update is under way.
     fn advance(&mut self, ctx: &mut Context<Self>) {
         if self.busy || !self.dirty {
             return;
         }
         let Some(loaded_at) = self.loaded_at else { return };
         let complete = self.services.values().all(|wanted| wanted.heard_of);
-        // An output that began with half of the services would take the other half away for a moment.
+        // A first update with only some of the services would remove the others for a moment.
         let due = if complete { self.not_before } else { self.not_before.max(loaded_at + FIRST_LISTS_WAIT) };
         if Instant::now() < due {
             self.wake_at(due, ctx);
@@ -114,7 +116,7 @@ impl OutputActor {
         }));
     }
 
-    /// A service with what operators chose in the place of what discovery asks for.
+    /// Returns a service with its overrides applied.
     fn published(&self, name: &ServiceName, wanted: &Wanted) -> PublishedService {
         let choices = self.choices.get(name).into_iter().flatten().map(|(server, choice)| (server, choice.state));
         let hosts = wanted.service.hosts.as_ref().map(|hosts| with_choices(hosts, choices));
@@ -125,7 +127,7 @@ impl OutputActor {
         match result {
             Ok(applied) => {
                 if self.failures > 0 {
-                    info!(self.log, "the output is in step again"; "failures" => self.failures);
+                    info!(self.log, "the output is in sync again"; "failures" => self.failures);
                 }
                 self.failures = 0;
                 self.not_before = Instant::now() + OUTPUT_INTERVAL;
@@ -134,7 +136,7 @@ impl OutputActor {
                 self.state.applied_at_unix_ms = Some(self.clock.unix_ms());
                 if applied == Applied::Changed {
                     self.state.changes += 1;
-                    info!(self.log, "the output was changed"; "services" => self.services.len());
+                    info!(self.log, "the output was updated"; "services" => self.services.len());
                     self.record(Event::OutputChanged { output: self.state.name.clone() });
                 }
             }
@@ -144,7 +146,7 @@ impl OutputActor {
                 self.not_before = Instant::now() + pause;
                 self.dirty = true;
                 if self.state.error.as_ref() != Some(&error) {
-                    warn!(self.log, "the output cannot be brought in step, it stays as it was"; "error" => &error);
+                    warn!(self.log, "the output cannot be updated, it stays unchanged, retrying"; "error" => &error);
                     self.record(Event::Failed { error: format!("output {}: {error}", self.state.name) });
                     self.state.since_unix_ms = Some(self.clock.unix_ms());
                 }
@@ -163,7 +165,7 @@ impl OutputActor {
     }
 }
 
-/// The pause after this many failures before.
+/// Returns the pause after this many failures.
 fn retry_pause(failures: u32) -> Duration {
     OUTPUT_RETRY_MIN.saturating_mul(2_u32.saturating_pow(failures)).min(OUTPUT_RETRY_MAX)
 }
@@ -241,7 +243,7 @@ impl Handler<HostsUnknown> for OutputActor {
 impl Handler<Refresh> for OutputActor {
     type Result = ();
 
-    /// Also brings back what somebody else has changed.
+    /// Also reverts changes made outside proxymgr.
     fn handle(&mut self, _: Refresh, ctx: &mut Self::Context) {
         self.not_before = Instant::now();
         self.touch(ctx);

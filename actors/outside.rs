@@ -1,4 +1,4 @@
-//! What the actors are started with: the outside world, and what to do with it.
+//! The inputs of the actors at their start: the ports to the outside, and the settings.
 
 use std::rc::Rc;
 
@@ -9,12 +9,12 @@ use crate::port::{
     ServiceOutput, StateStore,
 };
 
-/// The outside world, as the daemon or a simulation provides it.
+/// The ports, as the daemon or a simulation provides them.
 #[derive(Clone)]
 pub struct Outside {
-    /// Where services are defined.
+    /// The source of definitions.
     pub definitions: Rc<dyn DefinitionSource>,
-    /// Where hosts are found.
+    /// The sources of hosts.
     pub host_sources: Rc<dyn HostSources>,
     /// The running HAProxy.
     pub runtime: Rc<dyn RuntimeApi>,
@@ -26,33 +26,33 @@ pub struct Outside {
     pub processes: Rc<dyn ProxyProcesses>,
     /// The listening sockets.
     pub sockets: Rc<dyn ListeningSockets>,
-    /// What survives a restart of the daemon.
+    /// The store of the saved state.
     pub state_store: Rc<dyn StateStore>,
-    /// Further HAProxies, which somebody else runs.
+    /// The targets: further, external HAProxies.
     pub targets: Vec<RuntimeTarget>,
-    /// What else is kept in step.
+    /// Further outputs that are kept in sync.
     pub outputs: Vec<Rc<dyn ServiceOutput>>,
 }
 
-/// A HAProxy that somebody else runs and that is driven at run time.
+/// An external HAProxy that is managed at run time.
 #[derive(Clone)]
 pub struct RuntimeTarget {
-    /// What messages call it: where its Runtime API is.
+    /// Its name in messages: the address of its Runtime API.
     pub name: String,
     /// Its Runtime API.
     pub runtime: Rc<dyn RuntimeApi>,
 }
 
-/// What the actors are to do with the outside.
+/// The settings of the actors.
 pub struct Orders {
-    /// How HAProxy is driven.
+    /// How HAProxy is managed.
     pub policy: ProxyPolicy,
     /// The version of the HAProxy binary, where it is known before the first start.
     pub binary: Option<ProxyVersion>,
-    /// What services' definitions may say, and what holds where they say nothing.
+    /// The options that definitions may use, and their defaults.
     pub options: OptionPolicy,
-    /// The largest share of the services that definitions may take away at once.
+    /// The largest share of the services that may be removed at once.
     pub services_removal_max: f64,
-    /// What an earlier run saved.
+    /// The state that an earlier run saved.
     pub restored: SavedState,
 }

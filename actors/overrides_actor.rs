@@ -1,5 +1,5 @@
-//! Owns what operators choose for single servers: takes their orders, ends choices whose time is over, and sends every
-//! change to all HAProxys and outputs alike.
+//! Owns the overrides: handles operators' orders, ends expired overrides, and sends every change to all HAProxy
+//! instances and outputs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::model::{AdminState, HostList, OperatorChoice, ServerName, ServiceName
 use crate::operator::{Order, OrderRefused, SetServer, describe, printable};
 use crate::port::SavedService;
 
-/// Owns operators' choices.
+/// The owner of the overrides.
 pub struct OverridesActor {
     services: BTreeMap<ServiceName, Service>,
-    /// What an earlier run of the daemon saved of services that are not defined yet.
+    /// The saved overrides of services that are not defined yet.
     restored: BTreeMap<ServiceName, OverrideSet>,
     is_stopping: bool,
     timer: Option<SpawnHandle>,
@@ -34,13 +34,13 @@ pub struct OverridesActor {
 
 #[derive(Default)]
 struct Service {
-    /// The hosts that discovery shows; none before the first list.
+    /// The discovered hosts; `None` before the first list.
     discovered: Option<Arc<HostList>>,
     overrides: OverrideSet,
 }
 
 impl OverridesActor {
-    /// An owner of what an earlier run of the daemon saved. `changed` hears of every change.
+    /// Creates an owner with the overrides that an earlier run of the daemon saved. `changed` receives every change.
     pub fn new(
         restored: &[SavedService],
         changed: Listeners<ChoicesChanged>,
@@ -62,7 +62,7 @@ impl OverridesActor {
         }
     }
 
-    /// Carries out an order. Returns what was done, as one sentence.
+    /// Executes an order. Returns its effect as one sentence.
     fn order(&mut self, order: SetServer) -> Result<String, OrderRefused> {
         if self.is_stopping {
             return Err(OrderRefused::NotNow("proxymgr is stopping".to_owned()));
@@ -86,7 +86,7 @@ impl OverridesActor {
         Ok(what)
     }
 
-    /// What the order chooses, where it can be carried out.
+    /// Returns the override of an order, if the order is valid.
     fn choice(&self, order: &SetServer) -> Result<OperatorChoice, OrderRefused> {
         let SetServer { service: name, server, state, for_ms, reason } = order;
         let reason = printable(reason.clone())?;
@@ -106,13 +106,13 @@ impl OverridesActor {
         Ok(OperatorChoice { state: *state, reason, since_unix_ms, until_unix_ms, gone_unix_ms })
     }
 
-    /// Sends every choice for the servers of this service: none, where it is not defined any more.
+    /// Sends all overrides of this service; none, where it is no longer defined.
     fn send(&self, name: &ServiceName, ordered: Option<ServerName>) {
         let choices = self.services.get(name).map(|service| service.overrides.all().clone()).unwrap_or_default();
         self.changed.do_send(ChoicesChanged { service: name.clone(), choices, ordered });
     }
 
-    /// Ends the choices whose time is over.
+    /// Ends expired overrides.
     fn end_expired(&mut self) {
         let unix_ms = self.clock.unix_ms();
         let mut ended = Vec::new();
@@ -120,7 +120,7 @@ impl OverridesActor {
             ended.extend(service.overrides.end(unix_ms).into_iter().map(|over| (name.clone(), over)));
         }
         for (name, (server, choice, why)) in ended {
-            info!(self.log, "an operator's choice ends"; "service" => %name, "server" => %server,
+            info!(self.log, "an operator's override has ended"; "service" => %name, "server" => %server,
                 "state" => ?choice.state, "why" => why);
             let entry = JournalEntry::new(Event::ChoiceEnded { why: why.to_owned() }).service(&name).server(&server);
             self.journal.do_send(Record(entry));
@@ -128,7 +128,7 @@ impl OverridesActor {
         }
     }
 
-    /// Sets the timer for the choice that ends next.
+    /// Sets the timer for the override that ends next.
     fn set_timer(&mut self, ctx: &mut Context<Self>) {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
@@ -165,7 +165,7 @@ impl Handler<ServiceDefined> for OverridesActor {
 impl Handler<ServiceRemoved> for OverridesActor {
     type Result = ();
 
-    /// Choices end with their service.
+    /// Overrides end with their service.
     fn handle(&mut self, ServiceRemoved { service: name }: ServiceRemoved, _: &mut Self::Context) {
         let removed = self.services.remove(&name);
         if removed.is_some_and(|service| !service.overrides.all().is_empty()) {

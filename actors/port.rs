@@ -1,7 +1,8 @@
-//! The ports: all that the actors need of the outside world. Adapters implement them in the daemon, simulation in tests.
+//! The ports: the interfaces of the actors to the outside. The daemon's adapters implement them, and simulation in
+//! tests.
 //!
-//! Every future runs on the actors' one thread, so none needs to be `Send`; whatever blocks runs elsewhere inside
-//! the adapter. Every call ends in bounded time: the adapter owns the time-out.
+//! Every future runs on the actors' thread, so none needs to be `Send`; adapters run blocking work elsewhere. Every
+//! call ends in bounded time: the adapter enforces the timeout.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,39 +29,39 @@ use crate::model::{
     RuntimeCommand, ServerName, ServerTraffic, ServiceDefinition, ServiceName, SourceKind, SourceSpec, Traffic,
 };
 
-/// What a port's call gives back, in time.
+/// The result of a port's call.
 pub type PortFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 // ---- discovery ------------------------------------------------------------------------------------------------
 
 /// Opens sources of hosts: one per service.
 pub trait HostSources {
-    /// Begins to watch what `spec` describes and tells `watcher` the level, first as soon as it is known and then
-    /// with each change. A spec that can never work is an error that names the key; an outside that is away is
-    /// reported to `watcher` and retried for ever.
+    /// Begins to watch the source in `spec` and sends snapshots to `watcher`, first as soon as the hosts are known and
+    /// then with each change. An invalid spec is an error that names the key; an unreachable source is reported to
+    /// `watcher` and retried forever.
     fn open(
         &self,
         service: &ServiceName,
         spec: &SourceSpec,
         watcher: Recipient<HostsSeen>,
     ) -> Result<Box<dyn OpenSource>, String>;
-    /// The kinds of sources, with the keys that each reads. Definitions are held against them.
+    /// Returns the kinds of sources, with the keys that each reads. Definitions are checked against them.
     fn kinds(&self) -> &[SourceKind] {
         &[]
     }
-    /// Sources opened from now on hold their entries against these options, where entries can have any.
+    /// Sets the policy for the options in entries of sources that are opened from now on.
     fn change_options(&self, _options: &OptionPolicy) {}
 }
 
 /// Resolves host names as HAProxy does when it reads its file.
 pub trait NameResolver {
-    /// Whether the name has an address now.
+    /// Returns whether the name has an address now.
     fn resolves(&self, name: Arc<str>) -> PortFuture<bool>;
 }
 
 /// Opens the source of service definitions.
 pub trait DefinitionSource {
-    /// Begins to watch the definitions and tells `reader` the level, first as soon as it is known.
+    /// Begins to watch the definitions and sends snapshots to `reader`, first as soon as they are known.
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource>;
 }
 
@@ -75,13 +76,13 @@ pub trait OpenSource {
 /// HAProxy's answer to one command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Whether HAProxy did as asked.
+    /// Whether HAProxy accepted the command.
     pub accepted: bool,
-    /// What it said, for the journal.
+    /// HAProxy's text, for the journal.
     pub text: String,
 }
 
-/// Why the Runtime API gave no answer. The commands may or may not have been carried out: observe again.
+/// Why the Runtime API returned no answer. HAProxy may have executed the commands or not: observe again.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RuntimeError {
     /// No connection could be made.
@@ -89,7 +90,7 @@ pub enum RuntimeError {
     Unreachable {
         /// The socket.
         path: String,
-        /// The system's words.
+        /// The system's error text.
         error: String,
     },
     /// HAProxy did not answer in time.
@@ -97,45 +98,45 @@ pub enum RuntimeError {
     TimedOut {
         /// The socket.
         path: String,
-        /// How long it was waited for.
+        /// The timeout, in milliseconds.
         timeout_ms: u64,
     },
-    /// The connection broke, or the answer could not be understood.
-    #[error("the conversation on {path} broke: {error}")]
+    /// The connection broke, or the answer was invalid.
+    #[error("the connection to {path} failed: {error}")]
     Broken {
         /// The socket.
         path: String,
-        /// What was wrong.
+        /// The error.
         error: String,
     },
 }
 
-/// How many sessions each server has. A section that HAProxy does not have is absent.
+/// The sessions of each server. A section that HAProxy does not have is absent.
 pub type ServerSessions = BTreeMap<ServiceName, BTreeMap<ServerName, u64>>;
 
 /// The Runtime API of one HAProxy.
 pub trait RuntimeApi {
-    /// Runs the commands in order and gives one answer each. A refused command does not stop the rest.
+    /// Runs the commands in order and returns one answer each. A refused command does not stop the rest.
     fn run(&self, commands: Vec<RuntimeCommand>) -> PortFuture<Result<Vec<Answer>, RuntimeError>>;
-    /// The servers of these sections, or of all.
+    /// Returns the servers of these sections, or of all.
     fn observe(&self, services: Option<Vec<ServiceName>>) -> PortFuture<Result<Observation, RuntimeError>>;
-    /// All that HAProxy knows about its servers, as text that it reads again: the answer to `show servers state`.
+    /// Returns the answer to `show servers state`: the text that HAProxy can load as a state file.
     fn server_states(&self) -> PortFuture<Result<String, RuntimeError>> {
         Box::pin(ready(Ok(String::new())))
     }
-    /// The sessions that each server of these sections has now.
+    /// Returns the current sessions of each server of these sections.
     fn sessions(&self, services: Vec<ServiceName>) -> PortFuture<Result<ServerSessions, RuntimeError>>;
-    /// Runs these commands on the map that was loaded from `map`, in order, and gives one answer each.
+    /// Runs these commands on the map that was loaded from `map`, in order, and returns one answer each.
     fn change_routes(&self, map: PathBuf, commands: Vec<RouteCommand>)
     -> PortFuture<Result<Vec<Answer>, RuntimeError>>;
-    /// The map that was loaded from there; none where HAProxy has none.
+    /// Returns the map that was loaded from `map`; `None` where HAProxy has none.
     fn routes(&self, map: PathBuf) -> PortFuture<Result<Option<ObservedRoutes>, RuntimeError>>;
-    /// The process that answers now, asked on a new connection.
+    /// Returns the process that answers now, on a new connection.
     fn process(&self) -> PortFuture<Result<ProcessInfo, RuntimeError>>;
-    /// Closes the kept connection, so that it does not hold up a process that is to stop.
+    /// Closes the persistent connection, so that it does not delay a process that is stopping.
     fn disconnect(&self);
-    /// Resolves when HAProxy does not answer a liveness probe. The one call that may take for ever; it ends when it is
-    /// dropped.
+    /// Resolves when HAProxy does not answer a liveness probe. This is the only call without a time limit; it ends when
+    /// it is dropped.
     fn silence(&self) -> PortFuture<RuntimeError> {
         Box::pin(pending())
     }
@@ -143,35 +144,35 @@ pub trait RuntimeApi {
 
 // ---- what HAProxy is busy with ----------------------------------------------------------------------------------
 
-/// How busy HAProxy is, for those who look on. No actor asks: it goes over a connection of its own, so that reading it
-/// never holds up a change.
+/// The load of HAProxy, for the status. It uses its own connection, so that reading it never delays a change. No actor
+/// uses it.
 pub trait TrafficReader {
-    /// Every section's traffic. Its cost grows with the sections, not with the servers.
+    /// Returns the traffic of every section. Its cost grows with the sections, not with the servers.
     fn sections(&self) -> PortFuture<Result<BTreeMap<ServiceName, Traffic>, RuntimeError>>;
-    /// The traffic of the servers of one section.
+    /// Returns the traffic of the servers of one section.
     fn servers(&self, service: &ServiceName) -> PortFuture<Result<BTreeMap<ServerName, ServerTraffic>, RuntimeError>>;
 }
 
 // ---- configuration file and processes ---------------------------------------------------------------------------
 
-/// The text of haproxy.cfg in pieces: the frame, then one per service and per frontend that services share. Joined only
-/// where it is written.
+/// The text of haproxy.cfg in pieces: the base configuration, then one per service and per shared frontend. They are
+/// joined only where the file is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigText {
     /// The pieces in order. Each ends with a line feed.
     pub pieces: Vec<Arc<str>>,
-    /// The map beside it, which tells the frontends which service a domain belongs to; none where there are no frontends.
+    /// The map file, with which the frontends find the service of a domain; `None` where there are no frontends.
     pub map: Option<Arc<str>>,
 }
 
 impl ConfigText {
-    /// Whether this is the same text, which comes in one piece.
+    /// Returns whether this equals a text in one piece.
     pub fn is(&self, whole: &str) -> bool {
         let rest = self.pieces.iter().try_fold(whole, |rest, piece| rest.strip_prefix(&**piece));
         rest.is_some_and(str::is_empty)
     }
 
-    /// The text in one piece.
+    /// Returns the text in one piece.
     pub fn joined(&self) -> String {
         self.pieces.concat()
     }
@@ -183,7 +184,7 @@ impl fmt::Display for ConfigText {
     }
 }
 
-/// Why a candidate configuration was not found good.
+/// Why a candidate configuration was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CheckFailure {
     /// HAProxy refuses it.
@@ -202,40 +203,40 @@ pub enum CheckFailure {
 pub struct ConfigMessage {
     /// The line of the candidate, from 1, where HAProxy names one.
     pub line: Option<usize>,
-    /// HAProxy's words.
+    /// HAProxy's text.
     pub text: String,
 }
 
-/// haproxy.cfg, the map and the candidate beside it.
+/// haproxy.cfg, its map and its candidate.
 pub trait ConfigFile {
-    /// Writes the candidate beside the live file and has HAProxy check it, with the inherited descriptors it names. Returns
-    /// what HAProxy warns of.
+    /// Writes the candidate next to the live file and has HAProxy check it, with the inherited descriptors in it.
+    /// Returns HAProxy's warnings.
     fn check(&self, text: ConfigText, descriptors: Vec<RawFd>) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>>;
-    /// Has HAProxy check a text that is not to run, to find out which part of a candidate it refuses. The candidate stays as
-    /// it is.
+    /// Has HAProxy check a text that will not be deployed, to find the part of a candidate that it refuses. The
+    /// candidate does not change.
     fn try_part(
         &self,
         text: ConfigText,
         descriptors: Vec<RawFd>,
     ) -> PortFuture<Result<Vec<ConfigMessage>, CheckFailure>>;
-    /// Makes the candidate that was last found good the live file, with its map.
+    /// Makes the last accepted candidate the live file, with its map.
     fn promote(&self) -> PortFuture<Result<(), String>>;
-    /// The text of the map; none where there is none.
+    /// Returns the text of the map; `None` where there is no map.
     fn read_map(&self) -> PortFuture<Result<Option<String>, String>>;
-    /// The text of the live file.
+    /// Returns the text of the live file.
     fn read(&self) -> PortFuture<Result<String, String>>;
     /// Replaces the live file and the map, each atomically, without a check: only servers and routes differ.
     fn write(&self, text: ConfigText) -> PortFuture<Result<(), String>>;
-    /// Replaces the state file at `path`, which a HAProxy that starts reads. Calls take turns.
+    /// Replaces the state file at `path`, which HAProxy reads at its start. Calls are serialised.
     fn write_state_file(&self, _path: PathBuf, _text: String) -> PortFuture<Result<(), String>> {
         Box::pin(ready(Ok(())))
     }
-    /// The same, with what of `said`, the answer to `show servers state`, is still true of these hosts: worked out in the
-    /// background.
+    /// Replaces the state file with the rows of `said`, the answer to `show servers state`, that are valid for these
+    /// hosts. They are computed in the background.
     fn follow_health(&self, _path: PathBuf, _said: String, _hosts: FileHosts) -> PortFuture<Result<(), String>> {
         Box::pin(ready(Ok(())))
     }
-    /// The text of the state file.
+    /// Returns the text of the state file.
     fn read_state_file(&self, _path: PathBuf) -> PortFuture<Result<String, String>> {
         Box::pin(ready(Ok(String::new())))
     }
@@ -248,7 +249,7 @@ pub enum ProcessExit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
-    /// It was not our child; how it ended is not known.
+    /// It was not a child process, so its exit status is unknown.
     Unknown,
 }
 
@@ -257,7 +258,7 @@ impl fmt::Display for ProcessExit {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
-            Self::Unknown => f.write_str("an end nobody saw"),
+            Self::Unknown => f.write_str("unknown exit status"),
         }
     }
 }
@@ -266,23 +267,23 @@ impl fmt::Display for ProcessExit {
 pub struct RunningProcess {
     /// Its process id.
     pub pid: u32,
-    /// Resolves when it has ended; it is reaped by then.
+    /// Resolves when it has ended and is reaped.
     pub exit: PortFuture<ProcessExit>,
-    /// The Runtime API of this very process, on a connection that was opened before its start: what is sent there is
-    /// answered as soon as the process runs. It does not reconnect. None where the process opens its own socket.
+    /// The Runtime API of this process, on a connection that was opened before its start: it answers as soon as the
+    /// process runs. It does not reconnect. `None` where the process opens its own socket.
     pub runtime: Option<Rc<dyn RuntimeApi>>,
 }
 
-/// What a HAProxy process can be told.
+/// The signals to a HAProxy process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProcessSignal {
     /// SIGUSR1: close the listeners, finish what is open, exit.
     SoftStop,
-    /// SIGKILL: it does not listen to anything else.
+    /// SIGKILL: end it where a soft stop has no effect.
     Kill,
 }
 
-/// What a process has.
+/// The resources of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessUsage {
     /// Its TCP connections, to clients and to servers.
@@ -293,26 +294,26 @@ pub struct ProcessUsage {
 
 /// HAProxy's processes on this machine.
 pub trait ProxyProcesses {
-    /// Starts HAProxy on the live file with these inherited descriptors; it tells the processes in `replaces` to
-    /// finish (`-sf`). Resolves once the process exists, not once it answers. Where somebody else runs HAProxy, they are
-    /// told to start or reload it, inherit nothing, and it resolves once the new process answers: only then it is known.
+    /// Starts HAProxy with the live file and these inherited descriptors; it soft-stops the processes in `replaces`
+    /// (`-sf`). Resolves once the process exists, not once it answers. Where another process manager runs HAProxy, it
+    /// is ordered to start or reload it, no descriptors are inherited, and this resolves once the new process answers,
+    /// because only then its pid is known.
     fn start(&self, descriptors: Vec<RawFd>, replaces: Vec<u32>) -> PortFuture<Result<RunningProcess, String>>;
-    /// A HAProxy that runs our live file and was started by a daemon that is no more, the one that serves first. It is
-    /// known from then on; the next call finds the next.
+    /// Returns an orphaned HAProxy that runs our live file, the one that serves first. Each call returns the next one.
     fn find_orphan(&self) -> PortFuture<Option<RunningProcess>>;
-    /// From now on, `to` hears of servers whose health changed, as the processes that are started log it. Where HAProxy's
-    /// output is not read here, nobody hears of it.
+    /// Sends changes of server health to `to` from now on, as the started processes log them. Nothing is sent where
+    /// HAProxy's output is not read.
     fn report_health(&self, _to: Recipient<ServerHealthReported>) {}
-    /// Makes the Runtime API of this process, which answers by now, the one at the socket's path, in place of that of
-    /// the process before. Does nothing for a process without a [`RunningProcess::runtime`].
+    /// Makes the Runtime API of this process, which already answers, available at the socket's path, instead of that of
+    /// the previous process. Does nothing for a process without a [`RunningProcess::runtime`].
     fn publish_runtime(&self, _pid: u32) -> PortFuture<Result<(), String>> {
         Box::pin(ready(Ok(())))
     }
-    /// What these processes have now; those are missing of which it cannot be told.
+    /// Returns the resource usage of these processes, without those for which it is unknown.
     fn usage(&self, _pids: Vec<u32>) -> PortFuture<BTreeMap<u32, ProcessUsage>> {
         Box::pin(ready(BTreeMap::new()))
     }
-    /// Tells a process what to do. One that is gone already is no error.
+    /// Sends a signal to a process. A process that is already gone is no error.
     fn signal(&self, pid: u32, signal: ProcessSignal) -> Result<(), String>;
 }
 
@@ -320,16 +321,16 @@ pub trait ProxyProcesses {
 
 /// A listening socket that is open until dropped.
 pub trait HeldSocket {
-    /// The descriptor that HAProxy inherits under the same number; none where HAProxy binds the address itself, and
-    /// only the claim to it is held here.
+    /// Returns the descriptor that HAProxy inherits under the same number; `None` where HAProxy opens the socket
+    /// itself, and this object only reserves the address.
     fn descriptor(&self) -> Option<RawFd>;
-    /// The address it listens on.
+    /// Returns the address it listens on.
     fn address(&self) -> SocketAddr;
 }
 
 /// Opens listening sockets.
 pub trait ListeningSockets {
-    /// Binds and listens. The error says who holds the port where that can be told.
+    /// Binds and listens. The error contains the holder of the port where it is known.
     fn open(&self, address: SocketAddr) -> Result<Box<dyn HeldSocket>, String>;
     /// Takes copies of the listening sockets of a running process, so that its ports never close.
     fn adopt(&self, pid: u32) -> Result<Vec<Box<dyn HeldSocket>>, String>;
@@ -337,72 +338,72 @@ pub trait ListeningSockets {
 
 // ---- outputs besides HAProxy -------------------------------------------------------------------------------------
 
-/// A service as outputs are given it.
+/// A service for outputs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublishedService {
     /// Its definition.
     pub definition: Arc<ServiceDefinition>,
-    /// Its hosts; none where no list was ever seen: nothing may be taken away on such grounds.
+    /// Its hosts; `None` where no list was ever seen: then the output must not remove its hosts.
     pub hosts: Option<Arc<HostList>>,
 }
 
-/// What an application of an output did.
+/// The result of an update of an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// The output says something else than before.
+    /// The output changed.
     Changed,
-    /// The output already said what it should.
+    /// The output already had the desired state.
     Unchanged,
 }
 
-/// Something else than HAProxy that is kept in step: another proxy's configuration, a store, a stream.
+/// An output besides HAProxy that is kept in sync: another proxy's configuration, a store, a stream.
 pub trait ServiceOutput {
-    /// What messages call it: `template /etc/nginx/conf.d/services.conf`.
+    /// Returns its name in messages: `template /etc/nginx/conf.d/services.conf`.
     fn name(&self) -> &str;
-    /// Brings the output in step with all of these services, in the order of their names. An error leaves it as it
-    /// was, says what is wrong, and is tried again.
+    /// Updates the output to exactly these services, sorted by name. After an error the output is unchanged, and the
+    /// update is retried.
     fn apply(&self, services: Vec<PublishedService>) -> PortFuture<Result<Applied, String>>;
 }
 
 // ---- saved state --------------------------------------------------------------------------------------------------
 
-/// A service with its last good hosts, as kept across restarts of the daemon.
+/// A service with its last good hosts, as saved across restarts of the daemon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavedService {
-    /// What the service was.
+    /// Its definition.
     pub definition: Arc<ServiceDefinition>,
-    /// Its last good hosts; none where none were ever seen.
+    /// Its last good hosts; `None` where no list was ever seen.
     pub hosts: Option<Arc<HostList>>,
     /// When the list was last confirmed by its source, in milliseconds since 1970.
     pub seen_at_unix_ms: u64,
-    /// What operators chose for its servers.
+    /// Its overrides.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub choices: BTreeMap<ServerName, OperatorChoice>,
-    /// What the guard of its hosts needs to know.
+    /// The state of the guard of its hosts.
     #[serde(flatten)]
     pub guard: GuardMemory<Arc<HostList>>,
-    /// Which server has which slot, where it has slots.
+    /// The slot of each server, where it has slots.
     #[serde(default, skip_serializing_if = "SlotTable::is_empty")]
     pub slots: SlotTable,
-    /// The servers' ids, where they are not the ones that their endpoints derive.
+    /// The ids of servers that are not derived from their endpoints.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ids: BTreeMap<ServerName, PersistentId>,
 }
 
-/// Definitions as their source shows them, by the name of the service.
+/// Raw definitions from their source, by the name of the service.
 pub type DefinitionList = Arc<BTreeMap<Arc<str>, RawDefinition>>;
 
-/// All that is kept across restarts of the daemon.
+/// The state that is saved across restarts of the daemon.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SavedState {
     /// The services.
     pub services: Vec<SavedService>,
-    /// What the guard of the definitions needs to know.
+    /// The state of the guard of the definitions.
     pub definitions_guard: GuardMemory<DefinitionList>,
 }
 
-/// Keeps the last good state across restarts.
+/// Stores the last good state across restarts.
 pub trait StateStore {
-    /// Replaces what is saved, atomically.
+    /// Replaces the saved state atomically.
     fn save(&self, state: SavedState) -> PortFuture<Result<(), String>>;
 }

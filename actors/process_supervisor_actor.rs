@@ -1,5 +1,5 @@
-//! Starts HAProxy, hands over from the process before, sees every process end, and delays the restarts of one that
-//! keeps dying.
+//! Starts HAProxy, hands over from the previous process, detects the end of every process, and delays the restarts of a
+//! HAProxy that keeps crashing.
 
 mod draining;
 mod governor;
@@ -36,7 +36,7 @@ use crate::message::{
 use crate::model::{ProcessInfo, ProxyPolicy, RunBy};
 use crate::port::{ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, RunningProcess};
 
-/// Who hears from the supervisor.
+/// The recipients of the supervisor's messages.
 #[derive(Clone)]
 pub struct SupervisorPeers {
     /// A process exists and does not answer yet.
@@ -47,7 +47,7 @@ pub struct SupervisorPeers {
     pub exited: Recipient<ProxyExited>,
     /// A server's health changed, as the process that serves logs it.
     pub health: Recipient<ServerHealthReported>,
-    /// What happened.
+    /// Records events.
     pub journal: Recipient<Record>,
 }
 
@@ -76,16 +76,16 @@ pub struct ProcessSupervisorActor {
 /// A handover that is under way.
 #[derive(Default)]
 struct Handover {
-    /// The process that served, if it has ended meanwhile: a normal end, unless the new one never serves.
+    /// The process that served, if it ended during the handover: a normal exit, unless the new one never serves.
     ended: Option<(u32, ProcessExit)>,
 }
 
-/// What is under way, for those who wait for its end.
+/// Operations under way, for waiters.
 #[derive(Default)]
 struct Progress {
-    /// Whether a process is being started that is not known yet.
+    /// Whether a process is being started whose pid is not known yet.
     starting: watch::Sender<bool>,
-    /// Whether a search for orphaned processes is under way: what it finds is not known yet.
+    /// Whether a search for orphaned processes is under way.
     searching: watch::Sender<bool>,
     /// Whether this daemon is stopping HAProxy.
     stopping: watch::Sender<bool>,
@@ -96,15 +96,15 @@ struct Progress {
 struct Process {
     started: Instant,
     draining_since: Option<Instant>,
-    /// Whether it is being ended, because it is beyond the limits.
+    /// Whether it is being ended, because it exceeds the limits.
     ending: bool,
-    /// What it was last seen to have.
+    /// Its last measured resource usage.
     usage: Option<ProcessUsage>,
     exit: watch::Sender<Option<ProcessExit>>,
 }
 
 impl ProcessSupervisorActor {
-    /// A supervisor of nothing yet.
+    /// Creates a supervisor without processes.
     pub fn new(
         ports: SupervisorPorts,
         sockets: SocketPeers,
@@ -133,7 +133,7 @@ impl ProcessSupervisorActor {
         }
     }
 
-    /// Takes a process into care. The receiver learns of its end.
+    /// Supervises a process. The returned receiver is notified of its end.
     fn adopt(&mut self, process: RunningProcess, ctx: &mut Context<Self>) -> watch::Receiver<Option<ProcessExit>> {
         let RunningProcess { pid, exit, .. } = process;
         let (sender, receiver) = watch::channel(None);
@@ -153,7 +153,7 @@ impl ProcessSupervisorActor {
         self.count_left();
         process.exit.send_replace(Some(exit.clone()));
         if self.current != Some(pid) {
-            info!(self.log, "an old HAProxy process has finished"; "pid" => pid, "exit" => %exit);
+            info!(self.log, "an old HAProxy process has finished draining"; "pid" => pid, "exit" => %exit);
             let event = Event::OldProxyEnded { pid, how: exit.to_string() };
             self.peers.journal.do_send(Record(JournalEntry::new(event)));
             return;
@@ -164,7 +164,7 @@ impl ProcessSupervisorActor {
             return;
         }
         if let Some(handover) = &mut self.handover {
-            info!(self.log, "the HAProxy process before has finished"; "pid" => pid, "exit" => %exit);
+            info!(self.log, "the previous HAProxy process has exited"; "pid" => pid, "exit" => %exit);
             let event = Event::OldProxyEnded { pid, how: exit.to_string() };
             self.peers.journal.do_send(Record(JournalEntry::new(event)));
             handover.ended = Some((pid, exit));
@@ -203,7 +203,7 @@ impl ProcessSupervisorActor {
         let pause = async move {
             tokio::select! {
                 () = sleep_until(not_before) => {}
-                // An error means that the supervisor is gone; then nothing is started, either.
+                // An error means that the supervisor has ended; then nothing is started, either.
                 _ = stopping.wait_for(|stopping| *stopping) => {}
             }
         };
@@ -247,15 +247,15 @@ impl ProcessSupervisorActor {
                 let process = started?;
                 if *stopping.borrow() {
                     if ours {
-                        // The stop came while the process was being started and did not reach it. One that is gone is no
-                        // error.
+                        // The stop came during the start of the process and did not reach it. A process that is already
+                        // gone is no error.
                         let _ = ports.processes.signal(process.pid, ProcessSignal::SoftStop);
                     }
                     return Err(LaunchError::Stopping);
                 }
                 tokio::select! {
                     biased;
-                    // A stop that comes now lets it drain: it is not to be ended for its silence.
+                    // A stop at this point lets it drain: it must not be killed because it does not answer.
                     _ = stopping.wait_for(|stopping| *stopping) => Err(LaunchError::Stopping),
                     outcome = until_it_answers(&ports, &answers, process, ours) => outcome,
                 }
@@ -271,7 +271,7 @@ impl ProcessSupervisorActor {
         }))
     }
 
-    /// Empties the state file: a process that is started later by another program must not believe it.
+    /// Empties the state file, so that a process started later by another program does not load it.
     fn forget_states(&self, path: PathBuf, ctx: &mut Context<Self>) {
         let (config_file, log) = (self.ports.config_file.clone(), self.log.clone());
         let forget = async move { write_state_file(&*config_file, path, NOTHING_KNOWN.to_owned(), &log).await };
@@ -316,7 +316,7 @@ impl ProcessSupervisorActor {
         Box::pin(find_all.into_actor(self).map(|orphans, supervisor, ctx| {
             for orphan in orphans {
                 info!(supervisor.log, "adopted an orphaned HAProxy"; "pid" => orphan.pid);
-                // The first is the one that serves; the others drain, or were being started when the daemon died.
+                // The first one serves; the others drain, or were being started when the daemon crashed.
                 supervisor.current.get_or_insert(orphan.pid);
                 supervisor.adopt(orphan, ctx);
             }
@@ -326,7 +326,7 @@ impl ProcessSupervisorActor {
         }))
     }
 
-    /// Resolves when what a search for orphans finds is supervised.
+    /// Resolves when all processes found by a search for orphans are supervised.
     fn search_ended(&self) -> impl Future<Output = ()> + use<> {
         let mut searching = self.progress.searching.subscribe();
         async move { drop(searching.wait_for(|searching| !*searching).await) }
@@ -342,20 +342,20 @@ impl ProcessSupervisorActor {
         self.processes.keys().for_each(|pid| self.signal(*pid, signal));
     }
 
-    /// Resolves when no process is being started, or after this long: half a start may be worse than none.
+    /// Resolves when no process is being started, or after this time: an interrupted start may be worse than none.
     fn none_is_starting(&self, within: Duration) -> impl Future<Output = ()> + use<> {
         let mut starting = self.progress.starting.subscribe();
         async move { drop(timeout(within, starting.wait_for(|starting| !*starting)).await) }
     }
 
-    /// Resolves when no process is left, or after this long.
+    /// Resolves when no process is left, or after this time.
     fn all_ended(&self, within: Duration) -> impl Future<Output = bool> + use<> {
         let mut left = self.progress.left.subscribe();
         async move { timeout(within, left.wait_for(|left| *left == 0)).await.is_ok() }
     }
 }
 
-/// Without it a process only has to check its servers first, so a failure is logged and nothing more.
+/// Writes the state file. A failure is only logged, because a process without it only has to check its servers first.
 async fn write_state_file(config_file: &dyn ConfigFile, path: PathBuf, text: String, log: &Logger) {
     if let Err(error) = config_file.write_state_file(path, text).await {
         warn!(log, "the health of servers cannot be kept for the next HAProxy process"; "error" => error);
@@ -378,7 +378,7 @@ impl Handler<ServerHealthReported> for ProcessSupervisorActor {
     type Result = ();
 
     fn handle(&mut self, report: ServerHealthReported, _: &mut Self::Context) {
-        // A process that drains checks its servers on, for itself alone.
+        // A draining process still checks its servers; its results are ignored.
         if self.processes.get(&report.pid).is_none_or(|process| process.draining_since.is_some()) {
             return;
         }
@@ -420,7 +420,7 @@ impl Handler<FindOrphans> for ProcessSupervisorActor {
     type Result = ResponseActFuture<Self, Vec<u32>>;
 
     fn handle(&mut self, _: FindOrphans, _: &mut Self::Context) -> Self::Result {
-        // Of two searches at once, of which one is a stop's, each would find what the other then lacks.
+        // Two searches at the same time (one from a stop) would each find only some of the processes.
         Box::pin(self.search_ended().into_actor(self).then(|(), supervisor, _| supervisor.find_orphans()))
     }
 }
@@ -432,10 +432,10 @@ impl Handler<StopProxy> for ProcessSupervisorActor {
         self.progress.stopping.send_replace(true);
         self.ports.runtime.disconnect();
         if self.run_by != RunBy::Us {
-            info!(self.log, "HAProxy is left running: this daemon does not run it");
+            info!(self.log, "HAProxy is left running, because this daemon does not run it");
             return Box::pin(self.none_is_starting(self.stop_timeout).into_actor(self));
         }
-        // An orphaned one is ours to stop, even if this one never came to take it over.
+        // A stop also includes an orphaned HAProxy that this daemon has not adopted yet.
         let search: ResponseActFuture<Self, ()> = if self.searched_for_orphans {
             Box::pin(self.search_ended().into_actor(self))
         } else {
@@ -451,7 +451,7 @@ impl Handler<StopProxy> for ProcessSupervisorActor {
             softly
                 .then(|all_ended, supervisor, _| {
                     if !all_ended {
-                        warn!(supervisor.log, "HAProxy still has connections, ending it now";
+                        warn!(supervisor.log, "HAProxy still has connections after the timeout, killing it";
                             "processes" => supervisor.processes.len());
                         supervisor.signal_all(ProcessSignal::Kill);
                     }

@@ -1,4 +1,4 @@
-//! Knows which services exist and what each says. Has one WatcherActor started, changed and stopped per backend.
+//! Owns the definitions of all services. Starts, updates and stops one WatcherActor per service.
 
 mod guarded;
 
@@ -26,34 +26,34 @@ use crate::operator::OrderRefused;
 use crate::port::{DefinitionList, DefinitionSource, HostSources, OpenSource, SavedService, SavedState};
 use crate::snapshot::{ActorState, ServiceConfigState, SourceHealth};
 
-/// Starts the watcher of one service; what is restored comes from an earlier run of the daemon.
+/// Starts the watcher of one service, with the saved state of an earlier run of the daemon.
 pub type StartWatcher = Box<dyn Fn(Arc<ServiceDefinition>, Option<SavedService>) -> WatcherHandle>;
 
-/// Whom the ServiceConfigActor talks to.
+/// The recipients of the ServiceConfigActor's messages.
 pub struct ServiceConfigPeers {
-    /// Hears of services that appear or change.
+    /// Receives new services and updated definitions.
     pub defined: Listeners<ServiceDefined>,
-    /// Hears of services that disappear.
+    /// Receives removed services.
     pub removed: Listeners<ServiceRemoved>,
-    /// Hears that all services have been told for the first time.
+    /// Is notified after the first list of all services.
     pub loaded: Listeners<DefinitionsLoaded>,
-    /// Saves what the guard needs to know after a restart.
+    /// Saves the state of the guard for a restart.
     pub guard: Recipient<DefinitionsGuardChanged>,
-    /// Remembers.
+    /// Records events.
     pub journal: Recipient<Record>,
 }
 
-/// The outside that the ServiceConfigActor works with.
+/// The ports of the ServiceConfigActor.
 pub struct ServiceConfigPorts {
-    /// Where services are defined.
+    /// The source of definitions.
     pub definitions: Rc<dyn DefinitionSource>,
-    /// Told what the entries of hosts may say; opened by the watchers.
+    /// The sources of hosts, which receive the policy for host options; opened by the watchers.
     pub host_sources: Rc<dyn HostSources>,
 }
 
-/// What definitions may say and take away.
+/// The limits for definitions.
 pub struct ServicePolicy {
-    /// What they may say, and what holds where they say nothing.
+    /// The options that they may use, and their defaults.
     pub options: OptionPolicy,
     /// The largest share of the services that may be removed within the window of the guard.
     pub removal_max: f64,
@@ -70,13 +70,13 @@ pub struct ServiceConfigActor {
     ports: ServiceConfigPorts,
     source: Option<Box<dyn OpenSource>>,
     health: SourceHealth,
-    /// Of the annotations; none where none were heard of.
+    /// The state of the annotations' source; `None` where nothing was reported yet.
     annotations: Option<SourceHealth>,
     policy: ServicePolicy,
     services: BTreeMap<Arc<str>, Service>,
     problems: BTreeMap<String, Vec<String>>,
     guard: Guard<DefinitionList>,
-    /// What was last reported to be saved.
+    /// The last state that was sent to be saved.
     saved_guard: GuardMemory<DefinitionList>,
     restored: Vec<SavedService>,
     start_watcher: StartWatcher,
@@ -86,15 +86,15 @@ pub struct ServiceConfigActor {
 }
 
 struct Service {
-    /// As last seen, good or bad; none where it comes from an earlier run and has not been seen since.
+    /// The last raw definition, valid or not; `None` where it comes from an earlier run and has not been read since.
     raw: Option<RawDefinition>,
-    /// The last good one; none where there never was one.
+    /// The last good definition; `None` where there never was one.
     good: Option<(Arc<ServiceDefinition>, WatcherHandle)>,
 }
 
 impl ServiceConfigActor {
-    /// An actor that has read nothing yet. What is restored are the services of an earlier run, in force until the
-    /// source shows otherwise, and what was rejected then.
+    /// Creates an actor that has read nothing yet. Restored are the services of an earlier run, which stay until the
+    /// source reports otherwise, and the list that was rejected then.
     pub fn new(
         ports: ServiceConfigPorts,
         policy: ServicePolicy,
@@ -175,7 +175,7 @@ impl ServiceConfigActor {
         match &mut service.good {
             Some((known, _)) if *known == definition => return,
             Some((known, watcher)) => {
-                info!(self.log, "the service is defined anew"; "service" => %name);
+                info!(self.log, "definition updated"; "service" => %name);
                 let ranks_change = server_order::ranks_all(known) != server_order::ranks_all(&definition);
                 if known.source != definition.source || known.removal != definition.removal || ranks_change {
                     watcher.redefine.do_send(Redefine { definition: definition.clone(), reopen: false });
@@ -194,7 +194,7 @@ impl ServiceConfigActor {
 
     fn remove(&mut self, name: &Arc<str>) {
         let Some(Service { good: Some((definition, watcher)), .. }) = self.services.remove(name) else { return };
-        info!(self.log, "the service is gone"; "service" => %name);
+        info!(self.log, "the service was removed"; "service" => %name);
         watcher.stop.do_send(StopWatching);
         self.peers.removed.do_send(ServiceRemoved { service: definition.name.clone() });
         let entry = JournalEntry::new(Event::ServiceRemoved).service(&definition.name);
@@ -214,7 +214,7 @@ impl ServiceConfigActor {
     fn report_mistakes(&mut self, name: &Arc<str>, origin: &str, mistakes: Vec<String>, consequence: &str) {
         let problems: Vec<String> = mistakes.iter().map(|mistake| format!("{mistake}; {consequence}")).collect();
         for problem in &problems {
-            warn!(self.log, "a service's definition cannot be used";
+            warn!(self.log, "a service's definition is invalid";
                 "service" => %name, "origin" => origin, "problem" => problem);
             let mut entry = JournalEntry::new(Event::InputRefused { problem: format!("{origin}: {problem}") });
             entry.service = ServiceName::new(name).ok();
@@ -254,14 +254,14 @@ impl ServiceConfigActor {
         self.health.error = Some(error);
         let first = self.health.read_at_unix_ms.is_none();
         if first && !self.services.is_empty() {
-            // The services of the earlier run are all that can be known now: serve them.
+            // Only the services of the earlier run are known: serve them.
             self.peers.loaded.do_send(DefinitionsLoaded);
         }
     }
 }
 
 impl ServiceConfigActor {
-    /// Without its annotations, or with old ones, a definition is as good as it was.
+    /// Handles the state of the annotations' source. Definitions stay valid without annotations, or with old ones.
     fn annotations_heard(&mut self, heard: Result<(), String>) {
         let now = self.clock.unix_ms();
         let health = self.annotations.get_or_insert_with(|| SourceHealth { since_unix_ms: now, ..Default::default() });
@@ -323,7 +323,7 @@ impl Handler<Refresh> for ServiceConfigActor {
 impl Handler<PolicyChanged> for ServiceConfigActor {
     type Result = ();
 
-    /// Reads every definition anew, and has every source read its entries anew, under what is allowed now.
+    /// Reads every definition again, and has every source read its entries again, under the new policy.
     fn handle(&mut self, PolicyChanged { options, services_removal_max, .. }: PolicyChanged, _: &mut Self::Context) {
         let before = std::mem::replace(&mut self.policy, ServicePolicy { options, removal_max: services_removal_max });
         let options = &self.policy.options;
@@ -342,7 +342,7 @@ impl Handler<PolicyChanged> for ServiceConfigActor {
         }
         self.recount();
         if guard_changed {
-            // What is blocked may pass now.
+            // A blocked change may pass now.
             self.source.iter().for_each(|source| source.refresh());
         }
     }

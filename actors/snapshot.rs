@@ -1,4 +1,4 @@
-//! What each actor says of itself when asked: the one truth behind the status page, the API, the CLI and the tests.
+//! The snapshots of the actors' states, used by the status page, the API, the CLI and the tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,46 +15,46 @@ use crate::model::{
 #[derive(Debug, Clone, Serialize, Deserialize, MessageResponse)]
 #[serde(tag = "actor", rename_all = "snake_case")]
 pub enum ActorState {
-    /// Of the ServiceConfigActor, with its watchers.
+    /// State of the ServiceConfigActor.
     ServiceConfig(ServiceConfigState),
-    /// Of one WatcherActor.
+    /// State of one WatcherActor.
     Watcher(WatcherState),
-    /// Of the HaproxyStateActor.
+    /// State of the HaproxyStateActor.
     HaproxyState(HaproxyState),
-    /// Of the HaproxyStateActor of one of `haproxy.targets`.
+    /// State of the HaproxyStateActor of one of `haproxy.targets`.
     Target(TargetState),
-    /// Of the ProcessSupervisorActor.
+    /// State of the ProcessSupervisorActor.
     ProcessSupervisor(ProcessSupervisorState),
-    /// Of the SocketHolderActor.
+    /// State of the SocketHolderActor.
     SocketHolder(SocketHolderState),
-    /// Of one OutputActor.
+    /// State of one OutputActor.
     Output(OutputState),
-    /// Of the JournalActor.
+    /// State of the JournalActor.
     Journal(JournalState),
 }
 
 /// Whether a source can be read.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceHealth {
-    /// Why it cannot be read now; none while it can.
+    /// Why it cannot be read now; `None` while it can.
     pub error: Option<String>,
-    /// Since when it has been as it is, in milliseconds since 1970.
+    /// When this state began, in milliseconds since 1970.
     pub since_unix_ms: u64,
-    /// When it was last read, in milliseconds since 1970; none before the first time.
+    /// When it was last read, in milliseconds since 1970; `None` before the first time.
     pub read_at_unix_ms: Option<u64>,
 }
 
-/// What the ServiceConfigActor knows.
+/// The state of the ServiceConfigActor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ServiceConfigState {
     /// The source of definitions.
     pub source: SourceHealth,
-    /// That of the annotations laid over them; none where there are none, or nothing has been heard of them yet.
+    /// The source of their annotations; `None` where there is none, or nothing was reported yet.
     #[serde(default)]
     pub annotations: Option<SourceHealth>,
-    /// The names of the services in force.
+    /// The names of the services that have a valid definition.
     pub services: Vec<ServiceName>,
-    /// What is wrong with which definition; the last good one, if any, stays in force.
+    /// The problems of definitions, by service; the last good definition, if any, stays.
     pub problems: BTreeMap<String, Vec<String>>,
     /// The newest list of definitions, where the guard blocks it and no operator has decided yet.
     pub held: Option<BlockedChange>,
@@ -62,7 +62,7 @@ pub struct ServiceConfigState {
     pub rejected: Option<BlockedChange>,
 }
 
-/// What one WatcherActor knows.
+/// The state of one WatcherActor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct WatcherState {
     /// The service.
@@ -71,37 +71,37 @@ pub struct WatcherState {
     pub source_kind: String,
     /// The source.
     pub source: SourceHealth,
-    /// Of the list in force.
+    /// The revision of the list in service.
     pub revision: Revision,
-    /// The list in force; none before the first.
+    /// The list in service; `None` before the first.
     pub hosts: Option<Arc<HostList>>,
-    /// Whether the list in force comes from an earlier run and has not been confirmed since.
+    /// Whether the list in service comes from an earlier run and has not been confirmed since.
     pub from_saved_state: bool,
-    /// When the source last showed the list in force, in milliseconds since 1970; none before the first list.
+    /// When the source last returned the list in service, in milliseconds since 1970; `None` before the first list.
     pub confirmed_unix_ms: Option<u64>,
     /// The newest list, where the guard blocks it and no operator has decided yet.
     pub held: Option<BlockedChange>,
     /// The newest list, where the guard blocks it and an operator rejected it.
     pub rejected: Option<BlockedChange>,
-    /// What is wrong with which entry of the source.
+    /// The problems of the source, by entry.
     pub problems: BTreeMap<String, String>,
 }
 
 impl WatcherState {
-    /// The newest list, where the guard blocks it, rejected by an operator or not.
+    /// Returns the newest list, where the guard blocks it, rejected by an operator or not.
     pub fn blocked(&self) -> Option<&BlockedChange> {
         self.held.as_ref().or(self.rejected.as_ref())
     }
 }
 
 impl ServiceConfigState {
-    /// The newest list of definitions, where the guard blocks it, rejected by an operator or not.
+    /// Returns the newest list of definitions, where the guard blocks it, rejected by an operator or not.
     pub fn blocked(&self) -> Option<&BlockedChange> {
         self.held.as_ref().or(self.rejected.as_ref())
     }
 }
 
-/// Where the HaproxyStateActor stands.
+/// The phase of a HAProxy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProxyPhase {
@@ -110,7 +110,7 @@ pub enum ProxyPhase {
     Waiting,
     /// HAProxy is being started or reloaded.
     Launching,
-    /// HAProxy runs and is kept in step.
+    /// HAProxy runs and is kept in sync.
     Running,
     /// HAProxy is not running.
     Down,
@@ -118,80 +118,79 @@ pub enum ProxyPhase {
     Stopping,
 }
 
-/// What the HaproxyStateActor knows.
+/// The state of the HaproxyStateActor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HaproxyState {
-    /// Where it stands.
+    /// Its phase.
     pub phase: ProxyPhase,
     /// The process that answers.
     pub process: Option<ProcessInfo>,
-    /// Every service wanted.
+    /// The desired services.
     pub services: BTreeMap<ServiceName, ServiceState>,
-    /// What the next reload is for; empty when none is due.
+    /// The reasons of the next reload; empty when none is due.
     pub reload_due: Vec<String>,
-    /// How often changes were applied by each means.
+    /// Counters.
     pub counts: ProxyCounts,
     /// The reasons of the last reload.
     pub last_reload: Vec<String>,
     /// When it was, in milliseconds since 1970.
     pub last_reload_unix_ms: Option<u64>,
-    /// Why the Runtime API does not answer; none while it does.
+    /// Why the Runtime API does not answer; `None` while it does.
     pub runtime_error: Option<String>,
-    /// Why the last reload failed; none when it did not.
+    /// Why the last reload failed; `None` when it did not.
     pub reload_error: Option<String>,
-    /// Why haproxy.cfg could not be written; none when it is in step.
+    /// Why haproxy.cfg could not be written; `None` when it was.
     pub file_error: Option<String>,
-    /// Why the last good state could not be saved; none when it is.
+    /// Why the last good state could not be saved; `None` when it was.
     pub saved_state_error: Option<String>,
-    /// The settings that were last read again, where they were refused and those before stay in force.
+    /// The settings that were last read again, where they were refused and the previous ones stay active.
     #[serde(default)]
     pub settings_refused: Option<RefusedSettings>,
-    /// Since when these stand.
+    /// Since when these problems exist.
     #[serde(default)]
     pub since: TroublesSince,
-    /// Whether somebody else runs this HAProxy, so that a reload waits for them.
+    /// Whether this HAProxy is external, so that a reload waits for its operator.
     #[serde(default)]
     pub run_by_others: bool,
-    /// What HAProxy warned of when it checked the file that runs, about no single service.
+    /// HAProxy's warnings about the running file that do not belong to a service.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
 
-/// What the HaproxyStateActor of one target knows.
+/// The state of the HaproxyStateActor of one target.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct TargetState {
-    /// The target, as the settings name it.
+    /// The target's name in the settings.
     pub name: String,
-    /// What is known of its HAProxy.
+    /// The state of its HAProxy.
     pub haproxy: HaproxyState,
 }
 
-/// Settings that are not in force.
+/// Settings that were refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedSettings {
     /// When they were refused, in milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// What is wrong with them, each mistake with its key and place; at most
-    /// [`crate::limits::SETTINGS_MISTAKES_SHOWN_MAX`].
+    /// Their mistakes, each with its key and position; at most [`crate::limits::SETTINGS_MISTAKES_SHOWN_MAX`].
     pub mistakes: Vec<String>,
 }
 
-/// Since when HAProxy's troubles stand, in milliseconds since 1970; none for those that do not.
+/// Since when each problem of HAProxy exists, in milliseconds since 1970; `None` where there is no problem.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TroublesSince {
-    /// Since when HAProxy is gone, unasked.
+    /// When HAProxy exited unexpectedly.
     pub gone_unix_ms: Option<u64>,
-    /// Of `runtime_error`.
+    /// Since when `runtime_error` exists.
     pub runtime_error_unix_ms: Option<u64>,
-    /// Of `reload_error`.
+    /// Since when `reload_error` exists.
     pub reload_error_unix_ms: Option<u64>,
-    /// Of `file_error`.
+    /// Since when `file_error` exists.
     pub file_error_unix_ms: Option<u64>,
-    /// Of `saved_state_error`.
+    /// Since when `saved_state_error` exists.
     pub saved_state_error_unix_ms: Option<u64>,
 }
 
-/// How often things were done.
+/// Counters of actions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProxyCounts {
     /// Servers enabled, added or changed at run time.
@@ -200,77 +199,77 @@ pub struct ProxyCounts {
     pub runtime_disable: u64,
     /// Servers deleted at run time, after their time in maintenance.
     pub runtime_delete: u64,
-    /// Domains given to a service, or taken from one, at run time.
+    /// Domains assigned to a service, or removed from one, at run time.
     #[serde(default)]
     pub routes: u64,
-    /// Reloads, the first start included.
+    /// Reloads, including the first start.
     pub reload: u64,
-    /// Reloads by what caused them; one that has several counts once under each.
+    /// Reloads by cause; a reload with several causes counts once for each.
     #[serde(default)]
     pub reload_causes: BTreeMap<ReloadCause, u64>,
     /// Reloads that failed.
     pub reload_failed: u64,
-    /// Differences found between what should run and what ran.
+    /// Differences found between the applied and the observed state.
     pub drift: u64,
     /// Commands that HAProxy refused.
     pub refused: u64,
-    /// Batches that got no answer.
+    /// Batches without an answer.
     pub unanswered: u64,
 }
 
-/// What the HaproxyStateActor knows of one service.
+/// The state of one service in one HAProxy.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ServiceState {
-    /// Where it listens.
+    /// The address it listens on.
     pub listen: Option<String>,
-    /// The domains that it wants to be asked for, with the path where it names one.
+    /// Its domains, with its path prefix, if any.
     #[serde(default)]
     pub domains: Vec<String>,
     /// The newest revision received.
     pub revision: Revision,
-    /// Servers wanted.
+    /// The number of desired servers.
     pub desired: usize,
-    /// By which strategy its changes reach the running HAProxy.
+    /// The strategy that applies its changes to the running HAProxy.
     #[serde(default)]
     pub update: UpdateStrategy,
-    /// Why by this one, in words.
+    /// The reason for this strategy, as text.
     #[serde(default)]
     pub update_reason: String,
-    /// Slots that stand for no host; none where its servers are not in slots.
+    /// The number of free slots; `None` where its servers are not in slots.
     #[serde(default)]
     pub free_slots: Option<usize>,
-    /// The slot of each server that is in one: what HAProxy itself calls it.
+    /// The slot of each server that is in one, which is its name in HAProxy.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slots: BTreeMap<ServerName, ServerName>,
-    /// The guard holds back a list with fewer.
+    /// The guard's `min_hosts`: a list with fewer hosts is blocked.
     #[serde(default)]
     pub min_hosts: usize,
-    /// Servers as HAProxy has them.
+    /// The state of each server in HAProxy.
     pub servers: Arc<BTreeMap<ServerName, ServerState>>,
-    /// What operators chose for servers, whatever discovery says.
+    /// The overrides of its servers.
     #[serde(default)]
     pub operator: BTreeMap<ServerName, OperatorChoice>,
-    /// Servers that somebody put into drain on HAProxy's own socket. They are left alone.
+    /// Servers that were set to drain on HAProxy's own socket. They are not changed.
     #[serde(default)]
     pub drained_on_socket: Vec<ServerName>,
-    /// Servers whose agents decide on their state and weight, with the weights that HAProxy reports.
+    /// Servers whose agents set their state and weight, with the weights that HAProxy reports.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub agent_weights: BTreeMap<ServerName, u16>,
-    /// Servers whose host is gone and that finish what they have.
+    /// Servers whose host is gone and that are draining.
     #[serde(default)]
     pub leaving: BTreeMap<ServerName, LeavingServer>,
-    /// Newcomers that have not all of their weight yet.
+    /// New servers whose weight ramps up.
     #[serde(default)]
     pub rising: BTreeMap<ServerName, RisingServer>,
-    /// Why it is not served as it should be: its port is taken, its section was refused.
+    /// Its problem, such as a port in use or a refused section.
     pub problem: Option<String>,
-    /// Since when its port is taken or its section refused, in milliseconds since 1970; none when neither is so.
+    /// Since when its port is in use or its section refused, in milliseconds since 1970; `None` otherwise.
     #[serde(default)]
     pub problem_since_unix_ms: Option<u64>,
-    /// What HAProxy warned of when it checked the section that runs.
+    /// HAProxy's warnings about the running section.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// When its last change was in force, in milliseconds since 1970.
+    /// When its last change was applied, in milliseconds since 1970.
     #[serde(default)]
     pub last_applied_unix_ms: Option<u64>,
     /// How it was applied.
@@ -280,7 +279,7 @@ pub struct ServiceState {
 }
 
 impl ServiceState {
-    /// The number of servers in this state.
+    /// Returns the number of servers in this state.
     pub fn count(&self, wanted: ServerState) -> usize {
         self.servers.values().filter(|state| **state == wanted).count()
     }
@@ -293,98 +292,98 @@ pub struct LeavingServer {
     pub since_unix_ms: u64,
     /// When it goes into maintenance even with sessions, in milliseconds since 1970.
     pub until_unix_ms: u64,
-    /// Its sessions as last seen; none before the first look.
+    /// Its sessions at the last read; `None` before the first.
     pub sessions: Option<u64>,
 }
 
-/// A newcomer whose weight rises.
+/// A new server whose weight ramps up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RisingServer {
-    /// The share of its weight that it has, in percent.
+    /// Its current share of its weight, in percent.
     pub percent: u8,
-    /// When it has all of it, in milliseconds since 1970.
+    /// When it reaches its full weight, in milliseconds since 1970.
     pub until_unix_ms: u64,
 }
 
-/// What the ProcessSupervisorActor knows.
+/// The state of the ProcessSupervisorActor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ProcessSupervisorState {
     /// The process that serves.
     pub current_pid: Option<u32>,
     /// Processes that finish their open connections, oldest first.
     pub draining: Vec<DrainingProcess>,
-    /// How often HAProxy ended unasked.
+    /// The number of crashes of HAProxy.
     pub crashes: u64,
-    /// The pause before the next start, in milliseconds; 0 when HAProxy is well.
+    /// The pause before the next start, in milliseconds; 0 without failures.
     pub backoff_ms: u64,
 }
 
-/// A process that only finishes what it has.
+/// A draining process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainingProcess {
     /// Its process id.
     pub pid: u32,
     /// Since when it has been draining, in milliseconds since 1970.
     pub since_unix_ms: u64,
-    /// The connections it still has; none where that is not known.
+    /// The connections it still has; `None` where they are not known.
     #[serde(default)]
     pub connections: Option<u64>,
-    /// Its resident memory, in bytes; none where that is not known.
+    /// Its resident memory, in bytes; `None` where it is not known.
     #[serde(default)]
     pub memory_bytes: Option<u64>,
 }
 
-/// What the SocketHolderActor knows.
+/// The state of the SocketHolderActor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SocketHolderState {
     /// The sockets held: address and descriptor.
     pub held: BTreeMap<String, i32>,
-    /// The services whose port cannot be had, and why.
+    /// The services whose port cannot be bound, and why.
     pub failed: BTreeMap<ServiceName, String>,
 }
 
-/// What one OutputActor knows.
+/// The state of one OutputActor.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputState {
-    /// The output, as messages call it.
+    /// The output's name in messages.
     pub name: String,
-    /// The services it is to know.
+    /// The number of services.
     pub services: usize,
-    /// When it was last found or brought in step, in milliseconds since 1970; none before the first time.
+    /// When it was last in sync, in milliseconds since 1970; `None` before the first time.
     pub applied_at_unix_ms: Option<u64>,
-    /// How often it was changed.
+    /// The number of changes.
     pub changes: u64,
-    /// Why it cannot be brought in step; none when it is.
+    /// Why it cannot be updated; `None` when it is in sync.
     pub error: Option<String>,
-    /// Since when that error stands, in milliseconds since 1970.
+    /// Since when that error exists, in milliseconds since 1970.
     pub since_unix_ms: Option<u64>,
 }
 
-/// What the JournalActor knows.
+/// The state of the JournalActor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct JournalState {
-    /// Entries kept.
+    /// The number of kept entries.
     pub entries: usize,
-    /// The sequence number of the newest.
+    /// The sequence number of the newest entry.
     pub newest: u64,
-    /// What was recorded since the daemon started, those entries included that are no longer kept.
+    /// The counts since the start of the daemon, including entries that are no longer kept.
     #[serde(default)]
     pub counts: JournalCounts,
 }
 
-/// What was recorded since the daemon started.
+/// Counts of the journal since the start of the daemon.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalCounts {
-    /// Entries by the name of their event.
+    /// The number of entries by event name.
     pub events: BTreeMap<String, u64>,
-    /// Servers that discovery showed new.
+    /// Servers that discovery added.
     pub servers_added: u64,
-    /// Servers that discovery no longer showed.
+    /// Servers that discovery removed.
     pub servers_removed: u64,
-    /// Servers that discovery showed changed.
+    /// Servers that discovery changed.
     pub servers_changed: u64,
-    /// Decisions about single servers.
+    /// Decisions about single servers, by class.
     pub decided: BTreeMap<PlanClass, u64>,
-    /// Changes in force, and how long each took from its source's event to HAProxy's answer.
+    /// The latencies of applied changes, from the source's event to HAProxy's answer.
     pub applied: BTreeMap<PlanClass, LatencyHistogram>,
 }

@@ -1,4 +1,4 @@
-//! Opens, keeps and releases the listening sockets, so that a reload of HAProxy never closes one that is wanted.
+//! Opens, holds and releases the listening sockets, so that a reload of HAProxy never closes one in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -20,19 +20,19 @@ use crate::snapshot::{ActorState, SocketHolderState};
 pub struct SocketHolderActor {
     sockets: Rc<dyn ListeningSockets>,
     held: BTreeMap<SocketAddr, Box<dyn HeldSocket>>,
-    /// Which service each address belongs to, or which ones share it: the first that asked keeps it.
+    /// The services of each address: the first service that requested it keeps it, unless they share it.
     owners: BTreeMap<SocketAddr, Owners>,
     failed: BTreeMap<ServiceName, FailedBind>,
-    /// Whether a time is set at which what failed is tried again.
+    /// Whether a retry of failed binds is scheduled.
     retry_waits: bool,
     haproxy: Recipient<SocketOpened>,
     log: Logger,
 }
 
-/// Whose an address is; never nobody's.
+/// The services of an address; never empty.
 struct Owners {
     services: BTreeSet<ServiceName>,
-    /// Whether others may join.
+    /// Whether further services may share it.
     is_shared: bool,
 }
 
@@ -42,7 +42,7 @@ struct FailedBind {
 }
 
 impl SocketHolderActor {
-    /// A holder of nothing yet. `haproxy` hears of ports that could be bound late.
+    /// Creates a holder without sockets. `haproxy` is notified of ports that could only be bound later.
     pub fn new(sockets: Rc<dyn ListeningSockets>, haproxy: Recipient<SocketOpened>, log: Logger) -> Self {
         let (held, owners, failed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { sockets, held, owners, failed, retry_waits: false, haproxy, log }
@@ -57,11 +57,11 @@ impl SocketHolderActor {
         Ok(descriptor)
     }
 
-    /// Opens an address that the service may have; it stays free for whoever wants it.
+    /// Opens an address for a service, without assigning it: other services may still take it.
     fn open(&mut self, service: &ServiceName, wanted: WantedSocket) -> Result<Option<RawFd>, String> {
         let address = wanted.address;
         if let Some(owner) = self.rival(service, wanted) {
-            return Err(format!("{address} is already taken by the service {owner}, which came first"));
+            return Err(format!("{address} is already taken by the service {owner}, which requested it first"));
         }
         if !self.held.contains_key(&address) {
             let socket = self.sockets.open(address)?;
@@ -71,7 +71,7 @@ impl SocketHolderActor {
         Ok(self.held[&address].descriptor())
     }
 
-    /// The other service that has this address, or one that covers it, and does not share it.
+    /// Returns another service that has this address, or one that covers it, and does not share it.
     fn rival(&self, service: &ServiceName, wanted: WantedSocket) -> Option<&ServiceName> {
         let address = wanted.address;
         let covers = |other: &SocketAddr| {
@@ -101,7 +101,7 @@ impl SocketHolderActor {
         for (service, wanted) in wanted {
             match self.hold(&service, wanted) {
                 Ok(_) => {
-                    info!(self.log, "the port is free at last"; "service" => %service, "address" => %wanted.address);
+                    info!(self.log, "the port is free now"; "service" => %service, "address" => %wanted.address);
                     self.failed.remove(&service);
                     self.haproxy.do_send(SocketOpened { service });
                 }
@@ -112,8 +112,8 @@ impl SocketHolderActor {
         }
     }
 
-    /// A service that moved or went gives its address up; the socket itself stays until [`ReleaseSockets`]. Where those
-    /// that stay differ on whether to share it, the ones that do keep it.
+    /// Removes the owners of addresses that changed or were removed; the socket itself stays until [`ReleaseSockets`].
+    /// Where the remaining owners differ on whether to share it, those that share keep it.
     fn forget_owners(&mut self, wanted: &BTreeMap<ServiceName, WantedSocket>) {
         self.owners.retain(|address, owners| {
             let here = |owner: &ServiceName| wanted.get(owner).filter(|socket| socket.address == *address);
@@ -145,14 +145,14 @@ impl Handler<HoldSockets> for SocketHolderActor {
                     answer.descriptors.insert(service, descriptor);
                 }
                 Err(error) => {
-                    error!(self.log, "cannot listen, trying again every second";
+                    error!(self.log, "cannot listen, retrying every second";
                         "service" => %service, "address" => %socket.address, "error" => &error);
                     self.failed.insert(service.clone(), FailedBind { wanted: socket, error: error.clone() });
                     answer.failed.insert(service, error);
                 }
             }
         }
-        // What a service may have to go back to; whether another one may then have it is for the launch to say.
+        // Sockets of last good sections are only opened: the deployment decides which service gets them.
         for (service, socket) in last_good {
             let held = self.held.get(&socket.address).map(|held| held.descriptor());
             let descriptor = held.map_or_else(|| self.open(&service, socket), Ok);

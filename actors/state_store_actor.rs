@@ -1,4 +1,4 @@
-//! Writes what survives a restart of the daemon: the one writer of the saved state.
+//! The only writer of the saved state, which survives restarts of the daemon.
 
 use std::rc::Rc;
 
@@ -8,14 +8,14 @@ use tokio::sync::Mutex;
 use crate::message::SaveState;
 use crate::port::StateStore;
 
-/// Saves states, one after the other: of two at once, the older is never the last.
+/// Saves states one after the other, so that an older one never overwrites a newer one.
 pub struct StateStoreActor {
     store: Rc<dyn StateStore>,
     turn: Rc<Mutex<()>>,
 }
 
 impl StateStoreActor {
-    /// The writer of this store.
+    /// Creates the writer of this store.
     pub fn new(store: Rc<dyn StateStore>) -> Self {
         Self { store, turn: Rc::default() }
     }

@@ -1,17 +1,17 @@
-//! Puts a target's name on what its actor has to tell the journal.
+//! Adds a target's name to the journal entries of its actor.
 
 use actix::{Actor, Context, Handler, Recipient};
 
 use crate::message::Record;
 
-/// The journal, as the actor of one target knows it.
+/// The journal for the actor of one target.
 pub struct TargetJournalActor {
     target: String,
     journal: Recipient<Record>,
 }
 
 impl TargetJournalActor {
-    /// What comes here goes to `journal`, of this target.
+    /// Creates an actor that forwards entries to `journal`, with the name of this target.
     pub fn new(target: String, journal: Recipient<Record>) -> Self {
         Self { target, journal }
     }

@@ -1,4 +1,4 @@
-//! Watches the hosts of one service: owns its source, and reports what changes in the list in service.
+//! Watches the hosts of one service: owns its source, and reports changes of the list in service.
 
 mod decisions;
 mod source_health;
@@ -24,17 +24,17 @@ use crate::model::{ChangeId, HostList, Revision, ServiceDefinition};
 use crate::port::{HostSources, OpenSource, SavedService};
 use crate::snapshot::{ActorState, SourceHealth, WatcherState};
 
-/// Gives every change of one run of the daemon its own number.
+/// The counter for the ids of changes in one run of the daemon.
 pub type ChangeNumbers = Rc<std::cell::Cell<u64>>;
 
-/// Whom a watcher talks to.
+/// The recipients of a watcher's messages.
 #[derive(Clone)]
 pub struct WatcherPeers {
     /// Receives changed lists.
     pub changed: Listeners<HostsChanged>,
-    /// Is informed that the first look brought nothing.
+    /// Is notified that the first read returned no usable list.
     pub unknown: Listeners<HostsUnknown>,
-    /// Saves what the guard needs to know after a restart.
+    /// Saves the state of the guard for a restart.
     pub guard: Recipient<GuardChanged>,
     /// Records events.
     pub journal: Recipient<Record>,
@@ -48,11 +48,11 @@ pub struct WatcherActor {
     health: SourceHealth,
     hosts: ServiceHosts,
     revision: Revision,
-    /// What was last reported to be saved.
+    /// The last state that was sent to be saved.
     saved_guard: GuardMemory<Arc<HostList>>,
-    /// Keys of the newest list's entries that nobody reads.
+    /// The warning about unknown keys of the newest list's entries.
     unknown_keys: Option<String>,
-    /// Why the source of the newest definition could not be opened, while that of the one before stays open.
+    /// Why the source of the newest definition could not be opened, while the previous source stays open.
     definition_error: Option<String>,
     changes: ChangeNumbers,
     peers: WatcherPeers,
@@ -61,7 +61,7 @@ pub struct WatcherActor {
 }
 
 impl WatcherActor {
-    /// A watcher of this service. `restored` is what an earlier run of the daemon saved.
+    /// Creates a watcher of this service. `restored` is what an earlier run of the daemon saved.
     pub fn new(
         definition: Arc<ServiceDefinition>,
         restored: Option<SavedService>,
@@ -109,10 +109,10 @@ impl WatcherActor {
                 self.record(None, Event::ChangeHeld { reason });
             }
             Some(GuardNews::Recovered) => {
-                info!(self.log, "the source shows a list that passes the guard, no change is pending any longer");
+                info!(self.log, "the source returned a list that passes the guard, no change is pending any longer");
                 self.record(None, Event::HoldEnded);
             }
-            Some(GuardNews::RejectionEnded) => info!(self.log, "the source no longer shows the rejected list"),
+            Some(GuardNews::RejectionEnded) => info!(self.log, "the source no longer returns the rejected list"),
             None => {}
         }
         if let Some(diff) = diff {
@@ -143,7 +143,7 @@ impl WatcherActor {
         self.record(Some(change), Event::HostsChanged { added, removed, changed });
     }
 
-    /// Reports what the guard needs to know after a restart, where that has changed.
+    /// Sends the state of the guard to be saved, where it has changed.
     fn save_guard(&mut self) {
         let memory = self.hosts.guard_memory(&self.limits(), self.clock.now());
         if memory != self.saved_guard {
@@ -206,7 +206,7 @@ impl Handler<Redefine> for WatcherActor {
         if reopened {
             self.open_source(ctx);
         } else if let Some(source) = &self.source {
-            // The guard's limits may have changed: judge the list again.
+            // The guard's limits may have changed: check the list again.
             source.refresh();
         }
     }

@@ -1,11 +1,11 @@
-//! The one place where actors meet.
+//! Creation and wiring of all actors.
 //!
 //! ```text
 //! ServiceConfigActor --starts, Redefine, Refresh, StopWatching--> WatcherActor (one per service)
 //! ServiceConfigActor --ServiceDefined, ServiceRemoved, DefinitionsLoaded, DefinitionsGuardChanged--> HaproxyStateActor
 //! WatcherActor       --HostsChanged, HostsUnknown, GuardChanged--> HaproxyStateActor
-//! HaproxyStateActor (one more for each target that somebody else runs), OutputActor (one for each further output) hear
-//!                    what HaproxyStateActor hears of services and hosts
+//! HaproxyStateActor (one more for each target), OutputActor (one for each further output) receive the same messages
+//!                    about services and hosts
 //! operator           --ChooseServerState--> OverridesActor --ChoicesChanged--> all of these
 //! HaproxyStateActor  --SaveState--> StateStoreActor
 //! HaproxyStateActor  --ReleaseSockets, WaitOnlyFor--> SocketHolderActor
@@ -14,7 +14,7 @@
 //!                    SocketHolderActor
 //! ProcessSupervisorActor --ProxyStarted, ProxyAnswers, ServerHealthReported, ProxyExited--> HaproxyStateActor
 //! operator           --RefreshService, DecideBlocked--> ServiceConfigActor --DecideBlocked--> WatcherActor
-//! operator           --ReloadProxy, ChooseServerState--> HaproxyStateActor
+//! operator           --ReloadProxy--> HaproxyStateActor
 //! all of them        --Record--> JournalActor
 //! ```
 
@@ -55,7 +55,7 @@ use crate::state_store_actor::StateStoreActor;
 use crate::target_journal_actor::TargetJournalActor;
 use crate::watcher_actor::{ChangeNumbers, WatcherActor, WatcherPeers};
 
-/// The running actors, as the daemon's faces see them.
+/// The running actors, as used by the API, the page and the CLI.
 #[derive(Clone)]
 pub struct Actors {
     states: Vec<(&'static str, Recipient<GetState>)>,
@@ -72,7 +72,7 @@ pub struct Actors {
     stop: Recipient<StopProxy>,
 }
 
-/// Who carries out an operator's orders.
+/// The recipients of operators' orders.
 #[derive(Clone)]
 struct OperatorPeers {
     refresh: Recipient<RefreshService>,
@@ -88,7 +88,7 @@ impl Actors {
         Self::start_by(&Direct, outside, orders, clock, log)
     }
 
-    /// As [`Actors::start`], with messages between actors that go by this post.
+    /// Like [`Actors::start`], with messages between actors delivered by `post`.
     pub fn start_by<P: Post>(post: &P, outside: Outside, orders: Orders, clock: Clock, log: &Logger) -> Self {
         let journal = JournalActor::new(clock).start();
         let supervisor_ctx = Context::new();
@@ -211,7 +211,7 @@ impl Actors {
         }
     }
 
-    /// Every actor's snapshot. One that does not answer within [`STATE_ANSWER_TIMEOUT`] is named in the error.
+    /// Returns every actor's snapshot. The error names an actor that does not answer within [`STATE_ANSWER_TIMEOUT`].
     pub async fn states(&self) -> Result<Vec<ActorState>, String> {
         let mut states = Vec::new();
         for (name, actor) in &self.states {
@@ -219,8 +219,8 @@ impl Actors {
         }
         let watchers = timeout(STATE_ANSWER_TIMEOUT, self.watchers.send(ListWatchers)).await;
         let Ok(Ok(watchers)) = watchers else { return Err("ServiceConfigActor does not answer".to_owned()) };
-        // All are asked before the first is waited for: a thousand answers take one turn of their thread, not a thousand.
-        // A watcher that was stopped since it was listed has nothing to say.
+        // All requests are sent before the first answer is awaited: a thousand answers take one turn of the thread, not
+        // a thousand. A watcher that was stopped since it was listed is skipped.
         let asked: Vec<_> = watchers.iter().filter(|watcher| watcher.connected()).map(|w| w.send(GetState)).collect();
         for answer in asked {
             match timeout(STATE_ANSWER_TIMEOUT, answer).await {
@@ -232,12 +232,12 @@ impl Actors {
         Ok(states)
     }
 
-    /// What happened.
+    /// Returns entries of the journal.
     pub async fn journal(&self, query: ReadJournal) -> Vec<JournalEntry> {
         self.journal.send(query).await.unwrap_or_default()
     }
 
-    /// What the last hours were like; nothing where the JournalActor does not answer.
+    /// Returns the history of the last hours; empty where the JournalActor does not answer.
     pub async fn history(&self) -> History {
         timeout(STATE_ANSWER_TIMEOUT, self.history.send(ReadHistory))
             .await
@@ -246,7 +246,7 @@ impl Actors {
             .unwrap_or_default()
     }
 
-    /// What would be done now about the services after this one, and why.
+    /// Returns the plans of the services after this one.
     pub async fn preview_plan(&self, after: Option<ServiceName>) -> Result<PlanPiece, String> {
         match timeout(STATE_ANSWER_TIMEOUT, self.preview.send(PreviewPlan { after })).await {
             Ok(Ok(piece)) => Ok(piece),
@@ -254,7 +254,7 @@ impl Actors {
         }
     }
 
-    /// The configuration that runs and what the next would be made of.
+    /// Returns the running configuration and the inputs of the next one.
     pub async fn config(&self) -> Result<ConfigState, String> {
         match timeout(STATE_ANSWER_TIMEOUT, self.config.send(GetConfig)).await {
             Ok(Ok(state)) => Ok(state),
@@ -269,7 +269,7 @@ impl Actors {
         }
     }
 
-    /// Carries out what an operator asks for. Answers in one sentence what was done, or why nothing was.
+    /// Executes an operator's order. Returns its effect, or the refusal, as one sentence.
     pub async fn order(&self, order: Order) -> Result<String, OrderRefused> {
         let OperatorPeers { refresh, decide, reload, choose, .. } = &self.operator;
         match order {
@@ -302,21 +302,21 @@ impl Actors {
         self.operator.journal.do_send(Record(entry));
     }
 
-    /// Puts settings that were read again in force.
+    /// Applies settings that were read again.
     pub fn change_policy(&self, changed: &PolicyChanged) {
         for actor in &self.policy {
             actor.do_send(changed.clone());
         }
     }
 
-    /// Shows that settings which were read again have these mistakes, so that those before stay in force.
+    /// Reports the mistakes of settings that were read again; the previous settings stay active.
     pub fn refuse_settings(&self, mistakes: Vec<String>) {
         self.settings_refused.do_send(SettingsRefused { mistakes });
     }
 
     /// Stops HAProxy, softly first, and resolves when no process of it is left.
     pub async fn stop(&self) {
-        // An actor that is gone has nothing left to write or to stop.
+        // An actor that has ended has nothing left to write or to stop.
         let written = async {
             for actor in &self.shutdown {
                 let _ = actor.send(BeginShutdown).await;
@@ -332,7 +332,7 @@ where
 {
     match timeout(STATE_ANSWER_TIMEOUT, actor.send(order)).await {
         Ok(Ok(answer)) => answer,
-        _ => Err(OrderRefused::NotNow("the actor that would carry it out does not answer".to_owned())),
+        _ => Err(OrderRefused::NotNow("the actor for this order does not answer".to_owned())),
     }
 }
 
@@ -361,7 +361,7 @@ fn start_outputs(
     outside.outputs.iter().map(start).collect()
 }
 
-/// Further HAProxies are driven as the first is, each by an actor of its own: none waits for another.
+/// Starts an actor for each target, so that no HAProxy waits for another.
 fn start_targets(
     outside: &Outside,
     policy: &ProxyPolicy,
@@ -381,7 +381,7 @@ fn start_targets(
     outside.targets.iter().map(start).collect()
 }
 
-/// Whom operators' choices reach besides the primary HAProxy.
+/// Returns the recipients of overrides besides the primary HAProxy.
 fn also_overridden<'a>(
     targets: &'a [Addr<HaproxyStateActor>],
     outputs: &'a [Addr<OutputActor>],
@@ -390,7 +390,7 @@ fn also_overridden<'a>(
     targets.iter().map(|target| target.clone().recipient()).chain(outputs)
 }
 
-/// Everyone who hears of services and hosts.
+/// The actors that receive services and hosts.
 struct Hearers<I> {
     haproxy: (Addr<HaproxyStateActor>, I),
     targets: Vec<Addr<HaproxyStateActor>>,
@@ -399,7 +399,7 @@ struct Hearers<I> {
 }
 
 impl<I: Inbox> Hearers<I> {
-    /// The ways to all of them for messages of this kind.
+    /// Returns all of them as recipients of a message.
     fn all<M>(&self) -> Listeners<M>
     where
         M: Message<Result = ()> + Clone + Send + 'static,
@@ -410,7 +410,7 @@ impl<I: Inbox> Hearers<I> {
         self.of_proxies().chain(std::iter::once(self.overrides.clone().recipient())).collect()
     }
 
-    /// The ways to every HAProxy and output for messages of this kind.
+    /// Returns every HAProxy and output as recipients of a message.
     fn of<M>(&self) -> Listeners<M>
     where
         M: Message<Result = ()> + Clone + Send + 'static,
@@ -441,7 +441,7 @@ fn supervisor_ports(outside: &Outside) -> SupervisorPorts {
     }
 }
 
-/// How the ServiceConfigActor has watchers started without knowing what they are.
+/// Returns the function with which the ServiceConfigActor starts watchers, so that it does not depend on their type.
 fn watcher_starter<P: Post>(
     post: &P,
     outside: &Outside,

@@ -1,8 +1,8 @@
-//! Annotations: what somebody else adds to a service's definition, without touching it.
+//! Annotations: additions to a service's definition from another source, without a change of the definition itself.
 //!
-//! `{"domains": ["www.example.org"], "listen_options": [...], "server_options": [...], "protocol": "http", "path": "/api"}`.
-//! Lists are put after those of the definition; a protocol or a path stands in the place of its own. An annotation that
-//! makes the definition wrong is left out, and named: it never harms the service.
+//! `{"domains": ["www.example.org"], "listen_options": [...], "server_options": [...], "protocol": "http", "path":
+//! "/api"}`. Lists are appended to those of the definition; a protocol or a path replaces that of the definition. An
+//! annotation that makes the definition invalid is ignored and reported: it never affects the service.
 
 use serde_json::{Map, Value, json};
 
@@ -30,7 +30,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     }))
 }
 
-/// Reads an annotation by itself: it can still say something that a service may not.
+/// Reads an annotation on its own. The definition with the annotation may still be invalid.
 ///
 /// # Errors
 /// Every mistake at once, each with its key and value.
@@ -55,7 +55,7 @@ fn mistake(key: &str, value: &Value) -> Option<String> {
     }
 }
 
-/// The definition with the annotation in it. A definition that is no object was refused before.
+/// Merges the annotation into the definition. A definition that is not an object was refused before.
 fn annotated(definition: &str, annotation: &str) -> Result<String, Vec<String>> {
     let annotation = read(annotation)?;
     let whole = |error| vec![format!("{error}")];
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_with_a_mistake_is_named_and_leaves_the_definition_as_it_is() {
+    fn invalid_annotation_is_reported_and_ignored() {
         let plain = parsed(&definition(), "{}");
         assert_eq!(plain.warnings, Vec::<String>::new());
         for (annotation, reason) in [
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_itself_must_be_right_all_the_same() {
+    fn annotated_definition_must_be_valid_itself() {
         let annotation = Some(Annotation { text: "{}".into(), origin: "there".into() });
         let raw = RawDefinition { annotation, ..RawDefinition::new("{", "here") };
         assert!(parse("web", &raw, &OptionPolicy::default()).is_err());

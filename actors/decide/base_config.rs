@@ -1,4 +1,4 @@
-//! The part of haproxy.cfg that does not come from services: who writes it, `global`, `defaults`.
+//! The part of haproxy.cfg that does not come from services: its header, `global` and `defaults`.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -18,16 +18,16 @@ const INHERITED: &str = "\
 # The descriptors (fd@N) are listening sockets that HAProxy inherits: only proxymgr can start it, or check this file.
 ";
 
-/// Whether proxymgr wrote this text.
+/// Returns whether proxymgr wrote this text.
 pub fn is_ours(text: &str) -> bool {
     text.starts_with("# Written by proxymgr")
 }
 
-/// How long HAProxy keeps an idle connection to its socket: long enough for the kept one to be there when a change
-/// comes, short enough that a forgotten one does not hold up a stopping process for ever.
+/// How long HAProxy keeps an idle connection to its socket: long enough that the persistent one is open when a change
+/// comes, short enough that a leaked one does not keep a stopping process alive forever.
 const STATS_TIMEOUT: &str = "2m";
 
-/// Time-outs that every configuration needs.
+/// Timeouts that every configuration needs.
 const TIMEOUTS: [(&str, &str); 3] = [("connect", "5s"), ("client", "1m"), ("server", "1m")];
 
 const DEFAULT_LINES: [&str; 6] = [
@@ -39,15 +39,16 @@ const DEFAULT_LINES: [&str; 6] = [
     "timeout tunnel 1h",
 ];
 
-/// Where the state file is, if HAProxy is to read one. An operator whose own lines are about server states has that say;
-/// with `zero-warning` HAProxy would not start, because it warns of each server that it takes over as down.
+/// Returns the path of the state file, if HAProxy reads one. It reads none where the operator's own lines configure
+/// server states, or with `zero-warning`: HAProxy would not start, because it warns of each server that it loads as
+/// down.
 pub fn state_file_in_use(frame: &ProxyFrame) -> Option<&Path> {
     let mut lines = frame.global.iter().chain(&frame.defaults);
     let decided = lines.any(|line| line.contains("server-state") || line.contains("zero-warning"));
     frame.state_file.as_deref().filter(|_| !decided)
 }
 
-/// The part of the file that does not come from services: who writes it, `global`, `defaults`.
+/// Returns the part of the file that does not come from services: its header, `global` and `defaults`.
 pub fn frame(frame: &ProxyFrame) -> Arc<str> {
     let mut text = String::from(HEADER);
     if frame.run_by == RunBy::Us {
@@ -60,7 +61,7 @@ pub fn frame(frame: &ProxyFrame) -> Arc<str> {
         let _ = writeln!(text, "{INDENT}server-state-file {}", path_word(path));
     }
     text.push_str("\ndefaults\n");
-    // A name that does not resolve takes its server out, not the whole HAProxy.
+    // A name that does not resolve disables its server, instead of preventing the start of HAProxy.
     let _ = writeln!(text, "{INDENT}default-server init-addr last,libc,none");
     if state_file_in_use(frame).is_some() {
         let _ = writeln!(text, "{INDENT}load-server-state-from-file global");
@@ -69,7 +70,7 @@ pub fn frame(frame: &ProxyFrame) -> Arc<str> {
         push_lines(&mut text, &DEFAULT_LINES);
     } else {
         push_lines(&mut text, &frame.defaults);
-        // HAProxy without these keeps dead connections for ever, and warns about it.
+        // Without these HAProxy keeps dead connections forever, and warns about it.
         let sets = |words: Vec<Word>, name: &str| {
             words.first().is_some_and(|word| word.as_str() == "timeout")
                 && words.get(1).is_some_and(|word| word.as_str() == name)
@@ -84,7 +85,7 @@ pub fn frame(frame: &ProxyFrame) -> Arc<str> {
     text.into()
 }
 
-/// The Runtime API socket, unless the operator has a line for it.
+/// Adds the Runtime API socket, unless the operator has a line for it.
 fn push_socket(text: &mut String, frame: &ProxyFrame) {
     let path = frame.socket_path.to_string_lossy();
     let is_ours = |words: Vec<Word>| {
@@ -94,7 +95,7 @@ fn push_socket(text: &mut String, frame: &ProxyFrame) {
     if !operator_lines(&frame.global).any(is_ours) {
         let line = match frame.run_by {
             RunBy::Us => inherited_socket_line(),
-            // A process that takes over asks there for the listening sockets that it cannot inherit (`-x`).
+            // A new process requests there the listening sockets that it cannot inherit (`-x`).
             RunBy::OurOrder | RunBy::Others => {
                 format!("stats socket {} mode 600 level admin expose-fd listeners", path_word(&frame.socket_path))
             }
@@ -117,7 +118,7 @@ fn push_lines(text: &mut String, lines: &[impl AsRef<str>]) {
     }
 }
 
-/// What the operator's own `default-server` lines in `defaults` give to every server of the file.
+/// Returns the options that the operator's `default-server` lines in `defaults` set for every server of the file.
 pub fn frame_default_server_words(frame: &ProxyFrame) -> Vec<Word> {
     operator_lines(&frame.defaults).flat_map(|words| default_server(&words).to_vec()).collect()
 }

@@ -1,54 +1,54 @@
-//! What a version of HAProxy can do at run time. Measured on 2.2.9, 2.6.12, 3.0.11 and 3.2. Which options `add server`
-//! takes stands in [`server_options`](super::server_options).
+//! Capabilities of HAProxy versions at run time, measured on 2.2.9, 2.6.12, 3.0.11 and 3.2. The options that `add
+//! server` accepts are in [`server_options`](super::server_options).
 
 use super::server_options::{AtRuntime, contains, used_options};
 use crate::model::{Address, Endpoint, ProxyVersion, ServiceDefinition, Word};
 
-/// `add server` and `del server` need no experimental mode from here on.
+/// The first version in which `add server` and `del server` need no experimental mode.
 const DYNAMIC_SERVERS: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
 
-/// From here on dynamic servers reuse backend connections without options for it.
+/// The first version in which dynamic servers reuse backend connections without options for it.
 const DYNAMIC_POOLS: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 
-/// From here on dynamic servers get the value of a `cookie ... dynamic` line. Before, HAProxy answers through them with
-/// an expired cookie.
+/// The first version in which dynamic servers get the value of a `cookie ... dynamic` line. Earlier ones send an
+/// expired cookie for them.
 const DYNAMIC_COOKIES: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 
-/// The server option that says by what consistent hashes place a server.
+/// The server option that selects the key of a server in consistent hashes.
 pub(super) const HASH_KEY: &str = "hash-key";
 
-/// Whether servers have a [`HASH_KEY`] there.
+/// Returns whether servers have a [`HASH_KEY`] in this version.
 pub(super) fn has_hash_key(version: ProxyVersion) -> bool {
     version >= ProxyVersion { major: 3, minor: 0 }
 }
 
-/// Gives servers the same place in consistent hashes wherever and whenever they are added.
+/// The options that give servers the same position in consistent hashes wherever and whenever they are added.
 pub(super) const HASH_BY_ADDRESS: [&str; 2] = [HASH_KEY, "addr-port"];
 
-/// What one HAProxy can do.
+/// The capabilities of one HAProxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
     version: ProxyVersion,
 }
 
 impl Capabilities {
-    /// What this version can do.
+    /// Returns the capabilities of this version.
     pub fn of(version: ProxyVersion) -> Self {
         Self { version }
     }
 
-    /// The version.
+    /// Returns the version.
     pub fn version(self) -> ProxyVersion {
         self.version
     }
 
-    /// Whether servers can be added and deleted at run time at all.
+    /// Returns whether servers can be added and deleted at run time at all.
     pub fn dynamic_servers(self) -> bool {
         self.version >= DYNAMIC_SERVERS
     }
 
-    /// The options to add a server with, or why it cannot be added at run time. `inherited` are the words of the
-    /// `default-server` lines that hold for the section: a dynamic server inherits nothing.
+    /// Returns the options for `add server`, or the reason why the server cannot be added at run time. `inherited` are
+    /// the arguments of the `default-server` lines that apply to the section: a dynamic server inherits nothing.
     pub fn options_to_add(
         self,
         definition: &ServiceDefinition,
@@ -81,7 +81,7 @@ impl Capabilities {
                 Some(AtRuntime::Needless) => continue,
                 Some(AtRuntime::Since(version)) => self.version >= version,
                 Some(AtRuntime::Never) => false,
-                // What only the operator knows is tried: HAProxy's refusal leads to a reload.
+                // An option outside the table is tried: a refusal by HAProxy leads to a reload.
                 None => !option.name().starts_with("no-"),
             };
             if !takes {
@@ -93,12 +93,12 @@ impl Capabilities {
     }
 }
 
-/// Whether the section derives the cookie of each server from its address and `dynamic-cookie-key`.
+/// Returns whether the section derives the cookie of each server from its address and `dynamic-cookie-key`.
 fn has_dynamic_cookies(definition: &ServiceDefinition) -> bool {
     last_line(definition, "cookie").is_some_and(|line| line.iter().skip(2).any(|word| word.as_str() == "dynamic"))
 }
 
-/// The section's balance algorithm, where it is one whose server map is computed when HAProxy starts.
+/// Returns the section's balance algorithm, where its server map is computed only when HAProxy starts.
 pub(super) fn static_balance(definition: &ServiceDefinition) -> Option<&str> {
     let algorithm = last_line(definition, "balance")?.get(1)?.as_str();
     let hash_type = last_line(definition, "hash-type").and_then(|line| line.get(1));
@@ -108,7 +108,7 @@ pub(super) fn static_balance(definition: &ServiceDefinition) -> Option<&str> {
     (algorithm == "static-rr" || (is_hash && !consistent)).then_some(algorithm)
 }
 
-/// The line with this keyword; of several, the last, which is the one that counts.
+/// Returns the last line with this keyword, which is the effective one.
 fn last_line<'a>(definition: &'a ServiceDefinition, keyword: &str) -> Option<&'a [Word]> {
     let mut lines = definition.listen_options.iter().rev();
     lines.find(|line| line.first().is_some_and(|word| word.as_str() == keyword)).map(Vec::as_slice)
@@ -132,7 +132,7 @@ mod tests {
     const V2_6: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
     const V3_0: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
 
-    /// The options that a server gets when it is added, as one line.
+    /// Returns the options of an added server, as one line.
     fn added(version: ProxyVersion, lines: &[&str], inherited: &str, own: &str) -> Result<String, String> {
         let text = serde_json::json!({"type": "static", "listen_options": lines}).to_string();
         let definition =

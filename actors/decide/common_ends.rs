@@ -1,8 +1,8 @@
-//! Of lists that are told again and again most stays as it was. Two of them are walked only where they differ.
+//! Comparison of two versions of a list that differ in few entries: only the range where they differ is walked.
 
 use std::ops::Range;
 
-/// What is left of two lists without what they have in common at their beginnings and at their ends.
+/// Returns the ranges of two lists without their common prefix and suffix.
 pub fn between_common_ends<B, N>(
     before: &[B],
     now: &[N],
@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_both_have_at_both_ends_is_left_out_once() {
+    fn common_prefix_and_suffix_are_left_out() {
         let between = |before: &str, now: &str| {
             let (of_before, of_now) = between_common_ends(before.as_bytes(), now.as_bytes(), u8::eq);
             [before[of_before].to_owned(), now[of_now].to_owned()]

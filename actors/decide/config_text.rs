@@ -1,4 +1,4 @@
-//! What all parts of haproxy.cfg are written with.
+//! Text that all parts of haproxy.cfg share.
 
 use std::fmt::{Display, Write};
 use std::net::SocketAddr;
@@ -6,13 +6,13 @@ use std::os::fd::RawFd;
 
 use super::section_style::SectionStyle;
 
-/// Ends the frame; all sections after it are ours.
+/// The line that ends the base configuration; proxymgr writes all sections after it.
 pub(super) const END_OF_FRAME: &str = "# The services, one section each.";
 
-/// What every line within a section begins with.
+/// The indentation of every line within a section.
 pub(super) const INDENT: &str = "    ";
 
-/// Where a section listens: on a socket that HAProxy inherits, or on one that it opens itself.
+/// Adds the `bind` line of a section: for a socket that HAProxy inherits, or for one that it opens itself.
 pub(super) fn push_bind(text: &mut String, descriptor: Option<RawFd>, listen: Option<SocketAddr>, style: SectionStyle) {
     match (descriptor, listen) {
         (Some(descriptor), _) => drop(writeln!(text, "{INDENT}bind fd@{descriptor}")),
@@ -21,16 +21,16 @@ pub(super) fn push_bind(text: &mut String, descriptor: Option<RawFd>, listen: Op
     }
 }
 
-/// The comment that a section begins with.
+/// Returns the comment at the start of a section.
 pub(super) fn clients_connect_to(address: impl Display) -> String {
     format!("{INDENT}# clients connect to {address}")
 }
 
-/// The descriptor under which a HAProxy that this daemon starts inherits its Runtime API socket. It is the same at every
-/// launch, so that `global` stays the same; a low number, because HAProxy refuses those above what `maxconn` asks for.
+/// The descriptor of the Runtime API socket that a HAProxy started by this daemon inherits. It is constant, so that
+/// `global` stays the same, and low, because HAProxy refuses descriptors above its limit from `maxconn`.
 pub const STATS_DESCRIPTOR: RawFd = 3;
 
-/// The line of a Runtime API socket that HAProxy inherits.
+/// Returns the line of a Runtime API socket that HAProxy inherits.
 pub(super) fn inherited_socket_line() -> String {
     format!("stats socket fd@{STATS_DESCRIPTOR} level admin")
 }

@@ -1,4 +1,4 @@
-//! What a deployment is asked for, and what comes of it: a new HAProxy process with a new configuration file.
+//! The request for a deployment and its result: a new HAProxy process with a new configuration file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,20 +12,20 @@ use super::routing::Routing;
 use super::server_ids::ServerIds;
 use crate::model::{Blocker, HostList, Observation, ProcessInfo, Routes, ServiceDefinition, ServiceName};
 
-/// Everything in the file that is not a service's section.
+/// The context of the sections: everything in the file that is not a service's section.
 #[derive(Debug, Clone)]
 pub struct ConfigContext {
     /// The text before the sections: `global` and `defaults`.
     pub base: Arc<str>,
-    /// What the base means for every section.
+    /// The effect of the base on every section.
     pub style: SectionStyle,
     /// The map file that the shared frontends look up.
     pub map_path: PathBuf,
-    /// Which service each domain belonged to before.
+    /// The previous assignment of domains to services.
     pub previous_routes: Routes,
 }
 
-/// What a section is made of.
+/// The inputs of a section.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SectionSpec {
     /// The definition.
@@ -37,7 +37,7 @@ pub struct SectionSpec {
 }
 
 impl SectionSpec {
-    /// Whether both give the same section. That of values which are shared is told at a glance.
+    /// Returns whether both render to the same section. Shared values are compared by pointer first.
     pub fn is(&self, other: &Self) -> bool {
         let same_definition = Arc::ptr_eq(&self.definition, &other.definition) || self.definition == other.definition;
         let same_hosts = Arc::ptr_eq(&self.hosts, &other.hosts) || self.hosts == other.hosts;
@@ -48,42 +48,42 @@ impl SectionSpec {
 /// A section with its listening socket.
 #[derive(Debug, Clone)]
 pub struct BoundSection {
-    /// What it is made of.
+    /// Its inputs.
     pub spec: SectionSpec,
-    /// The descriptor it listens on; none where it has no port, or HAProxy binds it.
+    /// The descriptor it listens on; `None` where it has no port, or HAProxy opens the socket itself.
     pub descriptor: Option<RawFd>,
     /// Its text, where it was rendered in the same style before.
     pub text: Option<Arc<str>>,
 }
 
 impl BoundSection {
-    /// A section that was not rendered yet.
+    /// Creates a section that is not rendered yet.
     pub fn new(spec: SectionSpec, descriptor: Option<RawFd>) -> Self {
         Self { spec, descriptor, text: None }
     }
 
-    /// Its text, rendered only once.
+    /// Returns its text, rendered only once.
     pub fn render(&mut self, style: SectionStyle) -> Arc<str> {
         let Self { spec: SectionSpec { definition, hosts, ids }, descriptor, text } = self;
         text.get_or_insert_with(|| haproxy_config::section(definition, *descriptor, hosts, ids, style)).clone()
     }
 }
 
-/// The section of one service: as it should be, and as it was.
+/// The section of one service: the desired and the last good one.
 #[derive(Debug, Clone)]
 pub struct ServiceSection {
-    /// As its definition and its hosts ask.
+    /// The section of its current definition and hosts.
     pub desired: SectionSpec,
-    /// As HAProxy last accepted it. One of an earlier run of the daemon has no socket yet.
+    /// The section that HAProxy last accepted. One of an earlier run of the daemon has no socket yet.
     pub last_good: Option<BoundSection>,
-    /// Whether the process that serves has it like that now.
+    /// Whether the process that serves runs the last good section.
     pub is_running: bool,
-    /// HAProxy's message, where it refused the desired section before, with the same base. It is tried again only where a
-    /// section changes that it refers to.
+    /// HAProxy's message, where it refused the desired section before, with the same base. It is retried only when a
+    /// section that it refers to changes.
     pub refused: Option<String>,
 }
 
-/// Who knows the health of the servers, and which servers it is about.
+/// The source of server health, with the sections that it covers.
 #[derive(Debug, Clone)]
 pub enum HealthSource {
     /// The process that serves.
@@ -91,58 +91,59 @@ pub enum HealthSource {
         /// The sections of that process.
         sections: BTreeMap<ServiceName, SectionSpec>,
     },
-    /// The state file that the last process left.
+    /// The state file of the last process.
     File {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
         /// The sections of that process.
         sections: BTreeMap<ServiceName, SectionSpec>,
     },
 }
 
-/// What identifies the live file as the one that the last process ran on.
+/// The properties that identify the live file as the one that the last process ran with.
 #[derive(Debug, Clone)]
 pub struct LastFile {
-    /// The descriptors that it names.
+    /// The descriptors in it.
     pub descriptors: BTreeSet<RawFd>,
-    /// The services that it has sections for.
+    /// The services with a section in it.
     pub services: BTreeSet<ServiceName>,
 }
 
 impl LastFile {
-    /// Whether `text` is that file. Servers may differ, because they are updated in it; anything else means that somebody
-    /// else wrote it.
+    /// Returns whether `text` is that file. Servers may differ, because they are updated in it; any other difference
+    /// means that the file was written outside this daemon.
     pub fn is(&self, text: &str) -> bool {
         inherited_descriptors(text) == self.descriptors
             && parse_sections(text).into_keys().eq(self.services.iter().cloned())
     }
 }
 
-/// A deployment that is asked for.
+/// A request for a deployment.
 #[derive(Debug, Clone)]
 pub struct DeployOrder {
-    /// What surrounds the sections.
+    /// The context of the sections.
     pub context: ConfigContext,
     /// The services.
     pub services: BTreeMap<ServiceName, ServiceSection>,
-    /// The services that it is for; none where a new process is needed in any case.
+    /// The services that need it; `None` where a new process is needed in any case.
     pub only_for: Option<BTreeSet<ServiceName>>,
-    /// The file to fall back to, where the last process has ended and its file is still in place; none while one serves.
+    /// The file to fall back to, where the last process has ended and its file is still in place; `None` while one
+    /// serves.
     pub last_file: Option<LastFile>,
-    /// Where the new process reads the health of its servers; none where it reads no such file.
+    /// The state file that the new process reads; `None` where it reads none.
     pub state_file: Option<PathBuf>,
-    /// Who knows that health; none where nobody does.
+    /// The source of server health; `None` where there is none.
     pub health_source: Option<HealthSource>,
 }
 
-/// What came of a deployment.
+/// The result of a deployment.
 #[derive(Debug)]
 pub enum Deployed {
     /// A new process serves the new file.
     Serving(Box<ServingProcess>),
-    /// A new process serves the file of the last one, because no new file could be had.
+    /// A new process serves the file of the last one, because no new file was usable.
     OnLastFile(Box<RestartedProcess>),
-    /// Nothing was started: every service that it was for is blocked and would go on just as it is.
+    /// No process was started: every service that needed it is blocked and would keep its section.
     NothingToGain(BTreeMap<ServiceName, Blocker>),
 }
 
@@ -153,54 +154,58 @@ pub struct ServingProcess {
     pub process: ProcessInfo,
     /// The text before its sections.
     pub base: Arc<str>,
-    /// What the base means for every section.
+    /// The effect of the base on every section.
     pub style: SectionStyle,
     /// Its sections.
     pub sections: BTreeMap<ServiceName, BoundSection>,
     /// Its shared frontends.
     pub frontends: BTreeMap<SocketAddr, Arc<str>>,
-    /// Which service each domain belongs to.
+    /// The assignment of domains to services.
     pub routing: Routing,
-    /// Why services are not served as their definitions ask.
+    /// The reasons why services do not run with their current definitions.
     pub blockers: BTreeMap<ServiceName, Blocker>,
-    /// What HAProxy warned of when it checked the file.
+    /// HAProxy's warnings from its check of the file.
     pub warnings: Warnings,
-    /// What the process reports; none where it did not answer.
+    /// The reported state of the process; `None` where it did not answer.
     pub observation: Option<Observation>,
-    /// What an orphaned HAProxy reported that this process took over from; none where there was none or it did not answer.
+    /// The reported state of the orphaned HAProxy that this process replaced; `None` where there was none or it did not
+    /// answer.
     pub orphan_observation: Option<Observation>,
 }
 
-/// What HAProxy warned of when it accepted a file, in its words, with the line and its key where they are known.
+/// HAProxy's warnings about an accepted file, in its words, with the line and its key where they are known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Warnings {
-    /// About the base, or about nothing that can be told.
+    /// Warnings about the base configuration, or without a known section.
     pub base: Vec<String>,
-    /// About services.
+    /// Warnings by service.
     pub services: BTreeMap<ServiceName, Vec<String>>,
 }
 
-/// A process that serves the file of the one before it.
+/// A process that serves the file of the previous one.
 #[derive(Debug)]
 pub struct RestartedProcess {
     /// The process.
     pub process: ProcessInfo,
-    /// What the process reports; none where it did not answer.
+    /// The reported state of the process; `None` where it did not answer.
     pub observation: Option<Observation>,
-    /// Why it does not serve what was asked for.
+    /// Why the requested file was not deployed.
     pub failure: DeployFailure,
 }
 
-/// Why a deployment brought no new process, or not the one that was asked for.
+/// Why a deployment started no new process, or one without the requested file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeployFailure {
     /// What happened.
     pub error: String,
-    /// Whether the base of the file may be at fault, so that another attempt with it is of no use: not where a disk was full.
+    /// Whether the base of the file may be the cause, so that another attempt with it is useless. False for errors such
+    /// as a full disk.
     pub suspects_base: bool,
-    /// Whether the live file may be newer than what runs: it was replaced for a process that does not serve.
+    /// Whether the live file may be newer than the running configuration: it was replaced for a process that does not
+    /// serve.
     pub file_is_ahead: bool,
-    /// The servers that take traffic in a process that serves the file of an earlier run meanwhile; none where none does.
+    /// The servers that take traffic in a process that still serves the file of an earlier run; `None` where there is
+    /// no such process.
     pub unmanaged: Option<BTreeMap<ServiceName, Arc<HostList>>>,
 }
 

@@ -1,11 +1,11 @@
-//! Durations as definitions write them: a number and a unit.
+//! Durations in definitions: a number and a unit.
 
 use std::time::Duration;
 
 /// Reads `500ms`, `30s`, `5m`, `2h`; at most a day.
 ///
 /// # Errors
-/// Says what is wrong, without naming the key.
+/// What is wrong, without the key.
 pub fn parse(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(86_400);
     let text = text.trim();

@@ -1,5 +1,5 @@
-//! A haproxy.cfg of an earlier run of the daemon, to start HAProxy on where no new one can be had: its listening sockets have
-//! other descriptors by now.
+//! A haproxy.cfg of an earlier run of the daemon, as a fallback where no new file is usable. Its listening sockets have
+//! other descriptors now.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,21 +11,21 @@ use super::config_text::{END_OF_FRAME, INDENT, clients_connect_to};
 use super::loaded_config::{LoadedSection, parse_sections};
 use crate::model::{Address, Endpoint, Host, HostList, ServerName, ServiceName};
 
-/// A socket that a process of the file inherits.
+/// A socket that a process with this file inherits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// The section that listens: that of a service, or a frontend that services share.
+    /// The section that listens: that of a service, or a shared frontend.
     pub section: String,
-    /// Whether it is such a frontend.
+    /// Whether it is a shared frontend.
     pub is_shared: bool,
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
-    /// The descriptor that the file names.
+    /// The descriptor in the file.
     pub descriptor: RawFd,
 }
 
-/// The sockets that a process of the file inherits. None where proxymgr did not write the file, or it does not say the
-/// address of each.
+/// Returns the sockets that a process with this file inherits. `None` where proxymgr did not write the file, or it
+/// lacks an address.
 pub fn listeners(text: &str) -> Option<Vec<Listener>> {
     let (mut section, mut is_shared, mut address) = ("", false, None);
     let mut listeners = Vec::new();
@@ -42,7 +42,7 @@ pub fn listeners(text: &str) -> Option<Vec<Listener>> {
     is_ours(text).then_some(listeners)
 }
 
-/// The file with other descriptors in place of those that it names. None where one has no other.
+/// Returns the file with its descriptors replaced. `None` where one has no replacement.
 pub fn with_descriptors(text: &str, by_old: &BTreeMap<RawFd, RawFd>) -> Option<String> {
     let mut renamed = String::with_capacity(text.len());
     let mut is_after_base = false;
@@ -56,8 +56,8 @@ pub fn with_descriptors(text: &str, by_old: &BTreeMap<RawFd, RawFd>) -> Option<S
     Some(renamed)
 }
 
-/// The servers of each section that take traffic when a process starts on the file. One at a host name is left out: at
-/// which address it is, the file does not say.
+/// Returns the servers of each section that take traffic when a process starts with the file. Servers with a host name
+/// are left out, because the file does not contain their addresses.
 pub fn ready_servers(text: &str) -> BTreeMap<ServiceName, Arc<HostList>> {
     let host = |(name, line): (ServerName, String)| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -70,7 +70,7 @@ pub fn ready_servers(text: &str) -> BTreeMap<ServiceName, Arc<HostList>> {
     parse_sections(text).into_iter().map(|(name, section)| (name, hosts(section))).collect()
 }
 
-/// The descriptor of a `bind` line, and what follows it.
+/// Returns the descriptor of a `bind` line, and the rest of the line.
 fn inherited_bind(line: &str) -> Option<(RawFd, &str)> {
     let after = line.strip_prefix(INDENT)?.strip_prefix("bind fd@")?;
     let (digits, rest) = after.split_at(after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len()));
@@ -112,7 +112,7 @@ backend shop
     }
 
     #[test]
-    fn file_of_somebody_else_or_without_an_address_is_of_no_use() {
+    fn foreign_file_or_missing_address_is_refused() {
         assert_eq!(listeners(SECTIONS), None);
         assert_eq!(listeners(&file("listen web\n    bind fd@12\n")), None);
         assert_eq!(listeners(&file("")), Some(Vec::new()));

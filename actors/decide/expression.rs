@@ -1,9 +1,9 @@
-//! HAProxy's expressions within the words of a line: which of them reach outside the section.
+//! Checks HAProxy expressions in a line for access outside the section.
 
 use crate::model::Word;
 
-/// Why a line may not be used, when one of its words reads a file, the environment or what belongs to the whole
-/// process. `path -m beg -f FILE`, `src,map(FILE)`, `%[env(NAME)]`.
+/// Returns why a line is refused: one of its words reads a file, the environment or state of the whole process. `path
+/// -m beg -f FILE`, `src,map(FILE)`, `%[env(NAME)]`.
 pub fn reaches_outside(words: &[Word]) -> Option<String> {
     words.iter().find_map(|word| {
         let text = word.as_str();
@@ -44,7 +44,7 @@ impl Identifier<'_> {
     }
 }
 
-/// The runs of characters that HAProxy allows in the name of a fetch or converter (`is_idchar`).
+/// Returns the runs of characters that HAProxy allows in the name of a fetch or converter (`is_idchar`).
 fn identifiers(text: &str) -> impl Iterator<Item = Identifier<'_>> {
     let is_identifier = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | ':');
     let mut position = 0;

@@ -1,8 +1,8 @@
-//! The frontends of services that share their ports: each looks into the map for the service that a request is for.
+//! Shared frontends: each looks up the service of a request in a map.
 //!
-//! The map is asked with `map_beg`, which finds the longest key that a text begins with, on every version: with
-//! `ADDRESS/DOMAIN/PATH/` for the domain itself, then with `*.` before what is left of the domain, from the longest
-//! rest to the shortest, then with `*` alone.
+//! The lookup uses `map_beg`, which finds the longest key that is a prefix of the text, on every version: first
+//! `ADDRESS/DOMAIN/PATH/` for the exact domain, then `*.` with the parent domains, from the longest to the shortest,
+//! then `*`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -18,10 +18,10 @@ use super::section_style::{IDLE_CLOSE, SectionStyle};
 use crate::limits::WILDCARD_LABELS_MAX;
 use crate::model::{ServiceDefinition, Word};
 
-/// What the names of frontends begin with, and those of services do not.
+/// The prefix of frontend names, which service names must not have.
 pub const NAME_PREFIX: &str = "http:";
 
-/// A frontend's name: `http:8080`, or with the address where it is not every IPv4 one.
+/// Returns a frontend's name: `http:8080`, with the address where it does not listen on every IPv4 address.
 pub fn name(listen: SocketAddr) -> String {
     let port = listen.port();
     match listen.ip() {
@@ -30,7 +30,7 @@ pub fn name(listen: SocketAddr) -> String {
     }
 }
 
-/// The text of every frontend that these services need, each with the descriptor that it listens on.
+/// Returns the text of every frontend that these services need, each with the descriptor that it listens on.
 pub fn frontends<'a>(
     services: impl IntoIterator<Item = (&'a ServiceDefinition, Option<RawFd>)>,
     style: SectionStyle,
@@ -39,7 +39,7 @@ pub fn frontends<'a>(
     let mut listens: BTreeMap<SocketAddr, Option<RawFd>> = BTreeMap::new();
     for (listen, descriptor) in services.into_iter().filter_map(|(service, fd)| Some((routed_at(service)?, fd))) {
         let known = listens.entry(listen).or_default();
-        // A service that is not in force yet does not know its own.
+        // A service that is not applied yet has no descriptor.
         *known = known.or(descriptor);
     }
     listens.into_iter().map(|(listen, descriptor)| (listen, frontend(listen, descriptor, style, map))).collect()
@@ -52,8 +52,8 @@ fn frontend(listen: SocketAddr, descriptor: Option<RawFd>, style: SectionStyle, 
     if style.idle_close {
         let _ = writeln!(text, "{INDENT}option {IDLE_CLOSE}");
     }
-    // Without the port and the dot that may end it; then without its first label, for the names with `*.`.
-    push_comment(&mut text, "What is asked for: the domain, the path, and the domain without its first label.");
+    // The host without the port and a final dot; then without its first label, for names with `*.`.
+    push_comment(&mut text, "The requested domain and path, and the domain without its first label.");
     push_variable(&mut text, "host", "req.hdr(host),lower,regsub(:[0-9]*$,),regsub([.]$,)", Always);
     push_variable(&mut text, "path", "path", Always);
     push_variable(&mut text, "below", "var(txn.proxymgr_host),regsub(^[^.]*[.]?,)", Always);
@@ -61,26 +61,26 @@ fn frontend(listen: SocketAddr, descriptor: Option<RawFd>, style: SectionStyle, 
     let found = |start: &str, variable: &str| {
         format!("str({listen}/{start}){variable},concat(,txn.proxymgr_path,/),map_beg({map})")
     };
-    let shown = format!("Who serves it says a map, which changes while HAProxy runs (on its socket: show map {map}).");
+    let shown = format!("The service comes from a map, updated at run time (on the socket: show map {map}).");
     push_comment(&mut text, &shown);
-    push_comment(&mut text, "First whoever has the domain itself, and of several the one with the longest path.");
+    push_comment(&mut text, "1. Services with the exact domain; the longest path wins.");
     push_variable(&mut text, "service", &found("", ",concat(,txn.proxymgr_host,)"), Always);
-    push_comment(&mut text, "Else whoever has a *. before the end of the domain: the longest end first.");
+    push_comment(&mut text, "2. Services with *. and a parent domain; the longest parent domain wins.");
     for labels in (1..=WILDCARD_LABELS_MAX).rev() {
         let zone = format!("var(txn.proxymgr_below),field(-1,.,{labels})");
         push_variable(&mut text, "zone", &zone, UnlessFound);
         push_variable(&mut text, "service", &found("*.", ",concat(,txn.proxymgr_zone,)"), UnlessFound);
     }
-    push_comment(&mut text, "Else whoever has every domain that nobody else has; else it is not found.");
+    push_comment(&mut text, "3. The service for all other domains; without one the request is denied with 404.");
     push_variable(&mut text, "service", &found("*", ""), UnlessFound);
-    // 503 says that a service is there and cannot answer.
+    // A 503 would mean that the service exists and cannot answer.
     let _ = writeln!(text, "{INDENT}http-request deny deny_status 404 {UNLESS_FOUND}");
     let _ = writeln!(text, "{INDENT}use_backend %[var(txn.proxymgr_service)]");
     text.push('\n');
     text.into()
 }
 
-/// Says to whoever reads the file what the lines that follow do.
+/// Adds a comment that explains the following lines of the file.
 fn push_comment(text: &mut String, comment: &str) {
     let _ = writeln!(text, "{INDENT}# {comment}");
 }

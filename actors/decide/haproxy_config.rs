@@ -1,7 +1,7 @@
 //! The text of haproxy.cfg: the base configuration, then one section per service.
 //!
-//! Everything that comes from discovery arrives here in types that cannot hold a line break, and every word is quoted,
-//! so that the file has exactly the lines written here. [`loaded_config`](super::loaded_config) reads it back.
+//! All values from discovery have types that cannot contain a line break, and every word is quoted, so that the file
+//! has exactly the lines written here. [`loaded_config`](super::loaded_config) reads it back.
 
 use std::fmt::Write;
 use std::os::fd::RawFd;
@@ -26,8 +26,8 @@ pub use super::server_line::{default_server_words, has_agent, server_line, serve
 use super::server_order::{has_places, in_file_order};
 use crate::model::{HostList, ServiceDefinition};
 
-/// The section of one service. Without a descriptor it has no listening socket yet, unless HAProxy is to open its own; one
-/// that shares its port has none of its own, but a [`frontend`](super::frontend) that looks for it.
+/// Returns the section of one service. Without a descriptor it has no listening socket yet, unless HAProxy opens its
+/// own; a service that shares its port gets its requests from a [`frontend`](super::frontend).
 pub fn section(
     definition: &ServiceDefinition,
     descriptor: Option<RawFd>,
@@ -47,8 +47,8 @@ pub fn section(
     text.into()
 }
 
-/// The section once its hosts have changed: what [`section`] would write, with the lines of those that stay as they
-/// were taken from the text before.
+/// Returns the section after a change of its hosts: the same text as [`section`], with the lines of unchanged hosts
+/// copied from the previous text.
 pub fn section_after(
     (text, hosts_before): (&str, &HostList),
     definition: &ServiceDefinition,
@@ -60,7 +60,7 @@ pub fn section_after(
         true => between_common_ends(hosts_before.as_slice(), hosts.as_slice(), PartialEq::eq),
         false => (0..hosts_before.len(), 0..hosts.len()),
     };
-    // A line for each host, and a blank one, end the section.
+    // The section ends with a line for each host, and a blank one.
     let mut line_ends = memrchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1);
     let stays_from = line_ends.nth(1 + hosts_before.len() - of_before.end).unwrap_or(0);
     let stays_to = line_ends.take(of_before.len()).last().unwrap_or(stays_from);
@@ -73,8 +73,7 @@ pub fn section_after(
     after.into()
 }
 
-/// Everything of a section but its descriptor and its servers: when it differs from what HAProxy has loaded, only a
-/// reload brings it there.
+/// Returns a section without its descriptor and its servers. A change of it needs a reload.
 pub fn section_head(definition: &ServiceDefinition, style: SectionStyle) -> Arc<str> {
     let mut text = section_start(definition);
     push_options(&mut text, definition, style);

@@ -1,4 +1,4 @@
-//! Servers whose checks began to fail or to succeed between two observations.
+//! Changes of server health between two observations.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use itertools::Itertools;
 
 use crate::model::{ObservedServers, ServerName, ServerState};
 
-/// Each server that went down by its checks or came up again, and whether it is up now. A server in drain or maintenance
-/// counts as neither.
+/// Returns each server that went down by its checks or came up again, and whether it is up now. A server in drain or
+/// maintenance counts as neither.
 pub fn health_changes(before: &Arc<ObservedServers>, now: &Arc<ObservedServers>) -> Vec<(ServerName, bool)> {
     if Arc::ptr_eq(before, now) {
         return Vec::new();

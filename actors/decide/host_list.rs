@@ -1,4 +1,4 @@
-//! From the entries of a source to the servers of a section.
+//! Conversion of the entries of a source to the servers of a section.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use super::common_ends::between_common_ends;
 use super::hosts_diff::HostsDiff;
 use crate::model::{Endpoint, Host, HostList, SeenHost, ServerName};
 
-/// The hosts by the names of their servers, and what is wrong with which entry.
+/// The hosts by server name, and the problems of entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Assembled {
     /// The usable hosts.
     pub hosts: HostList,
-    /// The last good host of each entry, for the next time.
+    /// The last good host of each entry, for the next list.
     pub good_entries: GoodEntries,
-    /// Entries that are wrong, and how. Their last good host, if there was one, is among the hosts.
+    /// The problems of invalid entries. The last good host of each, if any, is among the hosts.
     pub problems: BTreeMap<String, String>,
 }
 
 /// The last good host of each entry of a source, by the entry's key.
 pub type GoodEntries = LiteMap<Arc<str>, GoodEntry>;
 
-/// What an entry last said.
+/// The last good value of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoodEntry {
     host: Arc<Host>,
-    /// The host's [`endpoint_name`]. Of a long list that is told again and again, few change theirs.
+    /// The host's [`endpoint_name`], cached because few entries of a long list change.
     by_endpoint: ServerName,
 }
 
@@ -41,8 +41,8 @@ impl GoodEntry {
     }
 }
 
-/// Names the servers. An entry that cannot be read keeps the host it last had; two entries for one endpoint are one
-/// server; of two hosts that want one name the first keeps it and the other is named after its endpoint.
+/// Names the servers. An invalid entry keeps its last good host; two entries for one endpoint become one server; of two
+/// hosts with the same name the first keeps it and the other is named after its endpoint.
 pub fn assemble(seen: &[SeenHost], last_good: &GoodEntries) -> Assembled {
     let mut problems = BTreeMap::new();
     let good_entry = |entry: &SeenHost| {
@@ -62,7 +62,7 @@ pub fn assemble(seen: &[SeenHost], last_good: &GoodEntries) -> Assembled {
     let mut entries: Vec<_> = good_entries.iter().collect();
     entries.sort_by_key(|(_, entry)| &entry.by_endpoint);
     entries.dedup_by_key(|(_, entry)| &entry.by_endpoint);
-    // Those named after their endpoints first: nobody else may take such a name from them.
+    // Hosts named after their endpoints come first, so that no other host takes such a name.
     let (unnamed, mut named): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, entry)| entry.host.name.is_none());
     let mut hosts: HostList =
         unnamed.into_iter().map(|(_, entry)| (entry.by_endpoint.clone(), entry.host.clone())).collect();
@@ -80,28 +80,28 @@ pub fn assemble(seen: &[SeenHost], last_good: &GoodEntries) -> Assembled {
     Assembled { hosts, good_entries, problems }
 }
 
-/// What a list makes of the one before it.
+/// The result of a new list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Followed {
-    /// The hosts after it: the very list before, where nothing changed.
+    /// The new hosts; the previous list itself where nothing changed.
     pub hosts: Arc<HostList>,
-    /// What differs from the hosts before.
+    /// The differences from the previous hosts.
     pub diff: HostsDiff,
     changes: Vec<EntryChange>,
 }
 
-/// An entry that says something else than before.
+/// A changed entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct EntryChange {
     key: Arc<str>,
-    /// The server that it was; none for a new entry.
+    /// The previous server; `None` for a new entry.
     before: Option<ServerName>,
-    /// None for an entry that is gone.
+    /// The new value; `None` for a removed entry.
     now: Option<GoodEntry>,
 }
 
 impl Followed {
-    /// Makes them the last good entries.
+    /// Applies the changes to the last good entries.
     pub fn enter_into(self, last_good: &mut GoodEntries) {
         for EntryChange { key, now, .. } in self.changes {
             match now {
@@ -112,9 +112,9 @@ impl Followed {
     }
 }
 
-/// What [`assemble`] makes of a list, for little more than what changes in it: `before` is what it made of the last good
-/// entries. None where that is not so simple, because an entry cannot be read, a host has a name of its own, or two
-/// entries are one server.
+/// Returns the result of [`assemble`] incrementally: `before` are the hosts that it returned for the last good entries.
+/// `None` where that is not possible, because an entry is invalid, a host has its own name, or two entries share an
+/// endpoint.
 pub fn follow(seen: &[SeenHost], last_good: &GoodEntries, before: &Arc<HostList>) -> Option<Followed> {
     if last_good.len() != before.len() {
         return None;
@@ -145,7 +145,7 @@ pub fn follow(seen: &[SeenHost], last_good: &GoodEntries, before: &Arc<HostList>
     Some(Followed { hosts, diff, changes })
 }
 
-/// The entries that are not what they last were; none where it is not as simple as that.
+/// Returns the changed entries; `None` where an incremental update is not possible.
 fn changed_entries(seen: &[SeenHost], last_good: &GoodEntries) -> Option<Vec<EntryChange>> {
     let mut seen: Vec<&SeenHost> = seen.iter().collect();
     let is_in_order = |seen: &[&SeenHost]| seen.is_sorted_by(|one, next| one.key < next.key);
@@ -180,13 +180,13 @@ fn changed_entries(seen: &[SeenHost], last_good: &GoodEntries) -> Option<Vec<Ent
     Some(changes)
 }
 
-/// The host of an entry that is simple: it can be read, and the host has no name of its own.
+/// Returns the host of a valid entry without its own name.
 fn host_of(entry: &SeenHost) -> Option<&Arc<Host>> {
     entry.host().filter(|host| host.name.is_none())
 }
 
-/// `10.0.0.1:80`, `2001:db8::1:80`, `a.example:80`. What follows the last colon is always the port, so that no two
-/// endpoints share a name.
+/// Returns the server name of an endpoint: `10.0.0.1:80`, `2001:db8::1:80`, `a.example:80`. The part after the last
+/// colon is always the port, so that no two endpoints share a name.
 pub fn endpoint_name(endpoint: &Endpoint) -> ServerName {
     ServerName::new(&format!("{}:{}", endpoint.address, endpoint.port))
         .expect("an address and a port consist of the characters of a name, and of fewer than the longest one")
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_hosts_with_one_name_the_second_is_named_after_its_endpoint_and_reported() {
+    fn second_host_with_the_same_name_is_renamed_and_reported() {
         let named = |address: &str| {
             let mut host = host(address, 80);
             host.name = Some(ServerName::new("web").unwrap());
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_entry_keeps_its_last_good_host_and_harms_no_other() {
+    fn invalid_entry_keeps_its_last_good_host() {
         let first =
             assemble(&[seen("a", Ok(host("10.0.0.1", 80))), seen("b", Ok(host("10.0.0.2", 80)))], &GoodEntries::new());
         let second = assemble(
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_follows_another_becomes_what_it_is_by_itself() {
+    fn incremental_result_equals_the_full_one() {
         let lists = [
             vec![seen("b", Ok(host("10.0.0.2", 80))), seen("a", Ok(host("10.0.0.1", 80)))],
             vec![seen("a", Ok(host("10.0.0.1", 80))), seen("b", Ok(host("10.0.0.2", 80)))],
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_simple_is_left_to_the_whole() {
+    fn complicated_lists_are_not_updated_incrementally() {
         let named = Host { name: Some(ServerName::new("web").unwrap()), ..host("10.0.0.3", 80) };
         let before = assemble(&[seen("a", Ok(host("10.0.0.1", 80)))], &GoodEntries::new());
         let hosts = Arc::new(before.hosts);

@@ -1,7 +1,7 @@
-//! A host as discovery writes it down: JSON of a znode, the name of a znode, a line of a file.
+//! Parsers for host records: JSON of a znode, the name of a znode, a line of a file.
 //!
-//! Every text is parsed into the types of the model, and every mistake is named with its key and value. A key that is not
-//! one of a host changes nothing and is reported.
+//! Every text is parsed into the types of the model, and every mistake is reported with its key and value. An unknown
+//! key has no effect and is reported.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
@@ -47,9 +47,9 @@ pub fn from_json_value(value: &Value, policy: &OptionPolicy) -> Result<HostRecor
     finish(endpoint, keys, policy, mistakes)
 }
 
-/// Reads a host whose znode's *name* says where it is: `host`, `host:port`, `[v6]` or `[v6]:port` (the layout of
-/// Campanja's services). The port of the name comes first, then that of the data, then the definition's
-/// `remote_port`. The data may be empty or a JSON object with the further keys of a host.
+/// Reads a host whose znode's *name* contains its address: `host`, `host:port`, `[v6]` or `[v6]:port` (the layout of
+/// Campanja's services). The port is that of the name, else that of the data, else the definition's `remote_port`. The
+/// data may be empty or a JSON object with the further keys of a host.
 ///
 /// # Errors
 /// Every mistake, with the name, or with its key and value.
@@ -80,10 +80,10 @@ pub fn from_child(
 }
 
 /// Reads a line of a file: `host:port`, IPv6 as `[::1]:80`, then any of `weight=10 backup=true name=a cookie=b
-/// state=drain`. None for a blank line and a comment.
+/// state=drain`. Returns `None` for a blank line and a comment.
 ///
 /// # Errors
-/// Every mistake, with the word.
+/// Every mistake, with the invalid part.
 pub fn from_line(line: &str, policy: &OptionPolicy) -> Result<Option<HostRecord>, String> {
     let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
     let Some(first) = words.next() else { return Ok(None) };
@@ -105,7 +105,7 @@ pub fn from_line(line: &str, policy: &OptionPolicy) -> Result<Option<HostRecord>
     finish(Some(Endpoint { address, port }), &keys, policy, mistakes).map(Some)
 }
 
-/// The host with all that its keys say beyond the endpoint, or all mistakes in one text.
+/// Completes a host with all keys beyond the endpoint, or returns all mistakes in one text.
 fn finish(
     endpoint: Option<Endpoint>,
     keys: &Map<String, Value>,
@@ -162,7 +162,7 @@ fn finish(
     }
 }
 
-/// The value of a key that may be absent or null; a mistake in it is noted with the key.
+/// Returns the value of a key that may be absent or null; a mistake in it is recorded with the key.
 fn optional<T>(
     keys: &Map<String, Value>,
     key: &str,
@@ -173,8 +173,8 @@ fn optional<T>(
     read(value).map_err(|reason| mistakes.push(format!("{key:?}: {reason}"))).ok()
 }
 
-/// Splits `host`, `host:port`, `[v6]` and `[v6]:port`. An IPv6 address without brackets is refused: whether its tail
-/// is a port cannot be told.
+/// Splits `host`, `host:port`, `[v6]` and `[v6]:port`. An IPv6 address without brackets is refused, because its last
+/// part could be a port.
 fn split_endpoint(text: &str) -> Result<(Address, Option<NonZeroU16>), String> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or_else(|| format!("{text:?} has no closing bracket"))?;
@@ -194,7 +194,7 @@ fn split_endpoint(text: &str) -> Result<(Address, Option<NonZeroU16>), String> {
     Ok((address, port.map_err(|reason| format!("the port of {text:?}: {reason}"))?))
 }
 
-/// An address that a host can have. HAProxy would take 0.0.0.0 for "wherever the client wanted to go".
+/// Parses the address of a host. Refuses 0.0.0.0, which HAProxy treats as the address that the client connected to.
 fn host_address(text: &str) -> Result<Address, String> {
     if text.is_empty() {
         return Err("an address is empty".to_owned());
@@ -210,7 +210,7 @@ fn host_address(text: &str) -> Result<Address, String> {
     Ok(address)
 }
 
-/// What a browser may send back in a cookie (RFC 6265, `cookie-octet`).
+/// Parses a value that a cookie may have (RFC 6265, `cookie-octet`).
 fn cookie_from(value: &Value) -> Result<Word, String> {
     let text = string_from(value)?;
     let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | ',' | ';' | '\\');

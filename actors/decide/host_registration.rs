@@ -1,14 +1,14 @@
-//! Registrations that other tools write into ZooKeeper, read as they are.
+//! Host registrations that other tools write into ZooKeeper.
 //!
 //! | format | written by | example |
 //! | --- | --- | --- |
-//! | `proxymgr` | ourselves, the ancestor | `{"address": "10.0.0.1", "port": 8080}` |
+//! | `proxymgr` | proxymgr, its predecessor | `{"address": "10.0.0.1", "port": 8080}` |
 //! | `nerve` | SmartStack | `{"host": "10.0.0.1", "port": 8080, "name": "i-1", "weight": 10, "haproxy_server_options": "check"}` |
 //! | `curator` | Curator's service discovery | `{"name": "web", "id": "6e2c", "address": "10.0.0.1", "port": 8080, "sslPort": null, "serviceType": "DYNAMIC", "enabled": true}` |
 //! | `serverset` | Finagle, Aurora | `{"serviceEndpoint": {"host": "10.0.0.1", "port": 8080}, "additionalEndpoints": {}, "status": "ALIVE", "shard": 0}` |
 //!
-//! Each is turned into the keys of a host and then read like one. What else other tools register is theirs: only keys in
-//! our own format are reported as unknown.
+//! Each is converted to the keys of a host and then read like one. Unknown keys are only reported in proxymgr's own
+//! format, because other tools register more keys.
 
 use serde_json::{Map, Value, json};
 
@@ -17,7 +17,7 @@ use super::json_value::{parse_json, shown, whole_number};
 use super::option_policy::OptionPolicy;
 use crate::model::HostRecord;
 
-/// Who wrote a registration.
+/// The format of a registration, by the tool that writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegistrationFormat {
     /// Keys of a host, as proxymgr knows them.
@@ -30,7 +30,7 @@ pub enum RegistrationFormat {
     Serverset,
 }
 
-/// The names of the formats, as a definition's `format` has them.
+/// The names of the formats, as in a definition's `format`.
 const FORMATS: [(&str, RegistrationFormat); 4] = [
     ("proxymgr", RegistrationFormat::Proxymgr),
     ("nerve", RegistrationFormat::Nerve),
@@ -39,10 +39,10 @@ const FORMATS: [(&str, RegistrationFormat); 4] = [
 ];
 
 impl RegistrationFormat {
-    /// The format of this name.
+    /// Returns the format with this name.
     ///
     /// # Errors
-    /// The names there are.
+    /// The message, with the valid names.
     pub fn named(name: &str) -> Result<Self, String> {
         let known = FORMATS.iter().find(|(known, _)| *known == name);
         known.map(|(_, format)| *format).ok_or_else(|| {
@@ -51,7 +51,7 @@ impl RegistrationFormat {
         })
     }
 
-    /// The format that these keys are typical of.
+    /// Detects the format from typical keys.
     fn recognised(keys: &Map<String, Value>) -> Self {
         let has = |key| keys.contains_key(key);
         if has("serviceEndpoint") {
@@ -69,15 +69,15 @@ impl RegistrationFormat {
 /// How the registrations of one service are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RegistrationRules {
-    /// Their format; none where each is recognised by its keys.
+    /// Their format; `None` where it is detected from the keys of each.
     pub format: Option<RegistrationFormat>,
-    /// Of serversets: which of the `additionalEndpoints` is meant; none for the `serviceEndpoint`.
+    /// For serversets: the name of the `additionalEndpoints` entry to use; `None` for the `serviceEndpoint`.
     pub endpoint: Option<String>,
-    /// Of serversets: only members of this shard are hosts; none for all.
+    /// For serversets: the shard whose members are hosts; `None` for all.
     pub shard: Option<u64>,
 }
 
-/// Reads a registration. None for a member of a shard that is not wanted, and for the weights that Finagle keeps beside
+/// Reads a registration. Returns `None` for a member of another shard, and for the weights that Finagle stores next to
 /// the members of a serverset.
 ///
 /// # Errors
@@ -106,13 +106,13 @@ pub fn from_registration(
     from_json_value(&Value::Object(keys), policy).map(Some)
 }
 
-/// A key of theirs under the name that it has here, where it is given.
+/// Copies a key, if it is present, under proxymgr's name for it.
 fn rename(from: &Map<String, Value>, key: &str, to: &mut Map<String, Value>, name: &str) {
     to.extend(from.get(key).map(|value| (name.to_owned(), value.clone())));
 }
 
-/// `name` is the machine's, which several registrations of one service may share; so the server is named after its
-/// endpoint.
+/// Converts a nerve registration. Its `name` is that of the machine, which several registrations may share; so the
+/// server is named after its endpoint.
 fn nerve(from: &Map<String, Value>) -> Map<String, Value> {
     let mut keys = Map::new();
     for (key, name) in
@@ -123,7 +123,7 @@ fn nerve(from: &Map<String, Value>) -> Map<String, Value> {
     keys
 }
 
-/// `name` is the service's. An instance that is not enabled is there and takes no traffic.
+/// Converts a Curator registration. Its `name` is that of the service. A disabled instance goes into maintenance.
 fn curator(from: &Map<String, Value>) -> Map<String, Value> {
     let mut keys = Map::new();
     rename(from, "address", &mut keys, "address");
@@ -154,12 +154,12 @@ fn serverset(from: &Map<String, Value>, endpoint: Option<&str>) -> Result<Map<St
     rename(place, "port", &mut keys, "port");
     let status = from.get("status").unwrap_or(&Value::Null);
     let state = match status.as_str() {
-        // One that warns still serves.
+        // A member in state WARNING still serves.
         Some("ALIVE" | "WARNING") => "ready",
-        // It finishes what it has, and is not to be given more.
+        // It finishes its sessions and must get no new ones.
         Some("STOPPING") => "drain",
         Some("STARTING" | "STOPPED" | "DEAD") => "maint",
-        // Members need not say it.
+        // The key is optional.
         None if status.is_null() => "ready",
         _ => return Err(format!("\"status\": {} is not a status of a serverset's member", shown(status))),
     };

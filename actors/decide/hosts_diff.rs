@@ -1,4 +1,4 @@
-//! What differs between two lists of hosts.
+//! The differences between two lists of hosts.
 
 use itertools::EitherOrBoth::{Both, Left, Right};
 use itertools::Itertools;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::common_ends::between_common_ends;
 use crate::model::{HostList, ServerName};
 
-/// The servers that one list has and the other has not, or has differently.
+/// The servers that only one of two lists has, or that differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostsDiff {
     /// Only in the newer list.
@@ -19,10 +19,10 @@ pub struct HostsDiff {
 }
 
 impl HostsDiff {
-    /// What leads from `before` to `after`. Each part is in the order of names.
+    /// Returns the differences between `before` and `after`. Each part is sorted by name.
     pub fn between(before: &HostList, after: &HostList) -> Self {
         let mut diff = Self::default();
-        // Both are in the order of names: one walk over the two instead of a search for each host.
+        // Both are sorted by name: one merge of the two replaces a search for each host.
         let (before, after) = (before.as_slice(), after.as_slice());
         let (of_before, of_after) = between_common_ends(before, after, PartialEq::eq);
         for pair in
@@ -38,12 +38,12 @@ impl HostsDiff {
         diff
     }
 
-    /// Every server that is not the same in both lists.
+    /// Returns every server that is not the same in both lists.
     pub fn servers(&self) -> impl Iterator<Item = &ServerName> {
         self.added.iter().chain(&self.removed).chain(&self.changed)
     }
 
-    /// Whether the two lists are the same.
+    /// Returns whether the two lists are the same.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }

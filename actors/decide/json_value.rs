@@ -1,4 +1,4 @@
-//! Reading JSON that people and other tools wrote: values by what they mean, each mistake with the value that is wrong.
+//! Readers for JSON written by people and other tools. Each mistake is reported with the wrong value.
 
 use std::num::NonZeroU16;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::limits::QUOTED_VALUE_CHARS_MAX;
 
-/// Whether a key is free for uses of others: it begins with `x-` or `_`.
+/// Returns whether a key is reserved for other tools: it begins with `x-` or `_`, and proxymgr ignores it.
 pub(super) fn is_free_key(key: &str) -> bool {
     key.starts_with("x-") || key.starts_with('_')
 }
@@ -22,12 +22,12 @@ pub(super) fn parse_json(text: &[u8]) -> Result<Value, String> {
     })
 }
 
-/// A string.
+/// Reads a string.
 pub(super) fn string_from(value: &Value) -> Result<&str, String> {
     value.as_str().ok_or_else(|| format!("{} is not a string", shown(value)))
 }
 
-/// A port, as a number or as digits in a string.
+/// Reads a port, as a number or as digits in a string.
 pub(super) fn port_from(value: &Value) -> Result<NonZeroU16, String> {
     whole_number(value)
         .and_then(|port| u16::try_from(port).ok())
@@ -35,7 +35,7 @@ pub(super) fn port_from(value: &Value) -> Result<NonZeroU16, String> {
         .ok_or_else(|| format!("{} is not a port, a whole number from 1 to 65535", shown(value)))
 }
 
-/// A number without sign or fraction, or a string of digits.
+/// Reads a number without sign or fraction, or a string of digits.
 pub(super) fn whole_number(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64(),
@@ -44,7 +44,7 @@ pub(super) fn whole_number(value: &Value) -> Option<u64> {
     }
 }
 
-/// A list of strings, or one string.
+/// Reads a list of strings, or one string.
 pub(super) fn strings_from(value: &Value) -> Result<Vec<String>, String> {
     match value {
         Value::String(text) => Ok(vec![text.clone()]),
@@ -53,7 +53,7 @@ pub(super) fn strings_from(value: &Value) -> Result<Vec<String>, String> {
     }
 }
 
-/// A value as a message repeats it: as JSON, so that nothing in it can break the message's line, and cut short.
+/// Formats a value for a message: as JSON, so that it cannot contain a line break, and truncated.
 pub(super) fn shown(value: &Value) -> String {
     let text: String = value.to_string().chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect();
     match text.char_indices().nth(QUOTED_VALUE_CHARS_MAX) {

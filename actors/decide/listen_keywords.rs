@@ -1,5 +1,5 @@
-//! The lines that a service may put into its `listen` section: an allow-list by keyword, and by what follows it where
-//! that decides whether the line stays within the section.
+//! The lines that a service may put into its `listen` section: an allow-list by keyword, and by the arguments where
+//! they decide whether the line only affects the section.
 //!
 //! Source: `configuration.txt` 4.2, "Proxy keywords", and 4.3, "Actions keywords", of HAProxy 2.2 to 3.2.
 
@@ -9,10 +9,10 @@ use super::expression::reaches_outside;
 use super::nearest::nearest;
 use crate::model::Word;
 
-/// What the words after a keyword have to be.
+/// The rule for the arguments of a keyword.
 #[derive(Debug, Clone, Copy)]
 enum Rule {
-    /// Whatever HAProxy makes of it: nothing there leaves the section.
+    /// Any arguments: none of them affects anything outside the section.
     Any,
     /// The next word is one of these, or one of these followed by `(`.
     OneOf(&'static [&'static str]),
@@ -20,7 +20,8 @@ enum Rule {
     InPhase { phases: &'static [&'static str], actions: &'static [&'static str] },
 }
 
-/// Keywords that no operator's allowance lifts: they would end the section, or clash with what proxymgr writes itself.
+/// Returns why a keyword is refused regardless of `haproxy.extra_options`: it would end the section, or conflict with
+/// lines that proxymgr writes.
 pub fn structural_refusal(keyword: &str) -> Option<String> {
     if SECTIONS.contains(&keyword) {
         return Some(format!("{keyword:?} would begin another section; a service has its own section only"));
@@ -37,7 +38,7 @@ pub fn structural_refusal(keyword: &str) -> Option<String> {
     None
 }
 
-/// What replaces a line that HAProxy itself refuses today; no operator's allowance lifts that.
+/// Returns the replacement for a line that current HAProxy versions refuse, regardless of `haproxy.extra_options`.
 pub fn removed(words: &[Word]) -> Option<String> {
     let (keyword, arguments) = positive(words);
     let with_argument = arguments.first().map(|argument| format!("{keyword} {}", argument.as_str()));
@@ -47,7 +48,7 @@ pub fn removed(words: &[Word]) -> Option<String> {
     Some(format!("{name:?} was removed from HAProxy; use {successor}"))
 }
 
-/// Why the words are not a line that a service may use.
+/// Returns why a service may not use this line.
 pub fn refusal(words: &[Word]) -> Option<String> {
     let (keyword, arguments) = positive(words);
     if let Some((_, reason)) = REFUSED.iter().find(|(names, _)| names.contains(&keyword)) {
@@ -65,12 +66,12 @@ pub fn refusal(words: &[Word]) -> Option<String> {
         .or_else(|| argument_refusal(keyword, arguments))
 }
 
-/// `log global`, and `no log`.
+/// Returns whether the line is `log global` or `no log`.
 fn is_plain_log(words: &[Word]) -> bool {
     matches!(words, [first, second] if matches!((first.as_str(), second.as_str()), ("log", "global") | ("no", "log")))
 }
 
-/// The keyword that decides, without a `no` before it, and what follows.
+/// Returns the keyword of a line, without a leading `no`, and its arguments.
 pub fn positive(words: &[Word]) -> (&str, &[Word]) {
     match words {
         [no, keyword, arguments @ ..] if no.as_str() == "no" => (keyword.as_str(), arguments),
@@ -110,7 +111,7 @@ fn rule_refusal(keyword: &str, rule: Rule, arguments: &[Word]) -> Option<String>
     })
 }
 
-/// What the later words of an allowed line may not be.
+/// Returns why the arguments of an allowed line are refused.
 fn argument_refusal(keyword: &str, arguments: &[Word]) -> Option<String> {
     let position = |wanted: &str| arguments.iter().position(|word| word.as_str() == wanted);
     match keyword {
@@ -125,7 +126,7 @@ fn argument_refusal(keyword: &str, arguments: &[Word]) -> Option<String> {
         }
         "http-check" | "tcp-check" if arguments.first().is_some_and(|word| word.as_str() == "connect") => {
             if position("via-socks4").is_some() {
-                return Some(format!("{keyword:?} with \"via-socks4\" leaves by another way than the service"));
+                return Some(format!("{keyword:?} with \"via-socks4\" connects by another path than the service"));
             }
             let address = position("addr").map(|at| arguments.get(at + 1).map_or("", Word::as_str));
             let mistaken = address.filter(|text| text.parse::<IpAddr>().is_err());
@@ -142,14 +143,14 @@ const SECTIONS: &[&str] = &[
     "namespace_list", "healthcheck", "ruleset",
 ];
 
-const OUTSIDE: &str = "it leaves the service's own section";
+const OUTSIDE: &str = "it reaches outside the service's own section";
 const FILES: &str = "it reads a file of HAProxy's machine";
 const CODE: &str = "it runs code outside HAProxy, or hands traffic to it";
 
 #[rustfmt::skip]
 const REFUSED: &[(&[&str], &str)] = &[
     (&["bind", "bind-process"], "proxymgr opens the listening socket; use the keys \"port\" and \"bind\""),
-    (&["use_backend", "default_backend", "use-server"], "the hosts of the service's source are what it forwards to"),
+    (&["use_backend", "default_backend", "use-server"], "a service only forwards to the hosts of its source"),
     (&["dispatch", "source", "transparent"], OUTSIDE),
     (&["errorfile", "errorfiles", "load-server-state-from-file", "server-state-file-name", "ssl-f-use"], FILES),
     (&["external-check", "filter", "filter-sequence", "use-fcgi-app"], CODE),
@@ -158,8 +159,9 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["id", "guid"], "proxymgr does not keep them unique among services"),
 ];
 
-/// Keywords, with the word after them where that decides, and their successors. Source: the messages of HAProxy 2.2 to
-/// 3.2, which refuse these lines (2.2 still accepts `monitor-net`, `mode health`, `grace` and `option forceclose`).
+/// Removed keywords, with their first argument where it matters, and their successors. Source: the messages of HAProxy
+/// 2.2 to 3.2, which refuse these lines (2.2 still accepts `monitor-net`, `mode health`, `grace` and `option
+/// forceclose`).
 #[rustfmt::skip]
 const REMOVED: &[(&[&str], &str)] = &[
     (&["reqadd"], "\"http-request add-header\""),

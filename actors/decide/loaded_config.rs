@@ -1,5 +1,4 @@
-//! Reads back a haproxy.cfg that proxymgr wrote: what the HAProxy that runs on it has loaded, and which service a line
-//! belongs to.
+//! Parser for a haproxy.cfg that proxymgr wrote: its sections, and the service of each line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
@@ -8,10 +7,10 @@ use std::sync::Arc;
 use super::config_text::{END_OF_FRAME, INDENT, clients_connect_to, inherited_socket_line};
 use crate::model::{ServerName, ServiceName};
 
-/// A section as it stands in the file.
+/// A section of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadedSection {
-    /// Everything but the descriptor and the servers, to compare with
+    /// The section without the descriptor and the servers, to compare with
     /// [`section_head`](super::haproxy_config::section_head).
     pub head: String,
     /// The descriptor it listens on.
@@ -22,7 +21,7 @@ pub struct LoadedSection {
     pub order: Vec<ServerName>,
 }
 
-/// The sections of a file that proxymgr wrote. Of a file that it did not write, nothing.
+/// Returns the sections of a file that proxymgr wrote; empty for any other file.
 pub fn parse_sections(text: &str) -> BTreeMap<ServiceName, LoadedSection> {
     let mut sections: BTreeMap<ServiceName, LoadedSection> = BTreeMap::new();
     let mut current: Option<&mut LoadedSection> = None;
@@ -40,13 +39,13 @@ pub fn parse_sections(text: &str) -> BTreeMap<ServiceName, LoadedSection> {
     sections
 }
 
-/// The descriptors that a process of this file inherits, for its sections and for the frontends they share.
+/// Returns the descriptors that a process with this file inherits, for its sections and shared frontends.
 pub fn inherited_descriptors(text: &str) -> BTreeSet<RawFd> {
     let ours = text.lines().skip_while(|line| *line != END_OF_FRAME);
     ours.filter_map(|line| inherited(line.strip_prefix(INDENT)?.strip_prefix("bind ")?)).collect()
 }
 
-/// Whether a process of the file with these lines inherits its Runtime API socket, as
+/// Returns whether a process of the file with these lines inherits its Runtime API socket, as
 /// [`STATS_DESCRIPTOR`](super::haproxy_config::STATS_DESCRIPTOR). Reads no further than the base configuration.
 pub fn inherits_stats_socket(lines: impl IntoIterator<Item = impl AsRef<str>>) -> bool {
     let expected = inherited_socket_line();
@@ -67,7 +66,7 @@ impl LoadedSection {
             ("bind", address) if self.descriptor.is_none() && inherited(address).is_some() => {
                 self.descriptor = inherited(address);
             }
-            // HAProxy's own socket, where the line before says that clients connect to.
+            // A socket that HAProxy opens itself, at the address in the comment before.
             ("bind", address) if self.head.lines().nth(1) == Some(&*clients_connect_to(address)) => {}
             _ => self.push_head(line),
         }
@@ -88,7 +87,7 @@ fn section_name(line: &str) -> Option<ServiceName> {
     ServiceName::new(name).ok()
 }
 
-/// Which service each line of a file belongs to.
+/// An index from the lines of a file to services.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LineIndex {
     /// The first line of each piece, counted from 1, in ascending order.
@@ -96,7 +95,7 @@ pub struct LineIndex {
 }
 
 impl LineIndex {
-    /// The index of a text in pieces: the frame and one per service.
+    /// Creates the index of a text in pieces: the base configuration and one per service.
     pub fn of(pieces: &[Arc<str>]) -> Self {
         let mut next_line = 1;
         let pieces = pieces
@@ -110,12 +109,12 @@ impl LineIndex {
         Self { pieces }
     }
 
-    /// The services that have a section.
+    /// Returns the services that have a section.
     pub fn services(&self) -> BTreeSet<ServiceName> {
         self.pieces.iter().filter_map(|(_, service)| service.clone()).collect()
     }
 
-    /// The service whose section holds this line; none for the frame.
+    /// Returns the service whose section contains this line; `None` for the base configuration.
     pub fn service_at(&self, line: usize) -> Option<&ServiceName> {
         let after = self.pieces.partition_point(|(first_line, _)| *first_line <= line);
         self.pieces.get(after.checked_sub(1)?)?.1.as_ref()

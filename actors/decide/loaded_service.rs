@@ -1,4 +1,4 @@
-//! What a HAProxy process was given, by its file and at run time since.
+//! The state applied to a HAProxy process, by its file and at run time since.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,42 +10,43 @@ use super::server_line::{id_beside, server_words};
 use super::server_options::used_options;
 use crate::model::{AdminState, Host, PersistentId, ServerName, ServiceDefinition, Word};
 
-/// What a HAProxy process was given of one service: by its file, and at run time since.
+/// The state of one service that was applied to a HAProxy process, by its file and at run time since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadedService {
     /// The section without its servers, as [`section_head`](super::haproxy_config::section_head) writes it.
     pub head: Arc<str>,
-    /// Each server's options.
+    /// The applied state of each server.
     pub servers: BTreeMap<ServerName, LoadedServer>,
 }
 
-/// What a HAProxy process was given of one server.
+/// The applied state of one server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadedServer {
-    /// The address and port, as written in the file or the command: a host name is resolved only then.
+    /// The address and port, as written in the file or the command. HAProxy resolves a host name only at that time.
     pub endpoint: String,
-    /// Its options but for the weight, which can change at run time.
+    /// Its options without the weight, which can change at run time.
     pub options: Vec<Word>,
-    /// Its id; none where it is not known, or one of its options.
+    /// Its id; `None` where it is not known, or one of its options.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<PersistentId>,
-    /// The weight last ordered: by its options, or at run time since; none where it has the section's default.
+    /// The weight last set, by its options or at run time since; `None` where it has the section's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
-    /// Its priority when it got its place among HAProxy's servers, which changes only with a reload.
+    /// Its priority at the time of its last (re)load, because its position among HAProxy's servers changes only with a
+    /// reload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u16>,
-    /// For whom it was last put into drain or maintenance; none where that was not our doing, or is over.
+    /// Why the daemon last set it to drain or maintenance; `None` where the daemon did not, or it has ended.
     pub held_by: Option<Holder>,
 }
 
-/// For whom a server is kept from traffic.
+/// The reason why the daemon disabled a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Holder {
-    /// Discovery asks for it.
+    /// Discovery reports the state.
     Discovery,
-    /// An operator chose it, over proxymgr.
+    /// An operator's override via proxymgr.
     Operator,
     /// Its host is gone from discovery.
     Removal,
@@ -53,7 +54,7 @@ pub enum Holder {
     Move,
 }
 
-/// What a process is given of a server by its file, or by `add server`, but for its id.
+/// Returns the state that the file or `add server` applies for a server, without its id.
 pub fn given(definition: &ServiceDefinition, host: &Host) -> LoadedServer {
     let (options, weight) = split_weight(&server_words(definition, host));
     LoadedServer {
@@ -66,18 +67,18 @@ pub fn given(definition: &ServiceDefinition, host: &Host) -> LoadedServer {
     }
 }
 
-/// The same, with its id.
+/// Returns the same as [`given`], with the id.
 pub fn given_with_id(definition: &ServiceDefinition, name: &ServerName, host: &Host, ids: &ServerIds) -> LoadedServer {
     let given = given(definition, host);
     LoadedServer { id: id_beside(&given.options, name, host, ids), ..given }
 }
 
-/// Why a server is kept from traffic by its line in the file: one that is to drain starts in maintenance, too.
+/// Returns why the line of a server in the file disables it. A server to drain starts in maintenance, too.
 pub fn disabled_by_file(host: &Host) -> Option<Holder> {
     (host.state != AdminState::Ready).then_some(Holder::Discovery)
 }
 
-/// The words without `weight N`, and the last N where there is one.
+/// Splits options into those without `weight N`, and the last N where there is one.
 pub(super) fn split_weight(words: &[Word]) -> (Vec<Word>, Option<u16>) {
     let mut weight = None;
     let mut rest = Vec::with_capacity(words.len());

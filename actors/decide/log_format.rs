@@ -1,4 +1,4 @@
-//! Log formats of `defaults` that a section in TCP mode cannot have.
+//! Log formats of `defaults` that a section in TCP mode cannot inherit.
 //!
 //! HAProxy 2.2 and 2.6 refuse the whole file when a section in TCP mode inherits a `log-format` with a variable that
 //! exists in HTTP mode only; all versions warn of an inherited `option httplog`. `option tcplog` in the section makes all of them
@@ -11,12 +11,12 @@ use crate::model::Word;
 const HTTP_VARIABLES: [&str; 18] =
     ["CC", "CS", "HM", "HP", "HPO", "HQ", "HU", "HV", "Ta", "Ti", "Tq", "TR", "Tr", "r", "tr", "trg", "trl", "tsc"];
 
-/// Whether a line chooses the log format of its section.
+/// Returns whether a line sets the log format of its section.
 pub(super) fn chooses_format(words: &[Word]) -> bool {
     format_of(words).is_some()
 }
 
-/// Whether the format that these lines choose, of several the last, exists in HTTP mode only.
+/// Returns whether the log format of these lines, of several the last, exists in HTTP mode only.
 pub(super) fn is_for_http<'a>(lines: impl IntoIterator<Item = &'a [Word]>) -> bool {
     match lines.into_iter().filter_map(format_of).last() {
         Some(Format::Option(name)) => name != "tcplog",
@@ -43,8 +43,8 @@ fn format_of(words: &[Word]) -> Option<Format<'_>> {
     }
 }
 
-/// The names of the variables in a format: of `%HM`, `%{+Q}r` and `%(name)Ta`, but neither of `%%` nor of expressions, which `%[...]`
-/// holds: HAProxy itself refuses those that it cannot evaluate when it logs, in either mode.
+/// Returns the names of the variables in a format, such as `%HM`, `%{+Q}r` and `%(name)Ta`, without `%%` and
+/// expressions (`%[...]`), which HAProxy itself refuses in either mode where it cannot evaluate them.
 fn variables(format: &str) -> impl Iterator<Item = &str> {
     let mut rest = format;
     std::iter::from_fn(move || {
@@ -64,7 +64,7 @@ fn variables(format: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What follows a part in brackets, or the text itself where it does not begin with one.
+/// Returns the text after a part in brackets, or the text itself where it does not begin with one.
 fn after_closing(text: &str, open: char, close: char) -> &str {
     text.strip_prefix(open).and_then(|inner| inner.split_once(close)).map_or(text, |(_, after)| after)
 }

@@ -1,10 +1,10 @@
-//! The known word that a misspelt one resembles.
+//! Suggestions for misspelt words.
 
-/// A longer word is far from every keyword, and comparing it would take long.
+/// The length above which words are not compared: no keyword is as long, and the comparison would be slow.
 const KEYWORD_LENGTH_MAX: usize = 64;
 
-/// The candidate nearest to `word`, if one is near enough to have been meant: one letter away, two for words of
-/// seven letters and more. Two letters that changed places are one letter away. Upper case and `-` for `_` do not count.
+/// Returns the candidate nearest to `word`, if it is near enough: at most one edit away, or two for words of seven
+/// letters and more. A transposition is one edit. Upper case and `-` for `_` do not count.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
     if word.len() > KEYWORD_LENGTH_MAX {

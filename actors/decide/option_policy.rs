@@ -1,9 +1,9 @@
-//! Which options a service's definition may use.
+//! The policy for the options of a service's definition.
 //!
-//! Whoever can write a definition may choose options inside the service's own section, and nothing else. So lines and
-//! server options are held against an allow-list: what reads a file, runs code, names another section or takes a part
-//! of what proxymgr itself decides is refused, and so is whatever nobody has looked at yet. The operator can allow
-//! more, except what would change the structure of the file.
+//! The author of a definition may only choose options inside the service's own section. So lines and server options are
+//! checked against an allow-list. Options that read a file, run code, name another section or conflict with proxymgr
+//! are refused, and so are unknown options. The operator can allow more, except options that change the structure of
+//! the file.
 
 use super::quoting::{holds_escaped_control, split_line};
 use super::server_options::{self, UsedOption, used_options};
@@ -11,29 +11,29 @@ use super::{expression, listen_keywords, nearest};
 use crate::limits::{LINE_WORDS_MAX, LISTEN_LINE_BYTES_MAX, SERVER_OPTION_BYTES_MAX, SERVER_OPTION_WORDS_MAX};
 use crate::model::{Removal, ServiceDefinition, Word};
 
-/// The allow-list, with what the operator added to it, and what holds for a service that says nothing.
+/// The allow-list with the operator's additions, and the default limits of a service.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OptionPolicy {
-    /// First words of listen and server options that are allowed besides: `http-request`, `option external-check`,
-    /// `ca-file`. What begins with such words is taken as it is.
+    /// The first words of additionally allowed listen and server options: `http-request`, `option external-check`,
+    /// `ca-file`. Options that begin with such words are not checked further.
     pub extra: Vec<String>,
-    /// The guard's limits of a service that has none of its own.
+    /// The guard's default limits of a service.
     pub removal: Removal,
 }
 
 const OPERATOR_MAY_ALLOW: &str = "the operator can allow it with haproxy.extra_options";
 
 impl OptionPolicy {
-    /// Judges a definition that was parsed earlier: under another policy, or by another daemon.
+    /// Checks a definition that was parsed earlier, under another policy or by another daemon.
     pub fn judge_definition(&self, definition: &ServiceDefinition) -> Result<(), String> {
         definition.listen_options.iter().try_for_each(|words| self.judge_listen_words(words))?;
         self.judge_server_words(&definition.server_options)
     }
 
-    /// Splits one line of `listen_options` into words and judges it.
+    /// Splits one line of `listen_options` into words and checks it.
     ///
     /// # Errors
-    /// Says why the line is refused and what to do, without naming the service or the key.
+    /// Why the line is refused and what to do, without the service and the key.
     pub fn listen_line(&self, line: &str) -> Result<Vec<Word>, String> {
         if line.len() > LISTEN_LINE_BYTES_MAX {
             return Err(format!("it is {} bytes long; at most {LISTEN_LINE_BYTES_MAX} are allowed", line.len()));
@@ -43,7 +43,7 @@ impl OptionPolicy {
         Ok(words)
     }
 
-    /// Judges a line that is split already: one that was saved, say, under another policy.
+    /// Checks a line that is already split, such as one saved under another policy.
     ///
     /// # Errors
     /// As [`OptionPolicy::listen_line`].
@@ -70,10 +70,10 @@ impl OptionPolicy {
         if keyword == "default-server" { self.judge_server_words(arguments) } else { Ok(()) }
     }
 
-    /// Splits server options into words and judges them. Each element may hold several: `check inter 2000`.
+    /// Splits server options into words and checks them. Each element may contain several: `check inter 2000`.
     ///
     /// # Errors
-    /// Says which option is refused, why, and what to do, without naming the service or the key.
+    /// Which option is refused, why, and what to do, without the service and the key.
     pub fn server_options(&self, options: &[String]) -> Result<Vec<Word>, String> {
         let bytes: usize = options.iter().map(String::len).sum();
         if bytes > SERVER_OPTION_BYTES_MAX {
@@ -90,7 +90,7 @@ impl OptionPolicy {
         Ok(words)
     }
 
-    /// Judges server options that are split already.
+    /// Checks server options that are already split.
     ///
     /// # Errors
     /// As [`OptionPolicy::server_options`].
@@ -131,7 +131,7 @@ impl OptionPolicy {
         }
     }
 
-    /// Whether the operator has allowed what begins with these words.
+    /// Returns whether the operator has allowed options that begin with these words.
     fn lifts(&self, words: &[Word]) -> bool {
         let words = match words {
             [no, rest @ ..] if no.as_str() == "no" && !rest.is_empty() => rest,

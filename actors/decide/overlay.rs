@@ -1,37 +1,36 @@
-//! What is wanted of single servers for a time, beside what the list of hosts says of them: operators' choices,
-//! servers that leave, servers that are new.
+//! Temporary deviations of single servers from the list of hosts: overrides, servers that leave, and new servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{AdminState, HostList, ServerName};
 
-/// How far a server is that left discovery.
+/// The progress of a server that left discovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Departure {
-    /// It may finish what it has, and takes nothing new.
+    /// It is draining: it finishes its sessions and gets no new ones.
     Draining,
     /// It has no sessions left.
     Idle,
-    /// Its time to finish is over.
+    /// Its `drain_timeout` is over.
     TimedOut,
 }
 
-/// What is wanted of single servers of one service for a time.
+/// The temporary deviations of the servers of one service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overlay {
-    /// Servers whose state in the list is an operator's choice.
+    /// Servers with an override.
     pub chosen: BTreeSet<ServerName>,
-    /// Servers out of discovery that need not go into maintenance at once.
+    /// Servers removed from discovery that need not go into maintenance at once.
     pub leaving: BTreeMap<ServerName, Departure>,
-    /// The share of their weight, in percent, that newcomers have until they have all of it.
+    /// The current share of their weight, in percent, of new servers that ramp up.
     pub rising: BTreeMap<ServerName, u8>,
-    /// Servers that somebody had put into drain on the socket of the process before.
+    /// Servers that were set to drain on the socket of the previous process.
     pub drained_before: BTreeSet<ServerName>,
 }
 
 impl Overlay {
-    /// Nothing besides the list.
+    /// No deviations.
     pub const NONE: Self = Self {
         chosen: BTreeSet::new(),
         leaving: BTreeMap::new(),
@@ -39,7 +38,7 @@ impl Overlay {
         drained_before: BTreeSet::new(),
     };
 
-    /// The weight of a server whose own is `full`: a server that takes traffic has 1 at the least.
+    /// Returns the current weight of a server whose full weight is `full`: at least 1 for a server that takes traffic.
     pub fn weight(&self, server: &ServerName, full: u16) -> u16 {
         match self.rising.get(server) {
             Some(percent) if full > 0 => (u32::from(full) * u32::from(*percent) / 100).max(1) as u16,
@@ -48,7 +47,7 @@ impl Overlay {
     }
 }
 
-/// The list in which the states that operators chose take the place of those that discovery asks for.
+/// Returns the list with the states of overrides instead of those from discovery.
 pub fn with_choices<'a>(
     discovered: &Arc<HostList>,
     choices: impl Iterator<Item = (&'a ServerName, AdminState)>,
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_has_a_share_of_its_weight_and_never_none() {
+    fn new_server_gets_a_share_of_its_weight() {
         let overlay = Overlay { rising: [(name("a"), 10)].into(), ..Overlay::NONE };
         assert_eq!([100, 5, 1, 0].map(|full| overlay.weight(&name("a"), full)), [10, 1, 1, 0]);
         assert_eq!(overlay.weight(&name("b"), 100), 100);
@@ -87,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_takes_the_place_of_what_discovery_says() {
+    fn override_replaces_the_state_from_discovery() {
         let discovered = list(&["a", "b"]);
         let chosen = with_choices(
             &discovered,

@@ -1,36 +1,36 @@
-//! What operators chose for the servers of one service, whatever discovery says.
+//! Overrides: operators' choices for the servers of one service, which take precedence over discovery.
 
 use std::collections::BTreeMap;
 
 use crate::limits::CHOICE_KEEP;
 use crate::model::{AdminState, HostList, OperatorChoice, ServerName};
 
-/// Operators' choices, by server.
+/// The overrides, by server.
 #[derive(Debug, Default)]
 pub struct OverrideSet(BTreeMap<ServerName, OperatorChoice>);
 
 impl OverrideSet {
-    /// What an earlier run of the daemon saved.
+    /// Restores the overrides that an earlier run of the daemon saved.
     pub fn restored(saved: BTreeMap<ServerName, OperatorChoice>) -> Self {
         Self(saved)
     }
 
-    /// All of them, those for hosts that are away included.
+    /// Returns all overrides, including those for absent hosts.
     pub fn all(&self) -> &BTreeMap<ServerName, OperatorChoice> {
         &self.0
     }
 
-    /// Chooses, in the place of what was chosen before.
+    /// Sets an override, which replaces an earlier one.
     pub fn set(&mut self, server: ServerName, choice: OperatorChoice) {
         self.0.insert(server, choice);
     }
 
-    /// Lets the server follow discovery again.
+    /// Removes an override, so that the server follows discovery again.
     pub fn remove(&mut self, server: &ServerName) {
         self.0.remove(server);
     }
 
-    /// Takes in what discovery shows. A choice outlives its host for a while, because a host that is restarted leaves
+    /// Handles a new list of hosts. An override outlives its host for a while, because a host that restarts leaves
     /// discovery, too, and must not get traffic before the operator agrees. Returns whether anything changed.
     pub fn hosts_changed(&mut self, discovered: &HostList, now_unix_ms: u64) -> bool {
         let before = self.0.clone();
@@ -41,13 +41,13 @@ impl OverrideSet {
                 choice.gone_unix_ms.get_or_insert(now_unix_ms);
             }
         }
-        // To be ready is no override any more once discovery says the same.
+        // A `ready` override ends once discovery reports the same state.
         let agrees = |server: &ServerName| discovered.get(server).is_some_and(|host| host.state == AdminState::Ready);
         self.0.retain(|server, choice| choice.state != AdminState::Ready || !agrees(server));
         self.0 != before
     }
 
-    /// Ends those whose time is over. Returns each with the reason why it ended.
+    /// Ends expired overrides. Returns each with the reason why it ended.
     pub fn end(&mut self, now_unix_ms: u64) -> Vec<(ServerName, OperatorChoice, &'static str)> {
         let over = |choice: &OperatorChoice| ends_at(choice).is_some_and(|at| at <= now_unix_ms);
         let names: Vec<_> = self.0.iter().filter(|(_, choice)| over(choice)).map(|(name, _)| name.clone()).collect();
@@ -55,12 +55,12 @@ impl OverrideSet {
         ended
             .map(|(choice, server)| {
                 let expired = choice.until_unix_ms.is_some_and(|until| until <= now_unix_ms);
-                (server, choice, if expired { "its time is over" } else { "its host has been gone for too long" })
+                (server, choice, if expired { "it has expired" } else { "its host has been gone for too long" })
             })
             .collect()
     }
 
-    /// When the next one ends, in milliseconds since 1970.
+    /// Returns when the next override ends, in milliseconds since 1970.
     pub fn next_end(&self) -> Option<u64> {
         self.0.values().filter_map(ends_at).min()
     }
@@ -96,7 +96,7 @@ mod tests {
         let mut choices = chosen(AdminState::Maint, Some(1_000));
         assert!(choices.end(999).is_empty());
         assert_eq!(choices.next_end(), Some(1_000));
-        assert_eq!(choices.end(1_000)[0].2, "its time is over");
+        assert_eq!(choices.end(1_000)[0].2, "it has expired");
         assert!(choices.all().is_empty());
     }
 

@@ -1,4 +1,4 @@
-//! What HAProxy has once it has executed a command: predicted, so that the next change need not wait for an observation.
+//! Prediction of HAProxy's state after a command, so that the next change need not wait for an observation.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ const MAINTENANCE: u16 = 0x01;
 /// `srv_admin_state`: forced drain.
 const DRAIN: u16 = 0x08;
 
-/// Changes the servers of one section as HAProxy does when it accepts the command. What checks make of a server is not
+/// Changes the servers of one section as HAProxy does when it accepts the command. The results of health checks are not
 /// predicted.
 pub fn predict(servers: &mut ObservedServers, command: &RuntimeCommand) {
     let name = &command.server().server;
@@ -58,7 +58,7 @@ fn change(server: &mut ObservedServer, command: &RuntimeCommand) {
     }
 }
 
-/// The number that the last option of this name sets. HAProxy's weight of a server that names none is 1.
+/// Returns the number that the last option with this name sets. HAProxy's default weight is 1.
 fn number_after<N: FromStr>(option: &str, options: &[Word]) -> Option<N> {
     let mut named = options.windows(2).filter(|pair| pair[0].as_str() == option);
     named.next_back().and_then(|pair| pair[1].as_str().parse().ok())

@@ -1,7 +1,7 @@
-//! The cheapest way from what HAProxy has to what it should have.
+//! The plan: the cheapest way from the observed to the desired state of HAProxy.
 //!
-//! Three inputs, no memory: what is wanted, what the process was given (its file, and what was added since), and what
-//! it says it has. The same inputs always give the same plan, and a plan that was carried out leaves an empty one.
+//! It is a pure function of three inputs: the desired state, the applied state (the file and later runtime changes),
+//! and the observed state. The same inputs always give the same plan, and the plan after a completed one is empty.
 
 mod backups;
 mod one_server;
@@ -29,24 +29,24 @@ use crate::model::{
     ServiceName, UpdateStrategy, Word,
 };
 
-/// What to do about one service.
+/// The plan of one service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePlan {
-    /// What can be done at run time: servers that come first, so that those that go are never the last.
+    /// The runtime changes: additions first, so that removals never empty the service.
     pub steps: Vec<Step>,
-    /// Why a reload is needed; empty where none is.
+    /// The reasons for a reload; empty where none is needed.
     pub reload: Vec<ReloadReason>,
 }
 
 impl ServicePlan {
-    /// Whether nothing is to be done.
+    /// Returns whether the plan is empty.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.reload.is_empty()
     }
 }
 
-/// Plans one service. `loaded` and `observed` are none where the process does not have the section; `refused` names
-/// servers for which HAProxy has already turned a runtime change down.
+/// Plans one service. `loaded` and `observed` are `None` where the process lacks the section; `refused` contains the
+/// servers for which HAProxy has already refused a runtime change.
 pub fn plan_service(
     wanted: WantedService<'_>,
     loaded: Option<&LoadedService>,
@@ -57,7 +57,7 @@ pub fn plan_service(
     plan_part(wanted, loaded, observed, refused, ground, &Scope::Whole)
 }
 
-/// The part of [`plan_service`]'s plan that is about the servers in `scope`.
+/// Returns the part of [`plan_service`]'s plan for the servers in `scope`.
 pub fn plan_part(
     wanted: WantedService<'_>,
     loaded: Option<&LoadedService>,
@@ -117,9 +117,9 @@ pub fn plan_part(
         }
         steps.push((name, step));
     }
-    // A host that only gets another name is not taken from traffic before the reload that brings the new one.
+    // A host that only changes its name keeps its traffic until the reload that adds the new server.
     let is_awaited = |server: &ObservedServer| {
-        // One that is given by name shows the address that the name resolves to, too.
+        // A server with a host name also reports the address that the name resolves to.
         awaited.contains(&(server.fqdn.as_ref().unwrap_or(&server.address).clone(), server.port))
     };
     let unwanted = scope.of(observed).filter(|(name, server)| !wanted.hosts.contains_key(*name) && !is_awaited(server));
@@ -141,7 +141,7 @@ pub fn plan_part(
     plan
 }
 
-/// A step that may be taken, or why a reload takes its place.
+/// Returns a step that may be executed, or the reason for a reload instead.
 fn judged(
     step: Result<Option<Step>, String>,
     strategy: UpdateStrategy,
@@ -159,8 +159,8 @@ fn judged(
     }
 }
 
-/// Takes a server out of service whose host is gone: at once, or once its sessions have ended. None where it is out of
-/// service for good: its agent must not bring it back.
+/// Takes a server out of service whose host is gone: at once, or after its sessions have ended. Returns `None` where it
+/// is already out of service and its agent cannot enable it again.
 fn removal(wanted: WantedService<'_>, server: &ServerName, observed: &ObservedServer) -> Option<Step> {
     let id = id(&wanted.definition.name, server);
     let departure = wanted.overlay.leaving.get(server);
@@ -170,7 +170,7 @@ fn removal(wanted: WantedService<'_>, server: &ServerName, observed: &ObservedSe
         Some(Departure::Idle | Departure::TimedOut) | None => Some(RuntimeCommand::SetMaintenance(id.clone())),
     };
     let reason = match departure {
-        Some(Departure::Draining) => "the host is gone from discovery; it may finish what it has",
+        Some(Departure::Draining) => "the host is gone from discovery, draining",
         Some(Departure::Idle) => "the host is gone from discovery, and has no sessions left",
         Some(Departure::TimedOut) => "the host is gone from discovery, and its drain_timeout is over",
         None => "the host is gone from discovery",
@@ -191,7 +191,7 @@ fn id(service: &ServiceName, server: &ServerName) -> ServerId {
     ServerId { service: service.clone(), server: server.clone() }
 }
 
-/// Says in words what two section heads differ in.
+/// Describes the difference between two section headers.
 fn head_difference(loaded: &str, wanted: &str) -> String {
     let without = |text: &str, other: &str| {
         text.lines().find(|line| !other.lines().any(|known| known == *line)).map(|line| line.trim().to_owned())
@@ -204,7 +204,7 @@ fn head_difference(loaded: &str, wanted: &str) -> String {
     }
 }
 
-/// The commands that delete servers which have been in maintenance long enough.
+/// Returns the step that deletes a server after it has been in maintenance long enough.
 pub fn deletion(service: &ServiceName, server: &ServerName) -> Step {
     Step {
         server: server.clone(),

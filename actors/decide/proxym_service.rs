@@ -1,4 +1,4 @@
-//! A service as proxym writes it, in a file or out of Marathon's labels, turned into a definition of ours.
+//! Conversion of a proxym service, from a file or from Marathon's labels, to a definition.
 //!
 //! `{"Id": "web", "ApplicationProtocol": "http", "TransportProtocol": "tcp", "Port": 8080, "ServicePort": 80,
 //! "Domains": ["example.org"], "ProxyPath": "/api", "Config": "option forwardfor", "Hosts": [{"Ip": "10.0.0.1",
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::json_value::shown;
 
-/// A definition with the name that it gives itself.
+/// A definition that contains its own name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedDefinition {
     /// The service's name.
@@ -17,23 +17,23 @@ pub struct NamedDefinition {
     pub keys: Value,
 }
 
-/// What a proxied port is like, beyond its hosts.
+/// The properties of a proxied port, without its hosts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProxymPort {
-    /// Where clients connect; 0 for nowhere.
+    /// The port for clients; 0 for none.
     pub listen: u64,
     /// `http`, `tcp`, `udp`, or nothing, which is `tcp`. proxym takes `http` for a transport protocol, too.
     pub protocols: Vec<String>,
-    /// The domains it answers to.
+    /// Its domains.
     pub domains: Vec<String>,
-    /// What of its domains it answers to: the beginning of a path. Nothing, or `/`, is everything.
+    /// The path prefix of its requests. An empty one, or `/`, matches all.
     pub path: String,
     /// Lines for its section.
     pub config: String,
 }
 
 impl ProxymPort {
-    /// The keys of a definition, without those that say where the hosts are.
+    /// Returns the keys of a definition, without those of the source of hosts.
     ///
     /// # Errors
     /// HAProxy does not carry this protocol.
@@ -63,7 +63,7 @@ impl ProxymPort {
     }
 }
 
-/// Reads a service, if it is one of proxym's: it has an `Id` and `Hosts`.
+/// Reads a service, if it is a proxym service: it has an `Id` and `Hosts`.
 pub fn read(value: &Value) -> Option<Result<NamedDefinition, String>> {
     let keys = value.as_object().filter(|keys| keys.contains_key("Id") && keys.contains_key("Hosts"))?;
     Some(definition(keys))
@@ -120,7 +120,7 @@ fn list<'s>(service: &'s Map<String, Value>, key: &str) -> Result<&'s [Value], S
 mod tests {
     use super::*;
 
-    /// The example of proxym's own documentation.
+    /// Returns the example of proxym's own documentation.
     fn example() -> Value {
         json!({
             "ApplicationProtocol": "http", "Config": "option forwardfor", "Domains": ["example.org"],
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_service_port_comes_first_and_a_mode_of_its_own_stays() {
+    fn service_port_precedes_port_and_explicit_mode_stays() {
         let keys = |service: &Value| read(service).unwrap().unwrap().keys;
         assert_eq!(keys(&with("ServicePort", json!(80)))["port"], 80);
         let lines = keys(&with("Config", json!("mode tcp\n\n  option tcplog\n")));
@@ -156,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn the_proxy_path_is_what_the_service_answers_to_and_the_root_is_everything() {
+    fn proxy_path_becomes_path_prefix_except_for_root() {
         let path = |path: &str| read(&with("ProxyPath", json!(path))).unwrap().unwrap().keys["path_prefix"].clone();
         assert_eq!([path("/api/"), path("/"), path("")], [json!("/api/"), json!(null), json!(null)]);
     }
 
     #[test]
-    fn a_mistake_is_named_with_its_key_and_other_definitions_are_left_alone() {
+    fn mistakes_are_reported_with_their_key() {
         for (service, reason) in [
             (with("TransportProtocol", json!("udp")), "does not carry the protocol \"udp\""),
             (with("Id", json!(7)), "\"Id\": 7 is not a string"),

@@ -1,17 +1,17 @@
 //! HAProxy's quoting: a line split into words as HAProxy would split it, and a word written so that HAProxy reads it
 //! literally.
 //!
-//! The rules are those of `configuration.txt` 2.2, "Quoting and escaping", and were compared with HAProxy 2.2, 2.6,
-//! 3.0 and 3.2. Two differences are wanted: `$NAME` and `${NAME}` are never expanded, whatever the quotes, because the
-//! environment is the operator's and the line is not; and a bare `#` is refused instead of cutting the line short.
+//! The rules are those of `configuration.txt` 2.2, "Quoting and escaping", and were compared with HAProxy 2.2, 2.6, 3.0
+//! and 3.2. There are two intended differences: `$NAME` and `${NAME}` are never expanded, because authors of
+//! definitions must not read the operator's environment; and a bare `#` is refused instead of truncating the line.
 
 use std::borrow::Cow;
 
 use crate::model::Word;
 
-/// HAProxy's escapes for control characters. A [`Word`] cannot hold a control character, so that none can end a line;
-/// inside a word of a `listen` line each is represented by a Unicode noncharacter, which no text may contain, and is
-/// written as the escape again. `tcp-check send PING\r\n` needs it.
+/// HAProxy's escapes for control characters. A [`Word`] cannot contain a control character, so that none can end a
+/// line. Inside a word of a `listen` line each is represented by a Unicode noncharacter, which no text may contain, and
+/// is written as the escape again. `tcp-check send PING\r\n` needs it.
 const ESCAPED_CONTROLS: [EscapedControl; 3] = [
     EscapedControl { control: '\n', letter: 'n', stand_in: '\u{FDD0}' },
     EscapedControl { control: '\r', letter: 'r', stand_in: '\u{FDD1}' },
@@ -24,7 +24,7 @@ struct EscapedControl {
     stand_in: char,
 }
 
-/// Whether a word stands for a text with a line feed, carriage return or tab.
+/// Returns whether a word represents a text with a line feed, carriage return or tab.
 pub fn holds_escaped_control(word: &Word) -> bool {
     word.as_str().chars().any(|c| escape_letter(c).is_some())
 }
@@ -40,10 +40,10 @@ fn is_noncharacter(c: char) -> bool {
 /// Splits one line into words, by HAProxy's rules for quotes and backslashes.
 ///
 /// # Errors
-/// Says what in the line cannot be taken: a line break or another control character, a quote that is not closed, a
-/// bare `#`, an escape that stands for a character no word may hold, an empty word.
+/// What is invalid in the line: a line break or another control character, an unclosed quote, a bare `#`, an
+/// escape for a character that no word may contain, an empty word.
 pub fn split_line(line: &str) -> Result<Vec<Word>, String> {
-    // Most lines have nothing to unquote: the thousands of servers of a file that is read, above all.
+    // Fast path: most lines, such as the thousands of server lines of a file, have nothing to unquote.
     let is_literal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\'' | b'"' | b'\\');
     if line.bytes().all(|byte| is_literal(byte) || byte == b' ') {
         let words = line.split(' ').filter(|word| !word.is_empty());
@@ -63,7 +63,7 @@ pub fn split_line(line: &str) -> Result<Vec<Word>, String> {
 struct Splitter<'a> {
     rest: std::str::Chars<'a>,
     words: Vec<Word>,
-    /// The word being read; none between words, so that `''` is seen to be an empty word.
+    /// The current word; `None` between words, so that `''` is detected as an empty word.
     word: Option<String>,
 }
 
@@ -120,8 +120,8 @@ impl Splitter<'_> {
         }
     }
 
-    /// What follows a backslash. HAProxy keeps the backslash before a character that needs no escape (`\.` in a
-    /// regular expression).
+    /// Reads the character after a backslash. HAProxy keeps the backslash before a character that needs no escape (`\.`
+    /// in a regular expression).
     fn escape(&mut self, in_double_quotes: bool) -> Result<(), String> {
         match self.rest.next() {
             None => return Err("it ends in a backslash".to_owned()),
@@ -155,8 +155,8 @@ impl Splitter<'_> {
     }
 }
 
-/// The word as it is written in the file: bare where that is safe, otherwise in single quotes, within which HAProxy
-/// takes everything literally; a single quote itself stands between two quoted parts as `\'`.
+/// Returns the word as written in the file: bare where that is safe, otherwise in single quotes, within which HAProxy
+/// reads everything literally. A single quote itself is written as `\'` between two quoted parts.
 pub fn quoted(word: &Word) -> Cow<'_, str> {
     let text = word.as_str();
     if text.chars().all(is_plain) {
@@ -185,7 +185,7 @@ fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-_.:/@%+=,()[]{}*!?|^~".contains(c)
 }
 
-/// The words of one line, quoted and joined by single spaces.
+/// Returns the words of one line, quoted and joined by single spaces.
 pub fn joined<'a>(words: impl IntoIterator<Item = &'a Word>) -> String {
     let mut line = String::new();
     for word in words {

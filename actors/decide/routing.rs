@@ -1,8 +1,8 @@
-//! Which service a request over HTTP goes to, where several share a port and are told apart by their domains.
+//! Routing of HTTP requests by domain, where several services share a port.
 //!
-//! The exact domain comes before `*.`, the longer `*.` before the shorter, all of them before a service for any other
-//! domain; among those of the same domain the longest path. HAProxy finds out by a map
-//! ([`frontend`](super::frontend)), which changes while it runs.
+//! The exact domain precedes `*.`, a longer `*.` domain precedes a shorter one, and all of them precede a service for
+//! any other domain; with the same domain the longest path wins. HAProxy looks the service up in a map
+//! ([`frontend`](super::frontend)), which is updated at run time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -17,8 +17,8 @@ use crate::model::{Domain, ObservedRoutes, RouteCommand, RouteKey, Routes, Servi
 /// The first line of the map's file.
 const HEADER: &str = "# Written by proxymgr, which replaces this file with every change: edits are lost.\n";
 
-/// Where the service's requests come in, if they do so through a frontend that it shares with others: it has domains,
-/// or takes what is left, and speaks HTTP.
+/// Returns the address of the service's shared frontend, if it uses one: it has domains, or is the default, and its
+/// mode is HTTP.
 pub fn routed_at(definition: &ServiceDefinition) -> Option<SocketAddr> {
     let mut modes = definition.listen_options.iter().filter_map(|words| mode_of(words));
     let is_http = modes.next_back().unwrap_or(true);
@@ -26,20 +26,20 @@ pub fn routed_at(definition: &ServiceDefinition) -> Option<SocketAddr> {
     definition.listen.filter(|_| is_http && claims)
 }
 
-/// A service that HAProxy has, and what it wants to be asked for.
+/// A service in HAProxy that claims domains.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     /// The service.
     pub service: &'a ServiceName,
-    /// Where its requests come in.
+    /// The address of its frontend.
     pub listen: SocketAddr,
-    /// Says what it wants.
+    /// The definition with its domains.
     pub definition: &'a ServiceDefinition,
-    /// Whether it is gone from discovery: it is asked as long as it is there and nobody else wants to be.
+    /// Whether its definition was removed: it keeps its domains while HAProxy has it and no other service claims them.
     pub is_leaving: bool,
 }
 
-/// What a service with this definition wants to be asked for.
+/// Returns the keys that a service with this definition claims.
 pub fn keys(listen: SocketAddr, definition: &ServiceDefinition) -> impl Iterator<Item = RouteKey> {
     let path = definition.path_prefix.as_ref();
     let of_domain = move |domain: Option<&Domain>| RouteKey::new(listen, domain, path);
@@ -47,17 +47,17 @@ pub fn keys(listen: SocketAddr, definition: &ServiceDefinition) -> impl Iterator
     definition.domains.iter().map(move |domain| of_domain(Some(domain))).chain(rest)
 }
 
-/// Who is asked for what.
+/// The assignment of domains to services.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routing {
-    /// Who has what.
+    /// The service of each key.
     pub routes: Routes,
-    /// What services want and another has, and who it is.
+    /// The keys that a service claims but another one has, with that service.
     pub contested: BTreeMap<ServiceName, BTreeMap<RouteKey, ServiceName>>,
 }
 
 impl Routing {
-    /// What another service has of what this one wants, in words; none where nothing.
+    /// Returns the problem of a service whose claimed domains another service has; `None` where there is none.
     pub fn complaint(&self, service: &ServiceName) -> Option<String> {
         let contested = self.contested.get(service)?;
         let (key, holder) = contested.first_key_value()?;
@@ -66,14 +66,14 @@ impl Routing {
             more => format!(" (and {more} more like it)"),
         };
         Some(format!(
-            "{key} on {} belongs to the service {holder}, which had it first{more}; take it out of one of the two",
+            "{key} on {} belongs to the service {holder}, which had it first{more}; remove it from one of the two",
             key.listen()
         ))
     }
 }
 
-/// Decides who is asked for what. Who had something keeps it as long as it wants it; else the first by name has it.
-/// `awaited` is wanted by services that HAProxy does not have yet: until it has, whoever had that is asked for it still.
+/// Assigns each key to a service. A service keeps a key as long as it claims it; otherwise the first service by name
+/// gets it. `awaited` are keys of services that HAProxy does not have yet: until then the previous service keeps them.
 pub fn assign<'a>(claims: impl IntoIterator<Item = Claim<'a>>, awaited: &BTreeSet<RouteKey>, had: &Routes) -> Routing {
     let mut present: BTreeMap<&ServiceName, bool> = BTreeMap::new();
     let mut wanted: BTreeMap<RouteKey, BTreeSet<&ServiceName>> = BTreeMap::new();
@@ -105,15 +105,15 @@ pub fn assign<'a>(claims: impl IntoIterator<Item = Claim<'a>>, awaited: &BTreeSe
 /// One change of the map, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteStep {
-    /// The service that is concerned; none where a line goes that names none.
+    /// The service; `None` where a line without a service is removed.
     pub service: Option<ServiceName>,
-    /// Why, in words.
+    /// The reason, as text.
     pub reason: String,
     /// The command.
     pub command: RouteCommand,
 }
 
-/// The commands that make the map what it should be: what comes before what goes.
+/// Returns the commands that bring the map into the desired state: additions before removals.
 pub fn plan_routes(wanted: &Routes, observed: &ObservedRoutes) -> Vec<RouteStep> {
     let came = wanted.iter().filter_map(|(key, service)| {
         let (command, reason) = match observed.get(key) {
@@ -134,7 +134,7 @@ pub fn plan_routes(wanted: &Routes, observed: &ObservedRoutes) -> Vec<RouteStep>
     came.chain(gone).collect()
 }
 
-/// The map's file; empty where there are no routes to be found at all, and no file.
+/// Returns the text of the map file; empty where there are no routes, and so no file.
 pub fn map_text(routes: &Routes) -> Arc<str> {
     let mut text = HEADER.to_owned();
     for (key, service) in routes {
@@ -143,7 +143,7 @@ pub fn map_text(routes: &Routes) -> Arc<str> {
     text.into()
 }
 
-/// Reads a map's file back; what is not ours is left out.
+/// Parses a map file; lines that proxymgr did not write are ignored.
 pub fn parse_map(text: &str) -> Routes {
     let line = |line: &str| {
         let (key, service) = line.split_once(' ')?;

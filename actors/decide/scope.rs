@@ -1,4 +1,4 @@
-//! Which servers of a service a plan has to look at: after a change of one host it need not be all of them.
+//! The scope of a plan: after a change of one host it need not cover all servers of a service.
 
 use std::collections::BTreeSet;
 
@@ -7,18 +7,18 @@ use litemap::LiteMap;
 
 use crate::model::ServerName;
 
-/// The servers that may differ from what they should be. That nothing else differs is for whoever narrows the scope
-/// to know: the section's own lines, above all, are only looked at as a part of the whole.
+/// The servers that may differ from the desired state. The code that narrows the scope must ensure that nothing else
+/// differs. In particular, the section's own lines are only compared with `Whole`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// The section and all of its servers.
     Whole,
-    /// These servers, whether they are wanted, there, or both.
+    /// These servers, whether they are desired, present, or both.
     Servers(BTreeSet<ServerName>),
 }
 
 impl Scope {
-    /// The servers of this list that are in it, in the order of their names.
+    /// Returns the servers of this list that are in scope, sorted by name.
     pub fn of<'a, T>(&'a self, servers: &'a LiteMap<ServerName, T>) -> impl Iterator<Item = (&'a ServerName, &'a T)> {
         match self {
             Self::Whole => Either::Left(servers.iter()),
@@ -26,7 +26,7 @@ impl Scope {
         }
     }
 
-    /// Takes these servers in as well.
+    /// Extends the scope.
     pub fn widen(&mut self, by: Self) {
         match (&mut *self, by) {
             (Self::Servers(known), Self::Servers(further)) => known.extend(further),

@@ -1,32 +1,33 @@
-//! What the base configuration and HAProxy's version mean for every section.
+//! The effect of the base configuration and of HAProxy's version on every section.
 
 use super::capabilities::{HASH_KEY, has_hash_key};
 use super::config_lines::{mode_of, operator_lines};
 use super::log_format;
 use crate::model::{ProxyFrame, ProxyVersion, RunBy};
 
-/// The option by which HTTP sections keep idle connections at a reload.
+/// The option that makes HTTP sections keep idle connections across a reload.
 pub(super) const IDLE_CLOSE: &str = "idle-close-on-response";
 
-/// What the base configuration and HAProxy's version mean for every section.
+/// The effect of the base configuration and of HAProxy's version on every section.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SectionStyle {
-    /// Sections are in HTTP mode unless they say otherwise.
+    /// Whether sections are in HTTP mode by default.
     pub http_by_default: bool,
-    /// HTTP sections get `option idle-close-on-response`, without which a reload closes idle connections that clients
-    /// are about to use. HAProxy knows it from 2.4 on; the operator can decide by mentioning it.
+    /// Whether HTTP sections get `option idle-close-on-response`, without which a reload closes idle connections that
+    /// clients are about to use. Available since HAProxy 2.4; omitted where the operator's own lines contain it.
     pub idle_close: bool,
-    /// The log format of `defaults` exists in HTTP mode only: TCP sections without one of their own get `option tcplog`.
+    /// Whether the log format of `defaults` exists in HTTP mode only: TCP sections without their own get `option
+    /// tcplog`.
     pub http_log_by_default: bool,
-    /// HAProxy binds its addresses itself, because it is not we who start it: it inherits nothing from us.
+    /// Whether HAProxy binds its addresses itself, because the daemon does not start it and it inherits no sockets.
     pub own_binds: bool,
-    /// Sections place their servers in consistent hashes by address and port. HAProxy can from 3.0 on; the operator can
-    /// decide by mentioning `hash-key`.
+    /// Whether servers are placed in consistent hashes by address and port. Available since HAProxy 3.0; omitted where
+    /// the operator's own lines contain `hash-key`.
     pub hash_by_address: bool,
 }
 
 impl SectionStyle {
-    /// What this frame means on this HAProxy; an unknown version is taken for an old one.
+    /// Returns the style for this base configuration and version; an unknown version is treated as an old one.
     pub fn of(frame: &ProxyFrame, version: Option<ProxyVersion>) -> Self {
         let mentioned = |option: &str| frame.defaults.iter().any(|line| line.contains(option));
         let defaults = Vec::from_iter(operator_lines(&frame.defaults));

@@ -1,9 +1,8 @@
-//! Which server has which persistent id.
+//! Persistent ids of servers.
 //!
 //! An id is derived from the server's endpoint, so that all managers and all processes of HAProxy agree on it without
-//! talking to each other: keys stay with their servers across reloads and machines. Two endpoints may derive the same
-//! id; then the later server takes the next free one, and keeps it for as long as it exists. Only such exceptions are
-//! kept and saved.
+//! communication: hash keys stay with their servers across reloads and machines. Where two endpoints derive the same
+//! id, the later server gets the next free one, and keeps it as long as it exists. Only such exceptions are saved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -17,23 +16,23 @@ use super::server_order::{in_file_order, ranks_all};
 use super::slots;
 use crate::model::{Endpoint, Host, HostList, PersistentId, ServerName, ServiceDefinition, UpdateStrategy};
 
-/// The distance between neighbours in [`Numbering::InOrder`], where there is room for it: so many servers can come
-/// between two others, one after the other in the middle, before a reload has to renumber them all.
+/// The distance between neighbours in [`Numbering::InOrder`], where there is room for it. It leaves room to insert
+/// servers between two others before a reload has to renumber them all.
 const GAP: i64 = 1_024;
 
-/// How the ids of one service's servers are found.
+/// How the ids of one service's servers are assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbering {
     /// Derived from the endpoint.
     ByEndpoint,
     /// Ascending in the order of the hosts: `balance first` prefers the lowest id.
     InOrder,
-    /// By the number of the slot, whoever is in it.
+    /// Equal to the number of the slot, independent of the host in it.
     BySlot,
 }
 
 impl Numbering {
-    /// The numbering of a service that is updated in this way.
+    /// Returns the numbering of a service with this strategy.
     pub fn of(definition: &ServiceDefinition, strategy: UpdateStrategy) -> Self {
         match strategy {
             UpdateStrategy::Slots => Self::BySlot,
@@ -43,33 +42,33 @@ impl Numbering {
     }
 }
 
-/// The ids of one service's servers, for whoever writes them down. Cheap to clone.
+/// The ids of one service's servers. Cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerIds {
-    /// The ids that are not the ones derived from the servers' endpoints.
+    /// The ids that are not derived from the servers' endpoints.
     exceptions: Arc<BTreeMap<ServerName, PersistentId>>,
 }
 
 impl ServerIds {
-    /// The id of a server.
+    /// Returns the id of a server.
     pub fn of(&self, server: &ServerName, endpoint: &Endpoint) -> PersistentId {
         self.exception(server).unwrap_or_else(|| derived(endpoint))
     }
 
-    /// The id of a server, where it is not the one derived from its endpoint.
+    /// Returns the id of a server, where it is not derived from its endpoint.
     pub fn exception(&self, server: &ServerName) -> Option<PersistentId> {
         if self.exceptions.is_empty() { None } else { self.exceptions.get(server).copied() }
     }
 }
 
-/// The id that an endpoint derives: the same on every machine and in every version of this program.
+/// Returns the id derived from an endpoint: the same on every machine and in every version of this program.
 pub fn derived(endpoint: &Endpoint) -> PersistentId {
     let mut hash = StableHash::default();
     write!(hash, "{endpoint}").expect("hashing cannot fail");
     PersistentId::ranked(hash.finish())
 }
 
-/// FNV-1a of 64 bits, with the finalizer of MurmurHash3 for texts as short and as similar as addresses are. The standard
+/// FNV-1a with 64 bits, and the finalizer of MurmurHash3, because addresses are short and similar. The standard
 /// library's hashers may change from release to release.
 struct StableHash(u64);
 
@@ -97,23 +96,23 @@ impl Write for StableHash {
     }
 }
 
-/// Gives ids to the servers of one service, and keeps them unique.
+/// Assigns ids to the servers of one service, and keeps them unique.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerIdRegistry {
-    /// None before the first list.
+    /// `None` before the first list.
     numbering: Option<Numbering>,
     ids: ServerIds,
-    /// The servers that the ids were last given to.
+    /// The servers of the last assignment.
     servers: Arc<HostList>,
-    /// Servers that are gone, but may still be in HAProxy, or come back.
+    /// Removed servers that may still be in HAProxy, or come back.
     departed: BTreeMap<ServerName, PersistentId>,
-    /// Every id in use, those of departed servers included.
+    /// Every id in use, including those of departed servers.
     taken: BTreeSet<PersistentId>,
 }
 
 impl ServerIdRegistry {
-    /// The registry as an earlier run of the daemon left it: what it [`remembered`](Self::remembered) of these hosts,
-    /// by this definition. A service in slots leaves nothing to remember.
+    /// Restores the registry of an earlier run of the daemon from its saved ids ([`remembered`](Self::remembered)),
+    /// with these hosts and this definition. A service in slots saves no ids.
     pub fn restored(
         definition: &ServiceDefinition,
         remembered: &BTreeMap<ServerName, PersistentId>,
@@ -127,12 +126,12 @@ impl ServerIdRegistry {
         Self { numbering: Some(numbering), ids, servers: Arc::default(), departed, taken }
     }
 
-    /// The ids.
+    /// Returns the ids.
     pub fn ids(&self) -> &ServerIds {
         &self.ids
     }
 
-    /// What the next run of the daemon has to know, so that no server changes its id.
+    /// Returns the ids to save for the next run of the daemon, so that no server changes its id.
     pub fn remembered(&self) -> BTreeMap<ServerName, PersistentId> {
         if self.numbering == Some(Numbering::BySlot) {
             return BTreeMap::new();
@@ -146,8 +145,8 @@ impl ServerIdRegistry {
             .collect()
     }
 
-    /// Gives every server of this list an id. Those that have one keep it, unless the numbering changes or
-    /// [`Numbering::InOrder`] finds no room for a newcomer.
+    /// Assigns an id to every server of this list. Existing ids stay, unless the numbering changes or
+    /// [`Numbering::InOrder`] has no room for a new server.
     pub fn assign(&mut self, servers: &Arc<HostList>, numbering: Numbering) {
         if self.numbering != Some(numbering) {
             *self = Self { numbering: Some(numbering), ..Self::default() };
@@ -187,7 +186,7 @@ impl ServerIdRegistry {
         }
     }
 
-    /// Forgets a departed server: HAProxy has deleted it.
+    /// Forgets a departed server that HAProxy has deleted.
     pub fn forget(&mut self, server: &ServerName) {
         if let Some(id) = self.departed.remove(server) {
             self.taken.remove(&id);
@@ -203,7 +202,7 @@ impl ServerIdRegistry {
         gone.iter().for_each(|server| self.forget(server));
     }
 
-    /// Gives the newcomer the id, or the next one that is free.
+    /// Assigns the id to a new server, or the next free one.
     fn take(&mut self, server: &ServerName, endpoint: &Endpoint, id: PersistentId) {
         let ranks = (u64::from(id.rank())..).take(PersistentId::COUNT as usize);
         let free = ranks.map(PersistentId::ranked).find(|id| !self.taken.contains(id));
@@ -212,7 +211,7 @@ impl ServerIdRegistry {
         self.set(server, endpoint, id);
     }
 
-    /// Notes the id of a server that is at this endpoint.
+    /// Records the id of a server at this endpoint.
     fn set(&mut self, server: &ServerName, endpoint: &Endpoint, id: PersistentId) {
         let exception = (id != derived(endpoint)).then_some(id);
         if self.ids.exception(server) != exception {
@@ -224,7 +223,7 @@ impl ServerIdRegistry {
         }
     }
 
-    /// Fits the newcomers in between the others; where there is no room, numbers all servers anew.
+    /// Inserts the new servers between the others; where there is no room, renumbers all servers.
     fn order(&mut self, servers: &HostList, newcomers: &[(&ServerName, &Endpoint)]) {
         let is_new = |server: &ServerName| newcomers.binary_search_by(|(name, _)| (*name).cmp(server)).is_ok();
         let known =
@@ -243,7 +242,7 @@ impl ServerIdRegistry {
     }
 }
 
-/// Ascending ids that leave the known ones as they are; none where those do not ascend, or leave no room.
+/// Returns ascending ids that keep the known ones; `None` where those do not ascend, or leave no room.
 fn fitted(known: &[Option<PersistentId>], taken: &BTreeSet<PersistentId>) -> Option<Vec<PersistentId>> {
     let mut ids: Vec<PersistentId> = Vec::with_capacity(known.len());
     let rank = |id: Option<&PersistentId>| id.map_or(-1, |id| i64::from(id.rank()));

@@ -1,4 +1,4 @@
-//! The line of a server in haproxy.cfg, and its words, which `add server` takes, too.
+//! The line of a server in haproxy.cfg, and its options, which `add server` accepts, too.
 
 use std::fmt::Write;
 
@@ -9,11 +9,11 @@ use super::server_ids::ServerIds;
 use super::server_options::contains;
 use crate::model::{AdminState, Host, PersistentId, ServerName, ServiceDefinition, Word};
 
-/// About the length of a server's line.
+/// The approximate length of a server's line.
 pub(super) const SERVER_LINE_BYTES: usize = 128;
 
-/// One server's line, without its line feed, and without an id where there are no `ids`. A server that is to drain has no
-/// form here: it starts in maintenance, so that it gets nothing before it is told to drain.
+/// Returns one server's line, without its line feed, and without an id where there are no `ids`. The file cannot
+/// express drain: such a server starts in maintenance, so that it gets no traffic before its drain is set.
 pub fn server_line(definition: &ServiceDefinition, name: &ServerName, host: &Host, ids: Option<&ServerIds>) -> String {
     let mut line = String::with_capacity(SERVER_LINE_BYTES);
     push_server_line(&mut line, definition, name, host, ids);
@@ -21,7 +21,7 @@ pub fn server_line(definition: &ServiceDefinition, name: &ServerName, host: &Hos
     line
 }
 
-/// One server's line, with its line feed.
+/// Adds one server's line, with its line feed.
 pub(super) fn push_server_line(
     text: &mut String,
     definition: &ServiceDefinition,
@@ -44,19 +44,20 @@ pub(super) fn push_server_line(
     text.push('\n');
 }
 
-/// The id of a server with these options; none where they have one of their own, which the operator has to allow.
+/// Returns the id of a server with these options; `None` where the options contain an id, which the operator has to
+/// allow.
 pub(super) fn id_beside(words: &[Word], name: &ServerName, host: &Host, ids: &ServerIds) -> Option<PersistentId> {
     (!contains(words, "id")).then(|| ids.of(name, &host.endpoint))
 }
 
-/// Whether the line of this server configures an agent, which HAProxy asks from its start on.
+/// Returns whether the line of this server configures an agent check, which is active from HAProxy's start on.
 pub fn has_agent(definition: &ServiceDefinition, host: &Host) -> bool {
     let words = [server_words(definition, host), default_server_words(definition)];
     words.iter().any(|words| contains(words, "agent-check"))
 }
 
-/// All words of a server after its address and its id, the same in the file and in `add server`: the service's options, then the
-/// host's own, which win because HAProxy takes the last.
+/// Returns the options of a server after its address and its id, for the file and `add server`: the service's options,
+/// then the host's own, which win because HAProxy uses the last one.
 pub fn server_words(definition: &ServiceDefinition, host: &Host) -> Vec<Word> {
     let word = |text: &str| Word::new(text).expect("a keyword or a number is a word");
     let mut words = definition.server_options.clone();
@@ -73,8 +74,8 @@ pub fn server_words(definition: &ServiceDefinition, host: &Host) -> Vec<Word> {
     words
 }
 
-/// What the service's `default-server` lines give to every server of the file. A server added at run time inherits
-/// nothing, so that it needs them put before its own.
+/// Returns the options that the service's `default-server` lines set for every server of the file. A server added at
+/// run time inherits nothing, so they are put before its own.
 pub fn default_server_words(definition: &ServiceDefinition) -> Vec<Word> {
     definition.listen_options.iter().flat_map(|words| default_server(words)).cloned().collect()
 }

@@ -1,5 +1,5 @@
-//! The options of a server: which a service or a host may use, what each takes as its value, and whether `add server`
-//! takes it. One table for all three, with one reader of option words.
+//! The options of a server: whether a service or a host may use them, the value of each, and whether `add server`
+//! accepts it. One table covers all three, with one reader of option words.
 //!
 //! Source: `configuration.txt` 5.2, "Server and default-server options", of HAProxy 2.2 to 3.2, and what the versions
 //! 2.6, 3.0 and 3.2 accept in `add server` (`tests/proxy_adapters/server_options.rs` compares the table with them).
@@ -21,19 +21,19 @@ use crate::model::Word;
 pub struct UsedOption<'a> {
     /// The option's keyword.
     pub keyword: &'a Word,
-    /// The words of its value: none or one of a known option, all up to the next known option otherwise.
+    /// The words of its value: at most one for a known option, otherwise all up to the next known option.
     pub values: &'a [Word],
-    /// Its row of the table; none for an option that only the operator knows.
+    /// Its row of the table; `None` for an option outside the table.
     pub known: Option<&'static ServerOption>,
 }
 
 impl UsedOption<'_> {
-    /// The option's keyword.
+    /// Returns the option's keyword.
     pub fn name(&self) -> &str {
         self.keyword.as_str()
     }
 
-    /// The keyword and its value.
+    /// Returns the keyword and its value.
     pub fn words(&self) -> impl Iterator<Item = &Word> {
         std::iter::once(self.keyword).chain(self.values)
     }
@@ -55,19 +55,20 @@ pub fn used_options(words: &[Word]) -> impl Iterator<Item = UsedOption<'_>> {
     })
 }
 
-/// Whether the words contain this option. The value of another option does not count: a cookie may be called anything.
+/// Returns whether the words contain this option. The value of another option does not count: a cookie may have any
+/// name.
 pub fn contains(words: &[Word], name: &str) -> bool {
     used_options(words).any(|option| option.name() == name)
 }
 
-/// The row of this option.
+/// Returns the row of this option.
 pub fn known(name: &str) -> Option<&'static ServerOption> {
     static BY_NAME: LazyLock<BTreeMap<&str, &ServerOption>> =
         LazyLock::new(|| TABLE.iter().map(|option| (option.name, option)).collect());
     BY_NAME.get(name).copied()
 }
 
-/// All rows of the table.
+/// Returns all rows of the table.
 pub fn all() -> &'static [ServerOption] {
     TABLE
 }

@@ -1,14 +1,14 @@
 //! The order of a service's servers, where it matters: of several backups HAProxy uses the first in its file, and under
 //! `balance first` the server with the lowest id.
 //!
-//! A host says its place with `priority`; where none of a list does and its source has an order, the position stands in
-//! for it. Hosts without either have no place: they come last, in the order of their names.
+//! The rank of a host is its `priority`; where no host of a list has one and the source is ordered, it is the position
+//! in the source. Hosts without a rank come last, sorted by name.
 
 use std::sync::Arc;
 
 use crate::model::{Host, HostList, SeenHost, ServerName, ServiceDefinition, SourceKind};
 
-/// The place of a host among those of its service: the lowest comes first.
+/// Returns the rank of a host among those of its service: the lowest comes first.
 pub fn rank(host: &Host) -> u32 {
     rank_of(host.priority)
 }
@@ -17,20 +17,21 @@ pub(super) fn rank_of(priority: Option<u16>) -> u32 {
     priority.map_or(u32::MAX, u32::from)
 }
 
-/// The hosts in the order of the file: by their places, then by their names.
+/// Returns the hosts in the order of the file: by rank, then by name.
 pub fn in_file_order(hosts: &HostList) -> Vec<&(ServerName, Arc<Host>)> {
     let mut ordered = Vec::from_iter(hosts.as_slice());
-    // The sort is stable, and the list is in the order of names.
+    // The sort is stable, and the list is sorted by name.
     ordered.sort_by_key(|(_, host)| rank(host));
     ordered
 }
 
-/// Whether some host has a place, so that the order of the file is not that of the names.
+/// Returns whether some host has a rank, so that the order of the file is not that of the names.
 pub fn has_places(hosts: &HostList) -> bool {
     hosts.values().any(|host| host.priority.is_some())
 }
 
-/// Whether the section serves by `balance first`, for which every host has its place; otherwise only backups have.
+/// Returns whether the section uses `balance first`, which needs a rank for every host; otherwise only backups need
+/// one.
 pub fn ranks_all(definition: &ServiceDefinition) -> bool {
     let mut balance = definition
         .listen_options
@@ -40,15 +41,15 @@ pub fn ranks_all(definition: &ServiceDefinition) -> bool {
     balance.next().and_then(|line| line.get(1)).is_some_and(|word| word.as_str() == "first")
 }
 
-/// Gives the hosts of a service their positions in the source as their places, where the source has an order.
+/// Sets the position in the source as the rank of each host, where the source is ordered.
 pub fn place(seen: &mut [SeenHost], definition: &ServiceDefinition, kinds: &[SourceKind]) {
     if kinds.iter().any(|kind| kind.name == definition.source.kind && kind.is_ordered) {
         give_positions(seen, ranks_all(definition));
     }
 }
 
-/// Gives the hosts of a source with an order their positions as their places, unless one of them has a place of its own:
-/// all of them, or the backups only, whose positions are counted among themselves so that other hosts may come and go.
+/// Sets the positions of hosts in an ordered source as their ranks, unless one of them has its own. Covers all hosts,
+/// or only the backups, whose positions are counted without other hosts, so that those may come and go.
 fn give_positions(seen: &mut [SeenHost], to_all: bool) {
     let mut hosts = seen.iter_mut().filter_map(|entry| Some(&mut entry.record.as_mut().ok()?.host));
     let mut ranked = Vec::new();
@@ -60,7 +61,7 @@ fn give_positions(seen: &mut [SeenHost], to_all: bool) {
             ranked.push(host);
         }
     }
-    // One alone is the first in any case.
+    // A single host needs no rank.
     if ranked.len() > 1 {
         for (position, host) in (0..=u16::MAX).zip(ranked) {
             Arc::make_mut(host).priority = Some(position);

@@ -1,4 +1,5 @@
-//! A service's definition: from the JSON of a znode or file to a [`ServiceDefinition`], or to every mistake in it.
+//! Parser for a service's definition: converts the JSON of a znode or file to a [`ServiceDefinition`], or returns every
+//! mistake.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -15,16 +16,16 @@ use crate::model::{
     SourceSpec, Word,
 };
 
-/// A definition that can be used, with what its author should know.
+/// A valid definition, with warnings for its author.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParsedDefinition {
     /// The definition.
     pub definition: ServiceDefinition,
-    /// What works, but probably not as meant.
+    /// Valid settings that probably do not have the intended effect.
     pub warnings: Vec<String>,
 }
 
-/// The keys that are the service's own; all others belong to the source of its hosts.
+/// The keys of the service itself; all others belong to the source of its hosts.
 pub(super) const KEYS: &[&str] = &[
     "type",
     "port",
@@ -42,7 +43,7 @@ pub(super) const KEYS: &[&str] = &[
     "slots",
 ];
 
-/// Whether a key is the service's own; the others belong to the source of its hosts.
+/// Returns whether a key belongs to the service itself; the others belong to the source of its hosts.
 pub fn is_own_key(key: &str) -> bool {
     KEYS.contains(&key)
 }
@@ -78,7 +79,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     let update = ServiceUpdate { choice: reader.take("update", choice_from), slots: reader.take("slots", slots_from) };
     let mut warnings = Vec::new();
     if listen.is_none() && domains.is_empty() {
-        warnings.push("there is no \"port\": nobody can connect to the service".to_owned());
+        warnings.push("there is no \"port\": clients cannot connect to the service".to_owned());
     }
     if path_prefix.is_some() && domains.is_empty() && !is_default {
         warnings.push("\"path_prefix\" has no effect without \"domains\" or \"default\"".to_owned());
@@ -87,7 +88,8 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
         && !server_options.iter().any(|word| word.as_str() == "weight")
     {
         let advice = "give every server more, such as \"server_options\": [\"weight 100\"]";
-        warnings.push(format!("\"ramp_up\": a server without a weight has 1, which leaves nothing to rise; {advice}"));
+        warnings
+            .push(format!("\"ramp_up\" has no effect on a server without a weight, because its weight is 1; {advice}"));
     }
     match (name, kind) {
         (Some(name), Some(kind)) if reader.mistakes.is_empty() => Ok(ParsedDefinition {
@@ -111,14 +113,14 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     }
 }
 
-/// Takes the service's own keys out of the object; what is left is the source's.
+/// Takes the service's own keys out of the object; the rest belongs to the source.
 struct Reader {
     keys: Map<String, Value>,
     mistakes: Vec<String>,
 }
 
 impl Reader {
-    /// The value of a key that may be absent or null; a mistake in it is noted with the key.
+    /// Returns the value of a key that may be absent or null; a mistake in it is recorded with the key.
     fn take<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
         let value = self.keys.remove(key).filter(|value| !value.is_null())?;
         read(&value).map_err(|reason| self.mistakes.push(format!("{key:?}: {reason}"))).ok()
@@ -127,7 +129,7 @@ impl Reader {
     fn source_kind(&mut self) -> Option<String> {
         if self.keys.get("type").is_none_or(Value::is_null) {
             self.mistakes.push(
-                "the key \"type\" is missing; it says where the hosts are found (zookeeper, file, ...)".to_owned(),
+                "the key \"type\" is missing; it is the type of the hosts' source (zookeeper, file, ...)".to_owned(),
             );
             return None;
         }
@@ -193,17 +195,17 @@ impl Reader {
     }
 }
 
-/// A name that keeps to HAProxy's rules, and is not one of a frontend that services share.
+/// Parses a name that follows HAProxy's rules and does not collide with shared frontends.
 fn service_name(text: &str) -> Result<ServiceName, String> {
     if text.starts_with(NAME_PREFIX) {
         return Err(format!(
-            "{text:?} begins with {NAME_PREFIX:?}, as the frontends do that services with domains share; choose another"
+            "{text:?} begins with {NAME_PREFIX:?}, which is reserved for shared frontends; choose another"
         ));
     }
     ServiceName::new(text).map_err(|error| error.to_string())
 }
 
-/// The beginning of a path; the root is all paths.
+/// Parses a path prefix; the root matches all paths.
 fn path_prefix(value: &Value) -> Result<Option<PathPrefix>, String> {
     let text = value.as_str().ok_or_else(|| format!("{} is not a string", shown(value)))?;
     if text == "/" {
@@ -212,7 +214,7 @@ fn path_prefix(value: &Value) -> Result<Option<PathPrefix>, String> {
     PathPrefix::parse(text).map(Some).map_err(|error| error.to_string())
 }
 
-/// The domains of a service, each once, in the order given.
+/// Parses the domains of a service, each once, in the given order.
 fn domains(value: &Value) -> Result<Vec<Domain>, String> {
     let texts = strings_from(value)?;
     if texts.len() > DOMAINS_MAX {
@@ -231,7 +233,7 @@ fn domains(value: &Value) -> Result<Vec<Domain>, String> {
     Ok(domains)
 }
 
-/// An IP address of this machine, with or without brackets; `*` is every IPv4 address.
+/// Parses an IP address of this machine, with or without brackets; `*` is every IPv4 address.
 fn bind_address(value: &Value) -> Result<IpAddr, String> {
     let text = value.as_str().ok_or_else(|| format!("{} is not a string", shown(value)))?;
     if text == "*" {

@@ -1,4 +1,4 @@
-//! The hosts of one service: the list in service, and what becomes of each list that its source shows.
+//! The hosts of one service: the list in service, and the handling of each list from its source.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::model::{BlockedChange, HostList, Moment, NameSample, SeenHost};
 /// The hosts of one service.
 #[derive(Debug, Default)]
 pub struct ServiceHosts {
-    /// None before the first list.
+    /// `None` before the first list.
     in_service: Option<Arc<HostList>>,
     /// Whether hosts of an earlier run are in service that the source has not confirmed.
     is_from_saved_state: bool,
@@ -23,13 +23,13 @@ pub struct ServiceHosts {
     guard: Guard<ShownHosts>,
 }
 
-/// A list as the source shows it.
+/// A list from the source.
 #[derive(Debug)]
 struct ShownHosts {
     hosts: Arc<HostList>,
     /// The last good host of each entry.
     entries: GoodEntries,
-    /// Whether hosts of an earlier run are in it because an entry cannot be read now.
+    /// Whether it contains hosts of an earlier run because an entry is invalid now.
     is_unsure: bool,
 }
 
@@ -39,30 +39,30 @@ impl GuardedList for ShownHosts {
     }
 }
 
-/// What a list of the source changed.
+/// The changes by a list of the source.
 #[derive(Debug, Default, PartialEq)]
 pub struct Shown {
-    /// What leads from the list in service before to the one now; none where they are the same.
+    /// The differences from the previous list in service; `None` where they are the same.
     pub diff: Option<HostsDiff>,
-    /// Entries that are newly wrong, and how.
+    /// New problems, by entry.
     pub new_problems: Vec<(String, String)>,
-    /// What the guard did.
+    /// The change of the guard's state.
     pub guard: Option<GuardNews>,
 }
 
-/// A change of what the guard blocks.
+/// A change of the guard's state.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GuardNews {
     /// A change is blocked.
     Blocked(BlockReason),
-    /// The source shows a list that passes: nothing is pending any longer.
+    /// The source returned a list that passes: nothing is pending any longer.
     Recovered,
-    /// The source shows another list than the rejected one.
+    /// The source returned another list than the rejected one.
     RejectionEnded,
 }
 
 impl ServiceHosts {
-    /// The hosts that an earlier run of the daemon saved, if any, as confirmed then.
+    /// Restores the hosts that an earlier run of the daemon saved, if any, with the time of their confirmation.
     pub fn restored(
         in_service: Option<Arc<HostList>>,
         confirmed_unix_ms: Option<u64>,
@@ -86,42 +86,42 @@ impl ServiceHosts {
         }
     }
 
-    /// The list in service; none before the first.
+    /// Returns the list in service; `None` before the first.
     pub fn in_service(&self) -> Option<&Arc<HostList>> {
         self.in_service.as_ref()
     }
 
-    /// Whether the list in service comes from an earlier run and has not been confirmed since.
+    /// Returns whether the list in service comes from an earlier run and has not been confirmed since.
     pub fn is_from_saved_state(&self) -> bool {
         self.is_from_saved_state
     }
 
-    /// When the source last showed the list in service, in milliseconds since 1970.
+    /// Returns when the source last returned the list in service, in milliseconds since 1970.
     pub fn confirmed_unix_ms(&self) -> Option<u64> {
         self.confirmed_unix_ms
     }
 
-    /// What is wrong with which entry of the source.
+    /// Returns the problems of the source, by entry.
     pub fn problems(&self) -> &BTreeMap<String, String> {
         &self.problems
     }
 
-    /// The change that waits for an operator's decision.
+    /// Returns the change that waits for an operator's decision.
     pub fn pending(&self) -> Option<&BlockedChange> {
         self.guard.pending()
     }
 
-    /// The change that an operator rejected.
+    /// Returns the change that an operator rejected.
     pub fn rejected(&self) -> Option<&BlockedChange> {
         self.guard.rejected()
     }
 
-    /// What the guard of a restarted daemon needs to know.
+    /// Returns the guard's state to save for a restart.
     pub fn guard_memory(&self, limits: &GuardLimits, now: Moment) -> GuardMemory<Arc<HostList>> {
         self.guard.memory(limits, now, |shown| shown.hosts.clone())
     }
 
-    /// Takes in what the source shows.
+    /// Handles a list of the source.
     pub fn show(&mut self, seen: &[SeenHost], limits: &GuardLimits, now: Moment) -> Shown {
         if let Some(followed) = self.follow(seen, limits, now) {
             self.problems.clear();
@@ -146,7 +146,7 @@ impl ServiceHosts {
         }
     }
 
-    /// An operator accepts the blocked list. Returns the change, and what leads to it from the list in service.
+    /// Accepts the blocked list for an operator. Returns the change, and its differences from the list in service.
     ///
     /// # Errors
     /// Nothing is blocked.
@@ -161,7 +161,7 @@ impl ServiceHosts {
         Ok((change, self.serve(shown, diff, now)))
     }
 
-    /// An operator rejects the blocked list.
+    /// Rejects the blocked list for an operator.
     ///
     /// # Errors
     /// Nothing is blocked.
@@ -169,7 +169,7 @@ impl ServiceHosts {
         self.guard.reject()
     }
 
-    /// What the list makes of the one in service, where that is simple and the guard lets it pass.
+    /// Returns the incremental result of the list, where that is possible and the guard lets it pass.
     fn follow(&self, seen: &[SeenHost], limits: &GuardLimits, now: Moment) -> Option<Followed> {
         let in_service = self.in_service.as_ref().filter(|_| !self.is_from_saved_state)?;
         let followed = follow(seen, &self.entries, in_service)?;
@@ -179,7 +179,7 @@ impl ServiceHosts {
 
     fn assemble(&self, seen: &[SeenHost]) -> (ShownHosts, BTreeMap<String, String>) {
         let Assembled { mut hosts, good_entries, problems } = assemble(seen, &self.entries);
-        // What an entry said before the daemon was restarted is not known: each of the saved hosts may be it.
+        // The entries of saved hosts are unknown: each saved host may belong to the invalid entry.
         let is_unsure = self.is_from_saved_state
             && seen.iter().any(|entry| entry.record.is_err() && !good_entries.contains_key(&entry.key));
         if is_unsure && let Some(saved) = &self.in_service {
@@ -220,7 +220,7 @@ impl ServiceHosts {
     }
 }
 
-/// What leads from the list in service, if any, to another.
+/// Returns the differences from the list in service, if any, to another.
 fn difference(in_service: Option<&HostList>, hosts: &HostList) -> HostsDiff {
     match in_service {
         Some(in_service) => HostsDiff::between(in_service, hosts),

@@ -1,8 +1,8 @@
-//! Slots: servers that HAProxy has in reserve under names of their own, for versions that cannot add any at run time.
+//! Slots: spare servers with their own names in HAProxy, for versions that cannot add servers at run time.
 //!
-//! The table says which server of discovery has which slot. What it makes of a list of hosts, [`SlotTable::servers`],
-//! is a list like any other, so that plan, file and observation know of no second way: a host in a slot is a server
-//! that moved there, and a free slot one in maintenance.
+//! The table maps servers of discovery to slots. It converts a list of hosts to a list of slots
+//! ([`SlotTable::servers`]), so that plan, file and observation need no special case: a host in a slot is a server that
+//! changed its address, and a free slot is a server in maintenance.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -13,36 +13,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Address, AdminState, Endpoint, Host, HostList, ServerName, SlotRules};
 
-/// What slots are called, before their number.
+/// The prefix of slot names, before the number.
 const PREFIX: &str = "slot";
 
-/// Which server has which slot.
+/// The assignment of servers to slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<Option<Tenant>>", into = "Vec<Option<Tenant>>")]
 pub struct SlotTable {
-    /// The first is `slot1`.
+    /// The slots; the first is `slot1`.
     slots: Vec<Slot>,
-    /// Where each server is, or last was.
+    /// The current or last slot of each server.
     places: BTreeMap<ServerName, usize>,
-    /// Counts the slots that became free.
+    /// The number of slots that became free so far.
     freed: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Slot {
     name: ServerName,
-    /// None where it was never used.
+    /// `None` where it was never used.
     tenant: Option<Tenant>,
 }
 
-/// Who has a slot, or had it last.
+/// The current or last server of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
-    /// The server, as discovery and operators call it.
+    /// The server's name in discovery.
     server: ServerName,
-    /// As it was last seen.
+    /// Its last known host.
     host: Arc<Host>,
-    /// That it is gone, and before whom: the lower, the longer ago. None while it has the slot.
+    /// The sequence number of its departure: the lower, the longer ago. `None` while it has the slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     left: Option<u64>,
 }
@@ -59,7 +59,7 @@ impl Slot {
         Self { name, tenant: None }
     }
 
-    /// Before whom its tenant left; none where it was never used.
+    /// Returns the sequence number of its tenant's departure; `None` where it was never used.
     fn left(&self) -> Option<u64> {
         self.tenant.as_ref()?.left
     }
@@ -68,7 +68,7 @@ impl Slot {
         self.tenant.as_ref().is_none_or(Tenant::has_left)
     }
 
-    /// Whether the host needs no other options than the slot has: they cannot be set at run time.
+    /// Returns whether the slot has the options of the host, which cannot be set at run time.
     fn suits(&self, host: &Host) -> bool {
         match &self.tenant {
             Some(Tenant { host: last, .. }) => {
@@ -78,8 +78,8 @@ impl Slot {
         }
     }
 
-    /// What HAProxy has of the slot while it is free. It keeps the address it had, so that its host may come back
-    /// without further ado; but never a host name, for a server with one takes no other address at run time.
+    /// Returns the host of the slot while it is free. It keeps the last address, so that its host can come back without
+    /// an address change; but never a host name, because the address of such a server cannot be set at run time.
     fn free_host(&self) -> Host {
         match &self.tenant {
             Some(Tenant { host, .. }) if matches!(host.endpoint.address, Address::Ip(_)) => {
@@ -90,15 +90,15 @@ impl Slot {
     }
 }
 
-/// The address of a slot that was never used. Nobody connects to it: the slot is in maintenance.
+/// Returns the address of a slot that was never used. It gets no connections, because the slot is in maintenance.
 fn placeholder() -> Endpoint {
     Endpoint { address: Address::Ip(Ipv4Addr::LOCALHOST.into()), port: NonZeroU16::MIN }
 }
 
 impl SlotTable {
-    /// Takes in a list of hosts. Who is gone leaves a free slot, who returns gets the slot it had, who is new gets the
-    /// one that has been free for longest among those that suit it; slots that still finish what they have
-    /// (`is_leaving`) are not given away. Where too few are free, there are more.
+    /// Assigns slots to a list of hosts. A removed host frees its slot, a returning one gets its last slot, and a new
+    /// one gets the slot that has been free for longest among those with its options. Slots that are still draining
+    /// (`is_leaving`) are not reused. Slots are added where too few are free.
     pub fn place(&mut self, hosts: &HostList, rules: SlotRules, is_leaving: impl Fn(&ServerName) -> bool) {
         let freed_before = self.freed;
         for tenant in self.slots.iter_mut().filter_map(|slot| slot.tenant.as_mut()) {
@@ -142,7 +142,8 @@ impl SlotTable {
         let mut free: VecDeque<usize> = free.into_iter().map(|(_, index)| index).collect();
         for (server, host) in new {
             let suiting = free.iter().position(|index| self.slots[*index].suits(host));
-            // One that does not suit waits for a reload, and with it a server that is to go now would.
+            // A slot with other options needs a reload; one freed just now would delay the removal of its server until
+            // then.
             let other = || free.iter().position(|index| self.slots[*index].left() <= Some(freed_before));
             let chosen = suiting.or_else(other).and_then(|at| free.remove(at));
             let index = chosen.unwrap_or_else(|| {
@@ -171,7 +172,7 @@ impl SlotTable {
         }
     }
 
-    /// Gives up slots that are free and many more than needed. Only for a process that has yet to start.
+    /// Removes surplus free slots. Only valid for a process that has not started yet.
     pub fn shrink(&mut self, rules: SlotRules) {
         let last_used = self.slots.iter().rposition(|slot| !slot.is_free()).map_or(0, |index| index + 1);
         let used = self.used();
@@ -183,7 +184,7 @@ impl SlotTable {
         self.places.retain(|_, index| *index < enough);
     }
 
-    /// The servers that HAProxy should have: those of the list in their slots, and the free slots in maintenance.
+    /// Returns the desired servers: those of the list in their slots, and the free slots in maintenance.
     pub fn servers(&self, hosts: &HostList) -> HostList {
         let server = |slot: &Slot| {
             let tenant = slot.tenant.as_ref().filter(|tenant| !tenant.has_left());
@@ -193,22 +194,22 @@ impl SlotTable {
         self.slots.iter().map(server).collect()
     }
 
-    /// Whether this is a slot that stands for no host.
+    /// Returns whether this is a slot without a host.
     pub fn is_free(&self, slot: &ServerName) -> bool {
         self.slot(slot).is_some_and(Slot::is_free)
     }
 
-    /// How many there are.
+    /// Returns the number of slots.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no slots.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// How many stand for no host.
+    /// Returns the number of free slots.
     pub fn free(&self) -> usize {
         self.len() - self.used()
     }
@@ -217,22 +218,22 @@ impl SlotTable {
         self.slots.iter().filter(|slot| !slot.is_free()).count()
     }
 
-    /// Who has this slot, or had it last.
+    /// Returns the current or last server of this slot.
     pub fn server_in(&self, slot: &ServerName) -> Option<&ServerName> {
         Some(&self.slot(slot)?.tenant.as_ref()?.server)
     }
 
-    /// What HAProxy calls this server: by the slot that it has, or had last.
+    /// Returns the server's name in HAProxy: that of its current or last slot.
     pub fn in_haproxy<'a>(&'a self, server: &'a ServerName) -> &'a ServerName {
         self.places.get(server).map_or(server, |index| &self.slots[*index].name)
     }
 
-    /// What discovery, operators and people call the server of this name in HAProxy.
+    /// Returns the name in discovery of the server with this name in HAProxy.
     pub fn known_as<'a>(&'a self, server: &'a ServerName) -> &'a ServerName {
         self.server_in(server).unwrap_or(server)
     }
 
-    /// The servers that have a slot, each with it.
+    /// Returns the servers that have a slot, each with its slot.
     pub fn taken(&self) -> BTreeMap<ServerName, ServerName> {
         let taken = self.places.iter().filter(|(_, index)| !self.slots[**index].is_free());
         taken.map(|(server, index)| (server.clone(), self.slots[*index].name.clone())).collect()
@@ -244,13 +245,13 @@ impl SlotTable {
     }
 }
 
-/// The number in the name of a slot, counted from 1; none where it is no slot's name.
+/// Returns the number in the name of a slot, counted from 1; `None` where it is not the name of a slot.
 pub(super) fn number(name: &ServerName) -> Option<u64> {
     name.as_str().strip_prefix(PREFIX)?.parse().ok()
 }
 
 impl From<Vec<Option<Tenant>>> for SlotTable {
-    /// A saved table. Of a server that has two slots in it, by whatever mishap, the first counts.
+    /// Restores a saved table. If a server has two slots in it, the first counts.
     fn from(tenants: Vec<Option<Tenant>>) -> Self {
         let mut table = Self::default();
         for (index, tenant) in tenants.into_iter().enumerate() {

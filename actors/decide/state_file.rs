@@ -1,8 +1,8 @@
-//! HAProxy's state file: what a new process is told about the health and the weights of its servers, so that a reload
-//! does not send clients to a server that is known to be down.
+//! HAProxy's state file: passes the health and the weights of servers to a new process, so that a reload does not send
+//! clients to a server that is known to be down.
 //!
-//! It carries no more than that. Which servers there are, where they are, and which of them drain or are in maintenance
-//! is for haproxy.cfg and the plan to say; HAProxy would take a port, or a maintenance that is over, from this file.
+//! It contains nothing else. The servers, their addresses and administrative states come from haproxy.cfg and the plan;
+//! HAProxy would otherwise load an old port, or a maintenance that has ended, from this file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use super::haproxy_config::{SectionStyle, section_head};
 use super::loaded_service::given;
 use crate::model::{Address, AdminState, Host, HostList, ServerName, ServiceName};
 
-/// A state file that says nothing: the number of its format. HAProxy warns of one that is empty or not there.
+/// A state file without servers: only the number of its format. HAProxy warns of one that is empty or missing.
 pub const NOTHING_KNOWN: &str = "1\n";
 
-/// The columns that are looked at. Their places differ from version to version.
+/// The columns that are read. Their positions differ between versions.
 const COLUMNS: [&str; 6] = ["be_name", "srv_name", "srv_addr", "srv_admin_state", "srv_fqdn", "srv_port"];
 
 /// The hosts of each section in the file.
 pub type FileHosts = LiteMap<ServiceName, Arc<HostList>>;
 
-/// What of `said`, the answer to `show servers state`, a process may believe that is started with the very file of the
-/// one that said it, which has these hosts.
+/// Returns the rows of `said`, the answer to `show servers state`, that are valid for a process started with the same
+/// file, which has these hosts.
 pub fn still_true(said: &str, hosts: &FileHosts) -> String {
     let mut text = NOTHING_KNOWN.to_owned();
     let mut places = None;
@@ -48,10 +48,11 @@ pub fn still_true(said: &str, hosts: &FileHosts) -> String {
 /// The sections of a process.
 pub type Sections = BTreeMap<ServiceName, SectionSpec>;
 
-/// What of the answer to `show servers state` is true for the process that follows: servers that were ready and are to be,
-/// at the same address, with the same checks. One that is no longer checked would stay down for ever.
+/// Collects the rows of the answer to `show servers state` that are valid for the next process: servers that were and
+/// will be ready, at the same address, with the same checks. A server that is no longer checked would stay down
+/// forever.
 ///
-/// Line by line, so that 50,000 servers need not be looked through in one go.
+/// It works line by line, so that 50,000 servers need not be processed at once.
 pub struct CarriedHealth<'a> {
     before: &'a Sections,
     next: &'a Sections,
@@ -64,8 +65,8 @@ pub struct CarriedHealth<'a> {
 }
 
 impl<'a> CarriedHealth<'a> {
-    /// Nothing was read yet. `before` are the sections of the process that answered, `next` those of the one that follows,
-    /// which has this style.
+    /// Creates a reader. `before` are the sections of the process that answered, `next` those of the next one, which
+    /// has this style.
     pub fn new(before: &'a Sections, next: &'a Sections, style: SectionStyle) -> Self {
         Self { before, next, style, places: None, current: None, text: NOTHING_KNOWN.to_owned() }
     }
@@ -92,7 +93,7 @@ impl<'a> CarriedHealth<'a> {
         }
     }
 
-    /// The text of the state file.
+    /// Returns the text of the state file.
     pub fn finish(self) -> String {
         self.text
     }
@@ -125,11 +126,11 @@ impl Carried<'_> {
     }
 }
 
-/// Whether the host is to be ready, and the server of this row is, at its address.
+/// Returns whether the host should be ready, and the server of this row is ready at the same address.
 fn is_ready_there(host: &Host, [address, admin_state, fqdn, port]: [&str; 4]) -> bool {
     let is_there = matches!(host.endpoint.address, Address::Ip(ip) if ip.to_string() == address)
         && host.endpoint.port.to_string() == port;
-    // A host name is looked up anew when HAProxy reads its file.
+    // HAProxy resolves a host name again when it reads its file.
     let is_plain = fqdn == "-" && admin_state == "0";
     host.state == AdminState::Ready && is_plain && is_there
 }

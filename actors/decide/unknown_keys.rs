@@ -1,7 +1,7 @@
-//! Keys of definitions and hosts that nobody reads: they change nothing, and their authors are told so.
+//! Unknown keys of definitions and hosts: they have no effect, and are reported as warnings.
 //!
-//! Whoever brings definitions from another tool, or misspells a key, would otherwise find a service without TLS or without
-//! limits, and no word about it. Keys that begin with `x-` or `_` are free for other uses.
+//! Without the warnings, a definition from another tool or a misspelt key could silently result in a service without
+//! TLS or without limits. Keys that begin with `x-` or `_` are reserved for other tools and not reported.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use super::{host_record, service_definition};
 use crate::limits::UNKNOWN_KEYS_SHOWN_MAX;
 use crate::model::{SeenHost, SourceKind, SourceSpec};
 
-/// A warning for each key of a definition that neither the service nor its source reads, the last of which counts those
-/// beyond the limit. Empty for a kind of source that is not among `kinds`: which keys it has is not known.
+/// Returns a warning for each unknown key of a definition; the last one counts those beyond the limit. Empty for a kind
+/// of source that is not among `kinds`, because its keys are not known.
 pub fn in_definition(source: &SourceSpec, kinds: &[SourceKind]) -> Vec<String> {
     let Some(kind) = kinds.iter().find(|kind| kind.name == source.kind) else { return Vec::new() };
     let unknown: Vec<&str> = source
@@ -37,20 +37,22 @@ fn definition_warning(key: &str, kind: SourceKind, kinds: &[SourceKind]) -> Stri
     let others: Vec<&str> = kinds.iter().filter(|other| other.keys.contains(&key)).map(|other| other.name).collect();
     if !others.is_empty() {
         let (kind, others) = (kind.name, others.join(", "));
-        return format!("the key {key:?} has no effect: sources of type {kind} do not read it, but {others}");
+        return format!("the key {key:?} has no effect: it is not a key of sources of type {kind}, but of {others}");
     }
     let consequence = if speaks_of_tls(key) { "; clients connect to the service without TLS" } else { "" };
-    format!("the key {key:?} is not known and has no effect{consequence} (a key for other uses begins with x- or _)")
+    format!(
+        "the key {key:?} is not known and has no effect{consequence} (proxymgr ignores keys that begin with x- or _)"
+    )
 }
 
-/// Whether a key of another tool may ask for TLS, which the service then lacks.
+/// Returns whether a key of another tool may configure TLS, which the service then lacks.
 fn speaks_of_tls(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     ["tls", "ssl", "crt", "cert", "https", "bind"].iter().any(|part| key.contains(part))
 }
 
-/// One warning for all keys of a service's hosts that nobody reads, each with the first entry that has it; none where all
-/// are known.
+/// Returns one warning for all unknown keys of a service's hosts, each with the first entry that has it; `None` where
+/// all are known.
 pub fn in_hosts(seen: &[SeenHost]) -> Option<String> {
     let mut entries: BTreeMap<&str, &str> = BTreeMap::new();
     for entry in seen {

@@ -11,17 +11,17 @@ use crate::model::{Address, HostList, ObservedServers, ServerName, ServiceDefini
 pub struct SectionNames<'a> {
     /// Its definition.
     pub definition: &'a ServiceDefinition,
-    /// The `default-server` words of the base configuration.
+    /// The `default-server` arguments of the base configuration.
     pub inherited: &'a [Word],
     /// The hosts in its file.
     pub hosts: &'a HostList,
-    /// What HAProxy has of them.
+    /// Their observed state.
     pub observed: &'a ObservedServers,
 }
 
 impl<'a> SectionNames<'a> {
-    /// The servers that HAProxy keeps in maintenance because it could not resolve their names when it read its file, each
-    /// with its name. Those with `resolvers` are not among them: HAProxy looks their names up again itself.
+    /// Returns the servers that HAProxy keeps in maintenance because it could not resolve their names when it read its
+    /// file, each with its host name. Servers with `resolvers` are excluded: HAProxy resolves their names again itself.
     pub fn unresolved(self) -> impl Iterator<Item = (&'a ServerName, &'a Arc<str>)> {
         let of_all = default_server_words(self.definition);
         let has_resolvers =
@@ -33,7 +33,7 @@ impl<'a> SectionNames<'a> {
         })
     }
 
-    /// The problem of a service with such servers, and what follows; none where there are none.
+    /// Returns the problem of a service with such servers, and its consequence; `None` where there are none.
     pub fn problem(self) -> Option<String> {
         let mut names = self.unresolved().map(|(_, name)| name);
         let first = names.next()?;

@@ -1,4 +1,4 @@
-//! By which strategy a service's changes reach the running HAProxy, and why: decided here and nowhere else.
+//! Selection of the strategy that applies a service's changes to the running HAProxy, with the reason.
 
 use serde_json::Value;
 
@@ -8,18 +8,18 @@ use super::nearest::nearest;
 use crate::limits::{SLOTS_DEFAULT, SLOTS_MAX};
 use crate::model::{ServiceDefinition, SlotRules, UpdateChoice, UpdateStrategy};
 
-/// What is done about a service's changes, and why.
+/// The strategy of a service, and its reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChosenStrategy {
-    /// What is done.
+    /// The strategy.
     pub strategy: UpdateStrategy,
-    /// Why, in words.
+    /// The reason, as text.
     pub why: String,
 }
 
-/// The strategy of a service under this default of the settings. `capabilities` are none while HAProxy's version is
-/// not known: nothing is expected of it then. One that somebody else runs (`of_others`) gets no file from here: what
-/// needs one would never come.
+/// Returns the strategy of a service, with this default from the settings. `capabilities` are `None` while HAProxy's
+/// version is not known; then no capability is assumed. An external HAProxy (`of_others`) gets no file, so strategies
+/// that need one are not used.
 pub fn choose(
     definition: &ServiceDefinition,
     default: UpdateChoice,
@@ -40,7 +40,7 @@ pub fn choose(
             let strategy = if cannot_add.is_some() { UpdateStrategy::Toggle } else { UpdateStrategy::Dynamic };
             chosen(
                 strategy,
-                format!("{asked_by} asks for a way that needs reloads, and somebody else runs this HAProxy"),
+                format!("{asked_by} selects a strategy that needs reloads, which an external HAProxy does not get"),
             )
         }
         (UpdateChoice::Slots, _) => chosen(UpdateStrategy::Slots, format!("{asked_by} asks for it")),
@@ -48,7 +48,7 @@ pub fn choose(
         (UpdateChoice::Reload, _) => chosen(UpdateStrategy::Reload, format!("{asked_by} asks for it")),
         (UpdateChoice::Dynamic, None) => chosen(UpdateStrategy::Dynamic, format!("{asked_by} asks for it")),
         (UpdateChoice::Dynamic, Some(reason)) => {
-            chosen(UpdateStrategy::Toggle, format!("{asked_by} asks for dynamic, but {reason}"))
+            chosen(UpdateStrategy::Toggle, format!("{asked_by} selects dynamic, but {reason}"))
         }
         (UpdateChoice::Auto, None) => match static_balance(definition) {
             Some(balance) if has_slots => {
@@ -63,7 +63,7 @@ pub fn choose(
     }
 }
 
-/// The slots of a service that is updated by slots.
+/// Returns the slot rules of a service with the strategy `slots`.
 pub fn slot_rules(definition: &ServiceDefinition) -> SlotRules {
     definition.update.slots.unwrap_or(SlotRules::of(SLOTS_DEFAULT))
 }
@@ -81,7 +81,8 @@ pub fn choice_from(value: &Value) -> Result<UpdateChoice, String> {
     })
 }
 
-/// Reads the value of `slots`: a number, or how many, how many more at once, and how many should be free.
+/// Reads the value of `slots`: a number, or an object with the number of slots, the step of growth, and the minimum of
+/// free ones.
 ///
 /// # Errors
 /// What is wrong, with the key within it.
@@ -98,7 +99,7 @@ pub fn slots_from(value: &Value) -> Result<SlotRules, String> {
     if let Some(key) = keys.keys().find(|key| !keys_known.contains(&key.as_str())) {
         return Err(format!("{key:?} is none of {}", keys_known.join(", ")));
     }
-    let base = keys.get("base").ok_or("\"base\" is missing; it says how many slots there are at the least")?;
+    let base = keys.get("base").ok_or("\"base\" is missing; it is the minimum number of slots")?;
     let mut rules = SlotRules::of(number("base", base, 1)?);
     if let Some(value) = keys.get("grow_by") {
         rules.grow_by = number("grow_by", value, 1)?;
@@ -169,7 +170,7 @@ mod tests {
                 auto,
                 Some((2, 2)),
                 Toggle,
-                "the service's definition asks for dynamic, but HAProxy 2.2 cannot add servers at run time",
+                "the service's definition selects dynamic, but HAProxy 2.2 cannot add servers at run time",
             ),
         ] {
             assert_eq!(chosen(keys, default, version), (strategy, why.to_owned()), "{keys}");

@@ -1,4 +1,4 @@
-//! The content of the candidate file: which section each service has in it, and who keeps which socket.
+//! The content of the candidate file: the section of each service, and its socket.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::port::ConfigText;
 /// A section in the candidate.
 #[derive(Debug, Clone)]
 pub struct CandidateSection {
-    /// What it is made of, and its socket.
+    /// Its spec and its socket.
     pub section: BoundSection,
     text: Arc<str>,
 }
@@ -30,13 +30,13 @@ impl CandidateSection {
         self.section.spec.definition.listen
     }
 
-    /// Whether it shares its port with others.
+    /// Returns whether it uses a shared frontend.
     fn is_routed(&self) -> bool {
         routed_at(&self.section.spec.definition).is_some()
     }
 }
 
-/// A text for HAProxy to check, and the descriptors that it names.
+/// A text for HAProxy to check, and the descriptors in it.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigPart {
     /// The text.
@@ -45,20 +45,21 @@ pub struct ConfigPart {
     pub descriptors: Vec<RawFd>,
 }
 
-/// The candidate: of each service its desired section, or the last good one, or none.
+/// The candidate: the desired section of each service, or its last good one, or none.
 #[derive(Debug)]
 pub struct Candidate {
-    /// What surrounds its sections.
+    /// The context of its sections.
     pub context: ConfigContext,
     services: BTreeMap<ServiceName, ServiceSection>,
     /// Its sections.
     pub sections: BTreeMap<ServiceName, CandidateSection>,
-    /// Why services are not served as their definitions ask.
+    /// The reasons why services do not run with their current definitions.
     pub blockers: BTreeMap<ServiceName, Blocker>,
 }
 
 impl Candidate {
-    /// The desired sections of the services whose sockets are held, and the last good ones of the others.
+    /// Creates a candidate with the desired sections of services whose sockets are held, and the last good ones of the
+    /// others.
     pub fn new(
         context: ConfigContext,
         mut services: BTreeMap<ServiceName, ServiceSection>,
@@ -82,7 +83,7 @@ impl Candidate {
         candidate
     }
 
-    /// The service keeps its last good section where it has one, with its new hosts.
+    /// Replaces the section of a service without its port by the last good one, if any, with the new hosts.
     fn port_not_had(&mut self, name: &ServiceName, error: String) {
         let Some(ServiceSection { desired, last_good, .. }) = self.services.get(name).cloned() else { return };
         let taken = desired.definition.listen.map(|address| Blocker::PortTaken { address, error });
@@ -93,13 +94,14 @@ impl Candidate {
         self.sections.insert(name.clone(), CandidateSection::new(section, self.context.style));
     }
 
-    /// A service may give up an address that another one wants. Where the first keeps its last good section after all, the
-    /// other one waits: HAProxy must not have one socket in two sections.
+    /// Blocks services whose address another service still uses. A service may free an address for another one; if it
+    /// keeps its last good section, the other one has to wait, because HAProxy must not have one socket in two
+    /// sections.
     pub fn separate_rivals(&mut self) {
         while let Some((name, first)) = self.rivals() {
             let address = self.last_listened(&first);
             let shown = address.map_or_else(String::new, |address| address.to_string());
-            // In an earlier run both may have been there, in turns.
+            // Both may have used the address at different times of an earlier run.
             if self.last_listened(&name) == address
                 && let Some(service) = self.services.get_mut(&name)
             {
@@ -112,7 +114,7 @@ impl Candidate {
         }
     }
 
-    /// A service that would listen where another one keeps its last good section, and that other one.
+    /// Returns a service whose address another service keeps with its last good section, and that other service.
     fn rivals(&self) -> Option<(ServiceName, ServiceName)> {
         let listening = self.sections.iter().filter_map(|(name, section)| Some((name, section.listen()?)));
         let stays = |(name, address): &(&ServiceName, SocketAddr)| self.last_listened(name) == Some(*address);
@@ -124,7 +126,7 @@ impl Candidate {
             .map(|(name, first)| (name.clone(), first.clone()))
     }
 
-    /// Whether both share their port with others.
+    /// Returns whether both use a shared frontend.
     fn go_together(&self, name: &ServiceName, other: &ServiceName) -> bool {
         let is_routed = |name| self.sections.get(name).is_some_and(CandidateSection::is_routed);
         is_routed(name) && is_routed(other)
@@ -134,8 +136,8 @@ impl Candidate {
         self.services[name].last_good.as_ref().and_then(|good| good.spec.definition.listen)
     }
 
-    /// Replaces a section that HAProxy refuses: by the last good definition with the new hosts; where that is what it
-    /// refuses, by the last good section as it was; without one the service is left out. The first message stays.
+    /// Replaces a section that HAProxy refuses: by the last good definition with the new hosts; if HAProxy refuses that
+    /// too, by the unchanged last good section; without one the service is left out. The first message is kept.
     pub fn step_back(&mut self, name: &ServiceName, message: String) {
         let Some(refused) = self.sections.remove(name).map(|section| section.section.spec) else { return };
         let last_good = self.services[name].last_good.clone().filter(|good| good.spec != refused);
@@ -151,7 +153,7 @@ impl Candidate {
         self.sections.extend(kept.map(|good| (name.clone(), CandidateSection::new(good, style))));
     }
 
-    /// Whether the service is blocked and would go on just as it is.
+    /// Returns whether the service is blocked and its section would not change.
     pub fn is_stuck(&self, name: &ServiceName) -> bool {
         let is_unchanged = |section: &CandidateSection| self.is_last_good(name, section);
         self.blockers.contains_key(name) && self.sections.get(name).is_none_or(is_unchanged)
@@ -161,7 +163,7 @@ impl Candidate {
         self.services[name].last_good.as_ref().is_some_and(|good| good.spec == section.section.spec)
     }
 
-    /// The services whose sections do not run as they are: HAProxy may refuse them.
+    /// Returns the services whose sections do not run yet: HAProxy may refuse them.
     pub fn suspects(&self) -> BTreeSet<ServiceName> {
         let runs = |(name, section): &(&ServiceName, &CandidateSection)| {
             self.services[*name].is_running && self.is_last_good(name, section)
@@ -169,7 +171,8 @@ impl Candidate {
         self.sections.iter().filter(|section| !runs(section)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// The services whose desired sections are in it although HAProxy refused them before, with its messages.
+    /// Returns the services whose desired sections are included although HAProxy refused them before, with its
+    /// messages.
     pub fn refused_before(&self) -> BTreeMap<ServiceName, String> {
         let services = self.services.iter().filter(|(name, service)| {
             self.sections.get(*name).is_some_and(|section| section.section.spec == service.desired)
@@ -177,22 +180,22 @@ impl Candidate {
         services.filter_map(|(name, service)| Some((name.clone(), service.refused.clone()?))).collect()
     }
 
-    /// The services that run.
+    /// Returns the running services.
     pub fn running(&self) -> impl Iterator<Item = &ServiceName> {
         self.services.iter().filter(|(_, service)| service.is_running).map(|(name, _)| name)
     }
 
-    /// All of it.
+    /// Renders all of it.
     pub fn whole(&self) -> ConfigPart {
         self.render(self.sections.iter())
     }
 
-    /// The base, these sections, and those services as they run.
+    /// Renders the base, these sections, and the running sections of `as_running`.
     pub fn part(&self, names: &BTreeSet<ServiceName>, as_running: &BTreeSet<ServiceName>) -> ConfigPart {
         self.render_with(self.sections.iter().filter(|(name, _)| names.contains(*name)), as_running)
     }
 
-    /// The whole with these services as they run, or without them where they do not.
+    /// Renders the whole with the running sections of these services, or without them where they do not run.
     pub fn rolled_back(&self, names: &BTreeSet<ServiceName>) -> ConfigPart {
         self.render_with(self.sections.iter().filter(|(name, _)| !names.contains(*name)), names)
     }
@@ -226,7 +229,7 @@ impl Candidate {
         ConfigPart { text, descriptors: descriptors.into_iter().collect() }
     }
 
-    /// The frontends that the sections share.
+    /// Returns the shared frontends.
     pub fn frontends(&self) -> BTreeMap<SocketAddr, Arc<str>> {
         self.frontends_of(self.sections.iter())
     }
@@ -239,7 +242,7 @@ impl Candidate {
         frontends(services, self.context.style, &self.context.map_path)
     }
 
-    /// Which service each domain belongs to.
+    /// Returns the assignment of domains to services.
     pub fn routing(&self) -> Routing {
         self.routing_of(self.sections.iter())
     }
@@ -253,14 +256,14 @@ impl Candidate {
     }
 }
 
-/// The desired section with its socket. Where it is the one that runs, its text need not be rendered again.
+/// Returns the desired section with its socket. If it is the running one, its text is reused.
 fn bound(service: &ServiceSection, descriptor: Option<RawFd>) -> BoundSection {
     let running = service.last_good.as_ref();
     let same = running.filter(|running| running.descriptor == descriptor && running.spec.is(&service.desired));
     same.cloned().unwrap_or_else(|| BoundSection::new(service.desired.clone(), descriptor))
 }
 
-/// Gives the last good section of an earlier run its socket. It is of no use without one where it has a port.
+/// Sets the socket of the last good section of an earlier run. Drops a section that has a port but gets no socket.
 fn find_socket(service: &mut ServiceSection, name: &ServiceName, held: &SocketsHeld) {
     let Some(BoundSection { spec, descriptor: descriptor @ None, .. }) = &mut service.last_good else { return };
     let listen = spec.definition.listen;

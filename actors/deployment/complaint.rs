@@ -1,4 +1,4 @@
-//! HAProxy's messages in terms of the service: with the key and the line of its definition.
+//! Translation of HAProxy's messages: adds the service, and the key and line of its definition.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::limits::CONFIG_LINE_CHARS_MAX;
 use crate::model::{ServiceDefinition, ServiceName};
 use crate::port::{ConfigMessage, ConfigText};
 
-/// A text that HAProxy has checked, to look up the places that it names.
+/// A text that HAProxy has checked, to look up the lines that its messages name.
 pub struct CheckedText<'a> {
     text: &'a ConfigText,
     index: LineIndex,
@@ -17,13 +17,13 @@ pub struct CheckedText<'a> {
 }
 
 impl<'a> CheckedText<'a> {
-    /// The first piece of the text is its base.
+    /// Creates the index of a text, whose first piece is the base.
     pub fn new(text: &'a ConfigText) -> Self {
         let base_lines = text.pieces.first().map_or(0, |base| base.matches('\n').count());
         Self { text, index: LineIndex::of(&text.pieces), base_lines }
     }
 
-    /// The service whose section the message names the place of.
+    /// Returns the service whose section contains the line of the message.
     fn service_at(&self, message: &ConfigMessage) -> Option<&ServiceName> {
         self.index.service_at(message.line?)
     }
@@ -44,13 +44,13 @@ impl<'a> CheckedText<'a> {
         line <= self.base_lines
     }
 
-    /// Of a service that is refused, the message that is about it, with its own key and line.
+    /// Returns the message about a refused service, with the key and line of its definition.
     pub fn about(&self, name: &ServiceName, definition: &ServiceDefinition, messages: &[ConfigMessage]) -> String {
         let own = messages.iter().find(|message| self.service_at(message) == Some(name));
         let named = || messages.iter().find(|message| message.text.contains(name.as_str()));
         match own.or_else(named).or(messages.first()) {
             Some(message) => self.in_own_words(message, definition),
-            None => "HAProxy refuses it and gives no reason".to_owned(),
+            None => "HAProxy refuses it without a reason".to_owned(),
         }
     }
 
@@ -68,7 +68,7 @@ impl<'a> CheckedText<'a> {
         }
     }
 
-    /// What HAProxy says against the base, or against whatever it names.
+    /// Returns the first message about the base, or else the first message.
     pub fn about_base(&self, messages: &[ConfigMessage]) -> String {
         let in_base = messages.iter().find(|message| message.line.is_some_and(|line| self.is_in_base(line)));
         let Some(message) = in_base.or(messages.first()) else { return "no reason given".to_owned() };
@@ -78,13 +78,13 @@ impl<'a> CheckedText<'a> {
         }
     }
 
-    /// The services that HAProxy names, by a place or in words.
+    /// Returns the services that HAProxy names, by a line or in the text.
     pub fn named(&self, messages: &[ConfigMessage]) -> BTreeSet<ServiceName> {
         let said = messages.iter().map(|message| (message.line, message.text.as_str()));
         named_services(said, &self.index, &self.index.services())
     }
 
-    /// Each message with the service that it is about; none for those about the base, or about nothing that can be told.
+    /// Returns each message with its service; `None` for messages about the base, or without a known section.
     pub fn attributed<'d>(
         &self,
         messages: &[ConfigMessage],
@@ -103,7 +103,7 @@ impl<'a> CheckedText<'a> {
     }
 }
 
-/// The key of a definition that a line of its section comes from; none for lines that are not from the definition.
+/// Returns the key of a definition for a line of its section; `None` for lines that are not from the definition.
 fn key_of(line: &str, definition: &ServiceDefinition) -> Option<String> {
     if let Some(server) = line.strip_prefix("server ") {
         return Some(format!("server {}", server.split(' ').next()?));

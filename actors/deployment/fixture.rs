@@ -11,17 +11,17 @@ use crate::decide::service_definition;
 use crate::message::SocketsHeld;
 use crate::model::{RawDefinition, Routes, ServiceName};
 
-/// A service's name.
+/// Parses a service's name.
 pub fn name(text: &str) -> ServiceName {
     ServiceName::new(text).expect("a good name")
 }
 
-/// Several names.
+/// Parses several names.
 pub fn names(texts: &[&str]) -> BTreeSet<ServiceName> {
     texts.iter().map(|text| name(text)).collect()
 }
 
-/// A service without port and hosts, with these lines.
+/// Creates a service without port and hosts, with these lines.
 pub fn spec(service: &str, lines: &[&str]) -> SectionSpec {
     let options: Vec<String> = lines.iter().map(|line| format!("{line:?}")).collect();
     let text = format!(r#"{{"type": "static", "listen_options": [{}]}}"#, options.join(", "));
@@ -30,24 +30,24 @@ pub fn spec(service: &str, lines: &[&str]) -> SectionSpec {
     SectionSpec { definition: Arc::new(read.definition), hosts: Arc::default(), ids: Default::default() }
 }
 
-/// A service that runs as it is.
+/// Creates a service that runs unchanged.
 pub fn running(service: &str, lines: &[&str]) -> ServiceSection {
     let desired = spec(service, lines);
     let last_good = Some(BoundSection::new(desired.clone(), None));
     ServiceSection { desired, last_good, is_running: true, refused: None }
 }
 
-/// A service that does not run yet.
+/// Creates a service that does not run yet.
 pub fn new(service: &str, lines: &[&str]) -> ServiceSection {
     ServiceSection { desired: spec(service, lines), last_good: None, is_running: false, refused: None }
 }
 
-/// A service whose definition has changed since it was started.
+/// Creates a service whose definition changed since it was started.
 pub fn changed(service: &str, before: &[&str], lines: &[&str]) -> ServiceSection {
     ServiceSection { desired: spec(service, lines), ..running(service, before) }
 }
 
-/// A candidate of these services after this base.
+/// Creates a candidate of these services with this base.
 pub fn candidate(base: &str, services: impl IntoIterator<Item = ServiceSection>) -> Candidate {
     let context = ConfigContext {
         base: base.into(),

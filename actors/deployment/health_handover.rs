@@ -1,5 +1,5 @@
-//! The health of servers across a reload or a crash: the process before is asked for it, or the state file that it left is
-//! read, and the next process gets what is still true.
+//! Handover of server health across a reload or a crash: it is read from the previous process, or from its state file,
+//! and the valid part is passed to the next process.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -13,8 +13,8 @@ use crate::decide::deployment::HealthSource;
 use crate::decide::state_file::{CarriedHealth, NOTHING_KNOWN, Sections};
 use crate::limits::{STATE_FILE_LINES_AT_ONCE_MAX, STATE_FILE_PATIENCE};
 
-/// The text of the state file for the process that is started on the candidate. A source that does not answer at once is
-/// not waited for.
+/// Returns the text of the state file for the process that is started with the candidate; without a source, or if the
+/// source does not answer in time, it contains no servers.
 pub async fn state_file_text(source: Option<HealthSource>, candidate: &Candidate, peers: &DeploymentPeers) -> String {
     let (read, before) = match source {
         None => return NOTHING_KNOWN.to_owned(),
@@ -42,7 +42,7 @@ pub async fn state_file_text(source: Option<HealthSource>, candidate: &Candidate
     carried.finish()
 }
 
-/// Lets what waits on the actors' thread go first.
+/// Yields to other work on the actors' thread.
 async fn let_others_go_on() {
     let mut has_waited = false;
     poll_fn(|context| {

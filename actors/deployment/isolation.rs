@@ -1,13 +1,13 @@
-//! Takes out of the candidate what HAProxy refuses, and nothing else: a state machine that asks for checks.
+//! Removes from the candidate exactly the sections that HAProxy refuses: a state machine that requests checks.
 //!
 //! 1. The whole candidate is checked. Nothing else happens where it is accepted.
-//! 2. The base of the file alone: what is refused with any sections is the operator's to mend.
-//! 3. The suspects, sections that do not run already, each in a file with nothing but the base and what it refers to
-//!    ([`Search`]). A bad one is replaced by the last good section, or left out. Then back to 1.
-//! 4. Where all are good for themselves and the whole is refused: the whole without them, then with one group more at a
-//!    time. Then back to 1.
+//! 2. The base of the file alone: if it is refused without any section, the operator has to fix it.
+//! 3. The suspects, sections that do not run already, each in a file with only the base and the sections that it refers
+//!    to ([`Search`]). A bad one is replaced by the last good section, or left out. Then back to 1.
+//! 4. If each suspect is accepted on its own but the whole is refused: the whole without the suspects, then with one
+//!    more group at a time. Then back to 1.
 //!
-//! Each round replaces at least one section or is the last one, so that it ends whatever HAProxy answers.
+//! Each round replaces at least one section or is the last one, so that the isolation ends with any answers.
 
 #[cfg(test)]
 mod tests;
@@ -25,15 +25,15 @@ use crate::port::ConfigMessage;
 /// What to check next.
 #[derive(Debug)]
 pub enum Step {
-    /// The candidate as a whole, which is started from if it is accepted.
+    /// The whole candidate, which is deployed if it is accepted.
     CheckWhole(ConfigPart),
-    /// Some of it.
+    /// A part of the candidate.
     TryPart(ConfigPart),
-    /// Nothing: HAProxy accepts the candidate, with these warnings, or cannot be made to.
+    /// Nothing: HAProxy accepts the candidate, with these warnings, or no acceptable candidate was found.
     Done(Result<Warnings, DeployFailure>),
 }
 
-/// What HAProxy says to a text: warnings where it accepts it, alerts where it refuses it.
+/// HAProxy's verdict on a text: warnings where it accepts it, alerts where it refuses it.
 pub type Verdict = Result<Vec<ConfigMessage>, Vec<ConfigMessage>>;
 
 /// The search for a candidate that HAProxy accepts.
@@ -41,7 +41,7 @@ pub type Verdict = Result<Vec<ConfigMessage>, Vec<ConfigMessage>>;
 pub struct Isolation {
     candidate: Candidate,
     stage: Stage,
-    /// What the last step asked to be checked.
+    /// The text that the last step requested to check.
     checked: ConfigPart,
     /// Sections that were accepted in reduced files.
     accepted: BTreeMap<ServiceName, SectionSpec>,
@@ -60,7 +60,7 @@ enum Stage {
 }
 
 impl Isolation {
-    /// An isolation that begins with a check of the whole candidate.
+    /// Creates an isolation that begins with a check of the whole candidate.
     pub fn new(candidate: Candidate) -> Self {
         let mut isolation = Self {
             candidate,
@@ -74,7 +74,7 @@ impl Isolation {
         isolation
     }
 
-    /// Sections that were refused before, and refer to nothing that changes, are not tried again.
+    /// Replaces sections that were refused before and refer to no section that changes: they would be refused again.
     fn take_out_what_was_refused(&mut self) {
         let refused = self.candidate.refused_before();
         if refused.is_empty() {
@@ -91,7 +91,7 @@ impl Isolation {
         self.candidate.separate_rivals();
     }
 
-    /// What is to be checked next.
+    /// Returns the next check.
     pub fn next_step(&mut self) -> Step {
         let part = match &self.stage {
             Stage::Done(outcome) => return Step::Done(outcome.clone()),
@@ -112,7 +112,7 @@ impl Isolation {
         Step::TryPart(part)
     }
 
-    /// Takes in HAProxy's verdict about what the last step asked for.
+    /// Handles HAProxy's verdict on the last requested check.
     pub fn judged(&mut self, verdict: Verdict) {
         match std::mem::replace(&mut self.stage, Stage::Whole) {
             Stage::Whole => match verdict {
@@ -164,12 +164,12 @@ impl Isolation {
         }
     }
 
-    /// The candidate that was accepted.
+    /// Returns the accepted candidate.
     pub fn into_candidate(self) -> Candidate {
         self.candidate
     }
 
-    /// The whole is refused, and the base is not to blame.
+    /// Begins the search for suspects: the whole is refused, and the base is accepted.
     fn look_for_suspects(&mut self) {
         self.references = self.find_references();
         let is_accepted = |name: &ServiceName| {
@@ -203,8 +203,8 @@ impl Isolation {
         self.stage = Stage::Done(Err(DeployFailure { suspects_base: true, ..DeployFailure::from(error) }));
     }
 
-    /// The base, these sections, and all that they and the base refer to. What only the base refers to is there as it runs:
-    /// its new definition may be bad, and is a suspect of its own.
+    /// Renders the base, these sections, and all sections that they and the base refer to. Sections that only the base
+    /// refers to are included as they run: their new definitions may be bad, and are suspects themselves.
     fn reduced(&self, group: &[ServiceName]) -> ConfigPart {
         let with_references = |names: &mut dyn Iterator<Item = &ServiceName>| -> BTreeSet<ServiceName> {
             let referred_to = |name| std::iter::once(name).chain(self.references.get(name).into_iter().flatten());
@@ -230,7 +230,7 @@ impl Isolation {
     }
 }
 
-/// HAProxy refuses a whole whose sections it accepts in every combination that was tried.
+/// Returns the error for a whole that HAProxy refuses although it accepts its sections in every tried combination.
 fn inconsistent() -> Stage {
     Stage::Done(Err("HAProxy refuses the configuration, but none of its sections".to_owned().into()))
 }

@@ -1,7 +1,7 @@
-//! The last good file, for a HAProxy that serves nothing: better old hosts than none.
+//! The last good file, as a fallback where no process serves: outdated hosts are better than none.
 //!
-//! The file of a process that has ended while this daemon runs is started as it is. That of an earlier run of the daemon
-//! names descriptors that are gone, and gets the ones of the sockets that are held now.
+//! The file of a process that ended while this daemon runs is used unchanged. A file of an earlier run of the daemon
+//! contains old descriptors, which are replaced by those of the sockets held now.
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
@@ -16,7 +16,7 @@ use crate::message::{LaunchProxy, ReleaseSockets, SocketsHeld, WantedSocket};
 use crate::model::{ProcessInfo, ServiceName};
 use crate::port::{ConfigFile, ConfigText};
 
-/// Starts a process on the file of the last one, if that is still in place.
+/// Starts a process with the file of the last one, if that is still in place.
 pub async fn restart_on(
     last_file: LastFile,
     failure: DeployFailure,
@@ -25,7 +25,7 @@ pub async fn restart_on(
     if !peers.config_file.read().await.is_ok_and(|text| last_file.is(&text)) {
         return Err(failure);
     }
-    warn!(peers.log, "nothing serves, HAProxy is started on the last file"; "error" => &failure.error);
+    warn!(peers.log, "no HAProxy process serves, starting one with the last file"; "error" => &failure.error);
     let descriptors = last_file.descriptors.into_iter().collect();
     match peers.launch.send(LaunchProxy { with_candidate: false, descriptors, state_file: None }).await {
         Ok(Ok(process)) => {
@@ -45,8 +45,8 @@ pub struct EarlierFile {
 }
 
 impl EarlierFile {
-    /// Reads it, before a deployment replaces it. None where proxymgr did not write it, or where this run has sockets that
-    /// sections use already. `services` are those that the deployment is to bring.
+    /// Reads it, before a deployment replaces it. Returns `None` where proxymgr did not write it, or where sections of
+    /// this run already use sockets. `services` are those of the deployment.
     pub async fn read(services: &BTreeMap<ServiceName, ServiceSection>, config_file: &dyn ConfigFile) -> Option<Self> {
         let has_socket =
             |service: &ServiceSection| service.last_good.as_ref().is_some_and(|good| good.descriptor.is_some());
@@ -58,19 +58,20 @@ impl EarlierFile {
         Some(Self { listeners: listeners(&text)?, text, map, services: services.clone() })
     }
 
-    /// Starts HAProxy on it, because the deployment failed. Returns why that did, and what is served meanwhile. Where nothing
-    /// is, no socket stays open: no client is to wait where nobody answers.
+    /// Starts HAProxy with it after a failed deployment. Returns the failure, with the servers that take traffic now.
+    /// If the start fails, all sockets are closed, so that clients get a refusal instead of waiting for an answer.
     pub async fn start(self, failure: DeployFailure, peers: &DeploymentPeers) -> DeployFailure {
         let servers = ready_servers(&self.text);
         match self.try_start(peers).await {
             Ok(process) => {
-                warn!(peers.log, "HAProxy is started on the file of an earlier run";
+                warn!(peers.log, "HAProxy was started with the file of an earlier run";
                     "pid" => process.pid, "error" => &failure.error);
-                let error = format!("{}; meanwhile HAProxy serves the file of an earlier run", failure.error);
+                let error =
+                    format!("{}; until the next attempt HAProxy serves the file of an earlier run", failure.error);
                 DeployFailure { error, file_is_ahead: false, unmanaged: Some(servers), ..failure }
             }
             Err(error) => {
-                warn!(peers.log, "HAProxy cannot be started on the file of an earlier run"; "error" => error);
+                warn!(peers.log, "HAProxy cannot be started with the file of an earlier run"; "error" => error);
                 peers.sockets.release.do_send(ReleaseSockets { keep: BTreeMap::new() });
                 failure
             }
@@ -89,7 +90,7 @@ impl EarlierFile {
             .iter()
             .filter_map(|listener| Some((listener.descriptor, held_for(listener, &held)?)))
             .collect();
-        let text = with_descriptors(&self.text, &by_old).ok_or("another service has one of its ports")?;
+        let text = with_descriptors(&self.text, &by_old).ok_or("another service uses one of its ports")?;
         let descriptors: Vec<RawFd> = by_old.into_values().collect();
         let text = ConfigText { pieces: vec![text.into()], map: self.map.map(Into::into) };
         peers.config_file.check(text, descriptors.clone()).await.map_err(|failure| failure.to_string())?;

@@ -1,14 +1,14 @@
-//! A deployment: listening sockets, candidate, check, start of a new HAProxy, hand-over of health, first observation.
+//! A deployment: listening sockets, candidate, check, start of a new HAProxy, handover of health, first observation.
 //!
-//! A service that cannot listen, or whose section HAProxy refuses, never keeps the others from being served: its last good
-//! section stays, or it is left out, and it is named. Where nothing serves and no new file can be had, HAProxy is started on the
-//! last good one ([`last_file`]).
+//! A service that cannot listen, or whose section HAProxy refuses, never blocks other services: its last good section
+//! stays, or it is left out, and the problem is reported. Where no process serves and no new file is usable, HAProxy is
+//! started with the last good one ([`last_file`]).
 //!
 //! | decision, all pure | where |
 //! | --- | --- |
-//! | what the candidate contains, who keeps a socket | `candidate.rs` |
-//! | what is checked, and what HAProxy's verdict means | `isolation.rs`, with `search.rs` and `references.rs` |
-//! | HAProxy's message in terms of the definition | `complaint.rs` |
+//! | the content of the candidate, the owners of sockets | `candidate.rs` |
+//! | the checks, and the consequences of HAProxy's verdicts | `isolation.rs`, with `search.rs` and `references.rs` |
+//! | the translation of HAProxy's messages to keys of the definition | `complaint.rs` |
 //!
 //! This module executes them.
 
@@ -43,16 +43,16 @@ use crate::message::{FindOrphans, LaunchError, LaunchProxy};
 use crate::model::{Blocker, Observation, ServiceName};
 use crate::port::{CheckFailure, ConfigFile};
 
-/// What is known of HAProxy's processes when a deployment begins.
+/// The state of HAProxy's processes at the begin of a deployment.
 #[derive(Debug, Clone, Copy)]
 pub struct Processes {
     /// Whether this daemon has deployed nothing before, so that there may be an orphaned HAProxy of an earlier one.
     pub may_be_orphaned: bool,
-    /// Whether one serves.
+    /// Whether a process serves.
     pub serve: bool,
 }
 
-/// Brings a new process up. A failure leaves the process before, if any, serving.
+/// Starts a new process. After a failure the previous process, if any, still serves.
 pub async fn deploy(
     mut order: DeployOrder,
     mut processes: Processes,
@@ -81,7 +81,7 @@ pub async fn deploy(
     }
 }
 
-/// Builds the candidate, has it checked, and starts a process on it.
+/// Builds the candidate, has it checked, and starts a process with it.
 async fn deploy_new_file(
     order: DeployOrder,
     orphan_observation: Option<Observation>,
@@ -91,7 +91,7 @@ async fn deploy_new_file(
     let held = hold_sockets(&services, BTreeMap::new(), peers).await?;
     let (candidate, mut warnings) = isolate(Candidate::new(context, services, held), &*peers.config_file).await?;
     if let Some(path) = state_file.as_ref().map(|path| path.to_string_lossy()) {
-        // It is written for the process that is started: the check may not find it yet.
+        // The state file is written later, for the new process: the check may not find it.
         warnings.base.retain(|warning| !warning.contains(&*path));
     }
     log_blockers(&candidate, &peers.log);
@@ -127,14 +127,14 @@ async fn deploy_new_file(
     })))
 }
 
-/// Which service each domain belonged to in an earlier run is in the map file that it left.
+/// Restores the assignment of domains of an earlier run from its map file.
 async fn restore_routes(context: &mut ConfigContext, config_file: &dyn ConfigFile) {
     if let Ok(Some(map)) = config_file.read_map().await {
         context.previous_routes = parse_map(&map);
     }
 }
 
-/// Has HAProxy check the candidate, and takes out what it refuses.
+/// Has HAProxy check the candidate, and removes the refused sections.
 async fn isolate(candidate: Candidate, config_file: &dyn ConfigFile) -> Result<(Candidate, Warnings), DeployFailure> {
     let mut isolation = Isolation::new(candidate);
     loop {

@@ -8,18 +8,18 @@ use slog::Logger;
 use crate::message::{AdoptSockets, FindOrphans, HoldSockets, LaunchProxy, ReleaseSockets};
 use crate::port::{ConfigFile, RuntimeApi};
 
-/// Whom a deployment asks for sockets.
+/// The recipients of a deployment's requests for sockets.
 #[derive(Clone)]
 pub struct SocketPeers {
     /// Opens them.
     pub hold: Recipient<HoldSockets>,
     /// Takes over those of an orphaned HAProxy.
     pub adopt: Recipient<AdoptSockets>,
-    /// Closes them, where nothing serves.
+    /// Closes them, where no process serves.
     pub release: Recipient<ReleaseSockets>,
 }
 
-/// What a deployment works with.
+/// The peers of a deployment.
 pub struct DeploymentPeers {
     /// The listening sockets.
     pub sockets: SocketPeers,
@@ -31,7 +31,7 @@ pub struct DeploymentPeers {
     pub config_file: Rc<dyn ConfigFile>,
     /// The process that serves, before and after.
     pub runtime: Rc<dyn RuntimeApi>,
-    /// For what happens on the way.
+    /// The log.
     pub log: Logger,
 }
 

@@ -1,4 +1,4 @@
-//! Which sections refer to which others: a reduced file holds them, too, or HAProxy would refuse it for their absence.
+//! References between sections: a reduced file has to contain them, too, or HAProxy would refuse it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,8 @@ use super::search::References;
 use crate::decide::deployment::SectionSpec;
 use crate::model::{ServiceName, Word};
 
-/// For each section all that it refers to, directly or through others. A word that merely looks like the name of a section
-/// counts as well: one section too many in a reduced file does no harm.
+/// Returns for each section all sections that it refers to, directly or indirectly. A word that only looks like the
+/// name of a section counts as well: a superfluous section in a reduced file does no harm.
 pub fn references<'a>(sections: &BTreeMap<&'a ServiceName, &'a SectionSpec>) -> References {
     let names: BTreeMap<&str, &ServiceName> = sections.keys().map(|name| (name.as_str(), *name)).collect();
     let direct: BTreeMap<&ServiceName, BTreeSet<&ServiceName>> = sections
@@ -22,7 +22,7 @@ pub fn references<'a>(sections: &BTreeMap<&'a ServiceName, &'a SectionSpec>) -> 
     direct.keys().map(|name| ((*name).clone(), reached_from(name, &direct))).collect()
 }
 
-/// The names in a text that is not a section: the base of the file.
+/// Returns the names in a text that is not a section, such as the base of the file.
 pub fn names_in_text<'a>(text: &str, names: impl Iterator<Item = &'a ServiceName>) -> BTreeSet<ServiceName> {
     let tokens: BTreeSet<&str> = names_in(text).collect();
     names.filter(|name| tokens.contains(name.as_str())).cloned().collect()
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_that_refer_to_each_other_have_each_other() {
+    fn mutual_references_are_found() {
         let found = of(&[
             ("a", &["http-request deny if { nbsrv(b) eq 0 }"]),
             ("b", &["http-request deny if { nbsrv(a) eq 0 }"]),

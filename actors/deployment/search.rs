@@ -1,8 +1,8 @@
 //! Finds the sections that HAProxy refuses, from its verdicts on groups of them.
 //!
-//! A group that is accepted is good as a whole. One that is refused is tried again without the sections that HAProxy names,
-//! and those alone; where it names none, or named one that turned out to be good, the group is halved. A section is found bad
-//! only by a trial of its own, so HAProxy's words never decide: a definition can forge them. `b` bad ones of `n` take about
+//! All sections of an accepted group are good. A refused group is tried again without the sections that HAProxy names,
+//! and those are tried alone; where it names none, or named a good one, the group is halved. A section is only found
+//! bad by a trial of its own, because a definition can forge the names in messages. `b` bad sections of `n` take about
 //! `2 b` trials where HAProxy names them and `2 b log2 n` where it does not, and never more than `3 n`.
 
 #[cfg(test)]
@@ -12,15 +12,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::ServiceName;
 
-/// Which other sections each one refers to, directly or through others.
+/// The sections that each section refers to, directly or indirectly.
 pub type References = BTreeMap<ServiceName, BTreeSet<ServiceName>>;
 
-/// The search for the bad ones of some suspects.
+/// The search for bad sections among the suspects.
 #[derive(Debug)]
 pub struct Search {
     /// The groups to try, the next one last.
     groups: Vec<Vec<ServiceName>>,
-    /// Sections that were refused while it was open whether one that they refer to is good: tried again after all others.
+    /// Sections that were refused while one that they refer to was undecided: tried again after all others.
     postponed: VecDeque<ServiceName>,
     references: References,
     /// Sections that are tried alone because HAProxy named them.
@@ -29,17 +29,17 @@ pub struct Search {
     accepted: BTreeSet<ServiceName>,
 }
 
-/// What a trial has shown.
+/// The result of a trial.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// Nothing about a single section yet.
+    /// No single section is decided yet.
     Open,
     /// This one is bad.
     Bad(ServiceName),
 }
 
 impl Search {
-    /// A search among these. Sections come after those that they refer to.
+    /// Creates a search among these suspects. Sections come after those that they refer to.
     pub fn new(suspects: impl IntoIterator<Item = ServiceName>, references: References) -> Self {
         let mut group: Vec<ServiceName> = suspects.into_iter().collect();
         group.sort_by_key(|name| (references.get(name).map_or(0, BTreeSet::len), name.clone()));
@@ -53,7 +53,7 @@ impl Search {
         }
     }
 
-    /// The sections to try next; none when every suspect is decided.
+    /// Returns the sections to try next; `None` when every suspect is decided.
     pub fn next_group(&self) -> Option<&[ServiceName]> {
         match self.groups.last() {
             Some(group) => Some(group),
@@ -61,12 +61,12 @@ impl Search {
         }
     }
 
-    /// The sections that were found good so far.
+    /// Returns the sections that were found good so far.
     pub fn accepted(&self) -> &BTreeSet<ServiceName> {
         &self.accepted
     }
 
-    /// HAProxy accepts the group.
+    /// Records that HAProxy accepts the group.
     pub fn group_accepted(&mut self) {
         let group = self.take_group();
         if let [only] = &*group {
@@ -75,7 +75,7 @@ impl Search {
         self.accepted.extend(group);
     }
 
-    /// HAProxy refuses the group and names these sections of the whole file.
+    /// Records that HAProxy refuses the group and names these sections of the whole file.
     pub fn group_refused(&mut self, named: &BTreeSet<ServiceName>) -> Finding {
         let is_last_chance = self.groups.is_empty();
         let mut group = self.take_group();
@@ -98,12 +98,12 @@ impl Search {
         Finding::Open
     }
 
-    /// The group that was tried; it holds at least one section.
+    /// Takes out the tried group, which has at least one section.
     fn take_group(&mut self) -> Vec<ServiceName> {
         self.groups.pop().or_else(|| Some(vec![self.postponed.pop_front()?])).unwrap_or_default()
     }
 
-    /// Whether a section that this one refers to is not decided yet.
+    /// Returns whether a section that this one refers to is undecided.
     fn is_open(&self, name: &ServiceName) -> bool {
         let Some(references) = self.references.get(name) else { return false };
         let open = self.groups.iter().flatten().chain(&self.postponed);
@@ -116,7 +116,7 @@ impl Search {
         self.postponed.insert(at, name);
     }
 
-    /// What a section refers to has fewer references than itself, unless both refer to each other.
+    /// Returns the sort key: a referenced section has fewer references than its user, unless both refer to each other.
     fn rank(&self, name: &ServiceName) -> (usize, ServiceName) {
         (self.references.get(name).map_or(0, BTreeSet::len), name.clone())
     }

@@ -9,7 +9,7 @@ use crate::decide::deployment::{BoundSection, ServiceSection};
 use crate::message::{AdoptSockets, HoldSockets, SocketsHeld, WantedSocket};
 use crate::model::{Observation, ServiceName};
 
-/// Takes over the sockets of orphaned HAProxys. Returns what the one that serves reports.
+/// Takes over the sockets of orphaned HAProxy processes. Returns the reported state of the one that serves.
 pub(super) async fn adopt(orphans: Vec<u32>, peers: &DeploymentPeers) -> Result<Option<Observation>, String> {
     let observation = match orphans.is_empty() {
         true => None,
@@ -17,15 +17,15 @@ pub(super) async fn adopt(orphans: Vec<u32>, peers: &DeploymentPeers) -> Result<
     };
     for pid in orphans {
         if let Err(error) = peers.sockets.adopt.send(AdoptSockets { pid }).await.map_err(gone)? {
-            warn!(peers.log, "the ports of an orphaned HAProxy are opened again once it closes them";
+            warn!(peers.log, "cannot adopt the sockets of an orphaned HAProxy, opening its ports once it closes them";
                 "pid" => pid, "error" => error);
         }
     }
     Ok(observation)
 }
 
-/// Has every socket opened that a desired section listens on, those of last good sections of an earlier run, and `more`
-/// that may be free.
+/// Requests the sockets of all desired sections, of last good sections of an earlier run, and of `more`, which need not
+/// be available.
 pub(super) async fn hold_sockets(
     services: &BTreeMap<ServiceName, ServiceSection>,
     more: BTreeMap<ServiceName, WantedSocket>,

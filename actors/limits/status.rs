@@ -1,112 +1,114 @@
-//! What bounds the status listener, and what is kept for it.
+//! Limits and timeouts of the status listener, and of the data kept for it.
 
 use std::time::Duration;
 
-/// Event streams that the status page serves at once. More are refused, and read the page again from time to time.
+/// The most event streams that the status page serves at once. Further clients are refused, and reload the page
+/// periodically.
 pub const STATUS_STREAMS_MAX: usize = 512;
 
-/// Messages that the readers of event streams may be behind; one further behind is let go and connects again. All read
-/// from the same few messages, so that this bounds what they cost together.
+/// The most messages that a reader of an event stream may be behind; a slower one is disconnected and connects again.
+/// All readers share these messages, which bounds their total memory.
 pub const STATUS_STREAM_MESSAGES_MAX: usize = 16;
 
-/// How often the journal is looked at for news while somebody reads.
+/// The interval at which the journal is checked for new entries while event streams are open.
 pub const STATUS_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often the page is brought up to date at the most, however many read it.
+/// The minimum interval between two updates of the page, regardless of the number of readers.
 pub const STATUS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The least time between two of these, as a multiple of what the last one took.
+/// The minimum time between two of these, as a multiple of the duration of the last one.
 pub const STATUS_REFRESH_COST_SHARE: u32 = 20;
 
-/// How often a reader hears of a daemon that has no news.
+/// The interval of keep-alive messages on event streams without news.
 pub const STATUS_BEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often the page is brought up to date while nobody reads it, so that it can say since when something is not well.
+/// The interval of updates of the page without readers, so that it knows since when a problem exists.
 pub const STATUS_IDLE_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often HAProxy is asked how busy it is while somebody reads: that costs it more than most changes do.
+/// The interval at which HAProxy's traffic is read while the page has readers: a read costs HAProxy more than most
+/// changes.
 pub const STATUS_TRAFFIC_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The least time between two of these, as a multiple of what the last one took.
+/// The minimum time between two of these, as a multiple of the duration of the last one.
 pub const STATUS_TRAFFIC_COST_SHARE: u32 = 50;
 
-/// How long a page waits for HAProxy to say how busy it is.
+/// How long a page waits for HAProxy's traffic.
 pub const STATUS_TRAFFIC_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Services whose lines are sent in one update. Where more changed, readers read the page again.
+/// The most services whose rows are sent in one update. Where more changed, readers reload the page.
 pub const STATUS_UPDATE_ROWS_MAX: usize = 100;
 
-/// Removed services that readers who come back are told of.
+/// The most removed services that are reported to reconnecting readers.
 pub const STATUS_GONE_ROWS_MAX: usize = 1_000;
 
-/// Chapters of one server's story that are shown.
+/// The most entries of one server's history that are shown.
 pub const STATUS_STORY_ENTRIES_MAX: usize = 100;
 
-/// Connections the status listener keeps open at once; more wait in the kernel. Those that say nothing are closed.
+/// The most open connections of the status listener; further ones wait in the kernel. Idle ones are closed.
 pub const STATUS_CONNECTIONS_MAX: usize = 1_024;
 
-/// How long a client of the status listener may take to send the head of a request, or to greet by TLS.
+/// The timeout for a client of the status listener to send the headers of a request, or to complete the TLS handshake.
 pub const STATUS_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a client of the status listener may take to send the body of a request.
+/// The timeout for a client of the status listener to send the body of a request.
 pub const STATUS_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection to the status listener may stay open between two requests.
 pub const STATUS_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a client of the status listener may take nothing of what it is sent before the kernel ends the connection.
+/// How long a client of the status listener may read nothing of an answer before the kernel closes the connection.
 pub const STATUS_UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a client of the status listener may take for all of one answer: 10 MB at 1 Mbit/s.
+/// The timeout for a client of the status listener to read one answer: 10 MB at 1 Mbit/s.
 pub const STATUS_ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The largest body of a request to the status listener, in bytes.
 pub const STATUS_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// How much of an answer is handed to a connection of the status listener at a time, in bytes.
+/// The size of the pieces in which an answer is passed to a connection of the status listener, in bytes.
 pub const STATUS_ANSWER_PIECE_BYTES: usize = 64 * 1024;
 
-/// What all answers under way may hold in memory, in bytes: six of the largest at 50,000 servers. Beyond it clients are
-/// told to come back; answers of one piece are always given.
+/// The maximum memory of all answers under way, in bytes: six of the largest at 50,000 servers. Beyond it clients are
+/// asked to retry later; answers of one piece are always sent.
 pub const STATUS_ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// What the kernel may keep for one connection of the status listener, in bytes.
+/// The kernel's send buffer of one connection of the status listener, in bytes.
 pub const STATUS_SEND_BUFFER_BYTES: usize = 256 * 1024;
 
-/// Requests one client of the status listener may send each second, in the long run.
+/// The most requests per second of one client of the status listener, on average.
 pub const STATUS_REQUESTS_PER_SECOND_MAX: u32 = 200;
 
-/// Requests one client of the status listener may send at once.
+/// The most requests of one client of the status listener in a burst.
 pub const STATUS_REQUESTS_BURST_MAX: u32 = 1_000;
 
-/// Clients whose rate is kept count of; beyond it the one not seen for longest is forgotten.
+/// The most clients whose rate is tracked; beyond it the least recent one is forgotten.
 pub const STATUS_RATE_CLIENTS_MAX: usize = 4_096;
 
-/// The longest reason that an operator may give with an order over HTTP, in characters.
+/// The longest reason of an order over HTTP, in characters.
 pub const STATUS_REASON_CHARS_MAX: usize = 200;
 
-/// How long the answers of all actors are used again, as a multiple of the time it took to collect them: questions
-/// cost the actors a tenth of their time at the most.
+/// How long the snapshots of all actors are reused, as a multiple of the time it took to collect them: requests cost
+/// the actors at most a tenth of their time.
 pub const STATES_PACE: u32 = 10;
 
-/// The longest time for which the answers of all actors are used again.
+/// The longest time for which the snapshots of all actors are reused.
 pub const STATES_PACE_MAX: Duration = Duration::from_secs(1);
 
-/// The most services that have series of their own in the metrics: ten series each, and a scrape of all stays within a
-/// few megabytes and what one Prometheus takes lightly. The first by name have them; all are in the sums.
+/// The most services with their own series in the metrics: with ten series each, a scrape stays within a few megabytes.
+/// The first services by name have them; all are in the sums.
 pub const METRICS_SERVICES_MAX: usize = 2_000;
 
-/// What the history remembers by the minute, in minutes: a night.
+/// The most minutes of the history: a night.
 pub const HISTORY_MINUTES_MAX: usize = 720;
 
-/// The reloads that the history remembers one by one.
+/// The most reloads in the history.
 pub const HISTORY_RELOADS_MAX: usize = 200;
 
-/// The HAProxy processes that the history remembers.
+/// The most HAProxy processes in the history.
 pub const HISTORY_PROCESSES_MAX: usize = 60;
 
 /// How much of a reload's reasons the history keeps, in characters.
 pub const HISTORY_REASON_CHARS_MAX: usize = 160;
 
-/// After this many servers a plan that is only looked at lets other messages pass: 1,000 take 0.4 ms.
+/// The most servers in one step of a plan preview, after which other messages are handled: 1,000 take 0.4 ms.
 pub const PREVIEW_SERVERS_AT_ONCE_MAX: usize = 1_000;

@@ -1,11 +1,11 @@
-//! About host names that HAProxy could not resolve.
+//! Messages about host names that HAProxy could not resolve.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use actix::Message;
 
-/// HaproxyStateActor -> NameLookupActor: HAProxy could not resolve these host names, and no others.
+/// HaproxyStateActor -> NameLookupActor: HAProxy could not resolve exactly these host names.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct NamesUnresolved {

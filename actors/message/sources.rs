@@ -1,4 +1,4 @@
-//! What sources of definitions and of hosts report.
+//! Messages of the sources of definitions and hosts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,30 +8,30 @@ use tokio::time::Instant;
 
 use crate::model::{RawDefinition, SeenHost};
 
-/// definition source -> ServiceConfigActor: these are the services now, or why that cannot be said.
+/// definition source -> ServiceConfigActor: a snapshot of all definitions, or the error of the source.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct DefinitionsSeen {
-    /// Every definition by its name, unread. An error says nothing about the services.
+    /// Every raw definition by name. After an error the known services stay.
     pub result: Result<BTreeMap<Arc<str>, RawDefinition>, String>,
-    /// Whether the annotations that are laid over them can be read, or why not; none where there are none to be read, or
-    /// nothing has been heard of them yet.
+    /// Whether their annotations can be read, or the error; `None` where no source of annotations is configured, or
+    /// nothing was reported yet.
     pub annotations: Option<Result<(), String>>,
 }
 
 impl DefinitionsSeen {
-    /// Definitions without annotations.
+    /// Creates a message without annotations.
     pub fn plain(result: Result<BTreeMap<Arc<str>, RawDefinition>, String>) -> Self {
         Self { result, annotations: None }
     }
 }
 
-/// host source -> WatcherActor: these are the hosts now, or why that cannot be said.
+/// host source -> WatcherActor: a snapshot of all hosts, or the error of the source.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct HostsSeen {
-    /// Every entry, in any order. An error says nothing about the hosts.
+    /// Every entry, in any order. After an error the known hosts stay.
     pub result: Result<Vec<SeenHost>, String>,
-    /// When the source learned of the change, for the latency that is shown.
+    /// When the source learned of the change, for the reported latency.
     pub seen_at: Instant,
 }

@@ -1,4 +1,4 @@
-//! Where a host can be reached.
+//! Addresses of hosts.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// An IP address or a DNS host name: nothing else that HAProxy would take for an address
-/// (`unix@`, `fd@`, `abns@`, `${ENV}`, `*`, a path) can be expressed.
+/// An IP address or a DNS host name. No other kind of HAProxy address (`unix@`, `fd@`, `abns@`, `${ENV}`, `*`, a path)
+/// can be represented.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Address {
@@ -73,7 +73,7 @@ impl From<Address> for String {
     }
 }
 
-/// An address with a port: what makes two registrations the same host.
+/// An address with a port, which identifies a host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The address.
@@ -83,7 +83,7 @@ pub struct Endpoint {
 }
 
 impl fmt::Display for Endpoint {
-    /// `10.0.0.1:80`, `[2001:db8::1]:80`, `a.example:80`: the form that HAProxy reads in its file and on its socket.
+    /// Writes `10.0.0.1:80`, `[2001:db8::1]:80` or `a.example:80`: the form in HAProxy's file and on its socket.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             Address::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),

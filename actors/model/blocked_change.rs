@@ -1,4 +1,4 @@
-//! A change that the guard blocked, as it is shown to operators and saved.
+//! A change that the guard blocked, as shown to operators and saved.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,29 +7,29 @@ use crate::limits::BLOCKED_NAMES_MAX;
 /// A list of hosts or definitions that the guard blocked, compared with the list in service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockedChange {
-    /// The limit that it breaks, in words.
+    /// The exceeded limit, as text.
     pub reason: String,
     /// When the guard first blocked it, in milliseconds since 1970.
     pub since_unix_ms: u64,
-    /// How many entries the blocked list has.
+    /// The number of entries of the blocked list.
     pub entries: usize,
-    /// What it would add to the list in service.
+    /// The names that it would add to the list in service.
     pub adds: NameSample,
-    /// What it would remove from the list in service.
+    /// The names that it would remove from the list in service.
     pub removes: NameSample,
 }
 
-/// Names of hosts or services: the first of them, and how many there are.
+/// A sample of names of hosts or services, with their total number.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameSample {
-    /// How many there are.
+    /// The total number.
     pub count: usize,
-    /// The first of them, at most [`BLOCKED_NAMES_MAX`].
+    /// The first names, at most [`BLOCKED_NAMES_MAX`].
     pub first: Vec<String>,
 }
 
 impl NameSample {
-    /// The first of these names, and how many there are.
+    /// Creates a sample of these names.
     pub fn of<T: ToString>(names: &[T]) -> Self {
         Self { count: names.len(), first: names.iter().take(BLOCKED_NAMES_MAX).map(ToString::to_string).collect() }
     }

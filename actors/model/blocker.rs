@@ -1,33 +1,34 @@
-//! Why a service is not served as its definition asks.
+//! The reason why a service does not run with its current definition.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{HostList, ServiceDefinition};
 
-/// Why a service is not served as its definition asks. It is left alone until what is named here changes.
+/// The reason why a service does not run with its current definition. The definition is not retried until the cause
+/// changes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Blocker {
-    /// Its port cannot be had; the holder of the sockets goes on trying.
+    /// Its port cannot be bound; the SocketHolderActor retries.
     PortTaken {
-        /// The address that was asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// Why it cannot be had.
+        /// Why it cannot be bound.
         error: String,
     },
     /// HAProxy refuses its section.
     Rejected {
         /// HAProxy's message.
         message: String,
-        /// The definition that was refused.
+        /// The refused definition.
         definition: Arc<ServiceDefinition>,
-        /// The hosts it was refused with.
+        /// The hosts that it was refused with.
         hosts: Arc<HostList>,
     },
 }
 
 impl Blocker {
-    /// The cause in words.
+    /// Returns the cause as text.
     pub fn text(&self) -> &str {
         match self {
             Self::PortTaken { error, .. } => error,

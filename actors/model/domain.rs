@@ -1,4 +1,4 @@
-//! A domain that an HTTP service answers to.
+//! Domains of HTTP services.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::Address;
 
-/// A host name as clients ask for it, in lower case, without a port; `*.example.org` is every name below it.
+/// A host name as in requests, in lower case, without a port; `*.example.org` matches every name below `example.org`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Domain(Arc<str>);
@@ -31,12 +31,12 @@ impl Domain {
         }
     }
 
-    /// As it is written in a definition.
+    /// Returns the text as written in a definition.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What follows `*.`, where it stands for every name below a domain.
+    /// Returns the parent domain of a wildcard (the part after `*.`); `None` for other domains.
     pub fn wildcard(&self) -> Option<&str> {
         self.0.strip_prefix("*.")
     }
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_mean_more_than_a_name_is_refused() {
+    fn other_patterns_are_refused() {
         for text in ["", "*", "*.", "a.*.example", "a b", "a.example:80", "a.example/x", "a.example\nb", "**.example"] {
             assert!(Domain::parse(text).is_err(), "{text:?}");
         }

@@ -1,4 +1,4 @@
-//! A host that provides a service, as discovery describes it.
+//! A host of a service, as reported by discovery.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, ServerName, Word};
 
-/// What discovery wants a server's administrative state to be.
+/// The desired administrative state of a server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdminState {
     /// Takes traffic.
     #[default]
     Ready,
-    /// Keeps what it has, takes nothing new.
+    /// Keeps its sessions and gets no new ones.
     Drain,
-    /// Takes nothing: HAProxy's maintenance.
+    /// Gets no traffic: HAProxy's maintenance.
     Maint,
 }
 
 impl AdminState {
-    /// The state as it is written everywhere.
+    /// Returns the state as used in all outputs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -31,12 +31,12 @@ impl AdminState {
     }
 }
 
-/// One host, and what it says about itself.
+/// One host, with its properties.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Host {
-    /// Where it listens.
+    /// The address and port it listens on.
     pub endpoint: Endpoint,
-    /// The name it asked for; without one the server is named after its endpoint.
+    /// Its own name; without one the server is named after its endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<ServerName>,
     /// HAProxy's weight, 0 to 256; without one, HAProxy's default or that of the service's options.
@@ -45,14 +45,14 @@ pub struct Host {
     /// Takes traffic only when no other server can.
     #[serde(default)]
     pub backup: bool,
-    /// Its place among the hosts of a service whose order matters (backups, `balance first`): the lowest number comes
+    /// Its rank among the hosts of a service whose order matters (backups, `balance first`): the lowest number comes
     /// first, hosts without one last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u16>,
     /// The value of the server's persistence cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<Word>,
-    /// The administrative state that discovery asks for.
+    /// The administrative state in discovery.
     #[serde(default)]
     pub state: AdminState,
     /// Further server options, already checked against the allow-list; they follow those of the service.
@@ -61,7 +61,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host with nothing but its endpoint.
+    /// Creates a host with only an endpoint.
     pub fn at(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
@@ -76,11 +76,11 @@ impl Host {
     }
 }
 
-/// The hosts of one service, by the name of the server that stands for each. Of a list that changes most hosts stay, and
-/// are shared with the list before; all else is copied, which one piece of memory makes cheaper than the many of a tree.
+/// The hosts of one service, by server name. When a list changes, most hosts are shared with the previous list. The
+/// rest is copied, which is cheaper in one contiguous piece of memory than in a tree.
 pub type HostList = LiteMap<ServerName, Arc<Host>>;
 
-/// What an entry of a source says: a host, and keys that nobody reads.
+/// The content of an entry of a source: a host, and unknown keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRecord {
     /// The host.
@@ -90,7 +90,7 @@ pub struct HostRecord {
 }
 
 impl From<Host> for HostRecord {
-    /// A record whose keys are all known.
+    /// Creates a record without unknown keys.
     fn from(host: Host) -> Self {
         Self { host: Arc::new(host), unknown_keys: Vec::new() }
     }
@@ -101,22 +101,22 @@ impl From<Host> for HostRecord {
 pub struct SeenHost {
     /// What identifies the entry within its source, stable over time: the child's name, the line's text.
     pub key: Arc<str>,
-    /// What it says, or what is wrong with it.
+    /// Its content, or the problem with it.
     pub record: Result<HostRecord, String>,
 }
 
 impl SeenHost {
-    /// An entry whose keys are all known.
+    /// Creates an entry without unknown keys.
     pub fn new(key: impl Into<Arc<str>>, host: Result<Host, String>) -> Self {
         Self::of_record(key, host.map(HostRecord::from))
     }
 
-    /// An entry as it was read just now.
+    /// Creates an entry with this record.
     pub fn of_record(key: impl Into<Arc<str>>, record: Result<HostRecord, String>) -> Self {
         Self { key: key.into(), record }
     }
 
-    /// The host that it describes, where it can be used.
+    /// Returns its host, where the entry is valid.
     pub fn host(&self) -> Option<&Arc<Host>> {
         self.record.as_ref().ok().map(|record| &record.host)
     }

@@ -1,21 +1,21 @@
-//! How long changes took, counted by bounds.
+//! Histogram of latencies.
 
 use serde::{Deserialize, Serialize};
 
 use crate::limits::APPLY_LATENCY_BOUNDS_US;
 
-/// How many times took how long. The room it takes does not grow with what it counts.
+/// A histogram of latencies with fixed bounds, so that its size is constant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencyHistogram {
-    /// How many took at most as long as each of [`APPLY_LATENCY_BOUNDS_US`], and longer than the bound before; the last
-    /// are those that took longer than every bound.
+    /// The number of latencies in each class: up to each of [`APPLY_LATENCY_BOUNDS_US`] and above the previous bound;
+    /// the last class is above all bounds.
     pub counts: Vec<u64>,
-    /// All of them together, in microseconds.
+    /// The sum of all latencies, in microseconds.
     pub sum_us: u64,
 }
 
 impl LatencyHistogram {
-    /// Counts one more.
+    /// Adds a latency.
     pub fn observe(&mut self, took_us: u64) {
         let place = APPLY_LATENCY_BOUNDS_US.partition_point(|bound| *bound < took_us);
         if let Some(count) = self.counts.get_mut(place) {
@@ -24,7 +24,7 @@ impl LatencyHistogram {
         self.sum_us = self.sum_us.saturating_add(took_us);
     }
 
-    /// How many were counted.
+    /// Returns the number of counted latencies.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_counted_under_the_first_bound_that_holds_it() {
+    fn latency_counts_under_the_first_bound_above_it() {
         let mut histogram = LatencyHistogram::default();
         let last = APPLY_LATENCY_BOUNDS_US.len();
         for took_us in [0, 100, 101, 30_000_000, 30_000_001] {

@@ -1,4 +1,4 @@
-//! What proxymgr talks about: hosts, services, servers, versions. Plain values, no behaviour beyond their own validity.
+//! The model: hosts, services, servers, versions. Plain values without behaviour beyond their own validation.
 
 pub mod address;
 pub mod blocked_change;

@@ -1,8 +1,8 @@
-//! A point in time, for decisions that have no clock of their own.
+//! A point in time, for decisions that have no clock.
 
 use std::time::{Duration, Instant};
 
-/// One point in time on two clocks: the monotonic one, and the calendar for what is shown and saved.
+/// One point in time on two clocks: the monotonic one, and the time of day for output and saved state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// On the monotonic clock.
@@ -12,7 +12,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The time from `earlier` to this moment; zero where `earlier` is later.
+    /// Returns the time from `earlier` to this moment; zero where `earlier` is later.
     pub fn since(&self, earlier: Self) -> Duration {
         self.instant.saturating_duration_since(earlier.instant)
     }

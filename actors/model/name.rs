@@ -24,7 +24,7 @@ pub enum InvalidName {
         /// Its length in characters.
         length: usize,
     },
-    /// The text holds a character that HAProxy does not take.
+    /// The text contains a character that HAProxy does not accept.
     #[error(
         "the name {name:?} contains {character:?}; HAProxy names consist of letters, digits, '.', ':', '_' and '-'"
     )]
@@ -59,20 +59,20 @@ macro_rules! name_type {
         pub struct $type(Arc<str>);
 
         impl $type {
-            /// Takes a text that keeps to HAProxy's rules for names.
+            /// Creates a name from a text that follows HAProxy's rules.
             pub fn new(text: &str) -> Result<Self, InvalidName> {
                 validate(text)?;
                 Ok(Self(text.into()))
             }
 
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
         }
 
-        // Two lists of servers are walked together at each change, and most names meet themselves there: the same text
-        // in the same place.
+        // Two lists of servers are merged at each change, and most names are compared with themselves: the same text at
+        // the same address.
         impl PartialEq for $type {
             fn eq(&self, other: &Self) -> bool {
                 Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0

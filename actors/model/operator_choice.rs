@@ -1,22 +1,22 @@
-//! What an operator chose for one server.
+//! An operator's override for one server.
 
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
 
-/// The state an operator wants a server to be in, whatever discovery says.
+/// The state that an operator set for a server, which takes precedence over discovery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorChoice {
     /// The state.
     pub state: AdminState,
-    /// Why, in the operator's words.
+    /// The reason, in the operator's words.
     pub reason: Option<String>,
     /// Since when, in milliseconds since 1970.
     pub since_unix_ms: u64,
-    /// Until when, in milliseconds since 1970; none until another order.
+    /// Until when, in milliseconds since 1970; `None` until another order.
     pub until_unix_ms: Option<u64>,
-    /// Since when its host has been gone from discovery, in milliseconds since 1970; none while it is there. The choice
-    /// is forgotten [`crate::limits::CHOICE_KEEP`] later.
+    /// Since when its host has been gone from discovery, in milliseconds since 1970; `None` while it is there. The
+    /// override ends [`crate::limits::CHOICE_KEEP`] later.
     #[serde(default)]
     pub gone_unix_ms: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! Persistent ids of servers: the number by which HAProxy places a server in its hashes and orders `balance first`.
+//! Persistent ids of servers: HAProxy uses them for consistent hashes and for the order of `balance first`.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use thiserror::Error;
 
 /// A server's persistent id: the option `id` of its line and of `add server` (configuration.txt 5.2).
 ///
-/// HAProxy gives servers without one the lowest free ids, so ours begin well above those; up to 2.6, and again from 3.2
-/// on, its consistent hashes take ids modulo 2^20, so ours end below.
+/// HAProxy assigns the lowest free ids to servers without one, so ours begin well above those. Up to 2.6, and again
+/// since 3.2, its consistent hashes use ids modulo 2^20, so ours end below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct PersistentId(u32);
@@ -19,25 +19,25 @@ pub struct PersistentId(u32);
 pub struct InvalidPersistentId(pub u32);
 
 impl PersistentId {
-    /// The lowest that is given.
+    /// The lowest id.
     pub const MIN: Self = Self(65_536);
-    /// The highest that is given.
+    /// The highest id.
     pub const MAX: Self = Self((1 << 20) - 1);
-    /// How many there are.
+    /// The number of ids.
     pub const COUNT: u32 = Self::MAX.0 - Self::MIN.0 + 1;
 
-    /// The id of this rank within the range, counted from 0; ranks beyond the last begin again at the first.
+    /// Returns the id of this rank within the range, counted from 0; higher ranks wrap around.
     pub fn ranked(rank: u64) -> Self {
         let offset = u32::try_from(rank % u64::from(Self::COUNT)).expect("it is below a u32");
         Self(Self::MIN.0 + offset)
     }
 
-    /// Its place within the range, counted from 0.
+    /// Returns its rank within the range, counted from 0.
     pub fn rank(self) -> u32 {
         self.0 - Self::MIN.0
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(self) -> u32 {
         self.0
     }

@@ -1,4 +1,4 @@
-//! What kinds of decisions there are.
+//! The classes of decisions.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,10 +15,10 @@ pub enum PlanClass {
 }
 
 impl PlanClass {
-    /// Every class there is.
+    /// All classes.
     pub const ALL: [Self; 3] = [Self::RuntimeEnable, Self::RuntimeDisable, Self::Reload];
 
-    /// The class as it is written everywhere.
+    /// Returns the class as used in all outputs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RuntimeEnable => "runtime-enable",

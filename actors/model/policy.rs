@@ -1,4 +1,4 @@
-//! What the operator has decided about HAProxy: the validated part of the settings that actors act upon.
+//! The operator's policy for HAProxy: the validated settings that actors use.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,76 +6,77 @@ use std::time::Duration;
 use super::UpdateChoice;
 use crate::limits::OLD_PROCESSES_DEFAULT;
 
-/// The parts of haproxy.cfg that do not come from services. The operator's own lines, trusted as they are.
+/// The parts of haproxy.cfg that do not come from services: the operator's own lines, which are not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyFrame {
     /// Lines of the `global` section.
     pub global: Vec<String>,
     /// Lines of the `defaults` section.
     pub defaults: Vec<String>,
-    /// Where HAProxy is to open its Runtime API socket.
+    /// The path of HAProxy's Runtime API socket.
     pub socket_path: PathBuf,
-    /// The map that tells HAProxy which service a domain belongs to.
+    /// The map file with the service of each domain.
     pub map_path: PathBuf,
-    /// Where the next process finds the health that servers had; none where it is to find out itself.
+    /// The state file with the health of servers for the next process; `None` where it uses none.
     pub state_file: Option<PathBuf>,
-    /// Who runs HAProxy.
+    /// How HAProxy's process is managed.
     pub run_by: RunBy,
 }
 
-/// The map of domains that belongs to this haproxy.cfg.
+/// Returns the path of the map of domains for this haproxy.cfg.
 pub fn map_path_of(config_path: &Path) -> PathBuf {
     let mut path = config_path.as_os_str().to_owned();
     path.push(".domains");
     path.into()
 }
 
-/// Who runs HAProxy, and so what may be done with it.
+/// How HAProxy's process is managed, and so which changes are possible.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RunBy {
-    /// This daemon: it starts the process, holds its listening sockets, and ends it with itself.
+    /// By this daemon: it starts the process, holds its listening sockets, and stops it when it stops itself.
     #[default]
     Us,
-    /// Somebody who starts and reloads it when we say so. HAProxy binds its ports itself and outlives this daemon.
+    /// By a process manager that starts and reloads it at our request. HAProxy binds its ports itself and outlives this
+    /// daemon.
     OurOrder,
-    /// Somebody whom we cannot tell anything. All that we can do is done at run time.
+    /// External: the daemon can neither start nor reload it, and changes it only at run time.
     Others,
 }
 
-/// How HAProxy is driven.
+/// How HAProxy is managed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyPolicy {
-    /// What surrounds the services in haproxy.cfg.
+    /// The base configuration in haproxy.cfg.
     pub frame: ProxyFrame,
-    /// The least time between two reloads. The first goes at once.
+    /// The minimum time between two reloads. The first one is immediate.
     pub reload_interval: Duration,
-    /// How long HAProxy may go on serving open connections after the daemon was told to stop.
+    /// How long HAProxy may keep serving open connections while the daemon stops.
     pub stop_timeout: Duration,
-    /// How often the running state is compared with the desired one.
+    /// The interval of observations.
     pub observe_interval: Duration,
-    /// How servers come and go, where a service does not say it itself.
+    /// The defaults for added and removed servers.
     pub life_cycle: LifeCyclePolicy,
-    /// How changes reach the running HAProxy, where a service does not say it itself.
+    /// The default strategy for changes of the running HAProxy.
     pub update: UpdateChoice,
-    /// What processes may do that only finish what they have.
+    /// The limits of draining processes.
     pub old_processes: OldProcessLimits,
 }
 
-/// How servers come and go.
+/// The handling of added and removed servers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LifeCyclePolicy {
-    /// How long a server whose host is gone may finish its sessions before it goes into maintenance; zero: none.
+    /// How long a server whose host is gone may drain before it goes into maintenance; zero: not at all.
     pub drain_timeout: Duration,
-    /// How long a newcomer's weight takes to rise to its own; zero: no time.
+    /// How long a new server's weight ramps up to its own; zero: no ramp-up.
     pub ramp_up: Duration,
 }
 
-/// The limits of processes that only finish what they have. What is beyond them ends, the oldest first.
+/// The limits of draining processes. Processes that exceed them are ended, the oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OldProcessLimits {
-    /// How many there may be.
+    /// The maximum number.
     pub count_max: usize,
-    /// How old each may become, from when it was told to finish; none without a limit.
+    /// The maximum time for draining; `None` without a limit.
     pub age_max: Option<Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! What a running HAProxy is and has, as its Runtime API tells it.
+//! The observed state of a running HAProxy, as its Runtime API reports it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,13 +19,13 @@ pub struct ServerId {
 }
 
 impl fmt::Display for ServerId {
-    /// `section/server`, as the Runtime API writes it.
+    /// Writes `section/server`, as the Runtime API does.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.service, self.server)
     }
 }
 
-/// HAProxy's version, as far as what it can do depends on it.
+/// HAProxy's version, as far as its capabilities depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProxyVersion {
     /// 2 in 2.6.12.
@@ -35,7 +35,7 @@ pub struct ProxyVersion {
 }
 
 impl ProxyVersion {
-    /// Reads `2.6.12-1+deb12u1` as 2.6; none where it does not begin so.
+    /// Reads `2.6.12-1+deb12u1` as 2.6; returns `None` for other texts.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().split(['.', '-', '+']);
         let major = parts.next()?.parse().ok()?;
@@ -57,15 +57,15 @@ pub struct ProcessInfo {
     pub pid: u32,
     /// Its version.
     pub version: ProxyVersion,
-    /// The version as it writes it itself.
+    /// The version as HAProxy reports it.
     pub version_text: String,
     /// How long it has been running, in seconds.
     pub uptime_s: u64,
-    /// Whether it has been told to stop and only drains.
+    /// Whether it is stopping and only drains.
     pub stopping: bool,
 }
 
-/// One server, as `show servers state` tells it.
+/// One server, as in `show servers state`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedServer {
     /// `srv_addr`: an IP address, or `-` where a name is not resolved.
@@ -80,29 +80,29 @@ pub struct ObservedServer {
     pub operational_state: u8,
     /// `srv_uweight`: the weight as configured or set, 0 to 256.
     pub weight: u16,
-    /// `srv_id`; none in recordings of earlier versions.
+    /// `srv_id`; `None` in recordings of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
-    /// `srv_agent_state`, as far as it matters.
+    /// `srv_agent_state`, as far as it is used.
     #[serde(default, skip_serializing_if = "AgentState::is_none")]
     pub agent: AgentState,
 }
 
-/// The agent of a server, which HAProxy asks for the server's state and weight (`agent-check`).
+/// The agent check of a server (`agent-check`), which can set its state and weight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AgentState {
-    /// The server has none.
+    /// The server has no agent.
     #[default]
     None,
-    /// What it reports takes effect.
+    /// Its reports take effect.
     Enabled,
-    /// It is not asked.
+    /// The agent check is disabled.
     Disabled,
 }
 
 impl AgentState {
-    /// The state by the bit field `srv_agent_state` (management.txt 9.3, `show servers state`): 0x02 is "configured", 0x04
+    /// Decodes the bit field `srv_agent_state` (management.txt 9.3, `show servers state`): 0x02 is "configured", 0x04
     /// "enabled".
     pub fn of_bits(bits: u16) -> Self {
         match (bits & 0x02 != 0, bits & 0x04 != 0) {
@@ -118,12 +118,12 @@ impl AgentState {
 }
 
 impl ObservedServer {
-    /// Whether it is at this address and port.
+    /// Returns whether it has this address and port.
     pub fn is_at(&self, endpoint: &Endpoint) -> bool {
         self.port == endpoint.port.get() && *self.address == *endpoint.address.to_string()
     }
 
-    /// What it does.
+    /// Returns its state.
     pub fn state(&self) -> ServerState {
         if self.in_maintenance() {
             ServerState::Maint
@@ -136,34 +136,34 @@ impl ObservedServer {
         }
     }
 
-    /// In maintenance because it was told to be, on the socket.
+    /// Returns whether it is in maintenance by a command on the socket.
     pub fn forced_maintenance(&self) -> bool {
         self.admin_state & 0x01 != 0
     }
 
-    /// In maintenance, forced, inherited, or because its name does not resolve.
+    /// Returns whether it is in maintenance: forced, inherited, or because its name does not resolve.
     pub fn in_maintenance(&self) -> bool {
         self.admin_state & 0x23 != 0
     }
 
-    /// In maintenance because HAProxy could not resolve its host name.
+    /// Returns whether it is in maintenance because HAProxy could not resolve its host name.
     pub fn is_unresolved(&self) -> bool {
         self.admin_state & 0x20 != 0
     }
 
-    /// In drain by no agent: by our order, or by somebody's on HAProxy's own socket.
+    /// Returns whether it is in drain by a command, of the daemon or on HAProxy's own socket, and not by an agent.
     pub fn drained_by_order(&self) -> bool {
         self.in_drain() && !self.in_maintenance() && self.agent != AgentState::Enabled
     }
 
-    /// In drain, forced or inherited.
+    /// Returns whether it is in drain, forced or inherited.
     pub fn in_drain(&self) -> bool {
         self.admin_state & 0x18 != 0
     }
 }
 
-/// How busy a section is, as the line of its frontend in `show stat` tells it; where it shares that with others, the line
-/// of its backend.
+/// The traffic of a section, from the line of its frontend in `show stat`, or of its backend where the frontend is
+/// shared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// `scur`: sessions open now.
@@ -172,21 +172,21 @@ pub struct Traffic {
     pub rate: u64,
 }
 
-/// How busy and how well a server is, as its line in `show stat` tells it.
+/// The traffic and health of a server, from its line in `show stat`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerTraffic {
     /// Its sessions.
     pub traffic: Traffic,
-    /// `check_desc` and `last_chk`: what its last check said; none where it is not checked.
+    /// `check_desc` and `last_chk`: the result of its last check; `None` where it is not checked.
     pub check: Option<String>,
-    /// `lastchg`: since when its state has been what it is, in seconds.
+    /// `lastchg`: the time since its last change of state, in seconds.
     pub unchanged_s: Option<u64>,
 }
 
 /// The servers of one section.
 pub type ObservedServers = LiteMap<ServerName, ObservedServer>;
 
-/// All servers of the sections that were asked for. A section that HAProxy does not have is absent.
+/// All servers of the requested sections. A section that HAProxy does not have is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// The sections and their servers.

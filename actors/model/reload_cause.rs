@@ -1,10 +1,10 @@
-//! Why HAProxy is reloaded: in words for people, and as one of a few causes for counting.
+//! Reasons for reloads: a text for people, and one of a few causes for counters.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The kinds of causes of a reload. Few, so that each can be counted on its own.
+/// The causes of a reload, few enough for a counter of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReloadCause {
@@ -35,7 +35,7 @@ pub enum ReloadCause {
 }
 
 impl ReloadCause {
-    /// Every cause there is.
+    /// All causes.
     pub const ALL: [Self; 12] = [
         Self::Start,
         Self::Exit,
@@ -51,7 +51,7 @@ impl ReloadCause {
         Self::Operator,
     ];
 
-    /// The cause as it is written everywhere.
+    /// Returns the cause as used in all outputs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -69,7 +69,7 @@ impl ReloadCause {
         }
     }
 
-    /// The reason of this cause, in these words.
+    /// Creates a reason with this cause and text.
     pub fn because(self, text: impl Into<String>) -> ReloadReason {
         ReloadReason { cause: self, text: text.into() }
     }
@@ -78,9 +78,9 @@ impl ReloadCause {
 /// One reason for a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadReason {
-    /// What kind of cause it is.
+    /// The cause.
     pub cause: ReloadCause,
-    /// The reason in words.
+    /// The text.
     pub text: String,
 }
 

@@ -1,4 +1,4 @@
-//! Numbers that order what happens.
+//! Numbers of host lists and changes.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 pub struct Revision(pub u64);
 
 impl Revision {
-    /// The revision after this one.
+    /// Returns the next revision.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// Follows one change from the event that brought it to HAProxy's answer. Unique within a run of the daemon.
+/// The id of one change, from its event to HAProxy's answer. Unique within a run of the daemon.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChangeId(pub u64);

@@ -1,4 +1,4 @@
-//! Which service a request over HTTP goes to: what services claim, and the lines of the map that HAProxy looks into.
+//! Routes of HTTP requests: the claims of services, and the lines of the map that HAProxy uses.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::{Domain, ServiceName};
 use crate::limits::PATH_PREFIX_BYTES_MAX;
 
-/// The beginning of a path, in whole segments and without the slash at its end: `/api` is also `/api/v1`, not `/apiary`.
+/// A path prefix, in whole segments and without a slash at its end: `/api` matches `/api/v1`, but not `/apiary`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PathPrefix(Arc<str>);
@@ -28,7 +28,7 @@ pub struct InvalidPathPrefix {
 }
 
 impl PathPrefix {
-    /// Reads the beginning of a path. A slash at its end says nothing.
+    /// Parses a path prefix. A slash at its end is ignored.
     pub fn parse(text: &str) -> Result<Self, InvalidPathPrefix> {
         let path = text.strip_suffix('/').unwrap_or(text);
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%".contains(c);
@@ -40,7 +40,7 @@ impl PathPrefix {
         }
     }
 
-    /// As it is written, without a slash at its end.
+    /// Returns the text, without a slash at its end.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -59,14 +59,14 @@ impl From<PathPrefix> for String {
     }
 }
 
-/// What is asked for, as it stands in the map: `0.0.0.0:8080/a.example.org/api/`; `*` where no domain is named.
+/// A key of the map: `0.0.0.0:8080/a.example.org/api/`, with `*` instead of a domain for the default service.
 ///
-/// HAProxy looks for the longest key that its own text for a request begins with, so that each ends with a slash.
+/// HAProxy looks for the longest key that is a prefix of its own text for a request, so each key ends with a slash.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RouteKey(Arc<str>);
 
 impl RouteKey {
-    /// The key of requests that come in there for this domain, or for one that nobody claims, below this path.
+    /// Creates the key of requests at this address for this domain, or for any unclaimed one, below this path.
     pub fn new(listen: SocketAddr, domain: Option<&Domain>, path: Option<&PathPrefix>) -> Self {
         let path = path.map_or("", PathPrefix::as_str);
         let text = match domain.map(Domain::as_str) {
@@ -78,24 +78,24 @@ impl RouteKey {
         Self(text.into())
     }
 
-    /// A key as HAProxy or a file shows it, which may be anybody's.
+    /// Creates a key from HAProxy or a file, which may not be one of ours.
     pub fn observed(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// As it stands in the map.
+    /// Returns the key as written in the map.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Where the requests come in.
+    /// Returns the address of the frontend.
     pub fn listen(&self) -> &str {
         self.0.split_once('/').map_or("", |(listen, _)| listen)
     }
 }
 
 impl fmt::Display for RouteKey {
-    /// For people: `a.example.org/api`.
+    /// Writes the key for people: `a.example.org/api`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let asked = self.0.split_once('/').map_or(&*self.0, |(_, asked)| asked);
         match asked.strip_suffix('/').unwrap_or(asked).strip_prefix('*') {
@@ -105,33 +105,33 @@ impl fmt::Display for RouteKey {
     }
 }
 
-/// Which service is to have what.
+/// The service of each key.
 pub type Routes = BTreeMap<RouteKey, ServiceName>;
 
-/// The map as HAProxy shows it. Where a key stands there several times with different values, they are all told.
+/// The map as HAProxy reports it. The value of a key that occurs several times contains all its different values.
 pub type ObservedRoutes = BTreeMap<RouteKey, String>;
 
-/// One request to the Runtime API about the map. Each takes effect at once and as a whole.
+/// A runtime command for the map. Each one is atomic and takes effect at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteCommand {
-    /// `add map`: of a key that is not there; HAProxy would add it a second time.
+    /// `add map`: for an absent key; HAProxy would add an existing one a second time.
     Add(RouteKey, ServiceName),
-    /// `set map`: of a key that is there.
+    /// `set map`: for an existing key.
     Set(RouteKey, ServiceName),
-    /// `del map`: of a key that is there.
+    /// `del map`: for an existing key.
     Delete(RouteKey),
 }
 
 impl RouteCommand {
-    /// What it is about.
+    /// Returns its key.
     pub fn key(&self) -> &RouteKey {
         match self {
             Self::Add(key, _) | Self::Set(key, _) | Self::Delete(key) => key,
         }
     }
 
-    /// The command in the Runtime API's words, about the map that is named so.
+    /// Returns the command for the Runtime API, with this name of the map.
     pub fn text(&self, map: &str, key: &str) -> String {
         match self {
             Self::Add(_, service) => format!("add map {map} {key} {service}"),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_names_where_what_and_below_which_path() {
+    fn key_contains_address_domain_and_path() {
         let key = |listen: &str, domain: Option<&str>, path: Option<&str>| {
             let domain = domain.map(|text| Domain::parse(text).unwrap());
             let path = path.map(|text| PathPrefix::parse(text).unwrap());

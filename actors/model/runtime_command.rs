@@ -1,4 +1,4 @@
-//! What can be asked of a running HAProxy. The adapter turns each into the Runtime API's words; simulation obeys them.
+//! Runtime commands. The adapter formats them for the Runtime API; simulation executes them.
 
 use std::fmt;
 
@@ -6,27 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, PersistentId, ServerId, Word};
 
-/// One request to the Runtime API.
+/// One command for the Runtime API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuntimeCommand {
-    /// `add server`: the server starts in maintenance and inherits nothing, so its options come with it.
+    /// `add server`: the server starts in maintenance and inherits nothing, so all its options are included.
     AddServer {
         /// The new server.
         server: ServerId,
-        /// Where it listens.
+        /// Its address and port.
         endpoint: Endpoint,
-        /// Its `id`; none where its options have one.
+        /// Its `id`; `None` where its options contain one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<PersistentId>,
-        /// All its options, those inherited in the file included, weight, backup and cookie too.
+        /// All its options, including those inherited in the file, weight, backup and cookie.
         options: Vec<Word>,
     },
     /// `enable health`: starts the checks of a server that was added with `check`.
     EnableHealth(ServerId),
-    /// `enable agent`: the server's agent is asked (again), and may set state and weight.
+    /// `enable agent`: enables the server's agent check, which may set state and weight.
     EnableAgent(ServerId),
-    /// `disable agent`: what the server's agent reports changes nothing any more.
+    /// `disable agent`: disables the server's agent check.
     DisableAgent(ServerId),
     /// `set server ... state ready`.
     SetReady(ServerId),
@@ -43,7 +43,7 @@ pub enum RuntimeCommand {
 }
 
 impl RuntimeCommand {
-    /// The server that the command is about.
+    /// Returns the server of the command.
     pub fn server(&self) -> &ServerId {
         match self {
             Self::AddServer { server, .. }
@@ -59,8 +59,8 @@ impl RuntimeCommand {
         }
     }
 
-    /// Writes the command in the Runtime API's words. Options alone may hold anything and are left to `write_option`;
-    /// names and endpoints consist of characters that are literal everywhere.
+    /// Writes the command for the Runtime API. Options may contain any characters and are written by `write_option`;
+    /// names and endpoints need no escapes.
     pub fn write<W: fmt::Write>(
         &self,
         out: &mut W,
@@ -93,7 +93,7 @@ impl RuntimeCommand {
 }
 
 impl fmt::Display for RuntimeCommand {
-    /// The command for people: without the escapes that the socket needs.
+    /// Writes the command for people, without the escapes for the socket.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f, |f, option| f.write_str(option.as_str()))
     }

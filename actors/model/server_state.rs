@@ -1,10 +1,10 @@
-//! What a server of HAProxy does, in one word.
+//! States of servers in HAProxy.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a server of HAProxy does. Maintenance hides a drain, and both hide failing checks.
+/// The state of a server in HAProxy. Maintenance hides a drain, and both hide failing checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServerState {
@@ -22,7 +22,7 @@ impl ServerState {
     /// All states.
     pub const ALL: [Self; 4] = [Self::Ready, Self::Down, Self::Drain, Self::Maint];
 
-    /// The state as metrics, JSON and the page write it.
+    /// Returns the state as used in metrics, JSON and the page.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn serialised_names_are_those_that_are_written() {
+    fn serialised_names_equal_as_str() {
         for state in ServerState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         }

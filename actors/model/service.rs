@@ -1,4 +1,4 @@
-//! A service: one `listen` section, and where its hosts are found.
+//! A service: one `listen` section, and the source of its hosts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,63 +9,63 @@ use serde::{Deserialize, Serialize};
 use super::{Domain, PathPrefix, ServiceName, ServiceUpdate, Word};
 use crate::limits::GUARD_WINDOW;
 
-/// A service's definition as a definition source found it, unread.
+/// A raw definition from its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RawDefinition {
-    /// The JSON or YAML text (JSON is YAML; sources hand over JSON).
+    /// The JSON or YAML text (JSON is YAML; sources pass JSON).
     pub text: Arc<str>,
-    /// Where it stands, for messages: a file's path, or `znode /service_config/web`.
+    /// Its origin, for messages: a file's path, or `znode /service_config/web`.
     pub origin: Arc<str>,
-    /// What somebody else adds to it.
+    /// Its annotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotation: Option<Annotation>,
 }
 
 impl RawDefinition {
-    /// A definition without an annotation.
+    /// Creates a definition without an annotation.
     pub fn new(text: impl Into<Arc<str>>, origin: impl Into<Arc<str>>) -> Self {
         Self { text: text.into(), origin: origin.into(), annotation: None }
     }
 }
 
-/// What somebody else adds to a service's definition, unread.
+/// A raw annotation: additions to a service's definition from another source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Annotation {
     /// The JSON text.
     pub text: Arc<str>,
-    /// Where it stands, for messages: `znode /annotations/web`.
+    /// Its origin, for messages: `znode /annotations/web`.
     pub origin: Arc<str>,
 }
 
-/// Where a service's hosts are found. The keys belong to the adapter that serves this kind of source,
-/// so that a new kind of source touches no actor.
+/// The source of a service's hosts. Only the adapter for this kind of source reads the keys, so that a new kind needs
+/// no change of the actors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceSpec {
     /// `zookeeper`, `campanjazk`, `file`, `static`, ...
     pub kind: String,
-    /// Every key of the definition that is not the service's own.
+    /// All keys of the definition that belong to the source.
     pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
-/// A kind of source of hosts, declared by the adapter that serves it.
+/// A kind of source of hosts, declared by its adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceKind {
-    /// What a definition's `type` names it.
+    /// The value of a definition's `type`.
     pub name: &'static str,
     /// The keys of a definition that it reads.
     pub keys: &'static [&'static str],
-    /// Whether the order of its entries is one that somebody chose.
+    /// Whether the order of its entries is significant.
     pub is_ordered: bool,
 }
 
 /// The guard's limits for the hosts of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Removal {
-    /// A list that shrinks below so many hosts is blocked. 0 lets a service run without hosts.
+    /// A list that shrinks below this number of hosts is blocked. 0 allows a service without hosts.
     pub min_hosts: usize,
-    /// The largest share, 0 to 1, of the most hosts in service within the window that may be missing. 1 lets all go.
+    /// The largest share of the baseline, 0 to 1, that may be removed. 1 allows the removal of all hosts.
     pub max_removal: f64,
-    /// How far back the guard looks.
+    /// The length of the guard's window.
     #[serde(default = "default_guard_window")]
     pub window: Duration,
 }
@@ -80,45 +80,45 @@ fn default_guard_window() -> Duration {
     GUARD_WINDOW
 }
 
-/// How the servers of one service come and go, where that differs from the settings.
+/// The handling of added and removed servers of one service, where it differs from the settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceLifeCycle {
-    /// How long a server whose host is gone may finish its sessions before it goes into maintenance.
+    /// How long a server whose host is gone may drain before it goes into maintenance.
     pub drain_timeout: Option<Duration>,
-    /// How long a newcomer's weight takes to rise to its own.
+    /// How long a new server's weight ramps up to its own.
     pub ramp_up: Option<Duration>,
 }
 
-/// A service that can be used: everything in it has been checked.
+/// A valid definition of a service, completely checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceDefinition {
     /// The name of the `listen` section.
     pub name: ServiceName,
-    /// Where the definition stands, for messages.
+    /// The origin of the definition, for messages.
     pub origin: Arc<str>,
-    /// The address clients connect to; none where the service listens by a `bind` of its own making elsewhere.
+    /// The address that clients connect to; `None` where the service has no port.
     pub listen: Option<SocketAddr>,
     /// The section's lines, each split into words, each checked against the allow-list.
     pub listen_options: Vec<Vec<Word>>,
     /// Options of every server of the section, checked against the allow-list.
     pub server_options: Vec<Word>,
-    /// The domains it answers to: over HTTP it shares its port with others that have some.
+    /// Its domains. An HTTP service with domains shares its port with other such services.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domains: Vec<Domain>,
-    /// Of its domains it answers only to paths that begin so.
+    /// The path prefix of its requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_prefix: Option<PathPrefix>,
-    /// Whether it answers to every domain of its port that no service has.
+    /// Whether it gets the requests for all unclaimed domains of its port.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_default: bool,
-    /// Where the hosts are found.
+    /// The source of its hosts.
     pub source: SourceSpec,
     /// The guard's limits.
     pub removal: Removal,
-    /// How its servers come and go.
+    /// The handling of added and removed servers.
     #[serde(default)]
     pub life_cycle: ServiceLifeCycle,
-    /// How its changes reach the running HAProxy.
+    /// The strategy for changes of the running HAProxy.
     #[serde(default)]
     pub update: ServiceUpdate,
 }

@@ -1,15 +1,15 @@
-//! How changes of a service's hosts reach the running HAProxy.
+//! Strategies that apply changes of a service's hosts to the running HAProxy.
 
 use serde::{Deserialize, Serialize};
 
-/// What is asked for, by a service's definition or the settings.
+/// The strategy chosen by a service's definition or the settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UpdateChoice {
-    /// What the running HAProxy does best.
+    /// The best strategy for the running HAProxy.
     #[default]
     Auto,
-    /// [`UpdateStrategy::Dynamic`], where HAProxy has it.
+    /// [`UpdateStrategy::Dynamic`], where HAProxy supports it.
     Dynamic,
     /// [`UpdateStrategy::Slots`].
     Slots,
@@ -20,7 +20,7 @@ pub enum UpdateChoice {
 }
 
 impl UpdateChoice {
-    /// Every choice there is, as it is written.
+    /// The names of all choices.
     pub const NAMES: [&'static str; 5] = ["auto", "dynamic", "slots", "toggle", "reload"];
 
     /// Reads one of [`Self::NAMES`].
@@ -36,23 +36,23 @@ impl UpdateChoice {
     }
 }
 
-/// What is done.
+/// The strategy in use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UpdateStrategy {
     /// Servers are added and deleted at run time.
     #[default]
     Dynamic,
-    /// Servers are held in reserve, and given addresses at run time.
+    /// Spare servers get their addresses at run time.
     Slots,
-    /// Servers are enabled and disabled at run time; new ones come with a reload.
+    /// Servers are enabled and disabled at run time; new ones need a reload.
     Toggle,
-    /// Servers come, go and move with reloads.
+    /// Servers are added, removed and moved by reloads.
     Reload,
 }
 
 impl UpdateStrategy {
-    /// The strategy as it is written everywhere.
+    /// Returns the strategy as used in all outputs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dynamic => "dynamic",
@@ -63,29 +63,29 @@ impl UpdateStrategy {
     }
 }
 
-/// How many servers a service has in reserve.
+/// The number of slots of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotRules {
-    /// Slots at the least, those in use included.
+    /// The minimum number of slots, including those in use.
     pub base: usize,
-    /// So many more at once when they run short.
+    /// The number of slots to add when they run short.
     pub grow_by: usize,
-    /// They run short when fewer than this are free.
+    /// The minimum number of free slots; with fewer, slots are added.
     pub min_free: usize,
 }
 
 impl SlotRules {
-    /// So many slots, as many again when fewer than a tenth of them are free.
+    /// Creates rules with `base` slots, and as many more when fewer than a tenth of them are free.
     pub fn of(base: usize) -> Self {
         Self { base, grow_by: base, min_free: base.div_ceil(10) }
     }
 }
 
-/// What a service's definition says about its updates.
+/// The keys of a service's definition about updates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceUpdate {
-    /// The strategy; none where the settings decide.
+    /// The strategy; `None` for that of the settings.
     pub choice: Option<UpdateChoice>,
-    /// Its slots; none where it has none.
+    /// Its slots; `None` where it has none.
     pub slots: Option<SlotRules>,
 }

@@ -1,4 +1,4 @@
-//! One word of a HAProxy line.
+//! Words of HAProxy lines.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// One word of a HAProxy configuration line, without the quoting that the file or the socket needs around it.
-/// It never holds a control character, so that it cannot end its line.
+/// One word of a HAProxy configuration line, without the quoting for the file or the socket. It never contains a
+/// control character, so that it cannot end its line.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Word(Arc<str>);
@@ -18,7 +18,7 @@ pub enum InvalidWord {
     /// The text has no characters.
     #[error("a word is empty")]
     Empty,
-    /// The text holds a line break or another control character.
+    /// The text contains a line break or another control character.
     #[error("{word:?} contains the control character {character:?}")]
     Control {
         /// The refused text.
@@ -29,7 +29,7 @@ pub enum InvalidWord {
 }
 
 impl Word {
-    /// Takes a text without control characters.
+    /// Creates a word from a text without control characters.
     pub fn new(text: &str) -> Result<Self, InvalidWord> {
         if text.is_empty() {
             return Err(InvalidWord::Empty);
@@ -40,7 +40,7 @@ impl Word {
         }
     }
 
-    /// The word as text, unquoted.
+    /// Returns the word as text, unquoted.
     pub fn as_str(&self) -> &str {
         &self.0
     }

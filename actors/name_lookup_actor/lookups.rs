@@ -1,4 +1,4 @@
-//! When to look up which host names. Pure: time is an argument.
+//! The schedule of lookups of host names. Pure: time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub struct Lookups {
 
 #[derive(Debug, Clone, Copy)]
 struct Lookup {
-    /// How often it was looked up.
+    /// The number of lookups so far.
     times: u32,
     next: Next,
 }
@@ -27,7 +27,7 @@ enum Next {
 }
 
 impl Lookups {
-    /// Looks up these names and no others from now on. A new one is looked up at once: it may resolve since.
+    /// Sets the names to look up. A new name is looked up at once, because it may resolve by now.
     pub fn replace(&mut self, names: &BTreeSet<Arc<str>>, now: Instant) {
         self.names.retain(|name, _| names.contains(name));
         for name in names {
@@ -35,7 +35,7 @@ impl Lookups {
         }
     }
 
-    /// The names to look up now. Each waits for its [answer](Self::answered) then.
+    /// Returns the names to look up now. Each then waits for its [answer](Self::answered).
     pub fn due(&mut self, now: Instant) -> Vec<Arc<str>> {
         let due = self.names.iter_mut().filter(|(_, lookup)| matches!(lookup.next, Next::LookUp(at) if at <= now));
         let asked = due.map(|(name, lookup)| {
@@ -46,8 +46,8 @@ impl Lookups {
         asked.collect()
     }
 
-    /// A look-up has ended. It is repeated, ever less often, until the name is no longer among those to look up: HAProxy
-    /// may not have been able to use what was found.
+    /// Records the end of a lookup. It is repeated, with growing pauses, until the name is removed from the set:
+    /// HAProxy may have been unable to use the address.
     pub fn answered(&mut self, name: &str, now: Instant) {
         if let Some(lookup) = self.names.get_mut(name) {
             let doubled = NAME_LOOKUP_RETRY_MIN.saturating_mul(1 << (lookup.times.saturating_sub(1)).min(16));
@@ -55,7 +55,7 @@ impl Lookups {
         }
     }
 
-    /// When the next look-up is due; none where all wait for an answer, or there is nothing to look up.
+    /// Returns when the next lookup is due; `None` where all wait for an answer, or there is nothing to look up.
     pub fn deadline(&self) -> Option<Instant> {
         let next = self.names.values().filter_map(|lookup| match lookup.next {
             Next::LookUp(at) => Some(at),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn name_is_looked_up_at_once_and_then_ever_less_often() {
+    fn lookups_are_repeated_with_growing_pauses() {
         let mut now = Instant::now();
         let mut lookups = Lookups::default();
         lookups.replace(&names(&["a.example"]), now);

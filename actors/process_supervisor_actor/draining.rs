@@ -1,5 +1,5 @@
-//! Limits the processes that drain, in number and age. Each reload leaves one behind, with the memory of a whole HAProxy,
-//! for as long as a single client stays connected.
+//! Limits the number and the age of draining processes. Each reload adds one, with the memory of a whole HAProxy, which
+//! stays as long as a single client is connected.
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use slog::warn;
@@ -12,7 +12,7 @@ use crate::message::Record;
 use crate::port::ProcessSignal;
 
 impl ProcessSupervisorActor {
-    /// The processes that drain, the oldest first, and since when.
+    /// Returns the draining processes, the oldest first, and since when they drain.
     pub(super) fn draining(&self) -> Vec<(Instant, u32)> {
         let others = self.processes.iter().filter(|(pid, _)| self.current != Some(**pid));
         let mut draining: Vec<_> = others.filter_map(|(pid, process)| Some((process.draining_since?, *pid))).collect();

@@ -1,4 +1,4 @@
-//! Which draining processes exceed the limits in number and age, and when the next one will.
+//! Decides which draining processes exceed the limits in number and age, and when the next one will.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::model::OldProcessLimits;
 
-/// The limits of processes that drain, and what is scheduled for them.
+/// The limits of draining processes, and the timers for them.
 pub(super) struct Governor {
     pub(super) limits: OldProcessLimits,
     /// Fires when the next process reaches the maximum age.
@@ -17,12 +17,12 @@ pub(super) struct Governor {
 }
 
 impl Governor {
-    /// Nothing is scheduled.
+    /// Creates a governor without timers.
     pub(super) fn new(limits: OldProcessLimits) -> Self {
         Self { limits, timer: None, is_measuring: false }
     }
 
-    /// The processes that exceed the limits, and which limit. `draining` is ordered, the oldest process first.
+    /// Returns the processes that exceed the limits, and the reason. `draining` is ordered, the oldest process first.
     pub(super) fn beyond_limits(&self, draining: &[(Instant, u32)]) -> Vec<(u32, String)> {
         let OldProcessLimits { count_max, .. } = self.limits;
         let too_many = draining.len().saturating_sub(count_max);
@@ -41,7 +41,7 @@ impl Governor {
         beyond.collect()
     }
 
-    /// How long until a process that drains since then reaches the maximum age; `None` without such a limit.
+    /// Returns the time until a process that drains since then reaches the maximum age; `None` without such a limit.
     pub(super) fn time_left(&self, since: Instant) -> Option<Duration> {
         Some((since + self.limits.age_max?).saturating_duration_since(Instant::now()))
     }

@@ -1,4 +1,4 @@
-//! What the supervisor works with outside of the actors.
+//! The ports of the supervisor: the processes, the file and the Runtime API.
 
 use std::rc::Rc;
 
@@ -11,6 +11,6 @@ pub struct SupervisorPorts {
     pub config_file: Rc<dyn ConfigFile>,
     /// The processes.
     pub processes: Rc<dyn ProxyProcesses>,
-    /// Asked whether a new process answers.
+    /// The Runtime API, to find out whether a new process answers.
     pub runtime: Rc<dyn RuntimeApi>,
 }

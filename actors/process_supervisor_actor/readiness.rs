@@ -1,4 +1,4 @@
-//! Waits until a new process serves.
+//! Waiting for a new process to serve.
 
 use std::rc::Rc;
 
@@ -15,12 +15,12 @@ use crate::port::{ProcessExit, ProcessSignal, RuntimeApi};
 /// A process that does not answer yet.
 pub(super) struct NewProcess {
     pub(super) pid: u32,
-    /// Its own Runtime API; none where it opens its socket itself.
+    /// Its own Runtime API; `None` where it opens its socket itself.
     pub(super) runtime: Option<Rc<dyn RuntimeApi>>,
     pub(super) exit: watch::Receiver<Option<ProcessExit>>,
 }
 
-/// Resolves when the new process answers at the socket's path. One of `ours` that never does is ended.
+/// Resolves when the new process answers at the socket's path. A process of `ours` that never does is killed.
 pub(super) async fn until_it_answers(
     ports: &SupervisorPorts,
     peer: &Recipient<ProxyAnswers>,
@@ -45,8 +45,8 @@ pub(super) async fn until_it_answers(
         exit = ended => Err(LaunchError::Ended(exit)),
         answer = timeout(PROXY_READY_TIMEOUT, answers) => answer.unwrap_or_else(|_| {
             if ours {
-                // It may hold the listeners without serving them: better none than one that hangs. A failure to
-                // kill it means that it is gone.
+                // It may hold the listeners without serving them: no process is better than one that hangs. A failure
+                // to kill it means that it is gone.
                 let _ = ports.processes.signal(pid, ProcessSignal::Kill);
             }
             Err(LaunchError::Silent(PROXY_READY_TIMEOUT.as_secs()))
@@ -54,7 +54,8 @@ pub(super) async fn until_it_answers(
     }
 }
 
-/// The question waits in the process's socket until it runs. Its socket then takes the place of the one before.
+/// Waits for the answer on the process's own connection, where the request is queued until it runs. Then its socket
+/// replaces the previous one.
 async fn answer_on_own_connection(
     ports: &SupervisorPorts,
     pid: u32,
@@ -64,14 +65,14 @@ async fn answer_on_own_connection(
     let info = loop {
         match runtime.process().await {
             Ok(info) => break info,
-            // Most often it has ended, which its supervisor is about to learn.
+            // Usually the process has ended, and its supervisor is about to be notified.
             Err(_) => sleep(PROXY_READY_POLL).await,
         }
     };
     // A client of the published socket never sees a removed host in traffic.
     let _ = peer.send(ProxyAnswers).await;
     ports.processes.publish_runtime(pid).await.map_err(LaunchError::Start)?;
-    // What is kept leads to the process before.
+    // The persistent connection leads to the previous process.
     ports.runtime.disconnect();
     Ok(info)
 }

@@ -1,4 +1,4 @@
-//! The state of the processes, as the status shows it.
+//! The snapshot of the processes for the status.
 
 use actix::{Handler, MessageResult};
 

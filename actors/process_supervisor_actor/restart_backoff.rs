@@ -1,4 +1,4 @@
-//! How long to wait before a HAProxy that crashed is started again. Pure: time is an argument.
+//! The delay before a crashed HAProxy is started again. Pure: time is an argument.
 
 use tokio::time::{Duration, Instant};
 
@@ -14,17 +14,17 @@ pub(super) struct RestartBackoff {
 }
 
 impl RestartBackoff {
-    /// Nothing has failed.
+    /// Creates a backoff without failures.
     pub(super) fn new(now: Instant) -> Self {
         Self { failures: 0, not_before: now }
     }
 
-    /// The next start may happen from then on.
+    /// Returns the earliest time of the next start.
     pub(super) fn not_before(&self) -> Instant {
         self.not_before
     }
 
-    /// The delay that the last failure brought.
+    /// Returns the delay after the last failure.
     pub(super) fn delay(&self) -> Duration {
         match self.failures {
             0 | 1 => Duration::ZERO,
@@ -32,12 +32,12 @@ impl RestartBackoff {
         }
     }
 
-    /// A new process took over from one that was running: what failed before is over.
+    /// Records that a new process took over from a running one, which resets the failures.
     pub(super) fn replaced(&mut self) {
         self.failures = 0;
     }
 
-    /// The process that served crashed after it `ran_for` this long.
+    /// Records a crash of the process that served, after it `ran_for` this long.
     pub(super) fn crashed(&mut self, ran_for: Duration, now: Instant) {
         if ran_for >= CRASH_FREE_RUN {
             self.failures = 0;
@@ -45,7 +45,7 @@ impl RestartBackoff {
         self.failed(now);
     }
 
-    /// No process could be started, or none that serves.
+    /// Records a failed start.
     pub(super) fn failed(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         self.not_before = now + self.delay();

@@ -1,8 +1,9 @@
-//! An external HAProxy: taken as it is found, and changed at run time alone.
+//! Attachment to an external HAProxy, which is changed only via its Runtime API.
 //!
-//! A section that is named like a service is ours to change. What stands there of servers that discovery knows is taken to
-//! be as our definition says; other servers go into maintenance, and none that was found there is ever deleted. What only
-//! a reload can bring waits for whoever manages it: the process that is found afterwards is taken anew.
+//! The daemon manages each section that has the name of a service. Servers in it that discovery knows are assumed to
+//! match the definition; other servers go into maintenance, and none that was found there is ever deleted. Changes that
+//! need a reload wait for the operator of that HAProxy; after its reload, the daemon attaches to the new process from
+//! scratch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use crate::model::{
 use crate::port::RuntimeError;
 
 impl State {
-    /// Looks whether the external HAProxy is there, where that is due.
+    /// Connects to the external HAProxy when an attempt is due.
     pub(super) fn begin_attachment(&mut self, now: Now) {
         let is_due = match self.process.running() {
             None => self.may_start(now),
@@ -45,7 +46,7 @@ impl State {
         }
     }
 
-    /// An external HAProxy that was out of reach answered, or did not.
+    /// Handles the answer, or the lack of one, of an external HAProxy that was out of reach.
     pub(super) fn attachment_answered(&mut self, result: Result<Observed, RuntimeError>, now: Now) {
         match result {
             Ok(observed) => self.attach(observed.process, observed.servers, now),
@@ -53,18 +54,18 @@ impl State {
         }
     }
 
-    /// Takes the process that answers, with all that it has.
+    /// Attaches to the process that answered, with the sections and servers that it reported.
     pub(super) fn attach(&mut self, process: ProcessInfo, observation: Observation, now: Now) {
         self.lane.link.replaced(now.instant);
         let before = self.process.take_running();
         if let Some(mut running) = before {
             if running.process.pid == process.pid {
-                self.outbox.log(info("the external HAProxy is back").with("pid", process.pid));
+                self.outbox.log(info("the external HAProxy answers again").with("pid", process.pid));
                 running.distrust();
                 self.process.serve(running);
                 return self.process_observed(None, Observed { process, servers: observation, routes: None }, now);
             }
-            // Until it was seen to be another process it was asked for what that one was meant to do.
+            // Until the new pid was seen, commands meant for the old process may have reached this one.
             let disabled = running.sections.iter().map(|(name, section)| (name.clone(), section.disabled_by()));
             self.desired.disabled_before.extend(disabled);
             self.attach_new(process, observation, &running.sections, now);
@@ -80,7 +81,8 @@ impl State {
         before: &BTreeMap<ServiceName, Section>,
         now: Now,
     ) {
-        let line = info("an external HAProxy is changed at run time from here on").with("pid", process.pid);
+        let line =
+            info("attached to an external HAProxy, changes are applied via its Runtime API").with("pid", process.pid);
         self.outbox.log(line.with("version", &process.version_text));
         let style = SectionStyle::of(&self.settings.policy.frame, Some(process.version));
         let mut unclaimed = observation.services;
@@ -90,7 +92,7 @@ impl State {
             let Some(servers) = unclaimed.remove(name) else { continue };
             let disabled = self.desired.disabled_before.get(name);
             let mut section = found_section(service, servers, style, disabled, now.instant);
-            // What somebody drained on the socket of the process before is drained again.
+            // Drains set on the socket of the previous process are set again.
             if let Some(known) = before.get(name) {
                 let again = known.drained_on_socket(&section.file.hosts).chain(&known.found.drained_before);
                 let again = again.filter(|server| section.file.hosts.contains_key(*server)).cloned().collect();
@@ -106,7 +108,7 @@ impl State {
             style,
             sections,
             unclaimed,
-            // Which service a domain belongs to is decided by whoever manages it.
+            // The routing of an external HAProxy is up to its own configuration.
             frontends: BTreeMap::new(),
             routing: Routing::default(),
             map: DomainMap::default(),
@@ -120,28 +122,29 @@ impl State {
         self.timers.health_at = Some(now.instant + HEALTH_POLL_MIN);
     }
 
-    /// It does not answer; it is looked for again after a pause.
+    /// Schedules the next attempt after the external HAProxy did not answer.
     fn still_away(&mut self, error: &RuntimeError, now: Now) {
         let link = &mut self.lane.link;
         if link.failed(error.to_string(), now) {
-            self.outbox
-                .log(warn("the external HAProxy does not answer, it is caught up when it does").with("error", error));
+            self.outbox.log(
+                warn("the external HAProxy does not answer, changes are applied once it does").with("error", error),
+            );
             self.outbox.record(JournalEntry::new(Event::Failed { error: error.to_string() }));
         }
         self.reloads.not_before = now.instant + backoff(link.failures(), RUNTIME_RETRY_MIN, RUNTIME_RETRY_MAX);
         self.process.end(None);
     }
 
-    /// Takes the section of a service whose hosts are known by now, and leaves that of a service that is no more.
+    /// Starts to manage the section of a service once its hosts are known, and gives up that of a removed service.
     pub(super) fn claim(&mut self, name: &ServiceName, scope: &Scope, now: Instant) {
         let Some(running) = self.process.running_mut() else { return };
         let service = self.desired.services.get(name).filter(|service| service.source.revision.is_some());
         let Some(service) = service else {
             let Some(section) = running.sections.remove(name) else { return };
-            // It may be defined again: whose drains these are is known until then.
+            // If the service is defined again, the reasons of its drains are still known.
             self.desired.disabled_before.insert(name.clone(), section.disabled_by());
             if section.stale {
-                // What it has is observed before it is taken again.
+                // The section is observed before it is managed again.
                 self.work.observe_all = true;
             } else {
                 running.unclaimed.insert(name.clone(), section.observed);
@@ -165,7 +168,7 @@ impl State {
     }
 }
 
-/// A server that was found is taken to be as the definition says.
+/// Assumes that a server found in HAProxy matches the definition.
 fn take_as_defined(section: &mut Section, service: &DesiredService, server: &ServerName, host: &Host) {
     if let Some(found) = section.observed.get(server)
         && !section.loaded.servers.contains_key(server)
@@ -186,11 +189,12 @@ fn found_section(
 ) -> Section {
     let spec = service.section_by(&service.definition);
     let mut section = Section::started(BoundSection::new(spec, None), style, None, now);
-    // Its file is not ours: which ids it gives is not known.
+    // Its file is not ours, so the server ids in it are not known.
     section.loaded.servers.values_mut().for_each(|server| server.id = None);
     for (name, found) in &*servers {
         let state = service.servers.get(name).map_or(AdminState::Ready, |host| host.state);
-        // What an earlier run wanted ready, it never drained. What that run did not want it drained for good.
+        // A server that an earlier run kept ready was not drained by it; one that it did not know was drained as
+        // removed.
         let known = || before?.get(name).copied().unwrap_or(Some(Holder::Removal));
         section.note_disabled_by(name, drained_by(found, state, known));
     }
@@ -199,13 +203,13 @@ fn found_section(
     section
 }
 
-/// Why a server is in drain that is found so; none where it is not, or where an operator drained it on HAProxy's own
-/// socket.
+/// Returns why a server that was found in drain is there; `None` where it is not in drain, or where an operator drained
+/// it on HAProxy's own socket.
 fn drained_by(found: &ObservedServer, wanted: AdminState, known: impl FnOnce() -> Option<Holder>) -> Option<Holder> {
     match wanted {
-        // Under an agent that is asked, a drain is the agent's.
+        // While the agent check is enabled, a drain comes from the agent.
         _ if !found.in_drain() || found.agent == AgentState::Enabled => None,
-        // Whoever put it there, it is as it should be, and ours to end.
+        // Drain is the desired state, so the daemon also ends it, whatever set it.
         AdminState::Drain => Some(Holder::Discovery),
         AdminState::Ready | AdminState::Maint => known(),
     }

@@ -1,4 +1,4 @@
-//! Runtime lane: plans what may differ, sends what can be done at run time, and takes in the answers.
+//! Runtime lane: plans services that may differ, sends runtime commands, and handles the answers.
 
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::model::{ChangeId, ObservedServers, PlanClass, RuntimeCommand, Service
 use crate::port::Answer;
 
 impl State {
-    /// Plans what may differ, and sends what can be done at run time. Returns whether that is under way.
+    /// Plans services that may differ and sends the runtime commands. Returns whether a batch was sent.
     pub(super) fn begin_commands(&mut self, now: Now) -> bool {
         let batch = self.plan_batch(now);
         if batch.is_empty() {
@@ -67,7 +67,7 @@ impl State {
         }
     }
 
-    /// Plans one service, and takes note of what planning it shows. None where there is nothing to be done now.
+    /// Plans one service and records ineffective changes and drift. Returns `None` where no plan can be made now.
     fn plan_next(&mut self, name: &ServiceName, scope: &Scope, now: Now) -> Option<ServicePlan> {
         if self.settings.is_external() {
             self.claim(name, scope, now.instant);
@@ -83,7 +83,7 @@ impl State {
         let Planning { plan, ineffective, hopeless } = planning;
         if let Some(section) = self.process.running_mut().and_then(|running| running.sections.get_mut(name)) {
             section.attempts.refused.extend(ineffective);
-            // What is as desired by now is no problem any more.
+            // Servers that now match the desired state are no longer hopeless.
             section.attempts.hopeless.retain(|server, _| hopeless.contains(server));
         }
         if self.work.take_drift(name) {
@@ -92,7 +92,7 @@ impl State {
         Some(plan)
     }
 
-    /// Servers of this service may have arrived where they were going.
+    /// Ends the transitions of servers that have reached maintenance or were deleted.
     fn settle(&mut self, name: &ServiceName, scope: &Scope, now: Instant) {
         let Some(service) = self.desired.services.get_mut(name) else { return };
         let section = self.process.running_mut().and_then(|running| running.sections.get_mut(name));
@@ -113,7 +113,7 @@ impl State {
         service.life.settle(&section.observed, &service.slots);
     }
 
-    /// Servers that have waited in maintenance long enough for a flapping host to have come back.
+    /// Adds deletions of servers that have been in maintenance longer than a flapping host needs to come back.
     fn plan_deletions(&mut self, batch: &mut Batch, now: Instant) {
         let Some(running) = self.process.running().filter(|running| running.capabilities.dynamic_servers()) else {
             return;
@@ -143,21 +143,21 @@ impl State {
         }
     }
 
-    /// HAProxy answered a batch. What it has by now is predicted, so that the next change need not wait, and observed to
-    /// verify that.
+    /// Handles the answers to a batch. The new state is predicted, so that the next change need not wait, and observed
+    /// afterwards to verify it.
     pub(super) fn commands_answered(&mut self, batch: &Batch, (answers, answered_at): (Vec<Answer>, Instant)) {
         self.link_answered();
         self.steps_answered(batch, &answers, Some(answered_at));
         self.work.observe.extend(batch.keys().cloned());
     }
 
-    /// A batch was answered, maybe by the process before: what this one has is not known.
+    /// Handles answers that may come from the previous process: the state of the current one is unknown.
     pub(super) fn commands_outdated(&mut self, batch: &Batch, answers: Option<&[Answer]>) {
         self.steps_answered(batch, answers.unwrap_or_default(), None);
         self.distrust(batch);
     }
 
-    /// HAProxy did not answer a batch.
+    /// Handles a batch that HAProxy did not answer.
     pub(super) fn commands_unanswered(&mut self, batch: &Batch) {
         self.tally.counts.unanswered += 1;
         self.distrust(batch);
@@ -173,8 +173,8 @@ impl State {
         self.work.review(batch.keys().cloned());
     }
 
-    /// Takes in the answers to steps, which are in the order of the commands. `at` is none where the process that answered
-    /// does not serve any more.
+    /// Records the answers to steps, in the order of the commands. `at` is `None` where the process that answered no
+    /// longer serves.
     fn steps_answered(&mut self, batch: &Batch, mut answers: &[Answer], at: Option<Instant>) {
         for (name, steps) in batch {
             for step in steps {
@@ -192,7 +192,7 @@ impl State {
         let change = self.desired.services.get(name).and_then(|service| service.changes.newest());
         let change = change.map(|pending| pending.change);
         let clears = step.is_clearance();
-        // A clearance that is refused is tried again and again: no news.
+        // A refused deletion is retried with each sweep and not recorded again.
         for (command, answer) in step.commands.iter().zip(answers).filter(|(_, answer)| answer.accepted || !clears) {
             let Answer { accepted, text } = answer.clone();
             let event = Event::Commanded { command: command.to_string(), answer: text, accepted };
@@ -215,8 +215,8 @@ impl State {
             None if step.class == PlanClass::RuntimeDisable => counts.runtime_disable += 1,
             None => counts.runtime_enable += 1,
             Some(refusal) if clears => {
-                // Still in use; it is tried again with the next sweep.
-                let line = debug("not deleted yet").with("service", name).with("server", step.known_as());
+                // The server is still in use; the next sweep tries again.
+                let line = debug("deletion deferred").with("service", name).with("server", step.known_as());
                 self.outbox.log(line.with("answer", refusal.words));
                 return;
             }
@@ -235,8 +235,8 @@ impl State {
         self.outbox.log(line.with("reason", &step.reason).with_some("took_us", took_us));
     }
 
-    /// The service has nothing left to do at run time: the file follows, and its changes are applied unless they wait for
-    /// a reload.
+    /// Handles a service with no runtime change left: schedules the write of the file, and marks its changes as applied
+    /// unless they wait for a reload.
     fn in_sync(&mut self, name: &ServiceName, now: Now) {
         if self.reloads.waits(name) {
             return;
@@ -256,7 +256,7 @@ impl State {
         }
         let answered_at = section.answered_at;
         let took = |seen_at| micros(answered_at.saturating_duration_since(seen_at));
-        // A change for which nothing had to be done was applied by nothing.
+        // A change that needed no command has no class.
         let pending = std::mem::take(&mut service.changes.pending).into_iter();
         let applied = pending.filter_map(|pending| Some((pending.change, pending.class?, took(pending.seen_at))));
         let applied: Vec<_> = applied.collect();
@@ -274,7 +274,7 @@ impl State {
     fn note_drift(&mut self, name: &ServiceName, plan: &ServicePlan) {
         let steps = plan.steps.iter().map(|step| (Some(step.known_as()), &step.reason));
         for (server, what) in steps.chain(plan.reload.iter().map(|reason| (None, &reason.text))) {
-            let line = warn("drift: HAProxy differs from what was applied, repairing it").with("service", name);
+            let line = warn("drift: HAProxy differs from the applied state, repairing").with("service", name);
             self.outbox.log(line.with_some("server", server).with("what", what));
             self.tally.counts.drift += 1;
             let mut entry = JournalEntry::new(Event::DriftFound { what: what.clone() }).service(name);
@@ -290,7 +290,7 @@ impl State {
     }
 }
 
-/// How many of these steps fit into a batch with room for so many commands: one at the least.
+/// Returns how many of these steps fit into a batch with room for `room` commands: at least one.
 fn fitting(steps: &[Step], room: usize) -> usize {
     let sizes = steps.iter().scan(0, |commands, step| {
         *commands += step.commands.len();

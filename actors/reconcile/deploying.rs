@@ -1,4 +1,4 @@
-//! Deployment lane: what a new process is brought up with, and what came of it. Runtime changes go on meanwhile.
+//! Deployment lane: starts a new process with a new file. Runtime changes continue during a deployment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::limits::FIRST_LISTS_WAIT;
 use crate::model::{Blocker, ReloadCause, RunBy, ServerName, ServiceName};
 
 impl State {
-    /// Begins what brings a process up, where that is due.
+    /// Begins a deployment when one is due.
     pub(super) fn begin_deployment(&mut self, now: Now) {
         if self.deployment.is_some() || self.settings.is_external() || !self.deployment_is_due(now) {
             return;
@@ -28,13 +28,13 @@ impl State {
         }
     }
 
-    /// Whether nothing stands in the way of a deployment. The candidate must not be overtaken by an older text: the end of
-    /// the write leads back here.
+    /// Returns whether a deployment can begin. An older text must not overwrite the candidate file, so a write under
+    /// way ends first.
     pub(super) fn deployment_can_begin(&self, now: Now) -> bool {
         self.deployment.is_none() && now.instant >= self.reloads.not_before && !self.files.config.is_writing()
     }
 
-    /// Whether the first lists of all services are there, or have been waited for long enough.
+    /// Returns whether the first host lists of all services have arrived, or their timeout has passed.
     pub(super) fn may_start(&self, now: Now) -> bool {
         let deadline = self.desired.loaded_at.map(|at| at + FIRST_LISTS_WAIT);
         self.desired.is_complete() || deadline.is_some_and(|deadline| now.instant >= deadline)
@@ -113,15 +113,15 @@ impl State {
         }
     }
 
-    /// The runtime changes that HAProxy refused, by service.
+    /// Returns the runtime changes that HAProxy refused, by service.
     fn refused_changes(&self) -> BTreeMap<ServiceName, BTreeMap<ServerName, Refusal>> {
         let sections = self.running().into_iter().flat_map(|running| &running.sections);
         let refused = sections.filter(|(_, section)| !section.attempts.refused.is_empty());
         refused.map(|(name, section)| (name.clone(), section.attempts.refused.clone())).collect()
     }
 
-    /// Who knows how servers are: the process that serves, where it answers, or the state file. Nobody where that one had
-    /// another base: its servers may have been checked differently.
+    /// Returns the source of server health: the process that serves, where it answers, else the state file. `None`
+    /// where the base of that process differs, because its health checks may have differed.
     fn health_source(&self, base: &Arc<str>) -> Option<HealthSource> {
         let path = state_file::in_use(&self.settings.policy.frame)?;
         let running = self.running().filter(|running| running.base == *base)?;
@@ -132,7 +132,7 @@ impl State {
         })
     }
 
-    /// What the live file should say, where nothing serves and it was not replaced since.
+    /// Returns the expected content of the live file, where no process serves and the file was not replaced since.
     fn last_file(&self) -> Option<LastFile> {
         let is_ours = !self.process.is_serving() && !self.files.config.is_ahead();
         let ended = self.running().filter(|_| is_ours)?;
@@ -140,19 +140,19 @@ impl State {
         Some(LastFile { descriptors, services: ended.sections.keys().cloned().collect() })
     }
 
-    /// Why a reload is due, as texts.
+    /// Returns the reasons for a reload as texts.
     pub(super) fn reload_reasons(&self) -> Vec<String> {
         let exit = self.process.exit().map(|exit| exit.text.clone());
         exit.into_iter().chain(self.reloads.reasons()).collect()
     }
 
-    /// The sections of a file that is made now.
+    /// Returns the sections for a new file.
     pub(super) fn service_sections(&self) -> BTreeMap<ServiceName, ServiceSection> {
         let (_, style) = self.base();
         let is_same_style = self.running().is_some_and(|running| running.style == style);
         let section = |(name, service): (&ServiceName, &DesiredService)| {
             let section = self.running().and_then(|running| running.sections.get(name));
-            // After the first start a new service is brought in once its hosts have been looked for.
+            // After the first start, a new service is added once its hosts are known.
             if section.is_none() && self.running().is_some() && !service.source.known {
                 return None;
             }
@@ -162,7 +162,7 @@ impl State {
                     let text = is_same_style.then(|| section.file.text.clone());
                     Some(BoundSection { spec, descriptor: section.descriptor, text })
                 }
-                // Of an earlier run; its socket has yet to be held.
+                // The definition of an earlier run; its socket is not held yet.
                 None => service
                     .earlier
                     .definition
@@ -170,7 +170,7 @@ impl State {
                     .map(|definition| BoundSection::new(service.section_by(definition), None)),
             };
             let definition = match section {
-                // A port that is taken is asked for again each time; what was refused is not.
+                // A port in use is requested again each time; a refused definition is not retried.
                 Some(section) if service.is_rejected(Some(&section.definition)) => &section.definition,
                 _ => &service.definition,
             };
@@ -181,7 +181,7 @@ impl State {
         self.desired.services.iter().filter_map(section).collect()
     }
 
-    /// The deployment started a process.
+    /// Records that the deployment started a process, and catches it up.
     pub(super) fn process_started(&mut self, pid: u32, takes_commands: bool) {
         if let Some(deployment) = &mut self.deployment {
             deployment.successor.started(pid, takes_commands);
@@ -189,7 +189,7 @@ impl State {
         }
     }
 
-    /// Keeps the new process, and one that serves unmanaged, from sending traffic to servers that must not get any.
+    /// Disables servers that must not get traffic in the new process, and in an unmanaged one.
     pub(super) fn catch_up(&mut self, only: Option<&ServiceName>) {
         let services = &self.desired.services;
         let catch_up = |process: &mut CatchUp| {
@@ -207,13 +207,13 @@ impl State {
         }
     }
 
-    /// Whether HAProxy's process is started by this daemon, or by somebody on its request.
+    /// Returns whether HAProxy's process is started by this daemon, or by a process manager at its request.
     pub(super) fn deploys(&self) -> bool {
         self.settings.management != RunBy::Others
     }
 }
 
-/// HAProxy's message, where it refused this very section before.
+/// Returns HAProxy's message, where it refused this very section before.
 fn refused_before(service: &DesiredService, section: &ServiceSection) -> Option<String> {
     match service.blocker()? {
         Blocker::Rejected { message, definition, hosts } => {

@@ -15,11 +15,11 @@ use crate::model::{
 /// A deployment that is under way.
 #[derive(Debug)]
 pub struct Deployment {
-    /// Why it was begun.
+    /// The reasons for it.
     pub reasons: Vec<String>,
     /// The kinds of these reasons.
     pub causes: BTreeSet<ReloadCause>,
-    /// The reasons that are due again if it fails.
+    /// The general reasons, which are queued again if it fails.
     pub general: Vec<ReloadReason>,
     /// When it was begun.
     pub begun: Instant,
@@ -27,21 +27,21 @@ pub struct Deployment {
     pub newest: Option<ChangeId>,
     /// The base of its file.
     pub base: Arc<str>,
-    /// The runtime changes that it is to bring because HAProxy had refused them.
+    /// The runtime changes that HAProxy refused and that its file applies.
     pub refused: BTreeMap<ServiceName, BTreeMap<ServerName, Refusal>>,
-    /// Services whose port became free meanwhile.
+    /// Services whose port became free during the deployment.
     pub opened: BTreeSet<ServiceName>,
-    /// The process that was last reported to have exited meanwhile.
+    /// The last process that exited during the deployment.
     pub exited: Option<u32>,
     /// The new process, and what its file lacks.
     pub successor: CatchUp,
 }
 
-/// What changed since a file was rendered, and what a process was sent of it.
+/// The changes since a file was rendered, and those of them that the process was sent.
 ///
-/// A new process accepts connections before it has answered anything, and starts from a file that lacks every change
-/// since it was rendered. So servers that must not get traffic any more are disabled in it first of all, on a connection
-/// that was opened before its start.
+/// A new process accepts connections before its Runtime API answers, and its file lacks every change since it was
+/// rendered. So servers that must not get traffic any more are disabled in it first, on a connection that was opened
+/// before its start.
 #[derive(Debug, Default)]
 pub struct CatchUp {
     /// The servers of each service in the file.
@@ -56,47 +56,48 @@ pub struct CatchUp {
 }
 
 impl CatchUp {
-    /// A process to come, with these servers in its file.
+    /// Creates the record of a process that is about to start, with these servers in its file.
     pub fn rendered(servers: BTreeMap<ServiceName, Arc<HostList>>) -> Self {
         Self { rendered: servers, ..Self::default() }
     }
 
-    /// A process that serves already, with these servers, as far as is known.
+    /// Creates the record of a process that already serves, with these servers as far as is known.
     pub fn serving(servers: BTreeMap<ServiceName, Arc<HostList>>) -> Self {
         Self { rendered: servers, takes_commands: true, ..Self::default() }
     }
 
-    /// A process that serves the file of an earlier run, with these servers: all of them may have changed since.
+    /// Creates the record of a process that serves the file of an earlier run: all of these servers may have changed
+    /// since.
     pub fn on_earlier_file(servers: BTreeMap<ServiceName, Arc<HostList>>) -> Self {
         let changed = servers.keys().cloned().collect();
         Self { changed, ..Self::serving(servers) }
     }
 
-    /// The process was started.
+    /// Records the start of the process.
     pub fn started(&mut self, pid: u32, takes_commands: bool) {
         self.pid = Some(pid);
         self.takes_commands = takes_commands;
     }
 
-    /// This service changed since the file was rendered.
+    /// Records that this service changed since the file was rendered.
     pub fn service_changed(&mut self, service: &ServiceName) {
         if self.rendered.contains_key(service) {
             self.changed.insert(service.clone());
         }
     }
 
-    /// The services that changed since the file was rendered.
+    /// Returns the services that changed since the file was rendered.
     pub fn changed(&self) -> &BTreeSet<ServiceName> {
         &self.changed
     }
 
-    /// The servers that were disabled in it.
+    /// Returns the servers that were disabled in it.
     pub fn disabled(&self) -> &BTreeMap<ServiceName, BTreeMap<ServerName, AdminState>> {
         &self.disabled
     }
 
-    /// The commands that keep the process from sending traffic to servers that must not get any: those of the services
-    /// that changed, or of `only` one of them. Empty as long as it takes no commands.
+    /// Returns the commands that disable servers which must not get traffic: those of the changed services, or of
+    /// `only` one of them. Empty while the process accepts no commands.
     pub fn catch_up(
         &mut self,
         services: &BTreeMap<ServiceName, DesiredService>,

@@ -1,4 +1,4 @@
-//! The desired state: every service, its hosts, and what operators chose for its servers.
+//! The desired state: every service, its hosts, and the operators' overrides.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use crate::model::{
 };
 use crate::port::{DefinitionList, SavedService, SavedState};
 
-/// A change on its way to HAProxy.
+/// A change that is not applied yet.
 #[derive(Debug, Clone, Copy)]
 pub struct PendingChange {
-    /// Which.
+    /// Its id.
     pub change: ChangeId,
     /// When its source learned of it.
     pub seen_at: Instant,
-    /// By what means it is being applied, as far as that is decided.
+    /// How it is being applied, as far as that is decided.
     pub class: Option<PlanClass>,
 }
 
@@ -43,7 +43,7 @@ pub struct AppliedChange {
     pub at: Instant,
 }
 
-/// The changes of one service on their way, and the last one that was applied.
+/// The pending changes of one service, and the last applied one.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// Not applied yet.
@@ -53,67 +53,67 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Follows a change until it is applied. Beyond a bound the newer ones are not followed one by one.
+    /// Tracks a change until it is applied. Beyond a limit newer changes are not tracked one by one.
     pub fn follow(&mut self, change: PendingChange) {
         if self.pending.len() < PENDING_CHANGES_MAX {
             self.pending.push(change);
         }
     }
 
-    /// The newest pending change.
+    /// Returns the newest pending change.
     pub fn newest(&self) -> Option<&PendingChange> {
         self.pending.last()
     }
 }
 
-/// The list of hosts as its source shows it.
+/// The state of the host list at its source.
 #[derive(Debug, Default)]
 pub struct SourceList {
-    /// Whether a list was seen, or the first read failed: either way there is nothing more to wait for.
+    /// Whether the first read has ended, with a list or with a failure; the first start waits for it.
     pub known: bool,
-    /// The list's number; none before the first list.
+    /// The revision of the list; `None` before the first list.
     pub revision: Option<Revision>,
     /// When the source showed it, in milliseconds since 1970.
     pub shown_unix_ms: u64,
-    /// What its guard needs to know after a restart; none before its watcher reported it.
+    /// The state of its guard, kept for a restart; `None` before its watcher reported it.
     pub guard: Option<GuardMemory<Arc<HostList>>>,
 }
 
-/// What an earlier run of the daemon knew of a service, while it is still of use.
+/// The state of a service from an earlier run of the daemon, while it is still needed.
 #[derive(Debug, Default)]
 pub struct EarlierRun {
-    /// Its definition, where that was updated before the first start.
+    /// The earlier definition, where it was updated before the first start.
     pub definition: Option<Arc<ServiceDefinition>>,
-    /// What was saved of it, until its hosts are known.
+    /// The saved state, until its hosts are known.
     pub saved: Option<SavedService>,
 }
 
-/// Why a service is not served as its definition asks, and since when.
+/// The reason why a service does not run with its current definition, and since when.
 #[derive(Debug, Clone)]
 pub struct Blocked {
-    /// Why.
+    /// The reason.
     pub by: Blocker,
     /// Since when, in milliseconds since 1970.
     pub since_unix_ms: u64,
 }
 
-/// What is retained of a service that is not defined: by an earlier run of the daemon, or by its removal.
+/// The retained state of a service that is not defined: from an earlier run of the daemon, or from before its removal.
 #[derive(Debug, Default)]
 pub struct Retained {
-    /// The service as it was saved, which is saved again until its hosts are known.
+    /// The saved state, which is saved again until its hosts are known.
     pub saved: Option<SavedService>,
-    /// What operators chose.
+    /// The overrides.
     pub overrides: Overrides,
     /// The hosts that this run last received.
     pub discovered: Arc<HostList>,
-    /// Which server had which slot.
+    /// The slot of each server.
     pub slots: SlotTable,
-    /// Which server had which id.
+    /// The id of each server.
     pub ids: ServerIdRegistry,
 }
 
 impl Retained {
-    /// What an earlier run saved.
+    /// Retains what an earlier run saved.
     pub fn saved(saved: &SavedService) -> Self {
         let (overrides, slots) = (saved.choices.clone(), saved.slots.clone());
         let hosts = saved.hosts.clone().unwrap_or_default();
@@ -121,18 +121,18 @@ impl Retained {
         Self { saved: Some(saved.clone()), overrides, slots, ids, ..Self::default() }
     }
 
-    /// What a service retains that is removed. HAProxy has its section until a reload, and where it is defined again before,
-    /// nothing is known against its hosts until it receives others.
+    /// Retains the state of a removed service. HAProxy has its section until a reload; if the service is defined again
+    /// before, its last hosts stay valid until a new list arrives.
     pub fn removed(service: DesiredService) -> Self {
         Self { discovered: service.discovered, slots: service.slots, ids: service.ids, ..Self::default() }
     }
 }
 
-/// The servers of an earlier process or run, by their names in HAProxy, and why each was kept from traffic; none where it
-/// was ready.
+/// The servers of an earlier process or run, by their names in HAProxy, with the reason why each was disabled; `None`
+/// where it was ready.
 pub type DisabledBefore = BTreeMap<ServerName, Option<Holder>>;
 
-/// The servers that an earlier run of the daemon knew. Those of an external HAProxy are never in slots.
+/// Returns the servers that an earlier run of the daemon knew. Those of an external HAProxy are never in slots.
 pub fn disabled_before(saved: &SavedService, may_be_in_slots: bool) -> DisabledBefore {
     let hosts = saved.hosts.iter().flat_map(|hosts| hosts.iter());
     let servers = hosts.map(|(name, host)| {
@@ -146,16 +146,16 @@ pub fn disabled_before(saved: &SavedService, may_be_in_slots: bool) -> DisabledB
     servers.collect()
 }
 
-/// One service as it should be.
+/// The desired state of one service.
 #[derive(Debug)]
 pub struct DesiredService {
     /// Its definition.
     pub definition: Arc<ServiceDefinition>,
-    /// What an earlier run knew of it.
+    /// Its state from an earlier run.
     pub earlier: EarlierRun,
-    /// Its list of hosts, as the source shows it.
+    /// The state of its host list at the source.
     pub source: SourceList,
-    /// Its hosts as discovery shows them; before the first list those that it had when it was last removed, if any.
+    /// Its hosts in discovery; before the first list, its hosts from before its last removal, if any.
     pub discovered: Arc<HostList>,
     /// Its hosts with the states that operators chose.
     pub hosts: Arc<HostList>,
@@ -163,22 +163,22 @@ pub struct DesiredService {
     pub servers: Arc<HostList>,
     /// How changes reach the running HAProxy.
     pub strategy: ChosenStrategy,
-    /// Which server has which slot; empty where the strategy needs none.
+    /// The slot of each server; empty where the strategy uses no slots.
     pub slots: SlotTable,
-    /// Which server has which id.
+    /// The id of each server.
     pub ids: ServerIdRegistry,
-    /// What operators chose for its servers.
+    /// The overrides of its servers.
     pub overrides: Overrides,
     /// The servers that are in transition.
     pub life: ServerLife,
-    /// Its changes on their way.
+    /// Its pending and last applied changes.
     pub changes: Changes,
-    /// Why it is not served as its definition asks.
+    /// The reason why it does not run with its current definition.
     pub blocked: Option<Blocked>,
 }
 
 impl DesiredService {
-    /// A service whose hosts are not known yet, with what is retained of it.
+    /// Creates a service whose hosts are not known yet, with its retained state.
     pub fn new(definition: Arc<ServiceDefinition>, strategy: ChosenStrategy, retained: Retained) -> Self {
         let mut service = Self {
             definition,
@@ -209,7 +209,7 @@ impl DesiredService {
             self.assign_ids();
             return;
         }
-        // Before the first list nothing is known against who has a slot.
+        // Before the first list, no slot can be known to be free.
         if self.source.revision.is_some() || self.slots.is_empty() {
             let life = &self.life;
             self.slots.place(&self.hosts, slot_rules(&self.definition), |server| life.is_leaving(server));
@@ -217,7 +217,7 @@ impl DesiredService {
         self.take_servers_of_slots();
     }
 
-    /// Gives up slots that are too many. Only for a process that has yet to start.
+    /// Removes surplus slots. Only valid for a process that has not started yet.
     pub fn shrink_slots(&mut self) {
         if self.slots_in_use().is_some() {
             self.slots.shrink(slot_rules(&self.definition));
@@ -225,7 +225,7 @@ impl DesiredService {
         }
     }
 
-    /// The same list stays the same value, so that it can be told apart from a new one at a glance.
+    /// Updates the servers from the slots. An unchanged list keeps its `Arc`, so that comparing two lists is cheap.
     fn take_servers_of_slots(&mut self) {
         let servers = self.slots.servers(&self.hosts);
         if *self.servers != servers {
@@ -238,7 +238,7 @@ impl DesiredService {
         self.ids.assign(&self.servers, Numbering::of(&self.definition, self.strategy.strategy));
     }
 
-    /// What its section is made of, by this definition.
+    /// Returns the spec of its section with this definition.
     pub fn section_by(&self, definition: &Arc<ServiceDefinition>) -> SectionSpec {
         SectionSpec { definition: definition.clone(), hosts: self.servers.clone(), ids: self.ids.ids().clone() }
     }
@@ -249,18 +249,18 @@ impl DesiredService {
         self.derive_servers();
     }
 
-    /// Whether the servers that HAProxy should have are the very hosts that discovery shows.
+    /// Returns whether the desired servers are exactly the discovered hosts.
     pub fn is_as_discovered(&self) -> bool {
         Arc::ptr_eq(&self.servers, &self.discovered)
     }
 
-    /// Its slots, where its servers are in slots.
+    /// Returns its slot table, where its servers are in slots.
     pub fn slots_in_use(&self) -> Option<&SlotTable> {
         (self.strategy.strategy == UpdateStrategy::Slots).then_some(&self.slots)
     }
 
-    /// Whether its definition cannot be applied for now. A service whose section was `loaded` with an earlier definition
-    /// goes on with that, and its hosts follow; else other hosts are worth another try.
+    /// Returns whether its definition cannot be applied now. A service with a section of an earlier definition
+    /// (`loaded`) keeps it, and its hosts stay in sync; otherwise a new host list is worth another attempt.
     pub fn is_blocked(&self, loaded: Option<&ServiceDefinition>) -> bool {
         match self.blocker() {
             None => false,
@@ -272,33 +272,33 @@ impl DesiredService {
         }
     }
 
-    /// Whether HAProxy refuses its definition.
+    /// Returns whether HAProxy refuses its definition.
     pub fn is_rejected(&self, loaded: Option<&ServiceDefinition>) -> bool {
         matches!(self.blocker(), Some(Blocker::Rejected { .. })) && self.is_blocked(loaded)
     }
 
-    /// Whether HAProxy refused the service with these very hosts.
+    /// Returns whether HAProxy refused the service with exactly these hosts.
     pub fn was_rejected_with(&self, seen: &HostList) -> bool {
         matches!(self.blocker(), Some(Blocker::Rejected { hosts, definition, .. })
             if **hosts == *seen && *definition == self.definition)
     }
 
-    /// Why it is not served as its definition asks.
+    /// Returns the reason why it does not run with its current definition.
     pub fn blocker(&self) -> Option<&Blocker> {
         self.blocked.as_ref().map(|blocked| &blocked.by)
     }
 
-    /// A port that was taken may be free, or not be needed any more.
+    /// Forgets that a port was in use: it may be free, or no longer needed.
     pub fn retry_port(&mut self) {
         self.blocked.take_if(|blocked| matches!(blocked.by, Blocker::PortTaken { .. }));
     }
 
-    /// What HAProxy refused may be accepted now.
+    /// Forgets a refusal by HAProxy: the definition may be accepted now.
     pub fn retry_definition(&mut self) {
         self.blocked.take_if(|blocked| matches!(blocked.by, Blocker::Rejected { .. }));
     }
 
-    /// What is worth saving of it, with the definition that `applies`.
+    /// Returns the state to save, with the definition that `applies`.
     fn to_save(&self, applies: Arc<ServiceDefinition>) -> SavedService {
         let before = self.earlier.saved.as_ref().filter(|_| self.source.revision.is_none());
         let guard = self.source.guard.clone();
@@ -317,23 +317,23 @@ impl DesiredService {
     }
 }
 
-/// All services as they should be.
+/// The desired state of all services.
 #[derive(Debug, Default)]
 pub struct Desired {
     /// By name.
     pub services: BTreeMap<ServiceName, DesiredService>,
-    /// What is retained of services that are not defined, or not yet.
+    /// The retained state of services that are not defined, or not yet.
     pub retained: BTreeMap<ServiceName, Retained>,
-    /// Why servers were kept from traffic by an earlier run of the daemon, or in an earlier external process.
+    /// The reasons why servers were disabled by an earlier run of the daemon, or in an earlier external process.
     pub disabled_before: BTreeMap<ServiceName, DisabledBefore>,
-    /// What the guard of the definitions needs to know after a restart. It is kept for the next run alone.
+    /// The state of the definitions' guard, kept only for the next run.
     pub definitions_guard: GuardMemory<DefinitionList>,
-    /// When the definitions were first read; none before.
+    /// When the definitions were first read; `None` before.
     pub loaded_at: Option<Instant>,
 }
 
 impl Desired {
-    /// Nothing is defined yet; this is what an earlier run of the daemon saved.
+    /// Creates a desired state without services, with what an earlier run of the daemon saved.
     pub fn restored(saved: &[SavedService], may_be_in_slots: bool) -> Self {
         let name = |saved: &SavedService| saved.definition.name.clone();
         Self {
@@ -343,27 +343,27 @@ impl Desired {
         }
     }
 
-    /// Whether every service has been heard of, so that the first start is a complete one.
+    /// Returns whether the first read of every service has ended, so that the first start is complete.
     pub fn is_complete(&self) -> bool {
         self.loaded_at.is_some() && self.services.values().all(|service| service.source.known)
     }
 
-    /// The newest change that is not applied yet.
+    /// Returns the newest change that is not applied yet.
     pub fn newest_change(&self) -> Option<ChangeId> {
         self.services.values().flat_map(|service| &service.changes.pending).map(|pending| pending.change).max()
     }
 
-    /// Whether the servers of this service are in slots.
+    /// Returns whether the servers of this service are in slots.
     pub fn has_slots(&self, name: &ServiceName) -> bool {
         self.services.get(name).is_some_and(|service| service.slots_in_use().is_some())
     }
 
-    /// What a restart of the daemon needs, with the definitions that `apply`.
+    /// Returns the state to save for a restart of the daemon, with the definitions that `apply`.
     pub fn to_save(&self, applies: impl Fn(&DesiredService) -> Arc<ServiceDefinition>) -> SavedState {
         let mut services: Vec<SavedService> =
             self.services.values().map(|service| service.to_save(applies(service))).collect();
         if self.loaded_at.is_none() {
-            // Of services that are not defined yet the earlier run knew more than this one.
+            // For services that are not defined yet, the state saved by the earlier run is more complete.
             services.extend(self.retained.values().filter_map(|retained| retained.saved.clone()));
         }
         SavedState { services, definitions_guard: self.definitions_guard.clone() }

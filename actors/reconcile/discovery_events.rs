@@ -1,4 +1,4 @@
-//! What discovery, operators and the settings change of the desired state.
+//! Handles changes of the desired state by discovery, operators and settings.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::model::{
 };
 use crate::snapshot::RefusedSettings;
 
-/// Another list of hosts.
+/// A new list of hosts.
 pub struct NewHosts {
-    /// Follows the change to its end.
+    /// Tracks the change until it is applied.
     pub change: PendingChange,
-    /// The number of the list.
+    /// The revision of the list.
     pub revision: Revision,
-    /// What is different from the list before.
+    /// The differences from the previous list.
     pub diff: HostsDiff,
     /// All hosts after the change.
     pub hosts: Arc<HostList>,
@@ -30,14 +30,14 @@ pub struct NewHosts {
 }
 
 impl NewHosts {
-    /// A change that is not decided upon yet.
+    /// Creates a change without a class.
     pub fn pending(change: ChangeId, seen_at: tokio::time::Instant) -> PendingChange {
         PendingChange { change, seen_at, class: None }
     }
 }
 
 impl State {
-    /// A service appeared, or its definition was updated.
+    /// Handles a new service or an updated definition.
     pub(super) fn service_defined(&mut self, definition: Arc<ServiceDefinition>, now: Now) {
         let name = definition.name.clone();
         let strategy = self.settings.strategy_of(&definition, self.version());
@@ -48,7 +48,7 @@ impl State {
                 if never_ran {
                     known.earlier.definition.get_or_insert(before);
                 }
-                // A port that was taken may not be the one that is wanted now.
+                // The updated definition may use another port.
                 known.retry_port();
                 known.update_by(strategy);
                 self.end_vain_waits();
@@ -60,7 +60,7 @@ impl State {
         self.work.changed(name);
     }
 
-    /// A service was removed.
+    /// Handles the removal of a service.
     pub(super) fn service_removed(&mut self, name: ServiceName, now: Now) {
         if !self.remove_service(&name) {
             return;
@@ -71,7 +71,7 @@ impl State {
         self.work.changed(name);
     }
 
-    /// Discovery shows another list of hosts.
+    /// Handles a new list of hosts.
     pub(super) fn hosts_changed(&mut self, name: ServiceName, new: NewHosts, now: Now) {
         let NewHosts { change, revision, diff, hosts, shown_unix_ms } = new;
         let Some(service) = self.desired.services.get_mut(&name) else { return };
@@ -81,7 +81,7 @@ impl State {
         service.source.known = true;
         service.source.shown_unix_ms = shown_unix_ms;
         service.changes.follow(change);
-        // Other hosts may make a definition acceptable that was refused.
+        // A refused definition may be accepted with other hosts.
         self.work.routes |= service.blocked.is_some();
         let mut has_new_chances = false;
         if let Some(section) = self.process.running_mut().and_then(|running| running.sections.get_mut(&name)) {
@@ -92,7 +92,7 @@ impl State {
         let Some(service) = self.desired.services.get_mut(&name) else { return };
         service.derive_servers();
         if had_list && !has_new_chances {
-            // Overrides and slots may differ where discovery does not.
+            // Overrides and slots may change servers that discovery did not.
             let is_as_discovered = was_as_discovered && service.is_as_discovered();
             let derived = (!is_as_discovered).then(|| HostsDiff::between(&servers_before, &service.servers));
             let derived = derived.unwrap_or_default();
@@ -104,14 +104,14 @@ impl State {
         self.catch_up(Some(&name));
         self.expect_life_event(&name);
         if drains {
-            // The next daemon has to know whose drain it is, whenever this one ends.
+            // After a crash the next daemon has to know the reason of this drain.
             self.files.saved.changed_for_good(now.instant);
         } else {
             self.save_later(now);
         }
     }
 
-    /// Servers whose hosts are gone may drain, and newcomers rise. Returns whether any drains.
+    /// Starts to drain servers whose hosts are gone and to ramp up new ones. Returns whether any drains.
     fn servers_in_transition(&mut self, name: &ServiceName, diff: &HostsDiff, now: Now) -> bool {
         let section = self.process.serving().and_then(|running| running.sections.get(name));
         let Some(service) = self.desired.services.get_mut(name) else { return false };
@@ -120,7 +120,7 @@ impl State {
         let drain_timeout = own.drain_timeout.unwrap_or(drain_timeout);
         let ramp_up = own.ramp_up.unwrap_or(ramp_up);
         let DesiredService { life, slots, .. } = service;
-        // What the file of a process that is being deployed contains is in traffic as soon as that serves.
+        // Servers in the file of a process that is being deployed get traffic as soon as it serves.
         let is_deploying = self.deployment.is_some();
         let is_out = |server: &ServerName| {
             let observed = section.map(|section| section.observed.get(slots.in_haproxy(server)));
@@ -130,7 +130,7 @@ impl State {
         !drain_timeout.is_zero() && !diff.removed.is_empty()
     }
 
-    /// The first read of a source brought no usable list.
+    /// Records that the first read of a source returned no usable list.
     pub(super) fn hosts_unknown(&mut self, name: ServiceName) {
         if let Some(service) = self.desired.services.get_mut(&name) {
             service.source.known = true;
@@ -138,7 +138,7 @@ impl State {
         }
     }
 
-    /// Operators' choices for the servers of a service changed.
+    /// Applies changed overrides of a service.
     pub(super) fn overrides_changed(
         &mut self,
         name: ServiceName,
@@ -164,7 +164,8 @@ impl State {
         }
     }
 
-    /// An order about a server gives it a new chance, and decides over whatever was done on HAProxy's own socket.
+    /// Retries failed changes of a server that an operator gave an order for; the order supersedes changes made on
+    /// HAProxy's own socket.
     fn server_ordered(&mut self, name: &ServiceName, server: &ServerName) {
         let section = self.process.running_mut().and_then(|running| running.sections.get_mut(name));
         let (Some(section), Some(service)) = (section, self.desired.services.get(name)) else { return };
@@ -178,7 +179,7 @@ impl State {
         }
     }
 
-    /// The settings were read again.
+    /// Applies settings that were read again.
     pub(super) fn policy_changed(&mut self, policy: Arc<ProxyPolicy>) {
         if policy.frame != self.settings.policy.frame && self.deploys() {
             self.reloads.request(ReloadCause::Settings.because("the settings of HAProxy changed"));
@@ -189,13 +190,14 @@ impl State {
         self.choose_strategies();
     }
 
-    /// Settings that were read again have mistakes.
+    /// Records the mistakes of settings that were read again.
     pub(super) fn settings_refused(&mut self, mut mistakes: Vec<String>, now: Now) {
         mistakes.truncate(SETTINGS_MISTAKES_SHOWN_MAX);
         self.tally.settings_refused = Some(RefusedSettings { at_unix_ms: now.unix_ms, mistakes });
     }
 
-    /// Everything is looked at again, and what was refused is tried again: the reasons may have been outside.
+    /// Plans and observes everything again and retries what was refused, because the cause may have been outside the
+    /// daemon.
     pub(super) fn refresh(&mut self) {
         for service in self.desired.services.values_mut() {
             service.retry_definition();
@@ -209,10 +211,10 @@ impl State {
         self.work.routes = true;
     }
 
-    /// A port that could not be bound before is now held for this service.
+    /// Handles a port that could not be bound before and is now held for this service.
     pub(super) fn socket_opened(&mut self, name: ServiceName) {
         let Some(service) = self.desired.services.get_mut(&name) else {
-            // Removed while its port was waited for. What a deployment holds is released at its end.
+            // The service was removed during the wait for its port. A deployment releases its sockets when it ends.
             if self.deployment.is_none() {
                 self.release_sockets();
             }

@@ -1,4 +1,5 @@
-//! What the reconciler wants done. The actor carries it out and feeds the answers back as [`Input`](super::Input)s.
+//! Effects that the reconciler requests. The actor executes them and passes the answers back as
+//! [`Input`](super::Input)s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use crate::message::WantedSocket;
 use crate::model::{RouteCommand, RuntimeCommand, ServiceName};
 use crate::port::{ConfigText, SavedState};
 
-/// One thing to do.
+/// One request to the actor.
 #[derive(Debug)]
 pub enum Effect {
     /// Runtime lane: send these commands to the process that serves, in this order. Answered by
@@ -21,12 +22,12 @@ pub enum Effect {
     ChangeRoutes {
         /// The file that the map was loaded from.
         map: PathBuf,
-        /// In the order in which they have to be carried out.
+        /// The commands, in order of execution.
         commands: Vec<RouteCommand>,
     },
-    /// Runtime lane: read what the process has. Answered by [`Input::Observed`](super::Input::Observed).
+    /// Runtime lane: read the servers of the process. Answered by [`Input::Observed`](super::Input::Observed).
     Observe {
-        /// Only these services; none for all.
+        /// Only these services; `None` for all.
         services: Option<Vec<ServiceName>>,
         /// The file that the map was loaded from, where the map is to be read as well.
         map: Option<PathBuf>,
@@ -34,25 +35,25 @@ pub enum Effect {
     /// Runtime lane: read the sessions of the servers of these services. Answered by
     /// [`Input::SessionsRead`](super::Input::SessionsRead).
     ReadSessions(Vec<ServiceName>),
-    /// Look up these host names and no others, and report those that resolve by
+    /// Look up exactly these host names, and report those that resolve by
     /// [`Input::NameResolves`](super::Input::NameResolves).
     LookUpNames(BTreeSet<Arc<str>>),
-    /// Close the kept connection: another process serves from now on, or none.
+    /// Close the persistent connection: another process serves from now on, or none.
     Disconnect,
     /// Report it when HAProxy stops answering, by [`Input::Silent`](super::Input::Silent).
     WatchLiveness,
 
     /// Deployment lane: bring up a new process. Answered by [`Input::Deployed`](super::Input::Deployed).
     Deploy(Box<DeployOrder>),
-    /// Deployment lane: send these commands to the new process, which may not answer yet. Nobody waits for the answers:
+    /// Deployment lane: send these commands to the new process, which may not answer yet. The answers are not awaited:
     /// everything is observed and planned again once that process serves.
     CommandSuccessor(Vec<RuntimeCommand>),
-    /// Deployment lane: send these commands to a process that serves unmanaged, if there is one. Nobody waits for the
-    /// answers, for the same reason.
+    /// Deployment lane: send these commands to a process that serves unmanaged, if there is one. The answers are not
+    /// awaited, for the same reason.
     CommandUnmanaged(Vec<RuntimeCommand>),
-    /// These services listen here; close every other socket.
+    /// Keep the sockets that these services listen on, and close every other one.
     ReleaseSockets(BTreeMap<ServiceName, WantedSocket>),
-    /// Only these services wait for a port any longer.
+    /// End the waits for ports, except those of these services.
     WaitOnlyFor(BTreeMap<ServiceName, WantedSocket>),
 
     /// Write haproxy.cfg. Answered by [`Input::ConfigFileWritten`](super::Input::ConfigFileWritten).
@@ -70,7 +71,7 @@ pub enum Effect {
     },
     /// Write the state file. Answered by [`Input::StateFileWritten`](super::Input::StateFileWritten).
     WriteStateFile {
-        /// Where.
+        /// The path of the file.
         path: PathBuf,
         /// The answer to `show servers state`.
         states: String,
@@ -109,19 +110,19 @@ pub struct LogLine {
 }
 
 impl LogLine {
-    /// A line of this severity.
+    /// Creates a line of this severity.
     pub fn new(severity: Severity, message: &'static str) -> Self {
         Self { severity, message, fields: Vec::new() }
     }
 
-    /// The line with another value.
+    /// Adds a value.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
         self.fields.push((key, value.to_string()));
         self
     }
 
-    /// The line with a value that may be missing.
+    /// Adds a value that may be missing.
     #[must_use]
     pub fn with_some(self, key: &'static str, value: Option<impl ToString>) -> Self {
         match value {
@@ -136,43 +137,43 @@ impl LogLine {
 pub struct Outbox(Vec<Effect>);
 
 impl Outbox {
-    /// This is to be done.
+    /// Adds an effect.
     pub fn push(&mut self, effect: Effect) {
         self.0.push(effect);
     }
 
-    /// This goes to the log.
+    /// Adds a log line.
     pub fn log(&mut self, line: LogLine) {
         self.0.push(Effect::Log(line));
     }
 
-    /// This goes to the journal.
+    /// Adds a journal entry.
     pub fn record(&mut self, entry: JournalEntry) {
         self.0.push(Effect::Record(entry));
     }
 
-    /// This happened to a service.
+    /// Adds a journal entry for an event of a service.
     pub fn record_of(&mut self, service: &ServiceName, event: Event) {
         self.record(JournalEntry::new(event).service(service));
     }
 
-    /// Everything that waits.
+    /// Takes out all waiting effects.
     pub fn take(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.0)
     }
 }
 
-/// A line of normal operation.
+/// Creates a line of severity `Info`.
 pub fn info(message: &'static str) -> LogLine {
     LogLine::new(Severity::Info, message)
 }
 
-/// A line that an operator should see.
+/// Creates a line of severity `Warning`.
 pub fn warn(message: &'static str) -> LogLine {
     LogLine::new(Severity::Warning, message)
 }
 
-/// A line for tracing.
+/// Creates a line of severity `Debug`.
 pub fn debug(message: &'static str) -> LogLine {
     LogLine::new(Severity::Debug, message)
 }

@@ -1,4 +1,4 @@
-//! Runtime lane: changes one exchange at a time, reads beside them, and what a failure means.
+//! Runtime lane: one change at a time, reads in parallel, and the handling of failures.
 
 use super::effect::{Effect, info, warn};
 use super::state::{Exchange, InFlight, Meanwhile, State};
@@ -14,19 +14,19 @@ impl State {
         self.lane.changing.is_some() || self.begin_commands(now) || self.begin_route_change(now)
     }
 
-    /// Begins the next read: what HAProxy has, then the sessions of draining servers. Returns whether one is under way.
+    /// Begins the next read: servers first, then the sessions of draining servers. Returns whether one is under way.
     pub(super) fn begin_next_read(&mut self, now: Now) -> bool {
         self.lane.reading.is_some() || self.begin_observation(now) || self.begin_reading_sessions(now)
     }
 
-    /// Begins a change. What a read that is under way shows of it may be older.
+    /// Begins a change. A read that is under way may return the state from before it.
     pub(super) fn begin_change(&mut self, exchange: Exchange, effect: Effect, now: Now) {
         self.note_changed(&exchange);
         self.lane.changing = Some(InFlight { since: now.instant, pid: self.pid(), exchange });
         self.outbox.push(effect);
     }
 
-    /// Begins a read. What is being changed may be shown as it was before.
+    /// Begins a read. It may return the state from before a change that is under way.
     pub(super) fn begin_read(&mut self, exchange: Exchange, effect: Effect, now: Now) {
         self.lane.changed_meanwhile = Meanwhile::default();
         if let Some(changing) = self.lane.changing.take() {
@@ -45,13 +45,13 @@ impl State {
         }
     }
 
-    /// A change has ended: what was asked, and whether another process serves by now.
+    /// Ends a change. Returns the exchange, and whether another process serves by now.
     pub(super) fn end_change(&mut self) -> Option<(Exchange, bool)> {
         let ended = self.lane.changing.take()?;
         Some(self.ended(ended))
     }
 
-    /// A read has ended: what was asked, and whether another process serves by now.
+    /// Ends a read. Returns the exchange, and whether another process serves by now.
     pub(super) fn end_read(&mut self) -> Option<(Exchange, bool)> {
         let ended = self.lane.reading.take()?;
         Some(self.ended(ended))
@@ -61,17 +61,17 @@ impl State {
         (exchange, pid.is_some() && pid != self.pid())
     }
 
-    /// HAProxy answered.
+    /// Records that HAProxy answered.
     pub(super) fn link_answered(&mut self) {
         if self.lane.link.answered() {
             self.outbox.log(info("HAProxy answers on its socket again"));
         }
     }
 
-    /// HAProxy did not answer: it is asked again after a pause, and in the end replaced.
+    /// Records that HAProxy did not answer: the exchange is retried after a pause, and in the end HAProxy is reloaded.
     pub(super) fn link_failed(&mut self, error: &RuntimeError, now: Now) {
         if self.deployment.as_ref().is_some_and(|deployment| deployment.successor.pid.is_some()) {
-            // The process before closes its socket while the new one takes over.
+            // The old process closes its socket while the new one takes over.
             return;
         }
         let link = &mut self.lane.link;
@@ -84,7 +84,7 @@ impl State {
             return;
         }
         if self.settings.is_external() {
-            // It may have been replaced by another one.
+            // Another process may have replaced it.
             self.reloads.not_before = link.retry_at();
             self.process.end(None);
         } else {
@@ -93,7 +93,7 @@ impl State {
         }
     }
 
-    /// HAProxy stopped answering while nothing was asked of it.
+    /// Handles a liveness probe that HAProxy did not answer.
     pub(super) fn silent(&mut self, error: &RuntimeError, now: Now) {
         self.lane.is_watched = false;
         if !self.process.is_serving() || self.lane.link.problem.text().is_some() {
@@ -102,11 +102,11 @@ impl State {
         self.lane.link.problem.set(error.to_string(), now);
         self.outbox.log(warn("HAProxy does not answer on its socket").with("error", error));
         self.outbox.record(JournalEntry::new(Event::Failed { error: error.to_string() }));
-        // Its answer shows that all is well again.
+        // The answer to the observation shows that the problem is over.
         self.work.observe_all = true;
     }
 
-    /// Has it reported when HAProxy stops answering.
+    /// Starts the liveness probe.
     pub(super) fn watch_liveness(&mut self) {
         let is_well = self.process.is_serving() && self.lane.link.problem.text().is_none();
         if is_well && !std::mem::replace(&mut self.lane.is_watched, true) {
@@ -114,7 +114,7 @@ impl State {
         }
     }
 
-    /// Reads the sessions of servers that drain, where that is due. Returns whether that is under way.
+    /// Reads the sessions of draining servers when that is due. Returns whether the read is under way.
     fn begin_reading_sessions(&mut self, now: Now) -> bool {
         let running = self.process.running();
         let has_section = |name: &_| running.is_some_and(|running| running.sections.contains_key(name));

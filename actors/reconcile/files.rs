@@ -1,5 +1,5 @@
-//! What is written behind every change, each at its own pace: haproxy.cfg, HAProxy's state file, the saved state. None of
-//! them ever delays a runtime change.
+//! Files that are written after changes, each on its own schedule: haproxy.cfg, HAProxy's state file, the saved state.
+//! None of them delays a runtime change.
 
 use tokio::time::{Duration, Instant};
 
@@ -7,25 +7,26 @@ use super::problem::Problem;
 use super::time::Now;
 use crate::limits::{CONFIG_WRITE_PACE, CONFIG_WRITE_RETRY, STATE_SAVE_INTERVAL};
 
-/// The files, and how far each is behind.
+/// The sync state of each file.
 #[derive(Debug, Default)]
 pub struct Files {
     /// haproxy.cfg and the map.
     pub config: ConfigFileSync,
     /// HAProxy's state file.
     pub states: StateFileSync,
-    /// What survives a restart of the daemon.
+    /// The saved state of the daemon.
     pub saved: SavedStateSync,
     /// Whether the files are being read for comparison.
     pub comparing: bool,
 }
 
-/// The pause after a write that took this long. A disk that hung for a while is not left alone for many times as long.
+/// Returns the pause after a write of this duration. It is bounded, so that one slow write does not delay the next for
+/// long.
 fn pause_after(took: Duration) -> Duration {
     (took * CONFIG_WRITE_PACE).min(CONFIG_WRITE_RETRY)
 }
 
-/// haproxy.cfg against what the process has.
+/// The sync state of haproxy.cfg with the running process.
 #[derive(Debug, Default)]
 pub struct ConfigFileSync {
     behind: bool,
@@ -37,45 +38,45 @@ pub struct ConfigFileSync {
 }
 
 impl ConfigFileSync {
-    /// The text changed since it was last written.
+    /// Records that the text changed since it was last written.
     pub fn changed(&mut self) {
         self.behind = true;
     }
 
-    /// The file was replaced for a process that does not serve.
+    /// Records that the file was replaced for a process that does not serve.
     pub fn overtaken(&mut self) {
         self.behind = true;
         self.ahead = true;
     }
 
-    /// The file was just replaced as a whole, by a deployment.
+    /// Records that a deployment just replaced the whole file.
     pub fn replaced(&mut self) {
         self.behind = false;
         self.ahead = false;
         self.problem.clear();
     }
 
-    /// Whether the file says what no process serves.
+    /// Returns whether the file contains a configuration that no process serves.
     pub fn is_ahead(&self) -> bool {
         self.ahead
     }
 
-    /// Whether the file is not expected to be as the process is.
+    /// Returns whether the file may differ from the configuration of the process.
     pub fn is_behind(&self) -> bool {
         self.behind || self.writing
     }
 
-    /// Whether a newer text waits to be written.
+    /// Returns whether a newer text waits to be written.
     pub fn has_changed(&self) -> bool {
         self.behind
     }
 
-    /// Whether a write is under way.
+    /// Returns whether a write is under way.
     pub fn is_writing(&self) -> bool {
         self.writing
     }
 
-    /// Whether a write is due. If so, it begins now.
+    /// Returns whether a write is due. If so, it begins now.
     pub fn begin(&mut self, now: Instant) -> bool {
         let is_due = self.behind && !self.writing && self.next_at.is_none_or(|at| at <= now);
         if is_due {
@@ -85,8 +86,8 @@ impl ConfigFileSync {
         is_due
     }
 
-    /// The write took this long. Returns whether the outcome is news: the first failure of its kind, or the first success
-    /// after one.
+    /// Records the result of a write and its duration. Returns whether the outcome is to be logged: the first failure
+    /// of its kind, or the first success after a failure.
     pub fn written(&mut self, result: Result<(), String>, took: Duration, now: Now) -> bool {
         self.writing = false;
         let (pause, is_news) = match result {
@@ -103,36 +104,36 @@ impl ConfigFileSync {
         is_news
     }
 
-    /// When a write becomes due.
+    /// Returns when a write becomes due.
     pub fn deadline(&self) -> Option<Instant> {
         self.next_at.filter(|_| self.behind && !self.writing)
     }
 }
 
-/// HAProxy's state file, which follows what HAProxy reports of its servers: a process that comes after a crash finds their
-/// health there.
+/// The sync state of HAProxy's state file, from which a process that starts after a crash loads the health of its
+/// servers.
 #[derive(Debug, Default)]
 pub struct StateFileSync {
     stage: StateFileStage,
-    /// Why the last one could not be written.
+    /// Why the last write failed.
     pub problem: Problem,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum StateFileStage {
-    /// It may follow the next change.
+    /// Up to date; the next health change makes a write due.
     #[default]
     Idle,
-    /// It follows at this moment.
+    /// A write is due at this moment.
     Due(Instant),
-    /// HAProxy is asked, or the file written; since when.
+    /// A read from HAProxy or a write of the file is under way, since this moment.
     Working(Instant),
-    /// No other before this moment.
+    /// No other write before this moment.
     Pausing(Instant),
 }
 
 impl StateFileSync {
-    /// The health of some server changed. Returns whether the change is taken care of.
+    /// Records a change of some server's health. Returns whether a write for it is scheduled.
     pub fn health_changed(&mut self, now: Instant) -> bool {
         let is_free = match self.stage {
             StateFileStage::Idle => true,
@@ -145,7 +146,7 @@ impl StateFileSync {
         is_free
     }
 
-    /// Whether HAProxy is to be asked. If so, that begins now.
+    /// Returns whether a read from HAProxy is due. If so, it begins now.
     pub fn begin(&mut self, now: Instant) -> bool {
         let is_due = matches!(self.stage, StateFileStage::Due(at) if at <= now);
         if is_due {
@@ -154,12 +155,12 @@ impl StateFileSync {
         is_due
     }
 
-    /// HAProxy did not answer, or another process serves by now.
+    /// Gives up this write: HAProxy did not answer, or another process serves by now.
     pub fn given_up(&mut self) {
         self.stage = StateFileStage::Idle;
     }
 
-    /// The file was written, or not. Returns whether that is news.
+    /// Records the result of a write. Returns whether it is to be logged.
     pub fn written(&mut self, result: Result<(), String>, now: Now) -> bool {
         let took = match self.stage {
             StateFileStage::Working(since) => now.instant.saturating_duration_since(since),
@@ -172,7 +173,7 @@ impl StateFileSync {
         }
     }
 
-    /// When something becomes due.
+    /// Returns when the next step is due.
     pub fn deadline(&self, health_changed: bool) -> Option<Instant> {
         match self.stage {
             StateFileStage::Due(at) => Some(at),
@@ -182,7 +183,7 @@ impl StateFileSync {
     }
 }
 
-/// The saved state against what is desired.
+/// The sync state of the saved state with the desired state.
 #[derive(Debug, Default)]
 pub struct SavedStateSync {
     behind: bool,
@@ -193,24 +194,24 @@ pub struct SavedStateSync {
 }
 
 impl SavedStateSync {
-    /// The desired state changed: it is saved before long.
+    /// Schedules a save after a change of the desired state.
     pub fn changed(&mut self, now: Instant) {
         self.behind = true;
         self.due_at.get_or_insert(now + STATE_SAVE_INTERVAL);
     }
 
-    /// The desired state changed in a way that a restart must not undo: it is saved at once.
+    /// Schedules a save at once, after a change that a restart must not undo.
     pub fn changed_for_good(&mut self, now: Instant) {
         self.behind = true;
         self.due_at = Some(now);
     }
 
-    /// Whether it is behind.
+    /// Returns whether it is out of date.
     pub fn is_behind(&self) -> bool {
         self.behind
     }
 
-    /// Whether a save is due. If so, it begins now.
+    /// Returns whether a save is due. If so, it begins now.
     pub fn begin(&mut self, now: Instant) -> bool {
         let is_due = self.behind && !self.saving && self.due_at.is_some_and(|at| at <= now);
         if is_due {
@@ -221,7 +222,7 @@ impl SavedStateSync {
         is_due
     }
 
-    /// It was saved, or not. Returns whether a failure is news.
+    /// Records the result of a save. Returns whether a failure is to be logged.
     pub fn saved(&mut self, result: Result<(), String>, now: Now) -> bool {
         self.saving = false;
         let is_news = match result {
@@ -240,7 +241,7 @@ impl SavedStateSync {
         is_news
     }
 
-    /// When a save becomes due.
+    /// Returns when a save becomes due.
     pub fn deadline(&self) -> Option<Instant> {
         self.due_at.filter(|_| self.behind && !self.saving)
     }

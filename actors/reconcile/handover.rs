@@ -1,4 +1,5 @@
-//! What came of a deployment: another process serves, the last one was started again, or what runs goes on.
+//! Handles the end of a deployment: a new process serves, the last configuration was restarted, or the running process
+//! continues.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::model::{
 };
 
 impl State {
-    /// The deployment has ended.
+    /// Handles the result of a deployment.
     pub(super) fn deployed(&mut self, result: Result<Deployed, DeployFailure>, now: Now) {
         let Some(mut deployment) = self.deployment.take() else { return };
         if self.process.is_stopping() {
@@ -40,7 +41,7 @@ impl State {
         }
         self.end_vain_waits();
         self.work.routes = true;
-        // Which definitions are good is known only now.
+        // Only now is it known which definitions HAProxy accepts.
         self.save_later(now);
     }
 
@@ -64,7 +65,7 @@ impl State {
         let mut replacement: BTreeMap<ServiceName, Section> = BTreeMap::new();
         for (name, bound) in sections {
             let known = before.as_mut().and_then(|before| before.sections.remove(&name));
-            // A section that is blocked is the one before: the reload was not made with what it was made for.
+            // A blocked section kept its earlier definition, so the reload did not apply the refused change.
             let refused = deployment.refused.remove(&name).filter(|_| !blockers.contains_key(&name));
             let section = self.replace_section(&name, bound, style, known, refused.unwrap_or_default(), now);
             replacement.insert(name, section);
@@ -100,7 +101,7 @@ impl State {
         self.note_deployed_changes(&blockers, deployment.newest);
         let running = self.process.running();
         let has_section = |name: &ServiceName| running.is_some_and(|running| running.sections.contains_key(name));
-        // Of a service whose section is gone, a new one is made of what it then receives.
+        // A removed service whose section is gone needs no retained state.
         self.desired.retained.retain(|name, _| has_section(name));
         self.choose_strategies();
         self.lane.link.replaced(now.instant);
@@ -108,7 +109,7 @@ impl State {
         self.files.config.replaced();
         let interval = self.settings.policy.reload_interval;
         self.reloads.succeeded(std::mem::take(&mut deployment.reasons), interval, now.instant);
-        // What changed since the file was rendered goes first.
+        // Services that changed since the file was rendered are planned first.
         for service in deployment.successor.changed() {
             self.work.changed(service.clone());
         }
@@ -116,8 +117,8 @@ impl State {
         self.timers.health_at = Some(now.instant + HEALTH_POLL_MIN);
     }
 
-    /// The section of the new process: what somebody drained on the socket of the process before is drained again, and
-    /// what a reload was made for and did not bring is not tried by a reload again.
+    /// Creates the section of the new process. Drains set on the socket of the previous process are set again, and a
+    /// change that the reload did not apply is not tried by a reload again.
     fn replace_section(
         &self,
         name: &ServiceName,
@@ -130,7 +131,7 @@ impl State {
         let hosts = bound.spec.hosts.clone();
         let drained = known.as_ref().map(|known| {
             let again = known.drained_on_socket(&hosts).chain(&known.found.drained_before);
-            // A slot that stands for another host by now was meant for the one before.
+            // A drain of a slot that now has another host was meant for the previous host.
             let is_same = |server: &&ServerName| {
                 let (before, now) = (known.file.hosts.get(*server), hosts.get(*server));
                 let is_there = |now: &Arc<Host>| {
@@ -147,8 +148,8 @@ impl State {
         section
     }
 
-    /// Servers that were disabled in the new process before it answered are kept from traffic by us, not by an operator on
-    /// the socket.
+    /// Records that servers disabled in the new process before it answered were disabled by the daemon, not by an
+    /// operator on the socket.
     fn note_disabled_in_successor(&self, sections: &mut BTreeMap<ServiceName, Section>, successor: &CatchUp) {
         for (name, servers) in successor.disabled() {
             let (Some(section), Some(service)) = (sections.get_mut(name), self.desired.services.get(name)) else {
@@ -166,11 +167,11 @@ impl State {
         }
     }
 
-    /// The exit of the new process may have been reported before it was reported to serve.
+    /// Handles an exit of the new process that arrived before the end of its deployment.
     fn ends_if_exited(&mut self, pid: u32, before: Option<ProcessEnd>, deployment: &Deployment, now: Now) {
         if deployment.exited == Some(pid) {
             let since_unix_ms = before.map_or(now.unix_ms, |before| before.since_unix_ms);
-            let text = format!("HAProxy (pid {pid}) exited as soon as it served");
+            let text = format!("HAProxy (pid {pid}) exited right after its start");
             self.process.end(Some(ProcessEnd { text, since_unix_ms }));
         }
     }
@@ -188,7 +189,7 @@ impl State {
         self.outbox.record(JournalEntry::new(event));
     }
 
-    /// Changes that came after the file was rendered are not in it; the others are applied by the reload.
+    /// Marks changes up to `newest` as applied by the reload; the file lacks later ones.
     fn note_deployed_changes(&mut self, blockers: &BTreeMap<ServiceName, Blocker>, newest: Option<ChangeId>) {
         let Some(running) = self.process.running() else { return };
         for (name, service) in &mut self.desired.services {
@@ -202,7 +203,7 @@ impl State {
         }
     }
 
-    /// The configuration that ran until its process ended runs again. What its file did not have by then is planned again.
+    /// Handles a restart of the last good configuration. Changes that its file lacks are planned again.
     fn restarted(&mut self, restarted: RestartedProcess, deployment: &Deployment, now: Now) -> DeployFailure {
         let RestartedProcess { process, observation, failure } = restarted;
         self.report_reload(process.pid, deployment, now);
@@ -223,10 +224,10 @@ impl State {
         failure
     }
 
-    /// No reload could bring what it was for: what runs goes on.
+    /// Handles a deployment that would have applied nothing: the running process continues.
     fn nothing_to_gain(&mut self, blockers: &BTreeMap<ServiceName, Blocker>, deployment: &Deployment, now: Now) {
         for (name, blocker) in blockers {
-            let line = info("no reload, it would change nothing").with("service", name);
+            let line = info("reload skipped, it would change nothing").with("service", name);
             self.outbox.log(line.with("problem", blocker.text()));
         }
         self.note_blockers(blockers, deployment, now);
@@ -240,19 +241,19 @@ impl State {
             self.unmanaged = Some(CatchUp::on_earlier_file(servers));
             self.catch_up(None);
         }
-        let line = warn("the reload failed, it is tried again").with("error", &error);
+        let line = warn("the reload failed, retrying after a pause").with("error", &error);
         self.outbox.log(line.with("reasons", deployment.reasons.join("; ")));
         self.outbox.record(JournalEntry::new(Event::Failed { error: error.clone() }));
         self.tally.counts.reload_failed += 1;
         self.tally.sockets_to_spare = true;
         if suspects_base && self.running().is_some_and(|running| running.base != deployment.base) {
-            // The next start is with what is known to be good.
+            // The next start uses the last good base.
             self.reloads.refused_base = Some(deployment.base);
         }
         if file_is_ahead {
             self.files.config.overtaken();
         } else if self.reloads.refused_base.is_some() {
-            // And so is the file until then.
+            // Until then the file is written with that base too.
             self.files.config.changed();
         }
         if self.process.running().is_none() {
@@ -260,11 +261,12 @@ impl State {
         }
         let is_serving = self.process.is_serving();
         self.reloads.failed(error, deployment.general, is_serving, now);
-        // Why each service needs a reload is found again by planning them all.
+        // Planning all services finds the reload reasons of each again.
         self.review_all();
     }
 
-    /// Why services are not served as their definitions ask. A port that became free meanwhile does not block.
+    /// Records why services do not run with their current definitions. A port that became free during the deployment
+    /// does not block.
     fn note_blockers(&mut self, blockers: &BTreeMap<ServiceName, Blocker>, deployment: &Deployment, now: Now) {
         for (name, blocker) in blockers {
             let is_free = matches!(blocker, Blocker::PortTaken { .. }) && deployment.opened.contains(name);
@@ -275,8 +277,8 @@ impl State {
         }
     }
 
-    /// What somebody drained on the socket of an orphaned process is drained again: what the daemon before wanted ready,
-    /// and what no operator chose.
+    /// Sets drains again that were set on the socket of an orphaned process: of servers that the previous daemon kept
+    /// ready and that have no override.
     fn carry_over_drains(&mut self, sections: &mut BTreeMap<ServiceName, Section>, orphan: Option<Observation>) {
         let before = std::mem::take(&mut self.desired.disabled_before);
         for (name, servers) in orphan.into_iter().flat_map(|observation| observation.services) {
@@ -284,7 +286,7 @@ impl State {
             let drained = servers.iter().filter(|(_, server)| server.drained_by_order());
             let on_socket = drained.filter(|(server, _)| before.get(*server) == Some(&None));
             let has_slots = self.desired.has_slots(&name);
-            // A slot that stands for another host by now was meant for the one before.
+            // A drain of a slot that now has another host was meant for the previous host.
             let is_same = |(name, server): &(&ServerName, &ObservedServer)| {
                 section.file.hosts.get(*name).is_some_and(|host| !has_slots || server.is_at(&host.endpoint))
             };
@@ -293,7 +295,7 @@ impl State {
         }
     }
 
-    /// A process that served, or was about to, has exited.
+    /// Handles the exit of a process that served or was about to serve.
     pub(super) fn process_exited(&mut self, pid: u32, how: String, now: Now) {
         if self.process.is_stopping() {
             return;

@@ -1,4 +1,4 @@
-//! What the reconciler is told: events of discovery and of HAProxy's processes, and the answers to its effects.
+//! Inputs of the reconciler: events of discovery and of HAProxy's processes, and the answers to its effects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::port::{Answer, DefinitionList, ProcessExit, RuntimeError, ServerSessions};
 
-/// Everything an operator chose for the servers of one service.
+/// The overrides of one service, by server.
 pub type Overrides = BTreeMap<ServerName, OperatorChoice>;
 
 /// One event or answer.
@@ -26,15 +26,15 @@ pub enum Input {
     ServiceRemoved(ServiceName),
     /// The definitions were read for the first time.
     DefinitionsLoaded,
-    /// Discovery shows another list of hosts.
+    /// Discovery returned a new list of hosts.
     HostsChanged {
-        /// Follows the change to its end.
+        /// Tracks the change until it is applied.
         change: ChangeId,
         /// The service.
         service: ServiceName,
-        /// Grows by one with each list of this service.
+        /// The revision of the list, which grows by one with each list of this service.
         revision: Revision,
-        /// What is different from the list before.
+        /// The differences from the previous list.
         diff: HostsDiff,
         /// All hosts after the change.
         hosts: Arc<HostList>,
@@ -43,26 +43,26 @@ pub enum Input {
         /// When the source showed the list, in milliseconds since 1970.
         shown_unix_ms: u64,
     },
-    /// The first read of a source brought no usable list.
+    /// The first read of a source returned no usable list.
     HostsUnknown(ServiceName),
     /// Operators' choices for the servers of a service changed.
     OverridesChanged {
         /// The service.
         service: ServiceName,
-        /// Every choice that applies now.
+        /// All current overrides.
         overrides: Overrides,
-        /// The server that an order was just given about.
+        /// The server that an operator just gave an order for.
         ordered: Option<ServerName>,
     },
-    /// What the guard of a service's hosts needs to know after a restart.
+    /// The state of the guard of a service's hosts, to be saved for a restart.
     GuardChanged(ServiceName, GuardMemory<Arc<HostList>>),
-    /// The same about the guard of the definitions.
+    /// The state of the guard of the definitions, to be saved for a restart.
     DefinitionsGuardChanged(GuardMemory<DefinitionList>),
     /// The settings were read again.
     PolicyChanged(Arc<ProxyPolicy>),
-    /// Settings that were read again have these mistakes; those before stay.
+    /// Settings that were read again have these mistakes; the previous settings stay active.
     SettingsRefused(Vec<String>),
-    /// Everything is to be read again, and what was refused is to be tried again.
+    /// An operator asked for a refresh: read everything again and retry what was refused.
     Refresh,
     /// An operator asked for a reload, for this reason.
     ReloadOrdered(String),
@@ -77,7 +77,7 @@ pub enum Input {
         /// Whether commands can be sent to it already.
         takes_commands: bool,
     },
-    /// A process exited that served, or was about to.
+    /// A process that served, or was about to, exited.
     ProcessExited {
         /// The process.
         pid: u32,
@@ -94,44 +94,44 @@ pub enum Input {
     /// The daemon is stopping.
     Stop,
 
-    /// To [`Effect::RunCommands`](super::Effect::RunCommands): the answers, and when they were there.
+    /// Answers [`Effect::RunCommands`](super::Effect::RunCommands): the answers, and when they arrived.
     CommandsAnswered(Result<(Vec<Answer>, Instant), RuntimeError>),
-    /// To [`Effect::ChangeRoutes`](super::Effect::ChangeRoutes).
+    /// Answers [`Effect::ChangeRoutes`](super::Effect::ChangeRoutes).
     RoutesAnswered(Result<Vec<Answer>, RuntimeError>),
-    /// To [`Effect::Observe`](super::Effect::Observe).
+    /// Answers [`Effect::Observe`](super::Effect::Observe).
     Observed(Result<Observed, RuntimeError>),
-    /// To [`Effect::ReadSessions`](super::Effect::ReadSessions).
+    /// Answers [`Effect::ReadSessions`](super::Effect::ReadSessions).
     SessionsRead(Result<ServerSessions, RuntimeError>),
-    /// To [`Effect::WatchLiveness`](super::Effect::WatchLiveness): HAProxy does not answer.
+    /// Answers [`Effect::WatchLiveness`](super::Effect::WatchLiveness): HAProxy does not answer.
     Silent(RuntimeError),
-    /// To [`Effect::Deploy`](super::Effect::Deploy).
+    /// Answers [`Effect::Deploy`](super::Effect::Deploy).
     Deployed(Result<Deployed, DeployFailure>),
-    /// To [`Effect::WriteConfigFile`](super::Effect::WriteConfigFile).
+    /// Answers [`Effect::WriteConfigFile`](super::Effect::WriteConfigFile).
     ConfigFileWritten {
         /// Whether it was written.
         result: Result<(), String>,
         /// How long that took.
         took: Duration,
     },
-    /// To [`Effect::ReadFiles`](super::Effect::ReadFiles).
+    /// Answers [`Effect::ReadFiles`](super::Effect::ReadFiles).
     FilesRead {
         /// The text of haproxy.cfg.
         config: Result<String, String>,
-        /// The text of the map; none where there is none.
+        /// The text of the map; `None` where there is no map.
         map: Result<Option<String>, String>,
     },
-    /// To [`Effect::ReadServerStates`](super::Effect::ReadServerStates), with the process that was asked.
+    /// Answers [`Effect::ReadServerStates`](super::Effect::ReadServerStates), with the process that was asked.
     ServerStatesRead((Option<u32>, Result<String, RuntimeError>)),
-    /// To [`Effect::WriteStateFile`](super::Effect::WriteStateFile).
+    /// Answers [`Effect::WriteStateFile`](super::Effect::WriteStateFile).
     StateFileWritten {
         /// Whether it was written.
         result: Result<(), String>,
     },
-    /// To [`Effect::SaveState`](super::Effect::SaveState).
+    /// Answers [`Effect::SaveState`](super::Effect::SaveState).
     StateSaved(Result<(), String>),
 }
 
-/// What the process has, as it reports it.
+/// The state that the process reports.
 #[derive(Debug)]
 pub struct Observed {
     /// The process.

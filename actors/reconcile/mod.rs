@@ -1,4 +1,4 @@
-//! The reconciler: keeps what one HAProxy has in sync with what is desired. Pure: no actix, no I/O, no clock.
+//! The reconciler keeps one HAProxy in sync with the desired state. It is pure: no actix, no I/O, no clock.
 //!
 //! ```text
 //! Input  -> Reconciler::on           events and answers change the state
@@ -6,12 +6,12 @@
 //! Effect <-                          carried out by the actor, answered by another Input
 //! ```
 //!
-//! Two lanes are independent: the *runtime lane* (`exchange`, `commands`, `routes`, `observation`, `attachment`) talks to
-//! the process that serves, one exchange at a time; the *deployment lane* (`deploying`, `deployment_lane`) brings up a new
-//! process. They meet at the hand-over: what changed since the file of the new process was rendered goes out first.
+//! Two lanes are independent: the *runtime lane* (`exchange`, `commands`, `routes`, `observation`, `attachment`) talks
+//! to the process that serves, one exchange at a time; the *deployment lane* (`deploying`, `deployment_lane`) brings up
+//! a new process. They meet at the handover: changes since the file of the new process was rendered are sent first.
 //!
-//! Whatever happens, the next step is chosen by looking at the whole. So the newest desired state always wins, and
-//! nothing depends on the order of events.
+//! After every input the next step is chosen from the whole state. So the newest desired state always wins, and the
+//! result does not depend on the order of events.
 
 mod attachment;
 mod commands;
@@ -68,8 +68,9 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Nothing is desired and nothing runs yet. `is_target` says that it is one of `haproxy.targets`; `binary` is the version
-    /// of the HAProxy binary, where it is known; `restored` is what an earlier run of the daemon saved.
+    /// Creates a reconciler without services and without a process. `is_target` is true for one of `haproxy.targets`;
+    /// `binary` is the version of the HAProxy binary, where it is known; `restored` is what an earlier run of the
+    /// daemon saved.
     pub fn new(
         policy: ProxyPolicy,
         is_target: bool,
@@ -82,7 +83,7 @@ impl Reconciler {
         Self { state: State::new(settings, desired, now) }
     }
 
-    /// Takes in an event or an answer.
+    /// Handles an event or an answer.
     pub fn on(&mut self, input: Input, now: Now) {
         let state = &mut self.state;
         match input {
@@ -144,7 +145,7 @@ impl Reconciler {
             }
             Input::RoutesAnswered(result) => {
                 let Some((Exchange::Routes(steps), is_outdated)) = state.end_change() else { return };
-                // There may be more than fitted, or what was refused.
+                // The batch may not have held all changes, or some were refused.
                 state.work.routes = true;
                 match result {
                     Ok(answers) if !is_outdated => state.routes_answered(&steps, &answers),
@@ -167,7 +168,7 @@ impl Reconciler {
             }
             Input::SessionsRead(result) => {
                 let Some((Exchange::Sessions(services), _)) = state.end_read() else { return };
-                // What still answers is found out by commands; sessions are only read again.
+                // A failed read of sessions is only repeated; commands detect a HAProxy that does not answer.
                 let sessions = result.unwrap_or_default();
                 for name in services {
                     let Some(service) = state.desired.services.get_mut(&name) else { continue };
@@ -186,7 +187,7 @@ impl Reconciler {
         }
     }
 
-    /// What is to be done now. To be asked after each input, and when the deadline has come.
+    /// Returns the effects that are due now. Must be called after each input, and at the deadline.
     pub fn next_effects(&mut self, now: Now) -> Vec<Effect> {
         let state = &mut self.state;
         if !state.process.is_stopping() {
@@ -201,8 +202,8 @@ impl Reconciler {
         state.outbox.take()
     }
 
-    /// When the next effects are due that no input announces; none where there are none. At once where there is more to
-    /// plan than one turn takes.
+    /// Returns when effects become due without an input; `None` where there are none. That is `now` where there is more
+    /// to plan than one turn takes.
     pub fn deadline(&self, now: Now) -> Option<Instant> {
         match self.state.process.is_stopping() {
             true => None,
@@ -210,17 +211,17 @@ impl Reconciler {
         }
     }
 
-    /// The plan of some services: those after this one, or the first ones.
+    /// Returns the plans of some services: those after this one, or the first ones.
     pub fn plan(&self, after: Option<ServiceName>, now: Now) -> PlanPiece {
         self.state.preview(after, now)
     }
 
-    /// Everything that is known, as a snapshot.
+    /// Returns a snapshot of the whole state.
     pub fn snapshot(&self, now: Now) -> HaproxyState {
         self.state.snapshot(now)
     }
 
-    /// The configuration that runs, and what the next one would be made of.
+    /// Returns the running configuration and the inputs of the next one.
     pub fn config(&self) -> ConfigState {
         let state = &self.state;
         let running = state.running();
@@ -249,17 +250,17 @@ impl Reconciler {
         }
     }
 
-    /// Whether the daemon is stopping.
+    /// Returns whether the daemon is stopping.
     pub fn is_stopping(&self) -> bool {
         self.state.process.is_stopping()
     }
 
-    /// Whether somebody else manages this HAProxy.
+    /// Returns whether this HAProxy is external.
     pub fn is_external(&self) -> bool {
         self.state.settings.is_external()
     }
 
-    /// What was not written yet: the state to save and the text of haproxy.cfg.
+    /// Returns what is not written yet: the state to save and the text of haproxy.cfg.
     pub fn unwritten(&self) -> (Option<SavedState>, Option<ConfigText>) {
         let files = &self.state.files;
         let text = files.config.has_changed().then(|| self.state.running().map(Running::text)).flatten();

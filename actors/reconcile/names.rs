@@ -1,5 +1,5 @@
-//! Host names that HAProxy could not resolve when it read its file: they are looked up until they resolve, and then a reload
-//! brings their addresses. No runtime command does.
+//! Looks up host names that HAProxy could not resolve when it read its file, until they resolve. Then a reload applies
+//! their addresses, which no runtime command can.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::state::State;
 use crate::model::ReloadCause;
 
 impl State {
-    /// Has the names looked up that HAProxy could not resolve, if they are others than before.
+    /// Requests lookups of the names that HAProxy could not resolve, if the set of names changed.
     pub(super) fn look_up_names(&mut self) {
         // An external HAProxy is not reloaded.
         if self.settings.is_external() {
@@ -22,11 +22,11 @@ impl State {
         }
     }
 
-    /// A name resolves that HAProxy could not resolve. The process of a deployment that is under way looks it up itself,
-    /// and what it cannot resolve is reported again.
+    /// Requests a reload for a name that now resolves. A process that is being deployed resolves it itself, and reports
+    /// it again if it cannot.
     pub(super) fn name_resolves(&mut self, name: &str) {
         if self.deployment.is_none() && self.unresolved_names().contains(name) {
-            self.outbox.log(info("a host name resolves, a reload brings its address").with("name", name));
+            self.outbox.log(info("a host name resolves now, a reload applies its address").with("name", name));
             self.reloads.request(ReloadCause::Server.because(format!("the host name {name} resolves now")));
         }
     }

@@ -1,4 +1,4 @@
-//! Runtime lane: observes what HAProxy has, from time to time and whenever that is not known. Drift is repaired.
+//! Runtime lane: observes HAProxy's state periodically and whenever it is unknown, and repairs drift.
 
 use super::effect::{Effect, warn};
 use super::input::Observed;
@@ -13,7 +13,7 @@ use crate::model::{Observation, ObservedRoutes, ProcessInfo, ReloadCause, Servic
 use crate::port::RuntimeError;
 
 impl State {
-    /// Observes everything, or single services, where that is due. Returns whether that is under way.
+    /// Begins an observation of everything, or of single services, when it is due. Returns whether one was begun.
     pub(super) fn begin_observation(&mut self, now: Now) -> bool {
         if std::mem::take(&mut self.work.observe_all) {
             self.work.observe.clear();
@@ -37,7 +37,7 @@ impl State {
         true
     }
 
-    /// An observation has ended, of the process that serves, or of the one before it where `is_outdated`.
+    /// Handles the end of an observation of the process that serves, or of the previous one where `is_outdated`.
     pub(super) fn observed(
         &mut self,
         services: Option<&[ServiceName]>,
@@ -55,7 +55,7 @@ impl State {
         }
     }
 
-    /// A process answered, with this.
+    /// Handles the state that a process reported.
     pub(super) fn process_observed(&mut self, services: Option<&[ServiceName]>, observed: Observed, now: Now) {
         let Observed { process, mut servers, routes } = observed;
         let is_external = self.settings.is_external();
@@ -88,19 +88,19 @@ impl State {
         for (name, servers) in verified {
             self.work.changed_servers(name, servers);
         }
-        // What was changed while it was read is read again.
+        // Services that changed during the read are observed again.
         self.work.observe.extend(meanwhile.services);
         self.work.review(stale.iter().cloned());
         if stale.is_empty() {
-            // Otherwise a batch went unanswered, and only one that is answered shows that all is well again.
+            // If a batch went unanswered, only an answered batch shows that the problem is over.
             self.link_answered();
         }
         self.look_up_names();
         self.routes_observed(routes.filter(|_| !meanwhile.routes));
     }
 
-    /// Records the servers that went down or came up. Those of a process that we start are known from its log, with the
-    /// result of the check.
+    /// Records the servers that went down or came up. For a process that the daemon started, its log reports them, with
+    /// the result of the check.
     fn record_health_changes(&mut self, servers: &Observation) {
         let Some(running) = self.process.running() else { return };
         for (name, section) in &running.sections {
@@ -114,33 +114,35 @@ impl State {
         }
     }
 
-    /// Another process answers than the one that was known.
+    /// Handles an answer from another process than the known one.
     fn another_process(&mut self, observed: Observed, now: Now) {
         if self.settings.is_external() {
             return self.attach(observed.process, observed.servers, now);
         }
         if self.deployment.is_some() {
-            // The one that is being deployed, most likely.
+            // Most likely this is the process that is being deployed.
             self.work.observe_all = true;
             return;
         }
         self.stranger_found(&observed.process, now);
     }
 
-    /// What our process has is not known until it answers again; nothing may be asked of a stranger.
+    /// Handles an unknown process on the socket: the state of our process is unknown until it answers again, and the
+    /// unknown one gets no commands.
     fn stranger_found(&mut self, stranger: &ProcessInfo, now: Now) {
         let Some(running) = self.process.running_mut() else { return };
         let (found, known) = (stranger.pid, running.process.pid);
         running.distrust();
-        self.outbox.log(warn("another HAProxy answers on the socket").with("pid", found).with("expected", known));
+        self.outbox
+            .log(warn("an unknown HAProxy process answers on the socket").with("pid", found).with("expected", known));
         self.outbox.push(Effect::Disconnect);
-        let problem = format!("HAProxy process {found} answers on the socket, not ours ({known})");
+        let problem = format!("unknown HAProxy process {found} answers on the socket, expected process {known}");
         self.lane.link.blocked(problem, now);
-        let why = format!("process {found} answers on the socket, not ours ({known})");
+        let why = format!("unknown process {found} answers on the socket, expected {known}");
         self.reloads.replace_stranger(ReloadCause::Stranger.because(why));
     }
 
-    /// Takes in the map that HAProxy reports; what somebody else changed there is repaired.
+    /// Records the map that HAProxy reported; changes made outside the daemon are repaired.
     fn routes_observed(&mut self, observed: Option<ObservedRoutes>) {
         let Some((observed, running)) = observed.zip(self.process.running_mut()) else { return };
         let known = running.map.observed.replace(observed.clone());
@@ -148,13 +150,13 @@ impl State {
             return;
         }
         self.work.routes = true;
-        // After a batch without an answer a difference is no surprise.
+        // After an unanswered batch a difference is expected.
         if known.is_some() {
             self.note_route_drift(&observed);
         }
     }
 
-    /// Compares the files with what was written, where that is due.
+    /// Compares the files with the last written texts, when that is due.
     pub(super) fn compare_files(&mut self) {
         let is_free = !self.settings.is_external() && self.deployment.is_none() && !self.files.comparing;
         if is_free && self.process.is_serving() && std::mem::take(&mut self.work.compare_files) {
@@ -164,7 +166,8 @@ impl State {
         }
     }
 
-    /// A file that is not what was last written was changed by somebody else, and is written again.
+    /// Handles the read files: a file that differs from the last written text was changed outside proxymgr, and is
+    /// written again.
     pub(super) fn files_read(&mut self, config: Result<String, String>, map: Result<Option<String>, String>) {
         self.files.comparing = false;
         let Some(text) = self.running().map(Running::text) else { return };
@@ -176,9 +179,9 @@ impl State {
         if config_is_same && map_is_same {
             return;
         }
-        self.outbox.log(warn("the configuration file was changed by somebody else, writing it again"));
+        self.outbox.log(warn("the configuration file was changed outside proxymgr, writing it again"));
         self.tally.counts.drift += 1;
-        let what = "the configuration file was changed or removed by somebody else".to_owned();
+        let what = "the configuration file was changed or removed outside proxymgr".to_owned();
         self.outbox.record(JournalEntry::new(Event::DriftFound { what }));
         self.files.config.changed();
     }

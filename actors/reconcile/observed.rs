@@ -1,4 +1,4 @@
-//! The observed state: the process that serves, what was applied to it, and what it reports.
+//! The observed state: the process that serves, the state applied to it, and the state that it reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -20,23 +20,23 @@ use crate::port::ConfigText;
 pub struct Running {
     /// The process.
     pub process: ProcessInfo,
-    /// What its version can do.
+    /// The capabilities of its version.
     pub capabilities: Capabilities,
     /// The base of its file: `global` and `defaults`.
     pub base: Arc<str>,
-    /// What HAProxy warned of when it checked the file.
+    /// HAProxy's warnings from its check of the file.
     pub warnings: Warnings,
-    /// What the base means for every section.
+    /// The effect of the base on every section.
     pub style: SectionStyle,
     /// Its sections.
     pub sections: BTreeMap<ServiceName, Section>,
-    /// Of an external process: its other sections, which belong to no service of ours.
+    /// The sections of an external process that belong to no service.
     pub unclaimed: BTreeMap<ServiceName, Arc<ObservedServers>>,
-    /// The texts of the frontends that services share.
+    /// The texts of the shared frontends.
     pub frontends: BTreeMap<SocketAddr, Arc<str>>,
-    /// Which service each domain belongs to.
+    /// The assignment of domains to services.
     pub routing: Routing,
-    /// The map of domains that the process has.
+    /// The map of domains in the process.
     pub map: DomainMap,
     /// Whether the health of its servers changed since the state file was last written.
     pub health_changed: bool,
@@ -45,23 +45,23 @@ pub struct Running {
 /// The map of domains, as the process reports it.
 #[derive(Debug, Default)]
 pub struct DomainMap {
-    /// Its entries; none where they are not known.
+    /// Its entries; `None` where they are not known.
     pub observed: Option<ObservedRoutes>,
-    /// How often in a row a change of it was refused.
+    /// The number of refused changes in a row.
     pub refusals: u32,
 }
 
-/// What an observation showed.
+/// The result of an observation.
 #[derive(Debug, Default)]
 pub struct Differences {
-    /// The servers that are not as they were last seen, by service.
+    /// The servers that differ from the last known state, by service.
     pub drift: BTreeMap<ServiceName, BTreeSet<ServerName>>,
-    /// The servers that were changed since they were last seen, by service: whether that had an effect is known now.
+    /// The servers that were changed since the last observation, by service: the effect of the changes is now known.
     pub verified: BTreeMap<ServiceName, BTreeSet<ServerName>>,
 }
 
 impl Running {
-    /// The text of its file.
+    /// Returns the text of its file.
     pub fn text(&self) -> ConfigText {
         let sections = self.sections.values().map(|section| section.file.text.clone());
         let frontends = self.frontends.values().cloned();
@@ -69,7 +69,7 @@ impl Running {
         ConfigText { pieces: std::iter::once(self.base.clone()).chain(sections).chain(frontends).collect(), map }
     }
 
-    /// Takes in what the process reports of these services, or of all, `except` those that were changed meanwhile.
+    /// Records the reported state of these services, or of all, `except` those that changed during the read.
     pub fn observe(
         &mut self,
         asked: Option<&[ServiceName]>,
@@ -95,26 +95,26 @@ impl Running {
         differences
     }
 
-    /// Takes in the first report of a process that was just started.
+    /// Records the first report of a process that was just started.
     pub fn observe_first(&mut self, mut observation: Observation) {
         for (name, section) in &mut self.sections {
             section.observe_first(observation.services.remove(name).unwrap_or_default());
         }
     }
 
-    /// Where the process listens, and for which service.
+    /// Returns the sockets that the process listens on, by service.
     pub fn listens_on(&self) -> BTreeMap<ServiceName, WantedSocket> {
         let listening =
             |(name, section): (&ServiceName, &Section)| Some((name.clone(), WantedSocket::of(&section.definition)?));
         self.sections.iter().filter_map(listening).collect()
     }
 
-    /// What it has is not known until it is observed again.
+    /// Marks its state as unknown until the next observation.
     pub fn distrust(&mut self) {
         self.sections.values_mut().for_each(|section| section.stale = true);
     }
 
-    /// The names of its sections.
+    /// Returns the names of its sections.
     pub fn section_names(&self) -> impl Iterator<Item = ServiceName> {
         self.sections.keys().cloned()
     }

@@ -1,4 +1,4 @@
-//! The plan of one service, made of the desired state and of what the process has. Making a plan changes nothing.
+//! Planning of one service from the desired and the observed state. Planning changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -10,28 +10,29 @@ use crate::decide::scope::Scope;
 use crate::limits::RUNTIME_TRIES_MAX;
 use crate::model::{ReloadCause, ServerName, ServiceName};
 
-/// What is known about the plan of a service.
+/// The result of planning a service.
 #[derive(Debug)]
 pub enum Planned {
-    /// This is to be done.
+    /// The plan.
     Plan(Planning),
-    /// What the process has is not known: it has to be observed first.
+    /// The state of the process is unknown: it has to be observed first.
     Unknown,
 }
 
-/// A plan, and what was left out of it.
+/// A plan, and the changes that were left out of it.
 #[derive(Debug, Default)]
 pub struct Planning {
-    /// What is to be done.
+    /// The steps and reload reasons.
     pub plan: ServicePlan,
     /// Changes that were accepted several times in a row without effect.
     pub ineffective: BTreeMap<ServerName, Refusal>,
-    /// Servers of which not even a reload brought what is desired.
+    /// Servers that not even a reload brought into the desired state.
     pub hopeless: Vec<ServerName>,
 }
 
 impl State {
-    /// The plan of one service; of its servers only those in `scope`, where nothing else of it is open.
+    /// Returns the plan of one service. It covers only the servers in `scope`, where nothing else of the service is
+    /// open.
     pub fn plan_of(&self, name: &ServiceName, scope: &Scope) -> Option<Planned> {
         let running = self.process.running()?;
         let reload = |cause: ReloadCause, why: &str| {
@@ -58,7 +59,7 @@ impl State {
         if section.stale {
             return Some(Planned::Unknown);
         }
-        // What waits for a reload, or is not tried again, is found by plans of the whole.
+        // Changes that wait for a reload, or are not retried, are only found by planning the whole service.
         let waits_for_reload = self.deployment.is_some() || self.reloads.is_due_for_all() || self.reloads.waits(name);
         let is_settled =
             !waits_for_reload && section.is_verified() && !section.attempts.any() && service.blocked.is_none();
@@ -92,7 +93,7 @@ fn plan_section(service: &DesiredService, section: &Section, ground: Ground<'_>,
         debug_assert_eq!(
             plan,
             plan_service(wanted, Some(&section.loaded), Some(&section.observed), refused, ground),
-            "what lies outside of {scope:?} is as it should be"
+            "a server outside of {scope:?} needs a change"
         );
         plan
     };
@@ -113,8 +114,8 @@ fn plan_section(service: &DesiredService, section: &Section, ground: Ground<'_>,
     Planning { plan, ineffective, hopeless }
 }
 
-/// What was accepted and is planned again word for word, several times, has no effect: only a reload can bring it.
-/// Once is not enough: from 3.0 on HAProxy sets an address only after it has answered, and shows the old one meanwhile.
+/// Returns the changes that only a reload can apply: HAProxy accepted the same commands several times without effect.
+/// Once is not enough: since 3.0 HAProxy sets an address after its answer, and shows the old one until then.
 fn ineffective(
     section: &Section,
     plan: &ServicePlan,

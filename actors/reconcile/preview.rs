@@ -1,5 +1,5 @@
-//! The plan as an operator may see it before it is executed. It is made as every plan is, some services at a time, so that
-//! a change never waits for somebody who only looks.
+//! A preview of the plan for operators, before it is executed. It covers a few services per request, so that it never
+//! delays a change.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -15,7 +15,7 @@ use crate::message::PlanPiece;
 use crate::model::ServiceName;
 
 impl State {
-    /// The plans of the services after this one, by name; of the first ones without it.
+    /// Returns the plans of the services after this one, by name, or those of the first ones.
     pub fn preview(&self, after: Option<ServiceName>, now: Now) -> PlanPiece {
         let routes = if after.is_none() { self.plan_routes() } else { Vec::new() };
         let (names, next) = self.next_to_preview(after);
@@ -40,7 +40,7 @@ impl State {
         piece
     }
 
-    /// As many services as may be planned at once, and the last of them where there are more.
+    /// Returns as many services as may be planned at once, and the last of them where there are more.
     fn next_to_preview(&self, after: Option<ServiceName>) -> (Vec<ServiceName>, Option<ServiceName>) {
         let bounds = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let desired = self.desired.services.range::<ServiceName, _>(bounds.clone());

@@ -1,8 +1,8 @@
-//! A problem that may persist, and since when.
+//! A problem, and the time since when it exists.
 
 use super::time::Now;
 
-/// A problem. Its text may change while it persists; its beginning stays.
+/// A problem. Its text may change while it persists; its start time does not.
 #[derive(Debug, Default)]
 pub struct Problem(Option<Persisting>);
 
@@ -13,7 +13,7 @@ struct Persisting {
 }
 
 impl Problem {
-    /// The problem exists, in these words. Returns whether its text is new.
+    /// Sets the problem, with this text. Returns whether the text is new.
     pub fn set(&mut self, text: String, now: Now) -> bool {
         let is_new = self.text() != Some(&text);
         let since_unix_ms = self.since_unix_ms().unwrap_or(now.unix_ms);
@@ -21,17 +21,17 @@ impl Problem {
         is_new
     }
 
-    /// The problem is over. Returns whether it existed.
+    /// Clears the problem. Returns whether there was one.
     pub fn clear(&mut self) -> bool {
         self.0.take().is_some()
     }
 
-    /// Its text; none where there is no problem.
+    /// Returns its text; `None` where there is no problem.
     pub fn text(&self) -> Option<&str> {
         self.0.as_ref().map(|problem| problem.text.as_str())
     }
 
-    /// Since when it exists, in milliseconds since 1970.
+    /// Returns when it began, in milliseconds since 1970.
     pub fn since_unix_ms(&self) -> Option<u64> {
         self.0.as_ref().map(|problem| problem.since_unix_ms)
     }

@@ -1,24 +1,24 @@
-//! Whether a HAProxy process serves, and which one.
+//! The state of the HAProxy process: waiting, serving, down or stopping.
 
 use super::observed::Running;
 
-/// The life of the HAProxy that is kept in sync. A deployment may be under way in each of these states.
+/// The state of the managed HAProxy. A deployment may be under way in each of these states.
 #[derive(Debug)]
 pub enum ProcessState {
-    /// None was started or found yet.
+    /// No process was started or found yet.
     Waiting,
-    /// This one serves.
+    /// This process serves.
     Serving(Box<Running>),
-    /// None serves.
+    /// No process serves.
     Down {
-        /// The one that served last: its sections are still the last good ones.
+        /// The process that served last: its sections are still the last good ones.
         last: Option<Box<Running>>,
-        /// How it ended; none where it is only out of reach.
+        /// How it ended; `None` where it is only out of reach.
         exit: Option<ProcessEnd>,
     },
     /// The daemon is stopping.
     Stopping {
-        /// The one that served last.
+        /// The process that served last.
         last: Option<Box<Running>>,
     },
 }
@@ -33,7 +33,7 @@ pub struct ProcessEnd {
 }
 
 impl ProcessState {
-    /// The process that serves, or that served last.
+    /// Returns the process that serves, or that served last.
     pub fn running(&self) -> Option<&Running> {
         match self {
             Self::Waiting => None,
@@ -42,7 +42,7 @@ impl ProcessState {
         }
     }
 
-    /// The same, to be changed.
+    /// Returns the process that serves, or that served last, mutably.
     pub fn running_mut(&mut self) -> Option<&mut Running> {
         match self {
             Self::Waiting => None,
@@ -51,7 +51,7 @@ impl ProcessState {
         }
     }
 
-    /// The process that serves.
+    /// Returns the process that serves.
     pub fn serving(&self) -> Option<&Running> {
         match self {
             Self::Serving(running) => Some(running),
@@ -59,17 +59,17 @@ impl ProcessState {
         }
     }
 
-    /// Whether one serves.
+    /// Returns whether a process serves.
     pub fn is_serving(&self) -> bool {
         matches!(self, Self::Serving(_))
     }
 
-    /// Whether the daemon is stopping.
+    /// Returns whether the daemon is stopping.
     pub fn is_stopping(&self) -> bool {
         matches!(self, Self::Stopping { .. })
     }
 
-    /// How the last process ended, while none serves.
+    /// Returns how the last process ended, while none serves.
     pub fn exit(&self) -> Option<&ProcessEnd> {
         match self {
             Self::Down { exit, .. } => exit.as_ref(),
@@ -77,7 +77,7 @@ impl ProcessState {
         }
     }
 
-    /// Takes the process out, for the one that takes its place.
+    /// Takes the process out, before another one replaces it.
     pub fn take_running(&mut self) -> Option<Box<Running>> {
         match std::mem::replace(self, Self::Waiting) {
             Self::Waiting => None,
@@ -86,12 +86,12 @@ impl ProcessState {
         }
     }
 
-    /// This process serves from now on.
+    /// Sets the process that serves.
     pub fn serve(&mut self, running: Box<Running>) {
         *self = Self::Serving(running);
     }
 
-    /// The process does not serve any more. The first end counts until another process serves.
+    /// Records that the process no longer serves. The first reason is kept until another process serves.
     pub fn end(&mut self, exit: Option<ProcessEnd>) {
         let first = self.exit().cloned();
         let exit = match (first, exit) {
@@ -102,7 +102,7 @@ impl ProcessState {
         *self = Self::Down { last, exit };
     }
 
-    /// The daemon is stopping.
+    /// Records that the daemon is stopping.
     pub fn stop(&mut self) {
         let last = self.take_running();
         *self = Self::Stopping { last };

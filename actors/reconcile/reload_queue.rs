@@ -1,4 +1,4 @@
-//! Why a reload is due, when it may happen, and what failed.
+//! The reasons for a reload, its earliest time, and failed reloads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::model::{ReloadCause, ReloadReason, ServiceName};
 /// Reloads that are due, and the outcome of the last one.
 #[derive(Debug)]
 pub struct ReloadQueue {
-    /// Why each service needs a reload.
+    /// The reasons of each service.
     services: BTreeMap<ServiceName, Vec<ReloadReason>>,
-    /// Why a reload is due whatever the services need.
+    /// The reasons that do not depend on a service.
     general: Vec<ReloadReason>,
     /// No reload before this moment.
     pub not_before: Instant,
@@ -23,16 +23,16 @@ pub struct ReloadQueue {
     due_since: Option<Instant>,
     /// How many reloads failed in a row.
     failures: u32,
-    /// The base configuration that no process could be started with, while that of the last one is good.
+    /// The base configuration that HAProxy refused, while the base of the last process is good.
     pub refused_base: Option<Arc<str>>,
-    /// When the last reload succeeded, and its reasons.
+    /// The time of the last successful reload, and its reasons.
     pub last: Option<(Instant, Vec<String>)>,
-    /// Why the last reload failed.
+    /// The failure of the last reload.
     pub problem: Problem,
 }
 
 impl ReloadQueue {
-    /// Nothing is due.
+    /// Creates an empty queue.
     pub fn new(now: Instant) -> Self {
         Self {
             services: BTreeMap::new(),
@@ -46,7 +46,7 @@ impl ReloadQueue {
         }
     }
 
-    /// Why this service needs a reload now; empty where it needs none.
+    /// Sets the reasons of a service; an empty list removes it.
     pub fn set(&mut self, service: &ServiceName, reasons: Vec<ReloadReason>) {
         if reasons.is_empty() {
             self.services.remove(service);
@@ -55,39 +55,39 @@ impl ReloadQueue {
         }
     }
 
-    /// A reload is due for this reason, whatever the services need. One of a cause that is queued already adds nothing.
+    /// Adds a general reason, unless one with the same cause is queued already.
     pub fn request(&mut self, reason: ReloadReason) {
         if !self.general.iter().any(|known| known.cause == reason.cause) {
             self.general.push(reason);
         }
     }
 
-    /// Whether anything is due.
+    /// Returns whether a reload is due.
     pub fn is_due(&self) -> bool {
         !self.services.is_empty() || !self.general.is_empty()
     }
 
-    /// Whether a reload is due whatever the services need.
+    /// Returns whether a reload is due for a general reason.
     pub fn is_due_for_all(&self) -> bool {
         !self.general.is_empty()
     }
 
-    /// Whether this service waits for a reload.
+    /// Returns whether this service waits for a reload.
     pub fn waits(&self, service: &ServiceName) -> bool {
         self.services.contains_key(service)
     }
 
-    /// The services that wait for a reload.
+    /// Returns the services that wait for a reload.
     pub fn services(&self) -> BTreeSet<ServiceName> {
         self.services.keys().cloned().collect()
     }
 
-    /// Why a reload is due whatever the services need.
+    /// Returns the reasons that do not depend on a service.
     pub fn general(&self) -> &[ReloadReason] {
         &self.general
     }
 
-    /// Every reason as a text: the general ones first.
+    /// Returns every reason as a text, the general ones first.
     pub fn reasons(&self) -> Vec<String> {
         let of_service = |(service, reasons): (&ServiceName, &Vec<ReloadReason>)| {
             let reasons: Vec<&str> = reasons.iter().map(|reason| reason.text.as_str()).collect();
@@ -97,12 +97,12 @@ impl ReloadQueue {
         general.chain(self.services.iter().map(of_service)).collect()
     }
 
-    /// The kinds of these reasons.
+    /// Returns the causes of all reasons.
     pub fn causes(&self) -> BTreeSet<ReloadCause> {
         self.general.iter().chain(self.services.values().flatten()).map(|reason| reason.cause).collect()
     }
 
-    /// Notes since when a reload has been waiting. Returns whether runtime changes have gone before it for too long.
+    /// Records since when a reload has been waiting. Returns whether runtime changes have delayed it for too long.
     pub fn is_overdue(&mut self, now: Instant) -> bool {
         if !self.is_due() {
             self.due_since = None;
@@ -112,19 +112,19 @@ impl ReloadQueue {
         now >= since.max(self.not_before) + RELOAD_PATIENCE
     }
 
-    /// When a waiting reload becomes overdue; none where none waits.
+    /// Returns when a waiting reload becomes overdue; `None` where none waits.
     pub fn overdue_at(&self) -> Option<Instant> {
         self.due_since.map(|since| since.max(self.not_before) + RELOAD_PATIENCE)
     }
 
-    /// A reload begins with everything that is due. Returns the general reasons, for the case that it fails.
+    /// Begins a reload for all queued reasons. Returns the general ones, to be queued again if it fails.
     pub fn begin(&mut self) -> Vec<ReloadReason> {
         self.services.clear();
         self.due_since = None;
         std::mem::take(&mut self.general)
     }
 
-    /// A new process serves. What services need is found again by planning them.
+    /// Records that a new process serves. Planning finds the reasons of services again.
     pub fn succeeded(&mut self, reasons: Vec<String>, interval: Duration, now: Instant) {
         self.services.clear();
         self.failures = 0;
@@ -133,7 +133,7 @@ impl ReloadQueue {
         self.not_before = now + interval;
     }
 
-    /// No new process could be had: the general reasons are due again after a pause.
+    /// Records that no new process could be started: the general reasons are due again after a pause.
     pub fn failed(&mut self, error: String, general: Vec<ReloadReason>, is_serving: bool, now: Now) {
         self.failures += 1;
         self.problem.set(error, now);
@@ -145,12 +145,12 @@ impl ReloadQueue {
         self.not_before = now.instant + pause;
     }
 
-    /// Another process answers on the socket: nothing else is a reason until it is replaced.
+    /// Makes the replacement of an unknown process on the socket the only reason.
     pub fn replace_stranger(&mut self, reason: ReloadReason) {
         self.general = vec![reason];
     }
 
-    /// Nothing is due any more.
+    /// Removes all reasons.
     pub fn clear(&mut self) {
         self.services.clear();
         self.general.clear();

@@ -1,4 +1,4 @@
-//! What is reported of the state. Looking changes nothing.
+//! Reports of the state, which do not change it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::limits::RUNTIME_SILENCE_TOLD;
 use crate::model::{AgentState, RunBy, ServerName, ServerState, ServiceDefinition, ServiceName};
 use crate::snapshot::{HaproxyState, LeavingServer, ProxyPhase, RisingServer, ServiceState, TroublesSince};
 
-/// Reported while HAProxy's answer is waited for.
+/// The problem that is reported while HAProxy does not answer.
 const SILENCE: &str = "HAProxy's socket does not answer; runtime changes wait for it";
 
 impl State {
-    /// Where HAProxy stands.
+    /// Returns the phase of the HAProxy process.
     pub fn phase(&self) -> ProxyPhase {
         use super::process_state::ProcessState::{Down, Serving, Stopping, Waiting};
         match &self.process {
@@ -32,7 +32,7 @@ impl State {
         }
     }
 
-    /// Everything that is known, as a snapshot.
+    /// Returns a snapshot of the whole state.
     pub fn snapshot(&self, now: Now) -> HaproxyState {
         let silent_since = self.silent_since(now.instant);
         let link = &self.lane.link.problem;
@@ -119,7 +119,7 @@ impl State {
         }
     }
 
-    /// Since when an exchange has been going on that takes longer than such exchanges do.
+    /// Returns the start of an exchange that takes unusually long.
     fn silent_since(&self, now: Instant) -> Option<Instant> {
         let under_way = self.lane.changing.iter().chain(&self.lane.reading);
         let since = under_way.map(|exchange| exchange.since).min()?;
@@ -131,12 +131,12 @@ fn slots_of(service: &DesiredService) -> &SlotTable {
     &service.slots
 }
 
-/// The free slots that the process has.
+/// Returns the number of free slots in the process.
 fn free_slots(section: &Section, slots: &SlotTable) -> usize {
     section.observed.keys().filter(|name| slots.is_free(name)).count()
 }
 
-/// The domains of a service, for people.
+/// Returns the domains of a service as display texts.
 fn domains(definition: &ServiceDefinition) -> Vec<String> {
     match routed_at(definition) {
         Some(listen) => keys(listen, definition).map(|key| key.to_string()).collect(),
@@ -145,8 +145,8 @@ fn domains(definition: &ServiceDefinition) -> Vec<String> {
 }
 
 impl Section {
-    /// The state of each server as a word, by the name that discovery knows. Free slots that wait are left out. What was
-    /// reported once is kept until the section is observed again.
+    /// Returns the state of each server, by its name in discovery, without free slots. The result is cached until the
+    /// next observation of the section.
     fn reported_states(&self, slots: &SlotTable) -> Arc<BTreeMap<ServerName, ServerState>> {
         let states = || {
             let servers = self.observed.iter().filter_map(|(name, server)| {

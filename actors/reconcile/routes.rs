@@ -1,5 +1,5 @@
-//! Runtime lane: which service each domain belongs to, decided again whenever a definition changes, and sent to the map of
-//! the process that serves.
+//! Runtime lane: assigns domains to services after each change of a definition, and updates the map of the process that
+//! serves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::model::{ObservedRoutes, PlanClass, ReloadCause, RouteCommand, RouteKe
 use crate::port::Answer;
 
 impl State {
-    /// Decides, where that is due, and sends the changes. Returns whether that is under way.
+    /// Assigns the domains when that is due, and sends the changes. Returns whether a change was sent.
     pub(super) fn begin_route_change(&mut self, now: Now) -> bool {
         if !std::mem::take(&mut self.work.routes) {
             return false;
@@ -28,7 +28,7 @@ impl State {
         }
         running.routing = routing;
         if running.map.refusals >= MAP_REFUSALS_BEFORE_RELOAD {
-            // The reload that is due brings it.
+            // A reload that is due applies it.
             return false;
         }
         let Some(map) = &running.map.observed else {
@@ -50,20 +50,21 @@ impl State {
         true
     }
 
-    /// The changes that the map needs now.
+    /// Returns the changes that the map needs now.
     pub fn plan_routes(&self) -> Vec<RouteStep> {
         let Some((routing, running)) = self.next_routing().zip(self.running()) else { return Vec::new() };
         running.map.observed.as_ref().map(|map| plan_routes(&routing.routes, map)).unwrap_or_default()
     }
 
-    /// Which service each domain should belong to; none where no frontend looks it up.
+    /// Returns the desired assignment of domains; `None` where no frontend uses the map.
     fn next_routing(&self) -> Option<Routing> {
         let running = self.running().filter(|running| !running.frontends.is_empty())?;
         let claims = running.sections.iter().filter_map(|(name, section)| self.route_claim(name, section));
         Some(assign(claims, &self.awaited_routes(running), &running.routing.routes))
     }
 
-    /// What a service wants that HAProxy has: by its section as long as that is the older one.
+    /// Returns the domains that a service claims: by the definition of its section as long as its current one cannot
+    /// apply yet.
     fn route_claim<'a>(&'a self, service: &'a ServiceName, section: &'a Section) -> Option<Claim<'a>> {
         let listen = routed_at(&section.definition)?;
         let desired = self.desired.services.get(service);
@@ -76,7 +77,7 @@ impl State {
         Some(Claim { service, listen, definition, is_leaving: still_there.is_none() })
     }
 
-    /// What services want that only the next reload brings.
+    /// Returns the domains that services get with the next reload.
     fn awaited_routes(&self, running: &Running) -> BTreeSet<RouteKey> {
         let here = |name: &ServiceName| running.sections.get(name).and_then(|section| routed_at(&section.definition));
         let waiting = self.desired.services.iter().filter_map(|(name, service)| {
@@ -86,21 +87,21 @@ impl State {
         waiting.flatten().collect()
     }
 
-    /// Reports which services want what another has: once, and again when it is something else.
+    /// Reports services that claim a domain of another service: once for each distinct problem.
     fn report_complaints(&mut self, routing: &Routing) {
         let contested = routing.contested.keys();
         let complaints = contested.filter_map(|name| Some((name.clone(), routing.complaint(name)?)));
         let complaints: BTreeMap<ServiceName, String> = complaints.collect();
         let known = &self.tally.complaints;
         for (name, problem) in complaints.iter().filter(|(name, problem)| known.get(*name) != Some(*problem)) {
-            let line = warn("a service wants a domain that another service has").with("service", name);
+            let line = warn("a service requests a domain of another service").with("service", name);
             self.outbox.log(line.with("problem", problem));
             self.outbox.record_of(name, Event::InputRefused { problem: problem.clone() });
         }
         self.tally.complaints = complaints;
     }
 
-    /// HAProxy answered a change of its map.
+    /// Handles the answers to a change of the map.
     pub(super) fn routes_answered(&mut self, steps: &[RouteStep], answers: &[Answer]) {
         self.link_answered();
         let mut refusal = None;
@@ -109,10 +110,10 @@ impl State {
             let command = self.route_command_text(&step.command);
             if accepted {
                 self.tally.counts.routes += 1;
-                let line = info("the map of domains changes").with_some("service", step.service.as_ref());
+                let line = info("map of domains changed").with_some("service", step.service.as_ref());
                 self.outbox.log(line.with("reason", &step.reason));
             } else {
-                let line = warn("HAProxy refused a change of its map").with("command", &command);
+                let line = warn("HAProxy refused a map change").with("command", &command);
                 self.outbox.log(line.with("answer", &text));
                 self.tally.counts.refused += 1;
                 refusal.get_or_insert_with(|| format!("{command}: {text}"));
@@ -128,28 +129,28 @@ impl State {
             running.map.refusals = 0;
             return;
         };
-        // The map is not as it was thought to be.
+        // The map differs from its assumed state.
         running.map.observed = None;
         running.map.refusals += 1;
         if running.map.refusals == MAP_REFUSALS_BEFORE_RELOAD {
-            let why = format!("HAProxy refused a change of its map at run time: {refusal}");
+            let why = format!("HAProxy refused a map change at run time: {refusal}");
             self.reloads.request(ReloadCause::Refused.because(why));
         }
     }
 
-    /// HAProxy did not answer a change of its map: what that is now has to be observed.
+    /// Handles a change of the map without an answer: the map has to be observed.
     pub(super) fn routes_unanswered(&mut self) {
         if let Some(running) = self.process.running_mut() {
             running.map.observed = None;
         }
     }
 
-    /// The map of the process differs from what was applied.
+    /// Reports and repairs a map that differs from the applied state.
     pub(super) fn note_route_drift(&mut self, observed: &ObservedRoutes) {
         let Some(running) = self.running() else { return };
         for step in plan_routes(&running.routing.routes, observed) {
             let what = step.reason.clone();
-            let line = warn("drift: the map of HAProxy differs from what was applied, repairing it");
+            let line = warn("drift: HAProxy's map differs from the applied map, repairing it");
             self.outbox.log(line.with("what", &what));
             self.tally.counts.drift += 1;
             self.record_route(&step, Event::DriftFound { what });
@@ -169,7 +170,7 @@ impl State {
     }
 }
 
-/// What the map is after the command.
+/// Applies the command to the known state of the map.
 fn execute(map: &mut ObservedRoutes, command: &RouteCommand) {
     match command {
         RouteCommand::Add(key, service) | RouteCommand::Set(key, service) => {

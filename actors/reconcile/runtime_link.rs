@@ -6,7 +6,7 @@ use super::problem::Problem;
 use super::time::{Now, backoff};
 use crate::limits::{RUNTIME_FAILURES_BEFORE_RELOAD, RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN};
 
-/// Whether HAProxy answers, and when it is asked again where it does not.
+/// Whether HAProxy answers, and the time of the next attempt where it does not.
 #[derive(Debug)]
 pub struct RuntimeLink {
     failures: u32,
@@ -16,47 +16,47 @@ pub struct RuntimeLink {
 }
 
 impl RuntimeLink {
-    /// A connection that has not failed.
+    /// Creates a connection that has not failed.
     pub fn new(now: Instant) -> Self {
         Self { failures: 0, retry_at: now, problem: Problem::default() }
     }
 
-    /// HAProxy answered. Returns whether that ends a problem.
+    /// Records an answer. Returns whether it ends a problem.
     pub fn answered(&mut self) -> bool {
         self.failures = 0;
         self.problem.clear()
     }
 
-    /// Another process is there: it is asked at once.
+    /// Resets the state for another process, so that it gets requests at once.
     pub fn replaced(&mut self, now: Instant) {
         self.answered();
         self.retry_at = now;
     }
 
-    /// HAProxy did not answer: it is asked again after a pause. Returns whether the error is new.
+    /// Records a failure and schedules the next attempt. Returns whether the error is new.
     pub fn failed(&mut self, error: String, now: Now) -> bool {
         self.failures += 1;
         self.retry_at = now.instant + backoff(self.failures, RUNTIME_RETRY_MIN, RUNTIME_RETRY_MAX);
         self.problem.set(error, now)
     }
 
-    /// Something is wrong that only time or another process can end.
+    /// Records a problem that only time or another process can end.
     pub fn blocked(&mut self, error: String, now: Now) {
         self.retry_at = now.instant + RUNTIME_RETRY_MAX;
         self.problem.set(error, now);
     }
 
-    /// When HAProxy is asked again.
+    /// Returns the time of the next attempt.
     pub fn retry_at(&self) -> Instant {
         self.retry_at
     }
 
-    /// How often in a row it did not answer.
+    /// Returns the number of failures in a row.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Whether the last resort is due now: a reload, or a look for another process.
+    /// Returns whether the last resort is due: a reload, or a search for another process.
     pub fn is_hung(&self) -> bool {
         self.failures >= RUNTIME_FAILURES_BEFORE_RELOAD
     }

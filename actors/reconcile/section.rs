@@ -1,4 +1,4 @@
-//! One section of the process that serves: what was applied to it, and what the process reports of it.
+//! One section of the process that serves: its applied and its observed state.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,36 +26,36 @@ use crate::port::Answer;
 /// A section of the process that serves.
 #[derive(Debug)]
 pub struct Section {
-    /// The definition that applies: the one it was started with, or a later one that needed no reload.
+    /// The applied definition: the one it was started with, or a later one that needed no reload.
     pub definition: Arc<ServiceDefinition>,
     /// The descriptor it listens on.
     pub descriptor: Option<RawFd>,
-    /// What the process was given: by its file, and at run time since.
+    /// The state applied to the process: by its file, and at run time since.
     pub loaded: LoadedService,
     /// The section in haproxy.cfg.
     pub file: SectionFile,
-    /// What the process reports.
+    /// The state that the process reports.
     pub observed: Arc<ObservedServers>,
-    /// The state of each server, for whoever asks: put together when it is first asked for.
+    /// The state of each server for reports, computed at the first request.
     pub states: OnceCell<Arc<BTreeMap<ServerName, ServerState>>>,
-    /// Servers that were changed since they were last observed: what is known of them is predicted.
+    /// Servers that were changed since the last observation, whose known state is a prediction.
     unverified: BTreeSet<ServerName>,
-    /// Those of them that were given another address, which HAProxy may set after its answer: they get no traffic before
-    /// it is observed.
+    /// Those of them with a new address, which HAProxy may set after its answer: they get no traffic before it is
+    /// observed.
     moved: BTreeSet<ServerName>,
-    /// Whether a batch went unanswered since, so that what the process has is not known.
+    /// Whether a batch went unanswered, so that the state in the process is unknown.
     pub stale: bool,
-    /// What was tried and did not work.
+    /// Failed changes.
     pub attempts: Attempts,
-    /// What was found in a process that was not started by this daemon, or carried over from the one before.
+    /// The state found in a process that this daemon did not start, or carried over from the previous process.
     pub found: Found,
-    /// Servers out of discovery that wait in maintenance to be deleted, and since when.
+    /// Servers removed from discovery that wait in maintenance for their deletion, and since when.
     parked: BTreeMap<ServerName, Instant>,
-    /// When HAProxy last answered a command for it, or was found to have executed one without an answer.
+    /// When HAProxy last answered a command for it, or an observation showed that it had executed an unanswered one.
     pub answered_at: Instant,
 }
 
-/// A section as it stands in haproxy.cfg.
+/// A section in haproxy.cfg.
 #[derive(Debug)]
 pub struct SectionFile {
     /// Its text.
@@ -64,51 +64,52 @@ pub struct SectionFile {
     pub hosts: Arc<HostList>,
     /// Their ids in that text.
     pub ids: ServerIds,
-    /// Whether the process was given anything at run time that the text does not have.
+    /// Whether runtime changes were applied that the text lacks.
     is_behind: bool,
 }
 
 /// Runtime changes that HAProxy refused, or accepted without effect.
 #[derive(Debug, Default)]
 pub struct Attempts {
-    /// Changes that HAProxy refused: only a reload can bring them.
+    /// Changes that HAProxy refused: only a reload can apply them.
     pub refused: BTreeMap<ServerName, Refusal>,
-    /// Changes that not even a reload brought: left alone until the hosts change.
+    /// Changes that not even a reload applied: not retried until the hosts change.
     pub hopeless: BTreeMap<ServerName, Refusal>,
-    /// What was last accepted for each server, and how often in a row: the same again and again has no effect.
+    /// The last accepted commands for each server, and how often in a row: the same commands again and again have no
+    /// effect.
     pub repeated: BTreeMap<ServerName, (Vec<RuntimeCommand>, u32)>,
 }
 
-/// What was in a process before this daemon changed it.
+/// The state of a process before this daemon changed it.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Servers that were in drain on the socket of the process before, by nobody's order to us: drained again.
+    /// Servers that were set to drain on the socket of the previous process, without an override: drained again.
     pub drained_before: BTreeSet<ServerName>,
-    /// Why servers are kept from traffic that the process had before and that discovery does not know, or not yet.
+    /// The reasons why found servers are disabled that discovery does not know, or not yet.
     pub disabled_by: BTreeMap<ServerName, Holder>,
-    /// Servers that an external process had: not ours to delete.
+    /// Servers that an external process had, which are never deleted.
     pub servers: BTreeSet<ServerName>,
 }
 
 impl Attempts {
-    /// Whether a change of some server was refused or had no effect.
+    /// Returns whether a change of some server was refused or had no effect.
     pub fn any(&self) -> bool {
         !self.refused.is_empty() || !self.hopeless.is_empty()
     }
 
-    /// Every server is tried again.
+    /// Allows retries for every server.
     pub fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// This server is tried again.
+    /// Allows retries for this server.
     pub fn forget_server(&mut self, server: &ServerName) {
         self.refused.remove(server);
         self.hopeless.remove(server);
         self.repeated.remove(server);
     }
 
-    /// HAProxy accepted this step. Counts how often it did so in a row.
+    /// Counts how often in a row HAProxy accepted this step.
     fn accepted(&mut self, step: &Step) {
         let (commands, times) = self.repeated.entry(step.server.clone()).or_default();
         if *commands != step.commands {
@@ -120,19 +121,19 @@ impl Attempts {
 }
 
 impl Section {
-    /// Its hosts, to find those whose names HAProxy could not resolve.
+    /// Returns its hosts, to find those with names that HAProxy could not resolve.
     pub fn names<'a>(&'a self, inherited: &'a [Word]) -> SectionNames<'a> {
         SectionNames { definition: &self.definition, inherited, hosts: &self.file.hosts, observed: &self.observed }
     }
 
-    /// What its text in haproxy.cfg is made of.
+    /// Returns the spec of its text in haproxy.cfg.
     pub fn spec(&self) -> SectionSpec {
         let SectionFile { hosts, ids, .. } = &self.file;
         SectionSpec { definition: self.definition.clone(), hosts: hosts.clone(), ids: ids.clone() }
     }
 
-    /// A section as a process was just started with it. Where the process before had the same, `before`, what is known of
-    /// its servers is taken over.
+    /// Creates a section of a process that was just started. The known state of its servers is copied from `before`,
+    /// the section in the previous process.
     pub fn started(mut bound: BoundSection, style: SectionStyle, before: Option<Self>, now: Instant) -> Self {
         let text = bound.render(style);
         let BoundSection { spec: SectionSpec { definition, hosts, ids }, descriptor, .. } = bound;
@@ -150,7 +151,7 @@ impl Section {
         if loaded.servers.len() != hosts.len() {
             loaded.servers.retain(|name, _| hosts.contains_key(name));
         }
-        // Both are in the order of names.
+        // Both are sorted by name.
         for (server, host) in loaded.servers.values_mut().zip(hosts.values()) {
             server.held_by = disabled_by_file(host);
         }
@@ -185,8 +186,8 @@ impl Section {
         changed
     }
 
-    /// Takes in what the process reports. Returns the servers that are not as they were last seen, health apart; none
-    /// where it is the very same report.
+    /// Records the reported state. Returns the servers that differ from the known state, except in health; `None` where
+    /// the report is identical.
     pub fn observe(&mut self, servers: Arc<ObservedServers>, now: Instant) -> Option<BTreeSet<ServerName>> {
         let changed = (!Arc::ptr_eq(&self.observed, &servers)).then(|| {
             let changed = self.differences(&servers);
@@ -201,25 +202,25 @@ impl Section {
         changed
     }
 
-    /// Takes in the first report of a process that was just started.
+    /// Records the first report of a process that was just started.
     pub fn observe_first(&mut self, servers: Arc<ObservedServers>) {
         self.found.drained_before.retain(|name| !servers.get(name).is_some_and(ObservedServer::in_drain));
         self.set_observed(servers);
         self.stale = false;
     }
 
-    /// Whether everything that is known of its servers was observed.
+    /// Returns whether the known state of all its servers was observed.
     pub fn is_verified(&self) -> bool {
         self.unverified.is_empty()
     }
 
-    /// The servers that were changed since they were last observed, because they are observed now.
+    /// Takes out the servers that were changed since the last observation, because they are observed now.
     pub fn take_unverified(&mut self) -> BTreeSet<ServerName> {
         self.moved.clear();
         std::mem::take(&mut self.unverified)
     }
 
-    /// Whether a step may be taken by now.
+    /// Returns whether a step may be executed now.
     pub fn may_take(&self, step: &Step) -> bool {
         step.class == PlanClass::RuntimeDisable || !self.moved.contains(&step.server)
     }
@@ -229,7 +230,7 @@ impl Section {
         self.states = OnceCell::new();
     }
 
-    /// Records what HAProxy answered to one step. Returns its refusal, if it refused.
+    /// Records the answers to one step. Returns the refusal, if any.
     pub fn answered(&mut self, step: &Step, answers: &[Answer], now: Instant) -> Option<Refusal> {
         self.answered_at = now;
         for (command, answer) in step.commands.iter().zip(answers) {
@@ -242,8 +243,8 @@ impl Section {
         None
     }
 
-    /// Records that HAProxy did not answer a step, which it may have executed all the same: a drain that is found then is
-    /// ours, and no operator's.
+    /// Records that HAProxy did not answer a step. It may have executed it, so a drain found later is attributed to the
+    /// daemon, not to an operator.
     pub fn unanswered(&mut self, step: &Step) {
         self.stale = true;
         self.file.is_behind = true;
@@ -286,7 +287,7 @@ impl Section {
         }
     }
 
-    /// Orders that turn out not to have reached HAProxy did not disable anything.
+    /// Clears the reasons of servers that the observation shows as not disabled: those commands never reached HAProxy.
     fn forget_vain_orders(&mut self) {
         for (name, loaded) in &mut self.loaded.servers {
             let is_disabled = |server: &ObservedServer| server.in_maintenance() || server.in_drain();
@@ -294,14 +295,14 @@ impl Section {
         }
     }
 
-    /// Why each server is kept from traffic; none where it is not.
+    /// Returns the reason why each server is disabled; `None` where it is not.
     pub fn disabled_by(&self) -> BTreeMap<ServerName, Option<Holder>> {
         let desired = self.loaded.servers.iter().map(|(server, loaded)| (server, loaded.held_by));
         let found = self.found.disabled_by.iter().map(|(server, reason)| (server, Some(*reason)));
         desired.chain(found).map(|(server, reason)| (server.clone(), reason)).collect()
     }
 
-    /// Notes why a server is kept from traffic.
+    /// Records why a server is disabled.
     pub fn note_disabled_by(&mut self, server: &ServerName, reason: Option<Holder>) {
         match (self.loaded.servers.get_mut(server), reason) {
             (Some(loaded), reason) => loaded.held_by = reason,
@@ -310,7 +311,8 @@ impl Section {
         }
     }
 
-    /// Servers that somebody put into drain on HAProxy's own socket. A drain by an agent is the agent's to repeat.
+    /// Returns the servers that were set to drain on HAProxy's own socket. Drains by an agent are excluded: the agent
+    /// repeats them.
     pub fn drained_on_socket<'a>(&'a self, desired: &'a HostList) -> impl Iterator<Item = &'a ServerName> {
         let is_ours = |name: &ServerName| self.loaded.servers.get(name).is_none_or(|loaded| loaded.held_by.is_some());
         let drained = self.observed.iter().filter(|(_, server)| server.drained_by_order());
@@ -318,21 +320,20 @@ impl Section {
         drained.map(|(name, _)| name).filter(move |name| ready(name) && !is_ours(name))
     }
 
-    /// A drain of a slot that stands for another host by now was meant for the host before.
+    /// Forgets drains of slots that now have another host, because they were meant for the previous one.
     pub fn forget_drains_of_moved_slots(&mut self, desired: &HostList) {
         let at = |hosts: &HostList, slot: &ServerName| hosts.get(slot).map(|host| host.endpoint.clone());
         self.found.drained_before.retain(|slot| at(desired, slot) == at(&self.file.hosts, slot));
     }
 
-    /// A new process was started on the file of the last one. What somebody drained on the socket of that one is drained
-    /// again.
+    /// Handles a restart with the last file: drains set on the socket of the previous process are set again.
     pub fn restarted(&mut self) {
         let again = self.drained_on_socket(&self.file.hosts).chain(&self.found.drained_before).cloned().collect();
         self.found.drained_before = again;
         self.stale = true;
     }
 
-    /// Notes since when which of the servers in `scope` that are out of discovery have been waiting in maintenance.
+    /// Records since when servers in `scope` that left discovery have been in maintenance.
     pub fn park(&mut self, desired: &HostList, scope: &Scope, now: Instant) {
         let observed = &self.observed;
         let waits = |name: &ServerName| {
@@ -351,7 +352,7 @@ impl Section {
         }
     }
 
-    /// The parked servers that have waited at least `after`, as far as they are still there and waiting.
+    /// Returns the parked servers that have waited at least `after` and are still in maintenance.
     pub fn ripe_for_deletion(&self, after: Duration, now: Instant) -> impl Iterator<Item = &ServerName> {
         let waits = |name: &ServerName| self.observed.get(name).is_some_and(ObservedServer::forced_maintenance);
         let is_ripe = move |name: &ServerName, since: &Instant| {
@@ -360,7 +361,7 @@ impl Section {
         self.parked.iter().filter(move |(name, since)| is_ripe(name, since)).map(|(name, _)| name)
     }
 
-    /// The servers that are not what was last seen, health apart.
+    /// Returns the servers that differ from the known state, except in health.
     fn differences(&self, servers: &ObservedServers) -> BTreeSet<ServerName> {
         let same = |known: &ObservedServer, now: &ObservedServer| {
             known.address == now.address
@@ -382,7 +383,7 @@ impl Section {
     }
 }
 
-/// What a process is given of a service by its file.
+/// Returns the state that the file of a process applies for a service.
 fn loaded_by_file(
     definition: &ServiceDefinition,
     hosts: &HostList,

@@ -1,4 +1,4 @@
-//! Servers in transition: those that drain because their host is gone, and newcomers whose weight rises.
+//! Servers in transition: those that drain because their host is gone, and new ones whose weight ramps up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,20 +23,20 @@ pub struct ServerLife {
 pub struct Leaving {
     /// Since when.
     pub since: Instant,
-    /// When it goes into maintenance whatever sessions it has.
+    /// When it goes into maintenance, regardless of its sessions.
     pub until: Instant,
-    /// Its sessions as last read; none before the first time.
+    /// Its sessions at the last read; `None` before the first.
     pub sessions: Option<u64>,
     read_at: Instant,
     departure: Departure,
 }
 
-/// A newcomer.
+/// A new server whose weight ramps up.
 #[derive(Debug)]
 pub struct Rising {
     /// Since when.
     pub since: Instant,
-    /// When it has all of its weight.
+    /// When it reaches its full weight.
     pub until: Instant,
     step: u32,
 }
@@ -52,15 +52,15 @@ impl Rising {
         self.since + (self.until - self.since) * self.step / RAMP_STEPS
     }
 
-    /// The share of its weight that it has, in percent.
+    /// Returns its current share of its weight, in percent.
     pub fn percent(&self) -> u8 {
         u8::try_from(100 * self.step / RAMP_STEPS).unwrap_or(100)
     }
 }
 
 impl ServerLife {
-    /// Takes in what discovery changed. `is_out` reports what takes no traffic in the process that serves; nothing while
-    /// one is being started, which may have been given the servers that leave now.
+    /// Handles a change of the hosts. `is_out` returns whether a server takes no traffic in the process that serves; it
+    /// is false for all while a process is being started, whose file may contain the servers that leave now.
     pub fn hosts_changed(
         &mut self,
         diff: &HostsDiff,
@@ -78,30 +78,30 @@ impl ServerLife {
             }
         }
         for name in &diff.added {
-            // One that comes back while it drains never was away.
+            // A host that comes back while its server drains is not new.
             if self.leaving.remove(name).is_none() && !ramp_up.is_zero() {
                 self.rising.insert(name.clone(), Rising { since: now, until: now + ramp_up, step: 1 });
             }
         }
     }
 
-    /// Forgets those that are in maintenance or deleted by now.
+    /// Forgets the servers that are in maintenance or deleted.
     pub fn settle(&mut self, observed: &ObservedServers, slots: &SlotTable) {
         let found = |name: &ServerName| observed.get(slots.in_haproxy(name));
         self.leaving.retain(|name, _| found(name).is_some_and(|server| !server.forced_maintenance()));
     }
 
-    /// Whether this server's host is gone, and it is not in maintenance yet.
+    /// Returns whether this server's host is gone and the server is not in maintenance yet.
     pub fn is_leaving(&self, server: &ServerName) -> bool {
         self.leaving.contains_key(server)
     }
 
-    /// Whether this server's host is gone and it may still finish its sessions.
+    /// Returns whether this server's host is gone and the server may still finish its sessions.
     pub fn is_draining(&self, server: &ServerName) -> bool {
         self.leaving.get(server).is_some_and(|leaving| leaving.departure == Departure::Draining)
     }
 
-    /// Moves on to this moment. Returns whether anything changed.
+    /// Advances all transitions to this moment. Returns whether anything changed.
     pub fn advance(&mut self, now: Instant) -> bool {
         let mut changed = false;
         for leaving in self.leaving.values_mut().filter(|leaving| leaving.departure == Departure::Draining) {
@@ -121,12 +121,12 @@ impl ServerLife {
         changed
     }
 
-    /// Whether sessions are to be read.
+    /// Returns whether sessions have to be read.
     pub fn wants_sessions(&self, now: Instant) -> bool {
         self.draining().any(|leaving| leaving.read_at <= now)
     }
 
-    /// Takes in the sessions of the service's servers. Returns whether a server has none left.
+    /// Records the sessions of the service's servers. Returns whether a server has none left.
     pub fn sessions_read(
         &mut self,
         service: &ServiceName,
@@ -150,23 +150,23 @@ impl ServerLife {
         self.leaving.values().filter(|leaving| leaving.departure == Departure::Draining)
     }
 
-    /// When the next of its servers has to be looked at; none where none is in transition.
+    /// Returns when the next transition is due; `None` where no server is in transition.
     pub fn next_event(&self) -> Option<Instant> {
         let leaving = self.draining().map(|leaving| leaving.until.min(leaving.read_at));
         leaving.chain(self.rising.values().map(Rising::next_step)).min()
     }
 
-    /// The servers that leave.
+    /// Returns the servers whose hosts are gone.
     pub fn leaving(&self) -> impl Iterator<Item = (&ServerName, &Leaving)> {
         self.leaving.iter()
     }
 
-    /// The servers whose weight rises.
+    /// Returns the servers whose weight ramps up.
     pub fn rising(&self) -> impl Iterator<Item = (&ServerName, &Rising)> {
         self.rising.iter()
     }
 
-    /// What it means for the plan, whose servers have the names that HAProxy knows.
+    /// Returns the overlay for the plan, by the names of servers in HAProxy.
     pub fn overlay<'a>(
         &self,
         overridden: impl Iterator<Item = &'a ServerName>,

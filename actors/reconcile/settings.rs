@@ -1,4 +1,4 @@
-//! What the settings decide: how HAProxy is driven, and who manages its process.
+//! The settings of one HAProxy: its policy, and the management of its process.
 
 use std::sync::Arc;
 
@@ -10,42 +10,42 @@ use crate::model::{ProxyPolicy, ProxyVersion, RunBy, ServiceDefinition, Word};
 /// The settings of one HAProxy.
 #[derive(Debug)]
 pub struct Settings {
-    /// How HAProxy is driven.
+    /// The policy: how HAProxy is managed.
     pub policy: Arc<ProxyPolicy>,
-    /// Who manages the process. One of `haproxy.targets` is always external.
+    /// The management of the process. One of `haproxy.targets` is always external.
     pub management: RunBy,
     /// The version of the HAProxy binary, where it is known before the first start.
     pub binary: Option<ProxyVersion>,
-    /// The `default-server` words of the `defaults` section, which servers added at run time do not inherit. What an
-    /// external HAProxy has there is not known.
+    /// The `default-server` arguments of the `defaults` section, which servers added at run time do not inherit. Those
+    /// of an external HAProxy are not known.
     pub inherited: Vec<Word>,
 }
 
 impl Settings {
-    /// The settings of the primary HAProxy, or of a target.
+    /// Creates the settings of the primary HAProxy, or of a target.
     pub fn new(policy: ProxyPolicy, is_target: bool, binary: Option<ProxyVersion>) -> Self {
         let management = if is_target { RunBy::Others } else { policy.frame.run_by };
         let inherited = inherited(&policy, management);
         Self { policy: Arc::new(policy), management, binary, inherited }
     }
 
-    /// Settings that were read again.
+    /// Applies settings that were read again.
     pub fn update(&mut self, policy: Arc<ProxyPolicy>) {
         self.inherited = inherited(&policy, self.management);
         self.policy = policy;
     }
 
-    /// Whether somebody else manages this HAProxy, so that it can only be changed at run time.
+    /// Returns whether this HAProxy is external, so that it can only be changed at run time.
     pub fn is_external(&self) -> bool {
         self.management == RunBy::Others
     }
 
-    /// Whether HAProxy's process is ours, so that its log lines report the health of its servers.
+    /// Returns whether the daemon supervises HAProxy's process, so that its log lines report the health of its servers.
     pub fn is_supervised(&self) -> bool {
         self.management == RunBy::Us
     }
 
-    /// The strategy for a service of this definition, on a HAProxy of this version.
+    /// Returns the strategy for a service with this definition, on a HAProxy of this version.
     pub fn strategy_of(&self, definition: &ServiceDefinition, version: Option<ProxyVersion>) -> ChosenStrategy {
         choose(definition, self.policy.update, version.map(Capabilities::of), self.is_external())
     }

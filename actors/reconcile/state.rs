@@ -1,5 +1,5 @@
-//! All that the reconciler knows, in parts of one responsibility each. The lanes (`runtime_lane`, `deploying`, ...) work
-//! on it; what a part can decide alone is decided there.
+//! The state of the reconciler, in parts with one responsibility each. The lanes (`exchange`, `deploying`, ...) operate
+//! on it; a decision that needs only one part is made in that part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,59 +25,59 @@ use crate::message::WantedSocket;
 use crate::model::{ProxyVersion, ServiceDefinition, ServiceName};
 use crate::snapshot::{ProxyCounts, RefusedSettings};
 
-/// The desired and the observed state of one HAProxy, and what is under way between them.
+/// The desired and the observed state of one HAProxy, and the operations under way.
 #[derive(Debug)]
 pub struct State {
-    /// How HAProxy is driven.
+    /// The settings.
     pub settings: Settings,
-    /// What should be.
+    /// The desired state.
     pub desired: Desired,
-    /// What is.
+    /// The process and its observed state.
     pub process: ProcessState,
-    /// What is to be looked at.
+    /// The queue of services to plan and to observe.
     pub work: WorkQueue,
     /// The runtime lane.
     pub lane: RuntimeLane,
     /// The deployment lane.
     pub deployment: Option<Deployment>,
-    /// A process that serves although no deployment of this daemon has brought it up: that of an earlier daemon, or one on
-    /// an earlier file. What it has is not planned, but what must not get traffic is disabled in it.
+    /// A process that serves but that no deployment of this daemon started: that of an earlier daemon, or one with an
+    /// earlier file. No changes are planned for it, but servers that must not get traffic are disabled in it.
     pub unmanaged: Option<CatchUp>,
     /// Reloads that are due.
     pub reloads: ReloadQueue,
-    /// What is written behind every change.
+    /// The files that are written after changes.
     pub files: Files,
-    /// When something is due that no answer brings.
+    /// Timers for work that no answer triggers.
     pub timers: Timers,
     /// Host names that are looked up, because HAProxy could not resolve them.
     pub unresolved: BTreeSet<Arc<str>>,
-    /// What is only reported.
+    /// State that is only reported.
     pub tally: Tally,
-    /// What is to be done.
+    /// The effects to execute.
     pub outbox: Outbox,
 }
 
-/// The runtime lane: changes one exchange at a time, and reads beside them, on another connection.
+/// The runtime lane: one change at a time, and reads in parallel on another connection.
 #[derive(Debug)]
 pub struct RuntimeLane {
     /// The change that is under way.
     pub changing: Option<InFlight>,
     /// The read that is under way.
     pub reading: Option<InFlight>,
-    /// What was changed while it is: what the read shows of it may be older.
+    /// What changed since the read began: the read may return an older state of it.
     pub changed_meanwhile: Meanwhile,
-    /// The health of the connection.
+    /// The state of the connection.
     pub link: RuntimeLink,
-    /// Whether it is reported when HAProxy stops answering.
+    /// Whether the liveness probe is running.
     pub is_watched: bool,
 }
 
-/// What was changed while a read is under way.
+/// What changed while a read is under way.
 #[derive(Debug, Default)]
 pub struct Meanwhile {
     /// The services.
     pub services: BTreeSet<ServiceName>,
-    /// Whether the map of domains was.
+    /// Whether the map of domains changed.
     pub routes: bool,
 }
 
@@ -86,36 +86,36 @@ pub struct Meanwhile {
 pub struct InFlight {
     /// Since when.
     pub since: Instant,
-    /// The process that it was begun with; none where none was known.
+    /// The process that it was begun with; `None` where none was known.
     pub pid: Option<u32>,
-    /// What was asked.
+    /// The request.
     pub exchange: Exchange,
 }
 
 /// The steps that go to HAProxy together.
 pub type Batch = BTreeMap<ServiceName, Vec<Step>>;
 
-/// What was asked of the process that serves.
+/// A request to the process that serves.
 #[derive(Debug)]
 pub enum Exchange {
-    /// To execute these steps.
+    /// Execute these steps.
     Commands(Batch),
-    /// To change its map of domains.
+    /// Change its map of domains.
     Routes(Vec<RouteStep>),
-    /// To report its servers: those of these services, or all.
+    /// Report its servers: those of these services, or all.
     Observation(Option<Vec<ServiceName>>),
-    /// To report the sessions of the servers of these services.
+    /// Report the sessions of the servers of these services.
     Sessions(Vec<ServiceName>),
 }
 
-/// When something is due that no answer brings.
+/// Timers for work that no answer triggers.
 #[derive(Debug)]
 pub struct Timers {
-    /// Servers in transition, overrides that end.
+    /// The next step of a server in transition.
     pub life_at: Option<Instant>,
     /// An observation of everything, and a comparison of the files.
     pub observe_at: Instant,
-    /// A look at the health of servers, where no log line reports it.
+    /// A poll of the health of servers, where no log line reports it.
     pub health_at: Option<Instant>,
     /// The deletion of servers that have waited in maintenance long enough.
     pub sweep_at: Instant,
@@ -123,21 +123,21 @@ pub struct Timers {
     pub more_to_plan: bool,
 }
 
-/// What is only reported.
+/// State that is only reported.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// How often things were done.
+    /// Counters.
     pub counts: ProxyCounts,
     /// Settings that were read again and refused.
     pub settings_refused: Option<RefusedSettings>,
-    /// What was last reported about services that want a domain that another has.
+    /// The last reported problems of services that claim a domain of another service.
     pub complaints: BTreeMap<ServiceName, String>,
-    /// Whether sockets may be held that neither the process listens on nor a deployment is going to.
+    /// Whether sockets may be held that neither the process nor a deployment uses.
     pub sockets_to_spare: bool,
 }
 
 impl State {
-    /// Nothing is desired and nothing runs yet.
+    /// Creates a state without a process.
     pub fn new(settings: Settings, desired: Desired, now: Instant) -> Self {
         let observe_at = now + settings.policy.observe_interval;
         Self {
@@ -169,22 +169,22 @@ impl State {
         }
     }
 
-    /// The process that serves, or that served last.
+    /// Returns the process that serves, or that served last.
     pub fn running(&self) -> Option<&Running> {
         self.process.running()
     }
 
-    /// The version of HAProxy, as far as it is known.
+    /// Returns the version of HAProxy, as far as it is known.
     pub fn version(&self) -> Option<ProxyVersion> {
         self.running().map(|running| running.process.version).or(self.settings.binary)
     }
 
-    /// The process id of the process that serves, or that served last.
+    /// Returns the pid of the process that serves, or that served last.
     pub fn pid(&self) -> Option<u32> {
         self.running().map(|running| running.process.pid)
     }
 
-    /// `global` and `defaults` as the settings ask, or, where HAProxy did not start with those, as they last were.
+    /// Returns the desired `global` and `defaults`, or the last good ones where HAProxy did not start with those.
     pub fn base(&self) -> (Arc<str>, SectionStyle) {
         let desired = haproxy_config::frame(&self.settings.policy.frame);
         match self.running() {
@@ -195,7 +195,7 @@ impl State {
         }
     }
 
-    /// Adds a service, with what is retained of it.
+    /// Adds a service, with its retained state.
     pub fn add_service(&mut self, definition: Arc<ServiceDefinition>) {
         let name = definition.name.clone();
         let strategy = self.settings.strategy_of(&definition, self.version());
@@ -206,7 +206,7 @@ impl State {
     /// Removes a service. Returns whether there was one.
     pub fn remove_service(&mut self, name: &ServiceName) -> bool {
         let Some(removed) = self.desired.services.remove(name) else { return false };
-        // An external HAProxy is left as it is until the hosts are known, and no deployment ever ends what is kept here.
+        // An external HAProxy is not changed until the hosts are known, and no deployment would ever remove this entry.
         if !self.settings.is_external() {
             self.desired.retained.insert(name.clone(), Retained::removed(removed));
         }
@@ -227,14 +227,14 @@ impl State {
         self.work.review(changed);
     }
 
-    /// Has every service looked through again, and every section of the process.
+    /// Queues every service and every section of the process for review.
     pub fn review_all(&mut self) {
         let sections = self.process.running().into_iter().flat_map(Running::section_names);
         let services: Vec<ServiceName> = self.desired.services.keys().cloned().chain(sections).collect();
         self.work.review(services);
     }
 
-    /// Has the saved state follow before long.
+    /// Schedules a save of the state.
     pub fn save_later(&mut self, now: Now) {
         self.files.saved.changed(now.instant);
     }
@@ -249,15 +249,15 @@ impl State {
         }
     }
 
-    /// Closes the sockets that were opened for deployments, where none is going to use them.
+    /// Closes sockets that were opened for deployments and that none will use.
     pub fn spare_sockets(&mut self) {
         if std::mem::take(&mut self.tally.sockets_to_spare) {
             self.release_sockets();
         }
     }
 
-    /// Nobody waits any more for a port that no service wants. While a deployment is under way that waits for its end,
-    /// because it may yet ask for one.
+    /// Ends waits for ports that no service uses any more. Does nothing during a deployment, which may still request
+    /// one.
     pub fn end_vain_waits(&mut self) {
         if self.settings.is_external() || self.deployment.is_some() {
             return;
@@ -269,7 +269,7 @@ impl State {
         self.outbox.push(Effect::WaitOnlyFor(wanted));
     }
 
-    /// Servers of this service are in transition, or its overrides end: notes when the next of these events is due.
+    /// Schedules the next event of this service's servers in transition.
     pub fn expect_life_event(&mut self, name: &ServiceName) {
         let Some(service) = self.desired.services.get(name) else { return };
         if !self.work.drains.contains(name)

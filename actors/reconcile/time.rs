@@ -1,4 +1,4 @@
-//! The time of one call, as an argument: the reconciler has no clock.
+//! The time of a call, passed as an argument, because the reconciler has no clock.
 
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ pub struct Now {
 }
 
 impl Now {
-    /// The time of day of another moment, in milliseconds since 1970.
+    /// Returns the time of day of another moment, in milliseconds since 1970.
     pub fn unix_ms_at(self, other: Instant) -> u64 {
         let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         match other.checked_duration_since(self.instant) {
@@ -22,17 +22,17 @@ impl Now {
     }
 }
 
-/// A duration in whole microseconds.
+/// Converts a duration to whole microseconds.
 pub fn micros(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A duration in whole milliseconds.
+/// Converts a duration to whole milliseconds.
 pub fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The pause before the next of several failed attempts: doubled each time, within bounds.
+/// Returns the pause before the next attempt: doubled after each failure, within bounds.
 pub fn backoff(failures: u32, min: std::time::Duration, max: std::time::Duration) -> std::time::Duration {
     min.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(max)
 }

@@ -1,4 +1,4 @@
-//! When something is due that no input announces.
+//! Timers of the reconciler, for work that no input triggers.
 
 use tokio::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::limits::{FIRST_LISTS_WAIT, HEALTH_POLL_MIN, HEALTH_POLL_SERVERS_PER_S
 use crate::model::ServiceName;
 
 impl State {
-    /// Notes what is due by now.
+    /// Queues the work of all timers that are due.
     pub(super) fn run_timers(&mut self, now: Now) {
         if self.timers.observe_at <= now.instant {
             self.timers.observe_at = now.instant + self.settings.policy.observe_interval;
@@ -26,7 +26,7 @@ impl State {
         self.poll_health(now);
     }
 
-    /// Moves servers in transition on, and notes when the next event is due.
+    /// Advances servers in transition, and schedules the next event.
     fn advance_server_lives(&mut self, now: Now) {
         for (name, service) in &mut self.desired.services {
             if service.life.advance(now.instant) {
@@ -40,7 +40,7 @@ impl State {
         names.iter().for_each(|name| self.expect_life_event(name));
     }
 
-    /// The health of servers is polled where no log line of HAProxy reports it: the more servers, the less often.
+    /// Polls the health of servers where no log line of HAProxy reports it: the more servers, the less often.
     fn poll_health(&mut self, now: Now) {
         if self.settings.is_supervised() || self.timers.health_at.is_none_or(|at| at > now.instant) {
             return;
@@ -64,19 +64,19 @@ impl State {
         let is_reading = self.begin_next_read(now);
         let has_work = is_changing || is_reading || !self.work.is_empty();
         if !has_work && !self.reloads.is_due() && self.deployment.is_none() {
-            // What failed is no longer desired, nor are the sockets that were opened for it.
+            // The failed change is no longer desired, and neither are the sockets that were opened for it.
             self.reloads.problem.clear();
             self.spare_sockets();
         }
     }
 
-    /// A reload that has waited long enough is begun before the next runtime changes. One that cannot begin yet holds up
-    /// nothing.
+    /// Returns whether a reload goes before the next runtime changes, because it has waited long enough. A reload that
+    /// cannot begin yet delays nothing.
     fn gives_way_to_reload(&mut self, now: Now) -> bool {
         self.deploys() && self.reloads.is_overdue(now.instant) && self.deployment_can_begin(now)
     }
 
-    /// When the first thing is due.
+    /// Returns when the first timer is due.
     pub(super) fn next_event(&self, now: Instant) -> Option<Instant> {
         if self.timers.more_to_plan && self.lane.changing.is_none() {
             return Some(now);
@@ -100,7 +100,7 @@ impl State {
             self.files.states.deadline(self.running().is_some_and(|running| running.health_changed)),
             self.files.saved.deadline(),
         ];
-        // What was due before now was looked at already: it waits for an input.
+        // Timers before now were handled already; their work waits for an input.
         events.into_iter().flatten().filter(|at| *at > now).min()
     }
 

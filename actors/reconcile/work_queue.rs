@@ -1,6 +1,6 @@
-//! Where the desired and the observed state may differ, and what else has to be looked at.
+//! The queue of services whose desired and observed state may differ, and other work to do.
 //!
-//! Services that discovery or an operator just changed go before those that are only looked through again.
+//! Services that discovery or an operator just changed precede those that are only reviewed.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -10,36 +10,36 @@ use crate::decide::proxy_plan::Step;
 use crate::decide::scope::Scope;
 use crate::model::{ServerName, ServiceName};
 
-/// What the reconciler has to look at.
+/// The work of the reconciler.
 #[derive(Debug, Default)]
 pub struct WorkQueue {
-    /// Services that were just changed, and how much of each may differ.
+    /// Services that just changed, and the scope of each change.
     urgent: BTreeMap<ServiceName, Scope>,
-    /// Services that are looked through again.
+    /// Services to review, and the scope of each review.
     review: BTreeMap<ServiceName, Scope>,
-    /// Services that an observation found different from what was applied.
+    /// Services whose observed state differs from the applied one.
     drifted: BTreeSet<ServiceName>,
-    /// Services with servers that drain, whose sessions have to be read.
+    /// Services with draining servers, whose sessions have to be read.
     pub drains: BTreeSet<ServiceName>,
     /// Services whose servers are to be observed soon.
     pub observe: BTreeSet<ServiceName>,
     /// Whether everything is to be observed.
     pub observe_all: bool,
-    /// Whether the files on disk are to be compared with what was written.
+    /// Whether the files on disk are to be compared with the last written texts.
     pub compare_files: bool,
-    /// Whether the assignment of domains is to be decided again.
+    /// Whether the domains are to be assigned again.
     pub routes: bool,
     /// Whether servers that have waited in maintenance long enough are to be deleted.
     pub sweep: bool,
 }
 
 impl WorkQueue {
-    /// This service was just changed.
+    /// Queues a service that just changed.
     pub fn changed(&mut self, service: ServiceName) {
         self.changed_scope(service, Scope::Whole);
     }
 
-    /// These servers of a service were just changed, and nothing else of it that is not queued already.
+    /// Queues servers of a service that just changed; the rest of the service did not.
     pub fn changed_servers(&mut self, service: ServiceName, servers: impl IntoIterator<Item = ServerName>) {
         self.changed_scope(service, Scope::Servers(servers.into_iter().collect()));
     }
@@ -52,7 +52,7 @@ impl WorkQueue {
         }
     }
 
-    /// These services are looked through when nothing else is to be done.
+    /// Queues services for review, after all changed ones.
     pub fn review(&mut self, services: impl IntoIterator<Item = ServiceName>) {
         for service in services {
             let queue = if self.urgent.contains_key(&service) { &mut self.urgent } else { &mut self.review };
@@ -60,40 +60,40 @@ impl WorkQueue {
         }
     }
 
-    /// These servers of a service are looked at again.
+    /// Queues servers of a service for review.
     pub fn review_servers(&mut self, service: ServiceName, servers: impl IntoIterator<Item = ServerName>) {
         let queue = if self.urgent.contains_key(&service) { &mut self.urgent } else { &mut self.review };
         insert(queue, service, Scope::Servers(servers.into_iter().collect()));
     }
 
-    /// The servers of these steps are looked at again, if there are any.
+    /// Queues the servers of these steps for review, if there are any.
     pub fn review_servers_of(&mut self, service: &ServiceName, steps: Vec<Step>) {
         if !steps.is_empty() {
             self.review_servers(service.clone(), steps.into_iter().map(|step| step.server));
         }
     }
 
-    /// Takes out the next service, and what of it may differ.
+    /// Takes out the next service, and the scope that may differ.
     pub fn pop(&mut self) -> Option<(ServiceName, Scope)> {
         self.urgent.pop_first().or_else(|| self.review.pop_first())
     }
 
-    /// Whether no service is queued.
+    /// Returns whether no service is queued.
     pub fn is_empty(&self) -> bool {
         self.urgent.is_empty() && self.review.is_empty()
     }
 
-    /// An observation found these services different from what was applied.
+    /// Records services whose observed state differs from the applied one.
     pub fn drift_found(&mut self, services: impl IntoIterator<Item = ServiceName>) {
         self.drifted.extend(services);
     }
 
-    /// Whether this service drifted since it was last planned. The question is answered once.
+    /// Returns whether this service drifted since it was last planned, and clears the mark.
     pub fn take_drift(&mut self, service: &ServiceName) -> bool {
         self.drifted.remove(service)
     }
 
-    /// Drift that was found in another process is of no interest any more.
+    /// Forgets drift that was found in the previous process.
     pub fn forget_drift(&mut self) {
         self.drifted.clear();
     }

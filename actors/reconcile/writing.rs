@@ -1,4 +1,4 @@
-//! Writes what follows every change: haproxy.cfg, HAProxy's state file, the saved state.
+//! Writes the files after changes: haproxy.cfg, HAProxy's state file, the saved state.
 
 use tokio::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::decide::state_file;
 use crate::port::{RuntimeError, SavedState};
 
 impl State {
-    /// Writes what is behind and due.
+    /// Writes the files that are out of date and due.
     pub(super) fn write_files(&mut self, now: Now) {
         if self.files.saved.begin(now.instant) {
             let state = self.state_to_save();
@@ -28,14 +28,14 @@ impl State {
         self.follow_health(now);
     }
 
-    /// What the next run of the daemon needs. Of definitions it is those that apply: what cannot be applied, or is not yet,
-    /// may meet a taken port there, and the service is served all the same.
+    /// Returns the state for the next run of the daemon. It contains the applied definitions: a new definition may need
+    /// a port that is in use at the next start, while the applied one still works.
     pub(super) fn state_to_save(&self) -> SavedState {
         let sections = self.running().map(|running| &running.sections);
         self.desired.to_save(|service| {
             let section = sections.and_then(|sections| sections.get(&service.definition.name));
             let applies = section.map(|section| &section.definition).or(service.earlier.definition.as_ref());
-            // Whoever manages HAProxy decides how it is served; its hosts and limits are as its newest definition says.
+            // In an external HAProxy no definition is applied by the daemon; hosts and limits follow the newest one.
             applies.filter(|_| self.deploys()).unwrap_or(&service.definition).clone()
         })
     }
@@ -54,7 +54,7 @@ impl State {
         });
     }
 
-    /// Has the state file follow, where the health of servers changed.
+    /// Updates the state file after a change of server health.
     fn follow_health(&mut self, now: Now) {
         if !self.process.is_serving() || state_file::in_use(&self.settings.policy.frame).is_none() {
             return;
@@ -69,13 +69,12 @@ impl State {
         }
     }
 
-    /// HAProxy reported the states of its servers. A deployment writes the file itself, with what is true for the process
-    /// to come.
+    /// Handles the reported states of the servers. A deployment writes the file itself, for the new process.
     pub(super) fn server_states_read(&mut self, (pid, result): (Option<u32>, Result<String, RuntimeError>)) {
         let path = state_file::in_use(&self.settings.policy.frame);
         let is_same = self.deployment.is_none() && self.process.is_serving() && self.pid() == pid;
         let (Some(path), Ok(states), true, Some(running)) = (path, result, is_same, self.running()) else {
-            // Whatever hangs there is reported, and tried again, where changes are made.
+            // The runtime lane reports and retries a HAProxy that does not answer.
             self.files.states.given_up();
             if let Some(running) = self.process.running_mut() {
                 running.health_changed = true;
@@ -95,7 +94,8 @@ impl State {
         self.outbox.log(match error {
             None => info("the state file can be written again"),
             Some(error) => {
-                warn("the health of servers cannot be kept for a HAProxy process after a crash").with("error", error)
+                warn("the state file cannot be written, the health of servers cannot be kept across a crash of HAProxy")
+                    .with("error", error)
             }
         });
     }
@@ -105,7 +105,7 @@ impl State {
         if self.files.saved.saved(result, now)
             && let Some(error) = error
         {
-            let message = "the last good state cannot be saved, a restart would not have it";
+            let message = "the last good state cannot be saved, a restart of the daemon would lose it";
             self.outbox.log(warn(message).with("error", error));
         }
     }

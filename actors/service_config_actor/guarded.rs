@@ -1,4 +1,4 @@
-//! The guard over the definitions, and what an operator decides about a list that it blocked.
+//! The guard of the definitions, and operators' decisions about a list that it blocked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl GuardedList for DefinitionList {
 }
 
 impl ServiceConfigActor {
-    /// The guard of an earlier run, over the services that were restored.
+    /// Restores the guard of an earlier run, for the restored services.
     pub(super) fn restore_guard(&mut self) {
         let (limits, now) = (self.policy.guard_limits(), self.clock.now());
         let in_service = Some(self.in_service().count()).filter(|count| *count > 0);
@@ -37,10 +37,10 @@ impl ServiceConfigActor {
         }
     }
 
-    /// Applies the definitions, unless so many services are gone that it looks like a source that lost its data.
+    /// Applies the definitions, unless so many services are missing that the source may have lost its data.
     pub(super) fn consider(&mut self, seen: BTreeMap<Arc<str>, RawDefinition>) {
         let (limits, now) = (self.policy.guard_limits(), self.clock.now());
-        // A service that is new does not stand in for one that is gone: its clients are others.
+        // A new service does not replace a removed one, because it has other clients.
         let remaining = self.in_service().filter(|name| seen.contains_key(*name)).count();
         match self.guard.check(remaining, &limits, now) {
             Ok(()) => {
@@ -50,11 +50,11 @@ impl ServiceConfigActor {
                     Some(Ended::Pending) => {
                         info!(
                             self.log,
-                            "the source shows definitions that pass the guard, no change is pending any longer"
+                            "the source returned definitions that pass the guard, no change is pending any longer"
                         );
                         self.record(Event::HoldEnded);
                     }
-                    Some(Ended::Rejected) => info!(self.log, "the source no longer shows the rejected definitions"),
+                    Some(Ended::Rejected) => info!(self.log, "the source no longer returns the rejected definitions"),
                     None => {}
                 }
             }
@@ -71,7 +71,7 @@ impl ServiceConfigActor {
         self.save_guard();
     }
 
-    /// Services may have become usable without a new list.
+    /// Updates the guard after a service became valid without a new list.
     pub(super) fn recount(&mut self) {
         let in_service = self.in_service().count();
         self.guard.recount(in_service, &self.policy.guard_limits(), self.clock.now());
@@ -90,7 +90,7 @@ impl ServiceConfigActor {
         }
     }
 
-    /// Reports what the guard needs to know after a restart, where that has changed.
+    /// Sends the state of the guard to be saved, where it has changed.
     fn save_guard(&mut self) {
         let memory = self.guard.memory(&self.policy.guard_limits(), self.clock.now(), Clone::clone);
         if memory != self.saved_guard {
@@ -107,8 +107,8 @@ impl ServiceConfigActor {
         let Ok((list, change)) = self.guard.accept() else {
             return Err(OrderRefused::NothingBlocked("the service definitions".to_owned()));
         };
-        let done = format!("the blocked definitions are accepted and applied: {}", extent(&change));
-        info!(self.log, "an operator accepts the blocked definitions"; "reason" => &change.reason);
+        let done = format!("the blocked definitions were accepted and applied: {}", extent(&change));
+        info!(self.log, "an operator accepted the blocked definitions"; "reason" => &change.reason);
         self.record(Event::HeldAccepted { reason: change.reason });
         self.apply(Arc::unwrap_or_clone(list));
         let in_service = self.in_service().count();
@@ -122,21 +122,21 @@ impl ServiceConfigActor {
             Ok(Rejection::AlreadyRejected(_)) => Ok("the definitions were already rejected".to_owned()),
             Ok(Rejection::Rejected(change)) => {
                 let done =
-                    format!("the blocked definitions are rejected until the source shows others: {}", extent(change));
+                    format!("the blocked definitions are rejected until the source returns others: {}", extent(change));
                 let reason = change.reason.clone();
-                info!(self.log, "an operator rejects the blocked definitions, the services stay"; "reason" => &reason);
+                info!(self.log, "an operator rejected the blocked definitions, the services stay"; "reason" => &reason);
                 self.record(Event::HeldRejected { reason });
                 Ok(done)
             }
         }
     }
 
-    /// The names of the services that can be used.
+    /// Returns the names of the services with a valid definition.
     pub(super) fn in_service(&self) -> impl Iterator<Item = &Arc<str>> {
         self.services.iter().filter(|(_, service)| service.good.is_some()).map(|(name, _)| name)
     }
 
-    /// The watcher of a service that can be used.
+    /// Returns the watcher of a service with a valid definition.
     pub(super) fn watcher(&self, service: &ServiceName) -> Option<&WatcherHandle> {
         let (_, watcher) = self.services.get(service.as_str())?.good.as_ref()?;
         Some(watcher)

@@ -1,4 +1,4 @@
-//! Agents: what they report is theirs, and what was ordered against them holds.
+//! Tests of agents: their reports are kept, and overrides take precedence over them.
 
 #![allow(missing_docs)]
 
@@ -35,7 +35,7 @@ fn weighing(weight: u16) -> HostList {
     hosts
 }
 
-/// The commands of a plan without reload, by their first words.
+/// Returns the commands of a plan without reload, by their first words.
 fn commands(plan: &ServicePlan) -> Vec<&'static str> {
     assert_eq!(plan.reload, []);
     let verb = |command: &RuntimeCommand| match command {
@@ -115,7 +115,7 @@ fn ordered_state_disables_the_agent_first() {
 
 #[test]
 fn maintenance_of_the_file_ends_with_its_reason() {
-    // The process starts with it in maintenance, and meanwhile discovery wants it ready.
+    // The process starts with it in maintenance, while discovery reports it as ready.
     let proxy = Proxy::started_with(&with_agent(), &in_state(AdminState::Maint));
     assert_eq!(planned(&proxy, &list(&["a"])), ["ready"]);
 }
@@ -186,7 +186,7 @@ proptest! {
                 prop_assert!(is_ready || is_out(observed), "{} takes traffic", server);
             }
         }
-        // Whatever the agents say in the end, it is so.
+        // The final reports of the agents are in effect.
         proxy.agents_report(0, 100);
         carry_out(&mut proxy, &wanted, version);
         for (server, host) in wanted.iter().filter(|(_, host)| host.state == AdminState::Ready) {

@@ -1,4 +1,4 @@
-//! The text of haproxy.cfg: what is in it, that it reads back, and that no input adds a line to it.
+//! Tests of the text of haproxy.cfg: its content, that it can be parsed again, and that no input adds a line to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ const V2_2: Option<ProxyVersion> = Some(ProxyVersion { major: 2, minor: 2 });
 const V2_6: Option<ProxyVersion> = Some(ProxyVersion { major: 2, minor: 6 });
 
 #[test]
-fn a_section_holds_the_socket_the_options_and_a_line_per_host_in_the_order_of_names() {
+fn section_contains_socket_options_and_sorted_servers() {
     let definition = define(
         "web",
         &json!({"type": "file", "port": 8080, "listen_options": ["balance roundrobin", "http-request set-header X-A \"it's $HOME\""],
@@ -93,7 +93,7 @@ listen web
 }
 
 #[test]
-fn hosts_with_places_are_in_their_order() {
+fn hosts_with_priorities_are_in_their_order() {
     let definition = define("web", &json!({"type": "static"})).expect("a good definition");
     let placed = |places: &[(&str, Option<u16>)]| {
         let place = |(name, priority): &(&str, Option<u16>)| {
@@ -155,7 +155,7 @@ fn tcp_section_gets_tcplog_where_defaults_log_http() {
 }
 
 #[test]
-fn idle_close_is_added_to_http_sections_where_haproxy_knows_it_and_nobody_has_decided() {
+fn idle_close_is_added_to_http_sections_by_default() {
     for (version, defaults, options, expected) in [
         (V2_6, vec!["mode http"], vec![], true),
         (V2_6, vec![], vec!["mode http"], true),
@@ -176,7 +176,7 @@ fn idle_close_is_added_to_http_sections_where_haproxy_knows_it_and_nobody_has_de
 }
 
 #[test]
-fn the_frame_holds_the_operators_lines_and_the_socket() {
+fn base_contains_the_operators_lines_and_the_socket() {
     let text = frame(&proxy_frame(&["maxconn 1000", "  log stdout local0"], &["mode http", "timeout connect 1s"]));
     let expected = "
 global
@@ -230,7 +230,7 @@ fn defaults_without_lines_have_timeouts() {
 }
 
 #[test]
-fn words_for_a_server_added_at_run_time_are_those_of_the_file() {
+fn options_of_added_server_equal_those_of_the_file() {
     let lines = ["default-server check inter 1s", "mode tcp", "default-server fall 2"];
     let definition = define("web", &json!({"type": "file", "listen_options": lines, "server_options": "maxconn 3"}))
         .expect("a good definition");
@@ -242,7 +242,7 @@ fn words_for_a_server_added_at_run_time_are_those_of_the_file() {
 }
 
 #[test]
-fn a_written_file_reads_back_whatever_its_descriptors() {
+fn written_file_can_be_parsed_with_any_descriptors() {
     let frame = frame(&proxy_frame(&[], &["mode http", "listen stats", "server trap 10.0.0.9:1", "", "listen b"]));
     let style = SectionStyle::default();
     let web = define("web", &json!({"type": "file", "port": 80, "listen_options": ["mode http"]})).expect("good");
@@ -281,14 +281,14 @@ fn another_port_is_another_head() {
 }
 
 #[test]
-fn the_culprit_is_found_by_line_or_by_name() {
+fn refused_service_is_found_by_line_or_name() {
     let service = |name: &str| ServiceName::new(name).expect("a good name");
     let pieces: Vec<Arc<str>> =
         ["# frame\nglobal\n\n", "listen web\n    mode http\n\n", "listen db\n    mode tcp\n\n"].map(Arc::from).to_vec();
     let index = LineIndex::of(&pieces);
     let names = BTreeSet::from([service("web"), service("db"), service("default")]);
     for (line, text, expected) in [
-        // As HAProxy 2.2, 2.6, 3.0 and 3.2 say it.
+        // The messages of HAProxy 2.2, 2.6, 3.0 and 3.2.
         (Some(4), "parsing [/c:4] : 'cookie' expects <cookie_name> as argument.", Some("web")),
         (Some(6), "parsing [/c:6]: unable to find userlist 'web' referenced in proxy 'db'.", Some("web")),
         (Some(7), "anything", Some("db")),
@@ -315,7 +315,7 @@ fn the_culprit_is_found_by_line_or_by_name() {
     assert_eq!(two, BTreeSet::from([service("web"), service("db")]));
 }
 
-/// Texts that would do harm if any of them reached the file as it is.
+/// Generates texts that would do harm if they reached the file unquoted.
 fn hostile_text() -> impl Strategy<Value = String> {
     let fragment = prop_oneof![
         "\\PC{0,8}",
@@ -357,13 +357,13 @@ fn hostile_text() -> impl Strategy<Value = String> {
     proptest::collection::vec(fragment, 0..5).prop_map(|fragments| fragments.concat())
 }
 
-/// The text within single quotes, as an author may write it, or as it is.
+/// Generates the text within single quotes, as an author may write it, or unquoted.
 fn perhaps_quoted() -> impl Strategy<Value = String> {
     (hostile_text(), any::<bool>())
         .prop_map(|(text, quoted)| if quoted { format!("'{}'", text.replace('\'', r"'\''")) } else { text })
 }
 
-/// Lines that have a chance to be allowed, with hostile ends.
+/// Generates lines that may be allowed, with hostile ends.
 fn hostile_line() -> impl Strategy<Value = String> {
     let beginnings = [
         "http-request set-header X ",
@@ -379,7 +379,8 @@ fn hostile_line() -> impl Strategy<Value = String> {
         .prop_map(|(beginning, end)| beginning.to_owned() + &end)
 }
 
-/// A definition of hostile parts. Each part that is refused alone is left out, so that what is let pass can be seen.
+/// Generates a definition of hostile parts. Parts that are refused alone are left out, so that the accepted ones are
+/// tested.
 fn hostile_definition() -> impl Strategy<Value = ServiceDefinition> {
     let server_options = perhaps_quoted().prop_map(|text| format!("check cookie {text}"));
     let port = prop_oneof![Just(json!(8080)), hostile_text().prop_map(|text| json!(text))];
@@ -405,7 +406,7 @@ fn hostile_host() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
-/// A word as parsing makes them: what is in it came through [`split_line`].
+/// Generates a word that was parsed by [`split_line`].
 fn word() -> impl Strategy<Value = Word> {
     hostile_text().prop_filter_map("not a word", |text| {
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
@@ -426,7 +427,7 @@ proptest! {
     }
 
     #[test]
-    fn an_authors_line_means_the_same_after_it_was_rewritten(line in hostile_line()) {
+    fn rewritten_line_has_the_same_meaning(line in hostile_line()) {
         if let Ok(words) = split_line(&line) {
             prop_assert_eq!(split_line(&joined(&words)), Ok(words));
         }

@@ -1,4 +1,4 @@
-//! Hosts as znodes and files describe them: what is read, and what a mistake is called.
+//! Tests of host records in znodes and files, and of the messages for mistakes.
 
 use std::num::NonZeroU16;
 
@@ -65,7 +65,7 @@ fn unknown_keys_are_reported_but_free_ones() {
         unknown(r#"{"address": "a.example", "port": 1, "zone": 1, "wieght": 5, "x-rack": 1, "_c": 1}"#),
         ["wieght", "zone"]
     );
-    // What other tools write is theirs.
+    // Other tools may register further keys.
     assert_eq!(unknown(r#"{"host": "a.example", "port": 1, "zone": 1}"#), [""; 0]);
     let child = from_child("a.example:1", br#"{"weigth": 5}"#, None, &policy()).expect("a good name");
     assert_eq!(*child.unknown_keys, ["weigth".into()]);
@@ -197,7 +197,7 @@ fn a_line_of_a_file_is_a_host() {
 
 proptest! {
     #[test]
-    fn whatever_the_bytes_a_host_is_read_or_refused_in_one_line(data in proptest::collection::vec(any::<u8>(), 0..80)) {
+    fn any_bytes_are_parsed_or_refused_in_one_line(data in proptest::collection::vec(any::<u8>(), 0..80)) {
         for result in [from_json(&data), from_child(&String::from_utf8_lossy(&data), &data, None, &policy())] {
             if let Err(reason) = result {
                 prop_assert!(!reason.chars().any(char::is_control), "{reason:?}");

@@ -1,4 +1,4 @@
-//! Registrations as other tools write them.
+//! Tests of the registrations of other tools.
 
 use proxymgr_actors::decide::host_registration::{RegistrationFormat, RegistrationRules, from_registration};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
@@ -35,7 +35,7 @@ fn a_registration_of_nerve_is_read_with_its_weight_and_options() {
 }
 
 #[test]
-fn an_instance_of_curator_is_read_and_its_service_does_not_name_the_server() {
+fn curator_instance_is_named_after_its_endpoint() {
     let instance = |port: Value, ssl_port: Value, enabled: Value| {
         json!({
             "name": "web", "id": "6e2c3fd5-0b45-4d1a-9a0f-2f3e5b8e7a11", "address": "10.0.0.1", "port": port,
@@ -50,7 +50,7 @@ fn an_instance_of_curator_is_read_and_its_service_does_not_name_the_server() {
 }
 
 #[test]
-fn the_status_of_a_serversets_member_is_a_state() {
+fn status_of_serverset_member_is_a_state() {
     for (status, state) in [
         (json!("ALIVE"), AdminState::Ready),
         (json!("WARNING"), AdminState::Ready),
@@ -67,7 +67,7 @@ fn the_status_of_a_serversets_member_is_a_state() {
 }
 
 #[test]
-fn endpoints_of_a_serverset_are_chosen_by_name_and_members_by_shard() {
+fn serverset_endpoint_and_shard_can_be_chosen() {
     let rules = |endpoint: Option<&str>, shard| RegistrationRules {
         endpoint: endpoint.map(str::to_owned),
         shard,
@@ -83,10 +83,10 @@ fn endpoints_of_a_serverset_are_chosen_by_name_and_members_by_shard() {
 }
 
 #[test]
-fn a_format_that_is_named_holds_whatever_the_keys_look_like() {
+fn explicit_format_takes_precedence_over_keys() {
     let rules =
         |name| RegistrationRules { format: Some(RegistrationFormat::named(name).unwrap()), ..Default::default() };
-    // Ours, with a key that other tools have, too.
+    // A registration of proxymgr, with a key that other tools use, too.
     let both = json!({"address": "10.0.0.1", "port": 80, "serviceType": "x", "name": "a", "host": "10.0.0.2"});
     let read = |name| read_by(&both, &rules(name)).map(|host| host.unwrap());
     assert_eq!(read("proxymgr").unwrap().name.unwrap().as_str(), "a");
@@ -98,7 +98,7 @@ fn a_format_that_is_named_holds_whatever_the_keys_look_like() {
 }
 
 #[test]
-fn our_own_registrations_are_read_as_ever() {
+fn proxymgr_registrations_are_read() {
     let host = read(&json!({"address": "10.0.0.1", "port": 80, "name": "a"})).unwrap();
     assert_eq!(host.name.unwrap().as_str(), "a");
     assert!(read(&json!({"port": 80})).unwrap_err().contains("\"address\" is missing"));

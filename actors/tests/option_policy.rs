@@ -1,4 +1,4 @@
-//! What a service's lines and server options may say, and what a refusal says.
+//! Tests of the policy for a service's lines and server options, and of its refusals.
 
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 
@@ -210,7 +210,7 @@ fn a_line_that_is_too_long_is_refused() {
 }
 
 #[test]
-fn what_the_operator_allows_is_allowed_except_for_the_structure_of_the_file() {
+fn operator_can_allow_all_but_structural_options() {
     for (extra, line) in [
         ("errorfile", "errorfile 503 /etc/haproxy/503.http"),
         ("option external-check", "option external-check"),
@@ -252,7 +252,7 @@ fn common_server_options_are_allowed() {
 }
 
 #[test]
-fn server_options_that_read_files_or_make_no_sense_are_refused() {
+fn forbidden_or_invalid_server_options_are_refused() {
     for (option, reason) in [
         ("crt /etc/a.pem", "reads a file"),
         ("check ca-file /etc/ca.pem", "reads a file"),
@@ -300,7 +300,7 @@ fn server_options_that_read_files_or_make_no_sense_are_refused() {
 }
 
 #[test]
-fn the_value_of_an_allowed_option_is_not_taken_for_an_option() {
+fn value_of_an_option_is_not_an_option() {
     let ca_file = allowing(&["ca-file"]);
     assert_eq!(server(&ca_file, &["ssl verify required ca-file /etc/ca.pem check"]), Ok(6));
     refused(server(&ca_file, &["ca-file /etc/ca.pem crt /etc/key.pem"]), "crt", "crt");

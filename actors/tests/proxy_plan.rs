@@ -1,4 +1,4 @@
-//! Properties of the plan: carried out, it brings HAProxy to what is wanted; then nothing is left to do.
+//! Properties of the plan: its execution brings HAProxy into the desired state, and the next plan is empty.
 
 #![allow(missing_docs)]
 
@@ -39,13 +39,13 @@ fn hosts() -> impl Strategy<Value = HostList> {
 
 proptest! {
     #[test]
-    fn a_plan_that_was_carried_out_leaves_what_is_wanted_and_an_empty_plan(
+    fn executed_plan_reaches_the_desired_state(
         before in hosts(), after in hosts(), checked in any::<bool>(),
     ) {
         let definition = definition(&["balance roundrobin"], if checked { "check inter 2s" } else { "" });
         let mut proxy = Proxy::started_with(&definition, &before);
         for wanted in [&before, &after, &before, &after] {
-            // A server that moves, or that is replaced, takes two plans.
+            // A server that moves, or is replaced, needs two plans.
             for _ in 0..2 {
                 let plan = proxy.plan(&definition, wanted, (3, 0));
                 prop_assert_eq!(words(&plan), Vec::<String>::new());
@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn a_plan_of_the_servers_that_changed_is_the_plan_of_all(
+    fn plan_of_changed_servers_equals_plan_of_all(
         before in hosts(), after in hosts(), tampered in proptest::collection::btree_set(0_u8..8, 0..3),
     ) {
         let definition = definition(&["balance roundrobin"], "");
@@ -76,7 +76,7 @@ proptest! {
     }
 
     #[test]
-    fn on_an_old_haproxy_only_new_hosts_need_a_reload(before in hosts(), after in hosts()) {
+    fn only_new_hosts_need_a_reload_on_old_haproxy(before in hosts(), after in hosts()) {
         let definition = definition(&[], "");
         let proxy = Proxy::started_with(&definition, &before);
         let plan = proxy.plan(&definition, &after, (2, 2));
@@ -90,7 +90,7 @@ proptest! {
 }
 
 #[test]
-fn a_removed_host_is_disabled_and_a_returning_one_enabled_without_a_reload() {
+fn removed_and_returning_hosts_need_no_reload() {
     let definition = definition(&[], "");
     let mut proxy = Proxy::started_with(&definition, &list(&["a", "b"]));
     for (wanted, class, command) in [
@@ -107,7 +107,7 @@ fn a_removed_host_is_disabled_and_a_returning_one_enabled_without_a_reload() {
 }
 
 #[test]
-fn a_new_host_is_added_with_everything_it_would_have_inherited() {
+fn new_host_is_added_with_inherited_options() {
     let definition = definition(&["default-server inter 3s"], "check maxconn 10");
     let plan = Proxy::default().plan(&definition, &list(&["a"]), (3, 0));
     let commands: Vec<_> = plan.steps[0].commands.iter().map(ToString::to_string).collect();
@@ -122,14 +122,14 @@ fn a_new_host_is_added_with_everything_it_would_have_inherited() {
 }
 
 #[test]
-fn before_3_0_a_new_host_is_told_to_reuse_connections() {
+fn added_server_gets_pool_options_before_3_0() {
     let plan = Proxy::default().plan(&definition(&[], ""), &list(&["a"]), (2, 6));
     let add = plan.steps[0].commands[0].to_string();
     assert_eq!(add, "add server web/a 10.0.0.1:80 id 893258 pool-max-conn -1 pool-purge-delay 5s");
 }
 
 #[test]
-fn the_reason_for_a_reload_is_given_in_words() {
+fn reload_reason_is_a_text() {
     let new = list(&["a"]);
     let reason = |definition: &ServiceDefinition, version| words(&Proxy::default().plan(definition, &new, version));
     for (listen_options, server_options, version, words) in [
@@ -145,7 +145,7 @@ fn the_reason_for_a_reload_is_given_in_words() {
 }
 
 #[test]
-fn a_changed_section_is_a_reload_that_names_the_lines() {
+fn changed_section_needs_a_reload_with_changed_lines() {
     let old = definition(&["balance roundrobin"], "");
     let proxy = Proxy::started_with(&old, &list(&["a"]));
     let style = SectionStyle::default();
@@ -174,7 +174,7 @@ fn a_changed_section_is_a_reload_that_names_the_lines() {
 }
 
 #[test]
-fn a_server_that_an_operator_drains_is_left_alone() {
+fn drain_on_socket_is_kept() {
     let definition = definition(&[], "");
     let mut proxy = Proxy::started_with(&definition, &list(&["a"]));
     proxy.servers.iter_mut().for_each(|(_, server)| server.admin_state = FORCED_DRAIN);
@@ -182,7 +182,7 @@ fn a_server_that_an_operator_drains_is_left_alone() {
 }
 
 #[test]
-fn what_haproxy_refused_at_run_time_is_a_reload_in_its_words() {
+fn refused_runtime_change_becomes_a_reload() {
     let definition = definition(&[], "");
     let refused = BTreeMap::from([(
         ServerName::new("a").unwrap(),
@@ -216,7 +216,7 @@ fn what_haproxy_refused_at_run_time_is_a_reload_in_its_words() {
 }
 
 #[test]
-fn a_weight_that_the_section_inherits_is_left_as_it_is() {
+fn inherited_weight_is_not_changed() {
     let definition = definition(&["default-server weight 10"], "");
     let mut proxy = Proxy::started_with(&definition, &list(&["a"]));
     proxy.servers.iter_mut().for_each(|(_, server)| server.weight = 10);
@@ -224,7 +224,7 @@ fn a_weight_that_the_section_inherits_is_left_as_it_is() {
 }
 
 #[test]
-fn a_host_that_moves_is_made_ready_only_when_it_is_seen_to_have_moved() {
+fn moved_server_is_ready_after_its_address_is_observed() {
     let definition = definition(&[], "");
     let mut proxy = Proxy::started_with(&definition, &list(&["a"]));
     let mut moved = list(&["a"]);
@@ -239,7 +239,7 @@ fn a_host_that_moves_is_made_ready_only_when_it_is_seen_to_have_moved() {
 }
 
 #[test]
-fn a_host_that_becomes_a_host_name_is_a_reload() {
+fn change_to_a_host_name_needs_a_reload() {
     let definition = definition(&[], "");
     let proxy = Proxy::started_with(&definition, &list(&["a"]));
     let mut named = list(&["a"]);
@@ -249,7 +249,7 @@ fn a_host_that_becomes_a_host_name_is_a_reload() {
 }
 
 #[test]
-fn by_reload_hosts_come_and_go_with_reloads_and_their_states_at_run_time() {
+fn reload_strategy_changes_only_states_at_run_time() {
     let definition = definition(&[], "");
     let proxy = Proxy::started_with(&definition, &list(&["a", "b"]));
     let plan = |wanted: &HostList| proxy.plan_by(UpdateStrategy::Reload, None, &definition, wanted, (3, 0));
@@ -268,7 +268,7 @@ fn by_reload_hosts_come_and_go_with_reloads_and_their_states_at_run_time() {
 }
 
 #[test]
-fn by_toggle_a_new_host_waits_for_a_reload_even_where_it_could_be_added() {
+fn toggle_strategy_adds_hosts_by_reload() {
     let definition = definition(&[], "");
     let proxy = Proxy::started_with(&definition, &list(&["a"]));
     let plan = proxy.plan_by(UpdateStrategy::Toggle, None, &definition, &list(&["b"]), (3, 0));
@@ -276,7 +276,7 @@ fn by_toggle_a_new_host_waits_for_a_reload_even_where_it_could_be_added() {
     assert!(plan.steps.is_empty(), "a has the address of b, and serves it until the reload");
 }
 
-/// Backups with these places, by their names.
+/// Creates backups with these priorities, by name.
 fn backups(places: &[(&str, Option<u16>)]) -> HostList {
     let host = |priority| Host { backup: true, priority, ..host("10.0.0.1") };
     places.iter().map(|(name, priority)| (ServerName::new(name).unwrap(), host(*priority).into())).collect()
@@ -291,7 +291,7 @@ fn new_first_backup_needs_a_reload() {
         (backups(&[("b", Some(1)), ("c", Some(2)), ("a", Some(3))]), 0),
         (backups(&[("b", Some(1)), ("c", Some(2)), ("a", None)]), 0),
         (backups(&[("b", Some(1)), ("c", Some(2)), ("a", Some(0))]), 1),
-        // It would be last after all.
+        // It would be added last in any case.
         (backups(&[("b", Some(0)), ("c", Some(5)), ("a", Some(3))]), 1),
         (backups(&[("b", Some(7)), ("c", Some(2))]), 1),
         (backups(&[("b", Some(3)), ("c", Some(8))]), 0),
@@ -303,7 +303,7 @@ fn new_first_backup_needs_a_reload() {
 }
 
 #[test]
-fn order_of_backups_without_places_or_with_allbackups_does_not_matter() {
+fn order_of_backups_can_be_irrelevant() {
     let unplaced = Proxy::started_with(&definition(&[], ""), &backups(&[("b", None), ("c", None)]));
     let wanted = backups(&[("a", None), ("b", None), ("c", None)]);
     assert_eq!(words(&unplaced.plan(&definition(&[], ""), &wanted, (3, 0))), Vec::<String>::new());
@@ -314,7 +314,7 @@ fn order_of_backups_without_places_or_with_allbackups_does_not_matter() {
 }
 
 #[test]
-fn change_at_run_time_leaves_a_server_in_its_place() {
+fn runtime_change_keeps_the_order_of_servers() {
     let definition = definition(&[], "");
     let mut proxy = Proxy::started_with(&definition, &backups(&[("b", Some(1)), ("c", Some(2))]));
     let mut wanted = backups(&[("b", Some(1)), ("c", Some(2))]);

@@ -1,4 +1,4 @@
-//! Who is asked for which domain, and how HAProxy is told.
+//! Tests of the assignment of domains, and of HAProxy's configuration for it.
 
 #![allow(missing_docs)]
 
@@ -58,7 +58,7 @@ fn only_http_services_with_a_port_and_domains_share_it() {
 }
 
 #[test]
-fn the_first_by_name_has_what_two_claim_unless_the_other_had_it_before() {
+fn contested_domain_stays_or_goes_to_the_first_name() {
     let (api, web) = (with_domains("api", &["a.example", "b.example"]), with_domains("web", &["a.example"]));
     let routing = assign(claims(&[&api, &web]), &BTreeSet::new(), &nobody());
     assert_eq!(shown(&routing.routes), ["a.example=api", "b.example=api"]);
@@ -75,7 +75,7 @@ fn the_first_by_name_has_what_two_claim_unless_the_other_had_it_before() {
 }
 
 #[test]
-fn a_path_and_another_port_are_no_rivals() {
+fn other_paths_and_ports_do_not_conflict() {
     let web = with_domains("web", &["a.example"]);
     let api = define("api", r#""domains": ["a.example"], "path_prefix": "/api/""#);
     let other = define("other", r#""domains": ["a.example"], "bind": "127.0.0.1""#);
@@ -85,7 +85,7 @@ fn a_path_and_another_port_are_no_rivals() {
 }
 
 #[test]
-fn a_service_that_leaves_is_asked_until_another_wants_to_be() {
+fn removed_service_keeps_its_domain_until_claimed() {
     let (old, new) = (with_domains("old", &["a.example", "b.example"]), with_domains("new", &["a.example"]));
     let had = assign(claims(&[&old]), &BTreeSet::new(), &nobody()).routes;
     let here = [&old];
@@ -98,7 +98,7 @@ fn a_service_that_leaves_is_asked_until_another_wants_to_be() {
 }
 
 #[test]
-fn what_a_service_lets_go_for_one_that_is_to_come_stays_until_that_is_there() {
+fn released_domain_stays_until_the_new_service_exists() {
     let before = with_domains("web", &["a.example", "b.example"]);
     let after = with_domains("web", &["c.example"]);
     let had = assign(claims(&[&before]), &BTreeSet::new(), &nobody()).routes;
@@ -108,7 +108,7 @@ fn what_a_service_lets_go_for_one_that_is_to_come_stays_until_that_is_there() {
 }
 
 #[test]
-fn the_plan_adds_sets_and_deletes_and_leaves_nothing_to_do() {
+fn executed_plan_reaches_the_desired_map() {
     let web = with_domains("web", &["a.example", "b.example"]);
     let wanted = assign(claims(&[&web]), &BTreeSet::new(), &nobody()).routes;
     let text = "0.0.0.0:8080/a.example/ api\n0.0.0.0:8080/c.example/ web\n# a comment\nnonsense\n";
@@ -129,7 +129,7 @@ fn the_plan_adds_sets_and_deletes_and_leaves_nothing_to_do() {
 }
 
 #[test]
-fn services_with_domains_are_backends_behind_a_frontend_with_their_socket() {
+fn services_with_domains_share_a_frontend() {
     let (web, api) = (with_domains("web", &["a.example"]), define("api", r#""default": true"#));
     let style = SectionStyle { idle_close: true, ..SectionStyle::default() };
     let hosts = HostList::default();
@@ -145,7 +145,7 @@ fn services_with_domains_are_backends_behind_a_frontend_with_their_socket() {
         "    bind fd@5\n",
         "    mode http\n",
         "    option idle-close-on-response\n",
-        "    # Who serves it says a map, which changes while HAProxy runs (on its socket: show map /etc/haproxy.cfg.domains).\n",
+        "    # The service comes from a map, updated at run time (on the socket: show map /etc/haproxy.cfg.domains).\n",
         "map_beg(/etc/haproxy.cfg.domains)",
         "    use_backend %[var(txn.proxymgr_service)]\n\n",
     ] {
@@ -168,7 +168,7 @@ fn services_with_domains_are_backends_behind_a_frontend_with_their_socket() {
     let index = LineIndex::of(&[frame.clone(), text.clone(), frontend.clone()]);
     let line = |piece: &str, before: usize| before + piece.lines().count();
     assert_eq!(index.service_at(line(&text, line(&frame, 0))), Some(&web.name));
-    assert_eq!(index.service_at(line(&text, line(&frame, 2))), None, "a frontend is nobody's fault");
+    assert_eq!(index.service_at(line(&text, line(&frame, 2))), None, "a frontend belongs to no service");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn other_domains_need_no_reload() {
 
 proptest! {
     #[test]
-    fn whoever_claims_something_has_it_or_is_told_who_does(
+    fn claim_is_granted_or_reported_with_the_owner(
         domains in prop::collection::vec(prop::collection::btree_set(0..6_u8, 0..4), 1..6),
         had in prop::collection::btree_map(0..6_u8, 0..8_usize, 0..6),
     ) {

@@ -1,4 +1,4 @@
-//! Persistent ids: stable, unique, spread, and the same for everybody.
+//! Tests of persistent ids: stable, unique, evenly spread, and equal on all machines.
 
 #![allow(missing_docs)]
 
@@ -28,7 +28,7 @@ fn server(text: &str) -> ServerName {
     ServerName::new(text).unwrap()
 }
 
-/// Hosts named after their endpoints.
+/// Creates hosts named after their endpoints.
 fn list<'a>(endpoints: impl IntoIterator<Item = &'a str>) -> Arc<HostList> {
     Arc::new(endpoints.into_iter().map(|text| (server(text), Host::at(endpoint(text)).into())).collect())
 }
@@ -47,7 +47,7 @@ fn assigned(hosts: &Arc<HostList>, numbering: Numbering) -> BTreeMap<ServerName,
     ids(&registry, hosts)
 }
 
-/// Two endpoints that derive the same id, and one more host between them in the order of names.
+/// Returns two endpoints that derive the same id, with one more host between them by name.
 fn colliding() -> (String, String) {
     let mut seen = BTreeMap::new();
     for (a, b) in (0..=255).flat_map(|a| (0..=255).map(move |b| (a, b))) {
@@ -112,13 +112,13 @@ fn collision_outlives_the_other_server_and_a_restart() {
 
     let definition = definition(&[], "");
     let mut restored = ServerIdRegistry::restored(&definition, &registry.remembered(), &one);
-    // The first one came back while nobody looked, and may not take what it had from the other.
+    // The first one came back while the daemon was down, and must not get its old id back from the other one.
     restored.assign(&both, Numbering::ByEndpoint);
     assert_eq!(ids(&restored, &both), before);
 }
 
 #[test]
-fn restart_keeps_ids_when_a_rival_appears_meanwhile() {
+fn restart_keeps_ids_when_a_rival_appears() {
     let (first, second) = colliding();
     let (before, after) = (list([second.as_str()]), list([first.as_str(), second.as_str()]));
     let mut restored = ServerIdRegistry::restored(&definition(&[], ""), &BTreeMap::new(), &before);
@@ -229,7 +229,7 @@ fn ordered_ids_are_renumbered_when_no_gap_is_left() {
     assert!(steps > 8, "{steps}");
 }
 
-/// A step in the life of a list: hosts that are there afterwards, by number.
+/// Generates successive lists of hosts, by number.
 fn lists() -> impl Strategy<Value = Vec<BTreeSet<u16>>> {
     proptest::collection::vec(proptest::collection::btree_set(0_u16..400, 0..40), 1..12)
 }
@@ -268,7 +268,7 @@ proptest! {
 
     #[test]
     fn ids_do_not_depend_on_who_came_before(lists in lists()) {
-        // Exempt are collisions, of which 400 hosts have none but by a rare chance.
+        // Collisions are exempt; with 400 hosts they are rare.
         let last = hosts_of(lists.last().expect("there is one list at least"));
         let mut registry = ServerIdRegistry::default();
         lists.iter().for_each(|numbers| registry.assign(&hosts_of(numbers), Numbering::ByEndpoint));

@@ -1,4 +1,4 @@
-//! Definitions of services: what is read, and that every mistake is named at once.
+//! Tests of definitions: their parsing, and that all mistakes are reported at once.
 
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::service_definition::{ParsedDefinition, parse};
@@ -26,7 +26,7 @@ fn the_documented_definition_is_read() {
     assert_eq!(definition.server_options.len(), 3);
     assert_eq!(definition.removal, Removal::default());
     assert_eq!(definition.listen, None);
-    assert!(parsed.warnings.iter().any(|w| w.contains("\"port\"") && w.contains("nobody can connect")));
+    assert!(parsed.warnings.iter().any(|w| w.contains("\"port\"") && w.contains("clients cannot connect")));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn domains_are_read_once_each_and_in_lower_case() {
 }
 
 #[test]
-fn the_strategy_and_the_slots_are_read_and_mistakes_in_them_named() {
+fn strategy_and_slots_are_parsed_or_refused() {
     let update =
         |keys: &str| read(&format!(r#"{{"type": "static", "port": 80, {keys}}}"#)).map(|p| p.definition.update);
     let read = update(r#""update": "slots", "slots": {"base": 30, "min_free": 5}"#).unwrap();
@@ -136,7 +136,7 @@ fn the_strategy_and_the_slots_are_read_and_mistakes_in_them_named() {
         ),
         (r#""update": 3"#, r#""update": 3 is none of auto, dynamic, slots, toggle, reload"#),
         (r#""slots": 0"#, r#""slots": 0 is not a whole number from 1 to 10000"#),
-        (r#""slots": {"grow_by": 5}"#, r#""slots": "base" is missing; it says how many slots there are at the least"#),
+        (r#""slots": {"grow_by": 5}"#, r#""slots": "base" is missing; it is the minimum number of slots"#),
         (r#""slots": {"base": 5, "min_free": -1}"#, r#""slots": min_free: -1 is not a whole number from 0 to 10000"#),
         (r#""slots": {"bas": 5}"#, r#""slots": "bas" is none of base, grow_by, min_free"#),
     ] {

@@ -1,4 +1,4 @@
-//! Slots: who gets which, and that HAProxy follows without a reload while there are any.
+//! Tests of slots: their assignment, and that changes need no reload while slots are free.
 
 #![allow(missing_docs)]
 
@@ -22,7 +22,7 @@ fn nobody_leaves(_: &ServerName) -> bool {
     false
 }
 
-/// Hosts by number, some with an option of their own.
+/// Generates hosts by number, some with their own option.
 fn hosts() -> impl Strategy<Value = HostList> {
     proptest::collection::btree_map(0_u8..12, prop_oneof![4 => Just(false), 1 => Just(true)], 0..9).prop_map(|drawn| {
         let host =
@@ -31,14 +31,14 @@ fn hosts() -> impl Strategy<Value = HostList> {
     })
 }
 
-/// Who has which slot.
+/// Returns the slot of each server.
 fn seats(table: &SlotTable) -> BTreeMap<ServerName, ServerName> {
     table.taken()
 }
 
 proptest! {
     #[test]
-    fn every_host_has_one_slot_and_keeps_it_and_gets_it_back(lists in proptest::collection::vec(hosts(), 1..12)) {
+    fn every_host_keeps_its_slot_or_gets_it_back(lists in proptest::collection::vec(hosts(), 1..12)) {
         let mut table = SlotTable::default();
         for (before, hosts) in std::iter::once(&HostList::new()).chain(&lists).zip(&lists) {
             let (seats_before, size_before) = (seats(&table), table.len());
@@ -63,13 +63,13 @@ proptest! {
             prop_assert_eq!(kept, (table.taken(), servers), "it survives being saved");
             let mut shrunk = table.clone();
             shrunk.shrink(RULES);
-            prop_assert_eq!(shrunk.taken(), seats, "whoever has a slot keeps it");
+            prop_assert_eq!(shrunk.taken(), seats, "used slots are kept");
             prop_assert!(shrunk.free() >= RULES.min_free && shrunk.len() >= RULES.base);
         }
     }
 
     #[test]
-    fn a_plan_that_was_carried_out_leaves_what_is_wanted_and_an_empty_plan(
+    fn executed_plan_reaches_the_desired_state(
         lists in proptest::collection::vec(hosts(), 2..8),
     ) {
         let definition = planned::definition(&[], "check");
@@ -82,7 +82,7 @@ proptest! {
             let plan = |proxy: &Proxy, table: &SlotTable| {
                 proxy.plan_by(UpdateStrategy::Slots, Some(table), &definition, &wanted, (2, 2))
             };
-            // A slot that changes hands takes two plans.
+            // A slot with a new host needs two plans.
             for _ in 0..2 {
                 let plan = plan(&proxy, &table);
                 proxy.carry_out(&plan, &wanted);
@@ -102,7 +102,7 @@ fn list(numbers: &[u8]) -> HostList {
 }
 
 #[test]
-fn the_slot_that_was_free_for_longest_is_taken_first_and_one_with_other_options_last() {
+fn longest_free_slot_with_same_options_is_used_first() {
     let mut table = SlotTable::default();
     let mut hosts = list(&[1, 2, 3]);
     hosts.iter_mut().next().map(|(_, host)| Arc::make_mut(host)).unwrap().cookie = Some(Word::new("one").unwrap());
@@ -112,16 +112,16 @@ fn the_slot_that_was_free_for_longest_is_taken_first_and_one_with_other_options_
     }
     let slot_of = |table: &SlotTable, server: &str| table.in_haproxy(&name(server)).to_string();
     table.place(&list(&[3, 4, 5, 6]), RULES, nobody_leaves);
-    assert_eq!(slot_of(&table, "h4"), "slot4", "nobody ever had it");
+    assert_eq!(slot_of(&table, "h4"), "slot4", "a slot that was never used");
     assert_eq!(slot_of(&table, "h5"), "slot2");
     assert_eq!(slot_of(&table, "h6"), "slot1", "its cookie makes that a reload");
     table.place(&list(&[3, 4, 6]), RULES, nobody_leaves);
     table.place(&list(&[3, 4, 6, 7]), RULES, |server| server.as_str() == "h5");
-    assert_ne!(slot_of(&table, "h7"), "slot2", "h5 still finishes what it has there");
+    assert_ne!(slot_of(&table, "h7"), "slot2", "h5 is still draining there");
 }
 
 #[test]
-fn a_damaged_table_gives_nobody_two_slots() {
+fn damaged_table_assigns_no_server_twice() {
     let twice = r#"[{"server": "a", "host": {"endpoint": {"address": "10.0.0.1", "port": 80}}}, null,
                     {"server": "a", "host": {"endpoint": {"address": "10.0.0.2", "port": 80}}}]"#;
     let table: SlotTable = serde_json::from_str(twice).unwrap();

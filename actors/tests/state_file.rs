@@ -1,4 +1,4 @@
-//! HAProxy's state file: what is true for the next process is in it, and nothing else.
+//! Tests of HAProxy's state file: it contains exactly the rows that are valid for the next process.
 
 #![allow(missing_docs)]
 
@@ -17,7 +17,7 @@ const HEADER_2_2: &str = "# be_id be_name srv_id srv_name srv_addr srv_op_state 
     srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state \
     srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord";
 
-/// The line of a server that is down; `rest` begins with its administrative state.
+/// Returns the line of a server that is down.
 fn line(section: &str, server: &str, address: &str, admin_state: u16, fqdn: &str, port: u16) -> String {
     format!("2 {section} 1 {server} {address} 0 {admin_state} 10 1 0 8 2 0 6 0 0 0 {fqdn} {port} -")
 }
@@ -34,7 +34,7 @@ fn hosts(named: &[(&str, Value)]) -> HostList {
     named.iter().map(|(name, keys)| (ServerName::new(name).unwrap(), host(keys).host)).collect()
 }
 
-/// The sections of a process that has one.
+/// Returns the sections of a process with one section.
 fn sections((definition, hosts): (&ServiceDefinition, &HostList)) -> Sections {
     let spec = SectionSpec {
         definition: Arc::new(definition.clone()),
@@ -44,7 +44,7 @@ fn sections((definition, hosts): (&ServiceDefinition, &HostList)) -> Sections {
     BTreeMap::from([(definition.name.clone(), spec)])
 }
 
-/// The state file of a process with `next` after one with `before` that reports these lines.
+/// Returns the state file for a process with `next`, after one with `before` that reports these lines.
 fn told(lines: &[String], before: (&ServiceDefinition, &HostList), next: (&ServiceDefinition, &HostList)) -> String {
     carried_over(&format!("1\n{HEADER_2_2}\n{}\n\n", lines.join("\n")), &sections(before), &sections(next))
 }
@@ -56,7 +56,7 @@ fn carried_over(answer: &str, before: &Sections, next: &Sections) -> String {
 }
 
 #[test]
-fn only_servers_that_stay_ready_where_they_are_are_carried_over() {
+fn only_servers_that_stay_ready_are_carried_over() {
     let web = web(json!({"server_options": ["check"]}));
     let before = hosts(&[
         ("stays", json!({"address": "10.0.0.1", "port": 1})),
@@ -95,7 +95,7 @@ fn only_servers_that_stay_ready_where_they_are_are_carried_over() {
 }
 
 #[test]
-fn a_process_after_a_crash_is_told_of_servers_that_were_ready_where_the_file_has_them() {
+fn state_after_a_crash_contains_servers_of_the_file() {
     let hosts = hosts(&[
         ("stays", json!({"address": "10.0.0.1", "port": 1})),
         ("moves", json!({"address": "10.0.0.2", "port": 2})),
@@ -115,12 +115,12 @@ fn a_process_after_a_crash_is_told_of_servers_that_were_ready_where_the_file_has
     let in_file = FileHosts::from_iter([(web(json!({})).name, Arc::new(hosts))]);
     let text = still_true(&said, &in_file);
     assert_eq!(text, format!("1\n{HEADER_2_2}\n{stays}\n"));
-    assert_eq!(still_true(&text, &in_file), text, "it is read back as it was written");
+    assert_eq!(still_true(&text, &in_file), text, "it is unchanged when read back");
     assert_eq!(still_true("garbage", &in_file), NOTHING_KNOWN);
 }
 
 #[test]
-fn a_server_that_is_no_longer_checked_is_not_left_down_for_ever() {
+fn unchecked_server_is_not_carried_over() {
     let hosts = hosts(&[("s", json!({"address": "10.0.0.1", "port": 1}))]);
     let lines = [line("web", "s", "10.0.0.1", 0, "-", 1)];
     let checked = web(json!({"server_options": ["check"]}));

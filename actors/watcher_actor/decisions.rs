@@ -1,4 +1,4 @@
-//! What an operator decides about a list that the guard blocked.
+//! Operators' decisions about a list that the guard blocked.
 
 use actix::{Context, Handler};
 use slog::info;
@@ -30,8 +30,8 @@ impl WatcherActor {
         let Ok((change, diff)) = self.hosts.accept(&limits, now) else {
             return Err(OrderRefused::NothingBlocked(service));
         };
-        let done = format!("the blocked list of {service} is accepted and applied: {}", extent(&change));
-        info!(self.log, "an operator accepts the blocked list"; "reason" => &change.reason);
+        let done = format!("the blocked list of {service} was accepted and applied: {}", extent(&change));
+        info!(self.log, "an operator accepted the blocked list"; "reason" => &change.reason);
         self.record(None, Event::HeldAccepted { reason: change.reason });
         if let Some(diff) = diff {
             self.announce(diff, Instant::now());
@@ -46,11 +46,11 @@ impl WatcherActor {
             Ok(Rejection::AlreadyRejected(_)) => Ok(format!("the list of {service} was already rejected")),
             Ok(Rejection::Rejected(change)) => {
                 let done = format!(
-                    "the blocked list of {service} is rejected until the source shows another: {}",
+                    "the blocked list of {service} is rejected until the source returns another one: {}",
                     extent(change)
                 );
                 let reason = change.reason.clone();
-                info!(self.log, "an operator rejects the blocked list, the hosts in service stay"; "reason" => &reason);
+                info!(self.log, "an operator rejected the blocked list, its previous hosts stay"; "reason" => &reason);
                 self.record(None, Event::HeldRejected { reason });
                 Ok(done)
             }

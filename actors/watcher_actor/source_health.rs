@@ -1,4 +1,4 @@
-//! The source of one watcher: opened, lost, read again.
+//! The source of one watcher: opening, failure and recovery.
 
 use actix::{AsyncContext, Context};
 use slog::{info, warn};
@@ -8,7 +8,7 @@ use crate::journal::Event;
 use crate::message::HostsUnknown;
 
 impl WatcherActor {
-    /// Opens the source of the definition. One that was open stays open until then.
+    /// Opens the source of the definition. The previous source stays open until then.
     pub(super) fn open_source(&mut self, ctx: &mut Context<Self>) {
         let watcher = ctx.address().recipient();
         match self.sources.open(&self.definition.name, &self.definition.source, watcher) {
@@ -17,7 +17,7 @@ impl WatcherActor {
                 self.definition_error = None;
             }
             Err(error) if self.source.is_some() => {
-                warn!(self.log, "the new source cannot be used, the one before stays"; "error" => &error);
+                warn!(self.log, "the new source cannot be opened, the previous one stays"; "error" => &error);
                 self.record(None, Event::InputRefused { problem: error.clone() });
                 self.definition_error = Some(error);
             }
@@ -25,7 +25,7 @@ impl WatcherActor {
         }
     }
 
-    /// The source cannot be read: that says nothing about its hosts.
+    /// Handles a source that cannot be read; its hosts are kept.
     pub(super) fn source_failed(&mut self, error: String) {
         let in_service = self.hosts.in_service().map(|hosts| hosts.len());
         if self.health.error.is_none() {
@@ -40,7 +40,7 @@ impl WatcherActor {
         }
     }
 
-    /// The source was read.
+    /// Records that the source was read.
     pub(super) fn source_read(&mut self) {
         let now = self.clock.unix_ms();
         self.health.read_at_unix_ms = Some(now);

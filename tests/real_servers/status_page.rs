@@ -192,7 +192,7 @@ async fn page_buttons_execute_orders() {
     press(&browser, "/refresh").await;
     outcome(&browser, "read again").await;
     press(&browser, "/holds/held/reject").await;
-    outcome(&browser, "rejected until the source shows another").await;
+    outcome(&browser, "rejected until the source returns another").await;
     let reject = "document.querySelector('#held form[action$=\"/reject\"]')";
     browser.until("it is shown as rejected", &format!("{reject} === null")).await;
     browser.until("it can still be accepted", "document.querySelector('#held button.main') !== null").await;

@@ -1,4 +1,4 @@
-//! The limits of a guard: which lists are too small.
+//! The limits of a guard, and the check of a list against them.
 
 use std::fmt;
 use std::time::Duration;
@@ -30,18 +30,18 @@ impl Subject {
     }
 }
 
-/// How much a list may lose.
+/// The limits for the removal of entries.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GuardLimits {
     /// What the entries are.
     pub subject: Subject,
-    /// The fewest entries that a list which shrinks may have.
+    /// The minimum number of entries after a removal.
     pub min_entries: usize,
     /// The largest share of the baseline, 0 to 1, that may be lost.
     pub max_removal: f64,
-    /// So many entries may be lost whatever their share is.
+    /// The number of entries that may always be removed, regardless of the share.
     pub always_removable: usize,
-    /// How far back the baseline looks.
+    /// The length of the window for the baseline.
     pub window: Duration,
 }
 
@@ -58,17 +58,18 @@ impl From<&Removal> for GuardLimits {
 }
 
 impl GuardLimits {
-    /// The limits of the definitions, of which one may always be removed.
+    /// Returns the limits of the definitions, of which one may always be removed.
     pub fn of_services(max_removal: f64, window: Duration) -> Self {
         Self { subject: Subject::Services, min_entries: 0, max_removal, always_removable: 1, window }
     }
 
-    /// Whether the baseline can block a list at all.
+    /// Returns whether the baseline can block a list at all.
     pub(super) fn needs_baseline(&self) -> bool {
         self.max_removal < 1.0
     }
 
-    /// Whether a list may leave `remaining` of the `in_service` entries. A list that does not shrink always may.
+    /// Checks a list that would leave `remaining` of the `in_service` entries. A list that does not shrink always
+    /// passes.
     pub(super) fn check(&self, remaining: usize, in_service: usize, baseline: usize) -> Result<(), BlockReason> {
         if remaining >= in_service {
             return Ok(());
@@ -84,7 +85,7 @@ impl GuardLimits {
         Ok(())
     }
 
-    /// The fewest entries that must remain of this baseline.
+    /// Returns the minimum number of entries that must remain of this baseline.
     fn required(&self, baseline: usize) -> usize {
         /// A share such as 0.29 of 100 is 28.999... in binary.
         const ROUNDING: f64 = 1e-9;
@@ -119,7 +120,7 @@ pub enum BlockReason {
         required: usize,
         /// The limit.
         max_removal: f64,
-        /// How far back the baseline looks.
+        /// The length of the window for the baseline.
         window: Duration,
     },
 }

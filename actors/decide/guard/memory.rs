@@ -1,4 +1,4 @@
-//! What a guard keeps across restarts of the daemon.
+//! The state of a guard that is saved across restarts of the daemon.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::window::CapacityWindow;
 use crate::model::{BlockedChange, Moment};
 
-/// What a guard keeps across restarts of the daemon. Its fields stand beside those of what is saved.
+/// The state of a guard that is saved across restarts of the daemon. Its fields are flattened into the saved object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GuardMemory<L> {
-    /// The list that an operator rejected, while the source shows it.
+    /// The list that an operator rejected, as long as the source returns it.
     #[serde(flatten)]
     pub rejected: Option<RejectedList<L>>,
     /// The baseline, where it is larger than the list in service.
@@ -30,7 +30,8 @@ pub struct RejectedList<L> {
     /// The list.
     #[serde(rename = "rejected")]
     pub list: L,
-    /// How it differs from the list in service, and since when it is blocked; none in state that earlier versions saved.
+    /// Its difference from the list in service, and since when it is blocked; `None` in state saved by earlier
+    /// versions.
     #[serde(default, rename = "rejected_change", skip_serializing_if = "Option::is_none")]
     pub change: Option<BlockedChange>,
 }
@@ -38,26 +39,26 @@ pub struct RejectedList<L> {
 /// The largest capacity within the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// How many entries.
+    /// The number of entries.
     pub entries: usize,
-    /// When their number fell, in milliseconds since 1970; none while a blocked change keeps the baseline.
+    /// When their number fell, in milliseconds since 1970; `None` while a blocked change keeps the baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_unix_ms: Option<u64>,
 }
 
 impl Baseline {
-    /// Kept by a blocked change.
+    /// Creates a baseline that a blocked change keeps.
     pub(super) fn kept(entries: usize) -> Self {
         Self { entries, until_unix_ms: None }
     }
 
-    /// The largest capacity within the window that is no longer in service.
+    /// Returns the largest capacity within the window that is no longer in service.
     pub(super) fn of_window(window: &CapacityWindow, length: Duration, now: Moment) -> Option<Self> {
         let past = window.largest_before(now, length)?;
         Some(Self { entries: past.entries, until_unix_ms: Some(past.until.unix_ms) })
     }
 
-    /// Counts from now on, unless it has left the window.
+    /// Adds the capacity to the window, unless it is older than the window.
     pub(super) fn enter_into(self, window: &mut CapacityWindow, length: Duration, now: Moment) {
         let age = self.until_unix_ms.map_or(0, |until| now.unix_ms.saturating_sub(until));
         if Duration::from_millis(age) <= length {
@@ -67,7 +68,7 @@ impl Baseline {
 }
 
 impl<L> GuardMemory<L> {
-    /// The same about another form of the list.
+    /// Converts the list to another form.
     pub fn map<S>(self, form: impl FnOnce(L) -> S) -> GuardMemory<S> {
         let rejected = self.rejected.map(|RejectedList { list, change }| RejectedList { list: form(list), change });
         GuardMemory { rejected, baseline: self.baseline }

@@ -1,13 +1,13 @@
-//! Whether a new list of hosts or definitions may replace the one in service. Discovery that empties (a restart, an
-//! ACL, sessions that expire one by one) looks just like hosts that leave; the guard tells the two apart by how much
-//! is lost within a window of time.
+//! The guard: decides whether a new list of hosts or definitions may replace the one in service. A failing discovery (a
+//! restart, an ACL, sessions that expire one by one) looks like hosts that leave. The guard blocks a change that
+//! removes too many entries within a window of time.
 //!
 //! | question | where |
 //! | --- | --- |
 //! | which lists are too small? | `limits` |
 //! | how much was in service within the window? | `window` |
 //! | what does a restarted daemon need to know? | `memory` |
-//! | what is blocked, and what did an operator decide? | here |
+//! | what is blocked, and what did an operator decide? | this module |
 
 mod limits;
 mod memory;
@@ -28,21 +28,21 @@ use crate::model::{BlockedChange, Moment};
 
 /// A list that a guard can block.
 pub trait GuardedList {
-    /// Whether the other list shows the same, so that an operator's decision about one holds for the other.
+    /// Returns whether both lists are equal for an operator's decision, so that it applies to both.
     fn shows_the_same(&self, other: &Self) -> bool;
 }
 
-/// The guard over the hosts of one service, or over all definitions.
+/// The guard of the hosts of one service, or of all definitions.
 ///
-/// The baseline is the largest capacity in service within the window. While a change is blocked the baseline stays,
-/// until the source shows a list that passes or an operator accepts one.
+/// The baseline is the largest capacity in service within the window. A blocked change keeps the baseline until the
+/// source returns a list that passes, or an operator accepts one.
 #[derive(Debug)]
 pub struct Guard<L> {
     window: CapacityWindow,
     standing: Standing<L>,
 }
 
-/// What became of the newest list of the source.
+/// The decision about the newest list of the source.
 #[derive(Debug)]
 enum Standing<L> {
     /// It is in service.
@@ -58,22 +58,22 @@ enum Standing<L> {
 struct Blocked<L> {
     list: L,
     change: BlockedChange,
-    /// The capacity that further lists are compared with.
+    /// The baseline for further lists.
     baseline: usize,
 }
 
-/// What the guard did with a list that breaks its limits.
+/// The result of blocking a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocking {
-    /// It is the first one that is blocked.
+    /// It is the first blocked list.
     Began,
-    /// It takes the place of the pending one.
+    /// It replaces the pending list.
     Updated,
-    /// It is the one that an operator rejected.
+    /// It equals the list that an operator rejected.
     StaysRejected,
 }
 
-/// What a list that passes put an end to.
+/// The blocked change that a passing list ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// A pending change: the source recovered.
@@ -82,11 +82,11 @@ pub enum Ended {
     Rejected,
 }
 
-/// Why an operator's decision was refused: nothing is blocked.
+/// The error for an operator's decision while nothing is blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NothingBlocked;
 
-/// What an operator's rejection did.
+/// The result of an operator's rejection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Rejection<'a> {
     /// The pending change is rejected.
@@ -102,8 +102,8 @@ impl<L> Default for Guard<L> {
 }
 
 impl<L: GuardedList> Guard<L> {
-    /// The guard of an earlier run of the daemon, with `in_service` entries in service now. `change` completes a
-    /// rejected list that was saved without one.
+    /// Restores the guard of an earlier run of the daemon, with `in_service` entries in service now. `change` completes
+    /// a rejected list that was saved without one.
     pub fn restored(
         memory: GuardMemory<L>,
         in_service: Option<usize>,
@@ -130,7 +130,7 @@ impl<L: GuardedList> Guard<L> {
         Self { window, standing }
     }
 
-    /// Whether a list may replace the one in service, of which it would leave `remaining` entries.
+    /// Checks whether a list may replace the one in service, of which it would leave `remaining` entries.
     ///
     /// # Errors
     /// The limit that it breaks.
@@ -139,7 +139,8 @@ impl<L: GuardedList> Guard<L> {
         limits.check(remaining, in_service, self.baseline(limits, now))
     }
 
-    /// A list that passes the check is in service with this many entries. Returns what it put an end to.
+    /// Records that a list that passed the check is in service, with this many entries. Returns the blocked change that
+    /// it ended.
     pub fn passed(&mut self, entries: usize, limits: &GuardLimits, now: Moment) -> Option<Ended> {
         let ended = match std::mem::replace(&mut self.standing, Standing::Open) {
             Standing::Open => None,
@@ -147,14 +148,15 @@ impl<L: GuardedList> Guard<L> {
             Standing::Rejected(blocked) => Some((Ended::Rejected, blocked.baseline)),
         };
         if let Some((_, baseline)) = ended {
-            // The baseline counts for one window more: what recovered only to the limit may not fall again at once.
+            // The baseline stays for one more window: a list that recovered only to the limit must not shrink again at
+            // once.
             self.window.renew(baseline, now);
         }
         self.window.record(entries, now, limits.window);
         ended.map(|(ended, _)| ended)
     }
 
-    /// The list in service has this many entries now, without a new list of the source.
+    /// Records a new number of entries in service, without a new list of the source.
     pub fn recount(&mut self, entries: usize, limits: &GuardLimits, now: Moment) {
         if self.window.in_service().is_some() {
             self.window.record(entries, now, limits.window);
@@ -180,7 +182,7 @@ impl<L: GuardedList> Guard<L> {
         blocking
     }
 
-    /// An operator accepts the blocked list, rejected before or not. It becomes the new baseline once it
+    /// Accepts the blocked list for an operator, even if it was rejected before. It becomes the new baseline once it
     /// [`passed`](Self::passed).
     ///
     /// # Errors
@@ -195,7 +197,7 @@ impl<L: GuardedList> Guard<L> {
         }
     }
 
-    /// An operator rejects the blocked list: it stays out of service until the source shows another one.
+    /// Rejects the blocked list for an operator: it stays out of service until the source returns another one.
     ///
     /// # Errors
     /// Nothing is blocked.
@@ -209,7 +211,7 @@ impl<L: GuardedList> Guard<L> {
         Ok(if was_rejected { Rejection::AlreadyRejected(change) } else { Rejection::Rejected(change) })
     }
 
-    /// The change that waits for an operator's decision.
+    /// Returns the change that waits for an operator's decision.
     pub fn pending(&self) -> Option<&BlockedChange> {
         match &self.standing {
             Standing::Pending(blocked) => Some(&blocked.change),
@@ -217,7 +219,7 @@ impl<L: GuardedList> Guard<L> {
         }
     }
 
-    /// The change that an operator rejected.
+    /// Returns the change that an operator rejected.
     pub fn rejected(&self) -> Option<&BlockedChange> {
         match &self.standing {
             Standing::Rejected(blocked) => Some(&blocked.change),
@@ -225,7 +227,7 @@ impl<L: GuardedList> Guard<L> {
         }
     }
 
-    /// What the guard of a restarted daemon needs to know; `share` makes a list ready to be saved.
+    /// Returns the state to save for a restart; `share` converts a list to its saved form.
     pub fn memory<S>(&self, limits: &GuardLimits, now: Moment, share: impl FnOnce(&L) -> S) -> GuardMemory<S> {
         let rejected = match &self.standing {
             Standing::Rejected(blocked) => {
@@ -240,7 +242,7 @@ impl<L: GuardedList> Guard<L> {
         GuardMemory { rejected, baseline: baseline.filter(|_| limits.needs_baseline()) }
     }
 
-    /// The capacity that a list is compared with.
+    /// Returns the baseline that a list is compared with.
     fn baseline(&self, limits: &GuardLimits, now: Moment) -> usize {
         let in_window = self.window.baseline(now, limits.window);
         match &self.standing {

@@ -12,7 +12,7 @@ const WINDOW_MS: u64 = 30_000;
 /// One event of a sequence.
 #[derive(Debug, Clone)]
 enum Step {
-    /// The source shows so many entries.
+    /// The source returns this many entries.
     Show(u32),
     Accept,
     Reject,
@@ -28,7 +28,7 @@ fn step() -> impl Strategy<Value = (u64, Step)> {
     (pause, step)
 }
 
-/// How many entries were in service, and from when on; what an operator accepted begins a new history.
+/// The number of entries in service, and since when; a list that an operator accepted begins a new history.
 struct History(Vec<(u64, usize)>);
 
 impl History {
@@ -36,7 +36,7 @@ impl History {
         self.0.last().map_or(0, |(_, entries)| *entries)
     }
 
-    /// The most entries in service at any time within the window.
+    /// Returns the most entries in service at any time within the window.
     fn largest(&self, ms: u64) -> usize {
         let ends = self.0.iter().skip(1).map(|(from, _)| *from).chain([ms]);
         let within = self.0.iter().zip(ends).filter(|(_, until)| *until + WINDOW_MS >= ms);
@@ -66,7 +66,7 @@ proptest! {
         let limits = GuardLimits { min_entries, always_removable, window: Duration::from_millis(WINDOW_MS), ..hosts(max_removal) };
         let mut stage = Stage::new(first, limits);
         let mut history = History(vec![(0, stage.in_service.len())]);
-        // When the last block ended: its baseline counts for one window more.
+        // When the last block ended: its baseline stays for one more window.
         let mut recovered_at: Option<u64> = None;
         let mut ms = 0;
         for (pause, step) in sequence {

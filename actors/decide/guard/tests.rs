@@ -1,4 +1,4 @@
-//! The guard's states, and the list of numbers that its tests guard.
+//! Tests of the guard's states, with lists of numbers.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ impl GuardedList for Numbers {
     }
 }
 
-/// A guarded list: what its source shows, and what is in service.
+/// A guarded list: the list of its source, and the one in service.
 pub(super) struct Stage {
     pub guard: Guard<Numbers>,
     pub limits: GuardLimits,
@@ -24,7 +24,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Entries 1 to `entries` are in service at 0 ms.
+    /// Starts with entries 1 to `entries` in service at 0 ms.
     pub fn new(entries: u32, limits: GuardLimits) -> Self {
         let start = Instant::now();
         let mut stage = Self { guard: Guard::default(), limits, in_service: BTreeSet::new(), start };
@@ -36,7 +36,7 @@ impl Stage {
         Moment { instant: self.start + Duration::from_millis(ms), unix_ms: 1_000_000 + ms }
     }
 
-    /// The source shows these entries. Returns what ended when they pass, or what the guard did.
+    /// Shows these entries. Returns the ended change if they pass, or the result of blocking them.
     pub fn show(&mut self, ms: u64, entries: impl IntoIterator<Item = u32>) -> Result<Option<Ended>, Blocking> {
         let (entries, now) = (entries.into_iter().collect::<BTreeSet<u32>>(), self.at(ms));
         match self.guard.check(entries.len(), &self.limits, now) {
@@ -56,7 +56,7 @@ impl Stage {
         }
     }
 
-    /// An operator accepts the blocked list.
+    /// Accepts the blocked list for an operator.
     pub fn accept(&mut self, ms: u64) -> Result<(), NothingBlocked> {
         let (Numbers(entries), _) = self.guard.accept()?;
         self.guard.passed(entries.len(), &self.limits, self.at(ms));
@@ -65,7 +65,7 @@ impl Stage {
     }
 }
 
-/// The limits of hosts: `min_hosts` 1 and this share within 30 s.
+/// Returns limits of hosts: `min_hosts` 1 and this share within 30 s.
 pub(super) fn hosts(max_removal: f64) -> GuardLimits {
     GuardLimits {
         subject: Subject::Hosts,
@@ -116,13 +116,13 @@ fn share_is_counted_in_decimal() {
 }
 
 #[test]
-fn one_service_may_always_go_and_no_more() {
+fn one_service_may_always_be_removed() {
     let limits = GuardLimits::of_services(0.0, Duration::from_secs(30));
     let mut stage = Stage::new(3, limits);
     assert_eq!(stage.show(1, [1, 2]), Ok(None));
     assert_eq!(stage.show(5, [1]), Err(Blocking::Began), "the second within the window");
     assert_eq!(stage.show(6, [1, 2]), Ok(Some(Ended::Pending)));
-    assert_eq!(stage.show(30_006, [1]), Err(Blocking::Began), "the baseline counts for one window more");
+    assert_eq!(stage.show(30_006, [1]), Err(Blocking::Began), "the baseline stays for one more window");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What deployments and outages look like to a source, step by step.
+//! Traces of deployments and outages as a source shows them, step by step.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;

@@ -1,4 +1,4 @@
-//! How much was in service within a window of time.
+//! The capacity that was in service within a window of time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,29 +8,29 @@ use crate::model::Moment;
 /// The capacity in service now, and the larger ones before it.
 #[derive(Debug, Default)]
 pub(super) struct CapacityWindow {
-    /// None before the first list.
+    /// `None` before the first list.
     in_service: Option<usize>,
-    /// Larger capacities with the time until which each was in service; both grow smaller and later to the back, so
-    /// that the first is the largest. At most as many as entries were ever in service within the window.
+    /// Earlier, larger capacities with the end of their time in service, sorted by descending size and ascending end.
+    /// It has at most as many elements as entries were in service within the window.
     before: VecDeque<Past>,
 }
 
 /// A capacity that is no longer in service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Past {
-    /// How many entries.
+    /// The number of entries.
     pub(super) entries: usize,
     /// When their number fell.
     pub(super) until: Moment,
 }
 
 impl CapacityWindow {
-    /// How many entries are in service; none before the first list.
+    /// Returns the number of entries in service; `None` before the first list.
     pub(super) fn in_service(&self) -> Option<usize> {
         self.in_service
     }
 
-    /// So many entries are in service from now on.
+    /// Records the number of entries in service from now on.
     pub(super) fn record(&mut self, entries: usize, now: Moment, window: Duration) {
         if let Some(before) = self.in_service.replace(entries)
             && before > entries
@@ -45,14 +45,14 @@ impl CapacityWindow {
         }
     }
 
-    /// So many entries count as in service until now.
+    /// Records a number of entries as in service until now.
     pub(super) fn renew(&mut self, entries: usize, now: Moment) {
         if self.in_service.is_none_or(|in_service| in_service < entries) {
             self.keep(Past { entries, until: now });
         }
     }
 
-    /// Enters a capacity that fell later than all others.
+    /// Adds a capacity that ended later than all others.
     fn keep(&mut self, past: Past) {
         while self.before.back().is_some_and(|known| known.entries <= past.entries) {
             self.before.pop_back();
@@ -60,13 +60,13 @@ impl CapacityWindow {
         self.before.push_back(past);
     }
 
-    /// The largest capacity in service within the window.
+    /// Returns the largest capacity in service within the window.
     pub(super) fn baseline(&self, now: Moment, window: Duration) -> usize {
         let past = self.largest_before(now, window).map_or(0, |past| past.entries);
         past.max(self.in_service.unwrap_or_default())
     }
 
-    /// The largest capacity within the window that is no longer in service.
+    /// Returns the largest capacity within the window that is no longer in service.
     pub(super) fn largest_before(&self, now: Moment, window: Duration) -> Option<Past> {
         self.before.iter().find(|past| is_within(past, now, window)).copied()
     }

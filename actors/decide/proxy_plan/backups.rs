@@ -1,4 +1,4 @@
-//! The order of backups: HAProxy uses the first that it can, and puts a server that is added at run time last.
+//! The order of backups: HAProxy uses the first usable one, and appends servers that are added at run time.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use crate::decide::loaded_service::LoadedService;
 use crate::decide::server_order::{rank, rank_of};
 use crate::model::{Host, ObservedServers, ServerName, ServiceDefinition, Word};
 
-/// The backups of a service that HAProxy has and that stay; empty where their order does not matter.
+/// The backups of a service that HAProxy has and keeps; empty where their order does not matter.
 pub(super) struct Backups<'a> {
-    /// Each with its place in the list of hosts and in HAProxy.
+    /// Each with its position in the list of hosts and in HAProxy.
     places: Vec<Place<'a>>,
 }
 
@@ -34,13 +34,13 @@ impl<'a> Backups<'a> {
         Self { places: present.filter_map(place).collect() }
     }
 
-    /// A backup that HAProxy has and that comes after this new host.
+    /// Returns a backup in HAProxy that must come after this new host.
     pub(super) fn after(&self, host: &Host) -> Option<&'a ServerName> {
         let later = self.places.iter().find(|place| host.backup && rank(host) < place.wanted);
         later.map(|place| place.server)
     }
 
-    /// The backup that should be first, and the one that HAProxy uses before it.
+    /// Returns the backup that should be first, and the one that HAProxy uses before it.
     pub(super) fn misplaced(&self) -> Option<(&'a ServerName, &'a ServerName)> {
         let wanted = self.places.iter().min_by_key(|place| place.wanted)?;
         let first = self.places.iter().min_by_key(|place| place.loaded)?;
@@ -48,7 +48,7 @@ impl<'a> Backups<'a> {
     }
 }
 
-/// Whether the section uses all its backups at the same time.
+/// Returns whether the section uses all its backups at the same time.
 fn uses_all(definition: &ServiceDefinition) -> bool {
     let choice = |line: &Vec<Word>| match *Vec::from_iter(line.iter().map(Word::as_str)) {
         ["option", "allbackups"] => Some(true),

@@ -1,4 +1,4 @@
-//! The plan of one server that is wanted: added, or brought from what HAProxy has of it to what it should be.
+//! The plan of one desired server: add it, or change it from its observed to its desired state.
 
 use super::step::{Step, disable_agent};
 use super::wanted::{Ground, WantedService};
@@ -10,17 +10,17 @@ use crate::model::{
     ServerName, ServiceDefinition, UpdateStrategy, Word,
 };
 
-/// HAProxy's weight of a server that names none.
+/// HAProxy's weight of a server without a `weight` option.
 const DEFAULT_WEIGHT: u16 = 1;
 
-/// How many ids beyond its own a server is offered in an external HAProxy, whose file may have given its own to another.
+/// How many further ids are tried for a server in an external HAProxy, whose file may use its id for another server.
 const IDS_TRIED: usize = 1_000;
 
-/// What a host's server line says besides name and address. Most hosts of a service have the same: kept from one to the
-/// next, because a plan looks at all of them for each change of one.
+/// The options in a host's server line. Most hosts of a service have the same ones, so they are cached from one host to
+/// the next: a plan of the whole service visits all of them.
 pub(super) struct OwnOptions<'a> {
     host: &'a Host,
-    /// Without the weight.
+    /// The options without the weight.
     words: Vec<Word>,
     weight: Option<u16>,
 }
@@ -37,21 +37,21 @@ impl<'a> OwnOptions<'a> {
     }
 }
 
-/// A server that is wanted, and all that its plan depends on but for what HAProxy has of it.
+/// A desired server, with all inputs of its plan except its state in HAProxy.
 pub(super) struct Planned<'a> {
     pub(super) id: ServerId,
     pub(super) host: &'a Host,
     pub(super) wanted: WantedService<'a>,
     pub(super) ground: Ground<'a>,
-    /// The words of the `default-server` lines that hold for the section.
+    /// The arguments of the `default-server` lines that apply to the section.
     pub(super) inherited: &'a [Word],
     pub(super) inherited_weight: Option<u16>,
-    /// A backup that HAProxy has, and that this one, a backup as well, has to come before.
+    /// A backup in HAProxy that this server, also a backup, has to precede.
     pub(super) later_backup: Option<&'a ServerName>,
 }
 
 impl Planned<'_> {
-    /// A server that HAProxy does not have. `is_taken` are the ids of those that it has.
+    /// Plans the addition of a server. `is_taken` returns whether a server in HAProxy has the id.
     pub(super) fn add(&self, is_taken: impl Fn(PersistentId) -> bool) -> Result<Option<Step>, String> {
         let definition = self.wanted.definition;
         if self.wanted.strategy == UpdateStrategy::Slots {
@@ -88,7 +88,7 @@ impl Planned<'_> {
             AdminState::Drain => commands.push(RuntimeCommand::SetDrain(self.id.clone())),
             AdminState::Maint => {}
         }
-        // The agent of an added server is not asked before it is enabled.
+        // The agent check of an added server is off until it is enabled.
         if has_agent && self.is_left_to_agent() {
             commands.push(RuntimeCommand::EnableAgent(self.id.clone()));
         }
@@ -96,7 +96,7 @@ impl Planned<'_> {
         Ok(Some(Step { gives: step.gives.map(|gives| LoadedServer { id, ..gives }), ..step }))
     }
 
-    /// The weight that its options give it in the end.
+    /// Returns the full weight from its options.
     fn full_weight(&self) -> u16 {
         self.weight_with(&OwnOptions::of(self.wanted.definition, self.host))
     }
@@ -105,7 +105,7 @@ impl Planned<'_> {
         own.weight.or(self.inherited_weight).unwrap_or(DEFAULT_WEIGHT)
     }
 
-    /// A server that HAProxy has.
+    /// Plans the changes of a server that HAProxy has.
     pub(super) fn adjust(
         &self,
         own: &OwnOptions<'_>,
@@ -113,14 +113,16 @@ impl Planned<'_> {
         observed: &ObservedServer,
     ) -> Result<Option<Step>, String> {
         let Some(loaded) = loaded else {
-            return Err("it was added by somebody else, with options that are not known".to_owned());
+            return Err("it was added outside proxymgr, with unknown options".to_owned());
         };
         let new_id = loaded.id.and(self.wanted.ids.exception(&self.id.server)).filter(|id| loaded.id != Some(*id));
         if own.words != loaded.options || new_id.is_some() {
             let what = new_id.map_or_else(|| "its options changed".to_owned(), |id| format!("its id becomes {id}"));
             let is_slot = self.wanted.strategy == UpdateStrategy::Slots;
             return match observed.forced_maintenance() {
-                _ if is_slot => Err("it needs other options than its slot has, and only a reload sets them".to_owned()),
+                _ if is_slot => {
+                    Err("its options differ from those of its slot, and only a reload can set them".to_owned())
+                }
                 true => self.replace(),
                 false => Err(what),
             };
@@ -130,7 +132,7 @@ impl Planned<'_> {
         let mut class = PlanClass::RuntimeEnable;
         let mut holder = None;
         let weight = self.wanted.overlay.weight(&self.id.server, self.weight_with(own));
-        // Under an agent the weight that was ordered counts: what is shown is what the agent made of it.
+        // With an agent the weight that was set counts: HAProxy reports the weight after the agent's change.
         let ordered = || loaded.weight.or(self.inherited_weight).unwrap_or(DEFAULT_WEIGHT);
         let is_agents = observed.agent == AgentState::Enabled && self.is_left_to_agent();
         if weight != if is_agents { ordered() } else { observed.weight } {
@@ -138,8 +140,9 @@ impl Planned<'_> {
             reasons.push(format!("its weight changes from {} to {weight}", observed.weight));
         }
         if self.moved(loaded, observed)? {
-            // It takes nothing new while it moves. Whether it moved is seen before it is made ready again: a
-            // refusal must not bring the old address back into service. Who drained a slot meant the host it had.
+            // It gets no new sessions while its address changes. It is only set ready after the new address was
+            // observed: a refusal must not put the old address back into service. A drain of a slot was meant for its
+            // previous host.
             commands.extend(disable_agent(&self.id, observed));
             if !observed.in_maintenance() && (!observed.in_drain() || self.wanted.slots.is_some()) {
                 commands.push(RuntimeCommand::SetMaintenance(self.id.clone()));
@@ -149,7 +152,7 @@ impl Planned<'_> {
             reasons.push(self.move_in_words(observed));
         } else {
             let state = self.state_change(loaded, observed);
-            // Whoever disables the agent of a server that is not ready keeps it from traffic from then on.
+            // Disabling the agent of a server that is not ready makes the daemon the owner of that state.
             if self.host.state != AdminState::Ready && (state.is_some() || observed.agent == AgentState::Enabled) {
                 class = PlanClass::RuntimeDisable;
                 holder = self.holder();
@@ -173,7 +176,7 @@ impl Planned<'_> {
             return Ok(None);
         }
         let step = self.step(class, reasons.join(", "), commands);
-        // It stays where it is among the servers, whatever its host says of its place now.
+        // Its position among the servers stays, even if the priority of its host changed.
         let gives = step.gives.map(|given| LoadedServer { priority: loaded.priority, ..given });
         Ok(Some(Step { holder, gives, ..step }))
     }
@@ -187,8 +190,8 @@ impl Planned<'_> {
         }
     }
 
-    /// A server that waits in maintenance with other options than it should come back with: deleted now, and added
-    /// by the next plan, which sees whether it is gone.
+    /// Plans the deletion of a server in maintenance that comes back with other options. The next plan adds it, once it
+    /// is gone.
     fn replace(&self) -> Result<Option<Step>, String> {
         self.add(|_| false).map_err(|reason| format!("its options changed, and {reason}"))?;
         let reason = "the host is back in discovery with other options".to_owned();
@@ -196,7 +199,7 @@ impl Planned<'_> {
         Ok(Some(Step { gives: None, ..self.step(PlanClass::RuntimeEnable, reason, commands) }))
     }
 
-    /// Whether the server is at another address than it should be, and an address can be set.
+    /// Returns whether the server has another address than desired, and the desired one can be set.
     fn moved(&self, loaded: &LoadedServer, observed: &ObservedServer) -> Result<bool, String> {
         match &self.host.endpoint.address {
             Address::Ip(ip) => {
@@ -208,8 +211,8 @@ impl Planned<'_> {
         }
     }
 
-    /// The command that brings the administrative state, and why; none where it is as wanted. A drain that is not
-    /// our doing is somebody's on HAProxy's own socket, and stays; what an enabled agent did stays, too.
+    /// Returns the command for the administrative state, and its reason; `None` where nothing is to be done. A drain
+    /// that the daemon did not set was set on HAProxy's own socket, and stays; so does a state set by an enabled agent.
     fn state_change(&self, loaded: &LoadedServer, observed: &ObservedServer) -> Option<(RuntimeCommand, &'static str)> {
         let id = self.id.clone();
         let is_chosen = self.is_chosen();
@@ -222,31 +225,31 @@ impl Planned<'_> {
         match self.host.state {
             AdminState::Ready if is_to_end => {
                 let why = match loaded.held_by {
-                    _ if is_chosen => "an operator makes it ready",
-                    Some(Holder::Operator) => "no operator keeps it from traffic any longer",
-                    Some(Holder::Discovery) => "discovery no longer keeps it from traffic",
-                    Some(Holder::Move) if self.wanted.slots.is_some() => "its slot has its address now",
-                    Some(Holder::Move) => "it has moved",
+                    _ if is_chosen => "an operator set it ready",
+                    Some(Holder::Operator) => "the operator's override has ended",
+                    Some(Holder::Discovery) => "discovery reports it ready again",
+                    Some(Holder::Move) if self.wanted.slots.is_some() => "the address of its slot is set",
+                    Some(Holder::Move) => "its address is set",
                     Some(Holder::Removal) | None => "the host is back in discovery",
                 };
                 Some((RuntimeCommand::SetReady(id), why))
             }
             AdminState::Ready if !observed.in_drain() && self.was_drained_before() => {
-                Some((RuntimeCommand::SetDrain(id), "somebody had drained it on HAProxy's socket before the reload"))
+                Some((RuntimeCommand::SetDrain(id), "it was drained on HAProxy's own socket before the reload"))
             }
             AdminState::Drain if !observed.in_drain() || observed.forced_maintenance() => {
-                let why = if is_chosen { "an operator drains it" } else { "discovery drains it" };
+                let why = if is_chosen { "an operator set it to drain" } else { "discovery set it to drain" };
                 Some((RuntimeCommand::SetDrain(id), why))
             }
             AdminState::Maint if !observed.in_maintenance() => {
-                let (ours, theirs) = ("an operator puts it into maintenance", "discovery puts it into maintenance");
+                let (ours, theirs) = ("an operator set it to maintenance", "discovery set it to maintenance");
                 Some((RuntimeCommand::SetMaintenance(id), if is_chosen { ours } else { theirs }))
             }
             _ => None,
         }
     }
 
-    /// Whether its agent, where it has one, may set its state and weight: not against discovery, nor an operator.
+    /// Returns whether its agent, if any, may set its state and weight: not against discovery or an operator.
     fn is_left_to_agent(&self) -> bool {
         self.host.state == AdminState::Ready && !self.is_chosen()
     }
@@ -259,7 +262,7 @@ impl Planned<'_> {
         self.wanted.overlay.drained_before.contains(&self.id.server)
     }
 
-    /// For whom the server is kept from traffic, where its list does not want it ready.
+    /// Returns why the server is disabled, where its desired state is not ready.
     fn holder(&self) -> Option<Holder> {
         match self.host.state {
             AdminState::Ready => None,

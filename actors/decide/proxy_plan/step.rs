@@ -1,4 +1,4 @@
-//! What a plan does with one server.
+//! The steps of a plan.
 
 use std::mem::discriminant;
 
@@ -7,40 +7,40 @@ use serde::{Deserialize, Serialize};
 use crate::decide::loaded_service::{Holder, LoadedServer};
 use crate::model::{AgentState, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServerName};
 
-/// What to do with one server, and why.
+/// The change of one server, and its reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The server.
     pub server: ServerName,
-    /// The server that discovery knows, where HAProxy has it in a slot.
+    /// The server's name in discovery, where HAProxy has it in a slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_slot: Option<ServerName>,
-    /// What kind of change it is.
+    /// The class of the change.
     pub class: PlanClass,
-    /// Why, in words.
+    /// The reason, as text.
     pub reason: String,
     /// The commands, in order.
     pub commands: Vec<RuntimeCommand>,
-    /// What the process will have been given of the server once they are carried out; none where that does not
-    /// change. Kept with the step, because what is wanted may have changed again by the time HAProxy answers.
+    /// The applied state of the server after the commands; `None` where it does not change. Stored with the step,
+    /// because the desired state may have changed again when HAProxy answers.
     pub gives: Option<LoadedServer>,
-    /// For whom it keeps the server from traffic, where it does.
+    /// Why it disables the server, where it does.
     pub holder: Option<Holder>,
 }
 
 impl Step {
-    /// The server as discovery and operators call it.
+    /// Returns the server's name for discovery and operators.
     pub fn known_as(&self) -> &ServerName {
         self.in_slot.as_ref().unwrap_or(&self.server)
     }
 
-    /// Whether it only clears away a server that nobody waits for: a refusal is no failure, it is tried again.
+    /// Returns whether it only deletes a server that is no longer used: a refusal is not a failure, and is retried.
     pub fn is_clearance(&self) -> bool {
         self.class == PlanClass::RuntimeDisable && matches!(*self.commands, [RuntimeCommand::DeleteServer(_)])
     }
 
-    /// Whether it changes which hosts serve, or where: states and weights of those that stay, which the file cannot
-    /// hold or which are for a time only, are none of that.
+    /// Returns whether it changes the set of hosts or their addresses. Changes of state and weight do not count: the
+    /// file cannot contain them, or they are temporary.
     pub(super) fn changes_hosts(&self) -> bool {
         self.commands.iter().any(|command| match command {
             RuntimeCommand::AddServer { .. } | RuntimeCommand::DeleteServer(_) | RuntimeCommand::SetAddress(..) => true,
@@ -50,25 +50,25 @@ impl Step {
     }
 }
 
-/// A change at run time that HAProxy turned down.
+/// A runtime change that HAProxy refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// What it was asked.
+    /// The refused commands.
     pub commands: Vec<RuntimeCommand>,
-    /// Its words.
+    /// HAProxy's answer.
     pub words: String,
 }
 
 impl Refusal {
-    /// Whether the step asks for the same kind of change again. A drain is another than the addition that was refused,
-    /// and that a reload has brought since.
+    /// Returns whether the step requests the same kind of change again. A drain differs from a refused addition that a
+    /// reload has applied since.
     pub fn meets(&self, step: &Step) -> bool {
         let is_same = |one: &RuntimeCommand, other: &RuntimeCommand| discriminant(one) == discriminant(other);
         step.commands.iter().any(|command| self.commands.iter().any(|refused| is_same(refused, command)))
     }
 }
 
-/// Keeps the server's agent from undoing what follows.
+/// Returns the command that disables the server's agent, so that it cannot revert the next commands.
 pub(super) fn disable_agent(id: &ServerId, observed: &ObservedServer) -> Option<RuntimeCommand> {
     (observed.agent == AgentState::Enabled).then(|| RuntimeCommand::DisableAgent(id.clone()))
 }

@@ -1,4 +1,4 @@
-//! What a plan is made for: a service as it should be, and what surrounds it.
+//! The inputs of a plan: the desired state of a service, and its context.
 
 use crate::decide::capabilities::Capabilities;
 use crate::decide::overlay::Overlay;
@@ -7,20 +7,20 @@ use crate::decide::server_ids::ServerIds;
 use crate::decide::slots::SlotTable;
 use crate::model::{HostList, ServerName, ServiceDefinition, UpdateStrategy, Word};
 
-/// What a service should be.
+/// The desired state of a service.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedService<'a> {
     /// Its definition.
     pub definition: &'a ServiceDefinition,
-    /// Its servers: under the names of their slots, where it has slots, with the free ones.
+    /// Its servers: by the names of their slots, including free ones, where it has slots.
     pub hosts: &'a HostList,
     /// Their ids.
     pub ids: &'a ServerIds,
-    /// What is wanted of single servers for a time.
+    /// Temporary deviations of single servers.
     pub overlay: &'a Overlay,
-    /// How its changes may be made.
+    /// The strategy for its changes.
     pub strategy: UpdateStrategy,
-    /// Its slots; none where its servers have the names of their hosts.
+    /// Its slots; `None` where its servers have the names of their hosts.
     pub slots: Option<&'a SlotTable>,
 }
 
@@ -30,15 +30,15 @@ impl WantedService<'_> {
     }
 }
 
-/// What surrounds every service's plan.
+/// The context of every service's plan.
 #[derive(Debug, Clone, Copy)]
 pub struct Ground<'a> {
-    /// What this HAProxy can do.
+    /// The capabilities of this HAProxy.
     pub capabilities: Capabilities,
-    /// The `default-server` words of the `defaults` section.
+    /// The `default-server` arguments of the `defaults` section.
     pub inherited: &'a [Word],
-    /// What the frame means for every section.
+    /// The effect of the base configuration on every section.
     pub style: SectionStyle,
-    /// Whether it is external: which ids its file gives is not known before they are observed.
+    /// Whether it is external: the server ids in its file are unknown until they are observed.
     pub is_external: bool,
 }

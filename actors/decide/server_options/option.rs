@@ -1,4 +1,4 @@
-//! A server option, and whether `add server` takes it.
+//! A row of the table of server options.
 
 use super::value::Value;
 use crate::model::ProxyVersion;
@@ -8,18 +8,18 @@ use crate::model::ProxyVersion;
 pub struct ServerOption {
     /// The option's keyword.
     pub name: &'static str,
-    /// What its value has to be; none where it takes none.
+    /// The type of its value; `None` where it has no value.
     pub value: Option<Value>,
-    /// Why a service may not use it unless the operator allows it; none where it may.
+    /// Why a service may not use it unless the operator allows it; `None` where it may.
     pub refusal: Option<&'static str>,
-    /// Whether `add server` takes it.
+    /// Whether `add server` accepts it.
     pub at_runtime: AtRuntime,
 }
 
-/// Whether an option can be given to a server that is added at run time.
+/// Whether `add server` accepts an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AtRuntime {
-    /// `add server` takes it from this version on.
+    /// `add server` accepts it since this version.
     Since(ProxyVersion),
     /// `add server` refuses it, and a server with an IP address works the same without it: it concerns the resolution
     /// of host names.
@@ -28,33 +28,33 @@ pub enum AtRuntime {
     Never,
 }
 
-/// An option without a value that `add server` takes from 2.6 on.
+/// Creates an option without a value that `add server` accepts since 2.6.
 pub(super) const fn flag(name: &'static str) -> ServerOption {
     ServerOption { name, value: None, refusal: None, at_runtime: AtRuntime::Since(ProxyVersion { major: 2, minor: 6 }) }
 }
 
-/// An option with a value that `add server` takes from 2.6 on.
+/// Creates an option with a value that `add server` accepts since 2.6.
 pub(super) const fn with(name: &'static str, value: Value) -> ServerOption {
     ServerOption { value: Some(value), ..flag(name) }
 }
 
 impl ServerOption {
-    /// Not for services, unless the operator allows it.
+    /// Refuses the option to services, unless the operator allows it.
     pub(super) const fn refused(self, reason: &'static str) -> Self {
         Self { refusal: Some(reason), ..self }
     }
 
-    /// Taken by `add server` from this version on.
+    /// Sets the first version in which `add server` accepts it.
     pub(super) const fn since(self, major: u16, minor: u16) -> Self {
         Self { at_runtime: AtRuntime::Since(ProxyVersion { major, minor }), ..self }
     }
 
-    /// Refused by `add server`.
+    /// Marks it as refused by `add server`.
     pub(super) const fn file_only(self) -> Self {
         Self { at_runtime: AtRuntime::Never, ..self }
     }
 
-    /// Refused by `add server`, and of no use to a server with an IP address.
+    /// Marks it as refused by `add server`, and useless for a server with an IP address.
     pub(super) const fn resolution(self) -> Self {
         Self { at_runtime: AtRuntime::Needless, ..self }
     }

@@ -1,5 +1,5 @@
-//! The table of server options. One that is marked neither otherwise nor `since` a later version is taken by
-//! `add server` from 2.6 on, the first version that can add servers.
+//! The table of server options. Unless marked otherwise, `add server` accepts an option since 2.6, the first version
+//! that can add servers.
 
 use super::option::{ServerOption, flag, with};
 use super::value::Value;
@@ -12,10 +12,10 @@ const TLS_VERSION: Value = Value::OneOf(&["SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.
 
 const READS_A_FILE: &str = "it reads a file of HAProxy's machine";
 const OUR_STATE: &str =
-    "proxymgr sets the state of servers; a host says it with the key \"state\" (ready, drain, maint)";
+    "proxymgr sets the state of servers; a host sets it with the key \"state\" (ready, drain, maint)";
 const OUTGOING: &str = "it chooses where HAProxy's own connections come from";
 const UNIQUE: &str = "it has to be unique, and these options are those of every server";
-const TRACKED: &str = "a server that others track cannot be removed while HAProxy runs";
+const TRACKED: &str = "a server that other servers track cannot be removed while HAProxy runs";
 const NO_LOGS: &str = "a service forwards connections, not log messages";
 
 #[rustfmt::skip]

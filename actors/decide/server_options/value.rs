@@ -1,8 +1,8 @@
-//! What the value of a server option has to be.
+//! The type of a server option's value.
 
 use std::net::IpAddr;
 
-/// What the value of a server option has to be.
+/// The type of a server option's value.
 #[derive(Debug, Clone, Copy)]
 pub enum Value {
     /// Anything: a name, a list, an expression.
@@ -22,7 +22,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// What is wrong with the value.
+    /// Returns what is wrong with the value.
     pub fn mistake(self, text: &str) -> Option<String> {
         match self {
             Self::Any => None,
@@ -47,7 +47,7 @@ impl Value {
     }
 }
 
-/// Digits with an optional minus, without the plus sign and the blanks that other parsers let pass.
+/// Parses digits with an optional minus, without the plus sign and the blanks that other parsers accept.
 fn plain_number(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -56,7 +56,7 @@ fn plain_number(text: &str) -> Option<i64> {
     text.parse().ok()
 }
 
-/// HAProxy's durations: milliseconds, or with a unit; at most 2^31 ms, about 24 days.
+/// Parses HAProxy's durations: milliseconds, or with a unit; at most 2^31 ms, about 24 days.
 fn duration_us(text: &str) -> Option<i64> {
     const UNITS: [(&str, i64); 6] =
         [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000)];

@@ -11,7 +11,7 @@ use crate::port::ConfigText;
 const BASE: &str = "global\n    stats timeout 2m\n\ndefaults\n    log-format http-only\n\n";
 const BAD: &str = "http-request deny if { src,nosuchconverter 1 }";
 
-/// How an isolation ended.
+/// The result of an isolation.
 struct Outcome {
     result: Result<Warnings, DeployFailure>,
     candidate: Candidate,
@@ -66,7 +66,7 @@ fn isolate_after(
     }
 }
 
-/// Refuses the first line with one of these words, and names its place.
+/// Refuses the first line with one of these words, and names the line.
 fn refusing(words: &[&str]) -> impl Fn(&ConfigText) -> Verdict {
     move |text| {
         let text = text.joined();
@@ -204,7 +204,7 @@ fn service_that_does_not_suit_a_defaults_line_is_left_out() {
 }
 
 #[test]
-fn of_a_pair_that_is_bad_together_one_is_served() {
+fn one_of_two_conflicting_services_is_served() {
     let pairs = |text: &ConfigText| (0..5).any(|n| holds(text, &format!("a{n}")) && holds(text, &format!("b{n}")));
     let services = (0..5).flat_map(|n| [new(&format!("a{n}"), &[]), new(&format!("b{n}"), &[])]);
     let outcome = isolate(services.chain([running("old", &[]), new("good", &[])]), |text| {
@@ -223,7 +223,7 @@ fn service_that_conflicts_with_one_that_runs_is_left_out() {
 }
 
 #[test]
-fn service_is_good_once_what_it_refers_to_is_as_it_was() {
+fn service_is_accepted_once_its_reference_is_rolled_back() {
     let refers = "http-request deny if { nbsrv(db) eq 0 }";
     let services = [changed("db", &["balance leastconn"], &[BAD]), new("a", &[refers])];
     let outcome = isolate(services, refusing(&["nosuchconverter"]));
@@ -273,7 +273,7 @@ fn haproxy_that_refuses_only_the_whole_is_an_error() {
 
 proptest! {
     #[test]
-    fn isolation_ends_and_keeps_what_runs_whatever_haproxy_answers(
+    fn isolation_ends_and_keeps_running_services(
         answers in prop::collection::vec((any::<bool>(), prop::option::of(1_usize..60)), 1..50),
         kinds in prop::collection::vec(0_u8..3, 1..25),
     ) {
@@ -302,7 +302,7 @@ proptest! {
 }
 
 #[test]
-fn bad_definition_of_a_service_that_the_base_names_is_its_own() {
+fn bad_definition_of_service_in_base_blocks_only_itself() {
     let base = format!("{BASE}    default_backend web\n\n");
     let needs = |text: &ConfigText| if holds(text, "web") { Ok(Vec::new()) } else { unnamed() };
     let services = [changed("web", &[], &[BAD]), new("good", &[])];

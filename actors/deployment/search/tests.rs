@@ -5,13 +5,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::deployment::fixture::{name, names};
 
-/// What a search found bad, and how many trials that took.
+/// The bad sections that a search found, and the number of trials.
 struct Outcome {
     bad: BTreeSet<ServiceName>,
     trials: usize,
 }
 
-/// Runs a search to its end. `refuses` says whether HAProxy refuses a group, and which sections it names.
+/// Runs a search to its end. `refuses` returns whether HAProxy refuses a group, and the sections that it names.
 fn run(mut search: Search, refuses: impl Fn(&[ServiceName]) -> Option<BTreeSet<ServiceName>>) -> Outcome {
     let mut outcome = Outcome { bad: BTreeSet::new(), trials: 0 };
     while let Some(group) = search.next_group() {
@@ -45,7 +45,7 @@ fn one_trial_is_enough_where_all_are_good() {
 }
 
 #[test]
-fn forty_of_241_that_are_named_take_two_trials_each() {
+fn forty_named_of_241_take_two_trials_each() {
     let all = numbered(241);
     let bad: BTreeSet<_> = all.iter().skip(3).step_by(6).cloned().collect();
     let outcome = run(Search::new(all, References::new()), |group| first_bad(group, &bad).map(|b| [b.clone()].into()));
@@ -54,7 +54,7 @@ fn forty_of_241_that_are_named_take_two_trials_each() {
 }
 
 #[test]
-fn forty_of_41_that_are_not_named_take_two_trials_each() {
+fn forty_unnamed_of_41_take_two_trials_each() {
     let all = numbered(41);
     let bad: BTreeSet<_> = all[..40].iter().cloned().collect();
     let outcome = run(Search::new(all, References::new()), |group| first_bad(group, &bad).map(|_| BTreeSet::new()));
@@ -63,7 +63,7 @@ fn forty_of_41_that_are_not_named_take_two_trials_each() {
 }
 
 #[test]
-fn a_good_section_that_is_named_costs_one_trial_once() {
+fn named_good_section_costs_one_trial() {
     let all = numbered(128);
     let bad = BTreeSet::from([all[77].clone()]);
     let forged = BTreeSet::from([all[3].clone()]);
@@ -77,7 +77,7 @@ fn section_is_decided_after_those_it_refers_to() {
     let references = References::from([(name("a"), names(&["z"]))]);
     let tried = std::cell::RefCell::new(Vec::new());
     let search = Search::new([name("a"), name("m"), name("z")], references);
-    // HAProxy refuses whatever holds or refers to z, until z is found bad; it names a.
+    // HAProxy refuses each group that contains or refers to z, until z is found bad; it names a.
     let outcome = run(search, |group| {
         tried.borrow_mut().push(group.to_vec());
         let z_is_decided = tried.borrow().iter().any(|group| **group == [name("z")]);

@@ -1,4 +1,4 @@
-//! The deployment lane, and where it meets the runtime lane.
+//! Tests of the deployment lane, and of its handover to the runtime lane.
 
 use super::*;
 use crate::decide::deployment::{DeployFailure, RestartedProcess};
@@ -6,7 +6,7 @@ use crate::limits::{FIRST_LISTS_WAIT, RELOAD_RETRY, RESTART_BACKOFF_MIN};
 use crate::model::ReloadCause;
 use crate::port::ProcessExit;
 
-/// A HAProxy that serves two hosts of `web` while a deployment for a new service is under way.
+/// Creates a HAProxy that serves two hosts of `web` during a deployment for a new service.
 fn deploying() -> Rig {
     let mut rig = Rig::serving(&[1, 2]);
     rig.define("api", r#", "bind": "127.0.0.2""#);
@@ -44,14 +44,14 @@ fn first_start_does_not_wait_for_ever() {
 }
 
 #[test]
-fn removal_goes_out_while_a_deployment_is_under_way() {
+fn removal_is_sent_during_a_deployment() {
     let mut rig = deploying();
     rig.hosts("web", &[1]);
     assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
 }
 
 #[test]
-fn new_process_is_caught_up_before_it_answers() {
+fn new_process_gets_removals_before_it_answers() {
     let mut rig = deploying();
     rig.hosts("web", &[1]);
     assert!(rig.successor_commands().is_empty(), "it is not started yet");
@@ -60,11 +60,11 @@ fn new_process_is_caught_up_before_it_answers() {
     rig.accept(&[(1, READY), (2, MAINT)]);
     rig.hosts("web", &[]);
     assert_eq!(rig.successor_commands(), ["set server web/s1 state maint"]);
-    assert_eq!(rig.command_texts(), ["set server web/s1 state maint"], "the process that serves hears of it as well");
+    assert_eq!(rig.command_texts(), ["set server web/s1 state maint"], "the process that serves gets it as well");
 }
 
 #[test]
-fn host_that_returns_meanwhile_is_ready_in_the_new_process() {
+fn returning_host_is_ready_in_the_new_process() {
     let mut rig = deploying();
     rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
     rig.hosts("web", &[1]);
@@ -74,7 +74,7 @@ fn host_that_returns_meanwhile_is_ready_in_the_new_process() {
 }
 
 #[test]
-fn process_that_opens_its_own_socket_is_not_commanded_early() {
+fn process_with_own_socket_gets_no_early_commands() {
     let mut rig = deploying();
     rig.feed(Input::ProcessStarted { pid: 2, takes_commands: false });
     rig.hosts("web", &[1]);
@@ -82,7 +82,7 @@ fn process_that_opens_its_own_socket_is_not_commanded_early() {
 }
 
 #[test]
-fn handover_plans_what_changed_meanwhile_first() {
+fn handover_plans_changed_services_first() {
     let mut rig = deploying();
     rig.hosts("web", &[1]);
     rig.accept(&[(1, READY), (2, MAINT)]);
@@ -92,7 +92,7 @@ fn handover_plans_what_changed_meanwhile_first() {
 }
 
 #[test]
-fn server_disabled_in_the_new_process_is_ours_to_enable() {
+fn server_disabled_in_new_process_is_enabled_again() {
     let mut rig = deploying();
     rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
     rig.hosts("web", &[1]);
@@ -108,7 +108,7 @@ fn server_disabled_in_the_new_process_is_ours_to_enable() {
 }
 
 #[test]
-fn answer_of_the_process_before_is_not_trusted() {
+fn answer_of_previous_process_is_not_trusted() {
     let mut rig = deploying();
     rig.hosts("web", &[1]);
     assert!(rig.commands().is_some());
@@ -148,7 +148,7 @@ fn crashed_process_is_replaced_at_once() {
 }
 
 #[test]
-fn process_that_crashed_before_it_was_reported_is_replaced() {
+fn process_that_crashed_during_handover_is_replaced() {
     let mut rig = deploying();
     rig.feed(Input::ProcessExited { pid: 2, exit: ProcessExit::Code(1) });
     rig.deployed(2);
@@ -230,7 +230,7 @@ fn blocked_service_keeps_its_last_good_section() {
 }
 
 #[test]
-fn taken_port_is_asked_for_once_it_is_free() {
+fn taken_port_is_requested_once_it_is_free() {
     let mut rig = Rig::serving(&[1]);
     rig.define("api", r#", "bind": "127.0.0.2""#);
     rig.hosts("api", &[9]);
@@ -245,14 +245,14 @@ fn taken_port_is_asked_for_once_it_is_free() {
 }
 
 #[test]
-fn removed_service_is_taken_away_by_a_reload() {
+fn removed_service_needs_a_reload() {
     let mut rig = Rig::serving(&[1]);
     rig.feed(Input::ServiceRemoved(service("web")));
     assert!(rig.order().is_some_and(|order| order.services.is_empty()));
 }
 
 #[test]
-fn orphan_gets_no_traffic_for_a_host_that_leaves_during_the_first_deployment() {
+fn removed_host_is_disabled_in_orphan_during_first_deployment() {
     let mut rig = Rig::new();
     rig.define("web", "");
     rig.feed(Input::DefinitionsLoaded);
@@ -263,5 +263,5 @@ fn orphan_gets_no_traffic_for_a_host_that_leaves_during_the_first_deployment() {
         _ => None,
     });
     assert_eq!(commands, Some(vec!["set server web/s2 state maint".to_owned()]));
-    assert!(rig.commands().is_none(), "what it has is not known");
+    assert!(rig.commands().is_none(), "its state is unknown");
 }

@@ -1,4 +1,4 @@
-//! External HAProxys, which are changed at run time alone.
+//! Tests of external HAProxy instances, which are only changed at run time.
 
 use super::*;
 use crate::journal::Event;
@@ -27,7 +27,7 @@ fn external_process_is_observed_and_changed_at_run_time() {
 }
 
 #[test]
-fn servers_that_were_there_before_are_never_deleted() {
+fn found_servers_are_never_deleted() {
     let mut rig = target();
     rig.observed(5, &[(1, READY), (2, READY), (3, READY)]);
     rig.accept(&[(1, READY), (2, READY), (3, MAINT)]);
@@ -62,7 +62,7 @@ fn missing_section_is_reported_and_never_deployed() {
 }
 
 #[test]
-fn replaced_process_is_taken_as_it_is_found() {
+fn replaced_process_is_observed_from_scratch() {
     let mut rig = target();
     rig.observed(5, &[(1, READY), (2, READY)]);
     rig.wait(HEALTH_POLL_MIN);

@@ -1,4 +1,4 @@
-//! What is written behind every change.
+//! Tests of the files that are written after changes.
 
 use super::*;
 use crate::limits::{CONFIG_WRITE_RETRY, RELOAD_PATIENCE, STATE_SAVE_INTERVAL};
@@ -39,7 +39,7 @@ fn hanging_write_delays_no_runtime_change() {
 }
 
 #[test]
-fn reload_that_waits_for_a_hanging_write_delays_no_runtime_change() {
+fn reload_behind_hanging_write_delays_no_runtime_change() {
     let mut rig = Rig::serving(&[1, 2, 3]);
     rig.hosts("web", &[1, 2]);
     rig.accept(&[(1, READY), (2, READY), (3, MAINT)]);
@@ -143,7 +143,7 @@ fn drain_is_saved_at_once() {
 }
 
 #[test]
-fn stop_leaves_what_is_unwritten_to_the_caller() {
+fn stop_returns_unwritten_state_to_the_caller() {
     let mut rig = Rig::serving(&[1, 2]);
     rig.feed(Input::StateSaved(Ok(())));
     rig.hosts("web", &[1]);

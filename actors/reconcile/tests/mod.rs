@@ -1,4 +1,4 @@
-//! The reconciler by itself: inputs, effects, and time as an argument.
+//! Tests of the reconciler alone: inputs, effects, and time as an argument.
 
 mod deployments;
 mod external;
@@ -63,7 +63,7 @@ fn definition(name: &str, keys: &str) -> Arc<ServiceDefinition> {
     Arc::new(service_definition::parse(name, &raw, &OptionPolicy::default()).unwrap().definition)
 }
 
-/// Hosts 10.0.0.N:80, each with the name of its server.
+/// Creates hosts 10.0.0.N:80, by the names of their servers.
 fn hosts(numbers: &[u8]) -> Arc<HostList> {
     Arc::new(numbers.iter().map(|n| (server(&format!("s{n}")), Arc::new(Host::at(endpoint(*n))))).collect())
 }
@@ -73,7 +73,7 @@ fn endpoint(number: u8) -> Endpoint {
     Endpoint { address, port: 80.try_into().unwrap() }
 }
 
-/// What HAProxy reports of these servers, each with its administrative state.
+/// Creates HAProxy's report of these servers, each with its administrative state.
 fn reported(servers: &[(u8, u16)]) -> Arc<ObservedServers> {
     let server = |(number, admin_state): &(u8, u16)| {
         let observed = ObservedServer {
@@ -104,7 +104,7 @@ fn timed_out() -> RuntimeError {
     RuntimeError::TimedOut { path: "/run/haproxy.sock".to_owned(), timeout_ms: 10_000 }
 }
 
-/// A reconciler, its time, and the effects that were not looked at yet.
+/// A reconciler, its time, and the effects that were not taken out yet.
 struct Rig {
     reconciler: Reconciler,
     now: Now,
@@ -124,7 +124,7 @@ impl Rig {
         Self { reconciler, now, effects: Vec::new(), changes: 0, lists: BTreeMap::new() }
     }
 
-    /// A HAProxy with process id 1 that serves the service `web` with these hosts, all ready.
+    /// Creates a HAProxy with pid 1 that serves the service `web` with these hosts, all ready.
     fn serving(numbers: &[u8]) -> Self {
         let mut rig = Self::new();
         rig.define("web", "");
@@ -150,7 +150,7 @@ impl Rig {
         }
     }
 
-    /// Lets time pass, and the reconciler do what becomes due.
+    /// Advances the time, and runs the timers of the reconciler.
     fn wait(&mut self, duration: Duration) {
         let end = self.now.instant + duration;
         while let Some(due) = self.reconciler.deadline(self.now).filter(|due| *due <= end) {
@@ -187,13 +187,13 @@ impl Rig {
         });
     }
 
-    /// Takes out the first effect of this kind; none where there is none.
+    /// Takes out the first effect of this kind, if any.
     fn take<T>(&mut self, kind: impl Fn(&Effect) -> Option<T>) -> Option<T> {
         let at = self.effects.iter().position(|effect| kind(effect).is_some())?;
         kind(&self.effects.remove(at))
     }
 
-    /// The commands that were sent to the process that serves.
+    /// Takes out the commands for the process that serves.
     fn commands(&mut self) -> Option<Vec<RuntimeCommand>> {
         self.take(|effect| match effect {
             Effect::RunCommands(commands) => Some(commands.clone()),
@@ -201,12 +201,12 @@ impl Rig {
         })
     }
 
-    /// The same as texts.
+    /// Takes out the commands for the process that serves, as texts.
     fn command_texts(&mut self) -> Vec<String> {
         self.commands().unwrap_or_default().iter().map(ToString::to_string).collect()
     }
 
-    /// The commands that were sent to the process that is being deployed, as texts.
+    /// Takes out the commands for the process that is being deployed, as texts.
     fn successor_commands(&mut self) -> Vec<String> {
         let commands = self.take(|effect| match effect {
             Effect::CommandSuccessor(commands) => Some(commands.clone()),
@@ -215,7 +215,7 @@ impl Rig {
         commands.unwrap_or_default().iter().map(ToString::to_string).collect()
     }
 
-    /// The deployment that was asked for.
+    /// Takes out the requested deployment.
     fn order(&mut self) -> Option<DeployOrder> {
         self.take(|effect| match effect {
             Effect::Deploy(order) => Some((**order).clone()),
@@ -223,7 +223,7 @@ impl Rig {
         })
     }
 
-    /// Accepts the commands that were sent, after which `web` has these servers.
+    /// Accepts the sent commands, after which `web` has these servers.
     fn accept(&mut self, servers: &[(u8, u16)]) {
         let commands = self.commands().expect("commands were sent");
         self.answer(commands.iter().map(|_| Answer { accepted: true, text: String::new() }).collect(), servers);
@@ -235,15 +235,15 @@ impl Rig {
         self.observed(pid, servers);
     }
 
-    /// The process reports that `web` has these servers.
+    /// Reports that `web` has these servers in this process.
     fn observed(&mut self, pid: u32, servers: &[(u8, u16)]) {
         let observed = Observed { process: process(pid), servers: observation(&[("web", servers)]), routes: None };
         self.feed(Input::Observed(Ok(observed)));
     }
 
-    /// The deployment that was asked for brings this process, with every section as it should be.
+    /// Completes the requested deployment with this process, with every desired section.
     fn deployed(&mut self, pid: u32) {
-        let order = self.order().expect("a deployment was asked for");
+        let order = self.order().expect("a deployment was requested");
         self.feed(Input::Deployed(Ok(Deployed::Serving(Box::new(serving(order, pid, BTreeMap::new()))))));
     }
 
@@ -256,7 +256,7 @@ impl Rig {
     }
 }
 
-/// The process that a deployment brings. Services that are blocked keep their last good section, where they have one.
+/// Creates the result of a deployment. Blocked services keep their last good section, where they have one.
 fn serving(order: DeployOrder, pid: u32, blockers: BTreeMap<ServiceName, Blocker>) -> ServingProcess {
     let mut sections = BTreeMap::new();
     for (name, section) in order.services {

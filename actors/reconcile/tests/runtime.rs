@@ -1,4 +1,4 @@
-//! The runtime lane.
+//! Tests of the runtime lane.
 
 use super::*;
 use crate::journal::Event;
@@ -185,7 +185,7 @@ fn stranger_on_the_socket_is_replaced() {
     let mut rig = Rig::serving(&[1, 2]);
     rig.wait(OBSERVE_INTERVAL);
     rig.observed(99, &[(1, READY), (2, MAINT)]);
-    assert!(rig.commands().is_none(), "nothing is asked of a stranger");
+    assert!(rig.commands().is_none(), "an unknown process gets no commands");
     assert!(rig.effects.iter().any(|effect| matches!(effect, Effect::Disconnect)));
     rig.wait(RELOAD_PATIENCE);
     assert!(rig.order().is_some());
@@ -235,7 +235,7 @@ fn looking_changes_nothing() {
     assert_eq!(plan.services.len(), 1);
     rig.snapshot();
     rig.reconciler.config();
-    // What was reported once is kept for whoever asks next; nothing else may differ.
+    // Only the cache of reported states may differ.
     let after = format!("{:?}", rig.reconciler);
     assert_eq!(without_cache(&before), without_cache(&after));
 }

@@ -1,6 +1,6 @@
-//! What a plan does to HAProxy, as far as plans look at it.
+//! A model of HAProxy that executes plans, with the state that plans read.
 
-// Each test file takes what it needs.
+// Each test file uses only some of the items.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use proxymgr_actors::model::{
 pub const FORCED_MAINTENANCE: u16 = 0x01;
 pub const FORCED_DRAIN: u16 = 0x08;
 
-/// What HAProxy would have after these commands: the little of it that the plan reads.
+/// The state of HAProxy after commands, as far as plans read it.
 #[derive(Debug, Clone, Default)]
 pub struct Proxy {
     pub servers: ObservedServers,
@@ -119,7 +119,7 @@ impl Proxy {
         }
     }
 
-    /// Has the agents of these servers report a state, and a weight in percent, where they are enabled.
+    /// Makes the agents of these servers report a state, and a weight in percent, where they are enabled.
     pub fn agents_report(&mut self, admin_state: u16, percent: u16) {
         for (_, server) in self.servers.iter_mut().filter(|(_, server)| server.agent == AgentState::Enabled) {
             server.admin_state = admin_state;
@@ -226,7 +226,7 @@ pub fn list(names: &[&str]) -> HostList {
     names.iter().map(|name| (ServerName::new(name).unwrap(), host("10.0.0.1").into())).collect()
 }
 
-/// Why a reload is needed, in words.
+/// Returns the reasons for a reload as texts.
 pub fn words(plan: &ServicePlan) -> Vec<String> {
     plan.reload.iter().map(ToString::to_string).collect()
 }

@@ -208,7 +208,7 @@ fn refused_map_command_causes_reload() {
         assert_eq!(map(&world), ["a.example=web", "b.example=api", "c.example=web"]);
         let state = haproxy_state(&actors).await;
         assert_eq!(world.starts(), 2);
-        assert!(state.last_reload[0].contains("refused a change of its map"), "{:?}", state.last_reload);
+        assert!(state.last_reload[0].contains("refused a map change"), "{:?}", state.last_reload);
     });
 }
 

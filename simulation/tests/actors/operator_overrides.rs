@@ -132,7 +132,7 @@ fn override_with_duration_ends() {
         assert_eq!(world.ready("web"), [1, 2]);
         let story = journal(&actors, "web").await;
         assert!(
-            story.iter().any(|entry| matches!(&entry.event, Event::ChoiceEnded { why } if why == "its time is over"))
+            story.iter().any(|entry| matches!(&entry.event, Event::ChoiceEnded { why } if why == "it has expired"))
         );
     });
 }
