@@ -239,13 +239,13 @@ async fn last_definition_can_be_deleted_but_not_lost() {
     inbox.until_texts([("web", "{}")]).await;
     etcd.kill(0);
     etcd.start_empty(0).await;
-    let (told, _) = inbox
+    let (reported, _) = inbox
         .until("the missing keys".to_owned(), |seen| {
             seen.result.as_ref().is_ok_and(|seen| seen.is_empty())
                 || seen.result.as_ref().is_err_and(|error| error.contains("there is no key"))
         })
         .await;
-    assert!(told.result.is_err(), "{told:?}");
+    assert!(reported.result.is_err(), "{reported:?}");
 }
 
 #[actix::test]

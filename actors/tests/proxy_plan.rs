@@ -14,7 +14,7 @@ use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{
-    Ground, LoadedService, Refusal, ServicePlan, Step, WantedService, plan_service,
+    AppliedService, Ground, Refusal, ServicePlan, Step, WantedService, plan_service,
 };
 use proxymgr_actors::decide::scope::Scope;
 use proxymgr_actors::decide::server_ids::ServerIds;
@@ -149,7 +149,7 @@ fn changed_section_needs_a_reload_with_changed_lines() {
     let old = definition(&["balance roundrobin"], "");
     let proxy = Proxy::started_with(&old, &list(&["a"]));
     let style = SectionStyle::default();
-    let loaded = LoadedService { head: haproxy_config::section_head(&old, style), servers: proxy.given.clone() };
+    let loaded = AppliedService { header: haproxy_config::section_header(&old, style), servers: proxy.applied.clone() };
     let new = definition(&["balance leastconn"], "");
     let plan = plan_service(
         WantedService {
@@ -188,8 +188,8 @@ fn refused_runtime_change_becomes_a_reload() {
         ServerName::new("a").unwrap(),
         Refusal { commands: Vec::new(), words: "No such thing.".to_owned() },
     )]);
-    let loaded = LoadedService {
-        head: haproxy_config::section_head(&definition, SectionStyle::default()),
+    let loaded = AppliedService {
+        header: haproxy_config::section_header(&definition, SectionStyle::default()),
         servers: BTreeMap::new(),
     };
     let plan = plan_service(
@@ -321,6 +321,6 @@ fn runtime_change_keeps_the_order_of_servers() {
     let moved = Host { backup: true, priority: Some(9), ..host("10.0.0.7") };
     wanted.insert(ServerName::new("b").unwrap(), moved.into());
     let plan = proxy.plan(&definition, &wanted, (3, 0));
-    proxy.given.extend(plan.steps.iter().filter_map(|step| Some((step.server.clone(), step.gives.clone()?))));
+    proxy.applied.extend(plan.steps.iter().filter_map(|step| Some((step.server.clone(), step.applies.clone()?))));
     assert_eq!(proxy.plan(&definition, &wanted, (3, 0)).reload.len(), 1, "c should be first, and b still is");
 }
