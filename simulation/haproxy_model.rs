@@ -11,6 +11,7 @@
 //!   was meant that real HAProxy adds to `unknown keyword`.
 //! - HAProxy's own limits on lines, which the adapter never reaches.
 
+mod agent;
 mod config_reader;
 mod server;
 mod server_options;
@@ -26,8 +27,8 @@ use proxymgr_actors::model::{
     ServerName, ServiceName, Word,
 };
 use proxymgr_actors::port::{Answer, ConfigMessage};
-use serde::{Deserialize, Serialize};
 
+pub use agent::AgentReport;
 use server::{ip_text, lowest_free};
 use server_options::{Reading, ServerOptions};
 
@@ -45,6 +46,11 @@ const ANY_MAINTENANCE: u16 = 0x23;
 const DYNAMIC_SERVERS: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
 /// From this version on (3.3 was not tried), `add server` checks the name before the options.
 const NAME_CHECKED_FIRST: ProxyVersion = ProxyVersion { major: 3, minor: 4 };
+
+/// From this version on (3.3 was not tried), `disabled` in `add server` is a forced maintenance.
+const DISABLED_IS_FORCED: ProxyVersion = ProxyVersion { major: 3, minor: 4 };
+/// Before this version (3.3 was not tried), the agent of a server that was added counts as down until it reports `up`.
+const ADDED_AGENTS_ARE_UP: ProxyVersion = ProxyVersion { major: 3, minor: 4 };
 
 /// Before this version, a server that is added without an id gets its places before its id (HAProxy issue 3413).
 const PLACED_BY_ID: ProxyVersion = ProxyVersion { major: 2, minor: 8 };
@@ -115,20 +121,8 @@ struct Server {
     /// The number that determines its places in a consistent hash.
     place: u32,
     agent: AgentState,
-}
-
-/// Report of a server's agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AgentReport {
-    /// `ready`: ends maintenance and drain, including those that were ordered.
-    Ready,
-    /// `drain`.
-    Drain,
-    /// `maint`.
-    Maintenance,
-    /// `N%` of the configured weight.
-    Weight(u8),
+    /// Whether HAProxy counts the agent as up.
+    agent_is_up: bool,
 }
 
 /// HAProxy's answer; `Err` if it refused.
@@ -218,23 +212,6 @@ impl HaproxyModel {
         self.server(server).map(|server| server.up = up || !server.checked).is_ok()
     }
 
-    /// Applies a report of the server's agent, if the agent is enabled. Returns whether it was applied.
-    pub fn agent_reports(&mut self, id: &ServerId, report: AgentReport) -> bool {
-        let is_enabled = self.server(id).is_ok_and(|server| server.agent == AgentState::Enabled);
-        let done = match report {
-            _ if !is_enabled => return false,
-            AgentReport::Ready => self.set_admin(id, 0),
-            AgentReport::Drain => self.set_admin(id, FORCED_DRAIN),
-            AgentReport::Maintenance => self.set_admin(id, FORCED_MAINTENANCE),
-            AgentReport::Weight(percent) => {
-                let configured = self.server(id).map_or(0, |server| server.initial_weight);
-                let weight = u32::from(configured) * u32::from(percent) / 100;
-                self.set_weight(id, u16::try_from(weight).unwrap_or(WEIGHT_MAX))
-            }
-        };
-        done.is_ok()
-    }
-
     /// Sets whether connections are attached to the server, which then cannot be deleted. Returns whether the server
     /// exists.
     pub fn set_connections(&mut self, server: &ServerId, attached: bool) -> bool {
@@ -308,7 +285,8 @@ impl HaproxyModel {
         }
         let admin = match options.disabled {
             None => FORCED_MAINTENANCE,
-            Some(true) => FORCED_MAINTENANCE | CONFIGURED_MAINTENANCE,
+            Some(true) if version < DISABLED_IS_FORCED => FORCED_MAINTENANCE | CONFIGURED_MAINTENANCE,
+            Some(true) => FORCED_MAINTENANCE,
             Some(false) => 0,
         };
         let Address::Ip(ip) = endpoint.address else { return Err(format!("invalid address: {endpoint}")) };
@@ -317,6 +295,7 @@ impl HaproxyModel {
         server.place = options.id.unwrap_or(if version < PLACED_BY_ID { 0 } else { server.id });
         if server.agent == AgentState::Enabled {
             server.agent = AgentState::Disabled;
+            server.agent_is_up = version >= ADDED_AGENTS_ARE_UP;
         }
         section.insert(id.server.clone(), server);
         let warning = if options.cookie && !section.http { "Ignoring cookie as HTTP mode is disabled.\n" } else { "" };
@@ -349,23 +328,6 @@ impl HaproxyModel {
             return Ok(String::new());
         }
         Err("Health check was not configured on this server, cannot enable.".to_owned())
-    }
-
-    fn enable_agent(&mut self, id: &ServerId) -> Said {
-        let server = self.server(id)?;
-        if server.agent == AgentState::None {
-            return Err("Agent was not configured on this server, cannot enable.".to_owned());
-        }
-        server.agent = AgentState::Enabled;
-        Ok(String::new())
-    }
-
-    fn disable_agent(&mut self, id: &ServerId) -> Said {
-        let server = self.server(id)?;
-        if server.agent == AgentState::Enabled {
-            server.agent = AgentState::Disabled;
-        }
-        Ok(String::new())
     }
 
     /// Sets one of the two forced states, and clears the other.

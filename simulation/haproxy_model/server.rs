@@ -33,12 +33,16 @@ impl Server {
             id: options.id.unwrap_or(0),
             place: options.id.unwrap_or(0),
             agent: if options.agent_check { AgentState::Enabled } else { AgentState::None },
+            agent_is_up: true,
         }
     }
 
-    /// Sets the administrative state. A server that leaves maintenance counts as up until a check fails.
+    /// Sets the administrative state. A server that leaves maintenance counts as up until a check fails, unless its agent
+    /// is enabled and counts as down.
     pub(super) fn change_admin(&mut self, admin: u16) {
-        self.up |= self.admin & ANY_MAINTENANCE != 0 && admin & ANY_MAINTENANCE == 0;
+        if self.admin & ANY_MAINTENANCE != 0 && admin & ANY_MAINTENANCE == 0 {
+            self.up = self.agent != AgentState::Enabled || self.agent_is_up;
+        }
         self.admin = admin;
     }
 
