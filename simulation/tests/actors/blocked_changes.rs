@@ -9,6 +9,8 @@ use proxymgr_actors::wiring::Actors;
 use proxymgr_simulation::scripted::{ScriptedWorld, haproxy_state, in_virtual_time, journal, wait, watcher_state};
 use tokio::time::{Duration, sleep};
 
+use crate::stage::serve;
+
 const WEB: &str = r#"{"type": "static", "port": 8080, "max_removal": 0.5}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 
@@ -31,9 +33,7 @@ fn has(story: &[JournalEntry], event: impl Fn(&Event) -> bool) -> bool {
 
 /// Starts with four hosts, of which the source then shows only the first.
 async fn three_of_four_go(world: &ScriptedWorld) -> Actors {
-    let actors = world.start();
-    world.define(&[("web", WEB)]).await;
-    world.hosts("web", &[1, 2, 3, 4]).await;
+    let actors = serve(&world, &[("web", WEB, &[1, 2, 3, 4])]).await;
     world.hosts("web", &[1]).await;
     assert_eq!(world.ready("web"), [1, 2, 3, 4]);
     actors
@@ -136,10 +136,7 @@ fn restart_keeps_rejected_hosts() {
 #[test]
 fn restart_keeps_rejected_definitions() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB), ("api", API)]).await;
-        world.hosts("web", &[1]).await;
-        world.hosts("api", &[2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         world.define(&[]).await;
         actors.order(Order::Reject { service: None }).await.unwrap();
         wait(10).await;
@@ -176,10 +173,7 @@ fn pending_change_ends_when_the_source_recovers() {
 #[test]
 fn blocked_definitions_are_accepted_or_rejected() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB), ("api", API)]).await;
-        world.hosts("web", &[1]).await;
-        world.hosts("api", &[2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         world.define(&[]).await;
         let held = definitions(&actors).await.held.unwrap();
         assert_eq!(held.removes.first, ["api", "web"]);
@@ -202,9 +196,7 @@ fn blocked_definitions_are_accepted_or_rejected() {
 #[test]
 fn order_about_an_unknown_service_is_refused() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         let unknown = || ServiceName::new("nothing").unwrap();
         for order in [Order::Accept { service: Some(unknown()) }, Order::Refresh { service: Some(unknown()) }] {
             assert_eq!(actors.order(order).await, Err(OrderRefused::UnknownService(unknown())));
@@ -215,9 +207,7 @@ fn order_about_an_unknown_service_is_refused() {
 #[test]
 fn ordered_reload_has_its_reason() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         wait(5).await;
         let reason = Some("a new certificate".to_owned());
         actors.order(Order::Reload { reason }).await.unwrap();
