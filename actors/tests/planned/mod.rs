@@ -10,7 +10,7 @@ use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{
-    Ground, LoadedServer, LoadedService, ServicePlan, Step, WantedService, given, plan_part,
+    Ground, LoadedServer, LoadedService, Refusal, ServicePlan, Step, WantedService, given, plan_part,
 };
 use proxymgr_actors::decide::scope::Scope;
 use proxymgr_actors::decide::server_ids::ServerIds;
@@ -29,11 +29,16 @@ pub const FORCED_DRAIN: u16 = 0x08;
 pub struct Proxy {
     pub servers: ObservedServers,
     pub given: BTreeMap<ServerName, LoadedServer>,
+    /// Runtime changes that it has refused.
+    pub refused: BTreeMap<ServerName, Refusal>,
+    /// Section header of its file; without one, the header of the planned definition.
+    head: Option<Arc<str>>,
 }
 
 impl Proxy {
     pub fn started_with(definition: &ServiceDefinition, hosts: &HostList) -> Self {
-        let mut proxy = Self::default();
+        let head = haproxy_config::section_head(definition, SectionStyle::default());
+        let mut proxy = Self { head: Some(head), ..Self::default() };
         for (name, host) in hosts {
             let admin_state = if host.state == AdminState::Maint { FORCED_MAINTENANCE | 0x04 } else { 0 };
             proxy.insert(name, host, admin_state, given(definition, host));
@@ -180,8 +185,8 @@ impl Proxy {
     ) -> ServicePlan {
         let style = SectionStyle::default();
         let capabilities = Capabilities::of(ProxyVersion { major: version.0, minor: version.1 });
-        let loaded =
-            LoadedService { head: haproxy_config::section_head(definition, style), servers: self.given.clone() };
+        let head = self.head.clone().unwrap_or_else(|| haproxy_config::section_head(definition, style));
+        let loaded = LoadedService { head, servers: self.given.clone() };
         plan_part(
             WantedService {
                 definition,
@@ -193,7 +198,7 @@ impl Proxy {
             },
             Some(&loaded),
             Some(&self.servers),
-            &BTreeMap::new(),
+            &self.refused,
             Ground { capabilities, inherited: &[], style, is_external: false },
             scope,
         )
