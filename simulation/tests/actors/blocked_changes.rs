@@ -12,6 +12,7 @@ use tokio::time::{Duration, sleep};
 use crate::stage::serve;
 
 const WEB: &str = r#"{"type": "static", "port": 8080, "max_removal": 0.5}"#;
+const STRICT_WEB: &str = r#"{"type": "static", "port": 8080, "max_removal": 0.2}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 
 fn web() -> Option<ServiceName> {
@@ -33,7 +34,7 @@ fn has(story: &[JournalEntry], event: impl Fn(&Event) -> bool) -> bool {
 
 /// Starts with four hosts, of which the source then shows only the first.
 async fn three_of_four_go(world: &ScriptedWorld) -> Actors {
-    let actors = serve(&world, &[("web", WEB, &[1, 2, 3, 4])]).await;
+    let actors = serve(world, &[("web", WEB, &[1, 2, 3, 4])]).await;
     world.hosts("web", &[1]).await;
     assert_eq!(world.ready("web"), [1, 2, 3, 4]);
     actors
@@ -222,9 +223,7 @@ fn ordered_reload_has_its_reason() {
 #[test]
 fn hosts_vanishing_one_by_one_are_blocked_at_limit() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", r#"{"type": "static", "port": 8080, "max_removal": 0.2}"#)]).await;
-        world.hosts("web", &Vec::from_iter(1..=20)).await;
+        let actors = serve(&world, &[("web", STRICT_WEB, &Vec::from_iter(1..=20))]).await;
         for gone in 1..=16 {
             sleep(Duration::from_millis(30)).await;
             world.hosts("web", &Vec::from_iter(gone + 1..=20)).await;
@@ -275,9 +274,7 @@ fn rejected_change_can_be_accepted_after_a_restart() {
 #[test]
 fn restart_keeps_the_baseline_of_a_pending_change() {
     in_virtual_time(async |world| {
-        drop(world.start());
-        world.define(&[("web", r#"{"type": "static", "port": 8080, "max_removal": 0.2}"#)]).await;
-        world.hosts("web", &Vec::from_iter(1..=20)).await;
+        serve(&world, &[("web", STRICT_WEB, &Vec::from_iter(1..=20))]).await;
         world.hosts("web", &Vec::from_iter(1..=16)).await;
         world.hosts("web", &Vec::from_iter(1..=13)).await;
         wait(60).await;

@@ -135,7 +135,7 @@ const REFUSED: &str = r#"{"type": "static", "port": 8080, "listen_options": ["ba
 /// Serves one host of a service with a HAProxy that cannot add servers at run time, and that refuses [`REFUSED`].
 async fn served_where_leastconn_is_refused(world: &ScriptedWorld) {
     world.install(2, 2);
-    serve(&world, &[("web", WEB, &[1])]).await;
+    serve(world, &[("web", WEB, &[1])]).await;
     world.refuse_files_with(Some("balance leastconn"));
 }
 
