@@ -63,7 +63,7 @@ unit-and-real-tests:
 	$(CARGO) test --workspace --doc
 
 .PHONY: test-versions
-test-versions: ## fetch HAProxy 2.2, 2.6, 3.0 and 3.2; `make test` then tests with each
+test-versions: ## fetch HAProxy 2.2, 2.6, 3.0, 3.2 and 3.4; `make test` then tests with each
 	tests/setup/install.sh run
 	tests/setup/haproxy-versions.sh
 

@@ -17,8 +17,8 @@ use crate::decide::deployment::DeployFailure;
 use crate::journal::{Event, JournalEntry};
 use crate::log_line::write;
 use crate::message::{
-    BeginShutdown, ChoicesChanged, DefinitionsGuardChanged, DefinitionsLoaded, Deploy, GetConfig, GetState,
-    GuardChanged, HostsChanged, HostsUnknown, NameResolves, NamesUnresolved, PolicyChanged, PreviewPlan, ProxyAnswers,
+    BeginShutdown, DefinitionsGuardChanged, DefinitionsLoaded, Deploy, GetConfig, GetState, GuardChanged, HostsChanged,
+    HostsUnknown, NameResolves, NamesUnresolved, OverridesChanged, PolicyChanged, PreviewPlan, ProxyAnswers,
     ProxyExited, ProxyStarted, Record, Refresh, ReleaseSockets, ReloadProxy, SaveState, ServerHealthReported,
     ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened, WaitOnlyFor,
 };
@@ -295,7 +295,7 @@ feeds! {
     HostsChanged: HostsChanged { change, service, revision, diff, hosts, seen_at, shown_unix_ms } =>
         Input::HostsChanged { change, service, revision, diff, hosts, seen_at, shown_unix_ms };
     HostsUnknown: HostsUnknown { service } => Input::HostsUnknown(service);
-    ChoicesChanged: ChoicesChanged { service, choices, ordered } =>
+    OverridesChanged: OverridesChanged { service, choices, ordered } =>
         Input::OverridesChanged { service, overrides: choices, ordered };
     GuardChanged: GuardChanged { service, memory } => Input::GuardChanged(service, memory);
     DefinitionsGuardChanged: DefinitionsGuardChanged { memory } => Input::DefinitionsGuardChanged(memory);

@@ -311,7 +311,7 @@ pub struct SaveState(pub SavedState);
 /// OverridesActor -> HaproxyStateActor, those of targets, OutputActor: the overrides of a service.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct ChoicesChanged {
+pub struct OverridesChanged {
     /// The service.
     pub service: ServiceName,
     /// All current overrides.
@@ -446,7 +446,7 @@ pub struct ConfigState {
     /// The configuration applied to HAProxy, including runtime changes; `None` before the first start.
     pub running: Option<RunningConfig>,
     /// The base configuration of the current settings.
-    pub next_frame: Arc<str>,
+    pub next_base: Arc<str>,
     /// The effect of that base configuration on every section.
     pub next_style: SectionStyle,
     /// The map that frontends use.
@@ -459,7 +459,7 @@ pub struct ConfigState {
 #[derive(Debug, Clone)]
 pub struct RunningConfig {
     /// `global` and `defaults`.
-    pub frame: Arc<str>,
+    pub base_config: Arc<str>,
     /// The text of each section.
     pub sections: BTreeMap<ServiceName, Arc<str>>,
     /// The texts of the shared frontends.

@@ -16,7 +16,7 @@ use crate::decide::overlay::with_choices;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{FIRST_LISTS_WAIT, OUTPUT_INTERVAL, OUTPUT_RETRY_MAX, OUTPUT_RETRY_MIN};
 use crate::message::{
-    ChoicesChanged, DefinitionsLoaded, GetState, HostsChanged, HostsUnknown, Record, Refresh, ServiceDefined,
+    DefinitionsLoaded, GetState, HostsChanged, HostsUnknown, OverridesChanged, Record, Refresh, ServiceDefined,
     ServiceRemoved,
 };
 use crate::model::{OperatorChoice, ServerName, ServiceName};
@@ -220,10 +220,10 @@ impl Handler<HostsChanged> for OutputActor {
     }
 }
 
-impl Handler<ChoicesChanged> for OutputActor {
+impl Handler<OverridesChanged> for OutputActor {
     type Result = ();
 
-    fn handle(&mut self, ChoicesChanged { service, choices, .. }: ChoicesChanged, ctx: &mut Self::Context) {
+    fn handle(&mut self, OverridesChanged { service, choices, .. }: OverridesChanged, ctx: &mut Self::Context) {
         self.choices.insert(service, choices);
         self.touch(ctx);
     }

@@ -13,7 +13,7 @@ use crate::decide::overrides::OverrideSet;
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
-    BeginShutdown, ChoicesChanged, ChooseServerState, HostsChanged, Record, ServiceDefined, ServiceRemoved,
+    BeginShutdown, ChooseServerState, HostsChanged, OverridesChanged, Record, ServiceDefined, ServiceRemoved,
 };
 use crate::model::{AdminState, HostList, OperatorChoice, ServerName, ServiceName};
 use crate::operator::{Order, OrderRefused, SetServer, describe, printable};
@@ -26,7 +26,7 @@ pub struct OverridesActor {
     restored: BTreeMap<ServiceName, OverrideSet>,
     is_stopping: bool,
     timer: Option<SpawnHandle>,
-    changed: Listeners<ChoicesChanged>,
+    changed: Listeners<OverridesChanged>,
     journal: Recipient<Record>,
     clock: Clock,
     log: Logger,
@@ -43,7 +43,7 @@ impl OverridesActor {
     /// Creates an owner with the overrides that an earlier run of the daemon saved. `changed` receives every change.
     pub fn new(
         restored: &[SavedService],
-        changed: Listeners<ChoicesChanged>,
+        changed: Listeners<OverridesChanged>,
         journal: Recipient<Record>,
         clock: Clock,
         log: Logger,
@@ -109,7 +109,7 @@ impl OverridesActor {
     /// Sends all overrides of this service; none, where it is no longer defined.
     fn send(&self, name: &ServiceName, ordered: Option<ServerName>) {
         let choices = self.services.get(name).map(|service| service.overrides.all().clone()).unwrap_or_default();
-        self.changed.do_send(ChoicesChanged { service: name.clone(), choices, ordered });
+        self.changed.do_send(OverridesChanged { service: name.clone(), choices, ordered });
     }
 
     /// Ends expired overrides.

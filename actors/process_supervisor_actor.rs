@@ -33,7 +33,7 @@ use crate::message::{
     Deploy, FindOrphans, LaunchError, LaunchProxy, PolicyChanged, ProxyAnswers, ProxyExited, ProxyStarted, Record,
     ServerHealthReported, StopProxy,
 };
-use crate::model::{ProcessInfo, ProxyPolicy, RunBy};
+use crate::model::{ProcessInfo, ProxyManagement, ProxyPolicy};
 use crate::port::{ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, RunningProcess};
 
 /// The recipients of the supervisor's messages.
@@ -57,7 +57,7 @@ pub struct ProcessSupervisorActor {
     sockets: SocketPeers,
     /// Whether this daemon has begun a deployment before.
     deployed_before: bool,
-    run_by: RunBy,
+    management: ProxyManagement,
     stop_timeout: Duration,
     governor: Governor,
     current: Option<u32>,
@@ -117,7 +117,7 @@ impl ProcessSupervisorActor {
             ports,
             sockets,
             deployed_before: false,
-            run_by: policy.frame.run_by,
+            management: policy.base_config.management,
             stop_timeout: policy.stop_timeout,
             governor: Governor::new(policy.old_processes),
             current: None,
@@ -234,7 +234,7 @@ impl ProcessSupervisorActor {
         let wait = |started: Result<RunningProcess, LaunchError>, supervisor: &mut Self, ctx: &mut Context<Self>| {
             let (ports, answers) = (supervisor.ports.clone(), supervisor.peers.answers.clone());
             supervisor.progress.starting.send_replace(false);
-            let ours = supervisor.run_by == RunBy::Us;
+            let ours = supervisor.management == ProxyManagement::Supervised;
             let started = started.map(|process| {
                 let (pid, runtime) = (process.pid, process.runtime.clone());
                 let to_actor = runtime.clone().map(SendWrapper::new);
@@ -431,7 +431,7 @@ impl Handler<StopProxy> for ProcessSupervisorActor {
     fn handle(&mut self, _: StopProxy, _: &mut Self::Context) -> Self::Result {
         self.progress.stopping.send_replace(true);
         self.ports.runtime.disconnect();
-        if self.run_by != RunBy::Us {
+        if self.management != ProxyManagement::Supervised {
             info!(self.log, "HAProxy is left running, because this daemon does not run it");
             return Box::pin(self.none_is_starting(self.stop_timeout).into_actor(self));
         }

@@ -148,7 +148,7 @@ pub struct HaproxyState {
     pub settings_refused: Option<RefusedSettings>,
     /// Since when these problems exist.
     #[serde(default)]
-    pub since: TroublesSince,
+    pub since: ProblemsSince,
     /// Whether this HAProxy is external, so that a reload waits for its operator.
     #[serde(default)]
     pub run_by_others: bool,
@@ -177,7 +177,7 @@ pub struct RefusedSettings {
 
 /// Since when each problem of HAProxy exists, in milliseconds since 1970; `None` where there is no problem.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TroublesSince {
+pub struct ProblemsSince {
     /// When HAProxy exited unexpectedly.
     pub gone_unix_ms: Option<u64>,
     /// Since when `runtime_error` exists.
@@ -246,7 +246,33 @@ pub struct ServiceState {
     pub min_hosts: usize,
     /// The state of each server in HAProxy.
     pub servers: Arc<BTreeMap<ServerName, ServerState>>,
-    /// The overrides of its servers.
+    /// Its servers that are not simply in traffic.
+    #[serde(flatten)]
+    pub exceptions: ServerExceptions,
+    /// Its problem, such as a port in use or a refused section.
+    pub problem: Option<String>,
+    /// Since when its port is in use or its section refused, in milliseconds since 1970; `None` otherwise.
+    #[serde(default)]
+    pub problem_since_unix_ms: Option<u64>,
+    /// HAProxy's warnings about the running section.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Its last change.
+    #[serde(flatten)]
+    pub last: LastChange,
+}
+
+impl ServiceState {
+    /// Returns the number of servers in this state.
+    pub fn count(&self, wanted: ServerState) -> usize {
+        self.servers.values().filter(|state| **state == wanted).count()
+    }
+}
+
+/// The servers of a service that are not simply in traffic.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ServerExceptions {
+    /// The overrides of operators.
     #[serde(default)]
     pub operator: BTreeMap<ServerName, OperatorChoice>,
     /// Servers that were set to drain on HAProxy's own socket. They are not changed.
@@ -261,28 +287,20 @@ pub struct ServiceState {
     /// New servers whose weight ramps up.
     #[serde(default)]
     pub rising: BTreeMap<ServerName, RisingServer>,
-    /// Its problem, such as a port in use or a refused section.
-    pub problem: Option<String>,
-    /// Since when its port is in use or its section refused, in milliseconds since 1970; `None` otherwise.
-    #[serde(default)]
-    pub problem_since_unix_ms: Option<u64>,
-    /// HAProxy's warnings about the running section.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
-    /// When its last change was applied, in milliseconds since 1970.
-    #[serde(default)]
-    pub last_applied_unix_ms: Option<u64>,
-    /// How it was applied.
-    pub last_class: Option<String>,
-    /// How long that took, in microseconds, from the source's event.
-    pub last_took_us: Option<u64>,
 }
 
-impl ServiceState {
-    /// Returns the number of servers in this state.
-    pub fn count(&self, wanted: ServerState) -> usize {
-        self.servers.values().filter(|state| **state == wanted).count()
-    }
+/// The last change of a service that was applied.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct LastChange {
+    /// When it was applied, in milliseconds since 1970; `None` before the first.
+    #[serde(default, rename = "last_applied_unix_ms")]
+    pub applied_unix_ms: Option<u64>,
+    /// How it was applied.
+    #[serde(rename = "last_class")]
+    pub class: Option<String>,
+    /// How long that took, in microseconds, from the source's event.
+    #[serde(rename = "last_took_us")]
+    pub took_us: Option<u64>,
 }
 
 /// A server whose host is gone from discovery and that finishes its sessions.

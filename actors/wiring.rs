@@ -6,7 +6,7 @@
 //! WatcherActor       --HostsChanged, HostsUnknown, GuardChanged--> HaproxyStateActor
 //! HaproxyStateActor (one more for each target), OutputActor (one for each further output) receive the same messages
 //!                    about services and hosts
-//! operator           --ChooseServerState--> OverridesActor --ChoicesChanged--> all of these
+//! operator           --ChooseServerState--> OverridesActor --OverridesChanged--> all of these
 //! HaproxyStateActor  --SaveState--> StateStoreActor
 //! HaproxyStateActor  --ReleaseSockets, WaitOnlyFor--> SocketHolderActor
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
@@ -34,11 +34,11 @@ use crate::journal_actor::JournalActor;
 use crate::limits::STATE_ANSWER_TIMEOUT;
 use crate::listeners::Listeners;
 use crate::message::{
-    BeginShutdown, ChoicesChanged, ChooseServerState, ConfigState, DecideBlocked, GetConfig, GetState, ListWatchers,
+    BeginShutdown, ChooseServerState, ConfigState, DecideBlocked, GetConfig, GetState, ListWatchers, OverridesChanged,
     PlanPiece, PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy,
     SettingsRefused, StopProxy, WatcherHandle,
 };
-use crate::model::{ProxyPolicy, RunBy, ServiceName};
+use crate::model::{ProxyManagement, ProxyPolicy, ServiceName};
 use crate::name_lookup_actor::NameLookupActor;
 use crate::operator::{GuardDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
@@ -98,7 +98,7 @@ impl Actors {
         let outputs = start_outputs(&outside, &orders.restored.services, &record, clock, log);
         let targets = start_targets(&outside, &orders.policy, &orders.restored.services, &record, clock, log);
         let to_haproxy = post.inbox("HaproxyStateActor", None);
-        let is_ours = orders.policy.frame.run_by != RunBy::Others;
+        let is_ours = orders.policy.base_config.management != ProxyManagement::External;
         let store = StateStoreActor::new(outside.state_store.clone()).start();
         let (to_sockets, sockets) = (post.inbox("SocketHolderActor", None), sockets_ctx.address());
         let deployment = is_ours.then(|| HaproxyDeployment {
@@ -385,7 +385,7 @@ fn start_targets(
 fn also_overridden<'a>(
     targets: &'a [Addr<HaproxyStateActor>],
     outputs: &'a [Addr<OutputActor>],
-) -> impl Iterator<Item = Recipient<ChoicesChanged>> + 'a {
+) -> impl Iterator<Item = Recipient<OverridesChanged>> + 'a {
     let outputs = outputs.iter().map(|output| output.clone().recipient());
     targets.iter().map(|target| target.clone().recipient()).chain(outputs)
 }

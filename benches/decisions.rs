@@ -12,7 +12,7 @@ use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::overlay::Overlay;
-use proxymgr_actors::decide::proxy_plan::{Ground, LoadedService, WantedService, given, plan_service};
+use proxymgr_actors::decide::proxy_plan::{AppliedService, Ground, WantedService, applied_server, plan_service};
 use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::model::{
     Address, AgentState, Endpoint, Host, HostList, ObservedServer, ObservedServers, ProxyVersion, Removal, ServerName,
@@ -75,9 +75,9 @@ fn decisions(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("diff", count), |bencher| {
             bencher.iter(|| HostsDiff::between(black_box(&before), black_box(&after)));
         });
-        let loaded = LoadedService {
-            head: haproxy_config::section_head(&definition, style),
-            servers: before.iter().map(|(name, host)| (name.clone(), given(&definition, host))).collect(),
+        let loaded = AppliedService {
+            header: haproxy_config::section_header(&definition, style),
+            servers: before.iter().map(|(name, host)| (name.clone(), applied_server(&definition, host))).collect(),
         };
         let observed = observed(&before);
         let capabilities = Capabilities::of(ProxyVersion { major: 3, minor: 0 });

@@ -76,7 +76,7 @@ pub(super) fn under_rule(rule: Rule, load: &Load, updates: &[Update], seed: u64)
         Section { loaded: hosts, hosts, without_slot: VecDeque::new() }
     };
     let sections = (0..load.services).map(|_| initial()).collect();
-    let mut model = Model { rule, sections, figures: Figures::default(), in_force: vec![None; updates.len()] };
+    let mut model = Model { rule, sections, figures: Figures::default(), applied: vec![None; updates.len()] };
     let mut heard: Vec<(u64, usize)> =
         updates.iter().enumerate().map(|(at, update)| (update.at_ms + latencies.discovery_ms(), at)).collect();
     heard.sort_unstable();
@@ -98,7 +98,7 @@ struct Model {
     sections: Vec<Section>,
     figures: Figures,
     /// When each update was applied, in milliseconds.
-    in_force: Vec<Option<u64>>,
+    applied: Vec<Option<u64>>,
 }
 
 impl Model {
@@ -140,18 +140,18 @@ impl Model {
             *self.figures.reload_causes.entry(cause.to_owned()).or_default() += 1;
             self.sections.iter_mut().for_each(|section| section.loaded = section.hosts);
         }
-        done.iter().for_each(|at| self.in_force[*at] = Some(now_ms));
+        done.iter().for_each(|at| self.applied[*at] = Some(now_ms));
     }
 
     fn figures(self, updates: &[Update]) -> Figures {
-        let Self { mut figures, in_force, .. } = self;
-        let changes = updates.iter().zip(in_force).filter(|(update, _)| update.change != Change::Options);
+        let Self { mut figures, applied, .. } = self;
+        let changes = updates.iter().zip(applied).filter(|(update, _)| update.change != Change::Options);
         let mut in_force_at = Vec::with_capacity(updates.len());
-        for (update, in_force) in changes.clone() {
-            match in_force {
-                Some(in_force) => {
-                    in_force_at.push(in_force);
-                    figures.took_ms.push(in_force - update.at_ms);
+        for (update, applied) in changes.clone() {
+            match applied {
+                Some(applied) => {
+                    in_force_at.push(applied);
+                    figures.took_ms.push(applied - update.at_ms);
                 }
                 None => figures.never_in_force += 1,
             }

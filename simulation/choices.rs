@@ -52,12 +52,12 @@ impl Choices {
         service: &str,
         host: u8,
         order: Option<(AdminState, Option<Duration>)>,
-        in_force: Option<&Hosts>,
+        applied: Option<&Hosts>,
     ) {
         let server = (service.to_owned(), host);
         self.ordered.remove(&server);
         let Some((state, lasts)) = order else { return };
-        let shown = in_force.and_then(|hosts| hosts.get(host)).map(|shown| shown.state);
+        let shown = applied.and_then(|hosts| hosts.get(host)).map(|shown| shown.state);
         if state == AdminState::Ready && shown.is_none_or(|shown| shown == AdminState::Ready) {
             self.chosen.remove(&server);
             return;

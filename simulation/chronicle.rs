@@ -28,13 +28,13 @@ pub struct HostLife {
 
 impl HostLife {
     /// Sets whether it takes traffic. Returns the change that is now applied.
-    fn takes_traffic(&mut self, is_enabled: bool, now_ms: u64) -> Option<InForce> {
+    fn takes_traffic(&mut self, is_enabled: bool, now_ms: u64) -> Option<AppliedChange> {
         set(&mut self.enabled, is_enabled, now_ms);
         if is_open(&self.registered) != is_enabled {
             return None;
         }
         let at_ms = self.behind_since_ms.take()?;
-        Some(InForce { at_ms, took_ms: now_ms - at_ms })
+        Some(AppliedChange { at_ms, took_ms: now_ms - at_ms })
     }
 }
 
@@ -66,7 +66,7 @@ pub struct Fault {
 
 /// A change of one host that was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InForce {
+pub struct AppliedChange {
     /// When discovery changed.
     pub at_ms: u64,
     /// How long HAProxy took to match discovery.
@@ -83,7 +83,7 @@ pub struct Chronicle {
     /// Faults and other steps.
     pub faults: Vec<Fault>,
     /// Applied changes, in the order in which they were applied.
-    pub in_force: Vec<InForce>,
+    pub applied: Vec<AppliedChange>,
     /// Changes that were undone before they were applied, and the changes that undid them.
     pub overtaken: usize,
     /// Largest number of changes that were not applied yet at one moment.
@@ -178,10 +178,10 @@ impl Chronicle {
         self.come_into_force(changes);
     }
 
-    fn come_into_force(&mut self, changes: impl IntoIterator<Item = InForce>) {
-        let before = self.in_force.len();
-        self.in_force.extend(changes);
-        self.backlog -= self.in_force.len() - before;
+    fn come_into_force(&mut self, changes: impl IntoIterator<Item = AppliedChange>) {
+        let before = self.applied.len();
+        self.applied.extend(changes);
+        self.backlog -= self.applied.len() - before;
     }
 
     /// Records a step.

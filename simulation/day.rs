@@ -147,7 +147,7 @@ pub(super) async fn live_through(load: &Load, world: &World) -> Day {
     reload_causes.iter_mut().for_each(|(cause, times)| *times -= at_first.get(cause).copied().unwrap_or_default());
     reload_causes.retain(|_, times| *times > 0);
     let chronicle = world.chronicle();
-    let mut took_ms: Vec<u64> = chronicle.in_force.iter().map(|change| change.took_ms).collect();
+    let mut took_ms: Vec<u64> = chronicle.applied.iter().map(|change| change.took_ms).collect();
     took_ms.sort_unstable();
     let actors = Figures {
         commands: commands_so_far() - commands,

@@ -43,6 +43,9 @@ const RESOLUTION_MAINTENANCE: u16 = 0x20;
 const ANY_MAINTENANCE: u16 = 0x23;
 
 const DYNAMIC_SERVERS: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
+/// From this version on (3.3 was not tried), `add server` checks the name before the options.
+const NAME_CHECKED_FIRST: ProxyVersion = ProxyVersion { major: 3, minor: 4 };
+
 /// Before this version, a server that is added without an id gets its places before its id (HAProxy issue 3413).
 const PLACED_BY_ID: ProxyVersion = ProxyVersion { major: 2, minor: 8 };
 const ADDRESSES_SET_LATER: ProxyVersion = ProxyVersion { major: 3, minor: 0 };
@@ -284,7 +287,10 @@ impl HaproxyModel {
         if !section.dynamic {
             return Err("Backend must use a dynamic load balancing to support dynamic servers.".to_owned());
         }
-        // HAProxy checks the options before the name.
+        let name_taken = || Err("Already exists a server with the same name in backend.".to_owned());
+        if version >= NAME_CHECKED_FIRST && section.servers.contains_key(&id.server) {
+            return name_taken();
+        }
         let mut options = ServerOptions::default();
         let taken: BTreeSet<u32> = section.servers.values().map(|server| server.id).collect();
         let server = id.server.as_str();
@@ -298,7 +304,7 @@ impl HaproxyModel {
             return Err("the model does not know how to track servers that are added at run time".to_owned());
         }
         if section.servers.contains_key(&id.server) {
-            return Err("Already exists a server with the same name in backend.".to_owned());
+            return name_taken();
         }
         let admin = match options.disabled {
             None => FORCED_MAINTENANCE,

@@ -117,7 +117,7 @@ mod vanishing;
 mod world;
 
 pub use self::ancestors::Rule;
-pub use self::chronicle::{Chronicle, Fault, HostLife, InForce, ProcessLife, Span};
+pub use self::chronicle::{AppliedChange, Chronicle, Fault, HostLife, ProcessLife, Span};
 pub use self::day::{Day, Figures as DayFigures};
 pub use self::deployments::Pace;
 pub use self::durations::Work;

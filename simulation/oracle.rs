@@ -108,14 +108,14 @@ impl Expected {
     fn taken(&self, snapshot: &ShownHosts) -> Arc<Hosts> {
         let ShownHosts { hosts: mut seen, unreadable } = snapshot.clone();
         for host in unreadable.iter() {
-            if let Some(before) = self.in_force().and_then(|hosts| hosts.get(host)) {
+            if let Some(before) = self.applied().and_then(|hosts| hosts.get(host)) {
                 Arc::make_mut(&mut seen).insert(host, before);
             }
         }
         seen
     }
 
-    fn in_force(&self) -> Option<&Arc<Hosts>> {
+    fn applied(&self) -> Option<&Arc<Hosts>> {
         self.lists.last().map(|(_, hosts)| hosts)
     }
 
@@ -167,7 +167,7 @@ impl Oracle {
             return (false, first);
         }
         expected.guard.passed(seen.len());
-        let changes = expected.in_force() != Some(&seen);
+        let changes = expected.applied() != Some(&seen);
         if changes {
             self.choices.hosts_changed(service, &seen);
             expected.put_in_force(seen);
@@ -220,8 +220,8 @@ impl Oracle {
 
     /// Notes the answer to an operator's order about a server: with a state if it was executed.
     pub(super) fn chosen(&mut self, service: &str, host: u8, order: Option<(AdminState, Option<Duration>)>) {
-        let in_force = self.services.get(service).and_then(Expected::in_force).map(Arc::as_ref);
-        self.choices.answered(service, host, order, in_force);
+        let applied = self.services.get(service).and_then(Expected::applied).map(Arc::as_ref);
+        self.choices.answered(service, host, order, applied);
     }
 
     /// Notes a report of the definitions.
@@ -245,8 +245,8 @@ impl Oracle {
     /// Notes the answer to that order. The accepted definitions are those of the last report.
     pub(super) fn definitions_accepted(&mut self, is_done: bool) {
         self.accepting = false;
-        if let Some(told) = self.reported_definitions.clone().filter(|_| is_done) {
-            self.are_defined(&told);
+        if let Some(reported) = self.reported_definitions.clone().filter(|_| is_done) {
+            self.are_defined(&reported);
             self.guard.accepted(self.good.len());
         }
     }
@@ -305,9 +305,9 @@ impl Oracle {
                 false => GuardModel::default(),
             };
             let rejected = service.guard.rejected.as_ref().map(|rejected| hosts_of(&rejected.list));
-            let told = rejected.map_or_else(|| hosts.clone(), Arc::new);
+            let reported = rejected.map_or_else(|| hosts.clone(), Arc::new);
             let lists = service.hosts.is_some().then(|| (Instant::now(), hosts)).into_iter().collect();
-            let expected = Expected { lists, guard, reported: told, ..Expected::default() };
+            let expected = Expected { lists, guard, reported: reported, ..Expected::default() };
             let now = limits_from(&service.definition.removal);
             let name = service.definition.name.to_string();
             self.limits.insert(name, KnownLimits { now, before: now, since: Instant::now() });
@@ -315,8 +315,8 @@ impl Oracle {
             self.services.insert(service.definition.name.to_string(), expected);
         }
         let GuardMemory { rejected, .. } = &state.definitions_guard;
-        let told = |list: &DefinitionList| list.iter().map(|(name, raw)| (name.to_string(), raw.clone())).collect();
-        self.reported_definitions = rejected.as_ref().map(|rejected| told(&rejected.list));
+        let reported = |list: &DefinitionList| list.iter().map(|(name, raw)| (name.to_string(), raw.clone())).collect();
+        self.reported_definitions = rejected.as_ref().map(|rejected| reported(&rejected.list));
         if !self.good.is_empty() {
             self.guard = GuardModel::of_services().restored(self.good.len(), &state.definitions_guard, unix_ms);
         }
@@ -340,8 +340,8 @@ impl Oracle {
     }
 
     /// Returns the hosts that should be applied; `None` if none were ever reported.
-    pub(super) fn in_force(&self, service: &str) -> Option<&Hosts> {
-        self.services.get(service)?.in_force().map(Arc::as_ref)
+    pub(super) fn applied(&self, service: &str) -> Option<&Hosts> {
+        self.services.get(service)?.applied().map(Arc::as_ref)
     }
 
     /// Returns whether every list that an actor may know at this instant has this host.
@@ -388,7 +388,7 @@ impl Oracle {
         let began = self.launch_began.unwrap_or_else(Instant::now);
         let defined = self.since.get(service).is_some_and(|since| *since + self.delays_of_a_launch() < began);
         let is_known_good = self.known_good.as_ref().is_none_or(|services| services.contains(service));
-        defined && is_known_good && self.in_force(service).is_some()
+        defined && is_known_good && self.applied(service).is_some()
     }
 
     /// Notes an event for which the rules require a reload.

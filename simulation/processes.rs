@@ -216,7 +216,7 @@ impl World {
             Ok(Process {
                 pid: things.last_pid,
                 model,
-                map: things.live_file.map.as_deref().map(RouteMap::load),
+                map: things.live_file.map.as_deref().map(|text| RouteMap::load(text, version)),
                 version,
                 listens,
                 sections: sections.keys().map(ToString::to_string).collect(),

@@ -1,21 +1,26 @@
-//! The map of domains of one simulated HAProxy, as the Runtime API shows it: the same on every version.
+//! The map of domains of one simulated HAProxy, as the Runtime API of its version shows it.
 
 use std::collections::BTreeMap;
 
 use proxymgr_actors::decide::routing::parse_map;
-use proxymgr_actors::model::{ObservedRoutes, RouteCommand, RouteKey, ServiceName};
+use proxymgr_actors::model::{ObservedRoutes, ProxyVersion, RouteCommand, RouteKey, ServiceName};
 use proxymgr_actors::port::Answer;
 
 /// A map in memory. Like HAProxy, `add map` adds an existing key a second time.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteMap {
     entries: BTreeMap<RouteKey, Vec<ServiceName>>,
+    version: ProxyVersion,
 }
+
+/// From this version on (3.3 was not tried), `del map` deletes only the oldest entry of a key.
+const DELETES_ONE_ENTRY: ProxyVersion = ProxyVersion { major: 3, minor: 4 };
 
 impl RouteMap {
     /// Reads the map from the text of its file.
-    pub fn load(text: &str) -> Self {
-        Self { entries: parse_map(text).into_iter().map(|(key, service)| (key, vec![service])).collect() }
+    pub fn load(text: &str, version: ProxyVersion) -> Self {
+        let entries = parse_map(text).into_iter().map(|(key, service)| (key, vec![service])).collect();
+        Self { entries, version }
     }
 
     /// Executes the command, and answers like HAProxy.
@@ -32,8 +37,15 @@ impl RouteMap {
                 }
                 None => "entry not found.",
             },
-            RouteCommand::Delete(key) => match self.entries.remove(key) {
-                Some(_) => "",
+            RouteCommand::Delete(key) => match self.entries.get_mut(key) {
+                Some(services) if self.version >= DELETES_ONE_ENTRY && services.len() > 1 => {
+                    services.remove(0);
+                    ""
+                }
+                Some(_) => {
+                    self.entries.remove(key);
+                    ""
+                }
                 None => "Key not found.",
             },
         };

@@ -109,7 +109,7 @@ impl Things {
         let slots = self.services.get(service).and_then(|known| known.slots).filter(|slots| slots.always || !dynamic);
         // A new host that is given by name needs a reload.
         let is_named = |hosts: &Hosts| hosts.numbers().iter().any(|host| host >= NAMED_FROM);
-        let needs_reload = self.oracle.in_force(service).is_some_and(is_named)
+        let needs_reload = self.oracle.applied(service).is_some_and(is_named)
             || match slots {
                 Some(slots) => self.slots_run_short(service, slots),
                 None => !dynamic,
@@ -129,7 +129,7 @@ impl Things {
         let leaving: Vec<String> =
             self.services.iter().filter(|(_, known)| leave(known)).map(|(name, _)| name.clone()).collect();
         for name in leaving {
-            let hosts = self.oracle.in_force(&name);
+            let hosts = self.oracle.applied(&name);
             if hosts.is_some_and(|hosts| hosts.numbers().iter().any(|host| host >= NAMED_FROM)) {
                 self.oracle.cause(format!("{name} has a host with a name and leaves its slots"));
             }
@@ -138,7 +138,7 @@ impl Things {
 
     /// Returns whether the applied hosts exceed the slots, or leave too few of them free.
     fn slots_run_short(&self, service: &str, slots: Slots) -> bool {
-        let Some(hosts) = self.oracle.in_force(service) else { return true };
+        let Some(hosts) = self.oracle.applied(service) else { return true };
         // The number of slots of a starting process is not known here.
         if self.oracle.is_launching() {
             return true;
@@ -164,7 +164,7 @@ impl Things {
 
     /// Returns whether there are more new hosts than slots without a draining host.
     fn slots_are_left_slowly(&self, service: &str, servers: &ObservedServers) -> bool {
-        let Some(hosts) = self.oracle.in_force(service) else { return true };
+        let Some(hosts) = self.oracle.applied(service) else { return true };
         let before = self.oracle.lately_in_force(service, SLOW.drain_timeout + LEAVES_WITHIN);
         let in_use = servers.values().filter(|server| !server.in_maintenance());
         let in_use = in_use.filter_map(|server| number_of(&server.address)).chain(before);

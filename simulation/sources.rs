@@ -136,7 +136,7 @@ impl World {
             things.note_hosts(name, first, changed);
             removes = changed;
             if things.planted == Some(PlantedBug::FailureTakesAHost) && snapshot.is_err() {
-                let mut hosts = things.oracle.in_force(name).cloned().unwrap_or_default();
+                let mut hosts = things.oracle.applied(name).cloned().unwrap_or_default();
                 hosts.numbers().iter().take(1).for_each(|first| hosts.remove(first));
                 reported = Ok(ShownHosts { hosts: Arc::new(hosts), ..ShownHosts::default() });
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::PolicyChanged;
 use proxymgr_actors::model::{
-    AdminState, LifeCyclePolicy, OldProcessLimits, ProxyFrame, ProxyPolicy, RunBy, RuntimeCommand, ServerId,
+    AdminState, BaseConfig, LifeCyclePolicy, OldProcessLimits, ProxyManagement, ProxyPolicy, RuntimeCommand, ServerId,
     ServerName, ServiceName, UpdateChoice,
 };
 use proxymgr_actors::port::{ConfigText, SavedService};
@@ -54,13 +54,13 @@ fn policy(settings: u8) -> ProxyPolicy {
     let global = global.iter().map(|line| (*line).to_owned()).collect();
     let (reload_s, observe_s) = if settings == 1 { (3, 10) } else { (1, 30) };
     ProxyPolicy {
-        frame: ProxyFrame {
+        base_config: BaseConfig {
             global,
             defaults: vec![],
             socket_path: "/run/haproxy.sock".into(),
             map_path: "/etc/haproxy/haproxy.cfg.domains".into(),
             state_file: Some("/etc/haproxy/haproxy.cfg.state".into()),
-            run_by: RunBy::Us,
+            management: ProxyManagement::Supervised,
         },
         reload_interval: Duration::from_secs(reload_s),
         stop_timeout: Duration::from_secs(30),

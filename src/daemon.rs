@@ -17,7 +17,7 @@ use actix::System;
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::limits::RUNTIME_CONNECT_TIMEOUT;
 use proxymgr_actors::message::PolicyChanged;
-use proxymgr_actors::model::{ProcessInfo, ProxyPolicy, ProxyVersion, RunBy};
+use proxymgr_actors::model::{ProcessInfo, ProxyManagement, ProxyPolicy, ProxyVersion};
 use proxymgr_actors::operator::Order;
 use proxymgr_actors::port::{RuntimeApi, SavedState, TrafficReader};
 use proxymgr_actors::wiring::{Actors, Orders};
@@ -161,7 +161,7 @@ impl Daemon {
     /// does not answer at once.
     async fn running_version(&self) -> Option<ProxyVersion> {
         let haproxy = &self.settings.haproxy;
-        if haproxy.run.run_by() != RunBy::OurOrder {
+        if haproxy.run.management() != ProxyManagement::Delegated {
             return None;
         }
         let socket = adapters::runtime(haproxy, &logging::component(self.logging.root(), "runtime_api"));
@@ -177,7 +177,7 @@ impl Daemon {
     }
 
     fn keep_foreign_config(&self) {
-        if self.settings.haproxy.run.run_by() == RunBy::Others {
+        if self.settings.haproxy.run.management() == ProxyManagement::External {
             return;
         }
         match foreign_config::keep(&self.settings.haproxy.config_path) {

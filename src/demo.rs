@@ -157,7 +157,7 @@ mod tests {
         let settings =
             Settings::load(&sources(Path::new("/tmp/x"), Path::new("haproxy"), 8470, false)).unwrap().settings;
         assert!(settings.haproxy.config_path.starts_with("/tmp/x"));
-        assert!(settings.haproxy.policy.frame.socket_path.starts_with("/tmp/x"));
+        assert!(settings.haproxy.policy.base_config.socket_path.starts_with("/tmp/x"));
         assert!(settings.state_dir.starts_with("/tmp/x"));
     }
 

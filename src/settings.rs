@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use figment::Figment;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::model::{ProxyFrame, ProxyPolicy, RunBy, UpdateChoice, map_path_of};
+use proxymgr_actors::model::{BaseConfig, ProxyManagement, ProxyPolicy, UpdateChoice, map_path_of};
 
 use crate::atomic_file::beside;
 
@@ -272,15 +272,15 @@ impl Settings {
                 None => self.effective.0.remove(key.path),
             };
         }
-        let ProxyFrame { socket_path, map_path, run_by, .. } = self.haproxy.policy.frame.clone();
+        let BaseConfig { socket_path, map_path, management, .. } = self.haproxy.policy.base_config.clone();
         let config_path = &self.haproxy.config_path;
         self.haproxy.policy = newer.haproxy.policy;
         self.haproxy.options = newer.haproxy.options;
         self.haproxy.services_removal_max = newer.haproxy.services_removal_max;
-        self.haproxy.policy.frame.socket_path = socket_path;
-        self.haproxy.policy.frame.map_path = map_path;
-        self.haproxy.policy.frame.run_by = run_by;
-        if let Some(state_file) = &mut self.haproxy.policy.frame.state_file {
+        self.haproxy.policy.base_config.socket_path = socket_path;
+        self.haproxy.policy.base_config.map_path = map_path;
+        self.haproxy.policy.base_config.management = management;
+        if let Some(state_file) = &mut self.haproxy.policy.base_config.state_file {
             *state_file = beside(config_path, STATE_FILE_SUFFIX);
         }
         self.log = LogSettings { format: self.log.format, ..newer.log };
@@ -362,7 +362,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     }
     let run = haproxy_run::read(reader, config_path.as_deref());
     let global = reader.lines("haproxy.global");
-    if run.as_ref().is_none_or(|run| run.run_by() == RunBy::Us) {
+    if run.as_ref().is_none_or(|run| run.management() == ProxyManagement::Supervised) {
         refuse_own_processes(reader, &global);
     }
     let defaults = reader.lines("haproxy.defaults");
@@ -378,8 +378,8 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     let services_removal_max = reader.share("guards.max_services_removal");
     let mut targets = targets::read(reader);
     let (config_path, run) = (config_path?, run?);
-    let run_by = run.run_by();
-    let is_elsewhere = run_by == RunBy::Others && socket_path.is_none() && !targets.is_empty();
+    let management = run.management();
+    let is_elsewhere = management == ProxyManagement::External && socket_path.is_none() && !targets.is_empty();
     let socket_path = socket_path.unwrap_or_else(|| config_path.with_file_name("haproxy.sock"));
     let socket = if is_elsewhere { targets.remove(0).address } else { RuntimeAddress::Unix(socket_path.clone()) };
     if let Some(at) = targets.iter().position(|target| target.address == socket) {
@@ -394,7 +394,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
         socket,
         targets,
         policy: ProxyPolicy {
-            frame: ProxyFrame { global, defaults, socket_path, map_path, state_file, run_by },
+            base_config: BaseConfig { global, defaults, socket_path, map_path, state_file, management },
             reload_interval: reload_interval?,
             stop_timeout: stop_timeout?,
             observe_interval: observe_interval?,

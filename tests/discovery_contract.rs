@@ -210,39 +210,33 @@ async fn static_hosts_are_reported_at_once_and_on_refresh() {
 async fn invalid_spec_is_refused_with_its_key() {
     let inbox = Inbox::new();
     let (sources, ensembles) = sources();
-    let kinds = proxymgr::discovery::kind_names().join(", ");
-    let misspelt =
-        format!("\"type\" is \"zookeper\", which is not a kind of source: {kinds}; did you mean \"zookeeper\"?");
-    let unknown = format!("\"type\" is \"eureka\", which is not a kind of source: {kinds}");
-    for (kind, settings, reason) in [
-        ("zookeper", json!({}), misspelt.as_str()),
-        ("eureka", json!({}), unknown.as_str()),
-        ("zookeeper", json!({"path": "/x"}), "\"server\" is missing"),
-        ("zookeeper", json!({"server": "h:0", "path": "/x"}), "\"server\": \"h:0\" is not a ZooKeeper connect string"),
-        ("zookeeper", json!({"server": "h"}), "\"path\" is missing"),
-        ("zookeeper", json!({"server": "h", "path": "x"}), "\"path\": the path \"x\" does not begin with '/'"),
-        ("campanjazk", json!({"server": "h", "path": "/x", "remote_port": 0}), "\"remote_port\" is 0"),
-        ("consul", json!({}), "\"service\" is missing: the name of the service in Consul"),
-        ("consul", json!({"service": "web", "server": "consul:8500"}), "\"server\": \"consul:8500\" is not a URL"),
-        ("consul", json!({"service": "web", "passing": "no"}), "\"passing\" is \"no\""),
-        ("consul", json!({"service": "web", "tags": 7}), "\"tags\" is 7"),
-        (
-            "aws",
-            json!({}),
-            if cfg!(feature = "aws") { "\"groups\" is missing" } else { "\"type\" is \"aws\", but this" },
-        ),
-        ("etcd", json!({}), "\"prefix\" is missing"),
-        ("etcd", json!({"prefix": "/"}), "\"prefix\" is \"/\", which would make every key a host"),
-        ("etcd", json!({"prefix": "/x", "server": "http://u:secret@h"}), "\"server\": a URL has a user or password"),
-        ("file", json!({"path": 7}), "\"path\" is 7"),
-        ("file", json!({"path": "/"}), "\"path\" is \"/\", which is not the path of a file"),
-        ("marathon", json!({"app": ["/x"]}), "\"app\" is [\"/x\"]"),
-        ("marathon", json!({"app": "x", "port_index": 0, "port_name": "a"}), "\"port_name\": give either it or"),
-        ("mesos", json!({"masters": ["m1:5050"]}), "\"masters\": \"m1:5050\" is not a URL"),
-        ("static", json!({"hosts": "10.0.0.1:80"}), "\"hosts\" is \"10.0.0.1:80\""),
+    for (kind, settings, key) in [
+        ("zookeper", json!({}), "type"),
+        ("eureka", json!({}), "type"),
+        ("zookeeper", json!({"path": "/x"}), "server"),
+        ("zookeeper", json!({"server": "h:0", "path": "/x"}), "server"),
+        ("zookeeper", json!({"server": "h"}), "path"),
+        ("zookeeper", json!({"server": "h", "path": "x"}), "path"),
+        ("campanjazk", json!({"server": "h", "path": "/x", "remote_port": 0}), "remote_port"),
+        ("consul", json!({}), "service"),
+        ("consul", json!({"service": "web", "server": "consul:8500"}), "server"),
+        ("consul", json!({"service": "web", "passing": "no"}), "passing"),
+        ("consul", json!({"service": "web", "tags": 7}), "tags"),
+        ("aws", json!({}), if cfg!(feature = "aws") { "groups" } else { "type" }),
+        ("etcd", json!({}), "prefix"),
+        ("etcd", json!({"prefix": "/"}), "prefix"),
+        ("etcd", json!({"prefix": "/x", "server": "http://u:secret@h"}), "server"),
+        ("file", json!({"path": 7}), "path"),
+        ("file", json!({"path": "/"}), "path"),
+        ("marathon", json!({"app": ["/x"]}), "app"),
+        ("marathon", json!({"app": "x", "port_index": 0, "port_name": "a"}), "port_name"),
+        ("mesos", json!({"masters": ["m1:5050"]}), "masters"),
+        ("static", json!({"hosts": "10.0.0.1:80"}), "hosts"),
     ] {
-        let error = open(&sources, &spec(kind, settings), &inbox).err().expect(reason);
-        assert!(error.starts_with(reason), "{error}");
+        let error = open(&sources, &spec(kind, settings), &inbox).err().expect(key);
+        assert!(error.starts_with(&format!("{key:?}")), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+        assert_eq!(error.contains("did you mean \"zookeeper\"?"), kind == "zookeper", "{error}");
     }
     for kind in proxymgr::discovery::kind_names() {
         let error = open(&sources, &spec(kind, json!({})), &inbox).err().expect("required keys are missing");

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use proxymgr::proxy::haproxy_socket::HaproxySocket;
-use proxymgr_actors::model::{RouteCommand, RouteKey, ServiceName};
+use proxymgr_actors::model::{ProxyVersion, RouteCommand, RouteKey, ServiceName};
 use proxymgr_actors::port::RuntimeApi;
 use proxymgr_simulation::route_map::RouteMap;
 use slog::{Discard, Logger, o};
@@ -79,12 +79,17 @@ impl Ground {
         let map = self.dir.join(format!("{}.map", used % SEQUENCES + 1));
         self.used.set(used + 1);
         if used >= SEQUENCES {
-            let shown = self.socket.routes(map.clone()).await.expect("HAProxy answers").expect("it has the map");
-            let gone = shown.into_keys().map(RouteCommand::Delete);
+            // From 3.4 on, each command deletes one of several entries of a key.
+            while let Some(shown) = self.socket.routes(map.clone()).await.expect("HAProxy answers")
+                && !shown.is_empty()
+            {
+                let gone = shown.into_keys().map(RouteCommand::Delete).collect();
+                self.socket.change_routes(map.clone(), gone).await.expect("HAProxy answers");
+            }
             let entries = FILE.lines().filter_map(|line| line.split_once(' ')).filter(|(key, _)| *key != "#");
             let come = entries
                 .map(|(key, service)| RouteCommand::Add(RouteKey::observed(key), ServiceName::new(service).unwrap()));
-            self.socket.change_routes(map.clone(), gone.chain(come).collect()).await.expect("HAProxy answers");
+            self.socket.change_routes(map.clone(), come.collect()).await.expect("HAProxy answers");
         }
         map
     }
@@ -92,7 +97,7 @@ impl Ground {
     /// Executes the same commands in the model and in HAProxy, and compares after each.
     async fn compare(&self, commands: &[RouteCommand]) -> Result<(), TestCaseError> {
         let (version, map) = (&self.version, self.fresh_map().await);
-        let mut model = RouteMap::load(FILE);
+        let mut model = RouteMap::load(FILE, ProxyVersion { major: version.branch.0, minor: version.branch.1 });
         for command in commands {
             let answers = self.socket.change_routes(map.clone(), vec![command.clone()]).await;
             let (modelled, real) = (vec![model.run(command)], answers.expect("HAProxy answers"));

@@ -38,10 +38,10 @@ fn import_of_elasticpyproxy_loads() {
     fs::write(&file, &printed).expect("written");
     let settings = load(&file);
     assert_eq!(settings.haproxy.config_path, Path::new("/etc/haproxy/haproxy.cfg"));
-    assert!(settings.haproxy.policy.frame.global.contains(&"user haproxy".to_owned()), "{printed}");
-    assert!(settings.haproxy.policy.frame.defaults.contains(&"timeout client  50000".to_owned()), "{printed}");
-    for told in ["#   type: aws", "#   port: 7001", "#   slots: 5", "`listen stats`", "{{ ssl_fc }}"] {
-        assert!(printed.contains(told), "{told} is not in\n{printed}");
+    assert!(settings.haproxy.policy.base_config.global.contains(&"user haproxy".to_owned()), "{printed}");
+    assert!(settings.haproxy.policy.base_config.defaults.contains(&"timeout client  50000".to_owned()), "{printed}");
+    for reported in ["#   type: aws", "#   port: 7001", "#   slots: 5", "`listen stats`", "{{ ssl_fc }}"] {
+        assert!(printed.contains(reported), "{reported} is not in\n{printed}");
     }
 
     let out = dir.path().join("out");

@@ -56,7 +56,7 @@ fn endpoint(number: u8) -> Value {
 }
 
 /// Returns a journal entry about `web`.
-fn told(at_ms: u64, event: Value) -> Value {
+fn reported(at_ms: u64, event: Value) -> Value {
     let entry = json!({"sequence": at_ms, "at_unix_ms": STARTED_AT_UNIX_MS + at_ms, "service": "web", "event": event});
     // The journal is recorded a little later than it is written.
     json!({"at_ms": at_ms + 700, "outcome": entry})
@@ -66,7 +66,7 @@ fn told(at_ms: u64, event: Value) -> Value {
 fn chosen(at_ms: u64, server: u8, state: &str, for_ms: Option<u64>) -> Value {
     let server = format!("10.0.0.{server}:80");
     let order = json!({"order": "set_server", "service": "web", "server": server, "state": state, "for_ms": for_ms});
-    told(at_ms, json!({"event": "ordered", "what": format!("{server} {state}"), "order": order}))
+    reported(at_ms, json!({"event": "ordered", "what": format!("{server} {state}"), "order": order}))
 }
 
 #[test]
@@ -95,14 +95,15 @@ fn decisions_about_pending_changes_are_replayed() {
         web(0),
         hosts(1, &[1, 2], &[]),
         hosts(10_000, &[], &[2]),
-        told(20_000, json!({"event": "held_rejected", "reason": "too few"})),
+        reported(20_000, json!({"event": "held_rejected", "reason": "too few"})),
     ];
     let after_one = report(&rejected);
     assert!(
         after_one.contains("web: 2 ready, 2 wanted") && !after_one.contains("web: blocked by guard: "),
         "{after_one}"
     );
-    let accepted = [hosts(30_000, &[2], &[1]), told(40_000, json!({"event": "held_accepted", "reason": "too few"}))];
+    let accepted =
+        [hosts(30_000, &[2], &[1]), reported(40_000, json!({"event": "held_accepted", "reason": "too few"}))];
     let after_both = report(&[&rejected[..], &accepted].concat());
     assert!(after_both.contains("web: 1 maint, 1 ready, 1 wanted"), "{after_both}");
     // Without the orders the change would be blocked.
@@ -115,9 +116,12 @@ fn reloads_and_refreshes_are_replayed() {
     let report = report(&[
         web(0),
         hosts(1, &[1, 2], &[]),
-        told(10_000, json!({"event": "ordered", "what": "refresh", "order": {"order": "refresh"}})),
-        told(11_000, json!({"event": "ordered", "what": "refresh", "order": {"order": "refresh", "service": "web"}})),
-        told(
+        reported(10_000, json!({"event": "ordered", "what": "refresh", "order": {"order": "refresh"}})),
+        reported(
+            11_000,
+            json!({"event": "ordered", "what": "refresh", "order": {"order": "refresh", "service": "web"}}),
+        ),
+        reported(
             60_000,
             json!({"event": "ordered", "what": "reload", "order": {"order": "reload", "reason": "a new key"}}),
         ),

@@ -14,13 +14,13 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame, section};
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, base_config, section};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::{quoted, split_line};
 use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::{host_record, service_definition};
 use proxymgr_actors::model::{
-    HostList, ProxyFrame, ProxyVersion, RawDefinition, RunBy, ServerName, ServiceDefinition, Word,
+    BaseConfig, HostList, ProxyManagement, ProxyVersion, RawDefinition, ServerName, ServiceDefinition, Word,
 };
 use serde_json::{Value, json};
 
@@ -61,13 +61,13 @@ fn host_list(hosts: &[Value]) -> HostList {
     hosts.iter().enumerate().map(|(number, keys)| (name(number), host(keys).host)).collect()
 }
 
-fn plain_frame(defaults: &[&str]) -> ProxyFrame {
-    ProxyFrame {
+fn plain_base(defaults: &[&str]) -> BaseConfig {
+    BaseConfig {
         global: Vec::new(),
         defaults: defaults.iter().map(|&line| line.to_owned()).collect(),
         socket_path: std::env::temp_dir().join(format!("pm-rendered-{}.sock", std::process::id())),
         state_file: None,
-        run_by: RunBy::OurOrder,
+        management: ProxyManagement::Delegated,
         map_path: std::env::temp_dir().join(format!("pm-rendered-{}.domains", std::process::id())),
     }
 }
@@ -191,9 +191,9 @@ proptest! {
     fn haproxy_accepts_what_is_rendered(
         services in proptest::collection::vec((definition(), proptest::collection::vec(host(), 0..4)), 1..6),
     ) {
-        let http = plain_frame(&["mode http", "timeout connect 1s", "timeout client 1s", "timeout server 1s"]);
+        let http = plain_base(&["mode http", "timeout connect 1s", "timeout client 1s", "timeout server 1s"]);
         let style = SectionStyle::of(&http, Some(*VERSION));
-        let mut text = frame(&http).to_string();
+        let mut text = base_config(&http).to_string();
         for (number, (definition, hosts)) in services.iter().enumerate() {
             let definition = define(&format!("service-{number}"), definition);
             text.push_str(&section(&definition, None, &host_list(hosts), &ServerIds::default(), style));
@@ -207,23 +207,24 @@ proptest! {
 
 #[test]
 fn base_configuration_has_no_warnings_by_default() {
-    let frame_of_ours = ProxyFrame { socket_path: "/run/x y.sock".into(), ..plain_frame(&[]) };
-    let style = SectionStyle::of(&frame_of_ours, Some(*VERSION));
+    let own_base = BaseConfig { socket_path: "/run/x y.sock".into(), ..plain_base(&[]) };
+    let style = SectionStyle::of(&own_base, Some(*VERSION));
     let web = define("web", &json!({"type": "file", "listen_options": "mode http"}));
     let listening = "listen web\n    bind 127.0.0.1:2\n";
     let http = section(&web, None, &host_list(&[]), &ServerIds::default(), style).replace("listen web\n", listening);
     let probe = "listen tcp\n    bind 127.0.0.1:1\n";
-    let said = check(&format!("{}{http}{probe}", frame(&frame_of_ours))).expect("the frame is good");
+    let said = check(&format!("{}{http}{probe}", base_config(&own_base))).expect("the frame is good");
     assert!(!said.contains("WARNING"), "{said}");
 }
 
 #[test]
 fn unresolved_name_does_not_stop_haproxy() {
-    let frame = frame(&plain_frame(&["mode http", "timeout connect 1s", "timeout client 1s", "timeout server 1s"]));
+    let base_config =
+        base_config(&plain_base(&["mode http", "timeout connect 1s", "timeout client 1s", "timeout server 1s"]));
     let web = define("web", &json!({"type": "file", "server_options": ["check"]}));
     let hosts = host_list(&[json!({"address": "no-such-host.invalid", "port": 80})]);
     let section = section(&web, None, &hosts, &ServerIds::default(), SectionStyle::default());
-    check(&format!("{frame}{section}{SOMEBODY_LISTENS}")).expect("HAProxy starts with the server in maintenance");
+    check(&format!("{base_config}{section}{SOMEBODY_LISTENS}")).expect("HAProxy starts with the server in maintenance");
 }
 
 /// A HAProxy that ends with the test.
@@ -266,15 +267,15 @@ fn meant(word: &Word) -> Vec<u8> {
 
 /// Serves each text as the body of a path, with lines that the policy accepts, and returns the bodies.
 fn served(lines: &[String]) -> Vec<Vec<u8>> {
-    let frame_text =
-        frame(&plain_frame(&["mode http", "timeout connect 1s", "timeout client 30s", "timeout server 1s"]));
+    let base_text =
+        base_config(&plain_base(&["mode http", "timeout connect 1s", "timeout client 30s", "timeout server 1s"]));
     let definition = define("web", &json!({"type": "file", "listen_options": lines}));
     let listener = inheritable_listener();
     let (descriptor, ids) = (Some(listener.as_raw_fd()), ServerIds::default());
     let section = section(&definition, descriptor, &host_list(&[]), &ids, SectionStyle::default());
     let directory = tempfile::tempdir().expect("a temporary directory");
     let config = directory.path().join("haproxy.cfg");
-    std::fs::write(&config, format!("{frame_text}{section}")).expect("write the file");
+    std::fs::write(&config, format!("{base_text}{section}")).expect("write the file");
     let _haproxy = start(&config);
     (0..lines.len()).map(|number| body(&listener, &format!("/{number}"))).collect()
 }
@@ -337,9 +338,9 @@ fn quoting_has_the_meaning_of_haproxy() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let config = directory.path().join("haproxy.cfg");
     let lines: Vec<String> = texts.iter().enumerate().map(|(n, text)| returning(n, text)).collect();
-    let frame_text =
-        frame(&plain_frame(&["mode http", "timeout connect 1s", "timeout client 30s", "timeout server 1s"]));
-    let own = format!("{frame_text}listen web\n    bind fd@{}\n    {}\n", listener.as_raw_fd(), lines.join("\n    "));
+    let base_text =
+        base_config(&plain_base(&["mode http", "timeout connect 1s", "timeout client 30s", "timeout server 1s"]));
+    let own = format!("{base_text}listen web\n    bind fd@{}\n    {}\n", listener.as_raw_fd(), lines.join("\n    "));
     std::fs::write(&config, own).expect("write the file");
     let haproxys: Vec<Vec<u8>> = {
         let _haproxy = start(&config);

@@ -226,12 +226,12 @@ async fn killed_test_leaves_no_process() {
             .expect("tell");
         std::future::pending::<()>().await;
     }
-    let told = dir.join("where");
+    let reported = dir.join("where");
     let mut command = Command::new(std::env::current_exe().expect("this test binary"));
-    command.args(["--exact", KILLED_TEST]).env("BE_THE_TEST_THAT_IS_KILLED", "1").env("TELL_WHERE", &told);
+    command.args(["--exact", KILLED_TEST]).env("BE_THE_TEST_THAT_IS_KILLED", "1").env("TELL_WHERE", &reported);
     let mut victim = Process::start(&dir, "victim", command);
     let victims_dir = eventually(LIMIT, "the victim runs two processes", async || {
-        let path = std::fs::read_to_string(&told).unwrap_or_default();
+        let path = std::fs::read_to_string(&reported).unwrap_or_default();
         let processes = if path.is_empty() { 0 } else { process::processes_of(path.as_ref()).len() };
         if processes == 2 { Ok(path) } else { Err(processes) }
     })

@@ -367,13 +367,13 @@ async fn tls_and_digest_sessions_read_what_they_may() {
     let mut options = options();
     options.tls = Some(TlsFiles { ca: tls.ca.clone(), identity: Some(identity) });
     let settings = json!({"server": ensemble.secure_connect_string(), "path": "/services/web"});
-    let told = async |sources: &Sources, inbox: &mut Inbox<HostsSeen>| {
+    let reported = async |sources: &Sources, inbox: &mut Inbox<HostsSeen>| {
         let source = open(sources, &spec("zookeeper", settings.clone()), inbox).unwrap();
         (inbox.next().await, source)
     };
 
     let mut inbox = Inbox::new();
-    let (seen, _source) = told(&sources_with(options.clone()).0, &mut inbox).await;
+    let (seen, _source) = reported(&sources_with(options.clone()).0, &mut inbox).await;
     let entries = seen.result.unwrap();
     let closed = entries.iter().find(|entry| &*entry.key == "closed").unwrap();
     let error = closed.record.as_ref().unwrap_err();
@@ -383,18 +383,18 @@ async fn tls_and_digest_sessions_read_what_they_may() {
     options.auth = Some(DigestAuth::parse("proxymgr:secret").unwrap());
     assert!(!format!("{options:?}").contains("secret"));
     let mut inbox = Inbox::new();
-    let (seen, _source) = told(&sources_with(options.clone()).0, &mut inbox).await;
+    let (seen, _source) = reported(&sources_with(options.clone()).0, &mut inbox).await;
     assert!(seen.result.unwrap().iter().all(|entry| entry.record.is_ok()));
 
     options.tls = Some(TlsFiles { ca: tls.client_cert.clone(), identity: None });
     let mut inbox = Inbox::new();
-    let (seen, _source) = told(&sources_with(options.clone()).0, &mut inbox).await;
+    let (seen, _source) = reported(&sources_with(options.clone()).0, &mut inbox).await;
     let error = seen.result.unwrap_err();
     assert!(error.contains("certificate"), "{error}");
 
     options.tls = Some(TlsFiles { ca: dir.join("missing.pem"), identity: None });
     let mut inbox = Inbox::new();
-    let (seen, _source) = told(&sources_with(options).0, &mut inbox).await;
+    let (seen, _source) = reported(&sources_with(options).0, &mut inbox).await;
     let error = seen.result.unwrap_err();
     assert!(error.starts_with("cannot read ZooKeeper's TLS ca") && error.contains("missing.pem"), "{error}");
 }
@@ -414,25 +414,25 @@ async fn zookeeper_registrations_of_other_tools_are_hosts() {
     put("6e2c3fd5", json!({"name": "web", "address": "10.0.0.2", "port": 80, "serviceType": "DYNAMIC"})).await;
     put("member_0000000001", member("10.0.0.3", "ALIVE", 0)).await;
     put("vector_0000000001", json!({"vector": [{"select": "member=member_0000000001", "weight": 2}]})).await;
-    let told = async |more: serde_json::Value| {
+    let reported = async |more: serde_json::Value| {
         let mut settings = json!({"server": ensemble.connect_string(), "path": "/s"});
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let mut inbox = Inbox::new();
         let source = open(&sources_with(options()).0, &spec("zookeeper", settings), &inbox)?;
-        let told = level(&inbox.next().await);
+        let reported = level(&inbox.next().await);
         drop(source);
-        told
+        reported
     };
     let host = |key: &str, host: Option<&str>| (key.to_owned(), host.map(str::to_owned));
     let by_nerve = host("i-1_0000000001", Some("10.0.0.1:80 weight 5"));
     let by_curator = host("6e2c3fd5", Some("10.0.0.2:80"));
     let all = [by_nerve.clone(), by_curator.clone(), host("member_0000000001", Some("10.0.0.3:80"))];
-    assert_eq!(told(json!({})).await, Ok(all.into()));
+    assert_eq!(reported(json!({})).await, Ok(all.into()));
     let admin = [by_nerve.clone(), by_curator.clone(), host("member_0000000001", Some("10.0.0.3:99"))];
-    assert_eq!(told(json!({"endpoint": "admin"})).await, Ok(admin.into()));
-    assert_eq!(told(json!({"shard": 1})).await, Ok([by_nerve, by_curator].into()));
+    assert_eq!(reported(json!({"endpoint": "admin"})).await, Ok(admin.into()));
+    assert_eq!(reported(json!({"shard": 1})).await, Ok([by_nerve, by_curator].into()));
     let only_curator =
         [host("i-1_0000000001", None), host("6e2c3fd5", Some("10.0.0.2:80")), host("member_0000000001", None)];
-    assert_eq!(told(json!({"format": "curator"})).await, Ok(only_curator.into()));
-    assert!(told(json!({"format": "eureka"})).await.unwrap_err().starts_with("\"format\": \"eureka\" is none of"));
+    assert_eq!(reported(json!({"format": "curator"})).await, Ok(only_curator.into()));
+    assert!(reported(json!({"format": "eureka"})).await.unwrap_err().starts_with("\"format\": \"eureka\" is none of"));
 }

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use super::section_style::SectionStyle;
 
 /// The line that ends the base configuration; proxymgr writes all sections after it.
-pub(super) const END_OF_FRAME: &str = "# The services, one section each.";
+pub(super) const END_OF_BASE: &str = "# The services, one section each.";
 
 /// The indentation of every line within a section.
 pub(super) const INDENT: &str = "    ";

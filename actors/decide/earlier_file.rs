@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::base_config::is_ours;
-use super::config_text::{END_OF_FRAME, INDENT, clients_connect_to};
+use super::config_text::{END_OF_BASE, INDENT, clients_connect_to};
 use super::loaded_config::{LoadedSection, parse_sections};
 use crate::model::{Address, Endpoint, Host, HostList, ServerName, ServiceName};
 
@@ -29,7 +29,7 @@ pub struct Listener {
 pub fn listeners(text: &str) -> Option<Vec<Listener>> {
     let (mut section, mut is_shared, mut address) = ("", false, None);
     let mut listeners = Vec::new();
-    for line in text.lines().skip_while(|line| *line != END_OF_FRAME) {
+    for line in text.lines().skip_while(|line| *line != END_OF_BASE) {
         let of_service = line.strip_prefix("listen ");
         if let Some(name) = of_service.or_else(|| line.strip_prefix("frontend ")) {
             (section, is_shared, address) = (name, of_service.is_none(), None);
@@ -47,7 +47,7 @@ pub fn with_descriptors(text: &str, by_old: &BTreeMap<RawFd, RawFd>) -> Option<S
     let mut renamed = String::with_capacity(text.len());
     let mut is_after_base = false;
     for line in text.split_inclusive('\n') {
-        is_after_base |= line.trim_end() == END_OF_FRAME;
+        is_after_base |= line.trim_end() == END_OF_BASE;
         match inherited_bind(line).filter(|_| is_after_base) {
             Some((old, rest)) => renamed.push_str(&format!("{INDENT}bind fd@{}{rest}", by_old.get(&old)?)),
             None => renamed.push_str(line),
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn file(sections: &str) -> String {
-        format!("# Written by proxymgr, which\n\nglobal\n    bind fd@9\n\n{END_OF_FRAME}\n\n{sections}")
+        format!("# Written by proxymgr, which\n\nglobal\n    bind fd@9\n\n{END_OF_BASE}\n\n{sections}")
     }
 
     const SECTIONS: &str = "\

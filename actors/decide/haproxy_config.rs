@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use memchr::memrchr_iter;
 
-pub use super::base_config::{frame, frame_default_server_words, is_ours};
+pub use super::base_config::{base_config, base_default_server_words, is_ours};
 use super::capabilities::{HASH_BY_ADDRESS, HASH_KEY};
 use super::common_ends::between_common_ends;
 use super::config_lines::mode_of;
@@ -74,7 +74,7 @@ pub fn section_after(
 }
 
 /// Returns a section without its descriptor and its servers. A change of it needs a reload.
-pub fn section_head(definition: &ServiceDefinition, style: SectionStyle) -> Arc<str> {
+pub fn section_header(definition: &ServiceDefinition, style: SectionStyle) -> Arc<str> {
     let mut text = section_start(definition);
     push_options(&mut text, definition, style);
     text.into()

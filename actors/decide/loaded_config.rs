@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::config_text::{END_OF_FRAME, INDENT, clients_connect_to, inherited_socket_line};
+use super::config_text::{END_OF_BASE, INDENT, clients_connect_to, inherited_socket_line};
 use crate::model::{ServerName, ServiceName};
 
 /// A section of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadedSection {
     /// The section without the descriptor and the servers, to compare with
-    /// [`section_head`](super::haproxy_config::section_head).
-    pub head: String,
+    /// [`section_header`](super::haproxy_config::section_header).
+    pub header: String,
     /// The descriptor it listens on.
     pub descriptor: Option<RawFd>,
     /// The servers' lines, to compare with [`server_line`](super::haproxy_config::server_line).
@@ -25,7 +25,7 @@ pub struct LoadedSection {
 pub fn parse_sections(text: &str) -> BTreeMap<ServiceName, LoadedSection> {
     let mut sections: BTreeMap<ServiceName, LoadedSection> = BTreeMap::new();
     let mut current: Option<&mut LoadedSection> = None;
-    for line in text.lines().skip_while(|line| *line != END_OF_FRAME).skip(1) {
+    for line in text.lines().skip_while(|line| *line != END_OF_BASE).skip(1) {
         if let Some(name) = section_name(line) {
             let section = sections.entry(name).or_default();
             section.push_head(line);
@@ -41,7 +41,7 @@ pub fn parse_sections(text: &str) -> BTreeMap<ServiceName, LoadedSection> {
 
 /// Returns the descriptors that a process with this file inherits, for its sections and shared frontends.
 pub fn inherited_descriptors(text: &str) -> BTreeSet<RawFd> {
-    let ours = text.lines().skip_while(|line| *line != END_OF_FRAME);
+    let ours = text.lines().skip_while(|line| *line != END_OF_BASE);
     ours.filter_map(|line| inherited(line.strip_prefix(INDENT)?.strip_prefix("bind ")?)).collect()
 }
 
@@ -49,7 +49,7 @@ pub fn inherited_descriptors(text: &str) -> BTreeSet<RawFd> {
 /// [`STATS_DESCRIPTOR`](super::haproxy_config::STATS_DESCRIPTOR). Reads no further than the base configuration.
 pub fn inherits_stats_socket(lines: impl IntoIterator<Item = impl AsRef<str>>) -> bool {
     let expected = inherited_socket_line();
-    let mut base = lines.into_iter().take_while(|line| line.as_ref() != END_OF_FRAME);
+    let mut base = lines.into_iter().take_while(|line| line.as_ref() != END_OF_BASE);
     base.any(|line| line.as_ref().trim_start() == expected)
 }
 
@@ -67,14 +67,14 @@ impl LoadedSection {
                 self.descriptor = inherited(address);
             }
             // A socket that HAProxy opens itself, at the address in the comment before.
-            ("bind", address) if self.head.lines().nth(1) == Some(&*clients_connect_to(address)) => {}
+            ("bind", address) if self.header.lines().nth(1) == Some(&*clients_connect_to(address)) => {}
             _ => self.push_head(line),
         }
     }
 
     fn push_head(&mut self, line: &str) {
-        self.head.push_str(line);
-        self.head.push('\n');
+        self.header.push_str(line);
+        self.header.push('\n');
     }
 }
 

@@ -1,6 +1,7 @@
 //! Decisions: pure functions from values to values.
 
 pub mod annotation;
+mod applied_service;
 mod base_config;
 pub mod capabilities;
 pub mod common_ends;
@@ -21,7 +22,6 @@ pub mod hosts_diff;
 mod json_value;
 mod listen_keywords;
 pub mod loaded_config;
-mod loaded_service;
 mod log_format;
 pub mod nearest;
 pub mod option_policy;

@@ -19,9 +19,11 @@ use self::one_server::{OwnOptions, Planned};
 use self::step::disable_agent;
 pub use self::step::{Refusal, Step};
 pub use self::wanted::{Ground, WantedService};
+use super::applied_service::split_weight;
+pub use super::applied_service::{
+    AppliedServer, AppliedService, DisabledBy, applied_server, applied_server_with_id, disabled_by_file,
+};
 use super::haproxy_config;
-use super::loaded_service::split_weight;
-pub use super::loaded_service::{Holder, LoadedServer, LoadedService, disabled_by_file, given, given_with_id};
 use super::overlay::Departure;
 use super::scope::Scope;
 use crate::model::{
@@ -49,7 +51,7 @@ impl ServicePlan {
 /// servers for which HAProxy has already refused a runtime change.
 pub fn plan_service(
     wanted: WantedService<'_>,
-    loaded: Option<&LoadedService>,
+    loaded: Option<&AppliedService>,
     observed: Option<&ObservedServers>,
     refused: &BTreeMap<ServerName, Refusal>,
     ground: Ground<'_>,
@@ -60,7 +62,7 @@ pub fn plan_service(
 /// Returns the part of [`plan_service`]'s plan for the servers in `scope`.
 pub fn plan_part(
     wanted: WantedService<'_>,
-    loaded: Option<&LoadedService>,
+    loaded: Option<&AppliedService>,
     observed: Option<&ObservedServers>,
     refused: &BTreeMap<ServerName, Refusal>,
     ground: Ground<'_>,
@@ -72,9 +74,9 @@ pub fn plan_part(
         return plan;
     };
     if *scope == Scope::Whole {
-        let head = haproxy_config::section_head(wanted.definition, ground.style);
-        if *head != *loaded.head {
-            plan.reload.push(ReloadCause::ServiceChanged.because(head_difference(&loaded.head, &head)));
+        let header = haproxy_config::section_header(wanted.definition, ground.style);
+        if *header != *loaded.header {
+            plan.reload.push(ReloadCause::ServiceChanged.because(header_difference(&loaded.header, &header)));
         }
     }
     let own = haproxy_config::default_server_words(wanted.definition);
@@ -182,8 +184,8 @@ fn removal(wanted: WantedService<'_>, server: &ServerName, observed: &ObservedSe
         class: PlanClass::RuntimeDisable,
         reason: reason.to_owned(),
         commands,
-        gives: None,
-        holder: Some(Holder::Removal),
+        applies: None,
+        disabled_by: Some(DisabledBy::Removal),
     })
 }
 
@@ -192,7 +194,7 @@ fn id(service: &ServiceName, server: &ServerName) -> ServerId {
 }
 
 /// Describes the difference between two section headers.
-fn head_difference(loaded: &str, wanted: &str) -> String {
+fn header_difference(loaded: &str, wanted: &str) -> String {
     let without = |text: &str, other: &str| {
         text.lines().find(|line| !other.lines().any(|known| known == *line)).map(|line| line.trim().to_owned())
     };
@@ -212,7 +214,7 @@ pub fn deletion(service: &ServiceName, server: &ServerName) -> Step {
         class: PlanClass::RuntimeDisable,
         reason: "it has been out of discovery long enough".to_owned(),
         commands: vec![RuntimeCommand::DeleteServer(id(service, server))],
-        gives: None,
-        holder: None,
+        applies: None,
+        disabled_by: None,
     }
 }

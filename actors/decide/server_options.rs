@@ -1,8 +1,8 @@
 //! The options of a server: whether a service or a host may use them, the value of each, and whether `add server`
 //! accepts it. One table covers all three, with one reader of option words.
 //!
-//! Source: `configuration.txt` 5.2, "Server and default-server options", of HAProxy 2.2 to 3.2, and what the versions
-//! 2.6, 3.0 and 3.2 accept in `add server` (`tests/proxy_adapters/server_options.rs` compares the table with them).
+//! Source: `configuration.txt` 5.2, "Server and default-server options", of HAProxy 2.2 to 3.4, and what the versions
+//! 2.6 to 3.4 accept in `add server` (`tests/proxy_adapters/server_options.rs` compares the table with them).
 
 mod option;
 mod table;

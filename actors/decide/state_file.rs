@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use litemap::LiteMap;
 
+use super::applied_service::applied_server;
 pub use super::base_config::state_file_in_use as in_use;
 use super::deployment::SectionSpec;
-use super::haproxy_config::{SectionStyle, section_head};
-use super::loaded_service::given;
+use super::haproxy_config::{SectionStyle, section_header};
 use crate::model::{Address, AdminState, Host, HostList, ServerName, ServiceName};
 
 /// A state file without servers: only the number of its format. HAProxy warns of one that is empty or missing.
@@ -101,7 +101,7 @@ impl<'a> CarriedHealth<'a> {
 
 fn has_same_head(before: &SectionSpec, next: &SectionSpec, style: SectionStyle) -> bool {
     Arc::ptr_eq(&before.definition, &next.definition)
-        || section_head(&before.definition, style) == section_head(&next.definition, style)
+        || section_header(&before.definition, style) == section_header(&next.definition, style)
 }
 
 /// A section that the next process has with the same options.
@@ -119,7 +119,7 @@ impl Carried<'_> {
         let is_unchanged = Arc::ptr_eq(&self.before.definition, &self.next.definition) && Arc::ptr_eq(before, host);
         let is_given_the_same = || {
             let (given_before, given_next) =
-                (given(&self.before.definition, before), given(&self.next.definition, host));
+                (applied_server(&self.before.definition, before), applied_server(&self.next.definition, host));
             given_before.endpoint == given_next.endpoint && given_before.options == given_next.options
         };
         is_ready_there(host, row) && (is_unchanged || is_given_the_same())

@@ -8,7 +8,7 @@ use crate::limits::OLD_PROCESSES_DEFAULT;
 
 /// The parts of haproxy.cfg that do not come from services: the operator's own lines, which are not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProxyFrame {
+pub struct BaseConfig {
     /// Lines of the `global` section.
     pub global: Vec<String>,
     /// Lines of the `defaults` section.
@@ -20,7 +20,7 @@ pub struct ProxyFrame {
     /// The state file with the health of servers for the next process; `None` where it uses none.
     pub state_file: Option<PathBuf>,
     /// How HAProxy's process is managed.
-    pub run_by: RunBy,
+    pub management: ProxyManagement,
 }
 
 /// Returns the path of the map of domains for this haproxy.cfg.
@@ -32,22 +32,22 @@ pub fn map_path_of(config_path: &Path) -> PathBuf {
 
 /// How HAProxy's process is managed, and so which changes are possible.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RunBy {
-    /// By this daemon: it starts the process, holds its listening sockets, and stops it when it stops itself.
+pub enum ProxyManagement {
+    /// This daemon starts the process, holds its listening sockets, and stops it when it stops itself.
     #[default]
-    Us,
-    /// By a process manager that starts and reloads it at our request. HAProxy binds its ports itself and outlives this
+    Supervised,
+    /// A process manager starts and reloads it on request of this daemon. HAProxy binds its ports itself and outlives this
     /// daemon.
-    OurOrder,
-    /// External: the daemon can neither start nor reload it, and changes it only at run time.
-    Others,
+    Delegated,
+    /// The daemon can neither start nor reload it, and changes it only at run time.
+    External,
 }
 
 /// How HAProxy is managed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyPolicy {
     /// The base configuration in haproxy.cfg.
-    pub frame: ProxyFrame,
+    pub base_config: BaseConfig,
     /// The minimum time between two reloads. The first one is immediate.
     pub reload_interval: Duration,
     /// How long HAProxy may keep serving open connections while the daemon stops.

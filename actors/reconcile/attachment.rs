@@ -21,7 +21,7 @@ use crate::decide::capabilities::Capabilities;
 use crate::decide::deployment::BoundSection;
 use crate::decide::deployment::Warnings;
 use crate::decide::haproxy_config::SectionStyle;
-use crate::decide::proxy_plan::{Holder, LoadedServer, given};
+use crate::decide::proxy_plan::{AppliedServer, DisabledBy, applied_server};
 use crate::decide::routing::Routing;
 use crate::decide::scope::Scope;
 use crate::journal::{Event, JournalEntry};
@@ -84,7 +84,7 @@ impl State {
         let line =
             info("attached to an external HAProxy, changes are applied via its Runtime API").with("pid", process.pid);
         self.outbox.log(line.with("version", &process.version_text));
-        let style = SectionStyle::of(&self.settings.policy.frame, Some(process.version));
+        let style = SectionStyle::of(&self.settings.policy.base_config, Some(process.version));
         let mut unclaimed = observation.services;
         let mut sections = BTreeMap::new();
         let known = self.desired.services.iter().filter(|(_, service)| service.source.revision.is_some());
@@ -174,8 +174,8 @@ fn take_as_defined(section: &mut Section, service: &DesiredService, server: &Ser
         && !section.loaded.servers.contains_key(server)
     {
         let known = section.found.disabled_by.remove(server);
-        let held_by = drained_by(found, host.state, || known);
-        let loaded = LoadedServer { held_by, ..given(&service.definition, host) };
+        let disabled_by = drained_by(found, host.state, || known);
+        let loaded = AppliedServer { disabled_by, ..applied_server(&service.definition, host) };
         section.loaded.servers.insert(server.clone(), loaded);
     }
 }
@@ -195,7 +195,7 @@ fn found_section(
         let state = service.servers.get(name).map_or(AdminState::Ready, |host| host.state);
         // A server that an earlier run kept ready was not drained by it; one that it did not know was drained as
         // removed.
-        let known = || before?.get(name).copied().unwrap_or(Some(Holder::Removal));
+        let known = || before?.get(name).copied().unwrap_or(Some(DisabledBy::Removal));
         section.note_disabled_by(name, drained_by(found, state, known));
     }
     section.found.servers = servers.keys().cloned().collect();
@@ -205,12 +205,16 @@ fn found_section(
 
 /// Returns why a server that was found in drain is there; `None` where it is not in drain, or where an operator drained
 /// it on HAProxy's own socket.
-fn drained_by(found: &ObservedServer, wanted: AdminState, known: impl FnOnce() -> Option<Holder>) -> Option<Holder> {
+fn drained_by(
+    found: &ObservedServer,
+    wanted: AdminState,
+    known: impl FnOnce() -> Option<DisabledBy>,
+) -> Option<DisabledBy> {
     match wanted {
         // While the agent check is enabled, a drain comes from the agent.
         _ if !found.in_drain() || found.agent == AgentState::Enabled => None,
         // Drain is the desired state, so the daemon also ends it, whatever set it.
-        AdminState::Drain => Some(Holder::Discovery),
+        AdminState::Drain => Some(DisabledBy::Discovery),
         AdminState::Ready | AdminState::Maint => known(),
     }
 }

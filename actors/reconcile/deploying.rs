@@ -15,7 +15,7 @@ use crate::decide::deployment::{
 use crate::decide::proxy_plan::Refusal;
 use crate::decide::state_file;
 use crate::limits::FIRST_LISTS_WAIT;
-use crate::model::{Blocker, ReloadCause, RunBy, ServerName, ServiceName};
+use crate::model::{Blocker, ProxyManagement, ReloadCause, ServerName, ServiceName};
 
 impl State {
     /// Begins a deployment when one is due.
@@ -100,11 +100,11 @@ impl State {
         }
         DeployOrder {
             health_source: self.health_source(&base),
-            state_file: state_file::in_use(&self.settings.policy.frame).map(Path::to_owned),
+            state_file: state_file::in_use(&self.settings.policy.base_config).map(Path::to_owned),
             context: ConfigContext {
                 base,
                 style,
-                map_path: self.settings.policy.frame.map_path.clone(),
+                map_path: self.settings.policy.base_config.map_path.clone(),
                 previous_routes: running.map(|running| running.routing.routes.clone()).unwrap_or_default(),
             },
             services,
@@ -123,7 +123,7 @@ impl State {
     /// Returns the source of server health: the process that serves, where it answers, else the state file. `None`
     /// where the base of that process differs, because its health checks may have differed.
     fn health_source(&self, base: &Arc<str>) -> Option<HealthSource> {
-        let path = state_file::in_use(&self.settings.policy.frame)?;
+        let path = state_file::in_use(&self.settings.policy.base_config)?;
         let running = self.running().filter(|running| running.base == *base)?;
         let sections = running.sections.iter().map(|(name, section)| (name.clone(), section.spec())).collect();
         Some(match self.process.is_serving() && self.lane.link.failures() == 0 {
@@ -209,7 +209,7 @@ impl State {
 
     /// Returns whether HAProxy's process is started by this daemon, or by a process manager at its request.
     pub(super) fn deploys(&self) -> bool {
-        self.settings.management != RunBy::Others
+        self.settings.management != ProxyManagement::External
     }
 }
 

@@ -10,7 +10,7 @@ use super::server_life::ServerLife;
 use crate::decide::deployment::SectionSpec;
 use crate::decide::guard::GuardMemory;
 use crate::decide::overlay::with_choices;
-use crate::decide::proxy_plan::Holder;
+use crate::decide::proxy_plan::DisabledBy;
 use crate::decide::server_ids::{Numbering, ServerIdRegistry};
 use crate::decide::slots::SlotTable;
 use crate::decide::update_strategy::{ChosenStrategy, slot_rules};
@@ -130,16 +130,16 @@ impl Retained {
 
 /// The servers of an earlier process or run, by their names in HAProxy, with the reason why each was disabled; `None`
 /// where it was ready.
-pub type DisabledBefore = BTreeMap<ServerName, Option<Holder>>;
+pub type DisabledBefore = BTreeMap<ServerName, Option<DisabledBy>>;
 
 /// Returns the servers that an earlier run of the daemon knew. Those of an external HAProxy are never in slots.
 pub fn disabled_before(saved: &SavedService, may_be_in_slots: bool) -> DisabledBefore {
     let hosts = saved.hosts.iter().flat_map(|hosts| hosts.iter());
     let servers = hosts.map(|(name, host)| {
         let reason = match host.state {
-            _ if saved.choices.contains_key(name) => Some(Holder::Operator),
+            _ if saved.choices.contains_key(name) => Some(DisabledBy::Operator),
             AdminState::Ready => None,
-            AdminState::Drain | AdminState::Maint => Some(Holder::Discovery),
+            AdminState::Drain | AdminState::Maint => Some(DisabledBy::Discovery),
         };
         (if may_be_in_slots { saved.slots.in_haproxy(name) } else { name }.clone(), reason)
     });

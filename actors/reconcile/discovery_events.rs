@@ -7,7 +7,7 @@ use super::input::Overrides;
 use super::state::State;
 use super::time::Now;
 use crate::decide::hosts_diff::HostsDiff;
-use crate::decide::proxy_plan::Holder;
+use crate::decide::proxy_plan::DisabledBy;
 use crate::limits::SETTINGS_MISTAKES_SHOWN_MAX;
 use crate::model::{
     AgentState, ChangeId, HostList, LifeCyclePolicy, ObservedServer, ProxyPolicy, ReloadCause, Revision, ServerName,
@@ -175,13 +175,13 @@ impl State {
             server.in_drain() || (server.agent == AgentState::Enabled && server.forced_maintenance())
         };
         if section.observed.get(server).is_some_and(is_kept) {
-            section.note_disabled_by(server, Some(Holder::Operator));
+            section.note_disabled_by(server, Some(DisabledBy::Operator));
         }
     }
 
     /// Applies settings that were read again.
     pub(super) fn policy_changed(&mut self, policy: Arc<ProxyPolicy>) {
-        if policy.frame != self.settings.policy.frame && self.deploys() {
+        if policy.base_config != self.settings.policy.base_config && self.deploys() {
             self.reloads.request(ReloadCause::Settings.because("the settings of HAProxy changed"));
         }
         self.reloads.refused_base = None;

@@ -16,7 +16,7 @@ use super::time::{Now, millis};
 use crate::decide::capabilities::Capabilities;
 use crate::decide::deployment::{BoundSection, DeployFailure, Deployed, RestartedProcess, ServingProcess};
 use crate::decide::haproxy_config::SectionStyle;
-use crate::decide::proxy_plan::{Holder, Refusal};
+use crate::decide::proxy_plan::{DisabledBy, Refusal};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::HEALTH_POLL_MIN;
 use crate::model::{
@@ -157,10 +157,10 @@ impl State {
             };
             for (server, _) in servers.iter().filter(|(_, state)| **state != AdminState::Ready) {
                 let reason = match service.servers.get(server) {
-                    None => Holder::Removal,
-                    Some(_) if service.overrides.contains_key(service.slots.known_as(server)) => Holder::Operator,
-                    Some(host) if host.state == AdminState::Ready => Holder::Move,
-                    Some(_) => Holder::Discovery,
+                    None => DisabledBy::Removal,
+                    Some(_) if service.overrides.contains_key(service.slots.known_as(server)) => DisabledBy::Operator,
+                    Some(host) if host.state == AdminState::Ready => DisabledBy::Move,
+                    Some(_) => DisabledBy::Discovery,
                 };
                 section.note_disabled_by(server, Some(reason));
             }

@@ -232,14 +232,14 @@ impl Reconciler {
             hosts: section.desired.hosts,
             ids: section.desired.ids,
         });
-        let (next_frame, next_style) = state.base();
+        let (next_base, next_style) = state.base();
         ConfigState {
             next: next.collect(),
-            next_frame,
+            next_base,
             next_style,
-            map_path: state.settings.policy.frame.map_path.clone(),
+            map_path: state.settings.policy.base_config.map_path.clone(),
             running: running.filter(|_| state.deploys()).map(|running| RunningConfig {
-                frame: running.base.clone(),
+                base_config: running.base.clone(),
                 sections: running
                     .sections
                     .iter()

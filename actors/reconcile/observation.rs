@@ -18,7 +18,7 @@ impl State {
         if std::mem::take(&mut self.work.observe_all) {
             self.work.observe.clear();
             let has_frontends = self.running().is_some_and(|running| !running.frontends.is_empty());
-            let map = has_frontends.then(|| self.settings.policy.frame.map_path.clone());
+            let map = has_frontends.then(|| self.settings.policy.base_config.map_path.clone());
             let effect = Effect::Observe { services: None, map };
             self.begin_read(Exchange::Observation(None), effect, now);
             return true;

@@ -13,8 +13,10 @@ use super::time::Now;
 use crate::decide::routing::{keys, routed_at};
 use crate::decide::slots::SlotTable;
 use crate::limits::RUNTIME_SILENCE_TOLD;
-use crate::model::{AgentState, RunBy, ServerName, ServerState, ServiceDefinition, ServiceName};
-use crate::snapshot::{HaproxyState, LeavingServer, ProxyPhase, RisingServer, ServiceState, TroublesSince};
+use crate::model::{AgentState, ProxyManagement, ServerName, ServerState, ServiceDefinition, ServiceName};
+use crate::snapshot::{
+    HaproxyState, LastChange, LeavingServer, ProblemsSince, ProxyPhase, RisingServer, ServerExceptions, ServiceState,
+};
 
 /// The problem that is reported while HAProxy does not answer.
 const SILENCE: &str = "HAProxy's socket does not answer; runtime changes wait for it";
@@ -50,7 +52,7 @@ impl State {
             reload_error: self.reloads.problem.text().map(ToOwned::to_owned),
             file_error: files.config.problem.text().map(ToOwned::to_owned),
             saved_state_error: files.saved.problem.text().map(ToOwned::to_owned),
-            since: TroublesSince {
+            since: ProblemsSince {
                 gone_unix_ms: self.process.exit().map(|exit| exit.since_unix_ms),
                 runtime_error_unix_ms: link.since_unix_ms().or(silent_since.map(|since| now.unix_ms_at(since))),
                 reload_error_unix_ms: self.reloads.problem.since_unix_ms(),
@@ -58,7 +60,7 @@ impl State {
                 saved_state_error_unix_ms: files.saved.problem.since_unix_ms(),
             },
             settings_refused: self.tally.settings_refused.clone(),
-            run_by_others: self.settings.management == RunBy::Others,
+            run_by_others: self.settings.management == ProxyManagement::External,
             warnings: self.running().map(|running| running.warnings.base.clone()).unwrap_or_default(),
         }
     }
@@ -101,11 +103,13 @@ impl State {
             slots: service.slots.taken(),
             min_hosts: service.definition.removal.min_hosts,
             servers: section.map(|section| section.reported_states(slots_of(service))).unwrap_or_default(),
-            operator: service.overrides.clone(),
-            drained_on_socket: section.map(drained_on_socket).unwrap_or_default(),
-            agent_weights: section.map(agent_weights).unwrap_or_default(),
-            leaving: service.life.leaving().map(leaving).collect(),
-            rising: service.life.rising().map(rising).collect(),
+            exceptions: ServerExceptions {
+                operator: service.overrides.clone(),
+                drained_on_socket: section.map(drained_on_socket).unwrap_or_default(),
+                agent_weights: section.map(agent_weights).unwrap_or_default(),
+                leaving: service.life.leaving().map(leaving).collect(),
+                rising: service.life.rising().map(rising).collect(),
+            },
             problem_since_unix_ms: service.blocked.as_ref().map(|blocked| blocked.since_unix_ms),
             problem: blocked.or_else(|| section.and_then(hopeless)).or_else(unresolved).or_else(complaint),
             warnings: self
@@ -113,9 +117,11 @@ impl State {
                 .and_then(|running| running.warnings.services.get(name))
                 .cloned()
                 .unwrap_or_default(),
-            last_applied_unix_ms: applied.map(|applied| now.unix_ms_at(applied.at)),
-            last_class: applied.map(|applied| applied.class.as_str().to_owned()),
-            last_took_us: applied.map(|applied| applied.took_us),
+            last: LastChange {
+                applied_unix_ms: applied.map(|applied| now.unix_ms_at(applied.at)),
+                class: applied.map(|applied| applied.class.as_str().to_owned()),
+                took_us: applied.map(|applied| applied.took_us),
+            },
         }
     }
 

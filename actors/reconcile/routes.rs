@@ -45,7 +45,7 @@ impl State {
             self.record_route(step, event);
         }
         let commands = steps.iter().map(|step| step.command.clone()).collect();
-        let effect = Effect::ChangeRoutes { map: self.settings.policy.frame.map_path.clone(), commands };
+        let effect = Effect::ChangeRoutes { map: self.settings.policy.base_config.map_path.clone(), commands };
         self.begin_change(Exchange::Routes(steps), effect, now);
         true
     }
@@ -158,7 +158,7 @@ impl State {
     }
 
     fn route_command_text(&self, command: &RouteCommand) -> String {
-        command.text(&self.settings.policy.frame.map_path.to_string_lossy(), command.key().as_str())
+        command.text(&self.settings.policy.base_config.map_path.to_string_lossy(), command.key().as_str())
     }
 
     fn record_route(&mut self, step: &RouteStep, event: Event) {

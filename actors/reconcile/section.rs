@@ -13,7 +13,9 @@ use crate::decide::common_ends::between_common_ends;
 use crate::decide::deployment::{BoundSection, SectionSpec};
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::predicted::predict;
-use crate::decide::proxy_plan::{Holder, LoadedServer, LoadedService, Refusal, Step, disabled_by_file, given_with_id};
+use crate::decide::proxy_plan::{
+    AppliedServer, AppliedService, DisabledBy, Refusal, Step, applied_server_with_id, disabled_by_file,
+};
 use crate::decide::scope::Scope;
 use crate::decide::server_ids::ServerIds;
 use crate::decide::unresolved::SectionNames;
@@ -31,7 +33,7 @@ pub struct Section {
     /// The descriptor it listens on.
     pub descriptor: Option<RawFd>,
     /// The state applied to the process: by its file, and at run time since.
-    pub loaded: LoadedService,
+    pub loaded: AppliedService,
     /// The section in haproxy.cfg.
     pub file: SectionFile,
     /// The state that the process reports.
@@ -86,7 +88,7 @@ pub struct Found {
     /// Servers that were set to drain on the socket of the previous process, without an override: drained again.
     pub drained_before: BTreeSet<ServerName>,
     /// The reasons why found servers are disabled that discovery does not know, or not yet.
-    pub disabled_by: BTreeMap<ServerName, Holder>,
+    pub disabled_by: BTreeMap<ServerName, DisabledBy>,
     /// Servers that an external process had, which are never deleted.
     pub servers: BTreeSet<ServerName>,
 }
@@ -142,7 +144,7 @@ impl Section {
                 && Arc::ptr_eq(&before.file.hosts, &hosts)
                 && before.file.ids == ids
                 && (Arc::ptr_eq(&before.definition, &definition) || before.definition == definition)
-                && *before.loaded.head == *haproxy_config::section_head(&definition, style)
+                && *before.loaded.header == *haproxy_config::section_header(&definition, style)
         };
         let mut loaded = match before.filter(is_same) {
             Some(before) => before.loaded,
@@ -153,7 +155,7 @@ impl Section {
         }
         // Both are sorted by name.
         for (server, host) in loaded.servers.values_mut().zip(hosts.values()) {
-            server.held_by = disabled_by_file(host);
+            server.disabled_by = disabled_by_file(host);
         }
         Self {
             definition,
@@ -248,8 +250,8 @@ impl Section {
     pub fn unanswered(&mut self, step: &Step) {
         self.stale = true;
         self.file.is_behind = true;
-        if step.holder.is_some() {
-            self.note_disabled_by(&step.server, step.holder);
+        if step.disabled_by.is_some() {
+            self.note_disabled_by(&step.server, step.disabled_by);
         }
     }
 
@@ -257,20 +259,20 @@ impl Section {
         predict(Arc::make_mut(&mut self.observed), command);
         self.states = OnceCell::new();
         self.unverified.insert(step.server.clone());
-        match (command, &step.gives) {
+        match (command, &step.applies) {
             (RuntimeCommand::DeleteServer(_), _) => {
                 self.loaded.servers.remove(&step.server);
             }
-            (RuntimeCommand::AddServer { .. }, Some(given)) => {
+            (RuntimeCommand::AddServer { .. }, Some(applied)) => {
                 self.file.is_behind = true;
-                self.loaded.servers.insert(step.server.clone(), given.clone());
+                self.loaded.servers.insert(step.server.clone(), applied.clone());
             }
-            (RuntimeCommand::SetAddress(..), Some(given)) => {
+            (RuntimeCommand::SetAddress(..), Some(applied)) => {
                 self.file.is_behind = true;
                 self.moved.insert(step.server.clone());
                 let loaded = self.loaded.servers.get(&step.server);
                 let (id, weight) = loaded.map_or((None, None), |loaded| (loaded.id, loaded.weight));
-                let moved = LoadedServer { held_by: step.holder, id, weight, ..given.clone() };
+                let moved = AppliedServer { disabled_by: step.disabled_by, id, weight, ..applied.clone() };
                 self.loaded.servers.insert(step.server.clone(), moved);
             }
             (RuntimeCommand::SetWeight(_, weight), _) => {
@@ -279,9 +281,9 @@ impl Section {
                 }
             }
             (RuntimeCommand::SetReady(_), _) => self.note_disabled_by(&step.server, None),
-            (RuntimeCommand::DisableAgent(_), _) if step.holder.is_none() => {}
+            (RuntimeCommand::DisableAgent(_), _) if step.disabled_by.is_none() => {}
             (RuntimeCommand::SetDrain(_) | RuntimeCommand::SetMaintenance(_) | RuntimeCommand::DisableAgent(_), _) => {
-                self.note_disabled_by(&step.server, step.holder);
+                self.note_disabled_by(&step.server, step.disabled_by);
             }
             _ => {}
         }
@@ -291,21 +293,21 @@ impl Section {
     fn forget_vain_orders(&mut self) {
         for (name, loaded) in &mut self.loaded.servers {
             let is_disabled = |server: &ObservedServer| server.in_maintenance() || server.in_drain();
-            loaded.held_by.take_if(|_| !self.observed.get(name).is_some_and(is_disabled));
+            loaded.disabled_by.take_if(|_| !self.observed.get(name).is_some_and(is_disabled));
         }
     }
 
     /// Returns the reason why each server is disabled; `None` where it is not.
-    pub fn disabled_by(&self) -> BTreeMap<ServerName, Option<Holder>> {
-        let desired = self.loaded.servers.iter().map(|(server, loaded)| (server, loaded.held_by));
+    pub fn disabled_by(&self) -> BTreeMap<ServerName, Option<DisabledBy>> {
+        let desired = self.loaded.servers.iter().map(|(server, loaded)| (server, loaded.disabled_by));
         let found = self.found.disabled_by.iter().map(|(server, reason)| (server, Some(*reason)));
         desired.chain(found).map(|(server, reason)| (server.clone(), reason)).collect()
     }
 
     /// Records why a server is disabled.
-    pub fn note_disabled_by(&mut self, server: &ServerName, reason: Option<Holder>) {
+    pub fn note_disabled_by(&mut self, server: &ServerName, reason: Option<DisabledBy>) {
         match (self.loaded.servers.get_mut(server), reason) {
-            (Some(loaded), reason) => loaded.held_by = reason,
+            (Some(loaded), reason) => loaded.disabled_by = reason,
             (None, Some(reason)) => drop(self.found.disabled_by.insert(server.clone(), reason)),
             (None, None) => drop(self.found.disabled_by.remove(server)),
         }
@@ -314,7 +316,8 @@ impl Section {
     /// Returns the servers that were set to drain on HAProxy's own socket. Drains by an agent are excluded: the agent
     /// repeats them.
     pub fn drained_on_socket<'a>(&'a self, desired: &'a HostList) -> impl Iterator<Item = &'a ServerName> {
-        let is_ours = |name: &ServerName| self.loaded.servers.get(name).is_none_or(|loaded| loaded.held_by.is_some());
+        let is_ours =
+            |name: &ServerName| self.loaded.servers.get(name).is_none_or(|loaded| loaded.disabled_by.is_some());
         let drained = self.observed.iter().filter(|(_, server)| server.drained_by_order());
         let ready = |name: &ServerName| desired.get(name).is_some_and(|host| host.state == AdminState::Ready);
         drained.map(|(name, _)| name).filter(move |name| ready(name) && !is_ours(name))
@@ -389,7 +392,11 @@ fn loaded_by_file(
     hosts: &HostList,
     ids: &ServerIds,
     style: SectionStyle,
-) -> LoadedService {
-    let given = |(name, host): (&ServerName, &Arc<Host>)| (name.clone(), given_with_id(definition, name, host, ids));
-    LoadedService { head: haproxy_config::section_head(definition, style), servers: hosts.iter().map(given).collect() }
+) -> AppliedService {
+    let applied =
+        |(name, host): (&ServerName, &Arc<Host>)| (name.clone(), applied_server_with_id(definition, name, host, ids));
+    AppliedService {
+        header: haproxy_config::section_header(definition, style),
+        servers: hosts.iter().map(applied).collect(),
+    }
 }

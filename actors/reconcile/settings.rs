@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::decide::capabilities::Capabilities;
 use crate::decide::haproxy_config;
 use crate::decide::update_strategy::{ChosenStrategy, choose};
-use crate::model::{ProxyPolicy, ProxyVersion, RunBy, ServiceDefinition, Word};
+use crate::model::{ProxyManagement, ProxyPolicy, ProxyVersion, ServiceDefinition, Word};
 
 /// The settings of one HAProxy.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct Settings {
     /// The policy: how HAProxy is managed.
     pub policy: Arc<ProxyPolicy>,
     /// The management of the process. One of `haproxy.targets` is always external.
-    pub management: RunBy,
+    pub management: ProxyManagement,
     /// The version of the HAProxy binary, where it is known before the first start.
     pub binary: Option<ProxyVersion>,
     /// The `default-server` arguments of the `defaults` section, which servers added at run time do not inherit. Those
@@ -24,7 +24,7 @@ pub struct Settings {
 impl Settings {
     /// Creates the settings of the primary HAProxy, or of a target.
     pub fn new(policy: ProxyPolicy, is_target: bool, binary: Option<ProxyVersion>) -> Self {
-        let management = if is_target { RunBy::Others } else { policy.frame.run_by };
+        let management = if is_target { ProxyManagement::External } else { policy.base_config.management };
         let inherited = inherited(&policy, management);
         Self { policy: Arc::new(policy), management, binary, inherited }
     }
@@ -37,12 +37,12 @@ impl Settings {
 
     /// Returns whether this HAProxy is external, so that it can only be changed at run time.
     pub fn is_external(&self) -> bool {
-        self.management == RunBy::Others
+        self.management == ProxyManagement::External
     }
 
     /// Returns whether the daemon supervises HAProxy's process, so that its log lines report the health of its servers.
     pub fn is_supervised(&self) -> bool {
-        self.management == RunBy::Us
+        self.management == ProxyManagement::Supervised
     }
 
     /// Returns the strategy for a service with this definition, on a HAProxy of this version.
@@ -51,9 +51,11 @@ impl Settings {
     }
 }
 
-fn inherited(policy: &ProxyPolicy, management: RunBy) -> Vec<Word> {
+fn inherited(policy: &ProxyPolicy, management: ProxyManagement) -> Vec<Word> {
     match management {
-        RunBy::Others => Vec::new(),
-        RunBy::Us | RunBy::OurOrder => haproxy_config::frame_default_server_words(&policy.frame),
+        ProxyManagement::External => Vec::new(),
+        ProxyManagement::Supervised | ProxyManagement::Delegated => {
+            haproxy_config::base_default_server_words(&policy.base_config)
+        }
     }
 }

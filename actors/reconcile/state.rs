@@ -186,12 +186,12 @@ impl State {
 
     /// Returns the desired `global` and `defaults`, or the last good ones where HAProxy did not start with those.
     pub fn base(&self) -> (Arc<str>, SectionStyle) {
-        let desired = haproxy_config::frame(&self.settings.policy.frame);
+        let desired = haproxy_config::base_config(&self.settings.policy.base_config);
         match self.running() {
             Some(running) if self.reloads.refused_base.as_ref() == Some(&desired) => {
                 (running.base.clone(), running.style)
             }
-            _ => (desired, SectionStyle::of(&self.settings.policy.frame, self.version())),
+            _ => (desired, SectionStyle::of(&self.settings.policy.base_config, self.version())),
         }
     }
 

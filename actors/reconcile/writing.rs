@@ -56,7 +56,7 @@ impl State {
 
     /// Updates the state file after a change of server health.
     fn follow_health(&mut self, now: Now) {
-        if !self.process.is_serving() || state_file::in_use(&self.settings.policy.frame).is_none() {
+        if !self.process.is_serving() || state_file::in_use(&self.settings.policy.base_config).is_none() {
             return;
         }
         if let Some(running) = self.process.running_mut().filter(|running| running.health_changed)
@@ -71,7 +71,7 @@ impl State {
 
     /// Handles the reported states of the servers. A deployment writes the file itself, for the new process.
     pub(super) fn server_states_read(&mut self, (pid, result): (Option<u32>, Result<String, RuntimeError>)) {
-        let path = state_file::in_use(&self.settings.policy.frame);
+        let path = state_file::in_use(&self.settings.policy.base_config);
         let is_same = self.deployment.is_none() && self.process.is_serving() && self.pid() == pid;
         let (Some(path), Ok(states), true, Some(running)) = (path, result, is_same, self.running()) else {
             // The runtime lane reports and retries a HAProxy that does not answer.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use planned::{FORCED_DRAIN, FORCED_MAINTENANCE, Proxy, definition, list};
 use proptest::prelude::*;
-use proxymgr_actors::decide::proxy_plan::{Holder, ServicePlan};
+use proxymgr_actors::decide::proxy_plan::{DisabledBy, ServicePlan};
 use proxymgr_actors::model::{
     AdminState, AgentState, HostList, ObservedServer, RuntimeCommand, ServerName, ServiceDefinition,
 };
@@ -92,7 +92,7 @@ fn removal_disables_the_agent_first() {
         let expected: &[_] =
             if reported == FORCED_MAINTENANCE { &["disable agent"] } else { &["disable agent", "maint"] };
         assert_eq!(commands(&plan), expected);
-        assert!(plan.steps.iter().all(|step| step.holder == Some(Holder::Removal)));
+        assert!(plan.steps.iter().all(|step| step.disabled_by == Some(DisabledBy::Removal)));
     }
 }
 

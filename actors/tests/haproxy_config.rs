@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proxymgr_actors::decide::haproxy_config::{
-    SectionStyle, default_server_words, frame, frame_default_server_words, section, section_after, section_head,
+    SectionStyle, base_config, base_default_server_words, default_server_words, section, section_after, section_header,
     server_line, server_words,
 };
 use proxymgr_actors::decide::loaded_config::{LineIndex, inherits_stats_socket, parse_sections};
@@ -15,7 +15,8 @@ use proxymgr_actors::decide::rejection::named_services;
 use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::{host_record, service_definition};
 use proxymgr_actors::model::{
-    Host, HostList, ProxyFrame, ProxyVersion, RawDefinition, RunBy, ServerName, ServiceDefinition, ServiceName, Word,
+    BaseConfig, Host, HostList, ProxyManagement, ProxyVersion, RawDefinition, ServerName, ServiceDefinition,
+    ServiceName, Word,
 };
 use serde_json::json;
 
@@ -35,15 +36,15 @@ fn hosts(named: &[(&str, serde_json::Value)]) -> HostList {
         .collect()
 }
 
-fn proxy_frame(global: &[&str], defaults: &[&str]) -> ProxyFrame {
+fn base_of(global: &[&str], defaults: &[&str]) -> BaseConfig {
     let lines = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect();
-    ProxyFrame {
+    BaseConfig {
         global: lines(global),
         defaults: lines(defaults),
         socket_path: "/run/haproxy/stats.sock".into(),
         map_path: "/etc/haproxy/haproxy.cfg.domains".into(),
         state_file: None,
-        run_by: RunBy::Us,
+        management: ProxyManagement::Supervised,
     }
 }
 
@@ -122,7 +123,7 @@ fn hosts_with_priorities_are_in_their_order() {
         let text_before = section(&definition, None, before, &ids, style);
         assert_eq!(section_after((&text_before, before), &definition, after, &ids), text);
         assert_eq!(
-            parse_sections(&format!("{}{text}", frame(&proxy_frame(&[], &[]))))
+            parse_sections(&format!("{}{text}", base_config(&base_of(&[], &[]))))
                 .into_values()
                 .next()
                 .expect("one")
@@ -146,11 +147,11 @@ fn tcp_section_gets_tcplog_where_defaults_log_http() {
         (vec!["mode http", "log-format %HM"], vec!["mode tcp", "option tcplog"], false),
         (vec!["mode http"], vec!["mode tcp"], false),
     ] {
-        let style = SectionStyle::of(&proxy_frame(&[], &defaults), V2_6);
+        let style = SectionStyle::of(&base_of(&[], &defaults), V2_6);
         let definition = define("web", &json!({"type": "file", "listen_options": options})).expect("good lines");
-        let without = section_head(&definition, SectionStyle { http_log_by_default: false, ..style });
+        let without = section_header(&definition, SectionStyle { http_log_by_default: false, ..style });
         let added = if expected { "    option tcplog\n" } else { "" };
-        assert_eq!(*section_head(&definition, style), format!("{without}{added}"), "{defaults:?} {options:?}");
+        assert_eq!(*section_header(&definition, style), format!("{without}{added}"), "{defaults:?} {options:?}");
     }
 }
 
@@ -167,17 +168,17 @@ fn idle_close_is_added_to_http_sections_by_default() {
         (V2_6, vec!["mode http", "option idle-close-on-response"], vec![], false),
         (V2_6, vec!["mode http"], vec!["no option idle-close-on-response"], false),
     ] {
-        let style = SectionStyle::of(&proxy_frame(&[], &defaults), version);
+        let style = SectionStyle::of(&base_of(&[], &defaults), version);
         let definition = define("web", &json!({"type": "file", "listen_options": options})).expect("good lines");
-        let head = section_head(&definition, style);
-        let added = head.contains("    option idle-close-on-response\n");
+        let header = section_header(&definition, style);
+        let added = header.contains("    option idle-close-on-response\n");
         assert_eq!(added, expected, "{version:?} {defaults:?} {options:?}");
     }
 }
 
 #[test]
 fn base_contains_the_operators_lines_and_the_socket() {
-    let text = frame(&proxy_frame(&["maxconn 1000", "  log stdout local0"], &["mode http", "timeout connect 1s"]));
+    let text = base_config(&base_of(&["maxconn 1000", "  log stdout local0"], &["mode http", "timeout connect 1s"]));
     let expected = "
 global
     maxconn 1000
@@ -201,29 +202,29 @@ defaults
 }
 
 #[test]
-fn the_frame_says_nothing_twice() {
+fn base_config_has_no_duplicate_lines() {
     let own_socket = "stats socket /run/haproxy/stats.sock level admin user haproxy";
-    let text = frame(&proxy_frame(&[own_socket, "stats timeout 1h"], &[]));
+    let text = base_config(&base_of(&[own_socket, "stats timeout 1h"], &[]));
     assert_eq!(text.matches("stats socket").count(), 1);
     assert_eq!(text.matches("stats timeout").count(), 1);
-    let other_socket = frame(&proxy_frame(&["stats socket /run/other.sock"], &[]));
+    let other_socket = base_config(&base_of(&["stats socket /run/other.sock"], &[]));
     assert_eq!(other_socket.matches("stats socket").count(), 2, "another socket does not replace ours");
 }
 
 #[test]
 fn stats_socket_is_inherited_only_from_this_daemon() {
-    let ours = proxy_frame(&[], &[]);
-    assert!(inherits_stats_socket(frame(&ours).lines()));
-    let own_line = proxy_frame(&["stats socket /run/haproxy/stats.sock level admin"], &[]);
-    assert!(!inherits_stats_socket(frame(&own_line).lines()));
-    let delegated = frame(&ProxyFrame { run_by: RunBy::OurOrder, ..ours });
+    let ours = base_of(&[], &[]);
+    assert!(inherits_stats_socket(base_config(&ours).lines()));
+    let own_line = base_of(&["stats socket /run/haproxy/stats.sock level admin"], &[]);
+    assert!(!inherits_stats_socket(base_config(&own_line).lines()));
+    let delegated = base_config(&BaseConfig { management: ProxyManagement::Delegated, ..ours });
     assert!(!inherits_stats_socket(delegated.lines()));
     assert!(delegated.contains("stats socket /run/haproxy/stats.sock mode 600 level admin expose-fd listeners\n"));
 }
 
 #[test]
 fn defaults_without_lines_have_timeouts() {
-    let text = frame(&proxy_frame(&[], &[]));
+    let text = base_config(&base_of(&[], &[]));
     for line in ["timeout connect", "timeout client", "timeout server"] {
         assert!(text.contains(line), "{line}");
     }
@@ -237,20 +238,21 @@ fn options_of_added_server_equal_those_of_the_file() {
     let host = host(&json!({"address": "10.0.0.1", "port": 1, "weight": 5, "state": "maint"})).expect("a good host");
     assert_eq!(texts(&server_words(&definition, &host)), ["maxconn", "3", "weight", "5"]);
     assert_eq!(texts(&default_server_words(&definition)), ["check", "inter", "1s", "fall", "2"]);
-    let frame = proxy_frame(&[], &["mode http", "default-server  rise 3 # slowly", "timeout connect 1s"]);
-    assert_eq!(texts(&frame_default_server_words(&frame)), ["rise", "3"]);
+    let base_config = base_of(&[], &["mode http", "default-server  rise 3 # slowly", "timeout connect 1s"]);
+    assert_eq!(texts(&base_default_server_words(&base_config)), ["rise", "3"]);
 }
 
 #[test]
 fn written_file_can_be_parsed_with_any_descriptors() {
-    let frame = frame(&proxy_frame(&[], &["mode http", "listen stats", "server trap 10.0.0.9:1", "", "listen b"]));
+    let base_config =
+        base_config(&base_of(&[], &["mode http", "listen stats", "server trap 10.0.0.9:1", "", "listen b"]));
     let style = SectionStyle::default();
     let web = define("web", &json!({"type": "file", "port": 80, "listen_options": ["mode http"]})).expect("good");
     let db = define("db", &json!({"type": "file", "port": 81})).expect("good");
     let web_hosts = hosts(&[("s1", json!({"address": "10.0.0.1", "port": 80}))]);
     let ids = ServerIds::default();
     let text = format!(
-        "{frame}{}{}",
+        "{base_config}{}{}",
         section(&web, Some(9), &web_hosts, &ids, style),
         section(&db, None, &hosts(&[]), &ids, style)
     );
@@ -262,7 +264,7 @@ fn written_file_can_be_parsed_with_any_descriptors() {
         "the operator's are not ours"
     );
     let loaded = &sections[&web.name];
-    assert_eq!(loaded.head, *section_head(&web, style));
+    assert_eq!(loaded.header, *section_header(&web, style));
     assert_eq!(loaded.descriptor, Some(9));
     let (name, host) = web_hosts.first().expect("one host");
     assert_eq!(loaded.server_lines, BTreeMap::from([(name.clone(), server_line(&web, name, host, Some(&ids)))]));
@@ -273,18 +275,18 @@ fn written_file_can_be_parsed_with_any_descriptors() {
 
 #[test]
 fn another_port_is_another_head() {
-    let head = |port: u16| {
+    let header = |port: u16| {
         let definition = define("web", &json!({"type": "file", "port": port})).expect("good");
-        section_head(&definition, SectionStyle::default())
+        section_header(&definition, SectionStyle::default())
     };
-    assert_ne!(head(80), head(81));
+    assert_ne!(header(80), header(81));
 }
 
 #[test]
 fn refused_service_is_found_by_line_or_name() {
     let service = |name: &str| ServiceName::new(name).expect("a good name");
     let pieces: Vec<Arc<str>> =
-        ["# frame\nglobal\n\n", "listen web\n    mode http\n\n", "listen db\n    mode tcp\n\n"].map(Arc::from).to_vec();
+        ["# base\nglobal\n\n", "listen web\n    mode http\n\n", "listen db\n    mode tcp\n\n"].map(Arc::from).to_vec();
     let index = LineIndex::of(&pieces);
     let names = BTreeSet::from([service("web"), service("db"), service("default")]);
     for (line, text, expected) in [
@@ -460,11 +462,11 @@ proptest! {
             prop_assert!(is_our_comment || split_line(line).is_ok(), "{:?}", line);
         }
 
-        let frame = frame(&proxy_frame(&[], &[]));
-        let sections = parse_sections(&format!("{frame}{text}"));
+        let base_config = base_config(&base_of(&[], &[]));
+        let sections = parse_sections(&format!("{base_config}{text}"));
         prop_assert_eq!(sections.len(), 1);
         let loaded = &sections[&definition.name];
-        prop_assert_eq!(loaded.head.as_str(), &*section_head(&definition, style));
+        prop_assert_eq!(loaded.header.as_str(), &*section_header(&definition, style));
         prop_assert_eq!(loaded.descriptor, descriptor);
         let written: BTreeMap<_, _> =
             hosts.iter().map(|(name, host)| (name.clone(), server_line(&definition, name, host, Some(&ids)))).collect();
@@ -479,8 +481,8 @@ proptest! {
         let text_of_others = section(&definition, descriptor, &others, &ids, style);
         prop_assert_eq!(&section_after((&text, &hosts), &definition, &others, &ids), &text_of_others);
 
-        let index = LineIndex::of(&[frame.clone(), text.clone()]);
-        let first = frame.matches('\n').count() + 1;
+        let index = LineIndex::of(&[base_config.clone(), text.clone()]);
+        let first = base_config.matches('\n').count() + 1;
         prop_assert_eq!(index.service_at(first - 1), None);
         for line in first..first + expected.len() {
             prop_assert_eq!(index.service_at(line), Some(&definition.name));

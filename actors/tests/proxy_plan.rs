@@ -269,6 +269,6 @@ fn runtime_change_keeps_the_order_of_servers() {
     let moved = Host { backup: true, priority: Some(9), ..host("10.0.0.7") };
     wanted.insert(ServerName::new("b").unwrap(), moved.into());
     let plan = proxy.plan(&definition, &wanted, (3, 0));
-    proxy.given.extend(plan.steps.iter().filter_map(|step| Some((step.server.clone(), step.gives.clone()?))));
+    proxy.applied.extend(plan.steps.iter().filter_map(|step| Some((step.server.clone(), step.applies.clone()?))));
     assert_eq!(proxy.plan(&definition, &wanted, (3, 0)).reload.len(), 1, "c should be first, and b still is");
 }

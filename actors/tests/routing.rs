@@ -8,14 +8,15 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use proxymgr_actors::decide::frontend::{frontends, name};
-use proxymgr_actors::decide::haproxy_config::{SectionStyle, section, section_head};
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, section, section_header};
 use proxymgr_actors::decide::loaded_config::{LineIndex, parse_sections};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::routing::{Claim, assign, map_text, parse_map, plan_routes, routed_at};
 use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::{haproxy_config, service_definition};
 use proxymgr_actors::model::{
-    HostList, ObservedRoutes, ProxyFrame, RawDefinition, RouteCommand, Routes, RunBy, ServiceDefinition, ServiceName,
+    BaseConfig, HostList, ObservedRoutes, ProxyManagement, RawDefinition, RouteCommand, Routes, ServiceDefinition,
+    ServiceName,
 };
 
 fn define(name: &str, keys: &str) -> ServiceDefinition {
@@ -154,28 +155,28 @@ fn services_with_domains_share_a_frontend() {
     assert_eq!(shared.len(), 1);
     assert_eq!(name("[::1]:80".parse().unwrap()), "http:::1:80");
 
-    let frame = haproxy_config::frame(&ProxyFrame {
+    let base_config = haproxy_config::base_config(&BaseConfig {
         global: vec![],
         defaults: vec![],
         socket_path: "/run/x".into(),
         map_path: "/run/y".into(),
         state_file: None,
-        run_by: RunBy::Us,
+        management: ProxyManagement::Supervised,
     });
-    let read = parse_sections(&format!("{frame}{text}{frontend}"));
+    let read = parse_sections(&format!("{base_config}{text}{frontend}"));
     assert_eq!(read.len(), 1);
-    assert_eq!(read[&web.name].head, *section_head(&web, style));
-    let index = LineIndex::of(&[frame.clone(), text.clone(), frontend.clone()]);
+    assert_eq!(read[&web.name].header, *section_header(&web, style));
+    let index = LineIndex::of(&[base_config.clone(), text.clone(), frontend.clone()]);
     let line = |piece: &str, before: usize| before + piece.lines().count();
-    assert_eq!(index.service_at(line(&text, line(&frame, 0))), Some(&web.name));
-    assert_eq!(index.service_at(line(&text, line(&frame, 2))), None, "a frontend belongs to no service");
+    assert_eq!(index.service_at(line(&text, line(&base_config, 0))), Some(&web.name));
+    assert_eq!(index.service_at(line(&text, line(&base_config, 2))), None, "a frontend belongs to no service");
 }
 
 #[test]
 fn other_domains_need_no_reload() {
-    let head = |domains: &[&str]| section_head(&with_domains("web", domains), SectionStyle::default());
-    assert_eq!(head(&["a.example"]), head(&["b.example", "*.c.example"]));
-    assert_ne!(head(&["a.example"]), head(&[]));
+    let header = |domains: &[&str]| section_header(&with_domains("web", domains), SectionStyle::default());
+    assert_eq!(header(&["a.example"]), header(&["b.example", "*.c.example"]));
+    assert_ne!(header(&["a.example"]), header(&[]));
 }
 
 proptest! {
@@ -197,8 +198,8 @@ proptest! {
         for service in &services {
             for domain in &service.domains {
                 let (key, holder) = routing.routes.iter().find(|(key, _)| key.to_string() == domain.as_str()).unwrap();
-                let told = routing.contested.get(&service.name).and_then(|contested| contested.get(key));
-                prop_assert_eq!(told, (*holder != service.name).then_some(holder));
+                let reported = routing.contested.get(&service.name).and_then(|contested| contested.get(key));
+                prop_assert_eq!(reported, (*holder != service.name).then_some(holder));
                 claimed.insert(key.clone());
             }
         }

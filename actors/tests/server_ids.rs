@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use planned::definition;
 use proptest::prelude::*;
-use proxymgr_actors::decide::haproxy_config::{SectionStyle, section_head, server_line};
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, section_header, server_line};
 use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::server_ids::{Numbering, ServerIdRegistry, ServerIds, derived};
 use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::model::{
-    Address, Endpoint, Host, HostList, PersistentId, ProxyFrame, ProxyVersion, RunBy, ServerName, SlotRules,
+    Address, BaseConfig, Endpoint, Host, HostList, PersistentId, ProxyManagement, ProxyVersion, ServerName, SlotRules,
     UpdateStrategy,
 };
 
@@ -313,16 +313,16 @@ fn hash_key_is_set_from_3_0_on_unless_chosen() {
         (V3_0, vec!["default-server hash-key id".to_owned()], vec![], false),
         (V3_0, vec![], vec!["default-server hash-key addr"], false),
     ] {
-        let frame = ProxyFrame {
+        let base_config = BaseConfig {
             global: [].into(),
             defaults,
             socket_path: "/run/haproxy/stats.sock".into(),
             map_path: "/etc/haproxy/haproxy.cfg.domains".into(),
             state_file: None,
-            run_by: RunBy::Us,
+            management: ProxyManagement::Supervised,
         };
-        let head = section_head(&definition(&options, ""), SectionStyle::of(&frame, version));
-        let added = head.contains("    default-server hash-key addr-port\n");
+        let header = section_header(&definition(&options, ""), SectionStyle::of(&base_config, version));
+        let added = header.contains("    default-server hash-key addr-port\n");
         assert_eq!(added, expected, "{version:?} {options:?}");
     }
 }

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proxymgr_actors::decide::deployment::SectionSpec;
-use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame};
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, base_config};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::state_file::{CarriedHealth, FileHosts, NOTHING_KNOWN, Sections, in_use, still_true};
 use proxymgr_actors::decide::{host_record, service_definition};
-use proxymgr_actors::model::{HostList, ProxyFrame, RawDefinition, RunBy, ServerName, ServiceDefinition};
+use proxymgr_actors::model::{BaseConfig, HostList, ProxyManagement, RawDefinition, ServerName, ServiceDefinition};
 use serde_json::{Value, json};
 
 const HEADER_2_2: &str = "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight \
@@ -45,7 +45,11 @@ fn sections((definition, hosts): (&ServiceDefinition, &HostList)) -> Sections {
 }
 
 /// Returns the state file for a process with `next`, after one with `before` that reports these lines.
-fn told(lines: &[String], before: (&ServiceDefinition, &HostList), next: (&ServiceDefinition, &HostList)) -> String {
+fn reported(
+    lines: &[String],
+    before: (&ServiceDefinition, &HostList),
+    next: (&ServiceDefinition, &HostList),
+) -> String {
     carried_over(&format!("1\n{HEADER_2_2}\n{}\n\n", lines.join("\n")), &sections(before), &sections(next))
 }
 
@@ -91,7 +95,7 @@ fn only_servers_that_stay_ready_are_carried_over() {
         "2 web 1 stays".to_owned(),
         six.clone(),
     ];
-    assert_eq!(told(&lines, (&web, &before), (&web, &next)), format!("1\n{HEADER_2_2}\n{stays}\n{six}\n"));
+    assert_eq!(reported(&lines, (&web, &before), (&web, &next)), format!("1\n{HEADER_2_2}\n{stays}\n{six}\n"));
 }
 
 #[test]
@@ -132,7 +136,7 @@ fn unchecked_server_is_not_carried_over() {
         (&checked, &unchecked, false),
         (&by_default, &unchecked, false),
     ] {
-        let text = told(&lines, (before, &hosts), (next, &hosts));
+        let text = reported(&lines, (before, &hosts), (next, &hosts));
         assert_eq!(text.contains(&lines[0]), is_kept, "{text}");
     }
 }
@@ -146,27 +150,27 @@ fn what_cannot_be_read_says_nothing() {
 
 #[test]
 fn the_operators_own_lines_about_it_stand() {
-    let mut head = ProxyFrame {
+    let mut base = BaseConfig {
         global: vec![],
         defaults: vec![],
         socket_path: "/run/haproxy.sock".into(),
         map_path: "/haproxy.cfg.domains".into(),
         state_file: Some("/haproxy.cfg.state".into()),
-        run_by: RunBy::Us,
+        management: ProxyManagement::Supervised,
     };
-    let path = head.state_file.clone().expect("it is on");
-    assert_eq!(in_use(&head), Some(path.as_path()));
-    let text = frame(&head);
+    let path = base.state_file.clone().expect("it is on");
+    assert_eq!(in_use(&base), Some(path.as_path()));
+    let text = base_config(&base);
     assert!(text.contains("    server-state-file /haproxy.cfg.state\n"), "{text}");
     assert!(text.contains("    load-server-state-from-file global\n"), "{text}");
     for line in ["server-state-file /x", "server-state-base /x", "zero-warning"] {
-        head.global = vec![line.to_owned()];
-        assert_eq!(in_use(&head), None, "{line}");
+        base.global = vec![line.to_owned()];
+        assert_eq!(in_use(&base), None, "{line}");
     }
-    head.global.clear();
-    head.defaults = vec!["load-server-state-from-file local".to_owned()];
-    assert_eq!(frame(&head).matches("server-state").count(), 1);
-    head.defaults.clear();
-    head.state_file = None;
-    assert!(!frame(&head).contains("server-state"));
+    base.global.clear();
+    base.defaults = vec!["load-server-state-from-file local".to_owned()];
+    assert_eq!(base_config(&base).matches("server-state").count(), 1);
+    base.defaults.clear();
+    base.state_file = None;
+    assert!(!base_config(&base).contains("server-state"));
 }

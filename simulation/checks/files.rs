@@ -20,9 +20,10 @@ impl Things {
         for (name, service) in self.defined() {
             let option = service.option();
             let section = sections.iter().find(|(known, _)| known.as_str() == name);
-            let has_option = section.is_some_and(|(_, section)| section.head.lines().any(|line| line.trim() == option));
+            let has_option =
+                section.is_some_and(|(_, section)| section.header.lines().any(|line| line.trim() == option));
             ensure(has_option, Invariant::Converges, || format!("`{option}` of {name} is not applied"))?;
-            let lines = section.into_iter().flat_map(|(_, section)| section.head.lines().map(str::trim));
+            let lines = section.into_iter().flat_map(|(_, section)| section.header.lines().map(str::trim));
             let added: Vec<&str> = lines.filter(|line| line.starts_with(annotations::OPTION)).collect();
             let annotated = Vec::from_iter(service.note_read.option());
             ensure(added == annotated, Invariant::Converges, || {

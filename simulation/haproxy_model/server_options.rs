@@ -295,7 +295,7 @@ const OPTIONS: &[KnownOption] = &[
     flag("check-reuse-pool").since(3, 2), flag("no-check-reuse-pool").since(3, 2).file_only(),
     option("check-sni", Value::Any), option("check-alpn", Value::Any), option("check-proto", Value::Any),
     option("check-pool-conn-name", Value::Any).since(3, 2),
-    flag("check-sni-auto").since(3, 3), flag("no-check-sni-auto").since(3, 3),
+    flag("check-sni-auto").since(3, 3).file_only(), flag("no-check-sni-auto").since(3, 3),
     flag("agent-check"), flag("no-agent-check").file_only(), option("agent-inter", Value::Interval),
     option("agent-port", Value::Any), option("agent-addr", Value::Any), option("agent-send", Value::Any),
     option("on-error", Value::OneOf(&["fastinter", "fail-check", "sudden-death", "mark-down"])),
@@ -331,7 +331,7 @@ const OPTIONS: &[KnownOption] = &[
     option("resolve-prefer", Value::OneOf(&["ipv4", "ipv6"])).file_only(),
     // TLS.
     flag("ssl"), flag("no-ssl").file_only(), option("verify", Value::OneOf(&["none", "required"])),
-    option("verifyhost", Value::Any), option("sni", Value::Any), flag("sni-auto").since(3, 3),
+    option("verifyhost", Value::Any), option("sni", Value::Any), flag("sni-auto").since(3, 3).file_only(),
     flag("no-sni-auto").since(3, 3), option("alpn", Value::Any), option("npn", Value::Any), flag("allow-0rtt"),
     option("ciphers", Value::Any), option("ciphersuites", Value::Any), option("crt", Value::Any),
     option("ca-file", Value::Any), option("crl-file", Value::Any), option("curves", Value::Any).since(3, 0),
@@ -339,5 +339,6 @@ const OPTIONS: &[KnownOption] = &[
     option("ssl-min-ver", Value::Any), option("ssl-max-ver", Value::Any), flag("ssl-reuse").file_only(),
     flag("no-ssl-reuse"), flag("tls-tickets"), flag("no-tls-tickets"), flag("no-sslv3"), flag("no-tlsv10"),
     flag("no-tlsv11"), flag("no-tlsv12"), flag("no-tlsv13"), flag("force-sslv3"), flag("force-tlsv10"),
-    flag("force-tlsv11"), flag("force-tlsv12"), flag("force-tlsv13"),
+    flag("force-tlsv11"), flag("force-tlsv12"), flag("force-tlsv13"), flag("renegotiate").since(3, 4),
+    flag("no-renegotiate").since(3, 4), option("ktls", Value::OneOf(&["on", "off"])).since(3, 4),
 ];

@@ -125,9 +125,9 @@ impl Expectation {
     fn file_has_lines(&self, service: &str, file: &str) -> Difference {
         let sections = parse_sections(file);
         let section = sections.iter().find(|(name, _)| name.as_str() == service);
-        let head = section.map(|(_, section)| section.head.as_str()).unwrap_or_default();
-        let missing = self.lines.iter().find(|wanted| !head.lines().any(|line| line.trim() == wanted.as_str()));
-        missing.map_or(Ok(()), |line| Err(format!("lines: {line:?} is expected in {head:?}")))
+        let header = section.map(|(_, section)| section.header.as_str()).unwrap_or_default();
+        let missing = self.lines.iter().find(|wanted| !header.lines().any(|line| line.trim() == wanted.as_str()));
+        missing.map_or(Ok(()), |line| Err(format!("lines: {line:?} is expected in {header:?}")))
     }
 
     fn states_are(&self, states: &[ActorState]) -> Difference {

@@ -122,7 +122,7 @@ fn messages_are_delayed_as_configured() {
     let in_force_ms = |text: &str| {
         let report = parsed(text).run();
         assert_eq!(report.problem(), None);
-        report.chronicle.in_force.last().map(|change| change.took_ms)
+        report.chronicle.applied.last().map(|change| change.took_ms)
     };
     let expect = "- {after: 5s, expect: {service: web, enabled: [2], at_rest: true}}\n";
     let punctual = in_force_ms(&format!("{story}{expect}"));

@@ -91,7 +91,8 @@ impl ScriptedWorld {
     pub fn tamper_with_map(&self, text: &str) {
         self.world.with(|things| {
             let serving = things.serving().and_then(|pid| things.processes.get_mut(&pid));
-            serving.expect("a HAProxy serves").map = Some(RouteMap::load(text));
+            let process = serving.expect("a HAProxy serves");
+            process.map = Some(RouteMap::load(text, process.version));
         });
     }
 

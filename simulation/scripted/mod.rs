@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{DefinitionsSeen, PolicyChanged, SeenHost};
-use proxymgr_actors::model::{Address, Endpoint, Host, ProxyPolicy, RawDefinition, RunBy};
+use proxymgr_actors::model::{Address, Endpoint, Host, ProxyManagement, ProxyPolicy, RawDefinition};
 use proxymgr_actors::port::{SavedService, SavedState};
 use proxymgr_actors::wiring::{Actors, Orders};
 use tokio::time::sleep;
@@ -137,14 +137,14 @@ impl ScriptedWorld {
 /// Returns the settings of a manager, with these lines in `global`.
 pub fn policy(global: &[&str]) -> ProxyPolicy {
     let mut policy = default_policy();
-    policy.frame.global = global.iter().map(|line| (*line).to_owned()).collect();
+    policy.base_config.global = global.iter().map(|line| (*line).to_owned()).collect();
     policy
 }
 
 /// Returns the settings of a manager that updates an external HAProxy.
 pub fn external_policy() -> ProxyPolicy {
     let mut policy = policy(&[]);
-    policy.frame.run_by = RunBy::Others;
+    policy.base_config.management = ProxyManagement::External;
     policy
 }
 

@@ -100,8 +100,8 @@ fn fleet_machines_differ_independent_of_threads() {
     assert_eq!(two.len(), 3);
     let with_one_seed = |day: &DayInShort| DayInShort { seed: 0, ..day.clone() };
     assert!(two.windows(2).all(|days| with_one_seed(&days[0]) != with_one_seed(&days[1])), "they differ: {two:?}");
-    let in_force: u64 = took_ms.values().sum();
-    assert!(in_force > 800 && in_force <= 900, "the updates of all three are reported together: {in_force}");
+    let applied: u64 = took_ms.values().sum();
+    assert!(applied > 800 && applied <= 900, "the updates of all three are reported together: {applied}");
     assert_eq!((two, took_ms), days(1));
 }
 

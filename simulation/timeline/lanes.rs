@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::canvas::{Canvas, fitting, text_width};
 use super::{Axis, LEFT, PLOT, WIDTH, time};
-use crate::chronicle::{Chronicle, HostLife, InForce, ProcessLife, Span};
+use crate::chronicle::{AppliedChange, Chronicle, HostLife, ProcessLife, Span};
 
 const ROW: f64 = 15.0;
 const GAP: f64 = 22.0;
@@ -127,8 +127,8 @@ fn phases(process: &ProcessLife, end_ms: u64) -> Vec<(&'static str, Span)> {
 }
 
 /// Draws how long each change took to be applied, on a logarithmic scale.
-pub fn in_force(canvas: &mut Canvas, axis: Axis, y: f64, chronicle: &Chronicle) -> f64 {
-    let changes = &chronicle.in_force;
+pub fn applied(canvas: &mut Canvas, axis: Axis, y: f64, chronicle: &Chronicle) -> f64 {
+    let changes = &chronicle.applied;
     if changes.is_empty() {
         return y;
     }
@@ -163,7 +163,7 @@ pub fn in_force(canvas: &mut Canvas, axis: Axis, y: f64, chronicle: &Chronicle) 
 }
 
 /// Groups the durations, sorted, by the position on the axis where they are drawn: one for every few pixels.
-fn columns(axis: Axis, changes: &[InForce]) -> Vec<(f64, Vec<u64>)> {
+fn columns(axis: Axis, changes: &[AppliedChange]) -> Vec<(f64, Vec<u64>)> {
     const PIXELS: u64 = 3;
     let width_ms = (axis.ended_ms * PIXELS / 1_000).max(1);
     let mut columns: BTreeMap<u64, Vec<u64>> = BTreeMap::new();

@@ -7,7 +7,7 @@ mod lanes;
 use std::time::Duration;
 
 use self::canvas::{Canvas, text_width};
-use self::lanes::{faults, in_force, legend, processes, services};
+use self::lanes::{applied, faults, legend, processes, services};
 use super::chronicle::{Chronicle, Span};
 
 const WIDTH: f64 = 1200.0;
@@ -80,7 +80,7 @@ pub fn timeline(title: &str, chronicle: &Chronicle) -> String {
     let mut y = top;
     y = faults(&mut lanes, axis, y, chronicle);
     y = processes(&mut lanes, axis, y, chronicle);
-    y = in_force(&mut lanes, axis, y, chronicle);
+    y = applied(&mut lanes, axis, y, chronicle);
     y = services(&mut lanes, axis, y, chronicle);
     let mut canvas = Canvas::default();
     canvas.text("title", (LEFT, 28.0), title);

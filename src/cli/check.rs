@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use nix::unistd::{AccessFlags, access};
 
-use proxymgr_actors::model::RunBy;
+use proxymgr_actors::model::ProxyManagement;
 
 use super::{SettingsArgs, block_on, connect, output, quiet_log};
 use crate::daemon::base_config_check;
@@ -61,8 +61,8 @@ fn directories(settings: &Settings) -> Vec<String> {
         }
     };
     must_be_writable("haproxy.config_path", &beside(&haproxy.config_path));
-    if haproxy.run.run_by() == RunBy::Us {
-        must_be_writable("haproxy.socket_path", &beside(&haproxy.policy.frame.socket_path));
+    if haproxy.run.management() == ProxyManagement::Supervised {
+        must_be_writable("haproxy.socket_path", &beside(&haproxy.policy.base_config.socket_path));
     }
     // The daemon creates it.
     must_be_writable("state_dir", &nearest_existing(&settings.state_dir));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proxymgr_actors::decide::{annotation, unknown_keys};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
-use proxymgr_actors::model::{ProcessInfo, RunBy};
+use proxymgr_actors::model::{ProcessInfo, ProxyManagement};
 use proxymgr_actors::port::{RuntimeApi, RuntimeError};
 use slog::Logger;
 use tokio::time::error::Elapsed;
@@ -118,8 +118,8 @@ async fn ask_sockets(settings: &Settings, limit: Duration, log: &Logger) -> Stri
     let haproxy = &settings.haproxy;
     let log = logging::component(log, "check");
     let own = adapters::runtime(haproxy, &log);
-    let mut text = match (timeout(limit, own.process()).await, haproxy.run.run_by()) {
-        (Ok(Err(error)), RunBy::Us) => {
+    let mut text = match (timeout(limit, own.process()).await, haproxy.run.management()) {
+        (Ok(Err(error)), ProxyManagement::Supervised) => {
             format!("HAProxy's socket: {error}; this is expected before proxymgr has started HAProxy\n")
         }
         (answer, _) => format!("HAProxy's socket: {}\n", answer_text(answer, &haproxy.socket)),

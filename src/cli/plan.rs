@@ -11,13 +11,13 @@ use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::loaded_config::{LoadedSection, parse_sections};
 use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{
-    Ground, LoadedServer, LoadedService, ServicePlan, WantedService, plan_service,
+    AppliedServer, AppliedService, Ground, ServicePlan, WantedService, plan_service,
 };
 use proxymgr_actors::decide::quoting::split_line;
 use proxymgr_actors::decide::routing::{Claim, RouteStep, assign, plan_routes, routed_at};
 use proxymgr_actors::model::{
-    Observation, ObservedRoutes, PersistentId, PlanClass, ProcessInfo, RunBy, ServerName, ServiceName, UpdateStrategy,
-    Word,
+    Observation, ObservedRoutes, PersistentId, PlanClass, ProcessInfo, ProxyManagement, ServerName, ServiceName,
+    UpdateStrategy, Word,
 };
 use proxymgr_actors::port::RuntimeApi;
 
@@ -37,9 +37,9 @@ pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     let (desired, first, targets) = block_on(async {
         let desired = gather_desired(settings, timeout, logging.root()).await;
         let socket = adapters::runtime(haproxy, &log);
-        let first = match haproxy.run.run_by() {
-            RunBy::Others => First::External(external::observe(&socket).await),
-            RunBy::Us | RunBy::OurOrder => First::Own(observe(settings, &socket).await),
+        let first = match haproxy.run.management() {
+            ProxyManagement::External => First::External(external::observe(&socket).await),
+            ProxyManagement::Supervised | ProxyManagement::Delegated => First::Own(observe(settings, &socket).await),
         };
         let mut targets = Vec::new();
         for Target { name, address } in &haproxy.targets {
@@ -92,25 +92,25 @@ type Running = (ProcessInfo, Observation, ObservedRoutes);
 async fn observe(settings: &Settings, socket: &HaproxySocket) -> Result<Running, String> {
     let process = socket.process().await.map_err(|error| error.to_string())?;
     let observation = socket.observe(None).await.map_err(|error| error.to_string())?;
-    let routes = socket.routes(settings.haproxy.policy.frame.map_path.clone()).await;
+    let routes = socket.routes(settings.haproxy.policy.base_config.map_path.clone()).await;
     let routes = routes.map_err(|error| error.to_string())?.unwrap_or_default();
     Ok((process, observation, routes))
 }
 
 /// The plan as text: the runtime commands per service, and the reasons for a reload.
 fn describe(settings: &Settings, desired: &Desired, (process, observation, routes): &Running, file: &str) -> String {
-    let frame = &settings.haproxy.policy.frame;
-    let inherited = haproxy_config::frame_default_server_words(frame);
+    let base_config = &settings.haproxy.policy.base_config;
+    let inherited = haproxy_config::base_default_server_words(base_config);
     let ground = Ground {
         capabilities: Capabilities::of(process.version),
         inherited: &inherited,
-        style: SectionStyle::of(frame, Some(process.version)),
+        style: SectionStyle::of(base_config, Some(process.version)),
         is_external: false,
     };
     let sections = parse_sections(file);
     let mut reload = Vec::new();
     let mut commands = String::new();
-    if !file.starts_with(&*haproxy_config::frame(frame)) {
+    if !file.starts_with(&*haproxy_config::base_config(base_config)) {
         reload.push("the global or defaults section changed".to_owned());
     }
     for (name, service) in &desired.services {
@@ -126,14 +126,14 @@ fn describe(settings: &Settings, desired: &Desired, (process, observation, route
             strategy: strategy.strategy,
             slots: slots.as_ref(),
         };
-        let loaded = sections.get(name).map(loaded_service);
+        let loaded = sections.get(name).map(applied_service);
         let observed = observation.services.get(name).map(|servers| &**servers);
         let plan = plan_service(wanted, loaded.as_ref(), observed, &BTreeMap::new(), ground);
         reload.extend(plan.reload.iter().map(|reason| format!("{name}: {reason}")));
         push_steps(&mut commands, name, &plan);
     }
     for step in plan_domains(desired, &sections, routes) {
-        let map = frame.map_path.to_string_lossy();
+        let map = base_config.map_path.to_string_lossy();
         let service = step.service.map_or_else(|| "the map of domains".to_owned(), |service| service.to_string());
         let _ = writeln!(commands, "{} {service}: {}", PlanClass::RuntimeEnable.as_str(), step.reason);
         let _ = writeln!(commands, "    {}", step.command.text(&map, step.command.key().as_str()));
@@ -182,19 +182,19 @@ fn conclude(commands: String, otherwise: &str, reasons: &[String]) -> String {
 }
 
 /// The last applied state of a service, from its section in the file.
-fn loaded_service(section: &LoadedSection) -> LoadedService {
-    let mut servers: BTreeMap<ServerName, LoadedServer> =
+fn applied_service(section: &LoadedSection) -> AppliedService {
+    let mut servers: BTreeMap<ServerName, AppliedServer> =
         section.server_lines.iter().map(|(name, line)| (name.clone(), loaded_server(line))).collect();
     for (position, name) in (0..=u16::MAX).zip(&section.order) {
         if let Some(server) = servers.get_mut(name) {
             server.priority = Some(position);
         }
     }
-    LoadedService { head: section.head.as_str().into(), servers }
+    AppliedService { header: section.header.as_str().into(), servers }
 }
 
 /// Parses `server NAME ADDRESS options...`, without the weight, which can change at run time.
-fn loaded_server(line: &str) -> LoadedServer {
+fn loaded_server(line: &str) -> AppliedServer {
     let words = split_line(line).unwrap_or_default();
     let mut options: Vec<Word> = Vec::new();
     let (mut id, mut weight) = (None, None);
@@ -209,7 +209,7 @@ fn loaded_server(line: &str) -> LoadedServer {
         }
     }
     let id = id.and_then(|id| PersistentId::try_from(id).ok());
-    LoadedServer { endpoint, options, id, weight, priority: None, held_by: None }
+    AppliedServer { endpoint, options, id, weight, priority: None, disabled_by: None }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
-use proxymgr_actors::model::{ProxyFrame, RunBy};
+use proxymgr_actors::model::{BaseConfig, ProxyManagement};
 
 use super::desired::{Placed, gather_desired};
 use super::{block_on, output, quiet_log};
@@ -28,16 +28,17 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
         output::remark(&format!("# {error}; the file is written for the oldest supported version"));
     }
     // The file of the daemon refers to inherited descriptors; this one is for a HAProxy that opens its own sockets.
-    let frame = &ProxyFrame { run_by: RunBy::OurOrder, ..settings.haproxy.policy.frame.clone() };
+    let base_config =
+        &BaseConfig { management: ProxyManagement::Delegated, ..settings.haproxy.policy.base_config.clone() };
     let version = version.ok().map(|(version, _)| version);
-    let style = SectionStyle::of(frame, version);
-    let mut text = haproxy_config::frame(frame).to_string();
+    let style = SectionStyle::of(base_config, version);
+    let mut text = haproxy_config::base_config(base_config).to_string();
     for service in desired.services.values() {
         let Placed { servers, ids, .. } = service.placed(settings, version, false);
         text.push_str(&haproxy_config::section(&service.definition, None, &servers, &ids, style));
     }
     let services = desired.services.values().map(|service| (&*service.definition, None));
-    for frontend in frontends(services, style, &frame.map_path).values() {
+    for frontend in frontends(services, style, &base_config.map_path).values() {
         text.push_str(frontend);
     }
     output::print(&text);

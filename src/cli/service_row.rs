@@ -69,7 +69,7 @@ fn source(watcher: &WatcherState, now_unix_ms: u64) -> String {
 }
 
 fn last_change(service: &ServiceState) -> String {
-    match (&service.last_class, service.last_took_us) {
+    match (&service.last.class, service.last.took_us) {
         (Some(class), Some(took_us)) => format!("{class} in {}", duration(took_us)),
         (Some(class), None) => class.clone(),
         _ => "-".to_owned(),

@@ -136,8 +136,9 @@ impl Screen {
     /// Overrides of server states by operators.
     fn overrides(self, haproxy: &HaproxyState) -> String {
         let services = haproxy.services.iter();
-        let overrides: Vec<_> =
-            services.flat_map(|(service, state)| state.operator.iter().map(move |choice| (service, choice))).collect();
+        let overrides: Vec<_> = services
+            .flat_map(|(service, state)| state.exceptions.operator.iter().map(move |choice| (service, choice)))
+            .collect();
         let mut text = String::new();
         for (service, (server, choice)) in overrides.iter().take(OVERRIDES_MAX) {
             let state = choice.state.as_str();

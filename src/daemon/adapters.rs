@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use proxymgr_actors::model::{ProxyVersion, RunBy};
+use proxymgr_actors::model::{ProxyManagement, ProxyVersion};
 use proxymgr_actors::port::{ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, SavedState};
 use proxymgr_actors::wiring::{Orders, Outside, RuntimeTarget};
 use slog::{Logger, o};
@@ -244,7 +244,9 @@ pub fn outside(settings: &Settings, discovery: &Discovery, binary: &HaproxyBinar
 /// The Runtime API of the first HAProxy.
 pub fn runtime(haproxy: &HaproxySettings, log: &Logger) -> HaproxySocket {
     match &haproxy.socket {
-        RuntimeAddress::Unix(path) if haproxy.run.run_by() != RunBy::Others => HaproxySocket::new(path, log.clone()),
+        RuntimeAddress::Unix(path) if haproxy.run.management() != ProxyManagement::External => {
+            HaproxySocket::new(path, log.clone())
+        }
         address => HaproxySocket::of_others(address, log.clone()),
     }
 }
@@ -263,7 +265,7 @@ struct HaproxyAdapters {
 
 /// Creates the adapters for `haproxy.run`.
 fn haproxy_adapters(haproxy: &HaproxySettings, binary: &HaproxyBinary, log: &Logger) -> HaproxyAdapters {
-    let (config, socket) = (haproxy.config_path.as_path(), haproxy.policy.frame.socket_path.as_path());
+    let (config, socket) = (haproxy.config_path.as_path(), haproxy.policy.base_config.socket_path.as_path());
     let (limit, log) = (haproxy.run.timeout, log.clone());
     let file = |checker: Option<&CommandLine>| {
         let checker = checker.map(|line| (line.clone(), limit));

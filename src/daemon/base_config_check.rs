@@ -25,9 +25,9 @@ pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
         Err(error) => return vec![format!("cannot create a temporary directory: {error}")],
     };
     let file = HaproxyConfigFile::new(binary, directory.path().join("haproxy.cfg"), log.clone());
-    let frame = haproxy_config::frame(&settings.haproxy.policy.frame);
-    let text = frame.to_string();
-    match file.check(ConfigText { pieces: vec![frame], map: None }, Vec::new()).await {
+    let base_config = haproxy_config::base_config(&settings.haproxy.policy.base_config);
+    let text = base_config.to_string();
+    match file.check(ConfigText { pieces: vec![base_config], map: None }, Vec::new()).await {
         Ok(_) => Vec::new(),
         Err(CheckFailure::Failed(problem)) => vec![problem],
         Err(CheckFailure::Rejected { messages }) => messages

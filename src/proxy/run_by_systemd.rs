@@ -28,13 +28,13 @@ impl Runner for Systemd {
     fn bring_up(&self, _: Option<u32>) -> PortFuture<Result<(), String>> {
         let (unit, limit, log) = (self.unit.clone(), self.limit, self.log.clone());
         Box::pin(async move {
-            let told = |failure: CommandFailure| format!("haproxy.unit: {failure}; see `journalctl -u {unit}`");
+            let reported = |failure: CommandFailure| format!("haproxy.unit: {failure}; see `journalctl -u {unit}`");
             let verb = match command::run(&systemctl(&["is-active", "--quiet"], &unit), "", limit, &log).await {
                 Ok(()) => "reload",
                 Err(CommandFailure::Ended { .. }) => "start",
-                Err(failure) => return Err(told(failure)),
+                Err(failure) => return Err(reported(failure)),
             };
-            command::run(&systemctl(&[verb], &unit), "", limit, &log).await.map_err(told)
+            command::run(&systemctl(&[verb], &unit), "", limit, &log).await.map_err(reported)
         })
     }
 }

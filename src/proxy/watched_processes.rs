@@ -100,7 +100,7 @@ impl WatchedProcesses {
         // before it is dropped.
         let ended = unsafe { AsyncFd::register(pidfd.try_clone()?) }?;
         self.lock().insert(pid, pidfd);
-        let (tell, told) = oneshot::channel();
+        let (tell, reported) = oneshot::channel();
         let watched = self.clone();
         spawn(async move {
             // A pidfd becomes readable when its process ends.
@@ -114,7 +114,7 @@ impl WatchedProcesses {
         });
         Ok(RunningProcess {
             pid,
-            exit: Box::pin(async move { told.await.unwrap_or(ProcessExit::Unknown) }),
+            exit: Box::pin(async move { reported.await.unwrap_or(ProcessExit::Unknown) }),
             runtime: None,
         })
     }

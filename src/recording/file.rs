@@ -85,12 +85,12 @@ impl RecordFile {
         let what = match note {
             Note::Restored(services) => Some(What::Restored(services.iter().map(restored).collect())),
             Note::RejectedDefinitions(definitions) => Some(What::RejectedDefinitions(clean(&definitions))),
-            Note::Definitions(told) => self.snapshots.definitions(told.map(|definitions| clean(&definitions))),
-            Note::Hosts(service, told) => {
+            Note::Definitions(reported) => self.snapshots.definitions(reported.map(|definitions| clean(&definitions))),
+            Note::Hosts(service, reported) => {
                 let clean = |seen: SeenHost| {
                     (seen.key.to_string(), Entry::from(seen.record.map(|record| redact::host(&record.host))))
                 };
-                self.snapshots.hosts(&service, told.map(|seen| seen.into_iter().map(clean).collect()))
+                self.snapshots.hosts(&service, reported.map(|seen| seen.into_iter().map(clean).collect()))
             }
             Note::Outcome(entry) => Some(What::Outcome(outcome(*entry))),
             Note::Missed(lines) => {

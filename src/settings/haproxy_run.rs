@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proxymgr_actors::model::RunBy;
+use proxymgr_actors::model::ProxyManagement;
 
 use super::command_line::CommandLine;
 use super::reader::Reader;
@@ -47,11 +47,11 @@ pub enum RunWay {
 
 impl RunSettings {
     /// Returns who runs HAProxy.
-    pub fn run_by(&self) -> RunBy {
+    pub fn management(&self) -> ProxyManagement {
         match self.way {
-            RunWay::Supervise => RunBy::Us,
-            RunWay::Systemd { .. } | RunWay::Binary { .. } | RunWay::Command { .. } => RunBy::OurOrder,
-            RunWay::Nobody => RunBy::Others,
+            RunWay::Supervise => ProxyManagement::Supervised,
+            RunWay::Systemd { .. } | RunWay::Binary { .. } | RunWay::Command { .. } => ProxyManagement::Delegated,
+            RunWay::Nobody => ProxyManagement::External,
         }
     }
 

@@ -42,7 +42,7 @@ fn empty_file_gives_the_defaults() {
     let settings = load("", &[], &[]).unwrap();
     assert_eq!(settings.haproxy.binary, Path::new("haproxy"));
     assert_eq!(settings.haproxy.config_path, Path::new("/etc/haproxy/haproxy.cfg"));
-    assert_eq!(settings.haproxy.policy.frame.socket_path, Path::new("/etc/haproxy/haproxy.sock"));
+    assert_eq!(settings.haproxy.policy.base_config.socket_path, Path::new("/etc/haproxy/haproxy.sock"));
     assert_eq!(settings.haproxy.policy.reload_interval, Duration::from_secs(1));
     assert_eq!(settings.zookeeper.session_timeout, Duration::from_secs(6));
     assert_eq!(settings.status.listen, Some("127.0.0.1:8470".parse().unwrap()));
@@ -66,7 +66,7 @@ service_config:
   path: /service_config
 ";
     let settings = load(yaml, &[], &[]).unwrap();
-    assert_eq!(settings.haproxy.policy.frame.socket_path, Path::new("/var/run/haproxy/stats.sock"));
+    assert_eq!(settings.haproxy.policy.base_config.socket_path, Path::new("/var/run/haproxy/stats.sock"));
 }
 
 #[test]
@@ -82,10 +82,10 @@ haproxy:
 service_config: {type: zookeeper, servers: "a:2181, b:2181 ,c:2181/chroot", path: /x}
 "#;
     let settings = load(yaml, &[], &[]).unwrap();
-    let frame = &settings.haproxy.policy.frame;
-    assert_eq!(frame.socket_path, Path::new("/run/x.sock"));
-    assert_eq!(frame.global, ["maxconn 100", "nbthread 2"]);
-    assert_eq!(frame.defaults, ["mode http", "timeout connect 5s"]);
+    let base_config = &settings.haproxy.policy.base_config;
+    assert_eq!(base_config.socket_path, Path::new("/run/x.sock"));
+    assert_eq!(base_config.global, ["maxconn 100", "nbthread 2"]);
+    assert_eq!(base_config.defaults, ["mode http", "timeout connect 5s"]);
     let ServiceConfigSettings::Zookeeper { servers, .. } = &settings.service_config else { panic!() };
     assert_eq!(servers, "a:2181,b:2181,c:2181/chroot");
 }
@@ -122,8 +122,8 @@ fn environment_variables_can_be_lists_and_maps() {
         &[("log.levels.haproxy", "warn")],
     )
     .unwrap();
-    assert_eq!(settings.haproxy.policy.frame.global, ["maxconn 100", "nbthread 2"]);
-    assert_eq!(settings.haproxy.policy.frame.defaults, ["mode http"]);
+    assert_eq!(settings.haproxy.policy.base_config.global, ["maxconn 100", "nbthread 2"]);
+    assert_eq!(settings.haproxy.policy.base_config.defaults, ["mode http"]);
     assert_eq!(settings.zookeeper.auth.unwrap().reveal(), "0123:1.10");
     assert_eq!(settings.log.levels["watcher"], slog::Level::Debug);
     assert_eq!(settings.log.levels["haproxy"], slog::Level::Warning);
@@ -229,7 +229,7 @@ fn missing_file_is_one_mistake() {
 #[test]
 fn key_without_a_value_is_not_set() {
     let settings = load("haproxy:\n  socket_path:\n  path: ~\nzookeeper:\n", &[], &[]).unwrap();
-    assert_eq!(settings.haproxy.policy.frame.socket_path, Path::new("/etc/haproxy/haproxy.sock"));
+    assert_eq!(settings.haproxy.policy.base_config.socket_path, Path::new("/etc/haproxy/haproxy.sock"));
 }
 
 #[test]
@@ -278,9 +278,9 @@ log: {level: debug, format: json}";
     assert_eq!(changed.applied, ["haproxy.global", "haproxy.reload_interval", "log.level"]);
     assert_eq!(changed.need_restart, ["haproxy.config_path", "haproxy.socket_path", "state_dir", "log.format"]);
     assert_eq!(running.haproxy.policy.reload_interval, Duration::from_secs(2));
-    let frame = &running.haproxy.policy.frame;
-    assert_eq!(frame.socket_path, Path::new("/run/x"));
-    assert_eq!(frame.state_file.as_deref(), Some(Path::new("/etc/haproxy/haproxy.cfg.state")));
+    let base_config = &running.haproxy.policy.base_config;
+    assert_eq!(base_config.socket_path, Path::new("/run/x"));
+    assert_eq!(base_config.state_file.as_deref(), Some(Path::new("/etc/haproxy/haproxy.cfg.state")));
     assert_eq!(running.log.level, slog::Level::Debug);
     assert_eq!(running.log.format, LogFormat::Text);
     let again = running.adopt(newer);

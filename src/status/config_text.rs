@@ -47,7 +47,7 @@ pub struct ConfigView {
     /// Whether more differences exist than are shown.
     pub is_cut: bool,
     /// The base configuration: `global` and `defaults`.
-    pub frame: String,
+    pub base_config: String,
     /// The sections: name and text; without text if the file is too long for one page.
     pub sections: Vec<(String, Option<String>)>,
     /// Length of the file in lines.
@@ -58,7 +58,7 @@ pub struct ConfigView {
 pub fn view(state: &ConfigState) -> ConfigView {
     let Some(running) = &state.running else { return ConfigView::default() };
     let pieces = running.sections.values().chain(&running.frontends);
-    let lines = running.frame.lines().count() + pieces.map(|text| text.lines().count()).sum::<usize>();
+    let lines = running.base_config.lines().count() + pieces.map(|text| text.lines().count()).sum::<usize>();
     let whole = lines <= SHOWN_LINES_MAX;
     let text = |text: &str| whole.then(|| masked(text));
     let sections = running.sections.iter().map(|(name, section)| (name.to_string(), text(section)));
@@ -69,7 +69,7 @@ pub fn view(state: &ConfigState) -> ConfigView {
         is_running: true,
         differences,
         is_cut,
-        frame: masked(&running.frame),
+        base_config: masked(&running.base_config),
         sections: sections.collect(),
         lines,
     }
@@ -91,7 +91,7 @@ pub fn section(state: &ConfigState, service: &str) -> Option<String> {
 pub fn whole(state: &ConfigState) -> Option<String> {
     let running = state.running.as_ref()?;
     let sections = running.sections.values().chain(&running.frontends).map(|text| masked(text));
-    Some(std::iter::once(masked(&running.frame)).chain(sections).collect())
+    Some(std::iter::once(masked(&running.base_config)).chain(sections).collect())
 }
 
 /// Sections that differ from the desired configuration, and whether more exist than are returned.
@@ -117,7 +117,7 @@ pub fn differences(state: &ConfigState) -> (Vec<Difference>, bool) {
         of_frontends.entry(name_of(text)).or_default().1 = text;
     }
     let of_frontends = of_frontends.into_iter().map(|(name, (before, after))| (name, before, after));
-    let head = ("global and defaults".to_owned(), &*running.frame, &*state.next_frame);
+    let head = ("global and defaults".to_owned(), &*running.base_config, &*state.next_base);
     let mut differences = Vec::new();
     let mut room = DIFFERENCE_LINES_MAX;
     let pieces = std::iter::once(head).chain(of_sections).chain(of_frontends);

@@ -90,22 +90,22 @@ async fn hipache_lists_follow_services() {
     wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &both)).await;
 
     define(&dir, "api", api, &["theirs.example"], &[&a]);
-    let told = async || {
+    let reported = async || {
         let state = output_state(&daemon).await?;
         check(state["error"].as_str().is_some_and(|error| error.contains("frontend:theirs.example")), &state)
     };
-    daemon.eventually(LIMIT, "the list of another owner is reported", told).await;
+    daemon.eventually(LIMIT, "the list of another owner is reported", reported).await;
     wait_for_list(&daemon, &mut redis, "frontend:theirs.example", &["theirs".into(), "http://10.0.0.1:1".into()]).await;
     std::fs::remove_file(dir.join("services/api.json")).expect("it is defined");
 
     // Redis stops; changes during that time are written after its return.
     redis_server.kill();
     define(&dir, "web", web, &["web.example"], &[&a]);
-    let told = async || {
+    let reported = async || {
         let state = output_state(&daemon).await?;
         check(state["error"].as_str().is_some_and(|error| error.contains("Redis")), &state)
     };
-    daemon.eventually(LIMIT, "Redis is reported as unreachable", told).await;
+    daemon.eventually(LIMIT, "Redis is reported as unreachable", reported).await;
     let _redis_server = start_redis(&dir, port);
     let mut redis = connect(port).await;
     wait_for_list(&daemon, &mut redis, "frontend:web.example", &list("web", &[&a])).await;

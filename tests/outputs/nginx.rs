@@ -162,7 +162,7 @@ async fn invalid_nginx_candidate_changes_nothing() {
     wait_for_answer(&daemon, address, "web.example", "a").await;
     let live = std::fs::read_to_string(dir.join("nginx.conf")).expect("it was written");
 
-    for (broken, told) in [
+    for (broken, reported) in [
         (good.replace("proxy_next_upstream", "no_such_directive"), "no_such_directive"),
         (good.replace("if service.domains", "if servise.domains"), "servise"),
     ] {
@@ -170,9 +170,9 @@ async fn invalid_nginx_candidate_changes_nothing() {
         define(&dir, "web", web, &["web.example", "www.example"], &[&backend]);
         let probe = async || {
             let state = output_state(&daemon).await?;
-            check(state["error"].as_str().is_some_and(|error| error.contains(told)), &state)
+            check(state["error"].as_str().is_some_and(|error| error.contains(reported)), &state)
         };
-        daemon.eventually(LIMIT, &format!("the mistake {told} is reported"), probe).await;
+        daemon.eventually(LIMIT, &format!("the mistake {reported} is reported"), probe).await;
         assert_eq!(std::fs::read_to_string(dir.join("nginx.conf")).expect("still there"), live);
         assert!(!dir.join("nginx.conf.candidate").exists(), "a refused candidate is removed");
         define(&dir, "web", web, &["web.example"], &[&backend]);

@@ -7,11 +7,11 @@ use std::process::Command;
 
 use proxymgr::proxy::config_file::HaproxyConfigFile;
 use proxymgr::proxy::listening_sockets::KernelListeningSockets;
-use proxymgr_actors::decide::haproxy_config::{SectionStyle, frame, section};
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, base_config, section};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::decide::service_definition;
-use proxymgr_actors::model::{HostList, ProxyFrame, ProxyVersion, RawDefinition, RunBy};
+use proxymgr_actors::model::{BaseConfig, HostList, ProxyManagement, ProxyVersion, RawDefinition};
 use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText, HeldSocket, ListeningSockets};
 
 use crate::support::dir::TestDir;
@@ -156,7 +156,7 @@ async fn tcp_service_is_accepted_under_http_only_log_format() {
         let dir = TestDir::new();
         let (file, socket) = (config_file(&version, &dir), held_socket());
         let (major, minor) = version.branch;
-        let base = ProxyFrame {
+        let base = BaseConfig {
             global: Vec::new(),
             defaults: ["mode http", "log 127.0.0.1:514 local0", "log-format \"%ci %HM %{+Q}r\""]
                 .map(str::to_owned)
@@ -164,14 +164,15 @@ async fn tcp_service_is_accepted_under_http_only_log_format() {
             socket_path: dir.join("stats.sock"),
             map_path: dir.join("domains"),
             state_file: None,
-            run_by: RunBy::Us,
+            management: ProxyManagement::Supervised,
         };
         let style = SectionStyle::of(&base, Some(ProxyVersion { major, minor }));
         let raw = RawDefinition::new(r#"{"type": "static", "port": 1, "listen_options": "mode tcp"}"#, "a test");
         let web = service_definition::parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
         let fd = descriptor(socket.as_ref());
-        let rendered =
-            |style| text(&[&frame(&base), &section(&web, Some(fd), &HostList::new(), &ServerIds::default(), style)]);
+        let rendered = |style| {
+            text(&[&base_config(&base), &section(&web, Some(fd), &HostList::new(), &ServerIds::default(), style)])
+        };
         let without = file.check(rendered(SectionStyle { http_log_by_default: false, ..style }), vec![fd]).await;
         assert_eq!(without.is_err(), version.branch < (3, 0), "{version}: {without:?}");
         file.check(rendered(style), vec![fd]).await.unwrap_or_else(|failure| panic!("{version}: {failure}"));

@@ -127,6 +127,14 @@ pub async fn wait_for_state(daemon: &Daemon, what: &str, actor: &str, wanted: im
     daemon.eventually(LIMIT, what, probe).await
 }
 
+/// Waits until HAProxy was started or reloaded this often: the daemon caches its status for a moment.
+pub async fn wait_for_reloads(daemon: &Daemon, expected: u64) {
+    wait_for_state(daemon, &format!("{expected} starts and reloads"), "haproxy_state", |state| {
+        state["counts"]["reload"] == expected && state["phase"] == "running"
+    })
+    .await;
+}
+
 /// Waits for one more reload than this number, and until HAProxy is in sync again.
 pub async fn wait_for_reload_after(daemon: &Daemon, before: u64) {
     wait_for_state(daemon, "HAProxy is reloaded", "haproxy_state", |state| {

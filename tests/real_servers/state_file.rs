@@ -41,14 +41,14 @@ async fn until_state_file_tells<const N: usize>(daemon: &Daemon, wanted: [(&Back
     let path = daemon.socket().with_file_name("haproxy.cfg.state");
     let probe = async || {
         let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
-        let tells = |(backend, state): &(&Backend, &str)| told(&text, backend.port()).as_deref() == Some(*state);
+        let tells = |(backend, state): &(&Backend, &str)| reported(&text, backend.port()).as_deref() == Some(*state);
         check(wanted.iter().all(tells), &text)
     };
     daemon.eventually(LIMIT, "the state file follows", probe).await;
 }
 
 /// Returns the operational state of the server at this port, in the text of a state file.
-fn told(text: &str, port: u16) -> Option<String> {
+fn reported(text: &str, port: u16) -> Option<String> {
     let mut lines = text.lines().skip_while(|line| !line.starts_with("# "));
     let columns: Vec<&str> = lines.next()?.trim_start_matches("# ").split(' ').collect();
     let place = |name: &str| columns.iter().position(|column| *column == name);

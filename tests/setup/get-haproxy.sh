@@ -2,7 +2,7 @@
 # Unpacks the HAProxy of a Debian suite, with the libraries that it was built with, without
 # installing them.
 #
-#   tests/setup/get-haproxy.sh SUITE DEST      bullseye 2.2   bookworm 2.6   trixie 3.0   sid 3.2
+#   tests/setup/get-haproxy.sh SUITE DEST      bullseye 2.2   bookworm 2.6   trixie 3.0   sid 3.2   experimental 3.4
 #
 # The result is the executable DEST/haproxy. debian-suite.sh describes where the packages come from.
 set -euo pipefail

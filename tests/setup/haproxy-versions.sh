@@ -29,6 +29,7 @@ done <<'VERSIONS'
 2.6 bookworm
 3.0 trixie
 3.2 sid
+3.4 experimental
 VERSIONS
 
 [ -z "$failed" ] || { echo "could not be fetched:$failed; see the messages above" >&2; exit 1; }

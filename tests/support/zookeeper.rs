@@ -369,7 +369,7 @@ async fn close_session(member: SocketAddr, session: SessionId) -> std::io::Resul
 
     let mut stream = TcpStream::connect(member).await?;
     // In one write: the owner loses its connection and reconnects as soon as it can.
-    stream.write_all(&[frame(&connect), frame(&close)].concat()).await?;
+    stream.write_all(&[base_config(&connect), base_config(&close)].concat()).await?;
     let accepted = read_frame(&mut stream).await?;
     let timeout_ms = accepted.get(4..8).map_or(0, |bytes| i32::from_be_bytes(bytes.try_into().expect("four bytes")));
     if timeout_ms <= 0 {
@@ -393,7 +393,7 @@ fn session_password(session: SessionId) -> [u8; 16] {
     password
 }
 
-fn frame(body: &[u8]) -> Vec<u8> {
+fn base_config(body: &[u8]) -> Vec<u8> {
     let length = i32::try_from(body.len()).expect("a short frame").to_be_bytes();
     [&length[..], body].concat()
 }

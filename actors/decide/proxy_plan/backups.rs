@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::wanted::WantedService;
-use crate::decide::loaded_service::LoadedService;
+use crate::decide::applied_service::AppliedService;
 use crate::decide::server_order::{rank, rank_of};
 use crate::model::{Host, ObservedServers, ServerName, ServiceDefinition, Word};
 
@@ -20,7 +20,7 @@ struct Place<'a> {
 }
 
 impl<'a> Backups<'a> {
-    pub(super) fn of(wanted: WantedService<'a>, loaded: &LoadedService, observed: &ObservedServers) -> Self {
+    pub(super) fn of(wanted: WantedService<'a>, loaded: &AppliedService, observed: &ObservedServers) -> Self {
         let backups = wanted.hosts.iter().filter(|(_, host)| host.backup);
         let mut present =
             backups.filter(|(name, _)| observed.contains_key(*name) && !wanted.is_free_slot(name)).peekable();

@@ -2,7 +2,7 @@
 
 use super::step::{Step, disable_agent};
 use super::wanted::{Ground, WantedService};
-use crate::decide::loaded_service::{Holder, LoadedServer, given, split_weight};
+use crate::decide::applied_service::{AppliedServer, DisabledBy, applied_server, split_weight};
 use crate::decide::server_line::{id_beside, server_words};
 use crate::decide::server_options::contains;
 use crate::model::{
@@ -93,7 +93,7 @@ impl Planned<'_> {
             commands.push(RuntimeCommand::EnableAgent(self.id.clone()));
         }
         let step = self.step(PlanClass::RuntimeEnable, "the host is new".to_owned(), commands);
-        Ok(Some(Step { gives: step.gives.map(|gives| LoadedServer { id, ..gives }), ..step }))
+        Ok(Some(Step { applies: step.applies.map(|applies| AppliedServer { id, ..applies }), ..step }))
     }
 
     /// Returns the full weight from its options.
@@ -109,7 +109,7 @@ impl Planned<'_> {
     pub(super) fn adjust(
         &self,
         own: &OwnOptions<'_>,
-        loaded: Option<&LoadedServer>,
+        loaded: Option<&AppliedServer>,
         observed: &ObservedServer,
     ) -> Result<Option<Step>, String> {
         let Some(loaded) = loaded else {
@@ -130,7 +130,7 @@ impl Planned<'_> {
         let mut reasons = Vec::new();
         let mut commands = Vec::new();
         let mut class = PlanClass::RuntimeEnable;
-        let mut holder = None;
+        let mut disabled_by = None;
         let weight = self.wanted.overlay.weight(&self.id.server, self.weight_with(own));
         // With an agent the weight that was set counts: HAProxy reports the weight after the agent's change.
         let ordered = || loaded.weight.or(self.inherited_weight).unwrap_or(DEFAULT_WEIGHT);
@@ -148,14 +148,14 @@ impl Planned<'_> {
                 commands.push(RuntimeCommand::SetMaintenance(self.id.clone()));
             }
             commands.push(RuntimeCommand::SetAddress(self.id.clone(), self.host.endpoint.clone()));
-            holder = (!observed.in_drain() || self.wanted.slots.is_some()).then_some(Holder::Move);
+            disabled_by = (!observed.in_drain() || self.wanted.slots.is_some()).then_some(DisabledBy::Move);
             reasons.push(self.move_in_words(observed));
         } else {
             let state = self.state_change(loaded, observed);
             // Disabling the agent of a server that is not ready makes the daemon the owner of that state.
             if self.host.state != AdminState::Ready && (state.is_some() || observed.agent == AgentState::Enabled) {
                 class = PlanClass::RuntimeDisable;
-                holder = self.holder();
+                disabled_by = self.disabled_by();
             } else if matches!(state, Some((RuntimeCommand::SetDrain(_), _))) {
                 class = PlanClass::RuntimeDisable;
             }
@@ -177,8 +177,8 @@ impl Planned<'_> {
         }
         let step = self.step(class, reasons.join(", "), commands);
         // Its position among the servers stays, even if the priority of its host changed.
-        let gives = step.gives.map(|given| LoadedServer { priority: loaded.priority, ..given });
-        Ok(Some(Step { holder, gives, ..step }))
+        let applies = step.applies.map(|applied| AppliedServer { priority: loaded.priority, ..applied });
+        Ok(Some(Step { disabled_by, applies, ..step }))
     }
 
     fn move_in_words(&self, observed: &ObservedServer) -> String {
@@ -196,11 +196,11 @@ impl Planned<'_> {
         self.add(|_| false).map_err(|reason| format!("its options changed, and {reason}"))?;
         let reason = "the host is back in discovery with other options".to_owned();
         let commands = vec![RuntimeCommand::DeleteServer(self.id.clone())];
-        Ok(Some(Step { gives: None, ..self.step(PlanClass::RuntimeEnable, reason, commands) }))
+        Ok(Some(Step { applies: None, ..self.step(PlanClass::RuntimeEnable, reason, commands) }))
     }
 
     /// Returns whether the server has another address than desired, and the desired one can be set.
-    fn moved(&self, loaded: &LoadedServer, observed: &ObservedServer) -> Result<bool, String> {
+    fn moved(&self, loaded: &AppliedServer, observed: &ObservedServer) -> Result<bool, String> {
         match &self.host.endpoint.address {
             Address::Ip(ip) => {
                 let same_address = observed.address.parse() == Ok(*ip);
@@ -213,24 +213,28 @@ impl Planned<'_> {
 
     /// Returns the command for the administrative state, and its reason; `None` where nothing is to be done. A drain
     /// that the daemon did not set was set on HAProxy's own socket, and stays; so does a state set by an enabled agent.
-    fn state_change(&self, loaded: &LoadedServer, observed: &ObservedServer) -> Option<(RuntimeCommand, &'static str)> {
+    fn state_change(
+        &self,
+        loaded: &AppliedServer,
+        observed: &ObservedServer,
+    ) -> Option<(RuntimeCommand, &'static str)> {
         let id = self.id.clone();
         let is_chosen = self.is_chosen();
-        let is_by_agent = observed.agent == AgentState::Enabled && loaded.held_by.is_none();
+        let is_by_agent = observed.agent == AgentState::Enabled && loaded.disabled_by.is_none();
         let is_to_end = if is_by_agent {
             is_chosen && (observed.forced_maintenance() || observed.in_drain())
         } else {
-            observed.forced_maintenance() || (observed.in_drain() && loaded.held_by.is_some())
+            observed.forced_maintenance() || (observed.in_drain() && loaded.disabled_by.is_some())
         };
         match self.host.state {
             AdminState::Ready if is_to_end => {
-                let why = match loaded.held_by {
+                let why = match loaded.disabled_by {
                     _ if is_chosen => "an operator set it ready",
-                    Some(Holder::Operator) => "the operator's override has ended",
-                    Some(Holder::Discovery) => "discovery reports it ready again",
-                    Some(Holder::Move) if self.wanted.slots.is_some() => "the address of its slot is set",
-                    Some(Holder::Move) => "its address is set",
-                    Some(Holder::Removal) | None => "the host is back in discovery",
+                    Some(DisabledBy::Operator) => "the operator's override has ended",
+                    Some(DisabledBy::Discovery) => "discovery reports it ready again",
+                    Some(DisabledBy::Move) if self.wanted.slots.is_some() => "the address of its slot is set",
+                    Some(DisabledBy::Move) => "its address is set",
+                    Some(DisabledBy::Removal) | None => "the host is back in discovery",
                 };
                 Some((RuntimeCommand::SetReady(id), why))
             }
@@ -263,16 +267,24 @@ impl Planned<'_> {
     }
 
     /// Returns why the server is disabled, where its desired state is not ready.
-    fn holder(&self) -> Option<Holder> {
+    fn disabled_by(&self) -> Option<DisabledBy> {
         match self.host.state {
             AdminState::Ready => None,
-            _ if self.is_chosen() => Some(Holder::Operator),
-            _ => Some(Holder::Discovery),
+            _ if self.is_chosen() => Some(DisabledBy::Operator),
+            _ => Some(DisabledBy::Discovery),
         }
     }
 
     fn step(&self, class: PlanClass, reason: String, commands: Vec<RuntimeCommand>) -> Step {
-        let gives = Some(given(self.wanted.definition, self.host));
-        Step { server: self.id.server.clone(), in_slot: None, class, reason, commands, gives, holder: self.holder() }
+        let applies = Some(applied_server(self.wanted.definition, self.host));
+        Step {
+            server: self.id.server.clone(),
+            in_slot: None,
+            class,
+            reason,
+            commands,
+            applies,
+            disabled_by: self.disabled_by(),
+        }
     }
 }

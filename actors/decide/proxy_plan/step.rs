@@ -4,7 +4,7 @@ use std::mem::discriminant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::loaded_service::{Holder, LoadedServer};
+use crate::decide::applied_service::{AppliedServer, DisabledBy};
 use crate::model::{AgentState, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServerName};
 
 /// The change of one server, and its reason.
@@ -23,9 +23,9 @@ pub struct Step {
     pub commands: Vec<RuntimeCommand>,
     /// The applied state of the server after the commands; `None` where it does not change. Stored with the step,
     /// because the desired state may have changed again when HAProxy answers.
-    pub gives: Option<LoadedServer>,
+    pub applies: Option<AppliedServer>,
     /// Why it disables the server, where it does.
-    pub holder: Option<Holder>,
+    pub disabled_by: Option<DisabledBy>,
 }
 
 impl Step {
@@ -44,7 +44,7 @@ impl Step {
     pub(super) fn changes_hosts(&self) -> bool {
         self.commands.iter().any(|command| match command {
             RuntimeCommand::AddServer { .. } | RuntimeCommand::DeleteServer(_) | RuntimeCommand::SetAddress(..) => true,
-            RuntimeCommand::SetMaintenance(_) => self.holder == Some(Holder::Removal),
+            RuntimeCommand::SetMaintenance(_) => self.disabled_by == Some(DisabledBy::Removal),
             _ => false,
         })
     }

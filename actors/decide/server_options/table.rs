@@ -16,6 +16,8 @@ const OUR_STATE: &str =
 const OUTGOING: &str = "it chooses where HAProxy's own connections come from";
 const UNIQUE: &str = "it has to be unique, and these options are those of every server";
 const TRACKED: &str = "a server that other servers track cannot be removed while HAProxy runs";
+const OPERATORS_SECTION: &str = "it refers to a section of the base configuration";
+const EXPERIMENTAL: &str = "it is experimental in HAProxy";
 const NO_LOGS: &str = "a service forwards connections, not log messages";
 
 #[rustfmt::skip]
@@ -27,7 +29,8 @@ pub(super) const TABLE: &[ServerOption] = &[
     flag("no-check-send-proxy").file_only(), flag("check-reuse-pool").since(3, 2),
     flag("no-check-reuse-pool").file_only(), with("check-sni", Value::Any), with("check-alpn", Value::Any),
     with("check-proto", Value::Any), with("check-pool-conn-name", Value::Any).since(3, 2),
-    flag("check-sni-auto").file_only(), flag("no-check-sni-auto").file_only(),
+    flag("check-sni-auto").file_only(), flag("no-check-sni-auto").since(3, 4),
+    with("healthcheck", Value::Any).since(3, 4).refused(OPERATORS_SECTION),
     flag("check-via-socks4").refused(OUTGOING), flag("agent-check"), flag("no-agent-check").file_only(),
     with("agent-inter", Value::Interval), with("agent-port", PORT), with("agent-addr", Value::Ip),
     with("agent-send", Value::Any),
@@ -67,12 +70,14 @@ pub(super) const TABLE: &[ServerOption] = &[
     // TLS.
     flag("ssl"), flag("no-ssl").file_only(), with("verify", Value::OneOf(&["none", "required"])),
     with("verifyhost", Value::Any), with("sni", Value::Any), flag("sni-auto").file_only(),
-    flag("no-sni-auto").file_only(), with("alpn", Value::Any), with("npn", Value::Any), flag("allow-0rtt"),
+    flag("no-sni-auto").since(3, 4), with("alpn", Value::Any), with("npn", Value::Any), flag("allow-0rtt"),
     with("ciphers", Value::Any), with("ciphersuites", Value::Any), with("curves", Value::Any).since(3, 0),
     with("sigalgs", Value::Any).since(3, 0), with("client-sigalgs", Value::Any).since(3, 0),
     with("ssl-min-ver", TLS_VERSION), with("ssl-max-ver", TLS_VERSION), flag("ssl-reuse").file_only(),
     flag("no-ssl-reuse"), flag("tls-tickets"), flag("no-tls-tickets"), flag("no-sslv3"), flag("no-tlsv10"),
     flag("no-tlsv11"), flag("no-tlsv12"), flag("no-tlsv13"), flag("force-sslv3"), flag("force-tlsv10"),
     flag("force-tlsv11"), flag("force-tlsv12"), flag("force-tlsv13"), with("crt", Value::Any).refused(READS_A_FILE),
+    flag("renegotiate").since(3, 4), flag("no-renegotiate").since(3, 4),
+    with("ktls", Value::OneOf(&["on", "off"])).since(3, 4).refused(EXPERIMENTAL),
     with("ca-file", Value::Any).refused(READS_A_FILE), with("crl-file", Value::Any).refused(READS_A_FILE),
 ];

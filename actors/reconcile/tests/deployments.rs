@@ -186,7 +186,7 @@ fn failed_first_start_is_retried_soon() {
 fn refused_base_is_not_tried_again() {
     let mut rig = Rig::serving(&[1]);
     let mut changed = policy();
-    changed.frame.global.push("nonsense".to_owned());
+    changed.base_config.global.push("nonsense".to_owned());
     rig.feed(Input::PolicyChanged(Arc::new(changed)));
     let order = rig.order().unwrap();
     assert!(order.context.base.contains("nonsense"));

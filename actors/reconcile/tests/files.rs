@@ -107,7 +107,7 @@ fn unchanged_file_is_left_alone() {
     let text = crate::port::ConfigText {
         pieces: {
             let running = rig.reconciler.config().running.unwrap();
-            std::iter::once(running.frame).chain(running.sections.into_values()).collect()
+            std::iter::once(running.base_config).chain(running.sections.into_values()).collect()
         },
         map: None,
     };

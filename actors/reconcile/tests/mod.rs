@@ -17,9 +17,9 @@ use crate::decide::option_policy::OptionPolicy;
 use crate::decide::routing::Routing;
 use crate::decide::service_definition;
 use crate::model::{
-    Address, AdminState, Blocker, ChangeId, Endpoint, Host, HostList, LifeCyclePolicy, Observation, ObservedServer,
-    ObservedServers, OldProcessLimits, ProcessInfo, ProxyFrame, ProxyPolicy, ProxyVersion, RawDefinition, Revision,
-    RunBy, RuntimeCommand, ServerName, ServiceDefinition, ServiceName, UpdateChoice,
+    Address, AdminState, BaseConfig, Blocker, ChangeId, Endpoint, Host, HostList, LifeCyclePolicy, Observation,
+    ObservedServer, ObservedServers, OldProcessLimits, ProcessInfo, ProxyManagement, ProxyPolicy, ProxyVersion,
+    RawDefinition, Revision, RuntimeCommand, ServerName, ServiceDefinition, ServiceName, UpdateChoice,
 };
 use crate::port::{Answer, RuntimeError};
 use crate::snapshot::{HaproxyState, ProxyPhase};
@@ -33,13 +33,13 @@ const DRAIN: u16 = 0x08;
 
 fn policy() -> ProxyPolicy {
     ProxyPolicy {
-        frame: ProxyFrame {
+        base_config: BaseConfig {
             global: Vec::new(),
             defaults: Vec::new(),
             socket_path: "/run/haproxy.sock".into(),
             map_path: "/etc/haproxy/haproxy.cfg.domains".into(),
             state_file: None,
-            run_by: RunBy::Us,
+            management: ProxyManagement::Supervised,
         },
         reload_interval: RELOAD_INTERVAL,
         stop_timeout: Duration::from_secs(30),

@@ -63,7 +63,7 @@ fn applied_change_is_recorded_with_its_latency() {
     });
     assert_eq!(applied, Some((PlanClass::RuntimeDisable, 3_000, Some(ChangeId(2)))));
     let state = rig.snapshot();
-    assert_eq!(state.services[&service("web")].last_took_us, Some(3_000));
+    assert_eq!(state.services[&service("web")].last.took_us, Some(3_000));
     assert_eq!((state.counts.runtime_disable, state.counts.runtime_enable), (1, 0));
 }
 
@@ -159,7 +159,7 @@ fn drain_on_the_socket_is_left_alone() {
     rig.wait(OBSERVE_INTERVAL);
     rig.observed(1, &[(1, READY), (2, DRAIN)]);
     assert!(rig.commands().is_none());
-    assert_eq!(rig.snapshot().services[&service("web")].drained_on_socket, [server("s2")]);
+    assert_eq!(rig.snapshot().services[&service("web")].exceptions.drained_on_socket, [server("s2")]);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn next_change_does_not_wait_for_an_observation() {
     rig.commands();
     let accepted = vec![Answer { accepted: true, text: String::new() }];
     rig.feed(Input::CommandsAnswered(Ok((accepted, rig.now.instant))));
-    assert_eq!(rig.snapshot().services[&service("web")].last_class.as_deref(), Some("reload"), "not verified yet");
+    assert_eq!(rig.snapshot().services[&service("web")].last.class.as_deref(), Some("reload"), "not verified yet");
     rig.hosts("web", &[1]);
     assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
 }
@@ -274,5 +274,5 @@ fn observation_from_before_a_change_does_not_undo_it() {
     rig.observed(1, &[(1, READY), (2, MAINT)]);
     let state = rig.snapshot();
     assert_eq!((state.counts.drift, state.counts.runtime_disable), (0, 1));
-    assert!(state.services[&service("web")].last_took_us.is_some());
+    assert!(state.services[&service("web")].last.took_us.is_some());
 }

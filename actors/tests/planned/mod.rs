@@ -10,7 +10,7 @@ use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{
-    Ground, LoadedServer, LoadedService, Refusal, ServicePlan, Step, WantedService, given, plan_part,
+    AppliedServer, AppliedService, Ground, Refusal, ServicePlan, Step, WantedService, applied_server, plan_part,
 };
 use proxymgr_actors::decide::scope::Scope;
 use proxymgr_actors::decide::server_ids::ServerIds;
@@ -28,25 +28,25 @@ pub const FORCED_DRAIN: u16 = 0x08;
 #[derive(Debug, Clone, Default)]
 pub struct Proxy {
     pub servers: ObservedServers,
-    pub given: BTreeMap<ServerName, LoadedServer>,
+    pub applied: BTreeMap<ServerName, AppliedServer>,
     /// Runtime changes that it has refused.
     pub refused: BTreeMap<ServerName, Refusal>,
     /// Section header of its file; without one, the header of the planned definition.
-    head: Option<Arc<str>>,
+    header: Option<Arc<str>>,
 }
 
 impl Proxy {
     pub fn started_with(definition: &ServiceDefinition, hosts: &HostList) -> Self {
-        let head = haproxy_config::section_head(definition, SectionStyle::default());
-        let mut proxy = Self { head: Some(head), ..Self::default() };
+        let header = haproxy_config::section_header(definition, SectionStyle::default());
+        let mut proxy = Self { header: Some(header), ..Self::default() };
         for (name, host) in hosts {
             let admin_state = if host.state == AdminState::Maint { FORCED_MAINTENANCE | 0x04 } else { 0 };
-            proxy.insert(name, host, admin_state, given(definition, host));
+            proxy.insert(name, host, admin_state, applied_server(definition, host));
         }
         proxy
     }
 
-    fn insert(&mut self, name: &ServerName, host: &Host, admin_state: u16, given: LoadedServer) {
+    fn insert(&mut self, name: &ServerName, host: &Host, admin_state: u16, applied: AppliedServer) {
         let observed = ObservedServer {
             address: host.endpoint.address.to_string().into(),
             port: host.endpoint.port.get(),
@@ -54,14 +54,14 @@ impl Proxy {
             admin_state,
             operational_state: 2,
             weight: host.weight.unwrap_or(1),
-            id: given.id.map(PersistentId::get),
-            agent: match given.options.iter().any(|word| word.as_str() == "agent-check") {
+            id: applied.id.map(PersistentId::get),
+            agent: match applied.options.iter().any(|word| word.as_str() == "agent-check") {
                 true => AgentState::Enabled,
                 false => AgentState::None,
             },
         };
         self.servers.insert(name.clone(), observed);
-        self.given.insert(name.clone(), given);
+        self.applied.insert(name.clone(), applied);
     }
 
     pub fn carry_out(&mut self, plan: &ServicePlan, wanted: &HostList) {
@@ -77,7 +77,7 @@ impl Proxy {
             assert_eq!(*endpoint, host.endpoint);
             assert!(!self.servers.contains_key(name), "{name} is there already");
             let weight = options.windows(2).rev().find(|pair| pair[0].as_str() == "weight");
-            self.insert(name, host, FORCED_MAINTENANCE, step.gives.clone().expect("a new server is given something"));
+            self.insert(name, host, FORCED_MAINTENANCE, step.applies.clone().expect("a new server is given something"));
             let weight = weight.map_or(1, |pair| pair[1].as_str().parse().unwrap());
             let server = self.servers.get_mut(name).unwrap();
             server.weight = weight;
@@ -113,12 +113,14 @@ impl Proxy {
             }
             _ => {}
         }
-        if let Some(given) = self.given.get_mut(name) {
+        if let Some(applied) = self.applied.get_mut(name) {
             match command {
-                RuntimeCommand::SetReady(_) => given.held_by = None,
-                RuntimeCommand::SetDrain(_) | RuntimeCommand::SetMaintenance(_) => given.held_by = step.holder,
-                RuntimeCommand::DisableAgent(_) if step.holder.is_some() => given.held_by = step.holder,
-                RuntimeCommand::SetWeight(_, weight) => given.weight = Some(*weight),
+                RuntimeCommand::SetReady(_) => applied.disabled_by = None,
+                RuntimeCommand::SetDrain(_) | RuntimeCommand::SetMaintenance(_) => {
+                    applied.disabled_by = step.disabled_by
+                }
+                RuntimeCommand::DisableAgent(_) if step.disabled_by.is_some() => applied.disabled_by = step.disabled_by,
+                RuntimeCommand::SetWeight(_, weight) => applied.weight = Some(*weight),
                 _ => {}
             }
         }
@@ -185,8 +187,8 @@ impl Proxy {
     ) -> ServicePlan {
         let style = SectionStyle::default();
         let capabilities = Capabilities::of(ProxyVersion { major: version.0, minor: version.1 });
-        let head = self.head.clone().unwrap_or_else(|| haproxy_config::section_head(definition, style));
-        let loaded = LoadedService { head, servers: self.given.clone() };
+        let header = self.header.clone().unwrap_or_else(|| haproxy_config::section_header(definition, style));
+        let loaded = AppliedService { header, servers: self.applied.clone() };
         plan_part(
             WantedService {
                 definition,

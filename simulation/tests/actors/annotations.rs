@@ -35,8 +35,8 @@ fn lost_annotations_are_reported_and_change_no_service() {
             wait(10).await;
         }
         let story = actors.journal(ReadJournal::default()).await;
-        let told = story.iter().map(|entry| entry.event.name()).filter(|name| name.starts_with("annotations"));
-        assert_eq!(Vec::from_iter(told), ["annotations_lost", "annotations_back"]);
+        let reported = story.iter().map(|entry| entry.event.name()).filter(|name| name.starts_with("annotations"));
+        assert_eq!(Vec::from_iter(reported), ["annotations_lost", "annotations_back"]);
         assert_eq!((world.starts(), world.ready("web")), (1, vec![1]));
     });
 }

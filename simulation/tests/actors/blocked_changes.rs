@@ -50,7 +50,7 @@ fn refresh_orders_are_recorded() {
         }
         let unknown = Some(ServiceName::new("mail").unwrap());
         actors.order(Order::Refresh { service: unknown }).await.unwrap_err();
-        let told = actors.journal(ReadJournal::default()).await.into_iter().filter_map(|entry| match entry.event {
+        let reported = actors.journal(ReadJournal::default()).await.into_iter().filter_map(|entry| match entry.event {
             Event::Ordered { order, what } => Some((entry.service, order, what)),
             _ => None,
         });
@@ -59,7 +59,7 @@ fn refresh_orders_are_recorded() {
             (web(), first, "refresh of the source of web".to_owned()),
             (None, second, "refresh of every source".to_owned()),
         ];
-        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert_eq!(reported.collect::<Vec<_>>(), expected);
     });
 }
 

@@ -61,11 +61,11 @@ fn domain_change_needs_no_reload_and_updates_map_file() {
         assert!(commands.contains(&"set map MAP 0.0.0.0:8080/a.example/ api".to_owned()));
         let file = world.map_file().unwrap();
         assert!(file.contains("0.0.0.0:8080/a.example/ api\n") && !file.contains("b.example"), "{file}");
-        let told = journal(&actors, "api")
+        let reported = journal(&actors, "api")
             .await
             .into_iter()
             .any(|entry| matches!(entry.event, Event::Decided { reason, .. } if reason.contains("no longer to web")));
-        assert!(told, "the journal has the reason");
+        assert!(reported, "the journal has the reason");
     });
 }
 

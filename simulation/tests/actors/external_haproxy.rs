@@ -87,7 +87,7 @@ fn earlier_drain_of_removed_host_ends_on_return() {
         world.define(&[("web", WEB)]).await;
         wait(2).await;
         assert_eq!(world.ready("web"), [1, 2]);
-        assert!(haproxy_state(&actors).await.services[&service()].drained_on_socket.is_empty());
+        assert!(haproxy_state(&actors).await.services[&service()].exceptions.drained_on_socket.is_empty());
     });
 }
 
@@ -99,7 +99,7 @@ fn restart_keeps_manual_drain() {
         report(&world, &[("web", WEB, &[1, 2])]).await;
         wait(65).await;
         assert_eq!((admin_state(&world, 1), world.ready("web")), (DRAIN, vec![2]));
-        assert_eq!(haproxy_state(&actors).await.services[&service()].drained_on_socket, [server(1)]);
+        assert_eq!(haproxy_state(&actors).await.services[&service()].exceptions.drained_on_socket, [server(1)]);
     });
 }
 

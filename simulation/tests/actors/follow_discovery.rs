@@ -41,7 +41,7 @@ fn hosts_change_without_reload_and_file_follows() {
         assert_eq!(world.starts(), 1);
         let state = haproxy_state(&actors).await;
         assert_eq!((state.counts.runtime_disable, state.counts.runtime_enable), (3, 2));
-        assert_eq!(state.services.values().next().unwrap().last_class.as_deref(), Some("runtime-disable"));
+        assert_eq!(state.services.values().next().unwrap().last.class.as_deref(), Some("runtime-disable"));
     });
 }
 

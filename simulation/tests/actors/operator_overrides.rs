@@ -38,7 +38,7 @@ async fn two_hosts(world: &ScriptedWorld) -> Actors {
 }
 
 async fn choices(actors: &Actors) -> Vec<OperatorChoice> {
-    haproxy_state(actors).await.services[&service()].operator.values().cloned().collect()
+    haproxy_state(actors).await.services[&service()].exceptions.operator.values().cloned().collect()
 }
 
 fn admin_state(world: &ScriptedWorld, n: u8) -> u16 {
@@ -185,7 +185,9 @@ fn manual_drain_is_reported_and_survives_reload() {
             let id = ServerId { service: service(), server: server(1) };
             world.tamper(&if state == 8 { RuntimeCommand::SetDrain(id) } else { RuntimeCommand::SetReady(id) });
         };
-        let shown = async |actors: &Actors| haproxy_state(actors).await.services[&service()].drained_on_socket.clone();
+        let shown = async |actors: &Actors| {
+            haproxy_state(actors).await.services[&service()].exceptions.drained_on_socket.clone()
+        };
         drain(&world, 8);
         wait(65).await;
         assert_eq!((admin_state(&world, 1), shown(&actors).await), (8, vec![server(1)]));

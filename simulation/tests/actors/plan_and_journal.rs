@@ -36,9 +36,9 @@ fn hanging_haproxy_gets_no_plan() {
         world.hang_socket(false);
         world.hosts("web", &[1]).await;
         sleep(RUNTIME_ANSWER_TIMEOUT).await;
-        let (told, _) = plan(&actors).await;
-        assert!(told.not_known.iter().any(|name| name.as_str() == "web"), "{told:?}");
-        assert!(told.runtime_not_before_ms > 0, "{told:?}");
+        let (reported, _) = plan(&actors).await;
+        assert!(reported.not_known.iter().any(|name| name.as_str() == "web"), "{reported:?}");
+        assert!(reported.runtime_not_before_ms > 0, "{reported:?}");
         world.heal_socket();
         wait(30).await;
         assert_eq!(world.ready("web"), [1]);
@@ -54,11 +54,11 @@ fn pending_reload_is_planned_with_reason() {
         world.hosts("web", &[1]).await;
         world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("api", &[1]).await;
-        let (told, _) = plan(&actors).await;
+        let (reported, _) = plan(&actors).await;
         let reasons: Vec<_> =
-            told.services.iter().map(|(name, plan)| (name.as_str(), plan.reload[0].text.as_str())).collect();
+            reported.services.iter().map(|(name, plan)| (name.as_str(), plan.reload[0].text.as_str())).collect();
         assert_eq!(reasons, [("api", "the service is new")]);
-        assert!(told.reload_not_before_ms > 0, "{told:?}");
+        assert!(reported.reload_not_before_ms > 0, "{reported:?}");
         wait(10).await;
         assert_eq!(plan(&actors).await.0.services, []);
     });
@@ -94,8 +94,8 @@ fn large_plan_is_paged() {
             world.hosts(name, &hosts).await;
         }
         wait(5).await;
-        let (told, pieces) = plan(&actors).await;
-        assert_eq!(told.services, []);
+        let (reported, pieces) = plan(&actors).await;
+        assert_eq!(reported.services, []);
         assert!(pieces >= 2, "{pieces} pieces");
     });
 }
@@ -113,16 +113,16 @@ fn journal_is_paged_forward_and_backward() {
         let all = read(ReadJournal::default()).await;
         let newest = read(ReadJournal { limit: Some(3), ..ReadJournal::default() }).await;
         assert_eq!(newest, all[all.len() - 3..]);
-        let mut told: Vec<JournalEntry> = Vec::new();
+        let mut reported: Vec<JournalEntry> = Vec::new();
         loop {
-            let after = Some(told.last().map_or(0, |entry| entry.sequence));
+            let after = Some(reported.last().map_or(0, |entry| entry.sequence));
             let piece = read(ReadJournal { after, limit: Some(3), ..ReadJournal::default() }).await;
             if piece.is_empty() {
                 break;
             }
-            told.extend(piece);
+            reported.extend(piece);
         }
-        assert_eq!(told, all, "no entry is missing or repeated");
+        assert_eq!(reported, all, "no entry is missing or repeated");
         let decided = read(ReadJournal { event: Some("decided".into()), ..ReadJournal::default() }).await;
         assert!(!decided.is_empty());
         let is_disable = |entry: &JournalEntry| {

@@ -53,12 +53,12 @@ fn removed_host_drains_until_idle() {
         assert_eq!(admin_state(&world, 1), Some(8));
         wait(20).await;
         assert_eq!(admin_state(&world, 1), Some(8), "it has sessions");
-        let leaving = haproxy_state(&actors).await.services[&service()].leaving[&server(1)].clone();
+        let leaving = haproxy_state(&actors).await.services[&service()].exceptions.leaving[&server(1)].clone();
         assert_eq!((leaving.sessions, leaving.until_unix_ms - leaving.since_unix_ms), (Some(3), 60_000));
         has_sessions(&world, 1, 0);
         wait(2).await;
         assert_eq!(admin_state(&world, 1), Some(1));
-        assert!(haproxy_state(&actors).await.services[&service()].leaving.is_empty());
+        assert!(haproxy_state(&actors).await.services[&service()].exceptions.leaving.is_empty());
         wait(50).await;
         assert_eq!(admin_state(&world, 1), Some(1), "it may return");
         wait(30).await;
@@ -104,7 +104,7 @@ fn returning_host_ends_its_drain() {
         wait(120).await;
         assert_eq!(world.ready("web"), [1, 2]);
         let state = haproxy_state(&actors).await;
-        assert!(state.services[&service()].leaving.is_empty() && state.counts.drift == 0);
+        assert!(state.services[&service()].exceptions.leaving.is_empty() && state.counts.drift == 0);
     });
 }
 
@@ -143,7 +143,7 @@ fn reload_ends_drain() {
         world.define(&[("web", WEB_CHANGED)]).await;
         wait(3).await;
         assert_eq!((world.starts(), admin_state(&world, 1)), (2, None));
-        assert!(haproxy_state(&actors).await.services[&service()].leaving.is_empty());
+        assert!(haproxy_state(&actors).await.services[&service()].exceptions.leaving.is_empty());
     });
 }
 
@@ -160,7 +160,7 @@ fn new_host_ramps_up_in_steps() {
         }
         assert_eq!(weights, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 100]);
         assert_eq!((weight(&world, 1), world.starts()), (100, 1));
-        assert!(haproxy_state(&actors).await.services[&service()].rising.is_empty());
+        assert!(haproxy_state(&actors).await.services[&service()].exceptions.rising.is_empty());
         let file = world.file();
         let line = file.lines().find(|line| line.contains("server 10.0.0.3:80 ")).expect("it is in the file");
         assert!(line.ends_with("weight 100"), "{line}");

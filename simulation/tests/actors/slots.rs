@@ -142,7 +142,7 @@ fn manual_drain_ends_with_its_slots_host() {
         let actors = started(&world, &[1, 2]).await;
         world.tamper(&RuntimeCommand::SetDrain(ServerId { service: web(), server: name("slot1") }));
         wait(60).await;
-        assert_eq!(web_state(&actors).await.drained_on_socket, [server(1)]);
+        assert_eq!(web_state(&actors).await.exceptions.drained_on_socket, [server(1)]);
         world.hosts("web", &[2, 3, 4, 5]).await;
         wait(5).await;
         assert_eq!(world.ready("web"), [2, 3, 4, 5], "the drain was for host 1, not for the new host in its slot");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::overlay::Overlay;
-use proxymgr_actors::decide::proxy_plan::{Ground, LoadedService, WantedService, given, plan_service};
+use proxymgr_actors::decide::proxy_plan::{AppliedService, Ground, WantedService, applied_server, plan_service};
 use proxymgr_actors::model::{Observation, ProcessInfo};
 use proxymgr_actors::port::RuntimeApi;
 
@@ -33,7 +33,7 @@ pub fn describe(settings: &Settings, desired: &Desired, observed: &Observed) -> 
         }
     };
     output::remark(&format!("# HAProxy {}, pid {}, external", process.version_text, process.pid));
-    let style = SectionStyle::of(&settings.haproxy.policy.frame, Some(process.version));
+    let style = SectionStyle::of(&settings.haproxy.policy.base_config, Some(process.version));
     // The defaults of a configuration that is not ours are not known.
     let capabilities = Capabilities::of(process.version);
     let ground = Ground { capabilities, inherited: &[], style, is_external: true };
@@ -46,9 +46,9 @@ pub fn describe(settings: &Settings, desired: &Desired, observed: &Observed) -> 
         let definition = &service.definition;
         let Placed { strategy, servers, ids, .. } = service.placed(settings, Some(process.version), true);
         let known = servers.iter().filter(|(server, _)| observed.contains_key(*server));
-        let loaded = LoadedService {
-            head: haproxy_config::section_head(definition, style),
-            servers: known.map(|(server, host)| (server.clone(), given(definition, host))).collect(),
+        let loaded = AppliedService {
+            header: haproxy_config::section_header(definition, style),
+            servers: known.map(|(server, host)| (server.clone(), applied_server(definition, host))).collect(),
         };
         let wanted = WantedService {
             definition,

@@ -23,13 +23,14 @@ impl Comparison {
     /// difference.
     fn only_of_one(&self) -> Vec<(u64, &'static str, &str)> {
         let mut surplus: BTreeMap<&str, i64> = BTreeMap::new();
-        self.recorded.told.iter().for_each(|(_, what)| *surplus.entry(what).or_default() += 1);
-        self.played.told.iter().for_each(|(_, what)| *surplus.entry(what).or_default() -= 1);
+        self.recorded.reported.iter().for_each(|(_, what)| *surplus.entry(what).or_default() += 1);
+        self.played.reported.iter().for_each(|(_, what)| *surplus.entry(what).or_default() -= 1);
         let mut found = Vec::new();
         // If one of the two has a line more often, its last occurrences count as the difference.
-        for (told, whose, sign) in [(&self.recorded.told, "only recorded", 1), (&self.played.told, "only replayed", -1)]
+        for (reported, whose, sign) in
+            [(&self.recorded.reported, "only recorded", 1), (&self.played.reported, "only replayed", -1)]
         {
-            for (at_ms, what) in told.iter().rev() {
+            for (at_ms, what) in reported.iter().rev() {
                 let left = surplus.get_mut(what.as_str()).expect("every line was counted above");
                 if *left * sign > 0 {
                     *left -= sign;
@@ -68,14 +69,14 @@ impl fmt::Display for Comparison {
             let of = |tally: &Tally| tally.counts.get(count).copied().unwrap_or_default();
             writeln!(f, "{:<32} {:>9} {:>9}", count.words(), of(&self.recorded), of(&self.played))?;
         }
-        let told: Vec<String> =
+        let reported: Vec<String> =
             self.only_of_one().iter().map(|(at_ms, whose, what)| format!("{} {whose} {what}", clock(*at_ms))).collect();
         let services = self.services();
-        if told.is_empty() && services.is_empty() {
+        if reported.is_empty() && services.is_empty() {
             return writeln!(f, "\nNo differences: the replay has the same results.");
         }
         writeln!(f, "\ndifferences")?;
-        for lines in [told, services] {
+        for lines in [reported, services] {
             lines.iter().take(DIFFERENCES_MAX).try_for_each(|line| writeln!(f, "  {line}"))?;
             if lines.len() > DIFFERENCES_MAX {
                 writeln!(f, "  and {} more", lines.len() - DIFFERENCES_MAX)?;
@@ -120,8 +121,8 @@ pub fn final_state(states: &[ActorState]) -> String {
 mod tests {
     use super::*;
 
-    fn tally(told: &[(u64, &str)]) -> Tally {
-        Tally { told: told.iter().map(|(at, what)| (*at, (*what).to_owned())).collect(), ..Tally::default() }
+    fn tally(reported: &[(u64, &str)]) -> Tally {
+        Tally { reported: reported.iter().map(|(at, what)| (*at, (*what).to_owned())).collect(), ..Tally::default() }
     }
 
     #[test]

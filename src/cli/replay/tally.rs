@@ -15,7 +15,7 @@ pub struct Tally {
     /// Counts of each service.
     pub services: BTreeMap<String, BTreeMap<Count, u64>>,
     /// The notable entries: the time in milliseconds, and the text.
-    pub told: Vec<(u64, String)>,
+    pub reported: Vec<(u64, String)>,
 }
 
 /// A counter. The order is that of the table.
@@ -76,7 +76,7 @@ impl Tally {
                 }
                 *tally.counts.entry(count).or_default() += 1;
             }
-            tally.told.extend(told(entry).map(|what| (entry.at_unix_ms, what)));
+            tally.reported.extend(reported(entry).map(|what| (entry.at_unix_ms, what)));
         }
         tally
     }
@@ -122,7 +122,7 @@ fn kind(command: &str) -> String {
 }
 
 /// Returns the text of a notable entry. Credentials are removed, because a recording contains none.
-fn told(entry: &JournalEntry) -> Option<String> {
+fn reported(entry: &JournalEntry) -> Option<String> {
     let of = entry.service.as_ref().map(|service| format!("{service}: ")).unwrap_or_default();
     match &entry.event {
         Event::Reloaded { reasons, .. } => {

@@ -1,7 +1,7 @@
 use proxymgr_actors::model::{
     AdminState, OperatorChoice, ProcessInfo, ProxyVersion, ServerName, ServerState, ServiceName, UpdateStrategy,
 };
-use proxymgr_actors::snapshot::{ProxyPhase, ServiceState, WatcherState};
+use proxymgr_actors::snapshot::{LastChange, ProxyPhase, ServiceState, WatcherState};
 
 use super::*;
 use crate::status::report::DaemonFacts;
@@ -37,8 +37,7 @@ fn report(watcher: WatcherState) -> StatusReport {
         listen: Some("0.0.0.0:8080".into()),
         servers: std::sync::Arc::new(servers.into()),
         update: UpdateStrategy::Slots,
-        last_class: Some("runtime-disable".into()),
-        last_took_us: Some(430),
+        last: LastChange { class: Some("runtime-disable".into()), took_us: Some(430), ..LastChange::default() },
         ..ServiceState::default()
     };
     haproxy.services.insert(ServiceName::new("web").unwrap(), web);
@@ -109,7 +108,7 @@ fn override_is_shown_with_reason_and_end() {
         gone_unix_ms: None,
     };
     let web = haproxy.services.values_mut().next().unwrap();
-    web.operator.insert(ServerName::new("a").unwrap(), choice);
+    web.exceptions.operator.insert(ServerName::new("a").unwrap(), choice);
     report.actors = actors.into();
     let text = screen(None).text(&report);
     assert!(text.contains("override: web/a maint for 1m, 5m left: new disk\n"), "{text}");

@@ -160,14 +160,14 @@ impl Keeper {
 
     /// Notifies all readers that the ensemble is unreachable, once per reason.
     fn away(&self, error: &str) {
-        let told = self.link.send_if_modified(|link| {
+        let reported = self.link.send_if_modified(|link| {
             let known = matches!(link, Link::Away(known) if **known == *error);
             if !known {
                 *link = Link::Away(error.into());
             }
             !known
         });
-        if told {
+        if reported {
             warn!(self.log, "ZooKeeper is not reachable, retrying"; "error" => error);
         }
     }

@@ -109,12 +109,12 @@ async fn connect(settings: &HipacheSettings) -> Result<MultiplexedConnection, St
         Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
     };
     let info =
-        address.into_connection_info().map(|info| info.set_redis_settings(login)).map_err(|error| told(&error))?;
+        address.into_connection_info().map(|info| info.set_redis_settings(login)).map_err(|error| reported(&error))?;
     let client = match &settings.tls {
         None => redis::Client::open(info),
         Some(files) => redis::Client::build_with_tls(info, certificates(files).await?),
     };
-    let client = client.map_err(|error| told(&error))?;
+    let client = client.map_err(|error| reported(&error))?;
     in_time(client.get_multiplexed_async_connection()).await
 }
 
@@ -198,11 +198,11 @@ async fn plan(redis: &mut MultiplexedConnection, owned_key: &str, lists: &Lists)
 
 async fn in_time<T>(call: impl Future<Output = Result<T, RedisError>>) -> Result<T, String> {
     match timeout(ANSWER_TIMEOUT, call).await {
-        Ok(result) => result.map_err(|error| told(&error)),
+        Ok(result) => result.map_err(|error| reported(&error)),
         Err(_) => Err(format!("Redis did not answer within {} s", ANSWER_TIMEOUT.as_secs())),
     }
 }
 
-fn told(error: &RedisError) -> String {
+fn reported(error: &RedisError) -> String {
     format!("Redis: {error}")
 }

@@ -100,7 +100,7 @@ fn servers<'a>(service: &'a str, known: KnownService<'a>) -> BTreeMap<&'a str, S
         states.into_iter().flatten().map(|(name, state)| (name.as_str(), *state)).collect();
     let haproxy = |name: &str| Some((known.haproxy?, ServerName::new(name).ok()?));
     let drained_on_socket = |name: &str| {
-        let drained: &[ServerName] = known.haproxy.map_or(&[], |haproxy| &haproxy.drained_on_socket);
+        let drained: &[ServerName] = known.haproxy.map_or(&[], |haproxy| &haproxy.exceptions.drained_on_socket);
         drained.iter().any(|server| server.as_str() == name)
     };
     let names: BTreeSet<&str> = hosts.keys().chain(states.keys()).copied().collect();
@@ -115,11 +115,13 @@ fn servers<'a>(service: &'a str, known: KnownService<'a>) -> BTreeMap<&'a str, S
             wanted: host.map(|host| host.state),
             weight: host.and_then(|host| host.weight),
             backup: host.is_some_and(|host| host.backup),
-            operator: haproxy(name).and_then(|(service, server)| service.operator.get(&server)),
-            leaving: haproxy(name).and_then(|(service, server)| service.leaving.get(&server)),
-            rising: haproxy(name).and_then(|(service, server)| service.rising.get(&server)),
+            operator: haproxy(name).and_then(|(service, server)| service.exceptions.operator.get(&server)),
+            leaving: haproxy(name).and_then(|(service, server)| service.exceptions.leaving.get(&server)),
+            rising: haproxy(name).and_then(|(service, server)| service.exceptions.rising.get(&server)),
             drained_on_socket: drained_on_socket(name),
-            agent_weight: haproxy(name).and_then(|(service, server)| service.agent_weights.get(&server)).copied(),
+            agent_weight: haproxy(name)
+                .and_then(|(service, server)| service.exceptions.agent_weights.get(&server))
+                .copied(),
         }
     };
     names.into_iter().map(|name| (name, server(name))).collect()

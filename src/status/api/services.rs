@@ -82,8 +82,8 @@ impl<'a> Service<'a> {
             problems.extend(watcher.problems.iter().map(|(entry, problem)| format!("{entry}: {problem}")));
         }
         let last_change = haproxy.and_then(|service| {
-            let class = service.last_class.as_deref()?;
-            Some(LastChange { class, at_unix_ms: service.last_applied_unix_ms, took_us: service.last_took_us })
+            let class = service.last.class.as_deref()?;
+            Some(LastChange { class, at_unix_ms: service.last.applied_unix_ms, took_us: service.last.took_us })
         });
         Self {
             name,

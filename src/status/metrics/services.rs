@@ -90,7 +90,7 @@ fn each(families: &mut Families<'_>, services: &[Known<'_>]) -> fmt::Result {
     families.gauges("service_rejected", "1 while a change of hosts is rejected by an operator", rejected)?;
     let problem = gauge(&|service| Some(flag(service.state.problem.is_some())));
     families.gauges("service_problem", "1 while the service is not served as defined", problem)?;
-    let took = gauge(&|service| Some(service.state.last_took_us? as f64 / 1_000_000.0));
+    let took = gauge(&|service| Some(service.state.last.took_us? as f64 / 1_000_000.0));
     families.gauges("service_last_apply_seconds", "Duration of the last change of the service", took)
 }
 

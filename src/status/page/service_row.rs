@@ -84,9 +84,9 @@ impl ServiceRow {
             servers,
             at_minimum: service.min_hosts > 0 && servers.ready <= service.min_hosts,
             problem: service.problem.clone(),
-            changed_unix_ms: service.last_applied_unix_ms,
-            changed_by: service.last_class.clone(),
-            changed_took_us: service.last_took_us,
+            changed_unix_ms: service.last.applied_unix_ms,
+            changed_by: service.last.class.clone(),
+            changed_took_us: service.last.took_us,
             severity: Severity::of_service(service, watcher, servers),
         }
     }

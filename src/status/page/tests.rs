@@ -14,7 +14,9 @@ use proxymgr_actors::model::{
     Address, BlockedChange, Endpoint, Host, HostList, ProcessInfo, ProxyVersion, ServerName, ServerState, ServiceName,
 };
 use proxymgr_actors::operator::{Order, OrderRefused};
-use proxymgr_actors::snapshot::{ActorState, HaproxyState, JournalState, ProxyPhase, ServiceState, WatcherState};
+use proxymgr_actors::snapshot::{
+    ActorState, HaproxyState, JournalState, LastChange, ProxyPhase, ServiceState, WatcherState,
+};
 
 use super::{PageSettings, part};
 use crate::http::{Response, Transport};
@@ -81,8 +83,7 @@ impl World {
                 desired: servers.len(),
                 servers: Arc::new(servers),
                 problem: self.text(),
-                last_class: self.text(),
-                last_applied_unix_ms: Some(1),
+                last: LastChange { class: self.text(), applied_unix_ms: Some(1), took_us: None },
                 ..ServiceState::default()
             };
             haproxy.services.insert(ServiceName::new(name).unwrap(), service);
@@ -130,11 +131,11 @@ impl View for World {
     fn config(&self) -> Asked<'_, Result<ConfigState, String>> {
         let section = format!("listen web\n    http-request deny # {HOSTILE}\n");
         let sections = BTreeMap::from([(ServiceName::new("web").unwrap(), section.into())]);
-        let frame: Arc<str> = format!("global\n    # {HOSTILE}\n").into();
-        let running = Some(RunningConfig { frame, sections, frontends: Vec::new() });
+        let base_config: Arc<str> = format!("global\n    # {HOSTILE}\n").into();
+        let running = Some(RunningConfig { base_config, sections, frontends: Vec::new() });
         let state = ConfigState {
             running,
-            next_frame: HOSTILE.into(),
+            next_base: HOSTILE.into(),
             next_style: Default::default(),
             map_path: "/x".into(),
             next: Vec::new(),

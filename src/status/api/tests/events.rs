@@ -71,12 +71,12 @@ fn next_order(order: Option<&Order>) -> Option<Order> {
 fn assert_described(schema: &str, kind: &str, written: &[Value]) {
     let document: Value = serde_json::from_str(OPENAPI).unwrap();
     let schema = &document["components"]["schemas"][schema];
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for value in written {
         assert_eq!(faults(&document, schema, value, "it"), [""; 0], "{value}");
-        told.extend(value.as_object().unwrap().keys().cloned());
+        reported.extend(value.as_object().unwrap().keys().cloned());
     }
-    assert_eq!(told, schema["properties"].as_object().unwrap().keys().cloned().collect());
+    assert_eq!(reported, schema["properties"].as_object().unwrap().keys().cloned().collect());
     let kinds: BTreeSet<_> = written.iter().map(|value| value[kind].clone().to_string()).collect();
     let documented = schema["properties"][kind]["enum"].as_array().unwrap();
     assert_eq!(kinds, documented.iter().map(ToString::to_string).collect());

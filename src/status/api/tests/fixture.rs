@@ -13,8 +13,8 @@ use proxymgr_actors::model::{
 };
 use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::{
-    ActorState, DrainingProcess, HaproxyState, ProcessSupervisorState, ProxyPhase, ServiceConfigState, ServiceState,
-    SourceHealth, WatcherState,
+    ActorState, DrainingProcess, HaproxyState, LastChange, ProcessSupervisorState, ProxyPhase, ServerExceptions,
+    ServiceConfigState, ServiceState, SourceHealth, WatcherState,
 };
 
 use crate::status::annotations::{AnnotationStore, Stored};
@@ -61,10 +61,11 @@ fn haproxy() -> HaproxyState {
         listen: Some("127.0.0.1:8080".into()),
         desired: 2,
         servers: Arc::new(states.map(|(name, state)| (server(name), state)).into()),
-        operator: BTreeMap::from([(server("10.0.0.2:80"), choice)]),
-        last_applied_unix_ms: Some(7),
-        last_class: Some("runtime-disable".into()),
-        last_took_us: Some(430),
+        exceptions: ServerExceptions {
+            operator: BTreeMap::from([(server("10.0.0.2:80"), choice)]),
+            ..ServerExceptions::default()
+        },
+        last: LastChange { applied_unix_ms: Some(7), class: Some("runtime-disable".into()), took_us: Some(430) },
         ..ServiceState::default()
     };
     HaproxyState {
@@ -151,13 +152,13 @@ impl View for Fixture {
     fn config(&self) -> Asked<'_, Result<ConfigState, String>> {
         let section = "listen web\n    mode http\n";
         let running = RunningConfig {
-            frame: "global\n    stats auth admin:pass\n".into(),
+            base_config: "global\n    stats auth admin:pass\n".into(),
             sections: BTreeMap::from([(service("web"), section.into())]),
             frontends: Vec::new(),
         };
         let state = ConfigState {
             running: Some(running),
-            next_frame: "global\n    stats auth admin:word\n".into(),
+            next_base: "global\n    stats auth admin:word\n".into(),
             next_style: SectionStyle::default(),
             map_path: "/x".into(),
             next: Vec::new(),
@@ -173,8 +174,8 @@ impl View for Fixture {
             class: PlanClass::RuntimeDisable,
             reason: "the host is gone from discovery".into(),
             commands: vec![RuntimeCommand::SetMaintenance(id)],
-            gives: None,
-            holder: None,
+            applies: None,
+            disabled_by: None,
         };
         let web = ServicePlan { steps: vec![step], reload: Vec::new() };
         let api =

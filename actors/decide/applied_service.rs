@@ -12,16 +12,16 @@ use crate::model::{AdminState, Host, PersistentId, ServerName, ServiceDefinition
 
 /// The state of one service that was applied to a HAProxy process, by its file and at run time since.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadedService {
-    /// The section without its servers, as [`section_head`](super::haproxy_config::section_head) writes it.
-    pub head: Arc<str>,
+pub struct AppliedService {
+    /// The section without its servers, as [`section_header`](super::haproxy_config::section_header) writes it.
+    pub header: Arc<str>,
     /// The applied state of each server.
-    pub servers: BTreeMap<ServerName, LoadedServer>,
+    pub servers: BTreeMap<ServerName, AppliedServer>,
 }
 
 /// The applied state of one server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoadedServer {
+pub struct AppliedServer {
     /// The address and port, as written in the file or the command. HAProxy resolves a host name only at that time.
     pub endpoint: String,
     /// Its options without the weight, which can change at run time.
@@ -37,13 +37,14 @@ pub struct LoadedServer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u16>,
     /// Why the daemon last set it to drain or maintenance; `None` where the daemon did not, or it has ended.
-    pub held_by: Option<Holder>,
+    #[serde(rename = "held_by")]
+    pub disabled_by: Option<DisabledBy>,
 }
 
 /// The reason why the daemon disabled a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Holder {
+pub enum DisabledBy {
     /// Discovery reports the state.
     Discovery,
     /// An operator's override via proxymgr.
@@ -55,27 +56,32 @@ pub enum Holder {
 }
 
 /// Returns the state that the file or `add server` applies for a server, without its id.
-pub fn given(definition: &ServiceDefinition, host: &Host) -> LoadedServer {
+pub fn applied_server(definition: &ServiceDefinition, host: &Host) -> AppliedServer {
     let (options, weight) = split_weight(&server_words(definition, host));
-    LoadedServer {
+    AppliedServer {
         endpoint: host.endpoint.to_string(),
         options,
         id: None,
         weight,
         priority: host.priority,
-        held_by: disabled_by_file(host),
+        disabled_by: disabled_by_file(host),
     }
 }
 
 /// Returns the same as [`given`], with the id.
-pub fn given_with_id(definition: &ServiceDefinition, name: &ServerName, host: &Host, ids: &ServerIds) -> LoadedServer {
-    let given = given(definition, host);
-    LoadedServer { id: id_beside(&given.options, name, host, ids), ..given }
+pub fn applied_server_with_id(
+    definition: &ServiceDefinition,
+    name: &ServerName,
+    host: &Host,
+    ids: &ServerIds,
+) -> AppliedServer {
+    let applied = applied_server(definition, host);
+    AppliedServer { id: id_beside(&applied.options, name, host, ids), ..applied }
 }
 
 /// Returns why the line of a server in the file disables it. A server to drain starts in maintenance, too.
-pub fn disabled_by_file(host: &Host) -> Option<Holder> {
-    (host.state != AdminState::Ready).then_some(Holder::Discovery)
+pub fn disabled_by_file(host: &Host) -> Option<DisabledBy> {
+    (host.state != AdminState::Ready).then_some(DisabledBy::Discovery)
 }
 
 /// Splits options into those without `weight N`, and the last N where there is one.
