@@ -5,8 +5,6 @@ mod discovery;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::time::Duration;
-
 use discovery::gate::Gate;
 use discovery::inbox::{Inbox, hosts, level};
 use discovery::kinds::{open, sources, spec};
@@ -20,8 +18,6 @@ use serde_json::{Value, json};
 use support::consul::{Consul, MASTER_TOKEN};
 use support::daemon::Daemon;
 use support::dir::TestDir;
-use support::eventually::{check, eventually};
-use support::http;
 use support::tls::TestCa;
 
 fn options(servers: &str) -> ConsulOptions {
@@ -235,13 +231,7 @@ async fn last_definition_can_be_deleted_but_not_lost() {
     consul.kill();
     inbox.until_no_texts().await;
     consul.start_again().await;
-    let (reported, _) = inbox
-        .until("the missing keys".to_owned(), |seen| {
-            seen.result.as_ref().is_ok_and(|seen| seen.is_empty())
-                || seen.result.as_ref().is_err_and(|error| error.contains("there is no key"))
-        })
-        .await;
-    assert!(reported.result.is_err(), "{reported:?}");
+    inbox.until_keys_are_missing().await;
 }
 
 #[actix::test]
@@ -330,19 +320,5 @@ async fn token_is_in_no_log_status_or_file() {
         .set("log.level", json!("trace"))
         .env("PROXYMGR_CONSUL__TOKEN", TOKEN)
         .start();
-    let status = daemon.status_address();
-    let limit = Duration::from_secs(20);
-    let answer = eventually(limit, "the refusal is shown", async || {
-        let answer = http::get(status, "/api/v1/status").await.map_err(|error| error.to_string())?.text();
-        check(answer.contains("ACL not found"), &answer).map(|()| answer)
-    })
-    .await;
-    assert!(!answer.contains(TOKEN), "{answer}");
-    assert!(!daemon.log().contains(TOKEN), "{}", daemon.log());
-    let output = daemon.run_command(&["status", "--json"]).await;
-    assert!(!String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).contains(TOKEN));
-    for file in ["proxymgr.yml", "haproxy.cfg"] {
-        let text = std::fs::read_to_string(daemon.dir().join(file)).unwrap_or_default();
-        assert!(!text.contains(TOKEN), "{file}");
-    }
+    daemon.assert_secret_is_hidden(TOKEN, "ACL not found").await;
 }

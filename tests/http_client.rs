@@ -27,7 +27,7 @@ enum Reply {
 }
 
 fn ok(body: &str) -> Reply {
-    Reply::Send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+    status("200 OK", "", body)
 }
 
 fn status(line: &str, more: &str, body: &str) -> Reply {

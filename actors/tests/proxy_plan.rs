@@ -4,22 +4,16 @@
 
 mod planned;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use planned::{FORCED_DRAIN, Proxy, definition, host, list, words};
 use proptest::prelude::*;
-use proxymgr_actors::decide::capabilities::Capabilities;
-use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
-use proxymgr_actors::decide::overlay::Overlay;
-use proxymgr_actors::decide::proxy_plan::{
-    AppliedService, Ground, Refusal, ServicePlan, Step, WantedService, plan_service,
-};
+use proxymgr_actors::decide::proxy_plan::{Refusal, ServicePlan, Step};
 use proxymgr_actors::decide::scope::Scope;
-use proxymgr_actors::decide::server_ids::ServerIds;
 use proxymgr_actors::model::{
-    AdminState, Host, HostList, PlanClass, ProxyVersion, RuntimeCommand, ServerName, ServiceDefinition, UpdateStrategy,
+    AdminState, Host, HostList, PlanClass, RuntimeCommand, ServerName, ServiceDefinition, UpdateStrategy,
 };
 
 fn hosts() -> impl Strategy<Value = HostList> {
@@ -146,30 +140,8 @@ fn reload_reason_is_a_text() {
 
 #[test]
 fn changed_section_needs_a_reload_with_changed_lines() {
-    let old = definition(&["balance roundrobin"], "");
-    let proxy = Proxy::started_with(&old, &list(&["a"]));
-    let style = SectionStyle::default();
-    let loaded = AppliedService { header: haproxy_config::section_header(&old, style), servers: proxy.applied.clone() };
-    let new = definition(&["balance leastconn"], "");
-    let plan = plan_service(
-        WantedService {
-            definition: &new,
-            hosts: &list(&["a"]),
-            ids: &ServerIds::default(),
-            overlay: &Overlay::NONE,
-            strategy: UpdateStrategy::Dynamic,
-            slots: None,
-        },
-        Some(&loaded),
-        Some(&proxy.servers),
-        &BTreeMap::new(),
-        Ground {
-            capabilities: Capabilities::of(ProxyVersion { major: 3, minor: 0 }),
-            inherited: &[],
-            style,
-            is_external: false,
-        },
-    );
+    let proxy = Proxy::started_with(&definition(&["balance roundrobin"], ""), &list(&["a"]));
+    let plan = proxy.plan(&definition(&["balance leastconn"], ""), &list(&["a"]), (3, 0));
     assert_eq!(words(&plan), ["`balance roundrobin` became `balance leastconn`"]);
 }
 
@@ -183,34 +155,10 @@ fn drain_on_socket_is_kept() {
 
 #[test]
 fn refused_runtime_change_becomes_a_reload() {
-    let definition = definition(&[], "");
-    let refused = BTreeMap::from([(
-        ServerName::new("a").unwrap(),
-        Refusal { commands: Vec::new(), words: "No such thing.".to_owned() },
-    )]);
-    let loaded = AppliedService {
-        header: haproxy_config::section_header(&definition, SectionStyle::default()),
-        servers: BTreeMap::new(),
-    };
-    let plan = plan_service(
-        WantedService {
-            definition: &definition,
-            hosts: &list(&["a"]),
-            ids: &ServerIds::default(),
-            overlay: &Overlay::NONE,
-            strategy: UpdateStrategy::Dynamic,
-            slots: None,
-        },
-        Some(&loaded),
-        Some(&Default::default()),
-        &refused,
-        Ground {
-            capabilities: Capabilities::of(ProxyVersion { major: 3, minor: 0 }),
-            inherited: &[],
-            style: SectionStyle::default(),
-            is_external: false,
-        },
-    );
+    let mut proxy = Proxy::default();
+    let refusal = Refusal { commands: Vec::new(), words: "No such thing.".to_owned() };
+    proxy.refused.insert(ServerName::new("a").unwrap(), refusal);
+    let plan = proxy.plan(&definition(&[], ""), &list(&["a"]), (3, 0));
     assert!(plan.steps.is_empty());
     assert_eq!(words(&plan), ["server a: HAProxy refused a change at run time: No such thing."]);
 }

@@ -134,4 +134,14 @@ impl Inbox<DefinitionsSeen> {
         let seen = self.until("an error is reported".to_owned(), |seen| seen.result.is_err());
         async move { seen.await.0.result.expect_err("asked for") }
     }
+
+    /// Waits for the error about missing keys; an empty list before it would remove every service.
+    #[track_caller]
+    pub fn until_keys_are_missing(&mut self) -> impl Future<Output = String> {
+        let seen = self.until("the missing keys".to_owned(), |seen| match &seen.result {
+            Ok(definitions) => definitions.is_empty(),
+            Err(error) => error.contains("there is no key"),
+        });
+        async move { seen.await.0.result.expect_err("the list is not empty") }
+    }
 }

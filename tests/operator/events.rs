@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::stage::{BINARY, LIMIT, Stage, err, out, ready};
+use crate::support::daemon::Daemon;
 use crate::support::eventually::check;
 use crate::support::process::Process;
 
@@ -36,6 +37,14 @@ async fn events_of_a_server_as_text_and_json() {
     assert_eq!(out(&none).lines().count(), 1);
 }
 
+async fn wait_until_printed_once(daemon: &Daemon, follower: &Process, text: &str) {
+    let probe = async || {
+        let log = follower.log();
+        check(log.matches(text).count() == 1, &log)
+    };
+    daemon.eventually(LIMIT, text, probe).await;
+}
+
 #[tokio::test]
 async fn following_survives_daemon_restart() {
     let stage = Stage::new(&["10.0.0.1", "10.0.0.2"]);
@@ -43,31 +52,15 @@ async fn following_survives_daemon_restart() {
     let mut command = Command::new(BINARY);
     command.args(["events", "--follow", "--json", "-c"]).arg(daemon.dir().join("proxymgr.yml"));
     let mut follower = Process::start(&stage.dir, "events", command);
-    let logged = async |follower: &Process, what: &str, count: usize| {
-        daemon
-            .eventually(LIMIT, what, async || {
-                let log = follower.log();
-                check(log.matches(what).count() == count, &log)
-            })
-            .await;
-    };
     stage.web(&["10.0.0.1"]);
-    logged(&follower, "set server web/10.0.0.2:80 state maint", 1).await;
+    wait_until_printed_once(&daemon, &follower, "set server web/10.0.0.2:80 state maint").await;
     let before = follower.log().matches("service_defined").count();
 
     daemon.terminate().await;
     daemon.start_again();
     ready(&daemon).await;
     stage.web(&["10.0.0.1", "10.0.0.3"]);
-    let logged = async |follower: &Process, what: &str, count: usize| {
-        daemon
-            .eventually(LIMIT, what, async || {
-                let log = follower.log();
-                check(log.matches(what).count() == count, &log)
-            })
-            .await;
-    };
-    logged(&follower, "add server web/10.0.0.3:80", 1).await;
+    wait_until_printed_once(&daemon, &follower, "add server web/10.0.0.3:80").await;
     let log = follower.log();
     assert!(log.contains("# proxymgr was restarted"), "{log}");
     assert_eq!(log.matches("service_defined").count(), before + 1, "once each: {log}");

@@ -5,7 +5,7 @@ use std::process::Output;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::stage::{self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
+use crate::stage::{self, LIMIT, ServiceFiles, addresses, daemon, wait_for_ready, wait_for_state, web_in_files};
 use crate::support::backend::Backend;
 use crate::support::daemon::Daemon;
 use crate::support::dir::TestDir;
@@ -22,11 +22,8 @@ struct Scene {
 
 async fn scene() -> Scene {
     let dir = TestDir::new();
-    let files = ServiceFiles::new(&dir);
-    let backends = backends(&dir, 2);
     let port = dir.port();
-    files.define("web", port, json!({}));
-    files.hosts("web", &backends);
+    let (files, backends) = web_in_files(&dir, port, 2, json!({}));
     let daemon = daemon(&dir).files(&files.services()).start();
     wait_for_ready(&daemon, "web", &addresses(&backends)).await;
     stage::reloads(&daemon).await;

@@ -17,7 +17,7 @@ use proxymgr_actors::wiring::Actors;
 use serde_json::json;
 use slog::{Discard, Logger, o};
 
-use crate::stage::{LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready};
+use crate::stage::{LIMIT, addresses, check_ready, daemon, wait_for_ready, web_in_files};
 use crate::support::backend::Backend;
 use crate::support::dir::TestDir;
 use crate::support::eventually::{check, eventually};
@@ -35,14 +35,16 @@ async fn server(socket: &Path, backend: &Backend) -> Result<Option<ServerLine>, 
     Ok(servers.into_iter().find(|server| server.port() == backend.port()))
 }
 
+async fn check_server(socket: &Path, backend: &Backend, fits: impl Fn(&ServerLine) -> bool) -> Result<(), String> {
+    let server = server(socket, backend).await?;
+    check(server.as_ref().is_some_and(fits), &server)
+}
+
 /// A host is removed while it answers a request: it drains, the answer arrives, and it goes into maintenance.
 async fn leaves_while_it_is_busy(version: &HaproxyVersion, until_deleted: bool) {
     let dir = TestDir::new();
-    let files = ServiceFiles::new(&dir);
-    let backends = backends(&dir, 2);
     let port = dir.port();
-    files.define("web", port, json!({"drain_timeout": "1m"}));
-    files.hosts("web", &backends);
+    let (files, backends) = web_in_files(&dir, port, 2, json!({"drain_timeout": "1m"}));
     let daemon = daemon(&dir).haproxy(version).files(&files.services()).start();
     wait_for_ready(&daemon, "web", &addresses(&backends)).await;
     backends.iter().for_each(|backend| backend.set_delay(BUSY));
@@ -58,18 +60,12 @@ async fn leaves_while_it_is_busy(version: &HaproxyVersion, until_deleted: bool) 
     let leaving = busy[0];
     files.hosts("web", idle);
     let socket = daemon.socket();
-    let drains = async || match server(&socket, leaving).await? {
-        Some(server) if server.is_draining() => Ok(()),
-        other => Err(format!("{other:?}")),
-    };
+    let drains = async || check_server(&socket, leaving, ServerLine::is_draining).await;
     daemon.eventually(LIMIT, "the host that left drains", drains).await;
     assert!(begun.elapsed() < BUSY, "the machine is too slow to see it drain");
     let answer = request.await.expect("no panic").expect("the request is answered");
     assert_eq!((answer.status, answer.text()), (200, leaving.name().to_owned()), "{}", version.label);
-    let waits = async || match server(&socket, leaving).await? {
-        Some(server) if server.is_in_maintenance() => Ok(()),
-        other => Err(format!("{other:?}")),
-    };
+    let waits = async || check_server(&socket, leaving, ServerLine::is_in_maintenance).await;
     daemon.eventually(LIMIT, "once it is idle it is in maintenance", waits).await;
     assert!(begun.elapsed() >= BUSY, "not before");
     if until_deleted {
@@ -121,77 +117,63 @@ impl Drop for EndHaproxy {
     }
 }
 
-async fn wait_until_only_is_ready(socket: &Path, wanted: &Backend) {
-    let what = format!("only {} is ready", wanted.name());
+async fn wait_until_ready(socket: &Path, backends: &[Backend]) {
+    let wanted = addresses(backends);
+    let what = format!("exactly {wanted:?} are ready");
+    eventually(LIMIT, &what, async || check_ready(socket, "web", &wanted).await).await;
+}
+
+async fn pid(socket: &Path) -> Result<String, String> {
+    Ok(haproxy::info(socket).await.map_err(|error| error.to_string())?["Pid"].clone())
+}
+
+async fn wait_for_process_after(socket: &Path, before: &str) {
     let probe = async || {
-        let ready = haproxy::ready_servers(socket, "web").await.map_err(|error| error.to_string())?;
-        check(ready == addresses([wanted]), &ready)
+        let pid = pid(socket).await?;
+        check(pid != before, &pid)
     };
-    eventually(LIMIT, &what, probe).await;
+    eventually(LIMIT, "another process answers", probe).await;
 }
 
 #[test]
 fn override_survives_reload_and_restart() {
     for version in haproxy::versions() {
         let dir = TestDir::new();
-        let files = ServiceFiles::new(&dir);
-        let backends = backends(&dir, 2);
-        let port = dir.port();
-        files.define("web", port, json!({}));
-        files.hosts("web", &backends);
+        let (files, backends) = web_in_files(&dir, dir.port(), 2, json!({}));
         let builder = daemon(&dir).haproxy(&version).files(&files.services());
         let settings = Settings::load(&SettingsSources::at(&builder.write_config())).expect("good settings").settings;
         let _end = EndHaproxy(settings.haproxy.config_path.clone());
         let socket = builder.socket();
         let service = ServiceName::new("web").expect("a name");
-        let name = ServerName::new(&backends[0].address().to_string()).expect("a name");
+        let server_name = ServerName::new(&backends[0].address().to_string()).expect("a name");
+        let set = |state, reason: Option<&str>| {
+            let (service, server, reason) = (service.clone(), server_name.clone(), reason.map(str::to_owned));
+            Order::SetServer(SetServer { service, server, state, for_ms: None, reason })
+        };
 
         actix::System::new().block_on(async {
             let actors = manager(&settings).await;
             haproxy::wait_until_answering(&socket, LIMIT, String::new).await;
-            let drained = SetServer {
-                service: service.clone(),
-                server: name.clone(),
-                state: AdminState::Drain,
-                for_ms: None,
-                reason: Some("a new disk".to_owned()),
-            };
-            eventually(LIMIT, "the order is carried out", async || {
-                actors.order(Order::SetServer(drained.clone())).await
-            })
-            .await;
-            wait_until_only_is_ready(&socket, &backends[1]).await;
-            let before = haproxy::info(&socket).await.expect("it answers")["Pid"].clone();
+            let drain = set(AdminState::Drain, Some("a new disk"));
+            eventually(LIMIT, "the order is carried out", async || actors.order(drain.clone()).await).await;
+            wait_until_ready(&socket, &backends[1..]).await;
+            let before = pid(&socket).await.expect("it answers");
             actors.order(Order::Reload { reason: None }).await.expect("the order is carried out");
-            eventually(LIMIT, "another process answers", async || {
-                let pid = haproxy::info(&socket).await.map_err(|error| error.to_string())?["Pid"].clone();
-                check(pid != before, &pid)
-            })
-            .await;
-            wait_until_only_is_ready(&socket, &backends[1]).await;
+            wait_for_process_after(&socket, &before).await;
+            wait_until_ready(&socket, &backends[1..]).await;
         });
         // The manager has ended without stopping HAProxy, which continues.
         actix::System::new().block_on(async {
-            let before = haproxy::info(&socket).await.expect("HAProxy outlives its manager")["Pid"].clone();
+            let before = pid(&socket).await.expect("HAProxy outlives its manager");
             let actors = manager(&settings).await;
-            eventually(LIMIT, "the manager adopts and reloads HAProxy", async || {
-                let pid = haproxy::info(&socket).await.map_err(|error| error.to_string())?["Pid"].clone();
-                check(pid != before, &pid)
-            })
-            .await;
-            wait_until_only_is_ready(&socket, &backends[1]).await;
-            eventually(LIMIT, "the drain is restored", async || match server(&socket, &backends[0]).await? {
-                Some(server) if server.is_draining() && !server.is_in_maintenance() => Ok(()),
-                other => Err(format!("{}: {other:?}", version.label)),
-            })
-            .await;
-            let ready = SetServer { service, server: name, state: AdminState::Ready, for_ms: None, reason: None };
-            actors.order(Order::SetServer(ready)).await.expect("the order is carried out");
-            eventually(LIMIT, "both are ready again", async || {
-                let ready = haproxy::ready_servers(&socket, "web").await.map_err(|error| error.to_string())?;
-                check(ready == addresses(&backends), &ready)
-            })
-            .await;
+            // The manager adopts HAProxy and reloads it.
+            wait_for_process_after(&socket, &before).await;
+            wait_until_ready(&socket, &backends[1..]).await;
+            let drains = |server: &ServerLine| server.is_draining() && !server.is_in_maintenance();
+            let restored = async || check_server(&socket, &backends[0], drains).await;
+            eventually(LIMIT, &format!("HAProxy {} has the drain", version.label), restored).await;
+            actors.order(set(AdminState::Ready, None)).await.expect("the order is carried out");
+            wait_until_ready(&socket, &backends).await;
             actors.stop().await;
         });
     }
@@ -201,10 +183,7 @@ fn override_survives_reload_and_restart() {
 #[tokio::test]
 async fn drain_on_socket_survives_daemon_restart() {
     let dir = TestDir::new();
-    let files = ServiceFiles::new(&dir);
-    let backends = backends(&dir, 2);
-    files.define("web", dir.port(), json!({}));
-    files.hosts("web", &backends);
+    let (files, backends) = web_in_files(&dir, dir.port(), 2, json!({}));
     let mut daemon = daemon(&dir).files(&files.services()).start();
     wait_for_ready(&daemon, "web", &addresses(&backends)).await;
     let state = daemon.dir().join("state");
@@ -225,10 +204,9 @@ async fn drain_on_socket_survives_daemon_restart() {
     let socket = daemon.socket();
     daemon
         .eventually(LIMIT, "another process has it in drain", async || {
-            let pid = haproxy::info(&socket).await.map_err(|error| error.to_string())?["Pid"].clone();
+            let pid = pid(&socket).await?;
             check(pid != before.to_string(), &pid)?;
-            let drained = server(&socket, &backends[0]).await?;
-            check(drained.as_ref().is_some_and(ServerLine::is_draining), &drained)
+            check_server(&socket, &backends[0], ServerLine::is_draining).await
         })
         .await;
     wait_for_ready(&daemon, "web", &addresses(&backends[1..])).await;

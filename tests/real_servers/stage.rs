@@ -1,6 +1,6 @@
 //! Common start of these tests: a daemon, its services, and backends that answer with their names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -82,15 +82,25 @@ impl ServiceFiles {
     }
 }
 
+/// Defines the service `web` with this many backends in its file of hosts; `more` are further keys.
+pub fn web_in_files(dir: &TestDir, port: u16, hosts: usize, more: Value) -> (ServiceFiles, Vec<Backend>) {
+    let (files, backends) = (ServiceFiles::new(dir), backends(dir, hosts));
+    files.define("web", port, more);
+    files.hosts("web", &backends);
+    (files, backends)
+}
+
 /// Waits until exactly these backends take traffic.
 pub async fn wait_for_ready(daemon: &Daemon, service: &str, wanted: &[String]) {
     let socket = daemon.socket();
     let what = format!("{service} has exactly {wanted:?} ready");
-    let probe = async || {
-        let ready = haproxy::ready_servers(&socket, service).await.map_err(|error| error.to_string())?;
-        check(ready == wanted, &ready)
-    };
-    daemon.eventually(LIMIT, &what, probe).await;
+    daemon.eventually(LIMIT, &what, async || check_ready(&socket, service, wanted).await).await;
+}
+
+/// Checks that exactly these backends take traffic.
+pub async fn check_ready(socket: &Path, service: &str, wanted: &[String]) -> Result<(), String> {
+    let ready = haproxy::ready_servers(socket, service).await.map_err(|error| error.to_string())?;
+    check(ready == wanted, &ready)
 }
 
 /// Returns the state of this actor.

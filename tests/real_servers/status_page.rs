@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::stage::{self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready};
+use crate::stage::{self, LIMIT, ServiceFiles, addresses, daemon, wait_for_ready, web_in_files};
 use crate::support::browser::Browser;
 use crate::support::daemon::Daemon;
 use crate::support::dir::TestDir;
@@ -18,6 +18,41 @@ const TOKEN: &str = "0123456789abcdef";
 
 fn url(daemon: &Daemon, path: &str) -> String {
     format!("http://{}{path}", daemon.status_address())
+}
+
+/// Opens a page in a window of a desktop.
+async fn open(browser: &Browser, daemon: &Daemon, path: &str) {
+    browser.size(1_280, 900).await;
+    browser.open(&url(daemon, path)).await;
+}
+
+async fn wait_until_live(browser: &Browser) {
+    browser.until("the page is live", "document.getElementById('live')?.dataset.state === 'live'").await;
+}
+
+/// Waits until the overview, as the daemon sends it, has all these parts.
+async fn wait_for_overview(daemon: &Daemon, parts: &[&str]) {
+    let probe = async || {
+        let page = http::get(daemon.status_address(), "/").await.map_err(|error| error.to_string())?.text();
+        check(parts.iter().all(|part| page.contains(part)), &page)
+    };
+    daemon.eventually(LIMIT, &format!("the overview has {parts:?}"), probe).await;
+}
+
+/// Returns the visible text of the page, which has all these parts.
+async fn text_with(browser: &Browser, parts: &[&str]) -> String {
+    let text = browser.text().await;
+    for part in parts {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    text
+}
+
+/// Waits until the page asks for the token, and types it in.
+async fn type_token(browser: &Browser, token: &str) {
+    browser.until("it asks for the token", "document.getElementById('ask').open").await;
+    let answer = format!("document.querySelector('#ask input').value = '{token}'; ");
+    browser.run(&(answer + "document.querySelector('#ask .main').click()")).await;
 }
 
 async fn console_is_empty(browser: &Browser) {
@@ -44,7 +79,7 @@ async fn demo_page_updates_without_reload() {
     browser.size(1_280, 900).await;
     browser.open(&page).await;
     browser.until("no problems", "document.querySelector('h1').innerText.startsWith('OK')").await;
-    browser.until("the page is live", "document.getElementById('live').dataset.state === 'live'").await;
+    wait_until_live(&browser).await;
     browser.until("three hosts are ready", "document.querySelector('#rows .ready').innerText === '3/3'").await;
     browser.run("window.sameAsBefore = true; document.querySelector('[name=q]').focus()").await;
 
@@ -60,10 +95,7 @@ async fn demo_page_updates_without_reload() {
 
     let server = format!("{}services/hello/servers/{first}", page);
     browser.open(&server).await;
-    let text = browser.text().await;
-    for part in ["1 removed", "runtime-disable", "state maint", "done", "after the event"] {
-        assert!(text.contains(part), "{part} in {text}");
-    }
+    text_with(&browser, &["1 removed", "runtime-disable", "state maint", "done", "after the event"]).await;
     browser.open(&format!("{page}services/hello")).await;
     let servers = "document.querySelectorAll('#servers tbody tr').length";
     browser.until("two servers are listed", &format!("{servers} === 2")).await;
@@ -76,11 +108,8 @@ async fn demo_page_updates_without_reload() {
 
 /// A daemon with one healthy service, one with a blocked change, and one whose servers are down.
 async fn daemon_with_problems(dir: &TestDir) -> (Daemon, ServiceFiles, Vec<crate::support::backend::Backend>) {
-    let files = ServiceFiles::new(dir);
-    let backends = backends(dir, 3);
-    files.define("web", dir.port(), json!({}));
+    let (files, backends) = web_in_files(dir, dir.port(), 3, json!({}));
     files.define("held", dir.port(), json!({ "min_hosts": 2 }));
-    files.hosts("web", &backends);
     files.hosts("held", &backends);
     let dead = dir.port();
     let down = json!({ "type": "static", "port": dir.port(), "bind": "127.0.0.1", "hosts": [format!("127.0.0.1:{dead}")],
@@ -108,22 +137,14 @@ async fn page_is_complete_without_scripts() {
     let dir = TestDir::new();
     let browser = Browser::start(&dir).await;
     let (daemon, _files, _backends) = daemon_with_problems(&dir).await;
-    daemon
-        .eventually(LIMIT, "the failed check is shown", async || {
-            let page = http::get(daemon.status_address(), "/").await.map_err(|error| error.to_string())?.text();
-            check(page.contains("no server takes traffic: 1 down"), &page)
-        })
-        .await;
-    browser.size(1_280, 900).await;
+    wait_for_overview(&daemon, &["no server takes traffic: 1 down"]).await;
     browser.scripts(false).await;
-    browser.open(&url(&daemon, "/")).await;
+    open(&browser, &daemon, "/").await;
     browser.picture("without-scripts", 1_280).await;
     // The page's own scripts did not run; this script comes from the test.
     browser.scripts(true).await;
-    let text = browser.text().await;
-    for part in ["2 problems", "min_hosts is 2", "Would be removed (2)", "UTC", "web", "3/3", "Reloads", "as of"] {
-        assert!(text.contains(part), "{part} in {text}");
-    }
+    let parts = ["2 problems", "min_hosts is 2", "Would be removed (2)", "UTC", "web", "3/3", "Reloads", "as of"];
+    let text = text_with(&browser, &parts).await;
     assert!(!text.contains("Accept"), "buttons that need a script are hidden: {text}");
     assert_eq!(browser.run("return document.querySelectorAll('#rows tr').length").await, 3);
 }
@@ -133,8 +154,7 @@ async fn blocked_change_is_accepted_on_page() {
     let dir = TestDir::new();
     let browser = Browser::start(&dir).await;
     let (daemon, _files, backends) = daemon_with_problems(&dir).await;
-    browser.size(1_280, 900).await;
-    browser.open(&url(&daemon, "/")).await;
+    open(&browser, &daemon, "/").await;
     let press = "document.querySelector('#held button.main').click()";
     browser
         .until(
@@ -144,16 +164,11 @@ async fn blocked_change_is_accepted_on_page() {
         .await;
     console_is_empty(&browser).await;
 
-    let answer = |token: &str| {
-        format!("document.querySelector('#ask input').value = '{token}'; document.querySelector('#ask .main').click()")
-    };
     browser.run(press).await;
-    browser.until("it asks for the token", "document.getElementById('ask').open").await;
-    browser.run(&answer("not-the-right-token")).await;
+    type_token(&browser, "not-the-right-token").await;
     browser.until("a wrong one is refused", "document.getElementById('outcome').innerText.includes('wrong')").await;
     browser.run(press).await;
-    browser.until("it asks again", "document.getElementById('ask').open").await;
-    browser.run(&answer(TOKEN)).await;
+    type_token(&browser, TOKEN).await;
     browser.until("no change is blocked", "document.querySelector('#held button') === null").await;
     wait_for_ready(&daemon, "held", &addresses(&backends[..1])).await;
 }
@@ -178,16 +193,10 @@ async fn page_buttons_execute_orders() {
     let browser = Browser::start(&dir).await;
     let (daemon, _files, backends) = daemon_with_problems(&dir).await;
     let all = addresses(&backends);
-    browser.size(1_280, 900).await;
-    browser.open(&url(&daemon, "/")).await;
+    open(&browser, &daemon, "/").await;
     let before = stage::reloads(&daemon).await;
     press(&browser, "/reload").await;
-    browser.until("it asks for the token", "document.getElementById('ask').open").await;
-    browser
-        .run(&format!(
-            "document.querySelector('#ask input').value = '{TOKEN}'; document.querySelector('#ask .main').click()"
-        ))
-        .await;
+    type_token(&browser, TOKEN).await;
     stage::wait_for_reload_after(&daemon, before).await;
     press(&browser, "/refresh").await;
     outcome(&browser, "read again").await;
@@ -218,10 +227,7 @@ async fn page_buttons_execute_orders() {
 async fn protected_page_asks_for_token() {
     let dir = TestDir::new();
     let browser = Browser::start(&dir).await;
-    let files = ServiceFiles::new(&dir);
-    let backends = backends(&dir, 1);
-    files.define("web", dir.port(), json!({}));
-    files.hosts("web", &backends);
+    let (files, _backends) = web_in_files(&dir, dir.port(), 1, json!({}));
     let settings =
         daemon(&dir).files(&files.services()).set("status.token", json!(TOKEN)).set("status.reads", json!("token"));
     let daemon = settings.start();
@@ -235,7 +241,7 @@ async fn protected_page_asks_for_token() {
     browser.open(&typed_in).await;
     // From now on the browser sends it automatically, also for style sheet, script and event stream.
     browser.open(&url(&daemon, "/")).await;
-    browser.until("the page is live", "document.getElementById('live')?.dataset.state === 'live'").await;
+    wait_until_live(&browser).await;
     browser.until("one host is ready", "document.querySelector('#rows .ready')?.innerText.startsWith('1/1')").await;
     console_is_empty(&browser).await;
 }
@@ -243,22 +249,14 @@ async fn protected_page_asks_for_token() {
 #[tokio::test]
 async fn saved_hosts_are_shown_with_age() {
     let dir = TestDir::new();
-    let files = ServiceFiles::new(&dir);
-    let backends = backends(&dir, 2);
-    files.define("web", dir.port(), json!({}));
-    files.hosts("web", &backends);
+    let (files, backends) = web_in_files(&dir, dir.port(), 2, json!({}));
     let mut daemon = daemon(&dir).files(&files.services()).start();
     wait_for_ready(&daemon, "web", &addresses(&backends)).await;
     daemon.terminate().await;
     std::fs::remove_file(dir.join("discovery/web.hosts")).expect("the hosts are there");
     daemon.start_again();
     wait_for_ready(&daemon, "web", &addresses(&backends)).await;
-    daemon
-        .eventually(LIMIT, "the age of the list is shown", async || {
-            let page = http::get(daemon.status_address(), "/").await.map_err(|error| error.to_string())?.text();
-            check(page.contains("list in use confirmed <time") && page.contains("oldest list in use"), &page)
-        })
-        .await;
+    wait_for_overview(&daemon, &["list in use confirmed <time", "oldest list in use"]).await;
     let status = daemon.run_command(&["status"]).await;
     let status = String::from_utf8_lossy(&status.stdout);
     assert!(status.contains("the list in use was confirmed "), "{status}");
@@ -268,14 +266,11 @@ async fn saved_hosts_are_shown_with_age() {
 async fn page_shows_lost_and_returned_daemon() {
     let dir = TestDir::new();
     let browser = Browser::start(&dir).await;
-    let files = ServiceFiles::new(&dir);
-    let backends = backends(&dir, 1);
-    files.define("web", dir.port(), json!({}));
-    files.hosts("web", &backends);
+    let (files, backends) = web_in_files(&dir, dir.port(), 1, json!({}));
     let mut daemon = daemon(&dir).files(&files.services()).start();
     wait_for_ready(&daemon, "web", &addresses(&backends)).await;
     browser.open(&url(&daemon, "/")).await;
-    browser.until("the page is live", "document.getElementById('live').dataset.state === 'live'").await;
+    wait_until_live(&browser).await;
     daemon.terminate().await;
     browser.until("the loss is shown", "document.getElementById('lost').innerText.includes('No connection')").await;
     daemon.start_again();
@@ -328,8 +323,7 @@ async fn thousand_services_are_filtered_while_typing() {
         state["services"].as_object().is_some_and(|services| services.len() == 1_000)
     })
     .await;
-    browser.size(1_280, 900).await;
-    browser.open(&url(&daemon, "/")).await;
+    open(&browser, &daemon, "/").await;
     let seen = "[...document.querySelectorAll('#rows tr')].filter((row) => !row.hidden).length";
     browser.until("all are listed", &format!("{seen} === 1000")).await;
     browser.picture("thousand-services", 1_280).await;

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::dir::TestDir;
-use super::eventually::eventually_or;
+use super::eventually::{check, eventually_or};
 use super::haproxy::{self, HaproxyVersion};
 use super::http;
 use super::process::{self, Process};
@@ -252,6 +252,22 @@ impl Daemon {
             return Err(format!("status {}: {}", response.status, response.text()));
         }
         serde_json::from_slice(&response.body).map_err(|error| format!("{error} in {}", response.text()))
+    }
+
+    /// Waits until the status shows this refusal, and asserts that the secret is in no status, log or file.
+    pub async fn assert_secret_is_hidden(&self, secret: &str, refusal: &str) {
+        let refused = async || {
+            let status = self.status_json().await?.to_string();
+            check(status.contains(refusal), &status).map(|()| status)
+        };
+        let status = self.eventually(Duration::from_secs(20), "the refusal is shown", refused).await;
+        let command = self.run_command(&["status", "--json"]).await;
+        let printed = String::from_utf8_lossy(&[command.stdout, command.stderr].concat()).into_owned();
+        let [settings, config] =
+            ["proxymgr.yml", "haproxy.cfg"].map(|file| fs::read_to_string(self.dir().join(file)).unwrap_or_default());
+        for text in [status, printed, self.log(), settings, config] {
+            assert!(!text.contains(secret), "{text}");
+        }
     }
 
     /// Like [`super::eventually::eventually`]; a failure shows the end of the log of the daemon.

@@ -10,7 +10,7 @@ use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{
-    AppliedServer, AppliedService, Ground, ServicePlan, Step, WantedService, applied_server, plan_part,
+    AppliedServer, AppliedService, Ground, Refusal, ServicePlan, Step, WantedService, applied_server, plan_part,
 };
 use proxymgr_actors::decide::scope::Scope;
 use proxymgr_actors::decide::server_ids::ServerIds;
@@ -29,11 +29,16 @@ pub const FORCED_DRAIN: u16 = 0x08;
 pub struct Proxy {
     pub servers: ObservedServers,
     pub applied: BTreeMap<ServerName, AppliedServer>,
+    /// Runtime changes that it has refused.
+    pub refused: BTreeMap<ServerName, Refusal>,
+    /// Section header of its file; without one, the header of the planned definition.
+    header: Option<Arc<str>>,
 }
 
 impl Proxy {
     pub fn started_with(definition: &ServiceDefinition, hosts: &HostList) -> Self {
-        let mut proxy = Self::default();
+        let header = haproxy_config::section_header(definition, SectionStyle::default());
+        let mut proxy = Self { header: Some(header), ..Self::default() };
         for (name, host) in hosts {
             let admin_state = if host.state == AdminState::Maint { FORCED_MAINTENANCE | 0x04 } else { 0 };
             proxy.insert(name, host, admin_state, applied_server(definition, host));
@@ -182,8 +187,8 @@ impl Proxy {
     ) -> ServicePlan {
         let style = SectionStyle::default();
         let capabilities = Capabilities::of(ProxyVersion { major: version.0, minor: version.1 });
-        let loaded =
-            AppliedService { header: haproxy_config::section_header(definition, style), servers: self.applied.clone() };
+        let header = self.header.clone().unwrap_or_else(|| haproxy_config::section_header(definition, style));
+        let loaded = AppliedService { header, servers: self.applied.clone() };
         plan_part(
             WantedService {
                 definition,
@@ -195,7 +200,7 @@ impl Proxy {
             },
             Some(&loaded),
             Some(&self.servers),
-            &BTreeMap::new(),
+            &self.refused,
             Ground { capabilities, inherited: &[], style, is_external: false },
             scope,
         )

@@ -9,7 +9,10 @@ use proxymgr_actors::wiring::Actors;
 use proxymgr_simulation::scripted::{ScriptedWorld, haproxy_state, in_virtual_time, journal, wait, watcher_state};
 use tokio::time::{Duration, sleep};
 
+use crate::stage::serve;
+
 const WEB: &str = r#"{"type": "static", "port": 8080, "max_removal": 0.5}"#;
+const STRICT_WEB: &str = r#"{"type": "static", "port": 8080, "max_removal": 0.2}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 
 fn web() -> Option<ServiceName> {
@@ -31,9 +34,7 @@ fn has(story: &[JournalEntry], event: impl Fn(&Event) -> bool) -> bool {
 
 /// Starts with four hosts, of which the source then shows only the first.
 async fn three_of_four_go(world: &ScriptedWorld) -> Actors {
-    let actors = world.start();
-    world.define(&[("web", WEB)]).await;
-    world.hosts("web", &[1, 2, 3, 4]).await;
+    let actors = serve(world, &[("web", WEB, &[1, 2, 3, 4])]).await;
     world.hosts("web", &[1]).await;
     assert_eq!(world.ready("web"), [1, 2, 3, 4]);
     actors
@@ -136,10 +137,7 @@ fn restart_keeps_rejected_hosts() {
 #[test]
 fn restart_keeps_rejected_definitions() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB), ("api", API)]).await;
-        world.hosts("web", &[1]).await;
-        world.hosts("api", &[2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         world.define(&[]).await;
         actors.order(Order::Reject { service: None }).await.unwrap();
         wait(10).await;
@@ -176,10 +174,7 @@ fn pending_change_ends_when_the_source_recovers() {
 #[test]
 fn blocked_definitions_are_accepted_or_rejected() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB), ("api", API)]).await;
-        world.hosts("web", &[1]).await;
-        world.hosts("api", &[2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         world.define(&[]).await;
         let held = definitions(&actors).await.held.unwrap();
         assert_eq!(held.removes.first, ["api", "web"]);
@@ -202,9 +197,7 @@ fn blocked_definitions_are_accepted_or_rejected() {
 #[test]
 fn order_about_an_unknown_service_is_refused() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         let unknown = || ServiceName::new("nothing").unwrap();
         for order in [Order::Accept { service: Some(unknown()) }, Order::Refresh { service: Some(unknown()) }] {
             assert_eq!(actors.order(order).await, Err(OrderRefused::UnknownService(unknown())));
@@ -215,9 +208,7 @@ fn order_about_an_unknown_service_is_refused() {
 #[test]
 fn ordered_reload_has_its_reason() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         wait(5).await;
         let reason = Some("a new certificate".to_owned());
         actors.order(Order::Reload { reason }).await.unwrap();
@@ -232,9 +223,7 @@ fn ordered_reload_has_its_reason() {
 #[test]
 fn hosts_vanishing_one_by_one_are_blocked_at_limit() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", r#"{"type": "static", "port": 8080, "max_removal": 0.2}"#)]).await;
-        world.hosts("web", &Vec::from_iter(1..=20)).await;
+        let actors = serve(&world, &[("web", STRICT_WEB, &Vec::from_iter(1..=20))]).await;
         for gone in 1..=16 {
             sleep(Duration::from_millis(30)).await;
             world.hosts("web", &Vec::from_iter(gone + 1..=20)).await;
@@ -285,9 +274,7 @@ fn rejected_change_can_be_accepted_after_a_restart() {
 #[test]
 fn restart_keeps_the_baseline_of_a_pending_change() {
     in_virtual_time(async |world| {
-        drop(world.start());
-        world.define(&[("web", r#"{"type": "static", "port": 8080, "max_removal": 0.2}"#)]).await;
-        world.hosts("web", &Vec::from_iter(1..=20)).await;
+        serve(&world, &[("web", STRICT_WEB, &Vec::from_iter(1..=20))]).await;
         world.hosts("web", &Vec::from_iter(1..=16)).await;
         world.hosts("web", &Vec::from_iter(1..=13)).await;
         wait(60).await;

@@ -13,9 +13,12 @@ use proxymgr_actors::model::{
 };
 use proxymgr_actors::operator::{Order, SetServer};
 use proxymgr_actors::port::{SavedService, SavedState};
+use proxymgr_actors::wiring::Actors;
 use proxymgr_simulation::scripted::{
     ScriptedWorld, external_policy, haproxy_state, host, in_virtual_time, settle, wait,
 };
+
+use crate::stage::report;
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const DRAIN: u16 = 8;
@@ -55,6 +58,20 @@ fn has(world: &ScriptedWorld, servers: &[(u8, u16)]) {
     }
 }
 
+/// Starts an external HAProxy with servers 1 and 2, and a daemon without saved state for the same hosts.
+async fn two_hosts(world: &ScriptedWorld) -> Actors {
+    has(world, &[(1, 0), (2, 0)]);
+    let actors = world.start_as(external_policy(), SavedState::default());
+    report(world, &[("web", WEB, &[1, 2])]).await;
+    wait(1).await;
+    actors
+}
+
+async fn order(actors: &Actors, n: u8, state: AdminState, for_ms: Option<u64>) {
+    let order = SetServer { service: service(), server: server(n), state, for_ms, reason: None };
+    actors.order(Order::SetServer(order)).await.expect("the order can be carried out");
+}
+
 fn admin_state(world: &ScriptedWorld, n: u8) -> u16 {
     world.server("web", server(n).as_str()).expect("HAProxy has it").admin_state
 }
@@ -79,8 +96,7 @@ fn restart_keeps_manual_drain() {
     in_virtual_time(async |world| {
         has(&world, &[(1, DRAIN), (2, 0)]);
         let actors = world.start_as(external_policy(), saved(&[(1, AdminState::Ready), (2, AdminState::Ready)]));
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        report(&world, &[("web", WEB, &[1, 2])]).await;
         wait(65).await;
         assert_eq!((admin_state(&world, 1), world.ready("web")), (DRAIN, vec![2]));
         assert_eq!(haproxy_state(&actors).await.services[&service()].exceptions.drained_on_socket, [server(1)]);
@@ -105,8 +121,7 @@ fn drain_found_on_new_host_belongs_to_discovery() {
     in_virtual_time(async |world| {
         has(&world, &[(2, 0)]);
         world.start_as(external_policy(), SavedState::default());
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[2]).await;
+        report(&world, &[("web", WEB, &[2])]).await;
         wait(1).await;
         // The operator of that HAProxy adds the server in drain.
         has(&world, &[(1, DRAIN), (2, 0)]);
@@ -123,15 +138,9 @@ fn drain_found_on_new_host_belongs_to_discovery() {
 #[test]
 fn refused_command_is_retried_on_next_process() {
     in_virtual_time(async |world| {
-        has(&world, &[(1, 0), (2, 0)]);
-        let actors = world.start_as(external_policy(), SavedState::default());
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
-        wait(1).await;
+        let actors = two_hosts(&world).await;
         world.refuse_commands(Some("set server web/10.0.0.2:80 state maint"));
-        let (state, for_ms) = (AdminState::Maint, Some(20_000));
-        let order = SetServer { service: service(), server: server(2), state, for_ms, reason: None };
-        actors.order(Order::SetServer(order)).await.unwrap();
+        order(&actors, 2, AdminState::Maint, Some(20_000)).await;
         wait(1).await;
         world.refuse_commands(None);
         has(&world, &[(1, 0)]);
@@ -143,19 +152,12 @@ fn refused_command_is_retried_on_next_process() {
 #[test]
 fn override_drain_ends_with_its_service() {
     in_virtual_time(async |world| {
-        has(&world, &[(1, 0), (2, 0)]);
-        let actors = world.start_as(external_policy(), SavedState::default());
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
-        wait(1).await;
-        let order =
-            SetServer { service: service(), server: server(1), state: AdminState::Drain, for_ms: None, reason: None };
-        actors.order(Order::SetServer(order)).await.unwrap();
+        let actors = two_hosts(&world).await;
+        order(&actors, 1, AdminState::Drain, None).await;
         wait(1).await;
         assert_eq!(admin_state(&world, 1), DRAIN);
         world.define(&[]).await;
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        report(&world, &[("web", WEB, &[1, 2])]).await;
         wait(1).await;
         assert_eq!(world.ready("web"), [1, 2], "the override ended with its service");
     });
@@ -164,20 +166,13 @@ fn override_drain_ends_with_its_service() {
 #[test]
 fn drain_before_unseen_restart_is_not_manual() {
     in_virtual_time(async |world| {
+        let actors = two_hosts(&world).await;
         has(&world, &[(1, 0), (2, 0)]);
-        let actors = world.start_as(external_policy(), SavedState::default());
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
-        wait(1).await;
-        has(&world, &[(1, 0), (2, 0)]);
-        let order =
-            SetServer { service: service(), server: server(1), state: AdminState::Drain, for_ms: None, reason: None };
-        actors.order(Order::SetServer(order)).await.unwrap();
+        order(&actors, 1, AdminState::Drain, None).await;
         wait(1).await;
         world.define(&[]).await;
         wait(65).await;
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        report(&world, &[("web", WEB, &[1, 2])]).await;
         wait(1).await;
         assert_eq!(world.ready("web"), [1, 2]);
     });
@@ -192,8 +187,7 @@ fn manual_drain_stays_although_primary_uses_slots() {
         let rules = SlotRules { base: 2, grow_by: 2, min_free: 0 };
         web.slots.place(web.hosts.as_ref().unwrap(), rules, |_| false);
         world.start_as(external_policy(), before);
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        report(&world, &[("web", WEB, &[1, 2])]).await;
         wait(65).await;
         assert_eq!((admin_state(&world, 1), world.ready("web")), (DRAIN, vec![2]));
     });
@@ -221,20 +215,13 @@ fn drain_begun_at_start_ends_on_return() {
 #[test]
 fn unanswered_drain_ends_with_its_service() {
     in_virtual_time(async |world| {
-        has(&world, &[(1, 0), (2, 0)]);
-        let actors = world.start_as(external_policy(), SavedState::default());
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
-        wait(1).await;
+        let actors = two_hosts(&world).await;
         world.hang_socket(true);
-        let order =
-            SetServer { service: service(), server: server(1), state: AdminState::Drain, for_ms: None, reason: None };
-        actors.order(Order::SetServer(order)).await.unwrap();
+        order(&actors, 1, AdminState::Drain, None).await;
         world.define(&[]).await;
         wait(1).await;
         world.heal_socket();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        report(&world, &[("web", WEB, &[1, 2])]).await;
         wait(60).await;
         assert_eq!(world.ready("web"), [1, 2]);
     });

@@ -8,6 +8,8 @@ use proxymgr_actors::snapshot::ProxyPhase;
 use proxymgr_simulation::scripted::{self, config_state, haproxy_state, in_virtual_time, journal, wait, watcher_state};
 use tokio::time::sleep;
 
+use crate::stage::{report, serve};
+
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 
@@ -28,9 +30,7 @@ fn first_start_waits_for_every_service() {
 #[test]
 fn hosts_change_without_reload_and_file_follows() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1, 2])]).await;
         for hosts in [&[2][..], &[1, 2], &[1, 2, 3], &[3]] {
             world.hosts("web", hosts).await;
             assert_eq!(world.ready("web"), hosts);
@@ -48,9 +48,7 @@ fn hosts_change_without_reload_and_file_follows() {
 #[test]
 fn removed_host_is_deleted_later() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        serve(&world, &[("web", WEB, &[1, 2])]).await;
         world.hosts("web", &[1]).await;
         wait(30).await;
         assert!(!world.commands().iter().any(|command| command.starts_with("del server")));
@@ -66,9 +64,7 @@ fn removed_host_is_deleted_later() {
 fn reloads_for_new_hosts_are_coalesced_on_2_2() {
     in_virtual_time(async |world| {
         world.install(2, 2);
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        serve(&world, &[("web", WEB, &[1])]).await;
         wait(5).await;
         for n in 2..10_u8 {
             world.hosts("web", &(1..=n).collect::<Vec<_>>()).await;
@@ -84,9 +80,7 @@ fn reloads_for_new_hosts_are_coalesced_on_2_2() {
 #[test]
 fn unchanged_list_does_nothing() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        serve(&world, &[("web", WEB, &[1, 2])]).await;
         world.hosts("web", &[1, 2]).await;
         assert_eq!(world.commands(), Vec::<String>::new());
         assert_eq!(world.starts(), 1);
@@ -96,9 +90,7 @@ fn unchanged_list_does_nothing() {
 #[test]
 fn empty_list_and_lost_source_remove_nothing() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1, 2])]).await;
         world.hosts("web", &[]).await;
         assert_eq!(world.ready("web"), [1, 2]);
         assert!(watcher_state(&actors, "web").await.held.is_some());
@@ -139,8 +131,7 @@ fn unknown_keys_are_problems_and_the_service_works() {
         let [problem] = problems["web"].as_slice() else { panic!("{problems:?}") };
         assert!(problem.contains("bind_options") && problem.contains("without TLS"), "{problem}");
         assert!(watcher_state(&actors, "web").await.problems["hosts"].contains("wieght"));
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        report(&world, &[("web", WEB, &[1])]).await;
         assert_eq!(config_state(&actors).await.problems.len(), 0);
         assert_eq!(watcher_state(&actors, "web").await.problems.len(), 0);
     });
@@ -149,10 +140,7 @@ fn unknown_keys_are_problems_and_the_service_works() {
 #[test]
 fn refused_definition_keeps_last_good_section() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB), ("api", API)]).await;
-        world.hosts("web", &[1]).await;
-        world.hosts("api", &[2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         world.refuse_files_with(Some("balance leastconn"));
         let bad = r#"{"type": "static", "port": 8081, "listen_options": ["balance leastconn"]}"#;
         let better = r#"{"type": "static", "port": 8080, "listen_options": ["balance roundrobin"]}"#;
@@ -182,11 +170,8 @@ fn refused_definition_keeps_last_good_section() {
 #[test]
 fn taken_port_is_reported_and_retried() {
     in_virtual_time(async |world| {
-        let actors = world.start();
         world.take_port(8081);
-        world.define(&[("web", WEB), ("api", API)]).await;
-        world.hosts("web", &[1]).await;
-        world.hosts("api", &[2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         assert_eq!(world.ready("web"), [1]);
         let state = haproxy_state(&actors).await;
         let mut problems = state.services.values().filter_map(|service| service.problem.as_deref());
@@ -201,9 +186,7 @@ fn taken_port_is_reported_and_retried() {
 #[test]
 fn contested_port_stays_with_its_first_service() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         world.define(&[("also", WEB), ("web", WEB)]).await;
         world.hosts("also", &[2]).await;
         wait(3).await;
@@ -221,10 +204,7 @@ fn contested_port_stays_with_its_first_service() {
 #[test]
 fn removed_service_closes_its_socket() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB), ("api", API)]).await;
-        world.hosts("web", &[1]).await;
-        world.hosts("api", &[2]).await;
+        serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         assert_eq!(world.open_ports().len(), 2);
         world.define(&[("web", WEB)]).await;
         // Both within the window of the guard would be blocked.
@@ -239,10 +219,7 @@ fn removed_service_closes_its_socket() {
 #[test]
 fn guard_blocks_loss_of_all_definitions() {
     in_virtual_time(async |world| {
-        let _actors = world.start();
-        world.define(&[("web", WEB), ("api", API)]).await;
-        world.hosts("web", &[1]).await;
-        world.hosts("api", &[2]).await;
+        serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         world.define(&[]).await;
         world.definitions_seen(Err("away".to_owned())).await;
         wait(5).await;
@@ -253,9 +230,7 @@ fn guard_blocks_loss_of_all_definitions() {
 #[test]
 fn invalid_definition_keeps_last_good_one() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         world.define(&[("web", r#"{"type": "static", "port": 65536}"#), ("other", "not JSON")]).await;
         wait(3).await;
         assert_eq!(world.ready("web"), [1]);
@@ -270,9 +245,7 @@ fn invalid_definition_keeps_last_good_one() {
 #[test]
 fn crash_restarts_at_once_then_with_back_off() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        serve(&world, &[("web", WEB, &[1])]).await;
         wait(60).await;
         for pause_s in [0, 1, 2, 4, 8, 16, 30, 30] {
             let starts = world.starts();
@@ -294,9 +267,7 @@ fn crash_restarts_at_once_then_with_back_off() {
 #[test]
 fn hanging_socket_is_retried_then_reloaded() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         world.hang_socket(false);
         world.hosts("web", &[1, 2]).await;
         sleep(RUNTIME_ANSWER_TIMEOUT).await;
@@ -310,9 +281,7 @@ fn hanging_socket_is_retried_then_reloaded() {
 #[test]
 fn refused_command_causes_one_reload() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        serve(&world, &[("web", WEB, &[1])]).await;
         world.refuse_commands(Some("add server"));
         world.hosts("web", &[1, 2]).await;
         wait(10).await;
@@ -328,9 +297,7 @@ fn refused_command_causes_one_reload() {
 #[test]
 fn drift_is_counted_and_repaired() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1, 2])]).await;
         let server = ServerName::new("10.0.0.1:80").unwrap();
         world.tamper(&RuntimeCommand::SetMaintenance(ServerId { service: ServiceName::new("web").unwrap(), server }));
         world.write_file(&format!("{}# edited\n", world.file()));
@@ -344,9 +311,7 @@ fn drift_is_counted_and_repaired() {
 #[test]
 fn full_disk_does_not_stop_runtime_changes() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         world.set_disk_full(true);
         world.hosts("web", &[1, 2]).await;
         assert_eq!(world.ready("web"), [1, 2]);
@@ -366,9 +331,7 @@ fn full_disk_does_not_stop_runtime_changes() {
 #[test]
 fn crash_on_full_disk_restarts_on_existing_file() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1, 2])]).await;
         wait(5).await;
         world.set_disk_full(true);
         world.hosts("web", &[2, 3]).await;
@@ -390,9 +353,7 @@ fn crash_on_full_disk_restarts_on_existing_file() {
 #[test]
 fn crash_on_full_disk_ignores_foreign_file() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        serve(&world, &[("web", WEB, &[1])]).await;
         wait(5).await;
         let starts = world.starts();
         world.set_disk_full(true);
@@ -409,9 +370,7 @@ fn crash_on_full_disk_ignores_foreign_file() {
 #[test]
 fn file_that_never_served_is_not_reused() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        serve(&world, &[("web", WEB, &[1])]).await;
         wait(5).await;
         let starts = world.starts();
         world.silence_starts(true);
@@ -430,9 +389,7 @@ fn file_that_never_served_is_not_reused() {
 #[test]
 fn saved_hosts_are_served_while_discovery_is_away() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        serve(&world, &[("web", WEB, &[1, 2])]).await;
         wait(5).await;
         let saved = world.saved().services;
         let text = serde_json::to_string(&saved).unwrap();
@@ -443,8 +400,7 @@ fn saved_hosts_are_served_while_discovery_is_away() {
         after.hosts_seen("web", Err("away".to_owned())).await;
         assert_eq!(after.ready("web"), [1, 2]);
         assert!(watcher_state(&actors, "web").await.from_saved_state);
-        after.define(&[("web", WEB)]).await;
-        after.hosts("web", &[2, 3]).await;
+        report(&after, &[("web", WEB, &[2, 3])]).await;
         assert_eq!(after.ready("web"), [2, 3]);
         assert!(!watcher_state(&actors, "web").await.from_saved_state);
     });
@@ -453,9 +409,7 @@ fn saved_hosts_are_served_while_discovery_is_away() {
 #[test]
 fn change_is_journalled_from_event_to_result() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1, 2])]).await;
         world.hosts("web", &[1]).await;
         let story = journal(&actors, "web").await;
         let last = story.last().unwrap().change;
@@ -478,9 +432,7 @@ fn change_is_journalled_from_event_to_result() {
 #[test]
 fn stop_ends_haproxy_softly() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         actors.stop().await;
         assert_eq!(world.signals().len(), 1);
         wait(60).await;

@@ -15,4 +15,5 @@ mod overlapping_changes;
 mod plan_and_journal;
 mod server_life_cycle;
 mod slots;
+mod stage;
 mod unresolved_names;

@@ -8,10 +8,13 @@ use proxymgr_actors::wiring::Actors;
 use proxymgr_simulation::Work;
 use proxymgr_simulation::scripted::{ScriptedWorld, haproxy_state, in_virtual_time, wait};
 
+use crate::stage::{report, serve};
+
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const WEB_MOVED: &str = r#"{"type": "static", "port": 8081}"#;
 const WEB_MOVED_BADLY: &str = r#"{"type": "static", "port": 8081, "listen_options": ["balance leastconn"]}"#;
-const API_AT_WEBS: &str = r#"{"type": "static", "port": 8080}"#;
+const API: &str = r#"{"type": "static", "port": 9090}"#;
+const API_AT_WEBS: &str = WEB;
 
 /// Returns the descriptors in the live file; each must occur only once.
 fn descriptors(world: &ScriptedWorld) -> Vec<String> {
@@ -31,9 +34,7 @@ fn descriptors(world: &ScriptedWorld) -> Vec<String> {
 #[test]
 fn new_service_waits_for_port_of_refused_move() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         wait(3).await;
         let before = descriptors(&world);
         world.refuse_files_with(Some("balance leastconn"));
@@ -68,11 +69,7 @@ fn new_service_waits_for_port_of_refused_move() {
 #[test]
 fn move_to_port_of_refused_move_waits() {
     in_virtual_time(async |world| {
-        world.start();
-        let api = r#"{"type": "static", "port": 9090}"#;
-        world.define(&[("web", WEB), ("api", api)]).await;
-        world.hosts("web", &[1]).await;
-        world.hosts("api", &[2]).await;
+        serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         wait(3).await;
         let before = descriptors(&world);
         world.refuse_files_with(Some("balance leastconn"));
@@ -86,9 +83,7 @@ fn move_to_port_of_refused_move_waits() {
 #[test]
 fn port_is_kept_while_new_port_is_taken() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        serve(&world, &[("web", WEB, &[1])]).await;
         world.take_port(8081);
         world.define(&[("web", WEB_MOVED), ("api", API_AT_WEBS)]).await;
         world.hosts("api", &[2]).await;
@@ -104,17 +99,13 @@ fn port_is_kept_while_new_port_is_taken() {
 #[test]
 fn restart_keeps_port_of_refused_move() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        serve(&world, &[("web", WEB, &[1])]).await;
         wait(10).await;
         let saved = world.saved().services;
         let after = world.another();
         after.refuse_files_with(Some("balance leastconn"));
         let actors = after.start_with(saved);
-        after.define(&[("web", WEB_MOVED_BADLY), ("api", API_AT_WEBS)]).await;
-        after.hosts("web", &[1]).await;
-        after.hosts("api", &[2]).await;
+        report(&after, &[("web", WEB_MOVED_BADLY, &[1]), ("api", API_AT_WEBS, &[2])]).await;
         wait(20).await;
         assert_eq!((after.ready("web"), after.ready("api")), (vec![1], vec![]));
         assert_eq!(descriptors(&after).len(), 1);
@@ -142,33 +133,24 @@ async fn waiting(actors: &Actors) -> Vec<String> {
 #[test]
 fn removed_service_waits_for_no_port() {
     in_virtual_time(async |world| {
-        let actors = world.start();
         world.take_port(9090);
-        let api = r#"{"type": "static", "port": 9090}"#;
-        world.define(&[("web", WEB), ("api", api)]).await;
-        world.hosts("web", &[1]).await;
-        world.hosts("api", &[2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         wait(3).await;
         assert_eq!(waiting(&actors).await, ["api"]);
         world.define(&[("web", WEB)]).await;
         assert!(waiting(&actors).await.is_empty());
         world.free_ports();
         wait(3).await;
-        let open: Vec<u16> = world.open_ports();
-        assert_eq!(open, [8080]);
+        assert_eq!(world.open_ports(), [8080]);
     });
 }
 
 #[test]
 fn service_removed_during_launch_waits_for_no_port() {
     in_virtual_time(async |world| {
-        let actors = world.start();
         world.take_port(9090);
         world.takes(Work::Check, Duration::from_secs(5));
-        let api = r#"{"type": "static", "port": 9090}"#;
-        world.define(&[("web", WEB), ("api", api)]).await;
-        world.hosts("web", &[1]).await;
-        world.hosts("api", &[2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         wait(1).await;
         assert_eq!((waiting(&actors).await, world.starts()), (vec!["api".to_owned()], 0));
         world.define(&[("web", WEB)]).await;
@@ -177,33 +159,25 @@ fn service_removed_during_launch_waits_for_no_port() {
     });
 }
 
-fn open_ports(world: &ScriptedWorld) -> Vec<u16> {
-    world.open_ports()
-}
-
 #[test]
 fn port_of_undone_move_is_closed() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        serve(&world, &[("web", WEB, &[1])]).await;
         wait(3).await;
         world.set_disk_full(true);
         world.define(&[("web", WEB_MOVED)]).await;
         wait(2).await;
-        assert_eq!(open_ports(&world), [8080, 8081]);
+        assert_eq!(world.open_ports(), [8080, 8081]);
         world.define(&[("web", WEB)]).await;
         wait(20).await;
-        assert_eq!((open_ports(&world), world.ready("web")), (vec![8080], vec![1]));
+        assert_eq!((world.open_ports(), world.ready("web")), (vec![8080], vec![1]));
     });
 }
 
 #[test]
 fn undone_move_waits_for_no_port() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         wait(3).await;
         world.take_port(8081);
         world.define(&[("web", WEB_MOVED)]).await;
@@ -214,7 +188,7 @@ fn undone_move_waits_for_no_port() {
         assert!(waiting(&actors).await.is_empty());
         world.free_ports();
         wait(5).await;
-        assert_eq!(open_ports(&world), [8080]);
+        assert_eq!(world.open_ports(), [8080]);
     });
 }
 
@@ -223,27 +197,24 @@ fn service_without_hosts_keeps_waiting_for_port() {
     in_virtual_time(async |world| {
         let actors = world.start();
         world.take_port(9090);
-        let api = r#"{"type": "static", "port": 9090}"#;
-        world.define(&[("web", WEB), ("api", api)]).await;
+        world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("web", &[1]).await;
         wait(15).await;
         assert_eq!((waiting(&actors).await, world.ready("web")), (vec!["api".to_owned()], vec![1]));
-        world.define(&[("web", WEB_MOVED), ("api", api)]).await;
+        world.define(&[("web", WEB_MOVED), ("api", API)]).await;
         wait(5).await;
         assert_eq!(waiting(&actors).await, ["api"]);
         world.free_ports();
         world.hosts("api", &[2]).await;
         wait(5).await;
-        assert_eq!((world.ready("api"), open_ports(&world)), (vec![2], vec![8081, 9090]));
+        assert_eq!((world.ready("api"), world.open_ports()), (vec![2], vec![8081, 9090]));
     });
 }
 
 #[test]
 fn saved_port_is_the_served_port() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        serve(&world, &[("web", WEB, &[1])]).await;
         wait(5).await;
         let saved = || world.saved().services[0].definition.listen.map(|address| address.port());
         world.take_port(8081);

@@ -9,24 +9,24 @@ use proxymgr_actors::snapshot::{ActorState, ProxyPhase};
 use proxymgr_simulation::Work;
 use proxymgr_simulation::scripted::{self, ScriptedWorld, haproxy_state, in_virtual_time, journal, wait};
 
+use crate::stage::serve;
+
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 
-/// Returns a list of two hosts in this state.
-fn list(state: AdminState) -> Result<Vec<SeenHost>, String> {
-    let entry = |n: u8| SeenHost::new(n.to_string(), Ok(Host { state, ..scripted::host(n) }));
+/// Returns a list of hosts 1 and 2, both in drain.
+fn drained() -> Result<Vec<SeenHost>, String> {
+    let entry = |n: u8| SeenHost::new(n.to_string(), Ok(Host { state: AdminState::Drain, ..scripted::host(n) }));
     Ok(vec![entry(1), entry(2)])
 }
 
 #[test]
 fn drain_undone_while_in_flight_is_not_manual() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts_seen("web", list(AdminState::Ready)).await;
+        serve(&world, &[("web", WEB, &[1, 2])]).await;
         world.takes(Work::Commands, Duration::from_millis(500));
-        world.hosts_seen("web", list(AdminState::Drain)).await;
-        world.hosts_seen("web", list(AdminState::Ready)).await;
+        world.hosts_seen("web", drained()).await;
+        world.hosts("web", &[1, 2]).await;
         wait(5).await;
         assert_eq!(world.ready("web"), [1, 2], "a drain by discovery does not count as an operator's");
         assert_eq!(world.starts(), 1);
@@ -36,14 +36,12 @@ fn drain_undone_while_in_flight_is_not_manual() {
 #[test]
 fn unanswered_drain_is_not_manual() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts_seen("web", list(AdminState::Ready)).await;
+        serve(&world, &[("web", WEB, &[1, 2])]).await;
         world.hang_socket(true);
-        world.hosts_seen("web", list(AdminState::Drain)).await;
+        world.hosts_seen("web", drained()).await;
         assert!(world.ready("web").is_empty(), "HAProxy obeyed");
         world.heal_socket();
-        world.hosts_seen("web", list(AdminState::Ready)).await;
+        world.hosts("web", &[1, 2]).await;
         wait(30).await;
         assert_eq!(world.ready("web"), [1, 2], "a drain by discovery does not count as an operator's");
         assert_eq!(world.starts(), 1);
@@ -53,15 +51,13 @@ fn unanswered_drain_is_not_manual() {
 #[test]
 fn duration_of_unanswered_change_ends_when_observed() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1, 2])]).await;
         world.hang_socket(true);
         world.hosts("web", &[2]).await;
         wait(11).await;
         world.heal_socket();
         wait(30).await;
-        let story = scripted::journal(&actors, "web").await;
+        let story = journal(&actors, "web").await;
         let took_us = story.iter().rev().find_map(|entry| match entry.event {
             Event::Applied { class: PlanClass::RuntimeDisable, took_us } => Some(took_us),
             _ => None,
@@ -73,10 +69,8 @@ fn duration_of_unanswered_change_ends_when_observed() {
 #[test]
 fn port_freed_during_reload_is_used() {
     in_virtual_time(async |world| {
-        world.start();
         world.take_port(8081);
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        serve(&world, &[("web", WEB, &[1])]).await;
         world.takes(Work::Check, Duration::from_secs(3));
         world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("api", &[2]).await;
@@ -89,9 +83,7 @@ fn port_freed_during_reload_is_used() {
 #[test]
 fn quick_end_of_old_process_is_no_crash() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         for n in 1..6 {
             let options = format!(r#"{{"type": "static", "port": 8080, "listen_options": ["timeout client {n}s"]}}"#);
             world.define(&[("web", &options)]).await;
@@ -110,10 +102,7 @@ fn quick_end_of_old_process_is_no_crash() {
 #[test]
 fn redefined_service_keeps_hosts_without_source() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB), ("api", API)]).await;
-        world.hosts("web", &[1]).await;
-        world.hosts("api", &[2]).await;
+        serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         world.takes(Work::Check, Duration::from_secs(3));
         let changed = r#"{"type": "static", "port": 8080, "listen_options": ["balance leastconn"]}"#;
         world.define(&[("web", changed), ("api", API)]).await;
@@ -130,7 +119,7 @@ fn removed_host_in_maintenance_is_deleted() {
     in_virtual_time(async |world| {
         world.start();
         world.define(&[("web", WEB)]).await;
-        let maint = proxymgr_actors::model::Host { state: AdminState::Maint, ..scripted::host(2) };
+        let maint = Host { state: AdminState::Maint, ..scripted::host(2) };
         let entry = |n: u8, host| SeenHost::new(n.to_string(), Ok(host));
         world.hosts_seen("web", Ok(vec![entry(1, scripted::host(1)), entry(2, maint)])).await;
         world.hosts("web", &[1]).await;
@@ -146,9 +135,7 @@ const REFUSED: &str = r#"{"type": "static", "port": 8080, "listen_options": ["ba
 /// Serves one host of a service with a HAProxy that cannot add servers at run time, and that refuses [`REFUSED`].
 async fn served_where_leastconn_is_refused(world: &ScriptedWorld) {
     world.install(2, 2);
-    world.start();
-    world.define(&[("web", WEB)]).await;
-    world.hosts("web", &[1]).await;
+    serve(world, &[("web", WEB, &[1])]).await;
     world.refuse_files_with(Some("balance leastconn"));
 }
 
@@ -186,9 +173,7 @@ fn hosts_beside_refused_definition_are_served() {
 #[test]
 fn settings_change_waits_for_disk() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         world.set_disk_full(true);
         actors.change_policy(&scripted::changed(scripted::policy(&["maxconn 77"])));
         wait(20).await;
@@ -203,9 +188,7 @@ fn settings_change_waits_for_disk() {
 #[test]
 fn runtime_change_during_reload_keeps_its_class() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1, 2]).await;
+        let actors = serve(&world, &[("web", WEB, &[1, 2])]).await;
         world.takes(Work::Check, Duration::from_secs(3));
         world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("api", &[3]).await;
@@ -224,9 +207,7 @@ fn runtime_change_during_reload_keeps_its_class() {
 #[test]
 fn hanging_old_process_does_not_hide_new_one() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         world.hang_socket(false);
         world.define(&[("web", WEB), ("api", API)]).await;
         world.hosts("api", &[2]).await;
@@ -238,9 +219,7 @@ fn hanging_old_process_does_not_hide_new_one() {
 #[test]
 fn redefined_service_keeps_host_added_at_runtime() {
     in_virtual_time(async |world| {
-        world.start();
-        world.define(&[("web", WEB)]).await;
-        world.hosts("web", &[1]).await;
+        serve(&world, &[("web", WEB, &[1])]).await;
         wait(3).await;
         world.takes(Work::Commands, Duration::from_millis(500));
         world.hosts("web", &[1, 2]).await;

@@ -8,10 +8,14 @@ use proxymgr_simulation::scripted::{self, ScriptedWorld, haproxy_state, in_virtu
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 
-async fn show_named_host(world: &ScriptedWorld) {
+/// Serves a host at an address and one at a name that does not resolve.
+async fn serve_named_host(world: &ScriptedWorld) -> Actors {
+    let actors = world.start();
+    world.define(&[("web", WEB)]).await;
     let address = Address::parse("web1.example").expect("a host name");
     let named = Host::at(Endpoint { address, port: 80.try_into().expect("a port") });
     world.hosts_seen("web", Ok(vec![SeenHost::new("1", Ok(scripted::host(1))), SeenHost::new("2", Ok(named))])).await;
+    actors
 }
 
 async fn problem(actors: &Actors) -> Option<String> {
@@ -21,9 +25,7 @@ async fn problem(actors: &Actors) -> Option<String> {
 #[test]
 fn unresolved_name_is_reported_until_reload() {
     in_virtual_time(async |world| {
-        let actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        show_named_host(&world).await;
+        let actors = serve_named_host(&world).await;
         wait(3).await;
         let starts = world.starts();
         let text = problem(&actors).await.expect("a name does not resolve");
@@ -43,9 +45,7 @@ fn unresolved_name_is_reported_until_reload() {
 #[test]
 fn look_ups_of_a_name_back_off() {
     in_virtual_time(async |world| {
-        let _actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        show_named_host(&world).await;
+        serve_named_host(&world).await;
         wait(600).await;
         let times = world.lookups();
         // In whole seconds: timers are due within a millisecond.
@@ -58,9 +58,7 @@ fn look_ups_of_a_name_back_off() {
 #[test]
 fn removed_host_is_not_looked_up() {
     in_virtual_time(async |world| {
-        let _actors = world.start();
-        world.define(&[("web", WEB)]).await;
-        show_named_host(&world).await;
+        serve_named_host(&world).await;
         wait(10).await;
         world.hosts("web", &[1]).await;
         // Until the next observation.
