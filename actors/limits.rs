@@ -130,6 +130,10 @@ pub const PROXY_READY_TIMEOUT: Duration = Duration::from_secs(20);
 /// socket.
 pub const PROXY_READY_LOOK_MIN: Duration = Duration::from_millis(200);
 
+/// How long a new process that answers may take to answer the commands sent to it before, until its socket is published
+/// regardless.
+pub const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The pause between two attempts to reach a new HAProxy process.
 pub const PROXY_READY_POLL: Duration = Duration::from_millis(10);
 

@@ -47,6 +47,8 @@ const DYNAMIC_SERVERS: ProxyVersion = ProxyVersion { major: 2, minor: 6 };
 /// From this version on (3.3 was not tried), `add server` checks the name before the options.
 const NAME_CHECKED_FIRST: ProxyVersion = ProxyVersion { major: 3, minor: 4 };
 
+/// From this version on (3.3 was not tried), the refusal of `add server` names the backend.
+const NAMES_BACKEND: ProxyVersion = ProxyVersion { major: 3, minor: 4 };
 /// From this version on (3.3 was not tried), `disabled` in `add server` is a forced maintenance.
 const DISABLED_IS_FORCED: ProxyVersion = ProxyVersion { major: 3, minor: 4 };
 /// Before this version (3.3 was not tried), the agent of a server that was added counts as down until it reports `up`.
@@ -262,7 +264,13 @@ impl HaproxyModel {
         }
         let section = self.sections.get_mut(&id.service).ok_or("No such backend.")?;
         if !section.dynamic {
-            return Err("Backend must use a dynamic load balancing to support dynamic servers.".to_owned());
+            return Err(match version < NAMES_BACKEND {
+                true => "Backend must use a dynamic load balancing to support dynamic servers.".to_owned(),
+                false => {
+                    let (backend, why) = (&id.service, "uses a non dynamic load balancing method");
+                    format!("Backend does not support dynamic servers : backend '{backend}' {why}.")
+                }
+            });
         }
         let name_taken = || Err("Already exists a server with the same name in backend.".to_owned());
         if version >= NAME_CHECKED_FIRST && section.servers.contains_key(&id.server) {

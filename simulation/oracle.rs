@@ -307,7 +307,7 @@ impl Oracle {
             let rejected = service.guard.rejected.as_ref().map(|rejected| hosts_of(&rejected.list));
             let reported = rejected.map_or_else(|| hosts.clone(), Arc::new);
             let lists = service.hosts.is_some().then(|| (Instant::now(), hosts)).into_iter().collect();
-            let expected = Expected { lists, guard, reported: reported, ..Expected::default() };
+            let expected = Expected { lists, guard, reported, ..Expected::default() };
             let now = limits_from(&service.definition.removal);
             let name = service.definition.name.to_string();
             self.limits.insert(name, KnownLimits { now, before: now, since: Instant::now() });

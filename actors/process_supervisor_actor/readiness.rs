@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::ports::SupervisorPorts;
-use crate::limits::{PROXY_READY_LOOK_MIN, PROXY_READY_POLL, PROXY_READY_TIMEOUT};
+use crate::limits::{CATCH_UP_TIMEOUT, PROXY_READY_LOOK_MIN, PROXY_READY_POLL, PROXY_READY_TIMEOUT};
 use crate::message::{LaunchError, ProxyAnswers};
 use crate::model::ProcessInfo;
 use crate::port::{ProcessExit, ProcessSignal, RuntimeApi};
@@ -70,7 +70,7 @@ async fn answer_on_own_connection(
         }
     };
     // A client of the published socket never sees a removed host in traffic.
-    let _ = peer.send(ProxyAnswers).await;
+    let _ = timeout(CATCH_UP_TIMEOUT, peer.send(ProxyAnswers)).await;
     ports.processes.publish_runtime(pid).await.map_err(LaunchError::Start)?;
     // The persistent connection leads to the previous process.
     ports.runtime.disconnect();

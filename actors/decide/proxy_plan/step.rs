@@ -23,8 +23,10 @@ pub struct Step {
     pub commands: Vec<RuntimeCommand>,
     /// The applied state of the server after the commands; `None` where it does not change. Stored with the step,
     /// because the desired state may have changed again when HAProxy answers.
+    #[serde(rename = "gives")]
     pub applies: Option<AppliedServer>,
     /// Why it disables the server, where it does.
+    #[serde(rename = "holder")]
     pub disabled_by: Option<DisabledBy>,
 }
 

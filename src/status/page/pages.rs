@@ -114,7 +114,7 @@ async fn overview(page: Data<Page>, filter: Query<ServiceFilter>) -> HttpRespons
             only_problems => filter.problems.is_some(),
             sort => if filter.sort.is_empty() { "problems" } else { &filter.sort },
         };
-        templates::render("overview.html", context! { ..content, ..base_config(&page, shown) })
+        templates::render("overview.html", context! { ..content, ..page_frame(&page, shown) })
     });
     answer(html)
 }
@@ -127,7 +127,7 @@ async fn service(page: Data<Page>, name: Path<String>) -> HttpResponse {
     };
     let html = page.board.read(|shown| {
         let content = context! { page => "service", title => &view.row.name, view => value(&view) };
-        templates::render("service.html", context! { ..content, ..base_config(&page, shown) })
+        templates::render("service.html", context! { ..content, ..page_frame(&page, shown) })
     });
     answer(html)
 }
@@ -151,7 +151,7 @@ async fn server(page: Data<Page>, path: Path<(String, String)>) -> HttpResponse 
         let title = format!("{server} of {service}");
         let content =
             context! { page => "server", title, service, server, line => value(line), changes => value(changes) };
-        templates::render("server.html", context! { ..content, ..base_config(&page, shown) })
+        templates::render("server.html", context! { ..content, ..page_frame(&page, shown) })
     });
     answer(html)
 }
@@ -186,7 +186,7 @@ async fn journal(page: Data<Page>, filter: Query<JournalFilter>) -> HttpResponse
             server => filter.server.trim(),
             limit => JOURNAL_LINES,
         };
-        templates::render("journal.html", context! { ..content, ..base_config(&page, shown) })
+        templates::render("journal.html", context! { ..content, ..page_frame(&page, shown) })
     });
     answer(html)
 }
@@ -201,7 +201,7 @@ async fn configuration(page: Data<Page>) -> HttpResponse {
         let path = &page.board.identity.config_path;
         let content =
             context! { page => "config", title => "configuration", path, view => value(config_text::view(&state)) };
-        templates::render("config.html", context! { ..content, ..base_config(&page, shown) })
+        templates::render("config.html", context! { ..content, ..page_frame(&page, shown) })
     });
     answer(html)
 }
@@ -242,7 +242,7 @@ async fn events(page: Data<Page>, request: HttpRequest, from: Query<Resume>) -> 
 }
 
 /// Values of the frame around every page.
-fn base_config(page: &Page, shown: &Shown) -> Value {
+fn page_frame(page: &Page, shown: &Shown) -> Value {
     let identity = &page.board.identity;
     context! {
         run => page.board.run(),
@@ -265,7 +265,7 @@ fn answer(html: Result<String, String>) -> HttpResponse {
 fn problem(page: &Page, status: StatusCode, problem: &str) -> HttpResponse {
     let html = page.board.read(|shown| {
         let content = context! { page => "problem", title => "not found", problem };
-        templates::render("problem.html", context! { ..content, ..base_config(page, shown) })
+        templates::render("problem.html", context! { ..content, ..page_frame(page, shown) })
     });
     html.map_or_else(|error| answer(Err(error)), |html| page_with(status, html))
 }
