@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use proxymgr_actors::decide::frontend::frontends;
 use proxymgr_actors::decide::haproxy_config;
 use proxymgr_actors::message::{ConfigState, NextSection};
+use proxymgr_actors::model::ServiceName;
+use proxymgr_actors::snapshot::ServiceState;
 use serde::Serialize;
+
+use super::report::StatusReport;
 
 /// Context lines around a difference.
 const CONTEXT_LINES: usize = 3;
@@ -52,6 +56,27 @@ pub struct ConfigView {
     pub sections: Vec<(String, Option<String>)>,
     /// Length of the file in lines.
     pub lines: usize,
+}
+
+/// HAProxy's warnings about the running configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ConfigWarnings {
+    /// About no single service.
+    pub base: Vec<String>,
+    /// About the section of a service: its name and the warning.
+    pub services: Vec<(String, String)>,
+}
+
+impl ConfigWarnings {
+    /// The warnings in a status report.
+    pub fn of(report: Option<&StatusReport>) -> Self {
+        let Some(haproxy) = report.and_then(StatusReport::haproxy) else { return Self::default() };
+        let of_service = |(name, service): (&ServiceName, &ServiceState)| {
+            let name = name.to_string();
+            service.warnings.iter().map(move |warning| (name.clone(), warning.clone())).collect::<Vec<_>>()
+        };
+        Self { base: haproxy.warnings.clone(), services: haproxy.services.iter().flat_map(of_service).collect() }
+    }
 }
 
 /// Content of the configuration page.

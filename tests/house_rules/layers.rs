@@ -10,6 +10,9 @@ const ACTING_CRATES: &[&str] = &["actix", "slog", "tokio"];
 const LAYER_0: &[&str] = &["actors/model/", "actors/limits.rs", "actors/limits/"];
 const LAYER_1: &[&str] = &["actors/decide/"];
 
+/// Modules whose data types are the reconciler's inputs, effects and reports.
+const RECONCILER_NAMES: &[&str] = &["model", "limits", "decide", "journal", "message", "port", "snapshot", "reconcile"];
+
 /// Folders of adapters and status.
 const ADAPTERS: &[&str] = &["discovery", "proxy", "status", "recording"];
 
@@ -46,6 +49,25 @@ pub fn model_imports_nothing(source: &Source) -> Vec<Finding> {
 /// Layer 1 names only itself, layer 0 and crates that hold data.
 pub fn decisions_import_the_model(source: &Source) -> Vec<Finding> {
     only(source, LAYER_1, &["model", "limits", "decide"], "the decisions")
+}
+
+/// The reconciler is pure: it names data of the core, but no actor, no log and no clock; the time is an argument.
+pub fn reconciler_is_pure(source: &Source) -> Vec<Finding> {
+    if !source.is_in(&["actors/reconcile/"]) || source.is_in(&["actors/reconcile/tests/"]) {
+        return Vec::new();
+    }
+    wrong_paths(source, |path| {
+        let segments: Vec<&str> = path.segments.iter().map(String::as_str).collect();
+        let is_wrong = match *segments {
+            [.., "Instant", "now"] => true,
+            ["tokio", "time", "Instant" | "Duration", ..] => false,
+            ["crate", module, ..] => !RECONCILER_NAMES.contains(&module),
+            [name, ..] => ACTING_CRATES.contains(&name) || name == "send_wrapper",
+            [] => false,
+        };
+        let named = path.segments.join("::");
+        is_wrong.then(|| format!("`{named}` in the pure reconciler: pass in a value, or return an effect"))
+    })
 }
 
 /// An actor holds the `Recipient` of a message; only the wiring knows the receiver.
@@ -101,6 +123,14 @@ mod tests {
     /// Returns the lines of a rule's findings.
     fn lines(rule: fn(&Source) -> Vec<Finding>, path: &str, text: &str) -> Vec<usize> {
         rule(&Source::new(path, text)).into_iter().map(|finding| finding.line).collect()
+    }
+
+    #[test]
+    fn reconciler_may_not_name_what_acts() {
+        let text = "use tokio::time::{Duration, Instant};\nuse crate::model::Host;\nuse crate::clock::Clock;\n\
+                    use actix::Addr;\nuse tokio::time::sleep;\nfn f() { Instant::now() }\nuse slog::info;\n";
+        assert_eq!(lines(reconciler_is_pure, "actors/reconcile/state.rs", text), [3, 4, 5, 6, 7]);
+        assert_eq!(lines(reconciler_is_pure, "actors/clock.rs", text), []);
     }
 
     #[test]

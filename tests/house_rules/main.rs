@@ -17,6 +17,7 @@ use source::{Finding, Source};
 const RULES: &[fn(&Source) -> Vec<Finding>] = &[
     layers::model_imports_nothing,
     layers::decisions_import_the_model,
+    layers::reconciler_is_pure,
     layers::actors_do_not_know_each_other,
     layers::adapters_do_not_know_each_other,
     layers::one_adapter_names_zookeeper,

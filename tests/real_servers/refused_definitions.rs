@@ -115,5 +115,9 @@ async fn warnings_of_the_check_are_shown_with_their_service() {
         let state = actor_state(&daemon, "haproxy_state").await.expect("it answers");
         let warnings = state["services"]["web"]["warnings"].to_string();
         assert!(warnings.contains("forwardfor"), "{version}: {state}");
+        for path in ["/services/web", "/config"] {
+            let page = http::get(daemon.status_address(), path).await.expect("the page").text();
+            assert!(page.contains("HAProxy warns") && page.contains("forwardfor"), "{version}: {path}: {page}");
+        }
     }
 }

@@ -126,6 +126,8 @@ async fn frozen_haproxy_is_noticed_without_a_change() {
     files.hosts("web", &backends);
     let daemon = daemon(&dir).files(&files.services()).start();
     wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    // While it is being started, a frozen HAProxy is a slow start.
+    stage::reloads(&daemon).await;
     let pid = haproxy::info(&daemon.socket()).await.expect("an answer")["Pid"].parse().expect("a process id");
     let pid = nix::unistd::Pid::from_raw(pid);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("our HAProxy");

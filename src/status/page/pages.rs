@@ -16,7 +16,7 @@ use super::service_row::ServiceRow;
 use super::stream::Streams;
 use super::templates::value;
 use super::{PageSettings, assets, lines, service_page, templates};
-use crate::status::config_text;
+use crate::status::config_text::{self, ConfigWarnings};
 use crate::status::severity::Severity;
 use crate::status::view::{Identity, View};
 
@@ -199,8 +199,9 @@ async fn configuration(page: Data<Page>) -> HttpResponse {
     };
     let html = page.board.read(|shown| {
         let path = &page.board.identity.config_path;
-        let content =
-            context! { page => "config", title => "configuration", path, view => value(config_text::view(&state)) };
+        let warnings = value(ConfigWarnings::of(shown.report.as_deref()));
+        let view = value(config_text::view(&state));
+        let content = context! { page => "config", title => "configuration", path, warnings, view };
         templates::render("config.html", context! { ..content, ..page_frame(&page, shown) })
     });
     answer(html)

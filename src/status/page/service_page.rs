@@ -67,6 +67,8 @@ pub struct ServiceView {
     pub blocked: Option<BlockedEntry>,
     /// Invalid entries of the source: entry and problem.
     pub problems: Vec<(String, String)>,
+    /// HAProxy's warnings about its running section.
+    pub warnings: Vec<String>,
     /// Update strategy, its reason, and the number of free slots if it uses slots.
     pub update: (UpdateStrategy, String, Option<usize>),
     /// The desired servers.
@@ -101,6 +103,7 @@ pub async fn gather(board: &Board, name: &str) -> Option<ServiceView> {
         confirmed_unix_ms: watcher.and_then(|watcher| watcher.confirmed_unix_ms),
         blocked: watcher.and_then(|watcher| BlockedEntry::of(watcher.held.as_ref(), watcher.rejected.as_ref())),
         problems: watcher.map(|watcher| watcher.problems.clone().into_iter().collect()).unwrap_or_default(),
+        warnings: service.warnings.clone(),
         update: (service.update, service.update_reason.clone(), service.free_slots),
         servers: lines.map(|name| server_line(name, service, watcher, &traffic, now)).collect(),
         leaving: names
