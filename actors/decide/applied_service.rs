@@ -68,7 +68,7 @@ pub fn applied_server(definition: &ServiceDefinition, host: &Host) -> AppliedSer
     }
 }
 
-/// Returns the same as [`given`], with the id.
+/// Returns the same as [`applied_server`], with the id.
 pub fn applied_server_with_id(
     definition: &ServiceDefinition,
     name: &ServerName,
