@@ -262,7 +262,19 @@ pub struct ServiceState {
     pub last: LastChange,
 }
 
+impl HaproxyState {
+    /// Returns the number of services that have a section in HAProxy.
+    pub fn served(&self) -> usize {
+        self.services.values().filter(|service| !service.is_left_out()).count()
+    }
+}
+
 impl ServiceState {
+    /// Returns whether HAProxy has no section of the service, because its port is in use or its section refused.
+    pub fn is_left_out(&self) -> bool {
+        self.problem_since_unix_ms.is_some() && self.servers.is_empty()
+    }
+
     /// Returns the number of servers in this state.
     pub fn count(&self, wanted: ServerState) -> usize {
         self.servers.values().filter(|state| **state == wanted).count()

@@ -80,8 +80,7 @@ impl Screen {
     }
 
     fn headline(self, report: &StatusReport) -> String {
-        let services = report.haproxy().map_or(0, |haproxy| haproxy.services.len());
-        let serves = format!("HAProxy serves {}", counted(services, "service"));
+        let serves = format!("HAProxy serves {}", report.services_served());
         match (report.readiness.ready, report.concerns.len()) {
             (true, 0) => format!("{}: {serves}.\n", self.paint.good("OK")),
             (true, n) => format!("{}; {serves}:\n", self.paint.bad(&counted(n, "problem"))),

@@ -6,6 +6,7 @@ use proxymgr_actors::snapshot::{ActorState, HaproxyState};
 use serde::{Deserialize, Serialize};
 
 use super::concern::{self, Concern};
+use super::format::{counted, grouped};
 use super::readiness::{self, Readiness};
 use super::view::States;
 
@@ -55,5 +56,12 @@ impl StatusReport {
             ActorState::HaproxyState(state) => Some(state),
             _ => None,
         })
+    }
+
+    /// The number of services that HAProxy serves, as text: `3 services`, or `2 of 3 services`.
+    pub fn services_served(&self) -> String {
+        let (served, all) = self.haproxy().map_or((0, 0), |haproxy| (haproxy.served(), haproxy.services.len()));
+        let all_services = counted(all, "service");
+        if served == all { all_services } else { format!("{} of {all_services}", grouped(served as u64)) }
     }
 }

@@ -83,6 +83,18 @@ fn problems_come_first_with_age_and_advice() {
 }
 
 #[test]
+fn service_left_out_is_not_counted_as_served() {
+    let mut report = report(WatcherState::default());
+    for state in std::sync::Arc::make_mut(&mut report.actors) {
+        if let ActorState::HaproxyState(haproxy) = state {
+            let refused = ServiceState { problem_since_unix_ms: Some(1), ..ServiceState::default() };
+            haproxy.services.insert(ServiceName::new("api").unwrap(), refused);
+        }
+    }
+    assert_eq!(report.services_served(), "1 of 2 services");
+}
+
+#[test]
 fn table_fits_the_terminal() {
     for width in [40, 60, 72, 80, 100] {
         let text = screen(Some(width)).text(&report(unreachable()));

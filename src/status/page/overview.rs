@@ -114,7 +114,7 @@ impl KnownSince {
 /// The headline.
 pub fn headline(report: &StatusReport, known: &KnownSince, rows: &BTreeMap<String, ServiceRow>) -> Headline {
     let hosts: usize = rows.values().map(|row| row.servers.total()).sum();
-    let serves = format!("HAProxy serves {} on {}", counted(rows.len(), "service"), counted(hosts, "host"));
+    let serves = format!("HAProxy serves {} on {}", report.services_served(), counted(hosts, "host"));
     match (report.readiness.ready, report.concerns.len()) {
         (true, 0) => Headline { sentence: format!("OK: {serves}."), ..Headline::default() },
         (true, concerns) => Headline {
