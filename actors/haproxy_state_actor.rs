@@ -63,14 +63,21 @@ pub struct HaproxyIdentity {
     pub binary: Option<ProxyVersion>,
 }
 
+/// How many batches of commands were sent, and how many of them answered.
+#[derive(Default)]
+struct Batches {
+    sent: u64,
+    answered: u64,
+}
+
 /// Keeps one HAProxy in sync.
 pub struct HaproxyStateActor {
     reconciler: Reconciler,
     runtime: Rc<dyn RuntimeApi>,
     /// The new process of a deployment, until the deployment ends.
     successor: Option<Rc<dyn RuntimeApi>>,
-    /// How many batches of commands to it are unanswered.
-    successor_batches: watch::Sender<usize>,
+    /// The batches of commands to it.
+    successor_batches: watch::Sender<Batches>,
     target: Option<String>,
     timer: Option<(Instant, SpawnHandle)>,
     peers: HaproxyPeers,
@@ -94,7 +101,7 @@ impl HaproxyStateActor {
             reconciler,
             runtime,
             successor: None,
-            successor_batches: watch::Sender::new(0),
+            successor_batches: watch::Sender::default(),
             target,
             timer: None,
             peers,
@@ -197,13 +204,14 @@ impl HaproxyStateActor {
                 let commands = async move { drop(runtime.run(commands).await) };
                 ctx.spawn(commands.into_actor(self));
             }
-            Effect::CommandSuccessor(commands) => {
+            Effect::CommandSuccessor { pid, commands } => {
                 if let Some(successor) = self.successor.clone() {
-                    self.successor_batches.send_modify(|batches| *batches += 1);
-                    // Everything is observed and planned again once that process serves.
+                    self.successor_batches.send_modify(|batches| batches.sent += 1);
                     let commands = async move { drop(successor.run(commands).await) };
-                    ctx.spawn(commands.into_actor(self).map(|(), actor, _| {
-                        actor.successor_batches.send_modify(|batches| *batches -= 1);
+                    ctx.spawn(commands.into_actor(self).map(move |(), actor, ctx| {
+                        actor.feed(Input::SuccessorAnswered { pid }, ctx);
+                        // After what follows from it, so that those who wait see that, too.
+                        actor.successor_batches.send_modify(|batches| batches.answered += 1);
                     }));
                 }
             }
@@ -323,7 +331,10 @@ impl Handler<ProxyAnswers> for HaproxyStateActor {
 
     fn handle(&mut self, _: ProxyAnswers, _: &mut Self::Context) -> Self::Result {
         let mut batches = self.successor_batches.subscribe();
-        Box::pin(async move { drop(batches.wait_for(|batches| *batches == 0).await) })
+        let sent = batches.borrow().sent;
+        // The batch that follows contains what changed while the last one was answered.
+        let is_caught_up = move |batches: &Batches| batches.answered == batches.sent || batches.answered > sent;
+        Box::pin(async move { drop(batches.wait_for(is_caught_up).await) })
     }
 }
 

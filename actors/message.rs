@@ -233,7 +233,7 @@ pub struct ProxyStarted {
 }
 
 /// ProcessSupervisorActor -> HaproxyStateActor: the new process answers. The reply is sent once that process has answered
-/// every command sent to it.
+/// the commands for all changes up to now.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct ProxyAnswers;

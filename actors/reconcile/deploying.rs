@@ -189,6 +189,16 @@ impl State {
         }
     }
 
+    /// Sends the new process what changed while it answered.
+    pub(super) fn successor_answered(&mut self, pid: u32) {
+        if let Some(Deployment { successor, .. }) = &mut self.deployment
+            && successor.pid == Some(pid)
+        {
+            successor.is_answering = false;
+            self.catch_up(None);
+        }
+    }
+
     /// Disables servers that must not get traffic in the new process, and in an unmanaged one.
     pub(super) fn catch_up(&mut self, only: Option<&ServiceName>) {
         let services = &self.desired.services;
@@ -197,13 +207,14 @@ impl State {
             process.catch_up(services, only)
         };
         let to_unmanaged = self.unmanaged.as_mut().map(catch_up).unwrap_or_default();
-        let successor = self.deployment.as_mut().map(|deployment| &mut deployment.successor);
-        let to_successor = successor.map(catch_up).unwrap_or_default();
         if !to_unmanaged.is_empty() {
             self.outbox.push(Effect::CommandUnmanaged(to_unmanaged));
         }
-        if !to_successor.is_empty() {
-            self.outbox.push(Effect::CommandSuccessor(to_successor));
+        let Some(Deployment { successor, .. }) = &mut self.deployment else { return };
+        let to_successor = catch_up(successor);
+        if let Some(pid) = successor.pid.filter(|_| !to_successor.is_empty()) {
+            successor.is_answering = true;
+            self.outbox.push(Effect::CommandSuccessor { pid, commands: to_successor });
         }
     }
 

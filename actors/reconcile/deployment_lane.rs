@@ -51,6 +51,8 @@ pub struct CatchUp {
     /// The process, once it was started.
     pub pid: Option<u32>,
     takes_commands: bool,
+    /// Whether commands are unanswered: what changes meanwhile is sent as one batch after that.
+    pub is_answering: bool,
     /// The servers that were disabled in it, and how.
     disabled: BTreeMap<ServiceName, BTreeMap<ServerName, AdminState>>,
 }
@@ -97,13 +99,13 @@ impl CatchUp {
     }
 
     /// Returns the commands that disable servers which must not get traffic: those of the changed services, or of
-    /// `only` one of them. Empty while the process accepts no commands.
+    /// `only` one of them. Empty while the process accepts no commands, or has some to answer.
     pub fn catch_up(
         &mut self,
         services: &BTreeMap<ServiceName, DesiredService>,
         only: Option<&ServiceName>,
     ) -> Vec<RuntimeCommand> {
-        if !self.takes_commands {
+        if !self.takes_commands || self.is_answering {
             return Vec::new();
         }
         let mut commands = Vec::new();

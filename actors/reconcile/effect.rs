@@ -45,11 +45,17 @@ pub enum Effect {
 
     /// Deployment lane: bring up a new process. Answered by [`Input::Deployed`](super::Input::Deployed).
     Deploy(Box<DeployOrder>),
-    /// Deployment lane: send these commands to the new process, which may not answer yet. The answers are not awaited:
-    /// everything is observed and planned again once that process serves.
-    CommandSuccessor(Vec<RuntimeCommand>),
+    /// Deployment lane: send these commands to the new process, which may not answer yet. Followed by
+    /// [`Input::SuccessorAnswered`](super::Input::SuccessorAnswered), whatever the answers are: everything is observed and
+    /// planned again once that process serves.
+    CommandSuccessor {
+        /// The process.
+        pid: u32,
+        /// The commands.
+        commands: Vec<RuntimeCommand>,
+    },
     /// Deployment lane: send these commands to a process that serves unmanaged, if there is one. The answers are not
-    /// awaited, for the same reason.
+    /// awaited: it is observed before it is managed.
     CommandUnmanaged(Vec<RuntimeCommand>),
     /// Keep the sockets that these services listen on, and close every other one.
     ReleaseSockets(BTreeMap<ServiceName, WantedSocket>),

@@ -77,6 +77,12 @@ pub enum Input {
         /// Whether commands can be sent to it already.
         takes_commands: bool,
     },
+    /// The new process answered the commands of a [`Effect::CommandSuccessor`](super::Effect::CommandSuccessor), or never
+    /// will.
+    SuccessorAnswered {
+        /// The process.
+        pid: u32,
+    },
     /// A process that served, or was about to, exited.
     ProcessExited {
         /// The process.

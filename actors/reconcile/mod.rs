@@ -115,6 +115,7 @@ impl Reconciler {
             Input::SocketOpened(service) => state.socket_opened(service),
             Input::NameResolves(name) => state.name_resolves(&name),
             Input::ProcessStarted { pid, takes_commands } => state.process_started(pid, takes_commands),
+            Input::SuccessorAnswered { pid } => state.successor_answered(pid),
             Input::ProcessExited { pid, exit } => state.process_exited(pid, exit.to_string(), now),
             Input::ServerHealthReported { pid, service } => {
                 if state.pid() == Some(pid) {

@@ -78,6 +78,12 @@ impl Prompt {
         Some(ready_in(&self.try_ask(&format!("show servers state {backend}"))?, backend))
     }
 
+    /// Returns the process id of the HAProxy that answers; `None` if it closes the connection.
+    pub fn try_pid(&mut self) -> Option<u32> {
+        let info = self.try_ask("show info")?;
+        info.lines().find_map(|line| line.strip_prefix("Pid: ")?.trim().parse().ok())
+    }
+
     fn try_ask(&mut self, command: &str) -> Option<String> {
         self.0.get_mut().write_all(format!("{command}\n").as_bytes()).ok()?;
         let mut answer = Vec::new();

@@ -58,6 +58,7 @@ fn new_process_gets_removals_before_it_answers() {
     rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
     assert_eq!(rig.successor_commands(), ["set server web/s2 state maint"]);
     rig.accept(&[(1, READY), (2, MAINT)]);
+    rig.feed(Input::SuccessorAnswered { pid: 2 });
     rig.hosts("web", &[]);
     assert_eq!(rig.successor_commands(), ["set server web/s1 state maint"]);
     assert_eq!(rig.command_texts(), ["set server web/s1 state maint"], "the process that serves gets it as well");
@@ -70,7 +71,23 @@ fn returning_host_is_ready_in_the_new_process() {
     rig.hosts("web", &[1]);
     rig.hosts("web", &[1, 2]);
     assert_eq!(rig.successor_commands(), ["set server web/s2 state maint"]);
+    rig.feed(Input::SuccessorAnswered { pid: 2 });
     assert_eq!(rig.successor_commands(), ["set server web/s2 state ready"]);
+}
+
+#[test]
+fn changes_while_the_new_process_answers_are_one_batch() {
+    let mut rig = deploying();
+    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
+    rig.hosts("web", &[1]);
+    assert_eq!(rig.successor_commands(), ["set server web/s2 state maint"]);
+    rig.hosts("web", &[1, 2]);
+    rig.hosts("web", &[2]);
+    assert!(rig.successor_commands().is_empty(), "it has not answered yet");
+    rig.feed(Input::SuccessorAnswered { pid: 1 });
+    assert!(rig.successor_commands().is_empty(), "that was another process");
+    rig.feed(Input::SuccessorAnswered { pid: 2 });
+    assert_eq!(rig.successor_commands(), ["set server web/s1 state maint", "set server web/s2 state ready"]);
 }
 
 #[test]

@@ -209,7 +209,7 @@ impl Rig {
     /// Takes out the commands for the process that is being deployed, as texts.
     fn successor_commands(&mut self) -> Vec<String> {
         let commands = self.take(|effect| match effect {
-            Effect::CommandSuccessor(commands) => Some(commands.clone()),
+            Effect::CommandSuccessor { commands, .. } => Some(commands.clone()),
             _ => None,
         });
         commands.unwrap_or_default().iter().map(ToString::to_string).collect()
