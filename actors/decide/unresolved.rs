@@ -26,10 +26,15 @@ impl<'a> SectionNames<'a> {
         let of_all = default_server_words(self.definition);
         let has_resolvers =
             [self.inherited, &of_all, &self.definition.server_options].iter().any(|words| contains(words, "resolvers"));
-        let hosts = self.hosts.iter().filter(move |(_, host)| !has_resolvers && !contains(&host.options, "resolvers"));
-        hosts.filter_map(move |(server, host)| match &host.endpoint.address {
-            Address::Name(name) if self.observed.get(server)?.is_unresolved() => Some((server, name)),
-            _ => None,
+        self.hosts.iter().filter(move |_| !has_resolvers).filter_map(move |(server, host)| {
+            match &host.endpoint.address {
+                Address::Name(name)
+                    if self.observed.get(server)?.is_unresolved() && !contains(&host.options, "resolvers") =>
+                {
+                    Some((server, name))
+                }
+                _ => None,
+            }
         })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::effect::{Effect, info};
 use super::state::State;
+use crate::decide::unresolved::SectionNames;
 use crate::model::ReloadCause;
 
 impl State {
@@ -33,7 +34,7 @@ impl State {
 
     fn unresolved_names(&self) -> BTreeSet<Arc<str>> {
         let sections = self.running().into_iter().flat_map(|running| running.sections.values());
-        let names = sections.flat_map(|section| section.names(&self.settings.inherited).unresolved());
-        names.map(|(_, name)| name.clone()).collect()
+        let names = sections.filter_map(|section| section.names(&self.settings.inherited));
+        names.flat_map(SectionNames::unresolved).map(|(_, name)| name.clone()).collect()
     }
 }

@@ -71,7 +71,7 @@ impl State {
             let (server, refusal) = section.attempts.hopeless.first_key_value()?;
             Some(format!("server {}: {}", service.slots.known_as(server), refusal.words))
         };
-        let unresolved = || section?.names(&self.settings.inherited).problem();
+        let unresolved = || section?.names(&self.settings.inherited)?.problem();
         let drained_on_socket = |section: &Section| {
             let drained = section.drained_on_socket(&service.servers);
             drained.map(|server| service.slots.known_as(server).clone()).collect()

@@ -20,8 +20,8 @@ use crate::decide::scope::Scope;
 use crate::decide::server_ids::ServerIds;
 use crate::decide::unresolved::SectionNames;
 use crate::model::{
-    AdminState, Host, HostList, ObservedServer, ObservedServers, PlanClass, RuntimeCommand, ServerName, ServerState,
-    ServiceDefinition, Word,
+    Address, AdminState, Host, HostList, ObservedServer, ObservedServers, PlanClass, RuntimeCommand, ServerName,
+    ServerState, ServiceDefinition, Word,
 };
 use crate::port::Answer;
 
@@ -66,6 +66,8 @@ pub struct SectionFile {
     pub hosts: Arc<HostList>,
     /// Their ids in that text.
     pub ids: ServerIds,
+    /// Whether a host has a name instead of an address.
+    has_names: bool,
     /// Whether runtime changes were applied that the text lacks.
     is_behind: bool,
 }
@@ -122,10 +124,15 @@ impl Attempts {
     }
 }
 
+fn have_names(hosts: &HostList) -> bool {
+    hosts.values().any(|host| matches!(host.endpoint.address, Address::Name(_)))
+}
+
 impl Section {
-    /// Returns its hosts, to find those with names that HAProxy could not resolve.
-    pub fn names<'a>(&'a self, inherited: &'a [Word]) -> SectionNames<'a> {
-        SectionNames { definition: &self.definition, inherited, hosts: &self.file.hosts, observed: &self.observed }
+    /// Returns its hosts, to find those with names that HAProxy could not resolve; `None` where none has a name.
+    pub fn names<'a>(&'a self, inherited: &'a [Word]) -> Option<SectionNames<'a>> {
+        let SectionFile { hosts, has_names, .. } = &self.file;
+        has_names.then(|| SectionNames { definition: &self.definition, inherited, hosts, observed: &self.observed })
     }
 
     /// Returns the spec of its text in haproxy.cfg.
@@ -161,7 +168,7 @@ impl Section {
             definition,
             descriptor,
             loaded,
-            file: SectionFile { text, hosts, ids, is_behind: false },
+            file: SectionFile { has_names: have_names(&hosts), text, hosts, ids, is_behind: false },
             observed: Arc::default(),
             states: OnceCell::new(),
             unverified: BTreeSet::new(),
@@ -181,6 +188,7 @@ impl Section {
             return false;
         }
         let text = haproxy_config::section_after((&self.file.text, &self.file.hosts), &self.definition, hosts, ids);
+        self.file.has_names = have_names(hosts);
         self.file.hosts = hosts.clone();
         self.file.ids = ids.clone();
         let changed = text != self.file.text;
