@@ -189,13 +189,16 @@ impl State {
         }
     }
 
-    /// Sends the new process what changed while it answered.
+    /// Sends the new process what changed while it answered. If it was taken over meanwhile, changes may go on.
     pub(super) fn successor_answered(&mut self, pid: u32) {
         if let Some(Deployment { successor, .. }) = &mut self.deployment
             && successor.pid == Some(pid)
         {
             successor.is_answering = false;
             self.catch_up(None);
+        }
+        if let Some(answered) = self.lane.still_answering.take_if(|process| process.pid == pid) {
+            self.work.observe.extend(answered.services);
         }
     }
 

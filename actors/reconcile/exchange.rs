@@ -11,7 +11,8 @@ use crate::port::RuntimeError;
 impl State {
     /// Begins the next change: servers first, then the map of domains. Returns whether one is under way.
     pub(super) fn begin_next_change(&mut self, now: Now) -> bool {
-        self.lane.changing.is_some() || self.begin_commands(now) || self.begin_route_change(now)
+        let waits = self.lane.changing.is_some() || self.lane.still_answering.is_some();
+        waits || self.begin_commands(now) || self.begin_route_change(now)
     }
 
     /// Begins the next read: servers first, then the sessions of draining servers. Returns whether one is under way.

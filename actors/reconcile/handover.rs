@@ -11,7 +11,7 @@ use super::input::Observed;
 use super::observed::{DomainMap, Running};
 use super::process_state::ProcessEnd;
 use super::section::Section;
-use super::state::State;
+use super::state::{State, StillAnswering};
 use super::time::{Now, millis};
 use crate::decide::capabilities::Capabilities;
 use crate::decide::deployment::{BoundSection, DeployFailure, Deployed, RestartedProcess, ServingProcess};
@@ -109,6 +109,10 @@ impl State {
         self.files.config.replaced();
         let interval = self.settings.policy.reload_interval;
         self.reloads.succeeded(std::mem::take(&mut deployment.reasons), interval, now.instant);
+        if deployment.successor.is_answering {
+            let services = deployment.successor.changed().clone();
+            self.lane.still_answering = Some(StillAnswering { pid, services });
+        }
         // Services that changed since the file was rendered are planned first.
         for service in deployment.successor.changed() {
             self.work.changed(service.clone());

@@ -62,6 +62,9 @@ pub struct State {
 pub struct RuntimeLane {
     /// The change that is under way.
     pub changing: Option<InFlight>,
+    /// The process that serves, while it has not answered the commands that it got before it was taken over. They came on
+    /// another connection, so a change that is sent now could overtake them.
+    pub still_answering: Option<StillAnswering>,
     /// The read that is under way.
     pub reading: Option<InFlight>,
     /// What changed since the read began: the read may return an older state of it.
@@ -70,6 +73,15 @@ pub struct RuntimeLane {
     pub link: RuntimeLink,
     /// Whether the liveness probe is running.
     pub is_watched: bool,
+}
+
+/// A process that was taken over before it had answered all commands.
+#[derive(Debug)]
+pub struct StillAnswering {
+    /// The process.
+    pub pid: u32,
+    /// The services that the commands may change.
+    pub services: BTreeSet<ServiceName>,
 }
 
 /// What changed while a read is under way.
@@ -147,6 +159,7 @@ impl State {
             work: WorkQueue::default(),
             lane: RuntimeLane {
                 changing: None,
+                still_answering: None,
                 reading: None,
                 changed_meanwhile: Meanwhile::default(),
                 link: RuntimeLink::new(now),

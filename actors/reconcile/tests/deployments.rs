@@ -91,6 +91,21 @@ fn changes_while_the_new_process_answers_are_one_batch() {
 }
 
 #[test]
+fn change_after_handover_waits_for_commands_sent_before() {
+    let mut rig = deploying();
+    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
+    rig.hosts("web", &[1]);
+    assert_eq!(rig.successor_commands(), ["set server web/s2 state maint"]);
+    rig.accept(&[(1, READY), (2, MAINT)]);
+    rig.deployed(2);
+    rig.hosts("web", &[1, 2]);
+    assert!(rig.command_texts().is_empty(), "it could overtake the maintenance, which is on another connection");
+    rig.feed(Input::SuccessorAnswered { pid: 2 });
+    rig.observed(2, &[(1, READY), (2, MAINT)]);
+    assert_eq!(rig.command_texts(), ["set server web/s2 state ready"]);
+}
+
+#[test]
 fn process_with_own_socket_gets_no_early_commands() {
     let mut rig = deploying();
     rig.feed(Input::ProcessStarted { pid: 2, takes_commands: false });
@@ -121,6 +136,7 @@ fn server_disabled_in_new_process_is_enabled_again() {
     rig.feed(Input::Deployed(Ok(Deployed::Serving(Box::new(process)))));
     assert!(rig.commands().is_none(), "it is in maintenance already");
     rig.hosts("web", &[1, 2]);
+    rig.feed(Input::SuccessorAnswered { pid: 2 });
     assert_eq!(rig.command_texts(), ["set server web/s2 state ready"]);
 }
 
