@@ -184,8 +184,7 @@ async fn daemon_serves_a_group_without_showing_credentials() {
     };
     daemon.eventually(limit, "the instance is a server", async || shown("127.0.0.1:9").await).await;
     moto.demand_credentials(true).await;
-    let answer =
-        daemon.eventually(limit, "the refusal is shown", async || shown("the credentials are wrong").await).await;
+    let answer = daemon.eventually(limit, "the refusal is shown", async || shown("check the credentials").await).await;
     assert!(!answer.contains(SECRET), "{answer}");
     assert!(!daemon.log().contains(SECRET), "{}", daemon.log());
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use proxymgr_actors::limits::RELOAD_RETRY_MAX;
 use tokio::time::{Instant, sleep};
 
 use crate::invariant::Invariant;
@@ -34,7 +35,8 @@ impl Calm {
             Step::ManyRejected { .. } | Step::ConfigRejected { .. } | Step::ConfigRejectedElsewhere { .. }
         );
         self.since = match step {
-            Step::Heal => Some(Instant::now()),
+            // A deployment that failed by what is healed now is retried after a pause.
+            Step::Heal => Some(Instant::now() + RELOAD_RETRY_MAX),
             step if refuses || is_usual(step) => self.since,
             step if step.lasts() => None,
             _ => return self.interrupt(),
