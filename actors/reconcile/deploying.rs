@@ -15,7 +15,7 @@ use crate::decide::deployment::{
 use crate::decide::proxy_plan::Refusal;
 use crate::decide::state_file;
 use crate::limits::FIRST_LISTS_WAIT;
-use crate::model::{Blocker, HostList, ProxyManagement, ReloadCause, ServerName, ServiceName};
+use crate::model::{Blocker, ProxyManagement, ReloadCause, ServerName, ServiceName};
 
 impl State {
     /// Begins a deployment when one is due.
@@ -72,15 +72,7 @@ impl State {
         let desired = self.desired.services.iter();
         let servers: BTreeMap<_, _> = desired.map(|(name, service)| (name.clone(), service.servers.clone())).collect();
         if self.running().is_none() {
-            // Its servers may have the names of their hosts, or of slots.
-            let both = |service: &DesiredService| {
-                let servers = service.hosts.iter().chain(service.servers.iter());
-                Arc::new(servers.map(|(name, host)| (name.clone(), host.clone())).collect::<HostList>())
-            };
-            let desired = self.desired.services.iter();
-            self.unmanaged.get_or_insert_with(|| {
-                CatchUp::serving(desired.map(|(name, service)| (name.clone(), both(service))).collect())
-            });
+            self.unmanaged.get_or_insert_with(|| CatchUp::serving(servers.clone()));
         }
         self.deployment = Some(Deployment {
             reasons,

@@ -113,7 +113,7 @@ impl CatchUp {
             let (Some(rendered), Some(service)) = (self.rendered.get(name), services.get(name)) else { continue };
             let disabled = self.disabled.entry(name.clone()).or_default();
             for (server, host) in rendered.iter().filter(|(_, host)| host.state == AdminState::Ready) {
-                let wanted = match service.servers.get(server).or_else(|| service.hosts.get(server)) {
+                let wanted = match service.servers.get(server) {
                     Some(now) if now.endpoint == host.endpoint => now.state,
                     Some(_) => AdminState::Maint,
                     None if service.life.is_draining(server) => AdminState::Drain,
