@@ -62,7 +62,6 @@ pub struct ProcessSupervisorActor {
     governor: Governor,
     current: Option<u32>,
     processes: BTreeMap<u32, Process>,
-    crashes: u64,
     backoff: RestartBackoff,
     handover: Option<Handover>,
     /// Whether this daemon has searched for an orphaned HAProxy.
@@ -122,7 +121,6 @@ impl ProcessSupervisorActor {
             governor: Governor::new(policy.old_processes),
             current: None,
             processes: BTreeMap::new(),
-            crashes: 0,
             backoff: RestartBackoff::new(Instant::now()),
             handover: None,
             searched_for_orphans: false,
@@ -174,7 +172,6 @@ impl ProcessSupervisorActor {
     }
 
     fn crashed(&mut self, pid: u32, exit: ProcessExit, ran_for: Duration) {
-        self.crashes += 1;
         self.backoff.crashed(ran_for, Instant::now());
         error!(self.log, "HAProxy exited unexpectedly, starting it again";
             "pid" => pid, "exit" => %exit, "after_ms" => millis(self.backoff.delay()));
@@ -294,7 +291,6 @@ impl ProcessSupervisorActor {
                 if let Some((pid, exit)) = ended_in_handover {
                     self.crashed(pid, exit, Duration::ZERO);
                 } else if self.current.is_none() {
-                    self.crashes += 1;
                     self.backoff.failed(Instant::now());
                 }
             }

@@ -63,7 +63,7 @@ pub(super) struct Holders {
     had: BTreeSet<Claim>,
     /// Claims at the last check.
     wanted: BTreeSet<Claim>,
-    /// Claims that were given up: a service that wants the domain again while that is on its way loses it all the same.
+    /// Claims that were given up. A service that claims the domain again before that was reported loses it nevertheless.
     let_go: BTreeSet<Claim>,
 }
 

@@ -370,7 +370,7 @@ impl HaproxyModel {
             if !in_two_parts {
                 return Err(format!("{OTHER_FAMILY}."));
             }
-            // 2.x considers the server resolved all the same: it is up, without an address.
+            // 2.x considers the server resolved nevertheless: it is up, without an address.
             server.change_admin(server.admin & !RESOLUTION_MAINTENANCE);
             return Err(format!("{OTHER_FAMILY} {BY}"));
         };

@@ -23,7 +23,7 @@ impl Handler<GetState> for ProcessSupervisorActor {
         MessageResult(ActorState::ProcessSupervisor(ProcessSupervisorState {
             current_pid: self.current,
             draining,
-            crashes: self.crashes,
+            crashes: self.backoff.crashes(),
             backoff_ms: millis(self.backoff.delay()),
         }))
     }

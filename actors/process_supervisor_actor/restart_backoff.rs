@@ -10,18 +10,25 @@ use crate::limits::{CRASH_FREE_RUN, RESTART_BACKOFF_MAX, RESTART_BACKOFF_MIN};
 pub(super) struct RestartBackoff {
     /// Failures in a row: starts that failed, and crashes soon after a restart.
     failures: u32,
+    /// Crashes and failed starts so far.
+    crashes: u64,
     not_before: Instant,
 }
 
 impl RestartBackoff {
     /// Creates a backoff without failures.
     pub(super) fn new(now: Instant) -> Self {
-        Self { failures: 0, not_before: now }
+        Self { failures: 0, crashes: 0, not_before: now }
     }
 
     /// Returns the earliest time of the next start.
     pub(super) fn not_before(&self) -> Instant {
         self.not_before
+    }
+
+    /// Returns the number of crashes and failed starts so far.
+    pub(super) fn crashes(&self) -> u64 {
+        self.crashes
     }
 
     /// Returns the delay after the last failure.
@@ -48,6 +55,7 @@ impl RestartBackoff {
     /// Records a failed start.
     pub(super) fn failed(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
+        self.crashes += 1;
         self.not_before = now + self.delay();
     }
 }

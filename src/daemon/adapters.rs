@@ -292,7 +292,7 @@ fn haproxy_adapters(haproxy: &HaproxySettings, binary: &HaproxyBinary, log: &Log
             processes: Rc::new(run_by_command::processes(start.as_ref(), reload, limit, config, socket, log.clone())),
             sockets: Rc::new(ClaimedAddresses::new(None)),
         },
-        RunWay::Nobody => HaproxyAdapters {
+        RunWay::External => HaproxyAdapters {
             config_file: Rc::new(NotOurs),
             processes: Rc::new(NotOurs),
             sockets: Rc::new(ClaimedAddresses::new(None)),

@@ -152,7 +152,7 @@ impl Shared {
 
     /// Waits in a separate task, so that the child is reaped even if the caller is gone.
     fn reaped(&self, pid: u32, mut child: Child) -> PortFuture<ProcessExit> {
-        let (tell, reported) = oneshot::channel();
+        let (report, reported) = oneshot::channel();
         let (stats, watched, log) = (self.stats.clone(), self.watched.clone(), self.log.clone());
         spawn(async move {
             let exit = match child.wait().await {
@@ -167,7 +167,7 @@ impl Shared {
             }
             watched.end(pid, &exit);
             // The receiver may be gone.
-            let _ = tell.send(exit);
+            let _ = report.send(exit);
         });
         Box::pin(async move { reported.await.unwrap_or(ProcessExit::Unknown) })
     }

@@ -100,7 +100,7 @@ impl WatchedProcesses {
         // before it is dropped.
         let ended = unsafe { AsyncFd::register(pidfd.try_clone()?) }?;
         self.lock().insert(pid, pidfd);
-        let (tell, reported) = oneshot::channel();
+        let (report, reported) = oneshot::channel();
         let watched = self.clone();
         spawn(async move {
             // A pidfd becomes readable when its process ends.
@@ -110,7 +110,7 @@ impl WatchedProcesses {
             };
             watched.end(pid, &exit);
             // The receiver may be gone.
-            let _ = tell.send(exit);
+            let _ = report.send(exit);
         });
         Ok(RunningProcess {
             pid,

@@ -42,7 +42,7 @@ pub enum RunWay {
         reload: CommandLine,
     },
     /// Not by proxymgr: an external HAProxy, with runtime changes only.
-    Nobody,
+    External,
 }
 
 impl RunSettings {
@@ -51,13 +51,13 @@ impl RunSettings {
         match self.way {
             RunWay::Supervise => ProxyManagement::Supervised,
             RunWay::Systemd { .. } | RunWay::Binary { .. } | RunWay::Command { .. } => ProxyManagement::Delegated,
-            RunWay::Nobody => ProxyManagement::External,
+            RunWay::External => ProxyManagement::External,
         }
     }
 
     /// Whether the HAProxy binary must be on this machine, to be started or to check candidates.
     pub fn needs_program(&self) -> bool {
-        !matches!(self.way, RunWay::Nobody | RunWay::Command { check: Some(_), .. })
+        !matches!(self.way, RunWay::External | RunWay::Command { check: Some(_), .. })
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) fn read(reader: &mut Reader, config_path: Option<&Path>) -> Option<Ru
             }
             RunWay::Command { start, check, reload: reload? }
         }
-        "none" => RunWay::Nobody,
+        "none" => RunWay::External,
         _ => RunWay::Supervise,
     };
     Some(RunSettings { way, timeout: timeout? })

@@ -102,7 +102,7 @@ async fn rejected_section_keeps_last_good_one() {
         assert!(problem.contains("balance"), "{}: {problem}", version.label);
         files.define("good", ports[0], json!({"listen_options": ["balance leastconn"]}));
         daemon
-            .eventually(LIMIT, "the other service changes all the same", async || {
+            .eventually(LIMIT, "the other service changes nevertheless", async || {
                 let config = daemon.haproxy_config();
                 check(config.contains("balance leastconn") && !config.contains("no-such"), &config)
             })

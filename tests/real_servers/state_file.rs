@@ -45,8 +45,9 @@ async fn until_state_file_tells<const N: usize>(daemon: &Daemon, wanted: [(&Back
     let path = daemon.socket().with_file_name("haproxy.cfg.state");
     let probe = async || {
         let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
-        let tells = |(backend, state): &(&Backend, &str)| reported(&text, backend.port()).as_deref() == Some(*state);
-        check(wanted.iter().all(tells), &text)
+        let has_state =
+            |(backend, state): &(&Backend, &str)| reported(&text, backend.port()).as_deref() == Some(*state);
+        check(wanted.iter().all(has_state), &text)
     };
     daemon.eventually(LIMIT, "the state file follows", probe).await;
 }

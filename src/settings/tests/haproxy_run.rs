@@ -15,7 +15,7 @@ fn each_way_has_its_keys_and_defaults() {
     assert_eq!(way("haproxy: {run: systemd}"), RunWay::Systemd { unit: "haproxy.service".to_owned() });
     let beside = RunWay::Binary { pid_file: "/etc/haproxy/haproxy.pid".into() };
     assert_eq!(way("haproxy: {run: binary}"), beside);
-    assert_eq!(way("haproxy: {run: none}"), RunWay::Nobody);
+    assert_eq!(way("haproxy: {run: none}"), RunWay::External);
     let RunWay::Command { start: None, check: Some(check), reload } = way(
         "haproxy: {run: command, check_command: [docker, exec, lb, haproxy, -c, -f, '{candidate}'], reload_command: docker \
          kill -s HUP lb}",
