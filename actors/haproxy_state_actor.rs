@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient, ResponseActFuture,
-    ResponseFuture, SpawnHandle, WrapFuture,
+    SpawnHandle, WrapFuture,
 };
 use send_wrapper::SendWrapper;
 use slog::Logger;
@@ -18,9 +18,9 @@ use crate::journal::{Event, JournalEntry};
 use crate::log_line::write;
 use crate::message::{
     BeginShutdown, DefinitionsGuardChanged, DefinitionsLoaded, Deploy, GetConfig, GetState, GuardChanged, HostsChanged,
-    HostsUnknown, NameResolves, NamesUnresolved, OverridesChanged, PolicyChanged, PreviewPlan, ProxyAnswers,
-    ProxyExited, ProxyStarted, Record, Refresh, ReleaseSockets, ReloadProxy, SaveState, ServerHealthReported,
-    ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened, WaitOnlyFor,
+    HostsUnknown, NameResolves, NamesUnresolved, OrphanAdopted, OverridesChanged, PolicyChanged, PreviewPlan,
+    ProxyAnswers, ProxyExited, ProxyStarted, Record, Refresh, ReleaseSockets, ReloadProxy, SaveState,
+    ServerHealthReported, ServiceDefined, ServiceRemoved, SettingsRefused, SocketOpened, WaitOnlyFor,
 };
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::operator::{Order, OrderRefused, printable};
@@ -312,6 +312,7 @@ feeds! {
     Refresh: Refresh => Input::Refresh;
     SocketOpened: SocketOpened { service } => Input::SocketOpened(service);
     NameResolves: NameResolves { name } => Input::NameResolves(name);
+    OrphanAdopted: OrphanAdopted { observation } => Input::OrphanAdopted(observation);
     ProxyExited: ProxyExited { pid, exit } => Input::ProcessExited { pid, exit };
     ServerHealthReported: ServerHealthReported { pid, service, .. } => Input::ServerHealthReported { pid, service };
 }
@@ -327,14 +328,15 @@ impl Handler<ProxyStarted> for HaproxyStateActor {
 }
 
 impl Handler<ProxyAnswers> for HaproxyStateActor {
-    type Result = ResponseFuture<()>;
+    type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, _: ProxyAnswers, _: &mut Self::Context) -> Self::Result {
         let mut batches = self.successor_batches.subscribe();
         let sent = batches.borrow().sent;
         // The batch that follows contains what changed while the last one was answered.
         let is_caught_up = move |batches: &Batches| batches.answered == batches.sent || batches.answered > sent;
-        Box::pin(async move { drop(batches.wait_for(is_caught_up).await) })
+        let caught_up = async move { drop(batches.wait_for(is_caught_up).await) };
+        Box::pin(caught_up.into_actor(self).map(|(), actor, ctx| actor.feed(Input::SuccessorTakesOver, ctx)))
     }
 }
 

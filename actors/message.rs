@@ -33,7 +33,8 @@ use crate::history::History;
 use crate::journal::JournalEntry;
 pub use crate::model::SeenHost;
 use crate::model::{
-    ChangeId, HostList, OperatorChoice, ProcessInfo, ProxyPolicy, Revision, ServerName, ServiceDefinition, ServiceName,
+    ChangeId, HostList, Observation, OperatorChoice, ProcessInfo, ProxyPolicy, Revision, ServerName, ServiceDefinition,
+    ServiceName,
 };
 use crate::operator::{GuardDecision, OrderRefused, SetServer};
 use crate::port::{DefinitionList, ProcessExit, RuntimeApi, SavedState};
@@ -237,6 +238,15 @@ pub struct ProxyStarted {
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct ProxyAnswers;
+
+/// ProcessSupervisorActor -> HaproxyStateActor: an orphaned HAProxy was adopted. It serves until the deployment under way
+/// replaces it.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct OrphanAdopted {
+    /// Its reported state.
+    pub observation: Observation,
+}
 
 /// ProcessSupervisorActor -> HaproxyStateActor: the HAProxy that served exited unexpectedly. A launch is due; the
 /// supervisor delays it where HAProxy keeps crashing.

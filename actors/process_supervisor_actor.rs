@@ -30,8 +30,8 @@ use crate::deployment::{DeploymentPeers, Processes, SocketPeers, deploy};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::STOP_GRACE;
 use crate::message::{
-    Deploy, FindOrphans, LaunchError, LaunchProxy, PolicyChanged, ProxyAnswers, ProxyExited, ProxyStarted, Record,
-    ServerHealthReported, StopProxy,
+    Deploy, FindOrphans, LaunchError, LaunchProxy, OrphanAdopted, PolicyChanged, ProxyAnswers, ProxyExited,
+    ProxyStarted, Record, ServerHealthReported, StopProxy,
 };
 use crate::model::{ProcessInfo, ProxyManagement, ProxyPolicy};
 use crate::port::{ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, RunningProcess};
@@ -41,6 +41,8 @@ use crate::port::{ConfigFile, ProcessExit, ProcessSignal, ProcessUsage, RunningP
 pub struct SupervisorPeers {
     /// A process exists and does not answer yet.
     pub started: Recipient<ProxyStarted>,
+    /// An orphaned process was adopted.
+    pub adopted: Recipient<OrphanAdopted>,
     /// A new process answers.
     pub answers: Recipient<ProxyAnswers>,
     /// The process that served has crashed.
@@ -395,6 +397,7 @@ impl Handler<Deploy> for ProcessSupervisorActor {
         let peers = DeploymentPeers {
             sockets: self.sockets.clone(),
             orphans: own.clone().recipient(),
+            adopted: self.peers.adopted.clone(),
             launch: own.recipient(),
             config_file: self.ports.config_file.clone(),
             runtime: self.ports.runtime.clone(),

@@ -12,7 +12,8 @@
 //! SocketHolderActor  --SocketOpened--> HaproxyStateActor
 //! HaproxyStateActor  --Deploy--> ProcessSupervisorActor --HoldSockets, AdoptSockets, ReleaseSockets-->
 //!                    SocketHolderActor
-//! ProcessSupervisorActor --ProxyStarted, ProxyAnswers, ServerHealthReported, ProxyExited--> HaproxyStateActor
+//! ProcessSupervisorActor --OrphanAdopted, ProxyStarted, ProxyAnswers, ServerHealthReported, ProxyExited-->
+//!                    HaproxyStateActor
 //! operator           --RefreshService, DecideBlocked--> ServiceConfigActor --DecideBlocked--> WatcherActor
 //! operator           --ReloadProxy--> HaproxyStateActor
 //! all of them        --Record--> JournalActor
@@ -136,6 +137,7 @@ impl Actors {
             &orders.policy,
             SupervisorPeers {
                 started: to_haproxy.way(haproxy.clone().recipient()),
+                adopted: to_haproxy.way(haproxy.clone().recipient()),
                 answers: to_haproxy.way(haproxy.clone().recipient()),
                 exited: to_haproxy.way(haproxy.clone().recipient()),
                 health: to_haproxy.way(haproxy.clone().recipient()),

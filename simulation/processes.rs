@@ -40,6 +40,8 @@ pub(super) struct Process {
     pub(super) up: Rc<Notify>,
     /// Since when it has answered the current manager.
     pub(super) attached_at: Option<Instant>,
+    /// Whether the current manager found it, and answers count from its first observation.
+    pub(super) is_adopted: bool,
     /// Whether another process served when it was started.
     pub(super) replaces: bool,
     /// Whether it is draining.
@@ -224,6 +226,7 @@ impl World {
                 answers: false,
                 up: Rc::new(Notify::new()),
                 attached_at: None,
+                is_adopted: false,
                 replaces: false,
                 draining: false,
                 generation: things.generation,
@@ -248,7 +251,9 @@ impl World {
         let alive = self.with(|things| {
             let Some(process) = things.processes.get_mut(&pid) else { return false };
             process.answers = true;
-            process.attached_at = Some(Instant::now());
+            if !process.is_adopted {
+                process.attached_at = Some(Instant::now());
+            }
             process.up.notify_waiters();
             let (is_ours, serves) = (process.generation == things.generation, !process.draining);
             if is_ours && things.oracle.serves() {
@@ -308,7 +313,7 @@ impl ProxyProcesses for World {
                 let strange = things.processes.values_mut().filter(|process| process.generation != generation);
                 let answers = |process: &&mut Process| Some(process.pid) == serving && process.fault.is_none();
                 let orphan = strange.max_by_key(|process| (answers(process), process.pid))?;
-                orphan.generation = generation;
+                (orphan.generation, orphan.is_adopted) = (generation, true);
                 Some(orphan.watched())
             });
             let words = found.as_ref().map_or("none".to_owned(), |process| process.pid.to_string());

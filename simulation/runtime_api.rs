@@ -145,9 +145,6 @@ impl World {
             let adds = matches!(command, RuntimeCommand::AddServer { .. });
             let is_known = if adds { !exists || deleted_in(batch, id) } else { exists || added(id) };
             let is_known = is_known || things.tampered.contains(id);
-            // Before its first observation, a manager may disable a server that does not exist.
-            let is_guess = process.attached_at.is_none() && takes_away(command);
-            let is_known = is_known || is_guess;
             let is_lost = things.planted == Some(PlantedBug::ForgetsTheSuccessor)
                 && takes_away(command)
                 && process.is_a_young_successor();

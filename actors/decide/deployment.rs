@@ -168,9 +168,6 @@ pub struct ServingProcess {
     pub warnings: Warnings,
     /// The reported state of the process; `None` where it did not answer.
     pub observation: Option<Observation>,
-    /// The reported state of the orphaned HAProxy that this process replaced; `None` where there was none or it did not
-    /// answer.
-    pub orphan_observation: Option<Observation>,
 }
 
 /// HAProxy's warnings about an accepted file, in its words, with the line and its key where they are known.

@@ -26,8 +26,11 @@ mod sockets;
 mod fixture;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::pending;
 
 use slog::{Logger, info, warn};
+use tokio::time::sleep;
 
 use self::candidate::{Candidate, ConfigPart};
 use self::isolation::{Isolation, Step};
@@ -39,8 +42,9 @@ use crate::decide::deployment::{
     BoundSection, ConfigContext, DeployFailure, DeployOrder, Deployed, ServingProcess, Warnings,
 };
 use crate::decide::routing::parse_map;
-use crate::message::{FindOrphans, LaunchError, LaunchProxy};
-use crate::model::{Blocker, Observation, ServiceName};
+use crate::limits::PROXY_READY_POLL;
+use crate::message::{FindOrphans, LaunchError, LaunchProxy, OrphanAdopted};
+use crate::model::{Blocker, ServiceName};
 use crate::port::{CheckFailure, ConfigFile};
 
 /// The state of HAProxy's processes at the begin of a deployment.
@@ -58,35 +62,65 @@ pub async fn deploy(
     mut processes: Processes,
     peers: DeploymentPeers,
 ) -> Result<Deployed, DeployFailure> {
-    let mut orphan_observation = None;
+    let mut orphan_is_silent = false;
     if processes.may_be_orphaned {
         restore_routes(&mut order.context, &*peers.config_file).await;
         let orphans = peers.orphans.send(FindOrphans).await.map_err(gone)?;
         processes.serve |= !orphans.is_empty();
-        orphan_observation = adopt(orphans, &peers).await?;
+        orphan_is_silent = !orphans.is_empty() && !report_orphan(&peers).await;
+        adopt(orphans, &peers).await?;
     }
+    let deployed = deploy_or_fall_back(order, processes, &peers);
+    if !orphan_is_silent {
+        return deployed.await;
+    }
+    // It may have been started just before the daemon was.
+    tokio::select! {
+        biased;
+        outcome = deployed => outcome,
+        never = keep_reporting_orphan(&peers) => match never {},
+    }
+}
+
+/// Passes on the reported state of an orphaned HAProxy. Returns whether it answered.
+async fn report_orphan(peers: &DeploymentPeers) -> bool {
+    let observation = peers.runtime.observe(None).await;
+    let answered = observation.is_ok();
+    observation.into_iter().for_each(|observation| peers.adopted.do_send(OrphanAdopted { observation }));
+    answered
+}
+
+async fn keep_reporting_orphan(peers: &DeploymentPeers) -> Infallible {
+    while !report_orphan(peers).await {
+        sleep(PROXY_READY_POLL).await;
+    }
+    pending().await
+}
+
+/// Deploys a new file. If that fails where no process serves, the last good file is used.
+async fn deploy_or_fall_back(
+    mut order: DeployOrder,
+    processes: Processes,
+    peers: &DeploymentPeers,
+) -> Result<Deployed, DeployFailure> {
     let last_file = order.last_file.take();
     let earlier_file = match &last_file {
         None if !processes.serve => EarlierFile::read(&order.services, &*peers.config_file).await,
         _ => None,
     };
-    let failure = match deploy_new_file(order, orphan_observation, &peers).await {
+    let failure = match deploy_new_file(order, peers).await {
         Err(failure) => failure,
         outcome => return outcome,
     };
     match (last_file, earlier_file) {
-        (Some(file), _) if !failure.file_is_ahead => last_file::restart_on(file, failure, &peers).await,
-        (None, Some(file)) => Err(file.start(failure, &peers).await),
+        (Some(file), _) if !failure.file_is_ahead => last_file::restart_on(file, failure, peers).await,
+        (None, Some(file)) => Err(file.start(failure, peers).await),
         _ => Err(failure),
     }
 }
 
 /// Builds the candidate, has it checked, and starts a process with it.
-async fn deploy_new_file(
-    order: DeployOrder,
-    orphan_observation: Option<Observation>,
-    peers: &DeploymentPeers,
-) -> Result<Deployed, DeployFailure> {
+async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<Deployed, DeployFailure> {
     let DeployOrder { context, services, only_for, state_file, health_source, .. } = order;
     let held = hold_sockets(&services, BTreeMap::new(), peers).await?;
     let (candidate, mut warnings) = isolate(Candidate::new(context, services, held), &*peers.config_file).await?;
@@ -123,7 +157,6 @@ async fn deploy_new_file(
         blockers,
         warnings,
         observation,
-        orphan_observation,
     })))
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use actix::{MailboxError, Recipient};
 use slog::Logger;
 
-use crate::message::{AdoptSockets, FindOrphans, HoldSockets, LaunchProxy, ReleaseSockets};
+use crate::message::{AdoptSockets, FindOrphans, HoldSockets, LaunchProxy, OrphanAdopted, ReleaseSockets};
 use crate::port::{ConfigFile, RuntimeApi};
 
 /// The recipients of a deployment's requests for sockets.
@@ -25,6 +25,8 @@ pub struct DeploymentPeers {
     pub sockets: SocketPeers,
     /// Finds orphaned HAProxys.
     pub orphans: Recipient<FindOrphans>,
+    /// Learns the state of an orphaned HAProxy.
+    pub adopted: Recipient<OrphanAdopted>,
     /// Starts the process.
     pub launch: Recipient<LaunchProxy>,
     /// Candidate, live file and map.

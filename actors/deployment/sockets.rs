@@ -7,21 +7,17 @@ use slog::warn;
 use super::peers::{DeploymentPeers, gone};
 use crate::decide::deployment::{BoundSection, ServiceSection};
 use crate::message::{AdoptSockets, HoldSockets, SocketsHeld, WantedSocket};
-use crate::model::{Observation, ServiceName};
+use crate::model::ServiceName;
 
-/// Takes over the sockets of orphaned HAProxy processes. Returns the reported state of the one that serves.
-pub(super) async fn adopt(orphans: Vec<u32>, peers: &DeploymentPeers) -> Result<Option<Observation>, String> {
-    let observation = match orphans.is_empty() {
-        true => None,
-        false => peers.runtime.observe(None).await.ok(),
-    };
+/// Takes over the sockets of orphaned HAProxy processes.
+pub(super) async fn adopt(orphans: Vec<u32>, peers: &DeploymentPeers) -> Result<(), String> {
     for pid in orphans {
         if let Err(error) = peers.sockets.adopt.send(AdoptSockets { pid }).await.map_err(gone)? {
             warn!(peers.log, "cannot adopt the sockets of an orphaned HAProxy, opening its ports once it closes them";
                 "pid" => pid, "error" => error);
         }
     }
-    Ok(observation)
+    Ok(())
 }
 
 /// Requests the sockets of all desired sections, of last good sections of an earlier run, and of `more`, which need not

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, ServerName, ServerState, ServiceName};
+use super::{Address, Endpoint, Host, ServerName, ServerState, ServiceName, Word};
 
 /// A server, by its section and its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -118,6 +118,20 @@ impl AgentState {
 }
 
 impl ObservedServer {
+    /// Returns the host that it stands for: by its name where it was configured with one. `None` where it has no port or
+    /// address.
+    pub fn host(&self) -> Option<Host> {
+        let address = match &self.fqdn {
+            Some(name) => Address::Name(name.clone()),
+            None => Address::Ip(self.address.parse().ok()?),
+        };
+        let options = match self.agent {
+            AgentState::None => Vec::new(),
+            AgentState::Enabled | AgentState::Disabled => vec![Word::new("agent-check").expect("it is a word")],
+        };
+        Some(Host { options, ..Host::at(Endpoint { address, port: self.port.try_into().ok()? }) })
+    }
+
     /// Returns whether it has this address and port.
     pub fn is_at(&self, endpoint: &Endpoint) -> bool {
         self.port == endpoint.port.get() && *self.address == *endpoint.address.to_string()

@@ -15,7 +15,7 @@ use crate::decide::deployment::{
 use crate::decide::proxy_plan::Refusal;
 use crate::decide::state_file;
 use crate::limits::FIRST_LISTS_WAIT;
-use crate::model::{Blocker, ProxyManagement, ReloadCause, ServerName, ServiceName};
+use crate::model::{Blocker, Observation, ProxyManagement, ReloadCause, ServerName, ServiceName};
 
 impl State {
     /// Begins a deployment when one is due.
@@ -71,9 +71,6 @@ impl State {
         self.outbox.log(line.with("services", order.services.len()));
         let desired = self.desired.services.iter();
         let servers: BTreeMap<_, _> = desired.map(|(name, service)| (name.clone(), service.servers.clone())).collect();
-        if self.running().is_none() {
-            self.unmanaged.get_or_insert_with(|| CatchUp::serving(servers.clone()));
-        }
         self.deployment = Some(Deployment {
             reasons,
             causes,
@@ -179,6 +176,19 @@ impl State {
             Some((name.clone(), ServiceSection { desired, last_good, is_running, refused: None }))
         };
         self.desired.services.iter().filter_map(section).collect()
+    }
+
+    /// Records the state of an orphaned process. Servers that discovery meanwhile removed are disabled in it.
+    pub(super) fn orphan_adopted(&mut self, observation: Observation) {
+        if self.process.is_serving() {
+            // It was replaced meanwhile.
+            return;
+        }
+        let services = self.desired.services.iter();
+        let is_read = services.filter(|(_, service)| service.source.revision.is_some()).map(|(name, _)| name.clone());
+        self.unmanaged = Some(CatchUp::orphan(&observation, is_read.collect()));
+        self.orphan = Some(observation);
+        self.catch_up(None);
     }
 
     /// Records that the deployment started a process, and catches it up.

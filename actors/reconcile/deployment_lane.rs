@@ -1,5 +1,6 @@
 //! A deployment that is under way, and the new process that it has started.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use super::desired::DesiredService;
 use crate::decide::haproxy_config::has_agent;
 use crate::decide::proxy_plan::Refusal;
 use crate::model::{
-    AdminState, ChangeId, HostList, ReloadCause, ReloadReason, RuntimeCommand, ServerId, ServerName, ServiceName,
+    AdminState, ChangeId, Endpoint, Host, HostList, Observation, ObservedServer, ReloadCause, ReloadReason,
+    RuntimeCommand, ServerId, ServerName, ServiceName,
 };
 
 /// A deployment that is under way.
@@ -63,16 +65,24 @@ impl CatchUp {
         Self { rendered: servers, ..Self::default() }
     }
 
-    /// Creates the record of a process that already serves, with these servers as far as is known.
-    pub fn serving(servers: BTreeMap<ServiceName, Arc<HostList>>) -> Self {
-        Self { rendered: servers, takes_commands: true, ..Self::default() }
+    /// Creates the record of an orphaned process, by its reported state. The lists of these services were read since
+    /// the daemon started, so they may differ.
+    pub fn orphan(observation: &Observation, changed: BTreeSet<ServiceName>) -> Self {
+        let takes_traffic = |server: &ObservedServer| !server.in_maintenance() && !server.in_drain();
+        let host = |(name, server): (&ServerName, &ObservedServer)| {
+            Some((name.clone(), Arc::new(server.host().filter(|_| takes_traffic(server))?)))
+        };
+        let services = observation.services.iter();
+        let rendered =
+            services.map(|(name, servers)| (name.clone(), Arc::new(servers.iter().filter_map(host).collect())));
+        Self { rendered: rendered.collect(), changed, takes_commands: true, ..Self::default() }
     }
 
     /// Creates the record of a process that serves the file of an earlier run: all of these servers may have changed
     /// since.
     pub fn on_earlier_file(servers: BTreeMap<ServiceName, Arc<HostList>>) -> Self {
         let changed = servers.keys().cloned().collect();
-        Self { changed, ..Self::serving(servers) }
+        Self { rendered: servers, changed, takes_commands: true, ..Self::default() }
     }
 
     /// Records the start of the process.
@@ -112,10 +122,14 @@ impl CatchUp {
         for name in self.changed.iter().filter(|name| only.is_none_or(|only| only == *name)) {
             let (Some(rendered), Some(service)) = (self.rendered.get(name), services.get(name)) else { continue };
             let disabled = self.disabled.entry(name.clone()).or_default();
+            let by_endpoint = OnceCell::new();
             for (server, host) in rendered.iter().filter(|(_, host)| host.state == AdminState::Ready) {
-                let wanted = match service.servers.get(server) {
-                    Some(now) if now.endpoint == host.endpoint => now.state,
-                    Some(_) => AdminState::Maint,
+                let same = service.servers.get(server).filter(|now| now.endpoint == host.endpoint);
+                // A process of an earlier run may have another server for the same host.
+                let same = same
+                    .or_else(|| by_endpoint.get_or_init(|| hosts_by_endpoint(service)).get(&host.endpoint).copied());
+                let wanted = match same {
+                    Some(now) => now.state,
                     None if service.life.is_draining(server) => AdminState::Drain,
                     None => AdminState::Maint,
                 };
@@ -132,6 +146,10 @@ impl CatchUp {
         }
         commands
     }
+}
+
+fn hosts_by_endpoint(service: &DesiredService) -> BTreeMap<&Endpoint, &Arc<Host>> {
+    service.servers.values().map(|host| (&host.endpoint, host)).collect()
 }
 
 fn command(state: AdminState, server: ServerId) -> RuntimeCommand {

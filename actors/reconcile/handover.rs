@@ -19,9 +19,7 @@ use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::proxy_plan::{DisabledBy, Refusal};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::HEALTH_POLL_MIN;
-use crate::model::{
-    AdminState, Blocker, ChangeId, Host, Observation, ObservedServer, PlanClass, ServerName, ServiceName,
-};
+use crate::model::{AdminState, Blocker, ChangeId, Host, ObservedServer, PlanClass, ServerName, ServiceName};
 
 impl State {
     /// Handles the result of a deployment.
@@ -46,18 +44,8 @@ impl State {
     }
 
     fn serve(&mut self, serving: ServingProcess, deployment: &mut Deployment, now: Now) {
-        let ServingProcess {
-            process,
-            base,
-            style,
-            sections,
-            frontends,
-            routing,
-            blockers,
-            warnings,
-            observation,
-            orphan_observation,
-        } = serving;
+        let ServingProcess { process, base, style, sections, frontends, routing, blockers, warnings, observation } =
+            serving;
         self.report_reload(process.pid, deployment, now);
         let pid = process.pid;
         let exit = self.process.exit().cloned();
@@ -70,7 +58,7 @@ impl State {
             let section = self.replace_section(&name, bound, style, known, refused.unwrap_or_default(), now);
             replacement.insert(name, section);
         }
-        self.carry_over_drains(&mut replacement, orphan_observation);
+        self.carry_over_drains(&mut replacement);
         self.note_disabled_in_successor(&mut replacement, &deployment.successor);
         let loaded = routing.routes.iter().map(|(key, service)| (key.clone(), service.to_string()));
         let mut running = Running {
@@ -283,9 +271,9 @@ impl State {
 
     /// Sets drains again that were set on the socket of an orphaned process: of servers that the previous daemon kept
     /// ready and that have no override.
-    fn carry_over_drains(&mut self, sections: &mut BTreeMap<ServiceName, Section>, orphan: Option<Observation>) {
+    fn carry_over_drains(&mut self, sections: &mut BTreeMap<ServiceName, Section>) {
         let before = std::mem::take(&mut self.desired.disabled_before);
-        for (name, servers) in orphan.into_iter().flat_map(|observation| observation.services) {
+        for (name, servers) in self.orphan.take().into_iter().flat_map(|observation| observation.services) {
             let (Some(section), Some(before)) = (sections.get_mut(&name), before.get(&name)) else { continue };
             let drained = servers.iter().filter(|(_, server)| server.drained_by_order());
             let on_socket = drained.filter(|(server, _)| before.get(*server) == Some(&None));

@@ -70,6 +70,8 @@ pub enum Input {
     SocketOpened(ServiceName),
     /// A host name that HAProxy could not resolve resolves now.
     NameResolves(Arc<str>),
+    /// A deployment adopted an orphaned process, which reports this state and serves until it is replaced.
+    OrphanAdopted(Observation),
     /// A deployment started a new process, which does not answer yet.
     ProcessStarted {
         /// The process.
@@ -77,6 +79,8 @@ pub enum Input {
         /// Whether commands can be sent to it already.
         takes_commands: bool,
     },
+    /// The new process takes over now: it listens, and an orphaned one is asked to stop.
+    SuccessorTakesOver,
     /// The new process answered the commands of a [`Effect::CommandSuccessor`](super::Effect::CommandSuccessor), or never
     /// will.
     SuccessorAnswered {

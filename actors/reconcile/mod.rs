@@ -114,7 +114,9 @@ impl Reconciler {
             Input::ReloadOrdered(why) => state.reloads.request(ReloadCause::Operator.because(why)),
             Input::SocketOpened(service) => state.socket_opened(service),
             Input::NameResolves(name) => state.name_resolves(&name),
+            Input::OrphanAdopted(observation) => state.orphan_adopted(observation),
             Input::ProcessStarted { pid, takes_commands } => state.process_started(pid, takes_commands),
+            Input::SuccessorTakesOver => state.unmanaged = None,
             Input::SuccessorAnswered { pid } => state.successor_answered(pid),
             Input::ProcessExited { pid, exit } => state.process_exited(pid, exit.to_string(), now),
             Input::ServerHealthReported { pid, service } => {

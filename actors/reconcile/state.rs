@@ -22,7 +22,7 @@ use crate::decide::proxy_plan::Step;
 use crate::decide::routing::RouteStep;
 use crate::limits::PARKED_SERVER_SWEEP;
 use crate::message::WantedSocket;
-use crate::model::{ProxyVersion, ServiceDefinition, ServiceName};
+use crate::model::{Observation, ProxyVersion, ServiceDefinition, ServiceName};
 use crate::snapshot::{ProxyCounts, RefusedSettings};
 
 /// The desired and the observed state of one HAProxy, and the operations under way.
@@ -43,6 +43,8 @@ pub struct State {
     /// A process that serves but that no deployment of this daemon started: that of an earlier daemon, or one with an
     /// earlier file. No changes are planned for it, but servers that must not get traffic are disabled in it.
     pub unmanaged: Option<CatchUp>,
+    /// The reported state of an orphaned process, until it is replaced.
+    pub orphan: Option<Observation>,
     /// Reloads that are due.
     pub reloads: ReloadQueue,
     /// The files that are written after changes.
@@ -167,6 +169,7 @@ impl State {
             },
             deployment: None,
             unmanaged: None,
+            orphan: None,
             reloads: ReloadQueue::new(now),
             files: Files::default(),
             unresolved: BTreeSet::new(),

@@ -105,6 +105,49 @@ fn change_after_handover_waits_for_commands_sent_before() {
     assert_eq!(rig.command_texts(), ["set server web/s2 state ready"]);
 }
 
+/// Takes out the commands for a process that serves unmanaged, as texts.
+fn unmanaged_commands(rig: &mut Rig) -> Vec<String> {
+    let commands = rig.take(|effect| match effect {
+        Effect::CommandUnmanaged(commands) => Some(commands.clone()),
+        _ => None,
+    });
+    commands.unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
+/// Returns the report of an orphaned process whose server for host N of `web` is named `slotN`.
+fn orphan_with_slots(servers: &[(u8, u16)]) -> Observation {
+    let slots = reported(servers)
+        .iter()
+        .map(|(name, state)| (server(&name.as_str().replace('s', "slot")), state.clone()))
+        .collect();
+    Observation { services: BTreeMap::from([(service("web"), Arc::new(slots))]) }
+}
+
+#[test]
+fn removed_host_is_disabled_in_the_orphan_under_the_name_it_has_there() {
+    let mut rig = Rig::new();
+    rig.define("web", "");
+    rig.feed(Input::DefinitionsLoaded);
+    rig.hosts("web", &[1, 2, 3]);
+    assert!(rig.order().is_some());
+    rig.hosts("web", &[1, 3]);
+    assert!(unmanaged_commands(&mut rig).is_empty(), "no orphan was found yet");
+    rig.feed(Input::OrphanAdopted(orphan_with_slots(&[(1, READY), (2, READY), (3, MAINT)])));
+    assert_eq!(unmanaged_commands(&mut rig), ["set server web/slot2 state maint"]);
+    rig.hosts("web", &[1, 2]);
+    assert_eq!(unmanaged_commands(&mut rig), ["set server web/slot2 state ready"]);
+    assert!(rig.commands().is_none(), "changes are planned for managed processes only");
+}
+
+#[test]
+fn orphan_is_unchanged_while_no_list_was_read() {
+    let mut rig = Rig::new();
+    rig.define("web", "");
+    rig.feed(Input::DefinitionsLoaded);
+    rig.feed(Input::OrphanAdopted(orphan_with_slots(&[(1, READY)])));
+    assert!(unmanaged_commands(&mut rig).is_empty());
+}
+
 #[test]
 fn process_with_own_socket_gets_no_early_commands() {
     let mut rig = deploying();
@@ -282,19 +325,4 @@ fn removed_service_needs_a_reload() {
     let mut rig = Rig::serving(&[1]);
     rig.feed(Input::ServiceRemoved(service("web")));
     assert!(rig.order().is_some_and(|order| order.services.is_empty()));
-}
-
-#[test]
-fn removed_host_is_disabled_in_orphan_during_first_deployment() {
-    let mut rig = Rig::new();
-    rig.define("web", "");
-    rig.feed(Input::DefinitionsLoaded);
-    rig.hosts("web", &[1, 2]);
-    rig.hosts("web", &[1]);
-    let commands = rig.take(|effect| match effect {
-        Effect::CommandUnmanaged(commands) => Some(commands.iter().map(ToString::to_string).collect::<Vec<_>>()),
-        _ => None,
-    });
-    assert_eq!(commands, Some(vec!["set server web/s2 state maint".to_owned()]));
-    assert!(rig.commands().is_none(), "its state is unknown");
 }

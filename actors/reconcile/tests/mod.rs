@@ -282,7 +282,6 @@ fn serving(order: DeployOrder, pid: u32, blockers: BTreeMap<ServiceName, Blocker
         routing: Routing::default(),
         blockers,
         observation: Some(Observation { services }),
-        orphan_observation: None,
         warnings: Warnings::default(),
         sections,
     }
