@@ -111,6 +111,8 @@ pub enum Event {
         /// The servers that changed.
         changed: usize,
     },
+    /// The watch of a source did not report a change; a confirmation found it.
+    ChangeMissed,
     /// The guard blocked a change.
     ChangeHeld {
         /// The limit that it breaks.
@@ -234,6 +236,7 @@ impl Event {
             Self::AnnotationsLost { .. } => "annotations_lost",
             Self::AnnotationsBack => "annotations_back",
             Self::HostsChanged { .. } => "hosts_changed",
+            Self::ChangeMissed => "change_missed",
             Self::ChangeHeld { .. } => "change_held",
             Self::HoldEnded => "hold_ended",
             Self::HeldAccepted { .. } => "held_accepted",

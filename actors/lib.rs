@@ -23,6 +23,7 @@
 //! [`wiring`], the one place where they meet.
 
 pub mod clock;
+mod confirmation;
 pub mod decide;
 mod deployment;
 mod haproxy_state_actor;

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use tokio::time::Duration;
+
 use crate::decide::option_policy::OptionPolicy;
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::port::{
@@ -53,6 +55,8 @@ pub struct Orders {
     pub options: OptionPolicy,
     /// The largest share of the services that may be removed at once.
     pub services_removal_max: f64,
+    /// How often each source is read again in case its watch lost a change.
+    pub confirm_interval: Duration,
     /// The state that an earlier run saved.
     pub restored: SavedState,
 }

@@ -69,6 +69,11 @@ pub trait DefinitionSource {
 pub trait OpenSource {
     /// Reads everything again now, and reports it even when nothing changed.
     fn refresh(&self);
+    /// Reads everything again whatever watches, indexes and streams say, and reports it even when nothing changed. A
+    /// difference that a watch should have reported is marked as missed; a source that is polled has no watch.
+    fn confirm(&self) {
+        self.refresh();
+    }
 }
 
 // ---- the running HAProxy --------------------------------------------------------------------------------------

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient};
 use slog::{Logger, info, warn};
+use tokio::time::Duration;
 
 use crate::clock::Clock;
+use crate::confirmation::Confirmation;
 use crate::decide::annotation;
 use crate::decide::guard::{Guard, GuardLimits, GuardMemory};
 use crate::decide::option_policy::OptionPolicy;
@@ -70,6 +72,7 @@ pub struct ServiceConfigActor {
     ports: ServiceConfigPorts,
     source: Option<Box<dyn OpenSource>>,
     health: SourceHealth,
+    confirmation: Confirmation,
     /// The state of the annotations' source; `None` where nothing was reported yet.
     annotations: Option<SourceHealth>,
     policy: ServicePolicy,
@@ -100,15 +103,17 @@ impl ServiceConfigActor {
         policy: ServicePolicy,
         SavedState { services: restored, definitions_guard: saved_guard }: SavedState,
         start_watcher: StartWatcher,
+        confirm_interval: Duration,
         peers: ServiceConfigPeers,
         clock: Clock,
         log: Logger,
     ) -> Self {
-        let health = SourceHealth { error: None, since_unix_ms: clock.unix_ms(), read_at_unix_ms: None };
+        let health = SourceHealth { since_unix_ms: clock.unix_ms(), ..SourceHealth::default() };
         Self {
             ports,
             source: None,
             health,
+            confirmation: Confirmation::every(confirm_interval),
             annotations: None,
             policy,
             services: BTreeMap::new(),
@@ -231,6 +236,24 @@ impl ServiceConfigActor {
         }
     }
 
+    /// Has the source confirmed, and schedules the next confirmation.
+    fn confirm(&mut self, ctx: &mut Context<Self>) {
+        if let Some(source) = &self.source {
+            source.confirm();
+            if self.confirmation.requested() && self.health.error.is_none() {
+                self.source_failed(self.confirmation.error());
+            }
+        }
+        ctx.run_later(self.confirmation.pause(), Self::confirm);
+    }
+
+    /// Records a change that the watch of the source did not report.
+    fn change_missed(&mut self) {
+        self.health.missed_changes += 1;
+        warn!(self.log, "the source of definitions did not report a change, the periodic confirmation found it");
+        self.peers.journal.do_send(Record(JournalEntry::new(Event::ChangeMissed)));
+    }
+
     fn source_read(&mut self) {
         let now = self.clock.unix_ms();
         let first = self.health.read_at_unix_ms.replace(now).is_none();
@@ -288,19 +311,24 @@ impl Actor for ServiceConfigActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.restore();
         self.source = Some(self.ports.definitions.open(ctx.address().recipient()));
+        ctx.run_later(self.confirmation.first_pause("the definitions"), Self::confirm);
     }
 }
 
 impl Handler<DefinitionsSeen> for ServiceConfigActor {
     type Result = ();
 
-    fn handle(&mut self, DefinitionsSeen { result, annotations }: DefinitionsSeen, _: &mut Self::Context) {
+    fn handle(&mut self, DefinitionsSeen { result, missed, annotations }: DefinitionsSeen, _: &mut Self::Context) {
+        self.confirmation.answered();
         if let Some(heard) = annotations {
             self.annotations_heard(heard);
         }
         match result {
             Err(error) => self.source_failed(error),
             Ok(seen) => {
+                if missed {
+                    self.change_missed();
+                }
                 self.consider(seen);
                 self.source_read();
             }

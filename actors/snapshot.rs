@@ -42,6 +42,9 @@ pub struct SourceHealth {
     pub since_unix_ms: u64,
     /// When it was last read, in milliseconds since 1970; `None` before the first time.
     pub read_at_unix_ms: Option<u64>,
+    /// The number of changes that its watch did not report and that a confirmation found.
+    #[serde(default)]
+    pub missed_changes: u64,
 }
 
 /// The state of the ServiceConfigActor.

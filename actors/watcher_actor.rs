@@ -6,11 +6,12 @@ mod source_health;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::{Actor, ActorContext, Context, Handler, MessageResult, Recipient};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, MessageResult, Recipient};
 use slog::{Logger, info, warn};
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use crate::clock::Clock;
+use crate::confirmation::Confirmation;
 use crate::decide::guard::{GuardLimits, GuardMemory};
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::service_hosts::{GuardNews, ServiceHosts, Shown};
@@ -46,6 +47,7 @@ pub struct WatcherActor {
     sources: Rc<dyn HostSources>,
     source: Option<Box<dyn OpenSource>>,
     health: SourceHealth,
+    confirmation: Confirmation,
     hosts: ServiceHosts,
     revision: Revision,
     /// The last state that was sent to be saved.
@@ -67,6 +69,7 @@ impl WatcherActor {
         restored: Option<SavedService>,
         sources: Rc<dyn HostSources>,
         changes: ChangeNumbers,
+        confirm_interval: Duration,
         peers: WatcherPeers,
         clock: Clock,
         log: &Logger,
@@ -80,7 +83,8 @@ impl WatcherActor {
             definition,
             sources,
             source: None,
-            health: SourceHealth { error: None, since_unix_ms: clock.unix_ms(), read_at_unix_ms },
+            health: SourceHealth { since_unix_ms: clock.unix_ms(), read_at_unix_ms, ..SourceHealth::default() },
+            confirmation: Confirmation::every(confirm_interval),
             hosts,
             revision: Revision::default(),
             saved_guard,
@@ -177,16 +181,21 @@ impl Actor for WatcherActor {
             self.report_guard();
         }
         self.open_source(ctx);
+        ctx.run_later(self.confirmation.first_pause(self.definition.name.as_str()), Self::confirm);
     }
 }
 
 impl Handler<HostsSeen> for WatcherActor {
     type Result = ();
 
-    fn handle(&mut self, HostsSeen { result, seen_at }: HostsSeen, _: &mut Self::Context) {
+    fn handle(&mut self, HostsSeen { result, seen_at, missed }: HostsSeen, _: &mut Self::Context) {
+        self.confirmation.answered();
         match result {
             Ok(mut seen) => {
                 self.source_read();
+                if missed {
+                    self.change_missed();
+                }
                 server_order::place(&mut seen, &self.definition, self.sources.kinds());
                 self.report_unknown_keys(unknown_keys::in_hosts(&seen));
                 let shown = self.hosts.show(&seen, &self.limits(), self.clock.now());

@@ -23,7 +23,7 @@ use std::rc::Rc;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient};
 use slog::{Logger, o};
-use tokio::time::timeout;
+use tokio::time::{Duration, timeout};
 
 use crate::clock::Clock;
 use crate::deployment::SocketPeers;
@@ -162,7 +162,16 @@ impl Actors {
             ServiceConfigPorts { definitions: outside.definitions.clone(), host_sources: outside.host_sources.clone() },
             ServicePolicy { options: orders.options, removal_max: orders.services_removal_max },
             orders.restored,
-            watcher_starter(post, &outside, &hearers, &record, clock, &component(log, "watcher")),
+            watcher_starter(
+                post,
+                &outside,
+                &hearers,
+                &record,
+                orders.confirm_interval,
+                clock,
+                &component(log, "watcher"),
+            ),
+            orders.confirm_interval,
             ServiceConfigPeers {
                 defined: hearers.all(),
                 removed: hearers.all(),
@@ -449,6 +458,7 @@ fn watcher_starter<P: Post>(
     outside: &Outside,
     hearers: &Hearers<P::Inbox>,
     journal: &Recipient<Record>,
+    confirm_interval: Duration,
     clock: Clock,
     log: &Logger,
 ) -> StartWatcher {
@@ -461,7 +471,8 @@ fn watcher_starter<P: Post>(
     Box::new(move |definition, restored| {
         let (sources, changes, peers) = (sources.clone(), changes.clone(), peers.clone());
         let inbox = post.inbox("WatcherActor", Some(&definition.name));
-        let watcher = WatcherActor::new(definition, restored, sources, changes, peers, clock, &log).start();
+        let watcher =
+            WatcherActor::new(definition, restored, sources, changes, confirm_interval, peers, clock, &log).start();
         WatcherHandle {
             redefine: inbox.way(watcher.clone().recipient()),
             refresh: inbox.way(watcher.clone().recipient()),

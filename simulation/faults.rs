@@ -120,6 +120,7 @@ impl World {
         self.heal_deployments();
         self.with(|things| {
             things.session_lost = false;
+            things.links.mishaps.clear();
             things.definitions_gone = false;
             things.annotations_lost = false;
             things.disk_full = false;
@@ -178,6 +179,7 @@ impl World {
             Step::SessionLost => self.lose_session(),
             Step::SessionExpired { away_ms } => self.expire_session(*away_ms),
             Step::MemberFrozen { service } => self.change(service, |service| service.frozen = true),
+            Step::EventMishap { service, mishap } => self.expect_mishap(service, *mishap),
             Step::ManagerKilled => {
                 self.kill_manager().await;
                 self.latency("manager start", 0, 3_000).await;

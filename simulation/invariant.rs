@@ -42,6 +42,8 @@ pub enum Invariant {
     /// A removed host gets no requests later than 50 ms after its source reported the removal, regardless of
     /// deployments, disk and observations; from a new process, none later than 50 ms after its first answer.
     RemovedHostsGetNoRequests,
+    /// A change that the watch of a source did not report is found within one interval of confirmations.
+    ListsAreConfirmed,
     /// An operator's override survives reloads, restarts and changes of discovery.
     OperatorsDecide,
     /// Every ready server gets some of the requests.
@@ -73,6 +75,7 @@ impl fmt::Display for Invariant {
             Self::TheSavedStateFollows => "the saved state is the desired state",
             Self::GoodServicesAreServed => "a valid service is served, however many others are refused",
             Self::RemovedHostsGetNoRequests => "a removed host gets no requests",
+            Self::ListsAreConfirmed => "no list stays wrong longer than one interval of confirmations",
             Self::OperatorsDecide => "an operator's override stays",
             Self::ReadyServersGetTraffic => "every ready server gets requests",
             Self::AgentsKeepToOrders => "agents end no order",

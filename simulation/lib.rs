@@ -88,6 +88,7 @@ mod hosts;
 mod invariant;
 mod load;
 mod managers;
+mod mishaps;
 mod name_resolver;
 mod oracle;
 mod orders;

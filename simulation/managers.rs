@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use super::courier::Couriers;
 use super::invariant::Invariant;
+use super::mishaps::CONFIRM_INTERVAL;
 use super::planted_bug::PlantedBug;
 use super::sources::Links;
 use super::things::Things;
@@ -36,7 +37,8 @@ impl World {
         let policy = self.policy();
         let options = OptionPolicy::default();
         let services_removal_max = SERVICES_REMOVAL_MAX;
-        let orders = Orders { policy, binary: None, options, services_removal_max, restored };
+        let confirm_interval = CONFIRM_INTERVAL;
+        let orders = Orders { policy, binary: None, options, services_removal_max, confirm_interval, restored };
         self.start_manager_with(orders, Rc::new(self.clone()), Rc::new(self.clone()));
     }
 

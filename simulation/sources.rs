@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::durations::Work;
 use super::invariant::Invariant;
+use super::mishaps::Mishap;
 use super::planted_bug::PlantedBug;
 use super::things::Things;
 use super::truth::{ShownDefinitions, ShownHosts, Snapshot, definitions_seen, hosts_seen};
@@ -27,6 +28,8 @@ const UNDECIDED: Duration = Duration::from_millis(1);
 pub(super) struct Links {
     definitions: Option<Link<ShownDefinitions>>,
     hosts: BTreeMap<String, Link<Snapshot>>,
+    /// What happens to the next event of a service's source.
+    pub(super) mishaps: BTreeMap<String, Mishap>,
     last_id: u64,
     /// The services whose source was ever opened by this manager.
     opened: BTreeSet<String>,
@@ -35,12 +38,39 @@ pub(super) struct Links {
 struct Link<L> {
     id: u64,
     queue: UnboundedSender<(Instant, L)>,
+    /// The last list that was sent.
+    sent: Option<L>,
+    /// Since when the recipient has an older list than it should.
+    lost: Option<Instant>,
 }
 
-impl<L> Link<L> {
-    fn send(&self, delay_ms: u64, snapshot: L) {
+impl<L: Clone> Link<L> {
+    fn new(id: u64, queue: UnboundedSender<(Instant, L)>) -> Self {
+        Self { id, queue, sent: None, lost: None }
+    }
+
+    fn send(&mut self, delay_ms: u64, snapshot: L) {
+        (self.sent, self.lost) = (Some(snapshot.clone()), None);
         // The receiver may be gone; then the message is not needed.
         let _ = self.queue.send((Instant::now() + Duration::from_millis(delay_ms), snapshot));
+    }
+
+    /// Sends a change although something happens to it. Returns whether the recipient gets an older list.
+    fn send_with(&mut self, mishap: Mishap, delay_ms: u64, snapshot: L) -> bool {
+        match mishap {
+            Mishap::Lost => {}
+            Mishap::Twice => {
+                self.send(delay_ms, snapshot.clone());
+                self.send(delay_ms, snapshot);
+            }
+            Mishap::Past => {
+                if let Some(before) = self.sent.clone() {
+                    self.send(delay_ms, before);
+                }
+            }
+        }
+        self.lost = (mishap != Mishap::Twice).then(Instant::now);
+        self.lost.is_some()
     }
 }
 
@@ -69,7 +99,7 @@ impl World {
         let delay_ms = self.duration_ms(Work::Definitions);
         self.with(|things| {
             let annotations = things.read_annotations();
-            let Some(link) = &things.links.definitions else { return };
+            let Some(link) = &mut things.links.definitions else { return };
             let defined = things.services.iter().filter(|(_, service)| service.defined);
             let services = if things.session_lost {
                 Err("the session is lost".to_owned())
@@ -85,14 +115,38 @@ impl World {
     /// Makes the source of this service report its current hosts, unless it is frozen.
     pub(super) fn show_hosts(&self, name: &str) {
         let delay_ms = self.duration_ms(Work::Hosts);
-        self.with(|things| {
-            let Some(service) = things.services.get(name) else { return };
+        let is_lost = self.with(|things| {
+            let Some(service) = things.services.get(name) else { return false };
             if service.frozen && !things.session_lost {
-                return;
+                return false;
             }
             let snapshot = service.snapshot(things.session_lost);
-            things.links.hosts.get(name).into_iter().for_each(|link| link.send(delay_ms, snapshot.clone()));
+            let Some(link) = things.links.hosts.get_mut(name) else { return false };
+            match things.links.mishaps.remove(name).filter(|_| snapshot.is_ok()) {
+                Some(mishap) => link.send_with(mishap, delay_ms, snapshot),
+                None => {
+                    link.send(delay_ms, snapshot);
+                    false
+                }
+            }
         });
+        if is_lost {
+            self.expect_confirmation(name);
+        }
+    }
+
+    /// Makes the source of this service report its current hosts whatever its watch reported.
+    fn confirm_hosts(&self, name: &str) {
+        self.with(|things| {
+            things.links.mishaps.remove(name);
+            if things.services.get(name).is_some_and(|service| service.frozen)
+                && let Some(link) = things.links.hosts.get_mut(name)
+            {
+                // A source that does not answer is told.
+                link.lost = None;
+            }
+        });
+        self.show_hosts(name);
     }
 
     /// Makes every source report its snapshot.
@@ -174,6 +228,16 @@ impl OpenSource for Watched {
             None => self.world.show_definitions(),
         }
     }
+
+    fn confirm(&self) {
+        if self.world.has(PlantedBug::NeverConfirms) {
+            return;
+        }
+        match &self.service {
+            Some(service) => self.world.confirm_hosts(service),
+            None => self.world.show_definitions(),
+        }
+    }
 }
 
 impl Drop for Watched {
@@ -198,7 +262,7 @@ impl DefinitionSource for World {
             undecided.with(|things| things.oracle.are_definitions_undecided() && things.is_definitions_link(id))
         };
         let queue = courier(is_undecided, move |shown| world.deliver_definitions(id, &shown, &reader));
-        self.with(|things| things.links.definitions = Some(Link { id, queue }));
+        self.with(|things| things.links.definitions = Some(Link::new(id, queue)));
         self.show_definitions();
         Box::new(Watched { world: self.clone(), id, service: None })
     }
@@ -225,7 +289,7 @@ impl HostSources for World {
             world.with(|things| things.is_hosts_link(id, service) && things.oracle.is_undecided(service, snapshot))
         };
         let queue = courier(is_undecided, move |snapshot| world.deliver_hosts(id, &of, &snapshot, &watcher));
-        self.with(|things| things.links.hosts.insert(name.clone(), Link { id, queue }));
+        self.with(|things| things.links.hosts.insert(name.clone(), Link::new(id, queue)));
         self.show_hosts(&name);
         Ok(Box::new(Watched { world: self.clone(), id, service: Some(name) }))
     }
@@ -253,6 +317,11 @@ impl Things {
 }
 
 impl Links {
+    /// Returns since when the watcher of a service has an older list than it should.
+    pub(super) fn lost(&self, service: &str) -> Option<Instant> {
+        self.hosts.get(service)?.lost
+    }
+
     fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id

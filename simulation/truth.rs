@@ -29,6 +29,7 @@ pub(super) struct ShownHosts {
 }
 
 /// Report of the source of the definitions.
+#[derive(Clone)]
 pub(super) struct ShownDefinitions {
     pub(super) services: Result<BTreeMap<String, RawDefinition>, String>,
     pub(super) annotations: Result<(), String>,
@@ -232,7 +233,7 @@ pub(super) fn hosts_seen(snapshot: &Snapshot) -> HostsSeen {
         })
     };
     let result = snapshot.as_ref().map(entries).map_err(Clone::clone);
-    HostsSeen { result, seen_at: Instant::now() }
+    HostsSeen::watched(result, Instant::now())
 }
 
 /// Converts a report of the definitions into the message of their source.
@@ -240,6 +241,7 @@ pub(super) fn definitions_seen(shown: &ShownDefinitions) -> DefinitionsSeen {
     let named = |(name, raw): (&String, &RawDefinition)| (Arc::from(name.as_str()), raw.clone());
     DefinitionsSeen {
         result: shown.services.as_ref().map(|services| services.iter().map(named).collect()).map_err(Clone::clone),
+        missed: false,
         annotations: Some(shown.annotations.clone()),
     }
 }

@@ -64,6 +64,8 @@ pub struct Settings {
     pub service_config: ServiceConfigSettings,
     /// The annotations, if any.
     pub annotations: Option<AnnotationSettings>,
+    /// How often each source is read again in case its watch lost a change.
+    pub confirm_interval: Duration,
     /// ZooKeeper, for definitions and hosts.
     pub zookeeper: ZookeeperSettings,
     /// AWS.
@@ -303,6 +305,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let haproxy = read_haproxy(reader);
     let service_config = service_config::read(reader);
     let annotations = service_config::read_annotations(reader, service_config.as_ref());
+    let confirm_interval = reader.duration("discovery.confirm_interval");
     let zookeeper = read_zookeeper(reader);
     let aws = aws::read(reader);
     let consul = http::read_consul(reader);
@@ -322,6 +325,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
         haproxy: haproxy?,
         service_config: service_config?,
         annotations,
+        confirm_interval: confirm_interval?,
         zookeeper: zookeeper?,
         aws: aws?,
         consul: consul?,

@@ -14,6 +14,8 @@ use crate::model::{RawDefinition, SeenHost};
 pub struct DefinitionsSeen {
     /// Every raw definition by name. After an error the known services stay.
     pub result: Result<BTreeMap<Arc<str>, RawDefinition>, String>,
+    /// Whether a confirmation found a change that the watch of the source did not report.
+    pub missed: bool,
     /// Whether their annotations can be read, or the error; `None` where no source of annotations is configured, or
     /// nothing was reported yet.
     pub annotations: Option<Result<(), String>>,
@@ -22,7 +24,7 @@ pub struct DefinitionsSeen {
 impl DefinitionsSeen {
     /// Creates a message without annotations.
     pub fn plain(result: Result<BTreeMap<Arc<str>, RawDefinition>, String>) -> Self {
-        Self { result, annotations: None }
+        Self { result, missed: false, annotations: None }
     }
 }
 
@@ -34,4 +36,13 @@ pub struct HostsSeen {
     pub result: Result<Vec<SeenHost>, String>,
     /// When the source learned of the change, for the reported latency.
     pub seen_at: Instant,
+    /// Whether a confirmation found a change that the watch of the source did not report.
+    pub missed: bool,
+}
+
+impl HostsSeen {
+    /// Creates the report of a snapshot that the watch of the source returned.
+    pub fn watched(result: Result<Vec<SeenHost>, String>, seen_at: Instant) -> Self {
+        Self { result, seen_at, missed: false }
+    }
 }

@@ -40,6 +40,25 @@ impl WatcherActor {
         }
     }
 
+    /// Has the source confirmed, and schedules the next confirmation.
+    pub(super) fn confirm(&mut self, ctx: &mut Context<Self>) {
+        if let Some(source) = &self.source {
+            source.confirm();
+            if self.confirmation.requested() && self.health.error.is_none() {
+                self.source_failed(self.confirmation.error());
+            }
+        }
+        ctx.run_later(self.confirmation.pause(), Self::confirm);
+    }
+
+    /// Records a change that the watch of the source did not report.
+    pub(super) fn change_missed(&mut self) {
+        self.health.missed_changes += 1;
+        warn!(self.log, "the source did not report a change, the periodic confirmation found it";
+            "source" => &self.definition.source.kind);
+        self.record(None, Event::ChangeMissed);
+    }
+
     /// Records that the source was read.
     pub(super) fn source_read(&mut self) {
         let now = self.clock.unix_ms();

@@ -13,7 +13,7 @@ use crate::deployments::Pace;
 use crate::orders::draw_decisions;
 use crate::random::Random;
 use crate::slots::Slots;
-use crate::{agents, annotations, besides, deployments, domains, vanishing};
+use crate::{agents, annotations, besides, deployments, domains, mishaps, vanishing};
 
 /// The services of plans, each with a port of its own.
 pub const SERVICES: [&str; 4] = ["web", "api", "mail", "search"];
@@ -98,6 +98,7 @@ impl Plan {
         domains::draw_contests(seed, count, &mut steps);
         draw_decisions(seed, &mut steps);
         vanishing::draw(seed, &services, &mut steps);
+        mishaps::draw(seed, &services, &mut steps);
         let slots = Slots::draw(seed, &services);
         let pace = deployments::draw(seed, &services, &mut steps);
         let agents = agents::draw(seed, &services, &mut steps);

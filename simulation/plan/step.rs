@@ -1,6 +1,7 @@
 //! A step of a plan, as data.
 
 use crate::haproxy_model::AgentReport;
+use crate::mishaps::Mishap;
 use proxymgr_actors::model::AdminState;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,8 @@ pub enum Step {
     SessionExpired { away_ms: u64 },
     /// The ensemble's member is frozen: the source of one service reports nothing.
     MemberFrozen { service: String },
+    /// The next event of the source of one service is lost, comes twice, or shows an older list.
+    EventMishap { service: String, mishap: Mishap },
     /// The running HAProxy stops answering. It may still execute commands.
     SocketHang { obeys: bool },
     /// The running HAProxy's socket refuses connections.
@@ -193,6 +196,7 @@ impl Step {
                 | Self::Flap { .. }
                 | Self::Vanish { .. }
                 | Self::ServicesVanish { .. }
+                | Self::EventMishap { .. }
                 | Self::Weight { .. }
                 | Self::SessionExpired { .. }
                 | Self::ReloadFails { .. }

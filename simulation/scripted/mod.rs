@@ -36,6 +36,7 @@ use tokio::time::sleep;
 pub use self::observations::{config_state, haproxy_state, journal, watcher_state};
 use self::sources::ScriptedSources;
 use crate::durations::Work;
+use crate::mishaps::CONFIRM_INTERVAL;
 use crate::tampering::default_policy;
 use crate::world::{self, SERVICES_REMOVAL_MAX, World};
 
@@ -96,7 +97,9 @@ impl ScriptedWorld {
     /// Starts a manager with these settings and this saved state.
     pub fn start_as(&self, policy: ProxyPolicy, restored: SavedState) -> Actors {
         let options = OptionPolicy::default();
-        let orders = Orders { policy, binary: None, options, services_removal_max: SERVICES_REMOVAL_MAX, restored };
+        let services_removal_max = SERVICES_REMOVAL_MAX;
+        let confirm_interval = CONFIRM_INTERVAL;
+        let orders = Orders { policy, binary: None, options, services_removal_max, confirm_interval, restored };
         let sources = Rc::new(self.sources.clone());
         self.world.start_manager_with(orders, sources.clone(), sources);
         self.world.actors().expect("a manager was started just now")

@@ -71,7 +71,7 @@ impl ScriptedSources {
     pub(crate) fn report_hosts(&self, service: &str, snapshot: Result<Vec<SeenHost>, String>) {
         let mut snapshots = self.0.borrow_mut();
         let part = snapshots.hosts.entry(service.to_owned()).or_default();
-        part.snapshot = Some(HostsSeen { result: snapshot, seen_at: Instant::now() });
+        part.snapshot = Some(HostsSeen::watched(snapshot, Instant::now()));
         part.report();
     }
 

@@ -37,7 +37,7 @@ pub(super) fn open(
     Ok(FileWatch::start(directory, FileFilter::One(name.clone()), watches, move |snapshot, seen_at| {
         let text = snapshot.and_then(|files| files.get(&name).cloned().unwrap_or_else(|| Err(absent(&path))));
         let result = text.map(|text| read_hosts(&path, &text, &options));
-        watcher.do_send(HostsSeen { result, seen_at });
+        watcher.do_send(HostsSeen::watched(result, seen_at));
     }))
 }
 

@@ -114,7 +114,7 @@ impl Masters {
                 Err(_) => backoff.pause().min(self.interval),
             };
             if self.reported.as_ref() != Some(&snapshot) {
-                self.watcher.do_send(HostsSeen { result: snapshot.clone(), seen_at });
+                self.watcher.do_send(HostsSeen::watched(snapshot.clone(), seen_at));
                 self.reported = Some(snapshot);
             }
             tokio::select! {

@@ -39,7 +39,7 @@ pub(super) struct StaticHosts {
 
 impl OpenSource for StaticHosts {
     fn refresh(&self) {
-        self.watcher.do_send(HostsSeen { result: Ok(self.hosts.clone()), seen_at: Instant::now() });
+        self.watcher.do_send(HostsSeen::watched(Ok(self.hosts.clone()), Instant::now()));
     }
 }
 

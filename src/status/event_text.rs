@@ -51,6 +51,9 @@ pub fn describe(event: &Event) -> EventText {
         Event::HostsChanged { added, removed, changed } => {
             ("hosts", format!("discovery reports a new list: {}", counts(*added, *removed, *changed)), Plain)
         }
+        Event::ChangeMissed => {
+            ("missed", "the source did not report a change, the periodic confirmation found it".to_owned(), Bad)
+        }
         Event::ChangeHeld { reason } => ("blocked", format!("change blocked by guard: {reason}"), Bad),
         Event::HoldEnded => ("unblocked", "the source reports a list that passes the guard".to_owned(), Good),
         Event::HeldAccepted { reason } => ("accepted", format!("change accepted by an operator: {reason}"), Good),

@@ -12,7 +12,7 @@ async fn tell(world: &ScriptedWorld, heard: Option<Result<(), String>>) {
     let annotation = Annotation { text: r#"{"listen_options": ["balance leastconn"]}"#.into(), origin: "there".into() };
     let web = RawDefinition { annotation: Some(annotation), ..RawDefinition::new(WEB, "here") };
     let result = Ok(BTreeMap::from([("web".into(), web)]));
-    world.report_definitions(DefinitionsSeen { result, annotations: heard }).await;
+    world.report_definitions(DefinitionsSeen { result, missed: false, annotations: heard }).await;
 }
 
 #[test]

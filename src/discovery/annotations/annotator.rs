@@ -67,6 +67,8 @@ pub(super) struct SetRecipient(pub(super) Recipient<DefinitionsSeen>);
 #[rtype(result = "()")]
 pub(super) struct AnnotationsSeen {
     pub(super) result: Result<AnnotationMap, String>,
+    /// Whether a confirmation found a change that their watch did not report.
+    pub(super) missed: bool,
 }
 
 /// The actor that holds the latest definitions and annotations.
@@ -89,14 +91,14 @@ impl Annotator {
     }
 
     /// Reports the merged definitions once both are known, or that the definitions cannot be read.
-    fn report(&self) {
+    fn report(&self, missed: bool) {
         let (Some(reader), Some(definitions)) = (&self.reader, &self.definitions) else { return };
         let result = match (definitions, &self.annotations) {
             (Err(error), _) => Err(error.clone()),
             (Ok(_), None) => return,
             (Ok(definitions), Some(annotations)) => Ok(annotated(definitions, annotations)),
         };
-        reader.do_send(DefinitionsSeen { result, annotations: self.read_status.clone() });
+        reader.do_send(DefinitionsSeen { result, missed, annotations: self.read_status.clone() });
     }
 
     /// Saves the annotations for a start while ZooKeeper is not reachable.
@@ -139,16 +141,16 @@ impl Handler<SetRecipient> for Annotator {
 impl Handler<DefinitionsSeen> for Annotator {
     type Result = ();
 
-    fn handle(&mut self, DefinitionsSeen { result, .. }: DefinitionsSeen, _: &mut Self::Context) {
+    fn handle(&mut self, DefinitionsSeen { result, missed, .. }: DefinitionsSeen, _: &mut Self::Context) {
         self.definitions = Some(result);
-        self.report();
+        self.report(missed);
     }
 }
 
 impl Handler<AnnotationsSeen> for Annotator {
     type Result = ();
 
-    fn handle(&mut self, AnnotationsSeen { result }: AnnotationsSeen, ctx: &mut Self::Context) {
+    fn handle(&mut self, AnnotationsSeen { result, missed }: AnnotationsSeen, ctx: &mut Self::Context) {
         let read_status = Some(result.as_ref().map(|_| ()).map_err(Clone::clone));
         let before = std::mem::replace(&mut self.read_status, read_status);
         let mut has_changed = before != self.read_status;
@@ -173,8 +175,8 @@ impl Handler<AnnotationsSeen> for Annotator {
                 self.annotations.get_or_insert_default();
             }
         }
-        if has_changed {
-            self.report();
+        if has_changed || missed {
+            self.report(missed);
         }
     }
 }

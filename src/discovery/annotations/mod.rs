@@ -48,7 +48,7 @@ impl DefinitionSource for AnnotatedDefinitions {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
         self.annotator.do_send(SetRecipient(reader));
         let annotator = self.annotator.clone();
-        let annotations = self.store.watch(move |result| annotator.do_send(AnnotationsSeen { result }));
+        let annotations = self.store.watch(move |result, missed| annotator.do_send(AnnotationsSeen { result, missed }));
         let definitions = self.definitions.open(self.annotator.clone().recipient());
         Box::new(OpenAnnotated { definitions, annotations })
     }
@@ -63,5 +63,10 @@ impl OpenSource for OpenAnnotated {
     fn refresh(&self) {
         self.annotations.refresh();
         self.definitions.refresh();
+    }
+
+    fn confirm(&self) {
+        self.annotations.confirm();
+        self.definitions.confirm();
     }
 }

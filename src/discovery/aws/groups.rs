@@ -146,7 +146,7 @@ impl SnapshotReader for Groups {
     }
 
     fn report(&self, snapshot: Result<&Self::Snapshot, String>, seen_at: Instant) {
-        self.watcher.do_send(HostsSeen { result: snapshot.cloned(), seen_at });
+        self.watcher.do_send(HostsSeen::watched(snapshot.cloned(), seen_at));
     }
 }
 

@@ -108,7 +108,7 @@ impl SnapshotReader for Instances {
     }
 
     fn report(&self, snapshot: Result<&Self::Snapshot, String>, seen_at: Instant) {
-        self.watcher.do_send(HostsSeen { result: snapshot.cloned(), seen_at });
+        self.watcher.do_send(HostsSeen::watched(snapshot.cloned(), seen_at));
     }
 }
 

@@ -131,7 +131,7 @@ impl Names {
     /// Reports a snapshot that differs from the last one.
     fn report(&mut self, snapshot: Result<Vec<SeenHost>, String>, seen_at: Instant) {
         if self.reported.as_ref() != Some(&snapshot) {
-            self.watcher.do_send(HostsSeen { result: snapshot.clone(), seen_at });
+            self.watcher.do_send(HostsSeen::watched(snapshot.clone(), seen_at));
             self.reported = Some(snapshot);
         }
     }

@@ -68,6 +68,6 @@ impl KeyDecoder for HostKeys {
             entry.clone().transpose().map(|record| SeenHost { key: key.clone(), record })
         };
         let result = snapshot.map(|entries| entries.iter().filter_map(seen_host).collect());
-        self.watcher.do_send(HostsSeen { result, seen_at });
+        self.watcher.do_send(HostsSeen::watched(result, seen_at));
     }
 }

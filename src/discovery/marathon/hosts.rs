@@ -39,7 +39,7 @@ impl AppDecoder for AppHosts {
     }
 
     fn report(&self, snapshot: Result<Vec<SeenHost>, String>, seen_at: Instant) {
-        self.watcher.do_send(HostsSeen { result: snapshot, seen_at });
+        self.watcher.do_send(HostsSeen::watched(snapshot, seen_at));
     }
 }
 

@@ -32,7 +32,10 @@ impl ZookeeperAnnotations {
     }
 
     /// Reports all annotations, and again at each change.
-    pub(in crate::discovery) fn watch(&self, tell: impl Fn(Result<AnnotationMap, String>) + 'static) -> OpenLevel {
+    pub(in crate::discovery) fn watch(
+        &self,
+        tell: impl Fn(Result<AnnotationMap, String>, bool) + 'static,
+    ) -> OpenLevel {
         let meaning = AnnotationLevel { path: self.path.clone(), tell, had_some: Cell::new(false) };
         OpenLevel::start(self.ensembles.join(&self.connect), self.path.clone(), meaning)
     }
@@ -76,7 +79,7 @@ impl<T> AnnotationLevel<T> {
     }
 }
 
-impl<T: Fn(Result<AnnotationMap, String>) + 'static> Meaning for AnnotationLevel<T> {
+impl<T: Fn(Result<AnnotationMap, String>, bool) + 'static> Meaning for AnnotationLevel<T> {
     type Entry = Annotation;
 
     fn entry(&self, child: &str, data: &[u8]) -> Annotation {
@@ -94,8 +97,8 @@ impl<T: Fn(Result<AnnotationMap, String>) + 'static> Meaning for AnnotationLevel
         self.had_some.get().then(gone)
     }
 
-    fn report(&self, level: Result<&AnnotationMap, String>, _seen_at: Instant) {
+    fn report(&self, level: Result<&AnnotationMap, String>, _seen_at: Instant, missed: bool) {
         self.had_some.set(self.had_some.get() || level.as_ref().is_ok_and(|level| !level.is_empty()));
-        (self.tell)(level.cloned());
+        (self.tell)(level.cloned(), missed);
     }
 }

@@ -69,7 +69,7 @@ impl Meaning for DefinitionLevel {
         ))
     }
 
-    fn report(&self, level: Result<&BTreeMap<Arc<str>, RawDefinition>, String>, _seen_at: Instant) {
-        self.reader.do_send(DefinitionsSeen::plain(level.cloned()));
+    fn report(&self, level: Result<&BTreeMap<Arc<str>, RawDefinition>, String>, _seen_at: Instant, missed: bool) {
+        self.reader.do_send(DefinitionsSeen { missed, ..DefinitionsSeen::plain(level.cloned()) });
     }
 }

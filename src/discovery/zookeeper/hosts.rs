@@ -114,11 +114,11 @@ impl Meaning for HostLevel {
         ))
     }
 
-    fn report(&self, level: Result<&BTreeMap<Arc<str>, Self::Entry>, String>, seen_at: Instant) {
+    fn report(&self, level: Result<&BTreeMap<Arc<str>, Self::Entry>, String>, seen_at: Instant, missed: bool) {
         let seen = |(key, entry): (&Arc<str>, &Self::Entry)| {
             entry.clone().transpose().map(|record| SeenHost { key: key.clone(), record })
         };
         let result = level.map(|entries| entries.iter().filter_map(seen).collect());
-        self.watcher.do_send(HostsSeen { result, seen_at });
+        self.watcher.do_send(HostsSeen { result, seen_at, missed });
     }
 }

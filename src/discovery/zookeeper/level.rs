@@ -31,37 +31,44 @@ pub(super) trait Meaning: 'static {
     fn refused(&self, child: &str, reason: String) -> Self::Entry;
     /// Returns an error with a remedy for a path that does not exist; `None` if that counts as a path without children.
     fn absent(&self) -> Option<String>;
-    /// Sends a snapshot, or why there is none, to the recipient.
-    fn report(&self, level: Result<&BTreeMap<Arc<str>, Self::Entry>, String>, seen_at: Instant);
+    /// Sends a snapshot, or why there is none, to the recipient. `missed` is true for a change that no watch reported.
+    fn report(&self, level: Result<&BTreeMap<Arc<str>, Self::Entry>, String>, seen_at: Instant, missed: bool);
 }
 
 /// A watch of the children of a path, active until this is dropped.
 pub(in crate::discovery) struct OpenLevel {
     task: AbortHandle,
     refresh: Rc<Notify>,
+    confirm: Rc<Notify>,
 }
 
 impl OpenLevel {
     /// Starts to watch the children of `path`, which begins at the root of the ensemble.
     pub(super) fn start(ensemble: Rc<Ensemble>, path: Arc<str>, meaning: impl Meaning) -> Self {
-        let refresh = Rc::new(Notify::new());
+        let (refresh, confirm) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
         let level = Level {
             path,
             meaning,
             refresh: refresh.clone(),
+            confirm: confirm.clone(),
+            is_confirming: false,
             children: Children::default(),
             list_watch: None,
             retry_refused_at: Instant::now(),
             losses: 0,
             reported: Reported::Nothing,
         };
-        Self { task: tokio::task::spawn_local(level.run(ensemble)).abort_handle(), refresh }
+        Self { task: tokio::task::spawn_local(level.run(ensemble)).abort_handle(), refresh, confirm }
     }
 }
 
 impl OpenSource for OpenLevel {
     fn refresh(&self) {
         self.refresh.notify_one();
+    }
+
+    fn confirm(&self) {
+        self.confirm.notify_one();
     }
 }
 
@@ -86,6 +93,9 @@ struct Level<M: Meaning> {
     path: Arc<str>,
     meaning: M,
     refresh: Rc<Notify>,
+    confirm: Rc<Notify>,
+    /// Whether the next report answers a confirmation.
+    is_confirming: bool,
     children: Children<M::Entry>,
     list_watch: Option<LocalBoxFuture<'static, Result<Fired, ReadError>>>,
     retry_refused_at: Instant,
@@ -119,6 +129,8 @@ impl Events {
 enum Stop {
     /// Everything must be read again and reported even if unchanged.
     Refresh,
+    /// The same, and what the watches did not report is to be noticed.
+    Confirm,
     /// The path cannot be read, or the session failed.
     Failed(ReadError),
 }
@@ -165,11 +177,12 @@ impl<M: Meaning> Level<M> {
         let Err(stop) = self.keep_in_step(session).await;
         match stop {
             Stop::Refresh => self.reported = Reported::Nothing,
+            Stop::Confirm => self.is_confirming = true,
             Stop::Failed(ReadError::Absent) => match session.awaited(&self.path).await {
                 Ok(Some(watch)) => {
                     match self.meaning.absent() {
                         Some(error) => self.report_error(error),
-                        None => self.report_level(Instant::now()),
+                        None => self.report_level(Instant::now(), false),
                     }
                     self.until_refresh(watch.fired()).await;
                 }
@@ -204,6 +217,7 @@ impl<M: Meaning> Level<M> {
         tokio::select! {
             _ = waiting => {}
             () = self.refresh.notified() => self.reported = Reported::Nothing,
+            () = self.confirm.notified() => self.is_confirming = true,
         }
     }
 
@@ -226,19 +240,31 @@ impl<M: Meaning> Level<M> {
             true => list_watch,
             false => fresh.follow_list(session, &self.path, &self.meaning, BTreeSet::new()).await?,
         };
-        fresh.is_changed = self.children.is_changed || fresh.entries != self.children.entries;
+        let is_different = fresh.entries != self.children.entries;
+        fresh.is_changed = self.children.is_changed || is_different;
+        // ZooKeeper sends the event of a change before any answer that shows it.
+        let missed = self.is_confirming && is_different && self.reported == Reported::Level && !self.has_events();
         // Old watches are dropped after new ones are set, so that the client need not remove them from the ensemble.
         self.children = fresh;
         self.watch_list(list_watch);
         self.retry_refused_at = Instant::now() + ZOOKEEPER_REFUSED_RETRY;
         self.losses = 0;
-        self.report_level(seen_at);
+        if std::mem::take(&mut self.is_confirming) {
+            self.reported = Reported::Nothing;
+        }
+        self.report_level(seen_at, missed);
         Ok(())
+    }
+
+    /// Returns whether a watch has fired whose event was not handled yet.
+    fn has_events(&mut self) -> bool {
+        let list = self.list_watch.as_mut().is_some_and(|watch| watch.now_or_never().is_some());
+        list || matches!(self.children.watches.next().now_or_never(), Some(Some(_)))
     }
 
     /// Waits for an event, and collects further events that have arrived with it.
     async fn events(&mut self) -> Result<Events, Stop> {
-        let Self { children, list_watch, refresh, retry_refused_at, .. } = self;
+        let Self { children, list_watch, refresh, confirm, retry_refused_at, .. } = self;
         let list_watch = list_watch.as_mut().expect("the list has a watch once it was loaded");
         let mut events = Events { list: false, children: BTreeSet::new(), seen_at: Instant::now() };
         tokio::select! {
@@ -249,6 +275,7 @@ impl<M: Meaning> Level<M> {
             }
             Some((child, fired)) = children.watches.next() => events.add(children, child, fired?),
             () = refresh.notified() => return Err(Stop::Refresh),
+            () = confirm.notified() => return Err(Stop::Confirm),
             () = sleep_until(*retry_refused_at), if !children.refused.is_empty() => {
                 *retry_refused_at = Instant::now() + ZOOKEEPER_REFUSED_RETRY;
                 events.children.clone_from(&children.refused);
@@ -280,7 +307,7 @@ impl<M: Meaning> Level<M> {
             let watch = self.children.follow_list(session, &self.path, &self.meaning, changed).await?;
             self.watch_list(watch);
         }
-        self.report_level(seen_at);
+        self.report_level(seen_at, false);
         Ok(())
     }
 
@@ -288,11 +315,11 @@ impl<M: Meaning> Level<M> {
         self.list_watch = Some(watch.fired().boxed_local());
     }
 
-    fn report_level(&mut self, seen_at: Instant) {
+    fn report_level(&mut self, seen_at: Instant, missed: bool) {
         let is_changed = self.children.take_changed();
         if is_changed || self.reported != Reported::Level {
             self.reported = Reported::Level;
-            self.meaning.report(Ok(&self.children.entries), seen_at);
+            self.meaning.report(Ok(&self.children.entries), seen_at, missed);
         }
     }
 
@@ -300,7 +327,7 @@ impl<M: Meaning> Level<M> {
         let reported = Reported::Error(error.clone());
         if self.reported != reported {
             self.reported = reported;
-            self.meaning.report(Err(error), Instant::now());
+            self.meaning.report(Err(error), Instant::now(), false);
         }
     }
 }

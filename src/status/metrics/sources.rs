@@ -26,8 +26,20 @@ pub fn write(families: &mut Families<'_>, states: &[ActorState], now_unix_ms: u6
     let blocked_for = oldest.map_or(0, |since| now_unix_ms.saturating_sub(since));
     let help = "Age of the oldest change of hosts that a guard blocks; 0 without any";
     families.gauge("held_age_max_seconds", help, seconds(blocked_for))?;
+    missed(families, states)?;
     let refused: usize = watchers.iter().map(|watcher| watcher.problems.len()).sum();
     families.gauge("entries_refused", "Invalid entries of sources", refused as f64)
+}
+
+/// Changes that no watch reported.
+fn missed(families: &mut Families<'_>, states: &[ActorState]) -> fmt::Result {
+    let of = |state: &ActorState| match state {
+        ActorState::ServiceConfig(state) => state.source.missed_changes,
+        ActorState::Watcher(state) => state.source.missed_changes,
+        _ => 0,
+    };
+    let help = "Changes of hosts and definitions that the watch of a source did not report and a confirmation found";
+    families.counter("discovery_missed_changes", help, states.iter().map(of).sum())
 }
 
 /// Snapshots of all watchers.

@@ -67,7 +67,12 @@ fn annotations_have_their_own_source() {
         let state = ServiceConfigState { annotations, ..ServiceConfigState::default() };
         text(scrape(vec![ActorState::ServiceConfig(state)], true), Format::Prometheus).unwrap()
     };
-    let away = SourceHealth { error: Some("away".into()), since_unix_ms: 1_500, read_at_unix_ms: Some(500) };
+    let away = SourceHealth {
+        error: Some("away".into()),
+        since_unix_ms: 1_500,
+        read_at_unix_ms: Some(500),
+        ..SourceHealth::default()
+    };
     let text = with(Some(away));
     for line in [
         "proxymgr_annotations_source_up 0.0",

@@ -7,7 +7,7 @@ use super::super::Unset::{Otherwise, Text};
 use super::super::{Key, Kind, key};
 use super::{DAY, duration};
 
-/// `guards`, `service_config`, `zookeeper` and `annotations`.
+/// `guards`, `discovery`, `service_config`, `zookeeper` and `annotations`.
 pub(super) const SERVICES: &[Key] = &[
     key(
         "guards.min_hosts",
@@ -41,6 +41,17 @@ pub(super) const SERVICES: &[Key] = &[
         Text("30s"),
         OnReload,
         "How far back the guards look: hosts or services that leave one by one within it count as leaving at once.",
+    ),
+    key(
+        "discovery.confirm_interval",
+        duration(1_000, DAY),
+        Text("5m"),
+        OnRestart,
+        "How often each source of hosts and of definitions is read again in case its watch lost a change.",
+    )
+    .details(
+        "A change that only this finds is applied, logged and counted in proxymgr_discovery_missed_changes_total. Spread over \
+         the interval by the name of the service.",
     ),
     key(
         "service_config.type",

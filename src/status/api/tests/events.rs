@@ -26,6 +26,7 @@ fn next(event: Option<&Event>) -> Option<Event> {
         Some(Event::AnnotationsLost { .. }) => Event::AnnotationsBack,
         Some(Event::AnnotationsBack) => Event::HostsChanged { added: 1, removed: 2, changed: 3 },
         Some(Event::HostsChanged { .. }) => Event::ChangeHeld { reason: some() },
+        Some(Event::ChangeMissed) => Event::ChangeHeld { reason: some() },
         Some(Event::ChangeHeld { .. }) => Event::HoldEnded,
         Some(Event::HoldEnded) => Event::HeldAccepted { reason: some() },
         Some(Event::HeldAccepted { .. }) => Event::HeldRejected { reason: some() },

@@ -1,0 +1,68 @@
+//! Mishaps of a source's watch: an event is lost, comes twice, or shows an older list. Nothing tells the actors, so only
+//! the confirmation of the source can end what follows from it. An earlier version of the sweep did not find that a list
+//! stayed wrong for ever: its sources reported every change.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use super::invariant::Invariant;
+use super::plan::Step;
+use super::random::Random;
+use super::world::World;
+
+/// How often sources are confirmed in a plan.
+pub(super) const CONFIRM_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How long a confirmation may take.
+const CONFIRMING_MAX: Duration = Duration::from_secs(2);
+
+/// A mishap of the next event of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mishap {
+    /// It is lost.
+    Lost,
+    /// It comes twice.
+    Twice,
+    /// It shows the list before the change.
+    Past,
+}
+
+/// Adds to some plans a mishap, the event that it concerns, and the time for a confirmation.
+pub(super) fn draw(seed: u64, services: &[(String, u8)], steps: &mut Vec<Step>) {
+    let mut random = Random::of_purpose(seed, "mishaps");
+    if !random.chance(30) {
+        return;
+    }
+    let (service, _) = random.pick(services).clone();
+    let mishap = *random.pick(&[Mishap::Lost, Mishap::Lost, Mishap::Twice, Mishap::Past]);
+    let change = match random.chance(50) {
+        true => Step::Leave { service: service.clone(), host: 1 },
+        false => Step::Join { service: service.clone(), host: 4 },
+    };
+    let wait = Step::Wait { ms: random.between(1_000, 30_000) };
+    let place = usize::try_from(random.between(0, steps.len() as u64)).unwrap_or_default();
+    steps.splice(place..place, [Step::EventMishap { service, mishap }, change, wait]);
+}
+
+impl World {
+    /// Lets this happen to the next event of a service's source.
+    pub(super) fn expect_mishap(&self, service: &str, mishap: Mishap) {
+        self.with(|things| things.links.mishaps.insert(service.to_owned(), mishap));
+    }
+
+    /// Schedules the check that a list which its watch did not report is found within the interval.
+    pub(super) fn expect_confirmation(&self, service: &str) {
+        let (world, service) = (self.clone(), service.to_owned());
+        let lost = self.with(|things| things.links.lost(&service));
+        self.naturally(async move {
+            sleep(CONFIRM_INTERVAL + CONFIRMING_MAX).await;
+            if lost.is_some() && world.with(|things| things.links.lost(&service)) == lost {
+                let what = format!("a lost event of {service} was not noticed within {CONFIRM_INTERVAL:?}");
+                world.violate(Invariant::ListsAreConfirmed, what);
+            }
+        });
+    }
+}
