@@ -320,10 +320,10 @@ feeds! {
 impl Handler<ProxyStarted> for HaproxyStateActor {
     type Result = ();
 
-    fn handle(&mut self, ProxyStarted { pid, runtime }: ProxyStarted, ctx: &mut Self::Context) {
+    fn handle(&mut self, ProxyStarted { pid, runtime, servers }: ProxyStarted, ctx: &mut Self::Context) {
         self.successor = runtime.map(SendWrapper::take);
         let takes_commands = self.successor.is_some();
-        self.feed(Input::ProcessStarted { pid, takes_commands }, ctx);
+        self.feed(Input::ProcessStarted { pid, takes_commands, servers }, ctx);
     }
 }
 

@@ -199,6 +199,8 @@ pub struct LaunchProxy {
     pub descriptors: Vec<RawFd>,
     /// The path and the text of the state file that it reads; `None` where it reads none.
     pub state_file: Option<(PathBuf, String)>,
+    /// The servers in the file, by service.
+    pub servers: BTreeMap<ServiceName, Arc<HostList>>,
 }
 
 /// Why HAProxy could not be started or reloaded. The previous process, if any, still serves.
@@ -231,6 +233,8 @@ pub struct ProxyStarted {
     /// Its own Runtime API, on a connection opened before its start; `None` where it opens its socket itself. The
     /// wrapper asserts that all actors share one thread.
     pub runtime: Option<SendWrapper<Rc<dyn RuntimeApi>>>,
+    /// The servers in its file, by service.
+    pub servers: BTreeMap<ServiceName, Arc<HostList>>,
 }
 
 /// ProcessSupervisorActor -> HaproxyStateActor: the new process answers. The reply is sent once that process has answered

@@ -194,7 +194,7 @@ impl ProcessSupervisorActor {
     }
 
     fn launch(&mut self, order: LaunchProxy) -> ResponseActFuture<Self, Result<ProcessInfo, LaunchError>> {
-        let LaunchProxy { with_candidate, descriptors, state_file } = order;
+        let LaunchProxy { with_candidate, descriptors, state_file, servers } = order;
         let state_path = state_file.as_ref().map(|(path, _)| path.clone());
         let ports = self.ports.clone();
         let not_before = self.backoff.not_before();
@@ -230,37 +230,38 @@ impl ProcessSupervisorActor {
             }
             .into_actor(supervisor)
         };
-        let wait = |started: Result<RunningProcess, LaunchError>, supervisor: &mut Self, ctx: &mut Context<Self>| {
-            let (ports, answers) = (supervisor.ports.clone(), supervisor.peers.answers.clone());
-            supervisor.progress.starting.send_replace(false);
-            let ours = supervisor.management == ProxyManagement::Supervised;
-            let started = started.map(|process| {
-                let (pid, runtime) = (process.pid, process.runtime.clone());
-                let to_actor = runtime.clone().map(SendWrapper::new);
-                supervisor.peers.started.do_send(ProxyStarted { pid, runtime: to_actor });
-                NewProcess { pid, runtime, exit: supervisor.adopt(process, ctx) }
-            });
-            supervisor.count_left();
-            let mut stopping = supervisor.progress.stopping.subscribe();
-            async move {
-                let process = started?;
-                if *stopping.borrow() {
-                    if ours {
-                        // The stop came during the start of the process and did not reach it. A process that is already
-                        // gone is no error.
-                        let _ = ports.processes.signal(process.pid, ProcessSignal::SoftStop);
+        let wait =
+            move |started: Result<RunningProcess, LaunchError>, supervisor: &mut Self, ctx: &mut Context<Self>| {
+                let (ports, answers) = (supervisor.ports.clone(), supervisor.peers.answers.clone());
+                supervisor.progress.starting.send_replace(false);
+                let ours = supervisor.management == ProxyManagement::Supervised;
+                let started = started.map(|process| {
+                    let (pid, runtime) = (process.pid, process.runtime.clone());
+                    let to_actor = runtime.clone().map(SendWrapper::new);
+                    supervisor.peers.started.do_send(ProxyStarted { pid, runtime: to_actor, servers });
+                    NewProcess { pid, runtime, exit: supervisor.adopt(process, ctx) }
+                });
+                supervisor.count_left();
+                let mut stopping = supervisor.progress.stopping.subscribe();
+                async move {
+                    let process = started?;
+                    if *stopping.borrow() {
+                        if ours {
+                            // The stop came during the start of the process and did not reach it. A process that is already
+                            // gone is no error.
+                            let _ = ports.processes.signal(process.pid, ProcessSignal::SoftStop);
+                        }
+                        return Err(LaunchError::Stopping);
                     }
-                    return Err(LaunchError::Stopping);
+                    tokio::select! {
+                        biased;
+                        // A stop at this point lets it drain: it must not be killed because it does not answer.
+                        _ = stopping.wait_for(|stopping| *stopping) => Err(LaunchError::Stopping),
+                        outcome = until_it_answers(&ports, &answers, process, ours) => outcome,
+                    }
                 }
-                tokio::select! {
-                    biased;
-                    // A stop at this point lets it drain: it must not be killed because it does not answer.
-                    _ = stopping.wait_for(|stopping| *stopping) => Err(LaunchError::Stopping),
-                    outcome = until_it_answers(&ports, &answers, process, ours) => outcome,
-                }
-            }
-            .into_actor(supervisor)
-        };
+                .into_actor(supervisor)
+            };
         Box::pin(pause.into_actor(self).then(start).then(wait).map(|outcome, supervisor, ctx| {
             supervisor.launched(&outcome, ctx);
             if let Some(path) = state_path {

@@ -6,7 +6,7 @@ mod source_health;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, MessageResult, Recipient};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, MessageResult, Recipient, SpawnHandle};
 use slog::{Logger, info, warn};
 use tokio::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ pub struct WatcherActor {
     source: Option<Box<dyn OpenSource>>,
     health: SourceHealth,
     confirmation: Confirmation,
+    /// The next read for the return of a host that is kept out because it flaps.
+    return_at: SpawnHandle,
     hosts: ServiceHosts,
     revision: Revision,
     /// The last state that was sent to be saved.
@@ -85,6 +87,7 @@ impl WatcherActor {
             source: None,
             health: SourceHealth { since_unix_ms: clock.unix_ms(), read_at_unix_ms, ..SourceHealth::default() },
             confirmation: Confirmation::every(confirm_interval),
+            return_at: SpawnHandle::default(),
             hosts,
             revision: Revision::default(),
             saved_guard,
@@ -123,6 +126,15 @@ impl WatcherActor {
             self.announce(diff, seen_at);
         }
         self.save_guard();
+    }
+
+    /// Schedules a read of the source for when a host that is kept out may return.
+    fn expect_return(&mut self, ctx: &mut Context<Self>) {
+        ctx.cancel_future(std::mem::take(&mut self.return_at));
+        if let Some(pause) = self.hosts.next_return(self.clock.now()) {
+            self.return_at =
+                ctx.run_later(pause, |watcher, _| watcher.source.iter().for_each(|source| source.refresh()));
+        }
     }
 
     fn report_unknown_keys(&mut self, unknown: Option<String>) {
@@ -188,7 +200,7 @@ impl Actor for WatcherActor {
 impl Handler<HostsSeen> for WatcherActor {
     type Result = ();
 
-    fn handle(&mut self, HostsSeen { result, seen_at, missed }: HostsSeen, _: &mut Self::Context) {
+    fn handle(&mut self, HostsSeen { result, seen_at, missed }: HostsSeen, ctx: &mut Self::Context) {
         self.confirmation.answered();
         match result {
             Ok(mut seen) => {
@@ -200,6 +212,7 @@ impl Handler<HostsSeen> for WatcherActor {
                 self.report_unknown_keys(unknown_keys::in_hosts(&seen));
                 let shown = self.hosts.show(&seen, &self.limits(), self.clock.now());
                 self.report(shown, seen_at);
+                self.expect_return(ctx);
             }
             Err(error) => self.source_failed(error),
         }

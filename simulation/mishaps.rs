@@ -13,7 +13,7 @@ use super::random::Random;
 use super::world::World;
 
 /// How often sources are confirmed in a plan.
-pub(super) const CONFIRM_INTERVAL: Duration = Duration::from_secs(20);
+pub const CONFIRM_INTERVAL: Duration = Duration::from_secs(20);
 
 /// How long a confirmation may take.
 const CONFIRMING_MAX: Duration = Duration::from_secs(2);

@@ -15,8 +15,8 @@ pub enum PlantedBug {
     FailureTakesAHost,
     /// A guard compares a list only with the previous one.
     ForgetsTheWindow,
-    /// A source is never confirmed.
-    NeverConfirms,
+    /// A confirmation repeats the last list instead of reading the source.
+    ConfirmsFromMemory,
     /// A service is left out of the file of a reload.
     LeavesAServiceOut,
     /// A command names a server that HAProxy does not have.
@@ -66,7 +66,7 @@ const ALL: [(PlantedBug, &str, Invariant); 25] = [
     (PlantedBug::LosesAChange, "loses-a-change", Invariant::RemovedHostsGetNoRequests),
     (PlantedBug::FailureTakesAHost, "failure-takes-a-host", Invariant::NothingIsTakenAway),
     (PlantedBug::ForgetsTheWindow, "forgets-the-window", Invariant::GuardLimitsHold),
-    (PlantedBug::NeverConfirms, "never-confirms", Invariant::ListsAreConfirmed),
+    (PlantedBug::ConfirmsFromMemory, "confirms-from-memory", Invariant::ListsAreConfirmed),
     (PlantedBug::LeavesAServiceOut, "leaves-a-service-out", Invariant::ServicesStay),
     (PlantedBug::NamesAStranger, "names-a-stranger", Invariant::ServersAreKnown),
     (PlantedBug::ReloadsInVain, "reloads-in-vain", Invariant::ReloadsHaveACause),

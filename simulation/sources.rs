@@ -55,6 +55,11 @@ impl<L: Clone> Link<L> {
         let _ = self.queue.send((Instant::now() + Duration::from_millis(delay_ms), snapshot));
     }
 
+    /// Sends the last list again.
+    fn repeat(&self) {
+        self.sent.iter().for_each(|sent| drop(self.queue.send((Instant::now(), sent.clone()))));
+    }
+
     /// Sends a change although something happens to it. Returns whether the recipient gets an older list.
     fn send_with(&mut self, mishap: Mishap, delay_ms: u64, snapshot: L) -> bool {
         match mishap {
@@ -137,6 +142,9 @@ impl World {
 
     /// Makes the source of this service report its current hosts whatever its watch reported.
     fn confirm_hosts(&self, name: &str) {
+        if self.has(PlantedBug::ConfirmsFromMemory) {
+            return self.with(|things| things.links.hosts.get(name).into_iter().for_each(Link::repeat));
+        }
         self.with(|things| {
             things.links.mishaps.remove(name);
             if things.services.get(name).is_some_and(|service| service.frozen)
@@ -230,9 +238,6 @@ impl OpenSource for Watched {
     }
 
     fn confirm(&self) {
-        if self.world.has(PlantedBug::NeverConfirms) {
-            return;
-        }
         match &self.service {
             Some(service) => self.world.confirm_hosts(service),
             None => self.world.show_definitions(),

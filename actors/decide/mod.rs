@@ -11,6 +11,7 @@ pub mod deployment;
 pub mod duration;
 pub mod earlier_file;
 mod expression;
+pub mod flapping;
 pub mod frontend;
 pub mod guard;
 pub mod haproxy_config;

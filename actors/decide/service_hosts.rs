@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::flapping::Flapping;
 use super::guard::{
     BlockReason, Blocking, Ended, Guard, GuardLimits, GuardMemory, GuardedList, NothingBlocked, Rejection,
 };
 use super::host_list::{Assembled, Followed, GoodEntries, assemble, follow};
 use super::hosts_diff::HostsDiff;
-use crate::model::{BlockedChange, HostList, Moment, NameSample, SeenHost};
+use crate::model::{BlockedChange, HostList, Moment, NameSample, SeenHost, ServerName};
 
 /// The hosts of one service.
 #[derive(Debug, Default)]
@@ -20,6 +22,7 @@ pub struct ServiceHosts {
     confirmed_unix_ms: Option<u64>,
     entries: GoodEntries,
     problems: BTreeMap<String, String>,
+    flapping: Flapping,
     guard: Guard<ShownHosts>,
 }
 
@@ -106,6 +109,11 @@ impl ServiceHosts {
         &self.problems
     }
 
+    /// Returns after which time a host that is kept out returns to service, if it stays in the list.
+    pub fn next_return(&self, now: Moment) -> Option<Duration> {
+        self.flapping.next_return(now)
+    }
+
     /// Returns the change that waits for an operator's decision.
     pub fn pending(&self) -> Option<&BlockedChange> {
         self.guard.pending()
@@ -123,16 +131,27 @@ impl ServiceHosts {
 
     /// Handles a list of the source.
     pub fn show(&mut self, seen: &[SeenHost], limits: &GuardLimits, now: Moment) -> Shown {
-        if let Some(followed) = self.follow(seen, limits, now) {
+        let followed = self.follow(seen, limits, now);
+        let is_listed = |followed: &Followed, name: &ServerName| followed.hosts.contains_key(name);
+        let flaps = followed
+            .as_ref()
+            .map(|followed| self.flapping.listed(&followed.diff, |name| is_listed(followed, name), now));
+        if let Some(followed) = followed.filter(|_| flaps == Some(false)) {
             self.problems.clear();
             let guard = self.passed(followed.hosts.len(), limits, now);
             let diff = self.put_in_service(followed.hosts.clone(), followed.diff.clone(), now);
             followed.enter_into(&mut self.entries);
             return Shown { diff, guard, new_problems: Vec::new() };
         }
-        let (shown, problems) = self.assemble(seen);
+        let (mut shown, mut problems) = self.assemble(seen);
+        let mut diff = difference(self.in_service.as_deref(), &shown.hosts);
+        let listed = &shown.hosts;
+        if flaps.unwrap_or_else(|| self.flapping.listed(&diff, |name| listed.contains_key(name), now)) {
+            self.flapping.keep_out(Arc::make_mut(&mut shown.hosts), limits.min_entries);
+            diff = difference(self.in_service.as_deref(), &shown.hosts);
+        }
+        problems.extend(self.flapping.problems().map(|(name, problem)| (name.to_string(), problem)));
         let new_problems = self.take_problems(problems);
-        let diff = difference(self.in_service.as_deref(), &shown.hosts);
         match self.guard.check(shown.hosts.len(), limits, now) {
             Ok(()) => {
                 let guard = self.passed(shown.hosts.len(), limits, now);

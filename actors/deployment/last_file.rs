@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use slog::warn;
 
@@ -13,7 +14,7 @@ use super::sockets::hold_sockets;
 use crate::decide::deployment::{DeployFailure, Deployed, LastFile, RestartedProcess, ServiceSection};
 use crate::decide::earlier_file::{Listener, listeners, ready_servers, with_descriptors};
 use crate::message::{LaunchProxy, ReleaseSockets, SocketsHeld, WantedSocket};
-use crate::model::{ProcessInfo, ServiceName};
+use crate::model::{HostList, ProcessInfo, ServiceName};
 use crate::port::{ConfigFile, ConfigText};
 
 /// Starts a process with the file of the last one, if that is still in place.
@@ -22,12 +23,11 @@ pub async fn restart_on(
     failure: DeployFailure,
     peers: &DeploymentPeers,
 ) -> Result<Deployed, DeployFailure> {
-    if !peers.config_file.read().await.is_ok_and(|text| last_file.is(&text)) {
-        return Err(failure);
-    }
+    let Some(text) = peers.config_file.read().await.ok().filter(|text| last_file.is(text)) else { return Err(failure) };
     warn!(peers.log, "no HAProxy process serves, starting one with the last file"; "error" => &failure.error);
     let descriptors = last_file.descriptors.into_iter().collect();
-    match peers.launch.send(LaunchProxy { with_candidate: false, descriptors, state_file: None }).await {
+    let servers = ready_servers(&text);
+    match peers.launch.send(LaunchProxy { with_candidate: false, descriptors, state_file: None, servers }).await {
         Ok(Ok(process)) => {
             let observation = peers.runtime.observe(None).await.ok();
             Ok(Deployed::OnLastFile(Box::new(RestartedProcess { process, observation, failure })))
@@ -62,7 +62,7 @@ impl EarlierFile {
     /// If the start fails, all sockets are closed, so that clients get a refusal instead of waiting for an answer.
     pub async fn start(self, failure: DeployFailure, peers: &DeploymentPeers) -> DeployFailure {
         let servers = ready_servers(&self.text);
-        match self.try_start(peers).await {
+        match self.try_start(servers.clone(), peers).await {
             Ok(process) => {
                 warn!(peers.log, "HAProxy was started with the file of an earlier run";
                     "pid" => process.pid, "error" => &failure.error);
@@ -78,7 +78,11 @@ impl EarlierFile {
         }
     }
 
-    async fn try_start(self, peers: &DeploymentPeers) -> Result<ProcessInfo, String> {
+    async fn try_start(
+        self,
+        servers: BTreeMap<ServiceName, Arc<HostList>>,
+        peers: &DeploymentPeers,
+    ) -> Result<ProcessInfo, String> {
         let wanted = |listener: &Listener| {
             let socket = WantedSocket { address: listener.address, is_shared: listener.is_shared };
             Some((ServiceName::new(&listener.section).ok()?, socket))
@@ -94,7 +98,7 @@ impl EarlierFile {
         let descriptors: Vec<RawFd> = by_old.into_values().collect();
         let text = ConfigText { pieces: vec![text.into()], map: self.map.map(Into::into) };
         peers.config_file.check(text, descriptors.clone()).await.map_err(|failure| failure.to_string())?;
-        let start = LaunchProxy { with_candidate: true, descriptors, state_file: None };
+        let start = LaunchProxy { with_candidate: true, descriptors, state_file: None, servers };
         peers.launch.send(start).await.map_err(gone)?.map_err(|error| error.to_string())
     }
 }

@@ -136,7 +136,13 @@ async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<
         Some(path) => Some((path, health_handover::state_file_text(health_source, &candidate, peers).await)),
         None => None,
     };
-    let start = LaunchProxy { with_candidate: true, descriptors: candidate.whole().descriptors, state_file };
+    let servers = candidate.sections.iter().map(|(name, section)| (name.clone(), section.section.spec.hosts.clone()));
+    let start = LaunchProxy {
+        with_candidate: true,
+        descriptors: candidate.whole().descriptors,
+        state_file,
+        servers: servers.collect(),
+    };
     let process = peers.launch.send(start).await.map_err(gone)?.map_err(start_failure)?;
     let observation = peers.runtime.observe(None).await;
     if let Err(error) = &observation {

@@ -2,6 +2,22 @@
 
 use std::time::Duration;
 
+/// How soon after a change of a host its return counts as flapping.
+pub const FLAP_WINDOW: Duration = Duration::from_secs(60);
+
+/// The number of returns, each within the window after the one before, from which on a host is kept out: a host that is
+/// restarted twice for a deployment, or that a slow check loses now and then, stays below.
+pub const FLAP_RETURNS_MAX: u32 = 5;
+
+/// How long a host that flaps must stay in the list the first time. Doubled each further time.
+pub const FLAP_HOLD_MIN: Duration = Duration::from_secs(5);
+
+/// The longest time that it must stay.
+pub const FLAP_HOLD_MAX: Duration = Duration::from_secs(300);
+
+/// How long a host must not change for its history to be forgotten.
+pub const FLAP_FORGET: Duration = Duration::from_secs(900);
+
 /// The largest file that is read as a list of hosts or as a definition, in bytes.
 pub const SOURCE_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 

@@ -15,7 +15,7 @@ use crate::decide::deployment::{
 use crate::decide::proxy_plan::Refusal;
 use crate::decide::state_file;
 use crate::limits::FIRST_LISTS_WAIT;
-use crate::model::{Blocker, Observation, ProxyManagement, ReloadCause, ServerName, ServiceName};
+use crate::model::{Blocker, HostList, Observation, ProxyManagement, ReloadCause, ServerName, ServiceName};
 
 impl State {
     /// Begins a deployment when one is due.
@@ -69,8 +69,6 @@ impl State {
         let order = self.deploy_order(only_for);
         let line = info("deploying a new HAProxy process").with("reasons", reasons.join("; "));
         self.outbox.log(line.with("services", order.services.len()));
-        let desired = self.desired.services.iter();
-        let servers: BTreeMap<_, _> = desired.map(|(name, service)| (name.clone(), service.servers.clone())).collect();
         self.deployment = Some(Deployment {
             reasons,
             causes,
@@ -81,7 +79,7 @@ impl State {
             refused: self.refused_changes(),
             opened: BTreeSet::new(),
             exited: None,
-            successor: CatchUp::rendered(servers),
+            successor: CatchUp::default(),
         });
         self.outbox.push(Effect::Deploy(Box::new(order)));
     }
@@ -192,9 +190,14 @@ impl State {
     }
 
     /// Records that the deployment started a process, and catches it up.
-    pub(super) fn process_started(&mut self, pid: u32, takes_commands: bool) {
+    pub(super) fn process_started(
+        &mut self,
+        pid: u32,
+        takes_commands: bool,
+        servers: BTreeMap<ServiceName, Arc<HostList>>,
+    ) {
         if let Some(deployment) = &mut self.deployment {
-            deployment.successor.started(pid, takes_commands);
+            deployment.successor.started(pid, takes_commands, servers, &self.desired.services);
             self.catch_up(None);
         }
     }

@@ -60,11 +60,6 @@ pub struct CatchUp {
 }
 
 impl CatchUp {
-    /// Creates the record of a process that is about to start, with these servers in its file.
-    pub fn rendered(servers: BTreeMap<ServiceName, Arc<HostList>>) -> Self {
-        Self { rendered: servers, ..Self::default() }
-    }
-
     /// Creates the record of an orphaned process, by its reported state. The lists of these services were read since
     /// the daemon started, so they may differ.
     pub fn orphan(observation: &Observation, changed: BTreeSet<ServiceName>) -> Self {
@@ -85,17 +80,27 @@ impl CatchUp {
         Self { rendered: servers, changed, takes_commands: true, ..Self::default() }
     }
 
-    /// Records the start of the process.
-    pub fn started(&mut self, pid: u32, takes_commands: bool) {
+    /// Records the start of the process, with these servers in its file: those of the last good sections of blocked
+    /// services differ from the desired ones.
+    pub fn started(
+        &mut self,
+        pid: u32,
+        takes_commands: bool,
+        servers: BTreeMap<ServiceName, Arc<HostList>>,
+        desired: &BTreeMap<ServiceName, DesiredService>,
+    ) {
+        let differs = |(name, hosts): &(&ServiceName, &Arc<HostList>)| {
+            desired.get(*name).is_some_and(|service| !Arc::ptr_eq(hosts, &service.servers))
+        };
+        self.changed.extend(servers.iter().filter(differs).map(|(name, _)| name.clone()));
+        self.rendered = servers;
         self.pid = Some(pid);
         self.takes_commands = takes_commands;
     }
 
     /// Records that this service changed since the file was rendered.
     pub fn service_changed(&mut self, service: &ServiceName) {
-        if self.rendered.contains_key(service) {
-            self.changed.insert(service.clone());
-        }
+        self.changed.insert(service.clone());
     }
 
     /// Returns the services that changed since the file was rendered.

@@ -78,6 +78,8 @@ pub enum Input {
         pid: u32,
         /// Whether commands can be sent to it already.
         takes_commands: bool,
+        /// The servers in its file, by service.
+        servers: BTreeMap<ServiceName, Arc<HostList>>,
     },
     /// The new process takes over now: it listens, and an orphaned one is asked to stop.
     SuccessorTakesOver,

@@ -115,7 +115,9 @@ impl Reconciler {
             Input::SocketOpened(service) => state.socket_opened(service),
             Input::NameResolves(name) => state.name_resolves(&name),
             Input::OrphanAdopted(observation) => state.orphan_adopted(observation),
-            Input::ProcessStarted { pid, takes_commands } => state.process_started(pid, takes_commands),
+            Input::ProcessStarted { pid, takes_commands, servers } => {
+                state.process_started(pid, takes_commands, servers);
+            }
             Input::SuccessorTakesOver => state.unmanaged = None,
             Input::SuccessorAnswered { pid } => state.successor_answered(pid),
             Input::ProcessExited { pid, exit } => state.process_exited(pid, exit.to_string(), now),

@@ -36,7 +36,7 @@ use tokio::time::sleep;
 pub use self::observations::{config_state, haproxy_state, journal, watcher_state};
 use self::sources::ScriptedSources;
 use crate::durations::Work;
-use crate::mishaps::CONFIRM_INTERVAL;
+pub use crate::mishaps::CONFIRM_INTERVAL;
 use crate::tampering::default_policy;
 use crate::world::{self, SERVICES_REMOVAL_MAX, World};
 
@@ -126,7 +126,18 @@ impl ScriptedWorld {
 
     /// Reports these hosts of a service, each at 10.0.0.N:80.
     pub async fn hosts(&self, service: &str, hosts: &[u8]) {
-        self.hosts_seen(service, Ok(hosts.iter().map(|n| SeenHost::new(n.to_string(), Ok(host(*n)))).collect())).await;
+        self.hosts_seen(service, Ok(hosts.iter().map(|number| seen_host(*number)).collect())).await;
+    }
+
+    /// Has the source of a service show these hosts without an event.
+    pub async fn hosts_change_silently(&self, service: &str, hosts: &[u8]) {
+        self.sources.change_silently(service, hosts.iter().map(|number| seen_host(*number)).collect());
+        settle().await;
+    }
+
+    /// Has the source of a service answer nothing from now on, or answer again.
+    pub fn silence_source(&self, service: &str, is_silent: bool) {
+        self.sources.silence(service, is_silent);
     }
 
     /// Reports these hosts of a service, or why they are unreadable.
@@ -174,4 +185,8 @@ pub async fn wait(seconds: u64) {
 pub fn host(number: u8) -> Host {
     let address = Address::parse(&format!("10.0.0.{number}")).expect("four numbers are an address");
     Host::at(Endpoint { address, port: 80.try_into().expect("80 is a port") })
+}
+
+fn seen_host(number: u8) -> SeenHost {
+    SeenHost::new(number.to_string(), Ok(host(number)))
 }

@@ -25,11 +25,15 @@ struct Snapshots {
 struct Part<M: Message<Result = ()> + Send> {
     listener: Option<Recipient<M>>,
     snapshot: Option<M>,
+    /// Whether the watch did not report it.
+    is_unreported: bool,
+    /// Whether it answers nothing.
+    is_silent: bool,
 }
 
 impl<M: Message<Result = ()> + Send> Default for Part<M> {
     fn default() -> Self {
-        Self { listener: None, snapshot: None }
+        Self { listener: None, snapshot: None, is_unreported: false, is_silent: false }
     }
 }
 
@@ -75,6 +79,19 @@ impl ScriptedSources {
         part.report();
     }
 
+    /// Has the source of a service show these hosts without an event.
+    pub(crate) fn change_silently(&self, service: &str, hosts: Vec<SeenHost>) {
+        let mut snapshots = self.0.borrow_mut();
+        let part = snapshots.hosts.entry(service.to_owned()).or_default();
+        part.snapshot = Some(HostsSeen::watched(Ok(hosts), Instant::now()));
+        part.is_unreported = true;
+    }
+
+    /// Has the source of a service answer nothing from now on, or answer again.
+    pub(crate) fn silence(&self, service: &str, is_silent: bool) {
+        self.0.borrow_mut().hosts.entry(service.to_owned()).or_default().is_silent = is_silent;
+    }
+
     /// Returns whether an actor watches the definitions.
     pub(crate) fn definitions_are_watched(&self) -> bool {
         self.0.borrow().definitions.listener.is_some()
@@ -98,6 +115,16 @@ impl OpenSource for Listening {
         match &self.service {
             Some(service) => snapshots.hosts.get(service).into_iter().for_each(Part::<HostsSeen>::report),
             None => snapshots.definitions.report(),
+        }
+    }
+
+    fn confirm(&self) {
+        let Some(service) = &self.service else { return self.refresh() };
+        let mut snapshots = self.stage.0.borrow_mut();
+        if let Some(part) = snapshots.hosts.get_mut(service).filter(|part| !part.is_silent) {
+            let missed = std::mem::take(&mut part.is_unreported);
+            part.snapshot.iter_mut().for_each(|snapshot| snapshot.missed = missed);
+            part.report();
         }
     }
 }

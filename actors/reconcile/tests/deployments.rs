@@ -55,7 +55,7 @@ fn new_process_gets_removals_before_it_answers() {
     let mut rig = deploying();
     rig.hosts("web", &[1]);
     assert!(rig.successor_commands().is_empty(), "it is not started yet");
-    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
+    rig.started(2, true);
     assert_eq!(rig.successor_commands(), ["set server web/s2 state maint"]);
     rig.accept(&[(1, READY), (2, MAINT)]);
     rig.feed(Input::SuccessorAnswered { pid: 2 });
@@ -65,9 +65,25 @@ fn new_process_gets_removals_before_it_answers() {
 }
 
 #[test]
+fn new_process_gets_no_commands_for_services_that_its_file_lacks() {
+    let mut rig = deploying();
+    rig.hosts("web", &[1]);
+    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true, servers: BTreeMap::new() });
+    assert!(rig.successor_commands().is_empty());
+}
+
+#[test]
+fn new_process_with_the_last_good_section_of_a_service_loses_hosts_that_left_before() {
+    let mut rig = deploying();
+    let servers = BTreeMap::from([(service("web"), hosts(&[1, 2, 3]))]);
+    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true, servers });
+    assert_eq!(rig.successor_commands(), ["set server web/s3 state maint"]);
+}
+
+#[test]
 fn returning_host_is_ready_in_the_new_process() {
     let mut rig = deploying();
-    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
+    rig.started(2, true);
     rig.hosts("web", &[1]);
     rig.hosts("web", &[1, 2]);
     assert_eq!(rig.successor_commands(), ["set server web/s2 state maint"]);
@@ -78,7 +94,7 @@ fn returning_host_is_ready_in_the_new_process() {
 #[test]
 fn changes_while_the_new_process_answers_are_one_batch() {
     let mut rig = deploying();
-    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
+    rig.started(2, true);
     rig.hosts("web", &[1]);
     assert_eq!(rig.successor_commands(), ["set server web/s2 state maint"]);
     rig.hosts("web", &[1, 2]);
@@ -93,7 +109,7 @@ fn changes_while_the_new_process_answers_are_one_batch() {
 #[test]
 fn change_after_handover_waits_for_commands_sent_before() {
     let mut rig = deploying();
-    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
+    rig.started(2, true);
     rig.hosts("web", &[1]);
     assert_eq!(rig.successor_commands(), ["set server web/s2 state maint"]);
     rig.accept(&[(1, READY), (2, MAINT)]);
@@ -151,7 +167,7 @@ fn orphan_is_unchanged_while_no_list_was_read() {
 #[test]
 fn process_with_own_socket_gets_no_early_commands() {
     let mut rig = deploying();
-    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: false });
+    rig.started(2, false);
     rig.hosts("web", &[1]);
     assert!(rig.successor_commands().is_empty());
 }
@@ -169,7 +185,7 @@ fn handover_plans_changed_services_first() {
 #[test]
 fn server_disabled_in_new_process_is_enabled_again() {
     let mut rig = deploying();
-    rig.feed(Input::ProcessStarted { pid: 2, takes_commands: true });
+    rig.started(2, true);
     rig.hosts("web", &[1]);
     rig.accept(&[(1, READY), (2, MAINT)]);
     let order = rig.order().unwrap();

@@ -223,6 +223,17 @@ impl Rig {
         })
     }
 
+    /// Starts this process with the file of the requested deployment, which contains every desired section.
+    fn started(&mut self, pid: u32, takes_commands: bool) {
+        let order = self.effects.iter().find_map(|effect| match effect {
+            Effect::Deploy(order) => Some(order),
+            _ => None,
+        });
+        let services = &order.expect("a deployment was requested").services;
+        let servers = services.iter().map(|(name, section)| (name.clone(), section.desired.hosts.clone())).collect();
+        self.feed(Input::ProcessStarted { pid, takes_commands, servers });
+    }
+
     /// Accepts the sent commands, after which `web` has these servers.
     fn accept(&mut self, servers: &[(u8, u16)]) {
         let commands = self.commands().expect("commands were sent");

@@ -14,6 +14,7 @@ mod outputs;
 mod overlapping_changes;
 mod plan_and_journal;
 mod server_life_cycle;
+mod silent_sources;
 mod slots;
 mod stage;
 mod unresolved_names;
