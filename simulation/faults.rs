@@ -140,7 +140,7 @@ impl World {
     /// Ends all faults, and makes sure that a service exists and every service has a host, so that no guard has to
     /// block a change: the actors must repair everything else.
     pub fn heal_for_good(&self) {
-        self.with(|things| things.calm.disturb(&Step::Heal));
+        self.with(|things| things.calm.end());
         self.define(SERVICES[0]);
         for name in self.with(|things| things.blocked()) {
             self.change(&name, |service| service.defined = true);

@@ -51,6 +51,8 @@ pub(super) struct Process {
     pub(super) fault: Option<SocketFault>,
     /// Whether its socket ever had a fault: its supervisor may then conclude that it never answered.
     pub(super) was_faulty: bool,
+    /// Whether it has refused a command, which is then left to a reload.
+    pub(super) has_refused: bool,
     exit: watch::Sender<Option<ProcessExit>>,
 }
 
@@ -232,6 +234,7 @@ impl World {
                 generation: things.generation,
                 fault: None,
                 was_faulty: false,
+                has_refused: false,
                 exit: watch::Sender::new(None),
             })
         })

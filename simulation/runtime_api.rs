@@ -140,6 +140,7 @@ impl World {
             let Some(process) = things.processes.get_mut(&pid) else {
                 return (Answer { accepted: false, text: "gone".to_owned() }, true);
             };
+            process.has_refused |= refused;
             let id = command.server();
             let exists = process.model.has(id);
             let adds = matches!(command, RuntimeCommand::AddServer { .. });

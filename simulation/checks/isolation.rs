@@ -48,6 +48,11 @@ impl Calm {
         self.since = self.since.map(|_| Instant::now());
     }
 
+    /// Ends the checks: convergence is checked instead.
+    pub(crate) fn end(&mut self) {
+        self.since = None;
+    }
+
     fn lasts_for(self, duration: Duration) -> bool {
         self.since.is_some_and(|since| since + duration < Instant::now())
     }

@@ -62,10 +62,6 @@ impl Things {
     /// Returns the requests that would reach a removed host after the deadline, one to every server that takes traffic.
     fn late_requests(&self) -> BTreeSet<Request> {
         let max = self.removal_max();
-        // A refused command is left to a reload.
-        if !self.refuses.is_empty() {
-            return BTreeSet::new();
-        }
         let mut late = BTreeSet::new();
         for process in self.processes.values().filter(|process| process.can_be_told(max)) {
             for (service, hosts) in process.ready_servers() {
@@ -78,9 +74,9 @@ impl Things {
 }
 
 impl Process {
-    /// Returns whether it takes new connections and has answered this manager for so long.
+    /// Returns whether it takes new connections and has obeyed this manager for so long.
     fn can_be_told(&self, for_so_long: Duration) -> bool {
         let is_known = self.attached_at.is_some_and(|at| at + for_so_long < Instant::now());
-        is_known && self.answers && !self.draining && !self.was_faulty
+        is_known && self.answers && !self.draining && !self.was_faulty && !self.has_refused
     }
 }
