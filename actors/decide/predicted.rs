@@ -16,8 +16,8 @@ pub fn predict(servers: &mut ObservedServers, command: &RuntimeCommand) {
     match command {
         RuntimeCommand::AddServer { endpoint, id, options, .. } => {
             let added = ObservedServer {
-                address: endpoint.address.to_string().into(),
-                port: endpoint.port.get(),
+                address: endpoint.address.ip(),
+                port: Some(endpoint.port),
                 fqdn: None,
                 admin_state: MAINTENANCE,
                 operational_state: 0,
@@ -48,10 +48,7 @@ fn change(server: &mut ObservedServer, command: &RuntimeCommand) {
         RuntimeCommand::SetDrain(_) => server.admin_state = server.admin_state & !MAINTENANCE | DRAIN,
         RuntimeCommand::SetMaintenance(_) => server.admin_state = server.admin_state & !DRAIN | MAINTENANCE,
         RuntimeCommand::SetWeight(_, weight) => server.weight = *weight,
-        RuntimeCommand::SetAddress(_, endpoint) => {
-            server.address = endpoint.address.to_string().into();
-            server.port = endpoint.port.get();
-        }
+        RuntimeCommand::SetAddress(_, endpoint) => server.move_to(endpoint),
         RuntimeCommand::EnableAgent(_) if server.agent == AgentState::Disabled => server.agent = AgentState::Enabled,
         RuntimeCommand::DisableAgent(_) if server.agent == AgentState::Enabled => server.agent = AgentState::Disabled,
         _ => {}

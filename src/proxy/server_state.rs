@@ -3,6 +3,7 @@
 //! There are 20 columns in 2.2 and 25 in 2.6, so they are found by the header's names. Lines are parsed one at a time
 //! as they arrive: 50,000 servers are several megabytes, which are not kept in memory as a whole.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use proxymgr_actors::model::{AgentState, Observation, ObservedServer, ObservedServers, ServerName, ServiceName};
@@ -104,12 +105,12 @@ impl ServerStateReader {
 
 fn observed(row: &Row<'_>) -> Option<ObservedServer> {
     Some(ObservedServer {
-        address: row[2].into(),
+        address: row[2].parse().ok(),
         operational_state: row[3].parse().ok()?,
         admin_state: row[4].parse().ok()?,
         weight: row[5].parse().ok()?,
         fqdn: (row[6] != "-").then(|| row[6].into()),
-        port: row[7].parse().ok()?,
+        port: NonZeroU16::new(row[7].parse().ok()?),
         id: Some(row[8].parse().ok()?),
         agent: AgentState::of_bits(row[9].parse().ok()?),
     })
@@ -117,6 +118,8 @@ fn observed(row: &Row<'_>) -> Option<ObservedServer> {
 
 #[cfg(test)]
 mod tests {
+    use proxymgr_actors::model::Endpoint;
+
     use super::*;
 
     const HEADER_2_2: &str = "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight \
@@ -146,13 +149,14 @@ mod tests {
         let web = &state.services[&ServiceName::new("web").unwrap()];
         assert_eq!(web.len(), 2);
         let s0 = &web[&ServerName::new("s0").unwrap()];
-        assert_eq!((&*s0.address, s0.port, s0.weight, s0.operational_state), ("127.0.0.2", 90, 10, 0));
+        assert_eq!((s0.endpoint(), s0.weight, s0.operational_state), (Endpoint::parse("127.0.0.2:90"), 10, 0));
         assert!(s0.in_maintenance() && s0.fqdn.is_none());
         assert_eq!((s0.id, s0.agent), (Some(1), AgentState::None));
         let n2 = &web[&ServerName::new("n2").unwrap()];
-        assert_eq!((n2.address.as_ref(), n2.id, n2.agent), ("::1", Some(70_001), AgentState::Enabled));
+        assert_eq!((n2.endpoint(), n2.id, n2.agent), (Endpoint::parse("[::1]:99"), Some(70_001), AgentState::Enabled));
         let two = &state.services[&ServiceName::new("two").unwrap()];
-        assert_eq!(two[&ServerName::new("x").unwrap()].fqdn.as_deref(), Some("a.example"));
+        let x = &two[&ServerName::new("x").unwrap()];
+        assert_eq!((x.endpoint(), x.address), (Endpoint::parse("a.example:1"), None));
     }
 
     #[test]

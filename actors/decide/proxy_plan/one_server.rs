@@ -183,10 +183,11 @@ impl Planned<'_> {
 
     fn move_in_words(&self, observed: &ObservedServer) -> String {
         let (slot, endpoint) = (&self.id.server, &self.host.endpoint);
+        let from = || observed.endpoint().map_or_else(|| "an unknown address".to_owned(), |from| from.to_string());
         match (self.wanted.slots.is_some(), observed.forced_maintenance()) {
             (true, true) => format!("{endpoint} takes the free slot {slot}"),
-            (true, false) => format!("{endpoint} takes {slot} from {}:{}", observed.address, observed.port),
-            _ => format!("it moved from {}:{} to {endpoint}", observed.address, observed.port),
+            (true, false) => format!("{endpoint} takes {slot} from {}", from()),
+            _ => format!("it moved from {} to {endpoint}", from()),
         }
     }
 
@@ -202,11 +203,8 @@ impl Planned<'_> {
     /// Returns whether the server has another address than desired, and the desired one can be set.
     fn moved(&self, loaded: &AppliedServer, observed: &ObservedServer) -> Result<bool, String> {
         match &self.host.endpoint.address {
-            Address::Ip(ip) => {
-                let same_address = observed.address.parse() == Ok(*ip);
-                Ok(!same_address || observed.port != self.host.endpoint.port.get())
-            }
-            Address::Name(_) if loaded.endpoint == self.host.endpoint.to_string() => Ok(false),
+            Address::Ip(_) => Ok(!observed.is_at(&self.host.endpoint)),
+            Address::Name(_) if loaded.endpoint == self.host.endpoint => Ok(false),
             Address::Name(name) => Err(format!("it is now at the host name {name}, which cannot be set at run time")),
         }
     }

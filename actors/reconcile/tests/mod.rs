@@ -77,8 +77,8 @@ fn endpoint(number: u8) -> Endpoint {
 fn reported(servers: &[(u8, u16)]) -> Arc<ObservedServers> {
     let server = |(number, admin_state): &(u8, u16)| {
         let observed = ObservedServer {
-            address: format!("10.0.0.{number}").into(),
-            port: 80,
+            address: endpoint(*number).address.ip(),
+            port: 80.try_into().ok(),
             fqdn: None,
             admin_state: *admin_state,
             operational_state: 2,
