@@ -193,7 +193,7 @@ fn applied_service(section: &LoadedSection) -> AppliedService {
     AppliedService { header: section.header.as_str().into(), servers }
 }
 
-/// Parses a line that [`server_line`](proxymgr_actors::decide::server_line::server_line) wrote.
+/// Parses a line that [`server_line`](haproxy_config::server_line) wrote.
 fn loaded_server(line: &str) -> Option<AppliedServer> {
     let words = split_line(line).ok()?;
     let [_, _, endpoint, options @ ..] = &*words else { return None };

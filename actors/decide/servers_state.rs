@@ -6,9 +6,9 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use proxymgr_actors::model::{AgentState, Observation, ObservedServer, ObservedServers, ServerName, ServiceName};
+use crate::model::{AgentState, Observation, ObservedServer, ObservedServers, ServerName, ServiceName};
 
-/// The columns that are read, in the order of `Row`.
+/// The columns that are read.
 const COLUMNS: [&str; 10] = [
     "be_name",
     "srv_name",
@@ -22,14 +22,66 @@ const COLUMNS: [&str; 10] = [
     "srv_agent_state",
 ];
 
-/// The values of one line, in the order of [`COLUMNS`].
-type Row<'a> = [&'a str; COLUMNS.len()];
+/// Parses the lines of one or several answers to `show servers state`.
+#[derive(Debug, Default)]
+pub struct ServerRows {
+    /// For each column of the output, its index in [`COLUMNS`]; `None` if it is not read.
+    columns: Vec<Option<usize>>,
+}
 
-/// Reads the lines of one or several answers to `show servers state`.
+/// One server of an answer.
+#[derive(Debug)]
+pub struct ServerRow<'a> {
+    /// Its section. It may be one of HAProxy's own, like `<HTTPCLIENT>`.
+    pub section: &'a str,
+    /// Its name.
+    pub server: &'a str,
+    /// Its state.
+    pub observed: ObservedServer,
+}
+
+impl ServerRows {
+    /// Parses the next line; returns `None` for one that describes no server. The error describes what was not
+    /// understood.
+    pub fn read<'a>(&mut self, line: &'a str) -> Result<Option<ServerRow<'a>>, String> {
+        if let Some(header) = line.strip_prefix("# ") {
+            return self.header(header).map(|()| None);
+        }
+        // The format's version, a blank line or "Can't find backend.", which describe no server.
+        if !line.starts_with(|c: char| c.is_ascii_digit()) || !line.contains(' ') {
+            return Ok(None);
+        }
+        let row = self.row(line)?;
+        let observed = observed(&row).ok_or_else(|| format!("a value in this line is not a number: {line:?}"))?;
+        Ok(Some(ServerRow { section: row[0], server: row[1], observed }))
+    }
+
+    fn header(&mut self, header: &str) -> Result<(), String> {
+        self.columns.clear();
+        self.columns.extend(header.split_ascii_whitespace().map(|name| COLUMNS.iter().position(|c| *c == name)));
+        match (0..COLUMNS.len()).find(|&index| !self.columns.contains(&Some(index))) {
+            Some(missing) => Err(format!("`show servers state` has no column {}", COLUMNS[missing])),
+            None => Ok(()),
+        }
+    }
+
+    fn row<'a>(&self, line: &'a str) -> Result<[&'a str; COLUMNS.len()], String> {
+        let mut row = [""; COLUMNS.len()];
+        let mut seen = 0;
+        for (value, column) in line.split(' ').zip(&self.columns) {
+            if let Some(index) = *column {
+                row[index] = value;
+                seen += 1;
+            }
+        }
+        if seen == COLUMNS.len() { Ok(row) } else { Err(format!("`show servers state` has a short line: {line:?}")) }
+    }
+}
+
+/// Collects the servers of one or several answers to `show servers state`.
 #[derive(Debug, Default)]
 pub struct ServerStateReader {
-    /// For each column of the output, its index in a row; `None` if it is not read.
-    columns: Vec<Option<usize>>,
+    rows: ServerRows,
     /// The section that the last line belonged to: lines of one section follow each other.
     current: Option<(ServiceName, ObservedServers)>,
     observation: Observation,
@@ -38,20 +90,11 @@ pub struct ServerStateReader {
 impl ServerStateReader {
     /// Parses the next line. The error describes what was not understood.
     pub fn line(&mut self, line: &str) -> Result<(), String> {
-        if let Some(header) = line.strip_prefix("# ") {
-            return self.header(header);
+        let Some(ServerRow { section, server, observed }) = self.rows.read(line)? else { return Ok(()) };
+        // HAProxy's own sections and their servers do not have the name of a service.
+        if let (Ok(section), Ok(server)) = (ServiceName::new(section), ServerName::new(server)) {
+            self.section(section).insert(server, observed);
         }
-        // The format's version, a blank line or "Can't find backend.", which describe no server.
-        if !line.starts_with(|c: char| c.is_ascii_digit()) || !line.contains(' ') {
-            return Ok(());
-        }
-        let row = self.row(line)?;
-        let (Ok(service), Ok(server)) = (ServiceName::new(row[0]), ServerName::new(row[1])) else {
-            // HAProxy's own sections, like <HTTPCLIENT>.
-            return Ok(());
-        };
-        let observed = observed(&row).ok_or_else(|| format!("a value in this line is not a number: {line:?}"))?;
-        self.section(service).insert(server, observed);
         Ok(())
     }
 
@@ -64,27 +107,6 @@ impl ServerStateReader {
     pub fn finish(mut self) -> Observation {
         self.close_section();
         self.observation
-    }
-
-    fn header(&mut self, header: &str) -> Result<(), String> {
-        self.columns.clear();
-        self.columns.extend(header.split_ascii_whitespace().map(|name| COLUMNS.iter().position(|c| *c == name)));
-        match (0..COLUMNS.len()).find(|&index| !self.columns.contains(&Some(index))) {
-            Some(missing) => Err(format!("`show servers state` has no column {}", COLUMNS[missing])),
-            None => Ok(()),
-        }
-    }
-
-    fn row<'a>(&self, line: &'a str) -> Result<Row<'a>, String> {
-        let mut row: Row<'a> = Default::default();
-        let mut seen = 0;
-        for (value, column) in line.split(' ').zip(&self.columns) {
-            if let Some(index) = *column {
-                row[index] = value;
-                seen += 1;
-            }
-        }
-        if seen == COLUMNS.len() { Ok(row) } else { Err(format!("`show servers state` has a short line: {line:?}")) }
     }
 
     fn section(&mut self, service: ServiceName) -> &mut ObservedServers {
@@ -103,7 +125,7 @@ impl ServerStateReader {
     }
 }
 
-fn observed(row: &Row<'_>) -> Option<ObservedServer> {
+fn observed(row: &[&str; COLUMNS.len()]) -> Option<ObservedServer> {
     Some(ObservedServer {
         address: row[2].parse().ok(),
         operational_state: row[3].parse().ok()?,
@@ -118,9 +140,8 @@ fn observed(row: &Row<'_>) -> Option<ObservedServer> {
 
 #[cfg(test)]
 mod tests {
-    use proxymgr_actors::model::Endpoint;
-
     use super::*;
+    use crate::model::Endpoint;
 
     const HEADER_2_2: &str = "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight \
         srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state \
