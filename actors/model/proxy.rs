@@ -82,7 +82,7 @@ pub struct ObservedServer {
     pub operational_state: u8,
     /// `srv_uweight`: the weight as configured or set, 0 to 256.
     pub weight: u16,
-    /// `srv_id`.
+    /// `srv_id`; `None` where HAProxy assigns it and it was not observed since.
     pub id: Option<u32>,
     /// `srv_agent_state`, as far as it is used.
     pub agent: AgentState,

@@ -4,14 +4,11 @@ use super::step::{Step, disable_agent};
 use super::wanted::{Ground, WantedService};
 use crate::decide::applied_service::{AppliedServer, DisabledBy, applied_server, split_weight};
 use crate::decide::server_line::{id_beside, server_words};
-use crate::decide::server_options::contains;
+use crate::decide::server_options::{DEFAULT_WEIGHT, contains};
 use crate::model::{
     Address, AdminState, AgentState, Host, ObservedServer, PersistentId, PlanClass, RuntimeCommand, ServerId,
     ServerName, ServiceDefinition, UpdateStrategy, Word,
 };
-
-/// HAProxy's weight of a server without a `weight` option.
-const DEFAULT_WEIGHT: u16 = 1;
 
 /// How many further ids are tried for a server in an external HAProxy, whose file may use its id for another server.
 const IDS_TRIED: usize = 1_000;
