@@ -22,7 +22,7 @@ impl Clock {
         self.unix_ms_at(Instant::now())
     }
 
-    /// Returns the current moment, for decisions that take time as an argument.
+    /// Returns the current moment, for decisions and state machines that take time as an argument.
     pub fn now(&self) -> Moment {
         let instant = Instant::now();
         Moment { instant: instant.into_std(), unix_ms: self.unix_ms_at(instant) }

@@ -2,6 +2,7 @@
 //! become requests, and their answers become inputs again.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient, ResponseActFuture,
@@ -10,7 +11,6 @@ use actix::{
 use send_wrapper::SendWrapper;
 use slog::Logger;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::decide::deployment::DeployFailure;
@@ -25,7 +25,7 @@ use crate::message::{
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::operator::{Order, OrderRefused, printable};
 use crate::port::{ConfigFile, RuntimeApi, SavedService};
-use crate::reconcile::{Effect, Input, Now, Observed, Reconciler};
+use crate::reconcile::{Effect, Input, Observed, Reconciler};
 use crate::snapshot::{ActorState, TargetState};
 
 /// The recipients of the HaproxyStateActor's messages.
@@ -96,7 +96,7 @@ impl HaproxyStateActor {
         log: Logger,
     ) -> Self {
         let HaproxyIdentity { runtime, target, binary } = haproxy;
-        let reconciler = Reconciler::new(policy, target.is_some(), binary, restored, Instant::now());
+        let reconciler = Reconciler::new(policy, target.is_some(), binary, restored, clock.now().instant);
         Self {
             reconciler,
             runtime,
@@ -110,26 +110,22 @@ impl HaproxyStateActor {
         }
     }
 
-    fn now(&self) -> Now {
-        Now { instant: Instant::now(), unix_ms: self.clock.unix_ms() }
-    }
-
     /// Passes an input to the reconciler and executes its effects.
     fn feed(&mut self, input: Input, ctx: &mut Context<Self>) {
-        let now = self.now();
+        let now = self.clock.now();
         self.reconciler.on(input, now);
         self.proceed(ctx);
     }
 
     fn proceed(&mut self, ctx: &mut Context<Self>) {
-        for effect in self.reconciler.next_effects(self.now()) {
+        for effect in self.reconciler.next_effects(self.clock.now()) {
             self.execute(effect, ctx);
         }
         self.set_timer(ctx);
     }
 
     fn set_timer(&mut self, ctx: &mut Context<Self>) {
-        let now = self.now();
+        let now = self.clock.now();
         let deadline = self.reconciler.deadline(now);
         if deadline == Some(now.instant) {
             // Continues after the messages that already wait.
@@ -142,7 +138,7 @@ impl HaproxyStateActor {
                     ctx.cancel_future(timer);
                 }
                 self.timer = deadline.map(|at| {
-                    let wait = at.saturating_duration_since(Instant::now());
+                    let wait = at.saturating_duration_since(now.instant);
                     let due = |actor: &mut Self, ctx: &mut Context<Self>| {
                         actor.timer = None;
                         actor.proceed(ctx);
@@ -176,7 +172,8 @@ impl HaproxyStateActor {
             Effect::Log(line) => write(&self.log, &line),
             Effect::Disconnect => runtime.disconnect(),
             Effect::RunCommands(commands) => {
-                let exchange = async move { Ok((runtime.run(commands).await?, Instant::now())) };
+                let clock = self.clock;
+                let exchange = async move { Ok((runtime.run(commands).await?, clock.now().instant)) };
                 self.answer(exchange, Input::CommandsAnswered, ctx);
             }
             Effect::ChangeRoutes { map, commands } => {
@@ -243,8 +240,8 @@ impl HaproxyStateActor {
             Effect::LookUpNames(names) => deployment.names.do_send(NamesUnresolved { names }),
             Effect::WaitOnlyFor(wanted) => deployment.wait_only_for.do_send(WaitOnlyFor { wanted }),
             Effect::WriteConfigFile(text) => {
-                let begun = Instant::now();
-                let written = move |result| Input::ConfigFileWritten { result, took: begun.elapsed() };
+                let (clock, begun) = (self.clock, self.clock.now());
+                let written = move |result| Input::ConfigFileWritten { result, took: clock.now().since(begun) };
                 self.answer(file.write(text), written, ctx);
             }
             Effect::ReadFiles { with_map } => {
@@ -301,7 +298,9 @@ feeds! {
     ServiceRemoved: ServiceRemoved { service } => Input::ServiceRemoved(service);
     DefinitionsLoaded: DefinitionsLoaded => Input::DefinitionsLoaded;
     HostsChanged: HostsChanged { change, service, revision, diff, hosts, seen_at, shown_unix_ms } =>
-        Input::HostsChanged { change, service, revision, diff, hosts, seen_at, shown_unix_ms };
+        Input::HostsChanged {
+            change, service, revision, diff, hosts, seen_at: seen_at.into_std(), shown_unix_ms
+        };
     HostsUnknown: HostsUnknown { service } => Input::HostsUnknown(service);
     OverridesChanged: OverridesChanged { service, choices, ordered } =>
         Input::OverridesChanged { service, overrides: choices, ordered };
@@ -396,7 +395,7 @@ impl Handler<PreviewPlan> for HaproxyStateActor {
     type Result = MessageResult<PreviewPlan>;
 
     fn handle(&mut self, PreviewPlan { after }: PreviewPlan, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.reconciler.plan(after, self.now()))
+        MessageResult(self.reconciler.plan(after, self.clock.now()))
     }
 }
 
@@ -404,7 +403,7 @@ impl Handler<GetState> for HaproxyStateActor {
     type Result = MessageResult<GetState>;
 
     fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
-        let haproxy = self.reconciler.snapshot(self.now());
+        let haproxy = self.reconciler.snapshot(self.clock.now());
         MessageResult(match self.target.clone() {
             None => ActorState::HaproxyState(haproxy),
             Some(name) => ActorState::Target(TargetState { name, haproxy }),

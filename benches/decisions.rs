@@ -48,8 +48,8 @@ fn hosts(count: u32) -> HostList {
 
 fn observed(hosts: &HostList) -> ObservedServers {
     let server = |host: &Host| ObservedServer {
-        address: host.endpoint.address.to_string().into(),
-        port: 80,
+        address: host.endpoint.address.ip(),
+        port: Some(host.endpoint.port),
         fqdn: None,
         admin_state: 0,
         operational_state: 2,

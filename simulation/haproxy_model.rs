@@ -19,6 +19,7 @@ mod server_options;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use proxymgr_actors::limits::{LINE_WORDS_MAX, RUNTIME_ANSWER_TEXT_BYTES_MAX, RUNTIME_LINE_BYTES_MAX};
@@ -105,11 +106,9 @@ struct Shown {
 struct Server {
     /// `None` if its name did not resolve.
     address: Option<IpAddr>,
-    /// The address as text: it is shown far more often than it changes.
-    shown: Arc<str>,
-    port: u16,
+    port: NonZeroU16,
     /// An address that was set and is not shown yet.
-    next: Option<(IpAddr, u16)>,
+    next: Option<(IpAddr, NonZeroU16)>,
     fqdn: Option<Arc<str>>,
     admin: u16,
     weight: u16,
@@ -298,7 +297,7 @@ impl HaproxyModel {
             Some(false) => 0,
         };
         let Address::Ip(ip) = endpoint.address else { return Err(format!("invalid address: {endpoint}")) };
-        let mut server = Server::new(Some(ip), endpoint.port.get(), None, admin, &options);
+        let mut server = Server::new(Some(ip), endpoint.port, None, admin, &options);
         server.id = options.id.unwrap_or_else(|| lowest_free(&taken));
         server.place = options.id.unwrap_or(if version < PLACED_BY_ID { 0 } else { server.id });
         if server.agent == AgentState::Enabled {
@@ -374,7 +373,7 @@ impl HaproxyModel {
             server.change_admin(server.admin & !RESOLUTION_MAINTENANCE);
             return Err(format!("{OTHER_FAMILY} {BY}"));
         };
-        let (old_port, new_port) = (server.port, endpoint.port.get());
+        let (old_port, new_port) = (server.port, endpoint.port);
         // 2.x repeats the new address as it was sent.
         let written = if in_two_parts { new.to_string() } else { ip_text(new) };
         let address = (old != new).then(|| format!("IP changed from '{}' to '{written}'", ip_text(old)));

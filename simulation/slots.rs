@@ -54,7 +54,7 @@ impl Slots {
 
 /// Returns the host that a server serves; `None` if it is no simulated host.
 pub(super) fn host_of(model: &HaproxyModel, id: &ServerId) -> Option<u8> {
-    number_of_server(id.server.as_str()).or_else(|| number_of(&observed(model, id)?.address))
+    number_of_server(id.server.as_str()).or_else(|| number_of(observed(model, id)?.address?))
 }
 
 /// Returns, for each of these commands, the host of its server at the time of its execution.
@@ -64,7 +64,7 @@ pub(super) fn hosts_of(model: &HaproxyModel, commands: &[RuntimeCommand]) -> Vec
     let mut hosts = Vec::with_capacity(commands.len());
     for command in commands {
         if let RuntimeCommand::SetAddress(id, endpoint) = command {
-            moved.insert(id, number_of(&endpoint.address.to_string()));
+            moved.insert(id, endpoint.address.ip().and_then(number_of));
         }
         let id = command.server();
         let by_name = number_of_server(id.server.as_str());
@@ -81,7 +81,7 @@ pub(super) fn server_in(model: &HaproxyModel, service: &str, host: u8) -> Option
     }
     let observation = model.observe(Some(std::slice::from_ref(&id.service)));
     let servers = observation.services.get(&id.service)?;
-    let its = servers.iter().filter(|(_, server)| number_of(&server.address) == Some(host));
+    let its = servers.iter().filter(|(_, server)| server.address.and_then(number_of) == Some(host));
     let (name, _) = its.min_by_key(|(_, server)| server.in_maintenance())?;
     Some(ServerId { service: id.service, server: name.clone() })
 }
@@ -167,7 +167,7 @@ impl Things {
         let Some(hosts) = self.oracle.applied(service) else { return true };
         let before = self.oracle.lately_in_force(service, SLOW.drain_timeout + LEAVES_WITHIN);
         let in_use = servers.values().filter(|server| !server.in_maintenance());
-        let in_use = in_use.filter_map(|server| number_of(&server.address)).chain(before);
+        let in_use = in_use.filter_map(|server| server.address.and_then(number_of)).chain(before);
         let in_use: BTreeSet<u8> = in_use.collect();
         let new = hosts.numbers().iter().filter(|host| !in_use.contains(host)).count();
         new > 0 && in_use.len() + new > servers.len()

@@ -224,5 +224,5 @@ impl Process {
 /// Returns the numbers of the hosts behind these servers, with their weights.
 pub(super) fn numbers<'a>(servers: impl Iterator<Item = &'a ObservedServer>) -> BTreeMap<u8, u16> {
     let ready = servers.filter(|server| !server.in_maintenance() && !server.in_drain());
-    ready.filter_map(|server| Some((number_of(&server.address)?, server.weight))).collect()
+    ready.filter_map(|server| Some((number_of(server.address?)?, server.weight))).collect()
 }

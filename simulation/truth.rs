@@ -276,13 +276,16 @@ pub(super) fn server_of(number: u8) -> String {
 }
 
 /// Returns the number of the host at this address; `None` if it is no simulated host.
-pub(super) fn number_of(address: &str) -> Option<u8> {
-    address.strip_prefix("10.0.0.")?.parse().ok()
+pub(super) fn number_of(address: IpAddr) -> Option<u8> {
+    match address {
+        IpAddr::V4(ip) if ip.octets().starts_with(&[10, 0, 0]) => Some(ip.octets()[3]),
+        _ => None,
+    }
 }
 
 /// Returns the number of a server's host, from the server's name.
 pub(super) fn number_of_server(name: &str) -> Option<u8> {
     let host = name.strip_suffix(":80")?;
     let named = host.strip_prefix(NAME_PREFIX).and_then(|rest| rest.strip_suffix(NAME_SUFFIX));
-    named.map_or_else(|| number_of(host), |number| number.parse().ok())
+    named.map_or_else(|| number_of(host.parse().ok()?), |number| number.parse().ok())
 }

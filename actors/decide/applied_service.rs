@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::server_ids::ServerIds;
 use super::server_line::{id_beside, server_words};
 use super::server_options::used_options;
-use crate::model::{AdminState, Host, PersistentId, ServerName, ServiceDefinition, Word};
+use crate::model::{AdminState, Endpoint, Host, PersistentId, ServerName, ServiceDefinition, Word};
 
 /// The state of one service that was applied to a HAProxy process, by its file and at run time since.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,24 +20,20 @@ pub struct AppliedService {
 }
 
 /// The applied state of one server.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppliedServer {
-    /// The address and port, as written in the file or the command. HAProxy resolves a host name only at that time.
-    pub endpoint: String,
+    /// The address and port in the file or the command. HAProxy resolves a host name only at that time.
+    pub endpoint: Endpoint,
     /// Its options without the weight, which can change at run time.
     pub options: Vec<Word>,
     /// Its id; `None` where it is not known, or one of its options.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<PersistentId>,
     /// The weight last set, by its options or at run time since; `None` where it has the section's default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
     /// Its priority at the time of its last (re)load, because its position among HAProxy's servers changes only with a
     /// reload.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u16>,
     /// Why the daemon last set it to drain or maintenance; `None` where the daemon did not, or it has ended.
-    #[serde(rename = "held_by")]
     pub disabled_by: Option<DisabledBy>,
 }
 
@@ -59,7 +55,7 @@ pub enum DisabledBy {
 pub fn applied_server(definition: &ServiceDefinition, host: &Host) -> AppliedServer {
     let (options, weight) = split_weight(&server_words(definition, host));
     AppliedServer {
-        endpoint: host.endpoint.to_string(),
+        endpoint: host.endpoint.clone(),
         options,
         id: None,
         weight,
@@ -85,7 +81,7 @@ pub fn disabled_by_file(host: &Host) -> Option<DisabledBy> {
 }
 
 /// Splits options into those without `weight N`, and the last N where there is one.
-pub(super) fn split_weight(words: &[Word]) -> (Vec<Word>, Option<u16>) {
+pub fn split_weight(words: &[Word]) -> (Vec<Word>, Option<u16>) {
     let mut weight = None;
     let mut rest = Vec::with_capacity(words.len());
     for option in used_options(words) {

@@ -95,23 +95,17 @@ impl Capabilities {
 
 /// Returns whether the section derives the cookie of each server from its address and `dynamic-cookie-key`.
 fn has_dynamic_cookies(definition: &ServiceDefinition) -> bool {
-    last_line(definition, "cookie").is_some_and(|line| line.iter().skip(2).any(|word| word.as_str() == "dynamic"))
+    definition.last_line("cookie").is_some_and(|line| line.iter().skip(2).any(|word| word.as_str() == "dynamic"))
 }
 
 /// Returns the section's balance algorithm, where its server map is computed only when HAProxy starts.
 pub(super) fn static_balance(definition: &ServiceDefinition) -> Option<&str> {
-    let algorithm = last_line(definition, "balance")?.get(1)?.as_str();
-    let hash_type = last_line(definition, "hash-type").and_then(|line| line.get(1));
+    let algorithm = definition.last_line("balance")?.get(1)?.as_str();
+    let hash_type = definition.last_line("hash-type").and_then(|line| line.get(1));
     let consistent = hash_type.is_some_and(|word| word.as_str() == "consistent");
     let hashes = ["source", "uri", "url_param", "hdr", "rdp-cookie", "hash"];
     let is_hash = hashes.iter().any(|hash| algorithm == *hash || algorithm.starts_with(&format!("{hash}(")));
     (algorithm == "static-rr" || (is_hash && !consistent)).then_some(algorithm)
-}
-
-/// Returns the last line with this keyword, which is the effective one.
-fn last_line<'a>(definition: &'a ServiceDefinition, keyword: &str) -> Option<&'a [Word]> {
-    let mut lines = definition.listen_options.iter().rev();
-    lines.find(|line| line.first().is_some_and(|word| word.as_str() == keyword)).map(Vec::as_slice)
 }
 
 fn word(text: &str) -> Word {

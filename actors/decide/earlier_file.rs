@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::base_config::is_ours;
 use super::config_text::{END_OF_BASE, INDENT, clients_connect_to};
 use super::loaded_config::{LoadedSection, parse_sections};
-use crate::model::{Address, Endpoint, Host, HostList, ServerName, ServiceName};
+use crate::model::{Endpoint, Host, HostList, ServerName, ServiceName};
 
 /// A socket that a process with this file inherits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,9 +62,8 @@ pub fn ready_servers(text: &str) -> BTreeMap<ServiceName, Arc<HostList>> {
     let host = |(name, line): (ServerName, String)| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_, _, endpoint, options @ ..] = &*words else { return None };
-        let endpoint: SocketAddr = endpoint.parse().ok()?;
-        let host = Host::at(Endpoint { address: Address::Ip(endpoint.ip()), port: endpoint.port().try_into().ok()? });
-        (!options.contains(&"disabled")).then(|| (name, Arc::new(host)))
+        let endpoint = Endpoint::parse(endpoint).filter(|endpoint| endpoint.address.ip().is_some())?;
+        (!options.contains(&"disabled")).then(|| (name, Arc::new(Host::at(endpoint))))
     };
     let hosts = |section: LoadedSection| Arc::new(section.server_lines.into_iter().filter_map(host).collect());
     parse_sections(text).into_iter().map(|(name, section)| (name, hosts(section))).collect()

@@ -40,6 +40,7 @@ pub mod server_ids;
 mod server_line;
 pub mod server_options;
 pub mod server_order;
+pub mod servers_state;
 pub mod service_definition;
 pub mod service_hosts;
 pub mod slots;

@@ -10,18 +10,14 @@ mod wanted;
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use self::backups::Backups;
 use self::one_server::{OwnOptions, Planned};
 use self::step::disable_agent;
 pub use self::step::{Refusal, Step};
 pub use self::wanted::{Ground, WantedService};
-use super::applied_service::split_weight;
 pub use super::applied_service::{
-    AppliedServer, AppliedService, DisabledBy, applied_server, applied_server_with_id, disabled_by_file,
+    AppliedServer, AppliedService, DisabledBy, applied_server, applied_server_with_id, disabled_by_file, split_weight,
 };
 use super::haproxy_config;
 use super::overlay::Departure;
@@ -32,7 +28,7 @@ use crate::model::{
 };
 
 /// The plan of one service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServicePlan {
     /// The runtime changes: additions first, so that removals never empty the service.
     pub steps: Vec<Step>,
@@ -115,15 +111,12 @@ pub fn plan_part(
             }
         };
         if step.is_err() && !observed.contains_key(name) {
-            awaited.insert((Arc::from(host.endpoint.address.to_string()), host.endpoint.port.get()));
+            awaited.insert(&host.endpoint);
         }
         steps.push((name, step));
     }
     // A host that only changes its name keeps its traffic until the reload that adds the new server.
-    let is_awaited = |server: &ObservedServer| {
-        // A server with a host name also reports the address that the name resolves to.
-        awaited.contains(&(server.fqdn.as_ref().unwrap_or(&server.address).clone(), server.port))
-    };
+    let is_awaited = |server: &ObservedServer| server.endpoint().is_some_and(|endpoint| awaited.contains(&endpoint));
     let unwanted = scope.of(observed).filter(|(name, server)| !wanted.hosts.contains_key(*name) && !is_awaited(server));
     steps.extend(unwanted.map(|(name, server)| (name, Ok(removal(wanted, name, server)))));
     for (name, step) in steps {

@@ -16,6 +16,9 @@ use self::table::TABLE;
 pub use self::value::Value;
 use crate::model::Word;
 
+/// HAProxy's weight of a server without a `weight` option.
+pub const DEFAULT_WEIGHT: u16 = 1;
+
 /// One option of a list of words.
 #[derive(Debug, Clone, Copy)]
 pub struct UsedOption<'a> {
@@ -59,6 +62,11 @@ pub fn used_options(words: &[Word]) -> impl Iterator<Item = UsedOption<'_>> {
 /// name.
 pub fn contains(words: &[Word], name: &str) -> bool {
     used_options(words).any(|option| option.name() == name)
+}
+
+/// Returns the value of the last option with this name, which is the effective one.
+pub fn value_of<'a>(words: &'a [Word], name: &str) -> Option<&'a str> {
+    used_options(words).filter(|option| option.name() == name).last()?.values.first().map(Word::as_str)
 }
 
 /// Returns the row of this option.

@@ -33,12 +33,7 @@ pub fn has_places(hosts: &HostList) -> bool {
 /// Returns whether the section uses `balance first`, which needs a rank for every host; otherwise only backups need
 /// one.
 pub fn ranks_all(definition: &ServiceDefinition) -> bool {
-    let mut balance = definition
-        .listen_options
-        .iter()
-        .rev()
-        .filter(|line| line.first().is_some_and(|word| word.as_str() == "balance"));
-    balance.next().and_then(|line| line.get(1)).is_some_and(|word| word.as_str() == "first")
+    definition.last_line("balance").and_then(|line| line.get(1)).is_some_and(|word| word.as_str() == "first")
 }
 
 /// Sets the position in the source as the rank of each host, where the source is ordered.

@@ -9,6 +9,7 @@ use super::duration;
 use super::frontend::NAME_PREFIX;
 use super::json_value::{port_from, shown, strings_from, whole_number};
 use super::option_policy::OptionPolicy;
+use super::server_options::contains;
 use super::update_strategy::{choice_from, slots_from};
 use crate::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, QUOTED_VALUE_CHARS_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
@@ -84,9 +85,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     if path_prefix.is_some() && domains.is_empty() && !is_default {
         warnings.push("\"path_prefix\" has no effect without \"domains\" or \"default\"".to_owned());
     }
-    if life_cycle.ramp_up.is_some_and(|time| !time.is_zero())
-        && !server_options.iter().any(|word| word.as_str() == "weight")
-    {
+    if life_cycle.ramp_up.is_some_and(|time| !time.is_zero()) && !contains(&server_options, "weight") {
         let advice = "give every server more, such as \"server_options\": [\"weight 100\"]";
         warnings
             .push(format!("\"ramp_up\" has no effect on a server without a weight, because its weight is 1; {advice}"));

@@ -13,13 +13,11 @@ use super::applied_service::applied_server;
 pub use super::base_config::state_file_in_use as in_use;
 use super::deployment::SectionSpec;
 use super::haproxy_config::{SectionStyle, section_header};
-use crate::model::{Address, AdminState, Host, HostList, ServerName, ServiceName};
+use super::servers_state::{ServerRow, ServerRows};
+use crate::model::{AdminState, Host, HostList, ObservedServer, ServerName, ServiceName};
 
 /// A state file without servers: only the number of its format. HAProxy warns of one that is empty or missing.
 pub const NOTHING_KNOWN: &str = "1\n";
-
-/// The columns that are read. Their positions differ between versions.
-const COLUMNS: [&str; 6] = ["be_name", "srv_name", "srv_addr", "srv_admin_state", "srv_fqdn", "srv_port"];
 
 /// The hosts of each section in the file.
 pub type FileHosts = LiteMap<ServiceName, Arc<HostList>>;
@@ -27,22 +25,36 @@ pub type FileHosts = LiteMap<ServiceName, Arc<HostList>>;
 /// Returns the rows of `said`, the answer to `show servers state`, that are valid for a process started with the same
 /// file, which has these hosts.
 pub fn still_true(said: &str, hosts: &FileHosts) -> String {
-    let mut text = NOTHING_KNOWN.to_owned();
-    let mut places = None;
+    let mut rows = ValidRows::new();
     for line in said.lines() {
-        if let Some(header) = line.strip_prefix("# ") {
-            places = places_of(header);
-            push_line(&mut text, line);
-            continue;
-        }
-        let Some([section, server, row @ ..]) = places.and_then(|places| row(line, places)) else { continue };
-        let named = ServiceName::new(section).ok().zip(ServerName::new(server).ok());
-        let host = named.and_then(|(section, server)| hosts.get(&section)?.get(&server));
-        if host.is_some_and(|host| is_ready_there(host, row)) {
-            push_line(&mut text, line);
+        rows.read(line, |row| {
+            let named = ServiceName::new(row.section).ok().zip(ServerName::new(row.server).ok());
+            let host = named.and_then(|(section, server)| hosts.get(&section)?.get(&server));
+            host.is_some_and(|host| is_ready_there(host, &row.observed))
+        });
+    }
+    rows.text
+}
+
+/// The text of a state file, and the position in the answer that it is read from.
+struct ValidRows {
+    rows: ServerRows,
+    text: String,
+}
+
+impl ValidRows {
+    fn new() -> Self {
+        Self { rows: ServerRows::default(), text: NOTHING_KNOWN.to_owned() }
+    }
+
+    /// Copies a header, or a row that is valid. A line that cannot be parsed is left out.
+    fn read(&mut self, line: &str, is_valid: impl FnOnce(&ServerRow<'_>) -> bool) {
+        let row = self.rows.read(line).ok().flatten();
+        if line.starts_with("# ") || row.is_some_and(|row| is_valid(&row)) {
+            self.text.push_str(line);
+            self.text.push('\n');
         }
     }
-    text
 }
 
 /// The sections of a process.
@@ -57,45 +69,36 @@ pub struct CarriedHealth<'a> {
     before: &'a Sections,
     next: &'a Sections,
     style: SectionStyle,
-    places: Option<[usize; COLUMNS.len()]>,
     /// The section of the last line, and its servers in both processes where its options are the same. Lines of one section
     /// follow each other.
     current: Option<(String, Option<Carried<'a>>)>,
-    text: String,
+    rows: ValidRows,
 }
 
 impl<'a> CarriedHealth<'a> {
     /// Creates a reader. `before` are the sections of the process that answered, `next` those of the next one, which
     /// has this style.
     pub fn new(before: &'a Sections, next: &'a Sections, style: SectionStyle) -> Self {
-        Self { before, next, style, places: None, current: None, text: NOTHING_KNOWN.to_owned() }
+        Self { before, next, style, current: None, rows: ValidRows::new() }
     }
 
     /// Reads the next line of the answer.
     pub fn read(&mut self, line: &str) {
-        if let Some(header) = line.strip_prefix("# ") {
-            self.places = places_of(header);
-            push_line(&mut self.text, line);
-            return;
-        }
-        let Some([section, server, row @ ..]) = self.places.and_then(|places| row(line, places)) else { return };
-        if self.current.as_ref().is_none_or(|(name, _)| name != section) {
-            let carried = ServiceName::new(section).ok().and_then(|name| {
-                let (before, next) = (self.before.get(&name)?, self.next.get(&name)?);
-                has_same_head(before, next, self.style).then_some(Carried { before, next })
-            });
-            self.current = Some((section.to_owned(), carried));
-        }
-        if let Some((_, Some(carried))) = &self.current
-            && carried.is_true_of(server, row)
-        {
-            push_line(&mut self.text, line);
-        }
+        self.rows.read(line, |row| {
+            if self.current.as_ref().is_none_or(|(name, _)| name != row.section) {
+                let carried = ServiceName::new(row.section).ok().and_then(|name| {
+                    let (before, next) = (self.before.get(&name)?, self.next.get(&name)?);
+                    has_same_head(before, next, self.style).then_some(Carried { before, next })
+                });
+                self.current = Some((row.section.to_owned(), carried));
+            }
+            self.current.as_ref().is_some_and(|(_, carried)| carried.as_ref().is_some_and(|it| it.is_true_of(row)))
+        });
     }
 
     /// Returns the text of the state file.
     pub fn finish(self) -> String {
-        self.text
+        self.rows.text
     }
 }
 
@@ -111,8 +114,8 @@ struct Carried<'a> {
 }
 
 impl Carried<'_> {
-    fn is_true_of(&self, server: &str, row: [&str; 4]) -> bool {
-        let Ok(name) = ServerName::new(server) else { return false };
+    fn is_true_of(&self, row: &ServerRow<'_>) -> bool {
+        let Ok(name) = ServerName::new(row.server) else { return false };
         let (Some(before), Some(host)) = (self.before.hosts.get(&name), self.next.hosts.get(&name)) else {
             return false;
         };
@@ -122,37 +125,13 @@ impl Carried<'_> {
                 (applied_server(&self.before.definition, before), applied_server(&self.next.definition, host));
             given_before.endpoint == given_next.endpoint && given_before.options == given_next.options
         };
-        is_ready_there(host, row) && (is_unchanged || is_given_the_same())
+        is_ready_there(host, &row.observed) && (is_unchanged || is_given_the_same())
     }
 }
 
-/// Returns whether the host should be ready, and the server of this row is ready at the same address.
-fn is_ready_there(host: &Host, [address, admin_state, fqdn, port]: [&str; 4]) -> bool {
-    let is_there = matches!(host.endpoint.address, Address::Ip(ip) if ip.to_string() == address)
-        && host.endpoint.port.to_string() == port;
+/// Returns whether the host should be ready, and its server is ready at the same address.
+fn is_ready_there(host: &Host, observed: &ObservedServer) -> bool {
     // HAProxy resolves a host name again when it reads its file.
-    let is_plain = fqdn == "-" && admin_state == "0";
-    host.state == AdminState::Ready && is_plain && is_there
-}
-
-fn places_of(header: &str) -> Option<[usize; COLUMNS.len()]> {
-    let mut places = [0; COLUMNS.len()];
-    for (place, column) in places.iter_mut().zip(COLUMNS) {
-        *place = header.split_ascii_whitespace().position(|name| name == column)?;
-    }
-    Some(places)
-}
-
-fn row(line: &str, places: [usize; COLUMNS.len()]) -> Option<[&str; COLUMNS.len()]> {
-    let values: Vec<&str> = line.split_ascii_whitespace().collect();
-    let mut row = [""; COLUMNS.len()];
-    for (value, place) in row.iter_mut().zip(places) {
-        *value = values.get(place)?;
-    }
-    Some(row)
-}
-
-fn push_line(text: &mut String, line: &str) {
-    text.push_str(line);
-    text.push('\n');
+    let is_plain = observed.fqdn.is_none() && observed.admin_state == 0;
+    host.state == AdminState::Ready && is_plain && observed.is_at(&host.endpoint)
 }

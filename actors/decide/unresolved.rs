@@ -82,8 +82,8 @@ mod tests {
 
     fn observed(fqdn: Option<&str>, admin_state: u16) -> ObservedServer {
         ObservedServer {
-            address: "-".into(),
-            port: 80,
+            address: None,
+            port: 80.try_into().ok(),
             fqdn: fqdn.map(Into::into),
             admin_state,
             operational_state: 0,

@@ -36,6 +36,14 @@ impl Address {
         }
         if is_host_name(text) { Ok(Self::Name(text.into())) } else { Err(InvalidAddress { text: text.to_owned() }) }
     }
+
+    /// Returns the IP address; `None` for a host name.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(ip) => Some(*ip),
+            Self::Name(_) => None,
+        }
+    }
 }
 
 fn is_host_name(text: &str) -> bool {
@@ -82,12 +90,35 @@ pub struct Endpoint {
     pub port: NonZeroU16,
 }
 
+impl Endpoint {
+    /// Parses the form in HAProxy's file; `None` for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, port) = text.rsplit_once(':')?;
+        Some(Self { address: Address::parse(address).ok()?, port: port.parse().ok()? })
+    }
+}
+
 impl fmt::Display for Endpoint {
     /// Writes `10.0.0.1:80`, `[2001:db8::1]:80` or `a.example:80`: the form in HAProxy's file and on its socket.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             Address::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
             address => write!(f, "{address}:{}", self.port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoint_is_parsed_as_it_is_written() {
+        for text in ["10.0.0.1:80", "[2001:db8::1]:80", "a.example:65535"] {
+            assert_eq!(Endpoint::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", ":80", "/run/web.sock", "fd@3"] {
+            assert_eq!(Endpoint::parse(text), None, "{text}");
         }
     }
 }

@@ -6,10 +6,6 @@ pub mod blocker;
 pub mod domain;
 pub mod host;
 pub mod latency;
-#[expect(
-    clippy::disallowed_types,
-    reason = "the model names no crate that acts; the clock, which is tokio's, converts"
-)]
 pub mod moment;
 pub mod name;
 pub mod operator_choice;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use litemap::LiteMap;
@@ -66,12 +68,12 @@ pub struct ProcessInfo {
 }
 
 /// One server, as in `show servers state`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedServer {
-    /// `srv_addr`: an IP address, or `-` where a name is not resolved.
-    pub address: Arc<str>,
-    /// `srv_port`.
-    pub port: u16,
+    /// `srv_addr`; `None` where it is `-`: a host name that does not resolve, or a Unix socket.
+    pub address: Option<IpAddr>,
+    /// `srv_port`; `None` where it is 0: HAProxy uses the port that the client connected to.
+    pub port: Option<NonZeroU16>,
     /// `srv_fqdn`: the host name the server was configured with, where it was.
     pub fqdn: Option<Arc<str>>,
     /// `srv_admin_state`, a bit field.
@@ -80,17 +82,14 @@ pub struct ObservedServer {
     pub operational_state: u8,
     /// `srv_uweight`: the weight as configured or set, 0 to 256.
     pub weight: u16,
-    /// `srv_id`; `None` in recordings of earlier versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// `srv_id`; `None` where HAProxy assigns it and it was not observed since.
     pub id: Option<u32>,
     /// `srv_agent_state`, as far as it is used.
-    #[serde(default, skip_serializing_if = "AgentState::is_none")]
     pub agent: AgentState,
 }
 
 /// The agent check of a server (`agent-check`), which can set its state and weight.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AgentState {
     /// The server has no agent.
     #[default]
@@ -111,30 +110,33 @@ impl AgentState {
             (true, false) => Self::Disabled,
         }
     }
-
-    fn is_none(&self) -> bool {
-        *self == Self::None
-    }
 }
 
 impl ObservedServer {
     /// Returns the host that it stands for: by its name where it was configured with one. `None` where it has no port or
     /// address.
     pub fn host(&self) -> Option<Host> {
-        let address = match &self.fqdn {
-            Some(name) => Address::Name(name.clone()),
-            None => Address::Ip(self.address.parse().ok()?),
-        };
         let options = match self.agent {
             AgentState::None => Vec::new(),
             AgentState::Enabled | AgentState::Disabled => vec![Word::new("agent-check").expect("it is a word")],
         };
-        Some(Host { options, ..Host::at(Endpoint { address, port: self.port.try_into().ok()? }) })
+        Some(Host { options, ..Host::at(self.endpoint()?) })
     }
 
     /// Returns whether it has this address and port.
     pub fn is_at(&self, endpoint: &Endpoint) -> bool {
-        self.port == endpoint.port.get() && *self.address == *endpoint.address.to_string()
+        self.port == Some(endpoint.port) && self.address.map(Address::Ip).as_ref() == Some(&endpoint.address)
+    }
+
+    /// Sets the address and port.
+    pub fn move_to(&mut self, endpoint: &Endpoint) {
+        (self.address, self.port) = (endpoint.address.ip(), Some(endpoint.port));
+    }
+
+    /// Returns its endpoint as configured: with its host name, where it has one, instead of the resolved address.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        let name = self.fqdn.clone().map(Address::Name);
+        Some(Endpoint { address: name.or(self.address.map(Address::Ip))?, port: self.port? })
     }
 
     /// Returns its state.
@@ -201,7 +203,7 @@ pub struct ServerTraffic {
 pub type ObservedServers = LiteMap<ServerName, ObservedServer>;
 
 /// All servers of the requested sections. A section that HAProxy does not have is absent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observation {
     /// The sections and their servers.
     pub services: BTreeMap<ServiceName, Arc<ObservedServers>>,

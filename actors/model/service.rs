@@ -122,3 +122,11 @@ pub struct ServiceDefinition {
     #[serde(default)]
     pub update: ServiceUpdate,
 }
+
+impl ServiceDefinition {
+    /// Returns the last line of its section with this keyword, which is the effective one.
+    pub fn last_line(&self, keyword: &str) -> Option<&[Word]> {
+        let mut lines = self.listen_options.iter().rev();
+        lines.find(|line| line.first().is_some_and(|word| word.as_str() == keyword)).map(Vec::as_slice)
+    }
+}

@@ -7,8 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::desired::{DesiredService, DisabledBefore};
 use super::effect::{Effect, info, warn};
@@ -16,7 +15,7 @@ use super::input::Observed;
 use super::observed::{DomainMap, Running};
 use super::section::Section;
 use super::state::{Exchange, State};
-use super::time::{Now, backoff};
+use super::time::backoff;
 use crate::decide::capabilities::Capabilities;
 use crate::decide::deployment::BoundSection;
 use crate::decide::deployment::Warnings;
@@ -27,13 +26,14 @@ use crate::decide::scope::Scope;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{HEALTH_POLL_MIN, RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN};
 use crate::model::{
-    AdminState, AgentState, Host, Observation, ObservedServer, ObservedServers, ProcessInfo, ServerName, ServiceName,
+    AdminState, AgentState, Host, Moment, Observation, ObservedServer, ObservedServers, ProcessInfo, ServerName,
+    ServiceName,
 };
 use crate::port::RuntimeError;
 
 impl State {
     /// Connects to the external HAProxy when an attempt is due.
-    pub(super) fn begin_attachment(&mut self, now: Now) {
+    pub(super) fn begin_attachment(&mut self, now: Moment) {
         let is_due = match self.process.running() {
             None => self.may_start(now),
             Some(_) => !self.process.is_serving(),
@@ -47,7 +47,7 @@ impl State {
     }
 
     /// Handles the answer, or the lack of one, of an external HAProxy that was out of reach.
-    pub(super) fn attachment_answered(&mut self, result: Result<Observed, RuntimeError>, now: Now) {
+    pub(super) fn attachment_answered(&mut self, result: Result<Observed, RuntimeError>, now: Moment) {
         match result {
             Ok(observed) => self.attach(observed.process, observed.servers, now),
             Err(error) => self.still_away(&error, now),
@@ -55,7 +55,7 @@ impl State {
     }
 
     /// Attaches to the process that answered, with the sections and servers that it reported.
-    pub(super) fn attach(&mut self, process: ProcessInfo, observation: Observation, now: Now) {
+    pub(super) fn attach(&mut self, process: ProcessInfo, observation: Observation, now: Moment) {
         self.lane.link.replaced(now.instant);
         let before = self.process.take_running();
         if let Some(mut running) = before {
@@ -79,7 +79,7 @@ impl State {
         process: ProcessInfo,
         observation: Observation,
         before: &BTreeMap<ServiceName, Section>,
-        now: Now,
+        now: Moment,
     ) {
         let line =
             info("attached to an external HAProxy, changes are applied via its Runtime API").with("pid", process.pid);
@@ -123,7 +123,7 @@ impl State {
     }
 
     /// Schedules the next attempt after the external HAProxy did not answer.
-    fn still_away(&mut self, error: &RuntimeError, now: Now) {
+    fn still_away(&mut self, error: &RuntimeError, now: Moment) {
         let link = &mut self.lane.link;
         if link.failed(error.to_string(), now) {
             self.outbox.log(

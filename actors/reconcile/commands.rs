@@ -1,24 +1,24 @@
 //! Runtime lane: plans services that may differ, sends runtime commands, and handles the answers.
 
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::desired::AppliedChange;
 use super::effect::{Effect, debug, info, warn};
 use super::planning::{Planned, Planning};
 use super::state::{Batch, Exchange, State};
-use super::time::{Now, micros};
+use super::time::micros;
 use crate::decide::proxy_plan::{ServicePlan, Step, deletion};
 use crate::decide::scope::Scope;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{
     CLEARANCES_AT_ONCE_MAX, PARKED_SERVER_KEEP, PLANNED_SERVERS_AT_ONCE_MAX, RUNTIME_BATCH_COMMANDS_MAX,
 };
-use crate::model::{ChangeId, ObservedServers, PlanClass, RuntimeCommand, ServiceName, UpdateStrategy};
+use crate::model::{ChangeId, Moment, ObservedServers, PlanClass, RuntimeCommand, ServiceName, UpdateStrategy};
 use crate::port::Answer;
 
 impl State {
     /// Plans services that may differ and sends the runtime commands. Returns whether a batch was sent.
-    pub(super) fn begin_commands(&mut self, now: Now) -> bool {
+    pub(super) fn begin_commands(&mut self, now: Moment) -> bool {
         let batch = self.plan_batch(now);
         if batch.is_empty() {
             return false;
@@ -29,7 +29,7 @@ impl State {
     }
 
     /// Plans services that may differ: as many as fit into one batch, and no more than one turn may take.
-    fn plan_batch(&mut self, now: Now) -> Batch {
+    fn plan_batch(&mut self, now: Moment) -> Batch {
         let mut batch = Batch::new();
         let mut room = RUNTIME_BATCH_COMMANDS_MAX;
         let mut servers = 0;
@@ -68,7 +68,7 @@ impl State {
     }
 
     /// Plans one service and records ineffective changes and drift. Returns `None` where no plan can be made now.
-    fn plan_next(&mut self, name: &ServiceName, scope: &Scope, now: Now) -> Option<ServicePlan> {
+    fn plan_next(&mut self, name: &ServiceName, scope: &Scope, now: Moment) -> Option<ServicePlan> {
         if self.settings.is_external() {
             self.claim(name, scope, now.instant);
         }
@@ -237,7 +237,7 @@ impl State {
 
     /// Handles a service with no runtime change left: schedules the write of the file, and marks its changes as applied
     /// unless they wait for a reload.
-    fn in_sync(&mut self, name: &ServiceName, now: Now) {
+    fn in_sync(&mut self, name: &ServiceName, now: Moment) {
         if self.reloads.waits(name) {
             return;
         }

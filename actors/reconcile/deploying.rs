@@ -8,18 +8,17 @@ use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::DesiredService;
 use super::effect::{Effect, info};
 use super::state::State;
-use super::time::Now;
 use crate::decide::deployment::{
     BoundSection, ConfigContext, DeployOrder, HealthSource, LastFile, SectionSpec, ServiceSection,
 };
 use crate::decide::proxy_plan::Refusal;
 use crate::decide::state_file;
 use crate::limits::FIRST_LISTS_WAIT;
-use crate::model::{Blocker, HostList, Observation, ProxyManagement, ReloadCause, ServerName, ServiceName};
+use crate::model::{Blocker, HostList, Moment, Observation, ProxyManagement, ReloadCause, ServerName, ServiceName};
 
 impl State {
     /// Begins a deployment when one is due.
-    pub(super) fn begin_deployment(&mut self, now: Now) {
+    pub(super) fn begin_deployment(&mut self, now: Moment) {
         if self.deployment.is_some() || self.settings.is_external() || !self.deployment_is_due(now) {
             return;
         }
@@ -30,17 +29,17 @@ impl State {
 
     /// Returns whether a deployment can begin. An older text must not overwrite the candidate file, so a write under
     /// way ends first.
-    pub(super) fn deployment_can_begin(&self, now: Now) -> bool {
+    pub(super) fn deployment_can_begin(&self, now: Moment) -> bool {
         self.deployment.is_none() && now.instant >= self.reloads.not_before && !self.files.config.is_writing()
     }
 
     /// Returns whether the first host lists of all services have arrived, or their timeout has passed.
-    pub(super) fn may_start(&self, now: Now) -> bool {
+    pub(super) fn may_start(&self, now: Moment) -> bool {
         let deadline = self.desired.loaded_at.map(|at| at + FIRST_LISTS_WAIT);
         self.desired.is_complete() || deadline.is_some_and(|deadline| now.instant >= deadline)
     }
 
-    fn deployment_is_due(&mut self, now: Now) -> bool {
+    fn deployment_is_due(&mut self, now: Moment) -> bool {
         if self.process.is_stopping() {
             return false;
         }
@@ -59,7 +58,7 @@ impl State {
         may_start
     }
 
-    fn deploy(&mut self, now: Now) {
+    fn deploy(&mut self, now: Moment) {
         self.desired.services.values_mut().for_each(DesiredService::shrink_slots);
         let reasons = self.reload_reasons();
         let mut causes = self.reloads.causes();

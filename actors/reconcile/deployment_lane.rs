@@ -3,8 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::desired::DesiredService;
 use crate::decide::haproxy_config::has_agent;

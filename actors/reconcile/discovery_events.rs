@@ -5,13 +5,12 @@ use std::sync::Arc;
 use super::desired::{DesiredService, PendingChange};
 use super::input::Overrides;
 use super::state::State;
-use super::time::Now;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::proxy_plan::DisabledBy;
 use crate::limits::SETTINGS_MISTAKES_SHOWN_MAX;
 use crate::model::{
-    AgentState, ChangeId, HostList, LifeCyclePolicy, ObservedServer, ProxyPolicy, ReloadCause, Revision, ServerName,
-    ServiceDefinition, ServiceName,
+    AgentState, ChangeId, HostList, LifeCyclePolicy, Moment, ObservedServer, ProxyPolicy, ReloadCause, Revision,
+    ServerName, ServiceDefinition, ServiceName,
 };
 use crate::snapshot::RefusedSettings;
 
@@ -31,14 +30,14 @@ pub struct NewHosts {
 
 impl NewHosts {
     /// Creates a change without a class.
-    pub fn pending(change: ChangeId, seen_at: tokio::time::Instant) -> PendingChange {
+    pub fn pending(change: ChangeId, seen_at: std::time::Instant) -> PendingChange {
         PendingChange { change, seen_at, class: None }
     }
 }
 
 impl State {
     /// Handles a new service or an updated definition.
-    pub(super) fn service_defined(&mut self, definition: Arc<ServiceDefinition>, now: Now) {
+    pub(super) fn service_defined(&mut self, definition: Arc<ServiceDefinition>, now: Moment) {
         let name = definition.name.clone();
         let strategy = self.settings.strategy_of(&definition, self.version());
         let never_ran = self.running().is_none();
@@ -61,7 +60,7 @@ impl State {
     }
 
     /// Handles the removal of a service.
-    pub(super) fn service_removed(&mut self, name: ServiceName, now: Now) {
+    pub(super) fn service_removed(&mut self, name: ServiceName, now: Moment) {
         if !self.remove_service(&name) {
             return;
         }
@@ -72,7 +71,7 @@ impl State {
     }
 
     /// Handles a new list of hosts.
-    pub(super) fn hosts_changed(&mut self, name: ServiceName, new: NewHosts, now: Now) {
+    pub(super) fn hosts_changed(&mut self, name: ServiceName, new: NewHosts, now: Moment) {
         let NewHosts { change, revision, diff, hosts, shown_unix_ms } = new;
         let Some(service) = self.desired.services.get_mut(&name) else { return };
         let had_list = service.source.revision.replace(revision).is_some();
@@ -112,7 +111,7 @@ impl State {
     }
 
     /// Starts to drain servers whose hosts are gone and to ramp up new ones. Returns whether any drains.
-    fn servers_in_transition(&mut self, name: &ServiceName, diff: &HostsDiff, now: Now) -> bool {
+    fn servers_in_transition(&mut self, name: &ServiceName, diff: &HostsDiff, now: Moment) -> bool {
         let section = self.process.serving().and_then(|running| running.sections.get(name));
         let Some(service) = self.desired.services.get_mut(name) else { return false };
         let LifeCyclePolicy { drain_timeout, ramp_up } = self.settings.policy.life_cycle;
@@ -144,7 +143,7 @@ impl State {
         name: ServiceName,
         overrides: Overrides,
         ordered: Option<ServerName>,
-        now: Now,
+        now: Moment,
     ) {
         let Some(service) = self.desired.services.get_mut(&name) else {
             self.desired.retained.entry(name).or_default().overrides = overrides;
@@ -191,7 +190,7 @@ impl State {
     }
 
     /// Records the mistakes of settings that were read again.
-    pub(super) fn settings_refused(&mut self, mut mistakes: Vec<String>, now: Now) {
+    pub(super) fn settings_refused(&mut self, mut mistakes: Vec<String>, now: Moment) {
         mistakes.truncate(SETTINGS_MISTAKES_SHOWN_MAX);
         self.tally.settings_refused = Some(RefusedSettings { at_unix_ms: now.unix_ms, mistakes });
     }

@@ -2,33 +2,33 @@
 
 use super::effect::{Effect, info, warn};
 use super::state::{Exchange, InFlight, Meanwhile, State};
-use super::time::{Now, millis};
+use super::time::millis;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::DRAIN_LOOK_SERVICES_MAX;
-use crate::model::ReloadCause;
+use crate::model::{Moment, ReloadCause};
 use crate::port::RuntimeError;
 
 impl State {
     /// Begins the next change: servers first, then the map of domains. Returns whether one is under way.
-    pub(super) fn begin_next_change(&mut self, now: Now) -> bool {
+    pub(super) fn begin_next_change(&mut self, now: Moment) -> bool {
         let waits = self.lane.changing.is_some() || self.lane.still_answering.is_some();
         waits || self.begin_commands(now) || self.begin_route_change(now)
     }
 
     /// Begins the next read: servers first, then the sessions of draining servers. Returns whether one is under way.
-    pub(super) fn begin_next_read(&mut self, now: Now) -> bool {
+    pub(super) fn begin_next_read(&mut self, now: Moment) -> bool {
         self.lane.reading.is_some() || self.begin_observation(now) || self.begin_reading_sessions(now)
     }
 
     /// Begins a change. A read that is under way may return the state from before it.
-    pub(super) fn begin_change(&mut self, exchange: Exchange, effect: Effect, now: Now) {
+    pub(super) fn begin_change(&mut self, exchange: Exchange, effect: Effect, now: Moment) {
         self.note_changed(&exchange);
         self.lane.changing = Some(InFlight { since: now.instant, pid: self.pid(), exchange });
         self.outbox.push(effect);
     }
 
     /// Begins a read. It may return the state from before a change that is under way.
-    pub(super) fn begin_read(&mut self, exchange: Exchange, effect: Effect, now: Now) {
+    pub(super) fn begin_read(&mut self, exchange: Exchange, effect: Effect, now: Moment) {
         self.lane.changed_meanwhile = Meanwhile::default();
         if let Some(changing) = self.lane.changing.take() {
             self.note_changed(&changing.exchange);
@@ -70,7 +70,7 @@ impl State {
     }
 
     /// Records that HAProxy did not answer: the exchange is retried after a pause, and in the end HAProxy is reloaded.
-    pub(super) fn link_failed(&mut self, error: &RuntimeError, now: Now) {
+    pub(super) fn link_failed(&mut self, error: &RuntimeError, now: Moment) {
         if self.deployment.as_ref().is_some_and(|deployment| deployment.successor.pid.is_some()) {
             // The old process closes its socket while the new one takes over.
             return;
@@ -95,7 +95,7 @@ impl State {
     }
 
     /// Handles a liveness probe that HAProxy did not answer.
-    pub(super) fn silent(&mut self, error: &RuntimeError, now: Now) {
+    pub(super) fn silent(&mut self, error: &RuntimeError, now: Moment) {
         self.lane.is_watched = false;
         if !self.process.is_serving() || self.lane.link.problem.text().is_some() {
             return;
@@ -116,7 +116,7 @@ impl State {
     }
 
     /// Reads the sessions of draining servers when that is due. Returns whether the read is under way.
-    fn begin_reading_sessions(&mut self, now: Now) -> bool {
+    fn begin_reading_sessions(&mut self, now: Moment) -> bool {
         let running = self.process.running();
         let has_section = |name: &_| running.is_some_and(|running| running.sections.contains_key(name));
         let services = self.work.pop_drains(DRAIN_LOOK_SERVICES_MAX, has_section);

@@ -1,11 +1,11 @@
 //! Files that are written after changes, each on its own schedule: haproxy.cfg, HAProxy's state file, the saved state.
 //! None of them delays a runtime change.
 
-use tokio::time::{Duration, Instant};
+use std::time::{Duration, Instant};
 
 use super::problem::Problem;
-use super::time::Now;
 use crate::limits::{CONFIG_WRITE_PACE, CONFIG_WRITE_RETRY, STATE_SAVE_INTERVAL};
+use crate::model::Moment;
 
 /// The sync state of each file.
 #[derive(Debug, Default)]
@@ -88,7 +88,7 @@ impl ConfigFileSync {
 
     /// Records the result of a write and its duration. Returns whether the outcome is to be logged: the first failure
     /// of its kind, or the first success after a failure.
-    pub fn written(&mut self, result: Result<(), String>, took: Duration, now: Now) -> bool {
+    pub fn written(&mut self, result: Result<(), String>, took: Duration, now: Moment) -> bool {
         self.writing = false;
         let (pause, is_news) = match result {
             Ok(()) => {
@@ -161,7 +161,7 @@ impl StateFileSync {
     }
 
     /// Records the result of a write. Returns whether it is to be logged.
-    pub fn written(&mut self, result: Result<(), String>, now: Now) -> bool {
+    pub fn written(&mut self, result: Result<(), String>, now: Moment) -> bool {
         let took = match self.stage {
             StateFileStage::Working(since) => now.instant.saturating_duration_since(since),
             _ => Duration::ZERO,
@@ -223,7 +223,7 @@ impl SavedStateSync {
     }
 
     /// Records the result of a save. Returns whether a failure is to be logged.
-    pub fn saved(&mut self, result: Result<(), String>, now: Now) -> bool {
+    pub fn saved(&mut self, result: Result<(), String>, now: Moment) -> bool {
         self.saving = false;
         let is_news = match result {
             Ok(()) => {
@@ -250,13 +250,14 @@ impl SavedStateSync {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
-    fn now() -> Now {
-        Now { instant: Instant::now(), unix_ms: 7 }
+    fn now() -> Moment {
+        Clock::starting_at(7).now()
     }
 
-    fn later(now: Now, by: Duration) -> Now {
-        Now { instant: now.instant + by, ..now }
+    fn later(now: Moment, by: Duration) -> Moment {
+        Moment { instant: now.instant + by, ..now }
     }
 
     #[test]

@@ -12,18 +12,18 @@ use super::observed::{DomainMap, Running};
 use super::process_state::ProcessEnd;
 use super::section::Section;
 use super::state::{State, StillAnswering};
-use super::time::{Now, millis};
+use super::time::millis;
 use crate::decide::capabilities::Capabilities;
 use crate::decide::deployment::{BoundSection, DeployFailure, Deployed, RestartedProcess, ServingProcess};
 use crate::decide::haproxy_config::SectionStyle;
 use crate::decide::proxy_plan::{DisabledBy, Refusal};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::HEALTH_POLL_MIN;
-use crate::model::{AdminState, Blocker, ChangeId, Host, ObservedServer, PlanClass, ServerName, ServiceName};
+use crate::model::{AdminState, Blocker, ChangeId, Host, Moment, ObservedServer, PlanClass, ServerName, ServiceName};
 
 impl State {
     /// Handles the result of a deployment.
-    pub(super) fn deployed(&mut self, result: Result<Deployed, DeployFailure>, now: Now) {
+    pub(super) fn deployed(&mut self, result: Result<Deployed, DeployFailure>, now: Moment) {
         let Some(mut deployment) = self.deployment.take() else { return };
         if self.process.is_stopping() {
             return;
@@ -43,7 +43,7 @@ impl State {
         self.save_later(now);
     }
 
-    fn serve(&mut self, serving: ServingProcess, deployment: &mut Deployment, now: Now) {
+    fn serve(&mut self, serving: ServingProcess, deployment: &mut Deployment, now: Moment) {
         let ServingProcess { process, base, style, sections, frontends, routing, blockers, warnings, observation } =
             serving;
         self.report_reload(process.pid, deployment, now);
@@ -118,7 +118,7 @@ impl State {
         style: SectionStyle,
         known: Option<Section>,
         refused: BTreeMap<ServerName, Refusal>,
-        now: Now,
+        now: Moment,
     ) -> Section {
         let hosts = bound.spec.hosts.clone();
         let drained = known.as_ref().map(|known| {
@@ -160,7 +160,7 @@ impl State {
     }
 
     /// Handles an exit of the new process that arrived before the end of its deployment.
-    fn ends_if_exited(&mut self, pid: u32, before: Option<ProcessEnd>, deployment: &Deployment, now: Now) {
+    fn ends_if_exited(&mut self, pid: u32, before: Option<ProcessEnd>, deployment: &Deployment, now: Moment) {
         if deployment.exited == Some(pid) {
             let since_unix_ms = before.map_or(now.unix_ms, |before| before.since_unix_ms);
             let text = format!("HAProxy (pid {pid}) exited right after its start");
@@ -168,7 +168,7 @@ impl State {
         }
     }
 
-    fn report_reload(&mut self, pid: u32, deployment: &Deployment, now: Now) {
+    fn report_reload(&mut self, pid: u32, deployment: &Deployment, now: Moment) {
         let took_ms = millis(now.instant.saturating_duration_since(deployment.begun));
         let reasons = deployment.reasons.clone();
         let line = info("reloaded").with("pid", pid).with("took_ms", took_ms);
@@ -196,7 +196,7 @@ impl State {
     }
 
     /// Handles a restart of the last good configuration. Changes that its file lacks are planned again.
-    fn restarted(&mut self, restarted: RestartedProcess, deployment: &Deployment, now: Now) -> DeployFailure {
+    fn restarted(&mut self, restarted: RestartedProcess, deployment: &Deployment, now: Moment) -> DeployFailure {
         let RestartedProcess { process, observation, failure } = restarted;
         self.report_reload(process.pid, deployment, now);
         self.reloads.last = Some((now.instant, deployment.reasons.clone()));
@@ -217,7 +217,7 @@ impl State {
     }
 
     /// Handles a deployment that would have applied nothing: the running process continues.
-    fn nothing_to_gain(&mut self, blockers: &BTreeMap<ServiceName, Blocker>, deployment: &Deployment, now: Now) {
+    fn nothing_to_gain(&mut self, blockers: &BTreeMap<ServiceName, Blocker>, deployment: &Deployment, now: Moment) {
         for (name, blocker) in blockers {
             let line = info("reload skipped, it would change nothing").with("service", name);
             self.outbox.log(line.with("problem", blocker.text()));
@@ -227,7 +227,7 @@ impl State {
         self.release_sockets();
     }
 
-    fn deployment_failed(&mut self, failure: DeployFailure, deployment: Deployment, now: Now) {
+    fn deployment_failed(&mut self, failure: DeployFailure, deployment: Deployment, now: Moment) {
         let DeployFailure { error, suspects_base, file_is_ahead, unmanaged } = failure;
         if let Some(servers) = unmanaged {
             self.unmanaged = Some(CatchUp::on_earlier_file(servers));
@@ -259,7 +259,7 @@ impl State {
 
     /// Records why services do not run with their current definitions. A port that became free during the deployment
     /// does not block.
-    fn note_blockers(&mut self, blockers: &BTreeMap<ServiceName, Blocker>, deployment: &Deployment, now: Now) {
+    fn note_blockers(&mut self, blockers: &BTreeMap<ServiceName, Blocker>, deployment: &Deployment, now: Moment) {
         for (name, blocker) in blockers {
             let is_free = matches!(blocker, Blocker::PortTaken { .. }) && deployment.opened.contains(name);
             if let Some(service) = self.desired.services.get_mut(name).filter(|_| !is_free) {
@@ -288,7 +288,7 @@ impl State {
     }
 
     /// Handles the exit of a process that served or was about to serve.
-    pub(super) fn process_exited(&mut self, pid: u32, how: String, now: Now) {
+    pub(super) fn process_exited(&mut self, pid: u32, how: String, now: Moment) {
         if self.process.is_stopping() {
             return;
         }

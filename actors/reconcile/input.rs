@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use tokio::time::{Duration, Instant};
+use std::time::{Duration, Instant};
 
 use crate::decide::deployment::{DeployFailure, Deployed};
 use crate::decide::guard::GuardMemory;

@@ -46,20 +46,19 @@ mod timing;
 mod work_queue;
 mod writing;
 
-use tokio::time::Instant;
+use std::time::Instant;
 
 use self::desired::Desired;
 use self::discovery_events::NewHosts;
 use self::observed::Running;
 use self::state::{Exchange, State};
 use crate::message::{ConfigState, NextSection, PlanPiece, RunningConfig};
-use crate::model::{ProxyPolicy, ProxyVersion, ReloadCause, ServiceName};
+use crate::model::{Moment, ProxyPolicy, ProxyVersion, ReloadCause, ServiceName};
 use crate::port::{ConfigText, SavedService, SavedState};
 use crate::snapshot::HaproxyState;
 
 pub use self::effect::{Effect, LogLine, Severity};
 pub use self::input::{Input, Observed, Overrides};
-pub use self::time::Now;
 
 /// Keeps one HAProxy in sync.
 #[derive(Debug)]
@@ -84,7 +83,7 @@ impl Reconciler {
     }
 
     /// Handles an event or an answer.
-    pub fn on(&mut self, input: Input, now: Now) {
+    pub fn on(&mut self, input: Input, now: Moment) {
         let state = &mut self.state;
         match input {
             Input::ServiceDefined(definition) => state.service_defined(definition, now),
@@ -133,7 +132,7 @@ impl Reconciler {
         }
     }
 
-    fn on_answer(&mut self, answer: Input, now: Now) {
+    fn on_answer(&mut self, answer: Input, now: Moment) {
         let state = &mut self.state;
         match answer {
             Input::CommandsAnswered(result) => {
@@ -193,7 +192,7 @@ impl Reconciler {
     }
 
     /// Returns the effects that are due now. Must be called after each input, and at the deadline.
-    pub fn next_effects(&mut self, now: Now) -> Vec<Effect> {
+    pub fn next_effects(&mut self, now: Moment) -> Vec<Effect> {
         let state = &mut self.state;
         if !state.process.is_stopping() {
             state.run_timers(now);
@@ -209,7 +208,7 @@ impl Reconciler {
 
     /// Returns when effects become due without an input; `None` where there are none. That is `now` where there is more
     /// to plan than one turn takes.
-    pub fn deadline(&self, now: Now) -> Option<Instant> {
+    pub fn deadline(&self, now: Moment) -> Option<Instant> {
         match self.state.process.is_stopping() {
             true => None,
             false => self.state.next_event(now.instant),
@@ -217,12 +216,12 @@ impl Reconciler {
     }
 
     /// Returns the plans of some services: those after this one, or the first ones.
-    pub fn plan(&self, after: Option<ServiceName>, now: Now) -> PlanPiece {
+    pub fn plan(&self, after: Option<ServiceName>, now: Moment) -> PlanPiece {
         self.state.preview(after, now)
     }
 
     /// Returns a snapshot of the whole state.
-    pub fn snapshot(&self, now: Now) -> HaproxyState {
+    pub fn snapshot(&self, now: Moment) -> HaproxyState {
         self.state.snapshot(now)
     }
 

@@ -5,16 +5,15 @@ use super::input::Observed;
 use super::observed::{Differences, Running};
 use super::section::Section;
 use super::state::{Exchange, State};
-use super::time::Now;
 use crate::decide::health_changes::health_changes;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::OBSERVED_SERVICES_AT_ONCE_MAX;
-use crate::model::{Observation, ObservedRoutes, ProcessInfo, ReloadCause, ServiceName};
+use crate::model::{Moment, Observation, ObservedRoutes, ProcessInfo, ReloadCause, ServiceName};
 use crate::port::RuntimeError;
 
 impl State {
     /// Begins an observation of everything, or of single services, when it is due. Returns whether one was begun.
-    pub(super) fn begin_observation(&mut self, now: Now) -> bool {
+    pub(super) fn begin_observation(&mut self, now: Moment) -> bool {
         if std::mem::take(&mut self.work.observe_all) {
             self.work.observe.clear();
             let has_frontends = self.running().is_some_and(|running| !running.frontends.is_empty());
@@ -43,7 +42,7 @@ impl State {
         services: Option<&[ServiceName]>,
         is_outdated: bool,
         result: Result<Observed, RuntimeError>,
-        now: Now,
+        now: Moment,
     ) {
         match result {
             Ok(observed) if !is_outdated => self.process_observed(services, observed, now),
@@ -56,7 +55,7 @@ impl State {
     }
 
     /// Handles the state that a process reported.
-    pub(super) fn process_observed(&mut self, services: Option<&[ServiceName]>, observed: Observed, now: Now) {
+    pub(super) fn process_observed(&mut self, services: Option<&[ServiceName]>, observed: Observed, now: Moment) {
         let Observed { process, mut servers, routes } = observed;
         let is_external = self.settings.is_external();
         let Some(running) = self.process.running_mut() else { return };
@@ -115,7 +114,7 @@ impl State {
     }
 
     /// Handles an answer from another process than the known one.
-    fn another_process(&mut self, observed: Observed, now: Now) {
+    fn another_process(&mut self, observed: Observed, now: Moment) {
         if self.settings.is_external() {
             return self.attach(observed.process, observed.servers, now);
         }
@@ -129,7 +128,7 @@ impl State {
 
     /// Handles an unknown process on the socket: the state of our process is unknown until it answers again, and the
     /// unknown one gets no commands.
-    fn stranger_found(&mut self, stranger: &ProcessInfo, now: Now) {
+    fn stranger_found(&mut self, stranger: &ProcessInfo, now: Moment) {
         let Some(running) = self.process.running_mut() else { return };
         let (found, known) = (stranger.pid, running.process.pid);
         running.distrust();

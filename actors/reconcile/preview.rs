@@ -3,20 +3,19 @@
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
-
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::planning::Planned;
 use super::state::State;
-use super::time::{Now, millis};
+use super::time::millis;
 use crate::decide::scope::Scope;
 use crate::limits::PREVIEW_SERVERS_AT_ONCE_MAX;
 use crate::message::PlanPiece;
-use crate::model::ServiceName;
+use crate::model::{Moment, ServiceName};
 
 impl State {
     /// Returns the plans of the services after this one, by name, or those of the first ones.
-    pub fn preview(&self, after: Option<ServiceName>, now: Now) -> PlanPiece {
+    pub fn preview(&self, after: Option<ServiceName>, now: Moment) -> PlanPiece {
         let routes = if after.is_none() { self.plan_routes() } else { Vec::new() };
         let (names, next) = self.next_to_preview(after);
         let mut piece = PlanPiece {

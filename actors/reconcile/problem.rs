@@ -1,6 +1,6 @@
 //! A problem, and the time since when it exists.
 
-use super::time::Now;
+use crate::model::Moment;
 
 /// A problem. Its text may change while it persists; its start time does not.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ struct Persisting {
 
 impl Problem {
     /// Sets the problem, with this text. Returns whether the text is new.
-    pub fn set(&mut self, text: String, now: Now) -> bool {
+    pub fn set(&mut self, text: String, now: Moment) -> bool {
         let is_new = self.text() != Some(&text);
         let since_unix_ms = self.since_unix_ms().unwrap_or(now.unix_ms);
         self.0 = Some(Persisting { text, since_unix_ms });

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-use tokio::time::{Duration, Instant};
+use std::time::{Duration, Instant};
 
 use super::problem::Problem;
-use super::time::{Now, backoff};
+use super::time::backoff;
 use crate::limits::{RELOAD_PATIENCE, RELOAD_RETRY, RELOAD_RETRY_MAX, RESTART_BACKOFF_MIN};
-use crate::model::{ReloadCause, ReloadReason, ServiceName};
+use crate::model::{Moment, ReloadCause, ReloadReason, ServiceName};
 
 /// Reloads that are due, and the outcome of the last one.
 #[derive(Debug)]
@@ -134,7 +133,7 @@ impl ReloadQueue {
     }
 
     /// Records that no new process could be started: the general reasons are due again after a pause.
-    pub fn failed(&mut self, error: String, general: Vec<ReloadReason>, is_serving: bool, now: Now) {
+    pub fn failed(&mut self, error: String, general: Vec<ReloadReason>, is_serving: bool, now: Moment) {
         self.failures += 1;
         self.problem.set(error, now);
         general.into_iter().for_each(|reason| self.request(reason));
@@ -161,10 +160,11 @@ impl ReloadQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
-    fn queue() -> (ReloadQueue, Now) {
-        let instant = Instant::now();
-        (ReloadQueue::new(instant), Now { instant, unix_ms: 1_000 })
+    fn queue() -> (ReloadQueue, Moment) {
+        let now = Clock::starting_at(1_000).now();
+        (ReloadQueue::new(now.instant), now)
     }
 
     fn web() -> ServiceName {

@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::desired::DesiredService;
 use super::section::Section;
 use super::server_life::{Leaving, Rising};
 use super::state::State;
-use super::time::Now;
 use crate::decide::routing::{keys, routed_at};
 use crate::decide::slots::SlotTable;
 use crate::limits::RUNTIME_SILENCE_TOLD;
-use crate::model::{AgentState, ProxyManagement, ServerName, ServerState, ServiceDefinition, ServiceName};
+use crate::model::{AgentState, Moment, ProxyManagement, ServerName, ServerState, ServiceDefinition, ServiceName};
 use crate::snapshot::{
     HaproxyState, LastChange, LeavingServer, ProblemsSince, ProxyPhase, RisingServer, ServerExceptions, ServiceState,
 };
@@ -35,7 +33,7 @@ impl State {
     }
 
     /// Returns a snapshot of the whole state.
-    pub fn snapshot(&self, now: Now) -> HaproxyState {
+    pub fn snapshot(&self, now: Moment) -> HaproxyState {
         let silent_since = self.silent_since(now.instant);
         let link = &self.lane.link.problem;
         let files = &self.files;
@@ -65,7 +63,7 @@ impl State {
         }
     }
 
-    fn service_state(&self, name: &ServiceName, service: &DesiredService, now: Now) -> ServiceState {
+    fn service_state(&self, name: &ServiceName, service: &DesiredService, now: Moment) -> ServiceState {
         let section = self.running().and_then(|running| running.sections.get(name));
         let hopeless = |section: &Section| {
             let (server, refusal) = section.attempts.hopeless.first_key_value()?;

@@ -7,16 +7,15 @@ use super::effect::{Effect, info, warn};
 use super::observed::Running;
 use super::section::Section;
 use super::state::{Exchange, State};
-use super::time::Now;
 use crate::decide::routing::{Claim, RouteStep, Routing, assign, keys, plan_routes, routed_at};
 use crate::journal::{Event, JournalEntry};
 use crate::limits::{MAP_REFUSALS_BEFORE_RELOAD, RUNTIME_BATCH_COMMANDS_MAX};
-use crate::model::{ObservedRoutes, PlanClass, ReloadCause, RouteCommand, RouteKey, ServiceName};
+use crate::model::{Moment, ObservedRoutes, PlanClass, ReloadCause, RouteCommand, RouteKey, ServiceName};
 use crate::port::Answer;
 
 impl State {
     /// Assigns the domains when that is due, and sends the changes. Returns whether a change was sent.
-    pub(super) fn begin_route_change(&mut self, now: Now) -> bool {
+    pub(super) fn begin_route_change(&mut self, now: Moment) -> bool {
         if !std::mem::take(&mut self.work.routes) {
             return false;
         }

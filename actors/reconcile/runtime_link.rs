@@ -1,10 +1,11 @@
 //! The health of the connection to the Runtime API.
 
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::problem::Problem;
-use super::time::{Now, backoff};
+use super::time::backoff;
 use crate::limits::{RUNTIME_FAILURES_BEFORE_RELOAD, RUNTIME_RETRY_MAX, RUNTIME_RETRY_MIN};
+use crate::model::Moment;
 
 /// Whether HAProxy answers, and the time of the next attempt where it does not.
 #[derive(Debug)]
@@ -34,14 +35,14 @@ impl RuntimeLink {
     }
 
     /// Records a failure and schedules the next attempt. Returns whether the error is new.
-    pub fn failed(&mut self, error: String, now: Now) -> bool {
+    pub fn failed(&mut self, error: String, now: Moment) -> bool {
         self.failures += 1;
         self.retry_at = now.instant + backoff(self.failures, RUNTIME_RETRY_MIN, RUNTIME_RETRY_MAX);
         self.problem.set(error, now)
     }
 
     /// Records a problem that only time or another process can end.
-    pub fn blocked(&mut self, error: String, now: Now) {
+    pub fn blocked(&mut self, error: String, now: Moment) {
         self.retry_at = now.instant + RUNTIME_RETRY_MAX;
         self.problem.set(error, now);
     }

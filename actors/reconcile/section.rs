@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use itertools::EitherOrBoth::{Both, Left, Right};
 use itertools::Itertools;
-use tokio::time::{Duration, Instant};
 
 use crate::decide::common_ends::between_common_ends;
 use crate::decide::deployment::{BoundSection, SectionSpec};

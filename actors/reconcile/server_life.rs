@@ -1,8 +1,7 @@
 //! Servers in transition: those that drain because their host is gone, and new ones whose weight ramps up.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use tokio::time::{Duration, Instant};
+use std::time::{Duration, Instant};
 
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::overlay::{Departure, Overlay};

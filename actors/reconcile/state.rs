@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::{Desired, DesiredService, Retained};
@@ -15,14 +14,13 @@ use super::process_state::ProcessState;
 use super::reload_queue::ReloadQueue;
 use super::runtime_link::RuntimeLink;
 use super::settings::Settings;
-use super::time::Now;
 use super::work_queue::WorkQueue;
 use crate::decide::haproxy_config::{self, SectionStyle};
 use crate::decide::proxy_plan::Step;
 use crate::decide::routing::RouteStep;
 use crate::limits::PARKED_SERVER_SWEEP;
 use crate::message::WantedSocket;
-use crate::model::{Observation, ProxyVersion, ServiceDefinition, ServiceName};
+use crate::model::{Moment, Observation, ProxyVersion, ServiceDefinition, ServiceName};
 use crate::snapshot::{ProxyCounts, RefusedSettings};
 
 /// The desired and the observed state of one HAProxy, and the operations under way.
@@ -251,7 +249,7 @@ impl State {
     }
 
     /// Schedules a save of the state.
-    pub fn save_later(&mut self, now: Now) {
+    pub fn save_later(&mut self, now: Moment) {
         self.files.saved.changed(now.instant);
     }
 

@@ -1,15 +1,14 @@
 //! Timers of the reconciler, for work that no input triggers.
 
-use tokio::time::{Duration, Instant};
+use std::time::{Duration, Instant};
 
 use super::state::State;
-use super::time::Now;
 use crate::limits::{FIRST_LISTS_WAIT, HEALTH_POLL_MIN, HEALTH_POLL_SERVERS_PER_SECOND, PARKED_SERVER_SWEEP};
-use crate::model::ServiceName;
+use crate::model::{Moment, ServiceName};
 
 impl State {
     /// Queues the work of all timers that are due.
-    pub(super) fn run_timers(&mut self, now: Now) {
+    pub(super) fn run_timers(&mut self, now: Moment) {
         if self.timers.observe_at <= now.instant {
             self.timers.observe_at = now.instant + self.settings.policy.observe_interval;
             self.work.observe_all = true;
@@ -27,7 +26,7 @@ impl State {
     }
 
     /// Advances servers in transition, and schedules the next event.
-    fn advance_server_lives(&mut self, now: Now) {
+    fn advance_server_lives(&mut self, now: Moment) {
         for (name, service) in &mut self.desired.services {
             if service.life.advance(now.instant) {
                 self.work.changed(name.clone());
@@ -41,7 +40,7 @@ impl State {
     }
 
     /// Polls the health of servers where no log line of HAProxy reports it: the more servers, the less often.
-    fn poll_health(&mut self, now: Now) {
+    fn poll_health(&mut self, now: Moment) {
         if self.settings.is_supervised() || self.timers.health_at.is_none_or(|at| at > now.instant) {
             return;
         }
@@ -56,7 +55,7 @@ impl State {
     }
 
     /// Begins the next exchanges of the runtime lane, where it is free.
-    pub(super) fn begin_runtime_step(&mut self, now: Now) {
+    pub(super) fn begin_runtime_step(&mut self, now: Moment) {
         if !self.process.is_serving() || now.instant < self.lane.link.retry_at() || self.gives_way_to_reload(now) {
             return;
         }
@@ -72,7 +71,7 @@ impl State {
 
     /// Returns whether a reload goes before the next runtime changes, because it has waited long enough. A reload that
     /// cannot begin yet delays nothing.
-    fn gives_way_to_reload(&mut self, now: Now) -> bool {
+    fn gives_way_to_reload(&mut self, now: Moment) -> bool {
         self.deploys() && self.reloads.is_overdue(now.instant) && self.deployment_can_begin(now)
     }
 

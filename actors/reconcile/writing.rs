@@ -1,17 +1,17 @@
 //! Writes the files after changes: haproxy.cfg, HAProxy's state file, the saved state.
 
-use tokio::time::Duration;
+use std::time::Duration;
 
 use super::effect::{Effect, info, warn};
 use super::observed::Running;
 use super::state::State;
-use super::time::Now;
 use crate::decide::state_file;
+use crate::model::Moment;
 use crate::port::{RuntimeError, SavedState};
 
 impl State {
     /// Writes the files that are out of date and due.
-    pub(super) fn write_files(&mut self, now: Now) {
+    pub(super) fn write_files(&mut self, now: Moment) {
         if self.files.saved.begin(now.instant) {
             let state = self.state_to_save();
             self.outbox.push(Effect::SaveState(state));
@@ -40,7 +40,7 @@ impl State {
         })
     }
 
-    pub(super) fn config_file_written(&mut self, result: Result<(), String>, took: Duration, now: Now) {
+    pub(super) fn config_file_written(&mut self, result: Result<(), String>, took: Duration, now: Moment) {
         let error = result.clone().err();
         if !self.files.config.written(result, took, now) {
             return;
@@ -55,7 +55,7 @@ impl State {
     }
 
     /// Updates the state file after a change of server health.
-    fn follow_health(&mut self, now: Now) {
+    fn follow_health(&mut self, now: Moment) {
         if !self.process.is_serving() || state_file::in_use(&self.settings.policy.base_config).is_none() {
             return;
         }
@@ -86,7 +86,7 @@ impl State {
         self.outbox.push(Effect::WriteStateFile { path, states, hosts });
     }
 
-    pub(super) fn state_file_written(&mut self, result: Result<(), String>, now: Now) {
+    pub(super) fn state_file_written(&mut self, result: Result<(), String>, now: Moment) {
         let error = result.clone().err();
         if !self.files.states.written(result, now) {
             return;
@@ -100,7 +100,7 @@ impl State {
         });
     }
 
-    pub(super) fn state_saved(&mut self, result: Result<(), String>, now: Now) {
+    pub(super) fn state_saved(&mut self, result: Result<(), String>, now: Moment) {
         let error = result.clone().err();
         if self.files.saved.saved(result, now)
             && let Some(error) = error

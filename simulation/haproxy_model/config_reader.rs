@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use proxymgr_actors::decide::quoting::split_line;
@@ -243,7 +244,7 @@ impl Reader<'_> {
                  distinct names."
             ));
         }
-        let endpoint = parse_endpoint(address).ok_or_else(|| in_server(format!("invalid address '{address}'")))?;
+        let endpoint = Endpoint::parse(address).ok_or_else(|| in_server(format!("invalid address '{address}'")))?;
         let mut options = section.lines.server_options.clone();
         let taken = section.servers.values().map(|(_, server)| server.id).filter(|id| *id != 0).collect();
         let reading = Reading { version, at_run_time: false, http: section.lines.http, server: name, taken: &taken };
@@ -253,7 +254,7 @@ impl Reader<'_> {
             Address::Ip(ip) => (Some(Some(*ip)), None),
             Address::Name(fqdn) => (resolve(fqdn, options.init_addr.as_deref(), names), Some(fqdn.clone())),
         };
-        let server = Server::configured(resolved.flatten(), endpoint.port.get(), fqdn, &options);
+        let server = Server::configured(resolved.flatten(), endpoint.port, fqdn, &options);
         section.servers.insert(server_name, (line, server));
         if resolved.is_none() {
             let text = in_server(format!("could not resolve address '{}'.", endpoint.address));
@@ -309,7 +310,7 @@ impl Reader<'_> {
 
 impl Server {
     /// Creates a server as the file configures it.
-    fn configured(address: Option<IpAddr>, port: u16, fqdn: Option<Arc<str>>, options: &ServerOptions) -> Self {
+    fn configured(address: Option<IpAddr>, port: NonZeroU16, fqdn: Option<Arc<str>>, options: &ServerOptions) -> Self {
         let disabled = if options.disabled == Some(true) { FORCED_MAINTENANCE | CONFIGURED_MAINTENANCE } else { 0 };
         let unresolved = if address.is_none() { RESOLUTION_MAINTENANCE } else { 0 };
         Self::new(address, port, fqdn, disabled | unresolved, options)
@@ -326,11 +327,6 @@ fn resolve(name: &str, methods: Option<&str>, names: &NameTable) -> Option<Optio
         "last" => None,
         address => address.parse().ok().map(Some),
     })
-}
-
-fn parse_endpoint(text: &str) -> Option<Endpoint> {
-    let (address, port) = text.rsplit_once(':')?;
-    Some(Endpoint { address: Address::parse(address).ok()?, port: port.parse().ok()? })
 }
 
 fn unknown_algorithm(version: ProxyVersion) -> String {

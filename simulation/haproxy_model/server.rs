@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use proxymgr_actors::model::{AgentState, ObservedServer};
@@ -12,14 +13,13 @@ use super::{ANY_MAINTENANCE, FORCED_DRAIN, Server};
 impl Server {
     pub(super) fn new(
         address: Option<IpAddr>,
-        port: u16,
+        port: NonZeroU16,
         fqdn: Option<Arc<str>>,
         admin: u16,
         options: &ServerOptions,
     ) -> Self {
         Self {
             address,
-            shown: shown(address),
             port,
             next: None,
             fqdn,
@@ -49,7 +49,6 @@ impl Server {
     pub(super) fn settle(&mut self) {
         if let Some((address, port)) = self.next.take() {
             self.address = Some(address);
-            self.shown = shown(self.address);
             self.port = port;
         }
     }
@@ -61,8 +60,8 @@ impl Server {
     pub(super) fn observed(&self) -> ObservedServer {
         let stopped = self.admin & ANY_MAINTENANCE != 0 || !self.up;
         ObservedServer {
-            address: self.shown.clone(),
-            port: self.port,
+            address: self.address,
+            port: Some(self.port),
             fqdn: self.fqdn.clone(),
             admin_state: self.admin,
             operational_state: if stopped { 0 } else { 2 },
@@ -71,10 +70,6 @@ impl Server {
             agent: self.agent,
         }
     }
-}
-
-fn shown(address: Option<IpAddr>) -> Arc<str> {
-    address.map_or_else(|| "-".into(), |ip| ip_text(ip).into())
 }
 
 /// Formats an address like C's `inet_ntop`: unlike Rust, it ends an IPv4-compatible one in dots.

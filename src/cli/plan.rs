@@ -11,13 +11,13 @@ use proxymgr_actors::decide::haproxy_config::{self, SectionStyle};
 use proxymgr_actors::decide::loaded_config::{LoadedSection, parse_sections};
 use proxymgr_actors::decide::overlay::Overlay;
 use proxymgr_actors::decide::proxy_plan::{
-    AppliedServer, AppliedService, Ground, ServicePlan, WantedService, plan_service,
+    AppliedServer, AppliedService, Ground, ServicePlan, WantedService, plan_service, split_weight,
 };
 use proxymgr_actors::decide::quoting::split_line;
 use proxymgr_actors::decide::routing::{Claim, RouteStep, assign, plan_routes, routed_at};
 use proxymgr_actors::model::{
-    Observation, ObservedRoutes, PersistentId, PlanClass, ProcessInfo, ProxyManagement, ServerName, ServiceName,
-    UpdateStrategy, Word,
+    Endpoint, Observation, ObservedRoutes, PersistentId, PlanClass, ProcessInfo, ProxyManagement, ServerName,
+    ServiceName, UpdateStrategy,
 };
 use proxymgr_actors::port::RuntimeApi;
 
@@ -184,7 +184,7 @@ fn conclude(commands: String, otherwise: &str, reasons: &[String]) -> String {
 /// The last applied state of a service, from its section in the file.
 fn applied_service(section: &LoadedSection) -> AppliedService {
     let mut servers: BTreeMap<ServerName, AppliedServer> =
-        section.server_lines.iter().map(|(name, line)| (name.clone(), loaded_server(line))).collect();
+        section.server_lines.iter().filter_map(|(name, line)| Some((name.clone(), loaded_server(line)?))).collect();
     for (position, name) in (0..=u16::MAX).zip(&section.order) {
         if let Some(server) = servers.get_mut(name) {
             server.priority = Some(position);
@@ -193,23 +193,20 @@ fn applied_service(section: &LoadedSection) -> AppliedService {
     AppliedService { header: section.header.as_str().into(), servers }
 }
 
-/// Parses `server NAME ADDRESS options...`, without the weight, which can change at run time.
-fn loaded_server(line: &str) -> AppliedServer {
-    let words = split_line(line).unwrap_or_default();
-    let mut options: Vec<Word> = Vec::new();
-    let (mut id, mut weight) = (None, None);
-    let endpoint = words.get(2).map(|word| word.as_str().to_owned()).unwrap_or_default();
-    let mut words = words.into_iter().skip(3).peekable();
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "weight" => weight = words.next().and_then(|word| word.as_str().parse().ok()),
-            "id" if options.is_empty() => id = words.next().and_then(|word| word.as_str().parse::<u32>().ok()),
-            "disabled" if words.peek().is_none() => {}
-            _ => options.push(word),
-        }
-    }
-    let id = id.and_then(|id| PersistentId::try_from(id).ok());
-    AppliedServer { endpoint, options, id, weight, priority: None, disabled_by: None }
+/// Parses a line that [`server_line`](haproxy_config::server_line) wrote.
+fn loaded_server(line: &str) -> Option<AppliedServer> {
+    let words = split_line(line).ok()?;
+    let [_, _, endpoint, options @ ..] = &*words else { return None };
+    let (id, options) = match options {
+        [id, number, options @ ..] if id.as_str() == "id" => (number.as_str().parse::<u32>().ok(), options),
+        options => (None, options),
+    };
+    let (options, weight) = split_weight(match options {
+        [options @ .., last] if last.as_str() == "disabled" => options,
+        options => options,
+    });
+    let (endpoint, id) = (Endpoint::parse(endpoint.as_str())?, id.and_then(|id| PersistentId::try_from(id).ok()));
+    Some(AppliedServer { endpoint, options, id, weight, priority: None, disabled_by: None })
 }
 
 #[cfg(test)]
@@ -218,8 +215,9 @@ mod tests {
 
     #[test]
     fn server_line_is_parsed_without_weight_and_state() {
-        let server = loaded_server("    server a 10.0.0.1:80 id 70000 check inter 2s weight 5 backup disabled");
-        let words: Vec<&str> = server.options.iter().map(Word::as_str).collect();
+        let line = "    server a 10.0.0.1:80 id 70000 check inter 2s weight 5 backup disabled";
+        let server = loaded_server(line).unwrap();
+        let words: Vec<&str> = server.options.iter().map(|word| word.as_str()).collect();
         assert_eq!(words, ["check", "inter", "2s", "backup"]);
         assert_eq!((server.id.map(PersistentId::get), server.weight), (Some(70_000), Some(5)));
     }

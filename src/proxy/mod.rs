@@ -2,7 +2,7 @@
 //!
 //! | port | adapter |
 //! | --- | --- |
-//! | `RuntimeApi` | [`haproxy_socket`]: text by [`runtime_text`], conversation by `runtime_connection`, servers by [`server_state`], the map by `route_map` |
+//! | `RuntimeApi` | [`haproxy_socket`]: text by [`runtime_text`], conversation by `runtime_connection`, the map by `route_map` |
 //! | `ConfigFile` | [`config_file`]: the output of `haproxy -c` is read by `config_check_output` |
 //! | `ProxyProcesses` | by `haproxy.run`: [`haproxy_process`] (supervise), [`run_by_systemd`], [`run_by_binary`], [`run_by_command`], [`run_by_others`] (none); all watch processes by `watched_processes` |
 //! | `NameResolver` | [`name_resolver`] |
@@ -37,7 +37,6 @@ pub mod run_by_others;
 pub mod run_by_systemd;
 mod runtime_connection;
 pub mod runtime_text;
-pub mod server_state;
 mod socket_answers;
 mod statistics;
 mod stats_socket;

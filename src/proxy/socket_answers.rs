@@ -1,8 +1,7 @@
 //! Collects what is read from the answers of HAProxy's Runtime API, line by line.
 
+use proxymgr_actors::decide::servers_state::ServerStateReader;
 use proxymgr_actors::model::{Observation, ProcessInfo, ProxyVersion};
-
-use super::server_state::ServerStateReader;
 
 /// The servers read so far, and the first error.
 #[derive(Default)]

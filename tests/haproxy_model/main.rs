@@ -8,6 +8,7 @@ mod requests;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::num::NonZeroU16;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -384,7 +385,7 @@ fn addresses_lag_on_request_in_new_versions() {
         let (web, a) = (ServiceName::new("web").unwrap(), ServerName::new("a").unwrap());
         let id = ServerId { service: web.clone(), server: a.clone() };
         let endpoint = Endpoint { address: Address::parse("127.0.0.2").unwrap(), port: 2.try_into().unwrap() };
-        let port = |model: &HaproxyModel| model.observe(None).services[&web][&a].port;
+        let port = |model: &HaproxyModel| model.observe(None).services[&web][&a].port.map_or(0, NonZeroU16::get);
         model.let_addresses_lag(true);
         assert!(model.run(&RuntimeCommand::SetAddress(id, endpoint)).accepted);
         assert_eq!(port(&model), if late { 1 } else { 2 }, "{version}");

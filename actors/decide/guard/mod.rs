@@ -14,7 +14,7 @@ mod memory;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-#[expect(clippy::disallowed_types, reason = "a point from which the moments of a test are counted")]
+#[expect(clippy::disallowed_methods, reason = "a point from which the moments of a test are counted")]
 mod tests;
 #[cfg(test)]
 mod traces;

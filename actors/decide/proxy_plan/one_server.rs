@@ -4,14 +4,11 @@ use super::step::{Step, disable_agent};
 use super::wanted::{Ground, WantedService};
 use crate::decide::applied_service::{AppliedServer, DisabledBy, applied_server, split_weight};
 use crate::decide::server_line::{id_beside, server_words};
-use crate::decide::server_options::contains;
+use crate::decide::server_options::{DEFAULT_WEIGHT, contains};
 use crate::model::{
     Address, AdminState, AgentState, Host, ObservedServer, PersistentId, PlanClass, RuntimeCommand, ServerId,
     ServerName, ServiceDefinition, UpdateStrategy, Word,
 };
-
-/// HAProxy's weight of a server without a `weight` option.
-const DEFAULT_WEIGHT: u16 = 1;
 
 /// How many further ids are tried for a server in an external HAProxy, whose file may use its id for another server.
 const IDS_TRIED: usize = 1_000;
@@ -183,10 +180,11 @@ impl Planned<'_> {
 
     fn move_in_words(&self, observed: &ObservedServer) -> String {
         let (slot, endpoint) = (&self.id.server, &self.host.endpoint);
+        let from = || observed.endpoint().map_or_else(|| "an unknown address".to_owned(), |from| from.to_string());
         match (self.wanted.slots.is_some(), observed.forced_maintenance()) {
             (true, true) => format!("{endpoint} takes the free slot {slot}"),
-            (true, false) => format!("{endpoint} takes {slot} from {}:{}", observed.address, observed.port),
-            _ => format!("it moved from {}:{} to {endpoint}", observed.address, observed.port),
+            (true, false) => format!("{endpoint} takes {slot} from {}", from()),
+            _ => format!("it moved from {} to {endpoint}", from()),
         }
     }
 
@@ -202,11 +200,8 @@ impl Planned<'_> {
     /// Returns whether the server has another address than desired, and the desired one can be set.
     fn moved(&self, loaded: &AppliedServer, observed: &ObservedServer) -> Result<bool, String> {
         match &self.host.endpoint.address {
-            Address::Ip(ip) => {
-                let same_address = observed.address.parse() == Ok(*ip);
-                Ok(!same_address || observed.port != self.host.endpoint.port.get())
-            }
-            Address::Name(_) if loaded.endpoint == self.host.endpoint.to_string() => Ok(false),
+            Address::Ip(_) => Ok(!observed.is_at(&self.host.endpoint)),
+            Address::Name(_) if loaded.endpoint == self.host.endpoint => Ok(false),
             Address::Name(name) => Err(format!("it is now at the host name {name}, which cannot be set at run time")),
         }
     }

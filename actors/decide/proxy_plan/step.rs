@@ -2,18 +2,15 @@
 
 use std::mem::discriminant;
 
-use serde::{Deserialize, Serialize};
-
 use crate::decide::applied_service::{AppliedServer, DisabledBy};
 use crate::model::{AgentState, ObservedServer, PlanClass, RuntimeCommand, ServerId, ServerName};
 
 /// The change of one server, and its reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The server.
     pub server: ServerName,
     /// The server's name in discovery, where HAProxy has it in a slot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_slot: Option<ServerName>,
     /// The class of the change.
     pub class: PlanClass,
@@ -23,10 +20,8 @@ pub struct Step {
     pub commands: Vec<RuntimeCommand>,
     /// The applied state of the server after the commands; `None` where it does not change. Stored with the step,
     /// because the desired state may have changed again when HAProxy answers.
-    #[serde(rename = "gives")]
     pub applies: Option<AppliedServer>,
     /// Why it disables the server, where it does.
-    #[serde(rename = "holder")]
     pub disabled_by: Option<DisabledBy>,
 }
 

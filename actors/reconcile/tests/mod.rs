@@ -7,17 +7,17 @@ mod runtime;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::{Duration, Instant};
-
-use super::{Effect, Input, Now, Observed, Reconciler};
+use super::{Effect, Input, Observed, Reconciler};
+use crate::clock::Clock;
 use crate::decide::deployment::{BoundSection, DeployOrder, Deployed, ServingProcess, Warnings};
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::routing::Routing;
 use crate::decide::service_definition;
 use crate::model::{
-    Address, AdminState, BaseConfig, Blocker, ChangeId, Endpoint, Host, HostList, LifeCyclePolicy, Observation,
+    Address, AdminState, BaseConfig, Blocker, ChangeId, Endpoint, Host, HostList, LifeCyclePolicy, Moment, Observation,
     ObservedServer, ObservedServers, OldProcessLimits, ProcessInfo, ProxyManagement, ProxyPolicy, ProxyVersion,
     RawDefinition, Revision, RuntimeCommand, ServerName, ServiceDefinition, ServiceName, UpdateChoice,
 };
@@ -77,8 +77,8 @@ fn endpoint(number: u8) -> Endpoint {
 fn reported(servers: &[(u8, u16)]) -> Arc<ObservedServers> {
     let server = |(number, admin_state): &(u8, u16)| {
         let observed = ObservedServer {
-            address: format!("10.0.0.{number}").into(),
-            port: 80,
+            address: endpoint(*number).address.ip(),
+            port: 80.try_into().ok(),
             fqdn: None,
             admin_state: *admin_state,
             operational_state: 2,
@@ -107,7 +107,7 @@ fn timed_out() -> RuntimeError {
 /// A reconciler, its time, and the effects that were not taken out yet.
 struct Rig {
     reconciler: Reconciler,
-    now: Now,
+    now: Moment,
     effects: Vec<Effect>,
     changes: u64,
     lists: BTreeMap<ServiceName, (Revision, Arc<HostList>)>,
@@ -119,7 +119,7 @@ impl Rig {
     }
 
     fn with(policy: ProxyPolicy, is_target: bool) -> Self {
-        let now = Now { instant: Instant::now(), unix_ms: 1_000_000 };
+        let now = Clock::starting_at(1_000_000).now();
         let reconciler = Reconciler::new(policy, is_target, None, &[], now.instant);
         Self { reconciler, now, effects: Vec::new(), changes: 0, lists: BTreeMap::new() }
     }

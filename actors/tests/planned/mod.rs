@@ -48,8 +48,8 @@ impl Proxy {
 
     fn insert(&mut self, name: &ServerName, host: &Host, admin_state: u16, applied: AppliedServer) {
         let observed = ObservedServer {
-            address: host.endpoint.address.to_string().into(),
-            port: host.endpoint.port.get(),
+            address: host.endpoint.address.ip(),
+            port: Some(host.endpoint.port),
             fqdn: None,
             admin_state,
             operational_state: 2,
@@ -108,8 +108,7 @@ impl Proxy {
             }
             RuntimeCommand::SetAddress(_, endpoint) => {
                 assert!(server.admin_state & (FORCED_MAINTENANCE | FORCED_DRAIN) != 0, "{name} moves out of service");
-                server.address = endpoint.address.to_string().into();
-                server.port = endpoint.port.get();
+                server.move_to(endpoint);
             }
             _ => {}
         }
@@ -144,9 +143,8 @@ impl Proxy {
             } else {
                 AdminState::Ready
             };
-            let found = (server.address.to_string(), server.port, server.weight, state);
-            let should =
-                (host.endpoint.address.to_string(), host.endpoint.port.get(), host.weight.unwrap_or(1), host.state);
+            let found = (server.endpoint(), server.weight, state);
+            let should = (Some(host.endpoint.clone()), host.weight.unwrap_or(1), host.state);
             if found != should {
                 return Err(format!("{name} is {found:?} and should be {should:?}"));
             }

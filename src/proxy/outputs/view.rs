@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proxymgr_actors::decide::haproxy_config::server_line;
 use proxymgr_actors::decide::quoting::joined;
-use proxymgr_actors::model::{AdminState, Host, ServerName, ServiceDefinition};
+use proxymgr_actors::model::{Host, ServerName, ServiceDefinition};
 use proxymgr_actors::port::PublishedService;
 use serde::Serialize;
 
@@ -93,8 +93,7 @@ impl ServiceView {
     /// Returns the view of a published service.
     pub fn of(service: &PublishedService) -> Self {
         let definition = &service.definition;
-        let mode =
-            definition.listen_options.iter().rev().find(|line| line.first().is_some_and(|w| w.as_str() == "mode"));
+        let mode = definition.last_line("mode");
         Self {
             name: definition.name.to_string(),
             address: definition.listen.map(|listen| listen.ip().to_string()),
@@ -126,11 +125,7 @@ impl HostView {
             port: host.endpoint.port.get(),
             weight: host.weight,
             backup: host.backup,
-            state: match host.state {
-                AdminState::Ready => "ready",
-                AdminState::Drain => "drain",
-                AdminState::Maint => "maint",
-            },
+            state: host.state.as_str(),
             cookie: host.cookie.as_ref().map(|cookie| cookie.as_str().to_owned()),
             options: joined(&host.options),
             line: server_line(definition, name, host, None).trim().to_owned(),

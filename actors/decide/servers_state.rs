@@ -3,11 +3,12 @@
 //! There are 20 columns in 2.2 and 25 in 2.6, so they are found by the header's names. Lines are parsed one at a time
 //! as they arrive: 50,000 servers are several megabytes, which are not kept in memory as a whole.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use proxymgr_actors::model::{AgentState, Observation, ObservedServer, ObservedServers, ServerName, ServiceName};
+use crate::model::{AgentState, Observation, ObservedServer, ObservedServers, ServerName, ServiceName};
 
-/// The columns that are read, in the order of `Row`.
+/// The columns that are read.
 const COLUMNS: [&str; 10] = [
     "be_name",
     "srv_name",
@@ -21,14 +22,66 @@ const COLUMNS: [&str; 10] = [
     "srv_agent_state",
 ];
 
-/// The values of one line, in the order of [`COLUMNS`].
-type Row<'a> = [&'a str; COLUMNS.len()];
+/// Parses the lines of one or several answers to `show servers state`.
+#[derive(Debug, Default)]
+pub struct ServerRows {
+    /// For each column of the output, its index in [`COLUMNS`]; `None` if it is not read.
+    columns: Vec<Option<usize>>,
+}
 
-/// Reads the lines of one or several answers to `show servers state`.
+/// One server of an answer.
+#[derive(Debug)]
+pub struct ServerRow<'a> {
+    /// Its section. It may be one of HAProxy's own, like `<HTTPCLIENT>`.
+    pub section: &'a str,
+    /// Its name.
+    pub server: &'a str,
+    /// Its state.
+    pub observed: ObservedServer,
+}
+
+impl ServerRows {
+    /// Parses the next line; returns `None` for one that describes no server. The error describes what was not
+    /// understood.
+    pub fn read<'a>(&mut self, line: &'a str) -> Result<Option<ServerRow<'a>>, String> {
+        if let Some(header) = line.strip_prefix("# ") {
+            return self.header(header).map(|()| None);
+        }
+        // The format's version, a blank line or "Can't find backend.", which describe no server.
+        if !line.starts_with(|c: char| c.is_ascii_digit()) || !line.contains(' ') {
+            return Ok(None);
+        }
+        let row = self.row(line)?;
+        let observed = observed(&row).ok_or_else(|| format!("a value in this line is not a number: {line:?}"))?;
+        Ok(Some(ServerRow { section: row[0], server: row[1], observed }))
+    }
+
+    fn header(&mut self, header: &str) -> Result<(), String> {
+        self.columns.clear();
+        self.columns.extend(header.split_ascii_whitespace().map(|name| COLUMNS.iter().position(|c| *c == name)));
+        match (0..COLUMNS.len()).find(|&index| !self.columns.contains(&Some(index))) {
+            Some(missing) => Err(format!("`show servers state` has no column {}", COLUMNS[missing])),
+            None => Ok(()),
+        }
+    }
+
+    fn row<'a>(&self, line: &'a str) -> Result<[&'a str; COLUMNS.len()], String> {
+        let mut row = [""; COLUMNS.len()];
+        let mut seen = 0;
+        for (value, column) in line.split(' ').zip(&self.columns) {
+            if let Some(index) = *column {
+                row[index] = value;
+                seen += 1;
+            }
+        }
+        if seen == COLUMNS.len() { Ok(row) } else { Err(format!("`show servers state` has a short line: {line:?}")) }
+    }
+}
+
+/// Collects the servers of one or several answers to `show servers state`.
 #[derive(Debug, Default)]
 pub struct ServerStateReader {
-    /// For each column of the output, its index in a row; `None` if it is not read.
-    columns: Vec<Option<usize>>,
+    rows: ServerRows,
     /// The section that the last line belonged to: lines of one section follow each other.
     current: Option<(ServiceName, ObservedServers)>,
     observation: Observation,
@@ -37,20 +90,11 @@ pub struct ServerStateReader {
 impl ServerStateReader {
     /// Parses the next line. The error describes what was not understood.
     pub fn line(&mut self, line: &str) -> Result<(), String> {
-        if let Some(header) = line.strip_prefix("# ") {
-            return self.header(header);
+        let Some(ServerRow { section, server, observed }) = self.rows.read(line)? else { return Ok(()) };
+        // HAProxy's own sections and their servers do not have the name of a service.
+        if let (Ok(section), Ok(server)) = (ServiceName::new(section), ServerName::new(server)) {
+            self.section(section).insert(server, observed);
         }
-        // The format's version, a blank line or "Can't find backend.", which describe no server.
-        if !line.starts_with(|c: char| c.is_ascii_digit()) || !line.contains(' ') {
-            return Ok(());
-        }
-        let row = self.row(line)?;
-        let (Ok(service), Ok(server)) = (ServiceName::new(row[0]), ServerName::new(row[1])) else {
-            // HAProxy's own sections, like <HTTPCLIENT>.
-            return Ok(());
-        };
-        let observed = observed(&row).ok_or_else(|| format!("a value in this line is not a number: {line:?}"))?;
-        self.section(service).insert(server, observed);
         Ok(())
     }
 
@@ -63,27 +107,6 @@ impl ServerStateReader {
     pub fn finish(mut self) -> Observation {
         self.close_section();
         self.observation
-    }
-
-    fn header(&mut self, header: &str) -> Result<(), String> {
-        self.columns.clear();
-        self.columns.extend(header.split_ascii_whitespace().map(|name| COLUMNS.iter().position(|c| *c == name)));
-        match (0..COLUMNS.len()).find(|&index| !self.columns.contains(&Some(index))) {
-            Some(missing) => Err(format!("`show servers state` has no column {}", COLUMNS[missing])),
-            None => Ok(()),
-        }
-    }
-
-    fn row<'a>(&self, line: &'a str) -> Result<Row<'a>, String> {
-        let mut row: Row<'a> = Default::default();
-        let mut seen = 0;
-        for (value, column) in line.split(' ').zip(&self.columns) {
-            if let Some(index) = *column {
-                row[index] = value;
-                seen += 1;
-            }
-        }
-        if seen == COLUMNS.len() { Ok(row) } else { Err(format!("`show servers state` has a short line: {line:?}")) }
     }
 
     fn section(&mut self, service: ServiceName) -> &mut ObservedServers {
@@ -102,14 +125,14 @@ impl ServerStateReader {
     }
 }
 
-fn observed(row: &Row<'_>) -> Option<ObservedServer> {
+fn observed(row: &[&str; COLUMNS.len()]) -> Option<ObservedServer> {
     Some(ObservedServer {
-        address: row[2].into(),
+        address: row[2].parse().ok(),
         operational_state: row[3].parse().ok()?,
         admin_state: row[4].parse().ok()?,
         weight: row[5].parse().ok()?,
         fqdn: (row[6] != "-").then(|| row[6].into()),
-        port: row[7].parse().ok()?,
+        port: NonZeroU16::new(row[7].parse().ok()?),
         id: Some(row[8].parse().ok()?),
         agent: AgentState::of_bits(row[9].parse().ok()?),
     })
@@ -118,6 +141,7 @@ fn observed(row: &Row<'_>) -> Option<ObservedServer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Endpoint;
 
     const HEADER_2_2: &str = "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight \
         srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state \
@@ -146,13 +170,14 @@ mod tests {
         let web = &state.services[&ServiceName::new("web").unwrap()];
         assert_eq!(web.len(), 2);
         let s0 = &web[&ServerName::new("s0").unwrap()];
-        assert_eq!((&*s0.address, s0.port, s0.weight, s0.operational_state), ("127.0.0.2", 90, 10, 0));
+        assert_eq!((s0.endpoint(), s0.weight, s0.operational_state), (Endpoint::parse("127.0.0.2:90"), 10, 0));
         assert!(s0.in_maintenance() && s0.fqdn.is_none());
         assert_eq!((s0.id, s0.agent), (Some(1), AgentState::None));
         let n2 = &web[&ServerName::new("n2").unwrap()];
-        assert_eq!((n2.address.as_ref(), n2.id, n2.agent), ("::1", Some(70_001), AgentState::Enabled));
+        assert_eq!((n2.endpoint(), n2.id, n2.agent), (Endpoint::parse("[::1]:99"), Some(70_001), AgentState::Enabled));
         let two = &state.services[&ServiceName::new("two").unwrap()];
-        assert_eq!(two[&ServerName::new("x").unwrap()].fqdn.as_deref(), Some("a.example"));
+        let x = &two[&ServerName::new("x").unwrap()];
+        assert_eq!((x.endpoint(), x.address), (Endpoint::parse("a.example:1"), None));
     }
 
     #[test]
