@@ -115,7 +115,7 @@ mod tests {
     fn lists_are_added_to_and_the_protocol_is_replaced() {
         let annotation = json!({
             "domains": ["www.example", "a.example"], "listen_options": ["option forwardfor"],
-            "server_options": ["inter 5s"], "protocol": "http",
+            "server_options": ["inter 5s"], "protocol": "http", "path": "/api",
         });
         let ParsedDefinition { definition, warnings } = parsed(&definition(), &annotation.to_string());
         assert_eq!(warnings, Vec::<String>::new());
@@ -125,6 +125,7 @@ mod tests {
             .iter()
             .map(|words| Vec::from_iter(words.iter().map(|word| word.as_str())).join(" "));
         assert_eq!(Vec::from_iter(lines), ["mode http", "balance roundrobin", "option forwardfor"]);
+        assert_eq!(definition.path_prefix.as_ref().map(|path| path.as_str()), Some("/api"));
         let options = Vec::from_iter(definition.server_options.iter().map(|word| word.as_str()));
         assert_eq!(options, ["check", "inter", "5s"]);
     }

@@ -93,3 +93,27 @@ pub fn split_weight(words: &[Word]) -> (Vec<Word>, Option<u16>) {
     }
     (rest, weight)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::decide::option_policy::OptionPolicy;
+    use crate::decide::server_ids::derived;
+    use crate::decide::service_definition;
+    use crate::model::{Address, Endpoint, RawDefinition};
+
+    #[test]
+    fn applied_server_has_its_id_unless_its_options_contain_one() {
+        let host = Host::at(Endpoint { address: Address::parse("10.0.0.1").unwrap(), port: 80.try_into().unwrap() });
+        let id = |options: &str| {
+            let raw = RawDefinition::new(format!(r#"{{"type": "file", "server_options": "{options}"}}"#), "a test");
+            let policy = OptionPolicy { extra: vec!["id".to_owned()], ..OptionPolicy::default() };
+            let definition = service_definition::parse("web", &raw, &policy).unwrap().definition;
+            let name = ServerName::new("a").unwrap();
+            applied_server_with_id(&definition, &name, &host, &ServerIds::default()).id
+        };
+        assert_eq!(id("check"), Some(derived(&host.endpoint)));
+        assert_eq!(id("id 7"), None);
+    }
+}

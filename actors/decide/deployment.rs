@@ -211,3 +211,59 @@ impl From<String> for DeployFailure {
         Self { error, suspects_base: false, file_is_ahead: false, unmanaged: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::decide::haproxy_config::{base_config, section};
+    use crate::decide::option_policy::OptionPolicy;
+    use crate::decide::service_definition;
+    use crate::model::{Address, BaseConfig, Endpoint, Host, ProxyManagement, RawDefinition, ServerName};
+
+    fn definition(name: &str) -> Arc<ServiceDefinition> {
+        let raw = RawDefinition::new(r#"{"type": "static", "port": 80}"#, "a test");
+        Arc::new(service_definition::parse(name, &raw, &OptionPolicy::default()).unwrap().definition)
+    }
+
+    fn hosts(numbers: &[u8]) -> Arc<HostList> {
+        let host = |number: &u8| {
+            let address = Address::parse(&format!("10.0.0.{number}")).unwrap();
+            let host = Host::at(Endpoint { address, port: 80.try_into().unwrap() });
+            (ServerName::new(&format!("s{number}")).unwrap(), Arc::new(host))
+        };
+        Arc::new(numbers.iter().map(host).collect())
+    }
+
+    fn spec(name: &str, numbers: &[u8]) -> SectionSpec {
+        SectionSpec { definition: definition(name), hosts: hosts(numbers), ids: ServerIds::default() }
+    }
+
+    #[test]
+    fn equal_inputs_render_to_the_same_section() {
+        let web = spec("web", &[1]);
+        assert!(web.is(&web.clone()) && web.is(&spec("web", &[1])));
+        assert!(!web.is(&spec("web", &[2])) && !web.is(&spec("api", &[1])));
+    }
+
+    #[test]
+    fn last_file_has_its_services_and_descriptors() {
+        let base = BaseConfig {
+            global: Vec::new(),
+            defaults: Vec::new(),
+            socket_path: "/run/haproxy.sock".into(),
+            map_path: "/etc/haproxy.domains".into(),
+            state_file: None,
+            management: ProxyManagement::Supervised,
+        };
+        let style = SectionStyle::default();
+        let file = |name: &str, descriptor, numbers: &[u8]| {
+            let SectionSpec { definition, hosts, ids } = spec(name, numbers);
+            format!("{}{}", base_config(&base), section(&definition, Some(descriptor), &hosts, &ids, style))
+        };
+        let web = ServiceName::new("web").unwrap();
+        let last = LastFile { descriptors: BTreeSet::from([7]), services: BTreeSet::from([web]) };
+        assert!(last.is(&file("web", 7, &[1])) && last.is(&file("web", 7, &[1, 2])), "servers may differ");
+        assert!(!last.is(&file("api", 7, &[1])) && !last.is(&file("web", 8, &[1])) && !last.is(""));
+    }
+}

@@ -120,3 +120,50 @@ impl LineIndex {
         self.pieces.get(after.checked_sub(1)?)?.1.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::slice::from_ref;
+
+    const FILE: &str = "global\n    bind fd@3\n";
+
+    fn loaded(lines: &str) -> LoadedSection {
+        let sections = parse_sections(&format!("{FILE}{END_OF_BASE}\nlisten web\n{lines}\n"));
+        sections[&ServiceName::new("web").unwrap()].clone()
+    }
+
+    #[test]
+    fn first_inherited_socket_is_that_of_the_section() {
+        let section = loaded("    bind fd@5\n    bind fd@6\n    bind fd@x\n");
+        assert_eq!((section.descriptor, section.header.lines().count()), (Some(5), 3));
+        assert_eq!(loaded("    bind 10.0.0.1:80\n").header.lines().count(), 2, "another socket is an option");
+    }
+
+    #[test]
+    fn servers_are_in_the_order_of_their_lines() {
+        let section = loaded("    server b 10.0.0.2:80\n    server a 10.0.0.1:80 check\n    server a/b 10.0.0.3:80\n");
+        let [a, b] = ["a", "b"].map(|name| ServerName::new(name).unwrap());
+        assert_eq!(section.order, [b.clone(), a.clone()]);
+        assert_eq!(section.server_lines.keys().collect::<Vec<_>>(), [&a, &b]);
+        assert_eq!(section.header.lines().count(), 2, "a line without a valid name is no server of ours");
+    }
+
+    #[test]
+    fn only_sockets_after_the_base_are_inherited() {
+        let text = format!("{FILE}{END_OF_BASE}\nlisten web\n    bind fd@5\n\nfrontend f\n    bind fd@6\n");
+        assert_eq!(inherited_descriptors(&text), [5, 6].into());
+        assert_eq!(inherited_descriptors(FILE), BTreeSet::new());
+    }
+
+    #[test]
+    fn line_of_a_file_belongs_to_a_section() {
+        let pieces = ["global\n\n", "listen web\n    mode http\n\n", "listen db\n"].map(Arc::<str>::from);
+        let index = LineIndex::of(&pieces);
+        let services = [0, 2, 3, 5, 6].map(|line| index.service_at(line).map(ServiceName::as_str));
+        assert_eq!(services, [None, None, Some("web"), Some("web"), Some("db")]);
+        assert_eq!(index.services().len(), 2);
+        assert_eq!(LineIndex::of(from_ref(&pieces[0])).services().len(), 0);
+    }
+}

@@ -121,4 +121,22 @@ mod tests {
         choices.hosts_changed(&list(AdminState::Ready), 0);
         assert!(choices.all().is_empty());
     }
+
+    #[test]
+    fn newest_override_applies_until_it_is_removed() {
+        let mut choices = chosen(AdminState::Maint, None);
+        let drain = OperatorChoice { state: AdminState::Drain, ..choices.all()[&name()].clone() };
+        choices.set(name(), drain.clone());
+        assert_eq!(choices.all()[&name()], drain);
+        choices.remove(&name());
+        assert!(choices.all().is_empty());
+    }
+
+    #[test]
+    fn change_of_overrides_by_a_list_is_reported() {
+        let mut choices = chosen(AdminState::Maint, None);
+        assert!(!choices.hosts_changed(&list(AdminState::Ready), 5));
+        assert!(choices.hosts_changed(&HostList::new(), 5));
+        assert!(!choices.hosts_changed(&HostList::new(), 6));
+    }
 }

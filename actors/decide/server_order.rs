@@ -115,4 +115,20 @@ mod tests {
             assert_eq!(ranks_all(&definition), expected, "{lines}");
         }
     }
+
+    #[test]
+    fn only_ordered_sources_give_positions() {
+        let kinds = [
+            SourceKind { name: "static", keys: &[], is_ordered: true },
+            SourceKind { name: "zookeeper", keys: &[], is_ordered: false },
+        ];
+        for (kind, expected) in [("static", [Some(0), Some(1)]), ("zookeeper", [None, None]), ("file", [None, None])] {
+            let text = serde_json::json!({"type": kind}).to_string();
+            let raw = RawDefinition::new(text, "a test");
+            let definition = service_definition::parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
+            let mut seen = [9, 1].map(|last| SeenHost::new("a", Ok(host(last, true, None))));
+            place(&mut seen, &definition, &kinds);
+            assert_eq!(seen.map(|entry| entry.host().unwrap().priority), expected, "{kind}");
+        }
+    }
 }

@@ -103,7 +103,7 @@ impl SlotTable {
         let freed_before = self.freed;
         for tenant in self.slots.iter_mut().filter_map(|slot| slot.tenant.as_mut()) {
             match hosts.get(&tenant.server) {
-                Some(host) if !tenant.has_left() => tenant.host.clone_from(host),
+                Some(host) => tenant.host.clone_from(host),
                 None if !tenant.has_left() => {
                     self.freed += 1;
                     tenant.left = Some(self.freed);

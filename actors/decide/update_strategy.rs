@@ -156,6 +156,13 @@ mod tests {
             (slots, auto, Some((3, 0)), Dynamic, "this HAProxy adds servers at run time"),
             (slots, auto, None, Slots, "HAProxy's version is not known yet"),
             (by_source, auto, Some((3, 0)), Slots, "balance source takes no servers that are added at run time"),
+            (
+                r#", "listen_options": ["balance source"]"#,
+                auto,
+                Some((3, 0)),
+                Dynamic,
+                "this HAProxy adds servers at run time",
+            ),
             (r#", "update": "slots""#, auto, Some((3, 0)), Slots, "the service's definition asks for it"),
             ("", UpdateChoice::Reload, Some((3, 0)), Reload, "haproxy.update asks for it"),
             (

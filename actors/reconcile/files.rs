@@ -332,4 +332,54 @@ mod tests {
         assert!(saved.begin(start.instant));
         assert!(!saved.saved(Ok(()), start) && !saved.is_behind() && saved.deadline().is_none());
     }
+
+    #[test]
+    fn state_file_has_a_deadline_while_a_write_is_due() {
+        let (mut file, start) = (StateFileSync::default(), now());
+        assert_eq!(file.deadline(true), None, "a health change is recorded with its own input");
+        file.health_changed(start.instant);
+        let due = start.instant + STATE_SAVE_INTERVAL;
+        assert_eq!((file.deadline(true), file.deadline(false)), (Some(due), Some(due)));
+        assert!(file.begin(due));
+        assert_eq!((file.deadline(true), file.health_changed(due)), (None, false), "a write is under way");
+        file.given_up();
+        assert!(file.health_changed(due), "it is written for the next change");
+    }
+
+    #[test]
+    fn state_file_pauses_only_for_another_change() {
+        let (mut file, start) = (StateFileSync::default(), now());
+        file.health_changed(start.instant);
+        file.begin(start.instant + STATE_SAVE_INTERVAL);
+        let done = later(start, STATE_SAVE_INTERVAL + Duration::from_millis(1));
+        assert!(file.written(Err("disk full".to_owned()), done));
+        assert_eq!(file.deadline(false), None);
+        assert!(file.deadline(true).is_some() && file.problem.text().is_some());
+    }
+
+    #[test]
+    fn config_file_that_is_behind_has_a_deadline() {
+        let (mut file, start) = (ConfigFileSync::default(), now());
+        file.changed();
+        assert!(file.has_changed() && file.is_behind() && file.begin(start.instant));
+        assert!(!file.has_changed() && file.is_behind(), "it is being written");
+        file.overtaken();
+        file.written(Ok(()), Duration::from_millis(3), start);
+        assert!(!file.is_ahead() && file.has_changed());
+        assert_eq!(file.deadline(), Some(start.instant + Duration::from_millis(3) * CONFIG_WRITE_PACE));
+        assert!(file.begin(later(start, CONFIG_WRITE_RETRY).instant) && file.deadline().is_none());
+    }
+
+    #[test]
+    fn failed_save_is_repeated_after_the_interval() {
+        let (mut saved, start) = (SavedStateSync::default(), now());
+        saved.changed(start.instant);
+        assert_eq!(saved.deadline(), Some(start.instant + STATE_SAVE_INTERVAL));
+        let due = later(start, STATE_SAVE_INTERVAL);
+        assert!(saved.begin(due.instant) && saved.deadline().is_none() && !saved.is_behind());
+        assert!(saved.saved(Err("disk full".to_owned()), due));
+        assert_eq!(saved.deadline(), Some(due.instant + STATE_SAVE_INTERVAL));
+        saved.begin(later(due, STATE_SAVE_INTERVAL).instant);
+        assert!(!saved.saved(Err("disk full".to_owned()), due), "it is known");
+    }
 }

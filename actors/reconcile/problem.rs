@@ -36,3 +36,23 @@ impl Problem {
         self.0.as_ref().map(|problem| problem.since_unix_ms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn problem_keeps_its_start_while_its_text_changes() {
+        let at = |unix_ms| Clock::starting_at(unix_ms).now();
+        let mut problem = Problem::default();
+        assert!(!problem.clear());
+        assert!(problem.set("disk full".to_owned(), at(1)) && !problem.set("disk full".to_owned(), at(2)));
+        assert!(problem.set("no such directory".to_owned(), at(3)));
+        assert_eq!((problem.text(), problem.since_unix_ms()), (Some("no such directory"), Some(1)));
+        assert!(problem.clear());
+        assert_eq!((problem.text(), problem.since_unix_ms()), (None, None));
+        problem.set("disk full".to_owned(), at(4));
+        assert_eq!(problem.since_unix_ms(), Some(4));
+    }
+}

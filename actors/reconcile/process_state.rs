@@ -108,3 +108,31 @@ impl ProcessState {
         *self = Self::Stopping { last };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(text: &str, since_unix_ms: u64) -> ProcessEnd {
+        ProcessEnd { text: text.to_owned(), since_unix_ms }
+    }
+
+    #[test]
+    fn outage_begins_with_the_first_exit() {
+        let mut process = ProcessState::Waiting;
+        process.end(Some(ended("signal 9", 5)));
+        process.end(Some(ended("signal 11", 7)));
+        assert_eq!(process.exit(), Some(&ended("signal 11", 5)));
+        process.end(None);
+        assert_eq!(process.exit(), Some(&ended("signal 11", 5)), "the reason is kept");
+        assert!(!process.is_serving() && process.running().is_none());
+    }
+
+    #[test]
+    fn stop_is_final() {
+        let mut process = ProcessState::Waiting;
+        assert!(!process.is_stopping());
+        process.stop();
+        assert!(process.is_stopping() && process.exit().is_none() && process.running_mut().is_none());
+    }
+}

@@ -221,4 +221,41 @@ mod tests {
         queue.succeeded(vec!["r".to_owned()], Duration::from_secs(2), now.instant);
         assert_eq!((queue.problem.text(), queue.not_before), (None, now.instant + Duration::from_secs(2)));
     }
+
+    #[test]
+    fn cleared_queue_is_not_due() {
+        let (mut queue, now) = queue();
+        queue.request(ReloadCause::Settings.because("settings"));
+        queue.set(&web(), vec![ReloadCause::ServiceNew.because("new")]);
+        assert!(!queue.is_overdue(now.instant));
+        queue.clear();
+        assert!(!queue.is_due() && queue.reasons().is_empty() && queue.overdue_at().is_none());
+    }
+
+    #[test]
+    fn reasons_of_services_concern_only_those() {
+        let (mut queue, _) = queue();
+        queue.set(&web(), vec![ReloadCause::ServiceNew.because("new")]);
+        assert!(queue.is_due() && !queue.is_due_for_all() && queue.waits(&web()));
+        assert_eq!(queue.services(), [web()].into());
+    }
+
+    #[test]
+    fn reload_waits_for_its_time_before_it_is_overdue() {
+        let (mut queue, now) = queue();
+        queue.succeeded(Vec::new(), Duration::from_secs(20), now.instant);
+        queue.request(ReloadCause::Settings.because("settings"));
+        assert!(!queue.is_overdue(now.instant));
+        let due = now.instant + Duration::from_secs(20) + RELOAD_PATIENCE;
+        assert_eq!(queue.overdue_at(), Some(due));
+        assert!(!queue.is_overdue(due - Duration::from_millis(1)) && queue.is_overdue(due));
+    }
+
+    #[test]
+    fn unknown_process_is_the_only_reason() {
+        let (mut queue, _) = queue();
+        queue.request(ReloadCause::Settings.because("settings"));
+        queue.replace_stranger(ReloadCause::Stranger.because("another process"));
+        assert_eq!(queue.reasons(), ["another process"]);
+    }
 }

@@ -62,3 +62,47 @@ impl RuntimeLink {
         self.failures >= RUNTIME_FAILURES_BEFORE_RELOAD
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    fn link() -> (RuntimeLink, Moment) {
+        let now = Clock::starting_at(1_000).now();
+        (RuntimeLink::new(now.instant), now)
+    }
+
+    #[test]
+    fn pause_grows_with_each_failure() {
+        let (mut link, now) = link();
+        assert_eq!((link.failures(), link.retry_at()), (0, now.instant));
+        for (failures, pause) in [(1, RUNTIME_RETRY_MIN), (2, 2 * RUNTIME_RETRY_MIN), (3, 4 * RUNTIME_RETRY_MIN)] {
+            assert!(!link.is_hung());
+            assert_eq!(link.failed("timeout".to_owned(), now), failures == 1, "an error is new once");
+            assert_eq!((link.failures(), link.retry_at()), (failures, now.instant + pause));
+        }
+        assert!(link.is_hung());
+        for _ in 0..20 {
+            link.failed("timeout".to_owned(), now);
+        }
+        assert_eq!(link.retry_at(), now.instant + RUNTIME_RETRY_MAX);
+    }
+
+    #[test]
+    fn answer_ends_the_problem() {
+        let (mut link, now) = link();
+        link.failed("timeout".to_owned(), now);
+        assert!(link.answered() && !link.answered());
+        assert_eq!((link.failures(), link.problem.text()), (0, None));
+    }
+
+    #[test]
+    fn another_process_gets_requests_at_once() {
+        let (mut link, now) = link();
+        link.blocked("a stranger".to_owned(), now);
+        assert_eq!((link.retry_at(), link.problem.text()), (now.instant + RUNTIME_RETRY_MAX, Some("a stranger")));
+        link.replaced(now.instant);
+        assert_eq!((link.retry_at(), link.problem.text()), (now.instant, None));
+    }
+}

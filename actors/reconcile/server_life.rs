@@ -181,3 +181,92 @@ impl ServerLife {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn server() -> ServerName {
+        ServerName::new("s").unwrap()
+    }
+
+    fn service() -> ServiceName {
+        ServiceName::new("web").unwrap()
+    }
+
+    /// Creates a server that ramps up for 100 s, or drains for a minute.
+    fn begun(diff: &HostsDiff, now: Instant) -> ServerLife {
+        let mut life = ServerLife::default();
+        life.hosts_changed(diff, |_| false, MINUTE, Duration::from_secs(100), now);
+        life
+    }
+
+    fn rising(now: Instant) -> ServerLife {
+        begun(&HostsDiff { added: vec![server()], ..HostsDiff::default() }, now)
+    }
+
+    fn leaving(now: Instant) -> ServerLife {
+        begun(&HostsDiff { removed: vec![server()], ..HostsDiff::default() }, now)
+    }
+
+    fn departure(life: &ServerLife) -> Departure {
+        life.leaving[&server()].departure
+    }
+
+    #[test]
+    fn share_of_the_weight_grows_by_a_tenth() {
+        let now = Instant::now();
+        let (mut life, seconds) = (rising(now), |s| now + Duration::from_secs(s));
+        let percent = |life: &ServerLife| life.rising().map(|(_, rising)| rising.percent()).next();
+        assert_eq!((percent(&life), life.next_event()), (Some(10), Some(seconds(10))));
+        assert!(!life.advance(seconds(10) - Duration::from_millis(1)) && life.advance(seconds(10)));
+        assert_eq!((percent(&life), life.next_event()), (Some(20), Some(seconds(20))));
+        assert!(life.advance(seconds(55)) && !life.advance(seconds(59)));
+        assert_eq!((percent(&life), life.next_event()), (Some(60), Some(seconds(60))));
+        assert!(life.advance(seconds(99)));
+        assert_eq!((percent(&life), life.next_event()), (Some(100), Some(seconds(100))));
+        assert!(life.advance(seconds(100)) && !life.advance(seconds(101)));
+        assert_eq!((percent(&life), life.next_event()), (None, None));
+    }
+
+    #[test]
+    fn drain_ends_at_its_timeout() {
+        let now = Instant::now();
+        let mut life = leaving(now);
+        assert!(life.is_leaving(&server()) && life.is_draining(&server()));
+        assert_eq!(life.next_event(), Some(now + DRAIN_LOOK_INTERVAL));
+        assert!(!life.advance(now + MINUTE - Duration::from_millis(1)));
+        assert_eq!(departure(&life), Departure::Draining);
+        assert!(life.advance(now + MINUTE) && !life.advance(now + MINUTE));
+        assert_eq!((departure(&life), life.next_event()), (Departure::TimedOut, None));
+        assert!(life.is_leaving(&server()) && !life.is_draining(&server()), "it is not in maintenance yet");
+    }
+
+    #[test]
+    fn drain_ends_without_sessions() {
+        let now = Instant::now();
+        let (mut life, slots) = (leaving(now), SlotTable::default());
+        assert!(!life.wants_sessions(now) && life.wants_sessions(now + DRAIN_LOOK_INTERVAL));
+        let sessions = |count| ServerSessions::from([(service(), BTreeMap::from([(server(), count)]))]);
+        let read_at = now + DRAIN_LOOK_INTERVAL;
+        assert!(!life.sessions_read(&service(), &sessions(2), &slots, read_at));
+        assert!(!life.wants_sessions(read_at) && life.wants_sessions(read_at + DRAIN_LOOK_INTERVAL));
+        assert!(!life.sessions_read(&service(), &ServerSessions::new(), &slots, read_at), "they are not known");
+        assert!(life.sessions_read(&service(), &sessions(0), &slots, read_at));
+        assert_eq!(departure(&life), Departure::Idle);
+        assert!(!life.sessions_read(&service(), &sessions(0), &slots, read_at) && !life.wants_sessions(now + MINUTE));
+    }
+
+    #[test]
+    fn transition_needs_a_duration_and_traffic() {
+        let (diff, now) = (HostsDiff { added: vec![server()], ..HostsDiff::default() }, Instant::now());
+        let mut life = ServerLife::default();
+        life.hosts_changed(&diff, |_| false, Duration::ZERO, Duration::ZERO, now);
+        let diff = HostsDiff { removed: vec![server()], ..HostsDiff::default() };
+        life.hosts_changed(&diff, |_| false, Duration::ZERO, MINUTE, now);
+        life.hosts_changed(&diff, |_| true, MINUTE, MINUTE, now);
+        assert!(life.rising.is_empty() && life.leaving.is_empty());
+    }
+}

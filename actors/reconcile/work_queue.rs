@@ -167,4 +167,36 @@ mod tests {
         assert_eq!(work.pop_drains(1, |name| name.as_str() != "a"), [service("b")]);
         assert_eq!(work.pop_drains(9, |_| true), [service("c")]);
     }
+
+    #[test]
+    fn queue_is_empty_without_changed_and_reviewed_services() {
+        let mut work = WorkQueue::default();
+        assert!(work.is_empty());
+        work.review([service("a")]);
+        assert!(!work.is_empty());
+        work.changed(service("b"));
+        work.pop();
+        assert!(!work.is_empty(), "a review waits");
+        work.pop();
+        work.changed(service("b"));
+        assert!(!work.is_empty());
+    }
+
+    #[test]
+    fn review_of_a_changed_service_keeps_its_place() {
+        let mut work = WorkQueue::default();
+        work.changed_servers(service("b"), [server("s")]);
+        work.review([service("a"), service("b")]);
+        assert_eq!(work.pop(), Some((service("b"), Scope::Whole)));
+        assert_eq!(work.pop(), Some((service("a"), Scope::Whole)));
+        assert_eq!(work.pop(), None);
+    }
+
+    #[test]
+    fn drift_of_the_previous_process_is_forgotten() {
+        let mut work = WorkQueue::default();
+        work.drift_found([service("a")]);
+        work.forget_drift();
+        assert!(!work.take_drift(&service("a")));
+    }
 }

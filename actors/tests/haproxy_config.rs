@@ -269,6 +269,7 @@ fn written_file_can_be_parsed_with_any_descriptors() {
     let (name, host) = web_hosts.first().expect("one host");
     assert_eq!(loaded.server_lines, BTreeMap::from([(name.clone(), server_line(&web, name, host, Some(&ids)))]));
     assert_eq!((sections[&db.name].descriptor, sections[&db.name].server_lines.len()), (None, 0));
+    assert_eq!(sections[&db.name].header, *section_header(&db, style), "a socket of HAProxy is no option");
     assert!(parse_sections("listen foreign\n    server a 10.0.0.1:80\n").is_empty(), "a file that is not ours");
     assert!(parse_sections("").is_empty());
 }

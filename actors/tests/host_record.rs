@@ -148,7 +148,7 @@ fn the_name_of_a_child_is_the_host() {
     for (name, data, parts) in [
         ("web1", "", &["no port", "remote_port"][..]),
         ("2001:db8::1", "", &["2001:db8::1", "brackets"]),
-        ("[2001:db8::1]80", "", &["80"]),
+        ("[2001:db8::1]80", "", &["80", "after the bracket"]),
         ("[2001:db8::1", "", &["bracket"]),
         ("[web1]:80", "", &["web1", "IPv6"]),
         ("web1:", "", &["\"\" is not a port"]),
@@ -178,6 +178,8 @@ fn a_line_of_a_file_is_a_host() {
     let host = from_line("a.example:1 backup=true name=a cookie=c state=maint", &policy());
     let host = host_of(host.expect("every word is known").expect("it is no comment"));
     assert_eq!((host.backup, host.state), (true, AdminState::Maint));
+    let host = from_line("a.example:1 backup=false", &policy()).expect("both values are known");
+    assert!(host.is_some_and(|record| !record.host.backup));
     for (line, parts) in [
         ("10.0.0.1", &["no port"][..]),
         ("::1:80", &["::1:80", "brackets"]),

@@ -64,6 +64,7 @@ fn status_of_serverset_member_is_a_state() {
         assert_eq!((host.endpoint.to_string(), host.state), ("10.0.0.1:8080".into(), state), "{status}");
     }
     assert!(read(&member(json!("SLEEPY"))).unwrap_err().contains("\"status\": \"SLEEPY\""));
+    assert!(read(&member(json!(7))).is_err());
 }
 
 #[test]
@@ -103,4 +104,17 @@ fn proxymgr_registrations_are_read() {
     assert_eq!(host.name.unwrap().as_str(), "a");
     assert!(read(&json!({"port": 80})).unwrap_err().contains("\"address\" is missing"));
     assert!(read(&json!([])).unwrap_err().contains("a host is a JSON object"));
+}
+
+#[test]
+fn format_is_recognised_by_one_typical_key() {
+    for key in ["serviceType", "registrationTimeUTC"] {
+        let host = read(&json!({"address": "10.0.0.1", "port": 80, "name": "the service", key: "DYNAMIC"})).unwrap();
+        assert_eq!(host.name, None, "the name of a Curator instance is that of its service");
+    }
+    let ours = json!({"host": "rack 7", "address": "10.0.0.1", "port": 80, "name": "a"});
+    assert_eq!(read(&ours).unwrap().name.map(|name| name.to_string()), Some("a".to_owned()));
+    assert_eq!(RegistrationFormat::named("nerve"), Ok(RegistrationFormat::Nerve));
+    assert_eq!(RegistrationFormat::named("curator"), Ok(RegistrationFormat::Curator));
+    assert!(RegistrationFormat::named("Nerve").is_err());
 }

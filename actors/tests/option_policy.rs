@@ -1,6 +1,8 @@
 //! Tests of the policy for a service's lines and server options, and of its refusals.
 
 use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::service_definition::parse;
+use proxymgr_actors::model::RawDefinition;
 
 fn policy() -> OptionPolicy {
     OptionPolicy::default()
@@ -35,6 +37,8 @@ fn a_line_is_split_as_haproxy_splits_it() {
         ("acl x path '${HOME}' \"$HOME\" $HOME", vec!["acl", "x", "path", "${HOME}", "$HOME", "$HOME"]),
         ("\t mode  \thttp ", vec!["mode", "http"]),
         (r#"acl x path a'b'"c"\x41"#, vec!["acl", "x", "path", "abcA"]),
+        (r#"acl x path_reg "a\$" b\$"#, vec!["acl", "x", "path_reg", "a$", r"b\$"]),
+        (r"acl x path_reg \x20\x7e\x30", vec!["acl", "x", "path_reg", " ~0"]),
     ] {
         assert_eq!(words(line), expected, "{line}");
     }
@@ -305,8 +309,42 @@ fn value_of_an_option_is_not_an_option() {
     assert_eq!(server(&ca_file, &["ssl verify required ca-file /etc/ca.pem check"]), Ok(6));
     refused(server(&ca_file, &["ca-file /etc/ca.pem crt /etc/key.pem"]), "crt", "crt");
     refused(server(&ca_file, &["check ca-file"]), "ca-file", "lacks its value");
+    let sni = allowing(&["sni"]);
+    assert_eq!(server(&sni, &["sni env(HOME)"]), Ok(2));
     let unheard_of = allowing(&["new-option"]);
     assert_eq!(server(&unheard_of, &["new-option a b check"]), Ok(4));
     refused(server(&unheard_of, &["new-option a crt /etc/key.pem"]), "crt", "crt");
     assert_eq!(server(&policy(), &["cookie crt"]), Ok(2), "crt is the cookie's value");
+}
+
+#[test]
+fn allowed_option_may_be_negated() {
+    let transparent = allowing(&["option transparent"]);
+    assert!(transparent.listen_line("option transparent").is_ok());
+    assert!(transparent.listen_line("no option transparent").is_ok());
+    refused(transparent.listen_line("no"), "no", "");
+}
+
+#[test]
+fn hexadecimal_escape_has_two_digits() {
+    for line in [r"acl x path a\x4", r"acl x path a\x+1", r"acl x path a\x4g", r"acl x path a\x00", r"acl x path a\x7f"]
+    {
+        refused(policy().listen_line(line), line, "");
+    }
+}
+
+#[test]
+fn earlier_definition_is_judged_like_a_new_one() {
+    let definition = |lines: &str, options: &str| {
+        let text = format!(r#"{{"type": "file", "listen_options": ["{lines}"], "server_options": "{options}"}}"#);
+        let allowing_all = allowing(&["option external-check", "ca-file"]);
+        parse("web", &RawDefinition::new(text, "a test"), &allowing_all).unwrap().definition
+    };
+    for (lines, options, is_allowed) in [
+        ("mode http", "check", true),
+        ("option external-check", "check", false),
+        ("mode http", "ca-file /etc/ca.pem", false),
+    ] {
+        assert_eq!(policy().judge_definition(&definition(lines, options)).is_ok(), is_allowed, "{lines} {options}");
+    }
 }

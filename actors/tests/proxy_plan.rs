@@ -7,10 +7,10 @@ mod planned;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use planned::{FORCED_DRAIN, Proxy, definition, host, list, words};
+use planned::{FORCED_DRAIN, FORCED_MAINTENANCE, Proxy, definition, host, list, words};
 use proptest::prelude::*;
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
-use proxymgr_actors::decide::proxy_plan::{Refusal, ServicePlan, Step};
+use proxymgr_actors::decide::proxy_plan::{DisabledBy, Refusal, ServicePlan, Step};
 use proxymgr_actors::decide::scope::Scope;
 use proxymgr_actors::model::{
     AdminState, Host, HostList, PlanClass, RuntimeCommand, ServerName, ServiceDefinition, UpdateStrategy,
@@ -271,4 +271,64 @@ fn runtime_change_keeps_the_order_of_servers() {
     let plan = proxy.plan(&definition, &wanted, (3, 0));
     proxy.applied.extend(plan.steps.iter().filter_map(|step| Some((step.server.clone(), step.applies.clone()?))));
     assert_eq!(proxy.plan(&definition, &wanted, (3, 0)).reload.len(), 1, "c should be first, and b still is");
+}
+
+#[test]
+fn server_with_a_taken_id_needs_a_reload() {
+    let definition = definition(&[], "");
+    let mut proxy = Proxy::started_with(&definition, &list(&["b"]));
+    proxy.servers.iter_mut().for_each(|(_, server)| server.id = Some(893_258));
+    let plan = proxy.plan(&definition, &list(&["a", "b"]), (3, 0));
+    assert_eq!((plan.steps.len(), plan.reload.len()), (0, 1));
+}
+
+#[test]
+fn drained_server_moves_without_maintenance() {
+    let definition = definition(&[], "");
+    let mut moved = list(&["a"]);
+    moved.iter_mut().for_each(|(_, there)| *there = host("10.0.0.9").into());
+    for (state, commands) in [(0, 2), (FORCED_DRAIN, 1), (FORCED_MAINTENANCE, 1)] {
+        let mut proxy = Proxy::started_with(&definition, &list(&["a"]));
+        proxy.servers.iter_mut().for_each(|(_, server)| server.admin_state = state);
+        let plan = proxy.plan(&definition, &moved, (3, 0));
+        assert_eq!(plan.steps[0].commands.len(), commands, "{:?}", plan.steps);
+        assert_eq!(plan.steps[0].disabled_by, (state != FORCED_DRAIN).then_some(DisabledBy::Move));
+    }
+}
+
+#[test]
+fn step_names_who_disables_the_server() {
+    let definition = definition(&[], "");
+    let in_state = |state| {
+        let mut hosts = list(&["a"]);
+        hosts.iter_mut().for_each(|(_, there)| Arc::make_mut(there).state = state);
+        hosts
+    };
+    let proxy = Proxy::started_with(&definition, &list(&["a"]));
+    for (hosts, class, reason) in [
+        (list(&[]), PlanClass::RuntimeDisable, Some(DisabledBy::Removal)),
+        (in_state(AdminState::Drain), PlanClass::RuntimeDisable, Some(DisabledBy::Discovery)),
+        (in_state(AdminState::Maint), PlanClass::RuntimeDisable, Some(DisabledBy::Discovery)),
+    ] {
+        let step = &proxy.plan(&definition, &hosts, (3, 0)).steps[0];
+        assert_eq!((step.class, step.disabled_by), (class, reason), "{hosts:?}");
+    }
+    let step = &Proxy::default().plan(&definition, &list(&["a"]), (3, 0)).steps[0];
+    assert_eq!((step.class, step.disabled_by), (PlanClass::RuntimeEnable, None));
+}
+
+#[test]
+fn server_in_maintenance_with_other_options_is_replaced() {
+    let (before, after) = (definition(&[], ""), definition(&[], "maxconn 5"));
+    let mut proxy = Proxy::started_with(&before, &list(&["a"]));
+    assert_eq!(proxy.plan(&after, &list(&["a"]), (3, 0)).reload.len(), 1, "it takes traffic");
+    proxy.servers.iter_mut().for_each(|(_, server)| server.admin_state = FORCED_MAINTENANCE);
+    for commands in [vec!["del server web/a"], vec!["add server", "set server web/a state ready"]] {
+        let plan = proxy.plan(&after, &list(&["a"]), (3, 0));
+        let texts: Vec<_> = plan.steps.iter().flat_map(|step| &step.commands).map(ToString::to_string).collect();
+        assert_eq!(texts.len(), commands.len(), "{texts:?}");
+        assert!(texts.iter().zip(commands).all(|(text, command)| text.starts_with(command)), "{texts:?}");
+        proxy.carry_out(&plan, &list(&["a"]));
+    }
+    assert_eq!(proxy.plan(&after, &list(&["a"]), (2, 2)), ServicePlan::default());
 }

@@ -1,7 +1,8 @@
 //! Tests of definitions: their parsing, and that all mistakes are reported at once.
 
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::decide::service_definition::{ParsedDefinition, parse};
+use proxymgr_actors::decide::service_definition::{ParsedDefinition, is_own_key, parse};
+use proxymgr_actors::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, WILDCARD_LABELS_MAX};
 use proxymgr_actors::model::{RawDefinition, Removal, ServiceUpdate, SlotRules, UpdateChoice};
 
 fn read(text: &str) -> Result<ParsedDefinition, Vec<String>> {
@@ -142,4 +143,50 @@ fn strategy_and_slots_are_parsed_or_refused() {
     ] {
         assert_eq!(update(keys).unwrap_err(), [mistake]);
     }
+}
+
+#[test]
+fn lists_are_bounded() {
+    let lines = |count| {
+        format!(r#"{{"type": "file", "port": 80, "listen_options": [{}]}}"#, ["\"mode http\""; 502][..count].join(","))
+    };
+    assert!(read(&lines(LISTEN_LINES_MAX)).is_ok());
+    assert!(read(&lines(LISTEN_LINES_MAX + 1)).is_err() && read(&lines(LISTEN_LINES_MAX + 2)).is_err());
+    let domains = |count: usize| {
+        let domains: Vec<_> = (0..count).map(|n| format!("\"a{n}.example\"")).collect();
+        format!(r#"{{"type": "file", "port": 80, "domains": [{}]}}"#, domains.join(","))
+    };
+    assert!(read(&domains(DOMAINS_MAX)).is_ok());
+    assert!(read(&domains(DOMAINS_MAX + 1)).is_err() && read(&domains(DOMAINS_MAX + 2)).is_err());
+    let wildcard =
+        |labels: usize| format!(r#"{{"type": "file", "port": 80, "domains": ["*.{}"]}}"#, vec!["a"; labels].join("."));
+    assert!(read(&wildcard(WILDCARD_LABELS_MAX)).is_ok());
+    assert!(read(&wildcard(WILDCARD_LABELS_MAX + 1)).is_err());
+}
+
+#[test]
+fn useless_keys_are_warned_of() {
+    for (keys, warnings) in [
+        (r#""port": 80"#, 0),
+        (r#""domains": ["a.example"]"#, 0),
+        (r#""min_hosts": 1"#, 1),
+        (r#""port": 80, "path_prefix": "/api""#, 1),
+        (r#""port": 80, "path_prefix": "/""#, 0),
+        (r#""port": 80, "path_prefix": "/api", "domains": ["a.example"]"#, 0),
+        (r#""port": 80, "path_prefix": "/api", "default": true"#, 0),
+        (r#""port": 80, "ramp_up": "30s""#, 1),
+        (r#""port": 80, "ramp_up": "0s""#, 0),
+        (r#""port": 80, "drain_timeout": "30s""#, 0),
+        (r#""port": 80, "ramp_up": "30s", "server_options": ["weight 100"]"#, 0),
+        (r#""port": 80, "ramp_up": "30s", "server_options": ["check"]"#, 1),
+    ] {
+        let parsed = read(&format!(r#"{{"type": "file", {keys}}}"#)).expect(keys);
+        assert_eq!(parsed.warnings.len(), warnings, "{keys}: {:?}", parsed.warnings);
+    }
+}
+
+#[test]
+fn keys_of_the_service_are_not_those_of_the_source() {
+    assert!(is_own_key("listen_options") && is_own_key("slots"));
+    assert!(!is_own_key("path") && !is_own_key("server"));
 }

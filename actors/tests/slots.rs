@@ -139,3 +139,53 @@ fn the_plan_says_what_it_lacks() {
     let plan = proxy.plan_by(UpdateStrategy::Slots, Some(&table), &definition, &table.servers(&hosts), (2, 2));
     assert_eq!(words(&plan)[0], "server h5: no slot is free for it");
 }
+
+#[test]
+fn table_grows_by_steps_and_shrinks_before_a_start() {
+    let rules = SlotRules { base: 3, grow_by: 2, min_free: 2 };
+    let mut table = SlotTable::default();
+    assert!(table.is_empty());
+    for (hosts, slots) in [(1, 3), (2, 5), (4, 7), (5, 7), (6, 9)] {
+        table.place(&list(&Vec::from_iter(1..=hosts)), rules, nobody_leaves);
+        assert_eq!((table.len(), table.free()), (slots, slots - usize::from(hosts)), "{hosts} hosts");
+    }
+    assert!(!table.is_empty());
+    table.place(&list(&[1, 2]), rules, nobody_leaves);
+    assert_eq!(table.len(), 9, "a running process keeps its slots");
+    table.shrink(rules);
+    assert_eq!((table.len(), table.free()), (7, 5), "twice as many as may be free");
+    assert_eq!(table.in_haproxy(&name("h6")).as_str(), "slot6");
+    table.place(&list(&[]), rules, nobody_leaves);
+    table.shrink(SlotRules { min_free: 0, ..rules });
+    assert_eq!((table.len(), table.in_haproxy(&name("h6")).as_str()), (3, "h6"), "its slot is gone");
+}
+
+#[test]
+fn host_keeps_its_slot_while_it_changes() {
+    let mut table = SlotTable::default();
+    table.place(&list(&[1, 2]), RULES, nobody_leaves);
+    let mut moved = list(&[1, 2]);
+    moved.insert(name("h1"), planned::host("10.0.0.9").into());
+    table.place(&moved, RULES, nobody_leaves);
+    let slot = name("slot1");
+    assert_eq!(table.servers(&moved)[&slot].endpoint.to_string(), "10.0.0.9:80");
+    table.place(&list(&[2]), RULES, nobody_leaves);
+    assert!(table.is_free(&slot) && table.taken().len() == 1);
+    let free = table.servers(&list(&[2]))[&slot].clone();
+    assert_eq!((free.endpoint.to_string(), free.state), ("10.0.0.9:80".to_owned(), AdminState::Maint));
+}
+
+#[test]
+fn slot_with_other_options_needs_a_reload() {
+    let definition = planned::definition(&[], "");
+    let mut table = SlotTable::default();
+    let mut hosts = list(&[1]);
+    table.place(&hosts, RULES, nobody_leaves);
+    let mut proxy = Proxy::started_with(&definition, &table.servers(&hosts));
+    proxy.servers.iter_mut().for_each(|(_, server)| server.admin_state = planned::FORCED_MAINTENANCE);
+    hosts.iter_mut().for_each(|(_, host)| Arc::make_mut(host).cookie = Some(Word::new("one").unwrap()));
+    table.place(&hosts, RULES, nobody_leaves);
+    let servers = table.servers(&hosts);
+    let plan = proxy.plan_by(UpdateStrategy::Slots, Some(&table), &definition, &servers, (3, 0));
+    assert_eq!((plan.steps.len(), plan.reload.len()), (0, 1), "a slot is not deleted: {plan:?}");
+}

@@ -209,3 +209,13 @@ fn reason_names_the_limit_and_what_must_remain() {
     let reason = stage.guard.check(15, &stage.limits, stage.at(1)).unwrap_err().to_string();
     assert_eq!(reason, "15 of 20 hosts would remain, at least 16 must: max_removal is 0.2 within 30s");
 }
+
+#[test]
+fn recounted_entries_are_the_ones_that_may_be_lost() {
+    let mut stage = Stage::new(4, hosts(0.5));
+    stage.guard.recount(10, &stage.limits.clone(), stage.at(1));
+    assert_eq!(stage.show(2, 1..=4), Err(Blocking::Began));
+    let mut unused = Guard::<Numbers>::default();
+    unused.recount(10, &stage.limits, stage.at(1));
+    assert_eq!(unused.check(4, &stage.limits, stage.at(2)), Ok(()), "no list was in service yet");
+}

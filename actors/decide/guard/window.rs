@@ -32,9 +32,7 @@ impl CapacityWindow {
 
     /// Records the number of entries in service from now on.
     pub(super) fn record(&mut self, entries: usize, now: Moment, window: Duration) {
-        if let Some(before) = self.in_service.replace(entries)
-            && before > entries
-        {
+        if let Some(before) = self.in_service.replace(entries) {
             self.keep(Past { entries: before, until: now });
         }
         while self.before.back().is_some_and(|past| past.entries <= entries) {

@@ -65,3 +65,43 @@ fn duration_us(text: &str) -> Option<i64> {
     let us = plain_number(number)?.checked_mul(unit_us)?;
     (0..=i64::from(i32::MAX) * 1_000).contains(&us).then_some(us)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_good(value: Value, text: &str) -> bool {
+        value.mistake(text).is_none()
+    }
+
+    #[test]
+    fn duration_has_a_unit_and_a_bound() {
+        for text in ["0", "2000", "1us", "5ms", "2s", "3m", "4h", "24d", "2147483647", "2147483647000us"] {
+            assert!(is_good(Value::Duration, text), "{text}");
+            assert_eq!(is_good(Value::Interval, text), text != "0", "{text}");
+        }
+        for text in ["", "s", "-1", "+1", "1.5s", "1 s", "25d", "2147483648", "2147483647001us", "9223372036854775807d"]
+        {
+            assert!(!is_good(Value::Duration, text) && !is_good(Value::Interval, text), "{text}");
+        }
+    }
+
+    #[test]
+    fn number_is_plain_and_within_bounds() {
+        for (text, expected) in [("-1", true), ("0", true), ("256", true), ("257", false), ("-2", false)] {
+            assert_eq!(is_good(Value::Number(-1, 256), text), expected, "{text}");
+        }
+        for text in ["", "-", "+1", " 1", "1x", "--1"] {
+            assert!(!is_good(Value::Number(-1, 256), text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn other_values_are_words_and_addresses() {
+        assert!(is_good(Value::Any, "x") && is_good(Value::OneOf(&["a", "b"]), "b"));
+        assert!(!is_good(Value::OneOf(&["a", "b"]), "c"));
+        assert!(is_good(Value::Ip, "::1") && !is_good(Value::Ip, "a.example"));
+        assert!(is_good(Value::InitAddr, "last,libc,none,10.0.0.1"));
+        assert!(!is_good(Value::InitAddr, "last,dns") && !is_good(Value::InitAddr, ""));
+    }
+}

@@ -206,9 +206,9 @@ fn answer_of_previous_process_is_not_trusted() {
     assert!(rig.commands().is_some());
     rig.deployed(2);
     rig.effects.clear();
-    let accepted = vec![Answer { accepted: true, text: String::new() }];
-    rig.feed(Input::CommandsAnswered(Ok((accepted, rig.now.instant))));
+    rig.feed(Input::CommandsAnswered(Ok((vec![accepted()], rig.now.instant))));
     assert!(rig.commands().is_none(), "what the new process has is observed first");
+    assert_eq!(rig.snapshot().counts.runtime_disable, 0);
     let servers = observation(&[("web", &[(1, READY), (2, READY)]), ("api", &[(9, READY)])]);
     rig.feed(Input::Observed(Ok(Observed { process: process(2), servers, routes: None })));
     assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
@@ -232,6 +232,7 @@ fn crashed_process_is_replaced_at_once() {
     rig.feed(Input::ProcessExited { pid: 1, exit: ProcessExit::Signal(9) });
     let order = rig.order().expect("nothing serves");
     assert!(order.only_for.is_none() && order.last_file.is_some());
+    assert!(!order.services[&service("web")].is_running);
     assert!(rig.snapshot().since.gone_unix_ms.is_some() && rig.snapshot().process.is_none());
     rig.effects.push(Effect::Deploy(Box::new(order)));
     rig.deployed(2);

@@ -50,7 +50,7 @@ fn reload_behind_hanging_write_delays_no_runtime_change() {
     rig.hosts("web", &[1]);
     assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
     written(&mut rig, Ok(()));
-    rig.answer(vec![Answer { accepted: true, text: String::new() }], &[(1, READY), (2, MAINT), (3, MAINT)]);
+    rig.answer(vec![accepted()], &[(1, READY), (2, MAINT), (3, MAINT)]);
     assert!(rig.order().is_some());
 }
 
@@ -84,7 +84,9 @@ fn failed_write_is_a_problem_and_retried() {
     rig.hosts("web", &[1]);
     rig.accept(&[(1, READY), (2, MAINT)]);
     config_text(&mut rig);
+    rig.warnings();
     written(&mut rig, Err("disk full".to_owned()));
+    assert_eq!(rig.warnings(), 1);
     assert_eq!(rig.snapshot().file_error.as_deref(), Some("disk full"));
     rig.wait(CONFIG_WRITE_RETRY);
     assert!(config_text(&mut rig).is_some());
@@ -147,11 +149,29 @@ fn stop_returns_unwritten_state_to_the_caller() {
     let mut rig = Rig::serving(&[1, 2]);
     rig.feed(Input::StateSaved(Ok(())));
     rig.hosts("web", &[1]);
-    let (state, _) = rig.reconciler.unwritten();
-    assert!(state.is_some());
+    let (state, text) = rig.reconciler.unwritten();
+    assert!(state.is_some() && text.is_none(), "the change is not applied yet");
+    rig.accept(&[(1, READY), (2, MAINT)]);
+    rig.feed(Input::ConfigFileWritten { result: Err("disk full".to_owned()), took: Duration::ZERO });
+    let (_, text) = rig.reconciler.unwritten();
+    assert!(text.is_some_and(|text| !text.joined().contains("server s2")));
     rig.effects.clear();
+    assert!(!rig.reconciler.is_stopping());
     rig.feed(Input::Stop);
+    assert!(rig.reconciler.is_stopping());
     rig.hosts("web", &[1, 2]);
     assert!(rig.effects.is_empty() && rig.reconciler.deadline(rig.now).is_none());
     assert_eq!(rig.phase(), ProxyPhase::Stopping);
+}
+
+#[test]
+fn comparison_that_a_write_overtook_finds_no_drift() {
+    let mut rig = Rig::serving(&[1, 2]);
+    rig.wait(OBSERVE_INTERVAL);
+    rig.observed(1, &[(1, READY), (2, READY)]);
+    rig.hosts("web", &[1]);
+    rig.accept(&[(1, READY), (2, MAINT)]);
+    assert!(config_text(&mut rig).is_some(), "it is being written");
+    rig.feed(Input::FilesRead { config: Ok("the earlier text".to_owned()), map: Ok(None) });
+    assert_eq!(rig.snapshot().counts.drift, 0);
 }

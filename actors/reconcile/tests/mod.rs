@@ -1,28 +1,38 @@
 //! Tests of the reconciler alone: inputs, effects, and time as an argument.
 
+mod blocked;
 mod deployments;
+mod drift;
+mod earlier_run;
 mod external;
 mod files;
+mod handover;
+mod life_cycle;
+mod routes;
 mod runtime;
+mod slots;
+mod state_file;
+mod timers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Effect, Input, Observed, Reconciler};
+use super::{Effect, Input, Observed, Reconciler, Severity};
 use crate::clock::Clock;
 use crate::decide::deployment::{BoundSection, DeployOrder, Deployed, ServingProcess, Warnings};
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::routing::Routing;
 use crate::decide::service_definition;
+use crate::journal::{Event, JournalEntry};
 use crate::model::{
     Address, AdminState, BaseConfig, Blocker, ChangeId, Endpoint, Host, HostList, LifeCyclePolicy, Moment, Observation,
-    ObservedServer, ObservedServers, OldProcessLimits, ProcessInfo, ProxyManagement, ProxyPolicy, ProxyVersion,
-    RawDefinition, Revision, RuntimeCommand, ServerName, ServiceDefinition, ServiceName, UpdateChoice,
+    ObservedServer, ObservedServers, OldProcessLimits, OperatorChoice, ProcessInfo, ProxyManagement, ProxyPolicy,
+    ProxyVersion, RawDefinition, Revision, RuntimeCommand, ServerName, ServiceDefinition, ServiceName, UpdateChoice,
 };
-use crate::port::{Answer, RuntimeError};
-use crate::snapshot::{HaproxyState, ProxyPhase};
+use crate::port::{Answer, RuntimeError, SavedService};
+use crate::snapshot::{HaproxyState, ProxyPhase, ServiceState};
 
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 const OBSERVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -75,20 +85,22 @@ fn endpoint(number: u8) -> Endpoint {
 
 /// Creates HAProxy's report of these servers, each with its administrative state.
 fn reported(servers: &[(u8, u16)]) -> Arc<ObservedServers> {
-    let server = |(number, admin_state): &(u8, u16)| {
-        let observed = ObservedServer {
-            address: endpoint(*number).address.ip(),
-            port: 80.try_into().ok(),
-            fqdn: None,
-            admin_state: *admin_state,
-            operational_state: 2,
-            weight: 1,
-            id: None,
-            agent: Default::default(),
-        };
-        (self::server(&format!("s{number}")), observed)
-    };
+    let server = |(number, state): &(u8, u16)| (server(&format!("s{number}")), observed_at(&endpoint(*number), *state));
     Arc::new(servers.iter().map(server).collect())
+}
+
+/// Creates HAProxy's report of a server that is up.
+fn observed_at(endpoint: &Endpoint, admin_state: u16) -> ObservedServer {
+    ObservedServer {
+        address: endpoint.address.ip(),
+        port: Some(endpoint.port),
+        fqdn: None,
+        admin_state,
+        operational_state: 2,
+        weight: 1,
+        id: None,
+        agent: Default::default(),
+    }
 }
 
 fn observation(services: &[(&str, &[(u8, u16)])]) -> Observation {
@@ -98,6 +110,14 @@ fn observation(services: &[(&str, &[(u8, u16)])]) -> Observation {
 fn process(pid: u32) -> ProcessInfo {
     let version = ProxyVersion { major: 3, minor: 2 };
     ProcessInfo { pid, version, version_text: "3.2.0".to_owned(), uptime_s: 1, stopping: false }
+}
+
+fn accepted() -> Answer {
+    Answer { accepted: true, text: String::new() }
+}
+
+fn refused(text: &str) -> Vec<Answer> {
+    vec![Answer { accepted: false, text: text.to_owned() }]
 }
 
 fn timed_out() -> RuntimeError {
@@ -119,15 +139,25 @@ impl Rig {
     }
 
     fn with(policy: ProxyPolicy, is_target: bool) -> Self {
+        Self::restored(policy, is_target, &[])
+    }
+
+    /// Creates a reconciler with the state that an earlier run saved.
+    fn restored(policy: ProxyPolicy, is_target: bool, saved: &[SavedService]) -> Self {
         let now = Clock::starting_at(1_000_000).now();
-        let reconciler = Reconciler::new(policy, is_target, None, &[], now.instant);
+        let reconciler = Reconciler::new(policy, is_target, None, saved, now.instant);
         Self { reconciler, now, effects: Vec::new(), changes: 0, lists: BTreeMap::new() }
     }
 
     /// Creates a HAProxy with pid 1 that serves the service `web` with these hosts, all ready.
     fn serving(numbers: &[u8]) -> Self {
-        let mut rig = Self::new();
-        rig.define("web", "");
+        Self::serving_by(policy(), "", numbers)
+    }
+
+    /// Creates the same with another policy, and more keys in the definition of `web`.
+    fn serving_by(policy: ProxyPolicy, keys: &str, numbers: &[u8]) -> Self {
+        let mut rig = Self::with(policy, false);
+        rig.define("web", keys);
         rig.feed(Input::DefinitionsLoaded);
         rig.hosts("web", numbers);
         rig.deployed(1);
@@ -171,7 +201,10 @@ impl Rig {
     }
 
     fn hosts(&mut self, name: &str, numbers: &[u8]) {
-        let hosts = hosts(numbers);
+        self.list(name, hosts(numbers));
+    }
+
+    fn list(&mut self, name: &str, hosts: Arc<HostList>) {
         let (revision, before) = self.lists.get(&service(name)).cloned().unwrap_or_default();
         let diff = HostsDiff::between(&before, &hosts);
         self.lists.insert(service(name), (revision.next(), hosts.clone()));
@@ -237,7 +270,7 @@ impl Rig {
     /// Accepts the sent commands, after which `web` has these servers.
     fn accept(&mut self, servers: &[(u8, u16)]) {
         let commands = self.commands().expect("commands were sent");
-        self.answer(commands.iter().map(|_| Answer { accepted: true, text: String::new() }).collect(), servers);
+        self.answer(commands.iter().map(|_| accepted()).collect(), servers);
     }
 
     fn answer(&mut self, answers: Vec<Answer>, servers: &[(u8, u16)]) {
@@ -256,6 +289,43 @@ impl Rig {
     fn deployed(&mut self, pid: u32) {
         let order = self.order().expect("a deployment was requested");
         self.feed(Input::Deployed(Ok(Deployed::Serving(Box::new(serving(order, pid, BTreeMap::new()))))));
+    }
+
+    /// Takes out the events of the journal.
+    fn events(&mut self) -> Vec<JournalEntry> {
+        let record = |effect: &Effect| match effect {
+            Effect::Record(entry) => Some(entry.clone()),
+            _ => None,
+        };
+        std::iter::from_fn(|| self.take(record)).collect()
+    }
+
+    /// Takes out the warnings of the log. Returns their number.
+    fn warnings(&mut self) -> usize {
+        let warning = |effect: &Effect| match effect {
+            Effect::Log(line) => (line.severity == Severity::Warning).then_some(()),
+            _ => None,
+        };
+        std::iter::from_fn(|| self.take(warning)).count()
+    }
+
+    /// Gives an operator's order for a server of `web`, the only one.
+    fn order_state(&mut self, name: &str, state: AdminState) {
+        let choice = OperatorChoice { state, reason: None, since_unix_ms: 0, until_unix_ms: None, gone_unix_ms: None };
+        let overrides = BTreeMap::from([(server(name), choice)]);
+        self.feed(Input::OverridesChanged { service: service("web"), overrides, ordered: Some(server(name)) });
+    }
+
+    /// Accepts the sent commands, and returns them as texts. Their effect is not observed.
+    fn command_texts_accepted(&mut self) -> Vec<String> {
+        let commands = self.commands().expect("commands were sent");
+        let answers = commands.iter().map(|_| accepted()).collect();
+        self.feed(Input::CommandsAnswered(Ok((answers, self.now.instant))));
+        commands.iter().map(ToString::to_string).collect()
+    }
+
+    fn web(&self) -> ServiceState {
+        self.snapshot().services[&service("web")].clone()
     }
 
     fn snapshot(&self) -> HaproxyState {
@@ -277,12 +347,15 @@ fn serving(order: DeployOrder, pid: u32, blockers: BTreeMap<ServiceName, Blocker
         };
         sections.extend(bound.map(|bound| (name, bound)));
     }
-    let states = |section: &BoundSection| {
+    let states = |section: &BoundSection| -> Arc<ObservedServers> {
         let admin = |state| if state == AdminState::Ready { READY } else { MAINT };
+        let words = section.spec.definition.server_options.windows(2);
+        let weight = words.into_iter().find(|pair| pair[0].as_str() == "weight").map(|pair| pair[1].as_str());
+        let weight = weight.map_or(1, |weight| weight.parse().expect("a number"));
         let server = |(name, host): (&ServerName, &Arc<Host>)| {
-            (name.as_str()[1..].parse::<u8>().expect("a server of these tests"), admin(host.state))
+            (name.clone(), ObservedServer { weight, ..observed_at(&host.endpoint, admin(host.state)) })
         };
-        reported(&section.spec.hosts.iter().map(server).collect::<Vec<_>>())
+        Arc::new(section.spec.hosts.iter().map(server).collect())
     };
     let services = sections.iter().map(|(name, section)| (name.clone(), states(section))).collect();
     ServingProcess {

@@ -1,13 +1,8 @@
 //! Tests of the runtime lane.
 
 use super::*;
-use crate::journal::Event;
 use crate::limits::{PARKED_SERVER_KEEP, RELOAD_PATIENCE, RUNTIME_RETRY_MAX, RUNTIME_TRIES_MAX};
-use crate::model::{OperatorChoice, PlanClass};
-
-fn refused(text: &str) -> Vec<Answer> {
-    vec![Answer { accepted: false, text: text.to_owned() }]
-}
+use crate::model::PlanClass;
 
 #[test]
 fn removed_host_is_put_into_maintenance() {
@@ -43,8 +38,7 @@ fn one_exchange_runs_at_a_time() {
     rig.hosts("web", &[1]);
     assert_eq!(rig.command_texts(), ["set server web/s3 state maint"]);
     assert!(rig.commands().is_none(), "the first batch was not answered yet");
-    let accepted = vec![Answer { accepted: true, text: String::new() }];
-    rig.answer(accepted, &[(1, READY), (2, READY), (3, MAINT)]);
+    rig.answer(vec![accepted()], &[(1, READY), (2, READY), (3, MAINT)]);
     assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
 }
 
@@ -137,8 +131,13 @@ fn hung_runtime_api_is_replaced_by_a_reload() {
 #[test]
 fn silence_is_reported_and_ends_with_an_answer() {
     let mut rig = Rig::serving(&[1]);
-    rig.feed(Input::Silent(timed_out()));
-    assert!(rig.snapshot().runtime_error.is_some());
+    for _ in 0..2 {
+        rig.feed(Input::Silent(timed_out()));
+        assert!(rig.snapshot().runtime_error.is_some());
+    }
+    let failures = rig.events().into_iter().filter(|entry| matches!(entry.event, Event::Failed { .. }));
+    assert_eq!(failures.count(), 1);
+    assert!(!rig.effects.iter().any(|effect| matches!(effect, Effect::WatchLiveness)), "it does not answer yet");
     rig.observed(1, &[(1, READY)]);
     assert_eq!(rig.snapshot().runtime_error, None);
     assert!(rig.effects.iter().any(|effect| matches!(effect, Effect::WatchLiveness)), "it is watched again");
@@ -209,15 +208,7 @@ fn removed_server_is_deleted_after_its_time() {
 fn override_is_applied_and_saved_at_once() {
     let mut rig = Rig::serving(&[1, 2]);
     rig.feed(Input::StateSaved(Ok(())));
-    let choice = OperatorChoice {
-        state: AdminState::Drain,
-        reason: None,
-        since_unix_ms: 0,
-        until_unix_ms: None,
-        gone_unix_ms: None,
-    };
-    let overrides = BTreeMap::from([(server("s2"), choice)]);
-    rig.feed(Input::OverridesChanged { service: service("web"), overrides, ordered: Some(server("s2")) });
+    rig.order_state("s2", AdminState::Drain);
     assert_eq!(rig.command_texts(), ["set server web/s2 state drain"]);
     let saved = rig.take(|effect| match effect {
         Effect::SaveState(state) => Some(state.services[0].choices.contains_key(&server("s2"))),
@@ -254,8 +245,7 @@ fn next_change_does_not_wait_for_an_observation() {
     let mut rig = Rig::serving(&[1, 2, 3]);
     rig.hosts("web", &[1, 2]);
     rig.commands();
-    let accepted = vec![Answer { accepted: true, text: String::new() }];
-    rig.feed(Input::CommandsAnswered(Ok((accepted, rig.now.instant))));
+    rig.feed(Input::CommandsAnswered(Ok((vec![accepted()], rig.now.instant))));
     assert_eq!(rig.snapshot().services[&service("web")].last.class.as_deref(), Some("reload"), "not verified yet");
     rig.hosts("web", &[1]);
     assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
@@ -266,13 +256,26 @@ fn observation_from_before_a_change_does_not_undo_it() {
     let mut rig = Rig::serving(&[1, 2]);
     rig.wait(OBSERVE_INTERVAL);
     rig.hosts("web", &[1]);
-    let accepted = vec![Answer { accepted: true, text: String::new() }];
     rig.commands();
-    rig.feed(Input::CommandsAnswered(Ok((accepted, rig.now.instant))));
+    rig.feed(Input::CommandsAnswered(Ok((vec![accepted()], rig.now.instant))));
     rig.observed(1, &[(1, READY), (2, READY)]);
     assert!(rig.commands().is_none(), "it was read before");
     rig.observed(1, &[(1, READY), (2, MAINT)]);
     let state = rig.snapshot();
     assert_eq!((state.counts.drift, state.counts.runtime_disable), (0, 1));
     assert!(state.services[&service("web")].last.took_us.is_some());
+}
+
+#[test]
+fn answered_command_is_recorded() {
+    for accepted in [true, false] {
+        let mut rig = Rig::serving(&[1, 2]);
+        rig.hosts("web", &[1]);
+        rig.commands();
+        rig.feed(Input::CommandsAnswered(Ok((vec![Answer { accepted, text: "ok".to_owned() }], rig.now.instant))));
+        let command = "set server web/s2 state maint".to_owned();
+        let event = Event::Commanded { command, answer: "ok".to_owned(), accepted };
+        let of_server = |entry: &JournalEntry| entry.server == Some(server("s2")) && entry.change == Some(ChangeId(2));
+        assert!(rig.events().iter().any(|entry| entry.event == event && of_server(entry)));
+    }
 }
