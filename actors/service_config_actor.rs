@@ -59,6 +59,8 @@ pub struct ServicePolicy {
     pub options: OptionPolicy,
     /// The largest share of the services that may be removed within the window of the guard.
     pub removal_max: f64,
+    /// How often the source of definitions is confirmed.
+    pub confirm_interval: Duration,
 }
 
 impl ServicePolicy {
@@ -103,7 +105,6 @@ impl ServiceConfigActor {
         policy: ServicePolicy,
         SavedState { services: restored, definitions_guard: saved_guard }: SavedState,
         start_watcher: StartWatcher,
-        confirm_interval: Duration,
         peers: ServiceConfigPeers,
         clock: Clock,
         log: Logger,
@@ -113,7 +114,7 @@ impl ServiceConfigActor {
             ports,
             source: None,
             health,
-            confirmation: Confirmation::every(confirm_interval),
+            confirmation: Confirmation::every(policy.confirm_interval),
             annotations: None,
             policy,
             services: BTreeMap::new(),
@@ -353,7 +354,9 @@ impl Handler<PolicyChanged> for ServiceConfigActor {
 
     /// Reads every definition again, and has every source read its entries again, under the new policy.
     fn handle(&mut self, PolicyChanged { options, services_removal_max, .. }: PolicyChanged, _: &mut Self::Context) {
-        let before = std::mem::replace(&mut self.policy, ServicePolicy { options, removal_max: services_removal_max });
+        let confirm_interval = self.policy.confirm_interval;
+        let policy = ServicePolicy { options, removal_max: services_removal_max, confirm_interval };
+        let before = std::mem::replace(&mut self.policy, policy);
         let options = &self.policy.options;
         let guard_changed = before.guard_limits() != self.policy.guard_limits();
         let entries_change = before.options.extra != options.extra;

@@ -41,6 +41,15 @@ pub struct WatcherPeers {
     pub journal: Recipient<Record>,
 }
 
+/// The sources that a watcher can open.
+#[derive(Clone)]
+pub struct WatcherSources {
+    /// The sources of every kind.
+    pub sources: Rc<dyn HostSources>,
+    /// How often an open source is confirmed.
+    pub confirm_interval: Duration,
+}
+
 /// The watcher of one service.
 pub struct WatcherActor {
     definition: Arc<ServiceDefinition>,
@@ -69,9 +78,8 @@ impl WatcherActor {
     pub fn new(
         definition: Arc<ServiceDefinition>,
         restored: Option<SavedService>,
-        sources: Rc<dyn HostSources>,
+        WatcherSources { sources, confirm_interval }: WatcherSources,
         changes: ChangeNumbers,
-        confirm_interval: Duration,
         peers: WatcherPeers,
         clock: Clock,
         log: &Logger,

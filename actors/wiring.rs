@@ -54,7 +54,7 @@ use crate::snapshot::ActorState;
 use crate::socket_holder_actor::SocketHolderActor;
 use crate::state_store_actor::StateStoreActor;
 use crate::target_journal_actor::TargetJournalActor;
-use crate::watcher_actor::{ChangeNumbers, WatcherActor, WatcherPeers};
+use crate::watcher_actor::{ChangeNumbers, WatcherActor, WatcherPeers, WatcherSources};
 
 /// The running actors, as used by the API, the page and the CLI.
 #[derive(Clone)]
@@ -160,7 +160,11 @@ impl Actors {
         };
         let services = ServiceConfigActor::new(
             ServiceConfigPorts { definitions: outside.definitions.clone(), host_sources: outside.host_sources.clone() },
-            ServicePolicy { options: orders.options, removal_max: orders.services_removal_max },
+            ServicePolicy {
+                options: orders.options,
+                removal_max: orders.services_removal_max,
+                confirm_interval: orders.confirm_interval,
+            },
             orders.restored,
             watcher_starter(
                 post,
@@ -171,7 +175,6 @@ impl Actors {
                 clock,
                 &component(log, "watcher"),
             ),
-            orders.confirm_interval,
             ServiceConfigPeers {
                 defined: hearers.all(),
                 removed: hearers.all(),
@@ -462,7 +465,7 @@ fn watcher_starter<P: Post>(
     clock: Clock,
     log: &Logger,
 ) -> StartWatcher {
-    let sources = outside.host_sources.clone();
+    let sources = WatcherSources { sources: outside.host_sources.clone(), confirm_interval };
     let changes = ChangeNumbers::default();
     let (haproxy, inbox) = &hearers.haproxy;
     let guard = inbox.way(haproxy.clone().recipient());
@@ -471,8 +474,7 @@ fn watcher_starter<P: Post>(
     Box::new(move |definition, restored| {
         let (sources, changes, peers) = (sources.clone(), changes.clone(), peers.clone());
         let inbox = post.inbox("WatcherActor", Some(&definition.name));
-        let watcher =
-            WatcherActor::new(definition, restored, sources, changes, confirm_interval, peers, clock, &log).start();
+        let watcher = WatcherActor::new(definition, restored, sources, changes, peers, clock, &log).start();
         WatcherHandle {
             redefine: inbox.way(watcher.clone().recipient()),
             refresh: inbox.way(watcher.clone().recipient()),

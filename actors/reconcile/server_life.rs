@@ -185,6 +185,7 @@ impl ServerLife {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -215,9 +216,13 @@ mod tests {
         life.leaving[&server()].departure
     }
 
+    fn now() -> Instant {
+        Clock::starting_at(0).now().instant
+    }
+
     #[test]
     fn share_of_the_weight_grows_by_a_tenth() {
-        let now = Instant::now();
+        let now = now();
         let (mut life, seconds) = (rising(now), |s| now + Duration::from_secs(s));
         let percent = |life: &ServerLife| life.rising().map(|(_, rising)| rising.percent()).next();
         assert_eq!((percent(&life), life.next_event()), (Some(10), Some(seconds(10))));
@@ -233,7 +238,7 @@ mod tests {
 
     #[test]
     fn drain_ends_at_its_timeout() {
-        let now = Instant::now();
+        let now = now();
         let mut life = leaving(now);
         assert!(life.is_leaving(&server()) && life.is_draining(&server()));
         assert_eq!(life.next_event(), Some(now + DRAIN_LOOK_INTERVAL));
@@ -246,7 +251,7 @@ mod tests {
 
     #[test]
     fn drain_ends_without_sessions() {
-        let now = Instant::now();
+        let now = now();
         let (mut life, slots) = (leaving(now), SlotTable::default());
         assert!(!life.wants_sessions(now) && life.wants_sessions(now + DRAIN_LOOK_INTERVAL));
         let sessions = |count| ServerSessions::from([(service(), BTreeMap::from([(server(), count)]))]);
@@ -261,7 +266,7 @@ mod tests {
 
     #[test]
     fn transition_needs_a_duration_and_traffic() {
-        let (diff, now) = (HostsDiff { added: vec![server()], ..HostsDiff::default() }, Instant::now());
+        let (diff, now) = (HostsDiff { added: vec![server()], ..HostsDiff::default() }, now());
         let mut life = ServerLife::default();
         life.hosts_changed(&diff, |_| false, Duration::ZERO, Duration::ZERO, now);
         let diff = HostsDiff { removed: vec![server()], ..HostsDiff::default() };
