@@ -224,11 +224,16 @@ impl Inner {
         let parsed = format!("{base}{}", request.target()).parse::<Uri>();
         let mut url = parsed.map_err(|_| Failure::new(HttpFailure::Local, "the path cannot be part of a URL"))?;
         let mut redirects_left = request.redirects_max;
+        let mut redirected_to = None;
         loop {
             let response = tokio::select! {
-                response = session.send(request, &url, self.servers.contain(&url)) => response?,
-                failure = failure_of(probe.clone()) => return Err(failure),
+                response = session.send(request, &url, self.servers.contain(&url)) => response,
+                failure = failure_of(probe.clone()) => Err(failure),
             };
+            let response = response.map_err(|failure| match &redirected_to {
+                Some(url) => Failure::new(failure.kind, format!("{} at {url} after a redirect", failure.cause)),
+                None => failure,
+            })?;
             let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection());
             let location = location.filter(|_| redirects_left > 0).and_then(|location| location.to_str().ok());
             let Some(next) = location.and_then(|location| redirect::resolve(&url, location)) else {
@@ -237,7 +242,9 @@ impl Inner {
                 return Ok(Opened { response, context, probe });
             };
             redirects_left -= 1;
-            description = format!("{description}, redirected to {}", redirect::for_messages(&next));
+            let target = redirect::for_messages(&next);
+            description = format!("{description}, redirected to {target}");
+            redirected_to = Some(target);
             url = next;
         }
     }
