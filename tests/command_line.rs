@@ -264,11 +264,18 @@ async fn check_connect_queries_sources_and_socket() {
     let away =
         json!({"type": "consul", "service": "x", "server": format!("http://127.0.0.1:{nobody}"), "port": dir.port()});
     dir.write("services/away.json", away.to_string());
+    let away = json!({"type": "zookeeper", "server": format!("127.0.0.1:{nobody}"), "path": "/x", "port": dir.port()});
+    dir.write("services/zk.json", away.to_string());
     let mut running = daemon.start();
     running.wait_until_haproxy_answers().await;
-    let checked = running.run_command(&["check", "--connect", "--timeout", "1s"]).await;
+    let checked = running.run_command(&["check", "--connect", "--timeout", "3s"]).await;
     assert_eq!(checked.status.code(), Some(4), "{}", out(&checked));
-    for part in ["hosts from consul: 0 of 1 source answer", "\n  away: ", "hosts from static: 1 of 1", " answers, pid "]
+    let (consul, zookeeper) = (
+        format!("\n  away: connection refused: Consul http://127.0.0.1:{nobody} (GET /v1/health/service/x)\n"),
+        format!("\n  zk: connection refused: ZooKeeper 127.0.0.1:{nobody}\n"),
+    );
+    for part in
+        ["hosts from consul: 0 of 1 source answer", &consul, &zookeeper, "hosts from static: 1 of 1", " answers, pid "]
     {
         assert!(out(&checked).contains(part), "{part} in {}", out(&checked));
     }

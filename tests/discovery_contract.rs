@@ -5,6 +5,9 @@ mod discovery;
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "discovery/answers.rs"]
+mod answers;
+
 use std::time::Duration;
 
 #[cfg(feature = "aws")]
@@ -193,6 +196,41 @@ contract!(#[cfg(feature = "aws")] aws: AutoScaling, zookeeper: InData, campanjaz
     a_refresh_tells_the_list_again
     a_dropped_source_is_silent
 });
+
+mod over_http {
+    use super::answers::*;
+    use super::*;
+
+    contract!(consul: Instances, etcd: Keys, marathon: MarathonApp; {
+        answer_cut_anywhere_is_an_error
+        answer_without_length_cut_anywhere_is_an_error
+        change_in_a_cut_answer_is_not_lost
+        change_in_a_stalled_answer_is_not_lost
+        slow_answer_is_an_error
+        answer_from_the_past_is_not_taken
+        answer_of_something_else_is_an_error
+    });
+
+    // A blocking query of Consul has no events.
+    mod with_events {
+        use super::*;
+
+        contract!(etcd: Keys, marathon: MarathonApp; {
+            lost_event_is_found_by_a_refresh
+            event_twice_changes_nothing
+        });
+    }
+}
+
+// ZooKeeper numbers its answers, and a session never sees older data than before.
+mod over_tcp {
+    use super::answers::*;
+    use super::*;
+
+    contract!(zookeeper: InData, campanjazk: InName; {
+        connection_cut_anywhere_shortens_no_list
+    });
+}
 
 #[actix::test]
 async fn static_hosts_are_reported_at_once_and_on_refresh() {

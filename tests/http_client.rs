@@ -164,7 +164,7 @@ async fn server_errors_lead_to_the_next_server() {
     }
     let error = client(&[&failing.url], HttpOptions::default()).send(&Request::get("/v1/x")).await.unwrap_err();
     assert_eq!(error.failure, HttpFailure::Status(500));
-    let expected = format!("no answer to GET /v1/x: {}: status 500: No cluster leader", failing.url);
+    let expected = format!("no quorum, status 500: No cluster leader: {} (GET /v1/x)", failing.url);
     assert_eq!(error.to_string(), expected);
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use discovery::inbox::{Hosts, Inbox, hosts, level, texts};
 use discovery::kinds::{open, sources, spec};
 use discovery::marathon_kind::{EVENT, marathon, script, task, web};
+use discovery::proxy::{Fault, Proxy};
 use proxymgr::discovery::http::{Credentials, HttpOptions};
 use proxymgr::discovery::marathon::{HostPorts, Marathon, MarathonDefinitions, MarathonOptions};
 use proxymgr::discovery::mesos::MesosOptions;
@@ -142,13 +143,16 @@ async fn invalid_responses_are_errors() {
     let without_tasks = json!({"apps": [{"id": "/web", "labels": {}}]}).to_string();
     let cut_short = web(&[task(A, Some(true))]).to_string().split_off(20);
     for (lie, words) in [
-        (Reply::ok("<html>maintenance</html>"), "unexpected response"),
-        (Reply::ok(cut_short), "unexpected response"),
-        (Reply::ok(without_tasks), "missing field `tasks`"),
-        (Reply::ok("{\"message\": \"no leader\"}"), "missing field `apps`"),
+        (Reply::ok("<html>maintenance</html>"), "the answer is an HTML page"),
+        (Reply::ok(cut_short), "the answer is not one of Marathon"),
+        (Reply::ok(without_tasks), "the answer is not one of Marathon"),
+        (Reply::ok("{\"message\": \"no leader\"}"), "the answer is not one of Marathon: no leader"),
         (Reply::status("500 Internal Server Error"), "status 500"),
         (Reply::status("404 Not Found"), "status 404"),
-        (Reply::redirect("//127.0.0.1:1/v2/apps"), "cannot connect"),
+        (
+            Reply::redirect("//127.0.0.1:1/v2/apps"),
+            "connection refused at http://127.0.0.1:1/v2/apps after a redirect: ",
+        ),
         (Reply::Close, "without an answer"),
     ] {
         server.follow(move |_| lie.clone());
@@ -361,6 +365,37 @@ async fn majority_of_masters_decides_the_leader() {
     inbox.until_hosts(&one("10.0.0.2:5050")).await;
     source.refresh();
     inbox.until_hosts(&one("10.0.0.2:5050")).await;
+}
+
+#[actix::test]
+async fn answers_of_something_else_name_no_leader() {
+    let masters = Masters::start(1).await;
+    masters.name(0, Some("10.0.0.1:5050"));
+    let proxy = Proxy::to(masters.servers[0].address().port()).await;
+    let (mut inbox, source) = watch_masters(&[format!("http://{}", proxy.address())]);
+    inbox.until_hosts(&one("10.0.0.1:5050")).await;
+    let answer = |head: &str, body: &str| {
+        Fault::Send(format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+    };
+    let html = "<html><body>login</body></html>";
+    let cuts = (0..70).step_by(7).map(Fault::Cut);
+    let others = [
+        answer("302 Found\r\nlocation: https://login.example/", html),
+        answer("301 Moved\r\nlocation: https://m1:5050/master/redirect", ""),
+        answer("200 OK", html),
+        answer("200 OK", ""),
+        answer("429 Too Many", html),
+        answer("502 Bad Gateway", html),
+    ];
+    for fault in cuts.chain(others) {
+        proxy.set(fault.clone());
+        source.refresh();
+        let error = inbox.next().await.result.expect_err("no leader is named");
+        assert!(error.len() < 200 && !error.contains('<'), "{fault:?}: {error}");
+    }
+    proxy.heal();
+    source.refresh();
+    inbox.until_hosts(&one("10.0.0.1:5050")).await;
 }
 
 #[actix::test]

@@ -1,7 +1,8 @@
 //! The leading master of Mesos as the one host of a service: `{"type": "mesos", "masters": ["http://m1:5050", ...]}`.
 //!
 //! Every master is asked for the leader (`/master/redirect`, or `/master/state` if that has none), and the majority
-//! decides: a master that is cut off may report a former leader. Redirects are not followed.
+//! decides: a master that is cut off may report a former leader. Redirects are not followed, and only one with the status
+//! of Mesos (307) names a leader: a proxy in front of a master may redirect to a login.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -63,7 +64,8 @@ pub(super) fn open(
     let mut clients = Vec::new();
     for url in masters.urls() {
         let master: Servers = url.parse()?;
-        clients.push((url.clone(), HttpClient::new(master, options.http.clone())));
+        let http = HttpOptions { product: "Mesos master", ..options.http.clone() };
+        clients.push((url.clone(), HttpClient::new(master, http)));
     }
     let refresh = Rc::new(Notify::new());
     let masters =
@@ -154,7 +156,7 @@ impl Masters {
 /// The leader, according to one master.
 async fn leader_according_to(client: &HttpClient) -> Result<Leader, String> {
     let answer = client.send(&Request::get("/master/redirect")).await.map_err(|error| error.to_string())?;
-    let location = answer.header("location").filter(|_| (300..400).contains(&answer.status));
+    let location = answer.header("location").filter(|_| answer.status == 307);
     if let Some(leader) = location.and_then(authority) {
         return Ok(leader);
     }
@@ -164,7 +166,7 @@ async fn leader_according_to(client: &HttpClient) -> Result<Leader, String> {
     let leader = state.leader_info.and_then(|info| Some((info.hostname?, info.port.unwrap_or(PORT))));
     // "master@10.0.0.1:5050"
     let leader = leader.or_else(|| authority(state.leader?.split_once('@')?.1));
-    leader.ok_or_else(|| format!("{} reports no leader", client.servers()))
+    leader.ok_or_else(|| format!("no quorum, the master reports no leader: Mesos master {}", client.servers()))
 }
 
 #[derive(Deserialize)]

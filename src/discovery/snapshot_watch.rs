@@ -127,8 +127,9 @@ impl<R: SnapshotReader> Watching<R> {
     fn report_failure(&mut self, error: &HttpError) {
         let now = Instant::now();
         let since = *self.failing_since.get_or_insert(now);
-        // The restart of a server, and an election, end soon.
-        let may_end_soon = matches!(error.failure, HttpFailure::Unreachable | HttpFailure::Status(500..));
+        // The restart of a server, an election, and a failed look-up end soon.
+        let may_end_soon =
+            matches!(error.failure, HttpFailure::Unreachable | HttpFailure::UnknownHost | HttpFailure::Status(500..));
         let in_grace =
             may_end_soon && self.reported == Reported::Snapshot && now.duration_since(since) < HTTP_LOSS_GRACE;
         let reported = Reported::Failure(error.failure);

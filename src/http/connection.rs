@@ -126,11 +126,10 @@ impl fmt::Debug for Connection {
 
 async fn connect(origin: &Origin) -> Result<TcpStream, TransportError> {
     let host = origin.host();
-    let unresolved = |cause: String| TransportError::Resolve { host: host.to_owned(), cause };
-    let addresses = lookup_host((host, origin.port())).await.map_err(|error| unresolved(error.to_string()))?;
-    let addresses = Vec::from_iter(addresses);
+    let addresses = lookup_host((host, origin.port())).await;
+    let addresses = Vec::from_iter(addresses.map_err(|error| TransportError::of_look_up(host, &error))?);
     if addresses.is_empty() {
-        return Err(unresolved("it has no address".to_owned()));
+        return Err(TransportError::UnknownHost(host.to_owned()));
     }
     let tcp = TcpStream::connect(&*addresses).await.map_err(TransportError::Connect)?;
     tcp.set_nodelay(true).map_err(TransportError::Connect)?;
@@ -144,10 +143,33 @@ async fn secure(
 ) -> Result<Box<dyn Stream>, TransportError> {
     let tls = tls.ok_or_else(|| TransportError::Tls("it is not configured for this client".to_owned()))?;
     let name = ServerName::try_from(origin.host().to_owned());
-    let name = name.map_err(|error| TransportError::Tls(error.to_string()))?;
+    let name = name.map_err(|_| TransportError::Tls("the host name cannot be in a certificate".to_owned()))?;
     let secured = TlsConnector::from(tls.clone()).connect(name, tcp).await;
     secured.map(|stream| Box::new(stream) as Box<dyn Stream>).map_err(|error| {
-        let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-        if is_tls { TransportError::Tls(error.to_string()) } else { TransportError::Connect(error) }
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(cause) => TransportError::Tls(tls_cause(cause)),
+            None => TransportError::Connect(error),
+        }
     })
+}
+
+/// Why a TLS handshake failed.
+fn tls_cause(error: &rustls::Error) -> String {
+    use rustls::{CertificateError as Bad, Error};
+    let cause = match error {
+        Error::InvalidCertificate(bad) => match bad {
+            Bad::UnknownIssuer => "the server's certificate comes from an unknown authority",
+            Bad::Expired | Bad::ExpiredContext { .. } => "the server's certificate has expired",
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => "the server's certificate is not valid yet",
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+                "the server's certificate is for another host name"
+            }
+            Bad::Revoked => "the server's certificate is revoked",
+            _ => "the server's certificate is invalid",
+        },
+        Error::AlertReceived(_) => "the server refuses the handshake or the client certificate",
+        Error::InvalidMessage(_) => "the server does not speak TLS",
+        _ => "the handshake failed",
+    };
+    cause.to_owned()
 }

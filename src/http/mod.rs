@@ -20,6 +20,7 @@ mod servers;
 mod transport;
 
 pub use error::TransportError;
+pub(crate) use error::connect_cause;
 pub use response::Response;
 pub use servers::Servers;
 pub use transport::Transport;

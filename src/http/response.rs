@@ -53,9 +53,9 @@ impl Response {
         while self.lease.is_some() {
             match self.body.frame().await {
                 None => self.release(),
-                Some(Err(error)) => {
+                Some(Err(_)) => {
                     self.lease = None;
-                    return Err(TransportError::in_body(&error));
+                    return Err(TransportError::CutOff);
                 }
                 // Trailers are not used.
                 Some(Ok(frame)) => match frame.into_data() {

@@ -1,6 +1,7 @@
 //! Kinds of sources behind one trait, which lets a test change the data of each.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -76,6 +77,22 @@ pub trait Kind {
     async fn come_back(&mut self);
 }
 
+/// A kind of source that is read over HTTP.
+pub trait OverHttp: Kind {
+    /// Whether an answer shows how old it is: by an index or a revision.
+    const SHOWS_AGE: bool = true;
+    /// The port of the server.
+    fn port(&self) -> u16;
+    /// Returns what opens this source through a proxy, and its spec.
+    fn through(&self, proxy: SocketAddr) -> (Sources, SourceSpec);
+}
+
+/// A kind of source in ZooKeeper.
+pub trait InZookeeper: Kind {
+    /// The gate in front of its member.
+    fn gate(&self) -> &Gate;
+}
+
 /// A ZooKeeper member behind a gate, and a client that bypasses the gate.
 struct Registry {
     _ensemble: Ensemble,
@@ -148,6 +165,12 @@ impl Kind for InData {
     }
 }
 
+impl InZookeeper for InData {
+    fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+}
+
 /// `campanjazk`.
 pub struct InName(Registry);
 
@@ -187,6 +210,12 @@ impl Kind for InName {
 
     async fn come_back(&mut self) {
         self.0.gate.open();
+    }
+}
+
+impl InZookeeper for InName {
+    fn gate(&self) -> &Gate {
+        &self.0.gate
     }
 }
 
@@ -244,6 +273,16 @@ impl Kind for Instances {
     }
 }
 
+impl OverHttp for Instances {
+    fn port(&self) -> u16 {
+        self.consul.address().port()
+    }
+
+    fn through(&self, proxy: SocketAddr) -> (Sources, SourceSpec) {
+        (self.sources(), spec("consul", json!({"service": "web", "server": format!("http://{proxy}")})))
+    }
+}
+
 /// `etcd`.
 pub struct Keys {
     etcd: Etcd,
@@ -290,6 +329,16 @@ impl Kind for Keys {
 
     async fn come_back(&mut self) {
         self.gate.open();
+    }
+}
+
+impl OverHttp for Keys {
+    fn port(&self) -> u16 {
+        self.etcd.address(0).port()
+    }
+
+    fn through(&self, proxy: SocketAddr) -> (Sources, SourceSpec) {
+        (self.sources(), spec("etcd", json!({"prefix": "/services/web", "server": format!("http://{proxy}")})))
     }
 }
 

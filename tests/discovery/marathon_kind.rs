@@ -1,6 +1,7 @@
 //! `marathon`: a server that answers in the documented format, because Marathon cannot be installed.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use proxymgr::discovery::http::HttpOptions;
@@ -9,7 +10,7 @@ use proxymgr_actors::model::SourceSpec;
 use serde_json::{Value, json};
 use slog::{Logger, o};
 
-use super::kinds::{Kind, spec};
+use super::kinds::{Kind, OverHttp, spec};
 use crate::support::dir::TestDir;
 use crate::support::scripted_server::{Reply, ScriptedServer};
 
@@ -56,7 +57,11 @@ pub fn script(apps: String) -> impl Fn(&str) -> Reply + Send + Sync + 'static {
 
 /// Creates a client of these servers.
 pub fn marathon(servers: &[&ScriptedServer], interval: Duration) -> Marathon {
-    let urls = Vec::from_iter(servers.iter().map(|server| server.url()));
+    marathon_at(&Vec::from_iter(servers.iter().map(|server| server.url())), interval)
+}
+
+/// Creates a client of the servers with these URLs.
+pub fn marathon_at(urls: &[String], interval: Duration) -> Marathon {
     let servers = proxymgr::discovery::http::Servers::parse(urls.iter().map(String::as_str)).expect("good URLs");
     let options = MarathonOptions {
         servers,
@@ -131,5 +136,18 @@ impl Kind for MarathonApp {
     async fn come_back(&mut self) {
         self.is_away = false;
         self.publish();
+    }
+}
+
+impl OverHttp for MarathonApp {
+    const SHOWS_AGE: bool = false;
+
+    fn port(&self) -> u16 {
+        self.server.address().port()
+    }
+
+    fn through(&self, proxy: SocketAddr) -> (proxymgr::discovery::Sources, SourceSpec) {
+        let marathon = marathon_at(&[format!("http://{proxy}")], Duration::from_secs(3_600));
+        (super::kinds::sources().0.with_marathon(marathon), self.spec())
     }
 }

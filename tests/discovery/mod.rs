@@ -10,3 +10,4 @@ pub mod gate;
 pub mod inbox;
 pub mod kinds;
 pub mod marathon_kind;
+pub mod proxy;

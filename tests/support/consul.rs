@@ -174,9 +174,39 @@ impl Consul {
         assert_eq!(answer.map(|answer| answer.status).map_err(|error| error.to_string()), Ok(200), "delete {key}");
     }
 
+    /// Returns a snapshot of all its data.
+    pub async fn snapshot(&self) -> Vec<u8> {
+        let answer = http::request(self.address(), "GET", "/v1/snapshot", &[], "").await.expect("a snapshot");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.body
+    }
+
+    /// Restores a snapshot.
+    pub async fn restore(&self, snapshot: &[u8]) {
+        let answer =
+            http::request_bytes(self.address(), "PUT", "/v1/snapshot", &[], snapshot).await.expect("a restore");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    /// Creates a policy with these rules, and returns its id.
+    pub async fn make_policy(&self, name: &str, rules: &str) -> String {
+        let policy = self.put("/v1/acl/policy", &json!({"Name": name, "Rules": rules})).await;
+        policy["ID"].as_str().expect("Consul answers with the policy").to_owned()
+    }
+
+    /// Replaces the rules of a policy.
+    pub async fn change_policy(&self, id: &str, name: &str, rules: &str) {
+        self.put(&format!("/v1/acl/policy/{id}"), &json!({"ID": id, "Name": name, "Rules": rules})).await;
+    }
+
     /// Creates a token with these rules.
     pub async fn make_token(&self, name: &str, rules: &str) -> String {
-        self.put("/v1/acl/policy", &json!({"Name": name, "Rules": rules})).await;
+        self.make_policy(name, rules).await;
+        self.token_of(name).await
+    }
+
+    /// Creates a token with the rules of a policy.
+    pub async fn token_of(&self, name: &str) -> String {
         let token = self.put("/v1/acl/token", &json!({"Policies": [{"Name": name}]})).await;
         token["SecretID"].as_str().expect("Consul answers with the token").to_owned()
     }

@@ -169,12 +169,28 @@ pub async fn request(
     headers: &[&str],
     body: &str,
 ) -> Result<Response, HttpError> {
+    request_bytes(address, method, path, headers, body.as_bytes()).await
+}
+
+/// The same with a body that need not be text.
+pub async fn request_bytes(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: &[u8],
+) -> Result<Response, HttpError> {
     let limit = Duration::from_secs(10);
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
         body.len()
     );
-    let exchange = async { Connection::open(address).await?.exchange(&request).await };
+    let exchange = async {
+        let mut connection = Connection::open(address).await?;
+        connection.stream.write_all(&[head.as_bytes(), body].concat()).await.map_err(HttpError::Broke)?;
+        connection.stream.flush().await.map_err(HttpError::Broke)?;
+        connection.read_response(method == "HEAD").await
+    };
     tokio::time::timeout(limit, exchange).await.map_err(|_| HttpError::TimedOut(limit))?
 }

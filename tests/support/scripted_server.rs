@@ -122,6 +122,7 @@ async fn serve(
             return;
         }
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let closes = head.to_ascii_lowercase().contains("\r\nconnection: close\r\n");
         heads.lock().expect("no holder of this lock panics").push(head);
         let reply = script.borrow_and_update()(&path);
         let text = match reply {
@@ -156,7 +157,7 @@ async fn serve(
             }
             Reply::Close => return,
         };
-        if stream.write_all(text.as_bytes()).await.is_err() {
+        if stream.write_all(text.as_bytes()).await.is_err() || closes {
             return;
         }
     }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::Consul;
 use super::blocking::Blocking;
-use crate::discovery::http::HttpError;
+use crate::discovery::http::{FullResponse, HttpError};
 use crate::discovery::snapshot_watch::{SnapshotReader, SnapshotWatch};
 
 /// The keys whose values are lists.
@@ -41,7 +41,12 @@ impl ConsulCatalogDefinitions {
 impl DefinitionSource for ConsulCatalogDefinitions {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
         let query = self.consul.inner.datacenter.clone().map(|datacenter| ("dc", datacenter)).into_iter().collect();
-        let blocking = self.consul.inner.agents.watch(None, "/v1/catalog/services".to_owned(), query);
+        let blocking = self.consul.inner.agents.watch(
+            None,
+            "/v1/catalog/services".to_owned(),
+            query,
+            "service:read for all services",
+        );
         Box::new(SnapshotWatch::start(Tagged { blocking, tag: self.tag.clone(), reader }))
     }
 }
@@ -56,8 +61,8 @@ impl SnapshotReader for Tagged {
     type Snapshot = BTreeMap<Arc<str>, RawDefinition>;
 
     async fn next(&mut self) -> Result<(Self::Snapshot, Instant), HttpError> {
-        let (answer, seen_at) = self.blocking.next().await?;
-        let services: BTreeMap<String, Vec<String>> = answer.success()?.json().await?;
+        let decode = async |answer: FullResponse| answer.success()?.json::<BTreeMap<String, Vec<String>>>().await;
+        let (services, seen_at) = self.blocking.next(decode).await?;
         let marked = services.into_iter().filter(|(_, tags)| tags.contains(&self.tag));
         Ok((marked.map(|(service, tags)| definition(&service, tags, &self.tag)).collect(), seen_at))
     }

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use super::Consul;
 use super::blocking::Blocking;
-use crate::discovery::http::{HttpError, HttpFailure, escaped};
+use crate::discovery::http::{FullResponse, HttpError, escaped};
 use crate::discovery::settings::{optional, required, servers, texts};
 use crate::discovery::snapshot_watch::{SnapshotReader, SnapshotWatch};
 
@@ -42,6 +42,9 @@ const META_KEYS: [&str; 7] = ["weight", "backup", "priority", "name", "cookie", 
 /// The keys of a definition that this kind of source reads.
 pub(in crate::discovery) const KEYS: &[&str] =
     &["service", "tags", "node_meta", "datacenter", "namespace", "passing", "stale", "filter", "server"];
+
+/// The permissions of a token that may read all instances.
+const PERMISSIONS: &str = "service:read and node:read for all instances";
 
 /// Watches the service that the definition names.
 pub(in crate::discovery) fn open(
@@ -71,7 +74,7 @@ pub(in crate::discovery) fn open(
     query.extend(optional(spec, "namespace")?.map(|namespace| ("ns", namespace)));
     query.extend(optional(spec, "filter")?.map(|filter| ("filter", filter)));
     let path = format!("/v1/health/service/{}", escaped(&service));
-    let blocking = consul.inner.agents.watch(servers(spec, "http://consul:8500")?, path, query);
+    let blocking = consul.inner.agents.watch(servers(spec, "http://consul:8500")?, path, query, PERMISSIONS);
     Ok(SnapshotWatch::start(Instances { blocking, service, options: options.clone(), watcher }))
 }
 
@@ -86,18 +89,8 @@ impl SnapshotReader for Instances {
     type Snapshot = Vec<SeenHost>;
 
     async fn next(&mut self) -> Result<(Self::Snapshot, Instant), HttpError> {
-        let (answer, seen_at) = self.blocking.next().await?;
-        let is_filtered = answer.header("x-consul-results-filtered-by-acls") == Some("true");
-        let entries: Vec<Entry> = answer.success()?.json().await?;
-        // Consul silently omits what a token may not read, which would look like removed hosts.
-        if is_filtered && entries.is_empty() {
-            let service = &self.service;
-            let text = format!(
-                "Consul {} returns no instance of {service} for this token, which needs service:read and node:read",
-                self.blocking.servers()
-            );
-            return Err(HttpError::new(HttpFailure::Status(403), text));
-        }
+        let decode = async |answer: FullResponse| answer.success()?.json::<Vec<Entry>>().await;
+        let (entries, seen_at) = self.blocking.next(decode).await?;
         let mut hosts: Vec<SeenHost> = entries.iter().map(|entry| self.seen_host(entry)).collect();
         hosts.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok((hosts, seen_at))

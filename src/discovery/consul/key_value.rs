@@ -1,6 +1,6 @@
 //! Definitions from the keys below a path: the rest of the key is the service's name, the value is its definition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::Recipient;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::Consul;
 use super::blocking::Blocking;
-use crate::discovery::http::{HttpError, HttpFailure, escaped};
+use crate::discovery::http::{FullResponse, HttpError, HttpFailure, escaped};
 use crate::discovery::snapshot_watch::{SnapshotReader, SnapshotWatch};
 
 /// The definitions below one path of Consul's key/value store.
@@ -35,12 +35,24 @@ impl ConsulKeyDefinitions {
 
 impl DefinitionSource for ConsulKeyDefinitions {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
-        let segments: Vec<String> = self.prefix.split('/').map(escaped).collect();
         let mut query = vec![("recurse", String::new())];
         query.extend(self.consul.inner.datacenter.clone().map(|datacenter| ("dc", datacenter)));
-        let blocking = self.consul.inner.agents.watch(None, format!("/v1/kv/{}", segments.join("/")), query);
-        Box::new(SnapshotWatch::start(Keys { blocking, prefix: self.prefix.clone(), had_keys_at: None, reader }))
+        let blocking = self.consul.inner.agents.watch(None, path_of(&self.prefix), query, PERMISSIONS);
+        let keys = Keys { blocking, prefix: self.prefix.clone(), had_keys_at: None, names: BTreeSet::new(), reader };
+        Box::new(SnapshotWatch::start(keys))
     }
+}
+
+/// The permission of a token that may read all definitions.
+const PERMISSIONS: &str = "key_prefix read for all definitions";
+
+/// How many keys that left the list are checked for whether they were deleted: a change of permissions hides many.
+const CHECKED_KEYS_MAX: usize = 4;
+
+/// The path of a key in Consul's API.
+fn path_of(key: &str) -> String {
+    let segments: Vec<String> = key.split('/').map(escaped).collect();
+    format!("/v1/kv/{}", segments.join("/"))
 }
 
 struct Keys {
@@ -48,6 +60,8 @@ struct Keys {
     prefix: String,
     /// The index of the last response with keys: a store with a lower index has lost them.
     had_keys_at: Option<u64>,
+    /// The names in that response.
+    names: BTreeSet<String>,
     reader: Recipient<DefinitionsSeen>,
 }
 
@@ -63,22 +77,29 @@ impl SnapshotReader for Keys {
     type Snapshot = BTreeMap<Arc<str>, RawDefinition>;
 
     async fn next(&mut self) -> Result<(Self::Snapshot, Instant), HttpError> {
-        let (answer, seen_at) = self.blocking.next().await?;
-        if answer.status == 404 && self.had_keys_at.is_some_and(|then| then <= self.blocking.index()) {
-            // The last key was deleted. Consul discards the index of the deletion after some time.
-            self.had_keys_at = Some(0);
-            return Ok((BTreeMap::new(), seen_at));
-        }
-        if answer.status == 404 {
+        let decode = async |answer: FullResponse| match answer.status {
+            404 => Ok(None),
+            _ => answer.json::<Vec<Pair>>().await.map(Some),
+        };
+        let (pairs, seen_at) = self.blocking.next(decode).await?;
+        let index = self.blocking.index();
+        let were_deleted = self.had_keys_at.is_some_and(|then| then <= index);
+        let Some(pairs) = pairs.or_else(|| were_deleted.then(Vec::new)) else {
             let (prefix, servers) = (&self.prefix, self.blocking.servers());
             let text = format!(
                 "there is no key {prefix} in Consul {servers}, or this token may not read it (key_prefix read); it is \
                  watched until it is created, for instance by: consul kv put {prefix}"
             );
             return Err(HttpError::new(HttpFailure::Status(404), text));
+        };
+        let names: BTreeSet<String> = pairs.iter().map(|pair| pair.key.clone()).collect();
+        if let Err(error) = self.check_deleted(&names).await {
+            self.blocking.start_over();
+            return Err(error);
         }
-        let pairs: Vec<Pair> = answer.json().await?;
-        self.had_keys_at = Some(self.blocking.index());
+        // Consul discards the index of the deletion of the last key after some time.
+        self.had_keys_at = Some(if names.is_empty() { 0 } else { index });
+        self.names = names;
         Ok((pairs.iter().filter_map(|pair| self.definition(pair)).collect(), seen_at))
     }
 
@@ -92,6 +113,14 @@ impl SnapshotReader for Keys {
 }
 
 impl Keys {
+    /// An error if keys left the list because the token may no longer read them.
+    async fn check_deleted(&self, names: &BTreeSet<String>) -> Result<(), HttpError> {
+        for key in self.names.difference(names).take(CHECKED_KEYS_MAX) {
+            self.blocking.check_access(path_of(key)).await?;
+        }
+        Ok(())
+    }
+
     /// The definition of a key; none for the folder itself. A folder in it is treated as a key, so that its invalid
     /// name is reported.
     fn definition(&self, pair: &Pair) -> Option<(Arc<str>, RawDefinition)> {

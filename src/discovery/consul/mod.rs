@@ -68,6 +68,7 @@ impl Consul {
     pub fn new(options: ConsulOptions) -> Self {
         let connections_max = options.connections_max.unwrap_or(CONSUL_CONNECTIONS_MAX);
         let http = HttpOptions {
+            product: "Consul",
             tls: options.tls,
             credentials: options.token,
             connections_max: Some(connections_max),

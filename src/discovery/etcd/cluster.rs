@@ -127,7 +127,7 @@ impl Cluster {
             return Ok(None);
         }
         if is_error(&answer, "authentication failed") {
-            let text = format!("etcd {} rejects the password of user {:?}", self.servers(), user.name);
+            let text = format!("access denied, the password of user {:?} is wrong: etcd {}", user.name, self.servers());
             return Err(HttpError::new(HttpFailure::Status(401), text));
         }
         let token = answer.success()?.json::<Authenticated>().await?.token;

@@ -81,6 +81,7 @@ impl Etcd {
     pub fn new(options: EtcdOptions) -> Self {
         // The credentials are a token, which requires a login first.
         let http = HttpOptions {
+            product: "etcd",
             tls: options.tls,
             credentials: Credentials::None,
             connections_max: None,

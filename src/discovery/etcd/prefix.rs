@@ -2,7 +2,9 @@
 //!
 //! All keys are read once, then a watch reports the changes from the next revision on. A watch that breaks is resumed
 //! at its last revision, with any member. Everything is read again if that is impossible: the revision was compacted,
-//! or the store is another one (an older one after a restore from a backup).
+//! or the store is another one (an older one after a restore from a backup). It is also read again after a line that
+//! cannot be decoded. An event that arrives twice is applied once. A read with a revision below the highest one is
+//! believed if it is repeated.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +13,8 @@ use futures_util::future::FutureExt;
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
-use super::message::{Event, KeyValue, WatchAnswer, WatchLine};
-use crate::discovery::http::{HttpError, HttpFailure, LineStream};
+use super::message::{Event, Header, KeyValue, WatchAnswer, WatchLine};
+use crate::discovery::http::{HttpError, HttpFailure, LineStream, shortened};
 use crate::discovery::snapshot_watch::SnapshotReader;
 
 /// The decoded keys, by their names without the prefix.
@@ -43,6 +45,8 @@ pub(super) struct Prefix<M: KeyDecoder> {
     watch: Option<LineStream>,
     /// The id and revision of the store when it last had keys.
     had_keys: Option<(String, i64)>,
+    /// The id and the highest revision of the store; a lower one after that was repeated.
+    highest: Option<(String, i64)>,
 }
 
 /// The state of the prefix at one revision.
@@ -59,6 +63,8 @@ enum Stop {
     ReadAgain,
     /// The connection broke: it can be resumed.
     Broken(HttpError),
+    /// What it sent cannot be decoded: everything must be read again.
+    Garbled(HttpError),
 }
 
 impl From<HttpError> for Stop {
@@ -70,17 +76,24 @@ impl From<HttpError> for Stop {
 impl<M: KeyDecoder> Prefix<M> {
     /// A reader that has read nothing yet.
     pub(super) fn new(cluster: Cluster, prefix: String, decoder: M) -> Self {
-        Self { cluster, prefix, decoder, state: None, watch: None, had_keys: None }
+        Self { cluster, prefix, decoder, state: None, watch: None, had_keys: None, highest: None }
     }
 
     async fn read(&mut self) -> Result<Instant, HttpError> {
-        let range = self.cluster.range(&self.prefix).await?;
+        let mut range = self.cluster.range(&self.prefix).await?;
+        let is_old =
+            |(store, highest): &(String, i64)| *store == range.header.cluster_id && range.header.revision < *highest;
+        if self.highest.as_ref().is_some_and(is_old) {
+            range = self.cluster.range(&self.prefix).await?;
+        }
         let seen_at = Instant::now();
         let mut entries = BTreeMap::new();
         for pair in &range.kvs {
             entries.extend(self.entry(pair));
         }
-        self.state = Some(State { entries, cluster_id: range.header.cluster_id, revision: range.header.revision });
+        let Header { cluster_id, revision } = range.header;
+        self.highest = Some((cluster_id.clone(), revision));
+        self.state = Some(State { entries, cluster_id, revision });
         Ok(seen_at)
     }
 
@@ -122,14 +135,18 @@ impl<M: KeyDecoder> Prefix<M> {
 
     async fn apply_line(&mut self, line: Option<Vec<u8>>) -> Result<bool, Stop> {
         let answer = self.answer(line).await?;
-        let has_changed = !answer.events.is_empty();
         // An answer may contain only a part of the changes up to its header's revision.
         let revision = answer.events.last().map_or(answer.header.revision, |event| event.kv.mod_revision);
-        for event in answer.events {
-            self.apply(&event);
+        let applied = self.state.as_ref().map_or(0, |state| state.revision);
+        let mut has_changed = false;
+        // All events of one revision are in one answer.
+        for event in answer.events.iter().filter(|event| event.kv.mod_revision > applied) {
+            self.apply(event);
+            has_changed = true;
         }
         if let Some(state) = &mut self.state {
-            state.revision = state.revision.max(revision);
+            state.revision = applied.max(revision);
+            self.highest = Some((state.cluster_id.clone(), state.revision));
         }
         Ok(has_changed)
     }
@@ -147,16 +164,22 @@ impl<M: KeyDecoder> Prefix<M> {
     async fn answer(&self, line: Option<Vec<u8>>) -> Result<WatchAnswer, Stop> {
         let servers = self.cluster.servers();
         let ended = |failure, why: &str| {
-            let text = format!("the watch of {} in etcd {servers} ended{why}", self.prefix);
-            Stop::Broken(HttpError::new(failure, text))
+            let text = format!("{why}: the watch of {} in etcd {servers} ended", self.prefix);
+            HttpError::new(failure, text)
         };
-        let Some(line) = line else { return Err(ended(HttpFailure::Unreachable, "")) };
-        let line: WatchLine = serde_json::from_slice(&line)
-            .map_err(|error| ended(HttpFailure::Malformed, &format!(": unexpected line: {error}")))?;
+        let closed = || Stop::Broken(ended(HttpFailure::Unreachable, "the server closed the connection"));
+        let Some(line) = line else { return Err(closed()) };
+        let line: WatchLine = match serde_json::from_slice(&line) {
+            Ok(line) => line,
+            Err(error) if error.is_eof() => return Err(closed()),
+            Err(_) => return Err(Stop::Garbled(ended(HttpFailure::Malformed, "the answer is not one of etcd"))),
+        };
+        let ended = |failure, why: &str| Stop::Broken(ended(failure, why));
         match line {
             WatchLine { error: Some(error), .. } => {
-                let message = error.get("message").and_then(|message| message.as_str()).unwrap_or("no reason given");
-                Err(ended(HttpFailure::Status(503), &format!(": {message}")))
+                let reason = error.get("message").and_then(|message| message.as_str()).unwrap_or("no reason given");
+                let quorum = if reason.contains("no leader") { "no quorum, " } else { "" };
+                Err(ended(HttpFailure::Status(503), &format!("{quorum}{}", shortened(reason))))
             }
             WatchLine { result: Some(answer), .. } if answer.compact_revision != 0 => Err(Stop::ReadAgain),
             WatchLine { result: Some(answer), .. } if answer.canceled => {
@@ -165,8 +188,8 @@ impl<M: KeyDecoder> Prefix<M> {
                 if is_refused {
                     self.cluster.forget_token().await;
                 }
-                let failure = HttpFailure::Status(if is_refused { 403 } else { 503 });
-                Err(ended(failure, &format!(": {reason}")))
+                let (failure, denied) = if is_refused { (403, "access denied, ") } else { (503, "") };
+                Err(ended(HttpFailure::Status(failure), &format!("{denied}{}", shortened(reason))))
             }
             WatchLine { result, .. } => Ok(result.unwrap_or_default()),
         }
@@ -209,6 +232,10 @@ impl<M: KeyDecoder> SnapshotReader for Prefix<M> {
                     match stop {
                         Stop::ReadAgain => self.state = None,
                         Stop::Broken(error) => return Err(error),
+                        Stop::Garbled(error) => {
+                            self.state = None;
+                            return Err(error);
+                        }
                     }
                 }
             }

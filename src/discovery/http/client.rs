@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use hyper::Uri;
 use hyper::header::LOCATION;
-use proxymgr_actors::limits::{HTTP_ANSWER_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_PROBE_INTERVAL, HTTP_PROBE_TIMEOUT};
+use proxymgr_actors::limits::{
+    HTTP_ANSWER_BYTES_MAX, HTTP_ANSWER_TIMEOUT, HTTP_CONNECTIONS_MAX, HTTP_PROBE_INTERVAL, HTTP_PROBE_TIMEOUT,
+};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::credentials::{AuthHeader, redacted};
-use super::error::{Failure, HttpError, HttpFailure};
+use super::error::{Failure, HttpError, HttpFailure, message};
 use super::opened::{Opened, Unexpected, check_event_stream, is_servers_failure};
 use super::probe::LivenessProbe;
 use super::redirect;
@@ -72,8 +74,14 @@ impl HttpClient {
     pub async fn send(&self, request: &Request) -> Result<FullResponse, HttpError> {
         let _permit = self.permit().await;
         let attempt = async |server: usize, session: &Session| {
+            let (started, limit) = (Instant::now(), request.timeout);
+            let opening = timeout(limit, self.inner.open(server, session, request)).await;
+            let opened = opening.unwrap_or_else(|_| Err(Failure::timed_out(limit)))?;
+            // A long request waits for the headers: once they have arrived, the body must follow.
+            let limit = limit.min(HTTP_ANSWER_TIMEOUT);
+            let deadline = if request.is_long { Instant::now() } else { started } + limit;
             let reading = async {
-                let Opened { mut response, context, probe } = self.inner.open(server, session, request).await?;
+                let Opened { mut response, context, probe } = opened;
                 let body = tokio::select! {
                     body = response.read(HTTP_ANSWER_BYTES_MAX) => body?,
                     failure = failure_of(probe) => return Err(failure),
@@ -81,8 +89,7 @@ impl HttpClient {
                 let (status, headers) = (response.status().as_u16(), response.headers().clone());
                 Ok(FullResponse { status, headers, body, context })
             };
-            let limit = request.timeout;
-            let response = timeout(limit, reading).await.unwrap_or_else(|_| Err(Failure::timed_out(limit)))?;
+            let response = timeout_at(deadline, reading).await.unwrap_or_else(|_| Err(Failure::timed_out(limit)))?;
             if is_servers_failure(response.status) {
                 return Err(Failure::of_status(response.status, None, &response.body));
             }
@@ -176,9 +183,8 @@ impl Inner {
         let status = failures.values().find(|failure| matches!(failure.kind, HttpFailure::Status(_)));
         let kind = status.or(failures.values().next()).map_or(HttpFailure::Unreachable, |failure| failure.kind);
         let urls = self.servers.urls();
-        let each = failures.iter().map(|(server, failure)| format!("{}: {failure}", urls[*server]));
-        let each = each.collect::<Vec<_>>().join("; ");
-        let text = format!("no answer to {} {}: {each}", request.method, request.path);
+        let each = Vec::from_iter(failures.iter().map(|(server, failure)| (&*urls[*server], failure)));
+        let text = message(self.options.product, &format!("{} {}", request.method, request.path), &each);
         HttpError::new(kind, redacted(auth, text))
     }
 
@@ -214,23 +220,31 @@ impl Inner {
     async fn open(self: &Rc<Self>, server: usize, session: &Session, request: &Request) -> Result<Opened, Failure> {
         let probe = if request.is_long { self.probe(server) } else { None };
         let base = &self.servers.urls()[server];
-        let mut description: Rc<str> = format!("{} {base}{}", request.method, request.path).into();
+        let mut description = format!("{} {}", request.method, request.path);
         let parsed = format!("{base}{}", request.target()).parse::<Uri>();
-        let mut url = parsed.map_err(|error| Failure::new(HttpFailure::Local, format!("invalid URL: {error}")))?;
+        let mut url = parsed.map_err(|_| Failure::new(HttpFailure::Local, "the path cannot be part of a URL"))?;
         let mut redirects_left = request.redirects_max;
+        let mut redirected_to = None;
         loop {
             let response = tokio::select! {
-                response = session.send(request, &url, self.servers.contain(&url)) => response?,
-                failure = failure_of(probe.clone()) => return Err(failure),
+                response = session.send(request, &url, self.servers.contain(&url)) => response,
+                failure = failure_of(probe.clone()) => Err(failure),
             };
+            let response = response.map_err(|failure| match &redirected_to {
+                Some(url) => Failure::new(failure.kind, format!("{} at {url} after a redirect", failure.cause)),
+                None => failure,
+            })?;
             let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection());
             let location = location.filter(|_| redirects_left > 0).and_then(|location| location.to_str().ok());
             let Some(next) = location.and_then(|location| redirect::resolve(&url, location)) else {
-                let context = Context { request: description, auth: session.auth.clone() };
+                let (product, server) = (self.options.product, base.clone());
+                let context = Context { product, server, request: description.into(), auth: session.auth.clone() };
                 return Ok(Opened { response, context, probe });
             };
             redirects_left -= 1;
-            description = format!("{description}, redirected to {}", redirect::for_messages(&next)).into();
+            let target = redirect::for_messages(&next);
+            description = format!("{description}, redirected to {target}");
+            redirected_to = Some(target);
             url = next;
         }
     }

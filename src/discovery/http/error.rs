@@ -1,9 +1,9 @@
 //! Why an HTTP request failed.
 
-use std::fmt;
 use std::time::Duration;
 
 use proxymgr_actors::limits::QUOTED_VALUE_CHARS_MAX;
+use serde_json::error::Category;
 use thiserror::Error;
 
 use crate::http::TransportError;
@@ -11,7 +11,9 @@ use crate::http::TransportError;
 /// The kind of a failure. Two failures of one kind count as one continuing problem, even if their texts differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpFailure {
-    /// No connection, or a broken one.
+    /// The host name has no address, or cannot be looked up.
+    UnknownHost,
+    /// No connection, or a broken one, or a part of an answer.
     Unreachable,
     /// The server accepts connections and does not answer in time.
     TimedOut,
@@ -25,7 +27,8 @@ pub enum HttpFailure {
     Local,
 }
 
-/// A failed request: what was requested, from which servers, the cause, and a hint. Contains no credentials.
+/// A failed request: the cause, the servers, what was requested, and a hint, in this order. Contains no credentials, no
+/// text of a library, and at most one short line of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{text}")]
 pub struct HttpError {
@@ -57,53 +60,158 @@ impl Failure {
         Self::new(HttpFailure::TimedOut, format!("no answer within {} s", limit.as_secs_f64()))
     }
 
-    /// A status that is not 2xx, with the beginning of the body, or where a redirect leads.
+    /// A status that is not 2xx, with the first line of the body, or where a redirect leads.
     pub(super) fn of_status(status: u16, location: Option<&str>, body: &[u8]) -> Self {
-        let detail = match (location, excerpt(body)) {
-            (Some(location), _) => format!(": redirect to {}", excerpt(location.as_bytes())),
-            (None, detail) if detail.is_empty() => String::new(),
-            (None, detail) => format!(": {detail}"),
+        let detail = match location {
+            Some(location) => format!(", a redirect to {}", shortened(location)),
+            None => match excerpt(body) {
+                Some(line) => format!(": {line}"),
+                None if is_html(body) => " and an HTML page".to_owned(),
+                None => String::new(),
+            },
         };
-        let hint = match status {
-            401 | 403 => "; check the credentials and their permissions",
-            429 => "; the server limits requests per client",
-            _ => "",
+        let (kind, meaning) = match status {
+            401 | 403 => (status, "access denied, "),
+            400.. if has_words(body, &DENIED) => (403, "access denied, "),
+            429 => (status, "too many requests, "),
+            500.. if has_words(body, &NO_QUORUM) => (status, "no quorum, "),
+            _ => (status, ""),
         };
-        Self::new(HttpFailure::Status(status), format!("status {status}{detail}{hint}"))
+        Self::new(HttpFailure::Status(kind), format!("{meaning}status {status}{detail}"))
     }
-}
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hint = match self.kind {
+    /// A body that is not JSON, or not the expected JSON of `product`.
+    pub(super) fn of_json(error: &serde_json::Error, product: &str, body: &[u8]) -> Self {
+        let cause = if body.trim_ascii().is_empty() {
+            "the answer is empty".to_owned()
+        } else if is_html(body) {
+            format!("the answer is an HTML page, not one of {product}")
+        } else {
+            let what = match error.classify() {
+                Category::Eof => "the answer ends too early".to_owned(),
+                Category::Io | Category::Syntax => "the answer is not JSON".to_owned(),
+                Category::Data => format!("the answer is not one of {product}"),
+            };
+            excerpt(body).map_or(what.clone(), |line| format!("{what}: {line}"))
+        };
+        Self::new(HttpFailure::Malformed, cause)
+    }
+
+    /// What to do about it.
+    fn hint(&self) -> &'static str {
+        match self.kind {
             HttpFailure::Tls => {
                 "; the certificate must come from an authority of this machine or of the setting tls.ca"
             }
+            HttpFailure::Status(401 | 403) => "; check the credentials and their permissions",
+            HttpFailure::Status(429) => "; the server limits requests per client",
             _ => "",
-        };
-        write!(f, "{}{hint}", self.cause)
+        }
     }
+}
+
+/// One message for the failures of one or more servers, each with its URL: servers with the same cause are listed
+/// together.
+pub(super) fn message(product: &str, request: &str, failures: &[(&str, &Failure)]) -> String {
+    let mut causes: Vec<(&Failure, Vec<&str>)> = Vec::new();
+    for (url, failure) in failures {
+        match causes.iter_mut().find(|(known, _)| known.cause == failure.cause) {
+            Some((_, urls)) => urls.push(url),
+            None => causes.push((failure, vec![url])),
+        }
+    }
+    let hint = causes.iter().map(|(failure, _)| failure.hint()).find(|hint| !hint.is_empty()).unwrap_or_default();
+    let product = if product.is_empty() { String::new() } else { format!("{product} ") };
+    let each = causes.iter().map(|(failure, urls)| format!("{}: {product}{}", failure.cause, urls.join(", ")));
+    format!("{} ({request}){hint}", each.collect::<Vec<_>>().join("; "))
 }
 
 impl From<TransportError> for Failure {
     fn from(error: TransportError) -> Self {
         let kind = match &error {
-            TransportError::Resolve { .. }
-            | TransportError::Connect(_)
-            | TransportError::Closed
-            | TransportError::Broken(_) => HttpFailure::Unreachable,
+            TransportError::UnknownHost(_) | TransportError::LookUp(_) => HttpFailure::UnknownHost,
+            TransportError::Connect(_) | TransportError::Closed | TransportError::Broken | TransportError::CutOff => {
+                HttpFailure::Unreachable
+            }
             TransportError::ConnectTimeout => HttpFailure::TimedOut,
             TransportError::Tls(_) => HttpFailure::Tls,
-            TransportError::NotHttp(_) | TransportError::TooLarge(_) => HttpFailure::Malformed,
+            TransportError::NotHttp | TransportError::TooLarge(_) => HttpFailure::Malformed,
             TransportError::Url(_) => HttpFailure::Local,
         };
         Self::new(kind, error.to_string())
     }
 }
 
-/// The first non-empty line of a text from a server, shortened.
-pub(super) fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(QUOTED_VALUE_CHARS_MAX * 4)]);
-    let line = text.split(|c: char| c.is_control()).map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    line.chars().take(QUOTED_VALUE_CHARS_MAX * 2).collect()
+/// Words of Consul, etcd, Marathon and Mesos in answers without a quorum.
+const NO_QUORUM: [&str; 2] = ["leader", "etcdserver: request timed out"];
+
+/// Words of etcd in answers to requests without sufficient credentials, whose status depends on the version.
+const DENIED: [&str; 3] = ["user name is empty", "permission denied", "invalid auth token"];
+
+/// The bytes of a body that are looked at for messages.
+const LOOKED_AT_BYTES: usize = 4_096;
+
+fn has_words(body: &[u8], words: &[&str]) -> bool {
+    let text = String::from_utf8_lossy(&body[..body.len().min(LOOKED_AT_BYTES)]).to_ascii_lowercase();
+    words.iter().any(|it| text.contains(it))
+}
+
+fn is_html(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}
+
+/// The message in a body for people: that of a JSON error, or its first line. None if it is empty or an HTML page.
+pub(super) fn excerpt(body: &[u8]) -> Option<String> {
+    if is_html(body) {
+        return None;
+    }
+    let json = body.trim_ascii_start().starts_with(b"{").then(|| message_in(body)).flatten();
+    let text = json.unwrap_or_else(|| String::from_utf8_lossy(&body[..body.len().min(LOOKED_AT_BYTES)]).into_owned());
+    let line = text.split(|c: char| c.is_control()).map(str::trim).find(|line| !line.is_empty())?;
+    Some(shortened(line))
+}
+
+/// The text of a JSON error: `{"message": "..."}` of Marathon, `{"error": "...", "message": "..."}` of etcd.
+fn message_in(body: &[u8]) -> Option<String> {
+    let error: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let text = error.get("message").or_else(|| error.get("error"))?.as_str()?;
+    (!text.trim_ascii_start().starts_with('<')).then(|| text.to_owned())
+}
+
+/// A text of another program, in a length that fits into a message.
+pub(in crate::discovery) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_VALUE_CHARS_MAX) {
+        Some((at, _)) => format!("{}...", text[..at].trim_end()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excerpt_is_one_short_line_without_html() {
+        assert_eq!(excerpt(b"\r\n No cluster leader\nstack"), Some("No cluster leader".to_owned()));
+        assert_eq!(excerpt(b"{\"message\": \"no app\"}"), Some("no app".to_owned()));
+        let both = br#"{"error":"etcdserver: permission denied","code":7,"message":"etcdserver: permission denied"}"#;
+        assert_eq!(excerpt(both), Some("etcdserver: permission denied".to_owned()));
+        assert_eq!(excerpt(b" <!DOCTYPE html><html>"), None);
+        assert_eq!(excerpt(b"\r\n"), None);
+        let long = excerpt(&b"\xc3\xa4x".repeat(500)).unwrap();
+        assert_eq!(long.chars().count(), QUOTED_VALUE_CHARS_MAX + 3);
+    }
+
+    #[test]
+    fn servers_with_the_same_cause_are_listed_together() {
+        let refused = Failure::from(TransportError::Connect(std::io::ErrorKind::ConnectionRefused.into()));
+        let status = Failure::of_status(500, None, b"No cluster leader");
+        let text =
+            message("Consul", "GET /v1/x", &[("http://a", &refused), ("http://b", &status), ("http://c", &refused)]);
+        assert_eq!(
+            text,
+            "connection refused: Consul http://a, http://c; no quorum, status 500: No cluster leader: Consul http://b \
+             (GET /v1/x)"
+        );
+    }
 }

@@ -28,6 +28,7 @@ pub use crate::http::Servers;
 pub use crate::tls::TlsFiles;
 pub use client::HttpClient;
 pub use credentials::Credentials;
+pub(super) use error::shortened;
 pub use error::{HttpError, HttpFailure};
 pub use per_servers::Clients;
 pub use request::{Request, escaped};
@@ -36,6 +37,8 @@ pub use response::{FullResponse, LineStream};
 /// Options for all servers of one kind of service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpOptions {
+    /// The name of the product, for messages, like `Consul`.
+    pub product: &'static str,
     /// Used for servers whose URL begins with `https:`.
     pub tls: TlsFiles,
     /// Sent with each request to a configured server.

@@ -17,7 +17,9 @@ pub(super) fn resolve(from: &Uri, location: &str) -> Option<Uri> {
 
 /// A URL without its query, user and password, for messages.
 pub(super) fn for_messages(url: &Uri) -> String {
-    format!("{}://{}{}", url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default(), url.path())
+    let server = url.authority().map_or("", |authority| authority.as_str());
+    let server = server.rsplit('@').next().unwrap_or_default();
+    format!("{}://{server}{}", url.scheme_str().unwrap_or_default(), url.path())
 }
 
 #[cfg(test)]
@@ -33,5 +35,11 @@ mod tests {
         assert_eq!(leads("http://c/x"), Some("http://c/x".into()));
         assert_eq!(leads("file:///etc/passwd"), None);
         assert_eq!(leads("x"), None);
+    }
+
+    #[test]
+    fn messages_have_neither_passwords_nor_queries() {
+        assert_eq!(for_messages(&"http://user:s3cret@a:80/x?token=y".parse().unwrap()), "http://a:80/x");
+        assert_eq!(for_messages(&"https://[::1]:8443/".parse().unwrap()), "https://[::1]:8443/");
     }
 }

@@ -1,22 +1,29 @@
 //! Responses of a server: whole, or line by line as they arrive.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::HeaderMap;
-use proxymgr_actors::limits::{HTTP_ANSWER_BYTES_MAX, HTTP_PARSE_INLINE_BYTES_MAX};
+use hyper::header::LOCATION;
+use proxymgr_actors::limits::{HTTP_ANSWER_BYTES_MAX, HTTP_ANSWER_TIMEOUT, HTTP_PARSE_INLINE_BYTES_MAX};
 use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 
 use super::credentials::{AuthHeader, redacted};
-use super::error::{Failure, HttpError, HttpFailure, excerpt};
+use super::error::{Failure, HttpError, HttpFailure, message};
 use super::probe::LivenessProbe;
 use crate::http::{Response, TransportError};
 
 /// What a response answers, for messages.
 #[derive(Debug, Clone)]
 pub(super) struct Context {
-    /// `GET http://h:8500/v1/x`, and where redirects led.
+    /// `Consul`
+    pub(super) product: &'static str,
+    /// `http://h:8500`
+    pub(super) server: Arc<str>,
+    /// `GET /v1/x`, and where redirects led.
     pub(super) request: Rc<str>,
     /// The credentials that were sent, which no message may repeat.
     pub(super) auth: Option<AuthHeader>,
@@ -24,7 +31,7 @@ pub(super) struct Context {
 
 impl Context {
     fn error(&self, failure: &Failure) -> HttpError {
-        let text = format!("{}: {failure}", self.request);
+        let text = message(self.product, &self.request, &[(&self.server, failure)]);
         HttpError::new(failure.kind, redacted(self.auth.as_ref(), text))
     }
 }
@@ -54,19 +61,24 @@ impl FullResponse {
         Err(self.context.error(&Failure::of_status(self.status, self.header("location"), &self.body)))
     }
 
+    /// The error that this response is for this reason.
+    pub fn error(&self, kind: HttpFailure, cause: impl Into<String>) -> HttpError {
+        self.context.error(&Failure::new(kind, cause))
+    }
+
     /// Parses the body as JSON; a large one on another thread.
     pub async fn json<T: DeserializeOwned + Send + 'static>(self) -> Result<T, HttpError> {
         let Self { body, context, .. } = self;
-        let malformed = |cause: String| context.error(&Failure::new(HttpFailure::Malformed, cause));
-        let parse = |body: &[u8]| {
-            let parsed = serde_json::from_slice(body);
-            parsed.map_err(|error| format!("unexpected response: {error}: {:?}", excerpt(body)))
+        let product = context.product;
+        let parse =
+            move |body: &[u8]| serde_json::from_slice(body).map_err(|error| Failure::of_json(&error, product, body));
+        let parsed = if body.len() <= HTTP_PARSE_INLINE_BYTES_MAX {
+            parse(&body)
+        } else {
+            let stopped = |_| Err(Failure::new(HttpFailure::Local, "the answer was not read: proxymgr is stopping"));
+            spawn_blocking(move || parse(&body)).await.unwrap_or_else(stopped)
         };
-        if body.len() <= HTTP_PARSE_INLINE_BYTES_MAX {
-            return parse(&body).map_err(malformed);
-        }
-        let parsed = spawn_blocking(move || parse(&body)).await;
-        parsed.map_err(|error| malformed(error.to_string()))?.map_err(malformed)
+        parsed.map_err(|failure| context.error(&failure))
     }
 }
 
@@ -93,9 +105,12 @@ impl LineStream {
                 return Ok(Some(line));
             }
             let probe = self.probe.clone();
+            let is_in_line = self.lines.len() > 0;
             let chunk = tokio::select! {
                 chunk = self.response.chunk() => chunk.map_err(Failure::from),
                 failure = failure_of(probe) => Err(failure),
+                // Nothing may come for a long time between two lines, but the rest of a line must follow.
+                () = sleep(HTTP_ANSWER_TIMEOUT), if is_in_line => Err(Failure::timed_out(HTTP_ANSWER_TIMEOUT)),
             };
             match chunk.map_err(|failure| self.context.error(&failure))? {
                 Some(chunk) if self.lines.len() + chunk.len() > HTTP_ANSWER_BYTES_MAX => {
@@ -110,8 +125,11 @@ impl LineStream {
 
     /// The error that an unexpected status is, with the beginning of the body.
     pub async fn into_status_error(mut self) -> HttpError {
-        let body = self.response.read(HTTP_ANSWER_BYTES_MAX).await.unwrap_or_default();
-        self.context.error(&Failure::of_status(self.status(), None, &body))
+        let location = self.response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let location = location.map(str::to_owned);
+        let body = timeout(HTTP_ANSWER_TIMEOUT, self.response.read(HTTP_ANSWER_BYTES_MAX)).await;
+        let body = body.unwrap_or(Ok(Vec::new())).unwrap_or_default();
+        self.context.error(&Failure::of_status(self.status(), location.as_deref(), &body))
     }
 }
 

@@ -48,11 +48,14 @@ impl Drop for AppWatch {
 async fn watch<D: AppDecoder>(cluster: Rc<Cluster>, decoder: D, refresh: Rc<Notify>) {
     let mut link = cluster.link();
     let mut reported = None;
+    // After a refresh, a response that was requested before it is not reported.
+    let mut not_before = None;
     loop {
         let now = link.borrow_and_update().clone();
         let snapshot = match now {
             Link::Connecting => None,
             Link::Failed(error) => Some((Err(error.to_string()), Instant::now())),
+            Link::Ready(_, requested_at) if not_before.is_some_and(|refreshed| requested_at < refreshed) => None,
             Link::Ready(apps, requested_at) => Some((decoder.decode(&apps), requested_at)),
         };
         if let Some((snapshot, seen_at)) = snapshot
@@ -65,6 +68,7 @@ async fn watch<D: AppDecoder>(cluster: Rc<Cluster>, decoder: D, refresh: Rc<Noti
             changed = link.changed() => changed,
             () = refresh.notified() => {
                 reported = None;
+                not_before = Some(Instant::now());
                 cluster.read_now();
                 link.changed().await
             }

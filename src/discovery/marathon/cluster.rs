@@ -77,7 +77,7 @@ impl Cluster {
     pub(super) fn start(options: ClusterOptions, changed: Arc<Notify>, log: Logger) -> Self {
         let (sender, link) = watch::channel(Link::Connecting);
         let read_now = Rc::new(Notify::new());
-        let http = HttpOptions { probe_path: Some("/ping"), ..options.http };
+        let http = HttpOptions { product: "Marathon", probe_path: Some("/ping"), ..options.http };
         let client = HttpClient::new(options.servers, http);
         let interval = options.interval;
         let events = match options.callback {
@@ -136,7 +136,8 @@ impl Reader {
         let mut reads_again = false;
         loop {
             let requested_at = Instant::now();
-            let pause = match self.read().await {
+            // The pause until the next read, and the shorter one after an event.
+            let (pause, settle) = match self.read().await {
                 Ok(apps) => {
                     if matches!(*self.link.borrow(), Link::Failed(_)) {
                         info!(self.log, "Marathon is reachable again");
@@ -144,7 +145,9 @@ impl Reader {
                     self.link.send_replace(Link::Ready(Rc::new(apps), requested_at));
                     backoff.reset();
                     failing_since = None;
-                    if std::mem::take(&mut reads_again) { MARATHON_ECHO.min(self.interval) } else { self.interval }
+                    let settle = MARATHON_SETTLE.max(requested_at.elapsed() * MARATHON_PACE).min(self.interval);
+                    let reads_again = std::mem::take(&mut reads_again);
+                    (if reads_again { MARATHON_ECHO.min(self.interval) } else { self.interval }, settle)
                 }
                 Err(error) => {
                     let since = *failing_since.get_or_insert(requested_at);
@@ -153,15 +156,19 @@ impl Reader {
                     if !in_grace {
                         self.report_failure(&error.to_string());
                     }
-                    backoff.pause()
+                    // The time of a read that failed shows nothing of the load of the server.
+                    let pause = backoff.pause();
+                    (pause, pause)
                 }
             };
-            let settle = MARATHON_SETTLE.max(requested_at.elapsed() * MARATHON_PACE);
             tokio::select! {
                 biased;
                 () = self.read_now.notified() => {}
                 () = self.changed.notified() => {
-                    sleep(settle).await;
+                    tokio::select! {
+                        () = sleep(settle) => {}
+                        () = self.read_now.notified() => {}
+                    }
                     // An event may arrive before the response shows the change.
                     reads_again = true;
                 }

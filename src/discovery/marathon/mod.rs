@@ -107,7 +107,8 @@ impl Marathon {
         let cluster = cluster.borrow().upgrade();
         if let (Some(callback), Some(cluster)) = (&options.callback, cluster) {
             cluster.stop_events();
-            let client = HttpClient::new(options.servers.clone(), options.http.clone());
+            let client =
+                HttpClient::new(options.servers.clone(), HttpOptions { product: "Marathon", ..options.http.clone() });
             callback::deregister(&client, callback, log).await;
         }
     }

@@ -11,7 +11,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::session::{Session, no_answer};
+use super::diagnosis::diagnose;
+use super::session::Session;
 use super::{ConnectString, ZookeeperOptions};
 use crate::discovery::backoff::Backoff;
 
@@ -153,7 +154,11 @@ impl Keeper {
             () = sleep_until(lost_at + ZOOKEEPER_LOSS_GRACE) => {}
         }
         if matches!(*self.link.borrow(), Link::Ready(_)) {
-            self.away(&no_answer(&self.servers, &self.options));
+            tokio::select! {
+                biased;
+                result = &mut attempt => return result,
+                why = diagnose(&self.servers, self.options.tls.is_some()) => self.away(&why),
+            }
         }
         attempt.await
     }

@@ -2,6 +2,7 @@
 //!
 //! - `connect_string`: `h1:2181,h2:2181/chroot`, in a normal form, so that equal ensembles share a session.
 //! - `session`: one session with an ensemble. The only file that uses the client's package.
+//! - `diagnosis`: why an ensemble gives no session.
 //! - `ensemble`: one session per ensemble, shared by its readers and replaced when it is lost.
 //! - `level`, `children`, `read_children`: the children of a path, kept in sync by one-shot watches.
 //! - `hosts`, `definitions`, `annotations`: decode the children of a path.
@@ -10,6 +11,7 @@ mod annotations;
 mod children;
 mod connect_string;
 mod definitions;
+mod diagnosis;
 mod ensemble;
 mod hosts;
 mod level;

@@ -21,6 +21,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use zookeeper::{Acls, Client, CreateMode, Error, EventType, OneshotWatcher, TlsOptions};
 
+use super::diagnosis::{diagnose, hopeless};
 use super::{DigestAuth, TlsFiles, ZookeeperOptions};
 
 /// Why a read failed.
@@ -90,31 +91,42 @@ impl Session {
             Some(files) => Some(read_tls(files).await?),
             None => None,
         };
-        let client = match establish(servers, options, tls.clone(), None).await {
-            // An ensemble that enforces authentication requires the credentials first.
-            Err(Error::AuthFailed) if options.auth.is_some() => {
-                establish(servers, options, tls, options.auth.as_ref()).await
+        let uses_tls = tls.is_some();
+        let establishing = async {
+            match establish(servers, options, tls.clone(), None).await {
+                // An ensemble that enforces authentication requires the credentials first.
+                Err(Error::AuthFailed) if options.auth.is_some() => {
+                    establish(servers, options, tls, options.auth.as_ref()).await
+                }
+                established => established,
             }
-            established => established,
         };
-        let client = client.map_err(|error| match error {
-            Error::AuthFailed => format!("ZooKeeper {servers} refuses the credentials"),
+        let client = tokio::select! {
+            biased;
+            client = establishing => client,
+            why = hopeless(servers, uses_tls) => return Err(why),
+        };
+        let client = match client {
+            Ok(client) => client,
+            Err(Error::AuthFailed) => return Err(rejected(servers)),
             // The error of the attempt that happened to be last would not describe the other ones, and would differ
             // each time.
-            Error::NoHosts | Error::Timeout | Error::ConnectionLoss => no_answer(servers, options),
-            error => format!("cannot connect to ZooKeeper {servers}: {error}"),
-        })?;
+            Err(_) => return Err(diagnose(servers, uses_tls).await),
+        };
         let read_timeout = client.session_timeout().max(options.session_timeout);
         let reads = Semaphore::new(ZOOKEEPER_READS_MAX);
         let acls = if options.auth.is_some() { Acls::creator_all() } else { Acls::anyone_all() };
         let session = Self { servers: servers.clone(), client, reads, suspected: Notify::new(), read_timeout, acls };
         if let Some(auth) = &options.auth {
             let proven = session.bounded(session.client.auth("digest", auth.as_bytes())).await;
-            proven.map_err(|error| format!("ZooKeeper {servers} does not accept the credentials: {error}"))?;
+            proven.map_err(|error| match error {
+                Error::AuthFailed => rejected(servers),
+                error => format!("{} in a new session: ZooKeeper {servers}", cause(&error)),
+            })?;
         }
         // A member may lag behind the one that an earlier session read from; sync prevents older data.
         let synced = session.bounded(session.client.sync("/")).await;
-        synced.map_err(|error| format!("ZooKeeper {servers} accepted a session but does not answer: {error}"))?;
+        synced.map_err(|error| format!("{} in a new session: ZooKeeper {servers}", cause(&error)))?;
         Ok(session)
     }
 
@@ -130,7 +142,8 @@ impl Session {
             // `state_watcher` treats the current state as seen.
             let state = states.peek_state();
             if !matches!(state, zookeeper::SessionState::SyncConnected) {
-                return format!("the connection was lost ({state})");
+                let is_expired = matches!(state, zookeeper::SessionState::Expired);
+                return if is_expired { "the session expired" } else { "the connection was lost" }.to_owned();
             }
             tokio::select! {
                 _ = states.changed() => {}
@@ -170,14 +183,16 @@ impl Session {
             Ok(read) => Ok(read),
             Err(Error::NoNode) => Err(ReadError::Absent),
             Err(error @ (Error::NoAuth | Error::BadArguments(_))) => {
-                Err(ReadError::Refused(format!("znode {path} of {} cannot be read: {error}", self.servers)))
+                let hint = if error == Error::NoAuth { "; check its ACL and the setting zookeeper.auth" } else { "" };
+                Err(ReadError::Refused(format!("{}: znode {path} of ZooKeeper {}{hint}", cause(&error), self.servers)))
             }
-            Err(Error::Timeout) => {
-                // The client abandons a member that sends nothing at all; this one answers pings but not this read.
-                self.suspected.notify_one();
-                Err(ReadError::Lost(format!("reading znode {path} of {} took too long", self.servers)))
+            Err(error) => {
+                if error == Error::Timeout {
+                    // The client abandons a member that sends nothing at all; this one answers pings but not this read.
+                    self.suspected.notify_one();
+                }
+                Err(ReadError::Lost(format!("{}: znode {path} of ZooKeeper {}", cause(&error), self.servers)))
             }
-            Err(error) => Err(ReadError::Lost(format!("cannot read znode {path} of {}: {error}", self.servers))),
         }
     }
 
@@ -212,7 +227,11 @@ impl Session {
                 "ZooKeeper {} did not answer in time; check the znode before retrying",
                 self.servers
             )),
-            error => WriteError::Away(format!("znode {path} of ZooKeeper {} cannot be written: {error}", self.servers)),
+            error => WriteError::Away(format!(
+                "znode {path} of ZooKeeper {} cannot be written: {}",
+                self.servers,
+                cause(error)
+            )),
         }
     }
 
@@ -244,10 +263,29 @@ async fn establish(
     timeout(options.session_timeout * 2, connecting).await.unwrap_or(Err(Error::Timeout))
 }
 
-/// Returns the message that no server answers, in the same words everywhere.
-pub(super) fn no_answer(servers: &str, options: &ZookeeperOptions) -> String {
-    let hint = if options.tls.is_some() { " by TLS, or none whose certificate and ours are accepted" } else { "" };
-    format!("no server of ZooKeeper {servers} answers{hint}")
+fn rejected(servers: &str) -> String {
+    format!("access denied, the credentials are rejected: ZooKeeper {servers}; check the setting zookeeper.auth")
+}
+
+/// The cause that an error of the client is, in the terms of operators.
+fn cause(error: &Error) -> &'static str {
+    match error {
+        Error::NoAuth => "access denied",
+        Error::AuthFailed => "access denied, the credentials are rejected",
+        Error::NoNode => "the znode does not exist",
+        Error::NodeExists => "the znode exists already",
+        Error::NotEmpty => "the znode has children",
+        Error::NoChildrenForEphemerals => "the parent is ephemeral and cannot have children",
+        Error::InvalidAcl => "the ACL is invalid",
+        Error::BadArguments(_) => "the path is invalid",
+        Error::Timeout => "no answer in time",
+        Error::SessionExpired | Error::SessionMoved => "the session expired",
+        Error::NotReadOnly => "no quorum, the server is read-only",
+        Error::QuotaExceeded => "the quota is exceeded",
+        Error::Throttled => "the server is overloaded",
+        Error::NoHosts | Error::ConnectionLoss | Error::ClientClosed => "the connection was lost",
+        _ => "the server reports an internal error",
+    }
 }
 
 async fn read_tls(files: &TlsFiles) -> Result<TlsOptions, String> {
@@ -256,13 +294,13 @@ async fn read_tls(files: &TlsFiles) -> Result<TlsOptions, String> {
         text.map_err(|error| format!("cannot read ZooKeeper's TLS {what} {}: {error}", path.display()))
     }
     let ca = read("ca", &files.ca).await?;
-    let bad_ca = |error| format!("ZooKeeper's TLS ca {}: {error}", files.ca.display());
+    let bad_ca = |_| format!("ZooKeeper's TLS ca {} has no valid certificate in PEM", files.ca.display());
     let options = TlsOptions::new().with_pem_ca(&ca).map_err(bad_ca)?;
     let Some(identity) = &files.identity else { return Ok(options) };
     let certificate = read("certificate", &identity.certificate).await?;
     let key = read("key", &identity.key).await?;
-    options.with_pem_identity(&certificate, &key).map_err(|error| {
+    options.with_pem_identity(&certificate, &key).map_err(|_| {
         let (certificate, key) = (identity.certificate.display(), identity.key.display());
-        format!("ZooKeeper's TLS certificate {certificate} with key {key}: {error}")
+        format!("ZooKeeper's TLS certificate {certificate} and key {key} are not valid PEM, or no pair")
     })
 }
