@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::json_value::{shown, strings_from};
 use super::option_policy::OptionPolicy;
 use super::service_definition::{self, ParsedDefinition};
+use super::text::json_from;
 use crate::model::RawDefinition;
 
 /// The keys that an annotation adds to; each is a list.
@@ -35,10 +36,10 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
 /// # Errors
 /// Every mistake at once, each with its key and value.
 pub fn read(text: &str) -> Result<Map<String, Value>, Vec<String>> {
-    let keys = match serde_json::from_str(text) {
+    let keys = match json_from(text) {
         Ok(Value::Object(keys)) => keys,
         Ok(other) => return Err(vec![format!("an annotation is a JSON object, not {}", shown(&other))]),
-        Err(error) => return Err(vec![format!("it is not JSON: {error}")]),
+        Err(error) => return Err(vec![error]),
     };
     let mistakes = Vec::from_iter(keys.iter().filter_map(|(key, value)| mistake(key, value)));
     if mistakes.is_empty() { Ok(keys) } else { Err(mistakes) }
@@ -58,9 +59,8 @@ fn mistake(key: &str, value: &Value) -> Option<String> {
 /// Merges the annotation into the definition. A definition that is not an object was refused before.
 fn annotated(definition: &str, annotation: &str) -> Result<String, Vec<String>> {
     let annotation = read(annotation)?;
-    let whole = |error| vec![format!("{error}")];
-    let mut keys: Map<String, Value> =
-        serde_json::from_str(definition.trim_start_matches('\u{feff}')).map_err(whole)?;
+    let definition = json_from(definition).map_err(|error| vec![error])?;
+    let mut keys = definition.as_object().cloned().unwrap_or_default();
     for (key, value) in &annotation {
         match key.as_str() {
             "protocol" => choose_mode(&mut keys, value.as_str().unwrap_or_default()),
@@ -135,7 +135,8 @@ mod tests {
         let plain = parsed(&definition(), "{}");
         assert_eq!(plain.warnings, Vec::<String>::new());
         for (annotation, reason) in [
-            ("", "it is not JSON"),
+            ("", "it has no data"),
+            ("{", "it is not JSON: it ends within an object"),
             ("[]", "an annotation is a JSON object"),
             (r#"{"port": 81}"#, "\"port\" is not a key of an annotation"),
             (r#"{"domains": [7]}"#, "\"domains\": "),

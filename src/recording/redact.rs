@@ -46,7 +46,9 @@ pub(super) fn definition(raw: &RawDefinition) -> RawDefinition {
         }
         Err(_) => format!("not a JSON object, {} bytes", raw.text.len()),
     };
-    RawDefinition { annotation: raw.annotation.clone().map(annotation), ..RawDefinition::new(text, raw.origin.clone()) }
+    let annotation = raw.annotation.clone().map(annotation);
+    let problem = raw.problem.as_deref().map(|problem| without_credentials(problem).into());
+    RawDefinition { annotation, problem, ..RawDefinition::new(text, raw.origin.clone()) }
 }
 
 /// An annotation without credentials.
