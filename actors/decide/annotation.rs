@@ -22,8 +22,12 @@ const LISTS: [&str; 3] = ["domains", "listen_options", "server_options"];
 pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<ParsedDefinition, Vec<String>> {
     let mut plain = service_definition::parse(name, raw, policy)?;
     let Some(annotation) = &raw.annotation else { return Ok(plain) };
-    let annotated = annotated(&raw.text, &annotation.text)
-        .and_then(|text| service_definition::parse(name, &RawDefinition::new(text, raw.origin.clone()), policy));
+    let text = match &annotation.problem {
+        Some(problem) => Err(vec![problem.to_string()]),
+        None => annotated(&raw.text, &annotation.text),
+    };
+    let annotated =
+        text.and_then(|text| service_definition::parse(name, &RawDefinition::new(text, raw.origin.clone()), policy));
     Ok(annotated.unwrap_or_else(|mistakes| {
         let named = |mistake| format!("its annotation ({}): {mistake}; it is left out", annotation.origin);
         plain.warnings.extend(mistakes.into_iter().map(named));
@@ -98,7 +102,7 @@ mod tests {
     use crate::model::Annotation;
 
     fn parsed(definition: &Value, annotation: &str) -> ParsedDefinition {
-        let annotation = Annotation { text: annotation.into(), origin: "znode /annotations/web".into() };
+        let annotation = Annotation::new(annotation, "znode /annotations/web");
         let raw =
             RawDefinition { annotation: Some(annotation), ..RawDefinition::new(definition.to_string(), "a test") };
         parse("web", &raw, &OptionPolicy::default()).unwrap()
@@ -158,7 +162,7 @@ mod tests {
 
     #[test]
     fn annotated_definition_must_be_valid_itself() {
-        let annotation = Some(Annotation { text: "{}".into(), origin: "there".into() });
+        let annotation = Some(Annotation::new("{}", "there"));
         let raw = RawDefinition { annotation, ..RawDefinition::new("{", "here") };
         assert!(parse("web", &raw, &OptionPolicy::default()).is_err());
     }

@@ -60,7 +60,8 @@ fn annotation(annotation: Annotation) -> Annotation {
         }
         Err(_) => format!("not JSON, {} bytes", annotation.text.len()),
     };
-    Annotation { text: text.into(), origin: annotation.origin }
+    let problem = annotation.problem.as_deref().map(|problem| without_credentials(problem).into());
+    Annotation { problem, ..Annotation::new(text, annotation.origin) }
 }
 
 /// A host without credentials in its options.
