@@ -78,6 +78,10 @@ pub struct WatcherState {
     pub revision: Revision,
     /// The list in service; `None` before the first.
     pub hosts: Option<Arc<HostList>>,
+    /// Since when the list in service has no hosts although `min_hosts` is not 0, in milliseconds since 1970; `None`
+    /// otherwise.
+    #[serde(default)]
+    pub empty_since_unix_ms: Option<u64>,
     /// Whether the list in service comes from an earlier run and has not been confirmed since.
     pub from_saved_state: bool,
     /// When the source last returned the list in service, in milliseconds since 1970; `None` before the first list.
@@ -91,6 +95,11 @@ pub struct WatcherState {
 }
 
 impl WatcherState {
+    /// Returns whether the service has no hosts: clients get no answer.
+    pub fn lacks_hosts(&self) -> bool {
+        self.empty_since_unix_ms.is_some() || self.hosts.is_none() && self.source.error.is_some()
+    }
+
     /// Returns the newest list, where the guard blocks it, rejected by an operator or not.
     pub fn blocked(&self) -> Option<&BlockedChange> {
         self.held.as_ref().or(self.rejected.as_ref())

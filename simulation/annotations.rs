@@ -23,7 +23,7 @@ impl Note {
             (Some(false), _) => "{\"listen_options\": ".to_owned(),
             (None, option) => format!(r#"{{"listen_options": ["{}"]}}"#, option?),
         };
-        Some(Annotation { text: text.into(), origin: "the simulated annotations".into() })
+        Some(Annotation::new(text, "the simulated annotations"))
     }
 
     /// Returns the option that it adds; `None` while it is invalid.

@@ -20,6 +20,7 @@ pub mod reference;
 mod service_config;
 mod status;
 mod targets;
+mod template_code;
 mod value;
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ async fn annotations_are_shared_by_managers() {
     assert_eq!(refused.unwrap().status, 401, "a write without the token is refused");
     for (path, text, reason) in [
         ("/annotations/web", "{\"port\": 81}", "\\\"port\\\" is not a key of an annotation"),
-        ("/annotations/web", "", "it is not JSON"),
+        ("/annotations/web", "", "it has no data"),
         ("/annotations/not%20a%20name", "{}", "not a name"),
     ] {
         let answer = ask(&one, "POST", path, text).await;

@@ -309,6 +309,7 @@ async fn definitions_come_from_keys() {
     inbox.until_texts([]).await;
     consul.put_key("proxy/services/web", "{\"type\":\"static\"}").await;
     consul.put_key("proxy/services2", "x").await;
+    consul.put_key("proxy/services/folder/", "").await;
     let (seen, _) = inbox.until_texts([("web", "{\"type\":\"static\"}")]).await;
     assert_eq!(&*seen.result.unwrap()["web"].origin, "Consul key proxy/services/web");
     consul.put_key("proxy/services/api", "{}").await;
@@ -361,8 +362,8 @@ async fn definitions_come_from_tags() {
     inbox.until_texts([("web", &text(80))]).await;
     consul.register("web", "b", json!({"Tags": ["proxymgr", "proxymgr.port=90"]}), &[]).await;
     let (seen, _) = inbox.until_texts([("web", "")]).await;
-    let origin = &seen.result.unwrap()["web"].origin;
-    assert!(origin.contains("proxymgr.port: 80 and 90"), "{origin}");
+    let problem = seen.result.unwrap()["web"].problem.clone().unwrap();
+    assert!(problem.contains("proxymgr.port: 80 and 90"), "{problem}");
     consul.deregister("a").await;
     inbox.until_texts([("web", &text(90))]).await;
     consul.deregister("b").await;

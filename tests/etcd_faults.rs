@@ -219,12 +219,14 @@ async fn definitions_come_from_keys() {
     let error = inbox.until_no_texts().await;
     assert!(error.contains("there is no key that begins with /proxy/services/ in etcd"), "{error}");
     etcd.put("/proxy/services2/x", "no").await;
+    etcd.put("/proxy/services/folder/", "").await;
     etcd.put("/proxy/services/web", "{\"type\":\"static\"}").await;
     let (seen, _) = inbox.until_texts([("web", "{\"type\":\"static\"}")]).await;
     assert_eq!(&*seen.result.unwrap()["web"].origin, "etcd key /proxy/services/web");
     etcd.put("/proxy/services/api", "{}").await;
     etcd.put("/proxy/services/web", "{}").await;
     inbox.until_texts([("api", "{}"), ("web", "{}")]).await;
+    etcd.put("/proxy/services/folder/", "").await;
     etcd.delete("/proxy/services/web").await;
     inbox.until_texts([("api", "{}")]).await;
     etcd.kill(0);

@@ -15,7 +15,10 @@ use std::time::Duration;
 use discovery::inbox::{Inbox, hosts, texts};
 use discovery::kinds::{open, sources, spec};
 use proxymgr::discovery::file::FileDefinitions;
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::service_definition;
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
+use proxymgr_actors::model::RawDefinition;
 use proxymgr_actors::port::{DefinitionSource, OpenSource};
 use serde_json::json;
 use slog::{Logger, o};
@@ -109,6 +112,30 @@ async fn directory_may_be_created_later() {
 }
 
 #[actix::test]
+async fn byte_order_marks_are_removed() {
+    let dir = TestDir::new();
+    let path = dir.write("web.hosts", "\u{feff}10.0.0.1:80\n");
+    let (mut inbox, _source) = open_hosts(&path);
+    inbox.until_hosts(&hosts([A])).await;
+    dir.write("s/web.json", "\u{feff}{\"port\": 1}");
+    dir.write("s/api.yml", "\u{feff}port: 1\n");
+    let (mut inbox, _source) = open_definitions(&dir.join("s"));
+    until_texts(&mut inbox, [("api", "{\"port\":1}"), ("web", "{\"port\": 1}")]).await;
+}
+
+#[actix::test]
+async fn file_of_the_predecessor_is_read() {
+    let dir = TestDir::new();
+    let path = dir.write("web.hosts", "10.0.0.1:80\n");
+    let text = json!({"type": "file", "file": path, "port": 80}).to_string();
+    let raw = RawDefinition::new(text, "a test");
+    let definition = service_definition::parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
+    let mut inbox = Inbox::new();
+    let _source = open(&sources().0, &definition.source, &inbox).unwrap();
+    inbox.until_hosts(&hosts([A])).await;
+}
+
+#[actix::test]
 async fn duplicate_host_and_binary_file_are_errors() {
     let dir = TestDir::new();
     let path = dir.write("web.hosts", "# web\n10.0.0.1:80\n\n10.0.0.1:80\n");
@@ -156,12 +183,12 @@ async fn unreadable_definition_affects_no_other() {
     dir.write("s/binary.json", b"\xff");
     let (mut inbox, _source) = open_definitions(&dir.join("s"));
     let definitions = inbox.next().await.result.unwrap();
-    let origin = |name: &str| definitions[name].origin.to_string();
+    let problem = |name: &str| definitions[name].problem.as_ref().expect(name).to_string();
     assert_eq!(&*definitions["web"].text, "{}");
-    assert!(origin("bad").contains("s/bad.yml (not YAML: "), "{}", origin("bad"));
-    assert!(origin("web.yml").contains("web.json"), "{}", origin("web.yml"));
-    assert!(origin("binary").contains("(cannot read "), "{}", origin("binary"));
-    assert!(["bad", "web.yml", "binary"].iter().all(|name| definitions[*name].text.is_empty()));
+    assert!(problem("bad").starts_with("it is not YAML: line "), "{}", problem("bad"));
+    assert!(problem("web.yml").ends_with("s/web.json"), "{}", problem("web.yml"));
+    assert!(problem("binary").starts_with("cannot read "), "{}", problem("binary"));
+    assert!(definitions["bad"].origin.ends_with("s/bad.yml"));
 }
 
 #[actix::test]
@@ -207,9 +234,10 @@ async fn services_of_proxym_are_read() {
     assert_eq!(Vec::from_iter(definitions.keys().map(|name| &**name)), ["file_example", "taken.json", "udp", "web"]);
     let text = &definitions["file_example"].text;
     assert!(text.contains("\"type\":\"static\"") && text.contains("\"port\":1}"), "{text}");
-    assert!(definitions["taken.json"].origin.contains("myapp.json"));
-    assert!(definitions["udp"].origin.contains("does not carry the protocol"), "{:?}", definitions["udp"]);
-    assert_eq!(&*definitions["web"].text, "\u{feff}{}");
+    let problem = |name: &str| definitions[name].problem.as_ref().expect(name).to_string();
+    assert!(problem("taken.json").contains("myapp.json"));
+    assert!(problem("udp").contains("does not carry the protocol"), "{:?}", definitions["udp"]);
+    assert_eq!(&*definitions["web"].text, "{}", "without its byte order mark");
     fs::remove_file(dir.join("s/taken.json")).unwrap();
     fs::rename(dir.write("s/.new", proxym(4)), dir.join("s/myapp.json")).unwrap();
     inbox

@@ -391,7 +391,9 @@ async fn definitions_follow_their_znodes() {
     let (seen, _) = reader.until(format!("{expected:?}"), move |seen| texts(seen) == Ok(expected.clone())).await;
     let definitions = seen.result.unwrap();
     assert_eq!(&*definitions["web"].origin, "znode /service_config/web");
-    assert!(definitions["raw"].origin.starts_with("znode /service_config/raw (invalid utf-8"), "{definitions:?}");
+    assert_eq!(&*definitions["raw"].origin, "znode /service_config/raw");
+    let problem = definitions["raw"].problem.as_deref();
+    assert_eq!(problem, Some("it is not UTF-8 text: line 1 contains the byte 0xff"));
 }
 
 #[actix::test]

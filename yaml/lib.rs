@@ -4,25 +4,42 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
+
+mod cause;
+
+/// Why a text is not valid YAML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// The line, from 1, where it is known.
+    pub line: Option<u64>,
+    /// The mistake, in the terms of the author.
+    pub problem: String,
+}
+
+/// Parses YAML, with or without a byte order mark.
+///
+/// # Errors
+/// The mistake and its line.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Invalid> {
+    // Some editors begin a file with a byte order mark.
+    serde_saphyr::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+        let line = error.location().map(|location| location.line()).filter(|line| *line > 0);
+        Invalid { line, problem: cause::of(&error, text, line) }
+    })
+}
 
 /// Parses the YAML text of the file at `path`; returns `None` if it is empty.
 ///
 /// # Errors
 /// The text is not valid YAML; the error has the line.
 pub fn read(text: &str, path: &Path) -> Result<Option<Spanned<Node>>, Mistake> {
-    serde_saphyr::from_str(text).map_err(|error| Mistake {
-        place: error
-            .location()
-            .map_or_else(|| path.display().to_string(), |location| format!("{}:{}", path.display(), location.line())),
+    parse(text).map_err(|Invalid { line, problem }| Mistake {
+        place: line.map_or_else(|| path.display().to_string(), |line| format!("{}:{line}", path.display())),
         key: String::new(),
-        problem: format!("is not valid YAML: {}", first_line(&error.without_snippet().to_string())),
+        problem: format!("is not valid YAML: {problem}"),
     })
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
 }
 
 /// One mistake: its place, its key, the problem and what to do.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::json_value::{shown, strings_from};
 use super::option_policy::OptionPolicy;
 use super::service_definition::{self, ParsedDefinition};
+use super::text::json_from;
 use crate::model::RawDefinition;
 
 /// The keys that an annotation adds to; each is a list.
@@ -21,8 +22,12 @@ const LISTS: [&str; 3] = ["domains", "listen_options", "server_options"];
 pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<ParsedDefinition, Vec<String>> {
     let mut plain = service_definition::parse(name, raw, policy)?;
     let Some(annotation) = &raw.annotation else { return Ok(plain) };
-    let annotated = annotated(&raw.text, &annotation.text)
-        .and_then(|text| service_definition::parse(name, &RawDefinition::new(text, raw.origin.clone()), policy));
+    let text = match &annotation.problem {
+        Some(problem) => Err(vec![problem.to_string()]),
+        None => annotated(&raw.text, &annotation.text),
+    };
+    let annotated =
+        text.and_then(|text| service_definition::parse(name, &RawDefinition::new(text, raw.origin.clone()), policy));
     Ok(annotated.unwrap_or_else(|mistakes| {
         let named = |mistake| format!("its annotation ({}): {mistake}; it is left out", annotation.origin);
         plain.warnings.extend(mistakes.into_iter().map(named));
@@ -35,10 +40,10 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
 /// # Errors
 /// Every mistake at once, each with its key and value.
 pub fn read(text: &str) -> Result<Map<String, Value>, Vec<String>> {
-    let keys = match serde_json::from_str(text) {
+    let keys = match json_from(text) {
         Ok(Value::Object(keys)) => keys,
         Ok(other) => return Err(vec![format!("an annotation is a JSON object, not {}", shown(&other))]),
-        Err(error) => return Err(vec![format!("it is not JSON: {error}")]),
+        Err(error) => return Err(vec![error]),
     };
     let mistakes = Vec::from_iter(keys.iter().filter_map(|(key, value)| mistake(key, value)));
     if mistakes.is_empty() { Ok(keys) } else { Err(mistakes) }
@@ -58,9 +63,8 @@ fn mistake(key: &str, value: &Value) -> Option<String> {
 /// Merges the annotation into the definition. A definition that is not an object was refused before.
 fn annotated(definition: &str, annotation: &str) -> Result<String, Vec<String>> {
     let annotation = read(annotation)?;
-    let whole = |error| vec![format!("{error}")];
-    let mut keys: Map<String, Value> =
-        serde_json::from_str(definition.trim_start_matches('\u{feff}')).map_err(whole)?;
+    let definition = json_from(definition).map_err(|error| vec![error])?;
+    let mut keys = definition.as_object().cloned().unwrap_or_default();
     for (key, value) in &annotation {
         match key.as_str() {
             "protocol" => choose_mode(&mut keys, value.as_str().unwrap_or_default()),
@@ -98,7 +102,7 @@ mod tests {
     use crate::model::Annotation;
 
     fn parsed(definition: &Value, annotation: &str) -> ParsedDefinition {
-        let annotation = Annotation { text: annotation.into(), origin: "znode /annotations/web".into() };
+        let annotation = Annotation::new(annotation, "znode /annotations/web");
         let raw =
             RawDefinition { annotation: Some(annotation), ..RawDefinition::new(definition.to_string(), "a test") };
         parse("web", &raw, &OptionPolicy::default()).unwrap()
@@ -135,7 +139,8 @@ mod tests {
         let plain = parsed(&definition(), "{}");
         assert_eq!(plain.warnings, Vec::<String>::new());
         for (annotation, reason) in [
-            ("", "it is not JSON"),
+            ("", "it has no data"),
+            ("{", "it is not JSON: it ends within an object"),
             ("[]", "an annotation is a JSON object"),
             (r#"{"port": 81}"#, "\"port\" is not a key of an annotation"),
             (r#"{"domains": [7]}"#, "\"domains\": "),
@@ -157,7 +162,7 @@ mod tests {
 
     #[test]
     fn annotated_definition_must_be_valid_itself() {
-        let annotation = Some(Annotation { text: "{}".into(), origin: "there".into() });
+        let annotation = Some(Annotation::new("{}", "there"));
         let raw = RawDefinition { annotation, ..RawDefinition::new("{", "here") };
         assert!(parse("web", &raw, &OptionPolicy::default()).is_err());
     }

@@ -50,7 +50,7 @@ pub fn assemble(seen: &[SeenHost], last_good: &GoodEntries) -> Assembled {
         let good = match &entry.record {
             Ok(record) => Some(GoodEntry::of(&record.host, known)),
             Err(problem) => {
-                let consequence = if known.is_some() { "its last good value stays" } else { "it is left out" };
+                let consequence = if known.is_some() { "its last good value stays" } else { "it adds no host" };
                 problems.insert(entry.key.to_string(), format!("{problem}; {consequence}"));
                 known.cloned()
             }
@@ -244,7 +244,7 @@ mod tests {
         );
         assert_eq!(names(&second), ["10.0.0.1:80", "10.0.0.2:80"]);
         assert!(second.problems["a"].contains("last good value stays"));
-        assert!(second.problems["c"].contains("left out"));
+        assert!(second.problems["c"].contains("adds no host"));
     }
 
     #[test]

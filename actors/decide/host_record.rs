@@ -8,8 +8,9 @@ use std::num::NonZeroU16;
 
 use serde_json::{Map, Value};
 
-use super::json_value::{is_free_key, parse_json, port_from, shown, string_from, strings_from, whole_number};
+use super::json_value::{is_free_key, port_from, shown, string_from, strings_from, whole_number};
 use super::option_policy::OptionPolicy;
+use super::text::{is_blank, json_from, text_from};
 use crate::limits::HOST_OPTION_WORDS_MAX;
 use crate::model::{Address, AdminState, Endpoint, Host, HostRecord, ServerName, Word};
 
@@ -59,10 +60,11 @@ pub fn from_child(
     remote_port: Option<NonZeroU16>,
     policy: &OptionPolicy,
 ) -> Result<HostRecord, String> {
-    let keys = if data.trim_ascii().is_empty() {
+    let text = text_from(data).map_err(|error| format!("its data: {error}"))?;
+    let keys = if is_blank(text) {
         Map::new()
     } else {
-        match parse_json(data)? {
+        match json_from(text).map_err(|error| format!("its data: {error}"))? {
             Value::Object(keys) => keys,
             other => return Err(format!("the data is neither empty nor a JSON object: {}", shown(&other))),
         }
@@ -176,6 +178,9 @@ fn optional<T>(
 /// Splits `host`, `host:port`, `[v6]` and `[v6]:port`. An IPv6 address without brackets is refused, because its last
 /// part could be a port.
 fn split_endpoint(text: &str) -> Result<(Address, Option<NonZeroU16>), String> {
+    if let Some(host) = host_of_url(text) {
+        return Err(format!("{text:?} is a URL, not a host and port; write {host}"));
+    }
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or_else(|| format!("{text:?} has no closing bracket"))?;
         host.parse::<Ipv6Addr>().map_err(|_| format!("{host:?} in {text:?} is not an IPv6 address"))?;
@@ -185,7 +190,10 @@ fn split_endpoint(text: &str) -> Result<(Address, Option<NonZeroU16>), String> {
             None => return Err(format!("{after:?} after the bracket of {text:?} is not a port; write [address]:port")),
         }
     } else if text.matches(':').count() > 1 {
-        return Err(format!("{text:?} has more than one colon; write an IPv6 address in brackets: [2001:db8::1]:80"));
+        return Err(match text.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.' | b'%')) {
+            true => format!("{text:?} has more than one colon; write an IPv6 address in brackets: [2001:db8::1]:80"),
+            false => format!("{text:?} has more than one colon; write host:port"),
+        });
     } else {
         text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
     };
@@ -194,10 +202,37 @@ fn split_endpoint(text: &str) -> Result<(Address, Option<NonZeroU16>), String> {
     Ok((address, port.map_err(|reason| format!("the port of {text:?}: {reason}"))?))
 }
 
+/// Returns the host and port of a URL, for advice; `None` for a text that is no URL.
+fn host_of_url(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    if !is_scheme {
+        return None;
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let default_port = match scheme.to_ascii_lowercase().as_str() {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    Some(match default_port {
+        _ if host.is_empty() => "host:port".to_owned(),
+        _ if has_port => format!("{host:?}"),
+        Some(port) => format!("{:?}", format!("{host}:{port}")),
+        None => "host:port".to_owned(),
+    })
+}
+
 /// Parses the address of a host. Refuses 0.0.0.0, which HAProxy treats as the address that the client connected to.
 fn host_address(text: &str) -> Result<Address, String> {
     if text.is_empty() {
         return Err("an address is empty".to_owned());
+    }
+    if let Some(host) = host_of_url(text) {
+        return Err(format!("{text:?} is a URL, not an address; write the host of {host}, and its port in \"port\""));
     }
     let address = Address::parse(text).map_err(|error| error.to_string())?;
     if let Address::Ip(ip) = &address {

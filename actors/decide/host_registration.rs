@@ -13,8 +13,9 @@
 use serde_json::{Map, Value, json};
 
 use super::host_record::from_json_value;
-use super::json_value::{parse_json, shown, whole_number};
+use super::json_value::{shown, whole_number};
 use super::option_policy::OptionPolicy;
+use super::text::{json_from, text_from};
 use crate::model::HostRecord;
 
 /// The format of a registration, by the tool that writes it.
@@ -87,7 +88,7 @@ pub fn from_registration(
     rules: &RegistrationRules,
     policy: &OptionPolicy,
 ) -> Result<Option<HostRecord>, String> {
-    let value = parse_json(data)?;
+    let value = json_from(text_from(data)?)?;
     let Value::Object(keys) = &value else { return from_json_value(&value, policy).map(Some) };
     if keys.len() == 1 && keys.contains_key("vector") {
         return Ok(None);
@@ -95,7 +96,7 @@ pub fn from_registration(
     let keys = match rules.format.unwrap_or_else(|| RegistrationFormat::recognised(keys)) {
         RegistrationFormat::Proxymgr => return from_json_value(&value, policy).map(Some),
         RegistrationFormat::Nerve => nerve(keys),
-        RegistrationFormat::Curator => curator(keys),
+        RegistrationFormat::Curator => curator(keys)?,
         RegistrationFormat::Serverset => {
             if rules.shard.is_some_and(|wanted| keys.get("shard").and_then(whole_number) != Some(wanted)) {
                 return Ok(None);
@@ -123,16 +124,39 @@ fn nerve(from: &Map<String, Value>) -> Map<String, Value> {
     keys
 }
 
-/// Converts a Curator registration. Its `name` is that of the service. A disabled instance goes into maintenance.
-fn curator(from: &Map<String, Value>) -> Map<String, Value> {
+/// The statuses that Spring Cloud (in the payload of a Curator registration) and Eureka give an instance. Both send
+/// requests only to an instance that is `UP`.
+const INSTANCE_STATUSES: [(&str, &str); 5] =
+    [("UP", "ready"), ("STARTING", "maint"), ("DOWN", "maint"), ("OUT_OF_SERVICE", "maint"), ("UNKNOWN", "maint")];
+
+/// Returns the state of an instance by its `instance_status`; `None` where it has none.
+fn instance_state(payload: &Map<String, Value>) -> Result<Option<&'static str>, String> {
+    let status = payload.get("metadata").and_then(|metadata| metadata.get("instance_status"));
+    let Some(status) = status.filter(|status| !status.is_null()) else { return Ok(None) };
+    let known = |text: &str| INSTANCE_STATUSES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text.trim()));
+    match status.as_str().and_then(known) {
+        Some((_, state)) => Ok(Some(state)),
+        None => {
+            let names = INSTANCE_STATUSES.map(|(name, _)| name).join(", ");
+            Err(format!("\"instance_status\": {} is none of {names}", shown(status)))
+        }
+    }
+}
+
+/// Converts a Curator registration. Its `name` is that of the service. A disabled instance goes into maintenance, and
+/// so does one that Spring Cloud marks as not `UP`.
+fn curator(from: &Map<String, Value>) -> Result<Map<String, Value>, String> {
     let mut keys = Map::new();
     rename(from, "address", &mut keys, "address");
     let has_port = from.get("port").is_some_and(|port| !port.is_null());
     rename(from, if has_port { "port" } else { "sslPort" }, &mut keys, "port");
-    if from.get("enabled") == Some(&Value::Bool(false)) {
-        keys.insert("state".to_owned(), "maint".into());
+    let payload = from.get("payload").and_then(Value::as_object);
+    let status = payload.map_or(Ok(None), instance_state)?;
+    let is_disabled = from.get("enabled") == Some(&Value::Bool(false));
+    if let Some(state) = if is_disabled { Some("maint") } else { status } {
+        keys.insert("state".to_owned(), state.into());
     }
-    keys
+    Ok(keys)
 }
 
 fn serverset(from: &Map<String, Value>, endpoint: Option<&str>) -> Result<Map<String, Value>, String> {

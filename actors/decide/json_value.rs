@@ -11,17 +11,6 @@ pub(super) fn is_free_key(key: &str) -> bool {
     key.starts_with("x-") || key.starts_with('_')
 }
 
-/// Parses a text.
-///
-/// # Errors
-/// The start of the text, and what is wrong with it.
-pub(super) fn parse_json(text: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(text).map_err(|error| {
-        let text: String = String::from_utf8_lossy(text).chars().take(QUOTED_VALUE_CHARS_MAX).collect();
-        format!("{text:?} is not JSON: {error}")
-    })
-}
-
 /// Reads a string.
 pub(super) fn string_from(value: &Value) -> Result<&str, String> {
     value.as_str().ok_or_else(|| format!("{} is not a string", shown(value)))

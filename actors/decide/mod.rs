@@ -45,6 +45,7 @@ pub mod service_definition;
 pub mod service_hosts;
 pub mod slots;
 pub mod state_file;
+pub mod text;
 pub mod unknown_keys;
 pub mod unresolved;
 pub mod update_strategy;

@@ -10,8 +10,9 @@ use super::frontend::NAME_PREFIX;
 use super::json_value::{port_from, shown, strings_from, whole_number};
 use super::option_policy::OptionPolicy;
 use super::server_options::contains;
+use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
-use crate::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, QUOTED_VALUE_CHARS_MAX, WILDCARD_LABELS_MAX};
+use crate::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
     Domain, PathPrefix, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate,
     SourceSpec, Word,
@@ -54,14 +55,13 @@ pub fn is_own_key(key: &str) -> bool {
 /// # Errors
 /// Every mistake at once, each with its key and value.
 pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<ParsedDefinition, Vec<String>> {
-    // Some editors begin a file with a byte order mark.
-    let keys = match serde_json::from_str(raw.text.trim_start_matches('\u{feff}')) {
+    if let Some(problem) = &raw.problem {
+        return Err(vec![problem.to_string()]);
+    }
+    let keys = match json_from(&raw.text) {
         Ok(Value::Object(keys)) => keys,
         Ok(other) => return Err(vec![format!("a service is a JSON object, not {}", shown(&other))]),
-        Err(error) => {
-            let start: String = raw.text.chars().take(QUOTED_VALUE_CHARS_MAX).collect();
-            return Err(vec![format!("{start:?} is not JSON: {error}")]);
-        }
+        Err(error) => return Err(vec![error]),
     };
     let mut reader = Reader { keys, mistakes: Vec::new() };
     let name = service_name(name).map_err(|error| reader.mistakes.push(format!("the service's name: {error}"))).ok();
@@ -90,6 +90,9 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
         warnings
             .push(format!("\"ramp_up\" has no effect on a server without a weight, because its weight is 1; {advice}"));
     }
+    if let Some(kind) = &kind {
+        read_as_the_predecessor(kind, listen, &mut reader.keys);
+    }
     match (name, kind) {
         (Some(name), Some(kind)) if reader.mistakes.is_empty() => Ok(ParsedDefinition {
             definition: ServiceDefinition {
@@ -109,6 +112,23 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
             warnings,
         }),
         _ => Err(reader.mistakes),
+    }
+}
+
+/// Completes the keys of the source as proxymgr's predecessor, a Ruby program of the same name, reads them: hosts of
+/// type `campanjazk` have the port of the service, and the path of type `file` is in the key `file`.
+fn read_as_the_predecessor(kind: &str, listen: Option<SocketAddr>, keys: &mut Map<String, Value>) {
+    let lacks = |keys: &Map<String, Value>, key: &str| keys.get(key).is_none_or(Value::is_null);
+    match (kind, listen) {
+        ("campanjazk", Some(listen)) if lacks(keys, "remote_port") => {
+            keys.insert("remote_port".to_owned(), listen.port().into());
+        }
+        ("file", _) if lacks(keys, "path") => {
+            if let Some(path) = keys.remove("file") {
+                keys.insert("path".to_owned(), path);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -200,6 +220,10 @@ fn service_name(text: &str) -> Result<ServiceName, String> {
         return Err(format!(
             "{text:?} begins with {NAME_PREFIX:?}, which is reserved for shared frontends; choose another"
         ));
+    }
+    if let Some((folder, _)) = text.rsplit_once('/') {
+        let place = "a service is directly below the path of the definitions";
+        return Err(format!("{text:?} is in the folder {:?}, and folders are not read; {place}", format!("{folder}/")));
     }
     ServiceName::new(text).map_err(|error| error.to_string())
 }

@@ -112,7 +112,6 @@ pub fn slots_from(value: &Value) -> Result<SlotRules, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
     use crate::decide::option_policy::OptionPolicy;
@@ -129,8 +128,7 @@ mod tests {
         version: Option<(u16, u16)>,
         of_others: bool,
     ) -> (UpdateStrategy, String) {
-        let text = format!(r#"{{"type": "static", "port": 80{keys}}}"#).into();
-        let raw = RawDefinition { text, origin: Arc::from("a test"), annotation: None };
+        let raw = RawDefinition::new(format!(r#"{{"type": "static", "port": 80{keys}}}"#), "a test");
         let definition = parse("web", &raw, &OptionPolicy::default()).unwrap().definition;
         let capabilities = version.map(|(major, minor)| Capabilities::of(ProxyVersion { major, minor }));
         let ChosenStrategy { strategy, why } = choose(&definition, default, capabilities, of_others);

@@ -130,6 +130,31 @@ pub const DNS_ALIASES_MAX: usize = 8;
 /// The most targets of one SRV name whose addresses are looked up.
 pub const DNS_TARGETS_MAX: usize = 1_000;
 
+/// How long a name server that does not answer by TCP is not queried by TCP again.
+pub const DNS_TCP_RETRY: Duration = Duration::from_secs(600);
+
+/// The most names of one set of name servers whose answers by UDP were compared with those by TCP. Beyond it, all names
+/// are compared again.
+pub const DNS_COMPARED_NAMES_MAX: usize = 10_000;
+
+/// The number of recent answers to a DNS query in which rotating hosts are looked for.
+pub const DNS_ROTATION_ANSWERS: usize = 20;
+
+/// The number of hosts that must have left twice in these answers to count as rotating.
+pub const DNS_ROTATION_LEAVERS: usize = 2;
+
+/// The number of these answers that must have replaced at least half of the hosts, for all hosts to count as rotating.
+pub const DNS_ROTATION_TURNOVERS: usize = 5;
+
+/// The least number of rotating answers without a host, after which the host counts as gone.
+pub const DNS_ROTATION_ABSENCES_MIN: usize = 10;
+
+/// The largest number of rotating answers without a host, after which the host counts as gone.
+pub const DNS_ROTATION_ABSENCES_MAX: usize = 200;
+
+/// The longest time without a host in rotating answers, after which the host counts as gone.
+pub const DNS_ROTATION_ABSENCE_MAX: Duration = Duration::from_secs(1_800);
+
 /// The first pause after a failed lookup, doubled with each further failure.
 pub const DNS_RETRY_MIN: Duration = Duration::from_millis(500);
 

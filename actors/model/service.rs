@@ -19,12 +19,20 @@ pub struct RawDefinition {
     /// Its annotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotation: Option<Annotation>,
+    /// Why there is no text: the file cannot be read, or another one defines the same service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Arc<str>>,
 }
 
 impl RawDefinition {
     /// Creates a definition without an annotation.
     pub fn new(text: impl Into<Arc<str>>, origin: impl Into<Arc<str>>) -> Self {
-        Self { text: text.into(), origin: origin.into(), annotation: None }
+        Self { text: text.into(), origin: origin.into(), annotation: None, problem: None }
+    }
+
+    /// Creates a definition that its source cannot use. It affects no other definition.
+    pub fn unreadable(problem: impl Into<Arc<str>>, origin: impl Into<Arc<str>>) -> Self {
+        Self { problem: Some(problem.into()), ..Self::new("", origin) }
     }
 }
 
@@ -35,6 +43,21 @@ pub struct Annotation {
     pub text: Arc<str>,
     /// Its origin, for messages: `znode /annotations/web`.
     pub origin: Arc<str>,
+    /// Why there is no text: the znode cannot be read, or is not text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Arc<str>>,
+}
+
+impl Annotation {
+    /// Creates an annotation.
+    pub fn new(text: impl Into<Arc<str>>, origin: impl Into<Arc<str>>) -> Self {
+        Self { text: text.into(), origin: origin.into(), problem: None }
+    }
+
+    /// Creates an annotation that its source cannot use.
+    pub fn unreadable(problem: impl Into<Arc<str>>, origin: impl Into<Arc<str>>) -> Self {
+        Self { problem: Some(problem.into()), ..Self::new("", origin) }
+    }
 }
 
 /// The source of a service's hosts. Only the adapter for this kind of source reads the keys, so that a new kind needs

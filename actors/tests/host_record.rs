@@ -33,6 +33,12 @@ fn refused(result: Result<impl std::fmt::Debug, String>, input: &str, parts: &[&
 }
 
 #[test]
+fn byte_order_mark_is_removed() {
+    let host = json("\u{feff}{\"address\": \"1.2.3.4\", \"port\": 8080}").expect("editors write it");
+    assert_eq!(host.endpoint.to_string(), "1.2.3.4:8080");
+}
+
+#[test]
 fn the_documented_host_is_read() {
     let host = json(r#"{"address": "1.2.3.4", "port": 8080}"#).expect("the ancestor's own example");
     assert_eq!(host.endpoint.to_string(), "1.2.3.4:8080");
@@ -76,8 +82,12 @@ fn unknown_keys_are_reported_but_free_ones() {
 #[test]
 fn a_bad_host_is_refused_with_key_and_value() {
     for (text, parts) in [
-        ("", &["not JSON"][..]),
+        ("", &["no data"][..]),
+        (" \n", &["no data"]),
+        ("\u{feff}", &["no data"]),
         ("{", &["{", "not JSON"]),
+        ("10.0.0.1:80", &["10.0.0.1:80", "not JSON"]),
+        (r#"{"address": "http://a.example:80", "port": 80}"#, &["\"address\"", "is a URL"]),
         ("[]", &["[]", "object"]),
         ("7", &["7", "object"]),
         (r#"{"port": 80}"#, &["\"address\"", "missing"]),
@@ -127,7 +137,8 @@ fn a_bad_host_is_refused_with_key_and_value() {
     }
     let many = format!(r#"{{"address": "a.example", "port": 80, "options": "{}"}}"#, "check ".repeat(13));
     refused(json(&many), &many, &["\"options\"", "13 words"]);
-    refused(from_json(&[0xff, 0xfe]), "bytes that are not UTF-8", &["not JSON"]);
+    refused(from_json(&[0xff, 0xfe]), "text in UTF-16", &["UTF-16"]);
+    refused(from_json(b"{\n\xff"), "bytes that are not UTF-8", &["line 2", "0xff"]);
 }
 
 #[test]
@@ -136,6 +147,8 @@ fn the_name_of_a_child_is_the_host() {
     for (name, data, expected) in [
         ("web1.example", "", "web1.example:9000"),
         ("10.0.0.1", " \n", "10.0.0.1:9000"),
+        ("10.0.0.1", "\u{feff}", "10.0.0.1:9000"),
+        ("10.0.0.1", "\u{feff}{\"port\": 81}", "10.0.0.1:81"),
         ("10.0.0.1:80", "", "10.0.0.1:80"),
         ("10.0.0.1", r#"{"port": 81}"#, "10.0.0.1:81"),
         ("10.0.0.1:80", r#"{"port": 81, "weight": 3}"#, "10.0.0.1:80"),
@@ -191,6 +204,10 @@ fn a_line_of_a_file_is_a_host() {
         ("10.0.0.1:80 weight=x", &["\"weight\"", "x"]),
         ("10.0.0.1:80 backup=yes", &["\"backup\"", "yes"]),
         ("10.0.0.1;11:80", &["10.0.0.1;11"]),
+        ("http://a.example:8080/x", &["is a URL, not a host and port; write \"a.example:8080\""]),
+        ("https://a.example", &["is a URL", "\"a.example:443\""]),
+        ("tcp://10.0.0.1", &["is a URL", "host:port"]),
+        ("web:80:90", &["more than one colon", "host:port"]),
         ("a b:80", &["\"a\"", "no port"]),
     ] {
         refused(from_line(line, &policy()), line, parts);

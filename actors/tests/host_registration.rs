@@ -49,6 +49,42 @@ fn curator_instance_is_named_after_its_endpoint() {
     assert_eq!((host.endpoint.to_string(), host.state), ("10.0.0.1:8443".into(), AdminState::Maint));
 }
 
+/// Returns the registration that Spring Cloud Zookeeper writes, with these metadata of the instance.
+fn spring_instance(metadata: Value) -> Value {
+    json!({
+        "name": "web", "id": "1c2d", "address": "10.0.0.1", "port": 8080, "sslPort": null, "enabled": true,
+        "payload": {
+            "@class": "org.springframework.cloud.zookeeper.discovery.ZookeeperInstance", "id": "web:8080", "name": "web",
+            "metadata": metadata,
+        },
+        "registrationTimeUTC": 1_525_129_459_728_i64, "serviceType": "DYNAMIC",
+        "uriSpec": {"parts": [{"value": "scheme", "variable": true}]},
+    })
+}
+
+#[test]
+fn spring_instance_gets_traffic_only_if_up() {
+    for (metadata, state) in [
+        (json!({"instance_status": "UP"}), AdminState::Ready),
+        (json!({"instance_status": "up", "zone": "a"}), AdminState::Ready),
+        (json!({"zone": "a"}), AdminState::Ready),
+        (json!({}), AdminState::Ready),
+        (json!(null), AdminState::Ready),
+        (json!({"instance_status": null}), AdminState::Ready),
+        (json!({"instance_status": "OUT_OF_SERVICE"}), AdminState::Maint),
+        (json!({"instance_status": "DOWN"}), AdminState::Maint),
+        (json!({"instance_status": "STARTING"}), AdminState::Maint),
+        (json!({"instance_status": "UNKNOWN"}), AdminState::Maint),
+    ] {
+        assert_eq!(read(&spring_instance(metadata.clone())).unwrap().state, state, "{metadata}");
+    }
+    let mut disabled = spring_instance(json!({"instance_status": "UP"}));
+    disabled["enabled"] = json!(false);
+    assert_eq!(read(&disabled).unwrap().state, AdminState::Maint);
+    let error = read(&spring_instance(json!({"instance_status": "SLEEPY"}))).unwrap_err();
+    assert!(error.contains("\"instance_status\": \"SLEEPY\" is none of UP, STARTING"), "{error}");
+}
+
 #[test]
 fn status_of_serverset_member_is_a_state() {
     for (status, state) in [

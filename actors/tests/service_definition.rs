@@ -36,6 +36,26 @@ fn a_byte_order_mark_is_left_out() {
 }
 
 #[test]
+fn definitions_of_the_predecessor_are_read() {
+    let settings = |text: &str| read(text).expect(text).definition.source.settings;
+    let campanja = r#"{"type": "campanjazk", "server": "zk:2181", "path": "/a/", "port": 8080"#;
+    assert_eq!(settings(&format!("{campanja}}}"))["remote_port"], 8080);
+    assert_eq!(settings(&format!("{campanja}, \"remote_port\": 81}}"))["remote_port"], 81);
+    let file = settings(r#"{"type": "file", "file": "/hosts", "port": 80}"#);
+    assert_eq!((file.get("file"), file["path"].as_str()), (None, Some("/hosts")));
+    let both = settings(r#"{"type": "file", "file": "/a", "path": "/b", "port": 80}"#);
+    assert_eq!((both["file"].as_str(), both["path"].as_str()), (Some("/a"), Some("/b")));
+    assert!(!settings(r#"{"type": "zookeeper", "path": "/a", "port": 80}"#).contains_key("remote_port"));
+}
+
+#[test]
+fn unreadable_definition_has_only_its_cause() {
+    let raw = RawDefinition::unreadable("the service web is already defined by /s/web.json", "/s/web.yml");
+    let mistakes = parse("web", &raw, &OptionPolicy::default()).unwrap_err();
+    assert_eq!(mistakes, ["the service web is already defined by /s/web.json"]);
+}
+
+#[test]
 fn the_listening_address_is_read() {
     for (keys, expected) in [
         (r#""port": 8080"#, "0.0.0.0:8080"),
@@ -55,7 +75,8 @@ fn the_listening_address_is_read() {
 #[test]
 fn a_mistake_is_named_with_key_and_value() {
     for (text, parts) in [
-        ("", &["not JSON"][..]),
+        ("", &["no data"][..]),
+        ("\u{feff} ", &["no data"]),
         ("nonsense", &["nonsense", "not JSON"]),
         ("[]", &["[]", "object"]),
         ("{}", &["\"type\"", "missing"]),
@@ -103,6 +124,8 @@ fn all_mistakes_are_named_at_once() {
 
 #[test]
 fn a_name_that_cannot_be_a_section_is_refused() {
+    let nested = named("team/web", "{\"type\": \"file\"}").unwrap_err();
+    assert!(nested[0].contains("is in the folder \"team/\""), "{nested:?}");
     for name in ["", "a b", "a/b", "a\nb", "a;b", "a#b", "'a'", "é", "a$b"] {
         let mistakes = named(name, r#"{"type": "file", "port": 80}"#).unwrap_err();
         assert!(mistakes[0].starts_with("the service's name: "), "{name:?}: {mistakes:?}");

@@ -9,9 +9,12 @@ use actix::Recipient;
 use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::proxym_service;
+use proxymgr_actors::decide::text::{NO_DATA, is_blank, json_from};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen, SeenHost};
 use proxymgr_actors::model::{RawDefinition, SourceSpec};
 use proxymgr_actors::port::{DefinitionSource, OpenSource};
+use proxymgr_yaml::Invalid;
+use serde_json::Value;
 use slog::Logger;
 
 use super::directory_watch::DirectoryWatches;
@@ -146,30 +149,31 @@ fn read_definition(path: &Path, text: &FileText) -> (Option<String>, RawDefiniti
     };
     let origin = path.display().to_string();
     let is_json = path.extension() == Some(OsStr::new("json"));
-    // Some editors begin a file with a byte order mark.
-    let bare = text.trim_start_matches('\u{feff}');
-    let value = if is_json {
-        serde_json::from_str(bare).map_err(|error| error.to_string())
-    } else {
-        serde_saphyr::from_str::<serde_json::Value>(bare).map_err(|error| error.to_string())
-    };
-    match value {
+    match if is_json { json_from(text) } else { yaml_from(text) } {
         Ok(value) => match proxym_service::read(&value) {
             Some(Ok(service)) => (Some(service.name), RawDefinition::new(service.keys.to_string(), origin)),
             Some(Err(error)) => (None, unusable(path, &error)),
             None if is_json => (None, RawDefinition::new(text.clone(), origin)),
             None => (None, RawDefinition::new(value.to_string(), origin)),
         },
-        // Errors in JSON are reported by the parser of definitions.
-        Err(_) if is_json => (None, RawDefinition::new(text.clone(), origin)),
-        Err(error) => {
-            let what = error.lines().next().unwrap_or_default();
-            (None, unusable(path, &format!("not YAML: {what}")))
-        }
+        Err(error) => (None, unusable(path, &error)),
     }
 }
 
-/// An empty definition, whose origin has the reason: every message about the definition contains the origin.
+fn yaml_from(text: &str) -> Result<Value, String> {
+    if is_blank(text) {
+        return Err(NO_DATA.to_owned());
+    }
+    match proxymgr_yaml::parse::<Value>(text) {
+        // Only comments.
+        Ok(Value::Null) => Err(NO_DATA.to_owned()),
+        Ok(value) => Ok(value),
+        Err(Invalid { line: Some(line), problem }) => Err(format!("it is not YAML: line {line}: {problem}")),
+        Err(Invalid { line: None, problem }) => Err(format!("it is not YAML: {problem}")),
+    }
+}
+
+/// A definition that cannot be used; it affects no other.
 fn unusable(path: &Path, reason: &str) -> RawDefinition {
-    RawDefinition::new("", format!("{} ({reason})", path.display()))
+    RawDefinition::unreadable(reason, path.display().to_string())
 }

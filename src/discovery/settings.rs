@@ -1,11 +1,61 @@
 //! The keys of a source in a definition. An error contains the key and its value.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
 use proxymgr_actors::model::{SourceKind, SourceSpec};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::KINDS;
 use super::http::Servers;
+
+/// A type of values, described for the author of a definition.
+pub(super) trait Described: DeserializeOwned {
+    /// The valid values: `it must be ...`.
+    const VALID: &'static str;
+}
+
+impl Described for String {
+    const VALID: &'static str = "a string";
+}
+
+impl Described for PathBuf {
+    const VALID: &'static str = "a path, as a string";
+}
+
+impl Described for bool {
+    const VALID: &'static str = "true or false";
+}
+
+impl Described for NonZeroU16 {
+    const VALID: &'static str = "a port, a whole number from 1 to 65535";
+}
+
+impl Described for u64 {
+    const VALID: &'static str = "a whole number from 0";
+}
+
+impl Described for usize {
+    const VALID: &'static str = "a whole number from 0";
+}
+
+impl Described for Vec<String> {
+    const VALID: &'static str = "a list of strings";
+}
+
+impl Described for Vec<Value> {
+    const VALID: &'static str = "a list";
+}
+
+impl Described for Vec<Map<String, Value>> {
+    const VALID: &'static str = "a list of objects";
+}
+
+impl Described for BTreeMap<String, String> {
+    const VALID: &'static str = "an object whose values are strings";
+}
 
 /// The value of a key, which the kind of source must declare among its keys.
 fn value<'a>(spec: &'a SourceSpec, key: &str) -> Option<&'a Value> {
@@ -14,15 +64,15 @@ fn value<'a>(spec: &'a SourceSpec, key: &str) -> Option<&'a Value> {
     spec.settings.get(key)
 }
 
-/// The value of an optional key.
-pub(super) fn optional<T: DeserializeOwned>(spec: &SourceSpec, key: &str) -> Result<Option<T>, String> {
-    let Some(value) = value(spec, key) else { return Ok(None) };
+/// The value of an optional key. Null is as good as absent.
+pub(super) fn optional<T: Described>(spec: &SourceSpec, key: &str) -> Result<Option<T>, String> {
+    let Some(value) = value(spec, key).filter(|value| !value.is_null()) else { return Ok(None) };
     let parsed = serde_json::from_value(value.clone());
-    parsed.map(Some).map_err(|error| format!("{key:?} is {value}: {error}"))
+    parsed.map(Some).map_err(|_| format!("{key:?} is {value}; it must be {}", T::VALID))
 }
 
 /// The value of a required key. `what` describes it in the error.
-pub(super) fn required<T: DeserializeOwned>(spec: &SourceSpec, key: &str, what: &str) -> Result<T, String> {
+pub(super) fn required<T: Described>(spec: &SourceSpec, key: &str, what: &str) -> Result<T, String> {
     optional(spec, key)?.ok_or_else(|| format!("{key:?} is missing: {what}"))
 }
 
@@ -58,9 +108,9 @@ mod tests {
         let settings = json!({"path": ["/x"], "remote_port": 70000}).as_object().unwrap().clone();
         let spec = SourceSpec { kind: "campanjazk".into(), settings };
         let path = required::<String>(&spec, "path", "the znode").unwrap_err();
-        assert_eq!(path, "\"path\" is [\"/x\"]: invalid type: sequence, expected a string");
+        assert_eq!(path, "\"path\" is [\"/x\"]; it must be a string");
         let port = optional::<NonZeroU16>(&spec, "remote_port").unwrap_err();
-        assert!(port.starts_with("\"remote_port\" is 70000: "), "{port}");
+        assert_eq!(port, "\"remote_port\" is 70000; it must be a port, a whole number from 1 to 65535");
         assert_eq!(
             required::<String>(&spec, "server", "the ensemble").unwrap_err(),
             "\"server\" is missing: the ensemble"

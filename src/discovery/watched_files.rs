@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use nix::libc::O_NONBLOCK;
+use proxymgr_actors::decide::text::text_from;
 use proxymgr_actors::limits::{
     SOURCE_ABSENCE_GRACE, SOURCE_FILE_BYTES_MAX, SOURCE_LOOK_INTERVAL, SOURCE_READ_TIMEOUT, SOURCE_SETTLE,
 };
@@ -372,11 +373,11 @@ fn read_text(path: &Path) -> io::Result<Arc<str>> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
-    let mut text = String::new();
-    file.take(SOURCE_FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > SOURCE_FILE_BYTES_MAX {
+    let mut bytes = Vec::new();
+    file.take(SOURCE_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > SOURCE_FILE_BYTES_MAX {
         let error = format!("it is larger than {SOURCE_FILE_BYTES_MAX} bytes");
         return Err(io::Error::new(ErrorKind::FileTooLarge, error));
     }
-    Ok(text.into())
+    text_from(&bytes).map(Arc::from).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }

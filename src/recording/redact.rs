@@ -46,7 +46,9 @@ pub(super) fn definition(raw: &RawDefinition) -> RawDefinition {
         }
         Err(_) => format!("not a JSON object, {} bytes", raw.text.len()),
     };
-    RawDefinition { annotation: raw.annotation.clone().map(annotation), ..RawDefinition::new(text, raw.origin.clone()) }
+    let annotation = raw.annotation.clone().map(annotation);
+    let problem = raw.problem.as_deref().map(|problem| without_credentials(problem).into());
+    RawDefinition { annotation, problem, ..RawDefinition::new(text, raw.origin.clone()) }
 }
 
 /// An annotation without credentials.
@@ -58,7 +60,8 @@ fn annotation(annotation: Annotation) -> Annotation {
         }
         Err(_) => format!("not JSON, {} bytes", annotation.text.len()),
     };
-    Annotation { text: text.into(), origin: annotation.origin }
+    let problem = annotation.problem.as_deref().map(|problem| without_credentials(problem).into());
+    Annotation { problem, ..Annotation::new(text, annotation.origin) }
 }
 
 /// A host without credentials in its options.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
+use proxymgr_actors::decide::text::text_from;
 use proxymgr_yaml::{self as yaml, Mistake, Node, Scalar};
 use serde_saphyr::Spanned;
 
 use super::key::{self, KEYS, Kind, Unset};
+use super::template_code;
 
 /// The prefix of environment variables that are settings.
 pub const ENVIRONMENT_PREFIX: &str = "PROXYMGR_";
@@ -54,14 +56,18 @@ impl Layer {
     /// The YAML file at `path`.
     pub fn file(path: &Path) -> Result<Self, Mistake> {
         let whole = |problem: String| Mistake { place: path.display().to_string(), key: String::new(), problem };
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let bytes = std::fs::read(path).map_err(|error| {
             whole(format!("cannot be read: {error}; set the settings file with -c (`proxymgr demo` needs none)"))
         })?;
-        Self::yaml(&text, path)
+        let text = text_from(&bytes).map_err(|error| whole(format!("cannot be read: {error}")))?;
+        Self::yaml(text, path)
     }
 
     /// The YAML text of the file at `path`.
     pub fn yaml(text: &str, path: &Path) -> Result<Self, Mistake> {
+        if let Some(mistake) = template_code::mistake(text, path) {
+            return Err(mistake);
+        }
         let root = yaml::read(text, path)?;
         let mut layer = Self { name: "file", ..Self::default() };
         let Some(root) = root else { return Ok(layer) };

@@ -122,6 +122,7 @@ pub fn read(reader: &mut Reader) -> Option<ServiceConfigSettings> {
         },
         _ => {
             let path = path.unwrap_or_else(|| DEFAULT_PATH.to_owned());
+            let path = path.strip_suffix('/').filter(|path| !path.is_empty()).map_or(path.clone(), str::to_owned);
             if !is_znode(&path) {
                 reader.refuse("service_config.path", format!("{path:?} must be a znode such as /service_config"));
             }

@@ -53,6 +53,8 @@ pub enum ConcernKind {
     EntryInvalid,
     /// A source has not returned a list yet.
     NoList,
+    /// The list of a service has no hosts, and its `min_hosts` is not 0.
+    NoHosts,
     /// The guard blocks a change, and no operator has decided yet.
     ChangeBlocked,
     /// An operator rejected a change that the source still reports.

@@ -21,14 +21,13 @@ async fn healthz(view: Data<dyn View>) -> HttpResponse {
     }
 }
 
-/// Whether HAProxy runs the desired state; if not, why, one reason per line.
+/// Whether HAProxy runs the desired state; if not, why, one reason per line. Services without hosts follow.
 async fn readyz(view: Data<dyn View>) -> HttpResponse {
     let readiness = Readiness::of(&view.states().await);
-    if readiness.ready {
-        text(StatusCode::OK, "ready\n".to_owned())
-    } else {
-        text(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", readiness.reasons.join("\n")))
-    }
+    let mut lines = if readiness.ready { vec!["ready".to_owned()] } else { readiness.reasons };
+    lines.extend(readiness.without_hosts);
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    text(status, lines.join("\n") + "\n")
 }
 
 fn text(status: StatusCode, text: String) -> HttpResponse {

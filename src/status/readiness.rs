@@ -13,18 +13,29 @@ pub struct Readiness {
     pub ready: bool,
     /// Why it does not; empty if it does.
     pub reasons: Vec<String>,
+    /// The services without hosts, each with the cause. They do not end readiness, because that would keep clients from
+    /// all other services as well.
+    #[serde(default)]
+    pub without_hosts: Vec<String>,
 }
 
 impl Readiness {
     /// Readiness that these snapshots show. An unreadable source is no reason: its last good list stays in use.
     pub fn of(states: &States) -> Self {
-        Self::from_blockers(&blockers(states, None))
+        Self::from_blockers(&blockers(states, None), states.as_deref().map_or(&[], Vec::as_slice))
     }
 
     /// Readiness with these problems in the way.
-    pub fn from_blockers(blockers: &[Concern]) -> Self {
+    pub fn from_blockers(blockers: &[Concern], states: &[ActorState]) -> Self {
         let reasons = blockers.iter().map(|blocker| blocker.text.clone()).collect();
-        Self { ready: blockers.is_empty(), reasons }
+        let without_hosts = states.iter().filter_map(|state| match state {
+            ActorState::Watcher(watcher) if watcher.lacks_hosts() => {
+                let cause = watcher.source.error.as_deref().unwrap_or("its source returns no host that can be used");
+                Some(format!("{}: no hosts: {cause}", watcher.service))
+            }
+            _ => None,
+        });
+        Self { ready: blockers.is_empty(), reasons, without_hosts: without_hosts.collect() }
     }
 }
 
@@ -167,6 +178,14 @@ mod tests {
     fn silent_actor_ends_readiness() {
         let states: States = Err("the HaproxyStateActor did not answer within 2 s".into());
         assert_eq!(kinds(&states), [ConcernKind::ActorSilent]);
+    }
+
+    #[test]
+    fn service_without_hosts_is_named_and_does_not_end_readiness() {
+        let watcher = WatcherState { service: "web".into(), empty_since_unix_ms: Some(1), ..WatcherState::default() };
+        let haproxy = ActorState::HaproxyState(haproxy(ProxyPhase::Running, true));
+        let readiness = Readiness::of(&Ok(Arc::new(vec![haproxy, ActorState::Watcher(watcher)])));
+        assert!(readiness.ready && readiness.without_hosts[0].starts_with("web: no hosts"), "{readiness:?}");
     }
 
     #[test]

@@ -44,8 +44,8 @@ impl StatusReport {
     /// The report for these snapshots, or for an actor that does not answer.
     pub fn of(daemon: DaemonFacts, states: States) -> Self {
         let mut concerns = readiness::blockers(&states, Some(daemon.started_at_unix_ms));
-        let readiness = Readiness::from_blockers(&concerns);
         let actors = states.unwrap_or_default();
+        let readiness = Readiness::from_blockers(&concerns, &actors);
         concerns.extend(concern::concerns(&actors));
         Self { daemon, readiness, concerns, actors }
     }

@@ -23,7 +23,8 @@ impl Severity {
     /// Severity of one service; `servers` are its servers as counted for the reader.
     pub fn of_service(service: &ServiceState, watcher: Option<&WatcherState>, servers: ServerCounts) -> Self {
         let source_is_good = watcher.is_none_or(|watcher| SourceState::of(watcher) == SourceState::Good);
-        if service.problem.is_some() || takes_no_traffic(service, servers) {
+        let lacks_hosts = watcher.is_some_and(WatcherState::lacks_hosts);
+        if service.problem.is_some() || lacks_hosts || takes_no_traffic(service, servers) {
             Self::Critical
         } else if servers.down > 0 || servers.ready < service.min_hosts || !source_is_good {
             Self::Warning
@@ -55,6 +56,15 @@ mod tests {
         };
         let counts = ServerCounts::of(&service.servers, None);
         Severity::of_service(&service, None, counts)
+    }
+
+    #[test]
+    fn service_without_hosts_is_critical() {
+        let service = ServiceState::default();
+        let severity = |watcher| Severity::of_service(&service, Some(&watcher), ServerCounts::default());
+        let empty = WatcherState { hosts: Some(std::sync::Arc::default()), ..WatcherState::default() };
+        assert_eq!(severity(empty.clone()), Severity::Ok, "min_hosts is 0");
+        assert_eq!(severity(WatcherState { empty_since_unix_ms: Some(1), ..empty }), Severity::Critical);
     }
 
     #[test]

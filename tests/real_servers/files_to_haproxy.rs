@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::stage::{self, LIMIT, ServiceFiles, addresses, backends, daemon, wait_for_ready, wait_for_state};
 use crate::support::dir::TestDir;
@@ -36,6 +36,37 @@ async fn file_services_and_hosts_are_watched() {
             check(refused, &"it answers")
         })
         .await;
+}
+
+#[tokio::test]
+async fn service_without_hosts_is_a_problem_from_the_start() {
+    let dir = TestDir::new();
+    let files = ServiceFiles::new(&dir);
+    let backends = backends(&dir, 1);
+    files.define("web", dir.port(), json!({}));
+    files.define("idle", dir.port(), json!({"min_hosts": 0}));
+    files.hosts("web", []);
+    files.hosts("idle", []);
+    let daemon = daemon(&dir).files(&files.services()).start();
+    let without_hosts = async || {
+        let answer = http::get(daemon.status_address(), "/api/v1/status").await.map_err(|error| error.to_string())?;
+        let status: Value = serde_json::from_str(&answer.text()).map_err(|error| error.to_string())?;
+        let concerns = status["concerns"].as_array().cloned().unwrap_or_default();
+        let is_one = |concern: &Value| concern["kind"] == "no_hosts" && concern["since_unix_ms"].is_u64();
+        let services = concerns.into_iter().filter(is_one).map(|concern| concern["service"].clone());
+        Ok::<Vec<Value>, String>(services.collect())
+    };
+    let is_reported = async || check(without_hosts().await? == ["web"], &"it is not reported");
+    daemon.eventually(LIMIT, "the problem is reported with its time", is_reported).await;
+    let is_ready = async || {
+        let answer = http::get(daemon.status_address(), "/readyz").await.map_err(|error| error.to_string())?;
+        check(answer.status == 200 && answer.text().starts_with("ready\nweb: no hosts"), &answer.text())
+    };
+    daemon.eventually(LIMIT, "the daemon is ready and names the service", is_ready).await;
+    files.hosts("web", &backends);
+    wait_for_ready(&daemon, "web", &addresses(&backends)).await;
+    let is_over = async || check(without_hosts().await?.is_empty(), &"it is still reported");
+    daemon.eventually(LIMIT, "the problem is over", is_over).await;
 }
 
 #[tokio::test]

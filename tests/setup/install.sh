@@ -3,7 +3,7 @@
 #
 #   tests/setup/install.sh run     for `make run`:  a C linker, HAProxy
 #   tests/setup/install.sh test    for `make test`: the same, ZooKeeper, a Java runtime,
-#                                  supervisord, openssl, Chromium, Knot (DNS), nginx, Redis, etcd, rustfmt, clippy,
+#                                  supervisord, openssl, Chromium, Knot and dnsmasq (DNS), nginx, Redis, etcd, rustfmt, clippy,
 #                                  cargo-nextest, cargo-deny, and in .cache/ promtool (19 MB to fetch, of Debian's
 #                                  prometheus) and Consul (20 MB)
 #
@@ -33,6 +33,7 @@ missing_packages() {
     have chromium || echo chromium
     have chromedriver || echo chromium-driver
     have knotd || echo knot
+    have dnsmasq || echo dnsmasq-base
     have nginx || echo nginx
     have redis-server || echo redis-server
     have etcd || echo etcd-server

@@ -31,6 +31,7 @@ pub struct Consul {
     dir: TestDir,
     port: u16,
     https_port: u16,
+    dns_port: u16,
     process: Option<Process>,
     token: Option<String>,
 }
@@ -53,11 +54,11 @@ impl Consul {
 
     /// Starts an agent with additional settings.
     pub async fn start_with(dir: &TestDir, more: Value, token: Option<&str>) -> Self {
-        let (port, https_port) = (dir.port(), dir.port());
+        let (port, https_port, dns_port) = (dir.port(), dir.port(), dir.port());
         let mut settings = json!({
             "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "log_level": "warn", "disable_update_check": true,
             "ports": {
-                "http": port, "https": https_port, "dns": -1, "grpc": -1,
+                "http": port, "https": https_port, "dns": dns_port, "grpc": -1,
                 "server": dir.port(), "serf_lan": dir.port(), "serf_wan": dir.port(),
             },
         });
@@ -66,7 +67,7 @@ impl Consul {
         }
         dir.write("consul.json", settings.to_string());
         let token = token.map(str::to_owned);
-        let mut consul = Self { dir: dir.clone(), port, https_port, process: None, token };
+        let mut consul = Self { dir: dir.clone(), port, https_port, dns_port, process: None, token };
         consul.start_again().await;
         consul
     }
@@ -95,6 +96,11 @@ impl Consul {
     /// Its HTTP address.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// The address of its DNS server.
+    pub fn dns_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.dns_port).into()
     }
 
     /// Its URL.

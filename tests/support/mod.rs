@@ -30,6 +30,7 @@ pub mod browser;
 pub mod consul;
 pub mod daemon;
 pub mod dir;
+pub mod dnsmasq;
 pub mod etcd;
 pub mod eventually;
 pub mod haproxy;
@@ -38,6 +39,7 @@ pub mod knot;
 pub mod load;
 #[cfg(feature = "aws")]
 pub mod moto;
+pub mod name_server;
 pub mod ports;
 pub mod process;
 pub mod scripted_server;

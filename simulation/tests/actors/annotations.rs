@@ -9,7 +9,7 @@ use proxymgr_simulation::scripted::{ScriptedWorld, config_state, in_virtual_time
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 
 async fn tell(world: &ScriptedWorld, heard: Option<Result<(), String>>) {
-    let annotation = Annotation { text: r#"{"listen_options": ["balance leastconn"]}"#.into(), origin: "there".into() };
+    let annotation = Annotation::new(r#"{"listen_options": ["balance leastconn"]}"#, "there");
     let web = RawDefinition { annotation: Some(annotation), ..RawDefinition::new(WEB, "here") };
     let result = Ok(BTreeMap::from([("web".into(), web)]));
     world.report_definitions(DefinitionsSeen { result, missed: false, annotations: heard }).await;

@@ -28,6 +28,27 @@ fn first_start_waits_for_every_service() {
 }
 
 #[test]
+fn service_without_hosts_has_the_time_of_its_empty_list() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        let idle = r#"{"type": "static", "port": 8081, "min_hosts": 0}"#;
+        world.define(&[("web", WEB), ("idle", idle)]).await;
+        world.hosts("web", &[]).await;
+        world.hosts("idle", &[]).await;
+        let since = watcher_state(&actors, "web").await.empty_since_unix_ms;
+        assert!(since.is_some());
+        wait(5).await;
+        world.hosts("web", &[]).await;
+        assert_eq!(watcher_state(&actors, "web").await.empty_since_unix_ms, since, "the age is that of the first list");
+        assert_eq!(watcher_state(&actors, "idle").await.empty_since_unix_ms, None);
+        world.define(&[("web", WEB), ("idle", API)]).await;
+        assert!(watcher_state(&actors, "idle").await.empty_since_unix_ms.is_some(), "min_hosts is 1 now");
+        world.hosts("web", &[1]).await;
+        assert_eq!(watcher_state(&actors, "web").await.empty_since_unix_ms, None);
+    });
+}
+
+#[test]
 fn hosts_change_without_reload_and_file_follows() {
     in_virtual_time(async |world| {
         let actors = serve(&world, &[("web", WEB, &[1, 2])]).await;

@@ -82,8 +82,7 @@ fn definition(service: &str, mut tags: Vec<String>, chosen: &str) -> (Arc<str>, 
     let origin = format!("tags of Consul service {service}");
     let definition = match keys(service, &tags, chosen) {
         Ok(keys) => RawDefinition::new(Value::Object(keys).to_string(), origin),
-        // An empty text is a problem of this definition alone; its origin has the reason.
-        Err(reason) => RawDefinition::new("", format!("{origin} ({reason})")),
+        Err(reason) => RawDefinition::unreadable(reason, origin),
     };
     (service.into(), definition)
 }
@@ -164,8 +163,7 @@ mod tests {
             (vec!["proxymgr.type=file"], "proxymgr.type=file"),
         ] {
             let raw = read(&tags);
-            assert_eq!(&*raw.text, "");
-            assert!(raw.origin.contains(reason), "{}", raw.origin);
+            assert!(raw.problem.as_ref().is_some_and(|problem| problem.contains(reason)), "{raw:?}");
         }
     }
 }

@@ -69,10 +69,10 @@ pub(in crate::discovery) fn open(
     for (key, value) in optional::<BTreeMap<String, String>>(spec, "node_meta")?.unwrap_or_default() {
         query.push(("node-meta", format!("{key}:{value}")));
     }
-    let datacenter = optional(spec, "datacenter")?.or_else(|| consul.inner.datacenter.clone());
+    let datacenter = optional::<String>(spec, "datacenter")?.or_else(|| consul.inner.datacenter.clone());
     query.extend(datacenter.map(|datacenter| ("dc", datacenter)));
-    query.extend(optional(spec, "namespace")?.map(|namespace| ("ns", namespace)));
-    query.extend(optional(spec, "filter")?.map(|filter| ("filter", filter)));
+    query.extend(optional::<String>(spec, "namespace")?.map(|namespace| ("ns", namespace)));
+    query.extend(optional::<String>(spec, "filter")?.map(|filter| ("filter", filter)));
     let path = format!("/v1/health/service/{}", escaped(&service));
     let blocking = consul.inner.agents.watch(servers(spec, "http://consul:8500")?, path, query, PERMISSIONS);
     Ok(SnapshotWatch::start(Instances { blocking, service, options: options.clone(), watcher }))

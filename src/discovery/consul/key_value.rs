@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::Recipient;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use proxymgr_actors::decide::text::text_from;
 use proxymgr_actors::message::DefinitionsSeen;
 use proxymgr_actors::model::RawDefinition;
 use proxymgr_actors::port::{DefinitionSource, OpenSource};
@@ -121,18 +122,19 @@ impl Keys {
         Ok(())
     }
 
-    /// The definition of a key; none for the folder itself. A folder in it is treated as a key, so that its invalid
-    /// name is reported.
+    /// The definition of a key; none for a folder, which is a key without a value whose name ends with a slash. A key
+    /// in another folder is a definition, so that its invalid name is reported.
     fn definition(&self, pair: &Pair) -> Option<(Arc<str>, RawDefinition)> {
         let name = pair.key.strip_prefix(&self.prefix).filter(|name| !name.is_empty())?;
+        if name.ends_with('/') && pair.value.as_deref().unwrap_or_default().is_empty() {
+            return None;
+        }
         let origin = format!("Consul key {}", pair.key);
-        let bytes =
-            BASE64_STANDARD.decode(pair.value.as_deref().unwrap_or_default()).map_err(|error| error.to_string());
-        let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
-        let definition = match text {
+        let bytes = BASE64_STANDARD.decode(pair.value.as_deref().unwrap_or_default());
+        let bytes = bytes.map_err(|_| "Consul sent a value that is not base64".to_owned());
+        let definition = match bytes.and_then(|bytes| text_from(&bytes).map(str::to_owned)) {
             Ok(text) => RawDefinition::new(text, origin),
-            // An empty text is a problem of this definition alone; its origin has the reason.
-            Err(error) => RawDefinition::new("", format!("{origin} ({error})")),
+            Err(error) => RawDefinition::unreadable(error, origin),
         };
         Some((name.into(), definition))
     }

@@ -10,9 +10,11 @@ use futures_util::future::join_all;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::limits::DNS_TARGETS_MAX;
 use proxymgr_actors::model::HostRecord;
+use tokio::time::Instant;
 
 use super::backends::{Backend, Question};
-use super::name_servers::{Answer, Found, NameServers, RecordKind};
+use super::name_servers::{Answer, Completeness, Found, NameServers, RecordKind};
+use super::rotation::Rotation;
 
 /// HAProxy's largest weight.
 const WEIGHT_MAX: u16 = 256;
@@ -20,8 +22,14 @@ const WEIGHT_MAX: u16 = 256;
 /// One query, as in messages: `a.example AAAA`.
 pub(super) type Part = Arc<str>;
 
-/// The last known hosts of a backend, each with its query.
-pub(super) type LastKnown = RefCell<Vec<(Part, Entry)>>;
+/// What earlier look-ups of a backend found.
+#[derive(Debug, Default)]
+pub(super) struct LastKnown {
+    /// The last known hosts, each with its query.
+    pub(super) hosts: RefCell<Vec<(Part, Entry)>>,
+    /// The recent answers to each query.
+    rotations: RefCell<BTreeMap<Part, Rotation>>,
+}
 
 /// The key of a host, and the host or its error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +45,8 @@ pub(super) struct LookUp {
     pub(super) hosts: Vec<(Part, Entry)>,
     /// The queries that failed. Their last known hosts stay.
     pub(super) failures: BTreeMap<Part, String>,
+    /// The queries whose answers rotate, each with a report.
+    pub(super) rotating: BTreeMap<Part, String>,
     /// The shortest TTL.
     pub(super) ttl: Option<Duration>,
 }
@@ -56,10 +66,24 @@ impl LookUp {
     }
 }
 
-/// Looks up a backend. `last` is its last known hosts.
+impl LastKnown {
+    /// The records to use after an answer.
+    fn settle(&self, part: &Part, found: Vec<Found>, looked_up: &mut LookUp) -> Vec<Found> {
+        if looked_up.failures.contains_key(part) {
+            return found;
+        }
+        let mut rotations = self.rotations.borrow_mut();
+        let rotation = rotations.entry(part.clone()).or_default();
+        let found = rotation.settle(found, Instant::now());
+        looked_up.rotating.extend(rotation.report().map(|report| (part.clone(), report.to_owned())));
+        found
+    }
+}
+
+/// Looks up a backend.
 pub(super) async fn look_up(
     backend: &Backend,
-    last: &[(Part, Entry)],
+    known: &LastKnown,
     servers: &NameServers,
     policy: &OptionPolicy,
 ) -> LookUp {
@@ -69,11 +93,11 @@ pub(super) async fn look_up(
             looked_up.hosts.push((part(&ip.to_string(), "address"), entry(backend, *ip, None, policy)))
         }
         Question::Name(name) => {
-            for (part, ip) in addresses(name, &backend.families, servers, &mut looked_up).await {
+            for (part, ip) in addresses(name, &backend.families, Some(known), servers, &mut looked_up).await {
                 looked_up.hosts.push((part, entry(backend, ip, None, policy)));
             }
         }
-        Question::Service(name) => look_up_service(name, backend, last, servers, policy, &mut looked_up).await,
+        Question::Service(name) => look_up_service(name, backend, known, servers, policy, &mut looked_up).await,
     }
     looked_up
 }
@@ -81,13 +105,16 @@ pub(super) async fn look_up(
 async fn look_up_service(
     name: &str,
     backend: &Backend,
-    last: &[(Part, Entry)],
+    known: &LastKnown,
     servers: &NameServers,
     policy: &OptionPolicy,
     looked_up: &mut LookUp,
 ) {
     let service = part(name, record_name(RecordKind::Srv));
-    let found = looked_up.record(service.clone(), servers.ask(name, RecordKind::Srv).await);
+    let answer = servers.ask(name, RecordKind::Srv, Completeness::Compared).await;
+    let found = looked_up.record(service.clone(), answer);
+    let found = known.settle(&service, found, looked_up);
+    let last = known.hosts.borrow().clone();
     if !last.is_empty()
         && let Some(error) = looked_up.failures.remove(&service)
     {
@@ -105,7 +132,7 @@ async fn look_up_service(
     }
     let look_ups = targets.iter().map(|target| async {
         let mut looked_up = LookUp::default();
-        let addresses = addresses(&target.name, &backend.families, servers, &mut looked_up).await;
+        let addresses = addresses(&target.name, &backend.families, None, servers, &mut looked_up).await;
         (addresses, looked_up)
     });
     for (target, (addresses, of_target)) in targets.iter().zip(join_all(look_ups).await) {
@@ -116,18 +143,26 @@ async fn look_up_service(
     }
 }
 
-/// The addresses of a name, each with its query.
+/// The addresses of a name, each with its query. `known` is that of a name whose answers may be incomplete; without it,
+/// the name is that of one host.
 async fn addresses(
     name: &str,
     families: &[RecordKind],
+    known: Option<&LastKnown>,
     servers: &NameServers,
     looked_up: &mut LookUp,
 ) -> Vec<(Part, IpAddr)> {
     let mut addresses = Vec::new();
-    let answers = join_all(families.iter().map(|kind| servers.ask(name, *kind))).await;
+    let completeness = if known.is_some() { Completeness::Compared } else { Completeness::Assumed };
+    let answers = join_all(families.iter().map(|kind| servers.ask(name, *kind, completeness))).await;
     for (kind, answer) in families.iter().zip(answers) {
         let part = part(name, record_name(*kind));
-        for found in looked_up.record(part.clone(), answer) {
+        let found = looked_up.record(part.clone(), answer);
+        let found = match known {
+            Some(known) => known.settle(&part, found, looked_up),
+            None => found,
+        };
+        for found in found {
             if let Found::Address(ip) = found {
                 addresses.push((part.clone(), ip));
             }

@@ -2,6 +2,8 @@
 //!
 //! - `backends`: the keys of a definition.
 //! - `name_servers`: queries to DNS servers. The only file that uses the resolver's crate.
+//! - `cut_answers`: names that must be queried by TCP, because a server sends only a part of the records by UDP.
+//! - `rotation`: answers that have other hosts each time.
 //! - `lookup`: the hosts of one backend, also when a part of it cannot be looked up.
 //! - `watch`: repeats the look-up when the answers expire, and reports snapshots.
 //!
@@ -9,8 +11,10 @@
 //! refuses or fails, the last list stays.
 
 mod backends;
+mod cut_answers;
 mod lookup;
 mod name_servers;
+mod rotation;
 mod watch;
 
 use std::cell::RefCell;

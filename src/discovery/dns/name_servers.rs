@@ -4,6 +4,7 @@
 //!   servers are tried here in turn, starting with the one that answered last.
 //! - Its cache, search list and hosts file are not used. Its search continues after a failure, so that a server that
 //!   does not answer and a name that does not exist look the same; and it treats an SRV record as an alias.
+//! - Queries by UDP allow answers of 1,232 bytes (EDNS), which no network fragments.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -22,8 +23,9 @@ use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use proxymgr_actors::limits::{DNS_ALIASES_MAX, DNS_QUESTIONS_MAX, DNS_SERVER_TIMEOUT, SOURCE_READ_TIMEOUT};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::cut_answers::{Asked, CutAnswers};
 use crate::discovery::backoff::Random;
 
 /// The type of a query.
@@ -35,6 +37,15 @@ pub(super) enum RecordKind {
     Aaaa,
     /// The hosts of a service.
     Srv,
+}
+
+/// Whether an answer may be a part of the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Completeness {
+    /// It is compared with the answer by TCP (see [`CutAnswers`]).
+    Compared,
+    /// It is used as it is: the name belongs to one host.
+    Assumed,
 }
 
 /// One record of an answer.
@@ -64,6 +75,9 @@ pub(super) struct Answer {
     pub(super) ttl: Option<Duration>,
 }
 
+/// The TTL of a negative answer without an SOA record, which must not be cached (RFC 2308, 5).
+const NO_TTL: Duration = Duration::ZERO;
+
 type Pool = NameServerPool<TokioRuntimeProvider>;
 
 /// The DNS servers.
@@ -81,12 +95,12 @@ impl NameServers {
     }
 
     /// Looks up the records of a name. An error means that no server answered.
-    pub(super) async fn ask(&self, name: &str, kind: RecordKind) -> Result<Answer, String> {
+    pub(super) async fn ask(&self, name: &str, kind: RecordKind, completeness: Completeness) -> Result<Answer, String> {
         let _permit = self.questions.acquire().await.expect("the semaphore is never closed");
         let resolver = self.resolver().await?;
         let mut ttl = None;
         for name in resolver.config.candidates(name)? {
-            let answer = resolver.ask(name, kind).await?;
+            let answer = resolver.ask(name, kind, completeness).await?;
             if !answer.found.is_empty() {
                 return Ok(answer);
             }
@@ -150,9 +164,17 @@ async fn system_config() -> Result<Config, String> {
     Ok(Config { servers, search, ndots: options.ndots })
 }
 
+/// The connections to one server.
+struct Server {
+    /// UDP, and TCP for answers that are marked as truncated.
+    any: Pool,
+    tcp: Pool,
+}
+
 struct Resolver {
     config: Config,
-    pools: Vec<Pool>,
+    servers: Vec<Server>,
+    cut: RefCell<CutAnswers>,
     /// The server that answered last.
     first: Cell<usize>,
 }
@@ -164,23 +186,26 @@ impl Resolver {
         options.num_concurrent_reqs = 1;
         let tls = TlsConfig::new().map_err(|error| error.to_string())?;
         let context = Arc::new(PoolContext::new(options, tls));
-        let pool = |server: &SocketAddr| {
-            let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+        let pool = |server: &SocketAddr, mut connections: Vec<ConnectionConfig>| {
             connections.iter_mut().for_each(|connection| connection.port = server.port());
             let server = NameServerConfig::new(server.ip(), true, connections);
             Pool::from_config([server], context.clone(), TokioRuntimeProvider::default())
         };
-        let pools: Vec<Pool> = config.servers.iter().map(pool).collect();
+        let server = |server: &SocketAddr| Server {
+            any: pool(server, vec![ConnectionConfig::udp(), ConnectionConfig::tcp()]),
+            tcp: pool(server, vec![ConnectionConfig::tcp()]),
+        };
+        let servers: Vec<Server> = config.servers.iter().map(server).collect();
         // Daemons with the same list of servers start with different ones.
-        let first = (Random::new().fraction() * pools.len() as f64) as usize;
-        Ok(Self { config, pools, first: Cell::new(first) })
+        let first = (Random::new().fraction() * servers.len() as f64) as usize;
+        Ok(Self { config, servers, cut: RefCell::default(), first: Cell::new(first) })
     }
 
     /// Looks up a fully qualified name, following aliases.
-    async fn ask(&self, name: Name, kind: RecordKind) -> Result<Answer, String> {
+    async fn ask(&self, name: Name, kind: RecordKind, completeness: Completeness) -> Result<Answer, String> {
         let (mut name, mut ttl) = (name, None);
         for _ in 0..=DNS_ALIASES_MAX {
-            match self.ask_servers(&name, kind).await? {
+            match self.ask_servers(&name, kind, completeness).await? {
                 Step::Answer(answer) => return Ok(Answer { ttl: shorter(ttl, answer.ttl), ..answer }),
                 Step::Alias(target, alias_ttl) => {
                     name = target;
@@ -191,22 +216,43 @@ impl Resolver {
         Err(format!("{} is a chain of more than {DNS_ALIASES_MAX} aliases", shown(&name)))
     }
 
+    /// Asks one server, by TCP if its answers by UDP are cut.
+    async fn ask_server(
+        &self,
+        index: usize,
+        name: &Name,
+        kind: RecordKind,
+        completeness: Completeness,
+    ) -> Result<Step, String> {
+        let server = &self.servers[index];
+        let asked = Asked { server: index, name: name.to_ascii(), kind };
+        if self.cut.borrow().is_cut(&asked) {
+            let step = send(&server.tcp, name, kind).await;
+            return step.map_err(|reason| format!("sends only a part of the records by UDP, and by TCP {reason}"));
+        }
+        let step = send(&server.any, name, kind).await?;
+        let (Step::Answer(by_udp), Completeness::Compared) = (&step, completeness) else { return Ok(step) };
+        if !self.cut.borrow().must_compare(&asked, &by_udp.found, Instant::now()) {
+            return Ok(step);
+        }
+        let by_tcp = match send(&server.tcp, name, kind).await {
+            Ok(Step::Answer(answer)) => Some(answer),
+            Ok(Step::Alias(..)) | Err(_) => None,
+        };
+        let found = by_tcp.as_ref().map(|answer| answer.found.as_slice());
+        let is_cut = self.cut.borrow_mut().compared(asked, &by_udp.found, found, Instant::now());
+        match by_tcp {
+            Some(complete) if is_cut => Ok(Step::Answer(complete)),
+            _ => Ok(step),
+        }
+    }
+
     /// Tries one server after the other until one answers.
-    async fn ask_servers(&self, name: &Name, kind: RecordKind) -> Result<Step, String> {
+    async fn ask_servers(&self, name: &Name, kind: RecordKind, completeness: Completeness) -> Result<Step, String> {
         let mut failures = Vec::new();
-        let count = self.pools.len();
+        let count = self.servers.len();
         for index in (0..count).map(|offset| (self.first.get() + offset) % count) {
-            let query = Query::query(name.clone(), record_type(kind));
-            let mut options = DnsRequestOptions::default();
-            options.use_edns = true;
-            options.recursion_desired = true;
-            // The pool's own time-out applies to UDP and TCP separately.
-            let asking = timeout(DNS_SERVER_TIMEOUT * 2, self.pools[index].lookup(query, options).first_answer());
-            let step = match asking.await.unwrap_or(Err(NetError::Timeout)) {
-                Ok(response) => read_response(&response, name, kind),
-                Err(error) => read_error(error),
-            };
-            match step {
+            match self.ask_server(index, name, kind, completeness).await {
                 Ok(step) => {
                     self.first.set(index);
                     return Ok(step);
@@ -217,6 +263,20 @@ impl Resolver {
         // Sorted, so that the same failures give the same text.
         failures.sort_unstable();
         Err(format!("{} cannot be looked up: {}", shown(name), failures.join(", ")))
+    }
+}
+
+/// Sends one query.
+async fn send(pool: &Pool, name: &Name, kind: RecordKind) -> Result<Step, String> {
+    let query = Query::query(name.clone(), record_type(kind));
+    let mut options = DnsRequestOptions::default();
+    options.use_edns = true;
+    options.recursion_desired = true;
+    // The pool's own time-out applies to UDP and TCP separately.
+    let asking = timeout(DNS_SERVER_TIMEOUT * 2, pool.lookup(query, options).first_answer());
+    match asking.await.unwrap_or(Err(NetError::Timeout)) {
+        Ok(response) => read_response(&response, name, kind),
+        Err(error) => read_error(error),
     }
 }
 
@@ -254,7 +314,7 @@ fn read_response(response: &DnsResponse, name: &Name, kind: RecordKind) -> Resul
             }
             // The alias of a name that does not exist.
             None if response.response_code == ResponseCode::NXDomain => {
-                return Ok(Step::Answer(Answer { found: Vec::new(), ttl }));
+                return Ok(Step::Answer(Answer { found: Vec::new(), ttl: ttl.or(Some(NO_TTL)) }));
             }
             None if followed > 0 => return Ok(Step::Alias(name.clone(), ttl.unwrap_or_default())),
             None => return Err("sends an answer to another question".to_owned()),
@@ -291,13 +351,17 @@ fn read_error(error: NetError) -> Result<Step, String> {
             if ns.is_some() && soa.is_none() {
                 return Err("only refers to other servers; a recursive server is needed".to_owned());
             }
-            Ok(Step::Answer(Answer { found: Vec::new(), ttl: negative_ttl.map(seconds) }))
+            Ok(Step::Answer(Answer { found: Vec::new(), ttl: Some(negative_ttl.map_or(NO_TTL, seconds)) }))
         }
         NetError::Timeout => Err("does not answer".to_owned()),
         NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => Err("answers SERVFAIL".to_owned()),
         NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => Err("answers REFUSED".to_owned()),
         NetError::Truncated => Err("truncates its answer, and sends none by TCP".to_owned()),
-        error => Err(format!("does not answer ({error})")),
+        NetError::Dns(DnsError::ResponseCode(code)) => Err(format!("answers with the error {}", u16::from(code))),
+        NetError::Io(error) => Err(format!("does not answer: {error}")),
+        NetError::NoConnections => Err("does not answer: no connection can be opened".to_owned()),
+        NetError::Proto(_) => Err("sends an answer that cannot be read".to_owned()),
+        _ => Err("does not answer".to_owned()),
     }
 }
 

@@ -71,10 +71,8 @@ impl Names {
         let mut backoff = Backoff::new(DNS_RETRY_MIN, DNS_RETRY_MAX);
         loop {
             let seen_at = Instant::now();
-            let look_ups = self.backends.iter().map(|(backend, known)| async {
-                let last = known.borrow().clone();
-                look_up(backend, &last, &self.servers, &self.policy).await
-            });
+            let look_ups =
+                self.backends.iter().map(|(backend, known)| look_up(backend, known, &self.servers, &self.policy));
             let looked_up = join_all(look_ups).await;
             let pause = self.pause(&looked_up, &mut backoff);
             let snapshot = self.snapshot(looked_up);
@@ -102,21 +100,22 @@ impl Names {
         let mut seen = BTreeMap::new();
         let mut kept = Vec::new();
         let mut errors = BTreeSet::new();
-        for ((_, known), LookUp { mut hosts, failures, .. }) in self.backends.iter().zip(looked_up) {
+        for ((_, known), LookUp { mut hosts, failures, rotating, .. }) in self.backends.iter().zip(looked_up) {
             // Two names of one host are one entry.
             for (_, entry) in &hosts {
                 seen.entry(entry.key.clone()).or_insert_with(|| entry.host.clone());
             }
             let mut unknown: BTreeMap<Part, &String> =
                 failures.iter().map(|(part, error)| (part.clone(), error)).collect();
-            for (part, entry) in known.borrow().iter().filter(|(part, _)| failures.contains_key(part)) {
+            for (part, entry) in known.hosts.borrow().iter().filter(|(part, _)| failures.contains_key(part)) {
                 unknown.remove(part);
                 kept.push((entry.key.clone(), failures[part].clone()));
                 hosts.push((part.clone(), entry.clone()));
             }
+            kept.extend(rotating);
             kept.extend(unknown.into_iter().map(|(part, error)| (part, error.clone())));
             errors.extend(failures.into_values());
-            known.replace(hosts);
+            known.hosts.replace(hosts);
         }
         if seen.is_empty() && !errors.is_empty() {
             return Err(Vec::from_iter(errors).join("; "));

@@ -1,6 +1,7 @@
 //! Definitions from the keys below a prefix: the rest of the key is the service's name, the value is its definition.
 
 use actix::Recipient;
+use proxymgr_actors::decide::text::text_from;
 use proxymgr_actors::message::DefinitionsSeen;
 use proxymgr_actors::model::RawDefinition;
 use proxymgr_actors::port::{DefinitionSource, OpenSource};
@@ -44,10 +45,9 @@ impl KeyDecoder for DefinitionKeys {
 
     fn entry(&self, name: &str, value: &[u8]) -> RawDefinition {
         let origin = format!("etcd key {}{name}", self.prefix);
-        match str::from_utf8(value) {
+        match text_from(value) {
             Ok(text) => RawDefinition::new(text, origin),
-            // An empty text is a problem of this definition alone; its origin has the reason.
-            Err(error) => RawDefinition::new("", format!("{origin} ({error})")),
+            Err(error) => RawDefinition::unreadable(error, origin),
         }
     }
 

@@ -7,6 +7,7 @@ use actix::Recipient;
 use proxymgr_actors::decide::host_record;
 use proxymgr_actors::decide::host_registration::{RegistrationRules, from_registration};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::text::{NO_DATA, is_blank, text_from};
 use proxymgr_actors::message::{HostsSeen, SeenHost};
 use proxymgr_actors::model::{HostRecord, SourceSpec};
 use tokio::time::Instant;
@@ -44,18 +45,25 @@ struct HostKeys {
     watcher: Recipient<HostsSeen>,
 }
 
+impl HostKeys {
+    fn host(&self, text: &str) -> Result<Option<HostRecord>, String> {
+        if is_blank(text) {
+            return Err(format!("{NO_DATA}; expected host:port, or a JSON object"));
+        }
+        if text.trim_start().starts_with('{') {
+            return from_registration(text.as_bytes(), &RegistrationRules::default(), &self.options);
+        }
+        let host = host_record::from_line(text.trim(), &self.options)?;
+        host.map(Some).ok_or_else(|| "it has only a comment; expected host:port, or a JSON object".to_owned())
+    }
+}
+
 impl KeyDecoder for HostKeys {
     /// None if the key is not a host of this service.
     type Entry = Result<Option<HostRecord>, String>;
 
     fn entry(&self, name: &str, value: &[u8]) -> Self::Entry {
-        let host = if value.trim_ascii_start().starts_with(b"{") {
-            from_registration(value, &RegistrationRules::default(), &self.options)
-        } else {
-            let line = String::from_utf8_lossy(value);
-            let host = host_record::from_line(line.trim(), &self.options);
-            host.and_then(|host| host.ok_or_else(|| "the value is empty; expected host:port".to_owned())).map(Some)
-        };
+        let host = text_from(value).and_then(|text| self.host(text));
         host.map_err(|error| format!("etcd key {}{name}: {error}", self.prefix))
     }
 

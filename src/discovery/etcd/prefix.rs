@@ -97,10 +97,17 @@ impl<M: KeyDecoder> Prefix<M> {
         Ok(seen_at)
     }
 
-    /// The decoded key; none for the folder itself.
-    fn entry(&self, pair: &KeyValue) -> Option<(Arc<str>, M::Entry)> {
+    /// The name of a key; none for the folder itself.
+    fn name(&self, pair: &KeyValue) -> Option<Arc<str>> {
         let name = String::from_utf8_lossy(pair.key.strip_prefix(self.prefix.as_bytes())?);
-        (!name.is_empty()).then(|| (Arc::from(&*name), self.decoder.entry(&name, &pair.value)))
+        (!name.is_empty()).then(|| Arc::from(&*name))
+    }
+
+    /// The decoded key; none for a folder, which is a key without a value whose name ends with a slash.
+    fn entry(&self, pair: &KeyValue) -> Option<(Arc<str>, M::Entry)> {
+        let name = self.name(pair).filter(|name| !(name.ends_with('/') && pair.value.is_empty()))?;
+        let entry = self.decoder.entry(&name, &pair.value);
+        Some((name, entry))
     }
 
     /// Opens a watch that starts at the next revision.
@@ -152,11 +159,12 @@ impl<M: KeyDecoder> Prefix<M> {
     }
 
     fn apply(&mut self, event: &Event) {
-        let Some((name, entry)) = self.entry(&event.kv) else { return };
+        let Some(name) = self.name(&event.kv) else { return };
+        let entry = if event.kind == "DELETE" { None } else { self.entry(&event.kv) };
         let Some(state) = &mut self.state else { return };
-        match event.kind.as_str() {
-            "DELETE" => drop(state.entries.remove(&name)),
-            _ => drop(state.entries.insert(name, entry)),
+        match entry {
+            Some((name, entry)) => drop(state.entries.insert(name, entry)),
+            None => drop(state.entries.remove(&name)),
         }
     }
 

@@ -101,8 +101,7 @@ fn definition(app: &App, port: &AppPort) -> RawDefinition {
             keys.insert("port_index".to_owned(), port.index.into());
             RawDefinition::new(Value::Object(keys).to_string(), origin)
         }
-        // An empty text is a problem of this definition alone; its origin has the reason.
-        Err(error) => RawDefinition::new("", format!("{origin} ({error})")),
+        Err(error) => RawDefinition::unreadable(error, origin),
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use proxymgr_actors::decide::text::text_from;
 use proxymgr_actors::model::Annotation;
 use tokio::time::Instant;
 
@@ -83,12 +84,14 @@ impl<T: Fn(Result<AnnotationMap, String>, bool) + 'static> Meaning for Annotatio
     type Entry = Annotation;
 
     fn entry(&self, child: &str, data: &[u8]) -> Annotation {
-        // Data that is not text is invalid JSON as well and is reported as such.
-        Annotation { text: String::from_utf8_lossy(data).into(), origin: self.origin(child) }
+        match text_from(data) {
+            Ok(text) => Annotation::new(text, self.origin(child)),
+            Err(error) => self.refused(child, error),
+        }
     }
 
     fn refused(&self, child: &str, reason: String) -> Annotation {
-        Annotation { text: "".into(), origin: format!("{} ({reason})", self.origin(child)).into() }
+        Annotation::unreadable(reason, self.origin(child))
     }
 
     fn absent(&self) -> Option<String> {

@@ -25,8 +25,10 @@ impl ConnectString {
         &self.servers
     }
 
-    /// Returns the path from the root of the ensemble. Refuses paths that ZooKeeper would refuse.
+    /// Returns the path from the root of the ensemble. Refuses paths that ZooKeeper would refuse, except for a slash at
+    /// the end, which proxymgr's predecessor requires.
     pub fn path(&self, path: &str) -> Result<Arc<str>, String> {
+        let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
         check_path(path)?;
         Ok(match (&*self.chroot, path) {
             ("", path) => path.into(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::Recipient;
+use proxymgr_actors::decide::text::text_from;
 use proxymgr_actors::message::DefinitionsSeen;
 use proxymgr_actors::model::RawDefinition;
 use proxymgr_actors::port::{DefinitionSource, OpenSource};
@@ -50,15 +51,14 @@ impl Meaning for DefinitionLevel {
     type Entry = RawDefinition;
 
     fn entry(&self, child: &str, data: &[u8]) -> RawDefinition {
-        match str::from_utf8(data) {
+        match text_from(data) {
             Ok(text) => RawDefinition::new(text, self.origin(child)),
-            Err(error) => self.refused(child, error.to_string()),
+            Err(error) => self.refused(child, error),
         }
     }
 
     fn refused(&self, child: &str, reason: String) -> RawDefinition {
-        // An empty text is a problem of this definition alone; its origin has the reason.
-        RawDefinition::new("", format!("{} ({reason})", self.origin(child)))
+        RawDefinition::unreadable(reason, self.origin(child))
     }
 
     fn absent(&self) -> Option<String> {

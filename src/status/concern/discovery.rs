@@ -71,13 +71,21 @@ pub fn of_watcher(state: &WatcherState) -> Vec<Concern> {
     let waiting = state.hosts.is_none() && state.source.error.is_none() && state.blocked().is_none();
     let waiting = waiting.then(|| {
         let advice = format!("check that its source has entries; `proxymgr refresh {service}` retries at once");
-        Concern::of(ConcernKind::NoList, service, "no list of hosts yet", None, advice)
+        let since = Some(state.source.since_unix_ms).filter(|since| *since > 0);
+        Concern::of(ConcernKind::NoList, service, "no list of hosts yet", since, advice)
     });
-    unreadable.chain(blocked).chain(rejected).chain(invalid).chain(waiting).collect()
+    let empty = state.empty_since_unix_ms.map(|since| {
+        let text = "no hosts: its source returns none that can be used, and clients get no answer";
+        let advice = "check its source; if the service may be without hosts, set \"min_hosts\": 0 in its definition";
+        Concern::of(ConcernKind::NoHosts, service, text, Some(since), advice)
+    });
+    unreadable.chain(blocked).chain(rejected).chain(invalid).chain(waiting).chain(empty).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proxymgr_actors::model::BlockedChange;
 
     use super::*;
@@ -93,6 +101,18 @@ mod tests {
         assert_eq!((concern.since_unix_ms, concern.service.as_deref()), (Some(5), Some("web")));
         assert_eq!(concern.serves_list_of_unix_ms, Some(3));
         assert!(concern.advice.contains("proxymgr accept web"), "{}", concern.advice);
+    }
+
+    #[test]
+    fn empty_list_is_a_problem_with_its_time() {
+        let mut watcher = WatcherState { service: "web".into(), ..WatcherState::default() };
+        watcher.hosts = Some(Arc::default());
+        assert_eq!(of_watcher(&watcher), []);
+        watcher.empty_since_unix_ms = Some(5);
+        let concerns = of_watcher(&watcher);
+        let [concern] = concerns.as_slice() else { panic!("one problem per cause: {concerns:?}") };
+        assert_eq!((concern.kind, concern.since_unix_ms), (ConcernKind::NoHosts, Some(5)));
+        assert!(concern.advice.contains("min_hosts"), "{}", concern.advice);
     }
 
     #[test]
