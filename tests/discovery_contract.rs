@@ -208,8 +208,16 @@ mod over_http {
         change_in_a_stalled_answer_is_not_lost
         slow_answer_is_an_error
         answer_from_the_past_is_not_taken
+        reported_changes_are_not_missed
         answer_of_something_else_is_an_error
     });
+
+    // Marathon is polled besides.
+    mod confirmed {
+        use super::*;
+
+        contract!(etcd: Keys; { confirmation_finds_a_lost_event });
+    }
 
     // A blocking query of Consul has no events.
     mod with_events {

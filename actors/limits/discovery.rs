@@ -67,6 +67,9 @@ pub const HTTP_RETRY_MIN: Duration = Duration::from_millis(100);
 /// The longest pause between two attempts at an HTTP service.
 pub const HTTP_RETRY_MAX: Duration = Duration::from_secs(10);
 
+/// How long the watch of a source may take to report a change that a confirmation has found.
+pub const WATCH_DELAY_MAX: Duration = Duration::from_secs(2);
+
 /// How long a lost HTTP service may take to answer again before its sources report the loss.
 pub const HTTP_LOSS_GRACE: Duration = Duration::from_secs(1);
 

@@ -212,6 +212,33 @@ pub async fn lost_event_is_found_by_a_refresh<K: OverHttp>() {
     it.recovers(&all, &[both]).await;
 }
 
+pub async fn confirmation_finds_a_lost_event<K: OverHttp>() {
+    let mut it = Proxied::<K>::start().await;
+    it.settle().await;
+    it.proxy.set(Fault::Lose);
+    it.kind.put(C, None).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    it.proxy.heal();
+    it.source.confirm();
+    assert!(it.inbox.until_hosts(&Proxied::<K>::all_three()).await.missed);
+    it.source.confirm();
+    let confirmed = it.inbox.next().await;
+    assert_eq!((level(&confirmed), confirmed.missed), (Ok(Proxied::<K>::all_three()), false));
+}
+
+pub async fn reported_changes_are_not_missed<K: OverHttp>() {
+    let mut it = Proxied::<K>::start().await;
+    for _ in 0..10 {
+        it.source.confirm();
+        it.kind.put(C, None).await;
+        let first = it.inbox.until_hosts(&Proxied::<K>::all_three()).await;
+        it.source.confirm();
+        it.kind.remove(C).await;
+        let second = it.inbox.until_hosts(&Proxied::<K>::both()).await;
+        assert!(!first.missed && !second.missed);
+    }
+}
+
 pub async fn event_twice_changes_nothing<K: OverHttp>() {
     let mut it = Proxied::<K>::start().await;
     let (both, all) = (Proxied::<K>::both(), Proxied::<K>::all_three());

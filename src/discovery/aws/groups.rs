@@ -145,8 +145,12 @@ impl SnapshotReader for Groups {
         self.next_at = Instant::now();
     }
 
-    fn report(&self, snapshot: Result<&Self::Snapshot, String>, seen_at: Instant) {
-        self.watcher.do_send(HostsSeen::watched(snapshot.cloned(), seen_at));
+    fn another(&self) -> Option<Self> {
+        None
+    }
+
+    fn report(&self, snapshot: Result<&Self::Snapshot, String>, seen_at: Instant, missed: bool) {
+        self.watcher.do_send(HostsSeen { result: snapshot.cloned(), seen_at, missed });
     }
 }
 

@@ -57,11 +57,10 @@ impl Agents {
         query: Vec<(&'static str, String)>,
         permissions: &'static str,
     ) -> Blocking {
-        self.watching.set(self.watching.get() + 1);
         Blocking {
             client: self.clients.of(servers),
             connections_max: self.connections_max,
-            watching: self.watching.clone(),
+            waiting: Waiting::new(&self.watching),
             path,
             query,
             permissions,
@@ -77,7 +76,7 @@ impl Agents {
 pub(super) struct Blocking {
     client: Rc<HttpClient>,
     connections_max: usize,
-    watching: Rc<Cell<usize>>,
+    waiting: Waiting,
     path: String,
     query: Vec<(&'static str, String)>,
     permissions: &'static str,
@@ -89,9 +88,29 @@ pub(super) struct Blocking {
     pace: Pace,
 }
 
-impl Drop for Blocking {
+/// Counts a query that waits at the agents.
+struct Waiting {
+    queries: Rc<Cell<usize>>,
+    is_counted: bool,
+}
+
+impl Waiting {
+    fn new(queries: &Rc<Cell<usize>>) -> Self {
+        queries.set(queries.get() + 1);
+        Self { queries: queries.clone(), is_counted: true }
+    }
+
+    /// For a query that never waits.
+    fn uncounted(&self) -> Self {
+        Self { queries: self.queries.clone(), is_counted: false }
+    }
+}
+
+impl Drop for Waiting {
     fn drop(&mut self) {
-        self.watching.set(self.watching.get() - 1);
+        if self.is_counted {
+            self.queries.set(self.queries.get() - 1);
+        }
     }
 }
 
@@ -104,6 +123,22 @@ impl Blocking {
     /// The index of the last response, which grows with every change unless data is restored.
     pub(super) fn index(&self) -> u64 {
         self.index
+    }
+
+    /// A query of the same path that has read nothing yet, for single responses at once.
+    pub(super) fn another(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            connections_max: self.connections_max,
+            waiting: self.waiting.uncounted(),
+            path: self.path.clone(),
+            query: self.query.clone(),
+            permissions: self.permissions,
+            index: 0,
+            highest: 0,
+            early: Backoff::new(EARLY_PAUSE_MIN, EARLY_PAUSE_MAX),
+            pace: Pace::new(),
+        }
     }
 
     /// Requests the next response at once.
@@ -183,7 +218,7 @@ impl Blocking {
 
     /// The time that a query waits for a change.
     fn wait(&self) -> Duration {
-        let is_crowded = self.watching.get() > self.connections_max;
+        let is_crowded = self.waiting.queries.get() > self.connections_max;
         if is_crowded { CONSUL_TURN } else { CONSUL_WAIT }
     }
 

@@ -71,8 +71,13 @@ impl SnapshotReader for Tagged {
         self.blocking.start_over();
     }
 
-    fn report(&self, snapshot: Result<&Self::Snapshot, String>, _seen_at: Instant) {
-        self.reader.do_send(DefinitionsSeen::plain(snapshot.cloned()));
+    fn another(&self) -> Option<Self> {
+        let (tag, reader) = (self.tag.clone(), self.reader.clone());
+        Some(Self { blocking: self.blocking.another(), tag, reader })
+    }
+
+    fn report(&self, snapshot: Result<&Self::Snapshot, String>, _seen_at: Instant, missed: bool) {
+        self.reader.do_send(DefinitionsSeen { missed, ..DefinitionsSeen::plain(snapshot.cloned()) });
     }
 }
 

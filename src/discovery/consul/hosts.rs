@@ -100,8 +100,14 @@ impl SnapshotReader for Instances {
         self.blocking.start_over();
     }
 
-    fn report(&self, snapshot: Result<&Self::Snapshot, String>, seen_at: Instant) {
-        self.watcher.do_send(HostsSeen::watched(snapshot.cloned(), seen_at));
+    fn another(&self) -> Option<Self> {
+        let Self { blocking, service, options, watcher } = self;
+        let (service, options, watcher) = (service.clone(), options.clone(), watcher.clone());
+        Some(Self { blocking: blocking.another(), service, options, watcher })
+    }
+
+    fn report(&self, snapshot: Result<&Self::Snapshot, String>, seen_at: Instant, missed: bool) {
+        self.watcher.do_send(HostsSeen { result: snapshot.cloned(), seen_at, missed });
     }
 }
 

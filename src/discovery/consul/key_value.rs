@@ -108,8 +108,13 @@ impl SnapshotReader for Keys {
         self.blocking.start_over();
     }
 
-    fn report(&self, snapshot: Result<&Self::Snapshot, String>, _seen_at: Instant) {
-        self.reader.do_send(DefinitionsSeen::plain(snapshot.cloned()));
+    fn another(&self) -> Option<Self> {
+        let (prefix, reader) = (self.prefix.clone(), self.reader.clone());
+        Some(Self { blocking: self.blocking.another(), prefix, had_keys_at: None, names: BTreeSet::new(), reader })
+    }
+
+    fn report(&self, snapshot: Result<&Self::Snapshot, String>, _seen_at: Instant, missed: bool) {
+        self.reader.do_send(DefinitionsSeen { missed, ..DefinitionsSeen::plain(snapshot.cloned()) });
     }
 }
 

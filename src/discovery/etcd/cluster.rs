@@ -41,6 +41,7 @@ impl Login {
 }
 
 /// One cluster, with the login for it.
+#[derive(Clone)]
 pub(super) struct Cluster {
     http: Rc<HttpClient>,
     login: Option<Rc<Login>>,

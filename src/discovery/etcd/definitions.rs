@@ -35,6 +35,7 @@ impl DefinitionSource for EtcdDefinitions {
     }
 }
 
+#[derive(Clone)]
 struct DefinitionKeys {
     prefix: String,
     reader: Recipient<DefinitionsSeen>,
@@ -59,7 +60,7 @@ impl KeyDecoder for DefinitionKeys {
         ))
     }
 
-    fn report(&self, snapshot: Result<&Entries<RawDefinition>, String>, _seen_at: Instant) {
-        self.reader.do_send(DefinitionsSeen::plain(snapshot.cloned()));
+    fn report(&self, snapshot: Result<&Entries<RawDefinition>, String>, _seen_at: Instant, missed: bool) {
+        self.reader.do_send(DefinitionsSeen { missed, ..DefinitionsSeen::plain(snapshot.cloned()) });
     }
 }

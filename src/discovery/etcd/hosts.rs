@@ -39,6 +39,7 @@ pub(in crate::discovery) fn open(
     Ok(SnapshotWatch::start(Prefix::new(cluster, prefix, decoder)))
 }
 
+#[derive(Clone)]
 struct HostKeys {
     prefix: String,
     options: Arc<OptionPolicy>,
@@ -71,11 +72,11 @@ impl KeyDecoder for HostKeys {
         None
     }
 
-    fn report(&self, snapshot: Result<&Entries<Self::Entry>, String>, seen_at: Instant) {
+    fn report(&self, snapshot: Result<&Entries<Self::Entry>, String>, seen_at: Instant, missed: bool) {
         let seen_host = |(key, entry): (&Arc<str>, &Self::Entry)| {
             entry.clone().transpose().map(|record| SeenHost { key: key.clone(), record })
         };
         let result = snapshot.map(|entries| entries.iter().filter_map(seen_host).collect());
-        self.watcher.do_send(HostsSeen::watched(result, seen_at));
+        self.watcher.do_send(HostsSeen { result, seen_at, missed });
     }
 }

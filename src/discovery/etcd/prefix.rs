@@ -21,15 +21,15 @@ use crate::discovery::snapshot_watch::SnapshotReader;
 pub(super) type Entries<E> = BTreeMap<Arc<str>, E>;
 
 /// Decodes keys for one recipient.
-pub(super) trait KeyDecoder: 'static {
+pub(super) trait KeyDecoder: Clone + 'static {
     /// A decoded key.
     type Entry: Clone + PartialEq;
     /// Decodes a key's value; `name` is the key without the prefix.
     fn entry(&self, name: &str, value: &[u8]) -> Self::Entry;
     /// The error if there is no key at all; none if that is a valid snapshot.
     fn absent(&self, cluster: &Cluster) -> Option<String>;
-    /// Sends a snapshot to the recipient, or why there is none.
-    fn report(&self, snapshot: Result<&Entries<Self::Entry>, String>, seen_at: Instant);
+    /// Sends a snapshot to the recipient, or why there is none. `missed` is true for a change that no event reported.
+    fn report(&self, snapshot: Result<&Entries<Self::Entry>, String>, seen_at: Instant, missed: bool);
 }
 
 /// The reasons with which a watch ends when the credentials are missing, outdated or insufficient.
@@ -255,7 +255,11 @@ impl<M: KeyDecoder> SnapshotReader for Prefix<M> {
         self.watch = None;
     }
 
-    fn report(&self, snapshot: Result<&Self::Snapshot, String>, seen_at: Instant) {
-        self.decoder.report(snapshot, seen_at);
+    fn another(&self) -> Option<Self> {
+        Some(Self::new(self.cluster.clone(), self.prefix.clone(), self.decoder.clone()))
+    }
+
+    fn report(&self, snapshot: Result<&Self::Snapshot, String>, seen_at: Instant, missed: bool) {
+        self.decoder.report(snapshot, seen_at, missed);
     }
 }
