@@ -49,6 +49,10 @@ impl DefinitionSource for ConsulCatalogDefinitions {
         );
         Box::new(SnapshotWatch::start(Tagged { blocking, tag: self.tag.clone(), reader }))
     }
+
+    fn are_derived(&self) -> bool {
+        true
+    }
 }
 
 struct Tagged {
