@@ -14,8 +14,8 @@ use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
 use crate::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
-    Domain, MaxRemoval, PathPrefix, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate,
-    SourceSpec, Word,
+    Domain, MaxRemoval, PathPrefix, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName,
+    ServiceUpdate, SourceSpec, Word,
 };
 
 /// A valid definition, with warnings for its author.

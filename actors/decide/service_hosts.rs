@@ -82,8 +82,7 @@ impl ServiceHosts {
             let diff = difference(in_service.as_deref(), &shown.hosts);
             blocked_change(&shown.hosts, &diff, "an operator rejected it earlier".to_owned(), now)
         };
-        let guard =
-            Guard::restored(memory.map(shown), in_service.as_deref().map(serving), limits, now, change);
+        let guard = Guard::restored(memory.map(shown), in_service.as_deref().map(serving), limits, now, change);
         Self {
             is_from_saved_state: in_service.is_some(),
             confirmed_unix_ms: confirmed_unix_ms.filter(|_| in_service.is_some()),

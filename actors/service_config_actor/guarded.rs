@@ -45,9 +45,9 @@ impl ServiceConfigActor {
         let taken_over = self.taken_over(&newest);
         // A restarted daemon must not take a rejected list for one that passes during the grace period.
         let is_rejected = self.guard.has_rejected(&newest);
-        let is_due =
-            |name: &Arc<str>| is_rejected || self.absences.is_over(name, now) || taken_over.contains(name);
-        let gone: BTreeSet<_> = self.in_service().filter(|name| !newest.contains_key(*name) && is_due(name)).cloned().collect();
+        let is_due = |name: &Arc<str>| is_rejected || self.absences.is_over(name, now) || taken_over.contains(name);
+        let gone: BTreeSet<_> =
+            self.in_service().filter(|name| !newest.contains_key(*name) && is_due(name)).cloned().collect();
         let checked = match gone.is_empty() {
             true => Ok(()),
             false => {

@@ -15,7 +15,8 @@ use crate::port::DefinitionList;
 impl ServiceConfigActor {
     /// Handles a list of the source.
     pub(super) fn list_seen(&mut self, list: DefinitionList, ctx: &mut Context<Self>) {
-        let missing = self.services.iter().filter(|(name, service)| service.good.is_some() && !list.contains_key(*name));
+        let missing =
+            self.services.iter().filter(|(name, service)| service.good.is_some() && !list.contains_key(*name));
         let new = self.absences.update(missing.map(|(name, _)| name), self.clock.now());
         for name in new {
             info!(self.log, "the definition is gone, its service is removed unless it returns";

@@ -97,7 +97,7 @@ impl ScriptedSources {
 
     /// Has the source of a service show these hosts without an event.
     pub(crate) fn change_silently(&self, service: &str, hosts: Vec<SeenHost>) {
-        let mut snapshots = self.0.borrow_mut();
+        let mut snapshots = self.snapshots.borrow_mut();
         let part = snapshots.hosts.entry(service.to_owned()).or_default();
         part.snapshot = Some(HostsSeen::watched(Ok(hosts), Instant::now()));
         part.is_unreported = true;
@@ -105,7 +105,7 @@ impl ScriptedSources {
 
     /// Has the source of a service answer nothing from now on, or answer again.
     pub(crate) fn silence(&self, service: &str, is_silent: bool) {
-        self.0.borrow_mut().hosts.entry(service.to_owned()).or_default().is_silent = is_silent;
+        self.snapshots.borrow_mut().hosts.entry(service.to_owned()).or_default().is_silent = is_silent;
     }
 
     /// Returns whether an actor watches the definitions.
@@ -136,7 +136,7 @@ impl OpenSource for Listening {
 
     fn confirm(&self) {
         let Some(service) = &self.service else { return self.refresh() };
-        let mut snapshots = self.stage.0.borrow_mut();
+        let mut snapshots = self.stage.snapshots.borrow_mut();
         if let Some(part) = snapshots.hosts.get_mut(service).filter(|part| !part.is_silent) {
             let missed = std::mem::take(&mut part.is_unreported);
             part.snapshot.iter_mut().for_each(|snapshot| snapshot.missed = missed);

@@ -35,7 +35,12 @@ impl CapacityWindow {
     }
 
     /// Records the capacity from now on.
-    pub(super) fn record(&mut self, Capacity { serving, taken_out, returned }: Capacity, now: Moment, window: Duration) {
+    pub(super) fn record(
+        &mut self,
+        Capacity { serving, taken_out, returned }: Capacity,
+        now: Moment,
+        window: Duration,
+    ) {
         let before = self.serving.map(|serving| serving + self.taken_out);
         self.serving = Some(serving);
         self.taken_out = self.taken_out.saturating_sub(returned) + taken_out;
