@@ -224,7 +224,10 @@ impl World {
 
     /// Alters the commands as the planted bug does; returns the answers if HAProxy receives none of them.
     fn bent(&self, commands: &mut [RuntimeCommand]) -> Option<Vec<Answer>> {
-        if self.has(PlantedBug::SpurnsASlot) && commands.iter().any(|it| matches!(it, RuntimeCommand::SetAddress(..))) {
+        // Commands for other services in the same batch have nothing to do with the slot.
+        let are_of_one = commands.iter().all(|it| it.server().service == commands[0].server().service);
+        let fills_a_slot = || commands.iter().any(|it| matches!(it, RuntimeCommand::SetAddress(..)));
+        if self.has(PlantedBug::SpurnsASlot) && are_of_one && fills_a_slot() {
             return Some(in_vain(commands));
         }
         for command in commands.iter_mut() {

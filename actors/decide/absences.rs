@@ -54,15 +54,14 @@ impl Absences {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_types, reason = "a point from which the moments of a test are counted")]
 mod tests {
-    use std::time::Instant;
+    use tokio::time::Instant;
 
     use super::*;
 
     #[test]
     fn grace_counts_from_the_first_list_without_the_definition() {
-        let start = Instant::now();
+        let start = Instant::now().into_std();
         let at = |ms: u64| Moment { instant: start + Duration::from_millis(ms), unix_ms: ms };
         let (web, api): (Arc<str>, Arc<str>) = ("web".into(), "api".into());
         let mut absences = Absences::of_source(false);

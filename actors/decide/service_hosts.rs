@@ -1,7 +1,6 @@
 //! The hosts of one service: the list in service, and the handling of each list from its source.
 
 #[cfg(test)]
-#[expect(clippy::disallowed_types, reason = "a point from which the moments of a test are counted")]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -339,5 +339,5 @@ fn recounted_entries_are_the_ones_that_may_be_lost() {
     assert_eq!(stage.show(2, 1..=4), Err(Blocking::Began));
     let mut unused = Guard::<Numbers>::default();
     unused.recount(10, &stage.limits, stage.at(1));
-    assert_eq!(unused.check(4, &stage.limits, stage.at(2)), Ok(()), "no list was in service yet");
+    assert_eq!(unused.check(Capacity::serving(4), &stage.limits, stage.at(2)), Ok(()), "no list was in service yet");
 }

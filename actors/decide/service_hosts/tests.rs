@@ -1,6 +1,9 @@
 //! Tests of the capacity that the guard compares, with lists as sources return them.
 
-use std::time::{Duration, Instant};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::*;
 use crate::model::{Address, Endpoint, Removal};
@@ -21,7 +24,10 @@ impl Stage {
     }
 
     fn now(&self) -> Moment {
-        Moment { instant: self.start + Duration::from_secs(self.seconds), unix_ms: 1_000_000 + 1_000 * self.seconds }
+        Moment {
+            instant: (self.start + Duration::from_secs(self.seconds)).into_std(),
+            unix_ms: 1_000_000 + 1_000 * self.seconds,
+        }
     }
 
     /// Shows a list. Returns the news of the guard, after a check that its capacity is the number of ready hosts.
@@ -49,7 +55,7 @@ fn host(number: u8, state: AdminState) -> SeenHost {
 }
 
 /// Returns hosts in these states, and an entry that is not read incrementally where `is_whole` is set.
-fn list(ready: std::ops::RangeInclusive<u8>, maint: std::ops::RangeInclusive<u8>, is_whole: bool) -> Vec<SeenHost> {
+fn list(ready: RangeInclusive<u8>, maint: RangeInclusive<u8>, is_whole: bool) -> Vec<SeenHost> {
     let ready = ready.map(|number| host(number, AdminState::Ready));
     let mut hosts: Vec<_> = ready.chain(maint.map(|number| host(number, AdminState::Maint))).collect();
     hosts.extend(is_whole.then(|| SeenHost::new("zz", Err("not JSON".to_owned()))));
@@ -57,7 +63,7 @@ fn list(ready: std::ops::RangeInclusive<u8>, maint: std::ops::RangeInclusive<u8>
 }
 
 /// No hosts.
-const NONE: std::ops::RangeInclusive<u8> = 1..=0;
+const NONE: RangeInclusive<u8> = 1..=0;
 
 #[test]
 fn hosts_that_join_in_maintenance_do_not_replace_ready_ones() {
