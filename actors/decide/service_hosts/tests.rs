@@ -1,6 +1,5 @@
 //! Tests of the capacity that the guard compares, with lists as sources return them.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -55,15 +54,15 @@ fn host(number: u8, state: AdminState) -> SeenHost {
 }
 
 /// Returns hosts in these states, and an entry that is not read incrementally where `is_whole` is set.
-fn list(ready: RangeInclusive<u8>, maint: RangeInclusive<u8>, is_whole: bool) -> Vec<SeenHost> {
-    let ready = ready.map(|number| host(number, AdminState::Ready));
-    let mut hosts: Vec<_> = ready.chain(maint.map(|number| host(number, AdminState::Maint))).collect();
+fn list(ready: impl IntoIterator<Item = u8>, maint: impl IntoIterator<Item = u8>, is_whole: bool) -> Vec<SeenHost> {
+    let ready = ready.into_iter().map(|number| host(number, AdminState::Ready));
+    let mut hosts: Vec<_> = ready.chain(maint.into_iter().map(|number| host(number, AdminState::Maint))).collect();
     hosts.extend(is_whole.then(|| SeenHost::new("zz", Err("not JSON".to_owned()))));
     hosts
 }
 
 /// No hosts.
-const NONE: RangeInclusive<u8> = 1..=0;
+const NONE: [u8; 0] = [];
 
 #[test]
 fn hosts_that_join_in_maintenance_do_not_replace_ready_ones() {
