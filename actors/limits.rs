@@ -197,6 +197,21 @@ pub const APPLY_LATENCY_BOUNDS_US: [u64; 17] = [
 /// The default window of the guard.
 pub const GUARD_WINDOW: Duration = Duration::from_secs(30);
 
+/// The smallest baseline of hosts for which the guard has a default share. Smaller services often replace most of their
+/// hosts in one step; `min_hosts` protects them.
+pub const GUARD_DEFAULT_SHARE_FROM: usize = 4;
+
+/// The default share of such a baseline that may be removed within the window.
+pub const GUARD_DEFAULT_SHARE: f64 = 0.5;
+
+/// How long a definition must be missing before its service is removed. A definition that is written again within it was
+/// only updated: its port stays open, and the guards keep their state.
+pub const DEFINITION_GRACE: Duration = Duration::from_secs(1);
+
+/// The same for definitions that are derived from instances: they vanish with the last instance, for example while a
+/// deployment replaces all instances.
+pub const DERIVED_DEFINITION_GRACE: Duration = Duration::from_secs(300);
+
 /// The most names of a blocked list in a snapshot.
 pub const BLOCKED_NAMES_MAX: usize = 50;
 

@@ -63,6 +63,10 @@ pub trait NameResolver {
 pub trait DefinitionSource {
     /// Begins to watch the definitions and sends snapshots to `reader`, first as soon as they are known.
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource>;
+    /// Returns whether the definitions are derived from instances, and so vanish with the last instance of a service.
+    fn are_derived(&self) -> bool {
+        false
+    }
 }
 
 /// A source being watched. Dropping it ends the watch.

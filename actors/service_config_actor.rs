@@ -1,17 +1,19 @@
 //! Owns the definitions of all services. Starts, updates and stops one WatcherActor per service.
 
 mod guarded;
+mod removal;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient};
+use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, SpawnHandle};
 use slog::{Logger, info, warn};
 use tokio::time::Duration;
 
 use crate::clock::Clock;
 use crate::confirmation::Confirmation;
+use crate::decide::absences::Absences;
 use crate::decide::annotation;
 use crate::decide::guard::{Guard, GuardLimits, GuardMemory};
 use crate::decide::option_policy::OptionPolicy;
@@ -81,6 +83,12 @@ pub struct ServiceConfigActor {
     services: BTreeMap<Arc<str>, Service>,
     problems: BTreeMap<String, Vec<String>>,
     guard: Guard<DefinitionList>,
+    /// The newest list of the source.
+    newest: Option<DefinitionList>,
+    /// The services that the newest list lacks.
+    absences: Absences,
+    /// Ends the next grace period.
+    removal_timer: Option<SpawnHandle>,
     /// The last state that was sent to be saved.
     saved_guard: GuardMemory<DefinitionList>,
     restored: Vec<SavedService>,
@@ -110,6 +118,7 @@ impl ServiceConfigActor {
         log: Logger,
     ) -> Self {
         let health = SourceHealth { since_unix_ms: clock.unix_ms(), ..SourceHealth::default() };
+        let absences = Absences::of_source(ports.definitions.are_derived());
         Self {
             ports,
             source: None,
@@ -120,6 +129,9 @@ impl ServiceConfigActor {
             services: BTreeMap::new(),
             problems: BTreeMap::new(),
             guard: Guard::default(),
+            newest: None,
+            absences,
+            removal_timer: None,
             saved_guard,
             restored,
             start_watcher,
@@ -145,15 +157,19 @@ impl ServiceConfigActor {
         self.restore_guard();
     }
 
-    fn apply(&mut self, seen: BTreeMap<Arc<str>, RawDefinition>) {
-        self.problems.retain(|name, _| seen.contains_key(name.as_str()));
-        let gone: Vec<_> = self.services.keys().filter(|name| !seen.contains_key(*name)).cloned().collect();
+    /// Applies a list. Of the services that it lacks, those stay that `is_kept` names.
+    fn apply(&mut self, seen: &BTreeMap<Arc<str>, RawDefinition>, is_kept: impl Fn(&Arc<str>) -> bool) {
+        let is_gone = |(name, service): &(&Arc<str>, &Service)| {
+            !seen.contains_key(*name) && (service.good.is_none() || !is_kept(name))
+        };
+        let gone: Vec<_> = self.services.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
         for name in gone {
             self.remove(&name);
         }
+        self.problems.retain(|name, _| self.services.contains_key(name.as_str()));
         for (name, raw) in seen {
-            if self.services.get(&name).is_none_or(|known| known.raw.as_ref() != Some(&raw)) {
-                self.read(&name, raw);
+            if self.services.get(name).is_none_or(|known| known.raw.as_ref() != Some(raw)) {
+                self.read(name, raw.clone());
             }
         }
     }
@@ -319,7 +335,7 @@ impl Actor for ServiceConfigActor {
 impl Handler<DefinitionsSeen> for ServiceConfigActor {
     type Result = ();
 
-    fn handle(&mut self, DefinitionsSeen { result, missed, annotations }: DefinitionsSeen, _: &mut Self::Context) {
+    fn handle(&mut self, DefinitionsSeen { result, missed, annotations }: DefinitionsSeen, ctx: &mut Self::Context) {
         self.confirmation.answered();
         if let Some(heard) = annotations {
             self.annotations_heard(heard);
@@ -330,7 +346,7 @@ impl Handler<DefinitionsSeen> for ServiceConfigActor {
                 if missed {
                     self.change_missed();
                 }
-                self.consider(seen);
+                self.list_seen(Arc::new(seen), ctx);
                 self.source_read();
             }
         }

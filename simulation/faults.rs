@@ -12,7 +12,7 @@ use super::hosts::Shown;
 use super::plan::{HOSTS_MAX, Plan, SERVICES, Step};
 use super::processes::SocketFault;
 use super::slots::Slots;
-use super::truth::{self, Limits, Service};
+use super::truth::{self, Limits, Service, UNLIMITED};
 use super::world::World;
 
 /// Number of definitions of a service, which differ in an option.
@@ -137,8 +137,8 @@ impl World {
         self.show_everything();
     }
 
-    /// Ends all faults, and makes sure that a service exists and every service has a host, so that no guard has to
-    /// block a change: the actors must repair everything else.
+    /// Ends all faults, and makes sure that a service exists and every service has a host. Where a guard still blocks a
+    /// change, an operator lifts its limits. The actors must repair everything else.
     pub fn heal_for_good(&self) {
         self.with(|things| things.calm.end());
         self.define(SERVICES[0]);
@@ -150,6 +150,16 @@ impl World {
             self.change(name, |service| service.join(HOSTS_MAX, Shown::PLAIN));
         }
         self.heal();
+        let blocked: Vec<String> = self.with(|things| {
+            let is_blocked = |(name, service): &(&String, &Service)| things.oracle.would_block(name, &service.hosts);
+            things.defined().filter(is_blocked).map(|(name, _)| name.clone()).collect()
+        });
+        for name in &blocked {
+            self.change(name, |service| service.limits = Some(UNLIMITED));
+        }
+        if !blocked.is_empty() {
+            self.show_definitions();
+        }
     }
 
     /// Executes one step of a plan.
@@ -246,7 +256,7 @@ impl World {
             }
             Step::BadDefinition { service } => self.change(service, |service| service.broken_definition = true),
             Step::Limits { service, min_hosts, max_removal_percent } => {
-                let limits = Limits { min_hosts: *min_hosts, max_removal_percent: *max_removal_percent };
+                let limits = Limits { min_hosts: *min_hosts, max_removal_percent: Some(*max_removal_percent) };
                 self.change(service, |service| service.limits = Some(limits));
             }
             Step::MovePort { service } => self.change(service, |service| service.moved = !service.moved),

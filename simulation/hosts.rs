@@ -33,6 +33,11 @@ impl Hosts {
         self.shown.len()
     }
 
+    /// Returns the number of hosts that take traffic.
+    pub(super) fn ready(&self) -> usize {
+        self.shown.iter().filter(|shown| shown.state == AdminState::Ready).count()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.shown.is_empty()
     }

@@ -5,17 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proxymgr_actors::decide::guard::GuardMemory;
-use proxymgr_actors::model::{AdminState, HostList, RawDefinition, Removal};
+use proxymgr_actors::limits::DEFINITION_GRACE;
+use proxymgr_actors::model::{AdminState, HostList, MaxRemoval, RawDefinition, Removal};
 use proxymgr_actors::port::{DefinitionList, SavedState};
 use tokio::time::{Duration, Instant};
 
 use super::choices::Choices;
-use super::guard_model::GuardModel;
+use super::guard_model::{GuardModel, Seen};
 use super::hosts::{Hosts, Shown};
 use super::truth::{Limits, NO_LIMITS, SERVICE_LIMITS, ShownHosts, Snapshot, is_refused, number_of_server};
 
 /// How long a replaced list may matter: its reports are still on their way, or its servers drain.
 const LISTS_KEPT: Duration = Duration::from_secs(600);
+
+/// Resolution of the clock.
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// The expected knowledge of the actors.
 #[derive(Debug)]
@@ -43,6 +47,12 @@ pub(super) struct Oracle {
     late_causes: Vec<(Instant, String)>,
     /// The definitions of the last report, applied or blocked.
     reported_definitions: Option<BTreeMap<String, RawDefinition>>,
+    /// Since when the reports lack each usable definition.
+    absent: BTreeMap<String, Instant>,
+    /// Whether the last report of the definitions was an error.
+    definitions_lost: bool,
+    /// The definitions that an operator rejected before the manager started, until others are reported.
+    rejected_before: Option<BTreeMap<String, RawDefinition>>,
     /// The guard of the definitions.
     guard: GuardModel,
     /// Whether an operator's order to accept blocked definitions awaits its answer.
@@ -87,6 +97,9 @@ impl Default for Oracle {
             causes: Vec::new(),
             late_causes: Vec::new(),
             reported_definitions: None,
+            absent: BTreeMap::new(),
+            definitions_lost: false,
+            rejected_before: None,
             guard: GuardModel::of_services(),
             accepting: false,
             has_new_file: false,
@@ -119,6 +132,11 @@ impl Expected {
         self.lists.last().map(|(_, hosts)| hosts)
     }
 
+    /// Returns how the guard sees this list.
+    fn seen(&self, hosts: &Hosts) -> Seen {
+        Seen::hosts(hosts, self.applied().map(Arc::as_ref))
+    }
+
     fn put_in_force(&mut self, hosts: Arc<Hosts>) {
         let now = Instant::now();
         // Older lists are needed no more, except the last of them, which was applied until the first that is kept.
@@ -134,16 +152,18 @@ impl Oracle {
     pub(super) fn is_undecided(&self, service: &str, snapshot: &Snapshot) -> bool {
         let (Some(expected), Ok(snapshot)) = (self.services.get(service), snapshot) else { return false };
         let may_be_late = self.limits.get(service).filter(|known| known.since + self.mail_delay_max >= Instant::now());
-        let remaining = expected.taken(snapshot).len();
+        let seen = expected.seen(&expected.taken(snapshot));
         expected.accepting
             || may_be_late.is_some_and(|KnownLimits { now, before, .. }| {
-                expected.guard.allows(remaining, *now) != expected.guard.allows(remaining, *before)
+                expected.guard.allows(seen, *now) != expected.guard.allows(seen, *before)
             })
     }
 
-    /// Returns whether an operator's decision about the definitions is on its way.
+    /// Returns whether an operator's decision about the definitions is on its way, or a grace period ends now.
     pub(super) fn are_definitions_undecided(&self) -> bool {
-        self.accepting
+        let now = Instant::now();
+        let ends = |since: &Instant| (now..=now + MILLISECOND).contains(&(*since + DEFINITION_GRACE));
+        self.accepting || self.absent.values().any(ends)
     }
 
     /// Returns the limits of a service.
@@ -162,11 +182,12 @@ impl Oracle {
         let seen = expected.taken(snapshot);
         expected.is_unsure = snapshot.unreadable.iter().any(|host| !seen.contains(host));
         expected.reported = seen.clone();
-        if !expected.guard.allows(seen.len(), limits) {
+        let list = expected.seen(&seen);
+        if !expected.guard.allows(list, limits) {
             expected.guard.blocked();
             return (false, first);
         }
-        expected.guard.passed(seen.len());
+        expected.guard.passed(list);
         let changes = expected.applied() != Some(&seen);
         if changes {
             self.choices.hosts_changed(service, &seen);
@@ -179,11 +200,24 @@ impl Oracle {
     pub(super) fn is_blocked_by_window(&self, service: &str) -> bool {
         let limits = self.limits(service);
         self.services.get(service).is_some_and(|expected| {
-            let remaining = expected.reported.len();
-            expected.heard
-                && !expected.guard.allows(remaining, limits)
-                && expected.guard.allows_alone(remaining, limits)
+            let list = expected.seen(&expected.reported);
+            expected.heard && !expected.guard.allows(list, limits) && expected.guard.allows_alone(list, limits)
         })
+    }
+
+    /// Returns whether the newest list is blocked only because hosts in maintenance or drain do not count.
+    pub(super) fn is_blocked_by_capacity(&self, service: &str) -> bool {
+        let limits = self.limits(service);
+        self.services.get(service).is_some_and(|expected| {
+            let (list, listed) = (expected.seen(&expected.reported), Seen::listed(&expected.reported));
+            expected.heard && !expected.guard.allows(list, limits) && expected.guard.allows(listed, limits)
+        })
+    }
+
+    /// Returns whether the guard of a service without limits of its own would block these hosts.
+    pub(super) fn would_block(&self, service: &str, hosts: &Hosts) -> bool {
+        let expected = self.services.get(service).filter(|_| self.is_known(service));
+        expected.is_some_and(|expected| !expected.guard.allows(expected.seen(hosts), NO_LIMITS))
     }
 
     /// Returns whether this host is in service only because the guard blocks the list without it.
@@ -202,7 +236,7 @@ impl Oracle {
         expected.accepting = false;
         if is_done {
             self.choices.hosts_changed(service, &expected.reported);
-            expected.guard.accepted(expected.reported.len());
+            expected.guard.accepted(expected.seen(&expected.reported));
             expected.put_in_force(expected.reported.clone());
         }
     }
@@ -226,15 +260,56 @@ impl Oracle {
 
     /// Notes a report of the definitions.
     pub(super) fn defined(&mut self, definitions: &BTreeMap<String, RawDefinition>) {
+        self.definitions_lost = false;
         self.reported_definitions = Some(definitions.clone());
-        if !self.blocked(|name| definitions.contains_key(name)).is_empty() {
+        self.rejected_before.take_if(|rejected| rejected != definitions);
+        self.absent.retain(|name, _| !definitions.contains_key(name));
+        for name in self.good.iter().filter(|name| !definitions.contains_key(*name)) {
+            self.absent.entry(name.clone()).or_insert_with(Instant::now);
+        }
+        self.settle_definitions();
+    }
+
+    /// Notes that the definitions cannot be read.
+    pub(super) fn definitions_lost(&mut self) {
+        self.definitions_lost = true;
+    }
+
+    /// Returns when the next grace period of a missing definition ends.
+    pub(super) fn next_removal(&self) -> Option<Instant> {
+        let now = Instant::now();
+        self.absent.values().map(|since| *since + DEFINITION_GRACE).filter(|end| *end > now).min()
+    }
+
+    /// Notes that a grace period has ended. While the source fails, nothing is removed.
+    pub(super) fn grace_ended(&mut self) {
+        if !self.definitions_lost {
+            self.settle_definitions();
+        }
+    }
+
+    /// Applies the newest report: services that it lacks stay for their grace period, and as long as the guard blocks it.
+    fn settle_definitions(&mut self) {
+        let Some(reported) = self.reported_definitions.clone() else { return };
+        let now = Instant::now();
+        let stays = |since: &Instant| self.rejected_before.is_none() && *since + DEFINITION_GRACE > now;
+        let kept: BTreeSet<String> =
+            self.absent.iter().filter(|(_, since)| stays(since)).map(|(name, _)| name.clone()).collect();
+        if kept.len() < self.absent.len() && !self.blocked(|name| reported.contains_key(name)).is_empty() {
             self.guard.blocked();
             return;
         }
-        if self.definitions.as_ref() != Some(definitions) {
-            self.are_defined(definitions);
+        let mut applied = reported;
+        for name in &kept {
+            let known = self.definitions.as_ref().and_then(|definitions| definitions.get(name));
+            let known = known.cloned().unwrap_or_else(|| RawDefinition::new("", "an earlier run"));
+            applied.insert(name.clone(), known);
         }
-        self.guard.passed(self.good.len());
+        self.absent.retain(|name, _| kept.contains(name));
+        if self.definitions.as_ref() != Some(&applied) {
+            self.are_defined(&applied);
+        }
+        self.guard.passed(Seen::services(self.good.len()));
     }
 
     /// Notes an order to accept the blocked definitions.
@@ -247,7 +322,9 @@ impl Oracle {
         self.accepting = false;
         if let Some(reported) = self.reported_definitions.clone().filter(|_| is_done) {
             self.are_defined(&reported);
-            self.guard.accepted(self.good.len());
+            self.absent.clear();
+            self.rejected_before = None;
+            self.guard.accepted(Seen::services(self.good.len()));
         }
     }
 
@@ -287,7 +364,7 @@ impl Oracle {
     pub(super) fn blocked(&self, is_defined: impl Fn(&String) -> bool) -> BTreeSet<String> {
         let gone: BTreeSet<_> = self.good.iter().filter(|name| !is_defined(name)).cloned().collect();
         let remaining = self.good.len() - gone.len();
-        if self.guard.allows(remaining, SERVICE_LIMITS) { BTreeSet::new() } else { gone }
+        if self.guard.allows(Seen::services(remaining), SERVICE_LIMITS) { BTreeSet::new() } else { gone }
     }
 
     /// Resets the knowledge to what a restarted manager finds in its saved state.
@@ -301,7 +378,7 @@ impl Oracle {
         for service in saved {
             let hosts = Arc::new(service.hosts.as_deref().map(hosts_of).unwrap_or_default());
             let guard = match service.hosts.is_some() {
-                true => GuardModel::default().restored(hosts.len(), &service.guard, unix_ms),
+                true => GuardModel::default().restored(hosts.ready(), &service.guard, unix_ms),
                 false => GuardModel::default(),
             };
             let rejected = service.guard.rejected.as_ref().map(|rejected| hosts_of(&rejected.list));
@@ -317,6 +394,7 @@ impl Oracle {
         let GuardMemory { rejected, .. } = &state.definitions_guard;
         let reported = |list: &DefinitionList| list.iter().map(|(name, raw)| (name.to_string(), raw.clone())).collect();
         self.reported_definitions = rejected.as_ref().map(|rejected| reported(&rejected.list));
+        self.rejected_before = self.reported_definitions.clone();
         if !self.good.is_empty() {
             self.guard = GuardModel::of_services().restored(self.good.len(), &state.definitions_guard, unix_ms);
         }
@@ -465,13 +543,17 @@ fn limits_of(raw: &RawDefinition) -> Option<Limits> {
     let of = |key: &str| definition.get(key).and_then(serde_json::Value::as_f64);
     let default = limits_from(&Removal::default());
     let min_hosts = of("min_hosts").map_or(default.min_hosts, whole);
-    let max_removal_percent = of("max_removal").map_or(default.max_removal_percent, |share| whole(share * 100.0));
+    let max_removal_percent = of("max_removal").map(|share| whole(share * 100.0));
     Some(Limits { min_hosts, max_removal_percent })
 }
 
 fn limits_from(removal: &Removal) -> Limits {
     let min_hosts = u8::try_from(removal.min_hosts).unwrap_or(u8::MAX);
-    Limits { min_hosts, max_removal_percent: whole(removal.max_removal * 100.0) }
+    let max_removal_percent = match removal.max_removal {
+        MaxRemoval::BySize => None,
+        MaxRemoval::Share(share) => Some(whole(share * 100.0)),
+    };
+    Limits { min_hosts, max_removal_percent }
 }
 
 /// Converts a whole number that a definition contains as a fraction.

@@ -15,6 +15,8 @@ pub enum PlantedBug {
     FailureTakesAHost,
     /// A guard compares a list only with the previous one.
     ForgetsTheWindow,
+    /// A guard counts hosts in maintenance as capacity.
+    CountsMaintenance,
     /// A confirmation repeats the last list instead of reading the source.
     ConfirmsFromMemory,
     /// A service is left out of the file of a reload.
@@ -62,10 +64,11 @@ pub enum PlantedBug {
 }
 
 /// Every bug, with its name on the command line and the invariant that finds it.
-const ALL: [(PlantedBug, &str, Invariant); 25] = [
+const ALL: [(PlantedBug, &str, Invariant); 26] = [
     (PlantedBug::LosesAChange, "loses-a-change", Invariant::RemovedHostsGetNoRequests),
     (PlantedBug::FailureTakesAHost, "failure-takes-a-host", Invariant::NothingIsTakenAway),
     (PlantedBug::ForgetsTheWindow, "forgets-the-window", Invariant::GuardLimitsHold),
+    (PlantedBug::CountsMaintenance, "counts-maintenance", Invariant::GuardLimitsHold),
     (PlantedBug::ConfirmsFromMemory, "confirms-from-memory", Invariant::ListsAreConfirmed),
     (PlantedBug::LeavesAServiceOut, "leaves-a-service-out", Invariant::ServicesStay),
     (PlantedBug::NamesAStranger, "names-a-stranger", Invariant::ServersAreKnown),

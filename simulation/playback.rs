@@ -55,6 +55,8 @@ pub struct Beginning {
     pub version: ProxyVersion,
     /// When it begins, in milliseconds since 1970: durations of restored overrides refer to that clock.
     pub at_unix_ms: u64,
+    /// Whether the definitions are derived from instances.
+    pub derived_definitions: bool,
     /// State that the daemon has saved in an earlier run.
     pub restored: SavedState,
 }
@@ -82,7 +84,7 @@ pub fn play(
     in_virtual_time(0, async |world| {
         world.install(beginning.version);
         world.begin_at(beginning.at_unix_ms);
-        let (sources, at_unix_ms) = (ScriptedSources::default(), beginning.at_unix_ms);
+        let (sources, at_unix_ms) = (ScriptedSources::deriving(beginning.derived_definitions), beginning.at_unix_ms);
         let mut player = Player { world, at_unix_ms, sources, journal: Vec::new(), last: 0 };
         player.begin(orders(beginning.restored));
         let began = Instant::now();

@@ -14,13 +14,16 @@ use super::durations::Work;
 use super::invariant::Invariant;
 use super::plan::Refused;
 use super::planted_bug::PlantedBug;
-use super::processes::{CONNECT, Process, SocketFault, ready_in, until_given_up};
+use super::processes::{CONNECT, Process, SocketFault, ready_in};
 use super::route_map::RouteMap;
 use super::slots::{host_of, hosts_of, is_served_by_another, takes_traffic};
 use super::tampering::server;
 use super::things::Things;
 use super::truth::number_of_server;
 use super::world::World;
+
+/// How soon the connections of a process that ends break.
+const BREAKS_WITHIN: Duration = Duration::from_millis(20);
 
 const SOCKET: &str = "/run/haproxy.sock";
 
@@ -108,8 +111,15 @@ impl World {
         });
     }
 
-    async fn no_answer<T>(&self) -> Result<T, RuntimeError> {
-        until_given_up().await;
+    /// Waits for an answer that never arrives. The connection breaks when the process ends.
+    async fn no_answer<T>(&self, pid: u32) -> Result<T, RuntimeError> {
+        let given_up = Instant::now() + RUNTIME_ANSWER_TIMEOUT;
+        while Instant::now() < given_up {
+            sleep(BREAKS_WITHIN.min(given_up - Instant::now())).await;
+            if self.with(|things| !things.processes.contains_key(&pid)) {
+                return Err(broken());
+            }
+        }
         self.failed_again();
         let timeout_ms = u64::try_from(RUNTIME_ANSWER_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
         Err(RuntimeError::TimedOut { path: SOCKET.to_owned(), timeout_ms })
@@ -214,7 +224,10 @@ impl World {
 
     /// Alters the commands as the planted bug does; returns the answers if HAProxy receives none of them.
     fn bent(&self, commands: &mut [RuntimeCommand]) -> Option<Vec<Answer>> {
-        if self.has(PlantedBug::SpurnsASlot) && commands.iter().any(|it| matches!(it, RuntimeCommand::SetAddress(..))) {
+        // Commands for other services in the same batch have nothing to do with the slot.
+        let are_of_one = commands.iter().all(|it| it.server().service == commands[0].server().service);
+        let fills_a_slot = || commands.iter().any(|it| matches!(it, RuntimeCommand::SetAddress(..)));
+        if self.has(PlantedBug::SpurnsASlot) && are_of_one && fills_a_slot() {
             return Some(in_vain(commands));
         }
         for command in commands.iter_mut() {
@@ -328,7 +341,7 @@ impl RuntimeApi for World {
                         world.with(|things| things.oracle.cause("the answer to an `add server` was lost"));
                     }
                 }
-                return world.no_answer().await;
+                return world.no_answer(pid).await;
             }
             if let Some(answers) = in_vain {
                 return Ok(answers);
@@ -344,7 +357,7 @@ impl RuntimeApi for World {
         Box::pin(async move {
             let (pid, fault) = world.connected(world.duration_ms(Work::Observe)).await?;
             if fault.is_some() {
-                return world.no_answer().await;
+                return world.no_answer(pid).await;
             }
             let seen = world.with(|things| {
                 let process = things.processes.get_mut(&pid)?;
@@ -375,7 +388,7 @@ impl RuntimeApi for World {
                 if matches!(fault, SocketFault::Hangs { obeys: true }) {
                     world.route(pid, &commands);
                 }
-                return world.no_answer().await;
+                return world.no_answer(pid).await;
             }
             let answers = world.route(pid, &commands).ok_or_else(broken)?;
             world.with(|things| things.socket_failures = 0);
@@ -388,7 +401,7 @@ impl RuntimeApi for World {
         Box::pin(async move {
             let (pid, fault) = world.connected(0).await?;
             if fault.is_some() {
-                return world.no_answer().await;
+                return world.no_answer(pid).await;
             }
             let found = world.with(|things| Some(things.processes.get(&pid)?.map.as_ref().map(RouteMap::show)));
             found.ok_or_else(broken)
@@ -400,7 +413,7 @@ impl RuntimeApi for World {
         Box::pin(async move {
             let (pid, fault) = world.connected(0).await?;
             if fault.is_some() {
-                return world.no_answer().await;
+                return world.no_answer(pid).await;
             }
             let found = world.with(|things| things.processes.get(&pid).map(Process::info));
             found.ok_or_else(broken)

@@ -172,18 +172,35 @@ impl World {
             Ok(services) => {
                 self.with(|things| things.oracle.defined(services));
                 self.expect_good_services();
+                self.schedule_removal(id);
                 let words = |(name, raw): (&String, &RawDefinition)| {
                     let annotation = raw.annotation.as_ref().map(|annotation| format!(" + {}", annotation.text));
                     format!("{name} {}{}", raw.text, annotation.unwrap_or_default())
                 };
                 services.iter().map(words).collect::<Vec<_>>().join(", ")
             }
-            Err(error) => error.clone(),
+            Err(error) => {
+                self.with(|things| things.oracle.definitions_lost());
+                error.clone()
+            }
         };
         let annotations = shown.annotations.as_ref().err().map(|error| format!("; annotations: {error}"));
         let what = format!("DefinitionsSeen: {what}{}", annotations.unwrap_or_default());
         self.note("definitions", "ServiceConfigActor", what);
         reader.do_send(definitions_seen(shown));
+    }
+
+    /// Has the next grace period of a missing definition end.
+    fn schedule_removal(&self, id: u64) {
+        let Some(end) = self.with(|things| things.oracle.next_removal()) else { return };
+        let world = self.clone();
+        spawn(async move {
+            sleep_until(end).await;
+            if world.with(|things| things.is_definitions_link(id)) {
+                world.with(|things| things.oracle.grace_ended());
+                world.schedule_removal(id);
+            }
+        });
     }
 
     fn deliver_hosts(&self, id: u64, name: &str, snapshot: &Snapshot, watcher: &Recipient<HostsSeen>) {
@@ -215,6 +232,9 @@ impl World {
         }
         if self.has(PlantedBug::ForgetsTheWindow) {
             self.ignore_the_window(name);
+        }
+        if self.has(PlantedBug::CountsMaintenance) {
+            self.ignore_states(name);
         }
         if removes {
             self.expect_removals();

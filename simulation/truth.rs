@@ -55,18 +55,24 @@ const SHARED: u16 = 950;
 /// Offset of a service's other port.
 const OTHER_PORT: u16 = 1_000;
 
-/// Limits of a service without its own: an empty list is blocked unless the list was empty before.
-pub(super) const NO_LIMITS: Limits = Limits { min_hosts: 1, max_removal_percent: 100 };
+/// Limits of a service without its own: one host must serve, and half of four or more.
+pub(super) const NO_LIMITS: Limits = Limits { min_hosts: 1, max_removal_percent: None };
+
+/// Limits of a service whose guard blocks nothing.
+pub(super) const UNLIMITED: Limits = Limits { min_hosts: 0, max_removal_percent: Some(100) };
 
 /// The limits of the definitions.
-pub(super) const SERVICE_LIMITS: Limits = Limits { min_hosts: 0, max_removal_percent: 50 };
+pub(super) const SERVICE_LIMITS: Limits = Limits { min_hosts: 0, max_removal_percent: Some(SERVICE_PERCENT) };
+
+/// The largest percentage of the services that may be missing.
+pub(super) const SERVICE_PERCENT: u8 = 50;
 
 /// Limits of a guard: how many hosts, or services, may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) min_hosts: u8,
-    /// A quarter, a half or all, so that no share is rounded.
-    pub(super) max_removal_percent: u8,
+    /// A quarter, a half or all, so that no share is rounded; `None` where the definition has none.
+    pub(super) max_removal_percent: Option<u8>,
 }
 
 /// Real state of one service.
@@ -125,8 +131,8 @@ impl Service {
         } else {
             let option = self.option();
             let limits = self.limits.map(|Limits { min_hosts, max_removal_percent }| {
-                let max_removal = f64::from(max_removal_percent) / 100.0;
-                format!(r#", "min_hosts": {min_hosts}, "max_removal": {max_removal}"#)
+                let share = |percent: u8| format!(r#", "max_removal": {}"#, f64::from(percent) / 100.0);
+                format!(r#", "min_hosts": {min_hosts}{}"#, max_removal_percent.map(share).unwrap_or_default())
             });
             let limits = limits.unwrap_or_default();
             let slots = self.slots.map(Slots::keys).unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Discovery that loses hosts or definitions in small steps: sessions expire one after another, files are deleted one
-//! by one.
+//! Discovery that loses capacity: sessions expire one after another, files are deleted one by one, hosts are replaced by
+//! hosts in maintenance.
 
 use std::time::Duration;
 
 use actix::spawn;
-use proxymgr_actors::model::ServiceName;
+use proxymgr_actors::model::{AdminState, ServiceName};
 use proxymgr_actors::operator::Order;
 use tokio::time::sleep;
 
@@ -33,6 +33,24 @@ pub(super) fn draw(seed: u64, services: &[(String, u8)], steps: &mut Vec<Step>) 
         let every_ms = every_ms(&mut random);
         insert(steps, &mut random, vec![Step::ServicesVanish { every_ms }]);
     }
+}
+
+/// Adds to some plans a service whose hosts leave after others have registered in maintenance or drain.
+pub(super) fn draw_replacements(seed: u64, services: &[(String, u8)], steps: &mut Vec<Step>) {
+    let mut random = Random::of_purpose(seed, "replacements");
+    if !random.chance(15) {
+        return;
+    }
+    let (service, hosts) = random.pick(services).clone();
+    let state = *random.pick(&[AdminState::Maint, AdminState::Drain]);
+    let wait = Step::Wait { ms: random.between(30, 3_000) };
+    let joining = hosts + 1..=HOSTS_MAX;
+    let mut added: Vec<_> = joining.clone().map(|host| Step::Join { service: service.clone(), host }).collect();
+    added.extend(joining.map(|host| Step::HostState { service: service.clone(), host, state }));
+    added.push(wait);
+    added.extend((1..=hosts).map(|host| Step::Leave { service: service.clone(), host }));
+    let place = usize::try_from(random.between(0, steps.len() as u64)).unwrap_or_default();
+    steps.splice(place..place, added);
 }
 
 /// Draws an interval: all removals are within the window of a guard, or only some.
@@ -66,6 +84,16 @@ impl World {
     /// Applies the newest list of this service although its guard blocks it, like a guard without its window.
     pub(super) fn ignore_the_window(&self, service: &str) {
         let is_blocked = self.with(|things| things.oracle.is_blocked_by_window(service));
+        self.pass_the_guard(service, is_blocked);
+    }
+
+    /// Applies the newest list of this service although its guard blocks it, like a guard that counts every listed host.
+    pub(super) fn ignore_states(&self, service: &str) {
+        let is_blocked = self.with(|things| things.oracle.is_blocked_by_capacity(service));
+        self.pass_the_guard(service, is_blocked);
+    }
+
+    fn pass_the_guard(&self, service: &str, is_blocked: bool) {
         let (Some(actors), Ok(name)) = (self.actors().filter(|_| is_blocked), ServiceName::new(service)) else {
             return;
         };

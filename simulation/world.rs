@@ -19,13 +19,13 @@ use super::planted_bug::PlantedBug;
 use super::random::Random;
 use super::things::Things;
 use super::trace::{Trace, VIOLATION};
-use super::truth::SERVICE_LIMITS;
+use super::truth::SERVICE_PERCENT;
 
 /// Default time at which the world begins, in milliseconds since 1970.
 const STARTED_AT_UNIX_MS: u64 = 1_700_000_000_000;
 
 /// Largest share of the services that may be missing within the window of the guard.
-pub(super) const SERVICES_REMOVAL_MAX: f64 = SERVICE_LIMITS.max_removal_percent as f64 / 100.0;
+pub(super) const SERVICES_REMOVAL_MAX: f64 = SERVICE_PERCENT as f64 / 100.0;
 
 /// A task that is independent of the manager.
 type Natural = Pin<Box<dyn Future<Output = ()>>>;

@@ -95,7 +95,8 @@ impl Daemon {
         let started_at_unix_ms = process::unix_ms_now();
         let clock = Clock::starting_at(started_at_unix_ms);
         let orders = self.orders(version);
-        let recorder = self.recorder(version, started_at_unix_ms, &orders.restored)?;
+        let derived_definitions = outside.definitions.are_derived();
+        let recorder = self.recorder(version, started_at_unix_ms, derived_definitions, &orders.restored)?;
         let outside = recorder.iter().fold(outside, recording::listen);
         let actors = Actors::start(outside, orders, clock, self.logging.root());
         let follower = recorder.map(|recorder| JournalFollower::start(actors.clone(), recorder));
@@ -143,13 +144,15 @@ impl Daemon {
         &self,
         haproxy: Option<ProxyVersion>,
         at_unix_ms: u64,
+        derived_definitions: bool,
         restored: &SavedState,
     ) -> Result<Option<Recorder>, Failure> {
         let Some(path) = &self.settings.record else { return Ok(None) };
         // An unknown version is recorded as the oldest supported one.
         let haproxy = haproxy.unwrap_or(HAPROXY_VERSION_MIN);
+        let proxymgr = VERSION.to_owned();
         let header =
-            Header { proxymgr_recording: recording::FORMAT, proxymgr: VERSION.to_owned(), haproxy, at_unix_ms };
+            Header { proxymgr_recording: recording::FORMAT, proxymgr, haproxy, at_unix_ms, derived_definitions };
         info!(self.log, "recording discovery events"; "path" => %path.display());
         let log = logging::component(self.logging.root(), "recorder");
         let recorder = Recorder::start(path.clone(), header, log).map_err(Failure::CannotStart)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::hosts_diff::HostsDiff;
 use crate::limits::{FLAP_FORGET, FLAP_HOLD_MAX, FLAP_HOLD_MIN, FLAP_RETURNS_MAX, FLAP_WINDOW};
-use crate::model::{HostList, Moment, ServerName};
+use crate::model::{AdminState, HostList, Moment, ServerName};
 
 /// The hosts of one service that left and may return.
 #[derive(Debug, Default)]
@@ -74,12 +74,14 @@ impl Flapping {
         self.hosts.values_mut().filter_map(|flaps| flaps.flaps(now).then_some(())).count() > 0
     }
 
-    /// Removes the hosts that flap from a list. Nothing is removed where fewer than `at_least` hosts would remain:
+    /// Removes the hosts that flap from a list. Nothing is removed where fewer than `at_least` ready hosts would remain:
     /// requests to a host that flaps are better than none.
     pub fn keep_out(&mut self, hosts: &mut HostList, at_least: usize) {
         let flapping = self.hosts.iter_mut().filter(|(name, flaps)| flaps.hold.is_some() && hosts.contains_key(*name));
         let flapping: Vec<_> = flapping.collect();
-        let is_out = hosts.len() - flapping.len() >= at_least.max(1);
+        let flaps = |name: &ServerName| flapping.iter().any(|(flapping, _)| *flapping == name);
+        let remaining = hosts.iter().filter(|(name, host)| host.state == AdminState::Ready && !flaps(name)).count();
+        let is_out = remaining >= at_least.max(1);
         for (name, flaps) in flapping {
             flaps.is_out = is_out;
             if is_out {
@@ -230,6 +232,18 @@ mod tests {
         }
         assert!(stage.serves_2());
         assert_eq!(stage.flapping.problems().count(), 1, "it is named");
+    }
+
+    #[test]
+    fn hosts_in_maintenance_do_not_replace_a_flapping_one() {
+        let mut stage = Stage::new(&[1, 2]);
+        stage.flap(FLAP_RETURNS_MAX + 1, SECOND);
+        let mut list = stage.in_service.clone();
+        let host = list.get(&name(1)).cloned().unwrap();
+        list.insert(name(1), Arc::new(Host { state: AdminState::Maint, ..(*host).clone() }));
+        list.insert(name(2), host);
+        stage.flapping.keep_out(&mut list, 1);
+        assert!(list.contains_key(&name(2)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Decisions: pure functions from values to values.
 
+pub mod absences;
 pub mod annotation;
 mod applied_service;
 mod base_config;

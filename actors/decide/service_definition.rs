@@ -14,8 +14,8 @@ use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
 use crate::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
-    Domain, PathPrefix, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName, ServiceUpdate,
-    SourceSpec, Word,
+    Domain, MaxRemoval, PathPrefix, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName,
+    ServiceUpdate, SourceSpec, Word,
 };
 
 /// A valid definition, with warnings for its author.
@@ -208,7 +208,7 @@ impl Reader {
         });
         Removal {
             min_hosts: min_hosts.unwrap_or(default.min_hosts),
-            max_removal: max_removal.unwrap_or(default.max_removal),
+            max_removal: max_removal.map_or(default.max_removal, MaxRemoval::Share),
             window: default.window,
         }
     }

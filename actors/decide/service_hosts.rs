@@ -1,16 +1,19 @@
 //! The hosts of one service: the list in service, and the handling of each list from its source.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::flapping::Flapping;
 use super::guard::{
-    BlockReason, Blocking, Ended, Guard, GuardLimits, GuardMemory, GuardedList, NothingBlocked, Rejection,
+    BlockReason, Blocking, Capacity, Ended, Guard, GuardLimits, GuardMemory, GuardedList, NothingBlocked, Rejection,
 };
 use super::host_list::{Assembled, Followed, GoodEntries, assemble, follow};
 use super::hosts_diff::HostsDiff;
-use crate::model::{BlockedChange, HostList, Moment, NameSample, SeenHost, ServerName};
+use crate::model::{AdminState, BlockedChange, Host, HostList, Moment, NameSample, SeenHost, ServerName};
 
 /// The hosts of one service.
 #[derive(Debug, Default)]
@@ -78,8 +81,7 @@ impl ServiceHosts {
             let diff = difference(in_service.as_deref(), &shown.hosts);
             blocked_change(&shown.hosts, &diff, "an operator rejected it earlier".to_owned(), now)
         };
-        let guard =
-            Guard::restored(memory.map(shown), in_service.as_ref().map(|hosts| hosts.len()), limits, now, change);
+        let guard = Guard::restored(memory.map(shown), in_service.as_deref().map(serving), limits, now, change);
         Self {
             is_from_saved_state: in_service.is_some(),
             confirmed_unix_ms: confirmed_unix_ms.filter(|_| in_service.is_some()),
@@ -138,7 +140,7 @@ impl ServiceHosts {
             .map(|followed| self.flapping.listed(&followed.diff, |name| is_listed(followed, name), now));
         if let Some(followed) = followed.filter(|_| flaps == Some(false)) {
             self.problems.clear();
-            let guard = self.passed(followed.hosts.len(), limits, now);
+            let guard = self.passed(self.capacity(&followed.hosts, &followed.diff), limits, now);
             let diff = self.put_in_service(followed.hosts.clone(), followed.diff.clone(), now);
             followed.enter_into(&mut self.entries);
             return Shown { diff, guard, new_problems: Vec::new() };
@@ -152,9 +154,10 @@ impl ServiceHosts {
         }
         problems.extend(self.flapping.problems().map(|(name, problem)| (name.to_string(), problem)));
         let new_problems = self.take_problems(problems);
-        match self.guard.check(shown.hosts.len(), limits, now) {
+        let capacity = self.capacity(&shown.hosts, &diff);
+        match self.guard.check(capacity, limits, now) {
             Ok(()) => {
-                let guard = self.passed(shown.hosts.len(), limits, now);
+                let guard = self.passed(capacity, limits, now);
                 Shown { diff: self.serve(shown, diff, now), new_problems, guard }
             }
             Err(reason) => {
@@ -175,7 +178,7 @@ impl ServiceHosts {
         now: Moment,
     ) -> Result<(BlockedChange, Option<HostsDiff>), NothingBlocked> {
         let (shown, change) = self.guard.accept()?;
-        self.guard.passed(shown.hosts.len(), limits, now);
+        self.guard.passed(Capacity::serving(serving(&shown.hosts)), limits, now);
         let diff = difference(self.in_service.as_deref(), &shown.hosts);
         Ok((change, self.serve(shown, diff, now)))
     }
@@ -192,7 +195,8 @@ impl ServiceHosts {
     fn follow(&self, seen: &[SeenHost], limits: &GuardLimits, now: Moment) -> Option<Followed> {
         let in_service = self.in_service.as_ref().filter(|_| !self.is_from_saved_state)?;
         let followed = follow(seen, &self.entries, in_service)?;
-        let passes = self.guard.check(followed.hosts.len(), limits, now).is_ok();
+        let capacity = self.capacity(&followed.hosts, &followed.diff);
+        let passes = self.guard.check(capacity, limits, now).is_ok();
         passes.then_some(followed)
     }
 
@@ -215,8 +219,21 @@ impl ServiceHosts {
         self.problems.iter().filter(is_new).map(|(entry, problem)| (entry.clone(), problem.clone())).collect()
     }
 
-    fn passed(&mut self, entries: usize, limits: &GuardLimits, now: Moment) -> Option<GuardNews> {
-        self.guard.passed(entries, limits, now).map(|ended| match ended {
+    /// Returns the capacity of a list, from its differences to the one in service.
+    fn capacity(&self, hosts: &HostList, diff: &HostsDiff) -> Capacity {
+        let in_service = self.in_service.as_deref();
+        let was_ready = |name: &&ServerName| in_service.and_then(|hosts| hosts.get(*name)).is_some_and(is_ready);
+        let becomes_ready = |name: &&ServerName| hosts.get(*name).is_some_and(is_ready);
+        let added = diff.added.iter().filter(becomes_ready).count();
+        let removed = diff.removed.iter().filter(was_ready).count();
+        let taken_out = diff.changed.iter().filter(|name| was_ready(name) && !becomes_ready(name)).count();
+        let returned = diff.changed.iter().filter(|name| !was_ready(name) && becomes_ready(name)).count();
+        let serving = (self.guard.serving() + added + returned).saturating_sub(removed + taken_out);
+        Capacity { serving, taken_out, returned }
+    }
+
+    fn passed(&mut self, list: Capacity, limits: &GuardLimits, now: Moment) -> Option<GuardNews> {
+        self.guard.passed(list, limits, now).map(|ended| match ended {
             Ended::Pending => GuardNews::Recovered,
             Ended::Rejected => GuardNews::RejectionEnded,
         })
@@ -245,6 +262,15 @@ fn difference(in_service: Option<&HostList>, hosts: &HostList) -> HostsDiff {
         Some(in_service) => HostsDiff::between(in_service, hosts),
         None => HostsDiff::between(&HostList::new(), hosts),
     }
+}
+
+/// Returns the number of hosts that take traffic according to discovery.
+fn serving(hosts: &HostList) -> usize {
+    hosts.values().filter(|host| is_ready(host)).count()
+}
+
+fn is_ready(host: &Arc<Host>) -> bool {
+    host.state == AdminState::Ready
 }
 
 fn blocked_change(hosts: &HostList, diff: &HostsDiff, reason: String, now: Moment) -> BlockedChange {

@@ -27,8 +27,8 @@ pub const SOURCE_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The interval at which files are checked without an event, for file systems that send none.
 pub const SOURCE_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a file must be missing before it counts as removed: editors remove a file for a moment while they replace
-/// it.
+/// How long a file of hosts must be missing before it counts as removed: editors remove a file for a moment while they
+/// replace it.
 pub const SOURCE_ABSENCE_GRACE: Duration = Duration::from_millis(500);
 
 /// How long a file must be unchanged between two checks to count as complete, where no event reported it.

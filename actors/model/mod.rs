@@ -43,6 +43,8 @@ pub use revision::{ChangeId, Revision};
 pub use route::{InvalidPathPrefix, ObservedRoutes, PathPrefix, RouteCommand, RouteKey, Routes};
 pub use runtime_command::RuntimeCommand;
 pub use server_state::ServerState;
-pub use service::{Annotation, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, SourceKind, SourceSpec};
+pub use service::{
+    Annotation, MaxRemoval, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, SourceKind, SourceSpec,
+};
 pub use update::{ServiceUpdate, SlotRules, UpdateChoice, UpdateStrategy};
 pub use word::{InvalidWord, Word};

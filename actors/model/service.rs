@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Domain, PathPrefix, ServiceName, ServiceUpdate, Word};
-use crate::limits::GUARD_WINDOW;
+use crate::limits::{GUARD_DEFAULT_SHARE, GUARD_DEFAULT_SHARE_FROM, GUARD_WINDOW};
 
 /// A raw definition from its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,18 +84,61 @@ pub struct SourceKind {
 /// The guard's limits for the hosts of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Removal {
-    /// A list that shrinks below this number of hosts is blocked. 0 allows a service without hosts.
+    /// A list that shrinks below this number of serving hosts is blocked. 0 allows a service without hosts.
     pub min_hosts: usize,
-    /// The largest share of the baseline, 0 to 1, that may be removed. 1 allows the removal of all hosts.
-    pub max_removal: f64,
+    /// The largest share of the baseline that may be removed.
+    #[serde(default, skip_serializing_if = "MaxRemoval::is_by_size")]
+    pub max_removal: MaxRemoval,
     /// The length of the guard's window.
     #[serde(default = "default_guard_window")]
     pub window: Duration,
 }
 
+/// The largest share of a guard's baseline that may be removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Option<f64>", into = "Option<f64>")]
+pub enum MaxRemoval {
+    /// Not configured: [`GUARD_DEFAULT_SHARE`] of a baseline of [`GUARD_DEFAULT_SHARE_FROM`] entries or more, and
+    /// everything of a smaller one.
+    #[default]
+    BySize,
+    /// This share, 0 to 1, of any baseline. 1 allows the removal of everything.
+    Share(f64),
+}
+
+impl MaxRemoval {
+    /// Returns the share of this baseline, 0 to 1.
+    pub fn share_of(self, baseline: usize) -> f64 {
+        match self {
+            Self::Share(share) => share,
+            Self::BySize if baseline >= GUARD_DEFAULT_SHARE_FROM => GUARD_DEFAULT_SHARE,
+            Self::BySize => 1.0,
+        }
+    }
+
+    fn is_by_size(&self) -> bool {
+        *self == Self::BySize
+    }
+}
+
+impl From<Option<f64>> for MaxRemoval {
+    fn from(share: Option<f64>) -> Self {
+        share.map_or(Self::BySize, Self::Share)
+    }
+}
+
+impl From<MaxRemoval> for Option<f64> {
+    fn from(max_removal: MaxRemoval) -> Self {
+        match max_removal {
+            MaxRemoval::BySize => None,
+            MaxRemoval::Share(share) => Some(share),
+        }
+    }
+}
+
 impl Default for Removal {
     fn default() -> Self {
-        Self { min_hosts: 1, max_removal: 1.0, window: default_guard_window() }
+        Self { min_hosts: 1, max_removal: MaxRemoval::BySize, window: default_guard_window() }
     }
 }
 

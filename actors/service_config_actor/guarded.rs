@@ -1,6 +1,6 @@
 //! The guard of the definitions, and operators' decisions about a list that it blocked.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use actix::fut::ready;
@@ -8,10 +8,10 @@ use actix::{ActorFutureExt, Context, Handler, ResponseActFuture, WrapFuture};
 use slog::{info, warn};
 
 use super::ServiceConfigActor;
-use crate::decide::guard::{Blocking, Ended, Guard, GuardMemory, GuardedList, Rejection};
+use crate::decide::guard::{Blocking, Capacity, Ended, Guard, GuardMemory, GuardedList, Rejection};
 use crate::journal::{Event, JournalEntry};
 use crate::message::{DecideBlocked, DefinitionsGuardChanged, Record, WatcherHandle};
-use crate::model::{BlockedChange, Moment, NameSample, RawDefinition, ServiceName};
+use crate::model::{BlockedChange, Moment, NameSample, ServiceName};
 use crate::operator::{GuardDecision, OrderRefused, extent};
 use crate::port::DefinitionList;
 
@@ -37,16 +37,30 @@ impl ServiceConfigActor {
         }
     }
 
-    /// Applies the definitions, unless so many services are missing that the source may have lost its data.
-    pub(super) fn consider(&mut self, seen: BTreeMap<Arc<str>, RawDefinition>) {
+    /// Applies the newest list. Services that it lacks stay until their grace period is over, and longer if so many are
+    /// missing that the source may have lost its data.
+    pub(super) fn consider(&mut self) {
+        let Some(newest) = self.newest.clone() else { return };
         let (limits, now) = (self.policy.guard_limits(), self.clock.now());
-        // A new service does not replace a removed one, because it has other clients.
-        let remaining = self.in_service().filter(|name| seen.contains_key(*name)).count();
-        match self.guard.check(remaining, &limits, now) {
+        let taken_over = self.taken_over(&newest);
+        // A restarted daemon must not take a rejected list for one that passes during the grace period.
+        let is_rejected = self.guard.has_rejected(&newest);
+        let is_due = |name: &Arc<str>| is_rejected || self.absences.is_over(name, now) || taken_over.contains(name);
+        let gone: BTreeSet<_> =
+            self.in_service().filter(|name| !newest.contains_key(*name) && is_due(name)).cloned().collect();
+        let checked = match gone.is_empty() {
+            true => Ok(()),
+            false => {
+                // All missing services count, so that a source that loses them one by one loses none.
+                let remains = |name: &&Arc<str>| newest.contains_key(*name) || taken_over.contains(*name);
+                self.guard.check(Capacity::serving(self.in_service().filter(remains).count()), &limits, now)
+            }
+        };
+        match checked {
             Ok(()) => {
-                self.apply(seen);
+                self.apply(&newest, |name| !gone.contains(name));
                 let in_service = self.in_service().count();
-                match self.guard.passed(in_service, &limits, now) {
+                match self.guard.passed(Capacity::serving(in_service), &limits, now) {
                     Some(Ended::Pending) => {
                         info!(
                             self.log,
@@ -60,9 +74,8 @@ impl ServiceConfigActor {
             }
             Err(reason) => {
                 let reason = reason.to_string();
-                let list = Arc::new(seen);
-                let change = self.blocked_change(&list, reason.clone(), now);
-                if self.guard.block(list, change, &limits, now) == Blocking::Began {
+                let change = self.blocked_change(&newest, reason.clone(), now);
+                if self.guard.block(newest, change, &limits, now) == Blocking::Began {
                     warn!(self.log, "change of the definitions blocked by guard, the services stay"; "reason" => &reason);
                     self.record(Event::ChangeHeld { reason });
                 }
@@ -110,9 +123,11 @@ impl ServiceConfigActor {
         let done = format!("the blocked definitions were accepted and applied: {}", extent(&change));
         info!(self.log, "an operator accepted the blocked definitions"; "reason" => &change.reason);
         self.record(Event::HeldAccepted { reason: change.reason });
-        self.apply(Arc::unwrap_or_clone(list));
+        // An operator's decision needs no grace period.
+        self.apply(&list, |_| false);
+        self.absences.clear();
         let in_service = self.in_service().count();
-        self.guard.passed(in_service, &self.policy.guard_limits(), self.clock.now());
+        self.guard.passed(Capacity::serving(in_service), &self.policy.guard_limits(), self.clock.now());
         Ok(done)
     }
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 use proxymgr_actors::decide::guard::{GuardLimits, GuardMemory, Rejection};
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::service_hosts::{GuardNews, ServiceHosts, Shown};
-use proxymgr_actors::model::{Address, Endpoint, Host, HostList, Moment, Removal, SeenHost, ServerName};
+use proxymgr_actors::model::{Address, Endpoint, Host, HostList, MaxRemoval, Moment, Removal, SeenHost, ServerName};
 use tokio::time::Instant;
 
 /// Returns the limits `min_hosts` 2, and a window of 30 s in which half of the hosts may leave.
 fn limits() -> GuardLimits {
-    GuardLimits::from(&Removal { min_hosts: 2, max_removal: 0.5, window: Duration::from_secs(30) })
+    GuardLimits::from(&Removal { min_hosts: 2, max_removal: MaxRemoval::Share(0.5), window: Duration::from_secs(30) })
 }
 
 fn at(unix_ms: u64) -> Moment {

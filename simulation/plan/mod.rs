@@ -98,6 +98,7 @@ impl Plan {
         domains::draw_contests(seed, count, &mut steps);
         draw_decisions(seed, &mut steps);
         vanishing::draw(seed, &services, &mut steps);
+        vanishing::draw_replacements(seed, &services, &mut steps);
         mishaps::draw(seed, &services, &mut steps);
         let slots = Slots::draw(seed, &services);
         let pace = deployments::draw(seed, &services, &mut steps);

@@ -74,6 +74,11 @@ impl ScriptedWorld {
         Self::of(World::new(self.world.seed()))
     }
 
+    /// Derives the definitions from instances, from the next manager on.
+    pub fn derives_definitions(&self) {
+        self.sources.derive();
+    }
+
     /// Starts a manager without saved state.
     pub fn start(&self) -> Actors {
         self.start_from(SavedState::default())

@@ -1,6 +1,6 @@
 //! Sources whose reports come from a test or a recording.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,11 @@ use tokio::time::Instant;
 
 /// Sources of definitions and hosts. Clones share the same sources.
 #[derive(Clone, Default)]
-pub(crate) struct ScriptedSources(Rc<RefCell<Snapshots>>);
+pub(crate) struct ScriptedSources {
+    snapshots: Rc<RefCell<Snapshots>>,
+    /// Whether the definitions are derived from instances.
+    are_derived: Rc<Cell<bool>>,
+}
 
 #[derive(Default)]
 struct Snapshots {
@@ -54,9 +58,21 @@ impl Part<HostsSeen> {
 }
 
 impl ScriptedSources {
+    /// Creates sources whose definitions are derived from instances, or are not.
+    pub(crate) fn deriving(are_derived: bool) -> Self {
+        let sources = Self::default();
+        sources.are_derived.set(are_derived);
+        sources
+    }
+
+    /// Derives the definitions from instances, from the next manager on.
+    pub(crate) fn derive(&self) {
+        self.are_derived.set(true);
+    }
+
     /// Drops every listener and every snapshot, as at the end of a manager.
     pub(crate) fn clear(&self) {
-        *self.0.borrow_mut() = Snapshots::default();
+        *self.snapshots.borrow_mut() = Snapshots::default();
     }
 
     /// Reports these definitions, or why they are unreadable.
@@ -66,14 +82,14 @@ impl ScriptedSources {
 
     /// Reports these definitions and the health of their annotations.
     pub(crate) fn report_definitions_with(&self, seen: DefinitionsSeen) {
-        let definitions = &mut self.0.borrow_mut().definitions;
+        let definitions = &mut self.snapshots.borrow_mut().definitions;
         definitions.snapshot = Some(seen);
         definitions.report();
     }
 
     /// Reports these hosts of a service, or why they are unreadable.
     pub(crate) fn report_hosts(&self, service: &str, snapshot: Result<Vec<SeenHost>, String>) {
-        let mut snapshots = self.0.borrow_mut();
+        let mut snapshots = self.snapshots.borrow_mut();
         let part = snapshots.hosts.entry(service.to_owned()).or_default();
         part.snapshot = Some(HostsSeen::watched(snapshot, Instant::now()));
         part.report();
@@ -81,7 +97,7 @@ impl ScriptedSources {
 
     /// Has the source of a service show these hosts without an event.
     pub(crate) fn change_silently(&self, service: &str, hosts: Vec<SeenHost>) {
-        let mut snapshots = self.0.borrow_mut();
+        let mut snapshots = self.snapshots.borrow_mut();
         let part = snapshots.hosts.entry(service.to_owned()).or_default();
         part.snapshot = Some(HostsSeen::watched(Ok(hosts), Instant::now()));
         part.is_unreported = true;
@@ -89,17 +105,17 @@ impl ScriptedSources {
 
     /// Has the source of a service answer nothing from now on, or answer again.
     pub(crate) fn silence(&self, service: &str, is_silent: bool) {
-        self.0.borrow_mut().hosts.entry(service.to_owned()).or_default().is_silent = is_silent;
+        self.snapshots.borrow_mut().hosts.entry(service.to_owned()).or_default().is_silent = is_silent;
     }
 
     /// Returns whether an actor watches the definitions.
     pub(crate) fn definitions_are_watched(&self) -> bool {
-        self.0.borrow().definitions.listener.is_some()
+        self.snapshots.borrow().definitions.listener.is_some()
     }
 
     /// Returns whether an actor watches the hosts of this service.
     pub(crate) fn is_watched(&self, service: &str) -> bool {
-        self.0.borrow().hosts.get(service).is_some_and(|part| part.listener.is_some())
+        self.snapshots.borrow().hosts.get(service).is_some_and(|part| part.listener.is_some())
     }
 }
 
@@ -111,7 +127,7 @@ struct Listening {
 
 impl OpenSource for Listening {
     fn refresh(&self) {
-        let snapshots = self.stage.0.borrow();
+        let snapshots = self.stage.snapshots.borrow();
         match &self.service {
             Some(service) => snapshots.hosts.get(service).into_iter().for_each(Part::<HostsSeen>::report),
             None => snapshots.definitions.report(),
@@ -120,7 +136,7 @@ impl OpenSource for Listening {
 
     fn confirm(&self) {
         let Some(service) = &self.service else { return self.refresh() };
-        let mut snapshots = self.stage.0.borrow_mut();
+        let mut snapshots = self.stage.snapshots.borrow_mut();
         if let Some(part) = snapshots.hosts.get_mut(service).filter(|part| !part.is_silent) {
             let missed = std::mem::take(&mut part.is_unreported);
             part.snapshot.iter_mut().for_each(|snapshot| snapshot.missed = missed);
@@ -131,10 +147,14 @@ impl OpenSource for Listening {
 
 impl DefinitionSource for ScriptedSources {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
-        let part = &mut self.0.borrow_mut().definitions;
+        let part = &mut self.snapshots.borrow_mut().definitions;
         part.listener = Some(reader);
         part.report();
         Box::new(Listening { stage: self.clone(), service: None })
+    }
+
+    fn are_derived(&self) -> bool {
+        self.are_derived.get()
     }
 }
 
@@ -150,7 +170,7 @@ impl HostSources for ScriptedSources {
         watcher: Recipient<HostsSeen>,
     ) -> Result<Box<dyn OpenSource>, String> {
         let name = service.to_string();
-        let mut snapshots = self.0.borrow_mut();
+        let mut snapshots = self.snapshots.borrow_mut();
         let part = snapshots.hosts.entry(name.clone()).or_default();
         // A new watcher of the same service gets only later reports.
         part.snapshot = part.listener.is_none().then(|| part.snapshot.take()).flatten();

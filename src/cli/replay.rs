@@ -52,7 +52,8 @@ pub fn replay(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
     let Recorded { header, runs, restored, outcomes } = Recorded::of(&recording);
     let version = args.haproxy_version.unwrap_or(header.haproxy);
     let orders = |restored| adapters::orders(settings, Some(version), restored);
-    let beginning = Beginning { version, at_unix_ms: header.at_unix_ms, restored };
+    let Header { at_unix_ms, derived_definitions, .. } = header;
+    let beginning = Beginning { version, at_unix_ms, derived_definitions, restored };
     let played = play(heard(recording), beginning, orders).map_err(Failure::Internal)?;
     let Played { journal, states, lines } = &played;
     if args.trace {

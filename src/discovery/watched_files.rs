@@ -1,7 +1,7 @@
 //! The texts of some files of one directory, kept in sync with the disk.
 //!
 //! A file is read when it is complete: closed after writing, renamed into place, or reached through a replaced link.
-//! Without events, it is read when two consecutive scans found it unchanged. A file that disappears is kept for a
+//! Without events, it is read when two consecutive scans found it unchanged. A single file that disappears is kept for a
 //! moment: editors remove files while they replace them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use proxymgr_actors::limits::{
 use proxymgr_actors::port::OpenSource;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_blocking};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use super::directory_watch::{DirectoryWatches, FileEvents, WatchedDirectory};
 
@@ -153,7 +153,7 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
     async fn wait(&mut self) -> ScanReason {
         let pause = if self.unsettled.is_empty() { SOURCE_LOOK_INTERVAL } else { SOURCE_SETTLE };
         let routine = Instant::now() + pause;
-        let confirm_gone = self.gone.values().min().map(|since| *since + SOURCE_ABSENCE_GRACE);
+        let confirm_gone = self.gone.values().min().map(|since| *since + self.absence_grace());
         tokio::select! {
             biased;
             () = self.refresh.notified() => {
@@ -243,6 +243,7 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
     }
 
     fn settle_gone(&mut self, present: &BTreeMap<OsString, FoundFile>) {
+        let grace = self.absence_grace();
         self.gone.retain(|name, _| !present.contains_key(name));
         let now = Instant::now();
         for name in self.fingerprints.keys().filter(|name| !present.contains_key(*name)) {
@@ -250,12 +251,21 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
         }
         let (confirmed, waiting) = std::mem::take(&mut self.gone)
             .into_iter()
-            .partition::<BTreeMap<_, _>, _>(|(_, since)| now.duration_since(*since) >= SOURCE_ABSENCE_GRACE);
+            .partition::<BTreeMap<_, _>, _>(|(_, since)| now.duration_since(*since) >= grace);
         self.gone = waiting;
         for name in confirmed.keys() {
             self.fingerprints.remove(name);
             self.texts.remove(name);
             self.reported = None;
+        }
+    }
+
+    /// Returns how long a file must be missing before it counts as removed. Definitions have the grace period of their
+    /// services.
+    fn absence_grace(&self) -> Duration {
+        match self.filter {
+            FileFilter::One(_) => SOURCE_ABSENCE_GRACE,
+            FileFilter::Each(_) => Duration::ZERO,
         }
     }
 

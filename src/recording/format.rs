@@ -20,6 +20,9 @@ pub struct Header {
     pub haproxy: ProxyVersion,
     /// When the daemon started, in Unix milliseconds. The times of later lines are relative to it.
     pub at_unix_ms: u64,
+    /// Whether the definitions are derived from instances, and so are removed only after a long grace period.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub derived_definitions: bool,
 }
 
 /// A line: an input from discovery, or an action of the daemon.

@@ -80,6 +80,10 @@ impl DefinitionSource for Tapped<dyn DefinitionSource> {
         let recorder = self.recorder.clone();
         self.source.open(tap(reader, move |seen| recorder.note(Note::Definitions(seen.result.clone()))))
     }
+
+    fn are_derived(&self) -> bool {
+        self.source.are_derived()
+    }
 }
 
 impl HostSources for Tapped<dyn HostSources> {

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use proxymgr_actors::model::{LifeCyclePolicy, OldProcessLimits, Removal};
+use proxymgr_actors::model::{LifeCyclePolicy, MaxRemoval, OldProcessLimits, Removal};
 
 use super::reader::Reader;
 
 /// Reads the guard's limits for the hosts of a service, which its definition can override.
 pub fn read_removal(reader: &mut Reader) -> Option<Removal> {
     let min_hosts = reader.number("guards.min_hosts");
-    let max_removal = reader.share("guards.max_removal");
+    let max_removal = MaxRemoval::from(reader.share("guards.max_removal"));
     let window = reader.duration("guards.window");
-    Some(Removal { min_hosts: usize::try_from(min_hosts?).ok()?, max_removal: max_removal?, window: window? })
+    Some(Removal { min_hosts: usize::try_from(min_hosts?).ok()?, max_removal, window: window? })
 }
 
 /// Reads how servers are drained and ramped up.

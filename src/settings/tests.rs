@@ -292,6 +292,7 @@ log: {level: debug, format: json}";
 fn every_key_of_the_table_is_read() {
     let yaml = "service_config: {path: /x}
 record: /var/x
+guards: {max_removal: 0.5}
 haproxy: {socket_path: /run/x, pid_file: /run/y}
 zookeeper: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 annotations: {path: /a, servers: 'h:1'}

@@ -1,4 +1,4 @@
-//! The real binary with real servers: ZooKeeper, every available HAProxy, supervisord.
+//! The real binary with real servers: ZooKeeper, Consul, every available HAProxy, supervisord.
 //!
 //! `make test-versions` fetches the HAProxy versions; without it only the installed one is tested.
 
@@ -15,6 +15,7 @@ mod process_life;
 mod record_and_replay;
 mod refused_definitions;
 mod reloads;
+mod removed_definitions;
 mod slots;
 mod stage;
 mod state_file;

@@ -24,7 +24,8 @@ async fn recording_is_replayed_and_compared() {
     let backends = backends(&dir, 4);
     let recording = dir.join("recording.jsonl");
     let check = format!("http-check send hdr Authorization {SECRET}");
-    files.define("web", dir.port(), json!({"listen_options": ["option httpchk", check], "token": SECRET}));
+    let definition = json!({"listen_options": ["option httpchk", check], "token": SECRET, "max_removal": 1});
+    files.define("web", dir.port(), definition);
     files.hosts("web", &backends);
     let builder = daemon(&dir).files(&files.services()).arg("--record").arg(recording.to_str().expect("a plain path"));
     let mut daemon = builder.clone().start();
@@ -53,7 +54,7 @@ async fn recording_is_replayed_and_compared() {
     let report = String::from_utf8_lossy(&replayed.stdout).into_owned();
     assert!(replayed.status.success(), "{report}{}", String::from_utf8_lossy(&replayed.stderr));
     assert!(report.contains("No differences"), "{report}");
-    assert!(report.contains("web: blocked by guard: 0 of 1 hosts would remain and min_hosts is 1"), "{report}");
+    assert!(report.contains("web: blocked by guard: 0 of 1 serving hosts would remain and min_hosts is 1"), "{report}");
     assert!(report.contains("web: 3 maint, 1 ready, 1 wanted") || report.contains("web: 1 ready, 3 maint"), "{report}");
 
     // An older HAProxy cannot add servers at run time, and one that refuses the option reports that.

@@ -24,7 +24,9 @@ async fn slots(daemon: &Daemon) -> BTreeMap<String, String> {
 
 fn slotted(base: usize, min_free: usize) -> Value {
     let slots = json!({"base": base, "min_free": min_free});
-    json!({"update": "slots", "slots": slots, "server_options": ["check inter 200ms"], "listen_options": ["mode http"]})
+    // The tests remove all hosts but one of five.
+    json!({"update": "slots", "slots": slots, "server_options": ["check inter 200ms"], "listen_options": ["mode http"],
+        "max_removal": 1})
 }
 
 /// Waits until the saved state has these slots.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::Removal;
+use crate::model::{MaxRemoval, Removal};
 
 /// What the entries of a guarded list are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Subject {
 impl Subject {
     fn plural(self) -> &'static str {
         match self {
-            Self::Hosts => "hosts",
+            Self::Hosts => "serving hosts",
             Self::Services => "services",
         }
     }
@@ -37,9 +37,9 @@ pub struct GuardLimits {
     pub subject: Subject,
     /// The minimum number of entries after a removal.
     pub min_entries: usize,
-    /// The largest share of the baseline, 0 to 1, that may be lost.
-    pub max_removal: f64,
-    /// The number of entries that may always be removed, regardless of the share.
+    /// The largest share of the baseline that may be lost.
+    pub max_removal: MaxRemoval,
+    /// The number of entries that may always be removed, regardless of the share, unless they are the last ones.
     pub always_removable: usize,
     /// The length of the window for the baseline.
     pub window: Duration,
@@ -58,18 +58,19 @@ impl From<&Removal> for GuardLimits {
 }
 
 impl GuardLimits {
-    /// Returns the limits of the definitions, of which one may always be removed.
+    /// Returns the limits of the definitions, of which one may always be removed, except the last.
     pub fn of_services(max_removal: f64, window: Duration) -> Self {
+        let max_removal = MaxRemoval::Share(max_removal);
         Self { subject: Subject::Services, min_entries: 0, max_removal, always_removable: 1, window }
     }
 
     /// Returns whether the baseline can block a list at all.
     pub(super) fn needs_baseline(&self) -> bool {
-        self.max_removal < 1.0
+        self.max_removal != MaxRemoval::Share(1.0)
     }
 
-    /// Checks a list that would leave `remaining` of the `in_service` entries. A list that does not shrink always
-    /// passes.
+    /// Checks a list that would leave `remaining` of the `in_service` serving entries. A list that does not shrink
+    /// always passes.
     pub(super) fn check(&self, remaining: usize, in_service: usize, baseline: usize) -> Result<(), BlockReason> {
         if remaining >= in_service {
             return Ok(());
@@ -89,10 +90,13 @@ impl GuardLimits {
     fn required(&self, baseline: usize) -> usize {
         /// A share such as 0.29 of 100 is 28.999... in binary.
         const ROUNDING: f64 = 1e-9;
+        let share = self.max_removal.share_of(baseline);
         // Counts of entries are far below 2^52 and shares between 0 and 1, so that the conversions are exact.
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let removable = (self.max_removal * baseline as f64 + ROUNDING).floor() as usize;
-        baseline.saturating_sub(removable.max(self.always_removable))
+        let removable = (share * baseline as f64 + ROUNDING).floor() as usize;
+        // One of several is a normal change; the last ones are everything.
+        let always_removable = self.always_removable.min(baseline.saturating_sub(1));
+        baseline.saturating_sub(removable.max(always_removable))
     }
 }
 
@@ -101,9 +105,9 @@ impl GuardLimits {
 pub enum BlockReason {
     /// `min_hosts`.
     BelowMinimum {
-        /// The hosts that would remain.
+        /// The serving hosts that would remain.
         remaining: usize,
-        /// The hosts in service now.
+        /// The serving hosts now.
         in_service: usize,
         /// The limit.
         minimum: usize,
@@ -112,14 +116,14 @@ pub enum BlockReason {
     TooManyRemoved {
         /// What the entries are.
         subject: Subject,
-        /// The entries that would remain.
+        /// The serving entries that would remain.
         remaining: usize,
-        /// The most entries in service within the window.
+        /// The most serving entries within the window.
         baseline: usize,
         /// The fewest of them that must remain.
         required: usize,
         /// The limit.
-        max_removal: f64,
+        max_removal: MaxRemoval,
         /// The length of the window for the baseline.
         window: Duration,
     },
@@ -129,14 +133,18 @@ impl fmt::Display for BlockReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BelowMinimum { remaining, in_service, minimum } => {
-                write!(f, "{remaining} of {in_service} hosts would remain and min_hosts is {minimum}")
+                write!(f, "{remaining} of {in_service} serving hosts would remain and min_hosts is {minimum}")
             }
             Self::TooManyRemoved { subject, remaining, baseline, required, max_removal, window } => {
                 let (subject, key) = (subject.plural(), subject.share_key());
+                let (share, origin) = match max_removal {
+                    MaxRemoval::Share(share) => (*share, ""),
+                    MaxRemoval::BySize => (max_removal.share_of(*baseline), " by default"),
+                };
                 write!(
                     f,
                     "{remaining} of {baseline} {subject} would remain, at least {required} must: {key} is \
-                     {max_removal} within {window:?}"
+                     {share}{origin} within {window:?}"
                 )
             }
         }

@@ -5,10 +5,12 @@
 //! | question | where |
 //! | --- | --- |
 //! | which lists are too small? | `limits` |
-//! | how much was in service within the window? | `window` |
+//! | which entries are capacity? | `capacity` |
+//! | what was the capacity within the window? | `window` |
 //! | what does a restarted daemon need to know? | `memory` |
 //! | what is blocked, and what did an operator decide? | this module |
 
+mod capacity;
 mod limits;
 mod memory;
 #[cfg(test)]
@@ -20,6 +22,7 @@ mod tests;
 mod traces;
 mod window;
 
+pub use capacity::Capacity;
 pub use limits::{BlockReason, GuardLimits, Subject};
 pub use memory::{Baseline, GuardMemory, RejectedList};
 use window::CapacityWindow;
@@ -34,7 +37,7 @@ pub trait GuardedList {
 
 /// The guard of the hosts of one service, or of all definitions.
 ///
-/// The baseline is the largest capacity in service within the window. A blocked change keeps the baseline until the
+/// The baseline is the largest serving capacity within the window. A blocked change keeps the baseline until the
 /// source returns a list that passes, or an operator accepts one.
 #[derive(Debug)]
 pub struct Guard<L> {
@@ -102,19 +105,19 @@ impl<L> Default for Guard<L> {
 }
 
 impl<L: GuardedList> Guard<L> {
-    /// Restores the guard of an earlier run of the daemon, with `in_service` entries in service now. `change` completes
-    /// a rejected list that was saved without one.
+    /// Restores the guard of an earlier run of the daemon, with `serving` entries in service now. `change` completes a
+    /// rejected list that was saved without one.
     pub fn restored(
         memory: GuardMemory<L>,
-        in_service: Option<usize>,
+        serving: Option<usize>,
         limits: &GuardLimits,
         now: Moment,
         change: impl FnOnce(&L) -> BlockedChange,
     ) -> Self {
         let GuardMemory { rejected, baseline } = memory;
         let mut window = CapacityWindow::default();
-        if let Some(in_service) = in_service {
-            window.record(in_service, now, limits.window);
+        if let Some(serving) = serving {
+            window.record(Capacity::serving(serving), now, limits.window);
         }
         if let Some(baseline) = baseline {
             baseline.enter_into(&mut window, limits.window, now);
@@ -130,18 +133,18 @@ impl<L: GuardedList> Guard<L> {
         Self { window, standing }
     }
 
-    /// Checks whether a list may replace the one in service, of which it would leave `remaining` entries.
+    /// Checks whether a list with this capacity may replace the one in service.
     ///
     /// # Errors
     /// The limit that it breaks.
-    pub fn check(&self, remaining: usize, limits: &GuardLimits, now: Moment) -> Result<(), BlockReason> {
-        let Some(in_service) = self.window.in_service() else { return Ok(()) };
-        limits.check(remaining, in_service, self.baseline(limits, now))
+    pub fn check(&self, list: Capacity, limits: &GuardLimits, now: Moment) -> Result<(), BlockReason> {
+        let Some(in_service) = self.window.serving() else { return Ok(()) };
+        limits.check(list.remaining(), in_service, self.baseline(limits, now))
     }
 
-    /// Records that a list that passed the check is in service, with this many entries. Returns the blocked change that
-    /// it ended.
-    pub fn passed(&mut self, entries: usize, limits: &GuardLimits, now: Moment) -> Option<Ended> {
+    /// Records that a list that passed the check is in service, with this capacity. Returns the blocked change that it
+    /// ended.
+    pub fn passed(&mut self, list: Capacity, limits: &GuardLimits, now: Moment) -> Option<Ended> {
         let ended = match std::mem::replace(&mut self.standing, Standing::Open) {
             Standing::Open => None,
             Standing::Pending(blocked) => Some((Ended::Pending, blocked.baseline)),
@@ -152,15 +155,25 @@ impl<L: GuardedList> Guard<L> {
             // once.
             self.window.renew(baseline, now);
         }
-        self.window.record(entries, now, limits.window);
+        self.window.record(list, now, limits.window);
         ended.map(|(ended, _)| ended)
     }
 
-    /// Records a new number of entries in service, without a new list of the source.
-    pub fn recount(&mut self, entries: usize, limits: &GuardLimits, now: Moment) {
-        if self.window.in_service().is_some() {
-            self.window.record(entries, now, limits.window);
+    /// Returns the number of serving entries; 0 before the first list.
+    pub fn serving(&self) -> usize {
+        self.window.serving().unwrap_or_default()
+    }
+
+    /// Records a new number of serving entries, without a new list of the source.
+    pub fn recount(&mut self, serving: usize, limits: &GuardLimits, now: Moment) {
+        if self.window.serving().is_some() {
+            self.window.record(Capacity::serving(serving), now, limits.window);
         }
+    }
+
+    /// Returns whether an operator rejected this list.
+    pub fn has_rejected(&self, list: &L) -> bool {
+        matches!(&self.standing, Standing::Rejected(rejected) if rejected.list.shows_the_same(list))
     }
 
     /// Blocks a list that does not pass the check.

@@ -49,7 +49,8 @@ fn is_blocked(stage: &Stage) -> bool {
 }
 
 fn required(limits: &GuardLimits, percent: usize, baseline: usize) -> usize {
-    let removable = (percent * baseline / 100).max(limits.always_removable);
+    let always_removable = limits.always_removable.min(baseline.saturating_sub(1));
+    let removable = (percent * baseline / 100).max(always_removable);
     baseline.saturating_sub(removable)
 }
 
@@ -63,7 +64,8 @@ proptest! {
         sequence in prop::collection::vec(step(), 0..40),
     ) {
         let max_removal = f64::from(u32::try_from(percent).expect("at most 100")) / 100.0;
-        let limits = GuardLimits { min_entries, always_removable, window: Duration::from_millis(WINDOW_MS), ..hosts(max_removal) };
+        let window = Duration::from_millis(WINDOW_MS);
+        let limits = GuardLimits { min_entries, always_removable, window, ..hosts(max_removal) };
         let mut stage = Stage::new(first, limits);
         let mut history = History(vec![(0, stage.in_service.len())]);
         // When the last block ended: its baseline stays for one more window.

@@ -1,15 +1,19 @@
-//! The capacity that was in service within a window of time.
+//! The serving capacity within a window of time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::capacity::Capacity;
 use crate::model::Moment;
 
-/// The capacity in service now, and the larger ones before it.
+/// The serving capacity now, and the larger ones before it.
 #[derive(Debug, Default)]
 pub(super) struct CapacityWindow {
     /// `None` before the first list.
-    in_service: Option<usize>,
+    serving: Option<usize>,
+    /// The entries that discovery took out of service and has not returned since. Earlier capacities include those that
+    /// it had taken out by then, so that a decision lowers the baseline, and its end raises it again.
+    taken_out: usize,
     /// Earlier, larger capacities with the end of their time in service, sorted by descending size and ascending end.
     /// It has at most as many elements as entries were in service within the window.
     before: VecDeque<Past>,
@@ -25,14 +29,23 @@ pub(super) struct Past {
 }
 
 impl CapacityWindow {
-    /// Returns the number of entries in service; `None` before the first list.
-    pub(super) fn in_service(&self) -> Option<usize> {
-        self.in_service
+    /// Returns the number of serving entries; `None` before the first list.
+    pub(super) fn serving(&self) -> Option<usize> {
+        self.serving
     }
 
-    /// Records the number of entries in service from now on.
-    pub(super) fn record(&mut self, entries: usize, now: Moment, window: Duration) {
-        if let Some(before) = self.in_service.replace(entries) {
+    /// Records the capacity from now on.
+    pub(super) fn record(
+        &mut self,
+        Capacity { serving, taken_out, returned }: Capacity,
+        now: Moment,
+        window: Duration,
+    ) {
+        let before = self.serving.map(|serving| serving + self.taken_out);
+        self.serving = Some(serving);
+        self.taken_out = self.taken_out.saturating_sub(returned) + taken_out;
+        let entries = serving + self.taken_out;
+        if let Some(before) = before {
             self.keep(Past { entries: before, until: now });
         }
         while self.before.back().is_some_and(|past| past.entries <= entries) {
@@ -43,10 +56,10 @@ impl CapacityWindow {
         }
     }
 
-    /// Records a number of entries as in service until now.
-    pub(super) fn renew(&mut self, entries: usize, now: Moment) {
-        if self.in_service.is_none_or(|in_service| in_service < entries) {
-            self.keep(Past { entries, until: now });
+    /// Records a baseline as in service until now.
+    pub(super) fn renew(&mut self, baseline: usize, now: Moment) {
+        if self.serving.is_none_or(|serving| serving < baseline) {
+            self.keep(Past { entries: baseline + self.taken_out, until: now });
         }
     }
 
@@ -58,15 +71,17 @@ impl CapacityWindow {
         self.before.push_back(past);
     }
 
-    /// Returns the largest capacity in service within the window.
+    /// Returns the largest capacity within the window, without the entries that discovery took out of service.
     pub(super) fn baseline(&self, now: Moment, window: Duration) -> usize {
         let past = self.largest_before(now, window).map_or(0, |past| past.entries);
-        past.max(self.in_service.unwrap_or_default())
+        past.max(self.serving.unwrap_or_default())
     }
 
-    /// Returns the largest capacity within the window that is no longer in service.
+    /// Returns the largest capacity within the window that is no longer in service, without the entries that discovery
+    /// took out of service.
     pub(super) fn largest_before(&self, now: Moment, window: Duration) -> Option<Past> {
-        self.before.iter().find(|past| is_within(past, now, window)).copied()
+        let past = self.before.iter().find(|past| is_within(past, now, window))?;
+        Some(Past { entries: past.entries.saturating_sub(self.taken_out), ..*past })
     }
 }
 

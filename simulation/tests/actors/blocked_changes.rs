@@ -1,18 +1,22 @@
 //! Changes that the guard blocks, and decisions about them.
 
 use proxymgr_actors::journal::{Event, JournalEntry};
-use proxymgr_actors::message::ReadJournal;
-use proxymgr_actors::model::ServiceName;
+use proxymgr_actors::message::{ReadJournal, SeenHost};
+use proxymgr_actors::model::{AdminState, Host, ServiceName};
 use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::{ActorState, ServiceConfigState};
 use proxymgr_actors::wiring::Actors;
-use proxymgr_simulation::scripted::{ScriptedWorld, haproxy_state, in_virtual_time, journal, wait, watcher_state};
+use proxymgr_simulation::scripted::{
+    ScriptedWorld, haproxy_state, host, in_virtual_time, journal, wait, watcher_state,
+};
 use tokio::time::{Duration, sleep};
 
 use crate::stage::serve;
 
 const WEB: &str = r#"{"type": "static", "port": 8080, "max_removal": 0.5}"#;
+const PLAIN_WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const STRICT_WEB: &str = r#"{"type": "static", "port": 8080, "max_removal": 0.2}"#;
+const NEW: &str = r#"{"type": "static", "port": 8082}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 
 fn web() -> Option<ServiceName> {
@@ -139,10 +143,11 @@ fn restart_keeps_rejected_definitions() {
     in_virtual_time(async |world| {
         let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         world.define(&[]).await;
+        wait(2).await;
         actors.order(Order::Reject { service: None }).await.unwrap();
         wait(10).await;
         let mut saved = world.saved();
-        for (shows, stays) in [(&[][..], true), (&[("new", WEB)], false)] {
+        for (shows, stays) in [(&[][..], true), (&[("new", NEW)], false)] {
             let after = world.another();
             let actors = after.start_from(saved);
             // Before their source reports, the rejection is saved again.
@@ -150,8 +155,13 @@ fn restart_keeps_rejected_definitions() {
             assert!(after.saved().definitions_guard.rejected.is_some());
             after.define(shows).await;
             let state = definitions(&actors).await;
+            assert_eq!(state.rejected.is_some(), stays, "the same list has no grace period");
+            wait(2).await;
+            let state = definitions(&actors).await;
             assert_eq!((state.held.is_some(), state.rejected.is_some()), (!stays, stays));
-            assert_eq!(Vec::from_iter(state.services.iter().map(ServiceName::as_str)), ["api", "web"]);
+            // A new service does not wait for the end of the grace period, after which the guard decides.
+            let services = if stays { &["api", "web"][..] } else { &["api", "new", "web"] };
+            assert_eq!(Vec::from_iter(state.services.iter().map(ServiceName::as_str)), services);
             wait(10).await;
             saved = after.saved();
             assert_eq!(saved.definitions_guard.rejected.is_some(), stays);
@@ -176,6 +186,7 @@ fn blocked_definitions_are_accepted_or_rejected() {
     in_virtual_time(async |world| {
         let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         world.define(&[]).await;
+        wait(2).await;
         let held = definitions(&actors).await.held.unwrap();
         assert_eq!(held.removes.first, ["api", "web"]);
         actors.order(Order::Reject { service: None }).await.unwrap();
@@ -186,6 +197,7 @@ fn blocked_definitions_are_accepted_or_rejected() {
         world.define(&[("web", WEB), ("api", API)]).await;
         assert!(definitions(&actors).await.rejected.is_none(), "the source has recovered");
         world.define(&[]).await;
+        wait(2).await;
         actors.order(Order::Accept { service: None }).await.unwrap();
         wait(5).await;
         assert!(definitions(&actors).await.services.is_empty() && haproxy_state(&actors).await.services.is_empty());
@@ -248,7 +260,62 @@ fn definitions_vanishing_one_by_one_are_blocked_at_limit() {
             world.define(&defined(gone)).await;
         }
         let state = definitions(&actors).await;
+        assert_eq!((state.services.len(), state.held.map(|pending| pending.entries)), (8, Some(0)), "none is lost");
+    });
+}
+
+#[test]
+fn services_removed_one_by_one_are_blocked_at_limit() {
+    in_virtual_time(async |world| {
+        let actors = world.start();
+        let names = Vec::from_iter((0..8).map(|number| format!("service-{number}")));
+        let defined = |from: usize| Vec::from_iter(names[from..].iter().map(|name| (name.as_str(), API)));
+        world.define(&defined(0)).await;
+        for gone in 1..=8 {
+            sleep(Duration::from_secs(3)).await;
+            world.define(&defined(gone)).await;
+        }
+        wait(2).await;
+        let state = definitions(&actors).await;
         assert_eq!((state.services.len(), state.held.map(|pending| pending.entries)), (4, Some(0)));
+    });
+}
+
+#[test]
+fn last_service_is_removed_only_by_an_operator() {
+    in_virtual_time(async |world| {
+        let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
+        world.define(&[("web", WEB)]).await;
+        wait(60).await;
+        assert_eq!(world.open_ports(), [8080], "one of several may always go");
+        world.define(&[]).await;
+        wait(60).await;
+        let held = definitions(&actors).await.held.unwrap();
+        assert!(held.reason.starts_with("0 of 1 services would remain"), "{}", held.reason);
+        assert_eq!(world.open_ports(), [8080]);
+        actors.order(Order::Accept { service: None }).await.unwrap();
+        wait(2).await;
+        assert!(world.open_ports().is_empty());
+    });
+}
+
+#[test]
+fn hosts_that_join_in_maintenance_do_not_replace_old_ones() {
+    in_virtual_time(async |world| {
+        let actors = serve(&world, &[("web", PLAIN_WEB, &[1, 2, 3])]).await;
+        let maint =
+            |number: u8| SeenHost::new(number.to_string(), Ok(Host { state: AdminState::Maint, ..host(number) }));
+        let ready = |number: u8| SeenHost::new(number.to_string(), Ok(host(number)));
+        let both = (1..=3).map(ready).chain((4..=6).map(maint)).collect();
+        world.hosts_seen("web", Ok(both)).await;
+        world.hosts_seen("web", Ok((4..=6).map(maint).collect())).await;
+        wait(5).await;
+        assert_eq!(world.ready("web"), [1, 2, 3]);
+        let held = watcher_state(&actors, "web").await.held.unwrap();
+        assert!(held.reason.starts_with("0 of 3 serving hosts would remain"), "{}", held.reason);
+        world.hosts("web", &[4, 5, 6]).await;
+        wait(5).await;
+        assert_eq!(world.ready("web"), [4, 5, 6]);
     });
 }
 

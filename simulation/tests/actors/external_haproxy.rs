@@ -18,7 +18,7 @@ use proxymgr_simulation::scripted::{
     ScriptedWorld, external_policy, haproxy_state, host, in_virtual_time, settle, wait,
 };
 
-use crate::stage::report;
+use crate::stage::{remove_all, report};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const DRAIN: u16 = 8;
@@ -156,7 +156,7 @@ fn override_drain_ends_with_its_service() {
         order(&actors, 1, AdminState::Drain, None).await;
         wait(1).await;
         assert_eq!(admin_state(&world, 1), DRAIN);
-        world.define(&[]).await;
+        remove_all(&world, &actors).await;
         report(&world, &[("web", WEB, &[1, 2])]).await;
         wait(1).await;
         assert_eq!(world.ready("web"), [1, 2], "the override ended with its service");
@@ -170,7 +170,7 @@ fn drain_before_unseen_restart_is_not_manual() {
         has(&world, &[(1, 0), (2, 0)]);
         order(&actors, 1, AdminState::Drain, None).await;
         wait(1).await;
-        world.define(&[]).await;
+        remove_all(&world, &actors).await;
         wait(65).await;
         report(&world, &[("web", WEB, &[1, 2])]).await;
         wait(1).await;
@@ -218,7 +218,7 @@ fn unanswered_drain_ends_with_its_service() {
         let actors = two_hosts(&world).await;
         world.hang_socket(true);
         order(&actors, 1, AdminState::Drain, None).await;
-        world.define(&[]).await;
+        remove_all(&world, &actors).await;
         wait(1).await;
         world.heal_socket();
         report(&world, &[("web", WEB, &[1, 2])]).await;

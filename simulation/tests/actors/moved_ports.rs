@@ -138,6 +138,7 @@ fn removed_service_waits_for_no_port() {
         wait(3).await;
         assert_eq!(waiting(&actors).await, ["api"]);
         world.define(&[("web", WEB)]).await;
+        wait(2).await;
         assert!(waiting(&actors).await.is_empty());
         world.free_ports();
         wait(3).await;

@@ -9,7 +9,7 @@ use proxymgr_actors::snapshot::{ActorState, ProxyPhase};
 use proxymgr_simulation::Work;
 use proxymgr_simulation::scripted::{self, ScriptedWorld, haproxy_state, in_virtual_time, journal, wait};
 
-use crate::stage::serve;
+use crate::stage::{remove_all, serve};
 
 const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
@@ -219,13 +219,13 @@ fn hanging_old_process_does_not_hide_new_one() {
 #[test]
 fn redefined_service_keeps_host_added_at_runtime() {
     in_virtual_time(async |world| {
-        serve(&world, &[("web", WEB, &[1])]).await;
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
         wait(3).await;
         world.takes(Work::Commands, Duration::from_millis(500));
         world.hosts("web", &[1, 2]).await;
         // Its section stays, because no reload is possible; section and file lack the new host.
         world.set_disk_full(true);
-        world.define(&[]).await;
+        remove_all(&world, &actors).await;
         wait(2).await;
         world.forget_commands();
         world.define(&[("web", WEB)]).await;

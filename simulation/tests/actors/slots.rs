@@ -12,6 +12,8 @@ use proxymgr_actors::wiring::Actors;
 use proxymgr_simulation::Work;
 use proxymgr_simulation::scripted::{ScriptedWorld, haproxy_state, host, in_virtual_time, journal, wait};
 
+use crate::stage::remove_all;
+
 const WEB: &str = r#"{"type": "static", "port": 8080, "update": "slots", "slots": {"base": 4, "min_free": 1}}"#;
 
 fn name(text: &str) -> ServerName {
@@ -188,11 +190,11 @@ fn switch_to_slots_loses_no_host() {
 #[test]
 fn redefined_service_keeps_its_slots() {
     in_virtual_time(async |world| {
-        started(&world, &[1, 2, 3]).await;
+        let actors = started(&world, &[1, 2, 3]).await;
         world.hosts("web", &[1, 3]).await;
         // No reload is possible, so its section stays.
         world.set_disk_full(true);
-        world.define(&[]).await;
+        remove_all(&world, &actors).await;
         wait(2).await;
         world.forget_commands();
         world.define(&[("web", WEB)]).await;
@@ -208,10 +210,10 @@ fn service_redefined_during_start_keeps_slots() {
     in_virtual_time(async |world| {
         world.install(2, 2);
         world.takes(Work::Check, Duration::from_secs(3));
-        world.start();
+        let actors = world.start();
         world.define(&[("web", WEB)]).await;
         world.hosts("web", &[1, 2, 3]).await;
-        world.define(&[]).await;
+        remove_all(&world, &actors).await;
         while world.starts() == 0 {
             wait(1).await;
         }

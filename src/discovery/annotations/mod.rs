@@ -52,6 +52,10 @@ impl DefinitionSource for AnnotatedDefinitions {
         let definitions = self.definitions.open(self.annotator.clone().recipient());
         Box::new(OpenAnnotated { definitions, annotations })
     }
+
+    fn are_derived(&self) -> bool {
+        self.definitions.are_derived()
+    }
 }
 
 struct OpenAnnotated {

@@ -5,6 +5,8 @@
 //! alphabetically. The hosts are the instances with the chosen tag. If instances have different values for a key, the
 //! definition is refused and the last good one stays.
 //!
+//! A definition vanishes with the last instance of its service, so the service stays for a long grace period.
+//!
 //! One query returns the names and tags of all services.
 
 use std::collections::BTreeMap;
@@ -48,6 +50,10 @@ impl DefinitionSource for ConsulCatalogDefinitions {
             "service:read for all services",
         );
         Box::new(SnapshotWatch::start(Tagged { blocking, tag: self.tag.clone(), reader }))
+    }
+
+    fn are_derived(&self) -> bool {
+        true
     }
 }
 

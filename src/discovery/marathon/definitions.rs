@@ -33,6 +33,11 @@ impl DefinitionSource for MarathonDefinitions {
     fn open(&self, reader: Recipient<DefinitionsSeen>) -> Box<dyn OpenSource> {
         Box::new(AppWatch::start(self.marathon.join(), AppDefinitions { reader, had_apps: Cell::new(false) }))
     }
+
+    /// An app vanishes while it is replaced by another of the same name.
+    fn are_derived(&self) -> bool {
+        true
+    }
 }
 
 struct AppDefinitions {

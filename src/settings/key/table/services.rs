@@ -14,27 +14,40 @@ pub(super) const SERVICES: &[Key] = &[
         Kind::Number { min: 0, max: 100_000 },
         Text("1"),
         OnReload,
-        "Blocks a list that shrinks below so many hosts. Services can override it (min_hosts). 0 allows no hosts.",
+        "Blocks a list that shrinks below so many serving hosts. Services can override it (min_hosts). 0 allows no hosts.",
+    )
+    .details(
+        "A host serves if its state in discovery is ready. With 1, the removal of the last serving host waits until discovery \
+         recovers or an operator accepts it (proxymgr accept). A host that stays listed and is put into maintenance or drain \
+         was not removed.",
     ),
     key(
         "guards.max_removal",
         Kind::Share,
-        Text("1"),
+        Otherwise("0.5 for services of 4 hosts or more, only min_hosts for smaller ones"),
         OnReload,
-        "Blocks a list in which a larger share of a service's hosts is missing. Services can override it (max_removal).",
+        "Blocks a list in which a larger share of a service's serving hosts is missing. Services can override it (max_removal).",
     )
+    .example("0.5")
     .details(
-        "Compared with the most hosts in service within guards.window. A host that joins makes up for one that leaves, so that \
-         rolling deployments pass. 1 leaves the limit to min_hosts.",
+        "Compared with the most serving hosts within guards.window. A host that joins and is ready makes up for one that leaves, \
+         so that rolling deployments and blue-green switches to as many hosts pass. By default, a scale-in by more than half \
+         within guards.window, or a switch to less than half of the hosts of both sides, waits for an operator (proxymgr \
+         accept), or needs max_removal: 1, which leaves the limit to min_hosts. A value holds for services of every size.",
     ),
     key(
         "guards.max_services_removal",
         Kind::Share,
         Text("0.5"),
         OnReload,
-        "Blocks definitions in which a larger share of the services is missing. A single service can always be removed.",
+        "Blocks definitions in which a larger share of the services is missing. One of several can always be removed.",
     )
-    .details("Compared with the most services within guards.window."),
+    .details(
+        "Compared with the most services within guards.window. The removal of the last service waits for an operator (proxymgr \
+         accept), unless this is 1. A service is removed once its definition has been missing for 1s, or for 5m where \
+         definitions are derived from instances (consul_catalog, marathon); a definition that returns within that time was only \
+         updated.",
+    ),
     key(
         "guards.window",
         duration(1, DAY),

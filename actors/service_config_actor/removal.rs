@@ -1,0 +1,69 @@
+//! The grace period of removed definitions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use actix::{AsyncContext, Context};
+use slog::info;
+
+use super::ServiceConfigActor;
+use crate::decide::{annotation, routing};
+use crate::model::ServiceDefinition;
+use crate::port::DefinitionList;
+
+impl ServiceConfigActor {
+    /// Handles a list of the source.
+    pub(super) fn list_seen(&mut self, list: DefinitionList, ctx: &mut Context<Self>) {
+        let missing =
+            self.services.iter().filter(|(name, service)| service.good.is_some() && !list.contains_key(*name));
+        let new = self.absences.update(missing.map(|(name, _)| name), self.clock.now());
+        for name in new {
+            info!(self.log, "the definition is gone, its service is removed unless it returns";
+                "service" => %name, "grace" => ?self.absences.grace());
+        }
+        self.newest = Some(list);
+        self.consider();
+        self.schedule_removal(ctx);
+    }
+
+    /// Schedules the end of the next grace period.
+    fn schedule_removal(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.removal_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let next = self.absences.until_next_end(self.clock.now());
+        self.removal_timer = next.map(|left| ctx.run_later(left, Self::grace_ended));
+    }
+
+    fn grace_ended(&mut self, ctx: &mut Context<Self>) {
+        self.removal_timer = None;
+        // The next list of a source that fails now decides.
+        if self.health.error.is_none() {
+            self.consider();
+            self.schedule_removal(ctx);
+        }
+    }
+
+    /// Returns the missing services whose address a new or changed definition uses: a renamed service has the same
+    /// clients, and must not wait for its port.
+    pub(super) fn taken_over(&self, newest: &DefinitionList) -> BTreeSet<Arc<str>> {
+        let missing = self.services.iter().filter(|(name, _)| !newest.contains_key(*name));
+        let listens = missing.filter_map(|(name, service)| Some((own_address(&service.good.as_ref()?.0)?, name)));
+        let listens: BTreeMap<SocketAddr, &Arc<str>> = listens.collect();
+        if listens.is_empty() {
+            return BTreeSet::new();
+        }
+        let is_new = |name: &Arc<str>, raw| self.services.get(name).is_none_or(|known| known.raw.as_ref() != Some(raw));
+        let changed = newest.iter().filter(|(name, raw)| is_new(name, raw));
+        let addresses = changed.filter_map(|(name, raw)| {
+            own_address(&annotation::parse(name, raw, &self.policy.options).ok()?.definition)
+        });
+        addresses.filter_map(|address| listens.get(&address).map(|name| (*name).clone())).collect()
+    }
+}
+
+/// Returns the address that only this service uses; `None` where it has none or shares it by domains.
+fn own_address(definition: &ServiceDefinition) -> Option<SocketAddr> {
+    definition.listen.filter(|_| routing::routed_at(definition).is_none())
+}
