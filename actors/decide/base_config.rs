@@ -61,8 +61,9 @@ pub fn base_config(base_config: &BaseConfig) -> Arc<str> {
         let _ = writeln!(text, "{INDENT}server-state-file {}", path_word(path));
     }
     text.push_str("\ndefaults\n");
-    // A name that does not resolve disables its server, instead of preventing the start of HAProxy.
-    let _ = writeln!(text, "{INDENT}default-server init-addr last,libc,none");
+    // A name that does not resolve keeps its last address, from the state file. Without one it disables its server,
+    // instead of preventing the start of HAProxy.
+    let _ = writeln!(text, "{INDENT}default-server init-addr libc,last,none");
     if state_file_in_use(base_config).is_some() {
         let _ = writeln!(text, "{INDENT}load-server-state-from-file global");
     }

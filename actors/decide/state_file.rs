@@ -129,9 +129,9 @@ impl Carried<'_> {
     }
 }
 
-/// Returns whether the host should be ready, and its server is ready at the same address.
+/// Returns whether the host should be ready, and its server is ready at the same address, or with the same name: HAProxy
+/// resolves it again when it reads its file, and uses the last address where that fails.
 fn is_ready_there(host: &Host, observed: &ObservedServer) -> bool {
-    // HAProxy resolves a host name again when it reads its file.
-    let is_plain = observed.fqdn.is_none() && observed.admin_state == 0;
-    host.state == AdminState::Ready && is_plain && observed.is_at(&host.endpoint)
+    let is_ready = host.state == AdminState::Ready && observed.admin_state == 0 && observed.address.is_some();
+    is_ready && observed.endpoint().as_ref() == Some(&host.endpoint)
 }

@@ -187,7 +187,7 @@ global
     stats timeout 2m
 
 defaults
-    default-server init-addr last,libc,none
+    default-server init-addr libc,last,none
     mode http
     timeout connect 1s
     timeout client 1m

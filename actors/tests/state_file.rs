@@ -69,6 +69,8 @@ fn only_servers_that_stay_ready_are_carried_over() {
         ("rests", json!({"address": "10.0.0.3", "port": 1})),
         ("drained", json!({"address": "10.0.0.4", "port": 1})),
         ("named", json!({"address": "a.example", "port": 1})),
+        ("renamed", json!({"address": "b.example", "port": 1})),
+        ("unresolved", json!({"address": "c.example", "port": 1})),
         ("changed", json!({"address": "10.0.0.5", "port": 1})),
         ("gone", json!({"address": "10.0.0.6", "port": 1})),
     ]);
@@ -81,12 +83,15 @@ fn only_servers_that_stay_ready_are_carried_over() {
     next.remove(&ServerName::new("gone").unwrap());
     let stays = line("web", "stays", "10.0.0.1", 0, "-", 1);
     let six = line("web", "six", "fd00::1", 0, "-", 1);
+    let named = line("web", "named", "10.9.9.9", 0, "a.example", 1);
     let lines = [
         stays.clone(),
         line("web", "moves", "10.0.0.2", 0, "-", 1),
         line("web", "rests", "10.0.0.3", 0, "-", 1),
         line("web", "drained", "10.0.0.4", 8, "-", 1),
-        line("web", "named", "10.9.9.9", 0, "a.example", 1),
+        named.clone(),
+        line("web", "renamed", "10.9.9.9", 0, "a.example", 1),
+        line("web", "unresolved", "-", 0, "c.example", 1),
         line("web", "changed", "10.0.0.5", 0, "-", 1),
         line("web", "gone", "10.0.0.6", 0, "-", 1),
         line("web", "unknown", "10.0.0.7", 0, "-", 1),
@@ -95,7 +100,7 @@ fn only_servers_that_stay_ready_are_carried_over() {
         "2 web 1 stays".to_owned(),
         six.clone(),
     ];
-    assert_eq!(reported(&lines, (&web, &before), (&web, &next)), format!("1\n{HEADER_2_2}\n{stays}\n{six}\n"));
+    assert_eq!(reported(&lines, (&web, &before), (&web, &next)), format!("1\n{HEADER_2_2}\n{stays}\n{named}\n{six}\n"));
 }
 
 #[test]

@@ -33,7 +33,7 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 const DEFAULTS: &str = "defaults\n    mode http\n    timeout connect 1s\n    timeout client 5s\n    timeout server 5s\n    \
-                        default-server init-addr last,libc,none\n";
+                        default-server init-addr libc,last,none\n";
 
 /// Sections that differ in what can change at run time, each with servers in various states. `init-addr none` stands
 /// for a name that does not resolve, without a query.

@@ -15,7 +15,7 @@ use proxymgr_actors::model::{BaseConfig, HostList, ProxyManagement, ProxyVersion
 use proxymgr_actors::port::{CheckFailure, ConfigFile, ConfigText, HeldSocket, ListeningSockets};
 
 use crate::support::dir::TestDir;
-use crate::support::haproxy::{HaproxyVersion, installed, versions};
+use crate::support::haproxy::{self, HaproxyVersion, RunningHaproxy, installed, versions};
 use crate::{DEFAULTS, binary, descriptor, quiet};
 
 fn config_file(version: &HaproxyVersion, dir: &TestDir) -> HaproxyConfigFile {
@@ -176,5 +176,38 @@ async fn tcp_service_is_accepted_under_http_only_log_format() {
         let without = file.check(rendered(SectionStyle { http_log_by_default: false, ..style }), vec![fd]).await;
         assert_eq!(without.is_err(), version.branch < (3, 0), "{version}: {without:?}");
         file.check(rendered(style), vec![fd]).await.unwrap_or_else(|failure| panic!("{version}: {failure}"));
+    }
+}
+
+/// `base_config` relies on it: of `init-addr libc,last,none`, `last` is the address in the state file.
+#[test]
+fn name_that_does_not_resolve_keeps_its_last_address() {
+    for version in versions() {
+        let dir = TestDir::new();
+        let config = |init_addr: &str, global: &str, defaults: &str| {
+            format!(
+                "global\n    {global}\ndefaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n    \
+                 {defaults}\nbackend web\n    default-server init-addr {init_addr}\n    server s no-such-name.invalid:80 id 70000\n"
+            )
+        };
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let haproxy = RunningHaproxy::start(&dir, &version, &config("none", "", "")).await;
+            let unresolved = haproxy::servers_state(&haproxy.socket).await.unwrap();
+            assert!(unresolved[0].is_in_maintenance(), "{version}: {unresolved:?}");
+            let answer = haproxy::runtime(&haproxy.socket, "show servers state").await.unwrap();
+            let columns: Vec<&str> = answer.lines().nth(1).unwrap().split(' ').skip(1).collect();
+            let mut row: Vec<&str> = answer.lines().nth(2).unwrap().split(' ').collect();
+            for (column, value) in [("srv_addr", "10.0.0.7"), ("srv_admin_state", "0"), ("srv_op_state", "2")] {
+                row[columns.iter().position(|name| *name == column).unwrap()] = value;
+            }
+            let lines: Vec<&str> = answer.lines().take(2).collect();
+            let state = dir.write("state", format!("{}\n{}\n", lines.join("\n"), row.join(" ")));
+            drop(haproxy);
+            let (global, defaults) =
+                (format!("server-state-file {}", state.display()), "load-server-state-from-file global");
+            let haproxy = RunningHaproxy::start(&dir, &version, &config("libc,last,none", &global, defaults)).await;
+            let servers = haproxy::servers_state(&haproxy.socket).await.unwrap();
+            assert_eq!((servers[0].address(), servers[0].is_in_maintenance()), ("10.0.0.7", false), "{version}");
+        });
     }
 }
