@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{LIMIT, ServiceFiles, addresses, backends, daemon, reloads, wait_for_ready, wait_for_reload_after};
 use crate::support::backend::Backend;
+use crate::support::daemon::Daemon;
 use crate::support::dir::TestDir;
 use crate::support::eventually::check;
 use crate::support::haproxy;
@@ -172,6 +173,9 @@ async fn balance_first_fills_hosts_in_their_order() {
         for number in 0..5 {
             assert_eq!(answered_by(port, number).await, backends[0].name(), "{version}");
         }
+        // HAProxy ends the session of a request a moment after its client has the answer.
+        let are_idle = async || check(sessions(&daemon).await == 0, &"a session is open");
+        daemon.eventually(LIMIT, "all servers are idle", are_idle).await;
         // While a host is at its `maxconn`, the next one gets the requests.
         backends.iter().for_each(|backend| backend.set_delay(BUSY));
         let arrived = || backends.iter().map(Backend::connections).sum::<u64>();
@@ -186,4 +190,11 @@ async fn balance_first_fills_hosts_in_their_order() {
             assert_eq!(request.await.expect("no panic"), name, "{version}");
         }
     }
+}
+
+/// Returns the open sessions of the servers of `web`: `scur` in `show stat`.
+async fn sessions(daemon: &Daemon) -> u32 {
+    let table = haproxy::runtime(&daemon.socket(), "show stat web 4 -1").await.expect("HAProxy answers");
+    let servers = table.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    servers.map(|line| line.split(',').nth(4).and_then(|scur| scur.parse::<u32>().ok()).expect("a number")).sum()
 }
