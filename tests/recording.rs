@@ -172,9 +172,11 @@ fn definitions_rejected_in_an_earlier_run_stay_rejected() {
     let restored = json!({"at_ms": 0, "restored": [saved("api"), saved("mail"), saved("web")]});
     let shown = web(1);
     let rejected = json!({"at_ms": 0, "rejected_definitions": shown["definitions"]["set"]});
-    let unknown = report(&[restored.clone(), shown.clone()]);
+    // The grace period of the missing definitions is over by then.
+    let later = hosts(3_000, &[1], &[]);
+    let unknown = report(&[restored.clone(), shown.clone(), later.clone()]);
     assert!(unknown.contains("changes blocked by guard"), "two of three services would go: {unknown}");
-    let known = report(&[restored, rejected, shown]);
+    let known = report(&[restored, rejected, shown, later]);
     assert!(!known.contains("changes blocked by guard"), "{known}");
     for service in ["api", "mail", "web"] {
         assert!(known.contains(&format!("  {service}: ")), "{known}");
