@@ -121,6 +121,7 @@ impl World {
         self.with(|things| {
             things.session_lost = false;
             things.links.mishaps.clear();
+            things.links.definitions_mishap = None;
             things.definitions_gone = false;
             things.annotations_lost = false;
             things.disk_full = false;
@@ -191,6 +192,9 @@ impl World {
             Step::SessionExpired { away_ms } => self.expire_session(*away_ms),
             Step::MemberFrozen { service } => self.change(service, |service| service.frozen = true),
             Step::EventMishap { service, mishap } => self.expect_mishap(service, *mishap),
+            Step::DefinitionsMishap { mishap } => {
+                self.with(|things| things.links.definitions_mishap = Some(*mishap));
+            }
             Step::ManagerKilled => {
                 self.kill_manager().await;
                 self.latency("manager start", 0, 3_000).await;

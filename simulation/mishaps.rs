@@ -44,7 +44,11 @@ pub(super) fn draw(seed: u64, services: &[(String, u8)], steps: &mut Vec<Step>) 
     };
     let wait = Step::Wait { ms: random.between(1_000, 30_000) };
     let place = usize::try_from(random.between(0, steps.len() as u64)).unwrap_or_default();
-    steps.splice(place..place, [Step::EventMishap { service, mishap }, change, wait]);
+    let added = match random.chance(20) {
+        true => [Step::DefinitionsMishap { mishap }, Step::ChangeOptions { service, variant: 1 }, wait],
+        false => [Step::EventMishap { service, mishap }, change, wait],
+    };
+    steps.splice(place..place, added);
 }
 
 impl World {
@@ -53,14 +57,16 @@ impl World {
         self.with(|things| things.links.mishaps.insert(service.to_owned(), mishap));
     }
 
-    /// Schedules the check that a list which its watch did not report is found within the interval.
-    pub(super) fn expect_confirmation(&self, service: &str) {
-        let (world, service) = (self.clone(), service.to_owned());
-        let lost = self.with(|things| things.links.lost(&service));
+    /// Schedules the check that a list which its watch did not report is found within the interval: of the hosts of a
+    /// service, or of the definitions.
+    pub(super) fn expect_confirmation(&self, service: Option<&str>) {
+        let (world, service) = (self.clone(), service.map(str::to_owned));
+        let lost = self.with(|things| things.links.lost(service.as_deref()));
         self.naturally(async move {
             sleep(CONFIRM_INTERVAL + CONFIRMING_MAX).await;
-            if lost.is_some() && world.with(|things| things.links.lost(&service)) == lost {
-                let what = format!("a lost event of {service} was not noticed within {CONFIRM_INTERVAL:?}");
+            if lost.is_some() && world.with(|things| things.links.lost(service.as_deref())) == lost {
+                let of = service.unwrap_or_else(|| "the definitions".to_owned());
+                let what = format!("a lost event of {of} was not noticed within {CONFIRM_INTERVAL:?}");
                 world.violate(Invariant::ListsAreConfirmed, what);
             }
         });

@@ -30,6 +30,8 @@ pub(super) struct Links {
     hosts: BTreeMap<String, Link<Snapshot>>,
     /// What happens to the next event of a service's source.
     pub(super) mishaps: BTreeMap<String, Mishap>,
+    /// What happens to the next event of the definitions.
+    pub(super) definitions_mishap: Option<Mishap>,
     last_id: u64,
     /// The services whose source was ever opened by this manager.
     opened: BTreeSet<String>,
@@ -60,21 +62,22 @@ impl<L: Clone> Link<L> {
         self.sent.iter().for_each(|sent| drop(self.queue.send((Instant::now(), sent.clone()))));
     }
 
-    /// Sends a change although something happens to it. Returns whether the recipient gets an older list.
-    fn send_with(&mut self, mishap: Mishap, delay_ms: u64, snapshot: L) -> bool {
+    /// Sends a change, to which something may happen. Returns whether the recipient has an older list now.
+    fn send_with(&mut self, mishap: Option<Mishap>, delay_ms: u64, snapshot: L) -> bool {
         match mishap {
-            Mishap::Lost => {}
-            Mishap::Twice => {
+            None => self.send(delay_ms, snapshot),
+            Some(Mishap::Twice) => {
                 self.send(delay_ms, snapshot.clone());
                 self.send(delay_ms, snapshot);
             }
-            Mishap::Past => {
+            Some(Mishap::Past) => {
                 if let Some(before) = self.sent.clone() {
                     self.send(delay_ms, before);
                 }
+                self.lost = Some(Instant::now());
             }
+            Some(Mishap::Lost) => self.lost = Some(Instant::now()),
         }
-        self.lost = (mishap != Mishap::Twice).then(Instant::now);
         self.lost.is_some()
     }
 }
@@ -102,9 +105,10 @@ impl World {
     /// Makes the source of the definitions report their current state.
     pub(super) fn show_definitions(&self) {
         let delay_ms = self.duration_ms(Work::Definitions);
-        self.with(|things| {
+        let is_lost = self.with(|things| {
             let annotations = things.read_annotations();
-            let Some(link) = &mut things.links.definitions else { return };
+            let mishap = things.links.definitions_mishap.take();
+            let Some(link) = &mut things.links.definitions else { return false };
             let defined = things.services.iter().filter(|(_, service)| service.defined);
             let services = if things.session_lost {
                 Err("the session is lost".to_owned())
@@ -113,8 +117,21 @@ impl World {
             } else {
                 Ok(defined.map(|(name, service)| (name.clone(), service.definition())).collect())
             };
-            link.send(delay_ms, ShownDefinitions { services, annotations });
+            let mishap = mishap.filter(|_| services.is_ok());
+            link.send_with(mishap, delay_ms, ShownDefinitions { services, annotations })
         });
+        if is_lost {
+            self.expect_confirmation(None);
+        }
+    }
+
+    /// Makes the source of the definitions report their current state whatever its watch reported.
+    fn confirm_definitions(&self) {
+        if self.has(PlantedBug::ConfirmsFromMemory) {
+            return self.with(|things| things.links.definitions.iter().for_each(Link::repeat));
+        }
+        self.with(|things| things.links.definitions_mishap = None);
+        self.show_definitions();
     }
 
     /// Makes the source of this service report its current hosts, unless it is frozen.
@@ -127,16 +144,11 @@ impl World {
             }
             let snapshot = service.snapshot(things.session_lost);
             let Some(link) = things.links.hosts.get_mut(name) else { return false };
-            match things.links.mishaps.remove(name).filter(|_| snapshot.is_ok()) {
-                Some(mishap) => link.send_with(mishap, delay_ms, snapshot),
-                None => {
-                    link.send(delay_ms, snapshot);
-                    false
-                }
-            }
+            let mishap = things.links.mishaps.remove(name).filter(|_| snapshot.is_ok());
+            link.send_with(mishap, delay_ms, snapshot)
         });
         if is_lost {
-            self.expect_confirmation(name);
+            self.expect_confirmation(Some(name));
         }
     }
 
@@ -260,7 +272,7 @@ impl OpenSource for Watched {
     fn confirm(&self) {
         match &self.service {
             Some(service) => self.world.confirm_hosts(service),
-            None => self.world.show_definitions(),
+            None => self.world.confirm_definitions(),
         }
     }
 }
@@ -342,9 +354,12 @@ impl Things {
 }
 
 impl Links {
-    /// Returns since when the watcher of a service has an older list than it should.
-    pub(super) fn lost(&self, service: &str) -> Option<Instant> {
-        self.hosts.get(service)?.lost
+    /// Returns since when the hosts of a service, or the definitions, that were reported are older than they should be.
+    pub(super) fn lost(&self, service: Option<&str>) -> Option<Instant> {
+        match service {
+            Some(service) => self.hosts.get(service)?.lost,
+            None => self.definitions.as_ref()?.lost,
+        }
     }
 
     fn next_id(&mut self) -> u64 {

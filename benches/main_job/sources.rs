@@ -59,11 +59,11 @@ pub async fn sources() {
     .await;
     println!("\n{SERVICES} services from Consul, two hosts each\n");
     println!(
-        "| connections | to Consul | memory of the daemon | CPU when idle, daemon | agent | a new host, p50 / p99 |"
+        "| connections | confirmations | to Consul | memory of the daemon | CPU when idle, daemon | agent | a new host, p50 / p99 |"
     );
-    println!("| --- | --- | --- | --- | --- | --- |");
-    for connections in [150, 1_000] {
-        many(connections).await;
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    for (connections, confirm_interval) in [(150, "1d"), (1_000, "1d"), (1_000, "1m")] {
+        many(connections, confirm_interval).await;
     }
     println!();
 }
@@ -101,7 +101,7 @@ async fn row(
     println!("| {name} | {removal} | {back} | {new} |");
 }
 
-async fn many(connections: usize) {
+async fn many(connections: usize, confirm_interval: &str) {
     let dir = TestDir::new();
     let limits = json!({"limits": {"http_max_conns_per_client": connections + 50}});
     let mut consul = Consul::start_with(&dir, limits, None).await;
@@ -123,6 +123,7 @@ async fn many(connections: usize) {
             .set("service_config", json!({"type": "consul"}))
             .set("consul.servers", json!(consul.url()))
             .set("consul.connections", json!(connections))
+            .set("discovery.confirm_interval", json!(confirm_interval))
     })
     .await;
     let mut ready: Ready = (1..=2).map(|host| format!("127.1.0.{host}:80")).collect();
@@ -145,7 +146,7 @@ async fn many(connections: usize) {
         tokio::time::sleep(PAUSE).await;
     }
     println!(
-        "| {connections} | {} | {} MB | {:.2} % of a core | {:.2} % | {} |",
+        "| {connections} | {confirm_interval} | {} | {} MB | {:.2} % of a core | {:.2} % | {} |",
         sockets.saturating_sub(SERVICES + 1),
         memory / 1_024,
         share(cpu_before, cpu_after),

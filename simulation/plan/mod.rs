@@ -138,6 +138,6 @@ mod tests {
             .flat_map(|seed| Plan::draw(seed).steps)
             .map(|step| format!("{step:?}").split(' ').next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(kinds.len(), 58, "{kinds:?}");
+        assert_eq!(kinds.len(), 59, "{kinds:?}");
     }
 }

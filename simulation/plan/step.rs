@@ -80,6 +80,8 @@ pub enum Step {
     MemberFrozen { service: String },
     /// The next event of the source of one service is lost, comes twice, or shows an older list.
     EventMishap { service: String, mishap: Mishap },
+    /// The next event of the source of the definitions is lost, comes twice, or shows older ones.
+    DefinitionsMishap { mishap: Mishap },
     /// The running HAProxy stops answering. It may still execute commands.
     SocketHang { obeys: bool },
     /// The running HAProxy's socket refuses connections.
@@ -197,6 +199,7 @@ impl Step {
                 | Self::Vanish { .. }
                 | Self::ServicesVanish { .. }
                 | Self::EventMishap { .. }
+                | Self::DefinitionsMishap { .. }
                 | Self::Weight { .. }
                 | Self::SessionExpired { .. }
                 | Self::ReloadFails { .. }

@@ -5,6 +5,7 @@
 //! no index and no stream, while the watch goes on: a difference that the watch does not report within a moment was
 //! missed.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use proxymgr_actors::limits::{HTTP_LOSS_GRACE, HTTP_RETRY_MAX, HTTP_RETRY_MIN, WATCH_DELAY_MAX};
@@ -55,6 +56,7 @@ impl SnapshotWatch {
             reader,
             refresh: refresh.clone(),
             confirm: confirm.clone(),
+            is_probing: Cell::new(false),
             was_missed: false,
             snapshot: None,
             reported: Reported::Nothing,
@@ -94,8 +96,14 @@ enum Reported {
 
 /// Waits for a confirmation, and reads the source independently of its watch. Returns whether it differs from the `known`
 /// snapshot even after the watch had time to report that.
-async fn probe<R: SnapshotReader>(prober: Option<&mut R>, confirm: &Notify, known: Option<&R::Snapshot>) -> bool {
+async fn probe<R: SnapshotReader>(
+    prober: Option<&mut R>,
+    confirm: &Notify,
+    is_probing: &Cell<bool>,
+    known: Option<&R::Snapshot>,
+) -> bool {
     confirm.notified().await;
+    is_probing.set(true);
     let (Some(prober), Some(known)) = (prober, known) else { return false };
     prober.start_over();
     let differs = prober.next().await.is_ok_and(|(snapshot, _)| snapshot != *known);
@@ -111,6 +119,8 @@ struct Watching<R: SnapshotReader> {
     prober: Option<R>,
     refresh: Rc<Notify>,
     confirm: Rc<Notify>,
+    /// Whether a confirmation is under way.
+    is_probing: Cell<bool>,
     /// Whether a difference in the next snapshot was missed by the watch.
     was_missed: bool,
     snapshot: Option<R::Snapshot>,
@@ -130,12 +140,17 @@ impl<R: SnapshotReader> Watching<R> {
                     continue;
                 }
                 next = self.reader.next() => next,
-                is_missed = probe(self.prober.as_mut(), &self.confirm, known) => {
+                is_missed = probe(self.prober.as_mut(), &self.confirm, &self.is_probing, known) => {
+                    self.is_probing.set(false);
                     self.was_missed = is_missed;
                     self.start_over();
                     continue;
                 }
             };
+            if self.is_probing.take() {
+                // The watch was faster; it may have reported nothing new.
+                self.confirm.notify_one();
+            }
             match next {
                 Ok((snapshot, seen_at)) => self.report(snapshot, seen_at),
                 Err(error) => {

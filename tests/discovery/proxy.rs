@@ -206,52 +206,51 @@ async fn answer(
         Fault::Cut(length) => drop(client.write_all(&first[..first.len().min(length)]).await),
         Fault::Stall(length) => stall(client, &first[..first.len().min(length)]).await,
         Fault::None | Fault::Lose | Fault::Repeat => {
-            let whole = relay(server, client, first, is_stream, state).await;
-            let mut state = state.lock().expect("no holder of this lock panics");
             let is_probe = ["/ping", "/version", "/v1/status"].iter().any(|path| key.starts_with(path));
-            if state.is_recording && !is_stream && !is_probe {
-                state.recorded.insert(key.to_owned(), whole);
+            if is_stream || is_probe || !state.lock().expect("no holder of this lock panics").is_recording {
+                return relay(server, client, first, is_stream, state).await;
             }
+            // Recorded before it is sent: the source may close the connection as soon as it has the answer.
+            let whole = rest(server, first, &mut buffer).await;
+            state.lock().expect("no holder of this lock panics").recorded.insert(key.to_owned(), whole.clone());
+            let _ = client.write_all(&whole).await;
         }
     }
 }
 
-/// Relays the rest of an answer. Returns what was relayed.
+/// Relays the rest of an answer.
 async fn relay(
     server: &mut (impl AsyncReadExt + Unpin),
     client: &mut (impl AsyncWriteExt + Unpin),
     first: Vec<u8>,
     is_stream: bool,
     state: &Mutex<State>,
-) -> Vec<u8> {
+) {
     let mut buffer = vec![0; 64 * 1024];
-    let mut whole = first.clone();
     let mut last = Vec::new();
     if client.write_all(&first).await.is_err() {
-        return whole;
+        return;
     }
     while let Some(chunk) = read(server, &mut buffer).await {
         let fault = if is_stream { take_fault(state, true) } else { Fault::None };
         let sent = match fault {
             Fault::Cut(length) => {
                 let _ = client.write_all(&chunk[..chunk.len().min(length)]).await;
-                return whole;
+                return;
             }
             Fault::Stall(length) => {
                 stall(client, &chunk[..chunk.len().min(length)]).await;
-                return whole;
+                return;
             }
             Fault::Lose => Vec::new(),
             Fault::Repeat => [chunk.clone(), last].concat(),
             _ => chunk.clone(),
         };
         if client.write_all(&sent).await.is_err() {
-            return whole;
+            return;
         }
-        whole.extend_from_slice(&chunk);
         last = chunk;
     }
-    whole
 }
 
 async fn stall(client: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) {
