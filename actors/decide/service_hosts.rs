@@ -1,6 +1,7 @@
 //! The hosts of one service: the list in service, and the handling of each list from its source.
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a point from which the moments of a test are counted")]
 mod tests;
 
 use std::collections::BTreeMap;

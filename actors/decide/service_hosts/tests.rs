@@ -1,8 +1,6 @@
 //! Tests of the capacity that the guard compares, with lists as sources return them.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::model::{Address, Endpoint, Removal};
@@ -23,10 +21,7 @@ impl Stage {
     }
 
     fn now(&self) -> Moment {
-        Moment {
-            instant: (self.start + Duration::from_secs(self.seconds)).into_std(),
-            unix_ms: 1_000_000 + 1_000 * self.seconds,
-        }
+        Moment { instant: self.start + Duration::from_secs(self.seconds), unix_ms: 1_000_000 + 1_000 * self.seconds }
     }
 
     /// Shows a list. Returns the news of the guard, after a check that its capacity is the number of ready hosts.
