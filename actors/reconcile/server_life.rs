@@ -149,9 +149,11 @@ impl ServerLife {
         self.leaving.values().filter(|leaving| leaving.departure == Departure::Draining)
     }
 
-    /// Returns when the next transition is due; `None` where no server is in transition.
-    pub fn next_event(&self) -> Option<Instant> {
-        let leaving = self.draining().map(|leaving| leaving.until.min(leaving.read_at));
+    /// Returns when the next transition is due, or the next read of sessions unless one `is_queued`; `None` where no server
+    /// is in transition.
+    pub fn next_event(&self, is_queued: bool) -> Option<Instant> {
+        let leaving =
+            self.draining().map(|leaving| if is_queued { leaving.until } else { leaving.until.min(leaving.read_at) });
         leaving.chain(self.rising.values().map(Rising::next_step)).min()
     }
 
@@ -225,15 +227,15 @@ mod tests {
         let now = now();
         let (mut life, seconds) = (rising(now), |s| now + Duration::from_secs(s));
         let percent = |life: &ServerLife| life.rising().map(|(_, rising)| rising.percent()).next();
-        assert_eq!((percent(&life), life.next_event()), (Some(10), Some(seconds(10))));
+        assert_eq!((percent(&life), life.next_event(false)), (Some(10), Some(seconds(10))));
         assert!(!life.advance(seconds(10) - Duration::from_millis(1)) && life.advance(seconds(10)));
-        assert_eq!((percent(&life), life.next_event()), (Some(20), Some(seconds(20))));
+        assert_eq!((percent(&life), life.next_event(false)), (Some(20), Some(seconds(20))));
         assert!(life.advance(seconds(55)) && !life.advance(seconds(59)));
-        assert_eq!((percent(&life), life.next_event()), (Some(60), Some(seconds(60))));
+        assert_eq!((percent(&life), life.next_event(false)), (Some(60), Some(seconds(60))));
         assert!(life.advance(seconds(99)));
-        assert_eq!((percent(&life), life.next_event()), (Some(100), Some(seconds(100))));
+        assert_eq!((percent(&life), life.next_event(false)), (Some(100), Some(seconds(100))));
         assert!(life.advance(seconds(100)) && !life.advance(seconds(101)));
-        assert_eq!((percent(&life), life.next_event()), (None, None));
+        assert_eq!((percent(&life), life.next_event(false)), (None, None));
     }
 
     #[test]
@@ -241,11 +243,11 @@ mod tests {
         let now = now();
         let mut life = leaving(now);
         assert!(life.is_leaving(&server()) && life.is_draining(&server()));
-        assert_eq!(life.next_event(), Some(now + DRAIN_LOOK_INTERVAL));
+        assert_eq!(life.next_event(false), Some(now + DRAIN_LOOK_INTERVAL));
         assert!(!life.advance(now + MINUTE - Duration::from_millis(1)));
         assert_eq!(departure(&life), Departure::Draining);
         assert!(life.advance(now + MINUTE) && !life.advance(now + MINUTE));
-        assert_eq!((departure(&life), life.next_event()), (Departure::TimedOut, None));
+        assert_eq!((departure(&life), life.next_event(false)), (Departure::TimedOut, None));
         assert!(life.is_leaving(&server()) && !life.is_draining(&server()), "it is not in maintenance yet");
     }
 

@@ -286,9 +286,7 @@ impl State {
     /// Schedules the next event of this service's servers in transition.
     pub fn expect_life_event(&mut self, name: &ServiceName) {
         let Some(service) = self.desired.services.get(name) else { return };
-        if !self.work.drains.contains(name)
-            && let Some(at) = service.life.next_event()
-        {
+        if let Some(at) = service.life.next_event(self.work.drains.contains(name)) {
             self.timers.life_at = Some(self.timers.life_at.map_or(at, |due| due.min(at)));
         }
     }

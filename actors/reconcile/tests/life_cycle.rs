@@ -65,6 +65,18 @@ fn removed_host_drains_until_it_is_idle() {
 }
 
 #[test]
+fn drain_timeout_does_not_wait_for_a_read_that_hangs() {
+    let mut rig = in_transition();
+    rig.hosts("web", &[1]);
+    assert_eq!(rig.command_texts_accepted(), ["set server web/s2 state drain"]);
+    rig.observed_weights(&[(1, READY, 100), (2, DRAIN, 100)]);
+    rig.wait(DRAIN_LOOK_INTERVAL);
+    assert!(rig.is_reading_sessions(), "it is never answered");
+    rig.wait(DRAIN_TIMEOUT - DRAIN_LOOK_INTERVAL);
+    assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
+}
+
+#[test]
 fn busy_host_leaves_at_the_drain_timeout() {
     let mut rig = in_transition();
     let begun = rig.now.instant;
