@@ -224,9 +224,29 @@ impl<M: Meaning> Level<M> {
     async fn keep_in_step(&mut self, session: &Session) -> Result<Infallible, Stop> {
         self.load(session).await?;
         loop {
-            let events = self.events().await?;
-            self.update(session, events).await?;
+            match self.events().await {
+                Err(Stop::Confirm) if self.is_up_to_date(session).await? => {
+                    self.reported = Reported::Nothing;
+                    self.report_level(Instant::now(), false);
+                }
+                Err(Stop::Confirm) => {
+                    self.is_confirming = true;
+                    self.load(session).await?;
+                }
+                events => self.update(session, events?).await?,
+            }
         }
+    }
+
+    /// Returns whether the known children are what ZooKeeper has, whatever the watches reported. It is false as well where
+    /// they cannot all be read at once.
+    async fn is_up_to_date(&self, session: &Session) -> Result<bool, ReadError> {
+        let Some(children) = session.children_at_once(&self.path).await? else { return Ok(false) };
+        let known = &self.children.entries;
+        let is_known = |(child, data): &(String, Vec<u8>)| {
+            known.get(child.as_str()).is_some_and(|entry| *entry == self.meaning.entry(child, data))
+        };
+        Ok(children.len() == known.len() && children.iter().all(is_known))
     }
 
     /// Reads everything. The known children are replaced only once all of them have been read.

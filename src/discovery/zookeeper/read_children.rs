@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::session::{ReadError, Session, Watch};
+use super::session::{ReadError, Session, Watch, child_path};
 
 /// A child's data and the watch on it, or why it cannot be read. `None` if there is no such child.
 pub(super) type ReadChild = Option<Result<(Vec<u8>, Watch), String>>;
@@ -33,7 +33,7 @@ pub(super) async fn read_children(
             }
             permit = session.permit(), if next.is_some() => {
                 if let Some(child) = next.take() {
-                    let znode = if path == "/" { format!("/{child}") } else { format!("{path}/{child}") };
+                    let znode = child_path(path, &child);
                     under_way.push(async move {
                         let _permit = permit;
                         let result = session.data(&znode).await;
