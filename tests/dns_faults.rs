@@ -149,3 +149,13 @@ async fn rotating_answers_are_reported_and_united() {
 fn endpoint(host: u8) -> String {
     format!("10.0.0.{host}:80")
 }
+
+#[actix::test]
+async fn server_that_does_not_answer_is_named() {
+    let dir = TestDir::new();
+    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, dir.port()));
+    let (mut inbox, _source) = watch(nobody, json!([{"name": "web.test", "port": 80}]));
+    let (error, _) = inbox.until_error().await;
+    assert!(error.contains(&format!("{nobody} does not answer")), "{error}");
+    assert!(!error.contains("os error"), "{error}");
+}

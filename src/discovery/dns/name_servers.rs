@@ -27,6 +27,7 @@ use tokio::time::{Instant, timeout};
 
 use super::cut_answers::{Asked, CutAnswers};
 use crate::discovery::backoff::Random;
+use crate::http::connect_cause;
 
 /// The type of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -358,7 +359,7 @@ fn read_error(error: NetError) -> Result<Step, String> {
         NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => Err("answers REFUSED".to_owned()),
         NetError::Truncated => Err("truncates its answer, and sends none by TCP".to_owned()),
         NetError::Dns(DnsError::ResponseCode(code)) => Err(format!("answers with the error {}", u16::from(code))),
-        NetError::Io(error) => Err(format!("does not answer: {error}")),
+        NetError::Io(error) => Err(format!("does not answer: {}", connect_cause(&error))),
         NetError::NoConnections => Err("does not answer: no connection can be opened".to_owned()),
         NetError::Proto(_) => Err("sends an answer that cannot be read".to_owned()),
         _ => Err("does not answer".to_owned()),
