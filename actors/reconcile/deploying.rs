@@ -78,6 +78,7 @@ impl State {
             refused: self.refused_changes(),
             opened: BTreeSet::new(),
             exited: None,
+            takes_over: false,
             successor: CatchUp::default(),
         });
         self.outbox.push(Effect::Deploy(Box::new(order)));
@@ -199,6 +200,12 @@ impl State {
             deployment.successor.started(pid, takes_commands, servers, &self.desired.services);
             self.catch_up(None);
         }
+    }
+
+    /// Records that the new process takes over the socket: what it gets from now on are the commands of its catch-up.
+    pub(super) fn successor_takes_over(&mut self) {
+        self.unmanaged = None;
+        self.deployment.iter_mut().for_each(|deployment| deployment.takes_over = true);
     }
 
     /// Sends the new process what changed while it answered. If it was taken over meanwhile, changes may go on.

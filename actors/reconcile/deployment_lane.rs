@@ -34,6 +34,8 @@ pub struct Deployment {
     pub opened: BTreeSet<ServiceName>,
     /// The last process that exited during the deployment.
     pub exited: Option<u32>,
+    /// Whether the new process takes over the socket of the one that serves.
+    pub takes_over: bool,
     /// The new process, and what its file lacks.
     pub successor: CatchUp,
 }

@@ -11,8 +11,14 @@ use crate::port::RuntimeError;
 impl State {
     /// Begins the next change: servers first, then the map of domains. Returns whether one is under way.
     pub(super) fn begin_next_change(&mut self, now: Moment) -> bool {
-        let waits = self.lane.changing.is_some() || self.lane.still_answering.is_some();
-        waits || self.begin_commands(now) || self.begin_route_change(now)
+        self.changes_wait() || self.begin_commands(now) || self.begin_route_change(now)
+    }
+
+    /// Returns whether the next change has to wait: for the answer to another one, or for the end of a handover, because it
+    /// could reach either process.
+    pub(super) fn changes_wait(&self) -> bool {
+        let is_handed_over = self.deployment.as_ref().is_some_and(|deployment| deployment.takes_over);
+        self.lane.changing.is_some() || self.lane.still_answering.is_some() || is_handed_over
     }
 
     /// Begins the next read: servers first, then the sessions of draining servers. Returns whether one is under way.

@@ -117,7 +117,7 @@ impl Reconciler {
             Input::ProcessStarted { pid, takes_commands, servers } => {
                 state.process_started(pid, takes_commands, servers);
             }
-            Input::SuccessorTakesOver => state.unmanaged = None,
+            Input::SuccessorTakesOver => state.successor_takes_over(),
             Input::SuccessorAnswered { pid } => state.successor_answered(pid),
             Input::ProcessExited { pid, exit } => state.process_exited(pid, exit.to_string(), now),
             Input::ServerHealthReported { pid, service } => {

@@ -77,7 +77,7 @@ impl State {
 
     /// Returns when the first timer is due.
     pub(super) fn next_event(&self, now: Instant) -> Option<Instant> {
-        if self.timers.more_to_plan && self.lane.changing.is_none() {
+        if self.timers.more_to_plan && !self.changes_wait() {
             return Some(now);
         }
         let is_lane_free = self.lane.changing.is_none() || self.lane.reading.is_none();

@@ -165,6 +165,19 @@ fn orphan_is_unchanged_while_no_list_was_read() {
 }
 
 #[test]
+fn changes_during_the_takeover_go_to_the_new_process_alone() {
+    let mut rig = deploying();
+    rig.started(2, true);
+    rig.feed(Input::SuccessorTakesOver);
+    rig.hosts("web", &[1]);
+    assert_eq!(rig.successor_commands(), ["set server web/s2 state maint"]);
+    assert!(rig.commands().is_none(), "it could reach either process");
+    rig.deployed(2);
+    rig.feed(Input::SuccessorAnswered { pid: 2 });
+    assert_eq!(rig.command_texts(), ["set server web/s2 state maint"], "it was reported as ready");
+}
+
+#[test]
 fn process_with_own_socket_gets_no_early_commands() {
     let mut rig = deploying();
     rig.started(2, false);
