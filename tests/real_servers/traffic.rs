@@ -170,11 +170,12 @@ async fn balance_first_fills_hosts_in_their_order() {
         wait_for_ready(&daemon, "web", &addresses(&backends[1..2])).await;
         files.hosts("web", &backends);
         wait_for_ready(&daemon, "web", &addresses(&backends)).await;
-        for number in 0..5 {
-            assert_eq!(answered_by(port, number).await, backends[0].name(), "{version}");
-        }
         // HAProxy ends the session of a request a moment after its client has the answer.
         let are_idle = async || check(sessions(&daemon).await == 0, &"a session is open");
+        for number in 0..5 {
+            daemon.eventually(LIMIT, "all servers are idle", are_idle).await;
+            assert_eq!(answered_by(port, number).await, backends[0].name(), "{version}");
+        }
         daemon.eventually(LIMIT, "all servers are idle", are_idle).await;
         // While a host is at its `maxconn`, the next one gets the requests.
         backends.iter().for_each(|backend| backend.set_delay(BUSY));
