@@ -57,6 +57,8 @@ pub struct Orders {
     pub services_removal_max: f64,
     /// How often each source is read again in case its watch lost a change.
     pub confirm_interval: Duration,
+    /// Whether hosts that flap are kept out.
+    pub damping: bool,
     /// The state that an earlier run saved.
     pub restored: SavedState,
 }

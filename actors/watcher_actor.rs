@@ -48,6 +48,8 @@ pub struct WatcherSources {
     pub sources: Rc<dyn HostSources>,
     /// How often an open source is confirmed.
     pub confirm_interval: Duration,
+    /// Whether hosts that flap are kept out.
+    pub damping: bool,
 }
 
 /// The watcher of one service.
@@ -80,7 +82,7 @@ impl WatcherActor {
     pub fn new(
         definition: Arc<ServiceDefinition>,
         restored: Option<SavedService>,
-        WatcherSources { sources, confirm_interval }: WatcherSources,
+        WatcherSources { sources, confirm_interval, damping }: WatcherSources,
         changes: ChangeNumbers,
         peers: WatcherPeers,
         clock: Clock,
@@ -91,6 +93,7 @@ impl WatcherActor {
         let (hosts, saved_guard) = restored.map_or_else(Default::default, |saved| (saved.hosts, saved.guard));
         let limits = GuardLimits::from(&definition.removal);
         let hosts = ServiceHosts::restored(hosts, read_at_unix_ms, saved_guard.clone(), &limits, clock.now());
+        let hosts = if damping { hosts } else { hosts.undamped() };
         Self {
             definition,
             sources,

@@ -171,7 +171,7 @@ impl Actors {
                 &outside,
                 &hearers,
                 &record,
-                orders.confirm_interval,
+                (orders.confirm_interval, orders.damping),
                 clock,
                 &component(log, "watcher"),
             ),
@@ -461,11 +461,11 @@ fn watcher_starter<P: Post>(
     outside: &Outside,
     hearers: &Hearers<P::Inbox>,
     journal: &Recipient<Record>,
-    confirm_interval: Duration,
+    (confirm_interval, damping): (Duration, bool),
     clock: Clock,
     log: &Logger,
 ) -> StartWatcher {
-    let sources = WatcherSources { sources: outside.host_sources.clone(), confirm_interval };
+    let sources = WatcherSources { sources: outside.host_sources.clone(), confirm_interval, damping };
     let changes = ChangeNumbers::default();
     let (haproxy, inbox) = &hearers.haproxy;
     let guard = inbox.way(haproxy.clone().recipient());

@@ -38,7 +38,8 @@ impl World {
         let options = OptionPolicy::default();
         let services_removal_max = SERVICES_REMOVAL_MAX;
         let confirm_interval = CONFIRM_INTERVAL;
-        let orders = Orders { policy, binary: None, options, services_removal_max, confirm_interval, restored };
+        let orders =
+            Orders { policy, binary: None, options, services_removal_max, confirm_interval, damping: true, restored };
         self.start_manager_with(orders, Rc::new(self.clone()), Rc::new(self.clone()));
     }
 

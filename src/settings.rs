@@ -67,6 +67,8 @@ pub struct Settings {
     pub annotations: Option<AnnotationSettings>,
     /// How often each source is read again in case its watch lost a change.
     pub confirm_interval: Duration,
+    /// Whether hosts that flap are kept out.
+    pub damping: bool,
     /// ZooKeeper, for definitions and hosts.
     pub zookeeper: ZookeeperSettings,
     /// AWS.
@@ -307,6 +309,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let service_config = service_config::read(reader);
     let annotations = service_config::read_annotations(reader, service_config.as_ref());
     let confirm_interval = reader.duration("discovery.confirm_interval");
+    let damping = reader.switch("discovery.damping");
     let zookeeper = read_zookeeper(reader);
     let aws = aws::read(reader);
     let consul = http::read_consul(reader);
@@ -327,6 +330,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
         service_config: service_config?,
         annotations,
         confirm_interval: confirm_interval?,
+        damping: damping?,
         zookeeper: zookeeper?,
         aws: aws?,
         consul: consul?,

@@ -92,6 +92,12 @@ impl ServiceHosts {
         }
     }
 
+    /// Has hosts that flap served like all others.
+    pub fn undamped(mut self) -> Self {
+        self.flapping = Flapping::off();
+        self
+    }
+
     /// Returns the list in service; `None` before the first.
     pub fn in_service(&self) -> Option<&Arc<HostList>> {
         self.in_service.as_ref()

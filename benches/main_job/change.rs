@@ -72,6 +72,7 @@ pub async fn daemon_in_step(dir: &TestDir, ensemble: &Ensemble, client: &Client,
     znodes::put(client, "/service_config/web", &definition).await;
     let mut daemon = Daemon::builder(crate::binary(), dir)
         .zookeeper(&ensemble.connect_string(), "/service_config")
+        .set("discovery.damping", json!(false))
         .arg("--log-level=warning")
         .start();
     daemon.wait_until_haproxy_answers().await;

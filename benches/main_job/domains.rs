@@ -47,7 +47,7 @@ async fn row(version: &HaproxyVersion) {
         begun
     };
     let daemon = Daemon::builder(crate::binary(), &dir).haproxy(version).files(&dir.join("services"));
-    let daemon = daemon.arg("--log-level=warning");
+    let daemon = daemon.set("discovery.damping", json!(false)).arg("--log-level=warning");
     let mut rounds = rounds();
     define(rounds.next().expect("the first"));
     let mut daemon = daemon.start();

@@ -75,7 +75,9 @@ fn definition(dir: &TestDir, mut source: Value) -> String {
 }
 
 async fn started(dir: &TestDir, settings: impl FnOnce(DaemonBuilder) -> DaemonBuilder) -> Daemon {
-    let daemon = settings(Daemon::builder(crate::binary(), dir)).arg("--log-level=warning");
+    let daemon = settings(Daemon::builder(crate::binary(), dir))
+        .set("discovery.damping", json!(false))
+        .arg("--log-level=warning");
     let mut daemon = daemon.start();
     daemon.wait_until_haproxy_answers().await;
     daemon

@@ -44,7 +44,11 @@ async fn measure(services: usize, hosts: u16) -> (Vec<Duration>, Vec<Duration>) 
     for service in 0..services {
         scene.define(&format!("s{service}"), dir.port(), 30);
     }
-    let daemon = Daemon::builder(crate::binary(), &dir).files(&scene.services).arg("--log-level=warning").start();
+    let daemon = Daemon::builder(crate::binary(), &dir)
+        .files(&scene.services)
+        .set("discovery.damping", json!(false))
+        .arg("--log-level=warning")
+        .start();
     eventually(Duration::from_secs(120), "every service is served", async || {
         match tokio::task::spawn_blocking({
             let (socket, last) = (daemon.socket(), format!("s{}", services - 1));

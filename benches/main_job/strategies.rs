@@ -129,6 +129,7 @@ impl Ours {
             .haproxy(version)
             .files(&dir.join("services"))
             .set("haproxy.reload_interval", json!(format!("{}ms", RELOAD_INTERVAL.as_millis())))
+            .set("discovery.damping", json!(false))
             .arg("--log-level=warning")
             .start();
         daemon.wait_until_haproxy_answers().await;

@@ -104,7 +104,8 @@ impl ScriptedWorld {
         let options = OptionPolicy::default();
         let services_removal_max = SERVICES_REMOVAL_MAX;
         let confirm_interval = CONFIRM_INTERVAL;
-        let orders = Orders { policy, binary: None, options, services_removal_max, confirm_interval, restored };
+        let orders =
+            Orders { policy, binary: None, options, services_removal_max, confirm_interval, damping: true, restored };
         let sources = Rc::new(self.sources.clone());
         self.world.start_manager_with(orders, sources.clone(), sources);
         self.world.actors().expect("a manager was started just now")

@@ -308,6 +308,7 @@ pub fn orders(settings: &Settings, version: Option<ProxyVersion>, restored: Save
         options: settings.haproxy.options.clone(),
         services_removal_max: settings.haproxy.services_removal_max,
         confirm_interval: settings.confirm_interval,
+        damping: settings.damping,
         restored,
     }
 }

@@ -67,6 +67,13 @@ pub(super) const SERVICES: &[Key] = &[
          the interval by the name of the service.",
     ),
     key(
+        "discovery.damping",
+        Kind::Switch,
+        Text("true"),
+        OnRestart,
+        "Whether a host that leaves and returns again and again is kept out until it stays.",
+    ),
+    key(
         "service_config.type",
         Kind::Choice(&["zookeeper", "consul", "consul_catalog", "etcd", "marathon", "file"]),
         Text("zookeeper"),
