@@ -1,4 +1,4 @@
-//! Mishaps of a source's watch: an event is lost, comes twice, or shows an older list. Nothing tells the actors, so only
+//! Mishaps of a source's watch: an event is lost, comes twice, or shows an older list. The actors are not notified, so only
 //! the confirmation of the source can end what follows from it. An earlier version of the sweep did not find that a list
 //! stayed wrong for ever: its sources reported every change.
 

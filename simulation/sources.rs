@@ -162,7 +162,7 @@ impl World {
             if things.services.get(name).is_some_and(|service| service.frozen)
                 && let Some(link) = things.links.hosts.get_mut(name)
             {
-                // A source that does not answer is told.
+                // A source that does not answer is reported as an error.
                 link.lost = None;
             }
         });

@@ -33,7 +33,7 @@ const OVER_HTTP: [(&str, &str); 4] =
 
 const UNKNOWN: &str = "no-such-host.invalid";
 
-/// A resolver without any DNS server cannot tell that the name does not exist.
+/// A resolver without any DNS server does not know whether the name exists.
 const UNKNOWN_TEXTS: [&str; 2] =
     ["unknown host name no-such-host.invalid: ", "the host name no-such-host.invalid cannot be looked up: "];
 

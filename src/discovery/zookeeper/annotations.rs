@@ -32,12 +32,12 @@ impl ZookeeperAnnotations {
         Ok(Self { ensembles, connect, path })
     }
 
-    /// Reports all annotations, and again at each change.
+    /// Sends all annotations, and again at each change; with whether no watch reported the change.
     pub(in crate::discovery) fn watch(
         &self,
-        tell: impl Fn(Result<AnnotationMap, String>, bool) + 'static,
+        send: impl Fn(Result<AnnotationMap, String>, bool) + 'static,
     ) -> OpenLevel {
-        let meaning = AnnotationLevel { path: self.path.clone(), tell, had_some: Cell::new(false) };
+        let meaning = AnnotationLevel { path: self.path.clone(), send, had_some: Cell::new(false) };
         OpenLevel::start(self.ensembles.join(&self.connect), self.path.clone(), meaning)
     }
 
@@ -70,7 +70,7 @@ impl ZookeeperAnnotations {
 
 struct AnnotationLevel<T> {
     path: Arc<str>,
-    tell: T,
+    send: T,
     had_some: Cell<bool>,
 }
 
@@ -102,6 +102,6 @@ impl<T: Fn(Result<AnnotationMap, String>, bool) + 'static> Meaning for Annotatio
 
     fn report(&self, level: Result<&AnnotationMap, String>, _seen_at: Instant, missed: bool) {
         self.had_some.set(self.had_some.get() || level.as_ref().is_ok_and(|level| !level.is_empty()));
-        (self.tell)(level.cloned(), missed);
+        (self.send)(level.cloned(), missed);
     }
 }
