@@ -67,8 +67,6 @@ pub struct WatcherActor {
     saved_guard: GuardMemory<Arc<HostList>>,
     /// The warning about unknown keys of the newest list's entries.
     unknown_keys: Option<String>,
-    /// Since when the list in service has no hosts, in milliseconds since 1970.
-    empty_since_unix_ms: Option<u64>,
     /// Why the source of the newest definition could not be opened, while the previous source stays open.
     definition_error: Option<String>,
     changes: ChangeNumbers,
@@ -105,7 +103,6 @@ impl WatcherActor {
             revision: Revision::default(),
             saved_guard,
             unknown_keys: None,
-            empty_since_unix_ms: None,
             definition_error: None,
             changes,
             peers,
@@ -139,7 +136,6 @@ impl WatcherActor {
         if let Some(diff) = diff {
             self.announce(diff, seen_at);
         }
-        self.note_emptiness();
         self.save_guard();
     }
 
@@ -152,13 +148,6 @@ impl WatcherActor {
         }
     }
 
-    /// Records since when the list in service has no hosts.
-    fn note_emptiness(&mut self) {
-        let is_empty = self.hosts.in_service().is_some_and(|hosts| hosts.is_empty());
-        let now = self.clock.unix_ms();
-        self.empty_since_unix_ms = is_empty.then(|| self.empty_since_unix_ms.unwrap_or(now));
-    }
-
     fn report_unknown_keys(&mut self, unknown: Option<String>) {
         if let Some(problem) = unknown.as_ref().filter(|_| unknown != self.unknown_keys) {
             warn!(self.log, "entries of the source have keys that have no effect"; "problem" => problem);
@@ -168,7 +157,6 @@ impl WatcherActor {
 
     fn announce(&mut self, diff: HostsDiff, seen_at: Instant) {
         let Some(hosts) = self.hosts.in_service().cloned() else { return };
-        self.note_emptiness();
         self.changes.set(self.changes.get() + 1);
         let change = ChangeId(self.changes.get());
         self.revision = self.revision.next();
@@ -290,7 +278,7 @@ impl Handler<GetState> for WatcherActor {
             source: self.health.clone(),
             revision: self.revision,
             hosts: self.hosts.in_service().cloned(),
-            empty_since_unix_ms: self.empty_since_unix_ms.filter(|_| self.definition.removal.min_hosts > 0),
+            empty_since_unix_ms: self.hosts.empty_since_unix_ms().filter(|_| self.definition.removal.min_hosts > 0),
             from_saved_state: self.hosts.is_from_saved_state(),
             confirmed_unix_ms: self.hosts.confirmed_unix_ms(),
             held: self.hosts.pending().cloned(),

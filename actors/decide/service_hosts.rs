@@ -24,6 +24,8 @@ pub struct ServiceHosts {
     /// Whether hosts of an earlier run are in service that the source has not confirmed.
     is_from_saved_state: bool,
     confirmed_unix_ms: Option<u64>,
+    /// Since when the list in service has no hosts.
+    empty_since_unix_ms: Option<u64>,
     entries: GoodEntries,
     problems: BTreeMap<String, String>,
     flapping: Flapping,
@@ -85,6 +87,7 @@ impl ServiceHosts {
         let guard = Guard::restored(memory.map(shown), in_service.as_deref().map(serving), limits, now, change);
         Self {
             is_from_saved_state: in_service.is_some(),
+            empty_since_unix_ms: in_service.as_ref().filter(|hosts| hosts.is_empty()).map(|_| now.unix_ms),
             confirmed_unix_ms: confirmed_unix_ms.filter(|_| in_service.is_some()),
             in_service,
             guard,
@@ -111,6 +114,11 @@ impl ServiceHosts {
     /// Returns when the source last returned the list in service, in milliseconds since 1970.
     pub fn confirmed_unix_ms(&self) -> Option<u64> {
         self.confirmed_unix_ms
+    }
+
+    /// Returns since when the list in service has no hosts, in milliseconds since 1970; `None` where it has some.
+    pub fn empty_since_unix_ms(&self) -> Option<u64> {
+        self.empty_since_unix_ms
     }
 
     /// Returns the problems of the source, by entry.
@@ -255,6 +263,7 @@ impl ServiceHosts {
 
     fn put_in_service(&mut self, hosts: Arc<HostList>, diff: HostsDiff, now: Moment) -> Option<HostsDiff> {
         self.confirmed_unix_ms = Some(now.unix_ms);
+        self.empty_since_unix_ms = hosts.is_empty().then(|| self.empty_since_unix_ms.unwrap_or(now.unix_ms));
         let is_news = self.in_service.is_none() || !diff.is_empty();
         is_news.then(|| {
             self.in_service = Some(hosts);
