@@ -75,20 +75,13 @@ impl ServicePolicy {
 pub struct ServiceConfigActor {
     ports: ServiceConfigPorts,
     source: Option<Box<dyn OpenSource>>,
-    health: SourceHealth,
+    health: Health,
     confirmation: Confirmation,
-    /// The state of the annotations' source; `None` where nothing was reported yet.
-    annotations: Option<SourceHealth>,
     policy: ServicePolicy,
     services: BTreeMap<Arc<str>, Service>,
     problems: BTreeMap<String, Vec<String>>,
     guard: Guard<DefinitionList>,
-    /// The newest list of the source.
-    newest: Option<DefinitionList>,
-    /// The services that the newest list lacks.
-    absences: Absences,
-    /// Ends the next grace period.
-    removal_timer: Option<SpawnHandle>,
+    removals: Removals,
     /// The last state that was sent to be saved.
     saved_guard: GuardMemory<DefinitionList>,
     restored: Vec<SavedService>,
@@ -96,6 +89,23 @@ pub struct ServiceConfigActor {
     peers: ServiceConfigPeers,
     clock: Clock,
     log: Logger,
+}
+
+/// Whether the sources can be read.
+struct Health {
+    definitions: SourceHealth,
+    /// `None` where nothing was reported yet.
+    annotations: Option<SourceHealth>,
+}
+
+/// The removals that wait for the end of a grace period.
+struct Removals {
+    /// The newest list of the source.
+    newest: Option<DefinitionList>,
+    /// The services that it lacks.
+    absences: Absences,
+    /// Ends the next grace period.
+    timer: Option<SpawnHandle>,
 }
 
 struct Service {
@@ -117,21 +127,18 @@ impl ServiceConfigActor {
         clock: Clock,
         log: Logger,
     ) -> Self {
-        let health = SourceHealth { since_unix_ms: clock.unix_ms(), ..SourceHealth::default() };
+        let definitions = SourceHealth { since_unix_ms: clock.unix_ms(), ..SourceHealth::default() };
         let absences = Absences::of_source(ports.definitions.are_derived());
         Self {
             ports,
             source: None,
-            health,
+            health: Health { definitions, annotations: None },
             confirmation: Confirmation::every(policy.confirm_interval),
-            annotations: None,
             policy,
             services: BTreeMap::new(),
             problems: BTreeMap::new(),
             guard: Guard::default(),
-            newest: None,
-            absences,
-            removal_timer: None,
+            removals: Removals { newest: None, absences, timer: None },
             saved_guard,
             restored,
             start_watcher,
@@ -257,7 +264,7 @@ impl ServiceConfigActor {
     fn confirm(&mut self, ctx: &mut Context<Self>) {
         if let Some(source) = &self.source {
             source.confirm();
-            if self.confirmation.requested() && self.health.error.is_none() {
+            if self.confirmation.requested() && self.health.definitions.error.is_none() {
                 self.source_failed(self.confirmation.error());
             }
         }
@@ -266,17 +273,17 @@ impl ServiceConfigActor {
 
     /// Records a change that the watch of the source did not report.
     fn change_missed(&mut self) {
-        self.health.missed_changes += 1;
+        self.health.definitions.missed_changes += 1;
         warn!(self.log, "the source of definitions did not report a change, the periodic confirmation found it");
         self.peers.journal.do_send(Record(JournalEntry::new(Event::ChangeMissed)));
     }
 
     fn source_read(&mut self) {
         let now = self.clock.unix_ms();
-        let first = self.health.read_at_unix_ms.replace(now).is_none();
-        if self.health.error.take().is_some() {
+        let first = self.health.definitions.read_at_unix_ms.replace(now).is_none();
+        if self.health.definitions.error.take().is_some() {
             info!(self.log, "the service definitions can be read again");
-            self.health.since_unix_ms = now;
+            self.health.definitions.since_unix_ms = now;
             self.peers.journal.do_send(Record(JournalEntry::new(Event::SourceBack)));
         }
         if first {
@@ -285,14 +292,14 @@ impl ServiceConfigActor {
     }
 
     fn source_failed(&mut self, error: String) {
-        if self.health.error.is_none() {
+        if self.health.definitions.error.is_none() {
             warn!(self.log, "the service definitions cannot be read, the services known so far stay";
                 "error" => &error, "services" => self.services.len());
-            self.health.since_unix_ms = self.clock.unix_ms();
+            self.health.definitions.since_unix_ms = self.clock.unix_ms();
             self.peers.journal.do_send(Record(JournalEntry::new(Event::SourceLost { error: error.clone() })));
         }
-        self.health.error = Some(error);
-        let first = self.health.read_at_unix_ms.is_none();
+        self.health.definitions.error = Some(error);
+        let first = self.health.definitions.read_at_unix_ms.is_none();
         if first && !self.services.is_empty() {
             // Only the services of the earlier run are known: serve them.
             self.peers.loaded.do_send(DefinitionsLoaded);
@@ -304,7 +311,8 @@ impl ServiceConfigActor {
     /// Handles the state of the annotations' source. Definitions stay valid without annotations, or with old ones.
     fn annotations_heard(&mut self, heard: Result<(), String>) {
         let now = self.clock.unix_ms();
-        let health = self.annotations.get_or_insert_with(|| SourceHealth { since_unix_ms: now, ..Default::default() });
+        let health =
+            self.health.annotations.get_or_insert_with(|| SourceHealth { since_unix_ms: now, ..Default::default() });
         let event = match heard {
             Ok(()) => {
                 health.read_at_unix_ms = Some(now);
@@ -424,8 +432,8 @@ impl Handler<GetState> for ServiceConfigActor {
     fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
         let good = self.services.values().filter_map(|service| service.good.as_ref());
         MessageResult(ActorState::ServiceConfig(ServiceConfigState {
-            source: self.health.clone(),
-            annotations: self.annotations.clone(),
+            source: self.health.definitions.clone(),
+            annotations: self.health.annotations.clone(),
             services: good.map(|(definition, _)| definition.name.clone()).collect(),
             problems: self.problems.clone(),
             held: self.guard.pending().cloned(),

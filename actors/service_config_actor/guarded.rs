@@ -40,12 +40,13 @@ impl ServiceConfigActor {
     /// Applies the newest list. Services that it lacks stay until their grace period is over, and longer if so many are
     /// missing that the source may have lost its data.
     pub(super) fn consider(&mut self) {
-        let Some(newest) = self.newest.clone() else { return };
+        let Some(newest) = self.removals.newest.clone() else { return };
         let (limits, now) = (self.policy.guard_limits(), self.clock.now());
         let taken_over = self.taken_over(&newest);
         // A restarted daemon must not take a rejected list for one that passes during the grace period.
         let is_rejected = self.guard.has_rejected(&newest);
-        let is_due = |name: &Arc<str>| is_rejected || self.absences.is_over(name, now) || taken_over.contains(name);
+        let is_due =
+            |name: &Arc<str>| is_rejected || self.removals.absences.is_over(name, now) || taken_over.contains(name);
         let gone: BTreeSet<_> =
             self.in_service().filter(|name| !newest.contains_key(*name) && is_due(name)).cloned().collect();
         let checked = match gone.is_empty() {
@@ -125,7 +126,7 @@ impl ServiceConfigActor {
         self.record(Event::HeldAccepted { reason: change.reason });
         // An operator's decision needs no grace period.
         self.apply(&list, |_| false);
-        self.absences.clear();
+        self.removals.absences.clear();
         let in_service = self.in_service().count();
         self.guard.passed(Capacity::serving(in_service), &self.policy.guard_limits(), self.clock.now());
         Ok(done)

@@ -17,29 +17,29 @@ impl ServiceConfigActor {
     pub(super) fn list_seen(&mut self, list: DefinitionList, ctx: &mut Context<Self>) {
         let missing =
             self.services.iter().filter(|(name, service)| service.good.is_some() && !list.contains_key(*name));
-        let new = self.absences.update(missing.map(|(name, _)| name), self.clock.now());
+        let new = self.removals.absences.update(missing.map(|(name, _)| name), self.clock.now());
         for name in new {
             info!(self.log, "the definition is gone, its service is removed unless it returns";
-                "service" => %name, "grace" => ?self.absences.grace());
+                "service" => %name, "grace" => ?self.removals.absences.grace());
         }
-        self.newest = Some(list);
+        self.removals.newest = Some(list);
         self.consider();
         self.schedule_removal(ctx);
     }
 
     /// Schedules the end of the next grace period.
     fn schedule_removal(&mut self, ctx: &mut Context<Self>) {
-        if let Some(timer) = self.removal_timer.take() {
+        if let Some(timer) = self.removals.timer.take() {
             ctx.cancel_future(timer);
         }
-        let next = self.absences.until_next_end(self.clock.now());
-        self.removal_timer = next.map(|left| ctx.run_later(left, Self::grace_ended));
+        let next = self.removals.absences.until_next_end(self.clock.now());
+        self.removals.timer = next.map(|left| ctx.run_later(left, Self::grace_ended));
     }
 
     fn grace_ended(&mut self, ctx: &mut Context<Self>) {
-        self.removal_timer = None;
+        self.removals.timer = None;
         // The next list of a source that fails now decides.
-        if self.health.error.is_none() {
+        if self.health.definitions.error.is_none() {
             self.consider();
             self.schedule_removal(ctx);
         }
