@@ -28,6 +28,7 @@ pub mod decide;
 mod deployment;
 mod haproxy_state_actor;
 pub mod history;
+mod host_quota;
 pub mod inbox;
 pub mod journal;
 mod journal_actor;

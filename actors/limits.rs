@@ -38,8 +38,21 @@ pub const NAME_LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest line sent to the Runtime API, in bytes. From `tune.bufsize` (16,384) on, 2.2 and 2.6 hang.
 pub const RUNTIME_LINE_BYTES_MAX: usize = 8_192;
 
-/// The most commands in one batch to the Runtime API, so that one batch never delays the next change for long.
+/// The most commands in one batch to the Runtime API.
 pub const RUNTIME_BATCH_COMMANDS_MAX: usize = 2_000;
+
+/// The most commands in one batch before it is known how fast HAProxy executes them.
+pub const RUNTIME_BATCH_COMMANDS_FIRST: usize = 200;
+
+/// The fewest commands that a batch may have, however slow HAProxy is.
+pub const RUNTIME_BATCH_COMMANDS_MIN: usize = 20;
+
+/// How long one batch should take: the next change waits for it.
+pub const RUNTIME_BATCH_TIME: Duration = Duration::from_millis(20);
+
+/// The most servers of one service that are added at run time together. A reload adds more sooner: HAProxy compares each
+/// added server with all others.
+pub const RUNTIME_ADDS_MAX: usize = 2_000;
 
 /// The most servers that are planned in one turn of the actor, which bounds the delay of other messages.
 pub const PLANNED_SERVERS_AT_ONCE_MAX: usize = 2_000;

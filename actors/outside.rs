@@ -2,10 +2,8 @@
 
 use std::rc::Rc;
 
-use tokio::time::Duration;
-
 use crate::decide::option_policy::OptionPolicy;
-use crate::model::{ProxyPolicy, ProxyVersion};
+use crate::model::{DiscoveryPolicy, ProxyPolicy, ProxyVersion};
 use crate::port::{
     ConfigFile, DefinitionSource, HostSources, ListeningSockets, NameResolver, ProxyProcesses, RuntimeApi, SavedState,
     ServiceOutput, StateStore,
@@ -55,10 +53,8 @@ pub struct Orders {
     pub options: OptionPolicy,
     /// The largest share of the services that may be removed at once.
     pub services_removal_max: f64,
-    /// How often each source is read again in case its watch lost a change.
-    pub confirm_interval: Duration,
-    /// Whether hosts that flap are kept out.
-    pub damping: bool,
+    /// How discovery is read.
+    pub discovery: DiscoveryPolicy,
     /// The state that an earlier run saved.
     pub restored: SavedState,
 }

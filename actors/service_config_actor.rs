@@ -1,6 +1,7 @@
 //! Owns the definitions of all services. Starts, updates and stops one WatcherActor per service.
 
 mod guarded;
+mod quotas;
 mod removal;
 
 use std::collections::BTreeMap;
@@ -9,12 +10,11 @@ use std::sync::Arc;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, SpawnHandle};
 use slog::{Logger, info, warn};
-use tokio::time::Duration;
 
+use self::quotas::SERVICES_QUOTA;
 use crate::clock::Clock;
 use crate::confirmation::Confirmation;
 use crate::decide::absences::Absences;
-use crate::decide::annotation;
 use crate::decide::guard::{Guard, GuardLimits, GuardMemory};
 use crate::decide::option_policy::OptionPolicy;
 use crate::decide::service_definition::ParsedDefinition;
@@ -25,7 +25,7 @@ use crate::message::{
     DefinitionsGuardChanged, DefinitionsLoaded, DefinitionsSeen, GetState, ListWatchers, PolicyChanged, Record,
     Redefine, Refresh, RefreshService, ServiceDefined, ServiceRemoved, StopWatching, WatcherHandle,
 };
-use crate::model::{RawDefinition, ServiceDefinition, ServiceName};
+use crate::model::{DiscoveryPolicy, RawDefinition, ServiceDefinition, ServiceName};
 use crate::operator::OrderRefused;
 use crate::port::{DefinitionList, DefinitionSource, HostSources, OpenSource, SavedService, SavedState};
 use crate::snapshot::{ActorState, ServiceConfigState, SourceHealth};
@@ -61,8 +61,8 @@ pub struct ServicePolicy {
     pub options: OptionPolicy,
     /// The largest share of the services that may be removed within the window of the guard.
     pub removal_max: f64,
-    /// How often the source of definitions is confirmed.
-    pub confirm_interval: Duration,
+    /// How discovery is read.
+    pub discovery: DiscoveryPolicy,
 }
 
 impl ServicePolicy {
@@ -133,7 +133,7 @@ impl ServiceConfigActor {
             ports,
             source: None,
             health: Health { definitions, annotations: None },
-            confirmation: Confirmation::every(policy.confirm_interval),
+            confirmation: Confirmation::every(policy.discovery.confirm_interval),
             policy,
             services: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -173,7 +173,7 @@ impl ServiceConfigActor {
         for name in gone {
             self.remove(&name);
         }
-        self.problems.retain(|name, _| self.services.contains_key(name.as_str()));
+        self.problems.retain(|name, _| self.services.contains_key(name.as_str()) || name == SERVICES_QUOTA);
         for (name, raw) in seen {
             if self.services.get(name).is_none_or(|known| known.raw.as_ref() != Some(raw)) {
                 self.read(name, raw.clone());
@@ -183,7 +183,7 @@ impl ServiceConfigActor {
 
     fn read(&mut self, name: &Arc<str>, raw: RawDefinition) {
         let origin = raw.origin.clone();
-        let parsed = annotation::parse(name, &raw, &self.policy.options);
+        let parsed = self.parse(name, &raw);
         let service = self.services.entry(name.clone()).or_insert_with(|| Service { raw: None, good: None });
         service.raw = Some(raw);
         match parsed {
@@ -378,8 +378,8 @@ impl Handler<PolicyChanged> for ServiceConfigActor {
 
     /// Reads every definition again, and has every source read its entries again, under the new policy.
     fn handle(&mut self, PolicyChanged { options, services_removal_max, .. }: PolicyChanged, _: &mut Self::Context) {
-        let confirm_interval = self.policy.confirm_interval;
-        let policy = ServicePolicy { options, removal_max: services_removal_max, confirm_interval };
+        let discovery = self.policy.discovery;
+        let policy = ServicePolicy { options, removal_max: services_removal_max, discovery };
         let before = std::mem::replace(&mut self.policy, policy);
         let options = &self.policy.options;
         let guard_changed = before.guard_limits() != self.policy.guard_limits();

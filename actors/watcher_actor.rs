@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, MessageResult, Recipient, SpawnHandle};
 use slog::{Logger, info, warn};
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::confirmation::Confirmation;
@@ -16,12 +16,13 @@ use crate::decide::guard::{GuardLimits, GuardMemory};
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::service_hosts::{GuardNews, ServiceHosts, Shown};
 use crate::decide::{server_order, unknown_keys};
+use crate::host_quota::{HostQuota, HostShare};
 use crate::journal::{Event, JournalEntry};
 use crate::listeners::Listeners;
 use crate::message::{
     GetState, GuardChanged, HostsChanged, HostsSeen, HostsUnknown, Record, Redefine, Refresh, StopWatching,
 };
-use crate::model::{ChangeId, HostList, Revision, ServiceDefinition};
+use crate::model::{ChangeId, DiscoveryPolicy, HostList, Revision, ServiceDefinition};
 use crate::port::{HostSources, OpenSource, SavedService};
 use crate::snapshot::{ActorState, SourceHealth, WatcherState};
 
@@ -46,10 +47,10 @@ pub struct WatcherPeers {
 pub struct WatcherSources {
     /// The sources of every kind.
     pub sources: Rc<dyn HostSources>,
-    /// How often an open source is confirmed.
-    pub confirm_interval: Duration,
-    /// Whether hosts that flap are kept out.
-    pub damping: bool,
+    /// How they are read.
+    pub policy: DiscoveryPolicy,
+    /// The quota of hosts.
+    pub quota: HostQuota,
 }
 
 /// The watcher of one service.
@@ -62,6 +63,7 @@ pub struct WatcherActor {
     /// The next read for the return of a host that is kept out because it flaps.
     return_at: SpawnHandle,
     hosts: ServiceHosts,
+    share: HostShare,
     revision: Revision,
     /// The last state that was sent to be saved.
     saved_guard: GuardMemory<Arc<HostList>>,
@@ -80,7 +82,7 @@ impl WatcherActor {
     pub fn new(
         definition: Arc<ServiceDefinition>,
         restored: Option<SavedService>,
-        WatcherSources { sources, confirm_interval, damping }: WatcherSources,
+        WatcherSources { sources, policy, quota }: WatcherSources,
         changes: ChangeNumbers,
         peers: WatcherPeers,
         clock: Clock,
@@ -91,15 +93,17 @@ impl WatcherActor {
         let (hosts, saved_guard) = restored.map_or_else(Default::default, |saved| (saved.hosts, saved.guard));
         let limits = GuardLimits::from(&definition.removal);
         let hosts = ServiceHosts::restored(hosts, read_at_unix_ms, saved_guard.clone(), &limits, clock.now());
-        let hosts = if damping { hosts } else { hosts.undamped() };
+        let hosts = if policy.damping { hosts } else { hosts.undamped() };
+        let share = quota.share(hosts.in_service().map_or(0, |hosts| hosts.len()));
         Self {
             definition,
             sources,
             source: None,
             health: SourceHealth { since_unix_ms: clock.unix_ms(), read_at_unix_ms, ..SourceHealth::default() },
-            confirmation: Confirmation::every(confirm_interval),
+            confirmation: Confirmation::every(policy.confirm_interval),
             return_at: SpawnHandle::default(),
             hosts,
+            share,
             revision: Revision::default(),
             saved_guard,
             unknown_keys: None,
@@ -215,6 +219,9 @@ impl Handler<HostsSeen> for WatcherActor {
         self.confirmation.answered();
         match result {
             Ok(mut seen) => {
+                if let Err(exceeded) = self.share.change(seen.len()) {
+                    return self.source_failed(exceeded.to_string());
+                }
                 self.source_read();
                 if missed {
                     self.change_missed();

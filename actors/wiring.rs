@@ -23,12 +23,13 @@ use std::rc::Rc;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient};
 use slog::{Logger, o};
-use tokio::time::{Duration, timeout};
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::deployment::SocketPeers;
 use crate::haproxy_state_actor::{HaproxyDeployment, HaproxyIdentity, HaproxyPeers, HaproxyStateActor};
 use crate::history::History;
+use crate::host_quota::HostQuota;
 use crate::inbox::{Direct, Inbox, Post};
 use crate::journal::{Event, JournalEntry};
 use crate::journal_actor::JournalActor;
@@ -39,7 +40,7 @@ use crate::message::{
     PlanPiece, PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy,
     SettingsRefused, StopProxy, WatcherHandle,
 };
-use crate::model::{ProxyManagement, ProxyPolicy, ServiceName};
+use crate::model::{DiscoveryPolicy, ProxyManagement, ProxyPolicy, ServiceName};
 use crate::name_lookup_actor::NameLookupActor;
 use crate::operator::{GuardDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
@@ -163,18 +164,10 @@ impl Actors {
             ServicePolicy {
                 options: orders.options,
                 removal_max: orders.services_removal_max,
-                confirm_interval: orders.confirm_interval,
+                discovery: orders.discovery,
             },
             orders.restored,
-            watcher_starter(
-                post,
-                &outside,
-                &hearers,
-                &record,
-                (orders.confirm_interval, orders.damping),
-                clock,
-                &component(log, "watcher"),
-            ),
+            watcher_starter(post, &outside, &hearers, &record, orders.discovery, clock, &component(log, "watcher")),
             ServiceConfigPeers {
                 defined: hearers.all(),
                 removed: hearers.all(),
@@ -461,11 +454,12 @@ fn watcher_starter<P: Post>(
     outside: &Outside,
     hearers: &Hearers<P::Inbox>,
     journal: &Recipient<Record>,
-    (confirm_interval, damping): (Duration, bool),
+    policy: DiscoveryPolicy,
     clock: Clock,
     log: &Logger,
 ) -> StartWatcher {
-    let sources = WatcherSources { sources: outside.host_sources.clone(), confirm_interval, damping };
+    let sources =
+        WatcherSources { sources: outside.host_sources.clone(), policy, quota: HostQuota::new(&policy.quotas) };
     let changes = ChangeNumbers::default();
     let (haproxy, inbox) = &hearers.haproxy;
     let guard = inbox.way(haproxy.clone().recipient());

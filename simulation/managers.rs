@@ -7,6 +7,7 @@ use proxymgr_actors::clock::Clock;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
+use proxymgr_actors::model::{DiscoveryPolicy, Quotas};
 use proxymgr_actors::port::{DefinitionSource, HostSources};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
@@ -37,9 +38,9 @@ impl World {
         let policy = self.policy();
         let options = OptionPolicy::default();
         let services_removal_max = SERVICES_REMOVAL_MAX;
-        let confirm_interval = CONFIRM_INTERVAL;
-        let orders =
-            Orders { policy, binary: None, options, services_removal_max, confirm_interval, damping: true, restored };
+        let discovery =
+            DiscoveryPolicy { confirm_interval: CONFIRM_INTERVAL, damping: true, quotas: Quotas::default() };
+        let orders = Orders { policy, binary: None, options, services_removal_max, discovery, restored };
         self.start_manager_with(orders, Rc::new(self.clone()), Rc::new(self.clone()));
     }
 

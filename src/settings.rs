@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use figment::Figment;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::model::{BaseConfig, ProxyManagement, ProxyPolicy, UpdateChoice, map_path_of};
+use proxymgr_actors::model::{BaseConfig, DiscoveryPolicy, ProxyManagement, ProxyPolicy, UpdateChoice, map_path_of};
 
 use crate::atomic_file::beside;
 
@@ -65,10 +65,8 @@ pub struct Settings {
     pub service_config: ServiceConfigSettings,
     /// The annotations, if any.
     pub annotations: Option<AnnotationSettings>,
-    /// How often each source is read again in case its watch lost a change.
-    pub confirm_interval: Duration,
-    /// Whether hosts that flap are kept out.
-    pub damping: bool,
+    /// How discovery is read, and how much of it is used.
+    pub discovery: DiscoveryPolicy,
     /// ZooKeeper, for definitions and hosts.
     pub zookeeper: ZookeeperSettings,
     /// AWS.
@@ -308,8 +306,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let haproxy = read_haproxy(reader);
     let service_config = service_config::read(reader);
     let annotations = service_config::read_annotations(reader, service_config.as_ref());
-    let confirm_interval = reader.duration("discovery.confirm_interval");
-    let damping = reader.switch("discovery.damping");
+    let discovery = guards::read_discovery(reader);
     let zookeeper = read_zookeeper(reader);
     let aws = aws::read(reader);
     let consul = http::read_consul(reader);
@@ -329,8 +326,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
         haproxy: haproxy?,
         service_config: service_config?,
         annotations,
-        confirm_interval: confirm_interval?,
-        damping: damping?,
+        discovery: discovery?,
         zookeeper: zookeeper?,
         aws: aws?,
         consul: consul?,

@@ -22,15 +22,16 @@ pub use super::applied_service::{
 use super::haproxy_config;
 use super::overlay::Departure;
 use super::scope::Scope;
+use crate::limits::RUNTIME_ADDS_MAX;
 use crate::model::{
-    ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId, ServerName,
-    ServiceName, UpdateStrategy, Word,
+    Endpoint, ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId,
+    ServerName, ServiceName, UpdateStrategy, Word,
 };
 
 /// The plan of one service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServicePlan {
-    /// The runtime changes: additions first, so that removals never empty the service.
+    /// The runtime changes. Additions precede removals that would leave few servers.
     pub steps: Vec<Step>,
     /// The reasons for a reload; empty where none is needed.
     pub reload: Vec<ReloadReason>,
@@ -129,11 +130,35 @@ pub fn plan_part(
             }
         }
     }
+    disable_first(&mut plan.steps, observed);
+    let adds = plan.steps.iter().filter(|step| added(step).is_some()).count();
+    if adds > RUNTIME_ADDS_MAX && !ground.is_external {
+        plan.steps.retain(|step| added(step).is_none());
+        plan.reload.push(ReloadCause::Server.because(format!("{adds} hosts are new, which a reload adds sooner")));
+    }
     if let (1.., Some(slots)) = (missing_slots, wanted.slots) {
         let few = format!("{} of {} slots are free", slots.free() - missing_slots, slots.len() - missing_slots);
         plan.reload.push(ReloadCause::Slots.because(format!("only {few}, it gets {missing_slots} more ahead of need")));
     }
     plan
+}
+
+/// Moves steps that disable servers to the begin: many others may take several batches. They stay behind where they would
+/// leave less than half of the servers until the others are added.
+fn disable_first(steps: &mut [Step], observed: &ObservedServers) {
+    let disables = |step: &Step| step.class == PlanClass::RuntimeDisable;
+    let serving = observed.values().filter(|server| !server.in_maintenance() && !server.in_drain()).count();
+    if 2 * steps.iter().filter(|step| disables(step)).count() <= serving {
+        steps.sort_by_key(|step| !disables(step));
+    }
+}
+
+/// Returns the endpoint of the server that the step adds, if any.
+fn added(step: &Step) -> Option<&Endpoint> {
+    step.commands.iter().find_map(|command| match command {
+        RuntimeCommand::AddServer { endpoint, .. } => Some(endpoint),
+        _ => None,
+    })
 }
 
 /// Returns a step that may be executed, or the reason for a reload instead.

@@ -2,6 +2,24 @@
 
 use std::time::Duration;
 
+/// The default of `quotas.services`.
+pub const SERVICES_DEFAULT: usize = 10_000;
+
+/// The default of `quotas.hosts_per_service`.
+pub const HOSTS_PER_SERVICE_DEFAULT: usize = 25_000;
+
+/// The default of `quotas.hosts`: HAProxy needs about 5 kB a server.
+pub const HOSTS_DEFAULT: usize = 200_000;
+
+/// The default of `quotas.slots`.
+pub const ALL_SLOTS_DEFAULT: usize = 20_000;
+
+/// The longest definition of a service, in bytes.
+pub const DEFINITION_BYTES_MAX: usize = 64 * 1024;
+
+/// The most services left out because of a quota that a problem names.
+pub const LEFT_OUT_NAMES_MAX: usize = 5;
+
 /// How soon after a change of a host its return counts as flapping.
 pub const FLAP_WINDOW: Duration = Duration::from_secs(60);
 

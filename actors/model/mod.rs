@@ -33,7 +33,9 @@ pub use name::{InvalidName, ServerName, ServiceName};
 pub use operator_choice::OperatorChoice;
 pub use persistent_id::{InvalidPersistentId, PersistentId};
 pub use plan_class::PlanClass;
-pub use policy::{BaseConfig, LifeCyclePolicy, OldProcessLimits, ProxyManagement, ProxyPolicy, map_path_of};
+pub use policy::{
+    BaseConfig, DiscoveryPolicy, LifeCyclePolicy, OldProcessLimits, ProxyManagement, ProxyPolicy, Quotas, map_path_of,
+};
 pub use proxy::{
     AgentState, Observation, ObservedServer, ObservedServers, ProcessInfo, ProxyVersion, ServerId, ServerTraffic,
     Traffic,

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::UpdateChoice;
-use crate::limits::OLD_PROCESSES_DEFAULT;
+use crate::limits::{
+    ALL_SLOTS_DEFAULT, HOSTS_DEFAULT, HOSTS_PER_SERVICE_DEFAULT, OLD_PROCESSES_DEFAULT, SERVICES_DEFAULT,
+};
 
 /// The parts of haproxy.cfg that do not come from services: the operator's own lines, which are not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,41 @@ pub struct ProxyPolicy {
     pub update: UpdateChoice,
     /// The limits of draining processes.
     pub old_processes: OldProcessLimits,
+}
+
+/// How discovery is read, and how much of it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiscoveryPolicy {
+    /// How often each source is read again in case its watch lost a change.
+    pub confirm_interval: Duration,
+    /// Whether hosts that flap are kept out.
+    pub damping: bool,
+    /// The bounds of what is used.
+    pub quotas: Quotas,
+}
+
+/// Bounds that keep the author of one definition from using up what all services share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// The most services.
+    pub services: usize,
+    /// The most hosts of one service.
+    pub hosts_per_service: usize,
+    /// The most hosts of all services together.
+    pub hosts: usize,
+    /// The most slots that the definitions of all services ask for together.
+    pub slots: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            services: SERVICES_DEFAULT,
+            hosts_per_service: HOSTS_PER_SERVICE_DEFAULT,
+            hosts: HOSTS_DEFAULT,
+            slots: ALL_SLOTS_DEFAULT,
+        }
+    }
 }
 
 /// The handling of added and removed servers.

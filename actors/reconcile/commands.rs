@@ -11,9 +11,7 @@ use super::time::micros;
 use crate::decide::proxy_plan::{ServicePlan, Step, deletion};
 use crate::decide::scope::Scope;
 use crate::journal::{Event, JournalEntry};
-use crate::limits::{
-    CLEARANCES_AT_ONCE_MAX, PARKED_SERVER_KEEP, PLANNED_SERVERS_AT_ONCE_MAX, RUNTIME_BATCH_COMMANDS_MAX,
-};
+use crate::limits::{CLEARANCES_AT_ONCE_MAX, PARKED_SERVER_KEEP, PLANNED_SERVERS_AT_ONCE_MAX};
 use crate::model::{ChangeId, Moment, ObservedServers, PlanClass, RuntimeCommand, ServiceName, UpdateStrategy};
 use crate::port::Answer;
 
@@ -32,7 +30,7 @@ impl State {
     /// Plans services that may differ: as many as fit into one batch, and no more than one turn may take.
     fn plan_batch(&mut self, now: Moment) -> Batch {
         let mut batch = Batch::new();
-        let mut room = RUNTIME_BATCH_COMMANDS_MAX;
+        let mut room = self.lane.pace.commands();
         let mut servers = 0;
         self.timers.more_to_plan = false;
         while room > 0 {

@@ -1,12 +1,14 @@
 //! Runtime lane: one change at a time, reads in parallel, and the handling of failures.
 
+use std::time::Instant;
+
 use super::effect::{Effect, info, warn};
 use super::state::{Exchange, InFlight, Meanwhile, State};
 use super::time::millis;
 use crate::journal::{Event, JournalEntry};
 use crate::limits::DRAIN_LOOK_SERVICES_MAX;
 use crate::model::{Moment, ReloadCause};
-use crate::port::RuntimeError;
+use crate::port::{Answer, RuntimeError};
 
 impl State {
     /// Begins the next change: servers first, then the map of domains. Returns whether one is under way.
@@ -52,6 +54,13 @@ impl State {
             Exchange::Commands(batch) => self.lane.changed_meanwhile.services.extend(batch.keys().cloned()),
             Exchange::Routes(_) => self.lane.changed_meanwhile.routes = true,
             Exchange::Observation(_) | Exchange::Sessions(_) => {}
+        }
+    }
+
+    /// Measures how long HAProxy took for a batch.
+    pub(super) fn measure_pace(&mut self, result: &Result<(Vec<Answer>, Instant), RuntimeError>) {
+        if let (Ok((answers, at)), Some(InFlight { since, .. })) = (result, &self.lane.changing) {
+            self.lane.pace.answered(answers.len(), at.saturating_duration_since(*since));
         }
     }
 

@@ -27,6 +27,7 @@ mod input;
 mod names;
 mod observation;
 mod observed;
+mod pace;
 mod planning;
 mod preview;
 mod problem;
@@ -136,6 +137,7 @@ impl Reconciler {
         let state = &mut self.state;
         match answer {
             Input::CommandsAnswered(result) => {
+                state.measure_pace(&result);
                 let Some((Exchange::Commands(batch), is_outdated)) = state.end_change() else { return };
                 match result {
                     Ok((answers, ..)) if is_outdated => state.commands_outdated(&batch, Some(&answers)),

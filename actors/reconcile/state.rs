@@ -10,6 +10,7 @@ use super::desired::{Desired, DesiredService, Retained};
 use super::effect::{Effect, Outbox};
 use super::files::Files;
 use super::observed::Running;
+use super::pace::BatchPace;
 use super::process_state::ProcessState;
 use super::reload_queue::ReloadQueue;
 use super::runtime_link::RuntimeLink;
@@ -69,6 +70,8 @@ pub struct RuntimeLane {
     pub reading: Option<InFlight>,
     /// What changed since the read began: the read may return an older state of it.
     pub changed_meanwhile: Meanwhile,
+    /// How many commands one batch may have.
+    pub pace: BatchPace,
     /// The state of the connection.
     pub link: RuntimeLink,
     /// Whether the liveness probe is running.
@@ -162,6 +165,7 @@ impl State {
                 still_answering: None,
                 reading: None,
                 changed_meanwhile: Meanwhile::default(),
+                pace: BatchPace::default(),
                 link: RuntimeLink::new(now),
                 is_watched: false,
             },

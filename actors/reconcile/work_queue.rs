@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
+use std::ops::Bound;
 
 use crate::decide::proxy_plan::Step;
 use crate::decide::scope::Scope;
@@ -15,6 +16,8 @@ use crate::model::{ServerName, ServiceName};
 pub struct WorkQueue {
     /// Services that just changed, and the scope of each change.
     urgent: BTreeMap<ServiceName, Scope>,
+    /// The service that was taken out last.
+    last: Option<ServiceName>,
     /// Services to review, and the scope of each review.
     review: BTreeMap<ServiceName, Scope>,
     /// Services whose observed state differs from the applied one.
@@ -75,9 +78,13 @@ impl WorkQueue {
         }
     }
 
-    /// Takes out the next service, and the scope that may differ.
+    /// Takes out the next service, and the scope that may differ. Services take turns, so that none waits for another that
+    /// changes all the time.
     pub fn pop(&mut self) -> Option<(ServiceName, Scope)> {
-        self.urgent.pop_first().or_else(|| self.review.pop_first())
+        let last = self.last.as_ref();
+        let next = take_after(&mut self.urgent, last).or_else(|| take_after(&mut self.review, last))?;
+        self.last = Some(next.0.clone());
+        Some(next)
     }
 
     /// Returns whether no service is queued.
@@ -129,6 +136,15 @@ impl WorkQueue {
     }
 }
 
+/// Takes out the first service after this one, or else the first of all.
+fn take_after(queue: &mut BTreeMap<ServiceName, Scope>, last: Option<&ServiceName>) -> Option<(ServiceName, Scope)> {
+    let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+    match queue.range::<ServiceName, _>((after, Bound::Unbounded)).next().map(|(name, _)| name.clone()) {
+        Some(name) => queue.remove_entry(&name),
+        None => queue.pop_first(),
+    }
+}
+
 fn insert(queue: &mut BTreeMap<ServiceName, Scope>, service: ServiceName, scope: Scope) {
     match queue.entry(service) {
         Entry::Vacant(free) => drop(free.insert(scope)),
@@ -156,6 +172,18 @@ mod tests {
         assert_eq!(work.pop(), Some((service("b"), Scope::Whole)), "a review of the whole is not lost");
         assert_eq!(work.pop(), Some((service("a"), Scope::Whole)));
         assert!(work.is_empty());
+    }
+
+    #[test]
+    fn services_take_turns() {
+        let mut work = WorkQueue::default();
+        let mut taken = Vec::new();
+        for _ in 0..4 {
+            work.changed(service("a"));
+            work.changed(service("b"));
+            taken.push(work.pop().unwrap().0);
+        }
+        assert_eq!(taken, ["a", "b", "a", "b"].map(service));
     }
 
     #[test]

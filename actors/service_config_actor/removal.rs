@@ -15,6 +15,7 @@ use crate::port::DefinitionList;
 impl ServiceConfigActor {
     /// Handles a list of the source.
     pub(super) fn list_seen(&mut self, list: DefinitionList, ctx: &mut Context<Self>) {
+        let list = self.within_quota(list);
         let missing =
             self.services.iter().filter(|(name, service)| service.good.is_some() && !list.contains_key(*name));
         let new = self.removals.absences.update(missing.map(|(name, _)| name), self.clock.now());

@@ -30,7 +30,7 @@ impl WatcherActor {
         let in_service = self.hosts.in_service().map(|hosts| hosts.len());
         if self.health.error.is_none() {
             let kept = in_service.unwrap_or_default();
-            warn!(self.log, "the source cannot be read, its last good hosts stay"; "error" => &error, "hosts" => kept);
+            warn!(self.log, "the source cannot be used, its last good hosts stay"; "error" => &error, "hosts" => kept);
             self.health.since_unix_ms = self.clock.unix_ms();
             self.record(None, Event::SourceLost { error: error.clone() });
         }

@@ -28,7 +28,9 @@ use std::time::Duration;
 
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{DefinitionsSeen, PolicyChanged, SeenHost};
-use proxymgr_actors::model::{Address, Endpoint, Host, ProxyManagement, ProxyPolicy, RawDefinition};
+use proxymgr_actors::model::{
+    Address, DiscoveryPolicy, Endpoint, Host, ProxyManagement, ProxyPolicy, Quotas, RawDefinition,
+};
 use proxymgr_actors::port::{SavedService, SavedState};
 use proxymgr_actors::wiring::{Actors, Orders};
 use tokio::time::sleep;
@@ -103,9 +105,9 @@ impl ScriptedWorld {
     pub fn start_as(&self, policy: ProxyPolicy, restored: SavedState) -> Actors {
         let options = OptionPolicy::default();
         let services_removal_max = SERVICES_REMOVAL_MAX;
-        let confirm_interval = CONFIRM_INTERVAL;
-        let orders =
-            Orders { policy, binary: None, options, services_removal_max, confirm_interval, damping: true, restored };
+        let discovery =
+            DiscoveryPolicy { confirm_interval: CONFIRM_INTERVAL, damping: true, quotas: Quotas::default() };
+        let orders = Orders { policy, binary: None, options, services_removal_max, discovery, restored };
         let sources = Rc::new(self.sources.clone());
         self.world.start_manager_with(orders, sources.clone(), sources);
         self.world.actors().expect("a manager was started just now")

@@ -307,8 +307,7 @@ pub fn orders(settings: &Settings, version: Option<ProxyVersion>, restored: Save
         binary: version,
         options: settings.haproxy.options.clone(),
         services_removal_max: settings.haproxy.services_removal_max,
-        confirm_interval: settings.confirm_interval,
-        damping: settings.damping,
+        discovery: settings.discovery,
         restored,
     }
 }

@@ -7,7 +7,7 @@ use super::super::Unset::{Otherwise, Text};
 use super::super::{Key, Kind, key};
 use super::{DAY, duration};
 
-/// `guards`, `discovery`, `service_config`, `zookeeper` and `annotations`.
+/// `guards`, `discovery`, `quotas`, `service_config`, `zookeeper` and `annotations`.
 pub(super) const SERVICES: &[Key] = &[
     key(
         "guards.min_hosts",
@@ -72,6 +72,34 @@ pub(super) const SERVICES: &[Key] = &[
         Text("true"),
         OnRestart,
         "Whether a host that leaves and returns again and again is kept out until it stays.",
+    ),
+    key(
+        "quotas.services",
+        Kind::Number { min: 1, max: 1_000_000 },
+        Text("10000"),
+        OnRestart,
+        "The most services. Definitions beyond that are left out; services that exist stay.",
+    ),
+    key(
+        "quotas.hosts_per_service",
+        Kind::Number { min: 1, max: 1_000_000 },
+        Text("25000"),
+        OnRestart,
+        "The most hosts of one service. A longer list is not used; the last good one stays.",
+    ),
+    key(
+        "quotas.hosts",
+        Kind::Number { min: 1, max: 10_000_000 },
+        Text("200000"),
+        OnRestart,
+        "The most hosts of all services together. A list that exceeds it is not used; the last good one stays.",
+    ),
+    key(
+        "quotas.slots",
+        Kind::Number { min: 0, max: 1_000_000 },
+        Text("20000"),
+        OnRestart,
+        "The most slots that the definitions of all services ask for together. A definition that exceeds it is refused.",
     ),
     key(
         "service_config.type",
