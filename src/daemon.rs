@@ -82,7 +82,7 @@ impl Daemon {
         let mut signals = Signals::install()?;
         info!(self.log, "starting"; "version" => VERSION, "commit" => COMMIT,
             "config_path" => %self.settings.haproxy.config_path.display(), "pid" => std::process::id());
-        let binary = HaproxyBinary::new(&self.settings.haproxy.binary);
+        let binary = HaproxyBinary::of(&self.settings.haproxy);
         let version = match self.settings.haproxy.run.needs_program() {
             true => Some(supported_version(&binary).await?),
             false => self.running_version().await,

@@ -321,7 +321,8 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     if status.listen.is_none() && reader.is_set("marathon.callback") {
         reader.refuse("marathon.callback", "needs the status listener, which is turned off (status.listen)");
     }
-    let outputs = outputs::read(reader);
+    let environment = haproxy.as_ref().map(|haproxy| haproxy.run.environment.clone()).unwrap_or_default();
+    let outputs = outputs::read(reader, &environment);
     let state_dir = reader.path("state_dir");
     let record = reader.path("record");
     let log = read_log(reader);

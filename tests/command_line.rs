@@ -139,6 +139,17 @@ fn all_mistakes_in_settings_are_listed() {
 }
 
 #[tokio::test]
+async fn check_warns_of_variables_that_haproxy_lacks() {
+    let dir = TestDir::new();
+    let lines = json!(["setenv OWN x", "description \"$OWN $REGION $LISTED\""]);
+    let builder = Daemon::builder(BINARY, &dir).files(dir.path()).set("haproxy.global", lines);
+    let checked = builder.set("haproxy.environment", json!(["LISTED"])).run_command(&["check"]).await;
+    let said = err(&checked);
+    assert!(said.contains("warning: HAProxy does not inherit REGION,"), "{said}");
+    assert!(!said.contains("OWN") && !said.contains("LISTED"), "{said}");
+}
+
+#[tokio::test]
 async fn check_reports_lines_that_haproxy_rejects() {
     let dir = TestDir::new();
     let daemon = daemon_of_files(&dir);

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     let logging = quiet_log(settings);
     let (desired, version) = block_on(async {
-        let binary = HaproxyBinary::new(&settings.haproxy.binary);
+        let binary = HaproxyBinary::of(&settings.haproxy);
         let version = binary.version().await;
         (gather_desired(settings, timeout, logging.root()).await, version)
     });

@@ -153,6 +153,7 @@ impl Daemon {
                 "global": [],
                 "defaults": ["mode http", "timeout connect 2s", "timeout client 30s", "timeout server 30s"],
                 "reload_interval": "200ms",
+                "environment": [process::MARK],
                 "stop_timeout": "2s",
             },
             "status": { "listen": status.to_string() },

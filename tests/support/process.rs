@@ -22,7 +22,7 @@ use nix::unistd::{Pid, getpid, getppid};
 use super::dir::TestDir;
 
 /// The environment variable that names the test directory a process belongs to.
-const MARK: &str = "STARTED_BY_TEST_IN";
+pub(super) const MARK: &str = "STARTED_BY_TEST_IN";
 
 /// Interval of polling.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);

@@ -105,6 +105,18 @@ pub(super) const HAPROXY: &[Key] = &[
         "The time-out of each of these commands, and of each call of systemctl. Then it is killed.",
     ),
     key(
+        "haproxy.environment",
+        Kind::Lines,
+        Empty,
+        OnRestart,
+        "Names of environment variables that HAProxy and the commands of these settings inherit from proxymgr.",
+    )
+    .details(
+        "HAProxy, its checks, the commands above and those of outputs start with PATH, HOME, TZ, LANG and LC_* only, because \
+         the environment of proxymgr may contain credentials. List the variables that lines of global and defaults use \
+         (\"${PROXY_REGION}\", env(PROXY_REGION)), or that a command needs (DOCKER_HOST).",
+    ),
+    key(
         "haproxy.targets",
         Kind::Lines,
         Empty,
