@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use tokio::time::Duration;
 
+use crate::decide::host_networks::HostNetworks;
 use crate::decide::option_policy::OptionPolicy;
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::port::{
@@ -59,6 +60,8 @@ pub struct Orders {
     pub confirm_interval: Duration,
     /// Whether hosts that flap are kept out.
     pub damping: bool,
+    /// The addresses that hosts may have.
+    pub host_networks: HostNetworks,
     /// The state that an earlier run saved.
     pub restored: SavedState,
 }

@@ -23,7 +23,7 @@ use std::rc::Rc;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient};
 use slog::{Logger, o};
-use tokio::time::{Duration, timeout};
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::deployment::SocketPeers;
@@ -168,10 +168,14 @@ impl Actors {
             orders.restored,
             watcher_starter(
                 post,
-                &outside,
+                WatcherSources {
+                    sources: outside.host_sources.clone(),
+                    confirm_interval: orders.confirm_interval,
+                    damping: orders.damping,
+                    networks: Rc::new(orders.host_networks),
+                },
                 &hearers,
                 &record,
-                (orders.confirm_interval, orders.damping),
                 clock,
                 &component(log, "watcher"),
             ),
@@ -458,14 +462,12 @@ fn supervisor_ports(outside: &Outside) -> SupervisorPorts {
 /// Returns the function with which the ServiceConfigActor starts watchers, so that it does not depend on their type.
 fn watcher_starter<P: Post>(
     post: &P,
-    outside: &Outside,
+    sources: WatcherSources,
     hearers: &Hearers<P::Inbox>,
     journal: &Recipient<Record>,
-    (confirm_interval, damping): (Duration, bool),
     clock: Clock,
     log: &Logger,
 ) -> StartWatcher {
-    let sources = WatcherSources { sources: outside.host_sources.clone(), confirm_interval, damping };
     let changes = ChangeNumbers::default();
     let (haproxy, inbox) = &hearers.haproxy;
     let guard = inbox.way(haproxy.clone().recipient());

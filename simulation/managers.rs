@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use actix::spawn;
 use proxymgr_actors::clock::Clock;
+use proxymgr_actors::decide::host_networks::HostNetworks;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
@@ -38,8 +39,16 @@ impl World {
         let options = OptionPolicy::default();
         let services_removal_max = SERVICES_REMOVAL_MAX;
         let confirm_interval = CONFIRM_INTERVAL;
-        let orders =
-            Orders { policy, binary: None, options, services_removal_max, confirm_interval, damping: true, restored };
+        let orders = Orders {
+            policy,
+            binary: None,
+            options,
+            services_removal_max,
+            confirm_interval,
+            damping: true,
+            host_networks: HostNetworks::default(),
+            restored,
+        };
         self.start_manager_with(orders, Rc::new(self.clone()), Rc::new(self.clone()));
     }
 

@@ -4,6 +4,7 @@ pub mod adapters;
 mod annotations;
 pub mod base_config_check;
 mod foreign_config;
+mod host_networks;
 mod lock;
 mod notify;
 mod process;

@@ -5,6 +5,7 @@
 
 mod aws;
 mod command_line;
+mod discovery;
 mod dns;
 mod entry;
 mod guards;
@@ -39,6 +40,7 @@ use crate::atomic_file::beside;
 
 pub use aws::AwsSettings;
 pub use command_line::{CANDIDATE, CommandLine};
+pub use discovery::DiscoverySettings;
 pub use dns::DnsSettings;
 pub use haproxy_run::{RunSettings, RunWay};
 pub use http::{ConsulSettings, ConsulToken, EtcdSettings};
@@ -65,10 +67,8 @@ pub struct Settings {
     pub service_config: ServiceConfigSettings,
     /// The annotations, if any.
     pub annotations: Option<AnnotationSettings>,
-    /// How often each source is read again in case its watch lost a change.
-    pub confirm_interval: Duration,
-    /// Whether hosts that flap are kept out.
-    pub damping: bool,
+    /// Discovery in general.
+    pub discovery: DiscoverySettings,
     /// ZooKeeper, for definitions and hosts.
     pub zookeeper: ZookeeperSettings,
     /// AWS.
@@ -308,8 +308,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let haproxy = read_haproxy(reader);
     let service_config = service_config::read(reader);
     let annotations = service_config::read_annotations(reader, service_config.as_ref());
-    let confirm_interval = reader.duration("discovery.confirm_interval");
-    let damping = reader.switch("discovery.damping");
+    let discovery = discovery::read(reader, service_config.as_ref());
     let zookeeper = read_zookeeper(reader);
     let aws = aws::read(reader);
     let consul = http::read_consul(reader);
@@ -330,8 +329,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
         haproxy: haproxy?,
         service_config: service_config?,
         annotations,
-        confirm_interval: confirm_interval?,
-        damping: damping?,
+        discovery: discovery?,
         zookeeper: zookeeper?,
         aws: aws?,
         consul: consul?,

@@ -98,7 +98,7 @@ async fn unreachable_http_servers_are_named_with_their_cause() {
         let error = error_at(kind, &page.url()).await;
         assert_starts(&error, &[&format!("the answer is an HTML page, not one of {product}: "), not_consul]);
         let error = error_at(kind, &text.url()).await;
-        assert_starts(&error, &["the answer is not JSON: hello: ", not_consul]);
+        assert_starts(&error, &["the answer is not JSON: ", not_consul]);
     }
 }
 

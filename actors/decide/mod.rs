@@ -18,6 +18,7 @@ pub mod guard;
 pub mod haproxy_config;
 pub mod health_changes;
 pub mod host_list;
+pub mod host_networks;
 pub mod host_record;
 pub mod host_registration;
 pub mod hosts_diff;

@@ -26,6 +26,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxymgr_actors::decide::host_networks::HostNetworks;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{DefinitionsSeen, PolicyChanged, SeenHost};
 use proxymgr_actors::model::{Address, Endpoint, Host, ProxyManagement, ProxyPolicy, RawDefinition};
@@ -104,8 +105,16 @@ impl ScriptedWorld {
         let options = OptionPolicy::default();
         let services_removal_max = SERVICES_REMOVAL_MAX;
         let confirm_interval = CONFIRM_INTERVAL;
-        let orders =
-            Orders { policy, binary: None, options, services_removal_max, confirm_interval, damping: true, restored };
+        let orders = Orders {
+            policy,
+            binary: None,
+            options,
+            services_removal_max,
+            confirm_interval,
+            damping: true,
+            host_networks: HostNetworks::default(),
+            restored,
+        };
         let sources = Rc::new(self.sources.clone());
         self.world.start_manager_with(orders, sources.clone(), sources);
         self.world.actors().expect("a manager was started just now")

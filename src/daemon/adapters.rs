@@ -9,7 +9,7 @@ use proxymgr_actors::port::{ConfigFile, DefinitionSource, HostSources, Listening
 use proxymgr_actors::wiring::{Orders, Outside, RuntimeTarget};
 use slog::{Logger, o};
 
-use crate::discovery::Sources;
+use super::host_networks;
 use crate::discovery::annotations::{AnnotatedDefinitions, Annotations, SavedAnnotations};
 use crate::discovery::aws::AwsOptions;
 use crate::discovery::consul::{Consul, ConsulCatalogDefinitions, ConsulKeyDefinitions, ConsulOptions, TOKEN_HEADER};
@@ -23,6 +23,7 @@ use crate::discovery::zookeeper::{
     ConnectString, DigestAuth, Ensembles, TlsFiles, TlsIdentityFiles, ZookeeperAnnotations, ZookeeperDefinitions,
     ZookeeperOptions,
 };
+use crate::discovery::{FileRoots, Sources};
 use crate::failure::Failure;
 use crate::logging;
 use crate::proxy::claimed_addresses::ClaimedAddresses;
@@ -102,6 +103,8 @@ impl Discovery {
         let (definitions, annotations) = annotated(definitions, settings, &ensembles, keep, &log)?;
         let DnsSettings { servers, interval, interval_max } = settings.dns.clone();
         let hosts = Sources::new(ensembles, default_server, settings.haproxy.options.clone(), &log)
+            .with_file_roots(FileRoots::new(settings.discovery.file_roots.clone()))
+            .with_networks(host_networks::of(settings))
             .with_aws(aws_options(&settings.aws))
             .with_consul(consul)
             .with_etcd(etcd)
@@ -307,8 +310,9 @@ pub fn orders(settings: &Settings, version: Option<ProxyVersion>, restored: Save
         binary: version,
         options: settings.haproxy.options.clone(),
         services_removal_max: settings.haproxy.services_removal_max,
-        confirm_interval: settings.confirm_interval,
-        damping: settings.damping,
+        confirm_interval: settings.discovery.confirm_interval,
+        damping: settings.discovery.damping,
+        host_networks: host_networks::of(settings),
         restored,
     }
 }

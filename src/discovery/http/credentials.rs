@@ -55,13 +55,15 @@ impl fmt::Debug for Credentials {
 pub(super) struct AuthHeader {
     pub(super) name: HeaderName,
     pub(super) value: HeaderValue,
-    secret: String,
+    /// The password or token, and the encoded form of both user and password.
+    secrets: Vec<String>,
 }
 
 impl AuthHeader {
     /// The text of a server, with the secret replaced in case the server repeats it.
     fn redact(&self, text: String) -> String {
-        if self.secret.is_empty() { text } else { text.replace(&self.secret, "***") }
+        let secrets = self.secrets.iter().filter(|secret| !secret.is_empty());
+        secrets.fold(text, |text, secret| text.replace(secret, "***"))
     }
 }
 
@@ -82,24 +84,24 @@ pub(super) fn redacted(auth: Option<&AuthHeader>, text: String) -> String {
 impl Credentials {
     /// The header to send. Blocks while a file is read.
     pub(super) fn to_header(&self) -> Result<Option<AuthHeader>, String> {
-        let (name, text, secret) = match self {
+        let (name, text, secrets) = match self {
             Self::None => return Ok(None),
-            Self::Bearer(token) => (AUTHORIZATION, format!("Bearer {token}"), token.clone()),
+            Self::Bearer(token) => (AUTHORIZATION, format!("Bearer {token}"), vec![token.clone()]),
             Self::Basic { user, password } => {
-                let text = format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")));
-                (AUTHORIZATION, text, password.clone())
+                let encoded = BASE64_STANDARD.encode(format!("{user}:{password}"));
+                (AUTHORIZATION, format!("Basic {encoded}"), vec![encoded, password.clone()])
             }
-            Self::Header { name, value } => (HeaderName::from_static(name), value.clone(), value.clone()),
+            Self::Header { name, value } => (HeaderName::from_static(name), value.clone(), vec![value.clone()]),
             Self::HeaderFromFile { name, path } => {
                 let value = read(path)?;
-                (HeaderName::from_static(name), value.clone(), value)
+                (HeaderName::from_static(name), value.clone(), vec![value])
             }
         };
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
             format!("the credentials for the header {name} contain characters that are not allowed in a header")
         })?;
         value.set_sensitive(true);
-        Ok(Some(AuthHeader { name, value, secret }))
+        Ok(Some(AuthHeader { name, value, secrets }))
     }
 }
 
@@ -128,6 +130,8 @@ mod tests {
             assert!(!format!("{:?}", header.value).contains("s3cret"));
             assert_eq!(header.redact("token s3cret is bad".into()), "token *** is bad");
         }
+        let basic = Credentials::Basic { user: "u".into(), password: "s3cret".into() }.to_header().unwrap().unwrap();
+        assert_eq!(basic.redact("you sent Basic dTpzM2NyZXQ=".into()), "you sent Basic ***");
         let bad = Credentials::Bearer("s3cret\r\nx: y".into()).to_header().err().unwrap();
         assert!(!bad.contains("s3cret"), "{bad}");
     }
