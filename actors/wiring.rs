@@ -327,6 +327,11 @@ impl Actors {
         }
     }
 
+    /// Adds an entry to the journal.
+    pub fn record(&self, entry: JournalEntry) {
+        self.operator.journal.do_send(Record(entry));
+    }
+
     /// Reports the mistakes of settings that were read again; the previous settings stay active.
     pub fn refuse_settings(&self, mistakes: Vec<String>) {
         self.settings_refused.do_send(SettingsRefused { mistakes });

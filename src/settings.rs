@@ -52,7 +52,7 @@ pub use outputs::{HipacheSettings, OutputSettings, StdoutFormat, TemplateSetting
 pub use proxymgr_yaml::Mistake;
 use reader::Reader;
 pub use service_config::{AnnotationSettings, ServiceConfigSettings};
-pub use status::StatusSettings;
+pub use status::{StatusSettings, StatusSocket};
 pub use targets::{RuntimeAddress, Target};
 
 /// The default path of the settings file.
@@ -316,13 +316,13 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let dns = dns::read(reader);
     let marathon = mesosphere::read_marathon(reader);
     let mesos = mesosphere::read_mesos(reader);
-    let status = status::read(reader);
+    let state_dir = reader.path("state_dir");
+    let status = status::read(reader, state_dir.as_deref());
     if status.listen.is_none() && reader.is_set("marathon.callback") {
         reader.refuse("marathon.callback", "needs the status listener, which is turned off (status.listen)");
     }
     let environment = haproxy.as_ref().map(|haproxy| haproxy.run.environment.clone()).unwrap_or_default();
     let outputs = outputs::read(reader, &environment);
-    let state_dir = reader.path("state_dir");
     let record = reader.path("record");
     let log = read_log(reader);
     Some(Settings {

@@ -196,16 +196,6 @@ async fn missing_haproxy_exits_with_4() {
 }
 
 #[tokio::test]
-async fn used_status_port_exits_with_4() {
-    let dir = TestDir::new();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let output = daemon_of_files(&dir).set("status.listen", json!(address)).run_command(&["run"]).await;
-    assert_eq!(output.status.code(), Some(4));
-    assert!(err(&output).contains(&address) && err(&output).contains("status.listen"), "{}", err(&output));
-}
-
-#[tokio::test]
 async fn render_prints_valid_configuration() {
     let dir = TestDir::new();
     let output = daemon_of_files(&dir).run_command(&["render"]).await;

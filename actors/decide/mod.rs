@@ -51,3 +51,4 @@ pub mod text;
 pub mod unknown_keys;
 pub mod unresolved;
 pub mod update_strategy;
+pub mod visible;

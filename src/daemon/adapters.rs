@@ -328,7 +328,14 @@ pub fn status_access(settings: &StatusSettings) -> Result<Access, String> {
         (None, None) => TokenSource::None,
     };
     let tls = settings.tls.clone().map(|(certificate, key)| CertificateFiles { certificate, key });
-    Ok(Access { hosts: settings.hosts.clone(), token, reads_need_token: settings.reads_need_token, tls })
+    Ok(Access {
+        hosts: settings.hosts.clone(),
+        token,
+        tokens: settings.tokens.clone(),
+        reads_need_token: settings.reads_need_token,
+        tls,
+        ..Access::default()
+    })
 }
 
 /// Path of the saved state. It contains the path of haproxy.cfg, so that daemons can share a directory.

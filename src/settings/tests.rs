@@ -302,7 +302,7 @@ etcd: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 dns: {servers: 10.0.0.2}
 mesos: {tls: {ca: /a}}
 marathon: {auth: 'a:b', callback: 'http://h:1', tls: {ca: /a, certificate: /b, key: /c}}
-status: {tls_cert: /a, tls_key: /b, token: 0123456789abcdef}";
+status: {socket: /s, socket_group: g, tls_cert: /a, tls_key: /b, token: 0123456789abcdef}";
     let settings = load(yaml, &[], &[]).unwrap();
     // They exclude the tokens.
     let other = load("status: {token_file: /t}\nconsul: {token_file: /t}\nmarathon: {token: t}", &[], &[]).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`listener`] | the socket, its thread, its limits |
+//! | [`listener`], [`socket`] | the TCP and the unix socket, their threads and limits |
 //! | [`access`], [`tls`] | token and certificate |
 //! | [`gate`] | checks that every request passes: host, rate, token, size |
 //! | [`part`] | registration of endpoints |
@@ -37,6 +37,7 @@ pub mod report;
 pub mod server_counts;
 pub mod server_history;
 pub mod severity;
+pub mod socket;
 pub mod source_state;
 pub mod tls;
 pub mod view;
