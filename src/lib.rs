@@ -13,6 +13,7 @@ pub mod name_server;
 pub mod proxy;
 pub mod recording;
 pub mod saved_state;
+pub mod secret;
 pub mod settings;
 pub mod status;
 pub mod terminal;

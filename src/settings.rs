@@ -37,6 +37,7 @@ use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::model::{BaseConfig, ProxyManagement, ProxyPolicy, UpdateChoice, map_path_of};
 
 use crate::atomic_file::beside;
+use crate::secret::Secret;
 
 pub use aws::AwsSettings;
 pub use command_line::{CANDIDATE, CommandLine};
@@ -162,23 +163,6 @@ pub enum LogFormat {
     Text,
     /// A JSON object.
     Json,
-}
-
-/// A text that is never shown in messages and logs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret itself, for using it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
-    }
 }
 
 /// The value of every key as text. It includes secrets and is never shown.

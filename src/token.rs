@@ -5,12 +5,14 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::secret::Secret;
+
 /// The shortest token that is accepted, in characters.
 const TOKEN_LENGTH_MIN: usize = 16;
 
 /// A token as a caller sends it. No message or log shows it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token(Secret);
 
 impl Token {
     /// Parses a token that is valid in an HTTP header. The error does not repeat it.
@@ -23,23 +25,17 @@ impl Token {
                 "is too short: at least {TOKEN_LENGTH_MIN} characters, as from `openssl rand -hex 16`"
             ));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// Returns the token, for sending it.
     pub fn reveal(&self) -> &str {
-        &self.0
+        self.0.reveal()
     }
 
     /// Returns the hash by which the daemon knows it.
     pub fn digest(&self) -> TokenDigest {
-        TokenDigest::of(self.0.as_bytes())
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<token>")
+        TokenDigest::of(self.reveal().as_bytes())
     }
 }
 
@@ -120,7 +116,7 @@ mod tests {
         assert!(Token::new("short").is_err());
         assert!(Token::new("with white space in it").is_err());
         let token = Token::new("0123456789abcdef").unwrap();
-        assert_eq!(format!("{token:?} {:?}", token.digest()), "<token> <hash of a token>");
+        assert_eq!(format!("{token:?} {:?}", token.digest()), "Token(***) <hash of a token>");
     }
 
     #[test]

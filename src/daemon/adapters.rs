@@ -154,9 +154,7 @@ fn aws_options(settings: &AwsSettings) -> AwsOptions {
 fn consul_options(settings: &ConsulSettings) -> ConsulOptions {
     let token = match &settings.token {
         None => Credentials::None,
-        Some(ConsulToken::Text(secret)) => {
-            Credentials::Header { name: TOKEN_HEADER, value: secret.reveal().to_owned() }
-        }
+        Some(ConsulToken::Text(secret)) => Credentials::Header { name: TOKEN_HEADER, value: secret.clone() },
         Some(ConsulToken::File(path)) => Credentials::HeaderFromFile { name: TOKEN_HEADER, path: path.clone() },
     };
     ConsulOptions {
@@ -177,8 +175,8 @@ fn etcd_options(settings: &EtcdSettings) -> Result<EtcdOptions, Failure> {
 fn marathon_options(settings: &MarathonSettings, callback: Option<Callback>) -> MarathonOptions {
     let auth = settings.auth.as_ref().and_then(|secret| secret.reveal().split_once(':'));
     let credentials = match (auth, &settings.token) {
-        (Some((user, password)), _) => Credentials::Basic { user: user.to_owned(), password: password.to_owned() },
-        (None, Some(token)) => Credentials::Bearer(token.reveal().to_owned()),
+        (Some((user, password)), _) => Credentials::Basic { user: user.to_owned(), password: password.into() },
+        (None, Some(token)) => Credentials::Bearer(token.clone()),
         (None, None) => Credentials::None,
     };
     MarathonOptions {

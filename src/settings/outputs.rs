@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Secret;
 use super::command_line::CommandLine;
 use super::entry::Entry;
 use super::reader::Reader;
 use super::value::check_servers;
 use crate::child_environment::ChildEnvironment;
+use crate::secret::Secret;
 use crate::tls::TlsFiles;
 
 /// The default time-out of an output's command.

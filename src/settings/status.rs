@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::Secret;
 use super::reader::Reader;
+use crate::secret::Secret;
 use crate::token::{NamedToken, Role, Token, TokenDigest};
 
 /// Settings of the status listener.
@@ -68,7 +68,7 @@ pub(super) fn read(reader: &mut Reader, state_dir: Option<&Path>) -> StatusSetti
     }
     let tls = certificate.zip(private_key);
     let metrics_per_service = reader.switch("metrics.per_service").unwrap_or(true);
-    let token = token.map(Secret);
+    let token = token.map(Secret::from);
     StatusSettings { listen, hosts, metrics_per_service, socket, tokens, token, token_file, reads_need_token, tls }
 }
 

@@ -3,31 +3,32 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::secret::Secret;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 /// Credentials that are sent with each request.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Credentials {
     /// Nothing.
     #[default]
     None,
     /// `Authorization: Bearer ...`
-    Bearer(String),
+    Bearer(Secret),
     /// `Authorization: Basic ...`
     Basic {
         /// The user.
         user: String,
         /// The password.
-        password: String,
+        password: Secret,
     },
     /// A header specific to the service, such as `X-Consul-Token`.
     Header {
         /// The header, in lower case.
         name: &'static str,
         /// Its value.
-        value: String,
+        value: Secret,
     },
     /// The same, with the value in a file that is read again after the server rejected the value.
     HeaderFromFile {
@@ -38,31 +39,19 @@ pub enum Credentials {
     },
 }
 
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("None"),
-            Self::Bearer(_) => f.write_str("Bearer(***)"),
-            Self::Basic { user, .. } => write!(f, "Basic({user}:***)"),
-            Self::Header { name, .. } => write!(f, "Header({name}: ***)"),
-            Self::HeaderFromFile { name, path } => write!(f, "HeaderFromFile({name}: {})", path.display()),
-        }
-    }
-}
-
 /// The header as it is sent, and the secret in it, which must not appear in any message.
 #[derive(Clone)]
 pub(super) struct AuthHeader {
     pub(super) name: HeaderName,
     pub(super) value: HeaderValue,
     /// The password or token, and the encoded form of both user and password.
-    secrets: Vec<String>,
+    secrets: Vec<Secret>,
 }
 
 impl AuthHeader {
     /// The text of a server, with the secret replaced in case the server repeats it.
     fn redact(&self, text: String) -> String {
-        let secrets = self.secrets.iter().filter(|secret| !secret.is_empty());
+        let secrets = self.secrets.iter().map(Secret::reveal).filter(|secret| !secret.is_empty());
         secrets.fold(text, |text, secret| text.replace(secret, "***"))
     }
 }
@@ -86,15 +75,17 @@ impl Credentials {
     pub(super) fn to_header(&self) -> Result<Option<AuthHeader>, String> {
         let (name, text, secrets) = match self {
             Self::None => return Ok(None),
-            Self::Bearer(token) => (AUTHORIZATION, format!("Bearer {token}"), vec![token.clone()]),
+            Self::Bearer(token) => (AUTHORIZATION, format!("Bearer {}", token.reveal()), vec![token.clone()]),
             Self::Basic { user, password } => {
-                let encoded = BASE64_STANDARD.encode(format!("{user}:{password}"));
-                (AUTHORIZATION, format!("Basic {encoded}"), vec![encoded, password.clone()])
+                let encoded = BASE64_STANDARD.encode(format!("{user}:{}", password.reveal()));
+                (AUTHORIZATION, format!("Basic {encoded}"), vec![encoded.into(), password.clone()])
             }
-            Self::Header { name, value } => (HeaderName::from_static(name), value.clone(), vec![value.clone()]),
+            Self::Header { name, value } => {
+                (HeaderName::from_static(name), value.reveal().to_owned(), vec![value.clone()])
+            }
             Self::HeaderFromFile { name, path } => {
                 let value = read(path)?;
-                (HeaderName::from_static(name), value.clone(), vec![value])
+                (HeaderName::from_static(name), value.clone(), vec![value.into()])
             }
         };
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
