@@ -5,12 +5,21 @@ use std::borrow::Cow;
 
 /// Replaces each control character and each mark without a width of its own by its escape, such as `\u{202e}`.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hidden) {
+    without(text, is_hidden)
+}
+
+/// The same for a text of several lines: line breaks and tabs stay.
+pub fn visible_lines(text: &str) -> Cow<'_, str> {
+    without(text, |character| is_hidden(character) && !matches!(character, '\n' | '\t'))
+}
+
+fn without(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&hidden) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
     for character in text.chars() {
-        if is_hidden(character) {
+        if hidden(character) {
             escaped.extend(character.escape_default());
         } else {
             escaped.push(character);
@@ -45,6 +54,7 @@ mod tests {
     fn hidden_characters_are_escaped() {
         assert_eq!(visible("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(visible("a\nb\u{202e}c\u{200b}"), "a\\nb\\u{202e}c\\u{200b}");
+        assert_eq!(visible_lines("a\n\tb\u{1b}"), "a\n\tb\\u{1b}");
         assert!(matches!(visible("plain, ä, 漢"), Cow::Borrowed(_)));
     }
 }

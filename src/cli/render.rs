@@ -41,6 +41,6 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     for frontend in frontends(services, style, &base_config.map_path).values() {
         text.push_str(frontend);
     }
-    output::print(&text);
+    output::print_lines(&text);
     Ok(())
 }

@@ -132,3 +132,17 @@ async fn tokens_have_roles_and_names() {
         assert!(!log.contains(secret), "{log}");
     }
 }
+
+#[tokio::test]
+async fn garbage_does_not_fill_the_log() {
+    let stage = Stage::new(&["10.0.0.1"]);
+    let daemon = stage.start().await;
+    for garbage in ["\u{16}\u{3}\u{1}garbage\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\0\0\0\0\r\n\r\n"] {
+        let mut client = std::net::TcpStream::connect(daemon.status_address()).expect("the listener accepts");
+        client.write_all(garbage.as_bytes()).expect("it reads");
+        let _ = client.read_to_end(&mut Vec::new());
+    }
+    ready(&daemon).await;
+    let log = daemon.log();
+    assert!(!log.contains("actix_http") && !log.contains("ERROR"), "{log}");
+}
