@@ -353,7 +353,8 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
         check_socket_path(reader, path);
     }
     let run = haproxy_run::read(reader, config_path.as_deref());
-    let global = reader.lines("haproxy.global");
+    let mut global = reader.lines("haproxy.global");
+    haproxy_run::push_user(reader, &mut global);
     if run.as_ref().is_none_or(|run| run.management() == ProxyManagement::Supervised) {
         refuse_own_processes(reader, &global);
     }

@@ -101,6 +101,27 @@ pub(super) fn read(reader: &mut Reader, config_path: Option<&Path>) -> Option<Ru
     Some(RunSettings { way, timeout: timeout?, environment })
 }
 
+/// Adds the lines for `haproxy.user` and `haproxy.group` to the lines of the global section.
+pub(super) fn push_user(reader: &mut Reader, global: &mut Vec<String>) {
+    for (key, keyword, number) in [("haproxy.user", "user", "uid"), ("haproxy.group", "group", "gid")] {
+        let Some(name) = reader.text(key) else { continue };
+        // useradd(8)
+        let is_name = !name.is_empty()
+            && !name.starts_with('-')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+        if !is_name {
+            reader.refuse(key, format!("{name:?} is not the name of a {keyword}"));
+        } else if global
+            .iter()
+            .any(|line| line.split_whitespace().next().is_some_and(|first| [keyword, number].contains(&first)))
+        {
+            reader.refuse(key, format!("haproxy.global sets {keyword} or {number}, too; remove one of them"));
+        } else {
+            global.push(format!("{keyword} {name}"));
+        }
+    }
+}
+
 fn environment(reader: &mut Reader) -> ChildEnvironment {
     const KEY: &str = "haproxy.environment";
     let names = reader.lines(KEY);

@@ -279,3 +279,24 @@ async fn haproxy_inherits_listed_variables_only() {
         }
     }
 }
+
+/// Returns the effective user of a process.
+fn user_of(pid: u64) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("it has a user");
+    line.split_whitespace().nth(1).expect("the effective one").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn haproxy_of_root_serves_as_its_own_user() {
+    let nobody = nix::unistd::User::from_name("nobody").ok().flatten();
+    let Some(nobody) = nobody.filter(|_| nix::unistd::Uid::effective().is_root()) else { return };
+    let scene = Scene::new(&installed());
+    let daemon = scene.builder.clone().set("haproxy.user", json!("nobody")).start();
+    scene.served(&daemon).await;
+    assert_eq!(user_of(serving_pid(&daemon).await), nobody.uid.as_raw());
+    scene.reload_under_load(&daemon).await;
+    assert_eq!(user_of(serving_pid(&daemon).await), nobody.uid.as_raw());
+    scene.files.hosts("web", &scene.backends[1..]);
+    wait_for_ready(&daemon, "web", &addresses(&scene.backends[1..])).await;
+}

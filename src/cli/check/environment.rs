@@ -1,11 +1,28 @@
-//! Environment variables in the operator's lines of HAProxy that HAProxy will not have.
+//! Warnings about how HAProxy will run: variables of the environment that it will not have, and privileges that it keeps.
 
 use std::collections::BTreeSet;
 
-use crate::settings::HaproxySettings;
+use nix::unistd::Uid;
+
+use crate::settings::{HaproxySettings, RunWay};
+
+/// Returns all warnings.
+pub fn warnings(haproxy: &HaproxySettings) -> Vec<String> {
+    let mut warnings = missing_variables(haproxy);
+    warnings.extend(privileges(haproxy, Uid::effective().is_root()));
+    warnings
+}
+
+/// Returns a warning if HAProxy would keep serving as root.
+fn privileges(haproxy: &HaproxySettings, is_root: bool) -> Option<String> {
+    let is_started = matches!(haproxy.run.way, RunWay::Supervise | RunWay::Binary { .. });
+    let sets_user = |line: &String| line.split_whitespace().next().is_some_and(|first| matches!(first, "user" | "uid"));
+    let keeps = is_root && is_started && !haproxy.policy.base_config.global.iter().any(sets_user);
+    keeps.then(|| "HAProxy would serve as root: set haproxy.user and haproxy.group, for example to haproxy".to_owned())
+}
 
 /// Returns a warning for each variable in `haproxy.global` and `haproxy.defaults` that HAProxy does not inherit.
-pub fn warnings(haproxy: &HaproxySettings) -> Vec<String> {
+fn missing_variables(haproxy: &HaproxySettings) -> Vec<String> {
     let base = &haproxy.policy.base_config;
     let lines = || base.global.iter().chain(&base.defaults).map(String::as_str);
     let own: BTreeSet<&str> = lines().filter_map(set_by).collect();
@@ -63,6 +80,21 @@ fn variables(line: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Settings, SettingsSources};
+
+    #[test]
+    fn root_without_a_user_is_a_warning() {
+        let haproxy = |user: &[&str]| {
+            let flags = user.iter().map(|user| ("haproxy.user".to_owned(), (*user).to_owned(), "--set".to_owned()));
+            Settings::load(&SettingsSources { flags: flags.collect(), ..SettingsSources::default() })
+                .unwrap()
+                .settings
+                .haproxy
+        };
+        assert!(privileges(&haproxy(&[]), true).is_some());
+        assert!(privileges(&haproxy(&[]), false).is_none());
+        assert!(privileges(&haproxy(&["haproxy"]), true).is_none());
+    }
 
     #[test]
     fn variables_are_found_where_haproxy_expands_them() {

@@ -40,6 +40,14 @@ fn nbproc_is_refused_only_when_supervised() {
 }
 
 #[test]
+fn user_and_group_are_lines_of_global() {
+    let settings = load("haproxy: {user: haproxy, group: web, global: [maxconn 9]}", &[], &[]).unwrap();
+    assert_eq!(settings.haproxy.policy.base_config.global, ["maxconn 9", "user haproxy", "group web"]);
+    check("haproxy: {user: haproxy, global: [uid 99]}", &[("p.yml:1", "haproxy.user")]);
+    check("haproxy: {group: \"a b\"}", &[("p.yml:1", "haproxy.group")]);
+}
+
+#[test]
 fn invalid_values_are_refused() {
     for (yaml, key) in [
         ("haproxy: {run: sytemd}", "haproxy.run"),

@@ -139,6 +139,23 @@ pub(super) const HAPROXY: &[Key] = &[
         "Lines of the global section, one per entry. proxymgr adds the stats socket.",
     )
     .details("For example: [\"maxconn 20000\", \"log /dev/log local0\", \"hard-stop-after 30m\"]"),
+    key(
+        "haproxy.user",
+        Kind::Text,
+        Otherwise("the user of proxymgr, unless haproxy.global has a line for it"),
+        OnReload,
+        "The user that HAProxy changes to after its start. Recommended wherever proxymgr is root.",
+    )
+    .details("The user must exist; the package of HAProxy has one. HAProxy opens its sockets and reads its files before.")
+    .example("haproxy"),
+    key(
+        "haproxy.group",
+        Kind::Text,
+        Otherwise("the group of proxymgr, unless haproxy.global has a line for it"),
+        OnReload,
+        "The group that HAProxy changes to after its start.",
+    )
+    .example("haproxy"),
     key("haproxy.defaults", Kind::Lines, Empty, OnReload, "Lines of the defaults section, one per entry.")
         .details(
             "If empty: mode tcp, option redispatch, timeout connect 5s, timeout client 1m, timeout server 1m, timeout tunnel \
