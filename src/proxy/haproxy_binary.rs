@@ -97,6 +97,7 @@ pub(super) struct Inherited {
 /// Lets the child keep these descriptors across `exec`. All descriptors of the daemon are close-on-exec. The flag is
 /// cleared only in the child: if it were cleared in the daemon, any other program started at that moment would inherit
 /// the listening sockets and keep their ports in use.
+#[expect(unsafe_code, reason = "what a child does between fork and exec is not checked by the compiler")]
 fn inherit(command: &mut Command, Inherited { listeners, stats }: Inherited) {
     if listeners.is_empty() && stats.is_none() {
         return;

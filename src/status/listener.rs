@@ -94,7 +94,7 @@ impl StatusListener {
         let address = socket.local_addr().map_err(cannot_start)?;
         limit_connections(&socket).map_err(|errno| cannot_start(errno.into()))?;
         let tls = self.secrets.certificate.as_ref().map(ServerCertificate::server_config).transpose()?;
-        self.run(self.site.clone().serve(Socket::Tcp(socket, tls)).map_err(cannot_start)?);
+        self.run(self.site.clone().serve(Socket::Tcp(socket, tls.map(Box::new))).map_err(cannot_start)?);
         self.address.set(Some(address));
         Ok(())
     }
@@ -162,7 +162,7 @@ fn limit_connections(socket: &TcpListener) -> nix::Result<()> {
 
 /// What a server accepts connections on.
 enum Socket {
-    Tcp(TcpListener, Option<ServerConfig>),
+    Tcp(TcpListener, Option<Box<ServerConfig>>),
     Unix(UnixListener),
 }
 
@@ -204,7 +204,7 @@ impl Site {
             })
             .disable_signals();
         let server = match socket {
-            Socket::Tcp(socket, Some(tls)) => server.listen_rustls_0_23(socket, tls)?,
+            Socket::Tcp(socket, Some(tls)) => server.listen_rustls_0_23(socket, *tls)?,
             Socket::Tcp(socket, None) => server.listen(socket)?,
             Socket::Unix(socket) => server.listen_uds(socket)?,
         };

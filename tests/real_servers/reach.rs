@@ -68,7 +68,7 @@ async fn special_hosts_are_refused_and_the_others_served() {
     let special = ["169.254.169.254:80", "[fe80::1]:80", "0.0.0.0:80", "[::]:80", "0x0:80", "0:80"].map(str::to_owned);
     let hosts: Vec<&String> = own.iter().chain(&special).chain([&good]).collect();
     files.define("web", dir.port(), json!({"type": "static", "path": null, "hosts": hosts}));
-    wait_for_ready(&daemon, "web", &[good.clone()]).await;
+    wait_for_ready(&daemon, "web", std::slice::from_ref(&good)).await;
     let status = daemon.status_json().await.expect("a status");
     let problems = service(&status, "web").expect("its watcher")["problems"].as_object().expect("problems").len();
     assert_eq!(problems, hosts.len() - 1, "{status}");

@@ -143,6 +143,7 @@ pub(super) fn mark(command: &mut Command, dir: &TestDir) {
     command.env(MARK, dir.path());
 }
 
+#[expect(unsafe_code, reason = "what a child does between fork and exec is not checked by the compiler")]
 fn end_with_parent(command: &mut Command) {
     let parent = getpid();
     let set_death_signal = move || {

@@ -122,7 +122,7 @@ impl Callers {
     fn caller_with(&self, sent: &[u8]) -> Option<Caller> {
         let digest = TokenDigest::of(sent);
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        let found = tokens.iter().filter(|known| known.digest.is(&digest)).last();
+        let found = tokens.iter().fold(None, |found, known| if known.digest.is(&digest) { Some(known) } else { found });
         found.map(|known| Caller { name: format!("token {}", known.name), role: Some(known.role) })
     }
 }
