@@ -34,7 +34,7 @@ pub fn masked(text: &str) -> String {
     masked
 }
 
-/// A line up to its first credential. The rest is not shown, because its end cannot be told with certainty.
+/// A line up to its first credential. The rest is not shown, because the end of a credential is not certain.
 fn mask_line(line: &str) -> String {
     let line = without_user_info(line);
     let words: Vec<&str> = line.split_whitespace().collect();

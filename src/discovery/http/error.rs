@@ -165,8 +165,9 @@ fn is_html(body: &[u8]) -> bool {
 }
 
 /// Messages of Consul, etcd, Marathon and Mesos that help to find the cause.
-const KNOWN_TEXTS: [&str; 16] = [
+const KNOWN_TEXTS: [&str; 17] = [
     "No cluster leader",
+    "No path to datacenter",
     "ACL not found",
     "ACL token not found",
     "Permission denied",
