@@ -24,7 +24,7 @@ use crate::message::{
 };
 use crate::model::{ProxyPolicy, ProxyVersion};
 use crate::operator::{Order, OrderRefused, printable};
-use crate::port::{ConfigFile, RuntimeApi, SavedService};
+use crate::port::{ConfigFile, RuntimeApi, RuntimeError, SavedService};
 use crate::reconcile::{Effect, Input, Observed, Reconciler};
 use crate::snapshot::{ActorState, TargetState};
 
@@ -78,6 +78,8 @@ pub struct HaproxyStateActor {
     successor: Option<Rc<dyn RuntimeApi>>,
     /// The batches of commands to it.
     successor_batches: watch::Sender<Batches>,
+    /// Notifies exchanges with the process that serves when another one does.
+    replaced: watch::Sender<()>,
     target: Option<String>,
     timer: Option<(Instant, SpawnHandle)>,
     peers: HaproxyPeers,
@@ -102,6 +104,7 @@ impl HaproxyStateActor {
             runtime,
             successor: None,
             successor_batches: watch::Sender::default(),
+            replaced: watch::Sender::default(),
             target,
             timer: None,
             peers,
@@ -165,19 +168,41 @@ impl HaproxyStateActor {
         }));
     }
 
+    /// Passes the answer of HAProxy to the reconciler. It is not waited for once another process serves: the previous
+    /// one may never answer.
+    fn exchange<T: 'static>(
+        &self,
+        request: impl Future<Output = Result<T, RuntimeError>> + 'static,
+        input: impl FnOnce(Result<T, RuntimeError>) -> Input + 'static,
+        ctx: &mut Context<Self>,
+    ) {
+        let mut replaced = self.replaced.subscribe();
+        let answer = async move {
+            tokio::select! {
+                biased;
+                answer = request => answer,
+                Ok(()) = replaced.changed() => Err(RuntimeError::Replaced),
+            }
+        };
+        self.answer(answer, input, ctx);
+    }
+
     fn execute(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         let runtime = self.runtime.clone();
         match effect {
             Effect::Record(entry) => self.peers.journal.do_send(Record(entry)),
             Effect::Log(line) => write(&self.log, &line),
-            Effect::Disconnect => runtime.disconnect(),
+            Effect::Disconnect => {
+                self.replaced.send_replace(());
+                runtime.disconnect();
+            }
             Effect::RunCommands(commands) => {
                 let clock = self.clock;
                 let exchange = async move { Ok((runtime.run(commands).await?, clock.now().instant)) };
-                self.answer(exchange, Input::CommandsAnswered, ctx);
+                self.exchange(exchange, Input::CommandsAnswered, ctx);
             }
             Effect::ChangeRoutes { map, commands } => {
-                self.answer(runtime.change_routes(map, commands), Input::RoutesAnswered, ctx);
+                self.exchange(runtime.change_routes(map, commands), Input::RoutesAnswered, ctx);
             }
             Effect::Observe { services, map } => {
                 let observe = async move {
@@ -190,12 +215,12 @@ impl HaproxyStateActor {
                     };
                     Ok(Observed { process, servers, routes })
                 };
-                self.answer(observe, Input::Observed, ctx);
+                self.exchange(observe, Input::Observed, ctx);
             }
-            Effect::ReadSessions(services) => self.answer(runtime.sessions(services), Input::SessionsRead, ctx),
+            Effect::ReadSessions(services) => self.exchange(runtime.sessions(services), Input::SessionsRead, ctx),
             Effect::WatchLiveness => self.answer(runtime.silence(), Input::Silent, ctx),
             Effect::ReadServerStates { pid } => {
-                self.answer(runtime.server_states(), move |states| Input::ServerStatesRead((pid, states)), ctx);
+                self.exchange(runtime.server_states(), move |states| Input::ServerStatesRead((pid, states)), ctx);
             }
             Effect::CommandUnmanaged(commands) => {
                 let commands = async move { drop(runtime.run(commands).await) };

@@ -118,6 +118,9 @@ pub enum RuntimeError {
         /// The error.
         error: String,
     },
+    /// Another process serves by now, so the answer is not waited for.
+    #[error("HAProxy was replaced before it answered")]
+    Replaced,
 }
 
 /// The sessions of each server. A section that HAProxy does not have is absent.

@@ -10,7 +10,7 @@ use super::haproxy_config::{self, SectionStyle};
 use super::loaded_config::{inherited_descriptors, parse_sections};
 use super::routing::Routing;
 use super::server_ids::ServerIds;
-use crate::model::{Blocker, HostList, Observation, ProcessInfo, Routes, ServiceDefinition, ServiceName};
+use crate::model::{Blocker, HostList, ProcessInfo, Routes, ServiceDefinition, ServiceName};
 
 /// The context of the sections: everything in the file that is not a service's section.
 #[derive(Debug, Clone)]
@@ -166,8 +166,6 @@ pub struct ServingProcess {
     pub blockers: BTreeMap<ServiceName, Blocker>,
     /// HAProxy's warnings from its check of the file.
     pub warnings: Warnings,
-    /// The reported state of the process; `None` where it did not answer.
-    pub observation: Option<Observation>,
 }
 
 /// HAProxy's warnings about an accepted file, in its words, with the line and its key where they are known.
@@ -184,8 +182,6 @@ pub struct Warnings {
 pub struct RestartedProcess {
     /// The process.
     pub process: ProcessInfo,
-    /// The reported state of the process; `None` where it did not answer.
-    pub observation: Option<Observation>,
     /// Why the requested file was not deployed.
     pub failure: DeployFailure,
 }

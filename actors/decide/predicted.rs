@@ -1,5 +1,6 @@
 //! Prediction of HAProxy's state after a command, so that the next change need not wait for an observation.
 
+use super::applied_service::AppliedServer;
 use super::server_options::{DEFAULT_WEIGHT, contains, value_of};
 use crate::model::{AgentState, ObservedServer, ObservedServers, PersistentId, RuntimeCommand};
 
@@ -7,6 +8,20 @@ use crate::model::{AgentState, ObservedServer, ObservedServers, PersistentId, Ru
 const MAINTENANCE: u16 = 0x01;
 /// `srv_admin_state`: forced drain.
 const DRAIN: u16 = 0x08;
+
+/// Returns the state of a server in a process that was just started, by its line in the file and what was sent since.
+pub fn as_started(applied: &AppliedServer) -> ObservedServer {
+    ObservedServer {
+        address: applied.endpoint.address.ip(),
+        port: Some(applied.endpoint.port),
+        fqdn: None,
+        admin_state: if applied.disabled_by.is_some() { MAINTENANCE } else { 0 },
+        operational_state: 2,
+        weight: applied.weight.unwrap_or(DEFAULT_WEIGHT),
+        id: applied.id.map(PersistentId::get),
+        agent: if contains(&applied.options, "agent-check") { AgentState::Enabled } else { AgentState::None },
+    }
+}
 
 /// Changes the servers of one section as HAProxy does when it accepts the command. The results of health checks are not
 /// predicted.

@@ -28,10 +28,7 @@ pub async fn restart_on(
     let descriptors = last_file.descriptors.into_iter().collect();
     let servers = ready_servers(&text);
     match peers.launch.send(LaunchProxy { with_candidate: false, descriptors, state_file: None, servers }).await {
-        Ok(Ok(process)) => {
-            let observation = peers.runtime.observe(None).await.ok();
-            Ok(Deployed::OnLastFile(Box::new(RestartedProcess { process, observation, failure })))
-        }
+        Ok(Ok(process)) => Ok(Deployed::OnLastFile(Box::new(RestartedProcess { process, failure }))),
         _ => Err(failure),
     }
 }

@@ -1,4 +1,4 @@
-//! A deployment: listening sockets, candidate, check, start of a new HAProxy, handover of health, first observation.
+//! A deployment: listening sockets, candidate, check, start of a new HAProxy, handover of health.
 //!
 //! A service that cannot listen, or whose section HAProxy refuses, never blocks other services: its last good section
 //! stays, or it is left out, and the problem is reported. Where no process serves and no new file is usable, HAProxy is
@@ -144,15 +144,10 @@ async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<
         servers: servers.collect(),
     };
     let process = peers.launch.send(start).await.map_err(gone)?.map_err(start_failure)?;
-    let observation = peers.runtime.observe(None).await;
-    if let Err(error) = &observation {
-        warn!(peers.log, "the new process does not report its servers"; "error" => %error);
-    }
     let (frontends, routing) = (candidate.frontends(), candidate.routing());
     let Candidate { context: ConfigContext { base, style, .. }, sections, blockers, .. } = candidate;
     let sections: BTreeMap<ServiceName, BoundSection> =
         sections.into_iter().map(|(name, section)| (name, section.section)).collect();
-    let observation = observation.ok();
     Ok(Deployed::Serving(Box::new(ServingProcess {
         process,
         base,
@@ -162,7 +157,6 @@ async fn deploy_new_file(order: DeployOrder, peers: &DeploymentPeers) -> Result<
         routing,
         blockers,
         warnings,
-        observation,
     })))
 }
 

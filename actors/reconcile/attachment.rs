@@ -143,7 +143,7 @@ impl State {
             let Some(section) = running.sections.remove(name) else { return };
             // If the service is defined again, the reasons of its drains are still known.
             self.desired.disabled_before.insert(name.clone(), section.disabled_by());
-            if section.stale {
+            if section.unknown.is_some() {
                 // The section is observed before it is managed again.
                 self.work.observe_all = true;
             } else {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::desired::AppliedChange;
 use super::effect::{Effect, debug, info, warn};
 use super::planning::{Planned, Planning};
+use super::section::Unknown;
 use super::state::{Batch, Exchange, State};
 use super::time::micros;
 use crate::decide::proxy_plan::{ServicePlan, Step, deletion};
@@ -41,11 +42,8 @@ impl State {
             }
             let Some((name, scope)) = self.work.pop() else { break };
             servers += 1 + self.servers_in(&name, &scope);
-            let Some(plan) = self.plan_next(&name, &scope, now) else { continue };
-            let ServicePlan { mut steps, reload } = plan;
-            self.reloads.set(&name, reload);
+            let mut steps = self.plan_next(&name, &scope, now);
             if steps.is_empty() {
-                self.in_sync(&name, now);
                 continue;
             }
             let later = steps.split_off(fitting(&steps, room));
@@ -67,18 +65,19 @@ impl State {
         }
     }
 
-    /// Plans one service and records ineffective changes and drift. Returns `None` where no plan can be made now.
-    fn plan_next(&mut self, name: &ServiceName, scope: &Scope, now: Moment) -> Option<ServicePlan> {
+    /// Plans one service, and records reasons for a reload, ineffective changes, and drift. Returns the steps, if any.
+    fn plan_next(&mut self, name: &ServiceName, scope: &Scope, now: Moment) -> Vec<Step> {
         if self.settings.is_external() {
             self.claim(name, scope, now.instant);
         }
         self.settle(name, scope, now.instant);
-        let planning = match self.plan_of(name, scope)? {
-            Planned::Unknown => {
-                self.work.observe_all = true;
-                return None;
+        let planning = match self.plan_of(name, scope) {
+            None => return Vec::new(),
+            Some(Planned::Unknown(disables)) => {
+                self.work.observe.insert(name.clone());
+                return disables;
             }
-            Planned::Plan(planning) => planning,
+            Some(Planned::Plan(planning)) => planning,
         };
         let Planning { plan, ineffective, hopeless } = planning;
         if let Some(section) = self.process.running_mut().and_then(|running| running.sections.get_mut(name)) {
@@ -89,7 +88,12 @@ impl State {
         if self.work.take_drift(name) {
             self.note_drift(name, &plan);
         }
-        Some(plan)
+        let ServicePlan { steps, reload } = plan;
+        self.reloads.set(name, reload);
+        if steps.is_empty() {
+            self.in_sync(name, now);
+        }
+        steps
     }
 
     /// Ends the transitions of servers that have reached maintenance or were deleted.
@@ -100,7 +104,7 @@ impl State {
             service.life.settle(&ObservedServers::new(), &service.slots);
             return;
         };
-        if section.stale {
+        if section.unknown.is_some() {
             return;
         }
         let is_settled =
@@ -122,7 +126,7 @@ impl State {
             let service = self.desired.services.get(name);
             service.is_none_or(|service| service.strategy.strategy == UpdateStrategy::Dynamic)
         };
-        let sections = running.sections.iter().filter(|(name, section)| !section.stale && may_delete(name));
+        let sections = running.sections.iter().filter(|(name, section)| section.unknown.is_none() && may_delete(name));
         let ripe = sections.flat_map(|(name, section)| {
             section.ripe_for_deletion(PARKED_SERVER_KEEP, now).map(move |server| (name, deletion(name, server)))
         });
@@ -166,8 +170,10 @@ impl State {
     fn distrust(&mut self, batch: &Batch) {
         if let Some(running) = self.process.running_mut() {
             for (name, steps) in batch {
-                let Some(section) = running.sections.get_mut(name) else { continue };
-                steps.iter().for_each(|step| section.unanswered(step));
+                let section = running.sections.get_mut(name);
+                // A process that was started since did not get the commands.
+                let section = section.filter(|section| section.unknown != Some(Unknown::Started));
+                section.into_iter().for_each(|section| steps.iter().for_each(|step| section.unanswered(step)));
             }
         }
         self.work.review(batch.keys().cloned());

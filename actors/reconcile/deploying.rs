@@ -45,7 +45,7 @@ impl State {
         }
         if self.process.is_serving() {
             let is_overdue = self.reloads.is_overdue(now.instant);
-            let is_free = self.lane.changing.is_none() && self.work.is_empty() && self.work.observe.is_empty();
+            let is_free = self.lane.changing.is_none() && self.work.is_empty() && !self.work.is_observing();
             return self.reloads.is_due() && (is_overdue || is_free);
         }
         if self.running().is_some() || self.reloads.is_due() {

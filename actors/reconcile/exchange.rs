@@ -36,8 +36,11 @@ impl State {
     /// Begins a read. It may return the state from before a change that is under way.
     pub(super) fn begin_read(&mut self, exchange: Exchange, effect: Effect, now: Moment) {
         self.lane.changed_meanwhile = Meanwhile::default();
+        // A change that was sent to the previous process does not reach the one that is read.
         if let Some(changing) = self.lane.changing.take() {
-            self.note_changed(&changing.exchange);
+            if changing.pid == self.pid() {
+                self.note_changed(&changing.exchange);
+            }
             self.lane.changing = Some(changing);
         }
         self.lane.reading = Some(InFlight { since: now.instant, pid: self.pid(), exchange });

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::deployment_lane::{CatchUp, Deployment};
 use super::desired::Blocked;
 use super::effect::{Effect, info, warn};
-use super::input::Observed;
 use super::observed::{DomainMap, Running};
 use super::process_state::ProcessEnd;
 use super::section::Section;
@@ -44,8 +43,7 @@ impl State {
     }
 
     fn serve(&mut self, serving: ServingProcess, deployment: &mut Deployment, now: Moment) {
-        let ServingProcess { process, base, style, sections, frontends, routing, blockers, warnings, observation } =
-            serving;
+        let ServingProcess { process, base, style, sections, frontends, routing, blockers, warnings } = serving;
         self.report_reload(process.pid, deployment, now);
         let pid = process.pid;
         let exit = self.process.exit().cloned();
@@ -61,7 +59,7 @@ impl State {
         self.carry_over_drains(&mut replacement);
         self.note_disabled_in_successor(&mut replacement, &deployment.successor);
         let loaded = routing.routes.iter().map(|(key, service)| (key.clone(), service.to_string()));
-        let mut running = Running {
+        let running = Running {
             capabilities: Capabilities::of(process.version),
             process,
             base,
@@ -74,9 +72,6 @@ impl State {
             routing,
             health_changed: true,
         };
-        if let Some(observation) = observation {
-            running.observe_first(observation);
-        }
         for (name, service) in &mut self.desired.services {
             let section = running.sections.get(name);
             service.ids.keep(|server| section.is_some_and(|section| section.loaded.servers.contains_key(server)));
@@ -105,8 +100,18 @@ impl State {
         for service in deployment.successor.changed() {
             self.work.changed(service.clone());
         }
-        self.review_all();
+        self.observe_new_process();
         self.timers.health_at = Some(now.instant + HEALTH_POLL_MIN);
+    }
+
+    /// Queues the observation of a new process. Its sections are planned as soon as they are observed; those that changed
+    /// since the file was rendered, or change now, come first.
+    fn observe_new_process(&mut self) {
+        let Some(running) = self.process.running() else { return };
+        let has_no_section = |name: &&ServiceName| !running.sections.contains_key(*name);
+        self.work.review(self.desired.services.keys().filter(has_no_section).cloned());
+        self.work.observe.clear();
+        self.work.observe_later = running.section_names().collect();
     }
 
     /// Creates the section of the new process. Drains set on the socket of the previous process are set again, and a
@@ -197,7 +202,7 @@ impl State {
 
     /// Handles a restart of the last good configuration. Changes that its file lacks are planned again.
     fn restarted(&mut self, restarted: RestartedProcess, deployment: &Deployment, now: Moment) -> DeployFailure {
-        let RestartedProcess { process, observation, failure } = restarted;
+        let RestartedProcess { process, failure } = restarted;
         self.report_reload(process.pid, deployment, now);
         self.reloads.last = Some((now.instant, deployment.reasons.clone()));
         self.lane.link.replaced(now.instant);
@@ -206,12 +211,9 @@ impl State {
         let pid = process.pid;
         let Some(mut running) = self.process.take_running() else { return failure };
         running.sections.values_mut().for_each(Section::restarted);
-        running.process = process.clone();
+        running.process = process;
         self.process.serve(running);
-        match observation {
-            Some(servers) => self.process_observed(None, Observed { process, servers, routes: None }, now),
-            None => self.work.observe_all = true,
-        }
+        self.observe_new_process();
         self.ends_if_exited(pid, exit, deployment, now);
         failure
     }

@@ -54,7 +54,7 @@ use self::observed::Running;
 use self::state::{Exchange, State};
 use crate::message::{ConfigState, NextSection, PlanPiece, RunningConfig};
 use crate::model::{Moment, ProxyPolicy, ProxyVersion, ReloadCause, ServiceName};
-use crate::port::{ConfigText, SavedService, SavedState};
+use crate::port::{ConfigText, RuntimeError, SavedService, SavedState};
 use crate::snapshot::HaproxyState;
 
 pub use self::effect::{Effect, LogLine, Severity};
@@ -140,6 +140,7 @@ impl Reconciler {
                 match result {
                     Ok((answers, ..)) if is_outdated => state.commands_outdated(&batch, Some(&answers)),
                     Ok(answers) => state.commands_answered(&batch, answers),
+                    Err(RuntimeError::Replaced) => state.commands_outdated(&batch, None),
                     Err(_) if is_outdated => state.commands_outdated(&batch, None),
                     Err(error) => {
                         state.commands_unanswered(&batch);
@@ -153,7 +154,7 @@ impl Reconciler {
                 state.work.routes = true;
                 match result {
                     Ok(answers) if !is_outdated => state.routes_answered(&steps, &answers),
-                    Ok(_) => state.routes_unanswered(),
+                    Ok(_) | Err(RuntimeError::Replaced) => state.routes_unanswered(),
                     Err(error) => {
                         state.tally.counts.unanswered += 1;
                         state.routes_unanswered();

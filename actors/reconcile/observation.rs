@@ -3,7 +3,7 @@
 use super::effect::{Effect, warn};
 use super::input::Observed;
 use super::observed::{Differences, Running};
-use super::section::Section;
+use super::section::Unknown;
 use super::state::{Exchange, State};
 use crate::decide::health_changes::health_changes;
 use crate::journal::{Event, JournalEntry};
@@ -16,18 +16,14 @@ impl State {
     pub(super) fn begin_observation(&mut self, now: Moment) -> bool {
         if std::mem::take(&mut self.work.observe_all) {
             self.work.observe.clear();
+            self.work.observe_later.clear();
             let has_frontends = self.running().is_some_and(|running| !running.frontends.is_empty());
             let map = has_frontends.then(|| self.settings.policy.base_config.map_path.clone());
             let effect = Effect::Observe { services: None, map };
             self.begin_read(Exchange::Observation(None), effect, now);
             return true;
         }
-        let mut services = Vec::new();
-        while services.len() < OBSERVED_SERVICES_AT_ONCE_MAX
-            && let Some(service) = self.work.observe.pop_first()
-        {
-            services.push(service);
-        }
+        let services = self.work.pop_observed(OBSERVED_SERVICES_AT_ONCE_MAX);
         if services.is_empty() {
             return false;
         }
@@ -45,12 +41,22 @@ impl State {
         now: Moment,
     ) {
         match result {
-            Ok(observed) if !is_outdated => self.process_observed(services, observed, now),
-            Ok(_) => self.work.observe_all = true,
+            Err(RuntimeError::Replaced) => self.observe_again(services),
+            _ if is_outdated => self.observe_again(services),
+            Ok(observed) => self.process_observed(services, observed, now),
             Err(error) => {
                 self.work.observe_all = true;
                 self.link_failed(&error, now);
             }
+        }
+    }
+
+    /// Queues services whose observation was answered by the previous process, or would have been.
+    fn observe_again(&mut self, services: Option<&[ServiceName]>) {
+        let sections = self.process.running().into_iter().flat_map(Running::section_names);
+        match services {
+            Some(services) => self.work.observe.extend(services.iter().cloned()),
+            None => self.work.observe_later.extend(sections),
         }
     }
 
@@ -64,11 +70,7 @@ impl State {
         }
         running.process = process;
         let meanwhile = std::mem::take(&mut self.lane.changed_meanwhile);
-        let is_seen = |name: &ServiceName| {
-            services.is_none_or(|services| services.contains(name)) && !meanwhile.services.contains(name)
-        };
-        let stale = running.sections.iter().filter(|(name, section)| section.stale && is_seen(name));
-        let stale: Vec<ServiceName> = stale.map(named).collect();
+        let unknown = running.unknown_sections(services, &meanwhile.services);
         if is_external && services.is_none() {
             let is_ours = |name: &ServiceName| running.sections.contains_key(name);
             let (ours, unclaimed) = servers.services.into_iter().partition(|(name, _)| is_ours(name));
@@ -82,15 +84,16 @@ impl State {
         }
         let Some(running) = self.process.running_mut() else { return };
         let Differences { drift, verified } = running.observe(services, servers, &meanwhile.services, now.instant);
-        self.work.drift_found(drift.keys().filter(|name| !stale.contains(name)).cloned());
+        self.work.drift_found(drift.keys().filter(|name| !unknown.contains_key(name)).cloned());
         self.work.review(drift.into_keys());
         for (name, servers) in verified {
             self.work.changed_servers(name, servers);
         }
         // Services that changed during the read are observed again.
         self.work.observe.extend(meanwhile.services);
-        self.work.review(stale.iter().cloned());
-        if stale.is_empty() {
+        let is_answered = !unknown.values().any(|unknown| *unknown == Unknown::Unanswered);
+        self.work.review(unknown.into_keys());
+        if is_answered {
             // If a batch went unanswered, only an answered batch shows that the problem is over.
             self.link_answered();
         }
@@ -184,8 +187,4 @@ impl State {
         self.outbox.record(JournalEntry::new(Event::DriftFound { what }));
         self.files.config.changed();
     }
-}
-
-fn named((name, _): (&ServiceName, &Section)) -> ServiceName {
-    name.clone()
 }

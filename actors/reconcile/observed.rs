@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::section::Section;
+use super::section::{Section, Unknown};
 use crate::decide::capabilities::Capabilities;
 use crate::decide::deployment::Warnings;
 use crate::decide::haproxy_config::SectionStyle;
@@ -77,8 +77,8 @@ impl Running {
         now: Instant,
     ) -> Differences {
         let mut differences = Differences::default();
-        let is_asked = |name: &ServiceName| asked.is_none_or(|asked| asked.contains(name)) && !except.contains(name);
-        for (name, section) in self.sections.iter_mut().filter(|(name, _)| is_asked(name)) {
+        for name in self.asked(asked).iter().filter(|name| !except.contains(*name)) {
+            let Some(section) = self.sections.get_mut(name) else { continue };
             let servers = observation.services.remove(name).unwrap_or_default();
             let unverified = section.take_unverified();
             let changed = section.observe(servers, now);
@@ -94,11 +94,20 @@ impl Running {
         differences
     }
 
-    /// Records the first report of a process that was just started.
-    pub fn observe_first(&mut self, mut observation: Observation) {
-        for (name, section) in &mut self.sections {
-            section.observe_first(observation.services.remove(name).unwrap_or_default());
-        }
+    /// Returns those of these sections, or of all, `except` some, whose state is unknown, and why.
+    pub fn unknown_sections(
+        &self,
+        asked: Option<&[ServiceName]>,
+        except: &BTreeSet<ServiceName>,
+    ) -> BTreeMap<ServiceName, Unknown> {
+        let asked = self.asked(asked);
+        let seen = asked.iter().filter(|name| !except.contains(*name));
+        seen.filter_map(|name| Some((name.clone(), self.sections.get(name)?.unknown?))).collect()
+    }
+
+    /// Returns the names of these sections, or of all.
+    fn asked(&self, asked: Option<&[ServiceName]>) -> Vec<ServiceName> {
+        asked.map_or_else(|| self.section_names().collect(), <[_]>::to_vec)
     }
 
     /// Returns the sockets that the process listens on, by service.
@@ -110,7 +119,7 @@ impl Running {
 
     /// Marks its state as unknown until the next observation.
     pub fn distrust(&mut self) {
-        self.sections.values_mut().for_each(|section| section.stale = true);
+        self.sections.values_mut().for_each(|section| section.unknown = Some(Unknown::Unanswered));
     }
 
     /// Returns the names of its sections.

@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 
 use super::desired::DesiredService;
-use super::section::Section;
+use super::section::{Section, Unknown};
 use super::state::State;
-use crate::decide::proxy_plan::{Ground, Refusal, ServicePlan, Step, WantedService, plan_part, plan_service};
+use crate::decide::proxy_plan::{
+    DisabledBy, Ground, Refusal, ServicePlan, Step, WantedService, plan_part, plan_service,
+};
 use crate::decide::scope::Scope;
 use crate::limits::RUNTIME_TRIES_MAX;
-use crate::model::{ReloadCause, ServerName, ServiceName};
+use crate::model::{AdminState, Host, ObservedServers, PlanClass, ReloadCause, ServerName, ServiceName};
 
 /// The result of planning a service.
 #[derive(Debug)]
 pub enum Planned {
     /// The plan.
     Plan(Planning),
-    /// The state of the process is unknown: it has to be observed first.
-    Unknown,
+    /// The state of the process has to be observed first. These steps take servers out of service that its file has in
+    /// service, and need not wait for that.
+    Unknown(Vec<Step>),
 }
 
 /// A plan, and the changes that were left out of it.
@@ -56,25 +59,46 @@ impl State {
                 false => Some(Planned::Plan(Planning::default())),
             };
         };
-        if section.stale {
-            return Some(Planned::Unknown);
-        }
         // Changes that wait for a reload, or are not retried, are only found by planning the whole service.
         let waits_for_reload = self.deployment.is_some() || self.reloads.is_due_for_all() || self.reloads.waits(name);
         let is_settled =
             !waits_for_reload && section.is_verified() && !section.attempts.any() && service.blocked.is_none();
-        let scope = if is_settled { scope } else { &Scope::Whole };
         let ground = Ground {
             capabilities: running.capabilities,
             inherited: &self.settings.inherited,
             style: running.style,
             is_external: self.settings.is_external(),
         };
-        Some(Planned::Plan(plan_section(service, section, ground, scope)))
+        Some(match section.unknown {
+            None if is_settled => Planned::Plan(plan_section(service, section, &section.observed, ground, scope)),
+            None => Planned::Plan(plan_section(service, section, &section.observed, ground, &Scope::Whole)),
+            Some(Unknown::Started) => Planned::Unknown(disables_by_file(service, section, ground)),
+            Some(Unknown::Unanswered) => Planned::Unknown(Vec::new()),
+        })
     }
 }
 
-fn plan_section(service: &DesiredService, section: &Section, ground: Ground<'_>, scope: &Scope) -> Planning {
+/// Plans by the file of a process that was just started. Returns the steps for servers whose host is not desired any more.
+fn disables_by_file(service: &DesiredService, section: &Section, ground: Ground<'_>) -> Vec<Step> {
+    let by_file = section.by_file();
+    let Planning { plan, .. } = plan_section(service, section, &by_file, ground, &Scope::Whole);
+    let disables = |step: &Step| step.class == PlanClass::RuntimeDisable || step.disabled_by == Some(DisabledBy::Move);
+    // A host that gets another server keeps its own until that one is added.
+    let is_desired = |step: &Step| {
+        let endpoint = section.loaded.servers.get(&step.server).map(|server| &server.endpoint);
+        let is_there = |host: &Host| host.state == AdminState::Ready && Some(&host.endpoint) == endpoint;
+        service.servers.values().any(|host| is_there(host))
+    };
+    plan.steps.into_iter().filter(|step| disables(step) && !is_desired(step)).collect()
+}
+
+fn plan_section(
+    service: &DesiredService,
+    section: &Section,
+    observed: &ObservedServers,
+    ground: Ground<'_>,
+    scope: &Scope,
+) -> Planning {
     let definition = match service.is_blocked(Some(&section.definition)) {
         true => &section.definition,
         false => &service.definition,
@@ -89,10 +113,10 @@ fn plan_section(service: &DesiredService, section: &Section, ground: Ground<'_>,
         slots: service.slots_in_use(),
     };
     let plan_with = |refused: &BTreeMap<ServerName, Refusal>| {
-        let plan = plan_part(wanted, Some(&section.loaded), Some(&section.observed), refused, ground, scope);
+        let plan = plan_part(wanted, Some(&section.loaded), Some(observed), refused, ground, scope);
         debug_assert_eq!(
             plan,
-            plan_service(wanted, Some(&section.loaded), Some(&section.observed), refused, ground),
+            plan_service(wanted, Some(&section.loaded), Some(observed), refused, ground),
             "a server outside of {scope:?} needs a change"
         );
         plan

@@ -32,7 +32,7 @@ impl State {
                 Some(Planned::Plan(planning)) if !planning.plan.is_empty() => {
                     piece.services.push((name, planning.plan));
                 }
-                Some(Planned::Unknown) => piece.not_known.push(name),
+                Some(Planned::Unknown(_)) => piece.not_known.push(name),
                 Some(Planned::Plan(_)) | None => {}
             }
         }

@@ -12,7 +12,7 @@ use itertools::Itertools;
 use crate::decide::common_ends::between_common_ends;
 use crate::decide::deployment::{BoundSection, SectionSpec};
 use crate::decide::haproxy_config::{self, SectionStyle};
-use crate::decide::predicted::predict;
+use crate::decide::predicted::{as_started, predict};
 use crate::decide::proxy_plan::{
     AppliedServer, AppliedService, DisabledBy, Refusal, Step, applied_server_with_id, disabled_by_file,
 };
@@ -45,8 +45,8 @@ pub struct Section {
     /// Those of them with a new address, which HAProxy may set after its answer: they get no traffic before it is
     /// observed.
     moved: BTreeSet<ServerName>,
-    /// Whether a batch went unanswered, so that the state in the process is unknown.
-    pub stale: bool,
+    /// Why the state in the process is unknown; `None` where it is known.
+    pub unknown: Option<Unknown>,
     /// Failed changes.
     pub attempts: Attempts,
     /// The state found in a process that this daemon did not start, or carried over from the previous process.
@@ -55,6 +55,15 @@ pub struct Section {
     parked: BTreeMap<ServerName, Instant>,
     /// When HAProxy last answered a command for it, or an observation showed that it had executed an unanswered one.
     pub answered_at: Instant,
+}
+
+/// Why the state of a section in the process is unknown until it is observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// The process was just started with its text.
+    Started,
+    /// A batch went unanswered, or the process was started with an earlier text.
+    Unanswered,
 }
 
 /// A section in haproxy.cfg.
@@ -173,12 +182,18 @@ impl Section {
             states: OnceCell::new(),
             unverified: BTreeSet::new(),
             moved: BTreeSet::new(),
-            stale: true,
+            unknown: Some(Unknown::Started),
             attempts: Attempts::default(),
             found: Found::default(),
             parked: BTreeMap::new(),
             answered_at: now,
         }
+    }
+
+    /// Returns the state that its servers have after a start with the file, and after what was sent since.
+    pub fn by_file(&self) -> ObservedServers {
+        let servers = self.loaded.servers.iter();
+        servers.map(|(name, server)| (name.clone(), as_started(server))).collect()
     }
 
     /// Writes the section again with these hosts. Returns whether its text changed.
@@ -205,18 +220,18 @@ impl Section {
             self.set_observed(servers);
             changed
         });
-        if std::mem::take(&mut self.stale) {
+        if self.unknown.take() == Some(Unknown::Unanswered) {
             self.answered_at = now;
             self.forget_vain_orders();
         }
         changed
     }
 
-    /// Records the first report of a process that was just started.
+    /// Records the first report of a process that another program started.
     pub fn observe_first(&mut self, servers: Arc<ObservedServers>) {
         self.found.drained_before.retain(|name| !servers.get(name).is_some_and(ObservedServer::in_drain));
         self.set_observed(servers);
-        self.stale = false;
+        self.unknown = None;
     }
 
     /// Returns whether the known state of all its servers was observed.
@@ -256,7 +271,7 @@ impl Section {
     /// Records that HAProxy did not answer a step. It may have executed it, so a drain found later is attributed to the
     /// daemon, not to an operator.
     pub fn unanswered(&mut self, step: &Step) {
-        self.stale = true;
+        self.unknown = Some(Unknown::Unanswered);
         self.file.is_behind = true;
         if step.disabled_by.is_some() {
             self.note_disabled_by(&step.server, step.disabled_by);
@@ -341,7 +356,7 @@ impl Section {
     pub fn restarted(&mut self) {
         let again = self.drained_on_socket(&self.file.hosts).chain(&self.found.drained_before).cloned().collect();
         self.found.drained_before = again;
-        self.stale = true;
+        self.unknown = Some(Unknown::Unanswered);
     }
 
     /// Records since when servers in `scope` that left discovery have been in maintenance.

@@ -109,10 +109,9 @@ impl State {
 
     fn has_runtime_work(&self) -> bool {
         !self.work.is_empty()
-            || self.work.observe_all
+            || self.work.is_observing()
             || self.work.routes
             || self.work.sweep
-            || !self.work.observe.is_empty()
             || !self.work.drains.is_empty()
     }
 }

@@ -23,6 +23,8 @@ pub struct WorkQueue {
     pub drains: BTreeSet<ServiceName>,
     /// Services whose servers are to be observed soon.
     pub observe: BTreeSet<ServiceName>,
+    /// Services of a new process, whose servers are to be observed after those.
+    pub observe_later: BTreeSet<ServiceName>,
     /// Whether everything is to be observed.
     pub observe_all: bool,
     /// Whether the files on disk are to be compared with the last written texts.
@@ -98,6 +100,21 @@ impl WorkQueue {
         self.drifted.clear();
     }
 
+    /// Takes out the next services to observe, at most `max`.
+    pub fn pop_observed(&mut self, max: usize) -> Vec<ServiceName> {
+        let next = || {
+            let Some(service) = self.observe.pop_first() else { return self.observe_later.pop_first() };
+            self.observe_later.remove(&service);
+            Some(service)
+        };
+        std::iter::from_fn(next).take(max).collect()
+    }
+
+    /// Returns whether servers are to be observed.
+    pub fn is_observing(&self) -> bool {
+        self.observe_all || !self.observe.is_empty() || !self.observe_later.is_empty()
+    }
+
     /// Takes out the first of these services whose sessions are to be read, at most `max`.
     pub fn pop_drains(&mut self, max: usize, has_section: impl Fn(&ServiceName) -> bool) -> Vec<ServiceName> {
         let mut services = Vec::new();
@@ -158,6 +175,17 @@ mod tests {
         work.drift_found([service("a")]);
         assert!(work.take_drift(&service("a")));
         assert!(!work.take_drift(&service("a")));
+    }
+
+    #[test]
+    fn services_of_a_new_process_are_observed_last_and_once() {
+        let mut work = WorkQueue::default();
+        work.observe_later.extend(["a", "b", "c"].map(service));
+        work.observe.insert(service("b"));
+        assert!(work.is_observing());
+        assert_eq!(work.pop_observed(2), [service("b"), service("a")]);
+        assert_eq!(work.pop_observed(2), [service("c")]);
+        assert!(!work.is_observing());
     }
 
     #[test]

@@ -28,9 +28,8 @@ fn hopeless() -> Rig {
     rig.commands();
     rig.answer(refused("no"), &[(1, READY), (2, MAINT)]);
     rig.wait(RELOAD_PATIENCE);
-    let mut process = serving(rig.order().expect("only a reload can apply it"), 2, BTreeMap::new());
-    process.observation = Some(observation(&[("web", &[(1, READY), (2, MAINT)])]));
-    rig.feed(Input::Deployed(Ok(Deployed::Serving(Box::new(process)))));
+    let process = serving(rig.order().expect("only a reload can apply it"), 2, BTreeMap::new());
+    rig.serves(process, Some(observation(&[("web", &[(1, READY), (2, MAINT)])])));
     rig
 }
 

@@ -202,10 +202,8 @@ fn server_disabled_in_new_process_is_enabled_again() {
     rig.hosts("web", &[1]);
     rig.accept(&[(1, READY), (2, MAINT)]);
     let order = rig.order().unwrap();
-    let mut process = serving(order, 2, BTreeMap::new());
-    let observed = observation(&[("web", &[(1, READY), (2, MAINT)]), ("api", &[(9, READY)])]);
-    process.observation = Some(observed);
-    rig.feed(Input::Deployed(Ok(Deployed::Serving(Box::new(process)))));
+    let reported = observation(&[("web", &[(1, READY), (2, MAINT)]), ("api", &[(9, READY)])]);
+    rig.serves(serving(order, 2, BTreeMap::new()), Some(reported));
     assert!(rig.commands().is_none(), "it is in maintenance already");
     rig.hosts("web", &[1, 2]);
     rig.feed(Input::SuccessorAnswered { pid: 2 });
@@ -307,11 +305,7 @@ fn process_on_the_last_file_serves() {
     let mut rig = Rig::serving(&[1]);
     rig.feed(Input::ProcessExited { pid: 1, exit: ProcessExit::Signal(9) });
     rig.order();
-    let restarted = RestartedProcess {
-        process: process(2),
-        observation: Some(observation(&[("web", &[(1, READY)])])),
-        failure: failure("disk full"),
-    };
+    let restarted = RestartedProcess { process: process(2), failure: failure("disk full") };
     rig.feed(Input::Deployed(Ok(Deployed::OnLastFile(Box::new(restarted)))));
     let state = rig.snapshot();
     assert_eq!((state.phase, state.process.map(|process| process.pid)), (ProxyPhase::Running, Some(2)));

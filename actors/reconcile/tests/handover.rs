@@ -18,9 +18,8 @@ impl Rig {
     /// Completes the requested deployment with a process that reports this of `web`.
     fn deployed_as(&mut self, pid: u32, servers: Option<&[(u8, u16)]>) {
         let order = self.order().expect("a deployment was requested");
-        let mut process = serving(order, pid, BTreeMap::new());
-        process.observation = servers.map(|servers| observation(&[("web", servers)]));
-        self.feed(Input::Deployed(Ok(Deployed::Serving(Box::new(process)))));
+        let reported = servers.map(|servers| observation(&[("web", servers)]));
+        self.serves(serving(order, pid, BTreeMap::new()), reported);
     }
 
     fn disabled_by(&self, name: &str) -> Option<DisabledBy> {
@@ -92,15 +91,30 @@ fn agent_of_a_removed_server_is_disabled_first() {
 }
 
 #[test]
-fn unanswered_successor_is_observed_before_it_is_changed() {
+fn new_process_is_only_disabled_in_before_it_is_observed() {
     let mut rig = Rig::serving(&[1, 2]).reloading();
-    rig.hosts("web", &[1]);
-    rig.accept(&[(1, READY), (2, MAINT)]);
+    rig.hosts("web", &[1, 3]);
+    rig.commands();
     rig.deployed_as(2, None);
-    assert!(rig.commands().is_none());
+    rig.feed(Input::CommandsAnswered(Err(RuntimeError::Replaced)));
+    assert_eq!(rig.command_texts_accepted(), ["set server web/s2 state maint"]);
+    assert!(rig.commands().is_none(), "it is not known whether it has s3");
     rig.observed(2, &[(1, READY), (2, READY)]);
-    assert_eq!(rig.command_texts(), ["set server web/s2 state maint"]);
+    assert!(rig.commands().is_none(), "the report may be from before the command");
+    rig.observed(2, &[(1, READY), (2, MAINT)]);
+    assert!(rig.command_texts()[0].starts_with("add server web/s3"));
     assert_eq!(rig.snapshot().counts.drift, 0);
+}
+
+#[test]
+fn host_that_leaves_before_the_new_process_is_observed_is_disabled_at_once() {
+    let mut rig = Rig::serving(&[1, 2]).reloading();
+    rig.deployed_as(2, None);
+    rig.hosts("web", &[1]);
+    assert_eq!(rig.command_texts_accepted(), ["set server web/s2 state maint"]);
+    rig.hosts("web", &[1]);
+    assert!(rig.commands().is_none(), "it is disabled already");
+    assert_eq!(rig.disabled_by("s2"), Some(DisabledBy::Removal));
 }
 
 #[test]

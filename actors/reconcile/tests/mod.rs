@@ -288,7 +288,17 @@ impl Rig {
     /// Completes the requested deployment with this process, with every desired section.
     fn deployed(&mut self, pid: u32) {
         let order = self.order().expect("a deployment was requested");
-        self.feed(Input::Deployed(Ok(Deployed::Serving(Box::new(serving(order, pid, BTreeMap::new()))))));
+        let process = serving(order, pid, BTreeMap::new());
+        let reported = reported_by_file(&process);
+        self.serves(process, Some(reported));
+    }
+
+    /// Ends the deployment with this process, which reports these servers; `None` where it does not answer yet.
+    fn serves(&mut self, process: ServingProcess, reported: Option<Observation>) {
+        let info = process.process.clone();
+        self.feed(Input::Deployed(Ok(Deployed::Serving(Box::new(process)))));
+        let answers = reported.map(|servers| Observed { process: info, servers, routes: None });
+        answers.into_iter().for_each(|observed| self.feed(Input::Observed(Ok(observed))));
     }
 
     /// Takes out the events of the journal.
@@ -347,6 +357,20 @@ fn serving(order: DeployOrder, pid: u32, blockers: BTreeMap<ServiceName, Blocker
         };
         sections.extend(bound.map(|bound| (name, bound)));
     }
+    ServingProcess {
+        process: process(pid),
+        base: order.context.base,
+        style: order.context.style,
+        frontends: BTreeMap::new(),
+        routing: Routing::default(),
+        blockers,
+        warnings: Warnings::default(),
+        sections,
+    }
+}
+
+/// Returns the report of a process that has done nothing but read its file.
+fn reported_by_file(process: &ServingProcess) -> Observation {
     let states = |section: &BoundSection| -> Arc<ObservedServers> {
         let admin = |state| if state == AdminState::Ready { READY } else { MAINT };
         let words = section.spec.definition.server_options.windows(2);
@@ -357,16 +381,5 @@ fn serving(order: DeployOrder, pid: u32, blockers: BTreeMap<ServiceName, Blocker
         };
         Arc::new(section.spec.hosts.iter().map(server).collect())
     };
-    let services = sections.iter().map(|(name, section)| (name.clone(), states(section))).collect();
-    ServingProcess {
-        process: process(pid),
-        base: order.context.base,
-        style: order.context.style,
-        frontends: BTreeMap::new(),
-        routing: Routing::default(),
-        blockers,
-        observation: Some(Observation { services }),
-        warnings: Warnings::default(),
-        sections,
-    }
+    Observation { services: process.sections.iter().map(|(name, section)| (name.clone(), states(section))).collect() }
 }

@@ -36,7 +36,8 @@ impl Rig {
         let mut process = serving(order, pid, BTreeMap::new());
         process.frontends = BTreeMap::from([("0.0.0.0:80".parse().unwrap(), "frontend shared\n".into())]);
         process.routing.routes = routes.clone();
-        self.feed(Input::Deployed(Ok(Deployed::Serving(Box::new(process)))));
+        let reported = reported_by_file(&process);
+        self.serves(process, Some(reported));
     }
 
     fn route_commands(&mut self) -> Vec<RouteCommand> {

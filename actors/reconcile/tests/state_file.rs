@@ -15,8 +15,12 @@ fn with_state_file() -> ProxyPolicy {
 /// Creates a HAProxy with a state file that is up to date.
 fn serving_with_state_file() -> Rig {
     let mut rig = Rig::serving_by(with_state_file(), "", &[1, 2]);
-    rig.feed(Input::ServerStatesRead((Some(1), Ok("1\n".to_owned()))));
-    rig.feed(Input::StateFileWritten { result: Ok(()) });
+    // The first is written at once, the second after the process was observed.
+    for _ in 0..2 {
+        rig.feed(Input::ServerStatesRead((Some(1), Ok("1\n".to_owned()))));
+        rig.feed(Input::StateFileWritten { result: Ok(()) });
+        rig.wait(STATE_SAVE_INTERVAL);
+    }
     rig.effects.clear();
     rig
 }

@@ -61,7 +61,7 @@ fn runtime_commands_are_retried_after_a_growing_pause() {
         rig.wait(pause - Duration::from_millis(1));
         assert_eq!(observed_services(&mut rig), None);
         rig.wait(Duration::from_millis(1));
-        assert_eq!(observed_services(&mut rig), Some(None));
+        assert!(observed_services(&mut rig).is_some());
         rig.feed(Input::Observed(Err(timed_out())));
     }
     let since = rig.snapshot().since.runtime_error_unix_ms;
