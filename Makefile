@@ -57,6 +57,16 @@ licences:
 		echo "cargo deny: advisories SKIPPED, their database is not reachable from this machine"; \
 	fi
 
+# The dependencies of the binary as CycloneDX: $(target)/proxymgr.cdx.json. For releases.
+.PHONY: sbom
+sbom: ## write the software bill of materials (SBOM) of the binary
+	tests/setup/install.sh sbom
+	$(CARGO) cyclonedx --quiet --format json --override-filename proxymgr.cdx
+	mkdir -p $(target)
+	mv proxymgr.cdx.json $(target)/
+	rm actors/proxymgr.cdx.json simulation/proxymgr.cdx.json yaml/proxymgr.cdx.json
+	@echo "$(target)/proxymgr.cdx.json"
+
 .PHONY: unit-and-real-tests
 unit-and-real-tests:
 	$(CARGO) nextest run --workspace

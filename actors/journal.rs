@@ -137,6 +137,19 @@ pub enum Event {
         /// The order itself.
         order: Order,
     },
+    /// An operator, or a stranger, sent an order to the status listener. An accepted one has further entries.
+    OrderRequested {
+        /// The name of the token, or the user of the process at the unix socket.
+        who: String,
+        /// The address, or the process.
+        from: String,
+        /// Method and path of the request.
+        what: String,
+        /// `done`, or why it was refused.
+        result: String,
+        /// Whether it was accepted.
+        accepted: bool,
+    },
     /// An override expired, or ended with its host.
     ChoiceEnded {
         /// Why.
@@ -242,6 +255,7 @@ impl Event {
             Self::HeldAccepted { .. } => "held_accepted",
             Self::HeldRejected { .. } => "held_rejected",
             Self::Ordered { .. } => "ordered",
+            Self::OrderRequested { .. } => "order_requested",
             Self::ChoiceEnded { .. } => "choice_ended",
             Self::Decided { .. } => "decided",
             Self::Commanded { .. } => "commanded",

@@ -22,6 +22,8 @@
 //! actix and without a clock); `deployment` and the actors, which never import each other and hold `Recipient`s instead;
 //! [`wiring`], the one place where they meet.
 
+#![forbid(unsafe_code)]
+
 pub mod clock;
 mod confirmation;
 pub mod decide;

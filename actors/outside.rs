@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::decide::host_networks::HostNetworks;
 use crate::decide::option_policy::OptionPolicy;
 use crate::model::{DiscoveryPolicy, ProxyPolicy, ProxyVersion};
 use crate::port::{
@@ -53,8 +54,10 @@ pub struct Orders {
     pub options: OptionPolicy,
     /// The largest share of the services that may be removed at once.
     pub services_removal_max: f64,
-    /// How discovery is read.
+    /// How discovery is read, and how much of it is used.
     pub discovery: DiscoveryPolicy,
+    /// The addresses that hosts may have.
+    pub host_networks: HostNetworks,
     /// The state that an earlier run saved.
     pub restored: SavedState,
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::confirmation::Confirmation;
 use crate::decide::guard::{GuardLimits, GuardMemory};
+use crate::decide::host_networks::HostNetworks;
 use crate::decide::hosts_diff::HostsDiff;
 use crate::decide::service_hosts::{GuardNews, ServiceHosts, Shown};
 use crate::decide::{server_order, unknown_keys};
@@ -51,12 +52,15 @@ pub struct WatcherSources {
     pub policy: DiscoveryPolicy,
     /// The quota of hosts.
     pub quota: HostQuota,
+    /// The addresses that hosts may have.
+    pub networks: Rc<HostNetworks>,
 }
 
 /// The watcher of one service.
 pub struct WatcherActor {
     definition: Arc<ServiceDefinition>,
     sources: Rc<dyn HostSources>,
+    networks: Rc<HostNetworks>,
     source: Option<Box<dyn OpenSource>>,
     health: SourceHealth,
     confirmation: Confirmation,
@@ -82,7 +86,7 @@ impl WatcherActor {
     pub fn new(
         definition: Arc<ServiceDefinition>,
         restored: Option<SavedService>,
-        WatcherSources { sources, policy, quota }: WatcherSources,
+        WatcherSources { sources, policy, quota, networks }: WatcherSources,
         changes: ChangeNumbers,
         peers: WatcherPeers,
         clock: Clock,
@@ -91,6 +95,8 @@ impl WatcherActor {
         let log = log.new(slog::o!("service" => definition.name.to_string()));
         let read_at_unix_ms = restored.as_ref().map(|saved| saved.seen_at_unix_ms);
         let (hosts, saved_guard) = restored.map_or_else(Default::default, |saved| (saved.hosts, saved.guard));
+        // The settings may have changed since the last run.
+        let hosts = hosts.map(|hosts| networks.allowed_of(hosts));
         let limits = GuardLimits::from(&definition.removal);
         let hosts = ServiceHosts::restored(hosts, read_at_unix_ms, saved_guard.clone(), &limits, clock.now());
         let hosts = if policy.damping { hosts } else { hosts.undamped() };
@@ -98,6 +104,7 @@ impl WatcherActor {
         Self {
             definition,
             sources,
+            networks,
             source: None,
             health: SourceHealth { since_unix_ms: clock.unix_ms(), read_at_unix_ms, ..SourceHealth::default() },
             confirmation: Confirmation::every(policy.confirm_interval),
@@ -226,6 +233,7 @@ impl Handler<HostsSeen> for WatcherActor {
                 if missed {
                     self.change_missed();
                 }
+                self.networks.judge(&mut seen);
                 server_order::place(&mut seen, &self.definition, self.sources.kinds());
                 self.report_unknown_keys(unknown_keys::in_hosts(&seen));
                 let shown = self.hosts.show(&seen, &self.limits(), self.clock.now());

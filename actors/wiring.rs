@@ -40,7 +40,7 @@ use crate::message::{
     PlanPiece, PolicyChanged, PreviewPlan, ReadHistory, ReadJournal, Record, Refresh, RefreshService, ReloadProxy,
     SettingsRefused, StopProxy, WatcherHandle,
 };
-use crate::model::{DiscoveryPolicy, ProxyManagement, ProxyPolicy, ServiceName};
+use crate::model::{ProxyManagement, ProxyPolicy, ServiceName};
 use crate::name_lookup_actor::NameLookupActor;
 use crate::operator::{GuardDecision, Order, OrderRefused};
 use crate::output_actor::OutputActor;
@@ -167,7 +167,19 @@ impl Actors {
                 discovery: orders.discovery,
             },
             orders.restored,
-            watcher_starter(post, &outside, &hearers, &record, orders.discovery, clock, &component(log, "watcher")),
+            watcher_starter(
+                post,
+                WatcherSources {
+                    sources: outside.host_sources.clone(),
+                    policy: orders.discovery,
+                    quota: HostQuota::new(&orders.discovery.quotas),
+                    networks: Rc::new(orders.host_networks),
+                },
+                &hearers,
+                &record,
+                clock,
+                &component(log, "watcher"),
+            ),
             ServiceConfigPeers {
                 defined: hearers.all(),
                 removed: hearers.all(),
@@ -316,6 +328,11 @@ impl Actors {
         }
     }
 
+    /// Adds an entry to the journal.
+    pub fn record(&self, entry: JournalEntry) {
+        self.operator.journal.do_send(Record(entry));
+    }
+
     /// Reports the mistakes of settings that were read again; the previous settings stay active.
     pub fn refuse_settings(&self, mistakes: Vec<String>) {
         self.settings_refused.do_send(SettingsRefused { mistakes });
@@ -451,15 +468,12 @@ fn supervisor_ports(outside: &Outside) -> SupervisorPorts {
 /// Returns the function with which the ServiceConfigActor starts watchers, so that it does not depend on their type.
 fn watcher_starter<P: Post>(
     post: &P,
-    outside: &Outside,
+    sources: WatcherSources,
     hearers: &Hearers<P::Inbox>,
     journal: &Recipient<Record>,
-    policy: DiscoveryPolicy,
     clock: Clock,
     log: &Logger,
 ) -> StartWatcher {
-    let sources =
-        WatcherSources { sources: outside.host_sources.clone(), policy, quota: HostQuota::new(&policy.quotas) };
     let changes = ChangeNumbers::default();
     let (haproxy, inbox) = &hearers.haproxy;
     let guard = inbox.way(haproxy.clone().recipient());

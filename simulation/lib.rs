@@ -67,6 +67,8 @@
 //! Time is tokio's paused clock: it jumps to the next timer when no task can run. Every latency is drawn from a stream
 //! of its own purpose, so that a plan that lost a step keeps the latencies of the others.
 
+#![forbid(unsafe_code)]
+
 mod agents;
 mod ancestors;
 mod annotations;

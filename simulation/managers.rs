@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use actix::spawn;
 use proxymgr_actors::clock::Clock;
+use proxymgr_actors::decide::host_networks::HostNetworks;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
@@ -40,7 +41,15 @@ impl World {
         let services_removal_max = SERVICES_REMOVAL_MAX;
         let discovery =
             DiscoveryPolicy { confirm_interval: CONFIRM_INTERVAL, damping: true, quotas: Quotas::default() };
-        let orders = Orders { policy, binary: None, options, services_removal_max, discovery, restored };
+        let orders = Orders {
+            policy,
+            binary: None,
+            options,
+            services_removal_max,
+            discovery,
+            host_networks: HostNetworks::default(),
+            restored,
+        };
         self.start_manager_with(orders, Rc::new(self.clone()), Rc::new(self.clone()));
     }
 

@@ -4,9 +4,11 @@ pub mod adapters;
 mod annotations;
 pub mod base_config_check;
 mod foreign_config;
+mod host_networks;
 mod lock;
 mod notify;
 mod process;
+mod status_listener;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -25,6 +27,7 @@ use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
+use crate::discovery::marathon::Callback;
 use crate::failure::Failure;
 use crate::http::Servers;
 use crate::logging::{self, Logging};
@@ -33,13 +36,14 @@ use crate::recording::{self, Header, JournalFollower, Recorder};
 use crate::saved_state;
 use crate::settings::{Settings, SettingsSources};
 use crate::status::access::{Access, TokenSource};
-use crate::status::listener::{self, StatusListener};
+use crate::status::listener::StatusListener;
 use crate::status::page::{self, PageSettings};
-use crate::status::view::{Identity, View};
+use crate::status::view::{Identity, ListeningProblems, View};
 use crate::status::{self, metrics, part};
 use adapters::Discovery;
 use annotations::SharedAnnotations;
 use lock::InstanceLock;
+use status_listener::Opening;
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -82,12 +86,11 @@ impl Daemon {
         let mut signals = Signals::install()?;
         info!(self.log, "starting"; "version" => VERSION, "commit" => COMMIT,
             "config_path" => %self.settings.haproxy.config_path.display(), "pid" => std::process::id());
-        let binary = HaproxyBinary::new(&self.settings.haproxy.binary);
+        let binary = HaproxyBinary::of(&self.settings.haproxy);
         let version = match self.settings.haproxy.run.needs_program() {
             true => Some(supported_version(&binary).await?),
             false => self.running_version().await,
         };
-        let socket = self.settings.status.listen.map(listener::bind).transpose().map_err(Failure::CannotStart)?;
         self.keep_foreign_config();
         let callback = adapters::marathon_callback(&self.settings)?;
         let discovery = Discovery::to_serve(&self.settings, callback.clone(), self.logging.root())?;
@@ -100,33 +103,10 @@ impl Daemon {
         let outside = recorder.iter().fold(outside, recording::listen);
         let actors = Actors::start(outside, orders, clock, self.logging.root());
         let follower = recorder.map(|recorder| JournalFollower::start(actors.clone(), recorder));
-        let listener = socket.map(|socket| {
-            let identity = Identity {
-                version: VERSION,
-                commit: COMMIT,
-                config_path: self.settings.haproxy.config_path.display().to_string(),
-                started_at_unix_ms,
-                clock,
-            };
-            let mut access = adapters::status_access(&self.settings.status)?;
-            // Marathon uses the host name of the callback URL.
-            access.hosts.extend(self.settings.marathon.callback.iter().flat_map(Servers::hosts));
-            let mut parts = part::own();
-            let shared = discovery.annotations.clone().map(|annotations| Arc::new(SharedAnnotations(annotations)));
-            parts.extend(shared.map(|annotations| status::annotations::part(annotations)));
-            parts.extend(callback.map(|callback| adapters::marathon_part(&callback, &discovery.marathon)));
-            parts.push(metrics::part(self.settings.status.metrics_per_service));
-            let view: Arc<dyn View> = Arc::new(actors.clone());
-            parts.push(page::part(Arc::clone(&view), identity.clone(), self.page_settings(&access)));
-            StatusListener::start(socket, access, identity, view, parts)
-        });
-        let listener = listener.transpose().map_err(Failure::CannotStart)?;
-        if let Some(listener) = &listener {
-            info!(self.log, "status listener open"; "address" => %listener.address());
-        }
+        let listener = self.open_listener(&actors, clock, started_at_unix_ms, callback, &discovery)?;
         actix::spawn(notify::keep_watchdog_alive(actors.clone()));
         let ready = actix::spawn(notify::when_ready(actors.clone(), self.log.clone(), when_ready));
-        self.handle_signals(&mut signals, &actors, listener.as_ref(), || ready.is_finished()).await;
+        self.handle_signals(&mut signals, &actors, listener.as_deref(), || ready.is_finished()).await;
         ready.abort();
         tokio::join!(self.stop(&mut signals, &actors), discovery.marathon.leave());
         if let Some(follower) = follower {
@@ -137,6 +117,48 @@ impl Daemon {
         }
         info!(self.log, "stopped");
         Ok(())
+    }
+
+    /// The status listener, which opens its sockets by itself; none if it is turned off.
+    fn open_listener(
+        &self,
+        actors: &Actors,
+        clock: Clock,
+        started_at_unix_ms: u64,
+        callback: Option<Callback>,
+        discovery: &Discovery,
+    ) -> Result<Option<Rc<StatusListener>>, Failure> {
+        let status = &self.settings.status;
+        if status.listen.is_none() && status.socket.path.is_none() {
+            return Ok(None);
+        }
+        let problems = Arc::<ListeningProblems>::default();
+        let identity = Identity {
+            version: VERSION,
+            commit: COMMIT,
+            config_path: self.settings.haproxy.config_path.display().to_string(),
+            started_at_unix_ms,
+            clock,
+            listening: Arc::clone(&problems),
+        };
+        let log = logging::component(self.logging.root(), "status");
+        let mut access = adapters::status_access(status).map_err(Failure::CannotStart)?;
+        access.log = Some(log.clone());
+        access.peers = status_listener::peer_rules(&status.socket);
+        // Marathon uses the host name of the callback URL.
+        access.hosts.extend(self.settings.marathon.callback.iter().flat_map(Servers::hosts));
+        let mut parts = part::own();
+        let shared = discovery.annotations.clone().map(|annotations| Arc::new(SharedAnnotations(annotations)));
+        parts.extend(shared.map(|annotations| status::annotations::part(annotations)));
+        parts.extend(callback.map(|callback| adapters::marathon_part(&callback, &discovery.marathon)));
+        parts.push(metrics::part(status.metrics_per_service));
+        let view: Arc<dyn View> = Arc::new(actors.clone());
+        parts.push(page::part(Arc::clone(&view), identity.clone(), self.page_settings(&access)));
+        let listener = StatusListener::new(status.listen, access, identity, view, parts);
+        let listener = Rc::new(listener.map_err(Failure::CannotStart)?);
+        let opening = Opening { listener: Rc::clone(&listener), problems, clock, log };
+        opening.start(status.socket.clone(), status.listen);
+        Ok(Some(listener))
     }
 
     /// The recorder, if one is configured.
@@ -176,7 +198,8 @@ impl Daemon {
         let haproxy = self.settings.haproxy.clone();
         let log = logging::component(self.logging.root(), "status");
         let open = move || -> Rc<dyn TrafficReader> { Rc::new(adapters::runtime(&haproxy, &log)) };
-        PageSettings { traffic: Some(Arc::new(open)), has_token: !matches!(access.token, TokenSource::None) }
+        let has_token = !matches!(access.token, TokenSource::None) || !access.tokens.is_empty();
+        PageSettings { traffic: Some(Arc::new(open)), has_token }
     }
 
     fn keep_foreign_config(&self) {

@@ -1,5 +1,6 @@
 //! proxymgr keeps HAProxy in sync with the live instances of each service.
 pub mod atomic_file;
+pub mod child_environment;
 pub mod cli;
 pub mod daemon;
 pub mod demo;
@@ -12,6 +13,7 @@ pub mod name_server;
 pub mod proxy;
 pub mod recording;
 pub mod saved_state;
+pub mod secret;
 pub mod settings;
 pub mod status;
 pub mod terminal;

@@ -149,6 +149,8 @@ impl Levels {
         let own = component_of(record, values);
         match own.as_deref().and_then(|name| self.of_component.get(name)) {
             Some(wanted) => level.is_at_least(*wanted),
+            // Whatever a client sends, no connection of the status listener may fill the log.
+            None if record.tag().starts_with("actix_http::") => Level::Debug.is_at_least(self.default),
             // Dependencies log warnings and errors only.
             None if is_foreign(record) => level.is_at_least(self.default) && level.is_at_least(Level::Warning),
             None => level.is_at_least(self.default),

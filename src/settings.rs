@@ -5,6 +5,7 @@
 
 mod aws;
 mod command_line;
+mod discovery;
 mod dns;
 mod entry;
 mod guards;
@@ -33,12 +34,14 @@ use std::time::Duration;
 
 use figment::Figment;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
-use proxymgr_actors::model::{BaseConfig, DiscoveryPolicy, ProxyManagement, ProxyPolicy, UpdateChoice, map_path_of};
+use proxymgr_actors::model::{BaseConfig, ProxyManagement, ProxyPolicy, UpdateChoice, map_path_of};
 
 use crate::atomic_file::beside;
+use crate::secret::Secret;
 
 pub use aws::AwsSettings;
 pub use command_line::{CANDIDATE, CommandLine};
+pub use discovery::DiscoverySettings;
 pub use dns::DnsSettings;
 pub use haproxy_run::{RunSettings, RunWay};
 pub use http::{ConsulSettings, ConsulToken, EtcdSettings};
@@ -50,7 +53,7 @@ pub use outputs::{HipacheSettings, OutputSettings, StdoutFormat, TemplateSetting
 pub use proxymgr_yaml::Mistake;
 use reader::Reader;
 pub use service_config::{AnnotationSettings, ServiceConfigSettings};
-pub use status::StatusSettings;
+pub use status::{StatusSettings, StatusSocket};
 pub use targets::{RuntimeAddress, Target};
 
 /// The default path of the settings file.
@@ -65,8 +68,8 @@ pub struct Settings {
     pub service_config: ServiceConfigSettings,
     /// The annotations, if any.
     pub annotations: Option<AnnotationSettings>,
-    /// How discovery is read, and how much of it is used.
-    pub discovery: DiscoveryPolicy,
+    /// Discovery in general.
+    pub discovery: DiscoverySettings,
     /// ZooKeeper, for definitions and hosts.
     pub zookeeper: ZookeeperSettings,
     /// AWS.
@@ -160,23 +163,6 @@ pub enum LogFormat {
     Text,
     /// A JSON object.
     Json,
-}
-
-/// A text that is never shown in messages and logs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret itself, for using it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
-    }
 }
 
 /// The value of every key as text. It includes secrets and is never shown.
@@ -306,7 +292,7 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let haproxy = read_haproxy(reader);
     let service_config = service_config::read(reader);
     let annotations = service_config::read_annotations(reader, service_config.as_ref());
-    let discovery = guards::read_discovery(reader);
+    let discovery = discovery::read(reader, service_config.as_ref());
     let zookeeper = read_zookeeper(reader);
     let aws = aws::read(reader);
     let consul = http::read_consul(reader);
@@ -314,12 +300,13 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let dns = dns::read(reader);
     let marathon = mesosphere::read_marathon(reader);
     let mesos = mesosphere::read_mesos(reader);
-    let status = status::read(reader);
+    let state_dir = reader.path("state_dir");
+    let status = status::read(reader, state_dir.as_deref());
     if status.listen.is_none() && reader.is_set("marathon.callback") {
         reader.refuse("marathon.callback", "needs the status listener, which is turned off (status.listen)");
     }
-    let outputs = outputs::read(reader);
-    let state_dir = reader.path("state_dir");
+    let environment = haproxy.as_ref().map(|haproxy| haproxy.run.environment.clone()).unwrap_or_default();
+    let outputs = outputs::read(reader, &environment);
     let record = reader.path("record");
     let log = read_log(reader);
     Some(Settings {
@@ -366,7 +353,8 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
         check_socket_path(reader, path);
     }
     let run = haproxy_run::read(reader, config_path.as_deref());
-    let global = reader.lines("haproxy.global");
+    let mut global = reader.lines("haproxy.global");
+    haproxy_run::push_user(reader, &mut global);
     if run.as_ref().is_none_or(|run| run.management() == ProxyManagement::Supervised) {
         refuse_own_processes(reader, &global);
     }

@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use proxymgr_actors::decide::visible::visible_lines;
+
 /// Moves to the beginning of the line and erases it.
 const ERASE_LINE: &str = "\r\x1b[K";
 
@@ -12,9 +14,15 @@ pub fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Prints a line to standard error.
+/// Prints a text that contains texts of others: hidden characters, such as escapes of the terminal, are escaped. Another
+/// program gets them as they are, unless it is a terminal.
+pub fn print_lines(text: &str) {
+    if io::stdout().is_terminal() { print(&visible_lines(text)) } else { print(text) }
+}
+
+/// Prints a line to standard error, with hidden characters escaped.
 pub fn remark(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", visible_lines(text));
 }
 
 /// Progress of a long operation: one line on standard error if that is a terminal, nothing otherwise.

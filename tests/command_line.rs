@@ -139,6 +139,17 @@ fn all_mistakes_in_settings_are_listed() {
 }
 
 #[tokio::test]
+async fn check_warns_of_variables_that_haproxy_lacks() {
+    let dir = TestDir::new();
+    let lines = json!(["setenv OWN x", "description \"$OWN $REGION $LISTED\""]);
+    let builder = Daemon::builder(BINARY, &dir).files(dir.path()).set("haproxy.global", lines);
+    let checked = builder.set("haproxy.environment", json!(["LISTED"])).run_command(&["check"]).await;
+    let said = err(&checked);
+    assert!(said.contains("warning: HAProxy does not inherit REGION,"), "{said}");
+    assert!(!said.contains("OWN") && !said.contains("LISTED"), "{said}");
+}
+
+#[tokio::test]
 async fn check_reports_lines_that_haproxy_rejects() {
     let dir = TestDir::new();
     let daemon = daemon_of_files(&dir);
@@ -182,16 +193,6 @@ async fn missing_haproxy_exits_with_4() {
     let output = daemon_of_files(&dir).set("haproxy.path", json!("/nonexistent/haproxy")).run_command(&["run"]).await;
     assert_eq!(output.status.code(), Some(4));
     assert!(err(&output).contains("/nonexistent/haproxy"), "{}", err(&output));
-}
-
-#[tokio::test]
-async fn used_status_port_exits_with_4() {
-    let dir = TestDir::new();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let output = daemon_of_files(&dir).set("status.listen", json!(address)).run_command(&["run"]).await;
-    assert_eq!(output.status.code(), Some(4));
-    assert!(err(&output).contains(&address) && err(&output).contains("status.listen"), "{}", err(&output));
 }
 
 #[tokio::test]

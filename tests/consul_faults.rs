@@ -194,7 +194,7 @@ async fn definitions_stay_while_the_token_may_not_read_them() {
     let may_read = |prefix: &str| format!("key_prefix \"{prefix}\" {{ policy = \"read\" }}");
     let policy = consul.make_policy("reader", &may_read("services/")).await;
     let token = consul.token_of("reader").await;
-    let token = Credentials::Header { name: TOKEN_HEADER, value: token };
+    let token = Credentials::Header { name: TOKEN_HEADER, value: token.into() };
     let client = Client::new(ConsulOptions { token, ..options(&consul.url()) });
     consul.put_key("services/web", "{}").await;
     consul.put_key("services/api", "{}").await;
@@ -277,7 +277,7 @@ async fn token_is_sent_to_configured_agents_only() {
     let consul = Consul::start_with_acl(&dir).await;
     consul.register("web", "a", at("10.0.0.1"), &[]).await;
     let with_token = |value: &str| {
-        let token = Credentials::Header { name: TOKEN_HEADER, value: value.to_owned() };
+        let token = Credentials::Header { name: TOKEN_HEADER, value: value.into() };
         ConsulOptions { token, ..options(&consul.url()) }
     };
     let reader = consul

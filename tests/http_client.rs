@@ -119,7 +119,7 @@ fn client(urls: &[&str], options: HttpOptions) -> HttpClient {
 }
 
 fn token(value: &str) -> HttpOptions {
-    let credentials = Credentials::Header { name: "x-consul-token", value: value.to_owned() };
+    let credentials = Credentials::Header { name: "x-consul-token", value: value.into() };
     HttpOptions { credentials, ..HttpOptions::default() }
 }
 

@@ -98,7 +98,7 @@ async fn unreachable_http_servers_are_named_with_their_cause() {
         let error = error_at(kind, &page.url()).await;
         assert_starts(&error, &[&format!("the answer is an HTML page, not one of {product}: "), not_consul]);
         let error = error_at(kind, &text.url()).await;
-        assert_starts(&error, &["the answer is not JSON: hello: ", not_consul]);
+        assert_starts(&error, &["the answer is not JSON: ", not_consul]);
     }
 }
 
@@ -132,7 +132,7 @@ async fn denied_access_is_named() {
 
     let dir = TestDir::new();
     let consul = Consul::start_with_acl(&dir.subdir("consul")).await;
-    let token = Credentials::Header { name: TOKEN_HEADER, value: "0e1d6a5b-0000-4000-8000-00000000bbbb".to_owned() };
+    let token = Credentials::Header { name: TOKEN_HEADER, value: "0e1d6a5b-0000-4000-8000-00000000bbbb".into() };
     let options = ConsulOptions { servers: consul.url().parse().unwrap(), token, ..ConsulOptions::default() };
     let with_token = sources().0.with_consul(ConsulClient::new(options));
     let error = first_error(&with_token, "consul", json!({"service": "web"})).await;

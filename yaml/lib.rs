@@ -1,5 +1,7 @@
 //! Parses YAML for settings and scenarios, with the line of each value, and reports mistakes.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::path::Path;
 

@@ -1,18 +1,19 @@
 //! Parsers for host records: JSON of a znode, the name of a znode, a line of a file.
 //!
-//! Every text is parsed into the types of the model, and every mistake is reported with its key and value. An unknown
-//! key has no effect and is reported.
+//! Every text is parsed into the types of the model, and every mistake is reported with its key. Texts of the source are
+//! not repeated: the author of a definition may name a file, znode or key that contains a secret. An unknown key has no
+//! effect and is reported.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 
 use serde_json::{Map, Value};
 
-use super::json_value::{is_free_key, port_from, shown, string_from, strings_from, whole_number};
+use super::json_value::{described, is_free_key, port_from, string_from, strings_from, whole_number};
 use super::option_policy::OptionPolicy;
 use super::text::{is_blank, json_from, text_from};
-use crate::limits::HOST_OPTION_WORDS_MAX;
-use crate::model::{Address, AdminState, Endpoint, Host, HostRecord, ServerName, Word};
+use crate::limits::{HOST_OPTION_WORDS_MAX, NAME_LENGTH_MAX};
+use crate::model::{Address, AdminState, Endpoint, Host, HostRecord, InvalidName, ServerName, Word};
 
 /// The keys of a host.
 pub const KEYS: [&str; 9] = ["address", "port", "name", "weight", "backup", "priority", "cookie", "state", "options"];
@@ -23,20 +24,20 @@ const LINE_KEYS: [&str; 6] = ["weight", "backup", "priority", "name", "cookie", 
 /// Reads `{"address": "10.0.0.1", "port": 8080, ...}`.
 ///
 /// # Errors
-/// Every mistake, with its key and value.
+/// Every mistake, with its key.
 pub fn from_json_value(value: &Value, policy: &OptionPolicy) -> Result<HostRecord, String> {
     let Value::Object(keys) = value else {
-        return Err(format!("a host is a JSON object with \"address\" and \"port\", not {}", shown(value)));
+        return Err(format!("a host is a JSON object with \"address\" and \"port\", not {}", described(value)));
     };
     let mut mistakes = Vec::new();
     let address = match keys.get("address") {
         None | Some(Value::Null) => Err("the key \"address\" is missing".to_owned()),
         Some(Value::String(text)) => host_address(text).map_err(|reason| format!("\"address\": {reason}")),
-        Some(other) => Err(format!("\"address\": {} is not a string", shown(other))),
+        Some(other) => Err(format!("\"address\": {} is not a string", described(other))),
     };
     let port = match keys.get("port") {
         None | Some(Value::Null) => Err("the key \"port\" is missing".to_owned()),
-        Some(value) => port_from(value).map_err(|reason| format!("\"port\": {reason}")),
+        Some(value) => port_of(value).map_err(|reason| format!("\"port\": {reason}")),
     };
     let endpoint = match (address, port) {
         (Ok(address), Ok(port)) => Some(Endpoint { address, port }),
@@ -53,7 +54,7 @@ pub fn from_json_value(value: &Value, policy: &OptionPolicy) -> Result<HostRecor
 /// data may be empty or a JSON object with the further keys of a host.
 ///
 /// # Errors
-/// Every mistake, with the name, or with its key and value.
+/// Every mistake, with its key.
 pub fn from_child(
     name: &str,
     data: &[u8],
@@ -66,17 +67,17 @@ pub fn from_child(
     } else {
         match json_from(text).map_err(|error| format!("its data: {error}"))? {
             Value::Object(keys) => keys,
-            other => return Err(format!("the data is neither empty nor a JSON object: {}", shown(&other))),
+            other => return Err(format!("the data is neither empty nor a JSON object: {}", described(&other))),
         }
     };
     let (address, port) = split_endpoint(name)?;
     let port = match (port, keys.get("port")) {
         (Some(port), _) => Some(port),
         (None, None | Some(Value::Null)) => remote_port,
-        (None, Some(value)) => Some(port_from(value).map_err(|reason| format!("\"port\": {reason}"))?),
+        (None, Some(value)) => Some(port_of(value).map_err(|reason| format!("\"port\": {reason}"))?),
     };
     let port = port.ok_or_else(|| {
-        format!("no port for {name:?}: neither the name nor the data has one, and the definition no \"remote_port\"")
+        "no port: neither the name nor the data has one, and the definition no \"remote_port\"".to_owned()
     })?;
     finish(Some(Endpoint { address, port }), &keys, policy, Vec::new())
 }
@@ -85,12 +86,12 @@ pub fn from_child(
 /// state=drain`. Returns `None` for a blank line and a comment.
 ///
 /// # Errors
-/// Every mistake, with the invalid part.
+/// Every mistake, with its key.
 pub fn from_line(line: &str, policy: &OptionPolicy) -> Result<Option<HostRecord>, String> {
     let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
     let Some(first) = words.next() else { return Ok(None) };
     let (address, port) = split_endpoint(first)?;
-    let port = port.ok_or_else(|| format!("{first:?} has no port; write host:port"))?;
+    let port = port.ok_or_else(|| "it has no port; write host:port".to_owned())?;
     let mut keys = Map::new();
     let mut mistakes = Vec::new();
     for word in words {
@@ -101,10 +102,16 @@ pub fn from_line(line: &str, policy: &OptionPolicy) -> Result<Option<HostRecord>
                     mistakes.push(format!("{key:?} is given twice"));
                 }
             }
-            _ => mistakes.push(format!("{word:?} is none of {}=", LINE_KEYS.join("=, "))),
+            _ => mistakes.push(format!("a word after the address is none of {}=", LINE_KEYS.join("=, "))),
         }
     }
     finish(Some(Endpoint { address, port }), &keys, policy, mistakes).map(Some)
+}
+
+/// Returns the endpoint at the beginning of a line of a file, which may be invalid otherwise.
+pub fn endpoint_in_line(line: &str) -> Option<Endpoint> {
+    let (address, port) = split_endpoint(line.split_whitespace().next()?).ok()?;
+    Some(Endpoint { address, port: port? })
 }
 
 /// Completes a host with all keys beyond the endpoint, or returns all mistakes in one text.
@@ -115,31 +122,37 @@ fn finish(
     mut mistakes: Vec<String>,
 ) -> Result<HostRecord, String> {
     let name = optional(keys, "name", &mut mistakes, |value| {
-        ServerName::new(string_from(value)?).map_err(|error| error.to_string())
+        ServerName::new(text_of(value)?).map_err(|error| match error {
+            InvalidName::Empty => error.to_string(),
+            _ => format!("it is not a name of at most {NAME_LENGTH_MAX} letters, digits, '.', ':', '_' and '-'"),
+        })
     });
     let weight = optional(keys, "weight", &mut mistakes, |value| {
         let weight = whole_number(value).filter(|weight| *weight <= 256).and_then(|weight| u16::try_from(weight).ok());
-        weight.ok_or_else(|| format!("{} is not a whole number from 0 to 256", shown(value)))
+        weight.ok_or_else(|| format!("{} is not a whole number from 0 to 256", described(value)))
     });
     let backup = optional(keys, "backup", &mut mistakes, |value| match value {
         Value::Bool(backup) => Ok(*backup),
         Value::String(text) if text == "true" => Ok(true),
         Value::String(text) if text == "false" => Ok(false),
-        other => Err(format!("{} is neither true nor false", shown(other))),
+        other => Err(format!("{} is neither true nor false", described(other))),
     });
     let priority = optional(keys, "priority", &mut mistakes, |value| {
         let priority = whole_number(value).and_then(|priority| u16::try_from(priority).ok());
-        priority.ok_or_else(|| format!("{} is not a whole number from 0 to 65535", shown(value)))
+        priority.ok_or_else(|| format!("{} is not a whole number from 0 to 65535", described(value)))
     });
     let cookie = optional(keys, "cookie", &mut mistakes, cookie_from);
     let state = optional(keys, "state", &mut mistakes, |value| match value.as_str() {
         Some("ready") => Ok(AdminState::Ready),
         Some("drain") => Ok(AdminState::Drain),
         Some("maint") => Ok(AdminState::Maint),
-        _ => Err(format!("{} is none of ready, drain, maint", shown(value))),
+        _ => Err(format!("{} is none of ready, drain, maint", described(value))),
     });
     let options = optional(keys, "options", &mut mistakes, |value| {
-        let words = policy.server_options(&strings_from(value)?)?;
+        let words = policy.server_options(
+            &strings_from(value)
+                .map_err(|_| format!("{} is neither a list of strings nor a string", described(value)))?,
+        )?;
         if words.len() > HOST_OPTION_WORDS_MAX {
             return Err(format!("they have {} words; at most {HOST_OPTION_WORDS_MAX} are allowed", words.len()));
         }
@@ -178,52 +191,46 @@ fn optional<T>(
 /// Splits `host`, `host:port`, `[v6]` and `[v6]:port`. An IPv6 address without brackets is refused, because its last
 /// part could be a port.
 fn split_endpoint(text: &str) -> Result<(Address, Option<NonZeroU16>), String> {
-    if let Some(host) = host_of_url(text) {
-        return Err(format!("{text:?} is a URL, not a host and port; write {host}"));
+    if is_url(text) {
+        return Err("it is a URL, not a host and port; write host:port".to_owned());
     }
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (host, after) = rest.split_once(']').ok_or_else(|| format!("{text:?} has no closing bracket"))?;
-        host.parse::<Ipv6Addr>().map_err(|_| format!("{host:?} in {text:?} is not an IPv6 address"))?;
+        let (host, after) = rest.split_once(']').ok_or_else(|| "an address has no closing bracket".to_owned())?;
+        host.parse::<Ipv6Addr>().map_err(|_| "the text in brackets is not an IPv6 address".to_owned())?;
         match after.strip_prefix(':') {
             Some(port) => (host, Some(port)),
             None if after.is_empty() => (host, None),
-            None => return Err(format!("{after:?} after the bracket of {text:?} is not a port; write [address]:port")),
+            None => return Err("the text after the bracket is not a port; write [address]:port".to_owned()),
         }
     } else if text.matches(':').count() > 1 {
         return Err(match text.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.' | b'%')) {
-            true => format!("{text:?} has more than one colon; write an IPv6 address in brackets: [2001:db8::1]:80"),
-            false => format!("{text:?} has more than one colon; write host:port"),
+            true => "it has more than one colon; write an IPv6 address in brackets: [2001:db8::1]:80".to_owned(),
+            false => "it has more than one colon; write host:port".to_owned(),
         });
     } else {
         text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
     };
     let address = host_address(host)?;
-    let port = port.map(|port| port_from(&Value::String(port.to_owned()))).transpose();
-    Ok((address, port.map_err(|reason| format!("the port of {text:?}: {reason}"))?))
+    let port = port.map(|port| port_of(&Value::String(port.to_owned()))).transpose();
+    Ok((address, port.map_err(|reason| format!("the port: {reason}"))?))
 }
 
-/// Returns the host and port of a URL, for advice; `None` for a text that is no URL.
-fn host_of_url(text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://")?;
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-    if !is_scheme {
-        return None;
-    }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let default_port = match scheme.to_ascii_lowercase().as_str() {
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => None,
-    };
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-    Some(match default_port {
-        _ if host.is_empty() => "host:port".to_owned(),
-        _ if has_port => format!("{host:?}"),
-        Some(port) => format!("{:?}", format!("{host}:{port}")),
-        None => "host:port".to_owned(),
+/// Returns whether a text is a URL.
+fn is_url(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
     })
+}
+
+/// Reads a port.
+fn port_of(value: &Value) -> Result<NonZeroU16, String> {
+    port_from(value).map_err(|_| format!("{} is not a port, a whole number from 1 to 65535", described(value)))
+}
+
+/// Reads a string.
+fn text_of(value: &Value) -> Result<&str, String> {
+    string_from(value).map_err(|_| format!("{} is not a string", described(value)))
 }
 
 /// Parses the address of a host. Refuses 0.0.0.0, which HAProxy treats as the address that the client connected to.
@@ -231,15 +238,16 @@ fn host_address(text: &str) -> Result<Address, String> {
     if text.is_empty() {
         return Err("an address is empty".to_owned());
     }
-    if let Some(host) = host_of_url(text) {
-        return Err(format!("{text:?} is a URL, not an address; write the host of {host}, and its port in \"port\""));
+    if is_url(text) {
+        return Err("it is a URL, not an address; write its host here, and its port in \"port\"".to_owned());
     }
-    let address = Address::parse(text).map_err(|error| error.to_string())?;
+    let address =
+        Address::parse(text).map_err(|_| "the address is neither an IP address nor a host name".to_owned())?;
     if let Address::Ip(ip) = &address {
         let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
         let canonical = ip.to_canonical();
         if canonical.is_unspecified() || canonical.is_multicast() || broadcast {
-            return Err(format!("{text:?} is not the address of a single host"));
+            return Err(format!("{ip} is not the address of a single host"));
         }
     }
     Ok(address)
@@ -247,10 +255,10 @@ fn host_address(text: &str) -> Result<Address, String> {
 
 /// Parses a value that a cookie may have (RFC 6265, `cookie-octet`).
 fn cookie_from(value: &Value) -> Result<Word, String> {
-    let text = string_from(value)?;
+    let text = text_of(value)?;
     let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | ',' | ';' | '\\');
     match text.chars().find(|c| !allowed(*c)) {
-        Some(c) => Err(format!("{} holds {c:?}, which a cookie's value may not", shown(value))),
+        Some(c) => Err(format!("it contains {c:?}, which a cookie's value may not")),
         None => Word::new(text).map_err(|_| "the value is empty".to_owned()),
     }
 }

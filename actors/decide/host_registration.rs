@@ -10,10 +10,10 @@
 //! Each is converted to the keys of a host and then read like one. Unknown keys are only reported in proxymgr's own
 //! format, because other tools register more keys.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::host_record::from_json_value;
-use super::json_value::{shown, whole_number};
+use super::json_value::{described, whole_number};
 use super::option_policy::OptionPolicy;
 use super::text::{json_from, text_from};
 use crate::model::HostRecord;
@@ -82,7 +82,7 @@ pub struct RegistrationRules {
 /// the members of a serverset.
 ///
 /// # Errors
-/// Every mistake, with its key and value.
+/// Every mistake, with its key.
 pub fn from_registration(
     data: &[u8],
     rules: &RegistrationRules,
@@ -138,7 +138,7 @@ fn instance_state(payload: &Map<String, Value>) -> Result<Option<&'static str>, 
         Some((_, state)) => Ok(Some(state)),
         None => {
             let names = INSTANCE_STATUSES.map(|(name, _)| name).join(", ");
-            Err(format!("\"instance_status\": {} is none of {names}", shown(status)))
+            Err(format!("\"instance_status\": {} is none of {names}", described(status)))
         }
     }
 }
@@ -164,14 +164,13 @@ fn serverset(from: &Map<String, Value>, endpoint: Option<&str>) -> Result<Map<St
         None => from.get("serviceEndpoint").ok_or_else(|| "the key \"serviceEndpoint\" is missing".to_owned())?,
         Some(name) => {
             let others = from.get("additionalEndpoints").and_then(Value::as_object);
-            others.and_then(|others| others.get(name)).ok_or_else(|| {
-                let there = others.into_iter().flat_map(Map::keys).cloned().collect::<Vec<_>>();
-                format!("it has no endpoint {name:?} among its \"additionalEndpoints\" {}", shown(&json!(there)))
-            })?
+            others
+                .and_then(|others| others.get(name))
+                .ok_or_else(|| format!("it has no endpoint {name:?} among its \"additionalEndpoints\""))?
         }
     };
     let Value::Object(place) = place else {
-        return Err(format!("an endpoint is an object with \"host\" and \"port\", not {}", shown(place)));
+        return Err(format!("an endpoint is an object with \"host\" and \"port\", not {}", described(place)));
     };
     let mut keys = Map::new();
     rename(place, "host", &mut keys, "address");
@@ -185,7 +184,7 @@ fn serverset(from: &Map<String, Value>, endpoint: Option<&str>) -> Result<Map<St
         Some("STARTING" | "STOPPED" | "DEAD") => "maint",
         // The key is optional.
         None if status.is_null() => "ready",
-        _ => return Err(format!("\"status\": {} is not a status of a serverset's member", shown(status))),
+        _ => return Err(format!("\"status\": {} is not a status of a serverset's member", described(status))),
     };
     keys.insert("state".to_owned(), state.into());
     Ok(keys)

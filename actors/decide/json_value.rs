@@ -50,3 +50,14 @@ pub(super) fn shown(value: &Value) -> String {
         None => text,
     }
 }
+
+/// Describes a value for a message that must not repeat it: what a source contains may be a secret.
+pub(super) fn described(value: &Value) -> String {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => shown(value),
+        Value::String(text) if text.is_empty() => "an empty string".to_owned(),
+        Value::String(_) => "the string".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}

@@ -112,3 +112,16 @@ pub const HISTORY_REASON_CHARS_MAX: usize = 160;
 
 /// The most servers in one step of a plan preview, after which other messages are handled: 1,000 take 0.4 ms.
 pub const PREVIEW_SERVERS_AT_ONCE_MAX: usize = 1_000;
+
+/// The number of reports about refused orders and wrong tokens that are logged and recorded at once. Further ones are
+/// counted.
+pub const STATUS_REFUSALS_BURST_MAX: u32 = 20;
+
+/// The time after which one more such report is logged.
+pub const STATUS_REFUSALS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The pause between two attempts to open the status listener.
+pub const STATUS_LISTEN_RETRY: Duration = Duration::from_secs(5);
+
+/// The number of connections to the status listener from one client address; a further one is closed.
+pub const STATUS_CONNECTIONS_PER_CLIENT_MAX: usize = 512;

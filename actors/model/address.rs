@@ -54,9 +54,16 @@ fn is_host_name(text: &str) -> bool {
             && !label.ends_with('-')
     };
     let labels = text.strip_suffix('.').unwrap_or(text);
-    // A text of digits and dots only is a mistyped IPv4 address, never a host name.
-    let has_letter = labels.bytes().any(|b| b.is_ascii_alphabetic());
-    labels.len() <= 253 && has_letter && labels.split('.').all(label_ok)
+    labels.len() <= 253 && !ends_in_number(labels) && labels.split('.').all(label_ok)
+}
+
+/// Returns whether the last label is a number. Such a text is a mistyped IPv4 address, or one in a spelling that only
+/// resolvers know (`0x7f.1`, `0`: inet_aton(3)), and never a host name (<https://url.spec.whatwg.org/#ends-in-a-number-checker>).
+fn ends_in_number(labels: &str) -> bool {
+    let last = labels.rsplit('.').next().unwrap_or_default();
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    last.bytes().all(|byte| byte.is_ascii_digit())
+        || hexadecimal.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 impl fmt::Display for Address {
@@ -111,6 +118,18 @@ impl fmt::Display for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_spellings_of_ip_addresses_are_no_names() {
+        for text in
+            ["0", "0x0", "0X7f000001", "0x7f.1", "127.1", "127.0.0.0x1", "017700000001", "1.2.3.4.", "a.1", "0x"]
+        {
+            assert!(Address::parse(text).is_err(), "{text}");
+        }
+        for text in ["a", "0x0.example", "1a", "web-1", "0xg", "a.b."] {
+            assert!(Address::parse(text).is_ok(), "{text}");
+        }
+    }
 
     #[test]
     fn endpoint_is_parsed_as_it_is_written() {

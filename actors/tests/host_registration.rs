@@ -82,7 +82,7 @@ fn spring_instance_gets_traffic_only_if_up() {
     disabled["enabled"] = json!(false);
     assert_eq!(read(&disabled).unwrap().state, AdminState::Maint);
     let error = read(&spring_instance(json!({"instance_status": "SLEEPY"}))).unwrap_err();
-    assert!(error.contains("\"instance_status\": \"SLEEPY\" is none of UP, STARTING"), "{error}");
+    assert!(error.contains("\"instance_status\": the string is none of UP, STARTING"), "{error}");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn status_of_serverset_member_is_a_state() {
         let host = read(&member(status.clone())).unwrap();
         assert_eq!((host.endpoint.to_string(), host.state), ("10.0.0.1:8080".into(), state), "{status}");
     }
-    assert!(read(&member(json!("SLEEPY"))).unwrap_err().contains("\"status\": \"SLEEPY\""));
+    assert!(read(&member(json!("SLEEPY"))).unwrap_err().contains("\"status\": the string is not a status"));
     assert!(read(&member(json!(7))).is_err());
 }
 
@@ -116,7 +116,7 @@ fn serverset_endpoint_and_shard_can_be_chosen() {
     assert_eq!(endpoint(rules(None, Some(3))), Ok(Some("10.0.0.1:8080".to_owned())));
     assert_eq!(endpoint(rules(None, Some(4))), Ok(None));
     let missing = endpoint(rules(Some("thrift"), None)).unwrap_err();
-    assert_eq!(missing, "it has no endpoint \"thrift\" among its \"additionalEndpoints\" [\"admin\"]");
+    assert_eq!(missing, "it has no endpoint \"thrift\" among its \"additionalEndpoints\"");
 }
 
 #[test]

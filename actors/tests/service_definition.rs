@@ -77,7 +77,7 @@ fn a_mistake_is_named_with_key_and_value() {
     for (text, parts) in [
         ("", &["no data"][..]),
         ("\u{feff} ", &["no data"]),
-        ("nonsense", &["nonsense", "not JSON"]),
+        ("nonsense", &["not JSON", "line 1"]),
         ("[]", &["[]", "object"]),
         ("{}", &["\"type\"", "missing"]),
         (r#"{"type": 7}"#, &["\"type\"", "7"]),

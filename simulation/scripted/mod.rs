@@ -26,6 +26,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxymgr_actors::decide::host_networks::HostNetworks;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{DefinitionsSeen, PolicyChanged, SeenHost};
 use proxymgr_actors::model::{
@@ -107,7 +108,15 @@ impl ScriptedWorld {
         let services_removal_max = SERVICES_REMOVAL_MAX;
         let discovery =
             DiscoveryPolicy { confirm_interval: CONFIRM_INTERVAL, damping: true, quotas: Quotas::default() };
-        let orders = Orders { policy, binary: None, options, services_removal_max, discovery, restored };
+        let orders = Orders {
+            policy,
+            binary: None,
+            options,
+            services_removal_max,
+            discovery,
+            host_networks: HostNetworks::default(),
+            restored,
+        };
         let sources = Rc::new(self.sources.clone());
         self.world.start_manager_with(orders, sources.clone(), sources);
         self.world.actors().expect("a manager was started just now")

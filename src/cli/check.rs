@@ -1,5 +1,7 @@
 //! `proxymgr check`: finds everything that would prevent the daemon from working, before it is started.
 
+mod environment;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +36,7 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     let loaded = Settings::load(&args.settings.sources())?;
     loaded.remarks.iter().for_each(|remark| output::remark(remark));
     let settings = loaded.settings;
+    environment::warnings(&settings.haproxy).iter().for_each(|warning| output::remark(&format!("warning: {warning}")));
     let mut problems = directories(&settings);
     let logging = quiet_log(&settings);
     problems.extend(block_on(base_config_check::mistakes(&settings, logging.root())));

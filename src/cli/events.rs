@@ -172,7 +172,7 @@ mod tests {
         entry.at_unix_ms = 1_700_000_000_123;
         assert_eq!(
             line(&entry, Paint::none()),
-            "2023-11-14T22:13:20.123Z web/10.0.0.1:80          decision     runtime-disable: the host is gone  [c5]"
+            "2023-11-14T22:13:20.123Z web/10.0.0.1:80          decision     runtime-disable: the host is\\ngone  [c5]"
         );
     }
 }

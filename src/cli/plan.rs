@@ -15,6 +15,7 @@ use proxymgr_actors::decide::proxy_plan::{
 };
 use proxymgr_actors::decide::quoting::split_line;
 use proxymgr_actors::decide::routing::{Claim, RouteStep, assign, plan_routes, routed_at};
+use proxymgr_actors::decide::visible::visible_lines;
 use proxymgr_actors::model::{
     Endpoint, Observation, ObservedRoutes, PersistentId, PlanClass, ProcessInfo, ProxyManagement, ServerName,
     ServiceName, UpdateStrategy,
@@ -58,7 +59,7 @@ pub fn plan(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     for (name, found) in targets {
         let _ = write!(text, "\ntarget {name}\n{}", external::describe(settings, &desired, &found));
     }
-    output::print(&text);
+    output::print(&visible_lines(&text));
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     let logging = quiet_log(settings);
     let (desired, version) = block_on(async {
-        let binary = HaproxyBinary::new(&settings.haproxy.binary);
+        let binary = HaproxyBinary::of(&settings.haproxy);
         let version = binary.version().await;
         (gather_desired(settings, timeout, logging.root()).await, version)
     });
@@ -41,6 +41,6 @@ pub fn render(settings: &Settings, timeout: Duration) -> Result<(), Failure> {
     for frontend in frontends(services, style, &base_config.map_path).values() {
         text.push_str(frontend);
     }
-    output::print(&text);
+    output::print_lines(&text);
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use proxymgr_actors::decide::visible::visible;
+
 /// Current time, in milliseconds since 1970.
 pub fn now_unix_ms() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -26,9 +28,9 @@ pub fn time(unix_ms: u64) -> String {
     humantime::format_rfc3339_millis(at).to_string()
 }
 
-/// A text without control characters, which could move the cursor.
+/// A text of others with control characters and invisible ones escaped.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+    visible(text).into_owned()
 }
 
 /// A text clipped to so many characters.

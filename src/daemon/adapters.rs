@@ -9,7 +9,7 @@ use proxymgr_actors::port::{ConfigFile, DefinitionSource, HostSources, Listening
 use proxymgr_actors::wiring::{Orders, Outside, RuntimeTarget};
 use slog::{Logger, o};
 
-use crate::discovery::Sources;
+use super::host_networks;
 use crate::discovery::annotations::{AnnotatedDefinitions, Annotations, SavedAnnotations};
 use crate::discovery::aws::AwsOptions;
 use crate::discovery::consul::{Consul, ConsulCatalogDefinitions, ConsulKeyDefinitions, ConsulOptions, TOKEN_HEADER};
@@ -23,6 +23,7 @@ use crate::discovery::zookeeper::{
     ConnectString, DigestAuth, Ensembles, TlsFiles, TlsIdentityFiles, ZookeeperAnnotations, ZookeeperDefinitions,
     ZookeeperOptions,
 };
+use crate::discovery::{FileRoots, Sources};
 use crate::failure::Failure;
 use crate::logging;
 use crate::proxy::claimed_addresses::ClaimedAddresses;
@@ -102,6 +103,8 @@ impl Discovery {
         let (definitions, annotations) = annotated(definitions, settings, &ensembles, keep, &log)?;
         let DnsSettings { servers, interval, interval_max } = settings.dns.clone();
         let hosts = Sources::new(ensembles, default_server, settings.haproxy.options.clone(), &log)
+            .with_file_roots(FileRoots::new(settings.discovery.file_roots.clone()))
+            .with_networks(host_networks::of(settings))
             .with_aws(aws_options(&settings.aws))
             .with_consul(consul)
             .with_etcd(etcd)
@@ -151,9 +154,7 @@ fn aws_options(settings: &AwsSettings) -> AwsOptions {
 fn consul_options(settings: &ConsulSettings) -> ConsulOptions {
     let token = match &settings.token {
         None => Credentials::None,
-        Some(ConsulToken::Text(secret)) => {
-            Credentials::Header { name: TOKEN_HEADER, value: secret.reveal().to_owned() }
-        }
+        Some(ConsulToken::Text(secret)) => Credentials::Header { name: TOKEN_HEADER, value: secret.clone() },
         Some(ConsulToken::File(path)) => Credentials::HeaderFromFile { name: TOKEN_HEADER, path: path.clone() },
     };
     ConsulOptions {
@@ -174,8 +175,8 @@ fn etcd_options(settings: &EtcdSettings) -> Result<EtcdOptions, Failure> {
 fn marathon_options(settings: &MarathonSettings, callback: Option<Callback>) -> MarathonOptions {
     let auth = settings.auth.as_ref().and_then(|secret| secret.reveal().split_once(':'));
     let credentials = match (auth, &settings.token) {
-        (Some((user, password)), _) => Credentials::Basic { user: user.to_owned(), password: password.to_owned() },
-        (None, Some(token)) => Credentials::Bearer(token.reveal().to_owned()),
+        (Some((user, password)), _) => Credentials::Basic { user: user.to_owned(), password: password.into() },
+        (None, Some(token)) => Credentials::Bearer(token.clone()),
         (None, None) => Credentials::None,
     };
     MarathonOptions {
@@ -307,7 +308,8 @@ pub fn orders(settings: &Settings, version: Option<ProxyVersion>, restored: Save
         binary: version,
         options: settings.haproxy.options.clone(),
         services_removal_max: settings.haproxy.services_removal_max,
-        discovery: settings.discovery,
+        discovery: settings.discovery.policy,
+        host_networks: host_networks::of(settings),
         restored,
     }
 }
@@ -323,7 +325,14 @@ pub fn status_access(settings: &StatusSettings) -> Result<Access, String> {
         (None, None) => TokenSource::None,
     };
     let tls = settings.tls.clone().map(|(certificate, key)| CertificateFiles { certificate, key });
-    Ok(Access { hosts: settings.hosts.clone(), token, reads_need_token: settings.reads_need_token, tls })
+    Ok(Access {
+        hosts: settings.hosts.clone(),
+        token,
+        tokens: settings.tokens.clone(),
+        reads_need_token: settings.reads_need_token,
+        tls,
+        ..Access::default()
+    })
 }
 
 /// Path of the saved state. It contains the path of haproxy.cfg, so that daemons can share a directory.

@@ -15,7 +15,7 @@ pub async fn mistakes(settings: &Settings, log: &Logger) -> Vec<String> {
         // The operator of an external HAProxy checks the file.
         return Vec::new();
     }
-    let binary = HaproxyBinary::new(&settings.haproxy.binary);
+    let binary = HaproxyBinary::of(&settings.haproxy);
     if let Err(failure) = supported_version(&binary).await {
         return vec![format!("haproxy.path: {failure}")];
     }

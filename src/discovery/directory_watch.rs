@@ -210,6 +210,7 @@ impl Shared {
     }
 }
 
+#[expect(unsafe_code, reason = "tokio cannot know that the value keeps its descriptor")]
 async fn read(inotify: Rc<Descriptor>, shared: Weak<Shared>) {
     // SAFETY: the registered value owns the descriptor, and neither replaces nor closes it before it is dropped.
     let readiness = match unsafe { AsyncFd::register(inotify.clone()) } {

@@ -18,6 +18,7 @@ use serde_json::Value;
 use slog::Logger;
 
 use super::directory_watch::DirectoryWatches;
+use super::file_roots::FileRoots;
 use super::settings::required;
 use super::watched_files::{FileFilter, FileText, FileWatch};
 
@@ -27,17 +28,19 @@ pub(super) const KEYS: &[&str] = &["path"];
 /// Watches the file that the definition names.
 pub(super) fn open(
     spec: &SourceSpec,
+    roots: &Arc<FileRoots>,
     watches: &DirectoryWatches,
     options: &Arc<OptionPolicy>,
     watcher: Recipient<HostsSeen>,
 ) -> Result<FileWatch, String> {
     let path: PathBuf = required(spec, "path", "the file that lists the hosts, one per line")?;
+    let path = roots.path_of(&path)?;
     let Some(name) = path.file_name().map(OsStr::to_owned) else {
         return Err(format!("\"path\" is {path:?}, which is not the path of a file"));
     };
     let directory = directory_of(&path);
     let options = options.clone();
-    Ok(FileWatch::start(directory, FileFilter::One(name.clone()), watches, move |snapshot, seen_at| {
+    Ok(FileWatch::start(directory, FileFilter::One(name.clone(), roots.clone()), watches, move |snapshot, seen_at| {
         let text = snapshot.and_then(|files| files.get(&name).cloned().unwrap_or_else(|| Err(absent(&path))));
         let result = text.map(|text| read_hosts(&path, &text, &options));
         watcher.do_send(HostsSeen::watched(result, seen_at));
@@ -55,7 +58,8 @@ fn absent(path: &Path) -> String {
     format!("{} does not exist; create an empty file for a service without hosts", path.display())
 }
 
-/// The hosts of a file. The key of a line is the host's endpoint, or the line's first word if it is invalid.
+/// The hosts of a file. The key of a line is the host's endpoint, or its number. No message repeats its text, which may
+/// be a secret: the author of a definition chooses the file.
 fn read_hosts(path: &Path, text: &str, options: &OptionPolicy) -> Vec<SeenHost> {
     let mut first_lines: BTreeMap<Arc<str>, usize> = BTreeMap::new();
     let mut hosts = Vec::new();
@@ -79,7 +83,8 @@ fn read_hosts(path: &Path, text: &str, options: &OptionPolicy) -> Vec<SeenHost> 
             }
             // The key is the endpoint at the beginning of the line, so that the last good host stays.
             Err(error) => {
-                let key = line.split_whitespace().next().unwrap_or_default();
+                let endpoint = host_record::endpoint_in_line(line).map(|endpoint| endpoint.to_string());
+                let key = endpoint.unwrap_or_else(|| format!("line {number}"));
                 SeenHost { key: key.into(), record: Err(format!("{place}: {error}")) }
             }
         };

@@ -13,6 +13,7 @@ mod directory_watch;
 pub mod dns;
 pub mod etcd;
 pub mod file;
+mod file_roots;
 pub mod http;
 pub mod marathon;
 pub mod mesos;
@@ -26,6 +27,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use actix::Recipient;
+use proxymgr_actors::decide::host_networks::HostNetworks;
 use proxymgr_actors::decide::nearest::nearest;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::HostsSeen;
@@ -39,6 +41,7 @@ use self::etcd::{Etcd, EtcdOptions};
 use self::zookeeper::{ConnectString, Ensembles, Registrations};
 use directory_watch::DirectoryWatches;
 use dns::{Dns, DnsOptions};
+pub use file_roots::FileRoots;
 use marathon::{Marathon, MarathonOptions};
 use mesos::MesosOptions;
 
@@ -69,6 +72,8 @@ pub struct Sources {
     consul: Consul,
     etcd: Etcd,
     directories: DirectoryWatches,
+    file_roots: Arc<FileRoots>,
+    networks: HostNetworks,
     dns: Dns,
     marathon: Marathon,
     mesos: MesosOptions,
@@ -90,11 +95,23 @@ impl Sources {
             consul: Consul::new(ConsulOptions::default()),
             etcd: Etcd::new(EtcdOptions::default()),
             directories: DirectoryWatches::new(log),
+            file_roots: Arc::default(),
+            networks: HostNetworks::default(),
             dns: Dns::new(DnsOptions::default()),
             marathon: Marathon::new(MarathonOptions::default(), log),
             mesos: MesosOptions::default(),
             options: RefCell::new(Arc::new(options)),
         }
+    }
+
+    /// Sets the directories of files that definitions may name; none by default.
+    pub fn with_file_roots(self, roots: FileRoots) -> Self {
+        Self { file_roots: Arc::new(roots), ..self }
+    }
+
+    /// Sets the addresses that servers named by definitions may have.
+    pub fn with_networks(self, networks: HostNetworks) -> Self {
+        Self { networks, ..self }
     }
 
     /// Sets the options for DNS.
@@ -155,6 +172,7 @@ impl HostSources for Sources {
         spec: &SourceSpec,
         watcher: Recipient<HostsSeen>,
     ) -> Result<Box<dyn OpenSource>, String> {
+        settings::check_servers(spec, &self.networks)?;
         Ok(match spec.kind.as_str() {
             "zookeeper" => Box::new(self.open_zookeeper(Registrations::InData, spec, watcher)?),
             "campanjazk" => Box::new(self.open_zookeeper(Registrations::InName, spec, watcher)?),
@@ -162,7 +180,7 @@ impl HostSources for Sources {
             "consul" => Box::new(self::consul::open(spec, &self.consul, &self.options(), watcher)?),
             "dns" => Box::new(self.dns.open(spec, &self.options(), watcher)?),
             "etcd" => Box::new(self::etcd::open(spec, &self.etcd, &self.options(), watcher)?),
-            "file" => Box::new(file::open(spec, &self.directories, &self.options(), watcher)?),
+            "file" => Box::new(file::open(spec, &self.file_roots, &self.directories, &self.options(), watcher)?),
             "marathon" => Box::new(self.marathon.open(spec, &self.options(), watcher)?),
             "mesos" => Box::new(mesos::open(spec, &self.mesos, &self.options(), watcher)?),
             "static" => Box::new(static_hosts::open(spec, &self.options(), watcher)?),

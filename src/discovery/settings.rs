@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
-use proxymgr_actors::model::{SourceKind, SourceSpec};
+use proxymgr_actors::decide::host_networks::HostNetworks;
+use proxymgr_actors::model::{Address, SourceKind, SourceSpec};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -95,6 +96,36 @@ pub(super) fn servers(spec: &SourceSpec, example: &str) -> Result<Option<Servers
     servers.map(Some).map_err(|error| format!("\"server\": {error}; for example {example:?}"))
 }
 
+/// Checks the servers that a definition names, in whatever form its kind of source has them. An invalid one is reported
+/// by the kind itself.
+pub(super) fn check_servers(spec: &SourceSpec, networks: &HostNetworks) -> Result<(), String> {
+    for key in ["server", "servers", "masters"] {
+        let texts: Vec<&str> = match spec.settings.get(key) {
+            Some(Value::String(text)) => vec![text],
+            Some(Value::Array(texts)) => texts.iter().filter_map(Value::as_str).collect(),
+            _ => continue,
+        };
+        for server in texts.into_iter().flat_map(|text| text.split(',')) {
+            if let Some((address, port)) = endpoint_of(server.trim()) {
+                networks.check_reach(&address, port).map_err(|problem| format!("{key:?}: {problem}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The address and port in `host:port`, `host:port/chroot` or `http://host:port/path`. A port that is not given is taken
+/// for 1, which no listener of this daemon has.
+fn endpoint_of(text: &str) -> Option<(Address, NonZeroU16)> {
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let text = text.split('/').next()?;
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().ok()?),
+        _ => (text, NonZeroU16::MIN),
+    };
+    Some((Address::parse(host).ok()?, port))
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU16;
@@ -115,5 +146,28 @@ mod tests {
             required::<String>(&spec, "server", "the ensemble").unwrap_err(),
             "\"server\" is missing: the ensemble"
         );
+    }
+
+    #[test]
+    fn servers_of_definitions_are_checked() {
+        let networks = HostNetworks::default().without_listener("ours", "127.0.0.1:8470".parse().unwrap(), &[]);
+        let check = |settings: Value| {
+            let settings = settings.as_object().unwrap().clone();
+            check_servers(&SourceSpec { kind: "consul".into(), settings }, &networks)
+        };
+        for refused in [
+            json!({"server": "http://169.254.169.254/latest"}),
+            json!({"server": "zk1:2181,127.0.0.1:8470/chroot"}),
+            json!({"server": ["http://a:1", "https://[::ffff:127.0.0.1]:8470"]}),
+            json!({"servers": ["0.0.0.0:53"]}),
+            json!({"masters": ["http://localhost:8470"]}),
+        ] {
+            assert!(check(refused.clone()).is_err(), "{refused}");
+        }
+        for accepted in
+            [json!({"server": "zk1,zk2:2181/x"}), json!({"servers": ["127.0.0.1:53"]}), json!({"server": 5})]
+        {
+            assert_eq!(check(accepted.clone()), Ok(()), "{accepted}");
+        }
     }
 }

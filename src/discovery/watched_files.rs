@@ -24,6 +24,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use super::directory_watch::{DirectoryWatches, FileEvents, WatchedDirectory};
+use super::file_roots::FileRoots;
 
 /// A file's text, or why it cannot be read.
 pub(super) type FileText = Result<Arc<str>, String>;
@@ -31,8 +32,8 @@ pub(super) type FileText = Result<Arc<str>, String>;
 /// The relevant files of a directory.
 #[derive(Clone)]
 pub(super) enum FileFilter {
-    /// The file with this name.
-    One(OsString),
+    /// The file with this name, which must really be below these directories.
+    One(OsString, Arc<FileRoots>),
     /// Every file whose name this function accepts.
     Each(fn(&OsStr) -> bool),
 }
@@ -174,7 +175,7 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
     fn watch(&mut self, directories: &BTreeSet<PathBuf>) -> bool {
         // A file behind links may be replaced under any name, and a missing directory is created under its own.
         let only = match &self.filter {
-            FileFilter::One(name) if !self.is_linked() => Some(name.as_os_str()),
+            FileFilter::One(name, _) if !self.is_linked() => Some(name.as_os_str()),
             _ => None,
         };
         let (directory, filtered) = (&self.directory, only.is_some());
@@ -264,7 +265,7 @@ impl<R: FnMut(Result<&BTreeMap<OsString, FileText>, String>, Instant)> WatchedFi
     /// services.
     fn absence_grace(&self) -> Duration {
         match self.filter {
-            FileFilter::One(_) => SOURCE_ABSENCE_GRACE,
+            FileFilter::One(..) => SOURCE_ABSENCE_GRACE,
             FileFilter::Each(_) => Duration::ZERO,
         }
     }
@@ -311,7 +312,7 @@ impl Scan {
             found.directories.insert(parent.to_owned());
         }
         let names: Vec<OsString> = match &self.filter {
-            FileFilter::One(name) => vec![name.clone()],
+            FileFilter::One(name, _) => vec![name.clone()],
             FileFilter::Each(accepts) => {
                 let entries = fs::read_dir(&self.directory).map_err(cannot)?;
                 let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
@@ -332,7 +333,14 @@ impl Scan {
     /// The file with this name, if it exists.
     fn file(&self, name: &OsStr) -> Option<FoundFile> {
         let path = self.directory.join(name);
-        let seen = fs::canonicalize(&path).and_then(|target| Ok((fs::metadata(&target)?, target)));
+        let roots = match &self.filter {
+            FileFilter::One(_, roots) => Some(&**roots),
+            FileFilter::Each(_) => None,
+        };
+        let seen = fs::canonicalize(&path).and_then(|target| {
+            roots.map_or(Ok(()), |roots| roots.check(&target))?;
+            Ok((fs::metadata(&target)?, target))
+        });
         let (metadata, target) = match seen {
             Ok(seen) => seen,
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
@@ -352,7 +360,7 @@ impl Scan {
                 None => settled || fingerprint.target != path && is_link(&path),
                 Some(known) => known.target != fingerprint.target || *known != fingerprint && settled,
             };
-        let text = must_read.then(|| read_text(&path).map_err(|error| unreadable(&path, &error)));
+        let text = must_read.then(|| read_text(&path, roots).map_err(|error| unreadable(&path, &error)));
         Some(FoundFile { fingerprint, text })
     }
 }
@@ -377,9 +385,12 @@ fn unreadable(path: &Path, error: &io::Error) -> String {
     format!("cannot read {}: {error}", path.display())
 }
 
-fn read_text(path: &Path) -> io::Result<Arc<str>> {
-    // O_NONBLOCK: opening a named pipe would wait for its writer.
-    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
+fn read_text(path: &Path, roots: Option<&FileRoots>) -> io::Result<Arc<str>> {
+    let file = match roots {
+        Some(roots) => roots.open(path)?,
+        // O_NONBLOCK: opening a named pipe would wait for its writer.
+        None => OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?,
+    };
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }

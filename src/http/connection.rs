@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use http_body_util::Full;
@@ -13,7 +14,7 @@ use proxymgr_actors::limits::{HTTP_CONNECT_TIMEOUT, HTTP_CONNECTION_LIFE_MAX};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
@@ -82,6 +83,17 @@ impl Connection {
         } else {
             Box::new(tcp)
         };
+        Self::on(stream).await
+    }
+
+    /// Opens a connection to a unix socket, whatever the host of the URL is.
+    pub(super) async fn open_unix(path: &Path) -> Result<Self, TransportError> {
+        let stream = timeout(HTTP_CONNECT_TIMEOUT, UnixStream::connect(path)).await;
+        let stream = stream.map_err(|_| TransportError::ConnectTimeout)?.map_err(TransportError::Connect)?;
+        Self::on(Box::new(stream)).await
+    }
+
+    async fn on(stream: Box<dyn Stream>) -> Result<Self, TransportError> {
         let (sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(|error| TransportError::before_answer(&error))?;
         // The request reports errors of the connection.

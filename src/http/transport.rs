@@ -1,6 +1,7 @@
 //! Sends requests.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,13 +22,20 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("proxymgr/", env!("C
 /// Sends requests over its own connections. Runs on one thread, inside a `LocalSet`.
 pub struct Transport {
     tls: Option<Arc<ClientConfig>>,
+    /// The unix socket for all requests; by default each goes to the host of its URL.
+    unix: Option<PathBuf>,
     pool: Rc<Pool>,
 }
 
 impl Transport {
     /// Returns a transport without connections. Requests to `https` URLs fail without `tls`.
     pub fn new(tls: Option<Arc<ClientConfig>>) -> Self {
-        Self { tls, pool: Rc::default() }
+        Self { tls, unix: None, pool: Rc::default() }
+    }
+
+    /// Returns a transport to a unix socket. The host of URLs is sent, and has no other effect.
+    pub fn to_unix(path: PathBuf) -> Self {
+        Self { tls: None, unix: Some(path), pool: Rc::default() }
     }
 
     /// Sends a request to the server of its URL and waits for the headers of the answer without a time limit. The
@@ -42,7 +50,10 @@ impl Transport {
                 Err(SendError::Failed(error)) => return Err(error),
             }
         }
-        let mut connection = Connection::open(&origin, self.tls.as_ref()).await?;
+        let mut connection = match &self.unix {
+            Some(path) => Connection::open_unix(path).await?,
+            None => Connection::open(&origin, self.tls.as_ref()).await?,
+        };
         match connection.send(request).await.map_err(|error| *error) {
             Ok(response) => Ok(self.response(response, origin, connection)),
             Err(SendError::Unsent(_, error) | SendError::Failed(error)) => Err(error),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::time::SystemTime;
 
+use proxymgr_actors::decide::visible::{is_hidden, visible};
 use slog::{Drain, KV, Key, Level, Never, OwnedKVList, Record, Serializer};
 
 use super::{COMPONENT, component_of};
@@ -33,7 +34,7 @@ impl<W: Write> Drain for TextFormat<W> {
         let _ =
             if self.colour { write!(line, "{time} {colour}{level}\x1b[0m ") } else { write!(line, "{time} {level} ") };
         let _ = write!(line, "{}: ", component_of(record, values).as_deref().unwrap_or("proxymgr"));
-        push_printable(&mut line, &record.msg().to_string());
+        line.push_str(&visible(&record.msg().to_string()));
         // Values of the record come first, then those of its logger. slog passes both in reverse order.
         let mut pairs = Pairs::default();
         let _ = record.kv().serialize(record, &mut pairs);
@@ -59,17 +60,6 @@ fn level_word(level: Level) -> (&'static str, &'static str) {
     }
 }
 
-/// Appends a text with control characters escaped, so that it stays on one line.
-fn push_printable(line: &mut String, text: &str) {
-    for char in text.chars() {
-        if char.is_control() {
-            line.extend(char.escape_default());
-        } else {
-            line.push(char);
-        }
-    }
-}
-
 #[derive(Default)]
 struct Pairs(Vec<String>);
 
@@ -90,8 +80,8 @@ impl Serializer for Pairs {
             return Ok(());
         }
         let text = value.to_string();
-        let plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"');
-        self.0.push(if plain { format!(" {key}={text}") } else { format!(" {key}={text:?}") });
+        let plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || is_hidden(c) || c == '"');
+        self.0.push(if plain { format!(" {key}={text}") } else { format!(" {key}={}", visible(&format!("{text:?}"))) });
         Ok(())
     }
 }

@@ -69,22 +69,21 @@ pub(super) async fn run(
 
 fn command(line: &CommandLine, candidate: &str) -> Command {
     let words: Vec<String> = line.words.iter().map(|word| word.replace(CANDIDATE, candidate)).collect();
+    let environment = &line.environment;
     let mut command = match words.as_slice() {
         [text] if line.shell => {
-            let mut shell = Command::new("/bin/sh");
+            let mut shell = environment.command("/bin/sh");
             shell.arg("-c").arg(text);
             shell
         }
         [program, arguments @ ..] => {
-            let mut command = Command::new(program);
+            let mut command = environment.command(program);
             command.args(arguments);
             command
         }
-        [] => Command::new(""),
+        [] => environment.command(""),
     };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
-    // HAProxy must not report readiness for the daemon.
-    command.env_remove("NOTIFY_SOCKET");
     command
 }
 
@@ -130,9 +129,11 @@ mod tests {
     use slog::{Discard, o};
 
     use super::*;
+    use crate::child_environment::ChildEnvironment;
 
     async fn run_words(words: &[&str], shell: bool) -> Result<(), String> {
-        let line = CommandLine { words: words.iter().map(ToString::to_string).collect(), shell };
+        let words = words.iter().map(ToString::to_string).collect();
+        let line = CommandLine { words, shell, environment: ChildEnvironment::default() };
         let outcome = run(&line, "/a candidate", Duration::from_secs(2), &Logger::root(Discard, o!())).await;
         outcome.map_err(|failure| failure.to_string())
     }
@@ -142,6 +143,18 @@ mod tests {
         assert_eq!(run_words(&["test", "{candidate}", "=", "/a candidate"], false).await, Ok(()));
         assert_eq!(run_words(&["test", "$HOME", "=", "$HOME"], false).await, Ok(()));
         assert_eq!(run_words(&["test -n \"$PATH\" && true"], true).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn environment_of_the_daemon_is_not_inherited() {
+        // Cargo sets this variable for tests.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        assert_eq!(run_words(&["test -z \"$CARGO_MANIFEST_DIR\""], true).await, Ok(()));
+        let environment = ChildEnvironment::with(vec!["CARGO_MANIFEST_DIR".to_owned()]);
+        let words = vec!["test -n \"$CARGO_MANIFEST_DIR\"".to_owned()];
+        let line = CommandLine { words, shell: true, environment };
+        let outcome = run(&line, "", Duration::from_secs(2), &Logger::root(Discard, o!())).await;
+        assert_eq!(outcome, Ok(()), "a variable that is listed");
     }
 
     #[tokio::test]

@@ -14,16 +14,30 @@ use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::child_environment::ChildEnvironment;
+use crate::settings::HaproxySettings;
+
 /// HAProxy's program on this machine.
 #[derive(Debug, Clone)]
 pub struct HaproxyBinary {
     path: PathBuf,
+    environment: ChildEnvironment,
 }
 
 impl HaproxyBinary {
     /// The program at `path`; a name without a slash is looked up in `PATH`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), environment: ChildEnvironment::default() }
+    }
+
+    /// The program that these settings select, with the environment that they allow.
+    pub fn of(settings: &HaproxySettings) -> Self {
+        Self { path: settings.binary.clone(), environment: settings.run.environment.clone() }
+    }
+
+    /// What the program inherits of the daemon's environment.
+    pub(super) fn environment(&self) -> &ChildEnvironment {
+        &self.environment
     }
 
     /// The path of the program.
@@ -54,10 +68,8 @@ impl HaproxyBinary {
     /// The program inherits the descriptors in `inherited` and no others. Those that it owns stay open until the
     /// command is dropped.
     pub(super) fn command(&self, inherited: Inherited) -> Command {
-        let mut command = Command::new(&self.path);
+        let mut command = self.environment.command(&self.path);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        // HAProxy must not report readiness for the daemon.
-        command.env_remove("NOTIFY_SOCKET");
         inherit(&mut command, inherited);
         command
     }
@@ -85,6 +97,7 @@ pub(super) struct Inherited {
 /// Lets the child keep these descriptors across `exec`. All descriptors of the daemon are close-on-exec. The flag is
 /// cleared only in the child: if it were cleared in the daemon, any other program started at that moment would inherit
 /// the listening sockets and keep their ports in use.
+#[expect(unsafe_code, reason = "what a child does between fork and exec is not checked by the compiler")]
 fn inherit(command: &mut Command, Inherited { listeners, stats }: Inherited) {
     if listeners.is_empty() && stats.is_none() {
         return;

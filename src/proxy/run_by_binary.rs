@@ -67,7 +67,7 @@ impl Program {
             words.push("-sf".to_owned());
             words.extend(before.iter().map(u32::to_string));
         }
-        CommandLine { words, shell: false }
+        CommandLine { words, shell: false, environment: self.binary.environment().clone() }
     }
 
     /// Returns the processes in the pid file that still are our HAProxy: a stale pid may belong to another process by

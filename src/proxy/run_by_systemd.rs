@@ -9,6 +9,7 @@ use slog::Logger;
 
 use super::command::{self, CommandFailure};
 use super::ordered_processes::{OrderedProcesses, Runner};
+use crate::child_environment::ChildEnvironment;
 use crate::settings::CommandLine;
 
 /// Returns the HAProxy that this unit runs on the configuration at `config_path`. `limit` applies to each call of
@@ -41,5 +42,9 @@ impl Runner for Systemd {
 
 fn systemctl(arguments: &[&str], unit: &str) -> CommandLine {
     let words = ["systemctl", "--no-ask-password"].iter().chain(arguments).chain([&unit]);
-    CommandLine { words: words.map(|word| (*word).to_owned()).collect(), shell: false }
+    CommandLine {
+        words: words.map(|word| (*word).to_owned()).collect(),
+        shell: false,
+        environment: ChildEnvironment::default(),
+    }
 }

@@ -95,6 +95,7 @@ impl WatchedProcesses {
         }
     }
 
+    #[expect(unsafe_code, reason = "tokio cannot know that the value keeps its descriptor")]
     fn adopted(&self, pid: u32, pidfd: OwnedFd) -> io::Result<RunningProcess> {
         // SAFETY: the AsyncFd owns this copy of the pidfd, and an OwnedFd neither closes nor changes its descriptor
         // before it is dropped.

@@ -1,5 +1,7 @@
 //! Commands in the settings.
 
+use crate::child_environment::ChildEnvironment;
+
 /// The placeholder for the candidate's path in a check command.
 pub const CANDIDATE: &str = "{candidate}";
 
@@ -10,12 +12,14 @@ pub struct CommandLine {
     pub words: Vec<String>,
     /// Whether the shell runs it.
     pub shell: bool,
+    /// What it inherits of the daemon's environment.
+    pub environment: ChildEnvironment,
 }
 
 impl CommandLine {
     /// A list of words is run as it is. A single text is split at white space, or passed to the shell if `shell` is
     /// set.
-    pub(super) fn new(mut words: Vec<String>, shell: bool) -> Result<Self, String> {
+    pub(super) fn new(mut words: Vec<String>, shell: bool, environment: ChildEnvironment) -> Result<Self, String> {
         if shell && words.len() > 1 {
             return Err("is a list of words, but the shell needs one text; write one text, or remove shell".to_owned());
         }
@@ -30,6 +34,6 @@ impl CommandLine {
         if words.iter().all(|word| word.trim().is_empty()) {
             return Err("is empty; remove the key if there is nothing to run".to_owned());
         }
-        Ok(Self { words, shell })
+        Ok(Self { words, shell, environment })
     }
 }

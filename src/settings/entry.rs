@@ -7,9 +7,9 @@ use std::time::Duration;
 use figment::value::{Dict, Value};
 use proxymgr_actors::decide::nearest::nearest;
 
-use super::Secret;
 use super::reader::Reader;
 use super::value::{choose, duration, one_line, shown};
+use crate::secret::Secret;
 
 /// An entry that is being read. Every key that is read counts as known; [`Entry::finish`] reports the remaining keys.
 pub struct Entry<'a> {
@@ -39,7 +39,7 @@ impl<'a> Entry<'a> {
     /// A text that is never shown, if the key is set.
     pub fn secret(&mut self, name: &'static str) -> Option<Secret> {
         self.read(name, |value| match one_line(value) {
-            Ok(text) => Ok(Secret(text)),
+            Ok(text) => Ok(Secret::from(text)),
             // A value of another type may still be the secret.
             Err(_) => Err("must be one line of text, in quotes".to_owned()),
         })

@@ -1,9 +1,8 @@
-//! The limits beyond which the guard blocks a change in discovery, the quotas of what is used of it, and the limits of
-//! draining servers and processes.
+//! The limits beyond which the guard blocks a change in discovery, and the limits of draining servers and processes.
 
 use std::time::Duration;
 
-use proxymgr_actors::model::{DiscoveryPolicy, LifeCyclePolicy, MaxRemoval, OldProcessLimits, Quotas, Removal};
+use proxymgr_actors::model::{LifeCyclePolicy, MaxRemoval, OldProcessLimits, Removal};
 
 use super::reader::Reader;
 
@@ -13,17 +12,6 @@ pub fn read_removal(reader: &mut Reader) -> Option<Removal> {
     let max_removal = MaxRemoval::from(reader.share("guards.max_removal"));
     let window = reader.duration("guards.window");
     Some(Removal { min_hosts: usize::try_from(min_hosts?).ok()?, max_removal, window: window? })
-}
-
-/// Reads how discovery is read, and how much of it is used.
-pub fn read_discovery(reader: &mut Reader) -> Option<DiscoveryPolicy> {
-    let confirm_interval = reader.duration("discovery.confirm_interval");
-    let damping = reader.switch("discovery.damping");
-    let mut quota = |key| usize::try_from(reader.number(key)?).ok();
-    let (services, hosts_per_service) = (quota("quotas.services"), quota("quotas.hosts_per_service"));
-    let (hosts, slots) = (quota("quotas.hosts"), quota("quotas.slots"));
-    let quotas = Quotas { services: services?, hosts_per_service: hosts_per_service?, hosts: hosts?, slots: slots? };
-    Some(DiscoveryPolicy { confirm_interval: confirm_interval?, damping: damping?, quotas })
 }
 
 /// Reads how servers are drained and ramped up.

@@ -7,6 +7,7 @@ use proxymgr_actors::model::ProxyManagement;
 
 use super::command_line::CommandLine;
 use super::reader::Reader;
+use crate::child_environment::{ChildEnvironment, check_name};
 
 /// How HAProxy is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct RunSettings {
     pub way: RunWay,
     /// The time-out of each command.
     pub timeout: Duration,
+    /// What HAProxy and the commands inherit of the daemon's environment.
+    pub environment: ChildEnvironment,
 }
 
 /// How HAProxy is started and reloaded.
@@ -75,9 +78,11 @@ pub(super) fn read(reader: &mut Reader, config_path: Option<&Path>) -> Option<Ru
         reader.refuse("haproxy.pid_file", format!("{} must be an absolute path", path.display()));
     }
     let shell = reader.switch("haproxy.command_shell").unwrap_or_default();
-    let start = command(reader, "haproxy.start_command", shell, way);
-    let check = command(reader, "haproxy.check_command", shell, way);
-    let reload = command(reader, "haproxy.reload_command", shell, way);
+    let environment = environment(reader);
+    let mut command = |key| command(reader, key, shell, way, &environment);
+    let start = command("haproxy.start_command");
+    let check = command("haproxy.check_command");
+    let reload = command("haproxy.reload_command");
     let timeout = reader.duration("haproxy.command_timeout");
     let way = match way? {
         "systemd" => RunWay::Systemd { unit: unit? },
@@ -93,10 +98,48 @@ pub(super) fn read(reader: &mut Reader, config_path: Option<&Path>) -> Option<Ru
         "none" => RunWay::External,
         _ => RunWay::Supervise,
     };
-    Some(RunSettings { way, timeout: timeout? })
+    Some(RunSettings { way, timeout: timeout?, environment })
 }
 
-fn command(reader: &mut Reader, key: &'static str, shell: bool, way: Option<&str>) -> Option<CommandLine> {
+/// Adds the lines for `haproxy.user` and `haproxy.group` to the lines of the global section.
+pub(super) fn push_user(reader: &mut Reader, global: &mut Vec<String>) {
+    for (key, keyword, number) in [("haproxy.user", "user", "uid"), ("haproxy.group", "group", "gid")] {
+        let Some(name) = reader.text(key) else { continue };
+        // useradd(8)
+        let is_name = !name.is_empty()
+            && !name.starts_with('-')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+        if !is_name {
+            reader.refuse(key, format!("{name:?} is not the name of a {keyword}"));
+        } else if global
+            .iter()
+            .any(|line| line.split_whitespace().next().is_some_and(|first| [keyword, number].contains(&first)))
+        {
+            reader.refuse(key, format!("haproxy.global sets {keyword} or {number}, too; remove one of them"));
+        } else {
+            global.push(format!("{keyword} {name}"));
+        }
+    }
+}
+
+fn environment(reader: &mut Reader) -> ChildEnvironment {
+    const KEY: &str = "haproxy.environment";
+    let names = reader.lines(KEY);
+    for (at, name) in names.iter().enumerate() {
+        if let Err(problem) = check_name(name) {
+            reader.refuse_line(KEY, at, problem);
+        }
+    }
+    ChildEnvironment::with(names)
+}
+
+fn command(
+    reader: &mut Reader,
+    key: &'static str,
+    shell: bool,
+    way: Option<&str>,
+    environment: &ChildEnvironment,
+) -> Option<CommandLine> {
     let words = reader.lines(key);
     if words.is_empty() {
         return None;
@@ -104,7 +147,7 @@ fn command(reader: &mut Reader, key: &'static str, shell: bool, way: Option<&str
     if let Some(way) = way.filter(|way| *way != "command") {
         reader.refuse(key, format!("has no effect with haproxy.run: {way}; set haproxy.run: command, or remove it"));
     }
-    CommandLine::new(words, shell).map_err(|problem| reader.refuse(key, problem)).ok()
+    CommandLine::new(words, shell, environment.clone()).map_err(|problem| reader.refuse(key, problem)).ok()
 }
 
 /// systemd.unit(5): letters, digits and `:-_.\@`. A leading `-` would be an option of systemctl.

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::Secret;
 use super::reader::Reader;
 use crate::http::Servers;
+use crate::secret::Secret;
 use crate::tls::TlsFiles;
 
 /// Settings of Consul.
@@ -50,7 +50,7 @@ pub fn read_consul(reader: &mut Reader) -> Option<ConsulSettings> {
     if text.is_some() && file.is_some() {
         reader.refuse("consul.token_file", "is set together with consul.token; remove one of them");
     }
-    let token = text.map(|text| ConsulToken::Text(Secret(text))).or(file.map(ConsulToken::File));
+    let token = text.map(|text| ConsulToken::Text(Secret::from(text))).or(file.map(ConsulToken::File));
     let datacenter = reader.text("consul.datacenter");
     let connections_max = reader.count("consul.connections").and_then(|count| usize::try_from(count).ok());
     let ca = reader.path("consul.tls.ca");
@@ -74,7 +74,7 @@ pub fn user_and_password(reader: &mut Reader, path: &'static str) -> Option<Secr
     if !complete {
         reader.refuse(path, "must be user:password");
     }
-    Some(Secret(text))
+    Some(Secret::from(text))
 }
 
 /// Reads the paths of a certificate and its key, which need each other.

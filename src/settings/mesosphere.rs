@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Secret;
 use super::http::{identity, user_and_password};
 use super::reader::Reader;
 use crate::http::Servers;
+use crate::secret::Secret;
 use crate::tls::TlsFiles;
 
 /// Settings of Marathon.
@@ -40,7 +40,7 @@ pub struct MesosSettings {
 pub fn read_marathon(reader: &mut Reader) -> Option<MarathonSettings> {
     let servers = reader.urls("marathon.servers");
     let auth = user_and_password(reader, "marathon.auth");
-    let token = reader.text("marathon.token").map(Secret);
+    let token = reader.text("marathon.token").map(Secret::from);
     if auth.is_some() && token.is_some() {
         reader.refuse("marathon.token", "is set together with marathon.auth; remove one of them");
     }

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Secret;
 use super::command_line::CommandLine;
 use super::entry::Entry;
 use super::reader::Reader;
 use super::value::check_servers;
+use crate::child_environment::ChildEnvironment;
+use crate::secret::Secret;
 use crate::tls::TlsFiles;
 
 /// The default time-out of an output's command.
@@ -71,11 +72,11 @@ pub enum StdoutFormat {
 }
 
 /// Reads every output.
-pub(super) fn read(reader: &mut Reader) -> Vec<OutputSettings> {
+pub(super) fn read(reader: &mut Reader, environment: &ChildEnvironment) -> Vec<OutputSettings> {
     reader.entries("outputs", |entry| {
         entry.need("type", "type: template");
         match entry.choice("type", &["template", "hipache", "stdout"])? {
-            "template" => template(entry).map(OutputSettings::Template),
+            "template" => template(entry, environment).map(OutputSettings::Template),
             "hipache" => hipache(entry).map(OutputSettings::Hipache),
             _ => match entry.choice("format", &["text", "json"]) {
                 Some("json") => Some(OutputSettings::Stdout(StdoutFormat::Json)),
@@ -85,7 +86,7 @@ pub(super) fn read(reader: &mut Reader) -> Vec<OutputSettings> {
     })
 }
 
-fn template(entry: &mut Entry<'_>) -> Option<TemplateSettings> {
+fn template(entry: &mut Entry<'_>, environment: &ChildEnvironment) -> Option<TemplateSettings> {
     entry.need("template", "template: /etc/proxymgr/nginx.conf.j2");
     entry.need("path", "path: /etc/nginx/nginx.conf");
     let template = entry.path("template");
@@ -96,17 +97,22 @@ fn template(entry: &mut Entry<'_>) -> Option<TemplateSettings> {
     let service = entry.text("service");
     let comment = entry.text("comment").unwrap_or_else(|| "#".to_owned());
     let shell = entry.flag("shell");
-    let check = command(entry, "check", shell);
-    let reload = command(entry, "reload", shell);
+    let check = command(entry, "check", shell, environment);
+    let reload = command(entry, "reload", shell, environment);
     let (min, max) = (Duration::from_millis(100), Duration::from_secs(3_600));
     let timeout = entry.duration("timeout", COMMAND_TIMEOUT, min, max);
     let comment = Some(comment).filter(|comment| !comment.is_empty());
     Some(TemplateSettings { template: template?, path: path?, service, comment, check, reload, timeout: timeout? })
 }
 
-fn command(entry: &mut Entry<'_>, name: &'static str, shell: bool) -> Option<CommandLine> {
+fn command(
+    entry: &mut Entry<'_>,
+    name: &'static str,
+    shell: bool,
+    environment: &ChildEnvironment,
+) -> Option<CommandLine> {
     let words = entry.texts(name)?;
-    CommandLine::new(words, shell).map_err(|problem| entry.refuse(name, problem)).ok()
+    CommandLine::new(words, shell, environment.clone()).map_err(|problem| entry.refuse(name, problem)).ok()
 }
 
 fn hipache(entry: &mut Entry<'_>) -> Option<HipacheSettings> {

@@ -293,7 +293,7 @@ fn every_key_of_the_table_is_read() {
     let yaml = "service_config: {path: /x}
 record: /var/x
 guards: {max_removal: 0.5}
-haproxy: {socket_path: /run/x, pid_file: /run/y}
+haproxy: {socket_path: /run/x, pid_file: /run/y, user: u, group: g}
 zookeeper: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 annotations: {path: /a, servers: 'h:1'}
 aws: {region: r, endpoint: 'http://h:1'}
@@ -302,7 +302,7 @@ etcd: {auth: 'a:b', tls: {ca: /a, certificate: /b, key: /c}}
 dns: {servers: 10.0.0.2}
 mesos: {tls: {ca: /a}}
 marathon: {auth: 'a:b', callback: 'http://h:1', tls: {ca: /a, certificate: /b, key: /c}}
-status: {tls_cert: /a, tls_key: /b, token: 0123456789abcdef}";
+status: {socket: /s, socket_group: g, tls_cert: /a, tls_key: /b, token: 0123456789abcdef}";
     let settings = load(yaml, &[], &[]).unwrap();
     // They exclude the tokens.
     let other = load("status: {token_file: /t}\nconsul: {token_file: /t}\nmarathon: {token: t}", &[], &[]).unwrap();

@@ -55,7 +55,9 @@ pub enum AskError {
 pub struct DaemonAddress {
     /// URL of its listener, such as `http://127.0.0.1:8470`.
     pub url: String,
-    /// Its token, required for changes.
+    /// Its unix socket, which is used in place of the URL and needs no token.
+    pub socket: Option<PathBuf>,
+    /// Its token, required for changes over TCP.
     pub token: Option<Token>,
     /// PEM file with the certificate authorities to trust; by default those of this machine.
     pub ca: Option<PathBuf>,
@@ -65,18 +67,30 @@ pub struct DaemonAddress {
 pub struct StatusClient {
     http: Transport,
     url: String,
+    /// The unix socket or the URL, for messages.
+    place: String,
     token: Option<Token>,
 }
 
 impl StatusClient {
     /// A client for this daemon. It does not connect yet.
     pub fn new(daemon: DaemonAddress) -> Result<Self, String> {
+        if let Some(socket) = daemon.socket {
+            let place = format!("unix:{}", socket.display());
+            return Ok(Self {
+                http: Transport::to_unix(socket),
+                url: "http://localhost".to_owned(),
+                place,
+                token: None,
+            });
+        }
         let tls = if daemon.url.starts_with("https:") {
             Some(TlsFiles { ca: daemon.ca, identity: None }.load()?)
         } else {
             None
         };
-        Ok(Self { http: Transport::new(tls), url: daemon.url.trim_end_matches('/').to_owned(), token: daemon.token })
+        let url = daemon.url.trim_end_matches('/').to_owned();
+        Ok(Self { http: Transport::new(tls), place: url.clone(), url, token: daemon.token })
     }
 
     /// Reads the status, as text and parsed.
@@ -104,8 +118,8 @@ impl StatusClient {
 
     fn parse<T: DeserializeOwned>(&self, path: &str, text: &str) -> Result<T, AskError> {
         serde_json::from_str(text).map_err(|error| {
-            let url = &self.url;
-            AskError::NoAnswer(format!("the answer of {url}{path} is not from a proxymgr of this version: {error}"))
+            let place = &self.place;
+            AskError::NoAnswer(format!("the answer of {place}{path} is not from a proxymgr of this version: {error}"))
         })
     }
 
@@ -117,6 +131,7 @@ impl StatusClient {
             Ok(sent) => sent.map_err(|error| self.no_answer(&error))?,
             Err(_) => return Err(self.timed_out()),
         };
+        let address = format!("{}{path}", self.place);
         let body = match timeout(ANSWER_TIMEOUT, response.read(ANSWER_BYTES_MAX)).await {
             Ok(read) => {
                 read.map_err(|error| AskError::NoAnswer(format!("the answer of {address} cannot be read: {error}")))?
@@ -160,11 +175,11 @@ impl StatusClient {
 
     fn timed_out(&self) -> AskError {
         let seconds = ANSWER_TIMEOUT.as_secs();
-        AskError::NoAnswer(format!("{} did not answer within {seconds} s", self.url))
+        AskError::NoAnswer(format!("{} did not answer within {seconds} s", self.place))
     }
 
     fn no_answer(&self, error: &TransportError) -> AskError {
-        let url = &self.url;
+        let url = &self.place;
         AskError::NoAnswer(match error {
             TransportError::Tls(cause) => {
                 format!("{url} is not trusted: {cause}; pass the authority of its certificate with --ca")

@@ -15,6 +15,8 @@ use std::fmt;
 use proxymgr_actors::snapshot::ActorState;
 use serde::{Deserialize, Serialize};
 
+use super::view::OwnProblem;
+
 /// Kind of a problem. Stable: scripts and tests compare it, the text may change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,6 +39,8 @@ pub enum ConcernKind {
     StateNotSaved,
     /// Settings were rejected at SIGHUP.
     SettingsRejected,
+    /// The status listener, or its unix socket, cannot be opened.
+    ListenerDown,
     /// A target does not answer.
     TargetDown,
     /// An output cannot be updated.
@@ -101,6 +105,12 @@ impl Concern {
     ) -> Self {
         let (text, advice) = (text.into(), advice.into());
         Self { kind, text, service: None, since_unix_ms, serves_list_of_unix_ms: None, advice }
+    }
+
+    /// A problem of the status listener itself.
+    pub fn of_listener(problem: &OwnProblem) -> Self {
+        let advice = "HAProxy is managed regardless; retried every few seconds";
+        Self::new(ConcernKind::ListenerDown, problem.text.clone(), Some(problem.since_unix_ms), advice)
     }
 
     /// A problem of one service.

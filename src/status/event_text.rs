@@ -59,6 +59,9 @@ pub fn describe(event: &Event) -> EventText {
         Event::HeldAccepted { reason } => ("accepted", format!("change accepted by an operator: {reason}"), Good),
         Event::HeldRejected { reason } => ("rejected", format!("change rejected by an operator: {reason}"), Plain),
         Event::ChoiceEnded { why } => ("override", format!("the operator's override ended: {why}"), Plain),
+        Event::OrderRequested { who, from, what, result, accepted } => {
+            ("order", format!("{what} by {who} from {from}: {result}"), if *accepted { Plain } else { Bad })
+        }
         Event::Ordered { what, .. } => ("operator", what.clone(), Plain),
         Event::Decided { class, reason } => ("decision", format!("{}: {reason}", class.as_str()), Plain),
         Event::Commanded { command, answer, accepted } => {

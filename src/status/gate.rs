@@ -3,16 +3,20 @@
 //! | check | by | on failure |
 //! | --- | --- | --- |
 //! | host name | [`host`]: the `Host` header | 421 |
-//! | rate | [`rate`]: a token bucket per client address | 429 |
-//! | authorisation | [`caller`]: the token, `Origin`, `Sec-Fetch-Site` | 401, 403 |
+//! | connections | [`clients`]: their number per client address | closed |
+//! | authorisation | [`caller`]: tokens, the [`peer`] of the unix socket, `Origin`, `Sec-Fetch-Site` | 401, 403 |
+//! | rate | [`rate`]: a token bucket per client | 429 |
 //! | size and time of the request body | [`request_body`] | 413, 408 |
 //! | size and time of the answer | [`answer_body`] | closed, 503 |
 //!
-//! The [`listener`](super::listener) limits the number of connections and their idle time.
+//! Changes and wrong tokens are logged and recorded by [`audit`]. The [`listener`](super::listener) limits the number of connections and their idle time.
 
 pub mod answer_body;
+pub mod audit;
 pub mod caller;
+pub mod clients;
 pub mod host;
+pub mod peer;
 pub mod rate;
 pub mod request_body;
 
@@ -26,9 +30,10 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 
 use self::answer_body::AnswersInProgress;
-use self::caller::Callers;
+use self::audit::Audit;
+use self::caller::{Callers, Verdict};
 use self::host::AllowedHosts;
-use self::rate::Rates;
+use self::rate::{Client, Rates};
 use super::problem::Problem;
 
 /// The checks and their state.
@@ -37,30 +42,45 @@ pub struct Gate {
     callers: Arc<Callers>,
     rates: Rates,
     answers: AnswersInProgress,
+    audit: Audit,
 }
 
 impl Gate {
-    /// A gate for these callers and host names.
-    pub fn new(hosts: AllowedHosts, callers: Arc<Callers>) -> Self {
-        Self { hosts, callers, rates: Rates::default(), answers: AnswersInProgress::default() }
+    /// A gate for these callers and host names. Orders are reported to `audit`.
+    pub fn new(hosts: AllowedHosts, callers: Arc<Callers>, audit: Audit) -> Self {
+        Self { hosts, callers, rates: Rates::default(), answers: AnswersInProgress::default(), audit }
     }
 
-    async fn check(&self, request: &mut ServiceRequest) -> Result<(), Problem> {
+    async fn check(&self, request: &mut ServiceRequest, verdict: Verdict) -> Result<(), Problem> {
         if let Some(problem) = self.hosts.refusal(request) {
             return Err(problem);
         }
-        if request.peer_addr().is_some_and(|peer| !self.rates.allow(peer.ip())) {
-            let detail = "too many requests from this address; slow down";
+        if client_of(request, &verdict).is_some_and(|client| !self.rates.allow(client)) {
+            let detail = "too many requests from this client; slow down";
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail));
         }
-        if let Some(problem) = self.callers.refusal(request) {
+        if let Some(problem) = verdict.refusal {
             return Err(problem);
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        if is_change(request.method()) {
             request_body::read_body(request).await?;
         }
         Ok(())
     }
+}
+
+/// The client that a request counts for.
+fn client_of(request: &ServiceRequest, verdict: &Verdict) -> Option<Client> {
+    if let Some(caller) = &verdict.caller {
+        return Some(Client::Caller(caller.name.clone()));
+    }
+    let address = request.peer_addr()?.ip();
+    let is_health = matches!(request.path(), "/healthz" | "/readyz");
+    Some(if is_health { Client::Health(address) } else { Client::Address(address) })
+}
+
+fn is_change(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 /// Middleware: runs the checks and adds the security headers to every answer.
@@ -69,10 +89,15 @@ pub async fn pass<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let response = match gate.check(&mut request).await {
+    let verdict = gate.callers.judge(&request);
+    let attempt = gate.audit.attempt(&request, &verdict);
+    let response = match gate.check(&mut request, verdict).await {
         Err(problem) => request.into_response(problem.answer()),
         Ok(()) => with_detail(next.call(request).await?.map_into_boxed_body()),
     };
+    if let Some(attempt) = attempt {
+        gate.audit.report(attempt, &response);
+    }
     let (request, response) = response.into_parts();
     let (head, body) = response.into_parts();
     let response = match gate.answers.take_in(body) {

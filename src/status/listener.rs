@@ -3,8 +3,11 @@
 //! It runs on a thread of its own and asks the actors by message, so that no slow reader and no large answer delays a
 //! change. Questions to the actors take at most a tenth of their time.
 
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix_web::dev::{Server, ServerHandle};
@@ -16,9 +19,13 @@ use proxymgr_actors::limits::{
     STATUS_CONNECTIONS_MAX, STATUS_HEAD_TIMEOUT, STATUS_IDLE_TIMEOUT, STATUS_SEND_BUFFER_BYTES, STATUS_UNREAD_TIMEOUT,
 };
 use rustls::ServerConfig;
+use slog::Logger;
 
 use super::access::{Access, Secrets};
+use super::gate::audit::Audit;
+use super::gate::clients::Clients;
 use super::gate::host::AllowedHosts;
+use super::gate::peer::PeerRules;
 use super::gate::{self, Gate};
 use super::part::Part;
 use super::problem::{self, Problem};
@@ -26,15 +33,50 @@ use super::rendered::RenderedAnswers;
 use super::tls::ServerCertificate;
 use super::view::{CachedView, Identity, View};
 
-/// A running listener.
+/// The listener: all that is served, on a TCP socket, a unix socket, or both.
 pub struct StatusListener {
-    handle: ServerHandle,
-    address: SocketAddr,
+    site: Site,
     secrets: Secrets,
+    servers: RefCell<Vec<ServerHandle>>,
+    address: Cell<Option<SocketAddr>>,
+    /// The path of the unix socket, which is removed at the end.
+    socket_path: RefCell<Option<PathBuf>>,
 }
 
 impl StatusListener {
-    /// Serves `parts` on a bound socket. The server runs until it is stopped or the actix system ends.
+    /// Prepares the listener; `listen` is the address that it will have, if any.
+    pub fn new(
+        listen: Option<SocketAddr>,
+        access: Access,
+        identity: Identity,
+        view: Arc<dyn View>,
+        parts: Vec<Part>,
+    ) -> Result<Self, String> {
+        let secrets = Secrets::read(&access)?;
+        let view: Arc<dyn View> = Arc::new(CachedView::new(view));
+        let log = access.log.unwrap_or_else(|| Logger::root(slog::Discard, slog::o!()));
+        let listen = listen.map_or_else(|| Ipv4Addr::LOCALHOST.into(), |listen| listen.ip());
+        let hosts = AllowedHosts { listen, names: access.hosts };
+        let gate = Gate::new(hosts, Arc::clone(&secrets.callers), Audit::new(Arc::clone(&view), log));
+        let site = Site {
+            gate: Arc::new(gate),
+            clients: Arc::default(),
+            peers: access.peers,
+            identity,
+            view,
+            rendered: Arc::default(),
+            parts,
+        };
+        Ok(Self {
+            site,
+            secrets,
+            servers: RefCell::default(),
+            address: Cell::new(None),
+            socket_path: RefCell::default(),
+        })
+    }
+
+    /// Serves on a bound TCP socket. The server runs until it is stopped or the actix system ends.
     pub fn start(
         socket: TcpListener,
         access: Access,
@@ -42,18 +84,32 @@ impl StatusListener {
         view: Arc<dyn View>,
         parts: Vec<Part>,
     ) -> Result<Self, String> {
-        let cannot = |error: io::Error| format!("the status listener cannot be started: {error}");
-        let address = socket.local_addr().map_err(cannot)?;
-        let secrets = Secrets::read(&access)?;
-        limit_connections(&socket).map_err(|errno| cannot(errno.into()))?;
-        let gate = Gate::new(AllowedHosts { listen: address.ip(), names: access.hosts }, Arc::clone(&secrets.callers));
-        let tls = secrets.certificate.as_ref().map(ServerCertificate::server_config).transpose()?;
-        let view = Arc::new(CachedView::new(view));
-        let site = Site { gate: Arc::new(gate), identity, view, rendered: Arc::default(), parts };
-        let server = site.serve(socket, tls).map_err(cannot)?;
-        let handle = server.handle();
+        let listener = Self::new(socket.local_addr().ok(), access, identity, view, parts)?;
+        listener.serve_tcp(socket)?;
+        Ok(listener)
+    }
+
+    /// Serves on a bound TCP socket, too.
+    pub fn serve_tcp(&self, socket: TcpListener) -> Result<(), String> {
+        let address = socket.local_addr().map_err(cannot_start)?;
+        limit_connections(&socket).map_err(|errno| cannot_start(errno.into()))?;
+        let tls = self.secrets.certificate.as_ref().map(ServerCertificate::server_config).transpose()?;
+        self.run(self.site.clone().serve(Socket::Tcp(socket, tls.map(Box::new))).map_err(cannot_start)?);
+        self.address.set(Some(address));
+        Ok(())
+    }
+
+    /// Serves on a bound unix socket, too, without TLS.
+    pub fn serve_unix(&self, socket: UnixListener, path: PathBuf) -> Result<(), String> {
+        socket.set_nonblocking(true).map_err(cannot_start)?;
+        self.run(self.site.clone().serve(Socket::Unix(socket)).map_err(cannot_start)?);
+        self.socket_path.replace(Some(path));
+        Ok(())
+    }
+
+    fn run(&self, server: Server) {
+        self.servers.borrow_mut().push(server.handle());
         actix_web::rt::spawn(server);
-        Ok(Self { handle, address, secrets })
     }
 
     /// Reads the token and the certificate again. A secret that cannot be read stays in use; the errors are returned.
@@ -61,15 +117,26 @@ impl StatusListener {
         self.secrets.read_again()
     }
 
-    /// Its address.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Its TCP address; none while it has none.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.address.get()
     }
 
     /// Stops it without waiting for readers.
-    pub async fn stop(self) {
-        self.handle.stop(false).await;
+    pub async fn stop(&self) {
+        let servers = self.servers.take();
+        for server in servers {
+            server.stop(false).await;
+        }
+        if let Some(path) = self.socket_path.take() {
+            // Another daemon may have replaced it already; then only its own clients lose the path for a moment.
+            let _ = std::fs::remove_file(path);
+        }
     }
+}
+
+fn cannot_start(error: io::Error) -> String {
+    format!("the status listener cannot be started: {error}")
 }
 
 /// Binds the socket of the listener.
@@ -93,10 +160,18 @@ fn limit_connections(socket: &TcpListener) -> nix::Result<()> {
     setsockopt(socket, sockopt::SndBuf, &STATUS_SEND_BUFFER_BYTES)
 }
 
+/// What a server accepts connections on.
+enum Socket {
+    Tcp(TcpListener, Option<Box<ServerConfig>>),
+    Unix(UnixListener),
+}
+
 /// Everything that is served.
 #[derive(Clone)]
 struct Site {
     gate: Arc<Gate>,
+    clients: Arc<Clients>,
+    peers: PeerRules,
     identity: Identity,
     view: Arc<dyn View>,
     rendered: Arc<RenderedAnswers>,
@@ -104,9 +179,10 @@ struct Site {
 }
 
 impl Site {
-    fn serve(self, socket: TcpListener, tls: Option<ServerConfig>) -> io::Result<Server> {
+    fn serve(self, socket: Socket) -> io::Result<Server> {
+        let (clients, peers) = (Arc::clone(&self.clients), self.peers);
         let server = HttpServer::new(move || {
-            let Self { gate, identity, view, rendered, parts } = self.clone();
+            let Self { gate, identity, view, rendered, parts, .. } = self.clone();
             App::new()
                 .app_data(Data::new(identity))
                 .app_data(Data::from(view))
@@ -122,10 +198,15 @@ impl Site {
             .keep_alive(STATUS_IDLE_TIMEOUT)
             .client_request_timeout(STATUS_HEAD_TIMEOUT)
             .tls_handshake_timeout(STATUS_HEAD_TIMEOUT)
+            .on_connect(move |connection, data| {
+                peers.remember(connection, data);
+                clients.count(connection, data);
+            })
             .disable_signals();
-        let server = match tls {
-            Some(tls) => server.listen_rustls_0_23(socket, tls)?,
-            None => server.listen(socket)?,
+        let server = match socket {
+            Socket::Tcp(socket, Some(tls)) => server.listen_rustls_0_23(socket, *tls)?,
+            Socket::Tcp(socket, None) => server.listen(socket)?,
+            Socket::Unix(socket) => server.listen_uds(socket)?,
         };
         Ok(server.run())
     }

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`listener`] | the socket, its thread, its limits |
+//! | [`listener`], [`socket`] | the TCP and the unix socket, their threads and limits |
 //! | [`access`], [`tls`] | token and certificate |
 //! | [`gate`] | checks that every request passes: host, rate, token, size |
 //! | [`part`] | registration of endpoints |
@@ -11,7 +11,7 @@
 //! | [`source_state`], [`server_counts`] | the state of a source, servers by state |
 //! | [`event_text`], [`server_history`], [`mod@format`] | events, the history of a server, numbers and times as text |
 //! | [`view`], [`rendered`] | access to the actors, with caches |
-//! | [`config_text`] | the configuration, with secrets hidden |
+//! | [`config_text`], [`masking`] | the configuration, with secrets hidden |
 //! | [`problem`] | error answers |
 //! | [`client`] | client for a running daemon |
 
@@ -27,6 +27,7 @@ pub mod format;
 pub mod gate;
 pub mod health;
 pub mod listener;
+pub mod masking;
 pub mod metrics;
 pub mod page;
 pub mod part;
@@ -37,6 +38,7 @@ pub mod report;
 pub mod server_counts;
 pub mod server_history;
 pub mod severity;
+pub mod socket;
 pub mod source_state;
 pub mod tls;
 pub mod view;

@@ -45,9 +45,15 @@ impl Problem {
 
     /// The HTTP answer.
     pub fn answer(&self) -> HttpResponse {
-        HttpResponse::build(self.status_code()).content_type(PROBLEM_JSON).json(self)
+        let mut answer = HttpResponse::build(self.status_code()).content_type(PROBLEM_JSON).json(self);
+        answer.extensions_mut().insert(Detail(self.detail.clone()));
+        answer
     }
 }
+
+/// The detail of a problem, kept with the answer for the audit.
+#[derive(Debug, Clone)]
+pub struct Detail(pub String);
 
 /// Makes the extractors of actix-web report invalid paths, queries and bodies as problem objects.
 pub fn of_extractors(config: &mut ServiceConfig) {

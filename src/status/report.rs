@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::concern::{self, Concern};
 use super::format::{counted, grouped};
 use super::readiness::{self, Readiness};
-use super::view::States;
+use super::view::{OwnProblem, States};
 
 /// Answer of `/api/v1/status`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct DaemonFacts {
     pub uptime_s: u64,
     /// Path of the haproxy.cfg that it writes.
     pub config_path: String,
+    /// Problems that no actor knows; they are among the concerns of the status.
+    #[serde(skip)]
+    pub problems: Vec<OwnProblem>,
 }
 
 impl StatusReport {
@@ -46,6 +49,7 @@ impl StatusReport {
         let mut concerns = readiness::blockers(&states, Some(daemon.started_at_unix_ms));
         let actors = states.unwrap_or_default();
         let readiness = Readiness::from_blockers(&concerns, &actors);
+        concerns.extend(daemon.problems.iter().map(Concern::of_listener));
         concerns.extend(concern::concerns(&actors));
         Self { daemon, readiness, concerns, actors }
     }

@@ -54,7 +54,14 @@ impl View for Known {
 
 fn identity() -> Identity {
     let clock = Clock::starting_at(5_000);
-    Identity { version: "0.1.0", commit: "abc", config_path: "/x".into(), started_at_unix_ms: 5_000, clock }
+    Identity {
+        version: "0.1.0",
+        commit: "abc",
+        config_path: "/x".into(),
+        started_at_unix_ms: 5_000,
+        clock,
+        listening: Arc::default(),
+    }
 }
 
 fn listen(view: Known) -> StatusListener {
@@ -67,12 +74,12 @@ fn listen_with(view: impl View, access: Access, parts: Vec<Part>) -> StatusListe
 }
 
 fn client_of(listener: &StatusListener) -> StatusClient {
-    let url = client::url_of(listener.address(), false);
+    let url = client::url_of(listener.tcp_address().unwrap(), false);
     StatusClient::new(DaemonAddress { url, ..DaemonAddress::default() }).unwrap()
 }
 
 async fn get(listener: &StatusListener, path: &str, host: Option<&str>) -> (u16, String) {
-    let mut request = Request::get(format!("{}{path}", client::url_of(listener.address(), false)));
+    let mut request = Request::get(format!("{}{path}", client::url_of(listener.tcp_address().unwrap(), false)));
     if let Some(host) = host {
         request = request.header(HOST, host);
     }
@@ -153,7 +160,7 @@ async fn unreachable_daemon_is_named() {
 #[actix::test]
 async fn errors_are_problem_objects_with_security_headers() {
     let listener = listen(Known(Ok(ProxyPhase::Running)));
-    let url = client::url_of(listener.address(), false);
+    let url = client::url_of(listener.tcp_address().unwrap(), false);
     for (method, path, status) in [
         ("GET", "/nothing", 404),
         ("POST", "/api/v1/status", 403),

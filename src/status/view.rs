@@ -1,8 +1,9 @@
 //! Access of the listener to the actors, and facts about the daemon itself.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use proxymgr_actors::clock::Clock;
 use proxymgr_actors::history::History;
@@ -12,7 +13,7 @@ use proxymgr_actors::message::{ConfigState, PlanPiece, ReadJournal};
 use proxymgr_actors::operator::{Order, OrderRefused};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::Actors;
-use tokio::sync::Mutex;
+use tokio::sync;
 use tokio::time::Instant;
 
 use super::report::DaemonFacts;
@@ -34,6 +35,10 @@ pub trait View: Send + Sync + 'static {
     fn journal(&self, query: ReadJournal) -> Asked<'_, Vec<JournalEntry>>;
     /// Executes an order of an operator; returns what was done, or why it was refused.
     fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>>;
+    /// Adds an entry to the journal.
+    fn record(&self, entry: JournalEntry) {
+        drop(entry);
+    }
     /// History of the last hours.
     fn history(&self) -> Asked<'_, History> {
         Box::pin(async { History::default() })
@@ -75,6 +80,10 @@ impl View for Actors {
         })
     }
 
+    fn record(&self, entry: JournalEntry) {
+        Self::record(self, entry);
+    }
+
     fn order(&self, order: Order) -> Asked<'_, Result<String, OrderRefused>> {
         Box::pin(Self::order(self, order))
     }
@@ -103,6 +112,10 @@ impl View for CachedView {
         self.view.journal(query)
     }
 
+    fn record(&self, entry: JournalEntry) {
+        self.view.record(entry);
+    }
+
     fn history(&self) -> Asked<'_, History> {
         self.view.history()
     }
@@ -127,12 +140,12 @@ impl View for CachedView {
 
 /// A cached value: concurrent readers share one computation, and its result is reused for a multiple of the time it took.
 pub struct Cached<T> {
-    last: Mutex<Option<(T, Instant)>>,
+    last: sync::Mutex<Option<(T, Instant)>>,
 }
 
 impl<T> Default for Cached<T> {
     fn default() -> Self {
-        Self { last: Mutex::new(None) }
+        Self { last: sync::Mutex::new(None) }
     }
 }
 
@@ -170,6 +183,39 @@ pub struct Identity {
     pub started_at_unix_ms: u64,
     /// Clock.
     pub clock: Clock,
+    /// Problems of the listener itself.
+    pub listening: Arc<ListeningProblems>,
+}
+
+/// Why the daemon does not listen everywhere that it should.
+#[derive(Debug, Default)]
+pub struct ListeningProblems(Mutex<BTreeMap<&'static str, OwnProblem>>);
+
+/// A problem of the daemon that no actor knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnProblem {
+    /// What is wrong.
+    pub text: String,
+    /// Since when, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+}
+
+impl ListeningProblems {
+    /// Sets or clears the problem of one setting. Returns whether it is new or has another text.
+    pub fn set(&self, key: &'static str, text: Option<&str>, now_unix_ms: u64) -> bool {
+        let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(text) = text else { return problems.remove(key).is_some() };
+        let known = problems.get(key);
+        let is_new = known.is_none_or(|known| known.text != text);
+        let since_unix_ms = known.map_or(now_unix_ms, |known| known.since_unix_ms);
+        problems.insert(key, OwnProblem { text: text.to_owned(), since_unix_ms });
+        is_new
+    }
+
+    /// The current problems.
+    pub fn all(&self) -> Vec<OwnProblem> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
 }
 
 impl Identity {
@@ -182,6 +228,7 @@ impl Identity {
             started_at_unix_ms: self.started_at_unix_ms,
             uptime_s: self.clock.unix_ms().saturating_sub(self.started_at_unix_ms) / 1_000,
             config_path: self.config_path.clone(),
+            problems: self.listening.all(),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use proxymgr::discovery::Sources;
 use proxymgr::discovery::zookeeper::{Ensembles, ZookeeperOptions};
+use proxymgr::discovery::{FileRoots, Sources};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::HostsSeen;
 use proxymgr_actors::model::SourceSpec;
@@ -37,7 +37,8 @@ pub fn sources() -> (Sources, Ensembles) {
 pub fn sources_with(options: ZookeeperOptions) -> (Sources, Ensembles) {
     let log = Logger::root(slog::Discard, o!());
     let ensembles = Ensembles::new(options, &log);
-    (Sources::new(ensembles.clone(), None, OptionPolicy::default(), &log), ensembles)
+    let roots = FileRoots::new(vec![std::env::temp_dir()]);
+    (Sources::new(ensembles.clone(), None, OptionPolicy::default(), &log).with_file_roots(roots), ensembles)
 }
 
 /// Opens a source for a service named `web`.
@@ -379,7 +380,8 @@ impl Kind for FlatFile {
     }
 
     async fn put_bad(&mut self) {
-        self.lines.insert("bad".to_owned(), "10.0.0.300:80".to_owned());
+        // The first in the order of keys, so that its number stays.
+        self.lines.insert(String::new(), "10.0.0.300:80".to_owned());
         self.write();
     }
 
@@ -389,7 +391,7 @@ impl Kind for FlatFile {
     }
 
     fn bad_key() -> &'static str {
-        "10.0.0.300:80"
+        "line 2"
     }
 
     async fn go_away(&mut self) {

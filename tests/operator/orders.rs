@@ -177,7 +177,11 @@ async fn token_comes_from_settings_or_file() {
     let url = read_only.status_address().to_string();
     let output = from_elsewhere(&["refresh", "--status-url", &url, "--token-file", right]).await;
     assert_eq!(output.status.code(), Some(4));
-    assert!(err(&output).contains("this daemon accepts no changes: set status.token"), "{}", err(&output));
+    assert!(
+        err(&output).contains("this daemon accepts no changes over TCP: use status.socket, or set status.token"),
+        "{}",
+        err(&output)
+    );
 }
 
 #[tokio::test]
@@ -187,6 +191,7 @@ async fn orders_need_a_trusted_certificate() {
     let daemon = stage
         .builder()
         .set("status.token", json!(TOKEN))
+        .set("status.socket", json!("none"))
         .set("status.tls_cert", json!(ours.server))
         .set("status.tls_key", json!(ours.server))
         .start();

@@ -91,7 +91,7 @@ async fn removed_host_is_deleted_after_maintenance() {
 /// Starts the production actors with their real adapters in the test process, like the daemon.
 async fn manager(settings: &Settings) -> Actors {
     let log = Logger::root(Discard, o!());
-    let binary = HaproxyBinary::new(&settings.haproxy.binary);
+    let binary = HaproxyBinary::of(&settings.haproxy);
     let version = supported_version(&binary).await.expect("HAProxy is installed");
     let discovery = adapters::Discovery::to_look(settings, &log).expect("the settings are good");
     let outside = adapters::outside(settings, &discovery, &binary, &log);

@@ -12,6 +12,7 @@ mod domains;
 mod files_to_haproxy;
 mod life_of_servers;
 mod process_life;
+mod reach;
 mod record_and_replay;
 mod refused_definitions;
 mod reloads;

@@ -254,3 +254,49 @@ fn verbs(calls: &Path) -> Vec<String> {
     let orders = text.lines().filter(|line| !line.contains("is-active"));
     orders.map(|line| line.trim_start_matches("--no-ask-password ").to_owned()).collect()
 }
+
+/// Returns the environment of a running process, one `NAME=value` each.
+fn environment_of(pid: u64) -> Vec<String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/environ")).expect("the process runs");
+    bytes.split(|byte| *byte == 0).map(|entry| String::from_utf8_lossy(entry).into_owned()).collect()
+}
+
+#[tokio::test]
+async fn haproxy_inherits_listed_variables_only() {
+    for run in ["supervise", "binary"] {
+        let scene = Scene::new(&installed());
+        let builder = scene.builder.clone().set("haproxy.run", json!(run));
+        let listed = json!(["STARTED_BY_TEST_IN", "PROXY_REGION"]);
+        let builder = builder.set("haproxy.environment", listed).env("PROXY_REGION", "eu");
+        let secret = ("PROXYMGR_ZOOKEEPER__AUTH", "user:a-password-of-the-daemon");
+        let daemon = builder.env(secret.0, secret.1).env("AWS_SECRET_ACCESS_KEY", "another").start();
+        scene.served(&daemon).await;
+        let environment = environment_of(serving_pid(&daemon).await);
+        let has = |name: &str| environment.iter().any(|entry| entry.starts_with(name));
+        assert!(has("PROXY_REGION=eu") && has("PATH="), "{run}: {environment:?}");
+        for name in ["PROXYMGR_", "AWS_", "NOTIFY_SOCKET", "CARGO"] {
+            assert!(!has(name), "{run}: {name} in {environment:?}");
+        }
+    }
+}
+
+/// Returns the effective user of a process.
+fn user_of(pid: u64) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("it has a user");
+    line.split_whitespace().nth(1).expect("the effective one").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn haproxy_of_root_serves_as_its_own_user() {
+    let nobody = nix::unistd::User::from_name("nobody").ok().flatten();
+    let Some(nobody) = nobody.filter(|_| nix::unistd::Uid::effective().is_root()) else { return };
+    let scene = Scene::new(&installed());
+    let daemon = scene.builder.clone().set("haproxy.user", json!("nobody")).start();
+    scene.served(&daemon).await;
+    assert_eq!(user_of(serving_pid(&daemon).await), nobody.uid.as_raw());
+    scene.reload_under_load(&daemon).await;
+    assert_eq!(user_of(serving_pid(&daemon).await), nobody.uid.as_raw());
+    scene.files.hosts("web", &scene.backends[1..]);
+    wait_for_ready(&daemon, "web", &addresses(&scene.backends[1..])).await;
+}

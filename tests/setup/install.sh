@@ -7,6 +7,8 @@
 #                                  cargo-nextest, cargo-deny, and in .cache/ promtool (19 MB to fetch, of Debian's
 #                                  prometheus) and Consul (20 MB)
 #
+#   tests/setup/install.sh sbom    for `make sbom`: cargo-cyclonedx
+#
 # It lists the packages before it installs them. The services of these packages (haproxy, knot, nginx, redis,
 # supervisor, etcd) are neither started nor enabled, because the tests start their own.
 set -euo pipefail
@@ -142,7 +144,12 @@ fetch_promtool() {
 set_name=${1:-}
 case $set_name in
 run | test) ;;
-*) fail "usage: $0 run|test" ;;
+sbom)
+    have cargo || fail "cargo is missing: install a Rust toolchain first (https://rustup.rs)"
+    install_cargo_tool cyclonedx --locked --debug --version 0.5.9
+    exit 0
+    ;;
+*) fail "usage: $0 run|test|sbom" ;;
 esac
 
 missing=$(missing_packages "$set_name")

@@ -143,6 +143,7 @@ impl Daemon {
     /// A daemon that will run `binary` (`env!("CARGO_BIN_EXE_proxymgr")`, which Cargo gives to tests
     /// and benches) in a directory of its own, with the installed HAProxy and short intervals.
     pub fn builder(binary: impl AsRef<Path>, dir: &TestDir) -> DaemonBuilder {
+        let root = dir.path().to_owned();
         let dir = dir.subdir(&format!("proxymgr-{}", dir.port()));
         let status = SocketAddr::from((Ipv4Addr::LOCALHOST, dir.port()));
         let settings = json!({
@@ -153,10 +154,12 @@ impl Daemon {
                 "global": [],
                 "defaults": ["mode http", "timeout connect 2s", "timeout client 30s", "timeout server 30s"],
                 "reload_interval": "200ms",
+                "environment": [process::MARK],
                 "stop_timeout": "2s",
             },
             "status": { "listen": status.to_string() },
             "state_dir": dir.join("state"),
+            "discovery": { "file_root": root },
         });
         let binary = binary.as_ref().to_path_buf();
         DaemonBuilder { binary, dir, settings, arguments: Vec::new(), environment: Vec::new(), status }

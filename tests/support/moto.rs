@@ -142,6 +142,7 @@ impl Moto {
 }
 
 /// Sets credentials for this process, and disables the instance metadata service.
+#[expect(unsafe_code, reason = "the environment is not safe to change while other threads read it")]
 fn have_credentials() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

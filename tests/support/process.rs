@@ -22,7 +22,7 @@ use nix::unistd::{Pid, getpid, getppid};
 use super::dir::TestDir;
 
 /// The environment variable that names the test directory a process belongs to.
-const MARK: &str = "STARTED_BY_TEST_IN";
+pub(super) const MARK: &str = "STARTED_BY_TEST_IN";
 
 /// Interval of polling.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -143,6 +143,7 @@ pub(super) fn mark(command: &mut Command, dir: &TestDir) {
     command.env(MARK, dir.path());
 }
 
+#[expect(unsafe_code, reason = "what a child does between fork and exec is not checked by the compiler")]
 fn end_with_parent(command: &mut Command) {
     let parent = getpid();
     let set_death_signal = move || {

@@ -48,6 +48,7 @@ fn report(watcher: WatcherState) -> StatusReport {
         started_at_unix_ms: 0,
         uptime_s: 3_700,
         config_path: "/etc/haproxy/haproxy.cfg".into(),
+        problems: Vec::new(),
     };
     StatusReport::of(daemon, Ok(vec![ActorState::HaproxyState(haproxy), ActorState::Watcher(watcher)].into()))
 }
@@ -75,7 +76,7 @@ fn problems_come_first_with_age_and_advice() {
     let text = screen(None).text(&report(unreachable()));
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("1 problem; HAProxy serves 1 service:"));
-    assert_eq!(lines.next(), Some("  web: hosts cannot be read: no member answers"));
+    assert_eq!(lines.next(), Some("  web: hosts cannot be read: no member\\nanswers"));
     let next = lines.next().unwrap();
     let expected = "    for 1m 5s: the list in use was confirmed 1m 6s ago; its last good hosts stay in use;";
     assert!(next.starts_with(expected), "{next}");

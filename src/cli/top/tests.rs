@@ -37,6 +37,7 @@ fn report(services: &[(&str, &[ServerState])]) -> StatusReport {
         started_at_unix_ms: 0,
         uptime_s: 61,
         config_path: "/x".into(),
+        problems: Vec::new(),
     };
     StatusReport::of(daemon, Ok(actors.into()))
 }

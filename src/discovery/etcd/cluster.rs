@@ -122,7 +122,7 @@ impl Cluster {
     }
 
     async fn log_in(&self, user: &EtcdUser) -> Result<Option<HeaderValue>, HttpError> {
-        let body = json!({"name": user.name, "password": user.password});
+        let body = json!({"name": user.name, "password": user.password.reveal()});
         let answer = self.http.send(&Request::post_json("/v3/auth/authenticate", &body)).await?;
         if is_error(&answer, "authentication is not enabled") {
             return Ok(None);

@@ -14,6 +14,7 @@ mod prefix;
 use std::rc::Rc;
 
 use super::http::{Clients, Credentials, HttpOptions, Servers, TlsFiles};
+use crate::secret::Secret;
 use cluster::{Cluster, Login};
 pub use definitions::EtcdDefinitions;
 pub(super) use hosts::{KEYS, open};
@@ -40,10 +41,10 @@ impl Default for EtcdOptions {
 }
 
 /// A user and a password, which is never shown.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EtcdUser {
     name: String,
-    password: String,
+    password: Secret,
 }
 
 impl EtcdUser {
@@ -51,16 +52,10 @@ impl EtcdUser {
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some((name, password)) if !name.is_empty() && !password.is_empty() => {
-                Ok(Self { name: name.to_owned(), password: password.to_owned() })
+                Ok(Self { name: name.to_owned(), password: password.into() })
             }
             _ => Err("the etcd credentials must have the form user:password".to_owned()),
         }
-    }
-}
-
-impl std::fmt::Debug for EtcdUser {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "EtcdUser({}:***)", self.name)
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::message::{Event, Header, KeyValue, WatchAnswer, WatchLine};
-use crate::discovery::http::{HttpError, HttpFailure, LineStream, shortened};
+use crate::discovery::http::{HttpError, HttpFailure, LineStream, known_text};
 use crate::discovery::snapshot_watch::SnapshotReader;
 
 /// The decoded keys, by their names without the prefix.
@@ -187,7 +187,10 @@ impl<M: KeyDecoder> Prefix<M> {
             WatchLine { error: Some(error), .. } => {
                 let reason = error.get("message").and_then(|message| message.as_str()).unwrap_or("no reason given");
                 let quorum = if reason.contains("no leader") { "no quorum, " } else { "" };
-                Err(ended(HttpFailure::Status(503), &format!("{quorum}{}", shortened(reason))))
+                Err(ended(
+                    HttpFailure::Status(503),
+                    &format!("{quorum}{}", known_text(reason.as_bytes()).unwrap_or("the server gives another reason")),
+                ))
             }
             WatchLine { result: Some(answer), .. } if answer.compact_revision != 0 => Err(Stop::ReadAgain),
             WatchLine { result: Some(answer), .. } if answer.canceled => {
@@ -197,7 +200,10 @@ impl<M: KeyDecoder> Prefix<M> {
                     self.cluster.forget_token().await;
                 }
                 let (failure, denied) = if is_refused { (403, "access denied, ") } else { (503, "") };
-                Err(ended(HttpFailure::Status(failure), &format!("{denied}{}", shortened(reason))))
+                Err(ended(
+                    HttpFailure::Status(failure),
+                    &format!("{denied}{}", known_text(reason.as_bytes()).unwrap_or("the server gives another reason")),
+                ))
             }
             WatchLine { result, .. } => Ok(result.unwrap_or_default()),
         }

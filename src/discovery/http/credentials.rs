@@ -3,31 +3,32 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::secret::Secret;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 /// Credentials that are sent with each request.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Credentials {
     /// Nothing.
     #[default]
     None,
     /// `Authorization: Bearer ...`
-    Bearer(String),
+    Bearer(Secret),
     /// `Authorization: Basic ...`
     Basic {
         /// The user.
         user: String,
         /// The password.
-        password: String,
+        password: Secret,
     },
     /// A header specific to the service, such as `X-Consul-Token`.
     Header {
         /// The header, in lower case.
         name: &'static str,
         /// Its value.
-        value: String,
+        value: Secret,
     },
     /// The same, with the value in a file that is read again after the server rejected the value.
     HeaderFromFile {
@@ -38,30 +39,20 @@ pub enum Credentials {
     },
 }
 
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("None"),
-            Self::Bearer(_) => f.write_str("Bearer(***)"),
-            Self::Basic { user, .. } => write!(f, "Basic({user}:***)"),
-            Self::Header { name, .. } => write!(f, "Header({name}: ***)"),
-            Self::HeaderFromFile { name, path } => write!(f, "HeaderFromFile({name}: {})", path.display()),
-        }
-    }
-}
-
 /// The header as it is sent, and the secret in it, which must not appear in any message.
 #[derive(Clone)]
 pub(super) struct AuthHeader {
     pub(super) name: HeaderName,
     pub(super) value: HeaderValue,
-    secret: String,
+    /// The password or token, and the encoded form of both user and password.
+    secrets: Vec<Secret>,
 }
 
 impl AuthHeader {
     /// The text of a server, with the secret replaced in case the server repeats it.
     fn redact(&self, text: String) -> String {
-        if self.secret.is_empty() { text } else { text.replace(&self.secret, "***") }
+        let secrets = self.secrets.iter().map(Secret::reveal).filter(|secret| !secret.is_empty());
+        secrets.fold(text, |text, secret| text.replace(secret, "***"))
     }
 }
 
@@ -82,24 +73,26 @@ pub(super) fn redacted(auth: Option<&AuthHeader>, text: String) -> String {
 impl Credentials {
     /// The header to send. Blocks while a file is read.
     pub(super) fn to_header(&self) -> Result<Option<AuthHeader>, String> {
-        let (name, text, secret) = match self {
+        let (name, text, secrets) = match self {
             Self::None => return Ok(None),
-            Self::Bearer(token) => (AUTHORIZATION, format!("Bearer {token}"), token.clone()),
+            Self::Bearer(token) => (AUTHORIZATION, format!("Bearer {}", token.reveal()), vec![token.clone()]),
             Self::Basic { user, password } => {
-                let text = format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")));
-                (AUTHORIZATION, text, password.clone())
+                let encoded = BASE64_STANDARD.encode(format!("{user}:{}", password.reveal()));
+                (AUTHORIZATION, format!("Basic {encoded}"), vec![encoded.into(), password.clone()])
             }
-            Self::Header { name, value } => (HeaderName::from_static(name), value.clone(), value.clone()),
+            Self::Header { name, value } => {
+                (HeaderName::from_static(name), value.reveal().to_owned(), vec![value.clone()])
+            }
             Self::HeaderFromFile { name, path } => {
                 let value = read(path)?;
-                (HeaderName::from_static(name), value.clone(), value)
+                (HeaderName::from_static(name), value.clone(), vec![value.into()])
             }
         };
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
             format!("the credentials for the header {name} contain characters that are not allowed in a header")
         })?;
         value.set_sensitive(true);
-        Ok(Some(AuthHeader { name, value, secret }))
+        Ok(Some(AuthHeader { name, value, secrets }))
     }
 }
 
@@ -128,6 +121,8 @@ mod tests {
             assert!(!format!("{:?}", header.value).contains("s3cret"));
             assert_eq!(header.redact("token s3cret is bad".into()), "token *** is bad");
         }
+        let basic = Credentials::Basic { user: "u".into(), password: "s3cret".into() }.to_header().unwrap().unwrap();
+        assert_eq!(basic.redact("you sent Basic dTpzM2NyZXQ=".into()), "you sent Basic ***");
         let bad = Credentials::Bearer("s3cret\r\nx: y".into()).to_header().err().unwrap();
         assert!(!bad.contains("s3cret"), "{bad}");
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxymgr_actors::limits::QUOTED_VALUE_CHARS_MAX;
+use hyper::Uri;
 use serde_json::error::Category;
 use thiserror::Error;
 
@@ -28,7 +28,8 @@ pub enum HttpFailure {
 }
 
 /// A failed request: the cause, the servers, what was requested, and a hint, in this order. Contains no credentials, no
-/// text of a library, and at most one short line of an answer.
+/// text of a library, and no text of an answer: the author of a definition chooses the server, and the answer may be a
+/// secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{text}")]
 pub struct HttpError {
@@ -60,12 +61,15 @@ impl Failure {
         Self::new(HttpFailure::TimedOut, format!("no answer within {} s", limit.as_secs_f64()))
     }
 
-    /// A status that is not 2xx, with the first line of the body, or where a redirect leads.
+    /// A status that is not 2xx, with a known message in the body, or the server that a redirect leads to.
     pub(super) fn of_status(status: u16, location: Option<&str>, body: &[u8]) -> Self {
         let detail = match location {
-            Some(location) => format!(", a redirect to {}", shortened(location)),
-            None => match excerpt(body) {
-                Some(line) => format!(": {line}"),
+            Some(location) => match server_of(location) {
+                Some(server) => format!(", a redirect to {server}"),
+                None => ", a redirect".to_owned(),
+            },
+            None => match known_text(body) {
+                Some(text) => format!(": {text}"),
                 None if is_html(body) => " and an HTML page".to_owned(),
                 None => String::new(),
             },
@@ -92,7 +96,7 @@ impl Failure {
                 Category::Io | Category::Syntax => "the answer is not JSON".to_owned(),
                 Category::Data => format!("the answer is not one of {product}"),
             };
-            excerpt(body).map_or(what.clone(), |line| format!("{what}: {line}"))
+            known_text(body).map_or(what.clone(), |text| format!("{what}: {text}"))
         };
         Self::new(HttpFailure::Malformed, cause)
     }
@@ -160,30 +164,39 @@ fn is_html(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }
 
-/// The message in a body for people: that of a JSON error, or its first line. None if it is empty or an HTML page.
-pub(super) fn excerpt(body: &[u8]) -> Option<String> {
-    if is_html(body) {
-        return None;
-    }
-    let json = body.trim_ascii_start().starts_with(b"{").then(|| message_in(body)).flatten();
-    let text = json.unwrap_or_else(|| String::from_utf8_lossy(&body[..body.len().min(LOOKED_AT_BYTES)]).into_owned());
-    let line = text.split(|c: char| c.is_control()).map(str::trim).find(|line| !line.is_empty())?;
-    Some(shortened(line))
+/// Messages of Consul, etcd, Marathon and Mesos that help to find the cause.
+const KNOWN_TEXTS: [&str; 17] = [
+    "No cluster leader",
+    "No path to datacenter",
+    "ACL not found",
+    "ACL token not found",
+    "Permission denied",
+    "Unknown check",
+    "etcdserver: user name is empty",
+    "etcdserver: permission denied",
+    "etcdserver: invalid auth token",
+    "etcdserver: request timed out",
+    "etcdserver: no leader",
+    "etcdserver: too many requests",
+    "authentication failed, invalid user ID or password",
+    "authentication is not enabled",
+    "Could not determine the current leader",
+    "No leader elected",
+    "no leader",
+];
+
+/// The known message that a text of a server contains. Other texts are not repeated.
+pub(in crate::discovery) fn known_text(body: &[u8]) -> Option<&'static str> {
+    let text = String::from_utf8_lossy(&body[..body.len().min(LOOKED_AT_BYTES)]);
+    KNOWN_TEXTS.into_iter().find(|known| text.contains(known))
 }
 
-/// The text of a JSON error: `{"message": "..."}` of Marathon, `{"error": "...", "message": "..."}` of etcd.
-fn message_in(body: &[u8]) -> Option<String> {
-    let error: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let text = error.get("message").or_else(|| error.get("error"))?.as_str()?;
-    (!text.trim_ascii_start().starts_with('<')).then(|| text.to_owned())
-}
-
-/// A text of another program, in a length that fits into a message.
-pub(in crate::discovery) fn shortened(text: &str) -> String {
-    match text.char_indices().nth(QUOTED_VALUE_CHARS_MAX) {
-        Some((at, _)) => format!("{}...", text[..at].trim_end()),
-        None => text.to_owned(),
-    }
+/// The server in an absolute URL, without user and password.
+fn server_of(location: &str) -> Option<String> {
+    let url: Uri = location.parse().ok()?;
+    let authority = url.authority()?;
+    let port = authority.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{}://{}{port}", url.scheme_str()?, authority.host()))
 }
 
 #[cfg(test)]
@@ -191,15 +204,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn excerpt_is_one_short_line_without_html() {
-        assert_eq!(excerpt(b"\r\n No cluster leader\nstack"), Some("No cluster leader".to_owned()));
-        assert_eq!(excerpt(b"{\"message\": \"no app\"}"), Some("no app".to_owned()));
-        let both = br#"{"error":"etcdserver: permission denied","code":7,"message":"etcdserver: permission denied"}"#;
-        assert_eq!(excerpt(both), Some("etcdserver: permission denied".to_owned()));
-        assert_eq!(excerpt(b" <!DOCTYPE html><html>"), None);
-        assert_eq!(excerpt(b"\r\n"), None);
-        let long = excerpt(&b"\xc3\xa4x".repeat(500)).unwrap();
-        assert_eq!(long.chars().count(), QUOTED_VALUE_CHARS_MAX + 3);
+    fn texts_of_servers_are_not_repeated() {
+        let of_status = |location, body| Failure::of_status(500, location, body).cause;
+        assert_eq!(of_status(None, b"\r\n No cluster leader\nstack"), "no quorum, status 500: No cluster leader");
+        let both = br#"{"error":"etcdserver: permission denied","message":"etcdserver: permission denied"}"#;
+        assert_eq!(of_status(None, both), "access denied, status 500: etcdserver: permission denied");
+        assert_eq!(of_status(None, b"your password is hunter2"), "status 500");
+        assert_eq!(of_status(None, b" <!DOCTYPE html><html>"), "status 500 and an HTML page");
+        let to = "http://user:hunter2@sso.example:81/login?token=hunter2";
+        assert_eq!(of_status(Some(to), b""), "status 500, a redirect to http://sso.example:81");
+        let error = serde_json::from_str::<u8>("hunter2").unwrap_err();
+        assert_eq!(Failure::of_json(&error, "Consul", b"hunter2").cause, "the answer is not JSON");
     }
 
     #[test]

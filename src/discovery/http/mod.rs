@@ -28,7 +28,7 @@ pub use crate::http::Servers;
 pub use crate::tls::TlsFiles;
 pub use client::HttpClient;
 pub use credentials::Credentials;
-pub(super) use error::shortened;
+pub(super) use error::known_text;
 pub use error::{HttpError, HttpFailure};
 pub use per_servers::Clients;
 pub use request::{Request, escaped};

@@ -8,7 +8,7 @@ use hyper::header::{CONTENT_TYPE, LOCATION};
 use proxymgr_actors::limits::HTTP_ANSWER_BYTES_MAX;
 use tokio::time::timeout;
 
-use super::error::{Failure, shortened};
+use super::error::Failure;
 use super::probe::LivenessProbe;
 use super::response::Context;
 use crate::http::Response;
@@ -45,8 +45,7 @@ pub(super) fn check_event_stream(response: &Response) -> Option<Unexpected> {
     }
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("missing");
     let is_stream = kind.starts_with("text/event-stream");
-    let cause = || format!("the answer is not an event stream, but {}", shortened(kind));
-    (!is_stream).then(|| Unexpected::Content(cause()))
+    (!is_stream).then(|| Unexpected::Content("the answer is not an event stream".to_owned()))
 }
 
 /// Whether another server may give a better response.

@@ -18,7 +18,7 @@ mod level;
 mod read_children;
 mod session;
 
-use std::fmt;
+use crate::secret::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,26 +49,20 @@ impl Default for ZookeeperOptions {
 }
 
 /// `user:password` of ZooKeeper's digest scheme. Never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DigestAuth(String);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DigestAuth(Secret);
 
 impl DigestAuth {
     /// Parses `user:password`. The error does not repeat the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
-            Some((user, password)) if !user.is_empty() && !password.is_empty() => Ok(Self(text.to_owned())),
+            Some((user, password)) if !user.is_empty() && !password.is_empty() => Ok(Self(text.into())),
             _ => Err("the ZooKeeper credentials must have the form user:password".to_owned()),
         }
     }
 
     fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl fmt::Debug for DigestAuth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DigestAuth(***)")
+        self.0.reveal().as_bytes()
     }
 }
 

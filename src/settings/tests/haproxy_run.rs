@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{check, load};
+use crate::child_environment::ChildEnvironment;
 use crate::settings::{CommandLine, RunWay};
 
 fn way(yaml: &str) -> RunWay {
@@ -25,7 +26,8 @@ fn each_way_has_its_keys_and_defaults() {
     assert_eq!(check.words.last().map(String::as_str), Some("{candidate}"));
     assert_eq!(reload.words, ["docker", "kill", "-s", "HUP", "lb"]);
     let shell = way("haproxy: {run: command, command_shell: true, reload_command: 'a && b'}");
-    let line = CommandLine { words: vec!["a && b".to_owned()], shell: true };
+    let words = vec!["a && b".to_owned()];
+    let line = CommandLine { words, shell: true, environment: ChildEnvironment::default() };
     assert_eq!(shell, RunWay::Command { start: None, check: None, reload: line });
     let settings = load("haproxy: {command_timeout: 5s}", &[], &[]).unwrap();
     assert_eq!(settings.haproxy.run.timeout, Duration::from_secs(5));
@@ -38,12 +40,22 @@ fn nbproc_is_refused_only_when_supervised() {
 }
 
 #[test]
+fn user_and_group_are_lines_of_global() {
+    let settings = load("haproxy: {user: haproxy, group: web, global: [maxconn 9]}", &[], &[]).unwrap();
+    assert_eq!(settings.haproxy.policy.base_config.global, ["maxconn 9", "user haproxy", "group web"]);
+    check("haproxy: {user: haproxy, global: [uid 99]}", &[("p.yml:1", "haproxy.user")]);
+    check("haproxy: {group: \"a b\"}", &[("p.yml:1", "haproxy.group")]);
+}
+
+#[test]
 fn invalid_values_are_refused() {
     for (yaml, key) in [
         ("haproxy: {run: sytemd}", "haproxy.run"),
         ("haproxy: {unit: --now}", "haproxy.unit"),
         ("haproxy: {pid_file: run/x}", "haproxy.pid_file"),
         ("haproxy: {reload_command: [x]}", "haproxy.reload_command"),
+        ("haproxy: {environment: ['A=B']}", "haproxy.environment[1]"),
+        ("haproxy: {environment: [NOTIFY_SOCKET]}", "haproxy.environment[1]"),
         ("haproxy: {run: command, reload_command: 'x; y'}", "haproxy.reload_command"),
         ("haproxy: {run: command, reload_command: [a, b], command_shell: true}", "haproxy.reload_command"),
     ] {

@@ -26,8 +26,14 @@ use crate::token::Token;
 
 fn listen() -> StatusListener {
     let clock = Clock::starting_at(100_000);
-    let identity =
-        Identity { version: "0.1.0", commit: "abc", config_path: "/x".into(), started_at_unix_ms: 5_000, clock };
+    let identity = Identity {
+        version: "0.1.0",
+        commit: "abc",
+        config_path: "/x".into(),
+        started_at_unix_ms: 5_000,
+        clock,
+        listening: Arc::default(),
+    };
     let access = Access { token: TokenSource::Given(Token::new(TOKEN).unwrap()), ..Access::default() };
     let mut parts = part::own();
     parts.push(annotations::part(Arc::new(Fixture)));
@@ -37,12 +43,13 @@ fn listen() -> StatusListener {
 
 fn client(listener: &StatusListener, token: Option<&str>) -> StatusClient {
     let token = token.map(|token| Token::new(token).unwrap());
-    StatusClient::new(DaemonAddress { url: url_of(listener.address(), false), token, ca: None }).unwrap()
+    let url = url_of(listener.tcp_address().unwrap(), false);
+    StatusClient::new(DaemonAddress { url, token, ..DaemonAddress::default() }).unwrap()
 }
 
 /// Sends a request; the status, the content type and the body of the answer.
 async fn send(listener: &StatusListener, method: &str, path: &str, body: &str) -> (u16, String, Value) {
-    let url = format!("{}{path}", url_of(listener.address(), false));
+    let url = format!("{}{path}", url_of(listener.tcp_address().unwrap(), false));
     let request = Request::builder().method(method).uri(url).header(AUTHORIZATION, format!("Bearer {TOKEN}"));
     let mut response = Transport::new(None).send(request.body(body.into()).unwrap()).await.unwrap();
     let kind = response.headers().get("content-type").map_or("", |kind| kind.to_str().unwrap()).to_owned();

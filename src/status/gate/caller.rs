@@ -1,4 +1,5 @@
-//! Authorisation of callers: changes require the token, and must not come from a web page of another origin.
+//! Authorisation of callers: changes require a token with a sufficient role, or the unix socket with the right user, and
+//! must not come from a web page of another origin.
 //!
 //! If reading requires the token, too, browsers ask their users for it by HTTP Basic authentication, with the token as the
 //! password and any user name. Browsers send these credentials with every request, including those that a foreign page
@@ -12,58 +13,127 @@ use actix_web::http::{Method, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::peer::Peer;
 use crate::status::callbacks;
 use crate::status::problem::Problem;
-use crate::token::Token;
+use crate::token::{NamedToken, Role, TokenDigest};
 
 /// Alternative to `Authorization: Bearer`, for clients behind a proxy that uses that header itself.
 pub const TOKEN_HEADER: &str = "x-proxymgr-token";
 
+/// Who sent a request, as far as that is proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// `token deploy`, or `user root` for a peer of the unix socket.
+    pub name: String,
+    /// What the caller may do; `None` for nothing.
+    pub role: Option<Role>,
+}
+
+/// Whether a request may pass, and who sent it.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The caller; none if nothing was proven.
+    pub caller: Option<Caller>,
+    /// Why it is refused; none if it is allowed.
+    pub refusal: Option<Problem>,
+    /// Whether a token was sent that the daemon does not know.
+    pub has_wrong_token: bool,
+}
+
 /// Authorisation rules.
 #[derive(Debug)]
 pub struct Callers {
-    /// None if no changes are possible.
-    token: RwLock<Option<Token>>,
-    reads_need_it: bool,
+    tokens: RwLock<Vec<NamedToken>>,
+    reads_need_one: bool,
 }
 
 impl Callers {
-    /// Changes require `token`; with `reads_need_it`, everything except health and readiness does.
-    pub fn new(token: Option<Token>, reads_need_it: bool) -> Self {
-        Self { token: RwLock::new(token), reads_need_it }
+    /// Changes require one of `tokens`; with `reads_need_one`, everything except health and readiness does.
+    pub fn new(tokens: Vec<NamedToken>, reads_need_one: bool) -> Self {
+        Self { tokens: RwLock::new(tokens), reads_need_one }
     }
 
-    /// Replaces the token.
-    pub fn change(&self, token: Option<Token>) {
-        *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+    /// Replaces the tokens.
+    pub fn change(&self, tokens: Vec<NamedToken>) {
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
     }
 
-    /// Why a request is refused; none if it is allowed.
-    pub fn refusal(&self, request: &ServiceRequest) -> Option<Problem> {
+    /// Finds out who sent a request, and whether it may pass.
+    pub fn judge(&self, request: &ServiceRequest) -> Verdict {
+        let offered = offered(request).map(|sent| (sent.by_page, self.caller_with(&sent.token)));
+        let peer = request.conn_data::<Peer>();
+        let caller = match (&offered, peer) {
+            (Some((_, Some(caller))), _) => Some(caller.clone()),
+            (_, Some(peer)) => Some(Caller { name: format!("user {}", peer.user), role: peer.role }),
+            _ => None,
+        };
+        let refusal = self.refusal(request, offered.as_ref(), peer, caller.as_ref());
+        Verdict { caller, refusal, has_wrong_token: matches!(offered, Some((_, None))) }
+    }
+
+    fn refusal(
+        &self,
+        request: &ServiceRequest,
+        offered: Option<&(bool, Option<Caller>)>,
+        peer: Option<&Peer>,
+        caller: Option<&Caller>,
+    ) -> Option<Problem> {
         if *request.method() == Method::POST && request.path().starts_with(callbacks::PREFIX) {
             return None;
         }
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        if reads && (!self.reads_need_it || matches!(request.path(), "/healthz" | "/readyz")) {
+        let needed = needed_role(request.method(), request.path());
+        if needed == Role::Read && (!self.reads_need_one || matches!(request.path(), "/healthz" | "/readyz")) {
             return None;
         }
-        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(token) = &*token else {
+        let has_tokens = !self.tokens.read().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if peer.is_none() && !has_tokens {
             return Some(Problem::new(
                 StatusCode::FORBIDDEN,
-                "this daemon accepts no changes: set status.token or status.token_file and restart it",
+                "this daemon accepts no changes over TCP: use status.socket, or set status.token or status.token_file and \
+                 restart it",
             ));
-        };
-        if !reads && let Some(problem) = foreign_origin(request) {
+        }
+        if needed > Role::Read
+            && let Some(problem) = foreign_origin(request)
+        {
             return Some(problem);
         }
-        let headers = request.headers();
-        let offered = offered(headers).map(<[u8]>::to_vec).or_else(|| basic_password(headers).filter(|_| reads));
-        match offered {
-            Some(offered) if token.is(&offered) => None,
-            Some(_) => Some(unauthorized("the token is wrong")),
-            None => Some(unauthorized("a token is missing")),
+        match (offered, caller) {
+            // Browsers send these credentials also with requests that a foreign page triggers.
+            (Some((true, Some(_))), _) if needed > Role::Read => Some(unauthorized("a token is missing")),
+            (_, Some(caller)) if caller.role >= Some(needed) => None,
+            (_, Some(Caller { name, role: Some(role) })) => Some(Problem::new(
+                StatusCode::FORBIDDEN,
+                format!("{name} has the role {}; this needs {}", role.as_str(), needed.as_str()),
+            )),
+            (_, Some(Caller { name, role: None })) => Some(Problem::new(
+                StatusCode::FORBIDDEN,
+                format!(
+                    "{name} may not give orders: root, the user of the daemon and members of status.socket_group may"
+                ),
+            )),
+            (Some(_), None) => Some(unauthorized("the token is wrong")),
+            (None, None) => Some(unauthorized("a token is missing")),
         }
+    }
+
+    /// The holder of this token. All tokens are compared, each in constant time.
+    fn caller_with(&self, sent: &[u8]) -> Option<Caller> {
+        let digest = TokenDigest::of(sent);
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let found = tokens.iter().fold(None, |found, known| if known.digest.is(&digest) { Some(known) } else { found });
+        found.map(|known| Caller { name: format!("token {}", known.name), role: Some(known.role) })
+    }
+}
+
+/// The least role for a request.
+fn needed_role(method: &Method, path: &str) -> Role {
+    match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => Role::Read,
+        // They change the services themselves.
+        _ if path.starts_with("/annotations") => Role::Admin,
+        _ => Role::Operate,
     }
 }
 
@@ -93,13 +163,24 @@ fn basic_password(headers: &HeaderMap) -> Option<Vec<u8>> {
     Some(decoded[colon + 1..].to_vec())
 }
 
-fn offered(headers: &HeaderMap) -> Option<&[u8]> {
+/// What a caller sent as a token.
+struct Offered {
+    token: Vec<u8>,
+    /// Whether a browser's login sent it.
+    by_page: bool,
+}
+
+fn offered(request: &ServiceRequest) -> Option<Offered> {
+    let headers = request.headers();
     if let Some(token) = headers.get(TOKEN_HEADER) {
-        return Some(token.as_bytes());
+        return Some(Offered { token: token.as_bytes().to_vec(), by_page: false });
     }
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+    let bearer = value.split_at_checked("Bearer ".len()).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
+    match bearer {
+        Some((_, token)) => Some(Offered { token: token.to_vec(), by_page: false }),
+        None => basic_password(headers).map(|token| Offered { token, by_page: true }),
+    }
 }
 
 /// Refuses requests that a page of another origin triggers. Browsers send the origin; other clients send nothing.
@@ -123,22 +204,27 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
+    use crate::token::Token;
 
     const TOKEN: &str = "0123456789abcdef";
 
     fn refusal(callers: &Callers, method: Method, path: &str, headers: &[(&str, &str)]) -> Option<u16> {
         let request = TestRequest::with_uri(path).method(method).insert_header(("host", "lb:8470"));
         let request = headers.iter().fold(request, |request, (name, value)| request.append_header((*name, *value)));
-        callers.refusal(&request.to_srv_request()).map(|problem| problem.status)
+        callers.judge(&request.to_srv_request()).refusal.map(|problem| problem.status)
+    }
+
+    fn named(name: &str, token: &str, role: Role) -> NamedToken {
+        NamedToken { name: name.to_owned(), digest: Token::new(token).unwrap().digest(), role }
     }
 
     fn with_token(reads_need_it: bool) -> Callers {
-        Callers::new(Some(Token::new(TOKEN).unwrap()), reads_need_it)
+        Callers::new(vec![named("all", TOKEN, Role::Admin)], reads_need_it)
     }
 
     #[test]
     fn without_token_everything_is_read_only() {
-        let callers = Callers::new(None, false);
+        let callers = Callers::new(Vec::new(), false);
         for method in [Method::POST, Method::DELETE, Method::PUT, Method::PATCH, Method::TRACE] {
             let offered = ("authorization", "Bearer 0123456789abcdef");
             assert_eq!(refusal(&callers, method.clone(), "/healthz", &[]), Some(403), "{method}");
@@ -177,7 +263,7 @@ mod tests {
                 "{name}: {value}"
             );
         }
-        callers.change(Some(Token::new("another-token-entirely").unwrap()));
+        callers.change(vec![named("new", "another-token-entirely", Role::Admin)]);
         let offered = ("x-proxymgr-token", TOKEN);
         assert_eq!(refusal(&callers, Method::POST, "/api/v1/refresh", &[offered]), Some(401), "the old one is void");
     }
@@ -221,5 +307,35 @@ mod tests {
         assert_eq!(refusal(&callers, Method::GET, "/api/v1/status", &[]), Some(401));
         assert_eq!(refusal(&callers, Method::GET, "/api/v1/status", &[("x-proxymgr-token", TOKEN)]), None);
         assert_eq!(refusal(&callers, Method::GET, "/readyz", &[]), None);
+    }
+
+    #[test]
+    fn roles_limit_what_tokens_may_do() {
+        let (reader, operator) = ("reader-0123456789", "operator-0123456789");
+        let tokens =
+            vec![named("r", reader, Role::Read), named("o", operator, Role::Operate), named("a", TOKEN, Role::Admin)];
+        let callers = Callers::new(tokens, true);
+        let asked = |method, path: &str, token: &str| refusal(&callers, method, path, &[(TOKEN_HEADER, token)]);
+        for (token, order, annotation) in
+            [(reader, Some(403), Some(403)), (operator, None, Some(403)), (TOKEN, None, None)]
+        {
+            assert_eq!(asked(Method::GET, "/api/v1/status", token), None, "{token}");
+            assert_eq!(asked(Method::POST, "/api/v1/refresh", token), order, "{token}");
+            assert_eq!(asked(Method::POST, "/annotations/web", token), annotation, "{token}");
+        }
+        let request = TestRequest::post().insert_header((TOKEN_HEADER, operator)).to_srv_request();
+        assert_eq!(callers.judge(&request).caller.unwrap().name, "token o");
+    }
+
+    #[test]
+    fn peer_of_the_socket_needs_no_token() {
+        let callers = Callers::new(Vec::new(), true);
+        let asked = |role| {
+            let request = TestRequest::post().uri("/api/v1/refresh").to_srv_request();
+            let peer = Peer { user: "root".to_owned(), uid: 0, pid: Some(1), role };
+            callers.refusal(&request, None, Some(&peer), Some(&Caller { name: "user root".to_owned(), role }))
+        };
+        assert_eq!(asked(Some(Role::Operate)), None);
+        assert_eq!(asked(None).map(|problem| problem.status), Some(403));
     }
 }

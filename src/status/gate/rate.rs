@@ -1,4 +1,5 @@
-//! Request rate per client: a token bucket each, refilled at a constant rate.
+//! Request rate per client and purpose: a token bucket each, refilled at a constant rate. Health checks and proven callers
+//! have their own, so that no other client behind the same address takes their share.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,7 +11,18 @@ use tokio::time::Instant;
 /// The buckets of all clients.
 #[derive(Debug, Default)]
 pub struct Rates {
-    buckets: Mutex<BTreeMap<IpAddr, Bucket>>,
+    buckets: Mutex<BTreeMap<Client, Bucket>>,
+}
+
+/// Who shares a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Client {
+    /// Anyone at this address.
+    Address(IpAddr),
+    /// The health checks from this address.
+    Health(IpAddr),
+    /// A proven caller, by name.
+    Caller(String),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -21,12 +33,17 @@ struct Bucket {
 
 impl Rates {
     /// Takes a token from the bucket of a client; false if it is empty.
-    pub fn allow(&self, client: IpAddr) -> bool {
+    pub fn allow(&self, client: Client) -> bool {
         let now = Instant::now();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = network(client);
+        let client = match client {
+            Client::Address(address) => Client::Address(network(address)),
+            Client::Health(address) => Client::Health(network(address)),
+            caller @ Client::Caller(_) => caller,
+        };
         if !buckets.contains_key(&client) && buckets.len() >= STATUS_RATE_CLIENTS_MAX {
-            let longest_unseen = buckets.iter().min_by_key(|(_, bucket)| bucket.filled_at).map(|(client, _)| *client);
+            let longest_unseen =
+                buckets.iter().min_by_key(|(_, bucket)| bucket.filled_at).map(|(client, _)| client.clone());
             longest_unseen.map(|client| buckets.remove(&client));
         }
         let full = Bucket { tokens: f64::from(STATUS_REQUESTS_BURST_MAX), filled_at: now };
@@ -43,7 +60,7 @@ impl Rates {
 }
 
 /// The unit that counts as one client: an IPv4 address, or an IPv6 /64 network.
-fn network(client: IpAddr) -> IpAddr {
+pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
         ip => ip,
@@ -60,14 +77,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn client_has_burst_then_rate() {
         let rates = Rates::default();
-        let greedy = IpAddr::from([10, 0, 0, 1]);
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let greedy = Client::Address(address);
         for n in 0..STATUS_REQUESTS_BURST_MAX {
-            assert!(rates.allow(greedy), "request {n}");
+            assert!(rates.allow(greedy.clone()), "request {n}");
         }
-        assert!(!rates.allow(greedy));
-        assert!(rates.allow(IpAddr::from([10, 0, 0, 2])), "another client has a bucket of its own");
+        assert!(!rates.allow(greedy.clone()));
+        for other in [Client::Address([10, 0, 0, 2].into()), Client::Health(address), Client::Caller("o".to_owned())] {
+            assert!(rates.allow(other.clone()), "{other:?} has a bucket of its own");
+        }
         tokio::time::advance(Duration::from_secs(1)).await;
-        let allowed = (0..STATUS_REQUESTS_PER_SECOND_MAX * 2).filter(|_| rates.allow(greedy)).count();
+        let allowed = (0..STATUS_REQUESTS_PER_SECOND_MAX * 2).filter(|_| rates.allow(greedy.clone())).count();
         assert_eq!(allowed, STATUS_REQUESTS_PER_SECOND_MAX as usize);
     }
 
@@ -75,7 +95,7 @@ mod tests {
     async fn memory_is_limited_for_many_clients() {
         let rates = Rates::default();
         for n in 0..STATUS_RATE_CLIENTS_MAX as u32 * 2 {
-            assert!(rates.allow(Ipv4Addr::from_bits(n).into()));
+            assert!(rates.allow(Client::Address(Ipv4Addr::from_bits(n).into())));
             tokio::time::advance(Duration::from_millis(1)).await;
         }
         assert_eq!(rates.buckets.lock().unwrap().len(), STATUS_RATE_CLIENTS_MAX);

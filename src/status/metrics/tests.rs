@@ -17,6 +17,7 @@ fn scrape(states: Vec<ActorState>, per_service: bool) -> Scrape {
         started_at_unix_ms: 1_500,
         uptime_s: 60,
         config_path: "/x".into(),
+        problems: Vec::new(),
     };
     Scrape { daemon, now_unix_ms: 61_500, states: Ok(Arc::new(states)), per_service }
 }

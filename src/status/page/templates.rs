@@ -1,10 +1,12 @@
 //! The page's templates, compiled in. Every value that is not marked as safe is escaped.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, escape_formatter};
+use proxymgr_actors::decide::visible::visible_lines;
 use serde::Serialize;
 
 use super::assets;
@@ -16,6 +18,12 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_syntax(syntax.expect("it changes no delimiter"));
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_formatter(|out, state, value| {
+        match value.as_str().filter(|_| !value.is_safe()).map(visible_lines) {
+            Some(Cow::Owned(escaped)) => escape_formatter(out, state, &Value::from(escaped)),
+            _ => escape_formatter(out, state, value),
+        }
+    });
     environment.add_filter("grouped", format::grouped);
     environment.add_filter("took", format::duration);
     environment.add_filter("time", ago);
@@ -100,6 +108,8 @@ mod tests {
         let html = environment.get_template("test").unwrap().render(context! { text }).unwrap();
         let escaped = "&lt;&#x2f;td&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;&#x2f;script&gt;&#x27;&amp;";
         assert_eq!(html, format!("{escaped} <b title=\"{escaped}\">"));
+        let marks = environment.get_template("test").unwrap().render(context! { text => "a\u{202e}b\u{1b}" }).unwrap();
+        assert!(marks.starts_with("a\\u{202e}b\\u{1b} "), "{marks}");
     }
 
     #[test]

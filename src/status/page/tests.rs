@@ -146,8 +146,14 @@ impl View for World {
 
 fn listen(world: &Arc<World>) -> StatusListener {
     let clock = Clock::starting_at(5_000);
-    let identity =
-        Identity { version: "0.1.0", commit: "abc", config_path: "/x".into(), started_at_unix_ms: 5_000, clock };
+    let identity = Identity {
+        version: "0.1.0",
+        commit: "abc",
+        config_path: "/x".into(),
+        started_at_unix_ms: 5_000,
+        clock,
+        listening: Arc::default(),
+    };
     let socket = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let view: Arc<dyn View> = Arc::clone(world) as _;
     let page = part(Arc::clone(&view), identity.clone(), PageSettings { has_token: true, ..PageSettings::default() });
@@ -155,7 +161,7 @@ fn listen(world: &Arc<World>) -> StatusListener {
 }
 
 async fn open(listener: &StatusListener, path: &str) -> Response {
-    let request = Request::get(format!("{}{path}", url_of(listener.address(), false)));
+    let request = Request::get(format!("{}{path}", url_of(listener.tcp_address().unwrap(), false)));
     Transport::new(None).send(request.body(Vec::new()).unwrap()).await.unwrap()
 }
 
@@ -275,8 +281,14 @@ async fn number_of_streams_is_limited() {
     world.set("web", &[("10.0.0.1:80", ServerState::Ready)]);
     let view: Arc<dyn View> = Arc::clone(&world) as _;
     let clock = Clock::starting_at(5_000);
-    let identity =
-        Identity { version: "0.1.0", commit: "abc", config_path: "/x".into(), started_at_unix_ms: 5_000, clock };
+    let identity = Identity {
+        version: "0.1.0",
+        commit: "abc",
+        config_path: "/x".into(),
+        started_at_unix_ms: 5_000,
+        clock,
+        listening: Arc::default(),
+    };
     let board = std::rc::Rc::new(super::board::Board::new(view, identity, None));
     let streams = super::stream::Streams::new(board);
     let mut open = Vec::new();

@@ -22,7 +22,7 @@ fn listen_for(token: TokenSource) -> StatusListener {
 }
 
 async fn post(listener: &StatusListener, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, String) {
-    let request = Request::post(format!("{}/do", client::url_of(listener.address(), false)));
+    let request = Request::post(format!("{}/do", client::url_of(listener.tcp_address().unwrap(), false)));
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let mut response = Transport::new(None).send(request.body(body).unwrap()).await.unwrap();
     let text = String::from_utf8_lossy(&response.read(usize::MAX).await.unwrap()).into_owned();
@@ -35,7 +35,7 @@ async fn orders_need_a_configured_token() {
     let (status, text) = post(&listener, &[("x-proxymgr-token", TOKEN)], Vec::new()).await;
     assert_eq!(status, 403);
     assert!(text.contains("status.token"), "{text}");
-    let url = client::url_of(listener.address(), false);
+    let url = client::url_of(listener.tcp_address().unwrap(), false);
     let request = Request::delete(format!("{url}/do")).body(Vec::new()).unwrap();
     let deleted = Transport::new(None).send(request).await.unwrap();
     assert_eq!(deleted.status().as_u16(), 403);

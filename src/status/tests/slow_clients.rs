@@ -41,7 +41,7 @@ impl View for Large {
 async fn connect(listener: &StatusListener) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
-    socket.connect(listener.address()).await.unwrap()
+    socket.connect(listener.tcp_address().unwrap()).await.unwrap()
 }
 
 async fn ask(stream: &mut TcpStream, request: &str) {

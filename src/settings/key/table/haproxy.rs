@@ -105,6 +105,18 @@ pub(super) const HAPROXY: &[Key] = &[
         "The time-out of each of these commands, and of each call of systemctl. Then it is killed.",
     ),
     key(
+        "haproxy.environment",
+        Kind::Lines,
+        Empty,
+        OnRestart,
+        "Names of environment variables that HAProxy and the commands of these settings inherit from proxymgr.",
+    )
+    .details(
+        "HAProxy, its checks, the commands above and those of outputs start with PATH, HOME, TZ, LANG and LC_* only, because \
+         the environment of proxymgr may contain credentials. List the variables that lines of global and defaults use \
+         (\"${PROXY_REGION}\", env(PROXY_REGION)), or that a command needs (DOCKER_HOST).",
+    ),
+    key(
         "haproxy.targets",
         Kind::Lines,
         Empty,
@@ -127,6 +139,23 @@ pub(super) const HAPROXY: &[Key] = &[
         "Lines of the global section, one per entry. proxymgr adds the stats socket.",
     )
     .details("For example: [\"maxconn 20000\", \"log /dev/log local0\", \"hard-stop-after 30m\"]"),
+    key(
+        "haproxy.user",
+        Kind::Text,
+        Otherwise("the user of proxymgr, unless haproxy.global has a line for it"),
+        OnReload,
+        "The user that HAProxy changes to after its start. Recommended wherever proxymgr is root.",
+    )
+    .details("The user must exist; the package of HAProxy has one. HAProxy opens its sockets and reads its files before.")
+    .example("haproxy"),
+    key(
+        "haproxy.group",
+        Kind::Text,
+        Otherwise("the group of proxymgr, unless haproxy.global has a line for it"),
+        OnReload,
+        "The group that HAProxy changes to after its start.",
+    )
+    .example("haproxy"),
     key("haproxy.defaults", Kind::Lines, Empty, OnReload, "Lines of the defaults section, one per entry.")
         .details(
             "If empty: mode tcp, option redispatch, timeout connect 5s, timeout client 1m, timeout server 1m, timeout tunnel \

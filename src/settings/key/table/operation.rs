@@ -23,6 +23,27 @@ pub(super) const OPERATION: &[Key] = &[
     )
     .details("Requests for other names are refused, so that no web page can read it through a name that leads here."),
     key(
+        "status.socket",
+        Kind::Path,
+        Otherwise("proxymgr.sock in state_dir"),
+        OnRestart,
+        "The unix socket for orders of the command line, which needs no token there. none turns it off.",
+    )
+    .details(
+        "Root, the user of the daemon and the members of status.socket_group may use it; the kernel reports who they are. A token is \
+         sent over TCP only to a URL that is given explicitly, or over TLS: while the daemon is down, any local user could \
+         listen at its port.",
+    )
+    .example("/run/proxymgr/proxymgr.sock"),
+    key(
+        "status.socket_group",
+        Kind::Text,
+        Otherwise("root and the user of the daemon only"),
+        OnRestart,
+        "The group whose members may give orders over status.socket. Its directory must be accessible for them.",
+    )
+    .example("proxymgr"),
+    key(
         "status.token",
         Kind::Secret,
         Otherwise("operator commands are refused"),
@@ -42,6 +63,17 @@ pub(super) const OPERATION: &[Key] = &[
         "A file whose first line is the token, in place of status.token. SIGHUP reads its content again.",
     )
     .example("/etc/proxymgr/token"),
+    key(
+        "status.tokens",
+        Kind::Entries,
+        Empty,
+        OnRestart,
+        "Further tokens, by their hashes: [{name: deploy, sha256: HEX, role: operate}].",
+    )
+    .details(
+        "`printf %s \"$TOKEN\" | sha256sum` prints the hash. Roles: read (where status.reads is token), operate (orders), admin \
+         (also changes of annotations; the role of status.token). Journal and log name the token of each order.",
+    ),
     key(
         "status.reads",
         Kind::Choice(&["open", "token"]),

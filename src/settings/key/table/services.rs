@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::TakesEffect::{OnReload, OnRestart};
-use super::super::Unset::{Otherwise, Text};
+use super::super::Unset::{Empty, Otherwise, Text};
 use super::super::{Key, Kind, key};
 use super::{DAY, duration};
 
@@ -72,6 +72,30 @@ pub(super) const SERVICES: &[Key] = &[
         Text("true"),
         OnRestart,
         "Whether a host that leaves and returns again and again is kept out until it stays.",
+    ),
+    key(
+        "discovery.file_root",
+        Kind::Lines,
+        Empty,
+        OnRestart,
+        "The directories below which definitions of type file may name files of hosts, at any depth.",
+    )
+    .details(
+        "One directory or a list of absolute paths. If empty: the directory of the definitions (service_config.type: file), \
+         the directory hosts beside it, and /etc/proxymgr/hosts. The author of a definition cannot have any other file read, \
+         not even through links. A relative path in a definition begins at the first directory.",
+    ),
+    key(
+        "discovery.host_networks",
+        Kind::Lines,
+        Empty,
+        OnRestart,
+        "The networks that hosts of services may be in: [10.0.0.0/8, \"2001:db8::/32\"]. If empty, all but special ones.",
+    )
+    .details(
+        "Never hosts are: link-local, unspecified, multicast and broadcast addresses, the status listener, and the Runtime \
+         APIs of targets. With networks, host names are refused, too: they could lead anywhere. The servers of sources that \
+         definitions name may be in any network, with the same exceptions. A refused host is reported, and the others are used.",
     ),
     key(
         "quotas.services",

@@ -31,7 +31,10 @@ fn next(event: Option<&Event>) -> Option<Event> {
         Some(Event::HoldEnded) => Event::HeldAccepted { reason: some() },
         Some(Event::HeldAccepted { .. }) => Event::HeldRejected { reason: some() },
         Some(Event::HeldRejected { .. }) => Event::Ordered { what: some(), order: Order::Refresh { service: None } },
-        Some(Event::Ordered { .. }) => Event::ChoiceEnded { why: some() },
+        Some(Event::Ordered { .. }) => {
+            Event::OrderRequested { who: some(), from: some(), what: some(), result: some(), accepted: false }
+        }
+        Some(Event::OrderRequested { .. }) => Event::ChoiceEnded { why: some() },
         Some(Event::ChoiceEnded { .. }) => Event::Decided { class: PlanClass::Reload, reason: some() },
         Some(Event::Decided { .. }) => Event::Commanded { command: some(), answer: some(), accepted: true },
         Some(Event::Commanded { .. }) => Event::Applied { class: PlanClass::RuntimeEnable, took_us: 1 },

@@ -63,7 +63,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 
 /// Sends a raw request, without the normalisation of an HTTP client.
 async fn send_raw(listener: &StatusListener, method: &str, target: &str, body: &[u8]) -> (u16, String, Value) {
-    let mut stream = TcpStream::connect(listener.address()).await.unwrap();
+    let mut stream = TcpStream::connect(listener.tcp_address().unwrap()).await.unwrap();
     let head = format!(
         "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n\
          Content-Length: {}\r\n\r\n",

@@ -1,0 +1,204 @@
+//! The addresses that hosts may have: the author of a definition must not reach what only this machine can.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::model::{Address, Endpoint, Host, HostList, SeenHost};
+
+/// Which addresses hosts may have (`discovery.host_networks`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostNetworks {
+    /// The networks of hosts; `None` where every network is allowed.
+    allowed: Option<Vec<IpNet>>,
+    /// The listeners of this daemon and the Runtime APIs that it uses.
+    own: Vec<OwnListener>,
+}
+
+/// A listener that no host may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct OwnListener {
+    /// What it is, for messages.
+    what: &'static str,
+    /// Its addresses; `None` for a host name, which stands for any.
+    addresses: Option<BTreeSet<IpAddr>>,
+    port: u16,
+}
+
+impl HostNetworks {
+    /// Allows these networks only, and no host names, which could lead anywhere.
+    pub fn only(networks: Vec<IpNet>) -> Self {
+        Self { allowed: Some(networks), own: Vec::new() }
+    }
+
+    /// Refuses hosts at a listener of this machine. `local` are the addresses of this machine, at each of which a
+    /// listener on an unspecified address answers.
+    #[must_use]
+    pub fn without_listener(mut self, what: &'static str, at: SocketAddr, local: &[IpAddr]) -> Self {
+        let address = at.ip().to_canonical();
+        let addresses = if address.is_unspecified() {
+            local.iter().map(IpAddr::to_canonical).collect()
+        } else {
+            BTreeSet::from([address])
+        };
+        self.own.push(OwnListener { what, addresses: Some(addresses), port: at.port() });
+        self
+    }
+
+    /// Refuses hosts at this endpoint; with a host name, at its port on any address that could be it.
+    #[must_use]
+    pub fn without_endpoint(mut self, what: &'static str, address: &Address, port: u16) -> Self {
+        let addresses = address.ip().map(|ip| BTreeSet::from([ip.to_canonical()]));
+        self.own.push(OwnListener { what, addresses, port });
+        self
+    }
+
+    /// Checks the address of a host.
+    ///
+    /// # Errors
+    /// Why it may not be one.
+    pub fn check(&self, Endpoint { address, port }: &Endpoint) -> Result<(), String> {
+        self.check_reach(address, *port)?;
+        let Some(allowed) = &self.allowed else { return Ok(()) };
+        match address.ip().map(|ip| ip.to_canonical()) {
+            Some(ip) if allowed.iter().any(|network| network.contains(&ip)) => Ok(()),
+            Some(_) => Err(format!("{address} is in none of the networks of discovery.host_networks")),
+            None => Err(format!("{address} is a host name, which discovery.host_networks does not allow")),
+        }
+    }
+
+    /// Checks an address that this machine connects to by order of a definition: the server of a source. It need not be
+    /// in the networks of hosts.
+    ///
+    /// # Errors
+    /// Why it may not be used.
+    pub fn check_reach(&self, address: &Address, port: NonZeroU16) -> Result<(), String> {
+        let ip = address.ip().map(|ip| ip.to_canonical());
+        if let Some(problem) = ip.and_then(kind_of_special) {
+            return Err(format!("{address} is {problem}"));
+        }
+        let is_at = |own: &&OwnListener| {
+            own.port == port.get()
+                && match (ip, &own.addresses) {
+                    (Some(ip), Some(addresses)) => {
+                        addresses.contains(&ip) || ip.is_loopback() && addresses.iter().any(IpAddr::is_loopback)
+                    }
+                    // A name can lead to any address.
+                    (None, Some(_)) => true,
+                    (Some(_), None) => false,
+                    (None, None) => true,
+                }
+        };
+        match self.own.iter().find(is_at) {
+            Some(own) if ip.is_none() => {
+                Err(format!("{address} may lead to {}, which has the port {port}: write an IP address", own.what))
+            }
+            Some(own) => Err(format!("{} is {}", Endpoint { address: address.clone(), port }, own.what)),
+            None => Ok(()),
+        }
+    }
+
+    /// Turns each entry of a source whose address is not allowed into an invalid one.
+    pub fn judge(&self, seen: &mut [SeenHost]) {
+        for entry in seen {
+            if let Some(Err(problem)) = entry.host().map(|host| self.check(&host.endpoint)) {
+                entry.record = Err(problem);
+            }
+        }
+    }
+
+    /// Returns the hosts of a saved list whose addresses are allowed.
+    pub fn allowed_of(&self, hosts: Arc<HostList>) -> Arc<HostList> {
+        let is_allowed = |host: &Arc<Host>| self.check(&host.endpoint).is_ok();
+        if hosts.values().all(is_allowed) {
+            return hosts;
+        }
+        let allowed = hosts.iter().filter(|(_, host)| is_allowed(host));
+        Arc::new(allowed.map(|(name, host)| (name.clone(), host.clone())).collect())
+    }
+}
+
+/// Returns what an address is that no host can have.
+fn kind_of_special(ip: IpAddr) -> Option<&'static str> {
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => is_unicast_link_local(ip),
+    };
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    if is_link_local {
+        // Among them the metadata services of clouds.
+        Some("a link-local address, which no host may have")
+    } else if ip.is_unspecified() {
+        Some("an unspecified address, which leads to this machine")
+    } else if ip.is_multicast() || is_broadcast {
+        Some("not the address of a single host")
+    } else {
+        None
+    }
+}
+
+fn is_unicast_link_local(ip: Ipv6Addr) -> bool {
+    ip.segments()[0] & 0xffc0 == 0xfe80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(networks: &HostNetworks, endpoint: &str) -> Result<(), String> {
+        networks.check(&Endpoint::parse(endpoint).expect(endpoint))
+    }
+
+    #[test]
+    fn special_addresses_are_never_hosts() {
+        let networks = HostNetworks::default();
+        for endpoint in [
+            "169.254.169.254:80",
+            "[fe80::1]:80",
+            "[::ffff:169.254.169.254]:80",
+            "0.0.0.0:80",
+            "[::]:80",
+            "224.0.0.1:80",
+            "255.255.255.255:80",
+        ] {
+            assert!(check(&networks, endpoint).is_err(), "{endpoint}");
+        }
+        for endpoint in ["127.0.0.1:80", "[::1]:80", "10.0.0.1:80", "a.example:80", "[2001:db8::1]:80"] {
+            assert_eq!(check(&networks, endpoint), Ok(()), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn only_listed_networks_are_allowed() {
+        let networks = HostNetworks::only(vec!["10.1.0.0/16".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
+        for endpoint in ["10.1.2.3:80", "[2001:db8::1]:80", "[::ffff:10.1.2.3]:80"] {
+            assert_eq!(check(&networks, endpoint), Ok(()), "{endpoint}");
+        }
+        for endpoint in ["10.2.0.1:80", "127.0.0.1:80", "[::1]:80", "a.example:80"] {
+            assert!(check(&networks, endpoint).is_err(), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn own_listener_is_no_host() {
+        let local = ["127.0.0.1".parse().unwrap(), "10.0.0.5".parse().unwrap()];
+        let at = |at: &str| HostNetworks::default().without_listener("the listener", at.parse().unwrap(), &local);
+        let refused = [
+            ("127.0.0.1:8470", "127.0.0.1:8470"),
+            ("127.0.0.1:8470", "127.0.0.2:8470"),
+            ("127.0.0.1:8470", "localhost:8470"),
+            ("127.0.0.1:8470", "[::ffff:127.0.0.1]:8470"),
+            ("0.0.0.0:8470", "10.0.0.5:8470"),
+            ("[::]:8470", "127.0.0.1:8470"),
+        ];
+        for (listen, endpoint) in refused {
+            assert!(check(&at(listen), endpoint).is_err(), "{listen} {endpoint}");
+        }
+        for endpoint in ["127.0.0.1:8471", "10.0.0.6:8470", "localhost:80"] {
+            assert_eq!(check(&at("0.0.0.0:8470"), endpoint), Ok(()), "{endpoint}");
+        }
+    }
+}
