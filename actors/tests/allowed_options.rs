@@ -1,0 +1,102 @@
+//! The grammar against tables of accepted and refused lines, and the page that is generated from its table.
+
+use std::path::Path;
+
+use proxymgr_actors::decide::grammar::{reference, samples};
+use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::quoting::{joined, split_line};
+use proxymgr_actors::model::Word;
+
+const ACCEPTED: &str = include_str!("options/accepted.txt");
+const REFUSED: &str = include_str!("options/refused.txt");
+
+fn policy() -> OptionPolicy {
+    OptionPolicy::default()
+}
+
+/// Returns the result for a line of a table: `> OPTIONS` are server options.
+fn judged(service: &str, line: &str) -> Result<Vec<Word>, String> {
+    match line.strip_prefix("> ") {
+        Some(options) => policy().server_options(&[options.to_owned()]),
+        None => policy().listen_line(service, line),
+    }
+}
+
+/// Returns the lines of the table with the services that they belong to, without the marks of versions.
+fn accepted() -> Vec<(&'static str, &'static str)> {
+    let mut service = "";
+    let mut lines = Vec::new();
+    for line in ACCEPTED.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match line.strip_prefix("= ") {
+            Some(name) => service = name,
+            None if line.starts_with('@') => lines.push((service, line.split_once(' ').expect("a mark and a line").1)),
+            None => lines.push((service, line)),
+        }
+    }
+    lines
+}
+
+#[test]
+fn lines_of_public_configurations_are_accepted() {
+    let lines = accepted();
+    let refused = lines.iter().filter_map(|(service, line)| Some(format!("{line}: {}", judged(service, line).err()?)));
+    assert_eq!(Vec::from_iter(refused), Vec::<String>::new());
+    assert!(lines.len() >= 416, "{} lines", lines.len());
+}
+
+#[test]
+fn lines_of_one_service_are_accepted_together() {
+    let lines = accepted();
+    for service in lines.iter().map(|(service, _)| *service).collect::<std::collections::BTreeSet<_>>() {
+        let own = lines.iter().filter(|(name, line)| *name == service && !line.starts_with("> "));
+        let own = Vec::from_iter(own.map(|(_, line)| (*line).to_owned()));
+        let refused = policy().listen_options(service, &own).err();
+        assert_eq!(refused, None, "{service}");
+    }
+}
+
+#[test]
+fn attacks_are_refused() {
+    let lines = Vec::from_iter(REFUSED.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")));
+    let mut accepted = Vec::new();
+    for line in &lines {
+        let mut text = (*line).to_owned();
+        for (escape, character) in
+            [("\\u000a", '\n'), ("\\u000d", '\r'), ("\\u0000", '\0'), ("\\u2028", '\u{2028}'), ("\\ufdd0", '\u{FDD0}')]
+        {
+            text = text.replace(escape, &character.to_string());
+        }
+        match judged("web", &text) {
+            Ok(words) => accepted.push(format!("{line}: {words:?}")),
+            Err(reason) => {
+                assert!(!reason.chars().any(char::is_control), "the reason breaks the log's line: {reason:?}")
+            }
+        }
+    }
+    assert_eq!(accepted, Vec::<String>::new());
+    assert!(lines.len() >= 150, "{} lines", lines.len());
+}
+
+#[test]
+fn samples_of_the_table_are_accepted_and_keep_their_words() {
+    for seed in 0..3_000 {
+        let words = samples::line(&mut samples::choices(seed));
+        let words = Vec::from_iter(words.iter().map(|word| Word::new(word).unwrap()));
+        let line = joined(&words);
+        let read = policy().listen_line("web", &line).unwrap_or_else(|reason| panic!("{line}: {reason}"));
+        assert_eq!(read, words, "{line}");
+        assert_eq!(split_line(&joined(&read)).unwrap(), read, "{line}");
+    }
+}
+
+/// Compares the page with the table, or replaces it if `UPDATE_REFERENCE` is set.
+#[test]
+fn page_matches_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/allowed-options.md");
+    let page = reference::markdown();
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let present = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(present == page, "{} is outdated: run `make reference`", path.display());
+}
