@@ -1,7 +1,11 @@
 //! The grammar against tables of accepted and refused lines, and the page that is generated from its table.
 
+#[path = "../../fuzz/properties.rs"]
+mod properties;
+
 use std::path::Path;
 
+use proptest::prelude::*;
 use proxymgr_actors::decide::grammar::{reference, samples};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::{joined, split_line};
@@ -86,6 +90,61 @@ fn samples_of_the_table_are_accepted_and_keep_their_words() {
         let read = policy().listen_line("web", &line).unwrap_or_else(|reason| panic!("{line}: {reason}"));
         assert_eq!(read, words, "{line}");
         assert_eq!(split_line(&joined(&read)).unwrap(), read, "{line}");
+    }
+}
+
+/// Texts of the tables, and lines of the table of the grammar; with server options as `true`.
+fn seeds() -> Vec<(bool, String)> {
+    let of_tables = [ACCEPTED, REFUSED].map(str::lines).into_iter().flatten();
+    let of_tables =
+        of_tables.filter(|line| !line.is_empty() && !line.starts_with(['=', '@']) && !line.starts_with("# "));
+    let of_table =
+        |line: &str| line.strip_prefix("> ").map_or((false, line.to_owned()), |options| (true, options.to_owned()));
+    let made = (0..600).map(|seed| (false, samples::line(&mut samples::choices(seed)).join(" ")));
+    of_tables.map(of_table).chain(made).collect()
+}
+
+#[test]
+fn properties_hold_for_the_seeds() {
+    let seeds = seeds();
+    for (is_server, text) in &seeds {
+        if *is_server { properties::server_options(text) } else { properties::listen_line(text) }
+    }
+    // `make fuzz` starts with them.
+    let Some(folder) = std::env::var_os("FUZZ_SEEDS") else { return };
+    for (number, (is_server, text)) in seeds.iter().enumerate() {
+        let folder = Path::new(&folder).join(if *is_server { "server_options" } else { "listen_line" });
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("seed-{number}")), text).unwrap();
+    }
+}
+
+/// A text of the seeds with some characters replaced, doubled or removed.
+fn mutated() -> impl Strategy<Value = String> {
+    let piece = proptest::sample::select(vec![
+        "", " ", "'", "\"", "\\", "#", ",", "(", ")", "%[", "]", "{", "}", "proc.", "env(X)", " addr ", "unix@/x",
+        "\\x", "\n", "\u{FDD0}", "$X", "a", "0", "-f", "!", "\t", "é",
+    ]);
+    let changes = proptest::collection::vec((any::<prop::sample::Index>(), 0..3_usize, piece), 1..5);
+    (proptest::sample::select(seeds()), changes).prop_map(|((_, mut text), changes)| {
+        for (at, removed, piece) in changes {
+            let mut characters = Vec::from_iter(text.chars());
+            let at = at.index(characters.len() + 1);
+            let end = (at + removed).min(characters.len());
+            characters.splice(at..end, piece.chars());
+            text = characters.into_iter().collect();
+        }
+        text
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn properties_hold_for_changed_seeds(text in mutated()) {
+        properties::listen_line(&text);
+        properties::server_options(&text);
     }
 }
 

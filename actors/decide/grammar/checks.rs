@@ -18,7 +18,7 @@ pub const CHECK_LINES: &[&str] = &[
         { hdr | fhdr } { name { -m reg <regex> | [ -m { str | beg | end | sub } ] <text> | \
         -m { str | beg | end | sub } <text> } | name-lf [ -m { str | beg | end | sub } ] <format> | \
         value { -m reg <regex> | -m { str | beg | end | sub } <text> | <text> } | \
-        value-lf [ -m { str | beg | end | sub } ] <format> | full }* } }*",
+        value-lf [ -m { str | beg | end | sub } ] <format> }* } }*",
     "http-check send { meth <token> | { uri <text> | uri-lf <format> } | ver <text> | hdr <token> <format> * | \
         { body <text> | body-lf <format> } | comment <text> }*",
     "tcp-check expect { min-recv <-1..2147483647> | comment <text> | ok-status { L4OK | L7OK | L6OK | L7OKC } | \

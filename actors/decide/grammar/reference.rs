@@ -51,7 +51,7 @@ pub fn markdown() -> String {
     }
     page.push_str("| `1..100` | a whole number within these bounds |\n");
     bounds(&mut page);
-    let flags = format!("[ {{ no | default }} ] option {{ {} }}", FLAGS.join(" | "));
+    let flags = format!("[ no ] option {{ {} }}", FLAGS.join(" | "));
     let fixed = Vec::from_iter([SECTION_LINES, OPTIONS, DELAYS, CHECK_LINES].concat().into_iter().chain([REDIRECT]));
     let mut lines = Vec::from_iter(fixed.iter().map(|notation| (one_line(notation), protects(notation))));
     lines.push((flags, false));

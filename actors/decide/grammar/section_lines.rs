@@ -76,7 +76,7 @@ pub const SECTION_LINES: &[&str] = &[
     "unique-id-header <token>",
 ];
 
-/// Options without an argument. `no option` and `default option` take their names, and those of [`OPTIONS`].
+/// Options without an argument, which `no option` turns off.
 #[rustfmt::skip]
 pub const FLAGS: &[&str] = &[
     "abortonclose", "accept-invalid-http-request", "accept-invalid-http-response",
@@ -85,13 +85,11 @@ pub const FLAGS: &[&str] = &[
     "h1-case-adjust-bogus-client", "h1-case-adjust-bogus-server", "http-buffer-request",
     "http-drop-request-trailers", "http-drop-response-trailers", "http-ignore-probes", "http-keep-alive",
     "http-no-delay", "http-pretend-keepalive", "http-server-close", "http-tunnel", "http-use-htx",
-    "http-use-proxy-header", "httpclose", "idle-close-on-response", "independent-streams", "ldap-check",
-    "log-health-checks", "log-separate-errors", "logasap", "nolinger", "persist", "prefer-last-server",
-    "redis-check", "socket-stats", "splice-auto", "splice-request", "splice-response", "spop-check", "srvtcpka",
-    "ssl-hello-chk", "tcp-check", "tcp-smart-accept", "tcp-smart-connect", "tcpka",
-];
+    "http-use-proxy-header", "httpclose", "idle-close-on-response", "independent-streams", "log-health-checks", "log-separate-errors", "logasap", "nolinger", "persist", "prefer-last-server",
+    "socket-stats", "splice-auto", "splice-request", "splice-response", "srvtcpka",
+    "tcp-smart-accept", "tcp-smart-connect", ];
 
-/// Options with arguments.
+/// Options with arguments, and those that cannot be turned off.
 #[rustfmt::skip]
 pub const OPTIONS: &[&str] = &[
     "option forwarded { proto | host | host-expr <expression> | by | by-expr <expression> | by_port | \
@@ -106,6 +104,6 @@ pub const OPTIONS: &[&str] = &[
     "option pgsql-check user <text>",
     "option redispatch [ <-1000..1000> ]",
     "option smtpchk [ { HELO | EHLO } <text> ]",
-    "{ no | default } option { http-restrict-req-hdr-names | httpchk | httplog | httpslog | tcplog | forwardfor | forwarded | \
-        originalto | mysql-check | pgsql-check | redispatch | smtpchk }",
+    "option { ldap-check | redis-check | spop-check | ssl-hello-chk | tcp-check | tcpka }",
+    "no option { forwarded | redispatch }",
 ];

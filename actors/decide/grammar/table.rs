@@ -15,7 +15,7 @@ fn notations() -> Vec<&'static str> {
         let sets = RULE_SETS.iter().filter(|(letter, _)| letters.contains(*letter));
         Vec::from_iter(sets.map(|(_, set)| leak(format!("{set} {action} [ <condition> ]"))))
     };
-    let flags = leak(format!("[ {{ no | default }} ] option {{ {} }}", FLAGS.join(" | ")));
+    let flags = leak(format!("[ no ] option {{ {} }}", FLAGS.join(" | ")));
     let fixed = [SECTION_LINES, OPTIONS, DELAYS, CHECK_LINES].concat();
     fixed.into_iter().chain([REDIRECT, flags]).chain(ACTIONS.iter().flat_map(of_action)).collect()
 }
