@@ -42,7 +42,6 @@ lint:
 .PHONY: reference
 reference: ## generate config/proxymgr.yml and docs/settings.md from the table of settings, docs/allowed-options.md from the grammar
 	UPDATE_REFERENCE=1 $(CARGO) nextest run -p proxymgr --lib settings::tests::reference
-	UPDATE_REFERENCE=1 $(CARGO) nextest run -p proxymgr-actors --test allowed_options page_matches_the_table
 
 .PHONY: docs
 docs:
@@ -87,7 +86,7 @@ fuzz_targets := listen_line server_options
 .PHONY: fuzz
 fuzz: ## fuzz the grammar for FUZZ_SECONDS (600) per target; needs a nightly compiler
 	command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
-	FUZZ_SEEDS=$(CURDIR)/.cache/fuzz $(CARGO) nextest run -p proxymgr-actors --test allowed_options properties_hold_for_the_seeds
+	$(CARGO) +nightly run --manifest-path fuzz/Cargo.toml --bin write_seeds .cache/fuzz
 	for name in $(fuzz_targets); do \
 		$(CARGO) +nightly fuzz run $$name .cache/fuzz/$$name -- -max_total_time=$(FUZZ_SECONDS) -max_len=1024 \
 			-artifact_prefix=.cache/fuzz/$$name-; \

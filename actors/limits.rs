@@ -248,18 +248,12 @@ pub const REGEX_NESTING_MAX: u32 = 30;
 /// How often a part of a regular expression may repeat at most, where it has a bound.
 pub const REGEX_REPEAT_MAX: u32 = 256;
 
-/// How often a part inside a repeated part may repeat in total: `([0-9]{1,3}\.){3}`.
-pub const REGEX_NESTED_TIMES_MAX: u32 = 64;
-
-/// The most unbounded repetitions in one regular expression. The time to match grows with a power of the length of the
-/// text; the power is this number.
-pub const REGEX_REPETITIONS_MAX: usize = 5;
-
 /// The most regular expressions of one service.
 pub const REGEXES_MAX: usize = 64;
 
-/// The most unbounded repetitions in all regular expressions of one service.
-pub const REGEXES_REPETITIONS_MAX: u64 = 128;
+/// The most work of one request by the rules of one service, in units of 10 microseconds, estimated for the worst text.
+/// HAProxy's watchdog aborts the process after two seconds.
+pub const WORK_MAX: u64 = 50_000;
 
 /// The most fetches and converters in all expressions of one service.
 pub const EXPRESSIONS_MAX: usize = 1_000;

@@ -39,8 +39,17 @@ pub struct RefusedLine {
 /// The lines of one service that were read so far.
 #[derive(Default)]
 struct LinesRead {
-    facts: Vec<Fact>,
+    /// What each line uses.
+    lines: Vec<Vec<Fact>>,
+    /// The ACLs that they define.
     acls: Vec<String>,
+}
+
+impl LinesRead {
+    /// Returns the bound of a service that the lines exceed together.
+    fn excess(&self) -> Option<String> {
+        facts::excess(&self.lines.concat()).or_else(|| facts::excessive_work(&self.lines))
+    }
 }
 
 impl OptionPolicy {
@@ -56,6 +65,9 @@ impl OptionPolicy {
         let mut read = LinesRead::default();
         for words in lines {
             self.judge_next_line(definition.name.as_str(), words, &mut read)?;
+        }
+        if let Some(reason) = read.excess() {
+            return Err(reason);
         }
         self.judge_server_words(&definition.server_options)
     }
@@ -77,6 +89,8 @@ impl OptionPolicy {
                 Err(reason) => refused.push(RefusedLine { at: Some(at), reason }),
             }
         }
+        let excess = read.excess().filter(|_| refused.is_empty());
+        refused.extend(excess.map(|reason| RefusedLine { at: None, reason }));
         if refused.is_empty() { Ok(options) } else { Err(refused) }
     }
 
@@ -87,32 +101,26 @@ impl OptionPolicy {
     /// Why the line is refused and what to do, without the service and the key.
     pub fn listen_line(&self, service: &str, line: &str) -> Result<Vec<Word>, String> {
         let words = split(line)?;
-        let facts = self.judge_line(service, &words)?;
-        facts::excess(&facts).map_or(Ok(words), Err)
+        let lines = vec![self.judge_line(service, &words)?];
+        LinesRead { lines, ..LinesRead::default() }.excess().map_or(Ok(words), Err)
     }
 
     /// Checks a line together with the lines before it.
     fn judge_next_line(&self, service: &str, words: &[Word], read: &mut LinesRead) -> Result<(), String> {
         let facts = self.judge_line(service, words)?;
-        let defined = |fact: &Fact| match fact {
-            Fact::AclDefined(name) => Some(name.clone()),
-            _ => None,
-        };
-        // A line that the operator allows is not read, and may define an ACL as well.
+        // A line that the operator allows is not read, and also defines an ACL.
         if let [keyword, name, ..] = words
             && keyword.as_str() == "acl"
         {
             read.acls.push(name.as_str().to_owned());
         }
-        read.acls.extend(facts.iter().filter_map(defined));
         if let Some(name) = facts::undefined_acl(&read.acls, &facts) {
             let meant = nearest::nearest(name, read.acls.iter().map(String::as_str));
             let hint = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
             return Err(format!("the ACL {name:?} is not defined by a line before{hint}"));
         }
-        read.facts.extend(facts);
-        facts::excess(&read.facts)
-            .map_or(Ok(()), |reason| Err(format!("with this line the service is too large: {reason}")))
+        read.lines.push(facts);
+        Ok(())
     }
 
     /// Checks a line that is already split. Returns what it uses.

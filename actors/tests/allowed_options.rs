@@ -1,18 +1,13 @@
-//! The grammar against tables of accepted and refused lines, and the page that is generated from its table.
+//! The grammar against tables of accepted and refused lines.
 
 #[path = "../../fuzz/properties.rs"]
 mod properties;
 
-use std::path::Path;
-
 use proptest::prelude::*;
-use proxymgr_actors::decide::grammar::{reference, samples};
+use proxymgr_actors::decide::grammar::samples;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::{joined, split_line};
 use proxymgr_actors::model::Word;
-
-const ACCEPTED: &str = include_str!("options/accepted.txt");
-const REFUSED: &str = include_str!("options/refused.txt");
 
 fn policy() -> OptionPolicy {
     OptionPolicy::default()
@@ -30,7 +25,7 @@ fn judged(service: &str, line: &str) -> Result<Vec<Word>, String> {
 fn accepted() -> Vec<(&'static str, &'static str)> {
     let mut service = "";
     let mut lines = Vec::new();
-    for line in ACCEPTED.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in properties::ACCEPTED.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         match line.strip_prefix("= ") {
             Some(name) => service = name,
             None if line.starts_with('@') => lines.push((service, line.split_once(' ').expect("a mark and a line").1)),
@@ -61,7 +56,7 @@ fn lines_of_one_service_are_accepted_together() {
 
 #[test]
 fn attacks_are_refused() {
-    let lines = Vec::from_iter(REFUSED.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")));
+    let lines = Vec::from_iter(properties::REFUSED.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")));
     let mut accepted = Vec::new();
     for line in &lines {
         let mut text = (*line).to_owned();
@@ -93,29 +88,10 @@ fn samples_of_the_table_are_accepted_and_keep_their_words() {
     }
 }
 
-/// Texts of the tables, and lines of the table of the grammar; with server options as `true`.
-fn seeds() -> Vec<(bool, String)> {
-    let of_tables = [ACCEPTED, REFUSED].map(str::lines).into_iter().flatten();
-    let of_tables =
-        of_tables.filter(|line| !line.is_empty() && !line.starts_with(['=', '@']) && !line.starts_with("# "));
-    let of_table =
-        |line: &str| line.strip_prefix("> ").map_or((false, line.to_owned()), |options| (true, options.to_owned()));
-    let made = (0..600).map(|seed| (false, samples::line(&mut samples::choices(seed)).join(" ")));
-    of_tables.map(of_table).chain(made).collect()
-}
-
 #[test]
 fn properties_hold_for_the_seeds() {
-    let seeds = seeds();
-    for (is_server, text) in &seeds {
-        if *is_server { properties::server_options(text) } else { properties::listen_line(text) }
-    }
-    // `make fuzz` starts with them.
-    let Some(folder) = std::env::var_os("FUZZ_SEEDS") else { return };
-    for (number, (is_server, text)) in seeds.iter().enumerate() {
-        let folder = Path::new(&folder).join(if *is_server { "server_options" } else { "listen_line" });
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(format!("seed-{number}")), text).unwrap();
+    for (is_server, text) in properties::seeds() {
+        if is_server { properties::server_options(&text) } else { properties::listen_line(&text) }
     }
 }
 
@@ -126,7 +102,7 @@ fn mutated() -> impl Strategy<Value = String> {
         "\\x", "\n", "\u{FDD0}", "$X", "a", "0", "-f", "!", "\t", "é",
     ]);
     let changes = proptest::collection::vec((any::<prop::sample::Index>(), 0..3_usize, piece), 1..5);
-    (proptest::sample::select(seeds()), changes).prop_map(|((_, mut text), changes)| {
+    (proptest::sample::select(properties::seeds()), changes).prop_map(|((_, mut text), changes)| {
         for (at, removed, piece) in changes {
             let mut characters = Vec::from_iter(text.chars());
             let at = at.index(characters.len() + 1);
@@ -139,23 +115,11 @@ fn mutated() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn properties_hold_for_changed_seeds(text in mutated()) {
         properties::listen_line(&text);
         properties::server_options(&text);
     }
-}
-
-/// Compares the page with the table, or replaces it if `UPDATE_REFERENCE` is set.
-#[test]
-fn page_matches_the_table() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/allowed-options.md");
-    let page = reference::markdown();
-    if std::env::var_os("UPDATE_REFERENCE").is_some() {
-        std::fs::write(&path, &page).unwrap();
-    }
-    let present = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(present == page, "{} is outdated: run `make reference`", path.display());
 }

@@ -3,7 +3,7 @@
 //! Source: `configuration.txt` 7.1 and 7.2 of HAProxy 2.2 to 3.4.
 
 use super::expression::{self, Expression, Place};
-use super::facts::Fact;
+use super::facts::{Fact, SEARCHED_BYTES};
 use super::kind::Kind;
 use super::section::Section;
 use super::value;
@@ -67,13 +67,17 @@ pub fn check_test(words: &[Word], section: &Section<'_>, facts: &mut Vec<Fact>) 
         let advice = format!("HAProxy would apply it as a converter; write \"-- {}\" for a pattern", next.as_str());
         return Err((1, format!("is not allowed right after an expression: {advice}")));
     }
-    let patterns = pattern_kind(&tested, method);
+    let patterns = Patterns::of(&tested, method);
     for (offset, word) in words[at..].iter().enumerate() {
         let is_escaped = at > 0 && words[at - 1].as_str() == "--";
         if matches!(word.as_str(), "-f" | "-M") && !is_escaped {
             return Err((at + offset, "reads patterns from a file, which a service may not".to_owned()));
         }
-        value::check(patterns, word.as_str(), section, facts).map_err(|reason| (at + offset, reason))?;
+        value::check(patterns.kind, word.as_str(), section, facts).map_err(|reason| (at + offset, reason))?;
+        if patterns.are_searched {
+            let work = 1 + word.as_str().len() / SEARCHED_BYTES;
+            facts.push(Fact::Search(u64::try_from(work).unwrap_or(u64::MAX)));
+        }
     }
     Ok(())
 }
@@ -109,12 +113,23 @@ fn flags(words: &[Word]) -> Result<(Option<&str>, usize), Refusal> {
     Ok((method, at))
 }
 
-fn pattern_kind(tested: &Expression<'_>, method: Option<&str>) -> Kind {
-    let of_keyword = expression::acl_method(tested.name).map(|(_, method)| method).filter(|_| !tested.is_converted);
-    match method.or(of_keyword) {
-        Some("reg") => Kind::Regex,
-        Some("ip") => Kind::Network,
-        None if tested.is_address => Kind::Network,
-        _ => Kind::Text,
+/// The patterns of a test.
+struct Patterns {
+    kind: Kind,
+    /// Whether they may be anywhere in a text.
+    are_searched: bool,
+}
+
+impl Patterns {
+    fn of(tested: &Expression<'_>, method: Option<&str>) -> Self {
+        let of_keyword = expression::acl_method(tested.name).map(|(_, method)| method).filter(|_| !tested.is_converted);
+        let method = method.or(of_keyword);
+        let kind = match method {
+            Some("reg") => Kind::Regex,
+            Some("ip") => Kind::Network,
+            None if tested.is_address => Kind::Network,
+            _ => Kind::Text,
+        };
+        Self { kind, are_searched: matches!(method, Some("sub" | "dir" | "dom")) }
     }
 }

@@ -1,6 +1,8 @@
 //! What the lines of a service use of things that are bounded per service, and the ACLs that they define and use.
 
-use crate::limits::{CAPTURES_BYTES_MAX, EXPRESSIONS_MAX, REGEXES_MAX, REGEXES_REPETITIONS_MAX, STICK_TABLE_BYTES_MAX};
+use std::collections::BTreeMap;
+
+use crate::limits::{CAPTURES_BYTES_MAX, EXPRESSIONS_MAX, REGEXES_MAX, STICK_TABLE_BYTES_MAX, WORK_MAX};
 
 /// Bytes of one entry of a stick table without its key and data, roughly.
 const TABLE_ENTRY_BYTES: u64 = 100;
@@ -13,8 +15,10 @@ const TABLE_DATA_BYTES: u64 = 16;
 pub enum Fact {
     /// An expression.
     Expression,
-    /// A regular expression with this number of unbounded repetitions.
-    Regex(usize),
+    /// A regular expression with this work.
+    Regex(u64),
+    /// The work of comparing with a pattern that may be anywhere in a text.
+    Search(u64),
     /// A definition of an ACL.
     AclDefined(String),
     /// The use of an ACL that is not predefined.
@@ -36,16 +40,6 @@ pub fn excess(facts: &[Fact]) -> Option<String> {
     let regexes = count(|fact| matches!(fact, Fact::Regex(_)));
     if regexes > REGEXES_MAX {
         return Some(format!("it has {regexes} regular expressions; at most {REGEXES_MAX} are allowed"));
-    }
-    let repetitions = sum(|fact| match fact {
-        Fact::Regex(repetitions) => u64::try_from(*repetitions).ok(),
-        _ => None,
-    });
-    if repetitions > REGEXES_REPETITIONS_MAX {
-        return Some(format!(
-            "its regular expressions have {repetitions} unbounded repetitions (* or +); at most \
-             {REGEXES_REPETITIONS_MAX} are allowed"
-        ));
     }
     let expressions = count(|fact| matches!(fact, Fact::Expression));
     if expressions > EXPRESSIONS_MAX {
@@ -81,6 +75,42 @@ fn stick_table_bytes(facts: &[Fact]) -> u64 {
         }
     }
     entries.saturating_mul(entry_bytes)
+}
+
+/// Bytes of a pattern whose search in a text takes one unit of work.
+pub const SEARCHED_BYTES: usize = 2;
+
+/// Returns the work of one request, in units of 10 microseconds at worst, of lines with these facts. A test of an ACL is
+/// evaluated again for every rule that uses it.
+pub fn excessive_work(lines: &[Vec<Fact>]) -> Option<String> {
+    let of_line = |facts: &[Fact]| -> u64 {
+        let of_fact = |fact: &Fact| match fact {
+            Fact::Expression => 1,
+            Fact::Regex(work) | Fact::Search(work) => *work,
+            _ => 0,
+        };
+        facts.iter().map(of_fact).fold(0, u64::saturating_add)
+    };
+    let mut of_acl: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut total = 0_u64;
+    for facts in lines {
+        match facts.iter().find_map(|fact| if let Fact::AclDefined(name) = fact { Some(name) } else { None }) {
+            Some(name) => *of_acl.entry(name).or_default() += of_line(facts),
+            None => total = total.saturating_add(of_line(facts)),
+        }
+        let used = facts
+            .iter()
+            .filter_map(|fact| if let Fact::AclUsed(name) = fact { of_acl.get(name.as_str()) } else { None });
+        total = used.fold(total, |total, work| total.saturating_add(*work));
+    }
+    (total > WORK_MAX).then(|| {
+        format!(
+            "a request may take {} ms of HAProxy's time; at most {} are allowed: use fewer or simpler regular expressions \
+             and substrings, and fewer rules with their ACLs",
+            total / 100,
+            WORK_MAX / 100
+        )
+    })
 }
 
 /// Returns an ACL that is used although no earlier line defines it. HAProxy would refuse the section.

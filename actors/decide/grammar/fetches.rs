@@ -22,7 +22,7 @@ pub const FETCHES: &[Row] = &[
     ("always_false always_true act_conn date_us hostname nbproc pid proc quic_enabled stopping tgroup thread unique-id \
       uptime wait_end cpu_calls cpu_ns_avg cpu_ns_tot cpu_usage_grp cpu_usage_proc cpu_usage_thr lat_ns_avg lat_ns_tot \
       prio_class prio_offset", ""),
-    ("bool str meth", "text"), ("bin", "hex"), ("int", "number"), ("acl", "acl*"), ("var", "variable,text?"),
+    ("bool str meth", "text"), ("bin", "hex"), ("int", "number"), ("var", "variable,text?"),
     ("date", "number?,text?"), ("accept_date request_date", "text?"), ("rand uuid", "number?"),
     // The connections.
     ("bc.timer.connect bc_be_queue bc_dst_port bc_err bc_err_name bc_err_str bc_glitches bc_http_major bc_nb_streams \
@@ -109,6 +109,7 @@ pub const ACL_KEYWORDS: &[&str] = &["base", "cook", "hdr", "method", "path", "sc
 pub const REFUSED: &[(&str, &str)] = &[
     ("env", "it reads the environment of HAProxy"),
     ("http_auth http_auth_group", "it refers to a userlist, which is a section of the base configuration"),
+    ("acl", "it evaluates ACLs that may evaluate others in turn, without a bound"),
     ("dump_all_vars", "it shows the variables of the whole process"),
     ("last_rule_file last_rule_line last_entity waiting_entity term_events bs.debug_str fs.debug_str spoe.engine-id",
      "it shows internals of HAProxy"),

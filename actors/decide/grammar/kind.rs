@@ -229,7 +229,7 @@ impl Kind {
             Self::OwnServer => "a server of the service's own section".to_owned(),
             Self::NewAcl => "the name of an ACL: letters, digits, _, -, . and :".to_owned(),
             Self::Acl => "the name of an ACL of the section".to_owned(),
-            Self::Regex => "a regular expression without nested quantifiers".to_owned(),
+            Self::Regex => "a regular expression that cannot take exponential time".to_owned(),
             Self::TableEntries => format!("a number of entries such as 100k, at most {STICK_TABLE_ENTRIES_MAX}"),
             Self::TableKeyBytes => format!("a whole number from 1 to {STICK_TABLE_KEY_BYTES_MAX}"),
             Self::TableData => "a list of data types such as gpc0,http_req_rate(10s)".to_owned(),

@@ -14,7 +14,7 @@ use super::shape::Shape;
 use crate::decide::server_options;
 use crate::limits::{
     CAPTURES_BYTES_MAX, EXPRESSIONS_MAX, LISTEN_LINE_BYTES_MAX, LISTEN_LINES_MAX, LISTEN_TEXT_BYTES_MAX,
-    REGEX_BYTES_MAX, REGEX_REPETITIONS_MAX, REGEXES_MAX, REGEXES_REPETITIONS_MAX, STICK_TABLE_BYTES_MAX,
+    REGEX_BYTES_MAX, REGEXES_MAX, STICK_TABLE_BYTES_MAX, WORK_MAX,
 };
 
 const INTRODUCTION: &str = "\
@@ -77,13 +77,15 @@ fn bounds(page: &mut String) {
 | --- | --- |
 | lines, bytes of one line, bytes of all lines | {LISTEN_LINES_MAX}, {LISTEN_LINE_BYTES_MAX}, {LISTEN_TEXT_BYTES_MAX} |
 | regular expressions, and the bytes of one | {REGEXES_MAX}, {REGEX_BYTES_MAX} |
-| unbounded repetitions (`*`, `+`) in one regular expression, in all | {REGEX_REPETITIONS_MAX}, {REGEXES_REPETITIONS_MAX} |
+| HAProxy's time for one request, estimated for the worst text (regular expressions, substrings, expressions) | {} ms |
 | fetches and converters | {EXPRESSIONS_MAX} |
 | bytes of captures | {CAPTURES_BYTES_MAX} |
 | memory of the stick table | {} MiB |
 
-A regular expression has no repetition inside a repeated part, no look-around and no backreference.
+In a regular expression a repeated part can match a text in one way only: `([a-z]+\\.)*x` is allowed, `([a-z]+)*x` is not.
+Look-around and backreferences are not allowed. An ACL counts once for every rule that uses it.
 ",
+        WORK_MAX / 100,
         STICK_TABLE_BYTES_MAX >> 20
     );
 }

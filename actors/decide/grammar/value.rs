@@ -42,7 +42,7 @@ pub fn check(kind: Kind, text: &str, section: &Section<'_>, facts: &mut Vec<Fact
         Kind::Own => return own(text, section),
         Kind::OwnServer => return own_server(text, section),
         Kind::Acl => acl(text, facts),
-        Kind::Regex => return regex::check(text).map(|repetitions| facts.push(Fact::Regex(repetitions))),
+        Kind::Regex => return regex::check(text).map(|work| facts.push(Fact::Regex(work))),
         Kind::TableEntries => bounded(text, STICK_TABLE_ENTRIES_MAX, Fact::TableEntries, facts),
         Kind::TableKeyBytes => bounded(text, STICK_TABLE_KEY_BYTES_MAX, Fact::TableKeyBytes, facts),
         Kind::TableData => return table_data::check(text).map(|count| facts.push(Fact::TableData(count))),
