@@ -253,7 +253,7 @@ pub const REGEXES_MAX: usize = 64;
 
 /// The most work of one request by the rules of one service, in units of 10 microseconds, estimated for the worst text.
 /// HAProxy's watchdog aborts the process after two seconds.
-pub const WORK_MAX: u64 = 50_000;
+pub const WORK_MAX: u64 = 20_000;
 
 /// The most fetches and converters in all expressions of one service.
 pub const EXPRESSIONS_MAX: usize = 1_000;
