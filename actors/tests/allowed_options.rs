@@ -5,9 +5,12 @@ mod properties;
 
 use proptest::prelude::*;
 use proxymgr_actors::decide::grammar::samples;
+use proxymgr_actors::decide::haproxy_config::{SectionStyle, section_header};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::decide::quoting::{joined, split_line};
-use proxymgr_actors::model::Word;
+use proxymgr_actors::decide::service_definition;
+use proxymgr_actors::model::{RawDefinition, ServiceDefinition, Word};
+use serde_json::json;
 
 fn policy() -> OptionPolicy {
     OptionPolicy::default()
@@ -122,4 +125,71 @@ proptest! {
         properties::listen_line(&text);
         properties::server_options(&text);
     }
+}
+
+fn define(lines: &[String]) -> Result<ServiceDefinition, Vec<String>> {
+    let raw = RawDefinition::new(json!({"type": "static", "listen_options": lines}).to_string(), "a test");
+    service_definition::parse("web", &raw, &policy()).map(|parsed| parsed.definition)
+}
+
+#[test]
+fn statistics_show_the_own_section_only() {
+    for (lines, times) in [
+        (vec!["mode http", "stats enable"], 1),
+        (vec!["stats uri /s", "stats auth a:b"], 1),
+        (vec!["stats enable", "stats scope ."], 1),
+        (vec!["mode http"], 0),
+    ] {
+        let definition = define(&lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>()).unwrap();
+        let header = section_header(&definition, SectionStyle::default());
+        assert_eq!(header.matches("    stats scope .\n").count(), times, "{lines:?}");
+    }
+}
+
+#[test]
+fn acl_is_defined_before_its_use() {
+    let lines = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>();
+    assert!(define(&lines(&["acl a path /", "http-request deny if a !a or { src 10.0.0.1 } METH_GET"])).is_ok());
+    for refused in
+        [&["http-request deny if a"][..], &["http-request deny if a", "acl a path /"], &["monitor fail if TRUE a"]]
+    {
+        assert!(define(&lines(refused)).is_err(), "{refused:?}");
+    }
+}
+
+#[test]
+fn service_is_bounded_as_a_whole() {
+    let acl = |regex: &str| format!("acl x path_reg {regex}");
+    let of_rules = |count: usize, rule: &str| vec![rule.to_owned(); count];
+    for (accepted, refused) in [
+        (vec![acl("^/a"); 64], vec![acl("^/a"); 65]),
+        // Each takes a fiftieth of a second.
+        (
+            of_rules(9, "http-request deny if { path_reg a*[bc] }"),
+            of_rules(10, "http-request deny if { path_reg a*[bc] }"),
+        ),
+        (
+            [vec![acl("a*[bc]")], of_rules(9, "http-request deny if x")].concat(),
+            [vec![acl("a*[bc]")], of_rules(10, "http-request deny if x")].concat(),
+        ),
+        (of_rules(4, "capture cookie A len 4096"), of_rules(5, "capture cookie A len 4096")),
+        (of_rules(1, "stick-table type ip size 1m"), of_rules(3, "stick-table type ip size 1m")),
+        (
+            of_rules(8, &format!("description {}", "a".repeat(8_000))),
+            of_rules(9, &format!("description {}", "a".repeat(8_000))),
+        ),
+    ] {
+        assert!(define(&accepted).is_ok(), "{:?}: {:?}", accepted[0], define(&accepted));
+        assert!(define(&refused).is_err(), "{:?}", refused[0]);
+    }
+}
+
+#[test]
+fn operator_grants_a_fetch_or_a_converter_by_its_name() {
+    let granting = OptionPolicy { extra: vec!["http_auth".to_owned(), "map".to_owned()], ..policy() };
+    for line in ["http-request auth unless { http_auth(users) }", "http-request set-header X %[src,map(/etc/x)]"] {
+        assert!(policy().listen_line("web", line).is_err(), "{line}");
+        assert!(granting.listen_line("web", line).is_ok(), "{line}");
+    }
+    assert!(granting.listen_line("web", "http-request set-header X %[src,map_ip(/etc/x)]").is_err());
 }
