@@ -13,6 +13,7 @@ pub mod facts;
 pub mod fetches;
 pub mod format;
 pub mod kind;
+pub mod numbers;
 pub mod reader;
 pub mod reference;
 pub mod refusals;

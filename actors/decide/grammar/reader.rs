@@ -73,7 +73,7 @@ impl Reader<'_> {
         if self.words.get(at).is_some_and(|word| word.as_str() == literal) {
             return Some(at + 1);
         }
-        self.furthest.expect(at, literal);
+        self.furthest.want(at, literal);
         None
     }
 
@@ -147,7 +147,7 @@ impl Reader<'_> {
     fn call(&mut self, name: &'static str, wanted: &[arguments::Argument], at: usize) -> Option<usize> {
         let after = self.words.get(at).and_then(|word| word.as_str().strip_prefix(name));
         let Some(inner) = after.and_then(|after| after.strip_prefix('(')) else {
-            self.furthest.expect(at, name);
+            self.furthest.want(at, name);
             return None;
         };
         // HAProxy does not unquote these arguments, so a quote is a part of them and no type accepts it.
@@ -183,7 +183,7 @@ impl Furthest {
         }
     }
 
-    fn expect(&mut self, at: usize, literal: &'static str) {
+    fn want(&mut self, at: usize, literal: &'static str) {
         if self.reach(at) && !self.expected.contains(&literal) {
             self.expected.push(literal);
         }

@@ -85,7 +85,7 @@ impl<I: Iterator<Item = &'static str>> Parser<I> {
                 }
                 "[" => {
                     let inner = self.sequence()?;
-                    self.expect("]")?;
+                    self.closing("]")?;
                     Shape::Optional(Box::new(inner))
                 }
                 "{" => self.choice()?,
@@ -113,7 +113,7 @@ impl<I: Iterator<Item = &'static str>> Parser<I> {
         }
     }
 
-    fn expect(&mut self, wanted: &str) -> Result<(), String> {
+    fn closing(&mut self, wanted: &str) -> Result<(), String> {
         match self.tokens.next() {
             Some(token) if token == wanted => Ok(()),
             token => Err(format!("{token:?} in place of {wanted:?}")),

@@ -2,7 +2,7 @@
 //!
 //! Source: `configuration.txt` 11.1, "stick-table", of HAProxy 2.2 to 3.4.
 
-use super::value::{duration_us, plain_number};
+use super::numbers::{duration_us, plain_number};
 use crate::limits::STICK_TABLE_ARRAY_MAX;
 
 /// Data types without an argument.
