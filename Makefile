@@ -40,7 +40,7 @@ lint:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 .PHONY: reference
-reference: ## generate config/proxymgr.yml and docs/settings.md from the table of settings
+reference: ## generate config/proxymgr.yml and docs/settings.md from the table of settings, docs/allowed-options.md from the grammar
 	UPDATE_REFERENCE=1 $(CARGO) nextest run -p proxymgr --lib settings::tests::reference
 
 .PHONY: docs
@@ -89,6 +89,18 @@ test-aws: ## lint and test the cargo feature `aws`, against moto
 bench: ## measure the figures of docs/figures.md on this machine
 	tests/setup/install.sh test
 	$(CARGO) bench --workspace
+
+# The short run of the same properties is a part of `make test` (actors/tests/allowed_options.rs).
+FUZZ_SECONDS ?= 600
+fuzz_targets := listen_line server_options
+.PHONY: fuzz
+fuzz: ## fuzz the grammar for FUZZ_SECONDS (600) per target; needs a nightly compiler
+	command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
+	$(CARGO) +nightly run --manifest-path fuzz/Cargo.toml --bin write_seeds .cache/fuzz
+	for name in $(fuzz_targets); do \
+		$(CARGO) +nightly fuzz run $$name .cache/fuzz/$$name -- -max_total_time=$(FUZZ_SECONDS) -max_len=1024 \
+			-artifact_prefix=.cache/fuzz/$$name-; \
+	done
 
 .PHONY: clean
 clean: ## remove everything that was built or fetched

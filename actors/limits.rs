@@ -246,6 +246,49 @@ pub const LISTEN_LINE_BYTES_MAX: usize = 8_192;
 /// The most lines of `listen_options` in one service.
 pub const LISTEN_LINES_MAX: usize = 500;
 
+/// The longest `listen_options` of one service in total, in bytes.
+pub const LISTEN_TEXT_BYTES_MAX: usize = 65_536;
+
+/// The shortest interval between two health checks of a server: 20 a second.
+pub const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(50);
+
+/// The longest regular expression, in bytes.
+pub const REGEX_BYTES_MAX: usize = 512;
+
+/// The deepest nesting of brackets in a regular expression.
+pub const REGEX_NESTING_MAX: u32 = 30;
+
+/// How often a part of a regular expression may repeat at most, where it has a bound.
+pub const REGEX_REPEAT_MAX: u32 = 256;
+
+/// The most regular expressions of one service.
+pub const REGEXES_MAX: usize = 64;
+
+/// The most work of one request by the rules of one service, in units of 10 microseconds, estimated for the worst text.
+/// HAProxy's watchdog aborts the process after two seconds.
+pub const WORK_MAX: u64 = 20_000;
+
+/// The most fetches and converters in all expressions of one service.
+pub const EXPRESSIONS_MAX: usize = 1_000;
+
+/// The most entries of a service's stick table.
+pub const STICK_TABLE_ENTRIES_MAX: u64 = 1_048_576;
+
+/// The longest key of a stick table, in bytes.
+pub const STICK_TABLE_KEY_BYTES_MAX: u64 = 1_024;
+
+/// The most values of an array in a stick table (`gpc`, `gpt`).
+pub const STICK_TABLE_ARRAY_MAX: u64 = 16;
+
+/// The most memory of a service's stick table, in bytes, roughly.
+pub const STICK_TABLE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// The longest capture of a header or cookie, in bytes: HAProxy reserves it for every request.
+pub const CAPTURE_BYTES_MAX: u64 = 4_096;
+
+/// The most bytes of all captures of one service.
+pub const CAPTURES_BYTES_MAX: u64 = 16_384;
+
 /// The most words of a service's `server_options`: with a host's own and those that proxymgr adds (three for name and
 /// address, eight for id, weight, backup, cookie and state) a server line stays within [`LINE_WORDS_MAX`].
 pub const SERVER_OPTION_WORDS_MAX: usize = 40;

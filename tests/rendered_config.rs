@@ -97,7 +97,7 @@ const LINES: [&str; 21] = [
     "default-server inter 3s fall 2",
     "compression algo gzip",
     "monitor-uri {}",
-    "unique-id-header {}",
+    "unique-id-header X-Id",
 ];
 
 const SERVER_OPTIONS: [&str; 10] = [

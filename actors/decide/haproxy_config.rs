@@ -24,7 +24,7 @@ use super::server_ids::ServerIds;
 use super::server_line::{SERVER_LINE_BYTES, push_server_line};
 pub use super::server_line::{default_server_words, has_agent, server_line, server_words};
 use super::server_order::{has_places, in_file_order};
-use crate::model::{HostList, ServiceDefinition};
+use crate::model::{HostList, ServiceDefinition, Word};
 
 /// Returns the section of one service. Without a descriptor it has no listening socket yet, unless HAProxy opens its
 /// own; a service that shares its port gets its requests from a [`frontend`](super::frontend).
@@ -98,6 +98,9 @@ fn push_options(text: &mut String, definition: &ServiceDefinition, style: Sectio
     for words in lines.iter().filter(|words| !words.is_empty()) {
         let _ = writeln!(text, "{INDENT}{}", joined(words));
     }
+    if shows_statistics(lines) {
+        let _ = writeln!(text, "{INDENT}stats scope .");
+    }
     let http = lines.iter().filter_map(|words| mode_of(words)).next_back().unwrap_or(style.http_by_default);
     let mentioned = lines.iter().flatten().any(|word| word.as_str() == IDLE_CLOSE);
     if style.idle_close && http && !mentioned && !is_routed {
@@ -110,4 +113,12 @@ fn push_options(text: &mut String, definition: &ServiceDefinition, style: Sectio
     if style.hash_by_address && !lines.iter().flatten().any(|word| word.as_str() == HASH_KEY) {
         let _ = writeln!(text, "{INDENT}default-server {}", HASH_BY_ADDRESS.join(" "));
     }
+}
+
+/// Returns whether the page of statistics is chosen without a scope: it would show all sections.
+fn shows_statistics(lines: &[Vec<Word>]) -> bool {
+    let follows_stats = |wanted: &str| {
+        lines.iter().any(|words| matches!(words.as_slice(), [stats, next, ..] if stats.as_str() == "stats" && (wanted.is_empty() || next.as_str() == wanted)))
+    };
+    follows_stats("") && !follows_stats("scope")
 }

@@ -1,73 +1,156 @@
 //! The policy for the options of a service's definition.
 //!
 //! The author of a definition may only choose options inside the service's own section. So lines and server options are
-//! checked against an allow-list. Options that read a file, run code, name another section or conflict with proxymgr
-//! are refused, and so are unknown options. The operator can allow more, except options that change the structure of
-//! the file.
+//! checked against a [grammar](super::grammar), and what it does not understand is refused. The operator can allow more,
+//! except options that change the structure of the file.
 
-use super::quoting::{holds_escaped_control, split_line};
-use super::server_options::{self, UsedOption, used_options};
-use super::{expression, listen_keywords, nearest};
-use crate::limits::{LINE_WORDS_MAX, LISTEN_LINE_BYTES_MAX, SERVER_OPTION_BYTES_MAX, SERVER_OPTION_WORDS_MAX};
+use super::grammar::facts::{self, Fact};
+use super::grammar::section::Section;
+use super::grammar::server_words::{self, OPERATOR_MAY_ALLOW};
+use super::grammar::{reader, refusals, table};
+use super::nearest;
+use super::quoting::split_line;
+use crate::limits::{
+    LINE_WORDS_MAX, LISTEN_LINE_BYTES_MAX, LISTEN_LINES_MAX, LISTEN_TEXT_BYTES_MAX, SERVER_OPTION_BYTES_MAX,
+    SERVER_OPTION_WORDS_MAX,
+};
 use crate::model::{Removal, ServiceDefinition, Word};
 
-/// The allow-list with the operator's additions, and the default limits of a service.
+/// The grammar with the operator's additions, and the default limits of a service.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OptionPolicy {
     /// The first words of additionally allowed listen and server options: `http-request`, `option external-check`,
-    /// `ca-file`. Options that begin with such words are not checked further.
+    /// `ca-file`. Options that begin with such words are not checked further. The name of a fetch or a converter allows
+    /// it in all expressions.
     pub extra: Vec<String>,
     /// The guard's default limits of a service.
     pub removal: Removal,
 }
 
-const OPERATOR_MAY_ALLOW: &str = "the operator can allow it with haproxy.extra_options";
+/// A refused line of `listen_options`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedLine {
+    /// Its position, from 0; `None` for a bound of all lines.
+    pub at: Option<usize>,
+    /// Why it is refused and what to do.
+    pub reason: String,
+}
+
+/// The lines of one service that were read so far.
+#[derive(Default)]
+struct LinesRead {
+    /// What each line uses.
+    lines: Vec<Vec<Fact>>,
+    /// The ACLs that they define.
+    acls: Vec<String>,
+}
+
+impl LinesRead {
+    /// Returns the bound of a service that the lines exceed together.
+    fn excess(&self) -> Option<String> {
+        facts::excess(&self.lines.concat()).or_else(|| facts::excessive_work(&self.lines))
+    }
+}
 
 impl OptionPolicy {
     /// Checks a definition that was parsed earlier, under another policy or by another daemon.
+    ///
+    /// # Errors
+    /// Why its options are not allowed.
     pub fn judge_definition(&self, definition: &ServiceDefinition) -> Result<(), String> {
-        definition.listen_options.iter().try_for_each(|words| self.judge_listen_words(words))?;
+        let lines = &definition.listen_options;
+        if let Some(reason) = too_many(lines.len(), lines.iter().flatten().map(|word| word.as_str().len() + 1).sum()) {
+            return Err(reason);
+        }
+        let mut read = LinesRead::default();
+        for words in lines {
+            self.judge_next_line(definition.name.as_str(), words, &mut read)?;
+        }
+        if let Some(reason) = read.excess() {
+            return Err(reason);
+        }
         self.judge_server_words(&definition.server_options)
     }
 
-    /// Splits one line of `listen_options` into words and checks it.
+    /// Splits the lines of `listen_options` of the service with this name into words, and checks them together.
+    ///
+    /// # Errors
+    /// Every refused line.
+    pub fn listen_options(&self, service: &str, lines: &[String]) -> Result<Vec<Vec<Word>>, Vec<RefusedLine>> {
+        if let Some(reason) = too_many(lines.len(), lines.iter().map(|line| line.len() + 1).sum()) {
+            return Err(vec![RefusedLine { at: None, reason }]);
+        }
+        let mut read = LinesRead::default();
+        let (mut options, mut refused) = (Vec::new(), Vec::new());
+        for (at, line) in lines.iter().enumerate() {
+            let words = split(line).and_then(|words| self.judge_next_line(service, &words, &mut read).map(|()| words));
+            match words {
+                Ok(words) => options.push(words),
+                Err(reason) => refused.push(RefusedLine { at: Some(at), reason }),
+            }
+        }
+        let excess = read.excess().filter(|_| refused.is_empty());
+        refused.extend(excess.map(|reason| RefusedLine { at: None, reason }));
+        if refused.is_empty() { Ok(options) } else { Err(refused) }
+    }
+
+    /// Splits one line of `listen_options` into words and checks it, apart from the ACLs that other lines define and what all
+    /// lines use together.
     ///
     /// # Errors
     /// Why the line is refused and what to do, without the service and the key.
-    pub fn listen_line(&self, line: &str) -> Result<Vec<Word>, String> {
-        if line.len() > LISTEN_LINE_BYTES_MAX {
-            return Err(format!("it is {} bytes long; at most {LISTEN_LINE_BYTES_MAX} are allowed", line.len()));
-        }
-        let words = split_line(line)?;
-        self.judge_listen_words(&words)?;
-        Ok(words)
+    pub fn listen_line(&self, service: &str, line: &str) -> Result<Vec<Word>, String> {
+        let words = split(line)?;
+        let lines = vec![self.judge_line(service, &words)?];
+        LinesRead { lines, ..LinesRead::default() }.excess().map_or(Ok(words), Err)
     }
 
-    /// Checks a line that is already split, such as one saved under another policy.
-    ///
-    /// # Errors
-    /// As [`OptionPolicy::listen_line`].
-    pub fn judge_listen_words(&self, words: &[Word]) -> Result<(), String> {
-        if words.is_empty() {
-            return Err("it is empty".to_owned());
+    /// Checks a line together with the lines before it.
+    fn judge_next_line(&self, service: &str, words: &[Word], read: &mut LinesRead) -> Result<(), String> {
+        let facts = self.judge_line(service, words)?;
+        // A line that the operator allows is not read, and also defines an ACL.
+        if let [keyword, name, ..] = words
+            && keyword.as_str() == "acl"
+        {
+            read.acls.push(name.as_str().to_owned());
         }
+        if let Some(name) = facts::undefined_acl(&read.acls, &facts) {
+            let meant = nearest::nearest(name, read.acls.iter().map(String::as_str));
+            let hint = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
+            return Err(format!("the ACL {name:?} is not defined by a line before{hint}"));
+        }
+        read.lines.push(facts);
+        Ok(())
+    }
+
+    /// Checks a line that is already split. Returns what it uses.
+    fn judge_line(&self, service: &str, words: &[Word]) -> Result<Vec<Fact>, String> {
+        let Some(first) = words.first() else { return Err("it is empty".to_owned()) };
         if words.len() > LINE_WORDS_MAX {
             return Err(format!("it has {} words; HAProxy takes at most {LINE_WORDS_MAX} in a line", words.len()));
         }
-        let (keyword, arguments) = listen_keywords::positive(words);
-        if let Some(reason) = listen_keywords::structural_refusal(keyword) {
+        let positive = positive(words);
+        let keyword = positive[0].as_str();
+        if let Some(reason) = refusals::structural(keyword).or_else(|| refusals::removed(positive)) {
             return Err(reason);
         }
-        if let Some(reason) = listen_keywords::removed(words) {
-            return Err(reason);
+        if self.lifts(positive) {
+            return Ok(Vec::new());
         }
-        if self.lifts(words) {
-            return Ok(());
-        }
-        if let Some(reason) = listen_keywords::refusal(words) {
-            return Err(format!("{reason} ({OPERATOR_MAY_ALLOW})"));
-        }
-        if keyword == "default-server" { self.judge_server_words(arguments) } else { Ok(()) }
+        let section = Section { name: Some(service), granted: &self.extra };
+        let refusal = match table::shapes(first.as_str()) {
+            Some(shapes) => match reader::read(words, shapes, &section) {
+                Ok(facts) => return Ok(facts),
+                Err(reason) => reason,
+            },
+            None => {
+                let meant = nearest::nearest(keyword, table::keywords());
+                let hint = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
+                format!("{keyword:?} is not an option that a service may use{hint}")
+            }
+        };
+        let reason = refusals::granted(positive).unwrap_or(refusal);
+        Err(if reason.ends_with(')') { reason } else { format!("{reason} ({OPERATOR_MAY_ALLOW})") })
     }
 
     /// Splits server options into words and checks them. Each element may contain several: `check inter 2000`.
@@ -95,52 +178,39 @@ impl OptionPolicy {
     /// # Errors
     /// As [`OptionPolicy::server_options`].
     pub fn judge_server_words(&self, words: &[Word]) -> Result<(), String> {
-        // They also go through the Runtime API, where `;` and a line feed end a command and `<<` begins a payload.
-        if let Some(word) = words.iter().find(|w| w.as_str().contains(';') || w.as_str().contains("<<")) {
-            return Err(format!("{word:?} holds ';' or '<<', which server options may not"));
-        }
-        if let Some(word) = words.iter().find(|w| holds_escaped_control(w)) {
-            return Err(format!("{:?} holds \\n, \\r or \\t, which server options may not", word.as_str()));
-        }
-        used_options(words).try_for_each(|option| self.judge_server_option(option))
-    }
-
-    fn judge_server_option(&self, option: UsedOption<'_>) -> Result<(), String> {
-        let name = option.name();
-        let lifted = self.lifts(std::slice::from_ref(option.keyword));
-        let Some(known) = option.known else {
-            if lifted {
-                return Ok(());
-            }
-            let allowed = server_options::all().iter().filter(|option| option.refusal.is_none());
-            let meant = nearest::nearest(name, allowed.map(|option| option.name));
-            let hint = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
-            return Err(format!("{name:?} is not a server option that a service may use{hint} ({OPERATOR_MAY_ALLOW})"));
-        };
-        if let Some(reason) = known.refusal.filter(|_| !lifted) {
-            return Err(format!("{name:?} is not allowed: {reason} ({OPERATOR_MAY_ALLOW})"));
-        }
-        let Some(wanted) = known.value else { return Ok(()) };
-        let value = option.values.first().ok_or_else(|| format!("{name:?} lacks its value"))?;
-        if let Some(mistake) = wanted.mistake(value.as_str()) {
-            return Err(format!("{:?} for {name:?} {mistake}", value.as_str()));
-        }
-        match expression::reaches_outside(option.values) {
-            Some(reason) if !lifted => Err(format!("{name:?}: {reason} ({OPERATOR_MAY_ALLOW})")),
-            _ => Ok(()),
-        }
+        server_words::check(words, &self.extra)
     }
 
     /// Returns whether the operator has allowed options that begin with these words.
     fn lifts(&self, words: &[Word]) -> bool {
-        let words = match words {
-            [no, rest @ ..] if no.as_str() == "no" && !rest.is_empty() => rest,
-            words => words,
-        };
         self.extra.iter().any(|allowed| {
             let mut allowed = allowed.split_whitespace().peekable();
             let mut words = words.iter();
             allowed.peek().is_some() && allowed.all(|part| words.next().is_some_and(|word| word.as_str() == part))
         })
+    }
+}
+
+fn split(line: &str) -> Result<Vec<Word>, String> {
+    if line.len() > LISTEN_LINE_BYTES_MAX {
+        return Err(format!("it is {} bytes long; at most {LISTEN_LINE_BYTES_MAX} are allowed", line.len()));
+    }
+    split_line(line)
+}
+
+/// Returns the bound that the number or the length of all lines exceeds.
+fn too_many(lines: usize, bytes: usize) -> Option<String> {
+    if lines > LISTEN_LINES_MAX {
+        return Some(format!("{lines} lines are more than the {LISTEN_LINES_MAX} allowed"));
+    }
+    (bytes > LISTEN_TEXT_BYTES_MAX)
+        .then(|| format!("the lines are {bytes} bytes long together; at most {LISTEN_TEXT_BYTES_MAX} are allowed"))
+}
+
+/// Returns the words without a leading `no` or `default`.
+fn positive(words: &[Word]) -> &[Word] {
+    match words {
+        [no, rest @ ..] if matches!(no.as_str(), "no" | "default") && !rest.is_empty() => rest,
+        words => words,
     }
 }

@@ -6,14 +6,12 @@
 
 mod option;
 mod table;
-mod value;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 pub use self::option::{AtRuntime, ServerOption};
 use self::table::TABLE;
-pub use self::value::Value;
 use crate::model::Word;
 
 /// HAProxy's weight of a server without a `weight` option.

@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 use super::duration;
 use super::frontend::NAME_PREFIX;
 use super::json_value::{port_from, shown, strings_from, whole_number};
-use super::option_policy::OptionPolicy;
+use super::option_policy::{OptionPolicy, RefusedLine};
 use super::server_options::contains;
 use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
-use crate::limits::{DOMAINS_MAX, LISTEN_LINES_MAX, WILDCARD_LABELS_MAX};
+use crate::limits::{DOMAINS_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
     Domain, MaxRemoval, PathPrefix, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName,
     ServiceUpdate, SourceSpec, Word,
@@ -64,10 +64,11 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
         Err(error) => return Err(vec![error]),
     };
     let mut reader = Reader { keys, mistakes: Vec::new() };
+    let section = name;
     let name = service_name(name).map_err(|error| reader.mistakes.push(format!("the service's name: {error}"))).ok();
     let kind = reader.source_kind();
     let listen = reader.listen_address();
-    let listen_options = reader.listen_options(policy);
+    let listen_options = reader.listen_options(section, policy);
     let server_options =
         reader.take("server_options", |value| policy.server_options(&strings_from(value)?)).unwrap_or_default();
     let domains = reader.take("domains", domains).unwrap_or_default();
@@ -164,25 +165,17 @@ impl Reader {
         Some(SocketAddr::new(ip, port.get()))
     }
 
-    fn listen_options(&mut self, policy: &OptionPolicy) -> Vec<Vec<Word>> {
-        let lines = self.take("listen_options", |value| {
-            let lines = strings_from(value)?;
-            if lines.len() > LISTEN_LINES_MAX {
-                return Err(format!("{} lines are more than the {LISTEN_LINES_MAX} allowed", lines.len()));
-            }
-            Ok(lines)
-        });
-        let mut options = Vec::new();
-        for line in lines.unwrap_or_default() {
-            match policy.listen_line(&line) {
-                Ok(words) => options.push(words),
-                Err(reason) => {
-                    let line = shown(&Value::String(line));
-                    self.mistakes.push(format!("\"listen_options\": {line}: {reason}"));
+    fn listen_options(&mut self, service: &str, policy: &OptionPolicy) -> Vec<Vec<Word>> {
+        let lines = self.take("listen_options", strings_from).unwrap_or_default();
+        policy.listen_options(service, &lines).unwrap_or_else(|refused| {
+            self.mistakes.extend(refused.into_iter().map(|RefusedLine { at, reason }| {
+                match at.and_then(|at| lines.get(at)) {
+                    Some(line) => format!("\"listen_options\": {}: {reason}", shown(&Value::String(line.clone()))),
+                    None => format!("\"listen_options\": {reason}"),
                 }
-            }
-        }
-        options
+            }));
+            Vec::new()
+        })
     }
 
     fn life_cycle(&mut self) -> ServiceLifeCycle {

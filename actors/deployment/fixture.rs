@@ -21,13 +21,20 @@ pub fn names(texts: &[&str]) -> BTreeSet<ServiceName> {
     texts.iter().map(|text| name(text)).collect()
 }
 
-/// Creates a service without port and hosts, with these lines.
+/// Creates a service without port and hosts, with these lines. Its operator allows rules that name other sections.
 pub fn spec(service: &str, lines: &[&str]) -> SectionSpec {
     let options: Vec<String> = lines.iter().map(|line| format!("{line:?}")).collect();
     let text = format!(r#"{{"type": "static", "listen_options": [{}]}}"#, options.join(", "));
     let raw = RawDefinition::new(&*text, "a test");
-    let read = service_definition::parse(service, &raw, &OptionPolicy::default()).expect("a good definition");
+    let read = service_definition::parse(service, &raw, &granting()).expect("a good definition");
     SectionSpec { definition: Arc::new(read.definition), hosts: Arc::default(), ids: Default::default() }
+}
+
+fn granting() -> OptionPolicy {
+    OptionPolicy {
+        extra: ["http-request", "http-response", "acl"].map(str::to_owned).to_vec(),
+        ..OptionPolicy::default()
+    }
 }
 
 /// Creates a service that runs unchanged.

@@ -390,7 +390,7 @@ fn hostile_definition() -> impl Strategy<Value = ServiceDefinition> {
     (hostile_text(), port, proptest::collection::vec(hostile_line(), 0..9), server_options).prop_map(
         |(name, port, mut lines, options)| {
             let policy = OptionPolicy::default();
-            lines.retain(|line| policy.listen_line(line).is_ok());
+            lines.retain(|line| policy.listen_line("web", line).is_ok());
             let mut keys = json!({"type": "file", "listen_options": lines});
             for (key, value) in [("port", port), ("server_options", json!(options))] {
                 if define("web", &json!({"type": "file", key: value.clone()})).is_ok() {

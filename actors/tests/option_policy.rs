@@ -13,7 +13,7 @@ fn allowing(extra: &[&str]) -> OptionPolicy {
 }
 
 fn words(line: &str) -> Vec<String> {
-    let words = policy().listen_line(line).unwrap_or_else(|reason| panic!("{line:?} is refused: {reason}"));
+    let words = policy().listen_line("web", line).unwrap_or_else(|reason| panic!("{line:?} is refused: {reason}"));
     words.iter().map(|word| word.as_str().to_owned()).collect()
 }
 
@@ -120,8 +120,8 @@ fn lines_that_leave_the_section_or_read_files_are_refused() {
         ("errorfiles x", "reads a file"),
         ("load-server-state-from-file global", "reads a file"),
         ("external-check command /bin/sh", "runs code"),
-        ("option external-check", "not something"),
-        ("option transparent", "not something"),
+        ("option external-check", "runs code"),
+        ("option transparent", "outside"),
         ("filter lua.x", "runs code"),
         ("use-fcgi-app x", "runs code"),
         ("log 127.0.0.1:514 local0", "log global"),
@@ -131,8 +131,8 @@ fn lines_that_leave_the_section_or_read_files_are_refused() {
         ("disabled", "removing its definition"),
         ("mode health", "http-request return"),
         ("mode", "not complete"),
-        ("stats admin if TRUE", "not something"),
-        ("stats socket /tmp/x", "not something"),
+        ("stats admin if TRUE", "state of servers"),
+        ("stats socket /tmp/x", "Runtime API"),
         ("acl x path -f /etc/passwd", "-f"),
         ("acl x path '-f' /etc/passwd", "-f"),
         ("acl x path -M -f /etc/passwd", "-M"),
@@ -145,9 +145,9 @@ fn lines_that_leave_the_section_or_read_files_are_refused() {
         ("acl x http_auth_bearer,jwt_verify(RS256,/key.pem) 1", "jwt_verify"),
         ("http-request set-header X %[lua.run]", "Lua"),
         ("http-request lua.run", "not something"),
-        ("http-request use-service lua.run", "not something"),
-        ("http-request set-map(/a) x y", "not something"),
-        ("http-request add-acl(/a) x", "not something"),
+        ("http-request use-service lua.run", "runs code"),
+        ("http-request set-map(/a) x y", "reads a file"),
+        ("http-request add-acl(/a) x", "reads a file"),
         ("http-request set-var(proc.x) int(1)", "proc."),
         ("http-request return status 200 content-type text/plain file /etc/passwd", "\"file\""),
         ("http-request return status 200 content-type text/plain lf-file /etc/passwd", "\"lf-file\""),
@@ -157,8 +157,8 @@ fn lines_that_leave_the_section_or_read_files_are_refused() {
         ("stick on src table other", "another section"),
         ("http-request track-sc src", "not something"),
         ("tcp-request content lua.run", "not something"),
-        ("tcp-request nowhere accept", "none of connection"),
-        ("tcp-request", "none of connection"),
+        ("tcp-request nowhere accept", "none of inspect-delay"),
+        ("tcp-request", "not complete"),
         ("tcp-request content", "not complete"),
         ("tcp-check connect port 80 addr ${SECRET}", "not an IP address"),
         ("tcp-check connect addr unix@/run/x", "not an IP address"),
@@ -170,7 +170,7 @@ fn lines_that_leave_the_section_or_read_files_are_refused() {
         ("<<", "not an option"),
         (";", "not an option"),
     ] {
-        refused(policy().listen_line(line), line, reason);
+        refused(policy().listen_line("web", line), line, reason);
     }
 }
 
@@ -194,7 +194,7 @@ fn removed_line_is_refused_with_its_successor() {
     ] {
         let allowing_all = allowing(&["reqadd", "reqirep", "option", "mode", "block", "redispatch"]);
         for policy in [policy(), allowing_all] {
-            let reason = policy.listen_line(line).expect_err(line);
+            let reason = policy.listen_line("web", line).expect_err(line);
             assert!(reason.contains(successor) && !reason.contains("extra_options"), "{line}: {reason}");
         }
     }
@@ -202,15 +202,15 @@ fn removed_line_is_refused_with_its_successor() {
 
 #[test]
 fn misspelt_argument_is_refused_with_the_nearest() {
-    refused(policy().listen_line("option httplogs"), "option httplogs", "did you mean \"httplog\"?");
+    refused(policy().listen_line("web", "option httplogs"), "option httplogs", "did you mean \"httplog\"?");
 }
 
 #[test]
 fn a_line_that_is_too_long_is_refused() {
     let words = |count: usize| format!("acl x path{}", " /a".repeat(count));
-    assert!(policy().listen_line(&words(61)).is_ok(), "HAProxy takes 64 words");
-    refused(policy().listen_line(&words(62)), "65 words", "65 words");
-    refused(policy().listen_line(&format!("acl x path {}", "a".repeat(9_000))), "9000 bytes", "bytes long");
+    assert!(policy().listen_line("web", &words(61)).is_ok(), "HAProxy takes 64 words");
+    refused(policy().listen_line("web", &words(62)), "65 words", "65 words");
+    refused(policy().listen_line("web", &format!("acl x path {}", "a".repeat(9_000))), "9000 bytes", "bytes long");
 }
 
 #[test]
@@ -222,15 +222,19 @@ fn operator_can_allow_all_but_structural_options() {
         ("acl", "acl x path -f /etc/list"),
         ("http-request return", "http-request return status 200 content-type text/html file /a"),
     ] {
-        assert!(policy().listen_line(line).is_err(), "{line} needs an allowance");
-        assert!(allowing(&[extra]).listen_line(line).is_ok(), "{extra} allows {line}");
+        assert!(policy().listen_line("web", line).is_err(), "{line} needs an allowance");
+        assert!(allowing(&[extra]).listen_line("web", line).is_ok(), "{extra} allows {line}");
     }
     let all = allowing(&["global", "listen", "server", ".if", "", "no", "mode"]);
     for line in ["global", "listen x", "server a 10.0.0.1:80", ".if x", "no global", "errorfile 503 /x"] {
-        refused(all.listen_line(line), line, "");
+        refused(all.listen_line("web", line), line, "");
     }
-    refused(all.listen_line("mode http\nglobal"), "a line break", "line break");
-    refused(allowing(&["option external-check"]).listen_line("option transparent"), "option transparent", "option");
+    refused(all.listen_line("web", "mode http\nglobal"), "a line break", "line break");
+    refused(
+        allowing(&["option external-check"]).listen_line("web", "option transparent"),
+        "option transparent",
+        "option",
+    );
 }
 
 fn server(policy: &OptionPolicy, options: &[&str]) -> Result<usize, String> {
@@ -320,16 +324,16 @@ fn value_of_an_option_is_not_an_option() {
 #[test]
 fn allowed_option_may_be_negated() {
     let transparent = allowing(&["option transparent"]);
-    assert!(transparent.listen_line("option transparent").is_ok());
-    assert!(transparent.listen_line("no option transparent").is_ok());
-    refused(transparent.listen_line("no"), "no", "");
+    assert!(transparent.listen_line("web", "option transparent").is_ok());
+    assert!(transparent.listen_line("web", "no option transparent").is_ok());
+    refused(transparent.listen_line("web", "no"), "no", "");
 }
 
 #[test]
 fn hexadecimal_escape_has_two_digits() {
     for line in [r"acl x path a\x4", r"acl x path a\x+1", r"acl x path a\x4g", r"acl x path a\x00", r"acl x path a\x7f"]
     {
-        refused(policy().listen_line(line), line, "");
+        refused(policy().listen_line("web", line), line, "");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reads a haproxy.cfg as HAProxy does at its start, as far as the Runtime API shows the result. Checked are server
 //! lines, `balance`, `hash-type` and keywords that only newer versions know. All other lines are accepted: a scenario
-//! that needs a refused configuration writes `balance no-such-algorithm`, which passes all earlier checks.
+//! that needs a refused configuration writes `balance random(0)`, which passes all earlier checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -4,6 +4,7 @@
 mod support;
 
 mod configuration;
+mod option_lines;
 mod output;
 mod own_runtime;
 mod processes;

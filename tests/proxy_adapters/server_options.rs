@@ -1,6 +1,7 @@
 //! Compares the table of server options with every installed HAProxy: it must match what `add server` accepts.
 
-use proxymgr_actors::decide::server_options::{self, AtRuntime, ServerOption, Value};
+use proxymgr_actors::decide::grammar::kind::Kind;
+use proxymgr_actors::decide::server_options::{self, AtRuntime, ServerOption};
 use proxymgr_actors::model::ProxyVersion;
 
 use crate::DEFAULTS;
@@ -9,11 +10,8 @@ use crate::support::haproxy::{HaproxyVersion, RunningHaproxy, runtime, versions}
 
 fn sample(option: &ServerOption) -> Option<&'static str> {
     option.value.map(|value| match value {
-        Value::Any | Value::InitAddr => "none",
-        Value::Number(..) => "7",
-        Value::Duration | Value::Interval => "2s",
-        Value::Ip => "127.0.0.1",
-        Value::OneOf(words) => words[0],
+        Kind::Number(..) => "7",
+        kind => kind.samples()[0],
     })
 }
 

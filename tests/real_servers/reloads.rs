@@ -93,7 +93,7 @@ async fn rejected_section_keeps_last_good_one() {
         wait_for_ready(&daemon, "good", &addresses(&backends)).await;
         wait_for_ready(&daemon, "bad", &addresses(&backends)).await;
 
-        files.define("bad", ports[1], json!({"listen_options": ["balance no-such-algorithm"]}));
+        files.define("bad", ports[1], json!({"listen_options": ["balance random(0)"]}));
         let state = wait_for_state(&daemon, "the refused service is named", "haproxy_state", |state| {
             state["services"]["bad"]["problem"].is_string()
         })

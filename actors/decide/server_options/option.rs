@@ -1,6 +1,6 @@
 //! A row of the table of server options.
 
-use super::value::Value;
+use crate::decide::grammar::kind::Kind;
 use crate::model::ProxyVersion;
 
 /// A server option: a row of the table.
@@ -9,7 +9,7 @@ pub struct ServerOption {
     /// The option's keyword.
     pub name: &'static str,
     /// The type of its value; `None` where it has no value.
-    pub value: Option<Value>,
+    pub value: Option<Kind>,
     /// Why a service may not use it unless the operator allows it; `None` where it may.
     pub refusal: Option<&'static str>,
     /// Whether `add server` accepts it.
@@ -34,7 +34,7 @@ pub(super) const fn flag(name: &'static str) -> ServerOption {
 }
 
 /// Creates an option with a value that `add server` accepts since 2.6.
-pub(super) const fn with(name: &'static str, value: Value) -> ServerOption {
+pub(super) const fn with(name: &'static str, value: Kind) -> ServerOption {
     ServerOption { value: Some(value), ..flag(name) }
 }
 

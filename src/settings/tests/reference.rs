@@ -1,6 +1,8 @@
-//! The documentation that is generated from the table. `make reference` regenerates it.
+//! The documentation that is generated from the tables of settings and of allowed options. `make reference` regenerates it.
 
 use std::path::Path;
+
+use proxymgr_actors::decide::grammar;
 
 use super::*;
 use crate::settings::reference;
@@ -23,6 +25,11 @@ fn shipped_settings_match_the_table() {
 #[test]
 fn settings_reference_matches_the_table() {
     check_generated("docs/settings.md", &reference::markdown());
+}
+
+#[test]
+fn allowed_options_match_the_grammar() {
+    check_generated("docs/allowed-options.md", &grammar::reference::markdown());
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! What the lines of a service use of things that are bounded per service, and the ACLs that they define and use.
+
+use std::collections::BTreeMap;
+
+use crate::limits::{CAPTURES_BYTES_MAX, EXPRESSIONS_MAX, REGEXES_MAX, STICK_TABLE_BYTES_MAX, WORK_MAX};
+
+/// Bytes of one entry of a stick table without its key and data, roughly.
+const TABLE_ENTRY_BYTES: u64 = 100;
+
+/// Bytes of one data type of one entry of a stick table, at most.
+const TABLE_DATA_BYTES: u64 = 16;
+
+/// One use of something bounded, or of an ACL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// An expression.
+    Expression,
+    /// A regular expression with this work.
+    Regex(u64),
+    /// The work of comparing with a pattern that may be anywhere in a text.
+    Search(u64),
+    /// A definition of an ACL.
+    AclDefined(String),
+    /// The use of an ACL that is not predefined.
+    AclUsed(String),
+    /// The number of entries of a stick table.
+    TableEntries(u64),
+    /// The length of the keys of a stick table.
+    TableKeyBytes(u64),
+    /// The number of values in each entry of a stick table.
+    TableData(u64),
+    /// The length of a capture.
+    CaptureBytes(u64),
+}
+
+/// Returns the bound that these uses of a whole service exceed.
+pub fn excess(facts: &[Fact]) -> Option<String> {
+    let count = |is_one: fn(&Fact) -> bool| facts.iter().filter(|fact| is_one(fact)).count();
+    let sum = |of: fn(&Fact) -> Option<u64>| facts.iter().filter_map(of).sum::<u64>();
+    let regexes = count(|fact| matches!(fact, Fact::Regex(_)));
+    if regexes > REGEXES_MAX {
+        return Some(format!("it has {regexes} regular expressions; at most {REGEXES_MAX} are allowed"));
+    }
+    let expressions = count(|fact| matches!(fact, Fact::Expression));
+    if expressions > EXPRESSIONS_MAX {
+        return Some(format!("it has {expressions} expressions; at most {EXPRESSIONS_MAX} are allowed"));
+    }
+    let captures = sum(|fact| match fact {
+        Fact::CaptureBytes(bytes) => Some(*bytes),
+        _ => None,
+    });
+    if captures > CAPTURES_BYTES_MAX {
+        return Some(format!("its captures are {captures} bytes long; at most {CAPTURES_BYTES_MAX} are allowed"));
+    }
+    let table_bytes = stick_table_bytes(facts);
+    (table_bytes > STICK_TABLE_BYTES_MAX).then(|| {
+        format!(
+            "its stick table takes about {} MiB; at most {} are allowed: choose a smaller size, shorter keys or fewer \
+             data types",
+            table_bytes >> 20,
+            STICK_TABLE_BYTES_MAX >> 20
+        )
+    })
+}
+
+/// Returns the memory of the stick tables, roughly. A section has one; several lines count together.
+fn stick_table_bytes(facts: &[Fact]) -> u64 {
+    let (mut entries, mut entry_bytes) = (0_u64, TABLE_ENTRY_BYTES);
+    for fact in facts {
+        match fact {
+            Fact::TableEntries(count) => entries = entries.saturating_add(*count),
+            Fact::TableKeyBytes(bytes) => entry_bytes += bytes,
+            Fact::TableData(count) => entry_bytes += count * TABLE_DATA_BYTES,
+            _ => {}
+        }
+    }
+    entries.saturating_mul(entry_bytes)
+}
+
+/// Bytes of a pattern whose search in a text takes one unit of work.
+pub const SEARCHED_BYTES: usize = 2;
+
+/// Returns the work of one request, in units of 10 microseconds at worst, of lines with these facts. A test of an ACL is
+/// evaluated again for every rule that uses it.
+pub fn excessive_work(lines: &[Vec<Fact>]) -> Option<String> {
+    let of_line = |facts: &[Fact]| -> u64 {
+        let of_fact = |fact: &Fact| match fact {
+            Fact::Expression => 1,
+            Fact::Regex(work) | Fact::Search(work) => *work,
+            _ => 0,
+        };
+        facts.iter().map(of_fact).fold(0, u64::saturating_add)
+    };
+    let mut of_acl: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut total = 0_u64;
+    for facts in lines {
+        match facts.iter().find_map(|fact| if let Fact::AclDefined(name) = fact { Some(name) } else { None }) {
+            Some(name) => *of_acl.entry(name).or_default() += of_line(facts),
+            None => total = total.saturating_add(of_line(facts)),
+        }
+        let used = facts
+            .iter()
+            .filter_map(|fact| if let Fact::AclUsed(name) = fact { of_acl.get(name.as_str()) } else { None });
+        total = used.fold(total, |total, work| total.saturating_add(*work));
+    }
+    (total > WORK_MAX).then(|| {
+        format!(
+            "a request may take {} ms of HAProxy's time; at most {} are allowed: use fewer or simpler regular expressions \
+             and substrings, and fewer rules with their ACLs",
+            total / 100,
+            WORK_MAX / 100
+        )
+    })
+}
+
+/// Returns an ACL that is used although no earlier line defines it. HAProxy would refuse the section.
+pub fn undefined_acl<'a>(defined: &[String], facts: &'a [Fact]) -> Option<&'a str> {
+    facts.iter().find_map(|fact| match fact {
+        Fact::AclUsed(name) if !defined.contains(name) => Some(name.as_str()),
+        _ => None,
+    })
+}

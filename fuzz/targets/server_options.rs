@@ -1,0 +1,8 @@
+//! Server options: the policy, the splitting into words and the quoting.
+
+#![no_main]
+
+#[path = "../properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|text: &str| properties::server_options(text));
