@@ -9,6 +9,7 @@ use super::grammar::section::Section;
 use super::grammar::server_words::{self, OPERATOR_MAY_ALLOW};
 use super::grammar::{reader, refusals, table};
 use super::nearest;
+use super::own_places::OwnPlaces;
 use super::quoting::split_line;
 use crate::limits::{
     LINE_WORDS_MAX, LISTEN_LINE_BYTES_MAX, LISTEN_LINES_MAX, LISTEN_TEXT_BYTES_MAX, SERVER_OPTION_BYTES_MAX,
@@ -25,6 +26,8 @@ pub struct OptionPolicy {
     pub extra: Vec<String>,
     /// The guard's default limits of a service.
     pub removal: Removal,
+    /// What belongs to proxymgr itself, which no health check may connect to.
+    pub own: OwnPlaces,
 }
 
 /// A refused line of `listen_options`.
@@ -137,10 +140,10 @@ impl OptionPolicy {
         if self.lifts(positive) {
             return Ok(Vec::new());
         }
-        let section = Section { name: Some(service), granted: &self.extra };
+        let section = Section { name: Some(service), granted: &self.extra, own: &self.own };
         let refusal = match table::shapes(first.as_str()) {
             Some(shapes) => match reader::read(words, shapes, &section) {
-                Ok(facts) => return Ok(facts),
+                Ok(facts) => return refusals::line_break(words).map_or(Ok(facts), Err),
                 Err(reason) => reason,
             },
             None => {
@@ -178,7 +181,9 @@ impl OptionPolicy {
     /// # Errors
     /// As [`OptionPolicy::server_options`].
     pub fn judge_server_words(&self, words: &[Word]) -> Result<(), String> {
-        server_words::check(words, &self.extra)
+        let mut facts = Vec::new();
+        server_words::check(words, &Section { name: None, granted: &self.extra, own: &self.own }, &mut facts)?;
+        LinesRead { lines: vec![facts], ..LinesRead::default() }.excess().map_or(Ok(()), Err)
     }
 
     /// Returns whether the operator has allowed options that begin with these words.
