@@ -11,6 +11,7 @@ use super::grammar::{reader, refusals, table};
 use super::nearest;
 use super::own_places::OwnPlaces;
 use super::quoting::split_line;
+use super::routing;
 use crate::limits::{
     LINE_WORDS_MAX, LISTEN_LINE_BYTES_MAX, LISTEN_LINES_MAX, LISTEN_TEXT_BYTES_MAX, SERVER_OPTION_BYTES_MAX,
     SERVER_OPTION_WORDS_MAX,
@@ -72,7 +73,22 @@ impl OptionPolicy {
         if let Some(reason) = read.excess() {
             return Err(reason);
         }
+        if let Some(reason) = self.shared_variable(definition) {
+            return Err(reason);
+        }
         self.judge_server_words(&definition.server_options)
+    }
+
+    /// Returns why a service with domains may not have its lines: they use variables of the session, but requests for
+    /// other services arrive in the same session.
+    pub fn shared_variable(&self, definition: &ServiceDefinition) -> Option<String> {
+        routing::routed_at(definition)?;
+        let facts = definition.listen_options.iter().filter_map(|words| self.judge_line(definition.name.as_str(), words).ok());
+        let facts = facts.flatten().collect::<Vec<_>>();
+        let name = facts::session_variable(&facts)?;
+        Some(format!(
+            "{name:?} is a variable of the session, which services with domains share; use txn. in place of sess."
+        ))
     }
 
     /// Splits the lines of `listen_options` of the service with this name into words, and checks them together.

@@ -7,6 +7,8 @@ use crate::limits::{CAPTURE_BYTES_MAX, CHECK_INTERVAL_MIN, STICK_TABLE_ENTRIES_M
 pub enum Kind {
     /// Any text.
     Text,
+    /// A text that HAProxy writes into its page of statistics as it is.
+    PageText,
     /// A name of letters, digits and `_-.:`.
     Name,
     /// The name of an HTTP header or a cookie (RFC 9110, 5.6.2, "token").
@@ -82,6 +84,7 @@ pub enum Kind {
 /// The names of types in the notation of the table.
 const NAMES: &[(&str, Kind)] = &[
     ("text", Kind::Text),
+    ("page-text", Kind::PageText),
     ("name", Kind::Name),
     ("token", Kind::Token),
     ("header", Kind::Header),
@@ -132,6 +135,7 @@ impl Kind {
             | Self::CheckedIp
             | Self::CheckedPort
             | Self::Header
+            | Self::PageText
             | Self::Network
             | Self::NumberOrVariable
             | Self::Variable
@@ -176,6 +180,7 @@ impl Kind {
     pub fn samples(self) -> &'static [&'static str] {
         match self {
             Self::Text => &["text", "two words", "it's 100 #1"],
+            Self::PageText => &["text", "two words"],
             Self::Name | Self::NewAcl => &["a_name"],
             Self::Token | Self::Header => &["X-Name"],
             Self::Number(..) | Self::NumberOrVariable | Self::CheckedPort => &["7"],
@@ -209,6 +214,7 @@ impl Kind {
     pub fn description(self) -> String {
         match self {
             Self::Text => "any text".to_owned(),
+            Self::PageText => "a text without < > & and quotes".to_owned(),
             Self::Name => "a name of letters, digits, _, -, . and :".to_owned(),
             Self::Token => "a header or cookie name".to_owned(),
             Self::Header => "a header name except Content-Length, Transfer-Encoding and Connection".to_owned(),

@@ -25,6 +25,7 @@ const FRAMING: [&str; 3] = ["Content-Length", "Transfer-Encoding", "Connection"]
 pub fn check(kind: Kind, text: &str, section: &Section<'_>, facts: &mut Vec<Fact>) -> Result<(), String> {
     let is_valid = match kind {
         Kind::Text => true,
+        Kind::PageText => !text.contains(['<', '>', '&', '"', '\'']),
         Kind::Name | Kind::NewAcl => is_name(text),
         Kind::Token => is_token(text),
         Kind::Header => is_token(text) && !FRAMING.iter().any(|name| name.eq_ignore_ascii_case(text)),
@@ -44,7 +45,7 @@ pub fn check(kind: Kind, text: &str, section: &Section<'_>, facts: &mut Vec<Fact
         Kind::Hex => !text.is_empty() && text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit()),
         Kind::Tos => is_tos(text),
         Kind::NumberOrVariable if plain_number(text).is_some() => true,
-        Kind::NumberOrVariable | Kind::Variable => return variable(text),
+        Kind::NumberOrVariable | Kind::Variable => return variable(text, facts),
         Kind::SetCondition => SET_CONDITIONS.contains(&text),
         Kind::Own => return own(text, section),
         Kind::OwnServer => return own_server(text, section),
@@ -150,7 +151,7 @@ fn checked_port(text: &str, section: &Section<'_>) -> Result<(), String> {
 }
 
 /// Checks the name of a variable.
-fn variable(text: &str) -> Result<(), String> {
+fn variable(text: &str, facts: &mut Vec<Fact>) -> Result<(), String> {
     if text.strip_prefix("proc").is_some_and(|rest| rest.starts_with('.')) {
         return Err("is a variable of the whole process (proc.), which belongs to all services".to_owned());
     }
@@ -159,7 +160,13 @@ fn variable(text: &str) -> Result<(), String> {
             && !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.".contains(&b))
     });
-    if is_known { Ok(()) } else { Err(format!("is not {}", Kind::Variable.description())) }
+    if !is_known {
+        return Err(format!("is not {}", Kind::Variable.description()));
+    }
+    if text.starts_with("sess.") {
+        facts.push(Fact::SessionVariable(text.to_owned()));
+    }
+    Ok(())
 }
 
 fn own(text: &str, section: &Section<'_>) -> Result<(), String> {
@@ -264,6 +271,11 @@ mod tests {
             &["X-A", "Content-Type", "Host"],
             &["Content-Length", "content-length", "TRANSFER-ENCODING", "Connection", "", "a b", "a:"],
         );
+    }
+
+    #[test]
+    fn text_of_a_page_has_no_markup() {
+        assert_values(Kind::PageText, &["the shop (new)", "100%"], &["<b>", "a&b", "\"", "'", ">"]);
     }
 
     #[test]
