@@ -83,7 +83,8 @@ impl OptionPolicy {
     /// other services arrive in the same session.
     pub fn shared_variable(&self, definition: &ServiceDefinition) -> Option<String> {
         routing::routed_at(definition)?;
-        let facts = definition.listen_options.iter().filter_map(|words| self.judge_line(definition.name.as_str(), words).ok());
+        let facts =
+            definition.listen_options.iter().filter_map(|words| self.judge_line(definition.name.as_str(), words).ok());
         let facts = facts.flatten().collect::<Vec<_>>();
         let name = facts::session_variable(&facts)?;
         Some(format!(

@@ -386,5 +386,9 @@ fn server_options_are_bounded_as_lines_are() {
     let expensive = |count: usize| format!("sni req.hdr(a){}", ",regsub(a*[=x],b)".repeat(count));
     assert!(policy().server_options(&[expensive(2)]).is_ok());
     refused(policy().server_options(&[expensive(10)]), "10 expensive expressions", "of HAProxy's time");
-    refused(policy().listen_line("web", &format!("default-server {}", expensive(10))), "10 in a line", "of HAProxy's time");
+    refused(
+        policy().listen_line("web", &format!("default-server {}", expensive(10))),
+        "10 in a line",
+        "of HAProxy's time",
+    );
 }

@@ -118,9 +118,8 @@ pub fn line_break(words: &[Word]) -> Option<String> {
         return None;
     }
     let has_body = texts[0] == "http-error" || matches!(texts.get(1), Some(&("return" | "deny" | "tarpit")));
-    let is_body = |at: usize| {
-        has_body && at >= 2 && matches!(texts[at - 1], "string" | "lf-string") && texts[at - 2] != "hdr"
-    };
+    let is_body =
+        |at: usize| has_body && at >= 2 && matches!(texts[at - 1], "string" | "lf-string") && texts[at - 2] != "hdr";
     let breaks = |text: &str| text.chars().any(|c| matches!(escaped_control(c), Some('\n' | '\r')));
     let at = (0..texts.len()).find(|at| breaks(texts[*at]) && !is_body(*at))?;
     Some(format!("{:?} holds \\n or \\r, which would add a line to a message or to a log", texts[at]))

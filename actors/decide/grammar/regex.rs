@@ -306,11 +306,8 @@ impl Bytes {
             }
             return Ok(bytes);
         }
-        let mut translator = TranslatorBuilder::new()
-            .unicode(false)
-            .utf8(false)
-            .case_insensitive(case == Case::Ignored)
-            .build();
+        let mut translator =
+            TranslatorBuilder::new().unicode(false).utf8(false).case_insensitive(case == Case::Ignored).build();
         let class = translator.translate(text, ast);
         let class = class.map_err(|error| format!("is not a plain regular expression: {}", error.kind()))?;
         match class.kind() {
@@ -557,7 +554,9 @@ mod tests {
         ] {
             assert!(check(text).is_err(), "{text}: {:?}", check(text));
         }
-        for text in ["(?i)^a", "(?s)^a.b", "(?m)^a", "(?s:.)", "(?:a)", "[[:alpha:]]", r"\bfoo\B", "[a&b]", "[]a]", "[a-]"] {
+        for text in
+            ["(?i)^a", "(?s)^a.b", "(?m)^a", "(?s:.)", "(?:a)", "[[:alpha:]]", r"\bfoo\B", "[a&b]", "[]a]", "[a-]"]
+        {
             assert!(check(text).is_ok(), "{text}: {:?}", check(text));
         }
     }

@@ -233,7 +233,8 @@ mod tests {
     use crate::decide::own_places::OwnPlaces;
 
     fn is_good(kind: Kind, text: &str) -> bool {
-        check(kind, text, &Section { name: Some("web"), granted: &[], own: &OwnPlaces::default() }, &mut Vec::new()).is_ok()
+        check(kind, text, &Section { name: Some("web"), granted: &[], own: &OwnPlaces::default() }, &mut Vec::new())
+            .is_ok()
     }
 
     fn assert_values(kind: Kind, good: &[&str], bad: &[&str]) {
