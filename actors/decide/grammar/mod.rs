@@ -18,6 +18,7 @@ pub mod reader;
 pub mod reference;
 pub mod refusals;
 pub mod regex;
+mod regex_dialect;
 pub mod rules;
 pub mod samples;
 pub mod section;

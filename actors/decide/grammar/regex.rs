@@ -6,18 +6,16 @@
 //! bound counts as the length of a text if what follows may begin with the same character. An expression with
 //! exponentially many ways is refused, one with many is expensive ([`WORK_MAX`](crate::limits::WORK_MAX)).
 //!
-//! The parser's syntax is that of Rust. What PCRE reads differently is refused ([`foreign`]): `[a&&b]` is an intersection
+//! The parser's syntax is that of Rust. What PCRE reads differently is refused ([`regex_dialect`]): `[a&&b]` is an intersection
 //! there and three characters here, `(?R)` a flag there and a recursion here.
 
 use std::borrow::Cow;
 
 use regex_syntax::ast::parse::ParserBuilder;
-use regex_syntax::ast::{
-    self, AssertionKind, Ast, ClassSetItem, ErrorKind, Flag, FlagsItemKind, GroupKind, Literal, LiteralKind,
-    RepetitionKind, RepetitionRange, SpecialLiteralKind, Visitor,
-};
+use regex_syntax::ast::{AssertionKind, Ast, ErrorKind, RepetitionKind, RepetitionRange};
 use regex_syntax::hir::{Class, HirKind, translate::TranslatorBuilder};
 
+use super::regex_dialect;
 use crate::decide::quoting::escaped_control;
 use crate::limits::{REGEX_BYTES_MAX, REGEX_NESTING_MAX, REGEX_REPEAT_MAX};
 
@@ -38,7 +36,7 @@ pub fn check(text: &str) -> Result<u64, String> {
     }
     let text = &*with_controls(text);
     let ast = parsed(text)?;
-    if let Some(what) = ast::visit(&ast, Foreign(None)).unwrap_or_else(|never| match never {}) {
+    if let Some(what) = regex_dialect::foreign(&ast) {
         return Err(format!("is a regular expression with {what}, which HAProxy reads in another way"));
     }
     // `-i` may make both cases one, and `[^a]` contains `A` without it.
@@ -73,86 +71,6 @@ fn with_controls(text: &str) -> Cow<'_, str> {
 enum Case {
     Sensitive,
     Ignored,
-}
-
-/// Finds what the parser and PCRE read differently.
-struct Foreign(Option<&'static str>);
-
-impl Foreign {
-    fn note(&mut self, what: &'static str) {
-        self.0.get_or_insert(what);
-    }
-
-    fn look_at_literal(&mut self, literal: &Literal) {
-        if literal.kind == LiteralKind::Special(SpecialLiteralKind::VerticalTab) {
-            self.note("\\v");
-        }
-    }
-}
-
-impl Visitor for Foreign {
-    type Err = std::convert::Infallible;
-    type Output = Option<&'static str>;
-
-    fn finish(self) -> Result<Self::Output, Self::Err> {
-        Ok(self.0)
-    }
-
-    fn visit_pre(&mut self, ast: &Ast) -> Result<(), Self::Err> {
-        // `(?i)` may begin the expression: then it is like `-i`.
-        let begins = |flags: &ast::Flags| flags.span.start.offset == "(?".len();
-        match ast {
-            Ast::Literal(literal) => self.look_at_literal(literal),
-            Ast::Flags(flags) => self.look_at_flags(&flags.flags, begins(&flags.flags)),
-            Ast::Group(group) => {
-                if let GroupKind::NonCapturing(flags) = &group.kind {
-                    self.look_at_flags(flags, false);
-                }
-            }
-            Ast::Assertion(assertion) => match assertion.kind {
-                AssertionKind::StartLine
-                | AssertionKind::EndLine
-                | AssertionKind::StartText
-                | AssertionKind::EndText
-                | AssertionKind::WordBoundary
-                | AssertionKind::NotWordBoundary => {}
-                _ => self.note("\\<, \\> or \\b{...}"),
-            },
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), Self::Err> {
-        match item {
-            ClassSetItem::Literal(literal) => self.look_at_literal(literal),
-            ClassSetItem::Range(range) => {
-                self.look_at_literal(&range.start);
-                self.look_at_literal(&range.end);
-            }
-            ClassSetItem::Bracketed(_) => self.note("a class within a class"),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn visit_class_set_binary_op_pre(&mut self, _: &ast::ClassSetBinaryOp) -> Result<(), Self::Err> {
-        self.note("&&, -- or ~~ in a class");
-        Ok(())
-    }
-}
-
-impl Foreign {
-    fn look_at_flags(&mut self, flags: &ast::Flags, is_first: bool) {
-        for item in &flags.items {
-            match item.kind {
-                FlagsItemKind::Flag(Flag::MultiLine | Flag::DotMatchesNewLine | Flag::SwapGreed) => {}
-                FlagsItemKind::Flag(Flag::CaseInsensitive) if is_first => {}
-                FlagsItemKind::Negation if !is_first => {}
-                _ => self.note("flags other than m, s and U, or i at the beginning"),
-            }
-        }
-    }
 }
 
 /// A part of an expression. The parser's own simplified form is not used, because PCRE does not simplify `(a|a)*`.
