@@ -306,6 +306,12 @@ pub const QUOTED_VALUE_CHARS_MAX: usize = 80;
 /// The longest line the Runtime API may answer with, in bytes. A longer one does not come from HAProxy.
 pub const RUNTIME_ANSWER_LINE_BYTES_MAX: usize = 65_536;
 
+/// The longest answer of our own HAProxy that is read, in bytes: the statistics of 200,000 servers.
+pub const RUNTIME_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// The longest answer of another HAProxy that is read, in bytes: the state of 200,000 servers.
+pub const RUNTIME_ANSWER_OF_OTHERS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// How much of HAProxy's answer to one command is kept, in bytes.
 pub const RUNTIME_ANSWER_TEXT_BYTES_MAX: usize = 1_024;
 

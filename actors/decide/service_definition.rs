@@ -12,7 +12,7 @@ use super::option_policy::{OptionPolicy, RefusedLine};
 use super::server_options::contains;
 use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
-use crate::limits::{DOMAINS_MAX, WILDCARD_LABELS_MAX};
+use crate::limits::{DOMAINS_MAX, SOURCE_KIND_BYTES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
     Domain, MaxRemoval, PathPrefix, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName,
     ServiceUpdate, SourceSpec, Word,
@@ -154,7 +154,7 @@ impl Reader {
             return None;
         }
         self.take("type", |value| match value.as_str() {
-            Some(kind) if !kind.is_empty() => Ok(kind.to_owned()),
+            Some(kind) if !kind.is_empty() && kind.len() <= SOURCE_KIND_BYTES_MAX => Ok(kind.to_owned()),
             _ => Err(format!("{} is not the name of a kind of source", shown(value))),
         })
     }
