@@ -11,7 +11,6 @@ use std::sync::Arc;
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, SpawnHandle};
 use slog::{Logger, info, warn};
 
-use self::quotas::SERVICES_QUOTA;
 use crate::clock::Clock;
 use crate::confirmation::Confirmation;
 use crate::decide::absences::Absences;
@@ -20,6 +19,7 @@ use crate::decide::option_policy::OptionPolicy;
 use crate::decide::service_definition::ParsedDefinition;
 use crate::decide::{server_order, unknown_keys};
 use crate::journal::{Event, JournalEntry};
+use crate::limits::DEFINITIONS_MAX;
 use crate::listeners::Listeners;
 use crate::message::{
     DefinitionsGuardChanged, DefinitionsLoaded, DefinitionsSeen, GetState, ListWatchers, PolicyChanged, Record,
@@ -28,7 +28,7 @@ use crate::message::{
 use crate::model::{DiscoveryPolicy, RawDefinition, ServiceDefinition, ServiceName};
 use crate::operator::OrderRefused;
 use crate::port::{DefinitionList, DefinitionSource, HostSources, OpenSource, SavedService, SavedState};
-use crate::snapshot::{ActorState, ServiceConfigState, SourceHealth};
+use crate::snapshot::{ActorState, SERVICES_QUOTA, ServiceConfigState, SourceHealth};
 
 /// Starts the watcher of one service, with the saved state of an earlier run of the daemon.
 pub type StartWatcher = Box<dyn Fn(Arc<ServiceDefinition>, Option<SavedService>) -> WatcherHandle>;
@@ -350,6 +350,9 @@ impl Handler<DefinitionsSeen> for ServiceConfigActor {
         }
         match result {
             Err(error) => self.source_failed(error),
+            Ok(seen) if seen.len() > DEFINITIONS_MAX => {
+                self.source_failed(format!("there are {} definitions, at most {DEFINITIONS_MAX} are read", seen.len()));
+            }
             Ok(seen) => {
                 if missed {
                     self.change_missed();

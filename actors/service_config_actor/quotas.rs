@@ -10,9 +10,7 @@ use crate::decide::service_definition::ParsedDefinition;
 use crate::limits::{DEFINITION_BYTES_MAX, LEFT_OUT_NAMES_MAX};
 use crate::model::{RawDefinition, ServiceDefinition};
 use crate::port::DefinitionList;
-
-/// The problem of services that are left out, among those of services.
-pub(super) const SERVICES_QUOTA: &str = "quotas.services";
+use crate::snapshot::SERVICES_QUOTA;
 
 impl ServiceConfigActor {
     /// Returns as many of these definitions as the quota of services allows: first those of known services.

@@ -1,6 +1,6 @@
 //! Quotas: what came first stays, what exceeds a quota is left out and reported.
 
-use proxymgr_actors::limits::DEFINITION_BYTES_MAX;
+use proxymgr_actors::limits::{DEFINITION_BYTES_MAX, DEFINITIONS_MAX};
 use proxymgr_actors::model::Quotas;
 use proxymgr_actors::snapshot::{ActorState, ServiceConfigState};
 use proxymgr_actors::wiring::Actors;
@@ -38,6 +38,19 @@ fn services_that_came_first_stay() {
         wait(3).await;
         assert_eq!(services(&actors).await, ["api", "web"]);
         assert!(definitions(&actors).await.problems.is_empty());
+    });
+}
+
+#[test]
+fn source_with_very_many_definitions_is_not_used() {
+    in_virtual_time(async |world| {
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
+        let names: Vec<String> = (0..=DEFINITIONS_MAX).map(|n| format!("s{n}")).collect();
+        let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), r#"{"type": "static"}"#)).collect();
+        world.define(&many).await;
+        wait(3).await;
+        assert_eq!(services(&actors).await, ["web"]);
+        assert!(definitions(&actors).await.source.error.is_some_and(|error| error.contains("20001 definitions")));
     });
 }
 

@@ -99,11 +99,12 @@ pub(super) const SERVICES: &[Key] = &[
     ),
     key(
         "quotas.services",
-        Kind::Number { min: 1, max: 1_000_000 },
+        Kind::Number { min: 1, max: 20_000 },
         Text("10000"),
         OnRestart,
         "The most services. Definitions beyond that are left out; services that exist stay.",
-    ),
+    )
+    .details("A source with more than 20,000 definitions is not used, and the last good definitions stay."),
     key(
         "quotas.hosts_per_service",
         Kind::Number { min: 1, max: 1_000_000 },
