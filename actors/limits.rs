@@ -54,6 +54,13 @@ pub const RUNTIME_BATCH_TIME: Duration = Duration::from_millis(20);
 /// added server with all others.
 pub const RUNTIME_ADDS_MAX: usize = 2_000;
 
+/// The pause between two assignments of all domains, for each section: while thousands of definitions come one by one, the
+/// assignment must not take all the time.
+pub const ROUTES_PACE: Duration = Duration::from_micros(10);
+
+/// The number of sections from which on the assignment of domains is paced.
+pub const ROUTES_PACED_FROM: usize = 200;
+
 /// The most servers that are planned in one turn of the actor, which bounds the delay of other messages.
 pub const PLANNED_SERVERS_AT_ONCE_MAX: usize = 2_000;
 
