@@ -15,7 +15,7 @@ use proxymgr_actors::decide::server_ids::{Numbering, ServerIdRegistry, ServerIds
 use proxymgr_actors::decide::service_hosts::ServiceHosts;
 use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::decide::update_strategy::{self, ChosenStrategy};
-use proxymgr_actors::decide::{server_order, unknown_keys};
+use proxymgr_actors::decide::{rivals, server_order, unknown_keys};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::model::{HostList, ProxyVersion, RawDefinition, ServiceDefinition, ServiceName, UpdateStrategy};
 use proxymgr_actors::port::{HostSources, OpenSource, SavedService};
@@ -129,9 +129,10 @@ fn usable(
     saved: &BTreeMap<ServiceName, SavedService>,
     remarks: &mut Vec<String>,
 ) -> Vec<Arc<ServiceDefinition>> {
+    let running = |name: &str| Some(saved.get(&ServiceName::new(name).ok()?)?.definition.origin.clone());
     let mut definitions = Vec::new();
-    for (name, raw) in raw {
-        match annotation::parse(&name, &raw, &settings.haproxy.options) {
+    for (name, raw) in &*rivals::settle(raw.into(), running) {
+        match annotation::parse(name, raw, &settings.haproxy.options) {
             Ok(parsed) => {
                 let unknown = unknown_keys::in_definition(&parsed.definition.source, &KINDS);
                 remarks.extend(
@@ -140,7 +141,7 @@ fn usable(
                 definitions.push(Arc::new(parsed.definition));
             }
             Err(mistakes) => {
-                let last_good = ServiceName::new(&name).ok().and_then(|name| saved.get(&name));
+                let last_good = ServiceName::new(name).ok().and_then(|name| saved.get(&name));
                 let consequence = if last_good.is_some() { "using its last good definition" } else { "left out" };
                 let from = &raw.origin;
                 remarks.extend(mistakes.iter().map(|mistake| format!("{name} ({from}): {mistake}; {consequence}")));
