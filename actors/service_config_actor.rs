@@ -12,14 +12,13 @@ use std::sync::Arc;
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, SpawnHandle};
 use slog::{Logger, info, warn};
 
-use self::owners::Owners;
-use self::quotas::SERVICES_QUOTA;
 use crate::clock::Clock;
 use crate::confirmation::Confirmation;
 use crate::decide::absences::Absences;
 use crate::decide::grants::HostGrant;
 use crate::decide::guard::{Guard, GuardLimits, GuardMemory};
 use crate::decide::option_policy::OptionPolicy;
+use crate::decide::route_owners::RouteOwners;
 use crate::decide::service_definition::ParsedDefinition;
 use crate::decide::{server_order, unknown_keys};
 use crate::journal::{Event, JournalEntry};
@@ -32,6 +31,9 @@ use crate::model::{DiscoveryPolicy, RawDefinition, ServiceDefinition, ServiceNam
 use crate::operator::OrderRefused;
 use crate::port::{DefinitionList, DefinitionSource, HostSources, OpenSource, SavedService, SavedState};
 use crate::snapshot::{ActorState, ServiceConfigState, SourceHealth};
+
+/// The problem of services that are left out because of a quota, among those of services.
+const SERVICES_QUOTA: &str = "quotas.services";
 
 /// Starts the watcher of one service, with the saved state of an earlier run of the daemon.
 pub type StartWatcher = Box<dyn Fn(Arc<ServiceDefinition>, HostGrant, Option<SavedService>) -> WatcherHandle>;
@@ -85,7 +87,8 @@ pub struct ServiceConfigActor {
     health: Health,
     policy: ServicePolicy,
     services: BTreeMap<Arc<str>, Service>,
-    owners: Owners,
+    /// The owners of domains and paths before the newest list.
+    owners: RouteOwners,
     problems: BTreeMap<String, Vec<String>>,
     guard: Guard<DefinitionList>,
     removals: Removals,
@@ -150,7 +153,7 @@ impl ServiceConfigActor {
             },
             policy,
             services: BTreeMap::new(),
-            owners: Owners::default(),
+            owners: RouteOwners::default(),
             problems: BTreeMap::new(),
             guard: Guard::default(),
             removals: Removals { newest: None, absences, timer: None },
@@ -201,17 +204,13 @@ impl ServiceConfigActor {
 
     fn read(&mut self, name: &Arc<str>, raw: RawDefinition) {
         let origin = raw.origin.clone();
-        let parsed = self.parse(name, &raw);
+        let (parsed, is_partial) = self.parse_owned(name, &raw);
         let service =
             self.services.entry(name.clone()).or_insert_with(|| Service { raw: None, is_partial: false, good: None });
         service.raw = Some(raw);
+        service.is_partial = is_partial;
         match parsed {
-            Ok(ParsedDefinition { mut definition, mut warnings }) => {
-                let left_out = self.leave_out_owned(&mut definition);
-                if let Some(service) = self.services.get_mut(name) {
-                    service.is_partial = !left_out.is_empty();
-                }
-                warnings.extend(left_out);
+            Ok(ParsedDefinition { definition, mut warnings }) => {
                 warnings.extend(unknown_keys::in_definition(&definition.source, self.ports.host_sources.kinds()));
                 self.report_ignored(name, &origin, warnings);
                 self.define(name, Arc::new(definition));
@@ -273,6 +272,10 @@ impl ServiceConfigActor {
     /// Logs, records and shows the mistakes of a definition that cannot be used.
     fn report_mistakes(&mut self, name: &Arc<str>, origin: &str, mistakes: Vec<String>, consequence: &str) {
         let problems: Vec<String> = mistakes.iter().map(|mistake| format!("{mistake}; {consequence}")).collect();
+        let shown: Vec<String> = problems.iter().map(|problem| format!("{origin}: {problem}")).collect();
+        if self.problems.get(name.as_ref()) == Some(&shown) {
+            return;
+        }
         for problem in &problems {
             warn!(self.log, "a service's definition is invalid";
                 "service" => %name, "origin" => origin, "problem" => problem);
@@ -280,7 +283,7 @@ impl ServiceConfigActor {
             entry.service = ServiceName::new(name).ok();
             self.peers.journal.do_send(Record(entry));
         }
-        self.show(name, problems.into_iter().map(|problem| format!("{origin}: {problem}")).collect());
+        self.show(name, shown);
     }
 
     fn show(&mut self, name: &Arc<str>, problems: Vec<String>) {

@@ -39,6 +39,7 @@ pub mod rivals;
 pub mod route_owners;
 pub mod routing;
 pub mod scope;
+pub mod search;
 mod section_style;
 pub mod server_ids;
 mod server_line;

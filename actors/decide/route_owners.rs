@@ -13,6 +13,8 @@ use crate::model::{Domain, RouteKey, Routes, ServiceDefinition, ServiceName};
 #[derive(Debug, Clone, Default)]
 pub struct RouteOwners {
     routes: Routes,
+    /// Whether no definition changed since the last update.
+    is_current: bool,
     /// The paths of each domain of each address.
     zones: BTreeMap<Zone, BTreeMap<String, RouteKey>>,
 }
@@ -21,8 +23,16 @@ pub struct RouteOwners {
 type Zone = (String, String);
 
 impl RouteOwners {
-    /// Updates the owners to these definitions. A service keeps what it claims still.
+    /// Records that definitions changed.
+    pub fn changed(&mut self) {
+        self.is_current = false;
+    }
+
+    /// Updates the owners to these definitions, where some changed. A service keeps what it claims still.
     pub fn update<'a>(&mut self, definitions: impl Iterator<Item = &'a ServiceDefinition>) {
+        if std::mem::replace(&mut self.is_current, true) {
+            return;
+        }
         let claims = definitions.filter_map(|definition| {
             let listen = routed_at(definition)?;
             Some(Claim { service: &definition.name, listen, definition, is_leaving: false })
@@ -113,8 +123,8 @@ impl std::fmt::Display for LeftOut {
         let Self { key, owner } = self;
         write!(
             f,
-            "requests for {key} on {} belong to the service {owner}, which had them first; it is left out unless the operator \
-             grants the domain (grants)",
+            "requests for {key} on {} belong to the service {owner}, which had them first; the operator can grant the \
+             domain (grants)",
             key.listen()
         )
     }

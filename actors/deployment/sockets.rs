@@ -39,8 +39,8 @@ pub(super) async fn hold_sockets(
         _ => None,
     };
     let had = services.iter().filter(|(_, service)| {
-        let listens = |good: &BoundSection| good.spec.definition.listen == service.desired.definition.listen;
-        service.last_good.as_ref().is_some_and(listens)
+        let last = service.last_good.as_ref().map(|good| good.spec.definition.listen);
+        last.unwrap_or(service.earlier_listen) == service.desired.definition.listen
     });
     let hold = HoldSockets {
         wanted: services.iter().filter_map(desired).collect(),

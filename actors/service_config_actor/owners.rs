@@ -3,44 +3,43 @@
 use std::sync::Arc;
 
 use super::ServiceConfigActor;
-use crate::decide::route_owners::RouteOwners;
 use crate::decide::routing::{keys, routed_at};
-use crate::model::{RouteKey, ServiceDefinition, ServiceName};
-
-/// The owners of domains and paths before the newest list.
-#[derive(Default)]
-pub(super) struct Owners {
-    routes: RouteOwners,
-    /// Whether definitions changed since.
-    is_stale: bool,
-}
-
-impl Owners {
-    /// Records that a definition changed.
-    pub(super) fn changed(&mut self) {
-        self.is_stale = true;
-    }
-}
+use crate::decide::service_definition::ParsedDefinition;
+use crate::model::{RawDefinition, RouteKey, ServiceDefinition, ServiceName};
 
 impl ServiceConfigActor {
     /// Makes the services that run now the owners of their domains.
     pub(super) fn update_owners(&mut self) {
-        if std::mem::take(&mut self.owners.is_stale) {
-            let good = self.services.values().filter_map(|service| service.good.as_ref());
-            self.owners.routes.update(good.map(|(definition, _)| &**definition));
-        }
+        let good = self.services.values().filter_map(|service| service.good.as_ref());
+        self.owners.update(good.map(|(definition, _)| &**definition));
     }
 
-    /// Removes from a definition the domains with which it would take requests from running services. Returns why.
-    pub(super) fn leave_out_owned(&self, definition: &mut ServiceDefinition) -> Vec<String> {
+    /// Parses a definition without the domains with which it would take requests from running services. Returns whether
+    /// there are some. A definition of which no domain remains is refused: it must not get the whole port instead.
+    pub(super) fn parse_owned(
+        &self,
+        name: &Arc<str>,
+        raw: &RawDefinition,
+    ) -> (Result<ParsedDefinition, Vec<String>>, bool) {
+        let mut parsed = match self.parse(name, raw) {
+            Ok(parsed) => parsed,
+            mistakes => return (mistakes, false),
+        };
         let is_claimed = |owner: &ServiceName, key: &RouteKey| {
             let owner = self.good(owner.as_str());
             let listen = owner.and_then(|owner| Some((routed_at(owner)?, owner)));
             listen.is_some_and(|(listen, owner)| keys(listen, owner).any(|claimed| claimed == *key))
         };
-        let before = self.good(definition.name.as_str()).cloned();
-        let left_out = self.owners.routes.leave_out(definition, before.as_deref(), is_claimed);
-        left_out.iter().map(ToString::to_string).collect()
+        let left_out = self.owners.leave_out(&mut parsed.definition, self.good(name).map(|good| &**good), is_claimed);
+        if left_out.is_empty() {
+            return (Ok(parsed), false);
+        }
+        let reasons = left_out.iter().map(ToString::to_string);
+        if routed_at(&parsed.definition).is_none() {
+            return (Err(reasons.collect()), true);
+        }
+        parsed.warnings.extend(reasons);
+        (Ok(parsed), true)
     }
 
     /// Reads the definitions again of which a part was left out: its owner may have given it up.

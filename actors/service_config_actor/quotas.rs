@@ -4,15 +4,12 @@ use std::sync::Arc;
 
 use slog::warn;
 
-use super::ServiceConfigActor;
+use super::{SERVICES_QUOTA, ServiceConfigActor};
 use crate::decide::annotation;
 use crate::decide::service_definition::ParsedDefinition;
 use crate::limits::{DEFINITION_BYTES_MAX, LEFT_OUT_NAMES_MAX};
 use crate::model::{RawDefinition, ServiceDefinition, SlotRules};
 use crate::port::DefinitionList;
-
-/// The problem of services that are left out, among those of services.
-pub(super) const SERVICES_QUOTA: &str = "quotas.services";
 
 impl ServiceConfigActor {
     /// Returns as many of these definitions as the quota of services allows: first those of known services.

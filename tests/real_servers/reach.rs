@@ -129,6 +129,13 @@ async fn newer_definitions_take_nothing_from_a_running_service() {
     let (first, other) = (backends[0].address().to_string(), backends[1].address().to_string());
     wait_for_ready(&daemon, "web", &[first.clone()]).await;
     wait_for_ready(&daemon, "wild", &[first.clone()]).await;
+    let saved = async || {
+        let files = std::fs::read_dir(daemon.dir().join("state")).expect("it exists").flatten();
+        let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+        let text: String = texts.collect();
+        check(text.contains("*.a.example"), &text)
+    };
+    daemon.eventually(LIMIT, "the services are saved", saved).await;
     daemon.kill();
     files.define("aaa", port, json!({}));
     files.define("aab", shared, json!({"domains": ["x.a.example", "b.example"]}));
