@@ -191,6 +191,13 @@ pub const OUTPUT_INTERVAL: Duration = Duration::from_secs(1);
 /// [`OUTPUT_RETRY_MAX`].
 pub const OUTPUT_RETRY_MIN: Duration = Duration::from_secs(1);
 
+/// How many checks of rendered templates an output makes to find the services that are refused. Those that are not found
+/// until then keep their last good data, or are left out.
+pub const OUTPUT_TRIALS_MAX: usize = 100;
+
+/// How long an output makes such checks.
+pub const OUTPUT_TRIAL_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// The longest pause between two attempts at an output.
 pub const OUTPUT_RETRY_MAX: Duration = Duration::from_secs(60);
 

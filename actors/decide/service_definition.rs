@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::duration;
 use super::frontend::NAME_PREFIX;
+use super::grants::{Grant, Request};
 use super::json_value::{port_from, shown, strings_from, whole_number};
 use super::option_policy::{OptionPolicy, RefusedLine};
 use super::server_options::contains;
@@ -65,6 +66,8 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     };
     let mut reader = Reader { keys, mistakes: Vec::new() };
     let section = name;
+    let grant = policy.grants.of(name);
+    let policy = &*policy.of_service(name);
     let name = service_name(name).map_err(|error| reader.mistakes.push(format!("the service's name: {error}"))).ok();
     let kind = reader.source_kind();
     let listen = reader.listen_address();
@@ -79,6 +82,8 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     let removal = reader.removal(policy.removal);
     let life_cycle = reader.life_cycle();
     let update = ServiceUpdate { choice: reader.take("update", choice_from), slots: reader.take("slots", slots_from) };
+    let request = Request { source: kind.as_deref(), listen, domains: &domains, is_default, slots: update.slots };
+    reader.mistakes.extend(grant.map(|grant| grant.refusals(request)).unwrap_or_default());
     let mut warnings = Vec::new();
     if listen.is_none() && domains.is_empty() {
         warnings.push("there is no \"port\": clients cannot connect to the service".to_owned());
@@ -105,6 +110,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 domains,
                 path_prefix,
                 is_default,
+                domains_granted: grant.is_some_and(Grant::grants_domains),
                 source: SourceSpec { kind, settings: reader.keys },
                 removal,
                 life_cycle,

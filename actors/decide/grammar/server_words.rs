@@ -10,7 +10,7 @@ use crate::decide::server_options::{self, UsedOption, used_options};
 use crate::model::Word;
 
 /// How a refusal ends that the operator can lift.
-pub const OPERATOR_MAY_ALLOW: &str = "the operator can allow it with haproxy.extra_options";
+pub const OPERATOR_MAY_ALLOW: &str = "the operator can allow it with haproxy.extra_options or grants";
 
 /// Checks server options that are already split. The operator's entries that are names of options lift refusals.
 ///

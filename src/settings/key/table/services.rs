@@ -127,6 +127,26 @@ pub(super) const SERVICES: &[Key] = &[
         "The most slots that the definitions of all services ask for together. A definition that exceeds it is refused.",
     ),
     key(
+        "grants",
+        Kind::Entries,
+        Empty,
+        OnReload,
+        "What services may use, by the beginning of their names. docs/security.md has an example.",
+    )
+    .details(
+        "For each service the entry with the longest matching prefix holds, alone. A key that it lacks is as without grants. A \
+         definition or annotation outside its grant is refused.\n\
+         - prefix: the beginning of the names of the services; \"\" for all\n\
+         - domains: [www.example.org, \"*.example.org\"], or \"*\"; services with such a grant may also take a path or a name below \
+         the domains of others\n\
+         - ports: [80, \"8000-8999\"]\n\
+         - binds: the addresses that they may listen on; \"*\" is every IPv4 address, which is the default of definitions\n\
+         - host_networks, hosts: in place of discovery.host_networks and quotas.hosts_per_service\n\
+         - sources: the kinds of sources of hosts (type)\n\
+         - options: in addition to haproxy.extra_options, for these services only\n\
+         - slots: the most slots of one service",
+    ),
+    key(
         "service_config.type",
         Kind::Choice(&["zookeeper", "consul", "consul_catalog", "etcd", "marathon", "file"]),
         Text("zookeeper"),
