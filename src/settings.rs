@@ -17,6 +17,7 @@ mod layer;
 mod mesosphere;
 mod mistake;
 mod outputs;
+pub mod own_places;
 mod reader;
 pub mod reference;
 mod service_config;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use figment::Figment;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::own_places::OwnPlaces;
 use proxymgr_actors::model::{BaseConfig, ProxyManagement, ProxyPolicy, UpdateChoice, map_path_of};
 
 use crate::atomic_file::beside;
@@ -265,7 +267,8 @@ impl Settings {
         let BaseConfig { socket_path, map_path, management, .. } = self.haproxy.policy.base_config.clone();
         let config_path = &self.haproxy.config_path;
         self.haproxy.policy = newer.haproxy.policy;
-        self.haproxy.options = newer.haproxy.options;
+        let own = std::mem::take(&mut self.haproxy.options.own);
+        self.haproxy.options = OptionPolicy { own, ..newer.haproxy.options };
         self.haproxy.services_removal_max = newer.haproxy.services_removal_max;
         self.haproxy.policy.base_config.socket_path = socket_path;
         self.haproxy.policy.base_config.map_path = map_path;
@@ -303,6 +306,10 @@ fn read(reader: &mut Reader) -> Option<Settings> {
     let mesos = mesosphere::read_mesos(reader);
     let state_dir = reader.path("state_dir");
     let status = status::read(reader, state_dir.as_deref());
+    let haproxy = haproxy.map(|mut haproxy| {
+        haproxy.options.own = own_places::of(status.listen, &haproxy);
+        haproxy
+    });
     if status.listen.is_none() && reader.is_set("marathon.callback") {
         reader.refuse("marathon.callback", "needs the status listener, which is turned off (status.listen)");
     }
@@ -397,7 +404,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
             update: update?,
             old_processes: old_processes?,
         },
-        options: OptionPolicy { extra, removal: removal?, grants },
+        options: OptionPolicy { extra, removal: removal?, grants, own: OwnPlaces::default() },
         services_removal_max: services_removal_max?,
     })
 }

@@ -100,14 +100,15 @@ impl HostNetworks {
                         addresses.contains(&ip) || ip.is_loopback() && addresses.iter().any(IpAddr::is_loopback)
                     }
                     // A name can lead to any address.
-                    (None, Some(_)) => true,
-                    (Some(_), None) => false,
-                    (None, None) => true,
+                    (None, _) | (_, None) => true,
                 }
         };
         match self.own.iter().find(is_at) {
             Some(own) if ip.is_none() => {
                 Err(format!("{address} may lead to {}, which has the port {port}: write an IP address", own.what))
+            }
+            Some(own) if own.addresses.is_none() => {
+                Err(format!("{address} may be {}, which has the port {port} and a host name in the settings", own.what))
             }
             Some(own) => Err(format!("{} is {}", Endpoint { address: address.clone(), port }, own.what)),
             None => Ok(()),
@@ -222,6 +223,11 @@ mod tests {
         ];
         for (listen, endpoint) in refused {
             assert!(check(&at(listen), endpoint).is_err(), "{listen} {endpoint}");
+        }
+        let name = Address::parse("localhost").unwrap();
+        let by_name = HostNetworks::default().without_endpoint("the Runtime API", &name, 9999);
+        for endpoint in ["127.0.0.1:9999", "localhost:9999", "other.example:9999"] {
+            assert!(check(&by_name, endpoint).is_err(), "{endpoint}");
         }
         for endpoint in ["127.0.0.1:8471", "10.0.0.6:8470", "localhost:80"] {
             assert_eq!(check(&at("0.0.0.0:8470"), endpoint), Ok(()), "{endpoint}");

@@ -30,6 +30,7 @@ pub mod nearest;
 pub mod option_policy;
 pub mod overlay;
 pub mod overrides;
+pub mod own_places;
 pub mod predicted;
 pub mod proxy_plan;
 pub mod proxym_service;

@@ -12,7 +12,9 @@ use super::grammar::server_words::{self, OPERATOR_MAY_ALLOW};
 use super::grammar::{reader, refusals, table};
 use super::grants::{Grants, Request};
 use super::nearest;
+use super::own_places::OwnPlaces;
 use super::quoting::split_line;
+use super::routing;
 use crate::limits::{
     LINE_WORDS_MAX, LISTEN_LINE_BYTES_MAX, LISTEN_LINES_MAX, LISTEN_TEXT_BYTES_MAX, SERVER_OPTION_BYTES_MAX,
     SERVER_OPTION_WORDS_MAX,
@@ -30,6 +32,8 @@ pub struct OptionPolicy {
     pub removal: Removal,
     /// What services with certain names may use.
     pub grants: Grants,
+    /// What belongs to proxymgr itself, which no health check may connect to.
+    pub own: OwnPlaces,
 }
 
 /// A refused line of `listen_options`.
@@ -96,7 +100,23 @@ impl OptionPolicy {
         if let Some(reason) = read.excess() {
             return Err(reason);
         }
+        if let Some(reason) = self.shared_variable(definition) {
+            return Err(reason);
+        }
         self.judge_server_words(&definition.server_options)
+    }
+
+    /// Returns why a service with domains may not have its lines: they use variables of the session, but requests for
+    /// other services arrive in the same session.
+    pub fn shared_variable(&self, definition: &ServiceDefinition) -> Option<String> {
+        routing::routed_at(definition)?;
+        let facts =
+            definition.listen_options.iter().filter_map(|words| self.judge_line(definition.name.as_str(), words).ok());
+        let facts = facts.flatten().collect::<Vec<_>>();
+        let name = facts::session_variable(&facts)?;
+        Some(format!(
+            "{name:?} is a variable of the session, which services with domains share; use txn. in place of sess."
+        ))
     }
 
     /// Splits the lines of `listen_options` of the service with this name into words, and checks them together.
@@ -164,10 +184,10 @@ impl OptionPolicy {
         if self.lifts(positive) {
             return Ok(Vec::new());
         }
-        let section = Section { name: Some(service), granted: &self.extra };
+        let section = Section { name: Some(service), granted: &self.extra, own: &self.own };
         let refusal = match table::shapes(first.as_str()) {
             Some(shapes) => match reader::read(words, shapes, &section) {
-                Ok(facts) => return Ok(facts),
+                Ok(facts) => return refusals::line_break(words).map_or(Ok(facts), Err),
                 Err(reason) => reason,
             },
             None => {
@@ -205,7 +225,9 @@ impl OptionPolicy {
     /// # Errors
     /// As [`OptionPolicy::server_options`].
     pub fn judge_server_words(&self, words: &[Word]) -> Result<(), String> {
-        server_words::check(words, &self.extra)
+        let mut facts = Vec::new();
+        server_words::check(words, &Section { name: None, granted: &self.extra, own: &self.own }, &mut facts)?;
+        LinesRead { lines: vec![facts], ..LinesRead::default() }.excess().map_or(Ok(()), Err)
     }
 
     /// Returns whether the operator has allowed options that begin with these words.

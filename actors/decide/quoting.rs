@@ -33,6 +33,11 @@ fn escape_letter(stand_in: char) -> Option<char> {
     ESCAPED_CONTROLS.iter().find(|escape| escape.stand_in == stand_in).map(|escape| escape.letter)
 }
 
+/// Returns the control character that a character of a word represents.
+pub fn escaped_control(stand_in: char) -> Option<char> {
+    ESCAPED_CONTROLS.iter().find(|escape| escape.stand_in == stand_in).map(|escape| escape.control)
+}
+
 fn is_noncharacter(c: char) -> bool {
     ('\u{FDD0}'..='\u{FDEF}').contains(&c) || (c as u32) & 0xFFFE == 0xFFFE
 }

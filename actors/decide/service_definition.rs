@@ -100,8 +100,8 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
         read_as_the_predecessor(kind, listen, &mut reader.keys);
     }
     match (name, kind) {
-        (Some(name), Some(kind)) if reader.mistakes.is_empty() => Ok(ParsedDefinition {
-            definition: ServiceDefinition {
+        (Some(name), Some(kind)) if reader.mistakes.is_empty() => {
+            let definition = ServiceDefinition {
                 name,
                 origin: raw.origin.clone(),
                 listen,
@@ -115,9 +115,12 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 removal,
                 life_cycle,
                 update,
-            },
-            warnings,
-        }),
+            };
+            match policy.shared_variable(&definition) {
+                Some(reason) => Err(vec![format!("\"listen_options\": {reason}")]),
+                None => Ok(ParsedDefinition { definition, warnings }),
+            }
+        }
         _ => Err(reader.mistakes),
     }
 }

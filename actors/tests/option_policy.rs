@@ -352,3 +352,43 @@ fn earlier_definition_is_judged_like_a_new_one() {
         assert_eq!(policy().judge_definition(&definition(lines, options)).is_ok(), is_allowed, "{lines} {options}");
     }
 }
+
+#[test]
+fn check_does_not_connect_to_proxymgr_itself() {
+    let mut policy = policy();
+    policy.own.add("the status listener", 8470, ["10.0.0.5".parse().unwrap()]);
+    policy.own.add("a Runtime API", 9999, None);
+    let server = |options: &str| policy.server_options(&[options.to_owned()]);
+    for options in [
+        "check port 8470",
+        "check port 9999",
+        "agent-check agent-port 9999",
+        "check addr 10.0.0.5",
+        "check addr ::ffff:10.0.0.5",
+        "agent-check agent-port 80 agent-addr 10.0.0.5",
+    ] {
+        refused(server(options), options, "which a check may not connect to");
+    }
+    for line in [
+        "tcp-check connect port 9999",
+        "http-check connect port 8470 ssl",
+        "tcp-check connect addr 10.0.0.5",
+        "default-server check port 9999",
+    ] {
+        refused(policy.listen_line("web", line), line, "which a check may not connect to");
+    }
+    assert!(server("check port 8471 addr 10.0.0.6").is_ok());
+    assert!(policy.listen_line("web", "tcp-check connect port 80 addr 10.0.0.6").is_ok());
+}
+
+#[test]
+fn server_options_are_bounded_as_lines_are() {
+    let expensive = |count: usize| format!("sni req.hdr(a){}", ",regsub(a*[=x],b)".repeat(count));
+    assert!(policy().server_options(&[expensive(2)]).is_ok());
+    refused(policy().server_options(&[expensive(10)]), "10 expensive expressions", "of HAProxy's time");
+    refused(
+        policy().listen_line("web", &format!("default-server {}", expensive(10))),
+        "10 in a line",
+        "of HAProxy's time",
+    );
+}

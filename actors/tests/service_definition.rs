@@ -213,3 +213,24 @@ fn keys_of_the_service_are_not_those_of_the_source() {
     assert!(is_own_key("listen_options") && is_own_key("slots"));
     assert!(!is_own_key("path") && !is_own_key("server"));
 }
+
+#[test]
+fn service_with_domains_has_no_variables_of_the_session() {
+    let definition = |keys: &str, line: &str| {
+        read(&format!(r#"{{"type": "static", "hosts": [], "port": 80, "listen_options": ["{line}"]{keys}}}"#))
+    };
+    let domains = r#", "domains": ["a.example"]"#;
+    for line in [
+        "http-request set-var(sess.a) src",
+        "http-request set-header X %[var(sess.a)]",
+        "http-request set-var(txn.a) str(b),concat(,sess.a)",
+        "acl a var(sess.a) -m found",
+        "http-request deny unless { var('sess.a') -m found }",
+    ] {
+        assert!(definition("", line).is_ok(), "{line}");
+        assert!(definition(domains, line).is_err(), "{line}");
+        assert!(definition(r#", "default": true"#, line).is_err(), "{line}");
+    }
+    assert!(definition(domains, "http-request set-var(txn.a) src").is_ok());
+    assert!(definition(domains, r#"mode tcp", "tcp-request content set-var(sess.a) src"#).is_ok());
+}

@@ -7,7 +7,7 @@
 #[rustfmt::skip]
 pub const CHECK_LINES: &[&str] = &[
     "{ http-check | tcp-check } comment <text>",
-    "{ http-check | tcp-check } connect { default | port <port> | addr <checked-ip> | ssl | sni <text> | alpn <text> | \
+    "{ http-check | tcp-check } connect { default | port <checked-port> | addr <checked-ip> | ssl | sni <text> | alpn <text> | \
         proto <name> | send-proxy | linger | comment <text> }*",
     "http-check disable-on-404",
     "http-check send-state",

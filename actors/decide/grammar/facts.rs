@@ -23,6 +23,8 @@ pub enum Fact {
     AclDefined(String),
     /// The use of an ACL that is not predefined.
     AclUsed(String),
+    /// The use of a variable of the session, which all requests of a client's connection share.
+    SessionVariable(String),
     /// The number of entries of a stick table.
     TableEntries(u64),
     /// The length of the keys of a stick table.
@@ -111,6 +113,11 @@ pub fn excessive_work(lines: &[Vec<Fact>]) -> Option<String> {
             WORK_MAX / 100
         )
     })
+}
+
+/// Returns a variable of the session.
+pub fn session_variable(facts: &[Fact]) -> Option<&str> {
+    facts.iter().find_map(|fact| if let Fact::SessionVariable(name) = fact { Some(name.as_str()) } else { None })
 }
 
 /// Returns an ACL that is used although no earlier line defines it. HAProxy would refuse the section.

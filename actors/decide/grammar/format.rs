@@ -66,9 +66,10 @@ fn is_flags(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::own_places::OwnPlaces;
 
     fn checked(text: &str) -> Result<(), String> {
-        check(text, &Section { name: Some("web"), granted: &[] }, &mut Vec::new())
+        check(text, &Section { name: Some("web"), granted: &[], own: &OwnPlaces::default() }, &mut Vec::new())
     }
 
     #[test]

@@ -7,10 +7,14 @@ use crate::limits::{CAPTURE_BYTES_MAX, CHECK_INTERVAL_MIN, STICK_TABLE_ENTRIES_M
 pub enum Kind {
     /// Any text.
     Text,
+    /// A text that HAProxy writes into its page of statistics as it is.
+    PageText,
     /// A name of letters, digits and `_-.:`.
     Name,
     /// The name of an HTTP header or a cookie (RFC 9110, 5.6.2, "token").
     Token,
+    /// The name of a header that a rule may write: not one that decides where a message ends.
+    Header,
     /// A whole number within these bounds.
     Number(i64, i64),
     /// A duration in HAProxy's notation: `2000`, `2s`, `500ms`.
@@ -27,6 +31,8 @@ pub enum Kind {
     Ip,
     /// One IP address that a health check may connect to.
     CheckedIp,
+    /// A port that a health check may connect to.
+    CheckedPort,
     /// An IP address or a network: `10.0.0.0/8`.
     Network,
     /// An even number of hexadecimal digits.
@@ -78,8 +84,10 @@ pub enum Kind {
 /// The names of types in the notation of the table.
 const NAMES: &[(&str, Kind)] = &[
     ("text", Kind::Text),
+    ("page-text", Kind::PageText),
     ("name", Kind::Name),
     ("token", Kind::Token),
+    ("header", Kind::Header),
     ("duration", Kind::Duration),
     ("interval", Kind::Interval),
     ("size", Kind::Size),
@@ -91,7 +99,7 @@ const NAMES: &[(&str, Kind)] = &[
     ("hex", Kind::Hex),
     ("tos", Kind::Tos),
     ("number", Kind::Number(-2_147_483_648, 2_147_483_647)),
-    ("port", Kind::Number(1, 65_535)),
+    ("checked-port", Kind::CheckedPort),
     ("number-or-variable", Kind::NumberOrVariable),
     ("variable", Kind::Variable),
     ("set-condition", Kind::SetCondition),
@@ -125,6 +133,9 @@ impl Kind {
         match self {
             Self::Interval
             | Self::CheckedIp
+            | Self::CheckedPort
+            | Self::Header
+            | Self::PageText
             | Self::Network
             | Self::NumberOrVariable
             | Self::Variable
@@ -169,9 +180,10 @@ impl Kind {
     pub fn samples(self) -> &'static [&'static str] {
         match self {
             Self::Text => &["text", "two words", "it's 100 #1"],
+            Self::PageText => &["text", "two words"],
             Self::Name | Self::NewAcl => &["a_name"],
-            Self::Token => &["X-Name"],
-            Self::Number(..) | Self::NumberOrVariable => &["7"],
+            Self::Token | Self::Header => &["X-Name"],
+            Self::Number(..) | Self::NumberOrVariable | Self::CheckedPort => &["7"],
             Self::Duration | Self::Interval => &["2s", "1500"],
             Self::Size | Self::TableEntries => &["10k"],
             Self::Status => &["503"],
@@ -202,8 +214,10 @@ impl Kind {
     pub fn description(self) -> String {
         match self {
             Self::Text => "any text".to_owned(),
+            Self::PageText => "a text without < > & and quotes".to_owned(),
             Self::Name => "a name of letters, digits, _, -, . and :".to_owned(),
             Self::Token => "a header or cookie name".to_owned(),
+            Self::Header => "a header name except Content-Length, Transfer-Encoding and Connection".to_owned(),
             Self::Number(min, max) => format!("a whole number from {min} to {max}"),
             Self::Duration => "a duration such as 2000, 2s or 500ms".to_owned(),
             Self::Interval => {
@@ -220,6 +234,9 @@ impl Kind {
                 "an IP address outside the loopback, link-local, multicast and unspecified ranges".to_owned()
             }
             Self::Network => "an IP address or a network such as 10.0.0.0/8".to_owned(),
+            Self::CheckedPort => {
+                "a port from 1 to 65535, except those of the status listener and of Runtime APIs".to_owned()
+            }
             Self::Hex => "an even number of hexadecimal digits".to_owned(),
             Self::Tos => "a number from 0 to 255, decimal or after 0x".to_owned(),
             Self::NumberOrVariable => "a whole number, or a variable such as txn.name".to_owned(),

@@ -118,7 +118,7 @@ impl Reader<'_> {
             Kind::AclTest => condition::check_test(rest, self.section, &mut self.facts)
                 .map(|()| self.words.len())
                 .map_err(|(offset, reason)| (at + offset, reason)),
-            Kind::ServerOptions => server_words::check(rest, self.section.granted)
+            Kind::ServerOptions => server_words::check(rest, self.section, &mut self.facts)
                 .map(|()| self.words.len())
                 .map_err(|reason| (at, format!("is refused: {reason}"))),
             kind => {

@@ -1,5 +1,6 @@
 //! The lines that a service may not use, with their reasons.
 
+use crate::decide::quoting::escaped_control;
 use crate::model::Word;
 
 /// The keywords that begin a section.
@@ -87,6 +88,41 @@ pub fn structural(keyword: &str) -> Option<String> {
         ));
     }
     None
+}
+
+/// Lines of which HAProxy writes words into messages or logs as they are.
+const WRITTEN: &[&str] = &[
+    "http-request",
+    "http-response",
+    "http-after-response",
+    "http-error",
+    "redirect",
+    "errorloc",
+    "errorloc302",
+    "errorloc303",
+    "cookie",
+    "stats",
+    "unique-id-format",
+    "log-format",
+    "log-format-sd",
+    "error-log-format",
+    "log-tag",
+    "description",
+];
+
+/// Returns why a line is refused whose text would add lines to a message or to a log. The body of an answer may have
+/// several lines. HAProxy encodes the results of expressions, but not this text.
+pub fn line_break(words: &[Word]) -> Option<String> {
+    let texts = Vec::from_iter(words.iter().map(Word::as_str));
+    if !WRITTEN.contains(texts.first()?) {
+        return None;
+    }
+    let has_body = texts[0] == "http-error" || matches!(texts.get(1), Some(&("return" | "deny" | "tarpit")));
+    let is_body =
+        |at: usize| has_body && at >= 2 && matches!(texts[at - 1], "string" | "lf-string") && texts[at - 2] != "hdr";
+    let breaks = |text: &str| text.chars().any(|c| matches!(escaped_control(c), Some('\n' | '\r')));
+    let at = (0..texts.len()).find(|at| breaks(texts[*at]) && !is_body(*at))?;
+    Some(format!("{:?} holds \\n or \\r, which would add a line to a message or to a log", texts[at]))
 }
 
 /// Returns the replacement for a line that current HAProxy versions refuse, regardless of `haproxy.extra_options`.

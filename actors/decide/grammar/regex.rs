@@ -5,11 +5,20 @@
 //! of `a`, and `a*a*[bc]` cubic time. So the number of ways is estimated, as a power of two: a part that repeats without a
 //! bound counts as the length of a text if what follows may begin with the same character. An expression with
 //! exponentially many ways is refused, one with many is expensive ([`WORK_MAX`](crate::limits::WORK_MAX)).
+//!
+//! The parser's syntax is that of Rust. What PCRE reads differently is refused ([`foreign`]): `[a&&b]` is an intersection
+//! there and three characters here, `(?R)` a flag there and a recursion here.
+
+use std::borrow::Cow;
 
 use regex_syntax::ast::parse::ParserBuilder;
-use regex_syntax::ast::{AssertionKind, Ast, ErrorKind, RepetitionKind, RepetitionRange};
+use regex_syntax::ast::{
+    self, AssertionKind, Ast, ClassSetItem, ErrorKind, Flag, FlagsItemKind, GroupKind, Literal, LiteralKind,
+    RepetitionKind, RepetitionRange, SpecialLiteralKind, Visitor,
+};
 use regex_syntax::hir::{Class, HirKind, translate::TranslatorBuilder};
 
+use crate::decide::quoting::escaped_control;
 use crate::limits::{REGEX_BYTES_MAX, REGEX_NESTING_MAX, REGEX_REPEAT_MAX};
 
 /// The length of the longest text, 16 KiB with a margin, as a power of two.
@@ -27,18 +36,123 @@ pub fn check(text: &str) -> Result<u64, String> {
     if text.len() > REGEX_BYTES_MAX {
         return Err(format!("is a regular expression of {} bytes; at most {REGEX_BYTES_MAX} are allowed", text.len()));
     }
+    let text = &*with_controls(text);
     let ast = parsed(text)?;
-    let part = Part::of(&ast, text)?;
-    let mut ways = Ways::default();
-    ways.add(&part, &Bytes::default())?;
-    let is_anchored = begins_with_start(&ast) || part.begins_with_anything();
-    let bits = ways.bits(is_anchored);
+    if let Some(what) = ast::visit(&ast, Foreign(None)).unwrap_or_else(|never| match never {}) {
+        return Err(format!("is a regular expression with {what}, which HAProxy reads in another way"));
+    }
+    // `-i` may make both cases one, and `[^a]` contains `A` without it.
+    let bits = bits(&ast, text, Case::Sensitive)?.max(bits(&ast, text, Case::Ignored)?);
     if bits > WAYS_BITS_MAX {
         return Err("is a regular expression with too many ways to match a text: use fewer repetitions (* and +), or \
                     classes that exclude what follows, such as [^/]+/"
             .to_owned());
     }
     Ok(((1_u64 << bits.saturating_sub(TEXT_BITS)) / 4).max(1))
+}
+
+/// Returns the ways to match a text, as a power of two.
+fn bits(ast: &Ast, text: &str, case: Case) -> Result<u32, String> {
+    let part = Part::of(ast, text, case)?;
+    let mut ways = Ways::default();
+    ways.add(&part, &Bytes::default())?;
+    let is_anchored = begins_with_start(ast) || part.begins_with_anything();
+    Ok(ways.bits(is_anchored))
+}
+
+/// Returns the text with the line feeds and the like that HAProxy reads from escapes.
+fn with_controls(text: &str) -> Cow<'_, str> {
+    match text.chars().any(|c| escaped_control(c).is_some()) {
+        true => Cow::Owned(text.chars().map(|c| escaped_control(c).unwrap_or(c)).collect()),
+        false => Cow::Borrowed(text),
+    }
+}
+
+/// Whether a letter stands for both of its cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Sensitive,
+    Ignored,
+}
+
+/// Finds what the parser and PCRE read differently.
+struct Foreign(Option<&'static str>);
+
+impl Foreign {
+    fn note(&mut self, what: &'static str) {
+        self.0.get_or_insert(what);
+    }
+
+    fn look_at_literal(&mut self, literal: &Literal) {
+        if literal.kind == LiteralKind::Special(SpecialLiteralKind::VerticalTab) {
+            self.note("\\v");
+        }
+    }
+}
+
+impl Visitor for Foreign {
+    type Err = std::convert::Infallible;
+    type Output = Option<&'static str>;
+
+    fn finish(self) -> Result<Self::Output, Self::Err> {
+        Ok(self.0)
+    }
+
+    fn visit_pre(&mut self, ast: &Ast) -> Result<(), Self::Err> {
+        // `(?i)` may begin the expression: then it is like `-i`.
+        let begins = |flags: &ast::Flags| flags.span.start.offset == "(?".len();
+        match ast {
+            Ast::Literal(literal) => self.look_at_literal(literal),
+            Ast::Flags(flags) => self.look_at_flags(&flags.flags, begins(&flags.flags)),
+            Ast::Group(group) => {
+                if let GroupKind::NonCapturing(flags) = &group.kind {
+                    self.look_at_flags(flags, false);
+                }
+            }
+            Ast::Assertion(assertion) => match assertion.kind {
+                AssertionKind::StartLine
+                | AssertionKind::EndLine
+                | AssertionKind::StartText
+                | AssertionKind::EndText
+                | AssertionKind::WordBoundary
+                | AssertionKind::NotWordBoundary => {}
+                _ => self.note("\\<, \\> or \\b{...}"),
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), Self::Err> {
+        match item {
+            ClassSetItem::Literal(literal) => self.look_at_literal(literal),
+            ClassSetItem::Range(range) => {
+                self.look_at_literal(&range.start);
+                self.look_at_literal(&range.end);
+            }
+            ClassSetItem::Bracketed(_) => self.note("a class within a class"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn visit_class_set_binary_op_pre(&mut self, _: &ast::ClassSetBinaryOp) -> Result<(), Self::Err> {
+        self.note("&&, -- or ~~ in a class");
+        Ok(())
+    }
+}
+
+impl Foreign {
+    fn look_at_flags(&mut self, flags: &ast::Flags, is_first: bool) {
+        for item in &flags.items {
+            match item.kind {
+                FlagsItemKind::Flag(Flag::MultiLine | Flag::DotMatchesNewLine | Flag::SwapGreed) => {}
+                FlagsItemKind::Flag(Flag::CaseInsensitive) if is_first => {}
+                FlagsItemKind::Negation if !is_first => {}
+                _ => self.note("flags other than m, s and U, or i at the beginning"),
+            }
+        }
+    }
 }
 
 /// A part of an expression. The parser's own simplified form is not used, because PCRE does not simplify `(a|a)*`.
@@ -73,8 +187,8 @@ fn parsed(text: &str) -> Result<Ast, String> {
 
 impl Part {
     /// Converts a part of the parsed text. The parser's limit bounds the depth of the recursion.
-    fn of(ast: &Ast, text: &str) -> Result<Self, String> {
-        let all = |parts: &[Ast]| parts.iter().map(|ast| Self::of(ast, text)).collect::<Result<Vec<_>, _>>();
+    fn of(ast: &Ast, text: &str, case: Case) -> Result<Self, String> {
+        let all = |parts: &[Ast]| parts.iter().map(|ast| Self::of(ast, text, case)).collect::<Result<Vec<_>, _>>();
         Ok(match ast {
             Ast::Empty(_) | Ast::Flags(_) => Self::Empty,
             Ast::Assertion(assertion) => match assertion.kind {
@@ -83,9 +197,9 @@ impl Part {
             },
             Ast::Dot(_) => Self::One(Bytes::ALL),
             Ast::Literal(_) | Ast::ClassUnicode(_) | Ast::ClassPerl(_) | Ast::ClassBracketed(_) => {
-                Self::One(Bytes::of(ast, text)?)
+                Self::One(Bytes::of(ast, text, case)?)
             }
-            Ast::Group(group) => Self::of(&group.ast, text)?,
+            Ast::Group(group) => Self::of(&group.ast, text, case)?,
             Ast::Concat(concat) => Self::InOrder(all(&concat.asts)?),
             Ast::Alternation(alternation) => Self::OneOf(all(&alternation.asts)?),
             Ast::Repetition(repetition) => {
@@ -97,7 +211,7 @@ impl Part {
                     RepetitionKind::Range(RepetitionRange::Bounded(min, max)) => (min, Some(max)),
                     RepetitionKind::Range(RepetitionRange::AtLeast(min)) => (min, None),
                 };
-                Self::Repeated { min, max, part: Box::new(Self::of(&repetition.ast, text)?) }
+                Self::Repeated { min, max, part: Box::new(Self::of(&repetition.ast, text, case)?) }
             }
         })
     }
@@ -177,11 +291,12 @@ impl Bytes {
 
     const POSITION: Self = Self([0, 0, 0, 0, 1]);
 
-    /// Returns the bytes of a character or a class. Both cases are one, because the ACL may ignore case.
-    fn of(ast: &Ast, text: &str) -> Result<Self, String> {
+    /// Returns the bytes of a character or a class.
+    fn of(ast: &Ast, text: &str, case: Case) -> Result<Self, String> {
         let mut bytes = Self::default();
         if let Ast::Literal(literal) = ast {
             match u8::try_from(literal.c) {
+                Ok(byte) if byte.is_ascii() && case == Case::Sensitive => bytes.insert(byte),
                 Ok(byte) if byte.is_ascii() => {
                     bytes.insert(byte.to_ascii_lowercase());
                     bytes.insert(byte.to_ascii_uppercase());
@@ -191,7 +306,8 @@ impl Bytes {
             }
             return Ok(bytes);
         }
-        let mut translator = TranslatorBuilder::new().unicode(false).utf8(false).case_insensitive(true).build();
+        let mut translator =
+            TranslatorBuilder::new().unicode(false).utf8(false).case_insensitive(case == Case::Ignored).build();
         let class = translator.translate(text, ast);
         let class = class.map_err(|error| format!("is not a plain regular expression: {}", error.kind()))?;
         match class.kind() {
@@ -404,10 +520,55 @@ mod tests {
             "(a*b?)*",
             "((ab)*)*",
             "(a|ab)(c|bcd)(d*)+x",
+            "(?:[^a]|A)*[xy]",
         ] {
             assert!(check(text).is_err(), "{text}: {:?}", check(text));
         }
         assert!(check(&"a".repeat(2_000)).is_err());
+    }
+
+    #[test]
+    fn what_pcre_reads_differently_is_refused() {
+        for text in [
+            "[a&&b]",
+            "(?:[a&&b]|[a&&c])*[xy]",
+            "[a--b]",
+            "[a~~b]",
+            "[a[b]c]",
+            "[[:<:]]a",
+            r"\v",
+            r"[\v]",
+            r"(?:\v|\n)*[xy]",
+            "(?R)",
+            "a(?:(?R)|)(?:(?R)|)b",
+            "(?x)a b",
+            "(?x)(?:[ a]|[ b])*[cd]",
+            "(?x)#\u{FDD0}(a|a)*[xy]",
+            "(?x:a)",
+            "(?u)a",
+            r"\<a\>",
+            r"\b{start}a",
+            "(?i:a)b",
+            "a(?i)b",
+            "(?-i)a",
+        ] {
+            assert!(check(text).is_err(), "{text}: {:?}", check(text));
+        }
+        for text in
+            ["(?i)^a", "(?s)^a.b", "(?m)^a", "(?s:.)", "(?:a)", "[[:alpha:]]", r"\bfoo\B", "[a&b]", "[]a]", "[a-]"]
+        {
+            assert!(check(text).is_ok(), "{text}: {:?}", check(text));
+        }
+    }
+
+    #[test]
+    fn escaped_controls_are_those_that_haproxy_reads() {
+        assert!(check("(?:\u{FDD0}|\\x0a)*[xy]").is_err());
+        assert!(check("(?:\u{FDD0}|\u{FDD1})*[xy]").is_ok());
+    }
+
+    #[test]
+    fn long_expressions_are_refused() {
         assert!(check(&"(".repeat(300)).is_err());
     }
 }

@@ -24,23 +24,23 @@ pub const DELAYS: &[&str] = &["{ tcp-request | tcp-response } inspect-delay <dur
 /// The actions with the letters of their rule sets. A condition may follow each.
 #[rustfmt::skip]
 pub const ACTIONS: &[(&str, &str)] = &[
-    ("QSA", "{ add-header | set-header } <token> <format>"),
+    ("QSA", "{ add-header | set-header } <header> <format>"),
     ("QSA", "{ add-headers-bin | set-headers-bin } <expression> [ prefix <token> ]"),
     ("QSA", "del-headers-bin <expression>"),
     ("QSA", "allow"),
     ("Q", "auth [ realm <text> ]"),
     ("QSAt", "capture <expression> { len <capture-bytes> | id <0..65535> }"),
-    ("QSA", "del-header <token> [ -m { str | beg | end | sub } ]"),
+    ("QSA", "del-header <header> [ -m { str | beg | end | sub } ]"),
     ("QSA", "del-header <regex> -m reg"),
     ("QS", "deny { { status | deny_status } <status> | content-type <text> | \
-        { default-errorfiles | string <text> | lf-string <format> } | hdr <token> <format> * }*"),
+        { default-errorfiles | string <text> | lf-string <format> } | hdr <header> <format> * }*"),
     ("Q", "tarpit { { status | deny_status } <status> | content-type <text> | \
-        { default-errorfiles | string <text> | lf-string <format> } | hdr <token> <format> * }*"),
+        { default-errorfiles | string <text> | lf-string <format> } | hdr <header> <format> * }*"),
     ("QS", "return { status <status> | content-type <text> | { default-errorfiles | string <text> | lf-string <format> } | \
-        hdr <token> <format> * }*"),
+        hdr <header> <format> * }*"),
     ("Q", "disable-l7-retry"),
     ("QSAcstr", "do-log"),
-    ("Q", "early-hint <token> <format>"),
+    ("Q", "early-hint <header> <format>"),
     ("Q", "normalize-uri { fragment-encode | fragment-strip | path-merge-slashes | path-strip-dot | \
         path-strip-dotdot [ full ] | percent-decode-unreserved [ strict ] | percent-to-uppercase [ strict ] | \
         query-sort-by-name }"),
@@ -48,7 +48,7 @@ pub const ACTIONS: &[(&str, &str)] = &[
     ("QS", "redirect { { location | prefix | scheme } <format> | code { 301 | 302 | 303 | 307 | 308 } | drop-query | \
         append-slash | ignore-empty | keep-query | { set-cookie | clear-cookie } <text> | set-cookie-fmt <format> }*"),
     ("Qcstr", "reject"),
-    ("QSA", "{ replace-header | replace-value } <token> <regex> <format>"),
+    ("QSA", "{ replace-header | replace-value } <header> <regex> <format>"),
     ("Q", "{ replace-path | replace-pathq | replace-uri } <regex> <format>"),
     ("QSAcstr", "{ sc-inc-gpc0(number) | sc-inc-gpc1(number) | sc-inc-gpc(number,number) }"),
     ("QSAcstr", "sc-add-gpc(number,number) { <number> | <expression> }"),
@@ -61,7 +61,7 @@ pub const ACTIONS: &[(&str, &str)] = &[
     ("QStr", "set-nice <0..1024>"),
     ("Qt", "{ set-priority-class | set-priority-offset } <expression>"),
     ("Qt", "set-retries { <0..100> | <expression> }"),
-    ("SA", "set-status <100..999> [ reason <text> ]"),
+    ("SA", "set-status <200..599> [ reason <text> ]"),
     ("QS", "set-timeout { client | connect | queue | server | tarpit | tunnel } { <duration> | <expression> }"),
     ("QSAcstr", "set-var(variable,set-condition*) <expression>"),
     ("QSAcstr", "set-var-fmt(variable,set-condition*) <format>"),

@@ -1,5 +1,7 @@
 //! The section that a line belongs to, and what the operator granted to it.
 
+use crate::decide::own_places::OwnPlaces;
+
 /// The section whose lines are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Section<'a> {
@@ -7,6 +9,8 @@ pub struct Section<'a> {
     pub name: Option<&'a str>,
     /// The entries of `haproxy.extra_options`. An entry that is the name of a fetch or a converter allows it.
     pub granted: &'a [String],
+    /// What belongs to proxymgr itself.
+    pub own: &'a OwnPlaces,
 }
 
 impl Section<'_> {

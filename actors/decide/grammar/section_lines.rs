@@ -13,7 +13,7 @@ pub const SECTION_LINES: &[&str] = &[
     "balance url_param <text> [ check_post [ <0..65535> ] ]",
     "balance hdr(text) [ use_domain_only ]",
     "balance random",
-    "balance random(number)",
+    "balance random(1..100)",
     "balance { rdp-cookie | rdp-cookie(text) }",
     "balance hash <expression>",
     "capture cookie <text> len <capture-bytes>",
@@ -29,7 +29,7 @@ pub const SECTION_LINES: &[&str] = &[
         domain <text> * | maxidle <duration> | maxlife <duration> | dynamic | attr <text> * }*",
     "declare capture { request | response } len <capture-bytes>",
     "default-server <server-options>",
-    "description <text> ...",
+    "description <page-text> ...",
     "dynamic-cookie-key <text>",
     "{ errorloc | errorloc302 | errorloc303 } <status> <text>",
     "{ force-persist | ignore-persist } <condition>",
@@ -38,9 +38,9 @@ pub const SECTION_LINES: &[&str] = &[
     "hash-preserve-affinity { always | maxconn | maxqueue }",
     "hash-type { map-based | consistent } [ { sdbm | djb2 | wt6 | crc32 | none } ] [ avalanche ]",
     "http-error status <status> { content-type <text> | { default-errorfiles | string <text> | lf-string <format> } | \
-        hdr <token> <format> * }*",
+        hdr <header> <format> * }*",
     "http-reuse { never | safe | aggressive | always }",
-    "http-send-name-header [ <token> ]",
+    "http-send-name-header [ <header> ]",
     "log global",
     "no log",
     "{ log-format | log-format-sd | error-log-format } <format>",
@@ -63,7 +63,7 @@ pub const SECTION_LINES: &[&str] = &[
     "stats realm <text>",
     "stats refresh <duration>",
     "stats scope .",
-    "stats show-desc [ <text> ... ]",
+    "stats show-desc [ <page-text> ... ]",
     "stats show-node [ <name> ]",
     "stats uri <text>",
     "stick { match | on | store-request | store-response } <expression> [ table <own-section> ] [ <condition> ]",
@@ -73,7 +73,7 @@ pub const SECTION_LINES: &[&str] = &[
     "timeout { check | client | client-fin | client-hs | connect | http-keep-alive | http-request | queue | server | \
         server-fin | tarpit | tunnel } <duration>",
     "unique-id-format <format>",
-    "unique-id-header <token>",
+    "unique-id-header <header>",
 ];
 
 /// Options without an argument, which `no option` turns off.

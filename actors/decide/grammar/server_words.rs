@@ -1,6 +1,7 @@
 //! The check of server options.
 
 use super::expression::{self, Place};
+use super::facts::Fact;
 use super::kind::Kind;
 use super::section::Section;
 use super::value;
@@ -12,11 +13,12 @@ use crate::model::Word;
 /// How a refusal ends that the operator can lift.
 pub const OPERATOR_MAY_ALLOW: &str = "the operator can allow it with haproxy.extra_options or grants";
 
-/// Checks server options that are already split. The operator's entries that are names of options lift refusals.
+/// Checks server options that are already split, and records what they use. The operator's entries that are names of
+/// options lift refusals.
 ///
 /// # Errors
 /// Which option is refused, why, and what to do.
-pub fn check(words: &[Word], granted: &[String]) -> Result<(), String> {
+pub fn check(words: &[Word], section: &Section<'_>, facts: &mut Vec<Fact>) -> Result<(), String> {
     // They also go through the Runtime API, where `;` and a line feed end a command and `<<` begins a payload.
     if let Some(word) = words.iter().find(|w| w.as_str().contains(';') || w.as_str().contains("<<")) {
         return Err(format!("{word:?} holds ';' or '<<', which server options may not"));
@@ -24,12 +26,13 @@ pub fn check(words: &[Word], granted: &[String]) -> Result<(), String> {
     if let Some(word) = words.iter().find(|w| holds_escaped_control(w)) {
         return Err(format!("{:?} holds \\n, \\r or \\t, which server options may not", word.as_str()));
     }
-    used_options(words).try_for_each(|option| check_option(option, granted))
+    let section = Section { name: None, ..*section };
+    used_options(words).try_for_each(|option| check_option(option, &section, facts))
 }
 
-fn check_option(option: UsedOption<'_>, granted: &[String]) -> Result<(), String> {
+fn check_option(option: UsedOption<'_>, section: &Section<'_>, facts: &mut Vec<Fact>) -> Result<(), String> {
     let name = option.name();
-    let is_lifted = granted.iter().any(|entry| entry.trim() == name);
+    let is_lifted = section.granted.iter().any(|entry| entry.trim() == name);
     let Some(known) = option.known else {
         if is_lifted {
             return Ok(());
@@ -47,21 +50,19 @@ fn check_option(option: UsedOption<'_>, granted: &[String]) -> Result<(), String
     if is_lifted {
         return Ok(());
     }
-    check_value(wanted, given.as_str(), granted).map_err(|reason| match wanted {
-        Kind::Expression | Kind::CheckedIp => {
+    check_value(wanted, given.as_str(), section, facts).map_err(|reason| match wanted {
+        Kind::Expression | Kind::CheckedIp | Kind::CheckedPort => {
             format!("{:?} for {name:?} {reason} ({OPERATOR_MAY_ALLOW})", given.as_str())
         }
         _ => format!("{:?} for {name:?} {reason}", given.as_str()),
     })
 }
 
-fn check_value(wanted: Kind, text: &str, granted: &[String]) -> Result<(), String> {
-    let section = Section { name: None, granted };
-    let mut facts = Vec::new();
+fn check_value(wanted: Kind, text: &str, section: &Section<'_>, facts: &mut Vec<Fact>) -> Result<(), String> {
     if wanted != Kind::Expression {
-        return value::check(wanted, text, &section, &mut facts);
+        return value::check(wanted, text, section, facts);
     }
-    match expression::read(text, Place::Value, &section, &mut facts) {
+    match expression::read(text, Place::Value, section, facts) {
         Ok(expression) if expression.length == text.len() => Ok(()),
         Ok(expression) => Err(format!("is not understood from {:?} on", &text[expression.length..])),
         Err(reason) => Err(format!("is refused: {reason}")),

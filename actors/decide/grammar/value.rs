@@ -13,6 +13,10 @@ use crate::limits::{CAPTURE_BYTES_MAX, CHECK_INTERVAL_MIN, STICK_TABLE_ENTRIES_M
 /// The scopes of variables. `proc.` is missing: these variables belong to all sections.
 const SCOPES: [&str; 5] = ["sess", "txn", "req", "res", "check"];
 
+/// Headers that decide where a message or a connection ends. Services with domains share the connections of clients: a
+/// response that ends too early would make its rest the answer to a request for another service.
+const FRAMING: [&str; 3] = ["Content-Length", "Transfer-Encoding", "Connection"];
+
 /// Checks one argument, and records what it uses. Types that consist of several parts (formats, expressions,
 /// conditions) are not for this function.
 ///
@@ -21,8 +25,10 @@ const SCOPES: [&str; 5] = ["sess", "txn", "req", "res", "check"];
 pub fn check(kind: Kind, text: &str, section: &Section<'_>, facts: &mut Vec<Fact>) -> Result<(), String> {
     let is_valid = match kind {
         Kind::Text => true,
+        Kind::PageText => !text.contains(['<', '>', '&', '"', '\'']),
         Kind::Name | Kind::NewAcl => is_name(text),
         Kind::Token => is_token(text),
+        Kind::Header => is_token(text) && !FRAMING.iter().any(|name| name.eq_ignore_ascii_case(text)),
         Kind::Number(min, max) => plain_number(text).is_some_and(|n| (min..=max).contains(&n)),
         Kind::Duration => duration_us(text).is_some(),
         Kind::Interval => {
@@ -33,12 +39,13 @@ pub fn check(kind: Kind, text: &str, section: &Section<'_>, facts: &mut Vec<Fact
         Kind::Status => is_status(text),
         Kind::Statuses => text.split(',').all(is_status_range),
         Kind::Ip => text.parse::<IpAddr>().is_ok(),
-        Kind::CheckedIp => return checked_ip(text),
+        Kind::CheckedIp => return checked_ip(text, section),
+        Kind::CheckedPort => return checked_port(text, section),
         Kind::Network => is_network(text),
         Kind::Hex => !text.is_empty() && text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit()),
         Kind::Tos => is_tos(text),
         Kind::NumberOrVariable if plain_number(text).is_some() => true,
-        Kind::NumberOrVariable | Kind::Variable => return variable(text),
+        Kind::NumberOrVariable | Kind::Variable => return variable(text, facts),
         Kind::SetCondition => SET_CONDITIONS.contains(&text),
         Kind::Own => return own(text, section),
         Kind::OwnServer => return own_server(text, section),
@@ -116,7 +123,7 @@ fn is_network(text: &str) -> bool {
 
 /// A health check connects to this address instead of the server's: it must not be HAProxy's own machine, whose
 /// Runtime API or status listener it could reach, nor the metadata service of a cloud.
-fn checked_ip(text: &str) -> Result<(), String> {
+fn checked_ip(text: &str, section: &Section<'_>) -> Result<(), String> {
     let address: IpAddr = text.parse().map_err(|_| "is not an IP address".to_owned())?;
     let address = address.to_canonical();
     let is_link_local = match address {
@@ -126,11 +133,25 @@ fn checked_ip(text: &str) -> Result<(), String> {
     if is_link_local || address.is_loopback() || address.is_unspecified() || address.is_multicast() {
         return Err("is an IP address of HAProxy's own machine or link, which a check may not connect to".to_owned());
     }
+    if section.own.are_at(address) {
+        return Err("is an address of proxymgr or of a Runtime API, which a check may not connect to".to_owned());
+    }
     Ok(())
 }
 
+/// A health check connects to this port of the server: the server may be at the same address as a Runtime API, which
+/// obeys whatever the check sends.
+fn checked_port(text: &str, section: &Section<'_>) -> Result<(), String> {
+    let port = plain_number(text).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+    let port = port.ok_or_else(|| "is not a port from 1 to 65535".to_owned())?;
+    match section.own.at_port(port) {
+        Some(what) => Err(format!("is the port of {what}, which a check may not connect to")),
+        None => Ok(()),
+    }
+}
+
 /// Checks the name of a variable.
-fn variable(text: &str) -> Result<(), String> {
+fn variable(text: &str, facts: &mut Vec<Fact>) -> Result<(), String> {
     if text.strip_prefix("proc").is_some_and(|rest| rest.starts_with('.')) {
         return Err("is a variable of the whole process (proc.), which belongs to all services".to_owned());
     }
@@ -139,7 +160,13 @@ fn variable(text: &str) -> Result<(), String> {
             && !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.".contains(&b))
     });
-    if is_known { Ok(()) } else { Err(format!("is not {}", Kind::Variable.description())) }
+    if !is_known {
+        return Err(format!("is not {}", Kind::Variable.description()));
+    }
+    if text.starts_with("sess.") {
+        facts.push(Fact::SessionVariable(text.to_owned()));
+    }
+    Ok(())
 }
 
 fn own(text: &str, section: &Section<'_>) -> Result<(), String> {
@@ -203,9 +230,11 @@ const PREDEFINED_ACLS: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::own_places::OwnPlaces;
 
     fn is_good(kind: Kind, text: &str) -> bool {
-        check(kind, text, &Section { name: Some("web"), granted: &[] }, &mut Vec::new()).is_ok()
+        check(kind, text, &Section { name: Some("web"), granted: &[], own: &OwnPlaces::default() }, &mut Vec::new())
+            .is_ok()
     }
 
     fn assert_values(kind: Kind, good: &[&str], bad: &[&str]) {
@@ -234,6 +263,20 @@ mod tests {
             &["", "s", "-1", "+1", "1.5s", "1 s", "25d", "2147483648", "2147483647001us", "9223372036854775807d"],
         );
         assert_values(Kind::Interval, &["50", "2s", "50000us"], &["0", "1us", "49", "49ms", "x"]);
+    }
+
+    #[test]
+    fn header_does_not_end_a_message() {
+        assert_values(
+            Kind::Header,
+            &["X-A", "Content-Type", "Host"],
+            &["Content-Length", "content-length", "TRANSFER-ENCODING", "Connection", "", "a b", "a:"],
+        );
+    }
+
+    #[test]
+    fn text_of_a_page_has_no_markup() {
+        assert_values(Kind::PageText, &["the shop (new)", "100%"], &["<b>", "a&b", "\"", "'", ">"]);
     }
 
     #[test]

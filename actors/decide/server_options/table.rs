@@ -7,7 +7,6 @@ use crate::decide::grammar::kind::Kind;
 const COUNT: Kind = Kind::Number(0, 2_147_483_647);
 const POSITIVE: Kind = Kind::Number(1, 2_147_483_647);
 const COUNT_OR_UNLIMITED: Kind = Kind::Number(-1, 2_147_483_647);
-const PORT: Kind = Kind::Number(1, 65_535);
 const TLS_VERSION: Kind = Kind::OneOf(&["SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"]);
 
 const PROXY_V2_OPTIONS: Kind =
@@ -28,7 +27,7 @@ const NO_LOGS: &str = "a service forwards connections, not log messages";
 pub(super) const TABLE: &[ServerOption] = &[
     // Health checks and agents.
     flag("check"), flag("no-check").file_only(), with("inter", Kind::Interval), with("fastinter", Kind::Interval),
-    with("downinter", Kind::Interval), with("rise", POSITIVE), with("fall", POSITIVE), with("port", PORT),
+    with("downinter", Kind::Interval), with("rise", POSITIVE), with("fall", POSITIVE), with("port", Kind::CheckedPort),
     with("addr", Kind::CheckedIp), flag("check-ssl"), flag("no-check-ssl").file_only(), flag("check-send-proxy"),
     flag("no-check-send-proxy").file_only(), flag("check-reuse-pool").since(3, 2),
     flag("no-check-reuse-pool").file_only(), with("check-sni", Kind::Text), with("check-alpn", Kind::Text),
@@ -36,7 +35,7 @@ pub(super) const TABLE: &[ServerOption] = &[
     flag("check-sni-auto").file_only(), flag("no-check-sni-auto").since(3, 4),
     with("healthcheck", Kind::Text).since(3, 4).refused(OPERATORS_SECTION),
     flag("check-via-socks4").refused(OUTGOING), flag("agent-check"), flag("no-agent-check").file_only(),
-    with("agent-inter", Kind::Interval), with("agent-port", PORT), with("agent-addr", Kind::CheckedIp),
+    with("agent-inter", Kind::Interval), with("agent-port", Kind::CheckedPort), with("agent-addr", Kind::CheckedIp),
     with("agent-send", Kind::Text),
     with("on-error", Kind::OneOf(&["fastinter", "fail-check", "sudden-death", "mark-down"])),
     with("on-marked-down", Kind::OneOf(&["shutdown-sessions"])),

@@ -1,0 +1,31 @@
+//! The ports and addresses that belong to proxymgr itself: health checks must not connect to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// The listeners of this daemon and the Runtime APIs that it uses over TCP.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnPlaces {
+    ports: BTreeMap<u16, &'static str>,
+    addresses: BTreeSet<IpAddr>,
+}
+
+impl OwnPlaces {
+    /// Adds a listener. `addresses` are those at which it answers, as far as they are known.
+    pub fn add(&mut self, what: &'static str, port: u16, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.ports.insert(port, what);
+        self.addresses.extend(addresses.into_iter().map(|address| address.to_canonical()));
+    }
+
+    /// Returns what has this port. The port counts at every address: a check connects to that of the host, which may be
+    /// any, or a name.
+    pub fn at_port(&self, port: u16) -> Option<&'static str> {
+        self.ports.get(&port).copied()
+    }
+
+    /// Returns whether one of them has this address. The port counts as theirs: without the option `port` a check uses
+    /// that of the host, which may be at another address.
+    pub fn are_at(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address.to_canonical())
+    }
+}

@@ -1,0 +1,45 @@
+//! The listeners of this daemon and the Runtime APIs that it uses, from the settings and the addresses of this machine.
+
+use std::net::{IpAddr, SocketAddr};
+
+use nix::ifaddrs::getifaddrs;
+use proxymgr_actors::decide::own_places::OwnPlaces;
+use proxymgr_actors::model::Address;
+
+use super::{HaproxySettings, RuntimeAddress};
+
+/// Returns the status listener and the Runtime APIs that are reached over TCP.
+pub(super) fn of(listen: Option<SocketAddr>, haproxy: &HaproxySettings) -> OwnPlaces {
+    let mut own = OwnPlaces::default();
+    if let Some(listen) = listen {
+        let addresses = if listen.ip().is_unspecified() { local_addresses() } else { vec![listen.ip()] };
+        own.add("the status listener of proxymgr", listen.port(), addresses);
+    }
+    for (address, port) in runtime_apis(haproxy) {
+        own.add("the Runtime API of a HAProxy", port, address.ip());
+    }
+    own
+}
+
+/// Returns the addresses of the Runtime APIs that are reached over TCP.
+pub fn runtime_apis(haproxy: &HaproxySettings) -> impl Iterator<Item = (Address, u16)> {
+    let addresses = haproxy.targets.iter().map(|target| &target.address).chain([&haproxy.socket]);
+    addresses.filter_map(|address| match address {
+        RuntimeAddress::Unix(_) => None,
+        RuntimeAddress::Tcp(server) => {
+            let (host, port) = server.rsplit_once(':')?;
+            Some((Address::parse(host).ok()?, port.parse().ok()?))
+        }
+    })
+}
+
+/// The addresses of this machine; loopback alone where they cannot be read.
+pub fn local_addresses() -> Vec<IpAddr> {
+    let mut addresses = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)];
+    let sockets = getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
+    addresses.extend(sockets.filter_map(|socket| {
+        let v4 = socket.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
+        v4.or_else(|| socket.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
+    }));
+    addresses
+}
