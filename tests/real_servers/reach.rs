@@ -131,7 +131,8 @@ async fn newer_definitions_take_nothing_from_a_running_service() {
     wait_for_ready(&daemon, "wild", &[first.clone()]).await;
     let saved = async || {
         let files = std::fs::read_dir(daemon.dir().join("state")).expect("it exists").flatten();
-        let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+        let whole = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "json"));
+        let texts = whole.filter_map(|file| std::fs::read_to_string(file.path()).ok());
         let text: String = texts.collect();
         check(text.contains("*.a.example"), &text)
     };
