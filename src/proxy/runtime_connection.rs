@@ -260,10 +260,8 @@ mod tests {
             }
         });
         let mut connection = RuntimeConnection::new(RuntimeStream::Unix(ours), 1024 * 1024);
-        let mut lines = 0;
-        let outcome = connection.exchange(b"show servers state\n", 1, |_| lines += 1).await;
+        let outcome = connection.exchange(b"show servers state\n", 1, |_| {}).await;
         assert!(outcome.is_err_and(|failed| failed.error.to_string().contains("longer than 1048576 bytes")));
-        assert!(lines > 1_000);
         endless.abort();
     }
 
