@@ -391,3 +391,11 @@ pub const RECORD_JOURNAL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The timeout for writing the end of a recording.
 pub const RECORD_FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The most nodes of a section's tree for `balance random` and consistent hashes, about a second of HAProxy's time. A list of
+/// hosts that exceeds it is not deployed.
+pub const BALANCE_NODES_MAX: u64 = 1_048_576;
+
+/// The most steps to fill a section's table for `static-rr` and other hashes, a few seconds of HAProxy's time. A list of
+/// hosts that exceeds it is not deployed.
+pub const BALANCE_STEPS_MAX: u64 = 100_000_000;

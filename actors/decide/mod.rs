@@ -3,6 +3,7 @@
 pub mod absences;
 pub mod annotation;
 mod applied_service;
+pub mod balance_work;
 mod base_config;
 pub mod capabilities;
 pub mod common_ends;

@@ -19,6 +19,7 @@ pub use self::wanted::{Ground, WantedService};
 pub use super::applied_service::{
     AppliedServer, AppliedService, DisabledBy, applied_server, applied_server_with_id, disabled_by_file, split_weight,
 };
+use super::balance_work;
 use super::haproxy_config;
 use super::overlay::Departure;
 use super::scope::Scope;
@@ -141,6 +142,13 @@ pub fn plan_part(
         }
     }
     disable_first(&mut plan.steps, observed);
+    if !plan.steps.is_empty()
+        && let Some(excess) = balance_work::excess(wanted.definition, wanted.hosts)
+    {
+        // A reload with these hosts is refused; until then only servers of hosts that are gone change.
+        plan.steps.retain(|step| step.class == PlanClass::RuntimeDisable);
+        plan.reload.push(ReloadCause::Server.because(excess));
+    }
     if let (1.., Some(slots)) = (missing_slots, wanted.slots) {
         let few = format!("{} of {} slots are free", slots.free() - missing_slots, slots.len() - missing_slots);
         plan.reload.push(ReloadCause::Slots.because(format!("only {few}, it gets {missing_slots} more ahead of need")));

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use crate::decide::balance_work;
 use crate::decide::deployment::{BoundSection, ConfigContext, SectionSpec, ServiceSection};
 use crate::decide::frontend::frontends;
 use crate::decide::haproxy_config::SectionStyle;
@@ -151,6 +152,14 @@ impl Candidate {
         self.blockers.entry(name.clone()).or_insert(Blocker::Rejected { message, definition, hosts });
         let style = self.context.style;
         self.sections.extend(kept.map(|good| (name.clone(), CandidateSection::new(good, style))));
+    }
+
+    /// Returns why HAProxy would take too long to check this section, unless it runs already.
+    pub fn takes_too_long(&self, name: &ServiceName) -> Option<String> {
+        let runs = |section: &CandidateSection| self.services[name].is_running && self.is_last_good(name, section);
+        let section = self.sections.get(name).filter(|section| !runs(section))?;
+        let SectionSpec { definition, hosts, .. } = &section.section.spec;
+        balance_work::excess(definition, hosts)
     }
 
     /// Returns whether the service is blocked and its section would not change.

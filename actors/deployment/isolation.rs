@@ -70,8 +70,19 @@ impl Isolation {
             references: References::new(),
             is_base_good: false,
         };
+        isolation.take_out_what_takes_too_long();
         isolation.take_out_what_was_refused();
         isolation
+    }
+
+    /// Replaces changed sections that HAProxy could not check in time: no other could be deployed with them.
+    fn take_out_what_takes_too_long(&mut self) {
+        for name in self.candidate.suspects() {
+            // The last good definition with the new hosts, then with the earlier hosts.
+            while let Some(message) = self.candidate.takes_too_long(&name) {
+                self.candidate.step_back(&name, message);
+            }
+        }
     }
 
     /// Replaces sections that were refused before and refer to no section that changes: they would be refused again.

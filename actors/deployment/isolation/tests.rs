@@ -312,3 +312,29 @@ fn bad_definition_of_service_in_base_blocks_only_itself() {
     assert_eq!((outcome.served(), outcome.blocked()), (vec!["good", "web"], vec!["web"]));
     assert!(outcome.lines("web").is_empty(), "as it runs");
 }
+
+#[test]
+fn section_that_takes_too_long_stops_no_other() {
+    let with_hosts = |service: &str, lines: &[&str], count: u32| {
+        let mut section = changed(service, &[], lines);
+        let host = |number: u32| {
+            let address = std::net::Ipv4Addr::from(0x0A00_0000 + number);
+            let mut host = crate::model::Host::at(crate::model::Endpoint::parse(&format!("{address}:80")).unwrap());
+            host.weight = Some(256);
+            (crate::model::ServerName::new(&format!("s{number}")).unwrap(), Arc::new(host))
+        };
+        section.desired.hosts = Arc::new((0..count).map(host).collect());
+        section
+    };
+    let is_new = |section: ServiceSection| ServiceSection { last_good: None, is_running: false, ..section };
+    let services = [
+        with_hosts("changed", &["balance random"], 1_000),
+        is_new(with_hosts("new", &["balance random"], 1_000)),
+        is_new(with_hosts("small", &["balance random"], 100)),
+        running("old", &[]),
+    ];
+    let outcome = isolate(services, refusing(&["nosuchconverter"]));
+    assert_eq!((outcome.served(), outcome.blocked()), (vec!["changed", "old", "small"], vec!["changed", "new"]));
+    assert_eq!(outcome.lines("changed"), Vec::<String>::new());
+    assert_eq!((outcome.wholes, outcome.parts), (1, 0));
+}
