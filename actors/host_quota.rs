@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 
+use crate::decide::grants::HostGrant;
 use crate::model::Quotas;
 
 /// The quota that all services share.
@@ -19,6 +20,8 @@ pub struct HostQuota {
 #[derive(Debug)]
 pub struct HostShare {
     quota: HostQuota,
+    /// The most hosts that its grant allows, in place of the quota of one service.
+    granted: Option<usize>,
     hosts: usize,
 }
 
@@ -31,6 +34,13 @@ pub enum QuotaExceeded {
         hosts: usize,
         /// The quota.
         quota: usize,
+    },
+    /// More than its grant allows.
+    Grant {
+        /// The number of hosts in the list.
+        hosts: usize,
+        /// The number that is granted.
+        granted: usize,
     },
     /// More than all services together may have.
     Total {
@@ -52,11 +62,16 @@ impl HostQuota {
     /// Returns the share of a service that has these hosts already.
     pub fn share(&self, hosts: usize) -> HostShare {
         self.counted.set(self.counted.get() + hosts);
-        HostShare { quota: self.clone(), hosts }
+        HostShare { quota: self.clone(), granted: None, hosts }
     }
 }
 
 impl HostShare {
+    /// Applies the grant of the service.
+    pub fn grant(&mut self, HostGrant { count, .. }: &HostGrant) {
+        self.granted = *count;
+    }
+
     /// Changes the number of hosts. A list that does not grow always passes.
     ///
     /// # Errors
@@ -65,7 +80,10 @@ impl HostShare {
         let HostQuota { per_service, total, counted } = &self.quota;
         let others = counted.get() - self.hosts;
         if hosts > self.hosts {
-            if hosts > *per_service {
+            if let Some(granted) = self.granted.filter(|granted| hosts > *granted) {
+                return Err(QuotaExceeded::Grant { hosts, granted });
+            }
+            if self.granted.is_none() && hosts > *per_service {
                 return Err(QuotaExceeded::Service { hosts, quota: *per_service });
             }
             if others + hosts > *total {
@@ -90,6 +108,12 @@ impl fmt::Display for QuotaExceeded {
         match self {
             Self::Service { hosts, quota } => {
                 write!(f, "too many hosts: the list has {hosts}, and quotas.hosts_per_service is {quota}")
+            }
+            Self::Grant { hosts, granted } => {
+                write!(
+                    f,
+                    "too many hosts: the list has {hosts}, and the service's grant allows {granted} (grants, hosts)"
+                )
             }
             Self::Total { hosts, others, quota } => write!(
                 f,

@@ -54,6 +54,13 @@ pub const RUNTIME_BATCH_TIME: Duration = Duration::from_millis(20);
 /// added server with all others.
 pub const RUNTIME_ADDS_MAX: usize = 2_000;
 
+/// The pause between two assignments of all domains, for each section: while thousands of definitions come one by one, the
+/// assignment must not take all the time.
+pub const ROUTES_PACE: Duration = Duration::from_micros(10);
+
+/// The number of sections from which on the assignment of domains is paced.
+pub const ROUTES_PACED_FROM: usize = 200;
+
 /// The most servers that are planned in one turn of the actor, which bounds the delay of other messages.
 pub const PLANNED_SERVERS_AT_ONCE_MAX: usize = 2_000;
 
@@ -184,6 +191,13 @@ pub const OUTPUT_INTERVAL: Duration = Duration::from_secs(1);
 /// [`OUTPUT_RETRY_MAX`].
 pub const OUTPUT_RETRY_MIN: Duration = Duration::from_secs(1);
 
+/// How many checks of rendered templates an output makes to find the services that are refused. Those that are not found
+/// until then keep their last good data, or are left out.
+pub const OUTPUT_TRIALS_MAX: usize = 100;
+
+/// How long an output makes such checks.
+pub const OUTPUT_TRIAL_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// The longest pause between two attempts at an output.
 pub const OUTPUT_RETRY_MAX: Duration = Duration::from_secs(60);
 
@@ -305,6 +319,12 @@ pub const QUOTED_VALUE_CHARS_MAX: usize = 80;
 
 /// The longest line the Runtime API may answer with, in bytes. A longer one does not come from HAProxy.
 pub const RUNTIME_ANSWER_LINE_BYTES_MAX: usize = 65_536;
+
+/// The longest answer of our own HAProxy that is read, in bytes: the statistics of 200,000 servers.
+pub const RUNTIME_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// The longest answer of another HAProxy that is read, in bytes: the state of 200,000 servers.
+pub const RUNTIME_ANSWER_OF_OTHERS_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// How much of HAProxy's answer to one command is kept, in bytes.
 pub const RUNTIME_ANSWER_TEXT_BYTES_MAX: usize = 1_024;

@@ -4,8 +4,9 @@
 pub mod names;
 pub mod server_health;
 pub mod sources;
+pub mod watching;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 pub use self::names::{NameResolves, NamesUnresolved};
 pub use self::server_health::ServerHealthReported;
 pub use self::sources::{DefinitionsSeen, HostsSeen};
+pub use self::watching::{Redefine, StopWatching};
 use crate::decide::deployment::{DeployFailure, DeployOrder, Deployed};
 use crate::decide::guard::GuardMemory;
 use crate::decide::haproxy_config::SectionStyle;
@@ -116,6 +118,8 @@ pub struct DefinitionsGuardChanged {
 pub struct HoldSockets {
     /// The address each service listens on.
     pub wanted: BTreeMap<ServiceName, WantedSocket>,
+    /// The services that had this address before: they come first, also after a restart of the daemon.
+    pub had: BTreeSet<ServiceName>,
     /// The addresses of the last good sections of an earlier run of the daemon, where they differ: they may be needed
     /// again. Ports in use are not waited for.
     pub last_good: BTreeMap<ServiceName, WantedSocket>,
@@ -353,22 +357,6 @@ pub struct SettingsRefused {
     /// The mistakes, each with its key and position.
     pub mistakes: Vec<String>,
 }
-
-/// ServiceConfigActor -> WatcherActor: the service's definition was updated. The list in service stays until the
-/// source, which is reopened where its description changed, returns another one.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct Redefine {
-    /// The new definition.
-    pub definition: Arc<ServiceDefinition>,
-    /// Whether to reopen its source even if its description is the same.
-    pub reopen: bool,
-}
-
-/// ServiceConfigActor -> WatcherActor: the service was removed; end the watch.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct StopWatching;
 
 /// The recipients of a WatcherActor, held by the ServiceConfigActor.
 #[derive(Clone)]

@@ -131,10 +131,14 @@ impl OutputActor {
                 }
                 self.failures = 0;
                 self.not_before = Instant::now() + OUTPUT_INTERVAL;
-                self.state.error = None;
-                self.state.since_unix_ms = None;
+                let (changed, problem) = match applied {
+                    Applied::Changed => (true, None),
+                    Applied::Unchanged => (false, None),
+                    Applied::Partial { changed, problem } => (changed, Some(problem)),
+                };
+                self.show(problem, "the output does not use the newest data of some services");
                 self.state.applied_at_unix_ms = Some(self.clock.unix_ms());
-                if applied == Applied::Changed {
+                if changed {
                     self.state.changes += 1;
                     info!(self.log, "the output was updated"; "services" => self.services.len());
                     self.record(Event::OutputChanged { output: self.state.name.clone() });
@@ -145,14 +149,22 @@ impl OutputActor {
                 self.failures = self.failures.saturating_add(1);
                 self.not_before = Instant::now() + pause;
                 self.dirty = true;
-                if self.state.error.as_ref() != Some(&error) {
-                    warn!(self.log, "the output cannot be updated, it stays unchanged, retrying"; "error" => &error);
-                    self.record(Event::Failed { error: format!("output {}: {error}", self.state.name) });
-                    self.state.since_unix_ms = Some(self.clock.unix_ms());
-                }
-                self.state.error = Some(error);
+                self.show(Some(error), "the output cannot be updated, it stays unchanged, retrying");
             }
         }
+    }
+
+    /// Shows a problem, and logs and records it where it is another one.
+    fn show(&mut self, problem: Option<String>, what: &str) {
+        if self.state.error == problem {
+            return;
+        }
+        if let Some(error) = &problem {
+            warn!(self.log, "{}", what; "error" => error);
+            self.record(Event::Failed { error: format!("output {}: {error}", self.state.name) });
+        }
+        self.state.since_unix_ms = problem.as_ref().map(|_| self.clock.unix_ms());
+        self.state.error = problem;
     }
 
     fn touch(&mut self, ctx: &mut Context<Self>) {

@@ -360,12 +360,19 @@ pub struct PublishedService {
 }
 
 /// The result of an update of an output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
     /// The output changed.
     Changed,
     /// The output already had the desired state.
     Unchanged,
+    /// The output has the newest data of all services but some, whose data it cannot use.
+    Partial {
+        /// Whether the output changed.
+        changed: bool,
+        /// The services and why their newest data is not used.
+        problem: String,
+    },
 }
 
 /// An output besides HAProxy that is kept in sync: another proxy's configuration, a store, a stream.

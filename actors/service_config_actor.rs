@@ -1,6 +1,7 @@
 //! Owns the definitions of all services. Starts, updates and stops one WatcherActor per service.
 
 mod guarded;
+mod owners;
 mod quotas;
 mod removal;
 
@@ -11,15 +12,17 @@ use std::sync::Arc;
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, SpawnHandle};
 use slog::{Logger, info, warn};
 
-use self::quotas::SERVICES_QUOTA;
 use crate::clock::Clock;
 use crate::confirmation::Confirmation;
 use crate::decide::absences::Absences;
+use crate::decide::grants::HostGrant;
 use crate::decide::guard::{Guard, GuardLimits, GuardMemory};
 use crate::decide::option_policy::OptionPolicy;
+use crate::decide::route_owners::RouteOwners;
 use crate::decide::service_definition::ParsedDefinition;
 use crate::decide::{server_order, unknown_keys};
 use crate::journal::{Event, JournalEntry};
+use crate::limits::DEFINITIONS_MAX;
 use crate::listeners::Listeners;
 use crate::message::{
     DefinitionsGuardChanged, DefinitionsLoaded, DefinitionsSeen, GetState, ListWatchers, PolicyChanged, Record,
@@ -28,10 +31,10 @@ use crate::message::{
 use crate::model::{DiscoveryPolicy, RawDefinition, ServiceDefinition, ServiceName};
 use crate::operator::OrderRefused;
 use crate::port::{DefinitionList, DefinitionSource, HostSources, OpenSource, SavedService, SavedState};
-use crate::snapshot::{ActorState, ServiceConfigState, SourceHealth};
+use crate::snapshot::{ActorState, SERVICES_QUOTA, ServiceConfigState, SourceHealth};
 
 /// Starts the watcher of one service, with the saved state of an earlier run of the daemon.
-pub type StartWatcher = Box<dyn Fn(Arc<ServiceDefinition>, Option<SavedService>) -> WatcherHandle>;
+pub type StartWatcher = Box<dyn Fn(Arc<ServiceDefinition>, HostGrant, Option<SavedService>) -> WatcherHandle>;
 
 /// The recipients of the ServiceConfigActor's messages.
 pub struct ServiceConfigPeers {
@@ -66,6 +69,10 @@ pub struct ServicePolicy {
 }
 
 impl ServicePolicy {
+    fn host_grant(&self, definition: &ServiceDefinition) -> HostGrant {
+        self.options.grants.hosts_of(definition.name.as_str())
+    }
+
     fn guard_limits(&self) -> GuardLimits {
         GuardLimits::of_services(self.removal_max, self.options.removal.window)
     }
@@ -76,9 +83,10 @@ pub struct ServiceConfigActor {
     ports: ServiceConfigPorts,
     source: Option<Box<dyn OpenSource>>,
     health: Health,
-    confirmation: Confirmation,
     policy: ServicePolicy,
     services: BTreeMap<Arc<str>, Service>,
+    /// The owners of domains and paths before the newest list.
+    owners: RouteOwners,
     problems: BTreeMap<String, Vec<String>>,
     guard: Guard<DefinitionList>,
     removals: Removals,
@@ -96,6 +104,8 @@ struct Health {
     definitions: SourceHealth,
     /// `None` where nothing was reported yet.
     annotations: Option<SourceHealth>,
+    /// When the definitions are read again in any case.
+    confirmation: Confirmation,
 }
 
 /// The removals that wait for the end of a grace period.
@@ -111,6 +121,8 @@ struct Removals {
 struct Service {
     /// The last raw definition, valid or not; `None` where it comes from an earlier run and has not been read since.
     raw: Option<RawDefinition>,
+    /// Whether domains are left out of it because other services have them.
+    is_partial: bool,
     /// The last good definition; `None` where there never was one.
     good: Option<(Arc<ServiceDefinition>, WatcherHandle)>,
 }
@@ -132,10 +144,14 @@ impl ServiceConfigActor {
         Self {
             ports,
             source: None,
-            health: Health { definitions, annotations: None },
-            confirmation: Confirmation::every(policy.discovery.confirm_interval),
+            health: Health {
+                definitions,
+                annotations: None,
+                confirmation: Confirmation::every(policy.discovery.confirm_interval),
+            },
             policy,
             services: BTreeMap::new(),
+            owners: RouteOwners::default(),
             problems: BTreeMap::new(),
             guard: Guard::default(),
             removals: Removals { newest: None, absences, timer: None },
@@ -158,14 +174,16 @@ impl ServiceConfigActor {
             }
             let name: Arc<str> = definition.name.as_str().into();
             self.peers.defined.do_send(ServiceDefined { definition: definition.clone() });
-            let watcher = (self.start_watcher)(definition.clone(), Some(saved));
-            self.services.insert(name, Service { raw: None, good: Some((definition, watcher)) });
+            let watcher = (self.start_watcher)(definition.clone(), self.policy.host_grant(&definition), Some(saved));
+            self.services.insert(name, Service { raw: None, is_partial: false, good: Some((definition, watcher)) });
         }
+        self.owners.changed();
         self.restore_guard();
     }
 
     /// Applies a list. Of the services that it lacks, those stay that `is_kept` names.
     fn apply(&mut self, seen: &BTreeMap<Arc<str>, RawDefinition>, is_kept: impl Fn(&Arc<str>) -> bool) {
+        self.update_owners();
         let is_gone = |(name, service): &(&Arc<str>, &Service)| {
             !seen.contains_key(*name) && (service.good.is_none() || !is_kept(name))
         };
@@ -179,13 +197,16 @@ impl ServiceConfigActor {
                 self.read(name, raw.clone());
             }
         }
+        self.read_left_out();
     }
 
     fn read(&mut self, name: &Arc<str>, raw: RawDefinition) {
         let origin = raw.origin.clone();
-        let parsed = self.parse(name, &raw);
-        let service = self.services.entry(name.clone()).or_insert_with(|| Service { raw: None, good: None });
+        let (parsed, is_partial) = self.parse_owned(name, &raw);
+        let service =
+            self.services.entry(name.clone()).or_insert_with(|| Service { raw: None, is_partial: false, good: None });
         service.raw = Some(raw);
+        service.is_partial = is_partial;
         match parsed {
             Ok(ParsedDefinition { definition, mut warnings }) => {
                 warnings.extend(unknown_keys::in_definition(&definition.source, self.ports.host_sources.kinds()));
@@ -200,6 +221,8 @@ impl ServiceConfigActor {
     }
 
     fn define(&mut self, name: &Arc<str>, definition: Arc<ServiceDefinition>) {
+        self.owners.changed();
+        let grant = self.policy.host_grant(&definition);
         let Some(service) = self.services.get_mut(name) else { return };
         match &mut service.good {
             Some((known, _)) if *known == definition => return,
@@ -207,13 +230,13 @@ impl ServiceConfigActor {
                 info!(self.log, "definition updated"; "service" => %name);
                 let ranks_change = server_order::ranks_all(known) != server_order::ranks_all(&definition);
                 if known.source != definition.source || known.removal != definition.removal || ranks_change {
-                    watcher.redefine.do_send(Redefine { definition: definition.clone(), reopen: false });
+                    watcher.redefine.do_send(Redefine { definition: definition.clone(), grant, reopen: false });
                 }
                 *known = definition.clone();
             }
             none => {
                 info!(self.log, "the service is new"; "service" => %name, "origin" => %definition.origin);
-                *none = Some((definition.clone(), (self.start_watcher)(definition.clone(), None)));
+                *none = Some((definition.clone(), (self.start_watcher)(definition.clone(), grant, None)));
             }
         }
         let entry = JournalEntry::new(Event::ServiceDefined).service(&definition.name);
@@ -222,6 +245,7 @@ impl ServiceConfigActor {
     }
 
     fn remove(&mut self, name: &Arc<str>) {
+        self.owners.changed();
         let Some(Service { good: Some((definition, watcher)), .. }) = self.services.remove(name) else { return };
         info!(self.log, "the service was removed"; "service" => %name);
         watcher.stop.do_send(StopWatching);
@@ -232,16 +256,24 @@ impl ServiceConfigActor {
 
     /// Logs and shows what has no effect in a definition that is used.
     fn report_ignored(&mut self, name: &Arc<str>, origin: &str, warnings: Vec<String>) {
+        let problems: Vec<String> = warnings.iter().map(|warning| format!("{origin}: {warning}")).collect();
+        if self.problems.get(name.as_ref()) == Some(&problems) {
+            return;
+        }
         for warning in &warnings {
             warn!(self.log, "a part of a service's definition has no effect";
                 "service" => %name, "origin" => origin, "problem" => warning);
         }
-        self.show(name, warnings.into_iter().map(|warning| format!("{origin}: {warning}")).collect());
+        self.show(name, problems);
     }
 
     /// Logs, records and shows the mistakes of a definition that cannot be used.
     fn report_mistakes(&mut self, name: &Arc<str>, origin: &str, mistakes: Vec<String>, consequence: &str) {
         let problems: Vec<String> = mistakes.iter().map(|mistake| format!("{mistake}; {consequence}")).collect();
+        let shown: Vec<String> = problems.iter().map(|problem| format!("{origin}: {problem}")).collect();
+        if self.problems.get(name.as_ref()) == Some(&shown) {
+            return;
+        }
         for problem in &problems {
             warn!(self.log, "a service's definition is invalid";
                 "service" => %name, "origin" => origin, "problem" => problem);
@@ -249,7 +281,7 @@ impl ServiceConfigActor {
             entry.service = ServiceName::new(name).ok();
             self.peers.journal.do_send(Record(entry));
         }
-        self.show(name, problems.into_iter().map(|problem| format!("{origin}: {problem}")).collect());
+        self.show(name, shown);
     }
 
     fn show(&mut self, name: &Arc<str>, problems: Vec<String>) {
@@ -264,11 +296,11 @@ impl ServiceConfigActor {
     fn confirm(&mut self, ctx: &mut Context<Self>) {
         if let Some(source) = &self.source {
             source.confirm();
-            if self.confirmation.requested() && self.health.definitions.error.is_none() {
-                self.source_failed(self.confirmation.error());
+            if self.health.confirmation.requested() && self.health.definitions.error.is_none() {
+                self.source_failed(self.health.confirmation.error());
             }
         }
-        ctx.run_later(self.confirmation.pause(), Self::confirm);
+        ctx.run_later(self.health.confirmation.pause(), Self::confirm);
     }
 
     /// Records a change that the watch of the source did not report.
@@ -336,7 +368,7 @@ impl Actor for ServiceConfigActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.restore();
         self.source = Some(self.ports.definitions.open(ctx.address().recipient()));
-        ctx.run_later(self.confirmation.first_pause("the definitions"), Self::confirm);
+        ctx.run_later(self.health.confirmation.first_pause("the definitions"), Self::confirm);
     }
 }
 
@@ -344,12 +376,15 @@ impl Handler<DefinitionsSeen> for ServiceConfigActor {
     type Result = ();
 
     fn handle(&mut self, DefinitionsSeen { result, missed, annotations }: DefinitionsSeen, ctx: &mut Self::Context) {
-        self.confirmation.answered();
+        self.health.confirmation.answered();
         if let Some(heard) = annotations {
             self.annotations_heard(heard);
         }
         match result {
             Err(error) => self.source_failed(error),
+            Ok(seen) if seen.len() > DEFINITIONS_MAX => {
+                self.source_failed(format!("there are {} definitions, at most {DEFINITIONS_MAX} are read", seen.len()));
+            }
             Ok(seen) => {
                 if missed {
                     self.change_missed();
@@ -383,16 +418,18 @@ impl Handler<PolicyChanged> for ServiceConfigActor {
         let before = std::mem::replace(&mut self.policy, policy);
         let options = &self.policy.options;
         let guard_changed = before.guard_limits() != self.policy.guard_limits();
-        let entries_change = before.options.extra != options.extra;
+        let entries_change = before.options.extra != options.extra || before.options.grants != options.grants;
         if before.options != *options {
             self.ports.host_sources.change_options(options);
+            self.update_owners();
             let known = self.services.iter().filter_map(|(name, service)| Some((name.clone(), service.raw.clone()?)));
             for (name, raw) in known.collect::<Vec<_>>() {
                 self.read(&name, raw);
             }
             let watchers = self.services.values().filter_map(|service| service.good.as_ref());
             for (definition, watcher) in watchers.filter(|_| entries_change) {
-                watcher.redefine.do_send(Redefine { definition: definition.clone(), reopen: true });
+                let grant = self.policy.host_grant(definition);
+                watcher.redefine.do_send(Redefine { definition: definition.clone(), grant, reopen: true });
             }
         }
         self.recount();

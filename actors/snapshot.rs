@@ -47,6 +47,9 @@ pub struct SourceHealth {
     pub missed_changes: u64,
 }
 
+/// The name of the quota of services among the problems of definitions.
+pub const SERVICES_QUOTA: &str = "quotas.services";
+
 /// The state of the ServiceConfigActor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ServiceConfigState {

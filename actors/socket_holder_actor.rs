@@ -135,10 +135,11 @@ impl Actor for SocketHolderActor {
 impl Handler<HoldSockets> for SocketHolderActor {
     type Result = MessageResult<HoldSockets>;
 
-    fn handle(&mut self, HoldSockets { wanted, last_good }: HoldSockets, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, HoldSockets { wanted, had, last_good }: HoldSockets, ctx: &mut Self::Context) -> Self::Result {
         self.forget_owners(&wanted);
         let mut answer = SocketsHeld::default();
-        for (service, socket) in wanted {
+        let (before, newer): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(service, _)| had.contains(service));
+        for (service, socket) in before.into_iter().chain(newer) {
             match self.hold(&service, socket) {
                 Ok(descriptor) => {
                     self.failed.remove(&service);

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::confirmation::Confirmation;
+use crate::decide::grants::HostGrant;
 use crate::decide::guard::{GuardLimits, GuardMemory};
 use crate::decide::host_networks::HostNetworks;
 use crate::decide::hosts_diff::HostsDiff;
@@ -54,6 +55,8 @@ pub struct WatcherSources {
     pub quota: HostQuota,
     /// The addresses that hosts may have.
     pub networks: Rc<HostNetworks>,
+    /// What the service may have beyond that, or only.
+    pub grant: HostGrant,
 }
 
 /// The watcher of one service.
@@ -86,12 +89,13 @@ impl WatcherActor {
     pub fn new(
         definition: Arc<ServiceDefinition>,
         restored: Option<SavedService>,
-        WatcherSources { sources, policy, quota, networks }: WatcherSources,
+        WatcherSources { sources, policy, quota, networks, grant }: WatcherSources,
         changes: ChangeNumbers,
         peers: WatcherPeers,
         clock: Clock,
         log: &Logger,
     ) -> Self {
+        let networks = Rc::new(networks.granted(&grant));
         let log = log.new(slog::o!("service" => definition.name.to_string()));
         let read_at_unix_ms = restored.as_ref().map(|saved| saved.seen_at_unix_ms);
         let (hosts, saved_guard) = restored.map_or_else(Default::default, |saved| (saved.hosts, saved.guard));
@@ -100,7 +104,8 @@ impl WatcherActor {
         let limits = GuardLimits::from(&definition.removal);
         let hosts = ServiceHosts::restored(hosts, read_at_unix_ms, saved_guard.clone(), &limits, clock.now());
         let hosts = if policy.damping { hosts } else { hosts.undamped() };
-        let share = quota.share(hosts.in_service().map_or(0, |hosts| hosts.len()));
+        let mut share = quota.share(hosts.in_service().map_or(0, |hosts| hosts.len()));
+        share.grant(&grant);
         Self {
             definition,
             sources,
@@ -248,9 +253,11 @@ impl Handler<HostsSeen> for WatcherActor {
 impl Handler<Redefine> for WatcherActor {
     type Result = ();
 
-    fn handle(&mut self, Redefine { definition, reopen }: Redefine, ctx: &mut Self::Context) {
+    fn handle(&mut self, Redefine { definition, grant, reopen }: Redefine, ctx: &mut Self::Context) {
         let reopened = reopen || definition.source != self.definition.source;
         self.definition = definition;
+        self.networks = Rc::new(self.networks.granted(&grant));
+        self.share.grant(&grant);
         if reopened {
             self.open_source(ctx);
         } else if let Some(source) = &self.source {

@@ -174,6 +174,7 @@ impl Actors {
                     policy: orders.discovery,
                     quota: HostQuota::new(&orders.discovery.quotas),
                     networks: Rc::new(orders.host_networks),
+                    grant: Default::default(),
                 },
                 &hearers,
                 &record,
@@ -479,8 +480,9 @@ fn watcher_starter<P: Post>(
     let guard = inbox.way(haproxy.clone().recipient());
     let peers = WatcherPeers { changed: hearers.all(), unknown: hearers.of(), guard, journal: journal.clone() };
     let (post, log) = (post.clone(), log.clone());
-    Box::new(move |definition, restored| {
-        let (sources, changes, peers) = (sources.clone(), changes.clone(), peers.clone());
+    Box::new(move |definition, grant, restored| {
+        let (changes, peers) = (changes.clone(), peers.clone());
+        let sources = WatcherSources { grant, ..sources.clone() };
         let inbox = post.inbox("WatcherActor", Some(&definition.name));
         let watcher = WatcherActor::new(definition, restored, sources, changes, peers, clock, &log).start();
         WatcherHandle {

@@ -30,6 +30,7 @@ fn definition() -> ServiceDefinition {
         domains: Vec::new(),
         path_prefix: None,
         is_default: false,
+        domains_granted: false,
         life_cycle: Default::default(),
         update: Default::default(),
         source: SourceSpec { kind: "static".to_owned(), settings: serde_json::Map::new() },

@@ -8,6 +8,7 @@ mod command_line;
 mod discovery;
 mod dns;
 mod entry;
+mod grants;
 mod guards;
 mod haproxy_run;
 mod http;
@@ -374,6 +375,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
     let update = reader.choice("haproxy.update").and_then(UpdateChoice::parse);
     let old_processes = guards::read_old_processes(reader);
     let extra = reader.lines("haproxy.extra_options");
+    let grants = grants::read(reader);
     let removal = guards::read_removal(reader);
     let services_removal_max = reader.share("guards.max_services_removal");
     let mut targets = targets::read(reader);
@@ -402,7 +404,7 @@ fn read_haproxy(reader: &mut Reader) -> Option<HaproxySettings> {
             update: update?,
             old_processes: old_processes?,
         },
-        options: OptionPolicy { extra, removal: removal?, own: OwnPlaces::default() },
+        options: OptionPolicy { extra, removal: removal?, grants, own: OwnPlaces::default() },
         services_removal_max: services_removal_max?,
     })
 }

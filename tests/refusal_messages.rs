@@ -12,10 +12,10 @@ use discovery::inbox::Inbox;
 use discovery::kinds::{open, sources, spec};
 use proxymgr::discovery::file::FileDefinitions;
 use proxymgr::settings::{Settings, SettingsSources};
-use proxymgr_actors::decide::annotation;
 use proxymgr_actors::decide::host_record::from_child;
 use proxymgr_actors::decide::host_registration::{RegistrationRules, from_registration};
 use proxymgr_actors::decide::option_policy::OptionPolicy;
+use proxymgr_actors::decide::{annotation, rivals};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::model::RawDefinition;
 use proxymgr_actors::port::DefinitionSource;
@@ -124,8 +124,8 @@ async fn definitions(directory: &Path) -> Vec<(String, RawDefinition)> {
     let mut inbox = Inbox::<DefinitionsSeen>::new();
     let source = FileDefinitions::new(directory.to_owned(), &Logger::root(slog::Discard, o!()));
     let _source = source.open(inbox.recipient.clone());
-    let definitions = inbox.next().await.result.unwrap();
-    definitions.into_iter().map(|(name, raw)| (name.to_string(), raw)).collect()
+    let definitions = rivals::settle(inbox.next().await.result.unwrap().into(), |_| None);
+    definitions.iter().map(|(name, raw)| (name.to_string(), raw.clone())).collect()
 }
 
 #[test]

@@ -76,6 +76,8 @@ pub struct ServiceSection {
     pub desired: SectionSpec,
     /// The section that HAProxy last accepted. One of an earlier run of the daemon has no socket yet.
     pub last_good: Option<BoundSection>,
+    /// The address that it had in an earlier run of the daemon.
+    pub earlier_listen: Option<SocketAddr>,
     /// Whether the process that serves runs the last good section.
     pub is_running: bool,
     /// HAProxy's message, where it refused the desired section before, with the same base. It is retried only when a

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::grants::HostGrant;
 use crate::model::{Address, Endpoint, Host, HostList, SeenHost};
 
 /// Which addresses hosts may have (`discovery.host_networks`).
@@ -14,6 +15,8 @@ use crate::model::{Address, Endpoint, Host, HostList, SeenHost};
 pub struct HostNetworks {
     /// The networks of hosts; `None` where every network is allowed.
     allowed: Option<Vec<IpNet>>,
+    /// The networks that the service's grant names, in place of `allowed`.
+    granted: Option<Vec<IpNet>>,
     /// The listeners of this daemon and the Runtime APIs that it uses.
     own: Vec<OwnListener>,
 }
@@ -31,7 +34,13 @@ struct OwnListener {
 impl HostNetworks {
     /// Allows these networks only, and no host names, which could lead anywhere.
     pub fn only(networks: Vec<IpNet>) -> Self {
-        Self { allowed: Some(networks), own: Vec::new() }
+        Self { allowed: Some(networks), ..Self::default() }
+    }
+
+    /// Allows the networks of this grant, if it names some, in place of those of the settings.
+    #[must_use]
+    pub fn granted(&self, HostGrant { networks, .. }: &HostGrant) -> Self {
+        Self { granted: networks.clone(), ..self.clone() }
     }
 
     /// Refuses hosts at a listener of this machine. `local` are the addresses of this machine, at each of which a
@@ -62,11 +71,15 @@ impl HostNetworks {
     /// Why it may not be one.
     pub fn check(&self, Endpoint { address, port }: &Endpoint) -> Result<(), String> {
         self.check_reach(address, *port)?;
-        let Some(allowed) = &self.allowed else { return Ok(()) };
+        let (allowed, key) = match (&self.granted, &self.allowed) {
+            (Some(granted), _) => (granted, "the service's grant (grants, host_networks)"),
+            (None, Some(allowed)) => (allowed, "discovery.host_networks"),
+            (None, None) => return Ok(()),
+        };
         match address.ip().map(|ip| ip.to_canonical()) {
             Some(ip) if allowed.iter().any(|network| network.contains(&ip)) => Ok(()),
-            Some(_) => Err(format!("{address} is in none of the networks of discovery.host_networks")),
-            None => Err(format!("{address} is a host name, which discovery.host_networks does not allow")),
+            Some(_) => Err(format!("{address} is in none of the networks of {key}")),
+            None => Err(format!("{address} is a host name, which {key} does not allow")),
         }
     }
 
@@ -180,6 +193,19 @@ mod tests {
         }
         for endpoint in ["10.2.0.1:80", "127.0.0.1:80", "[::1]:80", "a.example:80"] {
             assert!(check(&networks, endpoint).is_err(), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn networks_of_a_grant_replace_those_of_the_settings() {
+        let networks = |text: &str| vec![text.parse::<IpNet>().unwrap()];
+        let granted = |text| HostGrant { networks: Some(networks(text)), count: None };
+        for base in [HostNetworks::default(), HostNetworks::only(networks("10.1.0.0/16"))] {
+            let own = base.granted(&granted("10.2.0.0/16"));
+            assert_eq!(check(&own, "10.2.0.1:80"), Ok(()));
+            assert!(check(&own, "10.1.0.1:80").is_err_and(|error| error.contains("grants")));
+            assert!(check(&base.granted(&granted("0.0.0.0/0")), "169.254.169.254:80").is_err());
+            assert_eq!(own.granted(&HostGrant::default()), base);
         }
     }
 

@@ -257,6 +257,9 @@ fn host_address(text: &str) -> Result<Address, String> {
 fn cookie_from(value: &Value) -> Result<Word, String> {
     let text = text_of(value)?;
     let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | ',' | ';' | '\\');
+    if text.len() > NAME_LENGTH_MAX {
+        return Err(format!("it is {} bytes long; at most {NAME_LENGTH_MAX} are allowed", text.len()));
+    }
     match text.chars().find(|c| !allowed(*c)) {
         Some(c) => Err(format!("it contains {c:?}, which a cookie's value may not")),
         None => Word::new(text).map_err(|_| "the value is empty".to_owned()),

@@ -4,10 +4,13 @@
 //! checked against a [grammar](super::grammar), and what it does not understand is refused. The operator can allow more,
 //! except options that change the structure of the file.
 
+use std::borrow::Cow;
+
 use super::grammar::facts::{self, Fact};
 use super::grammar::section::Section;
 use super::grammar::server_words::{self, OPERATOR_MAY_ALLOW};
 use super::grammar::{reader, refusals, table};
+use super::grants::{Grants, Request};
 use super::nearest;
 use super::own_places::OwnPlaces;
 use super::quoting::split_line;
@@ -18,7 +21,7 @@ use crate::limits::{
 };
 use crate::model::{Removal, ServiceDefinition, Word};
 
-/// The grammar with the operator's additions, and the default limits of a service.
+/// The grammar with the operator's additions, the default limits of a service, and the grants.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OptionPolicy {
     /// The first words of additionally allowed listen and server options: `http-request`, `option external-check`,
@@ -27,6 +30,8 @@ pub struct OptionPolicy {
     pub extra: Vec<String>,
     /// The guard's default limits of a service.
     pub removal: Removal,
+    /// What services with certain names may use.
+    pub grants: Grants,
     /// What belongs to proxymgr itself, which no health check may connect to.
     pub own: OwnPlaces,
 }
@@ -57,11 +62,33 @@ impl LinesRead {
 }
 
 impl OptionPolicy {
+    /// Returns the policy of the service with this name: its grant may allow more options.
+    pub fn of_service(&self, name: &str) -> Cow<'_, Self> {
+        match self.grants.of(name) {
+            Some(grant) if !grant.options.is_empty() => {
+                let mut own = self.clone();
+                own.extra.extend(grant.options.iter().cloned());
+                Cow::Owned(own)
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+
     /// Checks a definition that was parsed earlier, under another policy or by another daemon.
     ///
     /// # Errors
-    /// Why its options are not allowed.
+    /// Why its options are not allowed, or what its grant does not cover.
     pub fn judge_definition(&self, definition: &ServiceDefinition) -> Result<(), String> {
+        let name = definition.name.as_str();
+        let grant = self.grants.of(name);
+        let refusals = grant.map(|grant| grant.refusals(Request::of(definition))).unwrap_or_default();
+        if !refusals.is_empty() {
+            return Err(refusals.join("; "));
+        }
+        self.of_service(name).judge_options(definition)
+    }
+
+    fn judge_options(&self, definition: &ServiceDefinition) -> Result<(), String> {
         let lines = &definition.listen_options;
         if let Some(reason) = too_many(lines.len(), lines.iter().flatten().map(|word| word.as_str().len() + 1).sum()) {
             return Err(reason);

@@ -25,8 +25,8 @@ use super::overlay::Departure;
 use super::scope::Scope;
 use crate::limits::RUNTIME_ADDS_MAX;
 use crate::model::{
-    Endpoint, ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId,
-    ServerName, ServiceName, UpdateStrategy, Word,
+    ObservedServer, ObservedServers, PlanClass, ReloadCause, ReloadReason, RuntimeCommand, ServerId, ServerName,
+    ServiceName, UpdateStrategy, Word,
 };
 
 /// The plan of one service.
@@ -89,11 +89,21 @@ pub fn plan_part(
     let taken_ids = LazyCell::new(|| observed.values().filter_map(|server| server.id).collect::<BTreeSet<u32>>());
     let mut missing_slots = 0;
     let mut awaited = BTreeSet::new();
+    let is_new = |name: &ServerName| !observed.contains_key(name) && !wanted.is_free_slot(name);
+    let new = scope.of(wanted.hosts).filter(|(name, _)| is_new(name)).count();
+    let are_left_to_reload = new > RUNTIME_ADDS_MAX && !ground.is_external;
+    if are_left_to_reload {
+        plan.reload.push(ReloadCause::Server.because(format!("{new} hosts are new, which a reload adds sooner")));
+    }
     let mut steps = Vec::new();
     for (name, host) in scope.of(wanted.hosts) {
         let step = match (observed.get(name), wanted.is_free_slot(name)) {
             (None, true) => {
                 missing_slots += 1;
+                continue;
+            }
+            (None, false) if are_left_to_reload => {
+                awaited.insert(&host.endpoint);
                 continue;
             }
             (Some(observed), true) => Ok(removal(wanted, name, observed)),
@@ -132,12 +142,9 @@ pub fn plan_part(
         }
     }
     disable_first(&mut plan.steps, observed);
-    let adds = plan.steps.iter().filter(|step| added(step).is_some()).count();
-    if adds > RUNTIME_ADDS_MAX && !ground.is_external {
-        plan.steps.retain(|step| added(step).is_none());
-        plan.reload.push(ReloadCause::Server.because(format!("{adds} hosts are new, which a reload adds sooner")));
-    }
-    if let Some(excess) = balance_work::excess(wanted.definition, wanted.hosts).filter(|_| !plan.steps.is_empty()) {
+    if !plan.steps.is_empty()
+        && let Some(excess) = balance_work::excess(wanted.definition, wanted.hosts)
+    {
         // A reload with these hosts is refused; until then only servers of hosts that are gone change.
         plan.steps.retain(|step| step.class == PlanClass::RuntimeDisable);
         plan.reload.push(ReloadCause::Server.because(excess));
@@ -157,14 +164,6 @@ fn disable_first(steps: &mut [Step], observed: &ObservedServers) {
     if 2 * steps.iter().filter(|step| disables(step)).count() <= serving {
         steps.sort_by_key(|step| !disables(step));
     }
-}
-
-/// Returns the endpoint of the server that the step adds, if any.
-fn added(step: &Step) -> Option<&Endpoint> {
-    step.commands.iter().find_map(|command| match command {
-        RuntimeCommand::AddServer { endpoint, .. } => Some(endpoint),
-        _ => None,
-    })
 }
 
 /// Returns a step that may be executed, or the reason for a reload instead.

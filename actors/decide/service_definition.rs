@@ -7,12 +7,13 @@ use serde_json::{Map, Value};
 
 use super::duration;
 use super::frontend::NAME_PREFIX;
+use super::grants::{Grant, Request};
 use super::json_value::{port_from, shown, strings_from, whole_number};
 use super::option_policy::{OptionPolicy, RefusedLine};
 use super::server_options::contains;
 use super::text::json_from;
 use super::update_strategy::{choice_from, slots_from};
-use crate::limits::{DOMAINS_MAX, WILDCARD_LABELS_MAX};
+use crate::limits::{DOMAINS_MAX, SOURCE_KIND_BYTES_MAX, WILDCARD_LABELS_MAX};
 use crate::model::{
     Domain, MaxRemoval, PathPrefix, RawDefinition, Removal, ServiceDefinition, ServiceLifeCycle, ServiceName,
     ServiceUpdate, SourceSpec, Word,
@@ -65,6 +66,8 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     };
     let mut reader = Reader { keys, mistakes: Vec::new() };
     let section = name;
+    let grant = policy.grants.of(name);
+    let policy = &*policy.of_service(name);
     let name = service_name(name).map_err(|error| reader.mistakes.push(format!("the service's name: {error}"))).ok();
     let kind = reader.source_kind();
     let listen = reader.listen_address();
@@ -79,6 +82,8 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
     let removal = reader.removal(policy.removal);
     let life_cycle = reader.life_cycle();
     let update = ServiceUpdate { choice: reader.take("update", choice_from), slots: reader.take("slots", slots_from) };
+    let request = Request { source: kind.as_deref(), listen, domains: &domains, is_default, slots: update.slots };
+    reader.mistakes.extend(grant.map(|grant| grant.refusals(request)).unwrap_or_default());
     let mut warnings = Vec::new();
     if listen.is_none() && domains.is_empty() {
         warnings.push("there is no \"port\": clients cannot connect to the service".to_owned());
@@ -105,6 +110,7 @@ pub fn parse(name: &str, raw: &RawDefinition, policy: &OptionPolicy) -> Result<P
                 domains,
                 path_prefix,
                 is_default,
+                domains_granted: grant.is_some_and(Grant::grants_domains),
                 source: SourceSpec { kind, settings: reader.keys },
                 removal,
                 life_cycle,
@@ -157,7 +163,7 @@ impl Reader {
             return None;
         }
         self.take("type", |value| match value.as_str() {
-            Some(kind) if !kind.is_empty() => Ok(kind.to_owned()),
+            Some(kind) if !kind.is_empty() && kind.len() <= SOURCE_KIND_BYTES_MAX => Ok(kind.to_owned()),
             _ => Err(format!("{} is not the name of a kind of source", shown(value))),
         })
     }

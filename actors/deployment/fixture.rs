@@ -41,12 +41,18 @@ fn granting() -> OptionPolicy {
 pub fn running(service: &str, lines: &[&str]) -> ServiceSection {
     let desired = spec(service, lines);
     let last_good = Some(BoundSection::new(desired.clone(), None));
-    ServiceSection { desired, last_good, is_running: true, refused: None }
+    ServiceSection { desired, last_good, earlier_listen: None, is_running: true, refused: None }
 }
 
 /// Creates a service that does not run yet.
 pub fn new(service: &str, lines: &[&str]) -> ServiceSection {
-    ServiceSection { desired: spec(service, lines), last_good: None, is_running: false, refused: None }
+    ServiceSection {
+        desired: spec(service, lines),
+        last_good: None,
+        earlier_listen: None,
+        is_running: false,
+        refused: None,
+    }
 }
 
 /// Creates a service whose definition changed since it was started.

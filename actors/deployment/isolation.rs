@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::candidate::{Candidate, ConfigPart};
 use super::complaint::CheckedText;
 use super::references::{names_in_text, references};
-use super::search::{Finding, References, Search};
 use crate::decide::deployment::{DeployFailure, SectionSpec, Warnings};
+use crate::decide::search::{Finding, References, Search};
 use crate::model::ServiceName;
 use crate::port::ConfigMessage;
 

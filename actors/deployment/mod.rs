@@ -19,7 +19,6 @@ mod isolation;
 mod last_file;
 mod peers;
 mod references;
-mod search;
 mod sockets;
 
 #[cfg(test)]

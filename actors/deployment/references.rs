@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::search::References;
 use crate::decide::deployment::SectionSpec;
+use crate::decide::search::References;
 use crate::model::{ServiceName, Word};
 
 /// Returns for each section all sections that it refers to, directly or indirectly. A word that only looks like the

@@ -38,8 +38,13 @@ pub(super) async fn hold_sockets(
         }
         _ => None,
     };
+    let had = services.iter().filter(|(_, service)| {
+        let last = service.last_good.as_ref().map(|good| good.spec.definition.listen);
+        last.unwrap_or(service.earlier_listen) == service.desired.definition.listen
+    });
     let hold = HoldSockets {
         wanted: services.iter().filter_map(desired).collect(),
+        had: had.map(|(name, _)| name.clone()).collect(),
         last_good: services.iter().filter_map(elsewhere).chain(more).collect(),
     };
     peers.sockets.hold.send(hold).await.map_err(gone)

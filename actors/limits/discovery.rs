@@ -14,6 +14,12 @@ pub const HOSTS_DEFAULT: usize = 200_000;
 /// The default of `quotas.slots`.
 pub const ALL_SLOTS_DEFAULT: usize = 20_000;
 
+/// The longest name of a kind of source, in bytes.
+pub const SOURCE_KIND_BYTES_MAX: usize = 64;
+
+/// The most definitions that are read. A longer list counts as an error of its source.
+pub const DEFINITIONS_MAX: usize = 20_000;
+
 /// The longest definition of a service, in bytes.
 pub const DEFINITION_BYTES_MAX: usize = 64 * 1024;
 

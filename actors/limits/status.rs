@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The most kinds of sources that have metrics of their own; further ones, which do not exist, are counted together.
+pub const METRICS_SOURCE_KINDS_MAX: usize = 32;
+
 /// The most event streams that the status page serves at once. Further clients are refused, and reload the page
 /// periodically.
 pub const STATUS_STREAMS_MAX: usize = 512;

@@ -19,7 +19,10 @@ pub struct RawDefinition {
     /// Its annotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotation: Option<Annotation>,
-    /// Why there is no text: the file cannot be read, or another one defines the same service.
+    /// Further definitions of the same service, from other files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rivals: Vec<Self>,
+    /// Why there is no text: the file cannot be read, or another one defines the same service and runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Arc<str>>,
 }
@@ -27,7 +30,7 @@ pub struct RawDefinition {
 impl RawDefinition {
     /// Creates a definition without an annotation.
     pub fn new(text: impl Into<Arc<str>>, origin: impl Into<Arc<str>>) -> Self {
-        Self { text: text.into(), origin: origin.into(), annotation: None, problem: None }
+        Self { text: text.into(), origin: origin.into(), annotation: None, rivals: Vec::new(), problem: None }
     }
 
     /// Creates a definition that its source cannot use. It affects no other definition.
@@ -177,6 +180,9 @@ pub struct ServiceDefinition {
     /// Whether it gets the requests for all unclaimed domains of its port.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_default: bool,
+    /// Whether the operator has granted it its domains by their names, also where others have them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub domains_granted: bool,
     /// The source of its hosts.
     pub source: SourceSpec,
     /// The guard's limits.

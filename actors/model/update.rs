@@ -79,6 +79,11 @@ impl SlotRules {
     pub fn of(base: usize) -> Self {
         Self { base, grow_by: base, min_free: base.div_ceil(10) }
     }
+
+    /// Returns the number of slots that a service has in any case.
+    pub fn at_least(self) -> usize {
+        self.base.max(self.min_free)
+    }
 }
 
 /// The keys of a service's definition about updates.

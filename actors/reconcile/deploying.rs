@@ -171,7 +171,16 @@ impl State {
             };
             let desired = service.section_by(definition);
             let is_running = section.is_some() && self.process.is_serving();
-            Some((name.clone(), ServiceSection { desired, last_good, is_running, refused: None }))
+            Some((
+                name.clone(),
+                ServiceSection {
+                    desired,
+                    last_good,
+                    earlier_listen: service.earlier.listen,
+                    is_running,
+                    refused: None,
+                },
+            ))
         };
         self.desired.services.iter().filter_map(section).collect()
     }

@@ -1,6 +1,7 @@
 //! The desired state: every service, its hosts, and the operators' overrides.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -83,6 +84,8 @@ pub struct SourceList {
 pub struct EarlierRun {
     /// The earlier definition, where it was updated before the first start.
     pub definition: Option<Arc<ServiceDefinition>>,
+    /// The address that it listened on.
+    pub listen: Option<SocketAddr>,
     /// The saved state, until its hosts are known.
     pub saved: Option<SavedService>,
 }
@@ -181,7 +184,11 @@ impl DesiredService {
     pub fn new(definition: Arc<ServiceDefinition>, strategy: ChosenStrategy, retained: Retained) -> Self {
         let mut service = Self {
             definition,
-            earlier: EarlierRun { definition: None, saved: retained.saved },
+            earlier: EarlierRun {
+                definition: None,
+                listen: retained.saved.as_ref().and_then(|saved| saved.definition.listen),
+                saved: retained.saved,
+            },
             source: SourceList::default(),
             discovered: retained.discovered,
             hosts: Arc::default(),

@@ -9,15 +9,19 @@ use super::section::Section;
 use super::state::{Exchange, State};
 use crate::decide::routing::{Claim, RouteStep, Routing, assign, keys, plan_routes, routed_at};
 use crate::journal::{Event, JournalEntry};
-use crate::limits::{MAP_REFUSALS_BEFORE_RELOAD, RUNTIME_BATCH_COMMANDS_MAX};
+use crate::limits::{MAP_REFUSALS_BEFORE_RELOAD, ROUTES_PACE, ROUTES_PACED_FROM, RUNTIME_BATCH_COMMANDS_MAX};
 use crate::model::{Moment, ObservedRoutes, PlanClass, ReloadCause, RouteCommand, RouteKey, ServiceName};
 use crate::port::Answer;
 
 impl State {
     /// Assigns the domains when that is due, and sends the changes. Returns whether a change was sent.
     pub(super) fn begin_route_change(&mut self, now: Moment) -> bool {
-        if !std::mem::take(&mut self.work.routes) {
+        if now.instant < self.timers.routes_at || !std::mem::take(&mut self.work.routes) {
             return false;
+        }
+        let sections = self.running().map_or(0, |running| running.sections.len());
+        if sections > ROUTES_PACED_FROM {
+            self.timers.routes_at = now.instant + ROUTES_PACE * u32::try_from(sections).unwrap_or(u32::MAX);
         }
         let Some(routing) = self.next_routing() else { return false };
         self.report_complaints(&routing);

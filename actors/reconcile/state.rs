@@ -134,6 +134,8 @@ pub struct Timers {
     pub health_at: Option<Instant>,
     /// The deletion of servers that have waited in maintenance long enough.
     pub sweep_at: Instant,
+    /// The next assignment of domains, if one is due.
+    pub routes_at: Instant,
     /// Whether there is more to plan than one turn takes.
     pub more_to_plan: bool,
 }
@@ -180,6 +182,7 @@ impl State {
                 observe_at,
                 health_at: None,
                 sweep_at: now + PARKED_SERVER_SWEEP,
+                routes_at: now,
                 more_to_plan: false,
             },
             tally: Tally::default(),

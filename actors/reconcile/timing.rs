@@ -92,6 +92,7 @@ impl State {
             self.timers.life_at,
             self.timers.health_at.filter(|_| is_health_polled),
             start_at,
+            Some(self.timers.routes_at).filter(|_| serves && self.work.routes && !self.changes_wait()),
             Some(self.lane.link.retry_at()).filter(|_| is_lane_free && serves && self.has_runtime_work()),
             Some(self.reloads.not_before).filter(|_| deploys_later && self.desired.loaded_at.is_some()),
             self.reloads.overdue_at().filter(|_| self.deployment.is_none()),

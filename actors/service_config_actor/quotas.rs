@@ -8,11 +8,9 @@ use super::ServiceConfigActor;
 use crate::decide::annotation;
 use crate::decide::service_definition::ParsedDefinition;
 use crate::limits::{DEFINITION_BYTES_MAX, LEFT_OUT_NAMES_MAX};
-use crate::model::{RawDefinition, ServiceDefinition};
+use crate::model::{RawDefinition, ServiceDefinition, SlotRules};
 use crate::port::DefinitionList;
-
-/// The problem of services that are left out, among those of services.
-pub(super) const SERVICES_QUOTA: &str = "quotas.services";
+use crate::snapshot::SERVICES_QUOTA;
 
 impl ServiceConfigActor {
     /// Returns as many of these definitions as the quota of services allows: first those of known services.
@@ -75,5 +73,5 @@ impl ServiceConfigActor {
 }
 
 fn slots_of(definition: &ServiceDefinition) -> usize {
-    definition.update.slots.map_or(0, |slots| slots.base.max(slots.min_free))
+    definition.update.slots.map_or(0, SlotRules::at_least)
 }

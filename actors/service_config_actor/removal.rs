@@ -8,13 +8,14 @@ use actix::{AsyncContext, Context};
 use slog::info;
 
 use super::ServiceConfigActor;
-use crate::decide::{annotation, routing};
+use crate::decide::{annotation, rivals, routing};
 use crate::model::ServiceDefinition;
 use crate::port::DefinitionList;
 
 impl ServiceConfigActor {
     /// Handles a list of the source.
     pub(super) fn list_seen(&mut self, list: DefinitionList, ctx: &mut Context<Self>) {
+        let list = rivals::settle(list, |name| self.good(name).map(|running| running.origin.clone()));
         let list = self.within_quota(list);
         let missing =
             self.services.iter().filter(|(name, service)| service.good.is_some() && !list.contains_key(*name));

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use proxymgr_actors::decide::hosts_diff::HostsDiff;
 use proxymgr_actors::decide::proxy_plan::{DisabledBy, Refusal, ServicePlan, Step};
 use proxymgr_actors::decide::scope::Scope;
+use proxymgr_actors::limits::RUNTIME_ADDS_MAX;
 use proxymgr_actors::model::{
     AdminState, Host, HostList, PlanClass, RuntimeCommand, ServerName, ServiceDefinition, UpdateStrategy,
 };
@@ -331,4 +332,30 @@ fn server_in_maintenance_with_other_options_is_replaced() {
         proxy.carry_out(&plan, &list(&["a"]));
     }
     assert_eq!(proxy.plan(&after, &list(&["a"]), (2, 2)), ServicePlan::default());
+}
+
+#[test]
+fn very_many_new_hosts_are_left_to_a_reload() {
+    let definition = definition(&[], "");
+    let proxy = Proxy::started_with(&definition, &list(&["a"]));
+    let new = |n: usize| {
+        let name = ServerName::new(&format!("n{n}")).unwrap();
+        (name, host(&format!("10.1.{}.{}", n / 256, n % 256)).into())
+    };
+    let plan = proxy.plan(&definition, &(0..=RUNTIME_ADDS_MAX).map(new).collect(), (3, 0));
+    assert_eq!(words(&plan)[0], "2001 hosts are new, which a reload adds sooner");
+    assert_eq!(plan.steps.iter().map(|step| step.server.as_str()).collect::<Vec<_>>(), ["a"]);
+    let plan = proxy.plan(&definition, &(0..RUNTIME_ADDS_MAX).map(new).collect(), (3, 0));
+    assert!(plan.reload.is_empty() && plan.steps.len() == RUNTIME_ADDS_MAX + 1);
+}
+
+#[test]
+fn removals_precede_additions_unless_few_servers_would_be_left() {
+    let definition = definition(&[], "");
+    let order = |before: &[&str], after: &[&str]| {
+        let plan = Proxy::started_with(&definition, &list(before)).plan(&definition, &list(after), (3, 0));
+        plan.steps.iter().map(|step| step.server.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(order(&["a", "b", "d"], &["a", "b", "c"]), ["d", "c"]);
+    assert_eq!(order(&["d"], &["c"]), ["c", "d"]);
 }

@@ -1,5 +1,5 @@
 //! Measures the figures of docs/figures.md with real servers: `cargo bench --bench main_job [-- latency sources trace
-//! mass reloads stalls strategies domains api streams scale]`. `PROXYMGR_BINARY` selects another build of the daemon.
+//! mass reloads stalls isolation strategies domains api streams scale]`. `PROXYMGR_BINARY` selects another build of the daemon.
 //! The bench asserts only that the measured changes happened.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "the figures are what a bench is for")]
@@ -12,6 +12,7 @@ mod bare;
 mod change;
 mod domains;
 mod floor;
+mod isolation;
 mod mass;
 mod observer;
 mod percentiles;
@@ -52,6 +53,9 @@ fn main() {
         }
         if chosen("stalls") {
             stalls::stalls().await;
+        }
+        if chosen("isolation") {
+            isolation::isolation().await;
         }
         if chosen("strategies") {
             strategies::strategies().await;

@@ -1,6 +1,7 @@
 //! Latency of a removed or returning host while a reload is prepared, compared with a quiet daemon.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ const TAKE_OVER: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The service whose hosts change. It is in the middle, so that others of its size are planned before it.
-const CHANGED: &str = "s150";
+pub const CHANGED: &str = "s150";
 
 pub async fn stalls() {
     println!("A host leaves or returns: hosts file renamed -> serving HAProxy shows it, p50 / max\n");
@@ -34,7 +35,7 @@ pub async fn stalls() {
     println!();
 }
 
-fn p50_max(measured: &[Duration]) -> String {
+pub fn p50_max(measured: &[Duration]) -> String {
     format!("{:.1} / {:.1} ms", millis(percentile(measured, 0.5)), millis(percentile(measured, 1.0)))
 }
 
@@ -91,14 +92,14 @@ fn pid(socket: &Path) -> Option<u32> {
 }
 
 /// Definitions and hosts in files.
-struct Scene {
-    services: PathBuf,
+pub struct Scene {
+    pub services: PathBuf,
     lists: PathBuf,
     hosts: u16,
 }
 
 impl Scene {
-    fn new(dir: &TestDir, hosts: u16) -> Self {
+    pub fn new(dir: &TestDir, hosts: u16) -> Self {
         let (services, lists) = (dir.join("services"), dir.join("lists"));
         for folder in [&services, &lists] {
             std::fs::create_dir_all(folder).expect("a new directory");
@@ -106,7 +107,7 @@ impl Scene {
         Self { services, lists, hosts }
     }
 
-    fn define(&self, name: &str, port: u16, timeout_s: usize) {
+    pub fn define(&self, name: &str, port: u16, timeout_s: usize) {
         let list = self.lists.join(name);
         if !list.exists() {
             self.write_hosts(name, 1);
@@ -126,12 +127,17 @@ impl Scene {
 
     /// Writes the hosts from this number on.
     fn write_hosts(&self, name: &str, first: u16) {
-        let lines: String = (first..=self.hosts).map(|n| format!("127.1.{}.{}:80\n", n / 250, n % 250 + 1)).collect();
+        self.write_list(name, first..=self.hosts);
+    }
+
+    /// Writes the hosts with these numbers.
+    pub fn write_list(&self, name: &str, numbers: RangeInclusive<u16>) {
+        let lines: String = numbers.map(|n| format!("127.1.{}.{}:80\n", n / 250, n % 250 + 1)).collect();
         replace(&self.lists.join(name), &lines);
     }
 
     /// Removes and returns the first host. Returns how long each took.
-    async fn toggle(&self, socket: &Path) -> [Duration; 2] {
+    pub async fn toggle(&self, socket: &Path) -> [Duration; 2] {
         let all = usize::from(self.hosts);
         [self.changed(socket, 2, all - 1).await, self.changed(socket, 1, all).await]
     }
@@ -151,7 +157,7 @@ impl Scene {
 }
 
 /// Returns the servers that take traffic in the process that answers now; `None` without a complete answer.
-fn shown(socket: &Path, service: &str) -> Option<BTreeSet<String>> {
+pub fn shown(socket: &Path, service: &str) -> Option<BTreeSet<String>> {
     Prompt::try_open(socket)?.try_ready(service)
 }
 

@@ -21,6 +21,7 @@ mod faults;
 mod observations;
 pub(crate) mod sources;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ const SHORT_MS: u64 = 1;
 pub struct ScriptedWorld {
     world: World,
     sources: ScriptedSources,
+    quotas: Rc<Cell<Quotas>>,
 }
 
 /// Runs a test in a new world and in virtual time.
@@ -68,7 +70,7 @@ impl ScriptedWorld {
             things.sessions = Some(BTreeMap::new());
         });
         world.begin_at(1_000_000);
-        Self { world, sources: ScriptedSources::default() }
+        Self { world, sources: ScriptedSources::default(), quotas: Rc::default() }
     }
 
     /// Returns another machine in the same virtual time: no HAProxy runs there, and nothing is saved.
@@ -80,6 +82,11 @@ impl ScriptedWorld {
     /// Derives the definitions from instances, from the next manager on.
     pub fn derives_definitions(&self) {
         self.sources.derive();
+    }
+
+    /// Sets the quotas of the next manager.
+    pub fn limit(&self, quotas: Quotas) {
+        self.quotas.set(quotas);
     }
 
     /// Starts a manager without saved state.
@@ -107,7 +114,7 @@ impl ScriptedWorld {
         let options = OptionPolicy::default();
         let services_removal_max = SERVICES_REMOVAL_MAX;
         let discovery =
-            DiscoveryPolicy { confirm_interval: CONFIRM_INTERVAL, damping: true, quotas: Quotas::default() };
+            DiscoveryPolicy { confirm_interval: CONFIRM_INTERVAL, damping: true, quotas: self.quotas.get() };
         let orders = Orders {
             policy,
             binary: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proxymgr_actors::decide::{annotation, unknown_keys};
+use proxymgr_actors::decide::{annotation, rivals, unknown_keys};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::model::{ProcessInfo, ProxyManagement};
 use proxymgr_actors::port::{RuntimeApi, RuntimeError};
@@ -56,11 +56,12 @@ async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Resu
         Ok(definitions) => definitions,
         Err(error) => return Ok((format!("definitions: no answer: {error}\n"), false)),
     };
+    let definitions = rivals::settle(definitions.into(), |_| None);
     let mut text = format!("definitions: {}\n", counted(definitions.len(), "service"));
     // All sources are queried in parallel, with the same deadline.
     let mut queries = Vec::new();
-    for (name, raw) in definitions {
-        match annotation::parse(&name, &raw, &settings.haproxy.options) {
+    for (name, raw) in &*definitions {
+        match annotation::parse(name, raw, &settings.haproxy.options) {
             Ok(parsed) => {
                 let unknown = unknown_keys::in_definition(&parsed.definition.source, discovery.hosts.kinds());
                 parsed
@@ -71,7 +72,7 @@ async fn ask_sources(settings: &Settings, limit: Duration, log: &Logger) -> Resu
                 let (inbox, seen) = Inbox::open();
                 let source = parsed.definition.source;
                 let open = discovery.hosts.open(&parsed.definition.name, &source, inbox);
-                queries.push((name, source.kind, seen, open));
+                queries.push((name.clone(), source.kind, seen, open));
             }
             Err(mistakes) => mistakes.iter().for_each(|mistake| text.push_str(&format!("  {name}: {mistake}\n"))),
         }

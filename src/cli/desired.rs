@@ -10,12 +10,13 @@ use proxymgr_actors::clock::Clock;
 use proxymgr_actors::decide::annotation;
 use proxymgr_actors::decide::capabilities::Capabilities;
 use proxymgr_actors::decide::guard::GuardLimits;
+use proxymgr_actors::decide::host_networks::HostNetworks;
 use proxymgr_actors::decide::overlay::with_choices;
 use proxymgr_actors::decide::server_ids::{Numbering, ServerIdRegistry, ServerIds};
 use proxymgr_actors::decide::service_hosts::ServiceHosts;
 use proxymgr_actors::decide::slots::SlotTable;
 use proxymgr_actors::decide::update_strategy::{self, ChosenStrategy};
-use proxymgr_actors::decide::{server_order, unknown_keys};
+use proxymgr_actors::decide::{rivals, server_order, unknown_keys};
 use proxymgr_actors::message::{DefinitionsSeen, HostsSeen};
 use proxymgr_actors::model::{HostList, ProxyVersion, RawDefinition, ServiceDefinition, ServiceName, UpdateStrategy};
 use proxymgr_actors::port::{HostSources, OpenSource, SavedService};
@@ -24,7 +25,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
 use super::text::now_unix_ms;
-use crate::daemon::adapters::{Discovery, saved_state_path};
+use crate::daemon::adapters::{Discovery, networks_of_hosts, saved_state_path};
 use crate::discovery::KINDS;
 use crate::failure::Failure;
 use crate::saved_state;
@@ -113,10 +114,12 @@ pub async fn gather_desired(settings: &Settings, timeout: Duration, log: &Logger
     };
     let opened: Vec<_> =
         definitions.into_iter().map(|definition| Opened::begin(definition, &discovery.hosts)).collect();
+    let (networks, grants) = (networks_of_hosts(settings), &settings.haproxy.options.grants);
     let mut desired = Desired { remarks, ..Desired::default() };
     for opened in opened {
         let name = opened.definition.name.clone();
-        let service = opened.finish(deadline, saved.get(&name), &mut desired.remarks).await;
+        let networks = networks.granted(&grants.hosts_of(name.as_str()));
+        let service = opened.finish(deadline, saved.get(&name), &networks, &mut desired.remarks).await;
         desired.services.insert(name, service);
     }
     Ok(desired)
@@ -129,9 +132,10 @@ fn usable(
     saved: &BTreeMap<ServiceName, SavedService>,
     remarks: &mut Vec<String>,
 ) -> Vec<Arc<ServiceDefinition>> {
+    let running = |name: &str| Some(saved.get(&ServiceName::new(name).ok()?)?.definition.origin.clone());
     let mut definitions = Vec::new();
-    for (name, raw) in raw {
-        match annotation::parse(&name, &raw, &settings.haproxy.options) {
+    for (name, raw) in &*rivals::settle(raw.into(), running) {
+        match annotation::parse(name, raw, &settings.haproxy.options) {
             Ok(parsed) => {
                 let unknown = unknown_keys::in_definition(&parsed.definition.source, &KINDS);
                 remarks.extend(
@@ -140,7 +144,7 @@ fn usable(
                 definitions.push(Arc::new(parsed.definition));
             }
             Err(mistakes) => {
-                let last_good = ServiceName::new(&name).ok().and_then(|name| saved.get(&name));
+                let last_good = ServiceName::new(name).ok().and_then(|name| saved.get(&name));
                 let consequence = if last_good.is_some() { "using its last good definition" } else { "left out" };
                 let from = &raw.origin;
                 remarks.extend(mistakes.iter().map(|mistake| format!("{name} ({from}): {mistake}; {consequence}")));
@@ -170,6 +174,7 @@ impl Opened {
         self,
         deadline: Instant,
         saved: Option<&SavedService>,
+        networks: &HostNetworks,
         remarks: &mut Vec<String>,
     ) -> DesiredService {
         let name = self.definition.name.clone();
@@ -185,6 +190,7 @@ impl Opened {
         let mut hosts = ServiceHosts::restored(last_good, read_at, guard, &limits, now);
         match seen {
             Ok(mut seen) => {
+                networks.judge(&mut seen);
                 server_order::place(&mut seen, &self.definition, &KINDS);
                 remarks.extend(unknown_keys::in_hosts(&seen).map(|remark| format!("{name}: {remark}")));
                 hosts.show(&seen, &limits, now);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use proxymgr_actors::decide::host_networks::HostNetworks;
 use proxymgr_actors::model::{ProxyManagement, ProxyVersion};
 use proxymgr_actors::port::{ConfigFile, DefinitionSource, HostSources, ListeningSockets, ProxyProcesses, SavedState};
 use proxymgr_actors::wiring::{Orders, Outside, RuntimeTarget};
@@ -299,6 +300,11 @@ fn haproxy_adapters(haproxy: &HaproxySettings, binary: &HaproxyBinary, log: &Log
             sockets: Rc::new(ClaimedAddresses::new(None)),
         },
     }
+}
+
+/// Returns the addresses that hosts of services may have, apart from grants.
+pub fn networks_of_hosts(settings: &Settings) -> HostNetworks {
+    host_networks::of(settings)
 }
 
 /// Settings and restored state for the actors. The version is none if the HAProxy binary is not on this machine.

@@ -1,6 +1,7 @@
 //! Hosts from a text file with one host per line, and definitions from a directory of JSON and YAML files.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -132,15 +133,9 @@ fn read_definitions(directory: &Path, files: &BTreeMap<OsString, FileText>) -> B
         let (own_name, definition) = read_definition(&path, text);
         let stem: Arc<str> =
             own_name.unwrap_or_else(|| path.file_stem().unwrap_or(name).to_string_lossy().into_owned()).into();
-        match definitions.get(&stem).map(|first| first.origin.clone()) {
-            None => {
-                definitions.insert(stem, definition);
-            }
-            // It gets its full name, so that the problem is shown beside the first definition.
-            Some(first) => {
-                let unusable = unusable(&path, &format!("the service {stem} is already defined by {first}"));
-                definitions.entry(name.to_string_lossy().into()).or_insert(unusable);
-            }
+        match definitions.entry(stem) {
+            Entry::Vacant(free) => drop(free.insert(definition)),
+            Entry::Occupied(mut first) => first.get_mut().rivals.push(definition),
         }
     }
     definitions

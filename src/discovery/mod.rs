@@ -23,6 +23,7 @@ mod static_hosts;
 mod watched_files;
 pub mod zookeeper;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -144,46 +145,45 @@ impl Sources {
         Self { mesos, ..self }
     }
 
-    fn options(&self) -> Arc<OptionPolicy> {
-        self.options.borrow().clone()
+    fn options(&self, service: &ServiceName) -> Arc<OptionPolicy> {
+        let common = self.options.borrow();
+        match common.of_service(service.as_str()) {
+            Cow::Borrowed(_) => common.clone(),
+            Cow::Owned(own) => Arc::new(own),
+        }
     }
 
     fn open_zookeeper(
         &self,
         registrations: Registrations,
         spec: &SourceSpec,
+        options: &Arc<OptionPolicy>,
         watcher: Recipient<HostsSeen>,
     ) -> Result<self::zookeeper::OpenLevel, String> {
-        self::zookeeper::open(
-            registrations,
-            spec,
-            &self.ensembles,
-            self.default_server.as_ref(),
-            &self.options(),
-            watcher,
-        )
+        self::zookeeper::open(registrations, spec, &self.ensembles, self.default_server.as_ref(), options, watcher)
     }
 }
 
 impl HostSources for Sources {
     fn open(
         &self,
-        _service: &ServiceName,
+        service: &ServiceName,
         spec: &SourceSpec,
         watcher: Recipient<HostsSeen>,
     ) -> Result<Box<dyn OpenSource>, String> {
         settings::check_servers(spec, &self.networks)?;
+        let options = &self.options(service);
         Ok(match spec.kind.as_str() {
-            "zookeeper" => Box::new(self.open_zookeeper(Registrations::InData, spec, watcher)?),
-            "campanjazk" => Box::new(self.open_zookeeper(Registrations::InName, spec, watcher)?),
-            "aws" => Box::new(self.aws.open(spec, &self.options(), watcher)?),
-            "consul" => Box::new(self::consul::open(spec, &self.consul, &self.options(), watcher)?),
-            "dns" => Box::new(self.dns.open(spec, &self.options(), watcher)?),
-            "etcd" => Box::new(self::etcd::open(spec, &self.etcd, &self.options(), watcher)?),
-            "file" => Box::new(file::open(spec, &self.file_roots, &self.directories, &self.options(), watcher)?),
-            "marathon" => Box::new(self.marathon.open(spec, &self.options(), watcher)?),
-            "mesos" => Box::new(mesos::open(spec, &self.mesos, &self.options(), watcher)?),
-            "static" => Box::new(static_hosts::open(spec, &self.options(), watcher)?),
+            "zookeeper" => Box::new(self.open_zookeeper(Registrations::InData, spec, options, watcher)?),
+            "campanjazk" => Box::new(self.open_zookeeper(Registrations::InName, spec, options, watcher)?),
+            "aws" => Box::new(self.aws.open(spec, options, watcher)?),
+            "consul" => Box::new(self::consul::open(spec, &self.consul, options, watcher)?),
+            "dns" => Box::new(self.dns.open(spec, options, watcher)?),
+            "etcd" => Box::new(self::etcd::open(spec, &self.etcd, options, watcher)?),
+            "file" => Box::new(file::open(spec, &self.file_roots, &self.directories, options, watcher)?),
+            "marathon" => Box::new(self.marathon.open(spec, options, watcher)?),
+            "mesos" => Box::new(mesos::open(spec, &self.mesos, options, watcher)?),
+            "static" => Box::new(static_hosts::open(spec, options, watcher)?),
             unknown => return Err(unknown_kind(unknown)),
         })
     }

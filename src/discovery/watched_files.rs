@@ -16,7 +16,8 @@ use std::sync::Arc;
 use nix::libc::O_NONBLOCK;
 use proxymgr_actors::decide::text::text_from;
 use proxymgr_actors::limits::{
-    SOURCE_ABSENCE_GRACE, SOURCE_FILE_BYTES_MAX, SOURCE_LOOK_INTERVAL, SOURCE_READ_TIMEOUT, SOURCE_SETTLE,
+    DEFINITIONS_MAX, SOURCE_ABSENCE_GRACE, SOURCE_FILE_BYTES_MAX, SOURCE_LOOK_INTERVAL, SOURCE_READ_TIMEOUT,
+    SOURCE_SETTLE,
 };
 use proxymgr_actors::port::OpenSource;
 use tokio::sync::Notify;
@@ -317,7 +318,12 @@ impl Scan {
                 let entries = fs::read_dir(&self.directory).map_err(cannot)?;
                 let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
                 let names: io::Result<Vec<_>> = names.collect();
-                names.map_err(cannot)?.into_iter().filter(|name| accepts(name)).collect()
+                let names: Vec<_> = names.map_err(cannot)?.into_iter().filter(|name| accepts(name)).collect();
+                if names.len() > DEFINITIONS_MAX {
+                    let (directory, count) = (self.directory.display(), names.len());
+                    return Err(format!("{directory} has {count} definitions, at most {DEFINITIONS_MAX} are read"));
+                }
+                names
             }
         };
         for name in names {

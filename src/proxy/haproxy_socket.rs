@@ -12,7 +12,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use proxymgr_actors::limits::{
-    PROXY_READY_TIMEOUT, RUNTIME_ANSWER_TIMEOUT, RUNTIME_BATCH_COMMANDS_MAX, RUNTIME_CONNECT_TIMEOUT,
+    PROXY_READY_TIMEOUT, RUNTIME_ANSWER_BYTES_MAX, RUNTIME_ANSWER_OF_OTHERS_BYTES_MAX, RUNTIME_ANSWER_TIMEOUT,
+    RUNTIME_BATCH_COMMANDS_MAX, RUNTIME_CONNECT_TIMEOUT,
 };
 use proxymgr_actors::model::{
     Observation, ObservedRoutes, ProcessInfo, RouteCommand, RuntimeCommand, ServerName, ServerTraffic, ServiceName,
@@ -62,7 +63,8 @@ impl HaproxySocket {
     /// # Errors
     /// The system cannot watch the connection.
     pub(super) fn opened(stream: std::os::unix::net::UnixStream, path: PathBuf, log: Logger) -> io::Result<Self> {
-        let connection = RuntimeConnection::new(RuntimeStream::Unix(UnixStream::from_std(stream)?));
+        let stream = RuntimeStream::Unix(UnixStream::from_std(stream)?);
+        let connection = RuntimeConnection::new(stream, RUNTIME_ANSWER_BYTES_MAX);
         let socket = Self::at(RuntimeAddress::Unix(path), Connections::Opened { answered: Cell::new(false) }, log);
         socket.shared.kept.replace(Some(connection));
         Ok(socket)
@@ -370,7 +372,11 @@ impl Shared {
         if let Connections::Opened { .. } = self.connections {
             return Err(self.broken("the connection that was opened before the start is closed"));
         }
-        let connection = RuntimeConnection::new(self.connect().await?);
+        let bytes_max = match self.connections {
+            Connections::OneEach => RUNTIME_ANSWER_OF_OTHERS_BYTES_MAX,
+            Connections::Kept | Connections::Opened { .. } => RUNTIME_ANSWER_BYTES_MAX,
+        };
+        let connection = RuntimeConnection::new(self.connect().await?, bytes_max);
         match self.exchange(connection, disconnects, request, answers, &mut on).await {
             Err(Attempt::NothingSent) => Err(self.broken("HAProxy closed the connection at once")),
             Err(Attempt::Failed(error)) => Err(error),

@@ -87,12 +87,14 @@ pub(super) struct RuntimeConnection {
     stream: RuntimeStream,
     answers: AnswerFramer,
     opened: bool,
+    /// The most bytes of the answers to one request.
+    bytes_max: usize,
 }
 
 impl RuntimeConnection {
-    /// Wraps a stream that was just connected.
-    pub(super) fn new(stream: RuntimeStream) -> Self {
-        Self { stream, answers: AnswerFramer::default(), opened: false }
+    /// Wraps a stream that was just connected. Answers of more than `bytes_max` bytes are not read.
+    pub(super) fn new(stream: RuntimeStream, bytes_max: usize) -> Self {
+        Self { stream, answers: AnswerFramer::default(), opened: false, bytes_max }
     }
 
     /// Whether HAProxy's end is still open. Uses a system call, because tokio's readiness may lag behind the kernel's.
@@ -127,6 +129,7 @@ impl RuntimeConnection {
     {
         let mut sent = 0;
         let mut busy_bytes = 0;
+        let mut all_bytes = 0;
         while missing > 0 {
             if sent < request.len() {
                 match self.stream.try_write(&request[sent..]) {
@@ -144,6 +147,11 @@ impl RuntimeConnection {
                         missing = missing.saturating_sub(usize::from(part == AnswerPart::End));
                         on(part);
                     })?;
+                    all_bytes += read;
+                    if all_bytes > self.bytes_max {
+                        let text = format!("the answer is longer than {} bytes", self.bytes_max);
+                        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, text)));
+                    }
                     busy_bytes += read;
                     if busy_bytes > BUSY_BYTES_MAX {
                         busy_bytes = 0;
@@ -240,6 +248,21 @@ mod tests {
         let bytes: Vec<String> = whole.chars().map(String::from).collect();
         let bytes: Vec<&str> = bytes.iter().map(String::as_str).collect();
         assert_eq!(framed(&bytes), framed(&[whole]));
+    }
+
+    #[tokio::test]
+    async fn answer_without_end_is_an_error() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let endless = tokio::spawn(async move {
+            loop {
+                theirs.writable().await.unwrap();
+                let _ = theirs.try_write(&b"1 web 1 s 127.0.0.1 2 0 1 1\n".repeat(1_000));
+            }
+        });
+        let mut connection = RuntimeConnection::new(RuntimeStream::Unix(ours), 1024 * 1024);
+        let outcome = connection.exchange(b"show servers state\n", 1, |_| {}).await;
+        assert!(outcome.is_err_and(|failed| failed.error.to_string().contains("longer than 1048576 bytes")));
+        endless.abort();
     }
 
     #[test]

@@ -8,7 +8,7 @@ use figment::value::{Dict, Value};
 use proxymgr_actors::decide::nearest::nearest;
 
 use super::reader::Reader;
-use super::value::{choose, duration, one_line, shown};
+use super::value::{choose, duration, number, one_line, shown};
 use crate::secret::Secret;
 
 /// An entry that is being read. Every key that is read counts as known; [`Entry::finish`] reports the remaining keys.
@@ -81,6 +81,28 @@ impl<'a> Entry<'a> {
         self.read(name, |value| match value {
             Value::Array(_, entries) => entries.iter().map(one_line).collect(),
             other => one_line(other).map(|text| vec![text]),
+        })
+    }
+
+    /// A list of values, or a single value, each parsed from its text, if the key is set. Numbers need no quotes.
+    pub fn list<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+        let text = |value: &Value| match value {
+            Value::Num(..) => Ok(shown(value)),
+            other => one_line(other),
+        };
+        let parsed = |value: &Value| text(value).and_then(|text| parse(text.trim()));
+        self.read(name, |value| match value {
+            Value::Array(_, entries) => entries.iter().map(parsed).collect(),
+            other => parsed(other).map(|entry| vec![entry]),
+        })
+    }
+
+    /// A whole number from 0 to `max`, if the key is set.
+    pub fn count(&mut self, name: &'static str, max: usize) -> Option<usize> {
+        self.read(name, |value| {
+            let text = number(value)?;
+            let count = text.parse().ok().filter(|count| *count <= max);
+            count.ok_or_else(|| format!("{text} must be a whole number from 0 to {max}"))
         })
     }
 

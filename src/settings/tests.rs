@@ -1,3 +1,4 @@
+mod grants;
 mod haproxy_run;
 mod reference;
 

@@ -181,3 +181,40 @@ async fn invalid_nginx_candidate_changes_nothing() {
     define(&dir, "web", web, &["www.example"], &[&backend]);
     wait_for_answer(&daemon, address, "www.example", "a").await;
 }
+
+#[tokio::test]
+async fn service_that_nginx_refuses_stops_no_other() {
+    let dir = TestDir::new();
+    let [a, b] = ["a", "b"].map(|name| Backend::start(&dir, name));
+    let address = SocketAddr::from(([127, 0, 0, 1], dir.port()));
+    dir.write("nginx.conf.j2", template(&dir, address.port()));
+    let port = dir.port();
+    let builder = daemon(&dir, output(&dir));
+    define(&dir, "web", port, &["web.example"], &[&a]);
+    define(&dir, "api", port, &["api.example"], &[&a]);
+    let daemon = builder.start();
+    let written = async || check(dir.join("nginx.conf").exists(), &"no nginx.conf");
+    daemon.eventually(LIMIT, "the configuration is written", written).await;
+    let _nginx = start_nginx(&dir);
+    wait_for_answer(&daemon, address, "web.example", "a").await;
+    wait_for_answer(&daemon, address, "api.example", "a").await;
+
+    // nginx looks names up when it reads its configuration, and ignores case in the names of upstreams.
+    let unresolvable = json!({"hosts": [{"address": "no-such-host.invalid", "port": 80}], "domains": ["api.example"]});
+    define_with(&dir, "api", port, &[], unresolvable);
+    define(&dir, "WEB", port, &["other.example"], &[&b]);
+    define(&dir, "web", port, &["web.example"], &[&b]);
+    wait_for_answer(&daemon, address, "web.example", "b").await;
+    wait_for_answer(&daemon, address, "api.example", "a").await;
+    let named = async || {
+        let state = output_state(&daemon).await?;
+        let names = |error: &str| error.contains("WEB, api is not used");
+        check(state["error"].as_str().is_some_and(names), &state)
+    };
+    daemon.eventually(LIMIT, "the refused services are named", named).await;
+
+    define(&dir, "api", port, &["api.example"], &[&b]);
+    wait_for_answer(&daemon, address, "api.example", "b").await;
+    define_with(&dir, "WEB", port, &[&b], json!({"domains": []}));
+    wait_for_answer(&daemon, address, "web.example", "b").await;
+}

@@ -36,8 +36,13 @@ impl Stage {
         definition.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         files.define("web", dir.port(), definition);
         files.hosts("web", &backends[..hosts]);
-        let daemon =
-            daemon(&dir).haproxy(version).set("haproxy.observe_interval", json!("1s")).files(&files.services()).start();
+        let daemon = daemon(&dir)
+            .haproxy(version)
+            .set("haproxy.observe_interval", json!("1s"))
+            // A service may not have its servers' agents on the loopback interface.
+            .set("haproxy.extra_options", json!(["agent-addr"]))
+            .files(&files.services())
+            .start();
         let stage = Self { dir, files, backends, agent, daemon };
         stage.wait_for_server(0, "the first is ready", ServerLine::is_ready).await;
         stage

@@ -162,14 +162,16 @@ async fn tls_certificate_is_verified_and_renewed() {
         .set("status.token", json!(TOKEN));
     let mut daemon = settings.start();
     daemon.wait_until_haproxy_answers().await;
-    let status = async |ca: &TestCa| {
-        let output = daemon.run_command(&["status", "--ca", ca.ca.to_str().expect("a path")]).await;
+    let url = format!("https://{}", daemon.status_address());
+    let status = async |daemon: &Daemon, ca: &TestCa| {
+        let ca = ca.ca.to_str().expect("a path");
+        let output = daemon.run_command(&["status", "--status-url", &url, "--ca", ca]).await;
         let text = [&output.stdout[..], &output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     };
-    let (done, text) = status(&old).await;
+    let (done, text) = status(&daemon, &old).await;
     assert!(done && text.contains("web"), "{text}");
-    let (done, text) = status(&new).await;
+    let (done, text) = status(&daemon, &new).await;
     assert!(!done && text.contains("not trusted") && text.contains("--ca"), "{text}");
 
     fs::write(&shown, "no certificate").expect("a file of ours");
@@ -184,8 +186,8 @@ async fn tls_certificate_is_verified_and_renewed() {
     daemon.signal(Signal::SIGHUP);
     daemon
         .eventually(LIMIT, "the new certificate is shown", async || {
-            let output = daemon.run_command(&["status", "--ca", new.ca.to_str().expect("a path")]).await;
-            check(output.status.success(), &String::from_utf8_lossy(&output.stderr))
+            let (done, text) = status(&daemon, &new).await;
+            check(done, &text)
         })
         .await;
 }

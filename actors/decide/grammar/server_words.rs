@@ -11,7 +11,7 @@ use crate::decide::server_options::{self, UsedOption, used_options};
 use crate::model::Word;
 
 /// How a refusal ends that the operator can lift.
-pub const OPERATOR_MAY_ALLOW: &str = "the operator can allow it with haproxy.extra_options";
+pub const OPERATOR_MAY_ALLOW: &str = "the operator can allow it with haproxy.extra_options or grants";
 
 /// Checks server options that are already split, and records what they use. The operator's entries that are names of
 /// options lift refusals.

@@ -13,6 +13,7 @@ mod operator_overrides;
 mod outputs;
 mod overlapping_changes;
 mod plan_and_journal;
+mod quotas;
 mod removed_definitions;
 mod server_life_cycle;
 mod silent_sources;

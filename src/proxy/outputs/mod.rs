@@ -2,6 +2,7 @@
 //! its keys in `src/settings/outputs.rs`, and add its line to [`open`].
 
 mod hipache;
+mod isolation;
 mod stdout;
 mod template;
 mod view;

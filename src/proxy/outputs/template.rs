@@ -1,16 +1,18 @@
 //! Writes a file from a template, for any proxy: candidate, check, rename and reload, only if the content changed.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context, value::Serde};
 use proxymgr_actors::decide::quoting::quoted;
-use proxymgr_actors::model::Word;
+use proxymgr_actors::model::{ServiceName, Word};
 use proxymgr_actors::port::{Applied, PortFuture, PublishedService, ServiceOutput};
 use slog::{Logger, o};
 
+use super::isolation::{Views, isolate};
 use super::view::{DomainView, ServiceView};
 use crate::atomic_file::{FileMode, beside, rename_synced, resolved, write_synced};
 use crate::proxy::command;
@@ -27,9 +29,19 @@ const FUEL: u64 = 20_000_000;
 pub struct TemplateOutput {
     name: String,
     settings: Rc<TemplateSettings>,
-    /// Whether the file was replaced and its proxy has not been reloaded since.
-    reload_due: Rc<Cell<bool>>,
+    memory: Rc<Memory>,
     log: Logger,
+}
+
+/// What is known of earlier updates.
+#[derive(Default)]
+struct Memory {
+    /// Whether the file was replaced and its proxy has not been reloaded since.
+    reload_due: Cell<bool>,
+    /// The last data of each service that the check accepted.
+    good: RefCell<Views>,
+    /// The services that it refused.
+    refused: RefCell<BTreeSet<ServiceName>>,
 }
 
 impl TemplateOutput {
@@ -37,7 +49,7 @@ impl TemplateOutput {
     pub fn new(settings: TemplateSettings, log: Logger) -> Self {
         let name = format!("template {}", settings.path.display());
         let log = log.new(o!("output" => name.clone()));
-        Self { name, settings: Rc::new(settings), reload_due: Rc::default(), log }
+        Self { name, settings: Rc::new(settings), memory: Rc::default(), log }
     }
 }
 
@@ -47,34 +59,79 @@ impl ServiceOutput for TemplateOutput {
     }
 
     fn apply(&self, services: Vec<PublishedService>) -> PortFuture<Result<Applied, String>> {
-        let (settings, reload_due, log) = (self.settings.clone(), self.reload_due.clone(), self.log.clone());
+        let (settings, memory, log) = (self.settings.clone(), self.memory.clone(), self.log.clone());
         Box::pin(async move {
-            let views: Vec<ServiceView> = services.iter().map(ServiceView::of).collect();
-            let own = TemplateSettings::clone(&settings);
-            let prepared = blocking(move || prepare(&own, &views)).await?;
-            if let Some(candidate) = &prepared {
-                if let Some(check) = &settings.check {
-                    let checked = command::run(check, &candidate.to_string_lossy(), settings.timeout, &log).await;
-                    if let Err(error) = checked {
-                        let _ = std::fs::remove_file(candidate);
-                        return Err(format!("the check refuses the rendered template: {error}"));
-                    }
+            let wanted: Views =
+                services.iter().map(|service| (service.definition.name.clone(), ServiceView::of(service))).collect();
+            let (settings, log) = (&*settings, &log);
+            let (candidate, used, refused) = match checked(settings, &wanted, log).await {
+                Ok(candidate) => (candidate, wanted, BTreeMap::new()),
+                Err(error) => {
+                    let check = async |views: &Views| checked(settings, views, log).await.map(discard);
+                    let (good, known) = (memory.good.borrow().clone(), memory.refused.borrow().clone());
+                    let Some(found) = isolate(&wanted, &good, &known, check).await else { return Err(error) };
+                    // It was accepted already, but the last candidate may have been another one.
+                    (checked(settings, &found.services, log).await?, found.services, found.refused)
                 }
-                let (from, to) = (candidate.clone(), resolved(&settings.path));
-                blocking(move || rename_synced(&from, &to)).await?;
-                reload_due.set(true);
+            };
+            let changed = candidate.is_some();
+            if let Some(candidate) = candidate {
+                let to = resolved(&settings.path);
+                blocking(move || rename_synced(&candidate, &to)).await?;
+                memory.reload_due.set(true);
             }
-            if reload_due.get()
+            memory.good.replace(used);
+            memory.refused.replace(refused.keys().cloned().collect());
+            if memory.reload_due.get()
                 && let Some(reload) = &settings.reload
             {
-                command::run(reload, &settings.path.to_string_lossy(), settings.timeout, &log)
+                command::run(reload, &settings.path.to_string_lossy(), settings.timeout, log)
                     .await
                     .map_err(|failure| failure.to_string())?;
             }
-            reload_due.set(false);
-            Ok(if prepared.is_some() { Applied::Changed } else { Applied::Unchanged })
+            memory.reload_due.set(false);
+            Ok(match problem(&refused) {
+                Some(problem) => Applied::Partial { changed, problem },
+                None if changed => Applied::Changed,
+                None => Applied::Unchanged,
+            })
         })
     }
+}
+
+/// Renders these services and has the text checked. Returns the candidate; `None` if the file has this content already.
+async fn checked(settings: &TemplateSettings, views: &Views, log: &Logger) -> Result<Option<PathBuf>, String> {
+    let (own, views) = (settings.clone(), views.values().cloned().collect::<Vec<_>>());
+    let candidate = blocking(move || prepare(&own, &views)).await?;
+    if let Some((candidate, check)) = candidate.as_ref().zip(settings.check.as_ref()) {
+        let checked = command::run(check, &candidate.to_string_lossy(), settings.timeout, log).await;
+        if let Err(error) = checked {
+            discard(Some(candidate.clone()));
+            return Err(format!("the check refuses the rendered template: {error}"));
+        }
+    }
+    Ok(candidate)
+}
+
+fn discard(candidate: Option<PathBuf>) {
+    if let Some(candidate) = candidate {
+        let _ = std::fs::remove_file(candidate);
+    }
+}
+
+/// Returns the problem of services whose newest data is not used.
+fn problem(refused: &BTreeMap<ServiceName, Option<String>>) -> Option<String> {
+    const SHOWN_MAX: usize = 10;
+    let (first, message) = refused.iter().find(|(_, message)| message.is_some()).or(refused.iter().next())?;
+    let names: Vec<&str> = refused.keys().take(SHOWN_MAX).map(ServiceName::as_str).collect();
+    let more = refused.len().saturating_sub(SHOWN_MAX);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let why = message.as_ref().map_or_else(|| "too many services are refused to try each".to_owned(), Clone::clone);
+    Some(format!(
+        "the newest data of {}{more} is not used, all others are updated; {first}: {why}; their last good data stays, where \
+         there is one",
+        names.join(", ")
+    ))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
@@ -160,24 +217,8 @@ fn explain(name: &str, error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::view::HostView;
+    use super::super::view::tests::service;
     use super::*;
-
-    fn service(name: &str) -> ServiceView {
-        ServiceView {
-            name: name.to_owned(),
-            address: None,
-            port: Some(80),
-            mode: Some("http".to_owned()),
-            domains: vec!["a.example".to_owned()],
-            path_prefix: Some("/api".to_owned()),
-            default: true,
-            options: vec!["mode http".to_owned()],
-            server_options: String::new(),
-            source: "static".to_owned(),
-            known: true,
-            hosts: Vec::new(),
-        }
-    }
 
     #[test]
     fn services_are_rendered_and_words_quoted() {

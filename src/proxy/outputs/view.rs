@@ -132,3 +132,26 @@ impl HostView {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::ServiceView;
+
+    /// Returns a service with a domain and a path.
+    pub fn service(name: &str) -> ServiceView {
+        ServiceView {
+            name: name.to_owned(),
+            address: None,
+            port: Some(80),
+            mode: Some("http".to_owned()),
+            domains: vec!["a.example".to_owned()],
+            path_prefix: Some("/api".to_owned()),
+            default: true,
+            options: vec!["mode http".to_owned()],
+            server_options: String::new(),
+            source: "static".to_owned(),
+            known: true,
+            hosts: Vec::new(),
+        }
+    }
+}

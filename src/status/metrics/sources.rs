@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use proxymgr_actors::limits::METRICS_SOURCE_KINDS_MAX;
 use proxymgr_actors::snapshot::{ActorState, ServiceConfigState, SourceHealth, WatcherState};
 
 use super::exposition::Families;
@@ -88,7 +89,9 @@ fn annotations(families: &mut Families<'_>, health: &SourceHealth, now_unix_ms: 
 fn by_state(families: &mut Families<'_>, watchers: &[&WatcherState]) -> fmt::Result {
     let mut kinds: BTreeMap<&str, BTreeMap<SourceState, usize>> = BTreeMap::new();
     for watcher in watchers {
-        *kinds.entry(&watcher.source_kind).or_default().entry(SourceState::of(watcher)).or_default() += 1;
+        let is_known = kinds.len() < METRICS_SOURCE_KINDS_MAX || kinds.contains_key(watcher.source_kind.as_str());
+        let kind = if is_known { watcher.source_kind.as_str() } else { "other" };
+        *kinds.entry(kind).or_default().entry(SourceState::of(watcher)).or_default() += 1;
     }
     let samples = kinds.iter().flat_map(|(kind, counts)| {
         SourceState::ALL.map(|state| {

@@ -99,11 +99,12 @@ pub(super) const SERVICES: &[Key] = &[
     ),
     key(
         "quotas.services",
-        Kind::Number { min: 1, max: 1_000_000 },
+        Kind::Number { min: 1, max: 20_000 },
         Text("10000"),
         OnRestart,
         "The most services. Definitions beyond that are left out; services that exist stay.",
-    ),
+    )
+    .details("A source with more than 20,000 definitions is not used, and the last good definitions stay."),
     key(
         "quotas.hosts_per_service",
         Kind::Number { min: 1, max: 1_000_000 },
@@ -124,6 +125,26 @@ pub(super) const SERVICES: &[Key] = &[
         Text("20000"),
         OnRestart,
         "The most slots that the definitions of all services ask for together. A definition that exceeds it is refused.",
+    ),
+    key(
+        "grants",
+        Kind::Entries,
+        Empty,
+        OnReload,
+        "What services may use, by the beginning of their names. docs/security.md has an example.",
+    )
+    .details(
+        "For each service the entry with the longest matching prefix holds, alone. A key that it lacks is as without grants. A \
+         definition or annotation outside its grant is refused.\n\
+         - prefix: the beginning of the names of the services; \"\" for all\n\
+         - domains: [www.example.org, \"*.example.org\"], or \"*\"; services with such a grant may also take a path or a name below \
+         the domains of others\n\
+         - ports: [80, \"8000-8999\"]\n\
+         - binds: the addresses that they may listen on; \"*\" is every IPv4 address, which is the default of definitions\n\
+         - host_networks, hosts: in place of discovery.host_networks and quotas.hosts_per_service\n\
+         - sources: the kinds of sources of hosts (type)\n\
+         - options: in addition to haproxy.extra_options, for these services only\n\
+         - slots: the most slots of one service",
     ),
     key(
         "service_config.type",

@@ -3,7 +3,14 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::deployment::fixture::{name, names};
+
+fn name(text: &str) -> ServiceName {
+    ServiceName::new(text).expect("a good name")
+}
+
+fn names(texts: &[&str]) -> BTreeSet<ServiceName> {
+    texts.iter().map(|text| name(text)).collect()
+}
 
 /// The bad sections that a search found, and the number of trials.
 struct Outcome {

@@ -1,0 +1,117 @@
+//! Quotas: what came first stays, what exceeds a quota is left out and reported.
+
+use proxymgr_actors::limits::{DEFINITION_BYTES_MAX, DEFINITIONS_MAX};
+use proxymgr_actors::model::Quotas;
+use proxymgr_actors::snapshot::{ActorState, ServiceConfigState};
+use proxymgr_actors::wiring::Actors;
+use proxymgr_simulation::scripted::{in_virtual_time, wait, watcher_state};
+
+use crate::stage::serve;
+
+const WEB: &str = r#"{"type": "static", "port": 8080}"#;
+const API: &str = r#"{"type": "static", "port": 8081}"#;
+const MAIL: &str = r#"{"type": "static", "port": 8082}"#;
+
+async fn definitions(actors: &Actors) -> ServiceConfigState {
+    let states = actors.states().await.unwrap();
+    let found = states.into_iter().find_map(|state| match state {
+        ActorState::ServiceConfig(state) => Some(state),
+        _ => None,
+    });
+    found.unwrap()
+}
+
+async fn services(actors: &Actors) -> Vec<String> {
+    definitions(actors).await.services.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn services_that_came_first_stay() {
+    in_virtual_time(async |world| {
+        world.limit(Quotas { services: 2, ..Quotas::default() });
+        let actors = serve(&world, &[("web", WEB, &[1]), ("mail", MAIL, &[2])]).await;
+        world.define(&[("web", WEB), ("mail", MAIL), ("api", API)]).await;
+        wait(3).await;
+        assert_eq!(services(&actors).await, ["mail", "web"], "a name that comes first in the alphabet is no reason");
+        assert!(definitions(&actors).await.problems["quotas.services"][0].contains("api"));
+        world.define(&[("web", WEB), ("api", API)]).await;
+        wait(3).await;
+        assert_eq!(services(&actors).await, ["api", "web"]);
+        assert!(definitions(&actors).await.problems.is_empty());
+    });
+}
+
+#[test]
+fn source_with_very_many_definitions_is_not_used() {
+    in_virtual_time(async |world| {
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
+        let names: Vec<String> = (0..=DEFINITIONS_MAX).map(|n| format!("s{n}")).collect();
+        let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), r#"{"type": "static"}"#)).collect();
+        world.define(&many).await;
+        wait(3).await;
+        assert_eq!(services(&actors).await, ["web"]);
+        assert!(definitions(&actors).await.source.error.is_some_and(|error| error.contains("20001 definitions")));
+    });
+}
+
+#[test]
+fn list_with_too_many_hosts_is_not_used() {
+    in_virtual_time(async |world| {
+        world.limit(Quotas { hosts_per_service: 3, hosts: 4, ..Quotas::default() });
+        let actors = serve(&world, &[("web", WEB, &[1, 2]), ("api", API, &[3])]).await;
+        world.hosts("web", &[1, 2, 4, 5]).await;
+        assert_eq!(world.ready("web"), [1, 2]);
+        let error = watcher_state(&actors, "web").await.source.error.unwrap();
+        assert!(error.contains("quotas.hosts_per_service is 3"), "{error}");
+        world.hosts("web", &[1, 2, 4]).await;
+        assert_eq!(world.ready("web"), [1, 2, 4]);
+        assert_eq!(watcher_state(&actors, "web").await.source.error, None);
+        world.hosts("api", &[3, 6]).await;
+        assert_eq!(world.ready("api"), [3]);
+        let error = watcher_state(&actors, "api").await.source.error.unwrap();
+        assert!(error.contains("quotas.hosts is 4"), "{error}");
+    });
+}
+
+#[test]
+fn hosts_of_a_removed_service_are_given_back() {
+    in_virtual_time(async |world| {
+        world.limit(Quotas { hosts: 3, ..Quotas::default() });
+        let actors = serve(&world, &[("web", WEB, &[1, 2]), ("api", API, &[3])]).await;
+        world.define(&[("api", API)]).await;
+        wait(3).await;
+        assert_eq!(services(&actors).await, ["api"]);
+        world.hosts("api", &[3, 4, 5]).await;
+        assert_eq!(world.ready("api"), [3, 4, 5]);
+    });
+}
+
+#[test]
+fn slots_of_all_services_are_bounded() {
+    const SLOTS: &str = r#"{"type": "static", "port": 8081, "update": "slots", "slots": 10}"#;
+    const MORE: &str = r#"{"type": "static", "port": 8082, "update": "slots", "slots": 20}"#;
+    in_virtual_time(async |world| {
+        world.limit(Quotas { slots: 25, ..Quotas::default() });
+        let actors = serve(&world, &[("api", SLOTS, &[1])]).await;
+        world.define(&[("api", SLOTS), ("mail", MORE)]).await;
+        wait(3).await;
+        assert_eq!(services(&actors).await, ["api"]);
+        assert!(definitions(&actors).await.problems["mail"][0].contains("quotas.slots: 25"));
+    });
+}
+
+#[test]
+fn definition_that_is_too_long_is_refused() {
+    in_virtual_time(async |world| {
+        let actors = serve(&world, &[("web", WEB, &[1])]).await;
+        let long = format!(r#"{{"type": "{}"}}"#, "x".repeat(DEFINITION_BYTES_MAX));
+        let long_kind = format!(r#"{{"type": "{}"}}"#, "x".repeat(65));
+        world.define(&[("web", &long), ("api", &long_kind)]).await;
+        wait(3).await;
+        assert_eq!(services(&actors).await, ["web"], "its last good definition");
+        let problems = definitions(&actors).await.problems;
+        assert!(problems["web"][0].contains("bytes long"));
+        assert!(problems["api"][0].contains("is not the name of a kind of source"));
+        assert!(problems.values().flatten().all(|problem| problem.len() < 300));
+    });
+}
