@@ -127,8 +127,8 @@ async fn newer_definitions_take_nothing_from_a_running_service() {
     }
     let mut daemon = daemon(&dir).files(&files.services()).start();
     let (first, other) = (backends[0].address().to_string(), backends[1].address().to_string());
-    wait_for_ready(&daemon, "web", &[first.clone()]).await;
-    wait_for_ready(&daemon, "wild", &[first.clone()]).await;
+    wait_for_ready(&daemon, "web", std::slice::from_ref(&first)).await;
+    wait_for_ready(&daemon, "wild", std::slice::from_ref(&first)).await;
     let saved = async || {
         let files = std::fs::read_dir(daemon.dir().join("state")).expect("it exists").flatten();
         let whole = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "json"));
