@@ -2,7 +2,7 @@
 //!
 //! A line is accepted only if every word of it is understood: each keyword has shapes with typed arguments, each argument occurs
 //! at most once, and expressions, formats and conditions are read as HAProxy reads them. One table ([`table`]) drives the
-//! check, the documentation ([`reference`]) and the fuzzing ([`samples`]).
+//! check, the documentation ([`mod@reference`]) and the fuzzing ([`samples`]).
 
 pub mod arguments;
 pub mod checks;

@@ -6,7 +6,7 @@
 //! bound counts as the length of a text if what follows may begin with the same character. An expression with
 //! exponentially many ways is refused, one with many is expensive ([`WORK_MAX`](crate::limits::WORK_MAX)).
 //!
-//! The parser's syntax is that of Rust. What PCRE reads differently is refused ([`regex_dialect`]): `[a&&b]` is an intersection
+//! The parser's syntax is that of Rust. What PCRE reads differently is refused (`regex_dialect.rs`): `[a&&b]` is an intersection
 //! there and three characters here, `(?R)` a flag there and a recursion here.
 
 use std::borrow::Cow;
