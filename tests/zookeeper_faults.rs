@@ -224,7 +224,8 @@ async fn source_waits_for_an_unreachable_ensemble() {
     assert!(inbox.waiting().is_empty(), "it is reported once");
     ensemble.start_all().await;
     let (_, before) = inbox.until("a list".into(), |seen| seen.result.is_ok()).await;
-    assert!(before.is_empty(), "{before:?}");
+    // A server that has just been started may answer that it has no quorum yet.
+    assert!(before.iter().all(|seen| seen.result.is_err()), "{before:?}");
 }
 
 #[actix::test]

@@ -1,6 +1,7 @@
 //! The API of a real daemon with a real HAProxy: it shows the real state, and orders are executed.
 
 use std::fs;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -163,15 +164,18 @@ async fn tls_certificate_is_verified_and_renewed() {
     let mut daemon = settings.start();
     daemon.wait_until_haproxy_answers().await;
     let url = format!("https://{}", daemon.status_address());
-    let status = async |daemon: &Daemon, ca: &TestCa| {
-        let ca = ca.ca.to_str().expect("a path");
-        let output = daemon.run_command(&["status", "--status-url", &url, "--ca", ca]).await;
+    let token = dir.write("token", TOKEN);
+    let status = async |ca: &TestCa| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proxymgr"));
+        command.args(["status", "--status-url", &url, "--token-file"]).arg(&token).arg("--ca").arg(&ca.ca);
+        let run = tokio::task::spawn_blocking(move || command.output());
+        let output = run.await.expect("no panic in running a command").expect("it can be run");
         let text = [&output.stdout[..], &output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     };
-    let (done, text) = status(&daemon, &old).await;
+    let (done, text) = status(&old).await;
     assert!(done && text.contains("web"), "{text}");
-    let (done, text) = status(&daemon, &new).await;
+    let (done, text) = status(&new).await;
     assert!(!done && text.contains("not trusted") && text.contains("--ca"), "{text}");
 
     fs::write(&shown, "no certificate").expect("a file of ours");
@@ -186,7 +190,7 @@ async fn tls_certificate_is_verified_and_renewed() {
     daemon.signal(Signal::SIGHUP);
     daemon
         .eventually(LIMIT, "the new certificate is shown", async || {
-            let (done, text) = status(&daemon, &new).await;
+            let (done, text) = status(&new).await;
             check(done, &text)
         })
         .await;

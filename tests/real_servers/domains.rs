@@ -290,7 +290,7 @@ async fn exclusive_port_is_not_shared() {
         let scene = Scene::begin_with(&version, &services, settings).await;
         scene.define("alone", json!({}));
         scene.files.hosts("alone", &scene.backends[1..]);
-        let bad = json!({"domains": ["a.example", "c.example"], "listen_options": ["balance random(0)"]});
+        let bad = json!({"domains": ["a.example", "c.example"], "listen_options": ["http-request track-sc9 src"]});
         scene.define("one", bad);
         let named = |state: &Value, name: &str| state["services"][name]["problem"].as_str().map(str::to_owned);
         let state = wait_for_state(&scene.daemon, "both are named", "haproxy_state", |state| {

@@ -93,18 +93,18 @@ async fn rejected_section_keeps_last_good_one() {
         wait_for_ready(&daemon, "good", &addresses(&backends)).await;
         wait_for_ready(&daemon, "bad", &addresses(&backends)).await;
 
-        files.define("bad", ports[1], json!({"listen_options": ["balance random(0)"]}));
+        files.define("bad", ports[1], json!({"listen_options": ["http-request track-sc9 src"]}));
         let state = wait_for_state(&daemon, "the refused service is named", "haproxy_state", |state| {
             state["services"]["bad"]["problem"].is_string()
         })
         .await;
         let problem = state["services"]["bad"]["problem"].as_str().expect("a text");
-        assert!(problem.contains("balance"), "{}: {problem}", version.label);
+        assert!(problem.contains("track-sc9"), "{}: {problem}", version.label);
         files.define("good", ports[0], json!({"listen_options": ["balance leastconn"]}));
         daemon
             .eventually(LIMIT, "the other service changes nevertheless", async || {
                 let config = daemon.haproxy_config();
-                check(config.contains("balance leastconn") && !config.contains("no-such"), &config)
+                check(config.contains("balance leastconn") && !config.contains("track-sc9"), &config)
             })
             .await;
         for port in ports {

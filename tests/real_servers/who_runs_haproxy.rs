@@ -175,7 +175,7 @@ async fn check_command_replaces_missing_binary() {
         .set("haproxy.reload_command", json!([reload]))
         .start();
     scene.served(&daemon).await;
-    scene.files.define("bad", scene.dir.port(), json!({"listen_options": ["balance random(0)"]}));
+    scene.files.define("bad", scene.dir.port(), json!({"listen_options": ["http-request track-sc9 src"]}));
     scene.files.hosts("bad", &scene.backends);
     let state = wait_for_state(&daemon, "the bad service is named", "haproxy_state", |state| {
         state["services"]["bad"]["problem"].is_string()
