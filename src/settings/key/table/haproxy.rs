@@ -256,7 +256,8 @@ pub(super) const HAPROXY: &[Key] = &[
         Kind::Lines,
         Empty,
         OnReload,
-        "First words of listen and server options that services may use in addition to those known to be harmless.",
+        "First words of listen and server options, and names of fetches and converters, that services may use besides those known to be harmless.",
     )
-    .details("Every author of a service's definition may use them: consider files read, ports bound, scripts run."),
+    .details("Every author of a service's definition may use them, unchecked: consider files read, ports bound, scripts run. `options` of \
+         grants allow them to some services only."),
 ];
