@@ -63,25 +63,36 @@ pub struct WatcherSources {
 pub struct WatcherActor {
     definition: Arc<ServiceDefinition>,
     sources: Rc<dyn HostSources>,
-    networks: Rc<HostNetworks>,
     source: Option<Box<dyn OpenSource>>,
     health: SourceHealth,
     confirmation: Confirmation,
     /// The next read for the return of a host that is kept out because it flaps.
     return_at: SpawnHandle,
     hosts: ServiceHosts,
-    share: HostShare,
+    bounds: HostBounds,
     revision: Revision,
     /// The last state that was sent to be saved.
     saved_guard: GuardMemory<Arc<HostList>>,
-    /// The warning about unknown keys of the newest list's entries.
-    unknown_keys: Option<String>,
-    /// Why the source of the newest definition could not be opened, while the previous source stays open.
-    definition_error: Option<String>,
+    problems: Problems,
     changes: ChangeNumbers,
     peers: WatcherPeers,
     clock: Clock,
     log: Logger,
+}
+
+/// The bounds of its hosts.
+struct HostBounds {
+    networks: Rc<HostNetworks>,
+    share: HostShare,
+}
+
+/// The problems besides those of single hosts.
+#[derive(Default)]
+struct Problems {
+    /// The warning about unknown keys of the newest list's entries.
+    unknown_keys: Option<String>,
+    /// Why the source of the newest definition could not be opened, while the previous source stays open.
+    definition: Option<String>,
 }
 
 impl WatcherActor {
@@ -109,17 +120,15 @@ impl WatcherActor {
         Self {
             definition,
             sources,
-            networks,
             source: None,
             health: SourceHealth { since_unix_ms: clock.unix_ms(), read_at_unix_ms, ..SourceHealth::default() },
             confirmation: Confirmation::every(policy.confirm_interval),
             return_at: SpawnHandle::default(),
             hosts,
-            share,
+            bounds: HostBounds { networks, share },
             revision: Revision::default(),
             saved_guard,
-            unknown_keys: None,
-            definition_error: None,
+            problems: Problems::default(),
             changes,
             peers,
             clock,
@@ -165,10 +174,10 @@ impl WatcherActor {
     }
 
     fn report_unknown_keys(&mut self, unknown: Option<String>) {
-        if let Some(problem) = unknown.as_ref().filter(|_| unknown != self.unknown_keys) {
+        if let Some(problem) = unknown.as_ref().filter(|_| unknown != self.problems.unknown_keys) {
             warn!(self.log, "entries of the source have keys that have no effect"; "problem" => problem);
         }
-        self.unknown_keys = unknown;
+        self.problems.unknown_keys = unknown;
     }
 
     fn announce(&mut self, diff: HostsDiff, seen_at: Instant) {
@@ -231,14 +240,14 @@ impl Handler<HostsSeen> for WatcherActor {
         self.confirmation.answered();
         match result {
             Ok(mut seen) => {
-                if let Err(exceeded) = self.share.change(seen.len()) {
+                if let Err(exceeded) = self.bounds.share.change(seen.len()) {
                     return self.source_failed(exceeded.to_string());
                 }
                 self.source_read();
                 if missed {
                     self.change_missed();
                 }
-                self.networks.judge(&mut seen);
+                self.bounds.networks.judge(&mut seen);
                 server_order::place(&mut seen, &self.definition, self.sources.kinds());
                 self.report_unknown_keys(unknown_keys::in_hosts(&seen));
                 let shown = self.hosts.show(&seen, &self.limits(), self.clock.now());
@@ -256,8 +265,8 @@ impl Handler<Redefine> for WatcherActor {
     fn handle(&mut self, Redefine { definition, grant, reopen }: Redefine, ctx: &mut Self::Context) {
         let reopened = reopen || definition.source != self.definition.source;
         self.definition = definition;
-        self.networks = Rc::new(self.networks.granted(&grant));
-        self.share.grant(&grant);
+        self.bounds.networks = Rc::new(self.bounds.networks.granted(&grant));
+        self.bounds.share.grant(&grant);
         if reopened {
             self.open_source(ctx);
         } else if let Some(source) = &self.source {
@@ -292,8 +301,8 @@ impl Handler<GetState> for WatcherActor {
 
     fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
         let mut problems = self.hosts.problems().clone();
-        problems.extend(self.definition_error.iter().map(|error| ("definition".to_owned(), error.clone())));
-        problems.extend(self.unknown_keys.iter().map(|problem| ("hosts".to_owned(), problem.clone())));
+        problems.extend(self.problems.definition.iter().map(|error| ("definition".to_owned(), error.clone())));
+        problems.extend(self.problems.unknown_keys.iter().map(|problem| ("hosts".to_owned(), problem.clone())));
         MessageResult(ActorState::Watcher(WatcherState {
             service: self.definition.name.to_string(),
             source_kind: self.definition.source.kind.clone(),

@@ -14,12 +14,12 @@ impl WatcherActor {
         match self.sources.open(&self.definition.name, &self.definition.source, watcher) {
             Ok(source) => {
                 self.source = Some(source);
-                self.definition_error = None;
+                self.problems.definition = None;
             }
             Err(error) if self.source.is_some() => {
                 warn!(self.log, "the new source cannot be opened, the previous one stays"; "error" => &error);
                 self.record(None, Event::InputRefused { problem: error.clone() });
-                self.definition_error = Some(error);
+                self.problems.definition = Some(error);
             }
             Err(error) => self.source_failed(error),
         }
