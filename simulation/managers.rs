@@ -8,8 +8,8 @@ use proxymgr_actors::decide::host_networks::HostNetworks;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::journal::JournalEntry;
 use proxymgr_actors::message::ReadJournal;
-use proxymgr_actors::model::{DiscoveryPolicy, Quotas};
-use proxymgr_actors::port::{DefinitionSource, HostSources};
+use proxymgr_actors::model::{DiscoveryPolicy, ProxyPolicy, Quotas};
+use proxymgr_actors::port::{DefinitionSource, HostSources, SavedState};
 use proxymgr_actors::snapshot::ActorState;
 use proxymgr_actors::wiring::{Actors, Orders, Outside};
 use tokio::task::{JoinHandle, LocalSet};
@@ -28,6 +28,19 @@ pub(super) struct Manager {
     life: JoinHandle<()>,
 }
 
+/// Returns the settings of a simulated manager.
+pub(crate) fn orders(policy: ProxyPolicy, quotas: Quotas, restored: SavedState) -> Orders {
+    Orders {
+        policy,
+        binary: None,
+        options: OptionPolicy::default(),
+        services_removal_max: SERVICES_REMOVAL_MAX,
+        discovery: DiscoveryPolicy { confirm_interval: CONFIRM_INTERVAL, damping: true, quotas },
+        host_networks: HostNetworks::default(),
+        restored,
+    }
+}
+
 impl World {
     /// Starts a manager: the production actors, with the state that an earlier one saved.
     pub fn start_manager(&self) {
@@ -36,20 +49,7 @@ impl World {
             things.oracle.restarted(&things.saved_state(), self.unix_ms());
             things.saved_state()
         });
-        let policy = self.policy();
-        let options = OptionPolicy::default();
-        let services_removal_max = SERVICES_REMOVAL_MAX;
-        let discovery =
-            DiscoveryPolicy { confirm_interval: CONFIRM_INTERVAL, damping: true, quotas: Quotas::default() };
-        let orders = Orders {
-            policy,
-            binary: None,
-            options,
-            services_removal_max,
-            discovery,
-            host_networks: HostNetworks::default(),
-            restored,
-        };
+        let orders = orders(self.policy(), Quotas::default(), restored);
         self.start_manager_with(orders, Rc::new(self.clone()), Rc::new(self.clone()));
     }
 

@@ -27,19 +27,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxymgr_actors::decide::host_networks::HostNetworks;
 use proxymgr_actors::decide::option_policy::OptionPolicy;
 use proxymgr_actors::message::{DefinitionsSeen, PolicyChanged, SeenHost};
-use proxymgr_actors::model::{
-    Address, DiscoveryPolicy, Endpoint, Host, ProxyManagement, ProxyPolicy, Quotas, RawDefinition,
-};
+use proxymgr_actors::model::{Address, Endpoint, Host, ProxyManagement, ProxyPolicy, Quotas, RawDefinition};
 use proxymgr_actors::port::{SavedService, SavedState};
-use proxymgr_actors::wiring::{Actors, Orders};
+use proxymgr_actors::wiring::Actors;
 use tokio::time::sleep;
 
 pub use self::observations::{config_state, haproxy_state, journal, watcher_state};
 use self::sources::ScriptedSources;
 use crate::durations::Work;
+use crate::managers::orders;
 pub use crate::mishaps::CONFIRM_INTERVAL;
 use crate::tampering::default_policy;
 use crate::world::{self, SERVICES_REMOVAL_MAX, World};
@@ -111,19 +109,7 @@ impl ScriptedWorld {
 
     /// Starts a manager with these settings and this saved state.
     pub fn start_as(&self, policy: ProxyPolicy, restored: SavedState) -> Actors {
-        let options = OptionPolicy::default();
-        let services_removal_max = SERVICES_REMOVAL_MAX;
-        let discovery =
-            DiscoveryPolicy { confirm_interval: CONFIRM_INTERVAL, damping: true, quotas: self.quotas.get() };
-        let orders = Orders {
-            policy,
-            binary: None,
-            options,
-            services_removal_max,
-            discovery,
-            host_networks: HostNetworks::default(),
-            restored,
-        };
+        let orders = orders(policy, self.quotas.get(), restored);
         let sources = Rc::new(self.sources.clone());
         self.world.start_manager_with(orders, sources.clone(), sources);
         self.world.actors().expect("a manager was started just now")

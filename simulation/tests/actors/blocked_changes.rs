@@ -4,10 +4,9 @@ use proxymgr_actors::journal::{Event, JournalEntry};
 use proxymgr_actors::message::{ReadJournal, SeenHost};
 use proxymgr_actors::model::{AdminState, Host, ServiceName};
 use proxymgr_actors::operator::{Order, OrderRefused};
-use proxymgr_actors::snapshot::{ActorState, ServiceConfigState};
 use proxymgr_actors::wiring::Actors;
 use proxymgr_simulation::scripted::{
-    ScriptedWorld, haproxy_state, host, in_virtual_time, journal, wait, watcher_state,
+    ScriptedWorld, config_state, haproxy_state, host, in_virtual_time, journal, wait, watcher_state,
 };
 use tokio::time::{Duration, sleep};
 
@@ -21,15 +20,6 @@ const API: &str = r#"{"type": "static", "port": 8081}"#;
 
 fn web() -> Option<ServiceName> {
     Some(ServiceName::new("web").unwrap())
-}
-
-async fn definitions(actors: &Actors) -> ServiceConfigState {
-    let states = actors.states().await.unwrap();
-    let found = states.into_iter().find_map(|state| match state {
-        ActorState::ServiceConfig(state) => Some(state),
-        _ => None,
-    });
-    found.unwrap()
 }
 
 fn has(story: &[JournalEntry], event: impl Fn(&Event) -> bool) -> bool {
@@ -154,10 +144,10 @@ fn restart_keeps_rejected_definitions() {
             wait(10).await;
             assert!(after.saved().definitions_guard.rejected.is_some());
             after.define(shows).await;
-            let state = definitions(&actors).await;
+            let state = config_state(&actors).await;
             assert_eq!(state.rejected.is_some(), stays, "the same list has no grace period");
             wait(2).await;
-            let state = definitions(&actors).await;
+            let state = config_state(&actors).await;
             assert_eq!((state.held.is_some(), state.rejected.is_some()), (!stays, stays));
             // A new service does not wait for the end of the grace period, after which the guard decides.
             let services = if stays { &["api", "web"][..] } else { &["api", "new", "web"] };
@@ -187,20 +177,20 @@ fn blocked_definitions_are_accepted_or_rejected() {
         let actors = serve(&world, &[("web", WEB, &[1]), ("api", API, &[2])]).await;
         world.define(&[]).await;
         wait(2).await;
-        let held = definitions(&actors).await.held.unwrap();
+        let held = config_state(&actors).await.held.unwrap();
         assert_eq!(held.removes.first, ["api", "web"]);
         actors.order(Order::Reject { service: None }).await.unwrap();
         world.define(&[]).await;
         wait(5).await;
-        let state = definitions(&actors).await;
+        let state = config_state(&actors).await;
         assert!(state.held.is_none() && state.rejected.is_some() && state.services.len() == 2);
         world.define(&[("web", WEB), ("api", API)]).await;
-        assert!(definitions(&actors).await.rejected.is_none(), "the source has recovered");
+        assert!(config_state(&actors).await.rejected.is_none(), "the source has recovered");
         world.define(&[]).await;
         wait(2).await;
         actors.order(Order::Accept { service: None }).await.unwrap();
         wait(5).await;
-        assert!(definitions(&actors).await.services.is_empty() && haproxy_state(&actors).await.services.is_empty());
+        assert!(config_state(&actors).await.services.is_empty() && haproxy_state(&actors).await.services.is_empty());
         let story = actors.journal(ReadJournal::default()).await;
         assert!(has(&story, |event| matches!(event, Event::HeldAccepted { .. })));
     });
@@ -259,7 +249,7 @@ fn definitions_vanishing_one_by_one_are_blocked_at_limit() {
             sleep(Duration::from_millis(4)).await;
             world.define(&defined(gone)).await;
         }
-        let state = definitions(&actors).await;
+        let state = config_state(&actors).await;
         assert_eq!((state.services.len(), state.held.map(|pending| pending.entries)), (8, Some(0)), "none is lost");
     });
 }
@@ -276,7 +266,7 @@ fn services_removed_one_by_one_are_blocked_at_limit() {
             world.define(&defined(gone)).await;
         }
         wait(2).await;
-        let state = definitions(&actors).await;
+        let state = config_state(&actors).await;
         assert_eq!((state.services.len(), state.held.map(|pending| pending.entries)), (4, Some(0)));
     });
 }
@@ -290,7 +280,7 @@ fn last_service_is_removed_only_by_an_operator() {
         assert_eq!(world.open_ports(), [8080], "one of several may always go");
         world.define(&[]).await;
         wait(60).await;
-        let held = definitions(&actors).await.held.unwrap();
+        let held = config_state(&actors).await.held.unwrap();
         assert!(held.reason.starts_with("0 of 1 services would remain"), "{}", held.reason);
         assert_eq!(world.open_ports(), [8080]);
         actors.order(Order::Accept { service: None }).await.unwrap();

@@ -2,9 +2,8 @@
 
 use proxymgr_actors::limits::{DEFINITION_BYTES_MAX, DEFINITIONS_MAX};
 use proxymgr_actors::model::Quotas;
-use proxymgr_actors::snapshot::{ActorState, ServiceConfigState};
 use proxymgr_actors::wiring::Actors;
-use proxymgr_simulation::scripted::{in_virtual_time, wait, watcher_state};
+use proxymgr_simulation::scripted::{config_state, in_virtual_time, wait, watcher_state};
 
 use crate::stage::serve;
 
@@ -12,17 +11,8 @@ const WEB: &str = r#"{"type": "static", "port": 8080}"#;
 const API: &str = r#"{"type": "static", "port": 8081}"#;
 const MAIL: &str = r#"{"type": "static", "port": 8082}"#;
 
-async fn definitions(actors: &Actors) -> ServiceConfigState {
-    let states = actors.states().await.unwrap();
-    let found = states.into_iter().find_map(|state| match state {
-        ActorState::ServiceConfig(state) => Some(state),
-        _ => None,
-    });
-    found.unwrap()
-}
-
 async fn services(actors: &Actors) -> Vec<String> {
-    definitions(actors).await.services.iter().map(ToString::to_string).collect()
+    config_state(actors).await.services.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -33,11 +23,11 @@ fn services_that_came_first_stay() {
         world.define(&[("web", WEB), ("mail", MAIL), ("api", API)]).await;
         wait(3).await;
         assert_eq!(services(&actors).await, ["mail", "web"], "a name that comes first in the alphabet is no reason");
-        assert!(definitions(&actors).await.problems["quotas.services"][0].contains("api"));
+        assert!(config_state(&actors).await.problems["quotas.services"][0].contains("api"));
         world.define(&[("web", WEB), ("api", API)]).await;
         wait(3).await;
         assert_eq!(services(&actors).await, ["api", "web"]);
-        assert!(definitions(&actors).await.problems.is_empty());
+        assert!(config_state(&actors).await.problems.is_empty());
     });
 }
 
@@ -50,7 +40,7 @@ fn source_with_very_many_definitions_is_not_used() {
         world.define(&many).await;
         wait(3).await;
         assert_eq!(services(&actors).await, ["web"]);
-        assert!(definitions(&actors).await.source.error.is_some_and(|error| error.contains("20001 definitions")));
+        assert!(config_state(&actors).await.source.error.is_some_and(|error| error.contains("20001 definitions")));
     });
 }
 
@@ -96,7 +86,7 @@ fn slots_of_all_services_are_bounded() {
         world.define(&[("api", SLOTS), ("mail", MORE)]).await;
         wait(3).await;
         assert_eq!(services(&actors).await, ["api"]);
-        assert!(definitions(&actors).await.problems["mail"][0].contains("quotas.slots: 25"));
+        assert!(config_state(&actors).await.problems["mail"][0].contains("quotas.slots: 25"));
     });
 }
 
@@ -109,7 +99,7 @@ fn definition_that_is_too_long_is_refused() {
         world.define(&[("web", &long), ("api", &long_kind)]).await;
         wait(3).await;
         assert_eq!(services(&actors).await, ["web"], "its last good definition");
-        let problems = definitions(&actors).await.problems;
+        let problems = config_state(&actors).await.problems;
         assert!(problems["web"][0].contains("bytes long"));
         assert!(problems["api"][0].contains("is not the name of a kind of source"));
         assert!(problems.values().flatten().all(|problem| problem.len() < 300));
