@@ -14,7 +14,7 @@ pub fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Prints a text that contains texts of others: hidden characters, such as escapes of the terminal, are escaped. Another
+/// Prints a text that contains untrusted text: hidden characters, such as escapes of the terminal, are escaped. Another
 /// program gets them as they are, unless it is a terminal.
 pub fn print_lines(text: &str) {
     if io::stdout().is_terminal() { print(&visible_lines(text)) } else { print(text) }

@@ -1,4 +1,4 @@
-//! Texts of others for terminals, logs and pages: nothing in them moves the cursor, changes the order of characters, or is
+//! Untrusted text for terminals, logs and pages: nothing in them moves the cursor, changes the order of characters, or is
 //! invisible.
 
 use std::borrow::Cow;

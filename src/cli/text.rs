@@ -28,7 +28,7 @@ pub fn time(unix_ms: u64) -> String {
     humantime::format_rfc3339_millis(at).to_string()
 }
 
-/// A text of others with control characters and invisible ones escaped.
+/// Untrusted text with control characters and invisible characters escaped.
 pub fn printable(text: &str) -> String {
     visible(text).into_owned()
 }

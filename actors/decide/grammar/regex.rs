@@ -200,7 +200,7 @@ fn begins_with_start(ast: &Ast) -> bool {
     }
 }
 
-/// A set of bytes; the last number tells whether a position such as `$` may have to match there.
+/// A set of bytes; the last number says whether an assertion such as `$` may match at that position.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Bytes([u64; 5]);
 

@@ -138,7 +138,7 @@ pub(super) const SERVICES: &[Key] = &[
          definition or annotation outside its grant is refused.\n\
          - prefix: the beginning of the names of the services; \"\" for all\n\
          - domains: [www.example.org, \"*.example.org\"], or \"*\"; services with such a grant may also take a path or a name below \
-         the domains of others\n\
+         other services' domains\n\
          - ports: [80, \"8000-8999\"]\n\
          - binds: the addresses that they may listen on; \"*\" is every IPv4 address, which is the default of definitions\n\
          - host_networks, hosts: in place of discovery.host_networks and quotas.hosts_per_service\n\
