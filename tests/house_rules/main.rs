@@ -26,6 +26,7 @@ const RULES: &[fn(&Source) -> Vec<Finding>] = &[
     text_rules::names_say_what_a_file_is_for,
     text_rules::nothing_is_left_for_later,
     text_rules::an_expectation_says_why_it_holds,
+    text_rules::structs_of_the_core_have_few_fields,
     text_rules::no_test_is_ignored,
 ];
 

@@ -8,6 +8,9 @@ const MAIN_LINES_MAX: usize = 99;
 /// Folders of the program's code.
 const OUR_CODE: &[&str] = &["src/", "actors/", "simulation/", "yaml/"];
 
+/// The most fields of a struct in the core.
+const FIELDS_MAX: usize = 15;
+
 /// Names without a meaning.
 const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "types", "manager", "helper", "helpers", "misc"];
 
@@ -75,6 +78,32 @@ pub fn an_expectation_says_why_it_holds(source: &Source) -> Vec<Finding> {
     unwraps.chain(expects).collect()
 }
 
+/// A struct of the core with many fields contains several concepts.
+pub fn structs_of_the_core_have_few_fields(source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut begun: Option<(usize, usize)> = None;
+    for (index, line) in source.text.lines().enumerate().filter(|_| source.is_rust() && source.is_in(&["actors/"])) {
+        let is_field = line
+            .strip_prefix("    ")
+            .is_some_and(|field| field.contains(": ") && field.starts_with(|first: char| first.is_ascii_lowercase()));
+        match begun {
+            None if line.contains("struct ") && !line.starts_with(['/', ' ']) && line.ends_with('{') => {
+                begun = Some((index + 1, 0));
+            }
+            Some((start, fields)) if line == "}" => {
+                if fields > FIELDS_MAX {
+                    let what = format!("{fields} fields, of at most {FIELDS_MAX}: group those that belong together");
+                    findings.push(Finding { line: start, what });
+                }
+                begun = None;
+            }
+            Some((start, fields)) if is_field => begun = Some((start, fields + 1)),
+            _ => {}
+        }
+    }
+    findings
+}
+
 /// A test that is not run shows nothing.
 pub fn no_test_is_ignored(source: &Source) -> Vec<Finding> {
     // The text is checked, because `code` lacks tests.
@@ -121,6 +150,16 @@ mod tests {
         assert_eq!(lines(an_expectation_says_why_it_holds, "src/a.rs", text), [2, 3, 6]);
         assert_eq!(lines(an_expectation_says_why_it_holds, "tests/a.rs", text), []);
         assert_eq!(lines(an_expectation_says_why_it_holds, "src/a/tests/b.rs", text), []);
+    }
+
+    #[test]
+    fn a_struct_with_many_fields_is_found() {
+        let of = |fields: usize| {
+            format!("/// A struct.\npub struct A {{\n{}}}\n", "    /// b: c\n    pub b: u8,\n".repeat(fields))
+        };
+        assert_eq!(lines(structs_of_the_core_have_few_fields, "actors/a.rs", &of(15)), []);
+        assert_eq!(lines(structs_of_the_core_have_few_fields, "actors/a.rs", &of(16)), [2]);
+        assert_eq!(lines(structs_of_the_core_have_few_fields, "src/a.rs", &of(16)), []);
     }
 
     #[test]
