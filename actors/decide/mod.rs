@@ -4,6 +4,7 @@ pub mod absences;
 pub mod annotation;
 mod applied_service;
 pub mod balance_work;
+pub mod base;
 mod base_config;
 pub mod capabilities;
 pub mod common_ends;
